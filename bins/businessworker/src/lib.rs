@@ -1,0 +1,158 @@
+//! The chat: one room for everybody who is connected, in JSON.
+//!
+//! A client may say `{"type":"ping"}`, `{"type":"login","username":…}` and
+//! `{"type":"chat","content":…}`. What it hears is `message`'s business, what the
+//! chat knows of it is in its session.
+
+mod message;
+
+use gatewayworker::{Client, CloseReason, Events, Message, Result};
+use serde_json::Value;
+use tracing::{debug, info};
+
+use crate::message::{Reply, local_time, now};
+
+/// The longest user name, in characters.
+pub const MAX_USERNAME: usize = 64;
+
+/// The longest chat message, in characters.
+pub const MAX_CONTENT: usize = 4096;
+
+/// The chat.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Chat {}
+
+/// What a client did wrong, as it is told.
+type Complaint = &'static str;
+
+impl Events for Chat {
+    async fn on_connect(&self, client: &Client) -> Result {
+        let session = client.session();
+        session.insert("last_active_time", now())?;
+        session.insert("client_id", client.id())?;
+        session.insert("connected_at", local_time())?;
+        info!(client = %client.id(), "connected");
+        let text = "连接成功".into();
+        client.send(Reply::System { message: text, client_id: client.id(), username: None }).await?;
+        Ok(())
+    }
+
+    async fn on_message(&self, client: &Client, message: Message) -> Result {
+        client.session().insert("last_active_time", now())?;
+        match understand(&message) {
+            Ok(Said::Ping) => {
+                client.send(Reply::Pong).await?;
+            }
+            Ok(Said::Login(username)) => login(client, username).await?,
+            Ok(Said::Chat(content)) => {
+                let username = username(client);
+                let reply = Reply::Chat { client_id: client.id(), username, content };
+                client.gateway().send_to_all(reply).await?;
+            }
+            Err(message) => {
+                debug!(client = %client.id(), message, "complained");
+                client.send(Reply::Error { message }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn on_close(&self, client: &Client, reason: CloseReason) -> Result {
+        info!(client = %client.id(), %reason, "gone");
+        let username = username(client);
+        let name = username.clone().unwrap_or_else(|| client.id().to_string());
+        let message = format!("用户 {name} 已离开").into();
+        client.gateway().send_to_all(Reply::System { message, client_id: client.id(), username }).await?;
+        Ok(())
+    }
+}
+
+async fn login(client: &Client, username: Option<String>) -> Result {
+    let username = username.unwrap_or_else(|| format!("User_{}", client.id()));
+    client.session().insert("username", &username)?;
+    info!(client = %client.id(), username, "logged in");
+    let joined = Reply::System {
+        message: format!("用户 {username} 已加入").into(),
+        client_id: client.id(),
+        username: Some(username.clone()),
+    };
+    client.gateway().send_to_all(joined).await?;
+    client.send(Reply::Login { username, client_id: client.id() }).await?;
+    Ok(())
+}
+
+/// The name that a client logged in with. One that is no text is none.
+fn username(client: &Client) -> Option<String> {
+    client.session().get("username").ok().flatten()
+}
+
+/// What a client may say.
+#[derive(Debug, PartialEq, Eq)]
+enum Said {
+    Ping,
+    Login(Option<String>),
+    Chat(String),
+}
+
+fn understand(message: &Message) -> std::result::Result<Said, Complaint> {
+    said(message.json().map_err(|_| "消息格式错误")?)
+}
+
+fn said(mut message: Value) -> std::result::Result<Said, Complaint> {
+    let mut field = |name| message.get_mut(name).map(Value::take).unwrap_or_default();
+    let kind = field("type");
+    match kind.as_str().unwrap_or_default() {
+        "ping" => Ok(Said::Ping),
+        "login" => match field("username") {
+            Value::Null => Ok(Said::Login(None)),
+            Value::String(name) if name.trim().is_empty() => Ok(Said::Login(None)),
+            Value::String(name) if name.chars().count() > MAX_USERNAME => Err("用户名过长"),
+            Value::String(name) => Ok(Said::Login(Some(name))),
+            _ => Err("用户名格式错误"),
+        },
+        "chat" => match field("content") {
+            Value::Null => Err("消息内容不能为空"),
+            Value::String(content) if content.is_empty() => Err("消息内容不能为空"),
+            Value::String(content) if content.chars().count() > MAX_CONTENT => Err("消息内容过长"),
+            Value::String(content) => Ok(Said::Chat(content)),
+            _ => Err("消息格式错误"),
+        },
+        _ => Err("未知消息类型"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_client_may_ping_log_in_and_chat() {
+        assert_eq!(said(json!({"type": "ping"})), Ok(Said::Ping));
+        assert_eq!(said(json!({"type": "login", "username": "小明"})), Ok(Said::Login(Some("小明".into()))));
+        assert_eq!(said(json!({"type": "login"})), Ok(Said::Login(None)));
+        assert_eq!(said(json!({"type": "login", "username": " "})), Ok(Said::Login(None)));
+        assert_eq!(said(json!({"type": "chat", "content": "0"})), Ok(Said::Chat("0".into())));
+    }
+
+    #[test]
+    fn anything_else_is_complained_about() {
+        for (message, complaint) in [
+            (json!({"type": "chat"}), "消息内容不能为空"),
+            (json!({"type": "chat", "content": ""}), "消息内容不能为空"),
+            (json!({"type": "chat", "content": {"a": 1}}), "消息格式错误"),
+            (json!({"type": "chat", "content": "字".repeat(MAX_CONTENT + 1)}), "消息内容过长"),
+            (json!({"type": "login", "username": ["a"]}), "用户名格式错误"),
+            (json!({"type": "login", "username": "名".repeat(MAX_USERNAME + 1)}), "用户名过长"),
+            (json!({"type": "dance"}), "未知消息类型"),
+            (json!({"type": 7}), "未知消息类型"),
+            (json!({}), "未知消息类型"),
+            (json!([1]), "未知消息类型"),
+            (json!("text"), "未知消息类型"),
+        ] {
+            assert_eq!(said(message.clone()), Err(complaint), "{message}");
+        }
+        assert!(said(json!({"type": "login", "username": "名".repeat(MAX_USERNAME)})).is_ok());
+    }
+}

@@ -1,0 +1,10 @@
+//! The stock businessworker runs the chat.
+
+use std::process::ExitCode;
+
+use chat::Chat;
+use gatewayworker::{Start, businessworker};
+
+fn main() -> ExitCode {
+    businessworker::main(async |_start: Start| Ok(Chat::default()))
+}

@@ -1,0 +1,71 @@
+//! The control tool: `start` runs a whole cluster on this machine; the daemons
+//! are subcommands too, so that one file is all there is to ship.
+
+mod child;
+mod start;
+mod supervisor;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use chat::Chat;
+use clap::{CommandFactory, Parser, Subcommand};
+use gatewayworker_businessworker::Start;
+
+/// GatewayWorker: gateways hold the connections, businessworkers the logic, a register brings them together.
+#[derive(Parser)]
+#[command(name = "gatewayworker", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+// One value, read once.
+#[allow(clippy::large_enum_variant)]
+enum Command {
+    /// Start a register, a businessworker and a gateway on this machine; Ctrl-C ends them all
+    Start(start::Flags),
+    /// Run a register: tells workers and client libraries where the gateways are
+    Register(gatewayworker_register::Cli),
+    /// Run a businessworker with the built-in chat: takes the events of clients from the gateways
+    Businessworker(gatewayworker_businessworker::Cli),
+    /// Run a gateway: holds the clients and stands between them and the businessworkers
+    Gateway(gatewayworker_gateway::Cli),
+    /// Print a script that completes this tool's commands and flags in a shell
+    Completion {
+        /// The shell that it is for
+        #[arg(value_name = "SHELL")]
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Start(flags) => start::run(&flags),
+        Command::Register(cli) => gatewayworker_register::run(cli),
+        Command::Businessworker(cli) => {
+            gatewayworker_businessworker::run(cli, async |_: Start| Ok(Chat::default()))
+        }
+        Command::Gateway(cli) => gatewayworker_gateway::run(cli),
+        Command::Completion { shell } => complete(shell),
+    }
+}
+
+fn complete(shell: clap_complete::Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "gatewayworker", &mut script);
+    // A pager that is closed early is no failure.
+    let _ = std::io::stdout().write_all(&script);
+    ExitCode::SUCCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,169 @@
+//! Several daemons together: they start one after the other, live until they are
+//! told to end, and when one of them ends by itself the others do not go on
+//! without it.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use anyhow::bail;
+use gatewayworker_daemon::Signal;
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use crate::child::{Daemon, Event, Stop};
+
+/// How long the daemons may take to drain before they are killed.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The daemons of one cluster.
+pub(crate) struct Plan {
+    /// Comes first: the others look for it, and try again only after a while.
+    pub(crate) register: Daemon,
+    /// Start together once the register listens.
+    pub(crate) others: Vec<Daemon>,
+}
+
+/// Runs all daemons until the first of `signals`; `welcome` is called with each
+/// name and its addresses when one listens.
+///
+/// # Errors
+/// When one cannot start or ends by itself; all others have ended then too.
+pub(crate) async fn supervise(
+    plan: Plan,
+    mut signals: mpsc::Receiver<Signal>,
+    welcome: impl FnMut(&str, &[String]),
+) -> anyhow::Result<()> {
+    let stop = Stop::default();
+    let tasks = TaskTracker::new();
+    let (events_in, mut events) = mpsc::channel(16);
+    let start = |daemon: Daemon| {
+        tasks.spawn(daemon.start(events_in.clone(), stop.clone())?);
+        anyhow::Ok(())
+    };
+    let result = tokio::select! {
+        _ = signals.recv() => Ok(()),
+        failure = live(plan, &mut events, start, welcome) => failure.map(|never| match never {}),
+    };
+
+    stop.drain.cancel();
+    tasks.close();
+    let ended = async {
+        // Events are read to the end, or the tasks would wait for room.
+        loop {
+            tokio::select! {
+                () = tasks.wait() => break,
+                Some(event) = events.recv() => drop(event),
+            }
+        }
+    };
+    let mut ended = std::pin::pin!(ended);
+    let drained = tokio::select! {
+        () = &mut ended => true,
+        () = tokio::time::sleep(DRAIN) => false,
+        Some(_) = signals.recv() => false,
+    };
+    if !drained {
+        stop.kill.cancel();
+        ended.await;
+    }
+    result
+}
+
+/// Starts all daemons; returns only where they cannot go on.
+async fn live(
+    plan: Plan,
+    events: &mut mpsc::Receiver<Event>,
+    start: impl Fn(Daemon) -> anyhow::Result<()>,
+    mut welcome: impl FnMut(&str, &[String]),
+) -> anyhow::Result<Infallible> {
+    let register = plan.register.name;
+    let mut others = plan.others;
+    start(plan.register)?;
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Ready(name, addresses) => {
+                welcome(name, &addresses);
+                if name == register {
+                    others.drain(..).try_for_each(&start)?;
+                }
+            }
+            Event::Ended(name, Ok(status)) => bail!("the {name} ended by itself ({status})"),
+            Event::Ended(name, Err(error)) => bail!("lost sight of the {name}: {error}"),
+        }
+    }
+    bail!("no daemon is left")
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// A daemon that is a shell script.
+    fn daemon(name: &'static str, script: &str) -> Daemon {
+        let arguments = ["-c", script].map(Into::into).into();
+        Daemon { name, colour: 0, program: "/bin/sh".into(), arguments }
+    }
+
+    /// Says that it is ready and lives until its standard input ends, then writes `file`.
+    fn good(name: &'static str, file: &Path) -> Daemon {
+        daemon(name, &format!("echo ready {name}:1 {name}:2; cat; echo drained > {}", file.display()))
+    }
+
+    const SIGNAL: Signal = Signal { name: "SIGINT", status: 130 };
+
+    #[tokio::test]
+    async fn a_signal_drains_all_and_is_no_failure() {
+        let directory = tempfile::tempdir().unwrap();
+        let files = ["register", "gateway"].map(|name| directory.path().join(name));
+        let plan = Plan { register: good("register", &files[0]), others: vec![good("gateway", &files[1])] };
+        let (signal, signals) = mpsc::channel(2);
+        let mut seen = Vec::new();
+        let result = supervise(plan, signals, |name, addresses| {
+            seen.push(format!("{name} {}", addresses.join(" ")));
+            if name == "gateway" {
+                signal.try_send(SIGNAL).unwrap();
+            }
+        });
+        result.await.unwrap();
+        assert_eq!(seen, ["register register:1 register:2", "gateway gateway:1 gateway:2"]);
+        assert!(files.iter().all(|file| file.exists()), "both have drained");
+    }
+
+    #[tokio::test]
+    async fn one_that_ends_by_itself_takes_the_others_along() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("register");
+        let plan = Plan { register: good("register", &file), others: vec![daemon("gateway", "exit 3")] };
+        let (_signal, signals) = mpsc::channel(2);
+        let error = supervise(plan, signals, |_, _| ()).await.unwrap_err().to_string();
+        assert_eq!(error, "the gateway ended by itself (exit status: 3)");
+        assert!(file.exists(), "the register has drained");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut missing = daemon("businessworker", "");
+        missing.program = "/nowhere/worker".into();
+        let plan = Plan { register: good("register", &directory.path().join("r")), others: vec![missing] };
+        let (_signal, signals) = mpsc::channel(2);
+        let error = format!("{:#}", supervise(plan, signals, |_, _| ()).await.unwrap_err());
+        assert!(error.starts_with("cannot start the businessworker (/nowhere/worker): "), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_second_signal_kills_one_that_does_not_drain() {
+        let stubborn = daemon("register", "echo ready x:1; exec sleep 1000");
+        let plan = Plan { register: stubborn, others: vec![] };
+        let (signal, signals) = mpsc::channel(2);
+        let start = std::time::Instant::now();
+        let result = supervise(plan, signals, |_, _| {
+            signal.try_send(SIGNAL).unwrap();
+            signal.try_send(SIGNAL).unwrap();
+        });
+        result.await.unwrap();
+        assert!(start.elapsed() < DRAIN);
+    }
+}

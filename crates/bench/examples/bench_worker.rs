@@ -1,0 +1,48 @@
+//! The application that `bench` measures: the same few lines as the PHP `Events`
+//! that the original is measured with.
+//!
+//! `E…` comes back, `B…` goes to everybody, `J<group> ` joins, `G<group> …` goes to
+//! the group.
+
+use std::process::ExitCode;
+
+use gatewayworker::{Client, Events, Message, Result, businessworker};
+
+struct Bench;
+
+impl Events for Bench {
+    async fn on_connect(&self, client: &Client) -> Result {
+        let id = client.id();
+        client.send(format!(r#"{{"type":"welcome","client_id":"{id}"}}"#)).await?;
+        Ok(())
+    }
+
+    async fn on_message(&self, client: &Client, message: Message) -> Result {
+        match message.bytes().first() {
+            Some(b'E') => {
+                client.send(message).await?;
+            }
+            Some(b'B') => {
+                client.gateway().send_to_all(message).await?;
+            }
+            Some(b'J') => {
+                client.join_group(group(message.text()?)).await?;
+            }
+            Some(b'G') => {
+                let group = group(message.text()?).to_owned();
+                client.gateway().send_to_group([group], message).await?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The word behind the letter.
+fn group(text: &str) -> &str {
+    text[1..].split(' ').next().unwrap_or_default()
+}
+
+fn main() -> ExitCode {
+    businessworker::main(async |_: businessworker::Start| Ok(Bench))
+}

@@ -1,0 +1,183 @@
+//! The measurements, and what they share: a window of time with the CPU used in it, and load that is watched while it
+//! runs.
+
+pub(crate) mod connect;
+pub(crate) mod echo;
+pub(crate) mod fanout;
+pub(crate) mod idle;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use tokio::task::JoinSet;
+
+use crate::args::{Common, Url};
+use crate::client::{Lost, Scratch};
+use crate::open::Opening;
+use crate::procfs::{Cpu, Memory, Processes};
+use crate::report::{Metric, Progress};
+
+/// Load that moves nothing for so long has stalled.
+const STALL: Duration = Duration::from_secs(5);
+
+/// One system under load.
+pub(crate) struct Target {
+    pub(crate) url: Url,
+    pub(crate) processes: Processes,
+}
+
+/// What one round found.
+pub(crate) struct Outcome {
+    pub(crate) metrics: Vec<Metric>,
+    /// What must not be, such as lost messages: the figures stand, but the run has failed.
+    pub(crate) fault: Option<String>,
+}
+
+impl Target {
+    fn opening(&self, common: &Common, clients: u32) -> Opening {
+        Opening { url: self.url.clone(), clients, parallel: common.parallel, greeting: !common.no_greeting }
+    }
+
+    /// Memory now, or `None` where no process was named.
+    fn memory(&self) -> Result<Option<Memory>> {
+        if self.processes.is_empty() { Ok(None) } else { self.processes.memory().map(Some) }
+    }
+}
+
+/// A stretch of time in which CPU is counted.
+struct Window<'a> {
+    target: &'a Target,
+    start: Instant,
+    servers: Cpu,
+    own: Option<Cpu>,
+}
+
+/// What a window saw.
+struct Used {
+    seconds: f64,
+    /// Of all server processes; `None` where none was named.
+    server_nanos: Option<f64>,
+    /// Of this program, where the system can say.
+    own_nanos: Option<f64>,
+}
+
+impl<'a> Window<'a> {
+    fn open(target: &'a Target) -> Result<Self> {
+        let servers = target.processes.cpu()?;
+        Ok(Window { target, start: Instant::now(), servers, own: Processes::own().cpu().ok() })
+    }
+
+    fn close(self) -> Result<Used> {
+        let seconds = self.start.elapsed().as_secs_f64();
+        let servers = self.target.processes.cpu()?.since(&self.servers)?;
+        let own = self.own.and_then(|before| Processes::own().cpu().ok()?.since(&before).ok());
+        Ok(Used {
+            seconds,
+            server_nanos: (!self.target.processes.is_empty()).then_some(servers as f64),
+            own_nanos: own.map(|nanos| nanos as f64),
+        })
+    }
+}
+
+impl Used {
+    /// Server CPU for each of `count` things, in µs.
+    fn cost(&self, name: &'static str, count: u64) -> Option<Metric> {
+        let nanos = self.server_nanos.filter(|_| count > 0)?;
+        Some(Metric::new(name, "µs", nanos / 1000.0 / count as f64))
+    }
+
+    fn rate(&self, name: &'static str, count: u64) -> Option<Metric> {
+        Some(Metric::new(name, "/s", count as f64 / self.seconds))
+    }
+
+    /// How busy both sides were: 100 % is one core.
+    fn busy(&self) -> impl Iterator<Item = Option<Metric>> {
+        let share =
+            |name, nanos: Option<f64>| nanos.map(|nanos| Metric::new(name, "%", nanos / self.seconds / 1e7));
+        [share("server_cpu", self.server_nanos), share("generator_cpu", self.own_nanos)].into_iter()
+    }
+}
+
+/// Frames and reads since an earlier moment.
+fn frames_per_read(scratch: &Scratch, before: (u64, u64)) -> Option<Metric> {
+    let (reads, frames) = (scratch.reads - before.0, scratch.frames - before.1);
+    (reads > 0).then(|| Metric::new("frames_per_read", "", frames as f64 / reads as f64))
+}
+
+/// Memory of all processes at one moment, as metrics.
+fn memory_metrics(names: [&'static str; 2], memory: Option<Memory>) -> impl Iterator<Item = Option<Metric>> {
+    let rss = memory.map(|memory| Metric::new(names[0], "KB", memory.rss as f64));
+    let pss = memory.and_then(|memory| memory.pss).map(|pss| Metric::new(names[1], "KB", pss as f64));
+    [rss, pss].into_iter()
+}
+
+/// Client tasks under way: each ends only when its client is lost.
+type Clients = JoinSet<Lost>;
+
+/// Watches running clients.
+struct Watch<'a> {
+    clients: Clients,
+    progress: &'a Progress,
+    /// What `count` counts.
+    unit: &'static str,
+    count: &'a dyn Fn() -> u64,
+    /// What it would be if all that was sent had come.
+    owed: &'a dyn Fn() -> u64,
+}
+
+impl Watch<'_> {
+    /// Lets them run for `time`.
+    ///
+    /// # Errors
+    /// A client was lost, or nothing has moved for a while: with the count so far.
+    async fn run(&mut self, what: &str, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        let mut moved = (Instant::now(), (self.count)());
+        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            self.step(left.min(Duration::from_millis(250))).await?;
+            let count = (self.count)();
+            self.progress.say(&format!("{what}: {count} {}", self.unit));
+            if count != moved.1 {
+                moved = (Instant::now(), count);
+            } else if moved.0.elapsed() > STALL {
+                let missing = (self.owed)().saturating_sub(count);
+                bail!(
+                    "stalled: nothing has come for {} s after {count} {}, {missing} are missing",
+                    STALL.as_secs(),
+                    self.unit
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets them run until all has come, or nothing for a while: what is missing then is lost, and how much is returned.
+    async fn drain(&mut self) -> Result<u64> {
+        let mut moved = (Instant::now(), (self.count)());
+        while (self.count)() < (self.owed)() && moved.0.elapsed() < STALL {
+            self.step(Duration::from_millis(5)).await?;
+            let count = (self.count)();
+            self.progress.say(&format!("draining: {count} {}", self.unit));
+            if count != moved.1 {
+                moved = (Instant::now(), count);
+            }
+        }
+        Ok((self.owed)().saturating_sub((self.count)()))
+    }
+
+    async fn step(&mut self, time: Duration) -> Result<()> {
+        tokio::select! {
+            Some(ended) = self.clients.join_next() => {
+                let lost = ended.context("a client task failed")?;
+                let after = format!("lost a connection after {} {}", (self.count)(), self.unit);
+                Err(anyhow!(lost).context(after))
+            }
+            () = tokio::time::sleep(time) => Ok(()),
+        }
+    }
+}
+
+/// Whether a message is none of the benchmark's: a greeting or a heartbeat, which are JSON objects.
+fn is_notice(payload: &[u8]) -> bool {
+    payload.first() == Some(&b'{')
+}

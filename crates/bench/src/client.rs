@@ -1,0 +1,300 @@
+//! One open WebSocket, driven by polling: what is queued is written, what has come is cut into messages.
+//!
+//! It owns no read buffer: all clients of the thread read into one [`Scratch`], and only the head of a frame that was
+//! cut by a read is kept per client. That, and no task or timer of its own, is what makes thousands of them cheap.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::wire::{self, MAX_PAYLOAD, opcode};
+
+/// How long a server may take to answer a close.
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+
+/// The read buffer that all clients share, and what has passed through it.
+pub(crate) struct Scratch {
+    buffer: Vec<u8>,
+    /// Reads that brought something.
+    pub(crate) reads: u64,
+    /// Frames that they held.
+    pub(crate) frames: u64,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        // Room for the longest cut frame and a full read behind it.
+        Scratch { buffer: vec![0; 4 * MAX_PAYLOAD], reads: 0, frames: 0 }
+    }
+}
+
+/// Why a client is no more.
+#[derive(Debug)]
+pub(crate) enum Lost {
+    /// The server ended the connection.
+    Ended,
+    /// It sent a close frame, with this code if any.
+    Closed(Option<u16>),
+    /// It sent what it must not, or what nobody asked for.
+    Wrong(String),
+    /// The socket failed.
+    Io(std::io::Error),
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Lost::Ended => write!(f, "the server ended the connection"),
+            Lost::Closed(Some(code)) => write!(f, "the server closed with code {code}"),
+            Lost::Closed(None) => write!(f, "the server closed"),
+            Lost::Wrong(what) => write!(f, "the server sent {what}"),
+            Lost::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for Lost {}
+
+/// A client after its handshake.
+pub(crate) struct Client {
+    stream: TcpStream,
+    /// The head of a frame whose rest has not come.
+    rest: Vec<u8>,
+    /// Frames to write, from `written` on.
+    out: Vec<u8>,
+    written: usize,
+}
+
+impl Client {
+    /// `rest`: bytes that were read behind the handshake.
+    pub(crate) fn new(stream: TcpStream, rest: Vec<u8>) -> Self {
+        Client { stream, rest, out: Vec::new(), written: 0 }
+    }
+
+    /// Where frames to be written are appended; the next [`Client::poll`] writes them.
+    pub(crate) fn out(&mut self) -> &mut Vec<u8> {
+        &mut self.out
+    }
+
+    /// Writes what is queued and hands over each message that has come, with the time of its read and the queue for an
+    /// answer. Ready only when the client is lost.
+    pub(crate) fn poll<F>(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &RefCell<Scratch>,
+        mut on_message: F,
+    ) -> Poll<Lost>
+    where
+        F: FnMut(Instant, &[u8], &mut Vec<u8>) -> Result<(), Lost>,
+    {
+        loop {
+            if let Err(error) = self.flush(cx) {
+                return Poll::Ready(Lost::Io(error));
+            }
+            let scratch = &mut *scratch.borrow_mut();
+            let kept = self.rest.len();
+            scratch.buffer[..kept].copy_from_slice(&self.rest);
+            let mut window = ReadBuf::new(&mut scratch.buffer[kept..]);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut window) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Lost::Io(error)),
+                Poll::Ready(Ok(())) => {}
+            }
+            let came = window.filled().len();
+            if came == 0 {
+                return Poll::Ready(Lost::Ended);
+            }
+            scratch.reads += 1;
+            let now = Instant::now();
+            let mut bytes = &scratch.buffer[..kept + came];
+            match each_message(&mut bytes, &mut self.out, |payload, out| on_message(now, payload, out)) {
+                Ok(frames) => scratch.frames += frames,
+                Err(lost) => return Poll::Ready(lost),
+            }
+            self.rest.clear();
+            self.rest.extend_from_slice(bytes);
+        }
+    }
+
+    /// Waits for the next message and drops it, with whatever else has come.
+    ///
+    /// # Errors
+    /// The client was lost instead.
+    pub(crate) async fn greeted(&mut self) -> Result<(), Lost> {
+        let mut messages = 0;
+        loop {
+            let bytes = std::mem::take(&mut self.rest);
+            let mut left = &bytes[..];
+            each_message(&mut left, &mut self.out, |_, _| {
+                messages += 1;
+                Ok(())
+            })?;
+            self.rest = left.to_vec();
+            if messages > 0 {
+                return Ok(());
+            }
+            if self.stream.read_buf(&mut self.rest).await.map_err(Lost::Io)? == 0 {
+                return Err(Lost::Ended);
+            }
+        }
+    }
+
+    /// Says goodbye and waits, for a time, until the server has ended the connection.
+    pub(crate) async fn close(mut self) {
+        let mut frame = Vec::new();
+        wire::encode(opcode::CLOSE, &1000u16.to_be_bytes(), &mut frame);
+        let goodbye = async {
+            self.stream.write_all(&frame).await?;
+            let mut ignored = [0; 512];
+            while self.stream.read(&mut ignored).await? > 0 {}
+            std::io::Result::Ok(())
+        };
+        // However it ends, dropping the socket ends it.
+        let _ = tokio::time::timeout(CLOSE_LIMIT, goodbye).await;
+    }
+
+    /// Whether the server has ended the connection, as far as is known without waiting.
+    pub(crate) fn is_lost(&self) -> bool {
+        let mut ignored = [0; 512];
+        loop {
+            match self.stream.try_read(&mut ignored) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
+            }
+        }
+    }
+
+    fn flush(&mut self, cx: &mut Context<'_>) -> std::io::Result<()> {
+        while self.written < self.out.len() {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.out[self.written..]) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(written) => self.written += written?,
+            }
+        }
+        self.out.clear();
+        self.written = 0;
+        Ok(())
+    }
+}
+
+/// Takes the complete frames off `bytes`, answers pings into `out`, hands over messages, and says how many frames.
+fn each_message<F>(bytes: &mut &[u8], out: &mut Vec<u8>, mut on_message: F) -> Result<u64, Lost>
+where
+    F: FnMut(&[u8], &mut Vec<u8>) -> Result<(), Lost>,
+{
+    let mut frames = 0;
+    while let Some(frame) = wire::decode(bytes).map_err(|what| Lost::Wrong(what.into()))? {
+        frames += 1;
+        match frame.opcode {
+            opcode::TEXT | opcode::BINARY => on_message(frame.payload, out)?,
+            opcode::PING => wire::encode(opcode::PONG, frame.payload, out),
+            opcode::CLOSE => {
+                let code = frame.payload.first_chunk().map(|code| u16::from_be_bytes(*code));
+                return Err(Lost::Closed(code));
+            }
+            _ => {}
+        }
+        *bytes = &bytes[frame.length..];
+    }
+    Ok(frames)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::poll_fn;
+    use tokio::net::TcpListener;
+
+    async fn pair() -> (Client, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (peer, _) = listener.accept().await.unwrap();
+        peer.set_nodelay(true).unwrap();
+        (Client::new(stream, Vec::new()), peer)
+    }
+
+    #[tokio::test]
+    async fn messages_come_whole_however_they_are_cut() {
+        let mut served = Vec::new();
+        for message in ["one", "", "three", &"y".repeat(300)] {
+            served.push(0x81);
+            match message.len() {
+                length @ ..=125 => served.push(length as u8),
+                length => served.extend([126, (length >> 8) as u8, length as u8]),
+            }
+            served.extend(message.as_bytes());
+        }
+        for piece in [1, 2, 3, 7, 100, served.len()] {
+            let (mut client, mut peer) = pair().await;
+            let scratch = RefCell::new(Scratch::new());
+            let mut lengths = Vec::new();
+            let feed = async {
+                for part in served.chunks(piece) {
+                    peer.write_all(part).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+                drop(peer);
+            };
+            let read = poll_fn(|cx| {
+                client.poll(cx, &scratch, |_, payload, _| {
+                    lengths.push(payload.len());
+                    Ok(())
+                })
+            });
+            let ((), lost) = tokio::join!(feed, read);
+            assert!(matches!(lost, Lost::Ended), "{lost}");
+            assert_eq!(lengths, [3, 0, 5, 300], "in pieces of {piece}");
+            assert_eq!(scratch.borrow().frames, 4);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_greeting_may_lie_behind_the_handshake_and_a_cut_frame_stays() {
+        let (mut client, mut peer) = pair().await;
+        client.rest = b"\x81\x02{}\x81\x03ab".to_vec();
+        client.greeted().await.unwrap();
+        peer.write_all(b"c").await.unwrap();
+        drop(peer);
+        let scratch = RefCell::new(Scratch::new());
+        let mut got = Vec::new();
+        poll_fn(|cx| {
+            client.poll(cx, &scratch, |_, payload, _| {
+                got.extend_from_slice(payload);
+                Ok(())
+            })
+        })
+        .await;
+        assert_eq!(got, b"abc");
+    }
+
+    #[tokio::test]
+    async fn a_ping_is_answered_and_a_close_names_its_code() {
+        let (mut client, mut peer) = pair().await;
+        peer.write_all(b"\x89\x02hi").await.unwrap();
+        let scratch = RefCell::new(Scratch::new());
+        let answer = async {
+            let mut pong = [0; 8];
+            peer.read_exact(&mut pong).await.unwrap();
+            peer.write_all(&[0x88, 2, 0x03, 0xe9]).await.unwrap();
+            pong
+        };
+        let (pong, lost) = tokio::join!(answer, poll_fn(|cx| client.poll(cx, &scratch, |_, _, _| Ok(()))));
+        assert_eq!(pong[..2], [0x8a, 0x82]);
+        assert!(matches!(lost, Lost::Closed(Some(1001))), "{lost}");
+    }
+
+    #[tokio::test]
+    async fn an_ended_client_is_seen_to_be_lost() {
+        let (client, peer) = pair().await;
+        assert!(!client.is_lost());
+        drop(peer);
+        client.stream.readable().await.unwrap();
+        assert!(client.is_lost());
+    }
+}

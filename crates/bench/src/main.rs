@@ -1,0 +1,35 @@
+//! `bench`: a load generator for a GatewayWorker system, the original's or this one.
+//!
+//! It is: four cases (echo, fan-out, idle, connect) over one lean WebSocket client on one thread, with the servers' CPU
+//! and memory read from `/proc`. It is not: a test of correctness (though it counts every message and fails on a lost
+//! one), nor a server. The servers' business code must speak the benchmark protocol: greet each client, answer a text
+//! message that begins with `E` to its sender, and send one that begins with `B` to everybody.
+
+mod args;
+mod case;
+mod client;
+mod histogram;
+mod open;
+mod procfs;
+mod report;
+mod runner;
+mod wire;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = args::Cli::parse();
+    if let Err(error) = cli.check() {
+        error.exit();
+    }
+    match runner::run(&cli) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Opening clients: source address, handshake, greeting, several at once.
+
+use std::cell::{Cell, RefCell};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpSocket;
+use tokio::task::JoinSet;
+
+use crate::args::Url;
+use crate::client::Client;
+use crate::histogram::Histogram;
+use crate::report::Progress;
+use crate::wire;
+
+/// How long one client may take from connecting to its greeting.
+const OPEN_LIMIT: Duration = Duration::from_secs(10);
+
+/// Clients per source address: the kernel has 28,000 ports for each by default, and closed ones linger a minute.
+const PER_SOURCE: u32 = 20_000;
+
+/// The longest answer to the opening request.
+const MAX_RESPONSE: usize = 16 * 1024;
+
+/// How to open clients.
+#[derive(Clone)]
+pub(crate) struct Opening {
+    pub(crate) url: Url,
+    /// How many altogether.
+    pub(crate) clients: u32,
+    /// How many at once.
+    pub(crate) parallel: u32,
+    /// Whether a client counts as open only once it was greeted.
+    pub(crate) greeting: bool,
+}
+
+/// What became of them.
+pub(crate) struct Opened {
+    /// In no particular order; empty where each was closed at once.
+    pub(crate) clients: Vec<Client>,
+    /// Connecting to greeting.
+    pub(crate) times: Histogram,
+}
+
+impl Opening {
+    /// Opens all clients; with `close_each`, each is closed again as soon as it is open.
+    ///
+    /// # Errors
+    /// The first client that could not be opened: which, and why.
+    pub(crate) async fn run(&self, close_each: bool, progress: &Progress) -> Result<Opened> {
+        let opened = Rc::new(RefCell::new(Opened { clients: Vec::new(), times: Histogram::new() }));
+        let (next, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let mut openers = JoinSet::new();
+        for _ in 0..self.parallel.min(self.clients) {
+            let (this, opened, next, done) = (self.clone(), opened.clone(), next.clone(), done.clone());
+            openers.spawn_local(async move {
+                while next.get() < this.clients {
+                    let index = next.replace(next.get() + 1);
+                    let start = Instant::now();
+                    let client = this.open(index).await.with_context(|| {
+                        format!(
+                            "client {} of {} could not open at {}",
+                            index + 1,
+                            this.clients,
+                            this.url.text
+                        )
+                    })?;
+                    opened.borrow_mut().times.record(start.elapsed());
+                    if close_each {
+                        client.close().await;
+                    } else {
+                        opened.borrow_mut().clients.push(client);
+                    }
+                    done.set(done.get() + 1);
+                }
+                Ok(())
+            });
+        }
+        let mut beat = tokio::time::interval(Duration::from_millis(250));
+        loop {
+            tokio::select! {
+                ended = openers.join_next() => match ended {
+                    None => break,
+                    Some(ended) => ended.map_err(anyhow::Error::from).and_then(|ended: Result<()>| ended)?,
+                },
+                _ = beat.tick() => progress.say(&format!("{} of {} clients open", done.get(), self.clients)),
+            }
+        }
+        Rc::into_inner(opened).map(RefCell::into_inner).context("an opener outlived its set")
+    }
+
+    async fn open(&self, index: u32) -> Result<Client> {
+        tokio::time::timeout(OPEN_LIMIT, async {
+            let mut client = self.handshake(index).await?;
+            if self.greeting {
+                client.greeted().await.context("waiting for the greeting")?;
+            }
+            Ok(client)
+        })
+        .await
+        .map_err(|_| anyhow!("no answer within {} s", OPEN_LIMIT.as_secs()))?
+    }
+
+    async fn handshake(&self, index: u32) -> Result<Client> {
+        let address = self.url.address;
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(source) = source(address, index) {
+            socket.bind(source).with_context(|| format!("binding {source}"))?;
+        }
+        let mut stream = socket.connect(address).await?;
+        stream.set_nodelay(true)?;
+        stream.write_all(&wire::request(&self.url.host, &self.url.path)).await?;
+        let mut bytes = Vec::new();
+        loop {
+            match wire::response_end(&bytes) {
+                Ok(Some(end)) => return Ok(Client::new(stream, bytes.split_off(end))),
+                Ok(None) if bytes.len() > MAX_RESPONSE => {
+                    return Err(anyhow!("the handshake's answer has no end"));
+                }
+                Ok(None) => {}
+                Err(status) => return Err(anyhow!("the handshake was answered with {status:?}")),
+            }
+            if stream.read_buf(&mut bytes).await? == 0 {
+                return Err(anyhow!("the server ended the connection in the handshake"));
+            }
+        }
+    }
+}
+
+/// Where client `index` connects from, or `None` for the kernel's choice: to a loopback server 127.0.0.2 takes over
+/// from 127.0.0.1 after the first `PER_SOURCE`, and so on.
+fn source(server: SocketAddr, index: u32) -> Option<SocketAddr> {
+    let IpAddr::V4(server) = server.ip() else { return None };
+    let step = index / PER_SOURCE;
+    (server.is_loopback() && step > 0).then(|| {
+        let address = u32::from(Ipv4Addr::LOCALHOST) + step;
+        SocketAddr::from((Ipv4Addr::from(address), 0))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_twenty_thousand_clients_come_from_another_loopback_address() {
+        let server = "127.0.0.1:8289".parse().unwrap();
+        assert_eq!(source(server, 19_999), None);
+        assert_eq!(source(server, 20_000).unwrap().to_string(), "127.0.0.2:0");
+        assert_eq!(source(server, 65_000).unwrap().to_string(), "127.0.0.4:0");
+        assert_eq!(source("192.0.2.1:80".parse().unwrap(), 65_000), None);
+        assert_eq!(source("[::1]:80".parse().unwrap(), 65_000), None);
+    }
+
+    /// What the server sees of the client, and what became of that client's opening.
+    async fn open_at(index: u32, answer: &'static [u8]) -> (IpAddr, Result<Client>) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let opening = Opening { url, clients: 1, parallel: 1, greeting: true };
+        let serve = async {
+            let (mut peer, from) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                peer.read_buf(&mut request).await.unwrap();
+            }
+            peer.write_all(answer).await.unwrap();
+            from.ip()
+        };
+        tokio::join!(serve, opening.open(index))
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_late_client_is_bound_before_it_connects() {
+        let (from, client) = open_at(20_000, b"HTTP/1.1 101 Switching Protocols\r\n\r\n\x81\x02{}").await;
+        assert_eq!(from.to_string(), "127.0.0.2");
+        assert!(client.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_refused_or_ungreeted_client_says_why() {
+        let (_, refused) = open_at(0, b"HTTP/1.1 403 Forbidden\r\n\r\n").await;
+        assert!(refused.err().unwrap().to_string().contains("403 Forbidden"));
+        let (_, silent) = open_at(0, b"HTTP/1.1 101 Switching Protocols\r\n\r\n").await;
+        assert!(silent.err().unwrap().to_string().contains("greeting"));
+    }
+}

@@ -1,0 +1,213 @@
+//! What is shown: progress on stderr while it runs, a table on stdout at the end, and JSON for scripts.
+
+use std::cell::Cell;
+use std::fmt::Write;
+use std::io::{IsTerminal, Write as _};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// One figure of one round.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Metric {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) value: f64,
+}
+
+impl Metric {
+    pub(crate) fn new(name: &'static str, unit: &'static str, value: f64) -> Self {
+        Metric { name, unit, value }
+    }
+}
+
+/// All rounds of one system.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct System {
+    pub(crate) url: String,
+    pub(crate) pids: Vec<u32>,
+    pub(crate) rounds: Vec<Vec<Metric>>,
+    pub(crate) faults: Vec<String>,
+}
+
+impl System {
+    /// Each figure's median over the rounds, in the order of the first round.
+    pub(crate) fn medians(&self) -> Vec<Metric> {
+        let Some(first) = self.rounds.first() else { return Vec::new() };
+        let all = |name| {
+            self.rounds.iter().flatten().filter(move |metric| metric.name == name).map(|metric| metric.value)
+        };
+        first.iter().map(|metric| Metric { value: median(all(metric.name).collect()), ..*metric }).collect()
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        count if count % 2 == 1 => values[count / 2],
+        count => (values[count / 2 - 1] + values[count / 2]) / 2.0,
+    }
+}
+
+/// The first system's median for each of the second's; none where that is zero.
+fn ratio(metric: &Metric, others: &[Metric]) -> Option<f64> {
+    let other = others.iter().find(|other| other.name == metric.name)?;
+    (other.value != 0.0).then(|| metric.value / other.value)
+}
+
+/// A table of medians: one column per system and, for two, their ratio.
+pub(crate) fn table(case: &str, systems: &[System]) -> String {
+    let medians: Vec<_> = systems.iter().map(System::medians).collect();
+    let mut out = String::new();
+    let rounds = systems.first().map_or(0, |system| system.rounds.len());
+    let of = if rounds > 1 { format!(", medians of {rounds} rounds") } else { String::new() };
+    let _ = writeln!(out, "{case}{of}");
+    for (letter, system) in ('A'..).zip(systems) {
+        let _ = writeln!(out, "  {letter}: {} ({} processes)", system.url, system.pids.len());
+    }
+    let _ = write!(out, "{:<28}", "");
+    ('A'..).zip(systems).for_each(|(letter, _)| _ = write!(out, "{letter:>14}"));
+    let _ = writeln!(out, "{}", if systems.len() == 2 { format!("{:>10}", "A/B") } else { String::new() });
+    for metric in medians.first().into_iter().flatten() {
+        let label = if metric.unit.is_empty() {
+            metric.name.into()
+        } else {
+            format!("{} ({})", metric.name, metric.unit)
+        };
+        let _ = write!(out, "{label:<28}");
+        for system in &medians {
+            let value =
+                system.iter().find(|other| other.name == metric.name).map(|other| number(other.value));
+            let _ = write!(out, "{:>14}", value.unwrap_or_else(|| "-".into()));
+        }
+        if let Some(ratio) = medians.get(1).and_then(|others| ratio(metric, others)) {
+            let _ = write!(out, "{ratio:>10.3}");
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// Three significant digits for small values, none behind the point for large ones.
+fn number(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".into(),
+        size if size >= 1000.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+/// Everything, for scripts.
+pub(crate) fn document(settings: &impl Serialize, systems: &[System]) -> Value {
+    let figures = |metrics: &[Metric]| -> Map<String, Value> {
+        metrics.iter().map(|metric| (metric.name.into(), json!(metric.value))).collect()
+    };
+    let medians: Vec<_> = systems.iter().map(System::medians).collect();
+    let units: Map<_, _> = medians
+        .first()
+        .into_iter()
+        .flatten()
+        .map(|metric| (metric.name.into(), json!(metric.unit)))
+        .collect();
+    let ratios: Option<Map<String, Value>> = medians.get(1).map(|others| {
+        medians[0]
+            .iter()
+            .filter_map(|metric| Some((metric.name.into(), json!(ratio(metric, others)?))))
+            .collect()
+    });
+    let described = |system: &System| {
+        json!({
+            "url": system.url,
+            "pids": system.pids,
+            "median": figures(&system.medians()),
+            "rounds": system.rounds.iter().map(|round| figures(round)).collect::<Vec<_>>(),
+            "faults": system.faults,
+        })
+    };
+    json!({
+        "settings": settings,
+        "units": units,
+        "systems": systems.iter().map(described).collect::<Vec<_>>(),
+        "ratio": ratios,
+    })
+}
+
+/// The line on stderr that shows that something is going on.
+pub(crate) struct Progress {
+    label: String,
+    terminal: bool,
+    last: Cell<Option<Instant>>,
+}
+
+impl Progress {
+    /// `label` stands before every line.
+    pub(crate) fn new(label: String) -> Self {
+        Progress { label, terminal: std::io::stderr().is_terminal(), last: Cell::new(None) }
+    }
+
+    /// Shows `text`, unless something was shown a moment ago.
+    pub(crate) fn say(&self, text: &str) {
+        let pause = Duration::from_millis(if self.terminal { 200 } else { 2000 });
+        if self.last.get().is_some_and(|last| last.elapsed() < pause) {
+            return;
+        }
+        self.last.set(Some(Instant::now()));
+        let (start, end) = if self.terminal { ("\r\x1b[K", "") } else { ("", "\n") };
+        // Nobody may be listening, which is no reason to stop.
+        let _ = write!(std::io::stderr(), "{start}{}: {text}{end}", self.label);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.terminal {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn system(values: &[f64]) -> System {
+        System {
+            rounds: values.iter().map(|value| vec![Metric::new("cost", "µs", *value)]).collect(),
+            ..System::default()
+        }
+    }
+
+    #[test]
+    fn a_median_is_the_middle() {
+        assert_eq!(median(vec![9.0, 1.0, 5.0]), 5.0);
+        assert_eq!(median(vec![4.0, 1.0, 2.0, 9.0]), 3.0);
+        assert!(median(Vec::new()).is_nan());
+    }
+
+    #[test]
+    fn two_systems_are_shown_with_their_ratio() {
+        let text = table("echo", &[system(&[1.0, 9.0, 2.0]), system(&[4.0, 8.0, 40.0])]);
+        let row = text.lines().last().unwrap().split_whitespace().collect::<Vec<_>>();
+        assert_eq!(row, ["cost", "(µs)", "2.00", "8.00", "0.250"]);
+        assert!(text.contains("medians of 3 rounds"));
+    }
+
+    #[test]
+    fn one_system_has_no_ratio_and_no_rounds_no_rows() {
+        assert!(!table("echo", &[system(&[1.0])]).contains("A/B"));
+        assert_eq!(table("echo", &[system(&[])]).lines().count(), 3);
+    }
+
+    #[test]
+    fn the_document_holds_every_round() {
+        let document = document(&json!({"clients": 3}), &[system(&[1.0, 3.0]), system(&[4.0])]);
+        assert_eq!(document["systems"][0]["rounds"], json!([{"cost": 1.0}, {"cost": 3.0}]));
+        assert_eq!(document["systems"][0]["median"]["cost"], 2.0);
+        assert_eq!(document["ratio"]["cost"], 0.5);
+        assert_eq!(document["units"]["cost"], "µs");
+        assert_eq!(document["settings"]["clients"], 3);
+    }
+}

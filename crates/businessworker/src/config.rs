@@ -1,0 +1,272 @@
+//! What can be set, by flag, by environment and in `config/businessworker.toml`.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::ensure;
+use gatewayworker_daemon::CommonFlags;
+use gatewayworker_protocol::SecretKey;
+use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+/// Takes the events of clients from the gateways and runs the application.
+#[derive(Debug, clap::Parser)]
+#[command(name = "businessworker", version)]
+pub struct Cli {
+    /// What every daemon has.
+    #[command(flatten)]
+    pub common: CommonFlags,
+    /// What this one has.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+/// The worker's flags; what is not set here is left to the file.
+#[derive(Debug, Default, clap::Args, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub struct Flags {
+    /// Be called NAME by the gateways [default: BusinessWorker]
+    #[arg(long, value_name = "NAME", env = "GATEWAYWORKER_BUSINESSWORKER_NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+
+    /// Be ID among the workers of this name on this host [default: another for each connection]
+    #[arg(long, value_name = "ID", env = "GATEWAYWORKER_BUSINESSWORKER_WORKER_ID")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_id: Option<String>,
+
+    /// Learn from the register at ADDRESS where the gateways are; may be given several times [default: 127.0.0.1:1236]
+    #[arg(long, value_name = "ADDRESS", env = "GATEWAYWORKER_REGISTER_ADDRESS", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub register_address: Option<Vec<String>>,
+
+    /// The key that all daemons of a cluster share; better set in the environment, where other users do not see it [default: none]
+    #[arg(long, value_name = "KEY", env = "GATEWAYWORKER_SECRET_KEY", hide_env_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret_key: Option<SecretKey>,
+
+    /// Run at most N handlers at once [default: 1024]
+    #[arg(long, value_name = "N", env = "GATEWAYWORKER_BUSINESSWORKER_CONCURRENCY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<usize>,
+
+    /// Wait at most MS milliseconds for the gateways' answers to a question [default: 5000]
+    #[arg(long, value_name = "MS", env = "GATEWAYWORKER_BUSINESSWORKER_QUESTION_TIMEOUT_MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub question_timeout_ms: Option<u64>,
+
+    /// Log a handler that takes MS milliseconds, 0 for never [default: 1000]
+    #[arg(long, value_name = "MS", env = "GATEWAYWORKER_BUSINESSWORKER_SLOW_HANDLER_WARNING_MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_handler_warning_ms: Option<u64>,
+
+    /// Cancel a handler that takes MS milliseconds, 0 for never [default: 0]
+    #[arg(long, value_name = "MS", env = "GATEWAYWORKER_BUSINESSWORKER_HANDLER_TIMEOUT_MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handler_timeout_ms: Option<u64>,
+
+    /// Let handlers finish for at most MS milliseconds when asked to stop [default: 10000]
+    #[arg(long, value_name = "MS", env = "GATEWAYWORKER_BUSINESSWORKER_SHUTDOWN_TIMEOUT_MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shutdown_timeout_ms: Option<u64>,
+
+    /// Run on N threads, 0 for one on each core [default: 0]
+    #[arg(long, value_name = "N", env = "GATEWAYWORKER_BUSINESSWORKER_THREADS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+}
+
+/// The worker's configuration, the keys of its file; `A` are the application's.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, bound = "A: DeserializeOwned + Default")]
+pub struct Config<A = NoSettings> {
+    /// What the gateways call the worker; the same for all workers of an application.
+    pub name: String,
+    /// What sets the worker apart from others of its name on its host. Two workers
+    /// with the same would take each other's links away.
+    pub worker_id: Option<String>,
+    /// The registers, `host:port` each; one, or a list.
+    #[serde(deserialize_with = "one_or_many")]
+    pub register_address: Vec<String>,
+    /// The cluster's key, empty for none.
+    pub secret_key: SecretKey,
+    /// How many handlers run at once.
+    pub concurrency: usize,
+    /// How long a question to the gateways may take, in milliseconds.
+    pub question_timeout_ms: u64,
+    /// From when on a handler is slow, in milliseconds; 0 for never.
+    pub slow_handler_warning_ms: u64,
+    /// When a handler is cancelled, in milliseconds; 0 for never.
+    pub handler_timeout_ms: u64,
+    /// How long handlers may go on after the worker was asked to stop, in milliseconds.
+    pub shutdown_timeout_ms: u64,
+    /// How many threads there are; 0 for one on each core.
+    pub threads: usize,
+    /// The application's own settings.
+    pub app: A,
+}
+
+/// The settings of an application that has none: any key is an unknown one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoSettings {}
+
+impl<A: Default> Default for Config<A> {
+    fn default() -> Self {
+        Self {
+            name: "BusinessWorker".into(),
+            worker_id: None,
+            register_address: vec!["127.0.0.1:1236".into()],
+            secret_key: SecretKey::default(),
+            concurrency: 1024,
+            question_timeout_ms: 5_000,
+            slow_handler_warning_ms: 1_000,
+            handler_timeout_ms: 0,
+            shutdown_timeout_ms: 10_000,
+            threads: 0,
+            app: A::default(),
+        }
+    }
+}
+
+impl<A> Config<A> {
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// In one line, with the key.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        ensure!(!self.name.is_empty(), "name: must not be empty");
+        ensure!(!self.register_address.is_empty(), "register_address: must name a register");
+        for address in &self.register_address {
+            let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            ensure!(port.is_some(), "register_address: \"{address}\" is not host:port");
+        }
+        ensure!(self.concurrency > 0, "concurrency: must be at least 1");
+        ensure!(self.question_timeout_ms > 0, "question_timeout_ms: must be at least 1");
+        Ok(())
+    }
+
+    /// The worker's part and the application's.
+    pub fn split(self) -> (Config, A) {
+        let config = Config {
+            name: self.name,
+            worker_id: self.worker_id,
+            register_address: self.register_address,
+            secret_key: self.secret_key,
+            concurrency: self.concurrency,
+            question_timeout_ms: self.question_timeout_ms,
+            slow_handler_warning_ms: self.slow_handler_warning_ms,
+            handler_timeout_ms: self.handler_timeout_ms,
+            shutdown_timeout_ms: self.shutdown_timeout_ms,
+            threads: self.threads,
+            app: NoSettings {},
+        };
+        (config, self.app)
+    }
+
+    pub(crate) fn question_timeout(&self) -> Duration {
+        Duration::from_millis(self.question_timeout_ms)
+    }
+
+    pub(crate) fn slow_handler_warning(&self) -> Duration {
+        match self.slow_handler_warning_ms {
+            0 => Duration::MAX,
+            ms => Duration::from_millis(ms),
+        }
+    }
+
+    pub(crate) fn handler_timeout(&self) -> Option<Duration> {
+        (self.handler_timeout_ms > 0).then(|| Duration::from_millis(self.handler_timeout_ms))
+    }
+
+    pub(crate) fn shutdown_timeout(&self) -> Duration {
+        Duration::from_millis(self.shutdown_timeout_ms)
+    }
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Addresses;
+
+    impl<'de> Visitor<'de> for Addresses {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an address or a list of addresses")
+        }
+
+        fn visit_str<E>(self, address: &str) -> Result<Self::Value, E> {
+            Ok(vec![address.to_owned()])
+        }
+
+        fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
+            let mut addresses = Vec::new();
+            while let Some(address) = seq.next_element()? {
+                addresses.push(address);
+            }
+            Ok(addresses)
+        }
+    }
+
+    deserializer.deserialize_any(Addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct App {
+        database: String,
+    }
+
+    #[test]
+    fn the_file_that_comes_along_says_the_defaults() {
+        let text = include_str!("../../../config/businessworker.toml");
+        assert_eq!(toml::from_str::<Config>(text).unwrap(), Config::default());
+        // Every key is there, or shown as a comment where its default is to be missing.
+        for key in
+            ["name", "worker_id", "register_address", "secret_key", "concurrency", "question_timeout_ms"]
+        {
+            assert!(text.contains(&format!("{key} = ")), "{key}");
+        }
+        for key in ["slow_handler_warning_ms", "handler_timeout_ms", "shutdown_timeout_ms", "threads"] {
+            assert!(text.contains(&format!("\n{key} = ")), "{key}");
+        }
+        assert!(text.contains("\n[app]"));
+    }
+
+    #[test]
+    fn the_application_has_its_own_table_and_nothing_else_is_let_through() {
+        let config: Config<App> = toml::from_str("name = 'Chat'\n[app]\ndatabase = 'here'").unwrap();
+        assert_eq!(config.app, App { database: "here".into() });
+        assert!(toml::from_str::<Config<App>>("database = 'here'").is_err());
+        assert!(toml::from_str::<Config<App>>("[app]\nnothing = 1").is_err());
+        assert!(toml::from_str::<Config>("[app]\nnothing = 1").is_err());
+    }
+
+    #[test]
+    fn one_register_or_many() {
+        let one: Config = toml::from_str("register_address = 'a:1'").unwrap();
+        assert_eq!(one.register_address, ["a:1"]);
+        let many: Config = toml::from_str("register_address = ['a:1', 'b:2']").unwrap();
+        assert_eq!(many.register_address, ["a:1", "b:2"]);
+    }
+
+    #[test]
+    fn what_cannot_work_is_named_by_its_key() {
+        let wrong = [
+            ("name = ''", "name"),
+            ("register_address = []", "register_address"),
+            ("register_address = 'nowhere'", "register_address"),
+            ("concurrency = 0", "concurrency"),
+            ("question_timeout_ms = 0", "question_timeout_ms"),
+        ];
+        for (text, key) in wrong {
+            let config: Config = toml::from_str(text).unwrap();
+            let error = config.validate().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{key}: ")), "{error}");
+        }
+        Config::<App>::default().validate().unwrap();
+    }
+}

@@ -1,0 +1,138 @@
+//! A WebSocket client's handshake, as its gateway tells it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use gatewayworker_protocol::php::{self, Array, Value};
+
+/// What a WebSocket client sent along with its handshake: PHP's `$_GET`,
+/// `$_COOKIE` and, with the headers, `$_SERVER`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Handshake {
+    get: Array,
+    server: Array,
+    cookie: Array,
+}
+
+/// A gateway sent a handshake that is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeError {
+    /// It cannot be read.
+    #[error("a handshake that cannot be read: {0}")]
+    Unreadable(#[from] php::Error),
+    /// It is something else than an array.
+    #[error("a handshake is an array, this is {0}")]
+    NotAnArray(&'static str),
+}
+
+impl Handshake {
+    /// Reads the body of ON_WEBSOCKET_CONNECT.
+    ///
+    /// # Errors
+    /// When it is not a serialized PHP array.
+    pub fn parse(body: &[u8]) -> Result<Self, HandshakeError> {
+        let mut all = match php::unserialize(body)? {
+            Value::Array(array) => array,
+            other => return Err(HandshakeError::NotAnArray(other.type_name())),
+        };
+        let mut part = |name| all.remove(name).and_then(Value::into_array).unwrap_or_default();
+        Ok(Self { get: part("get"), server: part("server"), cookie: part("cookie") })
+    }
+
+    /// The path of the request, without the query: `/chat`.
+    pub fn path(&self) -> &str {
+        let uri = self.text("REQUEST_URI").unwrap_or("/");
+        uri.split_once('?').map_or(uri, |(path, _)| path)
+    }
+
+    /// The query's variables, as PHP's `$_GET` has them: `b[]=1` is an array.
+    pub fn query(&self) -> &Array {
+        &self.get
+    }
+
+    /// A variable of the query that is text.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.get.get(name)?.as_str()
+    }
+
+    /// The cookies, not url-decoded.
+    pub fn cookies(&self) -> &Array {
+        &self.cookie
+    }
+
+    /// A cookie that is text.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.cookie.get(name)?.as_str()
+    }
+
+    /// A header that is text, whatever the case of its name. Those of a repeated one
+    /// are joined with a comma.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.text(&format!("HTTP_{}", name.to_ascii_uppercase().replace('-', "_")))
+    }
+
+    /// What PHP's `$_SERVER` has under `key`: `REQUEST_URI`, `HTTP_USER_AGENT`, …
+    pub fn server(&self, key: &str) -> Option<&Value> {
+        self.server.get(key)
+    }
+
+    /// The client's address, IPv6 too, which [`Client::remote_addr`] cannot be.
+    ///
+    /// [`Client::remote_addr`]: crate::Client::remote_addr
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        let ip = self.text("REMOTE_ADDR")?;
+        let ip: IpAddr = ip.trim_start_matches('[').trim_end_matches(']').parse().ok()?;
+        let port = self.server("REMOTE_PORT")?.as_int()?.try_into().ok()?;
+        Some(SocketAddr::new(ip, port))
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
+        self.server.get(key)?.as_str()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn handshake(ip: &str) -> Handshake {
+        let value = json!({
+            "get": {"token": "t", "list": ["a"]},
+            "server": {
+                "REQUEST_URI": "/chat?token=t", "REMOTE_ADDR": ip, "REMOTE_PORT": 5000,
+                "CONTENT_TYPE": null, "HTTP_USER_AGENT": "test/1",
+            },
+            "cookie": {"id": "7"},
+        });
+        Handshake::parse(&php::serialize(&Value::from_json(value))).unwrap()
+    }
+
+    #[test]
+    fn what_the_browser_sent_is_there() {
+        let handshake = handshake("127.0.0.1");
+        assert_eq!(handshake.path(), "/chat");
+        assert_eq!(handshake.get("token"), Some("t"));
+        assert_eq!(handshake.get("list"), None);
+        assert!(handshake.query().contains_key("list"));
+        assert_eq!(handshake.header("User-Agent"), Some("test/1"));
+        assert_eq!(handshake.header("Origin"), None);
+        assert_eq!(handshake.cookie("id"), Some("7"));
+        assert_eq!(handshake.server("CONTENT_TYPE"), Some(&Value::Null));
+    }
+
+    #[test]
+    fn the_address_may_be_ipv6() {
+        assert_eq!(handshake("127.0.0.1").remote_addr(), Some("127.0.0.1:5000".parse().unwrap()));
+        assert_eq!(handshake("[::1]").remote_addr(), Some("[::1]:5000".parse().unwrap()));
+        assert_eq!(handshake("somewhere").remote_addr(), None);
+    }
+
+    #[test]
+    fn what_is_no_array_is_no_handshake() {
+        assert!(matches!(Handshake::parse(b"i:1;"), Err(HandshakeError::NotAnArray("int"))));
+        assert!(matches!(Handshake::parse(b"junk"), Err(HandshakeError::Unreadable(_))));
+        assert_eq!(Handshake::parse(b"a:0:{}").unwrap(), Handshake::default());
+        assert_eq!(Handshake::default().path(), "/");
+    }
+}

@@ -1,0 +1,182 @@
+//! The event link to one gateway: says who the worker is, then reads events.
+
+use std::io;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use gatewayworker_net::Backoff;
+use gatewayworker_protocol::{Command, Frame, Hello, MAX_FRAME_LEN, SecretKey};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use crate::Events;
+use crate::lanes::{Event, Lanes};
+
+/// What is read at once, in bytes: many small events together.
+const READ: usize = 64 * 1024;
+
+/// A link that stood this long was a success, however it ended.
+const SUCCESS: Duration = Duration::from_secs(10);
+
+/// Who the worker is to the gateways.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    name: String,
+    /// Set by the configuration, or else drawn for this process.
+    id: String,
+    fixed: bool,
+    connections: AtomicU64,
+    secret_key: SecretKey,
+}
+
+impl Identity {
+    pub(crate) fn new(name: String, id: Option<String>, secret_key: SecretKey) -> Self {
+        let fixed = id.is_some();
+        let id = id.unwrap_or_else(|| format!("{:016x}", rand::random::<u64>()));
+        Self { name, id, fixed, connections: AtomicU64::new(0), secret_key }
+    }
+
+    /// Another key for each connection: the original's gateway, slow to notice that
+    /// an old link has ended, would otherwise take the new one away with it.
+    fn worker_key(&self) -> String {
+        let Self { name, id, .. } = self;
+        if self.fixed {
+            return format!("{name}:{id}");
+        }
+        format!("{name}:{id}-{}", self.connections.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn hello(&self) -> Command {
+        Command::WorkerConnect(Hello {
+            worker_key: Some(self.worker_key()),
+            secret_key: Some(self.secret_key.clone()),
+            features: vec!["close-reason".into()],
+        })
+    }
+}
+
+/// Keeps an event link to `address`, until the gateway is neither connected nor
+/// listed, or `stop` asks for the end and what the gateway had sent by then is read.
+pub(crate) async fn run<E: Events>(
+    lanes: Arc<Lanes<E>>,
+    identity: Arc<Identity>,
+    address: SocketAddrV4,
+    mut listed: watch::Receiver<bool>,
+    stop: CancellationToken,
+    patience: Duration,
+) {
+    let mut backoff = Backoff::default();
+    while *listed.borrow_and_update() {
+        // Without a call link a handler could not even answer.
+        let connect = async {
+            lanes.handler.gateway.connected(address).await;
+            gatewayworker_net::connect(address).await
+        };
+        let connected = tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            _ = listed.changed() => continue,
+            connected = connect => connected,
+        };
+        match connected {
+            Err(error) => warn!(gateway = %address, %error, "no event link"),
+            Ok(stream) => {
+                let started = Instant::now();
+                let ended = hold(&lanes, &identity, address, stream, &stop, patience).await;
+                lanes.handler.forget_gateway(&lanes.clients.marks, address);
+                if stop.is_cancelled() {
+                    return;
+                }
+                if let Err(error) = ended {
+                    warn!(gateway = %address, %error, "the event link ended");
+                }
+                if started.elapsed() > SUCCESS {
+                    backoff.reset();
+                }
+            }
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            _ = listed.changed() => {}
+            () = tokio::time::sleep(backoff.next_wait()) => {}
+        }
+    }
+    debug!(gateway = %address, "no longer listed");
+}
+
+async fn hold<E: Events>(
+    lanes: &Arc<Lanes<E>>,
+    identity: &Identity,
+    address: SocketAddrV4,
+    mut stream: TcpStream,
+    stop: &CancellationToken,
+    patience: Duration,
+) -> io::Result<()> {
+    let mut hello = BytesMut::new();
+    identity.hello().encode(&mut hello);
+    stream.write_all(&hello).await?;
+    info!(gateway = %address, "taking events");
+    let (mut reading, mut writing) = stream.split();
+    let read = read_events(lanes, address, &mut reading);
+    tokio::pin!(read);
+    tokio::select! {
+        ended = &mut read => return ended,
+        () = stop.cancelled() => {}
+    }
+    // Half-closed, the gateway takes the worker off its list, and closes. What it
+    // sent before that is still read: a drain loses no event that has left.
+    writing.shutdown().await?;
+    timeout(patience, read).await.unwrap_or_else(|_| {
+        warn!(gateway = %address, "the gateway did not close the event link: events may be lost");
+        Ok(())
+    })
+}
+
+async fn read_events<E: Events>(
+    lanes: &Arc<Lanes<E>>,
+    address: SocketAddrV4,
+    reading: &mut (impl AsyncReadExt + Unpin),
+) -> io::Result<()> {
+    let mut buffer = BytesMut::new();
+    loop {
+        while let Some(frame) = Frame::parse(&mut buffer, MAX_FRAME_LEN).map_err(io::Error::other)? {
+            match Command::decode(frame).map(Event::of) {
+                Ok(Ok(event)) => lanes.put(event).await,
+                Ok(Err(Command::Ping(body))) => {
+                    if !body.is_empty() {
+                        debug!(gateway = %address, features = %String::from_utf8_lossy(&body), "a gateway of ours");
+                    }
+                }
+                Ok(Err(other)) => debug!(gateway = %address, ?other, "not for a worker"),
+                Err(error) => debug!(gateway = %address, %error, "ignored a frame"),
+            }
+        }
+        buffer.reserve(READ);
+        if reading.read_buf(&mut buffer).await? == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_connections_have_the_same_key_unless_it_is_set() {
+        let drawn = Identity::new("Chat".into(), None, SecretKey::default());
+        let keys = [drawn.worker_key(), drawn.worker_key()];
+        assert!(keys.iter().all(|key| key.starts_with("Chat:")));
+        assert_ne!(keys[0], keys[1]);
+        let set = Identity::new("Chat".into(), Some("7".into()), SecretKey::default());
+        assert_eq!([set.worker_key(), set.worker_key()], ["Chat:7", "Chat:7"]);
+    }
+}

@@ -1,0 +1,149 @@
+//! The worker from start to end.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use gatewayworker_client::{Gateway, roster};
+use gatewayworker_daemon::Runtime;
+use gatewayworker_net::registers;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tracing::{info, warn};
+
+use crate::handler::{Handler, Limits};
+use crate::lanes::{Clients, Lanes};
+use crate::link::{self, Identity};
+use crate::{BoxError, Cli, Config, Events, NoSettings, Result};
+
+/// What an application is made from.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Start<A = NoSettings> {
+    /// The application's own settings: the `[app]` table.
+    pub app: A,
+    /// The worker's name.
+    pub name: String,
+}
+
+/// Why a worker did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// `on_worker_start` failed.
+    #[error("on_worker_start: {0}")]
+    Start(BoxError),
+}
+
+/// The `main` of an application: reads the flags, the environment and the
+/// configuration file as the stock daemon does, makes the application with
+/// `factory`, and runs it until a signal asks for the end.
+pub fn main<A, E>(factory: impl AsyncFnOnce(Start<A>) -> Result<E>) -> ExitCode
+where
+    A: DeserializeOwned + Default,
+    E: Events,
+{
+    run(Cli::parse(), factory)
+}
+
+/// [`main`] with flags that were read already.
+pub fn run<A, E>(cli: Cli, factory: impl AsyncFnOnce(Start<A>) -> Result<E>) -> ExitCode
+where
+    A: DeserializeOwned + Default,
+    E: Events,
+{
+    let config = gatewayworker_daemon::load::<_, Config<A>>(&cli.common, &cli.flags)
+        .and_then(|config| config.validate().map(|()| config.split()));
+    let threads = config.as_ref().ok().map(|(config, _)| config.threads).filter(|n| *n > 0);
+    gatewayworker_daemon::run(
+        &cli.common,
+        config,
+        Runtime::MultiThread { threads },
+        async |(config, app), shutdown| {
+            let start = Start { app, name: config.name.clone() };
+            let events = factory(start).await.map_err(|error| anyhow::anyhow!(error))?;
+            let ready = || cli.common.ready(std::iter::empty::<String>());
+            Ok(serve_and_tell(config, events, shutdown, ready).await?)
+        },
+    )
+}
+
+/// Runs a worker until `shutdown`, then drains: events that have left the gateways
+/// are handled, and what was said is written, within `shutdown_timeout_ms`.
+///
+/// # Errors
+/// When `on_worker_start` fails.
+pub async fn serve<E: Events>(
+    config: Config,
+    events: E,
+    shutdown: CancellationToken,
+) -> std::result::Result<(), Error> {
+    serve_and_tell(config, events, shutdown, || ()).await
+}
+
+async fn serve_and_tell<E: Events>(
+    config: Config,
+    events: E,
+    shutdown: CancellationToken,
+    ready: impl FnOnce(),
+) -> std::result::Result<(), Error> {
+    let (list, addresses) = watch::channel(Vec::new());
+    let (names, key) = (config.register_address.clone(), config.secret_key.clone());
+    let _register =
+        AbortOnDropHandle::new(tokio::spawn(async move { registers::follow(&names, &key, list).await }));
+    let clients = Arc::new(Clients::default());
+    let gateway = Gateway::following(addresses.clone())
+        .secret_key(config.secret_key.clone())
+        .question_timeout(config.question_timeout())
+        .gather_writes()
+        .observer(clients.clone())
+        .connect();
+    let limits = Limits { slow: config.slow_handler_warning(), cancel: config.handler_timeout() };
+    let lanes = Lanes::new(clients, Handler::new(events, gateway.clone(), limits), config.concurrency);
+    let handler = &lanes.handler;
+
+    handler.events.on_worker_start(&gateway).await.map_err(Error::Start)?;
+    info!(name = %config.name, concurrency = config.concurrency, "the worker has started");
+    ready();
+
+    let identity =
+        Arc::new(Identity::new(config.name.clone(), config.worker_id.clone(), config.secret_key.clone()));
+    let links = TaskTracker::new();
+    let grace = config.shutdown_timeout();
+    let follow = roster::follow(addresses, |address, listed| {
+        let (lanes, identity, stop) = (lanes.clone(), identity.clone(), shutdown.clone());
+        links.track_future(link::run(lanes, identity, address, listed, stop, grace / 2))
+    });
+    tokio::pin!(follow);
+    tokio::select! {
+        () = &mut follow => {}
+        () = shutdown.cancelled() => {}
+    }
+
+    info!("draining");
+    let deadline = Instant::now() + grace;
+    links.close();
+    let drain = async {
+        links.wait().await;
+        lanes.drained().await;
+    };
+    if timeout_at(deadline, drain).await.is_err() {
+        warn!(
+            limit_ms = grace.as_millis() as u64,
+            "handlers were still at it when the time to drain was over"
+        );
+    }
+    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
+    let stop =
+        handler.contain("on_worker_stop", "none", async { handler.events.on_worker_stop(&gateway).await });
+    if timeout(left, stop).await.is_err() {
+        warn!("on_worker_stop did not return in time");
+    }
+    gateway.finish(left).await;
+    info!(stats = %handler.stats, "the worker has stopped");
+    Ok(())
+}

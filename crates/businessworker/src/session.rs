@@ -1,0 +1,272 @@
+//! A client's session as its handler sees it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use gatewayworker_client::{ClientId, SessionData, SessionError, SessionObserver, php};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The session of the client whose event is being handled: PHP's `$_SESSION`.
+///
+/// What is changed here is written back once, after the handler, if it is really
+/// another session then. What the handler writes through
+/// [`Client::gateway`](crate::Client::gateway) shows here at once. A clone is the
+/// same session; changes after the handler has returned go nowhere.
+///
+/// A session that cannot be read (a PHP worker put an object into it, say) is an
+/// error for whoever looks into it, and is never overwritten except by
+/// [`replace`](Self::replace).
+#[derive(Clone)]
+pub struct Session(Arc<Shared>);
+
+struct Shared {
+    id: ClientId,
+    view: Mutex<View>,
+}
+
+#[derive(Default)]
+struct View {
+    /// As far as is known here, what the gateway has.
+    stored: Bytes,
+    /// What `stored` says, once anybody has looked.
+    data: Option<SessionData>,
+    /// `data` was changed here.
+    changed: bool,
+    /// The gateway was told to merge something; `stored` is what should come of it.
+    merged: bool,
+}
+
+impl View {
+    fn data(&mut self) -> Result<&mut SessionData, SessionError> {
+        if self.data.is_none() {
+            self.data = Some(SessionData::parse(&self.stored)?);
+        }
+        Ok(self.data.get_or_insert_default())
+    }
+}
+
+impl Session {
+    pub(crate) fn new(id: ClientId, stored: Bytes) -> Self {
+        Self(Arc::new(Shared { id, view: Mutex::new(View { stored, ..View::default() }) }))
+    }
+
+    fn view(&self) -> MutexGuard<'_, View> {
+        self.0.view()
+    }
+
+    /// The value under `key`, or `None` where there is none.
+    ///
+    /// # Errors
+    /// When it has another type, or the session cannot be read.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, SessionError> {
+        self.view().data()?.get(key)
+    }
+
+    /// Puts a value under `key`.
+    ///
+    /// # Errors
+    /// When the value has no PHP form, or the session cannot be read.
+    pub fn insert(&self, key: &str, value: impl Serialize) -> Result<(), SessionError> {
+        let mut view = self.view();
+        let changed = view.data()?.insert(key, value)?;
+        view.changed |= changed;
+        Ok(())
+    }
+
+    /// Takes out what is under `key`; whether there was anything.
+    ///
+    /// # Errors
+    /// When the session cannot be read.
+    pub fn remove(&self, key: &str) -> Result<bool, SessionError> {
+        let mut view = self.view();
+        let removed = view.data()?.remove(key);
+        view.changed |= removed;
+        Ok(removed)
+    }
+
+    /// Whether there is nothing in it. (One that cannot be read has something in it.)
+    pub fn is_empty(&self) -> bool {
+        self.view().data().is_ok_and(|data| data.is_empty())
+    }
+
+    /// A copy of all of it.
+    ///
+    /// # Errors
+    /// When the session cannot be read.
+    pub fn to_data(&self) -> Result<SessionData, SessionError> {
+        self.view().data().cloned()
+    }
+
+    /// Puts another session in its place.
+    pub fn replace(&self, data: SessionData) {
+        let mut view = self.view();
+        view.data = Some(data);
+        view.changed = true;
+    }
+
+    /// To be told of writes through a handle.
+    pub(crate) fn observer(&self) -> Arc<dyn SessionObserver> {
+        self.0.clone()
+    }
+
+    /// What has to be written back, if anything. Asked again, nothing.
+    pub(crate) fn take_changes(&self) -> Option<Bytes> {
+        let mut view = self.view();
+        if !std::mem::take(&mut view.changed) {
+            return None;
+        }
+        let bytes = view.data.as_ref()?.to_bytes();
+        let same = normal(&bytes) == normal(&view.stored);
+        (!same).then(|| {
+            view.stored = bytes.clone();
+            bytes
+        })
+    }
+
+    /// What should have come of the merges that the gateway was told of, if any.
+    pub(crate) fn take_merged(&self) -> Option<Bytes> {
+        let mut view = self.view();
+        std::mem::take(&mut view.merged).then(|| view.stored.clone())
+    }
+}
+
+/// An empty array is as good as none.
+pub(crate) fn normal(session: &[u8]) -> &[u8] {
+    if session == b"a:0:{}" { b"" } else { session }
+}
+
+impl Shared {
+    fn view(&self) -> MutexGuard<'_, View> {
+        // A panic under the lock could only come from a value's own Serialize,
+        // which runs before anything is changed.
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SessionObserver for Shared {
+    fn session_replaced(&self, id: ClientId, bytes: &[u8]) {
+        if id == self.id {
+            let stored = Bytes::copy_from_slice(bytes);
+            *self.view() = View { stored, ..View::default() };
+        }
+    }
+
+    fn session_merged(&self, id: ClientId, with: &php::Array) {
+        if id != self.id {
+            return;
+        }
+        let mut view = self.view();
+        // One that cannot be read cannot be merged with either: the gateway keeps it.
+        let Ok(mut stored) = SessionData::parse(&view.stored) else { return };
+        stored.merge(with.clone());
+        view.stored = stored.to_bytes();
+        view.merged = true;
+        match &mut view.data {
+            Some(data) => data.merge(with.clone()),
+            None => view.data = Some(stored),
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.view().data() {
+            Ok(data) => data.as_array().fmt(f),
+            Err(error) => f.write_str(&error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddrV4};
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn id(connection: u32) -> ClientId {
+        ClientId::new(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300), connection)
+    }
+
+    fn session(data: serde_json::Value) -> Session {
+        Session::new(id(1), bytes(data))
+    }
+
+    fn bytes(data: serde_json::Value) -> Bytes {
+        SessionData::of(&data).unwrap().to_bytes()
+    }
+
+    fn array(data: serde_json::Value) -> php::Array {
+        SessionData::of(&data).unwrap().into_array()
+    }
+
+    #[test]
+    fn is_written_back_once_and_only_when_changed() {
+        let session = session(json!({"n": 1}));
+        assert_eq!(session.get("n"), Ok(Some(1)));
+        session.insert("n", 1).unwrap();
+        assert_eq!(session.take_changes(), None);
+        session.insert("n", 2).unwrap();
+        session.insert("n", 1).unwrap();
+        assert_eq!(session.take_changes(), None, "changed back");
+        session.insert("n", 2).unwrap();
+        assert_eq!(session.take_changes(), Some(bytes(json!({"n": 2}))));
+        assert_eq!(session.take_changes(), None);
+    }
+
+    #[test]
+    fn no_session_and_an_empty_one_are_the_same() {
+        let session = Session::new(id(1), Bytes::new());
+        assert!(session.is_empty());
+        session.insert("a", 1).unwrap();
+        session.remove("a").unwrap();
+        assert_eq!(session.take_changes(), None);
+    }
+
+    #[test]
+    fn a_write_through_the_handle_shows_and_is_not_repeated() {
+        let session = session(json!({"n": 1}));
+        session.insert("n", 2).unwrap();
+        session.observer().session_replaced(id(1), &bytes(json!({"m": 3})));
+        assert_eq!(session.get::<i32>("n"), Ok(None));
+        assert_eq!(session.get("m"), Ok(Some(3)));
+        assert_eq!(session.take_changes(), None);
+    }
+
+    #[test]
+    fn a_merge_through_the_handle_shows_and_keeps_changes_that_are_not_written_yet() {
+        let session = session(json!({"a": 1}));
+        session.observer().session_merged(id(1), &array(json!({"b": 2})));
+        assert_eq!(session.take_changes(), None);
+        session.insert("c", 3).unwrap();
+        session.observer().session_merged(id(1), &array(json!({"d": 4})));
+        assert_eq!(session.take_merged(), Some(bytes(json!({"a": 1, "b": 2, "d": 4}))));
+        assert_eq!(
+            session.to_data().unwrap(),
+            SessionData::of(&json!({"a": 1, "b": 2, "c": 3, "d": 4})).unwrap()
+        );
+        assert!(session.take_changes().is_some());
+    }
+
+    #[test]
+    fn another_clients_session_is_another_session() {
+        let session = session(json!({"a": 1}));
+        session.observer().session_replaced(id(2), b"");
+        session.observer().session_merged(id(2), &array(json!({"b": 2})));
+        assert_eq!(session.to_data().unwrap(), SessionData::of(&json!({"a": 1})).unwrap());
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_is_an_error_and_is_not_overwritten() {
+        let session = Session::new(id(1), Bytes::from_static(b"O:8:\"stdClass\":0:{}"));
+        assert!(session.get::<i32>("a").is_err());
+        assert!(session.insert("a", 1).is_err());
+        assert!(!session.is_empty());
+        assert_eq!(session.take_changes(), None);
+        session.replace(SessionData::new());
+        assert_eq!(session.take_changes().unwrap(), "a:0:{}");
+    }
+}

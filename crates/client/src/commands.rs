@@ -1,0 +1,154 @@
+//! What is told to one client's gateway, or about a whole group.
+
+use bytes::Bytes;
+use gatewayworker_protocol::{ClientId, Command, GroupId, IdError, Uid, php};
+use serde::Serialize;
+
+use crate::{Delivery, Error, Gateway, OutMessage, SessionData};
+
+impl Gateway {
+    /// Closes a client's connection after what is already on its way to it
+    /// (`closeClient`).
+    ///
+    /// # Errors
+    /// None today; an unreached gateway is named in the [`Delivery`]. So it is
+    /// with every command.
+    pub async fn close_client(&self, id: ClientId) -> Result<Delivery, Error> {
+        self.tell_client(id, Command::Kick { connection_id: id.connection_id(), message: None }).await
+    }
+
+    /// The same with a last message.
+    ///
+    /// # Errors
+    /// When the message does not fit a frame.
+    pub async fn close_client_with(
+        &self,
+        id: ClientId,
+        message: impl Into<OutMessage>,
+    ) -> Result<Delivery, Error> {
+        let message = Some(message.into().into_payload());
+        self.tell_client(id, Command::Kick { connection_id: id.connection_id(), message }).await
+    }
+
+    /// Closes a client's connection at once, whatever is on its way (the
+    /// original's `destoryClient`).
+    ///
+    /// # Errors
+    /// None today.
+    pub async fn destroy_client(&self, id: ClientId) -> Result<Delivery, Error> {
+        self.tell_client(id, Command::Destroy(id.connection_id())).await
+    }
+
+    /// Binds a client to a uid, and thereby unbinds it from another (`bindUid`).
+    ///
+    /// # Errors
+    /// When the uid is empty or `"0"`.
+    pub async fn bind_uid(
+        &self,
+        id: ClientId,
+        uid: impl TryInto<Uid, Error: Into<IdError>>,
+    ) -> Result<Delivery, Error> {
+        let uid = uid.try_into().map_err(Into::into)?.as_bytes().clone();
+        self.tell_client(id, Command::BindUid { connection_id: id.connection_id(), uid }).await
+    }
+
+    /// Unbinds a client from its uid (`unbindUid`).
+    ///
+    /// # Errors
+    /// When the uid is empty or `"0"`.
+    pub async fn unbind_uid(
+        &self,
+        id: ClientId,
+        uid: impl TryInto<Uid, Error: Into<IdError>>,
+    ) -> Result<Delivery, Error> {
+        let uid = uid.try_into().map_err(Into::into)?.as_bytes().clone();
+        self.tell_client(id, Command::UnbindUid { connection_id: id.connection_id(), uid }).await
+    }
+
+    /// Puts a client into a group; joining twice is joining once (`joinGroup`).
+    ///
+    /// # Errors
+    /// When the group is empty or `"0"`.
+    pub async fn join_group(
+        &self,
+        id: ClientId,
+        group: impl TryInto<GroupId, Error: Into<IdError>>,
+    ) -> Result<Delivery, Error> {
+        let group = group.try_into().map_err(Into::into)?.as_bytes().clone();
+        self.tell_client(id, Command::JoinGroup { connection_id: id.connection_id(), group }).await
+    }
+
+    /// Takes a client out of a group (`leaveGroup`).
+    ///
+    /// # Errors
+    /// When the group is empty or `"0"`.
+    pub async fn leave_group(
+        &self,
+        id: ClientId,
+        group: impl TryInto<GroupId, Error: Into<IdError>>,
+    ) -> Result<Delivery, Error> {
+        let group = group.try_into().map_err(Into::into)?.as_bytes().clone();
+        self.tell_client(id, Command::LeaveGroup { connection_id: id.connection_id(), group }).await
+    }
+
+    /// Takes everybody out of a group, on all gateways (`ungroup`).
+    ///
+    /// # Errors
+    /// When the group is empty or `"0"`, or no gateway is known.
+    pub async fn ungroup(
+        &self,
+        group: impl TryInto<GroupId, Error: Into<IdError>>,
+    ) -> Result<Delivery, Error> {
+        let group = group.try_into().map_err(Into::into)?.as_bytes().clone();
+        self.links().settle().await;
+        self.tell_all(&Command::Ungroup(group).into_frame())
+    }
+
+    /// Replaces a client's session (`setSession`) by a struct, a map, a
+    /// [`SessionData`], `serde_json::json!({…})`.
+    ///
+    /// # Errors
+    /// When the value makes no PHP array, or one too large for a frame.
+    pub async fn set_session(
+        &self,
+        id: ClientId,
+        session: &(impl Serialize + ?Sized),
+    ) -> Result<Delivery, Error> {
+        let bytes = SessionData::of(session)?.to_bytes();
+        self.set_session_bytes(id, bytes).await
+    }
+
+    /// Replaces a client's session by one that is serialized already
+    /// (`setSocketSession`).
+    ///
+    /// # Errors
+    /// When it is too large for a frame.
+    pub async fn set_session_bytes(&self, id: ClientId, session: Bytes) -> Result<Delivery, Error> {
+        let command = Command::SetSession { connection_id: id.connection_id(), session: session.clone() };
+        let delivery = self.tell_client(id, command).await?;
+        if delivery.is_complete() {
+            self.session_replaced(id, &session);
+        }
+        Ok(delivery)
+    }
+
+    /// Puts values over those in a client's session, arrays within arrays likewise
+    /// (`updateSession`).
+    ///
+    /// # Errors
+    /// When the value makes no PHP array, or one too large for a frame.
+    pub async fn update_session(
+        &self,
+        id: ClientId,
+        session: &(impl Serialize + ?Sized),
+    ) -> Result<Delivery, Error> {
+        let with = php::Value::Array(SessionData::of(session)?.into_array());
+        let session = php::serialize(&with).into();
+        let command = Command::UpdateSession { connection_id: id.connection_id(), session };
+        let delivery = self.tell_client(id, command).await?;
+        if let (true, php::Value::Array(with)) = (delivery.is_complete(), &with) {
+            self.session_merged(id, with);
+        }
+        Ok(delivery)
+    }
+}

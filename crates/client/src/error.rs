@@ -1,0 +1,87 @@
+//! What can go wrong between a handle and the gateways.
+
+use std::net::SocketAddrV4;
+
+use gatewayworker_protocol::IdError;
+
+use crate::SessionError;
+
+/// Why a gateway was not reached, or did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unreached {
+    /// No register lists a gateway with this address.
+    #[error("no such gateway is registered")]
+    NotKnown,
+    /// There is no link to it at the moment.
+    #[error("not connected")]
+    NotConnected,
+    /// It reads too slowly: what waits to be sent to it, or asked of it, is at its limit.
+    #[error("overloaded")]
+    Overloaded,
+    /// It did not answer in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The link was lost before the answer came.
+    #[error("the link was lost before the answer came")]
+    Lost,
+    /// What it answered is no answer to the question.
+    #[error("an answer that cannot be read")]
+    BadAnswer,
+}
+
+/// Whom a send or a command did not reach.
+///
+/// Reached means: handed to the link. The protocol acknowledges nothing, so what
+/// a gateway that dies in this instant was told is lost without a trace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// The gateways that may hold a receiver and were not reached, with the reason.
+    pub unreached: Vec<(SocketAddrV4, Unreached)>,
+}
+
+impl Delivery {
+    /// Whether every gateway concerned was reached.
+    pub fn is_complete(&self) -> bool {
+        self.unreached.is_empty()
+    }
+
+    /// Notes the outcome at one gateway.
+    pub(crate) fn note(&mut self, gateway: SocketAddrV4, outcome: Result<(), Unreached>) {
+        if let Err(why) = outcome {
+            self.unreached.push((gateway, why));
+        }
+    }
+}
+
+/// Why nothing was sent, or one gateway's answer is not there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No gateway is known, so nobody can be reached. (The original throws here
+    /// from GatewayClient, and sends to nobody from a worker.)
+    #[error("no gateway is registered")]
+    NoGateways,
+    /// The one gateway that could have answered did not.
+    #[error("gateway {gateway}: {why}")]
+    Unreached {
+        /// The gateway's address.
+        gateway: SocketAddrV4,
+        /// The reason.
+        why: Unreached,
+    },
+    /// The message, with the ids that go along with it, does not fit a frame.
+    #[error("a frame of {len} bytes is over the protocol's limit of {limit} bytes")]
+    TooLarge {
+        /// The frame's length, in bytes.
+        len: usize,
+        /// The protocol's limit, in bytes.
+        limit: usize,
+    },
+    /// A uid or group that the protocol has no room for.
+    #[error(transparent)]
+    Id(#[from] IdError),
+    /// A value that is no session.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+}

@@ -1,0 +1,218 @@
+//! The handle, and how it is made.
+
+use std::fmt;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatewayworker_net::registers;
+use gatewayworker_protocol::{ClientId, Command, Frame, MAX_FRAME_LEN, SecretKey, php};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::link::Settings;
+use crate::links::Links;
+use crate::{Delivery, Error, SessionObserver, Unreached};
+
+/// What an application may do to clients, wherever they are connected.
+///
+/// Cheap to clone and usable from any task. The links it holds end with its last
+/// clone. The original's names stand with each method; its static class
+/// `GatewayWorker\Lib\Gateway` and its library GatewayClient are both this.
+#[derive(Clone)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+    /// Whoever wants to know of this clone's session writes only.
+    observer: Option<Arc<dyn SessionObserver>>,
+}
+
+struct Shared {
+    links: Arc<Links>,
+    observer: Option<Arc<dyn SessionObserver>>,
+    _tasks: Vec<AbortOnDropHandle<()>>,
+}
+
+/// Makes a [`Gateway`].
+#[must_use = "it does nothing until it is connected"]
+pub struct Builder {
+    source: Source,
+    settings: Settings,
+    observer: Option<Arc<dyn SessionObserver>>,
+}
+
+enum Source {
+    Registers(Vec<String>),
+    Addresses(watch::Receiver<Vec<String>>),
+}
+
+impl Builder {
+    fn new(source: Source) -> Self {
+        let settings = Settings {
+            secret_key: SecretKey::default(),
+            question_timeout: Duration::from_secs(5),
+            gather: false,
+        };
+        Self { source, settings, observer: None }
+    }
+
+    /// The key of the cluster; none by default (the original's `$secretKey`).
+    pub fn secret_key(mut self, key: SecretKey) -> Self {
+        self.settings.secret_key = key;
+        self
+    }
+
+    /// How long a question may take in all; 5 seconds by default, as in the
+    /// original. The first use of a handle waits as long for the registers.
+    pub fn question_timeout(mut self, limit: Duration) -> Self {
+        self.settings.question_timeout = limit;
+        self
+    }
+
+    /// Leaves what is sent to be written together with what other tasks send in
+    /// the same turn, instead of writing it before the send returns. For a
+    /// process with many tasks that send: fewer writes, a little later.
+    pub fn gather_writes(mut self) -> Self {
+        self.settings.gather = true;
+        self
+    }
+
+    /// Tells `observer` of every session that is written through the handle and
+    /// its clones.
+    pub fn observer(mut self, observer: Arc<dyn SessionObserver>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// The handle. It returns at once: registers and gateways are connected to in
+    /// the background, and the first use waits for them.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn connect(self) -> Gateway {
+        let mut tasks = Vec::new();
+        let addresses = match self.source {
+            Source::Addresses(addresses) => addresses,
+            Source::Registers(names) => {
+                let (list, addresses) = watch::channel(Vec::new());
+                let key = self.settings.secret_key.clone();
+                let follow = async move { registers::follow(&names, &key, list).await };
+                tasks.push(AbortOnDropHandle::new(tokio::spawn(follow)));
+                addresses
+            }
+        };
+        let links = Arc::new(Links::new(self.settings, addresses));
+        tasks.push(AbortOnDropHandle::new(tokio::spawn(links.clone().run())));
+        Gateway { shared: Arc::new(Shared { links, observer: self.observer, _tasks: tasks }), observer: None }
+    }
+}
+
+impl Gateway {
+    /// A handle on the gateways that these registers list, each `host:port`
+    /// (the original's `$registerAddress`). All of them count: the gateways are
+    /// those that any register lists.
+    pub fn builder<R: Into<String>>(registers: impl IntoIterator<Item = R>) -> Builder {
+        Builder::new(Source::Registers(registers.into_iter().map(Into::into).collect()))
+    }
+
+    /// A handle on the gateways in a list that somebody else keeps.
+    pub fn following(addresses: watch::Receiver<Vec<String>>) -> Builder {
+        Builder::new(Source::Addresses(addresses))
+    }
+
+    /// A clone whose session writes `observer` is told of too.
+    #[must_use]
+    pub fn observed_by(&self, observer: Arc<dyn SessionObserver>) -> Self {
+        Self { shared: self.shared.clone(), observer: Some(observer) }
+    }
+
+    /// The gateways that are connected at the moment.
+    pub fn connected_gateways(&self) -> Vec<SocketAddrV4> {
+        let links = self.links().all();
+        links.iter().filter(|(_, link)| link.is_live()).map(|(address, _)| *address).collect()
+    }
+
+    /// Waits until the call link to `gateway` stands; for ever, if it never does.
+    pub async fn connected(&self, gateway: SocketAddrV4) {
+        self.links().connected(gateway).await;
+    }
+
+    /// Writes what is still waiting to be sent and closes all links, of this
+    /// handle and its clones. What is not written within `limit` is lost. The
+    /// handle reaches nobody afterwards.
+    pub async fn finish(&self, limit: Duration) {
+        self.links().finish(limit).await;
+    }
+
+    pub(crate) fn links(&self) -> &Links {
+        &self.shared.links
+    }
+
+    /// Hands each frame to the gateway it stands with. The first frame over the
+    /// limit keeps all of them from being sent.
+    pub(crate) fn tell_some(&self, plan: &[(SocketAddrV4, Frame)]) -> Result<Delivery, Error> {
+        plan.iter().try_for_each(|(_, frame)| check_len(frame))?;
+        let links = self.links().all();
+        let mut delivery = Delivery::default();
+        for (address, frame) in plan {
+            // After one frame is lost the rest would only make it odder.
+            if delivery.unreached.last().is_some_and(|(lost, _)| lost == address) {
+                continue;
+            }
+            let link = links.get(address).ok_or(Unreached::NotKnown);
+            delivery.note(*address, link.and_then(|link| link.tell(frame)));
+        }
+        Ok(delivery)
+    }
+
+    /// Hands the frame to every gateway.
+    pub(crate) fn tell_all(&self, frame: &Frame) -> Result<Delivery, Error> {
+        check_len(frame)?;
+        let links = self.links().all();
+        if links.is_empty() {
+            return Err(Error::NoGateways);
+        }
+        let mut delivery = Delivery::default();
+        for (address, link) in links.iter() {
+            delivery.note(*address, link.tell(frame));
+        }
+        Ok(delivery)
+    }
+
+    /// Hands the frame to one gateway.
+    pub(crate) fn tell_one(&self, gateway: SocketAddrV4, frame: &Frame) -> Result<Delivery, Error> {
+        check_len(frame)?;
+        let mut delivery = Delivery::default();
+        let links = self.links().all();
+        let link = links.get(&gateway).ok_or(Unreached::NotKnown);
+        delivery.note(gateway, link.and_then(|link| link.tell(frame)));
+        Ok(delivery)
+    }
+
+    pub(crate) async fn tell_client(&self, id: ClientId, command: Command) -> Result<Delivery, Error> {
+        self.links().settle().await;
+        self.tell_one(id.gateway(), &command.into_frame())
+    }
+
+    fn observers(&self) -> impl Iterator<Item = &Arc<dyn SessionObserver>> {
+        self.shared.observer.iter().chain(&self.observer)
+    }
+
+    pub(crate) fn session_replaced(&self, id: ClientId, bytes: &[u8]) {
+        self.observers().for_each(|observer| observer.session_replaced(id, bytes));
+    }
+
+    pub(crate) fn session_merged(&self, id: ClientId, with: &php::Array) {
+        self.observers().for_each(|observer| observer.session_merged(id, with));
+    }
+}
+
+fn check_len(frame: &Frame) -> Result<(), Error> {
+    let len = frame.encoded_len();
+    if len > MAX_FRAME_LEN { Err(Error::TooLarge { len, limit: MAX_FRAME_LEN }) } else { Ok(()) }
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("connected", &self.connected_gateways()).finish()
+    }
+}

@@ -1,0 +1,62 @@
+//! The Gateway API: what an application may do to clients, from within a
+//! businessworker or from anywhere else.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use gatewayworker_client::Gateway;
+//!
+//! let gateway = Gateway::builder(["127.0.0.1:1236"]).connect();
+//! let delivery = gateway.send_to_group(["news"], "hello").await?;
+//! for (address, why) in &delivery.unreached {
+//!     eprintln!("the clients of {address} were not reached: {why}");
+//! }
+//! println!("{} clients", gateway.client_count().await?);
+//! # Ok(()) }
+//! ```
+//!
+//! # The call link
+//!
+//! A handle holds one link to each gateway that the registers list, the *call
+//! link*. Everything it says and asks goes over that one link, which is never the
+//! link that a worker receives events on. From this follow two promises, with
+//! the original's gateways as well:
+//!
+//! - **A question sees what was said before it**: a gateway takes what one link
+//!   says in order, so `join_group(…).await` and then `client_ids_by_group(…)` from
+//!   the same handle (or a clone) holds the new member.
+//! - **Answers never stand between events**: they have neither a header nor an id,
+//!   so a link that has both could not be read.
+//!
+//! As answers have no id, one question is under way on a link at a time; the
+//! others wait their turn. Commands wait for nothing.
+//!
+//! # What was not reached
+//!
+//! A send is told to every gateway that may hold a receiver, and one dead gateway
+//! never stops the others: [`Delivery`] names it. A question that not all gateways
+//! answered is an error, [`AskError::Incomplete`], which carries what did come.
+
+mod answer;
+mod ask;
+mod commands;
+mod error;
+mod gateway;
+mod link;
+mod links;
+mod message;
+mod observe;
+mod questions;
+pub mod roster;
+mod send;
+mod session;
+
+pub use ask::AskError;
+pub use error::{Delivery, Error, Unreached};
+pub use gateway::{Builder, Gateway};
+pub use message::OutMessage;
+pub use observe::SessionObserver;
+pub use questions::{Column, Row, Where};
+pub use send::{Everyone, Groups, One, Only, SendFuture, Sending, Target, Uids};
+pub use session::{SessionData, SessionError};
+
+pub use gatewayworker_protocol::{ClientId, GroupId, IdError, ParseClientIdError, SecretKey, Uid, php};

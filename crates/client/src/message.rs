@@ -1,0 +1,93 @@
+//! What can be sent to a client.
+
+use bytes::Bytes;
+use gatewayworker_protocol::{Body, Payload, php};
+use serde::Serialize;
+
+/// A message on its way to clients.
+///
+/// Made from text, bytes, JSON or a received message. Whether a WebSocket client
+/// gets text or binary is the listener's choice unless the message is marked
+/// (`.binary()` on the send), which a received binary message stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutMessage(Payload);
+
+impl OutMessage {
+    /// `value` as JSON text.
+    ///
+    /// # Errors
+    /// When it has no JSON form.
+    pub fn json(value: &(impl Serialize + ?Sized)) -> serde_json::Result<Self> {
+        serde_json::to_vec(value).map(Self::from)
+    }
+
+    /// What goes over the wire.
+    pub fn payload(&self) -> &Payload {
+        &self.0
+    }
+
+    pub(crate) fn payload_mut(&mut self) -> &mut Payload {
+        &mut self.0
+    }
+
+    pub(crate) fn into_payload(self) -> Payload {
+        self.0
+    }
+}
+
+/// A received payload, to be sent on: it stays binary, but is not taken to be
+/// encoded already.
+impl From<Payload> for OutMessage {
+    fn from(payload: Payload) -> Self {
+        Self(Payload { raw: false, ..payload })
+    }
+}
+
+impl From<Bytes> for OutMessage {
+    fn from(body: Bytes) -> Self {
+        Self(Payload::plain(body))
+    }
+}
+
+impl From<Vec<u8>> for OutMessage {
+    fn from(body: Vec<u8>) -> Self {
+        Bytes::from(body).into()
+    }
+}
+
+impl From<String> for OutMessage {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<&str> for OutMessage {
+    fn from(text: &str) -> Self {
+        Bytes::copy_from_slice(text.as_bytes()).into()
+    }
+}
+
+impl From<&[u8]> for OutMessage {
+    fn from(bytes: &[u8]) -> Self {
+        Bytes::copy_from_slice(bytes).into()
+    }
+}
+
+impl From<serde_json::Value> for OutMessage {
+    fn from(value: serde_json::Value) -> Self {
+        value.to_string().into()
+    }
+}
+
+/// A string is sent as it is. Of anything else a WebSocket client gets the JSON,
+/// made by its gateway, as in the original.
+impl From<php::Value> for OutMessage {
+    fn from(value: php::Value) -> Self {
+        match value {
+            php::Value::String(body) => body.into(),
+            other => {
+                Self(Payload { body: Body::Php(php::serialize(&other).into()), raw: false, binary: false })
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Accepting connections, and nothing else: what takes time belongs into a task
+//! that the handler spawns, or one slow peer keeps all others waiting.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use gatewayworker_net::Backoff;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+/// Hands each new connection and its peer's address to `handle` until `shutdown`
+/// is cancelled.
+///
+/// Where the system has no descriptor or memory left it says so and waits a
+/// little: connections that end meanwhile make room, and the new ones wait in the
+/// backlog.
+pub async fn accept_loop(
+    listener: &TcpListener,
+    shutdown: &CancellationToken,
+    mut handle: impl FnMut(TcpStream, SocketAddr),
+) {
+    let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                backoff.reset();
+                handle(stream, peer);
+            }
+            Err(error) if is_of_one_connection(&error) => {
+                debug!(%error, "a peer left before it was accepted")
+            }
+            Err(error) => {
+                let wait = backoff.next_wait();
+                warn!(%error, wait_ms = wait.as_millis() as u64, "cannot accept connections");
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep(wait) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Linux passes an error that was pending on the new connection on to `accept`.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::Interrupted
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_are_handed_on_until_shutdown() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let mut peers = Vec::new();
+        let client = async {
+            let first = TcpStream::connect(address).await.unwrap();
+            let second = TcpStream::connect(address).await.unwrap();
+            [first, second].map(|stream| stream.local_addr().unwrap())
+        };
+        let accepting = accept_loop(&listener, &shutdown, |_, peer| {
+            peers.push(peer);
+            if peers.len() == 2 {
+                shutdown.cancel();
+            }
+        });
+        let ((), clients) = tokio::join!(accepting, client);
+        assert_eq!(peers, clients);
+    }
+}

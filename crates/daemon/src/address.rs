@@ -1,0 +1,80 @@
+//! Addresses out of a configuration: from text to a listening socket.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+
+use anyhow::{Context, anyhow};
+use tokio::net::TcpListener;
+
+/// How many connections may wait to be accepted. Systems take less where their
+/// own limit (Linux: `net.core.somaxconn`) is lower.
+const BACKLOG: u32 = 4096;
+
+/// The first address that `address`, `ip:port` or `host:port`, stands for; `key`
+/// is what the configuration calls it.
+///
+/// # Errors
+/// When it is neither, or the host is unknown.
+pub async fn resolve(key: &str, address: &str) -> anyhow::Result<SocketAddr> {
+    tokio::net::lookup_host(address)
+        .await
+        .with_context(|| format!("{key} = \"{address}\": not an address like 127.0.0.1:1236"))?
+        .next()
+        .ok_or_else(|| anyhow!("{key} = \"{address}\": the host has no address"))
+}
+
+/// Listens on `address`, which the configuration calls `key`.
+///
+/// # Errors
+/// When the address is in use, not this machine's, or needs rights.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    gatewayworker_net::listen(address, BACKLOG)
+        .map_err(|error| anyhow!("{key}: cannot listen on {address}: {}", explain(&error)))
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        ErrorKind::AddrInUse => {
+            "address already in use: another daemon may be running; stop it or choose another port".into()
+        }
+        ErrorKind::AddrNotAvailable => "not an address of this machine".into(),
+        ErrorKind::PermissionDenied => {
+            "not permitted: ports below 1024 need rights; choose a higher one".into()
+        }
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_is_none_is_named_with_its_key() {
+        for wrong in ["", "nonsense", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:99999"] {
+            let error = format!("{:#}", resolve("listen", wrong).await.unwrap_err());
+            assert!(error.starts_with(&format!("listen = \"{wrong}\": ")), "{error}");
+        }
+        assert_eq!(resolve("listen", "127.0.0.1:1236").await.unwrap().to_string(), "127.0.0.1:1236");
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named_with_what_to_do() {
+        let first = bind("listen", "127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = first.local_addr().unwrap();
+        let error = bind("listen", address).unwrap_err().to_string();
+        assert!(
+            error.starts_with(&format!("listen: cannot listen on {address}: address already in use: ")),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn an_address_of_another_machine_is_refused() {
+        let error = bind("listen", "192.0.2.1:0".parse().unwrap()).unwrap_err().to_string();
+        assert!(error.ends_with("not an address of this machine"), "{error}");
+    }
+}

@@ -1,0 +1,218 @@
+//! One configuration out of four layers: flags over environment over file over
+//! defaults.
+//!
+//! Clap already lets a flag win over its environment variable, so what is left
+//! is to lay both over the file. Defaults are the daemon's `Config::default()`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use toml::Table;
+
+use crate::{LogFormat, limits};
+
+/// Flags that every daemon has.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct CommonFlags {
+    /// Read the configuration from FILE [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// How to write the log, on standard error; RUST_LOG says how much of it
+    #[arg(long, value_name = "FORMAT", env = "GATEWAYWORKER_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+
+    /// Check the configuration and end: status 0 if it is valid, 1 if not
+    #[arg(long)]
+    pub check_config: bool,
+
+    /// Be a parent process's child: say on standard output when everything listens, drain when standard input ends
+    #[arg(long, hide = true)]
+    pub supervised: bool,
+}
+
+impl CommonFlags {
+    /// To be called once the daemon listens on `addresses`. It tells a supervising
+    /// parent process, if there is one: one line on standard output, `ready` and
+    /// each address after a space.
+    pub fn ready<A: std::fmt::Display>(&self, addresses: impl IntoIterator<Item = A>) {
+        limits::log_file_limit();
+        if self.supervised {
+            let line =
+                addresses.into_iter().fold("ready".to_owned(), |line, address| format!("{line} {address}"));
+            let mut out = std::io::stdout();
+            // A parent that no longer listens has its own end to deal with.
+            let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        }
+    }
+}
+
+/// Reads the configuration: the file that `common` names, if any, with `flags`
+/// laid over it key by key (a flag that is not set must not serialize).
+///
+/// # Errors
+/// In one line, with file, line and key: when the file cannot be read, is no
+/// TOML, has an unknown key or a value of the wrong kind.
+pub fn load<F: Serialize, C: DeserializeOwned>(common: &CommonFlags, flags: &F) -> anyhow::Result<C> {
+    let mut layers = match &common.config {
+        Some(path) => read::<C>(path)?,
+        None => Table::new(),
+    };
+    layers.extend(Table::try_from(flags).context("flags and environment")?);
+    layers.try_into().map_err(|error: toml::de::Error| anyhow!("flags and environment: {}", error.message()))
+}
+
+/// Reads a file as a `C`, which alone can tell where it is wrong, and returns its keys.
+fn read<C: DeserializeOwned>(path: &Path) -> anyhow::Result<Table> {
+    let file = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {file}"))?;
+    toml::from_str::<C>(&text).map_err(|error| anyhow!("{file}:{}", explain(&text, &error)))?;
+    toml::from_str(&text).map_err(|error| anyhow!("{file}:{}", explain(&text, &error)))
+}
+
+/// `line: key: what is wrong`, where the place of the error is known.
+fn explain(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().replace('\n', ", ");
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return format!(" {message}");
+    };
+    let number = before.matches('\n').count();
+    let line = text.lines().nth(number).unwrap_or_default();
+    let number = number + 1;
+    match line.split_once('=') {
+        // The message may quote the value.
+        Some((key, _)) if key.contains("secret") => {
+            format!("{number}: {}: must be a quoted string", key.trim())
+        }
+        Some((key, _)) => format!("{number}: {}: {message}", key.trim()),
+        None => format!("{number}: {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use clap::Parser;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        common: CommonFlags,
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    #[derive(clap::Args, Serialize)]
+    struct Flags {
+        #[arg(long, env = "GATEWAYWORKER_TEST_LISTEN")]
+        #[serde(skip_serializing_if = "Option::is_none")]
+        listen: Option<String>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct Config {
+        listen: String,
+        limit: u32,
+        secret_key: String,
+    }
+
+    impl Default for Config {
+        fn default() -> Self {
+            Self { listen: "default".into(), limit: 7, secret_key: String::new() }
+        }
+    }
+
+    fn load_with(file: Option<&str>, arguments: &[&OsStr]) -> anyhow::Result<Config> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut all = vec![OsStr::new("test").to_owned()];
+        if let Some(text) = file {
+            let path = directory.path().join("test.toml");
+            std::fs::write(&path, text).unwrap();
+            all.extend(["--config".into(), path.into_os_string()]);
+        }
+        all.extend(arguments.iter().map(|a| (*a).to_owned()));
+        let cli = Cli::try_parse_from(all).unwrap();
+        load(&cli.common, &cli.flags)
+    }
+
+    fn error_of(file: &str) -> String {
+        let error = format!("{:#}", load_with(Some(file), &[]).unwrap_err());
+        let (_, error) = error.split_once("test.toml").expect("names the file");
+        error.to_owned()
+    }
+
+    #[test]
+    fn nothing_said_is_the_default() {
+        assert_eq!(load_with(None, &[]).unwrap(), Config::default());
+        assert_eq!(load_with(Some(""), &[]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_file_wins_over_the_default_and_a_flag_over_the_file() {
+        let file = "listen = 'file'\nlimit = 9";
+        let config = load_with(Some(file), &[]).unwrap();
+        assert_eq!((config.listen.as_str(), config.limit), ("file", 9));
+        let config = load_with(Some(file), &["--listen".as_ref(), "flag".as_ref()]).unwrap();
+        assert_eq!((config.listen.as_str(), config.limit), ("flag", 9));
+    }
+
+    /// A process's environment is shared by all its tests, so this one asks a copy of itself.
+    #[test]
+    fn the_environment_wins_over_the_file_and_a_flag_over_the_environment() {
+        const VARIABLE: &str = "GATEWAYWORKER_TEST_LISTEN";
+        const NAME: &str =
+            "config::tests::the_environment_wins_over_the_file_and_a_flag_over_the_environment";
+        if std::env::var_os(VARIABLE).is_some() {
+            let file = Some("listen = 'file'");
+            assert_eq!(load_with(file, &[]).unwrap().listen, "environment");
+            assert_eq!(load_with(file, &["--listen=flag".as_ref()]).unwrap().listen, "flag");
+            return;
+        }
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", NAME])
+            .env(VARIABLE, "environment")
+            .status()
+            .unwrap();
+        assert!(status.success());
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = error_of("limit = 1\n\nlisen = 'x'\n");
+        assert!(error.starts_with(":3: lisen: unknown field `lisen`, expected one of"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_line_and_key() {
+        let error = error_of("limit = 'many'");
+        assert!(error.starts_with(":1: limit: invalid type"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_toml_is_named_with_its_line_in_one_line() {
+        let error = error_of("limit = 1\nlisten = \n");
+        assert!(error.starts_with(":2: listen: "), "{error}");
+        assert!(!error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn a_key_of_the_wrong_kind_is_not_shown() {
+        let error = error_of("secret_key = 12345");
+        assert_eq!(error, ":1: secret_key: must be a quoted string");
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let common = CommonFlags { config: Some("/nowhere/at-all.toml".into()), ..CommonFlags::default() };
+        let error = load::<_, Config>(&common, &Table::new()).unwrap_err();
+        assert!(format!("{error:#}").starts_with("cannot read /nowhere/at-all.toml: "), "{error:#}");
+    }
+}

@@ -1,0 +1,63 @@
+//! No door stands open for everybody by accident.
+
+use std::net::IpAddr;
+
+use anyhow::bail;
+use gatewayworker_protocol::SecretKey;
+use tracing::warn;
+
+/// Refuses to let `what` (a phrase for the message, "the register") listen on
+/// `ip` where other machines may reach it and no key keeps them out, unless that
+/// is allowed; then it warns.
+///
+/// # Errors
+/// When `ip` is not loopback, there is no key, and it is not allowed.
+pub fn check_exposure(
+    what: &str,
+    ip: IpAddr,
+    secret_key: &SecretKey,
+    allow_insecure: bool,
+) -> anyhow::Result<()> {
+    if ip.to_canonical().is_loopback() || !secret_key.is_empty() {
+        return Ok(());
+    }
+    if !allow_insecure {
+        bail!(
+            "{what} would listen on {ip} for everybody who reaches it: set secret_key, or listen on 127.0.0.1, \
+             or say allow_insecure = true"
+        );
+    }
+    warn!(%ip, "{what} listens without a secret_key: whoever reaches it controls the cluster");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(ip: &str, key: &str, allow_insecure: bool) -> anyhow::Result<()> {
+        check_exposure("the register", ip.parse().unwrap(), &SecretKey::new(key), allow_insecure)
+    }
+
+    #[test]
+    fn loopback_needs_no_key() {
+        for ip in ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"] {
+            assert!(check(ip, "", false).is_ok(), "{ip}");
+        }
+    }
+
+    #[test]
+    fn an_open_address_without_a_key_is_refused_with_what_to_do() {
+        for ip in ["0.0.0.0", "::", "192.168.0.7", "::ffff:10.0.0.1"] {
+            let error = check(ip, "", false).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("the register would listen on {ip} ")), "{error}");
+            assert!(error.contains("secret_key") && error.contains("allow_insecure"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_open_address_is_fine_with_a_key_or_when_allowed() {
+        assert!(check("0.0.0.0", "key", false).is_ok());
+        assert!(check("0.0.0.0", "", true).is_ok());
+    }
+}

@@ -1,0 +1,26 @@
+//! What all daemons share, so that each of them is only what sets it apart:
+//!
+//! - [`load`]: one configuration out of flags, environment, file and defaults,
+//! - [`run`]: logging, file limit, runtime, signals and exit status around a daemon's `serve`,
+//! - [`accept_loop`]: accepting that survives a lack of file descriptors,
+//! - [`check_exposure`], [`resolve`], [`bind`]: addresses, safe by default.
+//!
+//! It knows no daemon and no wire. Its errors are for people: each says in one
+//! line what is wrong, where, and what to do.
+
+mod accept;
+mod address;
+mod config;
+mod exposure;
+mod limits;
+mod logging;
+mod run;
+mod signals;
+
+pub use accept::accept_loop;
+pub use address::{bind, resolve};
+pub use config::{CommonFlags, load};
+pub use exposure::check_exposure;
+pub use logging::{LogFormat, wants_colour};
+pub use run::{Runtime, run};
+pub use signals::{Signal, Signals};

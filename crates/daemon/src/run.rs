@@ -1,0 +1,107 @@
+//! A daemon's main: everything around its `serve`.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::{CommonFlags, limits, logging, signals};
+
+/// What a daemon's tasks run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runtime {
+    /// The main thread alone.
+    CurrentThread,
+    /// Several threads that share the work.
+    MultiThread {
+        /// How many; one for each core if `None`.
+        threads: Option<usize>,
+    },
+}
+
+/// Runs a daemon to its end: sets up the log, the file limit, the runtime and the
+/// signals, then lets `serve` have `config` and a token that the first SIGINT or
+/// SIGTERM cancels. A second signal ends the process at once, with 130 or 143.
+///
+/// With `--supervised`, the end of standard input asks for a drain too.
+/// With `--check-config`, a valid configuration is said to be so instead.
+///
+/// The status is 0 after a drain; 1, and one line on standard error, where
+/// `config` or `serve` is an error.
+pub fn run<C, Fut>(
+    common: &CommonFlags,
+    config: anyhow::Result<C>,
+    runtime: Runtime,
+    serve: impl FnOnce(C, CancellationToken) -> Fut,
+) -> ExitCode
+where
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    match try_run(common, config, runtime, serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let line = format!("error: {error:#}").replace('\n', ", ");
+            let _ = writeln!(std::io::stderr(), "{line}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn try_run<C, Fut>(
+    common: &CommonFlags,
+    config: anyhow::Result<C>,
+    runtime: Runtime,
+    serve: impl FnOnce(C, CancellationToken) -> Fut,
+) -> anyhow::Result<()>
+where
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    let config = config?;
+    if common.check_config {
+        return writeln!(std::io::stdout(), "configuration is valid").context("standard output");
+    }
+    logging::init(common.log_format)?;
+    limits::raise_file_limit();
+    let shutdown = CancellationToken::new();
+    signals::watch(shutdown.clone()).context("cannot listen for signals")?;
+    if common.supervised {
+        drain_with_parent(shutdown.clone()).context("cannot start a thread")?;
+    }
+    let runtime = runtime.build().context("cannot start the runtime")?;
+    let result = runtime.block_on(serve(config, shutdown));
+    // Whatever `serve` left behind, a look-up of a name for one, does not delay the end.
+    runtime.shutdown_background();
+    result
+}
+
+/// Cancels `shutdown` when standard input ends: a parent process closes it to ask
+/// for a drain, and the system does when the parent is gone, however it went. It
+/// works alike on all systems and needs no signal.
+fn drain_with_parent(shutdown: CancellationToken) -> std::io::Result<()> {
+    let wait = move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        if !shutdown.is_cancelled() {
+            shutdown.cancel();
+            info!("draining, as the parent process asks");
+        }
+    };
+    std::thread::Builder::new().name("parent".into()).spawn(wait).map(drop)
+}
+
+impl Runtime {
+    fn build(self) -> std::io::Result<tokio::runtime::Runtime> {
+        let mut builder = match self {
+            Self::CurrentThread => tokio::runtime::Builder::new_current_thread(),
+            Self::MultiThread { threads } => {
+                let mut builder = tokio::runtime::Builder::new_multi_thread();
+                if let Some(threads) = threads {
+                    builder.worker_threads(threads.max(1));
+                }
+                builder
+            }
+        };
+        builder.enable_all().build()
+    }
+}

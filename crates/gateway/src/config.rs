@@ -1,0 +1,282 @@
+//! What can be set: flags, environment, file, defaults.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, ensure};
+use gatewayworker_daemon::CommonFlags;
+use gatewayworker_protocol::{MAX_FRAME_LEN, SecretKey};
+use serde::{Deserialize, Serialize};
+
+use crate::door::DoorAddress;
+use crate::outgoing::WebSocketType;
+use crate::workers::Routing;
+
+/// Holds the clients: their connections, uids, groups, sessions and heartbeats.
+#[derive(Debug, clap::Parser)]
+#[command(name = "gateway", version)]
+pub struct Cli {
+    /// What every daemon has.
+    #[command(flatten)]
+    pub common: CommonFlags,
+    /// What this one has.
+    #[command(flatten)]
+    pub flags: Flags,
+}
+
+macro_rules! flags {
+    ($($(#[doc = $doc:literal])* [$($arg:tt)*] $name:ident: $type:ty,)*) => {
+        /// The gateway's flags; what is not set here is left to the file.
+        #[derive(Debug, Default, clap::Args, Serialize)]
+        pub struct Flags {
+            $(
+                $(#[doc = $doc])*
+                #[arg(long, $($arg)*)]
+                #[serde(skip_serializing_if = "Option::is_none")]
+                pub $name: Option<$type>,
+            )*
+        }
+    };
+}
+
+flags! {
+    /// Listen on URL for clients, e.g. websocket://0.0.0.0:8289; may be repeated [default: websocket://127.0.0.1:8289]
+    [value_name = "URL", env = "GATEWAYWORKER_GATEWAY_LISTEN", value_delimiter = ','] listen: Vec<String>,
+    /// Name in logs [default: Gateway]
+    [env = "GATEWAYWORKER_GATEWAY_NAME"] name: String,
+    /// IPv4 address that workers reach this gateway by; part of every client id [default: 127.0.0.1]
+    [value_name = "IP", env = "GATEWAYWORKER_GATEWAY_LAN_IP"] lan_ip: Ipv4Addr,
+    /// Listen on ADDRESS for workers where that is not lan-ip:lan-port (containers, NAT) [default: lan-ip:lan-port]
+    [value_name = "ADDRESS", env = "GATEWAYWORKER_GATEWAY_LAN_LISTEN"] lan_listen: String,
+    /// Port for workers, 0 for any [default: 2300]
+    [value_name = "PORT", env = "GATEWAYWORKER_GATEWAY_LAN_PORT", alias = "start-port"] lan_port: u16,
+    /// Announce to the register at ADDRESS; may be repeated [default: 127.0.0.1:1236]
+    [value_name = "ADDRESS", env = "GATEWAYWORKER_REGISTER_ADDRESS", value_delimiter = ','] register_address: Vec<String>,
+    /// The key that all daemons of a cluster share; better set in the environment, where other users do not see it [default: none]
+    [value_name = "KEY", env = "GATEWAYWORKER_SECRET_KEY", hide_env_values = true] secret_key: SecretKey,
+    /// Listen for workers on an address that is not loopback even without a secret key [default: false]
+    [value_name = "BOOL", env = "GATEWAYWORKER_ALLOW_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true"] allow_insecure: bool,
+    /// Ping a client after so many SECONDS of silence; 0 for never [default: 55]
+    [value_name = "SECONDS", env = "GATEWAYWORKER_GATEWAY_PING_INTERVAL"] ping_interval: f64,
+    /// Close a client after N pings without a word from it; 0 for never [default: 1]
+    [value_name = "N", env = "GATEWAYWORKER_GATEWAY_PING_NOT_RESPONSE_LIMIT"] ping_not_response_limit: u32,
+    /// Send DATA as the ping; empty for none [default: {"type":"ping"}]
+    [value_name = "DATA", env = "GATEWAYWORKER_GATEWAY_PING_DATA"] ping_data: String,
+    /// Ping with a WebSocket ping frame instead of data [default: false]
+    [value_name = "BOOL", env = "GATEWAYWORKER_GATEWAY_PING_FRAME", num_args = 0..=1, require_equals = true, default_missing_value = "true"] ping_frame: bool,
+    /// Choose a client's worker by least-connections, random or round-robin [default: least-connections]
+    [value_name = "POLICY", env = "GATEWAYWORKER_GATEWAY_ROUTING"] routing: String,
+    /// Send messages as auto, text or binary [default: auto]
+    [value_name = "TYPE", env = "GATEWAYWORKER_GATEWAY_WEBSOCKET_TYPE"] websocket_type: String,
+    /// Use N threads for clients; 0 for one for each core [default: 0]
+    [value_name = "N", env = "GATEWAYWORKER_GATEWAY_SHARDS"] shards: usize,
+    /// Hold at most N clients [default: 1000000]
+    [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_CONNECTIONS"] max_connections: usize,
+    /// Hold at most N links of workers and client libraries [default: 10000]
+    [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_LINKS"] max_links: usize,
+    /// Give a handshake so many milliseconds [default: 10000]
+    [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_HANDSHAKE_TIMEOUT_MS"] handshake_timeout_ms: u64,
+    /// Take handshakes of at most so many bytes [default: 16384]
+    [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_MAX_HEADER_BYTES"] max_header_bytes: usize,
+    /// Take messages of at most so many bytes from clients [default: 8388608]
+    [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_MAX_MESSAGE_BYTES"] max_message_bytes: usize,
+    /// Store sessions of at most so many bytes [default: 1048576]
+    [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_MAX_SESSION_BYTES"] max_session_bytes: usize,
+    /// Let so many bytes wait for a client that does not read [default: 1024000]
+    [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_OUTBOX_BYTES"] outbox_bytes: usize,
+    /// Let so many bytes wait for all of them together [default: 1073741824]
+    [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_OUTBOX_BUDGET_BYTES"] outbox_budget_bytes: usize,
+    /// Do with a client over that: close or drop-newest [default: close]
+    [value_name = "POLICY", env = "GATEWAYWORKER_GATEWAY_SLOW_CONSUMER"] slow_consumer: String,
+    /// Let so many bytes wait for a worker before its clients are read no more [default: 10240000]
+    [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_LINK_OUTBOX_BYTES"] link_outbox_bytes: usize,
+    /// Let a new client wait so many milliseconds for a worker to be there [default: 10000]
+    [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_WORKER_WAIT_MS"] worker_wait_ms: u64,
+    /// Let at most N clients wait so [default: 10000]
+    [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_WAITING"] max_waiting: usize,
+    /// Close clients over so many milliseconds when the gateway stops [default: 1000]
+    [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_SHUTDOWN_SPREAD_MS"] shutdown_spread_ms: u64,
+}
+
+/// The gateway's configuration. The flags of the same names say what each key
+/// is; units are in the names, `ping_interval` is in seconds as in the original.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "the flags of the same names are documented")]
+pub struct Config {
+    pub listen: Vec<String>,
+    pub name: String,
+    pub lan_ip: Ipv4Addr,
+    pub lan_listen: Option<String>,
+    #[serde(alias = "start_port")]
+    pub lan_port: u16,
+    pub register_address: Vec<String>,
+    pub secret_key: SecretKey,
+    pub allow_insecure: bool,
+    pub ping_interval: f64,
+    pub ping_not_response_limit: u32,
+    pub ping_data: String,
+    pub ping_frame: bool,
+    pub routing: Routing,
+    pub websocket_type: WebSocketType,
+    pub shards: usize,
+    pub max_connections: usize,
+    pub max_links: usize,
+    pub handshake_timeout_ms: u64,
+    pub max_header_bytes: usize,
+    pub max_message_bytes: usize,
+    pub max_session_bytes: usize,
+    pub outbox_bytes: usize,
+    pub outbox_budget_bytes: usize,
+    pub slow_consumer: SlowConsumer,
+    pub link_outbox_bytes: usize,
+    pub worker_wait_ms: u64,
+    pub max_waiting: usize,
+    pub shutdown_spread_ms: u64,
+}
+
+/// What happens to a client that does not read what it is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlowConsumer {
+    /// It is closed, and its worker told why.
+    #[default]
+    Close,
+    /// What does not fit is dropped, as the original does.
+    DropNewest,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec!["websocket://127.0.0.1:8289".into()],
+            name: "Gateway".into(),
+            lan_ip: Ipv4Addr::LOCALHOST,
+            lan_listen: None,
+            lan_port: 2300,
+            register_address: vec!["127.0.0.1:1236".into()],
+            secret_key: SecretKey::default(),
+            allow_insecure: false,
+            ping_interval: 55.0,
+            ping_not_response_limit: 1,
+            ping_data: r#"{"type":"ping"}"#.into(),
+            ping_frame: false,
+            routing: Routing::default(),
+            websocket_type: WebSocketType::default(),
+            shards: 0,
+            max_connections: 1_000_000,
+            max_links: 10_000,
+            handshake_timeout_ms: 10_000,
+            max_header_bytes: 16 * 1024,
+            max_message_bytes: 8 * 1024 * 1024,
+            max_session_bytes: 1024 * 1024,
+            outbox_bytes: 1_024_000,
+            outbox_budget_bytes: 1024 * 1024 * 1024,
+            slow_consumer: SlowConsumer::default(),
+            link_outbox_bytes: 10_240_000,
+            worker_wait_ms: 10_000,
+            max_waiting: 10_000,
+            shutdown_spread_ms: 1000,
+        }
+    }
+}
+
+impl Config {
+    /// The configuration, if it can work.
+    ///
+    /// # Errors
+    /// When a value is one that no gateway could run with.
+    pub fn validated(mut self) -> anyhow::Result<Self> {
+        ensure!(!self.listen.is_empty(), "listen is empty: no client could come in");
+        self.doors()?;
+        ensure!(
+            !self.register_address.is_empty(),
+            "register_address is empty: no worker could find this gateway"
+        );
+        ensure!(
+            !self.lan_ip.is_unspecified() && !self.lan_ip.is_broadcast(),
+            "lan_ip = {}: workers cannot connect to that; put the address they reach here, and what to bind into lan_listen",
+            self.lan_ip
+        );
+        ensure!(
+            self.ping_interval.is_finite() && (0.0..=1e6).contains(&self.ping_interval),
+            "ping_interval = {}: give seconds, from 0 (none) to 1000000",
+            self.ping_interval
+        );
+        ensure!(
+            self.ping_interval == 0.0 || self.ping_interval >= 0.01,
+            "ping_interval = {}: at least 0.01 s",
+            self.ping_interval
+        );
+        ensure!(self.max_connections > 0, "max_connections = 0: nobody could connect");
+        ensure!(
+            self.max_message_bytes + self.max_session_bytes + 1024 <= MAX_FRAME_LEN,
+            "max_message_bytes = {} and max_session_bytes = {} together: a message and its client's session go to the worker \
+             in one frame, which may have {} bytes",
+            self.max_message_bytes,
+            self.max_session_bytes,
+            MAX_FRAME_LEN
+        );
+        if self.shards == 0 {
+            self.shards = std::thread::available_parallelism().map_or(1, usize::from);
+        }
+        ensure!(self.shards <= 1024, "shards = {}: at most 1024", self.shards);
+        Ok(self)
+    }
+
+    /// The listeners.
+    pub(crate) fn doors(&self) -> anyhow::Result<Vec<DoorAddress>> {
+        self.listen.iter().map(|url| url.parse().context("listen")).collect()
+    }
+
+    /// Bytes that may wait for slow clients on one shard.
+    pub(crate) fn outbox_budget(&self) -> usize {
+        self.outbox_budget_bytes / self.shards.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_the_file_is_a_flag() {
+        let flags: Vec<_> = <Cli as clap::CommandFactory>::command()
+            .get_arguments()
+            .map(|arg| arg.get_id().to_string())
+            .collect();
+        for key in
+            include_str!("../../../config/gateway.toml").lines().filter_map(|line| line.split_once(" = "))
+        {
+            let key = key.0.trim_start_matches("# ");
+            assert!(flags.iter().any(|flag| flag == key), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_file_that_is_shipped_says_the_defaults() {
+        let file = include_str!("../../../config/gateway.toml");
+        assert_eq!(toml::from_str::<Config>(file).unwrap(), Config::default());
+        let flags = <Cli as clap::CommandFactory>::command();
+        for flag in flags.get_arguments().map(|arg| arg.get_id().as_str()) {
+            let common = ["config", "log_format", "check_config", "supervised"].contains(&flag);
+            assert!(common || file.contains(&format!("{flag} = ")), "{flag} is not in config/gateway.toml");
+        }
+    }
+
+    #[test]
+    fn a_message_and_a_session_have_to_fit_into_a_frame() {
+        let config = Config { max_session_bytes: 3 << 20, ..Config::default() };
+        assert!(config.validated().unwrap_err().to_string().contains("max_session_bytes"));
+    }
+
+    #[test]
+    fn nobody_can_connect_to_every_address() {
+        let config = Config { lan_ip: Ipv4Addr::UNSPECIFIED, ..Config::default() };
+        assert!(config.validated().unwrap_err().to_string().contains("lan_listen"));
+    }
+
+    #[test]
+    fn the_originals_name_of_the_port_is_taken() {
+        assert_eq!(toml::from_str::<Config>("start_port = 2900").unwrap().lan_port, 2900);
+    }
+}

@@ -1,0 +1,269 @@
+//! An inner link: a worker's, or a client library's.
+//!
+//! Reads commands, hands them to the shards in order, and answers questions. A
+//! link that says WORKER_CONNECT also gets client events, which shards write to
+//! its outbox themselves.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use gatewayworker_net::LinkWriter;
+use gatewayworker_protocol::{
+    Command, Frame, FrameError, Hello, MAX_FRAME_LEN, Question, SecretKey, frame_answer,
+};
+use serde_json::json;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tracing::{debug, info, warn};
+
+use crate::answer;
+use crate::order::{Mail, Order, Orders};
+use crate::shard::Shard;
+use crate::workers::WorkerLink;
+
+/// How long a link may take to show the key, where there is one.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a peer that has closed its side may take to read what is left for it.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a worker asks for to be told why a client is gone.
+const CLOSE_REASON: &str = "close-reason";
+
+/// Why the gateway ends a link.
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("it sent what is no frame: {0}")]
+    Frame(#[from] FrameError),
+    #[error("it showed no secret_key within {} s", HELLO_TIMEOUT.as_secs())]
+    Silent,
+    #[error("its secret_key is not the one configured here")]
+    WrongKey,
+    #[error("it sent command {0} before its secret_key")]
+    Unauthorized(u8),
+    #[error("it does not take its answers")]
+    Stuck,
+}
+
+/// One link.
+struct Link {
+    shard: Rc<Shard>,
+    peer: SocketAddr,
+    writer: Arc<LinkWriter>,
+    authorized: bool,
+    worker: Option<Arc<WorkerLink>>,
+    /// Orders that wait for the end of the batch, a list for each shard.
+    pending: Vec<Vec<Order>>,
+}
+
+/// Serves a link until it ends.
+pub(crate) async fn run(
+    shard: Rc<Shard>,
+    stream: std::net::TcpStream,
+    peer: SocketAddr,
+    _permit: OwnedSemaphorePermit,
+) {
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
+    gatewayworker_net::tune(&stream);
+    let (reading, writing) = stream.into_split();
+    let writer = Arc::new(LinkWriter::new(writing, shard.shared.config.link_outbox_bytes));
+    let mut link = Link {
+        authorized: shard.shared.config.secret_key.is_empty(),
+        pending: shard.shared.shards.iter().map(|_| Vec::new()).collect(),
+        shard,
+        peer,
+        writer: writer.clone(),
+        worker: None,
+    };
+    let stopping = link.shard.shared.stopping.clone();
+    let ended = tokio::select! {
+        ended = link.read(reading) => ended,
+        ended = writer.drive() => ended.map_err(LinkError::Io),
+        () = stopping.cancelled() => {
+            writer.finish();
+            writer.drive().await.map_err(LinkError::Io)
+        }
+    };
+    // What a dead link had sent before still holds.
+    link.hand_over().await;
+    match (&link.worker, &ended) {
+        (Some(worker), Ok(())) => info!(worker = worker.key(), %peer, "a worker's link is closed"),
+        (Some(worker), Err(error)) => {
+            warn!(worker = worker.key(), %peer, %error, "a worker's link is broken")
+        }
+        (None, Err(LinkError::Io(error))) => debug!(%peer, %error, "a link is broken"),
+        (None, Err(error)) => warn!(%peer, %error, "a link was closed"),
+        (None, Ok(())) => debug!(%peer, "a link is closed"),
+    }
+    if let Some(worker) = &link.worker {
+        link.shard.shared.workers.leave(worker);
+    }
+    if ended.is_ok() {
+        // The peer has said all it will, and may still read: a worker that drains
+        // gets the events that were on their way to it.
+        writer.finish();
+        let _ = tokio::time::timeout(FINISH_TIMEOUT, writer.drive()).await;
+    }
+    writer.close(io::ErrorKind::ConnectionAborted);
+}
+
+impl Link {
+    async fn read(&mut self, mut socket: OwnedReadHalf) -> Result<(), LinkError> {
+        let mut buffer = BytesMut::new();
+        loop {
+            buffer.reserve(64 * 1024);
+            let bytes = if self.authorized {
+                socket.read_buf(&mut buffer).await?
+            } else {
+                let reading = socket.read_buf(&mut buffer);
+                tokio::time::timeout(HELLO_TIMEOUT, reading).await.map_err(|_| LinkError::Silent)??
+            };
+            if bytes == 0 {
+                return Ok(());
+            }
+            while let Some(frame) = Frame::parse(&mut buffer, MAX_FRAME_LEN)? {
+                self.take(frame).await?;
+            }
+            self.hand_over().await;
+        }
+    }
+
+    async fn take(&mut self, frame: Frame) -> Result<(), LinkError> {
+        let cmd = frame.cmd;
+        let command = match Command::decode(frame) {
+            Ok(command) => command,
+            Err(error) if self.authorized => {
+                warn!(peer = %self.peer, %error, "ignored a frame");
+                return Ok(());
+            }
+            Err(_) => return Err(LinkError::Unauthorized(cmd)),
+        };
+        match command {
+            Command::WorkerConnect(hello) => self.welcome_worker(hello),
+            Command::ClientConnect(hello) => self.check_key(hello.secret_key),
+            _ if !self.authorized => Err(LinkError::Unauthorized(cmd)),
+            Command::Ask(question) => self.answer(question).await,
+            command => {
+                let shared = &self.shard.shared;
+                match Orders::of(command, || shared.number()) {
+                    Some(orders) => self.queue(orders),
+                    None => debug!(peer = %self.peer, cmd, "ignored a command"),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A missing or null key is a wrong one, as in the original.
+    fn check_key(&mut self, key: Option<SecretKey>) -> Result<(), LinkError> {
+        if key.as_ref() != Some(&self.shard.shared.config.secret_key) {
+            return Err(LinkError::WrongKey);
+        }
+        self.authorized = true;
+        Ok(())
+    }
+
+    fn welcome_worker(&mut self, hello: Hello) -> Result<(), LinkError> {
+        self.check_key(hello.secret_key)?;
+        let shared = &self.shard.shared;
+        let ours = !hello.features.is_empty();
+        if ours {
+            // Only a worker that says what it can do reads what we can.
+            let body = json!({"features": [CLOSE_REASON], "incarnation": shared.incarnation});
+            let ping = Command::Ping(body.to_string().into());
+            let _ = self.writer.push_over(|out| ping.encode(out));
+        }
+        let key = format!("{}:{}", self.peer.ip(), hello.worker_key.unwrap_or_default());
+        if let Some(worker) = self.worker.take() {
+            shared.workers.leave(&worker);
+        }
+        let wants_close_reason = hello.features.iter().any(|feature| feature == CLOSE_REASON);
+        info!(worker = %key, peer = %self.peer, "a worker is linked");
+        self.worker = Some(shared.workers.join(&key, self.writer.clone(), wants_close_reason));
+        Ok(())
+    }
+
+    fn queue(&mut self, orders: Orders) {
+        let shared = &self.shard.shared;
+        match orders {
+            Orders::One(connection_id, order) => self.pending[shared.shard_of(connection_id)].push(order),
+            Orders::All(order) => self.pending.iter_mut().for_each(|pending| pending.push(order.clone())),
+            Orders::Split(ids, message) => {
+                let mut split: Vec<Vec<u32>> = self.pending.iter().map(|_| Vec::new()).collect();
+                for id in ids {
+                    split[shared.shard_of(id)].push(id);
+                }
+                for (pending, ids) in self.pending.iter_mut().zip(split) {
+                    if !ids.is_empty() {
+                        pending.push(Order::SendToSome(ids, message.clone()));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Hands the batch to the shards: to our own at once, to the others by mail.
+    async fn hand_over(&mut self) {
+        for (index, pending) in self.pending.iter_mut().enumerate() {
+            if pending.is_empty() {
+                continue;
+            }
+            let orders = std::mem::take(pending);
+            if index == self.shard.index {
+                self.shard.obey(orders);
+            } else {
+                // A shard is gone only when the gateway is.
+                let _ = self.shard.shared.shards[index].send(Mail::Orders(orders)).await;
+            }
+        }
+    }
+
+    /// Answers a question, after all that this link said before it has taken
+    /// effect, and before anything that it says next.
+    async fn answer(&mut self, question: Question) -> Result<(), LinkError> {
+        self.hand_over().await;
+        let parts = self.ask(&question).await;
+        let answer = answer::whole(&question, parts);
+        // A peer that asks and does not read gets no further.
+        self.writer.wait_for_room().await;
+        self.writer.push_over(|out| frame_answer(&answer, out)).map_err(|_| LinkError::Stuck)?;
+        self.writer.flush_soon();
+        Ok(())
+    }
+
+    async fn ask(&self, question: &Question) -> Vec<answer::Part> {
+        let shared = &self.shard.shared;
+        // Of one connection only its shard knows anything.
+        let only = match question {
+            Question::IsOnline(id) | Question::Session(id) => Some(shared.shard_of(*id)),
+            _ => None,
+        };
+        let shared_question = Arc::new(question.clone());
+        let mut parts = Vec::new();
+        let mut replies = Vec::new();
+        for (index, shard) in shared.shards.iter().enumerate() {
+            if only.is_some_and(|only| only != index) {
+                continue;
+            }
+            if index == self.shard.index {
+                parts.push(self.shard.answer(question));
+            } else {
+                let (reply, answer) = oneshot::channel();
+                let _ = shard.send(Mail::Ask(shared_question.clone(), reply)).await;
+                replies.push(answer);
+            }
+        }
+        for reply in replies {
+            parts.extend(reply.await);
+        }
+        parts
+    }
+}

@@ -1,0 +1,98 @@
+//! A message on its way out, encoded once however many clients get it.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use gatewayworker_protocol::php::{self, Value};
+use gatewayworker_protocol::{Body, Payload};
+use serde::{Deserialize, Serialize};
+
+use crate::websocket::encode;
+
+/// What a WebSocket listener sends a message as that is not marked as binary.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WebSocketType {
+    /// Text where the message is valid UTF-8, binary where not.
+    #[default]
+    Auto,
+    /// Text; still binary where it is not valid UTF-8, as a text frame must be.
+    Text,
+    /// Binary.
+    Binary,
+}
+
+/// A message to any number of clients. Each encoding is made when the first
+/// client needs it, and shared by all the others, across shards.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    body: Bytes,
+    raw: bool,
+    binary: bool,
+    as_text: OnceLock<Bytes>,
+    as_binary: OnceLock<Bytes>,
+}
+
+impl Outgoing {
+    pub(crate) fn new(payload: Payload) -> Self {
+        let Payload { body, raw, binary } = payload;
+        let body = match body {
+            Body::Plain(body) => body,
+            Body::Php(serialized) => json_of(&serialized),
+        };
+        Self { body, raw, binary, as_text: OnceLock::new(), as_binary: OnceLock::new() }
+    }
+
+    /// The bytes for a client of a WebSocket listener with this type.
+    pub(crate) fn websocket(&self, default: WebSocketType) -> Bytes {
+        if self.raw {
+            return self.body.clone();
+        }
+        if self.binary || default == WebSocketType::Binary {
+            return self.as_binary.get_or_init(|| encode::message(true, &self.body)).clone();
+        }
+        let text = || encode::message(std::str::from_utf8(&self.body).is_err(), &self.body);
+        self.as_text.get_or_init(text).clone()
+    }
+}
+
+/// What the original's WebSocket protocol sends for a value that is no string:
+/// `json_encode`, which is empty where it fails.
+fn json_of(serialized: &[u8]) -> Bytes {
+    match php::unserialize(serialized) {
+        Ok(Value::Bool(true)) => Bytes::from_static(b"1"),
+        Ok(Value::Null | Value::Bool(false)) | Err(_) => Bytes::new(),
+        Ok(value) => value.to_json().unwrap_or_default().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(payload: Payload, default: WebSocketType) -> Bytes {
+        Outgoing::new(payload).websocket(default)
+    }
+
+    #[test]
+    fn invalid_utf8_never_goes_out_as_text() {
+        for default in [WebSocketType::Auto, WebSocketType::Text] {
+            assert_eq!(sent(Payload::plain("hi"), default), &b"\x81\x02hi"[..]);
+            assert_eq!(sent(Payload::plain(&b"\xff"[..]), default), &b"\x82\x01\xff"[..]);
+        }
+        assert_eq!(sent(Payload::plain("hi"), WebSocketType::Binary), &b"\x82\x02hi"[..]);
+    }
+
+    #[test]
+    fn a_raw_message_goes_out_as_it_is() {
+        let raw = Payload { raw: true, ..Payload::plain(&b"\x81\x02hi"[..]) };
+        assert_eq!(sent(raw, WebSocketType::Auto), &b"\x81\x02hi"[..]);
+    }
+
+    #[test]
+    fn a_php_array_becomes_json() {
+        let body = Body::Php(Bytes::from_static(b"a:1:{s:1:\"k\";s:6:\"\xe4\xbd\xa0\xe5\xa5\xbd\";}"));
+        let payload = Payload { body, raw: false, binary: false };
+        assert_eq!(&sent(payload, WebSocketType::Auto)[2..], r#"{"k":"你好"}"#.as_bytes());
+    }
+}

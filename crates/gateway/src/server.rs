@@ -1,0 +1,231 @@
+//! The daemon: its doors, its shards, and the order in which they open and close.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use gatewayworker_daemon::{accept_loop, bind, check_exposure, resolve};
+use gatewayworker_net::registers;
+use gatewayworker_protocol::Command;
+use rand::RngExt;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::close_reason::CloseCounts;
+use crate::config::Config;
+use crate::door::{Door, DoorAddress};
+use crate::order::{Arrival, Mail};
+use crate::shard::{self, Shared};
+use crate::workers::Workers;
+
+/// How often a worker on another host hears from the gateway.
+const PING_INTERVAL: Duration = Duration::from_secs(25);
+
+/// How long links may take to send what is left when the gateway stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The gateway's listeners, bound: tests bind them to port 0.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For clients.
+    pub doors: Vec<TcpListener>,
+    /// For workers and client libraries.
+    pub inner: TcpListener,
+}
+
+impl Listeners {
+    /// Binds what `config` says.
+    ///
+    /// # Errors
+    /// When an address does not resolve, is in use, or would let anybody in.
+    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+        let inner = match &config.lan_listen {
+            Some(address) => resolve("lan_listen", address).await?,
+            None => SocketAddr::from((config.lan_ip, config.lan_port)),
+        };
+        check_exposure("the gateway's inner port", inner.ip(), &config.secret_key, config.allow_insecure)?;
+        let inner = bind("lan_port", inner)?;
+        let mut doors = Vec::new();
+        for door in config.doors()? {
+            doors.push(bind("listen", resolve("listen", door.address()).await?)?);
+        }
+        Ok(Self { doors, inner })
+    }
+
+    /// The clients' addresses, as people write them.
+    ///
+    /// # Errors
+    /// When the system does not know its own sockets.
+    pub fn addresses(&self) -> anyhow::Result<Vec<DoorAddress>> {
+        self.doors.iter().map(|door| Ok(DoorAddress::from(door.local_addr()?))).collect()
+    }
+}
+
+/// Serves clients and workers until `shutdown` is cancelled. Then the gateway
+/// leaves the register, closes its clients with 1001, lets the workers hear of
+/// each close, and returns.
+///
+/// Must run within a tokio runtime, whose threads do little: each shard has its own.
+///
+/// # Errors
+/// When a thread cannot be started.
+pub async fn serve(listeners: Listeners, config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let config = config.validated()?;
+    let lan_port = match config.lan_listen {
+        // What is bound is not what is announced.
+        Some(_) if config.lan_port != 0 => config.lan_port,
+        _ => listeners.inner.local_addr()?.port(),
+    };
+    let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..config.shards).map(|_| shard::mailbox()).unzip();
+    let shared = Arc::new(Shared {
+        address: std::net::SocketAddrV4::new(config.lan_ip, lan_port),
+        incarnation: format!("{:016x}", rand::rng().random::<u64>()),
+        workers: Workers::new(config.routing),
+        shards: senders,
+        waiting: Semaphore::new(config.max_waiting.min(Semaphore::MAX_PERMITS)),
+        links: TaskTracker::new(),
+        stopping: CancellationToken::new(),
+        closes: CloseCounts::default(),
+        clients: AtomicUsize::new(0),
+        next: AtomicU64::new(1),
+        config,
+    });
+    for (index, mailbox) in mailboxes.into_iter().enumerate() {
+        start_shard(index, shared.clone(), mailbox)?;
+    }
+
+    let accepting = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(shared.config.max_connections.min(Semaphore::MAX_PERMITS)));
+    for listener in listeners.doors {
+        let door = Door { port: listener.local_addr()?.port(), websocket_type: shared.config.websocket_type };
+        accepting.spawn(accept_clients(
+            listener,
+            Arc::new(door),
+            shared.clone(),
+            places.clone(),
+            shutdown.clone(),
+        ));
+    }
+    // Links outlive the shutdown's beginning: they carry the last closes.
+    accepting.spawn(accept_links(listeners.inner, shared.clone(), shutdown.clone()));
+    accepting.close();
+
+    let announced = shared.address.to_string();
+    tokio::select! {
+        () = registers::announce(&shared.config.register_address, &announced, &shared.config.secret_key) => {}
+        () = ping_workers(&shared) => {}
+        () = shutdown.cancelled() => {}
+    }
+    // The announcement has ended with its future: no worker will come, and no new client.
+    accepting.wait().await;
+    stop(&shared).await;
+    Ok(())
+}
+
+fn start_shard(index: usize, shared: Arc<Shared>, mailbox: mpsc::Receiver<Mail>) -> anyhow::Result<()> {
+    let run = move || {
+        if let Err(error) = shard::run(index, shared, mailbox) {
+            warn!(shard = index, %error, "a shard could not start: its clients are refused");
+        }
+    };
+    std::thread::Builder::new()
+        .name(format!("shard-{index}"))
+        .spawn(run)
+        .context("cannot start a shard's thread")?;
+    Ok(())
+}
+
+/// Deals clients out to the shards, in turn.
+async fn accept_clients(
+    listener: TcpListener,
+    door: Arc<Door>,
+    shared: Arc<Shared>,
+    places: Arc<Semaphore>,
+    shutdown: CancellationToken,
+) {
+    let mut turn = 0;
+    let mut refused = 0_u64;
+    accept_loop(&listener, &shutdown, |stream, peer| {
+        let Ok(permit) = places.clone().try_acquire_owned() else {
+            refused += 1;
+            if refused.is_power_of_two() {
+                warn!(
+                    limit = shared.config.max_connections,
+                    refused, "max_connections is reached: clients are refused"
+                );
+            }
+            return;
+        };
+        let Ok(stream) = stream.into_std() else { return };
+        turn = (turn + 1) % shared.shards.len();
+        let arrival = Arrival { stream, peer, door: door.clone(), permit };
+        if shared.shards[turn].try_send(Mail::Client(arrival)).is_err() {
+            warn!(client = %peer, shard = turn, "a shard is too busy to take a client in");
+        }
+    })
+    .await;
+}
+
+async fn accept_links(listener: TcpListener, shared: Arc<Shared>, shutdown: CancellationToken) {
+    let places = Arc::new(Semaphore::new(shared.config.max_links.min(Semaphore::MAX_PERMITS)));
+    let mut turn = 0;
+    accept_loop(&listener, &shutdown, |stream, peer| {
+        let Ok(permit) = places.clone().try_acquire_owned() else {
+            warn!(%peer, limit = shared.config.max_links, "max_links is reached: a link is refused");
+            return;
+        };
+        let Ok(stream) = stream.into_std() else { return };
+        turn = (turn + 1) % shared.shards.len();
+        if shared.shards[turn].try_send(Mail::Link(stream, peer, permit)).is_err() {
+            warn!(%peer, shard = turn, "a shard is too busy to take a link in");
+        }
+    })
+    .await;
+}
+
+/// Tells workers on other hosts that the gateway lives, as the original does.
+async fn ping_workers(shared: &Shared) {
+    if shared.config.lan_ip == std::net::Ipv4Addr::LOCALHOST {
+        return std::future::pending().await;
+    }
+    let mut ticks = tokio::time::interval(PING_INTERVAL);
+    loop {
+        ticks.tick().await;
+        for worker in shared.workers.all() {
+            // One that is full hears from us anyway.
+            let _ = worker.writer.push(|out| Command::Ping(bytes::Bytes::new()).encode(out));
+            worker.writer.flush_soon();
+        }
+    }
+}
+
+async fn stop(shared: &Arc<Shared>) {
+    let clients = shared.clients.load(Ordering::Relaxed);
+    if clients > 0 {
+        info!(clients, "closing the clients");
+    }
+    let mut stopping = Vec::new();
+    for shard in &shared.shards {
+        let (done, stopped) = oneshot::channel();
+        if shard.send(Mail::Stop(done)).await.is_ok() {
+            stopping.push(stopped);
+        }
+    }
+    for stopped in stopping {
+        let _ = stopped.await;
+    }
+    shared.stopping.cancel();
+    shared.links.close();
+    if tokio::time::timeout(DRAIN_TIMEOUT, shared.links.wait()).await.is_err() {
+        warn!("some links did not take what was left for them");
+    }
+    for shard in &shared.shards {
+        let _ = shard.send(Mail::End).await;
+    }
+    info!(closes = %shared.closes, "the gateway has stopped");
+}

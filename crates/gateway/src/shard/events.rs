@@ -1,0 +1,137 @@
+//! What workers are told of a shard's clients.
+//!
+//! Events go straight into the outbox of the worker's link, which this shard
+//! flushes at the end of its turn.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use gatewayworker_protocol::command::code;
+use gatewayworker_protocol::frame::{FLAG_BINARY, FLAG_PLAIN};
+use gatewayworker_protocol::{Frame, HEADER_LEN, MAX_FRAME_LEN, Origin};
+
+use super::table::{Client, Key};
+use super::{Shard, State};
+use crate::close_reason::CloseReason;
+use crate::workers::WorkerLink;
+
+/// Where a client's events can go.
+#[derive(Debug)]
+pub(crate) enum Route {
+    /// To its worker.
+    Open,
+    /// To its worker, once its link has room.
+    Full(Arc<WorkerLink>),
+    /// Nowhere: no worker is linked.
+    NoWorker,
+    /// The client is not here any more.
+    Gone,
+}
+
+impl Shard {
+    /// Where a client's next event can go. A client whose worker is gone gets
+    /// another.
+    pub(crate) fn route(&self, key: Key) -> Route {
+        let mut state = self.state.borrow_mut();
+        let Some(client) = state.table.get(key) else { return Route::Gone };
+        match self.worker_of(client) {
+            None => Route::NoWorker,
+            Some(link) if link.writer.is_full() => Route::Full(link.clone()),
+            Some(_) => Route::Open,
+        }
+    }
+
+    /// Tells the worker that a client has come, and how.
+    pub(crate) fn tell_arrived(&self, key: Key, handshake: &[u8]) {
+        let mut state = self.state.borrow_mut();
+        self.tell(&mut state, key, code::ON_CONNECT, FLAG_PLAIN, &[]);
+        self.tell(&mut state, key, code::ON_WEBSOCKET_CONNECT, 0, handshake);
+        self.dirty.notify_one();
+    }
+
+    /// Passes a client's message on. Says why not, if it cannot be.
+    pub(crate) fn tell_message(&self, key: Key, binary: bool, message: &[u8]) -> Result<(), CloseReason> {
+        let mut state = self.state.borrow_mut();
+        let session = state.table.get(key).map_or(0, |client| client.session.len());
+        if HEADER_LEN + session + message.len() > MAX_FRAME_LEN {
+            return Err(CloseReason::TooLarge);
+        }
+        let flag = FLAG_PLAIN | if binary { FLAG_BINARY } else { 0 };
+        self.tell(&mut state, key, code::ON_MESSAGE, flag, message);
+        self.dirty.notify_one();
+        Ok(())
+    }
+
+    fn tell(&self, state: &mut State, key: Key, cmd: u8, flag: u8, body: &[u8]) {
+        let Some(client) = state.table.get(key) else { return };
+        let frame = Frame { flag, ..self.origin(client).frame(cmd) };
+        // With no worker left since `route`, the event is lost with the worker.
+        if let Some(link) = self.push(client, |client, _, out| frame.encode_with(out, &client.session, body))
+        {
+            note(&mut state.links, link);
+        }
+    }
+
+    /// Tells the worker that a client is gone; where no worker is, the next one
+    /// will hear of it.
+    pub(super) fn tell_closed(&self, state: &mut State, client: &mut Client, reason: CloseReason) {
+        let frame = self.origin(client).frame(code::ON_CLOSE);
+        let write = |client: &Client, link: &WorkerLink, out: &mut BytesMut| {
+            let reason = if link.wants_close_reason { reason.as_str() } else { "" };
+            frame.encode_with(out, &client.session, reason.as_bytes());
+        };
+        match self.push(client, write) {
+            Some(link) => note(&mut state.links, link),
+            None => self.shared.workers.keep_close(|out| frame.encode_with(out, &client.session, b"")),
+        }
+    }
+
+    /// Lets `write` append to the link of the client's worker. A full link takes
+    /// it too: readers stop before it comes to that, what remains is one event a
+    /// client.
+    fn push(
+        &self,
+        client: &mut Client,
+        write: impl Fn(&Client, &WorkerLink, &mut BytesMut),
+    ) -> Option<Arc<WorkerLink>> {
+        loop {
+            let link = self.worker_of(client)?.clone();
+            match link.writer.push_over(|out| write(client, &link, out)) {
+                Ok(()) => return Some(link),
+                // It has just failed; its task may not have noticed yet.
+                Err(_) => self.shared.workers.leave(&link),
+            }
+        }
+    }
+
+    fn worker_of<'c>(&self, client: &'c mut Client) -> Option<&'c Arc<WorkerLink>> {
+        if !client.worker.is_open() {
+            let link = self.shared.workers.choose(Some(client.worker.key()))?;
+            link.bind();
+            std::mem::replace(&mut client.worker, link).unbind();
+        }
+        Some(&client.worker)
+    }
+
+    fn origin(&self, client: &Client) -> Origin {
+        Origin {
+            gateway: self.shared.address,
+            client: client.address,
+            connection_id: client.connection_id,
+            gateway_port: client.door.port,
+        }
+    }
+
+    /// Asks for a flush at the end of this turn.
+    pub(super) fn flush_later(self: &Rc<Self>) {
+        self.dirty.notify_one();
+    }
+}
+
+/// There are a handful of workers, and mostly one at a time.
+fn note(links: &mut Vec<Arc<WorkerLink>>, link: Arc<WorkerLink>) {
+    if !links.iter().any(|known| Arc::ptr_eq(known, &link)) {
+        links.push(link);
+    }
+}

@@ -1,0 +1,301 @@
+//! A shard: one thread that owns its clients outright.
+//!
+//! Sockets, sessions, memberships, outboxes and timers of a client live on one
+//! thread, in plain data (`table`). What comes from elsewhere comes through the
+//! mailbox (`Mail`). Tasks of this thread call the shard's methods directly;
+//! none of these waits, so nothing can happen in the middle of one.
+//!
+//! - `orders`: what commands do,
+//! - `questions`: the shard's part of an answer,
+//! - `events`: what workers are told,
+//! - `flush`: writing, once a turn,
+//! - `beat`: heartbeats.
+
+mod beat;
+mod events;
+mod flush;
+mod index;
+mod orders;
+mod questions;
+mod table;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::SocketAddrV4;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::RngExt;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::task::{AbortHandle, LocalSet};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use crate::answer::Part;
+use crate::close_reason::{CloseCounts, CloseReason};
+use crate::config::Config;
+use crate::heartbeat::{Heartbeat, Wheel};
+use crate::order::Mail;
+use crate::workers::{WorkerLink, Workers};
+use crate::{client, link};
+
+pub(crate) use events::Route;
+use table::{Client, Table};
+pub(crate) use table::{Key, NewClient};
+
+/// Letters that wait in a shard's mailbox; a sender waits for room.
+const MAILBOX: usize = 1024;
+
+/// What a turn reads into: no client has a buffer of its own.
+const SCRATCH: usize = 64 * 1024;
+
+/// What all shards and links share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    /// What is announced, and part of every client id.
+    pub(crate) address: SocketAddrV4,
+    /// New with each start, so that a worker can tell a restart from a reconnect.
+    pub(crate) incarnation: String,
+    pub(crate) workers: Workers,
+    pub(crate) shards: Vec<mpsc::Sender<Mail>>,
+    /// Clients that wait for a worker to be there.
+    pub(crate) waiting: Semaphore,
+    pub(crate) links: TaskTracker,
+    /// The clients are gone; links send what is left and end.
+    pub(crate) stopping: CancellationToken,
+    pub(crate) closes: CloseCounts,
+    pub(crate) clients: AtomicUsize,
+    /// The next number in the order of connecting, joining and binding.
+    pub(crate) next: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The shard that has a connection, or would have it.
+    pub(crate) fn shard_of(&self, connection_id: u32) -> usize {
+        connection_id as usize % self.shards.len()
+    }
+}
+
+/// One shard.
+#[derive(Debug)]
+pub(crate) struct Shard {
+    pub(crate) index: usize,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) scratch: RefCell<Box<[u8]>>,
+    state: RefCell<State>,
+    /// There is something to flush.
+    dirty: Notify,
+    started: Instant,
+    heartbeat: Option<Heartbeat>,
+    /// Connections that are being closed.
+    closing: TaskTracker,
+}
+
+#[derive(Debug)]
+struct State {
+    table: Table,
+    /// Clients with an outbox to flush that were sent something of their own,
+    urgent: Vec<Key>,
+    /// and those that were sent what many are sent: they can wait for a slice.
+    bulk: VecDeque<Key>,
+    /// Worker links with something to flush.
+    links: Vec<Arc<WorkerLink>>,
+    /// Clients that cannot stay.
+    doomed: Vec<(Key, CloseReason)>,
+    /// Bytes in outboxes whose sockets are full.
+    blocked_bytes: usize,
+    wheel: Wheel<Key>,
+}
+
+/// Runs a shard on this thread until it is told to end.
+pub(crate) fn run(index: usize, shared: Arc<Shared>, mailbox: mpsc::Receiver<Mail>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let shard = Rc::new(Shard::new(index, shared));
+    LocalSet::new().block_on(&runtime, async move {
+        tokio::task::spawn_local(shard.clone().flush_for_ever());
+        tokio::task::spawn_local(shard.clone().beat_for_ever());
+        shard.read_mail(mailbox).await;
+    });
+    Ok(())
+}
+
+/// A mailbox, and the way to it.
+pub(crate) fn mailbox() -> (mpsc::Sender<Mail>, mpsc::Receiver<Mail>) {
+    mpsc::channel(MAILBOX)
+}
+
+impl Shard {
+    fn new(index: usize, shared: Arc<Shared>) -> Self {
+        let config = &shared.config;
+        let interval = Duration::try_from_secs_f64(config.ping_interval).unwrap_or_default();
+        let pings = config.ping_frame || !config.ping_data.is_empty();
+        let heartbeat = Heartbeat::new(interval, config.ping_not_response_limit, pings);
+        let tick = heartbeat.map_or(Duration::from_secs(1), |heartbeat| heartbeat.tick());
+        Self {
+            index,
+            shared,
+            scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+            state: RefCell::new(State {
+                table: Table::default(),
+                urgent: Vec::new(),
+                bulk: VecDeque::new(),
+                links: Vec::new(),
+                doomed: Vec::new(),
+                blocked_bytes: 0,
+                wheel: Wheel::new(tick),
+            }),
+            dirty: Notify::new(),
+            started: Instant::now(),
+            heartbeat,
+            closing: TaskTracker::new(),
+        }
+    }
+
+    async fn read_mail(self: Rc<Self>, mut mailbox: mpsc::Receiver<Mail>) {
+        let mut letters = Vec::new();
+        while mailbox.recv_many(&mut letters, 64).await > 0 {
+            for mail in letters.drain(..) {
+                match mail {
+                    Mail::Client(arrival) => {
+                        tokio::task::spawn_local(client::arrive(self.clone(), arrival));
+                    }
+                    Mail::Link(stream, peer, permit) => {
+                        let link = link::run(self.clone(), stream, peer, permit);
+                        self.shared.links.spawn_local(link);
+                    }
+                    Mail::Orders(orders) => self.obey(orders),
+                    Mail::Ask(question, reply) => {
+                        // Whoever asked may have gone.
+                        let _ = reply.send(self.answer(&question));
+                    }
+                    Mail::End => return,
+                    Mail::Stop(done) => {
+                        tokio::task::spawn_local(self.clone().stop(done));
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// This shard's part of the answer to a question.
+    pub(crate) fn answer(&self, question: &gatewayworker_protocol::Question) -> Part {
+        questions::answer(&self.state.borrow().table, question)
+    }
+
+    /// Takes a client into the table.
+    pub(crate) fn insert(&self, new: NewClient, socket: OwnedWriteHalf) -> Key {
+        let heard_ms = new.heard_ms;
+        new.worker.bind();
+        let mut state = self.state.borrow_mut();
+        let key = state.table.insert(new, socket);
+        if let Some(heartbeat) = self.heartbeat {
+            state.wheel.insert(heartbeat.due(heard_ms, 0).at_ms(), key);
+        }
+        self.shared.clients.fetch_add(1, Ordering::Relaxed);
+        key
+    }
+
+    /// Says which task reads from a client, to be aborted when it is closed.
+    pub(crate) fn set_reader(&self, key: Key, reader: AbortHandle) {
+        match self.state.borrow_mut().table.get(key) {
+            Some(client) => client.reader = Some(reader),
+            None => reader.abort(),
+        }
+    }
+
+    /// Bytes have come from a client: its silence starts anew.
+    pub(crate) fn heard(&self, key: Key) {
+        let now_ms = self.now_ms();
+        if let Some(client) = self.state.borrow_mut().table.get(key) {
+            client.heard_ms = now_ms;
+            client.pings = 0;
+        }
+    }
+
+    /// A client is not read from any more, or is again.
+    pub(crate) fn pause(&self, key: Key, paused: bool) {
+        if let Some(client) = self.state.borrow_mut().table.get(key) {
+            client.paused = paused;
+        }
+        self.heard(key);
+    }
+
+    /// A connection id that nobody has: drawn at random, since pages post theirs
+    /// to be bound, and a counted one would let anybody guess another's. It says
+    /// which shard has the client.
+    pub(crate) fn draw_connection_id(&self) -> u32 {
+        let shards = self.shared.shards.len() as u64;
+        let state = self.state.borrow();
+        loop {
+            let drawn = u64::from(rand::rng().random::<u32>()) / shards * shards + self.index as u64;
+            match u32::try_from(drawn) {
+                Ok(id) if id != 0 && !state.table.contains(id) => return id,
+                _ => {}
+            }
+        }
+    }
+
+    /// Ends a client: takes it out of everything, tells its worker, and closes
+    /// the connection, sending `last` before if there is something to say.
+    pub(crate) fn close(self: &Rc<Self>, key: Key, reason: CloseReason, last: Option<Bytes>) {
+        let mut state = self.state.borrow_mut();
+        self.close_in(&mut state, key, reason, last);
+        drop(state);
+        self.dirty.notify_one();
+    }
+
+    fn close_in(self: &Rc<Self>, state: &mut State, key: Key, reason: CloseReason, last: Option<Bytes>) {
+        let Some(mut client) = state.table.remove(key) else { return };
+        if let Some(reader) = client.reader.take() {
+            reader.abort();
+        }
+        if client.blocked {
+            state.blocked_bytes -= client.outbox.bytes();
+        }
+        self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+        self.shared.closes.count(reason);
+        debug!(client = %self.client_id(&client), %reason, "a client is gone");
+        self.tell_closed(state, &mut client, reason);
+        client.worker.unbind();
+        self.finish(*client, reason, last);
+    }
+
+    fn client_id(&self, client: &Client) -> gatewayworker_protocol::ClientId {
+        gatewayworker_protocol::ClientId::new(self.shared.address, client.connection_id)
+    }
+
+    /// Closes everybody, a hundred at a time over the configured span, so that
+    /// workers, and the gateways that the clients turn to, are not run over.
+    async fn stop(self: Rc<Self>, done: oneshot::Sender<()>) {
+        const AT_ONCE: usize = 100;
+        let keys: Vec<Key> = self.state.borrow_mut().table.iter_mut().map(|(key, _)| key).collect();
+        let slices = keys.len().div_ceil(AT_ONCE).max(1) as u32;
+        let pause = Duration::from_millis(self.shared.config.shutdown_spread_ms) / slices;
+        for (n, slice) in keys.chunks(AT_ONCE).enumerate() {
+            if n > 0 {
+                tokio::time::sleep(pause).await;
+            }
+            for key in slice {
+                let goodbye = crate::websocket::encode::close(Some(1001), "the gateway stops");
+                self.close(*key, CloseReason::Shutdown, Some(goodbye));
+            }
+        }
+        self.closing.close();
+        self.closing.wait().await;
+        let _ = done.send(());
+    }
+}

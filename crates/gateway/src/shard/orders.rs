@@ -1,0 +1,209 @@
+//! What commands do to a shard's clients.
+//!
+//! An order takes effect at once, which for a message means: it is queued at
+//! its receivers. They are written to at the end of the turn.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gatewayworker_protocol::php;
+use tracing::{debug, warn};
+
+use super::table::{Client, Key};
+use super::{Shard, State};
+use crate::close_reason::CloseReason;
+use crate::config::{Config, SlowConsumer};
+use crate::order::Order;
+use crate::outbox::Flushed;
+use crate::outgoing::Outgoing;
+use crate::websocket::encode;
+
+impl Shard {
+    /// Carries out a link's orders, in order.
+    pub(crate) fn obey(self: &Rc<Self>, orders: Vec<Order>) {
+        let mut state = self.state.borrow_mut();
+        for order in orders {
+            self.obey_one(&mut state, order);
+        }
+        self.close_doomed(&mut state);
+        self.flush_later();
+    }
+
+    fn obey_one(self: &Rc<Self>, state: &mut State, order: Order) {
+        match order {
+            Order::SendToOne(id, message) => self.send_to_one(state, id, &message),
+            Order::SendToSome(ids, message) => {
+                let keys: Vec<Key> = ids.into_iter().filter_map(|id| state.table.key_of(id)).collect();
+                self.send_to_many(state, keys, &[], &message);
+            }
+            Order::SendToAll { except, message } => {
+                let keys: Vec<Key> = state.table.iter_mut().map(|(key, _)| key).collect();
+                self.send_to_many(state, keys, &except, &message);
+            }
+            Order::SendToUids(uids, message) => {
+                for uid in uids.iter() {
+                    let keys: Vec<Key> = state.table.uid(uid).collect();
+                    self.send_to_many(state, keys, &[], &message);
+                }
+            }
+            Order::SendToGroups { groups, except, message } => {
+                for group in groups.iter() {
+                    let keys: Vec<Key> = state.table.group(group).collect();
+                    self.send_to_many(state, keys, &except, &message);
+                }
+            }
+            Order::Kick(id, message) => self.kick(state, id, message.as_deref()),
+            Order::Destroy(id) => {
+                if let Some(key) = state.table.key_of(id) {
+                    self.close_in(state, key, CloseReason::Destroyed, None);
+                }
+            }
+            Order::SetSession(id, session) => self.set_session(state, id, &session),
+            Order::UpdateSession(id, update) => self.update_session(state, id, &update),
+            Order::BindUid { connection_id, uid, joined } => {
+                state.table.bind_uid(connection_id, &uid, joined)
+            }
+            Order::UnbindUid(id) => state.table.unbind_uid(id),
+            Order::JoinGroup { connection_id, group, joined } => {
+                state.table.join_group(connection_id, &group, joined);
+            }
+            Order::LeaveGroup(id, group) => state.table.leave_group(id, &group),
+            Order::Ungroup(group) => state.table.ungroup(&group),
+        }
+    }
+
+    fn send_to_one(&self, state: &mut State, id: u32, message: &Arc<Outgoing>) {
+        let Some(key) = state.table.key_of(id) else { return };
+        let State { table, urgent, doomed, blocked_bytes, .. } = state;
+        let Some(client) = table.get(key) else { return };
+        let frame = client.door.encode(message);
+        match queue(client, frame, &self.shared.config, blocked_bytes) {
+            Queued::First => urgent.push(key),
+            Queued::Behind => {}
+            Queued::TooSlow => doomed.push((key, CloseReason::SlowConsumer)),
+        }
+    }
+
+    fn send_to_many(&self, state: &mut State, keys: Vec<Key>, except: &[u32], message: &Arc<Outgoing>) {
+        let State { table, bulk, doomed, blocked_bytes, .. } = state;
+        for key in keys {
+            let Some(client) = table.get(key) else { continue };
+            if except.binary_search(&client.connection_id).is_ok() {
+                continue;
+            }
+            let frame = client.door.encode(message);
+            match queue(client, frame, &self.shared.config, blocked_bytes) {
+                Queued::First => bulk.push_back(key),
+                Queued::Behind => {}
+                Queued::TooSlow => doomed.push((key, CloseReason::SlowConsumer)),
+            }
+        }
+    }
+
+    fn kick(self: &Rc<Self>, state: &mut State, id: u32, message: Option<&Outgoing>) {
+        let Some(key) = state.table.key_of(id) else { return };
+        let Some(client) = state.table.get(key) else { return };
+        // Its last words are not held against it, however much waits before them.
+        let mut last = message.map(|message| client.door.encode(message).to_vec()).unwrap_or_default();
+        last.extend_from_slice(&encode::close(Some(1000), ""));
+        self.close_in(state, key, CloseReason::Kicked, Some(last.into()));
+    }
+
+    fn set_session(&self, state: &mut State, id: u32, session: &[u8]) {
+        let Some(client) = state.table.by_id(id) else { return };
+        let limit = self.shared.config.max_session_bytes;
+        if session.len() > limit {
+            warn!(
+                client = id,
+                bytes = session.len(),
+                limit,
+                "a session over max_session_bytes was not stored"
+            );
+            return;
+        }
+        // A copy of its own, not a slice of the buffer that the command came in.
+        client.session = Bytes::copy_from_slice(session);
+    }
+
+    fn update_session(&self, state: &mut State, id: u32, update: &[u8]) {
+        let Some(client) = state.table.by_id(id) else { return };
+        match php::merge_sessions(&client.session, update) {
+            Ok(merged) => self.set_session(state, id, &merged),
+            Err(error) => warn!(client = id, %error, "a session that cannot be merged was left as it was"),
+        }
+    }
+
+    /// Sends a frame that no worker asked for: a pong, a heartbeat.
+    pub(crate) fn send_frame(self: &Rc<Self>, key: Key, frame: Bytes) {
+        let mut state = self.state.borrow_mut();
+        self.send_frame_in(&mut state, key, frame);
+        self.close_doomed(&mut state);
+        self.flush_later();
+    }
+
+    pub(super) fn send_frame_in(&self, state: &mut State, key: Key, frame: Bytes) {
+        let State { table, bulk, doomed, blocked_bytes, .. } = state;
+        let Some(client) = table.get(key) else { return };
+        match queue(client, frame, &self.shared.config, blocked_bytes) {
+            Queued::First => bulk.push_back(key),
+            Queued::Behind => {}
+            Queued::TooSlow => doomed.push((key, CloseReason::SlowConsumer)),
+        }
+    }
+
+    pub(super) fn close_doomed(self: &Rc<Self>, state: &mut State) {
+        for (key, reason) in std::mem::take(&mut state.doomed) {
+            let last = encode::close(Some(1008), reason.as_str());
+            self.close_in(state, key, reason, Some(last));
+        }
+    }
+}
+
+/// What became of a frame for a client.
+enum Queued {
+    /// It is queued, and the client has to be put on a list to be flushed.
+    First,
+    /// It is queued; somebody will flush the client, or it was dropped as configured.
+    Behind,
+    /// The client does not read, and has to go.
+    TooSlow,
+}
+
+fn queue(client: &mut Client, frame: Bytes, config: &Config, blocked_bytes: &mut usize) -> Queued {
+    let fits = |client: &Client, blocked_bytes: usize| {
+        // A single frame over the limit still goes out, as in the original.
+        client.outbox.is_empty()
+            || (client.outbox.bytes() + frame.len() <= config.outbox_bytes
+                && !(client.blocked && blocked_bytes + frame.len() > config.outbox_budget()))
+    };
+    if !fits(client, *blocked_bytes) {
+        // It is slow only if its socket is full: perhaps much came in one turn.
+        if !client.blocked && client.outbox.flush(client.socket.as_ref().as_ref()) == Flushed::Broken {
+            return Queued::Behind;
+        }
+        if !fits(client, *blocked_bytes) {
+            return match config.slow_consumer {
+                SlowConsumer::Close => Queued::TooSlow,
+                SlowConsumer::DropNewest => {
+                    debug!(
+                        client = client.connection_id,
+                        bytes = frame.len(),
+                        "a message to a slow client was dropped"
+                    );
+                    Queued::Behind
+                }
+            };
+        }
+    }
+    if client.blocked {
+        *blocked_bytes += frame.len();
+    }
+    client.outbox.push(frame);
+    if client.dirty || client.blocked {
+        Queued::Behind
+    } else {
+        client.dirty = true;
+        Queued::First
+    }
+}

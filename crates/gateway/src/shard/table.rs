@@ -1,0 +1,276 @@
+//! The connection table of one shard: who is connected, and what they belong to.
+//!
+//! Plain, single-threaded data. It knows neither tasks nor clocks; numbers that
+//! order things (`seq`, `joined`) are given to it.
+
+use std::collections::HashMap;
+use std::net::SocketAddrV4;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::task::AbortHandle;
+
+use super::index::{Index, Member, Membership};
+use crate::door::Door;
+use crate::outbox::Outbox;
+use crate::workers::WorkerLink;
+
+/// A client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) connection_id: u32,
+    /// Its place in the order of connecting, over all shards.
+    pub(crate) seq: u64,
+    /// Its address, unspecified where it came over IPv6.
+    pub(crate) address: SocketAddrV4,
+    pub(crate) door: Arc<Door>,
+    pub(crate) socket: Rc<OwnedWriteHalf>,
+    /// Its reading task, once there is one.
+    pub(crate) reader: Option<AbortHandle>,
+    pub(crate) session: Bytes,
+    pub(crate) worker: Arc<WorkerLink>,
+    pub(crate) outbox: Outbox,
+    /// Its outbox is on the list to be flushed.
+    pub(crate) dirty: bool,
+    /// A task waits for its socket to be writable.
+    pub(crate) blocked: bool,
+    /// Reading has stopped for back-pressure, so its silence says nothing.
+    pub(crate) paused: bool,
+    /// When it was last heard, in ms since the shard began.
+    pub(crate) heard_ms: u64,
+    /// Pings sent since then.
+    pub(crate) pings: u32,
+    uid: Option<Membership>,
+    /// `None` until it first joins one: PHP tells that apart from having left all.
+    groups: Option<Vec<Membership>>,
+}
+
+/// What a client begins with.
+pub(crate) struct NewClient {
+    pub(crate) connection_id: u32,
+    pub(crate) seq: u64,
+    pub(crate) address: SocketAddrV4,
+    pub(crate) door: Arc<Door>,
+    pub(crate) worker: Arc<WorkerLink>,
+    pub(crate) heard_ms: u64,
+}
+
+/// Where a client stands. A slot is used again by later clients, so a key that
+/// was kept is only good while the connection id agrees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    slot: u32,
+    connection_id: u32,
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    slots: Vec<Option<Box<Client>>>,
+    free: Vec<u32>,
+    by_id: HashMap<u32, u32, RandomState>,
+    uids: Index,
+    groups: Index,
+}
+
+impl Table {
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(crate) fn contains(&self, connection_id: u32) -> bool {
+        self.by_id.contains_key(&connection_id)
+    }
+
+    pub(crate) fn insert(&mut self, new: NewClient, socket: OwnedWriteHalf) -> Key {
+        let NewClient { connection_id, seq, address, door, worker, heard_ms } = new;
+        let client = Box::new(Client {
+            connection_id,
+            seq,
+            address,
+            door,
+            socket: Rc::new(socket),
+            reader: None,
+            session: Bytes::new(),
+            worker,
+            outbox: Outbox::default(),
+            dirty: false,
+            blocked: false,
+            paused: false,
+            heard_ms,
+            pings: 0,
+            uid: None,
+            groups: None,
+        });
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        });
+        self.slots[slot as usize] = Some(client);
+        self.by_id.insert(connection_id, slot);
+        Key { slot, connection_id }
+    }
+
+    pub(crate) fn key_of(&self, connection_id: u32) -> Option<Key> {
+        self.by_id.get(&connection_id).map(|slot| Key { slot: *slot, connection_id })
+    }
+
+    pub(crate) fn get(&mut self, key: Key) -> Option<&mut Client> {
+        let client = self.slots.get_mut(key.slot as usize)?.as_deref_mut()?;
+        (client.connection_id == key.connection_id).then_some(client)
+    }
+
+    pub(crate) fn client(&self, connection_id: u32) -> Option<&Client> {
+        self.slots[*self.by_id.get(&connection_id)? as usize].as_deref()
+    }
+
+    pub(crate) fn by_id(&mut self, connection_id: u32) -> Option<&mut Client> {
+        self.key_of(connection_id).and_then(|key| self.get(key))
+    }
+
+    /// Every client with its key, in no order.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut Client)> {
+        (0..).zip(&mut self.slots).filter_map(|(slot, client)| {
+            let client = client.as_deref_mut()?;
+            Some((Key { slot, connection_id: client.connection_id }, client))
+        })
+    }
+
+    /// Every client, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Client> {
+        self.slots.iter().filter_map(|client| client.as_deref())
+    }
+
+    /// Takes a client out of the table and of all it belongs to.
+    pub(crate) fn remove(&mut self, key: Key) -> Option<Box<Client>> {
+        self.get(key)?;
+        self.unbind_uid(key.connection_id);
+        while let Some(membership) = self.get(key)?.groups.as_mut().and_then(Vec::pop) {
+            self.unlist(membership);
+        }
+        self.by_id.remove(&key.connection_id);
+        self.free.push(key.slot);
+        self.slots[key.slot as usize].take()
+    }
+
+    /// Binds a client to a uid, in place of the one it was bound to.
+    pub(crate) fn bind_uid(&mut self, connection_id: u32, uid: &Bytes, joined: u64) {
+        let Some(key) = self.key_of(connection_id) else { return };
+        self.unbind_uid(connection_id);
+        let membership = self.uids.add(uid, Member { slot: key.slot, back: 0, joined });
+        if let Some(client) = self.get(key) {
+            client.uid = Some(membership);
+        }
+    }
+
+    pub(crate) fn unbind_uid(&mut self, connection_id: u32) {
+        let Some(membership) = self.by_id(connection_id).and_then(|client| client.uid.take()) else { return };
+        if let Some((moved, place)) = self.uids.remove(membership)
+            && let Some(client) = &mut self.slots[moved.slot as usize]
+        {
+            client.uid = Some(place);
+        }
+    }
+
+    /// Puts a client into a group; joining twice is joining once.
+    pub(crate) fn join_group(&mut self, connection_id: u32, group: &Bytes, joined: u64) {
+        let Some(key) = self.key_of(connection_id) else { return };
+        let set = self.groups.find(group);
+        let Some(client) = self.get(key) else { return };
+        let memberships = client.groups.get_or_insert_default();
+        if memberships.iter().any(|m| Some(m.set) == set) {
+            return;
+        }
+        let back = memberships.len() as u32;
+        let membership = self.groups.add(group, Member { slot: key.slot, back, joined });
+        if let Some(memberships) = self.get(key).and_then(|client| client.groups.as_mut()) {
+            memberships.push(membership);
+        }
+    }
+
+    pub(crate) fn leave_group(&mut self, connection_id: u32, group: &[u8]) {
+        let Some(set) = self.groups.find(group) else { return };
+        let Some(memberships) = self.by_id(connection_id).and_then(|client| client.groups.as_mut()) else {
+            return;
+        };
+        let Some(at) = memberships.iter().position(|m| m.set == set) else { return };
+        let membership = memberships.swap_remove(at);
+        let moved = memberships.get(at).copied();
+        // First the index's backward pointer of what moved here, then the removal,
+        // which may move yet another member within its set.
+        if let Some(moved) = moved {
+            self.groups.set_back(moved, at as u32);
+        }
+        self.unlist(membership);
+    }
+
+    /// Takes everybody out of a group.
+    pub(crate) fn ungroup(&mut self, group: &[u8]) {
+        for member in self.groups.remove_set(group) {
+            let Some(client) = self.slots[member.slot as usize].as_deref_mut() else { continue };
+            let Some(memberships) = client.groups.as_mut() else { continue };
+            memberships.swap_remove(member.back as usize);
+            if let Some(moved) = memberships.get(member.back as usize).copied() {
+                self.groups.set_back(moved, member.back);
+            }
+        }
+    }
+
+    fn unlist(&mut self, membership: Membership) {
+        if let Some((moved, place)) = self.groups.remove(membership)
+            && let Some(client) = self.slots[moved.slot as usize].as_deref_mut()
+            && let Some(memberships) = client.groups.as_mut()
+        {
+            memberships[moved.back as usize] = place;
+        }
+    }
+
+    /// The members of a group, in no order.
+    pub(crate) fn group(&self, group: &[u8]) -> impl ExactSizeIterator<Item = Key> {
+        self.keys(self.groups.members(group))
+    }
+
+    /// The clients of a uid, in no order.
+    pub(crate) fn uid(&self, uid: &[u8]) -> impl ExactSizeIterator<Item = Key> {
+        self.keys(self.uids.members(uid))
+    }
+
+    fn keys(&self, members: &[Member]) -> impl ExactSizeIterator<Item = Key> {
+        members.iter().map(|member| Key {
+            slot: member.slot,
+            connection_id: self.slots[member.slot as usize].as_ref().map_or(0, |client| client.connection_id),
+        })
+    }
+
+    /// The members of a group with when each joined, in no order.
+    pub(crate) fn group_joined(&self, group: &[u8]) -> impl Iterator<Item = (u64, &Client)> {
+        self.joined(self.groups.members(group))
+    }
+
+    /// The clients of a uid with when each was bound, in no order.
+    pub(crate) fn uid_joined(&self, uid: &[u8]) -> impl Iterator<Item = (u64, &Client)> {
+        self.joined(self.uids.members(uid))
+    }
+
+    fn joined(&self, members: &[Member]) -> impl Iterator<Item = (u64, &Client)> {
+        members.iter().filter_map(|m| Some((m.joined, self.slots[m.slot as usize].as_deref()?)))
+    }
+
+    pub(crate) fn uid_of(&self, client: &Client) -> Option<Bytes> {
+        client.uid.map(|membership| self.uids.name(membership).clone())
+    }
+
+    /// A client's groups with when it joined each, or `None` if it never joined one.
+    pub(crate) fn groups_of(&self, client: &Client) -> Option<Vec<(u64, Bytes)>> {
+        let memberships = client.groups.as_ref()?;
+        Some(memberships.iter().map(|m| (self.groups.joined(*m), self.groups.name(*m).clone())).collect())
+    }
+
+    /// All groups with when each came to be, in no order.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (u64, &Bytes)> {
+        self.groups.sets()
+    }
+}

@@ -1,0 +1,326 @@
+//! Frames that come in: RFC 6455 sections 5 to 8, over a borrowed buffer.
+//!
+//! [`Decoder::step`] looks at the front of a buffer, unmasks in place, and says
+//! what stands there and how many bytes it took. Between messages a decoder owns
+//! no memory.
+
+use std::io::Cursor;
+use std::ops::Range;
+
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+/// Reads one client's frames.
+#[derive(Debug, Default)]
+pub(crate) struct Decoder {
+    /// A message of which some fragments have come. Boxed: hardly anybody has one.
+    fragments: Option<Box<Fragments>>,
+}
+
+#[derive(Debug)]
+struct Fragments {
+    binary: bool,
+    payload: Vec<u8>,
+}
+
+/// What stands at the front of the buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Not a whole frame yet; with at least so many bytes it could be one.
+    Incomplete(usize),
+    /// A frame of `len` bytes that says `event`.
+    Frame {
+        /// Its length, header included.
+        len: usize,
+        /// What it says. Ranges are positions in the buffer.
+        event: Event,
+    },
+}
+
+/// What a frame says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// A message in one frame.
+    Message {
+        binary: bool,
+        payload: Range<usize>,
+    },
+    /// The last fragment of a message, with all of it.
+    Assembled {
+        binary: bool,
+        payload: Vec<u8>,
+    },
+    /// Some fragment before the last.
+    Fragment,
+    Ping(Range<usize>),
+    Pong,
+    /// The peer closes, perhaps with a code.
+    Close(Option<u16>),
+}
+
+/// Why a connection has to be failed, and with which close code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ProtocolError {
+    #[error("{0}")]
+    Malformed(&'static str),
+    #[error("text that is not UTF-8")]
+    NotUtf8,
+    #[error("a message over the limit")]
+    TooLarge,
+}
+
+impl ProtocolError {
+    /// The close code of RFC 6455 section 7.4.1.
+    pub(crate) fn close_code(self) -> u16 {
+        match self {
+            Self::Malformed(_) => 1002,
+            Self::NotUtf8 => 1007,
+            Self::TooLarge => 1009,
+        }
+    }
+}
+
+/// Whether a frame that begins with this byte is a control frame: ping, pong, close.
+pub(crate) fn is_control(first: u8) -> bool {
+    first & 0x08 != 0
+}
+
+impl Decoder {
+    /// Takes the frame at the front of `buffer` apart. Messages of more than
+    /// `limit` bytes are an error as soon as a header announces them.
+    pub(crate) fn step(&mut self, buffer: &mut [u8], limit: usize) -> Result<Step, ProtocolError> {
+        use ProtocolError::Malformed;
+
+        let mut cursor = Cursor::new(&*buffer);
+        let parsed = FrameHeader::parse(&mut cursor).map_err(|_| Malformed("a reserved opcode"))?;
+        let Some((header, length)) = parsed else {
+            return Ok(Step::Incomplete(buffer.len() + 1));
+        };
+        if header.rsv1 || header.rsv2 || header.rsv3 {
+            return Err(Malformed("a reserved bit without an extension"));
+        }
+        let Some(mask) = header.mask else {
+            return Err(Malformed("a frame without a mask"));
+        };
+        let start = cursor.position() as usize;
+        let so_far = self.fragments.as_ref().map_or(0, |f| f.payload.len());
+        match header.opcode {
+            OpCode::Control(_) if !header.is_final => return Err(Malformed("a fragmented control frame")),
+            OpCode::Control(_) if length > 125 => return Err(Malformed("a control frame over 125 bytes")),
+            OpCode::Control(_) => {}
+            OpCode::Data(_) if length > limit.saturating_sub(so_far) as u64 => {
+                return Err(ProtocolError::TooLarge);
+            }
+            OpCode::Data(Data::Continue) if self.fragments.is_none() => {
+                return Err(Malformed("a continuation of nothing"));
+            }
+            OpCode::Data(Data::Text | Data::Binary) if self.fragments.is_some() => {
+                return Err(Malformed("a new message within a fragmented one"));
+            }
+            OpCode::Data(_) => {}
+        }
+        // At most `limit` or 125, so it fits.
+        let len = start + length as usize;
+        let Some(payload) = buffer.get_mut(start..len) else {
+            return Ok(Step::Incomplete(len));
+        };
+        unmask(payload, mask);
+        let event = match header.opcode {
+            OpCode::Control(Control::Ping) => Event::Ping(start..len),
+            OpCode::Control(Control::Pong) => Event::Pong,
+            OpCode::Control(Control::Close) => Event::Close(close_code(payload)?),
+            OpCode::Data(kind) => self.data(kind, header.is_final, payload, start..len)?,
+            OpCode::Control(Control::Reserved(_)) => return Err(Malformed("a reserved opcode")),
+        };
+        Ok(Step::Frame { len, event })
+    }
+
+    fn data(
+        &mut self,
+        kind: Data,
+        is_final: bool,
+        payload: &[u8],
+        place: Range<usize>,
+    ) -> Result<Event, ProtocolError> {
+        let binary = match kind {
+            Data::Text => false,
+            Data::Binary => true,
+            Data::Reserved(_) => return Err(ProtocolError::Malformed("a reserved opcode")),
+            Data::Continue => {
+                let fragments = self.fragments.as_mut();
+                let fragments = fragments.ok_or(ProtocolError::Malformed("a continuation of nothing"))?;
+                fragments.payload.extend_from_slice(payload);
+                if !is_final {
+                    return Ok(Event::Fragment);
+                }
+                let Some(whole) = self.fragments.take() else { return Ok(Event::Fragment) };
+                check_text(whole.binary, &whole.payload)?;
+                return Ok(Event::Assembled { binary: whole.binary, payload: whole.payload });
+            }
+        };
+        if is_final {
+            check_text(binary, payload)?;
+            Ok(Event::Message { binary, payload: place })
+        } else {
+            self.fragments = Some(Box::new(Fragments { binary, payload: payload.to_vec() }));
+            Ok(Event::Fragment)
+        }
+    }
+}
+
+fn check_text(binary: bool, payload: &[u8]) -> Result<(), ProtocolError> {
+    if binary || std::str::from_utf8(payload).is_ok() { Ok(()) } else { Err(ProtocolError::NotUtf8) }
+}
+
+/// The code in a close frame, checked as section 7.4 asks.
+fn close_code(payload: &[u8]) -> Result<Option<u16>, ProtocolError> {
+    let Some((code, reason)) = payload.split_first_chunk::<2>() else {
+        return if payload.is_empty() {
+            Ok(None)
+        } else {
+            Err(ProtocolError::Malformed("half a close code"))
+        };
+    };
+    check_text(false, reason)?;
+    match u16::from_be_bytes(*code) {
+        code @ (1000..=1003 | 1007..=1014 | 3000..=4999) => Ok(Some(code)),
+        _ => Err(ProtocolError::Malformed("a close code that may not be sent")),
+    }
+}
+
+/// Section 5.3, eight bytes at a time.
+fn unmask(payload: &mut [u8], mask: [u8; 4]) {
+    let [a, b, c, d] = mask;
+    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let (chunks, rest) = payload.as_chunks_mut::<8>();
+    for chunk in chunks {
+        *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(mask.into_iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 70_000;
+
+    fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mask = [0x11, 0x22, 0x33, 0x44];
+        let mut frame = vec![first];
+        match payload.len() {
+            n @ 0..=125 => frame.push(0x80 | n as u8),
+            n @ 126..=65535 => {
+                frame.push(0x80 | 126);
+                frame.extend((n as u16).to_be_bytes());
+            }
+            n => {
+                frame.push(0x80 | 127);
+                frame.extend((n as u64).to_be_bytes());
+            }
+        }
+        frame.extend(mask);
+        frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
+        frame
+    }
+
+    fn only_event(frame: &mut [u8]) -> Result<Event, ProtocolError> {
+        match Decoder::default().step(frame, LIMIT)? {
+            Step::Frame { len, event } => {
+                assert_eq!(len, frame.len());
+                Ok(event)
+            }
+            Step::Incomplete(_) => panic!("the frame is whole"),
+        }
+    }
+
+    #[test]
+    fn messages_of_every_length_form_come_out_as_they_went_in() {
+        for n in [0, 1, 7, 8, 9, 125, 126, 127, 65535, 65536, LIMIT] {
+            let payload: Vec<u8> = (0..n).map(|i| (i % 100) as u8).collect();
+            let mut frame = client_frame(0x82, &payload);
+            let Event::Message { binary: true, payload: range } = only_event(&mut frame).unwrap() else {
+                panic!("a binary message of {n} bytes");
+            };
+            assert_eq!(frame[range], payload);
+        }
+    }
+
+    #[test]
+    fn a_frame_cut_anywhere_is_incomplete_and_says_so_without_changing_it() {
+        let frame = client_frame(0x81, "你好".as_bytes());
+        for cut in 0..frame.len() {
+            let mut part = frame[..cut].to_vec();
+            let step = Decoder::default().step(&mut part, LIMIT).unwrap();
+            assert!(matches!(step, Step::Incomplete(n) if n > cut), "{cut}: {step:?}");
+            assert_eq!(part, frame[..cut]);
+        }
+    }
+
+    #[test]
+    fn fragments_with_control_frames_between_them_make_one_message() {
+        let mut decoder = Decoder::default();
+        let text = "a你b".as_bytes();
+        let mut step = |first, payload: &[u8]| match decoder.step(&mut client_frame(first, payload), LIMIT) {
+            Ok(Step::Frame { event, .. }) => event,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(step(0x01, &text[..2]), Event::Fragment);
+        assert!(matches!(step(0x89, b"ping"), Event::Ping(_)));
+        assert_eq!(step(0x00, &text[2..3]), Event::Fragment);
+        assert_eq!(step(0x8a, b""), Event::Pong);
+        assert_eq!(step(0x80, &text[3..]), Event::Assembled { binary: false, payload: text.to_vec() });
+    }
+
+    #[test]
+    fn what_the_rfc_forbids_fails_the_connection_with_its_code() {
+        let unmasked = vec![0x81, 0x01, b'a'];
+        let cases: Vec<(Vec<u8>, u16)> = vec![
+            (unmasked, 1002),
+            (client_frame(0xc1, b"rsv1"), 1002),
+            (client_frame(0xa1, b"rsv2"), 1002),
+            (client_frame(0x91, b"rsv3"), 1002),
+            (client_frame(0x83, b"opcode 3"), 1002),
+            (client_frame(0x8b, b"opcode 11"), 1002),
+            (client_frame(0x09, b"half a ping"), 1002),
+            (client_frame(0x89, &[0; 126]), 1002),
+            (client_frame(0x80, b"continuing nothing"), 1002),
+            (client_frame(0x88, &[3]), 1002),
+            (client_frame(0x88, &1005_u16.to_be_bytes()), 1002),
+            (client_frame(0x88, &999_u16.to_be_bytes()), 1002),
+            (client_frame(0x88, &[3, 232, 0xff]), 1007),
+            (client_frame(0x81, &[0xc3, 0x28]), 1007),
+            (client_frame(0x82, &[0; LIMIT + 1]), 1009),
+        ];
+        for (mut frame, code) in cases {
+            let error = only_event(&mut frame).unwrap_err();
+            assert_eq!(error.close_code(), code, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_message_within_a_fragmented_one_fails() {
+        let mut decoder = Decoder::default();
+        decoder.step(&mut client_frame(0x01, b"first"), LIMIT).unwrap();
+        let error = decoder.step(&mut client_frame(0x81, b"second"), LIMIT).unwrap_err();
+        assert_eq!(error.close_code(), 1002);
+    }
+
+    #[test]
+    fn fragments_together_may_not_pass_the_limit() {
+        let mut decoder = Decoder::default();
+        decoder.step(&mut client_frame(0x02, &[0; 40_000]), LIMIT).unwrap();
+        let error = decoder.step(&mut client_frame(0x80, &[0; 40_000]), LIMIT).unwrap_err();
+        assert_eq!(error, ProtocolError::TooLarge);
+    }
+
+    #[test]
+    fn a_length_nobody_could_mean_is_refused_by_its_header() {
+        let mut header = vec![0x82, 0xff];
+        header.extend(u64::MAX.to_be_bytes());
+        header.extend([0; 4]);
+        assert_eq!(Decoder::default().step(&mut header, LIMIT), Err(ProtocolError::TooLarge));
+    }
+}

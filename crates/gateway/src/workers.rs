@@ -1,0 +1,272 @@
+//! Which workers are linked, and which of them a client goes to.
+//!
+//! The directory is shared by all shards; it is looked at when a client comes
+//! and when its worker is gone, not for each message.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use bytes::{Bytes, BytesMut};
+use dashmap::DashMap;
+use gatewayworker_net::LinkWriter;
+use rand::seq::IteratorRandom;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tracing::warn;
+
+/// How a worker is chosen for a client, which then stays with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Routing {
+    /// The worker with the fewest clients of this gateway.
+    #[default]
+    LeastConnections,
+    /// Any.
+    Random,
+    /// One after the other.
+    RoundRobin,
+}
+
+/// A worker's event link.
+#[derive(Debug)]
+pub(crate) struct WorkerLink {
+    key: Arc<str>,
+    pub(crate) writer: Arc<LinkWriter>,
+    /// The worker reads the reason in ON_CLOSE.
+    pub(crate) wants_close_reason: bool,
+    open: AtomicBool,
+    /// Clients that go to the worker with this key: shared with the links that
+    /// had the key before, so that the count stays true when a link comes back.
+    clients: Arc<AtomicUsize>,
+}
+
+impl WorkerLink {
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// A client goes to this worker from now on.
+    pub(crate) fn bind(&self) {
+        self.clients.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It does no more.
+    pub(crate) fn unbind(&self) {
+        self.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The directory.
+#[derive(Debug)]
+pub(crate) struct Workers {
+    routing: Routing,
+    by_key: DashMap<Arc<str>, Arc<WorkerLink>>,
+    /// How many clients go to a key, for as long as any does.
+    clients: DashMap<Arc<str>, Weak<AtomicUsize>>,
+    next: AtomicUsize,
+    /// How many are linked; waited on by clients that came too early.
+    linked: watch::Sender<usize>,
+    unsent: Mutex<Unsent>,
+}
+
+/// Closes that no worker was there to hear of.
+#[derive(Debug, Default)]
+struct Unsent {
+    frames: VecDeque<Bytes>,
+    dropped: u64,
+}
+
+/// Closes kept for the next worker. A frame is a header and a session.
+const UNSENT_LIMIT: usize = 100_000;
+
+impl Workers {
+    pub(crate) fn new(routing: Routing) -> Self {
+        Self {
+            routing,
+            by_key: DashMap::new(),
+            clients: DashMap::new(),
+            next: AtomicUsize::new(0),
+            linked: watch::Sender::new(0),
+            unsent: Mutex::default(),
+        }
+    }
+
+    /// Takes a link in. An older one with the same key is closed.
+    pub(crate) fn join(
+        &self,
+        key: &str,
+        writer: Arc<LinkWriter>,
+        wants_close_reason: bool,
+    ) -> Arc<WorkerLink> {
+        let key: Arc<str> = key.into();
+        let older = self.by_key.get(&key).map(|link| link.clone());
+        if let Some(older) = &older {
+            warn!(worker = %key, "another worker has the same name and id: the older link is closed");
+            older.open.store(false, Ordering::Release);
+            older.writer.finish();
+        }
+        self.clients.retain(|_, clients| clients.strong_count() > 0);
+        let clients = self.clients.get(&key).and_then(|clients| clients.upgrade()).unwrap_or_default();
+        self.clients.insert(key.clone(), Arc::downgrade(&clients));
+        let link = Arc::new(WorkerLink {
+            key: key.clone(),
+            writer,
+            wants_close_reason,
+            open: AtomicBool::new(true),
+            clients,
+        });
+        self.by_key.insert(key, link.clone());
+        // Only now: a close that comes this moment finds either the link or the list.
+        for frame in self.take_unsent() {
+            // A link that fails at once loses what it was given; nobody can tell.
+            let _ = link.writer.push_over(|out| out.extend_from_slice(&frame));
+        }
+        link.writer.flush_soon();
+        self.linked.send_replace(self.by_key.len());
+        link
+    }
+
+    /// Takes a link out, unless a newer one has its place already.
+    pub(crate) fn leave(&self, link: &Arc<WorkerLink>) {
+        link.open.store(false, Ordering::Release);
+        self.by_key.remove_if(&link.key, |_, current| Arc::ptr_eq(current, link));
+        self.linked.send_replace(self.by_key.len());
+    }
+
+    /// The worker for a client that had `before`, or none when none is linked.
+    /// A worker that came back under its old key gets its clients back.
+    pub(crate) fn choose(&self, before: Option<&str>) -> Option<Arc<WorkerLink>> {
+        if let Some(link) = before.and_then(|key| self.by_key.get(key)) {
+            return Some(link.clone());
+        }
+        let links = self.by_key.iter().filter(|link| link.is_open());
+        match self.routing {
+            Routing::LeastConnections => links.min_by_key(|link| link.clients.load(Ordering::Relaxed)),
+            Routing::Random => links.choose(&mut rand::rng()),
+            Routing::RoundRobin => {
+                let mut links: Vec<_> = links.collect();
+                // The map's order is stable only while nobody comes or goes.
+                links.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+                let at = self.next.fetch_add(1, Ordering::Relaxed);
+                (!links.is_empty()).then(|| links.swap_remove(at % links.len()))
+            }
+        }
+        .map(|link| link.clone())
+    }
+
+    /// Waits until a worker is linked.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn wait_for_one(&self) {
+        // Fails only when the sender is gone, and we have it.
+        let _ = self.linked.subscribe().wait_for(|n| *n > 0).await;
+    }
+
+    /// All links, to be told something.
+    pub(crate) fn all(&self) -> Vec<Arc<WorkerLink>> {
+        self.by_key.iter().map(|link| link.clone()).collect()
+    }
+
+    /// Keeps a close for the next worker, or gives it to one that has just come.
+    pub(crate) fn keep_close(&self, write: impl Fn(&mut BytesMut)) {
+        let mut unsent = self.unsent.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = self.choose(None)
+            && link.writer.push_over(&write).is_ok()
+        {
+            return link.writer.flush_soon();
+        }
+        if unsent.frames.len() < UNSENT_LIMIT {
+            let mut frame = BytesMut::new();
+            write(&mut frame);
+            unsent.frames.push_back(frame.freeze());
+        } else {
+            if unsent.dropped == 0 {
+                warn!(
+                    kept = UNSENT_LIMIT,
+                    "no worker is linked and no more closes can be kept for one: on_close is lost for some clients"
+                );
+            }
+            unsent.dropped += 1;
+        }
+    }
+
+    fn take_unsent(&self) -> VecDeque<Bytes> {
+        std::mem::take(&mut *self.unsent.lock().unwrap_or_else(PoisonError::into_inner)).frames
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    async fn writer() -> Arc<LinkWriter> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        Arc::new(LinkWriter::new(stream.into_split().1, 1000))
+    }
+
+    #[tokio::test]
+    async fn a_client_goes_to_the_worker_with_the_fewest() {
+        let workers = Workers::new(Routing::LeastConnections);
+        workers.join("a", writer().await, false);
+        workers.join("b", writer().await, false);
+        let mut counts = std::collections::HashMap::<String, usize>::new();
+        for _ in 0..10 {
+            let link = workers.choose(None).unwrap();
+            link.bind();
+            *counts.entry(link.key().into()).or_default() += 1;
+        }
+        assert_eq!((counts["a"], counts["b"]), (5, 5));
+    }
+
+    #[tokio::test]
+    async fn round_robin_takes_turns() {
+        let workers = Workers::new(Routing::RoundRobin);
+        for key in ["a", "b", "c"] {
+            workers.join(key, writer().await, false);
+        }
+        let turns: Vec<_> = (0..6).map(|_| workers.choose(None).unwrap().key().to_owned()).collect();
+        assert_eq!(turns, ["a", "b", "c", "a", "b", "c"]);
+    }
+
+    #[tokio::test]
+    async fn a_link_that_replaces_another_keeps_its_clients_and_outlives_its_leaving() {
+        let workers = Workers::new(Routing::LeastConnections);
+        let older = workers.join("a", writer().await, false);
+        older.bind();
+        let newer = workers.join("a", writer().await, false);
+        workers.leave(&older);
+        assert!(!older.is_open());
+        assert!(Arc::ptr_eq(&workers.choose(Some("a")).unwrap(), &newer));
+        assert_eq!(newer.clients.load(Ordering::Relaxed), 1);
+        workers.join("b", writer().await, false);
+        assert_eq!(workers.choose(None).unwrap().key(), "b");
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_comes_back_finds_its_clients_counted() {
+        let workers = Workers::new(Routing::LeastConnections);
+        let gone = workers.join("a", writer().await, false);
+        gone.bind();
+        workers.leave(&gone);
+        let back = workers.join("a", writer().await, false);
+        assert_eq!(back.clients.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_chosen_where_nobody_is_linked() {
+        let workers = Workers::new(Routing::Random);
+        assert!(workers.choose(None).is_none());
+        let link = workers.join("a", writer().await, false);
+        workers.wait_for_one().await;
+        workers.leave(&link);
+        assert!(workers.choose(Some("a")).is_none());
+    }
+}

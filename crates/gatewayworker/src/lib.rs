@@ -1,0 +1,39 @@
+//! GatewayWorker in Rust: the one crate that an application names.
+//!
+//! An application answers events by implementing [`Events`] and is run by
+//! [`businessworker::main`]:
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! use gatewayworker::{Client, Events, Message, Result, Start, businessworker};
+//!
+//! struct Chat;
+//!
+//! impl Events for Chat {
+//!     async fn on_message(&self, client: &Client, message: Message) -> Result {
+//!         client.gateway().send_to_all(message).await?;
+//!         Ok(())
+//!     }
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     businessworker::main(async |_start: Start| Ok(Chat))
+//! }
+//! ```
+//!
+//! From anywhere else, a web backend say, [`Gateway::builder`] makes the same handle
+//! that handlers have. There is no code here, only names: each daemon is a library
+//! of its own, [`register`] and [`businessworker`].
+
+pub use gatewayworker_businessworker as businessworker;
+pub use gatewayworker_client as client;
+pub use gatewayworker_register as register;
+
+pub use gatewayworker_businessworker::{
+    Admission, BoxError, Client, CloseReason, Events, Handshake, Message, NoSettings, Result, Session, Start,
+};
+pub use gatewayworker_client::{
+    AskError, ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, SecretKey, SessionData,
+    SessionError, Uid, Unreached, php,
+};

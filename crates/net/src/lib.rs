@@ -1,0 +1,65 @@
+//! What both ends of a link between daemons share.
+//!
+//! - [`LinkWriter`]: a bounded outbox before a socket,
+//! - [`LineReader`]: lines of bounded length,
+//! - [`Backoff`]: how long to wait before the next try,
+//! - [`registers`]: announcing to registers and following what they say,
+//! - [`connect`], [`tune`]: sockets as the daemons want them.
+//!
+//! It knows the wires of `gatewayworker-protocol` and tokio, but neither
+//! configuration nor logging set-up: a client library uses it too.
+
+mod backoff;
+mod line;
+mod link;
+pub mod registers;
+
+pub use backoff::Backoff;
+pub use line::{LineError, LineReader};
+pub use link::{LinkWriter, PushError};
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpStream, ToSocketAddrs};
+
+/// How long a connection attempt may take.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connects to a peer daemon within [`CONNECT_TIMEOUT`], tuned as [`tune`] does.
+///
+/// # Errors
+/// When the address does not resolve, nobody answers, or time runs out.
+pub async fn connect(address: impl ToSocketAddrs) -> io::Result<TcpStream> {
+    let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
+        .await
+        .map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection attempt"))??;
+    tune(&stream);
+    Ok(stream)
+}
+
+/// Sends small writes at once, and lets the kernel find out that a silent peer's
+/// host is gone. Failing to set either is no reason not to talk.
+pub fn tune(stream: &TcpStream) {
+    let keepalive =
+        TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+}
+
+/// Listens on `address`, so that a daemon may start again at once although old
+/// connections of its predecessor are still in TIME_WAIT.
+///
+/// # Errors
+/// When the address is in use or not this machine's.
+pub fn listen(address: SocketAddr, backlog: u32) -> io::Result<tokio::net::TcpListener> {
+    let socket =
+        if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
+    // On Windows the option would let two daemons share a port.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)
+}

@@ -1,0 +1,289 @@
+//! A bounded outbox before a socket.
+//!
+//! Any thread may [`push`](LinkWriter::push) frames; they wait in one buffer, so
+//! that all that was pushed in a turn leaves in one write. Who wants it out now
+//! calls [`flush`](LinkWriter::flush), which writes from the calling thread; what
+//! does not fit waits for [`drive`](LinkWriter::drive).
+
+use std::io;
+use std::net::Shutdown;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::{Buf, BytesMut};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::Notify;
+
+/// A buffer that grew beyond this is given back once it is empty, in bytes.
+const KEEP: usize = 64 * 1024;
+
+/// The writing half of a link, with an outbox of bounded size.
+#[derive(Debug)]
+pub struct LinkWriter {
+    socket: OwnedWriteHalf,
+    outbox: Mutex<Outbox>,
+    limit: usize,
+    /// Something is left to write that no caller of `flush` will write.
+    work: Notify,
+    /// The outbox has room again, or will never have.
+    room: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Outbox {
+    pending: BytesMut,
+    /// The socket was full; `drive` waits for it.
+    stuck: bool,
+    closed: Option<io::ErrorKind>,
+    /// Close once `pending` is out.
+    finishing: bool,
+}
+
+/// Why a frame was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// The outbox is over its limit: the peer reads too slowly.
+    #[error("the link's outbox is full")]
+    Full,
+    /// The link is closed.
+    #[error("the link is closed")]
+    Closed,
+}
+
+impl LinkWriter {
+    /// Writes to `socket`; an outbox that already holds `limit` bytes takes no
+    /// more (so one frame may be larger than that, as in the original).
+    pub fn new(socket: OwnedWriteHalf, limit: usize) -> Self {
+        Self { socket, outbox: Mutex::default(), limit, work: Notify::new(), room: Notify::new() }
+    }
+
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        // The data is plain; a panic elsewhere leaves nothing half done.
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The socket, to read its addresses.
+    pub fn socket(&self) -> &TcpStream {
+        self.socket.as_ref()
+    }
+
+    /// Lets `write` append a frame to the outbox.
+    ///
+    /// # Errors
+    /// When the outbox is full or the link closed; `write` is not called then.
+    pub fn push(&self, write: impl FnOnce(&mut BytesMut)) -> Result<(), PushError> {
+        self.push_within(self.limit, write)
+    }
+
+    /// As [`push`](Self::push), though the outbox may be full: for what cannot be
+    /// held back, and whose amount the caller bounds.
+    ///
+    /// # Errors
+    /// When the link is closed.
+    pub fn push_over(&self, write: impl FnOnce(&mut BytesMut)) -> Result<(), PushError> {
+        self.push_within(usize::MAX, write)
+    }
+
+    fn push_within(&self, limit: usize, write: impl FnOnce(&mut BytesMut)) -> Result<(), PushError> {
+        let mut outbox = self.outbox();
+        if outbox.closed.is_some() || outbox.finishing {
+            return Err(PushError::Closed);
+        }
+        if outbox.pending.len() >= limit {
+            return Err(PushError::Full);
+        }
+        write(&mut outbox.pending);
+        Ok(())
+    }
+
+    /// Whether the link can take no more frames, now or ever.
+    pub fn is_closed(&self) -> bool {
+        let outbox = self.outbox();
+        outbox.closed.is_some() || outbox.finishing
+    }
+
+    /// Whether the outbox has no room.
+    pub fn is_full(&self) -> bool {
+        self.outbox().pending.len() >= self.limit
+    }
+
+    /// Writes what the socket takes, from this thread and without waiting.
+    pub fn flush(&self) {
+        let mut outbox = self.outbox();
+        if !outbox.stuck && outbox.closed.is_none() {
+            self.write_some(&mut outbox);
+        }
+    }
+
+    /// Has [`drive`](Self::drive) flush once the tasks that are ready now have run.
+    pub fn flush_soon(&self) {
+        self.work.notify_one();
+    }
+
+    /// Refuses further frames; `drive` returns once the outbox is out.
+    pub fn finish(&self) {
+        self.outbox().finishing = true;
+        self.work.notify_one();
+        self.room.notify_waiters();
+    }
+
+    /// Gives the link up with all that waits in it.
+    pub fn close(&self, why: io::ErrorKind) {
+        self.outbox().closed.get_or_insert(why);
+        // Others may still hold the writer, and with it the socket open.
+        let _ = SockRef::from(self.socket()).shutdown(Shutdown::Both);
+        self.work.notify_one();
+        self.room.notify_waiters();
+    }
+
+    /// Waits until the outbox has room or the link is closed.
+    ///
+    /// Cancel safe.
+    pub async fn wait_for_room(&self) {
+        loop {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            room.as_mut().enable();
+            if !self.is_full() || self.is_closed() {
+                return;
+            }
+            room.await;
+        }
+    }
+
+    /// Writes what `flush` could not and what `flush_soon` left to it, until the
+    /// link is finished (`Ok`) or fails.
+    ///
+    /// Cancel safe; one task at a time.
+    ///
+    /// # Errors
+    /// What ended the link.
+    pub async fn drive(&self) -> io::Result<()> {
+        loop {
+            self.work.notified().await;
+            // Let the tasks that are ready push too: their frames leave in the same write.
+            tokio::task::yield_now().await;
+            loop {
+                {
+                    let mut outbox = self.outbox();
+                    outbox.stuck = false;
+                    if outbox.closed.is_none() {
+                        self.write_some(&mut outbox);
+                    }
+                    if let Some(why) = outbox.closed {
+                        return Err(why.into());
+                    }
+                    if outbox.finishing && outbox.pending.is_empty() {
+                        return SockRef::from(self.socket()).shutdown(Shutdown::Write);
+                    }
+                    if !outbox.stuck {
+                        break;
+                    }
+                }
+                self.socket.as_ref().writable().await?;
+            }
+        }
+    }
+
+    fn write_some(&self, outbox: &mut Outbox) {
+        let was_full = outbox.pending.len() >= self.limit;
+        while !outbox.pending.is_empty() {
+            match self.socket.try_write(&outbox.pending) {
+                Ok(0) => outbox.closed = Some(io::ErrorKind::WriteZero),
+                Ok(written) => {
+                    outbox.pending.advance(written);
+                    continue;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    outbox.stuck = true;
+                    self.work.notify_one();
+                }
+                Err(e) => {
+                    outbox.closed = Some(e.kind());
+                    self.work.notify_one();
+                }
+            }
+            break;
+        }
+        if outbox.pending.is_empty() {
+            if outbox.pending.capacity() > KEEP {
+                outbox.pending = BytesMut::new();
+            } else {
+                outbox.pending.clear();
+            }
+        }
+        if (was_full && outbox.pending.len() < self.limit) || outbox.closed.is_some() {
+            self.room.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    async fn pair(limit: usize) -> (LinkWriter, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (theirs, _) = listener.accept().await.unwrap();
+        (LinkWriter::new(ours.into_split().1, limit), theirs)
+    }
+
+    #[tokio::test]
+    async fn what_is_pushed_arrives_in_order() {
+        let (writer, mut peer) = pair(1024).await;
+        writer.push(|out| out.extend_from_slice(b"one ")).unwrap();
+        writer.push(|out| out.extend_from_slice(b"two")).unwrap();
+        writer.finish();
+        writer.drive().await.unwrap();
+        drop(writer);
+        let mut received = String::new();
+        peer.read_to_string(&mut received).await.unwrap();
+        assert_eq!(received, "one two");
+    }
+
+    #[tokio::test]
+    async fn a_full_outbox_refuses_and_has_room_again_when_the_peer_reads() {
+        let (writer, mut peer) = pair(100_000).await;
+        let mut pushed = 0_usize;
+        while writer.push(|out| out.resize(out.len() + 50_000, b'x')).is_ok() {
+            pushed += 50_000;
+            writer.flush();
+        }
+        assert_eq!(writer.push(|_| unreachable!()), Err(PushError::Full));
+        let read_all = async {
+            let mut buffer = vec![0; 65536];
+            let mut read = 0;
+            while read < pushed {
+                read += peer.read(&mut buffer).await.unwrap();
+            }
+        };
+        let ((), ()) = tokio::select! {
+            _ = writer.drive() => panic!("the link is not finished"),
+            both = async { tokio::join!(writer.wait_for_room(), read_all) } => both,
+        };
+        assert!(!writer.is_full());
+    }
+
+    #[tokio::test]
+    async fn a_closed_link_takes_nothing_and_keeps_nobody_waiting() {
+        let (writer, _peer) = pair(1).await;
+        writer.push(|out| out.resize(10, b'x')).unwrap();
+        let (_, ended) = tokio::join!(
+            async {
+                writer.wait_for_room().await;
+            },
+            async {
+                writer.close(io::ErrorKind::ConnectionAborted);
+                writer.drive().await
+            }
+        );
+        assert!(ended.is_err());
+        assert_eq!(writer.push(|_| unreachable!()), Err(PushError::Closed));
+    }
+}

@@ -1,0 +1,190 @@
+//! JSON as PHP makes it of its values, and serde_json's values in and out.
+
+use serde_json::Value as Json;
+
+use super::serialize::{float, print};
+use super::{Array, Key, Value};
+
+/// How many arrays deep PHP's `json_encode()` goes, unless told otherwise.
+const MAX_DEPTH: usize = 512;
+
+impl Value {
+    /// What PHP's `json_encode($value, JSON_UNESCAPED_UNICODE)` says: a PHP WebSocket gateway sends a
+    /// value to a client in this form.
+    ///
+    /// None where PHP answers `false`: a string that is not UTF-8, an infinite float or one that is no
+    /// number, arrays more than 512 deep.
+    pub fn to_json(&self) -> Option<String> {
+        let mut out = Vec::new();
+        write(self, 0, &mut out)?;
+        String::from_utf8(out).ok()
+    }
+
+    /// The same as a serde_json value: lists become arrays, other arrays objects (an empty one is a
+    /// list).
+    ///
+    /// None where something has no JSON: a string or key that is not UTF-8, an infinite float or one
+    /// that is no number. The order of an object's keys is as serde_json keeps it.
+    pub fn into_json(self) -> Option<Json> {
+        Some(match self {
+            Value::Null => Json::Null,
+            Value::Bool(b) => b.into(),
+            Value::Int(n) => n.into(),
+            Value::Float(x) => serde_json::Number::from_f64(x)?.into(),
+            Value::String(bytes) => String::from_utf8(bytes.into()).ok()?.into(),
+            Value::Array(array) if array.is_list() => {
+                array.into_iter().map(|(_, value)| value.into_json()).collect::<Option<Vec<_>>>()?.into()
+            }
+            Value::Array(array) => {
+                let pair = |(key, value): (Key, Value)| {
+                    Some((String::from_utf8(key.to_bytes().into()).ok()?, value.into_json()?))
+                };
+                Json::Object(array.into_iter().map(pair).collect::<Option<_>>()?)
+            }
+        })
+    }
+
+    /// What PHP's `json_decode($json, true)` makes of it: objects become arrays, with PHP's keys, and
+    /// integers over `i64` become floats.
+    pub fn from_json(json: Json) -> Value {
+        match json {
+            Json::Null => Value::Null,
+            Json::Bool(b) => b.into(),
+            Json::Number(n) => match n.as_i64() {
+                Some(n) => Value::Int(n),
+                None => n.as_f64().map_or(Value::Null, Value::Float),
+            },
+            Json::String(text) => text.into(),
+            Json::Array(values) => Array::list(values.into_iter().map(Value::from_json)).into(),
+            Json::Object(map) => {
+                map.into_iter().map(|(key, json)| (key, Value::from_json(json))).collect::<Array>().into()
+            }
+        }
+    }
+}
+
+fn write(value: &Value, depth: usize, out: &mut Vec<u8>) -> Option<()> {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(b) => print(out, format_args!("{b}")),
+        Value::Int(n) => print(out, format_args!("{n}")),
+        Value::Float(x) if x.is_finite() => float(*x, b'e', out),
+        Value::Float(_) => return None,
+        Value::String(bytes) => string(bytes, out)?,
+        Value::Array(_) if depth == MAX_DEPTH => return None,
+        Value::Array(array) => {
+            let list = array.is_list();
+            out.push(if list { b'[' } else { b'{' });
+            for (n, (key, value)) in array.iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                if !list {
+                    match key {
+                        Key::Int(n) => print(out, format_args!("\"{n}\"")),
+                        Key::String(bytes) => string(bytes, out)?,
+                    }
+                    out.push(b':');
+                }
+                write(value, depth + 1, out)?;
+            }
+            out.push(if list { b']' } else { b'}' });
+        }
+    }
+    Some(())
+}
+
+/// The two line terminators stay escaped with JSON_UNESCAPED_UNICODE: JavaScript once took them for
+/// line ends.
+fn string(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    out.push(b'"');
+    for c in std::str::from_utf8(bytes).ok()?.chars() {
+        match c {
+            '"' | '\\' | '/' => out.extend_from_slice(&[b'\\', c as u8]),
+            '\u{8}' => out.extend_from_slice(b"\\b"),
+            '\u{c}' => out.extend_from_slice(b"\\f"),
+            '\n' => out.extend_from_slice(b"\\n"),
+            '\r' => out.extend_from_slice(b"\\r"),
+            '\t' => out.extend_from_slice(b"\\t"),
+            '\0'..='\u{1f}' | '\u{2028}' | '\u{2029}' => print(out, format_args!("\\u{:04x}", c as u32)),
+            _ => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    out.push(b'"');
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every right side is what PHP 8.2 answered.
+    #[test]
+    fn json_is_what_php_makes_of_it() {
+        let array = |pairs: &[(&str, i64)]| Value::from(Array::from_iter(pairs.iter().copied()));
+        for (value, expected) in [
+            (Value::Null, "null"),
+            (true.into(), "true"),
+            (i64::MIN.into(), "-9223372036854775808"),
+            (1.0.into(), "1"),
+            ((-0.0).into(), "-0"),
+            (0.0001.into(), "0.0001"),
+            (1e-5.into(), "1.0e-5"),
+            (1.5e-10.into(), "1.5e-10"),
+            (1e16.into(), "10000000000000000"),
+            (1e25.into(), "1.0e+25"),
+            ("a/b\"\\\u{8}\u{c}\n\r\t\0\u{1f}\u{7f}".into(), r#""a\/b\"\\\b\f\n\r\t\u0000\u001f""#),
+            ("\u{2028}x\u{2029}".into(), r#""\u2028x\u2029""#),
+            ("你😀".into(), "\"你😀\""),
+            (array(&[]), "[]"),
+            (array(&[("0", 1), ("1", 2)]), "[1,2]"),
+            (array(&[("1", 1)]), r#"{"1":1}"#),
+            (array(&[("1", 1), ("0", 2)]), r#"{"1":1,"0":2}"#),
+            (array(&[("", 1), ("\0a", 2), ("-5", 3)]), r#"{"":1,"\u0000a":2,"-5":3}"#),
+        ] {
+            let json = value.to_json().map(|json| json.replace('\u{7f}', ""));
+            assert_eq!(json.as_deref(), Some(expected), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_json_has_none_wherever_it_stands() {
+        let binary = || Value::from(b"\xff".as_slice());
+        for value in [
+            binary(),
+            f64::NAN.into(),
+            f64::INFINITY.into(),
+            Array::list([binary()]).into(),
+            Array::from_iter([(Key::from_bytes(b"\xff"), 1)]).into(),
+        ] {
+            assert_eq!(value.to_json(), None, "{value:?}");
+            assert_eq!(value.clone().into_json(), None, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn arrays_go_as_deep_as_php_lets_them() {
+        let nested =
+            |depth| (1..depth).fold(Value::from(Array::new()), |inner, _| Array::list([inner]).into());
+        assert!(nested(512).to_json().is_some());
+        assert_eq!(nested(513).to_json(), None);
+    }
+
+    #[test]
+    fn json_objects_become_arrays_with_phps_keys() {
+        let json: Json =
+            serde_json::from_str(r#"{"7":[1,2.5,null],"k":{},"big":18446744073709551615}"#).unwrap();
+        let value = Value::from_json(json);
+        let array = value.as_array().unwrap();
+        assert_eq!(array.get(7), Some(&Array::list([1.into(), 2.5.into(), Value::Null]).into()));
+        assert_eq!(array.get("k"), Some(&Array::new().into()));
+        assert_eq!(array.get("big"), Some(&18446744073709551615.0.into()));
+    }
+
+    #[test]
+    fn json_survives_a_visit_to_php() {
+        let json: Json =
+            serde_json::from_str(r#"{"a":[1,-2.5,"x",true,null],"o":{"7":"y","k":[]}}"#).unwrap();
+        assert_eq!(Value::from_json(json.clone()).into_json(), Some(json));
+    }
+}

@@ -1,0 +1,150 @@
+//! The lines spoken with a register: one JSON object each, ended by `\n`.
+
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+
+use crate::SecretKey;
+
+/// The longest line taken from a peer that has not shown the key, in bytes.
+pub const MAX_LINE_UNAUTHENTICATED: usize = 64 * 1024;
+
+/// The longest line taken from a peer that has, in bytes: PHP's own limit.
+pub const MAX_LINE: usize = 10 * 1024 * 1024;
+
+/// How often a peer that is not on `127.0.0.1` says [`Message::Ping`], in seconds.
+pub const PING_INTERVAL_SECS: u64 = 25;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Message {
+    /// A gateway announces the address that workers shall connect to.
+    GatewayConnect {
+        /// `ip:port`, passed on as it is. PHP allows a host name here.
+        address: String,
+        /// Missing or null is the empty key.
+        #[serde(default, deserialize_with = "null_is_default")]
+        secret_key: SecretKey,
+    },
+    /// A worker or a client library asks to be told the addresses.
+    WorkerConnect {
+        /// Missing or null is the empty key.
+        #[serde(default, deserialize_with = "null_is_default")]
+        secret_key: SecretKey,
+    },
+    /// A sign of life.
+    Ping,
+    /// The register tells a worker who is there. Every line is the whole list.
+    BroadcastAddresses {
+        /// What each gateway announced, once each. Read from a list or, as PHP's
+        /// de-duplication leaves holes, an object; written as a list.
+        #[serde(deserialize_with = "list_or_map")]
+        addresses: Vec<String>,
+    },
+}
+
+/// A line that is no message.
+#[derive(Debug, thiserror::Error)]
+#[error("not a register message: {0}")]
+pub struct MessageError(#[from] serde_json::Error);
+
+impl Message {
+    /// Reads a line, with or without its `\r\n`.
+    ///
+    /// # Errors
+    /// When it is not JSON, has no known `event`, or lacks what the event needs.
+    pub fn parse(line: &[u8]) -> Result<Self, MessageError> {
+        Ok(serde_json::from_slice(line)?)
+    }
+
+    /// The line, `\n` included.
+    pub fn to_line(&self) -> String {
+        let mut line = serde_json::to_string(self).expect("strings always serialize");
+        line.push('\n');
+        line
+    }
+}
+
+fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn list_or_map<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct Addresses;
+
+    impl<'de> Visitor<'de> for Addresses {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a list or an object of addresses")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut addresses = Vec::new();
+            while let Some(address) = seq.next_element()? {
+                addresses.push(address);
+            }
+            Ok(addresses)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut addresses = Vec::new();
+            while let Some((_, address)) = map.next_entry::<de::IgnoredAny, String>()? {
+                addresses.push(address);
+            }
+            Ok(addresses)
+        }
+    }
+
+    deserializer.deserialize_any(Addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_php_writes() {
+        let line = br#"{"event":"gateway_connect", "address":"127.0.0.1:2300", "secret_key":""}"#;
+        let message =
+            Message::GatewayConnect { address: "127.0.0.1:2300".into(), secret_key: SecretKey::default() };
+        assert_eq!(Message::parse(line).unwrap(), message);
+        assert_eq!(Message::parse(br#"{"event":"ping"}"#).unwrap(), Message::Ping);
+    }
+
+    #[test]
+    fn a_missing_or_null_key_is_the_empty_one() {
+        for line in [r#"{"event":"worker_connect"}"#, r#"{"event":"worker_connect","secret_key":null}"#] {
+            assert_eq!(
+                Message::parse(line.as_bytes()).unwrap(),
+                Message::WorkerConnect { secret_key: SecretKey::default() }
+            );
+        }
+    }
+
+    #[test]
+    fn addresses_are_read_from_a_list_and_from_a_list_with_holes() {
+        for addresses in [r#"["a:1","b:2"]"#, r#"{"0":"a:1","2":"b:2"}"#] {
+            let line = format!(r#"{{"event":"broadcast_addresses","addresses":{addresses}}}"#);
+            let expected = Message::BroadcastAddresses { addresses: vec!["a:1".into(), "b:2".into()] };
+            assert_eq!(Message::parse(line.as_bytes()).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn a_key_with_a_quote_in_it_is_escaped() {
+        let line = Message::WorkerConnect { secret_key: SecretKey::new(r#"a"b"#) }.to_line();
+        assert_eq!(line, "{\"event\":\"worker_connect\",\"secret_key\":\"a\\\"b\"}\n");
+    }
+
+    #[test]
+    fn refuses_what_is_no_message() {
+        for line in ["", "{}", "hello", "[]", r#"{"event":"dance"}"#, r#"{"event":"gateway_connect"}"#] {
+            assert!(Message::parse(line.as_bytes()).is_err(), "{line}");
+        }
+    }
+}

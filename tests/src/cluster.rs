@@ -1,0 +1,326 @@
+//! A register, gateways and workers on free ports, in this process.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+
+use gatewayworker::Events;
+use gatewayworker_businessworker as worker;
+use gatewayworker_gateway as gateway;
+use gatewayworker_protocol::SecretKey;
+use gatewayworker_register as register;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Recorder, WsClient, eventually, soon};
+
+/// The daemons of one test. What still runs when it is dropped is asked to stop.
+pub struct Cluster {
+    /// Where the register listens.
+    pub register: SocketAddr,
+    /// The gateways, in the order of starting.
+    pub gateways: Vec<GatewayDaemon>,
+    /// The workers, in the order of starting.
+    pub workers: Vec<WorkerDaemon>,
+    settings: ClusterBuilder,
+    register_daemon: Daemon,
+}
+
+/// A daemon's task and the way to end it.
+struct Daemon {
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Daemon {
+    fn start<F: Future<Output = ()> + Send + 'static>(run: impl FnOnce(CancellationToken) -> F) -> Self {
+        let shutdown = CancellationToken::new();
+        Self { task: tokio::spawn(run(shutdown.clone())), shutdown }
+    }
+
+    async fn stop(&mut self) {
+        self.shutdown.cancel();
+        soon("a daemon's end", &mut self.task).await.expect("the daemon did not panic");
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// A gateway of the cluster.
+pub struct GatewayDaemon {
+    /// Where clients come in.
+    pub door: SocketAddr,
+    /// Where workers come in, and what is announced.
+    pub inner: SocketAddrV4,
+    daemon: Daemon,
+}
+
+impl GatewayDaemon {
+    /// Asks it to stop, and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn stop(&mut self) {
+        self.daemon.stop().await;
+    }
+}
+
+/// A worker of the cluster.
+pub struct WorkerDaemon {
+    /// What happened to its clients.
+    pub events: Recorder,
+    daemon: Daemon,
+}
+
+impl WorkerDaemon {
+    /// Asks it to stop, and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn stop(&mut self) {
+        self.daemon.stop().await;
+    }
+}
+
+/// A worker that runs an application. Dropped, it is asked to stop.
+pub struct Application {
+    _daemon: Daemon,
+}
+
+/// What a cluster is to be like.
+#[derive(Clone)]
+pub struct ClusterBuilder {
+    gateways: usize,
+    workers: usize,
+    secret_key: String,
+    gateway: gateway::Config,
+    worker: worker::Config,
+}
+
+impl ClusterBuilder {
+    /// So many gateways, instead of one.
+    pub fn gateways(mut self, n: usize) -> Self {
+        self.gateways = n;
+        self
+    }
+
+    /// So many workers, instead of one.
+    pub fn workers(mut self, n: usize) -> Self {
+        self.workers = n;
+        self
+    }
+
+    /// A key for all daemons.
+    pub fn secret_key(mut self, key: &str) -> Self {
+        self.secret_key = key.into();
+        self
+    }
+
+    /// Changes the gateways' configuration.
+    pub fn gateway(mut self, change: impl FnOnce(&mut gateway::Config)) -> Self {
+        change(&mut self.gateway);
+        self
+    }
+
+    /// Changes the workers' configuration.
+    pub fn worker(mut self, change: impl FnOnce(&mut worker::Config)) -> Self {
+        change(&mut self.worker);
+        self
+    }
+
+    /// Starts the daemons, and returns when every worker is linked to every gateway.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    pub async fn start(self) -> Cluster {
+        let (register, register_daemon) = start_register("127.0.0.1:0", &self.secret_key).await;
+        let (gateways, workers) = (self.gateways, self.workers);
+        let mut cluster = Cluster { register, gateways: vec![], workers: vec![], settings: self, register_daemon };
+        for _ in 0..gateways {
+            cluster.start_gateway().await;
+        }
+        for _ in 0..workers {
+            cluster.start_worker().await;
+        }
+        cluster.linked().await;
+        cluster
+    }
+}
+
+async fn start_register(address: &str, key: &str) -> (SocketAddr, Daemon) {
+    let listener = gatewayworker_net::listen(address.parse().expect("an address"), 1024).expect("the port is free");
+    let address = listener.local_addr().expect("it is bound");
+    let config = register::Config { secret_key: SecretKey::new(key), ..register::Config::default() };
+    let daemon = Daemon::start(|shutdown| async move {
+        register::serve(listener, config, shutdown).await;
+    });
+    (address, daemon)
+}
+
+impl Cluster {
+    /// One register, one gateway, one worker, unless told otherwise.
+    pub fn builder() -> ClusterBuilder {
+        ClusterBuilder {
+            gateways: 1,
+            workers: 1,
+            secret_key: String::new(),
+            // Two shards, however many cores there are: what crosses them is to be tested.
+            gateway: gateway::Config { shards: 2, shutdown_spread_ms: 50, ..gateway::Config::default() },
+            worker: worker::Config::default(),
+        }
+    }
+
+    /// A cluster of one of each.
+    pub async fn start() -> Self {
+        Self::builder().start().await
+    }
+
+    /// The first gateway's door.
+    pub fn door(&self) -> SocketAddr {
+        self.gateways[0].door
+    }
+
+    /// The first worker's events.
+    pub fn events(&self) -> &Recorder {
+        &self.workers[0].events
+    }
+
+    /// The first worker's Gateway handle.
+    pub async fn api(&self) -> gatewayworker::Gateway {
+        self.events().gateway().await
+    }
+
+    /// Starts one more gateway.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub async fn start_gateway(&mut self) {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let daemon = self.gateway_on(any, any).await;
+        self.gateways.push(daemon);
+    }
+
+    async fn gateway_on(&self, door: SocketAddr, inner: SocketAddr) -> GatewayDaemon {
+        let door = gatewayworker_net::listen(door, 1024).expect("the port is free");
+        let inner = gatewayworker_net::listen(inner, 1024).expect("the port is free");
+        let door_address = door.local_addr().expect("it is bound");
+        let port = inner.local_addr().expect("it is bound").port();
+        let config = gateway::Config {
+            register_address: vec![self.register.to_string()],
+            secret_key: SecretKey::new(&*self.settings.secret_key),
+            lan_port: port,
+            ..self.settings.gateway.clone()
+        };
+        let listeners = gateway::Listeners { doors: vec![door], inner };
+        let daemon = Daemon::start(|shutdown| async move {
+            gateway::serve(listeners, config, shutdown).await.expect("the gateway runs");
+        });
+        GatewayDaemon { door: door_address, inner: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), daemon }
+    }
+
+    /// Stops a gateway and starts another in its place, with the same addresses.
+    ///
+    /// # Panics
+    /// When either fails.
+    pub async fn restart_gateway(&mut self, n: usize) {
+        self.restart_gateway_when(n, async || ()).await;
+    }
+
+    /// The same; the other starts when `missed` says that it has been missed.
+    ///
+    /// # Panics
+    /// When either fails.
+    pub async fn restart_gateway_when(&mut self, n: usize, missed: impl AsyncFnOnce()) {
+        self.gateways[n].stop().await;
+        missed().await;
+        self.gateways[n] = self.gateway_on(self.gateways[n].door, self.gateways[n].inner.into()).await;
+    }
+
+    /// Starts one more worker that notes what happens.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub async fn start_worker(&mut self) {
+        let events = Recorder::default();
+        let daemon = self.worker_with(events.clone());
+        self.workers.push(WorkerDaemon { events, daemon });
+    }
+
+    fn worker_with(&self, events: impl Events) -> Daemon {
+        let config = worker::Config {
+            register_address: vec![self.register.to_string()],
+            secret_key: SecretKey::new(&*self.settings.secret_key),
+            ..self.settings.worker.clone()
+        };
+        Daemon::start(|shutdown| async move {
+            worker::serve(config, events, shutdown).await.expect("the worker runs");
+        })
+    }
+
+    /// Starts a worker that runs an application, as long as what is returned is held.
+    pub fn start_application(&self, events: impl Events) -> Application {
+        Application { _daemon: self.worker_with(events) }
+    }
+
+    /// Stops the register and starts another at its address.
+    ///
+    /// # Panics
+    /// When either fails.
+    pub async fn restart_register(&mut self) {
+        self.register_daemon.stop().await;
+        let (_, daemon) = start_register(&self.register.to_string(), &self.settings.secret_key).await;
+        self.register_daemon = daemon;
+    }
+
+    /// Waits until every worker takes events of every gateway and can call it.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    pub async fn linked(&self) {
+        if self.gateways.is_empty() || self.workers.is_empty() {
+            return;
+        }
+        let api = self.workers[0].events.gateway().await;
+        for worker in &self.workers {
+            let api = worker.events.gateway().await;
+            for gateway in &self.gateways {
+                soon("a call link", api.connected(gateway.inner)).await;
+            }
+        }
+        let mut before = None;
+        eventually("the gateways to answer", async || {
+            before = api.client_count().await.ok();
+            before.is_some()
+        })
+        .await;
+        // A worker's event link has no other sign than that clients come to it.
+        for gateway in &self.gateways {
+            let mut seen = vec![false; self.workers.len()];
+            // They stay until all is seen: the next one goes to whoever has the fewest.
+            let mut trials = Vec::new();
+            eventually("clients to reach every worker", async || {
+                let (client, id) = WsClient::greeted(gateway.door).await;
+                trials.push(client);
+                for (worker, seen) in self.workers.iter().zip(&mut seen) {
+                    while !worker.events.is_quiet().await {
+                        *seen |= worker.events.next().await == crate::Happened::Connect(id);
+                    }
+                }
+                seen.iter().all(|seen| *seen)
+            })
+            .await;
+            for trial in trials {
+                trial.close().await;
+            }
+        }
+        let gone = async || api.client_count().await.ok() == before;
+        eventually("the trial clients to be gone", gone).await;
+        for worker in &self.workers {
+            while !worker.events.is_quiet().await {
+                worker.events.next().await;
+            }
+        }
+    }
+}

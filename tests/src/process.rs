@@ -1,0 +1,71 @@
+//! Daemons as processes of their own, to be killed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+/// The `gatewayworker` binary, which holds all daemons, in this build's profile.
+/// Built first if it is not there or out of date.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        // .../target/<profile>/deps/<test>
+        let test = std::env::current_exe().expect("the test has a path");
+        let profile = test.ancestors().nth(2).expect("the test is in target/<profile>/deps").to_owned();
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "gatewayworker-ctl", "--target-dir"]);
+        build.arg(profile.parent().expect("a profile is in target"));
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().expect("cargo runs").success(), "the binary does not build");
+        profile.join(format!("gatewayworker{}", std::env::consts::EXE_SUFFIX))
+    })
+}
+
+/// A daemon's process. Killed when it is dropped.
+pub struct Process(Child);
+
+impl Process {
+    /// Starts `gatewayworker` with these arguments, without configuration files and
+    /// without the environment's `GATEWAYWORKER_…`.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(binary());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GATEWAYWORKER_")) {
+            command.env_remove(name);
+        }
+        let child = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        Self(child.expect("the binary starts"))
+    }
+
+    /// Kills it as `kill -9` does, and waits until it is gone.
+    ///
+    /// # Panics
+    /// When it is not there any more.
+    pub fn kill(mut self) {
+        self.0.kill().expect("the process is there");
+        self.0.wait().expect("the process ends");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A port that was free a moment ago.
+///
+/// # Panics
+/// When there is none.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound").port()
+}

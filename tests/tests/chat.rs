@@ -1,0 +1,104 @@
+//! The chat that the stock worker runs, through all three daemons.
+
+use gatewayworker_tests::{Application, Cluster, WsClient, eventually};
+use serde_json::{Value, json};
+
+async fn chat() -> (Cluster, Application) {
+    let cluster = Cluster::builder().workers(0).start().await;
+    let chat = cluster.start_application(chat::Chat::default());
+    (cluster, chat)
+}
+
+/// Connects and takes the greeting; returns the client id.
+async fn join(cluster: &Cluster) -> (WsClient, String) {
+    let mut client = WsClient::connect(cluster.door()).await;
+    let greeting = client.json().await;
+    assert_eq!((&greeting["type"], &greeting["message"]), (&json!("system"), &json!("连接成功")));
+    assert!(greeting["timestamp"].is_i64() || greeting["timestamp"].is_u64());
+    let id = greeting["client_id"].as_str().expect("a client id").to_owned();
+    assert_eq!(id.len(), 20);
+    (client, id)
+}
+
+async fn log_in(client: &mut WsClient, name: &str) -> (Value, Value) {
+    client.send_json(json!({"type": "login", "username": name})).await;
+    (client.json().await, client.json().await)
+}
+
+#[tokio::test]
+async fn a_message_goes_through_all_three_daemons_and_back_to_everybody() {
+    let (cluster, _chat) = chat().await;
+    let (mut alice, alice_id) = join(&cluster).await;
+    let (mut bob, _) = join(&cluster).await;
+
+    let (notice, welcome) = log_in(&mut alice, "爱丽丝").await;
+    assert_eq!((&notice["type"], &notice["message"]), (&json!("system"), &json!("用户 爱丽丝 已加入")));
+    assert_eq!((&welcome["type"], &welcome["status"]), (&json!("login"), &json!("success")));
+    assert_eq!(welcome["client_id"], json!(alice_id));
+    assert_eq!(bob.json().await, notice);
+
+    alice.send_json(json!({"type": "chat", "content": "你好 <b>"})).await;
+    let heard = bob.json().await;
+    assert_eq!((&heard["type"], &heard["content"]), (&json!("chat"), &json!("你好 <b>")));
+    assert_eq!(heard["client_id"], json!(alice_id));
+    assert_eq!(alice.json().await, heard);
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_with_a_pong() {
+    let (cluster, _chat) = chat().await;
+    let (mut client, _) = join(&cluster).await;
+    client.send_json(json!({"type": "ping"})).await;
+    assert_eq!(client.json().await["type"], json!("pong"));
+}
+
+#[tokio::test]
+async fn what_the_chat_does_not_understand_is_an_error_to_the_sender_alone() {
+    let (cluster, _chat) = chat().await;
+    let (mut client, _) = join(&cluster).await;
+    let (mut other, _) = join(&cluster).await;
+    for (message, error) in [
+        ("{", "消息格式错误"),
+        (r#"{"type":"chat","content":""}"#, "消息内容不能为空"),
+        (r#"{"type":"chat"}"#, "消息内容不能为空"),
+        (r#"{"type":"dance"}"#, "未知消息类型"),
+    ] {
+        client.send(message).await;
+        let answer = client.json().await;
+        assert_eq!((&answer["type"], &answer["message"]), (&json!("error"), &json!(error)), "{message}");
+    }
+    other.send_json(json!({"type": "ping"})).await;
+    assert_eq!(other.json().await["type"], json!("pong"), "nobody else hears of errors");
+}
+
+#[tokio::test]
+async fn the_leave_notice_names_the_user_where_there_is_a_name() {
+    let (cluster, _chat) = chat().await;
+    let (mut stays, _) = join(&cluster).await;
+    let (mut named, _) = join(&cluster).await;
+    let (nameless, nameless_id) = join(&cluster).await;
+
+    log_in(&mut named, "Bob").await;
+    stays.json().await;
+    named.close().await;
+    assert_eq!(stays.json().await["message"], json!("用户 Bob 已离开"));
+    nameless.close().await;
+    assert_eq!(stays.json().await["message"], json!(format!("用户 {nameless_id} 已离开")));
+}
+
+#[tokio::test]
+async fn a_session_tells_since_when_a_client_is_there_and_when_it_was_last_active() {
+    let (cluster, _chat) = chat().await;
+    let registers = [cluster.register.to_string()];
+    let api = gatewayworker::Gateway::builder(registers).connect();
+    let (_client, id) = join(&cluster).await;
+    let id = id.parse().unwrap();
+    eventually("the session to be stored", async || {
+        let Ok(Some(session)) = api.session(id).await else { return false };
+        let connected_at = session.get::<String>("connected_at").unwrap();
+        connected_at.is_some_and(|at| at.len() == 19)
+            && session.get::<String>("client_id").unwrap() == Some(id.to_string())
+            && session.get::<i64>("last_active_time").unwrap().is_some()
+    })
+    .await;
+}

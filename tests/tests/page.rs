@@ -1,0 +1,102 @@
+//! `examples/client.html` in a real browser, with two users.
+
+use std::path::Path;
+use std::time::Duration;
+
+use gatewayworker_tests::browser::{self, Browser, Page};
+use gatewayworker_tests::{Application, Cluster};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A browser, or none outside CI: then the test is skipped, and says so.
+async fn browser() -> Option<Browser> {
+    if !browser::available() {
+        assert!(std::env::var_os("CI").is_none(), "CI has to install a browser (Debian: chromium)");
+        eprintln!("skipped: no Chromium was found; install one, or name it in the environment variable CHROMIUM");
+        return None;
+    }
+    Some(Browser::launch().await.expect("the browser starts"))
+}
+
+async fn chat(cluster: &Cluster) -> Application {
+    cluster.start_application(chat::Chat::default())
+}
+
+async fn log_in(browser: &Browser, cluster: &Cluster, name: &str) -> Page {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/client.html");
+    let file = file.canonicalize().expect("the page is there");
+    let url = format!("file://{}?lang=en&url=ws://{}", file.display(), cluster.door());
+    let page = browser.open(&url).await.expect("the page opens");
+    page.type_into("#username", name).await.unwrap();
+    page.click("#login-btn").await.unwrap();
+    state(&page, "connected").await;
+    page
+}
+
+async fn state(page: &Page, state: &str) {
+    let condition = format!("document.querySelector('#status').dataset.state === '{state}'");
+    page.wait_for(&condition, LIMIT).await.unwrap_or_else(|e| panic!("the page is not {state}: {e}"));
+}
+
+async fn say(page: &Page, text: &str) {
+    page.type_into("#message-input", text).await.unwrap();
+    page.press_enter().await.unwrap();
+}
+
+/// Waits for a message, and returns who it is from and whether it is shown as one's own.
+async fn hear(page: &Page, text: &str) -> (String, String) {
+    let find = format!(
+        "[...document.querySelectorAll('.message[data-kind=chat]')].filter(m => m.querySelector('.content').textContent === {text:?})"
+    );
+    page.wait_for(&format!("{find}.length > 0"), LIMIT).await.unwrap_or_else(|e| panic!("{text:?} is not shown: {e}"));
+    let shown: usize = page.eval(&format!("{find}.length")).await.unwrap();
+    assert_eq!(shown, 1, "{text:?} is shown once");
+    let sender = page.eval(&format!("{find}[0].querySelector('.sender').textContent")).await.unwrap();
+    let own = page.eval(&format!("{find}[0].dataset.own")).await.unwrap();
+    (sender, own)
+}
+
+#[tokio::test]
+async fn two_users_chat_and_see_each_message_once_with_its_senders_name() {
+    let Some(browser) = browser().await else { return };
+    let cluster = Cluster::builder().workers(0).start().await;
+    let _chat = chat(&cluster).await;
+    let alice = log_in(&browser, &cluster, "Alice").await;
+    let bob = log_in(&browser, &cluster, "Bob").await;
+
+    say(&alice, "hello, Bob").await;
+    assert_eq!(hear(&bob, "hello, Bob").await, ("Alice".into(), "false".into()));
+    assert_eq!(hear(&alice, "hello, Bob").await.1, "true");
+    say(&bob, "你好").await;
+    assert_eq!(hear(&alice, "你好").await, ("Bob".into(), "false".into()));
+
+    let id: String = alice.eval("document.querySelector('#client-id').textContent").await.unwrap();
+    assert!(id.contains(&format!("{:08x}", 0x7f00_0001)), "the page knows its client id, not {id:?}");
+}
+
+#[tokio::test]
+async fn a_user_whose_name_is_html_runs_no_code_in_anybodys_page() {
+    let Some(browser) = browser().await else { return };
+    let cluster = Cluster::builder().workers(0).start().await;
+    let _chat = chat(&cluster).await;
+    let alice = log_in(&browser, &cluster, "Alice").await;
+    let html = "<img src=x onerror=alert(1)>";
+    let mallory = log_in(&browser, &cluster, html).await;
+    say(&mallory, html).await;
+    assert_eq!(hear(&alice, html).await.0, html);
+    assert_eq!(alice.eval::<usize>("document.querySelectorAll('#messages img, #debug img').length").await.unwrap(), 0);
+    assert_eq!((alice.dialogs(), mallory.dialogs()), (0, 0));
+    assert_eq!(alice.console_errors(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_page_comes_back_when_the_gateway_does() {
+    let Some(browser) = browser().await else { return };
+    let mut cluster = Cluster::builder().workers(0).start().await;
+    let _chat = chat(&cluster).await;
+    let alice = log_in(&browser, &cluster, "Alice").await;
+    cluster.restart_gateway_when(0, async || state(&alice, "retrying").await).await;
+    state(&alice, "connected").await;
+    say(&alice, "back again").await;
+    assert_eq!(hear(&alice, "back again").await.1, "true");
+}

@@ -1,0 +1,188 @@
+//! Daemons that stop, die and come back.
+
+use gatewayworker_tests::process::{Process, free_port};
+use gatewayworker_tests::{Cluster, Happened, WsClient, eventually, soon};
+use gatewayworker::{CloseReason, Gateway};
+use tokio_tungstenite::tungstenite::Message;
+
+#[tokio::test]
+async fn clients_of_two_gateways_and_two_workers_talk_to_each_other() {
+    let cluster = Cluster::builder().gateways(2).workers(2).start().await;
+    let mut clients = Vec::new();
+    for n in 0..8 {
+        clients.push(WsClient::greeted(cluster.gateways[n % 2].door).await);
+    }
+    let all: Vec<_> = clients.iter().map(|(_, id)| *id).collect();
+    // Each worker has half of each gateway's clients.
+    for worker in &cluster.workers {
+        let mut here = 0;
+        while !worker.events.is_quiet().await {
+            if let Happened::Connect(id) = worker.events.next().await {
+                here += usize::from(all.contains(&id));
+            }
+        }
+        assert_eq!(here, 4);
+    }
+    clients[0].0.send("broadcast hello").await;
+    for (client, _) in &mut clients {
+        assert_eq!(client.text().await, "broadcast hello");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_leaves_its_clients_to_the_others() {
+    let mut cluster = Cluster::builder().workers(2).start().await;
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(WsClient::greeted(cluster.door()).await.0);
+    }
+    cluster.workers[0].stop().await;
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.send(&format!("still {n}")).await;
+        assert_eq!(client.text().await, format!("still {n}"));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_comes_while_no_worker_is_there_waits_for_one() {
+    let mut cluster = Cluster::builder().workers(0).start().await;
+    let door = cluster.door();
+    let early = tokio::spawn(async move { WsClient::greeted(door).await });
+    tokio::task::yield_now().await;
+    cluster.start_worker().await;
+    soon("the early client to be let in", early).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_waits_too_long_for_a_worker_is_told_so() {
+    let cluster = Cluster::builder().workers(0).gateway(|config| config.worker_wait_ms = 50).start().await;
+    let Err(refused) = WsClient::try_connect(cluster.door(), "/").await else { panic!("nobody can serve it") };
+    assert!(refused.to_string().contains("503"), "{refused}");
+}
+
+#[tokio::test]
+async fn messages_sent_while_no_worker_is_there_wait_for_the_next_one() {
+    let mut cluster = Cluster::start().await;
+    let (mut client, id) = WsClient::greeted(cluster.door()).await;
+    cluster.workers[0].stop().await;
+    for n in 0..100 {
+        client.send(&n.to_string()).await;
+    }
+    let (leaver, left) = (client, id);
+    let mut client = leaver;
+    cluster.workers.clear();
+    cluster.start_worker().await;
+    for n in 0..100 {
+        assert_eq!(client.text().await, n.to_string());
+    }
+    client.close().await;
+    assert_eq!(cluster.events().next_close().await.0, left);
+}
+
+#[tokio::test]
+async fn a_close_while_no_worker_is_there_is_told_to_the_next_one() {
+    let mut cluster = Cluster::start().await;
+    let (client, id) = WsClient::greeted(cluster.door()).await;
+    cluster.workers[0].stop().await;
+    client.close().await;
+    cluster.workers.clear();
+    cluster.start_worker().await;
+    assert_eq!(cluster.events().next_close().await.0, id);
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_says_goodbye_and_every_close_is_told() {
+    let mut cluster = Cluster::start().await;
+    let (mut first, first_id) = WsClient::greeted(cluster.door()).await;
+    let (mut second, second_id) = WsClient::greeted(cluster.door()).await;
+    let reading = async { (first.close_code().await, second.close_code().await) };
+    let (codes, ()) = tokio::join!(reading, cluster.gateways[0].stop());
+    assert_eq!(codes, (1001, 1001));
+    let mut closed = [cluster.events().next_close().await, cluster.events().next_close().await];
+    closed.sort_by_key(|(id, _)| *id);
+    let mut expected = [(first_id, CloseReason::Shutdown), (second_id, CloseReason::Shutdown)];
+    expected.sort_by_key(|(id, _)| *id);
+    assert_eq!(closed, expected);
+}
+
+#[tokio::test]
+async fn a_restarted_gateway_is_found_again() {
+    let mut cluster = Cluster::start().await;
+    let _ = WsClient::greeted(cluster.door()).await;
+    cluster.restart_gateway(0).await;
+    cluster.linked().await;
+    let (mut client, _) = WsClient::greeted(cluster.door()).await;
+    client.send("broadcast back").await;
+    assert_eq!(client.text().await, "broadcast back");
+}
+
+#[tokio::test]
+async fn a_register_that_restarts_is_noticed_by_nobody_and_learns_everything_again() {
+    let mut cluster = Cluster::start().await;
+    let (mut client, _) = WsClient::greeted(cluster.door()).await;
+    cluster.restart_register().await;
+    client.send("meanwhile").await;
+    assert_eq!(client.text().await, "meanwhile");
+    // A gateway and a worker that come now find the others, and are found.
+    cluster.start_gateway().await;
+    cluster.start_worker().await;
+    cluster.linked().await;
+}
+
+#[tokio::test]
+async fn daemons_find_each_other_whichever_comes_first() {
+    let (register, inner, door) = (free_port(), free_port(), free_port());
+    let register = format!("127.0.0.1:{register}");
+    let (inner, url) = (inner.to_string(), format!("websocket://127.0.0.1:{door}"));
+    let gateway = ["gateway", "--listen", &url, "--lan-port", &inner, "--register-address", &register];
+    let worker = ["businessworker", "--register-address", &register];
+    let _gateway = Process::start(&gateway);
+    let _worker = Process::start(&worker);
+    let _register = Process::start(&["register", "--listen", &register]);
+    eventually("the chat to greet", async || {
+        let Ok(mut client) = WsClient::try_connect(([127, 0, 0, 1], door).into(), "/").await else { return false };
+        client.json().await["message"] == "连接成功"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn killed_daemons_are_replaced_and_the_chat_goes_on() {
+    let (register, inner, door) = (free_port(), free_port(), free_port());
+    let register = format!("127.0.0.1:{register}");
+    let (inner, url) = (inner.to_string(), format!("websocket://127.0.0.1:{door}"));
+    let door = ([127, 0, 0, 1], door).into();
+    let gateway = ["gateway", "--listen", &url, "--lan-port", &inner, "--register-address", &register];
+    let worker = ["businessworker", "--register-address", &register];
+    let _register = Process::start(&["register", "--listen", &register]);
+    let first_worker = Process::start(&worker);
+    let first_gateway = Process::start(&gateway);
+    let api = Gateway::builder([register.clone()]).connect();
+
+    let mut client = arrive(door).await;
+    first_worker.kill();
+    let _second_worker = Process::start(&worker);
+    client.send(r#"{"type":"ping"}"#).await;
+    assert_eq!(client.json().await["type"], "pong", "a new worker has taken the client over");
+
+    first_gateway.kill();
+    assert_eq!(client.next().await, None);
+    let _second_gateway = Process::start(&gateway);
+    let mut client = arrive(door).await;
+    client.send(r#"{"type":"ping"}"#).await;
+    assert_eq!(client.json().await["type"], "pong");
+    eventually("only the new client to be known", async || api.client_count().await.is_ok_and(|n| n == 1)).await;
+}
+
+/// Connects as soon as the gateway lets one in, and takes the greeting.
+async fn arrive(door: std::net::SocketAddr) -> WsClient {
+    let mut arrived = None;
+    eventually("a gateway to let a client in", async || {
+        let Ok(mut client) = WsClient::try_connect(door, "/").await else { return false };
+        let greeted = matches!(client.next().await, Some(Message::Text(_)));
+        arrived = Some(client);
+        greeted
+    })
+    .await;
+    arrived.expect("it is there")
+}
