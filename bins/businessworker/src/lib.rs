@@ -8,7 +8,7 @@ mod message;
 
 use gatewayworker::{Client, CloseReason, Events, Message, Result};
 use serde_json::Value;
-use tracing::{debug, info};
+use tracing::debug;
 
 use crate::message::{Reply, local_time, now};
 
@@ -31,7 +31,7 @@ impl Events for Chat {
         session.insert("last_active_time", now())?;
         session.insert("client_id", client.id())?;
         session.insert("connected_at", local_time())?;
-        info!(client = %client.id(), "connected");
+        debug!(client = %client.id(), "connected");
         let text = "连接成功".into();
         client.send(Reply::System { message: text, client_id: client.id(), username: None }).await?;
         Ok(())
@@ -58,7 +58,7 @@ impl Events for Chat {
     }
 
     async fn on_close(&self, client: &Client, reason: CloseReason) -> Result {
-        info!(client = %client.id(), %reason, "gone");
+        debug!(client = %client.id(), %reason, "gone");
         let username = username(client);
         let name = username.clone().unwrap_or_else(|| client.id().to_string());
         let message = format!("用户 {name} 已离开").into();
@@ -70,7 +70,7 @@ impl Events for Chat {
 async fn login(client: &Client, username: Option<String>) -> Result {
     let username = username.unwrap_or_else(|| format!("User_{}", client.id()));
     client.session().insert("username", &username)?;
-    info!(client = %client.id(), username, "logged in");
+    debug!(client = %client.id(), username, "logged in");
     let joined = Reply::System {
         message: format!("用户 {username} 已加入").into(),
         client_id: client.id(),

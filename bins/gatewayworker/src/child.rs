@@ -46,12 +46,12 @@ pub(crate) enum Event {
     Ended(&'static str, io::Result<ExitStatus>),
 }
 
-/// How children are stopped.
+/// How a child is stopped.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stop {
-    /// Asks them to drain.
+    /// Asks it to drain.
     pub(crate) drain: CancellationToken,
-    /// Ends them at once.
+    /// Ends it at once.
     pub(crate) kill: CancellationToken,
 }
 
@@ -67,6 +67,9 @@ impl Daemon {
     ) -> anyhow::Result<impl Future<Output = ()> + Send + use<>> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).arg("--supervised").kill_on_drop(true);
+        // Ctrl-C in a terminal reaches the whole group; the children are told in their turn.
+        #[cfg(unix)]
+        command.process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if wants_colour(&io::stderr()) {
             command.env("CLICOLOR_FORCE", "1");
@@ -103,6 +106,7 @@ async fn wait(process: &mut Child, stop: Stop) -> io::Result<ExitStatus> {
     tokio::select! {
         status = process.wait() => return status,
         () = stop.drain.cancelled() => drop(input),
+        () = stop.kill.cancelled() => {}
     }
     tokio::select! {
         status = process.wait() => return status,

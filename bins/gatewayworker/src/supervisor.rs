@@ -1,18 +1,20 @@
 //! Several daemons together: they start one after the other, live until they are
-//! told to end, and when one of them ends by itself the others do not go on
+//! told to end, and end in the opposite order, so that a gateway's last closes
+//! still find a worker. When one of them ends by itself the others do not go on
 //! without it.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::time::Duration;
 
 use anyhow::bail;
 use gatewayworker_daemon::Signal;
 use tokio::sync::mpsc;
-use tokio_util::task::TaskTracker;
+use tokio_util::sync::CancellationToken;
 
 use crate::child::{Daemon, Event, Stop};
 
-/// How long the daemons may take to drain before they are killed.
+/// How long the daemons together may take to drain before they are killed.
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// The daemons of one cluster.
@@ -33,11 +35,14 @@ pub(crate) async fn supervise(
     mut signals: mpsc::Receiver<Signal>,
     welcome: impl FnMut(&str, &[String]),
 ) -> anyhow::Result<()> {
-    let stop = Stop::default();
-    let tasks = TaskTracker::new();
+    let kill = CancellationToken::new();
     let (events_in, mut events) = mpsc::channel(16);
+    let started = RefCell::new(Vec::new());
     let start = |daemon: Daemon| {
-        tasks.spawn(daemon.start(events_in.clone(), stop.clone())?);
+        let stop = Stop { drain: CancellationToken::new(), kill: kill.clone() };
+        let drain = stop.drain.clone();
+        let task = tokio::spawn(daemon.start(events_in.clone(), stop)?);
+        started.borrow_mut().push((drain, task));
         anyhow::Ok(())
     };
     let result = tokio::select! {
@@ -45,15 +50,12 @@ pub(crate) async fn supervise(
         failure = live(plan, &mut events, start, welcome) => failure.map(|never| match never {}),
     };
 
-    stop.drain.cancel();
-    tasks.close();
+    // Nobody waits to be heard any more.
+    events.close();
     let ended = async {
-        // Events are read to the end, or the tasks would wait for room.
-        loop {
-            tokio::select! {
-                () = tasks.wait() => break,
-                Some(event) = events.recv() => drop(event),
-            }
+        for (drain, task) in started.into_inner().into_iter().rev() {
+            drain.cancel();
+            let _ = task.await;
         }
     };
     let mut ended = std::pin::pin!(ended);
@@ -63,7 +65,7 @@ pub(crate) async fn supervise(
         Some(_) = signals.recv() => false,
     };
     if !drained {
-        stop.kill.cancel();
+        kill.cancel();
         ended.await;
     }
     result
@@ -128,7 +130,8 @@ mod tests {
         });
         result.await.unwrap();
         assert_eq!(seen, ["register register:1 register:2", "gateway gateway:1 gateway:2"]);
-        assert!(files.iter().all(|file| file.exists()), "both have drained");
+        let drained = files.map(|file| file.metadata().expect("it has drained").modified().unwrap());
+        assert!(drained[0] >= drained[1], "the register was there until the gateway had ended");
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
 use gatewayworker_client::{ClientId, SessionObserver, php};
-use gatewayworker_protocol::{Command, Origin, Payload};
+use gatewayworker_protocol::{Body, Command, Origin, Payload};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -24,8 +24,8 @@ use crate::sessions::Marks;
 /// number too.
 const EVENT_COST: usize = 256;
 
-/// What all events that wait or run may cost together.
-const BUDGET: usize = 64 * 1024 * 1024;
+/// What all events that wait or run may cost together: bytes, roughly.
+pub(crate) const BUDGET: usize = 64 * 1024 * 1024;
 
 /// Something that happened to a client.
 #[derive(Debug)]
@@ -64,17 +64,13 @@ impl Event {
     }
 
     /// How much of the budget it takes.
-    pub(crate) fn cost(&self) -> u32 {
+    fn cost(&self) -> usize {
         let body = match &self.what {
             What::Connect => 0,
             What::WebSocketConnect(body) | What::Close(body) => body.len(),
-            What::Message(payload) => match &payload.body {
-                gatewayworker_protocol::Body::Plain(body) | gatewayworker_protocol::Body::Php(body) => {
-                    body.len()
-                }
-            },
+            What::Message(Payload { body: Body::Plain(body) | Body::Php(body), .. }) => body.len(),
         };
-        u32::try_from((EVENT_COST + self.session.len() + body).min(BUDGET)).unwrap_or(u32::MAX)
+        EVENT_COST + self.session.len() + body
     }
 }
 
@@ -112,17 +108,26 @@ pub(crate) struct Lanes<E> {
     running: Semaphore,
     /// What events may still cost.
     budget: Semaphore,
+    /// What a single one may cost at most, so that it has room at all.
+    most: u32,
     tasks: TaskTracker,
 }
 
 impl<E: Events> Lanes<E> {
-    /// Lanes of which at most `concurrency` run at once.
-    pub(crate) fn new(clients: Arc<Clients>, handler: Handler<E>, concurrency: usize) -> Arc<Self> {
+    /// Lanes of which at most `concurrency` run at once, with events that cost at
+    /// most `budget` together.
+    pub(crate) fn new(
+        clients: Arc<Clients>,
+        handler: Handler<E>,
+        concurrency: usize,
+        budget: usize,
+    ) -> Arc<Self> {
         Arc::new(Self {
             clients,
             handler,
             running: Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)),
-            budget: Semaphore::new(BUDGET),
+            budget: Semaphore::new(budget),
+            most: u32::try_from(budget).unwrap_or(u32::MAX),
             tasks: TaskTracker::new(),
         })
     }
@@ -133,7 +138,7 @@ impl<E: Events> Lanes<E> {
     ///
     /// Not cancel safe: the event is gone.
     pub(crate) async fn put(self: &Arc<Self>, event: Event) {
-        let cost = event.cost();
+        let cost = self.cost(&event);
         // A semaphore that is never closed has no errors.
         if let Ok(permit) = self.budget.acquire_many(cost).await {
             permit.forget();
@@ -148,11 +153,15 @@ impl<E: Events> Lanes<E> {
         }
     }
 
+    fn cost(&self, event: &Event) -> u32 {
+        u32::try_from(event.cost()).unwrap_or(u32::MAX).min(self.most)
+    }
+
     /// Runs one client's events until there are none.
     async fn run(self: Arc<Self>, id: ClientId, first: Event) {
         let mut next = Some(first);
         while let Some(event) = next {
-            let cost = event.cost() as usize;
+            let cost = self.cost(&event) as usize;
             let permit = self.running.acquire().await;
             self.handler.handle(&self.clients.marks, event).await;
             drop(permit);
@@ -179,5 +188,84 @@ impl<E: Events> Lanes<E> {
     pub(crate) async fn drained(&self) {
         self.tasks.close();
         self.tasks.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
+    use gatewayworker_client::Gateway;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::handler::Limits;
+    use crate::{Client, Message, Result};
+
+    /// Counts messages, and holds them up as long as it has no permits.
+    struct Gate {
+        permits: Semaphore,
+        messages: AtomicUsize,
+    }
+
+    impl Events for Gate {
+        async fn on_message(&self, _: &Client, _: Message) -> Result {
+            self.permits.acquire().await?.forget();
+            self.messages.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    fn lanes(concurrency: usize, budget: usize) -> (Arc<Lanes<Arc<Gate>>>, Arc<Gate>) {
+        let gate = Arc::new(Gate { permits: Semaphore::new(0), messages: AtomicUsize::new(0) });
+        let gateway = Gateway::following(watch::channel(Vec::new()).1).connect();
+        let limits = Limits { slow: Duration::MAX, cancel: None };
+        let handler = Handler::new(gate.clone(), gateway, limits);
+        (Lanes::new(Arc::default(), handler, concurrency, budget), gate)
+    }
+
+    fn message(connection_id: u32, len: usize) -> Event {
+        let address = std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 1);
+        let origin = Origin { gateway: address, client: address, connection_id, gateway_port: 0 };
+        Event { origin, session: Bytes::new(), what: What::Message(Payload::plain(vec![b'x'; len])) }
+    }
+
+    #[tokio::test]
+    async fn too_many_events_are_waited_with_and_none_is_dropped() {
+        let (lanes, gate) = lanes(1, 10 * EVENT_COST);
+        for connection in 0..10 {
+            lanes.put(message(connection % 3, 0)).now_or_never().expect("there is room");
+        }
+        let eleventh = lanes.put(message(7, 0));
+        tokio::pin!(eleventh);
+        assert!(eleventh.as_mut().now_or_never().is_none(), "there is no room");
+        gate.permits.add_permits(1);
+        eleventh.await;
+        gate.permits.add_permits(10);
+        lanes.drained().await;
+        assert_eq!(gate.messages.load(Ordering::SeqCst), 11);
+    }
+
+    #[tokio::test]
+    async fn an_event_that_is_larger_than_the_budget_has_it_for_itself() {
+        let (lanes, gate) = lanes(1, 10 * EVENT_COST);
+        lanes.put(message(1, 100_000)).now_or_never().expect("there is room");
+        assert!(lanes.put(message(1, 0)).now_or_never().is_none(), "there is no room");
+        gate.permits.add_permits(1);
+        lanes.drained().await;
+    }
+
+    #[tokio::test]
+    async fn a_lane_is_gone_once_it_is_empty() {
+        let (lanes, gate) = lanes(8, BUDGET);
+        gate.permits.add_permits(100);
+        for n in 0..100 {
+            lanes.put(message(n % 10, 0)).await;
+        }
+        lanes.drained().await;
+        assert!(lanes.clients.queues.is_empty());
+        assert_eq!(lanes.budget.available_permits(), BUDGET);
     }
 }

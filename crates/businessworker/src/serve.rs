@@ -16,7 +16,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{info, warn};
 
 use crate::handler::{Handler, Limits};
-use crate::lanes::{Clients, Lanes};
+use crate::lanes::{BUDGET, Clients, Lanes};
 use crate::link::{self, Identity};
 use crate::{BoxError, Cli, Config, Events, NoSettings, Result};
 
@@ -103,7 +103,8 @@ async fn serve_and_tell<E: Events>(
         .observer(clients.clone())
         .connect();
     let limits = Limits { slow: config.slow_handler_warning(), cancel: config.handler_timeout() };
-    let lanes = Lanes::new(clients, Handler::new(events, gateway.clone(), limits), config.concurrency);
+    let handler = Handler::new(events, gateway.clone(), limits);
+    let lanes = Lanes::new(clients, handler, config.concurrency, BUDGET);
     let handler = &lanes.handler;
 
     handler.events.on_worker_start(&gateway).await.map_err(Error::Start)?;

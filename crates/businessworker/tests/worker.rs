@@ -403,11 +403,16 @@ async fn a_worker_that_is_asked_to_stop_finishes_what_has_come_and_writes_what_w
     let mut worker = Worker::start(|_| ()).await;
     let fake = &worker.fake;
     fake.events([fake.message(1, "wait"), fake.message(1, "echo last"), fake.message(2, "wait")]).await;
+    fake.send_last([fake.message(3, "echo on its way")]);
     worker.sees().await;
     worker.sees().await;
     worker.shutdown.cancel();
-    // Only once the event link is given up may the handlers go on.
     worker.fake.link_ended().await;
+    assert_eq!(worker.fake.told().await, to_one(3, "on its way"));
+    // A worker that waited for nobody would have stopped by now.
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
     worker.gate.notify_waiters();
     let mut waited = [worker.sees().await, worker.sees().await];
     waited.sort();

@@ -47,6 +47,7 @@ mod message;
 mod observe;
 mod questions;
 pub mod roster;
+mod select;
 mod send;
 mod session;
 
@@ -55,7 +56,7 @@ pub use error::{Delivery, Error, Unreached};
 pub use gateway::{Builder, Gateway};
 pub use message::OutMessage;
 pub use observe::SessionObserver;
-pub use questions::{Column, Row, Where};
+pub use select::{Column, Row, Where};
 pub use send::{Everyone, Groups, One, Only, SendFuture, Sending, Target, Uids};
 pub use session::{SessionData, SessionError};
 

@@ -1,14 +1,13 @@
 //! Sends: built, refined, then awaited.
 
-use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddrV4;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use gatewayworker_protocol::{
-    Audience, ClientId, Command, GroupId, HEADER_LEN, IdError, MAX_FRAME_LEN, Payload, Uid,
+    Audience, Body, ClientId, Command, GroupId, HEADER_LEN, IdError, MAX_FRAME_LEN, Payload, Uid,
 };
 
 use crate::{Delivery, Error, Gateway, OutMessage};
@@ -118,7 +117,9 @@ impl Gateway {
 }
 
 impl Sending<Everyone> {
-    /// Only to these clients; to nobody, if there are none.
+    /// Only to these clients; to nobody, if there are none. A list that takes several
+    /// frames (some 400,000 clients) may be cut short where the link is overloaded;
+    /// the [`Delivery`] names the gateway then.
     pub fn only(self, ids: impl IntoIterator<Item = ClientId>) -> Sending<Only> {
         let to = Only { ids: ids.into_iter().collect(), except: self.to.except.into_iter().collect() };
         Sending { gateway: self.gateway, message: self.message, to }
@@ -241,9 +242,8 @@ fn by_gateway(ids: impl IntoIterator<Item = ClientId>) -> BTreeMap<SocketAddrV4,
 
 /// The bytes that a frame with this message has left for a list.
 fn room_beside(message: &Payload, ids: usize) -> usize {
-    let body = match &message.body {
-        gatewayworker_protocol::Body::Plain(body) | gatewayworker_protocol::Body::Php(body) => body.len(),
-    };
+    let (Body::Plain(body) | Body::Php(body)) = &message.body;
+    let body = body.len();
     MAX_FRAME_LEN.saturating_sub(HEADER_LEN + LIST_COST + body + ids.saturating_mul(ID_COST))
 }
 

@@ -37,3 +37,12 @@ pub use gatewayworker_client::{
     AskError, ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, SecretKey, SessionData,
     SessionError, Uid, Unreached, php,
 };
+
+/// Compiles the examples in the README, in both languages.
+#[cfg(doctest)]
+mod readme {
+    #[doc = include_str!("../../../README.md")]
+    struct English;
+    #[doc = include_str!("../../../README.zh-CN.md")]
+    struct Chinese;
+}

@@ -37,6 +37,8 @@ struct Book {
     answerer: Option<Answerer>,
     /// The link that the last question came over.
     asked_over: Option<Arc<AsyncMutex<OwnedWriteHalf>>>,
+    /// What the gateway had still to say on a link whose other end closes.
+    last_words: Vec<u8>,
 }
 
 pub struct FakeGateway {
@@ -125,6 +127,13 @@ impl FakeGateway {
         self.send(&bytes).await;
     }
 
+    /// Sends these events when the next link is being closed by its other end.
+    pub fn send_last(&self, events: impl IntoIterator<Item = Command>) {
+        let mut bytes = BytesMut::new();
+        events.into_iter().for_each(|event| event.encode(&mut bytes));
+        self.book.lock().unwrap().last_words = bytes.to_vec();
+    }
+
     /// Ends the event link.
     pub async fn close_event_link(&mut self) {
         self.event_link.take().unwrap().lock().await.shutdown().await.unwrap();
@@ -201,7 +210,10 @@ async fn converse(stream: TcpStream, reports: Arc<Reports>) {
             Ok(_) => {}
         }
     }
-    // As a real one, it closes a link whose other end has.
+    // As a real one, it closes a link whose other end has; what it had written by
+    // then is still on its way.
+    let last_words = std::mem::take(&mut reports.book.lock().unwrap().last_words);
+    let _ = writing.lock().await.write_all(&last_words).await;
     let _ = writing.lock().await.shutdown().await;
     let _ = reports.ended.send(());
 }

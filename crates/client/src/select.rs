@@ -1,0 +1,261 @@
+//! Questions about rows: which clients there are, with their uids and groups. The
+//! original's `select`, and what it makes of that.
+
+use std::net::SocketAddrV4;
+
+use bytes::Bytes;
+use gatewayworker_protocol::php::{Key, Value};
+use gatewayworker_protocol::{ClientId, Field, Filter, GroupId, IdError, Question, Select, Uid};
+use indexmap::{IndexMap, IndexSet};
+
+use crate::answer;
+use crate::questions::Answer;
+use crate::{Error, Gateway, SessionData, SessionError};
+
+/// A column that [`Gateway::select`] may be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Column {
+    /// The uid.
+    Uid,
+    /// The groups.
+    Groups,
+    /// The session.
+    Session,
+}
+
+/// Whom [`Gateway::select`] is about: clients that meet any of the conditions, or
+/// everybody where there is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Where {
+    /// In one of these groups.
+    pub groups: Vec<GroupId>,
+    /// Bound to one of these uids.
+    pub uids: Vec<Uid>,
+    /// One of these.
+    pub client_ids: Vec<ClientId>,
+}
+
+/// What [`Gateway::select`] says of one client. What was not asked for is empty.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Row {
+    /// Its uid.
+    pub uid: Option<Uid>,
+    /// Its groups.
+    pub groups: Vec<GroupId>,
+    /// Its session, as stored.
+    pub session: Bytes,
+}
+
+impl Row {
+    /// The session.
+    ///
+    /// # Errors
+    /// When it holds what is more than data.
+    pub fn session(&self) -> Result<SessionData, SessionError> {
+        SessionData::parse(&self.session)
+    }
+}
+
+impl Where {
+    fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.uids.is_empty() && self.client_ids.is_empty()
+    }
+
+    /// The conditions as far as they concern one gateway; `None` if none does.
+    fn at(&self, gateway: SocketAddrV4) -> Option<Vec<Filter>> {
+        let ids = self.client_ids.iter().filter(|id| id.gateway() == gateway);
+        let own: Vec<_> = ids.map(ClientId::connection_id).collect();
+        let mut filters = Vec::new();
+        if !self.groups.is_empty() {
+            filters.push(Filter::groups(&self.groups));
+        }
+        if !self.uids.is_empty() {
+            filters.push(Filter::uids(&self.uids));
+        }
+        if !own.is_empty() {
+            filters.push(Filter::Connections(own));
+        }
+        (self.is_empty() || !filters.is_empty()).then_some(filters)
+    }
+}
+
+/// Lists of clients, uids and groups; each asks all gateways at once.
+impl Gateway {
+    /// What is known of the clients that meet a condition (`select`). A gateway is
+    /// asked only if the condition may hold for one of its clients.
+    ///
+    /// # Errors
+    /// When not all gateways answered.
+    pub async fn select(
+        &self,
+        columns: impl IntoIterator<Item = Column>,
+        clients: Where,
+    ) -> Answer<IndexMap<ClientId, Row>> {
+        let field = |column| match column {
+            Column::Uid => Field::Uid,
+            Column::Groups => Field::Groups,
+            Column::Session => Field::Session,
+        };
+        let fields: Vec<_> = columns.into_iter().map(field).collect();
+        let question = |gateway| {
+            let filters = clients.at(gateway)?;
+            Some(Question::Select(Some(Select { fields: fields.clone(), filters })))
+        };
+        self.ask_each(question).await?.gather(
+            |gateway, answer| {
+                let rows = answer::array(&answer)?;
+                let row = |(id, row): (&Key, &Value)| {
+                    let id = ClientId::new(gateway, answer::connection(id)?);
+                    Some((id, read_row(row)))
+                };
+                rows.iter().map(row).collect::<Option<Vec<_>>>()
+            },
+            |all: &mut IndexMap<_, _>, rows| all.extend(rows),
+        )
+    }
+
+    /// All clients (`getAllClientIdList`).
+    ///
+    /// # Errors
+    /// When not all gateways answered.
+    pub async fn client_ids(&self) -> Answer<Vec<ClientId>> {
+        let ids = |rows: IndexMap<ClientId, Row>| rows.into_keys().collect();
+        // The original's gateway answers no rows where no field is asked for.
+        self.select([Column::Uid], Where::default()).await.map(ids).map_err(|error| error.map(ids))
+    }
+
+    /// A group's members (`getClientIdListByGroup`).
+    ///
+    /// # Errors
+    /// When the group is none, or not all gateways answered.
+    pub async fn client_ids_by_group(
+        &self,
+        group: impl TryInto<GroupId, Error: Into<IdError>>,
+    ) -> Answer<Vec<ClientId>> {
+        let ids = |rows: IndexMap<ClientId, Row>| rows.into_keys().collect();
+        self.members(group).await?.map(ids).map_err(|error| error.map(ids))
+    }
+
+    /// All uids that any client is bound to, once each (`getAllUidList`).
+    ///
+    /// # Errors
+    /// When not all gateways answered.
+    pub async fn uids(&self) -> Answer<Vec<Uid>> {
+        self.select([Column::Uid], Where::default()).await.map(uids).map_err(|error| error.map(uids))
+    }
+
+    /// How many uids (`getAllUidCount`).
+    ///
+    /// # Errors
+    /// When not all gateways answered.
+    pub async fn uid_count(&self) -> Answer<u64> {
+        self.uids().await.map(|uids| count(&uids)).map_err(|error| error.map(|uids| count(&uids)))
+    }
+
+    /// The uids of a group's members, once each (`getUidListByGroup`).
+    ///
+    /// # Errors
+    /// When the group is none, or not all gateways answered.
+    pub async fn uids_by_group(
+        &self,
+        group: impl TryInto<GroupId, Error: Into<IdError>>,
+    ) -> Answer<Vec<Uid>> {
+        self.members(group).await?.map(uids).map_err(|error| error.map(uids))
+    }
+
+    /// How many of them (`getUidCountByGroup`).
+    ///
+    /// # Errors
+    /// When the group is none, or not all gateways answered.
+    pub async fn uid_count_by_group(
+        &self,
+        group: impl TryInto<GroupId, Error: Into<IdError>>,
+    ) -> Answer<u64> {
+        self.uids_by_group(group).await.map(|u| count(&u)).map_err(|error| error.map(|u| count(&u)))
+    }
+
+    /// The rows of a group's members; the outer error is a group that is none.
+    async fn members(
+        &self,
+        group: impl TryInto<GroupId, Error: Into<IdError>>,
+    ) -> Result<Answer<IndexMap<ClientId, Row>>, Error> {
+        let group = group.try_into().map_err(Into::into)?;
+        Ok(self.select([Column::Uid], Where { groups: vec![group], ..Where::default() }).await)
+    }
+
+    /// Each group's uids, once each (`getAllGroupUidList`). (The original stops at
+    /// the first client without a uid or group; this goes on.)
+    ///
+    /// # Errors
+    /// When not all gateways answered.
+    pub async fn uids_of_all_groups(&self) -> Answer<IndexMap<GroupId, Vec<Uid>>> {
+        let by_group = |rows: IndexMap<ClientId, Row>| {
+            let mut groups = IndexMap::<GroupId, IndexSet<Uid>>::new();
+            for row in rows.into_values() {
+                let Some(uid) = row.uid else { continue };
+                for group in row.groups {
+                    groups.entry(group).or_default().insert(uid.clone());
+                }
+            }
+            groups.into_iter().map(|(group, uids)| (group, uids.into_iter().collect())).collect()
+        };
+        let rows = self.select([Column::Uid, Column::Groups], Where::default()).await;
+        rows.map(by_group).map_err(|error| error.map(by_group))
+    }
+
+    /// How many uids each group has (`getAllGroupUidCount`).
+    ///
+    /// # Errors
+    /// When not all gateways answered.
+    pub async fn uid_counts_of_all_groups(&self) -> Answer<IndexMap<GroupId, u64>> {
+        self.uids_of_all_groups().await.map(counts).map_err(|error| error.map(counts))
+    }
+
+    /// Each group's members (`getAllGroupClientIdList`). (The original stops at the
+    /// first client without a group; this goes on.)
+    ///
+    /// # Errors
+    /// When not all gateways answered.
+    pub async fn client_ids_of_all_groups(&self) -> Answer<IndexMap<GroupId, Vec<ClientId>>> {
+        let by_group = |rows: IndexMap<ClientId, Row>| {
+            let mut groups = IndexMap::<GroupId, Vec<ClientId>>::new();
+            for (id, row) in rows {
+                for group in row.groups {
+                    groups.entry(group).or_default().push(id);
+                }
+            }
+            groups
+        };
+        let rows = self.select([Column::Groups], Where::default()).await;
+        rows.map(by_group).map_err(|error| error.map(by_group))
+    }
+
+    /// How many members each group has (`getAllGroupClientIdCount`).
+    ///
+    /// # Errors
+    /// When not all gateways answered.
+    pub async fn client_counts_of_all_groups(&self) -> Answer<IndexMap<GroupId, u64>> {
+        self.client_ids_of_all_groups().await.map(counts).map_err(|error| error.map(counts))
+    }
+}
+
+fn read_row(row: &Value) -> Row {
+    Row {
+        uid: answer::column(row, "uid").and_then(answer::uid),
+        groups: answer::column(row, "groups").map(answer::groups).unwrap_or_default(),
+        session: answer::column(row, "session").and_then(answer::text).unwrap_or_default(),
+    }
+}
+
+fn uids(rows: IndexMap<ClientId, Row>) -> Vec<Uid> {
+    let unique: IndexSet<Uid> = rows.into_values().filter_map(|row| row.uid).collect();
+    unique.into_iter().collect()
+}
+
+fn count<T>(list: &[T]) -> u64 {
+    list.len() as u64
+}
+
+fn counts<T>(groups: IndexMap<GroupId, Vec<T>>) -> IndexMap<GroupId, u64> {
+    groups.into_iter().map(|(group, list)| (group, count(&list))).collect()
+}
