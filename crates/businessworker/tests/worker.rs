@@ -408,7 +408,7 @@ async fn a_worker_that_is_asked_to_stop_finishes_what_has_come_and_writes_what_w
     worker.sees().await;
     worker.shutdown.cancel();
     worker.fake.link_ended().await;
-    assert_eq!(worker.fake.told().await, to_one(3, "on its way"));
+    assert_eq!(worker.fake.told().await, to_one(3, "echo on its way"));
     // A worker that waited for nobody would have stopped by now.
     for _ in 0..1000 {
         tokio::task::yield_now().await;
