@@ -137,7 +137,8 @@ impl ClusterBuilder {
     pub async fn start(self) -> Cluster {
         let (register, register_daemon) = start_register("127.0.0.1:0", &self.secret_key).await;
         let (gateways, workers) = (self.gateways, self.workers);
-        let mut cluster = Cluster { register, gateways: vec![], workers: vec![], settings: self, register_daemon };
+        let mut cluster =
+            Cluster { register, gateways: vec![], workers: vec![], settings: self, register_daemon };
         for _ in 0..gateways {
             cluster.start_gateway().await;
         }
@@ -150,7 +151,8 @@ impl ClusterBuilder {
 }
 
 async fn start_register(address: &str, key: &str) -> (SocketAddr, Daemon) {
-    let listener = gatewayworker_net::listen(address.parse().expect("an address"), 1024).expect("the port is free");
+    let listener =
+        gatewayworker_net::listen(address.parse().expect("an address"), 1024).expect("the port is free");
     let address = listener.local_addr().expect("it is bound");
     let config = register::Config { secret_key: SecretKey::new(key), ..register::Config::default() };
     let daemon = Daemon::start(|shutdown| async move {

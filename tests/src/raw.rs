@@ -91,7 +91,8 @@ impl RawPeer {
     /// # Panics
     /// When there is none.
     pub async fn answer(&mut self) -> Bytes {
-        let answer = self.read("an answer", |buffer| parse_answer(buffer, usize::MAX).expect("an answer")).await;
+        let answer =
+            self.read("an answer", |buffer| parse_answer(buffer, usize::MAX).expect("an answer")).await;
         answer.expect("an answer before the end")
     }
 

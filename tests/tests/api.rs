@@ -235,7 +235,8 @@ async fn a_stopped_gateway_is_named_and_does_not_keep_the_others() {
     t.api.send_to_all("still there").await.unwrap();
     assert_eq!(t.clients[2].text().await, "still there");
     // It has left the register, so that it is not asked any more.
-    eventually("the gateway to be forgotten", async || t.api.client_count().await.is_ok_and(|n| n == 2)).await;
+    eventually("the gateway to be forgotten", async || t.api.client_count().await.is_ok_and(|n| n == 2))
+        .await;
 }
 
 #[tokio::test]

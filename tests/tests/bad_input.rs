@@ -49,7 +49,8 @@ async fn what_is_a_frame_but_makes_no_sense_is_passed_over() {
     let cluster = Cluster::start().await;
     let mut bystander = Bystander::of(&cluster).await;
     let mut peer = RawPeer::connect(cluster.gateways[0].inner).await;
-    for (cmd, ext) in [(99, ""), (0, ""), (6, "{"), (14, "["), (22, "{}"), (22, "null"), (9, "x"), (205, "")] {
+    for (cmd, ext) in [(99, ""), (0, ""), (6, "{"), (14, "["), (22, "{}"), (22, "null"), (9, "x"), (205, "")]
+    {
         let mut out = bytes::BytesMut::new();
         Frame { cmd, ext: ext.into(), connection_id: 1, ..Frame::default() }.encode(&mut out);
         peer.send_bytes(&out).await;
@@ -265,7 +266,8 @@ async fn with_drop_newest_a_client_that_does_not_read_stays_and_misses_messages(
 
 #[tokio::test]
 async fn a_worker_that_does_not_read_stops_its_clients_and_loses_nothing() {
-    let cluster = Cluster::builder().workers(0).gateway(|config| config.link_outbox_bytes = 100_000).start().await;
+    let cluster =
+        Cluster::builder().workers(0).gateway(|config| config.link_outbox_bytes = 100_000).start().await;
     let mut worker = RawPeer::connect(cluster.gateways[0].inner).await;
     worker.send(Command::WorkerConnect(hello(Some("")))).await;
     let mut client = WsClient::connect(cluster.door()).await;

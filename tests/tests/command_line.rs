@@ -79,7 +79,11 @@ fn a_port_in_use_is_named() {
 
 #[test]
 fn an_address_that_does_not_resolve_is_named() {
-    assert_refused(&run(&["register", "--listen", "no.such.host.invalid:1236"]), 1, &["no.such.host.invalid"]);
+    assert_refused(
+        &run(&["register", "--listen", "no.such.host.invalid:1236"]),
+        1,
+        &["no.such.host.invalid"],
+    );
     let port = free_port().to_string();
     let listen = ["gateway", "--lan-port", &port, "--listen", "websocket://no.such.host.invalid:8289"];
     assert_refused(&run(&listen), 1, &["no.such.host.invalid"]);

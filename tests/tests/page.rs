@@ -12,7 +12,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 async fn browser() -> Option<Browser> {
     if !browser::available() {
         assert!(std::env::var_os("CI").is_none(), "CI has to install a browser (Debian: chromium)");
-        eprintln!("skipped: no Chromium was found; install one, or name it in the environment variable CHROMIUM");
+        eprintln!(
+            "skipped: no Chromium was found; install one, or name it in the environment variable CHROMIUM"
+        );
         return None;
     }
     Some(Browser::launch().await.expect("the browser starts"))
@@ -48,7 +50,9 @@ async fn hear(page: &Page, text: &str) -> (String, String) {
     let find = format!(
         "[...document.querySelectorAll('.message[data-kind=chat]')].filter(m => m.querySelector('.content').textContent === {text:?})"
     );
-    page.wait_for(&format!("{find}.length > 0"), LIMIT).await.unwrap_or_else(|e| panic!("{text:?} is not shown: {e}"));
+    page.wait_for(&format!("{find}.length > 0"), LIMIT)
+        .await
+        .unwrap_or_else(|e| panic!("{text:?} is not shown: {e}"));
     let shown: usize = page.eval(&format!("{find}.length")).await.unwrap();
     assert_eq!(shown, 1, "{text:?} is shown once");
     let sender = page.eval(&format!("{find}[0].querySelector('.sender').textContent")).await.unwrap();
@@ -84,7 +88,10 @@ async fn a_user_whose_name_is_html_runs_no_code_in_anybodys_page() {
     let mallory = log_in(&browser, &cluster, html).await;
     say(&mallory, html).await;
     assert_eq!(hear(&alice, html).await.0, html);
-    assert_eq!(alice.eval::<usize>("document.querySelectorAll('#messages img, #debug img').length").await.unwrap(), 0);
+    assert_eq!(
+        alice.eval::<usize>("document.querySelectorAll('#messages img, #debug img').length").await.unwrap(),
+        0
+    );
     assert_eq!((alice.dialogs(), mallory.dialogs()), (0, 0));
     assert_eq!(alice.console_errors(), Vec::<String>::new());
 }

@@ -1,8 +1,8 @@
 //! Daemons that stop, die and come back.
 
+use gatewayworker::{CloseReason, Gateway};
 use gatewayworker_tests::process::{Process, free_port};
 use gatewayworker_tests::{Cluster, Happened, WsClient, eventually, soon};
-use gatewayworker::{CloseReason, Gateway};
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
@@ -56,7 +56,9 @@ async fn a_client_that_comes_while_no_worker_is_there_waits_for_one() {
 #[tokio::test]
 async fn a_client_that_waits_too_long_for_a_worker_is_told_so() {
     let cluster = Cluster::builder().workers(0).gateway(|config| config.worker_wait_ms = 50).start().await;
-    let Err(refused) = WsClient::try_connect(cluster.door(), "/").await else { panic!("nobody can serve it") };
+    let Err(refused) = WsClient::try_connect(cluster.door(), "/").await else {
+        panic!("nobody can serve it")
+    };
     assert!(refused.to_string().contains("503"), "{refused}");
 }
 
@@ -140,7 +142,9 @@ async fn daemons_find_each_other_whichever_comes_first() {
     let _worker = Process::start(&worker);
     let _register = Process::start(&["register", "--listen", &register]);
     eventually("the chat to greet", async || {
-        let Ok(mut client) = WsClient::try_connect(([127, 0, 0, 1], door).into(), "/").await else { return false };
+        let Ok(mut client) = WsClient::try_connect(([127, 0, 0, 1], door).into(), "/").await else {
+            return false;
+        };
         client.json().await["message"] == "连接成功"
     })
     .await;
@@ -171,7 +175,8 @@ async fn killed_daemons_are_replaced_and_the_chat_goes_on() {
     let mut client = arrive(door).await;
     client.send(r#"{"type":"ping"}"#).await;
     assert_eq!(client.json().await["type"], "pong");
-    eventually("only the new client to be known", async || api.client_count().await.is_ok_and(|n| n == 1)).await;
+    eventually("only the new client to be known", async || api.client_count().await.is_ok_and(|n| n == 1))
+        .await;
 }
 
 /// Connects as soon as the gateway lets one in, and takes the greeting.

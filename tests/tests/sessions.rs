@@ -1,7 +1,7 @@
 //! Sessions: what a handler writes, the client's next event sees.
 
-use serde_json::json;
 use gatewayworker_tests::{Cluster, WsClient, eventually};
+use serde_json::json;
 
 #[tokio::test]
 async fn a_handlers_write_is_seen_by_the_next_event_however_fast_it_comes() {

@@ -40,7 +40,9 @@ async fn php_worker() -> Played {
     let mut worker = RawPeer::connect(cluster.gateways[0].inner).await;
     worker.send_bytes(&php_bytes("WORKER_CONNECT", 0)).await;
     let client = WsClient::connect_to(cluster.door(), "/?auth=abc&room=9").await;
-    let Command::OnConnect { origin, session } = worker.command().await else { panic!("ON_CONNECT comes first") };
+    let Command::OnConnect { origin, session } = worker.command().await else {
+        panic!("ON_CONNECT comes first")
+    };
     assert!(session.is_empty());
     Played { cluster, worker, client, origin }
 }
@@ -59,11 +61,7 @@ async fn a_php_worker_sees_a_clients_life_as_the_original_tells_it() {
     assert_eq!(text(data.get("get").unwrap()), r#"a:2:{s:4:"auth";s:3:"abc";s:4:"room";s:1:"9";}"#);
 
     client.send("你好").await;
-    let expected = Frame {
-        flag: 1,
-        body: "你好".into(),
-        ..origin.frame(3)
-    };
+    let expected = Frame { flag: 1, body: "你好".into(), ..origin.frame(3) };
     assert_eq!(worker.frame().await.unwrap(), expected);
     worker.send_bytes(&php_bytes("SET_SESSION", origin.connection_id)).await;
     worker.send_bytes(&php_bytes("SEND_TO_ONE", origin.connection_id)).await;
@@ -154,7 +152,8 @@ async fn questions_in_a_flood_of_sends_are_answered_in_order() {
     let mut asker = RawPeer::connect(cluster.gateways[0].inner).await;
     let mut flood = bytes::BytesMut::new();
     for n in 0..500_u32 {
-        Command::SendToOne { to: origin.connection_id, message: Payload::plain(n.to_string()) }.encode(&mut flood);
+        Command::SendToOne { to: origin.connection_id, message: Payload::plain(n.to_string()) }
+            .encode(&mut flood);
         let online = if n % 3 == 0 { origin.connection_id } else { origin.connection_id ^ 2 };
         Command::Ask(Question::IsOnline(online)).encode(&mut flood);
     }
@@ -202,7 +201,9 @@ async fn php_gateway() -> PhpGateway {
     let (calls, _) = soon("a call link", listener.accept()).await.unwrap();
     let (events, _) = soon("an event link", listener.accept()).await.unwrap();
     let (calls, mut events) = (RawPeer::over(calls), RawPeer::over(events));
-    let Command::WorkerConnect(hello) = events.command().await else { panic!("an event link says who it is") };
+    let Command::WorkerConnect(hello) = events.command().await else {
+        panic!("an event link says who it is")
+    };
     assert!(hello.worker_key.is_some_and(|key| key.starts_with("BusinessWorker:")));
     assert_eq!(hello.secret_key.unwrap().expose(), "");
     PhpGateway { calls, events, port: address.port(), _announced: announced, _cluster: cluster }
@@ -246,12 +247,18 @@ async fn a_php_gateway_is_asked_for_a_session_that_may_be_old() {
     message.encode(&mut burst);
     php.events.send_bytes(&burst).await;
 
-    let Command::SendToOne { message: first, .. } = php.calls.command().await else { panic!("the first count") };
+    let Command::SendToOne { message: first, .. } = php.calls.command().await else {
+        panic!("the first count")
+    };
     assert_eq!(first, Payload::plain("1"));
-    let Command::SetSession { session, .. } = php.calls.command().await else { panic!("the session, written back") };
+    let Command::SetSession { session, .. } = php.calls.command().await else {
+        panic!("the session, written back")
+    };
     assert_eq!(session, &br#"a:2:{s:4:"name";s:3:"php";s:5:"count";i:1;}"#[..]);
     assert_eq!(php.calls.command().await, Command::Ask(Question::Session(7)));
     php.answer(r#"a:2:{s:4:"name";s:3:"php";s:5:"count";i:1;}"#).await;
-    let Command::SendToOne { message: second, .. } = php.calls.command().await else { panic!("the second count") };
+    let Command::SendToOne { message: second, .. } = php.calls.command().await else {
+        panic!("the second count")
+    };
     assert_eq!(second, Payload::plain("2"));
 }
