@@ -1,5 +1,7 @@
 //! The Gateway API, from inside a worker, on two gateways.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use gatewayworker::{ClientId, Gateway, GroupId, Uid};
 use gatewayworker_tests::{Cluster, WsClient, eventually};
 use tokio_tungstenite::tungstenite::Message;

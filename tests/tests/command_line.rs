@@ -1,5 +1,7 @@
 //! What a person at a shell meets: wrong flags, wrong files, ports in use.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use std::process::{Command, Output};
 
 use gatewayworker_tests::process::{binary, free_port};

@@ -1,5 +1,7 @@
 //! `examples/client.html` in a real browser, with two users.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -1,6 +1,8 @@
 //! Byte for byte: a PHP worker against our gateway, a PHP gateway against our
 //! worker, both played from the bytes that the original made.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use bytes::Bytes;

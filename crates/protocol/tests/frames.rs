@@ -1,5 +1,7 @@
 //! Frames and commands against the bytes that the original made.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use bytes::{Bytes, BytesMut};
