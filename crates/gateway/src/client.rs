@@ -17,13 +17,12 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::debug;
 
 use crate::close_reason::CloseReason;
 use crate::order::Arrival;
-use crate::shard::{Key, NewClient, Route, Shard};
+use crate::shard::{Key, NewClient, Route, SCRATCH, Shard};
 use crate::websocket::decode::{Decoder, Event, ProtocolError, Step, is_control};
 use crate::websocket::encode;
 use crate::websocket::handshake::{self, Refusal, Upgrade};
@@ -38,9 +37,11 @@ pub(crate) async fn arrive(shard: Rc<Shard>, arrival: Arrival) {
         Err(refusal) => {
             debug!(client = %peer, %refusal, "a client was not let in");
             if let Some(answer) = refusal.response() {
-                refuse(stream, &answer).await;
+                refuse(stream, answer.as_bytes()).await;
             }
         }
+        // Nobody would close it any more, nor tell its worker.
+        Ok(_) if shard.is_stopping() => refuse(stream, &goodbye()).await,
         Ok((upgrade, worker)) => {
             let client = NewClient {
                 connection_id: shard.draw_connection_id(),
@@ -49,8 +50,9 @@ pub(crate) async fn arrive(shard: Rc<Shard>, arrival: Arrival) {
                 door,
                 worker,
                 heard_ms: shard.now_ms(),
+                permit,
             };
-            enter(&shard, stream, client, peer, upgrade, permit);
+            enter(&shard, stream, client, peer, upgrade);
         }
     }
 }
@@ -68,12 +70,15 @@ async fn admit(shard: &Shard, stream: &mut TcpStream) -> Result<(Upgrade, Arc<Wo
     Ok((upgrade, worker))
 }
 
-/// The worker for a new client. Where there is none the client waits a while
-/// for one, before it is told that it is in: so a cluster may start, and its
-/// workers restart, in any order.
+/// The worker for a new client. Where there is none, or none that reads what it
+/// is sent, the client waits a while for one, before it is told that it is in: so
+/// a cluster may start, and its workers restart, in any order, and what waits for
+/// a worker that hangs stays bounded.
 async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
     let shared = &shard.shared;
-    if let Some(worker) = shared.workers.choose(None) {
+    if let Some(worker) = shared.workers.choose(None)
+        && !worker.writer.is_full()
+    {
         return Ok(worker);
     }
     let busy = |reason| Refusal::http("503 Service Unavailable", reason);
@@ -82,10 +87,13 @@ async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
     let limit = Duration::from_millis(shared.config.worker_wait_ms);
     timeout(limit, async {
         loop {
-            shared.workers.wait_for_one().await;
-            if let Some(worker) = shared.workers.choose(None) {
-                return worker;
+            match shared.workers.choose(None) {
+                Some(worker) if worker.writer.is_full() => worker.writer.wait_for_room().await,
+                Some(worker) => return worker,
+                None => shared.workers.wait_for_one().await,
             }
+            // What was waited for may be there while its other half is not yet.
+            tokio::task::yield_now().await;
         }
     })
     .await
@@ -94,44 +102,40 @@ async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
 
 /// Answers, and waits a moment for the client to read it: closing with unread
 /// bytes would reset the connection.
-async fn refuse(mut stream: TcpStream, answer: &str) {
+async fn refuse(mut stream: TcpStream, answer: &[u8]) {
     let _ = timeout(Duration::from_secs(2), async {
-        stream.write_all(answer.as_bytes()).await?;
+        stream.write_all(answer).await?;
         stream.shutdown().await?;
         tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
     })
     .await;
 }
 
-fn enter(
-    shard: &Rc<Shard>,
-    stream: TcpStream,
-    client: NewClient,
-    peer: SocketAddr,
-    upgrade: Upgrade,
-    permit: OwnedSemaphorePermit,
-) {
+/// What a client hears when the gateway stops.
+pub(crate) fn goodbye() -> Bytes {
+    encode::close(Some(1001), "the gateway stops")
+}
+
+fn enter(shard: &Rc<Shard>, stream: TcpStream, client: NewClient, peer: SocketAddr, upgrade: Upgrade) {
     let (reading, writing) = stream.into_split();
     let port = client.door.port;
     let key = shard.insert(client, writing);
     shard.tell_arrived(key, &upgrade.to_php(peer, port));
     let inbox = Inbox { partial: upgrade.rest, ..Inbox::default() };
-    let task = tokio::task::spawn_local(read(shard.clone(), reading, key, inbox, permit));
+    let task = tokio::task::spawn_local(read(shard.clone(), reading, key, inbox));
     shard.set_reader(key, task.abort_handle());
 }
 
 /// Passes a client's messages on until it is gone, which it sees to itself;
 /// aborted when somebody else closes the client.
-async fn read(
-    shard: Rc<Shard>,
-    mut socket: OwnedReadHalf,
-    key: Key,
-    mut inbox: Inbox,
-    _permit: OwnedSemaphorePermit,
-) {
+async fn read(shard: Rc<Shard>, mut socket: OwnedReadHalf, key: Key, mut inbox: Inbox) {
     let mut fresh = 0;
     loop {
         let stop = inbox.advance(&shard, key, &mut shard.scratch.borrow_mut()[..fresh]);
+        if fresh == SCRATCH {
+            // It has more to say than fits: first the others, and what it said on its way.
+            tokio::task::yield_now().await;
+        }
         fresh = 0;
         match stop {
             Stop::Starved => match fill(&shard, &mut socket).await {
@@ -169,6 +173,8 @@ async fn wait(shard: &Shard, key: Key, route: Route) {
         Route::NoWorker => shard.shared.workers.wait_for_one().await,
         Route::Open | Route::Gone => {}
     }
+    // A link is woken for when it fails, too: let its own task hear of that.
+    tokio::task::yield_now().await;
     shard.pause(key, false);
 }
 
@@ -206,10 +212,8 @@ impl Inbox {
         }
         let mut partial = std::mem::take(&mut self.partial);
         let (taken, stop) = self.take_frames(shard, key, &mut partial);
-        if taken < partial.len() {
-            partial.drain(..taken);
-            self.partial = partial;
-        }
+        // The buffer grew to what a message needed; what is left behind one needs less.
+        self.partial = if taken == 0 { partial } else { partial[taken..].to_vec() };
         stop
     }
 
@@ -274,4 +278,62 @@ fn ipv4(address: SocketAddr) -> SocketAddrV4 {
         IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
     };
     SocketAddrV4::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::sync::Semaphore;
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::shard::testing;
+
+    const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+    /// What a client that asks to be upgraded gets until the connection ends.
+    async fn answer(shard: &Rc<Shard>) -> Vec<u8> {
+        let (ours, mut theirs) = testing::connection().await;
+        let arrival = Arrival {
+            peer: theirs.local_addr().unwrap(),
+            stream: ours.into_std().unwrap(),
+            door: Arc::new(testing::door()),
+            permit: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
+        };
+        theirs.write_all(UPGRADE).await.unwrap();
+        let reading = async {
+            let mut answer = Vec::new();
+            theirs.read_to_end(&mut answer).await.unwrap();
+            drop(theirs);
+            answer
+        };
+        let both = async { tokio::join!(arrive(shard.clone(), arrival), reading).1 };
+        timeout(Duration::from_secs(10), both).await.expect("the connection's end")
+    }
+
+    #[tokio::test]
+    async fn a_client_that_comes_while_the_gateway_stops_is_sent_away_and_nobody_told() {
+        let shard = testing::shard(Config::default());
+        let (worker, _peer) = testing::worker(&shard, 1000).await;
+        let test = async {
+            let (done, stopped) = tokio::sync::oneshot::channel();
+            shard.clone().stop(done).await;
+            stopped.await.unwrap();
+            let answer = answer(&shard).await;
+            assert!(answer.starts_with(b"HTTP/1.1 101 ") && answer.ends_with(&goodbye()), "{answer:?}");
+        };
+        LocalSet::new().run_until(test).await;
+        worker.writer.push(|out| assert!(out.is_empty())).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_does_not_come_in_to_a_worker_that_does_not_read() {
+        let shard = testing::shard(Config { worker_wait_ms: 1, ..Config::default() });
+        let (worker, _peer) = testing::worker(&shard, 1000).await;
+        worker.writer.push(|out| out.resize(1000, 0)).unwrap();
+        let answer = LocalSet::new().run_until(answer(&shard)).await;
+        assert!(answer.starts_with(b"HTTP/1.1 503 "), "{answer:?}");
+    }
 }

@@ -207,9 +207,18 @@ impl Config {
             "ping_interval = {}: at least 0.01 s",
             self.ping_interval
         );
-        ensure!(self.max_connections > 0, "max_connections = 0: nobody could connect");
+        for (key, is_zero, without) in [
+            ("max_connections", self.max_connections == 0, "nobody could connect"),
+            ("max_links", self.max_links == 0, "no worker could link"),
+            ("handshake_timeout_ms", self.handshake_timeout_ms == 0, "nobody could shake hands"),
+            ("max_header_bytes", self.max_header_bytes == 0, "nobody could shake hands"),
+            ("max_message_bytes", self.max_message_bytes == 0, "nobody could say anything"),
+            ("link_outbox_bytes", self.link_outbox_bytes == 0, "no event could reach a worker"),
+        ] {
+            ensure!(!is_zero, "{key} = 0: {without}");
+        }
         ensure!(
-            self.max_message_bytes + self.max_session_bytes + 1024 <= MAX_FRAME_LEN,
+            self.max_message_bytes.saturating_add(self.max_session_bytes) <= MAX_FRAME_LEN - 1024,
             "max_message_bytes = {} and max_session_bytes = {} together: a message and its client's session go to the worker \
              in one frame, which may have {} bytes",
             self.max_message_bytes,
@@ -267,6 +276,24 @@ mod tests {
     fn a_message_and_a_session_have_to_fit_into_a_frame() {
         let config = Config { max_session_bytes: 3 << 20, ..Config::default() };
         assert!(config.validated().unwrap_err().to_string().contains("max_session_bytes"));
+        let config = Config { max_session_bytes: usize::MAX, ..Config::default() };
+        assert!(config.validated().is_err());
+    }
+
+    #[test]
+    fn a_limit_of_nothing_that_would_let_nobody_in_is_refused() {
+        for key in [
+            "max_connections",
+            "max_links",
+            "handshake_timeout_ms",
+            "max_header_bytes",
+            "max_message_bytes",
+            "link_outbox_bytes",
+        ] {
+            let config: Config = toml::from_str(&format!("{key} = 0")).unwrap();
+            let error = config.validated().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{key} = 0: ")), "{error}");
+        }
     }
 
     #[test]

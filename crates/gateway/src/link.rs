@@ -20,6 +20,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::answer;
@@ -30,7 +31,11 @@ use crate::workers::WorkerLink;
 /// How long a link may take to show the key, where there is one.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a peer that has closed its side may take to read what is left for it.
+/// The longest frame before that, in bytes: a hello is a little JSON.
+const MAX_HELLO_LEN: usize = 64 * 1024;
+
+/// How long a link may take to end: its peer to read what is left for it, or we
+/// what it left for us.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a worker asks for to be told why a client is gone.
@@ -49,8 +54,6 @@ enum LinkError {
     WrongKey,
     #[error("it sent command {0} before its secret_key")]
     Unauthorized(u8),
-    #[error("it does not take its answers")]
-    Stuck,
 }
 
 /// One link.
@@ -59,6 +62,8 @@ struct Link {
     peer: SocketAddr,
     writer: Arc<LinkWriter>,
     authorized: bool,
+    /// What has been read and is no whole frame yet.
+    buffer: BytesMut,
     worker: Option<Arc<WorkerLink>>,
     /// Orders that wait for the end of the batch, a list for each shard.
     pending: Vec<Vec<Order>>,
@@ -73,67 +78,104 @@ pub(crate) async fn run(
 ) {
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     gatewayworker_net::tune(&stream);
-    let (reading, writing) = stream.into_split();
+    let (mut reading, writing) = stream.into_split();
     let writer = Arc::new(LinkWriter::new(writing, shard.shared.config.link_outbox_bytes));
     let mut link = Link {
         authorized: shard.shared.config.secret_key.is_empty(),
+        buffer: BytesMut::new(),
         pending: shard.shared.shards.iter().map(|_| Vec::new()).collect(),
         shard,
         peer,
         writer: writer.clone(),
         worker: None,
     };
-    let stopping = link.shard.shared.stopping.clone();
-    let ended = tokio::select! {
-        ended = link.read(reading) => ended,
-        ended = writer.drive() => ended.map_err(LinkError::Io),
-        () = stopping.cancelled() => {
-            writer.finish();
-            writer.drive().await.map_err(LinkError::Io)
-        }
-    };
-    // What a dead link had sent before still holds.
-    link.hand_over().await;
-    match (&link.worker, &ended) {
-        (Some(worker), Ok(())) => info!(worker = worker.key(), %peer, "a worker's link is closed"),
-        (Some(worker), Err(error)) => {
-            warn!(worker = worker.key(), %peer, %error, "a worker's link is broken")
-        }
-        (None, Err(LinkError::Io(error))) => debug!(%peer, %error, "a link is broken"),
-        (None, Err(error)) => warn!(%peer, %error, "a link was closed"),
-        (None, Ok(())) => debug!(%peer, "a link is closed"),
-    }
-    if let Some(worker) = &link.worker {
+    let ended = link.serve(&mut reading).await;
+    link.log_end(&ended);
+    // Only now, as what it said last may have been that it is a worker.
+    let worker = link.worker.take();
+    if let Some(worker) = &worker {
         link.shard.shared.workers.leave(worker);
     }
     if ended.is_ok() {
         // The peer has said all it will, and may still read: a worker that drains
         // gets the events that were on their way to it.
         writer.finish();
-        let _ = tokio::time::timeout(FINISH_TIMEOUT, writer.drive()).await;
+        let _ = tokio::time::timeout(FINISH_TIMEOUT, async {
+            writer.drive().await?;
+            // Where it was us who ended the link, the peer may still be speaking:
+            // closing with unread bytes would take the last events with it.
+            if worker.is_some() {
+                tokio::io::copy(&mut reading, &mut tokio::io::sink()).await?;
+            }
+            io::Result::Ok(())
+        })
+        .await;
     }
     writer.close(io::ErrorKind::ConnectionAborted);
 }
 
 impl Link {
-    async fn read(&mut self, mut socket: OwnedReadHalf) -> Result<(), LinkError> {
-        let mut buffer = BytesMut::new();
+    /// Reads and writes until the link ends; `Ok` where it ended in peace.
+    async fn serve(&mut self, socket: &mut OwnedReadHalf) -> Result<(), LinkError> {
+        let writer = self.writer.clone();
+        let stopping = self.shard.shared.stopping.clone();
+        let ended = tokio::select! {
+            ended = self.read(socket) => ended,
+            ended = writer.drive() => ended.map_err(LinkError::Io),
+            () = stopping.cancelled() => Ok(()),
+        };
+        if let (Err(_), Some(worker)) = (&ended, &self.worker) {
+            // Events go elsewhere from now on.
+            self.shard.shared.workers.leave(worker);
+        }
+        if let Err(LinkError::Io(_)) = &ended {
+            // What a dead peer had sent before still holds.
+            let _ = tokio::time::timeout(FINISH_TIMEOUT, self.read(socket)).await;
+        }
+        self.hand_over().await;
+        ended
+    }
+
+    fn log_end(&self, ended: &Result<(), LinkError>) {
+        let peer = self.peer;
+        match (&self.worker, ended) {
+            (Some(worker), Ok(())) => info!(worker = worker.key(), %peer, "a worker's link is closed"),
+            (Some(worker), Err(error)) => {
+                warn!(worker = worker.key(), %peer, %error, "a worker's link is broken")
+            }
+            (None, Err(LinkError::Io(error))) => debug!(%peer, %error, "a link is broken"),
+            (None, Err(error)) => warn!(%peer, %error, "a link was closed"),
+            (None, Ok(())) => debug!(%peer, "a link is closed"),
+        }
+    }
+
+    /// Takes commands until the peer closes its side, and first those that a call
+    /// that was cancelled had read.
+    ///
+    /// Cancel safe, but for the answer to a question.
+    async fn read(&mut self, socket: &mut OwnedReadHalf) -> Result<(), LinkError> {
+        let hello_until = Instant::now() + HELLO_TIMEOUT;
         loop {
-            buffer.reserve(64 * 1024);
+            while let Some(frame) = self.next_frame()? {
+                self.take(frame).await?;
+            }
+            self.hand_over().await;
+            self.buffer.reserve(64 * 1024);
+            let reading = socket.read_buf(&mut self.buffer);
             let bytes = if self.authorized {
-                socket.read_buf(&mut buffer).await?
+                reading.await?
             } else {
-                let reading = socket.read_buf(&mut buffer);
-                tokio::time::timeout(HELLO_TIMEOUT, reading).await.map_err(|_| LinkError::Silent)??
+                timeout_at(hello_until, reading).await.map_err(|_| LinkError::Silent)??
             };
             if bytes == 0 {
                 return Ok(());
             }
-            while let Some(frame) = Frame::parse(&mut buffer, MAX_FRAME_LEN)? {
-                self.take(frame).await?;
-            }
-            self.hand_over().await;
         }
+    }
+
+    fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
+        let limit = if self.authorized { MAX_FRAME_LEN } else { MAX_HELLO_LEN };
+        Frame::parse(&mut self.buffer, limit)
     }
 
     async fn take(&mut self, frame: Frame) -> Result<(), LinkError> {
@@ -150,7 +192,10 @@ impl Link {
             Command::WorkerConnect(hello) => self.welcome_worker(hello),
             Command::ClientConnect(hello) => self.check_key(hello.secret_key),
             _ if !self.authorized => Err(LinkError::Unauthorized(cmd)),
-            Command::Ask(question) => self.answer(question).await,
+            Command::Ask(question) => {
+                self.answer(question).await;
+                Ok(())
+            }
             command => {
                 let shared = &self.shard.shared;
                 match Orders::of(command, || shared.number()) {
@@ -211,32 +256,34 @@ impl Link {
     }
 
     /// Hands the batch to the shards: to our own at once, to the others by mail.
+    ///
+    /// Cancel safe: what is not handed over waits for the next call.
     async fn hand_over(&mut self) {
         for (index, pending) in self.pending.iter_mut().enumerate() {
             if pending.is_empty() {
                 continue;
             }
-            let orders = std::mem::take(pending);
             if index == self.shard.index {
-                self.shard.obey(orders);
+                self.shard.obey(std::mem::take(pending));
             } else {
                 // A shard is gone only when the gateway is.
-                let _ = self.shard.shared.shards[index].send(Mail::Orders(orders)).await;
+                let Ok(place) = self.shard.shared.shards[index].reserve().await else { continue };
+                place.send(Mail::Orders(std::mem::take(pending)));
             }
         }
     }
 
     /// Answers a question, after all that this link said before it has taken
     /// effect, and before anything that it says next.
-    async fn answer(&mut self, question: Question) -> Result<(), LinkError> {
+    async fn answer(&mut self, question: Question) {
         self.hand_over().await;
         let parts = self.ask(&question).await;
         let answer = answer::whole(&question, parts);
         // A peer that asks and does not read gets no further.
         self.writer.wait_for_room().await;
-        self.writer.push_over(|out| frame_answer(&answer, out)).map_err(|_| LinkError::Stuck)?;
+        // Where the link is closed there is nobody to read it; what follows still holds.
+        let _ = self.writer.push_over(|out| frame_answer(&answer, out));
         self.writer.flush_soon();
-        Ok(())
     }
 
     async fn ask(&self, question: &Question) -> Vec<answer::Part> {

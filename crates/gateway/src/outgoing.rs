@@ -37,6 +37,9 @@ impl Outgoing {
     pub(crate) fn new(payload: Payload) -> Self {
         let Payload { body, raw, binary } = payload;
         let body = match body {
+            // It goes into outboxes as it is, and may wait there: not with all of the
+            // buffer that the command came in.
+            Body::Plain(body) if raw => Bytes::copy_from_slice(&body),
             Body::Plain(body) => body,
             Body::Php(serialized) => json_of(&serialized),
         };
@@ -56,10 +59,11 @@ impl Outgoing {
     }
 }
 
-/// What the original's WebSocket protocol sends for a value that is no string:
-/// `json_encode`, which is empty where it fails.
+/// What the original's WebSocket protocol sends for a serialized value: a string
+/// as it is, anything else as `json_encode` has it, which is empty where it fails.
 fn json_of(serialized: &[u8]) -> Bytes {
     match php::unserialize(serialized) {
+        Ok(Value::String(text)) => text,
         Ok(Value::Bool(true)) => Bytes::from_static(b"1"),
         Ok(Value::Null | Value::Bool(false)) | Err(_) => Bytes::new(),
         Ok(value) => value.to_json().unwrap_or_default().into(),
@@ -85,8 +89,11 @@ mod tests {
 
     #[test]
     fn a_raw_message_goes_out_as_it_is() {
-        let raw = Payload { raw: true, ..Payload::plain(&b"\x81\x02hi"[..]) };
-        assert_eq!(sent(raw, WebSocketType::Auto), &b"\x81\x02hi"[..]);
+        let buffer = Bytes::from(b"\x81\x02hi, and what else was read".to_vec());
+        let raw = Payload { raw: true, ..Payload::plain(buffer.slice(..4)) };
+        let waiting = sent(raw, WebSocketType::Auto);
+        assert_eq!(waiting, &b"\x81\x02hi"[..]);
+        assert!(buffer.is_unique(), "a waiting message keeps the buffer it came in");
     }
 
     #[test]
@@ -94,5 +101,8 @@ mod tests {
         let body = Body::Php(Bytes::from_static(b"a:1:{s:1:\"k\";s:6:\"\xe4\xbd\xa0\xe5\xa5\xbd\";}"));
         let payload = Payload { body, raw: false, binary: false };
         assert_eq!(&sent(payload, WebSocketType::Auto)[2..], r#"{"k":"你好"}"#.as_bytes());
+        let string =
+            Payload { body: Body::Php(Bytes::from_static(b"s:2:\"hi\";")), raw: false, binary: false };
+        assert_eq!(sent(string, WebSocketType::Auto), &b"\x81\x02hi"[..]);
     }
 }

@@ -11,6 +11,7 @@ use gatewayworker_net::registers;
 use gatewayworker_protocol::Command;
 use rand::RngExt;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -111,7 +112,6 @@ pub async fn serve(listeners: Listeners, config: Config, shutdown: CancellationT
             shutdown.clone(),
         ));
     }
-    // Links outlive the shutdown's beginning: they carry the last closes.
     accepting.spawn(accept_links(listeners.inner, shared.clone(), shutdown.clone()));
     accepting.close();
 
@@ -122,6 +122,7 @@ pub async fn serve(listeners: Listeners, config: Config, shutdown: CancellationT
         () = shutdown.cancelled() => {}
     }
     // The announcement has ended with its future: no worker will come, and no new client.
+    // Links that stand outlive this: they carry the last closes.
     accepting.wait().await;
     stop(&shared).await;
     Ok(())
@@ -162,10 +163,9 @@ async fn accept_clients(
             return;
         };
         let Ok(stream) = stream.into_std() else { return };
-        turn = (turn + 1) % shared.shards.len();
         let arrival = Arrival { stream, peer, door: door.clone(), permit };
-        if shared.shards[turn].try_send(Mail::Client(arrival)).is_err() {
-            warn!(client = %peer, shard = turn, "a shard is too busy to take a client in");
+        if !deal(&shared, &mut turn, Mail::Client(arrival)) {
+            warn!(client = %peer, "all shards are too busy to take a client in");
         }
     })
     .await;
@@ -180,12 +180,24 @@ async fn accept_links(listener: TcpListener, shared: Arc<Shared>, shutdown: Canc
             return;
         };
         let Ok(stream) = stream.into_std() else { return };
-        turn = (turn + 1) % shared.shards.len();
-        if shared.shards[turn].try_send(Mail::Link(stream, peer, permit)).is_err() {
-            warn!(%peer, shard = turn, "a shard is too busy to take a link in");
+        if !deal(&shared, &mut turn, Mail::Link(stream, peer, permit)) {
+            warn!(%peer, "all shards are too busy to take a link in");
         }
     })
     .await;
+}
+
+/// Gives a connection to the shard whose turn it is, or to the next that has room
+/// in its mailbox; closes it where none has.
+fn deal(shared: &Shared, turn: &mut usize, mut mail: Mail) -> bool {
+    for _ in 0..shared.shards.len() {
+        *turn = (*turn + 1) % shared.shards.len();
+        match shared.shards[*turn].try_send(mail) {
+            Ok(()) => return true,
+            Err(TrySendError::Full(back) | TrySendError::Closed(back)) => mail = back,
+        }
+    }
+    false
 }
 
 /// Tells workers on other hosts that the gateway lives, as the original does.

@@ -46,6 +46,11 @@ impl WorkerLink {
         self.open.load(Ordering::Acquire)
     }
 
+    /// It can take another client: less urgent than an event of one that it has.
+    fn has_room(&self) -> bool {
+        self.is_open() && !self.writer.is_full()
+    }
+
     pub(crate) fn key(&self) -> &str {
         &self.key
     }
@@ -78,11 +83,13 @@ pub(crate) struct Workers {
 #[derive(Debug, Default)]
 struct Unsent {
     frames: VecDeque<Bytes>,
+    bytes: usize,
     dropped: u64,
 }
 
-/// Closes kept for the next worker. A frame is a header and a session.
-const UNSENT_LIMIT: usize = 100_000;
+/// Closes kept for the next worker, and their bytes. A frame is a header and a session.
+const UNSENT_FRAMES: usize = 100_000;
+const UNSENT_BYTES: usize = 64 * 1024 * 1024;
 
 impl Workers {
     pub(crate) fn new(routing: Routing) -> Self {
@@ -104,15 +111,13 @@ impl Workers {
         wants_close_reason: bool,
     ) -> Arc<WorkerLink> {
         let key: Arc<str> = key.into();
-        let older = self.by_key.get(&key).map(|link| link.clone());
-        if let Some(older) = &older {
-            warn!(worker = %key, "another worker has the same name and id: the older link is closed");
-            older.open.store(false, Ordering::Release);
-            older.writer.finish();
-        }
         self.clients.retain(|_, clients| clients.strong_count() > 0);
-        let clients = self.clients.get(&key).and_then(|clients| clients.upgrade()).unwrap_or_default();
-        self.clients.insert(key.clone(), Arc::downgrade(&clients));
+        let clients = {
+            let mut known = self.clients.entry(key.clone()).or_default();
+            let clients = known.upgrade().unwrap_or_default();
+            *known = Arc::downgrade(&clients);
+            clients
+        };
         let link = Arc::new(WorkerLink {
             key: key.clone(),
             writer,
@@ -120,14 +125,18 @@ impl Workers {
             open: AtomicBool::new(true),
             clients,
         });
-        self.by_key.insert(key, link.clone());
+        if let Some(older) = self.by_key.insert(key, link.clone()) {
+            warn!(worker = link.key(), "another worker has the same name and id: the older link is closed");
+            older.open.store(false, Ordering::Release);
+            older.writer.finish();
+        }
         // Only now: a close that comes this moment finds either the link or the list.
         for frame in self.take_unsent() {
             // A link that fails at once loses what it was given; nobody can tell.
             let _ = link.writer.push_over(|out| out.extend_from_slice(&frame));
         }
         link.writer.flush_soon();
-        self.linked.send_replace(self.by_key.len());
+        self.count_linked();
         link
     }
 
@@ -135,16 +144,27 @@ impl Workers {
     pub(crate) fn leave(&self, link: &Arc<WorkerLink>) {
         link.open.store(false, Ordering::Release);
         self.by_key.remove_if(&link.key, |_, current| Arc::ptr_eq(current, link));
-        self.linked.send_replace(self.by_key.len());
+        self.count_linked();
+    }
+
+    /// Counted under the watch's lock: of two threads that link and unlink at the
+    /// same time, the one that publishes last has seen what both did.
+    fn count_linked(&self) {
+        self.linked.send_modify(|linked| *linked = self.by_key.len());
     }
 
     /// The worker for a client that had `before`, or none when none is linked.
-    /// A worker that came back under its old key gets its clients back.
+    /// A worker that came back under its old key gets its clients back; one that
+    /// does not read what it is sent is chosen only where all are so.
     pub(crate) fn choose(&self, before: Option<&str>) -> Option<Arc<WorkerLink>> {
         if let Some(link) = before.and_then(|key| self.by_key.get(key)) {
             return Some(link.clone());
         }
-        let links = self.by_key.iter().filter(|link| link.is_open());
+        self.choose_of(WorkerLink::has_room).or_else(|| self.choose_of(WorkerLink::is_open))
+    }
+
+    fn choose_of(&self, may: impl Fn(&WorkerLink) -> bool) -> Option<Arc<WorkerLink>> {
+        let links = self.by_key.iter().filter(|link| may(link));
         match self.routing {
             Routing::LeastConnections => links.min_by_key(|link| link.clients.load(Ordering::Relaxed)),
             Routing::Random => links.choose(&mut rand::rng()),
@@ -152,8 +172,10 @@ impl Workers {
                 let mut links: Vec<_> = links.collect();
                 // The map's order is stable only while nobody comes or goes.
                 links.sort_unstable_by(|a, b| a.key.cmp(&b.key));
-                let at = self.next.fetch_add(1, Ordering::Relaxed);
-                (!links.is_empty()).then(|| links.swap_remove(at % links.len()))
+                (!links.is_empty()).then(|| {
+                    let at = self.next.fetch_add(1, Ordering::Relaxed);
+                    links.swap_remove(at % links.len())
+                })
             }
         }
         .map(|link| link.clone())
@@ -175,19 +197,21 @@ impl Workers {
     /// Keeps a close for the next worker, or gives it to one that has just come.
     pub(crate) fn keep_close(&self, write: impl Fn(&mut BytesMut)) {
         let mut unsent = self.unsent.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = self.choose(None)
-            && link.writer.push_over(&write).is_ok()
-        {
-            return link.writer.flush_soon();
+        while let Some(link) = self.choose(None) {
+            if link.writer.push_over(&write).is_ok() {
+                return link.writer.flush_soon();
+            }
+            self.leave(&link);
         }
-        if unsent.frames.len() < UNSENT_LIMIT {
-            let mut frame = BytesMut::new();
-            write(&mut frame);
+        let mut frame = BytesMut::new();
+        write(&mut frame);
+        if unsent.frames.len() < UNSENT_FRAMES && unsent.bytes + frame.len() <= UNSENT_BYTES {
+            unsent.bytes += frame.len();
             unsent.frames.push_back(frame.freeze());
         } else {
             if unsent.dropped == 0 {
                 warn!(
-                    kept = UNSENT_LIMIT,
+                    kept = unsent.frames.len(),
                     "no worker is linked and no more closes can be kept for one: on_close is lost for some clients"
                 );
             }
@@ -258,6 +282,40 @@ mod tests {
         workers.leave(&gone);
         let back = workers.join("a", writer().await, false);
         assert_eq!(back.clients.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_does_not_read_gets_new_clients_only_where_all_are_so() {
+        let workers = Workers::new(Routing::LeastConnections);
+        let full = workers.join("a", writer().await, false);
+        full.writer.push(|out| out.resize(1000, 0)).unwrap();
+        assert_eq!(workers.choose(None).unwrap().key(), "a");
+        workers.join("b", writer().await, false).bind();
+        assert_eq!(workers.choose(None).unwrap().key(), "b");
+    }
+
+    #[tokio::test]
+    async fn closes_are_kept_for_the_next_worker_within_a_limit_in_bytes() {
+        let workers = Workers::new(Routing::LeastConnections);
+        let large = UNSENT_BYTES / 4;
+        for _ in 0..6 {
+            workers.keep_close(|out| out.resize(large, b'x'));
+        }
+        let kept = workers.take_unsent();
+        assert_eq!(kept.iter().map(Bytes::len).collect::<Vec<_>>(), [large; 4]);
+        workers.keep_close(|out| out.resize(large, b'x'));
+        assert_eq!(workers.take_unsent().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_close_goes_to_a_worker_that_stands_though_another_has_failed() {
+        let workers = Workers::new(Routing::LeastConnections);
+        let failed = workers.join("a", writer().await, false);
+        workers.join("b", writer().await, false).bind();
+        failed.writer.close(std::io::ErrorKind::ConnectionReset);
+        workers.keep_close(|out| out.extend_from_slice(b"close"));
+        assert!(workers.take_unsent().is_empty());
+        assert_eq!(workers.choose(None).unwrap().key(), "b");
     }
 
     #[tokio::test]

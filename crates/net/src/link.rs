@@ -160,10 +160,8 @@ impl LinkWriter {
     /// # Errors
     /// What ended the link.
     pub async fn drive(&self) -> io::Result<()> {
+        // First what a call that was cancelled left behind, then whatever is asked for.
         loop {
-            self.work.notified().await;
-            // Let the tasks that are ready push too: their frames leave in the same write.
-            tokio::task::yield_now().await;
             loop {
                 {
                     let mut outbox = self.outbox();
@@ -183,6 +181,9 @@ impl LinkWriter {
                 }
                 self.socket.as_ref().writable().await?;
             }
+            self.work.notified().await;
+            // Let the tasks that are ready push too: their frames leave in the same write.
+            tokio::task::yield_now().await;
         }
     }
 
@@ -190,8 +191,7 @@ impl LinkWriter {
         let was_full = outbox.pending.len() >= self.limit;
         while !outbox.pending.is_empty() {
             match self.socket.try_write(&outbox.pending) {
-                Ok(0) => outbox.closed = Some(io::ErrorKind::WriteZero),
-                Ok(written) => {
+                Ok(written @ 1..) => {
                     outbox.pending.advance(written);
                     continue;
                 }
@@ -200,19 +200,16 @@ impl LinkWriter {
                     outbox.stuck = true;
                     self.work.notify_one();
                 }
-                Err(e) => {
-                    outbox.closed = Some(e.kind());
+                failed => {
+                    outbox.closed = Some(failed.map_or_else(|e| e.kind(), |_| io::ErrorKind::WriteZero));
                     self.work.notify_one();
                 }
             }
             break;
         }
-        if outbox.pending.is_empty() {
-            if outbox.pending.capacity() > KEEP {
-                outbox.pending = BytesMut::new();
-            } else {
-                outbox.pending.clear();
-            }
+        // What was written off the front is not in `capacity` until it is reclaimed.
+        if outbox.pending.is_empty() && outbox.pending.try_reclaim(KEEP + 1) {
+            outbox.pending = BytesMut::new();
         }
         if (was_full && outbox.pending.len() < self.limit) || outbox.closed.is_some() {
             self.room.notify_waiters();
@@ -268,6 +265,38 @@ mod tests {
             both = async { tokio::join!(writer.wait_for_room(), read_all) } => both,
         };
         assert!(!writer.is_full());
+    }
+
+    #[tokio::test]
+    async fn a_large_buffer_is_given_back_once_it_is_out() {
+        let (writer, mut peer) = pair(1 << 20).await;
+        // Filled to the brim: written off, nothing of it is left in its capacity.
+        writer.push(|out| out.extend_from_slice(&vec![b'x'; 2 * KEEP])).unwrap();
+        let mut received = vec![0; 2 * KEEP];
+        tokio::select! {
+            _ = writer.drive() => panic!("the link is not finished"),
+            read = peer.read_exact(&mut received) => { read.unwrap(); }
+        }
+        writer.push(|out| assert!(out.is_empty() && !out.try_reclaim(KEEP))).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_cancelled_drive_left_is_written_by_the_next() {
+        let (writer, mut peer) = pair(1024).await;
+        writer.push(|out| out.extend_from_slice(b"late")).unwrap();
+        writer.flush_soon();
+        let mut driving = Box::pin(writer.drive());
+        // Past the bell, before the write.
+        let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(driving.as_mut().poll(cx))).await;
+        assert!(polled.is_pending());
+        drop(driving);
+        let mut received = [0; 4];
+        tokio::select! {
+            _ = writer.drive() => panic!("the link is not finished"),
+            () = tokio::time::sleep(std::time::Duration::from_secs(10)) => panic!("it is not written"),
+            read = peer.read_exact(&mut received) => { read.unwrap(); }
+        }
+        assert_eq!(&received, b"late");
     }
 
     #[tokio::test]

@@ -57,7 +57,9 @@ async fn stay_connected(register: String, hello: Message, mut hear: impl FnMut(M
     loop {
         let started = tokio::time::Instant::now();
         match converse(&register, &hello, &mut hear).await {
-            Ok(()) => warn!(%register, "the register closed the connection; is its secret_key another one?"),
+            Ok(()) => {
+                warn!(%register, "the register closed the connection: it has stopped, or its secret_key is another one")
+            }
             Err(error) => warn!(%register, %error, "no connection to the register"),
         }
         // A connection that stood for a while was a success, however it ended.

@@ -51,7 +51,9 @@ impl Shard {
         if due.at_ms() <= now_ms {
             match due {
                 Due::Close(_) => return self.close_in(state, key, CloseReason::TimedOut, None),
-                Due::Ping(_) => {
+                Due::Ping(at_ms) => {
+                    // However late it is: the client has its time from now.
+                    client.heard_ms += now_ms - at_ms;
                     client.pings += 1;
                     due = heartbeat.due(client.heard_ms, client.pings);
                     let frame: Bytes =
@@ -61,5 +63,26 @@ impl Shard {
             }
         }
         state.wheel.insert(due.at_ms(), key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn a_client_has_its_time_to_answer_a_ping_however_late_that_was() {
+        let shard = testing::shard(Config { ping_interval: 10.0, ..Config::default() });
+        let (worker, _peer) = testing::worker(&shard, 1000).await;
+        let (key, _client) = testing::client(&shard, 1, &worker).await;
+        let ping = Outgoing::new(Payload::plain("ping"));
+        // The thread, or the whole machine, stood still for a while.
+        for (now_ms, is_there) in [(60_000, true), (64_999, true), (65_000, false)] {
+            let mut state = shard.state.borrow_mut();
+            shard.beat(&mut state, shard.heartbeat.unwrap(), key, now_ms, &ping);
+            assert_eq!(state.table.get(key).is_some(), is_there, "{now_ms}");
+        }
     }
 }

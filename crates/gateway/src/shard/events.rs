@@ -35,10 +35,14 @@ impl Shard {
     pub(crate) fn route(&self, key: Key) -> Route {
         let mut state = self.state.borrow_mut();
         let Some(client) = state.table.get(key) else { return Route::Gone };
-        match self.worker_of(client) {
-            None => Route::NoWorker,
-            Some(link) if link.writer.is_full() => Route::Full(link.clone()),
-            Some(_) => Route::Open,
+        loop {
+            match self.worker_of(client) {
+                None => return Route::NoWorker,
+                Some(link) if !link.writer.is_full() => return Route::Open,
+                Some(link) if !link.writer.is_closed() => return Route::Full(link.clone()),
+                // It will never have room: its task has not noticed yet.
+                Some(link) => self.shared.workers.leave(link),
+            }
         }
     }
 
@@ -88,8 +92,8 @@ impl Shard {
     }
 
     /// Lets `write` append to the link of the client's worker. A full link takes
-    /// it too: readers stop before it comes to that, what remains is one event a
-    /// client.
+    /// it too: readers stop before it comes to that, nobody is let in to a worker
+    /// whose link is full, and what remains is one close a client.
     fn push(
         &self,
         client: &mut Client,
@@ -133,5 +137,24 @@ impl Shard {
 fn note(links: &mut Vec<Arc<WorkerLink>>, link: Arc<WorkerLink>) {
     if !links.iter().any(|known| Arc::ptr_eq(known, &link)) {
         links.push(link);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+    use crate::config::Config;
+
+    #[tokio::test]
+    async fn nobody_waits_for_room_on_a_link_that_has_failed() {
+        let shard = testing::shard(Config::default());
+        let (worker, _peer) = testing::worker(&shard, 1000).await;
+        let (key, _client) = testing::client(&shard, 1, &worker).await;
+        assert!(matches!(shard.route(key), Route::Open));
+        worker.writer.push(|out| out.resize(1000, 0)).unwrap();
+        assert!(matches!(shard.route(key), Route::Full(_)));
+        worker.writer.close(std::io::ErrorKind::ConnectionReset);
+        assert!(matches!(shard.route(key), Route::NoWorker));
     }
 }

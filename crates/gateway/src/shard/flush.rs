@@ -35,7 +35,7 @@ impl Shard {
     }
 
     /// Flushes links, replies, and a slice of the broadcast; says whether there
-    /// is more of it.
+    /// is more to flush: of that, or of what came up meanwhile.
     fn flush_slice(self: &Rc<Self>) -> bool {
         let mut state = self.state.borrow_mut();
         for link in state.links.drain(..) {
@@ -50,28 +50,28 @@ impl Shard {
             let Some(key) = state.bulk.pop_front() else { break };
             self.flush_client(&mut state, key);
         }
-        !state.bulk.is_empty()
+        !state.bulk.is_empty() || !state.links.is_empty()
     }
 
     fn flush_client(self: &Rc<Self>, state: &mut State, key: Key) {
         let Some(client) = state.table.get(key) else { return };
         client.dirty = false;
-        if client.blocked {
+        if client.blocked.is_some() {
             return;
         }
         match client.outbox.flush(client.socket.as_ref().as_ref()) {
             Flushed::Empty => {}
             Flushed::Blocked => {
-                client.blocked = true;
-                let (bytes, socket) = (client.outbox.bytes(), client.socket.clone());
-                state.blocked_bytes += bytes;
-                tokio::task::spawn_local(self.clone().unblock(key, socket));
+                let unblocking = self.clone().unblock(key, client.socket.clone());
+                client.blocked = Some(tokio::task::spawn_local(unblocking).abort_handle());
+                state.blocked_bytes += client.outbox.bytes();
             }
             Flushed::Broken => self.close_in(state, key, CloseReason::ClientLeft, None),
         }
     }
 
-    /// Writes to a client whose socket was full, as it takes it.
+    /// Writes to a client whose socket was full, as it takes it; aborted when the
+    /// client is closed.
     async fn unblock(self: Rc<Self>, key: Key, socket: Rc<OwnedWriteHalf>) {
         loop {
             if socket.as_ref().as_ref().writable().await.is_err() {
@@ -82,7 +82,9 @@ impl Shard {
             let before = client.outbox.bytes();
             let flushed = client.outbox.flush(client.socket.as_ref().as_ref());
             let written = before - client.outbox.bytes();
-            client.blocked = flushed != Flushed::Empty;
+            if flushed == Flushed::Empty {
+                client.blocked = None;
+            }
             state.blocked_bytes -= written;
             match flushed {
                 Flushed::Empty => return,
@@ -137,5 +139,78 @@ async fn end(mut client: Client) {
             Err(e) if e.kind() != std::io::ErrorKind::WouldBlock => return,
             _ => {}
         }
+        // Neither of the two above ever yields to others while there is more to read.
+        tokio::task::consume_budget().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::BytesMut;
+    use gatewayworker_protocol::command::code;
+    use gatewayworker_protocol::{Frame, MAX_FRAME_LEN, Payload};
+    use tokio::io::AsyncReadExt;
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+
+    use super::super::testing;
+    use super::*;
+    use crate::config::Config;
+    use crate::order::Order;
+    use crate::outgoing::Outgoing;
+
+    fn send(shard: &Rc<Shard>, bytes: usize) {
+        let message = Payload::plain(vec![b'x'; bytes]);
+        shard.obey(vec![Order::SendToOne(1, Arc::new(Outgoing::new(message)))]);
+    }
+
+    #[tokio::test]
+    async fn the_close_of_a_client_that_is_found_gone_while_flushing_is_told_at_once() {
+        let test = async {
+            let shard = testing::shard(Config::default());
+            let (worker, mut peer) = testing::worker(&shard, 1000).await;
+            let (key, _client) = testing::client(&shard, 1, &worker).await;
+            let socket = shard.state.borrow_mut().table.get(key).unwrap().socket.clone();
+            SockRef::from(socket.as_ref().as_ref()).shutdown(std::net::Shutdown::Write).unwrap();
+            spawn_local(shard.clone().flush_for_ever());
+            send(&shard, 1);
+            let mut buffer = BytesMut::new();
+            let told = async {
+                loop {
+                    if let Some(frame) = Frame::parse(&mut buffer, MAX_FRAME_LEN).unwrap() {
+                        return frame.cmd;
+                    }
+                    peer.read_buf(&mut buffer).await.unwrap();
+                }
+            };
+            let told = tokio::time::timeout(Duration::from_secs(10), told).await;
+            assert_eq!(told.expect("a close that waits for the next event"), code::ON_CLOSE);
+        };
+        LocalSet::new().run_until(test).await;
+    }
+
+    #[tokio::test]
+    async fn a_client_whose_socket_is_full_is_let_go_of_when_it_is_destroyed() {
+        let test = async {
+            let shard = testing::shard(Config::default());
+            let (worker, _peer) = testing::worker(&shard, 1000).await;
+            let (key, _client) = testing::client(&shard, 1, &worker).await;
+            spawn_local(shard.clone().flush_for_ever());
+            let is_blocked = || shard.state.borrow_mut().table.get(key).unwrap().blocked.is_some();
+            while !is_blocked() {
+                send(&shard, 900_000);
+                yield_now().await;
+            }
+            assert!(shard.state.borrow().blocked_bytes > 0);
+            let socket = Rc::downgrade(&shard.state.borrow_mut().table.get(key).unwrap().socket);
+            shard.obey(vec![Order::Destroy(1)]);
+            assert_eq!(shard.state.borrow().blocked_bytes, 0);
+            for _ in 0..100 {
+                yield_now().await;
+            }
+            assert_eq!(socket.strong_count(), 0, "somebody holds the connection open");
+        };
+        LocalSet::new().run_until(test).await;
     }
 }

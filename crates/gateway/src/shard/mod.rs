@@ -18,8 +18,12 @@ mod index;
 mod orders;
 mod questions;
 mod table;
+#[cfg(test)]
+mod table_tests;
+#[cfg(test)]
+pub(crate) mod testing;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddrV4;
 use std::rc::Rc;
@@ -52,7 +56,7 @@ pub(crate) use table::{Key, NewClient};
 const MAILBOX: usize = 1024;
 
 /// What a turn reads into: no client has a buffer of its own.
-const SCRATCH: usize = 64 * 1024;
+pub(crate) const SCRATCH: usize = 64 * 1024;
 
 /// What all shards and links share.
 #[derive(Debug)]
@@ -99,6 +103,8 @@ pub(crate) struct Shard {
     heartbeat: Option<Heartbeat>,
     /// Connections that are being closed.
     closing: TaskTracker,
+    /// Everybody is being closed, and nobody is taken in.
+    stopping: Cell<bool>,
 }
 
 #[derive(Debug)]
@@ -158,6 +164,7 @@ impl Shard {
             started: Instant::now(),
             heartbeat,
             closing: TaskTracker::new(),
+            stopping: Cell::new(false),
         }
     }
 
@@ -263,7 +270,9 @@ impl Shard {
         if let Some(reader) = client.reader.take() {
             reader.abort();
         }
-        if client.blocked {
+        if let Some(unblocking) = client.blocked.take() {
+            // It holds the socket, and would for as long as the peer does not read.
+            unblocking.abort();
             state.blocked_bytes -= client.outbox.bytes();
         }
         self.shared.clients.fetch_sub(1, Ordering::Relaxed);
@@ -278,10 +287,16 @@ impl Shard {
         gatewayworker_protocol::ClientId::new(self.shared.address, client.connection_id)
     }
 
+    /// Whether the shard takes no client in any more.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
     /// Closes everybody, a hundred at a time over the configured span, so that
     /// workers, and the gateways that the clients turn to, are not run over.
-    async fn stop(self: Rc<Self>, done: oneshot::Sender<()>) {
+    pub(crate) async fn stop(self: Rc<Self>, done: oneshot::Sender<()>) {
         const AT_ONCE: usize = 100;
+        self.stopping.set(true);
         let keys: Vec<Key> = self.state.borrow_mut().table.iter_mut().map(|(key, _)| key).collect();
         let slices = keys.len().div_ceil(AT_ONCE).max(1) as u32;
         let pause = Duration::from_millis(self.shared.config.shutdown_spread_ms) / slices;
@@ -290,8 +305,7 @@ impl Shard {
                 tokio::time::sleep(pause).await;
             }
             for key in slice {
-                let goodbye = crate::websocket::encode::close(Some(1001), "the gateway stops");
-                self.close(*key, CloseReason::Shutdown, Some(goodbye));
+                self.close(*key, CloseReason::Shutdown, Some(client::goodbye()));
             }
         }
         self.closing.close();

@@ -175,11 +175,12 @@ fn queue(client: &mut Client, frame: Bytes, config: &Config, blocked_bytes: &mut
         // A single frame over the limit still goes out, as in the original.
         client.outbox.is_empty()
             || (client.outbox.bytes() + frame.len() <= config.outbox_bytes
-                && !(client.blocked && blocked_bytes + frame.len() > config.outbox_budget()))
+                && !(client.blocked.is_some() && blocked_bytes + frame.len() > config.outbox_budget()))
     };
     if !fits(client, *blocked_bytes) {
         // It is slow only if its socket is full: perhaps much came in one turn.
-        if !client.blocked && client.outbox.flush(client.socket.as_ref().as_ref()) == Flushed::Broken {
+        if client.blocked.is_none() && client.outbox.flush(client.socket.as_ref().as_ref()) == Flushed::Broken
+        {
             return Queued::Behind;
         }
         if !fits(client, *blocked_bytes) {
@@ -196,11 +197,12 @@ fn queue(client: &mut Client, frame: Bytes, config: &Config, blocked_bytes: &mut
             };
         }
     }
-    if client.blocked {
-        *blocked_bytes += frame.len();
-    }
+    let before = client.outbox.bytes();
     client.outbox.push(frame);
-    if client.dirty || client.blocked {
+    if client.blocked.is_some() {
+        *blocked_bytes += client.outbox.bytes() - before;
+    }
+    if client.dirty || client.blocked.is_some() {
         Queued::Behind
     } else {
         client.dirty = true;

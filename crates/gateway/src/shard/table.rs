@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use tokio::net::tcp::OwnedWriteHalf;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
 use super::index::{Index, Member, Membership};
@@ -35,14 +36,17 @@ pub(crate) struct Client {
     pub(crate) outbox: Outbox,
     /// Its outbox is on the list to be flushed.
     pub(crate) dirty: bool,
-    /// A task waits for its socket to be writable.
-    pub(crate) blocked: bool,
+    /// The task that waits for its socket to be writable, while there is one.
+    pub(crate) blocked: Option<AbortHandle>,
     /// Reading has stopped for back-pressure, so its silence says nothing.
     pub(crate) paused: bool,
-    /// When it was last heard, in ms since the shard began.
+    /// When it was last heard, in ms since the shard began; later by as much as a
+    /// ping was late.
     pub(crate) heard_ms: u64,
     /// Pings sent since then.
     pub(crate) pings: u32,
+    /// Its place among `max_connections`, until the connection has ended.
+    _permit: OwnedSemaphorePermit,
     uid: Option<Membership>,
     /// `None` until it first joins one: PHP tells that apart from having left all.
     groups: Option<Vec<Membership>>,
@@ -56,6 +60,7 @@ pub(crate) struct NewClient {
     pub(crate) door: Arc<Door>,
     pub(crate) worker: Arc<WorkerLink>,
     pub(crate) heard_ms: u64,
+    pub(crate) permit: OwnedSemaphorePermit,
 }
 
 /// Where a client stands. A slot is used again by later clients, so a key that
@@ -86,7 +91,7 @@ impl Table {
     }
 
     pub(crate) fn insert(&mut self, new: NewClient, socket: OwnedWriteHalf) -> Key {
-        let NewClient { connection_id, seq, address, door, worker, heard_ms } = new;
+        let NewClient { connection_id, seq, address, door, worker, heard_ms, permit } = new;
         let client = Box::new(Client {
             connection_id,
             seq,
@@ -98,10 +103,11 @@ impl Table {
             worker,
             outbox: Outbox::default(),
             dirty: false,
-            blocked: false,
+            blocked: None,
             paused: false,
             heard_ms,
             pings: 0,
+            _permit: permit,
             uid: None,
             groups: None,
         });

@@ -63,7 +63,9 @@ pub(crate) async fn read_request(stream: &mut TcpStream, limit: usize) -> Result
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
         let parsed = Request::try_parse(&bytes).map_err(refusal)?;
-        if let Some((head, request)) = parsed {
+        if let Some((head, request)) = parsed
+            && head <= limit
+        {
             let response = answer(&request)?;
             return Ok(Upgrade { request, response, rest: bytes.split_off(head) });
         }
@@ -111,7 +113,8 @@ impl Upgrade {
             let first = values.next().map(<[u8]>::to_vec);
             first.map(|first| values.fold(first, |all, next| [&all, &b","[..], next].concat()))
         };
-        let ip = match client.ip() {
+        // As the frame's address has it: no IPv4 in IPv6's clothes.
+        let ip = match client.ip().to_canonical() {
             std::net::IpAddr::V6(v6) => format!("[{v6}]"),
             v4 => v4.to_string(),
         };
@@ -199,6 +202,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_ipv4_client_at_an_ipv6_door_has_its_ipv4_address() {
+        let upgrade = read(UPGRADE, 8192).await.unwrap();
+        for (client, shown) in
+            [("[::ffff:203.0.113.7]:1", "203.0.113.7"), ("[2001:db8::1]:1", "[2001:db8::1]")]
+        {
+            let data = php::unserialize(&upgrade.to_php(client.parse().unwrap(), 8289)).unwrap();
+            let server = data.as_array().unwrap().get("server").unwrap().as_array().unwrap();
+            assert_eq!(server.get("REMOTE_ADDR").and_then(Value::as_str), Some(shown));
+        }
+    }
+
+    #[tokio::test]
     async fn what_is_no_upgrade_gets_an_http_answer() {
         let plain = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
         let post = UPGRADE.replace("GET", "POST");
@@ -214,8 +229,12 @@ mod tests {
     #[tokio::test]
     async fn headers_without_an_end_are_refused_at_the_limit() {
         let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(9000));
-        let answer = read(&long, 8192).await.unwrap_err().response().unwrap();
-        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        // Nor does it help to have ended by the time the limit is looked at.
+        let whole = UPGRADE.replace("X-Twice: a", &format!("X-Twice: {}", "a".repeat(700)));
+        for (request, limit) in [(&long, 8192), (&whole, 800)] {
+            let answer = read(request, limit).await.unwrap_err().response().unwrap();
+            assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+        }
     }
 
     #[tokio::test]

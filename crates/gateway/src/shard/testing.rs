@@ -1,0 +1,73 @@
+//! A shard without a gateway around it, for the tests of its parts.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+use gatewayworker_net::LinkWriter;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Key, NewClient, Shard, Shared};
+use crate::close_reason::CloseCounts;
+use crate::config::Config;
+use crate::door::Door;
+use crate::workers::{WorkerLink, Workers};
+
+/// The only shard of a gateway. Nobody reads its mailbox.
+pub(crate) fn shard(config: Config) -> Rc<Shard> {
+    let config = Config { shards: 1, ..config };
+    let shared = Shared {
+        address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300),
+        incarnation: String::new(),
+        workers: Workers::new(config.routing),
+        shards: vec![super::mailbox().0],
+        waiting: Semaphore::new(1),
+        links: TaskTracker::new(),
+        stopping: CancellationToken::new(),
+        closes: CloseCounts::default(),
+        clients: AtomicUsize::new(0),
+        next: AtomicU64::new(1),
+        config,
+    };
+    Rc::new(Shard::new(0, Arc::new(shared)))
+}
+
+/// Both ends of a connection, ours first.
+pub(crate) async fn connection() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    (listener.accept().await.unwrap().0, theirs)
+}
+
+/// A worker's link whose outbox takes `limit` bytes, and the worker's end of it.
+pub(crate) async fn worker(shard: &Shard, limit: usize) -> (Arc<WorkerLink>, TcpStream) {
+    let (ours, theirs) = connection().await;
+    let writer = Arc::new(LinkWriter::new(ours.into_split().1, limit));
+    (shard.shared.workers.join("worker", writer, false), theirs)
+}
+
+pub(crate) fn new_client(connection_id: u32, worker: &Arc<WorkerLink>) -> NewClient {
+    NewClient {
+        connection_id,
+        seq: connection_id.into(),
+        address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
+        door: Arc::new(door()),
+        worker: worker.clone(),
+        heard_ms: 0,
+        permit: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
+    }
+}
+
+pub(crate) fn door() -> Door {
+    Door { port: 8289, websocket_type: Default::default() }
+}
+
+/// Takes a client in that nobody reads from, and returns its end too.
+pub(crate) async fn client(shard: &Shard, connection_id: u32, worker: &Arc<WorkerLink>) -> (Key, TcpStream) {
+    let (ours, theirs) = connection().await;
+    (shard.insert(new_client(connection_id, worker), ours.into_split().1), theirs)
+}

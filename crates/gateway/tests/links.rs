@@ -1,0 +1,202 @@
+//! The inner door of a whole gateway, from the side of peers that behave badly:
+//! that break off, that do not read, that have no key.
+
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+use std::net::{SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use gatewayworker_gateway::{Config, Listeners, serve};
+use gatewayworker_protocol::php::{self, Value};
+use gatewayworker_protocol::{Command, Frame, Hello, MAX_FRAME_LEN, Question, SecretKey, parse_answer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A gateway on free ports that no register knows.
+struct Gateway {
+    door: SocketAddr,
+    inner: SocketAddrV4,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+async fn gateway(change: impl FnOnce(&mut Config)) -> Gateway {
+    let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let SocketAddr::V4(inner_address) = inner.local_addr().unwrap() else { unreachable!() };
+    let door_address = door.local_addr().unwrap();
+    let mut config = Config {
+        shards: 2,
+        lan_port: inner_address.port(),
+        // Nobody listens on a port of its own.
+        register_address: vec!["127.0.0.1:1".into()],
+        ..Config::default()
+    };
+    change(&mut config);
+    let shutdown = CancellationToken::new();
+    let serving = serve(Listeners { doors: vec![door], inner }, config, shutdown.clone());
+    let task = tokio::spawn(async move { serving.await.unwrap() });
+    Gateway { door: door_address, inner: inner_address, shutdown, task }
+}
+
+async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), future)
+        .await
+        .unwrap_or_else(|_| panic!("no {what} within 20 s"))
+}
+
+/// A connection to the inner door.
+struct Peer {
+    stream: TcpStream,
+    buffer: BytesMut,
+}
+
+impl Peer {
+    async fn connect(gateway: &Gateway) -> Self {
+        Self { stream: TcpStream::connect(gateway.inner).await.unwrap(), buffer: BytesMut::new() }
+    }
+
+    async fn worker(gateway: &Gateway, name: &str) -> Self {
+        let mut peer = Self::connect(gateway).await;
+        peer.send([Command::WorkerConnect(hello(name, ""))]).await;
+        peer
+    }
+
+    async fn send(&mut self, commands: impl IntoIterator<Item = Command>) {
+        let mut out = BytesMut::new();
+        commands.into_iter().for_each(|command| command.encode(&mut out));
+        self.stream.write_all(&out).await.unwrap();
+    }
+
+    /// The next frame, or `None` at the end of the connection.
+    async fn command(&mut self) -> std::io::Result<Option<Command>> {
+        loop {
+            if let Some(frame) = Frame::parse(&mut self.buffer, MAX_FRAME_LEN).unwrap() {
+                return Ok(Some(Command::decode(frame).unwrap()));
+            }
+            if soon("a frame", self.stream.read_buf(&mut self.buffer)).await? == 0 {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn ask(&mut self, question: Question) -> Value {
+        self.send([Command::Ask(question)]).await;
+        loop {
+            if let Some(answer) = parse_answer(&mut self.buffer, usize::MAX).unwrap() {
+                return php::unserialize(&answer).unwrap();
+            }
+            let read = soon("an answer", self.stream.read_buf(&mut self.buffer)).await.unwrap();
+            assert!(read > 0, "the end instead of an answer");
+        }
+    }
+}
+
+fn hello(worker_key: &str, secret_key: &str) -> Hello {
+    Hello {
+        worker_key: Some(worker_key.into()),
+        secret_key: Some(SecretKey::new(secret_key)),
+        features: vec![],
+    }
+}
+
+/// A client, its handshake done.
+async fn client(gateway: &Gateway) -> TcpStream {
+    let mut stream = TcpStream::connect(gateway.door).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(soon("the answer", stream.read_u8()).await.unwrap());
+    }
+    assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
+    stream
+}
+
+/// The client of the next ON_CONNECT.
+async fn connected(worker: &mut Peer) -> u32 {
+    loop {
+        if let Command::OnConnect { origin, .. } = worker.command().await.unwrap().expect("an event") {
+            return origin.connection_id;
+        }
+    }
+}
+
+/// A frame of binary zeros, masked with zeros.
+fn message(len: u16) -> Vec<u8> {
+    let mut frame = vec![0x82, 0xfe];
+    frame.extend(len.to_be_bytes());
+    frame.resize(frame.len() + 4 + usize::from(len), 0);
+    frame
+}
+
+/// Speaks until nobody takes any more.
+async fn flood(client: &mut TcpStream) {
+    let frame = message(60_000);
+    while tokio::time::timeout(Duration::from_millis(100), client.write_all(&frame)).await.is_ok() {}
+}
+
+#[tokio::test]
+async fn what_a_worker_said_before_it_broke_off_holds() {
+    let gateway = gateway(|config| config.link_outbox_bytes = 100_000).await;
+    let mut asker = Peer::connect(&gateway).await;
+    for round in 0..8 {
+        let mut worker = Peer::worker(&gateway, &format!("W:{round}")).await;
+        // What the last round's client had said comes to this worker first.
+        let (mut client, connection_id) = tokio::join!(client(&gateway), connected(&mut worker));
+        flood(&mut client).await;
+        let join = |n| Command::JoinGroup { connection_id, group: format!("{n} of {round}").into() };
+        worker.send((0..1000).map(join)).await;
+        // With events that it has not read: that resets the connection.
+        drop(worker);
+        let last = Question::Count(Some(format!("999 of {round}").into()));
+        let is_member = async {
+            while asker.ask(last.clone()).await.as_int() != Some(1) {
+                tokio::task::yield_now().await;
+            }
+        };
+        soon("member of the last group", is_member).await;
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_tells_a_worker_that_speaks_meanwhile_of_every_close() {
+    let gateway = gateway(|_| ()).await;
+    let mut worker = Peer::worker(&gateway, "W:0").await;
+    let mut client = client(&gateway).await;
+    let connection_id = connected(&mut worker).await;
+    // Enough that the close does not get through before the worker reads again.
+    flood(&mut client).await;
+    gateway.shutdown.cancel();
+    let mut end = Vec::new();
+    soon("end of the client", client.read_to_end(&mut end)).await.unwrap_or_default();
+    let mut last = None;
+    while let Some(command) = worker.command().await.expect("no reset") {
+        last = Some(command);
+        let said = Command::UnbindUid { connection_id, uid: "u".into() };
+        let mut out = BytesMut::new();
+        said.encode(&mut out);
+        let _ = worker.stream.try_write(&out);
+    }
+    assert!(matches!(last, Some(Command::OnClose { .. })), "{last:?}");
+    drop(worker);
+    soon("end of the gateway", gateway.task).await.unwrap();
+}
+
+#[tokio::test]
+async fn only_a_peer_with_the_key_may_send_long_frames() {
+    let gateway = gateway(|config| config.secret_key = SecretKey::new("right")).await;
+    let mut stranger = Peer::connect(&gateway).await;
+    // The beginning of a frame that may be that long where the peer is known.
+    stranger.stream.write_all(&(1_u32 << 20).to_be_bytes()).await.unwrap();
+    let end = tokio::time::timeout(Duration::from_secs(5), stranger.command()).await;
+    assert!(end.expect("the end at the length, not at the time limit").unwrap().is_none());
+    let mut known = Peer::connect(&gateway).await;
+    let large = Command::SetSession { connection_id: 1, session: vec![b'x'; 1 << 20].into() };
+    known.send([Command::ClientConnect(hello("", "right")), large]).await;
+    assert_eq!(known.ask(Question::Count(None)).await.as_int(), Some(0));
+}
