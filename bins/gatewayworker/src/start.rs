@@ -2,6 +2,8 @@
 //! where to point the page.
 
 use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -30,7 +32,7 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
     match try_run(flags) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell(io::stderr(), format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -45,14 +47,14 @@ fn try_run(flags: &Flags) -> anyhow::Result<()> {
         tokio::spawn(async move {
             loop {
                 let signal = signals.next().await;
-                eprintln!("{}: ending all daemons", signal.name);
+                tell(io::stderr(), format_args!("{}: ending all daemons", signal.name));
                 // Two are all that matter.
                 let _ = heard.try_send(signal);
             }
         });
         supervise(plan, hear, |name, addresses| {
             if name == "gateway" {
-                println!("{}", welcome(addresses, Path::new("examples/client.html")));
+                tell(io::stdout(), welcome(addresses, Path::new("examples/client.html")));
             }
         })
         .await
@@ -69,7 +71,7 @@ fn plan(flags: &Flags) -> anyhow::Result<Plan> {
         None => Some(Path::new("config")).filter(|directory| directory.is_dir()),
     };
     if configs.is_none() {
-        eprintln!("there is no directory ./config, all daemons run with their defaults");
+        tell(io::stderr(), "there is no directory ./config, all daemons run with their defaults");
     }
     let daemon = |name: &'static str, colour, own: Option<&PathBuf>| {
         let mut arguments: Vec<OsString> = Vec::new();
@@ -81,7 +83,8 @@ fn plan(flags: &Flags) -> anyhow::Result<Plan> {
             if file.is_file() {
                 arguments.extend(["--config".into(), file.into()]);
             } else {
-                eprintln!("there is no {}, the {name} runs with its defaults", file.display());
+                let file = file.display();
+                tell(io::stderr(), format_args!("there is no {file}, the {name} runs with its defaults"));
             }
         }
         Daemon { name, colour, program: own.unwrap_or(&this).clone(), arguments }
@@ -93,6 +96,12 @@ fn plan(flags: &Flags) -> anyhow::Result<Plan> {
             daemon("gateway", 32, None),
         ],
     })
+}
+
+/// Says a line to whoever reads `to`. That nobody does any more (a pipe that is closed
+/// early) is no reason to leave the daemons without their drain: `println!` would panic.
+fn tell(mut to: impl Write, line: impl Display) {
+    let _ = writeln!(to, "{line}");
 }
 
 /// What a person wants to know once the gateway listens on `addresses`.

@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::child::{Daemon, Event, Stop};
 
-/// How long the daemons together may take to drain before they are killed.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long the daemons together may take to drain before they are killed: longer than
+/// they give themselves, each in its configuration, as this is for one that is stuck.
+const DRAIN: Duration = Duration::from_secs(60);
 
 /// The daemons of one cluster.
 pub(crate) struct Plan {
@@ -108,37 +109,41 @@ mod tests {
         Daemon { name, colour: 0, program: "/bin/sh".into(), arguments }
     }
 
-    /// Says that it is ready and lives until its standard input ends, then writes `file`.
-    fn good(name: &'static str, file: &Path) -> Daemon {
-        daemon(name, &format!("echo ready {name}:1 {name}:2; cat; echo drained > {}", file.display()))
+    /// Says that it is ready and lives until its standard input ends; then it drains for
+    /// so many seconds, and adds its name to `file`.
+    fn good(name: &'static str, drains: &str, file: &Path) -> Daemon {
+        let file = file.display();
+        let script = format!("echo ready {name}:1 {name}:2; cat; sleep {drains}; echo {name} >> {file}");
+        daemon(name, &script)
     }
 
     const SIGNAL: Signal = Signal { name: "SIGINT", status: 130 };
 
     #[tokio::test]
-    async fn a_signal_drains_all_and_is_no_failure() {
+    async fn a_signal_drains_all_one_after_the_other_and_is_no_failure() {
         let directory = tempfile::tempdir().unwrap();
-        let files = ["register", "gateway"].map(|name| directory.path().join(name));
-        let plan = Plan { register: good("register", &files[0]), others: vec![good("gateway", &files[1])] };
+        let file = directory.path().join("drained");
+        let others = vec![good("businessworker", "0.1", &file), good("gateway", "0.2", &file)];
+        let plan = Plan { register: good("register", "0", &file), others };
         let (signal, signals) = mpsc::channel(2);
         let mut seen = Vec::new();
         let result = supervise(plan, signals, |name, addresses| {
             seen.push(format!("{name} {}", addresses.join(" ")));
-            if name == "gateway" {
+            if seen.len() == 3 {
                 signal.try_send(SIGNAL).unwrap();
             }
         });
         result.await.unwrap();
-        assert_eq!(seen, ["register register:1 register:2", "gateway gateway:1 gateway:2"]);
-        let drained = files.map(|file| file.metadata().expect("it has drained").modified().unwrap());
-        assert!(drained[0] >= drained[1], "the register was there until the gateway had ended");
+        assert_eq!(seen[0], "register register:1 register:2", "the others start once it listens");
+        let drained = std::fs::read_to_string(file).unwrap();
+        assert_eq!(drained, "gateway\nbusinessworker\nregister\n", "each was there for the one before it");
     }
 
     #[tokio::test]
     async fn one_that_ends_by_itself_takes_the_others_along() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("register");
-        let plan = Plan { register: good("register", &file), others: vec![daemon("gateway", "exit 3")] };
+        let plan = Plan { register: good("register", "0", &file), others: vec![daemon("gateway", "exit 3")] };
         let (_signal, signals) = mpsc::channel(2);
         let error = supervise(plan, signals, |_, _| ()).await.unwrap_err().to_string();
         assert_eq!(error, "the gateway ended by itself (exit status: 3)");
@@ -150,7 +155,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut missing = daemon("businessworker", "");
         missing.program = "/nowhere/worker".into();
-        let plan = Plan { register: good("register", &directory.path().join("r")), others: vec![missing] };
+        let plan =
+            Plan { register: good("register", "0", &directory.path().join("r")), others: vec![missing] };
         let (_signal, signals) = mpsc::channel(2);
         let error = format!("{:#}", supervise(plan, signals, |_, _| ()).await.unwrap_err());
         assert!(error.starts_with("cannot start the businessworker (/nowhere/worker): "), "{error}");

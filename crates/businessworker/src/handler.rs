@@ -1,16 +1,17 @@
 //! Running an application's handler for one event: with the right session before
 //! it, contained while it runs, and the session written back after it.
 
+use std::collections::HashSet;
+use std::net::SocketAddrV4;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use dashmap::DashSet;
 use foldhash::fast::RandomState;
 use futures_util::FutureExt;
-use gatewayworker_client::{ClientId, Gateway};
+use gatewayworker_client::{ClientId, Delivery, Error, Gateway};
 use gatewayworker_protocol::Origin;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, warn};
@@ -37,12 +38,12 @@ pub(crate) struct Handler<E> {
     pub(crate) limits: Limits,
     pub(crate) stats: Stats,
     /// Clients that were refused and may have messages under way.
-    refused: Arc<DashSet<ClientId, RandomState>>,
+    refused: DashSet<ClientId, RandomState>,
 }
 
 impl<E: Events> Handler<E> {
     pub(crate) fn new(events: E, gateway: Gateway, limits: Limits) -> Self {
-        Self { events, gateway, limits, stats: Stats::default(), refused: Arc::default() }
+        Self { events, gateway, limits, stats: Stats::default(), refused: DashSet::default() }
     }
 
     pub(crate) async fn handle(&self, marks: &Marks, event: Event) {
@@ -79,18 +80,20 @@ impl<E: Events> Handler<E> {
                 let session = match marks.judge(id, &session) {
                     Worth::Known(session) | Worth::Ask { otherwise: session, .. } => session,
                 };
-                self.forget(marks, id);
                 let client = self.client(origin, session);
                 let reason = CloseReason::from_wire(&reason);
                 self.contain("on_close", id, async { self.events.on_close(&client, reason).await }).await;
+                // Last, as the handler may have left a mark by writing once more.
+                self.forget(marks, id);
             }
         }
     }
 
-    /// The clients of a gateway are no longer this worker's.
-    pub(crate) fn forget_gateway(&self, marks: &Marks, gateway: std::net::SocketAddrV4) {
-        marks.forget_gateway(gateway);
-        self.refused.retain(|id| id.gateway() != gateway);
+    /// The clients of a gateway are no longer this worker's. Those that are `busy` have
+    /// events waiting, for which what is known of them still holds.
+    pub(crate) fn forget_gateway(&self, marks: &Marks, gateway: SocketAddrV4, busy: &HashSet<ClientId>) {
+        marks.forget_gateway(gateway, busy);
+        self.refused.retain(|id| id.gateway() != gateway || busy.contains(id));
     }
 
     fn forget(&self, marks: &Marks, id: ClientId) {
@@ -129,11 +132,7 @@ impl<E: Events> Handler<E> {
             marks.expected(id, expected);
         }
         let Some(session) = client.session().take_changes() else { return };
-        let lost = match self.gateway.set_session_bytes(id, session).await {
-            Ok(delivery) => delivery.unreached.first().map(|(_, why)| why.to_string()),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(why) = lost {
+        if let Some(why) = lost(self.gateway.set_session_bytes(id, session).await) {
             self.stats.sessions_lost.count();
             error!(client = %id, %why, "the changed session was not written");
         }
@@ -162,8 +161,8 @@ impl<E: Events> Handler<E> {
             Some(message) => client.close_with(message).await,
             None => client.close().await,
         };
-        if let Err(error) = told {
-            warn!(client = %id, %error, "refused without its last message");
+        if let Some(why) = lost(told) {
+            warn!(client = %id, %why, "refused without its last message");
             let _ = client.close().await;
         }
     }
@@ -231,6 +230,14 @@ pub(crate) enum Outcome {
     Failed,
     /// It panicked or was cancelled: what it was doing is half done.
     Broken,
+}
+
+/// Why what was told to one client's gateway has not got there, if it has not.
+fn lost(told: std::result::Result<Delivery, Error>) -> Option<String> {
+    match told {
+        Ok(delivery) => delivery.unreached.first().map(|(_, why)| why.to_string()),
+        Err(error) => Some(error.to_string()),
+    }
 }
 
 /// An error with what caused it.

@@ -1,20 +1,26 @@
 //! Lanes: the events of one client one after the other, those of different clients
 //! side by side.
 //!
-//! A lane is a queue, and a task that runs it as long as there is anything in it. A
-//! client that says nothing has neither. What an event does is the `handler`'s
+//! A lane is a queue, and a future that runs it as long as there is anything in it: a
+//! task, unless it is done at once. A client that says nothing has neither. What an event does is the `handler`'s
 //! business.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::net::SocketAddrV4;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
+use futures_util::FutureExt;
 use gatewayworker_client::{ClientId, SessionObserver, php};
 use gatewayworker_protocol::{Body, Command, Origin, Payload};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
+use tracing::error;
 
 use crate::Events;
 use crate::handler::Handler;
@@ -136,8 +142,12 @@ impl<E: Events> Lanes<E> {
     /// waiting already. Nothing is ever dropped: a reader that waits here reads no
     /// more, and its gateway finds out.
     ///
+    /// A new lane is begun `here`, by the caller, or else in a task of its own. Most
+    /// handlers are done at their first poll, and then no task is needed at all, nor a
+    /// thread woken for it.
+    ///
     /// Not cancel safe: the event is gone.
-    pub(crate) async fn put(self: &Arc<Self>, event: Event) {
+    pub(crate) async fn put(self: &Arc<Self>, event: Event, here: bool) {
         let cost = self.cost(&event);
         // A semaphore that is never closed has no errors.
         if let Ok(permit) = self.budget.acquire_many(cost).await {
@@ -145,11 +155,17 @@ impl<E: Events> Lanes<E> {
         }
         let id = event.client_id();
         match self.clients.queues.entry(id) {
-            Entry::Occupied(mut queue) => queue.get_mut().push_back(event),
-            Entry::Vacant(place) => {
-                drop(place.insert(VecDeque::new()));
-                self.tasks.spawn(self.clone().run(id, event));
-            }
+            Entry::Occupied(mut queue) => return queue.get_mut().push_back(event),
+            Entry::Vacant(place) => drop(place.insert(VecDeque::new())),
+        }
+        let lane = self.clone().run(id, event);
+        if !here {
+            self.tasks.spawn(lane);
+            return;
+        }
+        let mut lane = Box::pin(lane);
+        if poll_fn(|cx| Poll::Ready(lane.as_mut().poll(cx))).await.is_pending() {
+            self.tasks.spawn(lane);
         }
     }
 
@@ -163,7 +179,14 @@ impl<E: Events> Lanes<E> {
         while let Some(event) = next {
             let cost = self.cost(&event) as usize;
             let permit = self.running.acquire().await;
-            self.handler.handle(&self.clients.marks, event).await;
+            // Handlers are contained, but not all that is theirs: what they held may panic
+            // when they are cancelled, an error when it is shown. The lane has to go on, or
+            // its client would be mute for ever.
+            let handle = AssertUnwindSafe(self.handler.handle(&self.clients.marks, event));
+            if handle.catch_unwind().await.is_err() {
+                self.handler.stats.panics.count();
+                error!(client = %id, "what a handler left behind panicked");
+            }
             drop(permit);
             self.budget.add_permits(cost);
             next = self.next(id);
@@ -184,6 +207,14 @@ impl<E: Events> Lanes<E> {
         }
     }
 
+    /// The clients of a gateway are no longer this worker's. Events of theirs that have
+    /// come are still handled.
+    pub(crate) fn forget_gateway(&self, gateway: SocketAddrV4) {
+        let own = self.clients.queues.iter().map(|queue| *queue.key()).filter(|id| id.gateway() == gateway);
+        let busy = own.collect();
+        self.handler.forget_gateway(&self.clients.marks, gateway, &busy);
+    }
+
     /// Waits until every lane is gone. Events must not come any more.
     pub(crate) async fn drained(&self) {
         self.tasks.close();
@@ -196,13 +227,12 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    use futures_util::FutureExt;
     use gatewayworker_client::Gateway;
     use tokio::sync::watch;
 
     use super::*;
     use crate::handler::Limits;
-    use crate::{Client, Message, Result};
+    use crate::{Client, CloseReason, Message, Result};
 
     /// Counts messages, and holds them up as long as it has no permits.
     struct Gate {
@@ -220,10 +250,12 @@ mod tests {
 
     fn lanes(concurrency: usize, budget: usize) -> (Arc<Lanes<Arc<Gate>>>, Arc<Gate>) {
         let gate = Arc::new(Gate { permits: Semaphore::new(0), messages: AtomicUsize::new(0) });
+        (Lanes::new(Arc::default(), handler(gate.clone()), concurrency, budget), gate)
+    }
+
+    fn handler<E: Events>(events: E) -> Handler<E> {
         let gateway = Gateway::following(watch::channel(Vec::new()).1).connect();
-        let limits = Limits { slow: Duration::MAX, cancel: None };
-        let handler = Handler::new(gate.clone(), gateway, limits);
-        (Lanes::new(Arc::default(), handler, concurrency, budget), gate)
+        Handler::new(events, gateway, Limits { slow: Duration::MAX, cancel: None })
     }
 
     fn message(connection_id: u32, len: usize) -> Event {
@@ -236,9 +268,9 @@ mod tests {
     async fn too_many_events_are_waited_with_and_none_is_dropped() {
         let (lanes, gate) = lanes(1, 10 * EVENT_COST);
         for connection in 0..10 {
-            lanes.put(message(connection % 3, 0)).now_or_never().expect("there is room");
+            lanes.put(message(connection % 3, 0), false).now_or_never().expect("there is room");
         }
-        let eleventh = lanes.put(message(7, 0));
+        let eleventh = lanes.put(message(7, 0), false);
         tokio::pin!(eleventh);
         assert!(eleventh.as_mut().now_or_never().is_none(), "there is no room");
         gate.permits.add_permits(1);
@@ -251,10 +283,77 @@ mod tests {
     #[tokio::test]
     async fn an_event_that_is_larger_than_the_budget_has_it_for_itself() {
         let (lanes, gate) = lanes(1, 10 * EVENT_COST);
-        lanes.put(message(1, 100_000)).now_or_never().expect("there is room");
-        assert!(lanes.put(message(1, 0)).now_or_never().is_none(), "there is no room");
+        lanes.put(message(1, 100_000), false).now_or_never().expect("there is room");
+        assert!(lanes.put(message(1, 0), false).now_or_never().is_none(), "there is no room");
         gate.permits.add_permits(1);
         lanes.drained().await;
+    }
+
+    /// Never ends, and panics when it is cancelled.
+    struct Unwilling;
+
+    impl Drop for Unwilling {
+        fn drop(&mut self) {
+            panic!("as asked");
+        }
+    }
+
+    struct Forever;
+
+    impl Events for Forever {
+        async fn on_message(&self, _: &Client, _: Message) -> Result {
+            let _held = Unwilling;
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_outside_the_handler_does_not_end_the_lane() {
+        let mut handler = handler(Forever);
+        handler.limits.cancel = Some(Duration::from_millis(1));
+        let lanes = Lanes::new(Arc::default(), handler, 1, BUDGET);
+        for _ in 0..3 {
+            lanes.put(message(1, 0), true).await;
+        }
+        lanes.drained().await;
+        assert_eq!(lanes.handler.stats.panics.to_string(), "3");
+        assert_eq!(lanes.budget.available_permits(), BUDGET);
+    }
+
+    /// Writes the session of a client that is gone.
+    struct TooLate(Arc<Clients>);
+
+    impl Events for TooLate {
+        async fn on_close(&self, client: &Client, _: CloseReason) -> Result {
+            self.0.session_replaced(client.id(), b"a:0:{}");
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn of_a_client_that_is_gone_nothing_is_kept_though_on_close_writes_its_session() {
+        let clients = Arc::<Clients>::default();
+        let lanes = Lanes::new(clients.clone(), handler(TooLate(clients.clone())), 1, BUDGET);
+        let event = Event { what: What::Close(Bytes::new()), ..message(1, 0) };
+        let id = event.client_id();
+        lanes.put(event, true).await;
+        lanes.drained().await;
+        assert!(!clients.marks.contains(id));
+    }
+
+    #[tokio::test]
+    async fn a_lane_that_is_begun_here_is_done_at_once_or_goes_on_in_a_task() {
+        let (lanes, gate) = lanes(8, BUDGET);
+        gate.permits.add_permits(1);
+        lanes.put(message(1, 0), true).await;
+        assert_eq!(gate.messages.load(Ordering::SeqCst), 1);
+        assert!(lanes.tasks.is_empty());
+        lanes.put(message(1, 0), true).await;
+        lanes.put(message(2, 0), true).await;
+        assert_eq!((gate.messages.load(Ordering::SeqCst), lanes.tasks.len()), (1, 2));
+        gate.permits.add_permits(2);
+        lanes.drained().await;
+        assert_eq!(gate.messages.load(Ordering::SeqCst), 3);
     }
 
     #[tokio::test]
@@ -262,7 +361,7 @@ mod tests {
         let (lanes, gate) = lanes(8, BUDGET);
         gate.permits.add_permits(100);
         for n in 0..100 {
-            lanes.put(message(n % 10, 0)).await;
+            lanes.put(message(n % 10, 0), n % 2 == 0).await;
         }
         lanes.drained().await;
         assert!(lanes.clients.queues.is_empty());

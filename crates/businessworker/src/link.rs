@@ -19,11 +19,58 @@ use tracing::{debug, info, warn};
 use crate::Events;
 use crate::lanes::{Event, Lanes};
 
-/// What is read at once, in bytes: many small events together.
-const READ: usize = 64 * 1024;
+/// What is read into, in bytes: many small events together.
+const CHUNK: usize = 64 * 1024;
+
+/// The least that is read at once, in bytes. Events share the chunk that they were
+/// read into, so it is used up before there is another: one that waits shall not keep
+/// a chunk for itself, which the lanes' budget knows nothing of.
+const READ: usize = 4 * 1024;
 
 /// A link that stood this long was a success, however it ended.
 const SUCCESS: Duration = Duration::from_secs(10);
+
+/// How long the reader of a link may run handlers itself after each read. Where there is
+/// more to do than this, other threads can help.
+const SLICE: Duration = Duration::from_micros(50);
+
+/// A handler that takes so much longer is too much for the reader.
+const OVERRUN: Duration = Duration::from_micros(100);
+
+/// For so many times what such a handler took all others go to tasks: an application that
+/// computes, or even blocks, may hold the reader up for a hundredth of its time.
+const REST: u32 = 100;
+
+/// But not for longer than this.
+const LONGEST_REST: Duration = Duration::from_secs(10);
+
+/// What is left of the time in which the reader runs handlers itself.
+#[derive(Debug)]
+struct Slice {
+    until: Instant,
+    rest_until: Instant,
+}
+
+impl Slice {
+    fn new(now: Instant) -> Self {
+        Self { until: now, rest_until: now }
+    }
+
+    /// A read has brought events: whether the reader may begin with them itself.
+    fn begin(&mut self, now: Instant) -> bool {
+        self.until = now + SLICE;
+        now >= self.rest_until
+    }
+
+    /// A handler has run: whether the reader may run another.
+    fn goes_on(&mut self, now: Instant) -> bool {
+        let over = now.saturating_duration_since(self.until);
+        if over > OVERRUN {
+            self.rest_until = now + over.saturating_mul(REST).min(LONGEST_REST);
+        }
+        now < self.until
+    }
+}
 
 /// Who the worker is to the gateways.
 #[derive(Debug)]
@@ -90,7 +137,7 @@ pub(crate) async fn run<E: Events>(
             Ok(stream) => {
                 let started = Instant::now();
                 let ended = hold(&lanes, &identity, address, stream, &stop, patience).await;
-                lanes.handler.forget_gateway(&lanes.clients.marks, address);
+                lanes.forget_gateway(address);
                 if stop.is_cancelled() {
                     return;
                 }
@@ -146,10 +193,15 @@ async fn read_events<E: Events>(
     reading: &mut (impl AsyncReadExt + Unpin),
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
+    let mut slice = Slice::new(Instant::now());
     loop {
+        let mut here = slice.begin(Instant::now());
         while let Some(frame) = Frame::parse(&mut buffer, MAX_FRAME_LEN).map_err(io::Error::other)? {
             match Command::decode(frame).map(Event::of) {
-                Ok(Ok(event)) => lanes.put(event).await,
+                Ok(Ok(event)) => {
+                    lanes.put(event, here).await;
+                    here = here && slice.goes_on(Instant::now());
+                }
                 Ok(Err(Command::Ping(body))) => {
                     if !body.is_empty() {
                         debug!(gateway = %address, features = %String::from_utf8_lossy(&body), "a gateway of ours");
@@ -159,7 +211,9 @@ async fn read_events<E: Events>(
                 Err(error) => debug!(gateway = %address, %error, "ignored a frame"),
             }
         }
-        buffer.reserve(READ);
+        if buffer.capacity() - buffer.len() < READ {
+            buffer.reserve(CHUNK);
+        }
         if reading.read_buf(&mut buffer).await? == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway"));
         }
@@ -169,6 +223,20 @@ async fn read_events<E: Events>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_reader_runs_handlers_for_a_moment_and_rests_after_a_slow_one() {
+        let start = Instant::now();
+        let at = |micros| start + Duration::from_micros(micros);
+        let mut slice = Slice::new(start);
+        assert!(slice.begin(at(0)));
+        assert!(slice.goes_on(at(49)));
+        assert!(!slice.goes_on(at(60)), "there is too much to do");
+        assert!(slice.begin(at(70)));
+        assert!(!slice.goes_on(at(1_120)));
+        assert!(!slice.begin(at(50_000)), "one of a millisecond costs a tenth of a second");
+        assert!(slice.begin(at(102_000)));
+    }
 
     #[test]
     fn no_two_connections_have_the_same_key_unless_it_is_set() {

@@ -65,7 +65,10 @@ where
         Runtime::MultiThread { threads },
         async |(config, app), shutdown| {
             let start = Start { app, name: config.name.clone() };
-            let events = factory(start).await.map_err(|error| anyhow::anyhow!(error))?;
+            let events = tokio::select! {
+                made = factory(start) => made.map_err(|error| anyhow::anyhow!(error))?,
+                () = shutdown.cancelled() => return Ok(()),
+            };
             let ready = || cli.common.ready(std::iter::empty::<String>());
             Ok(serve_and_tell(config, events, shutdown, ready).await?)
         },
@@ -107,7 +110,13 @@ async fn serve_and_tell<E: Events>(
     let lanes = Lanes::new(clients, handler, config.concurrency, BUDGET);
     let handler = &lanes.handler;
 
-    handler.events.on_worker_start(&gateway).await.map_err(Error::Start)?;
+    tokio::select! {
+        started = handler.events.on_worker_start(&gateway) => started.map_err(Error::Start)?,
+        () = shutdown.cancelled() => {
+            warn!("asked to stop before on_worker_start had returned");
+            return Ok(());
+        }
+    }
     info!(name = %config.name, concurrency = config.concurrency, "the worker has started");
     ready();
 

@@ -11,14 +11,15 @@
 //! the write went out on, so that it answers from after the write; the answer's
 //! hash becomes the mark.
 //!
-//! The written bytes themselves are kept until an event is seen to carry them. They
-//! stand in where the gateway can no longer be asked: the client has closed, and its
-//! last event left before the write came.
+//! The bytes themselves, written or answered, are kept until an event is seen to carry
+//! them. They stand in where the gateway can no longer be asked: the client has closed,
+//! and its last events left before the write came.
 
 use bytes::Bytes;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use gatewayworker_client::{ClientId, php};
+use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::net::SocketAddrV4;
 
@@ -36,7 +37,7 @@ struct Mark {
     /// Of the session last written or answered; `None` where it is not known what
     /// a merge has made of it.
     hash: Option<u64>,
-    /// The session last written, until an event carries it.
+    /// The session last written or answered, until an event carries it.
     unconfirmed: Option<Bytes>,
     /// Counts writes, so that an answer from before one is not taken for newer.
     writes: u64,
@@ -72,7 +73,7 @@ impl Marks {
     pub(crate) fn answered(&self, id: ClientId, writes: u64, session: &[u8]) {
         if let Some(mut mark) = self.marks.get_mut(&id).filter(|mark| mark.writes == writes) {
             mark.hash = Some(self.hash(session));
-            mark.unconfirmed = None;
+            mark.unconfirmed = Some(Bytes::copy_from_slice(session));
         }
     }
 
@@ -110,9 +111,9 @@ impl Marks {
         self.marks.remove(&id);
     }
 
-    /// A gateway's clients are no longer this worker's.
-    pub(crate) fn forget_gateway(&self, gateway: SocketAddrV4) {
-        self.marks.retain(|id, _| id.gateway() != gateway);
+    /// A gateway's clients are no longer this worker's, but for those that are `busy`.
+    pub(crate) fn forget_gateway(&self, gateway: SocketAddrV4, busy: &HashSet<ClientId>) {
+        self.marks.retain(|id, _| id.gateway() != gateway || busy.contains(id));
     }
 }
 
@@ -151,6 +152,12 @@ mod tests {
         let marks = Marks::default();
         marks.written(id(), &NEW);
         marks.answered(id(), 1, &NEWER);
+        let worth = marks.judge(id(), &OLD);
+        assert_eq!(
+            worth,
+            Worth::Ask { writes: 1, otherwise: NEWER },
+            "no older one where nobody answers now"
+        );
         assert_eq!(marks.judge(id(), &NEWER), Worth::Known(NEWER));
         marks.written(id(), &OLD);
         marks.answered(id(), 1, &NEWER);
@@ -182,9 +189,11 @@ mod tests {
     fn a_gateway_is_forgotten_with_all_its_clients() {
         let marks = Marks::default();
         marks.written(id(), &NEW);
-        marks.forget_gateway("127.0.0.1:2301".parse().unwrap());
+        marks.forget_gateway("127.0.0.1:2301".parse().unwrap(), &HashSet::new());
         assert!(marks.contains(id()));
-        marks.forget_gateway(id().gateway());
+        marks.forget_gateway(id().gateway(), &HashSet::from([id()]));
+        assert!(marks.contains(id()), "it has events that wait");
+        marks.forget_gateway(id().gateway(), &HashSet::new());
         assert!(!marks.contains(id()));
     }
 }

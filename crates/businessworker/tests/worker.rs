@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use fake::{FakeGateway, PATIENCE, register, soon};
 use gatewayworker_businessworker::{
-    Admission, CancellationToken, Client, CloseReason, Config, Error, Events, Gateway, Handshake, Message,
-    Result, serve,
+    self as businessworker, Admission, CancellationToken, Client, CloseReason, Config, Error, Events,
+    Gateway, Handshake, Message, Result, Start, serve,
 };
 use gatewayworker_protocol::php::{self, Value};
 use gatewayworker_protocol::{Command, Payload, Question, SecretKey};
@@ -295,6 +295,47 @@ async fn a_write_is_seen_by_the_next_event_although_that_carries_the_old_session
 }
 
 #[tokio::test]
+async fn a_write_is_seen_by_an_event_that_waits_while_the_event_link_ends() {
+    let mut worker = Worker::start(|_| ()).await;
+    let fake = &worker.fake;
+    fake.set_session(1, "");
+    fake.events(["count", "wait", "count"].map(|text| fake.message(1, text))).await;
+    assert_eq!(worker.sees().await, "n=1");
+    assert_eq!(worker.sees().await, "waiting 1");
+    worker.fake.close_event_link().await;
+    // Once there is a new link, all that the end of the old one does has been done.
+    worker.fake.worker().await;
+    worker.gate.notify_one();
+    assert_eq!(worker.sees().await, "waited 1");
+    assert_eq!(worker.sees().await, "n=2");
+}
+
+/// Otherwise each of many clients whose events wait would keep a whole chunk.
+#[tokio::test]
+async fn messages_that_come_one_at_a_time_share_the_chunk_they_are_read_into() {
+    struct Keep(mpsc::UnboundedSender<Message>);
+    impl Events for Keep {
+        async fn on_message(&self, _: &Client, message: Message) -> Result {
+            Ok(self.0.send(message)?)
+        }
+    }
+    let mut fake = FakeGateway::start().await;
+    let (register, _running) = register(&[fake.address]).await;
+    let (keep, mut kept) = mpsc::unbounded_channel();
+    let config = Config { register_address: vec![register], ..Config::default() };
+    let _serving = AbortOnDropHandle::new(tokio::spawn(serve(config, Keep(keep), CancellationToken::new())));
+    fake.worker().await;
+    let mut messages = Vec::new();
+    for connection in 0..50 {
+        fake.events([fake.message(connection, "small")]).await;
+        messages.push(soon(kept.recv()).await.unwrap());
+    }
+    let places = messages.iter().map(|message| message.bytes().as_ptr() as usize);
+    let span = places.clone().max().unwrap() - places.min().unwrap();
+    assert!(span < 50 * 100, "they lie over {span} bytes");
+}
+
+#[tokio::test]
 async fn a_session_written_by_somebody_else_is_not_overwritten() {
     let mut worker = Worker::start(|_| ()).await;
     worker.fake.set_session(1, "");
@@ -447,6 +488,24 @@ async fn an_application_that_cannot_start_is_an_error() {
 }
 
 #[tokio::test]
+async fn an_application_that_takes_for_ever_to_start_can_be_stopped() {
+    struct Stuck(Arc<Notify>);
+    impl Events for Stuck {
+        async fn on_worker_start(&self, _: &Gateway) -> Result {
+            self.0.notify_one();
+            std::future::pending().await
+        }
+    }
+    let begun = Arc::new(Notify::new());
+    let config = Config { register_address: vec!["127.0.0.1:9".into()], ..Config::default() };
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(serve(config, Stuck(begun.clone()), shutdown.clone()));
+    soon(begun.notified()).await;
+    shutdown.cancel();
+    soon(serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_dead_gateway_is_named_to_the_handler() {
     struct Names(mpsc::UnboundedSender<usize>);
     impl Events for Names {
@@ -466,4 +525,27 @@ async fn a_dead_gateway_is_named_to_the_handler() {
     fake.events([fake.message(1, "")]).await;
     assert_eq!(soon(sees.recv()).await, Some(1));
     assert_eq!(tokio::time::timeout(Duration::ZERO, sees.recv()).await.ok(), None);
+}
+
+/// Compiling is the test: an application is made by an async closure or by a
+/// function, from settings of its own.
+#[test]
+fn an_application_is_made_from_its_own_settings() {
+    #[derive(Default, serde::Deserialize)]
+    #[serde(default, deny_unknown_fields)]
+    struct AppConfig {
+        greeting: String,
+    }
+    struct App(String);
+    impl Events for App {
+        async fn on_connect(&self, client: &Client) -> Result {
+            client.send(self.0.as_str()).await?;
+            Ok(())
+        }
+    }
+    async fn make(start: Start<AppConfig>) -> Result<App> {
+        Ok(App(start.app.greeting))
+    }
+    let _function = || businessworker::main(make);
+    let _closure = || businessworker::main(async |start: Start<AppConfig>| Ok(App(start.app.greeting)));
 }

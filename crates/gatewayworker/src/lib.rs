@@ -24,10 +24,11 @@
 //!
 //! From anywhere else, a web backend say, [`Gateway::builder`] makes the same handle
 //! that handlers have. There is no code here, only names: each daemon is a library
-//! of its own, [`register`] and [`businessworker`].
+//! of its own, [`register`], [`gateway`] and [`businessworker`].
 
 pub use gatewayworker_businessworker as businessworker;
 pub use gatewayworker_client as client;
+pub use gatewayworker_gateway as gateway;
 pub use gatewayworker_register as register;
 
 pub use gatewayworker_businessworker::{
