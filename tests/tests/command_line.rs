@@ -95,6 +95,9 @@ fn an_address_that_does_not_resolve_is_named() {
 #[test]
 fn an_inner_port_for_everybody_needs_a_key() {
     assert_refused(&run(&["register", "--listen", "0.0.0.0:0"]), 1, &["secret_key", "allow_insecure"]);
-    let gateway = ["gateway", "--lan-listen", "0.0.0.0:0"];
-    assert_refused(&run(&gateway), 1, &["secret_key", "allow_insecure"]);
+    for inner in [["--lan-listen", "0.0.0.0:0"], ["--lan-ip", "192.0.2.2"]] {
+        let check = ["gateway", inner[0], inner[1], "--check-config"];
+        assert_refused(&run(&check), 1, &["secret_key", "allow_insecure"]);
+        assert_refused(&run(&check[..3]), 1, &["secret_key", "allow_insecure"]);
+    }
 }

@@ -54,7 +54,9 @@ fn try_run(flags: &Flags) -> anyhow::Result<()> {
         });
         supervise(plan, hear, |name, addresses| {
             if name == "gateway" {
-                tell(io::stdout(), welcome(addresses, Path::new("examples/client.html")));
+                // The page belongs to the chat, not to an application of one's own.
+                let page = flags.businessworker.is_none().then_some(Path::new("examples/client.html"));
+                tell(io::stdout(), welcome(addresses, page));
             }
         })
         .await
@@ -105,12 +107,12 @@ fn tell(mut to: impl Write, line: impl Display) {
 }
 
 /// What a person wants to know once the gateway listens on `addresses`.
-fn welcome(addresses: &[String], page: &Path) -> String {
+fn welcome(addresses: &[String], page: Option<&Path>) -> String {
     let mut text = "\n  GatewayWorker is running.\n\n".to_owned();
     for address in addresses {
         text += &format!("    clients connect to  {}\n", for_a_client(address));
     }
-    if let Ok(page) = std::path::absolute(page)
+    if let Some(Ok(page)) = page.map(std::path::absolute)
         && page.is_file()
     {
         text += &format!("    open in a browser   {}\n", page.display());
@@ -148,9 +150,9 @@ mod tests {
         let addresses = ["websocket://127.0.0.1:8289".to_owned()];
         let directory = tempfile::tempdir().unwrap();
         let page = directory.path().join("client.html");
-        assert!(!welcome(&addresses, &page).contains("browser"));
+        assert!(!welcome(&addresses, Some(&page)).contains("browser"));
         std::fs::write(&page, "").unwrap();
-        assert!(welcome(&addresses, &page).contains(page.to_str().unwrap()));
+        assert!(welcome(&addresses, Some(&page)).contains(page.to_str().unwrap()));
     }
 
     #[test]

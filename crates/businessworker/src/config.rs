@@ -1,12 +1,11 @@
 //! What can be set, by flag, by environment and in `config/businessworker.toml`.
 
-use std::fmt;
 use std::time::Duration;
 
 use anyhow::ensure;
-use gatewayworker_daemon::CommonFlags;
+use gatewayworker_daemon::{CommonFlags, one_or_many};
 use gatewayworker_protocol::SecretKey;
-use serde::de::{DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Takes the events of clients from the gateways and runs the application.
@@ -182,32 +181,6 @@ impl<A> Config<A> {
     pub(crate) fn shutdown_timeout(&self) -> Duration {
         Duration::from_millis(self.shutdown_timeout_ms)
     }
-}
-
-fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    struct Addresses;
-
-    impl<'de> Visitor<'de> for Addresses {
-        type Value = Vec<String>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an address or a list of addresses")
-        }
-
-        fn visit_str<E>(self, address: &str) -> Result<Self::Value, E> {
-            Ok(vec![address.to_owned()])
-        }
-
-        fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
-            let mut addresses = Vec::new();
-            while let Some(address) = seq.next_element()? {
-                addresses.push(address);
-            }
-            Ok(addresses)
-        }
-    }
-
-    deserializer.deserialize_any(Addresses)
 }
 
 #[cfg(test)]

@@ -141,8 +141,12 @@ pub(crate) async fn run<E: Events>(
                 if stop.is_cancelled() {
                     return;
                 }
-                if let Err(error) = ended {
-                    warn!(gateway = %address, %error, "the event link ended");
+                match ended {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                        info!(gateway = %address, "the gateway has closed the event link");
+                    }
+                    Err(error) => warn!(gateway = %address, %error, "the event link ended"),
                 }
                 if started.elapsed() > SUCCESS {
                     backoff.reset();

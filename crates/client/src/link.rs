@@ -132,6 +132,9 @@ impl Link {
                             // Ending would be taken for a lost link, and start the next.
                             return std::future::pending().await;
                         }
+                        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                            info!(gateway = %address, "the gateway has closed the call link");
+                        }
                         Err(error) => warn!(gateway = %address, %error, "the call link ended"),
                     }
                     if started.elapsed() > SUCCESS {

@@ -1,9 +1,9 @@
 //! What can be set: flags, environment, file, defaults.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, ensure};
-use gatewayworker_daemon::CommonFlags;
+use gatewayworker_daemon::{CommonFlags, check_exposure, one_or_many};
 use gatewayworker_protocol::{MAX_FRAME_LEN, SecretKey};
 use serde::{Deserialize, Serialize};
 
@@ -41,8 +41,8 @@ macro_rules! flags {
 flags! {
     /// Listen on URL for clients, e.g. websocket://0.0.0.0:8289; may be repeated [default: websocket://127.0.0.1:8289]
     [value_name = "URL", env = "GATEWAYWORKER_GATEWAY_LISTEN", value_delimiter = ','] listen: Vec<String>,
-    /// Name in logs [default: Gateway]
-    [env = "GATEWAYWORKER_GATEWAY_NAME"] name: String,
+    /// Call this gateway NAME in logs [default: Gateway]
+    [value_name = "NAME", env = "GATEWAYWORKER_GATEWAY_NAME"] name: String,
     /// IPv4 address that workers reach this gateway by; part of every client id [default: 127.0.0.1]
     [value_name = "IP", env = "GATEWAYWORKER_GATEWAY_LAN_IP"] lan_ip: Ipv4Addr,
     /// Listen on ADDRESS for workers where that is not lan-ip:lan-port (containers, NAT) [default: lan-ip:lan-port]
@@ -67,7 +67,7 @@ flags! {
     [value_name = "POLICY", env = "GATEWAYWORKER_GATEWAY_ROUTING"] routing: String,
     /// Send messages as auto, text or binary [default: auto]
     [value_name = "TYPE", env = "GATEWAYWORKER_GATEWAY_WEBSOCKET_TYPE"] websocket_type: String,
-    /// Use N threads for clients; 0 for one for each core [default: 0]
+    /// Use N threads for clients; 0 for one for every two cores [default: 0]
     [value_name = "N", env = "GATEWAYWORKER_GATEWAY_SHARDS"] shards: usize,
     /// Hold at most N clients [default: 1000000]
     [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_CONNECTIONS"] max_connections: usize,
@@ -83,15 +83,15 @@ flags! {
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_MAX_SESSION_BYTES"] max_session_bytes: usize,
     /// Let so many bytes wait for a client that does not read [default: 1024000]
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_OUTBOX_BYTES"] outbox_bytes: usize,
-    /// Let so many bytes wait for all of them together [default: 1073741824]
+    /// Let so many bytes wait for all clients that do not read, together [default: 1073741824]
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_OUTBOX_BUDGET_BYTES"] outbox_budget_bytes: usize,
-    /// Do with a client over that: close or drop-newest [default: close]
+    /// What to do with a client beyond --outbox-bytes: close or drop-newest [default: close]
     [value_name = "POLICY", env = "GATEWAYWORKER_GATEWAY_SLOW_CONSUMER"] slow_consumer: String,
     /// Let so many bytes wait for a worker before its clients are read no more [default: 10240000]
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_LINK_OUTBOX_BYTES"] link_outbox_bytes: usize,
     /// Let a new client wait so many milliseconds for a worker to be there [default: 10000]
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_WORKER_WAIT_MS"] worker_wait_ms: u64,
-    /// Let at most N clients wait so [default: 10000]
+    /// Let at most N new clients wait for a worker [default: 10000]
     [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_WAITING"] max_waiting: usize,
     /// Close clients over so many milliseconds when the gateway stops [default: 1000]
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_SHUTDOWN_SPREAD_MS"] shutdown_spread_ms: u64,
@@ -103,12 +103,14 @@ flags! {
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "the flags of the same names are documented")]
 pub struct Config {
+    #[serde(deserialize_with = "one_or_many")]
     pub listen: Vec<String>,
     pub name: String,
     pub lan_ip: Ipv4Addr,
     pub lan_listen: Option<String>,
     #[serde(alias = "start_port")]
     pub lan_port: u16,
+    #[serde(deserialize_with = "one_or_many")]
     pub register_address: Vec<String>,
     pub secret_key: SecretKey,
     pub allow_insecure: bool,
@@ -225,8 +227,17 @@ impl Config {
             self.max_session_bytes,
             MAX_FRAME_LEN
         );
+        // A host's name is looked up, and checked, when the gateway starts.
+        let inner = match &self.lan_listen {
+            Some(address) => address.parse::<SocketAddr>().ok().map(|address| address.ip()),
+            None => Some(self.lan_ip.into()),
+        };
+        if let Some(ip) = inner {
+            check_exposure("the gateway's inner port", ip, &self.secret_key, self.allow_insecure)?;
+        }
         if self.shards == 0 {
-            self.shards = std::thread::available_parallelism().map_or(1, usize::from);
+            // The kernel does most of a message's work, on whichever core has time.
+            self.shards = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
         }
         ensure!(self.shards <= 1024, "shards = {}: at most 1024", self.shards);
         Ok(self)
@@ -303,7 +314,9 @@ mod tests {
     }
 
     #[test]
-    fn the_originals_name_of_the_port_is_taken() {
+    fn the_originals_name_of_the_port_and_a_single_register_are_taken() {
         assert_eq!(toml::from_str::<Config>("start_port = 2900").unwrap().lan_port, 2900);
+        let one: Config = toml::from_str("register_address = '10.0.0.1:1236'").unwrap();
+        assert_eq!(one.register_address, ["10.0.0.1:1236"]);
     }
 }
