@@ -1,10 +1,7 @@
 //! The one trait that an application writes.
 
-use std::convert::Infallible;
-use std::fmt;
-use std::str::FromStr;
-
 use gatewayworker_client::{Gateway, OutMessage};
+pub use gatewayworker_protocol::CloseReason;
 
 use crate::{Client, Handshake, Message};
 
@@ -124,88 +121,5 @@ impl Admission {
     /// Refused with a last message, for "policy violation" (1008).
     pub fn refuse_with(message: impl Into<OutMessage>) -> Self {
         Self::Refuse { message: Some(message.into()), code: 1008 }
-    }
-}
-
-/// Why a client is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// It closed, or its connection broke.
-    ClientLeft,
-    /// It said nothing for too long.
-    TimedOut,
-    /// An application closed it, perhaps with a last message.
-    Kicked,
-    /// An application destroyed it.
-    Destroyed,
-    /// It did not read what it was sent.
-    SlowConsumer,
-    /// Its gateway stops.
-    Shutdown,
-    /// It broke its protocol.
-    ProtocolError,
-    /// It sent a message over the limit.
-    TooLarge,
-    /// The gateway does not say: it is one of the original's, or knows more
-    /// reasons than this.
-    Unknown,
-}
-
-impl CloseReason {
-    const NAMES: [(Self, &'static str); 9] = [
-        (Self::ClientLeft, "client-left"),
-        (Self::TimedOut, "timed-out"),
-        (Self::Kicked, "kicked"),
-        (Self::Destroyed, "destroyed"),
-        (Self::SlowConsumer, "slow-consumer"),
-        (Self::Shutdown, "shutdown"),
-        (Self::ProtocolError, "protocol-error"),
-        (Self::TooLarge, "too-large"),
-        (Self::Unknown, "unknown"),
-    ];
-
-    /// The word for it in logs and on the wire.
-    pub fn as_str(self) -> &'static str {
-        Self::NAMES.iter().find(|(reason, _)| *reason == self).map_or("unknown", |(_, name)| name)
-    }
-
-    pub(crate) fn from_wire(reason: &[u8]) -> Self {
-        std::str::from_utf8(reason)
-            .unwrap_or_default()
-            .parse()
-            .unwrap_or_else(|never: Infallible| match never {})
-    }
-}
-
-/// What is no reason known here is [`CloseReason::Unknown`].
-impl FromStr for CloseReason {
-    type Err = Infallible;
-
-    fn from_str(name: &str) -> std::result::Result<Self, Infallible> {
-        let known = Self::NAMES.iter().find(|(_, known)| *known == name);
-        Ok(known.map_or(Self::Unknown, |(reason, _)| *reason))
-    }
-}
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_reason_is_known_by_its_word_and_none_is_unknown() {
-        for (reason, name) in CloseReason::NAMES {
-            assert_eq!(CloseReason::from_wire(name.as_bytes()), reason);
-            assert_eq!(reason.to_string(), name);
-        }
-        for other in [&b""[..], b"a reason of tomorrow", b"\xff"] {
-            assert_eq!(CloseReason::from_wire(other), CloseReason::Unknown);
-        }
     }
 }

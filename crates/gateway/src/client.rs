@@ -20,13 +20,13 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::close_reason::CloseReason;
 use crate::order::Arrival;
 use crate::shard::{Key, NewClient, Route, SCRATCH, Shard};
 use crate::websocket::decode::{Decoder, Event, ProtocolError, Step, is_control};
 use crate::websocket::encode;
 use crate::websocket::handshake::{self, Refusal, Upgrade};
 use crate::workers::WorkerLink;
+use gatewayworker_protocol::CloseReason;
 
 /// Does the handshake with a client and takes it in, or answers why not.
 pub(crate) async fn arrive(shard: Rc<Shard>, arrival: Arrival) {

@@ -14,7 +14,7 @@
 
 mod answer;
 mod client;
-mod close_reason;
+mod close_counts;
 mod config;
 mod door;
 mod heartbeat;
@@ -33,9 +33,9 @@ use clap::Parser;
 use gatewayworker_daemon::{Runtime, load};
 use tracing::info;
 
-pub use close_reason::CloseReason;
 pub use config::{Cli, Config, Flags, SlowConsumer};
 pub use door::{DoorAddress, DoorAddressError};
+pub use gatewayworker_protocol::CloseReason;
 pub use outgoing::WebSocketType;
 pub use server::{Listeners, serve};
 pub use workers::Routing;

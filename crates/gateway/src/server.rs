@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::close_reason::CloseCounts;
+use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::door::{Door, DoorAddress};
 use crate::order::{Arrival, Mail};

@@ -14,6 +14,7 @@
 //! This crate knows no sockets, no runtime and no clock.
 
 mod client_id;
+mod close_reason;
 pub mod command;
 pub mod frame;
 mod ids;
@@ -24,6 +25,7 @@ pub mod register;
 mod secret;
 
 pub use client_id::{ClientId, ParseClientIdError};
+pub use close_reason::CloseReason;
 pub use command::{Audience, Body, Command, CommandError, Hello, Origin, Payload};
 pub use frame::{Frame, FrameError, HEADER_LEN, MAX_FRAME_LEN};
 pub use ids::{GroupId, IdError, Uid};

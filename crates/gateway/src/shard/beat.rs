@@ -7,10 +7,10 @@ use gatewayworker_protocol::Payload;
 
 use super::table::Key;
 use super::{Shard, State};
-use crate::close_reason::CloseReason;
 use crate::heartbeat::{Due, Heartbeat};
 use crate::outgoing::Outgoing;
 use crate::websocket::encode;
+use gatewayworker_protocol::CloseReason;
 
 impl Shard {
     pub(super) async fn beat_for_ever(self: Rc<Self>) {

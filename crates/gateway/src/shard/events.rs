@@ -13,8 +13,8 @@ use gatewayworker_protocol::{Frame, HEADER_LEN, MAX_FRAME_LEN, Origin};
 
 use super::table::{Client, Key};
 use super::{Shard, State};
-use crate::close_reason::CloseReason;
 use crate::workers::WorkerLink;
+use gatewayworker_protocol::CloseReason;
 
 /// Where a client's events can go.
 #[derive(Debug)]

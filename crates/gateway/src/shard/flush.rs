@@ -14,8 +14,8 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 use super::table::{Client, Key};
 use super::{Shard, State};
-use crate::close_reason::CloseReason;
 use crate::outbox::Flushed;
+use gatewayworker_protocol::CloseReason;
 
 /// Clients of a broadcast that are written to before others get a turn.
 const SLICE: usize = 128;

@@ -41,12 +41,13 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::answer::Part;
-use crate::close_reason::{CloseCounts, CloseReason};
+use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::heartbeat::{Heartbeat, Wheel};
 use crate::order::Mail;
 use crate::workers::{WorkerLink, Workers};
 use crate::{client, link};
+use gatewayworker_protocol::CloseReason;
 
 pub(crate) use events::Route;
 use table::{Client, Table};

@@ -12,12 +12,12 @@ use tracing::{debug, warn};
 
 use super::table::{Client, Key};
 use super::{Shard, State};
-use crate::close_reason::CloseReason;
 use crate::config::{Config, SlowConsumer};
 use crate::order::Order;
 use crate::outbox::Flushed;
 use crate::outgoing::Outgoing;
 use crate::websocket::encode;
+use gatewayworker_protocol::CloseReason;
 
 impl Shard {
     /// Carries out a link's orders, in order.

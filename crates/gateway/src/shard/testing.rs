@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Key, NewClient, Shard, Shared};
-use crate::close_reason::CloseCounts;
+use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::door::Door;
 use crate::workers::{WorkerLink, Workers};
