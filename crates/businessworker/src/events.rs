@@ -18,6 +18,9 @@ pub type Result<T = ()> = std::result::Result<T, BoxError>;
 /// left its gateway; those of different clients side by side. An `Err` or a panic takes
 /// nobody else down. Every method does nothing unless written.
 ///
+/// A handler must not block its thread: what waits without `await`, or computes for
+/// long, belongs into `tokio::task::spawn_blocking`. It holds up events of others.
+///
 /// A session that the handler changed is written back when it returns, with `Ok`
 /// or `Err`; when it panicked or was cancelled, what it had done by then is not.
 pub trait Events: Send + Sync + 'static {
