@@ -7,7 +7,7 @@ use gatewayworker_tests::{Cluster, WsClient, soon};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
-const INTERVAL: f64 = 0.4;
+const INTERVAL: f64 = 0.8;
 
 async fn cluster(limit: u32) -> Cluster {
     Cluster::builder()
