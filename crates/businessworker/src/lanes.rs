@@ -2,8 +2,8 @@
 //! side by side.
 //!
 //! A lane is a queue, and a future that runs it as long as there is anything in it: a
-//! task, unless it is done at once. A client that says nothing has neither. What an event does is the `handler`'s
-//! business.
+//! task, unless it is done at once. A client that says nothing has neither. What an
+//! event does is the `handler`'s business.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;

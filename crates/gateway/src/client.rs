@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gatewayworker_protocol::CloseReason;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
@@ -26,7 +27,6 @@ use crate::websocket::decode::{Decoder, Event, ProtocolError, Step, is_control};
 use crate::websocket::encode;
 use crate::websocket::handshake::{self, Refusal, Upgrade};
 use crate::workers::WorkerLink;
-use gatewayworker_protocol::CloseReason;
 
 /// Does the handshake with a client and takes it in, or answers why not.
 pub(crate) async fn arrive(shard: Rc<Shard>, arrival: Arrival) {

@@ -1,15 +1,14 @@
 //! The daemon: its doors, its shards, and the order in which they open and close.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context;
 use gatewayworker_daemon::{accept_loop, bind, check_exposure, resolve};
 use gatewayworker_net::registers;
 use gatewayworker_protocol::Command;
-use rand::RngExt;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -17,12 +16,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::door::{Door, DoorAddress};
 use crate::order::{Arrival, Mail};
 use crate::shard::{self, Shared};
-use crate::workers::Workers;
 
 /// How often a worker on another host hears from the gateway.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
@@ -83,19 +80,8 @@ pub async fn serve(listeners: Listeners, config: Config, shutdown: CancellationT
         _ => listeners.inner.local_addr()?.port(),
     };
     let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..config.shards).map(|_| shard::mailbox()).unzip();
-    let shared = Arc::new(Shared {
-        address: std::net::SocketAddrV4::new(config.lan_ip, lan_port),
-        incarnation: format!("{:016x}", rand::rng().random::<u64>()),
-        workers: Workers::new(config.routing),
-        shards: senders,
-        waiting: Semaphore::new(config.max_waiting.min(Semaphore::MAX_PERMITS)),
-        links: TaskTracker::new(),
-        stopping: CancellationToken::new(),
-        closes: CloseCounts::default(),
-        clients: AtomicUsize::new(0),
-        next: AtomicU64::new(1),
-        config,
-    });
+    let address = SocketAddrV4::new(config.lan_ip, lan_port);
+    let shared = Arc::new(Shared::new(config, address, senders));
     for (index, mailbox) in mailboxes.into_iter().enumerate() {
         start_shard(index, shared.clone(), mailbox)?;
     }

@@ -3,14 +3,13 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use gatewayworker_protocol::Payload;
+use gatewayworker_protocol::{CloseReason, Payload};
 
 use super::table::Key;
 use super::{Shard, State};
 use crate::heartbeat::{Due, Heartbeat};
 use crate::outgoing::Outgoing;
 use crate::websocket::encode;
-use gatewayworker_protocol::CloseReason;
 
 impl Shard {
     pub(super) async fn beat_for_ever(self: Rc<Self>) {

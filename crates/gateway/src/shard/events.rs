@@ -9,12 +9,11 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use gatewayworker_protocol::command::code;
 use gatewayworker_protocol::frame::{FLAG_BINARY, FLAG_PLAIN};
-use gatewayworker_protocol::{Frame, HEADER_LEN, MAX_FRAME_LEN, Origin};
+use gatewayworker_protocol::{CloseReason, Frame, HEADER_LEN, MAX_FRAME_LEN, Origin};
 
 use super::table::{Client, Key};
 use super::{Shard, State};
 use crate::workers::WorkerLink;
-use gatewayworker_protocol::CloseReason;
 
 /// Where a client's events can go.
 #[derive(Debug)]

@@ -9,13 +9,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gatewayworker_protocol::CloseReason;
 use socket2::SockRef;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use super::table::{Client, Key};
 use super::{Shard, State};
 use crate::outbox::Flushed;
-use gatewayworker_protocol::CloseReason;
 
 /// Clients of a broadcast that are written to before others get a turn.
 const SLICE: usize = 128;

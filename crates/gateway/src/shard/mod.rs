@@ -32,6 +32,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use gatewayworker_protocol::{ClientId, CloseReason, Question};
 use rand::RngExt;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
@@ -47,7 +48,6 @@ use crate::heartbeat::{Heartbeat, Wheel};
 use crate::order::Mail;
 use crate::workers::{WorkerLink, Workers};
 use crate::{client, link};
-use gatewayworker_protocol::CloseReason;
 
 pub(crate) use events::Route;
 use table::{Client, Table};
@@ -81,6 +81,24 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// What `config`, validated, makes of a gateway that announces `address` and
+    /// whose shards are behind these mailboxes.
+    pub(crate) fn new(config: Config, address: SocketAddrV4, shards: Vec<mpsc::Sender<Mail>>) -> Self {
+        Self {
+            address,
+            incarnation: format!("{:016x}", rand::rng().random::<u64>()),
+            workers: Workers::new(config.routing),
+            shards,
+            waiting: Semaphore::new(config.max_waiting.min(Semaphore::MAX_PERMITS)),
+            links: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            closes: CloseCounts::default(),
+            clients: AtomicUsize::new(0),
+            next: AtomicU64::new(1),
+            config,
+        }
+    }
+
     pub(crate) fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
@@ -200,7 +218,7 @@ impl Shard {
     }
 
     /// This shard's part of the answer to a question.
-    pub(crate) fn answer(&self, question: &gatewayworker_protocol::Question) -> Part {
+    pub(crate) fn answer(&self, question: &Question) -> Part {
         questions::answer(&self.state.borrow().table, question)
     }
 
@@ -284,8 +302,8 @@ impl Shard {
         self.finish(*client, reason, last);
     }
 
-    fn client_id(&self, client: &Client) -> gatewayworker_protocol::ClientId {
-        gatewayworker_protocol::ClientId::new(self.shared.address, client.connection_id)
+    fn client_id(&self, client: &Client) -> ClientId {
+        ClientId::new(self.shared.address, client.connection_id)
     }
 
     /// Whether the shard takes no client in any more.

@@ -4,10 +4,9 @@
 //! its receivers. They are written to at the end of the turn.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use gatewayworker_protocol::php;
+use gatewayworker_protocol::{CloseReason, php};
 use tracing::{debug, warn};
 
 use super::table::{Client, Key};
@@ -17,7 +16,6 @@ use crate::order::Order;
 use crate::outbox::Flushed;
 use crate::outgoing::Outgoing;
 use crate::websocket::encode;
-use gatewayworker_protocol::CloseReason;
 
 impl Shard {
     /// Carries out a link's orders, in order.
@@ -32,7 +30,11 @@ impl Shard {
 
     fn obey_one(self: &Rc<Self>, state: &mut State, order: Order) {
         match order {
-            Order::SendToOne(id, message) => self.send_to_one(state, id, &message),
+            Order::SendToOne(id, message) => {
+                if let Some(key) = state.table.key_of(id) {
+                    self.enqueue(state, key, Turn::Urgent, |client| client.door.encode(&message));
+                }
+            }
             Order::SendToSome(ids, message) => {
                 let keys: Vec<Key> = ids.into_iter().filter_map(|id| state.table.key_of(id)).collect();
                 self.send_to_many(state, keys, &[], &message);
@@ -73,30 +75,10 @@ impl Shard {
         }
     }
 
-    fn send_to_one(&self, state: &mut State, id: u32, message: &Arc<Outgoing>) {
-        let Some(key) = state.table.key_of(id) else { return };
-        let State { table, urgent, doomed, blocked_bytes, .. } = state;
-        let Some(client) = table.get(key) else { return };
-        let frame = client.door.encode(message);
-        match queue(client, frame, &self.shared.config, blocked_bytes) {
-            Queued::First => urgent.push(key),
-            Queued::Behind => {}
-            Queued::TooSlow => doomed.push((key, CloseReason::SlowConsumer)),
-        }
-    }
-
-    fn send_to_many(&self, state: &mut State, keys: Vec<Key>, except: &[u32], message: &Arc<Outgoing>) {
-        let State { table, bulk, doomed, blocked_bytes, .. } = state;
+    fn send_to_many(&self, state: &mut State, keys: Vec<Key>, except: &[u32], message: &Outgoing) {
         for key in keys {
-            let Some(client) = table.get(key) else { continue };
-            if except.binary_search(&client.connection_id).is_ok() {
-                continue;
-            }
-            let frame = client.door.encode(message);
-            match queue(client, frame, &self.shared.config, blocked_bytes) {
-                Queued::First => bulk.push_back(key),
-                Queued::Behind => {}
-                Queued::TooSlow => doomed.push((key, CloseReason::SlowConsumer)),
+            if except.binary_search(&key.connection_id()).is_err() {
+                self.enqueue(state, key, Turn::Bulk, |client| client.door.encode(message));
             }
         }
     }
@@ -143,12 +125,19 @@ impl Shard {
     }
 
     pub(super) fn send_frame_in(&self, state: &mut State, key: Key, frame: Bytes) {
-        let State { table, bulk, doomed, blocked_bytes, .. } = state;
-        let Some(client) = table.get(key) else { return };
-        match queue(client, frame, &self.shared.config, blocked_bytes) {
-            Queued::First => bulk.push_back(key),
-            Queued::Behind => {}
-            Queued::TooSlow => doomed.push((key, CloseReason::SlowConsumer)),
+        self.enqueue(state, key, Turn::Bulk, |_| frame);
+    }
+
+    /// Queues a frame at a client, and the client for its turn to be flushed, or to
+    /// be closed if it does not read.
+    fn enqueue(&self, state: &mut State, key: Key, turn: Turn, frame: impl FnOnce(&Client) -> Bytes) {
+        let Some(client) = state.table.get(key) else { return };
+        let frame = frame(client);
+        match (queue(client, frame, &self.shared.config, &mut state.blocked_bytes), turn) {
+            (Queued::First, Turn::Urgent) => state.urgent.push(key),
+            (Queued::First, Turn::Bulk) => state.bulk.push_back(key),
+            (Queued::Behind, _) => {}
+            (Queued::TooSlow, _) => state.doomed.push((key, CloseReason::SlowConsumer)),
         }
     }
 
@@ -158,6 +147,14 @@ impl Shard {
             self.close_in(state, key, reason, Some(last));
         }
     }
+}
+
+/// When a client is flushed.
+enum Turn {
+    /// First: it was sent something of its own.
+    Urgent,
+    /// In a slice: so were many.
+    Bulk,
 }
 
 /// What became of a frame for a client.

@@ -71,6 +71,12 @@ pub(crate) struct Key {
     connection_id: u32,
 }
 
+impl Key {
+    pub(crate) fn connection_id(self) -> u32 {
+        self.connection_id
+    }
+}
+
 /// The table.
 #[derive(Debug, Default)]
 pub(crate) struct Table {

@@ -3,36 +3,21 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use gatewayworker_net::LinkWriter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::{Key, NewClient, Shard, Shared};
-use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::door::Door;
-use crate::workers::{WorkerLink, Workers};
+use crate::workers::WorkerLink;
 
 /// The only shard of a gateway. Nobody reads its mailbox.
 pub(crate) fn shard(config: Config) -> Rc<Shard> {
     let config = Config { shards: 1, ..config };
-    let shared = Shared {
-        address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300),
-        incarnation: String::new(),
-        workers: Workers::new(config.routing),
-        shards: vec![super::mailbox().0],
-        waiting: Semaphore::new(1),
-        links: TaskTracker::new(),
-        stopping: CancellationToken::new(),
-        closes: CloseCounts::default(),
-        clients: AtomicUsize::new(0),
-        next: AtomicU64::new(1),
-        config,
-    };
+    let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300);
+    let shared = Shared::new(config, address, vec![super::mailbox().0]);
     Rc::new(Shard::new(0, Arc::new(shared)))
 }
 
