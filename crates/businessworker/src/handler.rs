@@ -4,7 +4,9 @@
 use std::collections::HashSet;
 use std::net::SocketAddrV4;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -55,9 +57,8 @@ impl<E: Events> Handler<E> {
                 // A gateway that restarted may use the id again.
                 self.forget(marks, id);
                 let client = self.client(origin, session);
-                if self.contain("on_connect", id, async { self.events.on_connect(&client).await }).await
-                    != Outcome::Broken
-                {
+                let run = pin!(async { self.events.on_connect(&client).await });
+                if self.contain("on_connect", id, run).await != Outcome::Broken {
                     self.write_back(marks, &client).await;
                 }
             }
@@ -65,12 +66,12 @@ impl<E: Events> Handler<E> {
             What::WebSocketConnect(handshake) => {
                 let session = self.newest(marks, id, session).await;
                 let client = self.client(origin, session);
-                self.admit(marks, &client, &handshake).await;
+                Box::pin(self.admit(marks, &client, &handshake)).await;
             }
             What::Message(payload) => {
                 let session = self.newest(marks, id, session).await;
                 let client = self.client(origin, session);
-                let run = async { self.events.on_message(&client, Message::new(payload)).await };
+                let run = pin!(async { self.events.on_message(&client, Message::new(payload)).await });
                 if self.contain("on_message", id, run).await != Outcome::Broken {
                     self.write_back(marks, &client).await;
                 }
@@ -82,7 +83,8 @@ impl<E: Events> Handler<E> {
                 };
                 let client = self.client(origin, session);
                 let reason = CloseReason::from_wire(&reason);
-                self.contain("on_close", id, async { self.events.on_close(&client, reason).await }).await;
+                let run = pin!(async { self.events.on_close(&client, reason).await });
+                self.contain("on_close", id, run).await;
                 // Last, as the handler may have left a mark by writing once more.
                 self.forget(marks, id);
             }
@@ -112,7 +114,8 @@ impl<E: Events> Handler<E> {
             Worth::Ask { writes, otherwise } => (writes, otherwise),
         };
         self.stats.sessions_asked.count();
-        match self.gateway.session_bytes(id).await {
+        // Boxed, as it happens seldom and is large: every event has the place for what is awaited.
+        match Box::pin(self.gateway.session_bytes(id)).await {
             Ok(Some(session)) => {
                 marks.answered(id, writes, &session);
                 session
@@ -132,7 +135,7 @@ impl<E: Events> Handler<E> {
             marks.expected(id, expected);
         }
         let Some(session) = client.session().take_changes() else { return };
-        if let Some(why) = lost(self.gateway.set_session_bytes(id, session).await) {
+        if let Some(why) = lost(Box::pin(self.gateway.set_session_bytes(id, session)).await) {
             self.stats.sessions_lost.count();
             error!(client = %id, %why, "the changed session was not written");
         }
@@ -141,12 +144,15 @@ impl<E: Events> Handler<E> {
     async fn admit(&self, marks: &Marks, client: &Client, handshake: &[u8]) {
         let id = client.id();
         let mut admission = None;
-        let run = async {
-            let handshake = Handshake::parse(handshake)?;
-            admission = Some(self.events.on_websocket_connect(client, &handshake).await?);
-            Ok(())
+        let outcome = {
+            let run = pin!(async {
+                let handshake = Handshake::parse(handshake)?;
+                admission = Some(self.events.on_websocket_connect(client, &handshake).await?);
+                Ok(())
+            });
+            self.contain("on_websocket_connect", id, run).await
         };
-        if self.contain("on_websocket_connect", id, run).await != Outcome::Broken {
+        if outcome != Outcome::Broken {
             self.write_back(marks, client).await;
         }
         let message = match admission {
@@ -169,16 +175,17 @@ impl<E: Events> Handler<E> {
 
     /// Runs a handler so that it can harm nobody else, and says how it went. The
     /// future is to call the handler itself: one that is no `async fn` may panic
-    /// before there is a future.
+    /// before there is a future. It is pinned where it was made: to be moved, it would
+    /// have to have a place here too.
     pub(crate) async fn contain(
         &self,
         event: &'static str,
         id: impl std::fmt::Display,
-        handler: impl Future<Output = Result>,
+        handler: Pin<&mut impl Future<Output = Result>>,
     ) -> Outcome {
         let started = Instant::now();
         let Limits { slow, cancel } = self.limits;
-        let mut handler = pin!(AssertUnwindSafe(handler).catch_unwind());
+        let mut handler = AssertUnwindSafe(handler).catch_unwind();
         let mut warned = false;
         let mut warn_slow = |text| {
             if !std::mem::replace(&mut warned, true) {
@@ -186,16 +193,22 @@ impl<E: Events> Handler<E> {
                 warn!(client = %id, event, ms = started.elapsed().as_millis() as u64, "{text}");
             }
         };
-        let first = cancel.map_or(slow, |cancel| cancel.min(slow));
-        let result = match timeout(first, &mut handler).await {
-            Ok(result) => Some(result),
-            Err(_) => {
-                if first == slow {
-                    warn_slow("a handler is slow and still at it");
-                }
-                match cancel {
-                    Some(cancel) => timeout_at(started + cancel, handler).await.ok(),
-                    None => Some(handler.await),
+        // Most are done at their first poll, and need no timer.
+        let result = match poll_fn(|cx| Poll::Ready(handler.poll_unpin(cx))).await {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => {
+                let first = cancel.map_or(slow, |cancel| cancel.min(slow));
+                match timeout(first, &mut handler).await {
+                    Ok(result) => Some(result),
+                    Err(_) => {
+                        if first == slow {
+                            warn_slow("a handler is slow and still at it");
+                        }
+                        match cancel {
+                            Some(cancel) => timeout_at(started + cancel, handler).await.ok(),
+                            None => Some(handler.await),
+                        }
+                    }
                 }
             }
         };

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::net::SocketAddrV4;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -18,11 +19,14 @@ use foldhash::fast::RandomState;
 use futures_util::FutureExt;
 use gatewayworker_client::{ClientId, SessionObserver, php};
 use gatewayworker_protocol::{Body, Command, Origin, Payload};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::task::coop::unconstrained;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
 use crate::Events;
+use crate::budget::Budget;
 use crate::handler::Handler;
 use crate::sessions::Marks;
 
@@ -113,15 +117,17 @@ pub(crate) struct Lanes<E> {
     /// Who holds a permit may run.
     running: Semaphore,
     /// What events may still cost.
-    budget: Semaphore,
+    budget: Budget,
     /// What a single one may cost at most, so that it has room at all.
-    most: u32,
+    most: usize,
     tasks: TaskTracker,
+    /// Where the application runs.
+    runtime: Handle,
 }
 
 impl<E: Events> Lanes<E> {
     /// Lanes of which at most `concurrency` run at once, with events that cost at
-    /// most `budget` together.
+    /// most `budget` together, and which run on the runtime that this is called on.
     pub(crate) fn new(
         clients: Arc<Clients>,
         handler: Handler<E>,
@@ -132,9 +138,10 @@ impl<E: Events> Lanes<E> {
             clients,
             handler,
             running: Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)),
-            budget: Semaphore::new(budget),
-            most: u32::try_from(budget).unwrap_or(u32::MAX),
+            budget: Budget::new(budget),
+            most: budget,
             tasks: TaskTracker::new(),
+            runtime: Handle::current(),
         })
     }
 
@@ -149,10 +156,7 @@ impl<E: Events> Lanes<E> {
     /// Not cancel safe: the event is gone.
     pub(crate) async fn put(self: &Arc<Self>, event: Event, here: bool) {
         let cost = self.cost(&event);
-        // A semaphore that is never closed has no errors.
-        if let Ok(permit) = self.budget.acquire_many(cost).await {
-            permit.forget();
-        }
+        self.budget.take(cost).await;
         let id = event.client_id();
         match self.clients.queues.entry(id) {
             Entry::Occupied(mut queue) => return queue.get_mut().push_back(event),
@@ -160,35 +164,44 @@ impl<E: Events> Lanes<E> {
         }
         let lane = self.clone().run(id, event);
         if !here {
-            self.tasks.spawn(lane);
+            self.tasks.spawn_on(lane, &self.runtime);
             return;
         }
         let mut lane = Box::pin(lane);
-        if poll_fn(|cx| Poll::Ready(lane.as_mut().poll(cx))).await.is_pending() {
-            self.tasks.spawn(lane);
+        // The reader's own budget of the cooperative scheduler is not for handlers: it
+        // would be used up after a hundred, and all others look unfinished.
+        let first_poll = poll_fn(|cx| {
+            let _entered = self.runtime.enter();
+            Poll::Ready(pin!(unconstrained(lane.as_mut())).poll(cx))
+        });
+        if first_poll.await.is_pending() {
+            self.tasks.spawn_on(lane, &self.runtime);
         }
     }
 
-    fn cost(&self, event: &Event) -> u32 {
-        u32::try_from(event.cost()).unwrap_or(u32::MAX).min(self.most)
+    fn cost(&self, event: &Event) -> usize {
+        event.cost().min(self.most)
     }
 
     /// Runs one client's events until there are none.
     async fn run(self: Arc<Self>, id: ClientId, first: Event) {
         let mut next = Some(first);
         while let Some(event) = next {
-            let cost = self.cost(&event) as usize;
-            let permit = self.running.acquire().await;
+            let cost = self.cost(&event);
+            let permit = match self.running.try_acquire() {
+                Ok(permit) => Ok(permit),
+                Err(_) => self.running.acquire().await,
+            };
             // Handlers are contained, but not all that is theirs: what they held may panic
             // when they are cancelled, an error when it is shown. The lane has to go on, or
             // its client would be mute for ever.
-            let handle = AssertUnwindSafe(self.handler.handle(&self.clients.marks, event));
-            if handle.catch_unwind().await.is_err() {
+            let handle = pin!(self.handler.handle(&self.clients.marks, event));
+            if AssertUnwindSafe(handle).catch_unwind().await.is_err() {
                 self.handler.stats.panics.count();
                 error!(client = %id, "what a handler left behind panicked");
             }
             drop(permit);
-            self.budget.add_permits(cost);
+            self.budget.give_back(cost);
             next = self.next(id);
         }
     }
@@ -317,7 +330,7 @@ mod tests {
         }
         lanes.drained().await;
         assert_eq!(lanes.handler.stats.panics.to_string(), "3");
-        assert_eq!(lanes.budget.available_permits(), BUDGET);
+        assert_eq!(lanes.budget.left(), BUDGET);
     }
 
     /// Writes the session of a client that is gone.
@@ -365,6 +378,6 @@ mod tests {
         }
         lanes.drained().await;
         assert!(lanes.clients.queues.is_empty());
-        assert_eq!(lanes.budget.available_permits(), BUDGET);
+        assert_eq!(lanes.budget.left(), BUDGET);
     }
 }

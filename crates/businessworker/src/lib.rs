@@ -33,6 +33,7 @@
 //! against what was last written here (`sessions`); after it, a changed session is
 //! written back once.
 
+mod budget;
 mod client;
 mod config;
 mod events;
@@ -41,9 +42,11 @@ mod handshake;
 mod lanes;
 mod link;
 mod message;
+mod network;
 mod serve;
 mod session;
 mod sessions;
+mod slice;
 mod stats;
 
 pub use client::Client;

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 
 use crate::Events;
 use crate::lanes::{Event, Lanes};
+use crate::slice::{Slice, preemptions};
 
 /// What is read into, in bytes: many small events together.
 const CHUNK: usize = 64 * 1024;
@@ -29,48 +30,6 @@ const READ: usize = 4 * 1024;
 
 /// A link that stood this long was a success, however it ended.
 const SUCCESS: Duration = Duration::from_secs(10);
-
-/// How long the reader of a link may run handlers itself after each read. Where there is
-/// more to do than this, other threads can help.
-const SLICE: Duration = Duration::from_micros(50);
-
-/// A handler that takes so much longer is too much for the reader.
-const OVERRUN: Duration = Duration::from_micros(100);
-
-/// For so many times what such a handler took all others go to tasks: an application that
-/// computes, or even blocks, may hold the reader up for a hundredth of its time.
-const REST: u32 = 100;
-
-/// But not for longer than this.
-const LONGEST_REST: Duration = Duration::from_secs(10);
-
-/// What is left of the time in which the reader runs handlers itself.
-#[derive(Debug)]
-struct Slice {
-    until: Instant,
-    rest_until: Instant,
-}
-
-impl Slice {
-    fn new(now: Instant) -> Self {
-        Self { until: now, rest_until: now }
-    }
-
-    /// A read has brought events: whether the reader may begin with them itself.
-    fn begin(&mut self, now: Instant) -> bool {
-        self.until = now + SLICE;
-        now >= self.rest_until
-    }
-
-    /// A handler has run: whether the reader may run another.
-    fn goes_on(&mut self, now: Instant) -> bool {
-        let over = now.saturating_duration_since(self.until);
-        if over > OVERRUN {
-            self.rest_until = now + over.saturating_mul(REST).min(LONGEST_REST);
-        }
-        now < self.until
-    }
-}
 
 /// Who the worker is to the gateways.
 #[derive(Debug)]
@@ -199,12 +158,12 @@ async fn read_events<E: Events>(
     let mut buffer = BytesMut::new();
     let mut slice = Slice::new(Instant::now());
     loop {
-        let mut here = slice.begin(Instant::now());
+        let mut here = slice.begin(Instant::now(), preemptions());
         while let Some(frame) = Frame::parse(&mut buffer, MAX_FRAME_LEN).map_err(io::Error::other)? {
             match Command::decode(frame).map(Event::of) {
                 Ok(Ok(event)) => {
                     lanes.put(event, here).await;
-                    here = here && slice.goes_on(Instant::now());
+                    here = here && slice.goes_on(Instant::now(), preemptions);
                 }
                 Ok(Err(Command::Ping(body))) => {
                     if !body.is_empty() {
@@ -227,20 +186,6 @@ async fn read_events<E: Events>(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_reader_runs_handlers_for_a_moment_and_rests_after_a_slow_one() {
-        let start = Instant::now();
-        let at = |micros| start + Duration::from_micros(micros);
-        let mut slice = Slice::new(start);
-        assert!(slice.begin(at(0)));
-        assert!(slice.goes_on(at(49)));
-        assert!(!slice.goes_on(at(60)), "there is too much to do");
-        assert!(slice.begin(at(70)));
-        assert!(!slice.goes_on(at(1_120)));
-        assert!(!slice.begin(at(50_000)), "one of a millisecond costs a tenth of a second");
-        assert!(slice.begin(at(102_000)));
-    }
 
     #[test]
     fn no_two_connections_have_the_same_key_unless_it_is_set() {

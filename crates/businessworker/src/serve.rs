@@ -1,5 +1,6 @@
 //! The worker from start to end.
 
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tracing::{info, warn};
 use crate::handler::{Handler, Limits};
 use crate::lanes::{BUDGET, Clients, Lanes};
 use crate::link::{self, Identity};
+use crate::network::Network;
 use crate::{BoxError, Cli, Config, Events, NoSettings, Result};
 
 /// What an application is made from.
@@ -37,6 +39,9 @@ pub enum Error {
     /// `on_worker_start` failed.
     #[error("on_worker_start: {0}")]
     Start(BoxError),
+    /// The thread that serves the links could not be started.
+    #[error("cannot start the thread that serves the links: {0}")]
+    Thread(#[from] std::io::Error),
 }
 
 /// The `main` of an application: reads the flags, the environment and the
@@ -79,7 +84,7 @@ where
 /// are handled, and what was said is written, within `shutdown_timeout_ms`.
 ///
 /// # Errors
-/// When `on_worker_start` fails.
+/// When `on_worker_start` fails, or the system has no thread left for the links.
 pub async fn serve<E: Events>(
     config: Config,
     events: E,
@@ -99,12 +104,15 @@ async fn serve_and_tell<E: Events>(
     let _register =
         AbortOnDropHandle::new(tokio::spawn(async move { registers::follow(&names, &key, list).await }));
     let clients = Arc::new(Clients::default());
-    let gateway = Gateway::following(addresses.clone())
-        .secret_key(config.secret_key.clone())
-        .question_timeout(config.question_timeout())
-        .gather_writes()
-        .observer(clients.clone())
-        .connect();
+    let network = Network::start()?;
+    let gateway = network.enter(|| {
+        Gateway::following(addresses.clone())
+            .secret_key(config.secret_key.clone())
+            .question_timeout(config.question_timeout())
+            .gather_writes()
+            .observer(clients.clone())
+            .connect()
+    });
     let limits = Limits { slow: config.slow_handler_warning(), cancel: config.handler_timeout() };
     let handler = Handler::new(events, gateway.clone(), limits);
     let lanes = Lanes::new(clients, handler, config.concurrency, BUDGET);
@@ -124,15 +132,14 @@ async fn serve_and_tell<E: Events>(
         Arc::new(Identity::new(config.name.clone(), config.worker_id.clone(), config.secret_key.clone()));
     let links = TaskTracker::new();
     let grace = config.shutdown_timeout();
-    let follow = roster::follow(addresses, |address, listed| {
-        let (lanes, identity, stop) = (lanes.clone(), identity.clone(), shutdown.clone());
-        links.track_future(link::run(lanes, identity, address, listed, stop, grace / 2))
-    });
-    tokio::pin!(follow);
-    tokio::select! {
-        () = &mut follow => {}
-        () = shutdown.cancelled() => {}
-    }
+    let _follow = network.spawn(roster::follow(addresses, {
+        let (lanes, links, shutdown) = (lanes.clone(), links.clone(), shutdown.clone());
+        move |address, listed| {
+            let (lanes, identity, stop) = (lanes.clone(), identity.clone(), shutdown.clone());
+            links.track_future(link::run(lanes, identity, address, listed, stop, grace / 2))
+        }
+    }));
+    shutdown.cancelled().await;
 
     info!("draining");
     let deadline = Instant::now() + grace;
@@ -148,9 +155,8 @@ async fn serve_and_tell<E: Events>(
         );
     }
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
-    let stop =
-        handler.contain("on_worker_stop", "none", async { handler.events.on_worker_stop(&gateway).await });
-    if timeout(left, stop).await.is_err() {
+    let stop = pin!(async { handler.events.on_worker_stop(&gateway).await });
+    if timeout(left, handler.contain("on_worker_stop", "none", stop)).await.is_err() {
         warn!("on_worker_stop did not return in time");
     }
     gateway.finish(left).await;

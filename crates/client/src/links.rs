@@ -69,9 +69,13 @@ impl Links {
     /// Waits, once and within the time that a question has, for the first list of
     /// gateways and the first attempt to connect to each.
     pub(crate) async fn settle(&self) {
-        if self.is_settled() {
-            return;
+        if !self.is_settled() {
+            // Boxed, as it happens once, and every call would have a place for it.
+            Box::pin(self.settle_first()).await;
         }
+    }
+
+    async fn settle_first(&self) {
         let settled = || {
             let known = self.addresses.borrow().len();
             let map = self.all();

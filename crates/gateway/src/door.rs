@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use gatewayworker_protocol::Payload;
 
 use crate::outgoing::{Outgoing, WebSocketType};
 
@@ -19,6 +20,11 @@ impl Door {
     /// The bytes that a client of this door gets for a message.
     pub(crate) fn encode(&self, message: &Outgoing) -> Bytes {
         message.websocket(self.websocket_type)
+    }
+
+    /// The same where this client is the only one that gets it.
+    pub(crate) fn encode_only(&self, message: Payload) -> Bytes {
+        Outgoing::only_websocket(message, self.websocket_type)
     }
 }
 

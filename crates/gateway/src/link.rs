@@ -264,7 +264,7 @@ impl Link {
                 continue;
             }
             if index == self.shard.index {
-                self.shard.obey(std::mem::take(pending));
+                self.shard.obey(pending.drain(..));
             } else {
                 // A shard is gone only when the gateway is.
                 let Ok(place) = self.shard.shared.shards[index].reserve().await else { continue };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatewayworker_protocol::{Audience, Command, Question};
+use gatewayworker_protocol::{Audience, Command, Payload, Question};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::answer::Part;
@@ -40,7 +40,7 @@ pub(crate) struct Arrival {
 /// shards, joining and binding numbered.
 #[derive(Debug, Clone)]
 pub(crate) enum Order {
-    SendToOne(u32, Arc<Outgoing>),
+    SendToOne(u32, Payload),
     SendToSome(Vec<u32>, Arc<Outgoing>),
     SendToAll { except: Arc<[u32]>, message: Arc<Outgoing> },
     SendToUids(Arc<[Bytes]>, Arc<Outgoing>),
@@ -77,7 +77,7 @@ impl Orders {
             ids.into()
         };
         Some(match command {
-            Command::SendToOne { to, message } => Self::One(to, Order::SendToOne(to, outgoing(message))),
+            Command::SendToOne { to, message } => Self::One(to, Order::SendToOne(to, message)),
             Command::SendToAll { to: Audience::Only(ids), message } => Self::Split(ids, outgoing(message)),
             Command::SendToAll { to, message } => {
                 let except = if let Audience::Except(ids) = to { sorted(ids) } else { Arc::default() };

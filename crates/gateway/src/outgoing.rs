@@ -46,17 +46,32 @@ impl Outgoing {
         Self { body, raw, binary, as_text: OnceLock::new(), as_binary: OnceLock::new() }
     }
 
+    /// The bytes for the only client that a message goes to.
+    pub(crate) fn only_websocket(payload: Payload, default: WebSocketType) -> Bytes {
+        let Self { body, raw, binary, .. } = Self::new(payload);
+        if raw {
+            return body;
+        }
+        encode::message(is_binary(&body, binary, default), &body)
+    }
+
     /// The bytes for a client of a WebSocket listener with this type.
     pub(crate) fn websocket(&self, default: WebSocketType) -> Bytes {
         if self.raw {
             return self.body.clone();
         }
-        if self.binary || default == WebSocketType::Binary {
-            return self.as_binary.get_or_init(|| encode::message(true, &self.body)).clone();
-        }
-        let text = || encode::message(std::str::from_utf8(&self.body).is_err(), &self.body);
-        self.as_text.get_or_init(text).clone()
+        let (once, binary) = match self.binary || default == WebSocketType::Binary {
+            true => (&self.as_binary, true),
+            false => (&self.as_text, false),
+        };
+        once.get_or_init(|| encode::message(is_binary(&self.body, binary, default), &self.body)).clone()
     }
+}
+
+/// Whether a message goes out as binary: as it is marked, or the listener has it, or
+/// as it must where it is no valid UTF-8.
+fn is_binary(body: &[u8], marked: bool, default: WebSocketType) -> bool {
+    marked || default == WebSocketType::Binary || std::str::from_utf8(body).is_err()
 }
 
 /// What the original's WebSocket protocol sends for a serialized value: a string

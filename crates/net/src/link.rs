@@ -18,6 +18,10 @@ use tokio::sync::Notify;
 /// A buffer that grew beyond this is given back once it is empty, in bytes.
 const KEEP: usize = 64 * 1024;
 
+/// What has grown to this is written while more is being pushed, in bytes: the peer can
+/// begin with it.
+const EARLY: usize = 64 * 1024;
+
 /// The writing half of a link, with an outbox of bounded size.
 #[derive(Debug)]
 pub struct LinkWriter {
@@ -94,6 +98,9 @@ impl LinkWriter {
             return Err(PushError::Full);
         }
         write(&mut outbox.pending);
+        if outbox.pending.len() >= EARLY && !outbox.stuck {
+            self.write_some(&mut outbox);
+        }
         Ok(())
     }
 

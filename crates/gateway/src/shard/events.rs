@@ -3,7 +3,6 @@
 //! Events go straight into the outbox of the worker's link, which this shard
 //! flushes at the end of its turn.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -50,7 +49,7 @@ impl Shard {
         let mut state = self.state.borrow_mut();
         self.tell(&mut state, key, code::ON_CONNECT, FLAG_PLAIN, &[]);
         self.tell(&mut state, key, code::ON_WEBSOCKET_CONNECT, 0, handshake);
-        self.dirty.notify_one();
+        self.flush_later();
     }
 
     /// Passes a client's message on. Says why not, if it cannot be.
@@ -62,7 +61,7 @@ impl Shard {
         }
         let flag = FLAG_PLAIN | if binary { FLAG_BINARY } else { 0 };
         self.tell(&mut state, key, code::ON_MESSAGE, flag, message);
-        self.dirty.notify_one();
+        self.flush_later();
         Ok(())
     }
 
@@ -124,11 +123,6 @@ impl Shard {
             connection_id: client.connection_id,
             gateway_port: client.door.port,
         }
-    }
-
-    /// Asks for a flush at the end of this turn.
-    pub(super) fn flush_later(self: &Rc<Self>) {
-        self.dirty.notify_one();
     }
 }
 

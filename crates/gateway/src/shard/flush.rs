@@ -6,7 +6,7 @@
 //! clients: an echo does not wait behind 18,000 writes.
 
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
@@ -24,14 +24,36 @@ const SLICE: usize = 128;
 /// close its side. RFC 6455 section 7.1.1 lets the server wait for that.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a flush waits for more to leave with it, while more keeps coming. A write
+/// to a client costs as much as several looks for more.
+const GATHER: Duration = Duration::from_micros(100);
+
 impl Shard {
     pub(super) async fn flush_for_ever(self: Rc<Self>) {
         loop {
             self.dirty.notified().await;
+            self.gather().await;
             while self.flush_slice() {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// Lets those have their turn that have become ready meanwhile, as long as there
+    /// are any, for a moment: what they queue leaves in the same writes.
+    async fn gather(&self) {
+        let since = Instant::now();
+        let mut rung = self.rung.replace(false);
+        while rung && since.elapsed() < GATHER {
+            tokio::task::yield_now().await;
+            rung = self.rung.replace(false);
+        }
+    }
+
+    /// Asks for a flush at the end of this turn.
+    pub(super) fn flush_later(&self) {
+        self.rung.set(true);
+        self.dirty.notify_one();
     }
 
     /// Flushes links, replies, and a slice of the broadcast; says whether there

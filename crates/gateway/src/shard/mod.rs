@@ -118,6 +118,8 @@ pub(crate) struct Shard {
     state: RefCell<State>,
     /// There is something to flush.
     dirty: Notify,
+    /// Somebody has said so since it was last looked at.
+    rung: Cell<bool>,
     started: Instant,
     heartbeat: Option<Heartbeat>,
     /// Connections that are being closed.
@@ -180,6 +182,7 @@ impl Shard {
                 wheel: Wheel::new(tick),
             }),
             dirty: Notify::new(),
+            rung: Cell::new(false),
             started: Instant::now(),
             heartbeat,
             closing: TaskTracker::new(),
@@ -281,7 +284,7 @@ impl Shard {
         let mut state = self.state.borrow_mut();
         self.close_in(&mut state, key, reason, last);
         drop(state);
-        self.dirty.notify_one();
+        self.flush_later();
     }
 
     fn close_in(self: &Rc<Self>, state: &mut State, key: Key, reason: CloseReason, last: Option<Bytes>) {

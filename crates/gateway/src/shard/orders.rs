@@ -19,7 +19,7 @@ use crate::websocket::encode;
 
 impl Shard {
     /// Carries out a link's orders, in order.
-    pub(crate) fn obey(self: &Rc<Self>, orders: Vec<Order>) {
+    pub(crate) fn obey(self: &Rc<Self>, orders: impl IntoIterator<Item = Order>) {
         let mut state = self.state.borrow_mut();
         for order in orders {
             self.obey_one(&mut state, order);
@@ -32,7 +32,7 @@ impl Shard {
         match order {
             Order::SendToOne(id, message) => {
                 if let Some(key) = state.table.key_of(id) {
-                    self.enqueue(state, key, Turn::Urgent, |client| client.door.encode(&message));
+                    self.enqueue(state, key, Turn::Urgent, |client| client.door.encode_only(message));
                 }
             }
             Order::SendToSome(ids, message) => {

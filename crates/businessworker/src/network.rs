@@ -1,0 +1,45 @@
+//! The thread that serves the links, apart from those of the application.
+//!
+//! The threads of a runtime wake each other up whenever there is something to do, in
+//! case there is more. For links, which have a little to do very often, that costs
+//! more than the work itself; one thread has nobody to wake. It is a whole runtime,
+//! so that a handler which it polls may block (`block_in_place`) as on any other.
+
+use std::io;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::task::AbortOnDropHandle;
+
+/// The thread; ended, with all that runs on it, when dropped.
+#[derive(Debug)]
+pub(crate) struct Network {
+    /// `None` only while it is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Network {
+    pub(crate) fn start() -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("links").enable_all().build()?;
+        Ok(Self { runtime: Some(runtime) })
+    }
+
+    /// Runs `f` so that what it spawns, it spawns on the thread.
+    pub(crate) fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _entered = self.runtime.as_ref().map(Runtime::enter);
+        f()
+    }
+
+    /// Runs `future` on the thread until the handle is dropped.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> AbortOnDropHandle<()> {
+        AbortOnDropHandle::new(self.enter(|| tokio::spawn(future)))
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // Waiting for the thread is not allowed on a thread of another runtime.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
