@@ -12,7 +12,11 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::wire::{self, MAX_PAYLOAD, opcode};
+use crate::segments;
+use crate::wire::{self, opcode};
+
+/// What one read may bring.
+const READ: usize = 256 * 1024;
 
 /// How long a server may take to answer a close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -28,8 +32,17 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new() -> Self {
-        // Room for the longest cut frame and a full read behind it.
-        Scratch { buffer: vec![0; 4 * MAX_PAYLOAD], reads: 0, frames: 0 }
+        Scratch { buffer: vec![0; READ], reads: 0, frames: 0 }
+    }
+
+    /// Room for a read behind the head of a frame of `kept` bytes, which are put there.
+    fn room(&mut self, kept: &[u8]) -> &mut [u8] {
+        let needed = kept.len() + READ / 2;
+        if self.buffer.len() < needed {
+            self.buffer.resize(needed, 0);
+        }
+        self.buffer[..kept.len()].copy_from_slice(kept);
+        &mut self.buffer[kept.len()..]
     }
 }
 
@@ -98,8 +111,7 @@ impl Client {
             }
             let scratch = &mut *scratch.borrow_mut();
             let kept = self.rest.len();
-            scratch.buffer[..kept].copy_from_slice(&self.rest);
-            let mut window = ReadBuf::new(&mut scratch.buffer[kept..]);
+            let mut window = ReadBuf::new(scratch.room(&self.rest));
             match Pin::new(&mut self.stream).poll_read(cx, &mut window) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Lost::Io(error)),
@@ -119,6 +131,11 @@ impl Client {
             self.rest.clear();
             self.rest.extend_from_slice(bytes);
         }
+    }
+
+    /// How many segments with data the server has sent it, where the system says.
+    pub(crate) fn segments(&self) -> Option<u32> {
+        segments::data_segments_in(&self.stream)
     }
 
     /// Waits for the next message and drops it, with whatever else has come.

@@ -8,11 +8,13 @@
 mod args;
 mod case;
 mod client;
+mod crowd;
 mod histogram;
 mod open;
 mod procfs;
 mod report;
 mod runner;
+mod segments;
 mod wire;
 
 use std::process::ExitCode;

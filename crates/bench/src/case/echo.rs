@@ -14,9 +14,12 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use tokio::time::Sleep;
 
-use super::{Clients, Outcome, Target, Watch, Window, frames_per_read, is_notice, memory_metrics};
+use super::{
+    Clients, Outcome, Target, Watch, Window, frames_per_read, is_notice, memory_metrics, writes_per_delivery,
+};
 use crate::args;
-use crate::client::{Client, Lost, Scratch};
+use crate::client::{Lost, Scratch};
+use crate::crowd::Crowd;
 use crate::histogram::Histogram;
 use crate::report::{Metric, Progress};
 use crate::wire::{self, opcode};
@@ -60,9 +63,10 @@ pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress)
     });
     let mut clients = Clients::new();
     let start = Instant::now();
-    for (index, client) in opened.clients.into_iter().enumerate() {
-        let pace = echo.rate.map(|rate| Pace::new(start, rate, index as u32, echo.clients));
-        clients.spawn_local(drive(client, shared.clone(), echo.in_flight, pace));
+    let crowd = Crowd::new(opened.clients);
+    for index in 0..echo.clients {
+        let pace = echo.rate.map(|rate| Pace::new(start, rate, index, echo.clients));
+        clients.spawn_local(drive(crowd.clone(), index as usize, shared.clone(), echo.in_flight, pace));
     }
     let (count, owed) = (|| shared.echoed.get(), || shared.sent.get());
     let mut watch = Watch { clients, progress, unit: "echoes", count: &count, owed: &owed };
@@ -71,10 +75,12 @@ pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress)
     *shared.times.borrow_mut() = Histogram::new();
     let reads_before = (shared.scratch.borrow().reads, shared.scratch.borrow().frames);
     let echoed_before = count();
+    let segments_before = crowd.segments();
     let window = Window::open(target)?;
     watch.run("measuring", echo.load.duration).await?;
     let used = window.close()?;
     let echoed = count() - echoed_before;
+    let writes = writes_per_delivery(&crowd, segments_before, echoed);
     let times = shared.times.replace(Histogram::new());
     let memory_after = target.memory()?;
 
@@ -86,6 +92,7 @@ pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress)
         Some(Metric::new("latency_p50", "µs", times.percentile(50.0))),
         Some(Metric::new("latency_p99", "µs", times.percentile(99.0))),
         Some(Metric::new("latency_max", "µs", times.max())),
+        writes,
         frames_per_read(&shared.scratch.borrow(), reads_before),
         Some(Metric::new("lost", "", lost as f64)),
         echo.rate.map(|_| Metric::new("held_back", "", shared.held_back.get() as f64)),
@@ -98,7 +105,13 @@ pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress)
     })
 }
 
-async fn drive(mut client: Client, shared: Rc<Shared>, in_flight: u32, mut pace: Option<Pace>) -> Lost {
+async fn drive(
+    crowd: Crowd,
+    index: usize,
+    shared: Rc<Shared>,
+    in_flight: u32,
+    mut pace: Option<Pace>,
+) -> Lost {
     let mut sent = VecDeque::new();
     let send = |sent: &mut VecDeque<Instant>, now, out: &mut Vec<u8>| {
         sent.push_back(now);
@@ -106,9 +119,11 @@ async fn drive(mut client: Client, shared: Rc<Shared>, in_flight: u32, mut pace:
         shared.sent.set(shared.sent.get() + 1);
     };
     if pace.is_none() {
+        let mut client = crowd.client(index);
         (0..in_flight).for_each(|_| send(&mut sent, Instant::now(), client.out()));
     }
     poll_fn(|cx| {
+        let mut client = crowd.client(index);
         if let Some(pace) = pace.as_mut().filter(|_| !shared.stop.get()) {
             for _ in 0..pace.due(cx) {
                 if sent.len() < MAX_UNANSWERED {

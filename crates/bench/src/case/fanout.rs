@@ -11,9 +11,12 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::{Clients, Outcome, Target, Watch, Window, frames_per_read, is_notice, memory_metrics};
+use super::{
+    Clients, Outcome, Target, Watch, Window, frames_per_read, is_notice, memory_metrics, writes_per_delivery,
+};
 use crate::args;
-use crate::client::{Client, Lost, Scratch};
+use crate::client::{Lost, Scratch};
+use crate::crowd::Crowd;
 use crate::histogram::Histogram;
 use crate::report::{Metric, Progress};
 use crate::wire::{self, opcode};
@@ -127,8 +130,10 @@ pub(crate) async fn run(fanout: &args::Fanout, target: &Target, progress: &Progr
     let scratch = Rc::new(RefCell::new(Scratch::new()));
     let ledger = Rc::new(RefCell::new(Ledger::new(fanout.clients, fanout.senders, fanout.in_flight)));
     let mut clients = Clients::new();
-    for (index, client) in opened.clients.into_iter().enumerate() {
-        clients.spawn_local(drive(client, index, fanout.load.size as usize, scratch.clone(), ledger.clone()));
+    let crowd = Crowd::new(opened.clients);
+    for index in 0..fanout.clients as usize {
+        let size = fanout.load.size as usize;
+        clients.spawn_local(drive(crowd.clone(), index, size, scratch.clone(), ledger.clone()));
     }
     let (count, owed) = (|| ledger.borrow().deliveries, || ledger.borrow().owed());
     let mut watch = Watch { clients, progress, unit: "deliveries", count: &count, owed: &owed };
@@ -138,10 +143,12 @@ pub(crate) async fn run(fanout: &args::Fanout, target: &Target, progress: &Progr
     ledger.borrow_mut().broadcast_times = Histogram::new();
     let reads_before = (scratch.borrow().reads, scratch.borrow().frames);
     let deliveries_before = count();
+    let segments_before = crowd.segments();
     let window = Window::open(target)?;
     watch.run("measuring", fanout.load.duration).await?;
     let used = window.close()?;
     let deliveries = count() - deliveries_before;
+    let writes = writes_per_delivery(&crowd, segments_before, deliveries);
     let delivery_times = std::mem::replace(&mut ledger.borrow_mut().delivery_times, Histogram::new());
     let broadcast_times = std::mem::replace(&mut ledger.borrow_mut().broadcast_times, Histogram::new());
     let memory_after = target.memory()?;
@@ -156,6 +163,7 @@ pub(crate) async fn run(fanout: &args::Fanout, target: &Target, progress: &Progr
         Some(Metric::new("delivery_p99", "µs", delivery_times.percentile(99.0))),
         Some(Metric::new("broadcast_p50", "µs", broadcast_times.percentile(50.0))),
         Some(Metric::new("broadcast_p99", "µs", broadcast_times.percentile(99.0))),
+        writes,
         frames_per_read(&scratch.borrow(), reads_before),
         Some(Metric::new("lost", "", lost as f64)),
         Some(Metric::new("misplaced", "", misplaced as f64)),
@@ -171,7 +179,7 @@ pub(crate) async fn run(fanout: &args::Fanout, target: &Target, progress: &Progr
 }
 
 async fn drive(
-    mut client: Client,
+    crowd: Crowd,
     index: usize,
     size: usize,
     scratch: Rc<RefCell<Scratch>>,
@@ -180,6 +188,7 @@ async fn drive(
     let sends = index < ledger.borrow().senders.len();
     let mut message = vec![b'x'; size];
     poll_fn(|cx| {
+        let mut client = crowd.client(index);
         if sends {
             let mut ledger = ledger.borrow_mut();
             while let Some(number) = ledger.next(index, Instant::now()) {

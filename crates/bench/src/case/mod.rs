@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::args::{Common, Url};
 use crate::client::{Lost, Scratch};
+use crate::crowd::Crowd;
 use crate::open::Opening;
 use crate::procfs::{Cpu, Memory, Processes};
 use crate::report::{Metric, Progress};
@@ -102,6 +103,12 @@ impl Used {
 fn frames_per_read(scratch: &Scratch, before: (u64, u64)) -> Option<Metric> {
     let (reads, frames) = (scratch.reads - before.0, scratch.frames - before.1);
     (reads > 0).then(|| Metric::new("frames_per_read", "", frames as f64 / reads as f64))
+}
+
+/// Segments with data for each of `count` messages delivered: of small messages, one is one write of the server.
+fn writes_per_delivery(crowd: &Crowd, before: Option<u64>, count: u64) -> Option<Metric> {
+    let segments = crowd.segments()?.checked_sub(before?)?;
+    (count > 0).then(|| Metric::new("writes_per_delivery", "", segments as f64 / count as f64))
 }
 
 /// Memory of all processes at one moment, as metrics.
