@@ -18,6 +18,9 @@ use crate::wire::{self, opcode};
 /// What one read may bring.
 const READ: usize = 256 * 1024;
 
+/// What may be queued before the socket is asked for room.
+const MAX_UNSENT: usize = 64 * 1024;
+
 /// How long a server may take to answer a close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
@@ -133,6 +136,20 @@ impl Client {
         }
     }
 
+    /// Bytes that wait because the socket took no more.
+    pub(crate) fn unsent(&self) -> usize {
+        self.out.len() - self.written
+    }
+
+    /// Whether more may be queued; where not, the task of `cx` is woken when the socket has room.
+    pub(crate) fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.unsent() >= MAX_UNSENT {
+            // A failure shows again in the next poll.
+            let _ = self.flush(cx);
+        }
+        self.unsent() < MAX_UNSENT
+    }
+
     /// How many segments with data the server has sent it, where the system says.
     pub(crate) fn segments(&self) -> Option<u32> {
         segments::data_segments_in(&self.stream)
@@ -143,16 +160,30 @@ impl Client {
     /// # Errors
     /// The client was lost instead.
     pub(crate) async fn greeted(&mut self) -> Result<(), Lost> {
-        let mut messages = 0;
+        self.until(|_| true).await
+    }
+
+    /// Says `frames`, which end with an echo of `E` alone, and waits for that: what was said before it has taken effect.
+    ///
+    /// # Errors
+    /// The client was lost instead.
+    pub(crate) async fn barrier(&mut self, frames: &[u8]) -> Result<(), Lost> {
+        self.stream.write_all(frames).await.map_err(Lost::Io)?;
+        self.until(|payload| payload == b"E").await
+    }
+
+    /// Waits for such a message and drops it, with whatever else has come.
+    async fn until(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Result<(), Lost> {
+        let mut found = false;
         loop {
             let bytes = std::mem::take(&mut self.rest);
             let mut left = &bytes[..];
-            each_message(&mut left, &mut self.out, |_, _| {
-                messages += 1;
+            each_message(&mut left, &mut self.out, |payload, _| {
+                found |= wanted(payload);
                 Ok(())
             })?;
             self.rest = left.to_vec();
-            if messages > 0 {
+            if found {
                 return Ok(());
             }
             if self.stream.read_buf(&mut self.rest).await.map_err(Lost::Io)? == 0 {

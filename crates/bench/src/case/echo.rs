@@ -5,27 +5,23 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Context;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
-use tokio::time::Sleep;
 
 use super::{
-    Clients, Outcome, Target, Watch, Window, frames_per_read, is_notice, memory_metrics, writes_per_delivery,
+    Clients, Outcome, Target, Watch, Window, frames_per_read, is_notice, latency, memory_metrics,
+    writes_per_delivery,
 };
 use crate::args;
 use crate::client::{Lost, Scratch};
 use crate::crowd::Crowd;
 use crate::histogram::Histogram;
+use crate::pace::{Dues, Schedule, pace};
 use crate::report::{Metric, Progress};
 use crate::wire::{self, opcode};
-
-/// With a fixed rate, a client holds back when so many of its messages are unanswered.
-const MAX_UNANSWERED: usize = 4096;
 
 struct Shared {
     scratch: RefCell<Scratch>,
@@ -34,10 +30,12 @@ struct Shared {
     size: usize,
     sent: Cell<u64>,
     echoed: Cell<u64>,
-    /// Messages that were due, but held back.
-    held_back: Cell<u64>,
     stop: Cell<bool>,
+    /// Messages from before count in no time.
+    since: Cell<Instant>,
     times: RefCell<Histogram>,
+    /// With a fixed rate: what is due.
+    dues: Option<Rc<RefCell<Dues>>>,
 }
 
 /// Runs one round.
@@ -57,22 +55,27 @@ pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress)
         size,
         sent: Cell::new(0),
         echoed: Cell::new(0),
-        held_back: Cell::new(0),
         stop: Cell::new(false),
+        since: Cell::new(Instant::now()),
         times: RefCell::new(Histogram::new()),
+        dues: echo.rate.map(|_| Rc::new(RefCell::new(Dues::new(echo.clients as usize)))),
     });
     let mut clients = Clients::new();
-    let start = Instant::now();
     let crowd = Crowd::new(opened.clients);
-    for index in 0..echo.clients {
-        let pace = echo.rate.map(|rate| Pace::new(start, rate, index, echo.clients));
-        clients.spawn_local(drive(crowd.clone(), index as usize, shared.clone(), echo.in_flight, pace));
+    for index in 0..echo.clients as usize {
+        clients.spawn_local(drive(crowd.clone(), index, shared.clone(), echo.in_flight));
     }
-    let (count, owed) = (|| shared.echoed.get(), || shared.sent.get());
+    if let Some((rate, dues)) = echo.rate.zip(shared.dues.clone()) {
+        clients.spawn_local(pace(Schedule::new(Instant::now(), rate), dues));
+    }
+    let waiting = || shared.dues.as_ref().map_or(0, |dues| dues.borrow().waiting());
+    let (count, owed) = (|| shared.echoed.get(), || shared.sent.get() + waiting());
     let mut watch = Watch { clients, progress, unit: "echoes", count: &count, owed: &owed };
     watch.run("warming up", echo.load.warmup).await?;
 
-    *shared.times.borrow_mut() = Histogram::new();
+    shared.times.borrow_mut().clear();
+    shared.since.set(Instant::now());
+    shared.dues.iter().for_each(|dues| dues.borrow_mut().late.clear());
     let reads_before = (shared.scratch.borrow().reads, shared.scratch.borrow().frames);
     let echoed_before = count();
     let segments_before = crowd.segments();
@@ -81,57 +84,47 @@ pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress)
     let used = window.close()?;
     let echoed = count() - echoed_before;
     let writes = writes_per_delivery(&crowd, segments_before, echoed);
-    let times = shared.times.replace(Histogram::new());
+    let frames = frames_per_read(&shared.scratch.borrow(), reads_before);
     let memory_after = target.memory()?;
 
+    // What was due or under way is waited for: how long it took belongs to the figures.
     shared.stop.set(true);
+    shared.dues.iter().for_each(|dues| dues.borrow_mut().stop());
     let lost = watch.drain().await?;
-    let metrics = [
-        used.cost("cpu_per_echo", echoed),
-        used.rate("echoes", echoed),
-        Some(Metric::new("latency_p50", "µs", times.percentile(50.0))),
-        Some(Metric::new("latency_p99", "µs", times.percentile(99.0))),
-        Some(Metric::new("latency_max", "µs", times.max())),
-        writes,
-        frames_per_read(&shared.scratch.borrow(), reads_before),
-        Some(Metric::new("lost", "", lost as f64)),
-        echo.rate.map(|_| Metric::new("held_back", "", shared.held_back.get() as f64)),
-    ];
+    let late = |dues: &Rc<RefCell<Dues>>| {
+        Metric::new("generator_late_p99", "µs", dues.borrow().late.percentile(99.0))
+    };
+    let metrics = [used.cost("cpu_per_echo", echoed), used.rate("echoes", echoed)];
+    let others = [shared.dues.as_ref().map(late), writes, frames, Some(Metric::new("lost", "", lost as f64))];
+    let metrics = metrics.into_iter().chain(latency("latency", &shared.times.borrow())).chain(others);
     let memory = memory_metrics(["rss_before", "pss_before"], memory_before)
         .chain(memory_metrics(["rss_after", "pss_after"], memory_after));
     Ok(Outcome {
-        metrics: metrics.into_iter().chain(used.busy()).chain(memory).flatten().collect(),
+        metrics: metrics.chain(used.busy()).chain(memory).flatten().collect(),
         fault: (lost > 0).then(|| format!("{lost} of {} messages did not come back", owed())),
     })
 }
 
-async fn drive(
-    crowd: Crowd,
-    index: usize,
-    shared: Rc<Shared>,
-    in_flight: u32,
-    mut pace: Option<Pace>,
-) -> Lost {
+async fn drive(crowd: Crowd, index: usize, shared: Rc<Shared>, in_flight: u32) -> Lost {
     let mut sent = VecDeque::new();
-    let send = |sent: &mut VecDeque<Instant>, now, out: &mut Vec<u8>| {
-        sent.push_back(now);
+    let send = |sent: &mut VecDeque<Instant>, at, out: &mut Vec<u8>| {
+        sent.push_back(at);
         out.extend_from_slice(&shared.frame);
         shared.sent.set(shared.sent.get() + 1);
     };
-    if pace.is_none() {
+    if shared.dues.is_none() {
         let mut client = crowd.client(index);
         (0..in_flight).for_each(|_| send(&mut sent, Instant::now(), client.out()));
     }
     poll_fn(|cx| {
         let mut client = crowd.client(index);
-        if let Some(pace) = pace.as_mut().filter(|_| !shared.stop.get()) {
-            for _ in 0..pace.due(cx) {
-                if sent.len() < MAX_UNANSWERED {
-                    send(&mut sent, Instant::now(), client.out());
-                } else {
-                    shared.held_back.set(shared.held_back.get() + 1);
-                }
+        if let Some(dues) = &shared.dues {
+            let full = client.unsent() > 0;
+            while client.has_room(cx) {
+                let Some(at) = dues.borrow_mut().take(index, Instant::now(), full) else { break };
+                send(&mut sent, at, client.out());
             }
+            dues.borrow_mut().wake(index, cx);
         }
         client.poll(cx, &shared.scratch, |now, payload, out| {
             if payload.first() != Some(&b'E') || payload.len() != shared.size {
@@ -139,44 +132,15 @@ async fn drive(
                 return if is_notice(payload) { Ok(()) } else { Err(Lost::Wrong(format!("{:?}", text()))) };
             }
             let at = sent.pop_front().ok_or_else(|| Lost::Wrong("an echo of nothing".into()))?;
-            shared.times.borrow_mut().record(now - at);
+            if at >= shared.since.get() {
+                shared.times.borrow_mut().record(now.saturating_duration_since(at));
+            }
             shared.echoed.set(shared.echoed.get() + 1);
-            if pace.is_none() && !shared.stop.get() {
+            if shared.dues.is_none() && !shared.stop.get() {
                 send(&mut sent, now, out);
             }
             Ok(())
         })
     })
     .await
-}
-
-/// When a client's messages are due: its share of the whole rate, the clients spread evenly over the period. The
-/// clock is a millisecond's, so that messages due within one go out together; latency counts from the actual send.
-struct Pace {
-    next: Instant,
-    every: Duration,
-    sleep: Pin<Box<Sleep>>,
-}
-
-impl Pace {
-    fn new(start: Instant, rate: u32, index: u32, clients: u32) -> Self {
-        let every = Duration::from_secs(1) * clients / rate;
-        let next = start + every * index / clients;
-        Pace { next, every, sleep: Box::pin(tokio::time::sleep_until(next.into())) }
-    }
-
-    /// How many are due now; the task is woken when the next one is.
-    fn due(&mut self, cx: &mut Context<'_>) -> u32 {
-        let mut due = 0;
-        loop {
-            while self.next <= Instant::now() {
-                due += 1;
-                self.next += self.every;
-            }
-            self.sleep.as_mut().reset(self.next.into());
-            if self.sleep.as_mut().poll(cx).is_pending() {
-                return due;
-            }
-        }
-    }
 }
