@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::address::{Peer, Url, duration};
@@ -32,6 +32,12 @@ pub(crate) enum Case {
     Idle(Idle),
     /// Clients open, are greeted, and close: cost per open.
     Connect(Connect),
+    /// Clients leave and join their groups over and over: cost per leaving and joining.
+    Join(Join),
+    /// One client echoes at a fixed rate while others disturb: its latency without and with them.
+    Fair(Fair),
+    /// Many clients open within a moment and all leave: latency of another client's echo meanwhile, and what memory remains.
+    Burst(Burst),
 }
 
 /// Flags of every case.
@@ -52,7 +58,7 @@ pub(crate) struct Common {
     /// Another system to load in turn with the first (repeatable): medians and the first's ratio to each are shown.
     #[arg(long, value_name = "[NAME=]ws://HOST:PORT[/PATH][,PID…]")]
     pub(crate) against: Vec<Peer>,
-    /// How often each system is measured [default: 1; with --against 5, but 1 for idle, whose first round alone meets fresh processes].
+    /// How often each system is measured [default: 1; with --against 5, but 1 for idle and burst, whose first round alone meets fresh processes].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: Option<u32>,
     /// Write every figure of every round here as JSON.
@@ -169,6 +175,73 @@ pub(crate) struct Connect {
     pub(crate) clients: u32,
 }
 
+/// Flags of `join`.
+#[derive(Args, Debug, Serialize)]
+pub(crate) struct Join {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// How many clients.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) clients: u32,
+    /// How often each leaves its group and joins it again.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) per_client: u32,
+    /// Members of each group.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) group_size: u32,
+}
+
+/// Flags of `fair`.
+#[derive(Args, Debug, Serialize)]
+pub(crate) struct Fair {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// How many silent clients.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) clients: u32,
+    /// Echoes a second of the one client.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: u32,
+    /// What disturbs it, over and over.
+    #[arg(long, value_enum)]
+    pub(crate) disturb: Disturb,
+}
+
+/// What disturbs an echo.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Disturb {
+    /// A client asks for the sessions of all.
+    Listing,
+    /// A client sends to all; the next one goes when all have it.
+    Broadcast,
+    /// A client echoes a megabyte.
+    Large,
+    /// Nothing.
+    None,
+}
+
+/// Flags of `burst`.
+#[derive(Args, Debug, Serialize)]
+pub(crate) struct Burst {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// How many clients.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) clients: u32,
+    /// The time over which they open, evenly.
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    pub(crate) over: Duration,
+    /// Echoes a second of the one client that is open already.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: u32,
+    /// How long memory may take to settle.
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub(crate) settle: Duration,
+}
+
 impl Case {
     /// The flags that every case has.
     pub(crate) fn common(&self) -> &Common {
@@ -178,12 +251,15 @@ impl Case {
             Case::Group(group) => &group.common,
             Case::Idle(idle) => &idle.common,
             Case::Connect(connect) => &connect.common,
+            Case::Join(join) => &join.common,
+            Case::Fair(fair) => &fair.common,
+            Case::Burst(burst) => &burst.common,
         }
     }
 
     /// How often each system is measured.
     pub(crate) fn rounds(&self) -> u32 {
-        let several = !self.common().against.is_empty() && !matches!(self, Case::Idle(_));
+        let several = !self.common().against.is_empty() && !matches!(self, Case::Idle(_) | Case::Burst(_));
         self.common().rounds.unwrap_or(if several { 5 } else { 1 })
     }
 
@@ -195,6 +271,9 @@ impl Case {
             Case::Group(group) => group.clients,
             Case::Idle(idle) => idle.clients,
             Case::Connect(connect) => connect.common.parallel,
+            Case::Join(join) => join.clients,
+            Case::Fair(fair) => fair.clients,
+            Case::Burst(burst) => burst.clients,
         }
     }
 }

@@ -168,8 +168,16 @@ impl Client {
     /// # Errors
     /// The client was lost instead.
     pub(crate) async fn barrier(&mut self, frames: &[u8]) -> Result<(), Lost> {
+        self.ask(frames, |payload| payload == b"E").await
+    }
+
+    /// Says `frames` and waits for such an answer.
+    ///
+    /// # Errors
+    /// The client was lost instead.
+    pub(crate) async fn ask(&mut self, frames: &[u8], answer: impl Fn(&[u8]) -> bool) -> Result<(), Lost> {
         self.stream.write_all(frames).await.map_err(Lost::Io)?;
-        self.until(|payload| payload == b"E").await
+        self.until(answer).await
     }
 
     /// Waits for such a message and drops it, with whatever else has come.

@@ -38,6 +38,8 @@ pub(crate) struct Opening {
     pub(crate) greeting: bool,
     /// Clients join groups of so many.
     pub(crate) group_size: Option<u32>,
+    /// They open evenly over this time, however many that makes at once.
+    pub(crate) over: Option<Duration>,
 }
 
 /// What became of them.
@@ -58,12 +60,17 @@ impl Opening {
         let opened = Rc::new(RefCell::new(BTreeMap::new()));
         let (next, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let mut openers = JoinSet::new();
-        for _ in 0..self.parallel.min(self.clients) {
+        let parallel = if self.over.is_some() { self.clients } else { self.parallel.min(self.clients) };
+        let begin = Instant::now();
+        for _ in 0..parallel {
             let (this, next, done) = (self.clone(), next.clone(), done.clone());
             let (opened, times) = (opened.clone(), times.clone());
             openers.spawn_local(async move {
                 while next.get() < this.clients {
                     let index = next.replace(next.get() + 1);
+                    if let Some(over) = this.over {
+                        tokio::time::sleep_until((begin + over * index / this.clients).into()).await;
+                    }
                     let start = Instant::now();
                     let client = this.open(index).await.with_context(|| {
                         format!(
@@ -180,7 +187,7 @@ mod tests {
     async fn open_at(index: u32, answer: &'static [u8]) -> (IpAddr, Result<Client>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let opening = Opening { url, clients: 1, parallel: 1, greeting: true, group_size: None };
+        let opening = Opening { url, clients: 1, parallel: 1, greeting: true, group_size: None, over: None };
         let serve = async {
             let (mut peer, from) = listener.accept().await.unwrap();
             let mut request = Vec::new();

@@ -151,18 +151,24 @@ pub(crate) struct Progress {
     label: String,
     terminal: bool,
     last: Cell<Option<Instant>>,
+    silent: bool,
 }
 
 impl Progress {
     /// `label` stands before every line.
     pub(crate) fn new(label: String) -> Self {
-        Progress { label, terminal: std::io::stderr().is_terminal(), last: Cell::new(None) }
+        Progress { label, terminal: std::io::stderr().is_terminal(), last: Cell::new(None), silent: false }
+    }
+
+    /// Shows nothing.
+    pub(crate) fn silent() -> Self {
+        Progress { label: String::new(), terminal: false, last: Cell::new(None), silent: true }
     }
 
     /// Shows `text`, unless something was shown a moment ago.
     pub(crate) fn say(&self, text: &str) {
         let pause = Duration::from_millis(if self.terminal { 200 } else { 2000 });
-        if self.last.get().is_some_and(|last| last.elapsed() < pause) {
+        if self.silent || self.last.get().is_some_and(|last| last.elapsed() < pause) {
             return;
         }
         self.last.set(Some(Instant::now()));

@@ -68,6 +68,9 @@ async fn one(case: &Case, target: &Target, progress: &Progress) -> Result<Outcom
         Case::Group(group) => case::fanout::run(group.into(), target, progress).await,
         Case::Idle(idle) => case::idle::run(idle, target, progress).await,
         Case::Connect(connect) => case::connect::run(connect, target, progress).await,
+        Case::Join(join) => case::join::run(join, target, progress).await,
+        Case::Fair(fair) => case::fair::run(fair, target, progress).await,
+        Case::Burst(burst) => case::burst::run(burst, target, progress).await,
     }
 }
 
@@ -78,6 +81,9 @@ fn name(case: &Case) -> &'static str {
         Case::Group(_) => "group",
         Case::Idle(_) => "idle",
         Case::Connect(_) => "connect",
+        Case::Join(_) => "join",
+        Case::Fair(_) => "fair",
+        Case::Burst(_) => "burst",
     }
 }
 

@@ -23,19 +23,71 @@ use crate::pace::{Dues, Schedule, pace};
 use crate::report::{Metric, Progress};
 use crate::wire::{self, opcode};
 
-struct Shared {
-    scratch: RefCell<Scratch>,
+/// What the clients of a round share.
+pub(crate) struct Load {
+    pub(crate) scratch: RefCell<Scratch>,
     /// The one message, encoded.
     frame: Vec<u8>,
     size: usize,
-    sent: Cell<u64>,
-    echoed: Cell<u64>,
-    stop: Cell<bool>,
-    /// Messages from before count in no time.
+    pub(crate) sent: Cell<u64>,
+    pub(crate) echoed: Cell<u64>,
+    pub(crate) stop: Cell<bool>,
+    /// Messages from before or after count in no time.
     since: Cell<Instant>,
-    times: RefCell<Histogram>,
+    until: Cell<Option<Instant>>,
+    pub(crate) times: RefCell<Histogram>,
     /// With a fixed rate: what is due.
-    dues: Option<Rc<RefCell<Dues>>>,
+    pub(crate) dues: Option<Rc<RefCell<Dues>>>,
+}
+
+impl Load {
+    /// `paced`: so many clients send what is due, rather than keeping messages on their way.
+    pub(crate) fn new(size: usize, paced: Option<usize>) -> Self {
+        let mut frame = Vec::new();
+        wire::encode(opcode::TEXT, &[&b"E"[..], &vec![b'x'; size - 1]].concat(), &mut frame);
+        Load {
+            scratch: RefCell::new(Scratch::new()),
+            frame,
+            size,
+            sent: Cell::new(0),
+            echoed: Cell::new(0),
+            stop: Cell::new(false),
+            since: Cell::new(Instant::now()),
+            until: Cell::new(None),
+            times: RefCell::new(Histogram::new()),
+            dues: paced.map(|clients| Rc::new(RefCell::new(Dues::new(clients)))),
+        }
+    }
+
+    /// From here on messages count.
+    pub(crate) fn begin(&self) {
+        self.times.borrow_mut().clear();
+        self.since.set(Instant::now());
+        self.until.set(None);
+        self.dues.iter().for_each(|dues| dues.borrow_mut().late.clear());
+    }
+
+    /// Messages from now on do not count; those before do when they come back.
+    pub(crate) fn end(&self) {
+        self.until.set(Some(Instant::now()));
+    }
+
+    /// All that was sent or should have been.
+    pub(crate) fn owed(&self) -> u64 {
+        self.sent.get() + self.dues.as_ref().map_or(0, |dues| dues.borrow().waiting())
+    }
+
+    /// How late the generator was in µs, where that can be said.
+    pub(crate) fn late(&self) -> Option<f64> {
+        self.dues.as_ref().map(|dues| dues.borrow().late.percentile(99.0))
+    }
+
+    fn book(&self, at: Instant, now: Instant) {
+        if at >= self.since.get() && self.until.get().is_none_or(|until| at < until) {
+            self.times.borrow_mut().record(now.saturating_duration_since(at));
+        }
+        self.echoed.set(self.echoed.get() + 1);
+    }
 }
 
 /// Runs one round.
@@ -46,20 +98,8 @@ pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress)
     let memory_before = target.memory()?;
     let opened = target.opening(&echo.common, echo.clients).run(false, progress).await?;
 
-    let size = echo.load.size as usize;
-    let mut frame = Vec::new();
-    wire::encode(opcode::TEXT, &[&b"E"[..], &vec![b'x'; size - 1]].concat(), &mut frame);
-    let shared = Rc::new(Shared {
-        scratch: RefCell::new(Scratch::new()),
-        frame,
-        size,
-        sent: Cell::new(0),
-        echoed: Cell::new(0),
-        stop: Cell::new(false),
-        since: Cell::new(Instant::now()),
-        times: RefCell::new(Histogram::new()),
-        dues: echo.rate.map(|_| Rc::new(RefCell::new(Dues::new(echo.clients as usize)))),
-    });
+    let paced = echo.rate.map(|_| echo.clients as usize);
+    let shared = Rc::new(Load::new(echo.load.size as usize, paced));
     let mut clients = Clients::new();
     let crowd = Crowd::new(opened.clients);
     for index in 0..echo.clients as usize {
@@ -68,14 +108,11 @@ pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress)
     if let Some((rate, dues)) = echo.rate.zip(shared.dues.clone()) {
         clients.spawn_local(pace(Schedule::new(Instant::now(), rate), dues));
     }
-    let waiting = || shared.dues.as_ref().map_or(0, |dues| dues.borrow().waiting());
-    let (count, owed) = (|| shared.echoed.get(), || shared.sent.get() + waiting());
+    let (count, owed) = (|| shared.echoed.get(), || shared.owed());
     let mut watch = Watch { clients, progress, unit: "echoes", count: &count, owed: &owed };
     watch.run("warming up", echo.load.warmup).await?;
 
-    shared.times.borrow_mut().clear();
-    shared.since.set(Instant::now());
-    shared.dues.iter().for_each(|dues| dues.borrow_mut().late.clear());
+    shared.begin();
     let reads_before = (shared.scratch.borrow().reads, shared.scratch.borrow().frames);
     let echoed_before = count();
     let segments_before = crowd.segments();
@@ -91,11 +128,9 @@ pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress)
     shared.stop.set(true);
     shared.dues.iter().for_each(|dues| dues.borrow_mut().stop());
     let lost = watch.drain().await?;
-    let late = |dues: &Rc<RefCell<Dues>>| {
-        Metric::new("generator_late_p99", "µs", dues.borrow().late.percentile(99.0))
-    };
+    let late = shared.late().map(|late| Metric::new("generator_late_p99", "µs", late));
     let metrics = [used.cost("cpu_per_echo", echoed), used.rate("echoes", echoed)];
-    let others = [shared.dues.as_ref().map(late), writes, frames, Some(Metric::new("lost", "", lost as f64))];
+    let others = [late, writes, frames, Some(Metric::new("lost", "", lost as f64))];
     let metrics = metrics.into_iter().chain(latency("latency", &shared.times.borrow())).chain(others);
     let memory = memory_metrics(["rss_before", "pss_before"], memory_before)
         .chain(memory_metrics(["rss_after", "pss_after"], memory_after));
@@ -105,7 +140,8 @@ pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress)
     })
 }
 
-async fn drive(crowd: Crowd, index: usize, shared: Rc<Shared>, in_flight: u32) -> Lost {
+/// Sends and counts until the client is lost.
+pub(crate) async fn drive(crowd: Crowd, index: usize, shared: Rc<Load>, in_flight: u32) -> Lost {
     let mut sent = VecDeque::new();
     let send = |sent: &mut VecDeque<Instant>, at, out: &mut Vec<u8>| {
         sent.push_back(at);
@@ -129,13 +165,14 @@ async fn drive(crowd: Crowd, index: usize, shared: Rc<Shared>, in_flight: u32) -
         client.poll(cx, &shared.scratch, |now, payload, out| {
             if payload.first() != Some(&b'E') || payload.len() != shared.size {
                 let text = || String::from_utf8_lossy(&payload[..payload.len().min(60)]).into_owned();
-                return if is_notice(payload) { Ok(()) } else { Err(Lost::Wrong(format!("{:?}", text()))) };
+                return if is_notice(payload) || payload.first() == Some(&b'B') {
+                    Ok(())
+                } else {
+                    Err(Lost::Wrong(format!("{:?}", text())))
+                };
             }
             let at = sent.pop_front().ok_or_else(|| Lost::Wrong("an echo of nothing".into()))?;
-            if at >= shared.since.get() {
-                shared.times.borrow_mut().record(now.saturating_duration_since(at));
-            }
-            shared.echoed.set(shared.echoed.get() + 1);
+            shared.book(at, now);
             if shared.dues.is_none() && !shared.stop.get() {
                 send(&mut sent, now, out);
             }

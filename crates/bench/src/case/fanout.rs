@@ -53,12 +53,26 @@ impl<'a> From<&'a args::Group> for Plan<'a> {
     }
 }
 
-struct Shared {
+/// What the clients of a round share.
+pub(super) struct Shared {
     scratch: RefCell<Scratch>,
-    ledger: RefCell<Ledger>,
+    pub(super) ledger: RefCell<Ledger>,
     dues: Rc<RefCell<Dues>>,
     paced: bool,
     size: usize,
+}
+
+impl Shared {
+    /// `in_flight`: as of the [`Ledger`].
+    pub(super) fn new(groups: Groups, in_flight: u32, paced: bool, size: usize) -> Self {
+        Shared {
+            scratch: RefCell::new(Scratch::new()),
+            ledger: RefCell::new(Ledger::new(groups, in_flight)),
+            dues: Rc::new(RefCell::new(Dues::new(groups.senders as usize))),
+            paced,
+            size,
+        }
+    }
 }
 
 /// Runs one round.
@@ -73,13 +87,7 @@ pub(crate) async fn run(plan: Plan<'_>, target: &Target, progress: &Progress) ->
     let opened = opening.run(false, progress).await?;
 
     let in_flight = if rate.is_some() { 0 } else { plan.in_flight };
-    let shared = Rc::new(Shared {
-        scratch: RefCell::new(Scratch::new()),
-        ledger: RefCell::new(Ledger::new(groups, in_flight)),
-        dues: Rc::new(RefCell::new(Dues::new(groups.senders as usize))),
-        paced: rate.is_some(),
-        size: load.size as usize,
-    });
+    let shared = Rc::new(Shared::new(groups, in_flight, rate.is_some(), load.size as usize));
     let crowd = Crowd::new(opened.clients);
     let mut clients = Clients::new();
     for index in 0..groups.clients as usize {
@@ -152,7 +160,8 @@ pub(crate) async fn run(plan: Plan<'_>, target: &Target, progress: &Progress) ->
     })
 }
 
-async fn drive(
+/// Sends, if it is a sender, and counts until the client is lost.
+pub(super) async fn drive(
     crowd: Crowd,
     index: usize,
     sender: Option<usize>,

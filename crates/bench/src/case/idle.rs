@@ -61,7 +61,8 @@ pub(crate) async fn run(idle: &args::Idle, target: &Target, progress: &Progress)
     })
 }
 
-async fn close_all(mut clients: Vec<Client>, parallel: usize, progress: &Progress) {
+/// Says goodbye for all, `parallel` at a time.
+pub(super) async fn close_all(mut clients: Vec<Client>, parallel: usize, progress: &Progress) {
     while !clients.is_empty() {
         progress.say(&format!("{} clients left to close", clients.len()));
         let some = clients.split_off(clients.len().saturating_sub(parallel));

@@ -160,6 +160,15 @@ impl Ledger {
         Some(())
     }
 
+    /// Lets every sender of a ledger that had nothing in flight keep so many on their way.
+    pub(crate) fn start(&mut self, in_flight: u32) {
+        self.stop = false;
+        for sender in &mut self.senders {
+            sender.credit = in_flight;
+            sender.waker.iter().for_each(Waker::wake_by_ref);
+        }
+    }
+
     /// No sender sends again.
     pub(crate) fn stop(&mut self) {
         self.stop = true;
@@ -262,6 +271,18 @@ mod tests {
         ledger.delivered(0, 0, 0, now + std::time::Duration::from_secs(9)).unwrap();
         ledger.delivered(0, 0, 1, now + std::time::Duration::from_micros(5)).unwrap();
         assert_eq!((ledger.message_times.max(), ledger.deliveries), (5.0, 2));
+    }
+
+    #[test]
+    fn a_ledger_of_nothing_in_flight_gives_credit_once_it_is_started() {
+        let now = Instant::now();
+        let mut ledger = ledger(1, 1, 1, 0);
+        assert!(!credit(&mut ledger, 0));
+        ledger.start(1);
+        assert!(credit(&mut ledger, 0) && !credit(&mut ledger, 0));
+        ledger.sent(0, now);
+        ledger.delivered(0, 0, 0, now).unwrap();
+        assert!(credit(&mut ledger, 0));
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! The measurements, and what they share: a window of time with the CPU used in it, and load that is watched while it
 //! runs.
 
+pub(crate) mod burst;
 pub(crate) mod connect;
 pub(crate) mod echo;
+pub(crate) mod fair;
 pub(crate) mod fanout;
 pub(crate) mod idle;
+pub(crate) mod join;
 mod ledger;
+mod probe;
 
 use std::time::{Duration, Instant};
 
@@ -45,6 +49,7 @@ impl Target {
             parallel: common.parallel,
             greeting: !common.no_greeting,
             group_size: None,
+            over: None,
         }
     }
 
