@@ -1,8 +1,9 @@
 //! The application that `bench` measures: the same few lines as the PHP `Events`
 //! that the original is measured with.
 //!
-//! `E…` comes back, `B…` goes to everybody, `J<group> ` joins, `G<group> …` goes to
-//! the group.
+//! `E…` comes back, `B…` goes to everybody, `J<group> ` joins, `L<group> ` leaves,
+//! `G<group> …` goes to the group, `S` asks for everybody's session and is answered
+//! with how many there are.
 
 use std::process::ExitCode;
 
@@ -27,6 +28,13 @@ impl Events for Bench {
             }
             Some(b'J') => {
                 client.join_group(group(message.text()?)).await?;
+            }
+            Some(b'L') => {
+                client.leave_group(group(message.text()?)).await?;
+            }
+            Some(b'S') => {
+                let sessions = client.gateway().sessions().await?;
+                client.send(format!("S{}", sessions.len())).await?;
             }
             Some(b'G') => {
                 let group = group(message.text()?).to_owned();

@@ -1,13 +1,13 @@
 //! The command line: flags, their defaults, and what goes together. Bad flags end the program with status 2.
 
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
+
+use crate::address::{Peer, Url, duration};
 
 /// Measures what a GatewayWorker system costs per message, per idle client and per open.
 #[derive(Debug, Parser)]
@@ -18,7 +18,7 @@ pub(crate) struct Cli {
     pub(crate) case: Case,
 }
 
-/// The four measurements.
+/// The measurements.
 #[derive(Debug, Serialize, Subcommand)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Case {
@@ -26,10 +26,18 @@ pub(crate) enum Case {
     Echo(Echo),
     /// Senders broadcast `B…` to every client: cost per delivery, every delivery counted.
     Fanout(Fanout),
+    /// Clients are in groups, and senders send `G…` to their own: cost per delivery, every delivery counted.
+    Group(Group),
     /// Clients open and stay silent: memory per client, and what remains when they have gone.
     Idle(Idle),
     /// Clients open, are greeted, and close: cost per open.
     Connect(Connect),
+    /// Clients leave and join their groups over and over: cost per leaving and joining.
+    Join(Join),
+    /// One client echoes at a fixed rate while others disturb: its latency without and with them.
+    Fair(Fair),
+    /// Many clients open within a moment and all leave: latency of another client's echo meanwhile, and what memory remains.
+    Burst(Burst),
 }
 
 /// Flags of every case.
@@ -44,13 +52,13 @@ pub(crate) struct Common {
     /// Count the descendants of the given processes too.
     #[arg(long)]
     pub(crate) pid_tree: bool,
-    /// A second system to load in turn with the first: medians and their ratio are shown.
-    #[arg(long, value_name = "ws://HOST:PORT[/PATH]")]
-    pub(crate) against: Option<Url>,
-    /// A server process of the second system (repeatable).
-    #[arg(long, value_name = "PID", requires = "against")]
-    pub(crate) against_pid: Vec<u32>,
-    /// How often each system is measured [default: 1; with --against 5, but 1 for idle, whose first round alone meets fresh processes].
+    /// What to call it in the table.
+    #[arg(long, default_value = "")]
+    pub(crate) name: String,
+    /// Another system to load in turn with the first (repeatable): medians and the first's ratio to each are shown.
+    #[arg(long, value_name = "[NAME=]ws://HOST:PORT[/PATH][,PID…]")]
+    pub(crate) against: Vec<Peer>,
+    /// How often each system is measured [default: 1; with --against 5, but 1 for idle and burst, whose first round alone meets fresh processes].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) rounds: Option<u32>,
     /// Write every figure of every round here as JSON.
@@ -74,7 +82,7 @@ pub(crate) struct Load {
     #[arg(long, default_value = "1s", value_parser = duration)]
     pub(crate) warmup: Duration,
     /// Bytes in a message.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(16..=60_000))]
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(32..=60_000))]
     pub(crate) size: u32,
 }
 
@@ -92,7 +100,7 @@ pub(crate) struct Echo {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) in_flight: u32,
     /// Offer so many messages a second, all clients together, whatever comes back (then --in-flight does not count).
-    #[arg(long, value_name = "PER_SECOND", conflicts_with = "in_flight")]
+    #[arg(long, value_name = "PER_SECOND", conflicts_with = "in_flight", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) rate: Option<u32>,
 }
 
@@ -112,6 +120,33 @@ pub(crate) struct Fanout {
     /// Broadcasts that each sender keeps on their way; one is done when every client has it.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) in_flight: u32,
+    /// Offer so many broadcasts a second, all senders together, whatever comes back.
+    #[arg(long, value_name = "PER_SECOND", conflicts_with = "in_flight", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) rate: Option<u32>,
+}
+
+/// Flags of `group`.
+#[derive(Args, Debug, Serialize)]
+pub(crate) struct Group {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// How many clients.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) clients: u32,
+    /// How many of them make a group.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) group_size: u32,
+    /// How many of them send, each to its own group; the groups take turns.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) senders: u32,
+    /// Messages that each sender keeps on their way; one is done when every member has it.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) in_flight: u32,
+    /// Offer so many messages a second, all senders together, whatever comes back.
+    #[arg(long, value_name = "PER_SECOND", conflicts_with = "in_flight", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) rate: Option<u32>,
 }
 
 /// Flags of `idle`.
@@ -125,6 +160,9 @@ pub(crate) struct Idle {
     /// How long to let memory settle before it is read.
     #[arg(long, default_value = "2s", value_parser = duration)]
     pub(crate) settle: Duration,
+    /// Each joins a group of so many, and is silent then.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) group_size: Option<u32>,
 }
 
 /// Flags of `connect`.
@@ -137,20 +175,91 @@ pub(crate) struct Connect {
     pub(crate) clients: u32,
 }
 
+/// Flags of `join`.
+#[derive(Args, Debug, Serialize)]
+pub(crate) struct Join {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// How many clients.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) clients: u32,
+    /// How often each leaves its group and joins it again.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) per_client: u32,
+    /// Members of each group.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) group_size: u32,
+}
+
+/// Flags of `fair`.
+#[derive(Args, Debug, Serialize)]
+pub(crate) struct Fair {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// How many silent clients.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) clients: u32,
+    /// Echoes a second of the one client.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: u32,
+    /// What disturbs it, over and over.
+    #[arg(long, value_enum)]
+    pub(crate) disturb: Disturb,
+}
+
+/// What disturbs an echo.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Disturb {
+    /// A client asks for the sessions of all.
+    Listing,
+    /// A client sends to all; the next one goes when all have it.
+    Broadcast,
+    /// A client echoes a megabyte.
+    Large,
+    /// Nothing.
+    None,
+}
+
+/// Flags of `burst`.
+#[derive(Args, Debug, Serialize)]
+pub(crate) struct Burst {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// How many clients.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) clients: u32,
+    /// The time over which they open, evenly.
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    pub(crate) over: Duration,
+    /// Echoes a second of the one client that is open already.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) rate: u32,
+    /// How long memory may take to settle.
+    #[arg(long, default_value = "10s", value_parser = duration)]
+    pub(crate) settle: Duration,
+}
+
 impl Case {
     /// The flags that every case has.
     pub(crate) fn common(&self) -> &Common {
         match self {
             Case::Echo(echo) => &echo.common,
             Case::Fanout(fanout) => &fanout.common,
+            Case::Group(group) => &group.common,
             Case::Idle(idle) => &idle.common,
             Case::Connect(connect) => &connect.common,
+            Case::Join(join) => &join.common,
+            Case::Fair(fair) => &fair.common,
+            Case::Burst(burst) => &burst.common,
         }
     }
 
     /// How often each system is measured.
     pub(crate) fn rounds(&self) -> u32 {
-        let several = self.common().against.is_some() && !matches!(self, Case::Idle(_));
+        let several = !self.common().against.is_empty() && !matches!(self, Case::Idle(_) | Case::Burst(_));
         self.common().rounds.unwrap_or(if several { 5 } else { 1 })
     }
 
@@ -159,8 +268,12 @@ impl Case {
         match self {
             Case::Echo(echo) => echo.clients,
             Case::Fanout(fanout) => fanout.clients,
+            Case::Group(group) => group.clients,
             Case::Idle(idle) => idle.clients,
             Case::Connect(connect) => connect.common.parallel,
+            Case::Join(join) => join.clients,
+            Case::Fair(fair) => fair.clients,
+            Case::Burst(burst) => burst.clients,
         }
     }
 }
@@ -169,71 +282,17 @@ impl Cli {
     /// What clap cannot say by itself.
     ///
     /// # Errors
-    /// More senders than clients, or a rate of nothing.
+    /// More senders than clients.
     pub(crate) fn check(&self) -> Result<(), clap::Error> {
         let wrong = |text: &str| Err(Cli::command().error(ErrorKind::ValueValidation, text));
         match &self.case {
             Case::Fanout(fanout) if fanout.senders > fanout.clients => {
                 wrong("--senders is more than --clients")
             }
-            Case::Echo(echo) if echo.rate == Some(0) => wrong("--rate must be at least 1"),
+            Case::Group(group) if group.senders > group.clients => wrong("--senders is more than --clients"),
             _ => Ok(()),
         }
     }
-}
-
-/// A plain `ws://` address, resolved once.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Url {
-    /// As given.
-    pub(crate) text: String,
-    /// `host:port`, for the Host header.
-    #[serde(skip)]
-    pub(crate) host: String,
-    /// `/path?query`.
-    #[serde(skip)]
-    pub(crate) path: String,
-    /// Where to connect.
-    pub(crate) address: SocketAddr,
-}
-
-impl FromStr for Url {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let rest = text.strip_prefix("ws://").ok_or("must begin with ws:// (TLS is not spoken)")?;
-        let cut = rest.find(['/', '?']).unwrap_or(rest.len());
-        let (host, path) = rest.split_at(cut);
-        if rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-            return Err("holds a blank or a control character".into());
-        }
-        let host = if host.rsplit(']').next().is_some_and(|tail| tail.contains(':')) {
-            host.into()
-        } else {
-            format!("{host}:80")
-        };
-        let mut addresses = host.to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
-        let address = addresses.next().ok_or_else(|| format!("{host} has no address"))?;
-        let path = if path.starts_with('/') { path.into() } else { format!("/{path}") };
-        Ok(Url { text: text.into(), host, path, address })
-    }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: f64 =
-        number.parse().map_err(|_| "must be a number with a unit, such as 5s or 500ms".to_owned())?;
-    let seconds = match unit {
-        "ms" => number / 1000.0,
-        "s" | "" => number,
-        "m" => number * 60.0,
-        _ => return Err(format!("unknown unit {unit:?}: use ms, s or m")),
-    };
-    if !(0.0..=86_400.0).contains(&seconds) {
-        return Err("must be at most a day".into());
-    }
-    Ok(Duration::from_secs_f64(seconds))
 }
 
 #[cfg(test)]
@@ -243,30 +302,6 @@ mod tests {
     #[test]
     fn flags_hold_together() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_url_is_host_port_and_path() {
-        let url: Url = "ws://127.0.0.1:8289/chat?x=1".parse().unwrap();
-        assert_eq!((url.host.as_str(), url.path.as_str()), ("127.0.0.1:8289", "/chat?x=1"));
-        assert_eq!("ws://127.0.0.1?x".parse::<Url>().unwrap().path, "/?x");
-        assert_eq!("ws://[::1]".parse::<Url>().unwrap().address.to_string(), "[::1]:80");
-        assert!("wss://127.0.0.1:1".parse::<Url>().is_err());
-        assert!("ws://127.0.0.1:1/\r\nX: y".parse::<Url>().is_err());
-        assert!("ws://127.0.0.1:99999".parse::<Url>().is_err());
-    }
-
-    #[test]
-    fn a_duration_has_a_unit() {
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
-        assert_eq!(duration("1m"), Ok(Duration::from_secs(60)));
-        assert!(
-            duration("5h").is_err()
-                && duration("s").is_err()
-                && duration("-1s").is_err()
-                && duration("99999m").is_err()
-        );
     }
 
     #[test]

@@ -12,7 +12,14 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::wire::{self, MAX_PAYLOAD, opcode};
+use crate::segments;
+use crate::wire::{self, opcode};
+
+/// What one read may bring.
+const READ: usize = 256 * 1024;
+
+/// What may be queued before the socket is asked for room.
+const MAX_UNSENT: usize = 64 * 1024;
 
 /// How long a server may take to answer a close.
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
@@ -28,8 +35,17 @@ pub(crate) struct Scratch {
 
 impl Scratch {
     pub(crate) fn new() -> Self {
-        // Room for the longest cut frame and a full read behind it.
-        Scratch { buffer: vec![0; 4 * MAX_PAYLOAD], reads: 0, frames: 0 }
+        Scratch { buffer: vec![0; READ], reads: 0, frames: 0 }
+    }
+
+    /// Room for a read behind the head of a frame of `kept` bytes, which are put there.
+    fn room(&mut self, kept: &[u8]) -> &mut [u8] {
+        let needed = kept.len() + READ / 2;
+        if self.buffer.len() < needed {
+            self.buffer.resize(needed, 0);
+        }
+        self.buffer[..kept.len()].copy_from_slice(kept);
+        &mut self.buffer[kept.len()..]
     }
 }
 
@@ -98,8 +114,7 @@ impl Client {
             }
             let scratch = &mut *scratch.borrow_mut();
             let kept = self.rest.len();
-            scratch.buffer[..kept].copy_from_slice(&self.rest);
-            let mut window = ReadBuf::new(&mut scratch.buffer[kept..]);
+            let mut window = ReadBuf::new(scratch.room(&self.rest));
             match Pin::new(&mut self.stream).poll_read(cx, &mut window) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Lost::Io(error)),
@@ -121,21 +136,62 @@ impl Client {
         }
     }
 
+    /// Bytes that wait because the socket took no more.
+    pub(crate) fn unsent(&self) -> usize {
+        self.out.len() - self.written
+    }
+
+    /// Whether more may be queued; where not, the task of `cx` is woken when the socket has room.
+    pub(crate) fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.unsent() >= MAX_UNSENT {
+            // A failure shows again in the next poll.
+            let _ = self.flush(cx);
+        }
+        self.unsent() < MAX_UNSENT
+    }
+
+    /// How many segments with data the server has sent it, where the system says.
+    pub(crate) fn segments(&self) -> Option<u32> {
+        segments::data_segments_in(&self.stream)
+    }
+
     /// Waits for the next message and drops it, with whatever else has come.
     ///
     /// # Errors
     /// The client was lost instead.
     pub(crate) async fn greeted(&mut self) -> Result<(), Lost> {
-        let mut messages = 0;
+        self.until(|_| true).await
+    }
+
+    /// Says `frames`, which end with an echo of `E` alone, and waits for that: what was said before it has taken effect.
+    ///
+    /// # Errors
+    /// The client was lost instead.
+    pub(crate) async fn barrier(&mut self, frames: &[u8]) -> Result<(), Lost> {
+        self.ask(frames, |payload| payload == b"E").await
+    }
+
+    /// Says `frames` and waits for such an answer.
+    ///
+    /// # Errors
+    /// The client was lost instead.
+    pub(crate) async fn ask(&mut self, frames: &[u8], answer: impl Fn(&[u8]) -> bool) -> Result<(), Lost> {
+        self.stream.write_all(frames).await.map_err(Lost::Io)?;
+        self.until(answer).await
+    }
+
+    /// Waits for such a message and drops it, with whatever else has come.
+    async fn until(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Result<(), Lost> {
+        let mut found = false;
         loop {
             let bytes = std::mem::take(&mut self.rest);
             let mut left = &bytes[..];
-            each_message(&mut left, &mut self.out, |_, _| {
-                messages += 1;
+            each_message(&mut left, &mut self.out, |payload, _| {
+                found |= wanted(payload);
                 Ok(())
             })?;
             self.rest = left.to_vec();
-            if messages > 0 {
+            if found {
                 return Ok(());
             }
             if self.stream.read_buf(&mut self.rest).await.map_err(Lost::Io)? == 0 {

@@ -26,6 +26,11 @@ impl Histogram {
         self.max = self.max.max(nanos);
     }
 
+    /// Forgets all values.
+    pub(crate) fn clear(&mut self) {
+        *self = Histogram::new();
+    }
+
     /// Microseconds that `percent` of the values do not exceed; 0 where there are none.
     pub(crate) fn percentile(&self, percent: f64) -> f64 {
         let rank = ((self.total as f64 * percent / 100.0).ceil() as u64).clamp(1, self.total.max(1));

@@ -1,18 +1,22 @@
 //! `bench`: a load generator for a GatewayWorker system, the original's or this one.
 //!
-//! It is: four cases (echo, fan-out, idle, connect) over one lean WebSocket client on one thread, with the servers' CPU
+//! It is: a case for each thing that is measured, over one lean WebSocket client on one thread, with the servers' CPU
 //! and memory read from `/proc`. It is not: a test of correctness (though it counts every message and fails on a lost
 //! one), nor a server. The servers' business code must speak the benchmark protocol: greet each client, answer a text
 //! message that begins with `E` to its sender, and send one that begins with `B` to everybody.
 
+mod address;
 mod args;
 mod case;
 mod client;
+mod crowd;
 mod histogram;
 mod open;
+mod pace;
 mod procfs;
 mod report;
 mod runner;
+mod segments;
 mod wire;
 
 use std::process::ExitCode;

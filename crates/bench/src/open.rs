@@ -1,6 +1,7 @@
 //! Opening clients: source address, handshake, greeting, several at once.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 
-use crate::args::Url;
+use crate::address::Url;
 use crate::client::Client;
 use crate::histogram::Histogram;
 use crate::report::Progress;
@@ -35,11 +36,15 @@ pub(crate) struct Opening {
     pub(crate) parallel: u32,
     /// Whether a client counts as open only once it was greeted.
     pub(crate) greeting: bool,
+    /// Clients join groups of so many.
+    pub(crate) group_size: Option<u32>,
+    /// They open evenly over this time, however many that makes at once.
+    pub(crate) over: Option<Duration>,
 }
 
 /// What became of them.
 pub(crate) struct Opened {
-    /// In no particular order; empty where each was closed at once.
+    /// In the order of their numbers; empty where each was closed at once.
     pub(crate) clients: Vec<Client>,
     /// Connecting to greeting.
     pub(crate) times: Histogram,
@@ -51,14 +56,21 @@ impl Opening {
     /// # Errors
     /// The first client that could not be opened: which, and why.
     pub(crate) async fn run(&self, close_each: bool, progress: &Progress) -> Result<Opened> {
-        let opened = Rc::new(RefCell::new(Opened { clients: Vec::new(), times: Histogram::new() }));
+        let times = Rc::new(RefCell::new(Histogram::new()));
+        let opened = Rc::new(RefCell::new(BTreeMap::new()));
         let (next, done) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
         let mut openers = JoinSet::new();
-        for _ in 0..self.parallel.min(self.clients) {
-            let (this, opened, next, done) = (self.clone(), opened.clone(), next.clone(), done.clone());
+        let parallel = if self.over.is_some() { self.clients } else { self.parallel.min(self.clients) };
+        let begin = Instant::now();
+        for _ in 0..parallel {
+            let (this, next, done) = (self.clone(), next.clone(), done.clone());
+            let (opened, times) = (opened.clone(), times.clone());
             openers.spawn_local(async move {
                 while next.get() < this.clients {
                     let index = next.replace(next.get() + 1);
+                    if let Some(over) = this.over {
+                        tokio::time::sleep_until((begin + over * index / this.clients).into()).await;
+                    }
                     let start = Instant::now();
                     let client = this.open(index).await.with_context(|| {
                         format!(
@@ -68,11 +80,11 @@ impl Opening {
                             this.url.text
                         )
                     })?;
-                    opened.borrow_mut().times.record(start.elapsed());
+                    times.borrow_mut().record(start.elapsed());
                     if close_each {
                         client.close().await;
                     } else {
-                        opened.borrow_mut().clients.push(client);
+                        opened.borrow_mut().insert(index, client);
                     }
                     done.set(done.get() + 1);
                 }
@@ -89,7 +101,7 @@ impl Opening {
                 _ = beat.tick() => progress.say(&format!("{} of {} clients open", done.get(), self.clients)),
             }
         }
-        Rc::into_inner(opened).map(RefCell::into_inner).context("an opener outlived its set")
+        Ok(Opened { clients: opened.take().into_values().collect(), times: times.replace(Histogram::new()) })
     }
 
     async fn open(&self, index: u32) -> Result<Client> {
@@ -97,6 +109,10 @@ impl Opening {
             let mut client = self.handshake(index).await?;
             if self.greeting {
                 client.greeted().await.context("waiting for the greeting")?;
+            }
+            if let Some(size) = self.group_size {
+                let join = frames(&[&format!("J{} ", group_name(index as usize, size)), "E"]);
+                client.barrier(&join).await.context("joining its group")?;
             }
             Ok(client)
         })
@@ -130,6 +146,18 @@ impl Opening {
     }
 }
 
+/// The group of client `index` where groups have `size` members.
+pub(crate) fn group_name(index: usize, size: u32) -> String {
+    format!("g{}", index / size as usize)
+}
+
+/// Text messages, encoded one behind the other.
+pub(crate) fn frames(messages: &[&str]) -> Vec<u8> {
+    let mut out = Vec::new();
+    messages.iter().for_each(|message| wire::encode(wire::opcode::TEXT, message.as_bytes(), &mut out));
+    out
+}
+
 /// Where client `index` connects from, or `None` for the kernel's choice: to a loopback server 127.0.0.2 takes over
 /// from 127.0.0.1 after the first `PER_SOURCE`, and so on.
 fn source(server: SocketAddr, index: u32) -> Option<SocketAddr> {
@@ -159,7 +187,7 @@ mod tests {
     async fn open_at(index: u32, answer: &'static [u8]) -> (IpAddr, Result<Client>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let opening = Opening { url, clients: 1, parallel: 1, greeting: true };
+        let opening = Opening { url, clients: 1, parallel: 1, greeting: true, group_size: None, over: None };
         let serve = async {
             let (mut peer, from) = listener.accept().await.unwrap();
             let mut request = Vec::new();

@@ -1,5 +1,6 @@
 //! What is shown: progress on stderr while it runs, a table on stdout at the end, and JSON for scripts.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::fmt::Write;
 use std::io::{IsTerminal, Write as _};
@@ -11,20 +12,22 @@ use serde_json::{Map, Value, json};
 /// One figure of one round.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Metric {
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) unit: &'static str,
     pub(crate) value: f64,
 }
 
 impl Metric {
-    pub(crate) fn new(name: &'static str, unit: &'static str, value: f64) -> Self {
-        Metric { name, unit, value }
+    pub(crate) fn new(name: impl Into<Cow<'static, str>>, unit: &'static str, value: f64) -> Self {
+        Metric { name: name.into(), unit, value }
     }
 }
 
 /// All rounds of one system.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct System {
+    /// What it is called, if anything.
+    pub(crate) name: String,
     pub(crate) url: String,
     pub(crate) pids: Vec<u32>,
     pub(crate) rounds: Vec<Vec<Metric>>,
@@ -35,10 +38,11 @@ impl System {
     /// Each figure's median over the rounds, in the order of the first round.
     pub(crate) fn medians(&self) -> Vec<Metric> {
         let Some(first) = self.rounds.first() else { return Vec::new() };
-        let all = |name| {
-            self.rounds.iter().flatten().filter(move |metric| metric.name == name).map(|metric| metric.value)
+        let all = |name: &str| {
+            let same = self.rounds.iter().flatten().filter(|metric| metric.name == name);
+            median(same.map(|metric| metric.value).collect())
         };
-        first.iter().map(|metric| Metric { value: median(all(metric.name).collect()), ..*metric }).collect()
+        first.iter().map(|metric| Metric { value: all(&metric.name), ..metric.clone() }).collect()
     }
 }
 
@@ -57,7 +61,7 @@ fn ratio(metric: &Metric, others: &[Metric]) -> Option<f64> {
     (other.value != 0.0).then(|| metric.value / other.value)
 }
 
-/// A table of medians: one column per system and, for two, their ratio.
+/// A table of medians: one column per system, and the first's ratio to each of the others.
 pub(crate) fn table(case: &str, systems: &[System]) -> String {
     let medians: Vec<_> = systems.iter().map(System::medians).collect();
     let mut out = String::new();
@@ -65,14 +69,20 @@ pub(crate) fn table(case: &str, systems: &[System]) -> String {
     let of = if rounds > 1 { format!(", medians of {rounds} rounds") } else { String::new() };
     let _ = writeln!(out, "{case}{of}");
     for (letter, system) in ('A'..).zip(systems) {
-        let _ = writeln!(out, "  {letter}: {} ({} processes)", system.url, system.pids.len());
+        let _ = writeln!(out, "  {letter}: {} {} ({} processes)", system.name, system.url, system.pids.len());
     }
     let _ = write!(out, "{:<28}", "");
-    ('A'..).zip(systems).for_each(|(letter, _)| _ = write!(out, "{letter:>14}"));
-    let _ = writeln!(out, "{}", if systems.len() == 2 { format!("{:>10}", "A/B") } else { String::new() });
+    ('A'..).zip(systems).for_each(|(letter, system)| {
+        let short: String = system.name.chars().take(12).collect();
+        let _ = write!(out, "{:>14}", if short.is_empty() { letter.into() } else { short });
+    });
+    ('B'..)
+        .zip(systems.iter().skip(1))
+        .for_each(|(letter, _)| _ = write!(out, "{:>10}", format!("A/{letter}")));
+    out.push('\n');
     for metric in medians.first().into_iter().flatten() {
         let label = if metric.unit.is_empty() {
-            metric.name.into()
+            metric.name.to_string()
         } else {
             format!("{} ({})", metric.name, metric.unit)
         };
@@ -82,8 +92,9 @@ pub(crate) fn table(case: &str, systems: &[System]) -> String {
                 system.iter().find(|other| other.name == metric.name).map(|other| number(other.value));
             let _ = write!(out, "{:>14}", value.unwrap_or_else(|| "-".into()));
         }
-        if let Some(ratio) = medians.get(1).and_then(|others| ratio(metric, others)) {
-            let _ = write!(out, "{ratio:>10.3}");
+        for others in medians.iter().skip(1) {
+            let ratio = ratio(metric, others).map_or_else(String::new, |ratio| format!("{ratio:.3}"));
+            let _ = write!(out, "{ratio:>10}");
         }
         out.push('\n');
     }
@@ -103,23 +114,22 @@ fn number(value: f64) -> String {
 /// Everything, for scripts.
 pub(crate) fn document(settings: &impl Serialize, systems: &[System]) -> Value {
     let figures = |metrics: &[Metric]| -> Map<String, Value> {
-        metrics.iter().map(|metric| (metric.name.into(), json!(metric.value))).collect()
+        metrics.iter().map(|metric| (metric.name.to_string(), json!(metric.value))).collect()
     };
     let medians: Vec<_> = systems.iter().map(System::medians).collect();
     let units: Map<_, _> = medians
         .first()
         .into_iter()
         .flatten()
-        .map(|metric| (metric.name.into(), json!(metric.unit)))
+        .map(|metric| (metric.name.to_string(), json!(metric.unit)))
         .collect();
-    let ratios: Option<Map<String, Value>> = medians.get(1).map(|others| {
-        medians[0]
-            .iter()
-            .filter_map(|metric| Some((metric.name.into(), json!(ratio(metric, others)?))))
-            .collect()
-    });
+    let ratios = |others: &[Metric]| -> Map<String, Value> {
+        let first = medians.first().into_iter().flatten();
+        first.filter_map(|metric| Some((metric.name.to_string(), json!(ratio(metric, others)?)))).collect()
+    };
     let described = |system: &System| {
         json!({
+            "name": system.name,
             "url": system.url,
             "pids": system.pids,
             "median": figures(&system.medians()),
@@ -131,7 +141,8 @@ pub(crate) fn document(settings: &impl Serialize, systems: &[System]) -> Value {
         "settings": settings,
         "units": units,
         "systems": systems.iter().map(described).collect::<Vec<_>>(),
-        "ratio": ratios,
+        "ratio": medians.get(1).map(|others| ratios(others)),
+        "ratios": medians.iter().skip(1).map(|others| ratios(others)).collect::<Vec<_>>(),
     })
 }
 
@@ -140,18 +151,24 @@ pub(crate) struct Progress {
     label: String,
     terminal: bool,
     last: Cell<Option<Instant>>,
+    silent: bool,
 }
 
 impl Progress {
     /// `label` stands before every line.
     pub(crate) fn new(label: String) -> Self {
-        Progress { label, terminal: std::io::stderr().is_terminal(), last: Cell::new(None) }
+        Progress { label, terminal: std::io::stderr().is_terminal(), last: Cell::new(None), silent: false }
+    }
+
+    /// Shows nothing.
+    pub(crate) fn silent() -> Self {
+        Progress { label: String::new(), terminal: false, last: Cell::new(None), silent: true }
     }
 
     /// Shows `text`, unless something was shown a moment ago.
     pub(crate) fn say(&self, text: &str) {
         let pause = Duration::from_millis(if self.terminal { 200 } else { 2000 });
-        if self.last.get().is_some_and(|last| last.elapsed() < pause) {
+        if self.silent || self.last.get().is_some_and(|last| last.elapsed() < pause) {
             return;
         }
         self.last.set(Some(Instant::now()));
@@ -193,6 +210,16 @@ mod tests {
         let row = text.lines().last().unwrap().split_whitespace().collect::<Vec<_>>();
         assert_eq!(row, ["cost", "(µs)", "2.00", "8.00", "0.250"]);
         assert!(text.contains("medians of 3 rounds"));
+    }
+
+    #[test]
+    fn the_first_is_set_against_each_of_the_others() {
+        let systems = [system(&[2.0]), System { name: "lean".into(), ..system(&[1.0]) }, system(&[0.0])];
+        let text = table("echo", &systems);
+        let row = text.lines().last().unwrap().split_whitespace().collect::<Vec<_>>();
+        assert_eq!(row, ["cost", "(µs)", "2.00", "1.00", "0", "2.000"]);
+        assert!(text.contains("A          lean             C       A/B       A/C"), "{text}");
+        assert_eq!(document(&(), &systems)["ratios"], json!([{"cost": 2.0}, {}]));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use tokio::task::LocalSet;
 
+use crate::address::Url;
 use crate::args::{Case, Cli};
 use crate::case::{self, Outcome, Target};
 use crate::procfs::Processes;
@@ -18,11 +19,9 @@ const OTHER_FILES: u64 = 64;
 pub(crate) fn run(cli: &Cli) -> Result<bool> {
     allow_open_files(u64::from(cli.case.connections()) + OTHER_FILES)?;
     let common = cli.case.common();
-    let mut systems =
-        vec![(target(&common.url, &common.pid, common.pid_tree), system(&common.url, &common.pid))];
-    if let Some(url) = &common.against {
-        let pids = &common.against_pid;
-        systems.push((target(url, pids, common.pid_tree), system(url, pids)));
+    let mut systems = vec![system(&common.name, &common.url, &common.pid, common.pid_tree)];
+    for peer in &common.against {
+        systems.push(system(&peer.name, &peer.url, &peer.pids, common.pid_tree));
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting")?;
     let ended = rounds(&cli.case, &mut systems, &runtime);
@@ -43,26 +42,20 @@ pub(crate) fn run(cli: &Cli) -> Result<bool> {
 
 fn rounds(case: &Case, systems: &mut [(Target, System)], runtime: &tokio::runtime::Runtime) -> Result<()> {
     let count = case.rounds();
-    for round in 1..=count {
-        // Whoever goes first meets a machine that has just rested, so they take turns at it.
-        if round > 1 {
-            systems.reverse();
-        }
-        let result = systems.iter_mut().try_for_each(|(target, system)| {
-            let progress = Progress::new(format!("{} {} {round}/{count}", name(case), target.url.text));
+    for round in 0..count {
+        for place in 0..systems.len() {
+            // Whoever goes first meets a machine that has just rested, so they take turns at it.
+            let turn = (place + round as usize) % systems.len();
+            let (target, system) = &mut systems[turn];
+            let who = if system.name.is_empty() { &target.url.text } else { &system.name };
+            let progress = Progress::new(format!("{} {who} {}/{count}", name(case), round + 1));
             // Dropped with the round: its clients are gone before the next begins.
             let local = LocalSet::new();
-            let outcome = local.block_on(runtime, one(case, target, &progress))?;
+            let outcome =
+                local.block_on(runtime, one(case, target, &progress)).with_context(|| who.clone())?;
             system.rounds.push(outcome.metrics);
-            system.faults.extend(outcome.fault.map(|fault| format!("{}: {fault}", target.url.text)));
-            Ok(())
-        });
-        if round == count || result.is_err() {
-            // Back in the order of the flags.
-            if (round - 1) % 2 == 1 {
-                systems.reverse();
-            }
-            return result;
+            let faults = outcome.fault.map(|fault| format!("{who}: {fault}"));
+            system.faults.extend(faults);
         }
     }
     Ok(())
@@ -71,9 +64,13 @@ fn rounds(case: &Case, systems: &mut [(Target, System)], runtime: &tokio::runtim
 async fn one(case: &Case, target: &Target, progress: &Progress) -> Result<Outcome> {
     match case {
         Case::Echo(echo) => case::echo::run(echo, target, progress).await,
-        Case::Fanout(fanout) => case::fanout::run(fanout, target, progress).await,
+        Case::Fanout(fanout) => case::fanout::run(fanout.into(), target, progress).await,
+        Case::Group(group) => case::fanout::run(group.into(), target, progress).await,
         Case::Idle(idle) => case::idle::run(idle, target, progress).await,
         Case::Connect(connect) => case::connect::run(connect, target, progress).await,
+        Case::Join(join) => case::join::run(join, target, progress).await,
+        Case::Fair(fair) => case::fair::run(fair, target, progress).await,
+        Case::Burst(burst) => case::burst::run(burst, target, progress).await,
     }
 }
 
@@ -81,17 +78,19 @@ fn name(case: &Case) -> &'static str {
     match case {
         Case::Echo(_) => "echo",
         Case::Fanout(_) => "fanout",
+        Case::Group(_) => "group",
         Case::Idle(_) => "idle",
         Case::Connect(_) => "connect",
+        Case::Join(_) => "join",
+        Case::Fair(_) => "fair",
+        Case::Burst(_) => "burst",
     }
 }
 
-fn target(url: &crate::args::Url, pids: &[u32], tree: bool) -> Target {
-    Target { url: url.clone(), processes: Processes::new(pids, tree) }
-}
-
-fn system(url: &crate::args::Url, pids: &[u32]) -> System {
-    System { url: url.text.clone(), pids: pids.to_vec(), ..System::default() }
+fn system(name: &str, url: &Url, pids: &[u32], tree: bool) -> (Target, System) {
+    let target = Target { url: url.clone(), processes: Processes::new(pids, tree) };
+    let (name, url) = (name.to_owned(), url.text.clone());
+    (target, System { name, url, pids: pids.to_vec(), ..System::default() })
 }
 
 /// Raises the limit on open files to `needed`.

@@ -6,8 +6,8 @@
 /// The mask of every frame sent.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// The longest payload that a server may send: a message of the largest `--size`, and room.
-pub(crate) const MAX_PAYLOAD: usize = 64 * 1024;
+/// The longest payload that a server may send.
+pub(crate) const MAX_PAYLOAD: usize = 16 * 1024 * 1024;
 
 /// A frame's opcode (RFC 6455, 5.2).
 pub(crate) mod opcode {
@@ -94,7 +94,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Option<Frame<'_>>, &'static str> {
         (short, _) => (2, usize::from(short)),
     };
     if length > MAX_PAYLOAD {
-        return Err("a frame over 64 KiB");
+        return Err("a frame over 16 MiB");
     }
     let frame = bytes.get(header..header + length);
     Ok(frame.map(|payload| Frame { opcode: first & 0x0f, payload, length: header + length }))
@@ -166,7 +166,7 @@ mod tests {
         assert!(decode(&[0x80, 0x00]).is_err());
         assert!(decode(&[0xc1, 0x00]).is_err());
         assert!(decode(&[0x83, 0x00]).is_err());
-        assert!(decode(&[0x82, 127, 0, 0, 0, 0, 0, 1, 0, 1]).is_err());
+        assert!(decode(&[0x82, 127, 0, 0, 0, 0, 1, 0, 0, 1]).is_err());
         assert!(decode(&[0x82, 127, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]).is_err());
     }
 

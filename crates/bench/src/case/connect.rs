@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 
-use super::{Outcome, Target, Window};
+use super::{Outcome, Target, Window, latency};
 use crate::args;
-use crate::report::{Metric, Progress};
+use crate::report::Progress;
 
 /// Runs one round. An open's cost includes its close.
 ///
@@ -14,12 +14,8 @@ pub(crate) async fn run(connect: &args::Connect, target: &Target, progress: &Pro
     let window = Window::open(target)?;
     let opened = target.opening(&connect.common, connect.clients).run(true, progress).await?;
     let used = window.close()?;
-    let metrics = [
-        used.cost("cpu_per_open", u64::from(connect.clients)),
-        used.rate("opens", u64::from(connect.clients)),
-        Some(Metric::new("open_p50", "µs", opened.times.percentile(50.0))),
-        Some(Metric::new("open_p99", "µs", opened.times.percentile(99.0))),
-        Some(Metric::new("open_max", "µs", opened.times.max())),
-    ];
-    Ok(Outcome { metrics: metrics.into_iter().chain(used.busy()).flatten().collect(), fault: None })
+    let clients = u64::from(connect.clients);
+    let metrics = [used.cost("cpu_per_open", clients), used.rate("opens", clients)].into_iter();
+    let metrics = metrics.chain(latency("open", &opened.times)).chain(used.busy());
+    Ok(Outcome { metrics: metrics.flatten().collect(), fault: None })
 }

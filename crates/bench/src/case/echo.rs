@@ -5,36 +5,89 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Context;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
-use tokio::time::Sleep;
 
-use super::{Clients, Outcome, Target, Watch, Window, frames_per_read, is_notice, memory_metrics};
+use super::{
+    Clients, Outcome, Target, Watch, Window, frames_per_read, is_notice, latency, memory_metrics,
+    writes_per_delivery,
+};
 use crate::args;
-use crate::client::{Client, Lost, Scratch};
+use crate::client::{Lost, Scratch};
+use crate::crowd::Crowd;
 use crate::histogram::Histogram;
+use crate::pace::{Dues, Schedule, pace};
 use crate::report::{Metric, Progress};
 use crate::wire::{self, opcode};
 
-/// With a fixed rate, a client holds back when so many of its messages are unanswered.
-const MAX_UNANSWERED: usize = 4096;
-
-struct Shared {
-    scratch: RefCell<Scratch>,
+/// What the clients of a round share.
+pub(crate) struct Load {
+    pub(crate) scratch: RefCell<Scratch>,
     /// The one message, encoded.
     frame: Vec<u8>,
     size: usize,
-    sent: Cell<u64>,
-    echoed: Cell<u64>,
-    /// Messages that were due, but held back.
-    held_back: Cell<u64>,
-    stop: Cell<bool>,
-    times: RefCell<Histogram>,
+    pub(crate) sent: Cell<u64>,
+    pub(crate) echoed: Cell<u64>,
+    pub(crate) stop: Cell<bool>,
+    /// Messages from before or after count in no time.
+    since: Cell<Instant>,
+    until: Cell<Option<Instant>>,
+    pub(crate) times: RefCell<Histogram>,
+    /// With a fixed rate: what is due.
+    pub(crate) dues: Option<Rc<RefCell<Dues>>>,
+}
+
+impl Load {
+    /// `paced`: so many clients send what is due, rather than keeping messages on their way.
+    pub(crate) fn new(size: usize, paced: Option<usize>) -> Self {
+        let mut frame = Vec::new();
+        wire::encode(opcode::TEXT, &[&b"E"[..], &vec![b'x'; size - 1]].concat(), &mut frame);
+        Load {
+            scratch: RefCell::new(Scratch::new()),
+            frame,
+            size,
+            sent: Cell::new(0),
+            echoed: Cell::new(0),
+            stop: Cell::new(false),
+            since: Cell::new(Instant::now()),
+            until: Cell::new(None),
+            times: RefCell::new(Histogram::new()),
+            dues: paced.map(|clients| Rc::new(RefCell::new(Dues::new(clients)))),
+        }
+    }
+
+    /// From here on messages count.
+    pub(crate) fn begin(&self) {
+        self.times.borrow_mut().clear();
+        self.since.set(Instant::now());
+        self.until.set(None);
+        self.dues.iter().for_each(|dues| dues.borrow_mut().late.clear());
+    }
+
+    /// Messages from now on do not count; those before do when they come back.
+    pub(crate) fn end(&self) {
+        self.until.set(Some(Instant::now()));
+    }
+
+    /// All that was sent or should have been.
+    pub(crate) fn owed(&self) -> u64 {
+        self.sent.get() + self.dues.as_ref().map_or(0, |dues| dues.borrow().waiting())
+    }
+
+    /// How late the generator was in µs, where that can be said.
+    pub(crate) fn late(&self) -> Option<f64> {
+        self.dues.as_ref().map(|dues| dues.borrow().late.percentile(99.0))
+    }
+
+    fn book(&self, at: Instant, now: Instant) {
+        if at >= self.since.get() && self.until.get().is_none_or(|until| at < until) {
+            self.times.borrow_mut().record(now.saturating_duration_since(at));
+        }
+        self.echoed.set(self.echoed.get() + 1);
+    }
 }
 
 /// Runs one round.
@@ -45,123 +98,86 @@ pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress)
     let memory_before = target.memory()?;
     let opened = target.opening(&echo.common, echo.clients).run(false, progress).await?;
 
-    let size = echo.load.size as usize;
-    let mut frame = Vec::new();
-    wire::encode(opcode::TEXT, &[&b"E"[..], &vec![b'x'; size - 1]].concat(), &mut frame);
-    let shared = Rc::new(Shared {
-        scratch: RefCell::new(Scratch::new()),
-        frame,
-        size,
-        sent: Cell::new(0),
-        echoed: Cell::new(0),
-        held_back: Cell::new(0),
-        stop: Cell::new(false),
-        times: RefCell::new(Histogram::new()),
-    });
+    let paced = echo.rate.map(|_| echo.clients as usize);
+    let shared = Rc::new(Load::new(echo.load.size as usize, paced));
     let mut clients = Clients::new();
-    let start = Instant::now();
-    for (index, client) in opened.clients.into_iter().enumerate() {
-        let pace = echo.rate.map(|rate| Pace::new(start, rate, index as u32, echo.clients));
-        clients.spawn_local(drive(client, shared.clone(), echo.in_flight, pace));
+    let crowd = Crowd::new(opened.clients);
+    for index in 0..echo.clients as usize {
+        clients.spawn_local(drive(crowd.clone(), index, shared.clone(), echo.in_flight));
     }
-    let (count, owed) = (|| shared.echoed.get(), || shared.sent.get());
+    if let Some((rate, dues)) = echo.rate.zip(shared.dues.clone()) {
+        clients.spawn_local(pace(Schedule::new(Instant::now(), rate), dues));
+    }
+    let (count, owed) = (|| shared.echoed.get(), || shared.owed());
     let mut watch = Watch { clients, progress, unit: "echoes", count: &count, owed: &owed };
     watch.run("warming up", echo.load.warmup).await?;
 
-    *shared.times.borrow_mut() = Histogram::new();
+    shared.begin();
     let reads_before = (shared.scratch.borrow().reads, shared.scratch.borrow().frames);
     let echoed_before = count();
+    let segments_before = crowd.segments();
     let window = Window::open(target)?;
     watch.run("measuring", echo.load.duration).await?;
     let used = window.close()?;
     let echoed = count() - echoed_before;
-    let times = shared.times.replace(Histogram::new());
+    let writes = writes_per_delivery(&crowd, segments_before, echoed);
+    let frames = frames_per_read(&shared.scratch.borrow(), reads_before);
     let memory_after = target.memory()?;
 
+    // What was due or under way is waited for: how long it took belongs to the figures.
     shared.stop.set(true);
+    shared.dues.iter().for_each(|dues| dues.borrow_mut().stop());
     let lost = watch.drain().await?;
-    let metrics = [
-        used.cost("cpu_per_echo", echoed),
-        used.rate("echoes", echoed),
-        Some(Metric::new("latency_p50", "µs", times.percentile(50.0))),
-        Some(Metric::new("latency_p99", "µs", times.percentile(99.0))),
-        Some(Metric::new("latency_max", "µs", times.max())),
-        frames_per_read(&shared.scratch.borrow(), reads_before),
-        Some(Metric::new("lost", "", lost as f64)),
-        echo.rate.map(|_| Metric::new("held_back", "", shared.held_back.get() as f64)),
-    ];
+    let late = shared.late().map(|late| Metric::new("generator_late_p99", "µs", late));
+    let metrics = [used.cost("cpu_per_echo", echoed), used.rate("echoes", echoed)];
+    let others = [late, writes, frames, Some(Metric::new("lost", "", lost as f64))];
+    let metrics = metrics.into_iter().chain(latency("latency", &shared.times.borrow())).chain(others);
     let memory = memory_metrics(["rss_before", "pss_before"], memory_before)
         .chain(memory_metrics(["rss_after", "pss_after"], memory_after));
     Ok(Outcome {
-        metrics: metrics.into_iter().chain(used.busy()).chain(memory).flatten().collect(),
+        metrics: metrics.chain(used.busy()).chain(memory).flatten().collect(),
         fault: (lost > 0).then(|| format!("{lost} of {} messages did not come back", owed())),
     })
 }
 
-async fn drive(mut client: Client, shared: Rc<Shared>, in_flight: u32, mut pace: Option<Pace>) -> Lost {
+/// Sends and counts until the client is lost.
+pub(crate) async fn drive(crowd: Crowd, index: usize, shared: Rc<Load>, in_flight: u32) -> Lost {
     let mut sent = VecDeque::new();
-    let send = |sent: &mut VecDeque<Instant>, now, out: &mut Vec<u8>| {
-        sent.push_back(now);
+    let send = |sent: &mut VecDeque<Instant>, at, out: &mut Vec<u8>| {
+        sent.push_back(at);
         out.extend_from_slice(&shared.frame);
         shared.sent.set(shared.sent.get() + 1);
     };
-    if pace.is_none() {
+    if shared.dues.is_none() {
+        let mut client = crowd.client(index);
         (0..in_flight).for_each(|_| send(&mut sent, Instant::now(), client.out()));
     }
     poll_fn(|cx| {
-        if let Some(pace) = pace.as_mut().filter(|_| !shared.stop.get()) {
-            for _ in 0..pace.due(cx) {
-                if sent.len() < MAX_UNANSWERED {
-                    send(&mut sent, Instant::now(), client.out());
-                } else {
-                    shared.held_back.set(shared.held_back.get() + 1);
-                }
+        let mut client = crowd.client(index);
+        if let Some(dues) = &shared.dues {
+            let full = client.unsent() > 0;
+            while client.has_room(cx) {
+                let Some(at) = dues.borrow_mut().take(index, Instant::now(), full) else { break };
+                send(&mut sent, at, client.out());
             }
+            dues.borrow_mut().wake(index, cx);
         }
         client.poll(cx, &shared.scratch, |now, payload, out| {
             if payload.first() != Some(&b'E') || payload.len() != shared.size {
                 let text = || String::from_utf8_lossy(&payload[..payload.len().min(60)]).into_owned();
-                return if is_notice(payload) { Ok(()) } else { Err(Lost::Wrong(format!("{:?}", text()))) };
+                return if is_notice(payload) || payload.first() == Some(&b'B') {
+                    Ok(())
+                } else {
+                    Err(Lost::Wrong(format!("{:?}", text())))
+                };
             }
             let at = sent.pop_front().ok_or_else(|| Lost::Wrong("an echo of nothing".into()))?;
-            shared.times.borrow_mut().record(now - at);
-            shared.echoed.set(shared.echoed.get() + 1);
-            if pace.is_none() && !shared.stop.get() {
+            shared.book(at, now);
+            if shared.dues.is_none() && !shared.stop.get() {
                 send(&mut sent, now, out);
             }
             Ok(())
         })
     })
     .await
-}
-
-/// When a client's messages are due: its share of the whole rate, the clients spread evenly over the period. The
-/// clock is a millisecond's, so that messages due within one go out together; latency counts from the actual send.
-struct Pace {
-    next: Instant,
-    every: Duration,
-    sleep: Pin<Box<Sleep>>,
-}
-
-impl Pace {
-    fn new(start: Instant, rate: u32, index: u32, clients: u32) -> Self {
-        let every = Duration::from_secs(1) * clients / rate;
-        let next = start + every * index / clients;
-        Pace { next, every, sleep: Box::pin(tokio::time::sleep_until(next.into())) }
-    }
-
-    /// How many are due now; the task is woken when the next one is.
-    fn due(&mut self, cx: &mut Context<'_>) -> u32 {
-        let mut due = 0;
-        loop {
-            while self.next <= Instant::now() {
-                due += 1;
-                self.next += self.every;
-            }
-            self.sleep.as_mut().reset(self.next.into());
-            if self.sleep.as_mut().poll(cx).is_pending() {
-                return due;
-            }
-        }
-    }
 }

@@ -20,7 +20,9 @@ use crate::report::{Metric, Progress};
 pub(crate) async fn run(idle: &args::Idle, target: &Target, progress: &Progress) -> Result<Outcome> {
     let before = target.memory()?;
     let window = Window::open(target)?;
-    let opened = target.opening(&idle.common, idle.clients).run(false, progress).await?;
+    let mut open = target.opening(&idle.common, idle.clients);
+    open.group_size = idle.group_size;
+    let opened = open.run(false, progress).await?;
     let opening = window.close()?;
 
     let window = Window::open(target)?;
@@ -59,7 +61,8 @@ pub(crate) async fn run(idle: &args::Idle, target: &Target, progress: &Progress)
     })
 }
 
-async fn close_all(mut clients: Vec<Client>, parallel: usize, progress: &Progress) {
+/// Says goodbye for all, `parallel` at a time.
+pub(super) async fn close_all(mut clients: Vec<Client>, parallel: usize, progress: &Progress) {
     while !clients.is_empty() {
         progress.say(&format!("{} clients left to close", clients.len()));
         let some = clients.split_off(clients.len().saturating_sub(parallel));

@@ -1,18 +1,26 @@
 //! The measurements, and what they share: a window of time with the CPU used in it, and load that is watched while it
 //! runs.
 
+pub(crate) mod burst;
 pub(crate) mod connect;
 pub(crate) mod echo;
+pub(crate) mod fair;
 pub(crate) mod fanout;
 pub(crate) mod idle;
+pub(crate) mod join;
+mod ledger;
+mod probe;
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use tokio::task::JoinSet;
 
-use crate::args::{Common, Url};
+use crate::address::Url;
+use crate::args::Common;
 use crate::client::{Lost, Scratch};
+use crate::crowd::Crowd;
+use crate::histogram::Histogram;
 use crate::open::Opening;
 use crate::procfs::{Cpu, Memory, Processes};
 use crate::report::{Metric, Progress};
@@ -35,7 +43,14 @@ pub(crate) struct Outcome {
 
 impl Target {
     fn opening(&self, common: &Common, clients: u32) -> Opening {
-        Opening { url: self.url.clone(), clients, parallel: common.parallel, greeting: !common.no_greeting }
+        Opening {
+            url: self.url.clone(),
+            clients,
+            parallel: common.parallel,
+            greeting: !common.no_greeting,
+            group_size: None,
+            over: None,
+        }
     }
 
     /// Memory now, or `None` where no process was named.
@@ -102,6 +117,18 @@ impl Used {
 fn frames_per_read(scratch: &Scratch, before: (u64, u64)) -> Option<Metric> {
     let (reads, frames) = (scratch.reads - before.0, scratch.frames - before.1);
     (reads > 0).then(|| Metric::new("frames_per_read", "", frames as f64 / reads as f64))
+}
+
+/// Segments with data for each of `count` messages delivered: of small messages, one is one write of the server.
+fn writes_per_delivery(crowd: &Crowd, before: Option<u64>, count: u64) -> Option<Metric> {
+    let segments = crowd.segments()?.checked_sub(before?)?;
+    (count > 0).then(|| Metric::new("writes_per_delivery", "", segments as f64 / count as f64))
+}
+
+/// Three figures of a distribution: `what`_p50, `what`_p99, `what`_max.
+fn latency(what: &str, times: &Histogram) -> impl Iterator<Item = Option<Metric>> + use<> {
+    let figures = [("p50", times.percentile(50.0)), ("p99", times.percentile(99.0)), ("max", times.max())];
+    figures.map(|(name, value)| Some(Metric::new(format!("{what}_{name}"), "µs", value))).into_iter()
 }
 
 /// Memory of all processes at one moment, as metrics.
