@@ -7,7 +7,8 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::{CommonFlags, limits, logging, signals};
+use crate::signals::{Armed, Signals};
+use crate::{CommonFlags, limits, logging};
 
 /// What a daemon's tasks run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,12 +66,16 @@ where
     logging::init(common.log_format)?;
     limits::raise_file_limit();
     let shutdown = CancellationToken::new();
-    signals::watch(shutdown.clone()).context("cannot listen for signals")?;
+    let armed = Armed::new().context("cannot listen for signals")?;
     if common.supervised {
         drain_with_parent(shutdown.clone()).context("cannot start a thread")?;
     }
     let runtime = runtime.build().context("cannot start the runtime")?;
-    let result = runtime.block_on(serve(config, shutdown));
+    let result = runtime.block_on(async {
+        let signals = Signals::new().context("cannot listen for signals")?;
+        tokio::spawn(armed.watch(signals, shutdown.clone()));
+        serve(config, shutdown).await
+    });
     // Whatever `serve` left behind, a look-up of a name for one, does not delay the end.
     runtime.shutdown_background();
     result

@@ -1,33 +1,53 @@
 //! Signals: the first asks for a drain, the second ends the process.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// Cancels `shutdown` at the first SIGINT or SIGTERM (Ctrl-C on Windows), and
-/// ends the process at the second, with the status a shell gives to that signal.
-///
-/// It listens on a thread of its own, so that the second signal works even where
-/// the daemon's own threads are stuck.
-///
-/// # Errors
-/// When the system refuses a handler or a thread.
-pub(crate) fn watch(shutdown: CancellationToken) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
-    let mut signals = {
-        let _inside = runtime.enter();
-        Signals::new()?
-    };
-    let listen = async move {
+/// What the first signal sets and the second goes by.
+#[derive(Debug, Default)]
+pub(crate) struct Armed(Arc<AtomicBool>);
+
+impl Armed {
+    /// From the second SIGINT or SIGTERM on, the handler itself ends the process, with
+    /// the status that a shell gives to that signal: that works even where the daemon's
+    /// threads are stuck, and takes no thread of its own.
+    ///
+    /// # Errors
+    /// When the system refuses a handler.
+    #[cfg(unix)]
+    pub(crate) fn new() -> io::Result<Self> {
+        let armed = Self::default();
+        for signal in [INTERRUPT, TERMINATE] {
+            // In this order: the first signal finds it unset.
+            signal_hook::flag::register_conditional_shutdown(signal.number, signal.status.into(), armed.0.clone())?;
+            signal_hook::flag::register(signal.number, armed.0.clone())?;
+        }
+        Ok(armed)
+    }
+
+    /// Here the second signal is waited for like the first.
+    ///
+    /// # Errors
+    /// None.
+    #[cfg(not(unix))]
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self::default())
+    }
+
+    /// Cancels `shutdown` at the first signal.
+    pub(crate) async fn watch(self, mut signals: Signals, shutdown: CancellationToken) {
         let first = signals.next().await;
         shutdown.cancel();
         info!(signal = first.name, "draining; a second signal ends at once");
-        let second = signals.next().await;
-        std::process::exit(second.status.into());
-    };
-    std::thread::Builder::new().name("signals".into()).spawn(move || runtime.block_on(listen))?;
-    Ok(())
+        if !self.0.load(Ordering::Relaxed) {
+            let second = signals.next().await;
+            std::process::exit(second.status.into());
+        }
+    }
 }
 
 /// A signal that asks the process to end.
@@ -35,11 +55,21 @@ pub(crate) fn watch(shutdown: CancellationToken) -> io::Result<()> {
 pub struct Signal {
     /// As it is called, `SIGINT`.
     pub name: &'static str,
+    #[cfg(unix)]
+    number: i32,
     /// The exit status that a shell gives a process that it ended.
     pub status: u8,
 }
 
-const INTERRUPT: Signal = Signal { name: "SIGINT", status: 130 };
+const INTERRUPT: Signal = Signal {
+    name: "SIGINT",
+    #[cfg(unix)]
+    number: signal_hook::consts::SIGINT,
+    status: 130,
+};
+
+#[cfg(unix)]
+const TERMINATE: Signal = Signal { name: "SIGTERM", number: signal_hook::consts::SIGTERM, status: 143 };
 
 /// The signals that ask the process to end: SIGINT and SIGTERM, Ctrl-C on Windows.
 #[cfg(unix)]
@@ -67,7 +97,7 @@ impl Signals {
     pub async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => INTERRUPT,
-            _ = self.terminate.recv() => Signal { name: "SIGTERM", status: 143 },
+            _ = self.terminate.recv() => TERMINATE,
         }
     }
 }

@@ -29,9 +29,8 @@ use crate::websocket::handshake::{self, Refusal, Upgrade};
 use crate::workers::WorkerLink;
 
 /// Does the handshake with a client and takes it in, or answers why not.
-pub(crate) async fn arrive(shard: Rc<Shard>, arrival: Arrival) {
-    let Arrival { stream, peer, door, permit } = arrival;
-    let Ok(mut stream) = TcpStream::from_std(stream) else { return };
+pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arrival) {
+    let Arrival { peer, door, permit } = arrival;
     gatewayworker_net::tune(&stream);
     match admit(&shard, &mut stream).await {
         Err(refusal) => {
@@ -298,7 +297,6 @@ mod tests {
         let (ours, mut theirs) = testing::connection().await;
         let arrival = Arrival {
             peer: theirs.local_addr().unwrap(),
-            stream: ours.into_std().unwrap(),
             door: Arc::new(testing::door()),
             permit: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
         };
@@ -309,7 +307,7 @@ mod tests {
             drop(theirs);
             answer
         };
-        let both = async { tokio::join!(arrive(shard.clone(), arrival), reading).1 };
+        let both = async { tokio::join!(arrive(shard.clone(), ours, arrival), reading).1 };
         timeout(Duration::from_secs(10), both).await.expect("the connection's end")
     }
 

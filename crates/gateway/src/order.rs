@@ -14,7 +14,7 @@ use crate::outgoing::Outgoing;
 /// What a shard finds in its mailbox.
 pub(crate) enum Mail {
     /// A connection at a client door.
-    Client(Arrival),
+    Client(std::net::TcpStream, Arrival),
     /// A connection at the inner door.
     Link(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit),
     /// Commands of one link, in order.
@@ -29,7 +29,6 @@ pub(crate) enum Mail {
 
 /// A client that has come to a door.
 pub(crate) struct Arrival {
-    pub(crate) stream: std::net::TcpStream,
     pub(crate) peer: SocketAddr,
     pub(crate) door: Arc<Door>,
     /// Its place among `max_connections`.

@@ -1,6 +1,7 @@
 //! The daemon: its doors, its shards, and the order in which they open and close.
 
 use std::net::{SocketAddr, SocketAddrV4};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use gatewayworker_protocol::Command;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -19,7 +21,7 @@ use tracing::{info, warn};
 use crate::config::Config;
 use crate::door::{Door, DoorAddress};
 use crate::order::{Arrival, Mail};
-use crate::shard::{self, Shared};
+use crate::shard::{self, Shard, Shared};
 
 /// How often a worker on another host hears from the gateway.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
@@ -68,7 +70,8 @@ impl Listeners {
 /// leaves the register, closes its clients with 1001, lets the workers hear of
 /// each close, and returns.
 ///
-/// Must run within a tokio runtime, whose threads do little: each shard has its own.
+/// Must run within a tokio runtime. The first shard is on the calling thread, so the
+/// future cannot be moved to another; each other shard has a thread of its own.
 ///
 /// # Errors
 /// When a thread cannot be started.
@@ -82,23 +85,36 @@ pub async fn serve(listeners: Listeners, config: Config, shutdown: CancellationT
     let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..config.shards).map(|_| shard::mailbox()).unzip();
     let address = SocketAddrV4::new(config.lan_ip, lan_port);
     let shared = Arc::new(Shared::new(config, address, senders));
-    for (index, mailbox) in mailboxes.into_iter().enumerate() {
+    let mut mailboxes = mailboxes.into_iter();
+    let mailbox = mailboxes.next().context("a gateway needs a shard")?;
+    for (index, mailbox) in (1..).zip(mailboxes) {
         start_shard(index, shared.clone(), mailbox)?;
     }
+    LocalSet::new().run_until(serve_here(listeners, shared, mailbox, shutdown)).await
+}
 
+/// What the thread of the first shard does: accepts for all, and is a shard.
+async fn serve_here(
+    listeners: Listeners,
+    shared: Arc<Shared>,
+    mailbox: mpsc::Receiver<Mail>,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let shard = Shard::begin(0, shared.clone());
+    let reading = tokio::task::spawn_local(shard.clone().read_mail(mailbox));
     let accepting = TaskTracker::new();
     let places = Arc::new(Semaphore::new(shared.config.max_connections.min(Semaphore::MAX_PERMITS)));
     for listener in listeners.doors {
         let door = Door { port: listener.local_addr()?.port(), websocket_type: shared.config.websocket_type };
-        accepting.spawn(accept_clients(
+        accepting.spawn_local(accept_clients(
             listener,
             Arc::new(door),
-            shared.clone(),
+            shard.clone(),
             places.clone(),
             shutdown.clone(),
         ));
     }
-    accepting.spawn(accept_links(listeners.inner, shared.clone(), shutdown.clone()));
+    accepting.spawn_local(accept_links(listeners.inner, shared.clone(), shutdown.clone()));
     accepting.close();
 
     let announced = shared.address.to_string();
@@ -111,6 +127,7 @@ pub async fn serve(listeners: Listeners, config: Config, shutdown: CancellationT
     // Links that stand outlive this: they carry the last closes.
     accepting.wait().await;
     stop(&shared).await;
+    let _ = reading.await;
     Ok(())
 }
 
@@ -131,10 +148,11 @@ fn start_shard(index: usize, shared: Arc<Shared>, mailbox: mpsc::Receiver<Mail>)
 async fn accept_clients(
     listener: TcpListener,
     door: Arc<Door>,
-    shared: Arc<Shared>,
+    first: Rc<Shard>,
     places: Arc<Semaphore>,
     shutdown: CancellationToken,
 ) {
+    let shared = &first.shared;
     let mut turn = 0;
     let mut refused = 0_u64;
     accept_loop(&listener, &shutdown, |stream, peer| {
@@ -148,9 +166,13 @@ async fn accept_clients(
             }
             return;
         };
+        let arrival = Arrival { peer, door: door.clone(), permit };
+        turn = (turn + 1) % shared.shards.len();
+        if turn == first.index {
+            return first.take_in(stream, arrival);
+        }
         let Ok(stream) = stream.into_std() else { return };
-        let arrival = Arrival { stream, peer, door: door.clone(), permit };
-        if !deal(&shared, &mut turn, Mail::Client(arrival)) {
+        if !deal(shared, turn, Mail::Client(stream, arrival)) {
             warn!(client = %peer, "all shards are too busy to take a client in");
         }
     })
@@ -166,7 +188,8 @@ async fn accept_links(listener: TcpListener, shared: Arc<Shared>, shutdown: Canc
             return;
         };
         let Ok(stream) = stream.into_std() else { return };
-        if !deal(&shared, &mut turn, Mail::Link(stream, peer, permit)) {
+        turn = (turn + 1) % shared.shards.len();
+        if !deal(&shared, turn, Mail::Link(stream, peer, permit)) {
             warn!(%peer, "all shards are too busy to take a link in");
         }
     })
@@ -175,10 +198,10 @@ async fn accept_links(listener: TcpListener, shared: Arc<Shared>, shutdown: Canc
 
 /// Gives a connection to the shard whose turn it is, or to the next that has room
 /// in its mailbox; closes it where none has.
-fn deal(shared: &Shared, turn: &mut usize, mut mail: Mail) -> bool {
-    for _ in 0..shared.shards.len() {
-        *turn = (*turn + 1) % shared.shards.len();
-        match shared.shards[*turn].try_send(mail) {
+fn deal(shared: &Shared, turn: usize, mut mail: Mail) -> bool {
+    let (before, from) = shared.shards.split_at(turn);
+    for shard in from.iter().chain(before) {
+        match shard.try_send(mail) {
             Ok(()) => return true,
             Err(TrySendError::Full(back) | TrySendError::Closed(back)) => mail = back,
         }

@@ -34,6 +34,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gatewayworker_protocol::{ClientId, CloseReason, Question};
 use rand::RngExt;
+use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
@@ -45,7 +46,7 @@ use crate::answer::Part;
 use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::heartbeat::{Heartbeat, Wheel};
-use crate::order::Mail;
+use crate::order::{Arrival, Mail};
 use crate::workers::{WorkerLink, Workers};
 use crate::{client, link};
 
@@ -147,12 +148,7 @@ struct State {
 /// Runs a shard on this thread until it is told to end.
 pub(crate) fn run(index: usize, shared: Arc<Shared>, mailbox: mpsc::Receiver<Mail>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let shard = Rc::new(Shard::new(index, shared));
-    LocalSet::new().block_on(&runtime, async move {
-        tokio::task::spawn_local(shard.clone().flush_for_ever());
-        tokio::task::spawn_local(shard.clone().beat_for_ever());
-        shard.read_mail(mailbox).await;
-    });
+    LocalSet::new().block_on(&runtime, async move { Shard::begin(index, shared).read_mail(mailbox).await });
     Ok(())
 }
 
@@ -190,13 +186,29 @@ impl Shard {
         }
     }
 
-    async fn read_mail(self: Rc<Self>, mut mailbox: mpsc::Receiver<Mail>) {
+    /// A shard that lives on this thread, within its `LocalSet`.
+    pub(crate) fn begin(index: usize, shared: Arc<Shared>) -> Rc<Self> {
+        let shard = Rc::new(Self::new(index, shared));
+        tokio::task::spawn_local(shard.clone().flush_for_ever());
+        tokio::task::spawn_local(shard.clone().beat_for_ever());
+        shard
+    }
+
+    /// Begins with a client that has come to a door.
+    pub(crate) fn take_in(self: &Rc<Self>, stream: TcpStream, arrival: Arrival) {
+        tokio::task::spawn_local(client::arrive(self.clone(), stream, arrival));
+    }
+
+    /// Does what the mailbox asks for, until it asks for the end.
+    pub(crate) async fn read_mail(self: Rc<Self>, mut mailbox: mpsc::Receiver<Mail>) {
         let mut letters = Vec::new();
         while mailbox.recv_many(&mut letters, 64).await > 0 {
             for mail in letters.drain(..) {
                 match mail {
-                    Mail::Client(arrival) => {
-                        tokio::task::spawn_local(client::arrive(self.clone(), arrival));
+                    Mail::Client(stream, arrival) => {
+                        if let Ok(stream) = TcpStream::from_std(stream) {
+                            self.take_in(stream, arrival);
+                        }
                     }
                     Mail::Link(stream, peer, permit) => {
                         let link = link::run(self.clone(), stream, peer, permit);
