@@ -82,7 +82,7 @@ pub(crate) struct Load {
     #[arg(long, default_value = "1s", value_parser = duration)]
     pub(crate) warmup: Duration,
     /// Bytes in a message.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(32..=60_000))]
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(16..=60_000))]
     pub(crate) size: u32,
 }
 
@@ -282,7 +282,7 @@ impl Cli {
     /// What clap cannot say by itself.
     ///
     /// # Errors
-    /// More senders than clients.
+    /// More senders than clients, or messages too short for their heads.
     pub(crate) fn check(&self) -> Result<(), clap::Error> {
         let wrong = |text: &str| Err(Cli::command().error(ErrorKind::ValueValidation, text));
         match &self.case {
@@ -290,6 +290,7 @@ impl Cli {
                 wrong("--senders is more than --clients")
             }
             Case::Group(group) if group.senders > group.clients => wrong("--senders is more than --clients"),
+            Case::Group(group) if group.load.size < 32 => wrong("a message to a group has --size 32 or more"),
             _ => Ok(()),
         }
     }
@@ -304,21 +305,36 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    fn parse(flags: &str) -> Result<Cli, clap::Error> {
+        let cli = Cli::try_parse_from(flags.split_whitespace())?;
+        cli.check().map(|()| cli)
+    }
+
     #[test]
     fn more_senders_than_clients_are_refused() {
-        let parse = |senders: &str| {
-            Cli::parse_from([
-                "bench",
-                "fanout",
-                "--url",
-                "ws://127.0.0.1:1",
-                "--clients",
-                "3",
-                "--senders",
-                senders,
-            ])
-        };
-        assert!(parse("3").check().is_ok());
-        assert!(parse("4").check().is_err());
+        for case in ["fanout", "group"] {
+            let flags = format!("bench {case} --url ws://127.0.0.1:1 --clients 3 --senders");
+            assert!(parse(&format!("{flags} 3")).is_ok());
+            assert!(parse(&format!("{flags} 4")).is_err());
+        }
+    }
+
+    #[test]
+    fn a_rate_and_messages_in_flight_exclude_each_other() {
+        for case in ["echo", "fanout", "group"] {
+            let flags = format!("bench {case} --url ws://127.0.0.1:1 --rate");
+            assert!(parse(&format!("{flags} 100")).is_ok());
+            assert!(parse(&format!("{flags} 100 --in-flight 2")).is_err());
+            assert!(parse(&format!("{flags} 0")).is_err());
+        }
+    }
+
+    #[test]
+    fn several_systems_are_measured_five_times_unless_only_fresh_ones_tell() {
+        let others = "--url ws://127.0.0.1:1 --against a=ws://127.0.0.1:2,7 --against ws://127.0.0.1:3";
+        let rounds = |case: &str| parse(&format!("bench {case} {others}")).unwrap().case.rounds();
+        assert_eq!(["echo", "idle", "burst"].map(rounds), [5, 1, 1]);
+        let cli = parse(&format!("bench echo {others}")).unwrap();
+        assert_eq!(cli.case.common().against.len(), 2);
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! It is: a case for each thing that is measured, over one lean WebSocket client on one thread, with the servers' CPU
 //! and memory read from `/proc`. It is not: a test of correctness (though it counts every message and fails on a lost
-//! one), nor a server. The servers' business code must speak the benchmark protocol: greet each client, answer a text
-//! message that begins with `E` to its sender, and send one that begins with `B` to everybody.
+//! one), nor a server. The servers' business code must speak the benchmark protocol: greet each client, send a
+//! text message that begins with `E` back to its sender, and one that begins with `B` to everybody. For groups: join at
+//! `J<group> `, leave at `L<group> `, send `G<group> …` to the group; for listings, answer `S` with `S` and a number.
 
 mod address;
 mod args;

@@ -69,7 +69,7 @@ impl Opening {
                 while next.get() < this.clients {
                     let index = next.replace(next.get() + 1);
                     if let Some(over) = this.over {
-                        tokio::time::sleep_until((begin + over * index / this.clients).into()).await;
+                        tokio::time::sleep_until((begin + after(over, index, this.clients)).into()).await;
                     }
                     let start = Instant::now();
                     let client = this.open(index).await.with_context(|| {
@@ -146,6 +146,11 @@ impl Opening {
     }
 }
 
+/// How long after the first client `index` opens, where all open evenly over a time.
+fn after(over: Duration, index: u32, clients: u32) -> Duration {
+    over.mul_f64(f64::from(index) / f64::from(clients))
+}
+
 /// The group of client `index` where groups have `size` members.
 pub(crate) fn group_name(index: usize, size: u32) -> String {
     format!("g{}", index / size as usize)
@@ -181,6 +186,18 @@ mod tests {
         assert_eq!(source(server, 65_000).unwrap().to_string(), "127.0.0.4:0");
         assert_eq!(source("192.0.2.1:80".parse().unwrap(), 65_000), None);
         assert_eq!(source("[::1]:80".parse().unwrap(), 65_000), None);
+    }
+
+    #[test]
+    fn groups_are_neighbours() {
+        assert_eq!([0, 1, 2, 3, 4].map(|index| group_name(index, 2)), ["g0", "g0", "g1", "g1", "g2"]);
+    }
+
+    #[test]
+    fn clients_that_open_over_a_time_do_so_evenly() {
+        let over = Duration::from_secs(1);
+        assert_eq!([0, 1, 9_999].map(|index| after(over, index, 10_000).as_micros()), [0, 100, 999_900]);
+        assert_eq!(after(Duration::from_secs(86_400), 999_999, 1_000_000).as_millis(), 86_399_913);
     }
 
     /// What the server sees of the client, and what became of that client's opening.

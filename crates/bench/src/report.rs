@@ -73,7 +73,7 @@ pub(crate) fn table(case: &str, systems: &[System]) -> String {
     }
     let _ = write!(out, "{:<28}", "");
     ('A'..).zip(systems).for_each(|(letter, system)| {
-        let short: String = system.name.chars().take(12).collect();
+        let short: String = system.name.chars().take(13).collect();
         let _ = write!(out, "{:>14}", if short.is_empty() { letter.into() } else { short });
     });
     ('B'..)

@@ -3,9 +3,9 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 use super::fanout::{self, Shared};
 use super::ledger::Groups;
@@ -37,32 +37,33 @@ pub(crate) async fn run(fair: &args::Fair, target: &Target, progress: &Progress)
     }
     let one = || target.opening(&fair.common, 1);
     let probe = Probe::start(one(), fair.rate, fair.load.size as usize).await?;
-    wait(&mut clients, "warming up", fair.load.warmup, progress).await?;
+    let asked = Rc::new(Cell::new(0u64));
+    let done = || asked.get() + shared.ledger.borrow().done;
+    wait(&mut clients, "warming up", fair.load.warmup, progress, done).await?;
 
     probe.begin().await?;
-    wait(&mut clients, "measuring undisturbed", fair.load.duration, progress).await?;
+    wait(&mut clients, "measuring undisturbed", fair.load.duration, progress, done).await?;
     let (probe, quiet) = probe.end().await?;
     let mut metrics: Vec<_> = latency("quiet", &quiet.times).collect();
     if fair.disturb == Disturb::None {
         metrics.push(Some(Metric::new("generator_late_p99", "µs", quiet.late)));
-        return Ok(outcome(metrics, &[quiet]));
+        return Ok(outcome(metrics, &[quiet], None));
     }
 
-    let done = Rc::new(Cell::new(0u64));
     match fair.disturb {
         Disturb::Listing | Disturb::Large => {
             let client =
                 one().run(false, progress).await?.clients.pop().context("no client to disturb with")?;
-            clients.spawn_local(disturb(client, fair.disturb, done.clone()));
+            clients.spawn_local(disturb(client, fair.disturb, asked.clone()));
         }
         Disturb::Broadcast => shared.ledger.borrow_mut().start(1),
         Disturb::None => {}
     }
     let window = Window::open(target)?;
     probe.begin().await?;
-    wait(&mut clients, "measuring disturbed", fair.load.duration, progress).await?;
+    wait(&mut clients, "measuring disturbed", fair.load.duration, progress, done).await?;
     let used = window.close()?;
-    let count = done.get() + shared.ledger.borrow().done;
+    let count = done();
     let (_, disturbed) = probe.end().await?;
 
     metrics.extend(latency("disturbed", &disturbed.times));
@@ -70,15 +71,19 @@ pub(crate) async fn run(fair: &args::Fair, target: &Target, progress: &Progress)
     metrics.push(used.cost("cpu_per_disturbance", count));
     metrics.push(Some(Metric::new("generator_late_p99", "µs", disturbed.late)));
     metrics.extend(used.busy());
-    Ok(outcome(metrics, &[quiet, disturbed]))
+    Ok(outcome(metrics, &[quiet, disturbed], Some(count)))
 }
 
-fn outcome(metrics: Vec<Option<Metric>>, seen: &[Seen]) -> Outcome {
+fn outcome(metrics: Vec<Option<Metric>>, seen: &[Seen], disturbances: Option<u64>) -> Outcome {
     let lost: u64 = seen.iter().map(|seen| seen.lost).sum();
     let lost_metric = Metric::new("lost", "", lost as f64);
     Outcome {
         metrics: metrics.into_iter().flatten().chain([lost_metric]).collect(),
-        fault: (lost > 0).then(|| format!("{lost} echoes did not come back")),
+        fault: match (lost, disturbances) {
+            (0, Some(0)) => Some("not one disturbance was over in time".into()),
+            (0, _) => None,
+            _ => Some(format!("{lost} echoes did not come back")),
+        },
     }
 }
 
@@ -95,12 +100,24 @@ async fn disturb(mut client: Client, how: Disturb, done: Rc<Cell<u64>>) -> Lost 
     }
 }
 
-async fn wait(clients: &mut Clients, what: &str, time: Duration, progress: &Progress) -> Result<()> {
-    progress.say(what);
-    tokio::select! {
-        Some(ended) = clients.join_next() => {
-            Err(anyhow::anyhow!(ended.context("a client task failed")?).context(format!("lost a connection {what}")))
+/// Lets the clients run for `time`; `done` counts disturbances.
+async fn wait(
+    clients: &mut Clients,
+    what: &str,
+    time: Duration,
+    progress: &Progress,
+    done: impl Fn() -> u64,
+) -> Result<()> {
+    let end = Instant::now() + time;
+    while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        progress.say(&format!("{what}: {} disturbances", done()));
+        tokio::select! {
+            Some(ended) = clients.join_next() => {
+                let lost = ended.context("a client task failed")?;
+                return Err(anyhow!(lost).context(format!("lost a connection {what}")));
+            }
+            () = tokio::time::sleep(left.min(Duration::from_millis(250))) => {}
         }
-        () = tokio::time::sleep(time) => Ok(()),
     }
+    Ok(())
 }
