@@ -2,11 +2,15 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use bytes::Bytes;
 use gatewayworker_gateway::internals::{Clients, Outbox};
 use gatewayworker_microbench::Suite;
 
-const CLIENTS: u32 = 1000;
+/// Each has a socket, and a process by default no more than 1024.
+const CLIENTS: u32 = 900;
 
 fn main() {
     // Sockets want one, though nobody reads or writes them.
@@ -24,34 +28,27 @@ fn main() {
         });
     }
 
-    let (mut clients, mut id) = (Clients::connected(CLIENTS), 0);
-    suite.add("table/look up", move || {
-        id = id % CLIENTS + 1;
-        clients.find(id)
-    });
-
-    let room = Bytes::from_static(b"room");
-    let (mut clients, mut id) = (Clients::connected(CLIENTS), 0);
-    (1..=CLIENTS).for_each(|id| clients.join(id, &room));
-    suite.add("group/leave and join again", {
-        let room = room.clone();
-        move || {
+    let clients = Rc::new(RefCell::new(Clients::connected(CLIENTS)));
+    let everybody = Bytes::from_static(b"everybody");
+    (1..=CLIENTS).for_each(|id| clients.borrow_mut().join(id, &everybody));
+    let mut each = |name, operation: fn(&mut Clients, u32, &Bytes), group: &Bytes| {
+        let (clients, group, mut id) = (clients.clone(), group.clone(), 0);
+        suite.add(name, move || {
             id = id % CLIENTS + 1;
-            clients.leave(id, &room);
-            clients.join(id, &room);
-        }
-    });
-
-    let (mut clients, mut id) = (Clients::connected(CLIENTS), 0);
-    let own = room.clone();
-    suite.add("group/make and drop", move || {
-        id = id % CLIENTS + 1;
-        clients.join(id, &own);
-        clients.leave(id, &own);
-    });
-
-    let mut clients = Clients::connected(CLIENTS);
-    (1..=CLIENTS).for_each(|id| clients.join(id, &room));
-    suite.add("group/a frame to each of 1000", move || clients.send_to_group(&room, &frame));
+            operation(&mut clients.borrow_mut(), id, &group);
+        });
+    };
+    each("table/look up", |clients, id, _| assert!(clients.find(id)), &everybody);
+    let again = |clients: &mut Clients, id, group: &Bytes| {
+        clients.leave(id, group);
+        clients.join(id, group);
+    };
+    each("group/leave one of 900 and join again", again, &everybody);
+    let alone = |clients: &mut Clients, id, group: &Bytes| {
+        clients.join(id, group);
+        clients.leave(id, group);
+    };
+    each("group/join as the first, leave as the last", alone, &Bytes::from_static(b"alone"));
+    suite.add("group/a frame to each of 900", move || clients.borrow_mut().send_to_group(&everybody, &frame));
     suite.measure();
 }
