@@ -8,8 +8,11 @@
 mod instructions;
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::Criterion;
+
+const HALF_SECOND: Duration = Duration::from_millis(500);
 
 /// The operations of one bench.
 #[derive(Default)]
@@ -40,7 +43,9 @@ impl Suite {
         if instructions::counted(&mut self.operations) {
             return;
         }
-        let mut criterion = Criterion::default().configure_from_args();
+        // Short: all benches together take a minute and a half.
+        let criterion = Criterion::default().warm_up_time(HALF_SECOND).measurement_time(4 * HALF_SECOND);
+        let mut criterion = criterion.configure_from_args();
         for Operation { name, run } in &mut self.operations {
             criterion.bench_function(name, |bencher| bencher.iter(&mut *run));
         }
