@@ -4,6 +4,7 @@
 //! - [`WsClient`]: a real WebSocket client,
 //! - [`Recorder`]: `Events` that note what happened and answer as a test asks,
 //! - [`RawPeer`]: a peer that speaks frames by hand, as a PHP process would,
+//! - [`conformance`]: conversations over a WebSocket, byte for byte,
 //! - [`process`]: daemons as processes of their own, to be killed,
 //! - [`browser`]: a real browser.
 //!
@@ -12,6 +13,7 @@
 
 pub mod browser;
 mod cluster;
+pub mod conformance;
 pub mod process;
 mod raw;
 mod recorder;

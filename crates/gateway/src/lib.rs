@@ -18,6 +18,9 @@ mod close_counts;
 mod config;
 mod door;
 mod heartbeat;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod link;
 mod order;
 mod outbox;

@@ -114,7 +114,8 @@ impl Outbox {
         socket.try_write_vectored(&slices[..n])
     }
 
-    fn advance(&mut self, mut written: usize) {
+    /// Takes off the front what the socket has taken.
+    pub(crate) fn advance(&mut self, mut written: usize) {
         self.bytes -= written;
         while written >= self.first.len() && written > 0 {
             written -= self.first.len();

@@ -51,8 +51,8 @@ use crate::workers::{WorkerLink, Workers};
 use crate::{client, link};
 
 pub(crate) use events::Route;
-use table::{Client, Table};
-pub(crate) use table::{Key, NewClient};
+use table::Client;
+pub(crate) use table::{Key, NewClient, Table};
 
 /// Letters that wait in a shard's mailbox; a sender waits for room.
 const MAILBOX: usize = 1024;

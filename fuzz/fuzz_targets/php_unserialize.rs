@@ -1,0 +1,17 @@
+//! Serialized PHP values, which sessions, answers and messages may be: no panic,
+//! and what is read, written and read again stays the same.
+
+#![no_main]
+
+use gatewayworker_protocol::php::{merge_sessions, serialize, unserialize};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| {
+    let Ok(value) = unserialize(input) else { return };
+    let written = serialize(&value);
+    let again = unserialize(&written).expect("what we write can be read");
+    // As bytes: a NAN is not equal to itself.
+    assert_eq!(serialize(&again), written);
+    let _ = value.to_json();
+    let _ = merge_sessions(&written, input);
+});

@@ -1,0 +1,17 @@
+//! A client's bytes: no panic, and the same events however they are cut.
+//!
+//! The first byte says where to cut. The limit is small, so that it is met.
+
+#![no_main]
+
+use gatewayworker_gateway::internals::said;
+use libfuzzer_sys::fuzz_target;
+
+const LIMIT: usize = 1000;
+
+fuzz_target!(|input: &[u8]| {
+    let Some((cut, bytes)) = input.split_first() else { return };
+    let whole = said([bytes], LIMIT);
+    assert_eq!(said(bytes.chunks(usize::from(*cut) + 1), LIMIT), whole);
+    assert_eq!(said(bytes.chunks(1), LIMIT), whole);
+});

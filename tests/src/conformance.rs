@@ -1,0 +1,187 @@
+//! Conversations with a gateway, byte for byte: what a client writes to the TCP
+//! connection below its WebSocket, and all that has to come back.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::{WsClient, soon};
+
+/// The first byte's bit of a frame that is the last, or only, one of its message.
+pub const FIN: u8 = 0x80;
+/// A fragment that is not the first.
+pub const CONTINUE: u8 = 0x0;
+/// A text message, or its first fragment.
+pub const TEXT: u8 = 0x1;
+/// A binary message, or its first fragment.
+pub const BINARY: u8 = 0x2;
+/// A close frame.
+pub const CLOSE: u8 = 0x8;
+/// A ping.
+pub const PING: u8 = 0x9;
+/// A pong.
+pub const PONG: u8 = 0xa;
+
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// A frame as a client sends it: masked.
+pub fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = header(first, 0x80, payload.len());
+    frame.extend(MASK);
+    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+/// A frame as a server sends it: not masked.
+pub fn server_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = header(first, 0, payload.len());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// The payload of a close frame.
+pub fn close_payload(code: u16, reason: &[u8]) -> Vec<u8> {
+    [&code.to_be_bytes(), reason].concat()
+}
+
+fn header(first: u8, masked: u8, len: usize) -> Vec<u8> {
+    let mut header = vec![first];
+    match len {
+        0..=125 => header.push(masked | len as u8),
+        126..=0xffff => {
+            header.push(masked | 126);
+            header.extend((len as u16).to_be_bytes());
+        }
+        _ => {
+            header.push(masked | 127);
+            header.extend((len as u64).to_be_bytes());
+        }
+    }
+    header
+}
+
+/// One conversation, on a connection of its own.
+#[derive(Clone)]
+pub struct Case {
+    name: String,
+    turns: Vec<Turn>,
+    /// The gateway ends the connection with the last turn.
+    ends: bool,
+    /// How many bytes are written at once.
+    chop: usize,
+}
+
+#[derive(Clone)]
+struct Turn {
+    say: Vec<u8>,
+    hear: Vec<u8>,
+}
+
+impl Case {
+    /// A conversation in which nothing is said yet.
+    pub fn new(name: impl fmt::Display) -> Self {
+        Self { name: name.to_string(), turns: Vec::new(), ends: false, chop: usize::MAX }
+    }
+
+    /// Then the client writes these bytes.
+    pub fn say(mut self, bytes: Vec<u8>) -> Self {
+        self.turns.push(Turn { say: bytes, hear: Vec::new() });
+        self
+    }
+
+    /// Then the client sends this frame.
+    pub fn send(self, first: u8, payload: impl AsRef<[u8]>) -> Self {
+        self.say(client_frame(first, payload.as_ref()))
+    }
+
+    /// Then this frame comes back.
+    ///
+    /// # Panics
+    /// When nothing was said before.
+    pub fn hear(mut self, first: u8, payload: impl AsRef<[u8]>) -> Self {
+        let turn = self.turns.last_mut().expect("something is said first");
+        turn.hear.extend(server_frame(first, payload.as_ref()));
+        self
+    }
+
+    /// Then the gateway closes with this frame and the connection ends.
+    pub fn ends(mut self, payload: &[u8]) -> Self {
+        self.ends = true;
+        self.hear(FIN | CLOSE, payload)
+    }
+
+    /// Then the gateway fails the connection with this code and reason.
+    pub fn fails(self, code: u16, reason: &str) -> Self {
+        self.ends(&close_payload(code, reason.as_bytes()))
+    }
+
+    /// The same, with what the client writes cut into pieces of so many bytes.
+    pub fn chopped(mut self, bytes: usize) -> Self {
+        self.name = format!("{}, in pieces of {bytes}", self.name);
+        self.chop = bytes;
+        self
+    }
+
+    async fn play(mut self, door: SocketAddr) {
+        if !self.ends {
+            // All that came back must have been heard by then.
+            let bye = close_payload(1000, b"");
+            self = self.send(FIN | CLOSE, &bye).ends(&bye);
+        }
+        let Self { name, turns, chop, .. } = self;
+        let mut tcp = WsClient::greeted(door).await.0.into_tcp();
+        tcp.set_nodelay(true).expect("the connection stands");
+        for Turn { say, hear } in turns {
+            for piece in say.chunks(chop) {
+                if tcp.write_all(piece).await.is_err() {
+                    // It was enough for the gateway; what it answered is there to be read.
+                    break;
+                }
+            }
+            let mut heard = vec![0; hear.len()];
+            let got = soon(&name, read(&mut tcp, &mut heard)).await;
+            assert!(heard == hear, "{name}: {} instead of {}", Bytes(&heard[..got]), Bytes(&hear));
+        }
+        let mut more = Vec::new();
+        let end = soon(&name, tcp.read_to_end(&mut more)).await;
+        assert!(end.is_ok() && more.is_empty(), "{name}: then {end:?}, {}", Bytes(&more));
+    }
+}
+
+/// Fills `buffer`, or as much of it as comes.
+async fn read(tcp: &mut TcpStream, buffer: &mut [u8]) -> usize {
+    let mut got = 0;
+    while got < buffer.len() {
+        match tcp.read(&mut buffer[got..]).await {
+            Ok(n @ 1..) => got += n,
+            _ => break,
+        }
+    }
+    got
+}
+
+/// Has all of these conversations, at the same time.
+///
+/// # Panics
+/// When one goes otherwise than it should, with its name.
+pub async fn converse(door: SocketAddr, cases: impl IntoIterator<Item = Case>) {
+    let mut playing: JoinSet<()> = cases.into_iter().map(|case| case.play(door)).collect();
+    while let Some(played) = playing.join_next().await {
+        if let Err(failed) = played {
+            std::panic::resume_unwind(failed.into_panic());
+        }
+    }
+}
+
+/// The beginning of something long.
+struct Bytes<'a>(&'a [u8]);
+
+impl fmt::Display for Bytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.0[..self.0.len().min(60)];
+        write!(f, "{} bytes: {}", self.0.len(), shown.escape_ascii())
+    }
+}
