@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+/// It gives back what clients have left behind; the system's allocator keeps most of it.
+#[cfg(unix)]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     gatewayworker_gateway::main()
 }

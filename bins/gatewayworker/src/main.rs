@@ -12,6 +12,11 @@ use chat::Chat;
 use clap::{CommandFactory, Parser, Subcommand};
 use gatewayworker_businessworker::Start;
 
+/// It gives back what clients have left behind; the system's allocator keeps most of it.
+#[cfg(unix)]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// GatewayWorker: gateways hold the connections, businessworkers the logic, a register brings them together.
 #[derive(Parser)]
 #[command(name = "gatewayworker", version)]

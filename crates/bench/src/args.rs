@@ -237,8 +237,8 @@ pub(crate) struct Burst {
     /// Echoes a second of the one client that is open already.
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) rate: u32,
-    /// How long memory may take to settle.
-    #[arg(long, default_value = "10s", value_parser = duration)]
+    /// How long the system has to give memory back after everybody has left.
+    #[arg(long, default_value = "20s", value_parser = duration)]
     pub(crate) settle: Duration,
 }
 

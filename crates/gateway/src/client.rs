@@ -6,18 +6,18 @@
 //! client costs, so it is kept small.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
-use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
+use socket2::SockRef;
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -116,18 +116,18 @@ pub(crate) fn goodbye() -> Bytes {
 }
 
 fn enter(shard: &Rc<Shard>, stream: TcpStream, client: NewClient, peer: SocketAddr, upgrade: Upgrade) {
-    let (reading, writing) = stream.into_split();
+    let socket = Rc::new(stream);
     let port = client.door.port;
-    let key = shard.insert(client, writing);
+    let key = shard.insert(client, socket.clone());
     shard.tell_arrived(key, &upgrade.to_php(peer, port));
     let inbox = Inbox { partial: upgrade.rest, ..Inbox::default() };
-    let task = tokio::task::spawn_local(read(shard.clone(), reading, key, inbox));
+    let task = tokio::task::spawn_local(read(shard.clone(), socket, key, inbox));
     shard.set_reader(key, task.abort_handle());
 }
 
 /// Passes a client's messages on until it is gone, which it sees to itself;
 /// aborted when somebody else closes the client.
-async fn read(shard: Rc<Shard>, mut socket: OwnedReadHalf, key: Key, mut inbox: Inbox) {
+async fn read(shard: Rc<Shard>, socket: Rc<TcpStream>, key: Key, mut inbox: Inbox) {
     let mut fresh = 0;
     loop {
         let stop = inbox.advance(&shard, key, &mut shard.scratch.borrow_mut()[..fresh]);
@@ -137,14 +137,15 @@ async fn read(shard: Rc<Shard>, mut socket: OwnedReadHalf, key: Key, mut inbox: 
         }
         fresh = 0;
         match stop {
-            Stop::Starved => match fill(&shard, &mut socket).await {
+            Stop::Starved => match fill(&shard, &socket).await {
                 Ok(bytes @ 1..) => {
                     fresh = bytes;
                     shard.heard(key);
                 }
                 _ => return shard.close(key, CloseReason::ClientLeft, None),
             },
-            Stop::Paused(route) => wait(&shard, key, route).await,
+            // Boxed, as every idle client would have the place for it.
+            Stop::Paused(route) => Box::pin(wait(&shard, key, route)).await,
             Stop::Closed(reason, last) => return shard.close(key, reason, last),
         }
     }
@@ -154,13 +155,32 @@ async fn read(shard: Rc<Shard>, mut socket: OwnedReadHalf, key: Key, mut inbox: 
 /// next await: then another client's bytes may stand there.
 ///
 /// Cancel safe.
-async fn fill(shard: &Shard, socket: &mut OwnedReadHalf) -> io::Result<usize> {
+async fn fill(shard: &Shard, socket: &TcpStream) -> io::Result<usize> {
     poll_fn(|cx| {
-        let mut scratch = shard.scratch.borrow_mut();
-        let mut buffer = ReadBuf::new(&mut scratch);
-        Pin::new(&mut *socket).poll_read(cx, &mut buffer).map_ok(|()| buffer.filled().len())
+        loop {
+            ready!(socket.poll_read_ready(cx))?;
+            let mut scratch = shard.scratch.borrow_mut();
+            let mut read = None;
+            let tried = socket.try_io(Interest::READABLE, || {
+                let bytes = (&*SockRef::from(socket)).read(&mut scratch)?;
+                read = Some(bytes);
+                // Less than there was place for: the socket is empty, as the next read
+                // would only confirm. Where a selector tells of changes, that is enough.
+                if bytes < scratch.len() && cfg!(unix) { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            });
+            match (read, tried) {
+                (Some(bytes), _) => return Poll::Ready(Ok(bytes)),
+                (None, Err(error)) if !is_passing(&error) => return Poll::Ready(Err(error)),
+                (None, _) => {}
+            }
+        }
     })
     .await
+}
+
+/// Whether reading again may go better.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 /// Stops reading until the client's events can go somewhere again: the client

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gatewayworker_net::LinkWriter;
 use socket2::{Domain, Socket, Type};
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Semaphore;
 
 use crate::door::Door;
@@ -209,10 +208,10 @@ impl Clients {
     }
 }
 
-fn nowhere() -> OwnedWriteHalf {
+fn nowhere() -> std::rc::Rc<tokio::net::TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_nonblocking(true).expect("a fresh socket");
-    tokio::net::TcpStream::from_std(socket.into()).expect("within a runtime").into_split().1
+    std::rc::Rc::new(tokio::net::TcpStream::from_std(socket.into()).expect("within a runtime"))
 }
 
 #[cfg(test)]

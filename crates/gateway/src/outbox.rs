@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 /// Frames in one `writev`. Linux takes 1024; more than a few dozen gain nothing.
@@ -96,13 +97,13 @@ impl Outbox {
 
     fn write(&self, socket: &TcpStream) -> io::Result<usize> {
         if self.second.is_empty() {
-            return socket.try_write(&self.first);
+            return send(socket, &self.first);
         }
         if self.bytes <= GATHER {
             return GATHERED.with_borrow_mut(|gathered| {
                 gathered.clear();
                 self.frames().for_each(|frame| gathered.extend_from_slice(frame));
-                socket.try_write(gathered)
+                send(socket, gathered)
             });
         }
         let mut slices = [IoSlice::new(&[]); SLICES];
@@ -127,6 +128,15 @@ impl Outbox {
         if self.second.is_empty() {
             self.rest = None;
         }
+    }
+}
+
+/// Writes past tokio, which would look first whether it knows the socket to be full; it
+/// is asked where that is so, and then knows.
+fn send(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    match SockRef::from(socket).send(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.try_write(bytes),
+        sent => sent,
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
 use socket2::SockRef;
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::TcpStream;
 
 use super::table::{Client, Key};
 use super::{Shard, State};
@@ -72,16 +72,20 @@ impl Shard {
             let Some(key) = state.bulk.pop_front() else { break };
             self.flush_client(&mut state, key);
         }
+        if state.bulk.is_empty() {
+            // A broadcast to a crowd may have been the last for long.
+            state.bulk.shrink_to(1024);
+        }
         !state.bulk.is_empty() || !state.links.is_empty()
     }
 
     fn flush_client(self: &Rc<Self>, state: &mut State, key: Key) {
         let Some(client) = state.table.get(key) else { return };
-        client.dirty = false;
+        client.turn = None;
         if client.blocked.is_some() {
             return;
         }
-        match client.outbox.flush(client.socket.as_ref().as_ref()) {
+        match client.outbox.flush(&client.socket) {
             Flushed::Empty => {}
             Flushed::Blocked => {
                 let unblocking = self.clone().unblock(key, client.socket.clone());
@@ -94,15 +98,15 @@ impl Shard {
 
     /// Writes to a client whose socket was full, as it takes it; aborted when the
     /// client is closed.
-    async fn unblock(self: Rc<Self>, key: Key, socket: Rc<OwnedWriteHalf>) {
+    async fn unblock(self: Rc<Self>, key: Key, socket: Rc<TcpStream>) {
         loop {
-            if socket.as_ref().as_ref().writable().await.is_err() {
+            if socket.writable().await.is_err() {
                 return self.close(key, CloseReason::ClientLeft, None);
             }
             let mut state = self.state.borrow_mut();
             let Some(client) = state.table.get(key) else { return };
             let before = client.outbox.bytes();
-            let flushed = client.outbox.flush(client.socket.as_ref().as_ref());
+            let flushed = client.outbox.flush(&client.socket);
             let written = before - client.outbox.bytes();
             if flushed == Flushed::Empty {
                 client.blocked = None;
@@ -125,7 +129,7 @@ impl Shard {
             client.outbox.push(last);
         }
         // One try for what is queued. If the peer is gone, or is to be gone now, that is all.
-        let flushed = client.outbox.flush(client.socket.as_ref().as_ref());
+        let flushed = client.outbox.flush(&client.socket);
         let at_once = matches!(reason, CloseReason::Destroyed | CloseReason::TimedOut);
         let left = reason == CloseReason::ClientLeft && flushed == Flushed::Empty;
         if flushed == Flushed::Broken || at_once || left {
@@ -142,13 +146,13 @@ impl Shard {
 /// peer says the same: closing with unread bytes would reset the connection, and
 /// could take the last message with it.
 async fn end(mut client: Client) {
-    let socket = client.socket.as_ref().as_ref();
-    while client.outbox.flush(socket) == Flushed::Blocked {
+    let socket = client.socket.clone();
+    while client.outbox.flush(&socket) == Flushed::Blocked {
         if socket.writable().await.is_err() {
             return;
         }
     }
-    if SockRef::from(socket).shutdown(std::net::Shutdown::Write).is_err() {
+    if SockRef::from(&*socket).shutdown(std::net::Shutdown::Write).is_err() {
         return;
     }
     let mut sink = [0; 1024];
@@ -194,7 +198,7 @@ mod tests {
             let (worker, mut peer) = testing::worker(&shard, 1000).await;
             let (key, _client) = testing::client(&shard, 1, &worker).await;
             let socket = shard.state.borrow_mut().table.get(key).unwrap().socket.clone();
-            SockRef::from(socket.as_ref().as_ref()).shutdown(std::net::Shutdown::Write).unwrap();
+            SockRef::from(&*socket).shutdown(std::net::Shutdown::Write).unwrap();
             spawn_local(shard.clone().flush_for_ever());
             send(&shard, 1);
             let mut buffer = BytesMut::new();

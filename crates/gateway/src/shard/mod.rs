@@ -35,7 +35,6 @@ use bytes::Bytes;
 use gatewayworker_protocol::{ClientId, CloseReason, Question};
 use rand::RngExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
 use tokio_util::sync::CancellationToken;
@@ -238,7 +237,7 @@ impl Shard {
     }
 
     /// Takes a client into the table.
-    pub(crate) fn insert(&self, new: NewClient, socket: OwnedWriteHalf) -> Key {
+    pub(crate) fn insert(&self, new: NewClient, socket: Rc<TcpStream>) -> Key {
         let heard_ms = new.heard_ms;
         new.worker.bind();
         let mut state = self.state.borrow_mut();

@@ -133,12 +133,17 @@ impl Shard {
     fn enqueue(&self, state: &mut State, key: Key, turn: Turn, frame: impl FnOnce(&Client) -> Bytes) {
         let Some(client) = state.table.get(key) else { return };
         let frame = frame(client);
-        match (queue(client, frame, &self.shared.config, &mut state.blocked_bytes), turn) {
-            (Queued::First, Turn::Urgent) => state.urgent.push(key),
-            (Queued::First, Turn::Bulk) => state.bulk.push_back(key),
-            (Queued::Behind, _) => {}
-            (Queued::TooSlow, _) => state.doomed.push((key, CloseReason::SlowConsumer)),
+        match queue(client, frame, &self.shared.config, &mut state.blocked_bytes) {
+            Queued::Waiting => match (client.turn, turn) {
+                (None, Turn::Bulk) => state.bulk.push_back(key),
+                // It may be in line for its slice already, and then stays there for nothing.
+                (None | Some(Turn::Bulk), Turn::Urgent) => state.urgent.push(key),
+                (Some(_), _) => return,
+            },
+            Queued::Elsewhere => return,
+            Queued::TooSlow => return state.doomed.push((key, CloseReason::SlowConsumer)),
         }
+        client.turn = Some(turn);
     }
 
     pub(super) fn close_doomed(self: &Rc<Self>, state: &mut State) {
@@ -150,7 +155,8 @@ impl Shard {
 }
 
 /// When a client is flushed.
-enum Turn {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
     /// First: it was sent something of its own.
     Urgent,
     /// In a slice: so were many.
@@ -159,10 +165,10 @@ enum Turn {
 
 /// What became of a frame for a client.
 enum Queued {
-    /// It is queued, and the client has to be put on a list to be flushed.
-    First,
-    /// It is queued; somebody will flush the client, or it was dropped as configured.
-    Behind,
+    /// It is queued, and the client has to be flushed.
+    Waiting,
+    /// Its socket is full, and another task sees to it; or it was dropped as configured.
+    Elsewhere,
     /// The client does not read, and has to go.
     TooSlow,
 }
@@ -176,9 +182,9 @@ fn queue(client: &mut Client, frame: Bytes, config: &Config, blocked_bytes: &mut
     };
     if !fits(client, *blocked_bytes) {
         // It is slow only if its socket is full: perhaps much came in one turn.
-        if client.blocked.is_none() && client.outbox.flush(client.socket.as_ref().as_ref()) == Flushed::Broken
+        if client.blocked.is_none() && client.outbox.flush(&client.socket) == Flushed::Broken
         {
-            return Queued::Behind;
+            return Queued::Elsewhere;
         }
         if !fits(client, *blocked_bytes) {
             return match config.slow_consumer {
@@ -189,7 +195,7 @@ fn queue(client: &mut Client, frame: Bytes, config: &Config, blocked_bytes: &mut
                         bytes = frame.len(),
                         "a message to a slow client was dropped"
                     );
-                    Queued::Behind
+                    Queued::Elsewhere
                 }
             };
         }
@@ -199,10 +205,5 @@ fn queue(client: &mut Client, frame: Bytes, config: &Config, blocked_bytes: &mut
     if client.blocked.is_some() {
         *blocked_bytes += client.outbox.bytes() - before;
     }
-    if client.dirty || client.blocked.is_some() {
-        Queued::Behind
-    } else {
-        client.dirty = true;
-        Queued::First
-    }
+    if client.blocked.is_some() { Queued::Elsewhere } else { Queued::Waiting }
 }

@@ -10,11 +10,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
 use super::index::{Index, Member, Membership};
+use super::orders::Turn;
 use crate::door::Door;
 use crate::outbox::Outbox;
 use crate::workers::WorkerLink;
@@ -28,14 +29,14 @@ pub(crate) struct Client {
     /// Its address, unspecified where it came over IPv6.
     pub(crate) address: SocketAddrV4,
     pub(crate) door: Arc<Door>,
-    pub(crate) socket: Rc<OwnedWriteHalf>,
+    pub(crate) socket: Rc<TcpStream>,
     /// Its reading task, once there is one.
     pub(crate) reader: Option<AbortHandle>,
     pub(crate) session: Bytes,
     pub(crate) worker: Arc<WorkerLink>,
     pub(crate) outbox: Outbox,
-    /// Its outbox is on the list to be flushed.
-    pub(crate) dirty: bool,
+    /// Its outbox is on a list to be flushed.
+    pub(crate) turn: Option<Turn>,
     /// The task that waits for its socket to be writable, while there is one.
     pub(crate) blocked: Option<AbortHandle>,
     /// Reading has stopped for back-pressure, so its silence says nothing.
@@ -77,6 +78,9 @@ impl Key {
     }
 }
 
+/// Places for so many clients are kept though nobody is there.
+const KEEP: usize = 1024;
+
 /// The table.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
@@ -96,19 +100,19 @@ impl Table {
         self.by_id.contains_key(&connection_id)
     }
 
-    pub(crate) fn insert(&mut self, new: NewClient, socket: OwnedWriteHalf) -> Key {
+    pub(crate) fn insert(&mut self, new: NewClient, socket: Rc<TcpStream>) -> Key {
         let NewClient { connection_id, seq, address, door, worker, heard_ms, permit } = new;
         let client = Box::new(Client {
             connection_id,
             seq,
             address,
             door,
-            socket: Rc::new(socket),
+            socket,
             reader: None,
             session: Bytes::new(),
             worker,
             outbox: Outbox::default(),
-            dirty: false,
+            turn: None,
             blocked: None,
             paused: false,
             heard_ms,
@@ -165,7 +169,24 @@ impl Table {
         }
         self.by_id.remove(&key.connection_id);
         self.free.push(key.slot);
-        self.slots[key.slot as usize].take()
+        let client = self.slots[key.slot as usize].take();
+        self.shrink();
+        client
+    }
+
+    /// Gives back what a crowd that has left took, once three quarters have.
+    fn shrink(&mut self) {
+        let len = self.by_id.len();
+        if self.by_id.capacity() < KEEP || len > self.by_id.capacity() / 4 {
+            return;
+        }
+        self.by_id.shrink_to(2 * len);
+        // Clients keep their places: only behind the last of them is anything given back.
+        let end = self.slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+        self.slots.truncate(end);
+        self.slots.shrink_to(2 * len);
+        self.free.retain(|slot| (*slot as usize) < end);
+        self.free.shrink_to(2 * len);
     }
 
     /// Binds a client to a uid, in place of the one it was bound to.

@@ -143,7 +143,7 @@ proptest! {
                 }
                 match step {
                     Step::Insert(id) => {
-                        let socket = testing::connection().await.0.into_split().1;
+                        let socket = std::rc::Rc::new(testing::connection().await.0);
                         table.insert(new_client(id, &worker), socket);
                     }
                     Step::Remove(id) => {
@@ -169,9 +169,9 @@ async fn a_key_that_was_kept_is_not_good_for_the_next_client_of_its_slot() {
     let shard = testing::shard(Config::default());
     let (worker, _peer) = testing::worker(&shard, 1000).await;
     let mut table = Table::default();
-    let gone = table.insert(new_client(1, &worker), testing::connection().await.0.into_split().1);
+    let gone = table.insert(new_client(1, &worker), std::rc::Rc::new(testing::connection().await.0));
     table.remove(gone);
-    table.insert(new_client(2, &worker), testing::connection().await.0.into_split().1);
+    table.insert(new_client(2, &worker), std::rc::Rc::new(testing::connection().await.0));
     assert!(table.get(gone).is_none() && table.remove(gone).is_none());
     assert_eq!(table.len(), 1);
 }

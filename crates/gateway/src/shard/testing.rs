@@ -54,5 +54,5 @@ pub(crate) fn door() -> Door {
 /// Takes a client in that nobody reads from, and returns its end too.
 pub(crate) async fn client(shard: &Shard, connection_id: u32, worker: &Arc<WorkerLink>) -> (Key, TcpStream) {
     let (ours, theirs) = connection().await;
-    (shard.insert(new_client(connection_id, worker), ours.into_split().1), theirs)
+    (shard.insert(new_client(connection_id, worker), Rc::new(ours)), theirs)
 }
