@@ -31,7 +31,10 @@ use crate::workers::WorkerLink;
 /// Does the handshake with a client and takes it in, or answers why not.
 pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arrival) {
     let Arrival { peer, door, permit } = arrival;
-    gatewayworker_net::tune(&stream);
+    // Linux has it from the listener.
+    if !cfg!(target_os = "linux") {
+        gatewayworker_net::tune(&stream);
+    }
     match admit(&shard, &mut stream).await {
         Err(refusal) => {
             debug!(client = %peer, %refusal, "a client was not let in");

@@ -4,11 +4,13 @@
 //! and no more, and may change with any commit.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use gatewayworker_net::LinkWriter;
 use socket2::{Domain, Socket, Type};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 use crate::door::Door;
@@ -154,7 +156,7 @@ impl Clients {
     /// When there are not so many sockets to be had, or no tokio runtime.
     pub fn connected(n: u32) -> Self {
         let workers = Workers::new(Routing::default());
-        let writer = LinkWriter::new(nowhere(), 1024);
+        let writer = LinkWriter::new(nowhere().into_split().1, 1024);
         let worker = workers.join("worker", Arc::new(writer), false);
         let door = Arc::new(Door { port: 8289, websocket_type: Default::default() });
         let mut clients = Self::default();
@@ -175,7 +177,7 @@ impl Clients {
             heard_ms: 0,
             permit,
         };
-        self.table.insert(client, nowhere());
+        self.table.insert(client, Rc::new(nowhere()));
     }
 
     /// Whether there is such a client.
@@ -208,10 +210,10 @@ impl Clients {
     }
 }
 
-fn nowhere() -> std::rc::Rc<tokio::net::TcpStream> {
+fn nowhere() -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.set_nonblocking(true).expect("a fresh socket");
-    std::rc::Rc::new(tokio::net::TcpStream::from_std(socket.into()).expect("within a runtime"))
+    TcpStream::from_std(socket.into()).expect("within a runtime")
 }
 
 #[cfg(test)]

@@ -42,11 +42,15 @@ pub async fn connect(address: impl ToSocketAddrs) -> io::Result<TcpStream> {
 
 /// Sends small writes at once, and lets the kernel find out that a silent peer's
 /// host is gone. Failing to set either is no reason not to talk.
-pub fn tune(stream: &TcpStream) {
+///
+/// On Linux, what a listener accepts has the options that the listener has: setting
+/// them there spares four calls to the system for each connection.
+pub fn tune<'a>(socket: impl Into<SockRef<'a>>) {
     let keepalive =
         TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
-    let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    let socket = socket.into();
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&keepalive);
 }
 
 /// Listens on `address`, so that a daemon may start again at once although old

@@ -24,7 +24,9 @@ pub fn serialize_into(value: &Value, out: &mut Vec<u8>) {
         }
         Value::String(bytes) => string(bytes, out),
         Value::Array(array) => {
-            print(out, format_args!("a:{}:{{", array.len()));
+            out.extend_from_slice(b"a:");
+            digits(array.len(), out);
+            out.extend_from_slice(b":{");
             for (key, value) in array {
                 match key {
                     Key::Int(n) => int(*n, out),
@@ -38,13 +40,21 @@ pub fn serialize_into(value: &Value, out: &mut Vec<u8>) {
 }
 
 fn int(n: i64, out: &mut Vec<u8>) {
-    print(out, format_args!("i:{n};"));
+    out.extend_from_slice(b"i:");
+    digits(n, out);
+    out.push(b';');
 }
 
 fn string(bytes: &[u8], out: &mut Vec<u8>) {
-    print(out, format_args!("s:{}:\"", bytes.len()));
+    out.extend_from_slice(b"s:");
+    digits(bytes.len(), out);
+    out.extend_from_slice(b":\"");
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\";");
+}
+
+fn digits(n: impl itoa::Integer, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
 }
 
 /// Writing into memory does not fail.
