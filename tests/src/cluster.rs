@@ -7,6 +7,7 @@ use gatewayworker_businessworker as worker;
 use gatewayworker_gateway as gateway;
 use gatewayworker_protocol::SecretKey;
 use gatewayworker_register as register;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +35,24 @@ impl Daemon {
     fn start<F: Future<Output = ()> + Send + 'static>(run: impl FnOnce(CancellationToken) -> F) -> Self {
         let shutdown = CancellationToken::new();
         Self { task: tokio::spawn(run(shutdown.clone())), shutdown }
+    }
+
+    /// The same for a daemon that is bound to its thread: it has one.
+    fn start_apart<F: Future<Output = ()>>(
+        run: impl FnOnce(CancellationToken) -> F + Send + 'static,
+    ) -> Self {
+        let shutdown = CancellationToken::new();
+        let token = shutdown.clone();
+        let (end, ended) = oneshot::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(run(token));
+            let _ = end.send(());
+        });
+        Self {
+            task: tokio::spawn(async { ended.await.expect("the daemon's thread did not panic") }),
+            shutdown,
+        }
     }
 
     async fn stop(&mut self) {
@@ -216,7 +235,7 @@ impl Cluster {
             ..self.settings.gateway.clone()
         };
         let listeners = gateway::Listeners { doors: vec![door], inner };
-        let daemon = Daemon::start(|shutdown| async move {
+        let daemon = Daemon::start_apart(|shutdown| async move {
             gateway::serve(listeners, config, shutdown).await.expect("the gateway runs");
         });
         GatewayDaemon { door: door_address, inner: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), daemon }

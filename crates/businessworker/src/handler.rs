@@ -2,9 +2,9 @@
 //! it, contained while it runs, and the session written back after it.
 
 use std::collections::HashSet;
+use std::future::poll_fn;
 use std::net::SocketAddrV4;
 use std::panic::AssertUnwindSafe;
-use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;

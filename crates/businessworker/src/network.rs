@@ -19,7 +19,8 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn start() -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("links").enable_all().build()?;
+        let runtime =
+            Builder::new_multi_thread().worker_threads(1).thread_name("links").enable_all().build()?;
         Ok(Self { runtime: Some(runtime) })
     }
 

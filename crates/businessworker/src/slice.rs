@@ -113,18 +113,20 @@ mod tests {
     #[test]
     fn a_thread_that_computes_beside_others_is_preempted_in_the_end() {
         let before = preemptions();
-        let others = || std::thread::scope(|scope| {
-            let deadline = std::time::Instant::now() + Duration::from_secs(10);
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            let done = std::sync::atomic::AtomicBool::new(false);
-            let done = &done;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
             for _ in 0..2 * cores {
-                scope.spawn(move || while !done.load(std::sync::atomic::Ordering::Relaxed) {});
+                scope.spawn(|| {
+                    while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                        std::hint::spin_loop();
+                    }
+                });
             }
             while preemptions() == before && std::time::Instant::now() < deadline {}
             done.store(true, std::sync::atomic::Ordering::Relaxed);
         });
-        others();
         assert!(preemptions() > before);
     }
 }

@@ -4,6 +4,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+#[cfg(unix)]
+use signal_hook::flag;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -21,10 +23,11 @@ impl Armed {
     #[cfg(unix)]
     pub(crate) fn new() -> io::Result<Self> {
         let armed = Self::default();
-        for signal in [INTERRUPT, TERMINATE] {
+        let signals = [(signal_hook::consts::SIGINT, INTERRUPT), (signal_hook::consts::SIGTERM, TERMINATE)];
+        for (number, Signal { status, .. }) in signals {
             // In this order: the first signal finds it unset.
-            signal_hook::flag::register_conditional_shutdown(signal.number, signal.status.into(), armed.0.clone())?;
-            signal_hook::flag::register(signal.number, armed.0.clone())?;
+            flag::register_conditional_shutdown(number, status.into(), armed.0.clone())?;
+            flag::register(number, armed.0.clone())?;
         }
         Ok(armed)
     }
@@ -55,21 +58,14 @@ impl Armed {
 pub struct Signal {
     /// As it is called, `SIGINT`.
     pub name: &'static str,
-    #[cfg(unix)]
-    number: i32,
     /// The exit status that a shell gives a process that it ended.
     pub status: u8,
 }
 
-const INTERRUPT: Signal = Signal {
-    name: "SIGINT",
-    #[cfg(unix)]
-    number: signal_hook::consts::SIGINT,
-    status: 130,
-};
+const INTERRUPT: Signal = Signal { name: "SIGINT", status: 130 };
 
 #[cfg(unix)]
-const TERMINATE: Signal = Signal { name: "SIGTERM", number: signal_hook::consts::SIGTERM, status: 143 };
+const TERMINATE: Signal = Signal { name: "SIGTERM", status: 143 };
 
 /// The signals that ask the process to end: SIGINT and SIGTERM, Ctrl-C on Windows.
 #[cfg(unix)]

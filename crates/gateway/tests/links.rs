@@ -37,8 +37,16 @@ async fn gateway(change: impl FnOnce(&mut Config)) -> Gateway {
     };
     change(&mut config);
     let shutdown = CancellationToken::new();
-    let serving = serve(Listeners { doors: vec![door], inner }, config, shutdown.clone());
-    let task = tokio::spawn(async move { serving.await.unwrap() });
+    let token = shutdown.clone();
+    // Its future is bound to its thread.
+    let (end, ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listeners = Listeners { doors: vec![door], inner };
+        runtime.block_on(serve(listeners, config, token)).unwrap();
+        let _ = end.send(());
+    });
+    let task = tokio::spawn(async { ended.await.unwrap() });
     Gateway { door: door_address, inner: inner_address, shutdown, task }
 }
 

@@ -172,8 +172,6 @@ async fn end(mut client: Client) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::BytesMut;
     use gatewayworker_protocol::command::code;
     use gatewayworker_protocol::{Frame, MAX_FRAME_LEN, Payload};
@@ -184,11 +182,10 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::order::Order;
-    use crate::outgoing::Outgoing;
 
     fn send(shard: &Rc<Shard>, bytes: usize) {
         let message = Payload::plain(vec![b'x'; bytes]);
-        shard.obey(vec![Order::SendToOne(1, Arc::new(Outgoing::new(message)))]);
+        shard.obey([Order::SendToOne(1, message)]);
     }
 
     #[tokio::test]
@@ -223,10 +220,12 @@ mod tests {
             let (worker, _peer) = testing::worker(&shard, 1000).await;
             let (key, _client) = testing::client(&shard, 1, &worker).await;
             spawn_local(shard.clone().flush_for_ever());
-            let is_blocked = || shard.state.borrow_mut().table.get(key).unwrap().blocked.is_some();
-            while !is_blocked() {
+            let is = |what: fn(&Client) -> bool| what(shard.state.borrow_mut().table.get(key).unwrap());
+            while !is(|client| client.blocked.is_some()) {
                 send(&shard, 900_000);
-                yield_now().await;
+                while is(|client| client.turn.is_some()) {
+                    yield_now().await;
+                }
             }
             assert!(shard.state.borrow().blocked_bytes > 0);
             let socket = Rc::downgrade(&shard.state.borrow_mut().table.get(key).unwrap().socket);

@@ -182,8 +182,7 @@ fn queue(client: &mut Client, frame: Bytes, config: &Config, blocked_bytes: &mut
     };
     if !fits(client, *blocked_bytes) {
         // It is slow only if its socket is full: perhaps much came in one turn.
-        if client.blocked.is_none() && client.outbox.flush(&client.socket) == Flushed::Broken
-        {
+        if client.blocked.is_none() && client.outbox.flush(&client.socket) == Flushed::Broken {
             return Queued::Elsewhere;
         }
         if !fits(client, *blocked_bytes) {
