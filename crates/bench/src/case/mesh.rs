@@ -19,7 +19,7 @@ use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::crowd::Crowd;
 use crate::histogram::Histogram;
-use crate::open::{Opening, frames};
+use crate::open::{Opening, frames, group_name};
 use crate::procfs::{Memory, Processes};
 use crate::report::{Metric, Progress, System};
 use crate::sockets::Links;
@@ -32,8 +32,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(10);
 /// How long memory settles before it is read, and the mesh when the clients have gone.
 const SETTLE: Duration = Duration::from_secs(3);
-/// Members of the group that is sent to, each on another gateway while there are as many.
-const GROUP: usize = 10;
+/// Members of a group, each on another gateway while there are as many.
+const GROUP: u32 = 10;
 /// How many clients open at once.
 const PARALLEL: u32 = 16;
 
@@ -123,18 +123,24 @@ async fn measure(
 
     let single = across(&mut clients, plan.load, &target, progress).await?;
     metrics.extend(single.figures("single"));
-    let members = clients.len().min(GROUP);
-    for client in &mut clients[..members] {
-        client.barrier(&frames(&["Jmesh ", "E"])).await.context("joining the group")?;
+    for (index, client) in clients.iter_mut().enumerate() {
+        let join = format!("J{} ", group_name(index, GROUP));
+        client.barrier(&frames(&[&join, "E"])).await.context("joining a group")?;
     }
     let crowd = Crowd::new(clients);
-    let group = circulate(&crowd, members, "Gmesh ", plan.load, &target, progress).await?;
+    let all = crowd.len() as u32;
+    let to_group = |index| format!("G{} ", group_name(index, GROUP));
+    let one = Groups { clients: all.min(GROUP), size: GROUP, senders: 1 };
+    let group = circulate(&crowd, one, to_group, plan.load, &target, progress).await?;
     metrics.extend(group.figures("group"));
-    let count = crowd.len();
-    let broadcast = circulate(&crowd, count, "B", plan.load, &target, progress).await?;
+    let everybody = Groups { clients: all, size: GROUP, senders: all };
+    let busy = circulate(&crowd, everybody, to_group, plan.load, &target, progress).await?;
+    metrics.extend(busy.figures("busy_group"));
+    let everybody = Groups { clients: all, size: all, senders: 1 };
+    let broadcast = circulate(&crowd, everybody, |_| "B".into(), plan.load, &target, progress).await?;
     metrics.extend(broadcast.figures("broadcast"));
     metrics.extend(broadcast.used.cost("cpu_per_delivery", broadcast.deliveries));
-    let lost = group.lost + broadcast.lost;
+    let lost = group.lost + busy.lost + broadcast.lost;
     metrics.push(Metric::new("lost", "", lost as f64));
     drop(crowd);
     tokio::time::sleep(SETTLE).await;
@@ -274,21 +280,20 @@ async fn across(clients: &mut [Client], load: &Load, target: &Target, progress: 
     Ok(Sent { used, messages, deliveries: messages, times, lost: 0 })
 }
 
-/// The first client sends to the first `members`, itself one of them; the next message goes when all have it.
+/// Each sender sends to its own group, or to all, and the next message when every member has the last.
 async fn circulate(
     crowd: &Crowd,
-    members: usize,
-    prefix: &str,
+    groups: Groups,
+    prefix: impl Fn(usize) -> String,
     load: &Load,
     target: &Target,
     progress: &Progress,
 ) -> Result<Sent> {
-    let groups = Groups { clients: members as u32, size: members as u32, senders: 1 };
     let shared = Rc::new(Shared::new(groups, 1, false, load.size as usize));
     let mut clients = Clients::new();
-    for index in 0..members {
+    for index in 0..groups.clients as usize {
         let sender = groups.sender(index);
-        clients.spawn_local(fanout::drive(crowd.clone(), index, sender, prefix.into(), shared.clone()));
+        clients.spawn_local(fanout::drive(crowd.clone(), index, sender, prefix(index), shared.clone()));
     }
     let ledger = &shared.ledger;
     let count = || ledger.borrow().deliveries;
@@ -350,6 +355,7 @@ pub(crate) fn compare(mesh: &args::Mesh, systems: &mut [System]) {
         ("gateway_anonymous", "gateway_per_link", LINKS as f64 * (workers - 1.0)),
         ("register_anonymous", "register_per_connection", gateways + workers - 2.0),
         ("cpu_per_group", "group_per_gateway", gateways - 1.0),
+        ("cpu_per_busy_group", "busy_group_per_gateway", gateways - 1.0),
         ("cpu_per_broadcast", "broadcast_per_gateway", gateways - 1.0),
     ];
     let (Some(round), Some(other)) = (large.rounds.first_mut(), small.rounds.first()) else { return };
