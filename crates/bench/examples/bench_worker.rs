@@ -3,7 +3,8 @@
 //!
 //! `E…` comes back, `B…` goes to everybody, `J<group> ` joins, `L<group> ` leaves,
 //! `G<group> …` goes to the group, `S` asks for everybody's session and is answered
-//! with how many there are.
+//! with how many there are. `I` is answered with the client's id behind an `I`, and
+//! `T<id> …` goes to the client of that id.
 
 use std::process::ExitCode;
 
@@ -27,18 +28,25 @@ impl Events for Bench {
                 client.gateway().send_to_all(message).await?;
             }
             Some(b'J') => {
-                client.join_group(group(message.text()?)).await?;
+                client.join_group(word(message.text()?)).await?;
             }
             Some(b'L') => {
-                client.leave_group(group(message.text()?)).await?;
+                client.leave_group(word(message.text()?)).await?;
             }
             Some(b'S') => {
                 let sessions = client.gateway().sessions().await?;
                 client.send(format!("S{}", sessions.len())).await?;
             }
             Some(b'G') => {
-                let group = group(message.text()?).to_owned();
+                let group = word(message.text()?).to_owned();
                 client.gateway().send_to_group([group], message).await?;
+            }
+            Some(b'I') => {
+                client.send(format!("I{}", client.id())).await?;
+            }
+            Some(b'T') => {
+                let id = word(message.text()?).parse()?;
+                client.gateway().send_to_client(id, message).await?;
             }
             _ => {}
         }
@@ -47,7 +55,7 @@ impl Events for Bench {
 }
 
 /// The word behind the letter.
-fn group(text: &str) -> &str {
+fn word(text: &str) -> &str {
     text[1..].split(' ').next().unwrap_or_default()
 }
 

@@ -38,6 +38,9 @@ pub(crate) enum Case {
     Fair(Fair),
     /// Many clients open within a moment and all leave: latency of another client's echo meanwhile, and what memory remains.
     Burst(Burst),
+    /// Starts many gateways and workers, and ends them: time until all are linked, cost of a link, of an idle mesh, of a
+    /// message that crosses it, and of a gateway that comes and goes.
+    Mesh(Mesh),
 }
 
 /// Flags of every case.
@@ -242,25 +245,57 @@ pub(crate) struct Burst {
     pub(crate) settle: Duration,
 }
 
+/// Flags of `mesh`.
+#[derive(Args, Debug, Serialize)]
+pub(crate) struct Mesh {
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// How many gateways; one more joins at the end.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=200))]
+    pub(crate) gateways: u32,
+    /// How many workers.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) workers: u32,
+    /// Clients on each gateway.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) clients: u32,
+    /// How long to watch the mesh do nothing; its pings go every 25 s.
+    #[arg(long, default_value = "25s", value_parser = duration)]
+    pub(crate) idle: Duration,
+    /// Write every figure here as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
 impl Case {
-    /// The flags that every case has.
-    pub(crate) fn common(&self) -> &Common {
+    /// The flags that every case has which loads a system that runs already.
+    pub(crate) fn common(&self) -> Option<&Common> {
         match self {
-            Case::Echo(echo) => &echo.common,
-            Case::Fanout(fanout) => &fanout.common,
-            Case::Group(group) => &group.common,
-            Case::Idle(idle) => &idle.common,
-            Case::Connect(connect) => &connect.common,
-            Case::Join(join) => &join.common,
-            Case::Fair(fair) => &fair.common,
-            Case::Burst(burst) => &burst.common,
+            Case::Echo(echo) => Some(&echo.common),
+            Case::Fanout(fanout) => Some(&fanout.common),
+            Case::Group(group) => Some(&group.common),
+            Case::Idle(idle) => Some(&idle.common),
+            Case::Connect(connect) => Some(&connect.common),
+            Case::Join(join) => Some(&join.common),
+            Case::Fair(fair) => Some(&fair.common),
+            Case::Burst(burst) => Some(&burst.common),
+            Case::Mesh(_) => None,
+        }
+    }
+
+    /// Where figures go as JSON.
+    pub(crate) fn json(&self) -> Option<&PathBuf> {
+        match self {
+            Case::Mesh(mesh) => mesh.json.as_ref(),
+            _ => self.common()?.json.as_ref(),
         }
     }
 
     /// How often each system is measured.
     pub(crate) fn rounds(&self) -> u32 {
-        let several = !self.common().against.is_empty() && !matches!(self, Case::Idle(_) | Case::Burst(_));
-        self.common().rounds.unwrap_or(if several { 5 } else { 1 })
+        let Some(common) = self.common() else { return 1 };
+        let several = !common.against.is_empty() && !matches!(self, Case::Idle(_) | Case::Burst(_));
+        common.rounds.unwrap_or(if several { 5 } else { 1 })
     }
 
     /// How many connections are open at once at most.
@@ -274,6 +309,8 @@ impl Case {
             Case::Join(join) => join.clients,
             Case::Fair(fair) => fair.clients,
             Case::Burst(burst) => burst.clients,
+            // And three pipes of every process.
+            Case::Mesh(mesh) => mesh.gateways * mesh.clients + 3 * (mesh.gateways + mesh.workers + 2),
         }
     }
 }
@@ -291,6 +328,10 @@ impl Cli {
             }
             Case::Group(group) if group.senders > group.clients => wrong("--senders is more than --clients"),
             Case::Group(group) if group.load.size < 32 => wrong("a message to a group has --size 32 or more"),
+            Case::Mesh(mesh) if mesh.load.size < 48 => wrong("a message across a mesh has --size 48 or more"),
+            Case::Mesh(mesh) if mesh.gateways * mesh.clients < 2 => {
+                wrong("a message goes from one client to another")
+            }
             _ => Ok(()),
         }
     }
@@ -335,6 +376,6 @@ mod tests {
         let rounds = |case: &str| parse(&format!("bench {case} {others}")).unwrap().case.rounds();
         assert_eq!(["echo", "idle", "burst"].map(rounds), [5, 1, 1]);
         let cli = parse(&format!("bench echo {others}")).unwrap();
-        assert_eq!(cli.case.common().against.len(), 2);
+        assert_eq!(cli.case.common().unwrap().against.len(), 2);
     }
 }

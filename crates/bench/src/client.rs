@@ -176,12 +176,23 @@ impl Client {
     /// # Errors
     /// The client was lost instead.
     pub(crate) async fn ask(&mut self, frames: &[u8], answer: impl Fn(&[u8]) -> bool) -> Result<(), Lost> {
-        self.stream.write_all(frames).await.map_err(Lost::Io)?;
+        self.say(frames).await?;
         self.until(answer).await
     }
 
+    /// Says `frames`.
+    ///
+    /// # Errors
+    /// The client was lost.
+    pub(crate) async fn say(&mut self, frames: &[u8]) -> Result<(), Lost> {
+        self.stream.write_all(frames).await.map_err(Lost::Io)
+    }
+
     /// Waits for such a message and drops it, with whatever else has come.
-    async fn until(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Result<(), Lost> {
+    ///
+    /// # Errors
+    /// The client was lost instead.
+    pub(crate) async fn until(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Result<(), Lost> {
         let mut found = false;
         loop {
             let bytes = std::mem::take(&mut self.rest);

@@ -19,6 +19,11 @@ impl Crowd {
         self.0[index].borrow_mut()
     }
 
+    /// How many they are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Segments with data that all of them have got, where the system says.
     pub(crate) fn segments(&self) -> Option<u64> {
         self.0.iter().map(|client| client.borrow().segments().map(u64::from)).sum()

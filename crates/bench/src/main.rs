@@ -4,12 +4,13 @@
 //! and memory read from `/proc`. It is not: a test of correctness (though it counts every message and fails on a lost
 //! one), nor a server. The servers' business code must speak the benchmark protocol: greet each client, send a
 //! text message that begins with `E` back to its sender, and one that begins with `B` to everybody. For groups: join at
-//! `J<group> `, leave at `L<group> `, send `G<group> …` to the group; for listings, answer `S` with `S` and a number.
+//! `J<group> `, leave at `L<group> `, send `G<group> …` to the group; for listings, answer `S` with `S` and a number. One case starts servers of its own instead, a whole mesh of them.
 
 mod address;
 mod args;
 mod case;
 mod client;
+mod cluster;
 mod crowd;
 mod histogram;
 mod open;
@@ -18,6 +19,7 @@ mod procfs;
 mod report;
 mod runner;
 mod segments;
+mod sockets;
 mod wire;
 
 use std::process::ExitCode;

@@ -38,6 +38,8 @@ pub(crate) struct Memory {
     pub(crate) rss: u64,
     /// Proportional, or none where the kernel does not say.
     pub(crate) pss: Option<u64>,
+    /// Heap and stacks: what is not of a file, or none where the kernel does not say.
+    pub(crate) anonymous: Option<u64>,
 }
 
 impl Processes {
@@ -102,14 +104,37 @@ impl Processes {
     /// # Errors
     /// One of them is not there.
     pub(crate) fn memory(&self) -> Result<Memory> {
-        let mut sum = Memory { rss: 0, pss: Some(0) };
+        let mut sum = Memory { rss: 0, pss: Some(0), anonymous: Some(0) };
         for pid in self.all()? {
             let one = match fs::read_to_string(file(pid, "smaps_rollup")) {
-                Ok(text) => Memory { rss: kib(&text, "Rss:").unwrap_or(0), pss: kib(&text, "Pss:") },
-                Err(_) => Memory { rss: kib(&read(pid, "status")?, "VmRSS:").unwrap_or(0), pss: None },
+                Ok(text) => Memory {
+                    rss: kib(&text, "Rss:").unwrap_or(0),
+                    pss: kib(&text, "Pss:"),
+                    anonymous: kib(&text, "Anonymous:"),
+                },
+                Err(_) => {
+                    let rss = kib(&read(pid, "status")?, "VmRSS:").unwrap_or(0);
+                    Memory { rss, ..Memory::default() }
+                }
             };
+            let both = |sum: Option<u64>, one: Option<u64>| sum.zip(one).map(|(sum, one)| sum + one);
             sum.rss += one.rss;
-            sum.pss = sum.pss.zip(one.pss).map(|(sum, one)| sum + one);
+            sum.pss = both(sum.pss, one.pss);
+            sum.anonymous = both(sum.anonymous, one.anonymous);
+        }
+        Ok(sum)
+    }
+
+    /// How many file handles they have open, all together.
+    ///
+    /// # Errors
+    /// One of them is not there, or is not ours to read.
+    pub(crate) fn handles(&self) -> Result<u64> {
+        let mut sum = 0;
+        for pid in self.all()? {
+            let listing = fs::read_dir(file(pid, "fd"))
+                .with_context(|| format!("server process {pid} cannot be measured"))?;
+            sum += listing.count() as u64;
         }
         Ok(sum)
     }
@@ -219,7 +244,10 @@ mod tests {
     fn this_process_can_be_measured() {
         let own = Processes::own();
         let before = own.cpu().unwrap();
-        assert!(own.memory().unwrap().rss > 0);
+        let memory = own.memory().unwrap();
+        assert!(memory.rss > 0 && memory.anonymous.unwrap() <= memory.rss);
+        let held = [(); 5].map(|()| fs::File::open("/proc/self/stat").unwrap());
+        assert!(own.handles().unwrap() > held.len() as u64);
         // Until the scheduler has booked some time to us, which it does at its ticks.
         while own.cpu().unwrap().since(&before).unwrap() == 0 {
             std::hint::black_box((0..100_000).sum::<u64>());

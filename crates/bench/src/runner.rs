@@ -1,10 +1,11 @@
 //! One run: room for the sockets, the rounds of each system in turn, and the report.
 
 use anyhow::{Context, Result};
+use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
 use crate::address::Url;
-use crate::args::{Case, Cli};
+use crate::args::{Case, Cli, Common, Mesh};
 use crate::case::{self, Outcome, Target};
 use crate::procfs::Processes;
 use crate::report::{self, Progress, System};
@@ -18,18 +19,15 @@ const OTHER_FILES: u64 = 64;
 /// What kept a round from its end. The rounds before it have been reported.
 pub(crate) fn run(cli: &Cli) -> Result<bool> {
     allow_open_files(u64::from(cli.case.connections()) + OTHER_FILES)?;
-    let common = cli.case.common();
-    let mut systems = vec![system(&common.name, &common.url, &common.pid, common.pid_tree)];
-    for peer in &common.against {
-        systems.push(system(&peer.name, &peer.url, &peer.pids, common.pid_tree));
-    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting")?;
-    let ended = rounds(&cli.case, &mut systems, &runtime);
-
-    let systems: Vec<System> = systems.into_iter().map(|(_, system)| system).collect();
+    let (systems, ended) = match (&cli.case, cli.case.common()) {
+        (Case::Mesh(mesh), _) => meshes(mesh, &runtime),
+        (_, Some(common)) => loaded(&cli.case, common, &runtime),
+        (_, None) => (Vec::new(), Ok(())),
+    };
     if systems.iter().any(|system| !system.rounds.is_empty()) {
         print!("{}", report::table(name(&cli.case), &systems));
-        if let Some(file) = &common.json {
+        if let Some(file) = cli.case.json() {
             let text = format!("{:#}\n", report::document(&cli.case, &systems));
             std::fs::write(file, text).with_context(|| format!("writing {}", file.display()))?;
         }
@@ -40,7 +38,32 @@ pub(crate) fn run(cli: &Cli) -> Result<bool> {
     Ok(faults.is_empty())
 }
 
-fn rounds(case: &Case, systems: &mut [(Target, System)], runtime: &tokio::runtime::Runtime) -> Result<()> {
+/// Loads what runs already.
+fn loaded(case: &Case, common: &Common, runtime: &Runtime) -> (Vec<System>, Result<()>) {
+    let mut systems = vec![system(&common.name, &common.url, &common.pid, common.pid_tree)];
+    for peer in &common.against {
+        systems.push(system(&peer.name, &peer.url, &peer.pids, common.pid_tree));
+    }
+    let ended = rounds(case, &mut systems, runtime);
+    (systems.into_iter().map(|(_, system)| system).collect(), ended)
+}
+
+/// Starts the mesh that is asked for, and then the smallest, which it is held against.
+fn meshes(mesh: &Mesh, runtime: &Runtime) -> (Vec<System>, Result<()>) {
+    let mut systems = Vec::new();
+    for plan in case::mesh::plans(mesh) {
+        let progress = Progress::new(format!("mesh {}", plan.name()));
+        let local = LocalSet::new();
+        match local.block_on(runtime, case::mesh::run(&plan, &progress)).with_context(|| plan.name()) {
+            Ok(system) => systems.push(system),
+            Err(error) => return (systems, Err(error)),
+        }
+    }
+    case::mesh::compare(mesh, &mut systems);
+    (systems, Ok(()))
+}
+
+fn rounds(case: &Case, systems: &mut [(Target, System)], runtime: &Runtime) -> Result<()> {
     let count = case.rounds();
     for round in 0..count {
         for place in 0..systems.len() {
@@ -71,6 +94,7 @@ async fn one(case: &Case, target: &Target, progress: &Progress) -> Result<Outcom
         Case::Join(join) => case::join::run(join, target, progress).await,
         Case::Fair(fair) => case::fair::run(fair, target, progress).await,
         Case::Burst(burst) => case::burst::run(burst, target, progress).await,
+        Case::Mesh(_) => anyhow::bail!("a mesh is started, not loaded"),
     }
 }
 
@@ -84,6 +108,7 @@ fn name(case: &Case) -> &'static str {
         Case::Join(_) => "join",
         Case::Fair(_) => "fair",
         Case::Burst(_) => "burst",
+        Case::Mesh(_) => "mesh",
     }
 }
 

@@ -136,7 +136,15 @@ async fn serve_and_tell<E: Events>(
         let (lanes, links, shutdown) = (lanes.clone(), links.clone(), shutdown.clone());
         move |address, listed| {
             let (lanes, identity, stop) = (lanes.clone(), identity.clone(), shutdown.clone());
-            links.track_future(link::run(lanes, identity, address, listed, stop, grace / 2))
+            let run =
+                links.track_future(link::run(lanes, identity, address, listed, stop.clone(), grace / 2));
+            async move {
+                run.await;
+                if stop.is_cancelled() {
+                    // Ending would be taken for a lost link, and start the next, which ends at once.
+                    std::future::pending().await
+                }
+            }
         }
     }));
     shutdown.cancelled().await;

@@ -512,6 +512,28 @@ async fn an_application_that_takes_for_ever_to_start_can_be_stopped() {
 }
 
 #[tokio::test]
+async fn a_worker_of_several_gateways_stops_as_soon_as_it_has_nothing_left_to_do() {
+    let mut fakes = Vec::new();
+    for _ in 0..4 {
+        fakes.push(FakeGateway::start().await);
+    }
+    let addresses: Vec<_> = fakes.iter().map(|fake| fake.address).collect();
+    let (register, _running) = register(&addresses).await;
+    // More than `soon` waits.
+    let config =
+        Config { register_address: vec![register], shutdown_timeout_ms: 60_000, ..Config::default() };
+    let shutdown = CancellationToken::new();
+    struct Nothing;
+    impl Events for Nothing {}
+    let serving = tokio::spawn(serve(config, Nothing, shutdown.clone()));
+    for fake in &mut fakes {
+        fake.worker().await;
+    }
+    shutdown.cancel();
+    soon(serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_dead_gateway_is_named_to_the_handler() {
     struct Names(mpsc::UnboundedSender<usize>);
     impl Events for Names {

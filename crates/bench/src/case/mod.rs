@@ -9,6 +9,7 @@ pub(crate) mod fanout;
 pub(crate) mod idle;
 pub(crate) mod join;
 mod ledger;
+pub(crate) mod mesh;
 mod probe;
 
 use std::time::{Duration, Instant};

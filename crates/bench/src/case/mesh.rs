@@ -1,0 +1,411 @@
+//! Mesh: many gateways and workers, every worker linked to every gateway. How long it takes until they are, what a link
+//! and the idle mesh cost, what a message costs that crosses it, and how soon all know a gateway that comes or goes.
+//!
+//! Unlike the other cases it starts the servers itself. A second, smallest mesh is measured the same way, with as many
+//! clients: what the first costs more is what its links and gateways cost.
+
+use std::cell::RefCell;
+use std::net::Ipv4Addr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::fanout::{self, Shared};
+use super::ledger::Groups;
+use super::{Clients, STALL, Target, Used, Watch, Window, latency};
+use crate::args::{self, Load};
+use crate::client::Client;
+use crate::cluster::Cluster;
+use crate::crowd::Crowd;
+use crate::histogram::Histogram;
+use crate::open::{Opening, frames, group_name};
+use crate::procfs::{Memory, Processes};
+use crate::report::{Metric, Progress, System};
+use crate::sockets::Links;
+
+/// The event link and the call link.
+const LINKS: usize = 2;
+/// How long the mesh may take to be complete, or to forget a gateway.
+const LIMIT: Duration = Duration::from_secs(60);
+/// How often links are counted, which itself costs some milliseconds with thousands of them.
+const LOOK: Duration = Duration::from_millis(10);
+/// How long memory settles before it is read, and the mesh when the clients have gone.
+const SETTLE: Duration = Duration::from_secs(3);
+/// Members of a group, each on another gateway while there are as many.
+const GROUP: u32 = 10;
+/// How many clients open at once.
+const PARALLEL: u32 = 16;
+
+/// One mesh.
+pub(crate) struct Plan<'a> {
+    gateways: usize,
+    workers: usize,
+    /// On each gateway.
+    clients: u32,
+    load: &'a Load,
+    idle: Option<Duration>,
+}
+
+/// The mesh that was asked for, and the smallest with as many clients.
+pub(crate) fn plans(mesh: &args::Mesh) -> [Plan<'_>; 2] {
+    let &args::Mesh { ref load, gateways, workers, clients, idle, .. } = mesh;
+    let (gateways, workers) = (gateways as usize, workers as usize);
+    [
+        Plan { gateways, workers, clients, load, idle: Some(idle) },
+        Plan { gateways: 1, workers: 1, clients: clients * mesh.gateways, load, idle: None },
+    ]
+}
+
+impl Plan<'_> {
+    /// Gateways x workers.
+    pub(crate) fn name(&self) -> String {
+        format!("{}x{}", self.gateways, self.workers)
+    }
+}
+
+/// Starts a mesh, measures it, and ends it.
+///
+/// # Errors
+/// A process did not come up or ended, a client was lost, or links did not come about.
+pub(crate) async fn run(plan: &Plan<'_>, progress: &Progress) -> Result<System> {
+    let mut cluster = Cluster::start().await?;
+    let measured = measure(plan, &mut cluster, progress).await;
+    let pids = cluster.pids();
+    progress.say("ending the processes");
+    cluster.stop().await;
+    let (metrics, faults) = measured?;
+    Ok(System { name: plan.name(), pids, rounds: vec![metrics], faults, ..System::default() })
+}
+
+async fn measure(
+    plan: &Plan<'_>,
+    cluster: &mut Cluster,
+    progress: &Progress,
+) -> Result<(Vec<Metric>, Vec<String>)> {
+    let mut metrics = Vec::new();
+    (0..plan.gateways).try_for_each(|_| cluster.add_gateway())?;
+    (0..plan.workers).try_for_each(|_| cluster.add_worker())?;
+    let start = Instant::now();
+    let addresses: Vec<_> = cluster.gateways.iter().map(|gateway| gateway.lan_ip).collect();
+    linked(cluster, &addresses, plan.workers, progress).await?;
+    metrics.push(Metric::new("linked_within", "ms", millis(start)));
+    metrics.push(Metric::new("links", "", (LINKS * plan.gateways * plan.workers) as f64));
+
+    progress.say("settling");
+    tokio::time::sleep(SETTLE).await;
+    if let Some(idle) = plan.idle {
+        metrics.extend(idle_cpu(cluster, idle, progress).await?);
+    }
+    metrics.extend(holdings(cluster)?);
+
+    let mut urls = Vec::new();
+    for gateway in &mut cluster.gateways {
+        // It is `websocket://` there.
+        let address = gateway.daemon.ready().await?.replace("websocket://", "ws://");
+        urls.push(address.parse().map_err(|error: String| anyhow!("{address}: {error}"))?);
+    }
+    let first = urls.first().cloned().context("no gateway")?;
+    let target = Target { url: first, processes: Processes::new(&cluster.pids(), false) };
+    let mut opened = Vec::new();
+    for url in urls {
+        let opening = Opening {
+            url,
+            clients: plan.clients,
+            parallel: PARALLEL,
+            greeting: true,
+            group_size: None,
+            over: None,
+        };
+        opened.push(opening.run(false, progress).await?.clients);
+    }
+    let mut clients = deal(opened);
+
+    let single = across(&mut clients, plan.load, &target, progress).await?;
+    metrics.extend(single.figures("single"));
+    for (index, client) in clients.iter_mut().enumerate() {
+        let join = format!("J{} ", group_name(index, GROUP));
+        client.barrier(&frames(&[&join, "E"])).await.context("joining a group")?;
+    }
+    let crowd = Crowd::new(clients);
+    let all = crowd.len() as u32;
+    let to_group = |index| format!("G{} ", group_name(index, GROUP));
+    let one = Groups { clients: all.min(GROUP), size: GROUP, senders: 1 };
+    let group = circulate(&crowd, one, to_group, plan.load, &target, progress).await?;
+    metrics.extend(group.figures("group"));
+    let everybody = Groups { clients: all, size: GROUP, senders: all };
+    let busy = circulate(&crowd, everybody, to_group, plan.load, &target, progress).await?;
+    metrics.extend(busy.figures("busy_group"));
+    let everybody = Groups { clients: all, size: all, senders: 1 };
+    let broadcast = circulate(&crowd, everybody, |_| "B".into(), plan.load, &target, progress).await?;
+    metrics.extend(broadcast.figures("broadcast"));
+    metrics.extend(broadcast.used.cost("cpu_per_delivery", broadcast.deliveries));
+    let lost = group.lost + busy.lost + broadcast.lost;
+    metrics.push(Metric::new("lost", "", lost as f64));
+    drop(crowd);
+    tokio::time::sleep(SETTLE).await;
+
+    metrics.extend(come_and_go(plan, cluster, progress).await?);
+    cluster.check()?;
+    let fault = (lost > 0).then(|| format!("{}: {lost} deliveries did not come", plan.name()));
+    Ok((metrics, fault.into_iter().collect()))
+}
+
+/// Waits until every gateway has two links of every worker.
+async fn linked(
+    cluster: &mut Cluster,
+    gateways: &[Ipv4Addr],
+    workers: usize,
+    progress: &Progress,
+) -> Result<()> {
+    let (start, wanted) = (Instant::now(), LINKS * workers);
+    loop {
+        let links = Links::now()?;
+        let lacking = gateways.iter().find(|&&gateway| links.standing(gateway) < wanted);
+        let Some(lacking) = lacking else { return Ok(()) };
+        cluster.check()?;
+        let all: usize = gateways.iter().map(|&gateway| links.standing(gateway)).sum();
+        progress.say(&format!("{all} of {} links", wanted * gateways.len()));
+        if start.elapsed() > LIMIT {
+            let how =
+                format!("has {} of {wanted} links after {} s", links.standing(*lacking), LIMIT.as_secs());
+            let gateway = cluster.gateways.iter().find(|gateway| gateway.lan_ip == *lacking);
+            return Err(
+                gateway.map_or_else(|| anyhow!("{lacking} {how}"), |gateway| gateway.daemon.failed(&how))
+            );
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What the mesh uses while nobody is there, by kind and in all.
+async fn idle_cpu(cluster: &Cluster, time: Duration, progress: &Progress) -> Result<Vec<Metric>> {
+    let kinds = cluster.kinds();
+    let read = || kinds.iter().map(|(_, _, processes)| processes.cpu()).collect::<Result<Vec<_>>>();
+    progress.say("watching it idle");
+    let (start, before) = (Instant::now(), read()?);
+    tokio::time::sleep(time).await;
+    let (after, seconds) = (read()?, start.elapsed().as_secs_f64());
+    let mut metrics = Vec::new();
+    let mut sum = 0.0;
+    for (((name, ..), before), after) in kinds.iter().zip(&before).zip(&after) {
+        let used = after.since(before)? as f64 / seconds / 1e6;
+        metrics.push(Metric::new(format!("idle_cpu_{name}"), "ms/s", used));
+        sum += used;
+    }
+    metrics.push(Metric::new("idle_cpu", "ms/s", sum));
+    Ok(metrics)
+}
+
+/// File handles and memory of a process of each kind, on average.
+fn holdings(cluster: &Cluster) -> Result<Vec<Metric>> {
+    let mut metrics = Vec::new();
+    for (name, count, processes) in cluster.kinds() {
+        let Memory { pss, anonymous, .. } = processes.memory()?;
+        let each = |what: &str, unit, sum: u64| {
+            Metric::new(format!("{name}_{what}"), unit, sum as f64 / count as f64)
+        };
+        metrics.push(each("handles", "", processes.handles()?));
+        metrics.extend(pss.map(|pss| each("pss", "KB", pss)));
+        metrics.extend(anonymous.map(|anonymous| each("anonymous", "KB", anonymous)));
+    }
+    Ok(metrics)
+}
+
+/// One client of each gateway, then the next of each.
+fn deal(gateways: Vec<Vec<Client>>) -> Vec<Client> {
+    let mut gateways: Vec<_> = gateways.into_iter().map(Vec::into_iter).collect();
+    let mut dealt = Vec::new();
+    loop {
+        let before = dealt.len();
+        dealt.extend(gateways.iter_mut().filter_map(Iterator::next));
+        if dealt.len() == before {
+            return dealt;
+        }
+    }
+}
+
+/// What became of one kind of message.
+struct Sent {
+    used: Used,
+    messages: u64,
+    deliveries: u64,
+    /// Until the last has it.
+    times: Histogram,
+    lost: u64,
+}
+
+impl Sent {
+    fn figures(&self, what: &str) -> Vec<Metric> {
+        let cost = self.used.cost("", self.messages);
+        let cost = cost.map(|cost| Metric { name: format!("cpu_per_{what}").into(), ..cost });
+        cost.into_iter().chain(latency(what, &self.times).flatten()).collect()
+    }
+}
+
+/// The first client sends to the second, which is on another gateway where there is one; the next goes when it is there.
+async fn across(clients: &mut [Client], load: &Load, target: &Target, progress: &Progress) -> Result<Sent> {
+    let [from, to, ..] = clients else { bail!("a message goes from one client to another") };
+    let id = RefCell::new(String::new());
+    let found = |payload: &[u8]| {
+        let rest = payload.strip_prefix(b"I").and_then(|rest| std::str::from_utf8(rest).ok());
+        rest.is_some_and(|rest| {
+            *id.borrow_mut() = rest.into();
+            true
+        })
+    };
+    to.ask(&frames(&["I"]), found).await.context("asking for a client's id")?;
+    let message = format!("T{} ", id.borrow());
+    let frames = frames(&[&format!("{message:x<0$}", load.size as usize)]);
+
+    let mut sent = 0;
+    let mut times = Histogram::new();
+    let mut run = async |what: &str, time: Duration| {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            let start = Instant::now();
+            from.say(&frames).await?;
+            let come = to.until(|payload| payload.starts_with(message.as_bytes()));
+            tokio::time::timeout(STALL, come).await.context("a message to one client did not come")??;
+            times.record(start.elapsed());
+            sent += 1;
+            progress.say(&format!("{what}: {sent} messages to one client"));
+        }
+        Ok::<_, anyhow::Error>((std::mem::take(&mut sent), std::mem::replace(&mut times, Histogram::new())))
+    };
+    run("warming up", load.warmup).await?;
+    let window = Window::open(target)?;
+    let (messages, times) = run("measuring", load.duration).await?;
+    let used = window.close()?;
+    Ok(Sent { used, messages, deliveries: messages, times, lost: 0 })
+}
+
+/// Each sender sends to its own group, or to all, and the next message when every member has the last.
+async fn circulate(
+    crowd: &Crowd,
+    groups: Groups,
+    prefix: impl Fn(usize) -> String,
+    load: &Load,
+    target: &Target,
+    progress: &Progress,
+) -> Result<Sent> {
+    let shared = Rc::new(Shared::new(groups, 1, false, load.size as usize));
+    let mut clients = Clients::new();
+    for index in 0..groups.clients as usize {
+        let sender = groups.sender(index);
+        clients.spawn_local(fanout::drive(crowd.clone(), index, sender, prefix(index), shared.clone()));
+    }
+    let ledger = &shared.ledger;
+    let count = || ledger.borrow().deliveries;
+    let owed = || ledger.borrow().owed();
+    let mut watch = Watch { clients, progress, unit: "deliveries", count: &count, owed: &owed };
+    watch.run("warming up", load.warmup).await?;
+    ledger.borrow_mut().since = Instant::now();
+    let before = (ledger.borrow().done, count());
+    let window = Window::open(target)?;
+    watch.run("measuring", load.duration).await?;
+    let used = window.close()?;
+    let (messages, deliveries) = (ledger.borrow().done - before.0, count() - before.1);
+    ledger.borrow_mut().stop();
+    let lost = watch.drain().await?;
+    watch.clients.shutdown().await;
+    let mut ledger = ledger.borrow_mut();
+    let times = std::mem::replace(&mut ledger.message_times, Histogram::new());
+    Ok(Sent { used, messages, deliveries, times, lost: lost + ledger.misplaced })
+}
+
+/// How long until all workers are linked to a gateway that is started now, and until none is after it was told to end.
+async fn come_and_go(plan: &Plan<'_>, cluster: &mut Cluster, progress: &Progress) -> Result<[Metric; 2]> {
+    let start = Instant::now();
+    cluster.add_gateway()?;
+    let address = cluster.gateways.last().context("no gateway")?.lan_ip;
+    linked(cluster, &[address], plan.workers, progress).await?;
+    let known = Metric::new("newcomer_linked_within", "ms", millis(start));
+
+    let mut newcomer = cluster.gateways.pop().context("no gateway")?.daemon;
+    newcomer.ready().await?;
+    let start = Instant::now();
+    newcomer.terminate()?;
+    loop {
+        let held = Links::now()?.held(address);
+        if held == 0 {
+            break;
+        }
+        progress.say(&format!("{held} links to the gateway that ends"));
+        if start.elapsed() > LIMIT {
+            return Err(newcomer.failed(&format!("still has {held} links after {} s", LIMIT.as_secs())));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    let dropped = Metric::new("newcomer_dropped_within", "ms", millis(start));
+    newcomer.ended().await;
+    Ok([known, dropped])
+}
+
+fn millis(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}
+
+/// Adds to the first mesh what each of its links, and each gateway that a message goes to, costs over the second.
+pub(crate) fn compare(mesh: &args::Mesh, systems: &mut [System]) {
+    let [large, small] = systems else { return };
+    let (gateways, workers) = (f64::from(mesh.gateways), f64::from(mesh.workers));
+    let more = [
+        ("worker_anonymous", "worker_per_link", LINKS as f64 * (gateways - 1.0)),
+        ("gateway_anonymous", "gateway_per_link", LINKS as f64 * (workers - 1.0)),
+        ("register_anonymous", "register_per_connection", gateways + workers - 2.0),
+        ("cpu_per_group", "group_per_gateway", gateways - 1.0),
+        ("cpu_per_busy_group", "busy_group_per_gateway", gateways - 1.0),
+        ("cpu_per_broadcast", "broadcast_per_gateway", gateways - 1.0),
+    ];
+    let (Some(round), Some(other)) = (large.rounds.first_mut(), small.rounds.first()) else { return };
+    for (name, each, count) in more {
+        let find = |round: &[Metric]| round.iter().find(|metric| metric.name == name).cloned();
+        let (Some(a), Some(b)) = (find(round), find(other)) else { continue };
+        if count > 0.0 {
+            round.push(Metric::new(each, a.unit, (a.value - b.value) / count));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    fn flags(text: &str) -> args::Mesh {
+        match args::Cli::try_parse_from(text.split_whitespace()).unwrap().case {
+            args::Case::Mesh(mesh) => mesh,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_smallest_mesh_has_as_many_clients() {
+        let mesh = flags("bench mesh --gateways 4 --workers 3 --clients 5");
+        let [large, small] = plans(&mesh);
+        assert_eq!((large.name(), large.clients), ("4x3".into(), 5));
+        assert_eq!((small.name(), small.clients), ("1x1".into(), 20));
+    }
+
+    #[test]
+    fn a_link_costs_what_the_larger_mesh_holds_more() {
+        let mesh = flags("bench mesh --gateways 5 --workers 1");
+        let system = |worker, gateway| System {
+            rounds: vec![vec![
+                Metric::new("worker_anonymous", "KB", worker),
+                Metric::new("gateway_anonymous", "KB", gateway),
+            ]],
+            ..System::default()
+        };
+        let mut systems = [system(1080.0, 500.0), system(1000.0, 500.0)];
+        compare(&mesh, &mut systems);
+        let added = &systems[0].rounds[0][2..];
+        assert_eq!(
+            added,
+            [Metric::new("worker_per_link", "KB", 10.0)],
+            "one worker: no more links at a gateway"
+        );
+        assert_eq!(systems[1].rounds[0].len(), 2);
+    }
+}

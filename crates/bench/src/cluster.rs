@@ -1,0 +1,275 @@
+//! Servers that this program starts itself: found beside it, and ended with it.
+//!
+//! They run supervised: each says on standard output when it listens, and drains when its standard input ends, as it
+//! does however this program ends. Gateways and register have a loopback address each, and none is 127.0.0.1, so that
+//! they ping each other as across hosts, and links can be told apart by address.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::Ipv4Addr;
+use std::process::Stdio;
+use std::rc::Rc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+
+use crate::procfs::Processes;
+
+/// How long a server may take until it listens, and until it has drained.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Lines of a server's log that are kept to be shown.
+const LAST_LINES: usize = 8;
+
+/// The last number of the register's address; those of gateways count from 1.
+const REGISTER: u8 = 254;
+
+/// One server process.
+pub(crate) struct Daemon {
+    name: String,
+    child: Child,
+    pid: u32,
+    out: BufReader<ChildStdout>,
+    said: Rc<RefCell<VecDeque<String>>>,
+}
+
+/// A gateway, and the address that workers reach it by.
+pub(crate) struct Gateway {
+    pub(crate) daemon: Daemon,
+    pub(crate) lan_ip: Ipv4Addr,
+}
+
+/// A register, and gateways and workers that know it.
+pub(crate) struct Cluster {
+    pub(crate) register: Daemon,
+    register_address: String,
+    pub(crate) gateways: Vec<Gateway>,
+    pub(crate) workers: Vec<Daemon>,
+}
+
+impl Daemon {
+    /// Starts `binary`, which lies in the directory of this program or below it.
+    fn start(name: String, binary: &str, flags: &[String]) -> Result<Self> {
+        let own = std::env::current_exe().context("where this program lies")?;
+        let path = own.with_file_name(binary);
+        let mut command = Command::new(&path);
+        for (key, _) in std::env::vars_os() {
+            if key.to_string_lossy().starts_with("GATEWAYWORKER_") {
+                command.env_remove(key);
+            }
+        }
+        let mut child = command
+            .arg("--supervised")
+            .args(flags)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{name} cannot be started from {}", path.display()))?;
+        let pid = child.id().context("a process without an id")?;
+        let (out, log) = (child.stdout.take().context("no output")?, child.stderr.take().context("no log")?);
+        let said = Rc::new(RefCell::new(VecDeque::new()));
+        tokio::task::spawn_local(remember(log, said.clone()));
+        Ok(Daemon { name, child, pid, out: BufReader::new(out), said })
+    }
+
+    /// Waits until it listens: the first of its addresses, if it has one.
+    ///
+    /// # Errors
+    /// It ended, or did not say so in time: with the last lines of its log.
+    pub(crate) async fn ready(&mut self) -> Result<String> {
+        let mut line = String::new();
+        let read = tokio::time::timeout(PATIENCE, self.out.read_line(&mut line)).await;
+        match (read, line.trim().strip_prefix("ready")) {
+            (Ok(Ok(_)), Some(addresses)) => {
+                Ok(addresses.split_ascii_whitespace().next().unwrap_or_default().into())
+            }
+            (Err(_), _) => Err(self.failed(&format!("did not come up within {} s", PATIENCE.as_secs()))),
+            _ => Err(self.failed("did not come up")),
+        }
+    }
+
+    /// # Errors
+    /// It has ended: with the last lines of its log.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        match self.child.try_wait().context("waiting for a process")? {
+            Some(status) => Err(self.failed(&format!("has ended ({status})"))),
+            None => Ok(()),
+        }
+    }
+
+    /// That it `failed`, and its last words.
+    pub(crate) fn failed(&self, how: &str) -> anyhow::Error {
+        let said: String = self.said.borrow().iter().map(|line| format!("\n    {line}")).collect();
+        let said = if said.is_empty() { "\n    (it said nothing)".into() } else { said };
+        anyhow!("{} (process {}) {how}:{said}", self.name, self.pid)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Asks it by a signal to drain.
+    ///
+    /// # Errors
+    /// The signal cannot be sent.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn terminate(&self) -> Result<()> {
+        use nix::sys::signal::{Signal, kill};
+        let pid = nix::unistd::Pid::from_raw(self.pid.try_into()?);
+        kill(pid, Signal::SIGTERM).with_context(|| format!("ending {}", self.name))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn terminate(&self) -> Result<()> {
+        Err(anyhow!("{} cannot be sent a signal on this system", self.name))
+    }
+
+    /// Waits until it has ended, and ends it the hard way where it does not.
+    pub(crate) async fn ended(mut self) {
+        if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() {
+            let _ = self.child.kill().await;
+        }
+    }
+}
+
+/// Keeps the last lines of a log.
+async fn remember(log: ChildStderr, said: Rc<RefCell<VecDeque<String>>>) {
+    let mut lines = BufReader::new(log).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        let mut said = said.borrow_mut();
+        if said.len() == LAST_LINES {
+            said.pop_front();
+        }
+        said.push_back(line);
+    }
+}
+
+impl Cluster {
+    /// Starts a register and waits for it.
+    ///
+    /// # Errors
+    /// It did not come up, and what it said.
+    pub(crate) async fn start() -> Result<Self> {
+        let listen = format!("{}:0", loopback(REGISTER));
+        let mut register = Daemon::start("the register".into(), "register", &["--listen".into(), listen])?;
+        let register_address = register.ready().await?;
+        Ok(Cluster { register, register_address, gateways: Vec::new(), workers: Vec::new() })
+    }
+
+    /// Starts one more gateway, without waiting for it.
+    ///
+    /// # Errors
+    /// Its program cannot be started.
+    pub(crate) fn add_gateway(&mut self) -> Result<()> {
+        let number = self.gateways.len() + 1;
+        let lan_ip =
+            loopback(u8::try_from(number).ok().filter(|n| *n < REGISTER).context("too many gateways")?);
+        let flags = [
+            ("--listen", "websocket://127.0.0.1:0".into()),
+            ("--lan-ip", lan_ip.to_string()),
+            ("--lan-port", "0".into()),
+            ("--register-address", self.register_address.clone()),
+        ];
+        let flags: Vec<_> = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
+        let daemon = Daemon::start(format!("gateway {number}"), "gateway", &flags)?;
+        self.gateways.push(Gateway { daemon, lan_ip });
+        Ok(())
+    }
+
+    /// Starts one more worker, without waiting for it.
+    ///
+    /// # Errors
+    /// Its program cannot be started.
+    pub(crate) fn add_worker(&mut self) -> Result<()> {
+        let name = format!("worker {}", self.workers.len() + 1);
+        let flags = ["--register-address".into(), self.register_address.clone()];
+        self.workers.push(Daemon::start(name, "examples/bench_worker", &flags)?);
+        Ok(())
+    }
+
+    fn daemons(&mut self) -> impl Iterator<Item = &mut Daemon> {
+        let gateways = self.gateways.iter_mut().map(|gateway| &mut gateway.daemon);
+        std::iter::once(&mut self.register).chain(gateways).chain(&mut self.workers)
+    }
+
+    /// # Errors
+    /// One of the processes has ended: which, and what it said.
+    pub(crate) fn check(&mut self) -> Result<()> {
+        self.daemons().try_for_each(Daemon::check)
+    }
+
+    /// The processes by kind.
+    pub(crate) fn kinds(&self) -> [(&'static str, usize, Processes); 3] {
+        let gateways: Vec<_> = self.gateways.iter().map(|gateway| gateway.daemon.pid()).collect();
+        let workers: Vec<_> = self.workers.iter().map(Daemon::pid).collect();
+        [("register", vec![self.register.pid()]), ("gateway", gateways), ("worker", workers)]
+            .map(|(name, pids)| (name, pids.len(), Processes::new(&pids, false)))
+    }
+
+    /// All processes.
+    pub(crate) fn pids(&mut self) -> Vec<u32> {
+        self.daemons().map(|daemon| daemon.pid()).collect()
+    }
+
+    /// Ends all, workers first, and waits for that.
+    pub(crate) async fn stop(mut self) {
+        self.daemons().for_each(|daemon| drop(daemon.child.stdin.take()));
+        for worker in self.workers {
+            worker.ended().await;
+        }
+        for gateway in self.gateways {
+            gateway.daemon.ended().await;
+        }
+        self.register.ended().await;
+    }
+}
+
+/// One of the addresses that this run has for itself, as far as that can be.
+fn loopback(place: u8) -> Ipv4Addr {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, 64 | (high & 0x3f), low, place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_loopback_and_differ() {
+        assert!(loopback(1).is_loopback() && loopback(1) != Ipv4Addr::LOCALHOST);
+        assert_ne!(loopback(1), loopback(REGISTER));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_is_not_there_is_named() {
+        let missing = Daemon::start("gateway 7".into(), "no such program", &[]).err().unwrap();
+        let text = format!("{missing:#}");
+        assert!(text.contains("gateway 7") && text.contains("no such program"), "{text}");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn one_that_does_not_come_up_is_named_with_its_last_lines() {
+        let local = tokio::task::LocalSet::new();
+        local
+            .run_until(async {
+                // Any program that takes these flags badly: this one is a test harness.
+                let own = std::env::current_exe().unwrap();
+                let binary = own.file_name().unwrap().to_string_lossy().into_owned();
+                let mut daemon = Daemon::start("worker 3".into(), &binary, &["--what".into()]).unwrap();
+                let failed = daemon.ready().await.unwrap_err();
+                while daemon.said.borrow().is_empty() {
+                    tokio::task::yield_now().await;
+                }
+                assert!(failed.to_string().contains("worker 3"), "{failed}");
+                let text = daemon.failed("did not come up").to_string();
+                assert!(text.contains("supervised"), "{text}");
+                daemon.ended().await;
+            })
+            .await;
+    }
+}

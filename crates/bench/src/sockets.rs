@@ -1,0 +1,106 @@
+//! Links as the kernel sees them, from `/proc/net/tcp`: what stands between whom, whatever the processes have to say.
+//!
+//! All processes of a mesh run on this machine, so the table holds both ends of every link: the gateway's, whose local
+//! address is the gateway's, and the worker's, whose remote address is.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use anyhow::{Context, Result};
+
+/// `TCP_ESTABLISHED`, in hex as the table has it.
+const ESTABLISHED: &str = "01";
+
+/// How many sockets there are by the address of a gateway.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Links {
+    /// Established, the gateway's ends.
+    standing: HashMap<Ipv4Addr, usize>,
+    /// Not closed by their owners yet, whatever their state: the other ends.
+    held: HashMap<Ipv4Addr, usize>,
+}
+
+impl Links {
+    /// As it is now.
+    ///
+    /// # Errors
+    /// The table cannot be read, as on other systems than Linux.
+    pub(crate) fn now() -> Result<Self> {
+        let text = std::fs::read_to_string("/proc/net/tcp").context("links are read from /proc/net/tcp")?;
+        Ok(Self::parse(&text))
+    }
+
+    /// Lines that are none are left out, as the heading is.
+    fn parse(text: &str) -> Self {
+        let mut links = Links::default();
+        for line in text.lines() {
+            let fields: Vec<_> = line.split_ascii_whitespace().collect();
+            let &[_, local, remote, state, _, _, _, _, _, inode, ..] = &fields[..] else { continue };
+            let (Some(local), Some(remote)) = (address(local), address(remote)) else { continue };
+            if state == ESTABLISHED {
+                *links.standing.entry(local).or_default() += 1;
+            }
+            // One that waits for late packets only is nobody's any more, and has no inode.
+            if inode != "0" {
+                *links.held.entry(remote).or_default() += 1;
+            }
+        }
+        links
+    }
+
+    /// Connections that stand, to listeners on `address`.
+    pub(crate) fn standing(&self, address: Ipv4Addr) -> usize {
+        self.standing.get(&address).copied().unwrap_or(0)
+    }
+
+    /// Sockets that were connected to `address` and are still held.
+    pub(crate) fn held(&self, address: Ipv4Addr) -> usize {
+        self.held.get(&address).copied().unwrap_or(0)
+    }
+}
+
+/// `0100007F:1F90`: the address as the machine keeps it in memory, then the port.
+fn address(text: &str) -> Option<Ipv4Addr> {
+    let (address, _) = text.split_once(':')?;
+    (address.len() == 8).then_some(())?;
+    Some(Ipv4Addr::from(u32::from_str_radix(address, 16).ok()?.to_ne_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_endian = "little")]
+    const TABLE: &str = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 01004D7F:08FC 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 100 1 0 100 0 0 10 0
+   1: 01004D7F:08FC 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 101 1 0 20 4 30 10 -1
+   2: 0100007F:9C40 01004D7F:08FC 01 00000000:00000000 00:00000000 00000000     0        0 102 1 0 20 4 30 10 -1
+   3: 0100007F:9C42 01004D7F:08FC 08 00000000:00000000 00:00000000 00000000     0        0 103 1 0 20 4 30 10 -1
+   4: 0100007F:9C44 01004D7F:08FC 06 00000000:00000000 03:00001770 00000000     0        0 0 3 0
+   5: cut";
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn a_link_stands_at_its_gateway_and_is_held_by_its_worker() {
+        let links = Links::parse(TABLE);
+        let gateway = Ipv4Addr::new(127, 77, 0, 1);
+        assert_eq!((links.standing(gateway), links.held(gateway)), (1, 2));
+        assert_eq!(links.standing(Ipv4Addr::new(127, 77, 0, 2)), 0);
+        assert_eq!(links.held(Ipv4Addr::LOCALHOST), 1, "the gateway's own end");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_connection_is_seen_come_and_go() {
+        // An address of its own, so that nobody else's connections count.
+        let address = Ipv4Addr::new(127, 78, 3, 9);
+        let listener = std::net::TcpListener::bind((address, 0)).unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let accepted = listener.accept().unwrap();
+        let links = Links::now().unwrap();
+        assert_eq!((links.standing(address), links.held(address)), (1, 1));
+        drop((accepted, stream, listener));
+        assert_eq!(Links::now().unwrap().held(address), 0);
+    }
+}
