@@ -69,7 +69,7 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown_timeout_ms: Option<u64>,
 
-    /// Run on N threads, 0 for one on each core [default: 0]
+    /// Run handlers on N threads, 0 for one on each core [default: 0]
     #[arg(long, value_name = "N", env = "GATEWAYWORKER_BUSINESSWORKER_THREADS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
@@ -99,7 +99,8 @@ pub struct Config<A = NoSettings> {
     pub handler_timeout_ms: u64,
     /// How long handlers may go on after the worker was asked to stop, in milliseconds.
     pub shutdown_timeout_ms: u64,
-    /// How many threads there are; 0 for one on each core.
+    /// How many threads handlers have, beside the one that serves the links; 0 for one on
+    /// each core.
     pub threads: usize,
     /// The application's own settings.
     pub app: A,
