@@ -19,7 +19,8 @@ pub type Result<T = ()> = std::result::Result<T, BoxError>;
 /// nobody else down. Every method does nothing unless written.
 ///
 /// A handler must not block its thread: what waits without `await`, or computes for
-/// long, belongs into `tokio::task::spawn_blocking`. It holds up events of others.
+/// long, belongs into `tokio::task::spawn_blocking`. It holds up events of others; and
+/// where it blocks on an answer of a gateway, it holds up that answer.
 ///
 /// A session that the handler changed is written back when it returns, with `Ok`
 /// or `Err`; when it panicked or was cancelled, what it had done by then is not.

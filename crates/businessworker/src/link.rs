@@ -157,6 +157,8 @@ async fn read_events<E: Events>(
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     let mut slice = Slice::new(Instant::now());
+    // There was no room for all that had come.
+    let mut more = false;
     loop {
         let mut here = slice.begin(Instant::now(), preemptions());
         while let Some(frame) = Frame::parse(&mut buffer, MAX_FRAME_LEN).map_err(io::Error::other)? {
@@ -174,12 +176,19 @@ async fn read_events<E: Events>(
                 Err(error) => debug!(gateway = %address, %error, "ignored a frame"),
             }
         }
+        if more {
+            // The other links share this thread, and what was said is to leave.
+            tokio::task::yield_now().await;
+        }
         if buffer.capacity() - buffer.len() < READ {
             buffer.reserve(CHUNK);
         }
-        if reading.read_buf(&mut buffer).await? == 0 {
+        let room = buffer.capacity() - buffer.len();
+        let read = reading.read_buf(&mut buffer).await?;
+        if read == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway"));
         }
+        more = read == room;
     }
 }
 

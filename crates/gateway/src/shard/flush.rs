@@ -18,7 +18,7 @@ use super::{Shard, State};
 use crate::outbox::Flushed;
 
 /// Clients of a broadcast that are written to before others get a turn.
-const SLICE: usize = 128;
+const SLICE: usize = 256;
 
 /// How long a connection may take to end: to take what is left for it, and to
 /// close its side. RFC 6455 section 7.1.1 lets the server wait for that.

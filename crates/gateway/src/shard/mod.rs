@@ -330,7 +330,7 @@ impl Shard {
     pub(crate) async fn stop(self: Rc<Self>, done: oneshot::Sender<()>) {
         const AT_ONCE: usize = 100;
         self.stopping.set(true);
-        let keys: Vec<Key> = self.state.borrow_mut().table.iter_mut().map(|(key, _)| key).collect();
+        let keys: Vec<Key> = self.state.borrow().table.all().collect();
         let slices = keys.len().div_ceil(AT_ONCE).max(1) as u32;
         let pause = Duration::from_millis(self.shared.config.shutdown_spread_ms) / slices;
         for (n, slice) in keys.chunks(AT_ONCE).enumerate() {

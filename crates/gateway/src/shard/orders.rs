@@ -40,7 +40,7 @@ impl Shard {
                 self.send_to_many(state, keys, &[], &message);
             }
             Order::SendToAll { except, message } => {
-                let keys: Vec<Key> = state.table.iter_mut().map(|(key, _)| key).collect();
+                let keys: Vec<Key> = state.table.all().collect();
                 self.send_to_many(state, keys, &except, &message);
             }
             Order::SendToUids(uids, message) => {

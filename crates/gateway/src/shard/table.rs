@@ -84,7 +84,9 @@ const KEEP: usize = 1024;
 /// The table.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    slots: Vec<Option<Box<Client>>>,
+    /// With the connection id beside the client: a list of keys is made without touching
+    /// every client for it.
+    slots: Vec<Option<(u32, Box<Client>)>>,
     free: Vec<u32>,
     by_id: HashMap<u32, u32, RandomState>,
     uids: Index,
@@ -125,7 +127,7 @@ impl Table {
             self.slots.push(None);
             self.slots.len() as u32 - 1
         });
-        self.slots[slot as usize] = Some(client);
+        self.slots[slot as usize] = Some((connection_id, client));
         self.by_id.insert(connection_id, slot);
         Key { slot, connection_id }
     }
@@ -135,29 +137,37 @@ impl Table {
     }
 
     pub(crate) fn get(&mut self, key: Key) -> Option<&mut Client> {
-        let client = self.slots.get_mut(key.slot as usize)?.as_deref_mut()?;
-        (client.connection_id == key.connection_id).then_some(client)
+        let (connection_id, client) = self.slots.get_mut(key.slot as usize)?.as_mut()?;
+        (*connection_id == key.connection_id).then_some(client)
     }
 
     pub(crate) fn client(&self, connection_id: u32) -> Option<&Client> {
-        self.slots[*self.by_id.get(&connection_id)? as usize].as_deref()
+        self.at(*self.by_id.get(&connection_id)?)
     }
 
     pub(crate) fn by_id(&mut self, connection_id: u32) -> Option<&mut Client> {
         self.key_of(connection_id).and_then(|key| self.get(key))
     }
 
-    /// Every client with its key, in no order.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Key, &mut Client)> {
-        (0..).zip(&mut self.slots).filter_map(|(slot, client)| {
-            let client = client.as_deref_mut()?;
-            Some((Key { slot, connection_id: client.connection_id }, client))
+    fn at(&self, slot: u32) -> Option<&Client> {
+        self.slots[slot as usize].as_ref().map(|(_, client)| &**client)
+    }
+
+    fn at_mut(&mut self, slot: u32) -> Option<&mut Client> {
+        self.slots[slot as usize].as_mut().map(|(_, client)| &mut **client)
+    }
+
+    /// Everybody's key, in no order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Key> {
+        (0..).zip(&self.slots).filter_map(|(slot, client)| {
+            let (connection_id, _) = client.as_ref()?;
+            Some(Key { slot, connection_id: *connection_id })
         })
     }
 
     /// Every client, in no order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Client> {
-        self.slots.iter().filter_map(|client| client.as_deref())
+        self.slots.iter().flatten().map(|(_, client)| &**client)
     }
 
     /// Takes a client out of the table and of all it belongs to.
@@ -171,7 +181,7 @@ impl Table {
         self.free.push(key.slot);
         let client = self.slots[key.slot as usize].take();
         self.shrink();
-        client
+        client.map(|(_, client)| client)
     }
 
     /// Gives back what a crowd that has left took, once three quarters have.
@@ -202,7 +212,7 @@ impl Table {
     pub(crate) fn unbind_uid(&mut self, connection_id: u32) {
         let Some(membership) = self.by_id(connection_id).and_then(|client| client.uid.take()) else { return };
         if let Some((moved, place)) = self.uids.remove(membership)
-            && let Some(client) = &mut self.slots[moved.slot as usize]
+            && let Some(client) = self.at_mut(moved.slot)
         {
             client.uid = Some(place);
         }
@@ -243,7 +253,7 @@ impl Table {
     /// Takes everybody out of a group.
     pub(crate) fn ungroup(&mut self, group: &[u8]) {
         for member in self.groups.remove_set(group) {
-            let Some(client) = self.slots[member.slot as usize].as_deref_mut() else { continue };
+            let Some(client) = self.at_mut(member.slot) else { continue };
             let Some(memberships) = client.groups.as_mut() else { continue };
             memberships.swap_remove(member.back as usize);
             if let Some(moved) = memberships.get(member.back as usize).copied() {
@@ -254,7 +264,7 @@ impl Table {
 
     fn unlist(&mut self, membership: Membership) {
         if let Some((moved, place)) = self.groups.remove(membership)
-            && let Some(client) = self.slots[moved.slot as usize].as_deref_mut()
+            && let Some(client) = self.at_mut(moved.slot)
             && let Some(memberships) = client.groups.as_mut()
         {
             memberships[moved.back as usize] = place;
@@ -274,7 +284,9 @@ impl Table {
     fn keys(&self, members: &[Member]) -> impl ExactSizeIterator<Item = Key> {
         members.iter().map(|member| Key {
             slot: member.slot,
-            connection_id: self.slots[member.slot as usize].as_ref().map_or(0, |client| client.connection_id),
+            connection_id: self.slots[member.slot as usize]
+                .as_ref()
+                .map_or(0, |(connection_id, _)| *connection_id),
         })
     }
 
@@ -289,7 +301,7 @@ impl Table {
     }
 
     fn joined(&self, members: &[Member]) -> impl Iterator<Item = (u64, &Client)> {
-        members.iter().filter_map(|m| Some((m.joined, self.slots[m.slot as usize].as_deref()?)))
+        members.iter().filter_map(|m| Some((m.joined, self.at(m.slot)?)))
     }
 
     pub(crate) fn uid_of(&self, client: &Client) -> Option<Bytes> {
