@@ -66,6 +66,7 @@ pub(crate) struct Common {
     pub(crate) rounds: Option<u32>,
     /// Write every figure of every round here as JSON.
     #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
     pub(crate) json: Option<PathBuf>,
     /// The system does not greet: a client counts as open after its handshake.
     #[arg(long)]
@@ -107,6 +108,20 @@ pub(crate) struct Echo {
     pub(crate) rate: Option<u32>,
 }
 
+/// Flags of the cases in which some clients send to many.
+#[derive(Args, Clone, Copy, Debug, Serialize)]
+pub(crate) struct Sending {
+    /// How many of the clients send; of groups each to its own, in turn.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) senders: u32,
+    /// Messages that each sender keeps on their way; one is done when all have it that it is for.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) in_flight: u32,
+    /// Offer so many messages a second, all senders together, whatever comes back.
+    #[arg(long, value_name = "PER_SECOND", conflicts_with = "in_flight", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) rate: Option<u32>,
+}
+
 /// Flags of `fanout`.
 #[derive(Args, Debug, Serialize)]
 pub(crate) struct Fanout {
@@ -117,15 +132,9 @@ pub(crate) struct Fanout {
     /// How many clients.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) clients: u32,
-    /// How many of them broadcast.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) senders: u32,
-    /// Broadcasts that each sender keeps on their way; one is done when every client has it.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) in_flight: u32,
-    /// Offer so many broadcasts a second, all senders together, whatever comes back.
-    #[arg(long, value_name = "PER_SECOND", conflicts_with = "in_flight", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub(crate) rate: Option<u32>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) sending: Sending,
 }
 
 /// Flags of `group`.
@@ -141,15 +150,9 @@ pub(crate) struct Group {
     /// How many of them make a group.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) group_size: u32,
-    /// How many of them send, each to its own group; the groups take turns.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    pub(crate) senders: u32,
-    /// Messages that each sender keeps on their way; one is done when every member has it.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    pub(crate) in_flight: u32,
-    /// Offer so many messages a second, all senders together, whatever comes back.
-    #[arg(long, value_name = "PER_SECOND", conflicts_with = "in_flight", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
-    pub(crate) rate: Option<u32>,
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub(crate) sending: Sending,
 }
 
 /// Flags of `idle`.
@@ -264,6 +267,7 @@ pub(crate) struct Mesh {
     pub(crate) idle: Duration,
     /// Write every figure here as JSON.
     #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
     pub(crate) json: Option<PathBuf>,
 }
 
@@ -323,10 +327,12 @@ impl Cli {
     pub(crate) fn check(&self) -> Result<(), clap::Error> {
         let wrong = |text: &str| Err(Cli::command().error(ErrorKind::ValueValidation, text));
         match &self.case {
-            Case::Fanout(fanout) if fanout.senders > fanout.clients => {
+            Case::Fanout(fanout) if fanout.sending.senders > fanout.clients => {
                 wrong("--senders is more than --clients")
             }
-            Case::Group(group) if group.senders > group.clients => wrong("--senders is more than --clients"),
+            Case::Group(group) if group.sending.senders > group.clients => {
+                wrong("--senders is more than --clients")
+            }
             Case::Group(group) if group.load.size < 32 => wrong("a message to a group has --size 32 or more"),
             Case::Mesh(mesh) if mesh.load.size < 48 => wrong("a message across a mesh has --size 48 or more"),
             Case::Mesh(mesh) if mesh.gateways * mesh.clients < 2 => {

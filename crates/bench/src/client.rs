@@ -62,6 +62,13 @@ pub(crate) enum Lost {
     Io(std::io::Error),
 }
 
+impl Lost {
+    /// It sent this message, of which the beginning is shown.
+    pub(crate) fn wrong(payload: &[u8]) -> Self {
+        Lost::Wrong(format!("{:?}", String::from_utf8_lossy(&payload[..payload.len().min(60)])))
+    }
+}
+
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -143,15 +143,13 @@ fn send(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
 
     use super::*;
+    use crate::shard::testing::connection;
 
     #[tokio::test]
     async fn everything_arrives_in_order_however_little_the_socket_takes_at_once() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (mut theirs, _) = listener.accept().await.unwrap();
+        let (ours, mut theirs) = connection().await;
         let mut outbox = Outbox::default();
         let mut expected = Vec::new();
         for i in 0..3000_usize {
@@ -180,9 +178,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_few_small_frames_leave_together() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (mut theirs, _) = listener.accept().await.unwrap();
+        let (ours, mut theirs) = connection().await;
         let mut outbox = Outbox::default();
         for frame in ["one ", "two ", "three"] {
             outbox.push(frame.into());

@@ -164,12 +164,8 @@ pub(crate) async fn drive(crowd: Crowd, index: usize, shared: Rc<Load>, in_fligh
         }
         client.poll(cx, &shared.scratch, |now, payload, out| {
             if payload.first() != Some(&b'E') || payload.len() != shared.size {
-                let text = || String::from_utf8_lossy(&payload[..payload.len().min(60)]).into_owned();
-                return if is_notice(payload) || payload.first() == Some(&b'B') {
-                    Ok(())
-                } else {
-                    Err(Lost::Wrong(format!("{:?}", text())))
-                };
+                let known = is_notice(payload) || payload.first() == Some(&b'B');
+                return known.then_some(()).ok_or_else(|| Lost::wrong(payload));
             }
             let at = sent.pop_front().ok_or_else(|| Lost::Wrong("an echo of nothing".into()))?;
             shared.book(at, now);

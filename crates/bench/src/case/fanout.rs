@@ -15,7 +15,7 @@ use super::{
     Clients, Outcome, Target, Watch, Window, frames_per_read, is_notice, latency, memory_metrics,
     writes_per_delivery,
 };
-use crate::args::{self, Common, Load};
+use crate::args::{self, Common, Load, Sending};
 use crate::client::{Lost, Scratch};
 use crate::crowd::Crowd;
 use crate::open::group_name;
@@ -31,25 +31,24 @@ pub(crate) struct Plan<'a> {
     common: &'a Common,
     load: &'a Load,
     groups: Groups,
-    in_flight: u32,
-    rate: Option<u32>,
+    sending: Sending,
     /// `G<group> ` rather than `B`.
     to_group: bool,
 }
 
 impl<'a> From<&'a args::Fanout> for Plan<'a> {
     fn from(fanout: &'a args::Fanout) -> Self {
-        let &args::Fanout { ref common, ref load, clients, senders, in_flight, rate } = fanout;
-        let groups = Groups { clients, size: clients, senders };
-        Plan { common, load, groups, in_flight, rate, to_group: false }
+        let &args::Fanout { ref common, ref load, clients, sending } = fanout;
+        let groups = Groups { clients, size: clients, senders: sending.senders };
+        Plan { common, load, groups, sending, to_group: false }
     }
 }
 
 impl<'a> From<&'a args::Group> for Plan<'a> {
     fn from(group: &'a args::Group) -> Self {
-        let &args::Group { ref common, ref load, clients, group_size, senders, in_flight, rate } = group;
-        let groups = Groups { clients, size: group_size.min(clients), senders };
-        Plan { common, load, groups, in_flight, rate, to_group: true }
+        let &args::Group { ref common, ref load, clients, group_size, sending } = group;
+        let groups = Groups { clients, size: group_size.min(clients), senders: sending.senders };
+        Plan { common, load, groups, sending, to_group: true }
     }
 }
 
@@ -80,18 +79,18 @@ impl Shared {
 /// # Errors
 /// A client could not open or was lost, nothing came back, or a process could not be measured.
 pub(crate) async fn run(plan: Plan<'_>, target: &Target, progress: &Progress) -> Result<Outcome> {
-    let Plan { common, load, groups, rate, .. } = plan;
+    let Plan { common, load, groups, sending: Sending { rate, in_flight, .. }, to_group } = plan;
     let memory_before = target.memory()?;
     let mut opening = target.opening(common, groups.clients);
-    opening.group_size = plan.to_group.then_some(groups.size);
+    opening.group_size = to_group.then_some(groups.size);
     let opened = opening.run(false, progress).await?;
 
-    let in_flight = if rate.is_some() { 0 } else { plan.in_flight };
+    let in_flight = if rate.is_some() { 0 } else { in_flight };
     let shared = Rc::new(Shared::new(groups, in_flight, rate.is_some(), load.size as usize));
     let crowd = Crowd::new(opened.clients);
     let mut clients = Clients::new();
     for index in 0..groups.clients as usize {
-        let prefix = if plan.to_group { format!("G{} ", group_name(index, groups.size)) } else { "B".into() };
+        let prefix = if to_group { format!("G{} ", group_name(index, groups.size)) } else { "B".into() };
         let sender = groups.sender(index);
         clients.spawn_local(drive(crowd.clone(), index, sender, prefix, shared.clone()));
     }
@@ -124,7 +123,7 @@ pub(crate) async fn run(plan: Plan<'_>, target: &Target, progress: &Progress) ->
     let owed = owed();
     let ledger = ledger.borrow();
     let misplaced = ledger.misplaced;
-    let [cost, rate_name, times] = if plan.to_group {
+    let [cost, rate_name, times] = if to_group {
         ["cpu_per_message", "messages", "message"]
     } else {
         ["cpu_per_broadcast", "broadcasts", "broadcast"]
@@ -136,7 +135,7 @@ pub(crate) async fn run(plan: Plan<'_>, target: &Target, progress: &Progress) ->
         used.rate(rate_name, done),
     ];
     let losses = [
-        plan.rate.map(|_| Metric::new("generator_late_p99", "µs", dues.borrow().late.percentile(99.0))),
+        rate.map(|_| Metric::new("generator_late_p99", "µs", dues.borrow().late.percentile(99.0))),
         writes,
         frames,
         Some(Metric::new("lost", "", lost as f64)),
@@ -202,8 +201,7 @@ pub(super) async fn drive(
                 Some((sender, number)) => ledger.borrow_mut().delivered(index, sender, number, now),
                 None => is_notice(payload).then_some(()),
             };
-            let text = || String::from_utf8_lossy(&payload[..payload.len().min(60)]).into_owned();
-            known.ok_or_else(|| Lost::Wrong(format!("{:?}", text())))
+            known.ok_or_else(|| Lost::wrong(payload))
         })
     })
     .await
