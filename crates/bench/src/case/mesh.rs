@@ -4,21 +4,18 @@
 //! Unlike the other cases it starts the servers itself. A second, smallest mesh is measured the same way, with as many
 //! clients: what the first costs more is what its links and gateways cost.
 
-use std::cell::RefCell;
 use std::net::Ipv4Addr;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow};
 
-use super::fanout::{self, Shared};
+use super::Target;
+use super::crossing::{across, circulate};
 use super::ledger::Groups;
-use super::{Clients, STALL, Target, Used, Watch, Window, latency};
 use crate::args::{self, Load};
 use crate::client::Client;
 use crate::cluster::Cluster;
 use crate::crowd::Crowd;
-use crate::histogram::Histogram;
 use crate::open::{Opening, frames, group_name};
 use crate::procfs::{Memory, Processes};
 use crate::report::{Metric, Progress, System};
@@ -223,95 +220,6 @@ fn deal(gateways: Vec<Vec<Client>>) -> Vec<Client> {
             return dealt;
         }
     }
-}
-
-/// What became of one kind of message.
-struct Sent {
-    used: Used,
-    messages: u64,
-    deliveries: u64,
-    /// Until the last has it.
-    times: Histogram,
-    lost: u64,
-}
-
-impl Sent {
-    fn figures(&self, what: &str) -> Vec<Metric> {
-        let cost = self.used.cost("", self.messages);
-        let cost = cost.map(|cost| Metric { name: format!("cpu_per_{what}").into(), ..cost });
-        cost.into_iter().chain(latency(what, &self.times).flatten()).collect()
-    }
-}
-
-/// The first client sends to the second, which is on another gateway where there is one; the next goes when it is there.
-async fn across(clients: &mut [Client], load: &Load, target: &Target, progress: &Progress) -> Result<Sent> {
-    let [from, to, ..] = clients else { bail!("a message goes from one client to another") };
-    let id = RefCell::new(String::new());
-    let found = |payload: &[u8]| {
-        let rest = payload.strip_prefix(b"I").and_then(|rest| std::str::from_utf8(rest).ok());
-        rest.is_some_and(|rest| {
-            *id.borrow_mut() = rest.into();
-            true
-        })
-    };
-    to.ask(&frames(&["I"]), found).await.context("asking for a client's id")?;
-    let message = format!("T{} ", id.borrow());
-    let frames = frames(&[&format!("{message:x<0$}", load.size as usize)]);
-
-    let mut sent = 0;
-    let mut times = Histogram::new();
-    let mut run = async |what: &str, time: Duration| {
-        let end = Instant::now() + time;
-        while Instant::now() < end {
-            let start = Instant::now();
-            from.say(&frames).await?;
-            let come = to.until(|payload| payload.starts_with(message.as_bytes()));
-            tokio::time::timeout(STALL, come).await.context("a message to one client did not come")??;
-            times.record(start.elapsed());
-            sent += 1;
-            progress.say(&format!("{what}: {sent} messages to one client"));
-        }
-        Ok::<_, anyhow::Error>((std::mem::take(&mut sent), std::mem::replace(&mut times, Histogram::new())))
-    };
-    run("warming up", load.warmup).await?;
-    let window = Window::open(target)?;
-    let (messages, times) = run("measuring", load.duration).await?;
-    let used = window.close()?;
-    Ok(Sent { used, messages, deliveries: messages, times, lost: 0 })
-}
-
-/// Each sender sends to its own group, or to all, and the next message when every member has the last.
-async fn circulate(
-    crowd: &Crowd,
-    groups: Groups,
-    prefix: impl Fn(usize) -> String,
-    load: &Load,
-    target: &Target,
-    progress: &Progress,
-) -> Result<Sent> {
-    let shared = Rc::new(Shared::new(groups, 1, false, load.size as usize));
-    let mut clients = Clients::new();
-    for index in 0..groups.clients as usize {
-        let sender = groups.sender(index);
-        clients.spawn_local(fanout::drive(crowd.clone(), index, sender, prefix(index), shared.clone()));
-    }
-    let ledger = &shared.ledger;
-    let count = || ledger.borrow().deliveries;
-    let owed = || ledger.borrow().owed();
-    let mut watch = Watch { clients, progress, unit: "deliveries", count: &count, owed: &owed };
-    watch.run("warming up", load.warmup).await?;
-    ledger.borrow_mut().since = Instant::now();
-    let before = (ledger.borrow().done, count());
-    let window = Window::open(target)?;
-    watch.run("measuring", load.duration).await?;
-    let used = window.close()?;
-    let (messages, deliveries) = (ledger.borrow().done - before.0, count() - before.1);
-    ledger.borrow_mut().stop();
-    let lost = watch.drain().await?;
-    watch.clients.shutdown().await;
-    let mut ledger = ledger.borrow_mut();
-    let times = std::mem::replace(&mut ledger.message_times, Histogram::new());
-    Ok(Sent { used, messages, deliveries, times, lost: lost + ledger.misplaced })
 }
 
 /// How long until all workers are linked to a gateway that is started now, and until none is after it was told to end.

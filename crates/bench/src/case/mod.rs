@@ -3,6 +3,7 @@
 
 pub(crate) mod burst;
 pub(crate) mod connect;
+mod crossing;
 pub(crate) mod echo;
 pub(crate) mod fair;
 pub(crate) mod fanout;
