@@ -193,6 +193,7 @@ async fn wait(shard: &Shard, key: Key, route: Route) {
     match route {
         Route::Full(link) => link.writer.wait_for_room().await,
         Route::NoWorker => shard.shared.workers.wait_for_one().await,
+        Route::Undecided => shard.decision().await,
         Route::Open | Route::Gone => {}
     }
     // A link is woken for when it fails, too: let its own task hear of that.

@@ -17,7 +17,7 @@ use crate::door::Door;
 use crate::shard::{NewClient, Table};
 use crate::websocket::decode::{self, Event, Step};
 use crate::websocket::encode;
-use crate::workers::{Routing, WorkerLink, Workers};
+use crate::workers::{Features, Routing, WorkerLink, Workers};
 
 /// What a client has said, in bytes of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,7 +157,7 @@ impl Clients {
     pub fn connected(n: u32) -> Self {
         let workers = Workers::new(Routing::default());
         let writer = LinkWriter::new(nowhere().into_split().1, 1024);
-        let worker = workers.join("worker", Arc::new(writer), false);
+        let worker = workers.join("worker", Arc::new(writer), Features::default());
         let door = Arc::new(Door { port: 8289, websocket_type: Default::default() });
         let mut clients = Self::default();
         for connection_id in 1..=n {

@@ -23,6 +23,9 @@ pub(crate) enum Route {
     Full(Arc<WorkerLink>),
     /// Nowhere: no worker is linked.
     NoWorker,
+    /// Nowhere before it is admitted: its worker takes no more, and others have not
+    /// heard of it.
+    Undecided,
     /// The client is not here any more.
     Gone,
 }
@@ -33,6 +36,9 @@ impl Shard {
     pub(crate) fn route(&self, key: Key) -> Route {
         let mut state = self.state.borrow_mut();
         let Some(client) = state.table.get(key) else { return Route::Gone };
+        if client.is_undecided() && !client.worker.is_open() {
+            return Route::Undecided;
+        }
         loop {
             match self.worker_of(client) {
                 None => return Route::NoWorker,
@@ -48,7 +54,7 @@ impl Shard {
     pub(crate) fn tell_arrived(&self, key: Key, handshake: &[u8]) {
         let mut state = self.state.borrow_mut();
         self.tell(&mut state, key, code::ON_CONNECT, FLAG_PLAIN, &[]);
-        self.tell(&mut state, key, code::ON_WEBSOCKET_CONNECT, 0, handshake);
+        self.tell_handshake(&mut state, key, handshake);
         self.flush_later();
     }
 
@@ -80,7 +86,7 @@ impl Shard {
     pub(super) fn tell_closed(&self, state: &mut State, client: &mut Client, reason: CloseReason) {
         let frame = self.origin(client).frame(code::ON_CLOSE);
         let write = |client: &Client, link: &WorkerLink, out: &mut BytesMut| {
-            let reason = if link.wants_close_reason { reason.as_str() } else { "" };
+            let reason = if link.features.close_reason { reason.as_str() } else { "" };
             frame.encode_with(out, &client.session, reason.as_bytes());
         };
         match self.push(client, write) {
@@ -92,7 +98,7 @@ impl Shard {
     /// Lets `write` append to the link of the client's worker. A full link takes
     /// it too: readers stop before it comes to that, nobody is let in to a worker
     /// whose link is full, and what remains is one close a client.
-    fn push(
+    pub(super) fn push(
         &self,
         client: &mut Client,
         write: impl Fn(&Client, &WorkerLink, &mut BytesMut),
@@ -116,7 +122,7 @@ impl Shard {
         Some(&client.worker)
     }
 
-    fn origin(&self, client: &Client) -> Origin {
+    pub(super) fn origin(&self, client: &Client) -> Origin {
         Origin {
             gateway: self.shared.address,
             client: client.address,
@@ -127,7 +133,7 @@ impl Shard {
 }
 
 /// There are a handful of workers, and mostly one at a time.
-fn note(links: &mut Vec<Arc<WorkerLink>>, link: Arc<WorkerLink>) {
+pub(super) fn note(links: &mut Vec<Arc<WorkerLink>>, link: Arc<WorkerLink>) {
     if !links.iter().any(|known| Arc::ptr_eq(known, &link)) {
         links.push(link);
     }

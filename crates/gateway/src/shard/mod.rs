@@ -5,12 +5,14 @@
 //! mailbox (`Mail`). Tasks of this thread call the shard's methods directly;
 //! none of these waits, so nothing can happen in the middle of one.
 //!
+//! - `admission`: who is not in yet,
 //! - `orders`: what commands do,
 //! - `questions`: the shard's part of an answer,
 //! - `events`: what workers are told,
 //! - `flush`: writing, once a turn,
 //! - `beat`: heartbeats.
 
+mod admission;
 mod beat;
 mod events;
 mod flush;
@@ -49,6 +51,7 @@ use crate::order::{Arrival, Mail};
 use crate::workers::{WorkerLink, Workers};
 use crate::{client, link};
 
+use admission::Admissions;
 pub(crate) use events::Route;
 use table::Client;
 pub(crate) use table::{Key, NewClient, Table};
@@ -122,6 +125,7 @@ pub(crate) struct Shard {
     rung: Cell<bool>,
     started: Instant,
     heartbeat: Option<Heartbeat>,
+    admissions: Admissions,
     /// Connections that are being closed.
     closing: TaskTracker,
     /// Everybody is being closed, and nobody is taken in.
@@ -180,6 +184,7 @@ impl Shard {
             rung: Cell::new(false),
             started: Instant::now(),
             heartbeat,
+            admissions: Admissions::default(),
             closing: TaskTracker::new(),
             stopping: Cell::new(false),
         }
@@ -190,6 +195,7 @@ impl Shard {
         let shard = Rc::new(Self::new(index, shared));
         tokio::task::spawn_local(shard.clone().flush_for_ever());
         tokio::task::spawn_local(shard.clone().beat_for_ever());
+        tokio::task::spawn_local(shard.clone().decide_for_ever());
         shard
     }
 
