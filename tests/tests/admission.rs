@@ -207,6 +207,20 @@ async fn a_client_whose_worker_dies_before_it_admits_is_asked_to_come_again() {
 }
 
 #[tokio::test]
+async fn a_client_about_which_nobody_decides_in_time_is_asked_to_come_again() {
+    let cluster =
+        Cluster::builder().workers(0).gateway(|config| config.admission_timeout_ms = 50).start().await;
+    let (mut worker, mut client, origin) = silent_worker(&cluster).await;
+    assert_eq!(client.close_code().await, 1013);
+    let Command::OnClose { reason, .. } = worker.command().await else { panic!("it is gone") };
+    assert_eq!(reason, "not-admitted");
+    // Nor does it help to say so later, to this client or about the next.
+    worker.send(Command::Admit(origin.connection_id)).await;
+    let mut next = WsClient::connect(cluster.door()).await;
+    assert_eq!(next.close_code().await, 1013);
+}
+
+#[tokio::test]
 async fn a_client_that_a_silent_worker_admits_late_is_in_from_then_on() {
     let cluster = Cluster::builder().workers(0).start().await;
     let (mut worker, mut client, origin) = silent_worker(&cluster).await;

@@ -27,8 +27,6 @@ use super::{Shard, State};
 use crate::config::SlowConsumer;
 use crate::websocket::encode;
 
-const TIMEOUT_MS: u64 = 30_000;
-
 /// Who waits, and who waits for that.
 #[derive(Debug, Default)]
 pub(super) struct Admissions {
@@ -55,7 +53,7 @@ impl Shard {
             state.table.undecided(key);
             let mut waiting = self.admissions.waiting.borrow_mut();
             match told.is_some() {
-                true => waiting.push_back((self.now_ms() + TIMEOUT_MS, key)),
+                true => waiting.push_back((self.now_ms() + self.shared.config.admission_timeout_ms, key)),
                 // There is no worker left to ask.
                 false => waiting.push_front((0, key)),
             }
@@ -83,8 +81,7 @@ impl Shard {
     pub(super) fn hold_back(&self, state: &mut State, key: Key, frame: impl FnOnce(&Client) -> Bytes) {
         let Some(client) = state.table.get(key) else { return };
         let frame = frame(client);
-        let config = &self.shared.config;
-        if !client.hold(frame, config.outbox_bytes) && config.slow_consumer == SlowConsumer::Close {
+        if !client.hold(frame) && client.door.slow_consumer == SlowConsumer::Close {
             state.doomed.push((key, CloseReason::SlowConsumer));
         }
     }

@@ -11,11 +11,10 @@ use tracing::{debug, warn};
 
 use super::table::{Client, Key};
 use super::{Shard, State};
-use crate::config::{Config, SlowConsumer};
+use crate::config::SlowConsumer;
 use crate::order::Order;
 use crate::outbox::Flushed;
 use crate::outgoing::Outgoing;
-use crate::websocket::encode;
 
 impl Shard {
     /// Carries out a link's orders, in order.
@@ -102,7 +101,7 @@ impl Shard {
             Some(code) if may_close_with(code) => (CloseReason::Refused, code),
             Some(_) => (CloseReason::Refused, 1008),
         };
-        last.extend_from_slice(&encode::close(Some(code), ""));
+        last.extend_from_slice(&client.door.close_frame(code, "").unwrap_or_default());
         self.close_in(state, key, reason, Some(last.into()));
     }
 
@@ -160,7 +159,7 @@ impl Shard {
             return;
         }
         let frame = frame(client);
-        match queue(client, frame, &self.shared.config, &mut state.blocked_bytes) {
+        match queue(client, frame, self.shared.outbox_budget, &mut state.blocked_bytes) {
             Queued::Waiting => match (client.turn, turn) {
                 (None, Turn::Bulk) => state.bulk.push_back(key),
                 // It may be in line for its slice already, and then stays there for nothing.
@@ -175,8 +174,9 @@ impl Shard {
 
     pub(super) fn close_doomed(self: &Rc<Self>, state: &mut State) {
         for (key, reason) in std::mem::take(&mut state.doomed) {
-            let last = encode::close(Some(1008), reason.as_str());
-            self.close_in(state, key, reason, Some(last));
+            let Some(client) = state.table.get(key) else { continue };
+            let last = client.door.close_frame(1008, reason.as_str());
+            self.close_in(state, key, reason, last);
         }
     }
 }
@@ -211,12 +211,12 @@ enum Queued {
     TooSlow,
 }
 
-fn queue(client: &mut Client, frame: Bytes, config: &Config, blocked_bytes: &mut usize) -> Queued {
+fn queue(client: &mut Client, frame: Bytes, budget: usize, blocked_bytes: &mut usize) -> Queued {
     let fits = |client: &Client, blocked_bytes: usize| {
         // A single frame over the limit still goes out, as in the original.
         client.outbox.is_empty()
-            || (client.outbox.bytes() + frame.len() <= config.outbox_bytes
-                && !(client.blocked.is_some() && blocked_bytes + frame.len() > config.outbox_budget()))
+            || (client.outbox.bytes() + frame.len() <= client.door.outbox_bytes
+                && !(client.blocked.is_some() && blocked_bytes + frame.len() > budget))
     };
     if !fits(client, *blocked_bytes) {
         // It is slow only if its socket is full: perhaps much came in one turn.
@@ -224,7 +224,7 @@ fn queue(client: &mut Client, frame: Bytes, config: &Config, blocked_bytes: &mut
             return Queued::Elsewhere;
         }
         if !fits(client, *blocked_bytes) {
-            return match config.slow_consumer {
+            return match client.door.slow_consumer {
                 SlowConsumer::Close => Queued::TooSlow,
                 SlowConsumer::DropNewest => {
                     debug!(

@@ -11,12 +11,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use foldhash::fast::RandomState;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
 use super::index::{Index, Member, Membership};
 use super::orders::Turn;
-use crate::door::Door;
+use crate::door::Place;
 use crate::outbox::Outbox;
 use crate::workers::WorkerLink;
 
@@ -28,7 +27,8 @@ pub(crate) struct Client {
     pub(crate) seq: u64,
     /// Its address, unspecified where it came over IPv6.
     pub(crate) address: SocketAddrV4,
-    pub(crate) door: Arc<Door>,
+    /// Its place, and so its door, until the connection has ended.
+    pub(crate) door: Place,
     pub(crate) socket: Rc<TcpStream>,
     /// Its reading task, once there is one.
     pub(crate) reader: Option<AbortHandle>,
@@ -48,8 +48,6 @@ pub(crate) struct Client {
     pub(crate) heard_ms: u64,
     /// Pings sent since then.
     pub(crate) pings: u32,
-    /// Its place among `max_connections`, until the connection has ended.
-    _permit: OwnedSemaphorePermit,
     uid: Option<Membership>,
     /// `None` until it first joins one: PHP tells that apart from having left all.
     groups: Option<Vec<Membership>>,
@@ -67,11 +65,11 @@ impl Client {
         self.undecided.is_some()
     }
 
-    /// Keeps a frame until the client is admitted, if that is within `limit` bytes.
-    pub(crate) fn hold(&mut self, frame: Bytes, limit: usize) -> bool {
+    /// Keeps a frame until the client is admitted, if it fits in with what may wait.
+    pub(crate) fn hold(&mut self, frame: Bytes) -> bool {
         let Some(held) = &mut self.undecided else { return false };
         let bytes = held.bytes + frame.len() + size_of::<Bytes>();
-        let fits = bytes <= limit;
+        let fits = bytes <= self.door.outbox_bytes;
         if fits {
             held.bytes = bytes;
             held.frames.push(frame);
@@ -85,10 +83,9 @@ pub(crate) struct NewClient {
     pub(crate) connection_id: u32,
     pub(crate) seq: u64,
     pub(crate) address: SocketAddrV4,
-    pub(crate) door: Arc<Door>,
+    pub(crate) door: Place,
     pub(crate) worker: Arc<WorkerLink>,
     pub(crate) heard_ms: u64,
-    pub(crate) permit: OwnedSemaphorePermit,
 }
 
 /// Where a client stands. A slot is used again by later clients, so a key that
@@ -133,7 +130,7 @@ impl Table {
     }
 
     pub(crate) fn insert(&mut self, new: NewClient, socket: Rc<TcpStream>) -> Key {
-        let NewClient { connection_id, seq, address, door, worker, heard_ms, permit } = new;
+        let NewClient { connection_id, seq, address, door, worker, heard_ms } = new;
         let client = Box::new(Client {
             connection_id,
             seq,
@@ -150,7 +147,6 @@ impl Table {
             paused: false,
             heard_ms,
             pings: 0,
-            _permit: permit,
             uid: None,
             groups: None,
         });
