@@ -25,7 +25,7 @@ use crate::order::Arrival;
 use crate::shard::{Key, NewClient, Route, SCRATCH, Shard};
 use crate::websocket::decode::{Decoder, Event, ProtocolError, Step, is_control};
 use crate::websocket::encode;
-use crate::websocket::handshake::{self, Refusal, Upgrade};
+use crate::websocket::handshake::{self, Ends, Refusal, Upgrade};
 use crate::workers::WorkerLink;
 
 /// Does the handshake with a client and takes it in, or answers why not.
@@ -35,7 +35,8 @@ pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arr
     if !cfg!(target_os = "linux") {
         gatewayworker_net::tune(&stream);
     }
-    match admit(&shard, &mut stream).await {
+    let ends = Ends { client: peer, server_port: door.port };
+    match admit(&shard, &mut stream, ends).await {
         Err(refusal) => {
             debug!(client = %peer, %refusal, "a client was not let in");
             if let Some(answer) = refusal.response() {
@@ -54,16 +55,20 @@ pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arr
                 heard_ms: shard.now_ms(),
                 permit,
             };
-            enter(&shard, stream, client, peer, upgrade);
+            enter(&shard, stream, client, upgrade);
         }
     }
 }
 
 /// The handshake within its time, then a worker within its own, then the 101.
-async fn admit(shard: &Shard, stream: &mut TcpStream) -> Result<(Upgrade, Arc<WorkerLink>), Refusal> {
+async fn admit(
+    shard: &Shard,
+    stream: &mut TcpStream,
+    ends: Ends,
+) -> Result<(Upgrade, Arc<WorkerLink>), Refusal> {
     let config = &shard.shared.config;
     let limit = Duration::from_millis(config.handshake_timeout_ms);
-    let reading = handshake::read_request(stream, config.max_header_bytes);
+    let reading = handshake::read_request(stream, config.max_header_bytes, ends);
     let upgrade = timeout(limit, reading)
         .await
         .map_err(|_| Refusal::http("408 Request Timeout", "the handshake took too long"))??;
@@ -118,11 +123,10 @@ pub(crate) fn goodbye() -> Bytes {
     encode::close(Some(1001), "the gateway stops")
 }
 
-fn enter(shard: &Rc<Shard>, stream: TcpStream, client: NewClient, peer: SocketAddr, upgrade: Upgrade) {
+fn enter(shard: &Rc<Shard>, stream: TcpStream, client: NewClient, upgrade: Upgrade) {
     let socket = Rc::new(stream);
-    let port = client.door.port;
     let key = shard.insert(client, socket.clone());
-    shard.tell_arrived(key, &upgrade.to_php(peer, port));
+    shard.tell_arrived(key, &upgrade.handshake);
     let inbox = Inbox { partial: upgrade.rest, ..Inbox::default() };
     let task = tokio::task::spawn_local(read(shard.clone(), socket, key, inbox));
     shard.set_reader(key, task.abort_handle());
