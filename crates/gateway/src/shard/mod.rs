@@ -47,6 +47,7 @@ use crate::answer::Part;
 use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::door::Speaks;
+use crate::entry::refused::RefusalCounts;
 use crate::heartbeat::Wheel;
 use crate::order::{Arrival, Mail};
 use crate::protocol::Protocol;
@@ -57,6 +58,9 @@ use admission::Admissions;
 pub(crate) use events::Route;
 use table::Client;
 pub(crate) use table::{Key, NewClient, Table};
+
+/// So many at once are told so who found no place; the rest is just closed.
+const TURNED_AWAY: usize = 256;
 
 /// Letters that wait in a shard's mailbox; a sender waits for room.
 const MAILBOX: usize = 1024;
@@ -80,6 +84,10 @@ pub(crate) struct Shared {
     /// The clients are gone; links send what is left and end.
     pub(crate) stopping: CancellationToken,
     pub(crate) closes: CloseCounts,
+    pub(crate) refusals: RefusalCounts,
+    /// How many more may be told why they are not let in, of those that there is no
+    /// place for.
+    pub(crate) turned_away: Semaphore,
     pub(crate) clients: AtomicUsize,
     /// Bytes that may wait for slow clients on one shard.
     outbox_budget: usize,
@@ -102,6 +110,8 @@ impl Shared {
             links: TaskTracker::new(),
             stopping: CancellationToken::new(),
             closes: CloseCounts::default(),
+            refusals: RefusalCounts::default(),
+            turned_away: Semaphore::new(TURNED_AWAY),
             clients: AtomicUsize::new(0),
             outbox_budget: config.outbox_budget(),
             heartbeat_tick: config.heartbeat_tick(),
