@@ -78,4 +78,15 @@ mod tests {
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn a_shell_completes_all_calls_with_their_flags() {
+        let mut script = Vec::new();
+        clap_complete::generate(clap_complete::Shell::Zsh, &mut Cli::command(), "gatewayworker", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        for call in gatewayworker_client::calls::calls() {
+            assert!(script.contains(&format!("({})", call.name.replace('_', "-"))), "{}", call.name);
+        }
+        assert!(script.contains("--message-base64") && script.contains("--register-address"));
+    }
 }

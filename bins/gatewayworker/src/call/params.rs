@@ -55,7 +55,7 @@ fn help(param: &Param, last: bool) -> String {
     match param.kind {
         Kind::Message if param.required => "The message, sent as it is; - for standard input".into(),
         Kind::Message => "A last message, sent as it is; - for standard input".into(),
-        Kind::ClientIds => format!("{}, with commas", param.help),
+        Kind::ClientIds => param.help.replace("one or a list", "several with commas"),
         Kind::Uids | Kind::Groups if last => param.help.trim_end_matches(", a list or one").into(),
         Kind::Uids | Kind::Groups => format!(r#"{} in JSON: ["a","b"]"#, param.help),
         _ => param.help.into(),
