@@ -3,12 +3,13 @@
 //! The directory is shared by all shards; it is looked at when a client comes
 //! and when its worker is gone, not for each message.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use bytes::{Bytes, BytesMut};
 use dashmap::DashMap;
+use foldhash::fast::RandomState;
 use gatewayworker_net::LinkWriter;
 use rand::seq::IteratorRandom;
 use serde::{Deserialize, Serialize};
@@ -66,11 +67,14 @@ impl WorkerLink {
     }
 }
 
+/// By key. Looked through for each client that comes, and changed when a worker does.
+type Links = HashMap<Arc<str>, Arc<WorkerLink>, RandomState>;
+
 /// The directory.
 #[derive(Debug)]
 pub(crate) struct Workers {
     routing: Routing,
-    by_key: DashMap<Arc<str>, Arc<WorkerLink>>,
+    by_key: RwLock<Links>,
     /// How many clients go to a key, for as long as any does.
     clients: DashMap<Arc<str>, Weak<AtomicUsize>>,
     next: AtomicUsize,
@@ -95,12 +99,21 @@ impl Workers {
     pub(crate) fn new(routing: Routing) -> Self {
         Self {
             routing,
-            by_key: DashMap::new(),
+            by_key: RwLock::default(),
             clients: DashMap::new(),
             next: AtomicUsize::new(0),
             linked: watch::Sender::new(0),
             unsent: Mutex::default(),
         }
+    }
+
+    fn links(&self) -> RwLockReadGuard<'_, Links> {
+        // Each change is a single one: a panic leaves nothing half done.
+        self.by_key.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Links) -> T) -> T {
+        change(&mut self.by_key.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Takes a link in. An older one with the same key is closed.
@@ -125,7 +138,7 @@ impl Workers {
             open: AtomicBool::new(true),
             clients,
         });
-        if let Some(older) = self.by_key.insert(key, link.clone()) {
+        if let Some(older) = self.change(|links| links.insert(key, link.clone())) {
             warn!(worker = link.key(), "another worker has the same name and id: the older link is closed");
             older.open.store(false, Ordering::Release);
             older.writer.finish();
@@ -143,28 +156,38 @@ impl Workers {
     /// Takes a link out, unless a newer one has its place already.
     pub(crate) fn leave(&self, link: &Arc<WorkerLink>) {
         link.open.store(false, Ordering::Release);
-        self.by_key.remove_if(&link.key, |_, current| Arc::ptr_eq(current, link));
+        self.change(|links| {
+            if links.get(&link.key).is_some_and(|current| Arc::ptr_eq(current, link)) {
+                links.remove(&link.key);
+            }
+        });
         self.count_linked();
     }
 
     /// Counted under the watch's lock: of two threads that link and unlink at the
     /// same time, the one that publishes last has seen what both did.
     fn count_linked(&self) {
-        self.linked.send_modify(|linked| *linked = self.by_key.len());
+        self.linked.send_modify(|linked| *linked = self.links().len());
     }
 
     /// The worker for a client that had `before`, or none when none is linked.
     /// A worker that came back under its old key gets its clients back; one that
     /// does not read what it is sent is chosen only where all are so.
     pub(crate) fn choose(&self, before: Option<&str>) -> Option<Arc<WorkerLink>> {
-        if let Some(link) = before.and_then(|key| self.by_key.get(key)) {
-            return Some(link.clone());
-        }
-        self.choose_of(WorkerLink::has_room).or_else(|| self.choose_of(WorkerLink::is_open))
+        let links = self.links();
+        let chosen = before
+            .and_then(|key| links.get(key))
+            .or_else(|| self.choose_of(&links, WorkerLink::has_room))
+            .or_else(|| self.choose_of(&links, WorkerLink::is_open));
+        chosen.cloned()
     }
 
-    fn choose_of(&self, may: impl Fn(&WorkerLink) -> bool) -> Option<Arc<WorkerLink>> {
-        let links = self.by_key.iter().filter(|link| may(link));
+    fn choose_of<'l>(
+        &self,
+        links: &'l Links,
+        may: impl Fn(&WorkerLink) -> bool,
+    ) -> Option<&'l Arc<WorkerLink>> {
+        let links = links.values().filter(|link| may(link));
         match self.routing {
             Routing::LeastConnections => links.min_by_key(|link| link.clients.load(Ordering::Relaxed)),
             Routing::Random => links.choose(&mut rand::rng()),
@@ -178,7 +201,6 @@ impl Workers {
                 })
             }
         }
-        .map(|link| link.clone())
     }
 
     /// Waits until a worker is linked.
@@ -191,7 +213,7 @@ impl Workers {
 
     /// All links, to be told something.
     pub(crate) fn all(&self) -> Vec<Arc<WorkerLink>> {
-        self.by_key.iter().map(|link| link.clone()).collect()
+        self.links().values().cloned().collect()
     }
 
     /// Keeps a close for the next worker, or gives it to one that has just come.
