@@ -106,6 +106,7 @@ async fn serve_here(
     let places = Arc::new(Semaphore::new(shared.config.max_connections.min(Semaphore::MAX_PERMITS)));
     for listener in listeners.doors {
         gatewayworker_net::tune(&listener);
+        gatewayworker_net::accept_with_data(&listener);
         let door = Door { port: listener.local_addr()?.port(), websocket_type: shared.config.websocket_type };
         accepting.spawn_local(accept_clients(
             listener,
