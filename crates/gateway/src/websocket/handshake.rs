@@ -77,8 +77,8 @@ pub(crate) async fn read_request(
 ) -> Result<Upgrade, Refusal> {
     let mut bytes = read_at_once(stream)?;
     loop {
-        if let Some((head, response, handshake)) = upgrade(&bytes, limit, ends)? {
-            return Ok(Upgrade { response, handshake, rest: bytes.split_off(head) });
+        if let Some((head, upgrade)) = upgrade(&bytes, limit, ends)? {
+            return Ok(Upgrade { rest: bytes.split_off(head), ..upgrade });
         }
         if bytes.len() >= limit {
             return Err(too_large());
@@ -103,9 +103,9 @@ fn read_at_once(stream: &TcpStream) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The length of the request that `bytes` begin with, its answer, and what the worker
-/// is told; nothing where it is not whole, or longer than `limit`.
-fn upgrade(bytes: &[u8], limit: usize, ends: Ends) -> Result<Option<(usize, Vec<u8>, Vec<u8>)>, Refusal> {
+/// The length of the request that `bytes` begin with, and what comes of it; nothing where
+/// it is not whole, or longer than `limit`.
+fn upgrade(bytes: &[u8], limit: usize, ends: Ends) -> Result<Option<(usize, Upgrade)>, Refusal> {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
     let head = match parsed.parse_with_uninit_headers(bytes, &mut headers) {
@@ -116,7 +116,7 @@ fn upgrade(bytes: &[u8], limit: usize, ends: Ends) -> Result<Option<(usize, Vec<
     };
     let request = Request::of(&parsed);
     let response = request.answer(&parsed)?;
-    Ok(Some((head, response, request.to_php(ends))))
+    Ok(Some((head, Upgrade { response, handshake: request.to_php(ends), rest: Vec::new() })))
 }
 
 fn too_large() -> Refusal {
