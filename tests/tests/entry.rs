@@ -146,7 +146,11 @@ async fn one_client_more_than_a_gateway_or_a_listener_holds_is_told_so() {
 
 #[tokio::test]
 async fn one_client_more_than_an_address_may_have_is_told_so() {
-    let (cluster, _mirror) = mirror(&websocket("max_connections_per_address = 2")).await;
+    // With one shard they are looked at in the order of coming.
+    let listen = websocket("max_connections_per_address = 2");
+    let cluster = Cluster::builder().workers(0).listen(&listen).gateway(|config| config.shards = 1);
+    let cluster = cluster.start().await;
+    let _mirror = cluster.start_application(Mirror);
     let door = cluster.door();
     let come = async |from| {
         let mut stream = connect_from(from, door).await;
@@ -154,10 +158,11 @@ async fn one_client_more_than_an_address_may_have_is_told_so() {
         (stream, answer)
     };
     let first = come(HERE).await;
-    // One that only stands there has a place too.
-    let second = connect_from(HERE, door).await;
-    eventually("both places to be taken", async || come(HERE).await.1.starts_with("HTTP/1.1 429 ")).await;
     assert_status(&first.1, "101");
+    // One that has not shaken hands yet has a place too.
+    let mut second = connect_from(HERE, door).await;
+    second.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    assert_status(&come(HERE).await.1, "429");
     assert_status(&come(THERE).await.1, "101");
     drop((first, second));
     eventually("a place", async || come(HERE).await.1.starts_with("HTTP/1.1 101 ")).await;

@@ -179,7 +179,7 @@ async fn refuse(mut stream: TcpStream, answer: &[u8]) {
 
 fn enter(shard: &Rc<Shard>, stream: TcpStream, client: NewClient, upgrade: Option<Upgrade>) {
     let socket = Rc::new(stream);
-    let (handshake, rest) = upgrade.map(|upgrade| (upgrade.handshake, upgrade.rest)).unzip();
+    let (rest, handshake) = upgrade.map(|upgrade| (upgrade.rest, upgrade.handshake)).unzip();
     let inbox = Inbox::new(&client.door, rest.unwrap_or_default());
     let key = shard.insert(client, socket.clone());
     shard.tell_arrived(key, handshake.as_deref());
