@@ -20,7 +20,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::door::{Door, Speaks};
+use crate::door::{Door, Place, Speaks};
+use crate::entry::proxy_header;
+use crate::entry::refused::Refused;
 use crate::inbox::{Inbox, Stop};
 use crate::order::Arrival;
 use crate::shard::{Key, NewClient, Route, SCRATCH, Shard};
@@ -29,18 +31,14 @@ use crate::workers::WorkerLink;
 
 /// Does the handshake with a client and takes it in, or answers why not.
 pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arrival) {
-    let Arrival { peer, place } = arrival;
+    let Arrival { peer, mut place } = arrival;
     // Linux has it from the listener.
     if !cfg!(target_os = "linux") {
         gatewayworker_net::tune(&stream);
     }
-    let admitted = match place.speaks {
-        Speaks::WebSocket(_) => admit(&shard, &mut stream, &place).await,
-        // There is no handshake, and nobody to read an answer in HTTP.
-        Speaks::Framed(_) => find_worker(&shard).await.map(|worker| (None, worker)),
-    };
-    match admitted {
+    match come_in(&shard, &mut stream, &mut place, peer).await {
         Err(refusal) => {
+            shard.shared.refusals.count(refusal.why());
             debug!(client = %peer, %refusal, "a client was not let in");
             if let (Some(answer), Speaks::WebSocket(_)) = (refusal.response(), &place.speaks) {
                 refuse(stream, answer.as_bytes()).await;
@@ -48,34 +46,79 @@ pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arr
         }
         // Nobody would close it any more, nor tell its worker.
         Ok(_) if shard.is_stopping() => refuse(stream, &place.goodbye().unwrap_or_default()).await,
-        Ok((upgrade, worker)) => {
+        Ok(Arrived { from, upgrade, worker }) => {
             let client = NewClient {
                 connection_id: shard.draw_connection_id(),
                 seq: shard.shared.number(),
-                address: ipv4(peer),
+                address: ipv4(from),
                 door: place,
                 worker,
                 heard_ms: shard.now_ms(),
             };
-            enter(&shard, stream, client, peer, upgrade);
+            enter(&shard, stream, client, upgrade);
         }
     }
+}
+
+/// What there is of a client that may come in.
+struct Arrived {
+    from: SocketAddr,
+    upgrade: Option<Upgrade>,
+    worker: Arc<WorkerLink>,
+}
+
+/// All that stands before a client: whom a proxy brings, how many are in from there,
+/// the handshake, and that there is a worker.
+async fn come_in(
+    shard: &Shard,
+    stream: &mut TcpStream,
+    place: &mut Place,
+    peer: SocketAddr,
+) -> Result<Arrived, Refusal> {
+    let peer = brought_by(stream, place, peer).await?;
+    // One that a proxy brings is counted when it is known where it comes from.
+    if !place.entry.trusts(peer.ip()) {
+        place.take_from(peer.ip())?;
+    }
+    match place.speaks {
+        Speaks::WebSocket(_) => admit(shard, stream, place, peer).await,
+        // There is no handshake, and nobody to read an answer in HTTP.
+        Speaks::Framed(_) => Ok(Arrived { from: peer, upgrade: None, worker: find_worker(shard).await? }),
+    }
+}
+
+/// Whom `peer` brings, where the door is for proxies that say so before all else.
+async fn brought_by(stream: &mut TcpStream, door: &Door, peer: SocketAddr) -> Result<SocketAddr, Refusal> {
+    if !door.entry.proxy_protocol {
+        return Ok(peer);
+    }
+    if !door.entry.trusts(peer.ip()) {
+        return Err(Refusal::of(Refused::ProxyHeader, "it is none of trusted_proxies"));
+    }
+    let client = timeout(door.handshake_timeout, proxy_header::read(stream)).await;
+    let client = client.map_err(|_| Refusal::of(Refused::ProxyHeader, "its PROXY header took too long"))?;
+    let client = client.map_err(|error| Refusal::of(Refused::ProxyHeader, error.to_string()))?;
+    Ok(client.unwrap_or(peer))
 }
 
 /// The handshake within its time, then a worker within its own, then the 101.
 async fn admit(
     shard: &Shard,
     stream: &mut TcpStream,
-    door: &Door,
-) -> Result<(Option<Upgrade>, Arc<WorkerLink>), Refusal> {
-    let limit = door.handshake_timeout;
-    let reading = handshake::read_request(stream, door.max_header_bytes);
+    place: &mut Place,
+    peer: SocketAddr,
+) -> Result<Arrived, Refusal> {
+    let limit = place.handshake_timeout;
+    let reading = handshake::read_request(stream, place, peer);
     let upgrade = timeout(limit, reading)
         .await
-        .map_err(|_| Refusal::http("408 Request Timeout", "the handshake took too long"))??;
+        .map_err(|_| Refusal::of(Refused::TooSlow, "the handshake took too long"))??;
+    if upgrade.from != peer {
+        place.take_from(upgrade.from.ip())?;
+    }
     let worker = find_worker(shard).await?;
     timeout(limit, stream.write_all(&upgrade.response)).await.map_err(io::Error::from)??;
-    Ok((Some(upgrade), worker))
+    Ok(Arrived { from: upgrade.from, upgrade: Some(upgrade), worker })
 }
 
 /// The worker for a new client. Where there is none, or none that reads what it
@@ -89,7 +132,7 @@ async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
     {
         return Ok(worker);
     }
-    let busy = |reason| Refusal::http("503 Service Unavailable", reason);
+    let busy = |reason| Refusal::of(Refused::NoWorker, reason);
     let _place =
         shared.waiting.try_acquire().map_err(|_| busy("no worker is there, and too many wait for one"))?;
     let limit = Duration::from_millis(shared.config.worker_wait_ms);
@@ -108,6 +151,21 @@ async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
     .map_err(|_| busy("no worker is there"))
 }
 
+/// Sends away who found no place, with an answer where there is somebody to read one;
+/// without one where too many come for that.
+pub(crate) fn turn_away(shard: &Rc<Shard>, stream: TcpStream, door: &Door, why: Refused) {
+    if let (Speaks::WebSocket(_), false) = (&door.speaks, door.entry.proxy_protocol)
+        && shard.shared.turned_away.available_permits() > 0
+    {
+        let shard = shard.clone();
+        tokio::task::spawn_local(async move {
+            let Ok(_permit) = shard.shared.turned_away.try_acquire() else { return };
+            let answer = Refusal::from(why).response().unwrap_or_default();
+            refuse(stream, answer.as_bytes()).await;
+        });
+    }
+}
+
 /// Answers, and waits a moment for the client to read it: closing with unread
 /// bytes would reset the connection.
 async fn refuse(mut stream: TcpStream, answer: &[u8]) {
@@ -119,16 +177,10 @@ async fn refuse(mut stream: TcpStream, answer: &[u8]) {
     .await;
 }
 
-fn enter(
-    shard: &Rc<Shard>,
-    stream: TcpStream,
-    client: NewClient,
-    peer: SocketAddr,
-    upgrade: Option<Upgrade>,
-) {
+fn enter(shard: &Rc<Shard>, stream: TcpStream, client: NewClient, upgrade: Option<Upgrade>) {
     let socket = Rc::new(stream);
-    let handshake = upgrade.as_ref().map(|upgrade| upgrade.to_php(peer, client.door.port));
-    let inbox = Inbox::new(&client.door, upgrade.map(|upgrade| upgrade.rest).unwrap_or_default());
+    let (rest, handshake) = upgrade.map(|upgrade| (upgrade.rest, upgrade.handshake)).unzip();
+    let inbox = Inbox::new(&client.door, rest.unwrap_or_default());
     let key = shard.insert(client, socket.clone());
     shard.tell_arrived(key, handshake.as_deref());
     let task = tokio::task::spawn_local(read(shard.clone(), socket, key, inbox));
@@ -200,6 +252,7 @@ async fn wait(shard: &Shard, key: Key, route: Route) {
     match route {
         Route::Full(link) => link.writer.wait_for_room().await,
         Route::NoWorker => shard.shared.workers.wait_for_one().await,
+        Route::Undecided => shard.decision().await,
         Route::Open | Route::Gone => {}
     }
     // A link is woken for when it fails, too: let its own task hear of that.
@@ -269,5 +322,6 @@ mod tests {
         worker.writer.push(|out| out.resize(1000, 0)).unwrap();
         let answer = LocalSet::new().run_until(answer(&shard)).await;
         assert!(answer.starts_with(b"HTTP/1.1 503 "), "{answer:?}");
+        assert_eq!(shard.shared.refusals.to_string(), "no-worker=1");
     }
 }
