@@ -30,8 +30,6 @@ pub(crate) struct Upgrade {
     pub(crate) handshake: Vec<u8>,
     /// What the client sent behind its request.
     pub(crate) rest: Vec<u8>,
-    /// Where it comes from: the peer, or whom that brings.
-    pub(crate) from: SocketAddr,
 }
 
 /// Where a request came from and to, as workers are told.
@@ -95,16 +93,17 @@ impl Refusal {
 }
 
 /// Reads the request of one who comes to `door`, and checks that it can be upgraded.
+/// `from` is the peer, and becomes the client that it brings.
 ///
 /// Not cancel safe; the caller gives it a time limit and drops the stream.
 pub(crate) async fn read_request(
     stream: &mut TcpStream,
     door: &Door,
-    peer: SocketAddr,
+    from: &mut SocketAddr,
 ) -> Result<Upgrade, Refusal> {
     let mut bytes = read_at_once(stream)?;
     loop {
-        if let Some((head, upgrade)) = upgrade(&bytes, door, peer)? {
+        if let Some((head, upgrade)) = upgrade(&bytes, door, from)? {
             return Ok(Upgrade { rest: bytes.split_off(head), ..upgrade });
         }
         if bytes.len() >= door.max_header_bytes {
@@ -132,7 +131,7 @@ fn read_at_once(stream: &TcpStream) -> io::Result<Vec<u8>> {
 
 /// The length of the request that `bytes` begin with, and what comes of it; nothing
 /// where it is not whole, or longer than it may be.
-fn upgrade(bytes: &[u8], door: &Door, peer: SocketAddr) -> Result<Option<(usize, Upgrade)>, Refusal> {
+fn upgrade(bytes: &[u8], door: &Door, from: &mut SocketAddr) -> Result<Option<(usize, Upgrade)>, Refusal> {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
     let head = match parsed.parse_with_uninit_headers(bytes, &mut headers) {
@@ -143,13 +142,13 @@ fn upgrade(bytes: &[u8], door: &Door, peer: SocketAddr) -> Result<Option<(usize,
     };
     let request = Request::of(&parsed);
     let entry = &door.entry;
+    *from = entry.client(*from, |name| request.header(name));
     entry.check_path(request.path())?;
     let subprotocol = entry.subprotocol(request.header("Sec-WebSocket-Protocol"));
     let response = request.answer(&parsed, subprotocol)?;
     entry.check_origin(request.header("Origin"))?;
-    let from = entry.client(peer, |name| request.header(name));
-    let handshake = request.to_php(Ends { client: from, server_port: door.port });
-    Ok(Some((head, Upgrade { response, handshake, rest: Vec::new(), from })))
+    let handshake = request.to_php(Ends { client: *from, server_port: door.port });
+    Ok(Some((head, Upgrade { response, handshake, rest: Vec::new() })))
 }
 
 fn too_large() -> Refusal {
@@ -341,7 +340,7 @@ mod tests {
         client.shutdown().await.unwrap();
         let config = Config { max_header_bytes: limit, ..Config::default() };
         let door = testing::place_at("websocket://127.0.0.1:8289", &config);
-        read_request(&mut server, &door, peer.parse().unwrap()).await
+        read_request(&mut server, &door, &mut peer.parse().unwrap()).await
     }
 
     /// `$_SERVER`, and the whole of what a worker is told.
