@@ -1,0 +1,3 @@
+//! Table.
+
+fn main() {}

@@ -1,0 +1,336 @@
+//! A register, two gateways and a worker as processes, each ours or the original's.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use gatewayworker_tests::{eventually, soon};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use crate::caller::Caller;
+use crate::client::Client;
+use crate::php::Php;
+use crate::ports::free_port;
+use crate::process::{Process, tail};
+
+/// Whose daemon it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The original's.
+    Php,
+    /// Ours.
+    Ours,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Php => "php",
+            Self::Ours => "ours",
+        })
+    }
+}
+
+/// Who is whose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Combination {
+    /// The register.
+    pub register: Kind,
+    /// Both gateways.
+    pub gateway: Kind,
+    /// The worker.
+    pub worker: Kind,
+}
+
+impl Combination {
+    /// The yardstick.
+    pub const ORIGINAL: Self = Self { register: Kind::Php, gateway: Kind::Php, worker: Kind::Php };
+}
+
+/// The daemons of one test. What still runs when it is dropped is killed; when a
+/// test fails, their logs are shown.
+pub struct Cluster {
+    /// Where the register is.
+    pub register_address: SocketAddr,
+    /// The gateways, in the order of their places.
+    pub gateways: Vec<Place>,
+    php: Php,
+    worker_binary: PathBuf,
+    key: String,
+    dir: TempDir,
+    logs: Vec<PathBuf>,
+    register: Option<Process>,
+    workers: Vec<Process>,
+}
+
+/// Where a gateway is, or was.
+pub struct Place {
+    /// Where clients come in.
+    pub door: SocketAddr,
+    /// Where workers come in, and what is announced.
+    pub inner: SocketAddr,
+    process: Option<Process>,
+}
+
+impl Cluster {
+    /// No daemon yet, but places for them. `worker_binary` is the `interop-worker`.
+    ///
+    /// # Panics
+    /// When there is no room for logs.
+    pub fn new(php: &Php, worker_binary: &str, key: &str) -> Self {
+        Self {
+            register_address: local(),
+            gateways: Vec::new(),
+            php: php.clone(),
+            worker_binary: worker_binary.into(),
+            key: key.into(),
+            dir: tempfile::tempdir().expect("a folder for logs"),
+            logs: Vec::new(),
+            register: None,
+            workers: Vec::new(),
+        }
+    }
+
+    /// All daemons of a combination, linked with each other.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    pub async fn start(php: &Php, worker_binary: &str, key: &str, who: Combination) -> Self {
+        let mut cluster = Self::new(php, worker_binary, key);
+        cluster.start_register(who.register).await;
+        for n in 0..2 {
+            cluster.add_place();
+            cluster.start_gateway(n, who.gateway, 0).await;
+        }
+        cluster.start_worker(who.worker);
+        cluster.ready().await;
+        cluster
+    }
+
+    /// Starts a register, and returns when it listens.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn start_register(&mut self, kind: Kind) {
+        let address = self.register_address.to_string();
+        let command = match kind {
+            Kind::Php => self.original("register.php"),
+            Kind::Ours => self.ours(gatewayworker_tests::process::binary(), &["register", "--listen", &address]),
+        };
+        self.register = Some(self.run(command, "register", kind));
+        listens("the register", self.register_address).await;
+    }
+
+    /// A place for one more gateway; its number.
+    pub fn add_place(&mut self) -> usize {
+        self.gateways.push(Place { door: local(), inner: local(), process: None });
+        self.gateways.len() - 1
+    }
+
+    /// Starts a gateway in a place, and returns when it listens. `ping` is its ping
+    /// interval in seconds, 0 for none; with one, a client is closed after one ping that
+    /// brought nothing.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn start_gateway(&mut self, place: usize, kind: Kind, ping: u32) {
+        let Place { door, inner, .. } = self.gateways[place];
+        let command = match kind {
+            Kind::Php => {
+                let mut command = self.original("gateway.php");
+                command.env("DOOR", door.to_string()).env("LAN_PORT", inner.port().to_string());
+                command.env("PING", ping.to_string());
+                command
+            }
+            Kind::Ours => {
+                let (listen, port) = (format!("websocket://{door}"), inner.port().to_string());
+                let (ping, limit) = (ping.to_string(), u32::from(ping > 0).to_string());
+                let register = self.register_address.to_string();
+                let arguments = [
+                    ["--listen", &listen],
+                    ["--lan-port", &port],
+                    ["--register-address", &register],
+                    ["--ping-interval", &ping],
+                    ["--ping-not-response-limit", &limit],
+                ];
+                let mut command = self.ours(gatewayworker_tests::process::binary(), &["gateway"]);
+                command.args(arguments.as_flattened());
+                command
+            }
+        };
+        self.gateways[place].process = Some(self.run(command, &format!("gateway {}", place + 1), kind));
+        listens("the gateway", inner).await;
+        listens("the gateway", door).await;
+    }
+
+    /// Starts a worker.
+    ///
+    /// # Panics
+    /// When its program is not there.
+    pub fn start_worker(&mut self, kind: Kind) {
+        let register = self.register_address.to_string();
+        let command = match kind {
+            Kind::Php => self.original("worker.php"),
+            Kind::Ours => self.ours(&self.worker_binary, &["--register-address", &register]),
+        };
+        let process = self.run(command, "worker", kind);
+        self.workers.push(process);
+    }
+
+    /// Asks the register to end, and waits until it has.
+    ///
+    /// # Panics
+    /// When there is none, or it does not.
+    pub async fn stop_register(&mut self) {
+        self.register.take().expect("there is a register").stop().await;
+    }
+
+    /// Asks the worker that was started first to end, and waits until it has.
+    ///
+    /// # Panics
+    /// When there is none, or it does not.
+    pub async fn stop_worker(&mut self) {
+        self.workers.remove(0).stop().await;
+    }
+
+    /// Asks a gateway to end, and waits until it has.
+    ///
+    /// # Panics
+    /// When there is none, or it does not.
+    pub async fn stop_gateway(&mut self, place: usize) {
+        self.gateways[place].process.take().expect("there is a gateway").stop().await;
+    }
+
+    /// Ends a gateway as a crash would.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn kill_gateway(&mut self, place: usize) {
+        self.gateways[place].process.take().expect("there is a gateway").kill();
+    }
+
+    /// A new process with the GatewayClient.
+    ///
+    /// # Panics
+    /// When PHP does not start.
+    pub fn caller(&self) -> Caller {
+        Caller::start(&self.php, &self.register_address.to_string(), &self.key, &self.dir.path().join("caller.log"))
+    }
+
+    /// Waits until clients of all gateways are served, and reach each other, and the
+    /// GatewayClient sees them; and then, until they are gone.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    pub async fn ready(&self) {
+        let mut caller = self.caller();
+        let mut trials = Vec::new();
+        for place in self.gateways.iter().filter(|place| place.process.is_some()) {
+            trials.push(arrive(place.door).await);
+        }
+        eventually("a message to reach all gateways", async || {
+            trials[0].say("say here").await;
+            let mut reached = true;
+            for trial in &mut trials {
+                let heard = trial.heard().await;
+                assert!(!heard.iter().any(|line| line == "end"), "a client was dropped: {heard:?}");
+                reached &= heard.iter().any(|line| line == "?: here");
+            }
+            reached
+        })
+        .await;
+        let ids: Vec<_> = trials.iter().map(|trial| format!("'{}'", trial.id)).collect();
+        let seen = format!("count(array_intersect(Gateway::getAllClientIdList(), [{}]))", ids.join(", "));
+        eventually("GatewayClient to see them all", async || caller.answer(&seen).await == trials.len()).await;
+        for trial in trials {
+            trial.leave().await;
+        }
+        eventually("the trial clients to be gone", async || caller.answer(&seen).await == 0).await;
+    }
+
+    /// The places that the register lists, from 1, sorted.
+    ///
+    /// # Panics
+    /// When it does not answer, or names a stranger.
+    pub async fn listed(&self) -> Vec<usize> {
+        let connection = soon("the register", TcpStream::connect(self.register_address)).await.expect("it listens");
+        let mut connection = BufReader::new(connection);
+        let hello = serde_json::json!({"event": "worker_connect", "secret_key": self.key});
+        connection.write_all(format!("{hello}\n").as_bytes()).await.expect("it reads");
+        let mut line = String::new();
+        soon("the register's list", connection.read_line(&mut line)).await.expect("it answers");
+        let addresses = match serde_json::from_str::<Value>(&line).expect("JSON")["addresses"].take() {
+            Value::Array(list) => list,
+            Value::Object(map) => map.into_values().collect(),
+            other => panic!("no list: {other}"),
+        };
+        let number = |address: &Value| {
+            let known = self.gateways.iter().position(|place| *address == place.inner.to_string());
+            known.unwrap_or_else(|| panic!("a stranger in the register: {address}")) + 1
+        };
+        let mut listed: Vec<_> = addresses.iter().map(number).collect();
+        listed.sort_unstable();
+        listed
+    }
+
+    fn original(&self, script: &str) -> Command {
+        let mut command = self.php.script(script);
+        command.arg("start").env("REGISTER", self.register_address.to_string()).env("SECRET_KEY", &self.key);
+        command
+    }
+
+    fn ours(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GATEWAYWORKER_")) {
+            command.env_remove(name);
+        }
+        command.args(arguments).env("GATEWAYWORKER_SECRET_KEY", &self.key);
+        command
+    }
+
+    fn run(&mut self, mut command: Command, what: &str, kind: Kind) -> Process {
+        // Each start has state of its own: a pid file that a killed one left behind stops the next.
+        let state = self.dir.path().join(format!("{:02} {what} {kind}", self.logs.len()));
+        let log = state.with_extension("out");
+        self.logs.push(log.clone());
+        command.env("STATE", state);
+        Process::start(command, &log)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for log in &self.logs {
+                eprintln!("--- {}\n{}", log.file_name().unwrap_or_default().display(), tail(log));
+            }
+        }
+    }
+}
+
+/// Connects as soon as the gateway serves clients.
+///
+/// # Panics
+/// When it does not.
+pub async fn arrive(door: SocketAddr) -> Client {
+    let mut arrived = None;
+    eventually("a client to be served", async || {
+        arrived = Client::connect(door, "/").await.ok();
+        arrived.is_some()
+    })
+    .await;
+    arrived.expect("it is there")
+}
+
+fn local() -> SocketAddr {
+    ([127, 0, 0, 1], free_port()).into()
+}
+
+async fn listens(what: &str, address: SocketAddr) {
+    eventually(what, async || TcpStream::connect(address).await.is_ok()).await;
+}
