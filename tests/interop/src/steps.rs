@@ -85,7 +85,7 @@ impl Run {
         let register = (self.cluster.register_address.to_string(), "register".to_owned());
         let names = self.names.iter().map(|(id, name)| (id.clone(), name.clone()));
         let named = names.chain(addresses).chain([register]).fold(outcome, |text, (it, name)| text.replace(&it, &name));
-        let outcome = serde_json::from_str(&named).expect("names need no escaping");
+        let outcome = in_order(serde_json::from_str(&named).expect("names need no escaping"));
         self.steps.push(Step { part: self.part, name: name.into(), outcome });
     }
 
@@ -119,4 +119,18 @@ async fn all_hear(clients: &mut [&mut Client]) -> Vec<Vec<String>> {
         all.push(client.heard().await);
     }
     all
+}
+
+/// Maps in an order of their own: theirs depends on which gateway was asked first. So
+/// does that of lists of names.
+fn in_order(value: Value) -> Value {
+    match value {
+        Value::Array(list) => list.into_iter().map(in_order).collect(),
+        Value::Object(map) => {
+            let mut map: Vec<_> = map.into_iter().map(|(key, value)| (key, in_order(value))).collect();
+            map.sort_by(|(a, _), (b, _)| a.cmp(b));
+            Value::Object(map.into_iter().collect())
+        }
+        other => other,
+    }
 }

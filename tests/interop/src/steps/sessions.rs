@@ -45,6 +45,7 @@ pub(super) async fn run(run: &mut Run) {
     told(run, "GatewayClient empties it", &format!("Gateway::setSession('{id}', [])")).await;
     seen(run, "an empty session", &mut ann, &mut bob).await;
     let fresh = bob.id.clone();
+    told(run, "GatewayClient empties the other's", &format!("Gateway::setSocketSession('{fresh}', '')")).await;
     told(run, "GatewayClient merges into none", &format!("Gateway::updateSession('{fresh}', ['a' => [1]])")).await;
     seen(run, "what was merged into none", &mut bob, &mut ann).await;
     ann.leave().await;
