@@ -1,7 +1,7 @@
 //! What the end-to-end tests stand on.
 //!
 //! - [`Cluster`]: a register, gateways and workers on free ports, in this process,
-//! - [`WsClient`]: a real WebSocket client,
+//! - [`WsClient`]: a real WebSocket client; [`TcpClient`]: one that speaks something else,
 //! - [`Recorder`]: `Events` that note what happened and answer as a test asks,
 //! - [`RawPeer`]: a peer that speaks frames by hand, as a PHP process would,
 //! - [`conformance`]: conversations over a WebSocket, byte for byte,
@@ -17,6 +17,7 @@ pub mod conformance;
 pub mod process;
 mod raw;
 mod recorder;
+mod tcp;
 mod ws;
 
 use std::time::Duration;
@@ -24,6 +25,7 @@ use std::time::Duration;
 pub use cluster::{Application, Cluster, ClusterBuilder, GatewayDaemon, WorkerDaemon};
 pub use raw::{RawPeer, register_as_gateway};
 pub use recorder::{Happened, Recorder};
+pub use tcp::TcpClient;
 pub use ws::WsClient;
 
 /// How long anything may take that should happen at once.

@@ -53,6 +53,26 @@ class Events
                 return $answer('members ' . Gateway::getClientIdCountByGroup($rest));
             case 'uid-of':
                 return $answer('uid ' . Gateway::getUidByClientId($rest));
+            case 'only':
+                return Gateway::sendToAll($second, [$first]);
+            case 'except':
+                return Gateway::sendToAll($second, null, [$first]);
+            case 'set':
+                Gateway::setSession($first, json_decode($second, true));
+                return $answer('set');
+            case 'update':
+                Gateway::updateSession($first, json_decode($second, true));
+                return $answer('updated');
+            case 'ungroup':
+                Gateway::ungroup($rest);
+                return $answer("ungrouped $rest");
+            case 'unbind':
+                Gateway::unbindUid($id, $rest);
+                return $answer("unbound $rest");
+            case 'survey':
+                return $answer(json_encode(self::survey($id), JSON_UNESCAPED_UNICODE | JSON_UNESCAPED_SLASHES));
+            case 'quit':
+                return Gateway::closeCurrentClient($rest);
             case 'kick':
                 return Gateway::closeClient($first, $second);
             case 'destroy':
@@ -83,6 +103,30 @@ class Events
             default:
                 return Gateway::sendToClient($id, $message);
         }
+    }
+
+    /** All that a handler can ask of the gateways, asked once. */
+    private static function survey($id): array
+    {
+        $sorted = function (array $items) { $items = array_map('strval', array_values($items)); sort($items); return $items; };
+        $map = function (array $items) { ksort($items, SORT_STRING); return (object) $items; };
+        $names = fn (array $sessions) => $map(array_map(fn ($session) => $session['name'] ?? null, $sessions));
+        return [
+            'clients' => Gateway::getAllClientIdCount(),
+            'ids' => $sorted(Gateway::getAllClientIdList()),
+            'ids of room' => $sorted(Gateway::getClientIdListByGroup('room')),
+            'uids' => $sorted(Gateway::getAllUidList()),
+            'uid count' => Gateway::getAllUidCount(),
+            'uids of room' => $sorted(Gateway::getUidListByGroup('room')),
+            'uid count of room' => Gateway::getUidCountByGroup('room'),
+            'groups' => $sorted(Gateway::getAllGroupIdList()),
+            'uid counts' => $map(Gateway::getAllGroupUidCount()),
+            'client counts' => $map(Gateway::getAllGroupClientIdCount()),
+            'ids of Bob' => $sorted(Gateway::getClientIdByUid('Bob')),
+            'online' => array_map('boolval', [Gateway::isOnline($id), Gateway::isUidOnline('Bob'), Gateway::isUidOnline('No')]),
+            'names' => $names(Gateway::getAllClientSessions()),
+            'names in room' => $names(Gateway::getClientSessionsByGroup('room')),
+        ];
     }
 
     public static function onClose($id)

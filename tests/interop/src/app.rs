@@ -1,7 +1,11 @@
 //! The application, as `php/Events.php` is in PHP: what a client says is a verb and
 //! the rest of the line.
 
-use gatewayworker::{Admission, Client, ClientId, CloseReason, Events, Handshake, Message, Result, SessionData, php};
+mod survey;
+
+use gatewayworker::{
+    Admission, Client, ClientId, CloseReason, Events, Handshake, Message, Result, SessionData, php,
+};
 use serde_json::Value;
 
 /// Groups, uids, session counters, kicks: as little as shows that each works.
@@ -95,6 +99,35 @@ async fn answer(client: &Client, verb: &str, rest: &str) -> Result<Answer> {
         "uid-of" => {
             let uid = gateway.uid_by_client_id(rest.parse()?).await?;
             format!("uid {}", uid.as_ref().and_then(|uid| uid.as_str()).unwrap_or_default())
+        }
+        "only" => {
+            gateway.send_to_all(second).only([first.parse()?]).await?;
+            return Ok(Answer::Nothing);
+        }
+        "except" => {
+            gateway.send_to_all(second).except([first.parse()?]).await?;
+            return Ok(Answer::Nothing);
+        }
+        "set" => {
+            gateway.set_session(first.parse()?, &serde_json::from_str::<Value>(second)?).await?;
+            "set".into()
+        }
+        "update" => {
+            gateway.update_session(first.parse()?, &serde_json::from_str::<Value>(second)?).await?;
+            "updated".into()
+        }
+        "ungroup" => {
+            gateway.ungroup(rest).await?;
+            format!("ungrouped {rest}")
+        }
+        "unbind" => {
+            client.unbind_uid(rest).await?;
+            format!("unbound {rest}")
+        }
+        "survey" => survey::survey(client).await?.to_string(),
+        "quit" => {
+            client.close_with(rest).await?;
+            return Ok(Answer::Nothing);
         }
         "kick" => {
             gateway.close_client_with(first.parse()?, second).await?;

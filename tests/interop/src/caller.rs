@@ -21,7 +21,8 @@ pub struct Caller {
 
 impl Caller {
     pub(crate) fn start(php: &Php, register: &str, key: &str, log: &Path) -> Self {
-        let file = std::fs::File::options().create(true).append(true).open(log).expect("a log can be written");
+        let file =
+            std::fs::File::options().create(true).append(true).open(log).expect("a log can be written");
         let mut command = Command::from(php.script("caller.php"));
         command.env("REGISTER", register).env("SECRET_KEY", key).kill_on_drop(true);
         let mut child =

@@ -25,12 +25,14 @@ impl Client {
     /// # Errors
     /// What was there instead.
     pub async fn connect(door: SocketAddr, path: &str) -> Result<Self, String> {
-        let mut request = format!("ws://{door}{path}").into_client_request().map_err(|error| error.to_string())?;
+        let mut request =
+            format!("ws://{door}{path}").into_client_request().map_err(|error| error.to_string())?;
         let headers = request.headers_mut();
         headers.insert("x-interop", HeaderValue::from_static("a, b"));
         headers.insert("cookie", HeaderValue::from_static("one=1; two=a%20b"));
         let stream = soon("a TCP connection", TcpStream::connect(door)).await.map_err(|_| "no connection")?;
-        let (socket, _) = soon("a handshake", client_async(request, stream)).await.map_err(|_| "no handshake")?;
+        let (socket, _) =
+            soon("a handshake", client_async(request, stream)).await.map_err(|_| "no handshake")?;
         let mut client = Self { socket, marks: 0, id: String::new() };
         let greeting = client.hear().await;
         match greeting.strip_prefix("hello ") {

@@ -120,7 +120,9 @@ impl Cluster {
         let address = self.register_address.to_string();
         let command = match kind {
             Kind::Php => self.original("register.php"),
-            Kind::Ours => self.ours(gatewayworker_tests::process::binary(), &["register", "--listen", &address]),
+            Kind::Ours => {
+                self.ours(gatewayworker_tests::process::binary(), &["register", "--listen", &address])
+            }
         };
         self.register = Some(self.run(command, "register", kind));
         listens("the register", self.register_address).await;
@@ -219,7 +221,12 @@ impl Cluster {
     /// # Panics
     /// When PHP does not start.
     pub fn caller(&self) -> Caller {
-        Caller::start(&self.php, &self.register_address.to_string(), &self.key, &self.dir.path().join("caller.log"))
+        Caller::start(
+            &self.php,
+            &self.register_address.to_string(),
+            &self.key,
+            &self.dir.path().join("caller.log"),
+        )
     }
 
     /// Waits until clients of all gateways are served, and reach each other, and the
@@ -246,7 +253,8 @@ impl Cluster {
         .await;
         let ids: Vec<_> = trials.iter().map(|trial| format!("'{}'", trial.id)).collect();
         let seen = format!("count(array_intersect(Gateway::getAllClientIdList(), [{}]))", ids.join(", "));
-        eventually("GatewayClient to see them all", async || caller.answer(&seen).await == trials.len()).await;
+        eventually("GatewayClient to see them all", async || caller.answer(&seen).await == trials.len())
+            .await;
         for trial in trials {
             trial.leave().await;
         }
@@ -258,7 +266,8 @@ impl Cluster {
     /// # Panics
     /// When it does not answer, or names a stranger.
     pub async fn listed(&self) -> Vec<usize> {
-        let connection = soon("the register", TcpStream::connect(self.register_address)).await.expect("it listens");
+        let connection =
+            soon("the register", TcpStream::connect(self.register_address)).await.expect("it listens");
         let mut connection = BufReader::new(connection);
         let hello = serde_json::json!({"event": "worker_connect", "secret_key": self.key});
         connection.write_all(format!("{hello}\n").as_bytes()).await.expect("it reads");
@@ -276,6 +285,14 @@ impl Cluster {
         let mut listed: Vec<_> = addresses.iter().map(number).collect();
         listed.sort_unstable();
         listed
+    }
+
+    /// The ends of all daemons' logs.
+    pub fn logs(&self) -> String {
+        let log = |path: &PathBuf| {
+            format!("--- {}\n{}\n", path.file_name().unwrap_or_default().display(), tail(path))
+        };
+        self.logs.iter().map(log).collect()
     }
 
     fn original(&self, script: &str) -> Command {
@@ -306,9 +323,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for log in &self.logs {
-                eprintln!("--- {}\n{}", log.file_name().unwrap_or_default().display(), tail(log));
-            }
+            eprint!("{}", self.logs());
         }
     }
 }

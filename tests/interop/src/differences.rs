@@ -16,8 +16,11 @@ pub struct Difference {
     pub ours: &'static str,
     /// Why.
     pub why: &'static str,
-    shows: &'static [(&'static str, fn(&Value) -> Value)],
+    /// The steps, by the beginning of their names, and what ours make of the original's outcome.
+    shows: &'static [(&'static str, Outcome)],
 }
+
+type Outcome = fn(&Value) -> Value;
 
 /// The three of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub enum Daemon {
     Worker,
 }
 
-/// All of them. A step that is named by its beginning differs in this and in no other way.
+/// All of them.
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "close-frame",
@@ -40,7 +43,7 @@ pub const DIFFERENCES: &[Difference] = &[
         why: "RFC 6455 asks for it, and a page can tell it from a broken network.",
         shows: &[
             ("a client that the handler of the handshake closes", closed),
-            ("a handler closes a client", closed),
+            ("a handler closes", closed),
             ("7.1 closeClient($b)", |theirs| heard(theirs, "B")),
             ("7.2 closeClient($c, 'bye')", |theirs| heard(theirs, "C")),
         ],
@@ -49,7 +52,7 @@ pub const DIFFERENCES: &[Difference] = &[
         name: "binary",
         whose: Daemon::Gateway,
         original: "A binary message that is sent back arrives as text, even where it is not UTF-8: browsers then close.",
-        ours: "It arrives as binary.",
+        ours: "From a handler of ours it arrives as binary; from one of the original's, which cannot say, it does where it is not UTF-8.",
         why: "A text frame has to be UTF-8. `websocket_type = \"text\"` brings the original's behaviour back for what is.",
         shows: &[
             ("a binary message that is not UTF-8", |_| json!(r"binary \xff\x00\xfe")),
@@ -134,7 +137,8 @@ pub fn expected(who: Combination) -> impl Iterator<Item = &'static Difference> {
 /// With a close frame where there was none.
 fn closed(theirs: &Value) -> Value {
     let mut heard = theirs.clone();
-    if let Some(last) = heard.as_array_mut().and_then(|heard| heard.last_mut()).filter(|last| *last == "end") {
+    if let Some(last) = heard.as_array_mut().and_then(|heard| heard.last_mut()).filter(|last| *last == "end")
+    {
         *last = json!("closed 1000");
     }
     heard

@@ -92,7 +92,9 @@ impl Row {
                 );
             }
         }
-        for difference in differences::expected(self.who).filter(|difference| !shown.contains(&difference.name)) {
+        for difference in
+            differences::expected(self.who).filter(|difference| !shown.contains(&difference.name))
+        {
             let _ = writeln!(faults, "the intended difference {} does not show", difference.name);
         }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
@@ -130,7 +132,9 @@ pub fn tables(results: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
         }
     }
     ensure!(rows.len() == 8, "{} of the eight combinations are there", rows.len());
-    rows.sort_by_key(|row| [row.who.register, row.who.gateway, row.who.worker].map(|kind| kind == Kind::Ours));
+    rows.sort_by_key(|row| {
+        [row.who.register, row.who.gateway, row.who.worker].map(|kind| kind == Kind::Ours)
+    });
     let mut tables = vec![("combinations", combinations(&rows)), ("differences", differences_table())];
     if !swap.is_empty() {
         tables.push(("swap", swap_table(&swap)));
@@ -139,7 +143,8 @@ pub fn tables(results: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
 }
 
 fn combinations(rows: &[Row]) -> String {
-    let mut table = format!("| register | gateways | worker | {} | intended differences |\n", PARTS.join(" | "));
+    let mut table =
+        format!("| register | gateways | worker | {} | intended differences |\n", PARTS.join(" | "));
     let _ = writeln!(table, "|{}", "---|".repeat(4 + PARTS.len()));
     for Row { who, parts, .. } in rows {
         let _ = write!(table, "| {} | {} | {} |", who.register, who.gateway, who.worker);
@@ -151,9 +156,12 @@ fn combinations(rows: &[Row]) -> String {
                 0 => write!(table, " {} |", part.same),
                 _ => write!(table, " {} + {differ} |", part.same),
             };
-            names.extend(DIFFERENCES.iter().map(|it| it.name).filter(|name| part.intended.contains_key(*name)));
+            names.extend(
+                DIFFERENCES.iter().map(|it| it.name).filter(|name| part.intended.contains_key(*name)),
+            );
         }
-        let names: Vec<_> = DIFFERENCES.iter().map(|it| it.name).filter(|name| names.contains(name)).collect();
+        let names: Vec<_> =
+            DIFFERENCES.iter().map(|it| it.name).filter(|name| names.contains(name)).collect();
         let _ = writeln!(table, " {} |", if names.is_empty() { "none".into() } else { names.join(", ") });
     }
     table
@@ -189,6 +197,7 @@ fn swap_table(steps: &[Swapped]) -> String {
 pub fn put(document: &str, name: &str, table: &str) -> anyhow::Result<String> {
     let opening = format!("<!-- interop: {name} -->\n");
     let (before, rest) = document.split_once(&opening).with_context(|| format!("no place for {name}"))?;
-    let (_, after) = rest.split_once("<!-- end -->").with_context(|| format!("the place for {name} has no end"))?;
+    let (_, after) =
+        rest.split_once("<!-- end -->").with_context(|| format!("the place for {name} has no end"))?;
     Ok(format!("{before}{opening}{table}<!-- end -->{after}"))
 }

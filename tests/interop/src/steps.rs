@@ -32,11 +32,20 @@ pub struct Step {
     pub outcome: Value,
 }
 
+/// All that was seen of a cluster.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// The steps, in their order.
+    pub steps: Vec<Step>,
+    /// The ends of the daemons' logs, to show where something is wrong.
+    pub logs: String,
+}
+
 /// Does all with a cluster of this combination.
 ///
 /// # Panics
 /// When something that each combination does did not happen.
-pub async fn run(php: &Php, worker_binary: &str, key: &str, who: Combination) -> Vec<Step> {
+pub async fn run(php: &Php, worker_binary: &str, key: &str, who: Combination) -> Seen {
     let cluster = Cluster::start(php, worker_binary, key, who).await;
     let caller = cluster.caller();
     let mut run = Run { who, cluster, caller, part: "", names: BTreeMap::new(), steps: Vec::new() };
@@ -51,7 +60,7 @@ pub async fn run(php: &Php, worker_binary: &str, key: &str, who: Combination) ->
         }
         run.nobody_left().await;
     }
-    run.steps
+    Seen { steps: run.steps, logs: run.cluster.logs() }
 }
 
 /// A cluster, what calls it, and what was seen so far.
@@ -84,7 +93,10 @@ impl Run {
         let addresses = addresses.map(|(n, place)| (place.inner.to_string(), format!("gateway {}", n + 1)));
         let register = (self.cluster.register_address.to_string(), "register".to_owned());
         let names = self.names.iter().map(|(id, name)| (id.clone(), name.clone()));
-        let named = names.chain(addresses).chain([register]).fold(outcome, |text, (it, name)| text.replace(&it, &name));
+        let named = names
+            .chain(addresses)
+            .chain([register])
+            .fold(outcome, |text, (it, name)| text.replace(&it, &name));
         let outcome = in_order(serde_json::from_str(&named).expect("names need no escaping"));
         self.steps.push(Step { part: self.part, name: name.into(), outcome });
     }
@@ -122,10 +134,16 @@ async fn all_hear(clients: &mut [&mut Client]) -> Vec<Vec<String>> {
 }
 
 /// Maps in an order of their own: theirs depends on which gateway was asked first. So
-/// does that of lists of names.
+/// does that of lists of clients, whose names are a letter there.
 fn in_order(value: Value) -> Value {
     match value {
-        Value::Array(list) => list.into_iter().map(in_order).collect(),
+        Value::Array(list) => {
+            let mut list: Vec<_> = list.into_iter().map(in_order).collect();
+            if list.iter().all(|item| item.as_str().is_some_and(|item| item.len() == 1)) {
+                list.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
+            }
+            Value::Array(list)
+        }
         Value::Object(map) => {
             let mut map: Vec<_> = map.into_iter().map(|(key, value)| (key, in_order(value))).collect();
             map.sort_by(|(a, _), (b, _)| a.cmp(b));

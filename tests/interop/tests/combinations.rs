@@ -5,14 +5,14 @@
 use gatewayworker_interop::cluster::{Cluster, Combination, Kind};
 use gatewayworker_interop::php::{Php, php};
 use gatewayworker_interop::results::{Line, Row, write};
-use gatewayworker_interop::steps::{self, Step};
+use gatewayworker_interop::steps::{self, Seen};
 use tokio::sync::OnceCell;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_interop-worker");
 const KEYS: [&str; 2] = ["", "k3y of the cluster"];
 
 /// What all eight are measured by, with each of the keys.
-static ORIGINAL: [OnceCell<Vec<Step>>; 2] = [const { OnceCell::const_new() }; 2];
+static ORIGINAL: [OnceCell<Seen>; 2] = [const { OnceCell::const_new() }; 2];
 
 async fn compared(register: Kind, gateway: Kind, worker: Kind) {
     let Some(php) = php() else { return };
@@ -21,8 +21,8 @@ async fn compared(register: Kind, gateway: Kind, worker: Kind) {
     for (key, original) in KEYS.into_iter().zip(&ORIGINAL) {
         let original = original.get_or_init(|| steps::run(&php, WORKER, key, Combination::ORIGINAL)).await;
         let here = steps::run(&php, WORKER, key, who).await;
-        if let Err(faults) = row.compare(original, &here) {
-            panic!("with the key {key:?}:\n{faults}");
+        if let Err(faults) = row.compare(&original.steps, &here.steps) {
+            panic!("{}\nwith the key {key:?}:\n{faults}", here.logs);
         }
     }
     write(&Line::Combination(row));

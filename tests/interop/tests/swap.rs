@@ -66,7 +66,11 @@ impl Live {
         assert!(self.caller.call("Gateway::getAllUidCount()").await["throws"].is_string());
         self.cluster.start_register(to).await;
         self.goes_on().await;
-        self.note(format!("register: {to}"), "nothing", "fails while no register is there, and until the gateways have announced themselves again");
+        self.note(
+            format!("register: {to}"),
+            "nothing",
+            "fails while no register is there, and until the gateways have announced themselves again",
+        );
     }
 
     /// Stops a gateway and starts the other kind in its place.
@@ -75,7 +79,11 @@ impl Live {
         let noticed = end.into_iter().filter(|line| !is_noise(line)).collect::<Vec<_>>().join(", ");
         self.serves([1 - place]).await;
         eventually("the register to drop it", async || self.cluster.listed().await == [2 - place]).await;
-        assert_eq!(self.caller.answer("Gateway::getAllUidCount()").await, 1, "the other gateway's clients are seen");
+        assert_eq!(
+            self.caller.answer("Gateway::getAllUidCount()").await,
+            1,
+            "the other gateway's clients are seen"
+        );
         self.cluster.start_gateway(place, to, 0).await;
         self.cluster.ready().await;
         self.clients[place] = come(&self.cluster, place).await;
@@ -86,8 +94,14 @@ impl Live {
             "closed 1001" => "closed with 1001",
             other => panic!("clients noticed {other:?}"),
         };
-        let clients = format!("of this gateway: {noticed}; let in again, with a new id and an empty session. Of the other: nothing");
-        self.note(format!("gateway {}: {to}", place + 1), &clients, "does not see the clients of this gateway meanwhile");
+        let clients = format!(
+            "of this gateway: {noticed}; let in again, with a new id and an empty session. Of the other: nothing"
+        );
+        self.note(
+            format!("gateway {}: {to}", place + 1),
+            &clients,
+            "does not see the clients of this gateway meanwhile",
+        );
     }
 
     /// Starts a worker of the other kind beside the one that is there, and stops that.
@@ -103,7 +117,11 @@ impl Live {
             assert_eq!(self.clients[place].ask("worker").await, to.to_string());
         }
         self.goes_on().await;
-        self.note(format!("worker: {to} started, then the other one stopped"), "nothing; sessions go on", "nothing");
+        self.note(
+            format!("worker: {to} started, then the other one stopped"),
+            "nothing; sessions go on",
+            "nothing",
+        );
     }
 
     /// Waits until new clients of a gateway are served by this kind of worker.

@@ -14,7 +14,9 @@ pub(super) async fn run(run: &mut Run) {
     let ids: Vec<String> = clients.iter().flatten().map(|client| client.id.clone()).collect();
     let gone = format!("{}fffffffe", &ids[0][..12]);
     let ids = [("$a", &ids[0]), ("$b", &ids[1]), ("$c", &ids[2]), ("$d", &ids[3]), ("$gone", &gone)];
-    let code = |call: &str| ids.iter().fold(format!("Gateway::{call}"), |code, (name, id)| code.replace(name, &format!("'{id}'")));
+    let code = |call: &str| {
+        ids.iter().fold(format!("Gateway::{call}"), |code, (name, id)| code.replace(name, &format!("'{id}'")))
+    };
 
     for (n, (commands, questions)) in SCRIPT.iter().enumerate() {
         for (m, command) in commands.iter().enumerate() {
@@ -54,7 +56,9 @@ async fn heard(run: &mut Run, clients: &mut [Option<Client>]) -> Value {
             *place = None;
         }
         if !heard.is_empty() {
-            let short = heard.iter().map(|text| if text.len() > 200 { format!("{} bytes", text.len()) } else { text.clone() });
+            let short = heard
+                .iter()
+                .map(|text| if text.len() > 200 { format!("{} bytes", text.len()) } else { text.clone() });
             all.insert(letter.into(), short.collect());
         }
     }

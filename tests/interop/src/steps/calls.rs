@@ -182,5 +182,10 @@ pub(super) const SCRIPT: &[(&[&str], &[&[&str]])] = &[
 ];
 
 /// What is asked with another key than the cluster's.
-pub(super) const WITH_ANOTHER_KEY: &[&str] =
-    &["getAllClientIdCount()", "getSession($a)", "isOnline($a)", "sendToAll('with another key')", "sendToClient($a, 'with another key')"];
+pub(super) const WITH_ANOTHER_KEY: &[&str] = &[
+    "getAllClientIdCount()",
+    "getSession($a)",
+    "isOnline($a)",
+    "sendToAll('with another key')",
+    "sendToClient($a, 'with another key')",
+];

@@ -71,21 +71,41 @@ async fn conversation(run: &mut Run) {
         let answer = client.ask(&format!("login {name}")).await;
         run.note(format!("{name} logs in"), answer);
     }
-    for (client, groups) in [(&mut ann, ["room", "room"]), (&mut bob, ["room", "7"]), (&mut cat, ["7", "other"])] {
+    for (client, groups) in
+        [(&mut ann, ["room", "room"]), (&mut bob, ["room", "7"]), (&mut cat, ["7", "other"])]
+    {
         for group in groups {
             client.ask(&format!("join {group}")).await;
         }
     }
-    for said in ["say hi all", "group room hi room", "group 7 hi 7", "others room hi others", "uid Bob psst", "uid No psst"] {
+    let (only, except) = (format!("only {} you", bob.id), format!("except {} not you", bob.id));
+    for said in [
+        "say hi all",
+        "group room hi room",
+        "group 7 hi 7",
+        "others room hi others",
+        "uid Bob psst",
+        "uid No psst",
+        &only,
+        &except,
+    ] {
         ann.say(said).await;
         let heard = all_hear(&mut [&mut ann, &mut bob, &mut cat, &mut nobody]).await;
-        run.note(format!("Ann: {said}"), heard);
+        run.note(format!("Ann: {said}").replace(&bob.id, "Bob"), heard);
     }
     let question = format!("uid-of {}", bob.id);
     for asked in ["members room", "members 7", "members lobby", "members none", &question] {
         let answer = ann.ask(asked).await;
         run.note(format!("a handler asks: {asked}").replace(&bob.id, "Bob"), answer);
     }
+    survey(run, "a handler asks all that can be asked", &mut ann).await;
+    ann.ask(&format!(r#"set {} {{"name":"Robert"}}"#, bob.id)).await;
+    ann.ask(&format!(r#"update {} {{"name":"Bob","n":[1]}}"#, bob.id)).await;
+    let dump = bob.ask("dump").await;
+    run.note("what a handler wrote into another client's session", dump);
+    ann.ask("ungroup 7").await;
+    cat.ask("unbind Cat").await;
+    survey(run, "and again without a group and a uid", &mut ann).await;
     bob.ask("leave room").await;
     ann.say("group room who is left?").await;
     let heard = all_hear(&mut [&mut ann, &mut bob, &mut cat, &mut nobody]).await;
@@ -107,7 +127,18 @@ async fn conversation(run: &mut Run) {
     ann.leave().await;
 }
 
+async fn survey(run: &mut Run, name: &str, by: &mut Client) {
+    // Commands of a client's handler and questions of another's go different ways.
+    run.settle().await;
+    let answers = by.ask("survey").await;
+    run.note(name, serde_json::from_str::<serde_json::Value>(&answers).unwrap_or(answers.into()));
+}
+
 async fn ends(run: &mut Run) {
+    let mut ann = run.client("Ann", 0).await;
+    ann.say("quit bye").await;
+    let heard = ann.heard_before("").await;
+    run.note("a handler closes its own client", heard);
     let mut ann = run.client("Ann", 0).await;
     for place in [0, 1] {
         let mut bob = run.client("Bob", place).await;
@@ -135,7 +166,10 @@ async fn strangers(run: &mut Run) {
     run.note("how many clients are counted, with a connection that has said nothing", count);
     drop(silent);
     let mut plain = TcpStream::connect(door).await.expect("it listens");
-    plain.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.expect("it reads");
+    plain
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .await
+        .expect("it reads");
     let mut answer = Vec::new();
     let _ = gatewayworker_tests::soon("the end of the answer", plain.read_to_end(&mut answer)).await;
     let status = String::from_utf8_lossy(&answer).split(' ').nth(1).map(str::to_owned);

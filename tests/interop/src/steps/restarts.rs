@@ -93,7 +93,8 @@ async fn gateway(run: &mut Run, how: &str) {
     let mut cat = run.client("Cat", 0).await;
     cat.ask("login Cat").await;
     talk(run, &format!("once the gateway is back, {how}"), &mut cat, &mut bob).await;
-    run.note_call(format!("GatewayClient once the gateway is back, {how}"), "Gateway::getAllUidCount()").await;
+    run.note_call(format!("GatewayClient once the gateway is back, {how}"), "Gateway::getAllUidCount()")
+        .await;
     cat.leave().await;
     bob.leave().await;
 }

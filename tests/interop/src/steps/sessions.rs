@@ -45,8 +45,10 @@ pub(super) async fn run(run: &mut Run) {
     told(run, "GatewayClient empties it", &format!("Gateway::setSession('{id}', [])")).await;
     seen(run, "an empty session", &mut ann, &mut bob).await;
     let fresh = bob.id.clone();
-    told(run, "GatewayClient empties the other's", &format!("Gateway::setSocketSession('{fresh}', '')")).await;
-    told(run, "GatewayClient merges into none", &format!("Gateway::updateSession('{fresh}', ['a' => [1]])")).await;
+    told(run, "GatewayClient empties the other's", &format!("Gateway::setSocketSession('{fresh}', '')"))
+        .await;
+    told(run, "GatewayClient merges into none", &format!("Gateway::updateSession('{fresh}', ['a' => [1]])"))
+        .await;
     seen(run, "what was merged into none", &mut bob, &mut ann).await;
     ann.leave().await;
     bob.leave().await;
@@ -91,7 +93,10 @@ async fn objects(run: &mut Run) {
     told(run, "GatewayClient merges into it", &format!("Gateway::updateSession('{id}', ['n' => 2])")).await;
     let after = run.caller.answer(&stored).await;
     let merged = after.as_str().unwrap_or_default().contains(r#"s:1:"n";i:2;"#);
-    run.note("GatewayClient merges into a session with an object", if merged { "merged" } else { "as it was" });
+    run.note(
+        "GatewayClient merges into a session with an object",
+        if merged { "merged" } else { "as it was" },
+    );
     ann.leave().await;
 }
 
