@@ -97,7 +97,8 @@ impl Run {
             .chain(addresses)
             .chain([register])
             .fold(outcome, |text, (it, name)| text.replace(&it, &name));
-        let outcome = in_order(serde_json::from_str(&named).expect("names need no escaping"));
+        let is_client = |name: &str| self.names.values().any(|client| client == name);
+        let outcome = in_order(serde_json::from_str(&named).expect("names need no escaping"), &is_client);
         self.steps.push(Step { part: self.part, name: name.into(), outcome });
     }
 
@@ -108,9 +109,13 @@ impl Run {
     }
 
     /// Waits until what GatewayClient was told to do has taken effect. Its commands have no
-    /// answer, and each has a connection of its own: there is nothing to see but time.
+    /// answer, and each has a connection of its own: there is nothing to see but time, and
+    /// that every gateway has answered a question that came after it.
     async fn settle(&mut self) {
         self.caller.call("usleep(30000)").await;
+        for _ in 0..2 {
+            self.count().await;
+        }
     }
 
     /// How many clients the GatewayClient counts; null when it cannot.
@@ -133,19 +138,20 @@ async fn all_hear(clients: &mut [&mut Client]) -> Vec<Vec<String>> {
     all
 }
 
-/// Maps in an order of their own: theirs depends on which gateway was asked first. So
-/// does that of lists of clients, whose names are a letter there.
-fn in_order(value: Value) -> Value {
+/// Maps, and lists of clients, in an order of their own: theirs depends on which gateway was
+/// asked first, and on ids.
+fn in_order(value: Value, is_client: &impl Fn(&str) -> bool) -> Value {
     match value {
         Value::Array(list) => {
-            let mut list: Vec<_> = list.into_iter().map(in_order).collect();
-            if list.iter().all(|item| item.as_str().is_some_and(|item| item.len() == 1)) {
+            let mut list: Vec<_> = list.into_iter().map(|item| in_order(item, is_client)).collect();
+            if list.iter().all(|item| item.as_str().is_some_and(is_client)) {
                 list.sort_by(|a, b| a.as_str().cmp(&b.as_str()));
             }
             Value::Array(list)
         }
         Value::Object(map) => {
-            let mut map: Vec<_> = map.into_iter().map(|(key, value)| (key, in_order(value))).collect();
+            let mut map: Vec<_> =
+                map.into_iter().map(|(key, item)| (key, in_order(item, is_client))).collect();
             map.sort_by(|(a, _), (b, _)| a.cmp(b));
             Value::Object(map.into_iter().collect())
         }

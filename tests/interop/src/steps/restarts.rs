@@ -10,7 +10,7 @@ use super::{Run, all_hear};
 use crate::client::Client;
 
 /// What has not come by then does not come. Only that takes so long.
-const IN_VAIN: Duration = Duration::from_millis(500);
+const IN_VAIN: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(run: &mut Run) {
     register(run).await;
