@@ -101,13 +101,30 @@ impl Cluster {
     /// # Panics
     /// When that does not happen.
     pub async fn start(php: &Php, worker_binary: &str, key: &str, who: Combination) -> Self {
+        Self::start_mixed(php, worker_binary, key, who.register, [who.gateway; 2], &[who.worker]).await
+    }
+
+    /// The same with a kind for each gateway, and some workers.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    pub async fn start_mixed(
+        php: &Php,
+        worker_binary: &str,
+        key: &str,
+        register: Kind,
+        gateways: [Kind; 2],
+        workers: &[Kind],
+    ) -> Self {
         let mut cluster = Self::new(php, worker_binary, key);
-        cluster.start_register(who.register).await;
-        for n in 0..2 {
-            cluster.add_place();
-            cluster.start_gateway(n, who.gateway, 0).await;
+        cluster.start_register(register).await;
+        for kind in gateways {
+            let place = cluster.add_place();
+            cluster.start_gateway(place, kind, 0).await;
         }
-        cluster.start_worker(who.worker);
+        for kind in workers {
+            cluster.start_worker(*kind);
+        }
         cluster.ready().await;
         cluster
     }

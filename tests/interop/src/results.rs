@@ -71,25 +71,18 @@ impl Row {
     pub fn compare(&mut self, original: &[Step], here: &[Step]) -> Result<(), String> {
         let mut faults = String::new();
         let mut shown: Vec<&'static str> = Vec::new();
-        let names = |steps: &[Step]| steps.iter().map(|step| step.name.clone()).collect::<Vec<_>>();
-        if names(original) != names(here) {
-            return Err("not the same steps were done".into());
-        }
-        for (original, here) in original.iter().zip(here) {
+        for (original, here) in alike(original, here)? {
             let part = self.parts.entry(here.part.into()).or_default();
             if original.outcome == here.outcome {
                 part.same += 1;
-            } else if let Some(Difference { name, .. }) =
-                differences::explain(self.who, &here.name, &original.outcome, &here.outcome)
-            {
-                *part.intended.entry((*name).into()).or_default() += 1;
-                shown.push(name);
-            } else {
-                let _ = writeln!(
-                    faults,
-                    "{}, {}\n  original: {}\n  here:     {}",
-                    here.part, here.name, original.outcome, here.outcome
-                );
+                continue;
+            }
+            match intended(self.who, original, here) {
+                Ok(name) => {
+                    *part.intended.entry(name.into()).or_default() += 1;
+                    shown.push(name);
+                }
+                Err(fault) => faults += &fault,
             }
         }
         for difference in
@@ -98,6 +91,37 @@ impl Row {
             let _ = writeln!(faults, "the intended difference {} does not show", difference.name);
         }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
+    }
+}
+
+/// Whether a mixed cluster does nothing that neither the original nor ours does.
+///
+/// # Errors
+/// Every difference that nobody intended.
+pub fn mixed(original: &[Step], here: &[Step]) -> Result<(), String> {
+    let ours = Combination { register: Kind::Ours, gateway: Kind::Ours, worker: Kind::Ours };
+    let differ =
+        alike(original, here)?.into_iter().filter(|(original, here)| original.outcome != here.outcome);
+    let faults: String = differ.filter_map(|(original, here)| intended(ours, original, here).err()).collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+/// The same steps of both.
+fn alike<'a>(original: &'a [Step], here: &'a [Step]) -> Result<Vec<(&'a Step, &'a Step)>, String> {
+    let pairs: Vec<_> = original.iter().zip(here).collect();
+    let are_alike =
+        original.len() == here.len() && pairs.iter().all(|(original, here)| original.name == here.name);
+    are_alike.then_some(pairs).ok_or_else(|| "not the same steps were done".into())
+}
+
+/// The name of the difference that was intended, or what is wrong.
+fn intended(who: Combination, original: &Step, here: &Step) -> Result<&'static str, String> {
+    match differences::explain(who, &here.name, &original.outcome, &here.outcome) {
+        Some(difference) => Ok(difference.name),
+        None => Err(format!(
+            "{}, {}\n  original: {}\n  here:     {}\n",
+            here.part, here.name, original.outcome, here.outcome
+        )),
     }
 }
 

@@ -47,9 +47,18 @@ pub struct Seen {
 /// When something that each combination does did not happen.
 pub async fn run(php: &Php, worker_binary: &str, key: &str, who: Combination) -> Seen {
     let cluster = Cluster::start(php, worker_binary, key, who).await;
+    run_parts(cluster, who, &PARTS).await
+}
+
+/// Does some parts with a cluster; `who` is whose daemons are started in place of those
+/// that a part stops.
+///
+/// # Panics
+/// When something that each combination does did not happen.
+pub async fn run_parts(cluster: Cluster, who: Combination, parts: &[&'static str]) -> Seen {
     let caller = cluster.caller();
     let mut run = Run { who, cluster, caller, part: "", names: BTreeMap::new(), steps: Vec::new() };
-    for part in PARTS {
+    for part in parts.iter().copied() {
         run.part = part;
         match part {
             "clients" => chat::run(&mut run).await,

@@ -4,7 +4,7 @@
 
 use gatewayworker_interop::cluster::{Cluster, Combination, Kind};
 use gatewayworker_interop::php::{Php, php};
-use gatewayworker_interop::results::{Line, Row, write};
+use gatewayworker_interop::results::{Line, Row, mixed, write};
 use gatewayworker_interop::steps::{self, Seen};
 use tokio::sync::OnceCell;
 
@@ -71,4 +71,22 @@ async fn register_ours_gateway_ours_worker_php() {
 #[tokio::test]
 async fn register_ours_gateway_ours_worker_ours() {
     compared(Kind::Ours, Kind::Ours, Kind::Ours).await;
+}
+
+/// A gateway and a worker of each kind at once, as they are in the midst of a migration.
+#[tokio::test]
+async fn both_kinds_side_by_side() {
+    let Some(php) = php() else { return };
+    let both = [Kind::Php, Kind::Ours];
+    for (register, (key, original)) in both.into_iter().zip(KEYS.into_iter().zip(&ORIGINAL)) {
+        let original = original.get_or_init(|| steps::run(&php, WORKER, key, Combination::ORIGINAL)).await;
+        let cluster = Cluster::start_mixed(&php, WORKER, key, register, both, &both).await;
+        let parts = ["clients", "GatewayClient"];
+        let here = steps::run_parts(cluster, Combination::ORIGINAL, &parts).await;
+        let original: Vec<_> =
+            original.steps.iter().filter(|step| parts.contains(&step.part)).cloned().collect();
+        if let Err(faults) = mixed(&original, &here.steps) {
+            panic!("{}\nwith the key {key:?}:\n{faults}", here.logs);
+        }
+    }
 }

@@ -9,6 +9,10 @@ use gatewayworker_tests::eventually;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_interop-worker");
 
+/// What the worker that goes leaves in a session for the one that comes.
+const RICH: &str =
+    r#"put rich {"f":0.1,"huge":1e25,"null":null,"no":false,"list":[1,[2,"三"]],"7":"seven","07":{},"":-1}"#;
+
 #[tokio::test]
 async fn a_live_system_is_swapped_one_process_at_a_time_and_back() {
     let Some(php) = php() else { return };
@@ -111,10 +115,20 @@ impl Live {
             self.reached(place, to).await;
         }
         self.serves([0, 1]).await;
+        let mut sessions = Vec::new();
+        for client in &mut self.clients {
+            client.ask(RICH).await;
+            sessions.push(client.ask("dump").await);
+        }
         self.cluster.stop_worker().await;
         for place in [0, 1] {
             self.reached(place, to).await;
             assert_eq!(self.clients[place].ask("worker").await, to.to_string());
+            assert_eq!(
+                self.clients[place].ask("dump").await,
+                sessions[place],
+                "the session is the same, byte for byte"
+            );
         }
         self.goes_on().await;
         self.note(
