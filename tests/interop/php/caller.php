@@ -62,7 +62,7 @@ function outcome(string $code): array
     return $outcome;
 }
 
-Gateway::$registerAddress = getenv('REGISTER');
+Gateway::$registerAddress = explode(',', getenv('REGISTER'));
 Gateway::$secretKey = (string) getenv('SECRET_KEY');
 // Every question is to see the list as it is, not as it was a second ago.
 Gateway::$addressesCacheDisable = true;

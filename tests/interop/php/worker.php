@@ -6,7 +6,7 @@ require __DIR__ . '/Events.php';
 $worker = new \GatewayWorker\BusinessWorker();
 $worker->name = 'Interop';
 $worker->count = 1;
-$worker->registerAddress = getenv('REGISTER');
+$worker->registerAddress = explode(',', getenv('REGISTER'));
 $worker->secretKey = (string) getenv('SECRET_KEY');
 $worker->eventHandler = 'Events';
 run();

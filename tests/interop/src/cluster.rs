@@ -55,8 +55,6 @@ impl Combination {
 /// The daemons of one test. What still runs when it is dropped is killed; when a
 /// test fails, their logs are shown.
 pub struct Cluster {
-    /// Where the register is.
-    pub register_address: SocketAddr,
     /// The gateways, in the order of their places.
     pub gateways: Vec<Place>,
     php: Php,
@@ -64,7 +62,7 @@ pub struct Cluster {
     key: String,
     dir: TempDir,
     logs: Vec<PathBuf>,
-    register: Option<Process>,
+    registers: Vec<(SocketAddr, Option<Process>)>,
     workers: Vec<Process>,
 }
 
@@ -84,14 +82,13 @@ impl Cluster {
     /// When there is no room for logs.
     pub fn new(php: &Php, worker_binary: &str, key: &str) -> Self {
         Self {
-            register_address: local(),
             gateways: Vec::new(),
             php: php.clone(),
             worker_binary: worker_binary.into(),
             key: key.into(),
             dir: tempfile::tempdir().expect("a folder for logs"),
             logs: Vec::new(),
-            register: None,
+            registers: vec![(local(), None)],
             workers: Vec::new(),
         }
     }
@@ -117,32 +114,61 @@ impl Cluster {
         workers: &[Kind],
     ) -> Self {
         let mut cluster = Self::new(php, worker_binary, key);
-        cluster.start_register(register).await;
-        for kind in gateways {
-            let place = cluster.add_place();
-            cluster.start_gateway(place, kind, 0).await;
-        }
-        for kind in workers {
-            cluster.start_worker(*kind);
-        }
-        cluster.ready().await;
+        cluster.start_register(0, register).await;
+        cluster.add_others(gateways, workers).await;
         cluster
     }
 
-    /// Starts a register, and returns when it listens.
+    /// The same with two registers, to which all gateways announce themselves.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    pub async fn start_with_registers(
+        php: &Php,
+        worker_binary: &str,
+        registers: [Kind; 2],
+        gateways: [Kind; 2],
+        workers: &[Kind],
+    ) -> Self {
+        let mut cluster = Self::new(php, worker_binary, "");
+        cluster.registers.push((local(), None));
+        for (n, kind) in registers.into_iter().enumerate() {
+            cluster.start_register(n, kind).await;
+        }
+        cluster.add_others(gateways, workers).await;
+        cluster
+    }
+
+    async fn add_others(&mut self, gateways: [Kind; 2], workers: &[Kind]) {
+        for kind in gateways {
+            let place = self.add_place();
+            self.start_gateway(place, kind, 0).await;
+        }
+        for kind in workers {
+            self.start_worker(*kind);
+        }
+        self.ready().await;
+    }
+
+    /// Starts a register, the first of them being 0, and returns when it listens.
     ///
     /// # Panics
     /// When it does not.
-    pub async fn start_register(&mut self, kind: Kind) {
-        let address = self.register_address.to_string();
+    pub async fn start_register(&mut self, n: usize, kind: Kind) {
+        let address = self.registers[n].0;
         let command = match kind {
-            Kind::Php => self.original("register.php"),
+            Kind::Php => {
+                let mut command = self.original("register.php");
+                command.env("REGISTER", address.to_string());
+                command
+            }
             Kind::Ours => {
-                self.ours(gatewayworker_tests::process::binary(), &["register", "--listen", &address])
+                let arguments = ["register", "--listen", &address.to_string()];
+                self.ours(gatewayworker_tests::process::binary(), &arguments)
             }
         };
-        self.register = Some(self.run(command, "register", kind));
-        listens("the register", self.register_address).await;
+        self.registers[n].1 = Some(self.run(command, "register", kind));
+        listens("the register", address).await;
     }
 
     /// A place for one more gateway; its number.
@@ -169,7 +195,7 @@ impl Cluster {
             Kind::Ours => {
                 let (listen, port) = (format!("websocket://{door}"), inner.port().to_string());
                 let (ping, limit) = (ping.to_string(), u32::from(ping > 0).to_string());
-                let register = self.register_address.to_string();
+                let register = self.register_addresses();
                 let arguments = [
                     ["--listen", &listen],
                     ["--lan-port", &port],
@@ -192,7 +218,7 @@ impl Cluster {
     /// # Panics
     /// When its program is not there.
     pub fn start_worker(&mut self, kind: Kind) {
-        let register = self.register_address.to_string();
+        let register = self.register_addresses();
         let command = match kind {
             Kind::Php => self.original("worker.php"),
             Kind::Ours => self.ours(&self.worker_binary, &["--register-address", &register]),
@@ -201,12 +227,18 @@ impl Cluster {
         self.workers.push(process);
     }
 
-    /// Asks the register to end, and waits until it has.
+    /// The registers' addresses, with commas.
+    pub fn register_addresses(&self) -> String {
+        let addresses: Vec<_> = self.registers.iter().map(|(address, _)| address.to_string()).collect();
+        addresses.join(",")
+    }
+
+    /// Asks a register to end, and waits until it has.
     ///
     /// # Panics
     /// When there is none, or it does not.
-    pub async fn stop_register(&mut self) {
-        self.register.take().expect("there is a register").stop().await;
+    pub async fn stop_register(&mut self, n: usize) {
+        self.registers[n].1.take().expect("there is a register").stop().await;
     }
 
     /// Asks the worker that was started first to end, and waits until it has.
@@ -238,12 +270,7 @@ impl Cluster {
     /// # Panics
     /// When PHP does not start.
     pub fn caller(&self) -> Caller {
-        Caller::start(
-            &self.php,
-            &self.register_address.to_string(),
-            &self.key,
-            &self.dir.path().join("caller.log"),
-        )
+        Caller::start(&self.php, &self.register_addresses(), &self.key, &self.dir.path().join("caller.log"))
     }
 
     /// Waits until clients of all gateways are served, and reach each other, and the
@@ -278,13 +305,23 @@ impl Cluster {
         eventually("the trial clients to be gone", async || caller.answer(&seen).await == 0).await;
     }
 
-    /// The places that the register lists, from 1, sorted.
+    /// The places that all registers list, from 1, sorted; none, when they do not agree.
     ///
     /// # Panics
-    /// When it does not answer, or names a stranger.
+    /// When one does not answer, or names a stranger.
     pub async fn listed(&self) -> Vec<usize> {
-        let connection =
-            soon("the register", TcpStream::connect(self.register_address)).await.expect("it listens");
+        let mut lists = Vec::new();
+        for (address, process) in &self.registers {
+            if process.is_some() {
+                lists.push(self.listed_by(*address).await);
+            }
+        }
+        lists.dedup();
+        if lists.len() == 1 { lists.remove(0) } else { Vec::new() }
+    }
+
+    async fn listed_by(&self, register: SocketAddr) -> Vec<usize> {
+        let connection = soon("the register", TcpStream::connect(register)).await.expect("it listens");
         let mut connection = BufReader::new(connection);
         let hello = serde_json::json!({"event": "worker_connect", "secret_key": self.key});
         connection.write_all(format!("{hello}\n").as_bytes()).await.expect("it reads");
@@ -314,7 +351,7 @@ impl Cluster {
 
     fn original(&self, script: &str) -> Command {
         let mut command = self.php.script(script);
-        command.arg("start").env("REGISTER", self.register_address.to_string()).env("SECRET_KEY", &self.key);
+        command.arg("start").env("REGISTER", self.register_addresses()).env("SECRET_KEY", &self.key);
         command
     }
 

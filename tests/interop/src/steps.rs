@@ -100,7 +100,7 @@ impl Run {
         let outcome = serde_json::to_string(&outcome).expect("an outcome has a JSON form");
         let addresses = self.cluster.gateways.iter().enumerate();
         let addresses = addresses.map(|(n, place)| (place.inner.to_string(), format!("gateway {}", n + 1)));
-        let register = (self.cluster.register_address.to_string(), "register".to_owned());
+        let register = (self.cluster.register_addresses(), "register".to_owned());
         let names = self.names.iter().map(|(id, name)| (id.clone(), name.clone()));
         let named = names
             .chain(addresses)

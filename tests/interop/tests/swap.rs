@@ -44,6 +44,22 @@ async fn workers_may_go_first() {
     live.swap_worker(Kind::Php).await;
 }
 
+#[tokio::test]
+async fn with_two_registers_calls_go_on_while_one_is_swapped() {
+    let Some(php) = php() else { return };
+    let both = [Kind::Php, Kind::Ours];
+    let cluster = Cluster::start_with_registers(&php, WORKER, both, both, &both).await;
+    let mut live = Live::start(cluster).await;
+    for (n, kind) in [(1, Kind::Php), (0, Kind::Ours)] {
+        live.cluster.stop_register(n).await;
+        live.serves([0, 1]).await;
+        assert_eq!(live.caller.answer("Gateway::getAllUidCount()").await, 2, "the other register is asked");
+        live.cluster.start_register(n, kind).await;
+        live.goes_on().await;
+        live.cluster.ready().await;
+    }
+}
+
 /// A system with a client of each gateway.
 struct Live {
     cluster: Cluster,
@@ -65,10 +81,10 @@ impl Live {
 
     /// Stops the register and starts the other kind in its place.
     async fn swap_register(&mut self, to: Kind) {
-        self.cluster.stop_register().await;
+        self.cluster.stop_register(0).await;
         self.serves([0, 1]).await;
         assert!(self.caller.call("Gateway::getAllUidCount()").await["throws"].is_string());
-        self.cluster.start_register(to).await;
+        self.cluster.start_register(0, to).await;
         self.goes_on().await;
         self.note(
             format!("register: {to}"),

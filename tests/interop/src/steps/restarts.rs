@@ -21,7 +21,7 @@ pub(super) async fn run(run: &mut Run) {
 
 async fn register(run: &mut Run) {
     let (mut ann, mut bob) = two(run).await;
-    run.cluster.stop_register().await;
+    run.cluster.stop_register(0).await;
     talk(run, "while no register is there", &mut ann, &mut bob).await;
     run.note_call("GatewayClient while no register is there", "Gateway::getAllClientIdCount()").await;
     let mut cat = run.client("Cat", 0).await;
@@ -30,7 +30,7 @@ async fn register(run: &mut Run) {
     cat.leave().await;
     let heard = ann.hear().await;
     run.note("and leaves again", heard);
-    run.cluster.start_register(run.who.register).await;
+    run.cluster.start_register(0, run.who.register).await;
     listed(run, &[1, 2]).await;
     run.note_call("GatewayClient once the register is back", "Gateway::getAllClientIdCount()").await;
     ann.leave().await;
