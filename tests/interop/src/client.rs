@@ -105,6 +105,8 @@ impl Client {
             let is_end = next == "end" || next.starts_with("closed");
             heard.push(next);
             if is_end {
+                // What answers a close frame waits for this.
+                let _ = self.socket.flush().await;
                 return heard;
             }
         }

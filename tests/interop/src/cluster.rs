@@ -382,7 +382,8 @@ impl Drop for Cluster {
     }
 }
 
-/// Connects as soon as the gateway serves clients.
+/// Connects as soon as the gateway serves clients. All that a handler does when a client
+/// comes is done then.
 ///
 /// # Panics
 /// When it does not.
@@ -393,7 +394,9 @@ pub async fn arrive(door: SocketAddr) -> Client {
         arrived.is_some()
     })
     .await;
-    arrived.expect("it is there")
+    let mut client = arrived.expect("it is there");
+    client.heard().await;
+    client
 }
 
 fn local() -> SocketAddr {
