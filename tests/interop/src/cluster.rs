@@ -1,56 +1,21 @@
 //! A register, two gateways and a worker as processes, each ours or the original's.
 
-use std::fmt;
+mod state;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gatewayworker_tests::{eventually, soon};
-use serde_json::Value;
+use gatewayworker_tests::eventually;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::caller::Caller;
 use crate::client::Client;
+use crate::combination::{Combination, Kind};
 use crate::php::Php;
 use crate::ports::free_port;
 use crate::process::{Process, tail};
-
-/// Whose daemon it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// The original's.
-    Php,
-    /// Ours.
-    Ours,
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Php => "php",
-            Self::Ours => "ours",
-        })
-    }
-}
-
-/// Who is whose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Combination {
-    /// The register.
-    pub register: Kind,
-    /// Both gateways.
-    pub gateway: Kind,
-    /// The worker.
-    pub worker: Kind,
-}
-
-impl Combination {
-    /// The yardstick.
-    pub const ORIGINAL: Self = Self { register: Kind::Php, gateway: Kind::Php, worker: Kind::Php };
-}
 
 /// The daemons of one test. What still runs when it is dropped is killed; when a
 /// test fails, their logs are shown.
@@ -271,74 +236,6 @@ impl Cluster {
     /// When PHP does not start.
     pub fn caller(&self) -> Caller {
         Caller::start(&self.php, &self.register_addresses(), &self.key, &self.dir.path().join("caller.log"))
-    }
-
-    /// Waits until clients of all gateways are served, and reach each other, and the
-    /// GatewayClient sees them; and then, until they are gone.
-    ///
-    /// # Panics
-    /// When that does not happen.
-    pub async fn ready(&self) {
-        let mut caller = self.caller();
-        let mut trials = Vec::new();
-        for place in self.gateways.iter().filter(|place| place.process.is_some()) {
-            trials.push(arrive(place.door).await);
-        }
-        eventually("a message to reach all gateways", async || {
-            trials[0].say("say here").await;
-            let mut reached = true;
-            for trial in &mut trials {
-                let heard = trial.heard().await;
-                assert!(!heard.iter().any(|line| line == "end"), "a client was dropped: {heard:?}");
-                reached &= heard.iter().any(|line| line == "?: here");
-            }
-            reached
-        })
-        .await;
-        let ids: Vec<_> = trials.iter().map(|trial| format!("'{}'", trial.id)).collect();
-        let seen = format!("count(array_intersect(Gateway::getAllClientIdList(), [{}]))", ids.join(", "));
-        eventually("GatewayClient to see them all", async || caller.answer(&seen).await == trials.len())
-            .await;
-        for trial in trials {
-            trial.leave().await;
-        }
-        eventually("the trial clients to be gone", async || caller.answer(&seen).await == 0).await;
-    }
-
-    /// The places that all registers list, from 1, sorted; none, when they do not agree.
-    ///
-    /// # Panics
-    /// When one does not answer, or names a stranger.
-    pub async fn listed(&self) -> Vec<usize> {
-        let mut lists = Vec::new();
-        for (address, process) in &self.registers {
-            if process.is_some() {
-                lists.push(self.listed_by(*address).await);
-            }
-        }
-        lists.dedup();
-        if lists.len() == 1 { lists.remove(0) } else { Vec::new() }
-    }
-
-    async fn listed_by(&self, register: SocketAddr) -> Vec<usize> {
-        let connection = soon("the register", TcpStream::connect(register)).await.expect("it listens");
-        let mut connection = BufReader::new(connection);
-        let hello = serde_json::json!({"event": "worker_connect", "secret_key": self.key});
-        connection.write_all(format!("{hello}\n").as_bytes()).await.expect("it reads");
-        let mut line = String::new();
-        soon("the register's list", connection.read_line(&mut line)).await.expect("it answers");
-        let addresses = match serde_json::from_str::<Value>(&line).expect("JSON")["addresses"].take() {
-            Value::Array(list) => list,
-            Value::Object(map) => map.into_values().collect(),
-            other => panic!("no list: {other}"),
-        };
-        let number = |address: &Value| {
-            let known = self.gateways.iter().position(|place| *address == place.inner.to_string());
-            known.unwrap_or_else(|| panic!("a stranger in the register: {address}")) + 1
-        };
-        let mut listed: Vec<_> = addresses.iter().map(number).collect();
-        listed.sort_unstable();
-        listed
     }
 
     /// The ends of all daemons' logs.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cluster::{Combination, Kind};
+use crate::combination::{Combination, Kind};
 
 /// A difference that is intended.
 pub struct Difference {

@@ -2,6 +2,7 @@
 //! done with all eight combinations, and what comes of them is compared with what
 //! comes of them when all are the original's. `README.md` says how to run it.
 //!
+//! - [`combination`]: which daemons are whose,
 //! - [`cluster`]: the daemons of one combination, as processes,
 //! - [`app`]: the worker's application in Rust; `php/Events.php` is the same in PHP,
 //! - [`steps`]: what is done, and what came of it,
@@ -12,6 +13,7 @@ pub mod app;
 mod caller;
 mod client;
 pub mod cluster;
+pub mod combination;
 pub mod differences;
 pub mod php;
 mod ports;

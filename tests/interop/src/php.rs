@@ -17,6 +17,10 @@ pub struct Php {
 /// # Panics
 /// When it was asked for and does not work: a skipped test would hide that.
 pub fn php() -> Option<Php> {
+    if cfg!(not(unix)) {
+        eprintln!("skipped: the original's daemons and ours are ended by signals here");
+        return None;
+    }
     let Some(vendor) = std::env::var_os("GATEWAYWORKER_PHP_VENDOR").filter(|path| !path.is_empty()) else {
         eprintln!(
             "skipped: GATEWAYWORKER_PHP_VENDOR does not name a Composer vendor folder with the original; \

@@ -1,7 +1,6 @@
 //! A daemon's process, with its log.
 
 use std::fs::File;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -20,7 +19,8 @@ impl Process {
     pub(crate) fn start(mut command: Command, log: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).expect("a log can be written");
         let again = file.try_clone().expect("a file can be shared");
-        let child = command.stdin(Stdio::null()).stdout(file).stderr(again).process_group(0).spawn();
+        group(&mut command);
+        let child = command.stdin(Stdio::null()).stdout(file).stderr(again).spawn();
         Self { child: child.unwrap_or_else(|error| panic!("{command:?}: {error}")), log: log.to_owned() }
     }
 
@@ -60,6 +60,15 @@ impl Drop for Process {
         }
     }
 }
+
+#[cfg(unix)]
+fn group(command: &mut Command) {
+    std::os::unix::process::CommandExt::process_group(command, 0);
+}
+
+/// Not run here, but built.
+#[cfg(not(unix))]
+fn group(_command: &mut Command) {}
 
 /// The end of a log.
 pub(crate) fn tail(log: &Path) -> String {

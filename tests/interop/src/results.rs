@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::cluster::{Combination, Kind};
+use crate::combination::{Combination, Kind};
 use crate::differences::{self, DIFFERENCES, Daemon, Difference};
 use crate::steps::{PARTS, Step};
 

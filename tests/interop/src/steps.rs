@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use crate::caller::Caller;
 use crate::client::Client;
-use crate::cluster::{Cluster, Combination, arrive};
+use crate::cluster::{Cluster, arrive};
+use crate::combination::Combination;
 use crate::php::Php;
 
 /// The parts, in the order in which they are run and shown.

@@ -2,7 +2,8 @@
 //! with one: whatever is done comes out as it does when all are the original's, but for
 //! what is listed as intended.
 
-use gatewayworker_interop::cluster::{Cluster, Combination, Kind};
+use gatewayworker_interop::cluster::Cluster;
+use gatewayworker_interop::combination::{Combination, Kind};
 use gatewayworker_interop::php::{Php, php};
 use gatewayworker_interop::results::{Line, Row, mixed, write};
 use gatewayworker_interop::steps::{self, Seen};

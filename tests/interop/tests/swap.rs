@@ -1,7 +1,8 @@
 //! A live system of the original's, swapped for ours one process at a time and back,
 //! with clients connected, in the order that docs/migrating-from-php.md advises.
 
-use gatewayworker_interop::cluster::{Cluster, Combination, Kind, arrive};
+use gatewayworker_interop::cluster::{Cluster, arrive};
+use gatewayworker_interop::combination::{Combination, Kind};
 use gatewayworker_interop::php::php;
 use gatewayworker_interop::results::{Line, Swapped, write};
 use gatewayworker_interop::{Caller, Client};
