@@ -38,6 +38,7 @@
 
 mod answer;
 mod ask;
+pub mod calls;
 mod commands;
 mod error;
 mod gateway;
