@@ -7,6 +7,7 @@ use gatewayworker_businessworker as worker;
 use gatewayworker_gateway as gateway;
 use gatewayworker_protocol::SecretKey;
 use gatewayworker_register as register;
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -90,6 +91,8 @@ impl GatewayDaemon {
 pub struct WorkerDaemon {
     /// What happened to its clients.
     pub events: Recorder,
+    /// Where it takes calls over HTTP, if its configuration says that it does.
+    pub http: Option<SocketAddr>,
     daemon: Daemon,
 }
 
@@ -265,24 +268,28 @@ impl Cluster {
     /// When it cannot.
     pub async fn start_worker(&mut self) {
         let events = Recorder::default();
-        let daemon = self.worker_with(events.clone());
-        self.workers.push(WorkerDaemon { events, daemon });
+        let http = self.settings.worker.http_listen.as_ref().map(|address| {
+            gatewayworker_net::listen(address.parse().expect("an address"), 1024).expect("the port is free")
+        });
+        let address = http.as_ref().map(|listener| listener.local_addr().expect("it is bound"));
+        let daemon = self.worker_with(http, events.clone());
+        self.workers.push(WorkerDaemon { events, http: address, daemon });
     }
 
-    fn worker_with(&self, events: impl Events) -> Daemon {
+    fn worker_with(&self, http: Option<TcpListener>, events: impl Events) -> Daemon {
         let config = worker::Config {
             register_address: vec![self.register.to_string()],
             secret_key: SecretKey::new(&*self.settings.secret_key),
             ..self.settings.worker.clone()
         };
         Daemon::start(|shutdown| async move {
-            worker::serve(config, events, shutdown).await.expect("the worker runs");
+            worker::serve_on(http, config, events, shutdown).await.expect("the worker runs");
         })
     }
 
     /// Starts a worker that runs an application, as long as what is returned is held.
     pub fn start_application(&self, events: impl Events) -> Application {
-        Application { _daemon: self.worker_with(events) }
+        Application { _daemon: self.worker_with(None, events) }
     }
 
     /// Stops the register and starts another at its address.

@@ -199,26 +199,21 @@ mod tests {
 
     #[test]
     fn what_cannot_work_is_named_by_its_key() {
-        let with = |change: fn(&mut Config)| {
+        let wrong = |key: &str, change: fn(&mut Config)| {
             let mut config = listening();
             change(&mut config);
-            refused(&config)
-        };
-        let wrong: [(fn(&mut Config), &str); 9] = [
-            (|c| c.listen = Some("nowhere".into()), "http_listen"),
-            (|c| c.token = SecretKey::default(), "http_token"),
-            (|c| c.allowed_origins = vec!["*".into()], "http_allowed_origins"),
-            (|c| c.max_connections = 0, "http_max_connections"),
-            (|c| c.concurrency = 0, "http_concurrency"),
-            (|c| c.max_body_bytes = 0, "http_max_body_bytes"),
-            (|c| c.max_batch = 0, "http_max_batch"),
-            (|c| c.read_timeout_ms = 0, "http_read_timeout_ms"),
-            (|c| c.request_timeout_ms = 0, "http_request_timeout_ms"),
-        ];
-        for (change, key) in wrong {
-            let error = with(change);
+            let error = refused(&config);
             assert!(error.starts_with(&format!("{key}: ")), "{error}");
-        }
+        };
+        wrong("http_listen", |c| c.listen = Some("nowhere".into()));
+        wrong("http_token", |c| c.token = SecretKey::default());
+        wrong("http_allowed_origins", |c| c.allowed_origins = vec!["*".into()]);
+        wrong("http_max_connections", |c| c.max_connections = 0);
+        wrong("http_concurrency", |c| c.concurrency = 0);
+        wrong("http_max_body_bytes", |c| c.max_body_bytes = 0);
+        wrong("http_max_batch", |c| c.max_batch = 0);
+        wrong("http_read_timeout_ms", |c| c.read_timeout_ms = 0);
+        wrong("http_request_timeout_ms", |c| c.request_timeout_ms = 0);
         listening().validate(&SecretKey::default()).unwrap();
         Config::default().validate(&SecretKey::default()).unwrap();
     }

@@ -22,7 +22,11 @@ const PREFLIGHT_MAX_AGE: u32 = 600;
 
 /// The middleware around everything: a page of an origin that is not listed gets
 /// nothing; one of a listed origin gets its preflight answered, and may read answers.
-pub(crate) async fn check_origin(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+pub(crate) async fn check_origin(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Response {
     shared.stats.requests.count();
     let Some(origin) = request.headers().get(header::ORIGIN).cloned() else {
         return next.run(request).await;
@@ -33,8 +37,7 @@ pub(crate) async fn check_origin(State(shared): State<Arc<Shared>>, request: Req
         let why = "pages from this origin may not call: list it in http_allowed_origins if they should";
         return ORIGIN_NOT_ALLOWED.because(why).into_response();
     }
-    let mut response =
-        if is_preflight(&request) { preflight() } else { next.run(request).await };
+    let mut response = if is_preflight(&request) { preflight() } else { next.run(request).await };
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));

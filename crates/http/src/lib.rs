@@ -23,5 +23,4 @@ mod server;
 mod stats;
 
 pub use config::{Config, Flags, MIN_TOKEN_LEN};
-pub use openapi::document;
 pub use server::{bind, serve};

@@ -6,6 +6,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use gatewayworker_client::calls::CallError;
 use serde_json::{Map, Value, json};
 
 use crate::answer;
@@ -39,10 +40,13 @@ kinds! {
     METHOD_NOT_ALLOWED "method_not_allowed" METHOD_NOT_ALLOWED "The path takes another method: POST, for calls."
     BODY_TOO_SLOW "body_too_slow" REQUEST_TIMEOUT "The body did not come within `http_read_timeout_ms`."
     BODY_TOO_LARGE "body_too_large" PAYLOAD_TOO_LARGE "The body is longer than `http_max_body_bytes`."
+    TOO_LARGE "too_large" PAYLOAD_TOO_LARGE "The message, with the ids that go along with it, does not fit a frame of the inner protocol (10 MiB)."
     UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The content type is not `application/json`."
+    BAD_SESSION "bad_session" UNPROCESSABLE_ENTITY "The client's session cannot be read, or holds what JSON has no form for."
     TOO_MANY_FAILURES "too_many_failures" TOO_MANY_REQUESTS "There came more wrong tokens from the address than `http_max_auth_failures_per_minute`."
     INTERNAL "internal" INTERNAL_SERVER_ERROR "The server is at fault."
     INCOMPLETE "incomplete" BAD_GATEWAY "Not all gateways answered: `partial` is what did come, `missing` names the others."
+    UNREACHED "unreached" BAD_GATEWAY "The one gateway that could have answered did not: `missing` names it, with the reason."
     BUSY "busy" SERVICE_UNAVAILABLE "As many requests run as `http_concurrency`, or as many connections stand as `http_max_connections`."
     NO_GATEWAYS "no_gateways" SERVICE_UNAVAILABLE "No gateway is registered, so nobody can be reached."
     TIMED_OUT "timed_out" GATEWAY_TIMEOUT "The request ran for longer than `http_request_timeout_ms`. What it told by then is told."
@@ -54,7 +58,7 @@ pub(crate) struct Problem {
     kind: Kind,
     message: String,
     /// What stands beside code and message.
-    details: Map<String, Value>,
+    details: Vec<(&'static str, Value)>,
     /// In how many seconds it is worth another try.
     retry_after: Option<u64>,
 }
@@ -62,7 +66,7 @@ pub(crate) struct Problem {
 impl Kind {
     /// A problem of the kind; `message` says what and what to do, in a sentence.
     pub(crate) fn because(self, message: impl Into<String>) -> Problem {
-        Problem { kind: self, message: message.into(), details: Map::new(), retry_after: None }
+        Problem { kind: self, message: message.into(), details: Vec::new(), retry_after: None }
     }
 }
 
@@ -72,9 +76,8 @@ impl Problem {
         self
     }
 
-    pub(crate) fn with(mut self, name: &str, value: Value) -> Self {
-        self.details.insert(name.to_owned(), value);
-        self
+    pub(crate) fn is(&self, kind: Kind) -> bool {
+        self.kind == kind
     }
 
     /// The body, which also stands in a batch's answer.
@@ -82,8 +85,37 @@ impl Problem {
         let mut error = Map::new();
         error.insert("code".into(), self.kind.code.into());
         error.insert("message".into(), self.message.as_str().into());
-        error.extend(self.details.clone());
+        error.extend(self.details.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         json!({ "error": error })
+    }
+}
+
+/// The header that answers with this status have more than others.
+pub(crate) fn header_of(status: StatusCode) -> Option<&'static str> {
+    match status {
+        StatusCode::UNAUTHORIZED => Some("www-authenticate"),
+        StatusCode::METHOD_NOT_ALLOWED => Some("allow"),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Some("retry-after"),
+        _ => None,
+    }
+}
+
+/// A call's own errors have a kind here by the same code.
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Self {
+        let kind = KINDS.iter().find(|kind| kind.code == error.code()).copied().unwrap_or(INTERNAL);
+        let advice = match &error {
+            CallError::UnknownCall(_) => ": GET /openapi.json lists all",
+            CallError::NoGateways => ": start one that has this worker's register",
+            CallError::Unreached { .. } | CallError::Incomplete { .. } => ": try again in a moment",
+            _ => "",
+        };
+        let mut problem = kind.because(format!("{error}{advice}"));
+        let mut all = error.to_json();
+        for name in ["partial", "missing"] {
+            problem.details.extend(all.get_mut(name).map(|value| (name, value.take())));
+        }
+        problem
     }
 }
 
@@ -106,6 +138,8 @@ impl IntoResponse for Problem {
 
 #[cfg(test)]
 mod tests {
+    use gatewayworker_client::Unreached;
+
     use super::*;
 
     #[test]
@@ -118,11 +152,28 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_is_an_object_with_code_message_and_details() {
-        let problem = INCOMPLETE.because("two are missing").with("partial", json!([1]));
-        let expected =
-            json!({"error": {"code": "incomplete", "message": "two are missing", "partial": [1]}});
-        assert_eq!(problem.to_json(), expected);
-        assert_eq!(problem.into_response().status(), 502);
+    fn every_error_of_a_call_has_a_status_and_keeps_what_it_carries() {
+        let missing = || vec![("127.0.0.1:2300".parse().unwrap(), Unreached::TimedOut)];
+        let errors = [
+            (CallError::UnknownCall("x".into()), 404),
+            (CallError::BadParams("x".into()), 400),
+            (CallError::TooLarge("x".into()), 413),
+            (CallError::NoGateways, 503),
+            (CallError::Unreached { gateway: missing()[0].0, why: Unreached::Lost }, 502),
+            (CallError::Incomplete { partial: json!([1]), missing: missing() }, 502),
+            (CallError::BadSession("x".into()), 422),
+        ];
+        for (error, status) in errors {
+            let (code, is_incomplete) = (error.code(), matches!(error, CallError::Incomplete { .. }));
+            let problem = Problem::from(error);
+            let json = problem.to_json();
+            assert_eq!(json["error"]["code"], code);
+            assert_eq!(problem.into_response().status(), status, "{code}");
+            if is_incomplete {
+                assert_eq!(json["error"]["partial"], json!([1]));
+                let missing = json!([{"gateway": "127.0.0.1:2300", "reason": "timed_out"}]);
+                assert_eq!(json["error"]["missing"], missing);
+            }
+        }
     }
 }

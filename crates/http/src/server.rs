@@ -23,12 +23,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
+use crate::Config;
 use crate::failures::Failures;
 use crate::patient::Patient;
 use crate::problem::BUSY;
 use crate::routes;
 use crate::stats::Stats;
-use crate::Config;
 
 /// The longest head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -90,7 +90,10 @@ pub async fn serve(
     drop(listener);
     connections.close();
     if timeout(grace, connections.wait()).await.is_err() {
-        warn!(connections = connections.len(), "HTTP requests were still running when the time to drain was over");
+        warn!(
+            connections = connections.len(),
+            "HTTP requests were still running when the time to drain was over"
+        );
         end.cancel();
         connections.wait().await;
     }
@@ -111,7 +114,10 @@ impl Server {
     fn new(config: Config, gateway: Gateway, shutdown: CancellationToken, end: CancellationToken) -> Self {
         let places = |n: usize| Semaphore::new(n.min(Semaphore::MAX_PERMITS));
         let mut settings = http1::Builder::new();
-        settings.timer(TokioTimer::new()).header_read_timeout(config.read_timeout()).max_header_size(MAX_HEAD_BYTES);
+        settings
+            .timer(TokioTimer::new())
+            .header_read_timeout(config.read_timeout())
+            .max_header_size(MAX_HEAD_BYTES);
         let shared = Arc::new(Shared {
             gateway,
             failures: Failures::new(config.max_auth_failures_per_minute),
