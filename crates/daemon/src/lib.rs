@@ -19,7 +19,7 @@ mod run;
 mod signals;
 
 pub use accept::accept_loop;
-pub use address::{bind, resolve};
+pub use address::{bind, bind_as, resolve};
 pub use config::{CommonFlags, load};
 pub use exposure::check_exposure;
 pub use lists::one_or_many;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::Context;
-use gatewayworker_daemon::{accept_loop, bind, check_exposure, resolve};
+use anyhow::{Context, ensure};
+use gatewayworker_daemon::{accept_loop, bind, bind_as, check_exposure, resolve};
 use gatewayworker_net::registers;
 use gatewayworker_protocol::Command;
 use tokio::net::TcpListener;
@@ -19,7 +19,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::door::{Door, DoorAddress};
+use crate::door::{Door, Limit, Place, Taken};
+use crate::listener::ListenUrl;
 use crate::order::{Arrival, Mail};
 use crate::shard::{self, Shard, Shared};
 
@@ -32,7 +33,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The gateway's listeners, bound: tests bind them to port 0.
 #[derive(Debug)]
 pub struct Listeners {
-    /// For clients.
+    /// For clients, one for each in the configuration's `listen`.
     pub doors: Vec<TcpListener>,
     /// For workers and client libraries.
     pub inner: TcpListener,
@@ -50,19 +51,27 @@ impl Listeners {
         };
         check_exposure("the gateway's inner port", inner.ip(), &config.secret_key, config.allow_insecure)?;
         let inner = bind("lan_port", inner)?;
-        let mut doors = Vec::new();
-        for door in config.doors()? {
-            doors.push(bind("listen", resolve("listen", door.address()).await?)?);
+        let mut addresses = Vec::new();
+        for listener in &config.listen {
+            addresses.push(resolve("listen", listener.url.address()).await?);
         }
-        Ok(Self { doors, inner })
+        let doors = addresses.iter().map(|address| {
+            // [::] takes IPv4 too, unless that has a listener of its own.
+            let twin =
+                |other: &&SocketAddr| other.is_ipv4() && other.port() == address.port() && other.port() != 0;
+            let alone = addresses.iter().find(twin).is_none();
+            bind_as("listen", *address, alone)
+        });
+        Ok(Self { doors: doors.collect::<Result<_, _>>()?, inner })
     }
 
     /// The clients' addresses, as people write them.
     ///
     /// # Errors
     /// When the system does not know its own sockets.
-    pub fn addresses(&self) -> anyhow::Result<Vec<DoorAddress>> {
-        self.doors.iter().map(|door| Ok(DoorAddress::from(door.local_addr()?))).collect()
+    pub fn urls(&self, config: &Config) -> anyhow::Result<Vec<ListenUrl>> {
+        let doors = self.doors.iter().zip(&config.listen);
+        doors.map(|(door, listener)| Ok(listener.url.bound_to(door.local_addr()?))).collect()
     }
 }
 
@@ -74,9 +83,10 @@ impl Listeners {
 /// future cannot be moved to another; each other shard has a thread of its own.
 ///
 /// # Errors
-/// When a thread cannot be started.
+/// When a thread cannot be started, or other doors are bound than `config` has.
 pub async fn serve(listeners: Listeners, config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let config = config.validated()?;
+    ensure!(listeners.doors.len() == config.listen.len(), "as many doors are to be bound as listen has");
     let lan_port = match config.lan_listen {
         // What is bound is not what is announced.
         Some(_) if config.lan_port != 0 => config.lan_port,
@@ -103,17 +113,12 @@ async fn serve_here(
     let shard = Shard::begin(0, shared.clone());
     let reading = tokio::task::spawn_local(shard.clone().read_mail(mailbox));
     let accepting = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(shared.config.max_connections.min(Semaphore::MAX_PERMITS)));
-    for listener in listeners.doors {
-        gatewayworker_net::tune(&listener);
-        let door = Door { port: listener.local_addr()?.port(), websocket_type: shared.config.websocket_type };
-        accepting.spawn_local(accept_clients(
-            listener,
-            Arc::new(door),
-            shard.clone(),
-            places.clone(),
-            shutdown.clone(),
-        ));
+    let places = Arc::new(Limit::new(shared.config.max_connections));
+    for (socket, listener) in listeners.doors.into_iter().zip(&shared.config.listen) {
+        gatewayworker_net::tune(&socket);
+        let port = socket.local_addr()?.port();
+        let door = Arc::new(Door::new(port, listener, &shared.config, places.clone())?);
+        accepting.spawn_local(accept_clients(socket, door, shard.clone(), shutdown.clone()));
     }
     accepting.spawn_local(accept_links(listeners.inner, shared.clone(), shutdown.clone()));
     accepting.close();
@@ -150,24 +155,27 @@ async fn accept_clients(
     listener: TcpListener,
     door: Arc<Door>,
     first: Rc<Shard>,
-    places: Arc<Semaphore>,
     shutdown: CancellationToken,
 ) {
     let shared = &first.shared;
     let mut turn = 0;
     let mut refused = 0_u64;
     accept_loop(&listener, &shutdown, |stream, peer| {
-        let Ok(permit) = places.clone().try_acquire_owned() else {
-            refused += 1;
-            if refused.is_power_of_two() {
-                warn!(
-                    limit = shared.config.max_connections,
-                    refused, "max_connections is reached: clients are refused"
-                );
+        let place = match Place::take(&door) {
+            Ok(place) => place,
+            Err(taken) => {
+                refused += 1;
+                if refused.is_power_of_two() {
+                    let of = if taken == Taken::All { "the gateway" } else { "the listener" };
+                    warn!(
+                        port = door.port,
+                        refused, "max_connections of {of} is reached: clients are refused"
+                    );
+                }
+                return;
             }
-            return;
         };
-        let arrival = Arrival { peer, door: door.clone(), permit };
+        let arrival = Arrival { peer, place };
         turn = (turn + 1) % shared.shards.len();
         if turn == first.index {
             return first.take_in(stream, arrival);
