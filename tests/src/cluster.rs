@@ -7,12 +7,16 @@ use gatewayworker_businessworker as worker;
 use gatewayworker_gateway as gateway;
 use gatewayworker_protocol::SecretKey;
 use gatewayworker_register as register;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Recorder, WsClient, eventually, soon};
+use crate::{HttpRequest, Recorder, WsClient, eventually, soon};
+
+/// What callers over HTTP show.
+pub const HTTP_TOKEN: &str = "a-token-for-tests";
 
 /// The daemons of one test. What still runs when it is dropped is asked to stop.
 pub struct Cluster {
@@ -164,6 +168,14 @@ impl ClusterBuilder {
         self
     }
 
+    /// Workers take calls over HTTP, with [`HTTP_TOKEN`].
+    pub fn http(self) -> Self {
+        self.worker(|config| {
+            config.http_listen = Some("127.0.0.1:0".into());
+            config.http_token = SecretKey::new(HTTP_TOKEN);
+        })
+    }
+
     /// Starts the daemons, and returns when every worker is linked to every gateway.
     ///
     /// # Panics
@@ -235,6 +247,19 @@ impl Cluster {
         self.events().gateway().await
     }
 
+    /// Where the first worker takes calls over HTTP.
+    ///
+    /// # Panics
+    /// When it does not: see [`ClusterBuilder::http`].
+    pub fn http(&self) -> SocketAddr {
+        self.workers[0].http.expect("the cluster was built with http")
+    }
+
+    /// A call over HTTP, with the token.
+    pub fn push(&self, call: &str, params: &Value) -> HttpRequest {
+        HttpRequest::post(self.http(), &format!("/v1/{call}"), params).token(HTTP_TOKEN)
+    }
+
     /// Starts one more gateway.
     ///
     /// # Panics
@@ -290,7 +315,8 @@ impl Cluster {
     pub async fn start_worker(&mut self) {
         let events = Recorder::default();
         let http = self.settings.worker.http_listen.as_ref().map(|address| {
-            gatewayworker_net::listen(address.parse().expect("an address"), 1024).expect("the port is free")
+            gatewayworker_net::listen(address.parse().expect("an address"), true, 1024)
+                .expect("the port is free")
         });
         let address = http.as_ref().map(|listener| listener.local_addr().expect("it is bound"));
         let daemon = self.worker_with(http, events.clone());
