@@ -76,6 +76,19 @@ impl HttpRequest {
         self.begin(self.body.len()).await.finish().await
     }
 
+    /// Sends the head, and waits until the server wants the body: the request is let in,
+    /// and under way.
+    ///
+    /// # Panics
+    /// When it does not want it.
+    pub async fn admitted(self) -> Begun {
+        let mut begun = self.header("expect", "100-continue").begin(0).await;
+        let mut answer = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+        soon("the server to want the body", begun.stream.read_exact(&mut answer)).await.expect("an answer");
+        assert!(answer.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&answer));
+        begun
+    }
+
     /// Sends the head and so much of the body.
     ///
     /// # Panics

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use gatewayworker::businessworker::Config;
 use gatewayworker_tests::{
-    Begun, Cluster, HTTP_TOKEN, HttpAnswer, HttpRequest, WsClient, eventually, register_as_gateway, soon,
+    Cluster, HTTP_TOKEN, HttpAnswer, HttpRequest, WsClient, eventually, register_as_gateway, soon,
 };
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -181,24 +181,12 @@ async fn a_batch_may_have_as_many_calls_as_is_said_and_not_one_more() {
     assert_eq!(cluster.push("batch", &of(0)).send().await.result(), &json!([]));
 }
 
-/// A request whose body is on its way; that it runs is seen by what `probe` comes to.
-async fn hold(cluster: &Cluster) -> Begun {
-    cluster.push("client_count", &json!({})).begin(1).await
-}
-
 #[tokio::test]
 async fn one_request_more_than_may_run_at_once_is_told_to_come_again() {
     let cluster = cluster(|config| config.http_concurrency = 2).await;
-    let held = [hold(&cluster).await, hold(&cluster).await];
-    let mut busy = None;
-    eventually("both to run", async || {
-        let answer = cluster.push("client_count", &json!({})).send().await;
-        let is_busy = answer.status != 200;
-        busy = Some(answer);
-        is_busy
-    })
-    .await;
-    let busy = busy.unwrap();
+    let call = || cluster.push("client_count", &json!({}));
+    let held = [call().admitted().await, call().admitted().await];
+    let busy = call().send().await;
     assert_eq!(busy.problem(), (503, "busy"));
     assert_eq!(busy.header("retry-after"), Some("1"));
     // Who has no token takes no place, and none is needed to look how it is.
@@ -207,7 +195,7 @@ async fn one_request_more_than_may_run_at_once_is_told_to_come_again() {
     for begun in held {
         begun.finish().await.result();
     }
-    cluster.push("client_count", &json!({})).send().await.result();
+    call().send().await.result();
 }
 
 #[tokio::test]
@@ -237,7 +225,7 @@ async fn a_head_that_dribbles_and_a_connection_that_says_nothing_are_closed() {
 #[tokio::test]
 async fn a_body_that_dribbles_is_given_up() {
     let cluster = cluster(|config| config.http_read_timeout_ms = 300).await;
-    let answer = hold(&cluster).await.answer().await;
+    let answer = cluster.push("client_count", &json!({})).begin(1).await.answer().await;
     assert_eq!(answer.problem(), (408, "body_too_slow"));
     assert_eq!(answer.header("connection"), Some("close"));
 }
