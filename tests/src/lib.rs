@@ -1,7 +1,7 @@
 //! What the end-to-end tests stand on.
 //!
 //! - [`Cluster`]: a register, gateways and workers on free ports, in this process,
-//! - [`WsClient`]: a real WebSocket client,
+//! - [`WsClient`]: a real WebSocket client; [`TcpClient`]: one that speaks something else,
 //! - [`Recorder`]: `Events` that note what happened and answer as a test asks,
 //! - [`RawPeer`]: a peer that speaks frames by hand, as a PHP process would,
 //! - [`HttpRequest`]: a caller over HTTP, by hand,
@@ -19,6 +19,7 @@ mod http;
 pub mod process;
 mod raw;
 mod recorder;
+mod tcp;
 mod ws;
 
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub use cluster::{Application, Cluster, ClusterBuilder, GatewayDaemon, HTTP_TOKE
 pub use http::{Begun, HttpAnswer, HttpRequest};
 pub use raw::{RawPeer, register_as_gateway};
 pub use recorder::{Happened, Recorder};
+pub use tcp::TcpClient;
 pub use ws::WsClient;
 
 /// How long anything may take that should happen at once.

@@ -2,10 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gatewayworker::client::calls::{CallError, calls};
 use gatewayworker::{AskError, Gateway, SecretKey, Unreached};
+use gatewayworker_tests::process::binary;
 use gatewayworker_tests::{Cluster, WsClient, eventually, register_as_gateway, soon};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -25,14 +28,16 @@ async fn call(api: &Gateway, name: &str, params: Value) -> Value {
 async fn every_call_by_name_does_what_it_does_from_within() {
     let cluster = Cluster::builder().gateways(2).secret_key("quote\"d").start().await;
     let api = outside(&cluster, "quote\"d");
-    let (mut ann, ann_id) = WsClient::greeted(cluster.gateways[0].door).await;
-    let (mut bob, bob_id) = WsClient::greeted(cluster.gateways[1].door).await;
-    // Another gateway's client may be known there before its greeting is out.
+    // Answers are in the order of the gateways' addresses.
+    let mut gateways = [&cluster.gateways[0], &cluster.gateways[1]];
+    gateways.sort_by_key(|gateway| gateway.inner);
+    let (mut ann, ann_id) = WsClient::greeted(gateways[0].door).await;
+    let (mut bob, bob_id) = WsClient::greeted(gateways[1].door).await;
     eventually("both clients", async || call(&api, "client_count", json!({})).await == json!(2)).await;
     let (a, b) = (ann_id.to_string(), bob_id.to_string());
     let told = json!({"unreached": []});
     let mut made = Vec::new();
-    let mut script: Vec<(&str, Value, Value)> = vec![
+    let script: Vec<(&str, Value, Value)> = vec![
         ("bind_uid", json!({"client_id": a, "uid": "ann"}), told.clone()),
         ("bind_uid", json!({"client_id": b, "uid": 7}), told.clone()),
         ("join_group", json!({"client_id": a, "group": "room"}), told.clone()),
@@ -62,6 +67,7 @@ async fn every_call_by_name_does_what_it_does_from_within() {
         ("update_session", json!({"client_id": a, "session": {"deep": {"y": [true]}}}), told.clone()),
         ("session", json!({"client_id": a}), json!({"n": 1, "deep": {"x": 1, "y": [true]}})),
         ("session", json!({"client_id": b}), json!({})),
+        ("sessions", json!({}), json!({a.clone(): {"n": 1, "deep": {"x": 1, "y": [true]}}, b.clone(): {}})),
         ("sessions_by_group", json!({"group": 42}), json!({b.clone(): {}})),
         (
             "select",
@@ -84,10 +90,6 @@ async fn every_call_by_name_does_what_it_does_from_within() {
         ("close_client", json!({"client_id": b, "message": "bye"}), told.clone()),
         ("destroy_client", json!({"client_id": a}), told),
     ];
-    script.insert(
-        30,
-        ("sessions", json!({}), json!({a.clone(): {"n": 1, "deep": {"x": 1, "y": [true]}}, b: {}})),
-    );
     for (name, params, expected) in script {
         assert_eq!(call(&api, name, params.clone()).await, expected, "{name} {params}");
         made.push(name);
@@ -196,4 +198,105 @@ async fn without_a_key_or_a_register_nobody_is_reached_within_the_time_limit() {
     assert_eq!(stranger.call("client_count", json!({})).await, Err(CallError::NoGateways));
     let nowhere = Gateway::builder(["127.0.0.1:1"]).question_timeout(limit).connect();
     assert_eq!(nowhere.call("send_to_all", json!({"message": "m"})).await, Err(CallError::NoGateways));
+}
+
+/// What `gatewayworker call` ended with: its status, standard output and standard error.
+type Ended = (Option<i32>, String, String);
+
+/// Runs `gatewayworker call` with these arguments and standard input.
+async fn shell(cluster: &Cluster, arguments: &[&str], input: &'static [u8]) -> Ended {
+    let register = cluster.register.to_string();
+    let arguments: Vec<_> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+    let run = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new(binary());
+        command.args(["call", "--register-address", &register, "--question-timeout-ms", "700"]);
+        command.args(arguments).env("GATEWAYWORKER_SECRET_KEY", "k");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // One that is refused does not read it.
+        let _ = child.stdin.take().unwrap().write_all(input);
+        child.wait_with_output().unwrap()
+    });
+    // The first run may build the binary.
+    let output = run.await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// What is a success with this answer.
+fn success(answer: &str) -> Ended {
+    (Some(0), format!("{answer}\n"), String::new())
+}
+
+#[tokio::test]
+async fn a_shell_makes_the_same_calls() {
+    let cluster = Cluster::builder().secret_key("k").start().await;
+    let (mut client, id) = WsClient::greeted(cluster.door()).await;
+    let id = id.to_string();
+    let told = success(r#"{"unreached":[]}"#);
+    assert_eq!(shell(&cluster, &["join-group", &id, "room1"], b"").await, told);
+    assert_eq!(shell(&cluster, &["bind-uid", &id, "7"], b"").await, told);
+    assert_eq!(shell(&cluster, &["client-count"], b"").await, success("1"));
+    assert_eq!(shell(&cluster, &["client-ids-by-uid", "7"], b"").await, success(&format!("[\"{id}\"]")));
+    assert_eq!(
+        shell(&cluster, &["uids-of-all-groups", "--pretty"], b"").await,
+        success("{\n  \"room1\": [\n    \"7\"\n  ]\n}")
+    );
+    assert_eq!(shell(&cluster, &["send-to-group", "room1", "hello"], b"").await, told);
+    assert_eq!(client.text().await, "hello");
+    assert_eq!(shell(&cluster, &["send-to-uid", "7", "-"], "{\"n\": \"é\"}\n".as_bytes()).await, told);
+    assert_eq!(client.text().await, "{\"n\": \"é\"}\n");
+    assert_eq!(shell(&cluster, &["send-to-all", "-"], b"\xff\x00").await, told);
+    assert_eq!(client.next().await, Some(Message::binary(&b"\xff\x00"[..])));
+    // As much as a frame takes leaves the process before it ends.
+    let large = vec![b'x'; 9_000_000].leak();
+    assert_eq!(shell(&cluster, &["send-to-client", &id, "-"], large).await, told);
+    assert_eq!(client.text().await.len(), large.len());
+}
+
+#[tokio::test]
+async fn a_shell_is_told_what_went_wrong_by_status_and_line() {
+    let mut cluster = Cluster::builder().gateways(2).secret_key("k").start().await;
+    let (_client, id) = WsClient::greeted(cluster.door()).await;
+    let refused = |ended: &Ended, status, words: &str| {
+        assert_eq!(ended.0, Some(status), "{ended:?}");
+        assert!(ended.2.lines().count() == 1 && ended.2.starts_with("error: "), "{ended:?}");
+        assert!(ended.2.contains(words), "{ended:?}");
+    };
+    let ended = shell(&cluster, &["bind-uid", "nobody", "7"], b"").await;
+    refused(&ended, 2, "param `client_id`: not a client id");
+    let ended = shell(&cluster, &["set-session", &id.to_string(), "[1]"], b"").await;
+    refused(&ended, 2, "param `session`: an object, not a list");
+    assert_eq!(shell(&cluster, &["dance"], b"").await.0, Some(2));
+    assert_eq!(shell(&cluster, &["send-to-all"], b"").await.0, Some(2));
+
+    let ended = shell(&cluster, &["client-count", "--secret-key", "another"], b"").await;
+    refused(&ended, 1, "secret_key");
+    let ended = shell(&cluster, &["client-count", "--register-address", "127.0.0.1:1"], b"").await;
+    refused(&ended, 1, "no register at 127.0.0.1:1");
+
+    // A gateway that is not there: the answer is printed all the same.
+    let ended = shell(&cluster, &["send-to-client", "7f000001000100000001", "lost"], b"").await;
+    refused(&ended, 1, "not reached: gateway 127.0.0.1:1: not known");
+    assert_eq!(ended.1, "{\"unreached\":[{\"gateway\":\"127.0.0.1:1\",\"reason\":\"not_known\"}]}\n");
+
+    for gateway in &mut cluster.gateways {
+        gateway.stop().await;
+    }
+    let ended = shell(&cluster, &["client-count"], b"").await;
+    refused(&ended, 1, "knows no gateway");
+}
+
+#[tokio::test]
+async fn a_shell_gets_what_there_is_of_an_answer_marked_as_a_part() {
+    let cluster = Cluster::start().await;
+    let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let _announced = register_as_gateway(cluster.register, hung.local_addr().unwrap()).await;
+    let (_client, _) = WsClient::greeted(cluster.door()).await;
+    let (status, output, error) = shell(&cluster, &["client-count", "--secret-key", ""], b"").await;
+    let output: Value = serde_json::from_str(&output).unwrap();
+    assert_eq!(status, Some(1), "{error}");
+    assert_eq!((&output["code"], &output["partial"]), (&json!("incomplete"), &json!(1)));
+    assert_eq!(output["missing"][0]["reason"], "timed_out");
+    assert!(error.contains("the answer is incomplete"), "{error}");
 }
