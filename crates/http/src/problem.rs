@@ -152,6 +152,14 @@ mod tests {
     }
 
     #[test]
+    fn the_guide_lists_them_all() {
+        let row = |kind: &Kind| format!("| {} | `{}` | {} |", kind.status.as_u16(), kind.code, kind.when);
+        let rows: Vec<_> = KINDS.iter().map(row).collect();
+        let guide = include_str!("../../../docs/guide/http-push.md");
+        assert!(guide.contains(&rows.join("\n")), "the table is to be:\n{}", rows.join("\n"));
+    }
+
+    #[test]
     fn every_error_of_a_call_has_a_status_and_keeps_what_it_carries() {
         let missing = || vec![("127.0.0.1:2300".parse().unwrap(), Unreached::TimedOut)];
         let errors = [
