@@ -301,6 +301,11 @@ mod tests {
     }
 
     #[test]
+    fn the_flags_are_of_one_piece() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
     fn the_application_has_its_own_table_and_nothing_else_is_let_through() {
         let config: Config<App> = toml::from_str("name = 'Chat'\n[app]\ndatabase = 'here'").unwrap();
         assert_eq!(config.app, App { database: "here".into() });

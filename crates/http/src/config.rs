@@ -12,6 +12,8 @@ pub const MIN_TOKEN_LEN: usize = 16;
 
 /// The flags; what is not set here is left to the file.
 #[derive(Debug, Default, clap::Args, Serialize)]
+// Whoever has these among its own calls those Flags too, and clap wants each name once.
+#[group(skip)]
 pub struct Flags {
     /// Take calls over HTTP at ADDRESS, host:port; needs a token [default: none]
     #[arg(long, value_name = "ADDRESS", env = "GATEWAYWORKER_HTTP_LISTEN")]

@@ -76,10 +76,6 @@ impl Problem {
         self
     }
 
-    pub(crate) fn is(&self, kind: Kind) -> bool {
-        self.kind == kind
-    }
-
     /// The body, which also stands in a batch's answer.
     pub(crate) fn to_json(&self) -> Value {
         let mut error = Map::new();

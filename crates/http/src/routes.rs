@@ -88,24 +88,22 @@ async fn batch(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
 
 /// Makes a call, which ends at the deadline.
 async fn run(shared: &Shared, name: &str, params: Value, deadline: Instant) -> Result<Value, Problem> {
-    shared.stats.calls.count();
-    let result = if Instant::now() >= deadline {
-        Err(TIMED_OUT
-            .because("the request ran out of time before this call had its turn, so it was not made"))
-    } else {
-        match timeout_at(deadline, shared.gateway.call(name, params)).await {
-            Ok(result) => result.map_err(Problem::from),
-            Err(_) => Err(TIMED_OUT.because(format!(
-                "the request ran for longer than {} ms (http_request_timeout_ms); it may have taken effect",
-                shared.config.request_timeout_ms
-            ))),
-        }
+    let timed_out = |why: &str| {
+        shared.stats.timed_out.count();
+        let limit = shared.config.request_timeout_ms;
+        TIMED_OUT.because(format!("the request ran for {limit} ms (http_request_timeout_ms): {why}"))
     };
-    if let Err(problem) = &result {
+    if Instant::now() >= deadline {
+        return Err(timed_out("this call had no turn, and was not made"));
+    }
+    shared.stats.calls.count();
+    let called = timeout_at(deadline, shared.gateway.call(name, params)).await;
+    let result = match called {
+        Ok(result) => result.map_err(Problem::from),
+        Err(_) => Err(timed_out("this call was given up, and may have taken effect")),
+    };
+    if result.is_err() {
         shared.stats.call_errors.count();
-        if problem.is(TIMED_OUT) {
-            shared.stats.timed_out.count();
-        }
     }
     result
 }
