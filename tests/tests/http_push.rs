@@ -172,6 +172,22 @@ async fn a_request_that_runs_is_answered_before_the_worker_stops_and_reaches_its
 }
 
 #[tokio::test]
+async fn a_worker_that_has_nothing_else_to_do_waits_for_its_requests() {
+    // No gateway, no events: all that could keep it is the request.
+    let short = |config: &mut Config| config.question_timeout_ms = 100;
+    let mut cluster = Cluster::builder().gateways(0).http().worker(short).start().await;
+    let http = cluster.http();
+    let begun = cluster.push("client_count", &json!({})).admitted().await;
+    let stop = cluster.workers[0].stop();
+    let finish = async {
+        eventually("the listener to be closed", async || TcpStream::connect(http).await.is_err()).await;
+        begun.finish().await
+    };
+    let ((), answer) = tokio::join!(stop, finish);
+    assert_eq!(answer.problem(), (503, "no_gateways"));
+}
+
+#[tokio::test]
 async fn a_request_that_does_not_end_keeps_the_worker_no_longer_than_the_time_to_drain() {
     let change = |config: &mut Config| {
         (config.shutdown_timeout_ms, config.http_read_timeout_ms) = (200, 600_000);
