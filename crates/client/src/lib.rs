@@ -62,3 +62,8 @@ pub use send::{Everyone, Groups, One, Only, SendFuture, Sending, Target, Uids};
 pub use session::{SessionData, SessionError};
 
 pub use gatewayworker_protocol::{ClientId, GroupId, IdError, ParseClientIdError, SecretKey, Uid, php};
+
+/// Compiles the examples in the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/push-from-outside.md")]
+struct Guide;

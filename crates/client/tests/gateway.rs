@@ -94,7 +94,7 @@ async fn one_dead_gateway_stops_nobody_and_is_named() {
 /// gone, as long as what is returned is held.
 #[cfg(target_os = "linux")]
 async fn silence() -> (SocketAddrV4, impl Sized) {
-    let listener = gatewayworker_net::listen("127.0.0.1:0".parse().unwrap(), 0).unwrap();
+    let listener = gatewayworker_net::listen("127.0.0.1:0".parse().unwrap(), false, 0).unwrap();
     let address = listener.local_addr().unwrap();
     let mut waiting = Vec::new();
     let patience = Duration::from_millis(100);
