@@ -25,7 +25,7 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_token: Option<SecretKey>,
 
-    /// Let pages from ORIGIN call, https://example.com; may be given several times [default: none]
+    /// Let pages from ORIGIN call, `https://example.com`; may be given several times [default: none]
     #[arg(long, value_name = "ORIGIN", env = "GATEWAYWORKER_HTTP_ALLOWED_ORIGINS", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http_allowed_origins: Option<Vec<String>>,
