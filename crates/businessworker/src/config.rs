@@ -306,6 +306,43 @@ mod tests {
     }
 
     #[test]
+    fn each_flag_for_http_sets_its_key() {
+        let given = [
+            ("listen", "127.0.0.1:1"),
+            ("token", "0123456789abcdef"),
+            ("allowed-origins", "https://a,https://b"),
+            ("trusted-proxies", "10.0.0.1,::1"),
+            ("max-auth-failures-per-minute", "2"),
+            ("max-connections", "3"),
+            ("concurrency", "4"),
+            ("max-body-bytes", "5"),
+            ("max-batch", "6"),
+            ("read-timeout-ms", "7"),
+            ("request-timeout-ms", "8"),
+        ];
+        let flags = given.map(|(name, value)| format!("--http-{name}={value}"));
+        let cli =
+            <Cli as clap::Parser>::try_parse_from([&["worker".to_owned()], &flags[..]].concat()).unwrap();
+        let config: Config = gatewayworker_daemon::load(&cli.common, &cli.flags).unwrap();
+        let expected = gatewayworker_http::Config {
+            listen: Some("127.0.0.1:1".into()),
+            token: SecretKey::new("0123456789abcdef"),
+            allowed_origins: vec!["https://a".into(), "https://b".into()],
+            trusted_proxies: vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
+            max_auth_failures_per_minute: 2,
+            max_connections: 3,
+            concurrency: 4,
+            max_body_bytes: 5,
+            max_batch: 6,
+            read_timeout_ms: 7,
+            request_timeout_ms: 8,
+        };
+        assert_eq!(config.http(), expected);
+        assert_eq!(config.split().0.http(), expected);
+        assert_eq!(Config::<App>::default().http(), gatewayworker_http::Config::default());
+    }
+
+    #[test]
     fn the_application_has_its_own_table_and_nothing_else_is_let_through() {
         let config: Config<App> = toml::from_str("name = 'Chat'\n[app]\ndatabase = 'here'").unwrap();
         assert_eq!(config.app, App { database: "here".into() });

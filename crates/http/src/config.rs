@@ -10,6 +10,9 @@ use serde::Serialize;
 /// The shortest token, in bytes: what is shorter can be guessed.
 pub const MIN_TOKEN_LEN: usize = 16;
 
+/// The longest time-out: a clock has an end, which no sum may pass.
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// The flags; what is not set here is left to the file.
 #[derive(Debug, Default, clap::Args, Serialize)]
 // Whoever has these among its own calls those Flags too, and clap wants each name once.
@@ -140,8 +143,10 @@ impl Config {
         ensure!(self.concurrency > 0, "http_concurrency: must be at least 1");
         ensure!(self.max_body_bytes > 0, "http_max_body_bytes: must be at least 1");
         ensure!(self.max_batch > 0, "http_max_batch: must be at least 1");
-        ensure!(self.read_timeout_ms > 0, "http_read_timeout_ms: must be at least 1");
-        ensure!(self.request_timeout_ms > 0, "http_request_timeout_ms: must be at least 1");
+        let times = [("read", self.read_timeout_ms), ("request", self.request_timeout_ms)];
+        for (name, ms) in times {
+            ensure!((1..=DAY_MS).contains(&ms), "http_{name}_timeout_ms: must be from 1 to {DAY_MS}, a day");
+        }
         Ok(())
     }
 
@@ -215,6 +220,7 @@ mod tests {
         wrong("http_max_body_bytes", |c| c.max_body_bytes = 0);
         wrong("http_max_batch", |c| c.max_batch = 0);
         wrong("http_read_timeout_ms", |c| c.read_timeout_ms = 0);
+        wrong("http_read_timeout_ms", |c| c.read_timeout_ms = u64::MAX);
         wrong("http_request_timeout_ms", |c| c.request_timeout_ms = 0);
         listening().validate(&SecretKey::default()).unwrap();
         Config::default().validate(&SecretKey::default()).unwrap();
