@@ -36,17 +36,18 @@ pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arr
     if !cfg!(target_os = "linux") {
         gatewayworker_net::tune(&stream);
     }
-    match come_in(&shard, &mut stream, &mut place, peer).await {
+    let mut from = peer;
+    match come_in(&shard, &mut stream, &mut place, &mut from).await {
         Err(refusal) => {
             shard.shared.refusals.count(refusal.why());
-            debug!(client = %peer, %refusal, "a client was not let in");
+            debug!(client = %from, %refusal, "a client was not let in");
             if let (Some(answer), Speaks::WebSocket(_)) = (refusal.response(), &place.speaks) {
                 refuse(stream, answer.as_bytes()).await;
             }
         }
         // Nobody would close it any more, nor tell its worker.
         Ok(_) if shard.is_stopping() => refuse(stream, &place.goodbye().unwrap_or_default()).await,
-        Ok(Arrived { from, upgrade, worker }) => {
+        Ok((upgrade, worker)) => {
             let client = NewClient {
                 connection_id: shard.draw_connection_id(),
                 seq: shard.shared.number(),
@@ -60,30 +61,24 @@ pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arr
     }
 }
 
-/// What there is of a client that may come in.
-struct Arrived {
-    from: SocketAddr,
-    upgrade: Option<Upgrade>,
-    worker: Arc<WorkerLink>,
-}
-
 /// All that stands before a client: whom a proxy brings, how many are in from there,
-/// the handshake, and that there is a worker.
+/// the handshake, and that there is a worker. `from` is the peer, and becomes the client
+/// that it brings.
 async fn come_in(
     shard: &Shard,
     stream: &mut TcpStream,
     place: &mut Place,
-    peer: SocketAddr,
-) -> Result<Arrived, Refusal> {
-    let peer = brought_by(stream, place, peer).await?;
+    from: &mut SocketAddr,
+) -> Result<(Option<Upgrade>, Arc<WorkerLink>), Refusal> {
+    *from = brought_by(stream, place, *from).await?;
     // One that a proxy brings is counted when it is known where it comes from.
-    if !place.entry.trusts(peer.ip()) {
-        place.take_from(peer.ip())?;
+    if !place.entry.trusts(from.ip()) {
+        place.take_from(from.ip())?;
     }
     match place.speaks {
-        Speaks::WebSocket(_) => admit(shard, stream, place, peer).await,
+        Speaks::WebSocket(_) => admit(shard, stream, place, from).await,
         // There is no handshake, and nobody to read an answer in HTTP.
-        Speaks::Framed(_) => Ok(Arrived { from: peer, upgrade: None, worker: find_worker(shard).await? }),
+        Speaks::Framed(_) => Ok((None, find_worker(shard).await?)),
     }
 }
 
@@ -106,19 +101,20 @@ async fn admit(
     shard: &Shard,
     stream: &mut TcpStream,
     place: &mut Place,
-    peer: SocketAddr,
-) -> Result<Arrived, Refusal> {
+    from: &mut SocketAddr,
+) -> Result<(Option<Upgrade>, Arc<WorkerLink>), Refusal> {
     let limit = place.handshake_timeout;
-    let reading = handshake::read_request(stream, place, peer);
+    let peer = *from;
+    let reading = handshake::read_request(stream, place, from);
     let upgrade = timeout(limit, reading)
         .await
         .map_err(|_| Refusal::of(Refused::TooSlow, "the handshake took too long"))??;
-    if upgrade.from != peer {
-        place.take_from(upgrade.from.ip())?;
+    if *from != peer {
+        place.take_from(from.ip())?;
     }
     let worker = find_worker(shard).await?;
     timeout(limit, stream.write_all(&upgrade.response)).await.map_err(io::Error::from)??;
-    Ok(Arrived { from: upgrade.from, upgrade: Some(upgrade), worker })
+    Ok((Some(upgrade), worker))
 }
 
 /// The worker for a new client. Where there is none, or none that reads what it

@@ -4,12 +4,11 @@
 //! once: no client has a tree of its headers.
 
 use std::borrow::Cow;
-use std::io::{self, Read};
+use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 
 use gatewayworker_protocol::php::{ArrayWriter, query};
-use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -30,8 +29,6 @@ pub(crate) struct Upgrade {
     pub(crate) handshake: Vec<u8>,
     /// What the client sent behind its request.
     pub(crate) rest: Vec<u8>,
-    /// Where it comes from: the peer, or whom that brings.
-    pub(crate) from: SocketAddr,
 }
 
 /// Where a request came from and to, as workers are told.
@@ -95,44 +92,31 @@ impl Refusal {
 }
 
 /// Reads the request of one who comes to `door`, and checks that it can be upgraded.
+/// `from` is the peer, and becomes the client that it brings.
 ///
 /// Not cancel safe; the caller gives it a time limit and drops the stream.
 pub(crate) async fn read_request(
     stream: &mut TcpStream,
     door: &Door,
-    peer: SocketAddr,
+    from: &mut SocketAddr,
 ) -> Result<Upgrade, Refusal> {
-    let mut bytes = read_at_once(stream)?;
+    let mut bytes = Vec::with_capacity(1024);
     loop {
-        if let Some((head, upgrade)) = upgrade(&bytes, door, peer)? {
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+        if let Some((head, upgrade)) = upgrade(&bytes, door, from)? {
             return Ok(Upgrade { rest: bytes.split_off(head), ..upgrade });
         }
         if bytes.len() >= door.max_header_bytes {
             return Err(too_large());
         }
-        if stream.read_buf(&mut bytes).await? == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
     }
-}
-
-/// What has come already: on Linux a door's listener hands a connection over with its
-/// request, before tokio could know that there is something to read.
-fn read_at_once(stream: &TcpStream) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; 1024];
-    let read = match (&*SockRef::from(stream)).read(&mut bytes) {
-        Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(read) => read,
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
-        Err(error) => return Err(error),
-    };
-    bytes.truncate(read);
-    Ok(bytes)
 }
 
 /// The length of the request that `bytes` begin with, and what comes of it; nothing
 /// where it is not whole, or longer than it may be.
-fn upgrade(bytes: &[u8], door: &Door, peer: SocketAddr) -> Result<Option<(usize, Upgrade)>, Refusal> {
+fn upgrade(bytes: &[u8], door: &Door, from: &mut SocketAddr) -> Result<Option<(usize, Upgrade)>, Refusal> {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
     let head = match parsed.parse_with_uninit_headers(bytes, &mut headers) {
@@ -143,13 +127,13 @@ fn upgrade(bytes: &[u8], door: &Door, peer: SocketAddr) -> Result<Option<(usize,
     };
     let request = Request::of(&parsed);
     let entry = &door.entry;
+    *from = entry.client(*from, |name| request.header(name));
     entry.check_path(request.path())?;
     let subprotocol = entry.subprotocol(request.header("Sec-WebSocket-Protocol"));
     let response = request.answer(&parsed, subprotocol)?;
     entry.check_origin(request.header("Origin"))?;
-    let from = entry.client(peer, |name| request.header(name));
-    let handshake = request.to_php(Ends { client: from, server_port: door.port });
-    Ok(Some((head, Upgrade { response, handshake, rest: Vec::new(), from })))
+    let handshake = request.to_php(Ends { client: *from, server_port: door.port });
+    Ok(Some((head, Upgrade { response, handshake, rest: Vec::new() })))
 }
 
 fn too_large() -> Refusal {
@@ -341,7 +325,7 @@ mod tests {
         client.shutdown().await.unwrap();
         let config = Config { max_header_bytes: limit, ..Config::default() };
         let door = testing::place_at("websocket://127.0.0.1:8289", &config);
-        read_request(&mut server, &door, peer.parse().unwrap()).await
+        read_request(&mut server, &door, &mut peer.parse().unwrap()).await
     }
 
     /// `$_SERVER`, and the whole of what a worker is told.
