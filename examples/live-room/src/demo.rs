@@ -13,7 +13,6 @@ use live_room::backend::{self, LoginKey};
 use live_room::{LiveRoom, Settings};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use crate::RoomFlags;
 
@@ -42,7 +41,10 @@ pub(crate) async fn demo(flags: Flags, shutdown: CancellationToken) -> anyhow::R
     let register = listen(0, "register").await?;
     let registers = vec![register.local_addr()?.to_string()];
 
-    let register = tokio::spawn(register::serve(register, register::Config::default(), shutdown.clone()));
+    // It goes last: the others tell it that they leave.
+    let end_of_register = CancellationToken::new();
+    let register =
+        tokio::spawn(register::serve(register, register::Config::default(), end_of_register.clone()));
     let (door, gateway) = start_gateway(flags.socket_port, &registers, shutdown.clone()).await?;
     let settings = Settings { rooms: rooms.clone(), ..Settings::default() };
     let config = businessworker::Config { register_address: registers.clone(), ..Default::default() };
@@ -66,24 +68,29 @@ pub(crate) async fn demo(flags: Flags, shutdown: CancellationToken) -> anyhow::R
              over the socket      http://{address}/?way=socket\n\n  \
              Ctrl-C ends all.\n"
     );
-    let mut all = std::pin::pin!(async {
+    let all = async {
         // Whoever ends by itself takes all with it.
         let ended = async |what: anyhow::Result<()>| {
             shutdown.cancel();
             what
         };
-        tokio::try_join!(
-            async { ended(register.await.map(drop).map_err(Into::into)).await },
+        let done = tokio::try_join!(
             async { ended(worker.await?.map_err(|error| anyhow!("the worker: {error}"))).await },
             async { ended(backend.await?.context("the backend")).await },
             async { ended(gateway.await.context("the gateway")?).await },
-        )
-    });
+        );
+        end_of_register.cancel();
+        register.await?;
+        done.map(drop)
+    };
+    let late = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(END).await;
+    };
     tokio::select! {
-        done = &mut all => return done.map(drop),
-        () = shutdown.cancelled() => {}
+        done = all => done,
+        () = late => Err(anyhow!("not all has ended in time")),
     }
-    timeout(END, all).await.context("not all has ended in time")?.map(drop)
 }
 
 async fn listen(port: u16, what: &str) -> anyhow::Result<TcpListener> {

@@ -2,7 +2,7 @@
 
 mod demo;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -102,8 +102,8 @@ fn main() -> ExitCode {
                 Ok(LiveRoom::new(&settings, Views::open(&settings.redis)?))
             });
         }
-        Some(Command::Demo(flags)) => run(|shutdown| demo::demo(flags, shutdown)),
-        Some(Command::Backend(flags)) => run(|shutdown| serve(flags, shutdown)),
+        Some(Command::Demo(flags)) => run("warn", |shutdown| demo::demo(flags, shutdown)),
+        Some(Command::Backend(flags)) => run("info", |shutdown| serve(flags, shutdown)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -124,18 +124,26 @@ async fn serve(flags: Flags, shutdown: CancellationToken) -> anyhow::Result<()> 
         socket: flags.socket,
         rooms: flags.room.rooms()?,
         views: flags.room.views()?,
-        login_key: flags.login_key.map_or_else(LoginKey::random, |key| LoginKey::new(key.as_bytes())),
+        login_key: match flags.login_key {
+            Some(key) => LoginKey::new(key.as_bytes())?,
+            None => LoginKey::random(),
+        },
     };
     Ok(backend::serve(listener, config, shutdown).await?)
 }
 
 /// Runs `serve` until it ends; the first signal asks for that, the second does not ask.
-fn run<F>(serve: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
+/// `log` is what the log has where `RUST_LOG` does not say.
+fn run<F>(log: &str, serve: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
 {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| log.into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(async {
         let shutdown = CancellationToken::new();

@@ -131,15 +131,17 @@ impl LiveRoom {
         }
         client.session().insert(ROOMS, rooms)?;
         client.session().insert(USER_NAME, &name)?;
-        self.changed(&room.id);
 
         let join = Reply::Join { room: &room, who: Speaker { name: &name, id: None } };
         if !is_new || said.again() {
             client.send(join).await?;
+            self.changed(&room.id);
             return Ok(());
         }
         let delivery = client.gateway().send_to_group([&room.id], join).await?;
-        self.views.add(&room.id).await.map_err(|_| fields::NOT_COUNTED)?;
+        let counted = self.views.add(&room.id).await;
+        self.changed(&room.id);
+        counted.map_err(|_| fields::NOT_COUNTED)?;
         reached(&delivery)
     }
 

@@ -75,6 +75,16 @@ async fn a_comment_may_be_for_one_user_on_all_their_pages() {
 }
 
 #[tokio::test]
+async fn a_client_that_has_come_in_over_the_socket_is_not_to_be_taken() {
+    let site = Site::start().await;
+    let (mut bob, id) = site.connect().await;
+    bob.send_json(json!({"type": "join", "roomId": "2", "userName": "B"})).await;
+    assert_eq!(next(&mut bob).await["type"], "join");
+    let mallory = site.log_in("M").await;
+    assert_eq!(mallory.bind(&id).await.refusal(), (403, "这个连接已经自行进入了直播间"));
+}
+
+#[tokio::test]
 async fn both_ways_share_a_room() {
     let site = Site::start().await;
     let (alice, mut at_alice) = come_in(&site, 0, "A").await;

@@ -75,6 +75,7 @@ async fn what_is_in_the_way_is_said_in_one_line() {
         (vec!["demo", "--port", "0", "--socket-port", &taken], "--socket-port"),
         (vec!["demo", "--redis", "nonsense"], "redis"),
         (vec!["demo", "--room", "0"], "rooms"),
+        (vec!["backend", "--listen", "127.0.0.1:0", "--login-key", ""], "--login-key"),
         (vec!["backend", "--listen", &format!("127.0.0.1:{taken}")], "--listen"),
     ] {
         let output = soon("the end", program(&arguments).output()).await.unwrap();

@@ -8,6 +8,7 @@ use gatewayworker_tests::{Cluster, eventually};
 use live_room::Settings;
 use serde_json::{Value, json};
 use support::{Redis, Site, next, numbers};
+use tokio::net::TcpListener;
 
 async fn site(redis: &Redis) -> Site {
     Site::with(Cluster::builder(), Settings { redis: redis.url(), ..Settings::default() }).await
@@ -59,4 +60,16 @@ async fn a_redis_that_is_lost_is_said_the_room_goes_on_and_it_comes_back_by_itse
     eventually("views to be counted again", async || site.get("/room?roomId=1").await.json["pv"] == 0).await;
     // It holds another count now, and nobody has to come or go for that to be told.
     numbers(&mut at_alice, 3, 0).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_hangs_holds_nobody_up_for_long() {
+    let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let redis = format!("redis://{}", hung.local_addr().unwrap());
+    let site = Site::with(Cluster::builder(), Settings { redis, ..Settings::default() }).await;
+    assert_eq!(site.get("/room?roomId=1").await.refusal(), (503, "浏览量暂时无法统计"));
+    let alice = site.log_in("A").await;
+    let (_client, id) = site.connect().await;
+    assert_eq!(alice.bind(&id).await.json["message"], "浏览量暂时无法统计");
+    assert_eq!(alice.say("anyway").await.status, 200);
 }

@@ -34,6 +34,10 @@ pub(super) async fn bind(
         (Some(bound), _) if bound != uid => {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "这个连接属于另一个用户"));
         }
+        // In a room without being anybody's: it speaks over the socket, for itself.
+        (None, rooms) if !rooms.is_empty() => {
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "这个连接已经自行进入了直播间"));
+        }
         (_, rooms) if rooms.contains(&group) => false,
         (_, rooms) if rooms.len() >= MAX_ROOMS => return Err(fields::TOO_MANY_ROOMS.into()),
         _ => true,

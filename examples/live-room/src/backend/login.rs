@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::ensure;
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
@@ -29,6 +30,10 @@ const COOKIE: &str = "live_room";
 /// How long a login lasts, in seconds.
 const LASTS: u64 = 24 * 60 * 60;
 
+/// The shortest key that others may have too, and one of this process's own, in bytes.
+const MIN_KEY: usize = 16;
+const BLOCK: usize = 64;
+
 /// Signs the cookies.
 #[derive(Clone)]
 pub struct LoginKey(Hmac<Sha256>);
@@ -45,16 +50,16 @@ pub(super) struct User {
 impl LoginKey {
     /// A key that others have too.
     ///
-    /// # Panics
-    /// Never: a key may have any length.
-    #[allow(clippy::expect_used, reason = "HMAC takes keys of any length")]
-    pub fn new(key: &[u8]) -> Self {
-        Self(Hmac::new_from_slice(key).expect("any length will do"))
+    /// # Errors
+    /// When it has less than 16 bytes.
+    pub fn new(key: &[u8]) -> anyhow::Result<Self> {
+        ensure!(key.len() >= MIN_KEY, "--login-key: must have at least {MIN_KEY} bytes");
+        Ok(Self(Hmac::new_from_slice(key)?))
     }
 
     /// A key of this process's own: its users log in again after it has ended.
     pub fn random() -> Self {
-        Self::new(&rand::random::<[u8; 32]>())
+        Self(Hmac::new(&rand::random::<[u8; BLOCK]>().into()))
     }
 
     fn sign(&self, user: &User) -> String {
@@ -109,6 +114,15 @@ fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_has_a_length() {
+        assert!(LoginKey::new(b"").is_err());
+        assert!(LoginKey::new(&[7; MIN_KEY - 1]).is_err());
+        let user = User { id: "u1".into(), name: "小明".into(), until: 100 };
+        let cookie = LoginKey::new(&[7; MIN_KEY]).unwrap().sign(&user);
+        assert_eq!(LoginKey::new(&[7; MIN_KEY]).unwrap().read(&cookie, 0), Some(user));
+    }
 
     #[test]
     fn a_cookie_is_good_for_a_time_if_nobody_changed_it() {
