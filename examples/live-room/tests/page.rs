@@ -136,6 +136,22 @@ async fn the_page_comes_back_when_the_gateway_does_and_keeps_the_draft() {
 }
 
 #[tokio::test]
+async fn the_page_logs_in_anew_where_the_backend_does_not_know_it_any_more() {
+    let Some(browser) = browser().await else { return };
+    let mut site = Site::start().await;
+    let alice = enter(&browser, &site, "http", "A").await;
+    let bob = enter(&browser, &site, "socket", "B").await;
+    site.restart_backend().await;
+    alice.type_into("#content", "draft").await.unwrap();
+    alice.press_enter().await.unwrap();
+    shows(&alice, ".comment[data-kind=error]", "请先登录").await;
+    state(&alice, "connected").await;
+    alice.press_enter().await.unwrap();
+    assert_eq!(hear(&bob, "draft").await, "A");
+    shows(&alice, "#people", "2").await;
+}
+
+#[tokio::test]
 async fn a_flood_of_comments_leaves_a_page_that_answers() {
     let Some(browser) = browser().await else { return };
     let site = Site::start().await;

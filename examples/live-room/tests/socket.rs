@@ -163,6 +163,29 @@ async fn people_and_views_are_counted_and_told() {
 }
 
 #[tokio::test]
+async fn a_crowd_that_comes_in_is_told_as_one_number() {
+    let site = Site::start().await;
+    let (mut alice, _) = site.connect().await;
+    join(&mut alice, json!("1"), "A").await;
+    numbers(&mut alice, 1, 1).await;
+    let mut crowd = Vec::new();
+    for _ in 0..20 {
+        let (mut client, _) = site.connect().await;
+        join(&mut client, json!("1"), "B").await;
+        crowd.push(client);
+    }
+    let (mut told, mut people) = (0, json!(1));
+    while people != 21 {
+        let message = alice.json().await;
+        if message["type"] == "room" {
+            told += 1;
+            people = message["people"].clone();
+        }
+    }
+    assert!(told < 10, "{told} times");
+}
+
+#[tokio::test]
 async fn where_clients_only_listen_they_are_referred_to_the_backend() {
     let settings = Settings { one_way: true, ..Settings::default() };
     let site = Site::with(Cluster::builder(), settings).await;

@@ -15,13 +15,21 @@ use live_room::{LiveRoom, Rooms, Settings, Views};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 /// All of it, until it is dropped.
 pub(crate) struct Site {
     pub(crate) cluster: Cluster,
     pub(crate) backend: SocketAddr,
     _worker: Application,
+    views: Views,
+    serving: Serving,
+}
+
+/// The backend at work.
+struct Serving {
     shutdown: CancellationToken,
+    task: JoinHandle<()>,
 }
 
 impl Site {
@@ -35,19 +43,15 @@ impl Site {
         let cluster = cluster.workers(0).start().await;
         let views = Views::open(&settings.redis).unwrap();
         let worker = cluster.start_application(LiveRoom::new(&settings, views.clone()));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let backend = listener.local_addr().unwrap();
-        let config = backend::Config {
-            registers: vec![cluster.register.to_string()],
-            secret_key: SecretKey::default(),
-            socket: format!("ws://{}", cluster.door()),
-            rooms: Rooms::default(),
-            views,
-            login_key: LoginKey::random(),
-        };
-        let shutdown = CancellationToken::new();
-        tokio::spawn(backend::serve(listener, config, shutdown.clone()));
-        Self { cluster, backend, _worker: worker, shutdown }
+        let (backend, serving) = serve("127.0.0.1:0", &cluster, &views).await;
+        Self { cluster, backend, _worker: worker, views, serving }
+    }
+
+    /// Stops the backend and starts another at its address, which knows no login.
+    pub(crate) async fn restart_backend(&mut self) {
+        self.serving.shutdown.cancel();
+        soon("the backend's end", &mut self.serving.task).await.unwrap();
+        (_, self.serving) = serve(&self.backend.to_string(), &self.cluster, &self.views).await;
     }
 
     /// Connects to a gateway and takes the greeting; returns the client id.
@@ -108,7 +112,24 @@ impl Site {
     }
 }
 
-impl Drop for Site {
+async fn serve(address: &str, cluster: &Cluster, views: &Views) -> (SocketAddr, Serving) {
+    let listener = TcpListener::bind(address).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = backend::Config {
+        registers: vec![cluster.register.to_string()],
+        secret_key: SecretKey::default(),
+        socket: format!("ws://{}", cluster.door()),
+        rooms: Rooms::default(),
+        views: views.clone(),
+        login_key: LoginKey::random(),
+    };
+    let shutdown = CancellationToken::new();
+    let serving = backend::serve(listener, config, shutdown.clone());
+    let task = tokio::spawn(async { serving.await.unwrap() });
+    (address, Serving { shutdown, task })
+}
+
+impl Drop for Serving {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
