@@ -1,17 +1,23 @@
 //! A register, gateways and workers on free ports, in this process.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-use gatewayworker::Events;
+use gatewayworker::{ClientId, Events};
 use gatewayworker_businessworker as worker;
 use gatewayworker_gateway as gateway;
 use gatewayworker_protocol::SecretKey;
 use gatewayworker_register as register;
+use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Recorder, WsClient, eventually, soon};
+use crate::{Happened, HttpRequest, Recorder, WsClient, eventually, soon};
+
+/// What callers over HTTP show.
+pub const HTTP_TOKEN: &str = "a-token-for-tests";
 
 /// The daemons of one test. What still runs when it is dropped is asked to stop.
 pub struct Cluster {
@@ -92,6 +98,8 @@ impl GatewayDaemon {
 pub struct WorkerDaemon {
     /// What happened to its clients.
     pub events: Recorder,
+    /// Where it takes calls over HTTP, if its configuration says that it does.
+    pub http: Option<SocketAddr>,
     daemon: Daemon,
 }
 
@@ -159,6 +167,14 @@ impl ClusterBuilder {
     pub fn worker(mut self, change: impl FnOnce(&mut worker::Config)) -> Self {
         change(&mut self.worker);
         self
+    }
+
+    /// Workers take calls over HTTP, with [`HTTP_TOKEN`].
+    pub fn http(self) -> Self {
+        self.worker(|config| {
+            config.http_listen = Some("127.0.0.1:0".into());
+            config.http_token = SecretKey::new(HTTP_TOKEN);
+        })
     }
 
     /// Starts the daemons, and returns when every worker is linked to every gateway.
@@ -232,6 +248,19 @@ impl Cluster {
         self.events().gateway().await
     }
 
+    /// Where the first worker takes calls over HTTP.
+    ///
+    /// # Panics
+    /// When it does not: see [`ClusterBuilder::http`].
+    pub fn http(&self) -> SocketAddr {
+        self.workers[0].http.expect("the cluster was built with http")
+    }
+
+    /// A call over HTTP, with the token.
+    pub fn push(&self, call: &str, params: &Value) -> HttpRequest {
+        HttpRequest::post(self.http(), &format!("/v1/{call}"), params).token(HTTP_TOKEN)
+    }
+
     /// Starts one more gateway.
     ///
     /// # Panics
@@ -286,24 +315,29 @@ impl Cluster {
     /// When it cannot.
     pub async fn start_worker(&mut self) {
         let events = Recorder::default();
-        let daemon = self.worker_with(events.clone());
-        self.workers.push(WorkerDaemon { events, daemon });
+        let http = self.settings.worker.http_listen.as_ref().map(|address| {
+            gatewayworker_net::listen(address.parse().expect("an address"), true, 1024)
+                .expect("the port is free")
+        });
+        let address = http.as_ref().map(|listener| listener.local_addr().expect("it is bound"));
+        let daemon = self.worker_with(http, events.clone());
+        self.workers.push(WorkerDaemon { events, http: address, daemon });
     }
 
-    fn worker_with(&self, events: impl Events) -> Daemon {
+    fn worker_with(&self, http: Option<TcpListener>, events: impl Events) -> Daemon {
         let config = worker::Config {
             register_address: vec![self.register.to_string()],
             secret_key: SecretKey::new(&*self.settings.secret_key),
             ..self.settings.worker.clone()
         };
         Daemon::start(|shutdown| async move {
-            worker::serve(config, events, shutdown).await.expect("the worker runs");
+            worker::serve_on(http, config, events, shutdown).await.expect("the worker runs");
         })
     }
 
     /// Starts a worker that runs an application, as long as what is returned is held.
     pub fn start_application(&self, events: impl Events) -> Application {
-        Application { _daemon: self.worker_with(events) }
+        Application { _daemon: self.worker_with(None, events) }
     }
 
     /// Stops the register and starts another at its address.
@@ -338,6 +372,7 @@ impl Cluster {
         })
         .await;
         // A worker's event link has no other sign than that clients come to it.
+        let mut connected: Vec<HashSet<ClientId>> = vec![HashSet::new(); self.workers.len()];
         for gateway in &self.gateways {
             let mut seen = vec![false; self.workers.len()];
             // They stay until all is seen: the next one goes to whoever has the fewest.
@@ -345,9 +380,19 @@ impl Cluster {
             eventually("clients to reach every worker", async || {
                 let (client, id) = WsClient::greeted(gateway.door).await;
                 trials.push(client);
-                for (worker, seen) in self.workers.iter().zip(&mut seen) {
+                for (n, worker) in self.workers.iter().enumerate() {
                     while !worker.events.is_quiet().await {
-                        *seen |= worker.events.next().await == crate::Happened::Connect(id);
+                        match worker.events.next().await {
+                            Happened::Connect(of) if of == id => {
+                                seen[n] = true;
+                                connected[n].insert(id);
+                            }
+                            // One that was another gateway's trial.
+                            Happened::Close(of, _) => {
+                                connected[n].remove(&of);
+                            }
+                            _ => {}
+                        }
                     }
                 }
                 seen.iter().all(|seen| *seen)
@@ -359,7 +404,11 @@ impl Cluster {
         }
         let gone = async || api.client_count().await.ok() == before;
         eventually("the trial clients to be gone", gone).await;
-        for worker in &self.workers {
+        for (worker, mut connected) in self.workers.iter().zip(connected) {
+            // A worker hears of a close after the gateway has forgotten the client.
+            while !connected.is_empty() {
+                connected.remove(&worker.events.next_close().await.0);
+            }
             while !worker.events.is_quiet().await {
                 worker.events.next().await;
             }
