@@ -6,7 +6,7 @@
 //! client costs, so it is kept small.
 
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, Read};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,35 +15,36 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
-use socket2::SockRef;
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::debug;
 
 use crate::order::Arrival;
-use crate::shard::{Key, NewClient, Route, SCRATCH, Shard};
+use crate::shard::{Key, NewClient, Route, Shard};
+use crate::socket::{Fresh, Socket, is_passing};
 use crate::websocket::decode::{Decoder, Event, ProtocolError, Step, is_control};
 use crate::websocket::encode;
 use crate::websocket::handshake::{self, Refusal, Upgrade};
 use crate::workers::WorkerLink;
 
 /// Does the handshake with a client and takes it in, or answers why not.
-pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arrival) {
+pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival) {
     let Arrival { peer, door, permit } = arrival;
     // Linux has it from the listener.
     if !cfg!(target_os = "linux") {
         gatewayworker_net::tune(&stream);
     }
-    match admit(&shard, &mut stream).await {
+    let mut socket = Socket::Plain(stream);
+    match admit(&shard, &mut socket).await {
         Err(refusal) => {
             debug!(client = %peer, %refusal, "a client was not let in");
             if let Some(answer) = refusal.response() {
-                refuse(stream, answer.as_bytes()).await;
+                refuse(socket, answer.as_bytes()).await;
             }
         }
         // Nobody would close it any more, nor tell its worker.
-        Ok(_) if shard.is_stopping() => refuse(stream, &goodbye()).await,
+        Ok(_) if shard.is_stopping() => refuse(socket, &goodbye()).await,
         Ok((upgrade, worker)) => {
             let client = NewClient {
                 connection_id: shard.draw_connection_id(),
@@ -54,21 +55,25 @@ pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arr
                 heard_ms: shard.now_ms(),
                 permit,
             };
-            enter(&shard, stream, client, peer, upgrade);
+            enter(&shard, socket, client, peer, upgrade);
         }
     }
 }
 
 /// The handshake within its time, then a worker within its own, then the 101.
-async fn admit(shard: &Shard, stream: &mut TcpStream) -> Result<(Upgrade, Arc<WorkerLink>), Refusal> {
+async fn admit(shard: &Shard, socket: &mut Socket) -> Result<(Upgrade, Arc<WorkerLink>), Refusal> {
     let config = &shard.shared.config;
     let limit = Duration::from_millis(config.handshake_timeout_ms);
-    let reading = handshake::read_request(stream, config.max_header_bytes);
+    let reading = handshake::read_request(socket, config.max_header_bytes);
     let upgrade = timeout(limit, reading)
         .await
         .map_err(|_| Refusal::http("408 Request Timeout", "the handshake took too long"))??;
     let worker = find_worker(shard).await?;
-    timeout(limit, stream.write_all(&upgrade.response)).await.map_err(io::Error::from)??;
+    let answering = async {
+        socket.write_all(&upgrade.response).await?;
+        socket.flush().await
+    };
+    timeout(limit, answering).await.map_err(io::Error::from)??;
     Ok((upgrade, worker))
 }
 
@@ -104,11 +109,11 @@ async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
 
 /// Answers, and waits a moment for the client to read it: closing with unread
 /// bytes would reset the connection.
-async fn refuse(mut stream: TcpStream, answer: &[u8]) {
+async fn refuse(mut socket: Socket, answer: &[u8]) {
     let _ = timeout(Duration::from_secs(2), async {
-        stream.write_all(answer).await?;
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+        socket.write_all(answer).await?;
+        socket.shutdown().await?;
+        tokio::io::copy(&mut socket, &mut tokio::io::sink()).await
     })
     .await;
 }
@@ -118,8 +123,8 @@ pub(crate) fn goodbye() -> Bytes {
     encode::close(Some(1001), "the gateway stops")
 }
 
-fn enter(shard: &Rc<Shard>, stream: TcpStream, client: NewClient, peer: SocketAddr, upgrade: Upgrade) {
-    let socket = Rc::new(stream);
+fn enter(shard: &Rc<Shard>, socket: Socket, client: NewClient, peer: SocketAddr, upgrade: Upgrade) {
+    let socket = Rc::new(socket);
     let port = client.door.port;
     let key = shard.insert(client, socket.clone());
     shard.tell_arrived(key, &upgrade.to_php(peer, port));
@@ -130,19 +135,19 @@ fn enter(shard: &Rc<Shard>, stream: TcpStream, client: NewClient, peer: SocketAd
 
 /// Passes a client's messages on until it is gone, which it sees to itself;
 /// aborted when somebody else closes the client.
-async fn read(shard: Rc<Shard>, socket: Rc<TcpStream>, key: Key, mut inbox: Inbox) {
-    let mut fresh = 0;
+async fn read(shard: Rc<Shard>, socket: Rc<Socket>, key: Key, mut inbox: Inbox) {
+    let mut fresh = Fresh::default();
     loop {
-        let stop = inbox.advance(&shard, key, &mut shard.scratch.borrow_mut()[..fresh]);
-        if fresh == SCRATCH {
+        let stop = inbox.advance(&shard, key, &mut shard.scratch.borrow_mut()[..fresh.bytes]);
+        if fresh.more {
             // It has more to say than fits: first the others, and what it said on its way.
             tokio::task::yield_now().await;
         }
-        fresh = 0;
+        fresh = Fresh::default();
         match stop {
             Stop::Starved => match fill(&shard, &socket).await {
-                Ok(bytes @ 1..) => {
-                    fresh = bytes;
+                Ok(read @ Fresh { bytes: 1.., .. }) => {
+                    fresh = read;
                     shard.heard(key);
                 }
                 _ => return shard.close(key, CloseReason::ClientLeft, None),
@@ -158,32 +163,17 @@ async fn read(shard: Rc<Shard>, socket: Rc<TcpStream>, key: Key, mut inbox: Inbo
 /// next await: then another client's bytes may stand there.
 ///
 /// Cancel safe.
-async fn fill(shard: &Shard, socket: &TcpStream) -> io::Result<usize> {
+async fn fill(shard: &Shard, socket: &Socket) -> io::Result<Fresh> {
     poll_fn(|cx| {
         loop {
-            ready!(socket.poll_read_ready(cx))?;
-            let mut scratch = shard.scratch.borrow_mut();
-            let mut read = None;
-            let tried = socket.try_io(Interest::READABLE, || {
-                let bytes = (&*SockRef::from(socket)).read(&mut scratch)?;
-                read = Some(bytes);
-                // Less than there was place for: the socket is empty, as the next read
-                // would only confirm. Where a selector tells of changes, that is enough.
-                if bytes < scratch.len() && cfg!(unix) { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
-            });
-            match (read, tried) {
-                (Some(bytes), _) => return Poll::Ready(Ok(bytes)),
-                (None, Err(error)) if !is_passing(&error) => return Poll::Ready(Err(error)),
-                (None, _) => {}
+            ready!(socket.poll_readable(cx))?;
+            match socket.read(&mut shard.scratch.borrow_mut()) {
+                Err(error) if is_passing(&error) => {}
+                read => return Poll::Ready(read),
             }
         }
     })
     .await
-}
-
-/// Whether reading again may go better.
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 /// Stops reading until the client's events can go somewhere again: the client

@@ -177,7 +177,7 @@ impl Clients {
             heard_ms: 0,
             permit,
         };
-        self.table.insert(client, Rc::new(nowhere()));
+        self.table.insert(client, Rc::new(crate::socket::Socket::Plain(nowhere())));
     }
 
     /// Whether there is such a client.

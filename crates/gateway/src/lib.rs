@@ -8,6 +8,7 @@
 //!
 //! - `server`: doors and shards, and the order in which they open and close,
 //! - `websocket`: RFC 6455,
+//! - `tls`: the same over TLS,
 //! - `workers`: which workers are linked, and whose a client is,
 //! - `heartbeat`: when silence is too long,
 //! - `answer`: the parts of shards, put together as PHP would have it.
@@ -27,6 +28,8 @@ mod outbox;
 mod outgoing;
 mod server;
 mod shard;
+mod socket;
+mod tls;
 mod websocket;
 mod workers;
 
@@ -41,6 +44,7 @@ pub use door::{DoorAddress, DoorAddressError};
 pub use gatewayworker_protocol::CloseReason;
 pub use outgoing::WebSocketType;
 pub use server::{Listeners, serve};
+pub use tls::TlsVersion;
 pub use workers::Routing;
 
 /// The daemon's main.

@@ -46,6 +46,7 @@ use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::heartbeat::{Heartbeat, Wheel};
 use crate::order::{Arrival, Mail};
+use crate::socket::Socket;
 use crate::workers::{WorkerLink, Workers};
 use crate::{client, link};
 
@@ -237,7 +238,7 @@ impl Shard {
     }
 
     /// Takes a client into the table.
-    pub(crate) fn insert(&self, new: NewClient, socket: Rc<TcpStream>) -> Key {
+    pub(crate) fn insert(&self, new: NewClient, socket: Rc<Socket>) -> Key {
         let heard_ms = new.heard_ms;
         new.worker.bind();
         let mut state = self.state.borrow_mut();

@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
@@ -18,6 +17,7 @@ use super::index::{Index, Member, Membership};
 use super::orders::Turn;
 use crate::door::Door;
 use crate::outbox::Outbox;
+use crate::socket::Socket;
 use crate::workers::WorkerLink;
 
 /// A client.
@@ -29,7 +29,7 @@ pub(crate) struct Client {
     /// Its address, unspecified where it came over IPv6.
     pub(crate) address: SocketAddrV4,
     pub(crate) door: Arc<Door>,
-    pub(crate) socket: Rc<TcpStream>,
+    pub(crate) socket: Rc<Socket>,
     /// Its reading task, once there is one.
     pub(crate) reader: Option<AbortHandle>,
     pub(crate) session: Bytes,
@@ -102,7 +102,7 @@ impl Table {
         self.by_id.contains_key(&connection_id)
     }
 
-    pub(crate) fn insert(&mut self, new: NewClient, socket: Rc<TcpStream>) -> Key {
+    pub(crate) fn insert(&mut self, new: NewClient, socket: Rc<Socket>) -> Key {
         let NewClient { connection_id, seq, address, door, worker, heard_ms, permit } = new;
         let client = Box::new(Client {
             connection_id,

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use super::{Key, NewClient, Shard, Shared};
 use crate::config::Config;
 use crate::door::Door;
+use crate::socket::Socket;
 use crate::workers::WorkerLink;
 
 /// The only shard of a gateway. Nobody reads its mailbox.
@@ -26,6 +27,11 @@ pub(crate) async fn connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     (listener.accept().await.unwrap().0, theirs)
+}
+
+/// A client's socket that nobody is behind.
+pub(crate) async fn socket() -> Rc<Socket> {
+    Rc::new(Socket::Plain(connection().await.0))
 }
 
 /// A worker's link whose outbox takes `limit` bytes, and the worker's end of it.
@@ -54,5 +60,5 @@ pub(crate) fn door() -> Door {
 /// Takes a client in that nobody reads from, and returns its end too.
 pub(crate) async fn client(shard: &Shard, connection_id: u32, worker: &Arc<WorkerLink>) -> (Key, TcpStream) {
     let (ours, theirs) = connection().await;
-    (shard.insert(new_client(connection_id, worker), Rc::new(ours)), theirs)
+    (shard.insert(new_client(connection_id, worker), Rc::new(Socket::Plain(ours))), theirs)
 }

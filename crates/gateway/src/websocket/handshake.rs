@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 
 use gatewayworker_protocol::php::{self, Array, Value, query};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite;
 use tungstenite::error::ProtocolError;
 use tungstenite::handshake::machine::TryParse;
 use tungstenite::handshake::server::{Request, create_response, write_response};
+
+use crate::socket::Socket;
 
 /// A request that may be upgraded, and its answer, not yet sent: the gateway
 /// admits a client before it says yes.
@@ -56,10 +57,10 @@ impl Refusal {
 /// Reads a request of at most `limit` bytes and checks that it can be upgraded.
 ///
 /// Not cancel safe; the caller gives it a time limit and drops the stream.
-pub(crate) async fn read_request(stream: &mut TcpStream, limit: usize) -> Result<Upgrade, Refusal> {
+pub(crate) async fn read_request(socket: &mut Socket, limit: usize) -> Result<Upgrade, Refusal> {
     let mut bytes = Vec::with_capacity(1024);
     loop {
-        if stream.read_buf(&mut bytes).await? == 0 {
+        if socket.read_buf(&mut bytes).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
         let parsed = Request::try_parse(&bytes).map_err(refusal)?;

@@ -1,0 +1,220 @@
+//! A TLS connection: a TCP socket, and rustls between it and the client.
+//!
+//! It reads and writes without waiting, as the shards want it. Ciphertext is read into
+//! one buffer of the thread's; what a connection keeps is what is no whole record yet,
+//! plaintext that its reader had no place for, and the one record that the socket did
+//! not take: mostly nothing.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use rustls::ServerConfig;
+use tokio::net::TcpStream;
+
+use super::engine::{Engine, Say};
+use crate::socket::{Fresh, is_passing, receive, send};
+
+/// The most ciphertext that is read at once, what was left over included. That bounds
+/// what a connection keeps; a handshake message may be that long.
+const INCOMING: usize = 64 * 1024;
+
+/// The most plaintext in one record, RFC 8446 section 5.1.
+pub(crate) const RECORD: usize = 16 * 1024;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A TLS connection with a client.
+pub(crate) struct TlsSocket {
+    tcp: TcpStream,
+    session: RefCell<Session>,
+}
+
+struct Session {
+    engine: Engine,
+    /// Ciphertext that has come and is no whole record, or handshake message, yet.
+    partial: Vec<u8>,
+    /// Plaintext that whoever read had no place for.
+    unread: Vec<u8>,
+    /// So many bytes of the plaintext that is to be written next are among the engine's
+    /// outgoing already.
+    sealed: usize,
+}
+
+impl TlsSocket {
+    /// Shakes hands. The caller sets a time limit, and drops the future when it is over.
+    ///
+    /// # Errors
+    /// When the client leaves, or no TLS that both speak comes about.
+    pub(crate) async fn accept(tcp: TcpStream, config: Arc<ServerConfig>) -> io::Result<Self> {
+        let engine = Engine::new(config)?;
+        let session = Session { engine, partial: Vec::new(), unread: Vec::new(), sealed: 0 };
+        let socket = Self { tcp, session: RefCell::new(session) };
+        while socket.session.borrow().engine.is_handshaking() {
+            socket.tcp.readable().await?;
+            let read = socket.read(&mut []);
+            let _ = poll_fn(|cx| socket.poll_drain(cx)).await;
+            match read {
+                Ok(_) if socket.session.borrow().engine.is_handshaking() => {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+                Err(error) if !is_passing(&error) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(socket)
+    }
+
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    /// Whether there is something to read that the socket does not know of any more.
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.session.borrow().unread.is_empty()
+    }
+
+    /// Reads plaintext into `buffer`, none at the end of the connection.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is none yet; else the connection is broken, or the client
+    /// breaks the protocol, which it is told of.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<Fresh> {
+        let session = &mut *self.session.borrow_mut();
+        if !session.unread.is_empty() {
+            let bytes = buffer.len().min(session.unread.len());
+            buffer[..bytes].copy_from_slice(&session.unread[..bytes]);
+            session.unread.drain(..bytes);
+            if session.unread.is_empty() {
+                session.unread = Vec::new();
+            }
+            return Ok(Fresh { bytes, more: true });
+        }
+        let read = BUFFER.with_borrow_mut(|incoming| {
+            incoming.resize(INCOMING, 0);
+            session.read(&self.tcp, incoming, buffer)
+        });
+        // What it is told: of its mistake, or for the keys it has changed.
+        let _ = session.drain(&self.tcp);
+        read
+    }
+
+    /// Writes the front of `text`, at most a record of it, without waiting. Says how many
+    /// bytes of it are with the system, ciphertext and all: where that is `WouldBlock`, the
+    /// same bytes have to stand in front when it is tried again.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the socket is full; else the connection is broken.
+    pub(crate) fn write(&self, text: &[u8]) -> io::Result<usize> {
+        let session = &mut *self.session.borrow_mut();
+        session.drain(&self.tcp)?;
+        if session.sealed == 0 {
+            let text = &text[..text.len().min(RECORD)];
+            session.say(Say::This(text))?;
+            session.sealed = text.len();
+            session.drain(&self.tcp)?;
+        }
+        Ok(std::mem::take(&mut session.sealed))
+    }
+
+    /// Whether [`write`](Self::write) has begun with a record that the socket has not taken.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.session.borrow().sealed > 0
+    }
+
+    /// Says, once all was written, that nothing more will be.
+    pub(crate) fn say_goodbye(&self) {
+        let session = &mut *self.session.borrow_mut();
+        let _ = session.say(Say::Goodbye);
+        let _ = session.drain(&self.tcp);
+    }
+
+    /// Seals the front of `text` once all before it is written, and says how much of it.
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, text: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_drain(cx))?;
+        let text = &text[..text.len().min(RECORD)];
+        let session = &mut *self.session.borrow_mut();
+        session.say(Say::This(text))?;
+        match session.drain(&self.tcp) {
+            Err(error) if !is_passing(&error) => Poll::Ready(Err(error)),
+            _ => Poll::Ready(Ok(text.len())),
+        }
+    }
+
+    /// Writes what is sealed.
+    pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.session.borrow_mut().drain(&self.tcp) {
+                Err(error) if is_passing(&error) => {}
+                done => return Poll::Ready(done),
+            }
+            ready!(self.tcp.poll_write_ready(cx))?;
+        }
+    }
+}
+
+impl Session {
+    fn read(&mut self, tcp: &TcpStream, incoming: &mut [u8], buffer: &mut [u8]) -> io::Result<Fresh> {
+        let kept = self.partial.len();
+        let nothing = Ok(Fresh { bytes: 0, more: false });
+        if self.engine.ended {
+            return nothing;
+        }
+        if kept == incoming.len() {
+            return Err(io::Error::new(ErrorKind::InvalidData, "a TLS handshake message over the limit"));
+        }
+        incoming[..kept].copy_from_slice(&self.partial);
+        let got = receive(tcp, &mut incoming[kept..])?;
+        if got == 0 {
+            // Without a close_notify: what it said last may be missing. So it may be when a
+            // plain client's host fails; frames show whether they are whole.
+            return nothing;
+        }
+        let incoming = &mut incoming[..kept + got];
+        let (mut bytes, unread) = (0, &mut self.unread);
+        let hear = |text: &[u8]| {
+            let (fits, rest) = text.split_at(text.len().min(buffer.len() - bytes));
+            buffer[bytes..bytes + fits.len()].copy_from_slice(fits);
+            bytes += fits.len();
+            unread.extend_from_slice(rest);
+        };
+        let taken = self.engine.process(incoming, hear, Say::Nothing)?;
+        self.partial = incoming[taken..].to_vec();
+        match bytes {
+            0 if !self.engine.ended => Err(ErrorKind::WouldBlock.into()),
+            bytes => Ok(Fresh { bytes, more: kept + got == INCOMING }),
+        }
+    }
+
+    fn say(&mut self, what: Say<'_>) -> io::Result<()> {
+        // Where a message has come in part, rustls knows its place there.
+        let taken = self.engine.process(&mut self.partial, |text| self.unread.extend_from_slice(text), what)?;
+        self.partial.drain(..taken);
+        Ok(())
+    }
+
+    fn drain(&mut self, tcp: &TcpStream) -> io::Result<()> {
+        let outgoing = &mut self.engine.outgoing;
+        while !outgoing.is_empty() {
+            match send(tcp, outgoing) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) if written == outgoing.len() => *outgoing = Vec::new(),
+                Ok(written) => drop(outgoing.drain(..written)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for TlsSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsSocket").field("tcp", &self.tcp).finish_non_exhaustive()
+    }
+}
