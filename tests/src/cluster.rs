@@ -69,8 +69,10 @@ impl Drop for Daemon {
 
 /// A gateway of the cluster.
 pub struct GatewayDaemon {
-    /// Where clients come in.
+    /// Where clients come in: at the first listener,
     pub door: SocketAddr,
+    /// and at all of them, in the configuration's order.
+    pub doors: Vec<SocketAddr>,
     /// Where workers come in, and what is announced.
     pub inner: SocketAddrV4,
     daemon: Daemon,
@@ -137,6 +139,16 @@ impl ClusterBuilder {
         self
     }
 
+    /// Gives the gateways these listeners, on any ports: `listen` as in their file.
+    ///
+    /// # Panics
+    /// When it is no such thing.
+    pub fn listen(mut self, toml: &str) -> Self {
+        let config: gateway::Config = toml::from_str(toml).expect("a gateway's configuration");
+        self.gateway.listen = config.listen;
+        self
+    }
+
     /// Changes the gateways' configuration.
     pub fn gateway(mut self, change: impl FnOnce(&mut gateway::Config)) -> Self {
         change(&mut self.gateway);
@@ -169,9 +181,16 @@ impl ClusterBuilder {
     }
 }
 
+/// Where a listener is, on any port.
+fn any_port(listener: &gateway::Listener) -> SocketAddr {
+    let mut address: SocketAddr = listener.url.address().parse().expect("an IP address and a port");
+    address.set_port(0);
+    address
+}
+
 async fn start_register(address: &str, key: &str) -> (SocketAddr, Daemon) {
-    let listener =
-        gatewayworker_net::listen(address.parse().expect("an address"), 1024).expect("the port is free");
+    let listener = gatewayworker_net::listen(address.parse().expect("an address"), true, 1024)
+        .expect("the port is free");
     let address = listener.local_addr().expect("it is bound");
     let config = register::Config { secret_key: SecretKey::new(key), ..register::Config::default() };
     let daemon = Daemon::start(|shutdown| async move {
@@ -218,15 +237,16 @@ impl Cluster {
     /// # Panics
     /// When it cannot.
     pub async fn start_gateway(&mut self) {
-        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let daemon = self.gateway_on(any, any).await;
+        let doors: Vec<_> = self.settings.gateway.listen.iter().map(any_port).collect();
+        let daemon = self.gateway_on(&doors, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await;
         self.gateways.push(daemon);
     }
 
-    async fn gateway_on(&self, door: SocketAddr, inner: SocketAddr) -> GatewayDaemon {
-        let door = gatewayworker_net::listen(door, 1024).expect("the port is free");
-        let inner = gatewayworker_net::listen(inner, 1024).expect("the port is free");
-        let door_address = door.local_addr().expect("it is bound");
+    async fn gateway_on(&self, doors: &[SocketAddr], inner: SocketAddr) -> GatewayDaemon {
+        let listen = |address| gatewayworker_net::listen(address, true, 1024).expect("the port is free");
+        let inner = listen(inner);
+        let sockets: Vec<_> = doors.iter().map(|door| listen(*door)).collect();
+        let doors: Vec<_> = sockets.iter().map(|socket| socket.local_addr().expect("it is bound")).collect();
         let port = inner.local_addr().expect("it is bound").port();
         let config = gateway::Config {
             register_address: vec![self.register.to_string()],
@@ -234,11 +254,12 @@ impl Cluster {
             lan_port: port,
             ..self.settings.gateway.clone()
         };
-        let listeners = gateway::Listeners { doors: vec![door], inner };
+        let listeners = gateway::Listeners { doors: sockets, inner };
         let daemon = Daemon::start_apart(|shutdown| async move {
             gateway::serve(listeners, config, shutdown).await.expect("the gateway runs");
         });
-        GatewayDaemon { door: door_address, inner: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), daemon }
+        let inner = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        GatewayDaemon { door: doors[0], doors, inner, daemon }
     }
 
     /// Stops a gateway and starts another in its place, with the same addresses.
@@ -256,7 +277,7 @@ impl Cluster {
     pub async fn restart_gateway_when(&mut self, n: usize, missed: impl AsyncFnOnce()) {
         self.gateways[n].stop().await;
         missed().await;
-        self.gateways[n] = self.gateway_on(self.gateways[n].door, self.gateways[n].inner.into()).await;
+        self.gateways[n] = self.gateway_on(&self.gateways[n].doors, self.gateways[n].inner.into()).await;
     }
 
     /// Starts one more worker that notes what happens.

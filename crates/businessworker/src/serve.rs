@@ -68,7 +68,7 @@ where
         &cli.common,
         config,
         Runtime::MultiThread { threads },
-        async |(config, app), shutdown| {
+        async |(config, app), shutdown, _| {
             let start = Start { app, name: config.name.clone() };
             let events = tokio::select! {
                 made = factory(start) => made.map_err(|error| anyhow::anyhow!(error))?,

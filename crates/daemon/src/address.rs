@@ -31,7 +31,19 @@ pub async fn resolve(key: &str, address: &str) -> anyhow::Result<SocketAddr> {
 /// # Panics
 /// Outside a tokio runtime.
 pub fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    gatewayworker_net::listen(address, BACKLOG)
+    bind_as(key, address, true)
+}
+
+/// The same, where an IPv6 address that stands for all of them may be told not to take
+/// IPv4 connections too: `dual` says whether it does.
+///
+/// # Errors
+/// As [`bind`].
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn bind_as(key: &str, address: SocketAddr, dual: bool) -> anyhow::Result<TcpListener> {
+    gatewayworker_net::listen(address, dual, BACKLOG)
         .map_err(|error| anyhow!("{key}: cannot listen on {address}: {}", explain(&error)))
 }
 

@@ -15,14 +15,16 @@ mod exposure;
 mod limits;
 mod lists;
 mod logging;
+mod reload;
 mod run;
 mod signals;
 
 pub use accept::accept_loop;
-pub use address::{bind, resolve};
+pub use address::{bind, bind_as, resolve};
 pub use config::{CommonFlags, load};
 pub use exposure::check_exposure;
 pub use lists::one_or_many;
 pub use logging::{LogFormat, wants_colour};
+pub use reload::Reload;
 pub use run::{Runtime, run};
 pub use signals::{Signal, Signals};

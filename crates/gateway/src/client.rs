@@ -13,59 +13,79 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
+use crate::door::{Door, Speaks};
+use crate::inbox::{Inbox, Stop};
 use crate::order::Arrival;
 use crate::shard::{Key, NewClient, Route, Shard};
 use crate::socket::{Fresh, Socket, is_passing};
-use crate::websocket::decode::{Decoder, Event, ProtocolError, Step, is_control};
-use crate::websocket::encode;
+use crate::tls::TlsSocket;
 use crate::websocket::handshake::{self, Refusal, Upgrade};
 use crate::workers::WorkerLink;
 
 /// Does the handshake with a client and takes it in, or answers why not.
 pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival) {
-    let Arrival { peer, door, permit } = arrival;
+    let Arrival { peer, place } = arrival;
     // Linux has it from the listener.
     if !cfg!(target_os = "linux") {
         gatewayworker_net::tune(&stream);
     }
-    let mut socket = Socket::Plain(stream);
-    match admit(&shard, &mut socket).await {
+    let limit = Instant::now() + place.handshake_timeout;
+    // What a client sends before TLS would be read here.
+    let mut socket = match secure(stream, &place, limit).await {
+        Ok(socket) => socket,
+        Err(error) => return debug!(client = %peer, %error, "no TLS came about with a client"),
+    };
+    let admitted = match place.speaks {
+        Speaks::WebSocket(_) => admit(&shard, &mut socket, &place, limit).await,
+        // There is no handshake, and nobody to read an answer in HTTP.
+        Speaks::Framed(_) => find_worker(&shard).await.map(|worker| (None, worker)),
+    };
+    match admitted {
         Err(refusal) => {
             debug!(client = %peer, %refusal, "a client was not let in");
-            if let Some(answer) = refusal.response() {
+            if let (Some(answer), Speaks::WebSocket(_)) = (refusal.response(), &place.speaks) {
                 refuse(socket, answer.as_bytes()).await;
             }
         }
         // Nobody would close it any more, nor tell its worker.
-        Ok(_) if shard.is_stopping() => refuse(socket, &goodbye()).await,
+        Ok(_) if shard.is_stopping() => refuse(socket, &place.goodbye().unwrap_or_default()).await,
         Ok((upgrade, worker)) => {
             let client = NewClient {
                 connection_id: shard.draw_connection_id(),
                 seq: shard.shared.number(),
                 address: ipv4(peer),
-                door,
+                door: place,
                 worker,
                 heard_ms: shard.now_ms(),
-                permit,
             };
             enter(&shard, socket, client, peer, upgrade);
         }
     }
 }
 
+/// TLS, where the door has it.
+async fn secure(stream: TcpStream, door: &Door, limit: Instant) -> io::Result<Socket> {
+    let Some(certificate) = &door.certificate else { return Ok(Socket::Plain(stream)) };
+    let accepting = TlsSocket::accept(stream, certificate.current());
+    let socket = timeout_at(limit, accepting).await.map_err(io::Error::from)??;
+    Ok(Socket::Tls(Box::new(socket)))
+}
+
 /// The handshake within its time, then a worker within its own, then the 101.
-async fn admit(shard: &Shard, socket: &mut Socket) -> Result<(Upgrade, Arc<WorkerLink>), Refusal> {
-    let config = &shard.shared.config;
-    let limit = Duration::from_millis(config.handshake_timeout_ms);
-    let reading = handshake::read_request(socket, config.max_header_bytes);
-    let upgrade = timeout(limit, reading)
+async fn admit(
+    shard: &Shard,
+    socket: &mut Socket,
+    door: &Door,
+    limit: Instant,
+) -> Result<(Option<Upgrade>, Arc<WorkerLink>), Refusal> {
+    let reading = handshake::read_request(socket, door.max_header_bytes);
+    let upgrade = timeout_at(limit, reading)
         .await
         .map_err(|_| Refusal::http("408 Request Timeout", "the handshake took too long"))??;
     let worker = find_worker(shard).await?;
@@ -73,8 +93,8 @@ async fn admit(shard: &Shard, socket: &mut Socket) -> Result<(Upgrade, Arc<Worke
         socket.write_all(&upgrade.response).await?;
         socket.flush().await
     };
-    timeout(limit, answering).await.map_err(io::Error::from)??;
-    Ok((upgrade, worker))
+    timeout(door.handshake_timeout, answering).await.map_err(io::Error::from)??;
+    Ok((Some(upgrade), worker))
 }
 
 /// The worker for a new client. Where there is none, or none that reads what it
@@ -118,17 +138,12 @@ async fn refuse(mut socket: Socket, answer: &[u8]) {
     .await;
 }
 
-/// What a client hears when the gateway stops.
-pub(crate) fn goodbye() -> Bytes {
-    encode::close(Some(1001), "the gateway stops")
-}
-
-fn enter(shard: &Rc<Shard>, socket: Socket, client: NewClient, peer: SocketAddr, upgrade: Upgrade) {
+fn enter(shard: &Rc<Shard>, socket: Socket, client: NewClient, peer: SocketAddr, upgrade: Option<Upgrade>) {
     let socket = Rc::new(socket);
-    let port = client.door.port;
+    let handshake = upgrade.as_ref().map(|upgrade| upgrade.to_php(peer, client.door.port));
+    let inbox = Inbox::new(&client.door, upgrade.map(|upgrade| upgrade.rest).unwrap_or_default());
     let key = shard.insert(client, socket.clone());
-    shard.tell_arrived(key, &upgrade.to_php(peer, port));
-    let inbox = Inbox { partial: upgrade.rest, ..Inbox::default() };
+    shard.tell_arrived(key, handshake.as_deref());
     let task = tokio::task::spawn_local(read(shard.clone(), socket, key, inbox));
     shard.set_reader(key, task.abort_handle());
 }
@@ -167,7 +182,7 @@ async fn fill(shard: &Shard, socket: &Socket) -> io::Result<Fresh> {
     poll_fn(|cx| {
         loop {
             ready!(socket.poll_readable(cx))?;
-            match socket.read(&mut shard.scratch.borrow_mut()) {
+            match socket.try_read(&mut shard.scratch.borrow_mut()) {
                 Err(error) if is_passing(&error) => {}
                 read => return Poll::Ready(read),
             }
@@ -190,99 +205,6 @@ async fn wait(shard: &Shard, key: Key, route: Route) {
     shard.pause(key, false);
 }
 
-/// What a client has sent and nobody has dealt with: mostly nothing.
-#[derive(Default)]
-struct Inbox {
-    decoder: Decoder,
-    partial: Vec<u8>,
-    /// No frame is whole while `partial` has fewer bytes than this.
-    wanted: usize,
-}
-
-/// Why no more frames are taken.
-enum Stop {
-    /// There is no whole one.
-    Starved,
-    /// Their events have nowhere to go.
-    Paused(Route),
-    /// There will be none.
-    Closed(CloseReason, Option<Bytes>),
-}
-
-impl Inbox {
-    /// Deals with `fresh` bytes, behind what was left before.
-    fn advance(&mut self, shard: &Rc<Shard>, key: Key, fresh: &mut [u8]) -> Stop {
-        if self.partial.is_empty() {
-            // The usual case: whole frames, passed on from where they were read to.
-            let (taken, stop) = self.take_frames(shard, key, fresh);
-            self.partial.extend_from_slice(&fresh[taken..]);
-            return stop;
-        }
-        self.partial.extend_from_slice(fresh);
-        if self.partial.len() < self.wanted {
-            return Stop::Starved;
-        }
-        let mut partial = std::mem::take(&mut self.partial);
-        let (taken, stop) = self.take_frames(shard, key, &mut partial);
-        // The buffer grew to what a message needed; what is left behind one needs less.
-        self.partial = if taken == 0 { partial } else { partial[taken..].to_vec() };
-        stop
-    }
-
-    /// Takes whole frames off the front of `buffer`, and says how many bytes.
-    fn take_frames(&mut self, shard: &Rc<Shard>, key: Key, buffer: &mut [u8]) -> (usize, Stop) {
-        self.wanted = 0;
-        let limit = shard.shared.config.max_message_bytes;
-        let mut taken = 0;
-        loop {
-            if taken == buffer.len() {
-                return (taken, Stop::Starved);
-            }
-            let front = &mut buffer[taken..];
-            // Control frames are between the client and us: they need no worker.
-            if !is_control(front[0]) {
-                match shard.route(key) {
-                    Route::Open => {}
-                    Route::Gone => return (taken, Stop::Closed(CloseReason::ClientLeft, None)),
-                    elsewhere => return (taken, Stop::Paused(elsewhere)),
-                }
-            }
-            let (len, event) = match self.decoder.step(front, limit) {
-                Ok(Step::Frame { len, event }) => (len, event),
-                Ok(Step::Incomplete(wanted)) => {
-                    self.wanted = wanted;
-                    return (taken, Stop::Starved);
-                }
-                Err(error) => return (taken, failed(error)),
-            };
-            let told = match event {
-                Event::Message { binary, payload } => shard.tell_message(key, binary, &front[payload]),
-                Event::Assembled { binary, payload } => shard.tell_message(key, binary, &payload),
-                Event::Ping(payload) => {
-                    shard.send_frame(key, encode::pong(&front[payload]));
-                    Ok(())
-                }
-                Event::Pong | Event::Fragment => Ok(()),
-                Event::Close(code) => {
-                    return (taken, Stop::Closed(CloseReason::ClientLeft, Some(encode::close(code, ""))));
-                }
-            };
-            if told.is_err() {
-                return (taken, failed(ProtocolError::TooLarge));
-            }
-            taken += len;
-        }
-    }
-}
-
-fn failed(error: ProtocolError) -> Stop {
-    let reason = match error {
-        ProtocolError::TooLarge => CloseReason::TooLarge,
-        ProtocolError::Malformed(_) | ProtocolError::NotUtf8 => CloseReason::ProtocolError,
-    };
-    Stop::Closed(reason, Some(encode::close(Some(error.close_code()), &error.to_string())))
-}
-
 /// The address as it fits into a frame: 0.0.0.0 for what is not IPv4.
 fn ipv4(address: SocketAddr) -> SocketAddrV4 {
     let ip = match address.ip().to_canonical() {
@@ -295,7 +217,6 @@ fn ipv4(address: SocketAddr) -> SocketAddrV4 {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt;
-    use tokio::sync::Semaphore;
     use tokio::task::LocalSet;
 
     use super::*;
@@ -308,11 +229,7 @@ mod tests {
     /// What a client that asks to be upgraded gets until the connection ends.
     async fn answer(shard: &Rc<Shard>) -> Vec<u8> {
         let (ours, mut theirs) = testing::connection().await;
-        let arrival = Arrival {
-            peer: theirs.local_addr().unwrap(),
-            door: Arc::new(testing::door()),
-            permit: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
-        };
+        let arrival = Arrival { peer: theirs.local_addr().unwrap(), place: testing::place() };
         theirs.write_all(UPGRADE).await.unwrap();
         let reading = async {
             let mut answer = Vec::new();
@@ -333,7 +250,11 @@ mod tests {
             shard.clone().stop(done).await;
             stopped.await.unwrap();
             let answer = answer(&shard).await;
-            assert!(answer.starts_with(b"HTTP/1.1 101 ") && answer.ends_with(&goodbye()), "{answer:?}");
+            assert!(
+                answer.starts_with(b"HTTP/1.1 101 ")
+                    && answer.ends_with(&testing::place().goodbye().unwrap()),
+                "{answer:?}"
+            );
         };
         LocalSet::new().run_until(test).await;
         worker.writer.push(|out| assert!(out.is_empty())).unwrap();

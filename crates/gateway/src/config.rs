@@ -1,14 +1,19 @@
 //! What can be set: flags, environment, file, defaults.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use gatewayworker_daemon::{CommonFlags, check_exposure, one_or_many};
 use gatewayworker_protocol::{MAX_FRAME_LEN, SecretKey};
 use serde::{Deserialize, Serialize};
 
-use crate::door::DoorAddress;
+use crate::door::Speaks;
+use crate::heartbeat::Heartbeat;
+use crate::listener::{Listener, listeners};
 use crate::outgoing::WebSocketType;
+use crate::protocol::Protocols;
 use crate::workers::Routing;
 
 /// Holds the clients: their connections, uids, groups, sessions and heartbeats.
@@ -39,7 +44,7 @@ macro_rules! flags {
 }
 
 flags! {
-    /// Listen on URL for clients, e.g. websocket://0.0.0.0:8289; may be repeated [default: websocket://127.0.0.1:8289]
+    /// Listen on URL for clients: websocket://, wss://, text://, frame:// or tcp://, as in text://0.0.0.0:8290; may be repeated [default: websocket://127.0.0.1:8289]
     [value_name = "URL", env = "GATEWAYWORKER_GATEWAY_LISTEN", value_delimiter = ','] listen: Vec<String>,
     /// Call this gateway NAME in logs [default: Gateway]
     [value_name = "NAME", env = "GATEWAYWORKER_GATEWAY_NAME"] name: String,
@@ -103,8 +108,8 @@ flags! {
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "the flags of the same names are documented")]
 pub struct Config {
-    #[serde(deserialize_with = "one_or_many")]
-    pub listen: Vec<String>,
+    #[serde(deserialize_with = "listeners")]
+    pub listen: Vec<Listener>,
     pub name: String,
     pub lan_ip: Ipv4Addr,
     pub lan_listen: Option<String>,
@@ -134,6 +139,9 @@ pub struct Config {
     pub worker_wait_ms: u64,
     pub max_waiting: usize,
     pub shutdown_spread_ms: u64,
+    /// What listeners may speak beside WebSocket; set by the program, not by its users.
+    #[serde(skip)]
+    pub protocols: Protocols,
 }
 
 /// What happens to a client that does not read what it is sent.
@@ -150,7 +158,7 @@ pub enum SlowConsumer {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            listen: vec!["websocket://127.0.0.1:8289".into()],
+            listen: vec![Listener::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 8289)).into())],
             name: "Gateway".into(),
             lan_ip: Ipv4Addr::LOCALHOST,
             lan_listen: None,
@@ -178,6 +186,7 @@ impl Default for Config {
             worker_wait_ms: 10_000,
             max_waiting: 10_000,
             shutdown_spread_ms: 1000,
+            protocols: Protocols::default(),
         }
     }
 }
@@ -189,7 +198,6 @@ impl Config {
     /// When a value is one that no gateway could run with.
     pub fn validated(mut self) -> anyhow::Result<Self> {
         ensure!(!self.listen.is_empty(), "listen is empty: no client could come in");
-        self.doors()?;
         ensure!(
             !self.register_address.is_empty(),
             "register_address is empty: no worker could find this gateway"
@@ -199,34 +207,20 @@ impl Config {
             "lan_ip = {}: workers cannot connect to that; put the address they reach here, and what to bind into lan_listen",
             self.lan_ip
         );
-        ensure!(
-            self.ping_interval.is_finite() && (0.0..=1e6).contains(&self.ping_interval),
-            "ping_interval = {}: give seconds, from 0 (none) to 1000000",
-            self.ping_interval
-        );
-        ensure!(
-            self.ping_interval == 0.0 || self.ping_interval >= 0.01,
-            "ping_interval = {}: at least 0.01 s",
-            self.ping_interval
-        );
-        for (key, is_zero, without) in [
-            ("max_connections", self.max_connections == 0, "nobody could connect"),
-            ("max_links", self.max_links == 0, "no worker could link"),
-            ("handshake_timeout_ms", self.handshake_timeout_ms == 0, "nobody could shake hands"),
-            ("max_header_bytes", self.max_header_bytes == 0, "nobody could shake hands"),
-            ("max_message_bytes", self.max_message_bytes == 0, "nobody could say anything"),
-            ("link_outbox_bytes", self.link_outbox_bytes == 0, "no event could reach a worker"),
-        ] {
-            ensure!(!is_zero, "{key} = 0: {without}");
+        self.validate_for_clients()?;
+        for listener in &self.listen {
+            Speaks::of(listener, &self)?;
+            let named = || format!("listen = \"{}\"", listener.url);
+            listener.tls().with_context(named)?;
+            listener.view(&self).validate_for_clients().with_context(named)?;
+            ensure!(
+                listener.max_connections != Some(0),
+                "{}: max_connections = 0: nobody could connect",
+                named()
+            );
         }
-        ensure!(
-            self.max_message_bytes.saturating_add(self.max_session_bytes) <= MAX_FRAME_LEN - 1024,
-            "max_message_bytes = {} and max_session_bytes = {} together: a message and its client's session go to the worker \
-             in one frame, which may have {} bytes",
-            self.max_message_bytes,
-            self.max_session_bytes,
-            MAX_FRAME_LEN
-        );
+        ensure!(self.max_links > 0, "max_links = 0: no worker could link");
+        ensure!(self.link_outbox_bytes > 0, "link_outbox_bytes = 0: no event could reach a worker");
         // A host's name is looked up, and checked, when the gateway starts.
         let inner = match &self.lan_listen {
             Some(address) => address.parse::<SocketAddr>().ok().map(|address| address.ip()),
@@ -243,9 +237,66 @@ impl Config {
         Ok(self)
     }
 
-    /// The listeners.
-    pub(crate) fn doors(&self) -> anyhow::Result<Vec<DoorAddress>> {
-        self.listen.iter().map(|url| url.parse().context("listen")).collect()
+    /// Lets the paths in it begin where `file` is, out of which it was read.
+    #[must_use]
+    pub(crate) fn read_from(mut self, file: Option<&Path>) -> Self {
+        if let Some(directory) = file.and_then(Path::parent) {
+            self.listen.iter_mut().for_each(|listener| listener.settle_in(directory));
+        }
+        self
+    }
+
+    /// The configuration, if the files that it names can be used.
+    ///
+    /// # Errors
+    /// When one of them is missing, or not what it should be.
+    pub(crate) fn with_good_files(self) -> anyhow::Result<Self> {
+        self.listen.iter().try_for_each(|listener| listener.load_certificate().map(drop))?;
+        Ok(self)
+    }
+
+    /// Checks what a listener may have of its own.
+    fn validate_for_clients(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.ping_interval.is_finite() && (0.0..=1e6).contains(&self.ping_interval),
+            "ping_interval = {}: give seconds, from 0 (none) to 1000000",
+            self.ping_interval
+        );
+        ensure!(
+            self.ping_interval == 0.0 || self.ping_interval >= 0.01,
+            "ping_interval = {}: at least 0.01 s",
+            self.ping_interval
+        );
+        for (key, is_zero, without) in [
+            ("max_connections", self.max_connections == 0, "nobody could connect"),
+            ("handshake_timeout_ms", self.handshake_timeout_ms == 0, "nobody could shake hands"),
+            ("max_header_bytes", self.max_header_bytes == 0, "nobody could shake hands"),
+            ("max_message_bytes", self.max_message_bytes == 0, "nobody could say anything"),
+        ] {
+            ensure!(!is_zero, "{key} = 0: {without}");
+        }
+        ensure!(
+            self.max_message_bytes.saturating_add(self.max_session_bytes) <= MAX_FRAME_LEN - 1024,
+            "max_message_bytes = {} and max_session_bytes = {} together: a message and its client's session go to the worker \
+             in one frame, which may have {} bytes",
+            self.max_message_bytes,
+            self.max_session_bytes,
+            MAX_FRAME_LEN
+        );
+        Ok(())
+    }
+
+    /// The rules of the heartbeat, if there is one.
+    pub(crate) fn heartbeat(&self) -> Option<Heartbeat> {
+        let interval = Duration::try_from_secs_f64(self.ping_interval).unwrap_or_default();
+        let pings = self.ping_frame || !self.ping_data.is_empty();
+        Heartbeat::new(interval, self.ping_not_response_limit, pings)
+    }
+
+    /// How often to look for the silent, if any listener asks for that.
+    pub(crate) fn heartbeat_tick(&self) -> Option<Duration> {
+        let heartbeats = self.listen.iter().filter_map(|listener| listener.view(self).heartbeat());
+        heartbeats.map(|heartbeat| heartbeat.tick()).min()
     }
 
     /// Bytes that may wait for slow clients on one shard.
@@ -267,7 +318,11 @@ mod tests {
         for key in
             include_str!("../../../config/gateway.toml").lines().filter_map(|line| line.split_once(" = "))
         {
+            // Indented ones belong to a listener.
             let key = key.0.trim_start_matches("# ");
+            if key.starts_with(' ') || key.starts_with('#') {
+                continue;
+            }
             assert!(flags.iter().any(|flag| flag == key), "{key}");
         }
     }
@@ -281,6 +336,33 @@ mod tests {
             let common = ["config", "log_format", "check_config", "supervised"].contains(&flag);
             assert!(common || file.contains(&format!("{flag} = ")), "{flag} is not in config/gateway.toml");
         }
+    }
+
+    #[test]
+    fn the_file_that_is_shipped_shows_every_key_of_a_listener() {
+        let file = include_str!("../../../config/gateway.toml");
+        let example: String =
+            file.lines().filter_map(|line| line.strip_prefix("#   ")).flat_map(|line| [line, "\n"]).collect();
+        let config: Config = toml::from_str(&example).unwrap();
+        let shown = format!("{:?}", config.listen[0]);
+        assert!(!shown.contains("None"), "{shown}");
+        config.validated().unwrap();
+    }
+
+    #[test]
+    fn what_a_listener_has_of_its_own_has_to_work_too() {
+        for (own, says) in [
+            ("max_message_bytes = 0", "max_message_bytes = 0"),
+            ("max_message_bytes = 10000000", "max_session_bytes"),
+            ("ping_interval = -1.0", "ping_interval = -1"),
+            ("max_connections = 0", "max_connections = 0"),
+        ] {
+            let config: Config = toml::from_str(&format!("[[listen]]\nurl = 'text://a:1'\n{own}")).unwrap();
+            let error = format!("{:#}", config.validated().unwrap_err());
+            assert!(error.starts_with("listen = \"text://a:1\": ") && error.contains(says), "{error}");
+        }
+        let config: Config = toml::from_str("listen = 'udp://a:1'").unwrap();
+        assert!(config.validated().unwrap_err().to_string().contains("websocket, frame, tcp, text"));
     }
 
     #[test]

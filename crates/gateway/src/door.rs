@@ -1,79 +1,216 @@
-//! A door: one listener that clients come in by.
+//! A door: one listener that clients come in by, with all that is set for it.
 
-use std::fmt;
-use std::net::SocketAddr;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use anyhow::Context;
 use bytes::Bytes;
 use gatewayworker_protocol::Payload;
 
+use crate::config::{Config, SlowConsumer};
+use crate::heartbeat::Heartbeat;
+use crate::listener::{Listener, WEBSOCKET};
 use crate::outgoing::{Outgoing, WebSocketType};
+use crate::protocol::Protocol;
+use crate::tls::Certificate;
+use crate::websocket::encode;
 
-/// What a listener speaks, and where.
+/// An open listener.
 #[derive(Debug)]
 pub(crate) struct Door {
     /// The port that workers are told, as `gateway_port`.
     pub(crate) port: u16,
-    pub(crate) websocket_type: WebSocketType,
+    pub(crate) speaks: Speaks,
+    /// Its clients come over TLS.
+    pub(crate) certificate: Option<Arc<Certificate>>,
+    pub(crate) heartbeat: Option<Heartbeat>,
+    /// What a silent client is sent.
+    pub(crate) ping: Bytes,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) max_header_bytes: usize,
+    pub(crate) max_message_bytes: usize,
+    pub(crate) outbox_bytes: usize,
+    pub(crate) slow_consumer: SlowConsumer,
+    places: Limit,
+    /// Those of all doors.
+    all_places: Arc<Limit>,
+}
+
+/// What is spoken at a door.
+#[derive(Debug, Clone)]
+pub(crate) enum Speaks {
+    WebSocket(WebSocketType),
+    Framed(Framing),
+}
+
+/// A protocol, and which of a gateway's it is.
+#[derive(Clone)]
+pub(crate) struct Framing {
+    pub(crate) protocol: Arc<dyn Protocol>,
+    pub(crate) index: usize,
+    /// How many the gateway has.
+    pub(crate) of: usize,
+}
+
+impl std::fmt::Debug for Framing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Framing").field(&self.index).finish()
+    }
+}
+
+impl Framing {
+    pub(crate) fn encode(&self, message: &[u8]) -> Bytes {
+        let mut out = Vec::with_capacity(message.len() + 16);
+        self.protocol.encode(message, &mut out);
+        out.into()
+    }
+}
+
+impl Speaks {
+    /// What a listener of `config` speaks.
+    pub(crate) fn of(listener: &Listener, config: &Config) -> anyhow::Result<Self> {
+        let scheme = listener.url.scheme();
+        if scheme == WEBSOCKET {
+            return Ok(Self::WebSocket(config.websocket_type));
+        }
+        let (index, protocol) = config.protocols.find(scheme).with_context(|| {
+            let known: Vec<_> = config.protocols.schemes().collect();
+            format!("listen = \"{}\": this gateway speaks {WEBSOCKET}, {}", listener.url, known.join(", "))
+        })?;
+        Ok(Self::Framed(Framing { protocol, index, of: config.protocols.len() }))
+    }
 }
 
 impl Door {
+    /// A listener of `config`, opened on `port`.
+    ///
+    /// # Errors
+    /// When the gateway does not speak what it is to, or its certificate cannot be loaded.
+    pub(crate) fn new(
+        port: u16,
+        listener: &Listener,
+        config: &Config,
+        all_places: Arc<Limit>,
+    ) -> anyhow::Result<Self> {
+        let mut config = listener.view(config);
+        let speaks = Speaks::of(listener, &config)?;
+        // Others have no frames for it: they get the data.
+        config.ping_frame &= matches!(speaks, Speaks::WebSocket(_));
+        let mut door = Self {
+            port,
+            speaks,
+            certificate: listener.load_certificate()?.map(Arc::new),
+            heartbeat: config.heartbeat(),
+            ping: encode::ping(),
+            handshake_timeout: Duration::from_millis(config.handshake_timeout_ms),
+            max_header_bytes: config.max_header_bytes,
+            max_message_bytes: config.max_message_bytes,
+            outbox_bytes: config.outbox_bytes,
+            slow_consumer: config.slow_consumer,
+            places: Limit::new(listener.max_connections.unwrap_or(usize::MAX)),
+            all_places,
+        };
+        if !config.ping_frame {
+            door.ping = door.encode_only(Payload::plain(config.ping_data));
+        }
+        Ok(door)
+    }
+
     /// The bytes that a client of this door gets for a message.
     pub(crate) fn encode(&self, message: &Outgoing) -> Bytes {
-        message.websocket(self.websocket_type)
+        match &self.speaks {
+            Speaks::WebSocket(kind) => message.websocket(*kind),
+            Speaks::Framed(framing) => message.framed(framing),
+        }
     }
 
     /// The same where this client is the only one that gets it.
     pub(crate) fn encode_only(&self, message: Payload) -> Bytes {
-        Outgoing::only_websocket(message, self.websocket_type)
-    }
-}
-
-/// A listener's address as it is written in the configuration:
-/// `websocket://127.0.0.1:8289`, or without the scheme.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DoorAddress(String);
-
-impl DoorAddress {
-    /// The `host:port` part.
-    pub fn address(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for DoorAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "websocket://{}", self.0)
-    }
-}
-
-impl From<SocketAddr> for DoorAddress {
-    fn from(address: SocketAddr) -> Self {
-        Self(address.to_string())
-    }
-}
-
-/// An address of a kind that the gateway cannot open.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{given:?} is no listener of this gateway: write websocket://HOST:PORT")]
-pub struct DoorAddressError {
-    given: String,
-}
-
-impl std::str::FromStr for DoorAddress {
-    type Err = DoorAddressError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let address = match text.split_once("://") {
-            Some(("websocket" | "ws" | "Websocket", address)) => address,
-            Some(_) => return Err(DoorAddressError { given: text.to_owned() }),
-            None => text,
-        };
-        match address.rsplit_once(':') {
-            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-                Ok(Self(address.to_owned()))
-            }
-            _ => Err(DoorAddressError { given: text.to_owned() }),
+        match &self.speaks {
+            Speaks::WebSocket(kind) => Outgoing::only_websocket(message, *kind),
+            Speaks::Framed(framing) => Outgoing::only_framed(message, framing),
         }
+    }
+
+    /// How a client is told that this is the end, and why, where what it speaks has
+    /// words for that.
+    pub(crate) fn close_frame(&self, code: u16, reason: &str) -> Option<Bytes> {
+        match self.speaks {
+            Speaks::WebSocket(_) => Some(encode::close(Some(code), reason)),
+            Speaks::Framed(_) => None,
+        }
+    }
+
+    /// What a client hears when the gateway stops.
+    pub(crate) fn goodbye(&self) -> Option<Bytes> {
+        self.close_frame(1001, "the gateway stops")
+    }
+}
+
+/// How many there may be, and are.
+#[derive(Debug)]
+pub(crate) struct Limit {
+    max: usize,
+    now: AtomicUsize,
+}
+
+impl Limit {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max, now: AtomicUsize::new(0) }
+    }
+
+    /// One more, if there may be.
+    fn take(&self) -> bool {
+        let more = |now| (now < self.max).then_some(now + 1);
+        self.now.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    fn give_back(&self) {
+        self.now.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A client's place among those that its door, and the gateway, may hold: from when it
+/// is accepted until its connection has ended. It derefs to the door.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<Door>);
+
+/// Which limit is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// That of the gateway.
+    All,
+    /// That of the door.
+    Here,
+}
+
+impl Place {
+    pub(crate) fn take(door: &Arc<Door>) -> Result<Self, Taken> {
+        if !door.all_places.take() {
+            return Err(Taken::All);
+        }
+        if !door.places.take() {
+            door.all_places.give_back();
+            return Err(Taken::Here);
+        }
+        Ok(Self(door.clone()))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.places.give_back();
+        self.0.all_places.give_back();
+    }
+}
+
+impl Deref for Place {
+    type Target = Door;
+
+    fn deref(&self) -> &Door {
+        &self.0
     }
 }
 
@@ -81,13 +218,46 @@ impl std::str::FromStr for DoorAddress {
 mod tests {
     use super::*;
 
+    fn door(listener: &str, all: &Arc<Limit>) -> anyhow::Result<Arc<Door>> {
+        let config: Config = toml::from_str(listener).unwrap();
+        Door::new(1, &config.listen[0], &config, all.clone()).map(Arc::new)
+    }
+
     #[test]
-    fn takes_a_websocket_address_with_or_without_its_scheme() {
-        for text in ["websocket://0.0.0.0:8289", "0.0.0.0:8289"] {
-            assert_eq!(text.parse::<DoorAddress>().unwrap().address(), "0.0.0.0:8289");
-        }
-        for text in ["udp://127.0.0.1:1", "websocket://127.0.0.1", "websocket://:80", "8289", ""] {
-            assert!(text.parse::<DoorAddress>().is_err(), "{text}");
+    fn a_place_is_given_back_at_both_limits() {
+        let all = Arc::new(Limit::new(3));
+        let narrow = door("[[listen]]\nurl = 'a:1'\nmax_connections = 2", &all).unwrap();
+        let wide = door("listen = 'text://a:2'", &all).unwrap();
+        let first = Place::take(&narrow).unwrap();
+        let second = Place::take(&narrow).unwrap();
+        assert_eq!(Place::take(&narrow).unwrap_err(), Taken::Here);
+        let third = Place::take(&wide).unwrap();
+        assert_eq!(Place::take(&wide).unwrap_err(), Taken::All);
+        drop((first, third));
+        let _fourth = Place::take(&narrow).unwrap();
+        assert_eq!(Place::take(&narrow).unwrap_err(), Taken::Here);
+        drop(second);
+        let _fifth = Place::take(&wide).unwrap();
+    }
+
+    #[test]
+    fn what_the_gateway_does_not_speak_is_said_with_what_it_does() {
+        let error = door("listen = 'udp://a:1'", &Arc::new(Limit::new(1))).unwrap_err().to_string();
+        assert_eq!(error, "listen = \"udp://a:1\": this gateway speaks websocket, frame, tcp, text");
+    }
+
+    #[test]
+    fn a_ping_is_framed_as_its_clients_read_it() {
+        let all = Arc::new(Limit::new(1));
+        for (url, frame, ping) in [
+            ("text://a:1", false, &b"hey\n"[..]),
+            ("frame://a:1", false, b"\0\0\0\x07hey"),
+            ("tcp://a:1", true, b"hey"),
+            ("a:1", false, b"\x81\x03hey"),
+            ("a:1", true, b"\x89\0"),
+        ] {
+            let text = format!("ping_data = 'hey'\nping_frame = {frame}\nlisten = '{url}'");
+            assert_eq!(door(&text, &all).unwrap().ping, ping, "{url}");
         }
     }
 }

@@ -11,9 +11,9 @@ use bytes::Bytes;
 use gatewayworker_net::LinkWriter;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 
-use crate::door::Door;
+use crate::config::Config;
+use crate::door::{Door, Limit, Place};
 use crate::shard::{NewClient, Table};
 use crate::websocket::decode::{self, Event, Step};
 use crate::websocket::encode;
@@ -158,7 +158,10 @@ impl Clients {
         let workers = Workers::new(Routing::default());
         let writer = LinkWriter::new(nowhere().into_split().1, 1024);
         let worker = workers.join("worker", Arc::new(writer), false);
-        let door = Arc::new(Door { port: 8289, websocket_type: Default::default() });
+        let config = Config::default();
+        let places = Arc::new(Limit::new(n as usize));
+        let door = Door::new(8289, &config.listen[0], &config, places).expect("the defaults work");
+        let door = Arc::new(door);
         let mut clients = Self::default();
         for connection_id in 1..=n {
             clients.connect(connection_id, &door, &worker);
@@ -167,15 +170,13 @@ impl Clients {
     }
 
     fn connect(&mut self, connection_id: u32, door: &Arc<Door>, worker: &Arc<WorkerLink>) {
-        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("there is one");
         let client = NewClient {
             connection_id,
             seq: connection_id.into(),
             address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
-            door: door.clone(),
+            door: Place::take(door).expect("there is one for each"),
             worker: worker.clone(),
             heard_ms: 0,
-            permit,
         };
         self.table.insert(client, Rc::new(crate::socket::Socket::Plain(nowhere())));
     }

@@ -1,14 +1,15 @@
 //! The gateway: holds the clients, and stands between them and the workers.
 //!
-//! A client's message goes down through `client` (the handshake, then frames) to
-//! the `shard` that owns the client, whose `events` put it on its worker's link.
+//! A client's message goes down through `client` (the handshake) and `inbox` (frames)
+//! to the `shard` that owns the client, whose `events` put it on its worker's link.
 //! What a worker says comes up through `link` (commands, questions) to the
 //! shards' `orders` and `questions`, and through a client's `outbox` to its
 //! socket. No room is entered twice.
 //!
 //! - `server`: doors and shards, and the order in which they open and close,
-//! - `websocket`: RFC 6455,
-//! - `tls`: the same over TLS,
+//! - `listener`, `door`: what is configured for a listener, and the open one,
+//! - `websocket`: RFC 6455; [`protocol`]: what else clients may speak,
+//! - `socket`, `tls`: what they speak it over,
 //! - `workers`: which workers are linked, and whose a client is,
 //! - `heartbeat`: when silence is too long,
 //! - `answer`: the parts of shards, put together as PHP would have it.
@@ -19,13 +20,16 @@ mod close_counts;
 mod config;
 mod door;
 mod heartbeat;
+mod inbox;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
 mod link;
+mod listener;
 mod order;
 mod outbox;
 mod outgoing;
+pub mod protocol;
 mod server;
 mod shard;
 mod socket;
@@ -40,31 +44,44 @@ use gatewayworker_daemon::{Runtime, load};
 use tracing::info;
 
 pub use config::{Cli, Config, Flags, SlowConsumer};
-pub use door::{DoorAddress, DoorAddressError};
 pub use gatewayworker_protocol::CloseReason;
+pub use listener::{ListenUrl, ListenUrlError, Listener};
 pub use outgoing::WebSocketType;
-pub use server::{Listeners, serve};
+pub use protocol::{Protocol, Protocols};
+pub use server::{Listeners, serve, serve_and_reload};
 pub use tls::TlsVersion;
 pub use workers::Routing;
 
 /// The daemon's main.
 pub fn main() -> ExitCode {
-    run(Cli::parse())
+    main_with(Protocols::default())
+}
+
+/// The daemon's main, for a gateway that speaks `protocols`: a program of one's own
+/// is this call, around a [`Protocol`].
+pub fn main_with(protocols: Protocols) -> ExitCode {
+    run_with(Cli::parse(), protocols)
 }
 
 /// Runs the daemon until a signal ends it; see [`gatewayworker_daemon::run`] for
 /// the status.
 pub fn run(cli: Cli) -> ExitCode {
+    run_with(cli, Protocols::default())
+}
+
+fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
     let Cli { common, flags } = &cli;
-    let config = load(common, flags).and_then(Config::validated);
-    gatewayworker_daemon::run(common, config, Runtime::CurrentThread, |config, shutdown| async move {
+    let config = load(common, flags).and_then(|config: Config| {
+        Config { protocols, ..config }.read_from(common.config.as_deref()).validated()?.with_good_files()
+    });
+    gatewayworker_daemon::run(common, config, Runtime::CurrentThread, |config, shutdown, reload| async move {
         let listeners = Listeners::bind(&config).await?;
-        let addresses = listeners.addresses()?;
+        let urls = listeners.urls(&config)?;
         let inner = listeners.inner.local_addr()?;
-        for address in &addresses {
-            info!(name = config.name, %address, %inner, "the gateway listens");
+        for url in &urls {
+            info!(name = config.name, address = %url, %inner, "the gateway listens");
         }
-        common.ready(addresses);
-        serve(listeners, config, shutdown).await
+        common.ready(urls);
+        serve_and_reload(listeners, config, shutdown, reload).await
     })
 }

@@ -8,7 +8,7 @@ use gatewayworker_protocol::{Audience, Command, Payload, Question};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::answer::Part;
-use crate::door::Door;
+use crate::door::Place;
 use crate::outgoing::Outgoing;
 
 /// What a shard finds in its mailbox.
@@ -30,9 +30,7 @@ pub(crate) enum Mail {
 /// A client that has come to a door.
 pub(crate) struct Arrival {
     pub(crate) peer: SocketAddr,
-    pub(crate) door: Arc<Door>,
-    /// Its place among `max_connections`.
-    pub(crate) permit: OwnedSemaphorePermit,
+    pub(crate) place: Place,
 }
 
 /// A command as a shard carries it out: the message made ready once for all

@@ -124,7 +124,7 @@ impl Outbox {
     /// written, so that it counts until then; the same frames stand in front meanwhile.
     fn write_tls(&self, tls: &TlsSocket) -> io::Result<usize> {
         if self.second.is_empty() || self.first.len() >= RECORD || tls.is_sealed() {
-            return tls.write(&self.first);
+            return tls.try_write(&self.first);
         }
         GATHERED.with_borrow_mut(|gathered| {
             gathered.clear();
@@ -135,7 +135,7 @@ impl Outbox {
                     break;
                 }
             }
-            tls.write(gathered)
+            tls.try_write(gathered)
         })
     }
 

@@ -7,6 +7,7 @@ use gatewayworker_protocol::php::{self, Value};
 use gatewayworker_protocol::{Body, Payload};
 use serde::{Deserialize, Serialize};
 
+use crate::door::Framing;
 use crate::websocket::encode;
 
 /// What a WebSocket listener sends a message as that is not marked as binary.
@@ -31,6 +32,8 @@ pub(crate) struct Outgoing {
     binary: bool,
     as_text: OnceLock<Bytes>,
     as_binary: OnceLock<Bytes>,
+    /// One for each of the gateway's protocols, where one of them has clients.
+    framed: OnceLock<Box<[OnceLock<Bytes>]>>,
 }
 
 impl Outgoing {
@@ -43,7 +46,8 @@ impl Outgoing {
             Body::Plain(body) => body,
             Body::Php(serialized) => json_of(&serialized),
         };
-        Self { body, raw, binary, as_text: OnceLock::new(), as_binary: OnceLock::new() }
+        let (as_text, as_binary, framed) = Default::default();
+        Self { body, raw, binary, as_text, as_binary, framed }
     }
 
     /// The bytes for the only client that a message goes to.
@@ -53,6 +57,21 @@ impl Outgoing {
             return body;
         }
         encode::message(is_binary(&body, binary, default), &body)
+    }
+
+    /// The same for a client that does not speak WebSocket.
+    pub(crate) fn only_framed(payload: Payload, framing: &Framing) -> Bytes {
+        let Self { body, raw, .. } = Self::new(payload);
+        if raw { body } else { framing.encode(&body) }
+    }
+
+    /// The bytes for a client that speaks this protocol.
+    pub(crate) fn framed(&self, framing: &Framing) -> Bytes {
+        if self.raw {
+            return self.body.clone();
+        }
+        let all = self.framed.get_or_init(|| (0..framing.of).map(|_| OnceLock::new()).collect());
+        all[framing.index].get_or_init(|| framing.encode(&self.body)).clone()
     }
 
     /// The bytes for a client of a WebSocket listener with this type.

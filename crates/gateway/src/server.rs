@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::Context;
-use gatewayworker_daemon::{accept_loop, bind, check_exposure, resolve};
+use anyhow::{Context, ensure};
+use gatewayworker_daemon::{Reload, accept_loop, bind, bind_as, check_exposure, resolve};
 use gatewayworker_net::registers;
 use gatewayworker_protocol::Command;
 use tokio::net::TcpListener;
@@ -19,9 +19,11 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::config::Config;
-use crate::door::{Door, DoorAddress};
+use crate::door::{Door, Limit, Place, Taken};
+use crate::listener::ListenUrl;
 use crate::order::{Arrival, Mail};
 use crate::shard::{self, Shard, Shared};
+use crate::tls::Certificate;
 
 /// How often a worker on another host hears from the gateway.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
@@ -32,7 +34,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// The gateway's listeners, bound: tests bind them to port 0.
 #[derive(Debug)]
 pub struct Listeners {
-    /// For clients.
+    /// For clients, one for each in the configuration's `listen`.
     pub doors: Vec<TcpListener>,
     /// For workers and client libraries.
     pub inner: TcpListener,
@@ -50,19 +52,27 @@ impl Listeners {
         };
         check_exposure("the gateway's inner port", inner.ip(), &config.secret_key, config.allow_insecure)?;
         let inner = bind("lan_port", inner)?;
-        let mut doors = Vec::new();
-        for door in config.doors()? {
-            doors.push(bind("listen", resolve("listen", door.address()).await?)?);
+        let mut addresses = Vec::new();
+        for listener in &config.listen {
+            addresses.push(resolve("listen", listener.url.address()).await?);
         }
-        Ok(Self { doors, inner })
+        let doors = addresses.iter().map(|address| {
+            // [::] takes IPv4 too, unless that has a listener of its own.
+            let twin =
+                |other: &&SocketAddr| other.is_ipv4() && other.port() == address.port() && other.port() != 0;
+            let alone = addresses.iter().find(twin).is_none();
+            bind_as("listen", *address, alone)
+        });
+        Ok(Self { doors: doors.collect::<Result<_, _>>()?, inner })
     }
 
     /// The clients' addresses, as people write them.
     ///
     /// # Errors
     /// When the system does not know its own sockets.
-    pub fn addresses(&self) -> anyhow::Result<Vec<DoorAddress>> {
-        self.doors.iter().map(|door| Ok(DoorAddress::from(door.local_addr()?))).collect()
+    pub fn urls(&self, config: &Config) -> anyhow::Result<Vec<ListenUrl>> {
+        let doors = self.doors.iter().zip(&config.listen);
+        doors.map(|(door, listener)| Ok(listener.bound_to(door.local_addr()?))).collect()
     }
 }
 
@@ -74,9 +84,25 @@ impl Listeners {
 /// future cannot be moved to another; each other shard has a thread of its own.
 ///
 /// # Errors
-/// When a thread cannot be started.
+/// When a thread cannot be started, other doors are bound than `config` has, or a
+/// certificate cannot be loaded.
 pub async fn serve(listeners: Listeners, config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    serve_and_reload(listeners, config, shutdown, Reload::never()).await
+}
+
+/// [`serve`], and loads the certificates again whenever `reload` asks for that: for
+/// those who connect from then on.
+///
+/// # Errors
+/// As [`serve`]; not because of files that cannot be loaded again, which is logged.
+pub async fn serve_and_reload(
+    listeners: Listeners,
+    config: Config,
+    shutdown: CancellationToken,
+    reload: Reload,
+) -> anyhow::Result<()> {
     let config = config.validated()?;
+    ensure!(listeners.doors.len() == config.listen.len(), "as many doors are to be bound as listen has");
     let lan_port = match config.lan_listen {
         // What is bound is not what is announced.
         Some(_) if config.lan_port != 0 => config.lan_port,
@@ -90,7 +116,7 @@ pub async fn serve(listeners: Listeners, config: Config, shutdown: CancellationT
     for (index, mailbox) in (1..).zip(mailboxes) {
         start_shard(index, shared.clone(), mailbox)?;
     }
-    LocalSet::new().run_until(serve_here(listeners, shared, mailbox, shutdown)).await
+    LocalSet::new().run_until(serve_here(listeners, shared, mailbox, shutdown, reload)).await
 }
 
 /// What the thread of the first shard does: accepts for all, and is a shard.
@@ -99,21 +125,19 @@ async fn serve_here(
     shared: Arc<Shared>,
     mailbox: mpsc::Receiver<Mail>,
     shutdown: CancellationToken,
+    reload: Reload,
 ) -> anyhow::Result<()> {
     let shard = Shard::begin(0, shared.clone());
     let reading = tokio::task::spawn_local(shard.clone().read_mail(mailbox));
     let accepting = TaskTracker::new();
-    let places = Arc::new(Semaphore::new(shared.config.max_connections.min(Semaphore::MAX_PERMITS)));
-    for listener in listeners.doors {
-        gatewayworker_net::tune(&listener);
-        let door = Door { port: listener.local_addr()?.port(), websocket_type: shared.config.websocket_type };
-        accepting.spawn_local(accept_clients(
-            listener,
-            Arc::new(door),
-            shard.clone(),
-            places.clone(),
-            shutdown.clone(),
-        ));
+    let places = Arc::new(Limit::new(shared.config.max_connections));
+    let mut certificates = Vec::new();
+    for (socket, listener) in listeners.doors.into_iter().zip(&shared.config.listen) {
+        gatewayworker_net::tune(&socket);
+        let port = socket.local_addr()?.port();
+        let door = Arc::new(Door::new(port, listener, &shared.config, places.clone())?);
+        certificates.extend(door.certificate.clone());
+        accepting.spawn_local(accept_clients(socket, door, shard.clone(), shutdown.clone()));
     }
     accepting.spawn_local(accept_links(listeners.inner, shared.clone(), shutdown.clone()));
     accepting.close();
@@ -122,6 +146,7 @@ async fn serve_here(
     tokio::select! {
         () = registers::announce(&shared.config.register_address, &announced, &shared.config.secret_key) => {}
         () = ping_workers(&shared) => {}
+        () = load_again(certificates, reload) => {}
         () = shutdown.cancelled() => {}
     }
     // The announcement has ended with its future: no worker will come, and no new client.
@@ -150,24 +175,27 @@ async fn accept_clients(
     listener: TcpListener,
     door: Arc<Door>,
     first: Rc<Shard>,
-    places: Arc<Semaphore>,
     shutdown: CancellationToken,
 ) {
     let shared = &first.shared;
     let mut turn = 0;
     let mut refused = 0_u64;
     accept_loop(&listener, &shutdown, |stream, peer| {
-        let Ok(permit) = places.clone().try_acquire_owned() else {
-            refused += 1;
-            if refused.is_power_of_two() {
-                warn!(
-                    limit = shared.config.max_connections,
-                    refused, "max_connections is reached: clients are refused"
-                );
+        let place = match Place::take(&door) {
+            Ok(place) => place,
+            Err(taken) => {
+                refused += 1;
+                if refused.is_power_of_two() {
+                    let of = if taken == Taken::All { "the gateway" } else { "the listener" };
+                    warn!(
+                        port = door.port,
+                        refused, "max_connections of {of} is reached: clients are refused"
+                    );
+                }
+                return;
             }
-            return;
         };
-        let arrival = Arrival { peer, door: door.clone(), permit };
+        let arrival = Arrival { peer, place };
         turn = (turn + 1) % shared.shards.len();
         if turn == first.index {
             return first.take_in(stream, arrival);
@@ -208,6 +236,21 @@ fn deal(shared: &Shared, turn: usize, mut mail: Mail) -> bool {
         }
     }
     false
+}
+
+/// Loads certificates again when asked to. Without any it lets `reload` go, which is
+/// how whoever asks hears of that.
+async fn load_again(certificates: Vec<Arc<Certificate>>, mut reload: Reload) {
+    if certificates.is_empty() {
+        drop(reload);
+        return std::future::pending().await;
+    }
+    loop {
+        reload.next().await;
+        let certificates = certificates.clone();
+        // Files may be slow, and this thread has clients.
+        let _ = tokio::task::spawn_blocking(move || certificates.iter().for_each(|c| c.reload())).await;
+    }
 }
 
 /// Tells workers on other hosts that the gateway lives, as the original does.

@@ -40,10 +40,10 @@ impl Socket {
         }
     }
 
-    /// Waits until [`read`](Self::read) may bring something.
+    /// Waits until [`try_read`](Self::try_read) may bring something.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Tls(tls) if tls.has_unread() => Poll::Ready(Ok(())),
+            Self::Tls(tls) if tls.is_readable() => Poll::Ready(Ok(())),
             _ => self.tcp().poll_read_ready(cx),
         }
     }
@@ -52,13 +52,13 @@ impl Socket {
     ///
     /// # Errors
     /// `WouldBlock` where nothing is there yet.
-    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<Fresh> {
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<Fresh> {
         match self {
             Self::Plain(tcp) => {
                 let bytes = receive(tcp, buffer)?;
                 Ok(Fresh { bytes, more: bytes == buffer.len() })
             }
-            Self::Tls(tls) => tls.read(buffer),
+            Self::Tls(tls) => tls.try_read(buffer),
         }
     }
 
@@ -117,7 +117,7 @@ impl AsyncRead for Socket {
     ) -> Poll<io::Result<()>> {
         loop {
             ready!(self.poll_readable(cx))?;
-            match self.read(buffer.initialize_unfilled()) {
+            match self.try_read(buffer.initialize_unfilled()) {
                 Err(error) if is_passing(&error) => {}
                 read => return Poll::Ready(read.map(|fresh| buffer.advance(fresh.bytes))),
             }

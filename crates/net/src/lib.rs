@@ -54,16 +54,21 @@ pub fn tune<'a>(socket: impl Into<SockRef<'a>>) {
 }
 
 /// Listens on `address`, so that a daemon may start again at once although old
-/// connections of its predecessor are still in TIME_WAIT.
+/// connections of its predecessor are still in TIME_WAIT. `[::]` takes IPv4 connections
+/// too if it is to be `dual`, on every system.
 ///
 /// # Errors
 /// When the address is in use or not this machine's.
-pub fn listen(address: SocketAddr, backlog: u32) -> io::Result<tokio::net::TcpListener> {
+pub fn listen(address: SocketAddr, dual: bool, backlog: u32) -> io::Result<tokio::net::TcpListener> {
     let socket =
         if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
     // On Windows the option would let two daemons share a port.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
+    if address.is_ipv6() {
+        // Windows has it otherwise than Linux, and Linux as its administrator wants it.
+        SockRef::from(&socket).set_only_v6(!dual)?;
+    }
     socket.bind(address)?;
     socket.listen(backlog)
 }

@@ -2,20 +2,16 @@
 
 use std::rc::Rc;
 
-use bytes::Bytes;
-use gatewayworker_protocol::{CloseReason, Payload};
+use gatewayworker_protocol::CloseReason;
 
 use super::table::Key;
 use super::{Shard, State};
-use crate::heartbeat::{Due, Heartbeat};
-use crate::outgoing::Outgoing;
-use crate::websocket::encode;
+use crate::heartbeat::Due;
 
 impl Shard {
     pub(super) async fn beat_for_ever(self: Rc<Self>) {
-        let Some(heartbeat) = self.heartbeat else { return };
-        let ping = Outgoing::new(Payload::plain(self.shared.config.ping_data.clone()));
-        let mut ticks = tokio::time::interval(heartbeat.tick());
+        let Some(tick) = self.shared.heartbeat_tick else { return };
+        let mut ticks = tokio::time::interval(tick);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -23,7 +19,7 @@ impl Shard {
             let mut state = self.state.borrow_mut();
             while let Some(keys) = state.wheel.pop_due(now_ms) {
                 for key in keys {
-                    self.beat(&mut state, heartbeat, key, now_ms, &ping);
+                    self.beat(&mut state, key, now_ms);
                 }
             }
             self.close_doomed(&mut state);
@@ -32,15 +28,9 @@ impl Shard {
         }
     }
 
-    fn beat(
-        self: &Rc<Self>,
-        state: &mut State,
-        heartbeat: Heartbeat,
-        key: Key,
-        now_ms: u64,
-        ping: &Outgoing,
-    ) {
+    fn beat(self: &Rc<Self>, state: &mut State, key: Key, now_ms: u64) {
         let Some(client) = state.table.get(key) else { return };
+        let Some(heartbeat) = client.door.heartbeat else { return };
         if client.paused {
             // Its silence is ours: it is not being read from.
             client.heard_ms = now_ms;
@@ -55,9 +45,8 @@ impl Shard {
                     client.heard_ms += now_ms - at_ms;
                     client.pings += 1;
                     due = heartbeat.due(client.heard_ms, client.pings);
-                    let frame: Bytes =
-                        if self.shared.config.ping_frame { encode::ping() } else { client.door.encode(ping) };
-                    self.send_frame_in(state, key, frame);
+                    let ping = client.door.ping.clone();
+                    self.send_frame_in(state, key, ping);
                 }
             }
         }
@@ -68,7 +57,6 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::super::testing;
-    use super::*;
     use crate::config::Config;
 
     #[tokio::test]
@@ -76,11 +64,10 @@ mod tests {
         let shard = testing::shard(Config { ping_interval: 10.0, ..Config::default() });
         let (worker, _peer) = testing::worker(&shard, 1000).await;
         let (key, _client) = testing::client(&shard, 1, &worker).await;
-        let ping = Outgoing::new(Payload::plain("ping"));
         // The thread, or the whole machine, stood still for a while.
         for (now_ms, is_there) in [(60_000, true), (64_999, true), (65_000, false)] {
             let mut state = shard.state.borrow_mut();
-            shard.beat(&mut state, shard.heartbeat.unwrap(), key, now_ms, &ping);
+            shard.beat(&mut state, key, now_ms);
             assert_eq!(state.table.get(key).is_some(), is_there, "{now_ms}");
         }
     }

@@ -44,11 +44,13 @@ impl Shard {
         }
     }
 
-    /// Tells the worker that a client has come, and how.
-    pub(crate) fn tell_arrived(&self, key: Key, handshake: &[u8]) {
+    /// Tells the worker that a client has come, and with what handshake, if any.
+    pub(crate) fn tell_arrived(&self, key: Key, handshake: Option<&[u8]>) {
         let mut state = self.state.borrow_mut();
         self.tell(&mut state, key, code::ON_CONNECT, FLAG_PLAIN, &[]);
-        self.tell(&mut state, key, code::ON_WEBSOCKET_CONNECT, 0, handshake);
+        if let Some(handshake) = handshake {
+            self.tell(&mut state, key, code::ON_WEBSOCKET_CONNECT, 0, handshake);
+        }
         self.flush_later();
     }
 

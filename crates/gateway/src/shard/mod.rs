@@ -44,8 +44,10 @@ use tracing::debug;
 use crate::answer::Part;
 use crate::close_counts::CloseCounts;
 use crate::config::Config;
-use crate::heartbeat::{Heartbeat, Wheel};
+use crate::door::Speaks;
+use crate::heartbeat::Wheel;
 use crate::order::{Arrival, Mail};
+use crate::protocol::Protocol;
 use crate::socket::Socket;
 use crate::workers::{WorkerLink, Workers};
 use crate::{client, link};
@@ -77,6 +79,10 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     pub(crate) closes: CloseCounts,
     pub(crate) clients: AtomicUsize,
+    /// Bytes that may wait for slow clients on one shard.
+    outbox_budget: usize,
+    /// How often to look who is silent, if that is asked for at any door.
+    heartbeat_tick: Option<Duration>,
     /// The next number in the order of connecting, joining and binding.
     pub(crate) next: AtomicU64,
 }
@@ -95,6 +101,8 @@ impl Shared {
             stopping: CancellationToken::new(),
             closes: CloseCounts::default(),
             clients: AtomicUsize::new(0),
+            outbox_budget: config.outbox_budget(),
+            heartbeat_tick: config.heartbeat_tick(),
             next: AtomicU64::new(1),
             config,
         }
@@ -122,7 +130,6 @@ pub(crate) struct Shard {
     /// Somebody has said so since it was last looked at.
     rung: Cell<bool>,
     started: Instant,
-    heartbeat: Option<Heartbeat>,
     /// Connections that are being closed.
     closing: TaskTracker,
     /// Everybody is being closed, and nobody is taken in.
@@ -159,11 +166,7 @@ pub(crate) fn mailbox() -> (mpsc::Sender<Mail>, mpsc::Receiver<Mail>) {
 
 impl Shard {
     fn new(index: usize, shared: Arc<Shared>) -> Self {
-        let config = &shared.config;
-        let interval = Duration::try_from_secs_f64(config.ping_interval).unwrap_or_default();
-        let pings = config.ping_frame || !config.ping_data.is_empty();
-        let heartbeat = Heartbeat::new(interval, config.ping_not_response_limit, pings);
-        let tick = heartbeat.map_or(Duration::from_secs(1), |heartbeat| heartbeat.tick());
+        let tick = shared.heartbeat_tick.unwrap_or(Duration::from_secs(1));
         Self {
             index,
             shared,
@@ -180,7 +183,6 @@ impl Shard {
             dirty: Notify::new(),
             rung: Cell::new(false),
             started: Instant::now(),
-            heartbeat,
             closing: TaskTracker::new(),
             stopping: Cell::new(false),
         }
@@ -239,15 +241,23 @@ impl Shard {
 
     /// Takes a client into the table.
     pub(crate) fn insert(&self, new: NewClient, socket: Rc<Socket>) -> Key {
-        let heard_ms = new.heard_ms;
+        let due = new.door.heartbeat.map(|heartbeat| heartbeat.due(new.heard_ms, 0));
         new.worker.bind();
         let mut state = self.state.borrow_mut();
         let key = state.table.insert(new, socket);
-        if let Some(heartbeat) = self.heartbeat {
-            state.wheel.insert(heartbeat.due(heard_ms, 0).at_ms(), key);
+        if let Some(due) = due {
+            state.wheel.insert(due.at_ms(), key);
         }
         self.shared.clients.fetch_add(1, Ordering::Relaxed);
         key
+    }
+
+    /// What a client speaks, where that is not WebSocket.
+    pub(crate) fn protocol_of(&self, key: Key) -> Option<Arc<dyn Protocol>> {
+        match &self.state.borrow_mut().table.get(key)?.door.speaks {
+            Speaks::WebSocket(_) => None,
+            Speaks::Framed(framing) => Some(framing.protocol.clone()),
+        }
     }
 
     /// Says which task reads from a client, to be aborted when it is closed.
@@ -339,7 +349,9 @@ impl Shard {
                 tokio::time::sleep(pause).await;
             }
             for key in slice {
-                self.close(*key, CloseReason::Shutdown, Some(client::goodbye()));
+                let goodbye =
+                    self.state.borrow_mut().table.get(*key).and_then(|client| client.door.goodbye());
+                self.close(*key, CloseReason::Shutdown, goodbye);
             }
         }
         self.closing.close();

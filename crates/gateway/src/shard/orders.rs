@@ -11,11 +11,10 @@ use tracing::{debug, warn};
 
 use super::table::{Client, Key};
 use super::{Shard, State};
-use crate::config::{Config, SlowConsumer};
+use crate::config::SlowConsumer;
 use crate::order::Order;
 use crate::outbox::Flushed;
 use crate::outgoing::Outgoing;
-use crate::websocket::encode;
 
 impl Shard {
     /// Carries out a link's orders, in order.
@@ -88,7 +87,7 @@ impl Shard {
         let Some(client) = state.table.get(key) else { return };
         // Its last words are not held against it, however much waits before them.
         let mut last = message.map(|message| client.door.encode(message).to_vec()).unwrap_or_default();
-        last.extend_from_slice(&encode::close(Some(1000), ""));
+        last.extend_from_slice(&client.door.close_frame(1000, "").unwrap_or_default());
         self.close_in(state, key, CloseReason::Kicked, Some(last.into()));
     }
 
@@ -133,7 +132,7 @@ impl Shard {
     fn enqueue(&self, state: &mut State, key: Key, turn: Turn, frame: impl FnOnce(&Client) -> Bytes) {
         let Some(client) = state.table.get(key) else { return };
         let frame = frame(client);
-        match queue(client, frame, &self.shared.config, &mut state.blocked_bytes) {
+        match queue(client, frame, self.shared.outbox_budget, &mut state.blocked_bytes) {
             Queued::Waiting => match (client.turn, turn) {
                 (None, Turn::Bulk) => state.bulk.push_back(key),
                 // It may be in line for its slice already, and then stays there for nothing.
@@ -148,8 +147,9 @@ impl Shard {
 
     pub(super) fn close_doomed(self: &Rc<Self>, state: &mut State) {
         for (key, reason) in std::mem::take(&mut state.doomed) {
-            let last = encode::close(Some(1008), reason.as_str());
-            self.close_in(state, key, reason, Some(last));
+            let Some(client) = state.table.get(key) else { continue };
+            let last = client.door.close_frame(1008, reason.as_str());
+            self.close_in(state, key, reason, last);
         }
     }
 }
@@ -173,12 +173,12 @@ enum Queued {
     TooSlow,
 }
 
-fn queue(client: &mut Client, frame: Bytes, config: &Config, blocked_bytes: &mut usize) -> Queued {
+fn queue(client: &mut Client, frame: Bytes, budget: usize, blocked_bytes: &mut usize) -> Queued {
     let fits = |client: &Client, blocked_bytes: usize| {
         // A single frame over the limit still goes out, as in the original.
         client.outbox.is_empty()
-            || (client.outbox.bytes() + frame.len() <= config.outbox_bytes
-                && !(client.blocked.is_some() && blocked_bytes + frame.len() > config.outbox_budget()))
+            || (client.outbox.bytes() + frame.len() <= client.door.outbox_bytes
+                && !(client.blocked.is_some() && blocked_bytes + frame.len() > budget))
     };
     if !fits(client, *blocked_bytes) {
         // It is slow only if its socket is full: perhaps much came in one turn.
@@ -186,7 +186,7 @@ fn queue(client: &mut Client, frame: Bytes, config: &Config, blocked_bytes: &mut
             return Queued::Elsewhere;
         }
         if !fits(client, *blocked_bytes) {
-            return match config.slow_consumer {
+            return match client.door.slow_consumer {
                 SlowConsumer::Close => Queued::TooSlow,
                 SlowConsumer::DropNewest => {
                     debug!(

@@ -10,12 +10,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
 use super::index::{Index, Member, Membership};
 use super::orders::Turn;
-use crate::door::Door;
+use crate::door::Place;
 use crate::outbox::Outbox;
 use crate::socket::Socket;
 use crate::workers::WorkerLink;
@@ -28,7 +27,8 @@ pub(crate) struct Client {
     pub(crate) seq: u64,
     /// Its address, unspecified where it came over IPv6.
     pub(crate) address: SocketAddrV4,
-    pub(crate) door: Arc<Door>,
+    /// Its place, and so its door, until the connection has ended.
+    pub(crate) door: Place,
     pub(crate) socket: Rc<Socket>,
     /// Its reading task, once there is one.
     pub(crate) reader: Option<AbortHandle>,
@@ -46,8 +46,6 @@ pub(crate) struct Client {
     pub(crate) heard_ms: u64,
     /// Pings sent since then.
     pub(crate) pings: u32,
-    /// Its place among `max_connections`, until the connection has ended.
-    _permit: OwnedSemaphorePermit,
     uid: Option<Membership>,
     /// `None` until it first joins one: PHP tells that apart from having left all.
     groups: Option<Vec<Membership>>,
@@ -58,10 +56,9 @@ pub(crate) struct NewClient {
     pub(crate) connection_id: u32,
     pub(crate) seq: u64,
     pub(crate) address: SocketAddrV4,
-    pub(crate) door: Arc<Door>,
+    pub(crate) door: Place,
     pub(crate) worker: Arc<WorkerLink>,
     pub(crate) heard_ms: u64,
-    pub(crate) permit: OwnedSemaphorePermit,
 }
 
 /// Where a client stands. A slot is used again by later clients, so a key that
@@ -103,7 +100,7 @@ impl Table {
     }
 
     pub(crate) fn insert(&mut self, new: NewClient, socket: Rc<Socket>) -> Key {
-        let NewClient { connection_id, seq, address, door, worker, heard_ms, permit } = new;
+        let NewClient { connection_id, seq, address, door, worker, heard_ms } = new;
         let client = Box::new(Client {
             connection_id,
             seq,
@@ -119,7 +116,6 @@ impl Table {
             paused: false,
             heard_ms,
             pings: 0,
-            _permit: permit,
             uid: None,
             groups: None,
         });

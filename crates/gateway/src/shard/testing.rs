@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use gatewayworker_net::LinkWriter;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
 use super::{Key, NewClient, Shard, Shared};
 use crate::config::Config;
-use crate::door::Door;
+use crate::door::{Door, Limit, Place};
+use crate::listener::Listener;
 use crate::socket::Socket;
 use crate::workers::WorkerLink;
 
@@ -46,19 +46,27 @@ pub(crate) fn new_client(connection_id: u32, worker: &Arc<WorkerLink>) -> NewCli
         connection_id,
         seq: connection_id.into(),
         address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
-        door: Arc::new(door()),
+        door: place(),
         worker: worker.clone(),
         heard_ms: 0,
-        permit: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
     }
 }
 
-pub(crate) fn door() -> Door {
-    Door { port: 8289, websocket_type: Default::default() }
+/// A place at a door of its own.
+pub(crate) fn place() -> Place {
+    place_at("websocket://127.0.0.1:8289", &Config::default())
+}
+
+pub(crate) fn place_at(url: &str, config: &Config) -> Place {
+    let listener = Listener::new(url.parse().unwrap());
+    let door = Door::new(8289, &listener, config, Arc::new(Limit::new(1))).unwrap();
+    Place::take(&Arc::new(door)).unwrap()
 }
 
 /// Takes a client in that nobody reads from, and returns its end too.
 pub(crate) async fn client(shard: &Shard, connection_id: u32, worker: &Arc<WorkerLink>) -> (Key, TcpStream) {
     let (ours, theirs) = connection().await;
-    (shard.insert(new_client(connection_id, worker), Rc::new(Socket::Plain(ours))), theirs)
+    let door = place_at("websocket://127.0.0.1:8289", &shard.shared.config);
+    let client = NewClient { door, ..new_client(connection_id, worker) };
+    (shard.insert(client, Rc::new(Socket::Plain(ours))), theirs)
 }

@@ -111,7 +111,9 @@ impl Files {
         config.alpn_protocols = self.alpn.map(|protocol| protocol.as_bytes().to_vec()).into_iter().collect();
         let file = self.certificate.display();
         match validity {
-            Validity::Expired => warn!(certificate = %file, "the certificate has expired: clients will refuse it"),
+            Validity::Expired => {
+                warn!(certificate = %file, "the certificate has expired: clients will refuse it")
+            }
             Validity::NotYet => {
                 warn!(certificate = %file, "the certificate is not valid yet: clients will refuse it");
             }

@@ -57,7 +57,7 @@ impl TlsSocket {
         let socket = Self { tcp, session: RefCell::new(session) };
         while socket.session.borrow().engine.is_handshaking() {
             socket.tcp.readable().await?;
-            let read = socket.read(&mut []);
+            let read = socket.try_read(&mut []);
             let _ = poll_fn(|cx| socket.poll_drain(cx)).await;
             match read {
                 Ok(_) if socket.session.borrow().engine.is_handshaking() => {
@@ -74,9 +74,10 @@ impl TlsSocket {
         &self.tcp
     }
 
-    /// Whether there is something to read that the socket does not know of any more.
-    pub(crate) fn has_unread(&self) -> bool {
-        !self.session.borrow().unread.is_empty()
+    /// Whether there is something to read, or the end, that the socket knows nothing of.
+    pub(crate) fn is_readable(&self) -> bool {
+        let session = self.session.borrow();
+        !session.unread.is_empty() || session.engine.ended
     }
 
     /// Reads plaintext into `buffer`, none at the end of the connection.
@@ -84,7 +85,7 @@ impl TlsSocket {
     /// # Errors
     /// `WouldBlock` when there is none yet; else the connection is broken, or the client
     /// breaks the protocol, which it is told of.
-    pub(crate) fn read(&self, buffer: &mut [u8]) -> io::Result<Fresh> {
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<Fresh> {
         let session = &mut *self.session.borrow_mut();
         if !session.unread.is_empty() {
             let bytes = buffer.len().min(session.unread.len());
@@ -110,7 +111,7 @@ impl TlsSocket {
     ///
     /// # Errors
     /// `WouldBlock` when the socket is full; else the connection is broken.
-    pub(crate) fn write(&self, text: &[u8]) -> io::Result<usize> {
+    pub(crate) fn try_write(&self, text: &[u8]) -> io::Result<usize> {
         let session = &mut *self.session.borrow_mut();
         session.drain(&self.tcp)?;
         if session.sealed == 0 {
@@ -122,7 +123,7 @@ impl TlsSocket {
         Ok(std::mem::take(&mut session.sealed))
     }
 
-    /// Whether [`write`](Self::write) has begun with a record that the socket has not taken.
+    /// Whether [`try_write`](Self::try_write) has begun with a record that the socket has not taken.
     pub(crate) fn is_sealed(&self) -> bool {
         self.session.borrow().sealed > 0
     }
@@ -193,7 +194,8 @@ impl Session {
 
     fn say(&mut self, what: Say<'_>) -> io::Result<()> {
         // Where a message has come in part, rustls knows its place there.
-        let taken = self.engine.process(&mut self.partial, |text| self.unread.extend_from_slice(text), what)?;
+        let taken =
+            self.engine.process(&mut self.partial, |text| self.unread.extend_from_slice(text), what)?;
         self.partial.drain(..taken);
         Ok(())
     }
@@ -216,5 +218,170 @@ impl Session {
 impl fmt::Debug for TlsSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsSocket").field("tcp", &self.tcp).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use rustls::{ClientConnection, StreamOwned};
+    use tokio::io::AsyncReadExt;
+    use tokio::task::{JoinHandle, spawn_blocking};
+
+    use super::*;
+    use crate::outbox::{Flushed, Outbox};
+    use crate::shard::testing::connection;
+    use crate::socket::Socket;
+    use crate::tls::testing;
+
+    type Client = StreamOwned<ClientConnection, std::net::TcpStream>;
+
+    /// Our end of a connection, and what `client` does with the other.
+    async fn with<T: Send + 'static>(
+        client: impl FnOnce(Client) -> T + Send + 'static,
+    ) -> (io::Result<TlsSocket>, JoinHandle<T>) {
+        let (ours, theirs) = connection().await;
+        let (certificate, tls) = testing::both();
+        let theirs = theirs.into_std().unwrap();
+        theirs.set_nonblocking(false).unwrap();
+        let client = spawn_blocking(move || client(StreamOwned::new(tls, theirs)));
+        (TlsSocket::accept(ours, certificate.current()).await, client)
+    }
+
+    fn size_of_socket() -> usize {
+        size_of::<Socket>()
+    }
+
+    #[test]
+    fn a_plain_client_pays_nothing_for_tls() {
+        assert_eq!(size_of_socket(), size_of::<TcpStream>());
+    }
+
+    #[tokio::test]
+    async fn what_a_client_says_is_read_however_little_is_asked_for_at_once() {
+        let said: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
+        let expected = said.clone();
+        let (socket, client) = with(move |mut client| {
+            client.write_all(&said).unwrap();
+            client.conn.send_close_notify();
+            client.flush().unwrap();
+            client
+        })
+        .await;
+        let mut socket = Socket::Tls(Box::new(socket.unwrap()));
+        let mut heard = Vec::new();
+        let mut some = [0; 1000];
+        loop {
+            match socket.read(&mut some).await.unwrap() {
+                0 => break,
+                n => heard.extend_from_slice(&some[..n]),
+            }
+        }
+        assert!(heard == expected, "{} of {} bytes", heard.len(), expected.len());
+        drop(client.await.unwrap());
+        let Socket::Tls(tls) = socket else { unreachable!() };
+        let session = tls.session.borrow();
+        let kept =
+            [session.partial.capacity(), session.unread.capacity(), session.engine.outgoing.capacity()];
+        assert_eq!(kept, [0, 0, 0], "a client that is silent holds a buffer");
+    }
+
+    #[tokio::test]
+    async fn an_outbox_is_written_in_order_and_counts_what_the_socket_has_not_taken() {
+        let (full, is_full) = std::sync::mpsc::channel();
+        let (socket, client) = with(move |mut client| {
+            let mut heard = Vec::new();
+            client.flush().unwrap();
+            is_full.recv().unwrap();
+            client.read_to_end(&mut heard).unwrap();
+            heard
+        })
+        .await;
+        let socket = Socket::Tls(Box::new(socket.unwrap()));
+        let mut outbox = Outbox::default();
+        let mut expected = Vec::new();
+        for i in 0..4000_usize {
+            let frame = vec![i as u8; i];
+            expected.extend_from_slice(&frame);
+            outbox.push(frame.into());
+        }
+        let mut blocked = 0;
+        while outbox.flush(&socket) == Flushed::Blocked {
+            assert!(!outbox.is_empty(), "what the socket has not taken has left the outbox");
+            blocked += 1;
+            // It reads only from now on, and is gone when it has all.
+            let _ = full.send(());
+            socket.tcp().writable().await.unwrap();
+        }
+        assert!(blocked > 0, "the socket took everything at once: this tests nothing");
+        assert!(outbox.is_empty() && outbox.bytes() == 0);
+        socket.say_goodbye();
+        drop(socket);
+        let heard = client.await.unwrap();
+        assert!(heard == expected, "{} of {} bytes", heard.len(), expected.len());
+    }
+
+    #[tokio::test]
+    async fn who_does_not_speak_tls_is_told_so_and_not_let_in() {
+        let (ours, theirs) = connection().await;
+        let (certificate, _) = testing::both();
+        let mut theirs = theirs.into_std().unwrap();
+        theirs.set_nonblocking(false).unwrap();
+        let client = spawn_blocking(move || {
+            theirs.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+            let mut answer = Vec::new();
+            let _ = theirs.read_to_end(&mut answer);
+            answer
+        });
+        let error = TlsSocket::accept(ours, certificate.current()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidData);
+        // A fatal alert.
+        assert!(client.await.unwrap().starts_with(&[21, 3]));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_within_the_handshake_ends_it() {
+        let (ours, theirs) = connection().await;
+        let (certificate, _) = testing::both();
+        drop(theirs);
+        assert!(TlsSocket::accept(ours, certificate.current()).await.is_err());
+    }
+
+    /// Once one half of a handshake message has come, rustls knows its place in bytes that
+    /// are lent to it again: they have to be the same whenever something is written.
+    #[tokio::test]
+    async fn a_client_that_stops_in_the_middle_of_a_message_is_still_written_to() {
+        let (socket, client) = with(|mut client| {
+            client.flush().unwrap();
+            let mut heard = [0; 5];
+            client.read_exact(&mut heard).unwrap();
+            (client, heard)
+        })
+        .await;
+        let socket = socket.unwrap();
+        let (mut client, _) = {
+            socket.say_now(b"hello").await;
+            client.await.unwrap()
+        };
+        // The front of a record.
+        client.sock.write_all(&[23, 3, 3, 0, 100, 1, 2, 3]).unwrap();
+        socket.tcp.readable().await.unwrap();
+        assert!(is_passing(&socket.try_read(&mut [0; 100]).unwrap_err()));
+        assert_eq!(socket.session.borrow().partial.len(), 8);
+        let reading = spawn_blocking(move || {
+            let mut heard = [0; 5];
+            client.read_exact(&mut heard).unwrap();
+            heard
+        });
+        socket.say_now(b"again").await;
+        assert_eq!(&reading.await.unwrap(), b"again");
+    }
+
+    impl TlsSocket {
+        async fn say_now(&self, text: &[u8]) {
+            assert_eq!(poll_fn(|cx| self.poll_write(cx, text)).await.unwrap(), text.len());
+            poll_fn(|cx| self.poll_drain(cx)).await.unwrap();
+        }
     }
 }

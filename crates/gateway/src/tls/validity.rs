@@ -66,7 +66,11 @@ fn take(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
         // So many bytes of length follow.
         _ => {
             let (long, rest) = rest.split_at_checked(usize::from(short & 0x7f))?;
-            (long.iter().try_fold(0_usize, |len, byte| len.checked_mul(256)?.checked_add((*byte).into()))?, rest)
+            (
+                long.iter()
+                    .try_fold(0_usize, |len, byte| len.checked_mul(256)?.checked_add((*byte).into()))?,
+                rest,
+            )
         }
     };
     rest.split_at_checked(len)
@@ -76,7 +80,8 @@ fn time(der: &[u8]) -> Option<(i64, &[u8])> {
     let generalized = take(GENERALIZED_TIME, der);
     let is_long = generalized.is_some();
     let (text, rest) = generalized.or_else(|| take(UTC_TIME, der))?;
-    let mut numbers = text.strip_suffix(b"Z")?.chunks(2).map(|two| std::str::from_utf8(two).ok()?.parse::<i64>().ok());
+    let mut numbers =
+        text.strip_suffix(b"Z")?.chunks(2).map(|two| std::str::from_utf8(two).ok()?.parse::<i64>().ok());
     let mut next = || numbers.next().flatten();
     let year = match (is_long, next()?) {
         (true, century) => century * 100 + next()?,

@@ -160,11 +160,11 @@ mod tests {
 
     async fn read(request: &str, limit: usize) -> Result<Upgrade, Refusal> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (mut server, _) = listener.accept().await.unwrap();
+        let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
         client.write_all(request.as_bytes()).await.unwrap();
         client.shutdown().await.unwrap();
-        read_request(&mut server, limit).await
+        read_request(&mut Socket::Plain(server), limit).await
     }
 
     #[tokio::test]
