@@ -1,11 +1,12 @@
 //! What the end-to-end tests stand on.
 //!
 //! - [`Cluster`]: a register, gateways and workers on free ports, in this process,
-//! - [`WsClient`]: a real WebSocket client,
+//! - [`WsClient`]: a real WebSocket client; [`TcpClient`]: one that speaks something else,
 //! - [`Recorder`]: `Events` that note what happened and answer as a test asks,
 //! - [`RawPeer`]: a peer that speaks frames by hand, as a PHP process would,
 //! - [`conformance`]: conversations over a WebSocket, byte for byte,
 //! - [`process`]: daemons as processes of their own, to be killed,
+//! - [`tls`]: certificates, and clients that come over TLS,
 //! - [`browser`]: a real browser.
 //!
 //! The tests are in `tests/`, a file for each theme. Nothing sleeps: everything
@@ -17,6 +18,8 @@ pub mod conformance;
 pub mod process;
 mod raw;
 mod recorder;
+mod tcp;
+pub mod tls;
 mod ws;
 
 use std::time::Duration;
@@ -24,6 +27,7 @@ use std::time::Duration;
 pub use cluster::{Application, Cluster, ClusterBuilder, GatewayDaemon, WorkerDaemon};
 pub use raw::{RawPeer, register_as_gateway};
 pub use recorder::{Happened, Recorder};
+pub use tcp::TcpClient;
 pub use ws::WsClient;
 
 /// How long anything may take that should happen at once.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use futures_util::{SinkExt, StreamExt};
 use gatewayworker::ClientId;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
@@ -12,8 +13,8 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 use crate::soon;
 
 /// A client of a gateway. Every wait has a limit and fails the test beyond it.
-pub struct WsClient {
-    socket: WebSocketStream<TcpStream>,
+pub struct WsClient<S = TcpStream> {
+    socket: WebSocketStream<S>,
 }
 
 impl WsClient {
@@ -42,9 +43,7 @@ impl WsClient {
     /// When it takes too long.
     pub async fn try_connect(address: SocketAddr, path: &str) -> Result<Self, Error> {
         let stream = soon("a TCP connection", TcpStream::connect(address)).await.map_err(Error::Io)?;
-        let handshake = client_async(format!("ws://{address}{path}"), stream);
-        let (socket, _) = soon("a WebSocket handshake", handshake).await?;
-        Ok(Self { socket })
+        Self::over(stream, &format!("ws://{address}{path}")).await
     }
 
     /// Connects to a gateway whose worker greets with the client id, as
@@ -54,6 +53,30 @@ impl WsClient {
     /// When there is none.
     pub async fn greeted(address: SocketAddr) -> (Self, ClientId) {
         let mut client = Self::connect(address).await;
+        let id = client.text().await.parse().expect("a client id as greeting");
+        (client, id)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WsClient<S> {
+    /// Shakes hands over a connection that stands.
+    ///
+    /// # Errors
+    /// What the handshake failed with.
+    ///
+    /// # Panics
+    /// When it takes too long.
+    pub async fn over(stream: S, url: &str) -> Result<Self, Error> {
+        let (socket, _) = soon("a WebSocket handshake", client_async(url, stream)).await?;
+        Ok(Self { socket })
+    }
+
+    /// The same with a gateway whose worker greets with the client id, and takes that.
+    ///
+    /// # Panics
+    /// When there is no greeting.
+    pub async fn greeted_over(stream: S) -> (Self, ClientId) {
+        let mut client = Self::over(stream, "ws://localhost/").await.expect("the handshake goes well");
         let id = client.text().await.parse().expect("a client id as greeting");
         (client, id)
     }
@@ -127,8 +150,8 @@ impl WsClient {
         while let Some(Ok(_)) = soon("the end of the connection", self.socket.next()).await {}
     }
 
-    /// The TCP connection below, to do what no client should.
-    pub fn into_tcp(self) -> TcpStream {
+    /// The connection below, to do what no client should.
+    pub fn into_inner(self) -> S {
         self.socket.into_inner()
     }
 }

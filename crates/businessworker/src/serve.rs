@@ -68,7 +68,9 @@ where
         &cli.common,
         config,
         Runtime::MultiThread { threads },
-        async |(config, app), shutdown, _| {
+        async |(config, app), shutdown, reload| {
+            // There are no files to read again.
+            drop(reload);
             let start = Start { app, name: config.name.clone() };
             let events = tokio::select! {
                 made = factory(start) => made.map_err(|error| anyhow::anyhow!(error))?,

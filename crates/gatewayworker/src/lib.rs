@@ -39,11 +39,13 @@ pub use gatewayworker_client::{
     SessionError, Uid, Unreached, php,
 };
 
-/// Compiles the examples in the README, in both languages.
+/// Compiles the examples in the README, in both languages, and in the guide.
 #[cfg(doctest)]
 mod readme {
     #[doc = include_str!("../../../README.md")]
     struct English;
     #[doc = include_str!("../../../README.zh-CN.md")]
     struct Chinese;
+    #[doc = include_str!("../../../docs/guide/doors.md")]
+    struct Doors;
 }
