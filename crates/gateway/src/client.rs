@@ -25,7 +25,7 @@ use crate::order::Arrival;
 use crate::shard::{Key, NewClient, Route, Shard};
 use crate::socket::{Fresh, Socket, is_passing};
 use crate::tls::TlsSocket;
-use crate::websocket::handshake::{self, Refusal, Upgrade};
+use crate::websocket::handshake::{self, Ends, Refusal, Upgrade};
 use crate::workers::WorkerLink;
 
 /// Does the handshake with a client and takes it in, or answers why not.
@@ -41,8 +41,9 @@ pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival
         Ok(socket) => socket,
         Err(error) => return debug!(client = %peer, %error, "no TLS came about with a client"),
     };
+    let ends = Ends { client: peer, server_port: place.port };
     let admitted = match place.speaks {
-        Speaks::WebSocket(_) => admit(&shard, &mut socket, &place, limit).await,
+        Speaks::WebSocket(_) => admit(&shard, &mut socket, &place, limit, ends).await,
         // There is no handshake, and nobody to read an answer in HTTP.
         Speaks::Framed(_) => find_worker(&shard).await.map(|worker| (None, worker)),
     };
@@ -64,7 +65,7 @@ pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival
                 worker,
                 heard_ms: shard.now_ms(),
             };
-            enter(&shard, socket, client, peer, upgrade);
+            enter(&shard, socket, client, upgrade);
         }
     }
 }
@@ -83,8 +84,9 @@ async fn admit(
     socket: &mut Socket,
     door: &Door,
     limit: Instant,
+    ends: Ends,
 ) -> Result<(Option<Upgrade>, Arc<WorkerLink>), Refusal> {
-    let reading = handshake::read_request(socket, door.max_header_bytes);
+    let reading = handshake::read_request(socket, door.max_header_bytes, ends);
     let upgrade = timeout_at(limit, reading)
         .await
         .map_err(|_| Refusal::http("408 Request Timeout", "the handshake took too long"))??;
@@ -138,10 +140,10 @@ async fn refuse(mut socket: Socket, answer: &[u8]) {
     .await;
 }
 
-fn enter(shard: &Rc<Shard>, socket: Socket, client: NewClient, peer: SocketAddr, upgrade: Option<Upgrade>) {
+fn enter(shard: &Rc<Shard>, socket: Socket, client: NewClient, upgrade: Option<Upgrade>) {
     let socket = Rc::new(socket);
-    let handshake = upgrade.as_ref().map(|upgrade| upgrade.to_php(peer, client.door.port));
-    let inbox = Inbox::new(&client.door, upgrade.map(|upgrade| upgrade.rest).unwrap_or_default());
+    let (rest, handshake) = upgrade.map(|upgrade| (upgrade.rest, upgrade.handshake)).unzip();
+    let inbox = Inbox::new(&client.door, rest.unwrap_or_default());
     let key = shard.insert(client, socket.clone());
     shard.tell_arrived(key, handshake.as_deref());
     let task = tokio::task::spawn_local(read(shard.clone(), socket, key, inbox));

@@ -4,6 +4,7 @@
 //! whoever flushes hold it together. While a client is let in it has one owner, who may
 //! use it as any stream.
 
+use std::ffi::c_int;
 use std::io::{self, ErrorKind, Read};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -102,8 +103,8 @@ pub(crate) fn receive(tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// Writes past tokio, which would look first whether it knows the socket to be full; it
 /// is asked where that is so, and then knows.
-pub(crate) fn send(tcp: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    match SockRef::from(tcp).send(bytes) {
+pub(crate) fn send(tcp: &TcpStream, bytes: &[u8], flags: c_int) -> io::Result<usize> {
+    match SockRef::from(tcp).send_with_flags(bytes, flags) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => tcp.try_write(bytes),
         sent => sent,
     }

@@ -203,7 +203,7 @@ impl Session {
     fn drain(&mut self, tcp: &TcpStream) -> io::Result<()> {
         let outgoing = &mut self.engine.outgoing;
         while !outgoing.is_empty() {
-            match send(tcp, outgoing) {
+            match send(tcp, outgoing, 0) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) if written == outgoing.len() => *outgoing = Vec::new(),
                 Ok(written) => drop(outgoing.drain(..written)),
