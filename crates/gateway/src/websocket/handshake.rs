@@ -4,12 +4,11 @@
 //! once: no client has a tree of its headers.
 
 use std::borrow::Cow;
-use std::io::{self, Read};
+use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 
 use gatewayworker_protocol::php::{ArrayWriter, query};
-use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -72,34 +71,18 @@ impl Refusal {
 ///
 /// Not cancel safe; the caller gives it a time limit and drops the stream.
 pub(crate) async fn read_request(socket: &mut Socket, limit: usize, ends: Ends) -> Result<Upgrade, Refusal> {
-    let mut bytes = read_at_once(socket)?;
+    let mut bytes = Vec::with_capacity(1024);
     loop {
+        if socket.read_buf(&mut bytes).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
         if let Some((head, upgrade)) = upgrade(&bytes, limit, ends)? {
             return Ok(Upgrade { rest: bytes.split_off(head), ..upgrade });
         }
         if bytes.len() >= limit {
             return Err(too_large());
         }
-        if socket.read_buf(&mut bytes).await? == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
     }
-}
-
-/// What has come already: on Linux a door's listener hands a connection over with its
-/// request, before tokio could know that there is something to read. With TLS that was
-/// not the request.
-fn read_at_once(socket: &Socket) -> io::Result<Vec<u8>> {
-    let Socket::Plain(stream) = socket else { return Ok(Vec::with_capacity(1024)) };
-    let mut bytes = vec![0; 1024];
-    let read = match (&*SockRef::from(stream)).read(&mut bytes) {
-        Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(read) => read,
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
-        Err(error) => return Err(error),
-    };
-    bytes.truncate(read);
-    Ok(bytes)
 }
 
 /// The length of the request that `bytes` begin with, and what comes of it; nothing where
