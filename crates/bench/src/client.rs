@@ -373,7 +373,7 @@ mod tests {
         let (client, peer) = pair().await;
         assert!(!client.is_lost());
         drop(peer);
-        client.stream.readable().await.unwrap();
+        client.stream.tcp().readable().await.unwrap();
         assert!(client.is_lost());
     }
 }
