@@ -226,7 +226,7 @@ mod tests {
     use std::io::{Read, Write};
 
     use rustls::{ClientConnection, StreamOwned};
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::task::{JoinHandle, spawn_blocking};
 
     use super::*;
@@ -249,13 +249,9 @@ mod tests {
         (TlsSocket::accept(ours, certificate.current()).await, client)
     }
 
-    fn size_of_socket() -> usize {
-        size_of::<Socket>()
-    }
-
     #[test]
     fn a_plain_client_pays_nothing_for_tls() {
-        assert_eq!(size_of_socket(), size_of::<TcpStream>());
+        assert_eq!(size_of::<Socket>(), size_of::<TcpStream>());
     }
 
     #[tokio::test]
@@ -348,10 +344,60 @@ mod tests {
         assert!(TlsSocket::accept(ours, certificate.current()).await.is_err());
     }
 
-    /// Once one half of a handshake message has come, rustls knows its place in bytes that
-    /// are lent to it again: they have to be the same whenever something is written.
+    /// What a client begins with, in records of `len` bytes each: RFC 8446 section 5.1 lets
+    /// it cut a message so.
+    fn hello_in_pieces(client: &mut ClientConnection, len: usize) -> Vec<Vec<u8>> {
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        let (header, message) = hello.split_at(5);
+        let record = |piece: &[u8]| [&header[..3], &(piece.len() as u16).to_be_bytes(), piece].concat();
+        message.chunks(len).map(record).collect()
+    }
+
     #[tokio::test]
-    async fn a_client_that_stops_in_the_middle_of_a_message_is_still_written_to() {
+    async fn a_handshake_may_come_in_pieces() {
+        let (ours, theirs) = connection().await;
+        let (certificate, mut tls) = testing::both();
+        let mut theirs = theirs.into_std().unwrap();
+        theirs.set_nonblocking(false).unwrap();
+        let client = spawn_blocking(move || {
+            for piece in hello_in_pieces(&mut tls, 7) {
+                theirs.write_all(&piece[..6]).unwrap();
+                theirs.write_all(&piece[6..]).unwrap();
+            }
+            let mut client = StreamOwned::new(tls, theirs);
+            client.write_all(b"hello").unwrap();
+            client
+        });
+        let socket = TlsSocket::accept(ours, certificate.current()).await.unwrap();
+        let mut socket = Socket::Tls(Box::new(socket));
+        let mut heard = [0; 5];
+        socket.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"hello");
+        drop(client.await.unwrap());
+    }
+
+    /// Once a part of a handshake message has come, rustls knows its place in bytes that
+    /// are to be lent to it again, and panics without them.
+    #[tokio::test]
+    async fn something_may_be_said_to_a_client_in_the_middle_of_its_handshake_message() {
+        let (ours, mut theirs) = connection().await;
+        let (certificate, mut tls) = testing::both();
+        let engine = Engine::new(certificate.current()).unwrap();
+        let session = Session { engine, partial: Vec::new(), unread: Vec::new(), sealed: 0 };
+        let socket = TlsSocket { tcp: ours, session: RefCell::new(session) };
+        let pieces = hello_in_pieces(&mut tls, 50);
+        theirs.write_all(&pieces[0]).await.unwrap();
+        theirs.write_all(&pieces[1]).await.unwrap();
+        socket.tcp.readable().await.unwrap();
+        assert!(is_passing(&socket.try_read(&mut [0; 100]).unwrap_err()));
+        assert!(!socket.session.borrow().partial.is_empty());
+        socket.say_goodbye();
+        assert_eq!(socket.try_write(b"hello").unwrap_err().kind(), ErrorKind::NotConnected);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_stops_in_the_middle_of_a_record_is_still_written_to() {
         let (socket, client) = with(|mut client| {
             client.flush().unwrap();
             let mut heard = [0; 5];
