@@ -121,8 +121,12 @@ impl Engine {
         }
     }
 
-    /// After an error: what the peer is told of it comes next.
+    /// After an error: what the peer is told of it, if anything, comes next. Nothing else is
+    /// to be asked of rustls, which may have lost its place.
     fn take_alert(&mut self, incoming: &mut [u8]) {
+        if !self.connection.wants_write() {
+            return;
+        }
         if let Ok(ConnectionState::EncodeTlsData(mut data)) =
             self.connection.process_tls_records(incoming).state
         {
@@ -168,6 +172,45 @@ fn append<E: Unwritten>(
         match error.wanted() {
             Some(wanted) if wanted > room => room = wanted,
             _ => return Err(io::Error::other(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::*;
+    use crate::tls::testing;
+
+    proptest! {
+        /// Of what comes before there are keys anything may be wrong.
+        #[test]
+        fn whatever_a_client_begins_with_and_however_it_is_cut_is_survived(
+            wrong in vec((any::<Index>(), any::<u8>()), 0..4),
+            record in 1..600_usize,
+            cut in 1..600_usize,
+        ) {
+            static CONFIG: LazyLock<Arc<ServerConfig>> = LazyLock::new(|| testing::both().0.current());
+            let mut bytes = testing::hello_in_pieces(&mut testing::both().1, record).concat();
+            for (place, byte) in wrong {
+                *place.get_mut(&mut bytes) = byte;
+            }
+            let mut engine = Engine::new(CONFIG.clone()).unwrap();
+            let mut partial = Vec::new();
+            for piece in bytes.chunks(cut) {
+                partial.extend_from_slice(piece);
+                match engine.process(&mut partial, |_| (), Say::Nothing) {
+                    Ok(taken) => drop(partial.drain(..taken)),
+                    Err(_) => break,
+                }
+            }
+            let _ = engine.process(&mut partial, |_| (), Say::Goodbye);
+            prop_assert!(engine.process(&mut partial, |_| (), Say::This(b"x")).is_err());
         }
     }
 }

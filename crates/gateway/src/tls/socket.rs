@@ -344,16 +344,6 @@ mod tests {
         assert!(TlsSocket::accept(ours, certificate.current()).await.is_err());
     }
 
-    /// What a client begins with, in records of `len` bytes each: RFC 8446 section 5.1 lets
-    /// it cut a message so.
-    fn hello_in_pieces(client: &mut ClientConnection, len: usize) -> Vec<Vec<u8>> {
-        let mut hello = Vec::new();
-        client.write_tls(&mut hello).unwrap();
-        let (header, message) = hello.split_at(5);
-        let record = |piece: &[u8]| [&header[..3], &(piece.len() as u16).to_be_bytes(), piece].concat();
-        message.chunks(len).map(record).collect()
-    }
-
     #[tokio::test]
     async fn a_handshake_may_come_in_pieces() {
         let (ours, theirs) = connection().await;
@@ -361,7 +351,7 @@ mod tests {
         let mut theirs = theirs.into_std().unwrap();
         theirs.set_nonblocking(false).unwrap();
         let client = spawn_blocking(move || {
-            for piece in hello_in_pieces(&mut tls, 7) {
+            for piece in testing::hello_in_pieces(&mut tls, 7) {
                 theirs.write_all(&piece[..6]).unwrap();
                 theirs.write_all(&piece[6..]).unwrap();
             }
@@ -386,7 +376,7 @@ mod tests {
         let engine = Engine::new(certificate.current()).unwrap();
         let session = Session { engine, partial: Vec::new(), unread: Vec::new(), sealed: 0 };
         let socket = TlsSocket { tcp: ours, session: RefCell::new(session) };
-        let pieces = hello_in_pieces(&mut tls, 50);
+        let pieces = testing::hello_in_pieces(&mut tls, 50);
         theirs.write_all(&pieces[0]).await.unwrap();
         theirs.write_all(&pieces[1]).await.unwrap();
         socket.tcp.readable().await.unwrap();

@@ -46,3 +46,13 @@ pub(crate) fn both() -> (Certificate, ClientConnection) {
     let name = ServerName::try_from("localhost").unwrap();
     (certificate, ClientConnection::new(Arc::new(config), name).unwrap())
 }
+
+/// What a client begins with, in records of `len` bytes each: RFC 8446 section 5.1 lets it
+/// cut a message so.
+pub(crate) fn hello_in_pieces(client: &mut ClientConnection, len: usize) -> Vec<Vec<u8>> {
+    let mut hello = Vec::new();
+    client.write_tls(&mut hello).unwrap();
+    let (header, message) = hello.split_at(5);
+    let record = |piece: &[u8]| [&header[..3], &(piece.len() as u16).to_be_bytes(), piece].concat();
+    message.chunks(len).map(record).collect()
+}
