@@ -7,6 +7,7 @@ use gatewayworker::ClientId;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -43,7 +44,7 @@ impl WsClient {
     /// When it takes too long.
     pub async fn try_connect(address: SocketAddr, path: &str) -> Result<Self, Error> {
         let stream = soon("a TCP connection", TcpStream::connect(address)).await.map_err(Error::Io)?;
-        Self::over(stream, &format!("ws://{address}{path}")).await
+        Self::over(stream, format!("ws://{address}{path}")).await
     }
 
     /// Connects to a gateway whose worker greets with the client id, as
@@ -59,15 +60,15 @@ impl WsClient {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WsClient<S> {
-    /// Shakes hands over a connection that stands.
+    /// Shakes hands over a connection, with a request that may have headers of its own.
     ///
     /// # Errors
     /// What the handshake failed with.
     ///
     /// # Panics
     /// When it takes too long.
-    pub async fn over(stream: S, url: &str) -> Result<Self, Error> {
-        let (socket, _) = soon("a WebSocket handshake", client_async(url, stream)).await?;
+    pub async fn over(stream: S, request: impl IntoClientRequest + Unpin) -> Result<Self, Error> {
+        let (socket, _) = soon("a WebSocket handshake", client_async(request, stream)).await?;
         Ok(Self { socket })
     }
 

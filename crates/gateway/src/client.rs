@@ -19,37 +19,42 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
-use crate::door::{Door, Speaks};
+use crate::door::{Door, Place, Speaks};
+use crate::entry::proxy_header;
+use crate::entry::refused::Refused;
 use crate::inbox::{Inbox, Stop};
 use crate::order::Arrival;
 use crate::shard::{Key, NewClient, Route, Shard};
 use crate::socket::{Fresh, Socket, is_passing};
 use crate::tls::TlsSocket;
-use crate::websocket::handshake::{self, Ends, Refusal, Upgrade};
+use crate::websocket::handshake::{self, Refusal, Upgrade};
 use crate::workers::WorkerLink;
 
 /// Does the handshake with a client and takes it in, or answers why not.
-pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival) {
-    let Arrival { peer, place } = arrival;
+pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arrival) {
+    let Arrival { peer, mut place } = arrival;
     // Linux has it from the listener.
     if !cfg!(target_os = "linux") {
         gatewayworker_net::tune(&stream);
     }
     let limit = Instant::now() + place.handshake_timeout;
-    // What a client sends before TLS would be read here.
-    let mut socket = match secure(stream, &place, limit).await {
+    let brought = brought_by(&mut stream, &place, peer).await;
+    let from = brought.as_ref().map_or(peer, |client| *client);
+    let secured =
+        if brought.is_ok() { secure(stream, &place, limit).await } else { Ok(Socket::Plain(stream)) };
+    let mut socket = match secured {
         Ok(socket) => socket,
-        Err(error) => return debug!(client = %peer, %error, "no TLS came about with a client"),
+        Err(error) => return debug!(client = %from, %error, "no TLS came about with a client"),
     };
-    let ends = Ends { client: peer, server_port: place.port };
-    let admitted = match place.speaks {
-        Speaks::WebSocket(_) => admit(&shard, &mut socket, &place, limit, ends).await,
-        // There is no handshake, and nobody to read an answer in HTTP.
-        Speaks::Framed(_) => find_worker(&shard).await.map(|worker| (None, worker)),
+    let mut from = from;
+    let entered = match brought {
+        Ok(_) => come_in(&shard, &mut socket, &mut place, limit, &mut from).await,
+        Err(refusal) => Err(refusal),
     };
-    match admitted {
+    match entered {
         Err(refusal) => {
-            debug!(client = %peer, %refusal, "a client was not let in");
+            shard.shared.refusals.count(refusal.why());
+            debug!(client = %from, %refusal, "a client was not let in");
             if let (Some(answer), Speaks::WebSocket(_)) = (refusal.response(), &place.speaks) {
                 refuse(socket, answer.as_bytes()).await;
             }
@@ -60,7 +65,7 @@ pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival
             let client = NewClient {
                 connection_id: shard.draw_connection_id(),
                 seq: shard.shared.number(),
-                address: ipv4(peer),
+                address: ipv4(from),
                 door: place,
                 worker,
                 heard_ms: shard.now_ms(),
@@ -78,24 +83,62 @@ async fn secure(stream: TcpStream, door: &Door, limit: Instant) -> io::Result<So
     Ok(Socket::Tls(Box::new(socket)))
 }
 
+/// What stands before a client: how many are in from where it comes, the handshake, and
+/// that there is a worker. `from` is the client, or becomes the one that it brings.
+async fn come_in(
+    shard: &Shard,
+    socket: &mut Socket,
+    place: &mut Place,
+    limit: Instant,
+    from: &mut SocketAddr,
+) -> Result<(Option<Upgrade>, Arc<WorkerLink>), Refusal> {
+    // One that a proxy brings is counted when it is known where it comes from.
+    if !place.entry.trusts(from.ip()) {
+        place.take_from(from.ip())?;
+    }
+    match place.speaks {
+        Speaks::WebSocket(_) => admit(shard, socket, place, limit, from).await,
+        // There is no handshake, and nobody to read an answer in HTTP.
+        Speaks::Framed(_) => Ok((None, find_worker(shard).await?)),
+    }
+}
+
+/// Whom `peer` brings, where the door is for proxies that say so before all else.
+async fn brought_by(stream: &mut TcpStream, door: &Door, peer: SocketAddr) -> Result<SocketAddr, Refusal> {
+    if !door.entry.proxy_protocol {
+        return Ok(peer);
+    }
+    if !door.entry.trusts(peer.ip()) {
+        return Err(Refusal::of(Refused::ProxyHeader, "it is none of trusted_proxies"));
+    }
+    let client = timeout(door.handshake_timeout, proxy_header::read(stream)).await;
+    let client = client.map_err(|_| Refusal::of(Refused::ProxyHeader, "its PROXY header took too long"))?;
+    let client = client.map_err(|error| Refusal::of(Refused::ProxyHeader, error.to_string()))?;
+    Ok(client.unwrap_or(peer))
+}
+
 /// The handshake within its time, then a worker within its own, then the 101.
 async fn admit(
     shard: &Shard,
     socket: &mut Socket,
-    door: &Door,
+    place: &mut Place,
     limit: Instant,
-    ends: Ends,
+    from: &mut SocketAddr,
 ) -> Result<(Option<Upgrade>, Arc<WorkerLink>), Refusal> {
-    let reading = handshake::read_request(socket, door.max_header_bytes, ends);
+    let peer = *from;
+    let reading = handshake::read_request(socket, place, from);
     let upgrade = timeout_at(limit, reading)
         .await
-        .map_err(|_| Refusal::http("408 Request Timeout", "the handshake took too long"))??;
+        .map_err(|_| Refusal::of(Refused::TooSlow, "the handshake took too long"))??;
+    if *from != peer {
+        place.take_from(from.ip())?;
+    }
     let worker = find_worker(shard).await?;
     let answering = async {
         socket.write_all(&upgrade.response).await?;
         socket.flush().await
     };
-    timeout(door.handshake_timeout, answering).await.map_err(io::Error::from)??;
+    timeout(place.handshake_timeout, answering).await.map_err(io::Error::from)??;
     Ok((Some(upgrade), worker))
 }
 
@@ -110,7 +153,7 @@ async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
     {
         return Ok(worker);
     }
-    let busy = |reason| Refusal::http("503 Service Unavailable", reason);
+    let busy = |reason| Refusal::of(Refused::NoWorker, reason);
     let _place =
         shared.waiting.try_acquire().map_err(|_| busy("no worker is there, and too many wait for one"))?;
     let limit = Duration::from_millis(shared.config.worker_wait_ms);
@@ -127,6 +170,21 @@ async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
     })
     .await
     .map_err(|_| busy("no worker is there"))
+}
+
+/// Sends away who found no place, with an answer where there is somebody to read one;
+/// without one where too many come for that.
+pub(crate) fn turn_away(shard: &Rc<Shard>, stream: TcpStream, door: &Door, why: Refused) {
+    if let (Speaks::WebSocket(_), false) = (&door.speaks, door.entry.proxy_protocol)
+        && shard.shared.turned_away.available_permits() > 0
+    {
+        let shard = shard.clone();
+        tokio::task::spawn_local(async move {
+            let Ok(_permit) = shard.shared.turned_away.try_acquire() else { return };
+            let answer = Refusal::from(why).response().unwrap_or_default();
+            refuse(Socket::Plain(stream), answer.as_bytes()).await;
+        });
+    }
 }
 
 /// Answers, and waits a moment for the client to read it: closing with unread
@@ -200,6 +258,7 @@ async fn wait(shard: &Shard, key: Key, route: Route) {
     match route {
         Route::Full(link) => link.writer.wait_for_room().await,
         Route::NoWorker => shard.shared.workers.wait_for_one().await,
+        Route::Undecided => shard.decision().await,
         Route::Open | Route::Gone => {}
     }
     // A link is woken for when it fails, too: let its own task hear of that.
@@ -269,5 +328,6 @@ mod tests {
         worker.writer.push(|out| out.resize(1000, 0)).unwrap();
         let answer = LocalSet::new().run_until(answer(&shard)).await;
         assert!(answer.starts_with(b"HTTP/1.1 503 "), "{answer:?}");
+        assert_eq!(shard.shared.refusals.to_string(), "no-worker=1");
     }
 }

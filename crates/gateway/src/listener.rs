@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, bail, ensure};
+use gatewayworker_daemon::one_or_many;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, SlowConsumer};
+use crate::entry::RealIpHeader;
 use crate::outgoing::WebSocketType;
 use crate::tls::{Certificate, Files, TlsVersion};
 
@@ -103,7 +105,7 @@ impl From<ListenUrl> for String {
 }
 
 macro_rules! listener {
-    ($($name:ident: $type:ty,)*) => {
+    ($($(#[$read:meta])? $name:ident: $type:ty,)*) => {
         /// A listener. What is `None` is as in the [`Config`] around it.
         #[derive(Debug, Clone, PartialEq, Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -122,6 +124,7 @@ macro_rules! listener {
             pub tls_min_version: Option<TlsVersion>,
             $(
                 #[doc = concat!("In place of [`Config::", stringify!($name), "`].")]
+                $(#[$read])?
                 pub $name: Option<$type>,
             )*
         }
@@ -164,6 +167,21 @@ listener! {
     max_message_bytes: usize,
     outbox_bytes: usize,
     slow_consumer: SlowConsumer,
+    #[serde(default, deserialize_with = "some_or_many")]
+    path: Vec<String>,
+    #[serde(default, deserialize_with = "some_or_many")]
+    allowed_origins: Vec<String>,
+    #[serde(default, deserialize_with = "some_or_many")]
+    subprotocols: Vec<String>,
+    max_connections_per_address: usize,
+    #[serde(default, deserialize_with = "some_or_many")]
+    trusted_proxies: Vec<String>,
+    real_ip_header: RealIpHeader,
+    proxy_protocol: bool,
+}
+
+fn some_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    one_or_many(deserializer).map(Some)
 }
 
 impl Listener {
