@@ -1,6 +1,8 @@
 //! The control tool: `start` runs a whole cluster on this machine; the daemons
-//! are subcommands too, so that one file is all there is to ship.
+//! are subcommands too, so that one file is all there is to ship. `call` is the
+//! Gateway API for a shell.
 
+mod call;
 mod child;
 mod start;
 mod supervisor;
@@ -37,6 +39,8 @@ enum Command {
     Businessworker(gatewayworker_businessworker::Cli),
     /// Run a gateway: holds the clients and stands between them and the businessworkers
     Gateway(gatewayworker_gateway::Cli),
+    /// Make one call of the Gateway API: send to clients, bind, group and count them
+    Call(call::Cli),
     /// Print a script that completes this tool's commands and flags in a shell
     Completion {
         /// The shell that it is for
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
             gatewayworker_businessworker::run(cli, async |_: Start| Ok(Chat::default()))
         }
         Command::Gateway(cli) => gatewayworker_gateway::run(cli),
+        Command::Call(cli) => call::run(&cli),
         Command::Completion { shell } => complete(shell),
     }
 }
@@ -72,5 +77,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_shell_completes_all_calls_with_their_flags() {
+        let mut script = Vec::new();
+        clap_complete::generate(clap_complete::Shell::Zsh, &mut Cli::command(), "gatewayworker", &mut script);
+        let script = String::from_utf8(script).unwrap();
+        for call in gatewayworker_client::calls::calls() {
+            assert!(script.contains(&format!("({})", call.name.replace('_', "-"))), "{}", call.name);
+        }
+        assert!(script.contains("--message-base64") && script.contains("--register-address"));
     }
 }

@@ -30,6 +30,21 @@ pub enum Unreached {
     BadAnswer,
 }
 
+impl Unreached {
+    /// Its name for programs: `not_known`, `not_connected`, `overloaded`,
+    /// `timed_out`, `lost` or `bad_answer`.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NotKnown => "not_known",
+            Self::NotConnected => "not_connected",
+            Self::Overloaded => "overloaded",
+            Self::TimedOut => "timed_out",
+            Self::Lost => "lost",
+            Self::BadAnswer => "bad_answer",
+        }
+    }
+}
+
 /// Whom a send or a command did not reach.
 ///
 /// Reached means: handed to the link. The protocol acknowledges nothing, so what

@@ -62,7 +62,8 @@ impl Builder {
     }
 
     /// How long a question may take in all; 5 seconds by default, as in the
-    /// original. The first use of a handle waits as long for the registers.
+    /// original. The first use of a handle waits as long for the registers, and at
+    /// most a second more for gateways that cannot be connected to.
     pub fn question_timeout(mut self, limit: Duration) -> Self {
         self.settings.question_timeout = limit;
         self
@@ -137,10 +138,13 @@ impl Gateway {
     }
 
     /// Writes what is still waiting to be sent and closes all links, of this
-    /// handle and its clones. What is not written within `limit` is lost. The
-    /// handle reaches nobody afterwards.
-    pub async fn finish(&self, limit: Duration) {
-        self.links().finish(limit).await;
+    /// handle and its clones. What is not written within `limit` is lost, and the
+    /// gateways that it was for are named. The handle reaches nobody afterwards.
+    ///
+    /// For a program that says something and ends: what is dropped without it may
+    /// not have left the process.
+    pub async fn finish(&self, limit: Duration) -> Delivery {
+        self.links().finish(limit).await
     }
 
     pub(crate) fn links(&self) -> &Links {

@@ -38,6 +38,7 @@
 
 mod answer;
 mod ask;
+pub mod calls;
 mod commands;
 mod error;
 mod gateway;
@@ -61,3 +62,8 @@ pub use send::{Everyone, Groups, One, Only, SendFuture, Sending, Target, Uids};
 pub use session::{SessionData, SessionError};
 
 pub use gatewayworker_protocol::{ClientId, GroupId, IdError, ParseClientIdError, SecretKey, Uid, php};
+
+/// Compiles the examples in the guide.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/push-from-outside.md")]
+struct Guide;

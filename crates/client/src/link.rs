@@ -100,13 +100,21 @@ impl Link {
     /// it comes. One that does not come ends the link, as nothing behind it could
     /// be told apart.
     pub(crate) async fn ask(&self, question: Question) -> Result<Bytes, Unreached> {
-        let connection = self.connection()?;
         let limit = self.settings.question_timeout;
+        let deadline = Instant::now() + limit;
+        let _ = tokio::time::timeout_at(deadline, self.started()).await;
+        let connection = self.connection()?;
         let answer = connection.ask(question, self.settings.gather);
-        tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| {
+        tokio::time::timeout_at(deadline, answer).await.unwrap_or_else(|_| {
             connection.give_up_if_stuck(self.address, limit);
             Err(Unreached::TimedOut)
         })
+    }
+
+    /// Waits until the first attempt to connect has gone one way or the other.
+    async fn started(&self) {
+        let mut changes = self.changes.subscribe();
+        while self.is_starting() && changes.changed().await.is_ok() {}
     }
 
     /// Refuses further frames; the link ends once what waits is written.

@@ -9,7 +9,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::link::{Link, Settings};
-use crate::roster;
+use crate::{Delivery, Unreached, roster};
+
+/// How long the first use of a handle waits for gateways that are listed but do not
+/// let themselves be connected to, after which they are as good as down: one whose
+/// host is gone keeps nobody from the others for longer.
+const FIRST_CONNECT: Duration = Duration::from_secs(1);
 
 /// By address, so that gateways are told and named in the same order every time.
 pub(crate) type Map = BTreeMap<SocketAddrV4, Arc<Link>>;
@@ -66,8 +71,8 @@ impl Links {
         self.settled.load(Ordering::Relaxed)
     }
 
-    /// Waits, once and within the time that a question has, for the first list of
-    /// gateways and the first attempt to connect to each.
+    /// Waits, once, for the first list of gateways within the time that a question
+    /// has, and then a little for the first attempt to connect to each.
     pub(crate) async fn settle(&self) {
         if !self.is_settled() {
             // Boxed, as it happens once, and every call would have a place for it.
@@ -76,13 +81,15 @@ impl Links {
     }
 
     async fn settle_first(&self) {
-        let settled = || {
-            let known = self.addresses.borrow().len();
+        let listed = || !self.addresses.borrow().is_empty() && !self.all().is_empty();
+        let limit = self.settings.question_timeout;
+        self.wait_until(listed, limit).await;
+        let decided = || {
             let map = self.all();
-            known > 0 && map.len() >= known && !map.values().any(|link| link.is_starting())
+            map.len() >= self.addresses.borrow().len() && !map.values().any(|link| link.is_starting())
         };
+        self.wait_until(decided, limit.min(FIRST_CONNECT)).await;
         // Whoever has waited in vain has waited for those who come after, too.
-        self.wait_until(settled, self.settings.question_timeout).await;
         self.settled.store(true, Ordering::Relaxed);
     }
 
@@ -93,11 +100,13 @@ impl Links {
     }
 
     /// Writes what waits on every link and closes it. What is not written within
-    /// `limit` is lost.
-    pub(crate) async fn finish(&self, limit: Duration) {
+    /// `limit` is lost; whose it was is said.
+    pub(crate) async fn finish(&self, limit: Duration) -> Delivery {
         let links = self.all();
         links.values().for_each(|link| link.finish());
         self.wait_until(|| !links.values().any(|link| link.is_live()), limit).await;
+        let late = links.iter().filter(|(_, link)| link.is_live());
+        Delivery { unreached: late.map(|(gateway, _)| (*gateway, Unreached::Overloaded)).collect() }
     }
 
     async fn wait_until(&self, condition: impl Fn() -> bool, limit: Duration) {

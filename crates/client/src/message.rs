@@ -21,6 +21,14 @@ impl OutMessage {
         serde_json::to_vec(value).map(Self::from)
     }
 
+    /// WebSocket clients get it as a binary message. (A gateway of the original
+    /// does not know this, and sends text.)
+    #[must_use]
+    pub fn binary(mut self) -> Self {
+        self.0.binary = true;
+        self
+    }
+
     /// What goes over the wire.
     pub fn payload(&self) -> &Payload {
         &self.0

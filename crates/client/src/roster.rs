@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, warn};
@@ -39,17 +40,20 @@ pub async fn follow<F>(
     let mut links: HashMap<SocketAddrV4, Listed> = HashMap::new();
     loop {
         let names = addresses.borrow_and_update().clone();
-        let (wanted, all_resolved) = resolve(&names).await;
-        for (address, link) in &links {
-            let now = wanted.contains(address);
-            link.listed.send_if_modified(|listed| std::mem::replace(listed, now) != now);
-        }
-        for address in wanted {
+        let mut begin = |address| {
             links.entry(address).or_insert_with(|| {
                 debug!(%address, "a gateway is listed");
                 let (listed, flag) = watch::channel(true);
                 Listed { listed, task: tasks.spawn(link(address, flag)) }
             });
+        };
+        // First those that need no resolving: a name that does not resolve keeps nobody waiting.
+        names.iter().filter_map(|name| name.parse().ok()).for_each(&mut begin);
+        let (wanted, all_resolved) = resolve(&names).await;
+        wanted.iter().copied().for_each(&mut begin);
+        for (address, link) in &links {
+            let now = wanted.contains(address);
+            link.listed.send_if_modified(|listed| std::mem::replace(listed, now) != now);
         }
         tokio::select! {
             changed = addresses.changed() => if changed.is_err() {
@@ -67,8 +71,9 @@ pub async fn follow<F>(
 async fn resolve(names: &[String]) -> (BTreeSet<SocketAddrV4>, bool) {
     let mut resolved = BTreeSet::new();
     let mut all = true;
-    for name in names {
-        match address_of(name).await {
+    let found = join_all(names.iter().map(|name| address_of(name))).await;
+    for (name, found) in names.iter().zip(found) {
+        match found {
             Ok(address) => {
                 resolved.insert(address);
             }

@@ -90,6 +90,70 @@ async fn one_dead_gateway_stops_nobody_and_is_named() {
     assert_eq!(delivery.unreached, [(stranger.gateway(), Unreached::NotKnown)]);
 }
 
+/// An address that takes no connection and does not refuse one either: a host that is
+/// gone, as long as what is returned is held.
+#[cfg(target_os = "linux")]
+async fn silence() -> (SocketAddrV4, impl Sized) {
+    let listener = gatewayworker_net::listen("127.0.0.1:0".parse().unwrap(), false, 0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    let patience = Duration::from_millis(100);
+    while let Ok(stream) = tokio::time::timeout(patience, tokio::net::TcpStream::connect(address)).await {
+        waiting.push(stream.unwrap());
+    }
+    (address.to_string().parse().unwrap(), (listener, waiting))
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_gateway_whose_host_is_gone_keeps_nobody_waiting() {
+    let (mut fake, (gone, _held)) = (FakeGateway::start().await, silence().await);
+    let addresses = listed(&[fake.address, gone]).1;
+    let gateway = Gateway::following(addresses).question_timeout(fake::PATIENCE * 10).connect();
+    let sent = tokio::time::timeout(Duration::from_secs(3), gateway.send_to_all("m").into_future()).await;
+    let delivery = sent.expect("it does not wait for the connection attempt to end").unwrap();
+    assert_eq!(delivery.unreached, [(gone, Unreached::NotConnected)]);
+    assert_eq!(fake.told().await, Command::SendToAll { to: Audience::Everyone, message: text("m") });
+}
+
+#[tokio::test]
+async fn a_gateway_that_never_reads_delays_nobody_and_is_named_when_it_is_full() {
+    let (mut fake, deaf) = (FakeGateway::start().await, TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let deaf_address = deaf.local_addr().unwrap().to_string().parse().unwrap();
+    let gateway = handle(&[fake.address, deaf_address]);
+    let body = Bytes::from(vec![b'x'; MAX_FRAME_LEN / 4]);
+    let mut unreached = Vec::new();
+    while unreached.is_empty() {
+        unreached = gateway.send_to_all(body.clone()).await.unwrap().unreached;
+        assert!(matches!(soon(fake.told()).await, Command::SendToAll { .. }));
+    }
+    assert_eq!(unreached, [(deaf_address, Unreached::Overloaded)]);
+    fake.answer_with(|_| Some(b"i:3;".to_vec()));
+    let error = soon(gateway.client_count()).await.unwrap_err();
+    let AskError::Incomplete { partial: 3, missing } = error else { panic!("{error:?}") };
+    assert_eq!(missing, [(deaf_address, Unreached::Overloaded)]);
+    // Nor does it go unsaid that what was handed to its link never left.
+    let delivery = gateway.finish(Duration::from_millis(100)).await;
+    assert_eq!(delivery.unreached, [(deaf_address, Unreached::Overloaded)]);
+}
+
+#[tokio::test]
+async fn all_clones_share_one_link_to_a_gateway() {
+    let fake = FakeGateway::start().await;
+    fake.answer_with(|_| Some(b"i:3;".to_vec()));
+    let gateway = handle(&[fake.address]);
+    let mut calling = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let gateway = gateway.clone();
+        calling.spawn(async move {
+            assert!(gateway.send_to_all("m").await.unwrap().is_complete());
+            assert_eq!(gateway.client_count().await.unwrap(), 3);
+        });
+    }
+    soon(calling.join_all()).await;
+    assert_eq!(fake.links(), 1);
+}
+
 #[tokio::test]
 async fn a_question_sees_what_was_said_before_it() {
     let mut fake = FakeGateway::start().await;

@@ -24,7 +24,7 @@ use crate::door::{Door, Speaks};
 use crate::inbox::{Inbox, Stop};
 use crate::order::Arrival;
 use crate::shard::{Key, NewClient, Route, SCRATCH, Shard};
-use crate::websocket::handshake::{self, Refusal, Upgrade};
+use crate::websocket::handshake::{self, Ends, Refusal, Upgrade};
 use crate::workers::WorkerLink;
 
 /// Does the handshake with a client and takes it in, or answers why not.
@@ -34,8 +34,9 @@ pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arr
     if !cfg!(target_os = "linux") {
         gatewayworker_net::tune(&stream);
     }
+    let ends = Ends { client: peer, server_port: place.port };
     let admitted = match place.speaks {
-        Speaks::WebSocket(_) => admit(&shard, &mut stream, &place).await,
+        Speaks::WebSocket(_) => admit(&shard, &mut stream, &place, ends).await,
         // There is no handshake, and nobody to read an answer in HTTP.
         Speaks::Framed(_) => find_worker(&shard).await.map(|worker| (None, worker)),
     };
@@ -57,7 +58,7 @@ pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arr
                 worker,
                 heard_ms: shard.now_ms(),
             };
-            enter(&shard, stream, client, peer, upgrade);
+            enter(&shard, stream, client, upgrade);
         }
     }
 }
@@ -67,9 +68,10 @@ async fn admit(
     shard: &Shard,
     stream: &mut TcpStream,
     door: &Door,
+    ends: Ends,
 ) -> Result<(Option<Upgrade>, Arc<WorkerLink>), Refusal> {
     let limit = door.handshake_timeout;
-    let reading = handshake::read_request(stream, door.max_header_bytes);
+    let reading = handshake::read_request(stream, door.max_header_bytes, ends);
     let upgrade = timeout(limit, reading)
         .await
         .map_err(|_| Refusal::http("408 Request Timeout", "the handshake took too long"))??;
@@ -119,16 +121,10 @@ async fn refuse(mut stream: TcpStream, answer: &[u8]) {
     .await;
 }
 
-fn enter(
-    shard: &Rc<Shard>,
-    stream: TcpStream,
-    client: NewClient,
-    peer: SocketAddr,
-    upgrade: Option<Upgrade>,
-) {
+fn enter(shard: &Rc<Shard>, stream: TcpStream, client: NewClient, upgrade: Option<Upgrade>) {
     let socket = Rc::new(stream);
-    let handshake = upgrade.as_ref().map(|upgrade| upgrade.to_php(peer, client.door.port));
-    let inbox = Inbox::new(&client.door, upgrade.map(|upgrade| upgrade.rest).unwrap_or_default());
+    let (rest, handshake) = upgrade.map(|upgrade| (upgrade.rest, upgrade.handshake)).unzip();
+    let inbox = Inbox::new(&client.door, rest.unwrap_or_default());
     let key = shard.insert(client, socket.clone());
     shard.tell_arrived(key, handshake.as_deref());
     let task = tokio::task::spawn_local(read(shard.clone(), socket, key, inbox));

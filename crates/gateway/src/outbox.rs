@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ffi::c_int;
 use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
@@ -17,6 +18,12 @@ const SLICES: usize = 64;
 /// Several frames that are together no longer than this are copied into one
 /// buffer and sent, which costs less than a `writev`.
 const GATHER: usize = 8 * 1024;
+
+/// Tells the system that what is sent need not leave yet: the end of the connection follows.
+#[cfg(target_os = "linux")]
+const END_FOLLOWS: c_int = libc::MSG_MORE;
+#[cfg(not(target_os = "linux"))]
+const END_FOLLOWS: c_int = 0;
 
 thread_local! {
     static GATHERED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -78,8 +85,18 @@ impl Outbox {
 
     /// Writes as much as `socket` takes without waiting.
     pub(crate) fn flush(&mut self, socket: &TcpStream) -> Flushed {
+        self.flush_with(socket, 0)
+    }
+
+    /// As [`flush`](Self::flush), for a socket that is closed next if all is out: the end
+    /// of the connection leaves in the same packet, and wakes the peer but once.
+    pub(crate) fn flush_last(&mut self, socket: &TcpStream) -> Flushed {
+        self.flush_with(socket, END_FOLLOWS)
+    }
+
+    fn flush_with(&mut self, socket: &TcpStream, flags: c_int) -> Flushed {
         while !self.is_empty() {
-            match self.write(socket) {
+            match self.write(socket, flags) {
                 Ok(0) => return Flushed::Broken,
                 Ok(written) => self.advance(written),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Flushed::Blocked,
@@ -95,15 +112,15 @@ impl Outbox {
         [&self.first, &self.second].into_iter().chain(self.rest.iter().flat_map(|rest| rest.iter()))
     }
 
-    fn write(&self, socket: &TcpStream) -> io::Result<usize> {
+    fn write(&self, socket: &TcpStream, flags: c_int) -> io::Result<usize> {
         if self.second.is_empty() {
-            return send(socket, &self.first);
+            return send(socket, &self.first, flags);
         }
         if self.bytes <= GATHER {
             return GATHERED.with_borrow_mut(|gathered| {
                 gathered.clear();
                 self.frames().for_each(|frame| gathered.extend_from_slice(frame));
-                send(socket, gathered)
+                send(socket, gathered, flags)
             });
         }
         let mut slices = [IoSlice::new(&[]); SLICES];
@@ -133,8 +150,8 @@ impl Outbox {
 
 /// Writes past tokio, which would look first whether it knows the socket to be full; it
 /// is asked where that is so, and then knows.
-fn send(socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    match SockRef::from(socket).send(bytes) {
+fn send(socket: &TcpStream, bytes: &[u8], flags: c_int) -> io::Result<usize> {
+    match SockRef::from(socket).send_with_flags(bytes, flags) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.try_write(bytes),
         sent => sent,
     }
@@ -174,6 +191,20 @@ mod tests {
         assert!(blocked > 0, "the socket took everything at once: this tests nothing");
         assert!(outbox.is_empty() && outbox.bytes() == 0 && outbox.rest.is_none());
         assert_eq!(reading.await.unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn the_last_words_arrive_before_the_end() {
+        for len in [4, 100_000] {
+            let (ours, mut theirs) = connection().await;
+            let mut outbox = Outbox::default();
+            outbox.push(vec![b'x'; len].into());
+            assert_eq!(outbox.flush_last(&ours), Flushed::Empty);
+            drop(ours);
+            let mut received = Vec::new();
+            theirs.read_to_end(&mut received).await.unwrap();
+            assert_eq!(received.len(), len);
+        }
     }
 
     #[tokio::test]

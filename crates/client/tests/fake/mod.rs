@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -48,6 +49,7 @@ pub struct FakeGateway {
     workers: mpsc::UnboundedReceiver<(Hello, Arc<AsyncMutex<OwnedWriteHalf>>)>,
     event_link: Option<Arc<AsyncMutex<OwnedWriteHalf>>>,
     ended: mpsc::UnboundedReceiver<()>,
+    links: Arc<AtomicUsize>,
     _accepting: AbortOnDropHandle<()>,
 }
 
@@ -67,9 +69,12 @@ impl FakeGateway {
         let (workers, arrived) = mpsc::unbounded_channel();
         let (ended, ends) = mpsc::unbounded_channel();
         let reports = Arc::new(Reports { book: book.clone(), commands, workers, ended });
+        let links = Arc::new(AtomicUsize::new(0));
+        let counted = links.clone();
         let accepting = AbortOnDropHandle::new(tokio::spawn(async move {
             let mut links = tokio::task::JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
                 links.spawn(converse(stream, reports.clone()));
             }
         }));
@@ -80,8 +85,14 @@ impl FakeGateway {
             workers: arrived,
             event_link: None,
             ended: ends,
+            links,
             _accepting: accepting,
         }
+    }
+
+    /// How many links there have been.
+    pub fn links(&self) -> usize {
+        self.links.load(Ordering::Relaxed)
     }
 
     pub fn id(&self, connection: u32) -> ClientId {

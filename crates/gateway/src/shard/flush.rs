@@ -129,10 +129,13 @@ impl Shard {
             client.outbox.push(last);
         }
         // One try for what is queued. If the peer is gone, or is to be gone now, that is all.
-        let flushed = client.outbox.flush(&client.socket);
         let at_once = matches!(reason, CloseReason::Destroyed | CloseReason::TimedOut);
-        let left = reason == CloseReason::ClientLeft && flushed == Flushed::Empty;
-        if flushed == Flushed::Broken || at_once || left {
+        let left = reason == CloseReason::ClientLeft;
+        let flushed = match left || at_once {
+            true => client.outbox.flush_last(&client.socket),
+            false => client.outbox.flush(&client.socket),
+        };
+        if flushed == Flushed::Broken || at_once || (left && flushed == Flushed::Empty) {
             return;
         }
         self.closing.spawn_local(async move {

@@ -1,25 +1,39 @@
 //! The upgrade, RFC 6455 section 4: a bounded request in, an HTTP answer out.
+//!
+//! A request is looked at where it was read to, and what is kept of it written out at
+//! once: no client has a tree of its headers.
 
-use std::io;
-use std::net::SocketAddr;
+use std::borrow::Cow;
+use std::io::{self, Read};
+use std::mem::MaybeUninit;
+use std::net::{IpAddr, SocketAddr};
 
-use gatewayworker_protocol::php::{self, Array, Value, query};
+use gatewayworker_protocol::php::{ArrayWriter, query};
+use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite;
-use tungstenite::error::ProtocolError;
-use tungstenite::handshake::machine::TryParse;
-use tungstenite::handshake::server::{Request, create_response, write_response};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+/// Header lines that a request may have.
+const MAX_HEADERS: usize = 124;
 
 /// A request that may be upgraded, and its answer, not yet sent: the gateway
 /// admits a client before it says yes.
 #[derive(Debug)]
 pub(crate) struct Upgrade {
-    request: Request,
     /// The 101, as bytes.
     pub(crate) response: Vec<u8>,
+    /// The body of ON_WEBSOCKET_CONNECT.
+    pub(crate) handshake: Vec<u8>,
     /// What the client sent behind its request.
     pub(crate) rest: Vec<u8>,
+}
+
+/// Where a request came from and to, as workers are told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) client: SocketAddr,
+    pub(crate) server_port: u16,
 }
 
 /// A request that is not upgraded.
@@ -56,98 +70,207 @@ impl Refusal {
 /// Reads a request of at most `limit` bytes and checks that it can be upgraded.
 ///
 /// Not cancel safe; the caller gives it a time limit and drops the stream.
-pub(crate) async fn read_request(stream: &mut TcpStream, limit: usize) -> Result<Upgrade, Refusal> {
-    let mut bytes = Vec::with_capacity(1024);
+pub(crate) async fn read_request(
+    stream: &mut TcpStream,
+    limit: usize,
+    ends: Ends,
+) -> Result<Upgrade, Refusal> {
+    let mut bytes = read_at_once(stream)?;
     loop {
+        if let Some((head, upgrade)) = upgrade(&bytes, limit, ends)? {
+            return Ok(Upgrade { rest: bytes.split_off(head), ..upgrade });
+        }
+        if bytes.len() >= limit {
+            return Err(too_large());
+        }
         if stream.read_buf(&mut bytes).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        let parsed = Request::try_parse(&bytes).map_err(refusal)?;
-        if let Some((head, request)) = parsed
-            && head <= limit
-        {
-            let response = answer(&request)?;
-            return Ok(Upgrade { request, response, rest: bytes.split_off(head) });
-        }
-        if bytes.len() >= limit {
-            return Err(Refusal::http(
-                "431 Request Header Fields Too Large",
-                "the request's headers are too long",
-            ));
-        }
     }
 }
 
-fn answer(request: &Request) -> Result<Vec<u8>, Refusal> {
-    let response = create_response(request).map_err(refusal)?;
-    let mut bytes = Vec::with_capacity(160);
-    write_response(&mut bytes, &response).map_err(refusal)?;
+/// What has come already: on Linux a door's listener hands a connection over with its
+/// request, before tokio could know that there is something to read.
+fn read_at_once(stream: &TcpStream) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; 1024];
+    let read = match (&*SockRef::from(stream)).read(&mut bytes) {
+        Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(read) => read,
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
+        Err(error) => return Err(error),
+    };
+    bytes.truncate(read);
     Ok(bytes)
 }
 
-/// What HTTP says to a request that is not the beginning of a WebSocket.
-fn refusal(error: tungstenite::Error) -> Refusal {
-    let upgrade = "this is a WebSocket server (RFC 6455, version 13)";
-    match error {
-        tungstenite::Error::Protocol(
-            ProtocolError::MissingConnectionUpgradeHeader
-            | ProtocolError::MissingUpgradeWebSocketHeader
-            | ProtocolError::MissingSecWebSocketVersionHeader,
-        ) => Refusal::http("426 Upgrade Required", upgrade),
-        tungstenite::Error::Protocol(ProtocolError::WrongHttpMethod) => {
-            Refusal::http("405 Method Not Allowed", upgrade)
-        }
-        error => Refusal::http("400 Bad Request", error.to_string()),
-    }
+/// The length of the request that `bytes` begin with, and what comes of it; nothing where
+/// it is not whole, or longer than `limit`.
+fn upgrade(bytes: &[u8], limit: usize, ends: Ends) -> Result<Option<(usize, Upgrade)>, Refusal> {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let head = match parsed.parse_with_uninit_headers(bytes, &mut headers) {
+        Ok(httparse::Status::Complete(head)) if head <= limit => head,
+        Ok(_) => return Ok(None),
+        Err(httparse::Error::TooManyHeaders) => return Err(too_large()),
+        Err(error) => return Err(Refusal::http("400 Bad Request", error.to_string())),
+    };
+    let request = Request::of(&parsed);
+    let response = request.answer(&parsed)?;
+    Ok(Some((head, Upgrade { response, handshake: request.to_php(ends), rest: Vec::new() })))
 }
 
-impl Upgrade {
+fn too_large() -> Refusal {
+    Refusal::http("431 Request Header Fields Too Large", "the request's headers are too long")
+}
+
+/// A request, borrowed from the bytes that it was read to.
+struct Request<'r> {
+    /// The path and the query, as they came.
+    target: &'r str,
+    fields: Vec<Field<'r>>,
+}
+
+/// A header field. One that was sent several times is here once, its values joined
+/// with commas (RFC 9110 section 5.3), as in Workerman's `Request::header()`.
+struct Field<'r> {
+    name: &'r str,
+    value: Cow<'r, [u8]>,
+}
+
+impl<'r> Request<'r> {
+    fn of(parsed: &httparse::Request<'_, 'r>) -> Self {
+        let mut fields: Vec<Field<'_>> = Vec::with_capacity(parsed.headers.len());
+        for &httparse::Header { name, value } in &*parsed.headers {
+            match fields.iter_mut().find(|field| field.name.eq_ignore_ascii_case(name)) {
+                Some(known) => {
+                    let joined = known.value.to_mut();
+                    joined.push(b',');
+                    joined.extend_from_slice(value);
+                }
+                None => fields.push(Field { name, value: value.into() }),
+            }
+        }
+        Self { target: parsed.path.unwrap_or_default(), fields }
+    }
+
+    /// The value of a header, whatever the case of its name.
+    fn header(&self, name: &str) -> Option<&[u8]> {
+        let field = self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name));
+        field.map(|field| &*field.value)
+    }
+
+    /// Whether a header that is a list has this element.
+    fn lists(&self, name: &str, element: &str) -> bool {
+        let mut elements = self.header(name).unwrap_or_default().split(|byte| b" \t,".contains(byte));
+        elements.any(|listed| listed.eq_ignore_ascii_case(element.as_bytes()))
+    }
+
+    /// What stands behind the `?`.
+    fn query(&self) -> &'r str {
+        let query = self.target.split_once('?').map_or("", |(_, query)| query);
+        query.split_once('#').map_or(query, |(query, _)| query)
+    }
+
+    /// The 101, if all is there that RFC 6455 section 4.2.1 asks for.
+    fn answer(&self, parsed: &httparse::Request<'_, '_>) -> Result<Vec<u8>, Refusal> {
+        let wanted = "this is a WebSocket server (RFC 6455, version 13)";
+        if parsed.method != Some("GET") {
+            return Err(Refusal::http("405 Method Not Allowed", wanted));
+        }
+        if parsed.version != Some(1) {
+            return Err(Refusal::http("400 Bad Request", "HTTP/1.1 or later is needed"));
+        }
+        if !self.lists("Connection", "Upgrade")
+            || !self.lists("Upgrade", "websocket")
+            || self.header("Sec-WebSocket-Version") != Some(b"13")
+        {
+            return Err(Refusal::http("426 Upgrade Required", wanted));
+        }
+        let Some(key) = self.header("Sec-WebSocket-Key").filter(|key| is_key(key)) else {
+            return Err(Refusal::http("400 Bad Request", "Sec-WebSocket-Key has to be 16 bytes in base64"));
+        };
+        let status = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+        let accept = derive_accept_key(key);
+        Ok([status, "Sec-WebSocket-Accept: ", &accept, "\r\n\r\n"].concat().into_bytes())
+    }
+
     /// The body of ON_WEBSOCKET_CONNECT: what PHP's worker finds in `$data`, laid
     /// out as the original's `Gateway::onWebsocketConnect` does.
-    pub(crate) fn to_php(&self, client: SocketAddr, server_port: u16) -> Vec<u8> {
-        let uri = self.request.uri();
-        let query_string = uri.query().unwrap_or_default();
-        let headers = self.request.headers();
-        let joined = |name: &str| {
-            let mut values = headers.get_all(name).iter().map(|v| v.as_bytes());
-            let first = values.next().map(<[u8]>::to_vec);
-            first.map(|first| values.fold(first, |all, next| [&all, &b","[..], next].concat()))
-        };
+    fn to_php(&self, ends: Ends) -> Vec<u8> {
         // As the frame's address has it: no IPv4 in IPv6's clothes.
-        let ip = match client.ip().to_canonical() {
-            std::net::IpAddr::V6(v6) => format!("[{v6}]"),
-            v4 => v4.to_string(),
+        let ip = match ends.client.ip().to_canonical() {
+            IpAddr::V6(v6) => format!("[{v6}]"),
+            IpAddr::V4(v4) => v4.to_string(),
         };
+        let headers = self.server_keys();
 
-        let mut server = Array::with_capacity(9 + headers.keys_len());
-        server.insert("QUERY_STRING", query_string);
-        server.insert("REQUEST_METHOD", self.request.method().as_str());
-        server.insert("REQUEST_URI", uri.to_string());
-        server.insert("SERVER_PROTOCOL", "HTTP/1.1");
-        server.insert("SERVER_NAME", joined("host").map_or(Value::Null, string));
-        server.insert("CONTENT_TYPE", joined("content-type").map_or(Value::Null, string));
-        server.insert("REMOTE_ADDR", ip);
-        server.insert("REMOTE_PORT", i64::from(client.port()));
-        server.insert("SERVER_PORT", i64::from(server_port));
-        for name in headers.keys() {
-            let key = format!("HTTP_{}", name.as_str().to_ascii_uppercase().replace('-', "_"));
-            server.insert(key.as_str(), joined(name.as_str()).map_or(Value::Null, string));
+        let mut out = Vec::with_capacity(1024);
+        let mut data = ArrayWriter::new(3, &mut out);
+        data.value("get", &query::parse_str(self.query().as_bytes()).into());
+
+        let mut server = data.array("server", 9 + headers.len());
+        server.string("QUERY_STRING", self.query());
+        server.string("REQUEST_METHOD", "GET");
+        server.string("REQUEST_URI", self.target);
+        server.string("SERVER_PROTOCOL", "HTTP/1.1");
+        server.string_or_null("SERVER_NAME", self.header("Host"));
+        server.string_or_null("CONTENT_TYPE", self.header("Content-Type"));
+        server.string("REMOTE_ADDR", ip);
+        server.int("REMOTE_PORT", ends.client.port().into());
+        server.int("SERVER_PORT", ends.server_port.into());
+        let mut key = Vec::with_capacity(64);
+        for field in headers {
+            key.clear();
+            key.extend_from_slice(b"HTTP_");
+            key.extend(field.name.bytes().map(in_key));
+            server.string(&*key, &field.value);
         }
+        server.end();
 
-        let mut data = Array::with_capacity(3);
-        data.insert("get", query::parse_str(query_string.as_bytes()));
-        data.insert("server", server);
-        data.insert("cookie", query::parse_cookies(&joined("cookie").unwrap_or_default()));
-        php::serialize(&data.into())
+        let cookies = query::parse_cookies(self.header("Cookie").unwrap_or_default());
+        data.value("cookie", &cookies.into());
+        data.end();
+        out
+    }
+
+    /// The fields with a key of their own in `$_SERVER`. Of two names with the same key
+    /// (`X-A` and `X_A`) the later has it, in the earlier one's place.
+    fn server_keys(&self) -> Vec<&Field<'r>> {
+        let mut keys: Vec<&Field<'_>> = Vec::with_capacity(self.fields.len());
+        for field in &self.fields {
+            match keys.iter_mut().find(|known| have_one_key(known.name, field.name)) {
+                Some(known) => *known = field,
+                None => keys.push(field),
+            }
+        }
+        keys
     }
 }
 
-fn string(bytes: Vec<u8>) -> Value {
-    Value::String(bytes.into())
+/// A byte of a header's name, as it stands in its key in `$_SERVER`.
+fn in_key(byte: u8) -> u8 {
+    if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }
+}
+
+fn have_one_key(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.bytes().map(in_key).eq(b.bytes().map(in_key))
+}
+
+/// Whether this is the base64 of 16 bytes: then the last of its 22 digits stands for
+/// two bits only.
+fn is_key(key: &[u8]) -> bool {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/".contains(byte);
+    match key {
+        [digits @ .., b'A' | b'Q' | b'g' | b'w', b'=', b'='] => {
+            digits.len() == 21 && digits.iter().all(is_digit)
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use gatewayworker_protocol::php::{self, Array, Value};
     use tokio::io::AsyncWriteExt;
     use tokio::net::TcpListener;
 
@@ -158,12 +281,23 @@ mod tests {
          Cookie: sid=s1\r\nX-Twice: a\r\nX-Twice: b\r\n\r\n";
 
     async fn read(request: &str, limit: usize) -> Result<Upgrade, Refusal> {
+        read_from("203.0.113.7:54321", request, limit).await
+    }
+
+    async fn read_from(peer: &str, request: &str, limit: usize) -> Result<Upgrade, Refusal> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (mut server, _) = listener.accept().await.unwrap();
         client.write_all(request.as_bytes()).await.unwrap();
         client.shutdown().await.unwrap();
-        read_request(&mut server, limit).await
+        let ends = Ends { client: peer.parse().unwrap(), server_port: 8289 };
+        read_request(&mut server, limit, ends).await
+    }
+
+    /// `$_SERVER`, and the whole of what a worker is told.
+    fn server_of(upgrade: &Upgrade) -> (Array, Array) {
+        let data = php::unserialize(&upgrade.handshake).unwrap().into_array().unwrap();
+        (data.get("server").and_then(Value::as_array).unwrap().clone(), data)
     }
 
     #[tokio::test]
@@ -178,12 +312,10 @@ mod tests {
     #[tokio::test]
     async fn the_worker_sees_what_php_would_show_it() {
         let upgrade = read(UPGRADE, 8192).await.unwrap();
-        let data = php::unserialize(&upgrade.to_php("203.0.113.7:54321".parse().unwrap(), 8289)).unwrap();
-        let data = data.as_array().unwrap();
+        let (server, data) = server_of(&upgrade);
         let part = |name: &str| data.get(name).and_then(Value::as_array).unwrap().clone();
         assert_eq!(part("get").get("room").and_then(Value::as_str), Some("9"));
         assert_eq!(part("cookie").get("sid").and_then(Value::as_str), Some("s1"));
-        let server = part("server");
         for (key, value) in [
             ("QUERY_STRING", "auth=abc&room=9"),
             ("REQUEST_METHOD", "GET"),
@@ -202,13 +334,62 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_ipv4_client_at_an_ipv6_door_has_its_ipv4_address() {
+    async fn what_the_worker_sees_is_what_serialize_makes_of_it() {
         let upgrade = read(UPGRADE, 8192).await.unwrap();
+        let strings = |pairs: &[(&str, &str)]| pairs.iter().copied().collect::<Array>();
+        let mut server = strings(&[
+            ("QUERY_STRING", "auth=abc&room=9"),
+            ("REQUEST_METHOD", "GET"),
+            ("REQUEST_URI", "/?auth=abc&room=9"),
+            ("SERVER_PROTOCOL", "HTTP/1.1"),
+            ("SERVER_NAME", "127.0.0.1:8289"),
+        ]);
+        server.insert("CONTENT_TYPE", Value::Null);
+        server.insert("REMOTE_ADDR", "203.0.113.7");
+        server.insert("REMOTE_PORT", 54321);
+        server.insert("SERVER_PORT", 8289);
+        for (key, value) in [
+            ("HTTP_HOST", "127.0.0.1:8289"),
+            ("HTTP_UPGRADE", "websocket"),
+            ("HTTP_CONNECTION", "keep-alive, Upgrade"),
+            ("HTTP_SEC_WEBSOCKET_VERSION", "13"),
+            ("HTTP_SEC_WEBSOCKET_KEY", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("HTTP_COOKIE", "sid=s1"),
+            ("HTTP_X_TWICE", "a,b"),
+        ] {
+            server.insert(key, value);
+        }
+        let mut data = Array::new();
+        data.insert("get", strings(&[("auth", "abc"), ("room", "9")]));
+        data.insert("server", server);
+        data.insert("cookie", strings(&[("sid", "s1")]));
+        let expected = php::serialize(&data.into());
+        assert_eq!(String::from_utf8(upgrade.handshake).unwrap(), String::from_utf8(expected).unwrap());
+    }
+
+    #[tokio::test]
+    async fn of_two_names_with_one_key_the_later_has_it() {
+        let request =
+            UPGRADE.replace("X-Twice: a\r\n", "X-Real_IP: no\r\nx-real-ip: yes\r\nX-REAL-IP: and\r\n");
+        let (server, _) = server_of(&read(&request, 8192).await.unwrap());
+        assert_eq!(server.get("HTTP_X_REAL_IP").and_then(Value::as_str), Some("yes,and"));
+        assert_eq!(server.len(), 9 + 8);
+    }
+
+    #[tokio::test]
+    async fn a_fragment_is_no_part_of_the_query() {
+        let upgrade = read(&UPGRADE.replace("room=9", "room=9#top"), 8192).await.unwrap();
+        let (server, _) = server_of(&upgrade);
+        assert_eq!(server.get("QUERY_STRING").and_then(Value::as_str), Some("auth=abc&room=9"));
+        assert_eq!(server.get("REQUEST_URI").and_then(Value::as_str), Some("/?auth=abc&room=9#top"));
+    }
+
+    #[tokio::test]
+    async fn an_ipv4_client_at_an_ipv6_door_has_its_ipv4_address() {
         for (client, shown) in
             [("[::ffff:203.0.113.7]:1", "203.0.113.7"), ("[2001:db8::1]:1", "[2001:db8::1]")]
         {
-            let data = php::unserialize(&upgrade.to_php(client.parse().unwrap(), 8289)).unwrap();
-            let server = data.as_array().unwrap().get("server").unwrap().as_array().unwrap();
+            let (server, _) = server_of(&read_from(client, UPGRADE, 8192).await.unwrap());
             assert_eq!(server.get("REMOTE_ADDR").and_then(Value::as_str), Some(shown));
         }
     }
@@ -216,14 +397,36 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_upgrade_gets_an_http_answer() {
         let plain = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
-        let post = UPGRADE.replace("GET", "POST");
-        let no_key = UPGRADE.replace("Sec-WebSocket-Key", "X-Key");
-        for (request, status) in
-            [(plain, "426"), (&post, "405"), (&no_key, "400"), ("\0\0\0\0\r\n\r\n", "400")]
-        {
+        let changed = |from: &str, to: &str| {
+            assert!(UPGRADE.contains(from));
+            UPGRADE.replace(from, to)
+        };
+        for (request, status) in [
+            (plain, "426"),
+            (&changed("Upgrade: websocket", "Upgrade: h2c"), "426"),
+            (&changed("keep-alive, Upgrade", "keep-alive"), "426"),
+            (&changed("Version: 13", "Version: 8"), "426"),
+            (&changed("GET", "POST"), "405"),
+            (&changed("HTTP/1.1", "HTTP/1.0"), "400"),
+            (&changed("Sec-WebSocket-Key", "X-Key"), "400"),
+            // Too short, too long, no base64, and of more than 16 bytes.
+            (&changed("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZQ=="), "400"),
+            (&changed("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZSBhbmQ="), "400"),
+            (&changed("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25j!Q=="), "400"),
+            (&changed("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZR=="), "400"),
+            ("\0\0\0\0\r\n\r\n", "400"),
+            (&changed("Cookie", &"X: y\r\n".repeat(MAX_HEADERS)), "431"),
+        ] {
             let answer = read(request, 8192).await.unwrap_err().response().unwrap();
-            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}{answer}");
         }
+    }
+
+    #[tokio::test]
+    async fn names_and_tokens_are_taken_in_any_case() {
+        let request = UPGRADE.replace("Connection: keep-alive, Upgrade", "CONNECTION: UPGRADE,Keep-Alive");
+        let request = request.replace("Upgrade: websocket", "upgrade: WebSocket").replace("Sec-", "sec-");
+        assert!(read(&request, 8192).await.is_ok());
     }
 
     #[tokio::test]

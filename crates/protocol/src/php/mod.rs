@@ -19,6 +19,7 @@ mod ser;
 mod serialize;
 mod unserialize;
 mod value;
+mod writer;
 
 pub use array::Array;
 pub use de::from_value;
@@ -28,6 +29,7 @@ pub use ser::{SerdeError, to_value};
 pub use serialize::{serialize, serialize_into};
 pub use unserialize::{Error, unserialize};
 pub use value::Value;
+pub use writer::ArrayWriter;
 
 /// How many arrays deep a value may be, the outermost included, to be read by [`unserialize`].
 ///

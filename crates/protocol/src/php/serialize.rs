@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::{Key, Value};
+use super::{KeyRef, Value};
 
 /// The value as PHP's `serialize()` writes it, byte for byte.
 pub fn serialize(value: &Value) -> Vec<u8> {
@@ -24,14 +24,9 @@ pub fn serialize_into(value: &Value, out: &mut Vec<u8>) {
         }
         Value::String(bytes) => string(bytes, out),
         Value::Array(array) => {
-            out.extend_from_slice(b"a:");
-            digits(array.len(), out);
-            out.extend_from_slice(b":{");
-            for (key, value) in array {
-                match key {
-                    Key::Int(n) => int(*n, out),
-                    Key::String(bytes) => string(bytes, out),
-                }
+            open(array.len(), out);
+            for (name, value) in array {
+                key(name.into(), out);
                 serialize_into(value, out);
             }
             out.push(b'}');
@@ -39,13 +34,27 @@ pub fn serialize_into(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-fn int(n: i64, out: &mut Vec<u8>) {
+/// The beginning of an array; its elements and a `}` follow.
+pub(super) fn open(len: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"a:");
+    digits(len, out);
+    out.extend_from_slice(b":{");
+}
+
+pub(super) fn key(key: KeyRef<'_>, out: &mut Vec<u8>) {
+    match key {
+        KeyRef::Int(n) => int(n, out),
+        KeyRef::String(bytes) => string(bytes, out),
+    }
+}
+
+pub(super) fn int(n: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(b"i:");
     digits(n, out);
     out.push(b';');
 }
 
-fn string(bytes: &[u8], out: &mut Vec<u8>) {
+pub(super) fn string(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"s:");
     digits(bytes.len(), out);
     out.extend_from_slice(b":\"");

@@ -1,4 +1,4 @@
-//! The chat that the stock worker runs, through all three daemons.
+//! The chat, through all three daemons.
 
 use gatewayworker_tests::{Application, Cluster, WsClient, eventually};
 use serde_json::{Value, json};
@@ -40,8 +40,18 @@ async fn a_message_goes_through_all_three_daemons_and_back_to_everybody() {
     alice.send_json(json!({"type": "chat", "content": "你好 <b>"})).await;
     let heard = bob.json().await;
     assert_eq!((&heard["type"], &heard["content"]), (&json!("chat"), &json!("你好 <b>")));
-    assert_eq!(heard["client_id"], json!(alice_id));
+    assert_eq!((&heard["client_id"], &heard["username"]), (&json!(alice_id), &json!("爱丽丝")));
+    assert_eq!(heard["datetime"].as_str().map(str::len), Some("2025-01-01 00:00:00".len()));
     assert_eq!(alice.json().await, heard);
+}
+
+#[tokio::test]
+async fn who_does_not_say_a_name_is_named_after_the_client_id() {
+    let (cluster, _chat) = chat().await;
+    let (mut client, id) = join(&cluster).await;
+    client.send_json(json!({"type": "login"})).await;
+    assert_eq!(client.json().await["message"], json!(format!("用户 User_{id} 已加入")));
+    assert_eq!(client.json().await["username"], json!(format!("User_{id}")));
 }
 
 #[tokio::test]

@@ -1,0 +1,335 @@
+//! The calls by name, with JSON in and JSON out: for whoever is not Rust.
+//!
+//! One table, [`calls`], says which calls there are, what each takes and answers;
+//! what is offered to other languages (a command line, HTTP, a description of
+//! either) is made from it, so that none can lack a call that another has.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), gatewayworker_client::calls::CallError> {
+//! use gatewayworker_client::Gateway;
+//! use serde_json::json;
+//!
+//! let gateway = Gateway::builder(["127.0.0.1:1236"]).connect();
+//! let delivery = gateway.call("send_to_group", json!({"group": "news", "message": "hello"})).await?;
+//! assert_eq!(delivery, json!({"unreached": []}));
+//! # Ok(()) }
+//! ```
+//!
+//! Params are an object. One that is null counts as not given; one that the call
+//! does not have is an error, as is one of another type. A uid or group is a string
+//! or a whole number, which stands for its decimal form.
+
+mod answers;
+mod ask;
+mod error;
+mod params;
+mod schema;
+mod tell;
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+pub use error::CallError;
+use params::Params;
+pub use schema::unreached_schema;
+
+use crate::Gateway;
+
+/// One call: what it is called, takes, answers and does.
+#[derive(Clone, Copy)]
+pub struct Call {
+    /// Its name, and that of the method of [`Gateway`] that it is.
+    pub name: &'static str,
+    /// The name of the original's method.
+    pub original: &'static str,
+    /// What it does, a sentence.
+    pub summary: &'static str,
+    /// What it takes, in the order in which a command line has it.
+    pub params: &'static [Param],
+    /// What it answers.
+    pub answer: Answer,
+    run: Run,
+}
+
+type Run = for<'a> fn(&'a Gateway, Params) -> Running<'a>;
+type Running<'a> = Pin<Box<dyn Future<Output = Result<Value, CallError>> + Send + 'a>>;
+
+/// One thing that a call takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Param {
+    /// Its name.
+    pub name: &'static str,
+    /// What it may be.
+    pub kind: Kind,
+    /// Whether the call cannot do without. For a required message, a
+    /// `message_base64` will do.
+    pub required: bool,
+    /// What it means, a sentence.
+    pub help: &'static str,
+}
+
+/// What a [`Param`] may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// A string, sent as it is, or any other JSON value, sent as its JSON text.
+    Message,
+    /// Bytes, as base64 in a string, sent as a binary message.
+    Base64,
+    /// True or false.
+    Flag,
+    /// A client id: 20 hexadecimal digits in a string.
+    ClientId,
+    /// A client id or a list of them.
+    ClientIds,
+    /// A uid: a string or a whole number.
+    Uid,
+    /// A uid or a list of them.
+    Uids,
+    /// A group: a string or a whole number.
+    Group,
+    /// A group or a list of them.
+    Groups,
+    /// A session: an object.
+    Session,
+    /// A list of `"uid"`, `"groups"` and `"session"`.
+    Fields,
+    /// An object of conditions, any of `groups`, `uids` and `client_ids`.
+    Where,
+}
+
+/// What a [`Call`] answers. Where that is an object, its keys are what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Answer {
+    /// `{"unreached": [{"gateway": "127.0.0.1:2300", "reason": "not_connected"}]}`:
+    /// the gateways that may hold a receiver and were not told.
+    Delivery,
+    /// True or false.
+    Flag,
+    /// A number.
+    Count,
+    /// A list of client ids.
+    ClientIds,
+    /// A uid, or null.
+    Uid,
+    /// A list of uids.
+    Uids,
+    /// A list of groups.
+    Groups,
+    /// A session, or null where the client is not connected.
+    Session,
+    /// True or false for each uid.
+    FlagByUid,
+    /// A list of client ids for each uid.
+    ClientIdsByUid,
+    /// A number for each group.
+    CountByGroup,
+    /// A list of client ids for each group.
+    ClientIdsByGroup,
+    /// A list of uids for each group.
+    UidsByGroup,
+    /// A session for each client id, or null where it cannot be read.
+    Sessions,
+    /// An object of the fields that were asked for, for each client id.
+    Rows,
+}
+
+/// All calls: those that tell something, then those that ask.
+pub fn calls() -> &'static [Call] {
+    static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| [tell::CALLS, ask::CALLS].concat());
+    &CALLS
+}
+
+/// The call of that name.
+pub fn find(name: &str) -> Option<&'static Call> {
+    calls().iter().find(|call| call.name == name)
+}
+
+impl Call {
+    /// Makes the call.
+    ///
+    /// # Errors
+    /// When a param is missing, unknown or of another type, and when the call
+    /// itself fails.
+    pub async fn run(&self, gateway: &Gateway, params: Value) -> Result<Value, CallError> {
+        (self.run)(gateway, Params::of(self.params, params)?).await
+    }
+}
+
+impl Gateway {
+    /// Makes the call of that name (of [`calls`]), with JSON in and JSON out.
+    ///
+    /// # Errors
+    /// When there is no such call, a param is missing, unknown or of another type,
+    /// and when the call itself fails. That a send has not reached a gateway is no
+    /// error, but said in the answer.
+    pub async fn call(&self, name: &str, params: Value) -> Result<Value, CallError> {
+        let call = find(name).ok_or_else(|| CallError::UnknownCall(name.chars().take(64).collect()))?;
+        call.run(self, params).await
+    }
+}
+
+impl Param {
+    const fn required(name: &'static str, kind: Kind, help: &'static str) -> Self {
+        Self { name, kind, required: true, help }
+    }
+
+    const fn optional(name: &'static str, kind: Kind, help: &'static str) -> Self {
+        Self { name, kind, required: false, help }
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, params, answer, .. } = self;
+        f.debug_struct("Call").field("name", name).field("params", params).field("answer", answer).finish()
+    }
+}
+
+/// A row of the table.
+macro_rules! call {
+    ($name:literal, $original:literal, $summary:literal, [$($param:expr),*], $answer:ident, |$gateway:pat_param, $params:pat_param| $run:expr) => {
+        $crate::calls::Call {
+            name: $name,
+            original: $original,
+            summary: $summary,
+            params: &[$($param),*],
+            answer: $crate::calls::Answer::$answer,
+            run: |$gateway, $params| Box::pin(async move { $run }),
+        }
+    };
+}
+use call;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    use serde_json::json;
+    use tokio::sync::watch;
+
+    use super::*;
+
+    /// A handle on no gateway: a call with good params gets as far as finding that out.
+    fn nobody() -> Gateway {
+        Gateway::following(watch::channel(vec![]).1).question_timeout(Duration::from_millis(1)).connect()
+    }
+
+    const ID: &str = "7f00000108fc00000001";
+
+    /// What is good for a param of this kind, and what is not.
+    fn samples(kind: Kind) -> (Vec<Value>, Vec<Value>) {
+        let names = vec![json!("a"), json!(7)];
+        let no_names =
+            vec![json!(""), json!("0"), json!(0), json!(1.5), json!(true), json!({}), json!([[7]])];
+        match kind {
+            Kind::Message => (vec![json!("text"), json!(7), json!({"a": [1]}), json!(false)], vec![]),
+            Kind::Base64 => (vec![json!("AP8=")], vec![json!("*"), json!(7), json!(["AP8="])]),
+            Kind::Flag => (vec![json!(true), json!(false)], vec![json!("true"), json!(1)]),
+            Kind::ClientId => (vec![json!(ID)], vec![json!("7f"), json!(7), json!([ID])]),
+            Kind::ClientIds => (vec![json!(ID), json!([ID, ID])], vec![json!(["7f"]), json!(7), json!({})]),
+            Kind::Uid | Kind::Group => (names, [no_names, vec![json!(["a"])]].concat()),
+            Kind::Uids | Kind::Groups => ([names, vec![json!(["a", 7]), json!([])]].concat(), no_names),
+            Kind::Session => (vec![json!({}), json!({"a": [1]})], vec![json!([]), json!("a"), json!(7)]),
+            Kind::Fields => (vec![json!("uid"), json!(["groups"])], vec![json!([]), json!(["x"]), json!(7)]),
+            Kind::Where => {
+                let good = json!({"groups": "a", "uids": [7], "client_ids": [ID]});
+                let bad = [json!([]), json!({"x": 1}), json!({"client_ids": 7}), json!({"uids": [""]})];
+                (vec![json!({}), good], bad.to_vec())
+            }
+        }
+    }
+
+    /// The least that a call takes, and one param more, or another value of it.
+    fn params(call: &Call, with: &Param, value: Value) -> Value {
+        let required = call.params.iter().filter(|param| param.required);
+        let mut params: serde_json::Map<_, _> =
+            required.map(|param| (param.name.to_owned(), samples(param.kind).0.remove(0))).collect();
+        if with.kind == Kind::Base64 {
+            params.remove("message");
+        }
+        params.insert(with.name.to_owned(), value);
+        params.into()
+    }
+
+    #[tokio::test]
+    async fn every_call_reads_every_param_that_it_has_and_says_which_one_is_wrong() {
+        let gateway = nobody();
+        for call in calls() {
+            for param in call.params {
+                let (good, bad) = samples(param.kind);
+                for value in good {
+                    match call.run(&gateway, params(call, param, value.clone())).await {
+                        Ok(_) | Err(CallError::NoGateways | CallError::Unreached { .. }) => {}
+                        Err(error) => panic!("{} with {} {value}: {error}", call.name, param.name),
+                    }
+                }
+                for value in bad {
+                    let error = call.run(&gateway, params(call, param, value.clone())).await.unwrap_err();
+                    assert_eq!(error.code(), "bad_params", "{} with {} {value}", call.name, param.name);
+                    assert!(error.to_string().contains(&format!("`{}`", param.name)), "{error}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_unknown_or_null_is_said() {
+        let gateway = nobody();
+        for (name, params, expected) in [
+            ("bind_uid", json!({"client_id": ID}), "param `uid`: is missing"),
+            ("bind_uid", json!({"client_id": ID, "uid": null}), "param `uid`: is missing"),
+            ("send_to_all", json!({}), "param `message`: is missing"),
+            (
+                "send_to_all",
+                json!({"message": "a", "message_base64": "AA=="}),
+                "param `message_base64`: there is a message already",
+            ),
+            (
+                "ungroup",
+                json!({"group": "a", "grop": "a"}),
+                "param `grop`: there is none of that name (group)",
+            ),
+            ("client_count", json!([]), "params are a JSON object, not a list"),
+            ("sendToAll", json!({}), "there is no call \"sendToAll\""),
+        ] {
+            assert_eq!(gateway.call(name, params).await.unwrap_err().to_string(), expected);
+        }
+        assert_eq!(gateway.call("client_count", Value::Null).await, Err(CallError::NoGateways));
+    }
+
+    #[test]
+    fn the_table_is_of_one_piece() {
+        let mut names = HashSet::new();
+        for call in calls() {
+            assert!(names.insert(call.name), "{} is there twice", call.name);
+            assert!(call.summary.ends_with('.') && !call.summary.contains('\n'), "{}", call.name);
+            let schema = call.params_schema();
+            for param in call.params {
+                assert!(!param.help.ends_with('.'), "{}", param.help);
+                assert!(schema["properties"][param.name]["description"].is_string());
+            }
+            // A command line has the required ones by their place.
+            assert!(call.params.is_sorted_by_key(|param| !param.required), "{}", call.name);
+        }
+        assert_eq!(find("send_to_all").unwrap().original, "sendToAll");
+    }
+
+    #[test]
+    fn an_error_is_json_too() {
+        let missing = vec![("127.0.0.1:2300".parse().unwrap(), crate::Unreached::TimedOut)];
+        let error = CallError::Incomplete { partial: json!(3), missing };
+        let expected = json!({
+            "code": "incomplete",
+            "error": "the answer is incomplete; gateway 127.0.0.1:2300: no answer in time",
+            "missing": [{"gateway": "127.0.0.1:2300", "reason": "timed_out"}],
+            "partial": 3,
+        });
+        assert_eq!(error.to_json(), expected);
+    }
+}

@@ -1,0 +1,188 @@
+//! Reading a call's params out of a JSON object.
+
+use data_encoding::BASE64;
+use gatewayworker_protocol::{ClientId, GroupId, IdError, Uid, php};
+use serde_json::{Map, Value};
+
+use super::{CallError, Kind, Param};
+use crate::{Column, OutMessage, SessionData, Where};
+
+/// What was given, of what a call takes. Each is read once.
+pub(super) struct Params(Map<String, Value>);
+
+type Read<T> = Result<T, CallError>;
+
+impl Params {
+    /// Takes an object that has the required params and no unknown one.
+    pub(super) fn of(params: &[Param], given: Value) -> Read<Self> {
+        let mut given = match given {
+            Value::Object(given) => given,
+            Value::Null => Map::new(),
+            other => {
+                return Err(CallError::BadParams(format!(
+                    "params are a JSON object, not {}",
+                    kind_of(&other)
+                )));
+            }
+        };
+        given.retain(|_, value| !value.is_null());
+        if let Some(unknown) = given.keys().find(|name| params.iter().all(|param| param.name != **name)) {
+            let known: Vec<_> = params.iter().map(|param| param.name).collect();
+            let unknown: String = unknown.chars().take(64).collect();
+            let takes = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(CallError::bad_param(&unknown, format_args!("there is none of that name ({takes})")));
+        }
+        let missing = |param: &&Param| param.required && !given.contains_key(param.name);
+        match params.iter().filter(|param| param.kind != Kind::Message).find(missing) {
+            Some(param) => Err(CallError::bad_param(param.name, "is missing")),
+            None => Ok(Self(given)),
+        }
+    }
+
+    pub(super) fn message(&mut self) -> Read<OutMessage> {
+        self.optional_message()?.ok_or_else(|| CallError::bad_param("message", "is missing"))
+    }
+
+    /// A message in either of its forms, and `raw`.
+    pub(super) fn optional_message(&mut self) -> Read<Option<OutMessage>> {
+        let mut message: OutMessage = match (self.0.remove("message"), self.0.remove("message_base64")) {
+            (None, None) => return Ok(None),
+            (Some(Value::String(text)), None) => text.into(),
+            (Some(json), None) => json.into(),
+            (None, Some(base64)) => match base64.as_str().map(|text| BASE64.decode(text.as_bytes())) {
+                Some(Ok(bytes)) => OutMessage::from(bytes).binary(),
+                Some(Err(error)) => return Err(CallError::bad_param("message_base64", error)),
+                None => return Err(wrong("message_base64", "base64 in a string", &base64)),
+            },
+            (Some(_), Some(_)) => {
+                return Err(CallError::bad_param("message_base64", "there is a message already"));
+            }
+        };
+        message.payload_mut().raw = self.flag("raw")?;
+        Ok(Some(message))
+    }
+
+    pub(super) fn flag(&mut self, name: &str) -> Read<bool> {
+        match self.0.remove(name) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(other) => Err(wrong(name, "true or false", &other)),
+        }
+    }
+
+    pub(super) fn client_id(&mut self, name: &str) -> Read<ClientId> {
+        client_id(name, &self.take(name))
+    }
+
+    /// None where it is not given, which is not the same as an empty list.
+    pub(super) fn client_ids(&mut self, name: &str) -> Read<Option<Vec<ClientId>>> {
+        self.0.remove(name).map(|given| each(given, |one| client_id(name, one))).transpose()
+    }
+
+    pub(super) fn uid(&mut self, name: &str) -> Read<Uid> {
+        id(name, &self.take(name), Uid::new)
+    }
+
+    pub(super) fn uids(&mut self, name: &str) -> Read<Vec<Uid>> {
+        each(self.take(name), |one| id(name, one, Uid::new))
+    }
+
+    pub(super) fn group(&mut self, name: &str) -> Read<GroupId> {
+        id(name, &self.take(name), GroupId::new)
+    }
+
+    pub(super) fn groups(&mut self, name: &str) -> Read<Vec<GroupId>> {
+        each(self.take(name), |one| id(name, one, GroupId::new))
+    }
+
+    pub(super) fn session(&mut self, name: &str) -> Read<SessionData> {
+        let given = self.take(name);
+        if !given.is_object() {
+            return Err(wrong(name, "an object", &given));
+        }
+        match php::Value::from_json(given) {
+            php::Value::Array(array) => Ok(array.into()),
+            other => Err(CallError::bad_param(name, format_args!("a session is an array, not {other:?}"))),
+        }
+    }
+
+    /// All three where it is not given, as in the original.
+    pub(super) fn fields(&mut self, name: &str) -> Read<Vec<Column>> {
+        let Some(given) = self.0.remove(name) else {
+            return Ok(vec![Column::Session, Column::Uid, Column::Groups]);
+        };
+        let fields = each(given, |one| match one.as_str() {
+            Some("uid") => Ok(Column::Uid),
+            Some("groups") => Ok(Column::Groups),
+            Some("session") => Ok(Column::Session),
+            _ => Err(CallError::bad_param(name, format_args!("uid, groups or session, not {}", short(one)))),
+        })?;
+        if fields.is_empty() { Err(CallError::bad_param(name, "is empty")) } else { Ok(fields) }
+    }
+
+    pub(super) fn conditions(&mut self, name: &str) -> Read<Where> {
+        let mut clients = Where::default();
+        let Some(given) = self.0.remove(name) else { return Ok(clients) };
+        let Value::Object(given) = given else { return Err(wrong(name, "an object", &given)) };
+        for (condition, ids) in given {
+            match condition.as_str() {
+                "groups" => clients.groups = each(ids, |one| id(name, one, GroupId::new))?,
+                "uids" => clients.uids = each(ids, |one| id(name, one, Uid::new))?,
+                "client_ids" => clients.client_ids = each(ids, |one| client_id(name, one))?,
+                other => {
+                    let other = short(&other.into());
+                    let why = format_args!("conditions are groups, uids and client_ids, not {other}");
+                    return Err(CallError::bad_param(name, why));
+                }
+            }
+        }
+        Ok(clients)
+    }
+
+    /// One that is required, and so is there.
+    fn take(&mut self, name: &str) -> Value {
+        self.0.remove(name).unwrap_or_default()
+    }
+}
+
+/// One, or a list of them.
+fn each<T>(given: Value, read: impl Fn(&Value) -> Read<T>) -> Read<Vec<T>> {
+    match given {
+        Value::Array(list) => list.iter().map(read).collect(),
+        one => Ok(vec![read(&one)?]),
+    }
+}
+
+fn client_id(name: &str, given: &Value) -> Read<ClientId> {
+    let text = given.as_str().ok_or_else(|| wrong(name, "a client id in a string", given))?;
+    text.parse().map_err(|error| CallError::bad_param(name, error))
+}
+
+/// A string, or a whole number's decimal form, as in the lists of the wire.
+fn id<T>(name: &str, given: &Value, make: impl Fn(String) -> Result<T, IdError>) -> Read<T> {
+    let text = match given {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if !number.is_f64() => number.to_string(),
+        other => return Err(wrong(name, "a string or a whole number", other)),
+    };
+    make(text).map_err(|error| CallError::bad_param(name, error))
+}
+
+fn wrong(name: &str, expected: &str, given: &Value) -> CallError {
+    CallError::bad_param(name, format_args!("{expected}, not {}", kind_of(given)))
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+fn short(value: &Value) -> String {
+    value.to_string().chars().take(64).collect()
+}
