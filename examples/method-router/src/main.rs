@@ -13,7 +13,7 @@ use method_router::settings::Settings;
 /// A live room whose requests name a method. Without a command: its worker.
 #[derive(Parser)]
 #[command(name = "method-router", version, args_conflicts_with_subcommands = true)]
-struct Cli {
+struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -29,10 +29,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let done = match cli.command {
+    let arguments = Arguments::parse();
+    let done = match arguments.command {
         None => {
-            return businessworker::run(cli.worker, async |start: Start<Settings>| {
+            return businessworker::run(arguments.worker, async |start: Start<Settings>| {
                 Ok(App::new(&start.app.with_environment())?)
             });
         }
@@ -56,6 +56,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        Arguments::command().debug_assert();
     }
 }
