@@ -98,7 +98,7 @@ async fn start_gateway(
 
 /// What a person wants to know.
 fn welcome(door: &str, code: &str, key: &Key) -> anyhow::Result<String> {
-    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/index.html");
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/index.html").replace(' ', "%20");
     let link = |id: &str, kind, nickname: &str| -> anyhow::Result<String> {
         let auth = key.sign(&ticket(id, kind, code, nickname, now()?));
         Ok(format!("file://{page}?url=ws://{door}&auth={auth}"))

@@ -32,11 +32,6 @@ pub(crate) fn remove_close_key(client: &Client, key: &str) -> Result<bool, Sessi
     CLOSE_KEYS.remove(client, key)
 }
 
-/// Whether it would be.
-pub(crate) fn has_close_key(client: &Client, key: &str) -> Result<bool, SessionError> {
-    Ok(CLOSE_KEYS.all(client)?.iter().any(|other| other == key))
-}
-
 /// Strikes clients off.
 #[derive(Debug)]
 pub(crate) struct Cleaner {

@@ -81,6 +81,21 @@ async fn who_leaves_while_redis_is_away_is_struck_off_afterwards() {
     eventually("Bob to be struck off", async || redis.users() == 1).await;
 }
 
+#[tokio::test]
+async fn a_join_that_redis_wrote_too_late_leaves_nothing_behind() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let live = Live::with(&redis.settings()).await;
+    let mut alice = live.enter("1", WechatUser).await;
+    assert_eq!(alice.ask(json!({"method": "live.room.info"})).await["status"], 200, "there is a connection");
+    redis.freeze(true);
+    assert_eq!(alice.ask(json!({"method": "live.user.join", "code": "room1"})).await["status"], 503);
+    redis.freeze(false);
+    eventually("the late entry", async || redis.users() == 1).await;
+    assert_eq!(alice.ask(json!({"method": "live.user.say", "text": "hi"})).await["info"], "请先加入房间");
+    drop(alice);
+    eventually("it to be struck off", async || redis.users() == 0).await;
+}
+
 /// A worker in a process of its own, to be killed.
 struct Worker(Child);
 

@@ -7,7 +7,7 @@ use gatewayworker::GroupId;
 use gatewayworker::router::{self, Failure};
 
 use crate::store::Keys;
-use crate::{State, Visitor, leaving, words};
+use crate::{State, Visitor, words};
 
 /// The controller that hears of users' leaving.
 pub(crate) const USER: &str = "Live.User";
@@ -19,8 +19,7 @@ fn group(code: &str) -> router::Result<GroupId> {
 
 /// Whether the visitor has joined.
 fn is_in(visitor: &Visitor) -> router::Result<bool> {
-    let keys = Keys::of(&visitor.user.code);
-    Ok(leaving::has_close_key(&visitor.client, keys.table(visitor.user.kind))?)
+    Ok(router::controllers(&visitor.client)?.iter().any(|controller| controller == USER))
 }
 
 fn must_be_in(visitor: &Visitor) -> router::Result {

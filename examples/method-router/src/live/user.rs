@@ -24,17 +24,12 @@ pub(crate) async fn join(state: &State, visitor: &Visitor, Join { code }: Join) 
     let keys = Keys::of(&code);
     let key = keys.table(user.kind);
     let before = is_in(visitor)?;
-    // First what undoes it: a worker that dies in between leaves nothing behind.
+    // First what undoes it: a worker that dies in between leaves nothing behind, and neither
+    // does a Redis that answers too late.
     leaving::add_close_key(client, key).await?;
-    add_controller(client, USER).await?;
     let member = Member { id: user.id.clone(), nickname: user.nickname.clone() };
-    if let Err(unavailable) = state.store.add(key, client.id(), &member).await {
-        if !before {
-            let _ = leaving::remove_close_key(client, key)?;
-            remove_controller(client, USER)?;
-        }
-        return Err(unavailable.into());
-    }
+    state.store.add(key, client.id(), &member).await?;
+    add_controller(client, USER).await?;
     client.join_group(group(&code)?).await?;
     let counts = counts(state, visitor).await;
     if !before {

@@ -1,6 +1,11 @@
 //! What the tests of the live room stand on: tickets, people who enter, a Redis.
 
-#![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "a test fails where it unwraps, and uses what it needs")]
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    reason = "a test fails where it unwraps, and uses what it needs"
+)]
 
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
