@@ -1,5 +1,7 @@
 //! Who may enter, and who is shown out.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 mod support;
 
 use std::time::Duration;

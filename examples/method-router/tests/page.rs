@@ -1,5 +1,7 @@
 //! `index.html` in a real browser: two users and a wall.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 mod support;
 
 use std::path::Path;

@@ -1,6 +1,8 @@
 //! The room in Redis: shared by workers, lost and found again, and cleared of those who
 //! have left.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
 mod support;
 
 use std::process::{Child, Command, Stdio};
