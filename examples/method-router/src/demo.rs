@@ -1,5 +1,6 @@
 //! `demo`: a register, a gateway and the worker in one process, and links to come in by.
 
+use std::io::Write;
 use std::thread;
 
 use anyhow::{Context, anyhow};
@@ -50,7 +51,8 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
         let config = businessworker::Config { register_address: vec![register], ..Default::default() };
         let worker = tokio::spawn(businessworker::serve(config, app, shutdown.clone()));
 
-        println!("{}", welcome(&door, &flags.code, &key)?);
+        // That nobody reads it (a pipe that is closed early) is no reason to end.
+        let _ = writeln!(std::io::stdout(), "{}", welcome(&door, &flags.code, &key)?);
         tokio::select! {
             signal = tokio::signal::ctrl_c() => signal.context("cannot listen for signals")?,
             ended = worker => ended?.map_err(|error| anyhow!("the worker has ended: {error}"))?,
