@@ -53,31 +53,6 @@ pub fn tune<'a>(socket: impl Into<SockRef<'a>>) {
     let _ = socket.set_tcp_keepalive(&keepalive);
 }
 
-/// Has a listener hand a connection over when its peer has said something, or else after
-/// a second or so: for those where the peer speaks first. What is accepted can then be
-/// read from at once. Does nothing but on Linux.
-pub fn accept_with_data(listener: &tokio::net::TcpListener) {
-    #[cfg(target_os = "linux")]
-    let _ = nix::sys::socket::setsockopt(listener, defer::TcpDeferAccept, &1);
-    #[cfg(not(target_os = "linux"))]
-    let _ = listener;
-}
-
-#[cfg(target_os = "linux")]
-mod defer {
-    /// tcp(7): TCP_DEFER_ACCEPT, in seconds.
-    #[derive(Clone, Copy)]
-    pub(super) struct TcpDeferAccept;
-
-    nix::setsockopt_impl!(
-        TcpDeferAccept,
-        libc::IPPROTO_TCP,
-        libc::TCP_DEFER_ACCEPT,
-        usize,
-        nix::sys::socket::sockopt::SetUsize
-    );
-}
-
 /// Listens on `address`, so that a daemon may start again at once although old
 /// connections of its predecessor are still in TIME_WAIT. `[::]` takes IPv4 connections
 /// too if it is to be `dual`, on every system.

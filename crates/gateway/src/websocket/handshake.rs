@@ -4,12 +4,11 @@
 //! once: no client has a tree of its headers.
 
 use std::borrow::Cow;
-use std::io::{self, Read};
+use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 
 use gatewayworker_protocol::php::{ArrayWriter, query};
-use socket2::SockRef;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -75,32 +74,18 @@ pub(crate) async fn read_request(
     limit: usize,
     ends: Ends,
 ) -> Result<Upgrade, Refusal> {
-    let mut bytes = read_at_once(stream)?;
+    let mut bytes = Vec::with_capacity(1024);
     loop {
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
         if let Some((head, upgrade)) = upgrade(&bytes, limit, ends)? {
             return Ok(Upgrade { rest: bytes.split_off(head), ..upgrade });
         }
         if bytes.len() >= limit {
             return Err(too_large());
         }
-        if stream.read_buf(&mut bytes).await? == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
     }
-}
-
-/// What has come already: on Linux a door's listener hands a connection over with its
-/// request, before tokio could know that there is something to read.
-fn read_at_once(stream: &TcpStream) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; 1024];
-    let read = match (&*SockRef::from(stream)).read(&mut bytes) {
-        Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-        Ok(read) => read,
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => 0,
-        Err(error) => return Err(error),
-    };
-    bytes.truncate(read);
-    Ok(bytes)
 }
 
 /// The length of the request that `bytes` begin with, and what comes of it; nothing where

@@ -1,0 +1,125 @@
+//! A WebSocket client that notes all that it hears.
+
+use std::net::SocketAddr;
+
+use futures_util::{SinkExt, StreamExt};
+use gatewayworker_tests::soon;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+/// A client. What it hears is a line of text: of a text message the text itself, of a
+/// binary one `binary` and the bytes, and at last how the connection ended.
+pub struct Client {
+    socket: WebSocketStream<TcpStream>,
+    marks: u32,
+    /// Its name in the cluster, from the greeting.
+    pub id: String,
+}
+
+impl Client {
+    /// Connects, and takes the greeting.
+    ///
+    /// # Errors
+    /// What was there instead.
+    pub async fn connect(door: SocketAddr, path: &str) -> Result<Self, String> {
+        let mut request =
+            format!("ws://{door}{path}").into_client_request().map_err(|error| error.to_string())?;
+        let headers = request.headers_mut();
+        headers.insert("x-interop", HeaderValue::from_static("a, b"));
+        headers.insert("cookie", HeaderValue::from_static("one=1; two=a%20b"));
+        let stream = soon("a TCP connection", TcpStream::connect(door)).await.map_err(|_| "no connection")?;
+        let (socket, _) =
+            soon("a handshake", client_async(request, stream)).await.map_err(|_| "no handshake")?;
+        let mut client = Self { socket, marks: 0, id: String::new() };
+        let greeting = client.hear().await;
+        match greeting.strip_prefix("hello ") {
+            Some(id) => client.id = id.to_owned(),
+            None => return Err(greeting),
+        }
+        Ok(client)
+    }
+
+    /// Says something. Whether anybody can hear it shows in what comes back.
+    pub async fn say(&mut self, text: &str) {
+        self.send(Message::text(text)).await;
+    }
+
+    /// Sends any message.
+    pub async fn send(&mut self, message: Message) {
+        let _ = self.socket.send(message).await;
+    }
+
+    /// What it hears next.
+    ///
+    /// # Panics
+    /// When that is nothing.
+    pub async fn hear(&mut self) -> String {
+        soon("something to hear", self.next()).await
+    }
+
+    /// Asks, and hears the answer.
+    pub async fn ask(&mut self, text: &str) -> String {
+        self.say(text).await;
+        self.hear().await
+    }
+
+    async fn next(&mut self) -> String {
+        loop {
+            return match self.socket.next().await {
+                Some(Ok(Message::Text(text))) => text.to_string(),
+                Some(Ok(Message::Binary(bytes))) => format!("binary {}", bytes.escape_ascii()),
+                Some(Ok(Message::Pong(bytes))) => format!("pong {}", bytes.escape_ascii()),
+                Some(Ok(Message::Close(frame))) => match frame {
+                    Some(frame) => format!("closed {}", u16::from(frame.code)),
+                    None => "closed".into(),
+                },
+                Some(Ok(_)) => continue,
+                Some(Err(Error::Utf8(_))) => "text that is not UTF-8".into(),
+                Some(Err(_)) | None => "end".into(),
+            };
+        }
+    }
+
+    /// All that it hears until an echo of its own comes back, or the end.
+    pub async fn heard(&mut self) -> Vec<String> {
+        self.marks += 1;
+        let mark = format!("mark {}", self.marks);
+        self.say(&mark).await;
+        self.heard_before(&mark).await
+    }
+
+    /// All that it hears before this, or the end.
+    ///
+    /// # Panics
+    /// When neither comes.
+    pub async fn heard_before(&mut self, mark: &str) -> Vec<String> {
+        let mut heard = Vec::new();
+        loop {
+            let next = self.hear().await;
+            if next == mark {
+                return heard;
+            }
+            let is_end = next == "end" || next.starts_with("closed");
+            heard.push(next);
+            if is_end {
+                // What answers a close frame waits for this.
+                let _ = self.socket.flush().await;
+                return heard;
+            }
+        }
+    }
+
+    /// Leaves as RFC 6455 wants it.
+    pub async fn leave(mut self) {
+        let _ = self.socket.close(None).await;
+        while let Some(Ok(_)) = soon("the end of the connection", self.socket.next()).await {}
+    }
+
+    /// Ends the connection without a word.
+    pub fn vanish(self) {
+        drop(self.socket);
+    }
+}

@@ -1,0 +1,151 @@
+//! Where ours is meant to differ from the original: all other differences are faults.
+
+use serde_json::{Value, json};
+
+use crate::combination::{Combination, Kind};
+
+/// A difference that is intended.
+pub struct Difference {
+    /// What it is called in tables.
+    pub name: &'static str,
+    /// Whose being ours brings it about.
+    pub whose: Daemon,
+    /// What the original does.
+    pub original: &'static str,
+    /// What ours does.
+    pub ours: &'static str,
+    /// Why.
+    pub why: &'static str,
+    /// The steps, by the beginning of their names, and what ours make of the original's outcome.
+    shows: &'static [(&'static str, Outcome)],
+}
+
+type Outcome = fn(&Value) -> Value;
+
+/// The three of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Daemon {
+    /// The register.
+    Register,
+    /// The gateways.
+    Gateway,
+    /// The worker.
+    Worker,
+}
+
+/// All of them.
+pub const DIFFERENCES: &[Difference] = &[
+    Difference {
+        name: "close-frame",
+        whose: Daemon::Gateway,
+        original: "A client that is closed sees TCP end (1006 in a browser).",
+        ours: "It gets a close frame, 1000, first.",
+        why: "RFC 6455 asks for it, and a page can tell it from a broken network.",
+        shows: &[
+            ("a client that the handler of the handshake closes", closed),
+            ("a handler closes", closed),
+            ("7.1 closeClient($b)", |theirs| heard(theirs, "B")),
+            ("7.2 closeClient($c, 'bye')", |theirs| heard(theirs, "C")),
+        ],
+    },
+    Difference {
+        name: "binary",
+        whose: Daemon::Gateway,
+        original: "A binary message that is sent back arrives as text, even where it is not UTF-8: browsers then close.",
+        ours: "From a handler of ours it arrives as binary; from one of the original's, which cannot say, it does where it is not UTF-8.",
+        why: "A text frame has to be UTF-8. `websocket_type = \"text\"` brings the original's behaviour back for what is.",
+        shows: &[
+            ("a binary message that is not UTF-8", |_| json!(r"binary \xff\x00\xfe")),
+            ("a binary message", |_| json!("binary plain")),
+        ],
+    },
+    Difference {
+        name: "counted-when-let-in",
+        whose: Daemon::Gateway,
+        original: "Every TCP connection is a client: it is counted, and `onConnect` runs, before the handshake.",
+        ours: "A client is one whose handshake is done.",
+        why: "A port scan or a health check runs no business code and is in no list.",
+        shows: &[("how many clients are counted, with a connection that has said nothing", |_| json!(1))],
+    },
+    Difference {
+        name: "plain-http",
+        whose: Daemon::Gateway,
+        original: "Plain HTTP is answered with 400.",
+        ours: "It is answered with 426, Upgrade Required.",
+        why: "It is the status for this, and says what is expected.",
+        shows: &[("the status that plain HTTP is answered with", |_| json!("426"))],
+    },
+    Difference {
+        name: "waits-for-a-worker",
+        whose: Daemon::Gateway,
+        original: "While no worker is linked, clients that speak are closed, and new ones turned away.",
+        ours: "They wait (bounded in time and number) for the next worker.",
+        why: "The restart of the only worker is not an outage.",
+        shows: &[
+            ("a client speaks while no worker is there", |_| json!([null, "anybody there?"])),
+            ("a client that comes while no worker is there is served by the next one", |_| json!(true)),
+            ("one that was silent while no worker was there", |_| json!(["count 2", "members 2"])),
+        ],
+    },
+    Difference {
+        name: "stop-closes-clients",
+        whose: Daemon::Gateway,
+        original: "A gateway that is stopped just ends; no `onClose` runs for its clients.",
+        ours: "Its clients get a close frame, 1001, and `onClose` runs for each.",
+        why: "Presence in a database does not stay behind. (After a crash it does, with either.)",
+        shows: &[
+            ("the client of a gateway that is stopped", |_| json!(["closed 1001"])),
+            ("what the other gateway's client hears of it, stopped", |_| json!("gone Ann")),
+        ],
+    },
+    Difference {
+        name: "objects-merged",
+        whose: Daemon::Gateway,
+        original: "`updateSession` merges into a session that holds an object.",
+        ours: "The session stays as it was, and a warning is logged.",
+        why: "Objects are classes of a PHP program: ours read data only.",
+        shows: &[("GatewayClient merges into a session with an object", |_| json!("as it was"))],
+    },
+    Difference {
+        name: "objects-handled",
+        whose: Daemon::Worker,
+        original: "A handler may keep objects in `$_SESSION`.",
+        ours: "A handler that looks into such a session gets an error; the session stays as it is.",
+        why: "The same.",
+        shows: &[("a handler that uses a session with an object", |_| json!([]))],
+    },
+];
+
+/// Which one explains that a step came out as `here` and not as with the original.
+pub fn explain(who: Combination, step: &str, original: &Value, here: &Value) -> Option<&'static Difference> {
+    expected(who).find(|difference| {
+        let shows = difference.shows.iter();
+        shows.filter(|(name, _)| step.starts_with(name)).any(|(_, expected)| expected(original) == *here)
+    })
+}
+
+/// Those that have to show with this combination.
+pub fn expected(who: Combination) -> impl Iterator<Item = &'static Difference> {
+    let kind = move |whose| match whose {
+        Daemon::Register => who.register,
+        Daemon::Gateway => who.gateway,
+        Daemon::Worker => who.worker,
+    };
+    DIFFERENCES.iter().filter(move |difference| kind(difference.whose) == Kind::Ours)
+}
+
+/// With a close frame where there was none.
+fn closed(theirs: &Value) -> Value {
+    let mut heard = theirs.clone();
+    if let Some(last) = heard.as_array_mut().and_then(|heard| heard.last_mut()).filter(|last| *last == "end")
+    {
+        *last = json!("closed 1000");
+    }
+    heard
+}
+
+fn heard(theirs: &Value, client: &str) -> Value {
+    let mut outcome = theirs.clone();
+    outcome["heard"][client] = closed(&theirs["heard"][client]);
+    outcome
+}

@@ -1,0 +1,11 @@
+//! The documentation says what the code does. Needs no PHP.
+
+use gatewayworker_interop::results::{differences_table, put};
+
+#[test]
+fn the_differences_in_the_documentation_are_those_of_the_code() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/migrating-from-php.md");
+    let text = std::fs::read_to_string(path).expect("the page is there");
+    let right = put(&text, "differences", &differences_table()).expect("the table has a place");
+    assert!(text == right, "{path}: run interop-table, as tests/interop/README.md says");
+}
