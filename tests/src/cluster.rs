@@ -7,11 +7,16 @@ use gatewayworker_businessworker as worker;
 use gatewayworker_gateway as gateway;
 use gatewayworker_protocol::SecretKey;
 use gatewayworker_register as register;
+use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Recorder, WsClient, eventually, soon};
+use crate::{HttpRequest, Recorder, WsClient, eventually, soon};
+
+/// What callers over HTTP show.
+pub const HTTP_TOKEN: &str = "a-token-for-tests";
 
 /// The daemons of one test. What still runs when it is dropped is asked to stop.
 pub struct Cluster {
@@ -92,6 +97,8 @@ impl GatewayDaemon {
 pub struct WorkerDaemon {
     /// What happened to its clients.
     pub events: Recorder,
+    /// Where it takes calls over HTTP, if its configuration says that it does.
+    pub http: Option<SocketAddr>,
     daemon: Daemon,
 }
 
@@ -159,6 +166,14 @@ impl ClusterBuilder {
     pub fn worker(mut self, change: impl FnOnce(&mut worker::Config)) -> Self {
         change(&mut self.worker);
         self
+    }
+
+    /// Workers take calls over HTTP, with [`HTTP_TOKEN`].
+    pub fn http(self) -> Self {
+        self.worker(|config| {
+            config.http_listen = Some("127.0.0.1:0".into());
+            config.http_token = SecretKey::new(HTTP_TOKEN);
+        })
     }
 
     /// Starts the daemons, and returns when every worker is linked to every gateway.
@@ -232,6 +247,19 @@ impl Cluster {
         self.events().gateway().await
     }
 
+    /// Where the first worker takes calls over HTTP.
+    ///
+    /// # Panics
+    /// When it does not: see [`ClusterBuilder::http`].
+    pub fn http(&self) -> SocketAddr {
+        self.workers[0].http.expect("the cluster was built with http")
+    }
+
+    /// A call over HTTP, with the token.
+    pub fn push(&self, call: &str, params: &Value) -> HttpRequest {
+        HttpRequest::post(self.http(), &format!("/v1/{call}"), params).token(HTTP_TOKEN)
+    }
+
     /// Starts one more gateway.
     ///
     /// # Panics
@@ -286,24 +314,29 @@ impl Cluster {
     /// When it cannot.
     pub async fn start_worker(&mut self) {
         let events = Recorder::default();
-        let daemon = self.worker_with(events.clone());
-        self.workers.push(WorkerDaemon { events, daemon });
+        let http = self.settings.worker.http_listen.as_ref().map(|address| {
+            gatewayworker_net::listen(address.parse().expect("an address"), true, 1024)
+                .expect("the port is free")
+        });
+        let address = http.as_ref().map(|listener| listener.local_addr().expect("it is bound"));
+        let daemon = self.worker_with(http, events.clone());
+        self.workers.push(WorkerDaemon { events, http: address, daemon });
     }
 
-    fn worker_with(&self, events: impl Events) -> Daemon {
+    fn worker_with(&self, http: Option<TcpListener>, events: impl Events) -> Daemon {
         let config = worker::Config {
             register_address: vec![self.register.to_string()],
             secret_key: SecretKey::new(&*self.settings.secret_key),
             ..self.settings.worker.clone()
         };
         Daemon::start(|shutdown| async move {
-            worker::serve(config, events, shutdown).await.expect("the worker runs");
+            worker::serve_on(http, config, events, shutdown).await.expect("the worker runs");
         })
     }
 
     /// Starts a worker that runs an application, as long as what is returned is held.
     pub fn start_application(&self, events: impl Events) -> Application {
-        Application { _daemon: self.worker_with(events) }
+        Application { _daemon: self.worker_with(None, events) }
     }
 
     /// Stops the register and starts another at its address.

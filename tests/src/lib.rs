@@ -4,6 +4,7 @@
 //! - [`WsClient`]: a real WebSocket client; [`TcpClient`]: one that speaks something else,
 //! - [`Recorder`]: `Events` that note what happened and answer as a test asks,
 //! - [`RawPeer`]: a peer that speaks frames by hand, as a PHP process would,
+//! - [`HttpRequest`]: a caller over HTTP, by hand,
 //! - [`conformance`]: conversations over a WebSocket, byte for byte,
 //! - [`process`]: daemons as processes of their own, to be killed,
 //! - [`browser`]: a real browser.
@@ -14,6 +15,7 @@
 pub mod browser;
 mod cluster;
 pub mod conformance;
+mod http;
 pub mod process;
 mod raw;
 mod recorder;
@@ -22,7 +24,8 @@ mod ws;
 
 use std::time::Duration;
 
-pub use cluster::{Application, Cluster, ClusterBuilder, GatewayDaemon, WorkerDaemon};
+pub use cluster::{Application, Cluster, ClusterBuilder, GatewayDaemon, HTTP_TOKEN, WorkerDaemon};
+pub use http::{Begun, HttpAnswer, HttpRequest};
 pub use raw::{RawPeer, register_as_gateway};
 pub use recorder::{Happened, Recorder};
 pub use tcp::TcpClient;

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
-use std::process::{Command, Output};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
 
 use gatewayworker_tests::process::{binary, free_port};
 
@@ -100,4 +101,50 @@ fn an_inner_port_for_everybody_needs_a_key() {
         assert_refused(&run(&check), 1, &["secret_key", "allow_insecure"]);
         assert_refused(&run(&check[..3]), 1, &["secret_key", "allow_insecure"]);
     }
+}
+
+#[test]
+fn calls_over_http_need_a_token_of_their_own() {
+    let key = "0123456789abcdef";
+    let check = |more: &[&str]| {
+        let listen = ["businessworker", "--check-config", "--http-listen", "127.0.0.1:0"];
+        run(&[&listen, more].concat())
+    };
+    assert_refused(&check(&[]), 1, &["http_token"]);
+    assert_refused(&check(&["--http-token", "short"]), 1, &["http_token", "16"]);
+    assert_refused(&check(&["--http-token", key, "--secret-key", key]), 1, &["http_token", "secret_key"]);
+    assert_refused(
+        &check(&["--http-token", key, "--http-allowed-origins", "*"]),
+        1,
+        &["http_allowed_origins"],
+    );
+    assert!(check(&["--http-token", key, "--secret-key", "another"]).status.success());
+    let (_directory, path) = file("http_token = 12345678901234567890");
+    let output = run(&["businessworker", "--config", &path]);
+    assert_refused(&output, 1, &["http_token", "quoted"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("1234567890"));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let busy = ["businessworker", "--http-listen", &address, "--http-token", key];
+    assert_refused(&run(&busy), 1, &["http_listen", &address, "in use"]);
+}
+
+#[test]
+fn a_worker_says_where_it_takes_calls_over_http_and_never_the_token() {
+    let token = "a-token-that-is-not-shown";
+    let mut command = Command::new(binary());
+    command.args(["businessworker", "--supervised", "--http-listen", "127.0.0.1:0"]);
+    command.env("GATEWAYWORKER_HTTP_TOKEN", token).env("RUST_LOG", "trace");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut ready = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    let address = ready.trim().strip_prefix("ready http://127.0.0.1:").unwrap_or_else(|| panic!("{ready}"));
+    assert_ne!(address.parse::<u16>().unwrap(), 0);
+    // The end of its input asks it to drain.
+    let output = child.wait_with_output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    assert!(log.contains(&format!("127.0.0.1:{address}")) && log.contains("requests=0"), "{log}");
+    assert!(!log.contains(token), "{log}");
 }

@@ -1,5 +1,6 @@
 //! What can be set, by flag, by environment and in `config/businessworker.toml`.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -73,6 +74,11 @@ pub struct Flags {
     #[arg(long, value_name = "N", env = "GATEWAYWORKER_BUSINESSWORKER_THREADS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
+
+    /// Calls over HTTP.
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub http: gatewayworker_http::Flags,
 }
 
 /// The worker's configuration, the keys of its file; `A` are the application's.
@@ -102,6 +108,29 @@ pub struct Config<A = NoSettings> {
     /// How many threads handlers have, beside the one that serves the links; 0 for one on
     /// each core.
     pub threads: usize,
+    /// Where to take calls over HTTP, `host:port`; nowhere unless set.
+    pub http_listen: Option<String>,
+    /// What callers over HTTP have to show; not the `secret_key`.
+    pub http_token: SecretKey,
+    /// The origins whose pages may call, `https://example.com`.
+    pub http_allowed_origins: Vec<String>,
+    /// The proxies whose `X-Forwarded-For` is believed.
+    pub http_trusted_proxies: Vec<IpAddr>,
+    /// After how many wrong tokens within a minute an address is refused; 0 for never.
+    pub http_max_auth_failures_per_minute: u32,
+    /// How many connections of HTTP callers are held.
+    pub http_max_connections: usize,
+    /// How many HTTP requests run at once.
+    pub http_concurrency: usize,
+    /// The longest body of an HTTP request, in bytes.
+    pub http_max_body_bytes: usize,
+    /// How many calls a batch may have.
+    pub http_max_batch: usize,
+    /// How long an HTTP request's head may take to come, its body as long again, and a
+    /// piece of the answer to be taken, in milliseconds.
+    pub http_read_timeout_ms: u64,
+    /// How long an HTTP request may run, in milliseconds.
+    pub http_request_timeout_ms: u64,
     /// The application's own settings.
     pub app: A,
 }
@@ -113,6 +142,7 @@ pub struct NoSettings {}
 
 impl<A: Default> Default for Config<A> {
     fn default() -> Self {
+        let http = gatewayworker_http::Config::default();
         Self {
             name: "BusinessWorker".into(),
             worker_id: None,
@@ -124,6 +154,17 @@ impl<A: Default> Default for Config<A> {
             handler_timeout_ms: 0,
             shutdown_timeout_ms: 10_000,
             threads: 0,
+            http_listen: http.listen,
+            http_token: http.token,
+            http_allowed_origins: http.allowed_origins,
+            http_trusted_proxies: http.trusted_proxies,
+            http_max_auth_failures_per_minute: http.max_auth_failures_per_minute,
+            http_max_connections: http.max_connections,
+            http_concurrency: http.concurrency,
+            http_max_body_bytes: http.max_body_bytes,
+            http_max_batch: http.max_batch,
+            http_read_timeout_ms: http.read_timeout_ms,
+            http_request_timeout_ms: http.request_timeout_ms,
             app: A::default(),
         }
     }
@@ -143,7 +184,24 @@ impl<A> Config<A> {
         }
         ensure!(self.concurrency > 0, "concurrency: must be at least 1");
         ensure!(self.question_timeout_ms > 0, "question_timeout_ms: must be at least 1");
-        Ok(())
+        self.http().validate(&self.secret_key)
+    }
+
+    /// What concerns calls over HTTP.
+    pub fn http(&self) -> gatewayworker_http::Config {
+        gatewayworker_http::Config {
+            listen: self.http_listen.clone(),
+            token: self.http_token.clone(),
+            allowed_origins: self.http_allowed_origins.clone(),
+            trusted_proxies: self.http_trusted_proxies.clone(),
+            max_auth_failures_per_minute: self.http_max_auth_failures_per_minute,
+            max_connections: self.http_max_connections,
+            concurrency: self.http_concurrency,
+            max_body_bytes: self.http_max_body_bytes,
+            max_batch: self.http_max_batch,
+            read_timeout_ms: self.http_read_timeout_ms,
+            request_timeout_ms: self.http_request_timeout_ms,
+        }
     }
 
     /// The worker's part and the application's.
@@ -159,6 +217,17 @@ impl<A> Config<A> {
             handler_timeout_ms: self.handler_timeout_ms,
             shutdown_timeout_ms: self.shutdown_timeout_ms,
             threads: self.threads,
+            http_listen: self.http_listen,
+            http_token: self.http_token,
+            http_allowed_origins: self.http_allowed_origins,
+            http_trusted_proxies: self.http_trusted_proxies,
+            http_max_auth_failures_per_minute: self.http_max_auth_failures_per_minute,
+            http_max_connections: self.http_max_connections,
+            http_concurrency: self.http_concurrency,
+            http_max_body_bytes: self.http_max_body_bytes,
+            http_max_batch: self.http_max_batch,
+            http_read_timeout_ms: self.http_read_timeout_ms,
+            http_request_timeout_ms: self.http_request_timeout_ms,
             app: NoSettings {},
         };
         (config, self.app)
@@ -198,16 +267,79 @@ mod tests {
     fn the_file_that_comes_along_says_the_defaults() {
         let text = include_str!("../../../config/businessworker.toml");
         assert_eq!(toml::from_str::<Config>(text).unwrap(), Config::default());
-        // Every key is there, or shown as a comment where its default is to be missing.
-        for key in
-            ["name", "worker_id", "register_address", "secret_key", "concurrency", "question_timeout_ms"]
-        {
-            assert!(text.contains(&format!("{key} = ")), "{key}");
-        }
-        for key in ["slow_handler_warning_ms", "handler_timeout_ms", "shutdown_timeout_ms", "threads"] {
-            assert!(text.contains(&format!("\n{key} = ")), "{key}");
+        // Every key is there, or shown as a comment where its default is to be missing,
+        // and behind a line on it.
+        let lines: Vec<&str> = text.lines().collect();
+        for key in [
+            "name",
+            "# worker_id",
+            "register_address",
+            "secret_key",
+            "concurrency",
+            "question_timeout_ms",
+            "slow_handler_warning_ms",
+            "handler_timeout_ms",
+            "shutdown_timeout_ms",
+            "threads",
+            "# http_listen",
+            "http_token",
+            "http_allowed_origins",
+            "http_trusted_proxies",
+            "http_max_auth_failures_per_minute",
+            "http_max_connections",
+            "http_concurrency",
+            "http_max_body_bytes",
+            "http_max_batch",
+            "http_read_timeout_ms",
+            "http_request_timeout_ms",
+        ] {
+            let at = lines.iter().position(|line| line.starts_with(&format!("{key} = ")));
+            let at = at.unwrap_or_else(|| panic!("{key} is missing"));
+            assert!(lines[at - 1].starts_with("# "), "{key} has no line on it");
         }
         assert!(text.contains("\n[app]"));
+    }
+
+    #[test]
+    fn the_flags_are_of_one_piece() {
+        <Cli as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn each_flag_for_http_sets_its_key() {
+        let given = [
+            ("listen", "127.0.0.1:1"),
+            ("token", "0123456789abcdef"),
+            ("allowed-origins", "https://a,https://b"),
+            ("trusted-proxies", "10.0.0.1,::1"),
+            ("max-auth-failures-per-minute", "2"),
+            ("max-connections", "3"),
+            ("concurrency", "4"),
+            ("max-body-bytes", "5"),
+            ("max-batch", "6"),
+            ("read-timeout-ms", "7"),
+            ("request-timeout-ms", "8"),
+        ];
+        let flags = given.map(|(name, value)| format!("--http-{name}={value}"));
+        let cli =
+            <Cli as clap::Parser>::try_parse_from([&["worker".to_owned()], &flags[..]].concat()).unwrap();
+        let config: Config = gatewayworker_daemon::load(&cli.common, &cli.flags).unwrap();
+        let expected = gatewayworker_http::Config {
+            listen: Some("127.0.0.1:1".into()),
+            token: SecretKey::new("0123456789abcdef"),
+            allowed_origins: vec!["https://a".into(), "https://b".into()],
+            trusted_proxies: vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
+            max_auth_failures_per_minute: 2,
+            max_connections: 3,
+            concurrency: 4,
+            max_body_bytes: 5,
+            max_batch: 6,
+            read_timeout_ms: 7,
+            request_timeout_ms: 8,
+        };
+        assert_eq!(config.http(), expected);
+        assert_eq!(config.split().0.http(), expected);
+        assert_eq!(Config::<App>::default().http(), gatewayworker_http::Config::default());
     }
 
     #[test]
@@ -235,6 +367,8 @@ mod tests {
             ("register_address = 'nowhere'", "register_address"),
             ("concurrency = 0", "concurrency"),
             ("question_timeout_ms = 0", "question_timeout_ms"),
+            ("http_listen = '127.0.0.1:0'", "http_token"),
+            ("http_max_batch = 0", "http_max_batch"),
         ];
         for (text, key) in wrong {
             let config: Config = toml::from_str(text).unwrap();

@@ -54,7 +54,7 @@ pub use config::{Cli, Config, Flags, NoSettings};
 pub use events::{Admission, BoxError, CloseReason, Events, Result};
 pub use handshake::{Handshake, HandshakeError};
 pub use message::Message;
-pub use serve::{Error, Start, main, run, serve};
+pub use serve::{Error, Start, main, run, serve, serve_on};
 pub use session::Session;
 
 pub use gatewayworker_client::{

@@ -10,11 +10,12 @@ use gatewayworker_client::{Gateway, roster};
 use gatewayworker_daemon::Runtime;
 use gatewayworker_net::registers;
 use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::handler::{Handler, Limits};
 use crate::lanes::{BUDGET, Clients, Lanes};
@@ -39,6 +40,9 @@ pub enum Error {
     /// `on_worker_start` failed.
     #[error("on_worker_start: {0}")]
     Start(BoxError),
+    /// Calls over HTTP cannot be listened for.
+    #[error("{0}")]
+    Http(BoxError),
     /// The thread that serves the links could not be started.
     #[error("cannot start the thread that serves the links: {0}")]
     Thread(#[from] std::io::Error),
@@ -74,26 +78,48 @@ where
                 made = factory(start) => made.map_err(|error| anyhow::anyhow!(error))?,
                 () = shutdown.cancelled() => return Ok(()),
             };
-            let ready = || cli.common.ready(std::iter::empty::<String>());
-            Ok(serve_and_tell(config, events, shutdown, ready).await?)
+            let http = gatewayworker_http::bind(&config.http()).await?;
+            let address = http.as_ref().map(TcpListener::local_addr).transpose()?;
+            let ready = || cli.common.ready(address.map(|address| format!("http://{address}")));
+            Ok(serve_and_tell(http, config, events, shutdown, ready).await?)
         },
     )
 }
 
 /// Runs a worker until `shutdown`, then drains: events that have left the gateways
-/// are handled, and what was said is written, within `shutdown_timeout_ms`.
+/// are handled, requests over HTTP answered, and what was said is written, within
+/// `shutdown_timeout_ms`.
 ///
 /// # Errors
-/// When `on_worker_start` fails, or the system has no thread left for the links.
+/// When `on_worker_start` fails, `http_listen` cannot be listened on, or the system has
+/// no thread left for the links.
 pub async fn serve<E: Events>(
     config: Config,
     events: E,
     shutdown: CancellationToken,
 ) -> std::result::Result<(), Error> {
-    serve_and_tell(config, events, shutdown, || ()).await
+    let http = gatewayworker_http::bind(&config.http())
+        .await
+        .map_err(|error| Error::Http(format!("{error:#}").into()))?;
+    serve_on(http, config, events, shutdown).await
+}
+
+/// The same with a listener for calls over HTTP, whatever `http_listen` says; `None` for
+/// none.
+///
+/// # Errors
+/// When `on_worker_start` fails, or the system has no thread left for the links.
+pub async fn serve_on<E: Events>(
+    http: Option<TcpListener>,
+    config: Config,
+    events: E,
+    shutdown: CancellationToken,
+) -> std::result::Result<(), Error> {
+    serve_and_tell(http, config, events, shutdown, || ()).await
 }
 
 async fn serve_and_tell<E: Events>(
+    http: Option<TcpListener>,
     config: Config,
     events: E,
     shutdown: CancellationToken,
@@ -126,12 +152,17 @@ async fn serve_and_tell<E: Events>(
         }
     }
     info!(name = %config.name, concurrency = config.concurrency, "the worker has started");
+    let grace = config.shutdown_timeout();
+    let http = http.map(|listener| {
+        let (config, gateway) = (config.http(), gateway.clone());
+        let serving = gatewayworker_http::serve(listener, config, gateway, shutdown.clone(), grace);
+        AbortOnDropHandle::new(tokio::spawn(serving))
+    });
     ready();
 
     let identity =
         Arc::new(Identity::new(config.name.clone(), config.worker_id.clone(), config.secret_key.clone()));
     let links = TaskTracker::new();
-    let grace = config.shutdown_timeout();
     let _follow = network.spawn(roster::follow(addresses, {
         let (lanes, links, shutdown) = (lanes.clone(), links.clone(), shutdown.clone());
         move |address, listed| {
@@ -161,6 +192,12 @@ async fn serve_and_tell<E: Events>(
             limit_ms = grace.as_millis() as u64,
             "handlers were still at it when the time to drain was over"
         );
+    }
+    // It ends by itself when the time is over; what it still says is written below.
+    if let Some(http) = http
+        && let Err(error) = http.await
+    {
+        error!(%error, "HTTP push ended early");
     }
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
     let stop = pin!(async { handler.events.on_worker_stop(&gateway).await });

@@ -494,6 +494,25 @@ async fn an_application_that_cannot_start_is_an_error() {
 }
 
 #[tokio::test]
+async fn a_port_for_http_that_is_taken_is_an_error_before_the_application_starts() {
+    struct Unstarted;
+    impl Events for Unstarted {
+        async fn on_worker_start(&self, _: &Gateway) -> Result {
+            panic!("it was started")
+        }
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = Config {
+        register_address: vec!["127.0.0.1:9".into()],
+        http_listen: Some(address.clone()),
+        ..Config::default()
+    };
+    let error = serve(config, Unstarted, CancellationToken::new()).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("http_listen: cannot listen on {address}: ")), "{error}");
+}
+
+#[tokio::test]
 async fn an_application_that_takes_for_ever_to_start_can_be_stopped() {
     struct Stuck(Arc<Notify>);
     impl Events for Stuck {

@@ -84,7 +84,7 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
     let number = number + 1;
     match line.split_once('=') {
         // The message may quote the value.
-        Some((key, _)) if key.contains("secret") => {
+        Some((key, _)) if key.contains("secret") || key.contains("token") => {
             format!("{number}: {}: must be a quoted string", key.trim())
         }
         Some((key, _)) => format!("{number}: {}: {message}", key.trim()),
@@ -122,11 +122,12 @@ mod tests {
         listen: String,
         limit: u32,
         secret_key: String,
+        push_token: String,
     }
 
     impl Default for Config {
         fn default() -> Self {
-            Self { listen: "default".into(), limit: 7, secret_key: String::new() }
+            Self { listen: "default".into(), limit: 7, secret_key: String::new(), push_token: String::new() }
         }
     }
 
@@ -207,6 +208,8 @@ mod tests {
     fn a_key_of_the_wrong_kind_is_not_shown() {
         let error = error_of("secret_key = 12345");
         assert_eq!(error, ":1: secret_key: must be a quoted string");
+        let error = error_of("push_token = 12345");
+        assert_eq!(error, ":1: push_token: must be a quoted string");
     }
 
     #[test]

@@ -50,4 +50,6 @@ mod readme {
     struct Chinese;
     #[doc = include_str!("../../../docs/guide/doors.md")]
     struct Doors;
+    #[doc = include_str!("../../../docs/guide/router.md")]
+    struct Router;
 }

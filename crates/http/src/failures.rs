@@ -1,0 +1,147 @@
+//! Wrong tokens, counted by address: who guesses is not listened to for a while.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long failures count, from the first of them.
+const WINDOW: Duration = Duration::from_secs(60);
+
+/// How many addresses are remembered. Where there are more, the one whose time is up
+/// first is forgotten: whoever has that many addresses is not kept by a count.
+const MAX_ADDRESSES: usize = 4096;
+
+/// The addresses with failures in the last minute.
+#[derive(Debug)]
+pub(crate) struct Failures {
+    limit: u32,
+    seen: Mutex<HashMap<IpAddr, Window>>,
+}
+
+#[derive(Debug)]
+struct Window {
+    begun: Instant,
+    failures: u32,
+}
+
+impl Failures {
+    /// So many are allowed within a minute; 0: any number.
+    pub(crate) fn new(limit: u32) -> Self {
+        Self { limit, seen: Mutex::default() }
+    }
+
+    /// For how long the address is refused, if it is.
+    pub(crate) fn locked_out(&self, address: IpAddr) -> Option<Duration> {
+        if self.limit == 0 {
+            return None;
+        }
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = seen.get(&network(address)).filter(|window| window.failures >= self.limit)?;
+        window.left()
+    }
+
+    /// Notes a failure; whether it is the last one that is allowed.
+    pub(crate) fn note(&self, address: IpAddr) -> bool {
+        if self.limit == 0 {
+            return false;
+        }
+        let address = network(address);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.get(&address).is_some_and(|window| window.left().is_none()) {
+            seen.remove(&address);
+        }
+        if seen.len() >= MAX_ADDRESSES && !seen.contains_key(&address) {
+            seen.retain(|_, window| window.left().is_some());
+            let oldest = seen.iter().min_by_key(|(_, window)| window.begun).map(|(address, _)| *address);
+            if let Some(oldest) = oldest.filter(|_| seen.len() >= MAX_ADDRESSES) {
+                seen.remove(&oldest);
+            }
+        }
+        let window = seen.entry(address).or_insert(Window { begun: Instant::now(), failures: 0 });
+        window.failures = window.failures.saturating_add(1);
+        window.failures == self.limit
+    }
+}
+
+impl Window {
+    fn left(&self) -> Option<Duration> {
+        WINDOW.checked_sub(self.begun.elapsed()).filter(|left| !left.is_zero())
+    }
+}
+
+/// Whoever has one IPv6 address has 2⁶⁴ of them.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_is_refused_after_the_last_failure_that_is_allowed_until_the_minute_is_over() {
+        let failures = Failures::new(2);
+        let guesser = ip("192.0.2.1");
+        assert!(!failures.note(guesser));
+        assert_eq!(failures.locked_out(guesser), None);
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(failures.note(guesser));
+        assert_eq!(failures.locked_out(guesser), Some(Duration::from_secs(50)));
+        assert_eq!(failures.locked_out(ip("192.0.2.2")), None);
+        tokio::time::advance(Duration::from_secs(50)).await;
+        assert_eq!(failures.locked_out(guesser), None);
+        failures.note(guesser);
+        assert_eq!(failures.locked_out(guesser), None, "the count begins anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_limit_is_none() {
+        let failures = Failures::new(0);
+        for _ in 0..100 {
+            failures.note(ip("192.0.2.1"));
+        }
+        assert_eq!(failures.locked_out(ip("192.0.2.1")), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_network_of_ipv6_is_one_address_and_a_mapped_one_is_the_ipv4_that_it_is() {
+        let failures = Failures::new(1);
+        failures.note(ip("2001:db8::1"));
+        assert!(failures.locked_out(ip("2001:db8::ffff:1")).is_some());
+        assert!(failures.locked_out(ip("2001:db8:0:1::1")).is_none());
+        failures.note(ip("::ffff:192.0.2.1"));
+        assert!(failures.locked_out(ip("192.0.2.1")).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_is_forgotten_where_there_are_too_many() {
+        let failures = Failures::new(1);
+        let address = |n: usize| IpAddr::from(Ipv4Addr::from_bits(n as u32));
+        for n in 0..=MAX_ADDRESSES {
+            tokio::time::advance(Duration::from_nanos(1)).await;
+            failures.note(address(n));
+        }
+        assert_eq!(failures.seen.lock().unwrap().len(), MAX_ADDRESSES);
+        assert!(failures.locked_out(address(0)).is_none());
+        assert!(failures.locked_out(address(1)).is_some());
+        assert!(failures.locked_out(address(MAX_ADDRESSES)).is_some());
+        tokio::time::advance(HOUR).await;
+        failures.note(address(0));
+        failures.note(address(MAX_ADDRESSES + 1));
+        assert_eq!(failures.seen.lock().unwrap().len(), 2, "those whose time is up went first");
+    }
+}

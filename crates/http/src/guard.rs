@@ -1,0 +1,176 @@
+//! Who may call: no page, unless its origin is listed, and nobody without the token.
+//!
+//! A browser sends what a page makes it send, from inside every firewall, to loopback
+//! as well. So the origin is looked at before anything else, and a page's requests
+//! never count as wrong tokens: it could lock the machine's own programs out.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use gatewayworker_client::SecretKey;
+use tracing::warn;
+
+use crate::problem::{BUSY, ORIGIN_NOT_ALLOWED, Problem, TOO_MANY_FAILURES, UNAUTHORIZED};
+use crate::server::{Peer, Shared};
+
+/// For how long a browser may remember what it is allowed, in seconds.
+const PREFLIGHT_MAX_AGE: u32 = 600;
+
+/// The middleware around everything: a page of an origin that is not listed gets
+/// nothing; one of a listed origin gets its preflight answered, and may read answers.
+pub(crate) async fn check_origin(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    shared.stats.requests.count();
+    let Some(origin) = request.headers().get(header::ORIGIN).cloned() else {
+        return next.run(request).await;
+    };
+    let listed = |origin: &HeaderValue| shared.config.allowed_origins.iter().any(|listed| origin == listed);
+    if !request.headers().get_all(header::ORIGIN).iter().all(listed) {
+        shared.stats.foreign_origins.count();
+        let why = "pages from this origin may not call: list it in http_allowed_origins if they should";
+        return ORIGIN_NOT_ALLOWED.because(why).into_response();
+    }
+    let mut response = if is_preflight(&request) { preflight() } else { next.run(request).await };
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
+    headers.insert(header::VARY, HeaderValue::from_static("origin"));
+    response
+}
+
+fn is_preflight(request: &Request) -> bool {
+    request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+fn preflight() -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    let allow = |value| HeaderValue::from_static(value);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, allow("GET, POST"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allow("authorization, content-type"));
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE.into());
+    response
+}
+
+/// The middleware around the calls: lets in who has the token, and so many at once.
+pub(crate) async fn admit(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    authorize(&shared, &request)?;
+    let Ok(_place) = shared.places.try_acquire() else {
+        shared.stats.busy.count();
+        let why = format!(
+            "as many requests as http_concurrency ({}) are running: try again in a moment",
+            shared.config.concurrency
+        );
+        return Err(BUSY.because(why).retry_after(1));
+    };
+    Ok(next.run(request).await)
+}
+
+fn authorize(shared: &Shared, request: &Request) -> Result<(), Problem> {
+    let address = caller(request, &shared.config.trusted_proxies);
+    if let Some(left) = address.and_then(|address| shared.failures.locked_out(address)) {
+        shared.stats.locked_out.count();
+        let seconds = left.as_secs() + 1;
+        let why = format!(
+            "too many wrong tokens came from this address: correct the token, and try again in {seconds} seconds"
+        );
+        return Err(TOO_MANY_FAILURES.because(why).retry_after(seconds));
+    }
+    let shown = bearer(request.headers()).map(SecretKey::new);
+    if shown.as_ref() == Some(&shared.config.token) {
+        return Ok(());
+    }
+    shared.stats.unauthorized.count();
+    if shown.is_none() {
+        // Not a guess, and what a page can make a browser send: not counted.
+        return Err(UNAUTHORIZED.because("send the http_token as `Authorization: Bearer <token>`"));
+    }
+    if let Some(address) = address
+        && shared.failures.note(address)
+    {
+        warn!(%address, "too many wrong tokens: the address is refused for a minute");
+    }
+    Err(UNAUTHORIZED.because("the token is wrong: it has to be the http_token of this businessworker"))
+}
+
+/// The token that the caller shows.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Who calls: the peer, or whom the nearest proxies that are trusted say it is. What
+/// stands before that in `X-Forwarded-For` anybody may have written.
+fn caller(request: &Request, proxies: &[IpAddr]) -> Option<IpAddr> {
+    let Peer(peer) = request.extensions().get::<Peer>()?;
+    let mut address = peer.to_canonical();
+    let values = request.headers().get_all("x-forwarded-for").iter().rev();
+    let hops = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.rsplit(','));
+    for hop in hops {
+        if !proxies.contains(&address) {
+            break;
+        }
+        match hop.trim().parse::<IpAddr>() {
+            Ok(hop) => address = hop.to_canonical(),
+            Err(_) => break,
+        }
+    }
+    Some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_token_is_shown_as_bearer_in_any_case() {
+        let shown = |value: &str| {
+            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
+            bearer(&headers).map(str::to_owned)
+        };
+        assert_eq!(shown("Bearer abc").as_deref(), Some("abc"));
+        assert_eq!(shown("bearer  abc ").as_deref(), Some("abc"));
+        assert_eq!(shown("Basic abc"), None);
+        assert_eq!(shown("Bearer"), None);
+    }
+
+    #[test]
+    fn a_proxy_is_believed_whom_it_calls_for_and_nobody_else_is() {
+        let proxies = [ip("10.0.0.1"), ip("10.0.0.2")];
+        let caller = |peer: &str, forwarded: &[&str]| {
+            let mut request = Request::new(Body::empty());
+            request.extensions_mut().insert(Peer(ip(peer)));
+            for value in forwarded {
+                request.headers_mut().append("x-forwarded-for", value.parse().unwrap());
+            }
+            super::caller(&request, &proxies).unwrap()
+        };
+        assert_eq!(caller("192.0.2.1", &[]), ip("192.0.2.1"));
+        assert_eq!(caller("192.0.2.1", &["192.0.2.9"]), ip("192.0.2.1"), "not a proxy");
+        assert_eq!(caller("10.0.0.1", &[]), ip("10.0.0.1"));
+        assert_eq!(caller("10.0.0.1", &["192.0.2.9"]), ip("192.0.2.9"));
+        assert_eq!(caller("::ffff:10.0.0.1", &["192.0.2.9"]), ip("192.0.2.9"));
+        assert_eq!(caller("10.0.0.1", &["192.0.2.9, 192.0.2.8"]), ip("192.0.2.8"), "the first is hearsay");
+        assert_eq!(caller("10.0.0.1", &["192.0.2.9", "192.0.2.8, 10.0.0.2"]), ip("192.0.2.8"));
+        assert_eq!(caller("10.0.0.1", &["192.0.2.9, unknown"]), ip("10.0.0.1"));
+    }
+}

@@ -1,0 +1,183 @@
+//! What went wrong with a request, as its caller is told.
+//!
+//! `{"error": {"code": "body_too_large", "message": "…"}}`: the code is for
+//! programs, and each has one status; the message is for people, a sentence that says
+//! what to do.
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use gatewayworker_client::calls::CallError;
+use serde_json::{Map, Value, json};
+
+use crate::answer;
+
+/// A kind of problem: its code, status, and when it comes about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    pub(crate) code: &'static str,
+    pub(crate) status: StatusCode,
+    pub(crate) when: &'static str,
+}
+
+/// Declares the kinds, and [`KINDS`] of all of them.
+macro_rules! kinds {
+    ($($name:ident $code:literal $status:ident $when:literal)*) => {
+        $(pub(crate) const $name: Kind = Kind { code: $code, status: StatusCode::$status, when: $when };)*
+
+        /// All of them, in the order of the guide's table.
+        pub(crate) const KINDS: &[Kind] = &[$($name),*];
+    };
+}
+
+kinds! {
+    BAD_JSON "bad_json" BAD_REQUEST "The body is not JSON, or not of the shape that the path takes."
+    BAD_PARAMS "bad_params" BAD_REQUEST "A param is missing, unknown, or not of its type."
+    BATCH_TOO_LONG "batch_too_long" BAD_REQUEST "The batch has more calls than `http_max_batch`."
+    UNAUTHORIZED "unauthorized" UNAUTHORIZED "There is no token, or a wrong one."
+    ORIGIN_NOT_ALLOWED "origin_not_allowed" FORBIDDEN "A page called whose origin is not in `http_allowed_origins`."
+    NOT_FOUND "not_found" NOT_FOUND "There is no such path."
+    UNKNOWN_CALL "unknown_call" NOT_FOUND "There is no call of that name."
+    METHOD_NOT_ALLOWED "method_not_allowed" METHOD_NOT_ALLOWED "The path takes another method: POST, for calls."
+    BODY_TOO_SLOW "body_too_slow" REQUEST_TIMEOUT "The body did not come within `http_read_timeout_ms`."
+    BODY_TOO_LARGE "body_too_large" PAYLOAD_TOO_LARGE "The body is longer than `http_max_body_bytes`."
+    TOO_LARGE "too_large" PAYLOAD_TOO_LARGE "The message, with the ids that go along with it, does not fit a frame of the inner protocol (10 MiB)."
+    UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The content type is not `application/json`."
+    BAD_SESSION "bad_session" UNPROCESSABLE_ENTITY "The client's session cannot be read, or holds what JSON has no form for."
+    TOO_MANY_FAILURES "too_many_failures" TOO_MANY_REQUESTS "There came more wrong tokens from the address than `http_max_auth_failures_per_minute`."
+    INTERNAL "internal" INTERNAL_SERVER_ERROR "The server is at fault."
+    INCOMPLETE "incomplete" BAD_GATEWAY "Not all gateways answered: `partial` is what did come, `missing` names the others."
+    UNREACHED "unreached" BAD_GATEWAY "The one gateway that could have answered did not: `missing` names it, with the reason."
+    BUSY "busy" SERVICE_UNAVAILABLE "As many requests run as `http_concurrency`, or as many connections stand as `http_max_connections`."
+    NO_GATEWAYS "no_gateways" SERVICE_UNAVAILABLE "No gateway is registered, so nobody can be reached."
+    TIMED_OUT "timed_out" GATEWAY_TIMEOUT "The request ran for longer than `http_request_timeout_ms`. What it told by then is told."
+}
+
+/// One problem.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    kind: Kind,
+    message: String,
+    /// What stands beside code and message.
+    details: Vec<(&'static str, Value)>,
+    /// In how many seconds it is worth another try.
+    retry_after: Option<u64>,
+}
+
+impl Kind {
+    /// A problem of the kind; `message` says what and what to do, in a sentence.
+    pub(crate) fn because(self, message: impl Into<String>) -> Problem {
+        Problem { kind: self, message: message.into(), details: Vec::new(), retry_after: None }
+    }
+}
+
+impl Problem {
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The body, which also stands in a batch's answer.
+    pub(crate) fn to_json(&self) -> Value {
+        let mut error = Map::new();
+        error.insert("code".into(), self.kind.code.into());
+        error.insert("message".into(), self.message.as_str().into());
+        error.extend(self.details.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        json!({ "error": error })
+    }
+}
+
+/// The header that answers with this status have more than others.
+pub(crate) fn header_of(status: StatusCode) -> Option<&'static str> {
+    match status {
+        StatusCode::UNAUTHORIZED => Some("www-authenticate"),
+        StatusCode::METHOD_NOT_ALLOWED => Some("allow"),
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Some("retry-after"),
+        _ => None,
+    }
+}
+
+/// A call's own errors have a kind here by the same code.
+impl From<CallError> for Problem {
+    fn from(error: CallError) -> Self {
+        let kind = KINDS.iter().find(|kind| kind.code == error.code()).copied().unwrap_or(INTERNAL);
+        let advice = match &error {
+            CallError::UnknownCall(_) => ": GET /openapi.json lists all",
+            CallError::NoGateways => ": start one that has this worker's register",
+            CallError::Unreached { .. } | CallError::Incomplete { .. } => ": try again in a moment",
+            _ => "",
+        };
+        let mut problem = kind.because(format!("{error}{advice}"));
+        let mut all = error.to_json();
+        for name in ["partial", "missing"] {
+            problem.details.extend(all.get_mut(name).map(|value| (name, value.take())));
+        }
+        problem
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = answer::json(self.kind.status, &self.to_json());
+        let headers = response.headers_mut();
+        if self.kind == UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.kind == BODY_TOO_SLOW {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatewayworker_client::Unreached;
+
+    use super::*;
+
+    #[test]
+    fn each_code_is_there_once_and_says_when() {
+        for (n, kind) in KINDS.iter().enumerate() {
+            assert!(KINDS[..n].iter().all(|other| other.code != kind.code), "{}", kind.code);
+            assert!(kind.when.ends_with('.'), "{}", kind.code);
+            assert!(kind.status.is_client_error() || kind.status.is_server_error(), "{}", kind.code);
+        }
+    }
+
+    #[test]
+    fn the_guide_lists_them_all() {
+        let row = |kind: &Kind| format!("| {} | `{}` | {} |", kind.status.as_u16(), kind.code, kind.when);
+        let rows: Vec<_> = KINDS.iter().map(row).collect();
+        let guide = include_str!("../../../docs/guide/http-push.md");
+        assert!(guide.contains(&rows.join("\n")), "the table is to be:\n{}", rows.join("\n"));
+    }
+
+    #[test]
+    fn every_error_of_a_call_has_a_status_and_keeps_what_it_carries() {
+        let missing = || vec![("127.0.0.1:2300".parse().unwrap(), Unreached::TimedOut)];
+        let errors = [
+            (CallError::UnknownCall("x".into()), 404),
+            (CallError::BadParams("x".into()), 400),
+            (CallError::TooLarge("x".into()), 413),
+            (CallError::NoGateways, 503),
+            (CallError::Unreached { gateway: missing()[0].0, why: Unreached::Lost }, 502),
+            (CallError::Incomplete { partial: json!([1]), missing: missing() }, 502),
+            (CallError::BadSession("x".into()), 422),
+        ];
+        for (error, status) in errors {
+            let (code, is_incomplete) = (error.code(), matches!(error, CallError::Incomplete { .. }));
+            let problem = Problem::from(error);
+            let json = problem.to_json();
+            assert_eq!(json["error"]["code"], code);
+            assert_eq!(problem.into_response().status(), status, "{code}");
+            if is_incomplete {
+                assert_eq!(json["error"]["partial"], json!([1]));
+                let missing = json!([{"gateway": "127.0.0.1:2300", "reason": "timed_out"}]);
+                assert_eq!(json["error"]["missing"], missing);
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! What has happened so far, in numbers.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counters; they only grow.
+#[derive(Debug, Default)]
+pub(crate) struct Stats {
+    /// Requests whose head was read.
+    pub(crate) requests: Counter,
+    /// Calls that were run, those of batches one by one.
+    pub(crate) calls: Counter,
+    /// Calls that came to an error.
+    pub(crate) call_errors: Counter,
+    /// Requests without a token, or with a wrong one.
+    pub(crate) unauthorized: Counter,
+    /// Requests from an address that had shown too many wrong tokens.
+    pub(crate) locked_out: Counter,
+    /// Requests of pages from an origin that is not allowed.
+    pub(crate) foreign_origins: Counter,
+    /// Bodies over the limit, or batches.
+    pub(crate) too_large: Counter,
+    /// Requests whose body took too long to come.
+    pub(crate) too_slow: Counter,
+    /// Requests that ran out of time.
+    pub(crate) timed_out: Counter,
+    /// Requests over the concurrency.
+    pub(crate) busy: Counter,
+    /// Connections over the limit.
+    pub(crate) turned_away: Counter,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds one; how many there are now.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+impl fmt::Display for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.load(Ordering::Relaxed).fmt(f)
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            requests,
+            calls,
+            call_errors,
+            unauthorized,
+            locked_out,
+            foreign_origins,
+            too_large,
+            too_slow,
+            timed_out,
+            busy,
+            turned_away,
+        } = self;
+        write!(
+            f,
+            "requests={requests} calls={calls} call_errors={call_errors} unauthorized={unauthorized} \
+             locked_out={locked_out} foreign_origins={foreign_origins} too_large={too_large} \
+             too_slow={too_slow} timed_out={timed_out} busy={busy} turned_away={turned_away}"
+        )
+    }
+}

@@ -1,0 +1,190 @@
+//! A caller over HTTP, by hand: one request on one connection.
+
+use std::net::SocketAddr;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::soon;
+
+/// A request that is being put together.
+#[derive(Debug, Clone)]
+pub struct HttpRequest {
+    server: SocketAddr,
+    line: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct HttpAnswer {
+    /// The status.
+    pub status: u16,
+    /// The body, null where there is none.
+    pub body: Value,
+    headers: Vec<(String, String)>,
+}
+
+impl HttpRequest {
+    /// A request without a body.
+    pub fn new(server: SocketAddr, method: &str, path: &str) -> Self {
+        Self { server, line: format!("{method} {path} HTTP/1.1"), headers: Vec::new(), body: Vec::new() }
+    }
+
+    /// A POST of JSON.
+    pub fn post(server: SocketAddr, path: &str, body: &Value) -> Self {
+        let request = Self::new(server, "POST", path).header("content-type", "application/json");
+        request.body(body.to_string())
+    }
+
+    /// One more header.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The token that a worker wants.
+    pub fn token(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    /// Another body.
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// The head, which announces the body.
+    fn head(&self) -> String {
+        let mut head = format!("{}\r\nhost: {}\r\nconnection: close\r\n", self.line, self.server);
+        if !self.body.is_empty() {
+            head += &format!("content-length: {}\r\n", self.body.len());
+        }
+        for (name, value) in &self.headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        head + "\r\n"
+    }
+
+    /// Sends it, and waits for the answer.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn send(&self) -> HttpAnswer {
+        self.begin(self.body.len()).await.finish().await
+    }
+
+    /// Sends the head, and waits until the server wants the body: the request is let in,
+    /// and under way.
+    ///
+    /// # Panics
+    /// When it does not want it.
+    pub async fn admitted(self) -> Begun {
+        let mut begun = self.header("expect", "100-continue").begin(0).await;
+        let mut answer = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
+        soon("the server to want the body", begun.stream.read_exact(&mut answer)).await.expect("an answer");
+        assert!(answer.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&answer));
+        begun
+    }
+
+    /// Sends the head and so much of the body.
+    ///
+    /// # Panics
+    /// When the server is not there.
+    pub async fn begin(&self, len: usize) -> Begun {
+        let connected = soon("a TCP connection", TcpStream::connect(self.server)).await;
+        let mut begun = Begun {
+            stream: connected.expect("the server listens"),
+            rest: self.body[len..].to_vec(),
+            expects_body: !self.line.starts_with("HEAD"),
+        };
+        begun.write(self.head().as_bytes()).await;
+        begun.write(&self.body[..len]).await;
+        begun
+    }
+}
+
+/// A request on its way.
+pub struct Begun {
+    stream: TcpStream,
+    rest: Vec<u8>,
+    expects_body: bool,
+}
+
+impl Begun {
+    async fn write(&mut self, bytes: &[u8]) {
+        // Who refuses a request need not read it to its end.
+        let _ = soon("room to write", self.stream.write_all(bytes)).await;
+    }
+
+    /// Sends the rest, and waits for the answer.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn finish(mut self) -> HttpAnswer {
+        let rest = std::mem::take(&mut self.rest);
+        self.write(&rest).await;
+        self.answer().await
+    }
+
+    /// Sends these bytes instead of the rest, and waits for the answer.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn finish_with(mut self, bytes: &[u8]) -> HttpAnswer {
+        self.write(bytes).await;
+        self.answer().await
+    }
+
+    /// Sends no more, and waits for the answer.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub async fn answer(mut self) -> HttpAnswer {
+        let mut bytes = Vec::new();
+        let read = soon("the answer", self.stream.read_to_end(&mut bytes)).await;
+        let text = String::from_utf8(bytes).expect("the answer is text");
+        let (head, body) =
+            text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{read:?}: no answer: {text:?}"));
+        let mut lines = head.lines();
+        let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok());
+        let header = |line: &str| {
+            let (name, value) = line.split_once(": ").expect("a header");
+            (name.to_ascii_lowercase(), value.to_owned())
+        };
+        let body = match body {
+            "" => Value::Null,
+            json => serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}")),
+        };
+        assert!(self.expects_body || body.is_null(), "{body}");
+        HttpAnswer { status: status.expect("a status"), body, headers: lines.map(header).collect() }
+    }
+}
+
+impl HttpAnswer {
+    /// A header, by its name in small letters.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The result of a call that went well.
+    ///
+    /// # Panics
+    /// When it did not.
+    pub fn result(&self) -> &Value {
+        assert_eq!(self.status, 200, "{}", self.body);
+        self.body.get("result").unwrap_or_else(|| panic!("no result: {}", self.body))
+    }
+
+    /// Status and code of one that did not.
+    ///
+    /// # Panics
+    /// When it did, or there is no message.
+    pub fn problem(&self) -> (u16, &str) {
+        let error = &self.body["error"];
+        assert!(error["message"].is_string(), "{} {}", self.status, self.body);
+        (self.status, error["code"].as_str().expect("a code"))
+    }
+}
