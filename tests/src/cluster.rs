@@ -1,8 +1,9 @@
 //! A register, gateways and workers on free ports, in this process.
 
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-use gatewayworker::Events;
+use gatewayworker::{ClientId, Events};
 use gatewayworker_businessworker as worker;
 use gatewayworker_gateway as gateway;
 use gatewayworker_protocol::SecretKey;
@@ -13,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::{HttpRequest, Recorder, WsClient, eventually, soon};
+use crate::{Happened, HttpRequest, Recorder, WsClient, eventually, soon};
 
 /// What callers over HTTP show.
 pub const HTTP_TOKEN: &str = "a-token-for-tests";
@@ -371,6 +372,7 @@ impl Cluster {
         })
         .await;
         // A worker's event link has no other sign than that clients come to it.
+        let mut connected: Vec<HashSet<ClientId>> = vec![HashSet::new(); self.workers.len()];
         for gateway in &self.gateways {
             let mut seen = vec![false; self.workers.len()];
             // They stay until all is seen: the next one goes to whoever has the fewest.
@@ -378,9 +380,19 @@ impl Cluster {
             eventually("clients to reach every worker", async || {
                 let (client, id) = WsClient::greeted(gateway.door).await;
                 trials.push(client);
-                for (worker, seen) in self.workers.iter().zip(&mut seen) {
+                for (n, worker) in self.workers.iter().enumerate() {
                     while !worker.events.is_quiet().await {
-                        *seen |= worker.events.next().await == crate::Happened::Connect(id);
+                        match worker.events.next().await {
+                            Happened::Connect(of) if of == id => {
+                                seen[n] = true;
+                                connected[n].insert(id);
+                            }
+                            // One that was another gateway's trial.
+                            Happened::Close(of, _) => {
+                                connected[n].remove(&of);
+                            }
+                            _ => {}
+                        }
                     }
                 }
                 seen.iter().all(|seen| *seen)
@@ -392,7 +404,11 @@ impl Cluster {
         }
         let gone = async || api.client_count().await.ok() == before;
         eventually("the trial clients to be gone", gone).await;
-        for worker in &self.workers {
+        for (worker, mut connected) in self.workers.iter().zip(connected) {
+            // A worker hears of a close after the gateway has forgotten the client.
+            while !connected.is_empty() {
+                connected.remove(&worker.events.next_close().await.0);
+            }
             while !worker.events.is_quiet().await {
                 worker.events.next().await;
             }
