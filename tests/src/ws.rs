@@ -5,15 +5,17 @@ use std::net::SocketAddr;
 use futures_util::{SinkExt, StreamExt};
 use gatewayworker::ClientId;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::soon;
 
 /// A client of a gateway. Every wait has a limit and fails the test beyond it.
-pub struct WsClient {
-    socket: WebSocketStream<TcpStream>,
+pub struct WsClient<S = TcpStream> {
+    socket: WebSocketStream<S>,
 }
 
 impl WsClient {
@@ -42,9 +44,7 @@ impl WsClient {
     /// When it takes too long.
     pub async fn try_connect(address: SocketAddr, path: &str) -> Result<Self, Error> {
         let stream = soon("a TCP connection", TcpStream::connect(address)).await.map_err(Error::Io)?;
-        let handshake = client_async(format!("ws://{address}{path}"), stream);
-        let (socket, _) = soon("a WebSocket handshake", handshake).await?;
-        Ok(Self { socket })
+        Self::over(stream, format!("ws://{address}{path}")).await
     }
 
     /// Connects to a gateway whose worker greets with the client id, as
@@ -56,6 +56,25 @@ impl WsClient {
         let mut client = Self::connect(address).await;
         let id = client.text().await.parse().expect("a client id as greeting");
         (client, id)
+    }
+
+    /// The TCP connection below, to do what no client should.
+    pub fn into_tcp(self) -> TcpStream {
+        self.socket.into_inner()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> WsClient<S> {
+    /// Shakes hands over a connection, with a request that may have headers of its own.
+    ///
+    /// # Errors
+    /// What the handshake failed with.
+    ///
+    /// # Panics
+    /// When it takes too long.
+    pub async fn over(stream: S, request: impl IntoClientRequest + Unpin) -> Result<Self, Error> {
+        let (socket, _) = soon("a WebSocket handshake", client_async(request, stream)).await?;
+        Ok(Self { socket })
     }
 
     /// Sends a text message.
@@ -125,10 +144,5 @@ impl WsClient {
     pub async fn close(mut self) {
         let _ = self.socket.close(None).await;
         while let Some(Ok(_)) = soon("the end of the connection", self.socket.next()).await {}
-    }
-
-    /// The TCP connection below, to do what no client should.
-    pub fn into_tcp(self) -> TcpStream {
-        self.socket.into_inner()
     }
 }

@@ -203,7 +203,7 @@ async fn a_refused_handshake_gets_its_last_message() {
     let mut client = WsClient::connect_to(cluster.door(), "/?refuse=no+entry").await;
     let (greeting, last) = (client.text().await, client.text().await);
     assert_eq!((greeting.len(), last.as_str()), (20, "no entry"));
-    assert_eq!(client.close_code().await, 1000);
+    assert_eq!(client.close_code().await, 1008);
 }
 
 #[tokio::test]

@@ -179,12 +179,17 @@ async fn killed_daemons_are_replaced_and_the_chat_goes_on() {
         .await;
 }
 
-/// Connects as soon as the gateway lets one in, and takes the greeting.
+/// Connects as soon as the gateway lets one in, takes the greeting, and waits until the
+/// worker has let it in too: one that dies before that takes the client with it.
 async fn arrive(door: std::net::SocketAddr) -> WsClient {
     let mut arrived = None;
     eventually("a gateway to let a client in", async || {
         let Ok(mut client) = WsClient::try_connect(door, "/").await else { return false };
         let greeted = matches!(client.next().await, Some(Message::Text(_)));
+        if greeted {
+            client.send(r#"{"type":"ping"}"#).await;
+            assert_eq!(client.json().await["type"], "pong");
+        }
         arrived = Some(client);
         greeted
     })

@@ -35,6 +35,9 @@ impl Client {
 
     /// Its address, or `None` where it came over IPv6, which the protocol has no
     /// room for: see [`Handshake::remote_addr`](crate::Handshake::remote_addr).
+    ///
+    /// Behind a proxy that its gateway trusts it is the person's; the port is 0 where the
+    /// proxy does not say it.
     pub fn remote_addr(&self) -> Option<SocketAddrV4> {
         let address = self.origin.client;
         (!address.ip().is_unspecified()).then_some(address)

@@ -3,6 +3,7 @@
 use gatewayworker_client::{Gateway, OutMessage};
 pub use gatewayworker_protocol::CloseReason;
 
+use crate::handler::REFUSED;
 use crate::{Client, Handshake, Message};
 
 /// Any error: a handler may return what its libraries do.
@@ -40,6 +41,9 @@ pub trait Events: Send + Sync + 'static {
 
     /// A WebSocket client's handshake, after `on_connect`. Refused, or with an `Err`
     /// or a panic, the client is closed and none of its messages is handled.
+    ///
+    /// Until this returns the client is not in: it gets what is sent to its own id, and
+    /// no broadcast; see [`Admission`].
     fn on_websocket_connect(
         &self,
         client: &Client,
@@ -98,10 +102,17 @@ impl<E: Events> Events for std::sync::Arc<E> {
     }
 }
 
-/// Whether a WebSocket client may stay.
+/// Whether a WebSocket client may come in.
 ///
-/// The original has no such answer: its handler closes the client. So does this:
-/// the refused client gets the last message and is closed.
+/// A gateway of ours waits for the answer, for `admission_timeout_ms` at most; then it
+/// closes the client, as it does where the worker dies before. Until the client is
+/// admitted it gets what is sent to its own id, but nothing that goes to everybody, a
+/// group or a uid, and it is not among the clients that `client_count`, `client_ids`
+/// and `sessions` tell of. What goes to a uid that it was bound to meanwhile, or a group
+/// that it joined, it gets when it is admitted.
+///
+/// The original has no such answer: its handler closes the client, which is in from the
+/// start. So it is with a gateway of the original, which does not look at the code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
     /// It may.
@@ -110,8 +121,8 @@ pub enum Admission {
     Refuse {
         /// What it is sent before that.
         message: Option<OutMessage>,
-        /// The WebSocket close code (RFC 6455, section 7.4). The protocol between gateway
-        /// and worker has no room for it yet: the gateway chooses its own.
+        /// The WebSocket close code: 1000 to 1003, 1007 to 1014, or one of your own from
+        /// 3000 to 4999 (RFC 6455, section 7.4). Any other is logged, and 1008 goes out.
         code: u16,
     },
 }
@@ -119,11 +130,19 @@ pub enum Admission {
 impl Admission {
     /// Refused without a word, for "policy violation" (1008).
     pub fn refuse() -> Self {
-        Self::Refuse { message: None, code: 1008 }
+        Self::Refuse { message: None, code: REFUSED }
     }
 
     /// Refused with a last message, for "policy violation" (1008).
     pub fn refuse_with(message: impl Into<OutMessage>) -> Self {
-        Self::Refuse { message: Some(message.into()), code: 1008 }
+        Self::Refuse { message: Some(message.into()), code: REFUSED }
+    }
+
+    /// The same with another close code.
+    pub fn with_code(mut self, close_code: u16) -> Self {
+        if let Self::Refuse { code, .. } = &mut self {
+            *code = close_code;
+        }
+        self
     }
 }

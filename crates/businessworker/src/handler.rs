@@ -14,7 +14,7 @@ use dashmap::DashSet;
 use foldhash::fast::RandomState;
 use futures_util::FutureExt;
 use gatewayworker_client::{ClientId, Delivery, Error, Gateway};
-use gatewayworker_protocol::Origin;
+use gatewayworker_protocol::{Origin, may_close_with};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, warn};
 
@@ -22,6 +22,9 @@ use crate::lanes::{Event, What};
 use crate::sessions::{Marks, Worth};
 use crate::stats::Stats;
 use crate::{Admission, Client, CloseReason, Events, Handshake, Message, Result};
+
+/// The close code of a refusal that names none: "policy violation".
+pub(crate) const REFUSED: u16 = 1008;
 
 /// What handlers may take.
 #[derive(Debug, Clone, Copy)]
@@ -63,10 +66,10 @@ impl<E: Events> Handler<E> {
                 }
             }
             _ if self.refused.contains(&id) && !matches!(what, What::Close(_)) => {}
-            What::WebSocketConnect(handshake) => {
+            What::WebSocketConnect { handshake, asks } => {
                 let session = self.newest(marks, id, session).await;
                 let client = self.client(origin, session);
-                Box::pin(self.admit(marks, &client, &handshake)).await;
+                Box::pin(self.admit(marks, &client, &handshake, asks)).await;
             }
             What::Message(payload) => {
                 let session = self.newest(marks, id, session).await;
@@ -141,7 +144,7 @@ impl<E: Events> Handler<E> {
         }
     }
 
-    async fn admit(&self, marks: &Marks, client: &Client, handshake: &[u8]) {
+    async fn admit(&self, marks: &Marks, client: &Client, handshake: &[u8], asks: bool) {
         let id = client.id();
         let mut admission = None;
         let outcome = {
@@ -155,21 +158,28 @@ impl<E: Events> Handler<E> {
         if outcome != Outcome::Broken {
             self.write_back(marks, client).await;
         }
-        let message = match admission {
-            Some(Admission::Admit) => return,
-            Some(Admission::Refuse { message, .. }) => message,
-            None => None,
+        let (message, code) = match admission {
+            Some(Admission::Admit) => {
+                if asks && let Some(why) = lost(self.gateway.admit_client(id).await) {
+                    warn!(client = %id, %why, "its gateway could not be told that it is admitted");
+                }
+                return;
+            }
+            Some(Admission::Refuse { message, code }) => (message, code),
+            None => (None, REFUSED),
         };
-        debug!(client = %id, "refused");
+        let code = if may_close_with(code) {
+            code
+        } else {
+            warn!(client = %id, code, "refused with a close code that may not be sent: it gets {REFUSED}");
+            REFUSED
+        };
+        debug!(client = %id, code, "refused");
         self.stats.refused.count();
         self.refused.insert(id);
-        let told = match message {
-            Some(message) => client.close_with(message).await,
-            None => client.close().await,
-        };
-        if let Some(why) = lost(told) {
+        if let Some(why) = lost(self.gateway.refuse_client(id, message, code).await) {
             warn!(client = %id, %why, "refused without its last message");
-            let _ = client.close().await;
+            let _ = self.gateway.refuse_client(id, None, code).await;
         }
     }
 

@@ -49,7 +49,11 @@ pub(crate) struct Event {
 #[derive(Debug)]
 pub(crate) enum What {
     Connect,
-    WebSocketConnect(Bytes),
+    /// A handshake, and whether the gateway waits for what comes of it.
+    WebSocketConnect {
+        handshake: Bytes,
+        asks: bool,
+    },
     Message(Payload),
     Close(Bytes),
 }
@@ -59,8 +63,8 @@ impl Event {
     pub(crate) fn of(command: Command) -> Result<Self, Command> {
         let (origin, session, what) = match command {
             Command::OnConnect { origin, session } => (origin, session, What::Connect),
-            Command::OnWebSocketConnect { origin, session, handshake } => {
-                (origin, session, What::WebSocketConnect(handshake))
+            Command::OnWebSocketConnect { origin, session, handshake, asks } => {
+                (origin, session, What::WebSocketConnect { handshake, asks })
             }
             Command::OnMessage { origin, session, message } => (origin, session, What::Message(message)),
             Command::OnClose { origin, session, reason } => (origin, session, What::Close(reason)),
@@ -77,7 +81,7 @@ impl Event {
     fn cost(&self) -> usize {
         let body = match &self.what {
             What::Connect => 0,
-            What::WebSocketConnect(body) | What::Close(body) => body.len(),
+            What::WebSocketConnect { handshake: body, .. } | What::Close(body) => body.len(),
             What::Message(Payload { body: Body::Plain(body) | Body::Php(body), .. }) => body.len(),
         };
         EVENT_COST + self.session.len() + body

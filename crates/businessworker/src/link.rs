@@ -3,12 +3,13 @@
 use std::io;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use gatewayworker_net::Backoff;
 use gatewayworker_protocol::{Command, Frame, Hello, MAX_FRAME_LEN, SecretKey};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -27,6 +28,10 @@ const CHUNK: usize = 64 * 1024;
 /// read into, so it is used up before there is another: one that waits shall not keep
 /// a chunk for itself, which the lanes' budget knows nothing of.
 const READ: usize = 4 * 1024;
+
+/// What a worker says it can do, and a gateway that it understands: wait for the word
+/// on a handshake, and keep waiting where the worker says that it drains.
+const ADMISSION: &str = "admission";
 
 /// A link that stood this long was a success, however it ended.
 const SUCCESS: Duration = Duration::from_secs(10);
@@ -63,7 +68,7 @@ impl Identity {
         Command::WorkerConnect(Hello {
             worker_key: Some(self.worker_key()),
             secret_key: Some(self.secret_key.clone()),
-            features: vec!["close-reason".into()],
+            features: vec!["close-reason".into(), ADMISSION.into()],
         })
     }
 }
@@ -135,11 +140,18 @@ async fn hold<E: Events>(
     stream.write_all(&hello).await?;
     info!(gateway = %address, "taking events");
     let (mut reading, mut writing) = stream.split();
-    let read = read_events(lanes, address, &mut reading);
+    let waits = AtomicBool::new(false);
+    let read = read_events(lanes, address, &mut reading, &waits);
     tokio::pin!(read);
     tokio::select! {
         ended = &mut read => return ended,
         () = stop.cancelled() => {}
+    }
+    if waits.load(Ordering::Relaxed) {
+        // Otherwise nobody would know a worker that stops from one that has died.
+        let mut goodbye = BytesMut::new();
+        Command::Ping(json!({"draining": true}).to_string().into()).encode(&mut goodbye);
+        writing.write_all(&goodbye).await?;
     }
     // Half-closed, the gateway takes the worker off its list, and closes. What it
     // sent before that is still read: a drain loses no event that has left.
@@ -154,6 +166,7 @@ async fn read_events<E: Events>(
     lanes: &Arc<Lanes<E>>,
     address: SocketAddrV4,
     reading: &mut (impl AsyncReadExt + Unpin),
+    waits: &AtomicBool,
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     let mut slice = Slice::new(Instant::now());
@@ -169,6 +182,7 @@ async fn read_events<E: Events>(
                 }
                 Ok(Err(Command::Ping(body))) => {
                     if !body.is_empty() {
+                        waits.store(waits_for_admission(&body), Ordering::Relaxed);
                         debug!(gateway = %address, features = %String::from_utf8_lossy(&body), "a gateway of ours");
                     }
                 }
@@ -190,6 +204,12 @@ async fn read_events<E: Events>(
         }
         more = read == room;
     }
+}
+
+/// Whether the gateway that says this waits for a worker's word on a handshake.
+fn waits_for_admission(body: &[u8]) -> bool {
+    let said: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    said["features"].as_array().is_some_and(|features| features.iter().any(|feature| feature == ADMISSION))
 }
 
 #[cfg(test)]

@@ -409,7 +409,8 @@ async fn a_refused_client_is_closed_and_says_nothing_more() {
             json!({"get": token.map(|token| json!({"token": token})), "server": {}, "cookie": {}});
         let handshake = php::serialize(&Value::from_json(handshake)).into();
         let origin = fake.origin(connection);
-        let come = Command::OnWebSocketConnect { origin, session: Default::default(), handshake };
+        let come =
+            Command::OnWebSocketConnect { origin, session: Default::default(), handshake, asks: false };
         fake.events([fake.connect(connection), come, fake.message(connection, "hello")]).await;
         fake.events([fake.close(connection, "kicked")]).await;
     }
@@ -421,13 +422,14 @@ async fn a_refused_client_is_closed_and_says_nothing_more() {
     assert_eq!(seen, ["4: hello"]);
     let mut kicks = [worker.told().await, worker.told().await, worker.told().await];
     kicks.sort_by_key(|command| match command {
-        Command::Kick { connection_id, .. } => *connection_id,
+        Command::Refuse { connection_id, .. } => *connection_id,
         other => panic!("{other:?}"),
     });
     let last = [Some(Payload::plain("go away")), None, None];
-    let expected = [1, 2, 3].map(|connection_id| Command::Kick {
+    let expected = [1, 2, 3].map(|connection_id| Command::Refuse {
         connection_id,
         message: last[connection_id as usize - 1].clone(),
+        code: 1008,
     });
     assert_eq!(kicks, expected);
 }

@@ -20,29 +20,27 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::door::{Door, Speaks};
+use crate::door::{Door, Place, Speaks};
+use crate::entry::proxy_header;
+use crate::entry::refused::Refused;
 use crate::inbox::{Inbox, Stop};
 use crate::order::Arrival;
 use crate::shard::{Key, NewClient, Route, SCRATCH, Shard};
-use crate::websocket::handshake::{self, Ends, Refusal, Upgrade};
+use crate::websocket::handshake::{self, Refusal, Upgrade};
 use crate::workers::WorkerLink;
 
 /// Does the handshake with a client and takes it in, or answers why not.
 pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arrival) {
-    let Arrival { peer, place } = arrival;
+    let Arrival { peer, mut place } = arrival;
     // Linux has it from the listener.
     if !cfg!(target_os = "linux") {
         gatewayworker_net::tune(&stream);
     }
-    let ends = Ends { client: peer, server_port: place.port };
-    let admitted = match place.speaks {
-        Speaks::WebSocket(_) => admit(&shard, &mut stream, &place, ends).await,
-        // There is no handshake, and nobody to read an answer in HTTP.
-        Speaks::Framed(_) => find_worker(&shard).await.map(|worker| (None, worker)),
-    };
-    match admitted {
+    let mut from = peer;
+    match come_in(&shard, &mut stream, &mut place, &mut from).await {
         Err(refusal) => {
-            debug!(client = %peer, %refusal, "a client was not let in");
+            shard.shared.refusals.count(refusal.why());
+            debug!(client = %from, %refusal, "a client was not let in");
             if let (Some(answer), Speaks::WebSocket(_)) = (refusal.response(), &place.speaks) {
                 refuse(stream, answer.as_bytes()).await;
             }
@@ -53,7 +51,7 @@ pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arr
             let client = NewClient {
                 connection_id: shard.draw_connection_id(),
                 seq: shard.shared.number(),
-                address: ipv4(peer),
+                address: ipv4(from),
                 door: place,
                 worker,
                 heard_ms: shard.now_ms(),
@@ -63,18 +61,57 @@ pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arr
     }
 }
 
+/// All that stands before a client: whom a proxy brings, how many are in from there,
+/// the handshake, and that there is a worker. `from` is the peer, and becomes the client
+/// that it brings.
+async fn come_in(
+    shard: &Shard,
+    stream: &mut TcpStream,
+    place: &mut Place,
+    from: &mut SocketAddr,
+) -> Result<(Option<Upgrade>, Arc<WorkerLink>), Refusal> {
+    *from = brought_by(stream, place, *from).await?;
+    // One that a proxy brings is counted when it is known where it comes from.
+    if !place.entry.trusts(from.ip()) {
+        place.take_from(from.ip())?;
+    }
+    match place.speaks {
+        Speaks::WebSocket(_) => admit(shard, stream, place, from).await,
+        // There is no handshake, and nobody to read an answer in HTTP.
+        Speaks::Framed(_) => Ok((None, find_worker(shard).await?)),
+    }
+}
+
+/// Whom `peer` brings, where the door is for proxies that say so before all else.
+async fn brought_by(stream: &mut TcpStream, door: &Door, peer: SocketAddr) -> Result<SocketAddr, Refusal> {
+    if !door.entry.proxy_protocol {
+        return Ok(peer);
+    }
+    if !door.entry.trusts(peer.ip()) {
+        return Err(Refusal::of(Refused::ProxyHeader, "it is none of trusted_proxies"));
+    }
+    let client = timeout(door.handshake_timeout, proxy_header::read(stream)).await;
+    let client = client.map_err(|_| Refusal::of(Refused::ProxyHeader, "its PROXY header took too long"))?;
+    let client = client.map_err(|error| Refusal::of(Refused::ProxyHeader, error.to_string()))?;
+    Ok(client.unwrap_or(peer))
+}
+
 /// The handshake within its time, then a worker within its own, then the 101.
 async fn admit(
     shard: &Shard,
     stream: &mut TcpStream,
-    door: &Door,
-    ends: Ends,
+    place: &mut Place,
+    from: &mut SocketAddr,
 ) -> Result<(Option<Upgrade>, Arc<WorkerLink>), Refusal> {
-    let limit = door.handshake_timeout;
-    let reading = handshake::read_request(stream, door.max_header_bytes, ends);
+    let limit = place.handshake_timeout;
+    let peer = *from;
+    let reading = handshake::read_request(stream, place, from);
     let upgrade = timeout(limit, reading)
         .await
-        .map_err(|_| Refusal::http("408 Request Timeout", "the handshake took too long"))??;
+        .map_err(|_| Refusal::of(Refused::TooSlow, "the handshake took too long"))??;
+    if *from != peer {
+        place.take_from(from.ip())?;
+    }
     let worker = find_worker(shard).await?;
     timeout(limit, stream.write_all(&upgrade.response)).await.map_err(io::Error::from)??;
     Ok((Some(upgrade), worker))
@@ -91,7 +128,7 @@ async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
     {
         return Ok(worker);
     }
-    let busy = |reason| Refusal::http("503 Service Unavailable", reason);
+    let busy = |reason| Refusal::of(Refused::NoWorker, reason);
     let _place =
         shared.waiting.try_acquire().map_err(|_| busy("no worker is there, and too many wait for one"))?;
     let limit = Duration::from_millis(shared.config.worker_wait_ms);
@@ -108,6 +145,21 @@ async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
     })
     .await
     .map_err(|_| busy("no worker is there"))
+}
+
+/// Sends away who found no place, with an answer where there is somebody to read one;
+/// without one where too many come for that.
+pub(crate) fn turn_away(shard: &Rc<Shard>, stream: TcpStream, door: &Door, why: Refused) {
+    if let (Speaks::WebSocket(_), false) = (&door.speaks, door.entry.proxy_protocol)
+        && shard.shared.turned_away.available_permits() > 0
+    {
+        let shard = shard.clone();
+        tokio::task::spawn_local(async move {
+            let Ok(_permit) = shard.shared.turned_away.try_acquire() else { return };
+            let answer = Refusal::from(why).response().unwrap_or_default();
+            refuse(stream, answer.as_bytes()).await;
+        });
+    }
 }
 
 /// Answers, and waits a moment for the client to read it: closing with unread
@@ -196,6 +248,7 @@ async fn wait(shard: &Shard, key: Key, route: Route) {
     match route {
         Route::Full(link) => link.writer.wait_for_room().await,
         Route::NoWorker => shard.shared.workers.wait_for_one().await,
+        Route::Undecided => shard.decision().await,
         Route::Open | Route::Gone => {}
     }
     // A link is woken for when it fails, too: let its own task hear of that.
@@ -265,5 +318,6 @@ mod tests {
         worker.writer.push(|out| out.resize(1000, 0)).unwrap();
         let answer = LocalSet::new().run_until(answer(&shard)).await;
         assert!(answer.starts_with(b"HTTP/1.1 503 "), "{answer:?}");
+        assert_eq!(shard.shared.refusals.to_string(), "no-worker=1");
     }
 }

@@ -9,6 +9,7 @@ use gatewayworker_protocol::{MAX_FRAME_LEN, SecretKey};
 use serde::{Deserialize, Serialize};
 
 use crate::door::Speaks;
+use crate::entry::{Entry, RealIpHeader};
 use crate::heartbeat::Heartbeat;
 use crate::listener::{Listener, listeners};
 use crate::outgoing::WebSocketType;
@@ -69,6 +70,20 @@ flags! {
     [value_name = "BOOL", env = "GATEWAYWORKER_GATEWAY_PING_FRAME", num_args = 0..=1, require_equals = true, default_missing_value = "true"] ping_frame: bool,
     /// Choose a client's worker by least-connections, random or round-robin [default: least-connections]
     [value_name = "POLICY", env = "GATEWAYWORKER_GATEWAY_ROUTING"] routing: String,
+    /// Upgrade requests for PATH only, e.g. /ws; may be repeated [default: any]
+    [value_name = "PATH", env = "GATEWAYWORKER_GATEWAY_PATH", value_delimiter = ','] path: Vec<String>,
+    /// Let pages of ORIGIN connect only, e.g. `https://example.com` or `https://*.example.com`; may be repeated [default: any]
+    [value_name = "ORIGIN", env = "GATEWAYWORKER_GATEWAY_ALLOWED_ORIGINS", value_delimiter = ','] allowed_origins: Vec<String>,
+    /// Speak the WebSocket subprotocol NAME with who offers it; may be repeated, the first that is offered is spoken [default: none]
+    [value_name = "NAME", env = "GATEWAYWORKER_GATEWAY_SUBPROTOCOLS", value_delimiter = ','] subprotocols: Vec<String>,
+    /// Hold at most N clients from one address, or one /64 of IPv6; 0 for as many as there are [default: 0]
+    [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_CONNECTIONS_PER_ADDRESS"] max_connections_per_address: usize,
+    /// Believe the proxies at ADDRESS, or in that network, where a client comes from; may be repeated [default: none]
+    [value_name = "ADDRESS", env = "GATEWAYWORKER_GATEWAY_TRUSTED_PROXIES", value_delimiter = ','] trusted_proxies: Vec<String>,
+    /// Where they say so: x-forwarded-for or x-real-ip [default: x-forwarded-for]
+    [value_name = "HEADER", env = "GATEWAYWORKER_GATEWAY_REAL_IP_HEADER"] real_ip_header: String,
+    /// Take connections of the trusted proxies only, which say in the PROXY protocol whom they bring [default: false]
+    [value_name = "BOOL", env = "GATEWAYWORKER_GATEWAY_PROXY_PROTOCOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"] proxy_protocol: bool,
     /// Send messages as auto, text or binary [default: auto]
     [value_name = "TYPE", env = "GATEWAYWORKER_GATEWAY_WEBSOCKET_TYPE"] websocket_type: String,
     /// Use N threads for clients; 0 for one for every two cores [default: 0]
@@ -97,6 +112,8 @@ flags! {
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_WORKER_WAIT_MS"] worker_wait_ms: u64,
     /// Let at most N new clients wait for a worker [default: 10000]
     [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_WAITING"] max_waiting: usize,
+    /// Give a worker so many milliseconds to say that a WebSocket client may come in [default: 30000]
+    [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_ADMISSION_TIMEOUT_MS"] admission_timeout_ms: u64,
     /// Close clients over so many milliseconds when the gateway stops [default: 1000]
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_SHUTDOWN_SPREAD_MS"] shutdown_spread_ms: u64,
 }
@@ -123,6 +140,17 @@ pub struct Config {
     pub ping_data: String,
     pub ping_frame: bool,
     pub routing: Routing,
+    #[serde(deserialize_with = "one_or_many")]
+    pub path: Vec<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub allowed_origins: Vec<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub subprotocols: Vec<String>,
+    pub max_connections_per_address: usize,
+    #[serde(deserialize_with = "one_or_many")]
+    pub trusted_proxies: Vec<String>,
+    pub real_ip_header: RealIpHeader,
+    pub proxy_protocol: bool,
     pub websocket_type: WebSocketType,
     pub shards: usize,
     pub max_connections: usize,
@@ -137,6 +165,7 @@ pub struct Config {
     pub link_outbox_bytes: usize,
     pub worker_wait_ms: u64,
     pub max_waiting: usize,
+    pub admission_timeout_ms: u64,
     pub shutdown_spread_ms: u64,
     /// What listeners may speak beside WebSocket; set by the program, not by its users.
     #[serde(skip)]
@@ -170,6 +199,13 @@ impl Default for Config {
             ping_data: r#"{"type":"ping"}"#.into(),
             ping_frame: false,
             routing: Routing::default(),
+            path: Vec::new(),
+            allowed_origins: Vec::new(),
+            subprotocols: Vec::new(),
+            max_connections_per_address: 0,
+            trusted_proxies: Vec::new(),
+            real_ip_header: RealIpHeader::default(),
+            proxy_protocol: false,
             websocket_type: WebSocketType::default(),
             shards: 0,
             max_connections: 1_000_000,
@@ -184,6 +220,7 @@ impl Default for Config {
             link_outbox_bytes: 10_240_000,
             worker_wait_ms: 10_000,
             max_waiting: 10_000,
+            admission_timeout_ms: 30_000,
             shutdown_spread_ms: 1000,
             protocols: Protocols::default(),
         }
@@ -217,6 +254,7 @@ impl Config {
                 named()
             );
         }
+        ensure!(self.admission_timeout_ms > 0, "admission_timeout_ms = 0: nobody could be admitted");
         ensure!(self.max_links > 0, "max_links = 0: no worker could link");
         ensure!(self.link_outbox_bytes > 0, "link_outbox_bytes = 0: no event could reach a worker");
         // A host's name is looked up, and checked, when the gateway starts.
@@ -255,6 +293,7 @@ impl Config {
         ] {
             ensure!(!is_zero, "{key} = 0: {without}");
         }
+        Entry::of(self)?;
         ensure!(
             self.max_message_bytes.saturating_add(self.max_session_bytes) <= MAX_FRAME_LEN - 1024,
             "max_message_bytes = {} and max_session_bytes = {} together: a message and its client's session go to the worker \

@@ -1,5 +1,6 @@
 //! A door: one listener that clients come in by, with all that is set for it.
 
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +11,9 @@ use bytes::Bytes;
 use gatewayworker_protocol::Payload;
 
 use crate::config::{Config, SlowConsumer};
+use crate::entry::Entry;
+use crate::entry::places::{Addresses, Network};
+use crate::entry::refused::Refused;
 use crate::heartbeat::Heartbeat;
 use crate::listener::{Listener, WEBSOCKET};
 use crate::outgoing::{Outgoing, WebSocketType};
@@ -30,6 +34,9 @@ pub(crate) struct Door {
     pub(crate) max_message_bytes: usize,
     pub(crate) outbox_bytes: usize,
     pub(crate) slow_consumer: SlowConsumer,
+    pub(crate) entry: Entry,
+    /// Where its clients come from, if their number is limited by that.
+    addresses: Option<Addresses>,
     places: Limit,
     /// Those of all doors.
     all_places: Arc<Limit>,
@@ -105,6 +112,11 @@ impl Door {
             max_message_bytes: config.max_message_bytes,
             outbox_bytes: config.outbox_bytes,
             slow_consumer: config.slow_consumer,
+            entry: Entry::of(&config)?,
+            addresses: match config.max_connections_per_address {
+                0 => None,
+                max => Some(Addresses::new(max)),
+            },
             places: Limit::new(listener.max_connections.unwrap_or(usize::MAX)),
             all_places,
         };
@@ -171,7 +183,12 @@ impl Limit {
 /// A client's place among those that its door, and the gateway, may hold: from when it
 /// is accepted until its connection has ended. It derefs to the door.
 #[derive(Debug)]
-pub(crate) struct Place(Arc<Door>);
+pub(crate) struct Place {
+    door: Arc<Door>,
+    /// It is one of those that came from there. Boxed, as few doors count that, and
+    /// every client has the place.
+    from: Option<Box<Network>>,
+}
 
 /// Which limit is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,14 +208,29 @@ impl Place {
             door.all_places.give_back();
             return Err(Taken::Here);
         }
-        Ok(Self(door.clone()))
+        Ok(Self { door: door.clone(), from: None })
+    }
+
+    /// Takes one among those that come from `address`, where they are limited.
+    pub(crate) fn take_from(&mut self, address: IpAddr) -> Result<(), Refused> {
+        if let (Some(addresses), None) = (&self.door.addresses, &self.from) {
+            let network = Network::from(address);
+            if !addresses.take(network) {
+                return Err(Refused::AddressFull);
+            }
+            self.from = Some(Box::new(network));
+        }
+        Ok(())
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.places.give_back();
-        self.0.all_places.give_back();
+        if let (Some(addresses), Some(from)) = (&self.door.addresses, &self.from) {
+            addresses.give_back(**from);
+        }
+        self.door.places.give_back();
+        self.door.all_places.give_back();
     }
 }
 
@@ -206,7 +238,7 @@ impl Deref for Place {
     type Target = Door;
 
     fn deref(&self) -> &Door {
-        &self.0
+        &self.door
     }
 }
 

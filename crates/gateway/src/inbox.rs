@@ -147,7 +147,10 @@ fn take_frame(
             return Err(Stop::Closed(CloseReason::ClientLeft, Some(encode::close(code, ""))));
         }
     };
-    told.map(|()| Took::All(len)).map_err(|_| failed(ProtocolError::TooLarge))
+    told.map(|()| Took::All(len)).map_err(|reason| match reason {
+        CloseReason::NotAdmitted => Stop::Closed(reason, Some(encode::close(Some(1013), ""))),
+        _ => failed(ProtocolError::TooLarge),
+    })
 }
 
 fn failed(error: ProtocolError) -> Stop {

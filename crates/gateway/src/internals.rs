@@ -17,7 +17,7 @@ use crate::door::{Door, Limit, Place};
 use crate::shard::{NewClient, Table};
 use crate::websocket::decode::{self, Event, Step};
 use crate::websocket::encode;
-use crate::workers::{Routing, WorkerLink, Workers};
+use crate::workers::{Features, Routing, WorkerLink, Workers};
 
 /// What a client has said, in bytes of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,7 +157,7 @@ impl Clients {
     pub fn connected(n: u32) -> Self {
         let workers = Workers::new(Routing::default());
         let writer = LinkWriter::new(nowhere().into_split().1, 1024);
-        let worker = workers.join("worker", Arc::new(writer), false);
+        let worker = workers.join("worker", Arc::new(writer), Features::default());
         let config = Config::default();
         let places = Arc::new(Limit::new(n as usize));
         let door = Door::new(8289, &config.listen[0], &config, places).expect("the defaults work");

@@ -8,6 +8,7 @@
 //!
 //! - `server`: doors and shards, and the order in which they open and close,
 //! - `listener`, `door`: what is configured for a listener, and the open one,
+//! - `entry`: who comes in at a door,
 //! - `websocket`: RFC 6455; [`protocol`]: what else clients may speak,
 //! - `workers`: which workers are linked, and whose a client is,
 //! - `heartbeat`: when silence is too long,
@@ -18,6 +19,7 @@ mod client;
 mod close_counts;
 mod config;
 mod door;
+mod entry;
 mod heartbeat;
 mod inbox;
 #[cfg(feature = "internals")]
@@ -41,6 +43,7 @@ use gatewayworker_daemon::{Runtime, load};
 use tracing::info;
 
 pub use config::{Cli, Config, Flags, SlowConsumer};
+pub use entry::RealIpHeader;
 pub use gatewayworker_protocol::CloseReason;
 pub use listener::{ListenUrl, ListenUrlError, Listener};
 pub use outgoing::WebSocketType;

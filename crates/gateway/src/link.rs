@@ -26,7 +26,7 @@ use tracing::{debug, info, warn};
 use crate::answer;
 use crate::order::{Mail, Order, Orders};
 use crate::shard::Shard;
-use crate::workers::WorkerLink;
+use crate::workers::{Features, WorkerLink};
 
 /// How long a link may take to show the key, where there is one.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +40,9 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a worker asks for to be told why a client is gone.
 const CLOSE_REASON: &str = "close-reason";
+
+/// What it says to be asked whether a client may come in.
+const ADMISSION: &str = "admission";
 
 /// Why the gateway ends a link.
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +195,10 @@ impl Link {
             Command::WorkerConnect(hello) => self.welcome_worker(hello),
             Command::ClientConnect(hello) => self.check_key(hello.secret_key),
             _ if !self.authorized => Err(LinkError::Unauthorized(cmd)),
+            Command::Ping(body) => {
+                self.hear(&body);
+                Ok(())
+            }
             Command::Ask(question) => {
                 self.answer(question).await;
                 Ok(())
@@ -222,7 +229,7 @@ impl Link {
         let ours = !hello.features.is_empty();
         if ours {
             // Only a worker that says what it can do reads what we can.
-            let body = json!({"features": [CLOSE_REASON], "incarnation": shared.incarnation});
+            let body = json!({"features": [CLOSE_REASON, ADMISSION], "incarnation": shared.incarnation});
             let ping = Command::Ping(body.to_string().into());
             let _ = self.writer.push_over(|out| ping.encode(out));
         }
@@ -230,10 +237,20 @@ impl Link {
         if let Some(worker) = self.worker.take() {
             shared.workers.leave(&worker);
         }
-        let wants_close_reason = hello.features.iter().any(|feature| feature == CLOSE_REASON);
+        let can = |what| hello.features.iter().any(|feature| feature == what);
+        let features = Features { close_reason: can(CLOSE_REASON), admission: can(ADMISSION) };
         info!(worker = %key, peer = %self.peer, "a worker is linked");
-        self.worker = Some(shared.workers.join(&key, self.writer.clone(), wants_close_reason));
+        self.worker = Some(shared.workers.join(&key, self.writer.clone(), features));
         Ok(())
+    }
+
+    /// A worker of ours that stops says so: it will close its side next, as one that
+    /// dies does.
+    fn hear(&self, ping: &[u8]) {
+        let said: serde_json::Value = serde_json::from_slice(ping).unwrap_or_default();
+        if let (Some(worker), Some(true)) = (&self.worker, said["draining"].as_bool()) {
+            worker.drains();
+        }
     }
 
     fn queue(&mut self, orders: Orders) {

@@ -7,11 +7,13 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+use gatewayworker_daemon::one_or_many;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, SlowConsumer};
+use crate::entry::RealIpHeader;
 use crate::outgoing::WebSocketType;
 
 /// A listener's URL: `websocket://127.0.0.1:8289`, or without the scheme.
@@ -98,7 +100,7 @@ impl From<ListenUrl> for String {
 }
 
 macro_rules! listener {
-    ($($name:ident: $type:ty,)*) => {
+    ($($(#[$read:meta])? $name:ident: $type:ty,)*) => {
         /// A listener. What is `None` is as in the [`Config`] around it.
         #[derive(Debug, Clone, PartialEq, Deserialize)]
         #[serde(deny_unknown_fields)]
@@ -110,6 +112,7 @@ macro_rules! listener {
             pub max_connections: Option<usize>,
             $(
                 #[doc = concat!("In place of [`Config::", stringify!($name), "`].")]
+                $(#[$read])?
                 pub $name: Option<$type>,
             )*
         }
@@ -145,6 +148,21 @@ listener! {
     max_message_bytes: usize,
     outbox_bytes: usize,
     slow_consumer: SlowConsumer,
+    #[serde(default, deserialize_with = "some_or_many")]
+    path: Vec<String>,
+    #[serde(default, deserialize_with = "some_or_many")]
+    allowed_origins: Vec<String>,
+    #[serde(default, deserialize_with = "some_or_many")]
+    subprotocols: Vec<String>,
+    max_connections_per_address: usize,
+    #[serde(default, deserialize_with = "some_or_many")]
+    trusted_proxies: Vec<String>,
+    real_ip_header: RealIpHeader,
+    proxy_protocol: bool,
+}
+
+fn some_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    one_or_many(deserializer).map(Some)
 }
 
 /// Reads `listen`: a URL, or a list of URLs and tables; for `deserialize_with`.

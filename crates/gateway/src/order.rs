@@ -39,16 +39,33 @@ pub(crate) struct Arrival {
 pub(crate) enum Order {
     SendToOne(u32, Payload),
     SendToSome(Vec<u32>, Arc<Outgoing>),
-    SendToAll { except: Arc<[u32]>, message: Arc<Outgoing> },
+    SendToAll {
+        except: Arc<[u32]>,
+        message: Arc<Outgoing>,
+    },
     SendToUids(Arc<[Bytes]>, Arc<Outgoing>),
-    SendToGroups { groups: Arc<[Bytes]>, except: Arc<[u32]>, message: Arc<Outgoing> },
-    Kick(u32, Option<Arc<Outgoing>>),
+    SendToGroups {
+        groups: Arc<[Bytes]>,
+        except: Arc<[u32]>,
+        message: Arc<Outgoing>,
+    },
+    /// With a close code, the client was refused.
+    Kick(u32, Option<Arc<Outgoing>>, Option<u16>),
+    Admit(u32),
     Destroy(u32),
     SetSession(u32, Bytes),
     UpdateSession(u32, Bytes),
-    BindUid { connection_id: u32, uid: Bytes, joined: u64 },
+    BindUid {
+        connection_id: u32,
+        uid: Bytes,
+        joined: u64,
+    },
     UnbindUid(u32),
-    JoinGroup { connection_id: u32, group: Bytes, joined: u64 },
+    JoinGroup {
+        connection_id: u32,
+        group: Bytes,
+        joined: u64,
+    },
     LeaveGroup(u32, Bytes),
     Ungroup(Bytes),
 }
@@ -89,8 +106,12 @@ impl Orders {
                 message: outgoing(message),
             }),
             Command::Kick { connection_id: id, message } => {
-                Self::One(id, Order::Kick(id, message.map(outgoing)))
+                Self::One(id, Order::Kick(id, message.map(outgoing), None))
             }
+            Command::Refuse { connection_id: id, message, code } => {
+                Self::One(id, Order::Kick(id, message.map(outgoing), Some(code)))
+            }
+            Command::Admit(id) => Self::One(id, Order::Admit(id)),
             Command::Destroy(id) => Self::One(id, Order::Destroy(id)),
             Command::SetSession { connection_id: id, session } => {
                 Self::One(id, Order::SetSession(id, session))

@@ -18,8 +18,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::client;
 use crate::config::Config;
 use crate::door::{Door, Limit, Place, Taken};
+use crate::entry::refused::Refused;
 use crate::listener::ListenUrl;
 use crate::order::{Arrival, Mail};
 use crate::shard::{self, Shard, Shared};
@@ -159,20 +161,22 @@ async fn accept_clients(
 ) {
     let shared = &first.shared;
     let mut turn = 0;
-    let mut refused = 0_u64;
     accept_loop(&listener, &shutdown, |stream, peer| {
         let place = match Place::take(&door) {
             Ok(place) => place,
             Err(taken) => {
-                refused += 1;
+                let (of, why) = match taken {
+                    Taken::All => ("the gateway", Refused::Full),
+                    Taken::Here => ("the listener", Refused::DoorFull),
+                };
+                let refused = shared.refusals.count(why);
                 if refused.is_power_of_two() {
-                    let of = if taken == Taken::All { "the gateway" } else { "the listener" };
                     warn!(
                         port = door.port,
                         refused, "max_connections of {of} is reached: clients are refused"
                     );
                 }
-                return;
+                return client::turn_away(&first, stream, &door, why);
             }
         };
         let arrival = Arrival { peer, place };
@@ -257,5 +261,5 @@ async fn stop(shared: &Arc<Shared>) {
     for shard in &shared.shards {
         let _ = shard.send(Mail::End).await;
     }
-    info!(closes = %shared.closes, "the gateway has stopped");
+    info!(closes = %shared.closes, refusals = %shared.refusals, "the gateway has stopped");
 }

@@ -28,14 +28,24 @@ pub enum Routing {
     RoundRobin,
 }
 
+/// What a worker of ours says that it can do; one of the original's says nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Features {
+    /// It reads the reason in ON_CLOSE.
+    pub(crate) close_reason: bool,
+    /// It says of each handshake whether the client may come in.
+    pub(crate) admission: bool,
+}
+
 /// A worker's event link.
 #[derive(Debug)]
 pub(crate) struct WorkerLink {
     key: Arc<str>,
     pub(crate) writer: Arc<LinkWriter>,
-    /// The worker reads the reason in ON_CLOSE.
-    pub(crate) wants_close_reason: bool,
+    pub(crate) features: Features,
     open: AtomicBool,
+    /// It stops, and goes on with what it has got.
+    draining: AtomicBool,
     /// Clients that go to the worker with this key: shared with the links that
     /// had the key before, so that the count stays true when a link comes back.
     clients: Arc<AtomicUsize>,
@@ -44,6 +54,16 @@ pub(crate) struct WorkerLink {
 impl WorkerLink {
     pub(crate) fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
+    }
+
+    /// It has said that it stops: that it is not open then does not mean it has died.
+    pub(crate) fn drains(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// It may still say what has become of a client that it was told of.
+    pub(crate) fn may_answer(&self) -> bool {
+        self.is_open() || self.draining.load(Ordering::Acquire)
     }
 
     /// It can take another client: less urgent than an event of one that it has.
@@ -104,12 +124,7 @@ impl Workers {
     }
 
     /// Takes a link in. An older one with the same key is closed.
-    pub(crate) fn join(
-        &self,
-        key: &str,
-        writer: Arc<LinkWriter>,
-        wants_close_reason: bool,
-    ) -> Arc<WorkerLink> {
+    pub(crate) fn join(&self, key: &str, writer: Arc<LinkWriter>, features: Features) -> Arc<WorkerLink> {
         let key: Arc<str> = key.into();
         self.clients.retain(|_, clients| clients.strong_count() > 0);
         let clients = {
@@ -121,8 +136,9 @@ impl Workers {
         let link = Arc::new(WorkerLink {
             key: key.clone(),
             writer,
-            wants_close_reason,
+            features,
             open: AtomicBool::new(true),
+            draining: AtomicBool::new(false),
             clients,
         });
         if let Some(older) = self.by_key.insert(key, link.clone()) {
@@ -189,6 +205,11 @@ impl Workers {
         let _ = self.linked.subscribe().wait_for(|n| *n > 0).await;
     }
 
+    /// Tells when a worker has come or gone.
+    pub(crate) fn changes(&self) -> watch::Receiver<usize> {
+        self.linked.subscribe()
+    }
+
     /// All links, to be told something.
     pub(crate) fn all(&self) -> Vec<Arc<WorkerLink>> {
         self.by_key.iter().map(|link| link.clone()).collect()
@@ -239,8 +260,8 @@ mod tests {
     #[tokio::test]
     async fn a_client_goes_to_the_worker_with_the_fewest() {
         let workers = Workers::new(Routing::LeastConnections);
-        workers.join("a", writer().await, false);
-        workers.join("b", writer().await, false);
+        workers.join("a", writer().await, Features::default());
+        workers.join("b", writer().await, Features::default());
         let mut counts = std::collections::HashMap::<String, usize>::new();
         for _ in 0..10 {
             let link = workers.choose(None).unwrap();
@@ -254,7 +275,7 @@ mod tests {
     async fn round_robin_takes_turns() {
         let workers = Workers::new(Routing::RoundRobin);
         for key in ["a", "b", "c"] {
-            workers.join(key, writer().await, false);
+            workers.join(key, writer().await, Features::default());
         }
         let turns: Vec<_> = (0..6).map(|_| workers.choose(None).unwrap().key().to_owned()).collect();
         assert_eq!(turns, ["a", "b", "c", "a", "b", "c"]);
@@ -263,34 +284,34 @@ mod tests {
     #[tokio::test]
     async fn a_link_that_replaces_another_keeps_its_clients_and_outlives_its_leaving() {
         let workers = Workers::new(Routing::LeastConnections);
-        let older = workers.join("a", writer().await, false);
+        let older = workers.join("a", writer().await, Features::default());
         older.bind();
-        let newer = workers.join("a", writer().await, false);
+        let newer = workers.join("a", writer().await, Features::default());
         workers.leave(&older);
         assert!(!older.is_open());
         assert!(Arc::ptr_eq(&workers.choose(Some("a")).unwrap(), &newer));
         assert_eq!(newer.clients.load(Ordering::Relaxed), 1);
-        workers.join("b", writer().await, false);
+        workers.join("b", writer().await, Features::default());
         assert_eq!(workers.choose(None).unwrap().key(), "b");
     }
 
     #[tokio::test]
     async fn a_worker_that_comes_back_finds_its_clients_counted() {
         let workers = Workers::new(Routing::LeastConnections);
-        let gone = workers.join("a", writer().await, false);
+        let gone = workers.join("a", writer().await, Features::default());
         gone.bind();
         workers.leave(&gone);
-        let back = workers.join("a", writer().await, false);
+        let back = workers.join("a", writer().await, Features::default());
         assert_eq!(back.clients.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]
     async fn a_worker_that_does_not_read_gets_new_clients_only_where_all_are_so() {
         let workers = Workers::new(Routing::LeastConnections);
-        let full = workers.join("a", writer().await, false);
+        let full = workers.join("a", writer().await, Features::default());
         full.writer.push(|out| out.resize(1000, 0)).unwrap();
         assert_eq!(workers.choose(None).unwrap().key(), "a");
-        workers.join("b", writer().await, false).bind();
+        workers.join("b", writer().await, Features::default()).bind();
         assert_eq!(workers.choose(None).unwrap().key(), "b");
     }
 
@@ -310,8 +331,8 @@ mod tests {
     #[tokio::test]
     async fn a_close_goes_to_a_worker_that_stands_though_another_has_failed() {
         let workers = Workers::new(Routing::LeastConnections);
-        let failed = workers.join("a", writer().await, false);
-        workers.join("b", writer().await, false).bind();
+        let failed = workers.join("a", writer().await, Features::default());
+        workers.join("b", writer().await, Features::default()).bind();
         failed.writer.close(std::io::ErrorKind::ConnectionReset);
         workers.keep_close(|out| out.extend_from_slice(b"close"));
         assert!(workers.take_unsent().is_empty());
@@ -322,7 +343,7 @@ mod tests {
     async fn nobody_is_chosen_where_nobody_is_linked() {
         let workers = Workers::new(Routing::Random);
         assert!(workers.choose(None).is_none());
-        let link = workers.join("a", writer().await, false);
+        let link = workers.join("a", writer().await, Features::default());
         workers.wait_for_one().await;
         workers.leave(&link);
         assert!(workers.choose(Some("a")).is_none());

@@ -17,6 +17,10 @@ pub enum CloseReason {
     TimedOut,
     /// An application closed it, perhaps with a last message.
     Kicked,
+    /// An application did not let it in.
+    Refused,
+    /// Nobody said in time whether it is let in, or who was to say so is gone.
+    NotAdmitted,
     /// An application destroyed it.
     Destroyed,
     /// It did not read what it was sent.
@@ -41,10 +45,12 @@ impl CloseReason {
         Self::NAMES.iter().map(|(reason, _)| *reason)
     }
 
-    const NAMES: [(Self, &'static str); 9] = [
+    const NAMES: [(Self, &'static str); 11] = [
         (Self::ClientLeft, "client-left"),
         (Self::TimedOut, "timed-out"),
         (Self::Kicked, "kicked"),
+        (Self::Refused, "refused"),
+        (Self::NotAdmitted, "not-admitted"),
         (Self::Destroyed, "destroyed"),
         (Self::SlowConsumer, "slow-consumer"),
         (Self::Shutdown, "shutdown"),
@@ -65,6 +71,12 @@ impl CloseReason {
             .parse()
             .unwrap_or_else(|never: Infallible| match never {})
     }
+}
+
+/// Whether an endpoint may send this WebSocket close code: RFC 6455, section 7.4, and
+/// what has been registered since.
+pub fn may_close_with(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
 /// What is no reason known here is [`CloseReason::Unknown`].

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::frame::{FLAG_BINARY, FLAG_PLAIN, FLAG_RAW};
+use crate::frame::{FLAG_ASKS, FLAG_BINARY, FLAG_PLAIN, FLAG_RAW};
 use crate::question::string_list;
 use crate::{Frame, Question, SecretKey, Select, json as lists};
 
@@ -47,6 +47,8 @@ pub mod code {
     pub const GET_SESSION_BY_CLIENT_ID: u8 = 203;
     pub const SET_SESSION: u8 = 204;
     pub const ON_WEBSOCKET_CONNECT: u8 = 205;
+    /// Ours: said only to a gateway that asks for it.
+    pub const ADMIT: u8 = 210;
 }
 
 /// Everything that is said on an inner link.
@@ -67,6 +69,8 @@ pub enum Command {
         session: Bytes,
         /// A serialized PHP array of `get`, `server` and `cookie`.
         handshake: Bytes,
+        /// Ours: the client is not in before the worker has said [`Admit`](Command::Admit).
+        asks: bool,
     },
     /// A client has said something.
     OnMessage {
@@ -128,6 +132,18 @@ pub enum Command {
         connection_id: u32,
         /// The last message.
         message: Option<Payload>,
+    },
+    /// Ours: a client whose handshake the gateway asked about is in.
+    Admit(u32),
+    /// Ours: it is not. A [`Kick`](Command::Kick) with a close code in its ext, where
+    /// the original does not look.
+    Refuse {
+        /// The connection.
+        connection_id: u32,
+        /// The last message.
+        message: Option<Payload>,
+        /// The WebSocket close code.
+        code: u16,
     },
     /// Close at once.
     Destroy(u32),
@@ -243,6 +259,11 @@ impl Payload {
         Self { body: Body::Plain(body.into()), raw: false, binary: false }
     }
 
+    /// What KICK carries where there is no last message.
+    fn none() -> Self {
+        Self { body: Body::Php(Bytes::from_static(b"N;")), raw: false, binary: false }
+    }
+
     fn of(frame: &Frame) -> Self {
         let body = frame.body.clone();
         let body = if frame.flag & FLAG_PLAIN != 0 { Body::Plain(body) } else { Body::Php(body) };
@@ -336,6 +357,7 @@ impl Command {
                 origin: Origin::of(&frame),
                 session: frame.ext,
                 handshake: frame.body,
+                asks: frame.flag & FLAG_ASKS != 0,
             },
             code::ON_MESSAGE => Self::OnMessage {
                 origin: Origin::of(&frame),
@@ -369,8 +391,12 @@ impl Command {
                 let payload = Payload::of(&frame);
                 let message = (payload.body != Body::Php(Bytes::from_static(b"N;")))
                     .then_some(Payload { raw: false, ..payload });
-                Self::Kick { connection_id, message }
+                match close_code(&frame.ext) {
+                    Some(code) => Self::Refuse { connection_id, message, code },
+                    None => Self::Kick { connection_id, message },
+                }
             }
+            code::ADMIT => Self::Admit(connection_id),
             code::DESTROY => Self::Destroy(connection_id),
             code::SET_SESSION => Self::SetSession { connection_id, session: frame.ext },
             code::UPDATE_SESSION => Self::UpdateSession { connection_id, session: frame.ext },
@@ -418,8 +444,9 @@ impl Command {
         };
         match self {
             Self::OnConnect { origin, session } => Frame { ext: session, ..origin.frame(code::ON_CONNECT) },
-            Self::OnWebSocketConnect { origin, session, handshake } => {
-                Frame { ext: session, body: handshake, flag: 0, ..origin.frame(code::ON_WEBSOCKET_CONNECT) }
+            Self::OnWebSocketConnect { origin, session, handshake, asks } => {
+                let flag = u8::from(asks) * FLAG_ASKS;
+                Frame { ext: session, body: handshake, flag, ..origin.frame(code::ON_WEBSOCKET_CONNECT) }
             }
             Self::OnMessage { origin, session, message } => {
                 let mut frame = Frame { ext: session, ..origin.frame(code::ON_MESSAGE) };
@@ -450,13 +477,13 @@ impl Command {
                 carrying(code::SEND_TO_GROUP, 0, ext, message)
             }
             Self::Kick { connection_id, message } => {
-                let message = message.unwrap_or(Payload {
-                    body: Body::Php(Bytes::from_static(b"N;")),
-                    raw: false,
-                    binary: false,
-                });
-                carrying(code::KICK, connection_id, Bytes::new(), message)
+                carrying(code::KICK, connection_id, Bytes::new(), message.unwrap_or_else(Payload::none))
             }
+            Self::Refuse { connection_id, message, code } => {
+                let ext = json!({ "code": code }).to_string().into();
+                carrying(code::KICK, connection_id, ext, message.unwrap_or_else(Payload::none))
+            }
+            Self::Admit(id) => plain(code::ADMIT, id, Bytes::new()),
             Self::Destroy(id) => plain(code::DESTROY, id, Bytes::new()),
             Self::SetSession { connection_id, session } => plain(code::SET_SESSION, connection_id, session),
             Self::UpdateSession { connection_id, session } => {
@@ -489,6 +516,13 @@ impl Command {
             },
         }
     }
+}
+
+/// The close code in the ext of a KICK of ours.
+fn close_code(ext: &[u8]) -> Option<u16> {
+    // The usual one is empty.
+    let ext: Value = serde_json::from_slice(ext).ok()?;
+    ext.get("code")?.as_u64()?.try_into().ok()
 }
 
 /// Whom ext means, as PHP reads it: the values of `connections`, or else the

@@ -20,6 +20,8 @@ pub const FLAG_PLAIN: u8 = 0x01;
 pub const FLAG_RAW: u8 = 0x02;
 /// Flag bit 2, ours: the payload is binary. PHP peers ignore it.
 pub const FLAG_BINARY: u8 = 0x04;
+/// Flag bit 3, ours: the gateway waits for the worker's word on this handshake.
+pub const FLAG_ASKS: u8 = 0x08;
 
 /// One frame. The fields are named as in the original's `GatewayProtocol`.
 #[derive(Debug, Clone, PartialEq, Eq)]

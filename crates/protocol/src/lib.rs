@@ -25,7 +25,7 @@ pub mod register;
 mod secret;
 
 pub use client_id::{ClientId, ParseClientIdError};
-pub use close_reason::CloseReason;
+pub use close_reason::{CloseReason, may_close_with};
 pub use command::{Audience, Body, Command, CommandError, Hello, Origin, Payload};
 pub use frame::{Frame, FrameError, HEADER_LEN, MAX_FRAME_LEN};
 pub use ids::{GroupId, IdError, Uid};

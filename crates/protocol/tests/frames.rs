@@ -5,6 +5,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use bytes::{Bytes, BytesMut};
+use gatewayworker_protocol::command::code;
 use gatewayworker_protocol::frame::{FLAG_PLAIN, Frame};
 use gatewayworker_protocol::{
     Audience, Body, ClientId, Command, FrameError, HEADER_LEN, Hello, MAX_FRAME_LEN, Payload, Question,
@@ -106,7 +107,8 @@ fn every_number_of_the_original_is_a_command() {
                 // Known, though `{}` is not what belongs there.
                 Err(_) => true,
             };
-        assert_eq!(known, commands.contains_key(&cmd.to_string()), "{cmd}");
+        let ours = cmd == code::ADMIT;
+        assert_eq!(known, ours || commands.contains_key(&cmd.to_string()), "{cmd}");
     }
 }
 
@@ -137,6 +139,31 @@ fn commands_mean_what_the_original_means() {
         case("ON_WEBSOCKET_CONNECT array body"),
         Command::OnWebSocketConnect { handshake, .. } if handshake.starts_with(b"a:3:")
     ));
+}
+
+#[test]
+fn a_refusal_is_a_kick_to_whoever_does_not_look_for_a_close_code() {
+    let message = Some(Payload::plain("no"));
+    let refusal = Command::Refuse { connection_id: 7, message: message.clone(), code: 4403 };
+    let frame = refusal.clone().into_frame();
+    assert_eq!((frame.cmd, frame.ext.as_ref()), (code::KICK, &br#"{"code":4403}"#[..]));
+    assert_eq!(Command::decode(frame.clone()).unwrap(), refusal);
+    let kick = Command::Kick { connection_id: 7, message };
+    for ext in ["", "{}", r#"{"code":65536}"#, r#"{"code":-1}"#, "junk"] {
+        assert_eq!(Command::decode(Frame { ext: ext.into(), ..frame.clone() }).unwrap(), kick, "{ext}");
+    }
+}
+
+#[test]
+fn what_asks_for_admission_is_a_flag_that_the_original_does_not_know() {
+    let mut frame = case("ON_WEBSOCKET_CONNECT array body").into_frame();
+    assert_eq!(frame.flag, 0);
+    frame.flag = gatewayworker_protocol::frame::FLAG_ASKS;
+    let asking = Command::decode(frame.clone()).unwrap();
+    assert!(matches!(asking, Command::OnWebSocketConnect { asks: true, .. }));
+    assert_eq!(asking.into_frame(), frame);
+    let admit = Command::Admit(7).into_frame();
+    assert_eq!(Command::decode(admit).unwrap(), Command::Admit(7));
 }
 
 fn with_ext(cmd: u8, ext: &str) -> Command {

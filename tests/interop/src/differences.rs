@@ -39,10 +39,11 @@ pub const DIFFERENCES: &[Difference] = &[
         name: "close-frame",
         whose: Daemon::Gateway,
         original: "A client that is closed sees TCP end (1006 in a browser).",
-        ours: "It gets a close frame, 1000, first.",
+        ours: "It gets a close frame first: 1000, or the code of its refusal where a handler of ours refuses its handshake.",
         why: "RFC 6455 asks for it, and a page can tell it from a broken network.",
         shows: &[
             ("a client that the handler of the handshake closes", closed),
+            ("a client that the handler of the handshake closes", refused),
             ("a handler closes", closed),
             ("7.1 closeClient($b)", |theirs| heard(theirs, "B")),
             ("7.2 closeClient($c, 'bye')", |theirs| heard(theirs, "C")),
@@ -136,10 +137,19 @@ pub fn expected(who: Combination) -> impl Iterator<Item = &'static Difference> {
 
 /// With a close frame where there was none.
 fn closed(theirs: &Value) -> Value {
+    closed_with(theirs, 1000)
+}
+
+/// With that of a refusal that names no code.
+fn refused(theirs: &Value) -> Value {
+    closed_with(theirs, 1008)
+}
+
+fn closed_with(theirs: &Value, code: u16) -> Value {
     let mut heard = theirs.clone();
     if let Some(last) = heard.as_array_mut().and_then(|heard| heard.last_mut()).filter(|last| *last == "end")
     {
-        *last = json!("closed 1000");
+        *last = json!(format!("closed {code}"));
     }
     heard
 }

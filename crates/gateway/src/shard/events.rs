@@ -23,6 +23,9 @@ pub(crate) enum Route {
     Full(Arc<WorkerLink>),
     /// Nowhere: no worker is linked.
     NoWorker,
+    /// Nowhere before it is admitted: its worker takes no more, and others have not
+    /// heard of it.
+    Undecided,
     /// The client is not here any more.
     Gone,
 }
@@ -33,6 +36,9 @@ impl Shard {
     pub(crate) fn route(&self, key: Key) -> Route {
         let mut state = self.state.borrow_mut();
         let Some(client) = state.table.get(key) else { return Route::Gone };
+        if client.is_undecided() && !client.worker.is_open() {
+            return Route::Undecided;
+        }
         loop {
             match self.worker_of(client) {
                 None => return Route::NoWorker,
@@ -47,9 +53,10 @@ impl Shard {
     /// Tells the worker that a client has come, and with what handshake, if any.
     pub(crate) fn tell_arrived(&self, key: Key, handshake: Option<&[u8]>) {
         let mut state = self.state.borrow_mut();
-        self.tell(&mut state, key, code::ON_CONNECT, FLAG_PLAIN, &[]);
+        // It is not undecided yet: there is nothing that this could fail with.
+        let _ = self.tell(&mut state, key, code::ON_CONNECT, FLAG_PLAIN, &[]);
         if let Some(handshake) = handshake {
-            self.tell(&mut state, key, code::ON_WEBSOCKET_CONNECT, 0, handshake);
+            self.tell_handshake(&mut state, key, handshake);
         }
         self.flush_later();
     }
@@ -62,19 +69,28 @@ impl Shard {
             return Err(CloseReason::TooLarge);
         }
         let flag = FLAG_PLAIN | if binary { FLAG_BINARY } else { 0 };
-        self.tell(&mut state, key, code::ON_MESSAGE, flag, message);
+        let told = self.tell(&mut state, key, code::ON_MESSAGE, flag, message);
         self.flush_later();
-        Ok(())
+        told
     }
 
-    fn tell(&self, state: &mut State, key: Key, cmd: u8, flag: u8, body: &[u8]) {
-        let Some(client) = state.table.get(key) else { return };
+    fn tell(&self, state: &mut State, key: Key, cmd: u8, flag: u8, body: &[u8]) -> Result<(), CloseReason> {
+        let Some(client) = state.table.get(key) else { return Ok(()) };
         let frame = Frame { flag, ..self.origin(client).frame(cmd) };
-        // With no worker left since `route`, the event is lost with the worker.
-        if let Some(link) = self.push(client, |client, _, out| frame.encode_with(out, &client.session, body))
-        {
+        let link = if client.is_undecided() {
+            // To that worker or none: another would take it for one that is in.
+            let link = client.worker.clone();
+            let pushed = link.writer.push_over(|out| frame.encode_with(out, &client.session, body));
+            pushed.map_err(|_| CloseReason::NotAdmitted)?;
+            Some(link)
+        } else {
+            // With no worker left since `route`, the event is lost with the worker.
+            self.push(client, |client, _, out| frame.encode_with(out, &client.session, body))
+        };
+        if let Some(link) = link {
             note(&mut state.links, link);
         }
+        Ok(())
     }
 
     /// Tells the worker that a client is gone; where no worker is, the next one
@@ -82,7 +98,7 @@ impl Shard {
     pub(super) fn tell_closed(&self, state: &mut State, client: &mut Client, reason: CloseReason) {
         let frame = self.origin(client).frame(code::ON_CLOSE);
         let write = |client: &Client, link: &WorkerLink, out: &mut BytesMut| {
-            let reason = if link.wants_close_reason { reason.as_str() } else { "" };
+            let reason = if link.features.close_reason { reason.as_str() } else { "" };
             frame.encode_with(out, &client.session, reason.as_bytes());
         };
         match self.push(client, write) {
@@ -94,7 +110,7 @@ impl Shard {
     /// Lets `write` append to the link of the client's worker. A full link takes
     /// it too: readers stop before it comes to that, nobody is let in to a worker
     /// whose link is full, and what remains is one close a client.
-    fn push(
+    pub(super) fn push(
         &self,
         client: &mut Client,
         write: impl Fn(&Client, &WorkerLink, &mut BytesMut),
@@ -118,7 +134,7 @@ impl Shard {
         Some(&client.worker)
     }
 
-    fn origin(&self, client: &Client) -> Origin {
+    pub(super) fn origin(&self, client: &Client) -> Origin {
         Origin {
             gateway: self.shared.address,
             client: client.address,
@@ -129,7 +145,7 @@ impl Shard {
 }
 
 /// There are a handful of workers, and mostly one at a time.
-fn note(links: &mut Vec<Arc<WorkerLink>>, link: Arc<WorkerLink>) {
+pub(super) fn note(links: &mut Vec<Arc<WorkerLink>>, link: Arc<WorkerLink>) {
     if !links.iter().any(|known| Arc::ptr_eq(known, &link)) {
         links.push(link);
     }
@@ -140,6 +156,25 @@ mod tests {
     use super::super::testing;
     use super::*;
     use crate::config::Config;
+
+    #[tokio::test]
+    async fn what_a_client_says_that_is_not_admitted_goes_to_no_other_worker() {
+        let shard = testing::shard(Config::default());
+        let (asked, _first) = testing::worker(&shard, 1000).await;
+        let (key, _client) = testing::client(&shard, 1, &asked).await;
+        shard.state.borrow_mut().table.undecided(key);
+        assert_eq!(shard.tell_message(key, false, b"to the first"), Ok(()));
+        shard.shared.workers.leave(&asked);
+        let (other, _second) = testing::worker(&shard, 1000).await;
+        assert!(matches!(shard.route(key), Route::Undecided));
+        // It has left since it was asked where to, which another thread may see to.
+        asked.writer.close(std::io::ErrorKind::ConnectionReset);
+        assert_eq!(shard.tell_message(key, false, b"too late"), Err(CloseReason::NotAdmitted));
+        other.writer.push(|out| assert!(out.is_empty())).unwrap();
+        shard.state.borrow_mut().table.decided(key);
+        assert_eq!(shard.tell_message(key, false, b"to the other"), Ok(()));
+        other.writer.push(|out| assert!(!out.is_empty())).unwrap();
+    }
 
     #[tokio::test]
     async fn nobody_waits_for_room_on_a_link_that_has_failed() {

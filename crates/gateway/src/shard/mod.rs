@@ -5,12 +5,14 @@
 //! mailbox (`Mail`). Tasks of this thread call the shard's methods directly;
 //! none of these waits, so nothing can happen in the middle of one.
 //!
+//! - `admission`: who is not in yet,
 //! - `orders`: what commands do,
 //! - `questions`: the shard's part of an answer,
 //! - `events`: what workers are told,
 //! - `flush`: writing, once a turn,
 //! - `beat`: heartbeats.
 
+mod admission;
 mod beat;
 mod events;
 mod flush;
@@ -45,15 +47,20 @@ use crate::answer::Part;
 use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::door::Speaks;
+use crate::entry::refused::RefusalCounts;
 use crate::heartbeat::Wheel;
 use crate::order::{Arrival, Mail};
 use crate::protocol::Protocol;
 use crate::workers::{WorkerLink, Workers};
 use crate::{client, link};
 
+use admission::Admissions;
 pub(crate) use events::Route;
 use table::Client;
 pub(crate) use table::{Key, NewClient, Table};
+
+/// So many at once are told so who found no place; the rest is just closed.
+const TURNED_AWAY: usize = 256;
 
 /// Letters that wait in a shard's mailbox; a sender waits for room.
 const MAILBOX: usize = 1024;
@@ -77,6 +84,10 @@ pub(crate) struct Shared {
     /// The clients are gone; links send what is left and end.
     pub(crate) stopping: CancellationToken,
     pub(crate) closes: CloseCounts,
+    pub(crate) refusals: RefusalCounts,
+    /// How many more may be told why they are not let in, of those that there is no
+    /// place for.
+    pub(crate) turned_away: Semaphore,
     pub(crate) clients: AtomicUsize,
     /// Bytes that may wait for slow clients on one shard.
     outbox_budget: usize,
@@ -99,6 +110,8 @@ impl Shared {
             links: TaskTracker::new(),
             stopping: CancellationToken::new(),
             closes: CloseCounts::default(),
+            refusals: RefusalCounts::default(),
+            turned_away: Semaphore::new(TURNED_AWAY),
             clients: AtomicUsize::new(0),
             outbox_budget: config.outbox_budget(),
             heartbeat_tick: config.heartbeat_tick(),
@@ -129,6 +142,7 @@ pub(crate) struct Shard {
     /// Somebody has said so since it was last looked at.
     rung: Cell<bool>,
     started: Instant,
+    admissions: Admissions,
     /// Connections that are being closed.
     closing: TaskTracker,
     /// Everybody is being closed, and nobody is taken in.
@@ -182,6 +196,7 @@ impl Shard {
             dirty: Notify::new(),
             rung: Cell::new(false),
             started: Instant::now(),
+            admissions: Admissions::default(),
             closing: TaskTracker::new(),
             stopping: Cell::new(false),
         }
@@ -192,6 +207,7 @@ impl Shard {
         let shard = Rc::new(Self::new(index, shared));
         tokio::task::spawn_local(shard.clone().flush_for_ever());
         tokio::task::spawn_local(shard.clone().beat_for_ever());
+        tokio::task::spawn_local(shard.clone().decide_for_ever());
         shard
     }
 

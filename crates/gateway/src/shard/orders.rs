@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use gatewayworker_protocol::{CloseReason, php};
+use gatewayworker_protocol::{CloseReason, may_close_with, php};
 use tracing::{debug, warn};
 
 use super::table::{Client, Key};
@@ -31,30 +31,32 @@ impl Shard {
         match order {
             Order::SendToOne(id, message) => {
                 if let Some(key) = state.table.key_of(id) {
-                    self.enqueue(state, key, Turn::Urgent, |client| client.door.encode_only(message));
+                    let encode = |client: &Client| client.door.encode_only(message);
+                    self.enqueue(state, key, Turn::Urgent, Reach::Itself, encode);
                 }
             }
             Order::SendToSome(ids, message) => {
                 let keys: Vec<Key> = ids.into_iter().filter_map(|id| state.table.key_of(id)).collect();
-                self.send_to_many(state, keys, &[], &message);
+                self.send_to_many(state, keys, Reach::Itself, &[], &message);
             }
             Order::SendToAll { except, message } => {
                 let keys: Vec<Key> = state.table.all().collect();
-                self.send_to_many(state, keys, &except, &message);
+                self.send_to_many(state, keys, Reach::Everybody, &except, &message);
             }
             Order::SendToUids(uids, message) => {
                 for uid in uids.iter() {
                     let keys: Vec<Key> = state.table.uid(uid).collect();
-                    self.send_to_many(state, keys, &[], &message);
+                    self.send_to_many(state, keys, Reach::Members, &[], &message);
                 }
             }
             Order::SendToGroups { groups, except, message } => {
                 for group in groups.iter() {
                     let keys: Vec<Key> = state.table.group(group).collect();
-                    self.send_to_many(state, keys, &except, &message);
+                    self.send_to_many(state, keys, Reach::Members, &except, &message);
                 }
             }
-            Order::Kick(id, message) => self.kick(state, id, message.as_deref()),
+            Order::Kick(id, message, code) => self.kick(state, id, message.as_deref(), code),
+            Order::Admit(id) => self.admit(state, id),
             Order::Destroy(id) => {
                 if let Some(key) = state.table.key_of(id) {
                     self.close_in(state, key, CloseReason::Destroyed, None);
@@ -74,21 +76,33 @@ impl Shard {
         }
     }
 
-    fn send_to_many(&self, state: &mut State, keys: Vec<Key>, except: &[u32], message: &Outgoing) {
+    fn send_to_many(
+        &self,
+        state: &mut State,
+        keys: Vec<Key>,
+        reach: Reach,
+        except: &[u32],
+        message: &Outgoing,
+    ) {
         for key in keys {
             if except.binary_search(&key.connection_id()).is_err() {
-                self.enqueue(state, key, Turn::Bulk, |client| client.door.encode(message));
+                self.enqueue(state, key, Turn::Bulk, reach, |client| client.door.encode(message));
             }
         }
     }
 
-    fn kick(self: &Rc<Self>, state: &mut State, id: u32, message: Option<&Outgoing>) {
+    fn kick(self: &Rc<Self>, state: &mut State, id: u32, message: Option<&Outgoing>, refused: Option<u16>) {
         let Some(key) = state.table.key_of(id) else { return };
         let Some(client) = state.table.get(key) else { return };
         // Its last words are not held against it, however much waits before them.
         let mut last = message.map(|message| client.door.encode(message).to_vec()).unwrap_or_default();
-        last.extend_from_slice(&client.door.close_frame(1000, "").unwrap_or_default());
-        self.close_in(state, key, CloseReason::Kicked, Some(last.into()));
+        let (reason, code) = match refused {
+            None => (CloseReason::Kicked, 1000),
+            Some(code) if may_close_with(code) => (CloseReason::Refused, code),
+            Some(_) => (CloseReason::Refused, 1008),
+        };
+        last.extend_from_slice(&client.door.close_frame(code, "").unwrap_or_default());
+        self.close_in(state, key, reason, Some(last.into()));
     }
 
     fn set_session(&self, state: &mut State, id: u32, session: &[u8]) {
@@ -124,13 +138,26 @@ impl Shard {
     }
 
     pub(super) fn send_frame_in(&self, state: &mut State, key: Key, frame: Bytes) {
-        self.enqueue(state, key, Turn::Bulk, |_| frame);
+        self.enqueue(state, key, Turn::Bulk, Reach::Itself, |_| frame);
     }
 
     /// Queues a frame at a client, and the client for its turn to be flushed, or to
     /// be closed if it does not read.
-    fn enqueue(&self, state: &mut State, key: Key, turn: Turn, frame: impl FnOnce(&Client) -> Bytes) {
+    pub(super) fn enqueue(
+        &self,
+        state: &mut State,
+        key: Key,
+        turn: Turn,
+        reach: Reach,
+        frame: impl FnOnce(&Client) -> Bytes,
+    ) {
         let Some(client) = state.table.get(key) else { return };
+        if client.is_undecided() && reach != Reach::Itself {
+            if reach == Reach::Members {
+                self.hold_back(state, key, frame);
+            }
+            return;
+        }
         let frame = frame(client);
         match queue(client, frame, self.shared.outbox_budget, &mut state.blocked_bytes) {
             Queued::Waiting => match (client.turn, turn) {
@@ -161,6 +188,17 @@ pub(crate) enum Turn {
     Urgent,
     /// In a slice: so were many.
     Bulk,
+}
+
+/// Whom a message is for: what a client gets of it that is not admitted yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// This client: it gets it at once.
+    Itself,
+    /// A group or uid that an application has put it into: it gets it once admitted.
+    Members,
+    /// Everybody who is in: it is not.
+    Everybody,
 }
 
 /// What became of a frame for a client.

@@ -14,7 +14,7 @@ pub(super) fn answer(table: &Table, question: &Question) -> Part {
         Question::IsOnline(id) => Part::Online(table.contains(*id)),
         Question::Session(id) => Part::Session(table.client(*id).map(|client| client.session.clone())),
         Question::AllSessions => {
-            Part::Sessions(table.iter().map(|c| (c.seq, c.connection_id, c.session.clone())).collect())
+            Part::Sessions(table.admitted().map(|c| (c.seq, c.connection_id, c.session.clone())).collect())
         }
         Question::SessionsByGroup(group) => Part::Sessions(
             table
@@ -22,7 +22,7 @@ pub(super) fn answer(table: &Table, question: &Question) -> Part {
                 .map(|(joined, c)| (joined, c.connection_id, c.session.clone()))
                 .collect(),
         ),
-        Question::Count(None) => Part::Count(table.len()),
+        Question::Count(None) => Part::Count(table.admitted_len()),
         Question::Count(Some(group)) => Part::Count(table.group(group).len()),
         Question::BatchCount(groups) => {
             Part::Counts(groups.iter().map(|group| table.group(group).len()).collect())
@@ -49,7 +49,7 @@ fn selected(table: &Table, select: &Select) -> Vec<Selected> {
         if select.fields.is_empty() {
             return Vec::new();
         }
-        return table.iter().map(|client| row(table, client, (0, client.seq))).collect();
+        return table.admitted().map(|client| row(table, client, (0, client.seq))).collect();
     }
     let mut seen = HashSet::with_hasher(RandomState::default());
     let mut rows = Vec::new();

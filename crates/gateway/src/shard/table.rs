@@ -35,6 +35,8 @@ pub(crate) struct Client {
     pub(crate) session: Bytes,
     pub(crate) worker: Arc<WorkerLink>,
     pub(crate) outbox: Outbox,
+    /// As long as its worker has not said that it may come in.
+    undecided: Option<Box<Held>>,
     /// Its outbox is on a list to be flushed.
     pub(crate) turn: Option<Turn>,
     /// The task that waits for its socket to be writable, while there is one.
@@ -49,6 +51,31 @@ pub(crate) struct Client {
     uid: Option<Membership>,
     /// `None` until it first joins one: PHP tells that apart from having left all.
     groups: Option<Vec<Membership>>,
+}
+
+/// What waits for a client to be admitted.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    pub(crate) frames: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl Client {
+    pub(crate) fn is_undecided(&self) -> bool {
+        self.undecided.is_some()
+    }
+
+    /// Keeps a frame until the client is admitted, if it fits in with what may wait.
+    pub(crate) fn hold(&mut self, frame: Bytes) -> bool {
+        let Some(held) = &mut self.undecided else { return false };
+        let bytes = held.bytes + frame.len() + size_of::<Bytes>();
+        let fits = bytes <= self.door.outbox_bytes;
+        if fits {
+            held.bytes = bytes;
+            held.frames.push(frame);
+        }
+        fits
+    }
 }
 
 /// What a client begins with.
@@ -88,11 +115,14 @@ pub(crate) struct Table {
     by_id: HashMap<u32, u32, RandomState>,
     uids: Index,
     groups: Index,
+    /// How many are not admitted yet.
+    undecided: usize,
 }
 
 impl Table {
-    pub(crate) fn len(&self) -> usize {
-        self.by_id.len()
+    /// How many clients are in.
+    pub(crate) fn admitted_len(&self) -> usize {
+        self.by_id.len() - self.undecided
     }
 
     pub(crate) fn contains(&self, connection_id: u32) -> bool {
@@ -111,6 +141,7 @@ impl Table {
             session: Bytes::new(),
             worker,
             outbox: Outbox::default(),
+            undecided: None,
             turn: None,
             blocked: None,
             paused: false,
@@ -161,14 +192,31 @@ impl Table {
         })
     }
 
-    /// Every client, in no order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Client> {
-        self.slots.iter().flatten().map(|(_, client)| &**client)
+    /// Every client that is in, in no order.
+    pub(crate) fn admitted(&self) -> impl Iterator<Item = &Client> {
+        self.slots.iter().flatten().map(|(_, client)| &**client).filter(|client| !client.is_undecided())
+    }
+
+    /// A client is not in before [`decided`](Self::decided).
+    pub(crate) fn undecided(&mut self, key: Key) {
+        if let Some(client) = self.get(key)
+            && client.undecided.replace(Box::default()).is_none()
+        {
+            self.undecided += 1;
+        }
+    }
+
+    /// It is in, and gets what was held back.
+    pub(crate) fn decided(&mut self, key: Key) -> Option<Box<Held>> {
+        let held = self.get(key)?.undecided.take()?;
+        self.undecided -= 1;
+        Some(held)
     }
 
     /// Takes a client out of the table and of all it belongs to.
     pub(crate) fn remove(&mut self, key: Key) -> Option<Box<Client>> {
         self.get(key)?;
+        self.decided(key);
         self.unbind_uid(key.connection_id);
         while let Some(membership) = self.get(key)?.groups.as_mut().and_then(Vec::pop) {
             self.unlist(membership);

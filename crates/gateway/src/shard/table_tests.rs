@@ -101,8 +101,8 @@ fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
 }
 
 fn agree(table: &Table, model: &Model) {
-    assert_eq!(table.len(), model.clients.len());
-    assert_eq!(sorted(table.iter().map(|client| client.connection_id)), sorted(model.clients.clone()));
+    assert_eq!(table.admitted_len(), model.clients.len());
+    assert_eq!(sorted(table.admitted().map(|client| client.connection_id)), sorted(model.clients.clone()));
     for name in NAMES {
         let members = Model::members(&model.groups, name);
         assert_eq!(in_order(table.group_joined(name.as_bytes())), members, "group {name}");
@@ -115,7 +115,7 @@ fn agree(table: &Table, model: &Model) {
     let named: Vec<_> =
         sorted(NAMES).into_iter().filter(|n| model.groups.iter().any(|(g, _)| g == n)).collect();
     assert_eq!(sorted(table.groups().map(|(_, name)| name.clone())), named);
-    for client in table.iter() {
+    for client in table.admitted() {
         let id = client.connection_id;
         let uid = model.uids.iter().find(|(_, c)| *c == id).map(|(uid, _)| *uid);
         assert_eq!(table.uid_of(client).as_deref(), uid.map(str::as_bytes));
@@ -173,5 +173,5 @@ async fn a_key_that_was_kept_is_not_good_for_the_next_client_of_its_slot() {
     table.remove(gone);
     table.insert(new_client(2, &worker), std::rc::Rc::new(testing::connection().await.0));
     assert!(table.get(gone).is_none() && table.remove(gone).is_none());
-    assert_eq!(table.len(), 1);
+    assert_eq!(table.admitted_len(), 1);
 }

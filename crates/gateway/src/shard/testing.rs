@@ -11,7 +11,7 @@ use super::{Key, NewClient, Shard, Shared};
 use crate::config::Config;
 use crate::door::{Door, Limit, Place};
 use crate::listener::Listener;
-use crate::workers::WorkerLink;
+use crate::workers::{Features, WorkerLink};
 
 /// The only shard of a gateway. Nobody reads its mailbox.
 pub(crate) fn shard(config: Config) -> Rc<Shard> {
@@ -32,7 +32,7 @@ pub(crate) async fn connection() -> (TcpStream, TcpStream) {
 pub(crate) async fn worker(shard: &Shard, limit: usize) -> (Arc<WorkerLink>, TcpStream) {
     let (ours, theirs) = connection().await;
     let writer = Arc::new(LinkWriter::new(ours.into_split().1, limit));
-    (shard.shared.workers.join("worker", writer, false), theirs)
+    (shard.shared.workers.join("worker", writer, Features::default()), theirs)
 }
 
 pub(crate) fn new_client(connection_id: u32, worker: &Arc<WorkerLink>) -> NewClient {

@@ -13,6 +13,9 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::door::Door;
+use crate::entry::refused::Refused;
+
 /// Header lines that a request may have.
 const MAX_HEADERS: usize = 124;
 
@@ -42,17 +45,39 @@ pub(crate) enum Refusal {
     Io(#[from] io::Error),
     /// Answer with this status and sentence.
     #[error("{status}: {reason}")]
-    Http { status: &'static str, reason: String },
+    Http { why: Refused, status: &'static str, reason: String },
+}
+
+impl From<Refused> for Refusal {
+    fn from(why: Refused) -> Self {
+        Self::of(why, why.sentence())
+    }
 }
 
 impl Refusal {
     pub(crate) fn http(status: &'static str, reason: impl Into<String>) -> Self {
-        Self::Http { status, reason: reason.into() }
+        Self::Http { why: Refused::NoHandshake, status, reason: reason.into() }
+    }
+
+    pub(crate) fn of(why: Refused, reason: impl Into<String>) -> Self {
+        Self::Http { why, status: why.status(), reason: reason.into() }
+    }
+
+    /// What it counts as.
+    pub(crate) fn why(&self) -> Refused {
+        match self {
+            Self::Io(_) => Refused::Left,
+            Self::Http { why, .. } => *why,
+        }
     }
 
     /// The HTTP answer, if there is anybody to read one.
     pub(crate) fn response(&self) -> Option<String> {
-        let Self::Http { status, reason } = self else { return None };
+        let Self::Http { why, status, reason } = self else { return None };
+        if *why == Refused::ProxyHeader {
+            // Whoever it is, it has not begun to speak HTTP.
+            return None;
+        }
         let upgrade = if status.starts_with("426") {
             "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
         } else {
@@ -66,46 +91,53 @@ impl Refusal {
     }
 }
 
-/// Reads a request of at most `limit` bytes and checks that it can be upgraded.
+/// Reads the request of one who comes to `door`, and checks that it can be upgraded.
+/// `from` is the peer, and becomes the client that it brings.
 ///
 /// Not cancel safe; the caller gives it a time limit and drops the stream.
 pub(crate) async fn read_request(
     stream: &mut TcpStream,
-    limit: usize,
-    ends: Ends,
+    door: &Door,
+    from: &mut SocketAddr,
 ) -> Result<Upgrade, Refusal> {
     let mut bytes = Vec::with_capacity(1024);
     loop {
         if stream.read_buf(&mut bytes).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        if let Some((head, upgrade)) = upgrade(&bytes, limit, ends)? {
+        if let Some((head, upgrade)) = upgrade(&bytes, door, from)? {
             return Ok(Upgrade { rest: bytes.split_off(head), ..upgrade });
         }
-        if bytes.len() >= limit {
+        if bytes.len() >= door.max_header_bytes {
             return Err(too_large());
         }
     }
 }
 
-/// The length of the request that `bytes` begin with, and what comes of it; nothing where
-/// it is not whole, or longer than `limit`.
-fn upgrade(bytes: &[u8], limit: usize, ends: Ends) -> Result<Option<(usize, Upgrade)>, Refusal> {
+/// The length of the request that `bytes` begin with, and what comes of it; nothing
+/// where it is not whole, or longer than it may be.
+fn upgrade(bytes: &[u8], door: &Door, from: &mut SocketAddr) -> Result<Option<(usize, Upgrade)>, Refusal> {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
     let head = match parsed.parse_with_uninit_headers(bytes, &mut headers) {
-        Ok(httparse::Status::Complete(head)) if head <= limit => head,
+        Ok(httparse::Status::Complete(head)) if head <= door.max_header_bytes => head,
         Ok(_) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(too_large()),
         Err(error) => return Err(Refusal::http("400 Bad Request", error.to_string())),
     };
     let request = Request::of(&parsed);
-    let response = request.answer(&parsed)?;
-    Ok(Some((head, Upgrade { response, handshake: request.to_php(ends), rest: Vec::new() })))
+    let entry = &door.entry;
+    *from = entry.client(*from, |name| request.header(name));
+    entry.check_path(request.path())?;
+    let subprotocol = entry.subprotocol(request.header("Sec-WebSocket-Protocol"));
+    let response = request.answer(&parsed, subprotocol)?;
+    entry.check_origin(request.header("Origin"))?;
+    let handshake = request.to_php(Ends { client: *from, server_port: door.port });
+    Ok(Some((head, Upgrade { response, handshake, rest: Vec::new() })))
 }
 
 fn too_large() -> Refusal {
-    Refusal::http("431 Request Header Fields Too Large", "the request's headers are too long")
+    Refused::TooLong.into()
 }
 
 /// A request, borrowed from the bytes that it was read to.
@@ -150,6 +182,11 @@ impl<'r> Request<'r> {
         elements.any(|listed| listed.eq_ignore_ascii_case(element.as_bytes()))
     }
 
+    /// What stands before the `?`.
+    fn path(&self) -> &'r str {
+        self.target.split(['?', '#']).next().unwrap_or_default()
+    }
+
     /// What stands behind the `?`.
     fn query(&self) -> &'r str {
         let query = self.target.split_once('?').map_or("", |(_, query)| query);
@@ -157,7 +194,11 @@ impl<'r> Request<'r> {
     }
 
     /// The 101, if all is there that RFC 6455 section 4.2.1 asks for.
-    fn answer(&self, parsed: &httparse::Request<'_, '_>) -> Result<Vec<u8>, Refusal> {
+    fn answer(
+        &self,
+        parsed: &httparse::Request<'_, '_>,
+        subprotocol: Option<&str>,
+    ) -> Result<Vec<u8>, Refusal> {
         let wanted = "this is a WebSocket server (RFC 6455, version 13)";
         if parsed.method != Some("GET") {
             return Err(Refusal::http("405 Method Not Allowed", wanted));
@@ -176,7 +217,12 @@ impl<'r> Request<'r> {
         };
         let status = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
         let accept = derive_accept_key(key);
-        Ok([status, "Sec-WebSocket-Accept: ", &accept, "\r\n\r\n"].concat().into_bytes())
+        let mut answer = [status, "Sec-WebSocket-Accept: ", &accept, "\r\n"].concat();
+        if let Some(name) = subprotocol {
+            answer.extend(["Sec-WebSocket-Protocol: ", name, "\r\n"]);
+        }
+        answer.push_str("\r\n");
+        Ok(answer.into_bytes())
     }
 
     /// The body of ON_WEBSOCKET_CONNECT: what PHP's worker finds in `$data`, laid
@@ -260,6 +306,8 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::config::Config;
+    use crate::shard::testing;
 
     const UPGRADE: &str = "GET /?auth=abc&room=9 HTTP/1.1\r\nHost: 127.0.0.1:8289\r\nUpgrade: websocket\r\n\
          Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -275,8 +323,9 @@ mod tests {
         let (mut server, _) = listener.accept().await.unwrap();
         client.write_all(request.as_bytes()).await.unwrap();
         client.shutdown().await.unwrap();
-        let ends = Ends { client: peer.parse().unwrap(), server_port: 8289 };
-        read_request(&mut server, limit, ends).await
+        let config = Config { max_header_bytes: limit, ..Config::default() };
+        let door = testing::place_at("websocket://127.0.0.1:8289", &config);
+        read_request(&mut server, &door, &mut peer.parse().unwrap()).await
     }
 
     /// `$_SERVER`, and the whole of what a worker is told.
