@@ -30,6 +30,7 @@ pub use gatewayworker_businessworker as businessworker;
 pub use gatewayworker_client as client;
 pub use gatewayworker_gateway as gateway;
 pub use gatewayworker_register as register;
+pub use gatewayworker_router as router;
 
 pub use gatewayworker_businessworker::{
     Admission, BoxError, Client, CloseReason, Events, Handshake, Message, NoSettings, Result, Session, Start,
@@ -38,6 +39,7 @@ pub use gatewayworker_client::{
     AskError, ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, SecretKey, SessionData,
     SessionError, Uid, Unreached, php,
 };
+pub use gatewayworker_router::Router;
 
 /// Compiles the examples in the README, in both languages, and in the guide.
 #[cfg(doctest)]
@@ -48,4 +50,6 @@ mod readme {
     struct Chinese;
     #[doc = include_str!("../../../docs/guide/doors.md")]
     struct Doors;
+    #[doc = include_str!("../../../docs/guide/router.md")]
+    struct Router;
 }
