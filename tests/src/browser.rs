@@ -78,10 +78,19 @@ impl Browser {
     /// Where there is no browser ([`available`]), where it ends or says nothing within 30 seconds (what it wrote to
     /// its standard error is in the message), or where its DevTools door does not open.
     pub async fn launch() -> Result<Self> {
+        Self::launch_with(&[]).await
+    }
+
+    /// The same with more flags for the browser.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::launch`].
+    pub async fn launch_with(flags: &[&str]) -> Result<Self> {
         let program =
             executable().ok_or_else(|| Error::other("no chromium on the PATH and none named by CHROMIUM"))?;
         let profile = tempfile::Builder::new().prefix("browser-").tempdir()?;
-        let mut process = Process::start(&program, profile)?;
+        let mut process = Process::start(&program, profile, flags)?;
         let (port, path) = process.devtools_address().await?;
         let devtools = DevTools::connect(port, &path).await?;
         Ok(Self { devtools, _process: process })
@@ -108,7 +117,7 @@ struct Process {
 }
 
 impl Process {
-    fn start(program: &Path, profile: TempDir) -> Result<Self> {
+    fn start(program: &Path, profile: TempDir, flags: &[&str]) -> Result<Self> {
         let mut data_dir = OsString::from("--user-data-dir=");
         data_dir.push(profile.path());
         let child = Command::new(program)
@@ -124,6 +133,7 @@ impl Process {
             // A page in the background is somebody's page too: its timers must not be slowed.
             .args(["--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows"])
             .args(["--disable-renderer-backgrounding", "--remote-debugging-port=0"])
+            .args(flags)
             .arg(data_dir)
             .arg("about:blank")
             // What it leaves in the temporary directory is to go with the profile.

@@ -4,11 +4,11 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
 
-use crate::{WsClient, soon};
+use crate::{WsClient, soon, tls};
 
 /// The first byte's bit of a frame that is the last, or only, one of its message.
 pub const FIN: u8 = 0x80;
@@ -125,18 +125,17 @@ impl Case {
         self
     }
 
-    async fn play(mut self, door: SocketAddr) {
+    /// Plays the client's part over a connection that was greeted.
+    async fn play<S: AsyncRead + AsyncWrite + Unpin>(mut self, mut tcp: S) {
         if !self.ends {
             // All that came back must have been heard by then.
             let bye = close_payload(1000, b"");
             self = self.send(FIN | CLOSE, &bye).ends(&bye);
         }
         let Self { name, turns, chop, .. } = self;
-        let mut tcp = WsClient::greeted(door).await.0.into_tcp();
-        tcp.set_nodelay(true).expect("the connection stands");
         for Turn { say, hear } in turns {
             for piece in say.chunks(chop) {
-                if tcp.write_all(piece).await.is_err() {
+                if tcp.write_all(piece).await.is_err() || tcp.flush().await.is_err() {
                     // It was enough for the gateway; what it answered is there to be read.
                     break;
                 }
@@ -152,7 +151,7 @@ impl Case {
 }
 
 /// Fills `buffer`, or as much of it as comes.
-async fn read(tcp: &mut TcpStream, buffer: &mut [u8]) -> usize {
+async fn read(tcp: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> usize {
     let mut got = 0;
     while got < buffer.len() {
         match tcp.read(&mut buffer[got..]).await {
@@ -168,7 +167,34 @@ async fn read(tcp: &mut TcpStream, buffer: &mut [u8]) -> usize {
 /// # Panics
 /// When one goes otherwise than it should, with its name.
 pub async fn converse(door: SocketAddr, cases: impl IntoIterator<Item = Case>) {
-    let mut playing: JoinSet<()> = cases.into_iter().map(|case| case.play(door)).collect();
+    let play = |case: Case| async move {
+        let tcp = WsClient::greeted(door).await.0.into_inner();
+        tcp.set_nodelay(true).expect("the connection stands");
+        case.play(tcp).await;
+    };
+    all(cases.into_iter().map(play).collect()).await;
+}
+
+/// The same over TLS.
+///
+/// # Panics
+/// When one goes otherwise than it should, with its name.
+pub async fn converse_over_tls(
+    door: SocketAddr,
+    connector: &TlsConnector,
+    cases: impl IntoIterator<Item = Case>,
+) {
+    let play = |case: Case| {
+        let connector = connector.clone();
+        async move {
+            let tls = tls::connect(&connector, door).await.expect("a TLS handshake");
+            case.play(WsClient::greeted_over(tls).await.0.into_inner()).await;
+        }
+    };
+    all(cases.into_iter().map(play).collect()).await;
+}
+
+async fn all(mut playing: JoinSet<()>) {
     while let Some(played) = playing.join_next().await {
         if let Err(failed) = played {
             std::panic::resume_unwind(failed.into_panic());

@@ -7,6 +7,7 @@
 //! - [`HttpRequest`]: a caller over HTTP, by hand,
 //! - [`conformance`]: conversations over a WebSocket, byte for byte,
 //! - [`process`]: daemons as processes of their own, to be killed,
+//! - [`tls`]: certificates, and clients that come over TLS,
 //! - [`browser`]: a real browser.
 //!
 //! The tests are in `tests/`, a file for each theme. Nothing sleeps: everything
@@ -20,6 +21,7 @@ pub mod process;
 mod raw;
 mod recorder;
 mod tcp;
+pub mod tls;
 mod ws;
 
 use std::time::Duration;

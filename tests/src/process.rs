@@ -36,13 +36,42 @@ impl Process {
     /// # Panics
     /// When it cannot be started.
     pub fn start(arguments: &[&str]) -> Self {
+        Self::spawn(arguments, Stdio::null())
+    }
+
+    /// The same, with its log in a file.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn logging_to(log: &Path, arguments: &[&str]) -> Self {
+        let log = std::fs::File::create(log).expect("a file for the log");
+        Self::spawn(arguments, log.into())
+    }
+
+    fn spawn(arguments: &[&str], log: Stdio) -> Self {
         let mut command = Command::new(binary());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GATEWAYWORKER_")) {
             command.env_remove(name);
         }
-        let child =
-            command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let child = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         Self(child.expect("the binary starts"))
+    }
+
+    /// Sends it a signal, as `kill` calls it: `HUP`.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status();
+        assert!(kill.expect("there is a kill").success(), "the process is there");
+    }
+
+    /// Whether it has ended by itself.
+    ///
+    /// # Panics
+    /// When the system does not know it.
+    pub fn has_ended(&mut self) -> bool {
+        self.0.try_wait().expect("the process is ours").is_some()
     }
 
     /// Kills it as `kill -9` does, and waits until it is gone.

@@ -57,11 +57,6 @@ impl WsClient {
         let id = client.text().await.parse().expect("a client id as greeting");
         (client, id)
     }
-
-    /// The TCP connection below, to do what no client should.
-    pub fn into_tcp(self) -> TcpStream {
-        self.socket.into_inner()
-    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WsClient<S> {
@@ -75,6 +70,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsClient<S> {
     pub async fn over(stream: S, request: impl IntoClientRequest + Unpin) -> Result<Self, Error> {
         let (socket, _) = soon("a WebSocket handshake", client_async(request, stream)).await?;
         Ok(Self { socket })
+    }
+
+    /// The same with a gateway whose worker greets with the client id, and takes that.
+    ///
+    /// # Panics
+    /// When there is no greeting.
+    pub async fn greeted_over(stream: S) -> (Self, ClientId) {
+        let mut client = Self::over(stream, "ws://localhost/").await.expect("the handshake goes well");
+        let id = client.text().await.parse().expect("a client id as greeting");
+        (client, id)
     }
 
     /// Sends a text message.
@@ -144,5 +149,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsClient<S> {
     pub async fn close(mut self) {
         let _ = self.socket.close(None).await;
         while let Some(Ok(_)) = soon("the end of the connection", self.socket.next()).await {}
+    }
+
+    /// The connection below, to do what no client should.
+    pub fn into_inner(self) -> S {
+        self.socket.into_inner()
     }
 }

@@ -117,6 +117,7 @@ async fn before_it_is_admitted_a_client_hears_what_is_for_itself_alone_and_is_no
     assert_eq!(client.text().await, "to you");
 
     door.add_permits(1);
+    assert_eq!(client.text().await, "to all");
     assert_eq!(client.text().await, "said too early");
     assert_eq!(api.client_ids().await.unwrap(), [id]);
     assert_eq!(api.client_count().await.unwrap(), 1);
@@ -145,6 +146,7 @@ async fn a_refused_client_gets_nothing_of_what_its_group_and_uid_were_sent() {
     eventually("its uid to be bound", async || !api.client_ids_by_uid("u").await.unwrap().is_empty()).await;
     api.send_to_group(["hall"], "to the hall").await.unwrap();
     api.send_to_uid(["u"], "to u").await.unwrap();
+    api.send_to_all("to all").await.unwrap();
     // A question sees what was said before it.
     api.client_count().await.unwrap();
     door.add_permits(1);
@@ -228,9 +230,17 @@ async fn a_client_that_a_silent_worker_admits_late_is_in_from_then_on() {
         to: gatewayworker_protocol::Audience::Everyone,
         message: gatewayworker_protocol::Payload::plain(text),
     };
-    worker.send(to_all("too early")).await;
+    worker.send(to_all("meanwhile")).await;
+    worker
+        .send(Command::SendToOne {
+            to: origin.connection_id,
+            message: gatewayworker_protocol::Payload::plain("before"),
+        })
+        .await;
     worker.send(Command::Admit(origin.connection_id)).await;
     worker.send(Command::Admit(origin.connection_id)).await;
     worker.send(to_all("now")).await;
-    assert_eq!(client.next().await, Some(WsMessage::text("now")));
+    for text in ["before", "meanwhile", "now"] {
+        assert_eq!(client.next().await, Some(WsMessage::text(text)));
+    }
 }

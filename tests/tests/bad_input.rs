@@ -119,7 +119,7 @@ async fn a_client_that_breaks_the_rfc_is_closed_with_its_code() {
         (&b"\x82\xff\0\0\0\0\x01\x40\0\0\0\0\0\0"[..], 1009, CloseReason::TooLarge),
     ] {
         let (client, id) = WsClient::greeted(cluster.door()).await;
-        let mut tcp = client.into_tcp();
+        let mut tcp = client.into_inner();
         tcp.write_all(bytes).await.unwrap();
         let mut answer = [0; 4];
         soon("a close frame", tcp.read_exact(&mut answer)).await.unwrap();
@@ -145,7 +145,7 @@ async fn twenty_megabytes_are_refused_while_others_go_on() {
     let cluster = Cluster::start().await;
     let mut bystander = Bystander::of(&cluster).await;
     let (client, id) = WsClient::greeted(cluster.door()).await;
-    let mut tcp = client.into_tcp();
+    let mut tcp = client.into_inner();
     let sending = tokio::spawn(async move {
         let mut header = vec![0x82, 0xff];
         header.extend((20_u64 << 20).to_be_bytes());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// A plain `ws://` address, resolved once.
+/// A `ws://` or `wss://` address, resolved once.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Url {
     /// As given.
@@ -19,13 +19,20 @@ pub(crate) struct Url {
     pub(crate) path: String,
     /// Where to connect.
     pub(crate) address: SocketAddr,
+    /// Over TLS.
+    #[serde(skip)]
+    pub(crate) is_tls: bool,
 }
 
 impl FromStr for Url {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let rest = text.strip_prefix("ws://").ok_or("must begin with ws:// (TLS is not spoken)")?;
+        let (is_tls, rest) = match (text.strip_prefix("ws://"), text.strip_prefix("wss://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            _ => return Err("must begin with ws:// or wss://".into()),
+        };
         let cut = rest.find(['/', '?']).unwrap_or(rest.len());
         let (host, path) = rest.split_at(cut);
         if rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
@@ -34,12 +41,12 @@ impl FromStr for Url {
         let host = if host.rsplit(']').next().is_some_and(|tail| tail.contains(':')) {
             host.into()
         } else {
-            format!("{host}:80")
+            format!("{host}:{}", if is_tls { 443 } else { 80 })
         };
         let mut addresses = host.to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
         let address = addresses.next().ok_or_else(|| format!("{host} has no address"))?;
         let path = if path.starts_with('/') { path.into() } else { format!("/{path}") };
-        Ok(Url { text: text.into(), host, path, address })
+        Ok(Url { text: text.into(), host, path, address, is_tls })
     }
 }
 
@@ -54,9 +61,9 @@ pub(crate) struct Peer {
 impl FromStr for Peer {
     type Err = String;
 
-    /// `[NAME=]ws://HOST:PORT[/PATH][,PID…]`
+    /// `[NAME=]ws[s]://HOST:PORT[/PATH][,PID…]`
     fn from_str(text: &str) -> Result<Self, String> {
-        let start = text.find("ws://").ok_or("holds no ws:// address")?;
+        let start = text.find("wss://").or(text.find("ws://")).ok_or("holds no ws:// or wss:// address")?;
         let (name, rest) = text.split_at(start);
         let name = name.strip_suffix('=').or(name.is_empty().then_some("")).ok_or("must be NAME=ws://…")?;
         let mut parts = rest.split(',');
@@ -94,7 +101,10 @@ mod tests {
         assert_eq!((url.host.as_str(), url.path.as_str()), ("127.0.0.1:8289", "/chat?x=1"));
         assert_eq!("ws://127.0.0.1?x".parse::<Url>().unwrap().path, "/?x");
         assert_eq!("ws://[::1]".parse::<Url>().unwrap().address.to_string(), "[::1]:80");
-        assert!("wss://127.0.0.1:1".parse::<Url>().is_err());
+        let tls: Url = "wss://127.0.0.1".parse().unwrap();
+        assert!(tls.is_tls && !url.is_tls);
+        assert_eq!(tls.address.port(), 443);
+        assert!("http://127.0.0.1:1".parse::<Url>().is_err());
         assert!("ws://127.0.0.1:1/\r\nX: y".parse::<Url>().is_err());
         assert!("ws://127.0.0.1:99999".parse::<Url>().is_err());
     }
@@ -117,6 +127,7 @@ mod tests {
         let peer: Peer = "raw epoll=ws://127.0.0.1:9/x?a=b,12,13".parse().unwrap();
         assert_eq!((peer.name.as_str(), peer.url.path.as_str()), ("raw epoll", "/x?a=b"));
         assert_eq!(peer.pids, [12, 13]);
+        assert!("tls=wss://127.0.0.1:9,12".parse::<Peer>().unwrap().url.is_tls);
         let bare: Peer = "ws://127.0.0.1:9".parse().unwrap();
         assert_eq!((bare.name.as_str(), bare.pids.len()), ("", 0));
         assert!("name ws://127.0.0.1:9".parse::<Peer>().is_err());

@@ -47,7 +47,7 @@ pub(crate) enum Case {
 #[derive(Args, Debug, Serialize)]
 pub(crate) struct Common {
     /// The system to load.
-    #[arg(long, value_name = "ws://HOST:PORT[/PATH]")]
+    #[arg(long, value_name = "ws[s]://HOST:PORT[/PATH]")]
     pub(crate) url: Url,
     /// A server process to measure (repeatable); none: no cost is shown.
     #[arg(long, value_name = "PID")]
@@ -59,7 +59,7 @@ pub(crate) struct Common {
     #[arg(long, default_value = "")]
     pub(crate) name: String,
     /// Another system to load in turn with the first (repeatable): medians and the first's ratio to each are shown.
-    #[arg(long, value_name = "[NAME=]ws://HOST:PORT[/PATH][,PID…]")]
+    #[arg(long, value_name = "[NAME=]ws[s]://HOST:PORT[/PATH][,PID…]")]
     pub(crate) against: Vec<Peer>,
     /// How often each system is measured [default: 1; with --against 5, but 1 for idle and burst, whose first round alone meets fresh processes].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]

@@ -10,9 +10,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 
 use crate::segments;
+use crate::stream::Stream;
 use crate::wire::{self, opcode};
 
 /// What one read may bring.
@@ -85,7 +85,7 @@ impl std::error::Error for Lost {}
 
 /// A client after its handshake.
 pub(crate) struct Client {
-    stream: TcpStream,
+    stream: Stream,
     /// The head of a frame whose rest has not come.
     rest: Vec<u8>,
     /// Frames to write, from `written` on.
@@ -95,7 +95,7 @@ pub(crate) struct Client {
 
 impl Client {
     /// `rest`: bytes that were read behind the handshake.
-    pub(crate) fn new(stream: TcpStream, rest: Vec<u8>) -> Self {
+    pub(crate) fn new(stream: Stream, rest: Vec<u8>) -> Self {
         Client { stream, rest, out: Vec::new(), written: 0 }
     }
 
@@ -159,7 +159,7 @@ impl Client {
 
     /// How many segments with data the server has sent it, where the system says.
     pub(crate) fn segments(&self) -> Option<u32> {
-        segments::data_segments_in(&self.stream)
+        segments::data_segments_in(self.stream.tcp())
     }
 
     /// Waits for the next message and drops it, with whatever else has come.
@@ -192,7 +192,8 @@ impl Client {
     /// # Errors
     /// The client was lost.
     pub(crate) async fn say(&mut self, frames: &[u8]) -> Result<(), Lost> {
-        self.stream.write_all(frames).await.map_err(Lost::Io)
+        self.stream.write_all(frames).await.map_err(Lost::Io)?;
+        self.stream.flush().await.map_err(Lost::Io)
     }
 
     /// Waits for such a message and drops it, with whatever else has come.
@@ -224,6 +225,7 @@ impl Client {
         wire::encode(opcode::CLOSE, &1000u16.to_be_bytes(), &mut frame);
         let goodbye = async {
             self.stream.write_all(&frame).await?;
+            self.stream.flush().await?;
             let mut ignored = [0; 512];
             while self.stream.read(&mut ignored).await? > 0 {}
             std::io::Result::Ok(())
@@ -236,7 +238,7 @@ impl Client {
     pub(crate) fn is_lost(&self) -> bool {
         let mut ignored = [0; 512];
         loop {
-            match self.stream.try_read(&mut ignored) {
+            match self.stream.tcp().try_read(&mut ignored) {
                 Ok(0) => return true,
                 Ok(_) => {}
                 Err(error) => return error.kind() != std::io::ErrorKind::WouldBlock,
@@ -253,7 +255,10 @@ impl Client {
         }
         self.out.clear();
         self.written = 0;
-        Ok(())
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(flushed) => flushed,
+            Poll::Pending => Ok(()),
+        }
     }
 }
 
@@ -285,12 +290,12 @@ mod tests {
     use std::future::poll_fn;
     use tokio::net::TcpListener;
 
-    async fn pair() -> (Client, TcpStream) {
+    async fn pair() -> (Client, tokio::net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();
         peer.set_nodelay(true).unwrap();
-        (Client::new(stream, Vec::new()), peer)
+        (Client::new(Stream::Plain(stream), Vec::new()), peer)
     }
 
     #[tokio::test]
@@ -368,7 +373,7 @@ mod tests {
         let (client, peer) = pair().await;
         assert!(!client.is_lost());
         drop(peer);
-        client.stream.readable().await.unwrap();
+        client.stream.tcp().readable().await.unwrap();
         assert!(client.is_lost());
     }
 }

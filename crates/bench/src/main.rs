@@ -20,6 +20,7 @@ mod report;
 mod runner;
 mod segments;
 mod sockets;
+mod stream;
 mod wire;
 
 use std::process::ExitCode;

@@ -15,6 +15,7 @@ use crate::address::Url;
 use crate::client::Client;
 use crate::histogram::Histogram;
 use crate::report::Progress;
+use crate::stream::Stream;
 use crate::wire;
 
 /// How long one client may take from connecting to its greeting.
@@ -126,9 +127,11 @@ impl Opening {
         if let Some(source) = source(address, index) {
             socket.bind(source).with_context(|| format!("binding {source}"))?;
         }
-        let mut stream = socket.connect(address).await?;
-        stream.set_nodelay(true)?;
+        let tcp = socket.connect(address).await?;
+        tcp.set_nodelay(true)?;
+        let mut stream = if self.url.is_tls { Stream::secure(tcp).await? } else { Stream::Plain(tcp) };
         stream.write_all(&wire::request(&self.url.host, &self.url.path)).await?;
+        stream.flush().await?;
         let mut bytes = Vec::new();
         loop {
             match wire::response_end(&bytes) {

@@ -126,3 +126,10 @@ impl Client {
         self.gateway.leave_group(self.id, group).await
     }
 }
+
+/// For what takes a client or something that an application made of one.
+impl AsRef<Client> for Client {
+    fn as_ref(&self) -> &Client {
+        self
+    }
+}

@@ -108,8 +108,8 @@ impl<E: Events> Events for std::sync::Arc<E> {
 /// closes the client, as it does where the worker dies before. Until the client is
 /// admitted it gets what is sent to its own id, but nothing that goes to everybody, a
 /// group or a uid, and it is not among the clients that `client_count`, `client_ids`
-/// and `sessions` tell of. What goes to a uid that it was bound to meanwhile, or a group
-/// that it joined, it gets when it is admitted.
+/// and `sessions` tell of. What went to everybody meanwhile, to a uid that it was bound
+/// to or a group that it joined, it gets when it is admitted, and never if it is refused.
 ///
 /// The original has no such answer: its handler closes the client, which is in from the
 /// start. So it is with a gateway of the original, which does not look at the code.

@@ -72,7 +72,9 @@ where
         &cli.common,
         config,
         Runtime::MultiThread { threads },
-        async |(config, app), shutdown| {
+        async |(config, app), shutdown, reload| {
+            // There are no files to read again.
+            drop(reload);
             let start = Start { app, name: config.name.clone() };
             let events = tokio::select! {
                 made = factory(start) => made.map_err(|error| anyhow::anyhow!(error))?,

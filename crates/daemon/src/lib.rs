@@ -15,6 +15,7 @@ mod exposure;
 mod limits;
 mod lists;
 mod logging;
+mod reload;
 mod run;
 mod signals;
 
@@ -24,5 +25,6 @@ pub use config::{CommonFlags, load};
 pub use exposure::check_exposure;
 pub use lists::one_or_many;
 pub use logging::{LogFormat, wants_colour};
+pub use reload::Reload;
 pub use run::{Runtime, run};
 pub use signals::{Signal, Signals};

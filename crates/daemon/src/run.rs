@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::signals::{Armed, Signals};
-use crate::{CommonFlags, limits, logging};
+use crate::{CommonFlags, Reload, limits, logging, reload};
 
 /// What a daemon's tasks run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,8 @@ pub enum Runtime {
 
 /// Runs a daemon to its end: sets up the log, the file limit, the runtime and the
 /// signals, then lets `serve` have `config` and a token that the first SIGINT or
-/// SIGTERM cancels. A second signal ends the process at once, with 130 or 143.
+/// SIGTERM cancels. A second signal ends the process at once, with 130 or 143. SIGHUP asks
+/// the daemon, by its [`Reload`], to read its files again, and never ends it.
 ///
 /// With `--supervised`, the end of standard input asks for a drain too.
 /// With `--check-config`, a valid configuration is said to be so instead.
@@ -35,7 +36,7 @@ pub fn run<C, Fut>(
     common: &CommonFlags,
     config: anyhow::Result<C>,
     runtime: Runtime,
-    serve: impl FnOnce(C, CancellationToken) -> Fut,
+    serve: impl FnOnce(C, CancellationToken, Reload) -> Fut,
 ) -> ExitCode
 where
     Fut: Future<Output = anyhow::Result<()>>,
@@ -54,7 +55,7 @@ fn try_run<C, Fut>(
     common: &CommonFlags,
     config: anyhow::Result<C>,
     runtime: Runtime,
-    serve: impl FnOnce(C, CancellationToken) -> Fut,
+    serve: impl FnOnce(C, CancellationToken, Reload) -> Fut,
 ) -> anyhow::Result<()>
 where
     Fut: Future<Output = anyhow::Result<()>>,
@@ -74,7 +75,9 @@ where
     let result = runtime.block_on(async {
         let signals = Signals::new().context("cannot listen for signals")?;
         tokio::spawn(armed.watch(signals, shutdown.clone()));
-        serve(config, shutdown).await
+        let (ask, reload) = Reload::new();
+        reload::pass_on(ask).context("cannot listen for signals")?;
+        serve(config, shutdown, reload).await
     });
     // Whatever `serve` left behind, a look-up of a name for one, does not delay the end.
     runtime.shutdown_background();

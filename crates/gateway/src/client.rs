@@ -6,7 +6,7 @@
 //! client costs, so it is kept small.
 
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, Read};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,10 +14,9 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use gatewayworker_protocol::CloseReason;
-use socket2::SockRef;
-use tokio::io::{AsyncWriteExt, Interest};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use crate::door::{Door, Place, Speaks};
@@ -25,7 +24,9 @@ use crate::entry::proxy_header;
 use crate::entry::refused::Refused;
 use crate::inbox::{Inbox, Stop};
 use crate::order::Arrival;
-use crate::shard::{Key, NewClient, Route, SCRATCH, Shard};
+use crate::shard::{Key, NewClient, Route, Shard};
+use crate::socket::{Fresh, Socket, is_passing};
+use crate::tls::TlsSocket;
 use crate::websocket::handshake::{self, Refusal, Upgrade};
 use crate::workers::WorkerLink;
 
@@ -36,17 +37,30 @@ pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arr
     if !cfg!(target_os = "linux") {
         gatewayworker_net::tune(&stream);
     }
-    let mut from = peer;
-    match come_in(&shard, &mut stream, &mut place, &mut from).await {
+    let limit = Instant::now() + place.handshake_timeout;
+    let brought = brought_by(&mut stream, &place, peer).await;
+    let from = brought.as_ref().map_or(peer, |client| *client);
+    let secured =
+        if brought.is_ok() { secure(stream, &place, limit).await } else { Ok(Socket::Plain(stream)) };
+    let mut socket = match secured {
+        Ok(socket) => socket,
+        Err(error) => return debug!(client = %from, %error, "no TLS came about with a client"),
+    };
+    let mut from = from;
+    let entered = match brought {
+        Ok(_) => come_in(&shard, &mut socket, &mut place, limit, &mut from).await,
+        Err(refusal) => Err(refusal),
+    };
+    match entered {
         Err(refusal) => {
             shard.shared.refusals.count(refusal.why());
             debug!(client = %from, %refusal, "a client was not let in");
             if let (Some(answer), Speaks::WebSocket(_)) = (refusal.response(), &place.speaks) {
-                refuse(stream, answer.as_bytes()).await;
+                refuse(socket, answer.as_bytes()).await;
             }
         }
         // Nobody would close it any more, nor tell its worker.
-        Ok(_) if shard.is_stopping() => refuse(stream, &place.goodbye().unwrap_or_default()).await,
+        Ok(_) if shard.is_stopping() => refuse(socket, &place.goodbye().unwrap_or_default()).await,
         Ok((upgrade, worker)) => {
             let client = NewClient {
                 connection_id: shard.draw_connection_id(),
@@ -56,27 +70,34 @@ pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arr
                 worker,
                 heard_ms: shard.now_ms(),
             };
-            enter(&shard, stream, client, upgrade);
+            enter(&shard, socket, client, upgrade);
         }
     }
 }
 
-/// All that stands before a client: whom a proxy brings, how many are in from there,
-/// the handshake, and that there is a worker. `from` is the peer, and becomes the client
-/// that it brings.
+/// TLS, where the door has it.
+async fn secure(stream: TcpStream, door: &Door, limit: Instant) -> io::Result<Socket> {
+    let Some(certificate) = &door.certificate else { return Ok(Socket::Plain(stream)) };
+    let accepting = TlsSocket::accept(stream, certificate.current());
+    let socket = timeout_at(limit, accepting).await.map_err(io::Error::from)??;
+    Ok(Socket::Tls(Box::new(socket)))
+}
+
+/// What stands before a client: how many are in from where it comes, the handshake, and
+/// that there is a worker. `from` is the client, or becomes the one that it brings.
 async fn come_in(
     shard: &Shard,
-    stream: &mut TcpStream,
+    socket: &mut Socket,
     place: &mut Place,
+    limit: Instant,
     from: &mut SocketAddr,
 ) -> Result<(Option<Upgrade>, Arc<WorkerLink>), Refusal> {
-    *from = brought_by(stream, place, *from).await?;
     // One that a proxy brings is counted when it is known where it comes from.
     if !place.entry.trusts(from.ip()) {
         place.take_from(from.ip())?;
     }
     match place.speaks {
-        Speaks::WebSocket(_) => admit(shard, stream, place, from).await,
+        Speaks::WebSocket(_) => admit(shard, socket, place, limit, from).await,
         // There is no handshake, and nobody to read an answer in HTTP.
         Speaks::Framed(_) => Ok((None, find_worker(shard).await?)),
     }
@@ -99,21 +120,25 @@ async fn brought_by(stream: &mut TcpStream, door: &Door, peer: SocketAddr) -> Re
 /// The handshake within its time, then a worker within its own, then the 101.
 async fn admit(
     shard: &Shard,
-    stream: &mut TcpStream,
+    socket: &mut Socket,
     place: &mut Place,
+    limit: Instant,
     from: &mut SocketAddr,
 ) -> Result<(Option<Upgrade>, Arc<WorkerLink>), Refusal> {
-    let limit = place.handshake_timeout;
     let peer = *from;
-    let reading = handshake::read_request(stream, place, from);
-    let upgrade = timeout(limit, reading)
+    let reading = handshake::read_request(socket, place, from);
+    let upgrade = timeout_at(limit, reading)
         .await
         .map_err(|_| Refusal::of(Refused::TooSlow, "the handshake took too long"))??;
     if *from != peer {
         place.take_from(from.ip())?;
     }
     let worker = find_worker(shard).await?;
-    timeout(limit, stream.write_all(&upgrade.response)).await.map_err(io::Error::from)??;
+    let answering = async {
+        socket.write_all(&upgrade.response).await?;
+        socket.flush().await
+    };
+    timeout(place.handshake_timeout, answering).await.map_err(io::Error::from)??;
     Ok((Some(upgrade), worker))
 }
 
@@ -157,24 +182,24 @@ pub(crate) fn turn_away(shard: &Rc<Shard>, stream: TcpStream, door: &Door, why: 
         tokio::task::spawn_local(async move {
             let Ok(_permit) = shard.shared.turned_away.try_acquire() else { return };
             let answer = Refusal::from(why).response().unwrap_or_default();
-            refuse(stream, answer.as_bytes()).await;
+            refuse(Socket::Plain(stream), answer.as_bytes()).await;
         });
     }
 }
 
 /// Answers, and waits a moment for the client to read it: closing with unread
 /// bytes would reset the connection.
-async fn refuse(mut stream: TcpStream, answer: &[u8]) {
+async fn refuse(mut socket: Socket, answer: &[u8]) {
     let _ = timeout(Duration::from_secs(2), async {
-        stream.write_all(answer).await?;
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+        socket.write_all(answer).await?;
+        socket.shutdown().await?;
+        tokio::io::copy(&mut socket, &mut tokio::io::sink()).await
     })
     .await;
 }
 
-fn enter(shard: &Rc<Shard>, stream: TcpStream, client: NewClient, upgrade: Option<Upgrade>) {
-    let socket = Rc::new(stream);
+fn enter(shard: &Rc<Shard>, socket: Socket, client: NewClient, upgrade: Option<Upgrade>) {
+    let socket = Rc::new(socket);
     let (rest, handshake) = upgrade.map(|upgrade| (upgrade.rest, upgrade.handshake)).unzip();
     let inbox = Inbox::new(&client.door, rest.unwrap_or_default());
     let key = shard.insert(client, socket.clone());
@@ -185,19 +210,19 @@ fn enter(shard: &Rc<Shard>, stream: TcpStream, client: NewClient, upgrade: Optio
 
 /// Passes a client's messages on until it is gone, which it sees to itself;
 /// aborted when somebody else closes the client.
-async fn read(shard: Rc<Shard>, socket: Rc<TcpStream>, key: Key, mut inbox: Inbox) {
-    let mut fresh = 0;
+async fn read(shard: Rc<Shard>, socket: Rc<Socket>, key: Key, mut inbox: Inbox) {
+    let mut fresh = Fresh::default();
     loop {
-        let stop = inbox.advance(&shard, key, &mut shard.scratch.borrow_mut()[..fresh]);
-        if fresh == SCRATCH {
+        let stop = inbox.advance(&shard, key, &mut shard.scratch.borrow_mut()[..fresh.bytes]);
+        if fresh.more {
             // It has more to say than fits: first the others, and what it said on its way.
             tokio::task::yield_now().await;
         }
-        fresh = 0;
+        fresh = Fresh::default();
         match stop {
             Stop::Starved => match fill(&shard, &socket).await {
-                Ok(bytes @ 1..) => {
-                    fresh = bytes;
+                Ok(read @ Fresh { bytes: 1.., .. }) => {
+                    fresh = read;
                     shard.heard(key);
                 }
                 _ => return shard.close(key, CloseReason::ClientLeft, None),
@@ -213,32 +238,17 @@ async fn read(shard: Rc<Shard>, socket: Rc<TcpStream>, key: Key, mut inbox: Inbo
 /// next await: then another client's bytes may stand there.
 ///
 /// Cancel safe.
-async fn fill(shard: &Shard, socket: &TcpStream) -> io::Result<usize> {
+async fn fill(shard: &Shard, socket: &Socket) -> io::Result<Fresh> {
     poll_fn(|cx| {
         loop {
-            ready!(socket.poll_read_ready(cx))?;
-            let mut scratch = shard.scratch.borrow_mut();
-            let mut read = None;
-            let tried = socket.try_io(Interest::READABLE, || {
-                let bytes = (&*SockRef::from(socket)).read(&mut scratch)?;
-                read = Some(bytes);
-                // Less than there was place for: the socket is empty, as the next read
-                // would only confirm. Where a selector tells of changes, that is enough.
-                if bytes < scratch.len() && cfg!(unix) { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
-            });
-            match (read, tried) {
-                (Some(bytes), _) => return Poll::Ready(Ok(bytes)),
-                (None, Err(error)) if !is_passing(&error) => return Poll::Ready(Err(error)),
-                (None, _) => {}
+            ready!(socket.poll_readable(cx))?;
+            match socket.try_read(&mut shard.scratch.borrow_mut()) {
+                Err(error) if is_passing(&error) => {}
+                read => return Poll::Ready(read),
             }
         }
     })
     .await
-}
-
-/// Whether reading again may go better.
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 /// Stops reading until the client's events can go somewhere again: the client

@@ -1,6 +1,7 @@
 //! What can be set: flags, environment, file, defaults.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -44,7 +45,7 @@ macro_rules! flags {
 }
 
 flags! {
-    /// Listen on URL for clients: websocket://, text://, frame:// or tcp://, as in text://0.0.0.0:8290; may be repeated [default: websocket://127.0.0.1:8289]
+    /// Listen on URL for clients: websocket://, wss://, text://, frame:// or tcp://, as in text://0.0.0.0:8290; may be repeated [default: websocket://127.0.0.1:8289]
     [value_name = "URL", env = "GATEWAYWORKER_GATEWAY_LISTEN", value_delimiter = ','] listen: Vec<String>,
     /// Call this gateway NAME in logs [default: Gateway]
     [value_name = "NAME", env = "GATEWAYWORKER_GATEWAY_NAME"] name: String,
@@ -247,6 +248,7 @@ impl Config {
         for listener in &self.listen {
             Speaks::of(listener, &self)?;
             let named = || format!("listen = \"{}\"", listener.url);
+            listener.tls().with_context(named)?;
             listener.view(&self).validate_for_clients().with_context(named)?;
             ensure!(
                 listener.max_connections != Some(0),
@@ -270,6 +272,24 @@ impl Config {
             self.shards = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
         }
         ensure!(self.shards <= 1024, "shards = {}: at most 1024", self.shards);
+        Ok(self)
+    }
+
+    /// Lets the paths in it begin where `file` is, out of which it was read.
+    #[must_use]
+    pub(crate) fn read_from(mut self, file: Option<&Path>) -> Self {
+        if let Some(directory) = file.and_then(Path::parent) {
+            self.listen.iter_mut().for_each(|listener| listener.settle_in(directory));
+        }
+        self
+    }
+
+    /// The configuration, if the files that it names can be used.
+    ///
+    /// # Errors
+    /// When one of them is missing, or not what it should be.
+    pub(crate) fn with_good_files(self) -> anyhow::Result<Self> {
+        self.listen.iter().try_for_each(|listener| listener.load_certificate().map(drop))?;
         Ok(self)
     }
 

@@ -18,6 +18,7 @@ use crate::heartbeat::Heartbeat;
 use crate::listener::{Listener, WEBSOCKET};
 use crate::outgoing::{Outgoing, WebSocketType};
 use crate::protocol::Protocol;
+use crate::tls::Certificate;
 use crate::websocket::encode;
 
 /// An open listener.
@@ -26,6 +27,8 @@ pub(crate) struct Door {
     /// The port that workers are told, as `gateway_port`.
     pub(crate) port: u16,
     pub(crate) speaks: Speaks,
+    /// Its clients come over TLS.
+    pub(crate) certificate: Option<Arc<Certificate>>,
     pub(crate) heartbeat: Option<Heartbeat>,
     /// What a silent client is sent.
     pub(crate) ping: Bytes,
@@ -91,7 +94,7 @@ impl Door {
     /// A listener of `config`, opened on `port`.
     ///
     /// # Errors
-    /// When the gateway does not speak what it is to.
+    /// When the gateway does not speak what it is to, or its certificate cannot be loaded.
     pub(crate) fn new(
         port: u16,
         listener: &Listener,
@@ -105,6 +108,7 @@ impl Door {
         let mut door = Self {
             port,
             speaks,
+            certificate: listener.load_certificate()?.map(Arc::new),
             heartbeat: config.heartbeat(),
             ping: encode::ping(),
             handshake_timeout: Duration::from_millis(config.handshake_timeout_ms),

@@ -178,7 +178,7 @@ impl Clients {
             worker: worker.clone(),
             heard_ms: 0,
         };
-        self.table.insert(client, Rc::new(nowhere()));
+        self.table.insert(client, Rc::new(crate::socket::Socket::Plain(nowhere())));
     }
 
     /// Whether there is such a client.

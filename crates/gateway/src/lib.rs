@@ -10,6 +10,7 @@
 //! - `listener`, `door`: what is configured for a listener, and the open one,
 //! - `entry`: who comes in at a door,
 //! - `websocket`: RFC 6455; [`protocol`]: what else clients may speak,
+//! - `socket`, `tls`: what they speak it over,
 //! - `workers`: which workers are linked, and whose a client is,
 //! - `heartbeat`: when silence is too long,
 //! - `answer`: the parts of shards, put together as PHP would have it.
@@ -33,6 +34,8 @@ mod outgoing;
 pub mod protocol;
 mod server;
 mod shard;
+mod socket;
+mod tls;
 mod websocket;
 mod workers;
 
@@ -48,7 +51,8 @@ pub use gatewayworker_protocol::CloseReason;
 pub use listener::{ListenUrl, ListenUrlError, Listener};
 pub use outgoing::WebSocketType;
 pub use protocol::{Protocol, Protocols};
-pub use server::{Listeners, serve};
+pub use server::{Listeners, serve, serve_and_reload};
+pub use tls::TlsVersion;
 pub use workers::Routing;
 
 /// The daemon's main.
@@ -70,8 +74,10 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
     let Cli { common, flags } = &cli;
-    let config = load(common, flags).and_then(|config| Config { protocols, ..config }.validated());
-    gatewayworker_daemon::run(common, config, Runtime::CurrentThread, |config, shutdown| async move {
+    let config = load(common, flags).and_then(|config: Config| {
+        Config { protocols, ..config }.read_from(common.config.as_deref()).validated()?.with_good_files()
+    });
+    gatewayworker_daemon::run(common, config, Runtime::CurrentThread, |config, shutdown, reload| async move {
         let listeners = Listeners::bind(&config).await?;
         let urls = listeners.urls(&config)?;
         let inner = listeners.inner.local_addr()?;
@@ -79,6 +85,6 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
             info!(name = config.name, address = %url, %inner, "the gateway listens");
         }
         common.ready(urls);
-        serve(listeners, config, shutdown).await
+        serve_and_reload(listeners, config, shutdown, reload).await
     })
 }

@@ -5,8 +5,10 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use anyhow::{Context, bail, ensure};
 use gatewayworker_daemon::one_or_many;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
@@ -15,15 +17,18 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Config, SlowConsumer};
 use crate::entry::RealIpHeader;
 use crate::outgoing::WebSocketType;
+use crate::tls::{Certificate, Files, TlsVersion};
 
 /// A listener's URL: `websocket://127.0.0.1:8289`, or without the scheme.
 ///
-/// `ws` and, as the original's users write it, `Websocket` are `websocket` too.
+/// `ws` and, as the original's users write it, `Websocket` are `websocket` too; `wss` is
+/// `websocket` over TLS.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ListenUrl {
     scheme: String,
     address: String,
+    is_tls: bool,
 }
 
 /// The scheme of RFC 6455, by the name that it has in the original.
@@ -43,13 +48,14 @@ impl ListenUrl {
     /// The same with the address that was bound.
     #[must_use]
     pub fn bound_to(&self, address: SocketAddr) -> Self {
-        Self { scheme: self.scheme.clone(), address: address.to_string() }
+        Self { address: address.to_string(), ..self.clone() }
     }
 }
 
 impl fmt::Display for ListenUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme, self.address)
+        let scheme = if self.is_tls && self.scheme == WEBSOCKET { "wss" } else { &self.scheme };
+        write!(f, "{scheme}://{}", self.address)
     }
 }
 
@@ -63,7 +69,7 @@ pub struct ListenUrlError(String);
 /// A WebSocket listener there.
 impl From<SocketAddr> for ListenUrl {
     fn from(address: SocketAddr) -> Self {
-        Self { scheme: WEBSOCKET.to_owned(), address: address.to_string() }
+        Self { scheme: WEBSOCKET.to_owned(), address: address.to_string(), is_tls: false }
     }
 }
 
@@ -72,13 +78,12 @@ impl FromStr for ListenUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (scheme, address) = text.split_once("://").unwrap_or((WEBSOCKET, text));
-        let scheme = match scheme.to_ascii_lowercase() {
-            ws if ws == "ws" => WEBSOCKET.to_owned(),
-            scheme => scheme,
-        };
+        let scheme = scheme.to_ascii_lowercase();
+        let is_tls = scheme == "wss";
+        let scheme = if ["ws", "wss"].contains(&&*scheme) { WEBSOCKET.to_owned() } else { scheme };
         match address.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-                Ok(Self { scheme, address: address.to_owned() })
+                Ok(Self { scheme, address: address.to_owned(), is_tls })
             }
             _ => Err(ListenUrlError(text.to_owned())),
         }
@@ -110,6 +115,13 @@ macro_rules! listener {
             /// The most clients that it holds; those of all listeners together are
             /// limited by the gateway's `max_connections`.
             pub max_connections: Option<usize>,
+            /// The file with the certificate for TLS and those behind it, as PEM. Read
+            /// again when the gateway is asked to reload.
+            pub tls_certificate: Option<PathBuf>,
+            /// The file with its private key, as PEM.
+            pub tls_key: Option<PathBuf>,
+            /// The oldest TLS that is spoken; 1.2 if `None`.
+            pub tls_min_version: Option<TlsVersion>,
             $(
                 #[doc = concat!("In place of [`Config::", stringify!($name), "`].")]
                 $(#[$read])?
@@ -120,7 +132,14 @@ macro_rules! listener {
         impl Listener {
             /// One without settings of its own.
             pub fn new(url: ListenUrl) -> Self {
-                Self { url, max_connections: None, $($name: None,)* }
+                Self {
+                    url,
+                    max_connections: None,
+                    tls_certificate: None,
+                    tls_key: None,
+                    tls_min_version: None,
+                    $($name: None,)*
+                }
             }
 
             /// The configuration as it is for this listener.
@@ -163,6 +182,55 @@ listener! {
 
 fn some_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
     one_or_many(deserializer).map(Some)
+}
+
+impl Listener {
+    /// Where the files for TLS are, if it is spoken.
+    ///
+    /// # Errors
+    /// When one of them is not named.
+    pub(crate) fn tls(&self) -> anyhow::Result<Option<Files>> {
+        let (certificate, key) = match (&self.tls_certificate, &self.tls_key) {
+            (None, None) if self.url.is_tls => bail!(
+                "TLS needs tls_certificate and tls_key: give this listener a [[listen]] table with both in the configuration file"
+            ),
+            (None, None) => {
+                ensure!(
+                    self.tls_min_version.is_none(),
+                    "tls_min_version is of no use without tls_certificate and tls_key"
+                );
+                return Ok(None);
+            }
+            (Some(_), None) => bail!("tls_certificate needs its tls_key"),
+            (None, Some(_)) => bail!("tls_key needs its tls_certificate"),
+            (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
+        };
+        let min_version = self.tls_min_version.unwrap_or_default();
+        let alpn = (self.url.scheme == WEBSOCKET).then_some("http/1.1");
+        Ok(Some(Files { certificate, key, min_version, alpn }))
+    }
+
+    /// Loads its certificate, if TLS is spoken.
+    ///
+    /// # Errors
+    /// When a file is missing, or not what it should be.
+    pub(crate) fn load_certificate(&self) -> anyhow::Result<Option<Certificate>> {
+        let load = || self.tls()?.map(Certificate::load).transpose();
+        load().with_context(|| format!("listen = \"{}\"", self.url))
+    }
+
+    /// Lets paths begin at `directory`, where the configuration file is.
+    pub(crate) fn settle_in(&mut self, directory: &Path) {
+        for path in [&mut self.tls_certificate, &mut self.tls_key].into_iter().flatten() {
+            *path = directory.join(&path);
+        }
+    }
+
+    /// Its URL with the address that was bound, by which clients reach it.
+    pub(crate) fn bound_to(&self, address: SocketAddr) -> ListenUrl {
+        let is_tls = self.url.is_tls || self.tls_certificate.is_some();
+        ListenUrl { is_tls, ..self.url.bound_to(address) }
+    }
 }
 
 /// Reads `listen`: a URL, or a list of URLs and tables; for `deserialize_with`.
@@ -229,6 +297,7 @@ mod tests {
             ("0.0.0.0:8289", "websocket://0.0.0.0:8289"),
             ("Websocket://0.0.0.0:8289", "websocket://0.0.0.0:8289"),
             ("ws://localhost:1", "websocket://localhost:1"),
+            ("wss://localhost:1", "wss://localhost:1"),
             ("text://[::1]:23", "text://[::1]:23"),
             ("device://0.0.0.0:9000", "device://0.0.0.0:9000"),
         ] {
@@ -263,6 +332,36 @@ mod tests {
         ] {
             let error = toml::from_str::<Config>(text).unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn tls_needs_both_files_and_is_shown_in_the_url() {
+        let listener = |text: &str| {
+            let config: Config = toml::from_str(&format!("[[listen]]\n{text}")).unwrap();
+            config.listen.into_iter().next().unwrap()
+        };
+        let both = "tls_certificate = 'a.pem'\ntls_key = '/b.pem'";
+        let bound = "127.0.0.1:443".parse().unwrap();
+        for (scheme, shown, alpn) in
+            [("wss", "wss", Some("http/1.1")), ("ws", "wss", Some("http/1.1")), ("text", "text", None)]
+        {
+            let mut listener = listener(&format!("url = '{scheme}://a:1'\n{both}"));
+            assert_eq!(listener.bound_to(bound).to_string(), format!("{shown}://127.0.0.1:443"));
+            listener.settle_in(Path::new("/etc/gateway"));
+            let files = listener.tls().unwrap().unwrap();
+            assert_eq!((files.certificate, files.key), ("/etc/gateway/a.pem".into(), "/b.pem".into()));
+            assert_eq!((files.alpn, files.min_version), (alpn, TlsVersion::Tls12));
+        }
+        assert_eq!(listener("url = 'a:1'").tls().unwrap(), None);
+        for (text, says) in [
+            ("url = 'wss://a:1'", "TLS needs tls_certificate and tls_key: "),
+            ("url = 'a:1'\ntls_certificate = 'a.pem'", "tls_certificate needs its tls_key"),
+            ("url = 'wss://a:1'\ntls_key = 'a.pem'", "tls_key needs its tls_certificate"),
+            ("url = 'a:1'\ntls_min_version = '1.3'", "tls_min_version is of no use without "),
+        ] {
+            let error = listener(text).tls().unwrap_err().to_string();
+            assert!(error.starts_with(says), "{error}");
         }
     }
 

@@ -9,8 +9,9 @@ use std::ffi::c_int;
 use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
-use socket2::SockRef;
-use tokio::net::TcpStream;
+
+use crate::socket::{Socket, send};
+use crate::tls::{RECORD, TlsSocket};
 
 /// Frames in one `writev`. Linux takes 1024; more than a few dozen gain nothing.
 const SLICES: usize = 64;
@@ -84,17 +85,17 @@ impl Outbox {
     }
 
     /// Writes as much as `socket` takes without waiting.
-    pub(crate) fn flush(&mut self, socket: &TcpStream) -> Flushed {
+    pub(crate) fn flush(&mut self, socket: &Socket) -> Flushed {
         self.flush_with(socket, 0)
     }
 
     /// As [`flush`](Self::flush), for a socket that is closed next if all is out: the end
     /// of the connection leaves in the same packet, and wakes the peer but once.
-    pub(crate) fn flush_last(&mut self, socket: &TcpStream) -> Flushed {
+    pub(crate) fn flush_last(&mut self, socket: &Socket) -> Flushed {
         self.flush_with(socket, END_FOLLOWS)
     }
 
-    fn flush_with(&mut self, socket: &TcpStream, flags: c_int) -> Flushed {
+    fn flush_with(&mut self, socket: &Socket, flags: c_int) -> Flushed {
         while !self.is_empty() {
             match self.write(socket, flags) {
                 Ok(0) => return Flushed::Broken,
@@ -112,15 +113,20 @@ impl Outbox {
         [&self.first, &self.second].into_iter().chain(self.rest.iter().flat_map(|rest| rest.iter()))
     }
 
-    fn write(&self, socket: &TcpStream, flags: c_int) -> io::Result<usize> {
+    fn write(&self, socket: &Socket, flags: c_int) -> io::Result<usize> {
+        let tcp = match socket {
+            Socket::Plain(tcp) => tcp,
+            // Before the end of the connection there is TLS's own.
+            Socket::Tls(tls) => return self.write_tls(tls),
+        };
         if self.second.is_empty() {
-            return send(socket, &self.first, flags);
+            return send(tcp, &self.first, flags);
         }
         if self.bytes <= GATHER {
             return GATHERED.with_borrow_mut(|gathered| {
                 gathered.clear();
                 self.frames().for_each(|frame| gathered.extend_from_slice(frame));
-                send(socket, gathered, flags)
+                send(tcp, gathered, flags)
             });
         }
         let mut slices = [IoSlice::new(&[]); SLICES];
@@ -129,7 +135,26 @@ impl Outbox {
             *slice = IoSlice::new(frame);
             n += 1;
         }
-        socket.try_write_vectored(&slices[..n])
+        tcp.try_write_vectored(&slices[..n])
+    }
+
+    /// A record's worth. What is in a record leaves the outbox when all of that is
+    /// written, so that it counts until then; the same frames stand in front meanwhile.
+    fn write_tls(&self, tls: &TlsSocket) -> io::Result<usize> {
+        if self.second.is_empty() || self.first.len() >= RECORD || tls.is_sealed() {
+            return tls.try_write(&self.first);
+        }
+        GATHERED.with_borrow_mut(|gathered| {
+            gathered.clear();
+            for frame in self.frames() {
+                let fits = frame.len().min(RECORD - gathered.len());
+                gathered.extend_from_slice(&frame[..fits]);
+                if gathered.len() == RECORD {
+                    break;
+                }
+            }
+            tls.try_write(gathered)
+        })
     }
 
     /// Takes off the front what the socket has taken.
@@ -148,15 +173,6 @@ impl Outbox {
     }
 }
 
-/// Writes past tokio, which would look first whether it knows the socket to be full; it
-/// is asked where that is so, and then knows.
-fn send(socket: &TcpStream, bytes: &[u8], flags: c_int) -> io::Result<usize> {
-    match SockRef::from(socket).send_with_flags(bytes, flags) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => socket.try_write(bytes),
-        sent => sent,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt;
@@ -167,6 +183,7 @@ mod tests {
     #[tokio::test]
     async fn everything_arrives_in_order_however_little_the_socket_takes_at_once() {
         let (ours, mut theirs) = connection().await;
+        let ours = Socket::Plain(ours);
         let mut outbox = Outbox::default();
         let mut expected = Vec::new();
         for i in 0..3000_usize {
@@ -185,7 +202,7 @@ mod tests {
         let mut blocked = 0;
         while outbox.flush(&ours) == Flushed::Blocked {
             blocked += 1;
-            ours.writable().await.unwrap();
+            ours.tcp().writable().await.unwrap();
         }
         drop(ours);
         assert!(blocked > 0, "the socket took everything at once: this tests nothing");
@@ -197,6 +214,7 @@ mod tests {
     async fn the_last_words_arrive_before_the_end() {
         for len in [4, 100_000] {
             let (ours, mut theirs) = connection().await;
+            let ours = Socket::Plain(ours);
             let mut outbox = Outbox::default();
             outbox.push(vec![b'x'; len].into());
             assert_eq!(outbox.flush_last(&ours), Flushed::Empty);
@@ -210,6 +228,7 @@ mod tests {
     #[tokio::test]
     async fn a_few_small_frames_leave_together() {
         let (ours, mut theirs) = connection().await;
+        let ours = Socket::Plain(ours);
         let mut outbox = Outbox::default();
         for frame in ["one ", "two ", "three"] {
             outbox.push(frame.into());

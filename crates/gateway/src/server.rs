@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use gatewayworker_daemon::{accept_loop, bind, bind_as, check_exposure, resolve};
+use gatewayworker_daemon::{Reload, accept_loop, bind, bind_as, check_exposure, resolve};
 use gatewayworker_net::registers;
 use gatewayworker_protocol::Command;
 use tokio::net::TcpListener;
@@ -25,6 +25,7 @@ use crate::entry::refused::Refused;
 use crate::listener::ListenUrl;
 use crate::order::{Arrival, Mail};
 use crate::shard::{self, Shard, Shared};
+use crate::tls::Certificate;
 
 /// How often a worker on another host hears from the gateway.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
@@ -73,7 +74,7 @@ impl Listeners {
     /// When the system does not know its own sockets.
     pub fn urls(&self, config: &Config) -> anyhow::Result<Vec<ListenUrl>> {
         let doors = self.doors.iter().zip(&config.listen);
-        doors.map(|(door, listener)| Ok(listener.url.bound_to(door.local_addr()?))).collect()
+        doors.map(|(door, listener)| Ok(listener.bound_to(door.local_addr()?))).collect()
     }
 }
 
@@ -85,8 +86,23 @@ impl Listeners {
 /// future cannot be moved to another; each other shard has a thread of its own.
 ///
 /// # Errors
-/// When a thread cannot be started, or other doors are bound than `config` has.
+/// When a thread cannot be started, other doors are bound than `config` has, or a
+/// certificate cannot be loaded.
 pub async fn serve(listeners: Listeners, config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    serve_and_reload(listeners, config, shutdown, Reload::never()).await
+}
+
+/// [`serve`], and loads the certificates again whenever `reload` asks for that: for
+/// those who connect from then on.
+///
+/// # Errors
+/// As [`serve`]; not because of files that cannot be loaded again, which is logged.
+pub async fn serve_and_reload(
+    listeners: Listeners,
+    config: Config,
+    shutdown: CancellationToken,
+    reload: Reload,
+) -> anyhow::Result<()> {
     let config = config.validated()?;
     ensure!(listeners.doors.len() == config.listen.len(), "as many doors are to be bound as listen has");
     let lan_port = match config.lan_listen {
@@ -102,7 +118,7 @@ pub async fn serve(listeners: Listeners, config: Config, shutdown: CancellationT
     for (index, mailbox) in (1..).zip(mailboxes) {
         start_shard(index, shared.clone(), mailbox)?;
     }
-    LocalSet::new().run_until(serve_here(listeners, shared, mailbox, shutdown)).await
+    LocalSet::new().run_until(serve_here(listeners, shared, mailbox, shutdown, reload)).await
 }
 
 /// What the thread of the first shard does: accepts for all, and is a shard.
@@ -111,15 +127,18 @@ async fn serve_here(
     shared: Arc<Shared>,
     mailbox: mpsc::Receiver<Mail>,
     shutdown: CancellationToken,
+    reload: Reload,
 ) -> anyhow::Result<()> {
     let shard = Shard::begin(0, shared.clone());
     let reading = tokio::task::spawn_local(shard.clone().read_mail(mailbox));
     let accepting = TaskTracker::new();
     let places = Arc::new(Limit::new(shared.config.max_connections));
+    let mut certificates = Vec::new();
     for (socket, listener) in listeners.doors.into_iter().zip(&shared.config.listen) {
         gatewayworker_net::tune(&socket);
         let port = socket.local_addr()?.port();
         let door = Arc::new(Door::new(port, listener, &shared.config, places.clone())?);
+        certificates.extend(door.certificate.clone());
         accepting.spawn_local(accept_clients(socket, door, shard.clone(), shutdown.clone()));
     }
     accepting.spawn_local(accept_links(listeners.inner, shared.clone(), shutdown.clone()));
@@ -129,6 +148,7 @@ async fn serve_here(
     tokio::select! {
         () = registers::announce(&shared.config.register_address, &announced, &shared.config.secret_key) => {}
         () = ping_workers(&shared) => {}
+        () = load_again(certificates, reload) => {}
         () = shutdown.cancelled() => {}
     }
     // The announcement has ended with its future: no worker will come, and no new client.
@@ -220,6 +240,21 @@ fn deal(shared: &Shared, turn: usize, mut mail: Mail) -> bool {
         }
     }
     false
+}
+
+/// Loads certificates again when asked to. Without any it lets `reload` go, which is
+/// how whoever asks hears of that.
+async fn load_again(certificates: Vec<Arc<Certificate>>, mut reload: Reload) {
+    if certificates.is_empty() {
+        drop(reload);
+        return std::future::pending().await;
+    }
+    loop {
+        reload.next().await;
+        let certificates = certificates.clone();
+        // Files may be slow, and this thread has clients.
+        let _ = tokio::task::spawn_blocking(move || certificates.iter().for_each(|c| c.reload())).await;
+    }
 }
 
 /// Tells workers on other hosts that the gateway lives, as the original does.

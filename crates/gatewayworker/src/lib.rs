@@ -31,6 +31,7 @@ pub use gatewayworker_channel as channel;
 pub use gatewayworker_client as client;
 pub use gatewayworker_gateway as gateway;
 pub use gatewayworker_register as register;
+pub use gatewayworker_router as router;
 
 pub use gatewayworker_businessworker::{
     Admission, BoxError, Client, CloseReason, Events, Handshake, Message, NoSettings, Result, Session, Start,
@@ -40,6 +41,7 @@ pub use gatewayworker_client::{
     AskError, ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, SecretKey, SessionData,
     SessionError, Uid, Unreached, php,
 };
+pub use gatewayworker_router::Router;
 
 /// Compiles the examples in the README, in both languages, and in the guide.
 #[cfg(doctest)]
@@ -52,4 +54,6 @@ mod readme {
     struct Doors;
     #[doc = include_str!("../../../docs/guide/channel.md")]
     struct Channel;
+    #[doc = include_str!("../../../docs/guide/router.md")]
+    struct Router;
 }

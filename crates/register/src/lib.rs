@@ -33,7 +33,9 @@ pub fn main() -> ExitCode {
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, flags } = &cli;
     let config = load(common, flags).and_then(Config::validated);
-    gatewayworker_daemon::run(common, config, Runtime::CurrentThread, |config, shutdown| async move {
+    gatewayworker_daemon::run(common, config, Runtime::CurrentThread, |config, shutdown, reload| async move {
+        // There are no files to read again.
+        drop(reload);
         let address = resolve("listen", &config.listen).await?;
         check_exposure("the register", address.ip(), &config.secret_key, config.allow_insecure)?;
         let listener = bind("listen", address)?;

@@ -1,8 +1,8 @@
 //! Clients that have shaken hands and are not in yet.
 //!
 //! A worker that answers is asked about each handshake. Until it has said that the
-//! client may come in, the client gets what is for itself alone; what its groups and
-//! uids get is held back, what everybody gets passes it by, and it is not listed.
+//! client may come in, the client gets what is for itself alone; broadcasts, and what
+//! its groups and uids get, are held back until it is in, and it is not listed.
 //! The wait is bounded: who is not admitted in time is closed, and so is who waits
 //! for the word of a worker that has died.
 //!
@@ -77,7 +77,7 @@ impl Shard {
         self.forget_decided(state);
     }
 
-    /// Keeps a message to a client's group or uid until the client is in.
+    /// Keeps a message to many until the client is in.
     pub(super) fn hold_back(&self, state: &mut State, key: Key, frame: impl FnOnce(&Client) -> Bytes) {
         let Some(client) = state.table.get(key) else { return };
         let frame = frame(client);

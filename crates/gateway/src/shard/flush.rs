@@ -5,17 +5,18 @@
 //! broadcast to many is flushed in slices, and before each the replies to single
 //! clients: an echo does not wait behind 18,000 writes.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
 use socket2::SockRef;
-use tokio::net::TcpStream;
 
 use super::table::{Client, Key};
 use super::{Shard, State};
 use crate::outbox::Flushed;
+use crate::socket::Socket;
 
 /// Clients of a broadcast that are written to before others get a turn.
 const SLICE: usize = 256;
@@ -98,9 +99,9 @@ impl Shard {
 
     /// Writes to a client whose socket was full, as it takes it; aborted when the
     /// client is closed.
-    async fn unblock(self: Rc<Self>, key: Key, socket: Rc<TcpStream>) {
+    async fn unblock(self: Rc<Self>, key: Key, socket: Rc<Socket>) {
         loop {
-            if socket.writable().await.is_err() {
+            if socket.tcp().writable().await.is_err() {
                 return self.close(key, CloseReason::ClientLeft, None);
             }
             let mut state = self.state.borrow_mut();
@@ -136,6 +137,9 @@ impl Shard {
             false => client.outbox.flush(&client.socket),
         };
         if flushed == Flushed::Broken || at_once || (left && flushed == Flushed::Empty) {
+            if flushed == Flushed::Empty {
+                client.socket.say_goodbye();
+            }
             return;
         }
         self.closing.spawn_local(async move {
@@ -151,11 +155,17 @@ impl Shard {
 async fn end(mut client: Client) {
     let socket = client.socket.clone();
     while client.outbox.flush(&socket) == Flushed::Blocked {
-        if socket.writable().await.is_err() {
+        if socket.tcp().writable().await.is_err() {
             return;
         }
     }
-    if SockRef::from(&*socket).shutdown(std::net::Shutdown::Write).is_err() {
+    socket.say_goodbye();
+    if poll_fn(|cx| socket.poll_drain(cx)).await.is_err() {
+        return;
+    }
+    // What still comes is not heard, in whichever protocol it is said.
+    let socket = socket.tcp();
+    if SockRef::from(socket).shutdown(std::net::Shutdown::Write).is_err() {
         return;
     }
     let mut sink = [0; 1024];
@@ -198,7 +208,7 @@ mod tests {
             let (worker, mut peer) = testing::worker(&shard, 1000).await;
             let (key, _client) = testing::client(&shard, 1, &worker).await;
             let socket = shard.state.borrow_mut().table.get(key).unwrap().socket.clone();
-            SockRef::from(&*socket).shutdown(std::net::Shutdown::Write).unwrap();
+            SockRef::from(socket.tcp()).shutdown(std::net::Shutdown::Write).unwrap();
             spawn_local(shard.clone().flush_for_ever());
             send(&shard, 1);
             let mut buffer = BytesMut::new();

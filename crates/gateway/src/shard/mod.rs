@@ -51,6 +51,7 @@ use crate::entry::refused::RefusalCounts;
 use crate::heartbeat::Wheel;
 use crate::order::{Arrival, Mail};
 use crate::protocol::Protocol;
+use crate::socket::Socket;
 use crate::workers::{WorkerLink, Workers};
 use crate::{client, link};
 
@@ -255,7 +256,7 @@ impl Shard {
     }
 
     /// Takes a client into the table.
-    pub(crate) fn insert(&self, new: NewClient, socket: Rc<TcpStream>) -> Key {
+    pub(crate) fn insert(&self, new: NewClient, socket: Rc<Socket>) -> Key {
         let due = new.door.heartbeat.map(|heartbeat| heartbeat.due(new.heard_ms, 0));
         new.worker.bind();
         let mut state = self.state.borrow_mut();

@@ -41,18 +41,18 @@ impl Shard {
             }
             Order::SendToAll { except, message } => {
                 let keys: Vec<Key> = state.table.all().collect();
-                self.send_to_many(state, keys, Reach::Everybody, &except, &message);
+                self.send_to_many(state, keys, Reach::Others, &except, &message);
             }
             Order::SendToUids(uids, message) => {
                 for uid in uids.iter() {
                     let keys: Vec<Key> = state.table.uid(uid).collect();
-                    self.send_to_many(state, keys, Reach::Members, &[], &message);
+                    self.send_to_many(state, keys, Reach::Others, &[], &message);
                 }
             }
             Order::SendToGroups { groups, except, message } => {
                 for group in groups.iter() {
                     let keys: Vec<Key> = state.table.group(group).collect();
-                    self.send_to_many(state, keys, Reach::Members, &except, &message);
+                    self.send_to_many(state, keys, Reach::Others, &except, &message);
                 }
             }
             Order::Kick(id, message, code) => self.kick(state, id, message.as_deref(), code),
@@ -152,11 +152,8 @@ impl Shard {
         frame: impl FnOnce(&Client) -> Bytes,
     ) {
         let Some(client) = state.table.get(key) else { return };
-        if client.is_undecided() && reach != Reach::Itself {
-            if reach == Reach::Members {
-                self.hold_back(state, key, frame);
-            }
-            return;
+        if client.is_undecided() && reach == Reach::Others {
+            return self.hold_back(state, key, frame);
         }
         let frame = frame(client);
         match queue(client, frame, self.shared.outbox_budget, &mut state.blocked_bytes) {
@@ -190,15 +187,13 @@ pub(crate) enum Turn {
     Bulk,
 }
 
-/// Whom a message is for: what a client gets of it that is not admitted yet.
+/// Whom a message is for: when a client gets it that is not admitted yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reach {
-    /// This client: it gets it at once.
+    /// This client: at once.
     Itself,
-    /// A group or uid that an application has put it into: it gets it once admitted.
-    Members,
-    /// Everybody who is in: it is not.
-    Everybody,
+    /// Everybody, a group, a uid: once it is in.
+    Others,
 }
 
 /// What became of a frame for a client.

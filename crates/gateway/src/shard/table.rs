@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 
 use super::index::{Index, Member, Membership};
 use super::orders::Turn;
 use crate::door::Place;
 use crate::outbox::Outbox;
+use crate::socket::Socket;
 use crate::workers::WorkerLink;
 
 /// A client.
@@ -29,7 +29,7 @@ pub(crate) struct Client {
     pub(crate) address: SocketAddrV4,
     /// Its place, and so its door, until the connection has ended.
     pub(crate) door: Place,
-    pub(crate) socket: Rc<TcpStream>,
+    pub(crate) socket: Rc<Socket>,
     /// Its reading task, once there is one.
     pub(crate) reader: Option<AbortHandle>,
     pub(crate) session: Bytes,
@@ -129,7 +129,7 @@ impl Table {
         self.by_id.contains_key(&connection_id)
     }
 
-    pub(crate) fn insert(&mut self, new: NewClient, socket: Rc<TcpStream>) -> Key {
+    pub(crate) fn insert(&mut self, new: NewClient, socket: Rc<Socket>) -> Key {
         let NewClient { connection_id, seq, address, door, worker, heard_ms } = new;
         let client = Box::new(Client {
             connection_id,

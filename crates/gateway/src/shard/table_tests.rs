@@ -143,8 +143,7 @@ proptest! {
                 }
                 match step {
                     Step::Insert(id) => {
-                        let socket = std::rc::Rc::new(testing::connection().await.0);
-                        table.insert(new_client(id, &worker), socket);
+                        table.insert(new_client(id, &worker), testing::socket().await);
                     }
                     Step::Remove(id) => {
                         let key = table.key_of(id).unwrap();
@@ -169,9 +168,9 @@ async fn a_key_that_was_kept_is_not_good_for_the_next_client_of_its_slot() {
     let shard = testing::shard(Config::default());
     let (worker, _peer) = testing::worker(&shard, 1000).await;
     let mut table = Table::default();
-    let gone = table.insert(new_client(1, &worker), std::rc::Rc::new(testing::connection().await.0));
+    let gone = table.insert(new_client(1, &worker), testing::socket().await);
     table.remove(gone);
-    table.insert(new_client(2, &worker), std::rc::Rc::new(testing::connection().await.0));
+    table.insert(new_client(2, &worker), testing::socket().await);
     assert!(table.get(gone).is_none() && table.remove(gone).is_none());
     assert_eq!(table.admitted_len(), 1);
 }

@@ -11,6 +11,7 @@ use super::{Key, NewClient, Shard, Shared};
 use crate::config::Config;
 use crate::door::{Door, Limit, Place};
 use crate::listener::Listener;
+use crate::socket::Socket;
 use crate::workers::{Features, WorkerLink};
 
 /// The only shard of a gateway. Nobody reads its mailbox.
@@ -26,6 +27,11 @@ pub(crate) async fn connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     (listener.accept().await.unwrap().0, theirs)
+}
+
+/// A client's socket that nobody is behind.
+pub(crate) async fn socket() -> Rc<Socket> {
+    Rc::new(Socket::Plain(connection().await.0))
 }
 
 /// A worker's link whose outbox takes `limit` bytes, and the worker's end of it.
@@ -62,5 +68,5 @@ pub(crate) async fn client(shard: &Shard, connection_id: u32, worker: &Arc<Worke
     let (ours, theirs) = connection().await;
     let door = place_at("websocket://127.0.0.1:8289", &shard.shared.config);
     let client = NewClient { door, ..new_client(connection_id, worker) };
-    (shard.insert(client, Rc::new(ours)), theirs)
+    (shard.insert(client, Rc::new(Socket::Plain(ours))), theirs)
 }

@@ -10,11 +10,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use gatewayworker_protocol::php::{ArrayWriter, query};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::door::Door;
 use crate::entry::refused::Refused;
+use crate::socket::Socket;
 
 /// Header lines that a request may have.
 const MAX_HEADERS: usize = 124;
@@ -96,13 +96,13 @@ impl Refusal {
 ///
 /// Not cancel safe; the caller gives it a time limit and drops the stream.
 pub(crate) async fn read_request(
-    stream: &mut TcpStream,
+    socket: &mut Socket,
     door: &Door,
     from: &mut SocketAddr,
 ) -> Result<Upgrade, Refusal> {
     let mut bytes = Vec::with_capacity(1024);
     loop {
-        if stream.read_buf(&mut bytes).await? == 0 {
+        if socket.read_buf(&mut bytes).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
         if let Some((head, upgrade)) = upgrade(&bytes, door, from)? {
@@ -319,13 +319,13 @@ mod tests {
 
     async fn read_from(peer: &str, request: &str, limit: usize) -> Result<Upgrade, Refusal> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (mut server, _) = listener.accept().await.unwrap();
+        let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
         client.write_all(request.as_bytes()).await.unwrap();
         client.shutdown().await.unwrap();
         let config = Config { max_header_bytes: limit, ..Config::default() };
         let door = testing::place_at("websocket://127.0.0.1:8289", &config);
-        read_request(&mut server, &door, &mut peer.parse().unwrap()).await
+        read_request(&mut Socket::Plain(server), &door, &mut peer.parse().unwrap()).await
     }
 
     /// `$_SERVER`, and the whole of what a worker is told.

@@ -1,0 +1,228 @@
+//! A door's certificate: two files, loaded when the gateway starts and again when it is
+//! asked to. Connections that stand keep what they began with.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use anyhow::{Context, anyhow, bail};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem};
+use rustls::version::TLS13;
+use rustls::{ServerConfig, SupportedProtocolVersion};
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use super::validity::Validity;
+
+/// The oldest TLS that a listener speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum TlsVersion {
+    /// TLS 1.2 and 1.3.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3 alone.
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+impl TlsVersion {
+    fn and_newer(self) -> &'static [&'static SupportedProtocolVersion] {
+        static NEWEST: &[&SupportedProtocolVersion] = &[&TLS13];
+        match self {
+            Self::Tls12 => rustls::ALL_VERSIONS,
+            Self::Tls13 => NEWEST,
+        }
+    }
+}
+
+/// Where a door's certificate is, and how it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Files {
+    /// The certificate and those that lead from it to the authority's, as PEM.
+    pub(crate) certificate: PathBuf,
+    /// Its private key, as PEM.
+    pub(crate) key: PathBuf,
+    pub(crate) min_version: TlsVersion,
+    /// The protocol that a client may ask for by ALPN.
+    pub(crate) alpn: Option<&'static str>,
+}
+
+/// The certificate of a door.
+pub(crate) struct Certificate {
+    files: Files,
+    current: RwLock<Arc<ServerConfig>>,
+}
+
+impl Certificate {
+    /// Reads the files; warns where the certificate's time has passed or not come.
+    ///
+    /// # Errors
+    /// When one cannot be read, is not what it should be, or they do not belong together.
+    pub(crate) fn load(files: Files) -> anyhow::Result<Self> {
+        let (config, _) = files.load()?;
+        Ok(Self { files, current: RwLock::new(config) })
+    }
+
+    /// What new connections begin with.
+    pub(crate) fn current(&self) -> Arc<ServerConfig> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads the files again for those who connect from now on. What is wrong with them
+    /// is logged, and then what was loaded before stays.
+    pub(crate) fn reload(&self) {
+        let file = self.files.certificate.display();
+        match self.files.load() {
+            Ok((config, validity)) => {
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+                let days_left = if let Validity::Days(days) = validity { Some(days) } else { None };
+                info!(certificate = %file, days_left, "the certificate is loaded again");
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(error, "the certificate cannot be loaded again: the one before stays in use");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Certificate").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl Files {
+    fn load(&self) -> anyhow::Result<(Arc<ServerConfig>, Validity)> {
+        let chain = self.chain()?;
+        let key = self.key()?;
+        let validity = chain.first().map_or(Validity::Unknown, |certificate| Validity::of(certificate));
+        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(self.min_version.and_newer())
+            .context("TLS")?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(|error| self.misfit(error))?;
+        // Clients that come back need no second full handshake, and nothing is kept for them.
+        config.ticketer = ring::Ticketer::new().context("TLS")?;
+        config.alpn_protocols = self.alpn.map(|protocol| protocol.as_bytes().to_vec()).into_iter().collect();
+        let file = self.certificate.display();
+        match validity {
+            Validity::Expired => {
+                warn!(certificate = %file, "the certificate has expired: clients will refuse it")
+            }
+            Validity::NotYet => {
+                warn!(certificate = %file, "the certificate is not valid yet: clients will refuse it");
+            }
+            Validity::Days(_) | Validity::Unknown => {}
+        }
+        Ok((Arc::new(config), validity))
+    }
+
+    fn chain(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
+        let what = || format!("tls_certificate = {:?}", self.certificate);
+        let text = read(&self.certificate).with_context(what)?;
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+        let chain = chain.map_err(not_pem).with_context(what)?;
+        if chain.is_empty() {
+            bail!("{}: it has no BEGIN CERTIFICATE: a PEM file with the whole chain is needed", what());
+        }
+        Ok(chain)
+    }
+
+    fn key(&self) -> anyhow::Result<PrivateKeyDer<'static>> {
+        let what = || format!("tls_key = {:?}", self.key);
+        let text = read(&self.key).with_context(what)?;
+        PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
+            pem::Error::NoItemsFound => {
+                anyhow!("{}: it has no BEGIN PRIVATE KEY: a PEM file without a pass phrase is needed", what())
+            }
+            error => not_pem(error).context(what()),
+        })
+    }
+
+    /// What is wrong with files that are PEM.
+    fn misfit(&self, error: rustls::Error) -> anyhow::Error {
+        let (certificate, key) = (&self.certificate, &self.key);
+        match error {
+            rustls::Error::InconsistentKeys(_) => {
+                anyhow!("tls_key = {key:?}: it is not the key of the certificate in {certificate:?}")
+            }
+            rustls::Error::InvalidCertificate(_) => anyhow!("tls_certificate = {certificate:?}: {error}"),
+            error => anyhow!("tls_key = {key:?}: {error}"),
+        }
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(path).context("cannot read it")
+}
+
+/// Nothing of the file is shown: it may hold the key.
+fn not_pem(_: pem::Error) -> anyhow::Error {
+    anyhow!("it is no PEM file, or not all of one")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::testing::{files, pair};
+
+    fn error(files: &Files) -> String {
+        format!("{:#}", files.load().unwrap_err())
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_said_in_one_line_with_its_name() {
+        let (directory, good) = files();
+        let write = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let nowhere = directory.path().join("nowhere.pem");
+        let nothing = write("nothing.pem", "hello\n");
+        let cut = write("cut.pem", "-----BEGIN CERTIFICATE-----\nMIIB\n");
+        let garbage = write("garbage.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+        let key = write("garbage-key.pem", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+        let other = write("other-key.pem", &pair().1);
+        for (key_name, path, reason) in [
+            ("tls_certificate", &nowhere, "cannot read it: "),
+            ("tls_certificate", &nothing, "it has no BEGIN CERTIFICATE"),
+            ("tls_certificate", &good.key, "it has no BEGIN CERTIFICATE"),
+            ("tls_certificate", &cut, "it is no PEM file"),
+            ("tls_certificate", &garbage, "invalid peer certificate"),
+            ("tls_key", &nowhere, "cannot read it: "),
+            ("tls_key", &nothing, "it has no BEGIN PRIVATE KEY"),
+            ("tls_key", &good.certificate, "it has no BEGIN PRIVATE KEY"),
+            ("tls_key", &key, ""),
+            ("tls_key", &other, "it is not the key of the certificate in "),
+        ] {
+            let files = match key_name {
+                "tls_key" => Files { key: path.clone(), ..good.clone() },
+                _ => Files { certificate: path.clone(), ..good.clone() },
+            };
+            let error = error(&files);
+            assert!(error.starts_with(&format!("{key_name} = {path:?}: {reason}")), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_broken_file_leaves_the_certificate_before_in_use_and_a_good_one_replaces_it() {
+        let (_directory, files) = files();
+        let certificate = Certificate::load(files.clone()).unwrap();
+        let first = certificate.current();
+        std::fs::write(&files.key, "no key").unwrap();
+        certificate.reload();
+        assert!(Arc::ptr_eq(&first, &certificate.current()));
+        let (chain, key) = pair();
+        std::fs::write(&files.certificate, chain).unwrap();
+        std::fs::write(&files.key, key).unwrap();
+        certificate.reload();
+        assert!(!Arc::ptr_eq(&first, &certificate.current()));
+    }
+}

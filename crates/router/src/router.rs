@@ -1,0 +1,212 @@
+//! The table of methods, and the way of a request through it.
+
+use std::collections::HashMap;
+use std::future::ready;
+use std::pin::Pin;
+
+use gatewayworker_businessworker::{Client, CloseReason, Message, OutMessage};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+use tracing::{error, warn};
+
+use crate::answer::{Answer, Fault, Reply};
+use crate::leaving::controllers;
+use crate::{Failure, Handler, envelope, parameters};
+
+/// What a handler's future comes to, whatever its types.
+type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Reply, Fault>> + Send + 'a>>;
+
+type Route<S, C> = Box<dyn for<'a> Fn(&'a S, &'a C, &Map<String, Value>) -> Outcome<'a> + Send + Sync>;
+
+type Guard<S, C> = Box<dyn for<'a> Fn(&'a S, &'a C, String) -> Outcome<'a> + Send + Sync>;
+
+type Leave<S, C> = Box<dyn for<'a> Fn(&'a S, &'a C, CloseReason) -> Outcome<'a> + Send + Sync>;
+
+/// Methods and their handlers, as the [crate] shows.
+///
+/// `S` is the application's state. `C` is who asks: the [`Client`], or what an application
+/// makes of it before it hands over the request (the client and its user, say); such a
+/// type implements `AsRef<Client>`.
+pub struct Router<S, C = Client> {
+    key: String,
+    guards: Vec<Guard<S, C>>,
+    routes: HashMap<String, Route<S, C>>,
+    leaving: HashMap<String, Leave<S, C>>,
+    answers: Box<dyn Fn(&Answer) -> OutMessage + Send + Sync>,
+}
+
+impl<S: Sync + 'static, C: Sync + 'static> Router<S, C> {
+    /// Without methods. The method stands under `method`, answers are [`envelope`]s.
+    #[expect(clippy::new_without_default, reason = "one without methods is of no use")]
+    pub fn new() -> Self {
+        Self {
+            key: "method".into(),
+            guards: Vec::new(),
+            routes: HashMap::new(),
+            leaving: HashMap::new(),
+            answers: Box::new(envelope),
+        }
+    }
+
+    /// The key under which requests name their method.
+    #[must_use]
+    pub fn method_key(self, key: impl Into<String>) -> Self {
+        Self { key: key.into(), ..self }
+    }
+
+    /// How answers look: all of them, refusals too.
+    #[must_use]
+    pub fn answers(self, answers: impl Fn(&Answer) -> OutMessage + Send + Sync + 'static) -> Self {
+        Self { answers: Box::new(answers), ..self }
+    }
+
+    /// Has every request pass `guard` first, an `async fn` of the state, the client and
+    /// the method (as the client wrote it, empty where the request names none): for what
+    /// holds for all methods, who may ask and how often. Its failure is the answer.
+    /// Guards run in the order in which they were added.
+    #[must_use]
+    pub fn before<H>(mut self, guard: H) -> Self
+    where
+        H: for<'a> Handler<'a, S, C, String> + 'static,
+    {
+        self.guards.push(Box::new(move |state, client, method| finish(guard.call(state, client, method))));
+        self
+    }
+
+    /// Has `method` handled by `handler`, an `async fn` of the state, the client and its
+    /// parameters: the request without its method.
+    ///
+    /// # Panics
+    /// When the method, in whatever case, has a handler already.
+    #[must_use]
+    pub fn on<P, H>(mut self, method: &str, handler: H) -> Self
+    where
+        P: DeserializeOwned,
+        H: for<'a> Handler<'a, S, C, P> + 'static,
+    {
+        let route: Route<S, C> =
+            Box::new(move |state, client, request| match parameters::read::<P>(request) {
+                Ok(parameters) => finish(handler.call(state, client, parameters)),
+                Err(fault) => Box::pin(ready(Err(fault))),
+            });
+        let before = self.routes.insert(method.to_ascii_lowercase(), route);
+        assert!(before.is_none(), "the method {method} has two handlers");
+        self
+    }
+
+    /// Has `handler` told when a client leaves that `controller` was added for
+    /// ([`add_controller`](crate::add_controller)).
+    ///
+    /// # Panics
+    /// When the controller, in whatever case, has a handler already.
+    #[must_use]
+    pub fn on_leave<H>(mut self, controller: &str, handler: H) -> Self
+    where
+        H: for<'a> Handler<'a, S, C, CloseReason> + 'static,
+    {
+        let leave: Leave<S, C> =
+            Box::new(move |state, client, reason| finish(handler.call(state, client, reason)));
+        let before = self.leaving.insert(controller.to_ascii_lowercase(), leave);
+        assert!(before.is_none(), "the controller {controller} has two handlers for those who leave");
+        self
+    }
+
+    /// What comes of a request. Nothing is sent; an internal error is not logged.
+    pub async fn ask(&self, state: &S, client: &C, request: &[u8]) -> Answer {
+        let parsed = serde_json::from_slice::<Map<String, Value>>(request);
+        let is_json = parsed.is_ok();
+        let mut request = parsed.unwrap_or_default();
+        let method = match request.remove(&self.key) {
+            Some(Value::String(method)) => Some(method),
+            _ => None,
+        };
+        for guard in &self.guards {
+            if let Err(fault) = guard(state, client, method.clone().unwrap_or_default()).await {
+                return Answer::new(method, request, Err(fault));
+            }
+        }
+        let outcome = match &method {
+            _ if !is_json => Err(Fault::NotJson),
+            None => Err(Fault::NoMethod),
+            Some(method) => match self.routes.get(&method.to_ascii_lowercase()) {
+                None => Err(Fault::UnknownMethod),
+                Some(route) => route(state, client, &request).await,
+            },
+        };
+        Answer::new(method, request, outcome)
+    }
+
+    /// The answer as the client gets it.
+    pub fn encode(&self, answer: &Answer) -> OutMessage {
+        (self.answers)(answer)
+    }
+}
+
+impl<S: Sync + 'static, C: AsRef<Client> + Sync + 'static> Router<S, C> {
+    /// Answers a request: for `on_message`.
+    ///
+    /// # Errors
+    /// When the answer cannot be sent. What went wrong with the request is the answer.
+    pub async fn handle(
+        &self,
+        state: &S,
+        client: &C,
+        message: &Message,
+    ) -> gatewayworker_businessworker::Result {
+        let answer = self.ask(state, client, message.bytes()).await;
+        let to = client.as_ref();
+        if let Err(Fault::Internal(error)) = &answer.outcome {
+            let method = answer.method.as_deref().unwrap_or_default();
+            error!(client = %to.id(), method, %error, "a request failed");
+        }
+        to.send(self.encode(&answer)).await?;
+        Ok(())
+    }
+
+    /// Tells the controllers that were added for a client that it has left, one after the
+    /// other: for `on_close`. One that fails is logged and keeps nobody from hearing it.
+    ///
+    /// # Errors
+    /// When the client's session, where the controllers stand, cannot be read.
+    pub async fn left(
+        &self,
+        state: &S,
+        client: &C,
+        reason: CloseReason,
+    ) -> gatewayworker_businessworker::Result {
+        let id = client.as_ref().id();
+        for controller in controllers(client.as_ref())? {
+            let Some(leave) = self.leaving.get(&controller.to_ascii_lowercase()) else {
+                warn!(client = %id, controller, "a controller that nobody knows was to hear of its leaving");
+                continue;
+            };
+            if let Err(fault) = leave(state, client, reason).await {
+                let error = match &fault {
+                    Fault::Internal(error) => error.to_string(),
+                    fault => fault.to_string(),
+                };
+                error!(client = %id, controller, error, "a controller failed when the client left");
+            }
+        }
+        Ok(())
+    }
+}
+
+fn finish<'a, R, E>(future: impl Future<Output = Result<R, E>> + Send + 'a) -> Outcome<'a>
+where
+    R: Into<Reply>,
+    E: Into<Failure>,
+{
+    Box::pin(async move { future.await.map(Into::into).map_err(|error| error.into().0) })
+}
+
+impl<S, C> std::fmt::Debug for Router<S, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut methods: Vec<_> = self.routes.keys().collect();
+        methods.sort();
+        f.debug_struct("Router").field("key", &self.key).field("methods", &methods).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! Who somebody is: a cookie that this backend has signed.
+//!
+//! A name is all it takes to log in, and the same name twice is two users; a real site
+//! asks its own accounts here. Nothing is kept: several backends that share a key know
+//! each other's users.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::ensure;
+use axum::Json;
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::Sha256;
+
+use super::Backend;
+use super::refusal::Refusal;
+use crate::fields::Fields;
+
+const COOKIE: &str = "live_room";
+
+/// How long a login lasts, in seconds.
+const LASTS: u64 = 24 * 60 * 60;
+
+/// The shortest key that others may have too, and one of this process's own, in bytes.
+const MIN_KEY: usize = 16;
+const BLOCK: usize = 64;
+
+/// Signs the cookies.
+#[derive(Clone)]
+pub struct LoginKey(Hmac<Sha256>);
+
+/// A user who has logged in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct User {
+    pub(super) id: String,
+    pub(super) name: String,
+    /// Until when, in seconds since 1970.
+    until: u64,
+}
+
+impl LoginKey {
+    /// A key that others have too.
+    ///
+    /// # Errors
+    /// When it has less than 16 bytes.
+    pub fn new(key: &[u8]) -> anyhow::Result<Self> {
+        ensure!(key.len() >= MIN_KEY, "--login-key: must have at least {MIN_KEY} bytes");
+        Ok(Self(Hmac::new_from_slice(key)?))
+    }
+
+    /// A key of this process's own: its users log in again after it has ended.
+    pub fn random() -> Self {
+        Self(Hmac::new(&rand::random::<[u8; BLOCK]>().into()))
+    }
+
+    fn sign(&self, user: &User) -> String {
+        let claim = BASE64.encode(json!(user).to_string());
+        let mac = self.0.clone().chain_update(&claim).finalize().into_bytes();
+        format!("{claim}.{}", BASE64.encode(mac))
+    }
+
+    /// Who a cookie says that somebody is, if it was signed here and lasts still.
+    fn read(&self, cookie: &str, now: u64) -> Option<User> {
+        let (claim, mac) = cookie.split_once('.')?;
+        self.0.clone().chain_update(claim).verify_slice(&BASE64.decode(mac).ok()?).ok()?;
+        let user: User = serde_json::from_slice(&BASE64.decode(claim).ok()?).ok()?;
+        (user.until > now).then_some(user)
+    }
+}
+
+impl fmt::Debug for LoginKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LoginKey")
+    }
+}
+
+/// Makes a user of a name.
+pub(super) async fn login(State(backend): State<Arc<Backend>>, posted: Fields) -> Result<Response, Refusal> {
+    let id = format!("u{:016x}", rand::random::<u64>());
+    let user = User { id, name: posted.name()?, until: now() + LASTS };
+    let signed = backend.login_key.sign(&user);
+    let cookie = format!("{COOKIE}={signed}; Path=/; Max-Age={LASTS}; HttpOnly; SameSite=Strict");
+    let answer = json!({"type": "login", "userId": user.id, "userName": user.name});
+    Ok(([(header::SET_COOKIE, cookie)], Json(answer)).into_response())
+}
+
+impl FromRequestParts<Arc<Backend>> for User {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, backend: &Arc<Backend>) -> Result<Self, Refusal> {
+        let lines = parts.headers.get_all(header::COOKIE).iter();
+        let mut cookies = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
+        let user = cookies.find_map(|cookie| {
+            let (name, value) = cookie.trim().split_once('=')?;
+            if name == COOKIE { backend.login_key.read(value, now()) } else { None }
+        });
+        user.ok_or(Refusal::new(StatusCode::UNAUTHORIZED, "请先登录"))
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_a_length() {
+        assert!(LoginKey::new(b"").is_err());
+        assert!(LoginKey::new(&[7; MIN_KEY - 1]).is_err());
+        let user = User { id: "u1".into(), name: "小明".into(), until: 100 };
+        let cookie = LoginKey::new(&[7; MIN_KEY]).unwrap().sign(&user);
+        assert_eq!(LoginKey::new(&[7; MIN_KEY]).unwrap().read(&cookie, 0), Some(user));
+    }
+
+    #[test]
+    fn a_cookie_is_good_for_a_time_if_nobody_changed_it() {
+        let key = LoginKey::random();
+        let user = User { id: "u1".into(), name: "小明".into(), until: 100 };
+        let cookie = key.sign(&user);
+        assert_eq!(key.read(&cookie, 99), Some(user.clone()));
+        assert_eq!(key.read(&cookie, 100), None);
+        assert_eq!(LoginKey::random().read(&cookie, 99), None);
+
+        let (_, mac) = cookie.split_once('.').unwrap();
+        let other = BASE64.encode(json!(User { id: "u2".into(), ..user }).to_string());
+        for forged in [format!("{other}.{mac}"), format!("{other}."), other, cookie[1..].into(), "".into()] {
+            assert_eq!(key.read(&forged, 99), None, "{forged}");
+        }
+    }
+}

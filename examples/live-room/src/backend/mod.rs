@@ -1,0 +1,179 @@
+//! A web backend that pushes to a live room: an axum server that knows no socket and no
+//! worker, only [`Gateway`], the handle that anybody may hold.
+//!
+//! - `GET /`: the page; `GET /rooms`: the rooms, and where the page connects to;
+//! - `GET /room?roomId=…`: a room's numbers;
+//! - `POST /login`: a name becomes a user (`login`);
+//! - `POST /bind`: the page's client id becomes the user's, and joins a room (`bind`);
+//! - `POST /say`: a comment to the room, or to one user in it (`say`).
+//!
+//! Who asks is known by a signed cookie, and by nothing that a request may claim. What
+//! is refused is answered as errors over the socket are (`refusal`).
+
+mod bind;
+mod guard;
+mod login;
+mod refusal;
+mod say;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{Html, IntoResponse};
+use axum::routing::{get, post};
+use axum::{Router, response::Response};
+use gatewayworker::businessworker::CancellationToken;
+use gatewayworker::{AskError, Delivery, Gateway, SecretKey};
+use serde_json::{Map, Value, json};
+use tokio::net::TcpListener;
+
+pub use login::LoginKey;
+use refusal::Refusal;
+
+use crate::board::{self, Board};
+use crate::fields::Fields;
+use crate::limiter::Limiter;
+use crate::reply::Reply;
+use crate::{BURST, PER_SECOND, Rooms, Views};
+
+/// How long the gateways may take to answer a question.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The longest body, in bytes.
+const MAX_BODY: usize = 16 * 1024;
+
+/// What keeps others from being part of the page, and the page from talking to others.
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
+     connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What a backend is to be like.
+#[derive(Debug)]
+pub struct Config {
+    /// The registers that know the gateways, `host:port` each.
+    pub registers: Vec<String>,
+    /// The cluster's key.
+    pub secret_key: SecretKey,
+    /// Where pages connect to, `ws://host:port`.
+    pub socket: String,
+    /// The rooms that there are.
+    pub rooms: Rooms,
+    /// Where page views are counted.
+    pub views: Views,
+    /// What signs the cookies of those who are logged in.
+    pub login_key: LoginKey,
+}
+
+/// What all requests share.
+struct Backend {
+    gateway: Gateway,
+    socket: String,
+    rooms: Rooms,
+    views: Views,
+    board: Board,
+    login_key: LoginKey,
+    limiter: Limiter<String>,
+}
+
+/// Serves until `shutdown`.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(listener: TcpListener, config: Config, shutdown: CancellationToken) -> io::Result<()> {
+    let gateway = Gateway::builder(config.registers)
+        .secret_key(config.secret_key)
+        .question_timeout(QUESTION_TIMEOUT)
+        .connect();
+    let backend = Arc::new(Backend {
+        board: Board::start(&gateway, &config.views, &config.rooms),
+        gateway,
+        socket: config.socket,
+        rooms: config.rooms,
+        views: config.views,
+        login_key: config.login_key,
+        limiter: Limiter::new(BURST, PER_SECOND),
+    });
+    let told = async move { shutdown.cancelled().await };
+    axum::serve(listener, router(backend)).with_graceful_shutdown(told).await
+}
+
+fn router(backend: Arc<Backend>) -> Router {
+    let changes = Router::new()
+        .route("/bind", post(bind::bind))
+        .route("/say", post(say::say))
+        .layer(from_fn_with_state(backend.clone(), guard::rate))
+        .route("/login", post(login::login))
+        .layer(from_fn(guard::same_origin));
+    Router::new()
+        .route("/", get(page))
+        .route("/rooms", get(rooms))
+        .route("/room", get(room))
+        .merge(changes)
+        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "没有这个地址"))
+        .method_not_allowed_fallback(async || {
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "不支持的请求方法")
+        })
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn(guard::in_time))
+        .with_state(backend)
+}
+
+async fn page() -> Response {
+    let headers = [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, Html(include_str!("../../index.html"))).into_response()
+}
+
+async fn rooms(State(backend): State<Arc<Backend>>) -> Json<Value> {
+    let rooms: Vec<_> = backend.rooms.iter().collect();
+    Json(json!({"socket": backend.socket, "rooms": rooms}))
+}
+
+/// A room's numbers; an error, where one of them is not known.
+async fn room(
+    State(backend): State<Arc<Backend>>,
+    query: Result<Query<Map<String, Value>>, QueryRejection>,
+) -> Result<Json<Value>, Refusal> {
+    let Query(query) = query.map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "请求格式错误"))?;
+    let room = Fields::from(query).room(&backend.rooms)?;
+    let numbers = board::find_out(&room.id, &backend.gateway, &backend.views).await;
+    if numbers.people.is_none() {
+        return Err(refusal::NO_GATEWAY);
+    }
+    if numbers.views.is_none() {
+        return Err(refusal::NO_VIEWS);
+    }
+    Ok(Json(Reply::Room { id: &room.id, numbers }.into_json()))
+}
+
+impl Backend {
+    /// How many gateways a message did not reach: some of the audience may have missed
+    /// it. That nobody can have heard it is an error.
+    fn reached(&self, delivery: &Delivery) -> Result<usize, Refusal> {
+        for (gateway, why) in &delivery.unreached {
+            tracing::warn!(%gateway, %why, "its clients were not reached");
+        }
+        let nobody = !delivery.is_complete() && self.gateway.connected_gateways().is_empty();
+        if nobody { Err(refusal::NO_GATEWAY) } else { Ok(delivery.unreached.len()) }
+    }
+}
+
+/// What came in of an answer, and whether that is all.
+fn as_far_as_known<T>(answer: Result<T, AskError<T>>) -> Result<(T, bool), Refusal> {
+    match answer {
+        Ok(whole) => Ok((whole, true)),
+        Err(AskError::Incomplete { partial, missing }) => {
+            tracing::warn!(?missing, "not all gateways have answered");
+            Ok((partial, false))
+        }
+        Err(AskError::NotAsked(_)) => Err(refusal::NO_GATEWAY),
+    }
+}

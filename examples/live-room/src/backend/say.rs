@@ -1,0 +1,63 @@
+//! `POST /say`: a comment, to the room that its author is in, or to one user in it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use gatewayworker::client::{Column, Where};
+use gatewayworker::{GroupId, Uid};
+use serde_json::{Value, json};
+
+use super::login::User;
+use super::refusal::{NO_GATEWAY, Refusal};
+use super::{Backend, as_far_as_known};
+use crate::fields::{self, Fields};
+use crate::reply::{Reply, Speaker};
+
+pub(super) async fn say(
+    State(backend): State<Arc<Backend>>,
+    user: User,
+    posted: Fields,
+) -> Result<Json<Value>, Refusal> {
+    let room = posted.room(&backend.rooms)?;
+    let content = posted.content()?;
+    let to = posted.user_id("to")?;
+    let who = Speaker { name: &user.name, id: Some(&user.id) };
+    let say = Reply::Say { room: &room, who, content: &content, to: to.as_deref() };
+
+    let author = Uid::try_from(&user.id)?;
+    let reader = to.as_ref().map(Uid::try_from).transpose()?;
+    let group = GroupId::try_from(&room.id)?;
+    let concerned = [Some(&author), reader.as_ref()].into_iter().flatten().cloned().collect();
+    let (present, is_whole) = backend.present(&group, concerned).await?;
+    let absent = |uid| !present.contains(uid);
+    // Who is missing may be at the gateway that did not answer.
+    if !is_whole && (absent(&author) || reader.as_ref().is_some_and(absent)) {
+        return Err(NO_GATEWAY);
+    }
+    if absent(&author) {
+        return Err(Refusal::because(StatusCode::FORBIDDEN, fields::NOT_IN_ROOM));
+    }
+    let delivery = match reader {
+        None => backend.gateway.send_to_group([group], say).await?,
+        Some(reader) if absent(&reader) => {
+            return Err(Refusal::new(StatusCode::NOT_FOUND, "对方不在这个直播间"));
+        }
+        // The author's own pages show it too.
+        Some(reader) if reader == author => backend.gateway.send_to_uid([author], say).await?,
+        Some(reader) => backend.gateway.send_to_uid([reader, author], say).await?,
+    };
+    Ok(Json(json!({"type": "sent", "unreached": backend.reached(&delivery)?})))
+}
+
+impl Backend {
+    /// Those of `users` who are in the room, and whether all gateways have said so.
+    async fn present(&self, room: &GroupId, users: Vec<Uid>) -> Result<(Vec<Uid>, bool), Refusal> {
+        let theirs = Where { uids: users, ..Where::default() };
+        let answer = self.gateway.select([Column::Uid, Column::Groups], theirs).await;
+        let (rows, is_whole) = as_far_as_known(answer)?;
+        let present = rows.into_values().filter(|row| row.groups.contains(room)).filter_map(|row| row.uid);
+        Ok((present.collect(), is_whole))
+    }
+}

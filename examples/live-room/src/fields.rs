@@ -1,0 +1,212 @@
+//! Reading what clients say and pages post: JSON objects whose fields may be missing,
+//! of another type, or too long.
+
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
+
+use crate::Rooms;
+
+/// The longest user name, in characters.
+const MAX_NAME: usize = 32;
+
+/// The longest comment, in characters.
+const MAX_CONTENT: usize = 500;
+
+/// The longest user id, in characters.
+const MAX_USER_ID: usize = 64;
+
+/// What is said by who says nothing: a `say` without content.
+const DEFAULT_CONTENT: &str = "default content";
+
+/// What somebody did wrong, or what went wrong, as they are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Complaint(pub(crate) &'static str);
+
+pub(crate) const TOO_OFTEN: Complaint = Complaint("发送过于频繁，请稍后再试");
+pub(crate) const NOT_IN_ROOM: Complaint = Complaint("请先进入直播间");
+pub(crate) const TOO_MANY_ROOMS: Complaint = Complaint("进入的直播间过多");
+pub(crate) const NOT_COUNTED: Complaint = Complaint("浏览量暂时无法统计");
+pub(crate) const PARTLY_UNREACHED: Complaint = Complaint("部分观众可能没有收到");
+
+/// A known room, as somebody called it: PHP clients write a number where others write
+/// text, and each is answered in kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) id: String,
+    number: Option<u64>,
+}
+
+impl Serialize for Room {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.number {
+            Some(number) => serializer.serialize_u64(number),
+            None => serializer.serialize_str(&self.id),
+        }
+    }
+}
+
+/// A JSON object.
+#[derive(Debug)]
+pub(crate) struct Fields(Map<String, Value>);
+
+impl From<Map<String, Value>> for Fields {
+    fn from(fields: Map<String, Value>) -> Self {
+        Self(fields)
+    }
+}
+
+impl Fields {
+    pub(crate) fn read(json: &[u8]) -> Result<Self, Complaint> {
+        serde_json::from_slice(json).map(Self).map_err(|_| Complaint("消息格式错误"))
+    }
+
+    /// What kind of message it is; nothing, where it does not say.
+    pub(crate) fn kind(&self) -> &str {
+        self.text("type").unwrap_or_default()
+    }
+
+    pub(crate) fn room(&self, rooms: &Rooms) -> Result<Room, Complaint> {
+        let (id, number) = match self.get("roomId") {
+            None => return Err(Complaint("缺少直播间编号")),
+            Some(Value::String(id)) => (id.clone(), None),
+            Some(Value::Number(number)) if number.is_u64() => (number.to_string(), number.as_u64()),
+            Some(_) => return Err(Complaint("直播间编号格式错误")),
+        };
+        if rooms.contains(&id) { Ok(Room { id, number }) } else { Err(Complaint("直播间不存在")) }
+    }
+
+    pub(crate) fn name(&self) -> Result<String, Complaint> {
+        self.optional_name()?.ok_or(Complaint("用户名不能为空"))
+    }
+
+    pub(crate) fn optional_name(&self) -> Result<Option<String>, Complaint> {
+        let name = match self.get("userName") {
+            None => return Ok(None),
+            Some(Value::String(name)) => name.trim(),
+            Some(_) => return Err(Complaint("用户名格式错误")),
+        };
+        match name {
+            "" => Err(Complaint("用户名不能为空")),
+            _ if name.chars().count() > MAX_NAME => Err(Complaint("用户名过长")),
+            _ if name.chars().any(char::is_control) => Err(Complaint("用户名格式错误")),
+            _ => Ok(Some(name.to_owned())),
+        }
+    }
+
+    pub(crate) fn content(&self) -> Result<String, Complaint> {
+        match self.get("content") {
+            None => Ok(DEFAULT_CONTENT.to_owned()),
+            Some(Value::String(content)) if content.trim().is_empty() => Err(Complaint("评论内容不能为空")),
+            Some(Value::String(content)) if content.chars().count() > MAX_CONTENT => {
+                Err(Complaint("评论内容过长"))
+            }
+            Some(Value::String(content)) => Ok(content.clone()),
+            Some(_) => Err(Complaint("评论格式错误")),
+        }
+    }
+
+    /// A user's id, in the field of that name.
+    pub(crate) fn user_id(&self, field: &str) -> Result<Option<String>, Complaint> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(Value::Number(id)) => Ok(Some(id.to_string())),
+            Some(Value::String(id)) if (1..=MAX_USER_ID).contains(&id.chars().count()) && id != "0" => {
+                Ok(Some(id.clone()))
+            }
+            Some(_) => Err(Complaint("用户编号格式错误")),
+        }
+    }
+
+    pub(crate) fn text(&self, field: &str) -> Option<&str> {
+        self.get(field)?.as_str()
+    }
+
+    /// Whether it is the same page once more, after its connection was lost: it is
+    /// neither counted nor announced again.
+    pub(crate) fn again(&self) -> bool {
+        self.get("again") == Some(&Value::Bool(true))
+    }
+
+    /// Null is as good as nothing, as PHP's `isset` has it.
+    fn get(&self, field: &str) -> Option<&Value> {
+        self.0.get(field).filter(|value| !value.is_null())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn fields(json: Value) -> Fields {
+        Fields::read(json.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_message_is_a_json_object() {
+        for text in ["", "{", "[1]", "7", "null", "\"say\""] {
+            assert_eq!(Fields::read(text.as_bytes()).unwrap_err(), Complaint("消息格式错误"), "{text}");
+        }
+        assert_eq!(fields(json!({"type": "say"})).kind(), "say");
+        assert_eq!(fields(json!({"type": 7})).kind(), "");
+    }
+
+    #[test]
+    fn a_room_may_be_a_number_or_text_and_is_said_as_it_was() {
+        let rooms = Rooms::default();
+        for id in [json!(1), json!("1")] {
+            let room = fields(json!({"roomId": id})).room(&rooms).unwrap();
+            assert_eq!((room.id.as_str(), json!(room)), ("1", id));
+        }
+        for (id, complaint) in [
+            (json!(null), "缺少直播间编号"),
+            (json!([1]), "直播间编号格式错误"),
+            (json!(-1), "直播间编号格式错误"),
+            (json!(1.5), "直播间编号格式错误"),
+            (json!("9"), "直播间不存在"),
+            (json!(""), "直播间不存在"),
+        ] {
+            assert_eq!(fields(json!({"roomId": id})).room(&rooms), Err(Complaint(complaint)), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_a_line_of_text() {
+        assert_eq!(fields(json!({"userName": " 小明 "})).name().unwrap(), "小明");
+        assert!(fields(json!({"userName": "名".repeat(MAX_NAME)})).name().is_ok());
+        for (name, complaint) in [
+            (json!(null), "用户名不能为空"),
+            (json!(" "), "用户名不能为空"),
+            (json!("a\nb"), "用户名格式错误"),
+            (json!(7), "用户名格式错误"),
+            (json!("名".repeat(MAX_NAME + 1)), "用户名过长"),
+        ] {
+            assert_eq!(fields(json!({"userName": name})).name(), Err(Complaint(complaint)), "{name}");
+        }
+    }
+
+    #[test]
+    fn who_says_nothing_says_the_default() {
+        assert_eq!(fields(json!({})).content().unwrap(), "default content");
+        assert_eq!(fields(json!({"content": null})).content().unwrap(), "default content");
+        assert_eq!(fields(json!({"content": "0"})).content().unwrap(), "0");
+        for (content, complaint) in [
+            (json!("\n "), "评论内容不能为空"),
+            (json!({"a": 1}), "评论格式错误"),
+            (json!("字".repeat(MAX_CONTENT + 1)), "评论内容过长"),
+        ] {
+            assert_eq!(fields(json!({"content": content})).content(), Err(Complaint(complaint)));
+        }
+    }
+
+    #[test]
+    fn a_user_id_may_be_missing_a_number_or_text() {
+        assert_eq!(fields(json!({})).user_id("userId"), Ok(None));
+        assert_eq!(fields(json!({"userId": 7})).user_id("userId"), Ok(Some("7".into())));
+        assert_eq!(fields(json!({"to": "u1"})).user_id("to"), Ok(Some("u1".into())));
+        for id in [json!(""), json!("0"), json!([]), json!("x".repeat(MAX_USER_ID + 1))] {
+            assert!(fields(json!({"userId": id})).user_id("userId").is_err(), "{id}");
+        }
+    }
+}

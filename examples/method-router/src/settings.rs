@@ -1,0 +1,117 @@
+//! What can be set: the `[app]` table of the worker's file, and the environment over it.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use serde::Deserialize;
+
+use crate::auth::Key;
+
+/// The key of the demo, known to everybody.
+pub const DEMO_KEY: &str = "the demo's key, known to everybody";
+
+/// The settings. The environment's `METHOD_ROUTER_AUTH_KEY` and `METHOD_ROUTER_REDIS` win
+/// over the file.
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// What signs the tickets.
+    pub auth_key: String,
+    /// How old a ticket may be, in minutes.
+    pub auth_minutes: u32,
+    /// Where Redis is, `redis://host:port/database`; empty: in this worker's memory, which
+    /// does for one worker.
+    pub redis: String,
+    /// How long Redis may take for an answer, in milliseconds.
+    pub redis_timeout_ms: u64,
+    /// The longest thing to say, in characters.
+    pub max_text: usize,
+    /// How many requests a client may have ahead of its rate.
+    pub burst: u32,
+    /// How many requests a client may make in a second, in the long run.
+    pub per_second: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            auth_key: String::new(),
+            auth_minutes: 10,
+            redis: String::new(),
+            redis_timeout_ms: 1000,
+            max_text: 200,
+            burst: 20,
+            per_second: 5.0,
+        }
+    }
+}
+
+impl Settings {
+    /// With what the environment says.
+    #[must_use]
+    pub fn with_environment(mut self) -> Self {
+        for (name, setting) in
+            [("METHOD_ROUTER_AUTH_KEY", &mut self.auth_key), ("METHOD_ROUTER_REDIS", &mut self.redis)]
+        {
+            if let Ok(value) = std::env::var(name) {
+                *setting = value;
+            }
+        }
+        self
+    }
+
+    /// The key for real use.
+    ///
+    /// # Errors
+    /// When it is not set, is too short, or is the demo's.
+    pub fn key(&self) -> anyhow::Result<Key> {
+        ensure!(
+            !self.auth_key.is_empty(),
+            "auth_key: is not set; put one into [app] or into METHOD_ROUTER_AUTH_KEY"
+        );
+        ensure!(
+            self.auth_key != DEMO_KEY,
+            "auth_key: is the demo's, which everybody knows; choose one of your own"
+        );
+        Key::new(&self.auth_key)
+    }
+
+    /// How old a ticket may be, in seconds.
+    pub fn max_age(&self) -> i64 {
+        i64::from(self.auth_minutes) * 60
+    }
+
+    pub(crate) fn redis_timeout(&self) -> Duration {
+        Duration::from_millis(self.redis_timeout_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatewayworker::businessworker::Config;
+
+    use super::*;
+
+    #[test]
+    fn no_key_and_the_demos_are_refused() {
+        let with = |key: &str| Settings { auth_key: key.into(), ..Settings::default() }.key();
+        assert!(with("").unwrap_err().to_string().contains("is not set"));
+        assert!(with(DEMO_KEY).unwrap_err().to_string().contains("the demo's"));
+        assert!(with("short").is_err());
+        assert!(with("one of my own, long").is_ok());
+    }
+
+    #[test]
+    fn the_file_that_comes_along_says_the_defaults() {
+        let config: Config<Settings> = toml::from_str(include_str!("../config/businessworker.toml")).unwrap();
+        let (file, default) = (config.app, Settings::default());
+        assert_eq!(
+            (file.auth_key, file.auth_minutes, file.redis, file.redis_timeout_ms),
+            (default.auth_key, default.auth_minutes, default.redis, default.redis_timeout_ms)
+        );
+        assert_eq!(
+            (file.max_text, file.burst, file.per_second),
+            (default.max_text, default.burst, default.per_second)
+        );
+    }
+}

@@ -1,0 +1,187 @@
+//! What the tests of the live room stand on: tickets, people who enter, a Redis.
+
+#![allow(
+    clippy::unwrap_used,
+    dead_code,
+    unreachable_pub,
+    reason = "a test fails where it unwraps, and uses what it needs"
+)]
+
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use gatewayworker_tests::{Application, Cluster, WsClient, eventually, process::free_port};
+use method_router::App;
+use method_router::auth::{Key, Kind, Ticket};
+use method_router::settings::Settings;
+use serde_json::{Value, json};
+
+pub const KEY: &str = "the key of the tests";
+
+pub fn settings() -> Settings {
+    Settings { auth_key: KEY.into(), burst: 1000, ..Settings::default() }
+}
+
+/// A cluster with a worker that runs the live room.
+pub struct Live {
+    pub cluster: Cluster,
+    pub worker: Option<Application>,
+}
+
+impl Live {
+    pub async fn start() -> Self {
+        Self::with(&settings()).await
+    }
+
+    pub async fn with(settings: &Settings) -> Self {
+        let cluster = Cluster::builder()
+            .workers(0)
+            // Silence is somebody else's test.
+            .gateway(|config| config.ping_interval = 0.0)
+            .start()
+            .await;
+        let worker = Some(cluster.start_application(App::new(settings).unwrap()));
+        Self { cluster, worker }
+    }
+
+    pub fn door(&self) -> SocketAddr {
+        self.cluster.door()
+    }
+
+    /// Somebody who has entered, and not joined.
+    pub async fn enter(&self, id: &str, kind: Kind) -> Guest {
+        Guest::enter(self.door(), &auth(id, kind)).await
+    }
+
+    /// Somebody who has joined.
+    pub async fn join(&self, id: &str, kind: Kind) -> Guest {
+        let mut guest = self.enter(id, kind).await;
+        assert_eq!(guest.ask(json!({"method": "live.user.join", "code": "room1"})).await["status"], 200);
+        guest
+    }
+}
+
+pub fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64
+}
+
+pub fn ticket(id: &str, kind: Kind) -> Ticket {
+    Ticket { id: id.into(), kind, code: "room1".into(), nickname: format!("用户{id}"), ctime: now() }
+}
+
+pub fn auth(id: &str, kind: Kind) -> String {
+    Key::new(KEY).unwrap().sign(&ticket(id, kind))
+}
+
+/// Somebody with a connection.
+pub struct Guest(pub WsClient);
+
+impl Guest {
+    pub async fn enter(door: SocketAddr, auth: &str) -> Self {
+        Self(WsClient::connect_to(door, &format!("/?auth={auth}")).await)
+    }
+
+    /// Asks, and takes the next message, which is the answer.
+    pub async fn ask(&mut self, request: Value) -> Value {
+        self.0.send_json(request).await;
+        self.0.json().await
+    }
+
+    /// Asks until the answer has this status.
+    pub async fn ask_until(&mut self, status: u16, request: Value) -> Value {
+        let mut answer = Value::Null;
+        eventually(&format!("status {status}"), async || {
+            answer = self.ask(request.clone()).await;
+            answer["status"] == status
+        })
+        .await;
+        answer
+    }
+
+    /// The next message, which is news of `event`.
+    pub async fn hear(&mut self, event: &str) -> Value {
+        let news = self.0.json().await;
+        assert_eq!((&news["status"], &news["event"]), (&json!(200), &json!(event)), "{news}");
+        news["param"].clone()
+    }
+}
+
+/// A Redis server of the test's own. Killed when it is dropped.
+pub struct RedisServer {
+    child: Child,
+    port: u16,
+}
+
+impl RedisServer {
+    /// None, outside CI, where it is not installed: then the test is skipped, and says so.
+    pub async fn start() -> Option<Self> {
+        if Command::new("redis-server").arg("--version").output().is_err() {
+            assert!(std::env::var_os("CI").is_none(), "CI has to install redis-server");
+            eprintln!("skipped: redis-server is not installed");
+            return None;
+        }
+        let port = free_port();
+        let server = Self { child: Self::spawn(port), port };
+        server.ready().await;
+        Some(server)
+    }
+
+    fn spawn(port: u16) -> Child {
+        Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    async fn ready(&self) {
+        let address = format!("127.0.0.1:{}", self.port);
+        eventually("Redis to listen", async || tokio::net::TcpStream::connect(&address).await.is_ok()).await;
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    pub fn settings(&self) -> Settings {
+        Settings { redis: self.url(), redis_timeout_ms: 500, ..settings() }
+    }
+
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Stops it from answering, with its connections open.
+    pub fn freeze(&self, frozen: bool) {
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        assert!(
+            Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success()
+        );
+    }
+
+    /// Starts it anew on its port, empty.
+    pub async fn restart(&mut self) {
+        self.kill();
+        self.child = Self::spawn(self.port);
+        self.ready().await;
+    }
+
+    /// What a command answers.
+    pub fn command<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
+        let mut connection = redis::Client::open(self.url()).unwrap().get_connection().unwrap();
+        let (name, arguments) = command.split_first().unwrap();
+        redis::cmd(name).arg(arguments).query(&mut connection).unwrap()
+    }
+
+    pub fn users(&self) -> usize {
+        self.command(&["HLEN", "method-router:room:room1:users"])
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

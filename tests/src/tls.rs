@@ -1,0 +1,117 @@
+//! Certificates for a test, and clients that come over TLS.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::CertifiedKey;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use tokio_rustls::rustls::{ALL_VERSIONS, ClientConfig, RootCertStore, SupportedProtocolVersion};
+
+use crate::soon;
+
+/// A certificate for `localhost` and its key, in files that go when it is dropped.
+pub struct Certificate {
+    directory: TempDir,
+}
+
+impl Default for Certificate {
+    fn default() -> Self {
+        let certificate = Self { directory: tempfile::tempdir().expect("a directory") };
+        certificate.renew();
+        certificate
+    }
+}
+
+impl Certificate {
+    /// Writes another certificate and key into the files.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    pub fn renew(&self) {
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let CertifiedKey { cert, signing_key } =
+            rcgen::generate_simple_self_signed(names).expect("a certificate");
+        std::fs::write(self.chain(), cert.pem()).expect("the directory is there");
+        std::fs::write(self.key(), signing_key.serialize_pem()).expect("the directory is there");
+    }
+
+    /// Where the files are, and room for others.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The file with the certificate.
+    pub fn chain(&self) -> PathBuf {
+        self.directory().join("fullchain.pem")
+    }
+
+    /// The file with the key.
+    pub fn key(&self) -> PathBuf {
+        self.directory().join("privkey.pem")
+    }
+
+    /// A listener's table with this certificate.
+    pub fn listener(&self, url: &str) -> String {
+        let (chain, key) = (self.chain(), self.key());
+        format!("[[listen]]\nurl = '{url}'\ntls_certificate = {chain:?}\ntls_key = {key:?}\n")
+    }
+
+    /// A plain WebSocket listener, one over TLS, and one for lines of text over TLS.
+    pub fn listeners(&self) -> String {
+        let plain = "[[listen]]\nurl = 'websocket://127.0.0.1:0'\n".to_owned();
+        plain + &self.listener("wss://127.0.0.1:0") + &self.listener("text://127.0.0.1:0")
+    }
+
+    /// The certificate that is in the file now.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_file(self.chain()).expect("a certificate")
+    }
+
+    /// What connects clients that trust the certificate that is in the file now, and speak
+    /// these versions.
+    ///
+    /// # Panics
+    /// When the file holds no certificate.
+    pub fn connector(&self, versions: &[&'static SupportedProtocolVersion]) -> TlsConnector {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.der()).expect("a certificate");
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_protocol_versions(versions)
+            .expect("known versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        TlsConnector::from(Arc::new(config))
+    }
+
+    /// Connects with any version.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub async fn connect(&self, address: SocketAddr) -> TlsStream<TcpStream> {
+        connect(&self.connector(ALL_VERSIONS), address).await.expect("a TLS handshake")
+    }
+}
+
+/// Connects to a listener over TLS.
+///
+/// # Errors
+/// When no TLS comes about.
+///
+/// # Panics
+/// When it takes too long.
+pub async fn connect(connector: &TlsConnector, address: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = soon("a TCP connection", TcpStream::connect(address)).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
+    soon("a TLS handshake", connector.connect(name, stream)).await
+}
