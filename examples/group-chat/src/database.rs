@@ -10,6 +10,7 @@ use gatewayworker::BoxError;
 use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyPool, Executor};
 use tokio::sync::OnceCell;
+use tokio::time::{Instant, sleep};
 
 use crate::Settings;
 use crate::reply::{Page, Refusal};
@@ -19,6 +20,9 @@ use crate::request::Place;
 const MAX_CLASSES: i64 = 100;
 const MAX_THREADS: i64 = 1_000;
 const MAX_MEMBERS: i64 = 5_000;
+
+/// When the schema is tried again that somebody else was making.
+const AGAIN_AFTER: Duration = Duration::from_millis(20);
 
 /// The most members of one class that are listed.
 const MAX_CLASS_MEMBERS: i64 = 500;
@@ -130,7 +134,22 @@ impl Database {
         Ok(answer.map_err(|_| Trouble::TimedOut)??)
     }
 
+    /// Workers that start together stand in each other's way, where SQLite does not wait:
+    /// while one changes the journal's mode.
     async fn make_schema(&self) -> sqlx::Result<()> {
+        let locked = |error: &sqlx::Error| {
+            error.as_database_error().is_some_and(|error| error.message().contains("locked"))
+        };
+        let until = Instant::now() + self.timeout;
+        loop {
+            match self.try_make_schema().await {
+                Err(error) if locked(&error) && Instant::now() < until => sleep(AGAIN_AFTER).await,
+                made => return made,
+            }
+        }
+    }
+
+    async fn try_make_schema(&self) -> sqlx::Result<()> {
         self.pool.execute(sqlx::raw_sql(self.schema)).await?;
         if self.demo_data {
             self.pool.execute(sqlx::raw_sql(include_str!("../schema/demo.sql"))).await?;
