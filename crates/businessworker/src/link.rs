@@ -33,6 +33,9 @@ const READ: usize = 4 * 1024;
 /// on a handshake, and keep waiting where the worker says that it drains.
 const ADMISSION: &str = "admission";
 
+/// The same for what workers publish: it is passed on to this one.
+const CHANNEL: &str = "channel";
+
 /// A link that stood this long was a success, however it ended.
 const SUCCESS: Duration = Duration::from_secs(10);
 
@@ -68,7 +71,7 @@ impl Identity {
         Command::WorkerConnect(Hello {
             worker_key: Some(self.worker_key()),
             secret_key: Some(self.secret_key.clone()),
-            features: vec!["close-reason".into(), ADMISSION.into()],
+            features: vec!["close-reason".into(), ADMISSION.into(), CHANNEL.into()],
         })
     }
 }
@@ -102,6 +105,7 @@ pub(crate) async fn run<E: Events>(
                 let started = Instant::now();
                 let ended = hold(&lanes, &identity, address, stream, &stop, patience).await;
                 lanes.forget_gateway(address);
+                lanes.handler.gateway.bus().set_passes_on(address, false);
                 if stop.is_cancelled() {
                     return;
                 }
@@ -182,9 +186,15 @@ async fn read_events<E: Events>(
                 }
                 Ok(Err(Command::Ping(body))) => {
                     if !body.is_empty() {
-                        waits.store(waits_for_admission(&body), Ordering::Relaxed);
+                        let features = features(&body);
+                        let can = |what: &str| features.iter().any(|feature| feature == what);
+                        waits.store(can(ADMISSION), Ordering::Relaxed);
+                        lanes.handler.gateway.bus().set_passes_on(address, can(CHANNEL));
                         debug!(gateway = %address, features = %String::from_utf8_lossy(&body), "a gateway of ours");
                     }
+                }
+                Ok(Err(Command::Publish { topic, payload })) => {
+                    lanes.handler.gateway.bus().hear(topic, payload);
                 }
                 Ok(Err(other)) => debug!(gateway = %address, ?other, "not for a worker"),
                 Err(error) => debug!(gateway = %address, %error, "ignored a frame"),
@@ -206,10 +216,11 @@ async fn read_events<E: Events>(
     }
 }
 
-/// Whether the gateway that says this waits for a worker's word on a handshake.
-fn waits_for_admission(body: &[u8]) -> bool {
-    let said: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    said["features"].as_array().is_some_and(|features| features.iter().any(|feature| feature == ADMISSION))
+/// What the gateway that says this can do.
+fn features(body: &[u8]) -> Vec<serde_json::Value> {
+    let mut said: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    let features = said.get_mut("features").and_then(serde_json::Value::as_array_mut);
+    features.map(std::mem::take).unwrap_or_default()
 }
 
 #[cfg(test)]

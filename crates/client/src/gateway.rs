@@ -12,7 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::link::Settings;
 use crate::links::Links;
-use crate::{Delivery, Error, SessionObserver, Unreached};
+use crate::{Bus, Delivery, Error, SessionObserver, Unreached};
 
 /// What an application may do to clients, wherever they are connected.
 ///
@@ -28,6 +28,7 @@ pub struct Gateway {
 
 struct Shared {
     links: Arc<Links>,
+    bus: Bus,
     observer: Option<Arc<dyn SessionObserver>>,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
@@ -103,7 +104,8 @@ impl Builder {
         };
         let links = Arc::new(Links::new(self.settings, addresses));
         tasks.push(AbortOnDropHandle::new(tokio::spawn(links.clone().run())));
-        Gateway { shared: Arc::new(Shared { links, observer: self.observer, _tasks: tasks }), observer: None }
+        let shared = Shared { links, bus: Bus::default(), observer: self.observer, _tasks: tasks };
+        Gateway { shared: Arc::new(shared), observer: None }
     }
 }
 
@@ -145,6 +147,11 @@ impl Gateway {
     /// not have left the process.
     pub async fn finish(&self, limit: Duration) -> Delivery {
         self.links().finish(limit).await
+    }
+
+    /// What a worker hears of other workers, by way of the gateways.
+    pub fn bus(&self) -> &Bus {
+        &self.shared.bus
     }
 
     pub(crate) fn links(&self) -> &Links {

@@ -38,6 +38,7 @@
 
 mod answer;
 mod ask;
+mod bus;
 pub mod calls;
 mod commands;
 mod error;
@@ -53,6 +54,7 @@ mod send;
 mod session;
 
 pub use ask::AskError;
+pub use bus::{Bus, MAX_PUBLISHED, Published};
 pub use error::{Delivery, Error, Unreached};
 pub use gateway::{Builder, Gateway};
 pub use message::OutMessage;

@@ -44,6 +44,9 @@ const CLOSE_REASON: &str = "close-reason";
 /// What it says to be asked whether a client may come in.
 const ADMISSION: &str = "admission";
 
+/// What it says to be told what other workers publish.
+const CHANNEL: &str = "channel";
+
 /// Why the gateway ends a link.
 #[derive(Debug, thiserror::Error)]
 enum LinkError {
@@ -199,6 +202,10 @@ impl Link {
                 self.hear(&body);
                 Ok(())
             }
+            Command::Publish { topic, payload } => {
+                self.shard.shared.workers.publish(topic, payload);
+                Ok(())
+            }
             Command::Ask(question) => {
                 self.answer(question).await;
                 Ok(())
@@ -229,7 +236,8 @@ impl Link {
         let ours = !hello.features.is_empty();
         if ours {
             // Only a worker that says what it can do reads what we can.
-            let body = json!({"features": [CLOSE_REASON, ADMISSION], "incarnation": shared.incarnation});
+            let body =
+                json!({"features": [CLOSE_REASON, ADMISSION, CHANNEL], "incarnation": shared.incarnation});
             let ping = Command::Ping(body.to_string().into());
             let _ = self.writer.push_over(|out| ping.encode(out));
         }
@@ -238,7 +246,8 @@ impl Link {
             shared.workers.leave(&worker);
         }
         let can = |what| hello.features.iter().any(|feature| feature == what);
-        let features = Features { close_reason: can(CLOSE_REASON), admission: can(ADMISSION) };
+        let features =
+            Features { close_reason: can(CLOSE_REASON), admission: can(ADMISSION), channel: can(CHANNEL) };
         info!(worker = %key, peer = %self.peer, "a worker is linked");
         self.worker = Some(shared.workers.join(&key, self.writer.clone(), features));
         Ok(())

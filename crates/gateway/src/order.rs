@@ -137,6 +137,7 @@ impl Orders {
             | Command::Ask(_)
             | Command::WorkerConnect(_)
             | Command::ClientConnect(_)
+            | Command::Publish { .. }
             | Command::Ping(_)
             | Command::OnConnect { .. }
             | Command::OnWebSocketConnect { .. }

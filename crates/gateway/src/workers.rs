@@ -4,12 +4,13 @@
 //! and when its worker is gone, not for each message.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 use dashmap::DashMap;
-use gatewayworker_net::LinkWriter;
+use gatewayworker_net::{LinkWriter, PushError};
+use gatewayworker_protocol::Command;
 use rand::seq::IteratorRandom;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -35,6 +36,8 @@ pub(crate) struct Features {
     pub(crate) close_reason: bool,
     /// It says of each handshake whether the client may come in.
     pub(crate) admission: bool,
+    /// It is told what other workers publish.
+    pub(crate) channel: bool,
 }
 
 /// A worker's event link.
@@ -97,6 +100,8 @@ pub(crate) struct Workers {
     /// How many are linked; waited on by clients that came too early.
     linked: watch::Sender<usize>,
     unsent: Mutex<Unsent>,
+    /// Published events that a worker was too slow for.
+    missed: AtomicU64,
 }
 
 /// Closes that no worker was there to hear of.
@@ -120,6 +125,7 @@ impl Workers {
             next: AtomicUsize::new(0),
             linked: watch::Sender::new(0),
             unsent: Mutex::default(),
+            missed: AtomicU64::new(0),
         }
     }
 
@@ -213,6 +219,25 @@ impl Workers {
     /// All links, to be told something.
     pub(crate) fn all(&self) -> Vec<Arc<WorkerLink>> {
         self.by_key.iter().map(|link| link.clone()).collect()
+    }
+
+    /// Passes an event on to all workers that know what it is. One that does not read
+    /// what it is sent misses it: nothing waits for a slow one.
+    pub(crate) fn publish(&self, topic: Bytes, payload: Bytes) {
+        let mut frame = BytesMut::new();
+        Command::Publish { topic, payload }.encode(&mut frame);
+        for link in self.by_key.iter().filter(|link| link.features.channel) {
+            match link.writer.push(|out| out.extend_from_slice(&frame)) {
+                Ok(()) => link.writer.flush_soon(),
+                Err(PushError::Full) => {
+                    let missed = self.missed.fetch_add(1, Ordering::Relaxed) + 1;
+                    if missed.is_power_of_two() {
+                        warn!(worker = %link.key(), missed, "a worker reads too slowly for what is published");
+                    }
+                }
+                Err(PushError::Closed) => {}
+            }
+        }
     }
 
     /// Keeps a close for the next worker, or gives it to one that has just come.
@@ -337,6 +362,19 @@ mod tests {
         workers.keep_close(|out| out.extend_from_slice(b"close"));
         assert!(workers.take_unsent().is_empty());
         assert_eq!(workers.choose(None).unwrap().key(), "b");
+    }
+
+    #[tokio::test]
+    async fn what_is_published_goes_to_those_who_know_it_and_passes_over_the_slow() {
+        let workers = Workers::new(Routing::Random);
+        let knows = Features { channel: true, ..Features::default() };
+        let slow = workers.join("slow", writer().await, knows);
+        let php = workers.join("php", writer().await, Features::default());
+        let quick = workers.join("quick", writer().await, knows);
+        slow.writer.push(|out| out.resize(1000, 0)).unwrap();
+        workers.publish("topic".into(), vec![0; 1000].into());
+        assert_eq!([&slow, &php, &quick].map(|link| link.writer.is_full()), [true, false, true]);
+        assert_eq!(workers.missed.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]

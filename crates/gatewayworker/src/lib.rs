@@ -27,6 +27,7 @@
 //! of its own, [`register`], [`gateway`] and [`businessworker`].
 
 pub use gatewayworker_businessworker as businessworker;
+pub use gatewayworker_channel as channel;
 pub use gatewayworker_client as client;
 pub use gatewayworker_gateway as gateway;
 pub use gatewayworker_register as register;
@@ -35,6 +36,7 @@ pub use gatewayworker_router as router;
 pub use gatewayworker_businessworker::{
     Admission, BoxError, Client, CloseReason, Events, Handshake, Message, NoSettings, Result, Session, Start,
 };
+pub use gatewayworker_channel::Channel;
 pub use gatewayworker_client::{
     AskError, ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, SecretKey, SessionData,
     SessionError, Uid, Unreached, php,
@@ -50,6 +52,8 @@ mod readme {
     struct Chinese;
     #[doc = include_str!("../../../docs/guide/doors.md")]
     struct Doors;
+    #[doc = include_str!("../../../docs/guide/channel.md")]
+    struct Channel;
     #[doc = include_str!("../../../docs/guide/router.md")]
     struct Router;
 }

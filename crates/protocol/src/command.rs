@@ -49,6 +49,8 @@ pub mod code {
     pub const ON_WEBSOCKET_CONNECT: u8 = 205;
     /// Ours: said only to a gateway that asks for it.
     pub const ADMIT: u8 = 210;
+    /// Ours: said only to who knows it, in both directions.
+    pub const PUBLISH: u8 = 220;
 }
 
 /// Everything that is said on an inner link.
@@ -144,6 +146,14 @@ pub enum Command {
         message: Option<Payload>,
         /// The WebSocket close code.
         code: u16,
+    },
+    /// Ours: an event between processes. From a worker, to be passed on to all workers
+    /// that know it; to them, passed on.
+    Publish {
+        /// What it is about.
+        topic: Bytes,
+        /// What it says.
+        payload: Bytes,
     },
     /// Close at once.
     Destroy(u32),
@@ -397,6 +407,7 @@ impl Command {
                 }
             }
             code::ADMIT => Self::Admit(connection_id),
+            code::PUBLISH => Self::Publish { topic: frame.ext, payload: frame.body },
             code::DESTROY => Self::Destroy(connection_id),
             code::SET_SESSION => Self::SetSession { connection_id, session: frame.ext },
             code::UPDATE_SESSION => Self::UpdateSession { connection_id, session: frame.ext },
@@ -484,6 +495,7 @@ impl Command {
                 carrying(code::KICK, connection_id, ext, message.unwrap_or_else(Payload::none))
             }
             Self::Admit(id) => plain(code::ADMIT, id, Bytes::new()),
+            Self::Publish { topic, payload } => Frame { body: payload, ..plain(code::PUBLISH, 0, topic) },
             Self::Destroy(id) => plain(code::DESTROY, id, Bytes::new()),
             Self::SetSession { connection_id, session } => plain(code::SET_SESSION, connection_id, session),
             Self::UpdateSession { connection_id, session } => {

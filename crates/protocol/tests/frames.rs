@@ -107,7 +107,7 @@ fn every_number_of_the_original_is_a_command() {
                 // Known, though `{}` is not what belongs there.
                 Err(_) => true,
             };
-        let ours = cmd == code::ADMIT;
+        let ours = [code::ADMIT, code::PUBLISH].contains(&cmd);
         assert_eq!(known, ours || commands.contains_key(&cmd.to_string()), "{cmd}");
     }
 }
@@ -164,6 +164,8 @@ fn what_asks_for_admission_is_a_flag_that_the_original_does_not_know() {
     assert_eq!(asking.into_frame(), frame);
     let admit = Command::Admit(7).into_frame();
     assert_eq!(Command::decode(admit).unwrap(), Command::Admit(7));
+    let publish = Command::Publish { topic: "news".into(), payload: "it rains".into() };
+    assert_eq!(Command::decode(publish.clone().into_frame()).unwrap(), publish);
 }
 
 fn with_ext(cmd: u8, ext: &str) -> Command {

@@ -1,0 +1,87 @@
+//! Over NATS: one subscription to all topics of all handlers.
+//!
+//! Other programs have part in it by the same subjects: the topic behind a prefix,
+//! and the payload as it is. The client connects again by itself.
+
+use std::sync::Arc;
+
+use async_nats::ConnectOptions;
+use async_nats::connection::State;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::sync::{OnceCell, watch};
+use tracing::warn;
+
+use crate::Error;
+use crate::topics::Topics;
+
+/// Before each topic.
+const PREFIX: &str = "gatewayworker.channel.";
+
+#[derive(Clone)]
+pub(crate) struct Publisher(Arc<OnceCell<async_nats::Client>>);
+
+impl Publisher {
+    pub(crate) async fn publish(&self, topic: &str, payload: Bytes) -> Result<(), Error> {
+        let client = self.0.get().filter(|client| client.connection_state() == State::Connected);
+        // The client would keep it, and publish it when nobody expects it any more.
+        let client = client.ok_or_else(|| Error::Server("NATS is not connected".into()))?;
+        let published = client.publish(format!("{PREFIX}{topic}"), payload).await;
+        published.map_err(|error| Error::Server(error.into()))
+    }
+}
+
+pub(crate) fn open(
+    url: &str,
+    topics: Arc<Topics>,
+    listens: watch::Sender<bool>,
+) -> (Publisher, impl Future<Output = ()> + use<>) {
+    let publisher = Publisher(Arc::default());
+    let client = publisher.0.clone();
+    let url = url.to_owned();
+    let listen = async move {
+        if let Err(error) = listen(&url, &client, &topics, &listens).await {
+            warn!(%error, "the channel hears nothing from NATS");
+        }
+        // Not dropped: who waits for it waits on.
+        listens.closed().await;
+    };
+    (publisher, listen)
+}
+
+async fn listen(
+    url: &str,
+    client: &OnceCell<async_nats::Client>,
+    topics: &Topics,
+    listens: &watch::Sender<bool>,
+) -> Result<(), Error> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Server(error);
+    let (state, mut states) = watch::channel(false);
+    let options =
+        ConnectOptions::new().name("gatewayworker").retry_on_initial_connect().event_callback(move |event| {
+            match event {
+                async_nats::Event::Connected => drop(state.send_replace(true)),
+                async_nats::Event::Disconnected => drop(state.send_replace(false)),
+                _ => {}
+            }
+            std::future::ready(())
+        });
+    let connected = options.connect(url).await.map_err(|error| failed(error.into()))?;
+    let mut events = connected.subscribe(format!("{PREFIX}>")).await.map_err(|error| failed(error.into()))?;
+    let _ = client.set(connected.clone());
+    loop {
+        tokio::select! {
+            event = events.next() => {
+                let Some(event) = event else { return Ok(()) };
+                if let Some(topic) = event.subject.strip_prefix(PREFIX) {
+                    topics.deliver(topic, event.payload);
+                }
+            }
+            Ok(()) = states.changed() => {
+                let up = *states.borrow_and_update();
+                // The client has said its subscription again by now; flushed, it is on its way.
+                listens.send_replace(up && connected.flush().await.is_ok());
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Over Redis: `PUBLISH`, and one `PSUBSCRIBE` to all topics of all handlers.
+//!
+//! Other programs have part in it by the same names: the topic behind a prefix, and
+//! the payload as it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use gatewayworker_net::Backoff;
+use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::{AsyncCommands, Client, RedisError};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::Error;
+use crate::topics::Topics;
+
+/// Before each topic.
+const PREFIX: &str = "gatewayworker:channel:";
+
+/// What connecting, or the answer to a ping, may take.
+const WITHIN: Duration = Duration::from_secs(5);
+
+/// After so long without an event the server is asked whether it is there.
+const SILENCE: Duration = Duration::from_secs(15);
+
+pub(crate) struct Publisher(ConnectionManager);
+
+impl Publisher {
+    pub(crate) async fn publish(&self, topic: &str, payload: Bytes) -> Result<(), Error> {
+        let published = self.0.clone().publish(format!("{PREFIX}{topic}"), &*payload).await;
+        published.map_err(|error: RedisError| Error::Server(error.into()))
+    }
+}
+
+pub(crate) fn open(
+    url: &str,
+    topics: Arc<Topics>,
+    listens: watch::Sender<bool>,
+) -> Result<(Publisher, impl Future<Output = ()> + use<>), Error> {
+    let client = Client::open(url).map_err(|error| Error::Server(error.into()))?;
+    let config = ConnectionManagerConfig::new()
+        .set_connection_timeout(Some(WITHIN))
+        .set_response_timeout(Some(WITHIN))
+        .set_max_delay(Duration::from_secs(1));
+    let manager = ConnectionManager::new_lazy_with_config(client.clone(), config);
+    let manager = manager.map_err(|error| Error::Server(error.into()))?;
+    Ok((Publisher(manager), listen_again_and_again(client, topics, listens)))
+}
+
+async fn listen_again_and_again(client: Client, topics: Arc<Topics>, listens: watch::Sender<bool>) {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    loop {
+        match listen(&client, &topics, &listens, &mut backoff).await {
+            Ok(()) => info!("Redis has closed the channel's subscription"),
+            Err(error) => warn!(%error, "the channel hears nothing from Redis"),
+        }
+        listens.send_replace(false);
+        tokio::time::sleep(backoff.next_wait()).await;
+    }
+}
+
+async fn listen(
+    client: &Client,
+    topics: &Topics,
+    listens: &watch::Sender<bool>,
+    backoff: &mut Backoff,
+) -> Result<(), Error> {
+    let asked = |error: RedisError| Error::Server(error.into());
+    let subscribe = async {
+        let mut subscription = client.get_async_pubsub().await?;
+        subscription.psubscribe(format!("{PREFIX}*")).await?;
+        Ok(subscription)
+    };
+    let subscription = timeout(WITHIN, subscribe).await.map_err(|_| Error::TimedOut)?.map_err(asked)?;
+    let (mut ask, mut events) = subscription.split();
+    backoff.reset();
+    listens.send_replace(true);
+    loop {
+        match timeout(SILENCE, events.next()).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(event)) => {
+                if let Some(topic) = event.get_channel_name().strip_prefix(PREFIX) {
+                    topics.deliver(topic, Bytes::copy_from_slice(event.get_payload_bytes()));
+                }
+            }
+            // A server that is cut off would be silent for ever.
+            Err(_) => {
+                let ping = timeout(WITHIN, ask.ping::<()>());
+                ping.await.map_err(|_| Error::TimedOut)?.map_err(asked)?;
+            }
+        }
+    }
+}
