@@ -39,7 +39,6 @@ mod topics;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use gatewayworker_client::{Gateway, MAX_PUBLISHED};
@@ -53,7 +52,7 @@ pub use crate::topics::Event;
 
 /// How long publishing may take where a server is asked.
 #[cfg(any(feature = "redis", feature = "nats"))]
-const PUBLISH_WITHIN: Duration = Duration::from_secs(3);
+const PUBLISH_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// The longest topic, in bytes.
 pub const MAX_TOPIC: usize = 200;

@@ -52,6 +52,8 @@ mod readme {
     struct Chinese;
     #[doc = include_str!("../../../docs/guide/doors.md")]
     struct Doors;
+    #[doc = include_str!("../../../docs/guide/writing-an-application.md")]
+    struct WritingAnApplication;
     #[doc = include_str!("../../../docs/guide/channel.md")]
     struct Channel;
     #[doc = include_str!("../../../docs/guide/router.md")]
