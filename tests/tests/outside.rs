@@ -74,6 +74,9 @@ async fn every_call_by_name_does_what_it_does_from_within() {
             json!({"fields": ["uid", "groups"], "where": {"uids": ["ann"], "groups": 42}}),
             json!({a.clone(): {"uid": "ann", "groups": ["room"]}, b.clone(): {"uid": "7", "groups": ["room", "42"]}}),
         ),
+        // An empty list is not everybody.
+        ("select", json!({"where": {"groups": [], "uids": []}}), json!({})),
+        ("send_to_all", json!({"message": "to nobody", "only": []}), told.clone()),
         ("unbind_uid", json!({"client_id": b, "uid": 7}), told.clone()),
         ("uid_by_client_id", json!({"client_id": b}), Value::Null),
         ("leave_group", json!({"client_id": a, "group": "room"}), told.clone()),

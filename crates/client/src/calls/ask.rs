@@ -1,6 +1,6 @@
 //! The calls that ask gateways something.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::answers::{list, lists, object, rows, session, session_or_null, text};
 use super::error::whole;
@@ -214,13 +214,18 @@ pub(super) const CALLS: &[Call] = &[
             Param::optional(
                 "where",
                 Kind::Where,
-                "An object of conditions, any of `groups`, `uids` and `client_ids`, each one or a list"
+                "An object of conditions, any of `groups`, `uids` and `client_ids`, each one or a list; an empty list is met by nobody"
             )
         ],
         Rows,
         |gateway, mut params| {
             let (fields, clients) = (params.fields("fields")?, params.conditions("where")?);
-            whole(gateway.select(fields.clone(), clients).await, |found| rows(found, &fields))
+            match clients {
+                Some(clients) => {
+                    whole(gateway.select(fields.clone(), clients).await, |found| rows(found, &fields))
+                }
+                None => Ok(Value::Object(Map::new())),
+            }
         }
     ),
 ];

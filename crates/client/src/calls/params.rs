@@ -120,10 +120,12 @@ impl Params {
         if fields.is_empty() { Err(CallError::bad_param(name, "is empty")) } else { Ok(fields) }
     }
 
-    pub(super) fn conditions(&mut self, name: &str) -> Read<Where> {
+    /// Nothing where there are conditions and nobody can meet one: their lists are empty.
+    pub(super) fn conditions(&mut self, name: &str) -> Read<Option<Where>> {
         let mut clients = Where::default();
-        let Some(given) = self.0.remove(name) else { return Ok(clients) };
+        let Some(given) = self.0.remove(name) else { return Ok(Some(clients)) };
         let Value::Object(given) = given else { return Err(wrong(name, "an object", &given)) };
+        let any = !given.is_empty();
         for (condition, ids) in given {
             match condition.as_str() {
                 "groups" => clients.groups = each(ids, |one| id(name, one, GroupId::new))?,
@@ -136,7 +138,8 @@ impl Params {
                 }
             }
         }
-        Ok(clients)
+        let nobody = any && clients == Where::default();
+        Ok((!nobody).then_some(clients))
     }
 
     /// One that is required, and so is there.
