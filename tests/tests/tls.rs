@@ -188,6 +188,21 @@ async fn whoever_stalls_in_the_tls_handshake_is_closed_at_its_limit() {
 }
 
 #[tokio::test]
+async fn who_finds_no_place_at_a_door_for_tls_is_told_nothing_in_plain_text() {
+    let certificate = Certificate::default();
+    let full = Cluster::builder()
+        .listen(&certificate.listeners())
+        .gateway(|config| config.listen[1].max_connections = Some(1))
+        .start()
+        .await;
+    let _first = greeted(&full, &certificate).await;
+    let mut socket = TcpStream::connect(wss(&full)).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = soon("the end", socket.read_to_end(&mut answer)).await;
+    assert_eq!(answer, b"");
+}
+
+#[tokio::test]
 async fn what_is_no_tls_at_a_door_for_tls_harms_nobody() {
     let (cluster, certificate) = cluster().await;
     let mut bystander = greeted(&cluster, &certificate).await;

@@ -31,30 +31,22 @@ use crate::websocket::handshake::{self, Refusal, Upgrade};
 use crate::workers::WorkerLink;
 
 /// Does the handshake with a client and takes it in, or answers why not.
-pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arrival) {
+pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival) {
     let Arrival { peer, mut place } = arrival;
     // Linux has it from the listener.
     if !cfg!(target_os = "linux") {
         gatewayworker_net::tune(&stream);
     }
     let limit = Instant::now() + place.handshake_timeout;
-    let brought = brought_by(&mut stream, &place, peer).await;
-    let from = brought.as_ref().map_or(peer, |client| *client);
-    let secured =
-        if brought.is_ok() { secure(stream, &place, limit).await } else { Ok(Socket::Plain(stream)) };
-    let mut socket = match secured {
+    let mut from = peer;
+    let mut socket = match open(stream, &place, limit, &mut from).await {
         Ok(socket) => socket,
-        Err(error) => return debug!(client = %from, %error, "no TLS came about with a client"),
+        // There is nothing yet that an answer could be said in.
+        Err(refusal) => return note_refused(&shard, from, &refusal),
     };
-    let mut from = from;
-    let entered = match brought {
-        Ok(_) => come_in(&shard, &mut socket, &mut place, limit, &mut from).await,
-        Err(refusal) => Err(refusal),
-    };
-    match entered {
+    match come_in(&shard, &mut socket, &mut place, limit, &mut from).await {
         Err(refusal) => {
-            shard.shared.refusals.count(refusal.why());
-            debug!(client = %from, %refusal, "a client was not let in");
+            note_refused(&shard, from, &refusal);
             if let (Some(answer), Speaks::WebSocket(_)) = (refusal.response(), &place.speaks) {
                 refuse(socket, answer.as_bytes()).await;
             }
@@ -75,12 +67,27 @@ pub(crate) async fn arrive(shard: Rc<Shard>, mut stream: TcpStream, arrival: Arr
     }
 }
 
-/// TLS, where the door has it.
-async fn secure(stream: TcpStream, door: &Door, limit: Instant) -> io::Result<Socket> {
+fn note_refused(shard: &Shard, from: SocketAddr, refusal: &Refusal) {
+    shard.shared.refusals.count(refusal.why());
+    debug!(client = %from, %refusal, "a client was not let in");
+}
+
+/// What comes before the client's first word: a proxy says whom it brings, which `from`
+/// becomes, and TLS; where the door has either.
+async fn open(
+    mut stream: TcpStream,
+    door: &Door,
+    limit: Instant,
+    from: &mut SocketAddr,
+) -> Result<Socket, Refusal> {
+    *from = brought_by(&mut stream, door, *from).await?;
     let Some(certificate) = &door.certificate else { return Ok(Socket::Plain(stream)) };
     let accepting = TlsSocket::accept(stream, certificate.current());
-    let socket = timeout_at(limit, accepting).await.map_err(io::Error::from)??;
-    Ok(Socket::Tls(Box::new(socket)))
+    match timeout_at(limit, accepting).await {
+        Err(_) => Err(Refusal::of(Refused::TooSlow, "the TLS handshake took too long")),
+        Ok(Err(error)) => Err(Refusal::of(Refused::Tls, error.to_string())),
+        Ok(Ok(socket)) => Ok(Socket::Tls(Box::new(socket))),
+    }
 }
 
 /// What stands before a client: how many are in from where it comes, the handshake, and
@@ -172,12 +179,13 @@ async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
     .map_err(|_| busy("no worker is there"))
 }
 
-/// Sends away who found no place, with an answer where there is somebody to read one;
-/// without one where too many come for that.
+/// Sends away who found no place, with an answer where there is somebody to read one
+/// who would know it from what comes before; without one where too many come for that.
 pub(crate) fn turn_away(shard: &Rc<Shard>, stream: TcpStream, door: &Door, why: Refused) {
-    if let (Speaks::WebSocket(_), false) = (&door.speaks, door.entry.proxy_protocol)
-        && shard.shared.turned_away.available_permits() > 0
-    {
+    let speaks_first = matches!(door.speaks, Speaks::WebSocket(_))
+        && !door.entry.proxy_protocol
+        && door.certificate.is_none();
+    if speaks_first && shard.shared.turned_away.available_permits() > 0 {
         let shard = shard.clone();
         tokio::task::spawn_local(async move {
             let Ok(_permit) = shard.shared.turned_away.try_acquire() else { return };

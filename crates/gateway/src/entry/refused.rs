@@ -14,6 +14,8 @@ pub(crate) enum Refused {
     AddressFull,
     /// What it said, or did not, where a proxy has to say who it brings.
     ProxyHeader,
+    /// No TLS came about with it.
+    Tls,
     /// It took too long over its handshake.
     TooSlow,
     /// Its request is too long.
@@ -31,11 +33,12 @@ pub(crate) enum Refused {
 }
 
 impl Refused {
-    const NAMES: [(Self, &'static str); 11] = [
+    const NAMES: [(Self, &'static str); 12] = [
         (Self::Full, "full"),
         (Self::DoorFull, "door-full"),
         (Self::AddressFull, "address-full"),
         (Self::ProxyHeader, "proxy-header"),
+        (Self::Tls, "tls"),
         (Self::TooSlow, "too-slow"),
         (Self::TooLong, "too-long"),
         (Self::NoHandshake, "no-handshake"),
@@ -54,7 +57,7 @@ impl Refused {
             Self::TooLong => "431 Request Header Fields Too Large",
             Self::Origin => "403 Forbidden",
             Self::Path => "404 Not Found",
-            Self::ProxyHeader | Self::NoHandshake | Self::Left => "400 Bad Request",
+            Self::ProxyHeader | Self::Tls | Self::NoHandshake | Self::Left => "400 Bad Request",
         }
     }
 
@@ -64,6 +67,7 @@ impl Refused {
             Self::Full | Self::DoorFull => "there is no place for another client",
             Self::AddressFull => "there are too many connections from your address",
             Self::ProxyHeader => "a proxy has to say whom it brings",
+            Self::Tls => "no TLS came about",
             Self::TooSlow => "the handshake took too long",
             Self::TooLong => "the request's headers are too long",
             Self::NoHandshake => "this is no WebSocket handshake",
@@ -128,6 +132,6 @@ mod tests {
         for (n, (reason, count)) in (1..).zip(counts.all()) {
             assert_eq!(count, n, "{reason}");
         }
-        assert!(counts.to_string().ends_with("path=9 no-worker=10 left=11"));
+        assert!(counts.to_string().ends_with("path=10 no-worker=11 left=12"));
     }
 }

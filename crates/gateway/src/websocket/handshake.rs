@@ -73,11 +73,7 @@ impl Refusal {
 
     /// The HTTP answer, if there is anybody to read one.
     pub(crate) fn response(&self) -> Option<String> {
-        let Self::Http { why, status, reason } = self else { return None };
-        if *why == Refused::ProxyHeader {
-            // Whoever it is, it has not begun to speak HTTP.
-            return None;
-        }
+        let Self::Http { status, reason, .. } = self else { return None };
         let upgrade = if status.starts_with("426") {
             "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
         } else {
