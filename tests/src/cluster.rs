@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-use gatewayworker::{ClientId, Events};
+use gatewayworker::{ClientId, CloseReason, Events};
 use gatewayworker_businessworker as worker;
 use gatewayworker_gateway as gateway;
 use gatewayworker_protocol::SecretKey;
 use gatewayworker_register as register;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -338,6 +339,33 @@ impl Cluster {
     /// Starts a worker that runs an application, as long as what is returned is held.
     pub fn start_application(&self, events: impl Events) -> Application {
         Application { _daemon: self.worker_with(None, events) }
+    }
+
+    /// Sends everybody much, which `reader` reads, until some client is closed: who it was
+    /// that did not read, and the reason.
+    ///
+    /// # Panics
+    /// When nobody is, or `reader` misses something.
+    pub async fn broadcast_until_a_close<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        reader: &mut WsClient<S>,
+    ) -> (ClientId, CloseReason) {
+        let api = self.api().await;
+        let message = "x".repeat(50_000);
+        let mut sent = 0;
+        let closed = self.events().next_close();
+        tokio::pin!(closed);
+        loop {
+            assert!(sent < 2000, "100 MB wait for a client that reads nothing");
+            api.send_to_all(message.clone()).await.expect("it is sent");
+            assert_eq!(reader.text().await.len(), message.len());
+            sent += 1;
+            tokio::select! {
+                biased;
+                closed = &mut closed => return closed,
+                () = std::future::ready(()) => {}
+            }
+        }
     }
 
     /// Stops the register and starts another at its address.

@@ -209,24 +209,9 @@ async fn a_refused_handshake_gets_its_last_message() {
 #[tokio::test]
 async fn a_client_that_does_not_read_is_closed_and_the_others_get_everything() {
     let cluster = Cluster::builder().gateway(|config| config.outbox_bytes = 200_000).start().await;
-    let api = cluster.api().await;
     let (mut reader, _) = WsClient::greeted(cluster.door()).await;
     let (slow, slow_id) = WsClient::greeted(cluster.door()).await;
-    let message = "x".repeat(50_000);
-    let mut sent = 0;
-    let closed = cluster.events().next_close();
-    tokio::pin!(closed);
-    let (id, reason) = loop {
-        assert!(sent < 2000, "100 MB wait for a client that reads nothing");
-        api.send_to_all(message.clone()).await.unwrap();
-        assert_eq!(reader.text().await.len(), message.len());
-        sent += 1;
-        tokio::select! {
-            biased;
-            closed = &mut closed => break closed,
-            () = std::future::ready(()) => {}
-        }
-    };
+    let (id, reason) = cluster.broadcast_until_a_close(&mut reader).await;
     assert_eq!((id, reason), (slow_id, CloseReason::SlowConsumer));
     drop(slow);
 }

@@ -138,24 +138,9 @@ async fn a_client_over_tls_that_reads_nothing_is_closed_like_any_other() {
         .gateway(|config| config.outbox_bytes = 200_000)
         .start()
         .await;
-    let api = cluster.api().await;
     let mut reader = greeted(&cluster, &certificate).await;
     let (slow, slow_id) = WsClient::greeted_over(certificate.connect(wss(&cluster)).await).await;
-    let message = "x".repeat(50_000);
-    let mut sent = 0;
-    let closed = cluster.events().next_close();
-    tokio::pin!(closed);
-    let (id, reason) = loop {
-        assert!(sent < 2000, "100 MB wait for a client that reads nothing");
-        api.send_to_all(message.clone()).await.unwrap();
-        assert_eq!(reader.text().await.len(), message.len());
-        sent += 1;
-        tokio::select! {
-            biased;
-            closed = &mut closed => break closed,
-            () = std::future::ready(()) => {}
-        }
-    };
+    let (id, reason) = cluster.broadcast_until_a_close(&mut reader).await;
     assert_eq!((id, reason), (slow_id, CloseReason::SlowConsumer));
     drop(slow);
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
+use gatewayworker_net::Network;
 use gatewayworker_protocol::Payload;
 
 use crate::config::{Config, SlowConsumer};
 use crate::entry::Entry;
-use crate::entry::places::{Addresses, Network};
+use crate::entry::places::Addresses;
 use crate::entry::refused::Refused;
 use crate::heartbeat::Heartbeat;
 use crate::listener::{Listener, WEBSOCKET};

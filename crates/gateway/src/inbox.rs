@@ -103,6 +103,8 @@ impl Inbox {
         (taken, Stop::Starved)
     }
 }
+
+/// What was taken off the front of the buffer.
 enum Took {
     /// A message of so many bytes.
     All(usize),

@@ -1,10 +1,11 @@
 //! Wrong tokens, counted by address: who guesses is not listened to for a while.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use gatewayworker_net::Network;
 use tokio::time::Instant;
 
 /// How long failures count, from the first of them.
@@ -18,7 +19,7 @@ const MAX_ADDRESSES: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Failures {
     limit: u32,
-    seen: Mutex<HashMap<IpAddr, Window>>,
+    seen: Mutex<HashMap<Network, Window>>,
 }
 
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl Failures {
             return None;
         }
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let window = seen.get(&network(address)).filter(|window| window.failures >= self.limit)?;
+        let window = seen.get(&Network::from(address)).filter(|window| window.failures >= self.limit)?;
         window.left()
     }
 
@@ -48,19 +49,19 @@ impl Failures {
         if self.limit == 0 {
             return false;
         }
-        let address = network(address);
+        let network = Network::from(address);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.get(&address).is_some_and(|window| window.left().is_none()) {
-            seen.remove(&address);
+        if seen.get(&network).is_some_and(|window| window.left().is_none()) {
+            seen.remove(&network);
         }
-        if seen.len() >= MAX_ADDRESSES && !seen.contains_key(&address) {
+        if seen.len() >= MAX_ADDRESSES && !seen.contains_key(&network) {
             seen.retain(|_, window| window.left().is_some());
-            let oldest = seen.iter().min_by_key(|(_, window)| window.begun).map(|(address, _)| *address);
+            let oldest = seen.iter().min_by_key(|(_, window)| window.begun).map(|(network, _)| *network);
             if let Some(oldest) = oldest.filter(|_| seen.len() >= MAX_ADDRESSES) {
                 seen.remove(&oldest);
             }
         }
-        let window = seen.entry(address).or_insert(Window { begun: Instant::now(), failures: 0 });
+        let window = seen.entry(network).or_insert(Window { begun: Instant::now(), failures: 0 });
         window.failures = window.failures.saturating_add(1);
         window.failures == self.limit
     }
@@ -69,14 +70,6 @@ impl Failures {
 impl Window {
     fn left(&self) -> Option<Duration> {
         WINDOW.checked_sub(self.begun.elapsed()).filter(|left| !left.is_zero())
-    }
-}
-
-/// Whoever has one IPv6 address has 2⁶⁴ of them.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 => v4,
     }
 }
 

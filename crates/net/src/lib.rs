@@ -4,6 +4,7 @@
 //! - [`LineReader`]: lines of bounded length,
 //! - [`Backoff`]: how long to wait before the next try,
 //! - [`registers`]: announcing to registers and following what they say,
+//! - [`Network`]: what counts as one address,
 //! - [`connect`], [`tune`]: sockets as the daemons want them.
 //!
 //! It knows the wires of `gatewayworker-protocol` and tokio, but neither
@@ -12,11 +13,13 @@
 mod backoff;
 mod line;
 mod link;
+mod network;
 pub mod registers;
 
 pub use backoff::Backoff;
 pub use line::{LineError, LineReader};
 pub use link::{LinkWriter, PushError};
+pub use network::Network;
 
 use std::io;
 use std::net::SocketAddr;
