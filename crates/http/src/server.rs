@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use gatewayworker_client::Gateway;
-use gatewayworker_daemon::{accept_loop, bind as bind_address, resolve};
+use gatewayworker_daemon::{Sharing, accept_loop, bind_shared, resolve};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -51,14 +51,14 @@ pub(crate) struct Shared {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Listens where `config` says, if it does. Says so in the log, with a warning where
-/// others may listen in.
+/// Listens where `config` says, if it does, and shares the port as `sharing` says. Says so
+/// in the log, with a warning where others may listen in.
 ///
 /// # Errors
 /// When the address does not resolve, or is in use.
-pub async fn bind(config: &Config) -> anyhow::Result<Option<TcpListener>> {
+pub async fn bind(config: &Config, sharing: Sharing) -> anyhow::Result<Option<TcpListener>> {
     let Some(address) = &config.listen else { return Ok(None) };
-    let listener = bind_address("http_listen", resolve("http_listen", address).await?)?;
+    let listener = bind_shared("http_listen", resolve("http_listen", address).await?, sharing)?;
     let address = listener.local_addr()?;
     info!(%address, "listening for calls over HTTP");
     if !address.ip().to_canonical().is_loopback() {

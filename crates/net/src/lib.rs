@@ -63,6 +63,25 @@ pub fn tune<'a>(socket: impl Into<SockRef<'a>>) {
 /// # Errors
 /// When the address is in use or not this machine's.
 pub fn listen(address: SocketAddr, dual: bool, backlog: u32) -> io::Result<tokio::net::TcpListener> {
+    let socket = socket_for(address, dual)?;
+    socket.bind(address)?;
+    socket.listen(backlog)
+}
+
+/// [`listen`], where other processes of the same user that do so too may listen at the
+/// same time (SO_REUSEPORT): Linux deals the connections out among them.
+///
+/// # Errors
+/// When the address is in use by one that does not share it, or not this machine's.
+pub fn listen_shared(address: SocketAddr, backlog: u32) -> io::Result<tokio::net::TcpListener> {
+    let socket = socket_for(address, true)?;
+    #[cfg(unix)]
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    socket.listen(backlog)
+}
+
+fn socket_for(address: SocketAddr, dual: bool) -> io::Result<tokio::net::TcpSocket> {
     let socket =
         if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
     // On Windows the option would let two daemons share a port.
@@ -72,6 +91,5 @@ pub fn listen(address: SocketAddr, dual: bool, backlog: u32) -> io::Result<tokio
         // Windows has it otherwise than Linux, and Linux as its administrator wants it.
         SockRef::from(&socket).set_only_v6(!dual)?;
     }
-    socket.bind(address)?;
-    socket.listen(backlog)
+    Ok(socket)
 }
