@@ -55,7 +55,7 @@ impl AskReload {
     /// Asks, on behalf of whom the log is to name.
     pub(crate) fn ask(&self, by: &'static str) {
         if self.0.send(()).is_err() {
-            tracing::info!(by, "asked to load files again: there are none");
+            tracing::info!(by, "there is nothing to load again");
         }
     }
 

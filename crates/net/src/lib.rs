@@ -81,6 +81,32 @@ pub fn listen_shared(address: SocketAddr, backlog: u32) -> io::Result<tokio::net
     socket.listen(backlog)
 }
 
+/// Closes a listener that shares its port, and returns who waited to be accepted: they
+/// would be cut off. On Linux nobody comes in between either: who does is not answered, and
+/// comes again, a second later, to the one that is left.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn close_shared(listener: tokio::net::TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    #[cfg(target_os = "linux")]
+    {
+        // BPF_RET | BPF_K: of each packet, pass on the first 0 bytes.
+        const DROP_ALL: u16 = 0x06;
+        let _ = SockRef::from(&listener).attach_filter(&[socket2::SockFilter::new(DROP_ALL, 0, 0, 0)]);
+    }
+    // tokio asks the system only when that has said that somebody waits, which takes a turn.
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let waiting = std::iter::from_fn(|| listener.accept().ok());
+    let to_tokio = |(stream, peer): (std::net::TcpStream, _)| {
+        stream
+            .set_nonblocking(true)
+            .and_then(|()| TcpStream::from_std(stream))
+            .map(|stream| (stream, peer))
+            .ok()
+    };
+    waiting.filter_map(to_tokio).collect()
+}
+
 fn socket_for(address: SocketAddr, dual: bool) -> io::Result<tokio::net::TcpSocket> {
     let socket =
         if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;

@@ -201,6 +201,8 @@ impl Keeper {
                     }
                     OnReload::Replace => match self.successor(&child).await {
                         Ok(next) => {
+                            let (old_id, next_id) = (child.process_id, next.process_id);
+                            tell(format_args!("process {next_id} takes the {name}'s place from {old_id}, which drains"));
                             let old = std::mem::replace(&mut child, next);
                             let keeper = self.clone();
                             draining.spawn(async move {

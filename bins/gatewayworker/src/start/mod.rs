@@ -108,7 +108,7 @@ fn run_here(
             }
         });
         supervise(plan, requests, |name, addresses| {
-            if name == "gateway" {
+            if name == "gateway" && !flags.in_background() {
                 print(welcome(addresses, flags.page(), "Ctrl-C ends all."));
             }
         })
@@ -117,6 +117,16 @@ fn run_here(
 }
 
 impl Flags {
+    #[cfg(unix)]
+    fn in_background(&self) -> bool {
+        self.in_background
+    }
+
+    #[cfg(not(unix))]
+    fn in_background(&self) -> bool {
+        false
+    }
+
     /// The page belongs to the chat, not to an application of one's own.
     fn page(&self) -> Option<&'static Path> {
         self.businessworker.is_none().then_some(Path::new("examples/client.html"))
