@@ -4,9 +4,11 @@
 #[cfg(unix)]
 mod background;
 mod child;
+#[cfg_attr(not(unix), allow(dead_code, reason = "nobody can ask there"))]
 mod keeper;
 #[cfg(unix)]
 mod reachable;
+#[cfg_attr(not(unix), allow(dead_code, reason = "nobody can ask there"))]
 mod supervisor;
 #[cfg(unix)]
 mod usage;
