@@ -199,25 +199,37 @@ impl Keeper {
                         child.reload();
                         let _ = done.send(Ok(()));
                     }
-                    OnReload::Replace => match self.successor(&child).await {
-                        Ok(next) => {
-                            let (old_id, next_id) = (child.process_id, next.process_id);
-                            tell(format_args!("process {next_id} takes the {name}'s place from {old_id}, which drains"));
-                            let old = std::mem::replace(&mut child, next);
-                            let keeper = self.clone();
-                            draining.spawn(async move {
-                                keeper.end(&old).await;
-                                let _ = done.send(Ok(()));
-                            });
-                        }
-                        Err(why) => {
-                            tell(format_args!("{why:#}; the old one goes on"));
-                            let _ = done.send(Err(format!("{why:#}; the old one goes on")));
-                        }
-                    },
+                    OnReload::Replace => self.replace(&mut child, done, draining).await,
                 },
             }
         }
+    }
+
+    /// Puts a successor in `child`'s place, which then drains in its own time; `done` hears
+    /// when that is over.
+    async fn replace(
+        self: &Arc<Self>,
+        child: &mut Arc<Child>,
+        done: oneshot::Sender<Reloaded>,
+        draining: &TaskTracker,
+    ) {
+        let next = match self.successor(child).await {
+            Ok(next) => next,
+            Err(why) => {
+                let why = format!("{why:#}; the old one goes on");
+                tell(&why);
+                let _ = done.send(Err(why));
+                return;
+            }
+        };
+        let (name, next_id, old_id) = (self.daemon.name, next.process_id, child.process_id);
+        tell(format_args!("process {next_id} takes the {name}'s place from {old_id}, which drains"));
+        let old = std::mem::replace(child, next);
+        let keeper = self.clone();
+        draining.spawn(async move {
+            keeper.end(&old).await;
+            let _ = done.send(Ok(()));
+        });
     }
 
     /// Lets a child drain, and forgets it.
