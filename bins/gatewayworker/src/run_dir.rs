@@ -6,10 +6,15 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+
+/// How often to try for the lock, and how long to wait in between.
+const LOCK_TRIES: u32 = 200;
+const LOCK_WAIT: Duration = Duration::from_millis(7);
 
 /// A run directory.
 #[derive(Debug, Clone)]
@@ -88,22 +93,20 @@ impl RunDir {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("cannot open {name} (--run-dir)"))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => {
-                let pid = read_id(&mut file);
-                return Err(Taken(format!(
-                    "{}: a cluster runs here already, as process {pid}",
-                    self.0.display()
-                ))
-                .into());
+        for _ in 0..LOCK_TRIES {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Lock::of_this_process(file).with_context(|| format!("cannot write {name}")),
+                Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+                Err(error) => return Err(error).with_context(|| format!("cannot lock {name} (--run-dir)")),
             }
-            Err(error) => return Err(error).with_context(|| format!("cannot lock {name} (--run-dir)")),
+            if self.holder()? != Holder::Nobody {
+                break;
+            }
+            // Somebody was only looking who has it.
+            std::thread::sleep(LOCK_WAIT);
         }
-        file.set_len(0)
-            .and_then(|()| file.write_all(format!("{}\n", std::process::id()).as_bytes()))
-            .with_context(|| format!("cannot write {name} (--run-dir)"))?;
-        Ok(Lock(file))
+        let (directory, process) = (self.0.display(), read_id(&mut file));
+        Err(Taken(format!("{directory}: a cluster runs here already, as process {process}")).into())
     }
 
     /// Who has the lock.
@@ -136,6 +139,15 @@ impl RunDir {
                 Err(error) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
             };
         }
+    }
+}
+
+impl Lock {
+    /// `file` is locked, and shall say by whom.
+    fn of_this_process(mut file: File) -> std::io::Result<Self> {
+        file.set_len(0)?;
+        writeln!(file, "{}", std::process::id())?;
+        Ok(Self(file))
     }
 }
 
@@ -189,6 +201,19 @@ mod tests {
         assert_eq!(here.holder().unwrap(), Holder::Nobody);
         here.wait_until_free().unwrap();
         here.lock().unwrap();
+    }
+
+    #[test]
+    fn who_looks_does_not_keep_anybody_from_starting() {
+        let directory = tempfile::tempdir().unwrap();
+        let here = made_in(&directory);
+        drop(here.lock().unwrap());
+        let looker = here.clone();
+        let looking = std::thread::spawn(move || (0..1000).for_each(|_| drop(looker.holder().unwrap())));
+        while !looking.is_finished() {
+            here.lock().unwrap();
+        }
+        looking.join().unwrap();
     }
 
     #[test]
