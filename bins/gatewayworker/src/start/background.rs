@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 
-use super::{Flags, welcome};
+use super::{Flags, Listening};
 use crate::control::{self, Request};
 use crate::run_dir::{Holder, RunDir};
 use crate::status::Report;
@@ -82,11 +82,13 @@ pub(super) fn start(flags: &Flags) -> anyhow::Result<String> {
             .context(format!("not started; the log is in {name}")));
     }
     let report: Report = control::ask(&run_dir.socket(), Request::Status, ANSWER)?;
-    let gateway = report.daemons.iter().find(|daemon| daemon.name == "gateway");
-    let addresses =
-        gateway.and_then(|gateway| gateway.processes.first()).map(|process| process.listens.as_slice());
+    let mut listening = Listening::default();
+    for daemon in &report.daemons {
+        let addresses = daemon.processes.first().map(|process| process.listens.as_slice());
+        listening.add(&daemon.name, addresses.unwrap_or_default());
+    }
     let end = format!("Process {}, log in {name}.\n  Next: status, reload, stop.", report.process_id);
-    Ok(welcome(addresses.unwrap_or_default(), flags.page(), &end))
+    Ok(listening.welcome(flags.page(), &end))
 }
 
 fn wait_until_ready(child: &mut Child, run_dir: &RunDir) -> anyhow::Result<()> {

@@ -109,9 +109,11 @@ fn run_here(
                 let _ = ask.send(Request::Stop { now }).await;
             }
         });
+        let mut listening = Listening::default();
         supervise(plan, requests, |name, addresses| {
-            if name == "gateway" && !flags.in_background() {
-                print(welcome(addresses, flags.page(), "Ctrl-C ends all."));
+            listening.add(name, addresses);
+            if listening.is_all() && !flags.in_background() {
+                print(listening.welcome(flags.page(), "Ctrl-C ends all."));
             }
         })
         .await
@@ -177,19 +179,42 @@ fn print(text: impl Display) {
     let _ = writeln!(io::stdout(), "{text}");
 }
 
-/// What a person wants to know once the gateway listens on `addresses`; `end` is how it
-/// comes to its end.
-fn welcome(addresses: &[String], page: Option<&Path>, end: &str) -> String {
-    let mut text = "\n  GatewayWorker is running.\n\n".to_owned();
-    for address in addresses {
-        text += &format!("    clients connect to  {}\n", for_a_client(address));
+/// What a person wants to know once all daemons listen.
+#[derive(Debug, Default)]
+struct Listening {
+    daemons: usize,
+    lines: Vec<String>,
+}
+
+impl Listening {
+    /// The daemon of this name listens on these addresses.
+    fn add(&mut self, name: &str, addresses: &[String]) {
+        self.daemons += 1;
+        for address in addresses {
+            match name {
+                "gateway" => self.lines.push(format!("clients connect to  {}", for_a_client(address))),
+                "businessworker" => self.lines.push(format!("calls over HTTP at  {address}")),
+                _ => {}
+            }
+        }
     }
-    if let Some(Ok(page)) = page.map(std::path::absolute)
-        && page.is_file()
-    {
-        text += &format!("    open in a browser   {}\n", page.display());
+
+    fn is_all(&self) -> bool {
+        self.daemons == 3
     }
-    format!("{text}\n  {end}\n")
+
+    /// `end` is how it comes to its end.
+    fn welcome(&mut self, page: Option<&Path>, end: &str) -> String {
+        // Clients first, whoever was ready first.
+        self.lines.sort_by_key(|line| !line.starts_with("clients"));
+        if let Some(Ok(page)) = page.map(std::path::absolute)
+            && page.is_file()
+        {
+            self.lines.push(format!("open in a browser   {}", page.display()));
+        }
+        let lines: String = self.lines.iter().map(|line| format!("    {line}\n")).collect();
+        format!("\n  GatewayWorker is running.\n\n{lines}\n  {end}\n")
+    }
 }
 
 /// A listener's address as a client on this machine writes it.
@@ -230,13 +255,34 @@ mod tests {
     }
 
     #[test]
-    fn the_page_is_named_where_it_exists() {
-        let addresses = ["websocket://127.0.0.1:8289".to_owned()];
+    fn all_that_listens_is_named_and_the_page_where_it_exists() {
         let directory = tempfile::tempdir().unwrap();
         let page = directory.path().join("client.html");
-        assert!(!welcome(&addresses, Some(&page), "").contains("browser"));
+        let said = |page| {
+            let mut listening = Listening::default();
+            for (name, address) in [
+                ("register", "127.0.0.1:1236"),
+                ("businessworker", "http://127.0.0.1:80"),
+                ("gateway", "websocket://0.0.0.0:8289"),
+            ] {
+                assert!(!listening.is_all());
+                listening.add(name, &[address.to_owned()]);
+            }
+            assert!(listening.is_all());
+            listening.welcome(page, "That is all.")
+        };
+        let text = "
+  GatewayWorker is running.
+
+    clients connect to  ws://127.0.0.1:8289
+    calls over HTTP at  http://127.0.0.1:80
+
+  That is all.
+";
+        assert_eq!(said(None), text);
+        assert_eq!(said(Some(&page)), text, "there is no such page");
         std::fs::write(&page, "").unwrap();
-        assert!(welcome(&addresses, Some(&page), "").contains(page.to_str().unwrap()));
+        assert!(said(Some(&page)).contains(&format!("open in a browser   {}\n", page.display())));
     }
 
     #[test]
