@@ -66,6 +66,7 @@ fn router() -> Router<State, Visitor> {
     Router::new()
         .answers(words::answer)
         .before(not_too_often)
+        .before(live::user::stay)
         .on("index.index.index", index::index)
         .on("live.user.join", live::user::join)
         .on("live.user.say", live::user::say)
