@@ -187,6 +187,20 @@ async fn a_crowd_that_talks_at_once_does_not_hold_the_page_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_while_the_newest_page_is_on_its_way_is_not_lost() {
+    let Some(browser) = browser().await else { return };
+    let database = Sqlite::new();
+    let (cluster, _chat) = chat(&database).await;
+    let page = join(&browser, &cluster, 2).await;
+    let meanwhile = "(() => { tail = false; toLatest(); \
+        hear({ id: 9999, belong_class: 1, belong_thread: 1, speaker: 3, speaker_name: '韩梅梅', \
+            content: 'meanwhile', created_at: Date.now() }); \
+        takeIn(); return true; })()";
+    page.eval::<bool>(meanwhile).await.unwrap();
+    hear(&page, "meanwhile").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_under_way_when_the_connection_was_lost_is_sent_again_and_stored_once() {
     let Some(browser) = browser().await else { return };
     let database = Sqlite::new();
