@@ -83,7 +83,10 @@ async fn start_gateway(
         let serve = async {
             let listeners = match gateway::Listeners::bind(&config).await {
                 Ok(listeners) => listeners,
-                Err(error) => return Ok(drop(ready.send(Err(error)))),
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    return Ok(());
+                }
             };
             let door = listeners.doors[0].local_addr()?.to_string();
             // Nobody waits for it any more where the demo has ended meanwhile.
