@@ -65,7 +65,8 @@ pub enum Error {
     /// something between its dots: what all ways can carry.
     #[error("{0:?} is no topic")]
     Topic(String),
-    /// The URL is none that is known, or needs a feature that is not built in.
+    /// The URL's scheme is none that is known, or needs a feature that is not built in. (The
+    /// rest of it may hold a password.)
     #[error("channel_url: {0:?} is neither gateways nor a URL that is built in")]
     Url(String),
     /// The gateways' link takes no event now, or it is too large.
@@ -113,7 +114,8 @@ impl Channel {
     pub fn connect(url: &str, gateway: &Gateway) -> Result<Self, Error> {
         let (listens, listening) = watch::channel(false);
         let topics = Arc::<Topics>::default();
-        let (way, reader) = match url.split(':').next().unwrap_or_default() {
+        let scheme = url.split(':').next().unwrap_or_default();
+        let (way, reader) = match scheme {
             "" | "gateways" => {
                 let heard = follow_gateways(gateway.clone(), topics.clone(), listens);
                 (Way::Gateways(gateway.clone()), tokio::spawn(heard))
@@ -125,10 +127,10 @@ impl Channel {
             }
             #[cfg(feature = "nats")]
             "nats" => {
-                let (publisher, listener) = nats::open(url, topics.clone(), listens);
+                let (publisher, listener) = nats::open(url, topics.clone(), listens)?;
                 (Way::Nats(publisher), tokio::spawn(listener))
             }
-            _ => return Err(Error::Url(url.to_owned())),
+            _ => return Err(Error::Url(scheme.to_owned())),
         };
         Ok(Self(Arc::new(Shared { way, topics, listening, _reader: AbortOnDropHandle::new(reader) })))
     }
@@ -250,7 +252,12 @@ mod tests {
     #[tokio::test]
     async fn a_url_that_is_not_known_is_refused_and_outside_of_a_worker_there_is_nobody() {
         let gateway = Gateway::builder(["127.0.0.1:1"]).connect();
-        assert!(matches!(Channel::connect("http://here", &gateway), Err(Error::Url(_))));
+        let refused = Channel::connect("http://me:secret@here", &gateway).unwrap_err().to_string();
+        assert!(refused.contains("http") && !refused.contains("secret"), "{refused}");
+        #[cfg(feature = "nats")]
+        assert!(matches!(Channel::connect("nats://here:port", &gateway), Err(Error::Server(_))));
+        #[cfg(feature = "redis")]
+        assert!(matches!(Channel::connect("redis://here:port", &gateway), Err(Error::Server(_))));
         let channel = Channel::connect("gateways", &gateway).unwrap();
         channel.listening().await;
         assert!(matches!(channel.publish("topic", "hi").await, Err(Error::Gateways(_))));

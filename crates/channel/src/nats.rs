@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use async_nats::ConnectOptions;
 use async_nats::connection::State;
+use async_nats::{ConnectOptions, ServerAddr};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::sync::{OnceCell, watch};
@@ -35,22 +35,22 @@ pub(crate) fn open(
     url: &str,
     topics: Arc<Topics>,
     listens: watch::Sender<bool>,
-) -> (Publisher, impl Future<Output = ()> + use<>) {
+) -> Result<(Publisher, impl Future<Output = ()> + use<>), Error> {
+    let address: ServerAddr = url.parse().map_err(|error: std::io::Error| Error::Server(error.into()))?;
     let publisher = Publisher(Arc::default());
     let client = publisher.0.clone();
-    let url = url.to_owned();
     let listen = async move {
-        if let Err(error) = listen(&url, &client, &topics, &listens).await {
+        if let Err(error) = listen(address, &client, &topics, &listens).await {
             warn!(%error, "the channel hears nothing from NATS");
         }
         // Not dropped: who waits for it waits on.
         listens.closed().await;
     };
-    (publisher, listen)
+    Ok((publisher, listen))
 }
 
 async fn listen(
-    url: &str,
+    address: ServerAddr,
     client: &OnceCell<async_nats::Client>,
     topics: &Topics,
     listens: &watch::Sender<bool>,
@@ -66,7 +66,7 @@ async fn listen(
             }
             std::future::ready(())
         });
-    let connected = options.connect(url).await.map_err(|error| failed(error.into()))?;
+    let connected = options.connect(address).await.map_err(|error| failed(error.into()))?;
     let mut events = connected.subscribe(format!("{PREFIX}>")).await.map_err(|error| failed(error.into()))?;
     let _ = client.set(connected.clone());
     loop {

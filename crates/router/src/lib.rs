@@ -80,8 +80,8 @@
 //!
 //! Every request gets one [`Answer`], which [`envelope`] makes into
 //! `{"status":…, "info":…, "param":…, "event":…}` unless [`Router::answers`] was given
-//! something else. A handler that panics, or is cancelled by the worker's time limit,
-//! answers nothing: the worker logs it.
+//! something else, also where its handler panics. One that is cancelled by the worker's
+//! time limit answers nothing: the worker logs it.
 
 mod answer;
 mod handler;

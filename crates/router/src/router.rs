@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::future::ready;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 
+use futures_util::FutureExt;
 use gatewayworker_businessworker::{Client, CloseReason, Message, OutMessage};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -117,22 +119,21 @@ impl<S: Sync + 'static, C: Sync + 'static> Router<S, C> {
         let is_json = parsed.is_ok();
         let mut request = parsed.unwrap_or_default();
         let method = match request.remove(&self.key) {
-            Some(Value::String(method)) => Some(method),
+            Some(Value::String(method)) if !method.is_empty() => Some(method),
             _ => None,
         };
-        for guard in &self.guards {
-            if let Err(fault) = guard(state, client, method.clone().unwrap_or_default()).await {
-                return Answer::new(method, request, Err(fault));
+        let outcome = async {
+            for guard in &self.guards {
+                guard(state, client, method.clone().unwrap_or_default()).await?;
             }
-        }
-        let outcome = match &method {
-            _ if !is_json => Err(Fault::NotJson),
-            None => Err(Fault::NoMethod),
-            Some(method) => match self.routes.get(&method.to_ascii_lowercase()) {
-                None => Err(Fault::UnknownMethod),
-                Some(route) => route(state, client, &request).await,
-            },
+            if !is_json {
+                return Err(Fault::NotJson);
+            }
+            let method = method.as_ref().ok_or(Fault::NoMethod)?;
+            let route = self.routes.get(&method.to_ascii_lowercase()).ok_or(Fault::UnknownMethod)?;
+            route(state, client, &request).await
         };
+        let outcome = caught(outcome).await;
         Answer::new(method, request, outcome)
     }
 
@@ -180,7 +181,7 @@ impl<S: Sync + 'static, C: AsRef<Client> + Sync + 'static> Router<S, C> {
                 warn!(client = %id, controller, "a controller that nobody knows was to hear of its leaving");
                 continue;
             };
-            if let Err(fault) = leave(state, client, reason).await {
+            if let Err(fault) = caught(async { leave(state, client, reason).await }).await {
                 let error = match &fault {
                     Fault::Internal(error) => error.to_string(),
                     fault => fault.to_string(),
@@ -190,6 +191,12 @@ impl<S: Sync + 'static, C: AsRef<Client> + Sync + 'static> Router<S, C> {
         }
         Ok(())
     }
+}
+
+/// A panic is an error like others. Where and why, it has said itself.
+async fn caught(outcome: impl Future<Output = Result<Reply, Fault>>) -> Result<Reply, Fault> {
+    let panicked = |_| Err(Fault::Internal("the handler panicked".into()));
+    AssertUnwindSafe(outcome).catch_unwind().await.unwrap_or_else(panicked)
 }
 
 fn finish<'a, R, E>(future: impl Future<Output = Result<R, E>> + Send + 'a) -> Outcome<'a>

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::Settings;
 use crate::reply::{Page, Refusal};
-use crate::request::Place;
+use crate::request::{Draft, Place};
 
 /// The most of each that a directory shows.
 const MAX_CLASSES: i64 = 100;
@@ -177,14 +177,19 @@ impl Database {
         })
     }
 
-    /// Stores a message; its id and time are the database's.
-    pub(crate) async fn store(&self, place: Place, content: String) -> Result<Stored, Trouble> {
-        let query = sqlx::query_as::<_, (i64, i64)>(
-            "INSERT INTO messages (belong_class, belong_thread, speaker, content) VALUES ($1, $2, $3, $4) \
-             RETURNING id, created_at",
+    /// Stores a message; its id and time are the database's. One that is there already, by
+    /// its key, is left as it is, and returned.
+    pub(crate) async fn store(&self, place: Place, draft: Draft) -> Result<Stored, Trouble> {
+        // DO NOTHING would return nothing.
+        let query = sqlx::query_as::<_, (i64, String, i64)>(
+            "INSERT INTO messages (belong_class, belong_thread, speaker, content, send_key) \
+             VALUES ($1, $2, $3, $4, $5) \
+             ON CONFLICT (belong_thread, speaker, send_key) DO UPDATE SET send_key = excluded.send_key \
+             RETURNING id, content, created_at",
         );
-        let query = query.bind(place.class).bind(place.thread).bind(place.speaker).bind(content.clone());
-        let (id, created_at) = self.run(query.fetch_one(&self.pool)).await?;
+        let query = query.bind(place.class).bind(place.thread).bind(place.speaker);
+        let query = query.bind(draft.content).bind(draft.key);
+        let (id, content, created_at) = self.run(query.fetch_one(&self.pool)).await?;
         let Place { class, thread, speaker, speaker_name } = place;
         Ok(Stored { id, class, thread, speaker, speaker_name, content, created_at })
     }

@@ -140,12 +140,12 @@ impl GroupChat {
     async fn store(&self, place: Place, said: Said) -> std::result::Result<Stored, Failure> {
         match said {
             Said::Stored(id) => Ok(self.database.message(&place, id).await?.ok_or(Refusal::NoMessage)?),
-            Said::New(content) => {
-                let length = content.chars().count();
-                if !(1..=MAX_CONTENT).contains(&length) || content.contains('\0') {
+            Said::New(draft) => {
+                let length = draft.content.chars().count();
+                if !(1..=MAX_CONTENT).contains(&length) || draft.content.contains('\0') {
                     return Err(Refusal::BadContent.into());
                 }
-                Ok(self.database.store(place, content).await?)
+                Ok(self.database.store(place, draft).await?)
             }
             Said::Nothing => Err(Refusal::NoMessage.into()),
         }

@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use crate::reply::Refusal;
 
+/// The longest key of a message, in bytes.
+const MAX_KEY: usize = 64;
+
 /// A request.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
@@ -48,8 +51,16 @@ pub(crate) enum Said {
     /// A message that was stored already.
     Stored(i64),
     /// One to be stored.
-    New(String),
+    New(Draft),
     Nothing,
+}
+
+/// A message that is not stored yet, or may be, by its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Draft {
+    pub(crate) content: String,
+    /// What the client calls it. Said again after a lost connection, it is the same message.
+    pub(crate) key: Option<String>,
 }
 
 impl Request {
@@ -70,7 +81,7 @@ impl Request {
         let what = match json["action"].as_str() {
             Some("join") => What::Join { watch: json["watch"] == true },
             Some("leave") => What::Leave,
-            Some("send") => What::Send(said(json)),
+            Some("send") => What::Send(said(json)?),
             Some("history") => {
                 let before = &json["before"];
                 What::History { before: (!before.is_null()).then(|| id("before")).transpose()? }
@@ -82,12 +93,21 @@ impl Request {
     }
 }
 
-fn said(json: &Value) -> Said {
-    match (id(&json["mes_id"]), json["content"].as_str()) {
-        (Some(id), _) => Said::Stored(id),
-        (None, Some(content)) => Said::New(content.trim().to_owned()),
-        (None, None) => Said::Nothing,
+fn said(json: &Value) -> Result<Said, Refusal> {
+    let text = |key: &str| match &json[key] {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text.as_str())),
+        _ => Err(Refusal::Incomplete),
+    };
+    if let Some(id) = id(&json["mes_id"]) {
+        return Ok(Said::Stored(id));
     }
+    let Some(content) = text("content")? else { return Ok(Said::Nothing) };
+    let key = text("key")?.map(str::to_owned);
+    if key.as_ref().is_some_and(|key| !(1..=MAX_KEY).contains(&key.len()) || key.contains('\0')) {
+        return Err(Refusal::Incomplete);
+    }
+    Ok(Said::New(Draft { content: content.trim().to_owned(), key }))
 }
 
 /// A number, or one in quotes, as pages send it; 0 is none.
@@ -127,8 +147,11 @@ mod tests {
         assert_eq!(parse("join", json!({})), Ok(Request::At(place, What::Join { watch: false })));
         assert_eq!(what("join", json!({"watch": true})), What::Join { watch: true });
         assert_eq!(what("send", json!({"mes_id": "7"})), What::Send(Said::Stored(7)));
-        assert_eq!(what("send", json!({"content": " hi\n"})), What::Send(Said::New("hi".into())));
-        assert_eq!(what("send", json!({"content": ["hi"]})), What::Send(Said::Nothing));
+        let draft = |key: Option<&str>| Draft { content: "hi".into(), key: key.map(str::to_owned) };
+        assert_eq!(what("send", json!({"content": " hi\n"})), What::Send(Said::New(draft(None))));
+        let keyed = json!({"content": "hi", "key": "k1"});
+        assert_eq!(what("send", keyed), What::Send(Said::New(draft(Some("k1")))));
+        assert_eq!(what("send", json!({})), What::Send(Said::Nothing));
         assert_eq!(what("history", json!({})), What::History { before: None });
         assert_eq!(what("history", json!({"before": 50})), What::History { before: Some(50) });
         assert_eq!(what("members", json!({})), What::Members);
@@ -156,6 +179,14 @@ mod tests {
         }
         assert_eq!(parse("join", json!({"speaker": "0x1"})), Err(Refusal::Incomplete));
         assert_eq!(parse("history", json!({"before": "x"})), Err(Refusal::Incomplete));
+        assert_eq!(parse("send", json!({"content": ["hi"]})), Err(Refusal::Incomplete));
+        for key in [json!(7), json!(""), json!("a\0"), json!("k".repeat(MAX_KEY + 1))] {
+            assert_eq!(
+                parse("send", json!({"content": "hi", "key": key})),
+                Err(Refusal::Incomplete),
+                "{key}"
+            );
+        }
         for json in [json!(null), json!([]), json!("join"), json!(7), json!({"action": "join"})] {
             assert_eq!(Request::parse(&json), Err(Refusal::Incomplete), "{json}");
         }

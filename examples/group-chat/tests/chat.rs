@@ -52,6 +52,7 @@ macro_rules! with_both_databases {
 with_both_databases! {
     each_action_has_its_codes
     what_is_sent_is_what_is_stored_and_reaches_every_gateway
+    what_is_sent_again_with_its_key_is_stored_once
     the_history_comes_in_pages
     who_is_there_is_known
 }
@@ -99,7 +100,10 @@ async fn each_action_has_its_codes(database: &str) {
     let quoted = json!({"class_id": "1", "thread_id": "1", "speaker": "2"});
     assert_eq!(member.code("join", quoted).await, 100, "joining twice is joining once");
 
-    for nothing in [json!({}), json!({"mes_id": 999}), json!({"mes_id": "x"}), json!({"content": 7})] {
+    for wrong in [json!({"content": 7}), json!({"content": "hi", "key": 7})] {
+        assert_eq!(member.code("send", wrong).await, 104);
+    }
+    for nothing in [json!({}), json!({"mes_id": 999}), json!({"mes_id": "x"})] {
         let refusal = member.ask("send", nothing.clone()).await;
         let expected =
             json!({"op": "sent", "status": false, "code": 108, "msg": "Illegal Request", "action": "send"});
@@ -118,6 +122,33 @@ async fn each_action_has_its_codes(database: &str) {
     let directory = member.client.json().await;
     assert_eq!(directory["classes"][1]["threads"][1], json!({"id": 4, "name": "春游"}));
     assert_eq!(directory["classes"][0]["members"].as_array().unwrap().len(), 3);
+}
+
+async fn what_is_sent_again_with_its_key_is_stored_once(database: &str) {
+    let (cluster, _chat) = chat(&settings(database)).await;
+    let mut li_lei = Member::join(&cluster, 0, LI_LEI).await;
+    let said = json!({"content": "hi", "key": "k1"});
+    let receipt = li_lei.ask("send", said.clone()).await;
+    let message = li_lei.client.json().await;
+
+    // As after a lost connection: nobody knows whether it has arrived.
+    let mut again = Member::join(&cluster, 0, LI_LEI).await;
+    assert_eq!(again.ask("send", said.clone()).await, receipt);
+    assert_eq!(again.client.json().await, message);
+    let other_words = json!({"content": "hello", "key": "k1"});
+    assert_eq!(again.ask("send", other_words).await, receipt, "the key counts");
+    assert_eq!(again.client.json().await, message);
+
+    // Another's key is another, and so is one's own in another thread.
+    let mut others = Vec::new();
+    for place in [HAN_MEIMEI, (1, 2, 2, "李雷")] {
+        let mut other = Member::connect(&cluster, 0, place).await;
+        others.push(other.ask("send", said.clone()).await["mes_id"].clone());
+    }
+    assert!(!others.contains(&receipt["mes_id"]), "{others:?}");
+    let history = Member::join(&cluster, 0, HAN_MEIMEI).await.ask("history", json!({})).await;
+    let contents: Vec<_> = history["messages"].as_array().unwrap().iter().map(|m| &m["content"]).collect();
+    assert_eq!(contents[1..], ["hi", "hi"]);
 }
 
 async fn what_is_sent_is_what_is_stored_and_reaches_every_gateway(database: &str) {

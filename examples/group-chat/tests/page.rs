@@ -171,6 +171,65 @@ async fn a_long_history_is_read_to_its_beginning_in_few_elements() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_that_talks_at_once_does_not_hold_the_page_up() {
+    let Some(browser) = browser().await else { return };
+    let database = Sqlite::new();
+    let (cluster, _chat) = chat(&database).await;
+    let page = join(&browser, &cluster, 2).await;
+    let hear_many = "(() => { const begin = performance.now(); \
+        for (let id = 1000; id < 5000; id++) hear({ id, belong_class: 1, belong_thread: 1, speaker: 3, \
+            speaker_name: '韩梅梅', content: `message ${id}`, created_at: Date.now() }); \
+        return performance.now() - begin; })()";
+    let took: f64 = page.eval(hear_many).await.unwrap();
+    assert!(took < 2_000.0, "{took} ms");
+    hear(&page, "message 4999").await;
+    assert!(shown(&page).await <= 120);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_while_the_newest_page_is_on_its_way_is_not_lost() {
+    let Some(browser) = browser().await else { return };
+    let database = Sqlite::new();
+    let (cluster, _chat) = chat(&database).await;
+    let page = join(&browser, &cluster, 2).await;
+    let meanwhile = "(() => { tail = false; toLatest(); \
+        hear({ id: 9999, belong_class: 1, belong_thread: 1, speaker: 3, speaker_name: '韩梅梅', \
+            content: 'meanwhile', created_at: Date.now() }); \
+        takeIn(); return true; })()";
+    page.eval::<bool>(meanwhile).await.unwrap();
+    hear(&page, "meanwhile").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_under_way_when_the_connection_was_lost_is_sent_again_and_stored_once() {
+    let Some(browser) = browser().await else { return };
+    let database = Sqlite::new();
+    let (mut cluster, _chat) = chat(&database).await;
+    let page = join(&browser, &cluster, 2).await;
+    // The answer is lost, the message is not.
+    let lose_answers = "(() => { const was = hear; window.lossy = true; \
+        hear = (message) => lossy && message.op === 'send' || was(message); return true; })()";
+    page.eval::<bool>(lose_answers).await.unwrap();
+    page.type_into("#message-input", "once").await.unwrap();
+    page.press_enter().await.unwrap();
+    hear(&page, "once").await;
+    cluster
+        .restart_gateway_when(0, async || {
+            state(&page, "retrying").await;
+            let field: String = page.eval("document.querySelector('#message-input').value").await.unwrap();
+            assert_eq!(field, "once");
+            page.eval::<bool>("window.lossy = false, true").await.unwrap();
+        })
+        .await;
+    page.wait_for("document.querySelector('#message-input').value === ''", LIMIT).await.unwrap();
+    hear(&page, "once").await;
+    say(&page, "twice").await;
+    let history = join(&browser, &cluster, 3).await;
+    hear(&history, "once").await;
+    hear(&history, "twice").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_page_fits_a_narrow_phone() {
     let Some(browser) = browser().await else { return };
     let database = Sqlite::new();

@@ -81,10 +81,16 @@ async fn start_gateway(
     let (end, ended) = oneshot::channel();
     thread::Builder::new().name("gateway".into()).spawn(move || {
         let serve = async {
-            let listeners = gateway::Listeners::bind(&config).await?;
+            let listeners = match gateway::Listeners::bind(&config).await {
+                Ok(listeners) => listeners,
+                Err(error) => {
+                    let _ = ready.send(Err(error));
+                    return Ok(());
+                }
+            };
             let door = listeners.doors[0].local_addr()?.to_string();
             // Nobody waits for it any more where the demo has ended meanwhile.
-            let _ = ready.send(door);
+            let _ = ready.send(Ok(door));
             gateway::serve(listeners, config, shutdown).await
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -94,7 +100,7 @@ async fn start_gateway(
         }
         let _ = end.send(());
     })?;
-    let door = door.await.context("the gateway has not started")?;
+    let door = door.await.context("the gateway has not started")??;
     Ok((door, ended))
 }
 

@@ -66,6 +66,7 @@ fn router() -> Router<State, Visitor> {
     Router::new()
         .answers(words::answer)
         .before(not_too_often)
+        .before(live::user::stay)
         .on("index.index.index", index::index)
         .on("live.user.join", live::user::join)
         .on("live.user.say", live::user::say)
@@ -87,7 +88,7 @@ impl App {
     /// The application with these settings.
     ///
     /// # Errors
-    /// When the key will not do, or the address of Redis is none.
+    /// When a setting cannot be used.
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
         Self::with_key(settings, settings.key()?)
     }
@@ -95,8 +96,9 @@ impl App {
     /// The same with any key: the demo's.
     ///
     /// # Errors
-    /// When the address of Redis is none.
+    /// When another setting cannot be used.
     pub fn with_key(settings: &Settings, key: Key) -> anyhow::Result<Self> {
+        settings.validate()?;
         let state = State {
             key,
             max_age: settings.max_age(),

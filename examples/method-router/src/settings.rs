@@ -60,6 +60,18 @@ impl Settings {
         self
     }
 
+    /// Checks what the types cannot.
+    ///
+    /// # Errors
+    /// In one line, with the key.
+    pub fn validate(&self) -> anyhow::Result<()> {
+        ensure!(self.redis_timeout_ms >= 1, "redis_timeout_ms: has to be at least 1");
+        ensure!(self.max_text >= 1, "max_text: has to be at least 1");
+        ensure!(self.burst >= 1, "burst: has to be at least 1");
+        ensure!(self.per_second.is_finite() && self.per_second > 0.0, "per_second: has to be above 0");
+        Ok(())
+    }
+
     /// The key for real use.
     ///
     /// # Errors
@@ -99,6 +111,20 @@ mod tests {
         assert!(with(DEMO_KEY).unwrap_err().to_string().contains("the demo's"));
         assert!(with("short").is_err());
         assert!(with("one of my own, long").is_ok());
+    }
+
+    #[test]
+    fn what_cannot_work_is_named_by_its_key() {
+        for (wrong, key) in [
+            (Settings { redis_timeout_ms: 0, ..Settings::default() }, "redis_timeout_ms"),
+            (Settings { max_text: 0, ..Settings::default() }, "max_text"),
+            (Settings { burst: 0, ..Settings::default() }, "burst"),
+            (Settings { per_second: 0.0, ..Settings::default() }, "per_second"),
+            (Settings { per_second: f64::NAN, ..Settings::default() }, "per_second"),
+        ] {
+            assert!(wrong.validate().unwrap_err().to_string().starts_with(key));
+        }
+        Settings::default().validate().unwrap();
     }
 
     #[test]

@@ -55,6 +55,16 @@ async fn the_demo_prints_links_that_lead_in() {
 }
 
 #[tokio::test]
+async fn a_demo_whose_port_is_taken_says_so_in_a_line() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(program(&["demo", "--listen", &address])).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains(&address) && said.contains("already in use"), "{said}");
+}
+
+#[tokio::test]
 async fn the_tool_signs_what_the_door_takes() {
     let signed = |output: &Output, key: &str| {
         let auth = String::from_utf8(output.stdout.clone()).unwrap();

@@ -11,7 +11,7 @@ use gatewayworker_tests::eventually;
 use method_router::App;
 use method_router::auth::Kind::WechatUser;
 use serde_json::json;
-use support::{KEY, Live, RedisServer, settings};
+use support::{KEY, Live, RedisServer, USERS, now, settings};
 
 #[tokio::test]
 async fn what_is_in_redis_goes_when_the_last_one_has_left() {
@@ -23,9 +23,47 @@ async fn what_is_in_redis_goes_when_the_last_one_has_left() {
     alice.hear("live.user.joined").await;
     alice.ask(json!({"method": "live.user.say", "text": "hi"})).await;
     assert!(redis.command::<i64>(&["TTL", "method-router:room:room1:said"]) > 80_000);
-    assert!(redis.command::<i64>(&["TTL", "method-router:room:room1:users"]) > 80_000);
+    let seconds = redis.command::<i64>(&["TTL", USERS]);
+    assert!((60..=90).contains(&seconds), "{seconds}");
     drop((alice, bob));
     eventually("the room to be empty", async || redis.users() == 0).await;
+    assert_eq!(redis.command::<Vec<String>>(&["KEYS", "*"]), ["method-router:room:room1:said"]);
+}
+
+#[tokio::test]
+async fn who_is_not_heard_of_any_more_is_not_in_the_room() {
+    let Some(redis) = RedisServer::start().await else { return };
+    let live = Live::with(&redis.settings()).await;
+    let mut alice = live.join("1", WechatUser).await;
+    // As a gateway that was killed leaves them behind.
+    let long_ago = (now() - 90).to_string();
+    assert_eq!(redis.command::<i64>(&["ZADD", USERS, &long_ago, "a", &long_ago, "b"]), 2);
+    let list = alice.ask(json!({"method": "live.user.list"})).await;
+    assert_eq!(list["param"]["users"].as_array().unwrap().len(), 1);
+    assert_eq!(list["param"]["counts"]["users"], 1);
+    assert_eq!(redis.users(), 1, "and what was left is cleared away");
+}
+
+#[tokio::test]
+async fn a_redis_that_comes_back_empty_has_everybody_again() {
+    let Some(mut redis) = RedisServer::start().await else { return };
+    let live = Live::with(&redis.settings()).await;
+    let mut alice = live.join("1", WechatUser).await;
+    redis.restart().await;
+    assert_eq!(redis.users(), 0);
+    eventually("her heartbeat to be noted", async || {
+        let answer = alice.ask(json!({"method": "index.index.index"})).await;
+        assert_eq!(answer["status"], 200, "{answer}");
+        redis.users() == 1
+    })
+    .await;
+    let list = alice.ask(json!({"method": "live.user.list"})).await;
+    assert_eq!(list["param"]["users"][0]["nickname"], "用户1");
+
+    // Who has left stays out.
+    alice.ask(json!({"method": "live.user.leave"})).await;
+    alice.ask(json!({"method": "index.index.index"})).await;
+    assert_eq!(redis.users(), 0);
 }
 
 #[tokio::test]

@@ -56,6 +56,10 @@ async fn sit(_: &Hall, _: &Guest, _: NoParameters) -> Result<(), Full> {
     Err(Full::Seats(3))
 }
 
+async fn stumble(_: &Hall, _: &Guest, _: NoParameters) -> crate::Result {
+    panic!("as asked");
+}
+
 fn router() -> Router<Hall, Guest> {
     Router::new()
         .on("live.user.join", join)
@@ -63,6 +67,7 @@ fn router() -> Router<Hall, Guest> {
         .on("index.index.index", greet)
         .on("live.user.dance", dance)
         .on("live.user.break", break_something)
+        .on("live.user.stumble", stumble)
 }
 
 async fn asked(router: &Router<Hall, Guest>, request: &str) -> Value {
@@ -100,6 +105,7 @@ async fn whatever_is_wrong_is_answered() {
         ("{", 400, "a request is a JSON object", "error"),
         ("{}", 400, "a request names its method", "error"),
         (r#"{"method":7}"#, 400, "a request names its method", "error"),
+        (r#"{"method":""}"#, 400, "a request names its method", "error"),
         (r#"{"method":"live"}"#, 404, "there is no such method", "live"),
         (r#"{"method":"live.user.join"}"#, 400, "parameter code: is missing", "live.user.join"),
         (
@@ -117,6 +123,7 @@ async fn whatever_is_wrong_is_answered() {
         (r#"{"method":"live.user.dance"}"#, 409, "there is no music", "live.user.dance"),
         (r#"{"method":"live.user.sit"}"#, 503, "all 3 seats are taken", "live.user.sit"),
         (r#"{"method":"live.user.break"}"#, 500, "something went wrong", "live.user.break"),
+        (r#"{"method":"live.user.stumble"}"#, 500, "something went wrong", "live.user.stumble"),
     ] {
         let answer = asked(&router(), request).await;
         assert_eq!((&answer["status"], &answer["info"]), (&json!(status), &json!(info)), "{request}");

@@ -3,8 +3,8 @@
 pub(crate) mod room;
 pub(crate) mod user;
 
-use gatewayworker::GroupId;
 use gatewayworker::router::{self, Failure};
+use gatewayworker::{GroupId, SessionError};
 
 use crate::store::Keys;
 use crate::{State, Visitor, words};
@@ -18,7 +18,7 @@ fn group(code: &str) -> router::Result<GroupId> {
 }
 
 /// Whether the visitor has joined.
-fn is_in(visitor: &Visitor) -> router::Result<bool> {
+fn is_in(visitor: &Visitor) -> Result<bool, SessionError> {
     Ok(router::controllers(&visitor.client)?.iter().any(|controller| controller == USER))
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{USER, counts, group, is_in, must_be_in, tell_others};
 use crate::auth::Kind;
-use crate::store::{Keys, Member};
+use crate::store::{Keys, Member, Unavailable};
 use crate::{State, Visitor, leaving, now, words};
 
 #[derive(Deserialize)]
@@ -27,8 +27,7 @@ pub(crate) async fn join(state: &State, visitor: &Visitor, Join { code }: Join) 
     // First what undoes it: a worker that dies in between leaves nothing behind, and neither
     // does a Redis that answers too late.
     leaving::add_close_key(client, key).await?;
-    let member = Member { id: user.id.clone(), nickname: user.nickname.clone() };
-    state.store.add(key, client.id(), &member).await?;
+    write_down(state, visitor).await?;
     add_controller(client, USER).await?;
     client.join_group(group(&code)?).await?;
     let counts = counts(state, visitor).await;
@@ -39,6 +38,15 @@ pub(crate) async fn join(state: &State, visitor: &Visitor, Join { code }: Join) 
     let users = users(state, &keys).await?;
     let param = json!({ "client_id": client.id(), "code": code, "users": users, "counts": counts });
     Ok(Reply::new(param).info(if before { "已在房间中" } else { "加入成功" }))
+}
+
+/// Before every request: whoever is in a room is so for a while more. That Redis is away
+/// concerns those who need it.
+pub(crate) async fn stay(state: &State, visitor: &Visitor, _method: String) -> router::Result {
+    if is_in(visitor)? {
+        let _ = write_down(state, visitor).await;
+    }
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -97,6 +105,12 @@ async fn tell_of_leaving(state: &State, visitor: &Visitor) -> router::Result {
     let counts = counts(state, visitor).await;
     let param = json!({ "user": public(visitor), "type": visitor.user.kind, "counts": counts });
     tell_others(visitor, "live.user.left", "有人离开", param).await
+}
+
+/// Into the table of those who are there.
+async fn write_down(state: &State, Visitor { client, user }: &Visitor) -> Result<(), Unavailable> {
+    let member = Member { id: user.id.clone(), nickname: user.nickname.clone() };
+    state.store.add(Keys::of(&user.code).table(user.kind), client.id(), &member).await
 }
 
 /// What others may know of a visitor.

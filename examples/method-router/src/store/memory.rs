@@ -5,20 +5,27 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gatewayworker::ClientId;
 
-use super::{Counts, Keys, MAX_LISTED, Member};
+use super::{Counts, KEPT, Keys, MAX_LISTED, Member, PRESENT};
+
+/// How often what has lapsed is thrown away, in seconds.
+const SWEEP: i64 = 60;
 
 #[derive(Debug, Default)]
 pub(crate) struct Memory(Mutex<Tables>);
 
+/// Everything with the time at which it was last written.
 #[derive(Debug, Default)]
 struct Tables {
-    members: HashMap<String, BTreeMap<String, Member>>,
-    said: HashMap<String, u64>,
+    members: HashMap<String, BTreeMap<String, (Member, i64)>>,
+    said: HashMap<String, (u64, i64)>,
+    swept: i64,
 }
 
 impl Memory {
-    pub(super) fn add(&self, key: &str, id: ClientId, member: Member) {
-        self.tables().members.entry(key.to_owned()).or_default().insert(id.to_string(), member);
+    pub(super) fn add(&self, key: &str, id: ClientId, member: Member, now: i64) {
+        let mut tables = self.tables();
+        tables.sweep(now);
+        tables.members.entry(key.to_owned()).or_default().insert(id.to_string(), (member, now));
     }
 
     pub(super) fn remove(&self, key: &str, id: ClientId) -> bool {
@@ -31,27 +38,75 @@ impl Memory {
         removed
     }
 
-    pub(super) fn list(&self, key: &str) -> Vec<(String, Member)> {
+    pub(super) fn list(&self, key: &str, now: i64) -> Vec<(String, Member)> {
         let tables = self.tables();
-        let members = tables.members.get(key).into_iter().flatten().take(MAX_LISTED);
-        members.map(|(id, member)| (id.clone(), member.clone())).collect()
+        tables.present(key, now).take(MAX_LISTED).map(|(id, member)| (id.clone(), member.clone())).collect()
     }
 
-    pub(super) fn counts(&self, keys: &Keys) -> Counts {
+    pub(super) fn counts(&self, keys: &Keys, now: i64) -> Counts {
         let tables = self.tables();
-        let count = |key| tables.members.get(key).map_or(0, |table| table.len() as u64);
-        let said = tables.said.get(&keys.said).copied().unwrap_or(0);
+        let count = |key| tables.present(key, now).count() as u64;
+        let said = tables.said.get(&keys.said).map_or(0, |(said, _)| *said);
         Counts { users: count(&keys.users), walls: count(&keys.walls), said }
     }
 
-    pub(super) fn said(&self, keys: &Keys) -> u64 {
+    pub(super) fn said(&self, keys: &Keys, now: i64) -> u64 {
         let mut tables = self.tables();
-        let said = tables.said.entry(keys.said.clone()).or_default();
+        let (said, at) = tables.said.entry(keys.said.clone()).or_default();
         *said += 1;
+        *at = now;
         *said
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    fn present(&self, key: &str, now: i64) -> impl Iterator<Item = (&String, &Member)> {
+        let table = self.members.get(key).into_iter().flatten();
+        table.filter(move |(_, (_, at))| now - at < PRESENT).map(|(id, (member, _))| (id, member))
+    }
+
+    fn sweep(&mut self, now: i64) {
+        if now - self.swept < SWEEP {
+            return;
+        }
+        self.swept = now;
+        self.members.retain(|_, table| {
+            table.retain(|_, (_, at)| now - *at < PRESENT);
+            !table.is_empty()
+        });
+        self.said.retain(|_, (_, at)| now - *at < KEPT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u32) -> ClientId {
+        ClientId::new("127.0.0.1:2300".parse().unwrap(), n)
+    }
+
+    fn member(id: &str) -> Member {
+        Member { id: id.into(), nickname: format!("用户{id}") }
+    }
+
+    #[test]
+    fn who_is_not_heard_of_has_left_and_leaves_nothing() {
+        let (memory, keys) = (Memory::default(), Keys::of("room1"));
+        memory.add(&keys.users, id(1), member("1"), 0);
+        memory.add(&keys.users, id(2), member("2"), 0);
+        memory.said(&keys, 0);
+        memory.add(&keys.users, id(2), member("2"), PRESENT - 1);
+        assert_eq!(memory.counts(&keys, PRESENT - 1).users, 2);
+        assert_eq!(memory.counts(&keys, PRESENT).users, 1);
+        assert_eq!(memory.list(&keys.users, PRESENT), [(id(2).to_string(), member("2"))]);
+
+        memory.add("another", id(3), member("3"), KEPT);
+        let tables = memory.tables();
+        assert_eq!((tables.members.len(), tables.said.len()), (1, 0));
     }
 }

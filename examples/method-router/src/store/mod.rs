@@ -3,6 +3,10 @@
 //! A room has two tables, its users and its walls, from a client's id to what there is to
 //! know of it, and counts what was said. A table's key stands for it everywhere, in
 //! clients' sessions too, so that whoever sees a client leave can strike it off.
+//!
+//! Whoever is in is written again with everything it asks, and counts for [`PRESENT`]
+//! seconds. So nobody stays whose leaving was never heard of, and a Redis that comes back
+//! empty has everybody again soon.
 
 mod memory;
 mod redis;
@@ -13,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::auth::Kind;
+use crate::now;
 use crate::settings::Settings;
 use memory::Memory;
 use redis::Redis;
@@ -20,8 +25,11 @@ use redis::Redis;
 /// The most members that are listed.
 pub(crate) const MAX_LISTED: usize = 200;
 
-/// How long a room outlives the last word said in it, in seconds. A gateway that is
-/// killed takes with it the news of its clients' leaving.
+/// How long a client is in a room without a word from it, in seconds. The gateway closes
+/// it before that; but one that is killed takes the news of its clients' leaving with it.
+const PRESENT: i64 = 90;
+
+/// How long the number of things said in a room outlives the last of them, in seconds.
 const KEPT: i64 = 24 * 60 * 60;
 
 /// Where rooms are kept.
@@ -86,11 +94,11 @@ impl Store {
         })
     }
 
-    /// Writes a client into a table.
+    /// Writes a client into a table, or writes it there again.
     pub(crate) async fn add(&self, key: &str, id: ClientId, member: &Member) -> Result<(), Unavailable> {
         match self {
-            Self::Memory(memory) => memory.add(key, id, member.clone()),
-            Self::Redis(redis) => redis.add(key, id, member).await?,
+            Self::Memory(memory) => memory.add(key, id, member.clone(), now()),
+            Self::Redis(redis) => redis.add(key, id, member, now()).await?,
         }
         Ok(())
     }
@@ -106,22 +114,22 @@ impl Store {
     /// Those in a table, at most [`MAX_LISTED`], with their clients' ids.
     pub(crate) async fn list(&self, key: &str) -> Result<Vec<(String, Member)>, Unavailable> {
         match self {
-            Self::Memory(memory) => Ok(memory.list(key)),
-            Self::Redis(redis) => redis.list(key).await,
+            Self::Memory(memory) => Ok(memory.list(key, now())),
+            Self::Redis(redis) => redis.list(key, now()).await,
         }
     }
 
     pub(crate) async fn counts(&self, keys: &Keys) -> Result<Counts, Unavailable> {
         match self {
-            Self::Memory(memory) => Ok(memory.counts(keys)),
-            Self::Redis(redis) => redis.counts(keys).await,
+            Self::Memory(memory) => Ok(memory.counts(keys, now())),
+            Self::Redis(redis) => redis.counts(keys, now()).await,
         }
     }
 
     /// Counts one more thing said, and returns how many there are.
     pub(crate) async fn said(&self, keys: &Keys) -> Result<u64, Unavailable> {
         match self {
-            Self::Memory(memory) => Ok(memory.said(keys)),
+            Self::Memory(memory) => Ok(memory.said(keys, now())),
             Self::Redis(redis) => redis.said(keys).await,
         }
     }

@@ -1,4 +1,5 @@
-//! Rooms in Redis: a hash for each table, a number for what was said.
+//! Rooms in Redis: for each table a sorted set of clients' ids, by when they were last
+//! written; for each client what there is to know of it; a number for what was said.
 //!
 //! One connection does for a worker: what its handlers ask goes out together and comes
 //! back in order, and a lost connection is made anew by the next who asks. Nobody waits
@@ -9,10 +10,10 @@ use std::time::Duration;
 use anyhow::Context;
 use gatewayworker::ClientId;
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, FromRedisValue, Pipeline, RedisResult, cmd, pipe};
+use redis::{Client, FromRedisValue, Pipeline, RedisResult, pipe};
 use tokio::time::timeout;
 
-use super::{Counts, KEPT, Keys, MAX_LISTED, Member, Unavailable};
+use super::{Counts, KEPT, Keys, MAX_LISTED, Member, PRESENT, Unavailable};
 
 /// The connection, and how long an answer may take.
 #[derive(Clone)]
@@ -45,54 +46,65 @@ impl Redis {
         self.within(commands.query_async(&mut self.connection.clone())).await
     }
 
-    pub(super) async fn add(&self, key: &str, id: ClientId, member: &Member) -> Result<(), Unavailable> {
+    pub(super) async fn add(
+        &self,
+        key: &str,
+        id: ClientId,
+        member: &Member,
+        now: i64,
+    ) -> Result<(), Unavailable> {
         let json = serde_json::to_string(member).map_err(Unavailable::because)?;
-        self.all(pipe().atomic().hset(key, id.to_string(), json).ignore().expire(key, KEPT).ignore()).await
+        let mut commands = pipe();
+        commands.atomic().zadd(key, id.to_string(), now).ignore();
+        commands.zrembyscore(key, "-inf", now - PRESENT).ignore();
+        commands.expire(key, PRESENT).ignore();
+        commands.set_ex(client_key(id), json, PRESENT.unsigned_abs()).ignore();
+        self.all(&commands).await
     }
 
     pub(super) async fn remove(&self, key: &str, id: ClientId) -> Result<bool, Unavailable> {
-        let command = cmd("HDEL").arg(key).arg(id.to_string()).to_owned();
-        self.within(command.query_async(&mut self.connection.clone())).await
+        let mut commands = pipe();
+        commands.atomic().zrem(key, id.to_string()).del(client_key(id)).ignore();
+        let (removed,) = self.all(&commands).await?;
+        Ok(removed)
     }
 
-    pub(super) async fn list(&self, key: &str) -> Result<Vec<(String, Member)>, Unavailable> {
-        let mut members = Vec::new();
-        let mut cursor: u64 = 0;
-        loop {
-            let scan = cmd("HSCAN").arg(key).arg(cursor).arg("COUNT").arg(MAX_LISTED).to_owned();
-            let (next, page): (u64, Vec<(String, String)>) =
-                self.within(scan.query_async(&mut self.connection.clone())).await?;
-            // What cannot be read was not written here.
-            members.extend(
-                page.into_iter().filter_map(|(id, json)| Some((id, serde_json::from_str(&json).ok()?))),
-            );
-            cursor = next;
-            if cursor == 0 || members.len() >= MAX_LISTED {
-                break;
-            }
+    pub(super) async fn list(&self, key: &str, now: i64) -> Result<Vec<(String, Member)>, Unavailable> {
+        let mut commands = pipe();
+        commands.zrangebyscore_limit(key, now - PRESENT + 1, "+inf", 0, MAX_LISTED as isize);
+        let (ids,): (Vec<String>,) = self.all(&commands).await?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
         }
+        let mut commands = pipe();
+        commands.mget(ids.iter().map(client_key).collect::<Vec<_>>());
+        let (members,): (Vec<Option<String>>,) = self.all(&commands).await?;
+        // What cannot be read was not written here, or has left meanwhile.
+        let read = |(id, json): (String, Option<String>)| Some((id, serde_json::from_str(&json?).ok()?));
+        let mut members: Vec<_> = ids.into_iter().zip(members).filter_map(read).collect();
         members.sort_by(|(a, _), (b, _)| a.cmp(b));
-        // A hash that grows meanwhile may show a field twice.
-        members.dedup_by(|(a, _), (b, _)| a == b);
-        members.truncate(MAX_LISTED);
         Ok(members)
     }
 
-    pub(super) async fn counts(&self, keys: &Keys) -> Result<Counts, Unavailable> {
-        let (users, walls, said): (u64, u64, Option<u64>) =
-            self.all(pipe().hlen(&keys.users).hlen(&keys.walls).get(&keys.said)).await?;
+    pub(super) async fn counts(&self, keys: &Keys, now: i64) -> Result<Counts, Unavailable> {
+        let since = now - PRESENT + 1;
+        let mut commands = pipe();
+        commands.zcount(&keys.users, since, "+inf").zcount(&keys.walls, since, "+inf").get(&keys.said);
+        let (users, walls, said): (u64, u64, Option<u64>) = self.all(&commands).await?;
         Ok(Counts { users, walls, said: said.unwrap_or(0) })
     }
 
     pub(super) async fn said(&self, keys: &Keys) -> Result<u64, Unavailable> {
         let mut commands = pipe();
-        commands.atomic().incr(&keys.said, 1);
-        for key in [&keys.said, &keys.users, &keys.walls] {
-            commands.expire(key, KEPT).ignore();
-        }
+        commands.atomic().incr(&keys.said, 1).expire(&keys.said, KEPT).ignore();
         let (said,) = self.all(&commands).await?;
         Ok(said)
     }
+}
+
+/// Where there is what is to know of a client.
+fn client_key(id: impl std::fmt::Display) -> String {
+    format!("method-router:client:{id}")
 }
 
 impl std::fmt::Debug for Redis {

@@ -19,6 +19,9 @@ use serde_json::{Value, json};
 
 pub const KEY: &str = "the key of the tests";
 
+/// Where Redis has who is in the room.
+pub const USERS: &str = "method-router:room:room1:users";
+
 pub fn settings() -> Settings {
     Settings { auth_key: KEY.into(), burst: 1000, ..Settings::default() }
 }
@@ -176,7 +179,7 @@ impl RedisServer {
     }
 
     pub fn users(&self) -> usize {
-        self.command(&["HLEN", "method-router:room:room1:users"])
+        self.command(&["ZCARD", USERS])
     }
 }
 
