@@ -45,11 +45,10 @@ impl Events for Chat {
 
     async fn on_message(&self, client: &Client, message: Message) -> Result {
         client.session().insert("last_active_time", now())?;
-        let said = understand(&message);
-        if matches!(said, Ok(Said::Login(_) | Said::Chat(_))) && !may_speak(client)? {
-            client.send(Reply::Error { message: "发送过于频繁，请稍后再试" }).await?;
-            return Ok(());
-        }
+        let said = match understand(&message) {
+            Ok(Said::Login(_) | Said::Chat(_)) if !may_speak(client)? => Err("发送过于频繁，请稍后再试"),
+            said => said,
+        };
         match said {
             Ok(Said::Ping) => {
                 client.send(Reply::Pong).await?;
