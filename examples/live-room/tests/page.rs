@@ -199,9 +199,14 @@ async fn a_flood_of_comments_leaves_a_page_that_answers() {
 async fn a_phone_shows_all_of_it_without_scrolling_sideways() {
     let Some(browser) = browser().await else { return };
     let site = Site::start().await;
-    let alice = enter(&browser, &site, "http", "一个很长很长很长很长很长很长很长的名字而且没有空格").await;
+    let long = "一个很长很长很长很长很长很长很长的名字而且没有空格";
+    let alice = enter(&browser, &site, "http", long).await;
+    let bob = enter(&browser, &site, "http", long).await;
+    say(&bob, "hello").await;
     let phone = json!({ "width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": true });
     alice.command("Emulation.setDeviceMetricsOverride", phone).await.unwrap();
+    hear(&alice, "hello").await;
+    alice.click(".comment[data-own=false] button.name").await.unwrap();
     say(&alice, &"长".repeat(120)).await;
     say(&alice, &"x".repeat(200)).await;
     hear(&alice, &"x".repeat(200)).await;
@@ -210,11 +215,12 @@ async fn a_phone_shows_all_of_it_without_scrolling_sideways() {
             alice.eval(&format!("{element}.scrollWidth - {element}.clientWidth")).await.unwrap();
         assert!(overflow <= 0, "{element} is {overflow} px too wide");
     }
-    for id in ["#video", "#numbers", "#comments", "#send-btn", "#status"] {
-        let (top, bottom): (f64, f64) = alice
-            .eval(&format!("(() => {{ const b = document.querySelector('{id}').getBoundingClientRect(); return [b.top, b.bottom] }})()"))
+    for id in ["#video", "#numbers", "#comments", "#whisper-end", "#send-btn", "#status"] {
+        let (top, bottom, right): (f64, f64, f64) = alice
+            .eval(&format!("(() => {{ const b = document.querySelector('{id}').getBoundingClientRect(); return [b.top, b.bottom, b.right] }})()"))
             .await
             .unwrap();
         assert!(top >= 0.0 && bottom <= 740.0 && bottom > top, "{id}: {top} to {bottom}");
+        assert!(right <= 360.0, "{id}: to {right}");
     }
 }
