@@ -1,11 +1,19 @@
 //! The control tool: `start` runs a whole cluster on this machine; the daemons
-//! are subcommands too, so that one file is all there is to ship. `call` is the
-//! Gateway API for a shell.
+//! are subcommands too, so that one file is all there is to ship. `stop`, `reload` and
+//! `status` find a cluster that was started, by its run directory. `call` is the Gateway
+//! API for a shell.
 
 mod call;
-mod child;
+#[cfg(unix)]
+mod control;
+#[cfg(unix)]
+mod operate;
+mod place;
+#[cfg(unix)]
+mod run_dir;
 mod start;
-mod supervisor;
+#[cfg(unix)]
+mod status;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -31,8 +39,20 @@ struct Cli {
 // One value, read once.
 #[allow(clippy::large_enum_variant)]
 enum Command {
-    /// Start a register, a businessworker and a gateway on this machine; Ctrl-C ends them all
+    /// Start a register, a businessworker and a gateway on this machine, and keep them running
     Start(start::Flags),
+    /// Stop a cluster that was started: its daemons drain, the gateway first
+    #[cfg(unix)]
+    Stop(operate::StopFlags),
+    /// Stop a cluster if one runs, and start it
+    #[cfg(unix)]
+    Restart(start::Flags),
+    /// Put a new process in the worker's place, and load the gateway's certificates again: no client notices
+    #[cfg(unix)]
+    Reload(operate::ReloadFlags),
+    /// Show what runs and how it goes; the status is 0 if all is ready, 1 if not, 3 if nothing runs
+    #[cfg(unix)]
+    Status(status::Flags),
     /// Run a register: tells workers and client libraries where the gateways are
     Register(gatewayworker_register::Cli),
     /// Run a businessworker with the built-in chat: takes the events of clients from the gateways
@@ -52,6 +72,14 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Start(flags) => start::run(&flags),
+        #[cfg(unix)]
+        Command::Stop(flags) => operate::stop(&flags),
+        #[cfg(unix)]
+        Command::Restart(flags) => operate::restart(&flags),
+        #[cfg(unix)]
+        Command::Reload(flags) => operate::reload(&flags),
+        #[cfg(unix)]
+        Command::Status(flags) => status::run(&flags),
         Command::Register(cli) => gatewayworker_register::run(cli),
         Command::Businessworker(cli) => {
             gatewayworker_businessworker::run(cli, async |_: Start| Ok(Chat::default()))

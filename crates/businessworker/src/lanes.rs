@@ -11,6 +11,7 @@ use std::net::SocketAddrV4;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -125,8 +126,20 @@ pub(crate) struct Lanes<E> {
     /// What a single one may cost at most, so that it has room at all.
     most: usize,
     tasks: TaskTracker,
+    /// Gateways that events come from now.
+    gateways: AtomicUsize,
     /// Where the application runs.
     runtime: Handle,
+}
+
+/// Counts a gateway as long as it lives.
+#[derive(Debug)]
+pub(crate) struct Linked<'a>(&'a AtomicUsize);
+
+impl Drop for Linked<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl<E: Events> Lanes<E> {
@@ -145,8 +158,25 @@ impl<E: Events> Lanes<E> {
             budget: Budget::new(budget),
             most: budget,
             tasks: TaskTracker::new(),
+            gateways: AtomicUsize::new(0),
             runtime: Handle::current(),
         })
+    }
+
+    /// Events come from one more gateway, until what is returned is dropped.
+    pub(crate) fn linked(&self) -> Linked<'_> {
+        self.gateways.fetch_add(1, Ordering::Relaxed);
+        Linked(&self.gateways)
+    }
+
+    /// How it goes, for the operator.
+    pub(crate) fn figures(&self) -> Vec<(&'static str, u64)> {
+        let stats = &self.handler.stats;
+        vec![
+            ("gateways", self.gateways.load(Ordering::Relaxed) as u64),
+            ("events", stats.events.get()),
+            ("errors", stats.errors.get() + stats.panics.get()),
+        ]
     }
 
     /// Puts an event into its client's lane, and waits before that while too much is

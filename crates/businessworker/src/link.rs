@@ -142,6 +142,7 @@ async fn hold<E: Events>(
     let mut hello = BytesMut::new();
     identity.hello().encode(&mut hello);
     stream.write_all(&hello).await?;
+    let _linked = lanes.linked();
     info!(gateway = %address, "taking events");
     let (mut reading, mut writing) = stream.split();
     let waits = AtomicBool::new(false);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use gatewayworker_client::{Gateway, roster};
-use gatewayworker_daemon::Runtime;
+use gatewayworker_daemon::{Figures, Runtime, Sharing};
 use gatewayworker_net::registers;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
@@ -72,18 +72,18 @@ where
         &cli.common,
         config,
         Runtime::MultiThread { threads },
-        async |(config, app), shutdown, reload| {
+        async |(config, app), shutdown, operator| {
             // There are no files to read again.
-            drop(reload);
+            drop(operator.reload);
             let start = Start { app, name: config.name.clone() };
             let events = tokio::select! {
                 made = factory(start) => made.map_err(|error| anyhow::anyhow!(error))?,
                 () = shutdown.cancelled() => return Ok(()),
             };
-            let http = gatewayworker_http::bind(&config.http()).await?;
+            let http = gatewayworker_http::bind(&config.http(), cli.common.sharing()).await?;
             let address = http.as_ref().map(TcpListener::local_addr).transpose()?;
             let ready = || cli.common.ready(address.map(|address| format!("http://{address}")));
-            Ok(serve_and_tell(http, config, events, shutdown, ready).await?)
+            Ok(serve_and_tell(http, config, events, shutdown, ready, &operator.figures).await?)
         },
     )
 }
@@ -100,7 +100,7 @@ pub async fn serve<E: Events>(
     events: E,
     shutdown: CancellationToken,
 ) -> std::result::Result<(), Error> {
-    let http = gatewayworker_http::bind(&config.http())
+    let http = gatewayworker_http::bind(&config.http(), Sharing::Nobody)
         .await
         .map_err(|error| Error::Http(format!("{error:#}").into()))?;
     serve_on(http, config, events, shutdown).await
@@ -117,7 +117,7 @@ pub async fn serve_on<E: Events>(
     events: E,
     shutdown: CancellationToken,
 ) -> std::result::Result<(), Error> {
-    serve_and_tell(http, config, events, shutdown, || ()).await
+    serve_and_tell(http, config, events, shutdown, || (), &Figures::default()).await
 }
 
 async fn serve_and_tell<E: Events>(
@@ -126,6 +126,7 @@ async fn serve_and_tell<E: Events>(
     events: E,
     shutdown: CancellationToken,
     ready: impl FnOnce(),
+    figures: &Figures,
 ) -> std::result::Result<(), Error> {
     let (list, addresses) = watch::channel(Vec::new());
     let (names, key) = (config.register_address.clone(), config.secret_key.clone());
@@ -145,6 +146,10 @@ async fn serve_and_tell<E: Events>(
     let handler = Handler::new(events, gateway.clone(), limits);
     let lanes = Lanes::new(clients, handler, config.concurrency, BUDGET);
     let handler = &lanes.handler;
+    figures.are({
+        let lanes = Arc::downgrade(&lanes);
+        move || lanes.upgrade().map(|lanes| lanes.figures()).unwrap_or_default()
+    });
 
     tokio::select! {
         started = handler.events.on_worker_start(&gateway) => started.map_err(Error::Start)?,

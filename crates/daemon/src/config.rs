@@ -4,7 +4,6 @@
 //! Clap already lets a flag win over its environment variable, so what is left
 //! is to lay both over the file. Defaults are the daemon's `Config::default()`.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -12,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::Table;
 
-use crate::{LogFormat, limits};
+use crate::{LogFormat, Sharing, limits, supervised};
 
 /// Flags that every daemon has.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -32,20 +31,28 @@ pub struct CommonFlags {
     /// Be a parent process's child: say on standard output when everything listens, drain when standard input ends
     #[arg(long, hide = true)]
     pub supervised: bool,
+
+    /// Take the place of the same parent's daemon that still runs: share its ports until it has drained
+    #[arg(long, hide = true, requires = "supervised")]
+    pub successor: bool,
 }
 
 impl CommonFlags {
     /// To be called once the daemon listens on `addresses`. It tells a supervising
-    /// parent process, if there is one: one line on standard output, `ready` and
-    /// each address after a space.
+    /// parent process, if there is one.
     pub fn ready<A: std::fmt::Display>(&self, addresses: impl IntoIterator<Item = A>) {
         limits::log_file_limit();
         if self.supervised {
-            let line =
-                addresses.into_iter().fold("ready".to_owned(), |line, address| format!("{line} {address}"));
-            let mut out = std::io::stdout();
-            // A parent that no longer listens has its own end to deal with.
-            let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+            supervised::ready(addresses);
+        }
+    }
+
+    /// Whom a listener of a daemon that may be replaced while it runs shares its port with.
+    pub fn sharing(&self) -> Sharing {
+        match (self.supervised, self.successor) {
+            (false, _) => Sharing::Nobody,
+            (true, false) => Sharing::Successor,
+            (true, true) => Sharing::Predecessor,
         }
     }
 }

@@ -5,10 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
 
 use crate::signals::{Armed, Signals};
-use crate::{CommonFlags, Reload, limits, logging, reload};
+use crate::{CommonFlags, Figures, Operator, Reload, limits, logging, supervised};
 
 /// What a daemon's tasks run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,9 +24,10 @@ pub enum Runtime {
 /// Runs a daemon to its end: sets up the log, the file limit, the runtime and the
 /// signals, then lets `serve` have `config` and a token that the first SIGINT or
 /// SIGTERM cancels. A second signal ends the process at once, with 130 or 143. SIGHUP asks
-/// the daemon, by its [`Reload`], to read its files again, and never ends it.
+/// the daemon, by its [`Operator`], to read its files again, and never ends it.
 ///
-/// With `--supervised`, the end of standard input asks for a drain too.
+/// With `--supervised`, the parent process asks for all this over standard input, and for
+/// the daemon's [`Figures`].
 /// With `--check-config`, a valid configuration is said to be so instead.
 ///
 /// The status is 0 after a drain; 1, and one line on standard error, where
@@ -36,7 +36,7 @@ pub fn run<C, Fut>(
     common: &CommonFlags,
     config: anyhow::Result<C>,
     runtime: Runtime,
-    serve: impl FnOnce(C, CancellationToken, Reload) -> Fut,
+    serve: impl FnOnce(C, CancellationToken, Operator) -> Fut,
 ) -> ExitCode
 where
     Fut: Future<Output = anyhow::Result<()>>,
@@ -55,7 +55,7 @@ fn try_run<C, Fut>(
     common: &CommonFlags,
     config: anyhow::Result<C>,
     runtime: Runtime,
-    serve: impl FnOnce(C, CancellationToken, Reload) -> Fut,
+    serve: impl FnOnce(C, CancellationToken, Operator) -> Fut,
 ) -> anyhow::Result<()>
 where
     Fut: Future<Output = anyhow::Result<()>>,
@@ -68,34 +68,21 @@ where
     limits::raise_file_limit();
     let shutdown = CancellationToken::new();
     let armed = Armed::new().context("cannot listen for signals")?;
+    let (ask, reload) = Reload::new();
+    let figures = Figures::default();
     if common.supervised {
-        drain_with_parent(shutdown.clone()).context("cannot start a thread")?;
+        supervised::obey(shutdown.clone(), ask.clone(), figures.clone()).context("cannot start a thread")?;
     }
     let runtime = runtime.build().context("cannot start the runtime")?;
     let result = runtime.block_on(async {
         let signals = Signals::new().context("cannot listen for signals")?;
         tokio::spawn(armed.watch(signals, shutdown.clone()));
-        let (ask, reload) = Reload::new();
-        reload::pass_on(ask).context("cannot listen for signals")?;
-        serve(config, shutdown, reload).await
+        ask.at_hangup().context("cannot listen for signals")?;
+        serve(config, shutdown, Operator { reload, figures }).await
     });
     // Whatever `serve` left behind, a look-up of a name for one, does not delay the end.
     runtime.shutdown_background();
     result
-}
-
-/// Cancels `shutdown` when standard input ends: a parent process closes it to ask
-/// for a drain, and the system does when the parent is gone, however it went. It
-/// works alike on all systems and needs no signal.
-fn drain_with_parent(shutdown: CancellationToken) -> std::io::Result<()> {
-    let wait = move || {
-        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        if !shutdown.is_cancelled() {
-            shutdown.cancel();
-            info!("draining, as the parent process asks");
-        }
-    };
-    std::thread::Builder::new().name("parent".into()).spawn(wait).map(drop)
 }
 
 impl Runtime {

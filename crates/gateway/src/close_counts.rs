@@ -13,6 +13,11 @@ impl CloseCounts {
     pub(crate) fn count(&self, reason: CloseReason) {
         self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
+
+    /// In all ways together.
+    pub(crate) fn total(&self) -> u64 {
+        self.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
 }
 
 impl fmt::Display for CloseCounts {

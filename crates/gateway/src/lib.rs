@@ -51,7 +51,7 @@ pub use gatewayworker_protocol::CloseReason;
 pub use listener::{ListenUrl, ListenUrlError, Listener};
 pub use outgoing::WebSocketType;
 pub use protocol::{Protocol, Protocols};
-pub use server::{Listeners, serve, serve_and_reload};
+pub use server::{Listeners, serve, serve_for};
 pub use tls::TlsVersion;
 pub use workers::Routing;
 
@@ -77,14 +77,19 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
     let config = load(common, flags).and_then(|config: Config| {
         Config { protocols, ..config }.read_from(common.config.as_deref()).validated()?.with_good_files()
     });
-    gatewayworker_daemon::run(common, config, Runtime::CurrentThread, |config, shutdown, reload| async move {
-        let listeners = Listeners::bind(&config).await?;
-        let urls = listeners.urls(&config)?;
-        let inner = listeners.inner.local_addr()?;
-        for url in &urls {
-            info!(name = config.name, address = %url, %inner, "the gateway listens");
-        }
-        common.ready(urls);
-        serve_and_reload(listeners, config, shutdown, reload).await
-    })
+    gatewayworker_daemon::run(
+        common,
+        config,
+        Runtime::CurrentThread,
+        |config, shutdown, operator| async move {
+            let listeners = Listeners::bind(&config).await?;
+            let urls = listeners.urls(&config)?;
+            let inner = listeners.inner.local_addr()?;
+            for url in &urls {
+                info!(name = config.name, address = %url, %inner, "the gateway listens");
+            }
+            common.ready(urls);
+            serve_for(operator, listeners, config, shutdown).await
+        },
+    )
 }

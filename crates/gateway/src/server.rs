@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use gatewayworker_daemon::{Reload, accept_loop, bind, bind_as, check_exposure, resolve};
+use gatewayworker_daemon::{Operator, Reload, accept_loop, bind, bind_as, check_exposure, resolve};
 use gatewayworker_net::registers;
 use gatewayworker_protocol::Command;
 use tokio::net::TcpListener;
@@ -89,19 +89,19 @@ impl Listeners {
 /// When a thread cannot be started, other doors are bound than `config` has, or a
 /// certificate cannot be loaded.
 pub async fn serve(listeners: Listeners, config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    serve_and_reload(listeners, config, shutdown, Reload::never()).await
+    serve_for(Operator::absent(), listeners, config, shutdown).await
 }
 
-/// [`serve`], and loads the certificates again whenever `reload` asks for that: for
-/// those who connect from then on.
+/// [`serve`], for an `operator` who may ask how many are there, and for the certificates
+/// to be loaded again, which those see who connect from then on.
 ///
 /// # Errors
 /// As [`serve`]; not because of files that cannot be loaded again, which is logged.
-pub async fn serve_and_reload(
+pub async fn serve_for(
+    operator: Operator,
     listeners: Listeners,
     config: Config,
     shutdown: CancellationToken,
-    reload: Reload,
 ) -> anyhow::Result<()> {
     let config = config.validated()?;
     ensure!(listeners.doors.len() == config.listen.len(), "as many doors are to be bound as listen has");
@@ -113,12 +113,14 @@ pub async fn serve_and_reload(
     let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..config.shards).map(|_| shard::mailbox()).unzip();
     let address = SocketAddrV4::new(config.lan_ip, lan_port);
     let shared = Arc::new(Shared::new(config, address, senders));
+    let counted = shared.clone();
+    operator.figures.are(move || counted.figures());
     let mut mailboxes = mailboxes.into_iter();
     let mailbox = mailboxes.next().context("a gateway needs a shard")?;
     for (index, mailbox) in (1..).zip(mailboxes) {
         start_shard(index, shared.clone(), mailbox)?;
     }
-    LocalSet::new().run_until(serve_here(listeners, shared, mailbox, shutdown, reload)).await
+    LocalSet::new().run_until(serve_here(listeners, shared, mailbox, shutdown, operator.reload)).await
 }
 
 /// What the thread of the first shard does: accepts for all, and is a shard.

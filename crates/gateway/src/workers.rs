@@ -216,6 +216,11 @@ impl Workers {
         self.linked.subscribe()
     }
 
+    /// How many are linked.
+    pub(crate) fn len(&self) -> usize {
+        *self.linked.borrow()
+    }
+
     /// All links, to be told something.
     pub(crate) fn all(&self) -> Vec<Arc<WorkerLink>> {
         self.by_key.iter().map(|link| link.clone()).collect()

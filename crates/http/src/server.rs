@@ -10,7 +10,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use gatewayworker_client::Gateway;
-use gatewayworker_daemon::{accept_loop, bind as bind_address, resolve};
+use gatewayworker_daemon::{Sharing, accept_loop, bind_shared, resolve};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
@@ -36,6 +36,10 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// How many connections over the limit are told so at a time; others are just closed.
 const MAX_TURNED_AWAY: usize = 64;
 
+/// How long after the shutdown a connection that is silent stays open: its request may be
+/// on the way, and the peer takes what it is not answered for a failure.
+const ON_THE_WAY: Duration = Duration::from_millis(250);
+
 /// What all requests share.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -51,14 +55,14 @@ pub(crate) struct Shared {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Listens where `config` says, if it does. Says so in the log, with a warning where
-/// others may listen in.
+/// Listens where `config` says, if it does, and shares the port as `sharing` says. Says so
+/// in the log, with a warning where others may listen in.
 ///
 /// # Errors
 /// When the address does not resolve, or is in use.
-pub async fn bind(config: &Config) -> anyhow::Result<Option<TcpListener>> {
+pub async fn bind(config: &Config, sharing: Sharing) -> anyhow::Result<Option<TcpListener>> {
     let Some(address) = &config.listen else { return Ok(None) };
-    let listener = bind_address("http_listen", resolve("http_listen", address).await?)?;
+    let listener = bind_shared("http_listen", resolve("http_listen", address).await?, sharing)?;
     let address = listener.local_addr()?;
     info!(%address, "listening for calls over HTTP");
     if !address.ip().to_canonical().is_loopback() {
@@ -81,13 +85,15 @@ pub async fn serve(
     let end = CancellationToken::new();
     let _end_with_this = end.clone().drop_guard();
     let server = Server::new(config, gateway, shutdown.clone(), end.clone());
-    accept_loop(&listener, &shutdown, |stream, peer| {
+    let take_in = |stream, peer| {
         if let Some(connection) = server.take_in(stream, peer) {
             connections.spawn(connection);
         }
-    })
-    .await;
-    drop(listener);
+    };
+    accept_loop(&listener, &shutdown, take_in).await;
+    for (stream, peer) in gatewayworker_net::close_shared(listener) {
+        take_in(stream, peer);
+    }
     connections.close();
     if timeout(grace, connections.wait()).await.is_err() {
         warn!(
@@ -181,7 +187,7 @@ fn too_many(limit: usize) -> Response {
     BUSY.because(why).retry_after(1).into_response()
 }
 
-/// Serves a connection to its end; from `shutdown` on, only what it is at.
+/// Serves a connection to its end; soon after `shutdown`, only what it is at.
 async fn run<S>(
     settings: &http1::Builder,
     io: TokioIo<Patient<TcpStream>>,
@@ -192,9 +198,14 @@ async fn run<S>(
     S: Service<hyper::Request<Incoming>, Response = Response, Error = Infallible>,
 {
     let mut connection = pin!(settings.serve_connection(io, service));
+    let last_requests = async {
+        shutdown.cancelled().await;
+        sleep(ON_THE_WAY).await;
+    };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
+        () = end.cancelled() => return,
+        () = last_requests => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection => ended,

@@ -33,16 +33,21 @@ pub fn main() -> ExitCode {
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, flags } = &cli;
     let config = load(common, flags).and_then(Config::validated);
-    gatewayworker_daemon::run(common, config, Runtime::CurrentThread, |config, shutdown, reload| async move {
-        // There are no files to read again.
-        drop(reload);
-        let address = resolve("listen", &config.listen).await?;
-        check_exposure("the register", address.ip(), &config.secret_key, config.allow_insecure)?;
-        let listener = bind("listen", address)?;
-        let address = listener.local_addr()?;
-        info!(%address, "the register listens");
-        common.ready([address]);
-        serve(listener, config, shutdown).await;
-        Ok(())
-    })
+    gatewayworker_daemon::run(
+        common,
+        config,
+        Runtime::CurrentThread,
+        |config, shutdown, operator| async move {
+            // There are no files to read again.
+            drop(operator.reload);
+            let address = resolve("listen", &config.listen).await?;
+            check_exposure("the register", address.ip(), &config.secret_key, config.allow_insecure)?;
+            let listener = bind("listen", address)?;
+            let address = listener.local_addr()?;
+            info!(%address, "the register listens");
+            common.ready([address]);
+            server::serve_and_count(listener, config, shutdown, &operator.figures).await;
+            Ok(())
+        },
+    )
 }

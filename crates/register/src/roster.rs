@@ -63,6 +63,11 @@ impl Roster {
         Some(address)
     }
 
+    /// How many gateways are listed.
+    pub(crate) fn len(&self) -> usize {
+        self.addresses.len()
+    }
+
     fn change(&mut self) {
         self.changes += 1;
         self.list = None;

@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use gatewayworker_daemon::Figures;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -24,10 +25,24 @@ const PAUSE_BETWEEN_LISTS: Duration = Duration::from_millis(3);
 /// Serves gateways, workers and client libraries on `listener` until `shutdown`
 /// is cancelled; then closes all connections and returns.
 pub async fn serve(listener: TcpListener, config: Config, shutdown: CancellationToken) {
+    serve_and_count(listener, config, shutdown, &Figures::default()).await;
+}
+
+/// [`serve`], and says by `figures` who is there.
+pub(crate) async fn serve_and_count(
+    listener: TcpListener,
+    config: Config,
+    shutdown: CancellationToken,
+    figures: &Figures,
+) {
     let connections = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
     let strangers = Arc::new(Semaphore::new(config.max_unauthenticated.min(Semaphore::MAX_PERMITS)));
     let register = Arc::new(Register::new(config));
     let tasks = TaskTracker::new();
+    figures.are({
+        let (register, tasks) = (register.clone(), tasks.clone());
+        move || vec![("gateways", register.roster().len() as u64), ("connections", tasks.len() as u64)]
+    });
 
     let mut next_id: ConnectionId = 0;
     let mut refusing = false;

@@ -121,6 +121,16 @@ impl Shared {
         }
     }
 
+    /// How it goes, for the operator.
+    pub(crate) fn figures(&self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("clients", self.clients.load(Ordering::Relaxed) as u64),
+            ("workers", self.workers.len() as u64),
+            ("closed", self.closes.total()),
+            ("refused", self.refusals.all().map(|(_, count)| count).sum()),
+        ]
+    }
+
     pub(crate) fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }

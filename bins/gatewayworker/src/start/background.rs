@@ -1,0 +1,136 @@
+//! `start --daemon`: the same command once more, without a terminal, its lines in a log;
+//! this one returns when all daemons listen.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+
+use super::{Flags, Listening};
+use crate::control::{self, Request};
+use crate::run_dir::{Holder, RunDir};
+use crate::status::Report;
+
+/// How long the daemons may take until they listen, before this one is not waited for.
+const READY: Duration = Duration::from_secs(60);
+
+/// A cluster that listens answers at once.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// How often to look whether it is there.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// So much of what a cluster that did not start has said is looked through, in bytes.
+const LAST_WORDS: u64 = 64 * 1024;
+
+impl Flags {
+    /// Where the log goes in the background.
+    pub(super) fn log_file(&self, run_dir: &RunDir) -> PathBuf {
+        let file = self.log_file.clone().unwrap_or_else(|| run_dir.log());
+        std::path::absolute(&file).unwrap_or(file)
+    }
+
+    /// The same command line for the one in the background. What comes from the
+    /// environment comes from there again.
+    fn for_background(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["start".into(), "--in-background".into()];
+        let paths = [
+            ("--config-dir", &self.place.config_dir),
+            ("--run-dir", &self.place.run_dir),
+            ("--businessworker", &self.businessworker),
+            ("--log-file", &self.log_file),
+        ];
+        for (flag, path) in paths {
+            if let Some(path) = path {
+                arguments.extend([flag.into(), path.into()]);
+            }
+        }
+        arguments
+    }
+}
+
+/// Starts a cluster in the background, and returns what to say to whoever did so.
+///
+/// # Errors
+/// When one runs there already, it does not start, or not in time.
+pub(super) fn start(flags: &Flags) -> anyhow::Result<String> {
+    let run_dir = flags.place.run_dir()?;
+    run_dir.make()?;
+    // Otherwise it would be in the log only.
+    drop(run_dir.lock()?);
+    let path = flags.log_file(&run_dir);
+    let name = path.display();
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+    let log = log.with_context(|| format!("cannot write to {name} (--log-file)"))?;
+    let before = log.metadata().map(|log| log.len()).unwrap_or_default();
+    let mut child = Command::new(std::env::current_exe().context("cannot find this program's own file")?)
+        .args(flags.for_background())
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("cannot start a process")?;
+    if let Err(error) = wait_until_ready(&mut child, &run_dir) {
+        let said = last_error(&path, before);
+        return Err(said
+            .map_or(error, |said| anyhow!(said))
+            .context(format!("not started; the log is in {name}")));
+    }
+    let report: Report = control::ask(&run_dir.socket(), Request::Status, ANSWER)?;
+    let mut listening = Listening::default();
+    for daemon in &report.daemons {
+        let addresses = daemon.processes.first().map(|process| process.listens.as_slice());
+        listening.add(&daemon.name, addresses.unwrap_or_default());
+    }
+    let end = format!("Process {}, log in {name}.\n  Next: status, reload, stop.", report.process_id);
+    Ok(listening.welcome(flags.page(), &end))
+}
+
+fn wait_until_ready(child: &mut Child, run_dir: &RunDir) -> anyhow::Result<()> {
+    let holder = Holder::Process(child.id().to_string());
+    let deadline = std::time::Instant::now() + READY;
+    loop {
+        if let Some(status) = child.try_wait().context("lost sight of the process")? {
+            bail!("it has ended ({status})");
+        }
+        let patience = deadline.saturating_duration_since(std::time::Instant::now());
+        if patience.is_zero() {
+            bail!(
+                "not all daemons listen after {} s; process {} goes on trying",
+                READY.as_secs(),
+                child.id()
+            );
+        }
+        // Another one's socket may still be there, or already.
+        if run_dir.holder()? == holder
+            && control::ask::<()>(&run_dir.socket(), Request::Ready, patience).is_ok()
+        {
+            return Ok(());
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// The last error in the log behind `before`.
+fn last_error(log: &Path, before: u64) -> Option<String> {
+    let mut log = File::open(log).ok()?;
+    let len = log.metadata().ok()?.len();
+    log.seek(SeekFrom::Start(before.max(len.saturating_sub(LAST_WORDS)))).ok()?;
+    let mut said = Vec::new();
+    log.take(LAST_WORDS).read_to_end(&mut said).ok()?;
+    let said = String::from_utf8_lossy(&said);
+    said.lines().rev().find_map(|line| line.strip_prefix("error: ")).map(str::to_owned)
+}
+
+/// Makes this process one that no terminal's end reaches.
+///
+/// # Errors
+/// When the system refuses.
+pub(super) fn leave_terminal() -> anyhow::Result<()> {
+    rustix::process::setsid().map(drop).context("cannot leave the terminal")
+}

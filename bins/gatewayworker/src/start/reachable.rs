@@ -1,0 +1,165 @@
+//! How a running cluster can be asked for something: over its control socket, and by
+//! SIGHUP.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use serde_json::Value;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use super::supervisor::{self, Request};
+use super::{Flags, tell, usage};
+use crate::control;
+use crate::run_dir::{Lock, RunDir, Taken};
+use crate::status::{Daemon, Process, Report};
+
+/// A place that this process's cluster has to itself.
+#[derive(Debug)]
+pub(super) struct Control {
+    run_dir: RunDir,
+    lock: Lock,
+    about: About,
+}
+
+/// What a report says that does not change.
+#[derive(Debug, Clone)]
+struct About {
+    since: Instant,
+    config_dir: Option<PathBuf>,
+    log_file: Option<PathBuf>,
+}
+
+impl Control {
+    /// Takes the place. One that cannot be written to is none, in the foreground: a
+    /// container may have nothing that can.
+    ///
+    /// # Errors
+    /// When a cluster runs there already; in the background, also where it cannot be
+    /// written to.
+    pub(super) fn take(flags: &Flags) -> anyhow::Result<Option<Self>> {
+        let run_dir = flags.place.run_dir()?;
+        let lock = match run_dir.make().and_then(|()| run_dir.lock()) {
+            Ok(lock) => lock,
+            Err(error) if flags.in_background || error.is::<Taken>() => return Err(error),
+            Err(error) => {
+                tell(format_args!("{error:#}: stop, reload and status will not find this cluster"));
+                return Ok(None);
+            }
+        };
+        let absolute = |path: &std::path::Path| std::path::absolute(path).ok();
+        let about = About {
+            since: Instant::now(),
+            config_dir: flags.place.configs()?.and_then(absolute),
+            log_file: flags.in_background.then(|| flags.log_file(&run_dir)),
+        };
+        Ok(Some(Self { run_dir, lock, about }))
+    }
+
+    /// Passes requests on to `ask`, for as long as the runtime lives.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub(super) fn serve(self, ask: mpsc::Sender<Request>) -> anyhow::Result<()> {
+        let Self { run_dir, lock, about } = self;
+        let listener: UnixListener = control::listen(&run_dir.socket())?;
+        tokio::spawn(async move {
+            let _lock = lock;
+            control::serve(listener, move |request| pass_on(request, ask.clone(), about.clone())).await
+        });
+        Ok(())
+    }
+}
+
+async fn pass_on(
+    request: control::Request,
+    ask: mpsc::Sender<Request>,
+    about: About,
+) -> Result<Value, String> {
+    Ok(match request {
+        control::Request::Ready => put(&ask, Request::Ready).await.map(|()| Value::Null)?,
+        control::Request::Reload => put(&ask, Request::Reload).await?.map(|()| Value::Null)?,
+        control::Request::Status => {
+            let report = about.report(put(&ask, Request::Status).await?);
+            serde_json::to_value(report).map_err(|error| error.to_string())?
+        }
+        control::Request::Stop { now } => {
+            tell("asked to stop: ending all daemons");
+            ask.send(Request::Stop { now }).await.map(|()| Value::Null).map_err(|_| over())?
+        }
+    })
+}
+
+/// Asks, and waits for the answer.
+async fn put<T>(
+    ask: &mpsc::Sender<Request>,
+    request: impl FnOnce(oneshot::Sender<T>) -> Request,
+) -> Result<T, String> {
+    let (to, answer) = oneshot::channel();
+    ask.send(request(to)).await.map_err(|_| over())?;
+    answer.await.map_err(|_| over())
+}
+
+fn over() -> String {
+    "the cluster is ending".into()
+}
+
+impl About {
+    fn report(&self, daemons: Vec<supervisor::Status>) -> Report {
+        let milliseconds = |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let process = |process: super::keeper::Process| {
+            let usage = usage::of(process.process_id);
+            Process {
+                process_id: process.process_id,
+                state: process.state.to_owned(),
+                uptime_ms: milliseconds(process.since),
+                cpu_ms: usage.cpu_ms,
+                memory_bytes: usage.memory_bytes,
+                listens: process.addresses,
+                figures: process.figures,
+            }
+        };
+        let daemon = |status: supervisor::Status| Daemon {
+            name: status.name.to_owned(),
+            restarts: status.restarts,
+            processes: status.processes.into_iter().map(process).collect(),
+        };
+        Report {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            process_id: std::process::id(),
+            uptime_ms: milliseconds(self.since),
+            config_dir: self.config_dir.clone(),
+            log_file: self.log_file.clone(),
+            daemons: daemons.into_iter().map(daemon).collect(),
+        }
+    }
+}
+
+/// SIGHUP is a reload, except at a terminal: there it is the terminal that goes, and the
+/// cluster with it.
+///
+/// # Errors
+/// When the system refuses.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub(super) fn reload_at_hangup(ask: mpsc::Sender<Request>) -> anyhow::Result<()> {
+    if std::io::stdin().is_terminal() {
+        return Ok(());
+    }
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tell("SIGHUP: reloading");
+            // What came of it is in the log.
+            let _ = put(&ask, Request::Reload).await;
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! `status`: what runs, since when, and how it goes.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::control::{self, Request};
+use crate::operate::{self, print, running};
+use crate::place::Place;
+
+/// A cluster takes a second to ask daemons that do not answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The exit status where nothing runs, as of `systemctl status` and `pg_ctl status`.
+const NOT_RUNNING: u8 = 3;
+
+/// The flags of `status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Flags {
+    #[command(flatten)]
+    place: Place,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A cluster and its daemons.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) version: String,
+    pub(crate) process_id: u32,
+    pub(crate) uptime_ms: u64,
+    pub(crate) config_dir: Option<PathBuf>,
+    /// None in the foreground.
+    pub(crate) log_file: Option<PathBuf>,
+    pub(crate) daemons: Vec<Daemon>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Daemon {
+    pub(crate) name: String,
+    /// How often a process of it has ended by itself.
+    pub(crate) restarts: u64,
+    /// None between two starts, two while one takes the other's place.
+    pub(crate) processes: Vec<Process>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Process {
+    pub(crate) process_id: u32,
+    /// `starting`, `ready`, `draining`
+    pub(crate) state: String,
+    pub(crate) uptime_ms: u64,
+    /// Of the processor, since its start; where the system says so.
+    pub(crate) cpu_ms: Option<u64>,
+    /// In RAM; where the system says so.
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) listens: Vec<String>,
+    /// What it counts.
+    pub(crate) figures: Map<String, Value>,
+}
+
+/// Prints how it goes: status 0 if all daemons are ready, 1 if not, 3 where nothing runs.
+pub(crate) fn run(flags: &Flags) -> ExitCode {
+    let asked = running(&flags.place).and_then(|run_dir| {
+        let Some(run_dir) = run_dir else { return Ok(None) };
+        control::ask::<Report>(&run_dir.socket(), Request::Status, PATIENCE).map(Some)
+    });
+    match asked {
+        Ok(Some(report)) => {
+            match flags.json {
+                true => print(serde_json::to_value(&report).unwrap_or_default()),
+                false => print(&report),
+            }
+            if report.is_ready() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Ok(None) => {
+            operate::complain(format_args!("{}", operate::nothing_runs(&flags.place)));
+            ExitCode::from(NOT_RUNNING)
+        }
+        Err(error) => {
+            operate::complain(format_args!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Report {
+    fn is_ready(&self) -> bool {
+        self.daemons.iter().all(|daemon| daemon.processes.iter().any(|process| process.state == "ready"))
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { version, process_id, uptime_ms, .. } = self;
+        write!(f, "GatewayWorker {version}, process {process_id}, up {}", time(*uptime_ms))?;
+        let paths = [("configuration", &self.config_dir), ("log", &self.log_file)];
+        for (name, path) in paths.iter().filter_map(|(name, path)| Some((name, path.as_ref()?))) {
+            write!(f, ", {name} {}", path.display())?;
+        }
+        let head = ["DAEMON", "PROCESS", "STATE", "UP", "RESTARTS", "CPU", "MEMORY", ""].map(str::to_owned);
+        let rows: Vec<_> = std::iter::once(head).chain(self.daemons.iter().flat_map(Daemon::rows)).collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
+        let widths: [usize; 8] = std::array::from_fn(width);
+        f.write_str("\n")?;
+        for row in &rows {
+            let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+            write!(f, "\n{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+impl Daemon {
+    /// A row for each process; one that says so where there is none.
+    fn rows(&self) -> Vec<[String; 8]> {
+        let Self { name, restarts, processes } = self;
+        if processes.is_empty() {
+            let mut row = <[String; 8]>::default();
+            row[0] = name.clone();
+            row[2] = "ended".into();
+            row[4] = restarts.to_string();
+            return vec![row];
+        }
+        let row = |process: &Process| {
+            let figures = process.figures.iter().map(|(name, figure)| format!("{name} {figure}"));
+            let said: Vec<_> = process.listens.iter().cloned().chain(figures).collect();
+            [
+                name.clone(),
+                process.process_id.to_string(),
+                process.state.clone(),
+                time(process.uptime_ms),
+                restarts.to_string(),
+                process.cpu_ms.map(|ms| format!("{:.2} s", ms as f64 / 1000.0)).unwrap_or_default(),
+                process.memory_bytes.map(|bytes| format!("{:.1} MB", bytes as f64 / 1e6)).unwrap_or_default(),
+                said.join(", "),
+            ]
+        };
+        processes.iter().map(row).collect()
+    }
+}
+
+/// The two largest units: `3 d 4 h`.
+fn time(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let units = [
+        ("d", seconds / 86_400),
+        ("h", seconds / 3600 % 24),
+        ("min", seconds / 60 % 60),
+        ("s", seconds % 60),
+    ];
+    let first = units.iter().position(|(_, n)| *n > 0).unwrap_or(3);
+    let two = units.iter().skip(first).take(2).map(|(unit, n)| format!("{n} {unit}"));
+    two.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_time_has_its_two_largest_units() {
+        for (ms, text) in [
+            (0, "0 s"),
+            (59_999, "59 s"),
+            (60_000, "1 min 0 s"),
+            (3_600_000, "1 h 0 min"),
+            (273_600_000, "3 d 4 h"),
+        ] {
+            assert_eq!(time(ms), text);
+        }
+    }
+
+    #[test]
+    fn a_report_is_a_table_and_not_ready_while_a_daemon_is_not() {
+        let mut report: Report = serde_json::from_value(json!({
+            "version": "0.1.0", "process_id": 10, "uptime_ms": 61_000, "config_dir": "/etc/chat", "log_file": null,
+            "daemons": [
+                {"name": "gateway", "restarts": 2, "processes": [{
+                    "process_id": 11, "state": "ready", "uptime_ms": 5_000, "cpu_ms": 120, "memory_bytes": 4_200_000,
+                    "listens": ["websocket://127.0.0.1:8289"], "figures": {"clients": 3, "workers": 1},
+                }]},
+            ],
+        }))
+        .unwrap();
+        assert!(report.is_ready());
+        report.daemons.push(Daemon { name: "businessworker".into(), restarts: 5, processes: vec![] });
+        assert!(!report.is_ready());
+        let table = "\
+GatewayWorker 0.1.0, process 10, up 1 min 1 s, configuration /etc/chat
+
+DAEMON          PROCESS  STATE  UP   RESTARTS  CPU     MEMORY
+gateway         11       ready  5 s  2         0.12 s  4.2 MB  websocket://127.0.0.1:8289, clients 3, workers 1
+businessworker           ended       5";
+        assert_eq!(report.to_string(), table);
+    }
+}

@@ -1,0 +1,151 @@
+//! Whoever runs the daemon, as the daemon sees them: they may ask it to read its files
+//! again, and how it goes.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::watch;
+
+/// What the operator may ask for while the daemon runs.
+#[derive(Debug)]
+pub struct Operator {
+    /// To read its files again.
+    pub reload: Reload,
+    /// How it goes.
+    pub figures: Figures,
+}
+
+impl Operator {
+    /// One that never asks for anything.
+    pub fn absent() -> Self {
+        Self { reload: Reload::never(), figures: Figures::default() }
+    }
+}
+
+/// Tells when a daemon is to read its files again: at SIGHUP, or when its supervisor says
+/// so. Dropping it says that there is nothing to read again.
+#[derive(Debug)]
+pub struct Reload(watch::Receiver<()>);
+
+impl Reload {
+    /// One that never asks.
+    pub fn never() -> Self {
+        Self(watch::channel(()).1)
+    }
+
+    /// The other end, and this one.
+    pub(crate) fn new() -> (AskReload, Self) {
+        let (ask, asked) = watch::channel(());
+        (AskReload(ask), Self(asked))
+    }
+
+    /// Waits until it is asked for; several times since the last are one. Cancel safe.
+    pub async fn next(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// The other end of a [`Reload`].
+#[derive(Debug, Clone)]
+pub(crate) struct AskReload(watch::Sender<()>);
+
+impl AskReload {
+    /// Asks, on behalf of whom the log is to name.
+    pub(crate) fn ask(&self, by: &'static str) {
+        if self.0.send(()).is_err() {
+            tracing::info!(by, "there is nothing to load again");
+        }
+    }
+
+    /// Passes SIGHUP on, for ever.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    #[cfg(unix)]
+    pub(crate) fn at_hangup(self) -> std::io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut hangup = signal(SignalKind::hangup())?;
+        tokio::spawn(async move {
+            while hangup.recv().await.is_some() {
+                self.ask("SIGHUP");
+            }
+        });
+        Ok(())
+    }
+
+    /// There is no such signal here.
+    ///
+    /// # Errors
+    /// None.
+    #[cfg(not(unix))]
+    pub(crate) fn at_hangup(self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a daemon counts, for whoever asks how it goes.
+#[derive(Clone, Default)]
+pub struct Figures(Arc<OnceLock<Box<Read>>>);
+
+/// Each figure by its name, in the order in which they are to be shown.
+type Read = dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync;
+
+impl Figures {
+    /// `read` is called, from any thread, whenever somebody asks; it must not block.
+    /// What is said first stands.
+    pub fn are(&self, read: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static) {
+        let _ = self.0.set(Box::new(read));
+    }
+
+    /// As they are now: a JSON object, empty as long as the daemon has not said.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let figures = self.0.get().map(|read| read()).unwrap_or_default();
+        figures.into_iter().map(|(name, figure)| (name.to_owned(), serde_json::Value::from(figure))).collect()
+    }
+}
+
+impl fmt::Debug for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Figures").field(&self.to_json()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn asking_twice_before_it_is_heard_is_asking_once() {
+        let (ask, mut reload) = Reload::new();
+        ask.ask("test");
+        ask.ask("test");
+        reload.next().await;
+        assert!(!reload.0.has_changed().unwrap());
+    }
+
+    #[tokio::test]
+    async fn one_that_was_dropped_is_asked_in_vain() {
+        let (ask, reload) = Reload::new();
+        drop(reload);
+        ask.ask("test");
+        assert!(ask.0.is_closed());
+    }
+
+    #[test]
+    fn figures_are_read_when_asked_for_and_keep_their_order() {
+        let figures = Figures::default();
+        assert_eq!(figures.to_json().to_string(), "{}");
+        let count = Arc::new(std::sync::atomic::AtomicU64::new(1));
+        let counted = count.clone();
+        figures.are(move || {
+            vec![("workers", counted.load(std::sync::atomic::Ordering::Relaxed)), ("clients", 7)]
+        });
+        count.store(2, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(figures.to_json().to_string(), r#"{"workers":2,"clients":7}"#);
+    }
+}
