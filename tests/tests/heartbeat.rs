@@ -1,4 +1,6 @@
-//! Heartbeats, with short intervals.
+//! Heartbeats, with short intervals. When exactly what happens is tested in
+//! `gateway/src/heartbeat.rs`, without a clock; here nothing may happen too early, and a
+//! busy machine may be late by half a second.
 
 use std::time::Duration;
 
@@ -26,10 +28,10 @@ async fn a_silent_client_is_pinged_after_one_interval_and_closed_after_one_and_a
     let connected = Instant::now();
     assert_eq!(client.text().await, r#"{"type":"ping"}"#);
     let pinged = connected.elapsed().as_secs_f64() / INTERVAL;
-    assert!((0.9..1.5).contains(&pinged), "pinged after {pinged} intervals");
+    assert!((0.9..2.0).contains(&pinged), "pinged after {pinged} intervals");
     assert_eq!(client.close_code().await, 0);
     let closed = connected.elapsed().as_secs_f64() / INTERVAL;
-    assert!((1.4..2.0).contains(&closed), "closed after {closed} intervals");
+    assert!((1.4..2.5).contains(&closed), "closed after {closed} intervals");
     assert_eq!(cluster.events().next_close().await, (id, CloseReason::TimedOut));
 }
 
@@ -46,20 +48,20 @@ async fn any_data_starts_the_silence_anew() {
             client.send("here").await;
         }
     }
-    assert!((2..=4).contains(&pings), "{pings} pings in 4 intervals");
+    assert!((1..=4).contains(&pings), "{pings} pings in 4 intervals");
 }
 
 #[tokio::test]
 async fn a_websocket_pong_is_a_sign_of_life_and_pings_may_be_frames() {
     let cluster = Cluster::builder()
         .gateway(|config| {
-            config.ping_interval = 0.2;
+            config.ping_interval = INTERVAL / 2.0;
             config.ping_frame = true;
         })
         .start()
         .await;
     let (mut client, _) = WsClient::greeted(cluster.door()).await;
-    let until = Instant::now() + Duration::from_secs(1);
+    let until = Instant::now() + Duration::from_secs_f64(INTERVAL * 2.0);
     while Instant::now() < until {
         // The library answers a ping frame while it reads the next message.
         assert!(matches!(soon("a ping", client.next()).await, Some(Message::Ping(_))));
