@@ -116,7 +116,17 @@ impl WorkerDaemon {
 
 /// A worker that runs an application. Dropped, it is asked to stop.
 pub struct Application {
-    _daemon: Daemon,
+    daemon: Daemon,
+}
+
+impl Application {
+    /// Stops it, and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn stop(mut self) {
+        self.daemon.stop().await;
+    }
 }
 
 /// What a cluster is to be like.
@@ -338,7 +348,7 @@ impl Cluster {
 
     /// Starts a worker that runs an application, as long as what is returned is held.
     pub fn start_application(&self, events: impl Events) -> Application {
-        Application { _daemon: self.worker_with(None, events) }
+        Application { daemon: self.worker_with(None, events) }
     }
 
     /// Sends everybody much, which `reader` reads, until some client is closed: who it was

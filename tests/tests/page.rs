@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use gatewayworker_tests::browser::{self, Browser, Page};
 use gatewayworker_tests::{Application, Cluster};
+use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -26,14 +27,22 @@ async fn chat(cluster: &Cluster) -> Application {
     cluster.start_application(chat::Chat::default())
 }
 
-async fn log_in(browser: &Browser, cluster: &Cluster, name: &str) -> Page {
+async fn at_the_entrance(browser: &Browser, cluster: &Cluster) -> Page {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/client.html");
     let file = file.canonicalize().expect("the page is there");
     let url = format!("file://{}?lang=en&url=ws://{}", file.display(), cluster.door());
-    let page = browser.open(&url).await.expect("the page opens");
+    browser.open(&url).await.expect("the page opens")
+}
+
+async fn enter(page: &Page, name: &str) {
     page.type_into("#username", name).await.unwrap();
     page.click("#login-btn").await.unwrap();
-    state(&page, "connected").await;
+    state(page, "connected").await;
+}
+
+async fn log_in(browser: &Browser, cluster: &Cluster, name: &str) -> Page {
+    let page = at_the_entrance(browser, cluster).await;
+    enter(&page, name).await;
     page
 }
 
@@ -108,4 +117,70 @@ async fn the_page_comes_back_when_the_gateway_does() {
     state(&alice, "connected").await;
     say(&alice, "back again").await;
     assert_eq!(hear(&alice, "back again").await.1, "true");
+}
+
+#[tokio::test]
+async fn what_the_chat_refuses_and_what_nobody_heard_is_back_in_the_field() {
+    let Some(browser) = browser().await else { return };
+    let mut cluster = Cluster::builder().workers(0).start().await;
+    let application = chat(&cluster).await;
+    let alice = log_in(&browser, &cluster, "Alice").await;
+    let field = async |text: &str| {
+        let condition = format!("document.querySelector('#message-input').value === {text:?}");
+        alice.wait_for(&condition, LIMIT).await.unwrap();
+    };
+
+    let long = "x".repeat(chat::MAX_CONTENT + 1);
+    alice.eval::<()>("document.querySelector('#message-input').removeAttribute('maxlength')").await.unwrap();
+    say(&alice, &long).await;
+    alice.wait_for("document.querySelector('.message[data-kind=error]')", LIMIT).await.unwrap();
+    field(&long).await;
+
+    say(&alice, "heard").await;
+    hear(&alice, "heard").await;
+    application.stop().await;
+    say(&alice, "said to nobody").await;
+    field("").await;
+    cluster.restart_gateway_when(0, async || state(&alice, "retrying").await).await;
+    field("said to nobody").await;
+}
+
+#[tokio::test]
+async fn a_flood_of_messages_leaves_a_page_that_answers() {
+    let Some(browser) = browser().await else { return };
+    let cluster = Cluster::builder().workers(0).start().await;
+    let _chat = chat(&cluster).await;
+    let alice = log_in(&browser, &cluster, "Alice").await;
+    let api = gatewayworker::Gateway::builder([cluster.register.to_string()]).connect();
+    for n in 0..5_000 {
+        let chat = json!({"type": "chat", "client_id": "b", "username": "Bob", "content": n.to_string()});
+        assert!(api.send_to_all(chat).await.unwrap().is_complete());
+    }
+    assert_eq!(hear(&alice, "4999").await.0, "Bob");
+    let shown: usize = alice.eval("document.querySelectorAll('.message').length").await.unwrap();
+    assert!(shown <= 500, "{shown} messages");
+    say(&alice, "still here").await;
+    assert_eq!(hear(&alice, "still here").await.1, "true");
+}
+
+#[tokio::test]
+async fn a_phone_whose_keyboard_comes_at_the_entrance_shows_a_whole_field_in_the_room() {
+    let Some(browser) = browser().await else { return };
+    let cluster = Cluster::builder().workers(0).start().await;
+    let _chat = chat(&cluster).await;
+    let phone = |height| json!({ "width": 360, "height": height, "deviceScaleFactor": 2, "mobile": true });
+    let page = at_the_entrance(&browser, &cluster).await;
+    for height in [740, 400, 740] {
+        page.command("Emulation.setDeviceMetricsOverride", phone(height)).await.unwrap();
+        page.wait_for(&format!("innerHeight === {height}"), LIMIT).await.unwrap();
+    }
+    enter(&page, "Alice").await;
+    let height: f64 =
+        page.eval("document.querySelector('#message-input').getBoundingClientRect().height").await.unwrap();
+    assert!(height > 40.0, "the field is {height} px high");
+    let wide: i64 = page
+        .eval("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        .await
+        .unwrap();
+    assert_eq!(wide, 0);
 }

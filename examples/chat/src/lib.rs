@@ -18,6 +18,12 @@ pub const MAX_USERNAME: usize = 64;
 /// The longest chat message, in characters.
 pub const MAX_CONTENT: usize = 4096;
 
+/// How often a client may speak to everybody, logins among it: so many times
+pub const MAX_TIMES: u32 = 20;
+
+/// in so many seconds.
+pub const SECONDS: i64 = 10;
+
 /// The chat.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Chat {}
@@ -39,7 +45,11 @@ impl Events for Chat {
 
     async fn on_message(&self, client: &Client, message: Message) -> Result {
         client.session().insert("last_active_time", now())?;
-        match understand(&message) {
+        let said = match understand(&message) {
+            Ok(Said::Login(_) | Said::Chat(_)) if !may_speak(client)? => Err("发送过于频繁，请稍后再试"),
+            said => said,
+        };
+        match said {
             Ok(Said::Ping) => {
                 client.send(Reply::Pong).await?;
             }
@@ -86,6 +96,20 @@ fn username(client: &Client) -> Option<String> {
     client.session().get("username").ok().flatten()
 }
 
+/// Whether a client may speak to everybody once more; if so, that is counted.
+fn may_speak(client: &Client) -> Result<bool> {
+    let session = client.session();
+    let now = now();
+    let counted = session.get::<(i64, u32)>("spoken").ok().flatten();
+    let (since, times) =
+        counted.filter(|(since, _)| (0..SECONDS).contains(&(now - since))).unwrap_or((now, 0));
+    if times >= MAX_TIMES {
+        return Ok(false);
+    }
+    session.insert("spoken", (since, times + 1))?;
+    Ok(true)
+}
+
 /// What a client may say.
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
@@ -105,14 +129,17 @@ fn said(mut message: Value) -> std::result::Result<Said, Complaint> {
         "ping" => Ok(Said::Ping),
         "login" => match field("username") {
             Value::Null => Ok(Said::Login(None)),
-            Value::String(name) if name.trim().is_empty() => Ok(Said::Login(None)),
-            Value::String(name) if name.chars().count() > MAX_USERNAME => Err("用户名过长"),
-            Value::String(name) => Ok(Said::Login(Some(name))),
+            Value::String(name) => match name.trim() {
+                "" => Ok(Said::Login(None)),
+                name if name.chars().count() > MAX_USERNAME => Err("用户名过长"),
+                name if name.chars().any(char::is_control) => Err("用户名格式错误"),
+                name => Ok(Said::Login(Some(name.to_owned()))),
+            },
             _ => Err("用户名格式错误"),
         },
         "chat" => match field("content") {
             Value::Null => Err("消息内容不能为空"),
-            Value::String(content) if content.is_empty() => Err("消息内容不能为空"),
+            Value::String(content) if content.trim().is_empty() => Err("消息内容不能为空"),
             Value::String(content) if content.chars().count() > MAX_CONTENT => Err("消息内容过长"),
             Value::String(content) => Ok(Said::Chat(content)),
             _ => Err("消息格式错误"),
@@ -131,6 +158,10 @@ mod tests {
     fn a_client_may_ping_log_in_and_chat() {
         assert_eq!(said(json!({"type": "ping"})), Ok(Said::Ping));
         assert_eq!(said(json!({"type": "login", "username": "小明"})), Ok(Said::Login(Some("小明".into()))));
+        assert_eq!(
+            said(json!({"type": "login", "username": " 小明\n"})),
+            Ok(Said::Login(Some("小明".into())))
+        );
         assert_eq!(said(json!({"type": "login"})), Ok(Said::Login(None)));
         assert_eq!(said(json!({"type": "login", "username": " "})), Ok(Said::Login(None)));
         assert_eq!(said(json!({"type": "chat", "content": "0"})), Ok(Said::Chat("0".into())));
@@ -141,9 +172,11 @@ mod tests {
         for (message, complaint) in [
             (json!({"type": "chat"}), "消息内容不能为空"),
             (json!({"type": "chat", "content": ""}), "消息内容不能为空"),
+            (json!({"type": "chat", "content": " \n"}), "消息内容不能为空"),
             (json!({"type": "chat", "content": {"a": 1}}), "消息格式错误"),
             (json!({"type": "chat", "content": "字".repeat(MAX_CONTENT + 1)}), "消息内容过长"),
             (json!({"type": "login", "username": ["a"]}), "用户名格式错误"),
+            (json!({"type": "login", "username": "a\nb"}), "用户名格式错误"),
             (json!({"type": "login", "username": "名".repeat(MAX_USERNAME + 1)}), "用户名过长"),
             (json!({"type": "dance"}), "未知消息类型"),
             (json!({"type": 7}), "未知消息类型"),

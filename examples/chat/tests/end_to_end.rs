@@ -82,6 +82,30 @@ async fn what_the_chat_does_not_understand_is_an_error_to_the_sender_alone() {
 }
 
 #[tokio::test]
+async fn who_speaks_too_often_is_told_so_and_others_are_heard() {
+    let (cluster, _chat) = chat().await;
+    let (mut alice, _) = join(&cluster).await;
+    let (mut bob, _) = join(&cluster).await;
+    for n in 0..=chat::MAX_TIMES {
+        alice.send_json(json!({"type": "chat", "content": n.to_string()})).await;
+    }
+    for n in 0..chat::MAX_TIMES {
+        assert_eq!(alice.json().await["content"], json!(n.to_string()));
+        assert_eq!(bob.json().await["content"], json!(n.to_string()));
+    }
+    let refused = alice.json().await;
+    assert_eq!(
+        (&refused["type"], &refused["message"]),
+        (&json!("error"), &json!("发送过于频繁，请稍后再试"))
+    );
+    alice.send_json(json!({"type": "ping"})).await;
+    assert_eq!(alice.json().await["type"], json!("pong"), "a heartbeat is never too often");
+    bob.send_json(json!({"type": "chat", "content": "still here"})).await;
+    assert_eq!(bob.json().await["content"], json!("still here"));
+    assert_eq!(alice.json().await["content"], json!("still here"));
+}
+
+#[tokio::test]
 async fn the_leave_notice_names_the_user_where_there_is_a_name() {
     let (cluster, _chat) = chat().await;
     let (mut stays, _) = join(&cluster).await;

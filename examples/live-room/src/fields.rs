@@ -15,9 +15,6 @@ const MAX_CONTENT: usize = 500;
 /// The longest user id, in characters.
 const MAX_USER_ID: usize = 64;
 
-/// What is said by who says nothing: a `say` without content.
-const DEFAULT_CONTENT: &str = "default content";
-
 /// What somebody did wrong, or what went wrong, as they are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Complaint(pub(crate) &'static str);
@@ -25,6 +22,7 @@ pub(crate) struct Complaint(pub(crate) &'static str);
 pub(crate) const TOO_OFTEN: Complaint = Complaint("发送过于频繁，请稍后再试");
 pub(crate) const NOT_IN_ROOM: Complaint = Complaint("请先进入直播间");
 pub(crate) const TOO_MANY_ROOMS: Complaint = Complaint("进入的直播间过多");
+pub(crate) const NO_CONTENT: Complaint = Complaint("评论内容不能为空");
 pub(crate) const NOT_COUNTED: Complaint = Complaint("浏览量暂时无法统计");
 pub(crate) const PARTLY_UNREACHED: Complaint = Complaint("部分观众可能没有收到");
 
@@ -93,14 +91,14 @@ impl Fields {
         }
     }
 
-    pub(crate) fn content(&self) -> Result<String, Complaint> {
+    pub(crate) fn content(&self) -> Result<Option<String>, Complaint> {
         match self.get("content") {
-            None => Ok(DEFAULT_CONTENT.to_owned()),
-            Some(Value::String(content)) if content.trim().is_empty() => Err(Complaint("评论内容不能为空")),
+            None => Ok(None),
+            Some(Value::String(content)) if content.trim().is_empty() => Err(NO_CONTENT),
             Some(Value::String(content)) if content.chars().count() > MAX_CONTENT => {
                 Err(Complaint("评论内容过长"))
             }
-            Some(Value::String(content)) => Ok(content.clone()),
+            Some(Value::String(content)) => Ok(Some(content.clone())),
             Some(_) => Err(Complaint("评论格式错误")),
         }
     }
@@ -187,10 +185,10 @@ mod tests {
     }
 
     #[test]
-    fn who_says_nothing_says_the_default() {
-        assert_eq!(fields(json!({})).content().unwrap(), "default content");
-        assert_eq!(fields(json!({"content": null})).content().unwrap(), "default content");
-        assert_eq!(fields(json!({"content": "0"})).content().unwrap(), "0");
+    fn a_comment_may_be_missing_and_is_no_blank() {
+        assert_eq!(fields(json!({})).content(), Ok(None));
+        assert_eq!(fields(json!({"content": null})).content(), Ok(None));
+        assert_eq!(fields(json!({"content": "0"})).content(), Ok(Some("0".into())));
         for (content, complaint) in [
             (json!("\n "), "评论内容不能为空"),
             (json!({"a": 1}), "评论格式错误"),

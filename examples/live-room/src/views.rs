@@ -27,7 +27,7 @@ pub struct Views(Kept);
 enum Kept {
     Memory(Arc<Mutex<HashMap<String, u64>>>),
     /// One connection does for a process: what is asked goes out together and is answered
-    /// in order. A lost one is made anew by who asks next.
+    /// in order. A lost one is made anew when it is used.
     Redis(ConnectionManager),
 }
 
@@ -101,7 +101,15 @@ async fn ask<T: FromRedisValue>(connection: &ConnectionManager, command: &Cmd) -
         warn!(%why, "Redis does not answer");
         Unavailable
     };
-    match timeout(LIMIT, command.query_async(&mut connection.clone())).await {
+    let asked = async {
+        match command.query_async(&mut connection.clone()).await {
+            // That it was lost shows when it is used. The next one is new. (A view that Redis
+            // counted before it died is counted twice.)
+            Err(error) if error.is_connection_dropped() => command.query_async(&mut connection.clone()).await,
+            answer => answer,
+        }
+    };
+    match timeout(LIMIT, asked).await {
         Ok(answer) => answer.map_err(|error: RedisError| unavailable(&error)),
         Err(_) => Err(unavailable(&"no answer in time")),
     }

@@ -47,6 +47,9 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for NotDone {
     }
 }
 
+/// What is said by who says nothing: a `say` without content.
+const DEFAULT_CONTENT: &str = "default content";
+
 type Done = std::result::Result<(), NotDone>;
 
 impl LiveRoom {
@@ -147,7 +150,7 @@ impl LiveRoom {
 
     async fn say(&self, client: &Client, said: &Fields) -> Done {
         let room = said.room(&self.rooms)?;
-        let content = said.content()?;
+        let content = said.content()?.unwrap_or_else(|| DEFAULT_CONTENT.to_owned());
         said.user_id("userId")?;
         let joined_as = client.session().get::<String>(USER_NAME)?;
         let name = said.optional_name()?.or(joined_as).ok_or(fields::NOT_IN_ROOM)?;

@@ -67,6 +67,18 @@ async fn one_command_runs_all_of_it_and_ctrl_c_ends_it() {
 }
 
 #[tokio::test]
+async fn a_request_that_does_not_come_does_not_hold_up_the_end() {
+    let (mut child, page) = demo().await;
+    let mut half = TcpStream::connect(&page).await.unwrap();
+    half.write_all(b"POST /say HTTP/1.1\r\n").await.unwrap();
+    // The connection is the backend's by then.
+    get(&page, "/rooms").await;
+    let pid = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
+    assert!(soon("the end", child.wait()).await.unwrap().success());
+}
+
+#[tokio::test]
 async fn what_is_in_the_way_is_said_in_one_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().port().to_string();

@@ -116,6 +116,32 @@ async fn what_users_write_never_becomes_markup() {
 }
 
 #[tokio::test]
+async fn from_disk_the_page_goes_over_the_socket() {
+    let Some(browser) = browser().await else { return };
+    let site = Site::start().await;
+    let url = format!("file://{}/index.html?url=ws://{}", env!("CARGO_MANIFEST_DIR"), site.cluster.door());
+    let page = browser.open(&url).await.unwrap();
+    page.click("#login-btn").await.unwrap();
+    state(&page, "connected").await;
+    say(&page, "hello").await;
+    hear(&page, "hello").await;
+    shows(&page, ".comment[data-own=true] .content", "hello").await;
+}
+
+#[tokio::test]
+async fn a_comment_that_is_refused_over_the_socket_is_back_in_the_field() {
+    let Some(browser) = browser().await else { return };
+    let site = Site::start().await;
+    let page = enter(&browser, &site, "socket", "A").await;
+    page.eval::<()>("document.querySelector('#content').removeAttribute('maxlength')").await.unwrap();
+    let long = "x".repeat(501);
+    page.type_into("#content", &long).await.unwrap();
+    page.press_enter().await.unwrap();
+    shows(&page, ".comment[data-kind=error]", "评论内容过长").await;
+    assert_eq!(page.eval::<String>("document.querySelector('#content').value").await.unwrap(), long);
+}
+
+#[tokio::test]
 async fn the_page_comes_back_when_the_gateway_does_and_keeps_the_draft() {
     let Some(browser) = browser().await else { return };
     let mut site = Site::start().await;
@@ -144,7 +170,7 @@ async fn the_page_logs_in_anew_where_the_backend_does_not_know_it_any_more() {
     site.restart_backend().await;
     alice.type_into("#content", "draft").await.unwrap();
     alice.press_enter().await.unwrap();
-    shows(&alice, ".comment[data-kind=error]", "请先登录").await;
+    shows(&alice, ".comment[data-kind=error]", "登录已失效，正在重新进入，请稍后再发一次。").await;
     state(&alice, "connected").await;
     alice.press_enter().await.unwrap();
     assert_eq!(hear(&bob, "draft").await, "A");
@@ -173,9 +199,14 @@ async fn a_flood_of_comments_leaves_a_page_that_answers() {
 async fn a_phone_shows_all_of_it_without_scrolling_sideways() {
     let Some(browser) = browser().await else { return };
     let site = Site::start().await;
-    let alice = enter(&browser, &site, "http", "一个很长很长很长很长很长很长很长的名字而且没有空格").await;
+    let long = "一个很长很长很长很长很长很长很长的名字而且没有空格";
+    let alice = enter(&browser, &site, "http", long).await;
+    let bob = enter(&browser, &site, "http", long).await;
+    say(&bob, "hello").await;
     let phone = json!({ "width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": true });
     alice.command("Emulation.setDeviceMetricsOverride", phone).await.unwrap();
+    hear(&alice, "hello").await;
+    alice.click(".comment[data-own=false] button.name").await.unwrap();
     say(&alice, &"长".repeat(120)).await;
     say(&alice, &"x".repeat(200)).await;
     hear(&alice, &"x".repeat(200)).await;
@@ -184,11 +215,12 @@ async fn a_phone_shows_all_of_it_without_scrolling_sideways() {
             alice.eval(&format!("{element}.scrollWidth - {element}.clientWidth")).await.unwrap();
         assert!(overflow <= 0, "{element} is {overflow} px too wide");
     }
-    for id in ["#video", "#numbers", "#comments", "#send-btn", "#status"] {
-        let (top, bottom): (f64, f64) = alice
-            .eval(&format!("(() => {{ const b = document.querySelector('{id}').getBoundingClientRect(); return [b.top, b.bottom] }})()"))
+    for id in ["#video", "#numbers", "#comments", "#whisper-end", "#send-btn", "#status"] {
+        let (top, bottom, right): (f64, f64, f64) = alice
+            .eval(&format!("(() => {{ const b = document.querySelector('{id}').getBoundingClientRect(); return [b.top, b.bottom, b.right] }})()"))
             .await
             .unwrap();
         assert!(top >= 0.0 && bottom <= 740.0 && bottom > top, "{id}: {top} to {bottom}");
+        assert!(right <= 360.0, "{id}: to {right}");
     }
 }

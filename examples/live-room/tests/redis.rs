@@ -63,6 +63,22 @@ async fn a_redis_that_is_lost_is_said_the_room_goes_on_and_it_comes_back_by_itse
 }
 
 #[tokio::test]
+async fn a_redis_that_is_back_before_anybody_asks_has_not_been_away() {
+    let Some(redis) = Redis::start().await else { return };
+    let port = redis.port;
+    let site = site(&redis).await;
+    let alice = site.log_in("A").await;
+    let (mut at_alice, id) = site.connect().await;
+    assert_eq!(alice.bind(&id).await.status, 200);
+    numbers(&mut at_alice, 1, 1).await;
+    drop(redis);
+    let Some(redis) = Redis::start_at(port).await else { return };
+    let (_client, id) = site.connect().await;
+    assert_eq!(alice.bind(&id).await.json.get("message"), None);
+    assert_eq!(redis.ask("HGET PV:ROOM:1 ROOM_TOTAL_PV").await.unwrap(), "1");
+}
+
+#[tokio::test]
 async fn a_redis_that_hangs_holds_nobody_up_for_long() {
     let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let redis = format!("redis://{}", hung.local_addr().unwrap());

@@ -1,8 +1,9 @@
-//! Who somebody is: a cookie that this backend has signed.
+//! Who somebody is: a token that this backend has signed, which the page keeps and
+//! shows with each request.
 //!
-//! A name is all it takes to log in, and the same name twice is two users; a real site
-//! asks its own accounts here. Nothing is kept: several backends that share a key know
-//! each other's users.
+//! A name is all it takes to log in, and the same name twice is two users, in two tabs
+//! of one browser too; a real site asks its own accounts here. Nothing is kept: several
+//! backends that share a key know each other's users.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,20 +13,17 @@ use anyhow::ensure;
 use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode, header};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::Backend;
 use super::refusal::Refusal;
 use crate::fields::Fields;
-
-const COOKIE: &str = "live_room";
 
 /// How long a login lasts, in seconds.
 const LASTS: u64 = 24 * 60 * 60;
@@ -34,7 +32,7 @@ const LASTS: u64 = 24 * 60 * 60;
 const MIN_KEY: usize = 16;
 const BLOCK: usize = 64;
 
-/// Signs the cookies.
+/// Signs the tokens.
 #[derive(Clone)]
 pub struct LoginKey(Hmac<Sha256>);
 
@@ -68,9 +66,9 @@ impl LoginKey {
         format!("{claim}.{}", BASE64.encode(mac))
     }
 
-    /// Who a cookie says that somebody is, if it was signed here and lasts still.
-    fn read(&self, cookie: &str, now: u64) -> Option<User> {
-        let (claim, mac) = cookie.split_once('.')?;
+    /// Who a token says that somebody is, if it was signed here and lasts still.
+    fn read(&self, token: &str, now: u64) -> Option<User> {
+        let (claim, mac) = token.split_once('.')?;
         self.0.clone().chain_update(claim).verify_slice(&BASE64.decode(mac).ok()?).ok()?;
         let user: User = serde_json::from_slice(&BASE64.decode(claim).ok()?).ok()?;
         (user.until > now).then_some(user)
@@ -84,27 +82,29 @@ impl fmt::Debug for LoginKey {
 }
 
 /// Makes a user of a name.
-pub(super) async fn login(State(backend): State<Arc<Backend>>, posted: Fields) -> Result<Response, Refusal> {
+pub(super) async fn login(
+    State(backend): State<Arc<Backend>>,
+    posted: Fields,
+) -> Result<Json<Value>, Refusal> {
     let id = format!("u{:016x}", rand::random::<u64>());
     let user = User { id, name: posted.name()?, until: now() + LASTS };
-    let signed = backend.login_key.sign(&user);
-    let cookie = format!("{COOKIE}={signed}; Path=/; Max-Age={LASTS}; HttpOnly; SameSite=Strict");
-    let answer = json!({"type": "login", "userId": user.id, "userName": user.name});
-    Ok(([(header::SET_COOKIE, cookie)], Json(answer)).into_response())
+    let token = backend.login_key.sign(&user);
+    Ok(Json(json!({"type": "login", "userId": user.id, "userName": user.name, "token": token})))
 }
 
 impl FromRequestParts<Arc<Backend>> for User {
     type Rejection = Refusal;
 
     async fn from_request_parts(parts: &mut Parts, backend: &Arc<Backend>) -> Result<Self, Refusal> {
-        let lines = parts.headers.get_all(header::COOKIE).iter();
-        let mut cookies = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
-        let user = cookies.find_map(|cookie| {
-            let (name, value) = cookie.trim().split_once('=')?;
-            if name == COOKIE { backend.login_key.read(value, now()) } else { None }
-        });
+        let user = bearer(&parts.headers).and_then(|token| backend.login_key.read(token, now()));
         user.ok_or(Refusal::new(StatusCode::UNAUTHORIZED, "请先登录"))
     }
+}
+
+/// Unlike a cookie, no browser adds this to what another site's page asks.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
 }
 
 fn now() -> u64 {
@@ -120,22 +120,22 @@ mod tests {
         assert!(LoginKey::new(b"").is_err());
         assert!(LoginKey::new(&[7; MIN_KEY - 1]).is_err());
         let user = User { id: "u1".into(), name: "小明".into(), until: 100 };
-        let cookie = LoginKey::new(&[7; MIN_KEY]).unwrap().sign(&user);
-        assert_eq!(LoginKey::new(&[7; MIN_KEY]).unwrap().read(&cookie, 0), Some(user));
+        let token = LoginKey::new(&[7; MIN_KEY]).unwrap().sign(&user);
+        assert_eq!(LoginKey::new(&[7; MIN_KEY]).unwrap().read(&token, 0), Some(user));
     }
 
     #[test]
-    fn a_cookie_is_good_for_a_time_if_nobody_changed_it() {
+    fn a_token_is_good_for_a_time_if_nobody_changed_it() {
         let key = LoginKey::random();
         let user = User { id: "u1".into(), name: "小明".into(), until: 100 };
-        let cookie = key.sign(&user);
-        assert_eq!(key.read(&cookie, 99), Some(user.clone()));
-        assert_eq!(key.read(&cookie, 100), None);
-        assert_eq!(LoginKey::random().read(&cookie, 99), None);
+        let token = key.sign(&user);
+        assert_eq!(key.read(&token, 99), Some(user.clone()));
+        assert_eq!(key.read(&token, 100), None);
+        assert_eq!(LoginKey::random().read(&token, 99), None);
 
-        let (_, mac) = cookie.split_once('.').unwrap();
+        let (_, mac) = token.split_once('.').unwrap();
         let other = BASE64.encode(json!(User { id: "u2".into(), ..user }).to_string());
-        for forged in [format!("{other}.{mac}"), format!("{other}."), other, cookie[1..].into(), "".into()] {
+        for forged in [format!("{other}.{mac}"), format!("{other}."), other, token[1..].into(), "".into()] {
             assert_eq!(key.read(&forged, 99), None, "{forged}");
         }
     }

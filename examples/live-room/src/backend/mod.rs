@@ -7,8 +7,8 @@
 //! - `POST /bind`: the page's client id becomes the user's, and joins a room (`bind`);
 //! - `POST /say`: a comment to the room, or to one user in it (`say`).
 //!
-//! Who asks is known by a signed cookie, and by nothing that a request may claim. What
-//! is refused is answered as errors over the socket are (`refusal`).
+//! Who asks is known by a signed token, and by nothing else that a request may claim.
+//! What is refused is answered as errors over the socket are (`refusal`).
 
 mod bind;
 mod guard;
@@ -45,6 +45,9 @@ use crate::{BURST, PER_SECOND, Rooms, Views};
 /// How long the gateways may take to answer a question.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long what is under way may take when all is to end.
+const END: Duration = Duration::from_secs(5);
+
 /// The longest body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
 
@@ -65,7 +68,7 @@ pub struct Config {
     pub rooms: Rooms,
     /// Where page views are counted.
     pub views: Views,
-    /// What signs the cookies of those who are logged in.
+    /// What signs the tokens of those who are logged in.
     pub login_key: LoginKey,
 }
 
@@ -98,8 +101,16 @@ pub async fn serve(listener: TcpListener, config: Config, shutdown: Cancellation
         login_key: config.login_key,
         limiter: Limiter::new(BURST, PER_SECOND),
     });
-    let told = async move { shutdown.cancelled().await };
-    axum::serve(listener, router(backend)).with_graceful_shutdown(told).await
+    let told = shutdown.clone().cancelled_owned();
+    let late = async move {
+        shutdown.cancelled().await;
+        tokio::time::sleep(END).await;
+    };
+    tokio::select! {
+        done = axum::serve(listener, router(backend)).with_graceful_shutdown(told) => done,
+        // A connection whose request does not come would hold it up for ever.
+        () = late => Ok(()),
+    }
 }
 
 fn router(backend: Arc<Backend>) -> Router {
@@ -107,8 +118,7 @@ fn router(backend: Arc<Backend>) -> Router {
         .route("/bind", post(bind::bind))
         .route("/say", post(say::say))
         .layer(from_fn_with_state(backend.clone(), guard::rate))
-        .route("/login", post(login::login))
-        .layer(from_fn(guard::same_origin));
+        .route("/login", post(login::login));
     Router::new()
         .route("/", get(page))
         .route("/rooms", get(rooms))

@@ -21,7 +21,7 @@ pub(super) async fn say(
     posted: Fields,
 ) -> Result<Json<Value>, Refusal> {
     let room = posted.room(&backend.rooms)?;
-    let content = posted.content()?;
+    let content = posted.content()?.ok_or(fields::NO_CONTENT)?;
     let to = posted.user_id("to")?;
     let who = Speaker { name: &user.name, id: Some(&user.id) };
     let say = Reply::Say { room: &room, who, content: &content, to: to.as_deref() };

@@ -68,18 +68,20 @@ impl Site {
         self.connect_to(0).await
     }
 
-    /// Logs in; returns the cookie and the user's id.
+    /// Logs in.
     pub(crate) async fn log_in(&self, name: &str) -> User<'_> {
         let answer = self.post("/login", None, json!({"userName": name})).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let cookie = answer.cookie().expect("a cookie");
-        User { site: self, cookie, id: answer.json["userId"].as_str().expect("a user id").into() }
+        assert!(!answer.head.contains("set-cookie"), "all tabs of a browser would be the last of them");
+        let text = |field: &str| answer.json[field].as_str().expect("text").to_owned();
+        User { site: self, token: text("token"), id: text("userId") }
     }
 
-    /// Posts JSON, with a cookie.
-    pub(crate) async fn post(&self, path: &str, cookie: Option<&str>, json: Value) -> Answer {
+    /// Posts JSON, with a token.
+    pub(crate) async fn post(&self, path: &str, token: Option<&str>, json: Value) -> Answer {
+        let bearer = token.map(|token| format!("Bearer {token}"));
         let mut headers = vec![("content-type", "application/json")];
-        headers.extend(cookie.map(|cookie| ("cookie", cookie)));
+        headers.extend(bearer.as_deref().map(|bearer| ("authorization", bearer)));
         self.request("POST", path, &headers, &json.to_string()).await
     }
 
@@ -87,7 +89,7 @@ impl Site {
         self.request("GET", path, &[], "").await
     }
 
-    /// Any request. (A browser would say where it comes from.)
+    /// Any request.
     pub(crate) async fn request(
         &self,
         method: &str,
@@ -138,13 +140,13 @@ impl Drop for Serving {
 /// Somebody who is logged in.
 pub(crate) struct User<'a> {
     site: &'a Site,
-    pub(crate) cookie: String,
+    pub(crate) token: String,
     pub(crate) id: String,
 }
 
 impl User<'_> {
     pub(crate) async fn post(&self, path: &str, json: Value) -> Answer {
-        self.site.post(path, Some(&self.cookie), json).await
+        self.site.post(path, Some(&self.token), json).await
     }
 
     /// Binds a client and joins room 1.
@@ -173,14 +175,6 @@ impl Answer {
         let status = head[9..12].parse().unwrap();
         let json = serde_json::from_str(body).unwrap_or_default();
         Self { status, head: head.into(), json, body: body.into() }
-    }
-
-    fn cookie(&self) -> Option<String> {
-        let line = self.head.lines().find(|line| line.starts_with("set-cookie: "))?;
-        for part in ["HttpOnly", "SameSite=Strict", "Path=/", "Max-Age=86400"] {
-            assert!(line.contains(part), "{line}");
-        }
-        Some(line["set-cookie: ".len()..line.find(';')?].into())
     }
 
     /// The status, and what the error says.
