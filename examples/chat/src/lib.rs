@@ -18,11 +18,11 @@ pub const MAX_USERNAME: usize = 64;
 /// The longest chat message, in characters.
 pub const MAX_CONTENT: usize = 4096;
 
-/// How often a client may speak to everybody, logins among it: so many times
-pub const MAX_TIMES: u32 = 20;
+/// How many times a client may speak to everybody in [`SPOKEN_SECONDS`]; a login is one.
+pub const MAX_SPOKEN: u32 = 20;
 
-/// in so many seconds.
-pub const SECONDS: i64 = 10;
+/// After how many seconds counting [`MAX_SPOKEN`] starts anew.
+pub const SPOKEN_SECONDS: i64 = 10;
 
 /// The chat.
 #[derive(Debug, Clone, Copy, Default)]
@@ -102,8 +102,8 @@ fn may_speak(client: &Client) -> Result<bool> {
     let now = now();
     let counted = session.get::<(i64, u32)>("spoken").ok().flatten();
     let (since, times) =
-        counted.filter(|(since, _)| (0..SECONDS).contains(&(now - since))).unwrap_or((now, 0));
-    if times >= MAX_TIMES {
+        counted.filter(|(since, _)| (0..SPOKEN_SECONDS).contains(&(now - since))).unwrap_or((now, 0));
+    if times >= MAX_SPOKEN {
         return Ok(false);
     }
     session.insert("spoken", (since, times + 1))?;

@@ -86,10 +86,10 @@ async fn who_speaks_too_often_is_told_so_and_others_are_heard() {
     let (cluster, _chat) = chat().await;
     let (mut alice, _) = join(&cluster).await;
     let (mut bob, _) = join(&cluster).await;
-    for n in 0..=chat::MAX_TIMES {
+    for n in 0..=chat::MAX_SPOKEN {
         alice.send_json(json!({"type": "chat", "content": n.to_string()})).await;
     }
-    for n in 0..chat::MAX_TIMES {
+    for n in 0..chat::MAX_SPOKEN {
         assert_eq!(alice.json().await["content"], json!(n.to_string()));
         assert_eq!(bob.json().await["content"], json!(n.to_string()));
     }
