@@ -12,6 +12,8 @@ use gatewayworker_tests::process::{Process, binary, free_port};
 use gatewayworker_tests::tls::{self, Certificate};
 use gatewayworker_tests::{HTTP_TOKEN, HttpRequest, WsClient, eventually, soon};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio_rustls::rustls::ALL_VERSIONS;
 
 /// A directory with a cluster's configuration, on ports of its own. What runs there is
@@ -211,12 +213,61 @@ async fn no_client_and_no_caller_notices_a_reload() {
             called += 1;
         }
     };
+    let mut kept = 0;
+    let call_again = async {
+        let mut caller = KeepAlive::new(site.http);
+        loop {
+            assert_eq!(caller.call("client_count").await, json!({"result": 1}));
+            kept += 1;
+        }
+    };
     tokio::select! {
         () = reloads => {}
         () = talk => {}
         () = call => {}
+        () = call_again => {}
     }
-    assert!(said > 20 && called > 20, "{said} said, {called} called");
+    assert!(said > 20 && called > 20 && kept > 20, "{said} said, {called} and {kept} called");
+}
+
+/// A caller over HTTP who keeps the connection until it is told not to.
+struct KeepAlive {
+    server: SocketAddr,
+    connection: Option<BufReader<TcpStream>>,
+}
+
+impl KeepAlive {
+    fn new(server: SocketAddr) -> Self {
+        Self { server, connection: None }
+    }
+
+    async fn call(&mut self, call: &str) -> Value {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => BufReader::new(TcpStream::connect(self.server).await.expect("it listens")),
+        };
+        let request = format!(
+            "POST /v1/{call} HTTP/1.1\r\nhost: here\r\nauthorization: Bearer {HTTP_TOKEN}\r\n\
+             content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
+        );
+        connection.write_all(request.as_bytes()).await.expect("it is there");
+        let (mut length, mut keeps) = (0, true);
+        loop {
+            let mut line = String::new();
+            connection.read_line(&mut line).await.unwrap();
+            assert!(!line.is_empty(), "the connection ended without an answer");
+            match line.trim().to_ascii_lowercase().split_once(": ") {
+                Some(("content-length", value)) => length = value.parse().unwrap(),
+                Some(("connection", "close")) => keeps = false,
+                _ if line == "\r\n" => break,
+                _ => {}
+            }
+        }
+        let mut body = vec![0; length];
+        connection.read_exact(&mut body).await.unwrap();
+        self.connection = keeps.then_some(connection);
+        serde_json::from_slice(&body).unwrap()
+    }
 }
 
 #[tokio::test]
@@ -238,7 +289,21 @@ async fn a_worker_that_cannot_start_leaves_the_one_before_it_in_its_place() {
 }
 
 #[tokio::test]
-async fn a_reload_loads_the_certificate_again() {
+async fn a_worker_that_finds_no_gateway_does_not_take_anybodys_place() {
+    let site = Site::new();
+    site.done("start", &["-d"]).await;
+    let mut client = site.arrive().await;
+    let worker = site.worker().await;
+    site.write("businessworker", &format!("register_address = '127.0.0.1:{}'", free_port()));
+    let refused = site.refused("reload", 1).await;
+    assert!(refused.contains("0 of 1 gateways") && refused.ends_with("the old one goes on"), "{refused}");
+    assert_eq!(site.processes("businessworker").await, [worker]);
+    client.send_json(json!({"type": "ping"})).await;
+    assert_eq!(client.json().await["type"], "pong");
+}
+
+#[tokio::test]
+async fn a_reload_loads_the_certificate_again_or_says_why_not() {
     let site = Site::new();
     site.done("start", &["-d"]).await;
     let shown = async || {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use gatewayworker_client::{Gateway, roster};
-use gatewayworker_daemon::{Figures, Runtime, Sharing};
+use gatewayworker_daemon::{Figures, Listeners, Runtime};
 use gatewayworker_net::registers;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
@@ -80,7 +80,7 @@ where
                 made = factory(start) => made.map_err(|error| anyhow::anyhow!(error))?,
                 () = shutdown.cancelled() => return Ok(()),
             };
-            let http = gatewayworker_http::bind(&config.http(), cli.common.sharing()).await?;
+            let http = gatewayworker_http::bind(&config.http(), &operator.listeners).await?;
             let address = http.as_ref().map(TcpListener::local_addr).transpose()?;
             let ready = || cli.common.ready(address.map(|address| format!("http://{address}")));
             Ok(serve_and_tell(http, config, events, shutdown, ready, &operator.figures).await?)
@@ -100,7 +100,7 @@ pub async fn serve<E: Events>(
     events: E,
     shutdown: CancellationToken,
 ) -> std::result::Result<(), Error> {
-    let http = gatewayworker_http::bind(&config.http(), Sharing::Nobody)
+    let http = gatewayworker_http::bind(&config.http(), &Listeners::default())
         .await
         .map_err(|error| Error::Http(format!("{error:#}").into()))?;
     serve_on(http, config, events, shutdown).await

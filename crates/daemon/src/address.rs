@@ -47,36 +47,6 @@ pub fn bind_as(key: &str, address: SocketAddr, dual: bool) -> anyhow::Result<Tcp
         .map_err(|error| anyhow!("{key}: cannot listen on {address}: {}", explain(&error)))
 }
 
-/// Whom a listener shares its port with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sharing {
-    /// With nobody.
-    Nobody,
-    /// With the process that will take this one's place, while this one drains.
-    Successor,
-    /// With the process whose place this one takes.
-    Predecessor,
-}
-
-/// [`bind`], for a daemon whose successor listens before it has ended. On Windows, where
-/// any program could share the port then, none does.
-///
-/// # Errors
-/// As [`bind`]; a port that a stranger has is in use for a first one as for any other.
-///
-/// # Panics
-/// Outside a tokio runtime.
-pub fn bind_shared(key: &str, address: SocketAddr, sharing: Sharing) -> anyhow::Result<TcpListener> {
-    if sharing != Sharing::Predecessor || cfg!(not(unix)) {
-        let alone = bind(key, address)?;
-        if sharing == Sharing::Nobody || address.port() == 0 || cfg!(not(unix)) {
-            return Ok(alone);
-        }
-    }
-    gatewayworker_net::listen_shared(address, BACKLOG)
-        .map_err(|error| anyhow!("{key}: cannot listen on {address}: {}", explain(&error)))
-}
-
 fn explain(error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::AddrInUse => {
@@ -112,20 +82,6 @@ mod tests {
             error.starts_with(&format!("listen: cannot listen on {address}: address already in use: ")),
             "{error}"
         );
-    }
-
-    #[cfg(unix)]
-    #[tokio::test]
-    async fn only_a_successor_shares_a_port() {
-        let free = bind("listen", "127.0.0.1:0".parse().unwrap()).unwrap().local_addr().unwrap();
-        let first = bind_shared("listen", free, Sharing::Successor).unwrap();
-        for stranger in [Sharing::Nobody, Sharing::Successor] {
-            assert!(bind_shared("listen", free, stranger).is_err());
-        }
-        let second = bind_shared("listen", free, Sharing::Predecessor).unwrap();
-        drop(first);
-        let _client = tokio::net::TcpStream::connect(free).await.unwrap();
-        second.accept().await.unwrap();
     }
 
     #[tokio::test]

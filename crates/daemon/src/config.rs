@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::Table;
 
-use crate::{LogFormat, Sharing, limits, supervised};
+use crate::{LogFormat, limits, supervised};
 
 /// Flags that every daemon has.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -28,13 +28,9 @@ pub struct CommonFlags {
     #[arg(long)]
     pub check_config: bool,
 
-    /// Be a parent process's child: say on standard output when everything listens, drain when standard input ends
+    /// Be a parent process's child: tell it when everything listens, drain when standard input ends
     #[arg(long, hide = true)]
     pub supervised: bool,
-
-    /// Take the place of the same parent's daemon that still runs: share its ports until it has drained
-    #[arg(long, hide = true, requires = "supervised")]
-    pub successor: bool,
 }
 
 impl CommonFlags {
@@ -44,15 +40,6 @@ impl CommonFlags {
         limits::log_file_limit();
         if self.supervised {
             supervised::ready(addresses);
-        }
-    }
-
-    /// Whom a listener of a daemon that may be replaced while it runs shares its port with.
-    pub fn sharing(&self) -> Sharing {
-        match (self.supervised, self.successor) {
-            (false, _) => Sharing::Nobody,
-            (true, false) => Sharing::Successor,
-            (true, true) => Sharing::Predecessor,
         }
     }
 }

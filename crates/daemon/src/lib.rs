@@ -21,11 +21,12 @@ mod signals;
 mod supervised;
 
 pub use accept::accept_loop;
-pub use address::{Sharing, bind, bind_as, bind_shared, resolve};
+pub use address::{bind, bind_as, resolve};
 pub use config::{CommonFlags, load};
 pub use exposure::check_exposure;
 pub use lists::one_or_many;
 pub use logging::{LogFormat, wants_colour};
-pub use operator::{Figures, Operator, Reload};
+pub use operator::{Figures, Operator, Reload, ReloadRequest};
 pub use run::{Runtime, run};
 pub use signals::{Signal, Signals};
+pub use supervised::Listeners;

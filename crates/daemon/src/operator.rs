@@ -4,7 +4,11 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::watch;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use crate::Listeners;
+use crate::supervised;
 
 /// What the operator may ask for while the daemon runs.
 #[derive(Debug)]
@@ -13,49 +17,82 @@ pub struct Operator {
     pub reload: Reload,
     /// How it goes.
     pub figures: Figures,
+    /// Not a question: what they hold for the daemon while it comes and goes.
+    pub listeners: Listeners,
 }
 
 impl Operator {
     /// One that never asks for anything.
     pub fn absent() -> Self {
-        Self { reload: Reload::never(), figures: Figures::default() }
+        Self { reload: Reload::never(), figures: Figures::default(), listeners: Listeners::default() }
     }
 }
 
 /// Tells when a daemon is to read its files again: at SIGHUP, or when its supervisor says
 /// so. Dropping it says that there is nothing to read again.
 #[derive(Debug)]
-pub struct Reload(watch::Receiver<()>);
+pub struct Reload(mpsc::Receiver<ReloadRequest>);
+
+/// That somebody has asked for files to be read again.
+#[derive(Debug)]
+#[must_use]
+pub struct ReloadRequest(By);
+
+/// Who asks for a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// Somebody who has the log to see what came of it.
+    Sighup,
+    /// One who waits for an answer.
+    Parent,
+}
 
 impl Reload {
     /// One that never asks.
     pub fn never() -> Self {
-        Self(watch::channel(()).1)
+        Self(mpsc::channel(1).1)
     }
 
     /// The other end, and this one.
     pub(crate) fn new() -> (AskReload, Self) {
-        let (ask, asked) = watch::channel(());
+        let (ask, asked) = mpsc::channel(4);
         (AskReload(ask), Self(asked))
     }
 
-    /// Waits until it is asked for; several times since the last are one. Cancel safe.
-    pub async fn next(&mut self) {
-        if self.0.changed().await.is_err() {
-            std::future::pending().await
+    /// Waits until it is asked for. Cancel safe.
+    pub async fn next(&mut self) -> ReloadRequest {
+        match self.0.recv().await {
+            Some(request) => request,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl ReloadRequest {
+    /// What came of it: an error says why what was there before stays in use.
+    pub fn done(self, result: Result<(), String>) {
+        match (self.0, result) {
+            (By::Sighup, _) => {}
+            (By::Parent, Ok(())) => supervised::say("reloaded"),
+            (By::Parent, Err(why)) => supervised::say(&format!("failed {}", why.replace('\n', ", "))),
         }
     }
 }
 
 /// The other end of a [`Reload`].
 #[derive(Debug, Clone)]
-pub(crate) struct AskReload(watch::Sender<()>);
+pub(crate) struct AskReload(mpsc::Sender<ReloadRequest>);
 
 impl AskReload {
     /// Asks, on behalf of whom the log is to name.
-    pub(crate) fn ask(&self, by: &'static str) {
-        if self.0.send(()).is_err() {
-            tracing::info!(by, "there is nothing to load again");
+    pub(crate) fn ask(&self, by: By) {
+        match self.0.try_send(ReloadRequest(by)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(request)) => request.done(Err("it is at it already".into())),
+            Err(TrySendError::Closed(request)) => {
+                tracing::info!(?by, "there is nothing to load again");
+                request.done(Ok(()));
+            }
         }
     }
 
@@ -72,7 +109,7 @@ impl AskReload {
         let mut hangup = signal(SignalKind::hangup())?;
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
-                self.ask("SIGHUP");
+                self.ask(By::Sighup);
             }
         });
         Ok(())
@@ -120,19 +157,22 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn asking_twice_before_it_is_heard_is_asking_once() {
+    async fn who_asks_too_often_is_not_queued_for_ever() {
         let (ask, mut reload) = Reload::new();
-        ask.ask("test");
-        ask.ask("test");
-        reload.next().await;
-        assert!(!reload.0.has_changed().unwrap());
+        for _ in 0..100 {
+            ask.ask(By::Sighup);
+        }
+        for _ in 0..4 {
+            reload.next().await.done(Ok(()));
+        }
+        assert!(reload.0.is_empty());
     }
 
     #[tokio::test]
     async fn one_that_was_dropped_is_asked_in_vain() {
         let (ask, reload) = Reload::new();
         drop(reload);
-        ask.ask("test");
+        ask.ask(By::Sighup);
         assert!(ask.0.is_closed());
     }
 

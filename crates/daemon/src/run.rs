@@ -7,7 +7,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use crate::signals::{Armed, Signals};
-use crate::{CommonFlags, Figures, Operator, Reload, limits, logging, supervised};
+use crate::{CommonFlags, Figures, Listeners, Operator, Reload, limits, logging, supervised};
 
 /// What a daemon's tasks run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum Runtime {
 /// the daemon, by its [`Operator`], to read its files again, and never ends it.
 ///
 /// With `--supervised`, the parent process asks for all this over standard input, and for
-/// the daemon's [`Figures`].
+/// the daemon's [`Figures`](crate::Figures).
 /// With `--check-config`, a valid configuration is said to be so instead.
 ///
 /// The status is 0 after a drain; 1, and one line on standard error, where
@@ -70,15 +70,18 @@ where
     let armed = Armed::new().context("cannot listen for signals")?;
     let (ask, reload) = Reload::new();
     let figures = Figures::default();
+    let mut listeners = Listeners::default();
     if common.supervised {
-        supervised::obey(shutdown.clone(), ask.clone(), figures.clone()).context("cannot start a thread")?;
+        listeners = Listeners::of_parent();
+        supervised::obey(shutdown.clone(), ask.clone(), figures.clone(), listeners.clone())
+            .context("cannot start a thread")?;
     }
     let runtime = runtime.build().context("cannot start the runtime")?;
     let result = runtime.block_on(async {
         let signals = Signals::new().context("cannot listen for signals")?;
         tokio::spawn(armed.watch(signals, shutdown.clone()));
         ask.at_hangup().context("cannot listen for signals")?;
-        serve(config, shutdown, Operator { reload, figures }).await
+        serve(config, shutdown, Operator { reload, figures, listeners }).await
     });
     // Whatever `serve` left behind, a look-up of a name for one, does not delay the end.
     runtime.shutdown_background();

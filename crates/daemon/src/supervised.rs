@@ -1,28 +1,39 @@
 //! The child's end of what a supervising parent process and a daemon say to each other,
-//! in lines over the child's standard input and output. It works alike on all systems,
-//! and needs no signal and no port.
+//! in lines. On Unix, standard input is a socket for both directions, and standard output
+//! the application's own; where it is a pipe, the child speaks on standard output.
 //!
 //! | parent | child | |
 //! |---|---|---|
 //! | | `ready ADDRESS…` | once everything listens |
-//! | `reload` | | read your files again |
 //! | `status` | `status {"clients":3,…}` | how it goes |
+//! | `reload` | `reloaded`, or `failed WHY` | files are read again |
+//! | `listener KEY` with the socket, or `refused KEY WHY` | `listen KEY ADDRESS` | a listener that the parent holds, so that no connection is lost when another process takes this one's place |
 //! | end of input | | drain and end; the system says it for a parent that is gone, however it went |
 
+use std::collections::HashMap;
 use std::fmt::Display;
-use std::io::{self, BufRead, Read, Write};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use anyhow::{Context, anyhow, bail};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use crate::operator::{AskReload, Figures};
+use crate::operator::{AskReload, By, Figures};
 
-/// A parent's lines are words; this many bytes of one are read.
-const MAX_LINE: u64 = 1024;
+/// A parent's lines are short; what is longer than this many bytes comes in pieces.
+const MAX_LINE: usize = 4096;
+
+/// How long the parent may take to open a listener.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Says that everything listens, on `addresses`.
 pub(crate) fn ready<A: Display>(addresses: impl IntoIterator<Item = A>) {
-    say(addresses.into_iter().fold("ready".to_owned(), |line, address| format!("{line} {address}")));
+    say(&addresses.into_iter().fold("ready".to_owned(), |line, address| format!("{line} {address}")));
 }
 
 /// Does what the parent says, on a thread of its own; at the end of its words it cancels
@@ -30,12 +41,24 @@ pub(crate) fn ready<A: Display>(addresses: impl IntoIterator<Item = A>) {
 ///
 /// # Errors
 /// When there is no thread to be had.
-pub(crate) fn obey(shutdown: CancellationToken, reload: AskReload, figures: Figures) -> io::Result<()> {
+pub(crate) fn obey(
+    shutdown: CancellationToken,
+    reload: AskReload,
+    figures: Figures,
+    listeners: Listeners,
+) -> io::Result<()> {
     let obey = move || {
-        each_line(io::stdin().lock(), |line| match line {
-            "reload" => reload.ask("the parent process"),
-            "status" => say(format!("status {}", figures.to_json())),
-            other => debug!(other, "the parent process says what this daemon does not know"),
+        each_line(receive, |line, socket| match line.split_once(' ').unwrap_or((line, "")) {
+            ("reload", _) => reload.ask(By::Parent),
+            ("status", _) => say(&format!("status {}", figures.to_json())),
+            ("listener", key) => {
+                listeners.answer(key, socket.ok_or_else(|| "the parent process sent no socket".to_owned()));
+            }
+            ("refused", refusal) => {
+                let (key, why) = refusal.split_once(' ').unwrap_or((refusal, ""));
+                listeners.answer(key, Err(why.to_owned()));
+            }
+            _ => debug!(line, "the parent process says what this daemon does not know"),
         });
         if !shutdown.is_cancelled() {
             shutdown.cancel();
@@ -45,19 +68,181 @@ pub(crate) fn obey(shutdown: CancellationToken, reload: AskReload, figures: Figu
     std::thread::Builder::new().name("parent".into()).spawn(obey).map(drop)
 }
 
-/// Calls `f` for each line until there are no more.
-fn each_line(mut input: impl BufRead, mut f: impl FnMut(&str)) {
-    let mut line = String::new();
-    while let Ok(1..) = (&mut input).take(MAX_LINE).read_line(&mut line) {
-        f(line.trim_end());
-        line.clear();
+/// Where listeners come from that are to outlive the process: from the parent process if
+/// that holds them, otherwise from here.
+#[derive(Debug, Clone, Default)]
+pub struct Listeners(Option<Arc<Asked>>);
+
+/// Which listeners the parent was asked for, by their keys.
+type Asked = Mutex<HashMap<String, oneshot::Sender<Result<Socket, String>>>>;
+
+impl Listeners {
+    /// From the parent, if it is one that holds listeners.
+    pub(crate) fn of_parent() -> Self {
+        Self(has_socket().then(Arc::default))
+    }
+
+    /// Listens on `address`, which the configuration calls `key`.
+    ///
+    /// # Errors
+    /// When the address is in use, not this machine's, or needs rights; when the parent
+    /// does not answer within five seconds.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn bind(&self, key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+        let Some(asked) = &self.0 else { return crate::bind(key, address) };
+        let (to, answer) = oneshot::channel();
+        asked.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), to);
+        say(&format!("listen {key} {address}"));
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(Ok(Ok(socket))) => into_listener(socket).with_context(|| format!("{key}: {address}")),
+            Ok(Ok(Err(why))) => bail!(why),
+            _ => Err(anyhow!("{key}: the parent process did not open {address}")),
+        }
+    }
+
+    fn answer(&self, key: &str, socket: Result<Socket, String>) {
+        let Some(asked) = &self.0 else { return };
+        if let Some(to) = asked.lock().unwrap_or_else(PoisonError::into_inner).remove(key) {
+            let _ = to.send(socket);
+        }
     }
 }
 
-/// A parent that no longer listens has its own end to deal with.
-fn say(line: String) {
-    let mut out = io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+/// Calls `f` for each line, and with the socket that came along with it, until there are
+/// no more. `receive` appends bytes, how many it returns, and a socket if one came.
+fn each_line(
+    mut receive: impl FnMut(&mut Vec<u8>) -> io::Result<(usize, Option<Socket>)>,
+    mut f: impl FnMut(&str, Option<Socket>),
+) {
+    let mut bytes = Vec::new();
+    let mut passed = None;
+    while let Ok((1.., socket)) = receive(&mut bytes) {
+        passed = socket.or(passed);
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            let rest = bytes.split_off(end + 1);
+            let line = std::mem::replace(&mut bytes, rest);
+            f(String::from_utf8_lossy(&line).trim_end(), passed.take());
+        }
+        if bytes.len() >= MAX_LINE {
+            f(&String::from_utf8_lossy(&std::mem::take(&mut bytes)), None);
+        }
+    }
+}
+
+#[cfg(unix)]
+pub(crate) use socket::say;
+#[cfg(unix)]
+use socket::{Socket, has_socket, into_listener, receive};
+
+#[cfg(unix)]
+mod socket {
+    use std::io::{self, IoSliceMut, Write};
+    use std::mem::MaybeUninit;
+    use std::os::fd::OwnedFd;
+
+    use rustix::net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send, sockopt::socket_type,
+    };
+    use tokio::net::TcpListener;
+
+    pub(crate) type Socket = OwnedFd;
+
+    /// Whether standard input is one.
+    pub(super) fn has_socket() -> bool {
+        socket_type(io::stdin()).is_ok()
+    }
+
+    /// Says a line to the parent. One that no longer listens has its own end to deal with.
+    pub(crate) fn say(line: &str) {
+        let line = format!("{line}\n");
+        if has_socket() {
+            let mut left = line.as_bytes();
+            while !left.is_empty() {
+                match send(io::stdin(), left, SendFlags::empty()) {
+                    Ok(sent) => left = &left[sent..],
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(_) => return,
+                }
+            }
+            return;
+        }
+        let mut out = io::stdout().lock();
+        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    }
+
+    pub(super) fn receive(bytes: &mut Vec<u8>) -> io::Result<(usize, Option<Socket>)> {
+        let mut chunk = [0; 1024];
+        if !has_socket() {
+            let read = io::Read::read(&mut io::stdin(), &mut chunk)?;
+            bytes.extend_from_slice(&chunk[..read]);
+            return Ok((read, None));
+        }
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let read = loop {
+            match recvmsg(io::stdin(), &mut [IoSliceMut::new(&mut chunk)], &mut control, RecvFlags::empty()) {
+                Err(rustix::io::Errno::INTR) => {}
+                received => break received?.bytes,
+            }
+        };
+        bytes.extend_from_slice(&chunk[..read]);
+        let mut socket = None;
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(passed) = message {
+                socket = passed.last();
+            }
+        }
+        if let Some(socket) = &socket {
+            // What the daemon starts is not to hold it.
+            rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC)?;
+        }
+        Ok((read, socket))
+    }
+
+    pub(super) fn into_listener(socket: Socket) -> io::Result<TcpListener> {
+        let listener = std::net::TcpListener::from(socket);
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) use pipes::say;
+#[cfg(not(unix))]
+use pipes::{Socket, has_socket, into_listener, receive};
+
+#[cfg(not(unix))]
+mod pipes {
+    use std::convert::Infallible;
+    use std::io::{self, Read, Write};
+
+    use tokio::net::TcpListener;
+
+    /// None ever comes.
+    pub(crate) type Socket = Infallible;
+
+    pub(super) fn has_socket() -> bool {
+        false
+    }
+
+    /// Says a line to the parent. One that no longer listens has its own end to deal with.
+    pub(crate) fn say(line: &str) {
+        let mut out = io::stdout().lock();
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    }
+
+    pub(super) fn receive(bytes: &mut Vec<u8>) -> io::Result<(usize, Option<Socket>)> {
+        let mut chunk = [0; 1024];
+        let read = io::stdin().read(&mut chunk)?;
+        bytes.extend_from_slice(&chunk[..read]);
+        Ok((read, None))
+    }
+
+    pub(super) fn into_listener(socket: Socket) -> io::Result<TcpListener> {
+        match socket {}
+    }
 }
 
 #[cfg(test)]
@@ -65,10 +250,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_heard_one_by_one_and_long_ones_in_pieces() {
+    fn lines_are_heard_one_by_one_however_they_arrive_and_long_ones_in_pieces() {
+        let long = "x".repeat(MAX_LINE);
+        let mut parts = ["rel", "oad\nstatus\r\n", &long, "y\nla", "st\n", ""].into_iter();
+        let receive = |bytes: &mut Vec<u8>| {
+            let part = parts.next().unwrap_or_default();
+            bytes.extend_from_slice(part.as_bytes());
+            Ok((part.len(), None))
+        };
         let mut heard = Vec::new();
-        let long = "x".repeat(MAX_LINE as usize);
-        each_line(format!("reload\nstatus\r\n{long}y\nlast").as_bytes(), |line| heard.push(line.to_owned()));
+        each_line(receive, |line, _| heard.push(line.to_owned()));
         assert_eq!(heard, ["reload", "status", &long, "y", "last"]);
     }
 }

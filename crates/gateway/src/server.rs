@@ -252,10 +252,12 @@ async fn load_again(certificates: Vec<Arc<Certificate>>, mut reload: Reload) {
         return std::future::pending().await;
     }
     loop {
-        reload.next().await;
+        let request = reload.next().await;
         let certificates = certificates.clone();
         // Files may be slow, and this thread has clients.
-        let _ = tokio::task::spawn_blocking(move || certificates.iter().for_each(|c| c.reload())).await;
+        let load = move || certificates.iter().filter_map(|c| c.reload().err()).collect::<Vec<_>>();
+        let problems = tokio::task::spawn_blocking(load).await.unwrap_or_default();
+        request.done(if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) });
     }
 }
 

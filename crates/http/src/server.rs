@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use axum::response::{IntoResponse, Response};
 use gatewayworker_client::Gateway;
-use gatewayworker_daemon::{Sharing, accept_loop, bind_shared, resolve};
+use gatewayworker_daemon::{Listeners, accept_loop, resolve};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -38,7 +40,7 @@ const MAX_TURNED_AWAY: usize = 64;
 
 /// How long after the shutdown a connection that is silent stays open: its request may be
 /// on the way, and the peer takes what it is not answered for a failure.
-const ON_THE_WAY: Duration = Duration::from_millis(250);
+const ON_THE_WAY: Duration = Duration::from_secs(1);
 
 /// What all requests share.
 #[derive(Debug)]
@@ -55,14 +57,14 @@ pub(crate) struct Shared {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
-/// Listens where `config` says, if it does, and shares the port as `sharing` says. Says so
-/// in the log, with a warning where others may listen in.
+/// Listens where `config` says, if it does, by `listeners`. Says so in the log, with a
+/// warning where others may listen in.
 ///
 /// # Errors
 /// When the address does not resolve, or is in use.
-pub async fn bind(config: &Config, sharing: Sharing) -> anyhow::Result<Option<TcpListener>> {
+pub async fn bind(config: &Config, listeners: &Listeners) -> anyhow::Result<Option<TcpListener>> {
     let Some(address) = &config.listen else { return Ok(None) };
-    let listener = bind_shared("http_listen", resolve("http_listen", address).await?, sharing)?;
+    let listener = listeners.bind("http_listen", resolve("http_listen", address).await?).await?;
     let address = listener.local_addr()?;
     info!(%address, "listening for calls over HTTP");
     if !address.ip().to_canonical().is_loopback() {
@@ -91,9 +93,7 @@ pub async fn serve(
         }
     };
     accept_loop(&listener, &shutdown, take_in).await;
-    for (stream, peer) in gatewayworker_net::close_shared(listener) {
-        take_in(stream, peer);
-    }
+    drop(listener);
     connections.close();
     if timeout(grace, connections.wait()).await.is_err() {
         warn!(
@@ -163,9 +163,19 @@ impl Server {
                 let mut settings = settings;
                 run(settings.keep_alive(false), io, service, shutdown, end).await;
             } else {
+                let ends = shutdown.clone();
                 let service = service_fn(move |mut request: Request<Incoming>| {
                     request.extensions_mut().insert(Peer(peer.ip()));
-                    TowerToHyperService::new(router.clone()).call(request)
+                    let answer = TowerToHyperService::new(router.clone()).call(request);
+                    let ends = ends.clone();
+                    async move {
+                        let mut answer = answer.await?;
+                        if ends.is_cancelled() {
+                            // The next request would meet a closed connection.
+                            answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                        }
+                        Ok(answer)
+                    }
                 });
                 run(&settings, io, service, shutdown, end).await;
             }

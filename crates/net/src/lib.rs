@@ -63,51 +63,6 @@ pub fn tune<'a>(socket: impl Into<SockRef<'a>>) {
 /// # Errors
 /// When the address is in use or not this machine's.
 pub fn listen(address: SocketAddr, dual: bool, backlog: u32) -> io::Result<tokio::net::TcpListener> {
-    let socket = socket_for(address, dual)?;
-    socket.bind(address)?;
-    socket.listen(backlog)
-}
-
-/// [`listen`], where other processes of the same user that do so too may listen at the
-/// same time (SO_REUSEPORT): Linux deals the connections out among them.
-///
-/// # Errors
-/// When the address is in use by one that does not share it, or not this machine's.
-pub fn listen_shared(address: SocketAddr, backlog: u32) -> io::Result<tokio::net::TcpListener> {
-    let socket = socket_for(address, true)?;
-    #[cfg(unix)]
-    socket.set_reuseport(true)?;
-    socket.bind(address)?;
-    socket.listen(backlog)
-}
-
-/// Closes a listener that shares its port, and returns who waited to be accepted: they
-/// would be cut off. On Linux nobody comes in between either: who does is not answered, and
-/// comes again, a second later, to the one that is left.
-///
-/// # Panics
-/// Outside a tokio runtime.
-pub fn close_shared(listener: tokio::net::TcpListener) -> Vec<(TcpStream, SocketAddr)> {
-    #[cfg(target_os = "linux")]
-    {
-        // BPF_RET | BPF_K: of each packet, pass on the first 0 bytes.
-        const DROP_ALL: u16 = 0x06;
-        let _ = SockRef::from(&listener).attach_filter(&[socket2::SockFilter::new(DROP_ALL, 0, 0, 0)]);
-    }
-    // tokio asks the system only when that has said that somebody waits, which takes a turn.
-    let Ok(listener) = listener.into_std() else { return Vec::new() };
-    let waiting = std::iter::from_fn(|| listener.accept().ok());
-    let to_tokio = |(stream, peer): (std::net::TcpStream, _)| {
-        stream
-            .set_nonblocking(true)
-            .and_then(|()| TcpStream::from_std(stream))
-            .map(|stream| (stream, peer))
-            .ok()
-    };
-    waiting.filter_map(to_tokio).collect()
-}
-
-fn socket_for(address: SocketAddr, dual: bool) -> io::Result<tokio::net::TcpSocket> {
     let socket =
         if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
     // On Windows the option would let two daemons share a port.
@@ -117,5 +72,6 @@ fn socket_for(address: SocketAddr, dual: bool) -> io::Result<tokio::net::TcpSock
         // Windows has it otherwise than Linux, and Linux as its administrator wants it.
         SockRef::from(&socket).set_only_v6(!dual)?;
     }
-    Ok(socket)
+    socket.bind(address)?;
+    socket.listen(backlog)
 }

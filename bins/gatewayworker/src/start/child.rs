@@ -1,28 +1,31 @@
 //! One daemon as a child process: starting it, passing its lines on with its
 //! name before them, hearing that it is ready and how it goes, and its end.
 //!
-//! A child runs with `--supervised`: what the two say to each other over its standard
-//! input and output is in the daemons' `supervised.rs`. So it needs no signal to stop,
-//! never outlives its parent, and says by itself what it listens on, which neither a
-//! look into its configuration (flags, environment, port 0) nor a test connection
-//! (which it would log as a client that left) could tell as well.
+//! A child runs with `--supervised`: what the two say to each other is in `words.rs`. So it
+//! needs no signal to stop, never outlives its parent, and says by itself what it listens
+//! on, which neither a look into its configuration (flags, environment, port 0) nor a test
+//! connection (which it would log as a client that left) could tell as well.
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use gatewayworker_daemon::wants_colour;
 use serde_json::{Map, Value};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child as Process, ChildStdin, Command};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
+use tokio::process::{Child as Process, Command};
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+
+use super::output::{To, prefix, show};
+use super::ports::Ports;
+use super::words::{self, Asked, Ear, Input, Word};
 
 /// A line longer than this is passed on in pieces, in bytes.
 const MAX_LINE: u64 = 64 * 1024;
@@ -33,6 +36,9 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// How long a child may take to read a word, or to say how it goes.
 const ANSWER: Duration = Duration::from_secs(1);
+
+/// How long it may take to read its files.
+const RELOAD: Duration = Duration::from_secs(10);
 
 /// What to run, and how it is shown.
 #[derive(Debug, Clone)]
@@ -50,7 +56,7 @@ pub(crate) struct Child {
     pub(crate) process_id: u32,
     pub(crate) since: Instant,
     stage: watch::Receiver<Stage>,
-    words: mpsc::Sender<&'static str>,
+    words: mpsc::Sender<Word>,
     asked: Asked,
     drain: CancellationToken,
     kill: CancellationToken,
@@ -76,57 +82,44 @@ pub(crate) struct End {
     error: Option<String>,
 }
 
-/// Who waits to hear how it goes.
-type Asked = Arc<Mutex<Vec<oneshot::Sender<Map<String, Value>>>>>;
-
 impl Daemon {
-    /// Starts the daemon, in the place of one that still runs if it is a `successor`.
-    /// `kill` ends it at once.
+    /// Starts the daemon, with listeners from `ports`. `kill` ends it at once.
     ///
     /// # Errors
     /// When there is no such program.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub(crate) fn start(&self, successor: bool, kill: &CancellationToken) -> anyhow::Result<Child> {
+    pub(crate) fn start(&self, ports: &Arc<Ports>, kill: &CancellationToken) -> anyhow::Result<Child> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).arg("--supervised").kill_on_drop(true);
-        if successor {
-            command.arg("--successor");
-        }
         // Ctrl-C in a terminal reaches the whole group; the children are told in their turn.
         #[cfg(unix)]
         command.process_group(0);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         if wants_colour(&io::stderr()) {
             command.env("CLICOLOR_FORCE", "1");
         }
-        let process = command
-            .spawn()
+        let (process, ends) = spawn(command)
             .with_context(|| format!("cannot start the {} ({})", self.name, self.program.display()))?;
 
         let (set_stage, stage) = watch::channel(Stage::Starting);
         let (words, to_say) = mpsc::channel(8);
         let (drain, kill) = (CancellationToken::new(), kill.child_token());
-        let child = Child {
-            process_id: process.id().unwrap_or_default(),
-            since: Instant::now(),
-            stage,
-            words,
-            asked: Asked::default(),
-            drain: drain.clone(),
-            kill: kill.clone(),
+        let asked = Asked::default();
+        let ear = Ear {
+            stage: set_stage.clone(),
+            words: words.clone(),
+            asked: asked.clone(),
+            ports: ports.clone(),
         };
-        let (prefix, asked) = (self.prefix(), child.asked.clone());
+        let told = Told { drain: drain.clone(), kill: kill.clone(), to_say };
+        let process_id = process.id().unwrap_or_default();
+        let prefix = prefix(self.name, self.colour);
         tokio::spawn(async move {
-            let end = follow(process, Ends { drain, kill, to_say }, prefix, asked, &set_stage).await;
+            let end = follow(process, ends, told, ear, prefix).await;
             let _ = set_stage.send(Stage::Ended(end));
         });
-        Ok(child)
-    }
-
-    fn prefix(&self) -> String {
-        prefix(self.name, self.colour)
+        Ok(Child { process_id, since: Instant::now(), stage, words, asked, drain, kill })
     }
 }
 
@@ -171,22 +164,23 @@ impl Child {
         self.drain.is_cancelled()
     }
 
-    /// Asks it to read its files again.
-    pub(crate) fn reload(&self) {
-        // Where eight wait to be read already, one of those does.
-        let _ = self.words.try_send("reload\n");
+    /// Has it read its files again.
+    ///
+    /// # Errors
+    /// Why what it had before stays in use, or that it does not say.
+    pub(crate) async fn reload(&self) -> Result<(), String> {
+        let answered = self.asked.reload();
+        let _ = self.words.try_send(Word::Reload);
+        match timeout(RELOAD, answered).await {
+            Ok(Ok(result)) => result,
+            _ => Err("it does not say what came of reading its files".into()),
+        }
     }
 
     /// How it goes, by its own account; empty if it does not say so in time.
     pub(crate) async fn figures(&self) -> Map<String, Value> {
-        let (answer, answered) = oneshot::channel();
-        {
-            let mut asked = lock(&self.asked);
-            // One that never answers shall not gather them.
-            asked.retain(|one| !one.is_closed());
-            asked.push(answer);
-        }
-        let _ = self.words.try_send("status\n");
+        let answered = self.asked.figures();
+        let _ = self.words.try_send(Word::Status);
         timeout(ANSWER, answered).await.ok().and_then(Result::ok).unwrap_or_default()
     }
 }
@@ -198,11 +192,6 @@ impl Drop for Child {
 }
 
 impl End {
-    /// Not by itself.
-    pub(crate) fn asked() -> Self {
-        Self { status: "asked to".into(), error: None }
-    }
-
     fn unseen() -> Self {
         Self { status: "nobody saw it end".into(), error: None }
     }
@@ -216,28 +205,48 @@ impl fmt::Display for End {
     }
 }
 
+/// The supervisor's ends of a child's standard input, and of what it says to it.
+#[cfg(unix)]
+type Ends = (Input, tokio::net::unix::OwnedReadHalf);
+#[cfg(not(unix))]
+type Ends = (Input, tokio::io::Empty);
+
+/// On Unix standard input is a socket, for both directions.
+#[cfg(unix)]
+fn spawn(mut command: Command) -> io::Result<(Process, Ends)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let (said, input) = tokio::net::UnixStream::from_std(ours)?.into_split();
+    command.stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)));
+    let process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    Ok((process, (input, said)))
+}
+
+/// Here the child speaks on its standard output.
+#[cfg(not(unix))]
+fn spawn(mut command: Command) -> io::Result<(Process, Ends)> {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut process = command.spawn()?;
+    let input = process.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
+    Ok((process, (input, tokio::io::empty())))
+}
+
 /// The ways in which it is told to do something.
-struct Ends {
+struct Told {
     drain: CancellationToken,
     kill: CancellationToken,
-    to_say: mpsc::Receiver<&'static str>,
+    to_say: mpsc::Receiver<Word>,
 }
 
 /// Stays with a child until it has ended and its lines are out.
-async fn follow(
-    mut process: Process,
-    ends: Ends,
-    prefix: String,
-    asked: Asked,
-    stage: &watch::Sender<Stage>,
-) -> End {
-    let errors = pass_log_on(process.stderr.take(), prefix.clone());
-    let output = pass_output_on(process.stdout.take(), prefix, asked, stage);
-    let lines = async { tokio::join!(errors, output).0 };
+async fn follow(mut process: Process, (input, said): Ends, told: Told, ear: Ear, prefix: String) -> End {
+    let errors = pass_log_on(process.stderr.take(), &prefix);
+    let output = pass_output_on(process.stdout.take(), &prefix, &ear);
+    let lines = async { tokio::join!(errors, output, listen(said, &ear)).0 };
     let mut lines = std::pin::pin!(lines);
     let mut last = None;
     let status = {
-        let mut ended = std::pin::pin!(wait(&mut process, ends));
+        let mut ended = std::pin::pin!(wait(&mut process, input, told));
         loop {
             tokio::select! {
                 status = &mut ended => break status,
@@ -253,92 +262,49 @@ async fn follow(
 }
 
 /// Waits for the child to end, by itself or because it is told to.
-async fn wait(process: &mut Process, mut ends: Ends) -> io::Result<std::process::ExitStatus> {
-    // `wait` would close the input, which means drain.
-    let mut input = process.stdin.take();
+async fn wait(process: &mut Process, input: Input, mut told: Told) -> io::Result<std::process::ExitStatus> {
+    let mut input = Some(input);
     loop {
         tokio::select! {
             status = process.wait() => return status,
-            () = ends.drain.cancelled(), if input.is_some() => drop(input.take()),
-            () = ends.kill.cancelled() => break process.start_kill()?,
-            Some(word) = ends.to_say.recv() => say(&mut input, word).await,
+            () = told.drain.cancelled(), if input.is_some() => drop(input.take()),
+            () = told.kill.cancelled() => break process.start_kill()?,
+            Some(word) = told.to_say.recv() => if let Some(input) = &mut input {
+                // One that reads nothing gets no more than there is room for.
+                let _ = timeout(ANSWER, words::say(input, &word)).await;
+            },
         }
     }
     process.wait().await
 }
 
-async fn say(input: &mut Option<ChildStdin>, word: &str) {
-    let Some(input) = input else { return };
-    // One that reads nothing gets no more than its pipe holds.
-    let _ = timeout(ANSWER, input.write_all(word.as_bytes())).await;
-}
-
 /// Returns the last line, if that is an error.
-async fn pass_log_on(stream: Option<impl AsyncRead + Unpin>, prefix: String) -> Option<String> {
+async fn pass_log_on(stream: Option<impl AsyncRead + Unpin>, prefix: &str) -> Option<String> {
     let mut lines = Lines::new(stream?);
     let mut error = None;
     while let Some(line) = lines.next().await {
         error = line.starts_with(b"error: ").then(|| String::from_utf8_lossy(line).into_owned());
-        show(io::stderr(), &prefix, line);
+        show(To::Err, prefix, line);
     }
     error
 }
 
-async fn pass_output_on(
-    stream: Option<impl AsyncRead + Unpin>,
-    prefix: String,
-    asked: Asked,
-    stage: &watch::Sender<Stage>,
-) {
+async fn pass_output_on(stream: Option<impl AsyncRead + Unpin>, prefix: &str, ear: &Ear) {
     let Some(stream) = stream else { return };
     let mut lines = Lines::new(stream);
     while let Some(line) = lines.next().await {
-        // An application may print lines of its own that look like these, at another time.
-        let is_for_us = match ready(line) {
-            Some(addresses) => first_ready(stage, addresses),
-            None => status(line).is_some_and(|figures| answer(&asked, &figures)),
-        };
-        if !is_for_us {
-            show(io::stdout(), &prefix, line);
+        // Elsewhere it is the application's alone.
+        if cfg!(unix) || !ear.hear(line) {
+            show(To::Out, prefix, line);
         }
     }
 }
 
-/// Whether it was the first time.
-fn first_ready(stage: &watch::Sender<Stage>, addresses: Vec<String>) -> bool {
-    stage.send_if_modified(|stage| {
-        let first = *stage == Stage::Starting;
-        if first {
-            *stage = Stage::Ready(addresses);
-        }
-        first
-    })
-}
-
-/// Whether anybody had asked.
-fn answer(asked: &Asked, figures: &Map<String, Value>) -> bool {
-    let waiting = std::mem::take(&mut *lock(asked));
-    let any = !waiting.is_empty();
-    for one in waiting {
-        let _ = one.send(figures.clone());
+async fn listen(said: impl AsyncRead + Unpin, ear: &Ear) {
+    let mut lines = Lines::new(said);
+    while let Some(line) = lines.next().await {
+        ear.hear(line);
     }
-    any
-}
-
-/// The addresses, if the line says that the daemon listens.
-fn ready(line: &[u8]) -> Option<Vec<String>> {
-    let mut words = std::str::from_utf8(line).ok()?.split(' ');
-    (words.next() == Some("ready")).then(|| words.map(str::to_owned).collect())
-}
-
-/// The figures, if the line says how it goes.
-fn status(line: &[u8]) -> Option<Map<String, Value>> {
-    serde_json::from_slice(line.strip_prefix(b"status ")?).ok()
-}
-
-/// Nothing can be half done in there.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Lines without their ends, long ones in pieces.
@@ -359,41 +325,9 @@ impl<R: AsyncRead + Unpin> Lines<R> {
     }
 }
 
-/// What stands before each line of the one of that name.
-pub(super) fn prefix(name: &str, colour: u8) -> String {
-    if wants_colour(&io::stderr()) {
-        format!("\x1b[{colour}m{name:>14} |\x1b[0m ")
-    } else {
-        format!("{name:>14} | ")
-    }
-}
-
-/// In one write, so that the lines of several daemons do not mix. That nobody reads
-/// them any more, or that the disk is full, ends nobody.
-pub(super) fn show(mut to: impl Write, prefix: &str, line: &[u8]) {
-    let whole = [prefix.as_bytes(), line, b"\n"].concat();
-    let _ = to.write_all(&whole);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_daemon_is_ready_with_any_number_of_addresses() {
-        assert_eq!(ready(b"ready"), Some(vec![]));
-        assert_eq!(ready(b"ready a:1 b:2"), Some(vec!["a:1".to_owned(), "b:2".to_owned()]));
-        assert_eq!(ready(b"already"), None);
-        assert_eq!(ready(b""), None);
-    }
-
-    #[test]
-    fn figures_are_an_object_and_nothing_else() {
-        assert_eq!(status(br#"status {"clients":3}"#).unwrap()["clients"], 3);
-        for other in [&b"status 3"[..], b"status", b"the status {}", b"status {"] {
-            assert!(status(other).is_none());
-        }
-    }
 
     #[tokio::test]
     async fn a_line_that_is_too_long_comes_in_pieces() {

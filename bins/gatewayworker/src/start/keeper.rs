@@ -5,28 +5,32 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{anyhow, bail};
+use anyhow::bail;
 use gatewayworker_net::Backoff;
 use serde_json::{Map, Value};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::child::{Child, Daemon, End, Stage};
-use super::tell;
+use super::output::tell;
+use super::ports::Ports;
 
 /// A successor that is not ready after this long is given up.
 const SUCCESSOR_READY: Duration = Duration::from_secs(60);
 
 /// How long a successor may take to have as many links as the one before it.
-const SUCCESSOR_LINKED: Duration = Duration::from_secs(5);
+const SUCCESSOR_LINKED: Duration = Duration::from_secs(10);
 
-/// How often to look.
+/// How often to look, and how often in a row it has to be so: a link that is refused ends
+/// right after it has begun.
 const LOOK: Duration = Duration::from_millis(20);
+const LOOKS: u32 = 5;
 
-/// How long one may take to drain before it is killed: longer than it gives itself, in
-/// its configuration, as this is for one that is stuck.
+/// How long one may take to drain before it is killed: longer than it gives itself by
+/// default, as this is for one that is stuck.
 pub(super) const DRAIN: Duration = Duration::from_secs(60);
 
 /// A daemon that stood this long was a success, however it ended.
@@ -62,6 +66,9 @@ pub(crate) struct Keeper {
     on_reload: OnReload,
     children: Mutex<Children>,
     reloads: mpsc::Sender<oneshot::Sender<Reloaded>>,
+    ports: Arc<Ports>,
+    /// The end is near: one that ends now is not started again.
+    ending: CancellationToken,
     drain: CancellationToken,
     kill: CancellationToken,
 }
@@ -85,11 +92,12 @@ pub(crate) struct Process {
 }
 
 impl Keeper {
-    /// Keeps `daemon` running from now on, until `kill` ends it or [`Keeper::drain`] asks
-    /// for the end. The future has to be awaited to its end.
+    /// Keeps `daemon` running until `kill` ends it or [`Keeper::drain`] asks for the end;
+    /// from `ending` on it is not started again. The future has to be awaited to its end.
     pub(crate) fn new(
         daemon: Daemon,
         on_reload: OnReload,
+        ending: &CancellationToken,
         kill: &CancellationToken,
         events: mpsc::Sender<Event>,
     ) -> (Arc<Self>, impl Future<Output = ()> + Send + use<>) {
@@ -100,6 +108,8 @@ impl Keeper {
             on_reload,
             children: Mutex::default(),
             reloads,
+            ports: Arc::default(),
+            ending: ending.clone(),
             drain: CancellationToken::new(),
             kill: kill.clone(),
         });
@@ -122,13 +132,17 @@ impl Keeper {
     /// Reads its files again, or is replaced; returns when all is done.
     ///
     /// # Errors
-    /// When it goes on as before, and why.
+    /// Why not, or not all of it.
     pub(crate) async fn reload(&self) -> Reloaded {
+        let name = self.daemon.name;
+        let ending = || Err(format!("the {name} is ending"));
         let (done, is_done) = oneshot::channel();
-        if self.children().alive.len() > 1 || self.reloads.try_send(done).is_err() {
-            return Err(format!("the {} is being replaced already", self.daemon.name));
+        match self.reloads.try_send(done) {
+            _ if self.ending.is_cancelled() => ending(),
+            Err(TrySendError::Closed(_)) => ending(),
+            Err(TrySendError::Full(_)) => Err(format!("the {name} is being replaced already")),
+            Ok(()) => is_done.await.unwrap_or_else(|_| ending()),
         }
-        is_done.await.unwrap_or_else(|_| Err(format!("the {} is ending", self.daemon.name)))
     }
 
     /// Its processes, and how often one has ended by itself.
@@ -156,8 +170,8 @@ impl Keeper {
         self.children.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(&self, successor: bool) -> anyhow::Result<Arc<Child>> {
-        let child = Arc::new(self.daemon.start(successor, &self.kill)?);
+    fn start(&self) -> anyhow::Result<Arc<Child>> {
+        let child = Arc::new(self.daemon.start(&self.ports, &self.kill)?);
         self.children().alive.push(child.clone());
         Ok(child)
     }
@@ -173,10 +187,11 @@ impl Keeper {
         draining: &TaskTracker,
     ) -> anyhow::Result<()> {
         let name = self.daemon.name;
-        let mut child = self.start(false)?;
+        let mut child = self.start()?;
         tokio::select! {
             started = child.ready() => match started {
                 Ok(addresses) => drop(events.send(Event::Ready(name, addresses)).await),
+                Err(_) if self.ending.is_cancelled() => {}
                 Err(end) => bail!("the {name} ended by itself ({end})"),
             },
             () = self.drain.cancelled() => {}
@@ -186,18 +201,23 @@ impl Keeper {
             tokio::select! {
                 biased;
                 () = self.drain.cancelled() => {
-                    self.end(&child).await;
+                    // Who wants to connect now is not to wait for one that will not come.
+                    self.ports.close();
+                    let _ = self.end(&child).await;
                     return Ok(());
                 }
-                end = child.ended() => match self.start_again(&child, &end, &mut backoff).await {
+                end = child.ended() => match self.start_again(&child, &end, &mut backoff, &mut reloads).await {
                     Some(next) => child = next,
                     None => return Ok(()),
                 },
                 Some(done) = reloads.recv() => match self.on_reload {
                     OnReload::Nothing => drop(done.send(Ok(()))),
                     OnReload::ReadFiles => {
-                        child.reload();
-                        let _ = done.send(Ok(()));
+                        let child = child.clone();
+                        tokio::spawn(async move {
+                            let result = child.reload().await;
+                            let _ = done.send(result.map_err(|why| format!("the {name}: {why}")));
+                        });
                     }
                     OnReload::Replace => self.replace(&mut child, done, draining).await,
                 },
@@ -215,9 +235,12 @@ impl Keeper {
     ) {
         let next = match self.successor(child).await {
             Ok(next) => next,
-            Err(why) => {
-                let why = format!("{why:#}; the old one goes on");
-                tell(&why);
+            Err(mut why) => {
+                if !self.ending.is_cancelled() {
+                    let is_gone = matches!(child.stage(), Stage::Ended(_));
+                    why += if is_gone { ", and the old one has ended too" } else { "; the old one goes on" };
+                    tell(&why);
+                }
                 let _ = done.send(Err(why));
                 return;
             }
@@ -227,73 +250,124 @@ impl Keeper {
         let old = std::mem::replace(child, next);
         let keeper = self.clone();
         draining.spawn(async move {
-            keeper.end(&old).await;
-            let _ = done.send(Ok(()));
+            let _ = done.send(keeper.end(&old).await);
         });
     }
 
     /// Lets a child drain, and forgets it.
-    async fn end(&self, child: &Arc<Child>) {
+    ///
+    /// # Errors
+    /// When it had to be killed.
+    async fn end(&self, child: &Arc<Child>) -> Reloaded {
         child.drain();
-        if timeout(DRAIN, child.ended()).await.is_err() {
-            tell(format_args!("the {} did not drain in time, and is killed", self.daemon.name));
+        let drained = timeout(DRAIN, child.ended()).await.map(drop).map_err(|_| {
+            let (name, id, limit) = (self.daemon.name, child.process_id, DRAIN.as_secs());
+            format!("the {name}, process {id}, had not drained after {limit} s, and was killed")
+        });
+        if let Err(why) = &drained {
+            tell(why);
             child.kill();
             child.ended().await;
         }
         self.forget(child);
+        drained
     }
 
-    /// Starts the next after one that has ended by itself; none, if it is asked to end
-    /// before.
-    async fn start_again(&self, child: &Arc<Child>, end: &End, backoff: &mut Backoff) -> Option<Arc<Child>> {
+    /// Starts the next after one that has ended by itself; none, if all are to end.
+    async fn start_again(
+        &self,
+        child: &Arc<Child>,
+        end: &End,
+        backoff: &mut Backoff,
+        reloads: &mut mpsc::Receiver<oneshot::Sender<Reloaded>>,
+    ) -> Option<Arc<Child>> {
         let name = self.daemon.name;
-        tell(format_args!("the {name} ended by itself ({end}), and is started again"));
         self.forget(child);
+        if self.ending.is_cancelled() {
+            return None;
+        }
+        tell(format_args!("the {name} ended by itself ({end}), and is started again"));
         if child.since.elapsed() > SUCCESS {
             backoff.reset();
         }
+        self.children().restarts += 1;
         loop {
+            let mut waiting = None;
             tokio::select! {
                 () = sleep(backoff.next_wait()) => {}
-                () = self.drain.cancelled() => return None,
-                () = self.kill.cancelled() => return None,
+                () = self.ending.cancelled() => return None,
+                // Whoever has mended it does not want to wait.
+                Some(done) = reloads.recv() => waiting = Some(done),
             }
-            self.children().restarts += 1;
-            match self.start(false) {
-                Ok(next) => return Some(next),
-                Err(error) => tell(format_args!("{error:#}")),
+            let next = self.start();
+            if let Err(error) = &next {
+                tell(format_args!("{error:#}"));
+            }
+            if let Some(done) = waiting {
+                match &next {
+                    Ok(next) => drop(tokio::spawn(say_when_ready(name, next.clone(), done))),
+                    Err(error) => drop(done.send(Err(format!("{error:#}")))),
+                }
+            }
+            if let Ok(next) = next {
+                return Some(next);
             }
         }
     }
 
     /// Starts the one that takes `old`'s place, and waits until it can.
-    async fn successor(&self, old: &Child) -> anyhow::Result<Arc<Child>> {
+    ///
+    /// # Errors
+    /// Why it cannot; it is gone then.
+    async fn successor(&self, old: &Child) -> Result<Arc<Child>, String> {
         let name = self.daemon.name;
-        let next = self.start(true)?;
-        let started = tokio::select! {
-            started = timeout(SUCCESSOR_READY, next.ready()) => started,
-            () = self.drain.cancelled() => Ok(Err(End::asked())),
-        };
-        let problem = match started {
-            Ok(Ok(_)) => {
-                let _ = timeout(SUCCESSOR_LINKED, linked(old, &next)).await;
-                return Ok(next);
+        let next = self.start().map_err(|error| format!("{error:#}"))?;
+        let ready = async {
+            match timeout(SUCCESSOR_READY, next.ready()).await {
+                Ok(Ok(_)) => linked(old, &next).await,
+                Ok(Err(end)) => Err(format!("ended by itself ({end})")),
+                Err(_) => Err(format!("was not ready after {} s", SUCCESSOR_READY.as_secs())),
             }
-            Ok(Err(end)) => anyhow!("the new {name} ended by itself ({end})"),
-            Err(_) => anyhow!("the new {name} was not ready after {} s", SUCCESSOR_READY.as_secs()),
         };
-        next.kill();
-        next.ended().await;
-        self.forget(&next);
-        Err(problem)
+        let result = tokio::select! {
+            result = ready => result.map_err(|why| format!("the new {name} {why}")),
+            () = self.ending.cancelled() => Err(format!("the {name} is ending")),
+        };
+        if let Err(why) = result {
+            next.kill();
+            next.ended().await;
+            self.forget(&next);
+            return Err(why);
+        }
+        Ok(next)
     }
 }
 
+async fn say_when_ready(name: &str, child: Arc<Child>, done: oneshot::Sender<Reloaded>) {
+    let ready = match timeout(SUCCESSOR_READY, child.ready()).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(end)) => Err(format!("the new {name} ended by itself ({end})")),
+        Err(_) => Err(format!("the new {name} was not ready after {} s", SUCCESSOR_READY.as_secs())),
+    };
+    let _ = done.send(ready);
+}
+
 /// Waits until `next` takes events from as many gateways as `old`.
-async fn linked(old: &Child, next: &Child) {
-    let gateways = |figures: Map<String, Value>| figures.get("gateways").and_then(Value::as_u64);
+async fn linked(old: &Child, next: &Child) -> Result<(), String> {
+    let gateways = |figures: Map<String, Value>| figures.get("gateways").and_then(Value::as_u64).unwrap_or(0);
     let before = gateways(old.figures().await);
-    while gateways(next.figures().await) < before {
-        sleep(LOOK).await;
+    let (mut now, mut looks) = (0, 0);
+    let as_many = async {
+        while looks < LOOKS {
+            now = gateways(next.figures().await);
+            looks = if now >= before { looks + 1 } else { 0 };
+            sleep(LOOK).await;
+        }
+    };
+    tokio::select! {
+        () = as_many => return Ok(()),
+        end = next.ended() => return Err(format!("ended by itself ({end})")),
+        () = sleep(SUCCESSOR_LINKED) => {}
     }
+    Err(format!("has reached {now} of {before} gateways after {} s", SUCCESSOR_LINKED.as_secs()))
 }

@@ -6,15 +6,18 @@ mod background;
 mod child;
 #[cfg_attr(not(unix), allow(dead_code, reason = "nobody can ask there"))]
 mod keeper;
+mod output;
+#[cfg_attr(not(unix), allow(dead_code, reason = "listeners cannot be passed on there"))]
+mod ports;
 #[cfg(unix)]
 mod reachable;
 #[cfg_attr(not(unix), allow(dead_code, reason = "nobody can ask there"))]
 mod supervisor;
 #[cfg(unix)]
 mod usage;
+mod words;
 
 use std::ffi::OsString;
-use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,6 +29,7 @@ use tokio::sync::mpsc;
 use crate::place::Place;
 use child::Daemon;
 use keeper::OnReload;
+use output::{print, tell};
 use supervisor::{Plan, Request, supervise};
 
 /// The flags of `start`.
@@ -57,7 +61,9 @@ pub(crate) struct Flags {
 /// Runs a cluster until a signal or a request ends it (status 0), or one of its daemons
 /// does not start (status 1).
 pub(crate) fn run(flags: &Flags) -> ExitCode {
-    match try_run(flags) {
+    let result = try_run(flags);
+    output::finish();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: {error:#}");
@@ -156,7 +162,9 @@ fn plan(flags: &Flags) -> anyhow::Result<Plan> {
                 tell(format_args!("there is no {}, the {name} runs with its defaults", file.display()));
             }
         }
-        Daemon { name, colour, program: own.unwrap_or(&this).clone(), arguments }
+        // Without a slash it would be looked for in PATH.
+        let program = own.map(|own| std::path::absolute(own).unwrap_or(own.clone()));
+        Daemon { name, colour, program: program.unwrap_or(this.clone()), arguments }
     };
     Ok(Plan {
         register: daemon("register", 36, None),
@@ -165,18 +173,6 @@ fn plan(flags: &Flags) -> anyhow::Result<Plan> {
             (daemon("gateway", 32, None), OnReload::ReadFiles),
         ],
     })
-}
-
-/// A line of the supervisor's own among those of the daemons. That nobody reads it any
-/// more (a pipe that is closed early) is no reason to leave the daemons without their
-/// drain: `println!` would panic.
-fn tell(line: impl Display) {
-    child::show(io::stderr(), &child::prefix("gatewayworker", 0), line.to_string().as_bytes());
-}
-
-/// What a person at a terminal reads.
-fn print(text: impl Display) {
-    let _ = writeln!(io::stdout(), "{text}");
 }
 
 /// What a person wants to know once all daemons listen.

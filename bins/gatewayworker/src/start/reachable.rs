@@ -11,8 +11,9 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
+use super::output::tell;
 use super::supervisor::{self, Request};
-use super::{Flags, tell, usage};
+use super::{Flags, usage};
 use crate::control;
 use crate::run_dir::{Lock, RunDir, Taken};
 use crate::status::{Daemon, Process, Report};

@@ -71,19 +71,23 @@ impl Certificate {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the files again for those who connect from now on. What is wrong with them
-    /// is logged, and then what was loaded before stays.
-    pub(crate) fn reload(&self) {
+    /// Reads the files again for those who connect from now on.
+    ///
+    /// # Errors
+    /// What is wrong with them, which is logged too; what was loaded before stays then.
+    pub(crate) fn reload(&self) -> Result<(), String> {
         let file = self.files.certificate.display();
         match self.files.load() {
             Ok((config, validity)) => {
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
                 let days_left = if let Validity::Days(days) = validity { Some(days) } else { None };
                 info!(certificate = %file, days_left, "the certificate is loaded again");
+                Ok(())
             }
             Err(error) => {
                 let error = format!("{error:#}");
                 tracing::error!(error, "the certificate cannot be loaded again: the one before stays in use");
+                Err(error)
             }
         }
     }
@@ -217,12 +221,12 @@ mod tests {
         let certificate = Certificate::load(files.clone()).unwrap();
         let first = certificate.current();
         std::fs::write(&files.key, "no key").unwrap();
-        certificate.reload();
+        assert!(certificate.reload().is_err());
         assert!(Arc::ptr_eq(&first, &certificate.current()));
         let (chain, key) = pair();
         std::fs::write(&files.certificate, chain).unwrap();
         std::fs::write(&files.key, key).unwrap();
-        certificate.reload();
+        certificate.reload().unwrap();
         assert!(!Arc::ptr_eq(&first, &certificate.current()));
     }
 }
