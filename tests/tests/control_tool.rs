@@ -314,9 +314,12 @@ async fn a_reload_loads_the_certificate_again_or_says_why_not() {
     let first = shown().await;
     site.certificate.renew();
     site.done("reload", &[]).await;
-    eventually("the new certificate to be shown", async || shown().await == site.certificate.der().to_vec())
-        .await;
-    assert_ne!(shown().await, first);
+    let second = shown().await;
+    assert!(second != first && second == site.certificate.der().to_vec());
+    fs::write(site.certificate.key(), "nothing").unwrap();
+    let refused = site.refused("reload", 1).await;
+    assert!(refused.starts_with("the gateway: ") && refused.contains("privkey.pem"), "{refused}");
+    assert_eq!(shown().await, second);
 }
 
 #[tokio::test]
@@ -340,7 +343,7 @@ async fn a_daemon_that_is_killed_is_started_again() {
 #[tokio::test]
 async fn a_cluster_that_does_not_start_says_why_and_leaves_nothing_behind() {
     let site = Site::new();
-    let taken = std::net::TcpListener::bind(site.door).unwrap();
+    let _taken = std::net::TcpListener::bind(site.door).unwrap();
     let refused = site.refused("start", 1).await;
     let output = site.tool("start", &["-d"]).await;
     assert_eq!(output.status.code(), Some(1));
@@ -348,12 +351,55 @@ async fn a_cluster_that_does_not_start_says_why_and_leaves_nothing_behind() {
         assert!(said.contains(&site.door.to_string()) && said.contains("in use"), "{said}");
     }
     assert!(site.refused("status", 3).await.contains("nothing runs in"));
-    drop(taken);
-    site.done("restart", &["-d"]).await;
+}
+
+#[tokio::test]
+async fn a_restart_keeps_what_it_is_not_told_otherwise_and_stops_nothing_that_cannot_start() {
+    let site = Site::new();
+    let log = site.directory.path().join("mine.log");
+    site.done("restart", &["-d", "--log-file", log.to_str().unwrap()]).await;
     let first = site.worker().await;
-    site.done("restart", &["-d"]).await;
+    site.done("restart", &[]).await;
     assert!(!exists(first));
+    let status = site.status().await;
+    assert_eq!(status["log_file"], log.to_str().unwrap(), "it is in the background again");
+    let second = site.worker().await;
+    site.write("businessworker", "dance = true");
+    let refused = site.refused("restart", 1).await;
+    assert!(refused.contains("dance") && refused.ends_with("what runs goes on"), "{refused}");
+    assert_eq!(site.worker().await, second);
     site.arrive().await;
+}
+
+#[tokio::test]
+async fn daemons_that_are_told_to_end_with_their_supervisor_are_not_started_again() {
+    let site = Site::new();
+    site.done("start", &["-d"]).await;
+    let status = site.status().await;
+    let mut processes = vec![status["process_id"].to_string()];
+    for daemon in ["register", "businessworker", "gateway"] {
+        processes.push(site.processes(daemon).await[0].to_string());
+    }
+    // As systemd does to all of a unit.
+    assert!(Command::new("kill").args(&processes).status().unwrap().success());
+    eventually("all to end", async || !processes.iter().any(|id| exists(id.parse().unwrap()))).await;
+    assert_eq!(site.log().matches("the worker has started").count(), 1, "{}", site.log());
+}
+
+#[tokio::test]
+async fn an_application_may_print_what_it_likes() {
+    let site = Site::new();
+    let worker = site.directory.path().join("worker");
+    let tool = binary().display();
+    let script =
+        format!("#!/bin/sh\nprintf 'ready to go\\nstatus {{}}\\nand '\nexec {tool} businessworker \"$@\"\n");
+    fs::write(&worker, script).unwrap();
+    fs::set_permissions(&worker, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    site.done("start", &["-d", "--businessworker", worker.to_str().unwrap()]).await;
+    site.arrive().await;
+    let worker = &site.status().await["daemons"][1]["processes"][0];
+    assert_eq!(worker["listens"], json!([format!("http://{}", site.http)]));
+    assert!(site.log().contains("businessworker | ready to go\n"), "{}", site.log());
 }
 
 #[tokio::test]

@@ -44,9 +44,9 @@ enum Command {
     /// Stop a cluster that was started: its daemons drain, the gateway first
     #[cfg(unix)]
     Stop(operate::StopFlags),
-    /// Stop a cluster if one runs, and start it
+    /// Stop a cluster if one runs, and start it: what is not given is as it was
     #[cfg(unix)]
-    Restart(start::Flags),
+    Restart(operate::RestartFlags),
     /// Put a new process in the worker's place, and load the gateway's certificates again: no client notices
     #[cfg(unix)]
     Reload(operate::ReloadFlags),

@@ -1,8 +1,9 @@
-//! `stop`, `restart` and `reload`, of a cluster that runs in the background or in another shell, and
-//! what the commands for such a cluster share.
+//! `stop`, `restart` and `reload`, of a cluster that runs in the background or in another
+//! shell, and what the commands for such a cluster share.
 
 use std::fmt::{self, Display};
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use anyhow::{anyhow, bail};
 use crate::control::{self, Request};
 use crate::place::Place;
 use crate::run_dir::{Holder, RunDir};
-use crate::start;
+use crate::{start, status};
 
 /// A cluster answers at once that it will stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -32,6 +33,17 @@ pub(crate) struct StopFlags {
     /// Nothing: that is how it stops anyway
     #[arg(short, long, hide = true)]
     pub(crate) graceful: bool,
+}
+
+/// The flags of `restart`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RestartFlags {
+    #[command(flatten)]
+    start: start::Flags,
+
+    /// Nothing: that is how it stops anyway
+    #[arg(short, long, hide = true)]
+    graceful: bool,
 }
 
 /// The flags of `reload`.
@@ -63,10 +75,21 @@ pub(crate) fn reload(flags: &ReloadFlags) -> ExitCode {
     conclude(reload())
 }
 
-/// Stops a cluster if one runs, and starts it.
-pub(crate) fn restart(flags: &start::Flags) -> ExitCode {
-    match try_stop(&flags.place, false) {
-        Ok(_) => start::run(flags),
+/// Stops a cluster if one runs, and starts it: what is not given is as it was.
+pub(crate) fn restart(flags: &RestartFlags) -> ExitCode {
+    let mut flags = flags.start.clone();
+    let stopped = running(&flags.place).and_then(|run_dir| {
+        let Some(run_dir) = run_dir else { return Ok(()) };
+        let was = status::ask(&run_dir)?;
+        let path = |text: Option<String>| text.map(PathBuf::from);
+        flags.daemon |= was.log_file.is_some();
+        flags.businessworker = flags.businessworker.take().or(path(was.businessworker));
+        flags.log_file = flags.log_file.take().or(path(was.log_file));
+        start::check(&flags).map_err(|error| anyhow!("{error:#}; what runs goes on"))?;
+        try_stop(&flags.place, false).map(drop)
+    });
+    match stopped {
+        Ok(()) => start::run(&flags),
         Err(error) => conclude::<&str>(Err(error)),
     }
 }
@@ -81,7 +104,7 @@ pub(crate) fn try_stop(place: &Place, now: bool) -> anyhow::Result<Option<String
     if let Err(error) = control::ask::<()>(&run_dir.socket(), Request::Stop { now }, STOP_PATIENCE)
         && run_dir.holder()? != Holder::Nobody
     {
-        bail!("process {process} does not hear: {error:#}");
+        bail!("process {process} does not hear, end it with `kill {process}`: {error:#}");
     }
     run_dir.wait_until_free()?;
     Ok(Some(process))

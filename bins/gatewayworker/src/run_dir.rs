@@ -105,8 +105,13 @@ impl RunDir {
             // Somebody was only looking who has it.
             std::thread::sleep(LOCK_WAIT);
         }
-        let (directory, process) = (self.0.display(), read_id(&mut file));
-        Err(Taken(format!("{directory}: a cluster runs here already, as process {process}")).into())
+        let mut taken = format!("{}: a cluster runs here already", self.0.display());
+        // It may not have said yet.
+        match read_id(&mut file) {
+            id if id.is_empty() => {}
+            id => taken += &format!(", as process {id}"),
+        }
+        Err(Taken(taken).into())
     }
 
     /// Who has the lock.

@@ -1,7 +1,6 @@
 //! `status`: what runs, since when, and how it goes.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::control::{self, Request};
 use crate::operate::{self, print, running};
 use crate::place::Place;
+use crate::run_dir::RunDir;
 
 /// A cluster takes a second to ask daemons that do not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,9 +35,11 @@ pub(crate) struct Report {
     pub(crate) version: String,
     pub(crate) process_id: u32,
     pub(crate) uptime_ms: u64,
-    pub(crate) config_dir: Option<PathBuf>,
+    pub(crate) config_dir: Option<String>,
     /// None in the foreground.
-    pub(crate) log_file: Option<PathBuf>,
+    pub(crate) log_file: Option<String>,
+    /// None for the chat that the tool has built in.
+    pub(crate) businessworker: Option<String>,
     pub(crate) daemons: Vec<Daemon>,
 }
 
@@ -67,10 +69,7 @@ pub(crate) struct Process {
 
 /// Prints how it goes: status 0 if all daemons are ready, 1 if not, 3 where nothing runs.
 pub(crate) fn run(flags: &Flags) -> ExitCode {
-    let asked = running(&flags.place).and_then(|run_dir| {
-        let Some(run_dir) = run_dir else { return Ok(None) };
-        control::ask::<Report>(&run_dir.socket(), Request::Status, PATIENCE).map(Some)
-    });
+    let asked = running(&flags.place).and_then(|run_dir| run_dir.map(|run_dir| ask(&run_dir)).transpose());
     match asked {
         Ok(Some(report)) => {
             match flags.json {
@@ -90,6 +89,14 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
     }
 }
 
+/// How it goes with the cluster there.
+///
+/// # Errors
+/// When it does not say so.
+pub(crate) fn ask(run_dir: &RunDir) -> anyhow::Result<Report> {
+    control::ask(&run_dir.socket(), Request::Status, PATIENCE)
+}
+
 impl Report {
     fn is_ready(&self) -> bool {
         self.daemons.iter().all(|daemon| daemon.processes.iter().any(|process| process.state == "ready"))
@@ -102,7 +109,7 @@ impl fmt::Display for Report {
         write!(f, "GatewayWorker {version}, process {process_id}, up {}", time(*uptime_ms))?;
         let paths = [("configuration", &self.config_dir), ("log", &self.log_file)];
         for (name, path) in paths.iter().filter_map(|(name, path)| Some((name, path.as_ref()?))) {
-            write!(f, ", {name} {}", path.display())?;
+            write!(f, ", {name} {path}")?;
         }
         let head = ["DAEMON", "PROCESS", "STATE", "UP", "RESTARTS", "CPU", "MEMORY", ""].map(str::to_owned);
         let rows: Vec<_> = std::iter::once(head).chain(self.daemons.iter().flat_map(Daemon::rows)).collect();
@@ -182,7 +189,7 @@ mod tests {
     #[test]
     fn a_report_is_a_table_and_not_ready_while_a_daemon_is_not() {
         let mut report: Report = serde_json::from_value(json!({
-            "version": "0.1.0", "process_id": 10, "uptime_ms": 61_000, "config_dir": "/etc/chat", "log_file": null,
+            "version": "0.1.0", "process_id": 10, "uptime_ms": 61_000, "config_dir": "/etc/chat", "log_file": null, "businessworker": null,
             "daemons": [
                 {"name": "gateway", "restarts": 2, "processes": [{
                     "process_id": 11, "state": "ready", "uptime_ms": 5_000, "cpu_ms": 120, "memory_bytes": 4_200_000,

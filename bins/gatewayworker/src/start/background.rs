@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 
 use super::{Flags, Listening};
 use crate::control::{self, Request};
@@ -65,8 +65,7 @@ pub(super) fn start(flags: &Flags) -> anyhow::Result<String> {
     drop(run_dir.lock()?);
     let path = flags.log_file(&run_dir);
     let name = path.display();
-    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-    let log = log.with_context(|| format!("cannot write to {name} (--log-file)"))?;
+    let log = open_log(&path)?;
     let before = log.metadata().map(|log| log.len()).unwrap_or_default();
     let mut child = Command::new(std::env::current_exe().context("cannot find this program's own file")?)
         .args(flags.for_background())
@@ -75,11 +74,9 @@ pub(super) fn start(flags: &Flags) -> anyhow::Result<String> {
         .stderr(log)
         .spawn()
         .context("cannot start a process")?;
-    if let Err(error) = wait_until_ready(&mut child, &run_dir) {
-        let said = last_error(&path, before);
-        return Err(said
-            .map_or(error, |said| anyhow!(said))
-            .context(format!("not started; the log is in {name}")));
+    if !is_ready_in_time(&mut child, &run_dir)? {
+        let why = last_error(&path, before).unwrap_or_else(|| "it has not said why".into());
+        bail!("{why} (not started; the log is in {name})");
     }
     let report: Report = control::ask(&run_dir.socket(), Request::Status, ANSWER)?;
     let mut listening = Listening::default();
@@ -91,17 +88,27 @@ pub(super) fn start(flags: &Flags) -> anyhow::Result<String> {
     Ok(listening.welcome(flags.page(), &end))
 }
 
-fn wait_until_ready(child: &mut Child, run_dir: &RunDir) -> anyhow::Result<()> {
+/// Opens the log to append to it.
+///
+/// # Errors
+/// When that is not possible.
+pub(super) fn open_log(path: &Path) -> anyhow::Result<File> {
+    let log = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    log.with_context(|| format!("cannot write to {} (--log-file)", path.display()))
+}
+
+/// Waits until all listens; whether it has not ended before.
+fn is_ready_in_time(child: &mut Child, run_dir: &RunDir) -> anyhow::Result<bool> {
     let holder = Holder::Process(child.id().to_string());
     let deadline = std::time::Instant::now() + READY;
     loop {
-        if let Some(status) = child.try_wait().context("lost sight of the process")? {
-            bail!("it has ended ({status})");
+        if child.try_wait().context("lost sight of the process")?.is_some() {
+            return Ok(false);
         }
         let patience = deadline.saturating_duration_since(std::time::Instant::now());
         if patience.is_zero() {
             bail!(
-                "not all daemons listen after {} s; process {} goes on trying",
+                "not all daemons listen after {} s; process {} goes on, see status, or stop it",
                 READY.as_secs(),
                 child.id()
             );
@@ -110,7 +117,7 @@ fn wait_until_ready(child: &mut Child, run_dir: &RunDir) -> anyhow::Result<()> {
         if run_dir.holder()? == holder
             && control::ask::<()>(&run_dir.socket(), Request::Ready, patience).is_ok()
         {
-            return Ok(());
+            return Ok(true);
         }
         std::thread::sleep(LOOK);
     }

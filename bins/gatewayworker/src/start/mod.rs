@@ -40,17 +40,17 @@ pub(crate) struct Flags {
 
     /// Start PATH, an application's own businessworker [default: the chat that this tool has built in]
     #[arg(long, value_name = "PATH", env = "GATEWAYWORKER_BUSINESSWORKER")]
-    businessworker: Option<PathBuf>,
+    pub(crate) businessworker: Option<PathBuf>,
 
     /// Run in the background; returns when all daemons listen
     #[cfg(unix)]
     #[arg(short, long)]
-    daemon: bool,
+    pub(crate) daemon: bool,
 
     /// In the background, append the log to FILE [default: gatewayworker.log in the run directory]
     #[cfg(unix)]
     #[arg(long, value_name = "FILE", env = "GATEWAYWORKER_LOG_FILE")]
-    log_file: Option<PathBuf>,
+    pub(crate) log_file: Option<PathBuf>,
 
     /// Be the one in the background
     #[cfg(unix)]
@@ -88,7 +88,7 @@ fn try_run(flags: &Flags) -> anyhow::Result<()> {
         if let Some(control) = control {
             control.serve(ask.clone())?;
         }
-        reachable::reload_at_hangup(ask)
+        reachable::obey_signals(ask)
     })
 }
 
@@ -141,6 +141,30 @@ impl Flags {
     fn page(&self) -> Option<&'static Path> {
         self.businessworker.is_none().then_some(Path::new("examples/client.html"))
     }
+}
+
+/// Asks each daemon whether it could start.
+///
+/// # Errors
+/// What is wrong with the configuration of the first that could not.
+#[cfg(unix)]
+pub(crate) fn check(flags: &Flags) -> anyhow::Result<()> {
+    let Plan { register, others } = plan(flags)?;
+    for daemon in std::iter::once(register).chain(others.into_iter().map(|(daemon, _)| daemon)) {
+        let Daemon { name, program, arguments, .. } = daemon;
+        let mut check = std::process::Command::new(&program);
+        let output = check.args(arguments).arg("--check-config").stdin(std::process::Stdio::null()).output();
+        let output = output.with_context(|| format!("cannot start the {name} ({})", program.display()))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let said = said.lines().last().unwrap_or_default();
+            anyhow::bail!("the {name}: {}", said.strip_prefix("error: ").unwrap_or(said));
+        }
+    }
+    if flags.daemon {
+        background::open_log(&flags.log_file(&flags.place.run_dir()?))?;
+    }
+    Ok(())
 }
 
 fn plan(flags: &Flags) -> anyhow::Result<Plan> {

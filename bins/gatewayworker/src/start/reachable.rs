@@ -1,8 +1,8 @@
 //! How a running cluster can be asked for something: over its control socket, and by
-//! SIGHUP.
+//! signals other than those that end any daemon.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -15,14 +15,14 @@ use super::output::tell;
 use super::supervisor::{self, Request};
 use super::{Flags, usage};
 use crate::control;
-use crate::run_dir::{Lock, RunDir, Taken};
+use crate::run_dir::{Lock, Taken};
 use crate::status::{Daemon, Process, Report};
 
 /// A place that this process's cluster has to itself.
 #[derive(Debug)]
 pub(super) struct Control {
-    run_dir: RunDir,
     lock: Lock,
+    listener: std::os::unix::net::UnixListener,
     about: About,
 }
 
@@ -30,8 +30,9 @@ pub(super) struct Control {
 #[derive(Debug, Clone)]
 struct About {
     since: Instant,
-    config_dir: Option<PathBuf>,
-    log_file: Option<PathBuf>,
+    config_dir: Option<String>,
+    log_file: Option<String>,
+    businessworker: Option<String>,
 }
 
 impl Control {
@@ -40,24 +41,30 @@ impl Control {
     ///
     /// # Errors
     /// When a cluster runs there already; in the background, also where it cannot be
-    /// written to.
+    /// written to, or listened in.
     pub(super) fn take(flags: &Flags) -> anyhow::Result<Option<Self>> {
         let run_dir = flags.place.run_dir()?;
-        let lock = match run_dir.make().and_then(|()| run_dir.lock()) {
-            Ok(lock) => lock,
+        let take = || {
+            run_dir.make()?;
+            let lock = run_dir.lock()?;
+            anyhow::Ok((lock, control::listen(&run_dir.socket())?))
+        };
+        let (lock, listener) = match take() {
+            Ok(taken) => taken,
             Err(error) if flags.in_background || error.is::<Taken>() => return Err(error),
             Err(error) => {
                 tell(format_args!("{error:#}: stop, reload and status will not find this cluster"));
                 return Ok(None);
             }
         };
-        let absolute = |path: &std::path::Path| std::path::absolute(path).ok();
+        let text = |path: &Path| std::path::absolute(path).ok().map(|path| path.display().to_string());
         let about = About {
             since: Instant::now(),
-            config_dir: flags.place.configs()?.and_then(absolute),
-            log_file: flags.in_background.then(|| flags.log_file(&run_dir)),
+            config_dir: flags.place.configs()?.and_then(text),
+            log_file: flags.in_background.then(|| text(&flags.log_file(&run_dir))).flatten(),
+            businessworker: flags.businessworker.as_deref().and_then(text),
         };
-        Ok(Some(Self { run_dir, lock, about }))
+        Ok(Some(Self { lock, listener, about }))
     }
 
     /// Passes requests on to `ask`, for as long as the runtime lives.
@@ -68,8 +75,8 @@ impl Control {
     /// # Panics
     /// Outside a tokio runtime.
     pub(super) fn serve(self, ask: mpsc::Sender<Request>) -> anyhow::Result<()> {
-        let Self { run_dir, lock, about } = self;
-        let listener: UnixListener = control::listen(&run_dir.socket())?;
+        let Self { lock, listener, about } = self;
+        let listener = UnixListener::from_std(listener).context("the control socket")?;
         tokio::spawn(async move {
             let _lock = lock;
             control::serve(listener, move |request| pass_on(request, ask.clone(), about.clone())).await
@@ -137,30 +144,44 @@ impl About {
             uptime_ms: milliseconds(self.since),
             config_dir: self.config_dir.clone(),
             log_file: self.log_file.clone(),
+            businessworker: self.businessworker.clone(),
             daemons: daemons.into_iter().map(daemon).collect(),
         }
     }
 }
 
-/// SIGHUP is a reload, except at a terminal: there it is the terminal that goes, and the
-/// cluster with it.
+/// What the signals mean that Workerman and nginx have too. SIGHUP is a reload, except at a
+/// terminal: there it is the terminal that goes, and the cluster with it.
 ///
 /// # Errors
 /// When the system refuses.
 ///
 /// # Panics
 /// Outside a tokio runtime.
-pub(super) fn reload_at_hangup(ask: mpsc::Sender<Request>) -> anyhow::Result<()> {
-    if std::io::stdin().is_terminal() {
-        return Ok(());
+pub(super) fn obey_signals(ask: mpsc::Sender<Request>) -> anyhow::Result<()> {
+    let at_terminal = std::io::stdin().is_terminal();
+    for (name, kind, reloads) in [
+        ("SIGHUP", SignalKind::hangup(), !at_terminal),
+        ("SIGUSR1", SignalKind::user_defined1(), true),
+        ("SIGUSR2", SignalKind::user_defined2(), true),
+        ("SIGQUIT", SignalKind::quit(), false),
+    ] {
+        let mut signal = signal(kind).context("cannot listen for signals")?;
+        let ask = ask.clone();
+        tokio::spawn(async move {
+            while signal.recv().await.is_some() {
+                if reloads {
+                    tell(format_args!("{name}: reloading"));
+                    // What came of it is in the log, but for what only who asks is told.
+                    if let Ok(Err(why)) = put(&ask, Request::Reload).await {
+                        tell(format_args!("{name}: {why}"));
+                    }
+                } else {
+                    tell(format_args!("{name}: ending all daemons"));
+                    let _ = ask.send(Request::Stop { now: false }).await;
+                }
+            }
+        });
     }
-    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for signals")?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            tell("SIGHUP: reloading");
-            // What came of it is in the log.
-            let _ = put(&ask, Request::Reload).await;
-        }
-    });
     Ok(())
 }
