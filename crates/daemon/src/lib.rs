@@ -2,6 +2,7 @@
 //!
 //! - [`load`]: one configuration out of flags, environment, file and defaults,
 //! - [`run`]: logging, file limit, runtime, signals and exit status around a daemon's `serve`,
+//! - [`Operator`]: who may ask how it goes, and for files to be read again,
 //! - [`accept_loop`]: accepting that survives a lack of file descriptors,
 //! - [`check_exposure`], [`resolve`], [`bind`]: addresses, safe by default.
 //!

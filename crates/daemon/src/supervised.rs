@@ -52,6 +52,7 @@ pub(crate) fn obey(
             ("reload", _) => reload.ask(By::Parent),
             ("status", _) => say(&format!("status {}", figures.to_json())),
             ("listener", key) => {
+                let socket = socket.take();
                 listeners.answer(key, socket.ok_or_else(|| "the parent process sent no socket".to_owned()));
             }
             ("refused", refusal) => {
@@ -110,11 +111,12 @@ impl Listeners {
     }
 }
 
-/// Calls `f` for each line, and with the socket that came along with it, until there are
-/// no more. `receive` appends bytes, how many it returns, and a socket if one came.
+/// Calls `f` for each line, until there are no more, and with the last socket that came
+/// and was not taken: with its own line, but maybe in one piece with one before it.
+/// `receive` appends bytes, and returns how many, and a socket if one came.
 fn each_line(
     mut receive: impl FnMut(&mut Vec<u8>) -> io::Result<(usize, Option<Socket>)>,
-    mut f: impl FnMut(&str, Option<Socket>),
+    mut f: impl FnMut(&str, &mut Option<Socket>),
 ) {
     let mut bytes = Vec::new();
     let mut passed = None;
@@ -123,10 +125,10 @@ fn each_line(
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             let rest = bytes.split_off(end + 1);
             let line = std::mem::replace(&mut bytes, rest);
-            f(String::from_utf8_lossy(&line).trim_end(), passed.take());
+            f(String::from_utf8_lossy(&line).trim_end(), &mut passed);
         }
         if bytes.len() >= MAX_LINE {
-            f(&String::from_utf8_lossy(&std::mem::take(&mut bytes)), None);
+            f(&String::from_utf8_lossy(&std::mem::take(&mut bytes)), &mut passed);
         }
     }
 }
@@ -261,5 +263,24 @@ mod tests {
         let mut heard = Vec::new();
         each_line(receive, |line, _| heard.push(line.to_owned()));
         assert_eq!(heard, ["reload", "status", &long, "y", "last"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_socket_is_there_for_its_own_line_whatever_comes_with_it() {
+        let socket = Socket::from(std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+        let mut parts = [("status\nlistener k\nstatus\n", Some(socket)), ("", None)].into_iter();
+        let receive = |bytes: &mut Vec<u8>| {
+            let (part, socket) = parts.next().unwrap();
+            bytes.extend_from_slice(part.as_bytes());
+            Ok((part.len(), socket))
+        };
+        let mut taken = Vec::new();
+        each_line(receive, |line, socket| {
+            if line.starts_with("listener") {
+                taken.push((line.to_owned(), socket.take().is_some()));
+            }
+        });
+        assert_eq!(taken, [("listener k".to_owned(), true)]);
     }
 }

@@ -141,3 +141,26 @@ fn last_error(log: &Path, before: u64) -> Option<String> {
 pub(super) fn leave_terminal() -> anyhow::Result<()> {
     rustix::process::setsid().map(drop).context("cannot leave the terminal")
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, FromArgMatches};
+
+    use super::*;
+
+    #[test]
+    fn the_one_in_the_background_is_told_everything() {
+        let command = Flags::augment_args(clap::Command::new("start"));
+        let given = command.get_arguments().filter(|flag| flag.get_action().takes_values());
+        let given: Vec<_> = given.map(|flag| format!("--{}=here", flag.get_long().unwrap())).collect();
+        assert!(given.len() >= 4, "{given:?}");
+        let matches = command.get_matches_from([&["start".to_owned()], given.as_slice()].concat());
+        let flags = Flags::from_arg_matches(&matches).unwrap();
+        let passed_on = flags.for_background();
+        for flag in given {
+            let name = flag.strip_suffix("=here").unwrap();
+            let at = passed_on.iter().position(|word| word == name);
+            assert!(at.is_some_and(|at| passed_on[at + 1] == "here"), "{flag}: {passed_on:?}");
+        }
+    }
+}
