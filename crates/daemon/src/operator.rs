@@ -42,6 +42,7 @@ pub struct ReloadRequest(By);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
     /// Somebody who has the log to see what came of it.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "there is no such signal"))]
     Sighup,
     /// One who waits for an answer.
     Parent,

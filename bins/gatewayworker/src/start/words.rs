@@ -16,6 +16,7 @@ pub(super) enum Word {
     Reload,
     Status,
     /// Here is the listener for this key.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "nobody asks for one there"))]
     Listener(String, TcpListener),
     /// There is none, and why.
     Refused(String, String),
