@@ -177,8 +177,12 @@ impl Child {
         }
     }
 
-    /// How it goes, by its own account; empty if it does not say so in time.
+    /// How it goes, by its own account; empty if it does not say so in time, or drains:
+    /// then it hears nothing any more.
     pub(crate) async fn figures(&self) -> Map<String, Value> {
+        if self.drains() {
+            return Map::new();
+        }
         let answered = self.asked.figures();
         let _ = self.words.try_send(Word::Status);
         timeout(ANSWER, answered).await.ok().and_then(Result::ok).unwrap_or_default()
