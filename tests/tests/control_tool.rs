@@ -303,6 +303,27 @@ async fn a_worker_that_finds_no_gateway_does_not_take_anybodys_place() {
 }
 
 #[tokio::test]
+async fn a_port_moves_with_the_worker_that_moves_and_stays_with_one_that_stays() {
+    let site = Site::new();
+    site.done("start", &["-d"]).await;
+    let config = fs::read_to_string(site.directory.path().join("businessworker.toml")).unwrap();
+    let (old, new) = (site.http, SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let moved = config.replace(&old.to_string(), &new.to_string());
+    let is_open = async |address| TcpStream::connect(address).await.is_ok();
+    let answers = async |address| KeepAlive::new(address).call("client_count").await == json!({"result": 0});
+
+    let nowhere = format!("register_address = '127.0.0.1:{}'", free_port());
+    let lines = moved.lines().map(|line| if line.starts_with("register") { nowhere.as_str() } else { line });
+    site.write("businessworker", &lines.collect::<Vec<_>>().join("\n"));
+    site.refused("reload", 1).await;
+    assert!(answers(old).await && !is_open(new).await);
+
+    site.write("businessworker", &moved);
+    site.done("reload", &[]).await;
+    assert!(answers(new).await && !is_open(old).await);
+}
+
+#[tokio::test]
 async fn a_reload_loads_the_certificate_again_or_says_why_not() {
     let site = Site::new();
     site.done("start", &["-d"]).await;

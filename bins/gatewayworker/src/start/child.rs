@@ -6,12 +6,13 @@
 //! on, which neither a look into its configuration (flags, environment, port 0) nor a test
 //! connection (which it would log as a client that left) could tell as well.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -24,7 +25,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::output::{To, prefix, show};
-use super::ports::Ports;
+use super::ports::{Port, Ports};
 use super::words::{self, Asked, Ear, Input, Word};
 
 /// A line longer than this is passed on in pieces, in bytes.
@@ -58,6 +59,7 @@ pub(crate) struct Child {
     stage: watch::Receiver<Stage>,
     words: mpsc::Sender<Word>,
     asked: Asked,
+    wanted: Arc<Mutex<HashSet<Port>>>,
     drain: CancellationToken,
     kill: CancellationToken,
 }
@@ -106,11 +108,13 @@ impl Daemon {
         let (words, to_say) = mpsc::channel(8);
         let (drain, kill) = (CancellationToken::new(), kill.child_token());
         let asked = Asked::default();
+        let wanted = Arc::default();
         let ear = Ear {
             stage: set_stage.clone(),
             words: words.clone(),
             asked: asked.clone(),
             ports: ports.clone(),
+            wanted: Arc::clone(&wanted),
         };
         let told = Told { drain: drain.clone(), kill: kill.clone(), to_say };
         let process_id = process.id().unwrap_or_default();
@@ -119,7 +123,7 @@ impl Daemon {
             let end = follow(process, ends, told, ear, prefix).await;
             let _ = set_stage.send(Stage::Ended(end));
         });
-        Ok(Child { process_id, since: Instant::now(), stage, words, asked, drain, kill })
+        Ok(Child { process_id, since: Instant::now(), stage, words, asked, wanted, drain, kill })
     }
 }
 
@@ -162,6 +166,11 @@ impl Child {
 
     pub(crate) fn drains(&self) -> bool {
         self.drain.is_cancelled()
+    }
+
+    /// The listeners that it has asked for by now.
+    pub(super) fn wanted(&self) -> HashSet<Port> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Has it read its files again.

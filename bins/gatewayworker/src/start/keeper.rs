@@ -2,6 +2,7 @@
 //! followed by the next start, and a reload by its successor, which listens and has its
 //! links before the old one drains.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -202,7 +203,7 @@ impl Keeper {
                 biased;
                 () = self.drain.cancelled() => {
                     // Who wants to connect now is not to wait for one that will not come.
-                    self.ports.close();
+                    self.ports.keep_only(&HashSet::new());
                     let _ = self.end(&child).await;
                     return Ok(());
                 }
@@ -236,6 +237,7 @@ impl Keeper {
         let next = match self.successor(child).await {
             Ok(next) => next,
             Err(mut why) => {
+                self.ports.keep_only(&child.wanted());
                 if !self.ending.is_cancelled() {
                     let is_gone = matches!(child.stage(), Stage::Ended(_));
                     why += if is_gone { ", and the old one has ended too" } else { "; the old one goes on" };
@@ -245,6 +247,7 @@ impl Keeper {
                 return;
             }
         };
+        self.ports.keep_only(&next.wanted());
         let (name, next_id, old_id) = (self.daemon.name, next.process_id, child.process_id);
         tell(format_args!("process {next_id} takes the {name}'s place from {old_id}, which drains"));
         let old = std::mem::replace(child, next);
@@ -310,6 +313,12 @@ impl Keeper {
                 }
             }
             if let Ok(next) = next {
+                let (started, ports) = (next.clone(), self.ports.clone());
+                tokio::spawn(async move {
+                    if started.ready().await.is_ok() {
+                        ports.keep_only(&started.wanted());
+                    }
+                });
                 return Some(next);
             }
         }

@@ -1,41 +1,46 @@
 //! The listeners that the supervisor holds for a daemon, so that connections wait while
 //! one process of it takes another's place, and none is lost.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 
-/// By the key that the configuration has for each.
+/// What a listener is for, as the configuration calls it, and its address.
+pub(super) type Port = (String, SocketAddr);
+
+/// The listeners.
 #[derive(Debug, Default)]
-pub(crate) struct Ports(Mutex<HashMap<String, (SocketAddr, TcpListener)>>);
+pub(crate) struct Ports(Mutex<HashMap<Port, TcpListener>>);
 
 impl Ports {
-    /// The listener for `key`, which is opened unless it is, at that address, already.
+    /// The listener, which is opened unless it is already.
     ///
     /// # Errors
     /// When it cannot be opened.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub(super) fn open(&self, key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    pub(super) fn open(&self, port: &Port) -> anyhow::Result<TcpListener> {
         let mut held = self.held();
-        if let Some((_, listener)) = held.get(key).filter(|(at, _)| *at == address) {
+        let (key, address) = port;
+        if let Some(listener) = held.get(port) {
             return listener.try_clone().with_context(|| format!("{key}: {address}"));
         }
-        let listener = gatewayworker_daemon::bind(key, address)?.into_std()?;
+        let listener = gatewayworker_daemon::bind(key, *address)?.into_std()?;
         let theirs = listener.try_clone()?;
-        held.insert(key.to_owned(), (address, listener));
+        held.insert(port.clone(), listener);
         Ok(theirs)
     }
 
-    /// Lets go of all: they close with the process that has them.
-    pub(super) fn close(&self) {
-        self.held().clear();
+    /// Lets go of those that are not `wanted`: they close with the process that has them.
+    /// Nobody would accept what comes to them.
+    pub(super) fn keep_only(&self, wanted: &HashSet<Port>) {
+        self.held().retain(|port, _| wanted.contains(port));
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<String, (SocketAddr, TcpListener)>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<Port, TcpListener>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -47,14 +52,17 @@ mod tests {
     #[tokio::test]
     async fn a_listener_stays_open_for_the_next_process_and_a_port_in_use_is_named() {
         let ports = Ports::default();
-        let any = "127.0.0.1:0".parse().unwrap();
-        let first = ports.open("http_listen", any).unwrap();
+        let any = ("http_listen".to_owned(), "127.0.0.1:0".parse().unwrap());
+        let first = ports.open(&any).unwrap();
         let address = first.local_addr().unwrap();
         drop(first);
-        assert_eq!(ports.open("http_listen", any).unwrap().local_addr().unwrap(), address);
-        let refused = Ports::default().open("http_listen", address).unwrap_err().to_string();
+        assert_eq!(ports.open(&any).unwrap().local_addr().unwrap(), address);
+        let same = ("http_listen".to_owned(), address);
+        let refused = Ports::default().open(&same).unwrap_err().to_string();
         assert!(refused.contains("http_listen") && refused.contains("in use"), "{refused}");
-        ports.close();
-        Ports::default().open("http_listen", address).unwrap();
+        ports.keep_only(&HashSet::from([any]));
+        assert!(Ports::default().open(&same).is_err());
+        ports.keep_only(&HashSet::from([same.clone()]));
+        Ports::default().open(&same).unwrap();
     }
 }

@@ -1,14 +1,15 @@
 //! The parent's end of what a supervisor and a daemon say to each other; what the words
 //! mean is in the daemons' `supervised.rs`.
 
-use std::net::{SocketAddr, TcpListener};
+use std::collections::HashSet;
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::child::Stage;
-use super::ports::Ports;
+use super::ports::{Port, Ports};
 
 /// What the supervisor says.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub(super) struct Ear {
     pub(super) words: mpsc::Sender<Word>,
     pub(super) asked: Asked,
     pub(super) ports: Arc<Ports>,
+    /// The listeners that it has asked for.
+    pub(super) wanted: Arc<Mutex<HashSet<Port>>>,
 }
 
 /// Who waits for an answer.
@@ -109,11 +112,13 @@ impl Ear {
 
     fn listen(&self, listener: &str) -> bool {
         let Some((key, address)) = listener.split_once(' ') else { return false };
-        let Ok(address) = address.parse::<SocketAddr>() else { return false };
-        let word = match self.ports.open(key, address) {
+        let Ok(address) = address.parse() else { return false };
+        let port = (key.to_owned(), address);
+        let word = match self.ports.open(&port) {
             Ok(listener) => Word::Listener(key.to_owned(), listener),
             Err(error) => Word::Refused(key.to_owned(), format!("{error:#}")),
         };
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(port);
         // One that asks for more than it reads waits in vain.
         let _ = self.words.try_send(word);
         true
@@ -204,7 +209,8 @@ mod tests {
     fn ear() -> (Ear, mpsc::Receiver<Word>) {
         let (words, to_say) = mpsc::channel(8);
         let (stage, _) = watch::channel(Stage::Starting);
-        (Ear { stage, words, asked: Asked::default(), ports: Arc::default() }, to_say)
+        let (asked, ports, wanted) = (Asked::default(), Arc::default(), Arc::default());
+        (Ear { stage, words, asked, ports, wanted }, to_say)
     }
 
     #[test]
