@@ -83,6 +83,7 @@ pub(crate) fn restart(flags: &RestartFlags) -> ExitCode {
         let was = status::ask(&run_dir)?;
         let path = |text: Option<String>| text.map(PathBuf::from);
         flags.daemon |= was.log_file.is_some();
+        flags.place.config_dir = flags.place.config_dir.take().or(path(was.config_dir));
         flags.businessworker = flags.businessworker.take().or(path(was.businessworker));
         flags.log_file = flags.log_file.take().or(path(was.log_file));
         start::check(&flags).map_err(|error| anyhow!("{error:#}; what runs goes on"))?;

@@ -1,6 +1,7 @@
 //! The child's end of what a supervising parent process and a daemon say to each other,
-//! in lines. On Unix, standard input is a socket for both directions, and standard output
-//! the application's own; where it is a pipe, the child speaks on standard output.
+//! in lines. On Unix, standard input is a socket for both directions, which the application
+//! finds empty, and standard output is its own; where it is a pipe, the child speaks on
+//! standard output.
 //!
 //! | parent | child | |
 //! |---|---|---|
@@ -143,7 +144,10 @@ mod socket {
     use std::io::{self, IoSliceMut, Write};
     use std::mem::MaybeUninit;
     use std::os::fd::OwnedFd;
+    use std::sync::OnceLock;
 
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::io::Errno;
     use rustix::net::{
         RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send, sockopt::socket_type,
     };
@@ -151,20 +155,34 @@ mod socket {
 
     pub(crate) type Socket = OwnedFd;
 
-    /// Whether standard input is one.
+    /// The socket that was standard input, if it was one. It is not any more: what the
+    /// application starts would inherit it, and take words away.
+    fn parent() -> Option<&'static OwnedFd> {
+        static PARENT: OnceLock<Option<OwnedFd>> = OnceLock::new();
+        let take = || {
+            socket_type(io::stdin()).ok()?;
+            let socket = rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3).ok()?;
+            let nothing = std::fs::File::open("/dev/null").ok()?;
+            rustix::stdio::dup2_stdin(nothing).ok()?;
+            Some(socket)
+        };
+        PARENT.get_or_init(take).as_ref()
+    }
+
+    /// Whether standard input was one, when this was asked for the first time.
     pub(super) fn has_socket() -> bool {
-        socket_type(io::stdin()).is_ok()
+        parent().is_some()
     }
 
     /// Says a line to the parent. One that no longer listens has its own end to deal with.
     pub(crate) fn say(line: &str) {
         let line = format!("{line}\n");
-        if has_socket() {
+        if let Some(parent) = parent() {
             let mut left = line.as_bytes();
             while !left.is_empty() {
-                match send(io::stdin(), left, SendFlags::empty()) {
+                match send(parent, left, SendFlags::empty()) {
                     Ok(sent) => left = &left[sent..],
-                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) if wait(parent, error, PollFlags::OUT) => {}
                     Err(_) => return,
                 }
             }
@@ -176,16 +194,16 @@ mod socket {
 
     pub(super) fn receive(bytes: &mut Vec<u8>) -> io::Result<(usize, Option<Socket>)> {
         let mut chunk = [0; 1024];
-        if !has_socket() {
+        let Some(parent) = parent() else {
             let read = io::Read::read(&mut io::stdin(), &mut chunk)?;
             bytes.extend_from_slice(&chunk[..read]);
             return Ok((read, None));
-        }
+        };
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let read = loop {
-            match recvmsg(io::stdin(), &mut [IoSliceMut::new(&mut chunk)], &mut control, RecvFlags::empty()) {
-                Err(rustix::io::Errno::INTR) => {}
+            match recvmsg(parent, &mut [IoSliceMut::new(&mut chunk)], &mut control, RecvFlags::empty()) {
+                Err(error) if wait(parent, error, PollFlags::IN) => {}
                 received => break received?.bytes,
             }
         };
@@ -201,6 +219,15 @@ mod socket {
             rustix::io::fcntl_setfd(socket, rustix::io::FdFlags::CLOEXEC)?;
         }
         Ok((read, socket))
+    }
+
+    /// Whether it is to be tried again: somebody who shares the socket may have set it not
+    /// to block.
+    fn wait(socket: &OwnedFd, error: Errno, until: PollFlags) -> bool {
+        if error == Errno::AGAIN {
+            let _ = poll(&mut [PollFd::new(socket, until)], None);
+        }
+        matches!(error, Errno::AGAIN | Errno::INTR)
     }
 
     pub(super) fn into_listener(socket: Socket) -> io::Result<TcpListener> {

@@ -135,6 +135,9 @@ impl Keeper {
     /// # Errors
     /// Why not, or not all of it.
     pub(crate) async fn reload(&self) -> Reloaded {
+        if self.on_reload == OnReload::Nothing {
+            return Ok(());
+        }
         let name = self.daemon.name;
         let ending = || Err(format!("the {name} is ending"));
         let (done, is_done) = oneshot::channel();
@@ -209,7 +212,10 @@ impl Keeper {
                 }
                 end = child.ended() => match self.start_again(&child, &end, &mut backoff, &mut reloads).await {
                     Some(next) => child = next,
-                    None => return Ok(()),
+                    None => {
+                        self.ports.keep_only(&HashSet::new());
+                        return Ok(());
+                    }
                 },
                 Some(done) = reloads.recv() => match self.on_reload {
                     OnReload::Nothing => drop(done.send(Ok(()))),
@@ -333,7 +339,7 @@ impl Keeper {
         let next = self.start().map_err(|error| format!("{error:#}"))?;
         let ready = async {
             match timeout(SUCCESSOR_READY, next.ready()).await {
-                Ok(Ok(_)) => linked(old, &next).await,
+                Ok(Ok(_)) => linked(Some(old), &next).await,
                 Ok(Err(end)) => Err(format!("ended by itself ({end})")),
                 Err(_) => Err(format!("was not ready after {} s", SUCCESSOR_READY.as_secs())),
             }
@@ -354,17 +360,21 @@ impl Keeper {
 
 async fn say_when_ready(name: &str, child: Arc<Child>, done: oneshot::Sender<Reloaded>) {
     let ready = match timeout(SUCCESSOR_READY, child.ready()).await {
-        Ok(Ok(_)) => Ok(()),
+        Ok(Ok(_)) => linked(None, &child).await.map_err(|why| format!("the new {name} {why}")),
         Ok(Err(end)) => Err(format!("the new {name} ended by itself ({end})")),
         Err(_) => Err(format!("the new {name} was not ready after {} s", SUCCESSOR_READY.as_secs())),
     };
     let _ = done.send(ready);
 }
 
-/// Waits until `next` takes events from as many gateways as `old`.
-async fn linked(old: &Child, next: &Child) -> Result<(), String> {
+/// Waits until `next` takes events from as many gateways as `old`, and from one at least:
+/// there is one.
+async fn linked(old: Option<&Child>, next: &Child) -> Result<(), String> {
     let gateways = |figures: Map<String, Value>| figures.get("gateways").and_then(Value::as_u64).unwrap_or(0);
-    let before = gateways(old.figures().await);
+    let before = match old {
+        Some(old) => gateways(old.figures().await).max(1),
+        None => 1,
+    };
     let (mut now, mut looks) = (0, 0);
     let as_many = async {
         while looks < LOOKS {

@@ -11,6 +11,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::child::Stage;
 use super::ports::{Port, Ports};
 
+/// The most listeners that one child may ask for; the next are not answered.
+const MAX_PORTS: usize = 64;
+
 /// What the supervisor says.
 #[derive(Debug)]
 pub(super) enum Word {
@@ -114,11 +117,16 @@ impl Ear {
         let Some((key, address)) = listener.split_once(' ') else { return false };
         let Ok(address) = address.parse() else { return false };
         let port = (key.to_owned(), address);
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if wanted.len() >= MAX_PORTS {
+            return true;
+        }
         let word = match self.ports.open(&port) {
             Ok(listener) => Word::Listener(key.to_owned(), listener),
             Err(error) => Word::Refused(key.to_owned(), format!("{error:#}")),
         };
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).insert(port);
+        wanted.insert(port);
+        drop(wanted);
         // One that asks for more than it reads waits in vain.
         let _ = self.words.try_send(word);
         true
