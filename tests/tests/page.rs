@@ -11,18 +11,6 @@ use serde_json::json;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A browser, or none outside CI: then the test is skipped, and says so.
-async fn browser() -> Option<Browser> {
-    if !browser::available() {
-        assert!(std::env::var_os("CI").is_none(), "CI has to install a browser (Debian: chromium)");
-        eprintln!(
-            "skipped: no Chromium was found; install one, or name it in the environment variable CHROMIUM"
-        );
-        return None;
-    }
-    Some(Browser::launch().await.expect("the browser starts"))
-}
-
 async fn chat(cluster: &Cluster) -> Application {
     cluster.start_application(chat::Chat::default())
 }
@@ -73,7 +61,7 @@ async fn hear(page: &Page, text: &str) -> (String, String) {
 
 #[tokio::test]
 async fn two_users_chat_and_see_each_message_once_with_its_senders_name() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let cluster = Cluster::builder().workers(0).start().await;
     let _chat = chat(&cluster).await;
     let alice = log_in(&browser, &cluster, "Alice").await;
@@ -91,7 +79,7 @@ async fn two_users_chat_and_see_each_message_once_with_its_senders_name() {
 
 #[tokio::test]
 async fn a_user_whose_name_is_html_runs_no_code_in_anybodys_page() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let cluster = Cluster::builder().workers(0).start().await;
     let _chat = chat(&cluster).await;
     let alice = log_in(&browser, &cluster, "Alice").await;
@@ -109,7 +97,7 @@ async fn a_user_whose_name_is_html_runs_no_code_in_anybodys_page() {
 
 #[tokio::test]
 async fn the_page_comes_back_when_the_gateway_does() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let mut cluster = Cluster::builder().workers(0).start().await;
     let _chat = chat(&cluster).await;
     let alice = log_in(&browser, &cluster, "Alice").await;
@@ -121,7 +109,7 @@ async fn the_page_comes_back_when_the_gateway_does() {
 
 #[tokio::test]
 async fn what_the_chat_refuses_and_what_nobody_heard_is_back_in_the_field() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let mut cluster = Cluster::builder().workers(0).start().await;
     let application = chat(&cluster).await;
     let alice = log_in(&browser, &cluster, "Alice").await;
@@ -147,7 +135,7 @@ async fn what_the_chat_refuses_and_what_nobody_heard_is_back_in_the_field() {
 
 #[tokio::test]
 async fn a_flood_of_messages_leaves_a_page_that_answers() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let cluster = Cluster::builder().workers(0).start().await;
     let _chat = chat(&cluster).await;
     let alice = log_in(&browser, &cluster, "Alice").await;
@@ -165,7 +153,7 @@ async fn a_flood_of_messages_leaves_a_page_that_answers() {
 
 #[tokio::test]
 async fn a_phone_whose_keyboard_comes_at_the_entrance_shows_a_whole_field_in_the_room() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let cluster = Cluster::builder().workers(0).start().await;
     let _chat = chat(&cluster).await;
     let phone = |height| json!({ "width": 360, "height": height, "deviceScaleFactor": 2, "mobile": true });

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatewayworker::CloseReason;
-use gatewayworker_tests::browser::{self, Browser};
+use gatewayworker_tests::browser;
 use gatewayworker_tests::conformance::{
     BINARY, CLOSE, CONTINUE, Case, FIN, PING, PONG, TEXT, client_frame, close_payload, converse_over_tls,
 };
@@ -266,16 +266,11 @@ async fn tls_1_1_is_refused_and_so_is_1_2_where_the_listener_wants_1_3() {
 
 #[tokio::test]
 async fn the_chat_page_works_over_wss_in_a_browser() {
-    if !browser::available() {
-        assert!(std::env::var_os("CI").is_none(), "CI has to install a browser (Debian: chromium)");
-        eprintln!("skipped: no Chromium was found");
-        return;
-    }
+    // Nobody vouches for a certificate that was made a moment ago.
+    let Some(browser) = browser::launch_or_skip(&["--ignore-certificate-errors"]).await else { return };
     let certificate = Certificate::default();
     let cluster = Cluster::builder().workers(0).listen(&certificate.listeners()).start().await;
     let _chat = cluster.start_application(chat::Chat::default());
-    // Nobody vouches for a certificate that was made a moment ago.
-    let browser = Browser::launch_with(&["--ignore-certificate-errors"]).await.unwrap();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/client.html").canonicalize().unwrap();
     let url = format!("file://{}?lang=en&url=wss://{}", file.display(), wss(&cluster));
     let page = browser.open(&url).await.unwrap();

@@ -18,18 +18,6 @@ use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A browser, or none outside CI: then the test is skipped, and says so.
-async fn browser() -> Option<Browser> {
-    if !browser::available() {
-        assert!(std::env::var_os("CI").is_none(), "CI has to install a browser (Debian: chromium)");
-        eprintln!(
-            "skipped: no Chromium was found; install one, or name it in the environment variable CHROMIUM"
-        );
-        return None;
-    }
-    Some(Browser::launch().await.expect("the browser starts"))
-}
-
 async fn chat(database: &Sqlite) -> (Cluster, Application) {
     let cluster = Cluster::builder().workers(0).start().await;
     let application = start(&cluster, &Settings { burst: 100, ..settings(&database.url()) }).await;
@@ -81,7 +69,7 @@ async fn see_members(page: &Page, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_members_talk_and_see_each_other_come_and_go() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let database = Sqlite::new();
     let (cluster, _chat) = chat(&database).await;
     let li_lei = join(&browser, &cluster, 2).await;
@@ -108,7 +96,7 @@ async fn two_members_talk_and_see_each_other_come_and_go() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_connection_comes_back_with_what_was_said_meanwhile() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let database = Sqlite::new();
     let (mut cluster, _chat) = chat(&database).await;
     let page = join(&browser, &cluster, 2).await;
@@ -146,7 +134,7 @@ async fn database_holds(database: &Sqlite, messages: &[(i64, usize, &str)]) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_history_is_read_to_its_beginning_in_few_elements() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let database = Sqlite::new();
     let (cluster, _chat) = chat(&database).await;
     database_holds(&database, &[(3, 1_500, "message")]).await;
@@ -172,7 +160,7 @@ async fn a_long_history_is_read_to_its_beginning_in_few_elements() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_that_talks_at_once_does_not_hold_the_page_up() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let database = Sqlite::new();
     let (cluster, _chat) = chat(&database).await;
     let page = join(&browser, &cluster, 2).await;
@@ -188,7 +176,7 @@ async fn a_crowd_that_talks_at_once_does_not_hold_the_page_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_said_while_the_newest_page_is_on_its_way_is_not_lost() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let database = Sqlite::new();
     let (cluster, _chat) = chat(&database).await;
     let page = join(&browser, &cluster, 2).await;
@@ -202,7 +190,7 @@ async fn what_is_said_while_the_newest_page_is_on_its_way_is_not_lost() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_under_way_when_the_connection_was_lost_is_sent_again_and_stored_once() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let database = Sqlite::new();
     let (mut cluster, _chat) = chat(&database).await;
     let page = join(&browser, &cluster, 2).await;
@@ -231,7 +219,7 @@ async fn what_was_under_way_when_the_connection_was_lost_is_sent_again_and_store
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_fits_a_narrow_phone() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let database = Sqlite::new();
     let (cluster, _chat) = chat(&database).await;
     let page = join(&browser, &cluster, 2).await;
@@ -313,7 +301,7 @@ impl Drop for Nginx {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_nginx_page_and_connection_come_over_tls() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let database = Sqlite::new();
     let (cluster, _chat) = chat(&database).await;
     let Some(nginx) = Nginx::start(&cluster) else { return };

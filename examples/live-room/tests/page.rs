@@ -12,16 +12,6 @@ use support::Site;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A browser, or none outside CI: then the test is skipped, and says so.
-async fn browser() -> Option<Browser> {
-    if !browser::available() {
-        assert!(std::env::var_os("CI").is_none(), "CI has to install a browser (Debian: chromium)");
-        eprintln!("skipped: no Chromium was found");
-        return None;
-    }
-    Some(Browser::launch().await.expect("the browser starts"))
-}
-
 async fn enter(browser: &Browser, site: &Site, way: &str, name: &str) -> Page {
     let page = browser.open(&format!("http://{}/?way={way}", site.backend)).await.expect("the page opens");
     page.wait_for("document.querySelectorAll('#room-id option').length === 2", LIMIT).await.unwrap();
@@ -62,7 +52,7 @@ async fn shows(page: &Page, selector: &str, text: &str) {
 
 #[tokio::test]
 async fn two_users_hear_each_other_through_the_backend() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let site = Site::start().await;
     let alice = enter(&browser, &site, "http", "小明").await;
     let bob = enter(&browser, &site, "http", "Bob").await;
@@ -86,7 +76,7 @@ async fn two_users_hear_each_other_through_the_backend() {
 
 #[tokio::test]
 async fn two_users_hear_each_other_over_the_socket() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let site = Site::start().await;
     let alice = enter(&browser, &site, "socket", "小明").await;
     let bob = enter(&browser, &site, "socket", "Bob").await;
@@ -101,7 +91,7 @@ async fn two_users_hear_each_other_over_the_socket() {
 
 #[tokio::test]
 async fn what_users_write_never_becomes_markup() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let site = Site::start().await;
     let html = "<img src=x onerror=alert(1)>";
     let alice = enter(&browser, &site, "http", html).await;
@@ -117,7 +107,7 @@ async fn what_users_write_never_becomes_markup() {
 
 #[tokio::test]
 async fn from_disk_the_page_goes_over_the_socket() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let site = Site::start().await;
     let url = format!("file://{}/index.html?url=ws://{}", env!("CARGO_MANIFEST_DIR"), site.cluster.door());
     let page = browser.open(&url).await.unwrap();
@@ -130,7 +120,7 @@ async fn from_disk_the_page_goes_over_the_socket() {
 
 #[tokio::test]
 async fn a_comment_that_is_refused_over_the_socket_is_back_in_the_field() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let site = Site::start().await;
     let page = enter(&browser, &site, "socket", "A").await;
     page.eval::<()>("document.querySelector('#content').removeAttribute('maxlength')").await.unwrap();
@@ -143,7 +133,7 @@ async fn a_comment_that_is_refused_over_the_socket_is_back_in_the_field() {
 
 #[tokio::test]
 async fn the_page_comes_back_when_the_gateway_does_and_keeps_the_draft() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let mut site = Site::start().await;
     let alice = enter(&browser, &site, "http", "A").await;
     let bob = enter(&browser, &site, "socket", "B").await;
@@ -163,7 +153,7 @@ async fn the_page_comes_back_when_the_gateway_does_and_keeps_the_draft() {
 
 #[tokio::test]
 async fn the_page_logs_in_anew_where_the_backend_does_not_know_it_any_more() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let mut site = Site::start().await;
     let alice = enter(&browser, &site, "http", "A").await;
     let bob = enter(&browser, &site, "socket", "B").await;
@@ -179,7 +169,7 @@ async fn the_page_logs_in_anew_where_the_backend_does_not_know_it_any_more() {
 
 #[tokio::test]
 async fn a_flood_of_comments_leaves_a_page_that_answers() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let site = Site::start().await;
     let alice = enter(&browser, &site, "http", "A").await;
     let api = gatewayworker::Gateway::builder([site.cluster.register.to_string()]).connect();
@@ -197,7 +187,7 @@ async fn a_flood_of_comments_leaves_a_page_that_answers() {
 
 #[tokio::test]
 async fn a_phone_shows_all_of_it_without_scrolling_sideways() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let site = Site::start().await;
     let long = "一个很长很长很长很长很长很长很长的名字而且没有空格";
     let alice = enter(&browser, &site, "http", long).await;

@@ -16,18 +16,6 @@ use support::{Live, RedisServer, auth, settings};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A browser, or none outside CI: then the test is skipped, and says so.
-async fn browser() -> Option<Browser> {
-    if !browser::available() {
-        assert!(std::env::var_os("CI").is_none(), "CI has to install a browser (Debian: chromium)");
-        eprintln!(
-            "skipped: no Chromium was found; install one, or name it in the environment variable CHROMIUM"
-        );
-        return None;
-    }
-    Some(Browser::launch().await.expect("the browser starts"))
-}
-
 /// The page, with these variables.
 fn url(query: &str) -> String {
     format!("file://{}?{query}", Path::new(env!("CARGO_MANIFEST_DIR")).join("index.html").display())
@@ -81,7 +69,7 @@ async fn phone(page: &Page) {
 
 #[tokio::test]
 async fn two_users_talk_and_a_wall_shows_it() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let live = Live::start().await;
     let wall = come(&browser, &live, "0", Wall).await;
     let alice = come(&browser, &live, "1", WechatUser).await;
@@ -135,7 +123,7 @@ async fn two_users_talk_and_a_wall_shows_it() {
 
 #[tokio::test]
 async fn a_crowd_that_talks_at_once_does_not_hold_the_page_up() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let live = Live::start().await;
     let page = come(&browser, &live, "1", WechatUser).await;
     let hear_many = "(() => { const begin = performance.now(); \
@@ -151,7 +139,7 @@ async fn a_crowd_that_talks_at_once_does_not_hold_the_page_up() {
 
 #[tokio::test]
 async fn requests_can_be_written_by_hand_and_their_answers_are_shown() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let live = Live::start().await;
     let page = come(&browser, &live, "1", WechatUser).await;
     for (request, answer) in [
@@ -167,7 +155,7 @@ async fn requests_can_be_written_by_hand_and_their_answers_are_shown() {
 
 #[tokio::test]
 async fn who_is_not_let_in_reads_why_at_the_entrance() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let live = Live::start().await;
     let page = browser.open(&url(&format!("url=ws://{}", live.door()))).await.unwrap();
     page.click("#enter").await.unwrap();
@@ -187,7 +175,7 @@ async fn who_is_not_let_in_reads_why_at_the_entrance() {
 
 #[tokio::test]
 async fn the_page_comes_back_when_gateway_and_redis_do() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let Some(mut redis) = RedisServer::start().await else { return };
     let mut live = Live::with(&redis.settings()).await;
     let page = come(&browser, &live, "1", WechatUser).await;
@@ -213,7 +201,7 @@ async fn the_page_comes_back_when_gateway_and_redis_do() {
 
 #[tokio::test]
 async fn who_talks_too_fast_keeps_the_words() {
-    let Some(browser) = browser().await else { return };
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let mut live = Live::with(&Settings { burst: 5, per_second: 0.1, ..settings() }).await;
     let page = come(&browser, &live, "1", WechatUser).await;
     for words in ["一", "二", "三"] {
