@@ -128,7 +128,7 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
         }
     };
     let Some((line, status)) = failure else { return ExitCode::SUCCESS };
-    let _ = writeln!(io::stderr(), "error: {line}");
+    crate::complain(line);
     ExitCode::from(status)
 }
 

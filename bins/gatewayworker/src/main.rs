@@ -15,6 +15,7 @@ mod start;
 #[cfg(unix)]
 mod status;
 
+use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -88,6 +89,11 @@ fn main() -> ExitCode {
         Command::Call(cli) => call::run(&cli),
         Command::Completion { shell } => complete(shell),
     }
+}
+
+/// An error, in a line on standard error.
+fn complain(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "error: {line}");
 }
 
 fn complete(shell: clap_complete::Shell) -> ExitCode {

@@ -12,7 +12,7 @@ use anyhow::{anyhow, bail};
 use crate::control::{self, Request};
 use crate::place::Place;
 use crate::run_dir::{Holder, RunDir};
-use crate::{start, status};
+use crate::{complain, start, status};
 
 /// A cluster answers at once that it will stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -59,27 +59,24 @@ pub(crate) struct ReloadFlags {
 
 /// Stops a cluster, and returns when it has ended.
 pub(crate) fn stop(flags: &StopFlags) -> ExitCode {
-    conclude(try_stop(&flags.place, flags.now).and_then(|stopped| match stopped {
-        Some(process) => Ok(format!("stopped process {process}")),
-        None => Err(nothing_runs(&flags.place)),
+    conclude(running(&flags.place).and_then(|(run_dir, process)| {
+        end(&run_dir, &process, flags.now)?;
+        Ok(format!("stopped process {process}"))
     }))
 }
 
 /// Reloads a cluster, and returns when all is done.
 pub(crate) fn reload(flags: &ReloadFlags) -> ExitCode {
-    let reload = || {
-        let run_dir = running(&flags.place)?.ok_or_else(|| nothing_runs(&flags.place))?;
+    conclude(running(&flags.place).and_then(|(run_dir, _)| {
         control::ask::<()>(&run_dir.socket(), Request::Reload, RELOAD_PATIENCE)?;
         Ok("reloaded")
-    };
-    conclude(reload())
+    }))
 }
 
 /// Stops a cluster if one runs, and starts it: what is not given is as it was.
 pub(crate) fn restart(flags: &RestartFlags) -> ExitCode {
     let mut flags = flags.start.clone();
-    let stopped = running(&flags.place).and_then(|run_dir| {
-        let Some(run_dir) = run_dir else { return Ok(()) };
+    let stopped = running(&flags.place).and_then(|(run_dir, process)| {
         let was = status::ask(&run_dir)?;
         let path = |text: Option<String>| text.map(PathBuf::from);
         flags.daemon |= was.log_file.is_some();
@@ -87,49 +84,51 @@ pub(crate) fn restart(flags: &RestartFlags) -> ExitCode {
         flags.businessworker = flags.businessworker.take().or(path(was.businessworker));
         flags.log_file = flags.log_file.take().or(path(was.log_file));
         start::check(&flags).map_err(|error| anyhow!("{error:#}; what runs goes on"))?;
-        try_stop(&flags.place, false).map(drop)
+        end(&run_dir, &process, false)
     });
     match stopped {
-        Ok(()) => start::run(&flags),
-        Err(error) => conclude::<&str>(Err(error)),
+        Err(error) if !error.is::<NothingRuns>() => conclude::<&str>(Err(error)),
+        _ => start::run(&flags),
     }
 }
 
-/// Ends the cluster at `place`, if one runs there, and says which process that was.
+/// Ends the cluster there, which is `process`.
 ///
 /// # Errors
 /// When it does not hear.
-pub(crate) fn try_stop(place: &Place, now: bool) -> anyhow::Result<Option<String>> {
-    let run_dir = place.run_dir()?;
-    let Holder::Process(process) = run_dir.holder()? else { return Ok(None) };
+fn end(run_dir: &RunDir, process: &str, now: bool) -> anyhow::Result<()> {
     if let Err(error) = control::ask::<()>(&run_dir.socket(), Request::Stop { now }, STOP_PATIENCE)
         && run_dir.holder()? != Holder::Nobody
     {
         bail!("process {process} does not hear, end it with `kill {process}`: {error:#}");
     }
-    run_dir.wait_until_free()?;
-    Ok(Some(process))
+    run_dir.wait_until_free()
 }
 
-/// The run directory of the cluster at `place`, if one runs there.
+/// The run directory of the cluster at `place`, and its process.
 ///
 /// # Errors
-/// When there is no such place, or it cannot be looked into.
-pub(crate) fn running(place: &Place) -> anyhow::Result<Option<RunDir>> {
+/// [`NothingRuns`], or that there is no such place, or that it cannot be looked into.
+pub(crate) fn running(place: &Place) -> anyhow::Result<(RunDir, String)> {
     let run_dir = place.run_dir()?;
-    Ok((run_dir.holder()? != Holder::Nobody).then_some(run_dir))
-}
-
-/// What to say where nothing runs.
-pub(crate) fn nothing_runs(place: &Place) -> anyhow::Error {
-    match place.run_dir() {
-        Ok(run_dir) => anyhow!(
-            "nothing runs in {}: was it started with the same --config-dir or --run-dir?",
-            run_dir.path().display()
-        ),
-        Err(error) => error,
+    match run_dir.holder()? {
+        Holder::Process(process) => Ok((run_dir, process)),
+        Holder::Nobody => Err(NothingRuns(run_dir).into()),
     }
 }
+
+/// Nothing runs in this run directory.
+#[derive(Debug)]
+pub(crate) struct NothingRuns(RunDir);
+
+impl fmt::Display for NothingRuns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let directory = self.0.path().display();
+        write!(f, "nothing runs in {directory}: was it started with the same --config-dir or --run-dir?")
+    }
+}
+
+impl std::error::Error for NothingRuns {}
 
 fn conclude<T: Display>(result: anyhow::Result<T>) -> ExitCode {
     match result {
@@ -147,9 +146,4 @@ fn conclude<T: Display>(result: anyhow::Result<T>) -> ExitCode {
 /// A line on standard output; that nobody reads it is no failure.
 pub(crate) fn print(line: impl Display) {
     let _ = writeln!(io::stdout(), "{line}");
-}
-
-/// A line on standard error.
-pub(crate) fn complain(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stderr(), "error: {line}");
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::complain;
 use crate::control::{self, Request};
-use crate::operate::{self, print, running};
+use crate::operate::{NothingRuns, print, running};
 use crate::place::Place;
 use crate::run_dir::RunDir;
 
@@ -69,22 +70,17 @@ pub(crate) struct Process {
 
 /// Prints how it goes: status 0 if all daemons are ready, 1 if not, 3 where nothing runs.
 pub(crate) fn run(flags: &Flags) -> ExitCode {
-    let asked = running(&flags.place).and_then(|run_dir| run_dir.map(|run_dir| ask(&run_dir)).transpose());
-    match asked {
-        Ok(Some(report)) => {
+    match running(&flags.place).and_then(|(run_dir, _)| ask(&run_dir)) {
+        Ok(report) => {
             match flags.json {
                 true => print(serde_json::to_value(&report).unwrap_or_default()),
                 false => print(&report),
             }
             if report.is_ready() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Ok(None) => {
-            operate::complain(format_args!("{}", operate::nothing_runs(&flags.place)));
-            ExitCode::from(NOT_RUNNING)
-        }
         Err(error) => {
-            operate::complain(format_args!("{error:#}"));
-            ExitCode::FAILURE
+            complain(format_args!("{error:#}"));
+            if error.is::<NothingRuns>() { ExitCode::from(NOT_RUNNING) } else { ExitCode::FAILURE }
         }
     }
 }

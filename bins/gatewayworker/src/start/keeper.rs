@@ -314,7 +314,10 @@ impl Keeper {
             }
             if let Some(done) = waiting {
                 match &next {
-                    Ok(next) => drop(tokio::spawn(say_when_ready(name, next.clone(), done))),
+                    Ok(next) => {
+                        let next = next.clone();
+                        tokio::spawn(async move { done.send(able(name, None, &next).await) });
+                    }
                     Err(error) => drop(done.send(Err(format!("{error:#}")))),
                 }
             }
@@ -337,15 +340,8 @@ impl Keeper {
     async fn successor(&self, old: &Child) -> Result<Arc<Child>, String> {
         let name = self.daemon.name;
         let next = self.start().map_err(|error| format!("{error:#}"))?;
-        let ready = async {
-            match timeout(SUCCESSOR_READY, next.ready()).await {
-                Ok(Ok(_)) => linked(Some(old), &next).await,
-                Ok(Err(end)) => Err(format!("ended by itself ({end})")),
-                Err(_) => Err(format!("was not ready after {} s", SUCCESSOR_READY.as_secs())),
-            }
-        };
         let result = tokio::select! {
-            result = ready => result.map_err(|why| format!("the new {name} {why}")),
+            result = able(name, Some(old), &next) => result,
             () = self.ending.cancelled() => Err(format!("the {name} is ending")),
         };
         if let Err(why) = result {
@@ -358,13 +354,17 @@ impl Keeper {
     }
 }
 
-async fn say_when_ready(name: &str, child: Arc<Child>, done: oneshot::Sender<Reloaded>) {
-    let ready = match timeout(SUCCESSOR_READY, child.ready()).await {
-        Ok(Ok(_)) => linked(None, &child).await.map_err(|why| format!("the new {name} {why}")),
-        Ok(Err(end)) => Err(format!("the new {name} ended by itself ({end})")),
-        Err(_) => Err(format!("the new {name} was not ready after {} s", SUCCESSOR_READY.as_secs())),
+/// Waits until a new process of the daemon can do what `old` does.
+///
+/// # Errors
+/// Why it cannot.
+async fn able(name: &str, old: Option<&Child>, next: &Child) -> Result<(), String> {
+    let able = match timeout(SUCCESSOR_READY, next.ready()).await {
+        Ok(Ok(_)) => linked(old, next).await,
+        Ok(Err(end)) => Err(format!("ended by itself ({end})")),
+        Err(_) => Err(format!("was not ready after {} s", SUCCESSOR_READY.as_secs())),
     };
-    let _ = done.send(ready);
+    able.map_err(|why| format!("the new {name} {why}"))
 }
 
 /// Waits until `next` takes events from as many gateways as `old`, and from one at least:

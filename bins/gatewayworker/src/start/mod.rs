@@ -18,7 +18,6 @@ mod usage;
 mod words;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -26,6 +25,7 @@ use anyhow::Context;
 use gatewayworker_daemon::Signals;
 use tokio::sync::mpsc;
 
+use crate::complain;
 use crate::place::Place;
 use child::Daemon;
 use keeper::OnReload;
@@ -66,7 +66,7 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error:#}");
+            complain(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
