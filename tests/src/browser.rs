@@ -86,7 +86,7 @@ impl Browser {
     ///
     /// # Errors
     ///
-    /// Where there is no browser ([`available`]), where it ends or says nothing within 30 seconds (what it wrote to
+    /// Where there is no browser, where it ends or says nothing within 30 seconds (what it wrote to
     /// its standard error is in the message), or where its DevTools door does not open.
     pub async fn launch() -> Result<Self> {
         Self::launch_with(&[]).await
