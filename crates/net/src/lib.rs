@@ -4,6 +4,7 @@
 //! - [`LineReader`]: lines of bounded length,
 //! - [`Backoff`]: how long to wait before the next try,
 //! - [`registers`]: announcing to registers and following what they say,
+//! - [`LogLimiter`]: one log line a second for what happens often,
 //! - [`Network`]: what counts as one address,
 //! - [`connect`], [`tune`]: sockets as the daemons want them.
 //!
@@ -13,12 +14,14 @@
 mod backoff;
 mod line;
 mod link;
+mod log_limiter;
 mod network;
 pub mod registers;
 
 pub use backoff::Backoff;
 pub use line::{LineError, LineReader};
 pub use link::{LinkWriter, PushError};
+pub use log_limiter::LogLimiter;
 pub use network::Network;
 
 use std::io;
