@@ -47,24 +47,17 @@ const POLL: Duration = Duration::from_millis(20);
 /// Console errors kept per page; what comes after is dropped.
 const ERRORS_KEPT: usize = 200;
 
-/// Starts the browser with these arguments beside its own; outside CI, where there is none,
-/// the test that asks is to be skipped, and that is said.
+/// Starts the browser with these arguments beside its own.
 ///
 /// # Panics
-/// When there is none in CI, or it does not start.
-pub async fn launch_or_skip(arguments: &[&str]) -> Option<Browser> {
-    if executable().is_none() {
-        assert!(std::env::var_os("CI").is_none(), "CI has to install a browser (Debian: chromium)");
-        eprintln!(
-            "skipped: no Chromium was found; install one, or name it in the environment variable CHROMIUM"
-        );
-        return None;
-    }
-    Some(Browser::launch_with(arguments).await.expect("the browser starts"))
+/// When it does not start, or none is installed: a test that needs one says so with
+/// [`programs::CHROMIUM`](crate::programs::CHROMIUM).
+pub async fn launch(arguments: &[&str]) -> Browser {
+    Browser::launch_with(arguments).await.expect("the browser starts")
 }
 
 /// What `CHROMIUM` names, or a Chromium or Chrome on the `PATH`.
-fn executable() -> Option<PathBuf> {
+pub(crate) fn executable() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("CHROMIUM").filter(|named| !named.is_empty()) {
         return Some(PathBuf::from(named)).filter(|path| path.is_file());
     }

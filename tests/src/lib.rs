@@ -8,16 +8,18 @@
 //! - [`conformance`]: conversations over a WebSocket, byte for byte,
 //! - [`process`]: daemons as processes of their own, to be killed,
 //! - [`tls`]: certificates, and clients that come over TLS,
-//! - [`browser`]: a real browser.
+//! - [`browser`]: a real browser,
+//! - [`programs`]: tests that need a program which a machine may not have.
 //!
-//! The tests are in `tests/`, a file for each theme. Nothing sleeps: everything
-//! waits for a condition, with a limit.
+//! The tests are in `tests/`: `cluster` (all in one process), `processes`, and `with_programs`, a module
+//! for each theme. Nothing sleeps: everything waits for a condition, with a limit.
 
 pub mod browser;
 mod cluster;
 pub mod conformance;
 mod http;
 pub mod process;
+pub mod programs;
 mod raw;
 mod recorder;
 mod tcp;

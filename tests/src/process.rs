@@ -16,7 +16,10 @@ pub fn binary() -> &'static Path {
         let test = std::env::current_exe().expect("the test has a path");
         let profile = test.ancestors().nth(2).expect("the test is in target/<profile>/deps").to_owned();
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package", "gatewayworker-ctl", "--target-dir"]);
+        // With the features that `cargo test --workspace` has built everything with: any other choice of packages
+        // and targets would compile all of it a second time.
+        build.args(["build", "--quiet", "--workspace", "--bin", "gatewayworker", "--test", "processes"]);
+        build.arg("--target-dir");
         build.arg(profile.parent().expect("a profile is in target"));
         if profile.ends_with("release") {
             build.arg("--release");

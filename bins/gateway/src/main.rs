@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 /// It gives back what clients have left behind; the system's allocator keeps most of it.
-#[cfg(unix)]
+#[cfg(all(unix, feature = "jemalloc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

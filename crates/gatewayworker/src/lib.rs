@@ -24,12 +24,14 @@
 //!
 //! From anywhere else, a web backend say, [`Gateway::builder`] makes the same handle
 //! that handlers have. There is no code here, only names: each daemon is a library
-//! of its own, [`register`], [`gateway`] and [`businessworker`].
+//! of its own, [`businessworker`], and with the features of these names `gateway` and `register`.
 
 pub use gatewayworker_businessworker as businessworker;
 pub use gatewayworker_channel as channel;
 pub use gatewayworker_client as client;
+#[cfg(feature = "gateway")]
 pub use gatewayworker_gateway as gateway;
+#[cfg(feature = "register")]
 pub use gatewayworker_register as register;
 pub use gatewayworker_router as router;
 
@@ -50,6 +52,7 @@ mod readme {
     struct English;
     #[doc = include_str!("../../../README.zh-CN.md")]
     struct Chinese;
+    #[cfg(feature = "gateway")]
     #[doc = include_str!("../../../docs/guide/doors.md")]
     struct Doors;
     #[doc = include_str!("../../../docs/guide/writing-an-application.md")]

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use gatewayworker::{Client, CloseReason, Events, Gateway, Message, Result};
 use gatewayworker_tests::process::free_port;
-use gatewayworker_tests::{Application, Cluster, WsClient, eventually, soon};
+use gatewayworker_tests::{Application, Cluster, WsClient, eventually, programs, soon};
 use group_chat::{GroupChat, Settings};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -41,14 +41,8 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// A new one, or none outside CI where PostgreSQL is not installed: then the test
-    /// is skipped, and says so.
-    pub(crate) fn start() -> Option<Self> {
-        let Some(programs) = Self::programs() else {
-            assert!(std::env::var_os("CI").is_none(), "CI has to install PostgreSQL (Debian: postgresql)");
-            eprintln!("skipped: no PostgreSQL was found in /usr/lib/postgresql");
-            return None;
-        };
+    pub(crate) fn start() -> Self {
+        let programs = programs::postgresql().unwrap();
         let directory = tempfile::tempdir().unwrap();
         let server = Self { directory, programs, port: free_port() };
         if is_root() {
@@ -57,13 +51,7 @@ impl Postgres {
         }
         server.run("initdb", &["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]);
         server.begin();
-        Some(server)
-    }
-
-    fn programs() -> Option<PathBuf> {
-        let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
-        let mut places = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin")));
-        places.find(|place| place.join("pg_ctl").is_file())
+        server
     }
 
     /// Starts it, again.

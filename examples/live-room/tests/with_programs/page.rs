@@ -1,0 +1,203 @@
+//! The page in a real browser, with two users, by both ways.
+
+use std::time::Duration;
+
+use crate::support::Site;
+use gatewayworker_tests::browser::{self, Browser, Page};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+async fn enter(browser: &Browser, site: &Site, way: &str, name: &str) -> Page {
+    let page = browser.open(&format!("http://{}/?way={way}", site.backend)).await.expect("the page opens");
+    page.wait_for("document.querySelectorAll('#room-id option').length === 2", LIMIT).await.unwrap();
+    page.type_into("#user-name", name).await.unwrap();
+    page.click("#login-btn").await.unwrap();
+    state(&page, "connected").await;
+    page
+}
+
+async fn state(page: &Page, state: &str) {
+    let condition = format!("document.querySelector('#status').dataset.state === '{state}'");
+    page.wait_for(&condition, LIMIT).await.unwrap_or_else(|e| panic!("the page is not {state}: {e}"));
+}
+
+async fn say(page: &Page, text: &str) {
+    page.type_into("#content", text).await.unwrap();
+    page.press_enter().await.unwrap();
+    page.wait_for("document.querySelector('#content').value === ''", LIMIT).await.unwrap();
+}
+
+/// Waits for a comment, which is shown once; returns who it is from.
+async fn hear(page: &Page, text: &str) -> String {
+    let find = format!(
+        "[...document.querySelectorAll('.comment[data-kind=say]')].filter(c => c.querySelector('.content').textContent === {})",
+        Value::from(text)
+    );
+    page.wait_for(&format!("{find}.length > 0"), LIMIT).await.unwrap_or_else(|e| panic!("no {text:?}: {e}"));
+    assert_eq!(page.eval::<usize>(&format!("{find}.length")).await.unwrap(), 1);
+    page.eval(&format!("{find}[0].querySelector('.name').textContent")).await.unwrap()
+}
+
+async fn shows(page: &Page, selector: &str, text: &str) {
+    let (selector, text) = (Value::from(selector), Value::from(text));
+    page.wait_for(&format!("document.querySelector({selector})?.textContent === {text}"), LIMIT)
+        .await
+        .unwrap();
+}
+
+pub(crate) async fn two_users_hear_each_other_through_the_backend() {
+    let browser = browser::launch(&[]).await;
+    let site = Site::start().await;
+    let alice = enter(&browser, &site, "http", "小明").await;
+    let bob = enter(&browser, &site, "http", "Bob").await;
+    say(&alice, "大家好").await;
+    assert_eq!(hear(&bob, "大家好").await, "小明");
+    say(&bob, "hello").await;
+    assert_eq!(hear(&alice, "hello").await, "Bob");
+    shows(&alice, "#people", "2").await;
+    shows(&alice, "#views", "2").await;
+
+    // To one alone, by a click on the name.
+    alice.click(".comment[data-own=false] button.name").await.unwrap();
+    say(&alice, "只给你").await;
+    assert_eq!(hear(&bob, "只给你").await, "小明");
+    shows(&bob, ".comment .tag", "只说给你").await;
+    shows(&alice, ".comment .tag", "只说给 Bob").await;
+    bob.click("#leave-btn").await.unwrap();
+    shows(&alice, "#people", "1").await;
+    assert_eq!((alice.console_errors(), bob.console_errors()), (vec![], vec![]));
+}
+
+pub(crate) async fn two_users_hear_each_other_over_the_socket() {
+    let browser = browser::launch(&[]).await;
+    let site = Site::start().await;
+    let alice = enter(&browser, &site, "socket", "小明").await;
+    let bob = enter(&browser, &site, "socket", "Bob").await;
+    shows(&alice, ".comment[data-kind=join]:last-child", "Bob 进入了直播间").await;
+    say(&alice, "大家好").await;
+    assert_eq!(hear(&bob, "大家好").await, "小明");
+    say(&bob, "hello").await;
+    assert_eq!(hear(&alice, "hello").await, "Bob");
+    shows(&bob, "#people", "2").await;
+    assert_eq!((alice.console_errors(), bob.console_errors()), (vec![], vec![]));
+}
+
+pub(crate) async fn what_users_write_never_becomes_markup() {
+    let browser = browser::launch(&[]).await;
+    let site = Site::start().await;
+    let html = "<img src=x onerror=alert(1)>";
+    let alice = enter(&browser, &site, "http", html).await;
+    let bob = enter(&browser, &site, "socket", html).await;
+    for (from, to) in [(&alice, &bob), (&bob, &alice)] {
+        let text = format!("{html}{}", if std::ptr::eq(from, &alice) { 1 } else { 2 });
+        say(from, &text).await;
+        assert_eq!(hear(to, &text).await, html);
+        assert_eq!(to.eval::<usize>("document.querySelectorAll('img').length").await.unwrap(), 0);
+    }
+    assert_eq!((alice.dialogs(), bob.dialogs()), (0, 0));
+}
+
+pub(crate) async fn from_disk_the_page_goes_over_the_socket() {
+    let browser = browser::launch(&[]).await;
+    let site = Site::start().await;
+    let url = format!("file://{}/index.html?url=ws://{}", env!("CARGO_MANIFEST_DIR"), site.cluster.door());
+    let page = browser.open(&url).await.unwrap();
+    page.click("#login-btn").await.unwrap();
+    state(&page, "connected").await;
+    say(&page, "hello").await;
+    hear(&page, "hello").await;
+    shows(&page, ".comment[data-own=true] .content", "hello").await;
+}
+
+pub(crate) async fn a_comment_that_is_refused_over_the_socket_is_back_in_the_field() {
+    let browser = browser::launch(&[]).await;
+    let site = Site::start().await;
+    let page = enter(&browser, &site, "socket", "A").await;
+    page.eval::<()>("document.querySelector('#content').removeAttribute('maxlength')").await.unwrap();
+    let long = "x".repeat(501);
+    page.type_into("#content", &long).await.unwrap();
+    page.press_enter().await.unwrap();
+    shows(&page, ".comment[data-kind=error]", "评论内容过长").await;
+    assert_eq!(page.eval::<String>("document.querySelector('#content').value").await.unwrap(), long);
+}
+
+pub(crate) async fn the_page_comes_back_when_the_gateway_does_and_keeps_the_draft() {
+    let browser = browser::launch(&[]).await;
+    let mut site = Site::start().await;
+    let alice = enter(&browser, &site, "http", "A").await;
+    let bob = enter(&browser, &site, "socket", "B").await;
+    alice.type_into("#content", "draft").await.unwrap();
+    let missed = async || {
+        state(&alice, "retrying").await;
+        state(&bob, "retrying").await;
+    };
+    site.cluster.restart_gateway_when(0, missed).await;
+    state(&alice, "connected").await;
+    state(&bob, "connected").await;
+    alice.press_enter().await.unwrap();
+    assert_eq!(hear(&bob, "draft").await, "A");
+    shows(&alice, "#people", "2").await;
+    shows(&alice, "#views", "2").await;
+}
+
+pub(crate) async fn the_page_logs_in_anew_where_the_backend_does_not_know_it_any_more() {
+    let browser = browser::launch(&[]).await;
+    let mut site = Site::start().await;
+    let alice = enter(&browser, &site, "http", "A").await;
+    let bob = enter(&browser, &site, "socket", "B").await;
+    site.restart_backend().await;
+    alice.type_into("#content", "draft").await.unwrap();
+    alice.press_enter().await.unwrap();
+    shows(&alice, ".comment[data-kind=error]", "登录已失效，正在重新进入，请稍后再发一次。").await;
+    state(&alice, "connected").await;
+    alice.press_enter().await.unwrap();
+    assert_eq!(hear(&bob, "draft").await, "A");
+    shows(&alice, "#people", "2").await;
+}
+
+pub(crate) async fn a_flood_of_comments_leaves_a_page_that_answers() {
+    let browser = browser::launch(&[]).await;
+    let site = Site::start().await;
+    let alice = enter(&browser, &site, "http", "A").await;
+    let api = gatewayworker::Gateway::builder([site.cluster.register.to_string()]).connect();
+    for n in 0..5_000 {
+        let say = json!({"type": "say", "roomId": "1", "userName": "B", "content": n.to_string(), "commentTime": ""});
+        assert!(api.send_to_group(["1"], say).await.unwrap().is_complete());
+    }
+    assert_eq!(hear(&alice, "4999").await, "B");
+    let shown: usize = alice.eval("document.querySelectorAll('.comment').length").await.unwrap();
+    assert!(shown <= 300, "{shown} comments");
+    assert!(alice.eval::<bool>("(() => { const l = document.querySelector('#comments'); return l.scrollHeight - l.scrollTop - l.clientHeight < 48 })()").await.unwrap());
+    say(&alice, "still here").await;
+    hear(&alice, "still here").await;
+}
+
+pub(crate) async fn a_phone_shows_all_of_it_without_scrolling_sideways() {
+    let browser = browser::launch(&[]).await;
+    let site = Site::start().await;
+    let long = "一个很长很长很长很长很长很长很长的名字而且没有空格";
+    let alice = enter(&browser, &site, "http", long).await;
+    let bob = enter(&browser, &site, "http", long).await;
+    say(&bob, "hello").await;
+    let phone = json!({ "width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": true });
+    alice.command("Emulation.setDeviceMetricsOverride", phone).await.unwrap();
+    hear(&alice, "hello").await;
+    alice.click(".comment[data-own=false] button.name").await.unwrap();
+    say(&alice, &"长".repeat(120)).await;
+    say(&alice, &"x".repeat(200)).await;
+    hear(&alice, &"x".repeat(200)).await;
+    for element in ["document.documentElement", "document.querySelector('#comments')"] {
+        let overflow: i64 =
+            alice.eval(&format!("{element}.scrollWidth - {element}.clientWidth")).await.unwrap();
+        assert!(overflow <= 0, "{element} is {overflow} px too wide");
+    }
+    for id in ["#video", "#numbers", "#comments", "#whisper-end", "#send-btn", "#status"] {
+        let (top, bottom, right): (f64, f64, f64) = alice
+            .eval(&format!("(() => {{ const b = document.querySelector('{id}').getBoundingClientRect(); return [b.top, b.bottom, b.right] }})()"))
+            .await
+            .unwrap();
+        assert!(top >= 0.0 && bottom <= 740.0 && bottom > top, "{id}: {top} to {bottom}");
+        assert!(right <= 360.0, "{id}: to {right}");
+    }
+}

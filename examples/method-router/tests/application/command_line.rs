@@ -1,0 +1,94 @@
+//! The program by hand: the demo, the tool that signs, and a worker that wants a key.
+
+use std::process::{Output, Stdio};
+
+use crate::support::{Guest, KEY, now};
+use gatewayworker_tests::soon;
+use method_router::auth::{Key, Kind};
+use method_router::settings::DEMO_KEY;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Command;
+
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_method-router"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("METHOD_ROUTER_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+async fn run(mut command: Command) -> Output {
+    soon("the program's end", command.output()).await.unwrap()
+}
+
+const AUTH: [&str; 9] =
+    ["auth", "--id", "7", "--type", "wechatUser", "--code", "room1", "--nickname", "小明"];
+
+#[tokio::test]
+async fn the_demo_prints_links_that_lead_in() {
+    let mut demo = program(&["demo", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
+    let mut links = Vec::new();
+    while links.len() < 3 {
+        let line = soon("a line", lines.next_line()).await.unwrap().expect("three links");
+        links.extend(line.split_once("file://").map(|(_, link)| link.to_owned()));
+    }
+    for (link, kind) in links.iter().zip(["wechatUser", "wechatUser", "wall"]) {
+        let part = |name: &str| {
+            let (_, rest) = link.split_once(&format!("{name}=")).unwrap();
+            rest.split('&').next().unwrap().to_owned()
+        };
+        assert!(std::path::Path::new(link.split('?').next().unwrap()).is_file(), "{link}");
+        let door = part("url").strip_prefix("ws://").unwrap().parse().unwrap();
+        let mut guest = Guest::enter(door, &part("auth")).await;
+        let answer = guest.ask(json!({"method": "live.user.join", "code": "room1"})).await;
+        assert_eq!(answer["status"], 200, "{kind}: {answer}");
+        let said = guest.ask(json!({"method": "live.user.say", "text": "hi"})).await;
+        assert_eq!(said["status"] == 403, kind == "wall", "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_demo_whose_port_is_taken_says_so_in_a_line() {
+    let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(program(&["demo", "--listen", &address])).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.contains(&address) && said.contains("already in use"), "{said}");
+}
+
+#[tokio::test]
+async fn the_tool_signs_what_the_door_takes() {
+    let signed = |output: &Output, key: &str| {
+        let auth = String::from_utf8(output.stdout.clone()).unwrap();
+        Key::new(key).unwrap().verify(Some(auth.trim()), now(), 60).unwrap()
+    };
+    let mut own = program(&AUTH);
+    own.env("METHOD_ROUTER_AUTH_KEY", KEY);
+    let ticket = signed(&run(own).await, KEY);
+    assert_eq!((ticket.id.as_str(), ticket.kind), ("7", Kind::WechatUser));
+    assert_eq!((ticket.code.as_str(), ticket.nickname.as_str()), ("room1", "小明"));
+
+    let output = run(program(&AUTH)).await;
+    signed(&output, DEMO_KEY);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the demo's key"));
+
+    let mut nameless = AUTH;
+    nameless[8] = " ";
+    assert_eq!(run(program(&nameless)).await.status.code(), Some(1));
+}
+
+#[tokio::test]
+async fn a_worker_starts_with_a_key_of_its_own_only() {
+    for (key, why) in [("", "is not set"), (DEMO_KEY, "is the demo's"), ("short", "at least 16 bytes")] {
+        let mut worker = program(&["--register-address", "127.0.0.1:1"]);
+        worker.env("METHOD_ROUTER_AUTH_KEY", key);
+        let output = run(worker).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("auth_key: ") && said.contains(why), "{said}");
+    }
+}

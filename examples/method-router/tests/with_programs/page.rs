@@ -1,0 +1,209 @@
+//! `index.html` in a real browser: two users and a wall.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::{Live, RedisServer, auth, settings};
+use gatewayworker_tests::browser::{self, Browser, Page};
+use method_router::App;
+use method_router::auth::Kind::{self, Wall, WechatUser};
+use method_router::settings::Settings;
+use serde_json::json;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// The page, with these variables.
+fn url(query: &str) -> String {
+    format!("file://{}?{query}", Path::new(env!("CARGO_MANIFEST_DIR")).join("index.html").display())
+}
+
+/// The page of somebody who comes by a ready link.
+async fn come(browser: &Browser, live: &Live, id: &str, kind: Kind) -> Page {
+    let query = format!("url=ws://{}&auth={}", live.door(), auth(id, kind));
+    let page = browser.open(&url(&query)).await.unwrap();
+    state(&page, "connected").await;
+    page
+}
+
+async fn wait(page: &Page, condition: &str) {
+    page.wait_for(condition, LIMIT).await.unwrap_or_else(|error| panic!("{error}"));
+}
+
+async fn state(page: &Page, state: &str) {
+    wait(page, &format!("document.querySelector('#status').dataset.state === '{state}'")).await;
+}
+
+async fn text(page: &Page, selector: &str, text: &str) {
+    wait(page, &format!("document.querySelector('{selector}').textContent.includes({})", json!(text))).await;
+}
+
+async fn say(page: &Page, words: &str) {
+    page.type_into("#text", words).await.unwrap();
+    page.press_enter().await.unwrap();
+    // Until it is answered it stays there, and nothing else can be typed.
+    wait(page, "!document.querySelector('#text').readOnly").await;
+}
+
+/// Says what is in the field, unless that is under way.
+async fn say_again(page: &Page) {
+    let submit = "document.querySelector('#composer').requestSubmit(), true";
+    page.eval::<bool>(submit).await.unwrap();
+}
+
+async fn picture(page: &Page, name: &str) {
+    // For whoever wants to look.
+    if let Some(directory) = std::env::var_os("PICTURES") {
+        page.screenshot(Path::new(&directory).join(format!("{name}.png"))).await.unwrap();
+    }
+}
+
+async fn phone(page: &Page) {
+    let window = json!({ "width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": true });
+    page.command("Emulation.setDeviceMetricsOverride", window).await.unwrap();
+    wait(page, "document.documentElement.scrollWidth <= 360").await;
+}
+
+pub(crate) async fn two_users_talk_and_a_wall_shows_it() {
+    let browser = browser::launch(&[]).await;
+    let live = Live::start().await;
+    let wall = come(&browser, &live, "0", Wall).await;
+    let alice = come(&browser, &live, "1", WechatUser).await;
+    let bob = come(&browser, &live, "2", WechatUser).await;
+    for page in [&wall, &alice, &bob] {
+        text(page, "#count-users", "2").await;
+        text(page, "#count-walls", "1").await;
+    }
+    text(&alice, "#people", "用户2").await;
+    text(&bob, "#people", "用户1").await;
+
+    say(&alice, "大家好，欢迎来到直播间").await;
+    say(&bob, "<img src=x onerror=alert(1)>").await;
+    for page in [&wall, &alice, &bob] {
+        text(page, "#messages", "大家好，欢迎来到直播间").await;
+        text(page, "#messages", "<img src=x onerror=alert(1)>").await;
+        text(page, "#count-said", "2").await;
+        assert_eq!(page.dialogs(), 0);
+        assert_eq!(page.console_errors(), Vec::<String>::new());
+    }
+    let own = "document.querySelectorAll('.message[data-own=true]').length";
+    assert_eq!(alice.eval::<usize>(own).await.unwrap(), 1);
+    assert_eq!(wall.eval::<usize>(own).await.unwrap(), 0);
+    assert!(
+        wall.eval::<bool>("getComputedStyle(document.querySelector('#composer')).display === 'none'")
+            .await
+            .unwrap()
+    );
+
+    // What is wrong with it is said, and the words are not lost.
+    let long = "字".repeat(201);
+    say(&bob, &long).await;
+    text(&bob, "#messages .notice[data-kind=error]", "最多 200 个字").await;
+    wait(&bob, &format!("document.querySelector('#text').value === {}", json!(long))).await;
+    bob.type_into("#text", "").await.unwrap();
+
+    picture(&alice, "desktop").await;
+    picture(&wall, "wall").await;
+    for (page, name) in [(&alice, "phone"), (&wall, "wall-phone")] {
+        phone(page).await;
+        picture(page, name).await;
+    }
+    alice.click("#more").await.unwrap();
+    wait(&alice, "document.documentElement.scrollWidth <= 360").await;
+    picture(&alice, "phone-side").await;
+
+    bob.close().await.unwrap();
+    text(&alice, "#messages", "用户2 走了").await;
+    text(&wall, "#count-users", "1").await;
+}
+
+pub(crate) async fn a_crowd_that_talks_at_once_does_not_hold_the_page_up() {
+    let browser = browser::launch(&[]).await;
+    let live = Live::start().await;
+    let page = come(&browser, &live, "1", WechatUser).await;
+    let hear_many = "(() => { const begin = performance.now(); \
+        for (let number = 1; number <= 4000; number++) socket.onmessage({ data: JSON.stringify({ status: 200, \
+            event: 'live.user.said', param: { user: { client_id: 'c', id: '2', nickname: '用户2' }, \
+            text: `第 ${number} 句`, number, time: 1700000000 } }) }); \
+        return performance.now() - begin; })()";
+    let took: f64 = page.eval(hear_many).await.unwrap();
+    assert!(took < 2_000.0, "{took} ms");
+    text(&page, "#messages .message:last-child", "第 4000 句").await;
+    assert_eq!(page.eval::<usize>("document.querySelectorAll('.message').length").await.unwrap(), 300);
+}
+
+pub(crate) async fn requests_can_be_written_by_hand_and_their_answers_are_shown() {
+    let browser = browser::launch(&[]).await;
+    let live = Live::start().await;
+    let page = come(&browser, &live, "1", WechatUser).await;
+    for (request, answer) in [
+        (r#"{"method":"index.index.index","name":"hello"}"#, r#""info":"执行完成","param":{"name":"hello"}"#),
+        (r#"{"method":"live.user.fly"}"#, r#""status":404,"info":"没有这个方法""#),
+        ("hello", r#""info":"请求必须是一个 JSON 对象""#),
+    ] {
+        page.type_into("#raw", request).await.unwrap();
+        page.click("#raw-send").await.unwrap();
+        text(&page, "#log", answer).await;
+    }
+}
+
+pub(crate) async fn who_is_not_let_in_reads_why_at_the_entrance() {
+    let browser = browser::launch(&[]).await;
+    let live = Live::start().await;
+    let page = browser.open(&url(&format!("url=ws://{}", live.door()))).await.unwrap();
+    page.click("#enter").await.unwrap();
+    text(&page, "#problem", "请填写 auth").await;
+    page.type_into("#auth", "junk").await.unwrap();
+    page.click("#enter").await.unwrap();
+    text(&page, "#problem", "服务器拒绝入场：auth 无效（403）").await;
+    picture(&page, "entrance").await;
+    phone(&page).await;
+    picture(&page, "entrance-phone").await;
+    page.type_into("#auth", &auth("1", WechatUser)).await.unwrap();
+    page.click("#enter").await.unwrap();
+    state(&page, "connected").await;
+    page.click("#leave").await.unwrap();
+    state(&page, "idle").await;
+}
+
+pub(crate) async fn the_page_comes_back_when_gateway_and_redis_do() {
+    let browser = browser::launch(&[]).await;
+    let mut redis = RedisServer::start().await;
+    let mut live = Live::with(&redis.settings()).await;
+    let page = come(&browser, &live, "1", WechatUser).await;
+    live.cluster.restart_gateway_when(0, async || state(&page, "retrying").await).await;
+    picture(&page, "retrying").await;
+    state(&page, "connected").await;
+
+    redis.kill();
+    say(&page, "有人吗").await;
+    text(&page, "#messages", "服务暂时不可用").await;
+    wait(&page, "document.querySelector('#text').value === '有人吗'").await;
+    redis.restart().await;
+    let condition = "document.querySelector('#messages').textContent.includes('用户1 ·')";
+    gatewayworker_tests::eventually("the room to be back", async || {
+        if page.eval::<String>("document.querySelector('#text').value").await.unwrap().is_empty() {
+            return page.eval::<bool>(condition).await.unwrap();
+        }
+        say_again(&page).await;
+        false
+    })
+    .await;
+}
+
+pub(crate) async fn who_talks_too_fast_keeps_the_words() {
+    let browser = browser::launch(&[]).await;
+    let mut live = Live::with(&Settings { burst: 5, per_second: 0.1, ..settings() }).await;
+    let page = come(&browser, &live, "1", WechatUser).await;
+    for words in ["一", "二", "三"] {
+        say(&page, words).await;
+    }
+    text(&page, "#messages", "操作太频繁").await;
+    wait(&page, "document.querySelector('#text').value === '三'").await;
+    // Whoever takes over knows nothing of it.
+    live.worker = Some(live.cluster.start_application(App::new(&settings()).unwrap()));
+    gatewayworker_tests::eventually("the next worker", async || {
+        say_again(&page).await;
+        page.eval::<bool>("document.querySelector('#text').value === ''").await.unwrap()
+    })
+    .await;
+}

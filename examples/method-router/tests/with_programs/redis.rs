@@ -1,0 +1,183 @@
+//! The room in Redis: shared by workers, lost and found again, and cleared of those who
+//! have left.
+
+use std::process::{Child, Command, Stdio};
+
+use crate::support::{KEY, Live, RedisServer, USERS, now, settings};
+use gatewayworker_tests::eventually;
+use method_router::App;
+use method_router::auth::Kind::WechatUser;
+use serde_json::json;
+
+pub(crate) async fn what_is_in_redis_goes_when_the_last_one_has_left() {
+    let redis = RedisServer::start().await;
+    let live = Live::with(&redis.settings()).await;
+    let mut alice = live.join("1", WechatUser).await;
+    let bob = live.join("2", WechatUser).await;
+    assert_eq!(redis.users(), 2);
+    alice.hear("live.user.joined").await;
+    alice.ask(json!({"method": "live.user.say", "text": "hi"})).await;
+    assert!(redis.command::<i64>(&["TTL", "method-router:room:room1:said"]) > 80_000);
+    let seconds = redis.command::<i64>(&["TTL", USERS]);
+    assert!((60..=90).contains(&seconds), "{seconds}");
+    drop((alice, bob));
+    eventually("the room to be empty", async || redis.users() == 0).await;
+    assert_eq!(redis.command::<Vec<String>>(&["KEYS", "*"]), ["method-router:room:room1:said"]);
+}
+
+pub(crate) async fn who_is_not_heard_of_any_more_is_not_in_the_room() {
+    let redis = RedisServer::start().await;
+    let live = Live::with(&redis.settings()).await;
+    let mut alice = live.join("1", WechatUser).await;
+    // As a gateway that was killed leaves them behind.
+    let long_ago = (now() - 90).to_string();
+    assert_eq!(redis.command::<i64>(&["ZADD", USERS, &long_ago, "a", &long_ago, "b"]), 2);
+    let list = alice.ask(json!({"method": "live.user.list"})).await;
+    assert_eq!(list["param"]["users"].as_array().unwrap().len(), 1);
+    assert_eq!(list["param"]["counts"]["users"], 1);
+    assert_eq!(redis.users(), 1, "and what was left is cleared away");
+}
+
+pub(crate) async fn a_redis_that_comes_back_empty_has_everybody_again() {
+    let mut redis = RedisServer::start().await;
+    let live = Live::with(&redis.settings()).await;
+    let mut alice = live.join("1", WechatUser).await;
+    redis.restart().await;
+    assert_eq!(redis.users(), 0);
+    eventually("her heartbeat to be noted", async || {
+        let answer = alice.ask(json!({"method": "index.index.index"})).await;
+        assert_eq!(answer["status"], 200, "{answer}");
+        redis.users() == 1
+    })
+    .await;
+    let list = alice.ask(json!({"method": "live.user.list"})).await;
+    assert_eq!(list["param"]["users"][0]["nickname"], "用户1");
+
+    // Who has left stays out.
+    alice.ask(json!({"method": "live.user.leave"})).await;
+    alice.ask(json!({"method": "index.index.index"})).await;
+    assert_eq!(redis.users(), 0);
+}
+
+pub(crate) async fn a_lost_redis_is_an_answer_and_comes_back_by_itself() {
+    let mut redis = RedisServer::start().await;
+    let live = Live::with(&redis.settings()).await;
+    let mut alice = live.join("1", WechatUser).await;
+    let say = json!({"method": "live.user.list"});
+    redis.kill();
+    let answer = alice.ask(say.clone()).await;
+    assert_eq!((&answer["status"], &answer["info"]), (&json!(503), &json!("服务暂时不可用，请稍后再试")));
+    assert_eq!(alice.ask(json!({"method": "index.index.index"})).await["status"], 200, "the rest goes on");
+
+    let mut bob = live.enter("2", WechatUser).await;
+    let join = json!({"method": "live.user.join", "code": "room1"});
+    assert_eq!(bob.ask(join.clone()).await["status"], 503);
+    redis.restart().await;
+    alice.ask_until(200, say).await;
+    assert_eq!(bob.ask(join).await["info"], "加入成功", "the first time had not counted");
+}
+
+pub(crate) async fn a_redis_that_does_not_answer_is_not_waited_for() {
+    let redis = RedisServer::start().await;
+    let live = Live::with(&redis.settings()).await;
+    let mut alice = live.join("1", WechatUser).await;
+    redis.freeze(true);
+    assert_eq!(alice.ask(json!({"method": "live.room.info"})).await["status"], 503);
+    redis.freeze(false);
+    alice.ask_until(200, json!({"method": "live.room.info"})).await;
+}
+
+pub(crate) async fn a_worker_starts_without_redis_and_finds_it_later() {
+    let mut redis = RedisServer::start().await;
+    redis.kill();
+    let live = Live::with(&redis.settings()).await;
+    let mut alice = live.enter("1", WechatUser).await;
+    assert_eq!(alice.ask(json!({"method": "live.room.info"})).await["status"], 503);
+    redis.restart().await;
+    alice.ask_until(200, json!({"method": "live.room.info"})).await;
+}
+
+pub(crate) async fn who_leaves_while_redis_is_away_is_struck_off_afterwards() {
+    let redis = RedisServer::start().await;
+    let live = Live::with(&redis.settings()).await;
+    let mut alice = live.join("1", WechatUser).await;
+    let bob = live.join("2", WechatUser).await;
+    alice.hear("live.user.joined").await;
+    redis.freeze(true);
+    drop(bob);
+    assert_eq!(alice.hear("live.user.left").await["counts"], json!(null), "nobody could count");
+    redis.freeze(false);
+    eventually("Bob to be struck off", async || redis.users() == 1).await;
+}
+
+pub(crate) async fn a_join_that_redis_wrote_too_late_leaves_nothing_behind() {
+    let redis = RedisServer::start().await;
+    let live = Live::with(&redis.settings()).await;
+    let mut alice = live.enter("1", WechatUser).await;
+    assert_eq!(alice.ask(json!({"method": "live.room.info"})).await["status"], 200, "there is a connection");
+    redis.freeze(true);
+    assert_eq!(alice.ask(json!({"method": "live.user.join", "code": "room1"})).await["status"], 503);
+    redis.freeze(false);
+    eventually("the late entry", async || redis.users() == 1).await;
+    assert_eq!(alice.ask(json!({"method": "live.user.say", "text": "hi"})).await["info"], "请先加入房间");
+    drop(alice);
+    eventually("it to be struck off", async || redis.users() == 0).await;
+}
+
+/// A worker in a process of its own, to be killed.
+struct Worker(Child);
+
+impl Worker {
+    fn start(live: &Live, redis: &RedisServer) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_method-router"));
+        command.args(["--register-address", &live.cluster.register.to_string()]);
+        command.env("METHOD_ROUTER_AUTH_KEY", KEY).env("METHOD_ROUTER_REDIS", redis.url());
+        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+pub(crate) async fn another_worker_clears_away_after_one_that_was_killed() {
+    let redis = RedisServer::start().await;
+    let mut live = Live::with(&settings()).await;
+    live.worker = None;
+    let mut first = Worker::start(&live, &redis);
+    let mut alice = live.join("1", WechatUser).await;
+    let bob = live.join("2", WechatUser).await;
+    alice.hear("live.user.joined").await;
+    first.kill();
+
+    // One leaves while no worker is there, the other is taken over and leaves then.
+    drop(bob);
+    live.worker = Some(live.cluster.start_application(App::new(&redis.settings()).unwrap()));
+    assert_eq!(alice.hear("live.user.left").await["user"]["id"], "2");
+    assert_eq!(redis.users(), 1);
+    let list = alice.ask(json!({"method": "live.user.list"})).await;
+    assert_eq!(list["param"]["users"][0]["id"], "1", "Alice is still in");
+    drop(alice);
+    eventually("the room to be empty", async || redis.users() == 0).await;
+}
+
+pub(crate) async fn two_workers_have_one_room() {
+    let redis = RedisServer::start().await;
+    let live = Live::with(&redis.settings()).await;
+    let _other = live.cluster.start_application(App::new(&redis.settings()).unwrap());
+    // Whoever comes next goes to the worker with fewer clients: four are enough for both.
+    let mut guests = Vec::new();
+    for id in ["1", "2", "3", "4"] {
+        guests.push(live.join(id, WechatUser).await);
+    }
+    let list = guests[3].ask(json!({"method": "live.user.list"})).await;
+    assert_eq!(list["param"]["users"].as_array().unwrap().len(), 4);
+    guests[0].hear("live.user.joined").await;
+}

@@ -1,0 +1,243 @@
+//! Tests that need a program which a machine may not have: a browser, a database, a shell's tool.
+//!
+//! [`tests_with_programs!`](crate::tests_with_programs) makes the `main` of a test binary without Cargo's own
+//! harness. Where a program is missing, its tests are reported as ignored, and written down for `tests-summary`, the
+//! test binary that Cargo runs last, which names all of them in one place. In CI, where the environment
+//! variable `CI` is set, a missing program is a failure.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+/// A program that tests run.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    /// What people call it.
+    pub name: &'static str,
+    /// The Debian packages that it is in.
+    pub packages: &'static str,
+    /// Whether it is on this machine.
+    is_installed: fn() -> bool,
+}
+
+/// A browser: what `CHROMIUM` names, or a Chromium or Chrome on the `PATH`.
+pub const CHROMIUM: Program = Program {
+    name: "Chromium",
+    packages: "chromium",
+    is_installed: || crate::browser::executable().is_some(),
+};
+
+/// nginx with its stream module.
+pub const NGINX: Program = Program {
+    name: "nginx with its stream module",
+    packages: "nginx-light libnginx-mod-stream",
+    is_installed: || nginx().is_some_and(|nginx| nginx_has_stream(&nginx)),
+};
+
+/// A Redis server.
+pub const REDIS: Program = Program {
+    name: "redis-server",
+    packages: "redis-server",
+    is_installed: || succeeds("redis-server", &["--version"]),
+};
+
+/// A NATS server.
+pub const NATS: Program = Program {
+    name: "nats-server",
+    packages: "nats-server",
+    is_installed: || succeeds("nats-server", &["--version"]),
+};
+
+/// PostgreSQL's server programs, where Debian has them.
+pub const POSTGRESQL: Program =
+    Program { name: "PostgreSQL", packages: "postgresql", is_installed: || postgresql().is_some() };
+
+/// The `openssl` command.
+pub const OPENSSL: Program =
+    Program { name: "openssl", packages: "openssl", is_installed: || succeeds("openssl", &["version"]) };
+
+/// The `curl` command.
+pub const CURL: Program =
+    Program { name: "curl", packages: "curl", is_installed: || succeeds("curl", &["--version"]) };
+
+/// The `telnet` command, whose exit status says nothing.
+pub const TELNET: Program =
+    Program { name: "telnet", packages: "telnet", is_installed: || starts("telnet", &[]) };
+
+/// The `nc` command.
+pub const NETCAT: Program =
+    Program { name: "nc", packages: "netcat-openbsd", is_installed: || starts("nc", &["-h"]) };
+
+/// The PHP interpreter.
+pub const PHP: Program =
+    Program { name: "php", packages: "php-cli", is_installed: || succeeds("php", &["-v"]) };
+
+/// The Python interpreter.
+pub const PYTHON: Program =
+    Program { name: "python3", packages: "python3", is_installed: || succeeds("python3", &["--version"]) };
+
+/// The folder with PostgreSQL's `initdb` and `pg_ctl`, if it is installed.
+pub fn postgresql() -> Option<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+    let mut folders = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin")));
+    folders.find(|folder| folder.join("pg_ctl").is_file())
+}
+
+/// nginx, which Debian keeps where people other than root do not look for programs.
+pub fn nginx() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    folders.map(|folder| folder.join("nginx")).find(|program| program.is_file())
+}
+
+/// The line of an nginx configuration that loads the stream module, which Debian has as a
+/// file of its own; empty where nginx was built with it.
+pub fn nginx_load_stream() -> String {
+    let module = Path::new("/usr/lib/nginx/modules/ngx_stream_module.so");
+    if module.exists() { format!("load_module {};\n", module.display()) } else { String::new() }
+}
+
+fn nginx_has_stream(nginx: &Path) -> bool {
+    let Ok(built) = Command::new(nginx).arg("-V").stdin(Stdio::null()).output() else { return false };
+    let built = String::from_utf8_lossy(&built.stderr).into_owned();
+    !nginx_load_stream().is_empty() || built.split_whitespace().any(|option| option == "--with-stream")
+}
+
+fn command(program: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    command(program, arguments).status().is_ok_and(|status| status.success())
+}
+
+fn starts(program: &str, arguments: &[&str]) -> bool {
+    command(program, arguments).status().is_ok()
+}
+
+/// A test with the programs that it needs; [`tests_with_programs!`](crate::tests_with_programs) makes it.
+#[derive(Debug)]
+pub struct Test {
+    /// Its path within the test binary.
+    pub name: &'static str,
+    /// What it cannot run without.
+    pub needs: &'static [Program],
+    /// Runs it; a failed one panics.
+    pub run: fn(),
+}
+
+/// Runs the tests of the binary `binary` as Cargo's own harness would. `tmp_dir` is Cargo's
+/// `CARGO_TARGET_TMPDIR`, where the names of the tests that did not run are written down.
+pub fn run(tmp_dir: &'static str, binary: &'static str, tests: Vec<Test>) -> ExitCode {
+    let trial = |test: Test| {
+        // As Cargo's harness shows it: without the spaces that `stringify!` makes.
+        let name = test.name.replace(' ', "");
+        let test_name = name.clone();
+        Trial::ignorable_test(name, move || {
+            let Some(missing) = test.needs.iter().find(|program| !(program.is_installed)()) else {
+                (test.run)();
+                return Ok(Completion::Completed);
+            };
+            let Program { name, packages, .. } = missing;
+            if std::env::var_os("CI").is_some() {
+                return Err(Failed::from(format!("CI has to install {name} (Debian: {packages})")));
+            }
+            write_down(Path::new(tmp_dir), missing, binary, &test_name);
+            Ok(Completion::ignored_with(format!("{name} is not installed")))
+        })
+    };
+    let arguments = Arguments::from_args();
+    libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect()).exit_code()
+}
+
+/// The file for the tests that did not run of one `cargo test`, which is the parent of all test binaries.
+pub fn not_run_file(tmp_dir: &Path) -> PathBuf {
+    #[cfg(unix)]
+    let run = std::os::unix::process::parent_id();
+    #[cfg(not(unix))]
+    let run = 0;
+    tmp_dir.join(format!("tests-not-run-{run}"))
+}
+
+fn write_down(tmp_dir: &Path, missing: &Program, binary: &str, test: &str) {
+    let Program { name, packages, .. } = missing;
+    let line = format!("{name} (Debian: {packages})\t{binary} {test}\n");
+    let file = OpenOptions::new().create(true).append(true).open(not_run_file(tmp_dir));
+    // One write, as other tests of the binary write to the same file.
+    file.and_then(|mut file| file.write_all(line.as_bytes()))
+        .expect("a test that does not run is written down");
+}
+
+/// Runs an asynchronous test to its end.
+///
+/// # Panics
+/// When the test does, or where there can be no runtime.
+pub fn block_on(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime").block_on(test);
+}
+
+/// The `main` of a test binary whose tests need programs: lists of asynchronous functions, each behind the
+/// [programs](crate::programs) that its tests need. Such a binary has `harness = false` in `Cargo.toml`.
+///
+/// ```no_run
+/// # mod page { pub async fn two_users_chat() {} }
+/// # mod proxy { pub async fn a_client_comes_through_nginx() {} }
+/// # // Cargo sets it for test binaries alone.
+/// # macro_rules! env { ($name:tt) => { "" } }
+/// gatewayworker_tests::tests_with_programs! {
+///     [CHROMIUM] page::two_users_chat;
+///     [CHROMIUM, NGINX] proxy::a_client_comes_through_nginx;
+/// }
+/// ```
+#[macro_export]
+macro_rules! tests_with_programs {
+    ($($needs:tt $($test:path),+;)+) => {
+        fn main() -> ::std::process::ExitCode {
+            #[allow(unused_imports, reason = "each binary needs its own")]
+            use $crate::programs::*;
+            let tests = vec![$($($crate::programs::Test {
+                name: stringify!($test),
+                needs: &$needs,
+                run: || $crate::programs::block_on($test()),
+            }),+),+];
+            let binary = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_CRATE_NAME"));
+            $crate::programs::run(env!("CARGO_TARGET_TMPDIR"), binary, tests)
+        }
+    };
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+mod tests {
+    use super::*;
+
+    /// All Rust files below a folder.
+    fn rust_files(folder: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let files = entries.flat_map(|path| if path.is_dir() { rust_files(&path) } else { vec![path] });
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
+    }
+
+    /// Without Cargo's harness, the compiler drops a function with `#[test]` and says nothing.
+    #[test]
+    fn no_binary_without_cargos_harness_has_a_test_that_nobody_runs() {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let examples = ["group-chat", "live-room", "method-router"].map(|name| format!("examples/{name}"));
+        for package in examples.iter().map(String::as_str).chain(["tests"]) {
+            let files = rust_files(&repository.join(package).join("tests/with_programs"));
+            assert!(files.len() > 1, "{package}");
+            for file in files {
+                let code = std::fs::read_to_string(&file).unwrap();
+                let attribute =
+                    code.lines().find(|line| line.contains("#[test]") || line.contains("#[tokio::test"));
+                assert_eq!(attribute, None, "{}", file.display());
+            }
+        }
+    }
+}

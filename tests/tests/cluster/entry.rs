@@ -1,0 +1,278 @@
+//! Who comes in at a door: what is asked of a connection before it is a client, and
+//! where it is taken to come from.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use gatewayworker::{Admission, Client, Events, Handshake, Result};
+use gatewayworker_tests::{Application, Cluster, WsClient, eventually, soon};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const THERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// Tells each client where it comes from: in `on_connect` as the frames say it, in
+/// `on_websocket_connect` as its handshake does.
+struct Mirror;
+
+impl Events for Mirror {
+    async fn on_connect(&self, client: &Client) -> Result {
+        let address = client.remote_addr().map_or("none".to_owned(), |address| address.to_string());
+        client.send(format!("frame {address}")).await?;
+        Ok(())
+    }
+
+    async fn on_websocket_connect(&self, client: &Client, handshake: &Handshake) -> Result<Admission> {
+        let address = handshake.remote_addr().ok_or("it comes from somewhere")?;
+        client.send(format!("handshake {address}")).await?;
+        Ok(Admission::Admit)
+    }
+}
+
+/// A gateway with this listener, and a worker that is a mirror.
+async fn mirror(listen: &str) -> (Cluster, Application) {
+    let cluster = Cluster::builder().workers(0).listen(listen).start().await;
+    let mirror = cluster.start_application(Mirror);
+    (cluster, mirror)
+}
+
+fn websocket(settings: &str) -> String {
+    format!("[[listen]]\nurl = 'websocket://127.0.0.1:0'\n{settings}")
+}
+
+async fn connect_from(from: Ipv4Addr, door: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((from, 0).into()).unwrap();
+    soon("a connection", socket.connect(door)).await.unwrap()
+}
+
+/// What a client that sends these bytes first gets, up to and with `until`, or all of
+/// it where that does not come.
+async fn said(stream: &mut TcpStream, bytes: &[u8], until: &str) -> String {
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    soon("an answer", async {
+        let mut byte = [0];
+        while stream.read(&mut byte).await.is_ok_and(|n| n > 0) {
+            answer.push(byte[0]);
+            if answer.ends_with(until.as_bytes()) {
+                break;
+            }
+        }
+    })
+    .await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn upgrade(path: &str, headers: &str) -> Vec<u8> {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+    )
+    .into_bytes()
+}
+
+/// What the gateway answers to an upgrade, without what may follow.
+async fn answer(door: SocketAddr, path: &str, headers: &str) -> String {
+    said(&mut connect_from(HERE, door).await, &upgrade(path, headers), "\r\n\r\n").await
+}
+
+#[track_caller]
+fn assert_status(answer: &str, status: &str) {
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer:?} is no {status}");
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_do_not_come_in() {
+    let listen = websocket("allowed_origins = ['https://example.com', 'https://*.example.org']");
+    let (cluster, _mirror) = mirror(&listen).await;
+    for (headers, status) in [
+        ("Origin: https://example.com\r\n", "101"),
+        ("Origin: https://a.example.org\r\n", "101"),
+        ("", "101"),
+        ("Origin: https://example.net\r\n", "403"),
+        ("Origin: http://example.com\r\n", "403"),
+        ("Origin: https://example.com\r\nOrigin: https://example.net\r\n", "403"),
+        ("Origin: null\r\n", "403"),
+    ] {
+        assert_status(&answer(cluster.door(), "/", headers).await, status);
+    }
+}
+
+#[tokio::test]
+async fn other_paths_are_not_there() {
+    let (cluster, _mirror) = mirror(&websocket("path = ['/ws', '/chat']")).await;
+    for (path, status) in
+        [("/ws", "101"), ("/chat?token=1", "101"), ("/", "404"), ("/ws/", "404"), ("/?/ws", "404")]
+    {
+        assert_status(&answer(cluster.door(), path, "").await, status);
+    }
+}
+
+#[tokio::test]
+async fn of_the_subprotocols_that_a_client_offers_the_first_of_ours_is_spoken() {
+    let (cluster, _mirror) = mirror(&websocket("subprotocols = ['chat.v2', 'chat.v1']")).await;
+    let offering = async |offer: &str| {
+        answer(cluster.door(), "/", &format!("Sec-WebSocket-Protocol: {offer}\r\n")).await
+    };
+    assert!(offering("chat.v1, chat.v2").await.contains("\r\nSec-WebSocket-Protocol: chat.v2\r\n"));
+    assert!(offering("x\r\nSec-WebSocket-Protocol: chat.v1").await.contains("-Protocol: chat.v1\r\n"));
+    for none in [offering("chat.v3").await, answer(cluster.door(), "/", "").await] {
+        assert_status(&none, "101");
+        assert!(!none.contains("Sec-WebSocket-Protocol"), "{none}");
+    }
+}
+
+#[tokio::test]
+async fn one_client_more_than_a_gateway_or_a_listener_holds_is_told_so() {
+    let listen = format!("{}\n{}", websocket("max_connections = 1"), websocket(""));
+    let cluster = Cluster::builder().listen(&listen).gateway(|config| config.max_connections = 4);
+    let cluster = cluster.start().await;
+    let [narrow, wide] = cluster.gateways[0].doors[..] else { panic!("two doors") };
+    let (inside, _) = WsClient::greeted(narrow).await;
+    assert_status(&answer(narrow, "/", "").await, "503");
+    let (_second, _) = WsClient::greeted(wide).await;
+    let (_third, _) = WsClient::greeted(wide).await;
+    let (fourth, _) = WsClient::greeted(wide).await;
+    assert_status(&answer(wide, "/", "").await, "503");
+    fourth.close().await;
+    assert_status(&answer(narrow, "/", "").await, "503");
+    inside.close().await;
+    eventually("a place", async || answer(narrow, "/", "").await.starts_with("HTTP/1.1 101 ")).await;
+}
+
+#[tokio::test]
+async fn one_client_more_than_an_address_may_have_is_told_so() {
+    // With one shard they are looked at in the order of coming.
+    let listen = websocket("max_connections_per_address = 2");
+    let cluster = Cluster::builder().workers(0).listen(&listen).gateway(|config| config.shards = 1);
+    let cluster = cluster.start().await;
+    let _mirror = cluster.start_application(Mirror);
+    let door = cluster.door();
+    let come = async |from| {
+        let mut stream = connect_from(from, door).await;
+        let answer = said(&mut stream, &upgrade("/", ""), "\r\n\r\n").await;
+        (stream, answer)
+    };
+    let first = come(HERE).await;
+    assert_status(&first.1, "101");
+    // One that has not shaken hands yet has a place too.
+    let mut second = connect_from(HERE, door).await;
+    second.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    assert_status(&come(HERE).await.1, "429");
+    assert_status(&come(THERE).await.1, "101");
+    drop((first, second));
+    eventually("a place", async || come(HERE).await.1.starts_with("HTTP/1.1 101 ")).await;
+}
+
+#[tokio::test]
+async fn a_listener_has_its_own_limits_for_a_handshake() {
+    let listen = websocket("handshake_timeout_ms = 50\nmax_header_bytes = 400");
+    let (cluster, _mirror) = mirror(&format!("{listen}\n{}", websocket(""))).await;
+    let [strict, lenient] = cluster.gateways[0].doors[..] else { panic!("two doors") };
+    let half = b"GET / HTTP/1.1\r\nHost: x\r\n";
+    let answered = said(&mut connect_from(HERE, strict).await, half, "\r\n\r\n").await;
+    assert_status(&answered, "408");
+    let long = format!("X-Long: {}\r\n", "x".repeat(400));
+    assert_status(&answer(strict, "/", &long).await, "431");
+    assert_status(&answer(lenient, "/", &long).await, "101");
+}
+
+/// Where a client is said to come from that sends this before its handshake, and these
+/// headers with it: as frames say it, and as its handshake does.
+async fn seen(
+    from: Ipv4Addr,
+    door: SocketAddr,
+    before: &[u8],
+    headers: &[(&'static str, &str)],
+) -> [String; 2] {
+    let mut stream = connect_from(from, door).await;
+    stream.write_all(before).await.unwrap();
+    let mut request = format!("ws://{door}/").into_client_request().unwrap();
+    for (name, value) in headers {
+        request.headers_mut().append(*name, value.parse().unwrap());
+    }
+    let mut client = WsClient::over(stream, request).await.unwrap();
+    [client.text().await, client.text().await]
+}
+
+#[tokio::test]
+async fn a_listed_proxy_is_believed_whom_it_brings_and_nobody_else() {
+    let (cluster, _mirror) = mirror(&websocket("trusted_proxies = '127.0.0.1/32'")).await;
+    let door = cluster.door();
+    let forwarded = [("x-forwarded-for", "198.51.100.1, 203.0.113.7")];
+    let brought = seen(HERE, door, b"", &forwarded).await;
+    assert_eq!(brought, ["frame 203.0.113.7:0", "handshake 203.0.113.7:0"]);
+    let ipv6 = seen(HERE, door, b"", &[("x-forwarded-for", "2001:db8::7")]).await;
+    assert_eq!(ipv6, ["frame none", "handshake [2001:db8::7]:0"]);
+    for (from, headers) in [(THERE, &forwarded[..]), (THERE, &[("x-real-ip", "203.0.113.7")]), (HERE, &[])] {
+        let [frame, handshake] = seen(from, door, b"", headers).await;
+        assert!(frame.starts_with(&format!("frame {from}:")), "{frame}");
+        assert_eq!(frame.replace("frame", "handshake"), handshake);
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_may_say_it_in_another_header() {
+    let listen = websocket("trusted_proxies = '127.0.0.1'\nreal_ip_header = 'x-real-ip'");
+    let (cluster, _mirror) = mirror(&listen).await;
+    let headers = [("x-forwarded-for", "198.51.100.1"), ("x-real-ip", "203.0.113.7")];
+    let [frame, _] = seen(HERE, cluster.door(), b"", &headers).await;
+    assert_eq!(frame, "frame 203.0.113.7:0");
+}
+
+#[tokio::test]
+async fn who_comes_through_a_proxy_is_counted_by_its_own_address() {
+    let settings = "trusted_proxies = '127.0.0.1'\nmax_connections_per_address = 1";
+    let (cluster, _mirror) = mirror(&websocket(settings)).await;
+    let mut inside = Vec::new();
+    for (client, status) in [("203.0.113.7", "101"), ("203.0.113.8", "101"), ("203.0.113.7", "429")] {
+        let mut stream = connect_from(HERE, cluster.door()).await;
+        let request = upgrade("/", &format!("X-Forwarded-For: {client}\r\n"));
+        assert_status(&said(&mut stream, &request, "\r\n\r\n").await, status);
+        inside.push(stream);
+    }
+}
+
+/// The bytes with which HAProxy and others begin a connection, in version 2.
+fn proxy_v2() -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    header.extend([203, 0, 113, 7, 127, 0, 0, 1, 0xd4, 0x31, 0, 80]);
+    header
+}
+
+const PROXY_V1: &[u8] = b"PROXY TCP4 203.0.113.7 127.0.0.1 54321 80\r\n";
+
+#[tokio::test]
+async fn the_proxy_protocol_says_where_clients_of_any_listener_come_from() {
+    let settings = "trusted_proxies = '127.0.0.1'\nproxy_protocol = true";
+    let text = format!("[[listen]]\nurl = 'text://127.0.0.1:0'\n{settings}");
+    let (cluster, _mirror) = mirror(&format!("{}\n{text}", websocket(settings))).await;
+    let [web, text] = cluster.gateways[0].doors[..] else { panic!("two doors") };
+    for header in [PROXY_V1.to_vec(), proxy_v2()] {
+        let seen = seen(HERE, web, &header, &[]).await;
+        assert_eq!(seen, ["frame 203.0.113.7:54321", "handshake 203.0.113.7:54321"]);
+        let line = said(&mut connect_from(HERE, text).await, &header, "\n").await;
+        assert_eq!(line, "frame 203.0.113.7:54321\n");
+    }
+}
+
+#[tokio::test]
+async fn where_a_proxy_has_to_say_whom_it_brings_nobody_comes_in_without() {
+    let settings = "trusted_proxies = '127.0.0.1'\nproxy_protocol = true\nhandshake_timeout_ms = 50";
+    let (cluster, _mirror) = mirror(&websocket(settings)).await;
+    for (from, before) in [
+        // None of the listed,
+        (THERE, PROXY_V1),
+        // no header,
+        (HERE, b""),
+        (HERE, b"PROXY TCP4 nonsense\r\n"),
+        // and one that does not end.
+        (HERE, b"PROXY TCP4 203.0"),
+    ] {
+        let request = if before == b"PROXY TCP4 203.0" { Vec::new() } else { upgrade("/", "") };
+        let mut stream = connect_from(from, cluster.door()).await;
+        assert_eq!(said(&mut stream, &[before, &request].concat(), "never").await, "");
+    }
+}

@@ -1,0 +1,19 @@
+//! A register, gateways and workers in this process, with clients that speak to them: one module for each theme.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
+mod admission;
+mod api;
+mod bad_input;
+mod doors;
+mod entry;
+mod heartbeat;
+mod http_limits;
+mod http_openapi;
+mod http_push;
+mod outside;
+mod restarts;
+mod rfc6455;
+mod sessions;
+mod tls;
+mod wire;

@@ -1,0 +1,148 @@
+//! What a person at a shell meets: wrong flags, wrong files, ports in use.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Output, Stdio};
+
+use gatewayworker_tests::process::{binary, free_port};
+
+const DAEMONS: [&str; 3] = ["register", "gateway", "businessworker"];
+
+/// Runs a daemon that is to end by itself.
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(binary());
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GATEWAYWORKER_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments).output().expect("the binary runs")
+}
+
+/// Asserts that it ended with `status` and one line on standard error with all `words`.
+fn assert_refused(output: &Output, status: i32, words: &[&str]) {
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{error}");
+    let last = error.lines().last().unwrap_or_default();
+    assert!(last.starts_with("error: "), "{error}");
+    for word in words {
+        assert!(last.contains(word), "{word:?} is not said: {last}");
+    }
+}
+
+/// A configuration file with these lines.
+fn file(lines: &str) -> (tempfile::TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("test.toml");
+    std::fs::write(&path, lines).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (directory, path)
+}
+
+#[test]
+fn a_wrong_flag_is_status_2() {
+    for daemon in DAEMONS {
+        assert_eq!(run(&[daemon, "--dance"]).status.code(), Some(2), "{daemon}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_named_with_its_file_and_line() {
+    for daemon in DAEMONS {
+        let (_directory, path) = file("secret_key = \"x\"\nsecrte_key = \"y\"\n");
+        assert_refused(&run(&[daemon, "--config", &path]), 1, &["secrte_key", "test.toml", "2"]);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    for daemon in DAEMONS {
+        assert_refused(&run(&[daemon, "--config", "/nowhere/x.toml"]), 1, &["/nowhere/x.toml"]);
+    }
+}
+
+#[test]
+fn the_files_that_are_shipped_are_valid() {
+    for daemon in DAEMONS {
+        let path = format!("{}/../config/{daemon}.toml", env!("CARGO_MANIFEST_DIR"));
+        let output = run(&[daemon, "--config", &path, "--check-config"]);
+        assert!(output.status.success(), "{daemon}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let port = taken.local_addr().unwrap().port().to_string();
+    assert_refused(&run(&["register", "--listen", &address]), 1, &[&address, "in use"]);
+    assert_refused(&run(&["gateway", "--lan-port", &port]), 1, &[&address, "in use"]);
+    let (url, free) = (format!("websocket://{address}"), free_port().to_string());
+    assert_refused(&run(&["gateway", "--lan-port", &free, "--listen", &url]), 1, &[&address, "in use"]);
+}
+
+#[test]
+fn an_address_that_does_not_resolve_is_named() {
+    assert_refused(
+        &run(&["register", "--listen", "no.such.host.invalid:1236"]),
+        1,
+        &["no.such.host.invalid"],
+    );
+    let port = free_port().to_string();
+    let listen = ["gateway", "--lan-port", &port, "--listen", "websocket://no.such.host.invalid:8289"];
+    assert_refused(&run(&listen), 1, &["no.such.host.invalid"]);
+    assert_refused(&run(&["gateway", "--listen", "carrier-pigeon://127.0.0.1:1"]), 1, &["carrier-pigeon"]);
+}
+
+#[test]
+fn an_inner_port_for_everybody_needs_a_key() {
+    assert_refused(&run(&["register", "--listen", "0.0.0.0:0"]), 1, &["secret_key", "allow_insecure"]);
+    for inner in [["--lan-listen", "0.0.0.0:0"], ["--lan-ip", "192.0.2.2"]] {
+        let check = ["gateway", inner[0], inner[1], "--check-config"];
+        assert_refused(&run(&check), 1, &["secret_key", "allow_insecure"]);
+        assert_refused(&run(&check[..3]), 1, &["secret_key", "allow_insecure"]);
+    }
+}
+
+#[test]
+fn calls_over_http_need_a_token_of_their_own() {
+    let key = "0123456789abcdef";
+    let check = |more: &[&str]| {
+        let listen = ["businessworker", "--check-config", "--http-listen", "127.0.0.1:0"];
+        run(&[&listen, more].concat())
+    };
+    assert_refused(&check(&[]), 1, &["http_token"]);
+    assert_refused(&check(&["--http-token", "short"]), 1, &["http_token", "16"]);
+    assert_refused(&check(&["--http-token", key, "--secret-key", key]), 1, &["http_token", "secret_key"]);
+    assert_refused(
+        &check(&["--http-token", key, "--http-allowed-origins", "*"]),
+        1,
+        &["http_allowed_origins"],
+    );
+    assert!(check(&["--http-token", key, "--secret-key", "another"]).status.success());
+    let (_directory, path) = file("http_token = 12345678901234567890");
+    let output = run(&["businessworker", "--config", &path]);
+    assert_refused(&output, 1, &["http_token", "quoted"]);
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("1234567890"));
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let busy = ["businessworker", "--http-listen", &address, "--http-token", key];
+    assert_refused(&run(&busy), 1, &["http_listen", &address, "in use"]);
+}
+
+#[test]
+fn a_worker_says_where_it_takes_calls_over_http_and_never_the_token() {
+    let token = "a-token-that-is-not-shown";
+    let mut command = Command::new(binary());
+    command.args(["businessworker", "--supervised", "--http-listen", "127.0.0.1:0"]);
+    command.env("GATEWAYWORKER_HTTP_TOKEN", token).env("RUST_LOG", "trace");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut ready = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+    let address = ready.trim().strip_prefix("ready http://127.0.0.1:").unwrap_or_else(|| panic!("{ready}"));
+    assert_ne!(address.parse::<u16>().unwrap(), 0);
+    // The end of its input asks it to drain.
+    let output = child.wait_with_output().unwrap();
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    assert!(log.contains(&format!("127.0.0.1:{address}")) && log.contains("requests=0"), "{log}");
+    assert!(!log.contains(token), "{log}");
+}

@@ -1,0 +1,448 @@
+//! `start`, `stop`, `restart`, `reload` and `status` of the control tool, from a shell.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use gatewayworker_tests::process::{Process, binary, free_port};
+use gatewayworker_tests::tls::{self, Certificate};
+use gatewayworker_tests::{HTTP_TOKEN, HttpRequest, WsClient, eventually, soon};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::ALL_VERSIONS;
+
+/// A directory with a cluster's configuration, on ports of its own. What runs there is
+/// ended when it is dropped.
+struct Site {
+    directory: tempfile::TempDir,
+    certificate: Certificate,
+    door: SocketAddr,
+    secure_door: SocketAddr,
+    http: SocketAddr,
+}
+
+impl Site {
+    fn new() -> Self {
+        let site = Self {
+            directory: tempfile::tempdir().unwrap(),
+            certificate: Certificate::default(),
+            door: ([127, 0, 0, 1], free_port()).into(),
+            secure_door: ([127, 0, 0, 1], free_port()).into(),
+            http: ([127, 0, 0, 1], free_port()).into(),
+        };
+        let register = format!("127.0.0.1:{}", free_port());
+        let at = format!("register_address = '{register}'\n");
+        site.write("register", &format!("listen = '{register}'\n"));
+        site.write(
+            "businessworker",
+            &format!("{at}http_listen = '{}'\nhttp_token = '{HTTP_TOKEN}'\n", site.http),
+        );
+        site.write(
+            "gateway",
+            &format!(
+                "{at}lan_port = {}\n[[listen]]\nurl = 'websocket://{}'\n{}",
+                free_port(),
+                site.door,
+                site.certificate.listener(&format!("wss://{}", site.secure_door)),
+            ),
+        );
+        site
+    }
+
+    fn write(&self, daemon: &str, config: &str) {
+        fs::write(self.directory.path().join(daemon).with_extension("toml"), config).unwrap();
+    }
+
+    fn run_dir(&self) -> PathBuf {
+        self.directory.path().join("run")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.run_dir().join("gatewayworker.log")).unwrap_or_default()
+    }
+
+    fn arguments<'a>(&'a self, command: &'a str) -> [&'a str; 3] {
+        [command, "--config-dir", self.directory.path().to_str().unwrap()]
+    }
+
+    /// Runs a command of the tool here, to its end.
+    async fn tool(&self, command: &str, more: &[&str]) -> Output {
+        let mut tool = tokio::process::Command::new(binary());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GATEWAYWORKER_")) {
+            tool.env_remove(name);
+        }
+        tool.args(self.arguments(command)).args(more).stdin(Stdio::null());
+        soon(command, tool.output()).await.unwrap()
+    }
+
+    /// The same, where it goes well; returns what it prints.
+    async fn done(&self, command: &str, more: &[&str]) -> String {
+        let output = self.tool(command, more).await;
+        assert!(output.status.success(), "{command}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// The same, where it fails with this status; returns the error.
+    async fn refused(&self, command: &str, status: i32) -> String {
+        let output = self.tool(command, &[]).await;
+        assert_eq!(output.status.code(), Some(status), "{command}: {}", text(&output.stderr));
+        let error = text(&output.stderr);
+        error.lines().last().unwrap_or_default().strip_prefix("error: ").expect("an error").to_owned()
+    }
+
+    /// A client that the chat has greeted.
+    async fn arrive(&self) -> WsClient {
+        let mut arrived = None;
+        eventually("a client to be greeted", async || {
+            let Ok(mut client) = WsClient::try_connect(self.door, "/").await else { return false };
+            assert_eq!(client.json().await["type"], "system");
+            arrived = Some(client);
+            true
+        })
+        .await;
+        arrived.unwrap()
+    }
+
+    async fn status(&self) -> Value {
+        let printed = self.tool("status", &["--json"]).await.stdout;
+        serde_json::from_slice(&printed).unwrap_or_else(|_| panic!("{}", text(&printed)))
+    }
+
+    /// The process ids of a daemon.
+    async fn processes(&self, daemon: &str) -> Vec<u64> {
+        let status = self.status().await;
+        let daemons = status["daemons"].as_array().unwrap();
+        let daemon = daemons.iter().find(|one| one["name"] == daemon).unwrap();
+        let processes = daemon["processes"].as_array().unwrap();
+        processes.iter().map(|process| process["process_id"].as_u64().unwrap()).collect()
+    }
+
+    async fn worker(&self) -> u64 {
+        self.processes("businessworker").await[0]
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let mut stop = Command::new(binary());
+        let _ = stop.args(self.arguments("stop")).arg("--now").output();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn exists(process: u64) -> bool {
+    Command::new("kill").args(["-s", "0", &process.to_string()]).output().unwrap().status.success()
+}
+
+#[tokio::test]
+async fn a_cluster_in_the_background_is_started_shown_and_stopped() {
+    let site = Site::new();
+    assert!(site.refused("status", 3).await.contains("nothing runs in"));
+    assert!(site.refused("stop", 1).await.contains("nothing runs in"));
+
+    let said = site.done("start", &["-d"]).await;
+    assert!(said.contains(&format!("ws://{}", site.door)), "{said}");
+    assert!(said.contains("gatewayworker.log"), "{said}");
+    let mut client = site.arrive().await;
+    let status = site.status().await;
+    assert_eq!(
+        status["process_id"],
+        fs::read_to_string(site.run_dir().join("gatewayworker.pid")).unwrap().trim().parse::<u64>().unwrap()
+    );
+    let [register, worker, gateway] = [0, 1, 2].map(|n| status["daemons"][n].clone());
+    assert_eq!(register["processes"][0]["figures"], json!({"gateways": 1, "connections": 2}));
+    assert_eq!(worker["processes"][0]["listens"], json!([format!("http://{}", site.http)]));
+    let figures = &gateway["processes"][0]["figures"];
+    assert_eq!(*figures, json!({"clients": 1, "workers": 1, "closed": 0, "refused": 0}));
+    for daemon in [register, worker, gateway] {
+        assert_eq!((&daemon["restarts"], &daemon["processes"][0]["state"]), (&json!(0), &json!("ready")));
+        if cfg!(target_os = "linux") {
+            assert!(daemon["processes"][0]["memory_bytes"].as_u64().unwrap() > 1_000_000);
+        }
+    }
+    let table = site.done("status", &[]).await;
+    assert!(table.contains(&format!("websocket://{}", site.door)) && table.contains("clients 1"), "{table}");
+
+    let refused = site.refused("start", 1).await;
+    assert!(refused.contains("a cluster runs here already, as process"), "{refused}");
+
+    site.done("stop", &[]).await;
+    assert_eq!(client.close_code().await, 1001, "the gateway has drained");
+    assert!(site.refused("status", 3).await.contains("nothing runs in"));
+    assert!(site.log().contains("client-left=0") || site.log().contains("shutdown=1"), "{}", site.log());
+}
+
+#[tokio::test]
+async fn no_client_and_no_caller_notices_a_reload() {
+    let site = Site::new();
+    site.done("start", &["-d"]).await;
+    let mut client = site.arrive().await;
+    let mut before = vec![site.worker().await];
+    let reloads = async {
+        for _ in 0..5 {
+            site.done("reload", &[]).await;
+            let worker = site.worker().await;
+            assert!(!before.contains(&worker), "another process");
+            assert!(!exists(before[before.len() - 1]), "the old one has ended");
+            before.push(worker);
+        }
+    };
+    let mut said = 0;
+    let mut called = 0;
+    let talk = async {
+        loop {
+            // The chat lets nobody chat that fast; a heartbeat goes the same way.
+            client.send_json(json!({"type": "ping"})).await;
+            assert_eq!(client.json().await["type"], "pong");
+            said += 1;
+        }
+    };
+    let call = async {
+        loop {
+            let answer =
+                HttpRequest::post(site.http, "/v1/client_count", &json!({})).token(HTTP_TOKEN).send().await;
+            assert_eq!(*answer.result(), 1);
+            called += 1;
+        }
+    };
+    let mut kept = 0;
+    let call_again = async {
+        let mut caller = KeepAlive::new(site.http);
+        loop {
+            assert_eq!(caller.call("client_count").await, json!({"result": 1}));
+            kept += 1;
+        }
+    };
+    tokio::select! {
+        () = reloads => {}
+        () = talk => {}
+        () = call => {}
+        () = call_again => {}
+    }
+    assert!(said > 20 && called > 20 && kept > 20, "{said} said, {called} and {kept} called");
+}
+
+/// A caller over HTTP who keeps the connection until it is told not to.
+struct KeepAlive {
+    server: SocketAddr,
+    connection: Option<BufReader<TcpStream>>,
+}
+
+impl KeepAlive {
+    fn new(server: SocketAddr) -> Self {
+        Self { server, connection: None }
+    }
+
+    async fn call(&mut self, call: &str) -> Value {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => BufReader::new(TcpStream::connect(self.server).await.expect("it listens")),
+        };
+        let request = format!(
+            "POST /v1/{call} HTTP/1.1\r\nhost: here\r\nauthorization: Bearer {HTTP_TOKEN}\r\n\
+             content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
+        );
+        connection.write_all(request.as_bytes()).await.expect("it is there");
+        let (mut length, mut keeps) = (0, true);
+        loop {
+            let mut line = String::new();
+            connection.read_line(&mut line).await.unwrap();
+            assert!(!line.is_empty(), "the connection ended without an answer");
+            match line.trim().to_ascii_lowercase().split_once(": ") {
+                Some(("content-length", value)) => length = value.parse().unwrap(),
+                Some(("connection", "close")) => keeps = false,
+                _ if line == "\r\n" => break,
+                _ => {}
+            }
+        }
+        let mut body = vec![0; length];
+        connection.read_exact(&mut body).await.unwrap();
+        self.connection = keeps.then_some(connection);
+        serde_json::from_slice(&body).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_cannot_start_leaves_the_one_before_it_in_its_place() {
+    let site = Site::new();
+    site.done("start", &["-d"]).await;
+    let mut client = site.arrive().await;
+    let worker = site.worker().await;
+    let config = fs::read_to_string(site.directory.path().join("businessworker.toml")).unwrap();
+    site.write("businessworker", "dance = true");
+    let refused = site.refused("reload", 1).await;
+    assert!(refused.contains("dance") && refused.contains("the old one goes on"), "{refused}");
+    assert_eq!(site.processes("businessworker").await, [worker]);
+    client.send_json(json!({"type": "ping"})).await;
+    assert_eq!(client.json().await["type"], "pong");
+    site.write("businessworker", &config);
+    site.done("reload", &[]).await;
+    assert_ne!(site.worker().await, worker);
+}
+
+#[tokio::test]
+async fn a_worker_that_finds_no_gateway_does_not_take_anybodys_place() {
+    let site = Site::new();
+    site.done("start", &["-d"]).await;
+    let mut client = site.arrive().await;
+    let worker = site.worker().await;
+    site.write("businessworker", &format!("register_address = '127.0.0.1:{}'", free_port()));
+    let refused = site.refused("reload", 1).await;
+    assert!(refused.contains("0 of 1 gateways") && refused.ends_with("the old one goes on"), "{refused}");
+    assert_eq!(site.processes("businessworker").await, [worker]);
+    client.send_json(json!({"type": "ping"})).await;
+    assert_eq!(client.json().await["type"], "pong");
+}
+
+#[tokio::test]
+async fn a_port_moves_with_the_worker_that_moves_and_stays_with_one_that_stays() {
+    let site = Site::new();
+    site.done("start", &["-d"]).await;
+    let config = fs::read_to_string(site.directory.path().join("businessworker.toml")).unwrap();
+    let (old, new) = (site.http, SocketAddr::from(([127, 0, 0, 1], free_port())));
+    let moved = config.replace(&old.to_string(), &new.to_string());
+    let is_open = async |address| TcpStream::connect(address).await.is_ok();
+    let answers = async |address| KeepAlive::new(address).call("client_count").await == json!({"result": 0});
+
+    let nowhere = format!("register_address = '127.0.0.1:{}'", free_port());
+    let lines = moved.lines().map(|line| if line.starts_with("register") { nowhere.as_str() } else { line });
+    site.write("businessworker", &lines.collect::<Vec<_>>().join("\n"));
+    site.refused("reload", 1).await;
+    assert!(answers(old).await && !is_open(new).await);
+
+    site.write("businessworker", &moved);
+    site.done("reload", &[]).await;
+    assert!(answers(new).await && !is_open(old).await);
+}
+
+#[tokio::test]
+async fn a_reload_loads_the_certificate_again_or_says_why_not() {
+    let site = Site::new();
+    site.done("start", &["-d"]).await;
+    let shown = async || {
+        let connector = site.certificate.connector(ALL_VERSIONS);
+        let stream = tls::connect(&connector, site.secure_door).await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+    };
+    let first = shown().await;
+    site.certificate.renew();
+    site.done("reload", &[]).await;
+    let second = shown().await;
+    assert!(second != first && second == site.certificate.der().to_vec());
+    fs::write(site.certificate.key(), "nothing").unwrap();
+    let refused = site.refused("reload", 1).await;
+    assert!(refused.starts_with("the gateway: ") && refused.contains("privkey.pem"), "{refused}");
+    assert_eq!(shown().await, second);
+}
+
+#[tokio::test]
+async fn a_daemon_that_is_killed_is_started_again() {
+    let site = Site::new();
+    site.done("start", &["-d"]).await;
+    for daemon in ["register", "businessworker", "gateway"] {
+        let killed = site.processes(daemon).await[0];
+        assert!(Command::new("kill").args(["-s", "KILL", &killed.to_string()]).status().unwrap().success());
+        eventually("another one", async || {
+            let processes = site.processes(daemon).await;
+            !processes.is_empty() && processes[0] != killed
+        })
+        .await;
+    }
+    site.arrive().await;
+    let status = site.status().await;
+    assert!(status["daemons"].as_array().unwrap().iter().all(|daemon| daemon["restarts"] == 1), "{status}");
+}
+
+#[tokio::test]
+async fn a_cluster_that_does_not_start_says_why_and_leaves_nothing_behind() {
+    let site = Site::new();
+    let _taken = std::net::TcpListener::bind(site.door).unwrap();
+    let refused = site.refused("start", 1).await;
+    let output = site.tool("start", &["-d"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    for said in [refused, text(&output.stderr)] {
+        assert!(said.contains(&site.door.to_string()) && said.contains("in use"), "{said}");
+    }
+    assert!(site.refused("status", 3).await.contains("nothing runs in"));
+}
+
+#[tokio::test]
+async fn a_restart_keeps_what_it_is_not_told_otherwise_and_stops_nothing_that_cannot_start() {
+    let site = Site::new();
+    let log = site.directory.path().join("mine.log");
+    site.done("restart", &["-d", "--log-file", log.to_str().unwrap()]).await;
+    let first = site.worker().await;
+    site.done("restart", &[]).await;
+    assert!(!exists(first));
+    let status = site.status().await;
+    assert_eq!(status["log_file"], log.to_str().unwrap(), "it is in the background again");
+    let second = site.worker().await;
+    site.write("businessworker", "dance = true");
+    let refused = site.refused("restart", 1).await;
+    assert!(refused.contains("dance") && refused.ends_with("what runs goes on"), "{refused}");
+    assert_eq!(site.worker().await, second);
+    site.arrive().await;
+}
+
+#[tokio::test]
+async fn daemons_that_are_told_to_end_with_their_supervisor_are_not_started_again() {
+    let site = Site::new();
+    site.done("start", &["-d"]).await;
+    let status = site.status().await;
+    let mut processes = vec![status["process_id"].to_string()];
+    for daemon in ["register", "businessworker", "gateway"] {
+        processes.push(site.processes(daemon).await[0].to_string());
+    }
+    // As systemd does to all of a unit.
+    assert!(Command::new("kill").args(&processes).status().unwrap().success());
+    eventually("all to end", async || !processes.iter().any(|id| exists(id.parse().unwrap()))).await;
+    assert_eq!(site.log().matches("the worker has started").count(), 1, "{}", site.log());
+}
+
+#[tokio::test]
+async fn an_application_may_print_what_it_likes() {
+    let site = Site::new();
+    let worker = site.directory.path().join("worker");
+    let tool = binary().display();
+    let script =
+        format!("#!/bin/sh\nprintf 'ready to go\\nstatus {{}}\\nand '\nexec {tool} businessworker \"$@\"\n");
+    fs::write(&worker, script).unwrap();
+    fs::set_permissions(&worker, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    site.done("start", &["-d", "--businessworker", worker.to_str().unwrap()]).await;
+    site.arrive().await;
+    let worker = &site.status().await["daemons"][1]["processes"][0];
+    assert_eq!(worker["listens"], json!([format!("http://{}", site.http)]));
+    assert!(site.log().contains("businessworker | ready to go\n"), "{}", site.log());
+}
+
+#[tokio::test]
+async fn a_supervisor_in_the_foreground_can_be_asked_too_and_reloads_at_sighup() {
+    let site = Site::new();
+    let log = site.directory.path().join("log");
+    let mut supervisor = Process::logging_to(&log, &site.arguments("start"));
+    site.arrive().await;
+    let worker = site.worker().await;
+    supervisor.signal("HUP");
+    eventually("another worker", async || site.processes("businessworker").await.first() != Some(&worker))
+        .await;
+    site.done("stop", &[]).await;
+    eventually("the supervisor to end", async || supervisor.has_ended()).await;
+}
+
+#[tokio::test]
+async fn a_supervisor_that_is_killed_takes_its_daemons_along_and_is_no_obstacle() {
+    let site = Site::new();
+    let supervisor = Process::start(&site.arguments("start"));
+    site.arrive().await;
+    let worker = site.worker().await;
+    supervisor.kill();
+    eventually("its worker to end", async || !exists(worker)).await;
+    assert!(site.refused("status", 3).await.contains("nothing runs in"));
+    eventually("the next one to start", async || site.tool("start", &["-d"]).await.status.success()).await;
+    assert_ne!(site.worker().await, worker);
+}
