@@ -8,7 +8,7 @@
 //! - [`conformance`]: conversations over a WebSocket, byte for byte,
 //! - [`process`]: daemons as processes of their own, to be killed,
 //! - [`tls`]: certificates, and clients that come over TLS,
-//! - [`browser`]: a real browser.
+//! - [`browser`]: a real browser; [`languages`]: whether a page speaks its user's language.
 //!
 //! The tests are in `tests/`, a file for each theme. Nothing sleeps: everything
 //! waits for a condition, with a limit.
@@ -17,6 +17,7 @@ pub mod browser;
 mod cluster;
 pub mod conformance;
 mod http;
+pub mod languages;
 pub mod process;
 mod raw;
 mod recorder;

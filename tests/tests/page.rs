@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gatewayworker_tests::browser::{self, Browser, Page};
+use gatewayworker_tests::languages::{LANGUAGES, foreign};
 use gatewayworker_tests::{Application, Cluster};
 use serde_json::json;
 
@@ -15,10 +16,13 @@ async fn chat(cluster: &Cluster) -> Application {
     cluster.start_application(chat::Chat::default())
 }
 
+fn file_url(name: &str, query: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
+    format!("file://{}?{query}", file.canonicalize().expect("the page is there").display())
+}
+
 async fn at_the_entrance(browser: &Browser, cluster: &Cluster) -> Page {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/client.html");
-    let file = file.canonicalize().expect("the page is there");
-    let url = format!("file://{}?lang=en&url=ws://{}", file.display(), cluster.door());
+    let url = file_url("client.html", &format!("lang=en&url=ws://{}", cluster.door()));
     browser.open(&url).await.expect("the page opens")
 }
 
@@ -131,6 +135,140 @@ async fn what_the_chat_refuses_and_what_nobody_heard_is_back_in_the_field() {
     field("").await;
     cluster.restart_gateway_when(0, async || state(&alice, "retrying").await).await;
     field("said to nobody").await;
+}
+
+/// Says each line where the last one ended, as somebody does who does not look up.
+async fn say_on(page: &Page, lines: &[&str]) {
+    for line in lines {
+        page.command("Input.insertText", json!({ "text": line })).await.unwrap();
+        page.press_enter().await.unwrap();
+    }
+}
+
+async fn field_holds(page: &Page, text: &str) {
+    let condition = format!("document.querySelector('#message-input').value === {}", json!(text));
+    page.wait_for(&condition, LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn messages_that_are_refused_come_back_in_their_order_before_the_draft() {
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
+    let cluster = Cluster::builder().workers(0).start().await;
+    let _chat = chat(&cluster).await;
+    let alice = log_in(&browser, &cluster, "Alice").await;
+    // At once: no answer is there before the last is said. The login was the first thing said.
+    let say_all = format!(
+        "(() => {{ const field = document.querySelector('#message-input');
+            for (let n = 1; n <= {}; n++) {{ field.value = `line ${{n}}`; $('composer').requestSubmit(); }}
+            field.value = 'a draft'; return true; }})()",
+        chat::MAX_SPOKEN + 3
+    );
+    alice.eval::<bool>(&say_all).await.unwrap();
+    let last = chat::MAX_SPOKEN - 1;
+    hear(&alice, &format!("line {last}")).await;
+    let refused: Vec<_> = (1..=4).map(|n| format!("line {}", last + n)).collect();
+    field_holds(&alice, &format!("{}\na draft", refused.join("\n"))).await;
+}
+
+#[tokio::test]
+async fn messages_that_nobody_heard_come_back_in_their_order_and_new_lines_stay_lines() {
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
+    let mut cluster = Cluster::builder().workers(0).start().await;
+    let application = chat(&cluster).await;
+    let alice = log_in(&browser, &cluster, "Alice").await;
+    application.stop().await;
+    alice.eval::<()>("document.querySelector('#message-input').focus()").await.unwrap();
+    say_on(&alice, &["one", "two", "three"]).await;
+    field_holds(&alice, "").await;
+    cluster
+        .restart_gateway_when(0, async || {
+            state(&alice, "retrying").await;
+            field_holds(&alice, "one\ntwo\nthree").await;
+            say_on(&alice, &["", "four", "five"]).await;
+            field_holds(&alice, "one\ntwo\nthree\nfour\nfive\n").await;
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_message_that_was_lost_on_its_way_comes_back_when_a_later_one_is_heard() {
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
+    let cluster = Cluster::builder().workers(0).start().await;
+    let _chat = chat(&cluster).await;
+    let alice = log_in(&browser, &cluster, "Alice").await;
+    alice.eval::<usize>("unheard.push('lost')").await.unwrap();
+    say(&alice, "heard").await;
+    hear(&alice, "heard").await;
+    field_holds(&alice, "lost").await;
+}
+
+/// What is no language, beside addresses: names of things, and of users.
+const NAMES: [&str; 5] = ["GatewayWorker", "WebSocket", "ID", "Alice", "Bob"];
+
+#[tokio::test]
+async fn the_page_speaks_the_language_of_its_user_and_no_other() {
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
+    let mut cluster = Cluster::builder().workers(0).start().await;
+    let _chat = chat(&cluster).await;
+    for (language, lang) in LANGUAGES {
+        let check = async |page: &Page, what: &str| {
+            assert_eq!(foreign(page, &NAMES).await.unwrap(), Vec::<String>::new(), "{what} in {language}");
+        };
+        let url = file_url("client.html", &format!("url=ws://{}", cluster.door()));
+        let page = browser.open_in(language, &url).await.unwrap();
+        assert_eq!(page.eval::<String>("document.documentElement.lang").await.unwrap(), lang);
+        for (field, wrong) in [("#username", " "), ("#ws-url", "http://a")] {
+            page.type_into("#username", "Alice").await.unwrap();
+            page.type_into(field, wrong).await.unwrap();
+            page.click("#login-btn").await.unwrap();
+            page.wait_for("!document.querySelector('#login-error').hidden", LIMIT).await.unwrap();
+            page.eval::<String>("document.querySelector('#username').value = 'Alice'").await.unwrap();
+            check(&page, "the entrance").await;
+        }
+        page.type_into("#ws-url", &format!("ws://{}", cluster.door())).await.unwrap();
+        enter(&page, "Alice").await;
+        check(&page, "an empty room").await;
+
+        let bob = log_in(&browser, &cluster, "Bob").await;
+        bob.close().await.unwrap();
+        page.eval::<()>("document.querySelector('#message-input').removeAttribute('maxlength')")
+            .await
+            .unwrap();
+        say(&page, &"1".repeat(chat::MAX_CONTENT + 1)).await;
+        page.wait_for("document.querySelector('.message[data-kind=error]')", LIMIT).await.unwrap();
+        for n in 0..=chat::MAX_SPOKEN {
+            say(&page, &n.to_string()).await;
+        }
+        page.wait_for("document.querySelectorAll('.message[data-kind=error]').length > 1", LIMIT)
+            .await
+            .unwrap();
+        page.wait_for("document.querySelectorAll('.message[data-kind=system]').length > 2", LIMIT)
+            .await
+            .unwrap();
+        check(&page, "the room").await;
+        cluster
+            .restart_gateway_when(0, async || {
+                state(&page, "retrying").await;
+                check(&page, "a lost connection").await;
+            })
+            .await;
+        state(&page, "connected").await;
+        page.click("#lang-btn").await.unwrap();
+        check(&page, "the other language").await;
+        page.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_page_says_where_it_is_connected_and_keeps_what_is_secret_in_an_address() {
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
+    let cluster = Cluster::builder().workers(0).start().await;
+    let _chat = chat(&cluster).await;
+    let query = format!("lang=en&url=ws://{}/?token%3Dsecret", cluster.door());
+    let page = browser.open(&file_url("client.html", &query)).await.unwrap();
+    enter(&page, "Alice").await;
+    let shown: String = page.eval("document.querySelector('#fact-url').textContent").await.unwrap();
+    assert_eq!(shown, format!("ws://{}", cluster.door()));
 }
 
 #[tokio::test]
