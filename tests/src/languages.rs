@@ -27,7 +27,7 @@ const FOREIGN: &str = r"(allowed) => {
         if (element.lang || element.translate === false) return;
         if (!element.checkVisibility() && element.tagName !== 'OPTION') return;
         for (const name of ['placeholder', 'title', 'aria-label', 'alt']) texts.push(element.getAttribute(name));
-        if (['INPUT', 'TEXTAREA'].includes(element.tagName)) texts.push(element.value);
+        if (element.matches('textarea, input:not([type=checkbox])')) texts.push(element.value);
         for (const pseudo of ['::before', '::after']) texts.push(getComputedStyle(element, pseudo).content.replace(/^(none|normal)$/, ''));
         for (const node of element.childNodes) {
             if (node.nodeType === Node.TEXT_NODE && element.tagName !== 'TEXTAREA') texts.push(node.data.trim());

@@ -1,4 +1,4 @@
-//! `examples/client.html` in a real browser, with two users.
+//! `examples/client.html` and `examples/console.html` in a real browser.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
@@ -309,4 +309,90 @@ async fn a_phone_whose_keyboard_comes_at_the_entrance_shows_a_whole_field_in_the
         .await
         .unwrap();
     assert_eq!(wide, 0);
+}
+
+/// The console from disk, connected to this cluster.
+async fn console(browser: &Browser, cluster: &Cluster, language: &str) -> Page {
+    let url = file_url("console.html", &format!("url=ws://{}/%3Ftoken%3Dsecret", cluster.door()));
+    let page = browser.open_in(language, &url).await.unwrap();
+    page.click("#connect").await.unwrap();
+    page.wait_for("document.body.dataset.state === 'open'", LIMIT).await.unwrap();
+    page
+}
+
+/// Waits for a line of the console's log.
+async fn logged(page: &Page, way: &str, text: &str) {
+    let condition = format!(
+        "[...document.querySelectorAll('#log [data-way={way}] p')].some((p) => p.lastChild.textContent === {})",
+        json!(text)
+    );
+    page.wait_for(&condition, LIMIT).await.unwrap();
+}
+
+async fn type_and_send(page: &Page, text: &str) {
+    page.type_into("#text", text).await.unwrap();
+    page.press_enter().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_console_sends_what_is_typed_and_shows_what_arrives_as_it_is() {
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
+    let cluster = Cluster::builder().start().await;
+    let page = console(&browser, &cluster, "en-US").await;
+    for text in ["hello", r#"{"n": 1.10}"#, "<img src=x onerror=alert(1)>"] {
+        type_and_send(&page, text).await;
+        logged(&page, "out", text).await;
+        logged(&page, "in", text).await;
+    }
+    page.eval::<()>("socket.send(new Uint8Array([0, 1, 255]))").await.unwrap();
+    logged(&page, "in", "00 01 ff").await;
+    let log: String = page.eval("document.querySelector('#log').innerText").await.unwrap();
+    assert!(log.contains(&format!("ws://{}", cluster.door())) && !log.contains("secret"), "{log}");
+    assert_eq!((page.dialogs(), page.console_errors()), (0, Vec::new()));
+
+    page.click("#connect").await.unwrap();
+    page.wait_for("document.body.dataset.state === 'closed'", LIMIT).await.unwrap();
+    page.type_into("#text", "kept").await.unwrap();
+    page.press_enter().await.unwrap();
+    assert_eq!(page.eval::<String>("document.querySelector('#text').value").await.unwrap(), "kept");
+}
+
+#[tokio::test]
+async fn the_console_stays_connected_as_long_as_it_answers_the_heartbeat() {
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
+    let cluster = Cluster::builder().gateway(|config| config.ping_interval = 1.0).start().await;
+    let page = console(&browser, &cluster, "en-US").await;
+    page.wait_for("document.querySelectorAll('#log [data-way=out]').length >= 3", LIMIT).await.unwrap();
+    logged(&page, "in", r#"{"type":"ping"}"#).await;
+    logged(&page, "out", r#"{"type":"pong"}"#).await;
+    page.click("#answers").await.unwrap();
+    page.wait_for("document.body.dataset.state === 'closed'", LIMIT).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_console_speaks_the_language_of_its_user_and_no_other() {
+    let Some(browser) = browser::launch_or_skip(&[]).await else { return };
+    let cluster = Cluster::builder().start().await;
+    for (language, lang) in LANGUAGES {
+        let page = console(&browser, &cluster, language).await;
+        assert_eq!(page.eval::<String>("document.documentElement.lang").await.unwrap(), lang);
+        page.eval::<()>("socket.send(new Uint8Array([0]))").await.unwrap();
+        type_and_send(&page, &"1".repeat(5_000)).await;
+        page.wait_for("document.querySelectorAll('#log [data-way=in]').length > 2", LIMIT).await.unwrap();
+        page.click("#connect").await.unwrap();
+        for address in ["http://a", "ws://127.0.0.1:9"] {
+            page.type_into("#url", address).await.unwrap();
+            page.click("#connect").await.unwrap();
+            page.wait_for("document.body.dataset.state === 'closed'", LIMIT).await.unwrap();
+            page.type_into("#url", "ws://a").await.unwrap();
+        }
+        page.wait_for("document.querySelectorAll('#log [data-way=trouble]').length === 2", LIMIT)
+            .await
+            .unwrap();
+        for _ in LANGUAGES {
+            let names = ["WebSocket", "Enter", "Shift"];
+            assert_eq!(foreign(&page, &names).await.unwrap(), Vec::<String>::new(), "{language}");
+            page.click("#lang-btn").await.unwrap();
+        }
+    }
 }
