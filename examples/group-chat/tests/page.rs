@@ -271,14 +271,15 @@ async fn messages_that_are_refused_come_back_in_their_order_before_the_draft() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_message_that_is_too_long_comes_back_and_the_next_ones_are_said() {
+async fn messages_that_are_too_long_come_back_in_their_order_and_the_others_are_said() {
     let Some(browser) = browser::launch_or_skip(&[]).await else { return };
     let database = Sqlite::new();
     let (cluster, _chat) = chat(&database).await;
     let page = join(&browser, &cluster, 2).await;
     let long = "x".repeat(group_chat::MAX_CONTENT + 1);
-    say_at_once(&page, &["1".into(), long.clone(), "3".into()]).await;
-    field_holds(&page, &format!("{long}\n0")).await;
+    let longer = "y".repeat(group_chat::MAX_CONTENT + 2);
+    say_at_once(&page, &["1".into(), long.clone(), "3".into(), longer.clone()]).await;
+    field_holds(&page, &format!("{long}\n{longer}\n0")).await;
     for text in ["1", "3"] {
         hear(&page, text).await;
     }

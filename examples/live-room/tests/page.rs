@@ -247,6 +247,11 @@ async fn the_page_takes_its_gateway_from_the_address_and_shows_it_without_secret
     page.click("#login-btn").await.unwrap();
     state(&page, "connected").await;
     shows(&page, "#numbers [data-server]", &format!("ws://{}", other.cluster.door())).await;
+    // One that is none is said, in words.
+    let page = browser.open(&format!("http://{}/?lang=en&url=nonsense", site.backend)).await.unwrap();
+    page.click("#login-btn").await.unwrap();
+    let problem = "The gateway's address nonsense does not begin with ws:// or wss://.";
+    shows(&page, "#login-error:not([hidden])", problem).await;
     // Without it, the backend's word counts.
     let page = enter(&browser, &site, "http", "A").await;
     shows(&page, "#numbers [data-server]", &format!("ws://{}", site.cluster.door())).await;
