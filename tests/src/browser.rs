@@ -111,6 +111,20 @@ impl Browser {
         page.navigate(url).await?;
         Ok(page)
     }
+
+    /// The same for a user whose language is this one, `zh-CN` for example: the page sees it as `navigator.language`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Browser::open`].
+    pub async fn open_in(&self, language: &str, url: &str) -> Result<Page> {
+        let page = Page::blank(self.devtools.clone()).await?;
+        let agent: String = page.eval("navigator.userAgent").await?;
+        let preference = json!({ "userAgent": agent, "acceptLanguage": language });
+        page.command("Emulation.setUserAgentOverride", preference).await?;
+        page.navigate(url).await?;
+        Ok(page)
+    }
 }
 
 /// The browser's process and its profile, both gone after drop.

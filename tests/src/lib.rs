@@ -8,7 +8,7 @@
 //! - [`conformance`]: conversations over a WebSocket, byte for byte,
 //! - [`process`]: daemons as processes of their own, to be killed,
 //! - [`tls`]: certificates, and clients that come over TLS,
-//! - [`browser`]: a real browser,
+//! - [`browser`]: a real browser; [`languages`]: whether a page speaks its user's language,
 //! - [`programs`]: tests that need a program which a machine may not have.
 //!
 //! The tests are in `tests/`: `cluster` (all in one process), `processes`, and `with_programs`, a module
@@ -18,6 +18,7 @@ pub mod browser;
 mod cluster;
 pub mod conformance;
 mod http;
+pub mod languages;
 pub mod process;
 pub mod programs;
 mod raw;

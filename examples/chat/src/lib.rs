@@ -28,8 +28,16 @@ pub const SPOKEN_SECONDS: i64 = 10;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Chat {}
 
-/// What a client did wrong, as it is told.
-type Complaint = &'static str;
+/// What a client did wrong: a code for its program, and a text for its user.
+type Complaint = (&'static str, &'static str);
+
+const BAD_MESSAGE: Complaint = ("bad_message", "消息格式错误");
+const UNKNOWN_TYPE: Complaint = ("unknown_type", "未知消息类型");
+const LONG_NAME: Complaint = ("long_name", "用户名过长");
+const BAD_NAME: Complaint = ("bad_name", "用户名格式错误");
+const EMPTY_CONTENT: Complaint = ("empty_content", "消息内容不能为空");
+const LONG_CONTENT: Complaint = ("long_content", "消息内容过长");
+const TOO_OFTEN: Complaint = ("too_often", "发送过于频繁，请稍后再试");
 
 impl Events for Chat {
     async fn on_connect(&self, client: &Client) -> Result {
@@ -46,7 +54,7 @@ impl Events for Chat {
     async fn on_message(&self, client: &Client, message: Message) -> Result {
         client.session().insert("last_active_time", now())?;
         let said = match understand(&message) {
-            Ok(Said::Login(_) | Said::Chat(_)) if !may_speak(client)? => Err("发送过于频繁，请稍后再试"),
+            Ok(Said::Login(_) | Said::Chat(_)) if !may_speak(client)? => Err(TOO_OFTEN),
             said => said,
         };
         match said {
@@ -59,9 +67,9 @@ impl Events for Chat {
                 let reply = Reply::Chat { client_id: client.id(), username, content };
                 client.gateway().send_to_all(reply).await?;
             }
-            Err(message) => {
-                debug!(client = %client.id(), message, "complained");
-                client.send(Reply::Error { message }).await?;
+            Err((code, message)) => {
+                debug!(client = %client.id(), code, "complained");
+                client.send(Reply::Error { code, message }).await?;
             }
         }
         Ok(())
@@ -119,7 +127,7 @@ enum Said {
 }
 
 fn understand(message: &Message) -> std::result::Result<Said, Complaint> {
-    said(message.json().map_err(|_| "消息格式错误")?)
+    said(message.json().map_err(|_| BAD_MESSAGE)?)
 }
 
 fn said(mut message: Value) -> std::result::Result<Said, Complaint> {
@@ -131,20 +139,20 @@ fn said(mut message: Value) -> std::result::Result<Said, Complaint> {
             Value::Null => Ok(Said::Login(None)),
             Value::String(name) => match name.trim() {
                 "" => Ok(Said::Login(None)),
-                name if name.chars().count() > MAX_USERNAME => Err("用户名过长"),
-                name if name.chars().any(char::is_control) => Err("用户名格式错误"),
+                name if name.chars().count() > MAX_USERNAME => Err(LONG_NAME),
+                name if name.chars().any(char::is_control) => Err(BAD_NAME),
                 name => Ok(Said::Login(Some(name.to_owned()))),
             },
-            _ => Err("用户名格式错误"),
+            _ => Err(BAD_NAME),
         },
         "chat" => match field("content") {
-            Value::Null => Err("消息内容不能为空"),
-            Value::String(content) if content.trim().is_empty() => Err("消息内容不能为空"),
-            Value::String(content) if content.chars().count() > MAX_CONTENT => Err("消息内容过长"),
+            Value::Null => Err(EMPTY_CONTENT),
+            Value::String(content) if content.trim().is_empty() => Err(EMPTY_CONTENT),
+            Value::String(content) if content.chars().count() > MAX_CONTENT => Err(LONG_CONTENT),
             Value::String(content) => Ok(Said::Chat(content)),
-            _ => Err("消息格式错误"),
+            _ => Err(BAD_MESSAGE),
         },
-        _ => Err("未知消息类型"),
+        _ => Err(UNKNOWN_TYPE),
     }
 }
 
@@ -170,19 +178,19 @@ mod tests {
     #[test]
     fn anything_else_is_complained_about() {
         for (message, complaint) in [
-            (json!({"type": "chat"}), "消息内容不能为空"),
-            (json!({"type": "chat", "content": ""}), "消息内容不能为空"),
-            (json!({"type": "chat", "content": " \n"}), "消息内容不能为空"),
-            (json!({"type": "chat", "content": {"a": 1}}), "消息格式错误"),
-            (json!({"type": "chat", "content": "字".repeat(MAX_CONTENT + 1)}), "消息内容过长"),
-            (json!({"type": "login", "username": ["a"]}), "用户名格式错误"),
-            (json!({"type": "login", "username": "a\nb"}), "用户名格式错误"),
-            (json!({"type": "login", "username": "名".repeat(MAX_USERNAME + 1)}), "用户名过长"),
-            (json!({"type": "dance"}), "未知消息类型"),
-            (json!({"type": 7}), "未知消息类型"),
-            (json!({}), "未知消息类型"),
-            (json!([1]), "未知消息类型"),
-            (json!("text"), "未知消息类型"),
+            (json!({"type": "chat"}), EMPTY_CONTENT),
+            (json!({"type": "chat", "content": ""}), EMPTY_CONTENT),
+            (json!({"type": "chat", "content": " \n"}), EMPTY_CONTENT),
+            (json!({"type": "chat", "content": {"a": 1}}), BAD_MESSAGE),
+            (json!({"type": "chat", "content": "字".repeat(MAX_CONTENT + 1)}), LONG_CONTENT),
+            (json!({"type": "login", "username": ["a"]}), BAD_NAME),
+            (json!({"type": "login", "username": "a\nb"}), BAD_NAME),
+            (json!({"type": "login", "username": "名".repeat(MAX_USERNAME + 1)}), LONG_NAME),
+            (json!({"type": "dance"}), UNKNOWN_TYPE),
+            (json!({"type": 7}), UNKNOWN_TYPE),
+            (json!({}), UNKNOWN_TYPE),
+            (json!([1]), UNKNOWN_TYPE),
+            (json!("text"), UNKNOWN_TYPE),
         ] {
             assert_eq!(said(message.clone()), Err(complaint), "{message}");
         }

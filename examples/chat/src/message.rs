@@ -17,7 +17,7 @@ pub(crate) enum Reply {
     /// What somebody said.
     Chat { client_id: ClientId, username: Option<String>, content: String },
     /// What the client did wrong.
-    Error { message: &'static str },
+    Error { code: &'static str, message: &'static str },
 }
 
 impl From<Reply> for OutMessage {
@@ -44,7 +44,7 @@ impl Reply {
                 let chat = json!({"type": "chat", "client_id": client_id, "content": content, "datetime": local_time()});
                 with_name(chat, username)
             }
-            Self::Error { message } => json!({"type": "error", "message": message}),
+            Self::Error { code, message } => json!({"type": "error", "code": code, "message": message}),
         };
         json["timestamp"] = timestamp.into();
         json

@@ -67,15 +67,16 @@ async fn what_the_chat_does_not_understand_is_an_error_to_the_sender_alone() {
     let (cluster, _chat) = chat().await;
     let (mut client, _) = join(&cluster).await;
     let (mut other, _) = join(&cluster).await;
-    for (message, error) in [
-        ("{", "消息格式错误"),
-        (r#"{"type":"chat","content":""}"#, "消息内容不能为空"),
-        (r#"{"type":"chat"}"#, "消息内容不能为空"),
-        (r#"{"type":"dance"}"#, "未知消息类型"),
+    for (message, code, error) in [
+        ("{", "bad_message", "消息格式错误"),
+        (r#"{"type":"chat","content":""}"#, "empty_content", "消息内容不能为空"),
+        (r#"{"type":"chat"}"#, "empty_content", "消息内容不能为空"),
+        (r#"{"type":"dance"}"#, "unknown_type", "未知消息类型"),
     ] {
         client.send(message).await;
         let answer = client.json().await;
         assert_eq!((&answer["type"], &answer["message"]), (&json!("error"), &json!(error)), "{message}");
+        assert_eq!(answer["code"], code, "{message}");
     }
     other.send_json(json!({"type": "ping"})).await;
     assert_eq!(other.json().await["type"], json!("pong"), "nobody else hears of errors");

@@ -17,14 +17,25 @@ const MAX_USER_ID: usize = 64;
 
 /// What somebody did wrong, or what went wrong, as they are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Complaint(pub(crate) &'static str);
+pub(crate) struct Complaint {
+    /// For programs: a page has a text for it in its user's language.
+    pub(crate) code: &'static str,
+    /// For people, in Chinese.
+    pub(crate) text: &'static str,
+}
 
-pub(crate) const TOO_OFTEN: Complaint = Complaint("发送过于频繁，请稍后再试");
-pub(crate) const NOT_IN_ROOM: Complaint = Complaint("请先进入直播间");
-pub(crate) const TOO_MANY_ROOMS: Complaint = Complaint("进入的直播间过多");
-pub(crate) const NO_CONTENT: Complaint = Complaint("评论内容不能为空");
-pub(crate) const NOT_COUNTED: Complaint = Complaint("浏览量暂时无法统计");
-pub(crate) const PARTLY_UNREACHED: Complaint = Complaint("部分观众可能没有收到");
+impl Complaint {
+    pub(crate) const fn new(code: &'static str, text: &'static str) -> Self {
+        Self { code, text }
+    }
+}
+
+pub(crate) const TOO_OFTEN: Complaint = Complaint::new("too_often", "发送过于频繁，请稍后再试");
+pub(crate) const NOT_IN_ROOM: Complaint = Complaint::new("not_in_room", "请先进入直播间");
+pub(crate) const TOO_MANY_ROOMS: Complaint = Complaint::new("too_many_rooms", "进入的直播间过多");
+pub(crate) const NO_CONTENT: Complaint = Complaint::new("empty_content", "评论内容不能为空");
+pub(crate) const NOT_COUNTED: Complaint = Complaint::new("not_counted", "浏览量暂时无法统计");
+pub(crate) const PARTLY_UNREACHED: Complaint = Complaint::new("partly_unreached", "部分观众可能没有收到");
 
 /// A known room, as somebody called it: PHP clients write a number where others write
 /// text, and each is answered in kind.
@@ -55,7 +66,7 @@ impl From<Map<String, Value>> for Fields {
 
 impl Fields {
     pub(crate) fn read(json: &[u8]) -> Result<Self, Complaint> {
-        serde_json::from_slice(json).map(Self).map_err(|_| Complaint("消息格式错误"))
+        serde_json::from_slice(json).map(Self).map_err(|_| Complaint::new("bad_message", "消息格式错误"))
     }
 
     /// What kind of message it is; nothing, where it does not say.
@@ -65,28 +76,32 @@ impl Fields {
 
     pub(crate) fn room(&self, rooms: &Rooms) -> Result<Room, Complaint> {
         let (id, number) = match self.get("roomId") {
-            None => return Err(Complaint("缺少直播间编号")),
+            None => return Err(Complaint::new("no_room", "缺少直播间编号")),
             Some(Value::String(id)) => (id.clone(), None),
             Some(Value::Number(number)) if number.is_u64() => (number.to_string(), number.as_u64()),
-            Some(_) => return Err(Complaint("直播间编号格式错误")),
+            Some(_) => return Err(Complaint::new("bad_room", "直播间编号格式错误")),
         };
-        if rooms.contains(&id) { Ok(Room { id, number }) } else { Err(Complaint("直播间不存在")) }
+        if rooms.contains(&id) {
+            Ok(Room { id, number })
+        } else {
+            Err(Complaint::new("unknown_room", "直播间不存在"))
+        }
     }
 
     pub(crate) fn name(&self) -> Result<String, Complaint> {
-        self.optional_name()?.ok_or(Complaint("用户名不能为空"))
+        self.optional_name()?.ok_or(Complaint::new("empty_name", "用户名不能为空"))
     }
 
     pub(crate) fn optional_name(&self) -> Result<Option<String>, Complaint> {
         let name = match self.get("userName") {
             None => return Ok(None),
             Some(Value::String(name)) => name.trim(),
-            Some(_) => return Err(Complaint("用户名格式错误")),
+            Some(_) => return Err(Complaint::new("bad_name", "用户名格式错误")),
         };
         match name {
-            "" => Err(Complaint("用户名不能为空")),
-            _ if name.chars().count() > MAX_NAME => Err(Complaint("用户名过长")),
-            _ if name.chars().any(char::is_control) => Err(Complaint("用户名格式错误")),
+            "" => Err(Complaint::new("empty_name", "用户名不能为空")),
+            _ if name.chars().count() > MAX_NAME => Err(Complaint::new("long_name", "用户名过长")),
+            _ if name.chars().any(char::is_control) => Err(Complaint::new("bad_name", "用户名格式错误")),
             _ => Ok(Some(name.to_owned())),
         }
     }
@@ -96,10 +111,10 @@ impl Fields {
             None => Ok(None),
             Some(Value::String(content)) if content.trim().is_empty() => Err(NO_CONTENT),
             Some(Value::String(content)) if content.chars().count() > MAX_CONTENT => {
-                Err(Complaint("评论内容过长"))
+                Err(Complaint::new("long_content", "评论内容过长"))
             }
             Some(Value::String(content)) => Ok(Some(content.clone())),
-            Some(_) => Err(Complaint("评论格式错误")),
+            Some(_) => Err(Complaint::new("bad_content", "评论格式错误")),
         }
     }
 
@@ -111,7 +126,7 @@ impl Fields {
             Some(Value::String(id)) if (1..=MAX_USER_ID).contains(&id.chars().count()) && id != "0" => {
                 Ok(Some(id.clone()))
             }
-            Some(_) => Err(Complaint("用户编号格式错误")),
+            Some(_) => Err(Complaint::new("bad_user_id", "用户编号格式错误")),
         }
     }
 
@@ -144,7 +159,11 @@ mod tests {
     #[test]
     fn a_message_is_a_json_object() {
         for text in ["", "{", "[1]", "7", "null", "\"say\""] {
-            assert_eq!(Fields::read(text.as_bytes()).unwrap_err(), Complaint("消息格式错误"), "{text}");
+            assert_eq!(
+                Fields::read(text.as_bytes()).unwrap_err(),
+                Complaint::new("bad_message", "消息格式错误"),
+                "{text}"
+            );
         }
         assert_eq!(fields(json!({"type": "say"})).kind(), "say");
         assert_eq!(fields(json!({"type": 7})).kind(), "");
@@ -165,7 +184,11 @@ mod tests {
             (json!("9"), "直播间不存在"),
             (json!(""), "直播间不存在"),
         ] {
-            assert_eq!(fields(json!({"roomId": id})).room(&rooms), Err(Complaint(complaint)), "{id}");
+            assert_eq!(
+                fields(json!({"roomId": id})).room(&rooms).map_err(|it| it.text),
+                Err(complaint),
+                "{id}"
+            );
         }
     }
 
@@ -180,7 +203,11 @@ mod tests {
             (json!(7), "用户名格式错误"),
             (json!("名".repeat(MAX_NAME + 1)), "用户名过长"),
         ] {
-            assert_eq!(fields(json!({"userName": name})).name(), Err(Complaint(complaint)), "{name}");
+            assert_eq!(
+                fields(json!({"userName": name})).name().map_err(|it| it.text),
+                Err(complaint),
+                "{name}"
+            );
         }
     }
 
@@ -194,7 +221,7 @@ mod tests {
             (json!({"a": 1}), "评论格式错误"),
             (json!("字".repeat(MAX_CONTENT + 1)), "评论内容过长"),
         ] {
-            assert_eq!(fields(json!({"content": content})).content(), Err(Complaint(complaint)));
+            assert_eq!(fields(json!({"content": content})).content().map_err(|it| it.text), Err(complaint));
         }
     }
 

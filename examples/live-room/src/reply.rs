@@ -86,7 +86,7 @@ impl Reply<'_> {
             Self::Room { id, numbers: Numbers { people, exact, views } } => {
                 json!({"type": "room", "roomId": id, "people": people, "exact": exact, "pv": views})
             }
-            Self::Error(Complaint(message)) => json!({"type": "error", "message": message}),
+            Self::Error(Complaint { code, text }) => json!({"type": "error", "code": code, "message": text}),
         }
     }
 }

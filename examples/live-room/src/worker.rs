@@ -80,7 +80,7 @@ impl Events for LiveRoom {
         match self.understand(client, &message).await {
             Ok(()) => Ok(()),
             Err(NotDone::Wrong(complaint)) => {
-                debug!(client = %client.id(), complaint = complaint.0, "complained");
+                debug!(client = %client.id(), complaint = complaint.code, "complained");
                 client.send(Reply::Error(complaint)).await?;
                 Ok(())
             }
@@ -110,11 +110,11 @@ impl LiveRoom {
         match said.kind() {
             // The backend has checked who that is; nobody says otherwise here.
             "join" | "say" if self.one_way || client.session().get::<String>(BOUND_TO)?.is_some() => {
-                Err(Complaint("请通过网站发表评论").into())
+                Err(Complaint::new("use_website", "请通过网站发表评论").into())
             }
             "join" => self.join(client, &said).await,
             "say" => self.say(client, &said).await,
-            _ => Err(Complaint("未知消息类型").into()),
+            _ => Err(Complaint::new("unknown_type", "未知消息类型").into()),
         }
     }
 
@@ -130,7 +130,7 @@ impl LiveRoom {
         }
         let delivery = client.join_group(&room.id).await?;
         if !delivery.is_complete() {
-            return Err(Complaint("暂时无法进入直播间，请稍后再试").into());
+            return Err(Complaint::new("not_entered", "暂时无法进入直播间，请稍后再试").into());
         }
         client.session().insert(ROOMS, rooms)?;
         client.session().insert(USER_NAME, &name)?;

@@ -68,6 +68,18 @@ pub enum Refused {
     Early,
 }
 
+impl Refused {
+    /// The same for programs: a page has a text for it in its user's language.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Invalid => "invalid",
+            Self::Expired => "expired",
+            Self::Early => "early",
+        }
+    }
+}
+
 /// The key that signs.
 #[derive(Clone)]
 pub struct Key(Hmac<Sha256>);

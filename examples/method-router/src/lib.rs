@@ -27,7 +27,7 @@ use gatewayworker::{
 };
 use tracing::{debug, info};
 
-use crate::auth::{Key, Ticket};
+use crate::auth::{Key, Refused, Ticket};
 use crate::leaving::Cleaner;
 use crate::limiter::Limiter;
 use crate::settings::Settings;
@@ -134,7 +134,7 @@ impl Events for App {
             }
             Err(refused) => {
                 info!(client = %client.id(), %refused, "not let in");
-                Ok(Admission::refuse_with(words::refusal(403, &refused.to_string(), "auth")))
+                Ok(Admission::refuse_with(words::not_let_in(refused)))
             }
         }
     }
@@ -144,7 +144,7 @@ impl Events for App {
             Some(visitor) => self.router.handle(&self.state, &visitor, &message).await,
             // It came by a door that has no handshake.
             None => {
-                client.close_with(words::refusal(403, "缺少 auth", "auth")).await?;
+                client.close_with(words::not_let_in(Refused::Missing)).await?;
                 Ok(())
             }
         }

@@ -5,14 +5,16 @@ use gatewayworker::router::{Answer, Fault, Problem};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::auth::Refused;
+
 /// Something that has happened.
 pub(crate) fn news(event: &str, info: &str, param: impl Serialize) -> OutMessage {
     message(200, info, json!(param), event)
 }
 
-/// A refusal outside of any request.
-pub(crate) fn refusal(status: u16, info: &str, event: &str) -> OutMessage {
-    message(status, info, Value::Null, event)
+/// Somebody may not enter.
+pub(crate) fn not_let_in(refused: Refused) -> OutMessage {
+    message(403, &refused.to_string(), json!({ "reason": refused.reason() }), "auth")
 }
 
 /// The answer to a request.

@@ -33,8 +33,16 @@ gatewayworker_tests::tests_with_programs! {
         page::a_user_whose_name_is_html_runs_no_code_in_anybodys_page,
         page::the_page_comes_back_when_the_gateway_does,
         page::what_the_chat_refuses_and_what_nobody_heard_is_back_in_the_field,
+        page::messages_that_are_refused_come_back_in_their_order_before_the_draft,
+        page::messages_that_nobody_heard_come_back_in_their_order_and_new_lines_stay_lines,
+        page::a_message_that_was_lost_on_its_way_comes_back_when_a_later_one_is_heard,
+        page::the_page_speaks_the_language_of_its_user_and_no_other,
+        page::the_page_says_where_it_is_connected_and_keeps_what_is_secret_in_an_address,
         page::a_flood_of_messages_leaves_a_page_that_answers,
         page::a_phone_whose_keyboard_comes_at_the_entrance_shows_a_whole_field_in_the_room,
+        page::the_console_sends_what_is_typed_and_shows_what_arrives_as_it_is,
+        page::the_console_stays_connected_as_long_as_it_answers_the_heartbeat,
+        page::the_console_speaks_the_language_of_its_user_and_no_other,
         tls::the_chat_page_works_over_wss_in_a_browser;
     [OPENSSL]
         tls::openssl_talks_lines_of_text_over_tls,

@@ -1,9 +1,10 @@
-//! `examples/client.html` in a real browser, with two users.
+//! `examples/client.html` and `examples/console.html` in a real browser.
 
 use std::path::Path;
 use std::time::Duration;
 
 use gatewayworker_tests::browser::{self, Browser, Page};
+use gatewayworker_tests::languages::{LANGUAGES, foreign};
 use gatewayworker_tests::{Application, Cluster};
 use serde_json::json;
 
@@ -13,10 +14,13 @@ async fn chat(cluster: &Cluster) -> Application {
     cluster.start_application(chat::Chat::default())
 }
 
+fn file_url(name: &str, query: &str) -> String {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
+    format!("file://{}?{query}", file.canonicalize().expect("the page is there").display())
+}
+
 async fn at_the_entrance(browser: &Browser, cluster: &Cluster) -> Page {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/client.html");
-    let file = file.canonicalize().expect("the page is there");
-    let url = format!("file://{}?lang=en&url=ws://{}", file.display(), cluster.door());
+    let url = file_url("client.html", &format!("lang=en&url=ws://{}", cluster.door()));
     browser.open(&url).await.expect("the page opens")
 }
 
@@ -127,6 +131,135 @@ pub(crate) async fn what_the_chat_refuses_and_what_nobody_heard_is_back_in_the_f
     field("said to nobody").await;
 }
 
+/// Says each line where the last one ended, as somebody does who does not look up.
+async fn say_on(page: &Page, lines: &[&str]) {
+    for line in lines {
+        page.command("Input.insertText", json!({ "text": line })).await.unwrap();
+        page.press_enter().await.unwrap();
+    }
+}
+
+async fn field_holds(page: &Page, text: &str) {
+    let condition = format!("document.querySelector('#message-input').value === {}", json!(text));
+    page.wait_for(&condition, LIMIT).await.unwrap();
+}
+
+pub(crate) async fn messages_that_are_refused_come_back_in_their_order_before_the_draft() {
+    let browser = browser::launch(&[]).await;
+    let cluster = Cluster::builder().workers(0).start().await;
+    let _chat = chat(&cluster).await;
+    let alice = log_in(&browser, &cluster, "Alice").await;
+    // At once: no answer is there before the last is said. The login was the first thing said.
+    let say_all = format!(
+        "(() => {{ const field = document.querySelector('#message-input');
+            for (let n = 1; n <= {}; n++) {{ field.value = `line ${{n}}`; $('composer').requestSubmit(); }}
+            field.value = 'a draft'; return true; }})()",
+        chat::MAX_SPOKEN + 3
+    );
+    alice.eval::<bool>(&say_all).await.unwrap();
+    let last = chat::MAX_SPOKEN - 1;
+    hear(&alice, &format!("line {last}")).await;
+    let refused: Vec<_> = (1..=4).map(|n| format!("line {}", last + n)).collect();
+    field_holds(&alice, &format!("{}\na draft", refused.join("\n"))).await;
+}
+
+pub(crate) async fn messages_that_nobody_heard_come_back_in_their_order_and_new_lines_stay_lines() {
+    let browser = browser::launch(&[]).await;
+    let mut cluster = Cluster::builder().workers(0).start().await;
+    let application = chat(&cluster).await;
+    let alice = log_in(&browser, &cluster, "Alice").await;
+    application.stop().await;
+    alice.eval::<()>("document.querySelector('#message-input').focus()").await.unwrap();
+    say_on(&alice, &["one", "two", "three"]).await;
+    field_holds(&alice, "").await;
+    cluster
+        .restart_gateway_when(0, async || {
+            state(&alice, "retrying").await;
+            field_holds(&alice, "one\ntwo\nthree").await;
+            say_on(&alice, &["", "four", "five"]).await;
+            field_holds(&alice, "one\ntwo\nthree\nfour\nfive\n").await;
+        })
+        .await;
+}
+
+pub(crate) async fn a_message_that_was_lost_on_its_way_comes_back_when_a_later_one_is_heard() {
+    let browser = browser::launch(&[]).await;
+    let cluster = Cluster::builder().workers(0).start().await;
+    let _chat = chat(&cluster).await;
+    let alice = log_in(&browser, &cluster, "Alice").await;
+    alice.eval::<usize>("unheard.push('lost')").await.unwrap();
+    say(&alice, "heard").await;
+    hear(&alice, "heard").await;
+    field_holds(&alice, "lost").await;
+}
+
+/// What is no language, beside addresses: names of things, and of users.
+const NAMES: [&str; 5] = ["GatewayWorker", "WebSocket", "ID", "Alice", "Bob"];
+
+pub(crate) async fn the_page_speaks_the_language_of_its_user_and_no_other() {
+    let browser = browser::launch(&[]).await;
+    let mut cluster = Cluster::builder().workers(0).start().await;
+    let _chat = chat(&cluster).await;
+    for (language, lang) in LANGUAGES {
+        let check = async |page: &Page, what: &str| {
+            assert_eq!(foreign(page, &NAMES).await.unwrap(), Vec::<String>::new(), "{what} in {language}");
+        };
+        let url = file_url("client.html", &format!("url=ws://{}", cluster.door()));
+        let page = browser.open_in(language, &url).await.unwrap();
+        assert_eq!(page.eval::<String>("document.documentElement.lang").await.unwrap(), lang);
+        for (field, wrong) in [("#username", " "), ("#ws-url", "http://a")] {
+            page.type_into("#username", "Alice").await.unwrap();
+            page.type_into(field, wrong).await.unwrap();
+            page.click("#login-btn").await.unwrap();
+            page.wait_for("!document.querySelector('#login-error').hidden", LIMIT).await.unwrap();
+            page.eval::<String>("document.querySelector('#username').value = 'Alice'").await.unwrap();
+            check(&page, "the entrance").await;
+        }
+        page.type_into("#ws-url", &format!("ws://{}", cluster.door())).await.unwrap();
+        enter(&page, "Alice").await;
+        check(&page, "an empty room").await;
+
+        let bob = log_in(&browser, &cluster, "Bob").await;
+        bob.close().await.unwrap();
+        page.eval::<()>("document.querySelector('#message-input').removeAttribute('maxlength')")
+            .await
+            .unwrap();
+        say(&page, &"1".repeat(chat::MAX_CONTENT + 1)).await;
+        page.wait_for("document.querySelector('.message[data-kind=error]')", LIMIT).await.unwrap();
+        for n in 0..=chat::MAX_SPOKEN {
+            say(&page, &n.to_string()).await;
+        }
+        page.wait_for("document.querySelectorAll('.message[data-kind=error]').length > 1", LIMIT)
+            .await
+            .unwrap();
+        page.wait_for("document.querySelectorAll('.message[data-kind=system]').length > 2", LIMIT)
+            .await
+            .unwrap();
+        check(&page, "the room").await;
+        cluster
+            .restart_gateway_when(0, async || {
+                state(&page, "retrying").await;
+                check(&page, "a lost connection").await;
+            })
+            .await;
+        state(&page, "connected").await;
+        page.click("#lang-btn").await.unwrap();
+        check(&page, "the other language").await;
+        page.close().await.unwrap();
+    }
+}
+
+pub(crate) async fn the_page_says_where_it_is_connected_and_keeps_what_is_secret_in_an_address() {
+    let browser = browser::launch(&[]).await;
+    let cluster = Cluster::builder().workers(0).start().await;
+    let _chat = chat(&cluster).await;
+    let query = format!("lang=en&url=ws://{}/?token%3Dsecret", cluster.door());
+    let page = browser.open(&file_url("client.html", &query)).await.unwrap();
+    enter(&page, "Alice").await;
+    let shown: String = page.eval("document.querySelector('#fact-url').textContent").await.unwrap();
+    assert_eq!(shown, format!("ws://{}", cluster.door()));
+}
+
 pub(crate) async fn a_flood_of_messages_leaves_a_page_that_answers() {
     let browser = browser::launch(&[]).await;
     let cluster = Cluster::builder().workers(0).start().await;
@@ -163,4 +296,87 @@ pub(crate) async fn a_phone_whose_keyboard_comes_at_the_entrance_shows_a_whole_f
         .await
         .unwrap();
     assert_eq!(wide, 0);
+}
+
+/// The console from disk, connected to this cluster.
+async fn console(browser: &Browser, cluster: &Cluster, language: &str) -> Page {
+    let url = file_url("console.html", &format!("url=ws://{}/%3Ftoken%3Dsecret", cluster.door()));
+    let page = browser.open_in(language, &url).await.unwrap();
+    page.click("#connect").await.unwrap();
+    page.wait_for("document.body.dataset.state === 'open'", LIMIT).await.unwrap();
+    page
+}
+
+/// Waits for a line of the console's log.
+async fn logged(page: &Page, way: &str, text: &str) {
+    let condition = format!(
+        "[...document.querySelectorAll('#log [data-way={way}] p')].some((p) => p.lastChild.textContent === {})",
+        json!(text)
+    );
+    page.wait_for(&condition, LIMIT).await.unwrap();
+}
+
+async fn type_and_send(page: &Page, text: &str) {
+    page.type_into("#text", text).await.unwrap();
+    page.press_enter().await.unwrap();
+}
+
+pub(crate) async fn the_console_sends_what_is_typed_and_shows_what_arrives_as_it_is() {
+    let browser = browser::launch(&[]).await;
+    let cluster = Cluster::builder().start().await;
+    let page = console(&browser, &cluster, "en-US").await;
+    for text in ["hello", r#"{"n": 1.10}"#, "<img src=x onerror=alert(1)>"] {
+        type_and_send(&page, text).await;
+        logged(&page, "out", text).await;
+        logged(&page, "in", text).await;
+    }
+    page.eval::<()>("socket.send(new Uint8Array([0, 1, 255]))").await.unwrap();
+    logged(&page, "in", "00 01 ff").await;
+    let log: String = page.eval("document.querySelector('#log').innerText").await.unwrap();
+    assert!(log.contains(&format!("ws://{}", cluster.door())) && !log.contains("secret"), "{log}");
+    assert_eq!((page.dialogs(), page.console_errors()), (0, Vec::new()));
+
+    page.click("#connect").await.unwrap();
+    page.wait_for("document.body.dataset.state === 'closed'", LIMIT).await.unwrap();
+    page.type_into("#text", "kept").await.unwrap();
+    page.press_enter().await.unwrap();
+    assert_eq!(page.eval::<String>("document.querySelector('#text').value").await.unwrap(), "kept");
+}
+
+pub(crate) async fn the_console_stays_connected_as_long_as_it_answers_the_heartbeat() {
+    let browser = browser::launch(&[]).await;
+    let cluster = Cluster::builder().gateway(|config| config.ping_interval = 1.0).start().await;
+    let page = console(&browser, &cluster, "en-US").await;
+    page.wait_for("document.querySelectorAll('#log [data-way=out]').length >= 3", LIMIT).await.unwrap();
+    logged(&page, "in", r#"{"type":"ping"}"#).await;
+    logged(&page, "out", r#"{"type":"pong"}"#).await;
+    page.click("#answers").await.unwrap();
+    page.wait_for("document.body.dataset.state === 'closed'", LIMIT).await.unwrap();
+}
+
+pub(crate) async fn the_console_speaks_the_language_of_its_user_and_no_other() {
+    let browser = browser::launch(&[]).await;
+    let cluster = Cluster::builder().start().await;
+    for (language, lang) in LANGUAGES {
+        let page = console(&browser, &cluster, language).await;
+        assert_eq!(page.eval::<String>("document.documentElement.lang").await.unwrap(), lang);
+        page.eval::<()>("socket.send(new Uint8Array([0]))").await.unwrap();
+        type_and_send(&page, &"1".repeat(5_000)).await;
+        page.wait_for("document.querySelectorAll('#log [data-way=in]').length > 2", LIMIT).await.unwrap();
+        page.click("#connect").await.unwrap();
+        for address in ["http://a", "ws://127.0.0.1:9"] {
+            page.type_into("#url", address).await.unwrap();
+            page.click("#connect").await.unwrap();
+            page.wait_for("document.body.dataset.state === 'closed'", LIMIT).await.unwrap();
+            page.type_into("#url", "ws://a").await.unwrap();
+        }
+        page.wait_for("document.querySelectorAll('#log [data-way=trouble]').length === 2", LIMIT)
+            .await
+            .unwrap();
+        for _ in LANGUAGES {
+            let names = ["WebSocket", "Enter", "Shift"];
+            assert_eq!(foreign(&page, &names).await.unwrap(), Vec::<String>::new(), "{language}");
+            page.click("#lang-btn").await.unwrap();
+        }
+    }
 }

@@ -35,6 +35,10 @@ gatewayworker_tests::tests_with_programs! {
         page::a_crowd_that_talks_at_once_does_not_hold_the_page_up,
         page::what_is_said_while_the_newest_page_is_on_its_way_is_not_lost,
         page::what_was_under_way_when_the_connection_was_lost_is_sent_again_and_stored_once,
+        page::messages_that_are_refused_come_back_in_their_order_before_the_draft,
+        page::messages_that_are_too_long_come_back_in_their_order_and_the_others_are_said,
+        page::the_page_speaks_the_language_of_its_user_and_no_other,
+        page::the_page_says_where_it_is_connected_and_keeps_what_is_secret_in_an_address,
         page::the_page_fits_a_narrow_phone;
     [CHROMIUM, NGINX, OPENSSL] page::behind_nginx_page_and_connection_come_over_tls;
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::support::{Sqlite, here, settings, start};
 use gatewayworker_tests::browser::{self, Browser, Page};
+use gatewayworker_tests::languages::{LANGUAGES, foreign};
 use gatewayworker_tests::process::free_port;
 use gatewayworker_tests::{Application, Cluster, programs};
 use group_chat::Settings;
@@ -20,15 +21,22 @@ async fn chat(database: &Sqlite) -> (Cluster, Application) {
     (cluster, application)
 }
 
+fn url(cluster: &Cluster, speaker: u32) -> String {
+    let file = here("index.html").canonicalize().unwrap();
+    format!("file://{}?url=ws://{}&thread=1&speaker={speaker}", file.display(), cluster.door())
+}
+
 /// Opens the page from disk and joins class 1, thread 1, as the `n`th of its members.
 async fn join(browser: &Browser, cluster: &Cluster, speaker: u32) -> Page {
-    let file = here("index.html").canonicalize().unwrap();
-    let url = format!("file://{}?url=ws://{}&thread=1&speaker={speaker}", file.display(), cluster.door());
-    let page = browser.open(&url).await.expect("the page opens");
+    let page = browser.open_in("zh-CN", &url(cluster, speaker)).await.expect("the page opens");
+    come_in(&page).await;
+    page
+}
+
+async fn come_in(page: &Page) {
     page.wait_for("!document.querySelector('#join-btn').disabled", LIMIT).await.unwrap();
     page.click("#join-btn").await.unwrap();
-    state(&page, "joined").await;
-    page
+    state(page, "joined").await;
 }
 
 async fn state(page: &Page, state: &str) {
@@ -194,17 +202,148 @@ pub(crate) async fn what_was_under_way_when_the_connection_was_lost_is_sent_agai
     cluster
         .restart_gateway_when(0, async || {
             state(&page, "retrying").await;
-            let field: String = page.eval("document.querySelector('#message-input').value").await.unwrap();
-            assert_eq!(field, "once");
+            let waiting: String = page.eval("document.querySelector('#outgoing').innerText").await.unwrap();
+            assert_eq!(waiting, "once");
+            page.type_into("#message-input", "a draft").await.unwrap();
             page.eval::<bool>("window.lossy = false, true").await.unwrap();
         })
         .await;
-    page.wait_for("document.querySelector('#message-input').value === ''", LIMIT).await.unwrap();
+    page.wait_for("document.querySelector('#outgoing').hidden && outgoing.length === 0", LIMIT)
+        .await
+        .unwrap();
+    field_holds(&page, "a draft").await;
     hear(&page, "once").await;
     say(&page, "twice").await;
     let history = join(&browser, &cluster, 3).await;
     hear(&history, "once").await;
     hear(&history, "twice").await;
+}
+
+async fn field_holds(page: &Page, text: &str) {
+    let condition = format!("document.querySelector('#message-input').value === {}", json!(text));
+    page.wait_for(&condition, LIMIT).await.unwrap();
+}
+
+/// Says these in one go, with 0 as a draft after them; waits until all are answered.
+async fn say_at_once(page: &Page, lines: &[String]) {
+    let say_all = format!(
+        "(() => {{ const field = document.querySelector('#message-input');
+            for (const line of {}) {{ field.value = line; $('composer').requestSubmit(); }}
+            field.value = 0; return true; }})()",
+        json!(lines)
+    );
+    page.eval::<bool>(&say_all).await.unwrap();
+    page.wait_for("outgoing.length === 0", LIMIT).await.unwrap();
+}
+
+fn numbers(last: u32) -> Vec<String> {
+    (1..=last).map(|n| n.to_string()).collect()
+}
+
+pub(crate) async fn messages_that_are_refused_come_back_in_their_order_before_the_draft() {
+    let browser = browser::launch(&[]).await;
+    let database = Sqlite::new();
+    let cluster = Cluster::builder().workers(0).start().await;
+    let slow = Settings { burst: 6, requests_per_second: 1, ..settings(&database.url()) };
+    let _chat = start(&cluster, &slow).await;
+    let page = join(&browser, &cluster, 2).await;
+    say_at_once(&page, &numbers(12)).await;
+    let field: String = page.eval("document.querySelector('#message-input').value").await.unwrap();
+    let refused: Vec<_> = field.split('\n').collect();
+    let stored = 13 - refused.len();
+    hear(&page, &stored.to_string()).await;
+    let rest = (stored + 1..=12).chain([0]).map(|n| n.to_string());
+    assert_eq!(refused, rest.collect::<Vec<_>>());
+    assert!(refused.len() > 3, "several were refused: {field}");
+    let error: String = page.eval("document.querySelector('#send-error').textContent").await.unwrap();
+    assert_eq!(error, "操作太频繁，请稍候");
+}
+
+pub(crate) async fn messages_that_are_too_long_come_back_in_their_order_and_the_others_are_said() {
+    let browser = browser::launch(&[]).await;
+    let database = Sqlite::new();
+    let (cluster, _chat) = chat(&database).await;
+    let page = join(&browser, &cluster, 2).await;
+    let long = "x".repeat(group_chat::MAX_CONTENT + 1);
+    let longer = "y".repeat(group_chat::MAX_CONTENT + 2);
+    say_at_once(&page, &["1".into(), long.clone(), "3".into(), longer.clone()]).await;
+    field_holds(&page, &format!("{long}\n{longer}\n0")).await;
+    for text in ["1", "3"] {
+        hear(&page, text).await;
+    }
+}
+
+/// What is no language, beside addresses: names of things, and what the demo's database holds.
+const NAMES: [&str; 14] = [
+    "wss",
+    "ws",
+    "高一 1 班",
+    "高一 2 班",
+    "数学",
+    "语文",
+    "春游",
+    "王老师",
+    "李雷",
+    "韩梅梅",
+    "小明",
+    "小红",
+    "同学们好，这里是“数学”讨论区。",
+    "↻",
+];
+
+pub(crate) async fn the_page_speaks_the_language_of_its_user_and_no_other() {
+    let browser = browser::launch(&[]).await;
+    let database = Sqlite::new();
+    let mut cluster = Cluster::builder().workers(0).start().await;
+    let slow = Settings { burst: 20, requests_per_second: 1, ..settings(&database.url()) };
+    let _chat = start(&cluster, &slow).await;
+    for (language, lang) in LANGUAGES {
+        let check = async |page: &Page, what: &str| {
+            let wrong = foreign(page, &NAMES).await.unwrap();
+            assert_eq!(wrong, Vec::<String>::new(), "{what} in {language}");
+        };
+        let page = browser.open_in(language, &url(&cluster, 2)).await.unwrap();
+        assert_eq!(page.eval::<String>("document.documentElement.lang").await.unwrap(), lang);
+        page.wait_for("!document.querySelector('#join-btn').disabled", LIMIT).await.unwrap();
+        check(&page, "the entrance").await;
+        page.click("summary").await.unwrap();
+        page.type_into("#ws-url", "http://a").await.unwrap();
+        page.click("#dial-btn").await.unwrap();
+        page.type_into("#ws-url", "ws://a").await.unwrap();
+        check(&page, "a wrong address").await;
+        come_in(&page).await;
+        check(&page, "the room").await;
+        say_at_once(&page, &["1".repeat(group_chat::MAX_CONTENT + 1)]).await;
+        check(&page, "a refused message").await;
+        say_at_once(&page, &numbers(25)).await;
+        check(&page, "too many messages").await;
+        page.eval::<()>("pinned = false; unread = 1; show()").await.unwrap();
+        check(&page, "news").await;
+        page.click("#lang-btn").await.unwrap();
+        check(&page, "the other language").await;
+        page.click("#lang-btn").await.unwrap();
+        let retrying = async || {
+            state(&page, "retrying").await;
+            check(&page, "a lost connection").await;
+        };
+        cluster.restart_gateway_when(0, retrying).await;
+        page.close().await.unwrap();
+    }
+}
+
+pub(crate) async fn the_page_says_where_it_is_connected_and_keeps_what_is_secret_in_an_address() {
+    let browser = browser::launch(&[]).await;
+    let database = Sqlite::new();
+    let (cluster, _chat) = chat(&database).await;
+    let address = format!("url=ws://{}", cluster.door());
+    let secret = url(&cluster, 2).replace(&address, &format!("{address}/%3Ftoken%3Dsecret"));
+    let page = browser.open(&secret).await.unwrap();
+    come_in(&page).await;
+    let shown: Vec<String> = page
+        .eval("[...document.querySelectorAll('[data-server]')].map((element) => element.textContent)")
+        .await
+        .unwrap();
+    assert_eq!(shown, [format!("ws://{}", cluster.door()), format!("ws://{}", cluster.door())]);
 }
 
 pub(crate) async fn the_page_fits_a_narrow_phone() {

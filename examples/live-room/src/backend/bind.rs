@@ -32,11 +32,11 @@ pub(super) async fn bind(
 
     let is_new = match backend.who(client).await? {
         (Some(bound), _) if bound != uid => {
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "这个连接属于另一个用户"));
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "foreign_client", "这个连接属于另一个用户"));
         }
         // In a room without being anybody's: it speaks over the socket, for itself.
         (None, rooms) if !rooms.is_empty() => {
-            return Err(Refusal::new(StatusCode::FORBIDDEN, "这个连接已经自行进入了直播间"));
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "own_way", "这个连接已经自行进入了直播间"));
         }
         (_, rooms) if rooms.contains(&group) => false,
         (_, rooms) if rooms.len() >= MAX_ROOMS => return Err(fields::TOO_MANY_ROOMS.into()),
@@ -61,7 +61,8 @@ pub(super) async fn bind(
         answer["unreached"] = backend.reached(&delivery)?.into();
         // The room goes on without: who comes in is told, and no more.
         if backend.views.add(&room.id).await.is_err() {
-            answer["message"] = fields::NOT_COUNTED.0.into();
+            answer["code"] = fields::NOT_COUNTED.code.into();
+            answer["message"] = fields::NOT_COUNTED.text.into();
         }
     }
     backend.board.changed(&room.id);
@@ -70,7 +71,7 @@ pub(super) async fn bind(
 
 fn client_id(posted: &Fields) -> Result<ClientId, Refusal> {
     let id = posted.text("client_id").and_then(|id| id.parse().ok());
-    id.ok_or(Refusal::new(StatusCode::BAD_REQUEST, "连接编号格式错误"))
+    id.ok_or(Refusal::new(StatusCode::BAD_REQUEST, "bad_client_id", "连接编号格式错误"))
 }
 
 impl Backend {
@@ -82,7 +83,7 @@ impl Backend {
         let (mut rows, is_whole) = as_far_as_known(answer)?;
         match rows.swap_remove(&client) {
             Some(row) => Ok((row.uid, row.groups)),
-            None if is_whole => Err(Refusal::new(StatusCode::NOT_FOUND, "这个连接不在线")),
+            None if is_whole => Err(Refusal::new(StatusCode::NOT_FOUND, "client_gone", "这个连接不在线")),
             None => Err(NO_GATEWAY),
         }
     }

@@ -21,7 +21,9 @@ const LIMIT: Duration = Duration::from_secs(10);
 pub(super) async fn in_time(request: Request, next: Next) -> Response {
     match tokio::time::timeout(LIMIT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "处理超时，请稍后再试").into_response(),
+        Err(_) => {
+            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "timed_out", "处理超时，请稍后再试").into_response()
+        }
     }
 }
 
@@ -46,7 +48,7 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
         if !kind.trim().eq_ignore_ascii_case("application/json") {
-            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "请求内容必须是 JSON"));
+            return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", "请求内容必须是 JSON"));
         }
         Ok(Fields::read(&Bytes::from_request(request, state).await?)?)
     }

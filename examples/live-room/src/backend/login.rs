@@ -97,7 +97,7 @@ impl FromRequestParts<Arc<Backend>> for User {
 
     async fn from_request_parts(parts: &mut Parts, backend: &Arc<Backend>) -> Result<Self, Refusal> {
         let user = bearer(&parts.headers).and_then(|token| backend.login_key.read(token, now()));
-        user.ok_or(Refusal::new(StatusCode::UNAUTHORIZED, "请先登录"))
+        user.ok_or(Refusal::new(StatusCode::UNAUTHORIZED, "not_logged_in", "请先登录"))
     }
 }
 

@@ -124,9 +124,9 @@ fn router(backend: Arc<Backend>) -> Router {
         .route("/rooms", get(rooms))
         .route("/room", get(room))
         .merge(changes)
-        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "没有这个地址"))
+        .fallback(async || Refusal::new(StatusCode::NOT_FOUND, "unknown_path", "没有这个地址"))
         .method_not_allowed_fallback(async || {
-            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "不支持的请求方法")
+            Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "bad_method", "不支持的请求方法")
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn(guard::in_time))
@@ -152,7 +152,8 @@ async fn room(
     State(backend): State<Arc<Backend>>,
     query: Result<Query<Map<String, Value>>, QueryRejection>,
 ) -> Result<Json<Value>, Refusal> {
-    let Query(query) = query.map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "请求格式错误"))?;
+    let Query(query) =
+        query.map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "bad_query", "请求格式错误"))?;
     let room = Fields::from(query).room(&backend.rooms)?;
     let numbers = board::find_out(&room.id, &backend.gateway, &backend.views).await;
     if numbers.people.is_none() {

@@ -15,12 +15,13 @@ use crate::reply::Reply;
 pub(crate) struct Refusal(StatusCode, Complaint);
 
 pub(super) const NO_GATEWAY: Refusal =
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "网关暂时不可用，请稍后再试");
-pub(super) const NO_VIEWS: Refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "浏览量暂时无法统计");
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "no_gateway", "网关暂时不可用，请稍后再试");
+pub(super) const NO_VIEWS: Refusal =
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "not_counted", "浏览量暂时无法统计");
 
 impl Refusal {
-    pub(super) const fn new(status: StatusCode, message: &'static str) -> Self {
-        Self(status, Complaint(message))
+    pub(super) const fn new(status: StatusCode, code: &'static str, text: &'static str) -> Self {
+        Self(status, Complaint::new(code, text))
     }
 
     pub(super) const fn because(status: StatusCode, complaint: Complaint) -> Self {
@@ -42,7 +43,7 @@ impl From<Complaint> for Refusal {
 
 impl From<BytesRejection> for Refusal {
     fn from(rejection: BytesRejection) -> Self {
-        Self::new(rejection.status(), "请求内容过长或不完整")
+        Self::new(rejection.status(), "bad_body", "请求内容过长或不完整")
     }
 }
 
@@ -56,6 +57,6 @@ impl From<Error> for Refusal {
 
 impl From<IdError> for Refusal {
     fn from(_: IdError) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "用户编号格式错误")
+        Self::new(StatusCode::BAD_REQUEST, "bad_user_id", "用户编号格式错误")
     }
 }

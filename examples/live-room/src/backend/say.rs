@@ -42,7 +42,7 @@ pub(super) async fn say(
     let delivery = match reader {
         None => backend.gateway.send_to_group([group], say).await?,
         Some(reader) if absent(&reader) => {
-            return Err(Refusal::new(StatusCode::NOT_FOUND, "对方不在这个直播间"));
+            return Err(Refusal::new(StatusCode::NOT_FOUND, "reader_gone", "对方不在这个直播间"));
         }
         // The author's own pages show it too.
         Some(reader) if reader == author => backend.gateway.send_to_uid([author], say).await?,

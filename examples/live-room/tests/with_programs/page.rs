@@ -4,12 +4,18 @@ use std::time::Duration;
 
 use crate::support::Site;
 use gatewayworker_tests::browser::{self, Browser, Page};
+use gatewayworker_tests::languages::{LANGUAGES, foreign};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
 async fn enter(browser: &Browser, site: &Site, way: &str, name: &str) -> Page {
-    let page = browser.open(&format!("http://{}/?way={way}", site.backend)).await.expect("the page opens");
+    enter_in(browser, site, "zh-CN", way, name).await
+}
+
+async fn enter_in(browser: &Browser, site: &Site, language: &str, way: &str, name: &str) -> Page {
+    let url = format!("http://{}/?way={way}", site.backend);
+    let page = browser.open_in(language, &url).await.expect("the page opens");
     page.wait_for("document.querySelectorAll('#room-id option').length === 2", LIMIT).await.unwrap();
     page.type_into("#user-name", name).await.unwrap();
     page.click("#login-btn").await.unwrap();
@@ -120,6 +126,122 @@ pub(crate) async fn a_comment_that_is_refused_over_the_socket_is_back_in_the_fie
     page.press_enter().await.unwrap();
     shows(&page, ".comment[data-kind=error]", "评论内容过长").await;
     assert_eq!(page.eval::<String>("document.querySelector('#content').value").await.unwrap(), long);
+}
+
+/// Says 1, 2, 3 and so on, faster than anybody may, with 0 as a draft after them; waits until all are answered.
+async fn say_too_fast(page: &Page, lines: u32) {
+    let say_all = format!(
+        "(() => {{ const field = document.querySelector('#content');
+            for (let n = 1; n <= {lines}; n++) {{ field.value = String(n); $('composer').requestSubmit(); }}
+            field.value = 0; return true; }})()"
+    );
+    page.eval::<bool>(&say_all).await.unwrap();
+    page.wait_for("unheard.length === 0 && !posting", LIMIT).await.unwrap();
+}
+
+pub(crate) async fn comments_that_are_refused_come_back_in_their_order_before_the_draft() {
+    let browser = browser::launch(&[]).await;
+    let site = Site::start().await;
+    for way in ["socket", "http"] {
+        let page = enter(&browser, &site, way, "A").await;
+        say_too_fast(&page, 9).await;
+        let field: String = page.eval("document.querySelector('#content').value").await.unwrap();
+        let refused: Vec<_> = field.split('\n').collect();
+        let heard = 10 - refused.len();
+        assert!((1..=7).contains(&heard), "{way}: {field}");
+        hear(&page, &heard.to_string()).await;
+        let rest = (heard + 1..=9).chain([0]).map(|n| n.to_string());
+        assert_eq!(refused, rest.collect::<Vec<_>>(), "{way}");
+        page.close().await.unwrap();
+    }
+}
+
+pub(crate) async fn a_refused_comment_that_was_for_one_person_does_not_go_to_everybody_the_second_time() {
+    let browser = browser::launch(&[]).await;
+    let site = Site::start().await;
+    let alice = enter(&browser, &site, "http", "A").await;
+    let bob = enter(&browser, &site, "http", "B").await;
+    say(&bob, "hello").await;
+    hear(&alice, "hello").await;
+    alice.click(".comment[data-own=false] button.name").await.unwrap();
+    bob.click("#leave-btn").await.unwrap();
+    shows(&alice, "#people", "1").await;
+    alice.type_into("#content", "secret").await.unwrap();
+    // The answer takes a while, and the next comment is for everybody.
+    alice.eval::<()>("$('composer').requestSubmit(); $('whisper-end').click()").await.unwrap();
+    shows(&alice, ".comment[data-kind=error]", "对方不在这个直播间").await;
+    assert_eq!(alice.eval::<String>("document.querySelector('#content').value").await.unwrap(), "secret");
+    shows(&alice, "#whisper:not([hidden]) span", "只说给 B").await;
+}
+
+/// What is no language, beside addresses: names of users, and of things.
+const NAMES: [&str; 5] = ["WebSocket", "https", "wss", "Alice", "Bob"];
+
+pub(crate) async fn the_page_speaks_the_language_of_its_user_and_no_other() {
+    let browser = browser::launch(&[]).await;
+    let mut site = Site::start().await;
+    for ((language, lang), way) in LANGUAGES.into_iter().flat_map(|it| [(it, "http"), (it, "socket")]) {
+        let check = async |page: &Page, what: &str| {
+            let wrong = foreign(page, &NAMES).await.unwrap();
+            assert_eq!(wrong, Vec::<String>::new(), "{what} in {language} by {way}");
+        };
+        let page = browser.open_in(language, &format!("http://{}/?way={way}", site.backend)).await.unwrap();
+        page.wait_for("document.querySelectorAll('#room-id option').length === 2", LIMIT).await.unwrap();
+        assert_eq!(page.eval::<String>("document.documentElement.lang").await.unwrap(), lang);
+        check(&page, "the entrance").await;
+        page.type_into("#user-name", " ").await.unwrap();
+        page.click("#login-btn").await.unwrap();
+        check(&page, "an entrance without a name").await;
+        page.close().await.unwrap();
+
+        let page = enter_in(&browser, &site, language, way, "Alice").await;
+        shows(&page, "#people", "1").await;
+        check(&page, "an empty room").await;
+        let bob = enter_in(&browser, &site, language, way, "Bob").await;
+        say(&bob, "1").await;
+        hear(&page, "1").await;
+        if way == "http" {
+            page.click(".comment[data-own=false] button.name").await.unwrap();
+            say(&page, "2").await;
+            hear(&page, "2").await;
+        }
+        page.eval::<()>("document.querySelector('#content').removeAttribute('maxlength')").await.unwrap();
+        page.type_into("#content", &"1".repeat(501)).await.unwrap();
+        page.press_enter().await.unwrap();
+        page.wait_for("document.querySelector('.comment[data-kind=error]')", LIMIT).await.unwrap();
+        say_too_fast(&page, 9).await;
+        check(&page, "the room").await;
+        page.click("#lang-btn").await.unwrap();
+        check(&page, "the other language").await;
+        page.click("#lang-btn").await.unwrap();
+        bob.close().await.unwrap();
+        let retrying = async || {
+            state(&page, "retrying").await;
+            check(&page, "a lost connection").await;
+        };
+        site.cluster.restart_gateway_when(0, retrying).await;
+        page.close().await.unwrap();
+    }
+}
+
+pub(crate) async fn the_page_takes_its_gateway_from_the_address_and_shows_it_without_secrets() {
+    let browser = browser::launch(&[]).await;
+    let site = Site::start().await;
+    let other = Site::start().await;
+    let url =
+        format!("http://{}/?way=socket&url=ws://{}/%3Ftoken%3Dsecret", site.backend, other.cluster.door());
+    let page = browser.open(&url).await.unwrap();
+    page.click("#login-btn").await.unwrap();
+    state(&page, "connected").await;
+    shows(&page, "#numbers [data-server]", &format!("ws://{}", other.cluster.door())).await;
+    // One that is none is said, in words.
+    let page = browser.open(&format!("http://{}/?lang=en&url=nonsense", site.backend)).await.unwrap();
+    page.click("#login-btn").await.unwrap();
+    let problem = "The gateway's address nonsense does not begin with ws:// or wss://.";
+    shows(&page, "#login-error:not([hidden])", problem).await;
+    // Without it, the backend's word counts.
+    let page = enter(&browser, &site, "http", "A").await;
+    shows(&page, "#numbers [data-server]", &format!("ws://{}", site.cluster.door())).await;
 }
 
 pub(crate) async fn the_page_comes_back_when_the_gateway_does_and_keeps_the_draft() {

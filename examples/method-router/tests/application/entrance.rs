@@ -25,16 +25,17 @@ async fn without_a_good_ticket_nobody_enters() {
     let (_, mac) = good.split_once('.').unwrap();
     let (other, _) =
         auth("2", Kind::WechatUser).split_once('.').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
-    for (auth, info) in [
-        (String::new(), "缺少 auth"),
-        ("junk".into(), "auth 无效"),
-        (format!("{other}.{mac}"), "auth 无效"),
-        (sign("somebody else's key", now()), "auth 无效"),
-        (sign(KEY, now() - 601), "auth 已过期，请重新获取"),
-        (sign(KEY, now() + 60), "auth 的时间晚于当前时间"),
+    for (auth, reason, info) in [
+        (String::new(), "missing", "缺少 auth"),
+        ("junk".into(), "invalid", "auth 无效"),
+        (format!("{other}.{mac}"), "invalid", "auth 无效"),
+        (sign("somebody else's key", now()), "invalid", "auth 无效"),
+        (sign(KEY, now() - 601), "expired", "auth 已过期，请重新获取"),
+        (sign(KEY, now() + 60), "early", "auth 的时间晚于当前时间"),
     ] {
         let (last, code) = turned_away(&live, &auth).await;
-        assert_eq!(last, json!({"status": 403, "info": info, "param": null, "event": "auth"}), "{auth}");
+        let param = json!({"reason": reason});
+        assert_eq!(last, json!({"status": 403, "info": info, "param": param, "event": "auth"}), "{auth}");
         assert_eq!(code, 1008, "{auth}");
     }
     let mut guest = Guest::enter(live.door(), &sign(KEY, now() - 590)).await;

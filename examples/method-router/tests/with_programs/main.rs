@@ -14,6 +14,10 @@ gatewayworker_tests::tests_with_programs! {
         page::a_crowd_that_talks_at_once_does_not_hold_the_page_up,
         page::requests_can_be_written_by_hand_and_their_answers_are_shown,
         page::who_is_not_let_in_reads_why_at_the_entrance,
+        page::messages_that_are_refused_come_back_in_their_order_before_the_draft,
+        page::what_is_said_while_the_connection_is_lost_stays_line_by_line,
+        page::the_page_speaks_the_language_of_its_user_and_no_other,
+        page::the_page_says_where_it_is_connected_and_keeps_its_ticket_out_of_sight,
         page::who_talks_too_fast_keeps_the_words;
     [CHROMIUM, REDIS] page::the_page_comes_back_when_gateway_and_redis_do;
     [REDIS]

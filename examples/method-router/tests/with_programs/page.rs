@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::support::{Live, RedisServer, auth, settings};
+use crate::support::{KEY, Live, RedisServer, auth, now, settings, ticket};
 use gatewayworker_tests::browser::{self, Browser, Page};
+use gatewayworker_tests::languages::{LANGUAGES, foreign};
 use method_router::App;
 use method_router::auth::Kind::{self, Wall, WechatUser};
+use method_router::auth::{Key, Ticket};
 use method_router::settings::Settings;
 use serde_json::json;
 
@@ -19,8 +21,12 @@ fn url(query: &str) -> String {
 
 /// The page of somebody who comes by a ready link.
 async fn come(browser: &Browser, live: &Live, id: &str, kind: Kind) -> Page {
-    let query = format!("url=ws://{}&auth={}", live.door(), auth(id, kind));
-    let page = browser.open(&url(&query)).await.unwrap();
+    come_in(browser, live, "zh-CN", id, kind).await
+}
+
+async fn come_in(browser: &Browser, live: &Live, language: &str, id: &str, kind: Kind) -> Page {
+    let query = format!("url=ws://{}#auth={}", live.door(), auth(id, kind));
+    let page = browser.open_in(language, &url(&query)).await.unwrap();
     state(&page, "connected").await;
     page
 }
@@ -40,8 +46,7 @@ async fn text(page: &Page, selector: &str, text: &str) {
 async fn say(page: &Page, words: &str) {
     page.type_into("#text", words).await.unwrap();
     page.press_enter().await.unwrap();
-    // Until it is answered it stays there, and nothing else can be typed.
-    wait(page, "!document.querySelector('#text').readOnly").await;
+    wait(page, "unanswered.length === 0").await;
 }
 
 /// Says what is in the field, unless that is under way.
@@ -149,7 +154,7 @@ pub(crate) async fn requests_can_be_written_by_hand_and_their_answers_are_shown(
 pub(crate) async fn who_is_not_let_in_reads_why_at_the_entrance() {
     let browser = browser::launch(&[]).await;
     let live = Live::start().await;
-    let page = browser.open(&url(&format!("url=ws://{}", live.door()))).await.unwrap();
+    let page = browser.open_in("zh-CN", &url(&format!("url=ws://{}", live.door()))).await.unwrap();
     page.click("#enter").await.unwrap();
     text(&page, "#problem", "请填写 auth").await;
     page.type_into("#auth", "junk").await.unwrap();
@@ -188,6 +193,124 @@ pub(crate) async fn the_page_comes_back_when_gateway_and_redis_do() {
         false
     })
     .await;
+}
+
+/// Says 1, 2, 3 and so on in one go, with 0 as a draft after them; waits until all are answered.
+async fn say_at_once(page: &Page, lines: u32) {
+    let say_all = format!(
+        "(() => {{ const field = document.querySelector('#text');
+            for (let n = 1; n <= {lines}; n++) {{ field.value = String(n); $('composer').requestSubmit(); }}
+            field.value = 0; return true; }})()"
+    );
+    page.eval::<bool>(&say_all).await.unwrap();
+    wait(page, "unanswered.length === 0").await;
+}
+
+pub(crate) async fn messages_that_are_refused_come_back_in_their_order_before_the_draft() {
+    let browser = browser::launch(&[]).await;
+    // Coming in takes three requests.
+    let live = Live::with(&Settings { burst: 7, per_second: 0.001, ..settings() }).await;
+    let page = come(&browser, &live, "1", WechatUser).await;
+    wait(&page, "document.querySelectorAll('#log [data-way=in]').length >= 3").await;
+    say_at_once(&page, 8).await;
+    wait(&page, "document.querySelector('#text').value === '5\\n6\\n7\\n8\\n0'").await;
+    assert_eq!(page.eval::<usize>("document.querySelectorAll('.message').length").await.unwrap(), 4);
+}
+
+pub(crate) async fn what_is_said_while_the_connection_is_lost_stays_line_by_line() {
+    let browser = browser::launch(&[]).await;
+    let mut live = Live::start().await;
+    let page = come(&browser, &live, "1", WechatUser).await;
+    live.worker.take().unwrap().stop().await;
+    page.eval::<()>("document.querySelector('#text').focus()").await.unwrap();
+    let say_on = async |lines: &[&str]| {
+        for line in lines {
+            page.command("Input.insertText", json!({ "text": line })).await.unwrap();
+            page.press_enter().await.unwrap();
+        }
+    };
+    say_on(&["one", "two"]).await;
+    let retrying = async || {
+        state(&page, "retrying").await;
+        wait(&page, "document.querySelector('#text').value === 'one\\ntwo'").await;
+        say_on(&["", "three", "four"]).await;
+        wait(&page, "document.querySelector('#text').value === 'one\\ntwo\\nthree\\nfour\\n'").await;
+    };
+    live.cluster.restart_gateway_when(0, retrying).await;
+}
+
+/// What is no language, beside addresses and what goes over the wire: names of things, and of users.
+const NAMES: [&str; 11] =
+    ["WebSocket", "JSON", "method-router", "method", "auth", "https", "wss", "ws", "room1", "用户1", "用户2"];
+
+pub(crate) async fn the_page_speaks_the_language_of_its_user_and_no_other() {
+    let browser = browser::launch(&[]).await;
+    let mut live = Live::with(&Settings { burst: 20, per_second: 1.0, ..settings() }).await;
+    for (language, lang) in LANGUAGES {
+        let check = async |page: &Page, what: &str| {
+            let wrong = foreign(page, &NAMES).await.unwrap();
+            assert_eq!(wrong, Vec::<String>::new(), "{what} in {language}");
+        };
+        let page = browser.open_in(language, &url(&format!("url=ws://{}", live.door()))).await.unwrap();
+        assert_eq!(page.eval::<String>("document.documentElement.lang").await.unwrap(), lang);
+        check(&page, "the entrance").await;
+        page.click("#enter").await.unwrap();
+        check(&page, "an entrance without a ticket").await;
+        for wrong in ["1", &signed(100_000), &signed(-100_000)] {
+            page.type_into("#auth", wrong).await.unwrap();
+            page.click("#enter").await.unwrap();
+            wait(&page, "document.querySelector('#status').dataset.state === 'idle' && !document.querySelector('#problem').hidden").await;
+            page.type_into("#auth", "1").await.unwrap();
+            check(&page, "a refused ticket").await;
+        }
+        page.close().await.unwrap();
+
+        let page = come_in(&browser, &live, language, "1", WechatUser).await;
+        check(&page, "an empty room").await;
+        let bob = come_in(&browser, &live, language, "2", WechatUser).await;
+        let wall = come_in(&browser, &live, language, "0", Wall).await;
+        say(&bob, "1").await;
+        for request in ["1", "{}", r#"{"method":"1"}"#, r#"{"method":"live.room.info","code":1}"#] {
+            page.type_into("#raw", request).await.unwrap();
+            page.click("#raw-send").await.unwrap();
+        }
+        page.type_into("#raw", r#"{"method":"live.user.leave"}"#).await.unwrap();
+        page.click("#raw-send").await.unwrap();
+        page.click("#raw-send").await.unwrap();
+        say(&page, "2").await;
+        say_at_once(&page, 25).await;
+        bob.close().await.unwrap();
+        wait(&wall, "document.querySelectorAll('.notice').length >= 1").await;
+        check(&page, "the room").await;
+        check(&wall, "the wall").await;
+        page.click("#lang-btn").await.unwrap();
+        check(&page, "the other language").await;
+        page.click("#lang-btn").await.unwrap();
+        let retrying = async || {
+            state(&page, "retrying").await;
+            check(&page, "a lost connection").await;
+        };
+        live.cluster.restart_gateway_when(0, retrying).await;
+        page.close().await.unwrap();
+        wall.close().await.unwrap();
+    }
+}
+
+/// A ticket that was signed so many seconds ago.
+fn signed(seconds_ago: i64) -> String {
+    Key::new(KEY).unwrap().sign(&Ticket { ctime: now() - seconds_ago, ..ticket("1", WechatUser) })
+}
+
+pub(crate) async fn the_page_says_where_it_is_connected_and_keeps_its_ticket_out_of_sight() {
+    let browser = browser::launch(&[]).await;
+    let live = Live::start().await;
+    for mark in ["#", "&"] {
+        let query = format!("url=ws://{}/?token%3Dsecret{mark}auth={}", live.door(), auth("1", WechatUser));
+        let page = browser.open(&url(&query)).await.unwrap();
+        state(&page, "connected").await;
+        let shown: String = page.eval("document.querySelector('#server').textContent").await.unwrap();
+        assert_eq!(shown, format!("ws://{}", live.door()));
+    }
 }
 
 pub(crate) async fn who_talks_too_fast_keeps_the_words() {
