@@ -36,7 +36,7 @@ macro_rules! flags {
         pub struct Flags {
             $(
                 $(#[doc = $doc])*
-                #[arg(long, $($arg)*)]
+                #[arg(long, allow_negative_numbers = true, $($arg)*)]
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $name: Option<$type>,
             )*
@@ -73,6 +73,8 @@ flags! {
     [value_name = "POLICY", env = "GATEWAYWORKER_GATEWAY_ROUTING"] routing: String,
     /// Upgrade requests for PATH only, e.g. /ws; may be repeated [default: any]
     [value_name = "PATH", env = "GATEWAYWORKER_GATEWAY_PATH", value_delimiter = ','] path: Vec<String>,
+    /// Answer requests for PATH, which are not upgraded, with 200 where the gateway can serve and 503 where not, e.g. /healthz [default: none]
+    [value_name = "PATH", env = "GATEWAYWORKER_GATEWAY_HEALTH_PATH"] health_path: String,
     /// Let pages of ORIGIN connect only, e.g. `https://example.com` or `https://*.example.com`; may be repeated [default: any]
     [value_name = "ORIGIN", env = "GATEWAYWORKER_GATEWAY_ALLOWED_ORIGINS", value_delimiter = ','] allowed_origins: Vec<String>,
     /// Speak the WebSocket subprotocol NAME with who offers it; may be repeated, the first that is offered is spoken [default: none]
@@ -143,6 +145,7 @@ pub struct Config {
     pub routing: Routing,
     #[serde(deserialize_with = "one_or_many")]
     pub path: Vec<String>,
+    pub health_path: String,
     #[serde(deserialize_with = "one_or_many")]
     pub allowed_origins: Vec<String>,
     #[serde(deserialize_with = "one_or_many")]
@@ -201,6 +204,7 @@ impl Default for Config {
             ping_frame: false,
             routing: Routing::default(),
             path: Vec::new(),
+            health_path: String::new(),
             allowed_origins: Vec::new(),
             subprotocols: Vec::new(),
             max_connections_per_address: 0,

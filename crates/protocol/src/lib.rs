@@ -8,6 +8,7 @@
 //! - [`Command`]: what a frame means, one variant for each,
 //! - [`Question`]: the commands that are answered, and how an answer is framed,
 //! - [`register`]: the JSON lines spoken with a register,
+//! - [`request_target`]: what a client asked for in its handshake,
 //! - [`ClientId`], [`Uid`], [`GroupId`], [`SecretKey`]: the names in them,
 //! - [`php`]: PHP's serialized values, which sessions and answers are made of.
 //!
@@ -22,6 +23,7 @@ mod json;
 pub mod php;
 mod question;
 pub mod register;
+pub mod request_target;
 mod secret;
 
 pub use client_id::{ClientId, ParseClientIdError};

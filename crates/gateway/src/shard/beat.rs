@@ -1,12 +1,18 @@
 //! Heartbeats: pinging the silent, closing the dead.
 
+use std::net::SocketAddr;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
+use tracing::info;
 
-use super::table::Key;
+use super::table::{Client, Key};
 use super::{Shard, State};
 use crate::heartbeat::Due;
+
+/// The close code for a client that the gateway gives up: RFC 6455 section 7.4.1.
+const GOING_AWAY: u16 = 1001;
 
 impl Shard {
     pub(super) async fn beat_for_ever(self: Rc<Self>) {
@@ -39,7 +45,10 @@ impl Shard {
         let mut due = heartbeat.due(client.heard_ms, client.pings);
         if due.at_ms() <= now_ms {
             match due {
-                Due::Close(_) => return self.close_in(state, key, CloseReason::TimedOut, None),
+                Due::Close(_) => {
+                    let last = self.note_silent(client, now_ms);
+                    return self.close_in(state, key, CloseReason::TimedOut, last);
+                }
                 Due::Ping(at_ms) => {
                     // However late it is: the client has its time from now.
                     client.heard_ms += now_ms - at_ms;
@@ -52,6 +61,32 @@ impl Shard {
         }
         state.wheel.insert(due.at_ms(), key);
     }
+
+    /// Logs that a client is closed for its silence, at most once a second, and returns the
+    /// frame that says so to a client that can still be told.
+    fn note_silent(&self, client: &Client, now_ms: u64) -> Option<Bytes> {
+        let silent_s = now_ms.saturating_sub(client.heard_ms).div_ceil(1000);
+        let reason = match client.pings {
+            0 => format!("nothing heard for {silent_s} s"),
+            _ => format!("no answer to pings for {silent_s} s"),
+        };
+        let last = client.door.close_frame(GOING_AWAY, &reason);
+        let (id, address) = (self.client_id(client), client_address(client));
+        self.shared.silent_log.log(move |clients| {
+            info!(client = %id, %address, reason, clients, "a silent client was closed");
+        });
+        last
+    }
+}
+
+/// Where a client comes from, as far as the gateway keeps it: for IPv6 the address of its
+/// connection, which may be a proxy's.
+fn client_address(client: &Client) -> SocketAddr {
+    let known = SocketAddr::V4(client.address);
+    if !client.address.ip().is_unspecified() {
+        return known;
+    }
+    client.socket.tcp().peer_addr().unwrap_or(known)
 }
 
 #[cfg(test)]

@@ -34,6 +34,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use gatewayworker_net::LogLimiter;
 use gatewayworker_protocol::{ClientId, CloseReason, Question};
 use rand::RngExt;
 use tokio::net::TcpStream;
@@ -86,6 +87,8 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     pub(crate) closes: CloseCounts,
     pub(crate) refusals: RefusalCounts,
+    /// For the log line about clients that are closed for their silence.
+    silent_log: LogLimiter,
     /// How many more may be told why they are not let in, of those that there is no
     /// place for.
     pub(crate) turned_away: Semaphore,
@@ -112,6 +115,7 @@ impl Shared {
             stopping: CancellationToken::new(),
             closes: CloseCounts::default(),
             refusals: RefusalCounts::default(),
+            silent_log: LogLimiter::default(),
             turned_away: Semaphore::new(TURNED_AWAY),
             clients: AtomicUsize::new(0),
             outbox_budget: config.outbox_budget(),
@@ -123,12 +127,12 @@ impl Shared {
 
     /// How it goes, for the operator.
     pub(crate) fn figures(&self) -> Vec<(&'static str, u64)> {
-        vec![
+        let counts = [
             ("clients", self.clients.load(Ordering::Relaxed) as u64),
             ("workers", self.workers.len() as u64),
             ("closed", self.closes.total()),
-            ("refused", self.refusals.all().map(|(_, count)| count).sum()),
-        ]
+        ];
+        counts.into_iter().chain(self.refusals.figures()).collect()
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -360,6 +364,11 @@ impl Shard {
     /// Whether the shard takes no client in any more.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.get()
+    }
+
+    /// Whether a client that comes now finds a worker.
+    pub(crate) fn can_serve(&self) -> bool {
+        !self.is_stopping() && self.shared.workers.len() > 0
     }
 
     /// Closes everybody, a hundred at a time over the configured span, so that
