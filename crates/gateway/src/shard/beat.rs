@@ -91,19 +91,46 @@ fn client_address(client: &Client) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::task::LocalSet;
+
     use super::super::testing;
     use crate::config::Config;
+    use crate::websocket::encode;
 
     #[tokio::test]
     async fn a_client_has_its_time_to_answer_a_ping_however_late_that_was() {
-        let shard = testing::shard(Config { ping_interval: 10.0, ..Config::default() });
-        let (worker, _peer) = testing::worker(&shard, 1000).await;
-        let (key, _client) = testing::client(&shard, 1, &worker).await;
-        // The thread, or the whole machine, stood still for a while.
-        for (now_ms, is_there) in [(60_000, true), (64_999, true), (65_000, false)] {
-            let mut state = shard.state.borrow_mut();
-            shard.beat(&mut state, key, now_ms);
-            assert_eq!(state.table.get(key).is_some(), is_there, "{now_ms}");
+        let test = async {
+            let shard = testing::shard(Config { ping_interval: 10.0, ..Config::default() });
+            let (worker, _peer) = testing::worker(&shard, 1000).await;
+            let (key, _client) = testing::client(&shard, 1, &worker).await;
+            // The thread, or the whole machine, stood still for a while.
+            for (now_ms, is_there) in [(60_000, true), (64_999, true), (65_000, false)] {
+                let mut state = shard.state.borrow_mut();
+                shard.beat(&mut state, key, now_ms);
+                assert_eq!(state.table.get(key).is_some(), is_there, "{now_ms}");
+            }
+        };
+        LocalSet::new().run_until(test).await;
+    }
+
+    #[tokio::test]
+    async fn a_silent_client_is_told_why_it_is_closed() {
+        for (ping_data, reason) in [("ping", "no answer to pings for 15 s"), ("", "nothing heard for 15 s")] {
+            let config = Config { ping_interval: 10.0, ping_data: ping_data.into(), ..Config::default() };
+            let test = async {
+                let shard = testing::shard(config);
+                let (worker, _peer) = testing::worker(&shard, 1000).await;
+                let (key, mut client) = testing::client(&shard, 1, &worker).await;
+                for now_ms in [10_000, 15_000] {
+                    shard.beat(&mut shard.state.borrow_mut(), key, now_ms);
+                }
+                let mut heard = Vec::new();
+                client.read_to_end(&mut heard).await.unwrap();
+                let close = encode::close(Some(1001), reason);
+                assert!(heard.ends_with(&close), "{}", heard.escape_ascii());
+            };
+            LocalSet::new().run_until(test).await;
         }
     }
 }
