@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatewayworker_protocol::{CloseReason, MAX_FRAME_LEN};
+use gatewayworker_protocol::{CloseReason, MAX_MESSAGE_LEN};
 use tracing::debug;
 
 use crate::door::{Door, Speaks};
@@ -106,8 +106,7 @@ impl Inbox {
             partial: Vec::new(),
             wanted: 0,
             seen: 0,
-            // No message is longer than a frame of the inner protocol.
-            limit: limit.min(MAX_FRAME_LEN) as u32,
+            limit: limit.min(MAX_MESSAGE_LEN) as u32,
             framed,
             may_compress: false,
         }

@@ -29,7 +29,9 @@ mod secret;
 pub use client_id::{ClientId, ParseClientIdError};
 pub use close_reason::{CloseReason, may_close_with};
 pub use command::{Audience, Body, Command, CommandError, Hello, Origin, Payload};
-pub use frame::{Frame, FrameError, HEADER_LEN, MAX_FRAME_LEN};
+pub use frame::{
+    Frame, FrameError, HEADER_LEN, LARGE_FRAMES, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN,
+};
 pub use ids::{GroupId, IdError, Uid};
 pub use question::{Field, Filter, Question, Select, frame_answer, parse_answer};
 pub use secret::SecretKey;

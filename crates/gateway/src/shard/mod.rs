@@ -76,9 +76,9 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     /// What is announced, and part of every client id.
     pub(crate) address: SocketAddrV4,
-    /// New with each start, so that a worker can tell a restart from a reconnect.
-    pub(crate) incarnation: String,
     pub(crate) workers: Workers,
+    /// The longest frame that the gateway takes from a worker, in bytes.
+    pub(crate) max_frame_len: usize,
     pub(crate) shards: Vec<mpsc::Sender<Mail>>,
     /// Clients that wait for a worker to be there.
     pub(crate) waiting: Semaphore,
@@ -89,6 +89,8 @@ pub(crate) struct Shared {
     pub(crate) refusals: RefusalCounts,
     /// For the log line about clients that are closed for their silence.
     silent_log: LogLimiter,
+    /// For the one about messages that are too long for their worker.
+    too_large_log: LogLimiter,
     /// How many more may be told why they are not let in, of those that there is no
     /// place for.
     pub(crate) turned_away: Semaphore,
@@ -107,7 +109,7 @@ impl Shared {
     pub(crate) fn new(config: Config, address: SocketAddrV4, shards: Vec<mpsc::Sender<Mail>>) -> Self {
         Self {
             address,
-            incarnation: format!("{:016x}", rand::rng().random::<u64>()),
+            max_frame_len: config.max_frame_len(),
             workers: Workers::new(config.routing),
             shards,
             waiting: Semaphore::new(config.max_waiting.min(Semaphore::MAX_PERMITS)),
@@ -116,6 +118,7 @@ impl Shared {
             closes: CloseCounts::default(),
             refusals: RefusalCounts::default(),
             silent_log: LogLimiter::default(),
+            too_large_log: LogLimiter::default(),
             turned_away: Semaphore::new(TURNED_AWAY),
             clients: AtomicUsize::new(0),
             outbox_budget: config.outbox_budget(),
