@@ -131,14 +131,15 @@ impl FromStr for Host {
         }
         let name = text.to_ascii_lowercase();
         // A name may end with a dot, and is then another one.
-        let labels = name.strip_suffix('.').unwrap_or(&name).split('.');
+        let mut labels = name.strip_suffix('.').unwrap_or(&name).split('.');
         let is_label = |label: &str| {
             !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
         };
         if !labels.clone().all(is_label) {
             return Err(FORM);
         }
-        let ends_in_number = labels.last().is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
+        let ends_in_number =
+            labels.next_back().is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
         if ends_in_number && name.parse::<Ipv4Addr>().is_err() {
             return Err("browsers send an IPv4 address as four numbers: write it as 127.0.0.1");
         }
