@@ -6,6 +6,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use gatewayworker::{Admission, Client, Events, Handshake, Result};
+use gatewayworker_tests::process::{Process, free_port};
 use gatewayworker_tests::{Application, Cluster, WsClient, eventually, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -116,6 +117,41 @@ async fn origins_are_compared_as_what_they_say_and_not_as_they_are_written() {
         ("http://[::1]", "403"),
     ] {
         assert_status(&answer(cluster.door(), "/", &format!("Origin: {origin}\r\n")).await, status);
+    }
+}
+
+#[tokio::test]
+async fn refusals_that_a_setting_may_have_to_be_changed_for_are_logged_once_a_second() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let door = SocketAddr::from((HERE, free_port()));
+    let _gateway = Process::logging_to(
+        &log,
+        &[
+            "gateway",
+            "--lan-port=0",
+            &format!("--listen={door}"),
+            "--allowed-origins=https://example.com",
+            "--path=/ws",
+        ],
+    );
+    eventually("the gateway to listen", async || TcpStream::connect(door).await.is_ok()).await;
+    for _ in 0..4 {
+        assert_status(&answer(door, "/ws", "Origin: https://example.net\r\n").await, "403");
+        assert_status(&answer(door, "/other", "").await, "404");
+    }
+    let lines = |what: &str| {
+        let log = std::fs::read_to_string(&log).unwrap();
+        log.lines().filter(|line| line.contains(what)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (what, said) in [
+        ("its origin is not in allowed_origins", "https://example.net"),
+        ("its path is not in path", "/other"),
+    ] {
+        eventually("a line for the first and one for the others", async || lines(what).len() == 2).await;
+        let [first, others] = &lines(what)[..] else { panic!("{:?}", lines(what)) };
+        assert!(first.contains("INFO") && first.contains(said) && first.contains("refused=1"), "{first}");
+        assert!(others.contains(said) && others.contains("refused=3"), "{others}");
     }
 }
 
