@@ -240,3 +240,13 @@ fn take_framed(protocol: &dyn Protocol, outlet: &mut impl Outlet, front: Input<'
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_client_has_a_small_one() {
+        assert!(size_of::<Inbox>() <= 48, "{} bytes", size_of::<Inbox>());
+    }
+}
