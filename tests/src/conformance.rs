@@ -5,8 +5,11 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use crate::{WsClient, soon, tls};
 
@@ -171,6 +174,28 @@ pub async fn converse(door: SocketAddr, cases: impl IntoIterator<Item = Case>) {
         let tcp = WsClient::greeted(door).await.0.into_inner();
         tcp.set_nodelay(true).expect("the connection stands");
         case.play(tcp).await;
+    };
+    all(cases.into_iter().map(play).collect()).await;
+}
+
+/// The same with clients that offer these extensions in their handshakes.
+///
+/// # Panics
+/// When one goes otherwise than it should, with its name.
+pub async fn converse_offering(
+    door: SocketAddr,
+    extensions: &'static str,
+    cases: impl IntoIterator<Item = Case>,
+) {
+    let play = |case: Case| async move {
+        let tcp = soon("a TCP connection", TcpStream::connect(door)).await.expect("the gateway listens");
+        tcp.set_nodelay(true).expect("the connection stands");
+        let mut request = format!("ws://{door}/").into_client_request().expect("a request");
+        request.headers_mut().insert("Sec-WebSocket-Extensions", HeaderValue::from_static(extensions));
+        let mut client = WsClient::over(tcp, request).await.expect("the handshake goes well");
+        // The worker's greeting.
+        client.text().await;
+        case.play(client.into_inner()).await;
     };
     all(cases.into_iter().map(play).collect()).await;
 }

@@ -132,8 +132,7 @@ impl Daemon {
             return vec![row];
         }
         let row = |process: &Process| {
-            let figures = process.figures.iter().map(|(name, figure)| format!("{name} {figure}"));
-            let said: Vec<_> = process.listens.iter().cloned().chain(figures).collect();
+            let said: Vec<_> = process.listens.iter().cloned().chain(figures(&process.figures)).collect();
             [
                 name.clone(),
                 process.process_id.to_string(),
@@ -147,6 +146,27 @@ impl Daemon {
         };
         processes.iter().map(row).collect()
     }
+}
+
+/// Each figure, with those that it is the sum of in parentheses: `refused 9 (origin 7, path 2)`
+/// of `refused`, `refused_origin` and `refused_path`.
+fn figures(figures: &Map<String, Value>) -> Vec<String> {
+    let mut shown: Vec<(&str, String, Vec<String>)> = Vec::new();
+    for (name, figure) in figures {
+        match shown.last_mut() {
+            Some((whole, _, parts))
+                if name.strip_prefix(*whole).is_some_and(|rest| rest.starts_with('_')) =>
+            {
+                parts.push(format!("{} {figure}", name[whole.len() + 1..].replace('_', "-")));
+            }
+            _ => shown.push((name, format!("{name} {figure}"), Vec::new())),
+        }
+    }
+    let with_parts = |(_, whole, parts): (&str, String, Vec<String>)| match parts.is_empty() {
+        true => whole,
+        false => format!("{whole} ({})", parts.join(", ")),
+    };
+    shown.into_iter().map(with_parts).collect()
 }
 
 /// The two largest units: `3 d 4 h`.
@@ -180,6 +200,18 @@ mod tests {
         ] {
             assert_eq!(time(ms), text);
         }
+    }
+
+    #[test]
+    fn figures_are_shown_with_what_they_are_the_sum_of() {
+        let of = |json: serde_json::Value| figures(json.as_object().unwrap());
+        assert_eq!(
+            of(
+                json!({"clients": 3, "refused": 9, "refused_origin": 7, "refused_address_full": 2, "workers": 1})
+            ),
+            ["clients 3", "refused 9 (origin 7, address-full 2)", "workers 1"]
+        );
+        assert_eq!(of(json!({"refused": 0, "refusedly": 1})), ["refused 0", "refusedly 1"]);
     }
 
     #[test]

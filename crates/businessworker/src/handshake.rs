@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use gatewayworker_protocol::php::{self, Array, Value};
+use gatewayworker_protocol::request_target;
 
 /// What a WebSocket client sent along with its handshake: PHP's `$_GET`,
 /// `$_COOKIE` and, with the headers, `$_SERVER`.
@@ -38,10 +39,10 @@ impl Handshake {
         Ok(Self { get: part("get"), server: part("server"), cookie: part("cookie") })
     }
 
-    /// The path of the request, without the query: `/chat`.
+    /// The path of the request, without the query: `/chat`. It is the same where a proxy has
+    /// written the target as a URL, `http://example.com/chat`.
     pub fn path(&self) -> &str {
-        let uri = self.text("REQUEST_URI").unwrap_or("/");
-        uri.split_once('?').map_or(uri, |(path, _)| path)
+        request_target::path(self.text("REQUEST_URI").unwrap_or_default())
     }
 
     /// The query's variables, as PHP's `$_GET` has them: `b[]=1` is an array.
@@ -64,8 +65,8 @@ impl Handshake {
         self.cookie.get(name)?.as_str()
     }
 
-    /// A header that is text, whatever the case of its name. Those of a repeated one
-    /// are joined with a comma.
+    /// A header that is text, whatever the case of its name. The values of a repeated one
+    /// are joined with a comma, those of `Cookie` with `; `.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.text(&format!("HTTP_{}", name.to_ascii_uppercase().replace('-', "_")))
     }
@@ -119,6 +120,13 @@ mod tests {
         assert_eq!(handshake.header("Origin"), None);
         assert_eq!(handshake.cookie("id"), Some("7"));
         assert_eq!(handshake.server("CONTENT_TYPE"), Some(&Value::Null));
+    }
+
+    #[test]
+    fn a_target_that_is_a_url_has_its_path() {
+        let value = json!({"server": {"REQUEST_URI": "http://localhost:8289/chat?token=t"}});
+        let handshake = Handshake::parse(&php::serialize(&Value::from_json(value))).unwrap();
+        assert_eq!(handshake.path(), "/chat");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use gatewayworker_net::Backoff;
-use gatewayworker_protocol::{Command, Frame, Hello, MAX_FRAME_LEN, SecretKey};
+use gatewayworker_protocol::{Command, Frame, Hello, LARGE_FRAMES, MAX_LARGE_FRAME_LEN, SecretKey};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -71,7 +71,7 @@ impl Identity {
         Command::WorkerConnect(Hello {
             worker_key: Some(self.worker_key()),
             secret_key: Some(self.secret_key.clone()),
-            features: vec!["close-reason".into(), ADMISSION.into(), CHANNEL.into()],
+            features: vec!["close-reason".into(), ADMISSION.into(), CHANNEL.into(), LARGE_FRAMES.into()],
         })
     }
 }
@@ -106,6 +106,7 @@ pub(crate) async fn run<E: Events>(
                 let ended = hold(&lanes, &identity, address, stream, &stop, patience).await;
                 lanes.forget_gateway(address);
                 lanes.handler.gateway.bus().set_passes_on(address, false);
+                lanes.handler.gateway.set_takes_large_frames(address, false);
                 if stop.is_cancelled() {
                     return;
                 }
@@ -179,7 +180,7 @@ async fn read_events<E: Events>(
     let mut more = false;
     loop {
         let mut here = slice.begin(Instant::now(), preemptions());
-        while let Some(frame) = Frame::parse(&mut buffer, MAX_FRAME_LEN).map_err(io::Error::other)? {
+        while let Some(frame) = Frame::parse(&mut buffer, MAX_LARGE_FRAME_LEN).map_err(io::Error::other)? {
             match Command::decode(frame).map(Event::of) {
                 Ok(Ok(event)) => {
                     lanes.put(event, here).await;
@@ -191,6 +192,7 @@ async fn read_events<E: Events>(
                         let can = |what: &str| features.iter().any(|feature| feature == what);
                         waits.store(can(ADMISSION), Ordering::Relaxed);
                         lanes.handler.gateway.bus().set_passes_on(address, can(CHANNEL));
+                        lanes.handler.gateway.set_takes_large_frames(address, can(LARGE_FRAMES));
                         debug!(gateway = %address, features = %String::from_utf8_lossy(&body), "a gateway of ours");
                     }
                 }

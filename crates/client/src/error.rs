@@ -90,7 +90,8 @@ pub enum Error {
     TooLarge {
         /// The frame's length, in bytes.
         len: usize,
-        /// The protocol's limit, in bytes.
+        /// The protocol's limit, in bytes: 10 MiB, or more from a worker to gateways of ours
+        /// whose `max_message_bytes` is more.
         limit: usize,
     },
     /// A uid or group that the protocol has no room for.

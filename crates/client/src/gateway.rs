@@ -154,6 +154,19 @@ impl Gateway {
         &self.shared.bus
     }
 
+    /// For a worker's event link: whether its gateway takes frames of more than 10 MiB. Other
+    /// handles are not told, and send none.
+    pub fn set_takes_large_frames(&self, gateway: SocketAddrV4, takes: bool) {
+        if let Some(link) = self.links().all().get(&gateway) {
+            link.set_takes_large_frames(takes);
+        }
+    }
+
+    /// The longest frame that every gateway takes, in bytes.
+    pub(crate) fn max_frame_len(&self) -> usize {
+        self.links().all().values().map(|link| link.max_frame_len()).min().unwrap_or(MAX_FRAME_LEN)
+    }
+
     pub(crate) fn links(&self) -> &Links {
         &self.shared.links
     }
@@ -161,8 +174,10 @@ impl Gateway {
     /// Hands each frame to the gateway it stands with. The first frame over the
     /// limit keeps all of them from being sent.
     pub(crate) fn tell_some(&self, plan: &[(SocketAddrV4, Frame)]) -> Result<Delivery, Error> {
-        plan.iter().try_for_each(|(_, frame)| check_len(frame))?;
         let links = self.links().all();
+        plan.iter().try_for_each(|(address, frame)| {
+            check_len(frame, links.get(address).map_or(MAX_FRAME_LEN, |link| link.max_frame_len()))
+        })?;
         let mut delivery = Delivery::default();
         for (address, frame) in plan {
             // After one frame is lost the rest would only make it odder.
@@ -177,7 +192,7 @@ impl Gateway {
 
     /// Hands the frame to every gateway.
     pub(crate) fn tell_all(&self, frame: &Frame) -> Result<Delivery, Error> {
-        check_len(frame)?;
+        check_len(frame, self.max_frame_len())?;
         let links = self.links().all();
         if links.is_empty() {
             return Err(Error::NoGateways);
@@ -191,10 +206,10 @@ impl Gateway {
 
     /// Hands the frame to one gateway.
     pub(crate) fn tell_one(&self, gateway: SocketAddrV4, frame: &Frame) -> Result<Delivery, Error> {
-        check_len(frame)?;
-        let mut delivery = Delivery::default();
         let links = self.links().all();
         let link = links.get(&gateway).ok_or(Unreached::NotKnown);
+        check_len(frame, link.map_or(MAX_FRAME_LEN, |link| link.max_frame_len()))?;
+        let mut delivery = Delivery::default();
         delivery.note(gateway, link.and_then(|link| link.tell(frame)));
         Ok(delivery)
     }
@@ -217,9 +232,9 @@ impl Gateway {
     }
 }
 
-fn check_len(frame: &Frame) -> Result<(), Error> {
+fn check_len(frame: &Frame, limit: usize) -> Result<(), Error> {
     let len = frame.encoded_len();
-    if len > MAX_FRAME_LEN { Err(Error::TooLarge { len, limit: MAX_FRAME_LEN }) } else { Ok(()) }
+    if len > limit { Err(Error::TooLarge { len, limit }) } else { Ok(()) }
 }
 
 impl fmt::Debug for Gateway {

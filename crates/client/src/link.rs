@@ -6,12 +6,16 @@
 
 use std::io;
 use std::net::SocketAddrV4;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_net::{Backoff, LinkWriter, PushError};
-use gatewayworker_protocol::{Command, Frame, Hello, Question, SecretKey, parse_answer};
+use gatewayworker_protocol::{
+    Command, Frame, Hello, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, Question, SecretKey,
+    parse_answer,
+};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
@@ -23,6 +27,9 @@ use crate::Unreached;
 
 /// What may wait to be sent on one link, in bytes: PHP's `sendToGatewayBufferSize`.
 const OUTBOX: usize = 10 * 1024 * 1024;
+
+/// The same where the gateway takes large frames: some of them together.
+const LARGE_OUTBOX: usize = MAX_MESSAGE_LEN;
 
 /// How many may wait for an answer on one link.
 const MAX_WAITING: usize = 1024;
@@ -48,6 +55,8 @@ pub(crate) struct Link {
     address: SocketAddrV4,
     settings: Arc<Settings>,
     state: RwLock<State>,
+    /// The gateway is one of ours that has said so.
+    takes_large_frames: AtomicBool,
     /// Bumped whenever `state` has changed.
     changes: watch::Sender<u64>,
 }
@@ -62,7 +71,8 @@ enum State {
 
 impl Link {
     pub(crate) fn new(address: SocketAddrV4, settings: Arc<Settings>, changes: watch::Sender<u64>) -> Self {
-        Self { address, settings, state: RwLock::new(State::Connecting), changes }
+        let state = RwLock::new(State::Connecting);
+        Self { address, settings, state, takes_large_frames: AtomicBool::new(false), changes }
     }
 
     /// Whether the first attempt to connect is still under way.
@@ -86,10 +96,21 @@ impl Link {
         self.changes.send_modify(|version| *version += 1);
     }
 
+    /// Notes whether the gateway takes large frames, which its event link is told.
+    pub(crate) fn set_takes_large_frames(&self, takes: bool) {
+        self.takes_large_frames.store(takes, Ordering::Relaxed);
+    }
+
+    /// The longest frame that the gateway takes, in bytes.
+    pub(crate) fn max_frame_len(&self) -> usize {
+        if self.takes_large_frames.load(Ordering::Relaxed) { MAX_LARGE_FRAME_LEN } else { MAX_FRAME_LEN }
+    }
+
     /// Hands a frame to the link. Waits for nothing.
     pub(crate) fn tell(&self, frame: &Frame) -> Result<(), Unreached> {
         let connection = self.connection()?;
-        connection.writer.push(|out| frame.encode(out)).map_err(unreached)?;
+        let outbox = if self.takes_large_frames.load(Ordering::Relaxed) { LARGE_OUTBOX } else { OUTBOX };
+        connection.writer.push_within(outbox, |out| frame.encode(out)).map_err(unreached)?;
         connection.flush(self.settings.gather);
         Ok(())
     }

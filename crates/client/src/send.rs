@@ -6,9 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use gatewayworker_protocol::{
-    Audience, Body, ClientId, Command, GroupId, HEADER_LEN, IdError, MAX_FRAME_LEN, Payload, Uid,
-};
+use gatewayworker_protocol::{Audience, Body, ClientId, Command, GroupId, HEADER_LEN, IdError, Payload, Uid};
 
 use crate::{Delivery, Error, Gateway, OutMessage};
 
@@ -173,7 +171,7 @@ impl Target for Only {}
 impl sealed::Target for Only {
     fn send(self, gateway: &Gateway, message: Payload) -> Result<Delivery, Error> {
         let Only { ids, except } = self;
-        let room = room_beside(&message, 0);
+        let room = room_beside(gateway, &message, 0);
         let mut plan = Vec::new();
         for (address, ids) in by_gateway(ids.into_iter().filter(|id| !except.contains(id))) {
             for ids in chunks(ids, |_| ID_COST, room) {
@@ -188,7 +186,7 @@ impl sealed::Target for Only {
 impl Target for Uids {}
 impl sealed::Target for Uids {
     fn send(self, gateway: &Gateway, message: Payload) -> Result<Delivery, Error> {
-        let room = room_beside(&message, 0);
+        let room = room_beside(gateway, &message, 0);
         let chunks = chunks(self.0?, name_cost, room);
         to_each(gateway, Vec::new(), |_| {
             let command = |uids: &Vec<_>| Command::SendToUid { uids: uids.clone(), message: message.clone() };
@@ -200,7 +198,7 @@ impl sealed::Target for Uids {
 impl Target for Groups {}
 impl sealed::Target for Groups {
     fn send(self, gateway: &Gateway, message: Payload) -> Result<Delivery, Error> {
-        let room = room_beside(&message, self.except.len());
+        let room = room_beside(gateway, &message, self.except.len());
         let chunks = chunks(self.groups?, name_cost, room);
         to_each(gateway, self.except, |except| {
             let command = |groups: &Vec<_>| Command::SendToGroup {
@@ -241,10 +239,10 @@ fn by_gateway(ids: impl IntoIterator<Item = ClientId>) -> BTreeMap<SocketAddrV4,
 }
 
 /// The bytes that a frame with this message has left for a list.
-fn room_beside(message: &Payload, ids: usize) -> usize {
+fn room_beside(gateway: &Gateway, message: &Payload, ids: usize) -> usize {
     let (Body::Plain(body) | Body::Php(body)) = &message.body;
     let body = body.len();
-    MAX_FRAME_LEN.saturating_sub(HEADER_LEN + LIST_COST + body + ids.saturating_mul(ID_COST))
+    gateway.max_frame_len().saturating_sub(HEADER_LEN + LIST_COST + body + ids.saturating_mul(ID_COST))
 }
 
 /// What a name takes in JSON at most: each byte may be escaped (`\u001f`), or

@@ -76,6 +76,17 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
     let number = before.matches('\n').count();
     let line = text.lines().nth(number).unwrap_or_default();
     let number = number + 1;
+    if message.starts_with("duplicate key")
+        && let Some((key, first)) = earlier(text, number, line)
+    {
+        return match line.trim_start().starts_with("[[") {
+            true => format!(
+                "{number}: {key} is set twice: [[{key}]] tables stand in place of what line {first} sets; remove that, and \
+                 give each of its entries a table of its own"
+            ),
+            false => format!("{number}: {key} is set twice, first in line {first}: remove one of the two"),
+        };
+    }
     match line.split_once('=') {
         // The message may quote the value.
         Some((key, _)) if key.contains("secret") || key.contains("token") => {
@@ -84,6 +95,19 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
         Some((key, _)) => format!("{number}: {}: {message}", key.trim()),
         None => format!("{number}: {message}"),
     }
+}
+
+/// The key that the line of this number sets, and the number of the last line before it that
+/// sets the same.
+fn earlier<'t>(text: &'t str, number: usize, line: &'t str) -> Option<(&'t str, usize)> {
+    let key_of = |line: &'t str| {
+        let name = line.split(['=', '#']).next().unwrap_or_default();
+        name.trim().trim_matches(['[', ']']).trim()
+    };
+    let key = key_of(line);
+    let before: Vec<_> = text.lines().take(number - 1).collect();
+    let at = before.into_iter().rposition(|line| key_of(line) == key)?;
+    (!key.is_empty()).then_some((key, at + 1))
 }
 
 #[cfg(test)]
@@ -183,6 +207,27 @@ mod tests {
     fn an_unknown_key_is_named_with_its_line() {
         let error = error_of("limit = 1\n\nlisen = 'x'\n");
         assert!(error.starts_with(":3: lisen: unknown field `lisen`, expected one of"), "{error}");
+    }
+
+    #[test]
+    fn a_key_that_is_set_twice_is_named_with_both_lines_and_what_to_do() {
+        assert_eq!(
+            error_of("# limit = 1\nlimit = 2\n\nlimit = 3\n"),
+            ":4: limit is set twice, first in line 2: remove one of the two"
+        );
+        for table in ["[[listen]]", "  [[ listen ]] # mine"] {
+            let error = error_of(&format!("limit = 2\nlisten = [\n  'a',\n]\n\n{table}\nurl = 'b'\n"));
+            assert!(
+                error.starts_with(
+                    ":6: listen is set twice: [[listen]] tables stand in place of what line 2 sets; remove that"
+                ),
+                "{error}"
+            );
+        }
+        let error = error_of("[[listen]]\nurl = 'a'\n[[listen]]\nurl = 'b'\nurl = 'c'\n");
+        assert_eq!(error, ":5: url is set twice, first in line 4: remove one of the two");
+        let error = error_of("[table]\na = 1\n[table]\nb = 1\n");
+        assert_eq!(error, ":3: table is set twice, first in line 1: remove one of the two");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use tracing::debug;
 use crate::door::{Door, Place, Speaks};
 use crate::entry::proxy_header;
 use crate::entry::refused::Refused;
-use crate::inbox::{Inbox, Stop};
+use crate::inbox::{Inbox, Stop, ToShard};
 use crate::order::Arrival;
 use crate::shard::{Key, NewClient, Route, Shard};
 use crate::socket::{Fresh, Socket, is_passing};
@@ -45,6 +45,9 @@ pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival
         Err(refusal) => return note_refused(&shard, from, &refusal),
     };
     match come_in(&shard, &mut socket, &mut place, limit, &mut from).await {
+        Err(Refusal::HealthCheck(check)) => {
+            refuse(socket, check.response(shard.can_serve()).as_bytes()).await;
+        }
         Err(refusal) => {
             note_refused(&shard, from, &refusal);
             if let (Some(answer), Speaks::WebSocket(_)) = (refusal.response(), &place.speaks) {
@@ -68,8 +71,13 @@ pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival
 }
 
 fn note_refused(shard: &Shard, from: SocketAddr, refusal: &Refusal) {
-    shard.shared.refusals.count(refusal.why());
+    let (why, said) = match refusal {
+        Refusal::Io(_) => (Refused::Left, None),
+        Refusal::Http { why, said, .. } => (*why, said.as_deref()),
+        Refusal::HealthCheck(_) => return,
+    };
     debug!(client = %from, %refusal, "a client was not let in");
+    shard.shared.refusals.note(why, from, said);
 }
 
 /// What comes before the client's first word: a proxy says whom it brings, which `from`
@@ -208,8 +216,11 @@ async fn refuse(mut socket: Socket, answer: &[u8]) {
 
 fn enter(shard: &Rc<Shard>, socket: Socket, client: NewClient, upgrade: Option<Upgrade>) {
     let socket = Rc::new(socket);
-    let (rest, handshake) = upgrade.map(|upgrade| (upgrade.rest, upgrade.handshake)).unzip();
-    let inbox = Inbox::new(&client.door, rest.unwrap_or_default());
+    let mut inbox = Inbox::new(&client.door);
+    let handshake = upgrade.map(|upgrade| {
+        inbox.begin_with(upgrade.rest, upgrade.may_compress);
+        upgrade.handshake
+    });
     let key = shard.insert(client, socket.clone());
     shard.tell_arrived(key, handshake.as_deref());
     let task = tokio::task::spawn_local(read(shard.clone(), socket, key, inbox));
@@ -221,7 +232,8 @@ fn enter(shard: &Rc<Shard>, socket: Socket, client: NewClient, upgrade: Option<U
 async fn read(shard: Rc<Shard>, socket: Rc<Socket>, key: Key, mut inbox: Inbox) {
     let mut fresh = Fresh::default();
     loop {
-        let stop = inbox.advance(&shard, key, &mut shard.scratch.borrow_mut()[..fresh.bytes]);
+        let mut outlet = ToShard { shard: &shard, key };
+        let stop = inbox.advance(&mut outlet, &mut shard.scratch.borrow_mut()[..fresh.bytes]);
         if fresh.more {
             // It has more to say than fits: first the others, and what it said on its way.
             tokio::task::yield_now().await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use gatewayworker_daemon::{CommonFlags, check_exposure, one_or_many};
-use gatewayworker_protocol::{MAX_FRAME_LEN, SecretKey};
+use gatewayworker_protocol::{MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, SecretKey};
 use serde::{Deserialize, Serialize};
 
 use crate::door::Speaks;
@@ -36,7 +36,7 @@ macro_rules! flags {
         pub struct Flags {
             $(
                 $(#[doc = $doc])*
-                #[arg(long, $($arg)*)]
+                #[arg(long, allow_negative_numbers = true, $($arg)*)]
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $name: Option<$type>,
             )*
@@ -73,6 +73,8 @@ flags! {
     [value_name = "POLICY", env = "GATEWAYWORKER_GATEWAY_ROUTING"] routing: String,
     /// Upgrade requests for PATH only, e.g. /ws; may be repeated [default: any]
     [value_name = "PATH", env = "GATEWAYWORKER_GATEWAY_PATH", value_delimiter = ','] path: Vec<String>,
+    /// Answer requests for PATH, which are not upgraded, with 200 where the gateway can serve and 503 where not, e.g. /healthz [default: none]
+    [value_name = "PATH", env = "GATEWAYWORKER_GATEWAY_HEALTH_PATH"] health_path: String,
     /// Let pages of ORIGIN connect only, e.g. `https://example.com` or `https://*.example.com`; may be repeated [default: any]
     [value_name = "ORIGIN", env = "GATEWAYWORKER_GATEWAY_ALLOWED_ORIGINS", value_delimiter = ','] allowed_origins: Vec<String>,
     /// Speak the WebSocket subprotocol NAME with who offers it; may be repeated, the first that is offered is spoken [default: none]
@@ -143,6 +145,7 @@ pub struct Config {
     pub routing: Routing,
     #[serde(deserialize_with = "one_or_many")]
     pub path: Vec<String>,
+    pub health_path: String,
     #[serde(deserialize_with = "one_or_many")]
     pub allowed_origins: Vec<String>,
     #[serde(deserialize_with = "one_or_many")]
@@ -201,6 +204,7 @@ impl Default for Config {
             ping_frame: false,
             routing: Routing::default(),
             path: Vec::new(),
+            health_path: String::new(),
             allowed_origins: Vec::new(),
             subprotocols: Vec::new(),
             max_connections_per_address: 0,
@@ -314,14 +318,29 @@ impl Config {
             ensure!(!is_zero, "{key} = 0: {without}");
         }
         Entry::of(self)?;
+        let Self { max_message_bytes, max_session_bytes, outbox_budget_bytes, .. } = self;
         ensure!(
-            self.max_message_bytes.saturating_add(self.max_session_bytes) <= MAX_FRAME_LEN - 1024,
-            "max_message_bytes = {} and max_session_bytes = {} together: a message and its client's session go to the worker \
-             in one frame, which may have {} bytes",
-            self.max_message_bytes,
-            self.max_session_bytes,
-            MAX_FRAME_LEN
+            *max_message_bytes <= MAX_MESSAGE_LEN,
+            "max_message_bytes = {max_message_bytes}: at most {MAX_MESSAGE_LEN}"
         );
+        ensure!(
+            *max_session_bytes <= MAX_FRAME_LEN - 1024,
+            "max_session_bytes = {max_session_bytes}: a session is written in one frame, which may have {MAX_FRAME_LEN} bytes"
+        );
+        if *max_message_bytes <= MAX_FRAME_LEN {
+            ensure!(
+                max_message_bytes + max_session_bytes <= MAX_FRAME_LEN - 1024,
+                "max_message_bytes = {max_message_bytes} and max_session_bytes = {max_session_bytes} together: a message \
+                 and its client's session go to the worker in one frame, which may have {MAX_FRAME_LEN} bytes for any \
+                 worker; more than that as max_message_bytes lets workers of ours take larger frames"
+            );
+        } else {
+            ensure!(
+                max_message_bytes <= outbox_budget_bytes,
+                "max_message_bytes = {max_message_bytes} is more than outbox_budget_bytes = {outbox_budget_bytes}: one \
+                 client that does not read its echo would take more than all such clients may"
+            );
+        }
         Ok(())
     }
 
@@ -330,6 +349,13 @@ impl Config {
         let interval = Duration::try_from_secs_f64(self.ping_interval).unwrap_or_default();
         let pings = self.ping_frame || !self.ping_data.is_empty();
         Heartbeat::new(interval, self.ping_not_response_limit, pings)
+    }
+
+    /// The longest frame that is taken from a worker, in bytes: longer than the original's where
+    /// a listener takes longer messages, as a worker may send back what it got.
+    pub(crate) fn max_frame_len(&self) -> usize {
+        let longest = self.listen.iter().map(|listener| listener.view(self).max_message_bytes).max();
+        if longest > Some(MAX_FRAME_LEN) { MAX_LARGE_FRAME_LEN } else { MAX_FRAME_LEN }
     }
 
     /// How often to look for the silent, if any listener asks for that.
@@ -389,6 +415,31 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_may_be_appended_to_the_file_that_is_shipped() {
+        let file = include_str!("../../../config/gateway.toml");
+        let config: Config = toml::from_str(&format!("{file}\n[[listen]]\nurl = 'text://a:1'\n")).unwrap();
+        assert_eq!(config.listen[0].url.to_string(), "text://a:1");
+    }
+
+    #[test]
+    fn a_ping_interval_that_no_client_could_have_is_refused() {
+        for (arguments, says) in [
+            (&["--ping-interval", "-5"], "ping_interval = -5: give seconds, from 0 (none) to 1000000"),
+            (&["--ping-interval", "NaN"], "ping_interval = NaN: give seconds"),
+            (&["--ping-interval", "1e9"], "ping_interval = 1000000000: give seconds"),
+            (&["--ping-interval", "0.001"], "ping_interval = 0.001: at least 0.01 s"),
+        ] {
+            let flags =
+                <Cli as clap::Parser>::try_parse_from([&["gateway"][..], arguments].concat()).unwrap();
+            let config: Config = gatewayworker_daemon::load(&flags.common, &flags.flags).unwrap();
+            let error = config.validated().unwrap_err().to_string();
+            assert!(error.starts_with(says), "{error}");
+        }
+        let error = <Cli as clap::Parser>::try_parse_from(["gateway", "--max-links", "-1"]).unwrap_err();
+        assert!(error.to_string().contains("invalid value '-1' for '--max-links <N>'"), "{error}");
+    }
+
+    #[test]
     fn what_a_listener_has_of_its_own_has_to_work_too() {
         for (own, says) in [
             ("max_message_bytes = 0", "max_message_bytes = 0"),
@@ -410,6 +461,26 @@ mod tests {
         assert!(config.validated().unwrap_err().to_string().contains("max_session_bytes"));
         let config = Config { max_session_bytes: usize::MAX, ..Config::default() };
         assert!(config.validated().is_err());
+    }
+
+    #[test]
+    fn messages_beyond_a_frame_of_the_originals_may_be_asked_for() {
+        let with = |toml: &str| toml::from_str::<Config>(toml).unwrap().validated();
+        let large = with("max_message_bytes = 67108864").unwrap();
+        assert_eq!(large.max_frame_len(), MAX_LARGE_FRAME_LEN);
+        let one =
+            with("[[listen]]\nurl = 'a:1'\n[[listen]]\nurl = 'a:2'\nmax_message_bytes = 16777216").unwrap();
+        assert_eq!(one.max_frame_len(), MAX_LARGE_FRAME_LEN);
+        assert_eq!(Config::default().max_frame_len(), MAX_FRAME_LEN);
+        for (toml, says) in [
+            ("max_message_bytes = 67108865", "max_message_bytes = 67108865: at most 67108864"),
+            ("max_message_bytes = 16777216\nmax_session_bytes = 16777216", "max_session_bytes = 16777216: "),
+            ("max_message_bytes = 16777216\noutbox_budget_bytes = 8000000", "outbox_budget_bytes = 8000000"),
+            ("max_message_bytes = 10485760", "max_session_bytes = 1048576 together"),
+        ] {
+            let error = with(toml).unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+        }
     }
 
     #[test]

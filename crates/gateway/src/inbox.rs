@@ -1,18 +1,20 @@
 //! What a client has sent and nobody has dealt with: whole messages are taken out of
 //! it, by the rules of what is spoken at its door, and passed on to its worker.
 //!
-//! Mostly it is empty, and owns no memory.
+//! Mostly it is empty, and owns no memory. It knows neither shard nor socket: what it
+//! finds goes to an [`Outlet`].
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use gatewayworker_protocol::{CloseReason, MAX_FRAME_LEN};
+use gatewayworker_protocol::{CloseReason, MAX_MESSAGE_LEN};
 use tracing::debug;
 
 use crate::door::{Door, Speaks};
 use crate::protocol::{Decoded, Input, Protocol};
 use crate::shard::{Key, Route, Shard};
-use crate::websocket::decode::{Decoder, Event, ProtocolError, Step, is_control};
+use crate::websocket::decode::{Decoder, Event, ProtocolError, Step, Terms, is_control};
 use crate::websocket::encode;
 
 /// Bytes that a frame may have beside its message, in a protocol that is not WebSocket.
@@ -30,9 +32,58 @@ pub(crate) struct Inbox {
     limit: u32,
     /// What it speaks is not WebSocket: its door knows what.
     framed: bool,
+    /// It has offered permessage-deflate.
+    may_compress: bool,
+}
+
+/// Where what a client says goes.
+pub(crate) trait Outlet {
+    /// What the client speaks, where that is not WebSocket.
+    fn protocol(&self) -> Option<Arc<dyn Protocol>>;
+
+    /// Says whether the next message can be passed on.
+    fn check_route(&self) -> Result<(), Stop>;
+
+    /// Passes a message on.
+    ///
+    /// # Errors
+    /// With why the client has to be closed.
+    fn message(&mut self, binary: bool, message: &[u8]) -> Result<(), CloseReason>;
+
+    /// Answers a WebSocket ping.
+    fn pong(&mut self, frame: Bytes);
+}
+
+/// The outlet of a gateway's client: messages go to its worker.
+pub(crate) struct ToShard<'s> {
+    pub(crate) shard: &'s Rc<Shard>,
+    pub(crate) key: Key,
+}
+
+impl Outlet for ToShard<'_> {
+    fn protocol(&self) -> Option<Arc<dyn Protocol>> {
+        self.shard.protocol_of(self.key)
+    }
+
+    fn check_route(&self) -> Result<(), Stop> {
+        match self.shard.route(self.key) {
+            Route::Open => Ok(()),
+            Route::Gone => Err(Stop::Closed(CloseReason::ClientLeft, None)),
+            elsewhere => Err(Stop::Paused(elsewhere)),
+        }
+    }
+
+    fn message(&mut self, binary: bool, message: &[u8]) -> Result<(), CloseReason> {
+        self.shard.tell_message(self.key, binary, message)
+    }
+
+    fn pong(&mut self, frame: Bytes) {
+        self.shard.send_frame(self.key, frame);
+    }
 }
 
 /// Why no more messages are taken.
+#[derive(Debug)]
 pub(crate) enum Stop {
     /// There is no whole one.
     Starved,
@@ -43,24 +94,35 @@ pub(crate) enum Stop {
 }
 
 impl Inbox {
-    /// That of a client who has just come to `door`, and has sent `partial` already.
-    pub(crate) fn new(door: &Door, partial: Vec<u8>) -> Self {
+    /// That of a client who has just come to `door`.
+    pub(crate) fn new(door: &Door) -> Self {
+        Self::with_limit(door.max_message_bytes, matches!(door.speaks, Speaks::Framed(_)))
+    }
+
+    /// One that takes messages of at most `limit` bytes.
+    pub(crate) fn with_limit(limit: usize, framed: bool) -> Self {
         Self {
             decoder: Decoder::default(),
-            partial,
+            partial: Vec::new(),
             wanted: 0,
             seen: 0,
-            // No message is longer than a frame of the inner protocol.
-            limit: door.max_message_bytes.min(MAX_FRAME_LEN) as u32,
-            framed: matches!(door.speaks, Speaks::Framed(_)),
+            limit: limit.min(MAX_MESSAGE_LEN) as u32,
+            framed,
+            may_compress: false,
         }
     }
 
+    /// Begins with what a client has sent behind its handshake.
+    pub(crate) fn begin_with(&mut self, partial: Vec<u8>, may_compress: bool) {
+        self.partial = partial;
+        self.may_compress = may_compress;
+    }
+
     /// Deals with `fresh` bytes, behind what was left before.
-    pub(crate) fn advance(&mut self, shard: &Rc<Shard>, key: Key, fresh: &mut [u8]) -> Stop {
+    pub(crate) fn advance(&mut self, outlet: &mut impl Outlet, fresh: &mut [u8]) -> Stop {
         if self.partial.is_empty() {
             // The usual case: whole messages, passed on from where they were read to.
-            let (taken, stop) = self.take_messages(shard, key, fresh);
+            let (taken, stop) = self.take_messages(outlet, fresh);
             self.partial.extend_from_slice(&fresh[taken..]);
             return stop;
         }
@@ -69,24 +131,25 @@ impl Inbox {
             return Stop::Starved;
         }
         let mut partial = std::mem::take(&mut self.partial);
-        let (taken, stop) = self.take_messages(shard, key, &mut partial);
+        let (taken, stop) = self.take_messages(outlet, &mut partial);
         // The buffer grew to what a message needed; what is left behind one needs less.
         self.partial = if taken == 0 { partial } else { partial[taken..].to_vec() };
         stop
     }
 
     /// Takes whole messages off the front of `buffer`, and says how many bytes.
-    fn take_messages(&mut self, shard: &Rc<Shard>, key: Key, buffer: &mut [u8]) -> (usize, Stop) {
-        let protocol = if self.framed { shard.protocol_of(key) } else { None };
+    fn take_messages(&mut self, outlet: &mut impl Outlet, buffer: &mut [u8]) -> (usize, Stop) {
+        let protocol = if self.framed { outlet.protocol() } else { None };
         let limit = self.limit as usize;
+        let terms = Terms { limit, may_compress: self.may_compress };
         let mut seen = std::mem::take(&mut self.seen) as usize;
         self.wanted = 0;
         let mut taken = 0;
         while taken < buffer.len() {
             let front = &mut buffer[taken..];
             let one = match &protocol {
-                None => take_frame(&mut self.decoder, shard, key, limit, front),
-                Some(protocol) => take_framed(&**protocol, shard, key, Input::new(front, seen, limit)),
+                None => take_frame(&mut self.decoder, outlet, terms, front),
+                Some(protocol) => take_framed(&**protocol, outlet, Input::new(front, seen, limit)),
             };
             seen = 0;
             match one {
@@ -112,36 +175,26 @@ enum Took {
     Wants(usize),
 }
 
-/// Whether a client's next message can be passed on.
-fn check_route(shard: &Shard, key: Key) -> Result<(), Stop> {
-    match shard.route(key) {
-        Route::Open => Ok(()),
-        Route::Gone => Err(Stop::Closed(CloseReason::ClientLeft, None)),
-        elsewhere => Err(Stop::Paused(elsewhere)),
-    }
-}
-
 fn take_frame(
     decoder: &mut Decoder,
-    shard: &Rc<Shard>,
-    key: Key,
-    limit: usize,
+    outlet: &mut impl Outlet,
+    terms: Terms,
     front: &mut [u8],
 ) -> Result<Took, Stop> {
     // Control frames are between the client and us: they need no worker.
     if !is_control(front[0]) {
-        check_route(shard, key)?;
+        outlet.check_route()?;
     }
-    let (len, event) = match decoder.step(front, limit) {
+    let (len, event) = match decoder.step(front, terms) {
         Ok(Step::Frame { len, event }) => (len, event),
         Ok(Step::Incomplete(wanted)) => return Ok(Took::Wants(wanted)),
         Err(error) => return Err(failed(error)),
     };
     let told = match event {
-        Event::Message { binary, payload } => shard.tell_message(key, binary, &front[payload]),
-        Event::Assembled { binary, payload } => shard.tell_message(key, binary, &payload),
+        Event::Message { binary, payload } => outlet.message(binary, &front[payload]),
+        Event::Assembled { binary, payload } => outlet.message(binary, &payload),
         Event::Ping(payload) => {
-            shard.send_frame(key, encode::pong(&front[payload]));
+            outlet.pong(encode::pong(&front[payload]));
             Ok(())
         }
         Event::Pong | Event::Fragment => Ok(()),
@@ -163,15 +216,15 @@ fn failed(error: ProtocolError) -> Stop {
     Stop::Closed(reason, Some(encode::close(Some(error.close_code()), &error.to_string())))
 }
 
-fn take_framed(protocol: &dyn Protocol, shard: &Rc<Shard>, key: Key, front: Input<'_>) -> Result<Took, Stop> {
+fn take_framed(protocol: &dyn Protocol, outlet: &mut impl Outlet, front: Input<'_>) -> Result<Took, Stop> {
     const TOO_LARGE: Stop = Stop::Closed(CloseReason::TooLarge, None);
 
-    check_route(shard, key)?;
+    outlet.check_route()?;
     let (here, limit) = (front.len(), front.limit());
     match protocol.decode(front) {
         Ok(Decoded::Message { payload, .. }) if payload.len() > limit => Err(TOO_LARGE),
         Ok(Decoded::Message { len, payload }) if (1..=here).contains(&len) => {
-            shard.tell_message(key, false, &payload).map_err(|_| TOO_LARGE)?;
+            outlet.message(false, &payload).map_err(|_| TOO_LARGE)?;
             Ok(Took::All(len))
         }
         Ok(Decoded::Nothing(len)) if (1..=here).contains(&len) => Ok(Took::All(len)),
@@ -182,8 +235,18 @@ fn take_framed(protocol: &dyn Protocol, shard: &Rc<Shard>, key: Key, front: Inpu
             Err(Stop::Closed(CloseReason::ProtocolError, None))
         }
         Err(violation) => {
-            debug!(client = key.connection_id(), %violation, "a client broke its protocol");
+            debug!(%violation, "a client broke its protocol");
             Err(Stop::Closed(CloseReason::ProtocolError, None))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_client_has_a_small_one() {
+        assert!(size_of::<Inbox>() <= 48, "{} bytes", size_of::<Inbox>());
     }
 }

@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gatewayworker_net::LinkWriter;
+use gatewayworker_protocol::CloseReason;
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
 
 use crate::config::Config;
 use crate::door::{Door, Limit, Place};
+use crate::inbox::{Inbox, Outlet, Stop};
+use crate::protocol::Protocol;
 use crate::shard::{NewClient, Table};
-use crate::websocket::decode::{self, Event, Step};
 use crate::websocket::encode;
 use crate::workers::{Features, Routing, WorkerLink, Workers};
 
@@ -29,92 +31,76 @@ pub enum Said {
         /// All of it.
         payload: Vec<u8>,
     },
-    /// A fragment before the last.
-    Fragment,
-    /// A ping.
-    Ping(Vec<u8>),
-    /// A pong.
-    Pong,
-    /// A close; nothing is read behind it.
-    Close(Option<u16>),
-    /// A violation that is answered with this close code; nor behind this.
-    Failed(u16),
+    /// A ping, by the frame that answers it.
+    Ping(Bytes),
+    /// The end, by the frame that says so to the client; nothing is read behind it.
+    End(CloseReason, Option<Bytes>),
 }
 
-/// Reads one client's frames as its reading task does: out of the buffer that is
-/// handed in, and what is left of it with what comes next.
-#[derive(Debug, Default)]
+/// A client's inbox, which notes what comes out of it.
 pub struct Reader {
-    decoder: decode::Decoder,
-    partial: Vec<u8>,
-    wanted: usize,
+    inbox: Inbox,
+    said: Vec<Said>,
+}
+
+/// Notes what a client says.
+struct Notes<'s>(&'s mut Vec<Said>);
+
+impl Outlet for Notes<'_> {
+    fn protocol(&self) -> Option<Arc<dyn Protocol>> {
+        None
+    }
+
+    fn check_route(&self) -> Result<(), Stop> {
+        Ok(())
+    }
+
+    fn message(&mut self, binary: bool, message: &[u8]) -> Result<(), CloseReason> {
+        self.0.push(Said::Message { binary, payload: message.to_vec() });
+        Ok(())
+    }
+
+    fn pong(&mut self, frame: Bytes) {
+        self.0.push(Said::Ping(frame));
+    }
 }
 
 impl Reader {
-    /// Takes the frame at the front of `buffer`, and says how long it is, if it is
-    /// whole and good.
-    pub fn step(&mut self, buffer: &mut [u8], limit: usize) -> Option<usize> {
-        match self.decoder.step(buffer, limit) {
-            Ok(Step::Frame { len, .. }) => Some(len),
-            Ok(Step::Incomplete(_)) | Err(_) => None,
+    /// One for messages of at most `limit` bytes, which may be compressed if the client has
+    /// offered that.
+    pub fn new(limit: usize, may_compress: bool) -> Self {
+        let mut inbox = Inbox::with_limit(limit, false);
+        inbox.begin_with(Vec::new(), may_compress);
+        Self { inbox, said: Vec::new() }
+    }
+
+    /// Takes what has been read from the client; false when nothing will follow.
+    pub fn read(&mut self, fresh: &mut [u8]) -> bool {
+        match self.inbox.advance(&mut Notes(&mut self.said), fresh) {
+            Stop::Starved => true,
+            Stop::Paused(_) => unreachable!("messages always have somewhere to go here"),
+            Stop::Closed(reason, last) => {
+                self.said.push(Said::End(reason, last));
+                false
+            }
         }
     }
 
-    /// Adds what `fresh` says to `said`; false when nothing will follow.
-    ///
-    /// # Panics
-    /// When the decoder contradicts itself.
-    pub fn read(&mut self, fresh: &[u8], limit: usize, said: &mut Vec<Said>) -> bool {
-        self.partial.extend_from_slice(fresh);
-        if self.partial.len() < self.wanted {
-            return true;
-        }
-        self.wanted = 0;
-        let mut buffer = std::mem::take(&mut self.partial);
-        let mut taken = 0;
-        while taken < buffer.len() {
-            let front = &mut buffer[taken..];
-            let (len, event) = match self.decoder.step(front, limit) {
-                Ok(Step::Frame { len, event }) => (len, event),
-                Ok(Step::Incomplete(wanted)) => {
-                    assert!(wanted > front.len(), "all that it waits for is there");
-                    self.wanted = wanted;
-                    break;
-                }
-                Err(error) => {
-                    said.push(Said::Failed(error.close_code()));
-                    return false;
-                }
-            };
-            said.push(match event {
-                Event::Message { binary, payload } => {
-                    Said::Message { binary, payload: front[payload].to_vec() }
-                }
-                Event::Assembled { binary, payload } => Said::Message { binary, payload },
-                Event::Fragment => Said::Fragment,
-                Event::Ping(payload) => Said::Ping(front[payload].to_vec()),
-                Event::Pong => Said::Pong,
-                Event::Close(code) => {
-                    said.push(Said::Close(code));
-                    return false;
-                }
-            });
-            taken += len;
-        }
-        self.partial = buffer.split_off(taken);
-        true
+    /// What the client has said since this was last called.
+    pub fn said(&mut self) -> Vec<Said> {
+        std::mem::take(&mut self.said)
     }
 }
 
 /// What a client says whose bytes come in these pieces.
-pub fn said<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize) -> Vec<Said> {
-    let (mut reader, mut said) = (Reader::default(), Vec::new());
+pub fn said<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize, may_compress: bool) -> Vec<Said> {
+    let mut reader = Reader::new(limit, may_compress);
     for piece in pieces {
-        if !reader.read(piece, limit, &mut said) {
+        if !reader.read(&mut piece.to_vec()) {
             break;
         }
     }
-    said
+    reader.said()
 }
 
 /// A message as a frame.
@@ -229,7 +215,7 @@ mod tests {
     /// A frame of a client; mostly a good one.
     fn frame() -> impl Strategy<Value = Vec<u8>> {
         let first = prop_oneof![
-            8 => (any::<bool>(), prop::sample::select(vec![0, 1, 2, 8, 9, 10]))
+            8 => (any::<bool>(), prop::sample::select(vec![0, 1, 2, 8, 9, 10, 0x41, 0x42]))
                 .prop_map(|(fin, opcode)| u8::from(fin) << 7 | opcode),
             1 => any::<u8>(),
         ];
@@ -252,12 +238,13 @@ mod tests {
         fn however_its_bytes_are_cut_a_client_says_the_same(
             frames in vec(frame(), 1..8),
             cut in 1..40_usize,
+            may_compress in any::<bool>(),
         ) {
             let bytes = frames.concat();
-            let whole = said([&bytes[..]], LIMIT);
-            prop_assert_eq!(&said(bytes.chunks(1), LIMIT), &whole);
-            prop_assert_eq!(&said(bytes.chunks(cut), LIMIT), &whole);
-            prop_assert_eq!(&said(frames.iter().map(Vec::as_slice), LIMIT), &whole);
+            let whole = said([&bytes[..]], LIMIT, may_compress);
+            prop_assert_eq!(&said(bytes.chunks(1), LIMIT, may_compress), &whole);
+            prop_assert_eq!(&said(bytes.chunks(cut), LIMIT, may_compress), &whole);
+            prop_assert_eq!(&said(frames.iter().map(Vec::as_slice), LIMIT, may_compress), &whole);
         }
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use gatewayworker_net::LinkWriter;
 use gatewayworker_protocol::{
-    Command, Frame, FrameError, Hello, MAX_FRAME_LEN, Question, SecretKey, frame_answer,
+    Command, Frame, FrameError, Hello, LARGE_FRAMES, MAX_FRAME_LEN, Question, SecretKey, frame_answer,
 };
 use serde_json::json;
 use tokio::io::AsyncReadExt;
@@ -180,7 +180,7 @@ impl Link {
     }
 
     fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
-        let limit = if self.authorized { MAX_FRAME_LEN } else { MAX_HELLO_LEN };
+        let limit = if self.authorized { self.shard.shared.max_frame_len } else { MAX_HELLO_LEN };
         Frame::parse(&mut self.buffer, limit)
     }
 
@@ -236,8 +236,9 @@ impl Link {
         let ours = !hello.features.is_empty();
         if ours {
             // Only a worker that says what it can do reads what we can.
-            let body =
-                json!({"features": [CLOSE_REASON, ADMISSION, CHANNEL], "incarnation": shared.incarnation});
+            let mut features = vec![CLOSE_REASON, ADMISSION, CHANNEL];
+            features.extend((shared.max_frame_len > MAX_FRAME_LEN).then_some(LARGE_FRAMES));
+            let body = json!({"features": features});
             let ping = Command::Ping(body.to_string().into());
             let _ = self.writer.push_over(|out| ping.encode(out));
         }
@@ -246,8 +247,12 @@ impl Link {
             shared.workers.leave(&worker);
         }
         let can = |what| hello.features.iter().any(|feature| feature == what);
-        let features =
-            Features { close_reason: can(CLOSE_REASON), admission: can(ADMISSION), channel: can(CHANNEL) };
+        let features = Features {
+            close_reason: can(CLOSE_REASON),
+            admission: can(ADMISSION),
+            channel: can(CHANNEL),
+            large_frames: can(LARGE_FRAMES),
+        };
         info!(worker = %key, peer = %self.peer, "a worker is linked");
         self.worker = Some(shared.workers.join(&key, self.writer.clone(), features));
         Ok(())

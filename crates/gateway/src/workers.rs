@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use bytes::{Bytes, BytesMut};
 use dashmap::DashMap;
 use gatewayworker_net::{LinkWriter, PushError};
-use gatewayworker_protocol::Command;
+use gatewayworker_protocol::{Command, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN};
 use rand::seq::IteratorRandom;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -38,6 +38,15 @@ pub(crate) struct Features {
     pub(crate) admission: bool,
     /// It is told what other workers publish.
     pub(crate) channel: bool,
+    /// It takes frames of more than 10 MiB.
+    pub(crate) large_frames: bool,
+}
+
+impl Features {
+    /// The longest frame that the worker takes, in bytes.
+    pub(crate) fn max_frame_len(self) -> usize {
+        if self.large_frames { MAX_LARGE_FRAME_LEN } else { MAX_FRAME_LEN }
+    }
 }
 
 /// A worker's event link.

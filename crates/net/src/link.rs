@@ -89,7 +89,12 @@ impl LinkWriter {
         self.push_within(usize::MAX, write)
     }
 
-    fn push_within(&self, limit: usize, write: impl FnOnce(&mut BytesMut)) -> Result<(), PushError> {
+    /// As [`push`](Self::push), with a limit of its own: for a peer that takes larger frames
+    /// than others.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_within(&self, limit: usize, write: impl FnOnce(&mut BytesMut)) -> Result<(), PushError> {
         let mut outbox = self.outbox();
         if outbox.closed.is_some() || outbox.finishing {
             return Err(PushError::Closed);

@@ -14,6 +14,18 @@ pub const HEADER_LEN: usize = 28;
 /// (Workerman's `TcpConnection::$defaultMaxPackageSize`).
 pub const MAX_FRAME_LEN: usize = 10 * 1024 * 1024;
 
+/// The longest message of a client, in bytes, that goes to a worker of ours in one frame.
+pub const MAX_MESSAGE_LEN: usize = 64 * 1024 * 1024;
+
+/// The longest frame between a gateway and a worker of ours that have both said
+/// [`LARGE_FRAMES`], header included, in bytes: a message, and beside it what may stand in any
+/// frame.
+pub const MAX_LARGE_FRAME_LEN: usize = MAX_MESSAGE_LEN + MAX_FRAME_LEN;
+
+/// What a daemon of ours lists among its `features` if it takes frames of more than
+/// [`MAX_FRAME_LEN`] bytes, up to [`MAX_LARGE_FRAME_LEN`].
+pub const LARGE_FRAMES: &str = "large-frames";
+
 /// Flag bit 0: the body is a plain string, not a PHP-serialized value.
 pub const FLAG_PLAIN: u8 = 0x01;
 /// Flag bit 1: the body is already encoded for the client's protocol.

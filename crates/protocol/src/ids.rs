@@ -42,12 +42,6 @@ macro_rules! byte_string_id {
             pub fn as_str(&self) -> Option<&str> {
                 std::str::from_utf8(&self.0).ok()
             }
-
-            /// A copy with an allocation of its own, so that keeping a short name
-            /// does not keep the long buffer it was read from.
-            pub fn detach(&self) -> Self {
-                Self(Bytes::copy_from_slice(&self.0))
-            }
         }
 
         impl fmt::Display for $name {

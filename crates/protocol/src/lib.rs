@@ -8,6 +8,7 @@
 //! - [`Command`]: what a frame means, one variant for each,
 //! - [`Question`]: the commands that are answered, and how an answer is framed,
 //! - [`register`]: the JSON lines spoken with a register,
+//! - [`request_target`]: what a client asked for in its handshake,
 //! - [`ClientId`], [`Uid`], [`GroupId`], [`SecretKey`]: the names in them,
 //! - [`php`]: PHP's serialized values, which sessions and answers are made of.
 //!
@@ -22,12 +23,15 @@ mod json;
 pub mod php;
 mod question;
 pub mod register;
+pub mod request_target;
 mod secret;
 
 pub use client_id::{ClientId, ParseClientIdError};
 pub use close_reason::{CloseReason, may_close_with};
 pub use command::{Audience, Body, Command, CommandError, Hello, Origin, Payload};
-pub use frame::{Frame, FrameError, HEADER_LEN, MAX_FRAME_LEN};
+pub use frame::{
+    Frame, FrameError, HEADER_LEN, LARGE_FRAMES, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN,
+};
 pub use ids::{GroupId, IdError, Uid};
 pub use question::{Field, Filter, Question, Select, frame_answer, parse_answer};
 pub use secret::SecretKey;

@@ -4,9 +4,13 @@ use std::net::SocketAddr;
 
 use futures_util::{SinkExt, StreamExt};
 use gatewayworker_tests::soon;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
@@ -33,6 +37,35 @@ impl Client {
         let stream = soon("a TCP connection", TcpStream::connect(door)).await.map_err(|_| "no connection")?;
         let (socket, _) =
             soon("a handshake", client_async(request, stream)).await.map_err(|_| "no handshake")?;
+        Self::greeted(socket).await
+    }
+
+    /// The same with a target and header lines that are written as they stand.
+    ///
+    /// # Errors
+    /// What was there instead.
+    ///
+    /// # Panics
+    /// When nothing listens there.
+    pub async fn connect_by_hand(door: SocketAddr, target: &str, headers: &str) -> Result<Self, String> {
+        let mut stream =
+            soon("a TCP connection", TcpStream::connect(door)).await.map_err(|_| "no connection")?;
+        let request = format!(
+            "GET {target} HTTP/1.1\r\nHost: {door}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(soon("a handshake", stream.read_u8()).await.map_err(|_| "no handshake")?);
+        }
+        if !answer.starts_with(b"HTTP/1.1 101 ") {
+            return Err(String::from_utf8_lossy(&answer).into_owned());
+        }
+        Self::greeted(WebSocketStream::from_raw_socket(stream, Role::Client, None).await).await
+    }
+
+    async fn greeted(socket: WebSocketStream<TcpStream>) -> Result<Self, String> {
         let mut client = Self { socket, marks: 0, id: String::new() };
         let greeting = client.hear().await;
         match greeting.strip_prefix("hello ") {
@@ -45,6 +78,12 @@ impl Client {
     /// Says something. Whether anybody can hear it shows in what comes back.
     pub async fn say(&mut self, text: &str) {
         self.send(Message::text(text)).await;
+    }
+
+    /// Sends a text message that is compressed already, marked as RFC 7692 has it.
+    pub async fn send_compressed(&mut self, payload: &'static [u8]) {
+        let header = FrameHeader { rsv1: true, opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
+        self.send(Message::Frame(Frame::from_payload(header, payload.into()))).await;
     }
 
     /// Sends any message.

@@ -39,15 +39,24 @@ pub const DIFFERENCES: &[Difference] = &[
         name: "close-frame",
         whose: Daemon::Gateway,
         original: "A client that is closed sees TCP end (1006 in a browser).",
-        ours: "It gets a close frame first: 1000, or the code of its refusal where a handler of ours refuses its handshake.",
+        ours: "It gets a close frame first: 1000, the code of its refusal where a handler of ours refuses its handshake, or 1001 with a reason where it answers no ping.",
         why: "RFC 6455 asks for it, and a page can tell it from a broken network.",
         shows: &[
             ("a client that the handler of the handshake closes", closed),
             ("a client that the handler of the handshake closes", refused),
             ("a handler closes", closed),
+            ("a client that does not answer pings", silent),
             ("7.1 closeClient($b)", |theirs| heard(theirs, "B")),
             ("7.2 closeClient($c, 'bye')", |theirs| heard(theirs, "C")),
         ],
+    },
+    Difference {
+        name: "cookie-lines",
+        whose: Daemon::Gateway,
+        original: "Cookies in several header lines are joined with a comma: the first has the others in its value.",
+        ours: "Each is a cookie.",
+        why: "RFC 9113 8.2.3 joins them with a semicolon, and proxies from HTTP/2 may split them.",
+        shows: &[("what a handler sees of a URL, and of headers in several lines", split_cookies)],
     },
     Difference {
         name: "binary",
@@ -143,6 +152,16 @@ fn closed(theirs: &Value) -> Value {
 /// With that of a refusal that names no code.
 fn refused(theirs: &Value) -> Value {
     closed_with(theirs, 1008)
+}
+
+/// With that of a client that is given up.
+fn silent(theirs: &Value) -> Value {
+    closed_with(theirs, 1001)
+}
+
+fn split_cookies(theirs: &Value) -> Value {
+    let seen = theirs.as_str().unwrap_or_default();
+    json!(seen.replace(r#"{"one":"1,two=2"}"#, r#"{"one":"1","two":"2"}"#))
 }
 
 fn closed_with(theirs: &Value, code: u16) -> Value {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gatewayworker::CloseReason;
-use gatewayworker_protocol::{Command, Frame, Hello, Question, SecretKey};
+use gatewayworker_protocol::{Body, Command, Frame, Hello, Question, SecretKey};
 use gatewayworker_tests::{Cluster, Happened, RawPeer, WsClient, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -42,6 +42,25 @@ async fn what_is_no_frame_ends_its_link_alone() {
         assert!(peer.is_closed().await, "{garbage:?}");
         bystander.is_undisturbed().await;
     }
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_long_for_a_worker_of_the_originals_ends_its_client_alone() {
+    let cluster =
+        Cluster::builder().workers(0).gateway(|config| config.max_message_bytes = 16 << 20).start().await;
+    let mut worker = RawPeer::connect(cluster.gateways[0].inner).await;
+    worker.send(Command::WorkerConnect(hello(Some("")))).await;
+    let mut client = WsClient::connect(cluster.door()).await;
+    client.send_message(Message::binary(vec![1; 9 << 20])).await;
+    client.send_message(Message::binary(vec![2; 11 << 20])).await;
+    assert_eq!(client.close_code().await, 1009);
+    assert!(matches!(worker.command().await, Command::OnConnect { .. }));
+    assert!(matches!(worker.command().await, Command::OnWebSocketConnect { .. }));
+    let Command::OnMessage { message, .. } = worker.command().await else { panic!("the first message") };
+    assert!(matches!(message.body, Body::Plain(body) if body.len() == 9 << 20));
+    assert!(matches!(worker.command().await, Command::OnClose { .. }));
+    let _second = WsClient::connect(cluster.door()).await;
+    assert!(matches!(worker.command().await, Command::OnConnect { .. }));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use gatewayworker::{Admission, Client, Events, Handshake, Result};
+use gatewayworker_tests::process::{Process, free_port};
 use gatewayworker_tests::{Application, Cluster, WsClient, eventually, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -97,6 +98,141 @@ async fn pages_of_other_origins_do_not_come_in() {
         ("Origin: null\r\n", "403"),
     ] {
         assert_status(&answer(cluster.door(), "/", headers).await, status);
+    }
+}
+
+#[tokio::test]
+async fn origins_are_compared_as_what_they_say_and_not_as_they_are_written() {
+    let listed = "['https://example.com:443', 'http://*.example.org', 'http://[0:0::1]:8080']";
+    let (cluster, _mirror) = mirror(&websocket(&format!("allowed_origins = {listed}"))).await;
+    for (origin, status) in [
+        ("https://example.com", "101"),
+        ("https://EXAMPLE.com:443", "101"),
+        ("http://a.example.org:80", "101"),
+        ("http://[::1]:8080", "101"),
+        ("http://example.com:443", "403"),
+        ("https://a.example.org:80", "403"),
+        ("http://[::1]", "403"),
+    ] {
+        assert_status(&answer(cluster.door(), "/", &format!("Origin: {origin}\r\n")).await, status);
+    }
+}
+
+#[tokio::test]
+async fn refusals_that_a_setting_may_have_to_be_changed_for_are_logged_once_a_second() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let door = SocketAddr::from((HERE, free_port()));
+    let _gateway = Process::logging_to(
+        &log,
+        &[
+            "gateway",
+            "--lan-port=0",
+            &format!("--listen={door}"),
+            "--allowed-origins=https://example.com",
+            "--path=/ws",
+        ],
+    );
+    eventually("the gateway to listen", async || TcpStream::connect(door).await.is_ok()).await;
+    for _ in 0..4 {
+        assert_status(&answer(door, "/ws", "Origin: https://example.net\r\n").await, "403");
+        assert_status(&answer(door, "/other", "").await, "404");
+    }
+    let lines = |what: &str| {
+        let log = std::fs::read_to_string(&log).unwrap();
+        log.lines().filter(|line| line.contains(what)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    for (what, said) in [
+        ("its origin is not in allowed_origins", "https://example.net"),
+        ("its path is not in path", "/other"),
+    ] {
+        eventually("a line for the first and one for the others", async || lines(what).len() == 2).await;
+        let [first, others] = &lines(what)[..] else { panic!("{:?}", lines(what)) };
+        assert!(first.contains("INFO") && first.contains(said) && first.contains("refused=1"), "{first}");
+        assert!(others.contains(said) && others.contains("refused=3"), "{others}");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_may_ask_for_a_path_by_its_url() {
+    let (cluster, _mirror) = mirror(&websocket("path = '/ws'")).await;
+    for (target, status) in [
+        ("http://localhost/ws", "101"),
+        ("HTTPS://localhost:443/ws?token=1", "101"),
+        ("http://localhost", "404"),
+        ("http://localhost/ws/", "404"),
+        ("http://localhost?/ws", "404"),
+    ] {
+        assert_status(&answer(cluster.door(), target, "").await, status);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_http_forbids_is_refused() {
+    let (cluster, _mirror) = mirror(&websocket("")).await;
+    for header in ["Host: y\r\n", "Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n"] {
+        assert_status(&answer(cluster.door(), "/", header).await, "400");
+    }
+    assert_status(&answer(cluster.door(), "/", "Content-Length: 0\r\n").await, "101");
+    let without_host = String::from_utf8(upgrade("/", "")).unwrap().replace("Host: x\r\n", "");
+    let answer =
+        said(&mut connect_from(HERE, cluster.door()).await, without_host.as_bytes(), "\r\n\r\n").await;
+    assert_status(&answer, "400");
+}
+
+/// All that a request for `target` is answered with.
+async fn answer_to(door: SocketAddr, line: &str) -> String {
+    let request = format!("{line}\r\nHost: x\r\n\r\n");
+    said(&mut connect_from(HERE, door).await, request.as_bytes(), "until the end").await
+}
+
+#[tokio::test]
+async fn balancers_see_whether_the_gateway_can_serve() {
+    let listen = websocket("health_path = '/healthz'\npath = '/ws'");
+    let cluster = Cluster::builder().workers(0).listen(&listen).start().await;
+    let lines = [
+        "GET /healthz HTTP/1.0",
+        "GET /healthz HTTP/1.1",
+        "HEAD /healthz HTTP/1.0",
+        "HEAD /healthz HTTP/1.1",
+        // HAProxy's `option httpchk`, unless told otherwise.
+        "OPTIONS / HTTP/1.0",
+    ];
+    for line in lines {
+        assert_status(&answer_to(cluster.door(), line).await, "503");
+    }
+    let application = cluster.start_application(Mirror);
+    eventually("the gateway to be healthy", async || {
+        answer_to(cluster.door(), lines[0]).await.starts_with("HTTP/1.1 200 ")
+    })
+    .await;
+    for line in lines {
+        let answer = answer_to(cluster.door(), line).await;
+        assert_status(&answer, "200");
+        assert_eq!(answer.ends_with("\r\n\r\n"), line.starts_with("HEAD"), "{answer}");
+    }
+    application.stop().await;
+    eventually("the gateway to be without a worker", async || {
+        answer_to(cluster.door(), lines[0]).await.starts_with("HTTP/1.1 503 ")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_handshake_hears_what_to_send() {
+    let (cluster, _mirror) = mirror(&websocket("")).await;
+    let post = answer_to(cluster.door(), "POST / HTTP/1.1").await;
+    assert_status(&post, "405");
+    assert!(post.contains("\r\nAllow: GET\r\n"), "{post}");
+    for line in ["GET / HTTP/1.0", "GET / HTTP/1.1", "GET /healthz HTTP/1.1"] {
+        let get = answer_to(cluster.door(), line).await;
+        assert_status(&get, "426");
+        assert!(get.contains("\r\nUpgrade: websocket\r\n"), "{get}");
+        assert!(get.contains("\r\nConnection: Upgrade, close\r\n"), "{get}");
+    }
+    for line in ["HEAD / HTTP/1.0", "HEAD / HTTP/1.1"] {
+        let head = answer_to(cluster.door(), line).await;
+        assert!(head.starts_with("HTTP/1.1 426 ") && head.ends_with("\r\n\r\n"), "{head}");
     }
 }
 

@@ -8,6 +8,7 @@ use gatewayworker::CloseReason;
 use gatewayworker_tests::{Cluster, WsClient, soon};
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 const INTERVAL: f64 = 0.8;
 
@@ -29,7 +30,10 @@ async fn a_silent_client_is_pinged_after_one_interval_and_closed_after_one_and_a
     assert_eq!(client.text().await, r#"{"type":"ping"}"#);
     let pinged = connected.elapsed().as_secs_f64() / INTERVAL;
     assert!((0.9..2.0).contains(&pinged), "pinged after {pinged} intervals");
-    assert_eq!(client.close_code().await, 0);
+    let Some(Message::Close(Some(close))) = client.next().await else { panic!("a close frame") };
+    assert_eq!(close.code, CloseCode::Away);
+    assert!(close.reason.starts_with("no answer to pings for "), "{close:?}");
+    assert_eq!(client.next().await, None);
     let closed = connected.elapsed().as_secs_f64() / INTERVAL;
     assert!((1.4..2.5).contains(&closed), "closed after {closed} intervals");
     assert_eq!(cluster.events().next_close().await, (id, CloseReason::TimedOut));
@@ -80,7 +84,7 @@ async fn without_a_limit_nobody_is_closed_for_silence() {
 }
 
 #[tokio::test]
-async fn without_ping_data_a_silent_client_is_closed_without_a_word() {
+async fn without_ping_data_a_silent_client_is_closed_without_a_ping() {
     let cluster = Cluster::builder()
         .gateway(|config| {
             config.ping_interval = INTERVAL;
@@ -89,5 +93,6 @@ async fn without_ping_data_a_silent_client_is_closed_without_a_word() {
         .start()
         .await;
     let (mut client, _) = WsClient::greeted(cluster.door()).await;
-    assert_eq!(client.next().await, None);
+    let Some(Message::Close(Some(close))) = client.next().await else { panic!("a close frame") };
+    assert!(close.reason.starts_with("nothing heard for "), "{close:?}");
 }

@@ -14,6 +14,7 @@ mod http_push;
 mod outside;
 mod restarts;
 mod rfc6455;
+mod rfc7692;
 mod sessions;
 mod tls;
 mod wire;

@@ -351,6 +351,29 @@ async fn section_9_messages_up_to_the_limit_come_through_and_one_byte_more_is_re
 }
 
 #[tokio::test]
+async fn section_9_messages_of_16_mib_come_through_where_the_limit_is_set_so() {
+    const LIMIT: usize = 16 * 1024 * 1024;
+    let cluster = Cluster::builder().gateway(|config| config.max_message_bytes = LIMIT).start().await;
+    let (text, binary) = (text(LIMIT), binary(LIMIT));
+    let cases = [
+        Case::new("9.1.6 text").send(FIN | TEXT, &text).hear(FIN | TEXT, &text),
+        Case::new("9.2.6 binary").send(FIN | BINARY, &binary).hear(FIN | BINARY, &binary),
+        Case::new("text in fragments").say(fragmented(TEXT, text.chunks(1 << 20))).hear(FIN | TEXT, &text),
+        Case::new("binary in fragments")
+            .say(fragmented(BINARY, binary.chunks(LIMIT / 3)))
+            .hear(FIN | BINARY, &binary),
+        Case::new("one byte too many")
+            .send(FIN | BINARY, &binary)
+            .hear(FIN | BINARY, &binary)
+            .say([&[FIN | BINARY, 0xff], &(LIMIT as u64 + 1).to_be_bytes()[..], &[0; 4]].concat())
+            .fails(TOO_LARGE, TOO_LONG),
+    ];
+    for case in cases {
+        converse(cluster.door(), [case]).await;
+    }
+}
+
+#[tokio::test]
 async fn beyond_autobahn_a_frame_without_a_mask_fails_the_connection() {
     let cluster = Cluster::start().await;
     let mut cases = Vec::new();

@@ -52,6 +52,24 @@ fn an_unknown_key_is_named_with_its_file_and_line() {
 }
 
 #[test]
+fn what_is_wrong_with_a_gateways_settings_is_said_with_what_to_write() {
+    for (arguments, words) in [
+        (&["--ping-interval", "-5"][..], &["ping_interval = -5", "from 0 (none) to 1000000"][..]),
+        (&["--listen", "127.0.0.1:80000"], &["80000", "from 1 to 65535"]),
+        (&["--listen", "websocket://127.0.0.1:8289/ws"], &["path = \"/ws\""]),
+        (&["--listen", "udp://127.0.0.1:1"], &["speaks websocket, frame, tcp, text"]),
+        (&["--allowed-origins", "https://example.com/"], &["allowed_origins", "without a path"]),
+        (&["--health-path", "healthz"], &["health_path", "/healthz"]),
+        (&["--max-message-bytes", "67108865"], &["max_message_bytes = 67108865: at most 67108864"]),
+    ] {
+        assert_refused(&run(&[&["gateway", "--check-config"], arguments].concat()), 1, words);
+    }
+    let (_directory, path) = file("listen = [\"127.0.0.1:0\"]\n\n[[listen]]\nurl = \"127.0.0.1:0\"\n");
+    let twice = run(&["gateway", "--check-config", "--config", &path]);
+    assert_refused(&twice, 1, &["test.toml:3: listen is set twice", "line 1"]);
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     for daemon in DAEMONS {
         assert_refused(&run(&[daemon, "--config", "/nowhere/x.toml"]), 1, &["/nowhere/x.toml"]);

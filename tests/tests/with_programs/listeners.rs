@@ -10,8 +10,9 @@ use tokio::process::Command;
 
 /// Says something with `program`, which has it back and somebody else hears it.
 async fn chat_with(program: &str) {
-    let cluster = Cluster::builder().listen("listen = 'text://127.0.0.1:0'").start().await;
-    let text: SocketAddr = cluster.gateways[0].doors[0];
+    let cluster =
+        Cluster::builder().listen("listen = ['websocket://127.0.0.1:0', 'text://127.0.0.1:0']").start().await;
+    let text: SocketAddr = cluster.gateways[0].doors[1];
     let mut other = TcpClient::connect(text).await;
     other.line().await;
 

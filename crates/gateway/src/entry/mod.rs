@@ -20,7 +20,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::{Context, ensure};
 
 use crate::config::Config;
-use origins::Origin;
+use origins::AllowedOrigin;
 use proxies::Proxies;
 pub use proxies::RealIpHeader;
 use refused::Refused;
@@ -28,9 +28,11 @@ use refused::Refused;
 /// The rules of a door.
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
-    origins: Vec<Origin>,
+    origins: Vec<AllowedOrigin>,
     /// None, and any will do.
     paths: Vec<String>,
+    /// Where balancers ask how the gateway is; empty for nowhere.
+    health_path: String,
     subprotocols: Vec<String>,
     proxies: Proxies,
     real_ip_header: RealIpHeader,
@@ -46,11 +48,13 @@ impl Entry {
     pub(crate) fn of(config: &Config) -> anyhow::Result<Self> {
         let origins = config.allowed_origins.iter().map(|origin| origin.parse());
         for path in &config.path {
-            ensure!(
-                path.starts_with('/') && !path.contains(['?', '#', ' ']),
-                "path = \"{path}\": write it as /ws, without a query"
-            );
+            ensure!(is_path(path), "path = \"{path}\": write it as /ws, without a query");
         }
+        let health_path = &config.health_path;
+        ensure!(
+            health_path.is_empty() || is_path(health_path),
+            "health_path = \"{health_path}\": write it as /healthz, without a query"
+        );
         for name in &config.subprotocols {
             ensure!(is_token(name), "subprotocols: \"{name}\" is no name that a header can carry");
         }
@@ -62,6 +66,7 @@ impl Entry {
         Ok(Self {
             origins: origins.collect::<Result<_, _>>().context("allowed_origins")?,
             paths: config.path.clone(),
+            health_path: health_path.clone(),
             subprotocols: config.subprotocols.clone(),
             proxies,
             real_ip_header: config.real_ip_header,
@@ -78,6 +83,11 @@ impl Entry {
     pub(crate) fn check_path(&self, path: &str) -> Result<(), Refused> {
         let may = self.paths.is_empty() || self.paths.iter().any(|listed| listed == path);
         may.then_some(()).ok_or(Refused::Path)
+    }
+
+    /// Whether a request for `path` that is no WebSocket handshake asks how the gateway is.
+    pub(crate) fn is_health_path(&self, path: &str) -> bool {
+        !self.health_path.is_empty() && self.health_path == path
     }
 
     /// Whether a page of this origin may connect.
@@ -106,6 +116,10 @@ impl Entry {
         }
         header(self.real_ip_header.name()).map_or(peer, |value| self.proxies.client(peer, value))
     }
+}
+
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && !text.contains(['?', '#', ' '])
 }
 
 /// RFC 9110 section 5.6.2.
@@ -164,6 +178,7 @@ mod tests {
         for (text, says) in [
             ("path = 'ws'", "path"),
             ("path = '/ws?a=1'", "path"),
+            ("health_path = 'healthz'", "health_path = \"healthz\": write it as /healthz"),
             ("allowed_origins = 'example.com'", "allowed_origins"),
             ("subprotocols = ['a b']", "subprotocols"),
             ("trusted_proxies = 'localhost'", "trusted_proxies"),

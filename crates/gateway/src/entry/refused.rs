@@ -1,7 +1,11 @@
 //! Why connections were turned away at a door, and how often.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use gatewayworker_net::LogLimiter;
+use tracing::info;
 
 /// Why a connection was turned away before it was a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,19 +37,20 @@ pub(crate) enum Refused {
 }
 
 impl Refused {
-    const NAMES: [(Self, &'static str); 12] = [
-        (Self::Full, "full"),
-        (Self::DoorFull, "door-full"),
-        (Self::AddressFull, "address-full"),
-        (Self::ProxyHeader, "proxy-header"),
-        (Self::Tls, "tls"),
-        (Self::TooSlow, "too-slow"),
-        (Self::TooLong, "too-long"),
-        (Self::NoHandshake, "no-handshake"),
-        (Self::Origin, "origin"),
-        (Self::Path, "path"),
-        (Self::NoWorker, "no-worker"),
-        (Self::Left, "left"),
+    /// Each reason, the word for it, and the name of its count among the gateway's figures.
+    const NAMES: [(Self, &'static str, &'static str); 12] = [
+        (Self::Full, "full", "refused_full"),
+        (Self::DoorFull, "door-full", "refused_door_full"),
+        (Self::AddressFull, "address-full", "refused_address_full"),
+        (Self::ProxyHeader, "proxy-header", "refused_proxy_header"),
+        (Self::Tls, "tls", "refused_tls"),
+        (Self::TooSlow, "too-slow", "refused_too_slow"),
+        (Self::TooLong, "too-long", "refused_too_long"),
+        (Self::NoHandshake, "no-handshake", "refused_no_handshake"),
+        (Self::Origin, "origin", "refused_origin"),
+        (Self::Path, "path", "refused_path"),
+        (Self::NoWorker, "no-worker", "refused_no_worker"),
+        (Self::Left, "left", "refused_left"),
     ];
 
     /// What HTTP calls it.
@@ -78,9 +83,30 @@ impl Refused {
         }
     }
 
+    /// What the log says of it, where somebody may have to change a setting. What anybody on
+    /// the internet causes at any time is not among them.
+    fn advice(self) -> Option<&'static str> {
+        Some(match self {
+            Self::AddressFull => {
+                "a client was refused: max_connections_per_address is reached for its address"
+            }
+            Self::ProxyHeader => {
+                "a connection was closed: with proxy_protocol it has to come from one of trusted_proxies, with a PROXY header"
+            }
+            Self::Origin => {
+                "a page was refused: its origin is not in allowed_origins; add it there if the page is yours"
+            }
+            Self::Path => {
+                "a client was refused: its path is not in path; add it there if clients are to use it"
+            }
+            Self::NoWorker => "a client was refused: no worker took it within worker_wait_ms",
+            _ => return None,
+        })
+    }
+
     /// The word for it in logs and metrics.
     pub(crate) fn as_str(self) -> &'static str {
-        Self::NAMES.iter().find(|(reason, _)| *reason == self).map_or("unknown", |(_, name)| name)
+        Self::NAMES.iter().find(|(reason, ..)| *reason == self).map_or("unknown", |(_, name, _)| name)
     }
 }
 
@@ -92,17 +118,49 @@ impl fmt::Display for Refused {
 
 /// How many connections were turned away for which reason.
 #[derive(Debug, Default)]
-pub(crate) struct RefusalCounts([AtomicU64; Refused::NAMES.len()]);
+pub(crate) struct RefusalCounts {
+    counts: [AtomicU64; Refused::NAMES.len()],
+    logs: [LogLimiter; Refused::NAMES.len()],
+}
 
 impl RefusalCounts {
     /// Counts one, and says how many that makes.
     pub(crate) fn count(&self, reason: Refused) -> u64 {
-        self.0[reason as usize].fetch_add(1, Ordering::Relaxed) + 1
+        self.counts[reason as usize].fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Counts one, and logs it: at info, once a second for each reason, where somebody may
+    /// have to change a setting. `said` is what was refused of what the client said.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub(crate) fn note(&self, reason: Refused, client: SocketAddr, said: Option<&str>) {
+        self.count(reason);
+        let Some(advice) = reason.advice() else { return };
+        let said = said.map(str::to_owned);
+        self.logs[reason as usize].log(move |refused| match said {
+            Some(said) => info!(%reason, said, %client, refused, "{advice}"),
+            None => info!(%reason, %client, refused, "{advice}"),
+        });
+    }
+
+    fn of(&self, reason: Refused) -> u64 {
+        self.counts[reason as usize].load(Ordering::Relaxed)
     }
 
     /// Every reason with its count.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (Refused, u64)> {
-        Refused::NAMES.iter().map(|(reason, _)| (*reason, self.0[*reason as usize].load(Ordering::Relaxed)))
+    fn all(&self) -> impl Iterator<Item = (Refused, u64)> {
+        Refused::NAMES.iter().map(|(reason, ..)| (*reason, self.of(*reason)))
+    }
+}
+
+impl RefusalCounts {
+    /// All together, then by the reasons that there were, for the operator.
+    pub(crate) fn figures(&self) -> Vec<(&'static str, u64)> {
+        let by_reason = Refused::NAMES.iter().map(|(reason, _, figure)| (*figure, self.of(*reason)));
+        let by_reason: Vec<_> = by_reason.filter(|(_, count)| *count > 0).collect();
+        let total = by_reason.iter().map(|(_, count)| count).sum();
+        [vec![("refused", total)], by_reason].concat()
     }
 }
 
@@ -126,12 +184,21 @@ mod tests {
     fn each_reason_has_a_count_and_a_word_of_its_own() {
         let counts = RefusalCounts::default();
         assert_eq!(counts.to_string(), "none");
-        for (n, (reason, _)) in (1..).zip(Refused::NAMES) {
+        assert_eq!(counts.figures(), [("refused", 0)]);
+        for (n, (reason, ..)) in (1..).zip(Refused::NAMES) {
             assert_eq!((1..=n).map(|_| counts.count(reason)).last(), Some(n));
         }
         for (n, (reason, count)) in (1..).zip(counts.all()) {
             assert_eq!(count, n, "{reason}");
         }
         assert!(counts.to_string().ends_with("path=10 no-worker=11 left=12"));
+        let figures = counts.figures();
+        assert_eq!(figures[..3], [("refused", 78), ("refused_full", 1), ("refused_door_full", 2)]);
+        for ((_, name, figure), (shown, _)) in Refused::NAMES.iter().zip(&figures[1..]) {
+            assert_eq!(
+                (*figure, format!("refused_{}", name.replace('-', "_"))),
+                (*shown, figure.to_string())
+            );
+        }
     }
 }

@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use gatewayworker_protocol::command::code;
 use gatewayworker_protocol::frame::{FLAG_BINARY, FLAG_PLAIN};
 use gatewayworker_protocol::{CloseReason, Frame, HEADER_LEN, MAX_FRAME_LEN, Origin};
+use tracing::warn;
 
 use super::table::{Client, Key};
 use super::{Shard, State};
@@ -64,14 +65,39 @@ impl Shard {
     /// Passes a client's message on. Says why not, if it cannot be.
     pub(crate) fn tell_message(&self, key: Key, binary: bool, message: &[u8]) -> Result<(), CloseReason> {
         let mut state = self.state.borrow_mut();
-        let session = state.table.get(key).map_or(0, |client| client.session.len());
-        if HEADER_LEN + session + message.len() > MAX_FRAME_LEN {
-            return Err(CloseReason::TooLarge);
+        if let Some(client) = state.table.get(key)
+            && HEADER_LEN + client.session.len() + message.len() > MAX_FRAME_LEN
+        {
+            self.check_worker_takes(client, message.len())?;
         }
         let flag = FLAG_PLAIN | if binary { FLAG_BINARY } else { 0 };
         let told = self.tell(&mut state, key, code::ON_MESSAGE, flag, message);
         self.flush_later();
         told
+    }
+
+    /// Checks that the client's worker takes a message of so many bytes.
+    ///
+    /// # Errors
+    /// When it does not, which is logged, at most once a second.
+    fn check_worker_takes(&self, client: &mut Client, message: usize) -> Result<(), CloseReason> {
+        let len = HEADER_LEN + client.session.len() + message;
+        // Without a worker the message is lost in any case.
+        let Some(limit) = self.worker_of(client).map(|worker| worker.features.max_frame_len()) else {
+            return Ok(());
+        };
+        if len <= limit {
+            return Ok(());
+        }
+        let (id, worker) = (self.client_id(client), client.worker.key().to_owned());
+        self.shared.too_large_log.log(move |clients| {
+            warn!(
+                client = %id, bytes = message, worker, limit, clients,
+                "a message with its session is too long for a frame to its worker: the client was closed with 1009; \
+                 set max_message_bytes lower, or use workers that take larger frames"
+            );
+        });
+        Err(CloseReason::TooLarge)
     }
 
     fn tell(&self, state: &mut State, key: Key, cmd: u8, flag: u8, body: &[u8]) -> Result<(), CloseReason> {
@@ -85,7 +111,12 @@ impl Shard {
             Some(link)
         } else {
             // With no worker left since `route`, the event is lost with the worker.
-            self.push(client, |client, _, out| frame.encode_with(out, &client.session, body))
+            self.push(client, |client, link, out| {
+                // It may be another worker than the one that was asked about a moment ago.
+                if HEADER_LEN + client.session.len() + body.len() <= link.features.max_frame_len() {
+                    frame.encode_with(out, &client.session, body);
+                }
+            })
         };
         if let Some(link) = link {
             note(&mut state.links, link);

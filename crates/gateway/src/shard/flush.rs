@@ -130,13 +130,17 @@ impl Shard {
             client.outbox.push(last);
         }
         // One try for what is queued. If the peer is gone, or is to be gone now, that is all.
-        let at_once = matches!(reason, CloseReason::Destroyed | CloseReason::TimedOut);
+        let at_once = reason == CloseReason::Destroyed;
         let left = reason == CloseReason::ClientLeft;
-        let flushed = match left || at_once {
+        // A silent client that takes the frame which says why may be there to read it.
+        let silent = reason == CloseReason::TimedOut;
+        let flushed = match left || at_once || silent {
             true => client.outbox.flush_last(&client.socket),
             false => client.outbox.flush(&client.socket),
         };
-        if flushed == Flushed::Broken || at_once || (left && flushed == Flushed::Empty) {
+        let is_over =
+            at_once || (left && flushed == Flushed::Empty) || (silent && flushed == Flushed::Blocked);
+        if flushed == Flushed::Broken || is_over {
             if flushed == Flushed::Empty {
                 client.socket.say_goodbye();
             }

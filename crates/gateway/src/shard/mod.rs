@@ -34,6 +34,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use gatewayworker_net::LogLimiter;
 use gatewayworker_protocol::{ClientId, CloseReason, Question};
 use rand::RngExt;
 use tokio::net::TcpStream;
@@ -75,9 +76,9 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     /// What is announced, and part of every client id.
     pub(crate) address: SocketAddrV4,
-    /// New with each start, so that a worker can tell a restart from a reconnect.
-    pub(crate) incarnation: String,
     pub(crate) workers: Workers,
+    /// The longest frame that the gateway takes from a worker, in bytes.
+    pub(crate) max_frame_len: usize,
     pub(crate) shards: Vec<mpsc::Sender<Mail>>,
     /// Clients that wait for a worker to be there.
     pub(crate) waiting: Semaphore,
@@ -86,6 +87,10 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     pub(crate) closes: CloseCounts,
     pub(crate) refusals: RefusalCounts,
+    /// For the log line about clients that are closed for their silence.
+    silent_log: LogLimiter,
+    /// For the one about messages that are too long for their worker.
+    too_large_log: LogLimiter,
     /// How many more may be told why they are not let in, of those that there is no
     /// place for.
     pub(crate) turned_away: Semaphore,
@@ -104,7 +109,7 @@ impl Shared {
     pub(crate) fn new(config: Config, address: SocketAddrV4, shards: Vec<mpsc::Sender<Mail>>) -> Self {
         Self {
             address,
-            incarnation: format!("{:016x}", rand::rng().random::<u64>()),
+            max_frame_len: config.max_frame_len(),
             workers: Workers::new(config.routing),
             shards,
             waiting: Semaphore::new(config.max_waiting.min(Semaphore::MAX_PERMITS)),
@@ -112,6 +117,8 @@ impl Shared {
             stopping: CancellationToken::new(),
             closes: CloseCounts::default(),
             refusals: RefusalCounts::default(),
+            silent_log: LogLimiter::default(),
+            too_large_log: LogLimiter::default(),
             turned_away: Semaphore::new(TURNED_AWAY),
             clients: AtomicUsize::new(0),
             outbox_budget: config.outbox_budget(),
@@ -123,12 +130,12 @@ impl Shared {
 
     /// How it goes, for the operator.
     pub(crate) fn figures(&self) -> Vec<(&'static str, u64)> {
-        vec![
+        let counts = [
             ("clients", self.clients.load(Ordering::Relaxed) as u64),
             ("workers", self.workers.len() as u64),
             ("closed", self.closes.total()),
-            ("refused", self.refusals.all().map(|(_, count)| count).sum()),
-        ]
+        ];
+        counts.into_iter().chain(self.refusals.figures()).collect()
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -360,6 +367,11 @@ impl Shard {
     /// Whether the shard takes no client in any more.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.get()
+    }
+
+    /// Whether a client that comes now finds a worker.
+    pub(crate) fn can_serve(&self) -> bool {
+        !self.is_stopping() && self.shared.workers.len() > 0
     }
 
     /// Closes everybody, a hundred at a time over the configured span, so that

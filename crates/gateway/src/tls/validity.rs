@@ -6,12 +6,8 @@
 use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Tags of DER, ITU-T X.690.
-const INTEGER: u8 = 0x02;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
-const VERSION: u8 = 0xa0;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
 
 /// What to say of a certificate's dates now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,62 +39,10 @@ impl Validity {
 
 /// In seconds since 1970.
 fn dates(certificate: &[u8]) -> Option<Range<i64>> {
-    let (certificate, _) = take(SEQUENCE, certificate)?;
-    let (fields, _) = take(SEQUENCE, certificate)?;
-    let fields = take(VERSION, fields).map_or(fields, |(_, rest)| rest);
-    let (_serial, fields) = take(INTEGER, fields)?;
-    let (_algorithm, fields) = take(SEQUENCE, fields)?;
-    let (_issuer, fields) = take(SEQUENCE, fields)?;
-    let (validity, _) = take(SEQUENCE, fields)?;
-    let (from, rest) = time(validity)?;
-    let (until, _) = time(rest)?;
-    Some(from..until)
-}
-
-/// The contents of the element at the front, if it is one of `tag`, and what is behind it.
-fn take(tag: u8, der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&[found, short], rest) = der.split_first_chunk()?;
-    if found != tag {
-        return None;
-    }
-    let (len, rest) = match short {
-        0..0x80 => (usize::from(short), rest),
-        // So many bytes of length follow.
-        _ => {
-            let (long, rest) = rest.split_at_checked(usize::from(short & 0x7f))?;
-            (
-                long.iter()
-                    .try_fold(0_usize, |len, byte| len.checked_mul(256)?.checked_add((*byte).into()))?,
-                rest,
-            )
-        }
-    };
-    rest.split_at_checked(len)
-}
-
-fn time(der: &[u8]) -> Option<(i64, &[u8])> {
-    let generalized = take(GENERALIZED_TIME, der);
-    let is_long = generalized.is_some();
-    let (text, rest) = generalized.or_else(|| take(UTC_TIME, der))?;
-    let mut numbers =
-        text.strip_suffix(b"Z")?.chunks(2).map(|two| std::str::from_utf8(two).ok()?.parse::<i64>().ok());
-    let mut next = || numbers.next().flatten();
-    let year = match (is_long, next()?) {
-        (true, century) => century * 100 + next()?,
-        (false, year @ 50..) => 1900 + year,
-        (false, year) => 2000 + year,
-    };
-    let (month, day) = (next()?, next()?);
-    let (hour, minute, second) = (next()?, next()?, next()?);
-    Some(((days_until(year, month, day) * 24 + hour) * 3600 + minute * 60 + second, rest))
-}
-
-/// Days from 1970-01-01 to a date, with years that begin in March.
-fn days_until(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month > 2 { year } else { year - 1 };
-    let month = (month + 9) % 12;
-    let leaps = year / 4 - year / 100 + year / 400;
-    365 * year + leaps + (153 * month + 2) / 5 + day - 1 - 719_468
+    let certificate = Certificate::from_der(certificate).ok()?;
+    let validity = certificate.tbs_certificate().validity();
+    let seconds = |time: x509_cert::time::Time| i64::try_from(time.to_unix_duration().as_secs()).ok();
+    Some(seconds(validity.not_before)?..seconds(validity.not_after)?)
 }
 
 #[cfg(test)]
@@ -125,19 +69,6 @@ mod tests {
             (until, Validity::Expired),
         ] {
             assert_eq!(Validity::at(&certificate, now), validity);
-        }
-    }
-
-    #[test]
-    fn days_are_counted_over_leap_years_and_centuries() {
-        for (date, days) in [
-            ((1970, 1, 1), 0),
-            ((1972, 3, 1), 790),
-            ((2000, 2, 29), 11_016),
-            ((2000, 3, 1), 11_017),
-            ((2100, 3, 1), 47_541),
-        ] {
-            assert_eq!(days_until(date.0, date.1, date.2), days, "{date:?}");
         }
     }
 

@@ -2,24 +2,47 @@
 //!
 //! [`Decoder::step`] looks at the front of a buffer, unmasks in place, and says
 //! what stands there and how many bytes it took. Between messages a decoder owns
-//! no memory.
+//! no memory, unless its client compresses (`inflate`).
 
 use std::io::Cursor;
 use std::ops::Range;
 
+use gatewayworker_protocol::may_close_with;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+use super::inflate::{Inflater, max_compressed_len};
 
 /// Reads one client's frames.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    /// A message of which some fragments have come. Boxed: hardly anybody has one.
-    fragments: Option<Box<Fragments>>,
+    /// What is kept between frames. Boxed: hardly anybody has any.
+    kept: Option<Box<Kept>>,
+}
+
+/// What a client's frames are held against.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// The longest message, in bytes, decompressed.
+    pub(crate) limit: usize,
+    /// The client has offered permessage-deflate. It was not accepted, and some clients
+    /// compress nevertheless.
+    pub(crate) may_compress: bool,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// A message of which some fragments have come.
+    fragments: Option<Fragments>,
+    /// From the first compressed message on.
+    inflater: Option<Inflater>,
 }
 
 #[derive(Debug)]
 struct Fragments {
     binary: bool,
+    compressed: bool,
+    /// Decompressed.
     payload: Vec<u8>,
 }
 
@@ -45,7 +68,7 @@ pub(crate) enum Event {
         binary: bool,
         payload: Range<usize>,
     },
-    /// The last fragment of a message, with all of it.
+    /// The last fragment of a message, or a compressed one, with all of it.
     Assembled {
         binary: bool,
         payload: Vec<u8>,
@@ -88,7 +111,7 @@ pub(crate) fn is_control(first: u8) -> bool {
 impl Decoder {
     /// Takes the frame at the front of `buffer` apart. Messages of more than
     /// `limit` bytes are an error as soon as a header announces them.
-    pub(crate) fn step(&mut self, buffer: &mut [u8], limit: usize) -> Result<Step, ProtocolError> {
+    pub(crate) fn step(&mut self, buffer: &mut [u8], terms: Terms) -> Result<Step, ProtocolError> {
         use ProtocolError::Malformed;
 
         let mut cursor = Cursor::new(&*buffer);
@@ -96,30 +119,38 @@ impl Decoder {
         let Some((header, length)) = parsed else {
             return Ok(Step::Incomplete(buffer.len() + 1));
         };
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+        // It says so of a whole message, on its first frame: RFC 7692 section 6.1.
+        let compressed = header.rsv1
+            && terms.may_compress
+            && matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
+        if (header.rsv1 && !compressed) || header.rsv2 || header.rsv3 {
             return Err(Malformed("a reserved bit without an extension"));
         }
         let Some(mask) = header.mask else {
             return Err(Malformed("a frame without a mask"));
         };
         let start = cursor.position() as usize;
-        let so_far = self.fragments.as_ref().map_or(0, |f| f.payload.len());
+        let fragments = self.kept.as_ref().and_then(|kept| kept.fragments.as_ref());
+        let room = match fragments {
+            None if compressed => max_compressed_len(terms.limit),
+            Some(fragments) if fragments.compressed => max_compressed_len(terms.limit),
+            None => terms.limit,
+            Some(fragments) => terms.limit.saturating_sub(fragments.payload.len()),
+        };
         match header.opcode {
             OpCode::Control(_) if !header.is_final => return Err(Malformed("a fragmented control frame")),
             OpCode::Control(_) if length > 125 => return Err(Malformed("a control frame over 125 bytes")),
             OpCode::Control(_) => {}
-            OpCode::Data(_) if length > limit.saturating_sub(so_far) as u64 => {
-                return Err(ProtocolError::TooLarge);
-            }
-            OpCode::Data(Data::Continue) if self.fragments.is_none() => {
+            OpCode::Data(_) if length > room as u64 => return Err(ProtocolError::TooLarge),
+            OpCode::Data(Data::Continue) if fragments.is_none() => {
                 return Err(Malformed("a continuation of nothing"));
             }
-            OpCode::Data(Data::Text | Data::Binary) if self.fragments.is_some() => {
+            OpCode::Data(Data::Text | Data::Binary) if fragments.is_some() => {
                 return Err(Malformed("a new message within a fragmented one"));
             }
             OpCode::Data(_) => {}
         }
-        // At most `limit` or 125, so it fits.
+        // At most `room` or 125, so it fits.
         let len = start + length as usize;
         let Some(payload) = buffer.get_mut(start..len) else {
             return Ok(Step::Incomplete(len));
@@ -129,42 +160,52 @@ impl Decoder {
             OpCode::Control(Control::Ping) => Event::Ping(start..len),
             OpCode::Control(Control::Pong) => Event::Pong,
             OpCode::Control(Control::Close) => Event::Close(close_code(payload)?),
-            OpCode::Data(kind) => self.data(kind, header.is_final, payload, start..len)?,
-            OpCode::Control(Control::Reserved(_)) => return Err(Malformed("a reserved opcode")),
+            OpCode::Data(Data::Text | Data::Binary) if header.is_final && !compressed => {
+                let binary = header.opcode == OpCode::Data(Data::Binary);
+                check_text(binary, payload)?;
+                Event::Message { binary, payload: start..len }
+            }
+            OpCode::Data(kind @ (Data::Text | Data::Binary)) => {
+                let binary = kind == Data::Binary;
+                self.begin(Fragments { binary, compressed, payload: Vec::new() });
+                self.fragment(payload, header.is_final, terms.limit)?
+            }
+            OpCode::Data(Data::Continue) => self.fragment(payload, header.is_final, terms.limit)?,
+            OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_)) => {
+                return Err(Malformed("a reserved opcode"));
+            }
         };
         Ok(Step::Frame { len, event })
     }
 
-    fn data(
-        &mut self,
-        kind: Data,
-        is_final: bool,
-        payload: &[u8],
-        place: Range<usize>,
-    ) -> Result<Event, ProtocolError> {
-        let binary = match kind {
-            Data::Text => false,
-            Data::Binary => true,
-            Data::Reserved(_) => return Err(ProtocolError::Malformed("a reserved opcode")),
-            Data::Continue => {
-                let fragments = self.fragments.as_mut();
-                let fragments = fragments.ok_or(ProtocolError::Malformed("a continuation of nothing"))?;
-                fragments.payload.extend_from_slice(payload);
-                if !is_final {
-                    return Ok(Event::Fragment);
-                }
-                let Some(whole) = self.fragments.take() else { return Ok(Event::Fragment) };
-                check_text(whole.binary, &whole.payload)?;
-                return Ok(Event::Assembled { binary: whole.binary, payload: whole.payload });
+    fn begin(&mut self, fragments: Fragments) {
+        self.kept.get_or_insert_default().fragments = Some(fragments);
+    }
+
+    /// Adds a fragment to the message that has begun, and gives that out with the last one.
+    fn fragment(&mut self, payload: &[u8], is_last: bool, limit: usize) -> Result<Event, ProtocolError> {
+        const NOTHING: ProtocolError = ProtocolError::Malformed("a continuation of nothing");
+
+        let Kept { fragments, inflater } = self.kept.as_deref_mut().ok_or(NOTHING)?;
+        let message = fragments.as_mut().ok_or(NOTHING)?;
+        if message.compressed {
+            let inflater = inflater.get_or_insert_with(Inflater::new);
+            inflater.inflate(payload, &mut message.payload, limit)?;
+            if is_last {
+                inflater.finish(&mut message.payload, limit)?;
             }
-        };
-        if is_final {
-            check_text(binary, payload)?;
-            Ok(Event::Message { binary, payload: place })
         } else {
-            self.fragments = Some(Box::new(Fragments { binary, payload: payload.to_vec() }));
-            Ok(Event::Fragment)
+            message.payload.extend_from_slice(payload);
         }
+        if !is_last {
+            return Ok(Event::Fragment);
+        }
+        let Fragments { binary, payload, .. } = fragments.take().ok_or(NOTHING)?;
+        if inflater.is_none() {
+            self.kept = None;
+        }
+        check_text(binary, &payload)?;
+        Ok(Event::Assembled { binary, payload })
     }
 }
 
@@ -183,7 +224,7 @@ fn close_code(payload: &[u8]) -> Result<Option<u16>, ProtocolError> {
     };
     check_text(false, reason)?;
     match u16::from_be_bytes(*code) {
-        code @ (1000..=1003 | 1007..=1014 | 3000..=4999) => Ok(Some(code)),
+        code if may_close_with(code) => Ok(Some(code)),
         _ => Err(ProtocolError::Malformed("a close code that may not be sent")),
     }
 }
@@ -206,6 +247,8 @@ mod tests {
     use super::*;
 
     const LIMIT: usize = 70_000;
+    const TERMS: Terms = Terms { limit: LIMIT, may_compress: false };
+    const COMPRESSING: Terms = Terms { limit: LIMIT, may_compress: true };
 
     fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
         let mask = [0x11, 0x22, 0x33, 0x44];
@@ -227,7 +270,7 @@ mod tests {
     }
 
     fn only_event(frame: &mut [u8]) -> Result<Event, ProtocolError> {
-        match Decoder::default().step(frame, LIMIT)? {
+        match Decoder::default().step(frame, TERMS)? {
             Step::Frame { len, event } => {
                 assert_eq!(len, frame.len());
                 Ok(event)
@@ -253,7 +296,7 @@ mod tests {
         let frame = client_frame(0x81, "你好".as_bytes());
         for cut in 0..frame.len() {
             let mut part = frame[..cut].to_vec();
-            let step = Decoder::default().step(&mut part, LIMIT).unwrap();
+            let step = Decoder::default().step(&mut part, TERMS).unwrap();
             assert!(matches!(step, Step::Incomplete(n) if n > cut), "{cut}: {step:?}");
             assert_eq!(part, frame[..cut]);
         }
@@ -263,7 +306,7 @@ mod tests {
     fn fragments_with_control_frames_between_them_make_one_message() {
         let mut decoder = Decoder::default();
         let text = "a你b".as_bytes();
-        let mut step = |first, payload: &[u8]| match decoder.step(&mut client_frame(first, payload), LIMIT) {
+        let mut step = |first, payload: &[u8]| match decoder.step(&mut client_frame(first, payload), TERMS) {
             Ok(Step::Frame { event, .. }) => event,
             other => panic!("{other:?}"),
         };
@@ -303,16 +346,16 @@ mod tests {
     #[test]
     fn a_message_within_a_fragmented_one_fails() {
         let mut decoder = Decoder::default();
-        decoder.step(&mut client_frame(0x01, b"first"), LIMIT).unwrap();
-        let error = decoder.step(&mut client_frame(0x81, b"second"), LIMIT).unwrap_err();
+        decoder.step(&mut client_frame(0x01, b"first"), TERMS).unwrap();
+        let error = decoder.step(&mut client_frame(0x81, b"second"), TERMS).unwrap_err();
         assert_eq!(error.close_code(), 1002);
     }
 
     #[test]
     fn fragments_together_may_not_pass_the_limit() {
         let mut decoder = Decoder::default();
-        decoder.step(&mut client_frame(0x02, &[0; 40_000]), LIMIT).unwrap();
-        let error = decoder.step(&mut client_frame(0x80, &[0; 40_000]), LIMIT).unwrap_err();
+        decoder.step(&mut client_frame(0x02, &[0; 40_000]), TERMS).unwrap();
+        let error = decoder.step(&mut client_frame(0x80, &[0; 40_000]), TERMS).unwrap_err();
         assert_eq!(error, ProtocolError::TooLarge);
     }
 
@@ -321,6 +364,58 @@ mod tests {
         let mut header = vec![0x82, 0xff];
         header.extend(u64::MAX.to_be_bytes());
         header.extend([0; 4]);
-        assert_eq!(Decoder::default().step(&mut header, LIMIT), Err(ProtocolError::TooLarge));
+        assert_eq!(Decoder::default().step(&mut header, TERMS), Err(ProtocolError::TooLarge));
+    }
+
+    /// "Hello", RFC 7692 section 7.2.3.1.
+    const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+
+    #[test]
+    fn compressed_messages_are_understood_of_a_client_that_has_offered_to_compress() {
+        let mut decoder = Decoder::default();
+        let mut step =
+            |first, payload: &[u8]| match decoder.step(&mut client_frame(first, payload), COMPRESSING) {
+                Ok(Step::Frame { event, .. }) => event,
+                other => panic!("{other:?}"),
+            };
+        let hello = |binary| Event::Assembled { binary, payload: b"Hello".to_vec() };
+        assert_eq!(step(0xc1, &HELLO), hello(false));
+        // A reference to the message before.
+        assert_eq!(step(0xc2, &[0xf2, 0x00, 0x11, 0x00, 0x00]), hello(true));
+        assert!(matches!(step(0x81, b"plain"), Event::Message { .. }));
+        assert_eq!(step(0x41, &HELLO[..3]), Event::Fragment);
+        assert!(matches!(step(0x89, b"ping"), Event::Ping(_)));
+        assert_eq!(step(0x00, &HELLO[3..]), Event::Fragment);
+        assert_eq!(step(0x80, b""), hello(false));
+        assert_eq!(step(0x01, b"pla"), Event::Fragment);
+        assert_eq!(step(0x80, b"in"), Event::Assembled { binary: false, payload: b"plain".to_vec() });
+    }
+
+    #[test]
+    fn what_rfc_7692_forbids_fails_the_connection_with_its_code() {
+        let compress = |payload: &[u8]| miniz_oxide::deflate::compress_to_vec(payload, 6);
+        for (frames, code) in [
+            (vec![client_frame(0x41, &HELLO[..3]), client_frame(0xc0, &HELLO[3..])], 1002),
+            (vec![client_frame(0x01, b"a"), client_frame(0xc0, b"b")], 1002),
+            (vec![client_frame(0xc9, b"ping")], 1002),
+            (vec![client_frame(0xe1, &HELLO)], 1002),
+            (vec![client_frame(0xc1, b"\xff\xff")], 1002),
+            (vec![client_frame(0xc1, &compress(b"\xc3\x28"))], 1007),
+            (vec![client_frame(0xc2, &compress(&[0; LIMIT + 1]))], 1009),
+            (vec![client_frame(0xc2, &[0; 2 * LIMIT])], 1009),
+        ] {
+            let mut decoder = Decoder::default();
+            let failed = frames.into_iter().find_map(|mut frame| decoder.step(&mut frame, COMPRESSING).err());
+            assert_eq!(failed.unwrap().close_code(), code);
+        }
+    }
+
+    #[test]
+    fn a_client_that_does_not_compress_leaves_nothing_behind() {
+        let mut decoder = Decoder::default();
+        decoder.step(&mut client_frame(0x01, b"a"), COMPRESSING).unwrap();
+        decoder.step(&mut client_frame(0x80, b"b"), COMPRESSING).unwrap();
+        assert!(decoder.kept.is_none());
+        assert_eq!(size_of::<Decoder>(), size_of::<usize>());
     }
 }

@@ -3,18 +3,18 @@
 //! A request is looked at where it was read to, and what is kept of it written out at
 //! once: no client has a tree of its headers.
 
-use std::borrow::Cow;
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use gatewayworker_protocol::php::{ArrayWriter, query};
 use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::door::Door;
 use crate::entry::refused::Refused;
 use crate::socket::Socket;
+use crate::websocket::inflate;
+use crate::websocket::request::{Ends, Request};
 
 /// Header lines that a request may have.
 const MAX_HEADERS: usize = 124;
@@ -29,13 +29,8 @@ pub(crate) struct Upgrade {
     pub(crate) handshake: Vec<u8>,
     /// What the client sent behind its request.
     pub(crate) rest: Vec<u8>,
-}
-
-/// Where a request came from and to, as workers are told.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ends {
-    pub(crate) client: SocketAddr,
-    pub(crate) server_port: u16,
+    /// The client offers permessage-deflate.
+    pub(crate) may_compress: bool,
 }
 
 /// A request that is not upgraded.
@@ -45,7 +40,18 @@ pub(crate) enum Refusal {
     Io(#[from] io::Error),
     /// Answer with this status and sentence.
     #[error("{status}: {reason}")]
-    Http { why: Refused, status: &'static str, reason: String },
+    Http {
+        why: Refused,
+        status: &'static str,
+        reason: String,
+        /// What the client said that was refused, such as its origin, for the log.
+        said: Option<String>,
+        /// It was a HEAD: the answer has no body.
+        is_head: bool,
+    },
+    /// A balancer asks how the gateway is.
+    #[error("a health check")]
+    HealthCheck(HealthCheck),
 }
 
 impl From<Refused> for Refusal {
@@ -56,35 +62,86 @@ impl From<Refused> for Refusal {
 
 impl Refusal {
     pub(crate) fn http(status: &'static str, reason: impl Into<String>) -> Self {
-        Self::Http { why: Refused::NoHandshake, status, reason: reason.into() }
+        Self::Http { why: Refused::NoHandshake, status, reason: reason.into(), said: None, is_head: false }
     }
 
     pub(crate) fn of(why: Refused, reason: impl Into<String>) -> Self {
-        Self::Http { why, status: why.status(), reason: reason.into() }
+        Self::Http { why, status: why.status(), reason: reason.into(), said: None, is_head: false }
     }
 
-    /// What it counts as.
-    pub(crate) fn why(&self) -> Refused {
-        match self {
-            Self::Io(_) => Refused::Left,
-            Self::Http { why, .. } => *why,
+    /// The same, with what the client said.
+    fn with_said(mut self, text: &[u8]) -> Self {
+        const SHOWN: usize = 200;
+
+        if let Self::Http { said, .. } = &mut self {
+            *said = Some(String::from_utf8_lossy(&text[..text.len().min(SHOWN)]).into_owned());
         }
+        self
+    }
+
+    fn for_head(mut self) -> Self {
+        if let Self::Http { is_head, .. } = &mut self {
+            *is_head = true;
+        }
+        self
     }
 
     /// The HTTP answer, if there is anybody to read one.
     pub(crate) fn response(&self) -> Option<String> {
-        let Self::Http { status, reason, .. } = self else { return None };
-        let upgrade = if status.starts_with("426") {
-            "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        } else {
-            ""
+        let Self::Http { status, reason, is_head, .. } = self else { return None };
+        let headers = match status.split(' ').next() {
+            Some("405") => "Allow: GET\r\nConnection: close\r\n",
+            Some("426") => {
+                "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            }
+            _ => "Connection: close\r\n",
         };
-        Some(format!(
-            "HTTP/1.1 {status}\r\n{upgrade}Connection: close\r\nContent-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: {}\r\n\r\n{reason}\n",
-            reason.len() + 1
-        ))
+        Some(text_answer(status, headers, reason, *is_head))
     }
+}
+
+/// A request whose answer says whether the gateway can serve: a GET or HEAD of `health_path`,
+/// or any OPTIONS, which HAProxy's `option httpchk` sends unless told otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HealthCheck {
+    Get,
+    Head,
+    Options,
+}
+
+impl HealthCheck {
+    /// The check that a request is, if it is one.
+    fn of(request: &Request<'_>, door: &Door) -> Option<Self> {
+        let asks = door.entry.is_health_path(request.path()) && !request.asks_for_websocket();
+        match request.method {
+            "OPTIONS" => Some(Self::Options),
+            "GET" if asks => Some(Self::Get),
+            "HEAD" if asks => Some(Self::Head),
+            _ => None,
+        }
+    }
+
+    /// The HTTP answer: 200 where the gateway can serve, 503 where it cannot.
+    pub(crate) fn response(self, can_serve: bool) -> String {
+        let (status, body) = match can_serve {
+            true => ("200 OK", "ok"),
+            false => ("503 Service Unavailable", Refused::NoWorker.sentence()),
+        };
+        let headers = match self {
+            Self::Options => "Allow: GET\r\nCache-Control: no-store\r\nConnection: close\r\n",
+            Self::Get | Self::Head => "Cache-Control: no-store\r\nConnection: close\r\n",
+        };
+        text_answer(status, headers, body, self == Self::Head)
+    }
+}
+
+/// An answer with a line of text, which HEAD does without: RFC 9110 section 9.3.2.
+fn text_answer(status: &str, headers: &str, text: &str, is_head: bool) -> String {
+    let length = text.len() + 1;
+    let (text, end) = if is_head { ("", "") } else { (text, "\n") };
+    format!(
+        "HTTP/1.1 {status}\r\n{headers}Content-Type: text/plain; charset=utf-8\r\nContent-Length: {length}\r\n\r\n{text}{end}"
+    )
 }
 
 /// Reads the request of one who comes to `door`, and checks that it can be upgraded.
@@ -122,165 +179,62 @@ fn upgrade(bytes: &[u8], door: &Door, from: &mut SocketAddr) -> Result<Option<(u
         Err(error) => return Err(Refusal::http("400 Bad Request", error.to_string())),
     };
     let request = Request::of(&parsed);
-    let entry = &door.entry;
-    *from = entry.client(*from, |name| request.header(name));
-    entry.check_path(request.path())?;
+    *from = door.entry.client(*from, |name| request.header(name));
+    match accept(&request, door, *from) {
+        Ok(upgrade) => Ok(Some((head, upgrade))),
+        Err(refusal) if request.method == "HEAD" => Err(refusal.for_head()),
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// Checks a request against RFC 6455 section 4.2.1 and the listener's rules.
+fn accept(request: &Request<'_>, door: &Door, client: SocketAddr) -> Result<Upgrade, Refusal> {
+    let Door { entry, port, .. } = door;
+    request.check().map_err(|wrong| Refusal::http("400 Bad Request", wrong))?;
+    if let Some(check) = HealthCheck::of(request, door) {
+        return Err(Refusal::HealthCheck(check));
+    }
+    let path = request.path();
+    entry.check_path(path).map_err(|why| Refusal::from(why).with_said(path.as_bytes()))?;
     let subprotocol = entry.subprotocol(request.header("Sec-WebSocket-Protocol"));
-    let response = request.answer(&parsed, subprotocol)?;
-    entry.check_origin(request.header("Origin"))?;
-    let handshake = request.to_php(Ends { client: *from, server_port: door.port });
-    Ok(Some((head, Upgrade { response, handshake, rest: Vec::new() })))
+    let response = answer(request, subprotocol)?;
+    let origin = request.header("Origin");
+    entry.check_origin(origin).map_err(|why| Refusal::from(why).with_said(origin.unwrap_or_default()))?;
+    Ok(Upgrade {
+        response,
+        handshake: request.to_php(Ends { client, server_port: *port }),
+        rest: Vec::new(),
+        may_compress: request.header("Sec-WebSocket-Extensions").is_some_and(inflate::is_offered),
+    })
+}
+
+/// The 101.
+fn answer(request: &Request<'_>, subprotocol: Option<&str>) -> Result<Vec<u8>, Refusal> {
+    let wanted = "this is a WebSocket server (RFC 6455, version 13)";
+    if !["GET", "HEAD"].contains(&request.method) {
+        return Err(Refusal::http("405 Method Not Allowed", wanted));
+    }
+    if request.method != "GET"
+        || !request.asks_for_websocket()
+        || request.header("Sec-WebSocket-Version") != Some(b"13")
+    {
+        return Err(Refusal::http("426 Upgrade Required", wanted));
+    }
+    let Some(key) = request.header("Sec-WebSocket-Key").filter(|key| is_key(key)) else {
+        return Err(Refusal::http("400 Bad Request", "Sec-WebSocket-Key has to be 16 bytes in base64"));
+    };
+    let status = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+    let accept = derive_accept_key(key);
+    let mut answer = [status, "Sec-WebSocket-Accept: ", &accept, "\r\n"].concat();
+    if let Some(name) = subprotocol {
+        answer.extend(["Sec-WebSocket-Protocol: ", name, "\r\n"]);
+    }
+    answer.push_str("\r\n");
+    Ok(answer.into_bytes())
 }
 
 fn too_large() -> Refusal {
     Refused::TooLong.into()
-}
-
-/// A request, borrowed from the bytes that it was read to.
-struct Request<'r> {
-    /// The path and the query, as they came.
-    target: &'r str,
-    fields: Vec<Field<'r>>,
-}
-
-/// A header field. One that was sent several times is here once, its values joined
-/// with commas (RFC 9110 section 5.3), as in Workerman's `Request::header()`.
-struct Field<'r> {
-    name: &'r str,
-    value: Cow<'r, [u8]>,
-}
-
-impl<'r> Request<'r> {
-    fn of(parsed: &httparse::Request<'_, 'r>) -> Self {
-        let mut fields: Vec<Field<'_>> = Vec::with_capacity(parsed.headers.len());
-        for &httparse::Header { name, value } in &*parsed.headers {
-            match fields.iter_mut().find(|field| field.name.eq_ignore_ascii_case(name)) {
-                Some(known) => {
-                    let joined = known.value.to_mut();
-                    joined.push(b',');
-                    joined.extend_from_slice(value);
-                }
-                None => fields.push(Field { name, value: value.into() }),
-            }
-        }
-        Self { target: parsed.path.unwrap_or_default(), fields }
-    }
-
-    /// The value of a header, whatever the case of its name.
-    fn header(&self, name: &str) -> Option<&[u8]> {
-        let field = self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name));
-        field.map(|field| &*field.value)
-    }
-
-    /// Whether a header that is a list has this element.
-    fn lists(&self, name: &str, element: &str) -> bool {
-        let mut elements = self.header(name).unwrap_or_default().split(|byte| b" \t,".contains(byte));
-        elements.any(|listed| listed.eq_ignore_ascii_case(element.as_bytes()))
-    }
-
-    /// What stands before the `?`.
-    fn path(&self) -> &'r str {
-        self.target.split(['?', '#']).next().unwrap_or_default()
-    }
-
-    /// What stands behind the `?`.
-    fn query(&self) -> &'r str {
-        let query = self.target.split_once('?').map_or("", |(_, query)| query);
-        query.split_once('#').map_or(query, |(query, _)| query)
-    }
-
-    /// The 101, if all is there that RFC 6455 section 4.2.1 asks for.
-    fn answer(
-        &self,
-        parsed: &httparse::Request<'_, '_>,
-        subprotocol: Option<&str>,
-    ) -> Result<Vec<u8>, Refusal> {
-        let wanted = "this is a WebSocket server (RFC 6455, version 13)";
-        if parsed.method != Some("GET") {
-            return Err(Refusal::http("405 Method Not Allowed", wanted));
-        }
-        if parsed.version != Some(1) {
-            return Err(Refusal::http("400 Bad Request", "HTTP/1.1 or later is needed"));
-        }
-        if !self.lists("Connection", "Upgrade")
-            || !self.lists("Upgrade", "websocket")
-            || self.header("Sec-WebSocket-Version") != Some(b"13")
-        {
-            return Err(Refusal::http("426 Upgrade Required", wanted));
-        }
-        let Some(key) = self.header("Sec-WebSocket-Key").filter(|key| is_key(key)) else {
-            return Err(Refusal::http("400 Bad Request", "Sec-WebSocket-Key has to be 16 bytes in base64"));
-        };
-        let status = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
-        let accept = derive_accept_key(key);
-        let mut answer = [status, "Sec-WebSocket-Accept: ", &accept, "\r\n"].concat();
-        if let Some(name) = subprotocol {
-            answer.extend(["Sec-WebSocket-Protocol: ", name, "\r\n"]);
-        }
-        answer.push_str("\r\n");
-        Ok(answer.into_bytes())
-    }
-
-    /// The body of ON_WEBSOCKET_CONNECT: what PHP's worker finds in `$data`, laid
-    /// out as the original's `Gateway::onWebsocketConnect` does.
-    fn to_php(&self, ends: Ends) -> Vec<u8> {
-        // As the frame's address has it: no IPv4 in IPv6's clothes.
-        let ip = match ends.client.ip().to_canonical() {
-            IpAddr::V6(v6) => format!("[{v6}]"),
-            IpAddr::V4(v4) => v4.to_string(),
-        };
-        let headers = self.server_keys();
-
-        let mut out = Vec::with_capacity(1024);
-        let mut data = ArrayWriter::new(3, &mut out);
-        data.value("get", &query::parse_str(self.query().as_bytes()).into());
-
-        let mut server = data.array("server", 9 + headers.len());
-        server.string("QUERY_STRING", self.query());
-        server.string("REQUEST_METHOD", "GET");
-        server.string("REQUEST_URI", self.target);
-        server.string("SERVER_PROTOCOL", "HTTP/1.1");
-        server.string_or_null("SERVER_NAME", self.header("Host"));
-        server.string_or_null("CONTENT_TYPE", self.header("Content-Type"));
-        server.string("REMOTE_ADDR", ip);
-        server.int("REMOTE_PORT", ends.client.port().into());
-        server.int("SERVER_PORT", ends.server_port.into());
-        let mut key = Vec::with_capacity(64);
-        for field in headers {
-            key.clear();
-            key.extend_from_slice(b"HTTP_");
-            key.extend(field.name.bytes().map(in_key));
-            server.string(&*key, &field.value);
-        }
-        server.end();
-
-        let cookies = query::parse_cookies(self.header("Cookie").unwrap_or_default());
-        data.value("cookie", &cookies.into());
-        data.end();
-        out
-    }
-
-    /// The fields with a key of their own in `$_SERVER`. Of two names with the same key
-    /// (`X-A` and `X_A`) the later has it, in the earlier one's place.
-    fn server_keys(&self) -> Vec<&Field<'r>> {
-        let mut keys: Vec<&Field<'_>> = Vec::with_capacity(self.fields.len());
-        for field in &self.fields {
-            match keys.iter_mut().find(|known| have_one_key(known.name, field.name)) {
-                Some(known) => *known = field,
-                None => keys.push(field),
-            }
-        }
-        keys
-    }
-}
-
-/// A byte of a header's name, as it stands in its key in `$_SERVER`.
-fn in_key(byte: u8) -> u8 {
-    if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }
-}
-
-fn have_one_key(a: &str, b: &str) -> bool {
-    a.len() == b.len() && a.bytes().map(in_key).eq(b.bytes().map(in_key))
 }
 
 /// Whether this is the base64 of 16 bytes: then the last of its 22 digits stands for
@@ -314,13 +268,21 @@ mod tests {
     }
 
     async fn read_from(peer: &str, request: &str, limit: usize) -> Result<Upgrade, Refusal> {
+        let config = Config { max_header_bytes: limit, ..Config::default() };
+        read_at(&config, peer, request).await
+    }
+
+    async fn read_with(config: &Config, request: &str) -> Result<Upgrade, Refusal> {
+        read_at(config, "203.0.113.7:54321", request).await
+    }
+
+    async fn read_at(config: &Config, peer: &str, request: &str) -> Result<Upgrade, Refusal> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
         client.write_all(request.as_bytes()).await.unwrap();
         client.shutdown().await.unwrap();
-        let config = Config { max_header_bytes: limit, ..Config::default() };
-        let door = testing::place_at("websocket://127.0.0.1:8289", &config);
+        let door = testing::place_at("websocket://127.0.0.1:8289", config);
         read_request(&mut Socket::Plain(server), &door, &mut peer.parse().unwrap()).await
     }
 
@@ -437,7 +399,7 @@ mod tests {
             (&changed("keep-alive, Upgrade", "keep-alive"), "426"),
             (&changed("Version: 13", "Version: 8"), "426"),
             (&changed("GET", "POST"), "405"),
-            (&changed("HTTP/1.1", "HTTP/1.0"), "400"),
+            (&changed("HTTP/1.1", "HTTP/1.0"), "426"),
             (&changed("Sec-WebSocket-Key", "X-Key"), "400"),
             // Too short, too long, no base64, and of more than 16 bytes.
             (&changed("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZQ=="), "400"),
@@ -473,5 +435,150 @@ mod tests {
     #[tokio::test]
     async fn half_a_request_gets_no_answer() {
         assert!(read("GET / HT", 8192).await.unwrap_err().response().is_none());
+    }
+
+    /// The answer to what is not upgraded.
+    async fn answer_to(request: &str) -> String {
+        match read(request, 8192).await.unwrap_err() {
+            Refusal::HealthCheck(check) => check.response(true),
+            refusal => refusal.response().unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_target_that_is_a_url_names_its_path_and_the_worker_sees_it_as_it_came() {
+        for (target, query) in [
+            ("http://localhost/?auth=abc&room=9", "auth=abc&room=9"),
+            ("HTTPS://localhost:443/?a", "a"),
+            ("http://localhost?x=1", "x=1"),
+        ] {
+            let upgrade = read(&UPGRADE.replace("/?auth=abc&room=9", target), 8192).await.unwrap();
+            let (server, _) = server_of(&upgrade);
+            assert_eq!(server.get("REQUEST_URI").and_then(Value::as_str), Some(target));
+            assert_eq!(server.get("QUERY_STRING").and_then(Value::as_str), Some(query));
+        }
+        let config = Config { path: vec!["/ws".into()], ..Config::default() };
+        for (target, is_there) in [
+            ("/ws", true),
+            ("http://localhost/ws", true),
+            ("HTTP://localhost/ws?path=/other", true),
+            ("http://localhost/ws/", false),
+            ("http://localhost", false),
+            ("http://localhost/other?/ws", false),
+        ] {
+            let request = UPGRADE.replace("/?auth=abc&room=9", target);
+            assert_eq!(read_with(&config, &request).await.is_ok(), is_there, "{target}");
+        }
+    }
+
+    #[tokio::test]
+    async fn cookies_of_several_lines_are_all_there() {
+        let request = UPGRADE.replace("sid=s1\r\n", "sid=s1; a=1\r\nCOOKIE: b=2\r\nCookie: c=3, 4\r\n");
+        let (server, data) = server_of(&read(&request, 8192).await.unwrap());
+        assert_eq!(server.get("HTTP_COOKIE").and_then(Value::as_str), Some("sid=s1; a=1; b=2; c=3, 4"));
+        let cookies = data.get("cookie").and_then(Value::as_array).unwrap();
+        for (name, value) in [("sid", "s1"), ("a", "1"), ("b", "2"), ("c", "3, 4")] {
+            assert_eq!(cookies.get(name).and_then(Value::as_str), Some(value), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_has_one_host_and_no_content() {
+        let with = |header: &str| UPGRADE.replace("Cookie: sid=s1", header);
+        for (request, is_good) in [
+            (UPGRADE.replace("Host: 127.0.0.1:8289\r\n", ""), false),
+            (UPGRADE.replace("Host: 127.0.0.1:8289", "Host: a b"), false),
+            (UPGRADE.replace("Host: 127.0.0.1:8289", "Host: http://a/"), false),
+            (UPGRADE.replace("Host: 127.0.0.1:8289", "Host: user@a"), false),
+            (with("host: 127.0.0.1:8289"), false),
+            (UPGRADE.replace("Host: 127.0.0.1:8289", "Host:"), true),
+            (UPGRADE.replace("Host: 127.0.0.1:8289", "Host: [::1]:8289"), true),
+            (with("Content-Length: 3"), false),
+            (with("Content-Length: 0, 3"), false),
+            (with("Content-Length: -0"), false),
+            (with("Content-Length:"), false),
+            (with("Content-Length: 0"), true),
+            (with("Content-Length: 0\r\nContent-Length: 0"), true),
+            (with("Transfer-Encoding: chunked"), false),
+            (with("Transfer-Encoding: identity"), false),
+        ] {
+            let read = read(&request, 8192).await;
+            match is_good {
+                true => assert!(read.is_ok(), "{request}"),
+                false => {
+                    assert!(read.unwrap_err().response().unwrap().starts_with("HTTP/1.1 400 "), "{request}")
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_upgraded_hears_what_to_send() {
+        let post = answer_to("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").await;
+        assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("\r\nAllow: GET\r\n"), "{post}");
+        for version in ["1.0", "1.1"] {
+            let get = answer_to(&format!("GET / HTTP/{version}\r\nHost: x\r\n\r\n")).await;
+            assert!(get.starts_with("HTTP/1.1 426 "), "{get}");
+            assert!(get.contains("\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n"), "{get}");
+            let head = answer_to(&format!("HEAD / HTTP/{version}\r\nHost: x\r\n\r\n")).await;
+            let (get_head, body) = get.split_once("\r\n\r\n").unwrap();
+            assert_eq!(head, format!("{get_head}\r\n\r\n"));
+            assert!(get_head.contains(&format!("\r\nContent-Length: {}", body.len())), "{get}");
+        }
+        let other_path = Config { path: vec!["/ws".into()], ..Config::default() };
+        let head = read_with(&other_path, "HEAD / HTTP/1.0\r\n\r\n").await.unwrap_err().response().unwrap();
+        assert!(head.starts_with("HTTP/1.1 404 ") && head.ends_with("\r\n\r\n"), "{head}");
+    }
+
+    #[tokio::test]
+    async fn balancers_ask_how_the_gateway_is() {
+        let config = Config { health_path: "/healthz".into(), path: vec!["/ws".into()], ..Config::default() };
+        for (request, check) in [
+            ("GET /healthz HTTP/1.0\r\n\r\n", Some(HealthCheck::Get)),
+            ("GET /healthz?a HTTP/1.1\r\nHost: x\r\n\r\n", Some(HealthCheck::Get)),
+            ("GET http://x/healthz HTTP/1.1\r\nHost: x\r\n\r\n", Some(HealthCheck::Get)),
+            ("HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n", Some(HealthCheck::Head)),
+            ("OPTIONS / HTTP/1.0\r\n\r\n", Some(HealthCheck::Options)),
+            ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", Some(HealthCheck::Options)),
+            ("POST /healthz HTTP/1.0\r\n\r\n", None),
+            ("GET /healthz/ HTTP/1.0\r\n\r\n", None),
+            ("GET / HTTP/1.0\r\n\r\n", None),
+        ] {
+            let found = match read_with(&config, request).await.unwrap_err() {
+                Refusal::HealthCheck(check) => Some(check),
+                _ => None,
+            };
+            assert_eq!(found, check, "{request}");
+        }
+        // Without the setting there is no such path; at one that clients use they come in.
+        assert!(answer_to("GET /healthz HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.1 426 "));
+        let root = Config { health_path: "/".into(), ..Config::default() };
+        assert!(read_with(&root, UPGRADE).await.is_ok());
+    }
+
+    #[test]
+    fn a_health_check_is_answered_by_its_method() {
+        for (check, can_serve, status, ends) in [
+            (HealthCheck::Get, true, "200 OK", "\r\n\r\nok\n"),
+            (HealthCheck::Get, false, "503 Service Unavailable", "\r\n\r\nno worker is there\n"),
+            (HealthCheck::Head, true, "200 OK", "\r\nContent-Length: 3\r\n\r\n"),
+            (HealthCheck::Options, true, "200 OK", "\r\n\r\nok\n"),
+        ] {
+            let answer = check.response(can_serve);
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status}\r\n")) && answer.ends_with(ends),
+                "{answer}"
+            );
+            assert_eq!(answer.contains("\r\nAllow: GET\r\n"), check == HealthCheck::Options);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_may_compress_that_has_offered_to() {
+        assert!(!read(UPGRADE, 8192).await.unwrap().may_compress);
+        let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits";
+        let upgrade = read(&UPGRADE.replace("Cookie: sid=s1", offer), 8192).await.unwrap();
+        assert!(upgrade.may_compress);
+        assert!(!String::from_utf8(upgrade.response).unwrap().contains("deflate"));
     }
 }

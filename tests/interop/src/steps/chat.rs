@@ -10,6 +10,7 @@ use crate::client::Client;
 pub(super) async fn run(run: &mut Run) {
     handshake(run).await;
     messages(run).await;
+    compressed(run).await;
     conversation(run).await;
     ends(run).await;
     strangers(run).await;
@@ -21,6 +22,13 @@ async fn handshake(run: &mut Run) {
     let mut client = Client::connect(door, path).await.expect("it is let in");
     let answer = client.ask("handshake").await;
     run.note("what a handler sees of the handshake", answer);
+    client.leave().await;
+
+    let headers = "X-Interop: a\r\nX-Interop: b\r\nCookie: one=1\r\nCookie: two=2\r\n";
+    let by_url = Client::connect_by_hand(door, "http://example.com/room?x=1", headers).await;
+    let mut client = by_url.expect("it is let in");
+    let answer = client.ask("handshake").await;
+    run.note("what a handler sees of a URL, and of headers in several lines", answer);
     client.leave().await;
 
     let mut client = Client::connect(door, "/?refuse=go+away").await.expect("it is greeted first");
@@ -60,6 +68,21 @@ async fn messages(run: &mut Run) {
     let echo = client.hear().await;
     run.note("a binary message that is not UTF-8", echo);
     client.vanish();
+}
+
+/// A client that compresses though nobody has agreed to it, as Safari of iOS 15 does.
+async fn compressed(run: &mut Run) {
+    let door = run.cluster.gateways[0].door;
+    let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+    let mut client = Client::connect_by_hand(door, "/", offer).await.expect("it is let in");
+    // "Hello" twice, the second time as a reference to the first: RFC 7692 section 7.2.3.2.
+    let hello: [&[u8]; 2] = [&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], &[0xf2, 0x00, 0x11, 0x00, 0x00]];
+    for message in hello {
+        client.send_compressed(message).await;
+        let echo = client.hear().await;
+        run.note("a compressed message", echo);
+    }
+    client.leave().await;
 }
 
 async fn conversation(run: &mut Run) {
