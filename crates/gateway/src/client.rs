@@ -313,10 +313,10 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_comes_while_the_gateway_stops_is_sent_away_and_nobody_told() {
         let shard = testing::shard(Config::default());
-        let (worker, _peer) = testing::worker(&shard, 1000).await;
+        let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
         let test = async {
             let (done, stopped) = tokio::sync::oneshot::channel();
-            shard.clone().stop(done).await;
+            shard.clone().stop(Duration::ZERO, done).await;
             stopped.await.unwrap();
             let answer = answer(&shard).await;
             assert!(
@@ -332,7 +332,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_does_not_come_in_to_a_worker_that_does_not_read() {
         let shard = testing::shard(Config { worker_wait_ms: 1, ..Config::default() });
-        let (worker, _peer) = testing::worker(&shard, 1000).await;
+        let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
         worker.writer.push(|out| out.resize(1000, 0)).unwrap();
         let answer = LocalSet::new().run_until(answer(&shard)).await;
         assert!(answer.starts_with(b"HTTP/1.1 503 "), "{answer:?}");

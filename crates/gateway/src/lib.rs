@@ -7,6 +7,7 @@
 //! socket. No room is entered twice.
 //!
 //! - `server`: doors and shards, and the order in which they open and close,
+//! - `perpetual`: the tasks whose end is the gateway's,
 //! - `listener`, `door`: what is configured for a listener, and the open one,
 //! - `entry`: who comes in at a door,
 //! - `websocket`: RFC 6455; [`protocol`]: what else clients may speak,
@@ -31,6 +32,7 @@ mod listener;
 mod order;
 mod outbox;
 mod outgoing;
+mod perpetual;
 pub mod protocol;
 mod server;
 mod shard;

@@ -1,6 +1,7 @@
 //! Heartbeats: pinging the silent, closing the dead.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use gatewayworker_protocol::CloseReason;
 
@@ -9,8 +10,7 @@ use super::{Shard, State};
 use crate::heartbeat::Due;
 
 impl Shard {
-    pub(super) async fn beat_for_ever(self: Rc<Self>) {
-        let Some(tick) = self.shared.heartbeat_tick else { return };
+    pub(super) async fn beat_for_ever(self: Rc<Self>, tick: Duration) {
         let mut ticks = tokio::time::interval(tick);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -62,7 +62,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_has_its_time_to_answer_a_ping_however_late_that_was() {
         let shard = testing::shard(Config { ping_interval: 10.0, ..Config::default() });
-        let (worker, _peer) = testing::worker(&shard, 1000).await;
+        let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
         let (key, _client) = testing::client(&shard, 1, &worker).await;
         // The thread, or the whole machine, stood still for a while.
         for (now_ms, is_there) in [(60_000, true), (64_999, true), (65_000, false)] {

@@ -205,7 +205,7 @@ mod tests {
     async fn the_close_of_a_client_that_is_found_gone_while_flushing_is_told_at_once() {
         let test = async {
             let shard = testing::shard(Config::default());
-            let (worker, mut peer) = testing::worker(&shard, 1000).await;
+            let (worker, mut peer) = testing::worker(&shard.shared, 1000).await;
             let (key, _client) = testing::client(&shard, 1, &worker).await;
             let socket = shard.state.borrow_mut().table.get(key).unwrap().socket.clone();
             SockRef::from(socket.tcp()).shutdown(std::net::Shutdown::Write).unwrap();
@@ -230,7 +230,7 @@ mod tests {
     async fn a_client_whose_socket_is_full_is_let_go_of_when_it_is_destroyed() {
         let test = async {
             let shard = testing::shard(Config::default());
-            let (worker, _peer) = testing::worker(&shard, 1000).await;
+            let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
             let (key, _client) = testing::client(&shard, 1, &worker).await;
             spawn_local(shard.clone().flush_for_ever());
             let is = |what: fn(&Client) -> bool| what(shard.state.borrow_mut().table.get(key).unwrap());

@@ -10,7 +10,8 @@
 //! - `questions`: the shard's part of an answer,
 //! - `events`: what workers are told,
 //! - `flush`: writing, once a turn,
-//! - `beat`: heartbeats.
+//! - `beat`: heartbeats,
+//! - `schedule`: when each client is closed as the gateway stops.
 
 mod admission;
 mod beat;
@@ -19,6 +20,9 @@ mod flush;
 mod index;
 mod orders;
 mod questions;
+#[cfg(test)]
+mod run_tests;
+mod schedule;
 mod table;
 #[cfg(test)]
 mod table_tests;
@@ -33,10 +37,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use bytes::Bytes;
 use gatewayworker_protocol::{ClientId, CloseReason, Question};
 use rand::RngExt;
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
 use tokio_util::sync::CancellationToken;
@@ -50,6 +56,7 @@ use crate::door::Speaks;
 use crate::entry::refused::RefusalCounts;
 use crate::heartbeat::Wheel;
 use crate::order::{Arrival, Mail};
+use crate::perpetual::{PerpetualTasks, cause};
 use crate::protocol::Protocol;
 use crate::socket::Socket;
 use crate::workers::{WorkerLink, Workers};
@@ -57,6 +64,7 @@ use crate::{client, link};
 
 use admission::Admissions;
 pub(crate) use events::Route;
+use schedule::Schedule;
 use table::Client;
 pub(crate) use table::{Key, NewClient, Table};
 
@@ -65,6 +73,9 @@ const TURNED_AWAY: usize = 256;
 
 /// Letters that wait in a shard's mailbox; a sender waits for room.
 const MAILBOX: usize = 1024;
+
+/// Clients that are closed at a stop before others get a turn.
+const AT_ONCE: usize = 100;
 
 /// What a turn reads into: no client has a buffer of its own.
 pub(crate) const SCRATCH: usize = 64 * 1024;
@@ -177,10 +188,16 @@ struct State {
 }
 
 /// Runs a shard on this thread until it is told to end.
-pub(crate) fn run(index: usize, shared: Arc<Shared>, mailbox: mpsc::Receiver<Mail>) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, async move { Shard::begin(index, shared).read_mail(mailbox).await });
-    Ok(())
+///
+/// # Errors
+/// As [`Shard::run`].
+pub(crate) fn run(
+    runtime: &Runtime,
+    index: usize,
+    shared: Arc<Shared>,
+    mailbox: mpsc::Receiver<Mail>,
+) -> anyhow::Result<()> {
+    LocalSet::new().block_on(runtime, async move { Shard::new(index, shared).run(mailbox).await })
 }
 
 /// A mailbox, and the way to it.
@@ -189,9 +206,9 @@ pub(crate) fn mailbox() -> (mpsc::Sender<Mail>, mpsc::Receiver<Mail>) {
 }
 
 impl Shard {
-    fn new(index: usize, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
         let tick = shared.heartbeat_tick.unwrap_or(Duration::from_secs(1));
-        Self {
+        Rc::new(Self {
             index,
             shared,
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
@@ -210,16 +227,27 @@ impl Shard {
             admissions: Admissions::default(),
             closing: TaskTracker::new(),
             stopping: Cell::new(false),
-        }
+        })
     }
 
-    /// A shard that lives on this thread, within its `LocalSet`.
-    pub(crate) fn begin(index: usize, shared: Arc<Shared>) -> Rc<Self> {
-        let shard = Rc::new(Self::new(index, shared));
-        tokio::task::spawn_local(shard.clone().flush_for_ever());
-        tokio::task::spawn_local(shard.clone().beat_for_ever());
-        tokio::task::spawn_local(shard.clone().decide_for_ever());
-        shard
+    /// Runs the shard on this thread, within its `LocalSet`, until its mailbox asks for
+    /// the end.
+    ///
+    /// # Errors
+    /// When a task that every client relies on ends before that: the flush, the heartbeat,
+    /// the admission, or the reader of the mailbox.
+    pub(crate) async fn run(self: Rc<Self>, mailbox: mpsc::Receiver<Mail>) -> anyhow::Result<()> {
+        let mut tasks = PerpetualTasks::default();
+        tasks.spawn("the flush task", self.clone().flush_for_ever());
+        if let Some(tick) = self.shared.heartbeat_tick {
+            tasks.spawn("the heartbeat task", self.clone().beat_for_ever(tick));
+        }
+        tasks.spawn("the admission task", self.clone().decide_for_ever());
+        let reading = tokio::task::spawn_local(self.read_mail(mailbox));
+        tokio::select! {
+            read = reading => read.map_err(|error| anyhow!("the mailbox's reader has {}", cause(error))),
+            failure = tasks.failure() => Err(failure),
+        }
     }
 
     /// Begins with a client that has come to a door.
@@ -228,7 +256,7 @@ impl Shard {
     }
 
     /// Does what the mailbox asks for, until it asks for the end.
-    pub(crate) async fn read_mail(self: Rc<Self>, mut mailbox: mpsc::Receiver<Mail>) {
+    async fn read_mail(self: Rc<Self>, mut mailbox: mpsc::Receiver<Mail>) {
         let mut letters = Vec::new();
         while mailbox.recv_many(&mut letters, 64).await > 0 {
             for mail in letters.drain(..) {
@@ -248,8 +276,8 @@ impl Shard {
                         let _ = reply.send(self.answer(&question));
                     }
                     Mail::End => return,
-                    Mail::Stop(done) => {
-                        tokio::task::spawn_local(self.clone().stop(done));
+                    Mail::Stop(spread, done) => {
+                        tokio::task::spawn_local(self.clone().stop(spread, done));
                     }
                 }
             }
@@ -362,23 +390,25 @@ impl Shard {
         self.stopping.get()
     }
 
-    /// Closes everybody, a hundred at a time over the configured span, so that
-    /// workers, and the gateways that the clients turn to, are not run over.
-    pub(crate) async fn stop(self: Rc<Self>, done: oneshot::Sender<()>) {
-        const AT_ONCE: usize = 100;
+    /// Closes everybody over `spread`, so that workers, and the gateways that the clients
+    /// turn to, are not run over.
+    pub(crate) async fn stop(self: Rc<Self>, spread: Duration, done: oneshot::Sender<()>) {
         self.stopping.set(true);
         let keys: Vec<Key> = self.state.borrow().table.all().collect();
-        let slices = keys.len().div_ceil(AT_ONCE).max(1) as u32;
-        let pause = Duration::from_millis(self.shared.config.shutdown_spread_ms) / slices;
-        for (n, slice) in keys.chunks(AT_ONCE).enumerate() {
-            if n > 0 {
-                tokio::time::sleep(pause).await;
-            }
-            for key in slice {
+        let schedule =
+            Schedule { spread, clients: keys.len(), shard: self.index, shards: self.shared.shards.len() };
+        let since = tokio::time::Instant::now();
+        let mut closed = 0;
+        while closed < keys.len() {
+            let due = schedule.due(since.elapsed()).min(closed + AT_ONCE);
+            for key in &keys[closed..due] {
                 let goodbye =
                     self.state.borrow_mut().table.get(*key).and_then(|client| client.door.goodbye());
                 self.close(*key, CloseReason::Shutdown, goodbye);
             }
+            closed = due;
+            tokio::time::sleep_until(since + schedule.at(closed)).await;
+            tokio::task::yield_now().await;
         }
         self.closing.close();
         self.closing.wait().await;
