@@ -24,11 +24,17 @@ use crate::entry::proxy_header;
 use crate::entry::refused::Refused;
 use crate::inbox::{Inbox, Stop};
 use crate::order::Arrival;
-use crate::shard::{Key, NewClient, Route, Shard};
+use crate::shard::{Key, NewClient, Route, SCRATCH, Shard};
 use crate::socket::{Fresh, Socket, is_passing};
 use crate::tls::TlsSocket;
 use crate::websocket::handshake::{self, Refusal, Upgrade};
 use crate::workers::WorkerLink;
+
+/// The most that is read of a client that waits for a worker, in bytes: so many may wait.
+const MAX_SAID: usize = 4 * 1024;
+
+/// How often to look whether one has left that has said more than that.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Does the handshake with a client and takes it in, or answers why not.
 pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival) {
@@ -53,16 +59,16 @@ pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival
         }
         // Nobody would close it any more, nor tell its worker.
         Ok(_) if shard.is_stopping() => refuse(socket, &place.goodbye().unwrap_or_default()).await,
-        Ok((upgrade, worker)) => {
+        Ok(ready) => {
             let client = NewClient {
                 connection_id: shard.draw_connection_id(),
                 seq: shard.shared.number(),
                 address: ipv4(from),
                 door: place,
-                worker,
+                worker: ready.worker,
                 heard_ms: shard.now_ms(),
             };
-            enter(&shard, socket, client, upgrade);
+            enter(&shard, socket, client, ready.said, ready.handshake.as_deref());
         }
     }
 }
@@ -90,6 +96,15 @@ async fn open(
     }
 }
 
+/// A client that may be taken into the table.
+struct Ready {
+    /// The body of ON_WEBSOCKET_CONNECT, if it has come by a WebSocket handshake.
+    handshake: Option<Vec<u8>>,
+    /// What it has said already.
+    said: Vec<u8>,
+    worker: Arc<WorkerLink>,
+}
+
 /// What stands before a client: how many are in from where it comes, the handshake, and
 /// that there is a worker. `from` is the client, or becomes the one that it brings.
 async fn come_in(
@@ -98,7 +113,7 @@ async fn come_in(
     place: &mut Place,
     limit: Instant,
     from: &mut SocketAddr,
-) -> Result<(Option<Upgrade>, Arc<WorkerLink>), Refusal> {
+) -> Result<Ready, Refusal> {
     // One that a proxy brings is counted when it is known where it comes from.
     if !place.entry.trusts(from.ip()) {
         place.take_from(from.ip())?;
@@ -106,7 +121,11 @@ async fn come_in(
     match place.speaks {
         Speaks::WebSocket(_) => admit(shard, socket, place, limit, from).await,
         // There is no handshake, and nobody to read an answer in HTTP.
-        Speaks::Framed(_) => Ok((None, find_worker(shard).await?)),
+        Speaks::Framed(_) => {
+            let mut said = Vec::new();
+            let worker = find_worker(shard, socket, &mut said).await?;
+            Ok(Ready { handshake: None, said, worker })
+        }
     }
 }
 
@@ -131,29 +150,37 @@ async fn admit(
     place: &mut Place,
     limit: Instant,
     from: &mut SocketAddr,
-) -> Result<(Option<Upgrade>, Arc<WorkerLink>), Refusal> {
+) -> Result<Ready, Refusal> {
     let peer = *from;
     let reading = handshake::read_request(socket, place, from);
-    let upgrade = timeout_at(limit, reading)
+    let Upgrade { response, handshake, rest: mut said } = timeout_at(limit, reading)
         .await
         .map_err(|_| Refusal::of(Refused::TooSlow, "the handshake took too long"))??;
     if *from != peer {
         place.take_from(from.ip())?;
     }
-    let worker = find_worker(shard).await?;
+    let worker = find_worker(shard, socket, &mut said).await?;
+    if socket.is_half_closed().await {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
     let answering = async {
-        socket.write_all(&upgrade.response).await?;
+        socket.write_all(&response).await?;
         socket.flush().await
     };
     timeout(place.handshake_timeout, answering).await.map_err(io::Error::from)??;
-    Ok((Some(upgrade), worker))
+    Ok(Ready { handshake: Some(handshake), said, worker })
 }
 
 /// The worker for a new client. Where there is none, or none that reads what it
 /// is sent, the client waits a while for one, before it is told that it is in: so
 /// a cluster may start, and its workers restart, in any order, and what waits for
-/// a worker that hangs stays bounded.
-async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
+/// a worker that hangs stays bounded. What the client says meanwhile is added to `said`.
+///
+/// # Errors
+/// When no worker comes in time, too many wait for one, or the client leaves: it holds no
+/// place then, and no worker hears of it. Who ends only its own side has left, too, whatever
+/// it speaks: nobody has promised it an answer yet.
+async fn find_worker(shard: &Shard, socket: &Socket, said: &mut Vec<u8>) -> Result<Arc<WorkerLink>, Refusal> {
     let shared = &shard.shared;
     if let Some(worker) = shared.workers.choose(None)
         && !worker.writer.is_full()
@@ -164,7 +191,7 @@ async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
     let _place =
         shared.waiting.try_acquire().map_err(|_| busy("no worker is there, and too many wait for one"))?;
     let limit = Duration::from_millis(shared.config.worker_wait_ms);
-    timeout(limit, async {
+    let coming = timeout(limit, async {
         loop {
             match shared.workers.choose(None) {
                 Some(worker) if worker.writer.is_full() => worker.writer.wait_for_room().await,
@@ -174,9 +201,32 @@ async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
             // What was waited for may be there while its other half is not yet.
             tokio::task::yield_now().await;
         }
-    })
-    .await
-    .map_err(|_| busy("no worker is there"))
+    });
+    tokio::select! {
+        biased;
+        error = left(shard, socket, said) => Err(error.into()),
+        worker = coming => worker.map_err(|_| busy("no worker is there")),
+    }
+}
+
+/// Waits until a client leaves, and adds to `said` what it says meanwhile, as long as that
+/// is little: the rest stays in its socket.
+///
+/// Cancel safe.
+async fn left(shard: &Shard, socket: &Socket, said: &mut Vec<u8>) -> io::Error {
+    let end = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    while said.len() < MAX_SAID {
+        match fill(shard, socket, MAX_SAID - said.len()).await {
+            Ok(Fresh { bytes: 0, .. }) => return end(),
+            Ok(fresh) => said.extend_from_slice(&shard.scratch.borrow()[..fresh.bytes]),
+            Err(error) => return error,
+        }
+    }
+    // What is unread stands before the end: that there is one shows in the socket's state.
+    while !socket.is_half_closed().await {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    end()
 }
 
 /// Sends away who found no place, with an answer where there is somebody to read one
@@ -206,12 +256,11 @@ async fn refuse(mut socket: Socket, answer: &[u8]) {
     .await;
 }
 
-fn enter(shard: &Rc<Shard>, socket: Socket, client: NewClient, upgrade: Option<Upgrade>) {
+fn enter(shard: &Rc<Shard>, socket: Socket, client: NewClient, said: Vec<u8>, handshake: Option<&[u8]>) {
     let socket = Rc::new(socket);
-    let (rest, handshake) = upgrade.map(|upgrade| (upgrade.rest, upgrade.handshake)).unzip();
-    let inbox = Inbox::new(&client.door, rest.unwrap_or_default());
+    let inbox = Inbox::new(&client.door, said);
     let key = shard.insert(client, socket.clone());
-    shard.tell_arrived(key, handshake.as_deref());
+    shard.tell_arrived(key, handshake);
     let task = tokio::task::spawn_local(read(shard.clone(), socket, key, inbox));
     shard.set_reader(key, task.abort_handle());
 }
@@ -228,7 +277,7 @@ async fn read(shard: Rc<Shard>, socket: Rc<Socket>, key: Key, mut inbox: Inbox) 
         }
         fresh = Fresh::default();
         match stop {
-            Stop::Starved => match fill(&shard, &socket).await {
+            Stop::Starved => match fill(&shard, &socket, SCRATCH).await {
                 Ok(read @ Fresh { bytes: 1.., .. }) => {
                     fresh = read;
                     shard.heard(key);
@@ -242,15 +291,15 @@ async fn read(shard: Rc<Shard>, socket: Rc<Socket>, key: Key, mut inbox: Inbox) 
     }
 }
 
-/// Reads into the shard's buffer. What is there has to be dealt with before the
-/// next await: then another client's bytes may stand there.
+/// Reads into the shard's buffer, `most` bytes at most. What is there has to be dealt with
+/// before the next await: then another client's bytes may stand there.
 ///
 /// Cancel safe.
-async fn fill(shard: &Shard, socket: &Socket) -> io::Result<Fresh> {
+async fn fill(shard: &Shard, socket: &Socket, most: usize) -> io::Result<Fresh> {
     poll_fn(|cx| {
         loop {
             ready!(socket.poll_readable(cx))?;
-            match socket.try_read(&mut shard.scratch.borrow_mut()) {
+            match socket.try_read(&mut shard.scratch.borrow_mut()[..most]) {
                 Err(error) if is_passing(&error) => {}
                 read => return Poll::Ready(read),
             }
@@ -327,6 +376,81 @@ mod tests {
         };
         LocalSet::new().run_until(test).await;
         worker.writer.push(|out| assert!(out.is_empty())).unwrap();
+    }
+
+    /// What clients send before they leave, by their listener: something, then more than is
+    /// kept of one that waits.
+    fn sent(url: &str) -> Vec<Vec<u8>> {
+        let first = if url.starts_with("websocket") { UPGRADE } else { b"first\n" };
+        let pipelined = [first, &client_frames(1)].concat();
+        let much = [first, &client_frames(10 * MAX_SAID)].concat();
+        vec![first.to_vec(), pipelined, much]
+    }
+
+    /// Empty pings of a client, of so many bytes and a few more.
+    fn client_frames(bytes: usize) -> Vec<u8> {
+        b"\x89\x80mask".repeat(bytes.div_ceil(6))
+    }
+
+    /// How a client leaves.
+    #[derive(Debug, Clone, Copy)]
+    enum Leaves {
+        Closing,
+        HalfClosing,
+        Resetting,
+    }
+
+    /// Has a client leave that waits for a worker, and checks that all that it held is free
+    /// then, and that no worker hears of it.
+    async fn leave_while_waiting(url: &str, bytes: &[u8], how: Leaves) {
+        let config = Config { max_waiting: 1, worker_wait_ms: 3_600_000, ..Config::default() };
+        let shard = testing::shard(config);
+        let (ours, mut theirs) = testing::connection().await;
+        let place = testing::place_at(url, &shard.shared.config);
+        let door = place.door().clone();
+        let arrival = Arrival { peer: theirs.local_addr().unwrap(), place };
+        let arriving = arrive(shard.clone(), ours, arrival);
+        let leaving = async {
+            theirs.write_all(bytes).await.unwrap();
+            while shard.shared.waiting.available_permits() > 0 {
+                tokio::task::yield_now().await;
+            }
+            match how {
+                Leaves::Closing => drop(theirs),
+                Leaves::HalfClosing => {
+                    theirs.shutdown().await.unwrap();
+                    let mut answer = Vec::new();
+                    // Where it had unread bytes the end is a reset.
+                    let _ = theirs.read_to_end(&mut answer).await;
+                    assert!(answer.is_empty(), "{answer:?}");
+                }
+                Leaves::Resetting => {
+                    socket2::SockRef::from(&theirs).set_linger(Some(Duration::ZERO)).unwrap();
+                    drop(theirs);
+                }
+            }
+        };
+        let tasks = LocalSet::new();
+        let both = tasks.run_until(async { tokio::join!(arriving, leaving) });
+        timeout(Duration::from_secs(10), both).await.unwrap_or_else(|_| {
+            panic!("{url}: a client that left {how:?} behind {} bytes still waits", bytes.len())
+        });
+        assert_eq!(shard.shared.refusals.to_string(), "left=1", "{url} {how:?}");
+        assert_eq!(shard.shared.waiting.available_permits(), 1);
+        assert!(Place::take(&door).is_ok(), "{url} {how:?}: it keeps its place");
+        let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
+        worker.writer.push(|out| assert!(out.is_empty())).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_while_it_waits_for_a_worker_is_gone_at_once() {
+        for url in ["websocket://a:1", "text://a:1", "frame://a:1", "tcp://a:1"] {
+            for bytes in sent(url) {
+                for how in [Leaves::Closing, Leaves::HalfClosing, Leaves::Resetting] {
+                    leave_while_waiting(url, &bytes, how).await;
+                }
+            }
+        }
     }
 
     #[tokio::test]

@@ -63,6 +63,16 @@ impl Socket {
         }
     }
 
+    /// Whether the peer is known to have ended the connection, or its side of it, though what
+    /// it said before may be unread. Asks nobody, and waits for nothing.
+    pub(crate) async fn is_half_closed(&self) -> bool {
+        tokio::select! {
+            biased;
+            ready = self.tcp().ready(Interest::READABLE) => ready.is_ok_and(|ready| ready.is_read_closed()),
+            () = std::future::ready(()) => false,
+        }
+    }
+
     /// Says that nothing more will be written, where the protocol has a word for that, as
     /// far as the socket takes it without waiting.
     pub(crate) fn say_goodbye(&self) {
