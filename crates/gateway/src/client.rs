@@ -6,7 +6,7 @@
 //! client costs, so it is kept small.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use gatewayworker_protocol::CloseReason;
-use tokio::io::AsyncWriteExt;
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
@@ -35,6 +36,12 @@ const MAX_SAID: usize = 4 * 1024;
 
 /// How often to look whether one has left that has said more than that.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long a refusal may take.
+const REFUSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The most that is read of the request of one who finds no place, in bytes.
+const MAX_REJECTED_HEAD: usize = 16 * 1024;
 
 /// Does the handshake with a client and takes it in, or answers why not.
 pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival) {
@@ -230,25 +237,53 @@ async fn left(shard: &Shard, socket: &Socket, said: &mut Vec<u8>) -> io::Error {
 }
 
 /// Sends away who found no place, with an answer where there is somebody to read one
-/// who would know it from what comes before; without one where too many come for that.
+/// who would know it from what comes before. Where too many come for that, the answer is as
+/// good as it can be without waiting for anything.
 pub(crate) fn turn_away(shard: &Rc<Shard>, stream: TcpStream, door: &Door, why: Refused) {
     let speaks_first = matches!(door.speaks, Speaks::WebSocket(_))
         && !door.entry.proxy_protocol
         && door.certificate.is_none();
-    if speaks_first && shard.shared.turned_away.available_permits() > 0 {
-        let shard = shard.clone();
-        tokio::task::spawn_local(async move {
-            let Ok(_permit) = shard.shared.turned_away.try_acquire() else { return };
-            let answer = Refusal::from(why).response().unwrap_or_default();
-            refuse(Socket::Plain(stream), answer.as_bytes()).await;
-        });
+    if !speaks_first {
+        return;
     }
+    let answer = Refusal::from(why).response().unwrap_or_default();
+    let Ok(permit) = shard.shared.turned_away.clone().try_acquire_owned() else {
+        return refuse_at_once(&stream, answer.as_bytes());
+    };
+    tokio::task::spawn_local(async move {
+        let _permit = permit;
+        reject(stream, answer.as_bytes()).await;
+    });
+}
+
+/// Answers as soon as there is a request, and ends the connection.
+async fn reject(mut stream: TcpStream, answer: &[u8]) {
+    let mut head = Vec::with_capacity(1024);
+    let reading = async {
+        while !head.ends_with(b"\r\n\r\n") && head.len() < MAX_REJECTED_HEAD {
+            if stream.read_buf(&mut head).await? == 0 {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    };
+    let _ = timeout(REFUSE_TIMEOUT, reading).await;
+    refuse_at_once(&stream, answer);
+}
+
+/// Answers without waiting: who has sent its request already gets the answer, as nothing
+/// unread resets the connection.
+fn refuse_at_once(stream: &TcpStream, answer: &[u8]) {
+    let socket = SockRef::from(stream);
+    let _ = (&*socket).read(&mut [0; 4096]);
+    let _ = (&*socket).write(answer);
+    let _ = socket.shutdown(std::net::Shutdown::Write);
 }
 
 /// Answers, and waits a moment for the client to read it: closing with unread
 /// bytes would reset the connection.
 async fn refuse(mut socket: Socket, answer: &[u8]) {
-    let _ = timeout(Duration::from_secs(2), async {
+    let _ = timeout(REFUSE_TIMEOUT, async {
         socket.write_all(answer).await?;
         socket.shutdown().await?;
         tokio::io::copy(&mut socket, &mut tokio::io::sink()).await
@@ -334,7 +369,6 @@ fn ipv4(address: SocketAddr) -> SocketAddrV4 {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
     use tokio::task::LocalSet;
 
     use super::*;

@@ -7,6 +7,7 @@
 //! socket. No room is entered twice.
 //!
 //! - `server`: doors and shards, and the order in which they open and close,
+//! - `capacity`: how many connections there is room for,
 //! - `perpetual`: the tasks whose end is the gateway's,
 //! - `listener`, `door`: what is configured for a listener, and the open one,
 //! - `entry`: who comes in at a door,
@@ -17,6 +18,7 @@
 //! - `answer`: the parts of shards, put together as PHP would have it.
 
 mod answer;
+mod capacity;
 mod client;
 mod close_counts;
 mod config;
@@ -44,9 +46,10 @@ mod workers;
 use std::process::ExitCode;
 
 use clap::Parser;
-use gatewayworker_daemon::{Runtime, load};
+use gatewayworker_daemon::{OpenFiles, Runtime, load};
 use tracing::info;
 
+use capacity::Capacity;
 pub use config::{Cli, Config, Flags, SlowConsumer};
 pub use entry::RealIpHeader;
 pub use gatewayworker_protocol::CloseReason;
@@ -85,6 +88,8 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
         Runtime::CurrentThread,
         |config, shutdown, operator| async move {
             let listeners = Listeners::bind(&config).await?;
+            // One that could hold nobody does not say that it listens.
+            Capacity::new(&config, OpenFiles::now())?;
             let urls = listeners.urls(&config)?;
             let inner = listeners.inner.local_addr()?;
             for url in &urls {

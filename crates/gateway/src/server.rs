@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
-use gatewayworker_daemon::{Operator, Reload, accept_loop, bind, bind_as, check_exposure, resolve};
+use gatewayworker_daemon::{
+    OpenFiles, Operator, Reload, accept_loop, bind, bind_as, check_exposure, resolve,
+};
 use gatewayworker_net::registers;
 use gatewayworker_protocol::Command;
 use tokio::net::TcpListener;
@@ -17,6 +19,7 @@ use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::capacity::Capacity;
 use crate::client;
 use crate::config::Config;
 use crate::door::{Door, Limit, Place, Taken};
@@ -86,7 +89,8 @@ impl Listeners {
 /// future cannot be moved to another; each other shard has a thread of its own.
 ///
 /// # Errors
-/// When a shard cannot be started, other doors are bound than `config` has, or a
+/// When the limit on open files leaves no room for connections, a shard cannot be started,
+/// other doors are bound than `config` has, or a
 /// certificate cannot be loaded. Later, when a part without which the gateway cannot serve
 /// ends by itself: a shard or one of its tasks, an acceptor, the announcement. The clients
 /// that are left are closed then, without regard to `shutdown_spread_ms`.
@@ -114,7 +118,10 @@ pub async fn serve_for(
     };
     let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..config.shards).map(|_| shard::mailbox()).unzip();
     let address = SocketAddrV4::new(config.lan_ip, lan_port);
-    let shared = Arc::new(Shared::new(config, address, senders));
+    let files = OpenFiles::now();
+    let capacity = Capacity::new(&config, files)?;
+    capacity.log(&config, files);
+    let shared = Arc::new(Shared::new(config, capacity, address, senders));
     let counted = shared.clone();
     operator.figures.are(move || counted.figures());
     LocalSet::new().run_until(serve_here(listeners, shared, mailboxes, shutdown, operator.reload)).await
@@ -205,7 +212,7 @@ fn start_tasks(
     reload: Reload,
 ) -> anyhow::Result<()> {
     let shared = &first.shared;
-    let places = Arc::new(Limit::new(shared.config.max_connections));
+    let places = Arc::new(Limit::new(shared.capacity.clients));
     let mut certificates = Vec::new();
     for (socket, listener) in listeners.doors.into_iter().zip(&shared.config.listen) {
         gatewayworker_net::tune(&socket);
@@ -270,11 +277,12 @@ async fn accept_clients(
 }
 
 async fn accept_links(listener: TcpListener, shared: Arc<Shared>, shutdown: CancellationToken) {
-    let places = Arc::new(Semaphore::new(shared.config.max_links.min(Semaphore::MAX_PERMITS)));
+    let limit = shared.capacity.links;
+    let places = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
     let mut turn = 0;
     accept_loop(&listener, &shutdown, |stream, peer| {
         let Ok(permit) = places.clone().try_acquire_owned() else {
-            warn!(%peer, limit = shared.config.max_links, "max_links is reached: a link is refused");
+            warn!(%peer, limit, "max_links is reached: a link is refused");
             return;
         };
         let Ok(stream) = stream.into_std() else { return };

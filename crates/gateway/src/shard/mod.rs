@@ -50,6 +50,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::answer::Part;
+use crate::capacity::Capacity;
 use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::door::Speaks;
@@ -68,9 +69,6 @@ use schedule::Schedule;
 use table::Client;
 pub(crate) use table::{Key, NewClient, Table};
 
-/// So many at once are told so who found no place; the rest is just closed.
-const TURNED_AWAY: usize = 256;
-
 /// Letters that wait in a shard's mailbox; a sender waits for room.
 const MAILBOX: usize = 1024;
 
@@ -84,6 +82,8 @@ pub(crate) const SCRATCH: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// How many connections there may be, which may be fewer than `config` says.
+    pub(crate) capacity: Capacity,
     /// What is announced, and part of every client id.
     pub(crate) address: SocketAddrV4,
     /// New with each start, so that a worker can tell a restart from a reconnect.
@@ -99,7 +99,7 @@ pub(crate) struct Shared {
     pub(crate) refusals: RefusalCounts,
     /// How many more may be told why they are not let in, of those that there is no
     /// place for.
-    pub(crate) turned_away: Semaphore,
+    pub(crate) turned_away: Arc<Semaphore>,
     pub(crate) clients: AtomicUsize,
     /// Bytes that may wait for slow clients on one shard.
     outbox_budget: usize,
@@ -110,10 +110,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// What `config`, validated, makes of a gateway that announces `address` and
-    /// whose shards are behind these mailboxes.
-    pub(crate) fn new(config: Config, address: SocketAddrV4, shards: Vec<mpsc::Sender<Mail>>) -> Self {
+    /// What `config`, validated, makes of a gateway that has room for so many connections,
+    /// announces `address`, and whose shards are behind these mailboxes.
+    pub(crate) fn new(
+        config: Config,
+        capacity: Capacity,
+        address: SocketAddrV4,
+        shards: Vec<mpsc::Sender<Mail>>,
+    ) -> Self {
         Self {
+            capacity,
             address,
             incarnation: format!("{:016x}", rand::rng().random::<u64>()),
             workers: Workers::new(config.routing),
@@ -123,7 +129,7 @@ impl Shared {
             stopping: CancellationToken::new(),
             closes: CloseCounts::default(),
             refusals: RefusalCounts::default(),
-            turned_away: Semaphore::new(TURNED_AWAY),
+            turned_away: Arc::new(Semaphore::new(capacity.rejected)),
             clients: AtomicUsize::new(0),
             outbox_budget: config.outbox_budget(),
             heartbeat_tick: config.heartbeat_tick(),
@@ -136,6 +142,7 @@ impl Shared {
     pub(crate) fn figures(&self) -> Vec<(&'static str, u64)> {
         vec![
             ("clients", self.clients.load(Ordering::Relaxed) as u64),
+            ("max_connections", self.capacity.clients as u64),
             ("workers", self.workers.len() as u64),
             ("closed", self.closes.total()),
             ("refused", self.refusals.all().map(|(_, count)| count).sum()),

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::{Key, NewClient, Shard, Shared};
+use crate::capacity::Capacity;
 use crate::config::Config;
 use crate::door::{Door, Limit, Place};
 use crate::listener::Listener;
@@ -31,7 +32,8 @@ pub(crate) fn shard_and_mailboxes(config: Config) -> (Rc<Shard>, Vec<mpsc::Recei
 pub(crate) fn shared(config: Config) -> (Arc<Shared>, Vec<mpsc::Receiver<Mail>>) {
     let (senders, mailboxes) = (0..config.shards).map(|_| super::mailbox()).unzip();
     let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300);
-    (Arc::new(Shared::new(config, address, senders)), mailboxes)
+    let capacity = Capacity::new(&config, None).unwrap();
+    (Arc::new(Shared::new(config, capacity, address, senders)), mailboxes)
 }
 
 /// Both ends of a connection, ours first.
