@@ -20,11 +20,13 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
+use crate::closing;
 use crate::door::{Door, Place, Speaks};
 use crate::entry::proxy_header;
 use crate::entry::refused::Refused;
 use crate::inbox::{Inbox, Stop};
 use crate::order::Arrival;
+use crate::outbox::Outbox;
 use crate::shard::{Key, NewClient, Route, SCRATCH, Shard};
 use crate::socket::{Fresh, Socket, is_passing};
 use crate::tls::TlsSocket;
@@ -37,8 +39,8 @@ const MAX_SAID: usize = 4 * 1024;
 /// How often to look whether one has left that has said more than that.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long a refusal may take.
-const REFUSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait for the request of one who finds no place.
+const REJECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The most that is read of the request of one who finds no place, in bytes.
 const MAX_REJECTED_HEAD: usize = 16 * 1024;
@@ -61,11 +63,17 @@ pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival
         Err(refusal) => {
             note_refused(&shard, from, &refusal);
             if let (Some(answer), Speaks::WebSocket(_)) = (refusal.response(), &place.speaks) {
-                refuse(socket, answer.as_bytes()).await;
+                let mut outbox = Outbox::of(answer.into());
+                closing::end(&socket, &mut outbox, false).await;
             }
         }
         // Nobody would close it any more, nor tell its worker.
-        Ok(_) if shard.is_stopping() => refuse(socket, &place.goodbye().unwrap_or_default()).await,
+        Ok(_) if shard.is_stopping() => {
+            let goodbye = place.goodbye();
+            let with_close_frame = goodbye.is_some();
+            let mut outbox = Outbox::of(goodbye.unwrap_or_default());
+            closing::end(&socket, &mut outbox, with_close_frame).await;
+        }
         Ok(ready) => {
             let client = NewClient {
                 connection_id: shard.draw_connection_id(),
@@ -267,7 +275,7 @@ async fn reject(mut stream: TcpStream, answer: &[u8]) {
         }
         io::Result::Ok(())
     };
-    let _ = timeout(REFUSE_TIMEOUT, reading).await;
+    let _ = timeout(REJECT_TIMEOUT, reading).await;
     refuse_at_once(&stream, answer);
 }
 
@@ -278,17 +286,6 @@ fn refuse_at_once(stream: &TcpStream, answer: &[u8]) {
     let _ = (&*socket).read(&mut [0; 4096]);
     let _ = (&*socket).write(answer);
     let _ = socket.shutdown(std::net::Shutdown::Write);
-}
-
-/// Answers, and waits a moment for the client to read it: closing with unread
-/// bytes would reset the connection.
-async fn refuse(mut socket: Socket, answer: &[u8]) {
-    let _ = timeout(REFUSE_TIMEOUT, async {
-        socket.write_all(answer).await?;
-        socket.shutdown().await?;
-        tokio::io::copy(&mut socket, &mut tokio::io::sink()).await
-    })
-    .await;
 }
 
 fn enter(shard: &Rc<Shard>, socket: Socket, client: NewClient, said: Vec<u8>, handshake: Option<&[u8]>) {
@@ -385,7 +382,12 @@ mod tests {
         theirs.write_all(UPGRADE).await.unwrap();
         let reading = async {
             let mut answer = Vec::new();
-            theirs.read_to_end(&mut answer).await.unwrap();
+            let mut buffer = [0; 1024];
+            // A client answers a close frame, and ends its side when we have ended ours.
+            while let Ok(read @ 1..) = theirs.read(&mut buffer).await {
+                answer.extend_from_slice(&buffer[..read]);
+                let _ = theirs.write_all(b"\x88\x80mask").await;
+            }
             drop(theirs);
             answer
         };

@@ -11,6 +11,7 @@
 //! - `perpetual`: the tasks whose end is the gateway's,
 //! - `listener`, `door`: what is configured for a listener, and the open one,
 //! - `entry`: who comes in at a door,
+//! - `closing`: how a connection ends from our side,
 //! - `websocket`: RFC 6455; [`protocol`]: what else clients may speak,
 //! - `socket`, `tls`: what they speak it over,
 //! - `workers`: which workers are linked, and whose a client is,
@@ -21,6 +22,7 @@ mod answer;
 mod capacity;
 mod client;
 mod close_counts;
+mod closing;
 mod config;
 mod door;
 mod entry;

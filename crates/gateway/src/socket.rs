@@ -81,6 +81,15 @@ impl Socket {
         }
     }
 
+    /// How many bytes of what is to be written next are on their way already, though they are
+    /// not counted as written.
+    pub(crate) fn sealed(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(tls) => tls.sealed(),
+        }
+    }
+
     /// Waits until all is with the system that was written.
     pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

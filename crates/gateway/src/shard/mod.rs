@@ -72,6 +72,9 @@ pub(crate) use table::{Key, NewClient, Table};
 /// Letters that wait in a shard's mailbox; a sender waits for room.
 const MAILBOX: usize = 1024;
 
+/// How long a gateway that stops waits for connections that are being closed, once all are.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Clients that are closed at a stop before others get a turn.
 const AT_ONCE: usize = 100;
 
@@ -418,7 +421,8 @@ impl Shard {
             tokio::task::yield_now().await;
         }
         self.closing.close();
-        self.closing.wait().await;
+        // Whoever takes longer is cut off.
+        let _ = tokio::time::timeout(STOP_TIMEOUT, self.closing.wait()).await;
         let _ = done.send(());
     }
 }

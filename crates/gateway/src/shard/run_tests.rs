@@ -78,3 +78,25 @@ async fn a_panic_of_the_mailbox_reader_ends_the_shard_and_nobody_gets_an_answer(
     assert!(failure.starts_with("the mailbox's reader has panicked: "), "{failure}");
     assert!(answer.await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn clients_are_closed_evenly_when_the_gateway_stops() {
+    const SPREAD: Duration = Duration::from_secs(100);
+    let shard = testing::shard(Config::default());
+    let (worker, _peer) = testing::worker(&shard.shared, 1_000_000).await;
+    let mut clients = Vec::new();
+    for id in 1..=100 {
+        clients.push(testing::client(&shard, id, &worker).await);
+    }
+    let test = async {
+        let (done, stopped) = oneshot::channel();
+        tokio::task::spawn_local(shard.clone().stop(SPREAD, done));
+        for closed in 0..100 {
+            let left = shard.state.borrow().table.all().count();
+            assert!(left.abs_diff(100 - closed) <= 1, "{left} are left when {closed} are to be gone");
+            tokio::time::sleep(SPREAD / 100).await;
+        }
+        stopped.await.unwrap();
+    };
+    LocalSet::new().run_until(test).await;
+}
