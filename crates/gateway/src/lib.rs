@@ -33,6 +33,7 @@ mod inbox;
 pub mod internals;
 mod link;
 mod listener;
+mod logs;
 mod order;
 mod outbox;
 mod outgoing;

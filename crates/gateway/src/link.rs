@@ -152,7 +152,12 @@ impl Link {
                 warn!(worker = worker.key(), %peer, %error, "a worker's link is broken")
             }
             (None, Err(LinkError::Io(error))) => debug!(%peer, %error, "a link is broken"),
-            (None, Err(error)) => warn!(%peer, %error, "a link was closed"),
+            (None, Err(error)) => {
+                let error = error.to_string();
+                self.shard.shared.logs.link_closed.log(move |times| {
+                    warn!(%peer, error, times, "a link was closed");
+                });
+            }
             (None, Ok(())) => debug!(%peer, "a link is closed"),
         }
     }
@@ -191,7 +196,9 @@ impl Link {
         let command = match Command::decode(frame) {
             Ok(command) => command,
             Err(error) if self.authorized => {
-                warn!(peer = %self.peer, %error, "ignored a frame");
+                let (peer, error) = (self.peer, error.to_string());
+                let log = move |times| warn!(%peer, error, times, "ignored a frame");
+                self.shard.shared.logs.frame_ignored.log(log);
                 return Ok(());
             }
             Err(_) => return Err(LinkError::Unauthorized(cmd)),

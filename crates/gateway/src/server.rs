@@ -270,7 +270,9 @@ async fn accept_clients(
         }
         let Ok(stream) = stream.into_std() else { return };
         if !deal(shared, turn, Mail::Client(stream, arrival)) {
-            warn!(client = %peer, "all shards are too busy to take a client in");
+            let log =
+                move |times| warn!(client = %peer, times, "all shards are too busy to take a client in");
+            shared.logs.too_busy.log(log);
         }
     })
     .await;
@@ -282,13 +284,14 @@ async fn accept_links(listener: TcpListener, shared: Arc<Shared>, shutdown: Canc
     let mut turn = 0;
     accept_loop(&listener, &shutdown, |stream, peer| {
         let Ok(permit) = places.clone().try_acquire_owned() else {
-            warn!(%peer, limit, "max_links is reached: a link is refused");
-            return;
+            let log = move |times| warn!(%peer, limit, times, "max_links is reached: a link is refused");
+            return shared.logs.link_refused.log(log);
         };
         let Ok(stream) = stream.into_std() else { return };
         turn = (turn + 1) % shared.shards.len();
         if !deal(&shared, turn, Mail::Link(stream, peer, permit)) {
-            warn!(%peer, "all shards are too busy to take a link in");
+            let log = move |times| warn!(%peer, times, "all shards are too busy to take a link in");
+            shared.logs.too_busy.log(log);
         }
     })
     .await;
@@ -360,7 +363,12 @@ async fn stop(shared: &Arc<Shared>, spread: Duration) {
     shared.stopping.cancel();
     shared.links.close();
     if tokio::time::timeout(DRAIN_TIMEOUT, shared.links.wait()).await.is_err() {
-        warn!("some links did not take what was left for them");
+        let links = shared.links.len();
+        warn!(links, "some links did not take what was left for them");
+    }
+    let closes = shared.workers.drop_unsent();
+    if closes > 0 {
+        warn!(closes, "no worker was linked when the gateway stopped: on_close is lost for these clients");
     }
     for shard in &shared.shards {
         let _ = shard.send(Mail::End).await;

@@ -56,6 +56,7 @@ use crate::config::Config;
 use crate::door::Speaks;
 use crate::entry::refused::RefusalCounts;
 use crate::heartbeat::Wheel;
+use crate::logs::Logs;
 use crate::order::{Arrival, Mail};
 use crate::perpetual::{PerpetualTasks, cause};
 use crate::protocol::Protocol;
@@ -104,6 +105,7 @@ pub(crate) struct Shared {
     /// place for.
     pub(crate) turned_away: Arc<Semaphore>,
     pub(crate) clients: AtomicUsize,
+    pub(crate) logs: Logs,
     /// Bytes that may wait for slow clients on one shard.
     outbox_budget: usize,
     /// How often to look who is silent, if that is asked for at any door.
@@ -134,6 +136,7 @@ impl Shared {
             refusals: RefusalCounts::default(),
             turned_away: Arc::new(Semaphore::new(capacity.rejected)),
             clients: AtomicUsize::new(0),
+            logs: Logs::default(),
             outbox_budget: config.outbox_budget(),
             heartbeat_tick: config.heartbeat_tick(),
             next: AtomicU64::new(1),
