@@ -64,7 +64,7 @@ pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival
             note_refused(&shard, from, &refusal);
             if let (Some(answer), Speaks::WebSocket(_)) = (refusal.response(), &place.speaks) {
                 let mut outbox = Outbox::of(answer.into());
-                closing::end(&socket, &mut outbox, false).await;
+                closing::end(&socket, &mut outbox, false, false).await;
             }
         }
         // Nobody would close it any more, nor tell its worker.
@@ -72,7 +72,7 @@ pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival
             let goodbye = place.goodbye();
             let with_close_frame = goodbye.is_some();
             let mut outbox = Outbox::of(goodbye.unwrap_or_default());
-            closing::end(&socket, &mut outbox, with_close_frame).await;
+            closing::end(&socket, &mut outbox, with_close_frame, false).await;
         }
         Ok(ready) => {
             let client = NewClient {

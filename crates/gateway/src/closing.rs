@@ -15,14 +15,14 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::outbox::{Flushed, Outbox};
 use crate::socket::{Socket, is_passing};
 
-/// How long the peer may take to read what is left for it. One that reads slowly is told
-/// why it is closed behind all that is on its way.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long all of it may take with a peer that reads slowly: it finds why it is closed
+/// behind all that is on its way, of which the system may have taken megabytes.
+const SLOW_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long the peer may take to answer a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -34,15 +34,20 @@ const END_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_DISCARDED: usize = 32 * 1024 * 1024;
 
 /// Writes what is in `outbox`, of which a close frame is the end if `with_close_frame`, and
-/// ends the connection.
-pub(crate) async fn end(socket: &Socket, outbox: &mut Outbox, with_close_frame: bool) {
+/// ends the connection. A peer that is known to be `slow` has more time, as has one that
+/// shows it.
+pub(crate) async fn end(socket: &Socket, outbox: &mut Outbox, with_close_frame: bool, slow: bool) {
     let mut peer = Peer { socket, tail: Tail::default(), discarded: 0, ended: false };
-    if let Ok(true) = timeout(WRITE_TIMEOUT, write(outbox, &mut peer)).await {
+    let limit = Instant::now() + SLOW_TIMEOUT;
+    let is_slow = slow || outbox.flush(socket) == Flushed::Blocked;
+    let within = |usual| if is_slow { limit } else { Instant::now() + usual };
+    if let Ok(true) = timeout_at(limit, write(outbox, &mut peer)).await {
         if with_close_frame {
-            let _ = timeout(CLOSE_TIMEOUT, peer.until(|peer| peer.tail.is_close_frame())).await;
+            let closing = peer.until(|peer| peer.tail.is_close_frame());
+            let _ = timeout_at(within(CLOSE_TIMEOUT), closing).await;
         }
         socket.say_goodbye();
-        let _ = timeout(END_TIMEOUT, async {
+        let _ = timeout_at(within(END_TIMEOUT), async {
             poll_fn(|cx| socket.poll_drain(cx)).await?;
             SockRef::from(socket.tcp()).shutdown(Shutdown::Write)?;
             peer.until(|_| false).await;
@@ -50,8 +55,7 @@ pub(crate) async fn end(socket: &Socket, outbox: &mut Outbox, with_close_frame: 
         })
         .await;
     }
-    // The system goes on sending what it has taken, unless something unread is there.
-    peer.discard_what_is_there();
+    // All that has come is read, so the system goes on sending what it has taken.
 }
 
 /// Writes all of `outbox`; false where the connection is broken.
@@ -119,10 +123,6 @@ impl Peer<'_> {
         }
         true
     }
-
-    fn discard_what_is_there(&mut self) {
-        while !self.ended && self.discard() {}
-    }
 }
 
 /// The last bytes of what a peer has said: enough for a close frame.
@@ -161,7 +161,7 @@ impl Tail {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
-    use tokio::time::{Instant, sleep};
+    use tokio::time::{sleep, timeout};
 
     use super::*;
     use crate::shard::testing::connection;
@@ -172,7 +172,7 @@ mod tests {
     /// Ends a connection with `last`, which the peer finds at the end of what it was sent.
     async fn ended_by<T>(
         last: Vec<u8>,
-        with_close_frame: bool,
+        (with_close_frame, slow): (bool, bool),
         peer: impl AsyncFnOnce(TcpStream) -> T,
     ) -> (Duration, T) {
         let (ours, theirs) = connection().await;
@@ -180,7 +180,7 @@ mod tests {
         outbox.push(last.into());
         let since = Instant::now();
         let ending = async {
-            end(&Socket::Plain(ours), &mut outbox, with_close_frame).await;
+            end(&Socket::Plain(ours), &mut outbox, with_close_frame, slow).await;
             since.elapsed()
         };
         tokio::join!(ending, peer(theirs))
@@ -192,7 +192,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn tcp_does_not_end_before_the_peers_close_frame() {
-        let (_, ()) = ended_by(close_frame(), true, async |mut peer| {
+        let (_, ()) = ended_by(close_frame(), (true, false), async |mut peer| {
             let mut frame = [0; 4];
             peer.read_exact(&mut frame).await.unwrap();
             // What it says before is not heard, in however many pieces.
@@ -210,13 +210,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_says_nothing_is_waited_for_so_long() {
-        let (elapsed, _peer) = ended_by(close_frame(), true, async |peer| peer).await;
-        assert!((CLOSE_TIMEOUT + END_TIMEOUT..WRITE_TIMEOUT).contains(&elapsed), "{elapsed:?}");
+        let (elapsed, _peer) = ended_by(close_frame(), (true, false), async |peer| peer).await;
+        assert!((CLOSE_TIMEOUT + END_TIMEOUT..SLOW_TIMEOUT).contains(&elapsed), "{elapsed:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn without_a_close_frame_tcp_ends_at_once_and_is_read_to_its_end() {
-        let (elapsed, ()) = ended_by(b"the end\n".to_vec(), false, async |mut peer| {
+        let (elapsed, ()) = ended_by(b"the end\n".to_vec(), (false, false), async |mut peer| {
             peer.write_all(&[b'x'; 100_000]).await.unwrap();
             sleep(END_TIMEOUT / 2).await;
             let mut heard = Vec::new();
@@ -231,12 +231,12 @@ mod tests {
     async fn a_slow_peer_that_goes_on_speaking_gets_to_read_everything() {
         let last = [vec![b'x'; 20_000_000], close_frame()].concat();
         let expected = last.len();
-        let (_, heard) = ended_by(last, true, async |mut peer| {
+        let (_, heard) = ended_by(last, (true, false), async |mut peer| {
             let mut heard = 0;
             let mut buffer = vec![0; 1_000_000];
             while heard < expected {
                 peer.write_all(b"still here").await.unwrap();
-                sleep(WRITE_TIMEOUT / 1000).await;
+                sleep(SLOW_TIMEOUT / 1000).await;
                 heard += peer.read(&mut buffer).await.unwrap();
             }
             heard
@@ -246,14 +246,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_slow_peer_has_its_time_though_the_system_has_taken_everything() {
+        for with_close_frame in [false, true] {
+            let last = [vec![b'x'; 50_000], close_frame()].concat();
+            let expected = last.len();
+            let (_, heard) = ended_by(last, (with_close_frame, true), async |mut peer| {
+                let mut heard = Vec::new();
+                for _ in 0..20 {
+                    peer.write_all(b"still here").await.expect("no reset");
+                    sleep(SLOW_TIMEOUT / 25).await;
+                }
+                let mut buffer = [0; 10_000];
+                while heard.len() < expected {
+                    let read = peer.read(&mut buffer).await.expect("no reset");
+                    heard.extend_from_slice(&buffer[..read]);
+                }
+                peer.write_all(CLOSE).await.expect("no reset");
+                heard
+            })
+            .await;
+            assert!(heard.ends_with(&close_frame()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_the_system_has_taken_reaches_a_peer_that_reads_when_all_limits_are_over() {
-        let (elapsed, (peer, _)) = ended_by(vec![b'x'; 20_000_000], true, async |mut peer| {
+        let (elapsed, (peer, _)) = ended_by(vec![b'x'; 20_000_000], (true, false), async |mut peer| {
             peer.write_all(&[b'x'; 10_000]).await.unwrap();
             let (reading, writing) = peer.into_split();
             (reading, writing)
         })
         .await;
-        assert!(elapsed >= WRITE_TIMEOUT);
+        assert!(elapsed >= SLOW_TIMEOUT);
         let mut peer = peer;
         let mut heard = Vec::new();
         peer.read_to_end(&mut heard).await.expect("no reset");

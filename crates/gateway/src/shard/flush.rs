@@ -157,7 +157,8 @@ impl Shard {
         }
         self.closing.spawn_local(async move {
             let socket = client.socket.clone();
-            closing::end(&socket, &mut client.outbox, with_close_frame).await;
+            let slow = reason == CloseReason::SlowConsumer;
+            closing::end(&socket, &mut client.outbox, with_close_frame, slow).await;
         });
     }
 }
