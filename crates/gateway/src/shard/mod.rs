@@ -178,6 +178,8 @@ pub(crate) struct Shard {
     rung: Cell<bool>,
     started: Instant,
     admissions: Admissions,
+    /// The task of a link on this shard has panicked.
+    link_panicked: Notify,
     /// Connections that are being closed.
     closing: TaskTracker,
     /// Everybody is being closed, and nobody is taken in.
@@ -213,6 +215,17 @@ pub(crate) fn run(
     LocalSet::new().block_on(runtime, async move { Shard::new(index, shared).run(mailbox).await })
 }
 
+/// Tells a shard when the task that holds this panics.
+struct PanicWatch(Rc<Shard>);
+
+impl Drop for PanicWatch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.link_panicked.notify_one();
+        }
+    }
+}
+
 /// A mailbox, and the way to it.
 pub(crate) fn mailbox() -> (mpsc::Sender<Mail>, mpsc::Receiver<Mail>) {
     mpsc::channel(MAILBOX)
@@ -238,6 +251,7 @@ impl Shard {
             rung: Cell::new(false),
             started: Instant::now(),
             admissions: Admissions::default(),
+            link_panicked: Notify::new(),
             closing: TaskTracker::new(),
             stopping: Cell::new(false),
         })
@@ -248,7 +262,7 @@ impl Shard {
     ///
     /// # Errors
     /// When a task that every client relies on ends before that: the flush, the heartbeat,
-    /// the admission, or the reader of the mailbox.
+    /// the admission, or the reader of the mailbox; and when the task of a link panics.
     pub(crate) async fn run(self: Rc<Self>, mailbox: mpsc::Receiver<Mail>) -> anyhow::Result<()> {
         let mut tasks = PerpetualTasks::default();
         tasks.spawn("the flush task", self.clone().flush_for_ever());
@@ -256,10 +270,12 @@ impl Shard {
             tasks.spawn("the heartbeat task", self.clone().beat_for_ever(tick));
         }
         tasks.spawn("the admission task", self.clone().decide_for_ever());
-        let reading = tokio::task::spawn_local(self.read_mail(mailbox));
+        let reading = tokio::task::spawn_local(self.clone().read_mail(mailbox));
         tokio::select! {
             read = reading => read.map_err(|error| anyhow!("the mailbox's reader has {}", cause(error))),
             failure = tasks.failure() => Err(failure),
+            // A worker would stay linked whose events nobody writes.
+            () = self.link_panicked.notified() => Err(anyhow!("the task of a link has panicked")),
         }
     }
 
@@ -280,8 +296,12 @@ impl Shard {
                         }
                     }
                     Mail::Link(stream, peer, permit) => {
+                        let watched = PanicWatch(self.clone());
                         let link = link::run(self.clone(), stream, peer, permit);
-                        self.shared.links.spawn_local(link);
+                        self.shared.links.spawn_local(async move {
+                            let _watched = watched;
+                            link.await;
+                        });
                     }
                     Mail::Orders(orders) => self.obey(orders),
                     Mail::Ask(question, reply) => {

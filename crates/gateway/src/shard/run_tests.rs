@@ -4,8 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatewayworker_protocol::Question;
-use tokio::sync::oneshot;
+use bytes::BytesMut;
+use gatewayworker_protocol::{Command, Question};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
@@ -65,6 +67,21 @@ async fn a_panic_of_the_heartbeat_task_ends_the_shard() {
 async fn a_panic_of_the_admission_task_ends_the_shard() {
     let failure = failure(async |shard| shard.admissions.harm()).await;
     assert!(failure.starts_with("the admission task has panicked: "), "{failure}");
+}
+
+#[tokio::test]
+async fn a_panic_of_a_link_ends_the_shard() {
+    let failure = failure(async |shard| {
+        lock_state(shard);
+        let (ours, mut theirs) = testing::connection().await;
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let mut command = BytesMut::new();
+        Command::Destroy(1).encode(&mut command);
+        theirs.write_all(&command).await.unwrap();
+        let peer = theirs.local_addr().unwrap();
+        mail(shard, Mail::Link(ours.into_std().unwrap(), peer, permit)).await;
+    });
+    assert_eq!(failure.await, "the task of a link has panicked");
 }
 
 #[tokio::test]
