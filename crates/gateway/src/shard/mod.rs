@@ -148,10 +148,10 @@ impl Shared {
     pub(crate) fn figures(&self) -> Vec<(&'static str, u64)> {
         vec![
             ("clients", self.clients.load(Ordering::Relaxed) as u64),
-            ("max_connections", self.capacity.clients as u64),
             ("workers", self.workers.len() as u64),
             ("closed", self.closes.total()),
             ("refused", self.refusals.all().map(|(_, count)| count).sum()),
+            ("max_connections", self.capacity.clients as u64),
         ]
     }
 
@@ -432,7 +432,7 @@ impl Shard {
             Schedule { spread, clients: keys.len(), shard: self.index, shards: self.shared.shards.len() };
         let since = tokio::time::Instant::now();
         let mut closed = 0;
-        while closed < keys.len() {
+        loop {
             let due = schedule.due(since.elapsed()).min(closed + AT_ONCE);
             for key in &keys[closed..due] {
                 let goodbye =
@@ -440,6 +440,9 @@ impl Shard {
                 self.close(*key, CloseReason::Shutdown, goodbye);
             }
             closed = due;
+            if closed == keys.len() {
+                break;
+            }
             tokio::time::sleep_until(since + schedule.at(closed)).await;
             tokio::task::yield_now().await;
         }

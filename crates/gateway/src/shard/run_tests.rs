@@ -117,3 +117,18 @@ async fn clients_are_closed_evenly_when_the_gateway_stops() {
     };
     LocalSet::new().run_until(test).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_gateway_with_a_single_client_stops_when_that_is_closed() {
+    let shard = testing::shard(Config::default());
+    let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
+    let (_, client) = testing::client(&shard, 1, &worker).await;
+    drop(client);
+    let test = async {
+        let (done, stopped) = oneshot::channel();
+        let stop = shard.clone().stop(Duration::from_secs(3600), done);
+        timeout(Duration::from_secs(10), stop).await.expect("a stop that waits for nobody");
+        stopped.await.unwrap();
+    };
+    LocalSet::new().run_until(test).await;
+}
