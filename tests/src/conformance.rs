@@ -73,6 +73,8 @@ pub struct Case {
     turns: Vec<Turn>,
     /// The gateway ends the connection with the last turn.
     ends: bool,
+    /// It does so because the client has broken the protocol.
+    fails: bool,
     /// How many bytes are written at once.
     chop: usize,
 }
@@ -86,7 +88,7 @@ struct Turn {
 impl Case {
     /// A conversation in which nothing is said yet.
     pub fn new(name: impl fmt::Display) -> Self {
-        Self { name: name.to_string(), turns: Vec::new(), ends: false, chop: usize::MAX }
+        Self { name: name.to_string(), turns: Vec::new(), ends: false, fails: false, chop: usize::MAX }
     }
 
     /// Then the client writes these bytes.
@@ -117,7 +119,8 @@ impl Case {
     }
 
     /// Then the gateway fails the connection with this code and reason.
-    pub fn fails(self, code: u16, reason: &str) -> Self {
+    pub fn fails(mut self, code: u16, reason: &str) -> Self {
+        self.fails = true;
         self.ends(&close_payload(code, reason.as_bytes()))
     }
 
@@ -135,7 +138,7 @@ impl Case {
             let bye = close_payload(1000, b"");
             self = self.send(FIN | CLOSE, &bye).ends(&bye);
         }
-        let Self { name, turns, chop, .. } = self;
+        let Self { name, turns, chop, fails, .. } = self;
         for Turn { say, hear } in turns {
             for piece in say.chunks(chop) {
                 if tcp.write_all(piece).await.is_err() || tcp.flush().await.is_err() {
@@ -146,6 +149,11 @@ impl Case {
             let mut heard = vec![0; hear.len()];
             let got = soon(&name, read(&mut tcp, &mut heard)).await;
             assert!(heard == hear, "{name}: {} instead of {}", Bytes(&heard[..got]), Bytes(&hear));
+        }
+        if fails {
+            // It hears why, and closes too: only then does the gateway end the connection.
+            let _ = tcp.write_all(&client_frame(FIN | CLOSE, &close_payload(1000, b""))).await;
+            let _ = tcp.flush().await;
         }
         let mut more = Vec::new();
         let end = soon(&name, tcp.read_to_end(&mut more)).await;

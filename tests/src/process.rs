@@ -51,8 +51,22 @@ impl Process {
         Self::spawn(arguments, log.into())
     }
 
+    /// The same, where it may have so many files open (`ulimit -n`).
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn with_open_files(limit: u32, log: &Path, arguments: &[&str]) -> Self {
+        let log = std::fs::File::create(log).expect("a file for the log");
+        let mut command = Command::new("sh");
+        command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &limit.to_string()]).arg(binary());
+        Self::spawn_with(command, arguments, log.into())
+    }
+
     fn spawn(arguments: &[&str], log: Stdio) -> Self {
-        let mut command = Command::new(binary());
+        Self::spawn_with(Command::new(binary()), arguments, log)
+    }
+
+    fn spawn_with(mut command: Command, arguments: &[&str], log: Stdio) -> Self {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GATEWAYWORKER_")) {
             command.env_remove(name);
         }
@@ -75,6 +89,20 @@ impl Process {
     /// When the system does not know it.
     pub fn has_ended(&mut self) -> bool {
         self.0.try_wait().expect("the process is ours").is_some()
+    }
+
+    /// Its exit status, once it has ended by itself; `None` where a signal ended it.
+    ///
+    /// # Panics
+    /// When it does not end soon.
+    pub async fn status(&mut self) -> Option<i32> {
+        let mut status = None;
+        crate::eventually("the process to end", async || {
+            status = self.0.try_wait().expect("the process is ours");
+            status.is_some()
+        })
+        .await;
+        status.and_then(|status| status.code())
     }
 
     /// Kills it as `kill -9` does, and waits until it is gone.

@@ -100,6 +100,17 @@ impl Certificate {
     pub async fn connect(&self, address: SocketAddr) -> TlsStream<TcpStream> {
         connect(&self.connector(ALL_VERSIONS), address).await.expect("a TLS handshake")
     }
+
+    /// Does the TLS handshake over a connection, with any version.
+    ///
+    /// # Errors
+    /// When no TLS comes about.
+    ///
+    /// # Panics
+    /// When it takes too long.
+    pub async fn connect_over(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
+        connect_over(&self.connector(ALL_VERSIONS), stream).await
+    }
 }
 
 /// Connects to a listener over TLS.
@@ -112,6 +123,10 @@ impl Certificate {
 pub async fn connect(connector: &TlsConnector, address: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = soon("a TCP connection", TcpStream::connect(address)).await?;
     stream.set_nodelay(true)?;
+    connect_over(connector, stream).await
+}
+
+async fn connect_over(connector: &TlsConnector, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
     let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
     soon("a TLS handshake", connector.connect(name, stream)).await
 }

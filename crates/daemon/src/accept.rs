@@ -5,23 +5,24 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gatewayworker_net::Backoff;
+use gatewayworker_net::{Backoff, LogLimiter};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 /// Hands each new connection and its peer's address to `handle` until `shutdown`
 /// is cancelled.
 ///
-/// Where the system has no descriptor or memory left it says so and waits a
+/// Where the system has no descriptor or memory left it says so, once a second, and waits a
 /// little: connections that end meanwhile make room, and the new ones wait in the
-/// backlog.
+/// backlog. Where the listener itself is broken it says that, and returns.
 pub async fn accept_loop(
     listener: &TcpListener,
     shutdown: &CancellationToken,
     mut handle: impl FnMut(TcpStream, SocketAddr),
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
+    let failures = LogLimiter::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -36,9 +37,12 @@ pub async fn accept_loop(
             Err(error) if is_of_one_connection(&error) => {
                 debug!(%error, "a peer left before it was accepted")
             }
+            Err(error) if is_of_the_listener(&error) => {
+                return error!(%error, "a listener is broken, and takes no more connections");
+            }
             Err(error) => {
                 let wait = backoff.next_wait();
-                warn!(%error, wait_ms = wait.as_millis() as u64, "cannot accept connections");
+                failures.log(move |times| warn!(%error, times, "cannot accept connections for now"));
                 tokio::select! {
                     () = shutdown.cancelled() => return,
                     () = tokio::time::sleep(wait) => {}
@@ -59,9 +63,28 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
+/// No other connection will fare better: it listens no more, or is no socket of ours.
+fn is_of_the_listener(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error()) {
+        return true;
+    }
+    error.kind() == ErrorKind::InvalidInput
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_listener_that_is_broken_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
+        let shutdown = CancellationToken::new();
+        let accepting = accept_loop(&listener, &shutdown, |_, _| unreachable!());
+        tokio::time::timeout(Duration::from_secs(10), accepting).await.expect("an end");
+    }
 
     #[tokio::test]
     async fn connections_are_handed_on_until_shutdown() {

@@ -4,6 +4,7 @@
 //! - [`run`]: logging, file limit, runtime, signals and exit status around a daemon's `serve`,
 //! - [`Operator`]: who may ask how it goes, and for files to be read again,
 //! - [`accept_loop`]: accepting that survives a lack of file descriptors,
+//! - [`OpenFiles`]: how many connections there is room for,
 //! - [`check_exposure`], [`resolve`], [`bind`]: addresses, safe by default.
 //!
 //! It knows no daemon and no wire. Its errors are for people: each says in one
@@ -25,6 +26,7 @@ pub use accept::accept_loop;
 pub use address::{bind, bind_as, resolve};
 pub use config::{CommonFlags, load};
 pub use exposure::check_exposure;
+pub use limits::OpenFiles;
 pub use lists::one_or_many;
 pub use logging::{LogFormat, wants_colour};
 pub use operator::{Figures, Operator, Reload, ReloadRequest};

@@ -6,7 +6,7 @@
 //! client costs, so it is kept small.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,21 +14,36 @@ use std::task::{Poll, ready};
 use std::time::Duration;
 
 use gatewayworker_protocol::CloseReason;
-use tokio::io::AsyncWriteExt;
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
+use crate::closing;
 use crate::door::{Door, Place, Speaks};
 use crate::entry::proxy_header;
 use crate::entry::refused::Refused;
 use crate::inbox::{Inbox, Stop, ToShard};
 use crate::order::Arrival;
-use crate::shard::{Key, NewClient, Route, Shard};
+use crate::outbox::Outbox;
+use crate::shard::{Key, NewClient, Route, SCRATCH, Shard};
 use crate::socket::{Fresh, Socket, is_passing};
 use crate::tls::TlsSocket;
 use crate::websocket::handshake::{self, Refusal, Upgrade};
 use crate::workers::WorkerLink;
+
+/// The most that is read of a client that waits for a worker, in bytes: so many may wait.
+const MAX_SAID: usize = 4 * 1024;
+
+/// How often to look whether one has left that has said more than that.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long to wait for the request of one who finds no place.
+const REJECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The most that is read of the request of one who finds no place, in bytes.
+const MAX_REJECTED_HEAD: usize = 16 * 1024;
 
 /// Does the handshake with a client and takes it in, or answers why not.
 pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival) {
@@ -46,26 +61,33 @@ pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival
     };
     match come_in(&shard, &mut socket, &mut place, limit, &mut from).await {
         Err(Refusal::HealthCheck(check)) => {
-            refuse(socket, check.response(shard.can_serve()).as_bytes()).await;
+            let mut outbox = Outbox::of(check.response(shard.can_serve()).into());
+            closing::end(&socket, &mut outbox, false, false).await;
         }
         Err(refusal) => {
             note_refused(&shard, from, &refusal);
             if let (Some(answer), Speaks::WebSocket(_)) = (refusal.response(), &place.speaks) {
-                refuse(socket, answer.as_bytes()).await;
+                let mut outbox = Outbox::of(answer.into());
+                closing::end(&socket, &mut outbox, false, false).await;
             }
         }
         // Nobody would close it any more, nor tell its worker.
-        Ok(_) if shard.is_stopping() => refuse(socket, &place.goodbye().unwrap_or_default()).await,
-        Ok((upgrade, worker)) => {
+        Ok(_) if shard.is_stopping() => {
+            let goodbye = place.goodbye();
+            let with_close_frame = goodbye.is_some();
+            let mut outbox = Outbox::of(goodbye.unwrap_or_default());
+            closing::end(&socket, &mut outbox, with_close_frame, false).await;
+        }
+        Ok(ready) => {
             let client = NewClient {
                 connection_id: shard.draw_connection_id(),
                 seq: shard.shared.number(),
                 address: ipv4(from),
                 door: place,
-                worker,
+                worker: ready.worker,
                 heard_ms: shard.now_ms(),
             };
-            enter(&shard, socket, client, upgrade);
+            enter(&shard, socket, client, ready.opening);
         }
     }
 }
@@ -98,6 +120,23 @@ async fn open(
     }
 }
 
+/// A client that may be taken into the table.
+struct Ready {
+    opening: Opening,
+    worker: Arc<WorkerLink>,
+}
+
+/// What a client has said before it is in the table.
+#[derive(Default)]
+struct Opening {
+    /// The body of ON_WEBSOCKET_CONNECT, if it has come by a WebSocket handshake.
+    handshake: Option<Vec<u8>>,
+    /// It has offered permessage-deflate in there.
+    may_compress: bool,
+    /// What came behind the handshake.
+    said: Vec<u8>,
+}
+
 /// What stands before a client: how many are in from where it comes, the handshake, and
 /// that there is a worker. `from` is the client, or becomes the one that it brings.
 async fn come_in(
@@ -106,7 +145,7 @@ async fn come_in(
     place: &mut Place,
     limit: Instant,
     from: &mut SocketAddr,
-) -> Result<(Option<Upgrade>, Arc<WorkerLink>), Refusal> {
+) -> Result<Ready, Refusal> {
     // One that a proxy brings is counted when it is known where it comes from.
     if !place.entry.trusts(from.ip()) {
         place.take_from(from.ip())?;
@@ -114,7 +153,11 @@ async fn come_in(
     match place.speaks {
         Speaks::WebSocket(_) => admit(shard, socket, place, limit, from).await,
         // There is no handshake, and nobody to read an answer in HTTP.
-        Speaks::Framed(_) => Ok((None, find_worker(shard).await?)),
+        Speaks::Framed(_) => {
+            let mut opening = Opening::default();
+            let worker = find_worker(shard, socket, &mut opening.said).await?;
+            Ok(Ready { opening, worker })
+        }
     }
 }
 
@@ -139,29 +182,38 @@ async fn admit(
     place: &mut Place,
     limit: Instant,
     from: &mut SocketAddr,
-) -> Result<(Option<Upgrade>, Arc<WorkerLink>), Refusal> {
+) -> Result<Ready, Refusal> {
     let peer = *from;
     let reading = handshake::read_request(socket, place, from);
-    let upgrade = timeout_at(limit, reading)
-        .await
-        .map_err(|_| Refusal::of(Refused::TooSlow, "the handshake took too long"))??;
+    let Upgrade { response, handshake, rest: mut said, may_compress } =
+        timeout_at(limit, reading)
+            .await
+            .map_err(|_| Refusal::of(Refused::TooSlow, "the handshake took too long"))??;
     if *from != peer {
         place.take_from(from.ip())?;
     }
-    let worker = find_worker(shard).await?;
+    let worker = find_worker(shard, socket, &mut said).await?;
+    if socket.is_half_closed().await {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
     let answering = async {
-        socket.write_all(&upgrade.response).await?;
+        socket.write_all(&response).await?;
         socket.flush().await
     };
     timeout(place.handshake_timeout, answering).await.map_err(io::Error::from)??;
-    Ok((Some(upgrade), worker))
+    Ok(Ready { opening: Opening { handshake: Some(handshake), may_compress, said }, worker })
 }
 
 /// The worker for a new client. Where there is none, or none that reads what it
 /// is sent, the client waits a while for one, before it is told that it is in: so
 /// a cluster may start, and its workers restart, in any order, and what waits for
-/// a worker that hangs stays bounded.
-async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
+/// a worker that hangs stays bounded. What the client says meanwhile is added to `said`.
+///
+/// # Errors
+/// When no worker comes in time, too many wait for one, or the client leaves: it holds no
+/// place then, and no worker hears of it. Who ends only its own side has left, too, whatever
+/// it speaks: nobody has promised it an answer yet.
+async fn find_worker(shard: &Shard, socket: &Socket, said: &mut Vec<u8>) -> Result<Arc<WorkerLink>, Refusal> {
     let shared = &shard.shared;
     if let Some(worker) = shared.workers.choose(None)
         && !worker.writer.is_full()
@@ -172,7 +224,7 @@ async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
     let _place =
         shared.waiting.try_acquire().map_err(|_| busy("no worker is there, and too many wait for one"))?;
     let limit = Duration::from_millis(shared.config.worker_wait_ms);
-    timeout(limit, async {
+    let coming = timeout(limit, async {
         loop {
             match shared.workers.choose(None) {
                 Some(worker) if worker.writer.is_full() => worker.writer.wait_for_room().await,
@@ -182,47 +234,84 @@ async fn find_worker(shard: &Shard) -> Result<Arc<WorkerLink>, Refusal> {
             // What was waited for may be there while its other half is not yet.
             tokio::task::yield_now().await;
         }
-    })
-    .await
-    .map_err(|_| busy("no worker is there"))
+    });
+    tokio::select! {
+        biased;
+        error = left(shard, socket, said) => Err(error.into()),
+        worker = coming => worker.map_err(|_| busy("no worker is there")),
+    }
+}
+
+/// Waits until a client leaves, and adds to `said` what it says meanwhile, as long as that
+/// is little: the rest stays in its socket.
+///
+/// Cancel safe.
+async fn left(shard: &Shard, socket: &Socket, said: &mut Vec<u8>) -> io::Error {
+    let end = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    while said.len() < MAX_SAID {
+        match fill(shard, socket, MAX_SAID - said.len()).await {
+            Ok(Fresh { bytes: 0, .. }) => return end(),
+            Ok(fresh) => said.extend_from_slice(&shard.scratch.borrow()[..fresh.bytes]),
+            Err(error) => return error,
+        }
+    }
+    // What is unread stands before the end: that there is one shows in the socket's state.
+    while !socket.is_half_closed().await {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+    end()
 }
 
 /// Sends away who found no place, with an answer where there is somebody to read one
-/// who would know it from what comes before; without one where too many come for that.
+/// who would know it from what comes before. Where too many come for that, the answer is as
+/// good as it can be without waiting for anything.
 pub(crate) fn turn_away(shard: &Rc<Shard>, stream: TcpStream, door: &Door, why: Refused) {
     let speaks_first = matches!(door.speaks, Speaks::WebSocket(_))
         && !door.entry.proxy_protocol
         && door.certificate.is_none();
-    if speaks_first && shard.shared.turned_away.available_permits() > 0 {
-        let shard = shard.clone();
-        tokio::task::spawn_local(async move {
-            let Ok(_permit) = shard.shared.turned_away.try_acquire() else { return };
-            let answer = Refusal::from(why).response().unwrap_or_default();
-            refuse(Socket::Plain(stream), answer.as_bytes()).await;
-        });
+    if !speaks_first {
+        return;
     }
+    let answer = Refusal::from(why).response().unwrap_or_default();
+    let Ok(permit) = shard.shared.turned_away.clone().try_acquire_owned() else {
+        return refuse_at_once(&stream, answer.as_bytes());
+    };
+    tokio::task::spawn_local(async move {
+        let _permit = permit;
+        reject(stream, answer.as_bytes()).await;
+    });
 }
 
-/// Answers, and waits a moment for the client to read it: closing with unread
-/// bytes would reset the connection.
-async fn refuse(mut socket: Socket, answer: &[u8]) {
-    let _ = timeout(Duration::from_secs(2), async {
-        socket.write_all(answer).await?;
-        socket.shutdown().await?;
-        tokio::io::copy(&mut socket, &mut tokio::io::sink()).await
-    })
-    .await;
+/// Answers as soon as there is a request, and ends the connection.
+async fn reject(mut stream: TcpStream, answer: &[u8]) {
+    let mut head = Vec::with_capacity(1024);
+    let reading = async {
+        while !head.ends_with(b"\r\n\r\n") && head.len() < MAX_REJECTED_HEAD {
+            if stream.read_buf(&mut head).await? == 0 {
+                break;
+            }
+        }
+        io::Result::Ok(())
+    };
+    let _ = timeout(REJECT_TIMEOUT, reading).await;
+    refuse_at_once(&stream, answer);
 }
 
-fn enter(shard: &Rc<Shard>, socket: Socket, client: NewClient, upgrade: Option<Upgrade>) {
+/// Answers without waiting: who has sent its request already gets the answer, as nothing
+/// unread resets the connection.
+fn refuse_at_once(stream: &TcpStream, answer: &[u8]) {
+    let socket = SockRef::from(stream);
+    let _ = (&*socket).read(&mut [0; 4096]);
+    let _ = (&*socket).write(answer);
+    let _ = socket.shutdown(std::net::Shutdown::Write);
+}
+
+fn enter(shard: &Rc<Shard>, socket: Socket, client: NewClient, opening: Opening) {
     let socket = Rc::new(socket);
     let mut inbox = Inbox::new(&client.door);
-    let handshake = upgrade.map(|upgrade| {
-        inbox.begin_with(upgrade.rest, upgrade.may_compress);
-        upgrade.handshake
-    });
+    inbox.begin_with(opening.said, opening.may_compress);
     let key = shard.insert(client, socket.clone());
-    shard.tell_arrived(key, handshake.as_deref());
+    shard.tell_arrived(key, opening.handshake.as_deref());
     let task = tokio::task::spawn_local(read(shard.clone(), socket, key, inbox));
     shard.set_reader(key, task.abort_handle());
 }
@@ -240,7 +329,7 @@ async fn read(shard: Rc<Shard>, socket: Rc<Socket>, key: Key, mut inbox: Inbox) 
         }
         fresh = Fresh::default();
         match stop {
-            Stop::Starved => match fill(&shard, &socket).await {
+            Stop::Starved => match fill(&shard, &socket, SCRATCH).await {
                 Ok(read @ Fresh { bytes: 1.., .. }) => {
                     fresh = read;
                     shard.heard(key);
@@ -254,15 +343,15 @@ async fn read(shard: Rc<Shard>, socket: Rc<Socket>, key: Key, mut inbox: Inbox) 
     }
 }
 
-/// Reads into the shard's buffer. What is there has to be dealt with before the
-/// next await: then another client's bytes may stand there.
+/// Reads into the shard's buffer, `most` bytes at most. What is there has to be dealt with
+/// before the next await: then another client's bytes may stand there.
 ///
 /// Cancel safe.
-async fn fill(shard: &Shard, socket: &Socket) -> io::Result<Fresh> {
+async fn fill(shard: &Shard, socket: &Socket, most: usize) -> io::Result<Fresh> {
     poll_fn(|cx| {
         loop {
             ready!(socket.poll_readable(cx))?;
-            match socket.try_read(&mut shard.scratch.borrow_mut()) {
+            match socket.try_read(&mut shard.scratch.borrow_mut()[..most]) {
                 Err(error) if is_passing(&error) => {}
                 read => return Poll::Ready(read),
             }
@@ -297,7 +386,6 @@ fn ipv4(address: SocketAddr) -> SocketAddrV4 {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
     use tokio::task::LocalSet;
 
     use super::*;
@@ -314,7 +402,12 @@ mod tests {
         theirs.write_all(UPGRADE).await.unwrap();
         let reading = async {
             let mut answer = Vec::new();
-            theirs.read_to_end(&mut answer).await.unwrap();
+            let mut buffer = [0; 1024];
+            // A client answers a close frame, and ends its side when we have ended ours.
+            while let Ok(read @ 1..) = theirs.read(&mut buffer).await {
+                answer.extend_from_slice(&buffer[..read]);
+                let _ = theirs.write_all(b"\x88\x80mask").await;
+            }
             drop(theirs);
             answer
         };
@@ -325,10 +418,10 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_comes_while_the_gateway_stops_is_sent_away_and_nobody_told() {
         let shard = testing::shard(Config::default());
-        let (worker, _peer) = testing::worker(&shard, 1000).await;
+        let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
         let test = async {
             let (done, stopped) = tokio::sync::oneshot::channel();
-            shard.clone().stop(done).await;
+            shard.clone().stop(Duration::ZERO, done).await;
             stopped.await.unwrap();
             let answer = answer(&shard).await;
             assert!(
@@ -341,10 +434,85 @@ mod tests {
         worker.writer.push(|out| assert!(out.is_empty())).unwrap();
     }
 
+    /// What clients send before they leave, by their listener: something, then more than is
+    /// kept of one that waits.
+    fn sent(url: &str) -> Vec<Vec<u8>> {
+        let first = if url.starts_with("websocket") { UPGRADE } else { b"first\n" };
+        let pipelined = [first, &client_frames(1)].concat();
+        let much = [first, &client_frames(10 * MAX_SAID)].concat();
+        vec![first.to_vec(), pipelined, much]
+    }
+
+    /// Empty pings of a client, of so many bytes and a few more.
+    fn client_frames(bytes: usize) -> Vec<u8> {
+        b"\x89\x80mask".repeat(bytes.div_ceil(6))
+    }
+
+    /// How a client leaves.
+    #[derive(Debug, Clone, Copy)]
+    enum Leaves {
+        Closing,
+        HalfClosing,
+        Resetting,
+    }
+
+    /// Has a client leave that waits for a worker, and checks that all that it held is free
+    /// then, and that no worker hears of it.
+    async fn leave_while_waiting(url: &str, bytes: &[u8], how: Leaves) {
+        let config = Config { max_waiting: 1, worker_wait_ms: 3_600_000, ..Config::default() };
+        let shard = testing::shard(config);
+        let (ours, mut theirs) = testing::connection().await;
+        let place = testing::place_at(url, &shard.shared.config);
+        let door = place.door().clone();
+        let arrival = Arrival { peer: theirs.local_addr().unwrap(), place };
+        let arriving = arrive(shard.clone(), ours, arrival);
+        let leaving = async {
+            theirs.write_all(bytes).await.unwrap();
+            while shard.shared.waiting.available_permits() > 0 {
+                tokio::task::yield_now().await;
+            }
+            match how {
+                Leaves::Closing => drop(theirs),
+                Leaves::HalfClosing => {
+                    theirs.shutdown().await.unwrap();
+                    let mut answer = Vec::new();
+                    // Where it had unread bytes the end is a reset.
+                    let _ = theirs.read_to_end(&mut answer).await;
+                    assert!(answer.is_empty(), "{answer:?}");
+                }
+                Leaves::Resetting => {
+                    socket2::SockRef::from(&theirs).set_linger(Some(Duration::ZERO)).unwrap();
+                    drop(theirs);
+                }
+            }
+        };
+        let tasks = LocalSet::new();
+        let both = tasks.run_until(async { tokio::join!(arriving, leaving) });
+        timeout(Duration::from_secs(10), both).await.unwrap_or_else(|_| {
+            panic!("{url}: a client that left {how:?} behind {} bytes still waits", bytes.len())
+        });
+        assert_eq!(shard.shared.refusals.to_string(), "left=1", "{url} {how:?}");
+        assert_eq!(shard.shared.waiting.available_permits(), 1);
+        assert!(Place::take(&door).is_ok(), "{url} {how:?}: it keeps its place");
+        let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
+        worker.writer.push(|out| assert!(out.is_empty())).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_while_it_waits_for_a_worker_is_gone_at_once() {
+        for url in ["websocket://a:1", "text://a:1", "frame://a:1", "tcp://a:1"] {
+            for bytes in sent(url) {
+                for how in [Leaves::Closing, Leaves::HalfClosing, Leaves::Resetting] {
+                    leave_while_waiting(url, &bytes, how).await;
+                }
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_client_does_not_come_in_to_a_worker_that_does_not_read() {
         let shard = testing::shard(Config { worker_wait_ms: 1, ..Config::default() });
-        let (worker, _peer) = testing::worker(&shard, 1000).await;
+        let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
         worker.writer.push(|out| out.resize(1000, 0)).unwrap();
         let answer = LocalSet::new().run_until(answer(&shard)).await;
         assert!(answer.starts_with(b"HTTP/1.1 503 "), "{answer:?}");

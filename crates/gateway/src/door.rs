@@ -216,6 +216,12 @@ impl Place {
         Ok(Self { door: door.clone(), from: None })
     }
 
+    /// The door that it is at.
+    #[cfg(test)]
+    pub(crate) fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
+
     /// Takes one among those that come from `address`, where they are limited.
     pub(crate) fn take_from(&mut self, address: IpAddr) -> Result<(), Refused> {
         if let (Some(addresses), None) = (&self.door.addresses, &self.from) {

@@ -7,8 +7,11 @@
 //! socket. No room is entered twice.
 //!
 //! - `server`: doors and shards, and the order in which they open and close,
+//! - `capacity`: how many connections there is room for,
+//! - `perpetual`: the tasks whose end is the gateway's,
 //! - `listener`, `door`: what is configured for a listener, and the open one,
 //! - `entry`: who comes in at a door,
+//! - `closing`: how a connection ends from our side,
 //! - `websocket`: RFC 6455; [`protocol`]: what else clients may speak,
 //! - `socket`, `tls`: what they speak it over,
 //! - `workers`: which workers are linked, and whose a client is,
@@ -16,8 +19,10 @@
 //! - `answer`: the parts of shards, put together as PHP would have it.
 
 mod answer;
+mod capacity;
 mod client;
 mod close_counts;
+mod closing;
 mod config;
 mod door;
 mod entry;
@@ -28,9 +33,11 @@ mod inbox;
 pub mod internals;
 mod link;
 mod listener;
+mod logs;
 mod order;
 mod outbox;
 mod outgoing;
+mod perpetual;
 pub mod protocol;
 mod server;
 mod shard;
@@ -42,9 +49,10 @@ mod workers;
 use std::process::ExitCode;
 
 use clap::Parser;
-use gatewayworker_daemon::{Runtime, load};
+use gatewayworker_daemon::{OpenFiles, Runtime, load};
 use tracing::info;
 
+use capacity::Capacity;
 pub use config::{Cli, Config, Flags, SlowConsumer};
 pub use entry::RealIpHeader;
 pub use gatewayworker_protocol::CloseReason;
@@ -83,6 +91,8 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
         Runtime::CurrentThread,
         |config, shutdown, operator| async move {
             let listeners = Listeners::bind(&config).await?;
+            // One that could hold nobody does not say that it listens.
+            Capacity::new(&config, OpenFiles::now())?;
             let urls = listeners.urls(&config)?;
             let inner = listeners.inner.local_addr()?;
             for url in &urls {

@@ -60,6 +60,8 @@ enum LinkError {
     WrongKey,
     #[error("it sent command {0} before its secret_key")]
     Unauthorized(u8),
+    #[error("shard {0} has ended, and the gateway ends next")]
+    ShardGone(usize),
 }
 
 /// One link.
@@ -138,8 +140,8 @@ impl Link {
             // What a dead peer had sent before still holds.
             let _ = tokio::time::timeout(FINISH_TIMEOUT, self.read(socket)).await;
         }
-        self.hand_over().await;
-        ended
+        let handed_over = self.hand_over().await;
+        ended.and(handed_over)
     }
 
     fn log_end(&self, ended: &Result<(), LinkError>) {
@@ -150,7 +152,12 @@ impl Link {
                 warn!(worker = worker.key(), %peer, %error, "a worker's link is broken")
             }
             (None, Err(LinkError::Io(error))) => debug!(%peer, %error, "a link is broken"),
-            (None, Err(error)) => warn!(%peer, %error, "a link was closed"),
+            (None, Err(error)) => {
+                let error = error.to_string();
+                self.shard.shared.logs.link_closed.log(move |times| {
+                    warn!(%peer, error, times, "a link was closed");
+                });
+            }
             (None, Ok(())) => debug!(%peer, "a link is closed"),
         }
     }
@@ -165,7 +172,7 @@ impl Link {
             while let Some(frame) = self.next_frame()? {
                 self.take(frame).await?;
             }
-            self.hand_over().await;
+            self.hand_over().await?;
             self.buffer.reserve(64 * 1024);
             let reading = socket.read_buf(&mut self.buffer);
             let bytes = if self.authorized {
@@ -189,7 +196,9 @@ impl Link {
         let command = match Command::decode(frame) {
             Ok(command) => command,
             Err(error) if self.authorized => {
-                warn!(peer = %self.peer, %error, "ignored a frame");
+                let (peer, error) = (self.peer, error.to_string());
+                let log = move |times| warn!(%peer, error, times, "ignored a frame");
+                self.shard.shared.logs.frame_ignored.log(log);
                 return Ok(());
             }
             Err(_) => return Err(LinkError::Unauthorized(cmd)),
@@ -206,10 +215,7 @@ impl Link {
                 self.shard.shared.workers.publish(topic, payload);
                 Ok(())
             }
-            Command::Ask(question) => {
-                self.answer(question).await;
-                Ok(())
-            }
+            Command::Ask(question) => self.answer(question).await,
             command => {
                 let shared = &self.shard.shared;
                 match Orders::of(command, || shared.number()) {
@@ -289,7 +295,10 @@ impl Link {
     /// Hands the batch to the shards: to our own at once, to the others by mail.
     ///
     /// Cancel safe: what is not handed over waits for the next call.
-    async fn hand_over(&mut self) {
+    ///
+    /// # Errors
+    /// When a shard is gone: what the peer says next must not take effect in part.
+    async fn hand_over(&mut self) -> Result<(), LinkError> {
         for (index, pending) in self.pending.iter_mut().enumerate() {
             if pending.is_empty() {
                 continue;
@@ -297,27 +306,33 @@ impl Link {
             if index == self.shard.index {
                 self.shard.obey(pending.drain(..));
             } else {
-                // A shard is gone only when the gateway is.
-                let Ok(place) = self.shard.shared.shards[index].reserve().await else { continue };
+                let reserved = self.shard.shared.shards[index].reserve().await;
+                let place = reserved.map_err(|_| LinkError::ShardGone(index))?;
                 place.send(Mail::Orders(std::mem::take(pending)));
             }
         }
+        Ok(())
     }
 
     /// Answers a question, after all that this link said before it has taken
     /// effect, and before anything that it says next.
-    async fn answer(&mut self, question: Question) {
-        self.hand_over().await;
-        let parts = self.ask(&question).await;
+    ///
+    /// # Errors
+    /// When a shard is gone: the peer gets no answer rather than one that lacks a part.
+    async fn answer(&mut self, question: Question) -> Result<(), LinkError> {
+        self.hand_over().await?;
+        let parts = self.ask(&question).await?;
         let answer = answer::whole(&question, parts);
         // A peer that asks and does not read gets no further.
         self.writer.wait_for_room().await;
         // Where the link is closed there is nobody to read it; what follows still holds.
         let _ = self.writer.push_over(|out| frame_answer(&answer, out));
         self.writer.flush_soon();
+        Ok(())
     }
 
-    async fn ask(&self, question: &Question) -> Vec<answer::Part> {
+    /// The parts of an answer, of every shard that may know something.
+    async fn ask(&self, question: &Question) -> Result<Vec<answer::Part>, LinkError> {
         let shared = &self.shard.shared;
         // Of one connection only its shard knows anything.
         let only = match question {
@@ -335,13 +350,14 @@ impl Link {
                 parts.push(self.shard.answer(question));
             } else {
                 let (reply, answer) = oneshot::channel();
+                // Where the shard is gone, so is `reply`.
                 let _ = shard.send(Mail::Ask(shared_question.clone(), reply)).await;
-                replies.push(answer);
+                replies.push((index, answer));
             }
         }
-        for reply in replies {
-            parts.extend(reply.await);
+        for (index, reply) in replies {
+            parts.push(reply.await.map_err(|_| LinkError::ShardGone(index))?);
         }
-        parts
+        Ok(parts)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use gatewayworker_protocol::{Audience, Command, Payload, Question};
@@ -21,8 +22,8 @@ pub(crate) enum Mail {
     Orders(Vec<Order>),
     /// A question, answered for the shard's own clients.
     Ask(Arc<Question>, oneshot::Sender<Part>),
-    /// Close everybody, and say when that is done.
-    Stop(oneshot::Sender<()>),
+    /// Close everybody over so much time, and say when that is done.
+    Stop(Duration, oneshot::Sender<()>),
     /// End the shard.
     End,
 }

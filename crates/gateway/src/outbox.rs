@@ -37,11 +37,19 @@ pub(crate) struct Outbox {
     first: Bytes,
     /// The one behind it: two broadcasts in one turn are common.
     second: Bytes,
-    /// Those behind that. Boxed, though a deque is on the heap as well: hardly any
-    /// client has one, and every client has the place for it.
-    #[expect(clippy::box_collection, reason = "8 bytes a client instead of 32")]
-    rest: Option<Box<VecDeque<Bytes>>>,
+    /// Those behind that, and that the first is begun. Boxed: hardly any client has one, and
+    /// every client has the place for it.
+    rest: Option<Box<Rest>>,
     bytes: usize,
+}
+
+/// What hardly any outbox has.
+#[derive(Debug, Default)]
+struct Rest {
+    /// The frames behind the first two.
+    frames: VecDeque<Bytes>,
+    /// The peer has a part of the first frame.
+    is_begun: bool,
 }
 
 /// What a waiting frame costs beside its bytes: many small ones would otherwise
@@ -64,6 +72,13 @@ impl Outbox {
         self.first.is_empty()
     }
 
+    /// One with this frame.
+    pub(crate) fn of(frame: Bytes) -> Self {
+        let mut outbox = Self::default();
+        outbox.push(frame);
+        outbox
+    }
+
     /// Bytes that wait, and what it costs to hold them.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -80,7 +95,7 @@ impl Outbox {
         } else if self.second.is_empty() {
             self.second = frame;
         } else {
-            self.rest.get_or_insert_default().push_back(frame);
+            self.rest.get_or_insert_default().frames.push_back(frame);
         }
     }
 
@@ -110,7 +125,7 @@ impl Outbox {
 
     /// The frames, in order.
     fn frames(&self) -> impl Iterator<Item = &Bytes> {
-        [&self.first, &self.second].into_iter().chain(self.rest.iter().flat_map(|rest| rest.iter()))
+        [&self.first, &self.second].into_iter().chain(self.rest.iter().flat_map(|rest| &rest.frames))
     }
 
     fn write(&self, socket: &Socket, flags: c_int) -> io::Result<usize> {
@@ -141,7 +156,7 @@ impl Outbox {
     /// A record's worth. What is in a record leaves the outbox when all of that is
     /// written, so that it counts until then; the same frames stand in front meanwhile.
     fn write_tls(&self, tls: &TlsSocket) -> io::Result<usize> {
-        if self.second.is_empty() || self.first.len() >= RECORD || tls.is_sealed() {
+        if self.second.is_empty() || self.first.len() >= RECORD || tls.sealed() > 0 {
             return tls.try_write(&self.first);
         }
         GATHERED.with_borrow_mut(|gathered| {
@@ -164,12 +179,38 @@ impl Outbox {
             written -= self.first.len();
             self.bytes -= OVERHEAD;
             self.first = std::mem::take(&mut self.second);
-            self.second = self.rest.as_mut().and_then(|rest| rest.pop_front()).unwrap_or_default();
+            self.second = self.rest.as_mut().and_then(|rest| rest.frames.pop_front()).unwrap_or_default();
+            if let Some(rest) = &mut self.rest {
+                rest.is_begun = false;
+            }
         }
-        self.first.advance(written);
-        if self.second.is_empty() {
+        if written > 0 {
+            self.first.advance(written);
+            self.rest.get_or_insert_default().is_begun = true;
+        }
+        if self.second.is_empty() && !self.rest.as_ref().is_some_and(|rest| rest.is_begun) {
             self.rest = None;
         }
+    }
+
+    /// Drops the frames of which `socket` has taken nothing. What is left are those that the
+    /// peer has, or will have, in part: whatever is pushed next begins behind a whole frame.
+    pub(crate) fn drop_unsent(&mut self, socket: &Socket) {
+        let is_begun = self.rest.as_ref().is_some_and(|rest| rest.is_begun);
+        let taken = socket.sealed().max(usize::from(is_begun));
+        let mut kept = Self::default();
+        let mut len = 0;
+        for frame in self.frames().take_while(|frame| !frame.is_empty()) {
+            if len >= taken {
+                break;
+            }
+            len += frame.len();
+            kept.push(frame.clone());
+        }
+        if is_begun {
+            kept.rest.get_or_insert_default().is_begun = true;
+        }
+        *self = kept;
     }
 }
 
@@ -208,6 +249,41 @@ mod tests {
         assert!(blocked > 0, "the socket took everything at once: this tests nothing");
         assert!(outbox.is_empty() && outbox.bytes() == 0 && outbox.rest.is_none());
         assert_eq!(reading.await.unwrap(), expected);
+    }
+
+    #[tokio::test]
+    async fn frames_that_have_not_begun_to_leave_can_be_dropped_and_the_others_arrive_whole() {
+        for len in [10, 300_000] {
+            let (ours, mut theirs) = connection().await;
+            let ours = Socket::Plain(ours);
+            let mut outbox = Outbox::default();
+            let mut pushed = 0_u8;
+            while outbox.flush(&ours) == Flushed::Empty {
+                for _ in 0..50 {
+                    outbox.push(vec![pushed; len].into());
+                    pushed = (pushed + 1) % 250;
+                }
+            }
+            outbox.drop_unsent(&ours);
+            assert!(outbox.frames().filter(|frame| !frame.is_empty()).count() <= 1);
+            assert!(outbox.bytes() <= len + OVERHEAD);
+            outbox.push(vec![255; len].into());
+            let reading = tokio::spawn(async move {
+                let mut received = Vec::new();
+                theirs.read_to_end(&mut received).await.unwrap();
+                received
+            });
+            while outbox.flush(&ours) == Flushed::Blocked {
+                ours.tcp().writable().await.unwrap();
+            }
+            assert!(outbox.is_empty() && outbox.bytes() == 0 && outbox.rest.is_none());
+            drop(ours);
+            let received = reading.await.unwrap();
+            for frame in received.chunks(len) {
+                assert!(frame.len() == len && frame.iter().all(|byte| *byte == frame[0]), "half a frame");
+            }
+            assert_eq!(received.last(), Some(&255));
+        }
     }
 
     #[tokio::test]

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
-use gatewayworker_daemon::{Operator, Reload, accept_loop, bind, bind_as, check_exposure, resolve};
+use anyhow::{Context, anyhow, ensure};
+use gatewayworker_daemon::{
+    OpenFiles, Operator, Reload, accept_loop, bind, bind_as, check_exposure, resolve,
+};
 use gatewayworker_net::registers;
 use gatewayworker_protocol::Command;
 use tokio::net::TcpListener;
@@ -15,15 +17,16 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
+use crate::capacity::Capacity;
 use crate::client;
 use crate::config::Config;
 use crate::door::{Door, Limit, Place, Taken};
 use crate::entry::refused::Refused;
 use crate::listener::ListenUrl;
 use crate::order::{Arrival, Mail};
+use crate::perpetual::PerpetualTasks;
 use crate::shard::{self, Shard, Shared};
 use crate::tls::Certificate;
 
@@ -86,8 +89,11 @@ impl Listeners {
 /// future cannot be moved to another; each other shard has a thread of its own.
 ///
 /// # Errors
-/// When a thread cannot be started, other doors are bound than `config` has, or a
-/// certificate cannot be loaded.
+/// When the limit on open files leaves no room for connections, a shard cannot be started,
+/// other doors are bound than `config` has, or a
+/// certificate cannot be loaded. Later, when a part without which the gateway cannot serve
+/// ends by itself: a shard or one of its tasks, an acceptor, the announcement. The clients
+/// that are left are closed then, without regard to `shutdown_spread_ms`.
 pub async fn serve(listeners: Listeners, config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     serve_for(Operator::absent(), listeners, config, shutdown).await
 }
@@ -112,66 +118,122 @@ pub async fn serve_for(
     };
     let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..config.shards).map(|_| shard::mailbox()).unzip();
     let address = SocketAddrV4::new(config.lan_ip, lan_port);
-    let shared = Arc::new(Shared::new(config, address, senders));
+    let files = OpenFiles::now();
+    let capacity = Capacity::new(&config, files)?;
+    capacity.log(&config, files);
+    let shared = Arc::new(Shared::new(config, capacity, address, senders));
     let counted = shared.clone();
     operator.figures.are(move || counted.figures());
-    let mut mailboxes = mailboxes.into_iter();
-    let mailbox = mailboxes.next().context("a gateway needs a shard")?;
-    for (index, mailbox) in (1..).zip(mailboxes) {
-        start_shard(index, shared.clone(), mailbox)?;
-    }
-    LocalSet::new().run_until(serve_here(listeners, shared, mailbox, shutdown, operator.reload)).await
+    LocalSet::new().run_until(serve_here(listeners, shared, mailboxes, shutdown, operator.reload)).await
 }
 
-/// What the thread of the first shard does: accepts for all, and is a shard.
+/// Serves until `shutdown`, or until a task ends that is not to; then ends everything.
 async fn serve_here(
     listeners: Listeners,
     shared: Arc<Shared>,
-    mailbox: mpsc::Receiver<Mail>,
+    mailboxes: Vec<mpsc::Receiver<Mail>>,
     shutdown: CancellationToken,
     reload: Reload,
 ) -> anyhow::Result<()> {
-    let shard = Shard::begin(0, shared.clone());
-    let reading = tokio::task::spawn_local(shard.clone().read_mail(mailbox));
-    let accepting = TaskTracker::new();
-    let places = Arc::new(Limit::new(shared.config.max_connections));
+    let mut shards = PerpetualTasks::default();
+    let mut tasks = PerpetualTasks::default();
+    let started = start_shards(&mut shards, &shared, mailboxes)
+        .and_then(|first| start_tasks(&mut tasks, listeners, &first, &shutdown, reload));
+    let served = match started {
+        Err(error) => Err(error),
+        Ok(()) => tokio::select! {
+            // First: acceptors end by it too.
+            biased;
+            () = shutdown.cancelled() => Ok(()),
+            failure = shards.failure() => Err(failure),
+            failure = tasks.failure() => Err(failure),
+        },
+    };
+    let mut spread = Duration::from_millis(shared.config.shutdown_spread_ms);
+    if let Err(error) = &served {
+        error!(error = format!("{error:#}"), "the gateway cannot go on, and ends");
+        spread = Duration::ZERO;
+    }
+    // The announcement ends with the tasks: no worker will come, and no new client.
+    // Links that stand outlive this: they carry the last closes.
+    tasks.stop().await;
+    stop(&shared, spread).await;
+    if tokio::time::timeout(DRAIN_TIMEOUT, shards.join()).await.is_err() {
+        warn!("some shards did not end in time");
+    }
+    served
+}
+
+/// Starts the shards: the first on this thread, which is returned, and each other on its own.
+fn start_shards(
+    shards: &mut PerpetualTasks,
+    shared: &Arc<Shared>,
+    mailboxes: Vec<mpsc::Receiver<Mail>>,
+) -> anyhow::Result<Rc<Shard>> {
+    let mut mailboxes = mailboxes.into_iter();
+    let mailbox = mailboxes.next().context("a gateway needs a shard")?;
+    let first = Shard::new(0, shared.clone());
+    shards.spawn_fallible("shard 0", first.clone().run(mailbox));
+    for (index, mailbox) in (1..).zip(mailboxes) {
+        let ended = start_shard(index, shared.clone(), mailbox)
+            .with_context(|| format!("cannot start shard {index} of {}", shared.shards.len()))?;
+        shards.spawn_fallible(format!("shard {index}"), async {
+            // Its thread sends nothing where it panics.
+            ended.await.unwrap_or_else(|_| Err(anyhow!("its thread has panicked")))
+        });
+    }
+    Ok(first)
+}
+
+/// Starts a shard's thread; it says by what is returned how the shard ended.
+fn start_shard(
+    index: usize,
+    shared: Arc<Shared>,
+    mailbox: mpsc::Receiver<Mail>,
+) -> std::io::Result<oneshot::Receiver<anyhow::Result<()>>> {
+    // Here, so that a lack of descriptors is this function's error.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (end, ended) = oneshot::channel();
+    let run = move || {
+        let result = shard::run(&runtime, index, shared, mailbox);
+        let _ = end.send(result);
+    };
+    std::thread::Builder::new().name(format!("shard-{index}")).spawn(run)?;
+    Ok(ended)
+}
+
+/// Starts what the first shard's thread does for all: it accepts, announces the gateway,
+/// pings workers, and reads certificates again.
+fn start_tasks(
+    tasks: &mut PerpetualTasks,
+    listeners: Listeners,
+    first: &Rc<Shard>,
+    shutdown: &CancellationToken,
+    reload: Reload,
+) -> anyhow::Result<()> {
+    let shared = &first.shared;
+    let places = Arc::new(Limit::new(shared.capacity.clients));
     let mut certificates = Vec::new();
     for (socket, listener) in listeners.doors.into_iter().zip(&shared.config.listen) {
         gatewayworker_net::tune(&socket);
         let port = socket.local_addr()?.port();
         let door = Arc::new(Door::new(port, listener, &shared.config, places.clone())?);
         certificates.extend(door.certificate.clone());
-        accepting.spawn_local(accept_clients(socket, door, shard.clone(), shutdown.clone()));
+        let accepting = accept_clients(socket, door, first.clone(), shutdown.clone());
+        tasks.spawn(format!("the acceptor of {}", listener.url), accepting);
     }
-    accepting.spawn_local(accept_links(listeners.inner, shared.clone(), shutdown.clone()));
-    accepting.close();
-
-    let announced = shared.address.to_string();
-    tokio::select! {
-        () = registers::announce(&shared.config.register_address, &announced, &shared.config.secret_key) => {}
-        () = ping_workers(&shared) => {}
-        () = load_again(certificates, reload) => {}
-        () = shutdown.cancelled() => {}
-    }
-    // The announcement has ended with its future: no worker will come, and no new client.
-    // Links that stand outlive this: they carry the last closes.
-    accepting.wait().await;
-    stop(&shared).await;
-    let _ = reading.await;
+    let accepting = accept_links(listeners.inner, shared.clone(), shutdown.clone());
+    tasks.spawn("the acceptor of the inner port", accepting);
+    tasks.spawn("the announcement to the registers", announce(shared.clone()));
+    tasks.spawn("the workers' heartbeat", ping_workers(shared.clone()));
+    tasks.spawn("the reload of certificates", load_again(certificates, reload));
     Ok(())
 }
 
-fn start_shard(index: usize, shared: Arc<Shared>, mailbox: mpsc::Receiver<Mail>) -> anyhow::Result<()> {
-    let run = move || {
-        if let Err(error) = shard::run(index, shared, mailbox) {
-            warn!(shard = index, %error, "a shard could not start: its clients are refused");
-        }
-    };
-    std::thread::Builder::new()
-        .name(format!("shard-{index}"))
-        .spawn(run)
-        .context("cannot start a shard's thread")?;
-    Ok(())
+/// Announces the gateway to its registers, as long as it is polled.
+async fn announce(shared: Arc<Shared>) {
+    let address = shared.address.to_string();
+    registers::announce(&shared.config.register_address, &address, &shared.config.secret_key).await;
 }
 
 /// Deals clients out to the shards, in turn.
@@ -208,24 +270,28 @@ async fn accept_clients(
         }
         let Ok(stream) = stream.into_std() else { return };
         if !deal(shared, turn, Mail::Client(stream, arrival)) {
-            warn!(client = %peer, "all shards are too busy to take a client in");
+            let log =
+                move |times| warn!(client = %peer, times, "all shards are too busy to take a client in");
+            shared.logs.too_busy.log(log);
         }
     })
     .await;
 }
 
 async fn accept_links(listener: TcpListener, shared: Arc<Shared>, shutdown: CancellationToken) {
-    let places = Arc::new(Semaphore::new(shared.config.max_links.min(Semaphore::MAX_PERMITS)));
+    let limit = shared.capacity.links;
+    let places = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
     let mut turn = 0;
     accept_loop(&listener, &shutdown, |stream, peer| {
         let Ok(permit) = places.clone().try_acquire_owned() else {
-            warn!(%peer, limit = shared.config.max_links, "max_links is reached: a link is refused");
-            return;
+            let log = move |times| warn!(%peer, limit, times, "max_links is reached: a link is refused");
+            return shared.logs.link_refused.log(log);
         };
         let Ok(stream) = stream.into_std() else { return };
         turn = (turn + 1) % shared.shards.len();
         if !deal(&shared, turn, Mail::Link(stream, peer, permit)) {
-            warn!(%peer, "all shards are too busy to take a link in");
+            let log = move |times| warn!(%peer, times, "all shards are too busy to take a link in");
+            shared.logs.too_busy.log(log);
         }
     })
     .await;
@@ -262,7 +328,7 @@ async fn load_again(certificates: Vec<Arc<Certificate>>, mut reload: Reload) {
 }
 
 /// Tells workers on other hosts that the gateway lives, as the original does.
-async fn ping_workers(shared: &Shared) {
+async fn ping_workers(shared: Arc<Shared>) {
     if shared.config.lan_ip == std::net::Ipv4Addr::LOCALHOST {
         return std::future::pending().await;
     }
@@ -277,7 +343,9 @@ async fn ping_workers(shared: &Shared) {
     }
 }
 
-async fn stop(shared: &Arc<Shared>) {
+/// Closes the clients, each shard its own over `spread`, lets the workers hear of it, and
+/// ends the shards.
+async fn stop(shared: &Arc<Shared>, spread: Duration) {
     let clients = shared.clients.load(Ordering::Relaxed);
     if clients > 0 {
         info!(clients, "closing the clients");
@@ -285,7 +353,7 @@ async fn stop(shared: &Arc<Shared>) {
     let mut stopping = Vec::new();
     for shard in &shared.shards {
         let (done, stopped) = oneshot::channel();
-        if shard.send(Mail::Stop(done)).await.is_ok() {
+        if shard.send(Mail::Stop(spread, done)).await.is_ok() {
             stopping.push(stopped);
         }
     }
@@ -295,10 +363,122 @@ async fn stop(shared: &Arc<Shared>) {
     shared.stopping.cancel();
     shared.links.close();
     if tokio::time::timeout(DRAIN_TIMEOUT, shared.links.wait()).await.is_err() {
-        warn!("some links did not take what was left for them");
+        let links = shared.links.len();
+        warn!(links, "some links did not take what was left for them");
+    }
+    let closes = shared.workers.drop_unsent();
+    if closes > 0 {
+        warn!(closes, "no worker was linked when the gateway stopped: on_close is lost for these clients");
     }
     for shard in &shared.shards {
         let _ = shard.send(Mail::End).await;
     }
     info!(closes = %shared.closes, refusals = %shared.refusals, "the gateway has stopped");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use gatewayworker_protocol::{Command, Question};
+    use socket2::SockRef;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::shard::testing;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    /// A gateway with two shards and two listeners on any port, whose clients would be
+    /// closed over an hour.
+    async fn gateway() -> (Listeners, Arc<Shared>, Vec<mpsc::Receiver<Mail>>) {
+        let text = "listen = ['websocket://127.0.0.1:0', 'text://127.0.0.1:0']\n\
+            lan_port = 0\nshards = 2\nshutdown_spread_ms = 3600000\nregister_address = '127.0.0.1:1'";
+        let config = toml::from_str::<Config>(text).unwrap().validated().unwrap();
+        let listeners = Listeners::bind(&config).await.unwrap();
+        let (shared, mailboxes) = testing::shared(config);
+        (listeners, shared, mailboxes)
+    }
+
+    /// What a gateway ends with to which `harm` is done.
+    async fn end(harm: impl AsyncFnOnce(&Arc<Shared>, [SockRef<'static>; 3])) -> anyhow::Result<()> {
+        let (listeners, shared, mailboxes) = gateway().await;
+        let sockets = [&listeners.doors[0], &listeners.doors[1], &listeners.inner];
+        // They outlive the test, as the borrow has to.
+        let sockets = sockets.map(|socket| {
+            let socket = SockRef::from(socket).try_clone().unwrap();
+            SockRef::from(&*Box::leak(Box::new(socket)))
+        });
+        let serving =
+            serve_here(listeners, shared.clone(), mailboxes, CancellationToken::new(), Reload::never());
+        let test = async { tokio::join!(serving, harm(&shared, sockets)).0 };
+        timeout(LIMIT, LocalSet::new().run_until(test)).await.expect("a gateway that goes on")
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_shard_ends_the_gateway() {
+        for index in [0, 1] {
+            let ended = end(async |shared, _| shared.shards[index].send(Mail::End).await.ok().unwrap());
+            assert_eq!(ended.await.unwrap_err().to_string(), format!("shard {index} has ended"));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_an_acceptor_ends_the_gateway() {
+        for (index, acceptor) in
+            [(0, "of websocket://127.0.0.1:0"), (1, "of text://127.0.0.1:0"), (2, "of the inner port")]
+        {
+            let ended = end(async |_, sockets| {
+                sockets[index].shutdown(std::net::Shutdown::Both).unwrap();
+            });
+            assert_eq!(ended.await.unwrap_err().to_string(), format!("the acceptor {acceptor} has ended"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_gateway_whose_shard_ends_sends_the_other_clients_away_at_once() {
+        let since = Instant::now();
+        let ended = end(async |shared, sockets| {
+            let door = sockets[1].local_addr().unwrap().as_socket().unwrap();
+            let (_worker, _peer) = testing::worker(shared, 1000).await;
+            // One for each shard, in whichever order.
+            let mut clients = Vec::new();
+            for _ in 0..2 {
+                clients.push(TcpStream::connect(door).await.unwrap());
+            }
+            while shared.clients.load(Ordering::Relaxed) < 2 {
+                tokio::task::yield_now().await;
+            }
+            shared.shards[1].send(Mail::End).await.ok().unwrap();
+            for client in &mut clients {
+                let read = timeout(LIMIT, client.read(&mut [0])).await.expect("an end");
+                assert!(matches!(read, Ok(0) | Err(_)));
+            }
+        });
+        assert!(ended.await.is_err());
+        assert!(since.elapsed() < LIMIT);
+    }
+
+    #[tokio::test]
+    async fn who_asks_gets_no_answer_that_lacks_the_part_of_a_shard() {
+        let (_, shared, mut mailboxes) = gateway().await;
+        // The other one is not there.
+        let _first = mailboxes.remove(0);
+        mailboxes.clear();
+        let (ours, mut theirs) = testing::connection().await;
+        let links = Arc::new(Semaphore::new(1));
+        let permit = links.clone().try_acquire_owned().unwrap();
+        let peer = theirs.local_addr().unwrap();
+        let link = crate::link::run(Shard::new(0, shared), ours.into_std().unwrap(), peer, permit);
+        let mut question = bytes::BytesMut::new();
+        Command::Ask(Question::Count(None)).encode(&mut question);
+        theirs.write_all(&question).await.unwrap();
+        let mut answer = Vec::new();
+        let asking = async { tokio::join!(link, theirs.read_to_end(&mut answer)).1 };
+        let read = timeout(LIMIT, LocalSet::new().run_until(asking)).await.expect("an end");
+        assert!(read.is_err() || answer.is_empty(), "{answer:?}");
+        assert_eq!(links.available_permits(), 1);
+    }
 }

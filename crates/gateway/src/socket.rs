@@ -63,11 +63,30 @@ impl Socket {
         }
     }
 
+    /// Whether the peer is known to have ended the connection, or its side of it, though what
+    /// it said before may be unread. Asks nobody, and waits for nothing.
+    pub(crate) async fn is_half_closed(&self) -> bool {
+        tokio::select! {
+            biased;
+            ready = self.tcp().ready(Interest::READABLE) => ready.is_ok_and(|ready| ready.is_read_closed()),
+            () = std::future::ready(()) => false,
+        }
+    }
+
     /// Says that nothing more will be written, where the protocol has a word for that, as
     /// far as the socket takes it without waiting.
     pub(crate) fn say_goodbye(&self) {
         if let Self::Tls(tls) = self {
             tls.say_goodbye();
+        }
+    }
+
+    /// How many bytes of what is to be written next are on their way already, though they are
+    /// not counted as written.
+    pub(crate) fn sealed(&self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(tls) => tls.sealed(),
         }
     }
 

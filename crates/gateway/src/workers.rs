@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
 use dashmap::DashMap;
@@ -256,7 +256,7 @@ impl Workers {
 
     /// Keeps a close for the next worker, or gives it to one that has just come.
     pub(crate) fn keep_close(&self, write: impl Fn(&mut BytesMut)) {
-        let mut unsent = self.unsent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unsent = self.unsent();
         while let Some(link) = self.choose(None) {
             if link.writer.push_over(&write).is_ok() {
                 return link.writer.flush_soon();
@@ -279,8 +279,23 @@ impl Workers {
         }
     }
 
+    /// Gives up the closes that are kept, and says how many were, with those that there was
+    /// no room for.
+    pub(crate) fn drop_unsent(&self) -> u64 {
+        let unsent = std::mem::take(&mut *self.unsent());
+        unsent.frames.len() as u64 + unsent.dropped
+    }
+
     fn take_unsent(&self) -> VecDeque<Bytes> {
-        std::mem::take(&mut *self.unsent.lock().unwrap_or_else(PoisonError::into_inner)).frames
+        let Unsent { frames, dropped, .. } = std::mem::take(&mut *self.unsent());
+        if dropped > 0 {
+            warn!(closes = dropped, "on_close is lost for clients that left while no worker was linked");
+        }
+        frames
+    }
+
+    fn unsent(&self) -> MutexGuard<'_, Unsent> {
+        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -365,6 +380,11 @@ mod tests {
         assert_eq!(kept.iter().map(Bytes::len).collect::<Vec<_>>(), [large; 4]);
         workers.keep_close(|out| out.resize(large, b'x'));
         assert_eq!(workers.take_unsent().len(), 1);
+        for _ in 0..6 {
+            workers.keep_close(|out| out.resize(large, b'x'));
+        }
+        assert_eq!(workers.drop_unsent(), 6);
+        assert_eq!(workers.drop_unsent(), 0);
     }
 
     #[tokio::test]

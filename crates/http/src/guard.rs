@@ -100,7 +100,9 @@ fn authorize(shared: &Shared, request: &Request) -> Result<(), Problem> {
     if let Some(address) = address
         && shared.failures.note(address)
     {
-        warn!(%address, "too many wrong tokens: the address is refused for a minute");
+        shared.locked_out.log(move |times| {
+            warn!(%address, times, "too many wrong tokens: the address is refused for a minute");
+        });
     }
     Err(UNAUTHORIZED.because("the token is wrong: it has to be the http_token of this businessworker"))
 }

@@ -13,6 +13,7 @@ use axum::http::header::CONNECTION;
 use axum::response::{IntoResponse, Response};
 use gatewayworker_client::Gateway;
 use gatewayworker_daemon::{Listeners, accept_loop, resolve};
+use gatewayworker_net::LogLimiter;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     /// One for each request that may run.
     pub(crate) places: Semaphore,
     pub(crate) stats: Stats,
+    /// For the lines about addresses that show too many wrong tokens.
+    pub(crate) locked_out: LogLimiter,
 }
 
 /// Where a request's connection comes from.
@@ -129,6 +132,7 @@ impl Server {
             failures: Failures::new(config.max_auth_failures_per_minute),
             places: places(config.concurrency),
             stats: Stats::default(),
+            locked_out: LogLimiter::default(),
             config,
         });
         Self {

@@ -20,7 +20,7 @@ pub async fn announce(registers: &[String], address: &str, secret_key: &SecretKe
         let hello = Message::GatewayConnect { address: address.to_owned(), secret_key: secret_key.clone() };
         connections.spawn(stay_connected(register.clone(), hello, |_| ()));
     }
-    while connections.join_next().await.is_some() {}
+    until_a_panic(connections).await;
 }
 
 /// Follows every register and publishes the **union** of what each said last;
@@ -48,7 +48,16 @@ pub async fn follow(registers: &[String], secret_key: &SecretKey, addresses: wat
             });
         }));
     }
-    while connections.join_next().await.is_some() {}
+    until_a_panic(connections).await;
+}
+
+/// Waits for ever, or until one of the connections panics: a panic of the caller's then.
+async fn until_a_panic(mut connections: JoinSet<()>) {
+    while let Some(ended) = connections.join_next().await {
+        if let Err(Ok(panic)) = ended.map_err(tokio::task::JoinError::try_into_panic) {
+            std::panic::resume_unwind(panic);
+        }
+    }
 }
 
 /// One register: connect, say `hello`, hear what it says, and again.

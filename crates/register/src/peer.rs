@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use gatewayworker_net::{LineError, LineReader};
+use gatewayworker_net::{LineError, LineReader, LogLimiter};
 use gatewayworker_protocol::SecretKey;
 use gatewayworker_protocol::register::{MAX_LINE, MAX_LINE_UNAUTHENTICATED, Message};
 use serde::Deserialize;
@@ -58,14 +58,24 @@ pub(crate) enum Close {
 }
 
 impl Close {
-    /// Says in the log what is worth saying about `peer`.
-    pub(crate) fn log(&self, peer: SocketAddr) {
+    /// Says in the log what is worth saying about `peer`: whoever reaches the register can
+    /// cause such a line, so there is one a second at most.
+    pub(crate) fn log(self, peer: SocketAddr, logs: &Logs) {
         match self {
             Self::Left => debug!(%peer, "{self}"),
-            Self::Failed(_) => info!(%peer, "{self}"),
-            _ => warn!(%peer, "closed: {self}"),
+            Self::Failed(_) => logs.failed.log(move |times| info!(%peer, times, "{self}")),
+            _ => logs.closed.log(move |times| warn!(%peer, times, "closed: {self}")),
         }
     }
+}
+
+/// A limiter for each kind of line about connections.
+#[derive(Debug, Default)]
+pub(crate) struct Logs {
+    failed: LogLimiter,
+    closed: LogLimiter,
+    /// Connections over a limit.
+    pub(crate) refused: LogLimiter,
 }
 
 impl From<LineError> for Close {

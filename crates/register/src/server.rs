@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gatewayworker_daemon::Figures;
+use gatewayworker_daemon::{Figures, OpenFiles};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -15,12 +15,15 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::Config;
-use crate::peer;
+use crate::peer::{self, Logs};
 use crate::roster::{ConnectionId, List, Roster};
 
 /// How long a change waits after the one before it, so that a burst (a cluster
 /// that starts) goes out as a few lists and not as one for each gateway.
 const PAUSE_BETWEEN_LISTS: Duration = Duration::from_millis(3);
+
+/// Descriptors that are left for the process itself.
+const SPARE: usize = 16;
 
 /// Serves gateways, workers and client libraries on `listener` until `shutdown`
 /// is cancelled; then closes all connections and returns.
@@ -35,8 +38,10 @@ pub(crate) async fn serve_and_count(
     shutdown: CancellationToken,
     figures: &Figures,
 ) {
-    let connections = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
-    let strangers = Arc::new(Semaphore::new(config.max_unauthenticated.min(Semaphore::MAX_PERMITS)));
+    // Each connection is a file. Strangers never take what a daemon of the cluster needs.
+    let room = OpenFiles::now().map_or(Semaphore::MAX_PERMITS, |files| files.free().saturating_sub(SPARE));
+    let connections = Arc::new(Semaphore::new(config.max_connections.min(room)));
+    let strangers = Arc::new(Semaphore::new(config.max_unauthenticated.min(room / 2)));
     let register = Arc::new(Register::new(config));
     let tasks = TaskTracker::new();
     figures.are({
@@ -45,17 +50,13 @@ pub(crate) async fn serve_and_count(
     });
 
     let mut next_id: ConnectionId = 0;
-    let mut refusing = false;
     let accepting = gatewayworker_daemon::accept_loop(&listener, &shutdown, |stream, peer| {
         let permits = (connections.clone().try_acquire_owned(), strangers.clone().try_acquire_owned());
         let (Ok(connection), Ok(stranger)) = permits else {
-            // Once for each time that it comes to this, not once for each connection.
-            if !std::mem::replace(&mut refusing, true) {
-                warn!(%peer, "too many connections, refusing new ones; see max_connections and max_unauthenticated");
-            }
-            return;
+            return register.logs.refused.log(move |times| {
+                warn!(%peer, times, "too many connections, refusing new ones; see max_connections and max_unauthenticated");
+            });
         };
-        refusing = false;
         next_id += 1;
         let id = next_id;
         let (register, shutdown) = (register.clone(), shutdown.clone());
@@ -63,7 +64,7 @@ pub(crate) async fn serve_and_count(
             debug!(%peer, "connected");
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                why = peer::converse(&register, id, stream, peer, stranger) => why.log(peer),
+                why = peer::converse(&register, id, stream, peer, stranger) => why.log(peer, &register.logs),
             }
             register.leave(id);
             drop(connection);
@@ -83,6 +84,7 @@ pub(crate) async fn serve_and_count(
 #[derive(Debug)]
 pub(crate) struct Register {
     pub(crate) config: Config,
+    logs: Logs,
     roster: Mutex<Roster>,
     changed: Notify,
     published: watch::Sender<List>,
@@ -90,7 +92,13 @@ pub(crate) struct Register {
 
 impl Register {
     fn new(config: Config) -> Self {
-        Self { config, roster: Mutex::default(), changed: Notify::new(), published: watch::Sender::default() }
+        Self {
+            config,
+            logs: Logs::default(),
+            roster: Mutex::default(),
+            changed: Notify::new(),
+            published: watch::Sender::default(),
+        }
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {

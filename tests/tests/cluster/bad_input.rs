@@ -1,10 +1,12 @@
 //! Garbage on every port: a clear end for who sends it, and nothing for the others.
 
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use gatewayworker::CloseReason;
 use gatewayworker_protocol::{Body, Command, Frame, Hello, Question, SecretKey};
-use gatewayworker_tests::{Cluster, Happened, RawPeer, WsClient, soon};
+use gatewayworker_tests::process::{Process, free_port};
+use gatewayworker_tests::{Cluster, Happened, RawPeer, WsClient, eventually, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -41,6 +43,48 @@ async fn what_is_no_frame_ends_its_link_alone() {
         peer.send_bytes(garbage).await;
         assert!(peer.is_closed().await, "{garbage:?}");
         bystander.is_undisturbed().await;
+    }
+}
+
+/// How many lines of a log contain `what`, and how many events they stand for.
+fn count(log: &Path, what: &str) -> (usize, u64) {
+    let log = std::fs::read_to_string(log).expect("a log");
+    let lines = log.lines().filter(|line| line.contains(what));
+    let times = |line: &str| -> u64 {
+        let times = line.split("times=").nth(1).unwrap_or_default();
+        let digits: String = times.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().unwrap_or_else(|_| panic!("no count: {line}"))
+    };
+    let times: Vec<u64> = lines.map(times).collect();
+    (times.len(), times.iter().sum())
+}
+
+#[tokio::test]
+async fn however_many_bad_connections_come_there_is_one_log_line_a_second() {
+    const CONNECTIONS: u64 = 1000;
+    let directory = tempfile::tempdir().expect("a directory");
+    let logs = ["register.log", "gateway.log"].map(|name| directory.path().join(name));
+    let (register, inner, door) = (free_port(), free_port(), free_port());
+    let address = format!("127.0.0.1:{register}");
+    let (url, inner_port) = (format!("websocket://127.0.0.1:{door}"), inner.to_string());
+    let gateway = ["gateway", "--listen", &url, "--lan-port", &inner_port, "--register-address", &address];
+    let _register = Process::logging_to(&logs[0], &["register", "--listen", &address]);
+    let _gateway = Process::logging_to(&logs[1], &gateway);
+    for (log, port, line) in [(&logs[0], register, "closed: "), (&logs[1], inner, "a link was closed")] {
+        let since = Instant::now();
+        eventually("the daemon to listen", async || TcpStream::connect(("127.0.0.1", port)).await.is_ok())
+            .await;
+        for _ in 0..CONNECTIONS {
+            let mut peer =
+                soon("a connection", TcpStream::connect(("127.0.0.1", port))).await.expect("it listens");
+            peer.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("the connection stands");
+            let _ = soon("the end", peer.read_to_end(&mut Vec::new())).await;
+        }
+        eventually("all to be counted", async || count(log, line).1 >= CONNECTIONS).await;
+        let (lines, times) = count(log, line);
+        let seconds = since.elapsed().as_secs() as usize;
+        assert_eq!(times, CONNECTIONS, "{line}");
+        assert!(lines <= 2 + seconds, "{lines} lines in {seconds} s: {line}");
     }
 }
 

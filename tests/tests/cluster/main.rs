@@ -5,6 +5,9 @@
 mod admission;
 mod api;
 mod bad_input;
+mod closing;
+#[cfg(unix)]
+mod descriptors;
 mod doors;
 mod entry;
 mod heartbeat;
@@ -17,4 +20,5 @@ mod rfc6455;
 mod rfc7692;
 mod sessions;
 mod tls;
+mod waiting;
 mod wire;

@@ -179,6 +179,28 @@ async fn killed_daemons_are_replaced_and_the_chat_goes_on() {
         .await;
 }
 
+#[tokio::test]
+async fn a_gateway_that_stops_without_a_worker_says_how_many_closes_are_lost() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let log = directory.path().join("gateway.log");
+    let (register, inner, door) = (free_port(), free_port(), free_port());
+    let register = format!("127.0.0.1:{register}");
+    let (inner, url) = (inner.to_string(), format!("websocket://127.0.0.1:{door}"));
+    let door = ([127, 0, 0, 1], door).into();
+    let gateway = ["gateway", "--listen", &url, "--lan-port", &inner, "--register-address", &register];
+    let _register = Process::start(&["register", "--listen", &register]);
+    let worker = Process::start(&["businessworker", "--register-address", &register]);
+    let mut gateway = Process::logging_to(&log, &gateway);
+    let (leaver, stayer) = (arrive(door).await, arrive(door).await);
+    worker.kill();
+    leaver.close().await;
+    gateway.signal("TERM");
+    assert_eq!(gateway.status().await, Some(0));
+    drop(stayer);
+    let log = std::fs::read_to_string(log).expect("a log");
+    assert!(log.contains("on_close is lost for these clients") && log.contains("closes=2"), "{log}");
+}
+
 /// Connects as soon as the gateway lets one in, takes the greeting, and waits until the
 /// worker has let it in too: one that dies before that takes the client with it.
 async fn arrive(door: std::net::SocketAddr) -> WsClient {

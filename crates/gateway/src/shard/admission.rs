@@ -39,6 +39,15 @@ pub(super) struct Admissions {
     decided: Notify,
 }
 
+#[cfg(test)]
+impl Admissions {
+    /// Makes the admission task panic.
+    pub(super) fn harm(&self) {
+        std::mem::forget(self.waiting.borrow_mut());
+        self.changed.notify_one();
+    }
+}
+
 impl Shard {
     /// Tells the worker how a client has come, and asks whether it may stay, if that is
     /// a worker that answers.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
@@ -15,8 +16,7 @@ use crate::heartbeat::Due;
 const GOING_AWAY: u16 = 1001;
 
 impl Shard {
-    pub(super) async fn beat_for_ever(self: Rc<Self>) {
-        let Some(tick) = self.shared.heartbeat_tick else { return };
+    pub(super) async fn beat_for_ever(self: Rc<Self>, tick: Duration) {
         let mut ticks = tokio::time::interval(tick);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -102,7 +102,7 @@ mod tests {
     async fn a_client_has_its_time_to_answer_a_ping_however_late_that_was() {
         let test = async {
             let shard = testing::shard(Config { ping_interval: 10.0, ..Config::default() });
-            let (worker, _peer) = testing::worker(&shard, 1000).await;
+            let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
             let (key, _client) = testing::client(&shard, 1, &worker).await;
             // The thread, or the whole machine, stood still for a while.
             for (now_ms, is_there) in [(60_000, true), (64_999, true), (65_000, false)] {
@@ -120,7 +120,7 @@ mod tests {
             let config = Config { ping_interval: 10.0, ping_data: ping_data.into(), ..Config::default() };
             let test = async {
                 let shard = testing::shard(config);
-                let (worker, _peer) = testing::worker(&shard, 1000).await;
+                let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
                 let (key, mut client) = testing::client(&shard, 1, &worker).await;
                 for now_ms in [10_000, 15_000] {
                     shard.beat(&mut shard.state.borrow_mut(), key, now_ms);

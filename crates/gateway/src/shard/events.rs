@@ -191,12 +191,12 @@ mod tests {
     #[tokio::test]
     async fn what_a_client_says_that_is_not_admitted_goes_to_no_other_worker() {
         let shard = testing::shard(Config::default());
-        let (asked, _first) = testing::worker(&shard, 1000).await;
+        let (asked, _first) = testing::worker(&shard.shared, 1000).await;
         let (key, _client) = testing::client(&shard, 1, &asked).await;
         shard.state.borrow_mut().table.undecided(key);
         assert_eq!(shard.tell_message(key, false, b"to the first"), Ok(()));
         shard.shared.workers.leave(&asked);
-        let (other, _second) = testing::worker(&shard, 1000).await;
+        let (other, _second) = testing::worker(&shard.shared, 1000).await;
         assert!(matches!(shard.route(key), Route::Undecided));
         // It has left since it was asked where to, which another thread may see to.
         asked.writer.close(std::io::ErrorKind::ConnectionReset);
@@ -210,7 +210,7 @@ mod tests {
     #[tokio::test]
     async fn nobody_waits_for_room_on_a_link_that_has_failed() {
         let shard = testing::shard(Config::default());
-        let (worker, _peer) = testing::worker(&shard, 1000).await;
+        let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
         let (key, _client) = testing::client(&shard, 1, &worker).await;
         assert!(matches!(shard.route(key), Route::Open));
         worker.writer.push(|out| out.resize(1000, 0)).unwrap();

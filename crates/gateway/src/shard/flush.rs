@@ -5,25 +5,21 @@
 //! broadcast to many is flushed in slices, and before each the replies to single
 //! clients: an echo does not wait behind 18,000 writes.
 
-use std::future::poll_fn;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
-use socket2::SockRef;
 
 use super::table::{Client, Key};
 use super::{Shard, State};
+use crate::closing;
+use crate::door::Speaks;
 use crate::outbox::Flushed;
 use crate::socket::Socket;
 
 /// Clients of a broadcast that are written to before others get a turn.
 const SLICE: usize = 256;
-
-/// How long a connection may take to end: to take what is left for it, and to
-/// close its side. RFC 6455 section 7.1.1 lets the server wait for that.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a flush waits for more to leave with it, while more keeps coming. A write
 /// to a client costs as much as several looks for more.
@@ -126,64 +122,44 @@ impl Shard {
 
     /// Ends the connection of a client that is out of the table already.
     pub(super) fn finish(&self, mut client: Client, reason: CloseReason, last: Option<Bytes>) {
+        let left = reason == CloseReason::ClientLeft;
+        // What is last at a WebSocket listener ends with a close frame, which a client that
+        // has sent one does not answer again.
+        let with_close_frame = last.is_some() && !left && matches!(client.door.speaks, Speaks::WebSocket(_));
+        if reason == CloseReason::SlowConsumer {
+            // It would not read it soon, and is to hear why it is closed.
+            client.outbox.drop_unsent(&client.socket);
+        }
+        // One try for what is queued. If the peer is gone, or is to be gone now, that is all.
+        let at_once = match reason {
+            CloseReason::Destroyed => true,
+            CloseReason::TimedOut => last.is_none(),
+            _ => false,
+        };
         if let Some(last) = last {
             client.outbox.push(last);
         }
-        // One try for what is queued. If the peer is gone, or is to be gone now, that is all.
-        let at_once = reason == CloseReason::Destroyed;
-        let left = reason == CloseReason::ClientLeft;
-        // A silent client that takes the frame which says why may be there to read it.
-        let silent = reason == CloseReason::TimedOut;
-        let flushed = match left || at_once || silent {
+        let flushed = match left || at_once {
             true => client.outbox.flush_last(&client.socket),
             false => client.outbox.flush(&client.socket),
         };
-        let is_over =
-            at_once || (left && flushed == Flushed::Empty) || (silent && flushed == Flushed::Blocked);
-        if flushed == Flushed::Broken || is_over {
+        let is_over = match flushed {
+            Flushed::Broken => true,
+            Flushed::Empty => at_once || left,
+            // Nothing was heard of it, and it takes nothing.
+            Flushed::Blocked => at_once || reason == CloseReason::TimedOut,
+        };
+        if is_over {
             if flushed == Flushed::Empty {
                 client.socket.say_goodbye();
             }
             return;
         }
         self.closing.spawn_local(async move {
-            // Whoever takes longer is cut off.
-            let _ = tokio::time::timeout(CLOSE_TIMEOUT, end(client)).await;
+            let socket = client.socket.clone();
+            let slow = reason == CloseReason::SlowConsumer;
+            closing::end(&socket, &mut client.outbox, with_close_frame, slow).await;
         });
-    }
-}
-
-/// Writes what is left, says that nothing more will come, and reads until the
-/// peer says the same: closing with unread bytes would reset the connection, and
-/// could take the last message with it.
-async fn end(mut client: Client) {
-    let socket = client.socket.clone();
-    while client.outbox.flush(&socket) == Flushed::Blocked {
-        if socket.tcp().writable().await.is_err() {
-            return;
-        }
-    }
-    socket.say_goodbye();
-    if poll_fn(|cx| socket.poll_drain(cx)).await.is_err() {
-        return;
-    }
-    // What still comes is not heard, in whichever protocol it is said.
-    let socket = socket.tcp();
-    if SockRef::from(socket).shutdown(std::net::Shutdown::Write).is_err() {
-        return;
-    }
-    let mut sink = [0; 1024];
-    loop {
-        if socket.readable().await.is_err() {
-            return;
-        }
-        match socket.try_read(&mut sink) {
-            Ok(0) => return,
-            Err(e) if e.kind() != std::io::ErrorKind::WouldBlock => return,
-            _ => {}
-        }
-        // Neither of the two above ever yields to others while there is more to read.
-        tokio::task::consume_budget().await;
     }
 }
 
@@ -192,6 +168,7 @@ mod tests {
     use bytes::BytesMut;
     use gatewayworker_protocol::command::code;
     use gatewayworker_protocol::{Frame, MAX_FRAME_LEN, Payload};
+    use socket2::SockRef;
     use tokio::io::AsyncReadExt;
     use tokio::task::{LocalSet, spawn_local, yield_now};
 
@@ -209,7 +186,7 @@ mod tests {
     async fn the_close_of_a_client_that_is_found_gone_while_flushing_is_told_at_once() {
         let test = async {
             let shard = testing::shard(Config::default());
-            let (worker, mut peer) = testing::worker(&shard, 1000).await;
+            let (worker, mut peer) = testing::worker(&shard.shared, 1000).await;
             let (key, _client) = testing::client(&shard, 1, &worker).await;
             let socket = shard.state.borrow_mut().table.get(key).unwrap().socket.clone();
             SockRef::from(socket.tcp()).shutdown(std::net::Shutdown::Write).unwrap();
@@ -234,7 +211,7 @@ mod tests {
     async fn a_client_whose_socket_is_full_is_let_go_of_when_it_is_destroyed() {
         let test = async {
             let shard = testing::shard(Config::default());
-            let (worker, _peer) = testing::worker(&shard, 1000).await;
+            let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
             let (key, _client) = testing::client(&shard, 1, &worker).await;
             spawn_local(shard.clone().flush_for_ever());
             let is = |what: fn(&Client) -> bool| what(shard.state.borrow_mut().table.get(key).unwrap());

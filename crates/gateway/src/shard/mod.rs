@@ -10,7 +10,8 @@
 //! - `questions`: the shard's part of an answer,
 //! - `events`: what workers are told,
 //! - `flush`: writing, once a turn,
-//! - `beat`: heartbeats.
+//! - `beat`: heartbeats,
+//! - `schedule`: when each client is closed as the gateway stops.
 
 mod admission;
 mod beat;
@@ -19,6 +20,9 @@ mod flush;
 mod index;
 mod orders;
 mod questions;
+#[cfg(test)]
+mod run_tests;
+mod schedule;
 mod table;
 #[cfg(test)]
 mod table_tests;
@@ -33,11 +37,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::anyhow;
 use bytes::Bytes;
 use gatewayworker_net::LogLimiter;
 use gatewayworker_protocol::{ClientId, CloseReason, Question};
 use rand::RngExt;
 use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
 use tokio_util::sync::CancellationToken;
@@ -45,12 +51,15 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::answer::Part;
+use crate::capacity::Capacity;
 use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::door::Speaks;
 use crate::entry::refused::RefusalCounts;
 use crate::heartbeat::Wheel;
+use crate::logs::Logs;
 use crate::order::{Arrival, Mail};
+use crate::perpetual::{PerpetualTasks, cause};
 use crate::protocol::Protocol;
 use crate::socket::Socket;
 use crate::workers::{WorkerLink, Workers};
@@ -58,14 +67,18 @@ use crate::{client, link};
 
 use admission::Admissions;
 pub(crate) use events::Route;
+use schedule::Schedule;
 use table::Client;
 pub(crate) use table::{Key, NewClient, Table};
 
-/// So many at once are told so who found no place; the rest is just closed.
-const TURNED_AWAY: usize = 256;
-
 /// Letters that wait in a shard's mailbox; a sender waits for room.
 const MAILBOX: usize = 1024;
+
+/// How long a gateway that stops waits for connections that are being closed, once all are.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Clients that are closed at a stop before others get a turn.
+const AT_ONCE: usize = 100;
 
 /// What a turn reads into: no client has a buffer of its own.
 pub(crate) const SCRATCH: usize = 64 * 1024;
@@ -74,6 +87,8 @@ pub(crate) const SCRATCH: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
+    /// How many connections there may be, which may be fewer than `config` says.
+    pub(crate) capacity: Capacity,
     /// What is announced, and part of every client id.
     pub(crate) address: SocketAddrV4,
     pub(crate) workers: Workers,
@@ -93,8 +108,9 @@ pub(crate) struct Shared {
     too_large_log: LogLimiter,
     /// How many more may be told why they are not let in, of those that there is no
     /// place for.
-    pub(crate) turned_away: Semaphore,
+    pub(crate) turned_away: Arc<Semaphore>,
     pub(crate) clients: AtomicUsize,
+    pub(crate) logs: Logs,
     /// Bytes that may wait for slow clients on one shard.
     outbox_budget: usize,
     /// How often to look who is silent, if that is asked for at any door.
@@ -104,10 +120,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// What `config`, validated, makes of a gateway that announces `address` and
-    /// whose shards are behind these mailboxes.
-    pub(crate) fn new(config: Config, address: SocketAddrV4, shards: Vec<mpsc::Sender<Mail>>) -> Self {
+    /// What `config`, validated, makes of a gateway that has room for so many connections,
+    /// announces `address`, and whose shards are behind these mailboxes.
+    pub(crate) fn new(
+        config: Config,
+        capacity: Capacity,
+        address: SocketAddrV4,
+        shards: Vec<mpsc::Sender<Mail>>,
+    ) -> Self {
         Self {
+            capacity,
             address,
             max_frame_len: config.max_frame_len(),
             workers: Workers::new(config.routing),
@@ -119,8 +141,9 @@ impl Shared {
             refusals: RefusalCounts::default(),
             silent_log: LogLimiter::default(),
             too_large_log: LogLimiter::default(),
-            turned_away: Semaphore::new(TURNED_AWAY),
+            turned_away: Arc::new(Semaphore::new(capacity.rejected)),
             clients: AtomicUsize::new(0),
+            logs: Logs::default(),
             outbox_budget: config.outbox_budget(),
             heartbeat_tick: config.heartbeat_tick(),
             next: AtomicU64::new(1),
@@ -134,6 +157,7 @@ impl Shared {
             ("clients", self.clients.load(Ordering::Relaxed) as u64),
             ("workers", self.workers.len() as u64),
             ("closed", self.closes.total()),
+            ("max_connections", self.capacity.clients as u64),
         ];
         counts.into_iter().chain(self.refusals.figures()).collect()
     }
@@ -161,6 +185,8 @@ pub(crate) struct Shard {
     rung: Cell<bool>,
     started: Instant,
     admissions: Admissions,
+    /// The task of a link on this shard has panicked.
+    link_panicked: Notify,
     /// Connections that are being closed.
     closing: TaskTracker,
     /// Everybody is being closed, and nobody is taken in.
@@ -184,10 +210,27 @@ struct State {
 }
 
 /// Runs a shard on this thread until it is told to end.
-pub(crate) fn run(index: usize, shared: Arc<Shared>, mailbox: mpsc::Receiver<Mail>) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, async move { Shard::begin(index, shared).read_mail(mailbox).await });
-    Ok(())
+///
+/// # Errors
+/// As [`Shard::run`].
+pub(crate) fn run(
+    runtime: &Runtime,
+    index: usize,
+    shared: Arc<Shared>,
+    mailbox: mpsc::Receiver<Mail>,
+) -> anyhow::Result<()> {
+    LocalSet::new().block_on(runtime, async move { Shard::new(index, shared).run(mailbox).await })
+}
+
+/// Tells a shard when the task that holds this panics.
+struct PanicWatch(Rc<Shard>);
+
+impl Drop for PanicWatch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.link_panicked.notify_one();
+        }
+    }
 }
 
 /// A mailbox, and the way to it.
@@ -196,9 +239,9 @@ pub(crate) fn mailbox() -> (mpsc::Sender<Mail>, mpsc::Receiver<Mail>) {
 }
 
 impl Shard {
-    fn new(index: usize, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
         let tick = shared.heartbeat_tick.unwrap_or(Duration::from_secs(1));
-        Self {
+        Rc::new(Self {
             index,
             shared,
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
@@ -215,18 +258,32 @@ impl Shard {
             rung: Cell::new(false),
             started: Instant::now(),
             admissions: Admissions::default(),
+            link_panicked: Notify::new(),
             closing: TaskTracker::new(),
             stopping: Cell::new(false),
-        }
+        })
     }
 
-    /// A shard that lives on this thread, within its `LocalSet`.
-    pub(crate) fn begin(index: usize, shared: Arc<Shared>) -> Rc<Self> {
-        let shard = Rc::new(Self::new(index, shared));
-        tokio::task::spawn_local(shard.clone().flush_for_ever());
-        tokio::task::spawn_local(shard.clone().beat_for_ever());
-        tokio::task::spawn_local(shard.clone().decide_for_ever());
-        shard
+    /// Runs the shard on this thread, within its `LocalSet`, until its mailbox asks for
+    /// the end.
+    ///
+    /// # Errors
+    /// When a task that every client relies on ends before that: the flush, the heartbeat,
+    /// the admission, or the reader of the mailbox; and when the task of a link panics.
+    pub(crate) async fn run(self: Rc<Self>, mailbox: mpsc::Receiver<Mail>) -> anyhow::Result<()> {
+        let mut tasks = PerpetualTasks::default();
+        tasks.spawn("the flush task", self.clone().flush_for_ever());
+        if let Some(tick) = self.shared.heartbeat_tick {
+            tasks.spawn("the heartbeat task", self.clone().beat_for_ever(tick));
+        }
+        tasks.spawn("the admission task", self.clone().decide_for_ever());
+        let reading = tokio::task::spawn_local(self.clone().read_mail(mailbox));
+        tokio::select! {
+            read = reading => read.map_err(|error| anyhow!("the mailbox's reader has {}", cause(error))),
+            failure = tasks.failure() => Err(failure),
+            // A worker would stay linked whose events nobody writes.
+            () = self.link_panicked.notified() => Err(anyhow!("the task of a link has panicked")),
+        }
     }
 
     /// Begins with a client that has come to a door.
@@ -235,7 +292,7 @@ impl Shard {
     }
 
     /// Does what the mailbox asks for, until it asks for the end.
-    pub(crate) async fn read_mail(self: Rc<Self>, mut mailbox: mpsc::Receiver<Mail>) {
+    async fn read_mail(self: Rc<Self>, mut mailbox: mpsc::Receiver<Mail>) {
         let mut letters = Vec::new();
         while mailbox.recv_many(&mut letters, 64).await > 0 {
             for mail in letters.drain(..) {
@@ -246,8 +303,12 @@ impl Shard {
                         }
                     }
                     Mail::Link(stream, peer, permit) => {
+                        let watched = PanicWatch(self.clone());
                         let link = link::run(self.clone(), stream, peer, permit);
-                        self.shared.links.spawn_local(link);
+                        self.shared.links.spawn_local(async move {
+                            let _watched = watched;
+                            link.await;
+                        });
                     }
                     Mail::Orders(orders) => self.obey(orders),
                     Mail::Ask(question, reply) => {
@@ -255,8 +316,8 @@ impl Shard {
                         let _ = reply.send(self.answer(&question));
                     }
                     Mail::End => return,
-                    Mail::Stop(done) => {
-                        tokio::task::spawn_local(self.clone().stop(done));
+                    Mail::Stop(spread, done) => {
+                        tokio::task::spawn_local(self.clone().stop(spread, done));
                     }
                 }
             }
@@ -374,26 +435,32 @@ impl Shard {
         !self.is_stopping() && self.shared.workers.len() > 0
     }
 
-    /// Closes everybody, a hundred at a time over the configured span, so that
-    /// workers, and the gateways that the clients turn to, are not run over.
-    pub(crate) async fn stop(self: Rc<Self>, done: oneshot::Sender<()>) {
-        const AT_ONCE: usize = 100;
+    /// Closes everybody over `spread`, so that workers, and the gateways that the clients
+    /// turn to, are not run over.
+    pub(crate) async fn stop(self: Rc<Self>, spread: Duration, done: oneshot::Sender<()>) {
         self.stopping.set(true);
         let keys: Vec<Key> = self.state.borrow().table.all().collect();
-        let slices = keys.len().div_ceil(AT_ONCE).max(1) as u32;
-        let pause = Duration::from_millis(self.shared.config.shutdown_spread_ms) / slices;
-        for (n, slice) in keys.chunks(AT_ONCE).enumerate() {
-            if n > 0 {
-                tokio::time::sleep(pause).await;
-            }
-            for key in slice {
+        let schedule =
+            Schedule { spread, clients: keys.len(), shard: self.index, shards: self.shared.shards.len() };
+        let since = tokio::time::Instant::now();
+        let mut closed = 0;
+        loop {
+            let due = schedule.due(since.elapsed()).min(closed + AT_ONCE);
+            for key in &keys[closed..due] {
                 let goodbye =
                     self.state.borrow_mut().table.get(*key).and_then(|client| client.door.goodbye());
                 self.close(*key, CloseReason::Shutdown, goodbye);
             }
+            closed = due;
+            if closed == keys.len() {
+                break;
+            }
+            tokio::time::sleep_until(since + schedule.at(closed)).await;
+            tokio::task::yield_now().await;
         }
         self.closing.close();
-        self.closing.wait().await;
+        // Whoever takes longer is cut off.
+        let _ = tokio::time::timeout(STOP_TIMEOUT, self.closing.wait()).await;
         let _ = done.send(());
     }
 }

@@ -109,13 +109,10 @@ impl Shard {
         let Some(client) = state.table.by_id(id) else { return };
         let limit = self.shared.config.max_session_bytes;
         if session.len() > limit {
-            warn!(
-                client = id,
-                bytes = session.len(),
-                limit,
-                "a session over max_session_bytes was not stored"
-            );
-            return;
+            let bytes = session.len();
+            return self.shared.logs.session_not_stored.log(move |times| {
+                warn!(client = id, bytes, limit, times, "a session over max_session_bytes was not stored");
+            });
         }
         // A copy of its own, not a slice of the buffer that the command came in.
         client.session = Bytes::copy_from_slice(session);
@@ -125,7 +122,12 @@ impl Shard {
         let Some(client) = state.table.by_id(id) else { return };
         match php::merge_sessions(&client.session, update) {
             Ok(merged) => self.set_session(state, id, &merged),
-            Err(error) => warn!(client = id, %error, "a session that cannot be merged was left as it was"),
+            Err(error) => {
+                let error = error.to_string();
+                self.shared.logs.session_not_stored.log(move |times| {
+                    warn!(client = id, error, times, "a session that cannot be merged was left as it was");
+                });
+            }
         }
     }
 

@@ -135,7 +135,7 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let shard = testing::shard(Config::default());
-            let (worker, _peer) = testing::worker(&shard, 1000).await;
+            let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
             let (mut table, mut model) = (Table::default(), Model::default());
             for (step, joined) in steps.into_iter().zip(1..) {
                 if !model.admits(&step) {
@@ -166,7 +166,7 @@ proptest! {
 #[tokio::test]
 async fn a_key_that_was_kept_is_not_good_for_the_next_client_of_its_slot() {
     let shard = testing::shard(Config::default());
-    let (worker, _peer) = testing::worker(&shard, 1000).await;
+    let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
     let mut table = Table::default();
     let gone = table.insert(new_client(1, &worker), testing::socket().await);
     table.remove(gone);

@@ -6,20 +6,34 @@ use std::sync::Arc;
 
 use gatewayworker_net::LinkWriter;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 use super::{Key, NewClient, Shard, Shared};
+use crate::capacity::Capacity;
 use crate::config::Config;
 use crate::door::{Door, Limit, Place};
 use crate::listener::Listener;
+use crate::order::Mail;
 use crate::socket::Socket;
 use crate::workers::{Features, WorkerLink};
 
 /// The only shard of a gateway. Nobody reads its mailbox.
 pub(crate) fn shard(config: Config) -> Rc<Shard> {
-    let config = Config { shards: 1, ..config };
+    shard_and_mailboxes(Config { shards: 1, ..config }).0
+}
+
+/// The first shard of a gateway, and the mailboxes of all.
+pub(crate) fn shard_and_mailboxes(config: Config) -> (Rc<Shard>, Vec<mpsc::Receiver<Mail>>) {
+    let (shared, mailboxes) = shared(config);
+    (Shard::new(0, shared), mailboxes)
+}
+
+/// What the shards of a gateway share, and their mailboxes.
+pub(crate) fn shared(config: Config) -> (Arc<Shared>, Vec<mpsc::Receiver<Mail>>) {
+    let (senders, mailboxes) = (0..config.shards).map(|_| super::mailbox()).unzip();
     let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300);
-    let shared = Shared::new(config, address, vec![super::mailbox().0]);
-    Rc::new(Shard::new(0, Arc::new(shared)))
+    let capacity = Capacity::new(&config, None).unwrap();
+    (Arc::new(Shared::new(config, capacity, address, senders)), mailboxes)
 }
 
 /// Both ends of a connection, ours first.
@@ -35,10 +49,10 @@ pub(crate) async fn socket() -> Rc<Socket> {
 }
 
 /// A worker's link whose outbox takes `limit` bytes, and the worker's end of it.
-pub(crate) async fn worker(shard: &Shard, limit: usize) -> (Arc<WorkerLink>, TcpStream) {
+pub(crate) async fn worker(shared: &Shared, limit: usize) -> (Arc<WorkerLink>, TcpStream) {
     let (ours, theirs) = connection().await;
     let writer = Arc::new(LinkWriter::new(ours.into_split().1, limit));
-    (shard.shared.workers.join("worker", writer, Features::default()), theirs)
+    (shared.workers.join("worker", writer, Features::default()), theirs)
 }
 
 pub(crate) fn new_client(connection_id: u32, worker: &Arc<WorkerLink>) -> NewClient {

@@ -123,9 +123,10 @@ impl TlsSocket {
         Ok(std::mem::take(&mut session.sealed))
     }
 
-    /// Whether [`try_write`](Self::try_write) has begun with a record that the socket has not taken.
-    pub(crate) fn is_sealed(&self) -> bool {
-        self.session.borrow().sealed > 0
+    /// How many bytes are in a record that [`try_write`](Self::try_write) has begun with and the
+    /// socket has not taken.
+    pub(crate) fn sealed(&self) -> usize {
+        self.session.borrow().sealed
     }
 
     /// Says, once all was written, that nothing more will be.

@@ -1,0 +1,162 @@
+//! How connections end that the gateway ends.
+
+use std::time::Duration;
+
+use gatewayworker::{ClientId, CloseReason};
+use gatewayworker_tests::conformance::{BINARY, CLOSE, FIN, TEXT, client_frame};
+use gatewayworker_tests::tls::Certificate;
+use gatewayworker_tests::{Cluster, WsClient, soon};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+
+/// How long a client may take until it reads its close frame.
+const LATE: Duration = Duration::from_millis(300);
+
+/// Reads frames that are shorter than 126 bytes, up to a close frame, whose code is returned.
+async fn read_close(stream: &mut (impl AsyncRead + Unpin)) -> u16 {
+    loop {
+        let mut header = [0; 2];
+        soon("a frame", stream.read_exact(&mut header)).await.expect("a frame before the end");
+        let mut payload = vec![0; header[1].into()];
+        soon("its payload", stream.read_exact(&mut payload)).await.unwrap();
+        if header[0] == 0x88 {
+            return u16::from_be_bytes([payload[0], payload[1]]);
+        }
+    }
+}
+
+/// Checks that a client is closed with this code, and that TCP does not end before it has
+/// answered.
+async fn is_closed(mut stream: impl AsyncRead + AsyncWrite + Unpin, code: u16, what: &str) {
+    assert_eq!(read_close(&mut stream).await, code, "{what}");
+    let read = timeout(LATE, stream.read(&mut [0])).await;
+    assert!(read.is_err(), "{what}: the connection ends before the client has closed: {read:?}");
+    stream.write_all(&client_frame(FIN | CLOSE, &code.to_be_bytes())).await.unwrap();
+    assert_eq!(soon("the end", stream.read(&mut [0])).await.unwrap(), 0, "{what}");
+}
+
+/// A stream of either kind.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+struct Listeners {
+    cluster: Cluster,
+    certificate: Certificate,
+}
+
+impl Listeners {
+    async fn start() -> Self {
+        let certificate = Certificate::default();
+        let cluster = Cluster::builder()
+            .listen(&certificate.listeners())
+            .gateway(|config| config.max_message_bytes = 1000)
+            .start()
+            .await;
+        Self { cluster, certificate }
+    }
+
+    /// A connection over TCP, and one over TLS.
+    async fn connect(&self) -> [Box<dyn Stream>; 2] {
+        let doors = &self.cluster.gateways[0].doors;
+        let plain = soon("a connection", TcpStream::connect(doors[0])).await.unwrap();
+        [Box::new(plain), Box::new(self.certificate.connect(doors[1]).await)]
+    }
+
+    /// Clients over both that have been greeted.
+    async fn greeted(&self) -> Vec<(Box<dyn Stream>, ClientId)> {
+        let mut clients = Vec::new();
+        for stream in self.connect().await {
+            let (client, id) = WsClient::greeted_over(stream).await;
+            clients.push((client.into_inner(), id));
+        }
+        clients
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_late_finds_the_code_that_the_application_closed_it_with() {
+    let listeners = Listeners::start().await;
+    let api = listeners.cluster.api().await;
+    for (stream, id) in listeners.greeted().await {
+        api.close_client(id).await.unwrap();
+        is_closed(stream, 1000, "closed").await;
+    }
+    for (stream, id) in listeners.greeted().await {
+        api.close_client_with(id, "the end").await.unwrap();
+        is_closed(stream, 1000, "closed with a message").await;
+    }
+    for stream in listeners.connect().await {
+        let client = WsClient::over(stream, "ws://localhost/?refuse=no").await.unwrap();
+        is_closed(client.into_inner(), 1008, "refused").await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_late_finds_why_its_connection_failed() {
+    let listeners = Listeners::start().await;
+    for (what, bytes, code) in [
+        ("a frame without a mask", b"\x81\x02hi".to_vec(), 1002),
+        ("what is not UTF-8", client_frame(FIN | TEXT, b"\xff"), 1007),
+        ("a message over the limit", client_frame(FIN | BINARY, &[0; 1001]), 1009),
+        ("a message far over the limit", client_frame(FIN | BINARY, &[0; 1_000_000]), 1009),
+    ] {
+        for (mut stream, _) in listeners.greeted().await {
+            stream.write_all(&bytes).await.unwrap();
+            is_closed(stream, code, what).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_reads_late_finds_that_the_gateway_stops() {
+    let mut listeners = Listeners::start().await;
+    let clients = listeners.greeted().await;
+    let reading = async {
+        for (stream, _) in clients {
+            is_closed(stream, 1001, "stopping").await;
+        }
+    };
+    tokio::join!(listeners.cluster.gateways[0].stop(), reading);
+}
+
+#[tokio::test]
+async fn a_client_that_reads_too_slowly_gets_whole_messages_and_then_why_it_is_closed() {
+    let listeners = Listeners::start().await;
+    let api = listeners.cluster.api().await;
+    for stream in listeners.connect().await {
+        let (mut client, id) = WsClient::greeted_over(stream).await;
+        let closed = listeners.cluster.events().next_close();
+        tokio::pin!(closed);
+        let mut sent = 0_usize;
+        let reason = loop {
+            assert!(sent < 2000, "120 MB wait for a client that reads nothing");
+            api.send_to_client(id, format!("{sent:060000}")).await.unwrap();
+            // What the gateway does not read any more must not reset the connection.
+            client.send("still here").await;
+            sent += 1;
+            tokio::select! {
+                biased;
+                closed = &mut closed => break closed,
+                () = tokio::task::yield_now() => {}
+            }
+        };
+        assert_eq!(reason, (id, CloseReason::SlowConsumer));
+        let mut next = 0;
+        let code = loop {
+            match client.next().await {
+                Some(Message::Text(text)) if text.len() == 60_000 => {
+                    assert_eq!(text.parse::<usize>().unwrap(), next);
+                    next += 1;
+                }
+                // An echo of what it has said.
+                Some(Message::Text(text)) => assert_eq!(text, "still here"),
+                Some(Message::Close(Some(frame))) => break u16::from(frame.code),
+                other => panic!("{other:?} after {next} of {sent} messages"),
+            }
+        };
+        assert_eq!(code, 1008);
+        assert!(next > 5, "{next} of {sent} messages");
+    }
+}

@@ -1,0 +1,144 @@
+//! Clients that come while no worker is there.
+
+use std::net::SocketAddr;
+
+use gatewayworker_tests::tls::Certificate;
+use gatewayworker_tests::{Cluster, Happened, WsClient, eventually, soon};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+async fn connect(door: SocketAddr) -> TcpStream {
+    soon("a connection", TcpStream::connect(door)).await.unwrap()
+}
+
+/// Ends its side, and returns what comes until the gateway ends the other.
+async fn half_close(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Vec<u8> {
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    let _ = soon("the end", stream.read_to_end(&mut answer)).await;
+    answer
+}
+
+/// Comes to the listener and leaves in each of the ways, before there is a worker. The
+/// bytes stand before TLS, what the client says after it.
+async fn leave(door: SocketAddr, before: &str, certificate: Option<&Certificate>, says: &str) {
+    for reset in [false, true] {
+        let mut stream = connect(door).await;
+        stream.write_all(before.as_bytes()).await.unwrap();
+        match certificate {
+            None => {
+                stream.write_all(says.as_bytes()).await.unwrap();
+                socket2::SockRef::from(&stream).set_linger(reset.then_some(Default::default())).unwrap();
+            }
+            Some(certificate) => {
+                let mut stream = certificate.connect_over(stream).await.unwrap();
+                stream.write_all(says.as_bytes()).await.unwrap();
+                let linger = reset.then_some(Default::default());
+                socket2::SockRef::from(stream.get_ref().0).set_linger(linger).unwrap();
+            }
+        }
+    }
+    let mut stream = connect(door).await;
+    stream.write_all(before.as_bytes()).await.unwrap();
+    let answer = match certificate {
+        None => {
+            stream.write_all(says.as_bytes()).await.unwrap();
+            half_close(stream).await
+        }
+        Some(certificate) => {
+            let mut stream = certificate.connect_over(stream).await.unwrap();
+            stream.write_all(says.as_bytes()).await.unwrap();
+            half_close(stream).await
+        }
+    };
+    assert_eq!(String::from_utf8_lossy(&answer), "", "at {door}");
+}
+
+#[tokio::test]
+async fn clients_that_leave_before_there_is_a_worker_hold_nothing_and_no_worker_hears_of_them() {
+    let certificate = Certificate::default();
+    let proxied = "proxy_protocol = true\ntrusted_proxies = '127.0.0.1'\n";
+    let listen = [
+        "[[listen]]\nurl = 'websocket://127.0.0.1:0'\nmax_connections_per_address = 4\n".to_owned(),
+        "[[listen]]\nurl = 'text://127.0.0.1:0'\n".to_owned(),
+        "[[listen]]\nurl = 'frame://127.0.0.1:0'\n".to_owned(),
+        "[[listen]]\nurl = 'tcp://127.0.0.1:0'\n".to_owned(),
+        certificate.listener("wss://127.0.0.1:0"),
+        certificate.listener("text://127.0.0.1:0"),
+        format!("[[listen]]\nurl = 'websocket://127.0.0.1:0'\n{proxied}"),
+        certificate.listener("wss://127.0.0.1:0") + proxied,
+    ]
+    .concat();
+    let mut cluster = Cluster::builder()
+        .workers(0)
+        .listen(&listen)
+        .gateway(|config| {
+            (config.max_connections, config.max_waiting) = (4, 4);
+            config.worker_wait_ms = 3_600_000;
+        })
+        .start()
+        .await;
+    let doors = cluster.gateways[0].doors.clone();
+    let proxy = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
+    for (door, before, certificate, says) in [
+        (doors[0], "", None, UPGRADE),
+        (doors[0], "", None, &*format!("{UPGRADE}\u{1}")),
+        (doors[1], "", None, "a line\n"),
+        (doors[1], "", None, ""),
+        (doors[2], "", None, "\0\0\0\u{5}x"),
+        (doors[3], "", None, "bytes"),
+        (doors[4], "", Some(&certificate), UPGRADE),
+        (doors[5], "", Some(&certificate), "a line\n"),
+        (doors[6], proxy, None, UPGRADE),
+        (doors[7], proxy, Some(&certificate), UPGRADE),
+    ] {
+        leave(door, before, certificate, says).await;
+    }
+    // All places are free again, for clients who wait.
+    let mut waiting = Vec::new();
+    eventually("a place for a client that waits", async || {
+        let mut client = connect(doors[0]).await;
+        client.write_all(UPGRADE.as_bytes()).await.unwrap();
+        half_close(client).await.is_empty()
+    })
+    .await;
+    for _ in 0..3 {
+        let door = doors[0];
+        waiting.push(tokio::spawn(async move { WsClient::greeted(door).await }));
+    }
+    cluster.start_worker().await;
+    let mut expected = Vec::new();
+    let mut clients = Vec::new();
+    for client in waiting {
+        let (client, id) = soon("a client that waited to be let in", client).await.unwrap();
+        clients.push(client);
+        expected.push(id);
+    }
+    for _ in 0..3 {
+        let Happened::Connect(id) = cluster.events().next().await else { panic!("a client that had left") };
+        assert!(expected.contains(&id));
+    }
+    assert!(cluster.events().is_quiet().await);
+}
+
+#[tokio::test]
+async fn what_a_client_says_while_it_waits_for_a_worker_is_heard_by_the_worker() {
+    let mut cluster = Cluster::builder()
+        .workers(0)
+        .listen("listen = ['text://127.0.0.1:0', 'tcp://127.0.0.1:0']")
+        .start()
+        .await;
+    // More than the gateway reads of one that waits.
+    let lines: Vec<String> = (0..5000).map(|n| format!("line {n}")).collect();
+    let mut client = connect(cluster.door()).await;
+    client.write_all((lines.join("\n") + "\n").as_bytes()).await.unwrap();
+    cluster.start_worker().await;
+    assert!(matches!(cluster.events().next().await, Happened::Connect(_)));
+    for line in lines {
+        let Happened::Message(_, message) = cluster.events().next().await else { panic!("a message") };
+        assert_eq!(message, line.as_bytes());
+    }
+}
