@@ -2,6 +2,7 @@
 //!
 //! - [`load`]: one configuration out of flags, environment, file and defaults,
 //! - [`run`]: logging, file limit, runtime, signals and exit status around a daemon's `serve`,
+//! - [`Log`], [`LineWriter`]: a log that waits for nobody,
 //! - [`Operator`]: who may ask how it goes, and for files to be read again,
 //! - [`accept_loop`]: accepting that survives a lack of file descriptors,
 //! - [`check_exposure`], [`resolve`], [`bind`]: addresses, safe by default.
@@ -14,6 +15,7 @@ mod address;
 mod config;
 mod exposure;
 mod limits;
+mod line_writer;
 mod lists;
 mod logging;
 mod operator;
@@ -25,8 +27,9 @@ pub use accept::accept_loop;
 pub use address::{bind, bind_as, resolve};
 pub use config::{CommonFlags, load};
 pub use exposure::check_exposure;
+pub use line_writer::LineWriter;
 pub use lists::one_or_many;
-pub use logging::{LogFormat, wants_colour};
+pub use logging::{Log, LogFormat, wants_colour};
 pub use operator::{Figures, Operator, Reload, ReloadRequest};
 pub use run::{Runtime, run};
 pub use signals::{Signal, Signals};

@@ -31,6 +31,7 @@ mod listener;
 mod order;
 mod outbox;
 mod outgoing;
+mod problem;
 pub mod protocol;
 mod server;
 mod shard;

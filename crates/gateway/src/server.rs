@@ -24,6 +24,7 @@ use crate::door::{Door, Limit, Place, Taken};
 use crate::entry::refused::Refused;
 use crate::listener::ListenUrl;
 use crate::order::{Arrival, Mail};
+use crate::problem::problem;
 use crate::shard::{self, Shard, Shared};
 use crate::tls::Certificate;
 
@@ -115,6 +116,10 @@ pub async fn serve_for(
     let shared = Arc::new(Shared::new(config, address, senders));
     let counted = shared.clone();
     operator.figures.are(move || counted.figures());
+    let watched = shared.clone();
+    operator.figures.problems_are(move || {
+        problem(watched.workers.len(), &watched.registers).into_iter().collect()
+    });
     let mut mailboxes = mailboxes.into_iter();
     let mailbox = mailboxes.next().context("a gateway needs a shard")?;
     for (index, mailbox) in (1..).zip(mailboxes) {
@@ -147,8 +152,9 @@ async fn serve_here(
     accepting.close();
 
     let announced = shared.address.to_string();
+    let registers = &shared.config.register_address;
     tokio::select! {
-        () = registers::announce(&shared.config.register_address, &announced, &shared.config.secret_key) => {}
+        () = registers::announce(registers, &announced, &shared.config.secret_key, &shared.registers) => {}
         () = ping_workers(&shared) => {}
         () = load_again(certificates, reload) => {}
         () = shutdown.cancelled() => {}

@@ -34,6 +34,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use gatewayworker_net::RegisterLinks;
 use gatewayworker_protocol::{ClientId, CloseReason, Question};
 use rand::RngExt;
 use tokio::net::TcpStream;
@@ -78,6 +79,7 @@ pub(crate) struct Shared {
     /// New with each start, so that a worker can tell a restart from a reconnect.
     pub(crate) incarnation: String,
     pub(crate) workers: Workers,
+    pub(crate) registers: RegisterLinks,
     pub(crate) shards: Vec<mpsc::Sender<Mail>>,
     /// Clients that wait for a worker to be there.
     pub(crate) waiting: Semaphore,
@@ -106,6 +108,7 @@ impl Shared {
             address,
             incarnation: format!("{:016x}", rand::rng().random::<u64>()),
             workers: Workers::new(config.routing),
+            registers: RegisterLinks::default(),
             shards,
             waiting: Semaphore::new(config.max_waiting.min(Semaphore::MAX_PERMITS)),
             links: TaskTracker::new(),

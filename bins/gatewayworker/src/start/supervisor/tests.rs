@@ -1,13 +1,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use gatewayworker_daemon::LogFormat;
+
 use super::super::keeper::DRAIN;
 use super::*;
 
 /// A daemon that is a shell script.
 fn daemon(name: &'static str, script: &str) -> Daemon {
     let arguments = ["-c", script, name].map(Into::into).into();
-    Daemon { name, colour: 0, program: "/bin/sh".into(), arguments }
+    Daemon { name, colour: 0, program: "/bin/sh".into(), arguments, log_format: LogFormat::Text }
 }
 
 /// Says that it is ready and lives until its standard input ends; then it drains for
