@@ -1,7 +1,7 @@
 //! Daemons as processes of their own, to be killed.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 
 /// The `gatewayworker` binary, which holds all daemons, in this build's profile.
@@ -48,13 +48,29 @@ impl Process {
         Self::spawn(arguments, log.into())
     }
 
+    /// The same, with its log in a pipe that is full and that nobody reads, and with all
+    /// that there is to log.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[cfg(unix)]
+    pub fn logging_into(full: &FullPipe, arguments: &[&str]) -> Self {
+        let log = full.writer.try_clone().expect("a descriptor is left");
+        let mut command = Self::command(arguments, log.into());
+        Self(command.env("RUST_LOG", "trace").spawn().expect("the binary starts"))
+    }
+
     fn spawn(arguments: &[&str], log: Stdio) -> Self {
+        Self(Self::command(arguments, log).spawn().expect("the binary starts"))
+    }
+
+    fn command(arguments: &[&str], log: Stdio) -> Command {
         let mut command = Command::new(binary());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GATEWAYWORKER_")) {
             command.env_remove(name);
         }
-        let child = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
-        Self(child.expect("the binary starts"))
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
     }
 
     /// Sends it a signal, as `kill` calls it: `HUP`.
@@ -71,7 +87,15 @@ impl Process {
     /// # Panics
     /// When the system does not know it.
     pub fn has_ended(&mut self) -> bool {
-        self.0.try_wait().expect("the process is ours").is_some()
+        self.status().is_some()
+    }
+
+    /// How it has ended, if it has.
+    ///
+    /// # Panics
+    /// When the system does not know it.
+    pub fn status(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().expect("the process is ours")
     }
 
     /// Kills it as `kill -9` does, and waits until it is gone.
@@ -88,6 +112,37 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// A pipe that takes nothing more until somebody reads it.
+#[cfg(unix)]
+pub struct FullPipe {
+    /// Its other end.
+    pub reader: std::io::PipeReader,
+    writer: std::io::PipeWriter,
+}
+
+#[cfg(unix)]
+impl FullPipe {
+    /// Fills one, with `-`.
+    ///
+    /// # Panics
+    /// When the system has none.
+    #[expect(clippy::new_without_default, reason = "it takes something of the system")]
+    pub fn new() -> Self {
+        use std::io::Write;
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        // Who gets the other end shall find it as pipes are, so only for that long.
+        rustix::io::ioctl_fionbio(&writer, true).expect("a pipe may not block");
+        while writer.write(b"-").is_ok() {}
+        rustix::io::ioctl_fionbio(&writer, false).expect("a pipe may block");
+        Self { reader, writer }
+    }
+
+    /// Closes this process's writing end: reading then ends with the last daemon that writes.
+    pub fn into_reader(self) -> std::io::PipeReader {
+        self.reader
     }
 }
 

@@ -149,7 +149,8 @@ impl Daemon {
             return vec![row];
         }
         let row = |process: &Process| {
-            let figures = process.figures.iter().map(|(name, figure)| format!("{} {figure}", name.replace('_', " ")));
+            let figures =
+                process.figures.iter().map(|(name, figure)| format!("{} {figure}", name.replace('_', " ")));
             let said: Vec<_> = process.listens.iter().cloned().chain(figures).collect();
             [
                 name.clone(),

@@ -13,7 +13,9 @@ const REGISTER_GRACE: Duration = Duration::from_secs(10);
 pub(crate) fn problem(workers: usize, registers: &RegisterLinks) -> Option<String> {
     if workers > 0 {
         let trouble = registers.trouble(REGISTER_GRACE)?;
-        return Some(format!("the gateway is in no register, a worker that starts does not find it: {trouble}"));
+        return Some(format!(
+            "the gateway is in no register, a worker that starts does not find it: {trouble}"
+        ));
     }
     Some(match registers.trouble(Duration::ZERO) {
         Some(trouble) => format!("the gateway has no worker, its clients wait: {trouble}"),

@@ -117,9 +117,9 @@ pub async fn serve_for(
     let counted = shared.clone();
     operator.figures.are(move || counted.figures());
     let watched = shared.clone();
-    operator.figures.problems_are(move || {
-        problem(watched.workers.len(), &watched.registers).into_iter().collect()
-    });
+    operator
+        .figures
+        .problems_are(move || problem(watched.workers.len(), &watched.registers).into_iter().collect());
     let mut mailboxes = mailboxes.into_iter();
     let mailbox = mailboxes.next().context("a gateway needs a shard")?;
     for (index, mailbox) in (1..).zip(mailboxes) {

@@ -7,9 +7,9 @@ use tokio::time::{Instant, sleep};
 
 use super::supervisor::{Request, Status};
 
-/// How long daemons that listen may take to find each other before somebody is told: longer
-/// than they wait before they try a register again.
-pub(super) const WAIT: Duration = Duration::from_secs(10);
+/// How long daemons that listen may take to find each other before somebody is told. They need
+/// milliseconds, or a second or two where a register is asked again.
+pub(super) const WAIT: Duration = Duration::from_secs(5);
 
 /// How often to look, and how often in a row it has to be so: a link that is refused ends
 /// right after it has begun.

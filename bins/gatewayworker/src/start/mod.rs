@@ -158,7 +158,7 @@ fn supervise_here(
 
 /// Says where clients connect to once the cluster can do its work, and why it cannot where that
 /// takes long.
-async fn welcome(ask: mpsc::Sender<Request>, mut listening: Listening, flags: Flags) {
+async fn welcome(ask: mpsc::Sender<Request>, listening: Listening, flags: Flags) {
     let mut told = Vec::new();
     while let Err(problems) = able::wait(&ask, able::WAIT).await {
         if ask.is_closed() {
@@ -325,7 +325,8 @@ impl Listening {
     fn link(&self, page: &Path) -> Option<String> {
         let page = std::path::absolute(page).ok().filter(|page| page.is_file())?;
         let is_for_browsers = |url: &&String| url.starts_with("ws://") || url.starts_with("wss://");
-        let page = page.to_str()?.replace('%', "%25").replace(' ', "%20").replace('?', "%3F").replace('#', "%23");
+        let page =
+            page.to_str()?.replace('%', "%25").replace(' ', "%20").replace('?', "%3F").replace('#', "%23");
         Some(match self.clients.iter().find(is_for_browsers) {
             Some(url) => format!("file://{page}?url={url}"),
             None => format!("file://{page}"),

@@ -2,7 +2,7 @@
 //! signals other than those that end any daemon.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -22,9 +22,23 @@ use crate::status::{Daemon, Process, Programs, Report};
 /// A place that this process's cluster has to itself.
 #[derive(Debug)]
 pub(super) struct Control {
-    lock: Lock,
+    place: Taking,
     listener: std::os::unix::net::UnixListener,
     about: About,
+}
+
+/// The place, until it is dropped. What stays behind there is no socket, which whoever copies
+/// the directory would stumble over.
+#[derive(Debug)]
+struct Taking {
+    _lock: Lock,
+    socket: PathBuf,
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.socket);
+    }
 }
 
 /// What a report says that does not change.
@@ -71,7 +85,7 @@ impl Control {
             },
             log_format: flags.log_format(),
         };
-        Ok(Some(Self { lock, listener, about }))
+        Ok(Some(Self { place: Taking { _lock: lock, socket: run_dir.socket() }, listener, about }))
     }
 
     /// Passes requests on to `ask`, for as long as the runtime lives.
@@ -82,10 +96,10 @@ impl Control {
     /// # Panics
     /// Outside a tokio runtime.
     pub(super) fn serve(self, ask: mpsc::Sender<Request>) -> anyhow::Result<()> {
-        let Self { lock, listener, about } = self;
+        let Self { place, listener, about } = self;
         let listener = UnixListener::from_std(listener).context("the control socket")?;
         tokio::spawn(async move {
-            let _lock = lock;
+            let _place = place;
             control::serve(listener, move |request| pass_on(request, ask.clone(), about.clone())).await
         });
         Ok(())
@@ -99,9 +113,10 @@ async fn pass_on(
 ) -> Result<Value, String> {
     Ok(match request {
         control::Request::Ready => put(&ask, Request::Ready).await.map(|()| Value::Null)?,
-        control::Request::Able => {
-            able::wait(&ask, able::WAIT).await.map(|()| Value::Null).map_err(|problems| problems.join("; "))?
-        }
+        control::Request::Able => able::wait(&ask, able::WAIT)
+            .await
+            .map(|()| Value::Null)
+            .map_err(|problems| problems.join("; "))?,
         control::Request::Reload => put(&ask, Request::Reload).await?.map(|()| Value::Null)?,
         control::Request::Status => {
             let report = about.report(put(&ask, Request::Status).await?);
