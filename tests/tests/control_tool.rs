@@ -552,7 +552,7 @@ async fn a_cluster_whose_worker_is_gone_is_not_ready_and_is_again() {
 }
 
 #[tokio::test]
-async fn one_in_the_foreground_says_why_it_cannot_do_its_work_and_that_it_can() {
+async fn one_in_the_foreground_says_why_it_cannot_do_its_work() {
     let site = Site::new();
     let gateway = site.config("gateway");
     site.write("gateway", &format!("secret_key = 'another'\n{gateway}"));

@@ -1,6 +1,7 @@
 //! What all daemons share, so that each of them is only what sets it apart:
 //!
 //! - [`load`]: one configuration out of flags, environment, file and defaults,
+//! - [`unknown_variables`]: settings that are mistyped in the environment,
 //! - [`run`]: logging, file limit, runtime, signals and exit status around a daemon's `serve`,
 //! - [`Log`], [`LineWriter`]: a log that waits for nobody,
 //! - [`Operator`]: who may ask how it goes, and for files to be read again,
@@ -13,6 +14,7 @@
 mod accept;
 mod address;
 mod config;
+mod environment;
 mod exposure;
 mod limits;
 mod line_writer;
@@ -21,11 +23,13 @@ mod logging;
 mod operator;
 mod run;
 mod signals;
+mod suggest;
 mod supervised;
 
 pub use accept::accept_loop;
 pub use address::{bind, bind_as, resolve};
-pub use config::{CommonFlags, load};
+pub use config::{CommonFlags, load, take_negative_numbers};
+pub use environment::{settings, unknown_variables};
 pub use exposure::check_exposure;
 pub use line_writer::LineWriter;
 pub use lists::one_or_many;

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::signals::{Armed, Signals};
-use crate::{CommonFlags, Figures, Listeners, Log, Operator, Reload, limits, supervised};
+use crate::{CommonFlags, Figures, Listeners, Log, Operator, Reload, limits, supervised, unknown_variables};
 
 /// What a daemon's tasks run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,9 +80,16 @@ where
 {
     let config = config?;
     if common.check_config {
+        for warning in unknown_variables() {
+            let _ = writeln!(std::io::stderr(), "warning: {warning}");
+        }
         return writeln!(std::io::stdout(), "configuration is valid").context("standard output");
     }
     log.set_up()?;
+    if !common.supervised {
+        // The supervisor has the same ones, and has said so.
+        unknown_variables().iter().for_each(|warning| warn!("{warning}"));
+    }
     limits::raise_file_limit();
     let shutdown = CancellationToken::new();
     let armed = Armed::new().context("cannot listen for signals")?;

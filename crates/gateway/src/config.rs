@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use gatewayworker_daemon::{CommonFlags, check_exposure, one_or_many};
+use gatewayworker_daemon::{CommonFlags, check_exposure, one_or_many, take_negative_numbers};
 use gatewayworker_protocol::{MAX_FRAME_LEN, SecretKey};
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ use crate::workers::Routing;
 
 /// Holds the clients: their connections, uids, groups, sessions and heartbeats.
 #[derive(Debug, clap::Parser)]
-#[command(name = "gateway", version)]
+#[command(name = "gateway", version, mut_args(take_negative_numbers))]
 pub struct Cli {
     /// What every daemon has.
     #[command(flatten)]

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::Context;
-use gatewayworker_daemon::{LogFormat, Signals};
+use gatewayworker_daemon::{LogFormat, Signals, unknown_variables};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
@@ -110,6 +110,7 @@ fn run_here(flags: &Flags) -> anyhow::Result<()> {
     if flags.in_background {
         background::leave_terminal()?;
     }
+    unknown_variables().iter().for_each(|warning| warn!("{warning}"));
     let plan = plan(flags)?;
     let control = reachable::Control::take(flags)?;
     supervise_here(flags, plan, |ask| {
@@ -122,6 +123,7 @@ fn run_here(flags: &Flags) -> anyhow::Result<()> {
 
 #[cfg(not(unix))]
 fn run_here(flags: &Flags) -> anyhow::Result<()> {
+    unknown_variables().iter().for_each(|warning| warn!("{warning}"));
     supervise_here(flags, plan(flags)?, |_| Ok(()))
 }
 
@@ -202,6 +204,9 @@ fn say_whether_valid(flags: &Flags) -> ExitCode {
         Ok(problems) => problems,
         Err(error) => return conclude(Err(error)),
     };
+    for warning in unknown_variables() {
+        let _ = writeln!(io::stderr(), "warning: {warning}");
+    }
     for problem in &problems {
         complain(problem);
     }
