@@ -24,7 +24,8 @@ fn copy(from: &Path, to: &Path) {
         let to = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
             copy(&entry.path(), &to);
-        } else {
+        } else if entry.file_type().unwrap().is_file() {
+            // Not the socket of a cluster that runs there, or was killed.
             fs::copy(entry.path(), to).unwrap();
         }
     }

@@ -24,3 +24,16 @@ pub(crate) fn problem(workers: usize, registers: &RegisterLinks) -> Option<Strin
             .into(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_with_a_worker_has_no_problem_and_one_without_says_what_to_look_at() {
+        let registers = RegisterLinks::default();
+        assert_eq!(problem(1, &registers), None);
+        let why = problem(0, &registers).unwrap();
+        assert!(why.starts_with("the gateway has no worker") && why.contains("register_address"), "{why}");
+    }
+}

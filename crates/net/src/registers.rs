@@ -191,3 +191,110 @@ impl Connection<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// What a register does with a connection, and what the one who follows or announces says
+    /// of it in the end.
+    async fn trouble_with<F: Future<Output = ()>>(
+        announces: bool,
+        register: impl Fn(tokio::net::TcpStream) -> F,
+        is_it: impl Fn(Option<&str>) -> bool,
+    ) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let registers = [listener.local_addr().unwrap().to_string()];
+        let (links, key) = (RegisterLinks::default(), SecretKey::default());
+        let serve = async {
+            loop {
+                register(listener.accept().await.unwrap().0).await;
+            }
+        };
+        let stay = async {
+            if announces {
+                announce(&registers, "127.0.0.1:1", &key, &links).await;
+            } else {
+                follow(&registers, &key, watch::channel(Vec::new()).0, &links).await;
+            }
+        };
+        let look = async {
+            while !is_it(links.trouble(Duration::ZERO).as_deref()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            () = serve => {}
+            () = stay => {}
+            found = tokio::time::timeout(Duration::from_secs(20), look) => {
+                found.unwrap_or_else(|_| panic!("in vain: {:?}", links.trouble(Duration::ZERO)));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_register_that_closes_at_once_refuses_the_key() {
+        for announces in [false, true] {
+            let says = |why: Option<&str>| why.is_some_and(|why| why.contains("is the secret_key the same?"));
+            trouble_with(announces, async |_| (), says).await;
+            // With bytes unread, closing is a reset; with all read, an end.
+            let read = async |mut stream: tokio::net::TcpStream| drop(stream.read(&mut [0; 1000]).await);
+            trouble_with(announces, read, says).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_register_that_says_nothing_to_a_follower_is_none() {
+        let silent = async |stream| {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            drop(stream);
+        };
+        trouble_with(false, silent, |why| why.is_some_and(|why| why.contains("has not answered yet"))).await;
+    }
+
+    #[tokio::test]
+    async fn a_register_that_has_stopped_is_not_taken_for_one_that_refuses() {
+        let answer = async |mut stream: tokio::net::TcpStream| {
+            let list = Message::BroadcastAddresses { addresses: Vec::new() };
+            stream.write_all(list.to_line().as_bytes()).await.unwrap();
+            let _ = stream.read(&mut [0; 1000]).await;
+        };
+        trouble_with(false, answer, |why| why.is_some_and(|why| why.ends_with("it has stopped"))).await;
+    }
+
+    #[tokio::test]
+    async fn a_register_that_is_not_there_is_named() {
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
+        let links = RegisterLinks::default();
+        let (registers, key) = ([nobody.clone()], SecretKey::default());
+        tokio::select! {
+            () = announce(&registers, "127.0.0.1:1", &key, &links) => {}
+            () = async {
+                while links.trouble(Duration::ZERO).is_none() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            } => {}
+        }
+        let why = links.trouble(Duration::ZERO).unwrap();
+        assert!(why.starts_with(&format!("the register at {nobody} cannot be reached (")), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_register_that_lets_an_announcement_stand_has_taken_it() {
+        let links = RegisterLinks::default();
+        links.down("before", "down".into());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (registers, key) = ([listener.local_addr().unwrap().to_string()], SecretKey::default());
+        tokio::select! {
+            () = announce(&registers, "127.0.0.1:1", &key, &links) => {}
+            () = async {
+                while links.trouble(Duration::ZERO).is_some() {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            } => {}
+        }
+    }
+}
