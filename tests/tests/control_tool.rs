@@ -382,7 +382,8 @@ async fn a_cluster_that_does_not_start_says_why_and_leaves_nothing_behind() {
     let refused = site.refused("start", 1).await;
     let output = site.tool("start", &["-d"]).await;
     assert_eq!(output.status.code(), Some(1));
-    for said in [refused, text(&output.stderr)] {
+    let json = site.tool("start", &["-d", "--log-format", "json"]).await;
+    for said in [refused, text(&output.stderr), text(&json.stderr)] {
         assert!(said.contains(&site.door.to_string()) && said.contains("in use"), "{said}");
     }
     assert!(site.refused("status", 3).await.contains("nothing runs in"));
@@ -549,6 +550,20 @@ async fn a_cluster_whose_worker_is_gone_is_not_ready_and_is_again() {
     assert_eq!(site.tool("status", &[]).await.status.code(), Some(1));
     site.write("businessworker", &config);
     eventually("the status to be good", async || site.tool("status", &[]).await.status.success()).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_does_not_answer_is_named() {
+    let site = Site::new();
+    site.done("start", &["-d"]).await;
+    let worker = site.worker().await.to_string();
+    assert!(Command::new("kill").args(["-s", "STOP", &worker]).status().unwrap().success());
+    let output = site.tool("status", &[]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let why = format!("the businessworker, process {worker}, does not answer");
+    assert!(text(&output.stdout).contains(&why), "{}", text(&output.stdout));
+    assert!(Command::new("kill").args(["-s", "CONT", &worker]).status().unwrap().success());
+    eventually("it to answer", async || site.tool("status", &[]).await.status.success()).await;
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ pub(crate) struct RestartFlags {
     #[command(flatten)]
     start: start::Flags,
 
-    /// Where nothing runs yet, start in the foreground
+    /// Start in the foreground, also where nothing runs yet
     #[arg(long, conflicts_with = "daemon")]
     foreground: bool,
 

@@ -43,7 +43,7 @@ pub(crate) struct Report {
     pub(crate) log_file: Option<String>,
     /// `text` or `json`
     pub(crate) log_format: String,
-    /// Lines that nobody has read in time.
+    /// Lines that nobody has read in time, or that could not be written.
     pub(crate) log_lines_dropped: u64,
     #[serde(flatten)]
     pub(crate) programs: Programs,
@@ -127,7 +127,11 @@ impl fmt::Display for Report {
             write!(f, "\n{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
         }
         if self.log_lines_dropped > 0 {
-            write!(f, "\n\n{} log lines were dropped because nobody read them", self.log_lines_dropped)?;
+            write!(
+                f,
+                "\n\n{} log lines were lost, as nobody read them or the disk is full",
+                self.log_lines_dropped
+            )?;
         }
         let mut problems = self.daemons.iter().flat_map(|daemon| &daemon.problems).peekable();
         if problems.peek().is_some() {

@@ -38,7 +38,7 @@ struct Queue {
     bytes: usize,
     /// Lines dropped since the last line that was queued.
     untold: u64,
-    /// Lines dropped in all.
+    /// Lines dropped in all, and lines that could not be written.
     dropped: u64,
     is_writing: bool,
 }
@@ -83,7 +83,7 @@ impl LineWriter {
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// Returns how many lines were dropped so far.
+    /// Returns how many lines were dropped so far, or could not be written.
     pub fn dropped(&self) -> u64 {
         self.0.queue().dropped
     }
@@ -119,10 +119,11 @@ impl Queue {
         Some(job)
     }
 
-    fn done(&mut self, job: &Job) {
+    fn done(&mut self, job: &Job, is_written: bool) {
         self.is_writing = false;
         if let Job::Line(line) = job {
             self.bytes -= line.len() + LINE_COST;
+            self.dropped += u64::from(!is_written);
         }
         if !self.has_jobs() {
             // A burst is over: its memory goes back.
@@ -140,12 +141,12 @@ impl Shared {
     fn write_all(&self, mut stream: impl Write, notice: impl Fn(u64) -> Vec<u8>) {
         loop {
             let job = self.next();
-            let _ = match &job {
+            let written = match &job {
                 Job::Line(line) => stream.write_all(line),
                 Job::Dropped(count) => stream.write_all(&notice(*count)),
             };
-            let _ = stream.flush();
-            self.queue().done(&job);
+            let is_written = written.and_then(|()| stream.flush()).is_ok();
+            self.queue().done(&job, is_written);
         }
     }
 
@@ -230,6 +231,6 @@ mod tests {
             writer.write(vec![b'x'; MAX_WAITING_BYTES / 2]);
             assert!(writer.flush(Duration::from_secs(30)));
         }
-        assert_eq!(writer.dropped(), 0);
+        assert_eq!((writer.dropped(), writer.0.queue().bytes), (10, 0));
     }
 }

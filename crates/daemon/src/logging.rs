@@ -218,6 +218,31 @@ pub fn wants_colour(stream: &impl IsTerminal) -> bool {
 mod tests {
     use super::*;
 
+    /// A process has one panic hook, so this one asks a copy of itself.
+    #[test]
+    fn a_panic_is_logged_whatever_rust_log_says() {
+        const VARIABLE: &str = "GATEWAYWORKER_TEST_PANIC";
+        const NAME: &str = "logging::tests::a_panic_is_logged_whatever_rust_log_says";
+        if std::env::var_os(VARIABLE).is_some() {
+            let log = Log::start(LogFormat::Json).unwrap();
+            log.set_up().unwrap();
+            let panicked = std::thread::Builder::new().name("handler".into()).spawn(|| panic!("oh {}", 1));
+            assert!(panicked.unwrap().join().is_err());
+            log.finish();
+            return;
+        }
+        let mut copy = std::process::Command::new(std::env::current_exe().unwrap());
+        copy.args(["--exact", NAME, "--nocapture"]).env(VARIABLE, "1").env("RUST_LOG", "off");
+        let output = copy.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        let line = said.lines().find(|line| line.starts_with('{')).unwrap_or_else(|| panic!("{said}"));
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let message = line["message"].as_str().unwrap();
+        assert!(message.starts_with("thread 'handler' panicked at ") && message.contains(": oh 1"), "{line}");
+        assert_eq!(said.matches("oh 1").count(), 1, "the standard library's hook is silent: {said}");
+    }
+
     #[test]
     fn a_line_has_a_time_and_a_level_in_either_format() {
         let text = String::from_utf8(LogFormat::Text.line(Level::WARN, "so it is")).unwrap();

@@ -188,15 +188,15 @@ impl Child {
         }
     }
 
-    /// How it goes, by its own account; empty if it does not say so in time, or drains:
-    /// then it hears nothing any more.
-    pub(crate) async fn figures(&self) -> Map<String, Value> {
+    /// How it goes, by its own account; `None` if it does not say so in time, empty if it
+    /// drains: then it hears nothing any more.
+    pub(crate) async fn figures(&self) -> Option<Map<String, Value>> {
         if self.drains() {
-            return Map::new();
+            return Some(Map::new());
         }
         let answered = self.asked.figures();
         let _ = self.words.try_send(Word::Status);
-        timeout(ANSWER, answered).await.ok().and_then(Result::ok).unwrap_or_default()
+        timeout(ANSWER, answered).await.ok()?.ok()
     }
 }
 

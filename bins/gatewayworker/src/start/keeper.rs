@@ -165,10 +165,15 @@ impl Keeper {
                 Stage::Ready(addresses) if child.drains() => ("draining", addresses),
                 Stage::Ready(addresses) => ("ready", addresses),
             };
-            let mut figures = child.figures().await;
-            let problems = figures.shift_remove("problems").map(serde_json::from_value);
-            let problems = problems.and_then(Result::ok).unwrap_or_default();
-            let (process_id, since) = (child.process_id, child.since);
+            let (process_id, since, name) = (child.process_id, child.since, self.daemon.name);
+            let (mut figures, mut problems) = (Map::new(), Vec::new());
+            match child.figures().await {
+                Some(said) => figures = said,
+                None => problems.push(format!("the {name}, process {process_id}, does not answer")),
+            }
+            if let Some(said) = figures.shift_remove("problems") {
+                problems = serde_json::from_value(said).unwrap_or_default();
+            }
             processes.push(Process { process_id, state, since, addresses, figures, problems });
         }
         (processes, restarts)
@@ -374,7 +379,9 @@ async fn able(name: &str, old: Option<&Child>, next: &Child) -> Result<(), Strin
 /// Waits until `next` takes events from as many gateways as `old`, and from one at least:
 /// there is one.
 async fn linked(old: Option<&Child>, next: &Child) -> Result<(), String> {
-    let gateways = |figures: Map<String, Value>| figures.get("gateways").and_then(Value::as_u64).unwrap_or(0);
+    let gateways = |figures: Option<Map<String, Value>>| {
+        figures.and_then(|said| said.get("gateways")?.as_u64()).unwrap_or(0)
+    };
     let before = match old {
         Some(old) => gateways(old.figures().await).max(1),
         None => 1,
