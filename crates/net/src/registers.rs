@@ -116,7 +116,6 @@ impl Connection<'_> {
         if let Err(error) = writing.write_all(hello.to_line().as_bytes()).await {
             return self.failed(&error);
         }
-        info!(%register, "connected to the register");
         let mut lines = LineReader::new(reading);
         // The original pings no register on its own host; one that never pinged is
         // believed as long as its connection stands.
@@ -169,6 +168,7 @@ impl Connection<'_> {
 
     fn taken(&mut self) {
         if !std::mem::replace(&mut self.is_taken, true) {
+            info!(register = self.register, "connected to the register");
             self.links.up(self.register);
         }
     }
