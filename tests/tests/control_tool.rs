@@ -416,8 +416,8 @@ async fn daemons_that_are_told_to_end_with_their_supervisor_are_not_started_agai
     for daemon in ["register", "businessworker", "gateway"] {
         processes.push(site.processes(daemon).await[0].to_string());
     }
-    // As systemd does to all of a unit.
-    assert!(Command::new("kill").args(&processes).status().unwrap().success());
+    // As systemd does to all of a unit. Some may have drained before their turn.
+    Command::new("kill").args(&processes).output().unwrap();
     eventually("all to end", async || !processes.iter().any(|id| exists(id.parse().unwrap()))).await;
     assert_eq!(site.log().matches("the worker has started").count(), 1, "{}", site.log());
 }
