@@ -6,11 +6,12 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 
 use gatewayworker_tests::process::{FullPipe, Process, binary, free_port};
 use gatewayworker_tests::{WsClient, eventually, soon};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// A client that the chat has greeted.
@@ -86,21 +87,29 @@ async fn dropped_lines_are_counted_and_the_last_lines_are_not_lost() {
     let at = format!("127.0.0.1:{}", free_port());
     let daemon = Process::logging_into(&pipe, &["register", "--listen", &at]);
     eventually("the register", async || TcpStream::connect(&at).await.is_ok()).await;
-    // Each is two lines with an address, which may be long, and some more.
-    let hello = json!({"event": "gateway_connect", "address": "x".repeat(299), "secret_key": ""});
-    for _ in 0..4000 {
+    // Each is two lines with an address, which may be long, and some more. The answer comes
+    // after the first of them.
+    let announce = json!({"event": "gateway_connect", "address": "x".repeat(299), "secret_key": ""});
+    let ask = json!({"event": "worker_connect", "secret_key": ""});
+    for _ in 0..5000 {
         let mut peer = soon("a connection", TcpStream::connect(&at)).await.unwrap();
-        peer.write_all(format!("{hello}\n").as_bytes()).await.unwrap();
+        peer.write_all(format!("{announce}\n{ask}\n").as_bytes()).await.unwrap();
+        assert!(soon("the list", peer.read(&mut [0; 4096])).await.unwrap() > 0);
     }
     let mut reader = pipe.into_reader();
+    let log = Arc::new(Mutex::new(String::new()));
+    let read = log.clone();
     let reading = std::thread::spawn(move || {
-        let mut log = String::new();
-        reader.read_to_string(&mut log).unwrap();
-        log
+        let mut piece = [0; 64 * 1024];
+        while let Ok(length @ 1..) = reader.read(&mut piece) {
+            read.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..length]));
+        }
     });
+    let notice = " log lines were dropped because nobody read them\n";
+    eventually("the lines to be counted", async || log.lock().unwrap().contains(notice)).await;
     ends(daemon).await;
-    let log = reading.join().unwrap();
-    assert!(log.contains(" log lines were dropped because nobody read them\n"), "{} bytes", log.len());
+    reading.join().unwrap();
+    let log = log.lock().unwrap();
     assert!(log.contains("the register stops"), "the last line is not lost");
     assert!(log.len() < 4 * 1024 * 1024, "what waits is bounded: {} bytes", log.len());
 }
@@ -162,6 +171,9 @@ async fn every_line_of_a_cluster_that_logs_json_is_json_and_says_whose_it_is() {
     fs::set_permissions(&worker, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let log = json_log(&directory, &["--businessworker", worker.to_str().unwrap()], async |_| {
         drop(arrive(door).await);
+        let log = directory.path().join("log");
+        let is_running = || fs::read_to_string(&log).unwrap().contains("GatewayWorker is running");
+        eventually("the cluster to say that it runs", async || is_running()).await;
         let mut reload = Command::new(binary());
         assert!(reload.arg("reload").arg("--config-dir").arg(directory.path()).status().unwrap().success());
     })

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The most that may wait to be written, in bytes. A line counts [`LINE_COST`] more.
 const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
@@ -41,6 +41,8 @@ struct Queue {
     /// Lines dropped in all, and lines that could not be written.
     dropped: u64,
     is_writing: bool,
+    /// Jobs that are done.
+    finished: u64,
 }
 
 #[derive(Debug)]
@@ -75,12 +77,25 @@ impl LineWriter {
         self.0.more.notify_one();
     }
 
-    /// Waits until all queued lines are written, at most for `limit`; returns whether they are.
-    /// Blocks the calling thread.
+    /// Waits until all queued lines are written; returns whether they are. Gives up where the
+    /// stream has taken no line for `limit`, and after ten times as long in all. Blocks the
+    /// calling thread.
     pub fn flush(&self, limit: Duration) -> bool {
-        let is_busy = |queue: &mut Queue| queue.is_writing || queue.has_jobs();
-        let waited = self.0.idle.wait_timeout_while(self.0.queue(), limit, is_busy);
-        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+        let end = Instant::now() + limit * 10;
+        let mut queue = self.0.queue();
+        loop {
+            let finished = queue.finished;
+            let is_busy = |queue: &mut Queue| queue.is_writing || queue.has_jobs();
+            let waited = self.0.idle.wait_timeout_while(queue, limit, is_busy);
+            let (now, is_over) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue = now;
+            if !is_over.timed_out() {
+                return true;
+            }
+            if queue.finished == finished || Instant::now() >= end {
+                return false;
+            }
+        }
     }
 
     /// Returns how many lines were dropped so far, or could not be written.
@@ -121,6 +136,7 @@ impl Queue {
 
     fn done(&mut self, job: &Job, is_written: bool) {
         self.is_writing = false;
+        self.finished += 1;
         if let Job::Line(line) = job {
             self.bytes -= line.len() + LINE_COST;
             self.dropped += u64::from(!is_written);

@@ -17,7 +17,8 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use crate::LineWriter;
 
-/// How long the last lines may take to be written when the process ends.
+/// When the process ends it waits for the last lines as long as this passes without one that is
+/// written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// How log lines are written.
@@ -147,8 +148,8 @@ impl Log {
         self.write(self.format.last_line(&error.to_string().replace('\n', ", ")));
     }
 
-    /// Waits until all lines are written, for one second at most: the end of the process does
-    /// not wait for a reader either. Blocks the calling thread.
+    /// Waits until all lines are written, but not for a reader who has taken none for a second,
+    /// and for ten seconds at most. Blocks the calling thread.
     pub fn finish(&self) {
         self.lines.flush(LAST_LINES);
     }

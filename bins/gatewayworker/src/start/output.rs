@@ -12,7 +12,7 @@ use gatewayworker_daemon::{LineWriter, Log, LogFormat, wants_colour};
 use serde_json::{Map, Value};
 use tracing::Level;
 
-/// How long the last lines on standard output may take.
+/// How long to wait for the next of the last lines on standard output to be taken.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// What the supervisor's own lines are marked with.
