@@ -29,6 +29,16 @@ pub fn binary() -> &'static Path {
     })
 }
 
+/// Sends a process a signal, as `kill` calls it (`HUP`), and returns whether it was there.
+/// The shell does it: a minimal Debian has no program of that name.
+///
+/// # Panics
+/// Where there is no shell.
+pub fn send_signal(name: &str, process: impl std::fmt::Display) -> bool {
+    let kill = format!("kill -s {name} {process}");
+    Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status().expect("there is a shell").success()
+}
+
 /// A daemon's process. Killed when it is dropped.
 pub struct Process(Child);
 
@@ -59,19 +69,31 @@ impl Process {
         let log = std::fs::File::create(log).expect("a file for the log");
         let mut command = Command::new("sh");
         command.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &limit.to_string()]).arg(binary());
-        Self::spawn_with(command, arguments, log.into())
+        Self(Self::prepare(command, arguments, log.into()).spawn().expect("the binary starts"))
+    }
+
+    /// The same, with its log in a pipe that is full and that nobody reads, and with all
+    /// that there is to log.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[cfg(unix)]
+    pub fn logging_into(full: &FullPipe, arguments: &[&str]) -> Self {
+        let log = full.writer.try_clone().expect("a descriptor is left");
+        let mut command = Self::prepare(Command::new(binary()), arguments, log.into());
+        Self(command.env("RUST_LOG", "trace").spawn().expect("the binary starts"))
     }
 
     fn spawn(arguments: &[&str], log: Stdio) -> Self {
-        Self::spawn_with(Command::new(binary()), arguments, log)
+        Self(Self::prepare(Command::new(binary()), arguments, log).spawn().expect("the binary starts"))
     }
 
-    fn spawn_with(mut command: Command, arguments: &[&str], log: Stdio) -> Self {
+    fn prepare(mut command: Command, arguments: &[&str], log: Stdio) -> Command {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GATEWAYWORKER_")) {
             command.env_remove(name);
         }
-        let child = command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
-        Self(child.expect("the binary starts"))
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command
     }
 
     /// Sends it a signal, as `kill` calls it: `HUP`.
@@ -79,8 +101,7 @@ impl Process {
     /// # Panics
     /// When that fails.
     pub fn signal(&self, name: &str) {
-        let kill = Command::new("kill").args(["-s", name, &self.0.id().to_string()]).status();
-        assert!(kill.expect("there is a kill").success(), "the process is there");
+        assert!(send_signal(name, self.0.id()), "the process is there");
     }
 
     /// Whether it has ended by itself.
@@ -119,6 +140,37 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// A pipe that takes nothing more until somebody reads it.
+#[cfg(unix)]
+pub struct FullPipe {
+    /// Its other end.
+    pub reader: std::io::PipeReader,
+    writer: std::io::PipeWriter,
+}
+
+#[cfg(unix)]
+impl FullPipe {
+    /// Fills one, with `-`.
+    ///
+    /// # Panics
+    /// When the system has none.
+    #[expect(clippy::new_without_default, reason = "it takes something of the system")]
+    pub fn new() -> Self {
+        use std::io::Write;
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        // Who gets the other end shall find it as pipes are, so only for that long.
+        rustix::io::ioctl_fionbio(&writer, true).expect("a pipe may not block");
+        while writer.write(b"-").is_ok() {}
+        rustix::io::ioctl_fionbio(&writer, false).expect("a pipe may block");
+        Self { reader, writer }
+    }
+
+    /// Closes this process's writing end: reading then ends with the last daemon that writes.
+    pub fn into_reader(self) -> std::io::PipeReader {
+        self.reader
     }
 }
 

@@ -36,6 +36,8 @@ const AT_ONCE: usize = 16;
 pub(crate) enum Request {
     /// Word as soon as all its daemons listen.
     Ready,
+    /// Word as soon as it can do its work; an error, if that takes too long, says why.
+    Able,
     /// How it goes.
     Status,
     /// New code, and files read again.

@@ -106,11 +106,27 @@ fn complete(shell: clap_complete::Shell) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    /// Collects the variables of all commands.
+    fn variables_of(command: &clap::Command, into: &mut BTreeSet<String>) {
+        let variables = command.get_arguments().filter_map(|arg| arg.get_env()?.to_str());
+        into.extend(variables.map(str::to_owned));
+        command.get_subcommands().for_each(|command| variables_of(command, into));
+    }
+
+    #[test]
+    fn the_daemons_know_all_variables_to_tell_a_mistyped_one() {
+        let mut variables = BTreeSet::new();
+        variables_of(&Cli::command(), &mut variables);
+        assert_eq!(variables, gatewayworker_daemon::settings().collect());
     }
 
     #[test]

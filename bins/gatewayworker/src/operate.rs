@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{anyhow, bail};
+use anyhow::{bail, ensure};
+use clap::ValueEnum;
+use gatewayworker_daemon::LogFormat;
 
 use crate::control::{self, Request};
 use crate::place::Place;
@@ -41,6 +43,10 @@ pub(crate) struct RestartFlags {
     #[command(flatten)]
     start: start::Flags,
 
+    /// Start in the foreground, also where nothing runs yet
+    #[arg(long, conflicts_with = "daemon")]
+    foreground: bool,
+
     /// Nothing: that is how it stops anyway
     #[arg(short, long, hide = true)]
     graceful: bool,
@@ -73,22 +79,36 @@ pub(crate) fn reload(flags: &ReloadFlags) -> ExitCode {
     }))
 }
 
-/// Stops a cluster if one runs, and starts it: what is not given is as it was.
+/// Stops a cluster if one runs, and starts it: what is not given is as it was. Where none runs
+/// it is started in the background, unless told otherwise: nobody expects that a restart stays.
 pub(crate) fn restart(flags: &RestartFlags) -> ExitCode {
+    let foreground = flags.foreground;
     let mut flags = flags.start.clone();
+    if flags.check_config {
+        return start::run(&flags);
+    }
     let stopped = running(&flags.place).and_then(|(run_dir, process)| {
         let was = status::ask(&run_dir)?;
         let path = |text: Option<String>| text.map(PathBuf::from);
-        flags.daemon |= was.log_file.is_some();
+        flags.daemon |= was.log_file.is_some() && !foreground;
         flags.place.config_dir = flags.place.config_dir.take().or(path(was.config_dir));
-        flags.businessworker = flags.businessworker.take().or(path(was.businessworker));
+        let programs = was.programs;
+        flags.register = flags.register.take().or(path(programs.register));
+        flags.businessworker = flags.businessworker.take().or(path(programs.businessworker));
+        flags.gateway = flags.gateway.take().or(path(programs.gateway));
+        flags.log_format = flags.log_format.or(LogFormat::from_str(&was.log_format, true).ok());
         flags.log_file = flags.log_file.take().or(path(was.log_file));
-        start::check(&flags).map_err(|error| anyhow!("{error:#}; what runs goes on"))?;
+        let problems = start::check(&flags)?;
+        ensure!(problems.is_empty(), "{}; what runs goes on", problems.join("; "));
         end(&run_dir, &process, false)
     });
     match stopped {
         Err(error) if !error.is::<NothingRuns>() => conclude::<&str>(Err(error)),
-        _ => start::run(&flags),
+        Err(_) => {
+            flags.daemon |= !foreground;
+            start::run(&flags)
+        }
+        Ok(()) => start::run(&flags),
     }
 }
 

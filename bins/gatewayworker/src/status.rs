@@ -33,15 +33,29 @@ pub(crate) struct Flags {
 /// A cluster and its daemons.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Report {
+    /// Whether the cluster can do its work: no daemon has a problem.
+    pub(crate) ready: bool,
     pub(crate) version: String,
     pub(crate) process_id: u32,
     pub(crate) uptime_ms: u64,
     pub(crate) config_dir: Option<String>,
     /// None in the foreground.
     pub(crate) log_file: Option<String>,
-    /// None for the chat that the tool has built in.
-    pub(crate) businessworker: Option<String>,
+    /// `text` or `json`
+    pub(crate) log_format: String,
+    /// Lines that nobody has read in time, or that could not be written.
+    pub(crate) log_lines_dropped: u64,
+    #[serde(flatten)]
+    pub(crate) programs: Programs,
     pub(crate) daemons: Vec<Daemon>,
+}
+
+/// The programs of one's own that run in place of what the tool has built in.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Programs {
+    pub(crate) register: Option<String>,
+    pub(crate) businessworker: Option<String>,
+    pub(crate) gateway: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -49,6 +63,8 @@ pub(crate) struct Daemon {
     pub(crate) name: String,
     /// How often a process of it has ended by itself.
     pub(crate) restarts: u64,
+    /// What keeps it from its work, each as a sentence that says what to do.
+    pub(crate) problems: Vec<String>,
     /// None between two starts, two while one takes the other's place.
     pub(crate) processes: Vec<Process>,
 }
@@ -68,7 +84,7 @@ pub(crate) struct Process {
     pub(crate) figures: Map<String, Value>,
 }
 
-/// Prints how it goes: status 0 if all daemons are ready, 1 if not, 3 where nothing runs.
+/// Prints how it goes: status 0 if the cluster can do its work, 1 if not, 3 where nothing runs.
 pub(crate) fn run(flags: &Flags) -> ExitCode {
     match running(&flags.place).and_then(|(run_dir, _)| ask(&run_dir)) {
         Ok(report) => {
@@ -76,7 +92,7 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
                 true => print(serde_json::to_value(&report).unwrap_or_default()),
                 false => print(&report),
             }
-            if report.is_ready() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if report.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             complain(format_args!("{error:#}"));
@@ -91,12 +107,6 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
 /// When it does not say so.
 pub(crate) fn ask(run_dir: &RunDir) -> anyhow::Result<Report> {
     control::ask(&run_dir.socket(), Request::Status, PATIENCE)
-}
-
-impl Report {
-    fn is_ready(&self) -> bool {
-        self.daemons.iter().all(|daemon| daemon.processes.iter().any(|process| process.state == "ready"))
-    }
 }
 
 impl fmt::Display for Report {
@@ -116,14 +126,25 @@ impl fmt::Display for Report {
             let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
             write!(f, "\n{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
         }
-        Ok(())
+        if self.log_lines_dropped > 0 {
+            write!(
+                f,
+                "\n\n{} log lines were lost, as nobody read them or the disk is full",
+                self.log_lines_dropped
+            )?;
+        }
+        let mut problems = self.daemons.iter().flat_map(|daemon| &daemon.problems).peekable();
+        if problems.peek().is_some() {
+            f.write_str("\n\nThe cluster cannot do its work:")?;
+        }
+        problems.try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
 impl Daemon {
     /// A row for each process; one that says so where there is none.
     fn rows(&self) -> Vec<[String; 8]> {
-        let Self { name, restarts, processes } = self;
+        let Self { name, restarts, processes, .. } = self;
         if processes.is_empty() {
             let mut row = <[String; 8]>::default();
             row[0] = name.clone();
@@ -159,7 +180,7 @@ fn figures(figures: &Map<String, Value>) -> Vec<String> {
             {
                 parts.push(format!("{} {figure}", name[whole.len() + 1..].replace('_', "-")));
             }
-            _ => shown.push((name, format!("{name} {figure}"), Vec::new())),
+            _ => shown.push((name, format!("{} {figure}", name.replace('_', " ")), Vec::new())),
         }
     }
     let with_parts = |(_, whole, parts): (&str, String, Vec<String>)| match parts.is_empty() {
@@ -212,29 +233,34 @@ mod tests {
             ["clients 3", "refused 9 (origin 7, address-full 2)", "workers 1"]
         );
         assert_eq!(of(json!({"refused": 0, "refusedly": 1})), ["refused 0", "refusedly 1"]);
+        assert_eq!(of(json!({"log_lines_dropped": 3})), ["log lines dropped 3"]);
     }
 
     #[test]
-    fn a_report_is_a_table_and_not_ready_while_a_daemon_is_not() {
+    fn a_report_is_a_table_with_the_problems_below_it() {
         let mut report: Report = serde_json::from_value(json!({
-            "version": "0.1.0", "process_id": 10, "uptime_ms": 61_000, "config_dir": "/etc/chat", "log_file": null, "businessworker": null,
+            "ready": false, "version": "0.1.0", "process_id": 10, "uptime_ms": 61_000, "config_dir": "/etc/chat", "log_file": null,
+            "log_format": "text", "log_lines_dropped": 0,
             "daemons": [
-                {"name": "gateway", "restarts": 2, "processes": [{
+                {"name": "gateway", "restarts": 2, "problems": ["the gateway has no worker: why"], "processes": [{
                     "process_id": 11, "state": "ready", "uptime_ms": 5_000, "cpu_ms": 120, "memory_bytes": 4_200_000,
                     "listens": ["websocket://127.0.0.1:8289"], "figures": {"clients": 3, "workers": 1},
                 }]},
             ],
         }))
         .unwrap();
-        assert!(report.is_ready());
-        report.daemons.push(Daemon { name: "businessworker".into(), restarts: 5, processes: vec![] });
-        assert!(!report.is_ready());
+        let (name, problems) = ("businessworker".into(), vec!["the businessworker is not running".into()]);
+        report.daemons.push(Daemon { name, restarts: 5, problems, processes: vec![] });
         let table = "\
 GatewayWorker 0.1.0, process 10, up 1 min 1 s, configuration /etc/chat
 
 DAEMON          PROCESS  STATE  UP   RESTARTS  CPU     MEMORY
 gateway         11       ready  5 s  2         0.12 s  4.2 MB  websocket://127.0.0.1:8289, clients 3, workers 1
-businessworker           ended       5";
+businessworker           ended       5
+
+The cluster cannot do its work:
+  the gateway has no worker: why
+  the businessworker is not running";
         assert_eq!(report.to_string(), table);
     }
 }

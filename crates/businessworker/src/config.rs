@@ -4,14 +4,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::ensure;
-use gatewayworker_daemon::{CommonFlags, one_or_many};
+use gatewayworker_daemon::{CommonFlags, one_or_many, take_negative_numbers};
 use gatewayworker_protocol::SecretKey;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Takes the events of clients from the gateways and runs the application.
 #[derive(Debug, clap::Parser)]
-#[command(name = "businessworker", version)]
+#[command(name = "businessworker", version, mut_args(take_negative_numbers))]
 pub struct Cli {
     /// What every daemon has.
     #[command(flatten)]

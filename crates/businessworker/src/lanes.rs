@@ -169,11 +169,16 @@ impl<E: Events> Lanes<E> {
         Linked(&self.gateways)
     }
 
+    /// How many gateways events come from.
+    pub(crate) fn gateways(&self) -> usize {
+        self.gateways.load(Ordering::Relaxed)
+    }
+
     /// How it goes, for the operator.
     pub(crate) fn figures(&self) -> Vec<(&'static str, u64)> {
         let stats = &self.handler.stats;
         vec![
-            ("gateways", self.gateways.load(Ordering::Relaxed) as u64),
+            ("gateways", self.gateways() as u64),
             ("events", stats.events.get()),
             ("errors", stats.errors.get() + stats.panics.get()),
         ]

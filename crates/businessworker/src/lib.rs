@@ -43,6 +43,7 @@ mod lanes;
 mod link;
 mod message;
 mod network;
+mod problem;
 mod serve;
 mod session;
 mod sessions;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use gatewayworker_client::{Gateway, roster};
 use gatewayworker_daemon::{Figures, Listeners, Runtime};
-use gatewayworker_net::registers;
+use gatewayworker_net::{RegisterLinks, registers};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -21,6 +21,7 @@ use crate::handler::{Handler, Limits};
 use crate::lanes::{BUDGET, Clients, Lanes};
 use crate::link::{self, Identity};
 use crate::network::Network;
+use crate::problem::problem;
 use crate::{BoxError, Cli, Config, Events, NoSettings, Result};
 
 /// What an application is made from.
@@ -130,8 +131,11 @@ async fn serve_and_tell<E: Events>(
 ) -> std::result::Result<(), Error> {
     let (list, addresses) = watch::channel(Vec::new());
     let (names, key) = (config.register_address.clone(), config.secret_key.clone());
-    let _register =
-        AbortOnDropHandle::new(tokio::spawn(async move { registers::follow(&names, &key, list).await }));
+    let register_links = RegisterLinks::default();
+    let _register = AbortOnDropHandle::new(tokio::spawn({
+        let links = register_links.clone();
+        async move { registers::follow(&names, &key, list, &links).await }
+    }));
     let clients = Arc::new(Clients::default());
     let network = Network::start()?;
     let gateway = network.enter(|| {
@@ -149,6 +153,13 @@ async fn serve_and_tell<E: Events>(
     figures.are({
         let lanes = Arc::downgrade(&lanes);
         move || lanes.upgrade().map(|lanes| lanes.figures()).unwrap_or_default()
+    });
+    figures.problems_are({
+        let (lanes, addresses) = (Arc::downgrade(&lanes), addresses.clone());
+        move || {
+            let gateways = lanes.upgrade().map_or(0, |lanes| lanes.gateways());
+            problem(gateways, &addresses.borrow(), &register_links).into_iter().collect()
+        }
     });
 
     tokio::select! {

@@ -65,10 +65,15 @@ pub enum Error {
     /// something between its dots: what all ways can carry.
     #[error("{0:?} is no topic")]
     Topic(String),
-    /// The URL's scheme is none that is known, or needs a feature that is not built in. (The
-    /// rest of it may hold a password.)
-    #[error("channel_url: {0:?} is neither gateways nor a URL that is built in")]
+    /// The URL's scheme is none that is known. (The rest of it may hold a password.)
+    #[error("channel_url: {0:?} is none of gateways, redis://… and nats://…")]
     Url(String),
+    /// The URL's scheme needs a cargo feature that the program was built without.
+    #[error(
+        "channel_url: {0}:// needs the feature channel-{0}, which this program was built without: \
+         cargo add gatewayworker --features channel-{0}"
+    )]
+    Feature(&'static str),
     /// The gateways' link takes no event now, or it is too large.
     #[error(transparent)]
     Gateways(#[from] gatewayworker_client::Error),
@@ -107,7 +112,7 @@ impl Channel {
     /// whenever it was lost.
     ///
     /// # Errors
-    /// When the URL is none of these, or cannot be read.
+    /// When the URL is none of these, needs a cargo feature that is missing, or cannot be read.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -130,6 +135,10 @@ impl Channel {
                 let (publisher, listener) = nats::open(url, topics.clone(), listens)?;
                 (Way::Nats(publisher), tokio::spawn(listener))
             }
+            #[cfg(not(feature = "redis"))]
+            "redis" => return Err(Error::Feature("redis")),
+            #[cfg(not(feature = "nats"))]
+            "nats" => return Err(Error::Feature("nats")),
             _ => return Err(Error::Url(scheme.to_owned())),
         };
         Ok(Self(Arc::new(Shared { way, topics, listening, _reader: AbortOnDropHandle::new(reader) })))
@@ -254,6 +263,12 @@ mod tests {
         let gateway = Gateway::builder(["127.0.0.1:1"]).connect();
         let refused = Channel::connect("http://me:secret@here", &gateway).unwrap_err().to_string();
         assert!(refused.contains("http") && !refused.contains("secret"), "{refused}");
+        let missing = |url| Channel::connect(url, &gateway).unwrap_err().to_string();
+        #[cfg(not(feature = "nats"))]
+        assert!(missing("nats://here").ends_with("cargo add gatewayworker --features channel-nats"));
+        #[cfg(not(feature = "redis"))]
+        assert!(missing("redis://here").contains("needs the feature channel-redis"));
+        assert!(missing("rediss://here").contains("none of gateways, redis://… and nats://…"));
         #[cfg(feature = "nats")]
         assert!(matches!(Channel::connect("nats://here:port", &gateway), Err(Error::Server(_))));
         #[cfg(feature = "redis")]

@@ -5,7 +5,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatewayworker_net::registers;
+use gatewayworker_net::{RegisterLinks, registers};
 use gatewayworker_protocol::{ClientId, Command, Frame, MAX_FRAME_LEN, SecretKey, php};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -97,7 +97,8 @@ impl Builder {
             Source::Registers(names) => {
                 let (list, addresses) = watch::channel(Vec::new());
                 let key = self.settings.secret_key.clone();
-                let follow = async move { registers::follow(&names, &key, list).await };
+                let follow =
+                    async move { registers::follow(&names, &key, list, &RegisterLinks::default()).await };
                 tasks.push(AbortOnDropHandle::new(tokio::spawn(follow)));
                 addresses
             }

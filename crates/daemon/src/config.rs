@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::Table;
 
-use crate::{LogFormat, limits, supervised};
+use crate::{LogFormat, limits, suggest, supervised};
 
 /// Flags that every daemon has.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -31,6 +31,13 @@ pub struct CommonFlags {
     /// Be a parent process's child: tell it when everything listens, drain when standard input ends
     #[arg(long, hide = true)]
     pub supervised: bool,
+}
+
+/// Lets a flag take `-5` as its value, which is then refused for what it is; otherwise clap
+/// would look for a flag of that name.
+pub fn take_negative_numbers(flag: clap::Arg) -> clap::Arg {
+    let takes_values = flag.get_action().takes_values();
+    if takes_values { flag.allow_negative_numbers(true) } else { flag }
 }
 
 impl CommonFlags {
@@ -56,7 +63,9 @@ pub fn load<F: Serialize, C: DeserializeOwned>(common: &CommonFlags, flags: &F) 
         None => Table::new(),
     };
     layers.extend(Table::try_from(flags).context("flags and environment")?);
-    layers.try_into().map_err(|error: toml::de::Error| anyhow!("flags and environment: {}", error.message()))
+    layers.try_into().map_err(|error: toml::de::Error| {
+        anyhow!("flags and environment: {}", suggest::instead_of_list(error.message()))
+    })
 }
 
 /// Reads a file as a `C`, which alone can tell where it is wrong, and returns its keys.
@@ -69,11 +78,16 @@ fn read<C: DeserializeOwned>(path: &Path) -> anyhow::Result<Table> {
 
 /// `line: key: what is wrong`, where the place of the error is known.
 fn explain(text: &str, error: &toml::de::Error) -> String {
-    let message = error.message().replace('\n', ", ");
+    let message = suggest::instead_of_list(&error.message().replace('\n', ", "));
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
         return format!(" {message}");
     };
-    let number = before.matches('\n').count();
+    let mut number = before.matches('\n').count();
+    // Within a table the error may be placed at the table's head.
+    if let Some(wrong) = suggest::unknown_key(&message) {
+        let is_it = |line: &str| line.split_once('=').is_some_and(|(key, _)| key.trim() == wrong);
+        number += text.lines().skip(number).position(is_it).unwrap_or_default();
+    }
     let line = text.lines().nth(number).unwrap_or_default();
     let number = number + 1;
     if message.starts_with("duplicate key")
@@ -206,7 +220,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_named_with_its_line() {
         let error = error_of("limit = 1\n\nlisen = 'x'\n");
-        assert!(error.starts_with(":3: lisen: unknown field `lisen`, expected one of"), "{error}");
+        assert!(error.starts_with(":3: lisen: unknown key `lisen`: did you mean `listen`?"), "{error}");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What all daemons share, so that each of them is only what sets it apart:
 //!
 //! - [`load`]: one configuration out of flags, environment, file and defaults,
+//! - [`unknown_variables`]: settings that are mistyped in the environment,
 //! - [`run`]: logging, file limit, runtime, signals and exit status around a daemon's `serve`,
+//! - [`Log`], [`LineWriter`]: a log that waits for nobody,
 //! - [`Operator`]: who may ask how it goes, and for files to be read again,
 //! - [`accept_loop`]: accepting that survives a lack of file descriptors,
 //! - [`OpenFiles`]: how many connections there is room for,
@@ -13,22 +15,27 @@
 mod accept;
 mod address;
 mod config;
+mod environment;
 mod exposure;
 mod limits;
+mod line_writer;
 mod lists;
 mod logging;
 mod operator;
 mod run;
 mod signals;
+mod suggest;
 mod supervised;
 
 pub use accept::accept_loop;
 pub use address::{bind, bind_as, resolve};
-pub use config::{CommonFlags, load};
+pub use config::{CommonFlags, load, take_negative_numbers};
+pub use environment::{settings, unknown_variables};
 pub use exposure::check_exposure;
 pub use limits::OpenFiles;
+pub use line_writer::LineWriter;
 pub use lists::one_or_many;
-pub use logging::{LogFormat, wants_colour};
+pub use logging::{Log, LogFormat, wants_colour};
 pub use operator::{Figures, Operator, Reload, ReloadRequest};
 pub use run::{Runtime, run};
 pub use signals::{Signal, Signals};

@@ -1,10 +1,25 @@
-//! The log: to standard error, as text for people or JSON for machines.
+//! The log: to standard error, as text for people or JSON for machines, from a thread of its
+//! own. What the daemon does never waits for whoever reads the log.
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+use std::panic::{self, PanicHookInfo};
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::anyhow;
+use serde_json::json;
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+
+use crate::LineWriter;
+
+/// When the process ends it waits for the last lines as long as this passes without one that is
+/// written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -16,34 +31,226 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sets the process's log up; an application that has done so itself keeps its own.
-///
-/// # Errors
-/// When `RUST_LOG` is no filter.
-pub(crate) fn init(format: LogFormat) -> anyhow::Result<()> {
-    let filter = EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .from_env()
-        .map_err(|error| anyhow!("RUST_LOG: {error}"))?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        // It would report to standard error that standard error is gone, and panic.
-        .log_internal_errors(false);
-    // Fails only where a log is set up already.
-    let _ = match format {
-        LogFormat::Text => {
-            log.compact().with_target(false).with_ansi(wants_colour(&std::io::stderr())).try_init()
+impl LogFormat {
+    /// Returns its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
         }
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
-    };
-    Ok(())
+    }
+
+    /// Makes a log line of now, without colour, that ends with `\n`.
+    pub fn line(self, level: Level, message: &str) -> Vec<u8> {
+        let mut time = String::new();
+        // A clock that is out of range leaves it empty.
+        let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+        match self {
+            Self::Text => format!("{time} {level:>5} {message}\n").into_bytes(),
+            Self::Json => {
+                format!("{}\n", json!({"timestamp": time, "level": level.as_str(), "message": message}))
+                    .into_bytes()
+            }
+        }
+    }
+
+    /// Makes the line that says why the process ends.
+    fn last_line(self, error: &str) -> Vec<u8> {
+        match self {
+            Self::Text => format!("error: {error}\n").into_bytes(),
+            Self::Json => {
+                let mut line: serde_json::Value =
+                    serde_json::from_slice(&self.line(Level::ERROR, error)).unwrap_or_default();
+                line["fatal"] = true.into();
+                format!("{line}\n").into_bytes()
+            }
+        }
+    }
 }
 
-/// On a terminal yes, except where `NO_COLOR` is set (<https://no-color.org>);
-/// elsewhere only where `CLICOLOR_FORCE` is, by a parent that passes the lines on
-/// to a terminal.
+/// The log of a process. Clones are the same log.
+#[derive(Clone)]
+pub struct Log {
+    format: LogFormat,
+    lines: LineWriter,
+    finish_line: Arc<FinishLine>,
+}
+
+/// Makes the line that is written out of one that was logged; both end with `\n`.
+type FinishLine = dyn Fn(Vec<u8>) -> Vec<u8> + Send + Sync;
+
+impl Log {
+    /// Starts a log on standard error.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub fn start(format: LogFormat) -> io::Result<Self> {
+        Self::start_with(format, |line| line)
+    }
+
+    /// Starts a log on standard error whose lines `finish_line` changes before they are
+    /// written.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub fn start_with(
+        format: LogFormat,
+        finish_line: impl Fn(Vec<u8>) -> Vec<u8> + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let finish_line: Arc<FinishLine> = Arc::new(finish_line);
+        let finish = finish_line.clone();
+        let notice = move |dropped| {
+            let message = format!("{dropped} log lines were dropped because nobody read them");
+            finish(format.line(Level::WARN, &message))
+        };
+        Ok(Self { format, lines: LineWriter::start("log", io::stderr(), notice)?, finish_line })
+    }
+
+    /// Returns the writer of its lines.
+    pub fn lines(&self) -> &LineWriter {
+        &self.lines
+    }
+
+    /// Sends the process's events and panics here, as much as `RUST_LOG` says. An application
+    /// that has set up a subscriber or a panic hook of its own keeps it.
+    ///
+    /// # Errors
+    /// When `RUST_LOG` is no filter.
+    pub fn set_up(&self) -> anyhow::Result<()> {
+        let filter = EnvFilter::builder()
+            .with_default_directive(LevelFilter::INFO.into())
+            .from_env()
+            .map_err(|error| anyhow!("RUST_LOG: {error}"))?;
+        let log = self.clone();
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(move || LogEvent(log.clone()))
+            // It would report to standard error that standard error is gone, and panic.
+            .log_internal_errors(false);
+        // Fails only where a log is set up already.
+        let _ = match self.format {
+            LogFormat::Text => {
+                builder.compact().with_target(false).with_ansi(wants_colour(&io::stderr())).try_init()
+            }
+            LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        };
+        self.log_panics();
+        Ok(())
+    }
+
+    /// Logs a line without a look at `RUST_LOG`.
+    pub fn write(&self, line: Vec<u8>) {
+        self.lines.write((self.finish_line)(line));
+    }
+
+    /// Says why the process ends: `error: …`, as JSON with `"fatal": true`.
+    pub fn fail(&self, error: impl Display) {
+        self.write(self.format.last_line(&error.to_string().replace('\n', ", ")));
+    }
+
+    /// Waits until all lines are written, but not for a reader who has taken none for a second,
+    /// and for ten seconds at most. Blocks the calling thread.
+    pub fn finish(&self) {
+        self.lines.flush(LAST_LINES);
+    }
+
+    /// Takes the place of the standard library's panic hook, which would wait until somebody
+    /// reads standard error.
+    fn log_panics(&self) {
+        let current = panic::take_hook();
+        let default = panic::take_hook();
+        #[allow(ambiguous_wide_pointer_comparisons, reason = "at worst a panic is reported twice")]
+        let is_default = std::ptr::eq(&*current, &*default);
+        if !is_default {
+            panic::set_hook(current);
+            return;
+        }
+        let log = self.clone();
+        panic::set_hook(Box::new(move |panic| {
+            log.write(log.format.line(Level::ERROR, &describe(panic)));
+            if cfg!(panic = "abort") {
+                log.finish();
+            }
+        }));
+    }
+}
+
+/// Says what the standard library's hook says.
+fn describe(panic: &PanicHookInfo<'_>) -> String {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("<unnamed>");
+    let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    let payload = panic.payload();
+    let message = payload.downcast_ref::<&str>().copied();
+    let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let message = message.unwrap_or("a value that is no text");
+    let backtrace = std::backtrace::Backtrace::capture();
+    match backtrace.status() {
+        std::backtrace::BacktraceStatus::Captured => {
+            format!("thread '{name}' panicked at {place}: {message}\n{backtrace}")
+        }
+        _ => format!("thread '{name}' panicked at {place}: {message}"),
+    }
+}
+
+/// The line of one event, which comes in one piece.
+struct LogEvent(Log);
+
+impl Write for LogEvent {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether a stream is to have colours. On a terminal yes, except where `NO_COLOR` is set
+/// (<https://no-color.org>); elsewhere only where `CLICOLOR_FORCE` is, by a parent that passes
+/// the lines on to a terminal.
 pub fn wants_colour(stream: &impl IsTerminal) -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     !is_set("NO_COLOR") && (stream.is_terminal() || is_set("CLICOLOR_FORCE"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process has one panic hook, so this one asks a copy of itself.
+    #[test]
+    fn a_panic_is_logged_whatever_rust_log_says() {
+        const VARIABLE: &str = "GATEWAYWORKER_TEST_PANIC";
+        const NAME: &str = "logging::tests::a_panic_is_logged_whatever_rust_log_says";
+        if std::env::var_os(VARIABLE).is_some() {
+            let log = Log::start(LogFormat::Json).unwrap();
+            log.set_up().unwrap();
+            let panicked = std::thread::Builder::new().name("handler".into()).spawn(|| panic!("oh {}", 1));
+            assert!(panicked.unwrap().join().is_err());
+            log.finish();
+            return;
+        }
+        let mut copy = std::process::Command::new(std::env::current_exe().unwrap());
+        copy.args(["--exact", NAME, "--nocapture"]).env(VARIABLE, "1").env("RUST_LOG", "off");
+        let output = copy.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stderr).unwrap();
+        let line = said.lines().find(|line| line.starts_with('{')).unwrap_or_else(|| panic!("{said}"));
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let message = line["message"].as_str().unwrap();
+        assert!(message.starts_with("thread 'handler' panicked at ") && message.contains(": oh 1"), "{line}");
+        assert_eq!(said.matches("oh 1").count(), 1, "the standard library's hook is silent: {said}");
+    }
+
+    #[test]
+    fn a_line_has_a_time_and_a_level_in_either_format() {
+        let text = String::from_utf8(LogFormat::Text.line(Level::WARN, "so it is")).unwrap();
+        assert!(text.contains("T") && text.ends_with("Z  WARN so it is\n"), "{text}");
+        let json: serde_json::Value =
+            serde_json::from_slice(&LogFormat::Json.last_line("no \"such\" port")).unwrap();
+        assert_eq!((&json["level"], &json["message"]), (&"ERROR".into(), &"no \"such\" port".into()));
+        assert!(json["timestamp"].as_str().unwrap().ends_with('Z') && json["fatal"] == true, "{json}");
+    }
 }

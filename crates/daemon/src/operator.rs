@@ -7,8 +7,8 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::Listeners;
 use crate::supervised;
+use crate::{LineWriter, Listeners};
 
 /// What the operator may ask for while the daemon runs.
 #[derive(Debug)]
@@ -126,24 +126,55 @@ impl AskReload {
     }
 }
 
-/// What a daemon counts, for whoever asks how it goes.
+/// What a daemon counts, and what keeps it from its work, for whoever asks how it goes.
 #[derive(Clone, Default)]
-pub struct Figures(Arc<OnceLock<Box<Read>>>);
+pub struct Figures(Arc<Account>);
+
+#[derive(Default)]
+struct Account {
+    figures: OnceLock<Box<ReadFigures>>,
+    problems: OnceLock<Box<ReadProblems>>,
+    log: Option<LineWriter>,
+}
 
 /// Each figure by its name, in the order in which they are to be shown.
-type Read = dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync;
+type ReadFigures = dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync;
+
+/// A sentence for each problem.
+type ReadProblems = dyn Fn() -> Vec<String> + Send + Sync;
 
 impl Figures {
+    /// Those of a process that logs to `log`, whose dropped lines are a figure.
+    pub(crate) fn of(log: LineWriter) -> Self {
+        Self(Arc::new(Account { log: Some(log), ..Account::default() }))
+    }
+
     /// `read` is called, from any thread, whenever somebody asks; it must not block.
     /// What is said first stands.
     pub fn are(&self, read: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static) {
-        let _ = self.0.set(Box::new(read));
+        let _ = self.0.figures.set(Box::new(read));
     }
 
-    /// As they are now: a JSON object, empty as long as the daemon has not said.
+    /// `read` returns what keeps the daemon from its work at the moment, each as a sentence that
+    /// says what to do: "the gateway has no worker: …". It is called as the one of
+    /// [`Figures::are`] is.
+    pub fn problems_are(&self, read: impl Fn() -> Vec<String> + Send + Sync + 'static) {
+        let _ = self.0.problems.set(Box::new(read));
+    }
+
+    /// Returns them as they are now: a JSON object, empty as long as the daemon has not said.
+    /// It has `problems`, a list, only where there are any, and `log_lines_dropped` likewise.
     pub(crate) fn to_json(&self) -> serde_json::Value {
-        let figures = self.0.get().map(|read| read()).unwrap_or_default();
-        figures.into_iter().map(|(name, figure)| (name.to_owned(), serde_json::Value::from(figure))).collect()
+        let Account { figures, problems, log } = &*self.0;
+        let figures = figures.get().map(|read| read()).unwrap_or_default();
+        let dropped = log.as_ref().map(LineWriter::dropped).filter(|dropped| *dropped > 0);
+        let problems = problems.get().map(|read| read()).filter(|problems| !problems.is_empty());
+        figures
+            .into_iter()
+            .chain(dropped.map(|dropped| ("log_lines_dropped", dropped)))
+            .map(|(name, figure)| (name.to_owned(), serde_json::Value::from(figure)))
+            .chain(problems.map(|problems| ("problems".to_owned(), problems.into())))
+            .collect()
     }
 }
 
@@ -188,5 +219,8 @@ mod tests {
         });
         count.store(2, std::sync::atomic::Ordering::Relaxed);
         assert_eq!(figures.to_json().to_string(), r#"{"workers":2,"clients":7}"#);
+        figures.problems_are(|| vec!["there is no worker".into()]);
+        let with_problem = r#"{"workers":2,"clients":7,"problems":["there is no worker"]}"#;
+        assert_eq!(figures.to_json().to_string(), with_problem);
     }
 }

@@ -5,9 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::signals::{Armed, Signals};
-use crate::{CommonFlags, Figures, Listeners, Operator, Reload, limits, logging, supervised};
+use crate::{CommonFlags, Figures, Listeners, Log, Operator, Reload, limits, supervised, unknown_variables};
 
 /// What a daemon's tasks run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +32,8 @@ pub enum Runtime {
 /// With `--check-config`, a valid configuration is said to be so instead.
 ///
 /// The status is 0 after a drain; 1, and one line on standard error, where
-/// `config` or `serve` is an error.
+/// `config` or `serve` is an error. Nothing waits for whoever reads the log: see
+/// [`LineWriter`](crate::LineWriter).
 pub fn run<C, Fut>(
     common: &CommonFlags,
     config: anyhow::Result<C>,
@@ -41,17 +43,33 @@ pub fn run<C, Fut>(
 where
     Fut: Future<Output = anyhow::Result<()>>,
 {
-    match try_run(common, config, runtime, serve) {
+    let log = match Log::start(common.log_format) {
+        Ok(log) => Flushed(log),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: cannot start a thread: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match try_run(&log.0, common, config, runtime, serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let line = format!("error: {error:#}").replace('\n', ", ");
-            let _ = writeln!(std::io::stderr(), "{line}");
+            log.0.fail(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
+/// A log whose last lines are written when it is dropped, also by a panic.
+struct Flushed(Log);
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
 fn try_run<C, Fut>(
+    log: &Log,
     common: &CommonFlags,
     config: anyhow::Result<C>,
     runtime: Runtime,
@@ -62,14 +80,21 @@ where
 {
     let config = config?;
     if common.check_config {
+        for warning in unknown_variables() {
+            let _ = writeln!(std::io::stderr(), "warning: {warning}");
+        }
         return writeln!(std::io::stdout(), "configuration is valid").context("standard output");
     }
-    logging::init(common.log_format)?;
+    log.set_up()?;
+    if !common.supervised {
+        // The supervisor has the same ones, and has said so.
+        unknown_variables().iter().for_each(|warning| warn!("{warning}"));
+    }
     limits::raise_file_limit();
     let shutdown = CancellationToken::new();
     let armed = Armed::new().context("cannot listen for signals")?;
     let (ask, reload) = Reload::new();
-    let figures = Figures::default();
+    let figures = Figures::of(log.lines().clone());
     let mut listeners = Listeners::default();
     if common.supervised {
         listeners = Listeners::of_parent();

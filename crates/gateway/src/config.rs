@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use gatewayworker_daemon::{CommonFlags, check_exposure, one_or_many};
+use gatewayworker_daemon::{CommonFlags, check_exposure, one_or_many, take_negative_numbers};
 use gatewayworker_protocol::{MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, SecretKey};
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ use crate::workers::Routing;
 
 /// Holds the clients: their connections, uids, groups, sessions and heartbeats.
 #[derive(Debug, clap::Parser)]
-#[command(name = "gateway", version)]
+#[command(name = "gateway", version, mut_args(take_negative_numbers))]
 pub struct Cli {
     /// What every daemon has.
     #[command(flatten)]
@@ -36,7 +36,7 @@ macro_rules! flags {
         pub struct Flags {
             $(
                 $(#[doc = $doc])*
-                #[arg(long, allow_negative_numbers = true, $($arg)*)]
+                #[arg(long, $($arg)*)]
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $name: Option<$type>,
             )*

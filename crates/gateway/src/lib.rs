@@ -38,6 +38,7 @@ mod order;
 mod outbox;
 mod outgoing;
 mod perpetual;
+mod problem;
 pub mod protocol;
 mod server;
 mod shard;

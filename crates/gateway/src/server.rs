@@ -27,6 +27,7 @@ use crate::entry::refused::Refused;
 use crate::listener::ListenUrl;
 use crate::order::{Arrival, Mail};
 use crate::perpetual::PerpetualTasks;
+use crate::problem::problem;
 use crate::shard::{self, Shard, Shared};
 use crate::tls::Certificate;
 
@@ -124,6 +125,10 @@ pub async fn serve_for(
     let shared = Arc::new(Shared::new(config, capacity, address, senders));
     let counted = shared.clone();
     operator.figures.are(move || counted.figures());
+    let watched = shared.clone();
+    operator
+        .figures
+        .problems_are(move || problem(watched.workers.len(), &watched.registers).into_iter().collect());
     LocalSet::new().run_until(serve_here(listeners, shared, mailboxes, shutdown, operator.reload)).await
 }
 
@@ -233,7 +238,8 @@ fn start_tasks(
 /// Announces the gateway to its registers, as long as it is polled.
 async fn announce(shared: Arc<Shared>) {
     let address = shared.address.to_string();
-    registers::announce(&shared.config.register_address, &address, &shared.config.secret_key).await;
+    let Config { register_address, secret_key, .. } = &shared.config;
+    registers::announce(register_address, &address, secret_key, &shared.registers).await;
 }
 
 /// Deals clients out to the shards, in turn.

@@ -3,7 +3,8 @@
 //! - [`LinkWriter`]: a bounded outbox before a socket,
 //! - [`LineReader`]: lines of bounded length,
 //! - [`Backoff`]: how long to wait before the next try,
-//! - [`registers`]: announcing to registers and following what they say,
+//! - [`registers`]: announcing to registers and following what they say; [`RegisterLinks`]: how
+//!   that goes,
 //! - [`LogLimiter`]: one log line a second for what happens often,
 //! - [`Network`]: what counts as one address,
 //! - [`connect`], [`tune`]: sockets as the daemons want them.
@@ -16,6 +17,7 @@ mod line;
 mod link;
 mod log_limiter;
 mod network;
+mod register_links;
 pub mod registers;
 
 pub use backoff::Backoff;
@@ -23,6 +25,7 @@ pub use line::{LineError, LineReader};
 pub use link::{LinkWriter, PushError};
 pub use log_limiter::LogLimiter;
 pub use network::Network;
+pub use register_links::RegisterLinks;
 
 use std::io;
 use std::net::SocketAddr;

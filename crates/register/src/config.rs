@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::ensure;
-use gatewayworker_daemon::{CommonFlags, check_exposure};
+use gatewayworker_daemon::{CommonFlags, check_exposure, take_negative_numbers};
 use gatewayworker_protocol::SecretKey;
 use serde::{Deserialize, Serialize};
 
 /// Tells workers and client libraries where the gateways are.
 #[derive(Debug, clap::Parser)]
-#[command(name = "register", version)]
+#[command(name = "register", version, mut_args(take_negative_numbers))]
 pub struct Cli {
     /// What this daemon has.
     #[command(flatten)]

@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
 
 use gatewayworker_net::{LineError, LineReader, LogLimiter};
 use gatewayworker_protocol::SecretKey;
@@ -211,6 +212,7 @@ impl Hearing<'_> {
 
     fn authenticate(&mut self, key: &SecretKey) -> Result<(), Close> {
         if *key != self.register.config.secret_key {
+            self.register.wrong_keys.fetch_add(1, Ordering::Relaxed);
             return Err(Close::WrongKey);
         }
         self.stranger = None;

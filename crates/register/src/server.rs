@@ -4,6 +4,7 @@
 //! A list replaces the one before it, so there is no queue: each connection
 //! follows a `watch` channel, and one that reads slowly skips what it missed.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,7 +47,13 @@ pub(crate) async fn serve_and_count(
     let tasks = TaskTracker::new();
     figures.are({
         let (register, tasks) = (register.clone(), tasks.clone());
-        move || vec![("gateways", register.roster().len() as u64), ("connections", tasks.len() as u64)]
+        move || {
+            vec![
+                ("gateways", register.roster().len() as u64),
+                ("connections", tasks.len() as u64),
+                ("wrong_keys", register.wrong_keys.load(Ordering::Relaxed)),
+            ]
+        }
     });
 
     let mut next_id: ConnectionId = 0;
@@ -88,6 +95,8 @@ pub(crate) struct Register {
     roster: Mutex<Roster>,
     changed: Notify,
     published: watch::Sender<List>,
+    /// Connections that were closed because their `secret_key` was another one.
+    pub(crate) wrong_keys: AtomicU64,
 }
 
 impl Register {
@@ -98,6 +107,7 @@ impl Register {
             roster: Mutex::default(),
             changed: Notify::new(),
             published: watch::Sender::default(),
+            wrong_keys: AtomicU64::new(0),
         }
     }
 

@@ -1,6 +1,6 @@
 //! `demo`: a register, a gateway and the worker in one process, and links to come in by.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::thread;
 
 use anyhow::{Context, anyhow};
@@ -36,7 +36,10 @@ pub(crate) struct Flags {
 
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for a terminal, where NO_COLOR does not ask for none.
+    let log = if std::io::stderr().is_terminal() { log } else { log.with_ansi(false) };
+    log.init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let key = Key::new(DEMO_KEY)?;

@@ -70,6 +70,74 @@ fn what_is_wrong_with_a_gateways_settings_is_said_with_what_to_write() {
 }
 
 #[test]
+fn a_mistyped_name_comes_with_the_one_that_is_meant() {
+    for (daemon, lines, words) in [
+        ("register", "lisen = '127.0.0.1:0'", ["1: lisen", "did you mean `listen`?"]),
+        (
+            "gateway",
+            "lan_ip = '127.0.0.1'\npingInterval = 5",
+            ["2: pingInterval", "did you mean `ping_interval`?"],
+        ),
+        ("gateway", "routing = 'round-robbin'", ["1: routing", "did you mean `round-robin`?"]),
+        (
+            "gateway",
+            "[[listen]]\nurl = 'tcp://127.0.0.1:1'\nmax_conections = 5",
+            ["3: max_conections", "did you mean `max_connections`?"],
+        ),
+        ("businessworker", "http_listn = '127.0.0.1:0'", ["1: http_listn", "did you mean `http_listen`?"]),
+    ] {
+        let (_directory, path) = file(lines);
+        let output = run(&[daemon, "--config", &path, "--check-config"]);
+        assert_refused(&output, 1, &words);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!error.contains("expected one of"), "{error}");
+    }
+    assert_refused(
+        &run(&["gateway", "--routing", "randon", "--check-config"]),
+        1,
+        &["did you mean `random`?"],
+    );
+}
+
+#[test]
+fn a_mistyped_variable_is_named_with_the_one_that_is_meant() {
+    let check = |arguments: &[&str]| {
+        let mut check = Command::new(binary());
+        check.args(arguments).env("GATEWAYWORKER_GATEWAY_PING_INTERVALL", "5").env("GATEWAYWORKER_MINE", "6");
+        check.output().unwrap()
+    };
+    for arguments in [&["gateway", "--check-config"][..], &["start", "--check-config"]] {
+        let output = check(arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        assert_eq!(said.matches("is GATEWAYWORKER_GATEWAY_PING_INTERVAL meant?").count(), 1, "{said}");
+        assert!(!said.contains("GATEWAYWORKER_MINE"), "{said}");
+    }
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let output = check(&["register", "--listen", &taken.local_addr().unwrap().to_string()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(" WARN the environment has GATEWAYWORKER_GATEWAY_PING_INTERVALL"), "{said}");
+}
+
+#[test]
+fn a_negative_number_is_a_value_and_not_a_flag() {
+    for flags in [
+        ["gateway", "--shards"],
+        ["gateway", "--max-links"],
+        ["businessworker", "--concurrency"],
+        ["businessworker", "--http-max-batch"],
+        ["register", "--max-connections"],
+    ] {
+        let output = run(&[&flags[..], &["-5"]].concat());
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.starts_with(&format!("error: invalid value '-5' for '{} <", flags[1])), "{error}");
+    }
+    let output = run(&["gateway", "--ping-interval", "-5", "--check-config"]);
+    assert_refused(&output, 1, &["ping_interval = -5"]);
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     for daemon in DAEMONS {
         assert_refused(&run(&[daemon, "--config", "/nowhere/x.toml"]), 1, &["/nowhere/x.toml"]);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use gatewayworker_tests::process::{Process, binary, free_port};
+use gatewayworker_tests::process::{Process, binary, free_port, send_signal};
 use gatewayworker_tests::tls::{self, Certificate};
 use gatewayworker_tests::{HTTP_TOKEN, HttpRequest, WsClient, eventually, soon};
 use serde_json::{Value, json};
@@ -53,6 +53,16 @@ impl Site {
 
     fn write(&self, daemon: &str, config: &str) {
         fs::write(self.directory.path().join(daemon).with_extension("toml"), config).unwrap();
+    }
+
+    fn config(&self, daemon: &str) -> String {
+        fs::read_to_string(self.directory.path().join(daemon).with_extension("toml")).unwrap()
+    }
+
+    /// A daemon's configuration, with its register at `address`.
+    fn with_register(&self, config: &str, address: &str) -> String {
+        let own = config.lines().find(|line| line.starts_with("register_address")).unwrap();
+        config.replace(own, &format!("register_address = '{address}'"))
     }
 
     fn run_dir(&self) -> PathBuf {
@@ -136,7 +146,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 fn exists(process: u64) -> bool {
-    Command::new("kill").args(["-s", "0", &process.to_string()]).output().unwrap().status.success()
+    send_signal("0", process)
 }
 
 #[tokio::test]
@@ -155,7 +165,10 @@ async fn a_cluster_in_the_background_is_started_shown_and_stopped() {
         fs::read_to_string(site.run_dir().join("gatewayworker.pid")).unwrap().trim().parse::<u64>().unwrap()
     );
     let [register, worker, gateway] = [0, 1, 2].map(|n| status["daemons"][n].clone());
-    assert_eq!(register["processes"][0]["figures"], json!({"gateways": 1, "connections": 2}));
+    assert_eq!(
+        register["processes"][0]["figures"],
+        json!({"gateways": 1, "connections": 2, "wrong_keys": 0})
+    );
     assert_eq!(worker["processes"][0]["listens"], json!([format!("http://{}", site.http)]));
     let figures = &gateway["processes"][0]["figures"];
     for (name, figure) in [("clients", 1), ("workers", 1), ("closed", 0), ("refused", 0)] {
@@ -168,6 +181,7 @@ async fn a_cluster_in_the_background_is_started_shown_and_stopped() {
             assert!(daemon["processes"][0]["memory_bytes"].as_u64().unwrap() > 1_000_000);
         }
     }
+    assert_eq!((&status["ready"], &status["log_lines_dropped"]), (&json!(true), &json!(0)));
     let table = site.done("status", &[]).await;
     assert!(table.contains(&format!("websocket://{}", site.door)) && table.contains("clients 1"), "{table}");
 
@@ -349,7 +363,7 @@ async fn a_daemon_that_is_killed_is_started_again() {
     site.done("start", &["-d"]).await;
     for daemon in ["register", "businessworker", "gateway"] {
         let killed = site.processes(daemon).await[0];
-        assert!(Command::new("kill").args(["-s", "KILL", &killed.to_string()]).status().unwrap().success());
+        assert!(send_signal("KILL", killed));
         eventually("another one", async || {
             let processes = site.processes(daemon).await;
             !processes.is_empty() && processes[0] != killed
@@ -368,7 +382,8 @@ async fn a_cluster_that_does_not_start_says_why_and_leaves_nothing_behind() {
     let refused = site.refused("start", 1).await;
     let output = site.tool("start", &["-d"]).await;
     assert_eq!(output.status.code(), Some(1));
-    for said in [refused, text(&output.stderr)] {
+    let json = site.tool("start", &["-d", "--log-format", "json"]).await;
+    for said in [refused, text(&output.stderr), text(&json.stderr)] {
         assert!(said.contains(&site.door.to_string()) && said.contains("in use"), "{said}");
     }
     assert!(site.refused("status", 3).await.contains("nothing runs in"));
@@ -401,8 +416,10 @@ async fn daemons_that_are_told_to_end_with_their_supervisor_are_not_started_agai
     for daemon in ["register", "businessworker", "gateway"] {
         processes.push(site.processes(daemon).await[0].to_string());
     }
-    // As systemd does to all of a unit.
-    assert!(Command::new("kill").args(&processes).status().unwrap().success());
+    // As systemd does to all of a unit. Some may have drained before their turn.
+    for process in &processes {
+        send_signal("TERM", process);
+    }
     eventually("all to end", async || !processes.iter().any(|id| exists(id.parse().unwrap()))).await;
     assert_eq!(site.log().matches("the worker has started").count(), 1, "{}", site.log());
 }
@@ -448,4 +465,188 @@ async fn a_supervisor_that_is_killed_takes_its_daemons_along_and_is_no_obstacle(
     assert!(site.refused("status", 3).await.contains("nothing runs in"));
     eventually("the next one to start", async || site.tool("start", &["-d"]).await.status.success()).await;
     assert_ne!(site.worker().await, worker);
+}
+
+/// Starts a cluster in the background, and returns why it cannot do its work, as `start` says
+/// it. Asserts that `status` says the same.
+async fn disabled(site: &Site) -> String {
+    let output = site.tool("start", &["-d"]).await;
+    let error = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.starts_with("error: the cluster runs, as process "), "{error}");
+    let output = site.tool("status", &[]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("\n\nThe cluster cannot do its work:\n  the "));
+    let status = site.status().await;
+    assert_eq!(status["ready"], false);
+    let daemons = status["daemons"].as_array().unwrap();
+    let problems = daemons.iter().flat_map(|daemon| daemon["problems"].as_array().unwrap());
+    for problem in problems {
+        assert!(error.contains(problem.as_str().unwrap()), "{problem} is not in: {error}");
+    }
+    error
+}
+
+#[tokio::test]
+async fn a_gateway_that_reaches_no_register_is_named_by_start_and_status() {
+    let site = Site::new();
+    let config = site.config("gateway");
+    let nowhere = format!("127.0.0.1:{}", free_port());
+    site.write("gateway", &site.with_register(&config, &nowhere));
+    let why = disabled(&site).await;
+    assert!(
+        why.contains(&format!(
+            "the gateway has no worker, its clients wait: the register at {nowhere} cannot be reached"
+        )),
+        "{why}"
+    );
+    assert!(why.contains("the businessworker has no gateway: the register lists none"), "{why}");
+    site.write("gateway", &config);
+    site.done("restart", &[]).await;
+    site.done("status", &[]).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_reaches_no_register_is_named_by_start_and_status() {
+    let site = Site::new();
+    let nowhere = format!("127.0.0.1:{}", free_port());
+    site.write("businessworker", &site.with_register(&site.config("businessworker"), &nowhere));
+    let why = disabled(&site).await;
+    assert!(
+        why.contains(&format!(
+            "the businessworker has no gateway: the register at {nowhere} cannot be reached"
+        )),
+        "{why}"
+    );
+    assert!(why.contains("the gateway has no worker, its clients wait: does a businessworker run"), "{why}");
+}
+
+#[tokio::test]
+async fn a_register_that_refuses_a_key_is_named_by_start_and_status() {
+    for daemon in ["gateway", "businessworker"] {
+        let site = Site::new();
+        site.write(daemon, &format!("secret_key = 'another'\n{}", site.config(daemon)));
+        let why = disabled(&site).await;
+        assert!(why.contains("closed the connection at once: is the secret_key the same?"), "{why}");
+        let refused = &site.status().await["daemons"][0]["processes"][0]["figures"]["wrong_keys"];
+        assert!(refused.as_u64().unwrap() > 0, "{refused}");
+        assert!(site.log().contains(" WARN the register at"), "{}", site.log());
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_whose_worker_is_gone_is_not_ready_and_is_again() {
+    let site = Site::new();
+    site.done("start", &["-d"]).await;
+    let config = site.config("businessworker");
+    site.write("businessworker", "dance = true");
+    let killed = site.worker().await;
+    assert!(send_signal("KILL", killed));
+    eventually("the status to say so", async || {
+        let problems = &site.status().await["daemons"];
+        let said =
+            |n: usize, what: &str| problems[n]["problems"][0].as_str().unwrap_or_default().contains(what);
+        said(1, "the businessworker is not running") && said(2, "the gateway has no worker")
+    })
+    .await;
+    assert_eq!(site.tool("status", &[]).await.status.code(), Some(1));
+    site.write("businessworker", &config);
+    eventually("the status to be good", async || site.tool("status", &[]).await.status.success()).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_does_not_answer_is_named() {
+    let site = Site::new();
+    site.done("start", &["-d"]).await;
+    let worker = site.worker().await.to_string();
+    assert!(send_signal("STOP", &worker));
+    let output = site.tool("status", &[]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let why = format!("the businessworker, process {worker}, does not answer");
+    assert!(text(&output.stdout).contains(&why), "{}", text(&output.stdout));
+    assert!(send_signal("CONT", &worker));
+    eventually("it to answer", async || site.tool("status", &[]).await.status.success()).await;
+}
+
+#[tokio::test]
+async fn one_in_the_foreground_says_why_it_cannot_do_its_work() {
+    let site = Site::new();
+    let gateway = site.config("gateway");
+    site.write("gateway", &format!("secret_key = 'another'\n{gateway}"));
+    let log = site.directory.path().join("log");
+    let _supervisor = Process::logging_to(&log, &site.arguments("start"));
+    let read = || fs::read_to_string(&log).unwrap();
+    let why = "gatewayworker | ";
+    eventually("it to say why", async || {
+        read().lines().any(|line| line.contains(why) && line.contains("WARN the cluster cannot do its work"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn start_asks_all_daemons_whether_their_configuration_is_valid() {
+    let site = Site::new();
+    assert_eq!(site.done("start", &["--check-config"]).await, "configuration is valid\n");
+    assert!(site.refused("status", 3).await.contains("nothing runs in"));
+    site.write("register", "dance = true");
+    site.write("gateway", "lan_prot = 1");
+    let output = site.tool("start", &["--check-config"]).await;
+    assert_eq!(output.status.code(), Some(1));
+    let errors = text(&output.stderr);
+    let said: Vec<_> = errors.lines().collect();
+    assert_eq!(said.len(), 2, "{errors}");
+    assert!(said[0].starts_with("error: the register: ") && said[0].contains("dance"), "{errors}");
+    assert!(said[1].starts_with("error: the gateway: ") && said[1].contains("lan_port"), "{errors}");
+}
+
+#[tokio::test]
+async fn programs_of_ones_own_run_in_place_of_all_daemons_and_a_restart_keeps_them() {
+    let site = Site::new();
+    let mut arguments = vec!["-d".to_owned()];
+    for daemon in ["register", "businessworker", "gateway"] {
+        let program = site.directory.path().join(daemon);
+        let script = format!("#!/bin/sh\nexec {} {daemon} \"$@\"\n", binary().display());
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        arguments.extend([format!("--{daemon}"), program.to_str().unwrap().to_owned()]);
+    }
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    site.done("start", &arguments).await;
+    for again in [false, true] {
+        if again {
+            site.done("restart", &[]).await;
+        }
+        let status = site.status().await;
+        for daemon in ["register", "businessworker", "gateway"] {
+            assert_eq!(status[daemon], site.directory.path().join(daemon).to_str().unwrap());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_restart_of_nothing_goes_to_the_background_unless_told_otherwise() {
+    let site = Site::new();
+    let said = site.done("restart", &[]).await;
+    assert!(said.contains("GatewayWorker is running") && said.contains("Next: status"), "{said}");
+    site.done("status", &[]).await;
+    site.done("stop", &[]).await;
+    let arguments = [&site.arguments("restart")[..], &["--foreground"]].concat();
+    let mut here = Process::start(&arguments);
+    site.arrive().await;
+    assert_eq!(site.status().await["log_file"], Value::Null);
+    site.done("stop", &[]).await;
+    eventually("it to end", async || here.has_ended()).await;
+}
+
+#[tokio::test]
+async fn a_socket_that_was_left_behind_is_no_obstacle_and_none_is_left_behind() {
+    let site = Site::new();
+    fs::create_dir(site.run_dir()).unwrap();
+    let socket = site.run_dir().join("control.sock");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    assert!(site.refused("status", 3).await.contains("nothing runs in"));
+    site.done("start", &["-d"]).await;
+    site.done("status", &[]).await;
+    site.done("stop", &[]).await;
+    assert!(!socket.exists());
 }

@@ -6,3 +6,5 @@ mod command_line;
 #[cfg(unix)]
 mod control_tool;
 mod examples;
+#[cfg(unix)]
+mod logging;

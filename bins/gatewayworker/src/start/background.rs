@@ -1,5 +1,5 @@
 //! `start --daemon`: the same command once more, without a terminal, its lines in a log;
-//! this one returns when all daemons listen.
+//! this one returns when the cluster can do its work.
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
@@ -11,13 +11,17 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::{Flags, Listening};
+use super::output::last_error;
+use super::{Flags, Listening, able};
 use crate::control::{self, Request};
 use crate::run_dir::{Holder, RunDir};
 use crate::status::Report;
 
 /// How long the daemons may take until they listen, before this one is not waited for.
 const READY: Duration = Duration::from_secs(60);
+
+/// It says within this time whether the cluster can do its work.
+const ABLE: Duration = Duration::from_secs(able::WAIT.as_secs() + 10);
 
 /// A cluster that listens answers at once.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -42,13 +46,18 @@ impl Flags {
         let paths = [
             ("--config-dir", &self.place.config_dir),
             ("--run-dir", &self.place.run_dir),
+            ("--register", &self.register),
             ("--businessworker", &self.businessworker),
+            ("--gateway", &self.gateway),
             ("--log-file", &self.log_file),
         ];
         for (flag, path) in paths {
             if let Some(path) = path {
                 arguments.extend([flag.into(), path.into()]);
             }
+        }
+        if let Some(format) = self.log_format {
+            arguments.extend(["--log-format".into(), format.name().into()]);
         }
         arguments
     }
@@ -57,7 +66,8 @@ impl Flags {
 /// Starts a cluster in the background, and returns what to say to whoever did so.
 ///
 /// # Errors
-/// When one runs there already, it does not start, or not in time.
+/// When one runs there already, it does not start, or not in time; when it runs, but its
+/// daemons do not find each other: then it goes on.
 pub(super) fn start(flags: &Flags) -> anyhow::Result<String> {
     let run_dir = flags.place.run_dir()?;
     run_dir.make()?;
@@ -75,8 +85,15 @@ pub(super) fn start(flags: &Flags) -> anyhow::Result<String> {
         .spawn()
         .context("cannot start a process")?;
     if !is_ready_in_time(&mut child, &run_dir)? {
-        let why = last_error(&path, before).unwrap_or_else(|| "it has not said why".into());
+        let why = last_error_in(&path, before).unwrap_or_else(|| "it has not said why".into());
         bail!("{why} (not started; the log is in {name})");
+    }
+    if let Err(error) = control::ask::<()>(&run_dir.socket(), Request::Able, ABLE) {
+        bail!(
+            "the cluster runs, as process {}, but cannot do its work: {error:#} (see status, or stop it; \
+             the log is in {name})",
+            child.id()
+        );
     }
     let report: Report = control::ask(&run_dir.socket(), Request::Status, ANSWER)?;
     let mut listening = Listening::default();
@@ -124,14 +141,13 @@ fn is_ready_in_time(child: &mut Child, run_dir: &RunDir) -> anyhow::Result<bool>
 }
 
 /// The last error in the log behind `before`.
-fn last_error(log: &Path, before: u64) -> Option<String> {
+fn last_error_in(log: &Path, before: u64) -> Option<String> {
     let mut log = File::open(log).ok()?;
     let len = log.metadata().ok()?.len();
     log.seek(SeekFrom::Start(before.max(len.saturating_sub(LAST_WORDS)))).ok()?;
     let mut said = Vec::new();
     log.take(LAST_WORDS).read_to_end(&mut said).ok()?;
-    let said = String::from_utf8_lossy(&said);
-    said.lines().rev().find_map(|line| line.strip_prefix("error: ")).map(str::to_owned)
+    said.split(|byte| *byte == b'\n').rev().find_map(last_error)
 }
 
 /// Makes this process one that no terminal's end reaches.
@@ -152,15 +168,19 @@ mod tests {
     fn the_one_in_the_background_is_told_everything() {
         let command = Flags::augment_args(clap::Command::new("start"));
         let given = command.get_arguments().filter(|flag| flag.get_action().takes_values());
-        let given: Vec<_> = given.map(|flag| format!("--{}=here", flag.get_long().unwrap())).collect();
-        assert!(given.len() >= 4, "{given:?}");
+        let value = |flag: &clap::Arg| flag.get_possible_values().last().map(|one| one.get_name().to_owned());
+        let given: Vec<_> = given
+            .map(|flag| (flag.get_long().unwrap(), value(flag).unwrap_or("here".into())))
+            .map(|(name, value)| format!("--{name}={value}"))
+            .collect();
+        assert!(given.len() >= 7, "{given:?}");
         let matches = command.get_matches_from([&["start".to_owned()], given.as_slice()].concat());
         let flags = Flags::from_arg_matches(&matches).unwrap();
         let passed_on = flags.for_background();
         for flag in given {
-            let name = flag.strip_suffix("=here").unwrap();
+            let (name, value) = flag.split_once('=').unwrap();
             let at = passed_on.iter().position(|word| word == name);
-            assert!(at.is_some_and(|at| passed_on[at + 1] == "here"), "{flag}: {passed_on:?}");
+            assert!(at.is_some_and(|at| passed_on[at + 1] == value), "{flag}: {passed_on:?}");
         }
     }
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use gatewayworker_daemon::wants_colour;
+use gatewayworker_daemon::{LogFormat, wants_colour};
 use serde_json::{Map, Value};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::{Child as Process, Command};
@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::output::{To, prefix, show};
+use super::output::{Source, To, last_error, show};
 use super::ports::{Port, Ports};
 use super::words::{self, Asked, Ear, Input, Word};
 
@@ -49,6 +49,7 @@ pub(crate) struct Daemon {
     pub(crate) colour: u8,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<OsString>,
+    pub(crate) log_format: LogFormat,
 }
 
 /// A running daemon. Dropped, it is killed.
@@ -95,6 +96,7 @@ impl Daemon {
     pub(crate) fn start(&self, ports: &Arc<Ports>, kill: &CancellationToken) -> anyhow::Result<Child> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).arg("--supervised").kill_on_drop(true);
+        command.env("GATEWAYWORKER_LOG_FORMAT", self.log_format.name());
         // Ctrl-C in a terminal reaches the whole group; the children are told in their turn.
         #[cfg(unix)]
         command.process_group(0);
@@ -118,9 +120,9 @@ impl Daemon {
         };
         let told = Told { drain: drain.clone(), kill: kill.clone(), to_say };
         let process_id = process.id().unwrap_or_default();
-        let prefix = prefix(self.name, self.colour);
+        let source = Source { daemon: self.name, colour: self.colour };
         tokio::spawn(async move {
-            let end = follow(process, ends, told, ear, prefix).await;
+            let end = follow(process, ends, told, ear, source).await;
             let _ = set_stage.send(Stage::Ended(end));
         });
         Ok(Child { process_id, since: Instant::now(), stage, words, asked, wanted, drain, kill })
@@ -186,15 +188,15 @@ impl Child {
         }
     }
 
-    /// How it goes, by its own account; empty if it does not say so in time, or drains:
-    /// then it hears nothing any more.
-    pub(crate) async fn figures(&self) -> Map<String, Value> {
+    /// How it goes, by its own account; `None` if it does not say so in time, empty if it
+    /// drains: then it hears nothing any more.
+    pub(crate) async fn figures(&self) -> Option<Map<String, Value>> {
         if self.drains() {
-            return Map::new();
+            return Some(Map::new());
         }
         let answered = self.asked.figures();
         let _ = self.words.try_send(Word::Status);
-        timeout(ANSWER, answered).await.ok().and_then(Result::ok).unwrap_or_default()
+        timeout(ANSWER, answered).await.ok()?.ok()
     }
 }
 
@@ -214,7 +216,7 @@ impl fmt::Display for End {
     /// `exit status: 1; error: listen: …`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.status)?;
-        self.error.iter().try_for_each(|error| write!(f, "; {error}"))
+        self.error.iter().try_for_each(|error| write!(f, "; error: {error}"))
     }
 }
 
@@ -252,9 +254,9 @@ struct Told {
 }
 
 /// Stays with a child until it has ended and its lines are out.
-async fn follow(mut process: Process, (input, said): Ends, told: Told, ear: Ear, prefix: String) -> End {
-    let errors = pass_log_on(process.stderr.take(), &prefix);
-    let output = pass_output_on(process.stdout.take(), &prefix, &ear);
+async fn follow(mut process: Process, (input, said): Ends, told: Told, ear: Ear, source: Source) -> End {
+    let errors = pass_log_on(process.stderr.take(), source);
+    let output = pass_output_on(process.stdout.take(), source, &ear);
     let lines = async { tokio::join!(errors, output, listen(said, &ear)).0 };
     let mut lines = std::pin::pin!(lines);
     let mut last = None;
@@ -292,23 +294,23 @@ async fn wait(process: &mut Process, input: Input, mut told: Told) -> io::Result
 }
 
 /// Returns the last line, if that is an error.
-async fn pass_log_on(stream: Option<impl AsyncRead + Unpin>, prefix: &str) -> Option<String> {
+async fn pass_log_on(stream: Option<impl AsyncRead + Unpin>, source: Source) -> Option<String> {
     let mut lines = Lines::new(stream?);
     let mut error = None;
     while let Some(line) = lines.next().await {
-        error = line.starts_with(b"error: ").then(|| String::from_utf8_lossy(line).into_owned());
-        show(To::Err, prefix, line);
+        error = last_error(line);
+        show(To::Err, source, line);
     }
     error
 }
 
-async fn pass_output_on(stream: Option<impl AsyncRead + Unpin>, prefix: &str, ear: &Ear) {
+async fn pass_output_on(stream: Option<impl AsyncRead + Unpin>, source: Source, ear: &Ear) {
     let Some(stream) = stream else { return };
     let mut lines = Lines::new(stream);
     while let Some(line) = lines.next().await {
         // Elsewhere it is the application's alone.
         if cfg!(unix) || !ear.hear(line) {
-            show(To::Out, prefix, line);
+            show(To::Out, source, line);
         }
     }
 }

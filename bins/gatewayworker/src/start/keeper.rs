@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
 
 use super::child::{Child, Daemon, End, Stage};
-use super::output::tell;
 use super::ports::Ports;
 
 /// A successor that is not ready after this long is given up.
@@ -90,6 +90,8 @@ pub(crate) struct Process {
     pub(crate) since: Instant,
     pub(crate) addresses: Vec<String>,
     pub(crate) figures: Map<String, Value>,
+    /// What keeps it from its work, by its own account.
+    pub(crate) problems: Vec<String>,
 }
 
 impl Keeper {
@@ -163,9 +165,16 @@ impl Keeper {
                 Stage::Ready(addresses) if child.drains() => ("draining", addresses),
                 Stage::Ready(addresses) => ("ready", addresses),
             };
-            let figures = child.figures().await;
-            let (process_id, since) = (child.process_id, child.since);
-            processes.push(Process { process_id, state, since, addresses, figures });
+            let (process_id, since, name) = (child.process_id, child.since, self.daemon.name);
+            let (mut figures, mut problems) = (Map::new(), Vec::new());
+            match child.figures().await {
+                Some(said) => figures = said,
+                None => problems.push(format!("the {name}, process {process_id}, does not answer")),
+            }
+            if let Some(said) = figures.shift_remove("problems") {
+                problems = serde_json::from_value(said).unwrap_or_default();
+            }
+            processes.push(Process { process_id, state, since, addresses, figures, problems });
         }
         (processes, restarts)
     }
@@ -247,7 +256,7 @@ impl Keeper {
                 if !self.ending.is_cancelled() {
                     let is_gone = matches!(child.stage(), Stage::Ended(_));
                     why += if is_gone { ", and the old one has ended too" } else { "; the old one goes on" };
-                    tell(&why);
+                    error!("{why}");
                 }
                 let _ = done.send(Err(why));
                 return;
@@ -255,7 +264,7 @@ impl Keeper {
         };
         self.ports.keep_only(&next.wanted());
         let (name, next_id, old_id) = (self.daemon.name, next.process_id, child.process_id);
-        tell(format_args!("process {next_id} takes the {name}'s place from {old_id}, which drains"));
+        info!("process {next_id} takes the {name}'s place from {old_id}, which drains");
         let old = std::mem::replace(child, next);
         let keeper = self.clone();
         draining.spawn(async move {
@@ -274,7 +283,7 @@ impl Keeper {
             format!("the {name}, process {id}, had not drained after {limit} s, and was killed")
         });
         if let Err(why) = &drained {
-            tell(why);
+            warn!("{why}");
             child.kill();
             child.ended().await;
         }
@@ -295,7 +304,7 @@ impl Keeper {
         if self.ending.is_cancelled() {
             return None;
         }
-        tell(format_args!("the {name} ended by itself ({end}), and is started again"));
+        error!("the {name} ended by itself ({end}), and is started again");
         if child.since.elapsed() > SUCCESS {
             backoff.reset();
         }
@@ -310,7 +319,7 @@ impl Keeper {
             }
             let next = self.start();
             if let Err(error) = &next {
-                tell(format_args!("{error:#}"));
+                error!("{error:#}");
             }
             if let Some(done) = waiting {
                 match &next {
@@ -370,7 +379,9 @@ async fn able(name: &str, old: Option<&Child>, next: &Child) -> Result<(), Strin
 /// Waits until `next` takes events from as many gateways as `old`, and from one at least:
 /// there is one.
 async fn linked(old: Option<&Child>, next: &Child) -> Result<(), String> {
-    let gateways = |figures: Map<String, Value>| figures.get("gateways").and_then(Value::as_u64).unwrap_or(0);
+    let gateways = |figures: Option<Map<String, Value>>| {
+        figures.and_then(|said| said.get("gateways")?.as_u64()).unwrap_or(0)
+    };
     let before = match old {
         Some(old) => gateways(old.figures().await).max(1),
         None => 1,

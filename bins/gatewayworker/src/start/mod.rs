@@ -1,6 +1,8 @@
 //! `start`: a register, a businessworker and a gateway as child processes, and where to
 //! point the page; in the foreground until a signal, or in the background.
 
+#[cfg_attr(not(unix), allow(dead_code, reason = "nobody can ask there"))]
+mod able;
 #[cfg(unix)]
 mod background;
 mod child;
@@ -18,18 +20,19 @@ mod usage;
 mod words;
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::Context;
-use gatewayworker_daemon::Signals;
+use gatewayworker_daemon::{LogFormat, Signals, unknown_variables};
 use tokio::sync::mpsc;
+use tracing::{info, warn};
 
 use crate::complain;
 use crate::place::Place;
 use child::Daemon;
 use keeper::OnReload;
-use output::{print, tell};
 use supervisor::{Plan, Request, supervise};
 
 /// The flags of `start`.
@@ -42,7 +45,23 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "PATH", env = "GATEWAYWORKER_BUSINESSWORKER")]
     pub(crate) businessworker: Option<PathBuf>,
 
-    /// Run in the background; returns when all daemons listen
+    /// Start PATH, a gateway with protocols of its own [default: the one that this tool has built in]
+    #[arg(long, value_name = "PATH", env = "GATEWAYWORKER_GATEWAY")]
+    pub(crate) gateway: Option<PathBuf>,
+
+    /// Start PATH as the register [default: the one that this tool has built in]
+    #[arg(long, value_name = "PATH", env = "GATEWAYWORKER_REGISTER")]
+    pub(crate) register: Option<PathBuf>,
+
+    /// How all daemons and this tool write the log, on standard error or to the log file [default: text]
+    #[arg(long, value_name = "FORMAT", env = "GATEWAYWORKER_LOG_FORMAT", value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+
+    /// Ask all daemons whether their configuration is valid, and end: status 0 if it is, 1 if not
+    #[arg(long)]
+    pub(crate) check_config: bool,
+
+    /// Run in the background; returns when the cluster can do its work
     #[cfg(unix)]
     #[arg(short, long)]
     pub(crate) daemon: bool,
@@ -61,8 +80,22 @@ pub(crate) struct Flags {
 /// Runs a cluster until a signal or a request ends it (status 0), or one of its daemons
 /// does not start (status 1).
 pub(crate) fn run(flags: &Flags) -> ExitCode {
-    let result = try_run(flags);
-    output::finish();
+    if flags.check_config {
+        return say_whether_valid(flags);
+    }
+    #[cfg(unix)]
+    if flags.daemon {
+        return conclude(background::start(flags).map(crate::operate::print));
+    }
+    if let Err(error) = output::start(flags.log_format()) {
+        return conclude(Err(error));
+    }
+    let result = run_here(flags);
+    output::finish(result.as_ref().err());
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn conclude(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -73,18 +106,14 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
 }
 
 #[cfg(unix)]
-fn try_run(flags: &Flags) -> anyhow::Result<()> {
-    if flags.daemon {
-        let started = background::start(flags)?;
-        print(started);
-        return Ok(());
-    }
+fn run_here(flags: &Flags) -> anyhow::Result<()> {
     if flags.in_background {
         background::leave_terminal()?;
     }
+    unknown_variables().iter().for_each(|warning| warn!("{warning}"));
     let plan = plan(flags)?;
     let control = reachable::Control::take(flags)?;
-    run_here(flags, plan, |ask| {
+    supervise_here(flags, plan, |ask| {
         if let Some(control) = control {
             control.serve(ask.clone())?;
         }
@@ -93,12 +122,13 @@ fn try_run(flags: &Flags) -> anyhow::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn try_run(flags: &Flags) -> anyhow::Result<()> {
-    run_here(flags, plan(flags)?, |_| Ok(()))
+fn run_here(flags: &Flags) -> anyhow::Result<()> {
+    unknown_variables().iter().for_each(|warning| warn!("{warning}"));
+    supervise_here(flags, plan(flags)?, |_| Ok(()))
 }
 
 /// Supervises from this process; `operate` lets others than this terminal's user ask, too.
-fn run_here(
+fn supervise_here(
     flags: &Flags,
     plan: Plan,
     operate: impl FnOnce(mpsc::Sender<Request>) -> anyhow::Result<()>,
@@ -108,22 +138,43 @@ fn run_here(
         let mut signals = Signals::new().context("cannot listen for signals")?;
         let (ask, requests) = mpsc::channel(32);
         operate(ask.clone())?;
+        let stop = ask.clone();
         tokio::spawn(async move {
             for now in [false, true] {
                 let signal = signals.next().await;
-                tell(format_args!("{}: ending all daemons", signal.name));
-                let _ = ask.send(Request::Stop { now }).await;
+                info!("{}: ending all daemons", signal.name);
+                let _ = stop.send(Request::Stop { now }).await;
             }
         });
         let mut listening = Listening::default();
         supervise(plan, requests, |name, addresses| {
             listening.add(name, addresses);
             if listening.is_all() && !flags.in_background() {
-                print(listening.welcome(flags.page(), "Ctrl-C ends all."));
+                let listening = std::mem::take(&mut listening);
+                tokio::spawn(welcome(ask.clone(), listening, flags.clone()));
             }
         })
         .await
     })
+}
+
+/// Says where clients connect to once the cluster can do its work, and why it cannot where that
+/// takes long.
+async fn welcome(ask: mpsc::Sender<Request>, listening: Listening, flags: Flags) {
+    let mut told = Vec::new();
+    while let Err(problems) = able::wait(&ask, able::WAIT).await {
+        if ask.is_closed() {
+            return;
+        }
+        if problems != told {
+            warn!("the cluster cannot do its work: {}", problems.join("; "));
+            told = problems;
+        }
+    }
+    match flags.log_format() {
+        LogFormat::Text => output::print(listening.welcome(flags.page(), "Ctrl-C ends all.")),
+        LogFormat::Json => info!(listens = listening.listens(), "GatewayWorker is running"),
+    }
 }
 
 impl Flags {
@@ -137,41 +188,76 @@ impl Flags {
         false
     }
 
+    pub(crate) fn log_format(&self) -> LogFormat {
+        self.log_format.unwrap_or_default()
+    }
+
     /// The page belongs to the chat, not to an application of one's own.
     fn page(&self) -> Option<&'static Path> {
         self.businessworker.is_none().then_some(Path::new("examples/client.html"))
     }
 }
 
-/// Asks each daemon whether it could start.
+/// Says of each daemon what is wrong with its configuration.
+fn say_whether_valid(flags: &Flags) -> ExitCode {
+    let problems = match check(flags) {
+        Ok(problems) => problems,
+        Err(error) => return conclude(Err(error)),
+    };
+    for warning in unknown_variables() {
+        let _ = writeln!(io::stderr(), "warning: {warning}");
+    }
+    for problem in &problems {
+        complain(problem);
+    }
+    if !problems.is_empty() {
+        return ExitCode::FAILURE;
+    }
+    // That nobody reads it is no failure.
+    let _ = writeln!(io::stdout(), "configuration is valid");
+    ExitCode::SUCCESS
+}
+
+/// Asks each daemon whether its configuration is valid; returns what is wrong.
 ///
 /// # Errors
-/// What is wrong with the configuration of the first that could not.
-#[cfg(unix)]
-pub(crate) fn check(flags: &Flags) -> anyhow::Result<()> {
+/// When there is no such configuration.
+pub(crate) fn check(flags: &Flags) -> anyhow::Result<Vec<String>> {
     let Plan { register, others } = plan(flags)?;
-    for daemon in std::iter::once(register).chain(others.into_iter().map(|(daemon, _)| daemon)) {
-        let Daemon { name, program, arguments, .. } = daemon;
-        let mut check = std::process::Command::new(&program);
-        let output = check.args(arguments).arg("--check-config").stdin(std::process::Stdio::null()).output();
-        let output = output.with_context(|| format!("cannot start the {name} ({})", program.display()))?;
-        if !output.status.success() {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let said = said.lines().last().unwrap_or_default();
-            anyhow::bail!("the {name}: {}", said.strip_prefix("error: ").unwrap_or(said));
-        }
+    let daemons = std::iter::once(register).chain(others.into_iter().map(|(daemon, _)| daemon));
+    let mut problems: Vec<_> = daemons.filter_map(|daemon| check_daemon(&daemon)).collect();
+    #[cfg(unix)]
+    if flags.daemon
+        && let Err(error) = background::open_log(&flags.log_file(&flags.place.run_dir()?))
+    {
+        problems.push(format!("{error:#}"));
     }
-    if flags.daemon {
-        background::open_log(&flags.log_file(&flags.place.run_dir()?))?;
+    Ok(problems)
+}
+
+/// Asks a daemon whether its configuration is valid; returns what is wrong.
+fn check_daemon(daemon: &Daemon) -> Option<String> {
+    let Daemon { name, program, arguments, .. } = daemon;
+    let mut check = Command::new(program);
+    check.args(arguments).args(["--check-config", "--log-format", "text"]).stdin(Stdio::null());
+    let output = match check.output() {
+        Ok(output) => output,
+        Err(error) => return Some(format!("cannot start the {name} ({}): {error}", program.display())),
+    };
+    if output.status.success() {
+        return None;
     }
-    Ok(())
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    let error = said.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or(last);
+    Some(format!("the {name}: {error}"))
 }
 
 fn plan(flags: &Flags) -> anyhow::Result<Plan> {
     let this = std::env::current_exe().context("cannot find this program's own file")?;
     let configs = flags.place.configs()?;
     if configs.is_none() {
-        tell("there is no directory ./config, all daemons run with their defaults");
+        warn!("there is no directory ./config, all daemons run with their defaults");
     }
     let daemon = |name: &'static str, colour, own: Option<&PathBuf>| {
         let mut arguments: Vec<OsString> = Vec::new();
@@ -183,19 +269,19 @@ fn plan(flags: &Flags) -> anyhow::Result<Plan> {
             if file.is_file() {
                 arguments.extend(["--config".into(), file.into()]);
             } else {
-                tell(format_args!("there is no {}, the {name} runs with its defaults", file.display()));
+                warn!("there is no {}, the {name} runs with its defaults", file.display());
             }
         }
         // Without a slash it would be looked for in PATH.
         let program = own.map(|own| std::path::absolute(own).unwrap_or(own.clone()));
-        Daemon { name, colour, program: program.unwrap_or(this.clone()), arguments }
+        let program = program.unwrap_or(this.clone());
+        Daemon { name, colour, program, arguments, log_format: flags.log_format() }
     };
+    let worker = daemon("businessworker", 35, flags.businessworker.as_ref());
+    let gateway = daemon("gateway", 32, flags.gateway.as_ref());
     Ok(Plan {
-        register: daemon("register", 36, None),
-        others: vec![
-            (daemon("businessworker", 35, flags.businessworker.as_ref()), OnReload::Replace),
-            (daemon("gateway", 32, None), OnReload::ReadFiles),
-        ],
+        register: daemon("register", 36, flags.register.as_ref()),
+        others: vec![(worker, OnReload::Replace), (gateway, OnReload::ReadFiles)],
     })
 }
 
@@ -203,19 +289,20 @@ fn plan(flags: &Flags) -> anyhow::Result<Plan> {
 #[derive(Debug, Default)]
 struct Listening {
     daemons: usize,
-    lines: Vec<String>,
+    /// Where clients connect to, as they write it.
+    clients: Vec<String>,
+    /// Where calls over HTTP are taken.
+    calls: Vec<String>,
 }
 
 impl Listening {
     /// The daemon of this name listens on these addresses.
     fn add(&mut self, name: &str, addresses: &[String]) {
         self.daemons += 1;
-        for address in addresses {
-            match name {
-                "gateway" => self.lines.push(format!("clients connect to  {}", for_a_client(address))),
-                "businessworker" => self.lines.push(format!("calls over HTTP at  {address}")),
-                _ => {}
-            }
+        match name {
+            "gateway" => self.clients.extend(addresses.iter().map(|address| for_a_client(address))),
+            "businessworker" => self.calls.extend_from_slice(addresses),
+            _ => {}
         }
     }
 
@@ -223,17 +310,32 @@ impl Listening {
         self.daemons == 3
     }
 
+    /// All of it, in a line for machines.
+    fn listens(&self) -> String {
+        self.clients.iter().chain(&self.calls).map(String::as_str).collect::<Vec<_>>().join(" ")
+    }
+
     /// `end` is how it comes to its end.
-    fn welcome(&mut self, page: Option<&Path>, end: &str) -> String {
-        // Clients first, whoever was ready first.
-        self.lines.sort_by_key(|line| !line.starts_with("clients"));
-        if let Some(Ok(page)) = page.map(std::path::absolute)
-            && page.is_file()
-        {
-            self.lines.push(format!("open in a browser   {}", page.display()));
-        }
-        let lines: String = self.lines.iter().map(|line| format!("    {line}\n")).collect();
+    fn welcome(&self, page: Option<&Path>, end: &str) -> String {
+        let clients = self.clients.iter().map(|address| format!("    clients connect to  {address}\n"));
+        let calls = self.calls.iter().map(|address| format!("    calls over HTTP at  {address}\n"));
+        let page = page.and_then(|page| self.link(page));
+        let page = page.map(|page| format!("    open in a browser   {page}\n"));
+        let lines: String = clients.chain(calls).chain(page).collect();
         format!("\n  GatewayWorker is running.\n\n{lines}\n  {end}\n")
+    }
+
+    /// Returns the address of a page that is here, which it connects to the first listener for
+    /// browsers.
+    fn link(&self, page: &Path) -> Option<String> {
+        let page = std::path::absolute(page).ok().filter(|page| page.is_file())?;
+        let is_for_browsers = |url: &&String| url.starts_with("ws://") || url.starts_with("wss://");
+        let page =
+            page.to_str()?.replace('%', "%25").replace(' ', "%20").replace('?', "%3F").replace('#', "%23");
+        Some(match self.clients.iter().find(is_for_browsers) {
+            Some(url) => format!("file://{page}?url={url}"),
+            None => format!("file://{page}"),
+        })
     }
 }
 
@@ -302,7 +404,8 @@ mod tests {
         assert_eq!(said(None), text);
         assert_eq!(said(Some(&page)), text, "there is no such page");
         std::fs::write(&page, "").unwrap();
-        assert!(said(Some(&page)).contains(&format!("open in a browser   {}\n", page.display())));
+        let link = format!("open in a browser   file://{}?url=ws://127.0.0.1:8289\n", page.display());
+        assert!(said(Some(&page)).contains(&link), "{}", said(Some(&page)));
     }
 
     #[test]
@@ -310,13 +413,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("gateway.toml"), "").unwrap();
         let config_dir = directory.path().to_str().unwrap();
-        let flags = flags(&["--config-dir", config_dir, "--businessworker", "/opt/my-worker"]);
+        let own = ["--businessworker", "/opt/my-worker", "--gateway", "/opt/my-gateway"];
+        let flags = flags(&[&["--config-dir", config_dir][..], &own].concat());
         let Plan { register, others } = plan(&flags).unwrap();
         assert_eq!(register.arguments, ["register"], "it has no file");
         assert_eq!(others[0].0.program, Path::new("/opt/my-worker"));
         assert!(others[0].0.arguments.is_empty(), "an application's own program has no subcommands");
         assert_eq!(others[0].1, OnReload::Replace);
         let file = directory.path().join("gateway.toml").into_os_string();
-        assert_eq!(others[1].0.arguments, ["gateway".into(), "--config".into(), file]);
+        assert_eq!(others[1].0.program, Path::new("/opt/my-gateway"));
+        assert_eq!(others[1].0.arguments, ["--config".into(), file]);
     }
 }

@@ -2,28 +2,43 @@
 //! signals other than those that end any daemon.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
+use gatewayworker_daemon::LogFormat;
 use serde_json::Value;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
+use tracing::{error, info, warn};
 
-use super::output::tell;
 use super::supervisor::{self, Request};
-use super::{Flags, usage};
+use super::{Flags, able, output, usage};
 use crate::control;
 use crate::run_dir::{Lock, Taken};
-use crate::status::{Daemon, Process, Report};
+use crate::status::{Daemon, Process, Programs, Report};
 
 /// A place that this process's cluster has to itself.
 #[derive(Debug)]
 pub(super) struct Control {
-    lock: Lock,
+    place: Taking,
     listener: std::os::unix::net::UnixListener,
     about: About,
+}
+
+/// The place, until it is dropped. What stays behind there is no socket, which whoever copies
+/// the directory would stumble over.
+#[derive(Debug)]
+struct Taking {
+    _lock: Lock,
+    socket: PathBuf,
+}
+
+impl Drop for Taking {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.socket);
+    }
 }
 
 /// What a report says that does not change.
@@ -32,7 +47,8 @@ struct About {
     since: Instant,
     config_dir: Option<String>,
     log_file: Option<String>,
-    businessworker: Option<String>,
+    programs: Programs,
+    log_format: LogFormat,
 }
 
 impl Control {
@@ -53,7 +69,7 @@ impl Control {
             Ok(taken) => taken,
             Err(error) if flags.in_background || error.is::<Taken>() => return Err(error),
             Err(error) => {
-                tell(format_args!("{error:#}: stop, reload and status will not find this cluster"));
+                warn!("{error:#}: stop, reload and status will not find this cluster");
                 return Ok(None);
             }
         };
@@ -62,9 +78,14 @@ impl Control {
             since: Instant::now(),
             config_dir: flags.place.configs()?.and_then(text),
             log_file: flags.in_background.then(|| text(&flags.log_file(&run_dir))).flatten(),
-            businessworker: flags.businessworker.as_deref().and_then(text),
+            programs: Programs {
+                register: flags.register.as_deref().and_then(text),
+                businessworker: flags.businessworker.as_deref().and_then(text),
+                gateway: flags.gateway.as_deref().and_then(text),
+            },
+            log_format: flags.log_format(),
         };
-        Ok(Some(Self { lock, listener, about }))
+        Ok(Some(Self { place: Taking { _lock: lock, socket: run_dir.socket() }, listener, about }))
     }
 
     /// Passes requests on to `ask`, for as long as the runtime lives.
@@ -75,10 +96,10 @@ impl Control {
     /// # Panics
     /// Outside a tokio runtime.
     pub(super) fn serve(self, ask: mpsc::Sender<Request>) -> anyhow::Result<()> {
-        let Self { lock, listener, about } = self;
+        let Self { place, listener, about } = self;
         let listener = UnixListener::from_std(listener).context("the control socket")?;
         tokio::spawn(async move {
-            let _lock = lock;
+            let _place = place;
             control::serve(listener, move |request| pass_on(request, ask.clone(), about.clone())).await
         });
         Ok(())
@@ -92,13 +113,17 @@ async fn pass_on(
 ) -> Result<Value, String> {
     Ok(match request {
         control::Request::Ready => put(&ask, Request::Ready).await.map(|()| Value::Null)?,
+        control::Request::Able => able::wait(&ask, able::WAIT)
+            .await
+            .map(|()| Value::Null)
+            .map_err(|problems| problems.join("; "))?,
         control::Request::Reload => put(&ask, Request::Reload).await?.map(|()| Value::Null)?,
         control::Request::Status => {
             let report = about.report(put(&ask, Request::Status).await?);
             serde_json::to_value(report).map_err(|error| error.to_string())?
         }
         control::Request::Stop { now } => {
-            tell("asked to stop: ending all daemons");
+            info!("asked to stop: ending all daemons");
             ask.send(Request::Stop { now }).await.map(|()| Value::Null).map_err(|_| over())?
         }
     })
@@ -136,16 +161,21 @@ impl About {
         let daemon = |status: supervisor::Status| Daemon {
             name: status.name.to_owned(),
             restarts: status.restarts,
+            problems: status.problems(),
             processes: status.processes.into_iter().map(process).collect(),
         };
+        let daemons: Vec<_> = daemons.into_iter().map(daemon).collect();
         Report {
+            ready: daemons.iter().all(|daemon| daemon.problems.is_empty()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             process_id: std::process::id(),
             uptime_ms: milliseconds(self.since),
             config_dir: self.config_dir.clone(),
             log_file: self.log_file.clone(),
-            businessworker: self.businessworker.clone(),
-            daemons: daemons.into_iter().map(daemon).collect(),
+            log_format: self.log_format.name().to_owned(),
+            log_lines_dropped: output::dropped(),
+            programs: self.programs.clone(),
+            daemons,
         }
     }
 }
@@ -171,13 +201,13 @@ pub(super) fn obey_signals(ask: mpsc::Sender<Request>) -> anyhow::Result<()> {
         tokio::spawn(async move {
             while signal.recv().await.is_some() {
                 if reloads {
-                    tell(format_args!("{name}: reloading"));
+                    info!("{name}: reloading");
                     // What came of it is in the log, but for what only who asks is told.
                     if let Ok(Err(why)) = put(&ask, Request::Reload).await {
-                        tell(format_args!("{name}: {why}"));
+                        error!("{name}: {why}");
                     }
                 } else {
-                    tell(format_args!("{name}: ending all daemons"));
+                    info!("{name}: ending all daemons");
                     let _ = ask.send(Request::Stop { now: false }).await;
                 }
             }

@@ -49,6 +49,22 @@ pub(crate) struct Status {
     pub(crate) processes: Vec<Process>,
 }
 
+impl Status {
+    /// Returns what keeps the daemon from its work, each as a sentence; nothing, if one process
+    /// of it can do that.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        let mut ready = self.processes.iter().filter(|process| process.state == "ready");
+        let Some(first) = ready.next() else {
+            let state = self.processes.first().map_or("not running, see the log", |process| process.state);
+            return vec![format!("the {} is {state}", self.name)];
+        };
+        if ready.chain([first]).any(|process| process.problems.is_empty()) {
+            return Vec::new();
+        }
+        first.problems.clone()
+    }
+}
+
 /// Runs all daemons until a request ends it; `welcome` is called with each name and its
 /// addresses when one listens for the first time. Requests are answered to the end.
 ///

@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use bytes::Bytes;
-use gatewayworker_net::LogLimiter;
+use gatewayworker_net::{LogLimiter, RegisterLinks};
 use gatewayworker_protocol::{ClientId, CloseReason, Question};
 use rand::RngExt;
 use tokio::net::TcpStream;
@@ -94,6 +94,7 @@ pub(crate) struct Shared {
     pub(crate) workers: Workers,
     /// The longest frame that the gateway takes from a worker, in bytes.
     pub(crate) max_frame_len: usize,
+    pub(crate) registers: RegisterLinks,
     pub(crate) shards: Vec<mpsc::Sender<Mail>>,
     /// Clients that wait for a worker to be there.
     pub(crate) waiting: Semaphore,
@@ -133,6 +134,7 @@ impl Shared {
             address,
             max_frame_len: config.max_frame_len(),
             workers: Workers::new(config.routing),
+            registers: RegisterLinks::default(),
             shards,
             waiting: Semaphore::new(config.max_waiting.min(Semaphore::MAX_PERMITS)),
             links: TaskTracker::new(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::{Sqlite, here, settings, start};
 use gatewayworker_tests::browser::{self, Browser, Page};
 use gatewayworker_tests::languages::{LANGUAGES, foreign};
-use gatewayworker_tests::process::free_port;
+use gatewayworker_tests::process::{free_port, send_signal};
 use gatewayworker_tests::{Application, Cluster, programs};
 use group_chat::Settings;
 use serde_json::json;
@@ -417,7 +417,7 @@ impl Nginx {
 impl Drop for Nginx {
     fn drop(&mut self) {
         // Its own children end with a SIGTERM only.
-        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
+        send_signal("TERM", self.process.id());
         let _ = self.process.wait();
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::Stdio;
 
-use gatewayworker_tests::process::free_port;
+use gatewayworker_tests::process::{free_port, send_signal};
 use gatewayworker_tests::{WsClient, eventually, soon};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -58,8 +58,7 @@ async fn one_command_runs_all_of_it_and_ctrl_c_ends_it() {
     })
     .await;
 
-    let pid = child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
+    assert!(send_signal("INT", child.id().unwrap()));
     assert!(soon("the end", child.wait()).await.unwrap().success());
     assert!(TcpStream::connect(&page).await.is_err());
 }
@@ -71,8 +70,7 @@ async fn a_request_that_does_not_come_does_not_hold_up_the_end() {
     half.write_all(b"POST /say HTTP/1.1\r\n").await.unwrap();
     // The connection is the backend's by then.
     get(&page, "/rooms").await;
-    let pid = child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().await.unwrap().success());
+    assert!(send_signal("INT", child.id().unwrap()));
     assert!(soon("the end", child.wait()).await.unwrap().success());
 }
 

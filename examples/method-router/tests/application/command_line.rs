@@ -28,7 +28,8 @@ const AUTH: [&str; 9] =
 
 #[tokio::test]
 async fn the_demo_prints_links_that_lead_in() {
-    let mut demo = program(&["demo", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut demo = program(&["demo", "--listen", "127.0.0.1:0"]);
+    let mut demo = demo.env("RUST_LOG", "info").stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
     let mut links = Vec::new();
     while links.len() < 3 {
@@ -48,6 +49,9 @@ async fn the_demo_prints_links_that_lead_in() {
         let said = guest.ask(json!({"method": "live.user.say", "text": "hi"})).await;
         assert_eq!(said["status"] == 403, kind == "wall", "{said}");
     }
+    demo.start_kill().unwrap();
+    let log = soon("the demo's end", demo.wait_with_output()).await.unwrap().stderr;
+    assert!(!log.is_empty() && !log.contains(&b'\x1b'), "colours are for terminals");
 }
 
 #[tokio::test]

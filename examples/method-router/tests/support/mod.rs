@@ -11,7 +11,10 @@ use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use gatewayworker_tests::{Application, Cluster, WsClient, eventually, process::free_port};
+use gatewayworker_tests::{
+    Application, Cluster, WsClient, eventually,
+    process::{free_port, send_signal},
+};
 use method_router::App;
 use method_router::auth::{Key, Kind, Ticket};
 use method_router::settings::Settings;
@@ -152,10 +155,8 @@ impl RedisServer {
 
     /// Stops it from answering, with its connections open.
     pub fn freeze(&self, frozen: bool) {
-        let signal = if frozen { "-STOP" } else { "-CONT" };
-        assert!(
-            Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success()
-        );
+        let signal = if frozen { "STOP" } else { "CONT" };
+        assert!(send_signal(signal, self.child.id()));
     }
 
     /// Starts it anew on its port, empty.

@@ -1,13 +1,15 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use gatewayworker_daemon::LogFormat;
+
 use super::super::keeper::DRAIN;
 use super::*;
 
 /// A daemon that is a shell script.
 fn daemon(name: &'static str, script: &str) -> Daemon {
     let arguments = ["-c", script, name].map(Into::into).into();
-    Daemon { name, colour: 0, program: "/bin/sh".into(), arguments }
+    Daemon { name, colour: 0, program: "/bin/sh".into(), arguments, log_format: LogFormat::Text }
 }
 
 /// Says that it is ready and lives until its standard input ends; then it drains for
@@ -114,8 +116,9 @@ async fn one_that_ends_by_itself_later_is_started_again() {
         };
         let (restarts, first) = status_with(&ask, gateway).await;
         assert_eq!(restarts, 0);
-        let kill = std::process::Command::new("kill").args(["-s", "KILL", &first.to_string()]).status();
-        assert!(kill.unwrap().success());
+        // The shell's own: a minimal Debian has no program of that name.
+        let kill = format!("kill -s KILL {first}");
+        assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
         let again = |status: &[Status]| gateway(status).filter(|(restarts, _)| *restarts == 1);
         let (_, second) = status_with(&ask, again).await;
         assert_ne!(second, first);

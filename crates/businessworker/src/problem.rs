@@ -1,0 +1,49 @@
+//! What keeps the worker from its work, as a sentence for whoever runs it.
+
+use std::time::Duration;
+
+use gatewayworker_net::RegisterLinks;
+
+/// How long no register may be connected before that is a problem: the gateways that are linked
+/// stay, and a register that starts again is back within seconds.
+const REGISTER_GRACE: Duration = Duration::from_secs(10);
+
+/// Returns what keeps a worker that takes events from this many of the `listed` gateways from
+/// its work, and what to do; `None` where nothing does.
+pub(crate) fn problem(gateways: usize, listed: &[String], registers: &RegisterLinks) -> Option<String> {
+    if gateways > 0 {
+        let trouble = registers.trouble(REGISTER_GRACE)?;
+        return Some(format!(
+            "the businessworker follows no register, a gateway that starts is not found: {trouble}"
+        ));
+    }
+    let why = match registers.trouble(Duration::ZERO) {
+        Some(trouble) => trouble,
+        None if listed.is_empty() => {
+            "the register lists none: does one run, with the same register_address and secret_key?".into()
+        }
+        None => format!(
+            "the register lists {}, which cannot be reached: are its lan_ip and lan_port right, and its \
+             secret_key the same?",
+            listed.join(", ")
+        ),
+    };
+    Some(format!("the businessworker has no gateway: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_without_a_gateway_says_what_to_look_at() {
+        let registers = RegisterLinks::default();
+        let of = |gateways, listed: &[&str]| {
+            let listed: Vec<_> = listed.iter().map(|&one| one.to_owned()).collect();
+            problem(gateways, &listed, &registers)
+        };
+        assert_eq!(of(1, &["10.0.0.5:2300"]), None);
+        assert!(of(0, &[]).unwrap().contains("register_address"));
+        assert!(of(0, &["10.0.0.5:2300"]).unwrap().contains("10.0.0.5:2300, which cannot be reached"));
+    }
+}

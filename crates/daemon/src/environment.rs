@@ -1,0 +1,160 @@
+//! Environment variables that look like settings and are none: a mistyped name would be passed
+//! over without a word.
+
+use crate::suggest::{nearest, similarity};
+
+const PREFIX: &str = "GATEWAYWORKER_";
+
+/// All settings of the daemons and of the control tool, without their prefix: a process has the
+/// variables of the others, too.
+const SETTINGS: &[&str] = &[
+    "ALLOW_INSECURE",
+    "BUSINESSWORKER",
+    "BUSINESSWORKER_CONCURRENCY",
+    "BUSINESSWORKER_HANDLER_TIMEOUT_MS",
+    "BUSINESSWORKER_NAME",
+    "BUSINESSWORKER_QUESTION_TIMEOUT_MS",
+    "BUSINESSWORKER_SHUTDOWN_TIMEOUT_MS",
+    "BUSINESSWORKER_SLOW_HANDLER_WARNING_MS",
+    "BUSINESSWORKER_THREADS",
+    "BUSINESSWORKER_WORKER_ID",
+    "CALL_QUESTION_TIMEOUT_MS",
+    "CONFIG_DIR",
+    "GATEWAY",
+    "GATEWAY_ADMISSION_TIMEOUT_MS",
+    "GATEWAY_ALLOWED_ORIGINS",
+    "GATEWAY_HANDSHAKE_TIMEOUT_MS",
+    "GATEWAY_HEALTH_PATH",
+    "GATEWAY_LAN_IP",
+    "GATEWAY_LAN_LISTEN",
+    "GATEWAY_LAN_PORT",
+    "GATEWAY_LINK_OUTBOX_BYTES",
+    "GATEWAY_LISTEN",
+    "GATEWAY_MAX_CONNECTIONS",
+    "GATEWAY_MAX_CONNECTIONS_PER_ADDRESS",
+    "GATEWAY_MAX_HEADER_BYTES",
+    "GATEWAY_MAX_LINKS",
+    "GATEWAY_MAX_MESSAGE_BYTES",
+    "GATEWAY_MAX_SESSION_BYTES",
+    "GATEWAY_MAX_WAITING",
+    "GATEWAY_NAME",
+    "GATEWAY_OUTBOX_BUDGET_BYTES",
+    "GATEWAY_OUTBOX_BYTES",
+    "GATEWAY_PATH",
+    "GATEWAY_PING_DATA",
+    "GATEWAY_PING_FRAME",
+    "GATEWAY_PING_INTERVAL",
+    "GATEWAY_PING_NOT_RESPONSE_LIMIT",
+    "GATEWAY_PROXY_PROTOCOL",
+    "GATEWAY_REAL_IP_HEADER",
+    "GATEWAY_ROUTING",
+    "GATEWAY_SHARDS",
+    "GATEWAY_SHUTDOWN_SPREAD_MS",
+    "GATEWAY_SLOW_CONSUMER",
+    "GATEWAY_SUBPROTOCOLS",
+    "GATEWAY_TRUSTED_PROXIES",
+    "GATEWAY_WEBSOCKET_TYPE",
+    "GATEWAY_WORKER_WAIT_MS",
+    "HTTP_ALLOWED_ORIGINS",
+    "HTTP_CONCURRENCY",
+    "HTTP_LISTEN",
+    "HTTP_MAX_AUTH_FAILURES_PER_MINUTE",
+    "HTTP_MAX_BATCH",
+    "HTTP_MAX_BODY_BYTES",
+    "HTTP_MAX_CONNECTIONS",
+    "HTTP_READ_TIMEOUT_MS",
+    "HTTP_REQUEST_TIMEOUT_MS",
+    "HTTP_TOKEN",
+    "HTTP_TRUSTED_PROXIES",
+    "LOG_FILE",
+    "LOG_FORMAT",
+    "REGISTER",
+    "REGISTER_ADDRESS",
+    "REGISTER_LISTEN",
+    "REGISTER_MAX_CONNECTIONS",
+    "REGISTER_MAX_UNAUTHENTICATED",
+    "RUN_DIR",
+    "SECRET_KEY",
+];
+
+/// What the names of one daemon's settings begin with.
+const DAEMONS: [&str; 4] = ["BUSINESSWORKER_", "GATEWAY_", "HTTP_", "REGISTER_"];
+
+/// How alike two names are of which one is the other mistyped; 1.0 where they are the same.
+const MISTYPED: f64 = 0.8;
+
+/// Returns a warning for each `GATEWAYWORKER_…` variable of the process that is nearly the name
+/// of a setting, or begins like one. Others may be an application's own.
+pub fn unknown_variables() -> Vec<String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let mut warnings: Vec<_> = names.filter_map(|name| warning(&name)).collect();
+    warnings.sort();
+    warnings
+}
+
+fn warning(name: &str) -> Option<String> {
+    let setting = name.strip_prefix(PREFIX)?;
+    if SETTINGS.contains(&setting) || is_of_kubernetes(setting) {
+        return None;
+    }
+    let daemon = DAEMONS.iter().find_map(|daemon| setting.strip_prefix(daemon));
+    // Only the daemon's name is too much, or missing.
+    let other = SETTINGS.iter().find(|one| {
+        daemon == Some(one) || one.strip_suffix(setting).is_some_and(|rest| DAEMONS.contains(&rest))
+    });
+    let near =
+        || nearest(setting, SETTINGS.iter().copied()).filter(|one| similarity(setting, one) >= MISTYPED);
+    match other.copied().or_else(near) {
+        Some(near) => {
+            Some(format!("the environment has {name}, which is no setting: is {PREFIX}{near} meant?"))
+        }
+        None if daemon.is_some() => Some(format!("the environment has {name}, which is no setting")),
+        None => None,
+    }
+}
+
+/// Whether Kubernetes makes such a variable for a service called `gatewayworker-…`.
+fn is_of_kubernetes(setting: &str) -> bool {
+    setting.ends_with("_PORT") && !setting.ends_with("LAN_PORT")
+        || ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT_"].iter().any(|part| setting.contains(part))
+}
+
+/// All settings, by the names of their variables.
+#[doc(hidden)]
+pub fn settings() -> impl Iterator<Item = String> {
+    SETTINGS.iter().map(|setting| format!("{PREFIX}{setting}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_variable_is_named_with_the_one_that_is_meant() {
+        for (wrong, meant) in [
+            ("GATEWAY_PING_INTERVALL", "GATEWAY_PING_INTERVAL"),
+            ("GATEWAY_LISTN", "GATEWAY_LISTEN"),
+            ("SECRETKEY", "SECRET_KEY"),
+            ("BUISNESSWORKER_THREADS", "BUSINESSWORKER_THREADS"),
+            ("PING_INTERVAL", "GATEWAY_PING_INTERVAL"),
+            ("GATEWAY_SECRET_KEY", "SECRET_KEY"),
+            ("BUSINESSWORKER_REGISTER_ADDRESS", "REGISTER_ADDRESS"),
+            ("LOGFORMAT", "LOG_FORMAT"),
+        ] {
+            let warning = warning(&format!("GATEWAYWORKER_{wrong}")).unwrap_or_default();
+            assert!(warning.ends_with(&format!("is GATEWAYWORKER_{meant} meant?")), "{wrong}: {warning}");
+        }
+        let warning = warning("GATEWAYWORKER_GATEWAY_DANCE").unwrap();
+        assert!(warning.ends_with("GATEWAYWORKER_GATEWAY_DANCE, which is no setting"), "{warning}");
+    }
+
+    #[test]
+    fn settings_and_what_is_somebody_elses_are_let_be() {
+        let others = ["PHP_VENDOR", "PHP", "INTEROP_RESULTS", "MY_APPLICATION"];
+        let kubernetes = ["GATEWAY_SERVICE_HOST", "GATEWAY_PORT", "REGISTER_PORT_1236_TCP_ADDR"];
+        for setting in SETTINGS.iter().copied().chain(others).chain(kubernetes) {
+            assert_eq!(warning(&format!("GATEWAYWORKER_{setting}")), None);
+        }
+        assert_eq!(warning("PING_INTERVALL"), None);
+    }
+}

@@ -1,0 +1,252 @@
+//! Writes lines to a stream that may block: a log that nobody reads never stops a daemon.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The most that may wait to be written, in bytes. A line counts [`LINE_COST`] more.
+const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
+
+/// What a line takes beside its text, in bytes.
+const LINE_COST: usize = 64;
+
+/// Writes lines to a stream from a thread of its own.
+///
+/// [`LineWriter::write`] never blocks: while nobody reads the stream (a pipe without a
+/// reader, a terminal after Ctrl-S), up to 2 MiB of lines wait. Further lines are dropped and
+/// counted, and a line with their number is written as soon as the stream takes lines again.
+/// That the stream fails (its reader is gone, the disk is full) is no error either.
+///
+/// Clones write to the same stream. The thread lives as long as the process.
+#[derive(Debug, Clone)]
+pub struct LineWriter(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// A line was queued.
+    more: Condvar,
+    /// All lines have been written.
+    idle: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    /// What the queued lines and the one being written take.
+    bytes: usize,
+    /// Lines dropped since the last line that was queued.
+    untold: u64,
+    /// Lines dropped in all, and lines that could not be written.
+    dropped: u64,
+    is_writing: bool,
+    /// Jobs that are done.
+    finished: u64,
+}
+
+#[derive(Debug)]
+enum Job {
+    Line(Vec<u8>),
+    /// So many lines were dropped here.
+    Dropped(u64),
+}
+
+impl LineWriter {
+    /// Starts the thread, which is called `name`. `notice` makes the line that tells how many
+    /// lines were dropped, with its `\n`.
+    ///
+    /// # Errors
+    /// When the system has no thread left.
+    pub fn start(
+        name: &str,
+        stream: impl Write + Send + 'static,
+        notice: impl Fn(u64) -> Vec<u8> + Send + 'static,
+    ) -> io::Result<Self> {
+        let shared = Arc::<Shared>::default();
+        let theirs = shared.clone();
+        std::thread::Builder::new().name(name.into()).spawn(move || theirs.write_all(stream, notice))?;
+        Ok(Self(shared))
+    }
+
+    /// Queues a line, which ends with `\n`; drops it where too much waits already.
+    ///
+    /// Lines are written one by one: where several processes share a pipe, short lines stay whole.
+    pub fn write(&self, line: Vec<u8>) {
+        self.0.queue().push(line);
+        self.0.more.notify_one();
+    }
+
+    /// Waits until all queued lines are written; returns whether they are. Gives up where the
+    /// stream has taken no line for `limit`, and after ten times as long in all. Blocks the
+    /// calling thread.
+    pub fn flush(&self, limit: Duration) -> bool {
+        let end = Instant::now() + limit * 10;
+        let mut queue = self.0.queue();
+        loop {
+            let finished = queue.finished;
+            let is_busy = |queue: &mut Queue| queue.is_writing || queue.has_jobs();
+            let waited = self.0.idle.wait_timeout_while(queue, limit, is_busy);
+            let (now, is_over) = waited.unwrap_or_else(PoisonError::into_inner);
+            queue = now;
+            if !is_over.timed_out() {
+                return true;
+            }
+            if queue.finished == finished || Instant::now() >= end {
+                return false;
+            }
+        }
+    }
+
+    /// Returns how many lines were dropped so far, or could not be written.
+    pub fn dropped(&self) -> u64 {
+        self.0.queue().dropped
+    }
+}
+
+impl Queue {
+    fn push(&mut self, line: Vec<u8>) {
+        let cost = line.len() + LINE_COST;
+        if self.bytes + cost > MAX_WAITING_BYTES {
+            self.untold += 1;
+            self.dropped += 1;
+            return;
+        }
+        if self.untold > 0 {
+            self.jobs.push_back(Job::Dropped(std::mem::take(&mut self.untold)));
+        }
+        self.bytes += cost;
+        self.jobs.push_back(Job::Line(line));
+    }
+
+    fn has_jobs(&self) -> bool {
+        self.untold > 0 || !self.jobs.is_empty()
+    }
+
+    /// Returns the next job. Once it is done, `done` has to be told.
+    fn next(&mut self) -> Option<Job> {
+        let job = match self.jobs.pop_front() {
+            Some(job) => job,
+            None if self.untold > 0 => Job::Dropped(std::mem::take(&mut self.untold)),
+            None => return None,
+        };
+        self.is_writing = true;
+        Some(job)
+    }
+
+    fn done(&mut self, job: &Job, is_written: bool) {
+        self.is_writing = false;
+        self.finished += 1;
+        if let Job::Line(line) = job {
+            self.bytes -= line.len() + LINE_COST;
+            self.dropped += u64::from(!is_written);
+        }
+        if !self.has_jobs() {
+            // A burst is over: its memory goes back.
+            self.jobs = VecDeque::new();
+        }
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes for ever. A stream that fails has no reader: its lines are lost.
+    fn write_all(&self, mut stream: impl Write, notice: impl Fn(u64) -> Vec<u8>) {
+        loop {
+            let job = self.next();
+            let written = match &job {
+                Job::Line(line) => stream.write_all(line),
+                Job::Dropped(count) => stream.write_all(&notice(*count)),
+            };
+            let is_written = written.and_then(|()| stream.flush()).is_ok();
+            self.queue().done(&job, is_written);
+        }
+    }
+
+    fn next(&self) -> Job {
+        let mut queue = self.queue();
+        loop {
+            if let Some(job) = queue.next() {
+                return job;
+            }
+            self.idle.notify_all();
+            queue = self.more.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Takes a line each time that the test allows one, and shows it to the test.
+    struct Reader {
+        allowed: mpsc::Receiver<()>,
+        read: mpsc::Sender<String>,
+    }
+
+    impl Write for Reader {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.allowed.recv().map_err(io::Error::other)?;
+            self.read.send(String::from_utf8_lossy(bytes).into_owned()).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn writer() -> (LineWriter, mpsc::Sender<()>, mpsc::Receiver<String>) {
+        let (allow, allowed) = mpsc::channel();
+        let (read, lines) = mpsc::channel();
+        let notice = |count| format!("{count} dropped\n").into_bytes();
+        (LineWriter::start("test", Reader { allowed, read }, notice).unwrap(), allow, lines)
+    }
+
+    #[test]
+    fn drops_and_counts_what_nobody_reads_and_says_so_in_its_place() {
+        let (writer, allow, lines) = writer();
+        let long = vec![b'x'; MAX_WAITING_BYTES / 4];
+        for _ in 0..10 {
+            writer.write(long.clone());
+        }
+        assert_eq!(writer.dropped(), 7);
+        assert!(!writer.flush(Duration::from_millis(1)), "nobody has read a line yet");
+        allow.send(()).unwrap();
+        assert_eq!(lines.recv().unwrap().len(), long.len());
+        while writer.0.queue().bytes > long.len() * 3 {
+            std::thread::yield_now();
+        }
+        writer.write(b"next\n".to_vec());
+        (0..4).for_each(|_| allow.send(()).unwrap());
+        assert!(writer.flush(Duration::from_secs(30)));
+        let rest: Vec<_> = lines.try_iter().filter(|line| line.len() < 100).collect();
+        assert_eq!(rest, ["7 dropped\n", "next\n"]);
+        assert_eq!((writer.dropped(), writer.0.queue().bytes), (7, 0));
+    }
+
+    #[test]
+    fn tells_of_dropped_lines_although_no_line_follows() {
+        let (writer, allow, lines) = writer();
+        writer.write(vec![b'x'; MAX_WAITING_BYTES]);
+        allow.send(()).unwrap();
+        assert_eq!(lines.recv().unwrap(), "1 dropped\n");
+    }
+
+    #[test]
+    fn a_stream_without_a_reader_takes_lines_for_ever() {
+        let (writer, allow, lines) = writer();
+        drop((allow, lines));
+        for _ in 0..10 {
+            writer.write(vec![b'x'; MAX_WAITING_BYTES / 2]);
+            assert!(writer.flush(Duration::from_secs(30)));
+        }
+        assert_eq!((writer.dropped(), writer.0.queue().bytes), (10, 0));
+    }
+}

@@ -1,0 +1,74 @@
+//! "Did you mean": the name that a mistyped one is nearest to.
+
+/// How alike two names are where one is worth to be suggested for the other.
+const NEAR: f64 = 0.65;
+
+/// Returns the one of `names` that is most like `wrong`, if any is. The original's spelling,
+/// `pingInterval`, is like ours.
+pub(crate) fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let near = names.map(|name| (similarity(wrong, name), name)).filter(|(how, _)| *how >= NEAR);
+    near.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, name)| name)
+}
+
+/// How alike two names are, from 0.0 to 1.0; underscores, dashes and case do not count.
+pub(crate) fn similarity(a: &str, b: &str) -> f64 {
+    let plain = |name: &str| name.replace(['_', '-'], "").to_lowercase();
+    strsim::normalized_damerau_levenshtein(&plain(a), &plain(b))
+}
+
+/// Changes serde's message on a name that it does not know, which lists all that it does, into
+/// one that says which is meant; leaves any other as it is.
+pub(crate) fn instead_of_list(message: &str) -> String {
+    let of_kind = |kind: &str| message.strip_prefix(kind)?.strip_prefix(" `")?.split_once("`, expected ");
+    let (kind, (wrong, list)) = match (of_kind("unknown field"), of_kind("unknown variant")) {
+        (Some(found), _) => ("unknown key", found),
+        (None, Some(found)) => ("unknown value", found),
+        (None, None) => return message.to_owned(),
+    };
+    // Names stand in backticks: every second part is one.
+    let names = list.split('`').skip(1).step_by(2);
+    match nearest(wrong, names) {
+        Some(near) => format!("{kind} `{wrong}`: did you mean `{near}`?"),
+        None => format!("{kind} `{wrong}`, expected {list}"),
+    }
+}
+
+/// Returns the key that such a message is about.
+pub(crate) fn unknown_key(message: &str) -> Option<&str> {
+    message.strip_prefix("unknown key `")?.split('`').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_that_is_meant_is_said_instead_of_all_names() {
+        for (message, said) in [
+            (
+                "unknown field `lan_prot`, expected one of `lan_ip`, `lan_port`",
+                "unknown key `lan_prot`: did you mean `lan_port`?",
+            ),
+            (
+                "unknown field `lanPort`, expected `lan_port` or `x`",
+                "unknown key `lanPort`: did you mean `lan_port`?",
+            ),
+            (
+                "unknown field `lan-port`, expected `lan_port`",
+                "unknown key `lan-port`: did you mean `lan_port`?",
+            ),
+            (
+                "unknown variant `least-conections`, expected `least-connections` or `random`",
+                "unknown value `least-conections`: did you mean `least-connections`?",
+            ),
+            (
+                "unknown field `dance`, expected `listen` or `name`",
+                "unknown key `dance`, expected `listen` or `name`",
+            ),
+            ("unknown field `x`, there are no fields", "unknown field `x`, there are no fields"),
+            ("invalid type: integer `1`", "invalid type: integer `1`"),
+        ] {
+            assert_eq!(instead_of_list(message), said);
+        }
+    }
+}
