@@ -13,8 +13,9 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::problem::{
@@ -57,28 +58,30 @@ async fn call(State(shared): State<Arc<Shared>>, uri: Uri, request: Request) -> 
 #[serde(deny_unknown_fields)]
 struct BatchCall {
     call: String,
-    #[serde(default)]
-    params: Value,
+    params: Option<Box<RawValue>>,
 }
 
 /// Runs calls one after the other, as `join_group` and a send to the group may stand in
 /// one batch. One that fails keeps none from running, but for the time, which they share.
 async fn batch(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
+    let not_a_batch = |error| {
+        let shape = r#"[{"call": "send_to_all", "params": {"message": "hello"}}, …]"#;
+        BAD_JSON.because(format!("a batch is a list of calls, {shape}: {error}"))
+    };
     let batch = read_json(&shared, request).await?;
+    let batch: Vec<&RawValue> = serde_json::from_str(batch.get()).map_err(not_a_batch)?;
     let limit = shared.config.max_batch;
-    if batch.as_array().is_some_and(|calls| calls.len() > limit) {
+    if batch.len() > limit {
         shared.stats.too_large.count();
         let why = format!("a batch has at most {limit} calls (http_max_batch): send several");
         return Err(BATCH_TOO_LONG.because(why));
     }
-    let calls: Vec<BatchCall> = serde_json::from_value(batch).map_err(|error| {
-        let shape = r#"[{"call": "send_to_all", "params": {"message": "hello"}}, …]"#;
-        BAD_JSON.because(format!("a batch is a list of calls, {shape}: {error}"))
-    })?;
+    let calls = batch.iter().map(|call| serde_json::from_str::<BatchCall>(call.get()));
+    let calls = calls.collect::<Result<Vec<_>, _>>().map_err(not_a_batch)?;
     let deadline = Instant::now() + shared.config.request_timeout();
     let mut answers = Vec::with_capacity(calls.len());
     for BatchCall { call, params } in calls {
-        answers.push(match run(&shared, &call, params, deadline).await {
+        answers.push(match run(&shared, &call, &params, deadline).await {
             Ok(result) => json!({ "result": result }),
             Err(problem) => problem.to_json(),
         });
@@ -87,7 +90,12 @@ async fn batch(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
 }
 
 /// Makes a call, which ends at the deadline.
-async fn run(shared: &Shared, name: &str, params: Value, deadline: Instant) -> Result<Value, Problem> {
+async fn run(
+    shared: &Shared,
+    name: &str,
+    params: impl Serialize,
+    deadline: Instant,
+) -> Result<Value, Problem> {
     let timed_out = |why: &str| {
         shared.stats.timed_out.count();
         let limit = shared.config.request_timeout_ms;
@@ -135,18 +143,16 @@ fn ok(result: Value) -> Response {
     answer::json(StatusCode::OK, &json!({ "result": result }))
 }
 
-/// The body as JSON; no body is an empty object.
-async fn read_json(shared: &Shared, request: Request) -> Result<Value, Problem> {
+/// The body's JSON text; no body is an empty object.
+async fn read_json(shared: &Shared, request: Request) -> Result<Box<RawValue>, Problem> {
     if !is_json(request.headers()) {
         let why = "send JSON, and say so: `Content-Type: application/json`";
         return Err(UNSUPPORTED_MEDIA_TYPE.because(why));
     }
     let (head, body) = request.into_parts();
     let body = read(shared, &head.headers, body).await?;
-    if body.is_empty() {
-        return Ok(Map::new().into());
-    }
-    serde_json::from_slice(&body).map_err(|error| BAD_JSON.because(format!("the body is not JSON: {error}")))
+    let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
+    serde_json::from_slice(body).map_err(|error| BAD_JSON.because(format!("the body is not JSON: {error}")))
 }
 
 /// Not what a form of a page could say, which would need no preflight.
