@@ -96,11 +96,14 @@ fn is_binary(body: &[u8], marked: bool, default: WebSocketType) -> bool {
 /// What the original's WebSocket protocol sends for a serialized value: a string
 /// as it is, anything else as `json_encode` has it, which is empty where it fails.
 fn json_of(serialized: &[u8]) -> Bytes {
-    match php::unserialize(serialized) {
-        Ok(Value::String(text)) => text,
-        Ok(Value::Bool(true)) => Bytes::from_static(b"1"),
-        Ok(Value::Null | Value::Bool(false)) | Err(_) => Bytes::new(),
-        Ok(value) => value.to_json().unwrap_or_default().into(),
+    // All that is an array or object is not looked into here.
+    match serialized.first() {
+        Some(b's' | b'b' | b'N') => match php::unserialize(serialized) {
+            Ok(Value::String(text)) => text,
+            Ok(Value::Bool(true)) => Bytes::from_static(b"1"),
+            _ => Bytes::new(),
+        },
+        _ => php::json_encode(serialized).unwrap_or_default().into(),
     }
 }
 

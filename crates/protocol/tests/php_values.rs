@@ -6,11 +6,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use gatewayworker_protocol::php::{
-    Array, Error, Key, MAX_DEPTH, Value, array_replace_recursive, from_value, merge_sessions, serialize,
-    to_value, unserialize,
+    Array, Error, Key, MAX_DEPTH, Value, array_replace_recursive, from_value, json_encode, merge_sessions,
+    serialize, to_value, unserialize,
 };
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
+
+const LIMIT: usize = 1 << 20;
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -122,7 +124,7 @@ fn every_value_is_written_as_php_writes_it_and_read_back() {
 #[test]
 fn sessions_are_merged_as_php_merges_them() {
     for Merge { session, update, merged } in vectors().array_replace_recursive {
-        let ours = merge_sessions(session.as_bytes(), update.as_bytes()).unwrap();
+        let ours = merge_sessions(session.as_bytes(), update.as_bytes(), LIMIT).unwrap();
         assert_eq!(String::from_utf8(ours).unwrap(), merged, "{session} with {update}");
     }
 }
@@ -130,15 +132,15 @@ fn sessions_are_merged_as_php_merges_them() {
 #[test]
 fn where_no_session_is_stored_the_update_becomes_it_unread() {
     for nothing in [&b""[..], b"0"] {
-        assert_eq!(merge_sessions(nothing, b"whatever").unwrap(), b"whatever");
+        assert_eq!(merge_sessions(nothing, b"whatever", LIMIT).unwrap(), b"whatever");
     }
 }
 
 #[test]
 fn what_is_not_an_array_is_not_merged() {
-    assert_eq!(merge_sessions(b"i:1;", b"a:0:{}"), Err(Error::NotAnArray("int")));
-    assert_eq!(merge_sessions(b"a:0:{}", b"N;"), Err(Error::NotAnArray("null")));
-    assert_eq!(merge_sessions(b"a:0:{}", b""), Err(Error::Truncated { offset: 0 }));
+    assert_eq!(merge_sessions(b"i:1;", b"a:0:{}", LIMIT), Err(Error::NotAnArray("int")));
+    assert_eq!(merge_sessions(b"a:0:{}", b"N;", LIMIT), Err(Error::NotAnArray("null")));
+    assert_eq!(merge_sessions(b"a:0:{}", b"", LIMIT), Err(Error::Truncated { offset: 0 }));
 }
 
 #[test]
@@ -235,14 +237,14 @@ fn arrays_may_be_nested_so_deep_and_no_deeper() {
     let deepest = unserialize(&nested(MAX_DEPTH)).unwrap();
     assert_eq!(serialize(&deepest), nested(MAX_DEPTH));
     assert_eq!(deepest.clone(), deepest);
-    assert!(deepest.to_json().is_some());
-    assert!(merge_sessions(&nested(MAX_DEPTH), &nested(MAX_DEPTH)).is_ok());
+    assert!(json_encode(&nested(MAX_DEPTH)).is_some());
+    assert!(merge_sessions(&nested(MAX_DEPTH), &nested(MAX_DEPTH), LIMIT).is_ok());
     assert_eq!(from_value::<Value>(to_value(&deepest).unwrap()).unwrap(), deepest);
     assert!(format!("{deepest:?}").starts_with("[[["));
 
     for depth in [MAX_DEPTH + 1, 5000, 100_000] {
         let offset = 9 * MAX_DEPTH;
-        assert_eq!(unserialize(&nested(depth)), Err(Error::TooDeep { offset }));
+        assert_eq!(unserialize(&nested(depth)), Err(Error::TooDeep { limit: MAX_DEPTH, offset }));
     }
 }
 
