@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::problem::{
     BAD_JSON, BATCH_TOO_LONG, BODY_TOO_LARGE, BODY_TOO_SLOW, METHOD_NOT_ALLOWED, NO_GATEWAYS, NOT_FOUND,
-    Problem, TIMED_OUT, UNSUPPORTED_MEDIA_TYPE,
+    Problem, TIMED_OUT, UNSUPPORTED_CONTENT_ENCODING, UNSUPPORTED_MEDIA_TYPE,
 };
 use crate::server::Shared;
 use crate::{answer, guard, openapi};
@@ -149,6 +149,10 @@ async fn read_json(shared: &Shared, request: Request) -> Result<Box<RawValue>, P
         let why = "send JSON, and say so: `Content-Type: application/json`";
         return Err(UNSUPPORTED_MEDIA_TYPE.because(why));
     }
+    if is_encoded(request.headers()) {
+        let why = "send the body as it is: Content-Encoding has to be missing, or `identity`";
+        return Err(UNSUPPORTED_CONTENT_ENCODING.because(why));
+    }
     let (head, body) = request.into_parts();
     let body = read(shared, &head.headers, body).await?;
     let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
@@ -160,6 +164,16 @@ fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// Whether the body is to be decoded before it is JSON (RFC 9110, 8.4), which nobody does here.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut codings = headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii);
+    codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
 }
 
 async fn read(shared: &Shared, headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
