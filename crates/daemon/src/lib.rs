@@ -3,6 +3,7 @@
 //! - [`load`]: one configuration out of flags, environment, file and defaults,
 //! - [`run`]: logging, file limit, runtime, signals and exit status around a daemon's `serve`,
 //! - [`Operator`]: who may ask how it goes, and for files to be read again,
+//! - [`Counter`]: what has happened so far, in numbers,
 //! - [`accept_loop`]: accepting that survives a lack of file descriptors,
 //! - [`check_exposure`], [`resolve`], [`bind`]: addresses, safe by default.
 //!
@@ -12,6 +13,7 @@
 mod accept;
 mod address;
 mod config;
+mod counter;
 mod exposure;
 mod limits;
 mod lists;
@@ -24,6 +26,7 @@ mod supervised;
 pub use accept::accept_loop;
 pub use address::{bind, bind_as, resolve};
 pub use config::{CommonFlags, load};
+pub use counter::Counter;
 pub use exposure::check_exposure;
 pub use lists::one_or_many;
 pub use logging::{LogFormat, wants_colour};
