@@ -11,12 +11,8 @@ use serde_json::Value;
 fn what_php_draws_is_merged_as_php_merges_it() {
     let Some(php) = php() else { return };
     let seed = std::process::id().to_string();
-    let output = php
-        .script("merge.php")
-        .args([&seed, "1000"])
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("php runs");
+    let output =
+        php.script("merge.php").args([&seed, "1000"]).stderr(Stdio::inherit()).output().expect("php runs");
     assert!(output.status.success());
     let lines = String::from_utf8(output.stdout).expect("php writes JSON");
     assert_eq!(lines.lines().count(), 1000);

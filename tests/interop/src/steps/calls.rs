@@ -103,6 +103,9 @@ const ODD: &[&str] = &[
     "selected(Gateway::select(['uid'], ['groups' => [true]]))",
 ];
 
+// Not here: what has no JSON (INF, an array in itself, 600 arrays deep), of which the original's
+// gateway dies.
+
 /// What is done, each followed by what each client got, and what is asked after it.
 pub(super) const SCRIPT: &[(&[&str], &[&[&str]])] = &[
     (&[], &[WHO, UIDS, GROUPS, SESSIONS, SELECT]),
@@ -235,16 +238,13 @@ pub(super) const SCRIPT: &[(&[&str], &[&[&str]])] = &[
             "sendToAll(false)",
             "sendToAll([])",
             "sendToAll([null, 1.0, -0.0, 0.1, 1e22, 117.63331139400017])",
-            "sendToAll([INF])",
             "sendToAll(['a/b' => \"\\u{2028}\", 7 => 'seven'])",
             "sendToAll(json_decode('{\"id\":7,\"in\":{\"a\":[]},\"7\":1}'))",
             "sendToAll([$o = new stdClass, $o])",
             "sendToAll(new DateTime('2000-01-01 UTC'))",
             "sendToAll(new ArrayObject([1, 2]))",
             "sendToAll((function () { $a = [[1]]; $a[1] = &$a[0]; return $a; })())",
-            "sendToAll((function () { $a = []; $a[0] = &$a; return $a; })())",
             "sendToAll(array_reduce(range(1, 400), fn ($inner) => [$inner], []))",
-            "sendToAll(array_reduce(range(1, 600), fn ($inner) => [$inner], []))",
             "sendToClient($a, (object) ['to' => 'A'])",
         ],
         &[],

@@ -106,7 +106,8 @@ async fn objects(run: &mut Run) {
     ann.say("count").await;
     let heard = ann.heard().await;
     run.note("a handler that uses a session with an object", heard);
-    told(run, "GatewayClient writes an object again", &format!("Gateway::setSession('{id}', {object})")).await;
+    told(run, "GatewayClient writes an object again", &format!("Gateway::setSession('{id}', {object})"))
+        .await;
     for update in WITH_OBJECTS {
         told(
             run,
