@@ -121,6 +121,28 @@ fn every_value_is_written_as_php_writes_it_and_read_back() {
     }
 }
 
+/// It takes serde_json's `float_roundtrip`. (Built together with what depends on jsonschema, which asks for
+/// that too, this cannot fail: `cargo test -p gatewayworker-protocol` can.)
+#[test]
+fn a_number_in_json_is_the_nearest_float_and_is_written_with_the_same_digits() {
+    for (json, php) in [
+        ("117.63331139400017", "d:117.63331139400017;"),
+        ("0.30000000000000004", "d:0.30000000000000004;"),
+        ("1e22", "d:1.0E+22;"),
+        ("5e-324", "d:5.0E-324;"),
+        ("2.2250738585072014e-308", "d:2.2250738585072014E-308;"),
+        ("1.7976931348623157e308", "d:1.7976931348623157E+308;"),
+        ("-0.0", "d:-0;"),
+        ("9007199254740993.0", "d:9007199254740992;"),
+        ("18446744073709551616", "d:1.8446744073709552E+19;"),
+        ("-9223372036854775809", "d:-9.223372036854776E+18;"),
+    ] {
+        let value = Value::from_json(serde_json::from_str(json).unwrap());
+        assert_eq!(String::from_utf8(serialize(&value)).unwrap(), php, "{json}");
+        assert_eq!(serialize(&unserialize(php.as_bytes()).unwrap()), php.as_bytes());
+    }
+}
+
 #[test]
 fn sessions_are_merged_as_php_merges_them() {
     for Merge { session, update, merged } in vectors().array_replace_recursive {
@@ -465,6 +487,18 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
+    #[test]
+    fn every_float_is_the_same_after_json_and_after_php(bits in any::<u64>()) {
+        let x = f64::from_bits(bits);
+        let php = unserialize(&serialize(&x.into())).unwrap();
+        let Value::Float(read) = php else { panic!("{php:?}") };
+        prop_assert!(read.to_bits() == bits || (read.is_nan() && x.is_nan()));
+        if x.is_finite() {
+            let json = serde_json::from_str(&Value::from(x).into_json().unwrap().to_string()).unwrap();
+            prop_assert_eq!(Value::from_json(json), Value::Float(x));
+        }
+    }
+
     #[test]
     fn what_was_written_is_read_back(value in value()) {
         prop_assert_eq!(unserialize(&serialize(&value)), Ok(value));
