@@ -32,11 +32,10 @@ function drawn(int $depth, array &$variables, array &$objects): array
             $array[$key] = $objects[array_rand($objects)];
             continue;
         }
-        $array[$key] = null;
-        // Before it has its value: now and then one refers to what it stands in.
-        if (mt_rand(0, 3) === 0) $variables[] = &$array[$key];
         $array[$key] = value($depth, $variables, $objects);
-        if (mt_rand(0, 2) === 0) $variables[] = &$array[$key];
+        // Only now that it has its value. Of an array that holds itself serialize() writes a null where
+        // array_replace_recursive() has made a copy of it; ours does not lose it.
+        if (mt_rand(0, 1) === 0) $variables[] = &$array[$key];
     }
     return $array;
 }

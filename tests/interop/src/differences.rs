@@ -45,8 +45,8 @@ pub const DIFFERENCES: &[Difference] = &[
             ("a client that the handler of the handshake closes", closed),
             ("a client that the handler of the handshake closes", refused),
             ("a handler closes", closed),
-            ("9.1 closeClient($b)", |theirs| heard(theirs, "B")),
-            ("9.2 closeClient($c, 'bye')", |theirs| heard(theirs, "C")),
+            ("11.1 closeClient($b)", |theirs| heard(theirs, "B")),
+            ("11.2 closeClient($c, 'bye')", |theirs| heard(theirs, "C")),
         ],
     },
     Difference {

@@ -251,6 +251,17 @@ pub(super) const SCRIPT: &[(&[&str], &[&[&str]])] = &[
     ),
     (
         &[
+            "setSession($a, null)",
+            "setSession($b, 'text')",
+            "setSession($c, false)",
+            "setSocketSession($d, '0')",
+            "updateSession($d, ['where' => 'there was 0'])",
+        ],
+        &[SESSIONS, SELECT],
+    ),
+    (&["setSocketSession($d, '')"], &[SESSIONS]),
+    (
+        &[
             "closeClient($b)",
             "closeClient($c, 'bye')",
             "closeClient($gone)",

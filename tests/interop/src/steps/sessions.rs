@@ -41,6 +41,8 @@ pub(super) async fn run(run: &mut Run) {
         counts.push(ann.hear().await);
     }
     run.note("50 messages at once, each counted in the session", counts);
+    // The last one's write is on its way, and is not to come after the next.
+    seen(run, "what they left", &mut ann, &mut bob).await;
 
     told(run, "GatewayClient empties it", &format!("Gateway::setSession('{id}', [])")).await;
     seen(run, "an empty session", &mut ann, &mut bob).await;
