@@ -88,6 +88,18 @@ fn what_an_object_holds_passes_as_it_is() {
             r#"a:1:{s:1:"b";a:1:{i:1;i:6;}}"#,
             r#"a:2:{s:1:"a";O:8:"stdClass":1:{s:1:"x";a:1:{i:0;i:5;}}s:1:"b";a:2:{i:0;i:5;i:1;i:6;}}"#,
         ),
+        // Of the variables that shared an object one is left, which is not the one that holds it too.
+        (
+            r#"a:3:{s:1:"x";a:1:{i:0;O:8:"stdClass":0:{}}s:1:"a";r:3;s:1:"c";R:3;}"#,
+            r#"a:1:{s:1:"x";i:-1;}"#,
+            r#"a:3:{s:1:"x";i:-1;s:1:"a";O:8:"stdClass":0:{}s:1:"c";r:3;}"#,
+        ),
+        // The same in an array that is copied with what holds it: the copies share nothing.
+        (
+            r#"a:3:{i:0;a:1:{i:0;i:1;}i:1;a:1:{i:0;a:1:{i:0;R:2;}}i:2;R:4;}"#,
+            r#"a:2:{i:0;a:1:{i:1;i:2;}i:2;a:1:{i:1;i:3;}}"#,
+            r#"a:3:{i:0;a:2:{i:0;i:1;i:1;i:2;}i:1;a:1:{i:0;a:1:{i:0;a:1:{i:0;i:1;}}}i:2;a:2:{i:0;a:1:{i:0;a:1:{i:0;i:1;}}i:1;i:3;}}"#,
+        ),
         // A variable that holds itself.
         (r#"a:1:{i:0;a:1:{i:0;R:2;}}"#, r#"a:1:{s:1:"x";i:1;}"#, r#"a:2:{i:0;a:1:{i:0;R:2;}s:1:"x";i:1;}"#),
         // Only a class and an enum that are there can be read by PHP, so the original loses these.

@@ -247,6 +247,41 @@ impl<'a> Graph<'a> {
         (copy, self.node(Content::Array(copy)))
     }
 
+    /// How many nodes there are.
+    pub(super) fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Makes ordinary variables of those references, among the first `among` nodes, that only one
+    /// holder below `root` is left of, as PHP does. Otherwise others that hold the same object
+    /// would be written as the same variable, and so would the copies of an array with it.
+    pub(super) fn release_lone_references(&mut self, root: Id, among: usize) {
+        if !self.nodes[..among].iter().any(|node| node.is_reference) {
+            return;
+        }
+        let mut holders = vec![0_u32; self.nodes.len()];
+        let mut seen = (vec![false; self.arrays.len()], vec![false; self.objects.len()]);
+        let mut left = vec![root];
+        while let Some(id) = left.pop() {
+            let (holder, seen) = match self.get(id).content {
+                Content::Array(array) => (Holder::Array(array), &mut seen.0[array.0 as usize]),
+                Content::Object(object) => (Holder::Object(object), &mut seen.1[object as usize]),
+                _ => continue,
+            };
+            if std::mem::replace(seen, true) {
+                continue;
+            }
+            for at in 0.. {
+                let Some((_, member)) = self.member(holder, at) else { break };
+                holders[member.0 as usize] += 1;
+                left.push(member);
+            }
+        }
+        for (node, holders) in self.nodes[..among].iter_mut().zip(holders) {
+            node.is_reference &= holders != 1;
+        }
+    }
+
     /// The member in a place of an array or object, under its name.
     fn member(&self, holder: Holder, at: usize) -> Option<(KeyRef<'a>, Id)> {
         match holder {

@@ -44,9 +44,12 @@ pub fn merge_sessions(stored: &[u8], update: &[u8], limit: usize) -> Result<Vec<
     let mut graph = Graph::default();
     let root = graph.read(stored)?;
     let base = array_in(&graph, root)?;
+    let stored_nodes = graph.nodes();
     let with = graph.read(update)?;
     let with = array_in(&graph, with)?;
     let merged = merge(&mut graph, (root, base), with, limit)?;
+    // Not those of the update, which the original still holds when it writes the session.
+    graph.release_lone_references(merged, stored_nodes);
     graph.write(merged, limit)
 }
 
