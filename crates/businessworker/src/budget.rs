@@ -19,21 +19,24 @@ impl Budget {
         Self { left: AtomicUsize::new(amount), given_back: Notify::new() }
     }
 
-    /// Takes `amount`, once there is so much left.
+    /// Takes `amount`, once there is so much left. Returns whether it had to wait for that.
     ///
     /// Cancel safe: nothing is taken then. Not fair: a small amount may overtake a
     /// large one.
-    pub(crate) async fn take(&self, amount: usize) {
+    pub(crate) async fn take(&self, amount: usize) -> bool {
+        let mut waited = false;
         while !self.try_take(amount) {
             let given_back = self.given_back.notified();
             tokio::pin!(given_back);
             given_back.as_mut().enable();
             // It may have come back before anybody listened.
             if self.try_take(amount) {
-                return;
+                return waited;
             }
             given_back.await;
+            waited = true;
         }
+        waited
     }
 
     fn try_take(&self, amount: usize) -> bool {

@@ -20,7 +20,7 @@ use tracing::{debug, error, warn};
 
 use crate::lanes::{Event, What};
 use crate::sessions::{Marks, Worth};
-use crate::stats::Stats;
+use crate::stats::HandlerStats;
 use crate::{Admission, Client, CloseReason, Events, Handshake, Message, Result};
 
 /// The close code of a refusal that names none: "policy violation".
@@ -41,14 +41,14 @@ pub(crate) struct Handler<E> {
     pub(crate) events: E,
     pub(crate) gateway: Gateway,
     pub(crate) limits: Limits,
-    pub(crate) stats: Stats,
+    pub(crate) stats: HandlerStats,
     /// Clients that were refused and may have messages under way.
     refused: DashSet<ClientId, RandomState>,
 }
 
 impl<E: Events> Handler<E> {
     pub(crate) fn new(events: E, gateway: Gateway, limits: Limits) -> Self {
-        Self { events, gateway, limits, stats: Stats::default(), refused: DashSet::default() }
+        Self { events, gateway, limits, stats: HandlerStats::default(), refused: DashSet::default() }
     }
 
     pub(crate) async fn handle(&self, marks: &Marks, event: Event) {

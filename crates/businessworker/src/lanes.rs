@@ -184,18 +184,24 @@ impl<E: Events> Lanes<E> {
         ]
     }
 
-    /// Puts an event into its client's lane, and waits before that while too much is
-    /// waiting already. Nothing is ever dropped: a reader that waits here reads no
-    /// more, and its gateway finds out.
+    /// Waits while too much is waiting already, and takes the room that an event needs,
+    /// which then is [put](Self::put). Returns whether it had to wait. Nothing is ever
+    /// dropped: a reader that waits here reads no more, and its gateway finds out.
+    ///
+    /// Cancel safe: no room is taken then.
+    pub(crate) async fn make_room(&self, event: &Event) -> bool {
+        self.budget.take(self.cost(event)).await
+    }
+
+    /// Puts an event, for which there is [room](Self::make_room), into its client's lane.
     ///
     /// A new lane is begun `here`, by the caller, or else in a task of its own. Most
     /// handlers are done at their first poll, and then no task is needed at all, nor a
-    /// thread woken for it.
+    /// thread woken for it. Nothing is waited for: how long this takes is how long the
+    /// handler held up the caller.
     ///
     /// Not cancel safe: the event is gone.
     pub(crate) async fn put(self: &Arc<Self>, event: Event, here: bool) {
-        let cost = self.cost(&event);
-        self.budget.take(cost).await;
         let id = event.client_id();
         match self.clients.queues.entry(id) {
             Entry::Occupied(mut queue) => return queue.get_mut().push_back(event),
@@ -316,17 +322,25 @@ mod tests {
         Event { origin, session: Bytes::new(), what: What::Message(Payload::plain(vec![b'x'; len])) }
     }
 
+    async fn put<E: Events>(lanes: &Arc<Lanes<E>>, event: Event, here: bool) {
+        lanes.make_room(&event).await;
+        lanes.put(event, here).await;
+    }
+
     #[tokio::test]
     async fn too_many_events_are_waited_with_and_none_is_dropped() {
         let (lanes, gate) = lanes(1, 10 * EVENT_COST);
         for connection in 0..10 {
-            lanes.put(message(connection % 3, 0), false).now_or_never().expect("there is room");
+            let event = message(connection % 3, 0);
+            assert!(!lanes.make_room(&event).now_or_never().expect("there is room"));
+            lanes.put(event, false).await;
         }
-        let eleventh = lanes.put(message(7, 0), false);
-        tokio::pin!(eleventh);
-        assert!(eleventh.as_mut().now_or_never().is_none(), "there is no room");
+        let eleventh = message(7, 0);
+        let mut room = Box::pin(lanes.make_room(&eleventh));
+        assert!(room.as_mut().now_or_never().is_none(), "there is no room");
         gate.permits.add_permits(1);
-        eleventh.await;
+        assert!(room.await, "it had to wait");
+        lanes.put(eleventh, false).await;
         gate.permits.add_permits(10);
         lanes.drained().await;
         assert_eq!(gate.messages.load(Ordering::SeqCst), 11);
@@ -335,8 +349,8 @@ mod tests {
     #[tokio::test]
     async fn an_event_that_is_larger_than_the_budget_has_it_for_itself() {
         let (lanes, gate) = lanes(1, 10 * EVENT_COST);
-        lanes.put(message(1, 100_000), false).now_or_never().expect("there is room");
-        assert!(lanes.put(message(1, 0), false).now_or_never().is_none(), "there is no room");
+        put(&lanes, message(1, 100_000), false).now_or_never().expect("there is room");
+        assert!(lanes.make_room(&message(1, 0)).now_or_never().is_none(), "there is no room");
         gate.permits.add_permits(1);
         lanes.drained().await;
     }
@@ -365,7 +379,7 @@ mod tests {
         handler.limits.cancel = Some(Duration::from_millis(1));
         let lanes = Lanes::new(Arc::default(), handler, 1, BUDGET);
         for _ in 0..3 {
-            lanes.put(message(1, 0), true).await;
+            put(&lanes, message(1, 0), true).await;
         }
         lanes.drained().await;
         assert_eq!(lanes.handler.stats.panics.to_string(), "3");
@@ -388,7 +402,7 @@ mod tests {
         let lanes = Lanes::new(clients.clone(), handler(TooLate(clients.clone())), 1, BUDGET);
         let event = Event { what: What::Close(Bytes::new()), ..message(1, 0) };
         let id = event.client_id();
-        lanes.put(event, true).await;
+        put(&lanes, event, true).await;
         lanes.drained().await;
         assert!(!clients.marks.contains(id));
     }
@@ -397,11 +411,11 @@ mod tests {
     async fn a_lane_that_is_begun_here_is_done_at_once_or_goes_on_in_a_task() {
         let (lanes, gate) = lanes(8, BUDGET);
         gate.permits.add_permits(1);
-        lanes.put(message(1, 0), true).await;
+        put(&lanes, message(1, 0), true).await;
         assert_eq!(gate.messages.load(Ordering::SeqCst), 1);
         assert!(lanes.tasks.is_empty());
-        lanes.put(message(1, 0), true).await;
-        lanes.put(message(2, 0), true).await;
+        put(&lanes, message(1, 0), true).await;
+        put(&lanes, message(2, 0), true).await;
         assert_eq!((gate.messages.load(Ordering::SeqCst), lanes.tasks.len()), (1, 2));
         gate.permits.add_permits(2);
         lanes.drained().await;
@@ -413,7 +427,7 @@ mod tests {
         let (lanes, gate) = lanes(8, BUDGET);
         gate.permits.add_permits(100);
         for n in 0..100 {
-            lanes.put(message(n % 10, 0), n % 2 == 0).await;
+            put(&lanes, message(n % 10, 0), n % 2 == 0).await;
         }
         lanes.drained().await;
         assert!(lanes.clients.queues.is_empty());

@@ -183,6 +183,10 @@ async fn read_events<E: Events>(
         while let Some(frame) = Frame::parse(&mut buffer, MAX_LARGE_FRAME_LEN).map_err(io::Error::other)? {
             match Command::decode(frame).map(Event::of) {
                 Ok(Ok(event)) => {
+                    if lanes.make_room(&event).await {
+                        // That was no handler's time, and others had the thread.
+                        here = slice.begin(Instant::now(), preemptions());
+                    }
                     lanes.put(event, here).await;
                     here = here && slice.goes_on(Instant::now(), preemptions);
                 }
@@ -228,7 +232,55 @@ fn features(body: &[u8]) -> Vec<serde_json::Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use gatewayworker_client::Gateway;
+    use gatewayworker_protocol::{Origin, Payload};
+    use tokio::task::Id;
+
     use super::*;
+    use crate::handler::{Handler, Limits};
+    use crate::{Client, Message, Result};
+
+    /// Notes in which task each message is handled, and takes a second for the first.
+    struct Where(Mutex<Vec<Option<Id>>>);
+
+    impl Events for Where {
+        async fn on_message(&self, _: &Client, _: Message) -> Result {
+            let handled = {
+                let mut tasks = self.0.lock().unwrap();
+                tasks.push(tokio::task::try_id());
+                tasks.len()
+            };
+            if handled == 1 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_for_room_is_not_held_against_the_handler_behind_it() {
+        let gateway = Gateway::following(watch::channel(Vec::new()).1).connect();
+        let events = Arc::new(Where(Mutex::default()));
+        let handler = Handler::new(events.clone(), gateway, Limits { slow: Duration::MAX, cancel: None });
+        // Each event takes all the room there is.
+        let lanes = Lanes::new(Arc::default(), handler, 8, 1);
+        let address = SocketAddrV4::new([127, 0, 0, 1].into(), 2300);
+        let mut sent = BytesMut::new();
+        for connection_id in 1..=3 {
+            let origin = Origin { gateway: address, client: address, connection_id, gateway_port: 0 };
+            let (session, message) = (bytes::Bytes::new(), Payload::plain("hi"));
+            Command::OnMessage { origin, session, message }.encode(&mut sent);
+        }
+        let started = Instant::now();
+        let read = read_events(&lanes, address, &mut &sent[..], &AtomicBool::new(false)).await;
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(started.elapsed(), Duration::from_secs(1), "it waited for room");
+        lanes.drained().await;
+        // The reader is this test, which is no task.
+        assert_eq!(*events.0.lock().unwrap(), [None, None, None]);
+    }
 
     #[test]
     fn no_two_connections_have_the_same_key_unless_it_is_set() {

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use gatewayworker_client::{ClientId, php};
+use gatewayworker_protocol::MAX_FRAME_LEN;
 use std::collections::HashSet;
 use std::hash::BuildHasher;
 use std::net::SocketAddrV4;
@@ -91,7 +92,8 @@ impl Marks {
         let mut mark = self.marks.entry(id).or_default();
         mark.hash = None;
         let known = mark.unconfirmed.take();
-        mark.unconfirmed = known.and_then(|known| php::merge_sessions(&known, &with).ok()).map(Bytes::from);
+        mark.unconfirmed =
+            known.and_then(|known| php::merge_sessions(&known, &with, MAX_FRAME_LEN).ok()).map(Bytes::from);
         mark.writes += 1;
     }
 

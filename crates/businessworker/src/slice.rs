@@ -41,7 +41,8 @@ impl Slice {
         Self { until: now, last: now, rest_until: now, preemptions: 0 }
     }
 
-    /// A read has brought events: whether the reader may begin with them itself.
+    /// A read has brought events, or the reader has waited for room for one: whether it
+    /// may begin with them itself.
     pub(crate) fn begin(&mut self, now: Instant, preemptions: i64) -> bool {
         self.until = now + SLICE;
         self.last = now;
@@ -95,6 +96,19 @@ mod tests {
         assert!(!slice.goes_on(at(2_050), || 0), "one was slow");
         assert!(!slice.begin(at(50_000), 0), "one of a millisecond costs a tenth of a second");
         assert!(slice.begin(at(102_050), 0));
+    }
+
+    #[test]
+    fn a_handler_is_not_to_blame_for_a_wait_before_it() {
+        let start = Instant::now();
+        let at = |micros| start + Duration::from_micros(micros);
+        let mut slice = Slice::new(start);
+        slice.begin(at(0), 0);
+        assert!(slice.goes_on(at(50), || 0));
+        // Three seconds without room.
+        assert!(slice.begin(at(3_000_000), 0));
+        assert!(slice.goes_on(at(3_000_050), || 0), "the handler took 50 µs");
+        assert!(slice.begin(at(3_000_100), 0), "and nobody rests for it");
     }
 
     #[test]

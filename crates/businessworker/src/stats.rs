@@ -1,11 +1,12 @@
-//! What has happened so far, in numbers.
+//! What has happened to events, in numbers.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use gatewayworker_daemon::Counter;
 
 /// Counters; they only grow.
 #[derive(Debug, Default)]
-pub(crate) struct Stats {
+pub(crate) struct HandlerStats {
     pub(crate) events: Counter,
     pub(crate) errors: Counter,
     pub(crate) panics: Counter,
@@ -16,26 +17,7 @@ pub(crate) struct Stats {
     pub(crate) sessions_lost: Counter,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    pub(crate) fn count(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl fmt::Display for Counter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.get().fmt(f)
-    }
-}
-
-impl fmt::Display for Stats {
+impl fmt::Display for HandlerStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { events, errors, panics, slow, cancelled, refused, sessions_asked, sessions_lost } = self;
         write!(

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use gatewayworker_protocol::{Body, Payload, php};
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 /// A message on its way to clients.
 ///
@@ -84,6 +85,13 @@ impl From<&[u8]> for OutMessage {
 impl From<serde_json::Value> for OutMessage {
     fn from(value: serde_json::Value) -> Self {
         value.to_string().into()
+    }
+}
+
+/// The JSON text, byte for byte.
+impl From<&RawValue> for OutMessage {
+    fn from(json: &RawValue) -> Self {
+        json.get().into()
     }
 }
 

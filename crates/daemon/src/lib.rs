@@ -5,6 +5,7 @@
 //! - [`run`]: logging, file limit, runtime, signals and exit status around a daemon's `serve`,
 //! - [`Log`], [`LineWriter`]: a log that waits for nobody,
 //! - [`Operator`]: who may ask how it goes, and for files to be read again,
+//! - [`Counter`]: what has happened so far, in numbers,
 //! - [`accept_loop`]: accepting that survives a lack of file descriptors,
 //! - [`OpenFiles`]: how many connections there is room for,
 //! - [`check_exposure`], [`resolve`], [`bind`]: addresses, safe by default.
@@ -15,6 +16,7 @@
 mod accept;
 mod address;
 mod config;
+mod counter;
 mod environment;
 mod exposure;
 mod limits;
@@ -30,6 +32,7 @@ mod supervised;
 pub use accept::accept_loop;
 pub use address::{bind, bind_as, resolve};
 pub use config::{CommonFlags, load, take_negative_numbers};
+pub use counter::Counter;
 pub use environment::{settings, unknown_variables};
 pub use exposure::check_exposure;
 pub use limits::OpenFiles;

@@ -94,13 +94,17 @@ fn is_binary(body: &[u8], marked: bool, default: WebSocketType) -> bool {
 }
 
 /// What the original's WebSocket protocol sends for a serialized value: a string
-/// as it is, anything else as `json_encode` has it, which is empty where it fails.
+/// as it is, anything else as `json_encode` has it. Where that fails the original's gateway
+/// dies; here the message is empty.
 fn json_of(serialized: &[u8]) -> Bytes {
-    match php::unserialize(serialized) {
-        Ok(Value::String(text)) => text,
-        Ok(Value::Bool(true)) => Bytes::from_static(b"1"),
-        Ok(Value::Null | Value::Bool(false)) | Err(_) => Bytes::new(),
-        Ok(value) => value.to_json().unwrap_or_default().into(),
+    // All that is an array or object is not looked into here.
+    match serialized.first() {
+        Some(b's' | b'b') => match php::unserialize(serialized) {
+            Ok(Value::String(text)) => text,
+            Ok(Value::Bool(true)) => Bytes::from_static(b"1"),
+            _ => Bytes::new(),
+        },
+        _ => php::json_encode(serialized).unwrap_or_default().into(),
     }
 }
 
@@ -135,8 +139,16 @@ mod tests {
         let body = Body::Php(Bytes::from_static(b"a:1:{s:1:\"k\";s:6:\"\xe4\xbd\xa0\xe5\xa5\xbd\";}"));
         let payload = Payload { body, raw: false, binary: false };
         assert_eq!(&sent(payload, WebSocketType::Auto)[2..], r#"{"k":"你好"}"#.as_bytes());
-        let string =
-            Payload { body: Body::Php(Bytes::from_static(b"s:2:\"hi\";")), raw: false, binary: false };
-        assert_eq!(sent(string, WebSocketType::Auto), &b"\x81\x02hi"[..]);
+        for (serialized, expected) in [
+            ("s:2:\"hi\";", "hi"),
+            ("N;", "null"),
+            ("O:8:\"stdClass\":1:{s:1:\"a\";i:1;}", r#"{"__PHP_Incomplete_Class_Name":"stdClass","a":1}"#),
+            ("a:1:{i:0;d:INF;}", ""),
+            ("rubbish", ""),
+        ] {
+            let body = Body::Php(Bytes::from_static(serialized.as_bytes()));
+            let sent = sent(Payload { body, raw: false, binary: false }, WebSocketType::Auto);
+            assert_eq!(&sent[2..], expected.as_bytes(), "{serialized}");
+        }
     }
 }

@@ -42,6 +42,7 @@ kinds! {
     BODY_TOO_LARGE "body_too_large" PAYLOAD_TOO_LARGE "The body is longer than `http_max_body_bytes`."
     TOO_LARGE "too_large" PAYLOAD_TOO_LARGE "The message, with the ids that go along with it, does not fit a frame of the inner protocol (10 MiB)."
     UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The content type is not `application/json`."
+    UNSUPPORTED_CONTENT_ENCODING "unsupported_content_encoding" UNSUPPORTED_MEDIA_TYPE "The body is encoded, with gzip say: `Content-Encoding` has to be missing, or `identity`."
     BAD_SESSION "bad_session" UNPROCESSABLE_ENTITY "The client's session cannot be read, or holds what JSON has no form for."
     TOO_MANY_FAILURES "too_many_failures" TOO_MANY_REQUESTS "There came more wrong tokens from the address than `http_max_auth_failures_per_minute`."
     INTERNAL "internal" INTERNAL_SERVER_ERROR "The server is at fault."
@@ -86,11 +87,12 @@ impl Problem {
     }
 }
 
-/// The header that answers with this status have more than others.
+/// The header that answers with this status may have more than others.
 pub(crate) fn header_of(status: StatusCode) -> Option<&'static str> {
     match status {
         StatusCode::UNAUTHORIZED => Some("www-authenticate"),
         StatusCode::METHOD_NOT_ALLOWED => Some("allow"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => Some("accept-encoding"),
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => Some("retry-after"),
         _ => None,
     }
@@ -121,6 +123,10 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         if self.kind == UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.kind == UNSUPPORTED_CONTENT_ENCODING {
+            // RFC 9110, 15.5.16: it says what would have been taken.
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if self.kind == BODY_TOO_SLOW {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));

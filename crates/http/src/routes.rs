@@ -13,13 +13,14 @@ use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::problem::{
     BAD_JSON, BATCH_TOO_LONG, BODY_TOO_LARGE, BODY_TOO_SLOW, METHOD_NOT_ALLOWED, NO_GATEWAYS, NOT_FOUND,
-    Problem, TIMED_OUT, UNSUPPORTED_MEDIA_TYPE,
+    Problem, TIMED_OUT, UNSUPPORTED_CONTENT_ENCODING, UNSUPPORTED_MEDIA_TYPE,
 };
 use crate::server::Shared;
 use crate::{answer, guard, openapi};
@@ -57,28 +58,30 @@ async fn call(State(shared): State<Arc<Shared>>, uri: Uri, request: Request) -> 
 #[serde(deny_unknown_fields)]
 struct BatchCall {
     call: String,
-    #[serde(default)]
-    params: Value,
+    params: Option<Box<RawValue>>,
 }
 
 /// Runs calls one after the other, as `join_group` and a send to the group may stand in
 /// one batch. One that fails keeps none from running, but for the time, which they share.
 async fn batch(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
+    let not_a_batch = |error| {
+        let shape = r#"[{"call": "send_to_all", "params": {"message": "hello"}}, …]"#;
+        BAD_JSON.because(format!("a batch is a list of calls, {shape}: {error}"))
+    };
     let batch = read_json(&shared, request).await?;
+    let batch: Vec<&RawValue> = serde_json::from_str(batch.get()).map_err(not_a_batch)?;
     let limit = shared.config.max_batch;
-    if batch.as_array().is_some_and(|calls| calls.len() > limit) {
+    if batch.len() > limit {
         shared.stats.too_large.count();
         let why = format!("a batch has at most {limit} calls (http_max_batch): send several");
         return Err(BATCH_TOO_LONG.because(why));
     }
-    let calls: Vec<BatchCall> = serde_json::from_value(batch).map_err(|error| {
-        let shape = r#"[{"call": "send_to_all", "params": {"message": "hello"}}, …]"#;
-        BAD_JSON.because(format!("a batch is a list of calls, {shape}: {error}"))
-    })?;
+    let calls = batch.iter().map(|call| serde_json::from_str::<BatchCall>(call.get()));
+    let calls = calls.collect::<Result<Vec<_>, _>>().map_err(not_a_batch)?;
     let deadline = Instant::now() + shared.config.request_timeout();
     let mut answers = Vec::with_capacity(calls.len());
     for BatchCall { call, params } in calls {
-        answers.push(match run(&shared, &call, params, deadline).await {
+        answers.push(match run(&shared, &call, &params, deadline).await {
             Ok(result) => json!({ "result": result }),
             Err(problem) => problem.to_json(),
         });
@@ -87,7 +90,12 @@ async fn batch(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
 }
 
 /// Makes a call, which ends at the deadline.
-async fn run(shared: &Shared, name: &str, params: Value, deadline: Instant) -> Result<Value, Problem> {
+async fn run(
+    shared: &Shared,
+    name: &str,
+    params: impl Serialize,
+    deadline: Instant,
+) -> Result<Value, Problem> {
     let timed_out = |why: &str| {
         shared.stats.timed_out.count();
         let limit = shared.config.request_timeout_ms;
@@ -135,18 +143,20 @@ fn ok(result: Value) -> Response {
     answer::json(StatusCode::OK, &json!({ "result": result }))
 }
 
-/// The body as JSON; no body is an empty object.
-async fn read_json(shared: &Shared, request: Request) -> Result<Value, Problem> {
+/// The body's JSON text; no body is an empty object.
+async fn read_json(shared: &Shared, request: Request) -> Result<Box<RawValue>, Problem> {
     if !is_json(request.headers()) {
         let why = "send JSON, and say so: `Content-Type: application/json`";
         return Err(UNSUPPORTED_MEDIA_TYPE.because(why));
     }
+    if is_encoded(request.headers()) {
+        let why = "send the body as it is: Content-Encoding has to be missing, or `identity`";
+        return Err(UNSUPPORTED_CONTENT_ENCODING.because(why));
+    }
     let (head, body) = request.into_parts();
     let body = read(shared, &head.headers, body).await?;
-    if body.is_empty() {
-        return Ok(Map::new().into());
-    }
-    serde_json::from_slice(&body).map_err(|error| BAD_JSON.because(format!("the body is not JSON: {error}")))
+    let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
+    serde_json::from_slice(body).map_err(|error| BAD_JSON.because(format!("the body is not JSON: {error}")))
 }
 
 /// Not what a form of a page could say, which would need no preflight.
@@ -154,6 +164,16 @@ fn is_json(headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
     essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// Whether the body is to be decoded before it is JSON (RFC 9110, 8.4), which nobody does here.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let mut codings = headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii);
+    codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
 }
 
 async fn read(shared: &Shared, headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {

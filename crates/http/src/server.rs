@@ -31,7 +31,7 @@ use crate::failures::Failures;
 use crate::patient::Patient;
 use crate::problem::BUSY;
 use crate::routes;
-use crate::stats::Stats;
+use crate::stats::HttpStats;
 
 /// The longest head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     pub(crate) failures: Failures,
     /// One for each request that may run.
     pub(crate) places: Semaphore,
-    pub(crate) stats: Stats,
+    pub(crate) stats: HttpStats,
     /// For the lines about addresses that show too many wrong tokens.
     pub(crate) locked_out: LogLimiter,
 }
@@ -131,7 +131,7 @@ impl Server {
             gateway,
             failures: Failures::new(config.max_auth_failures_per_minute),
             places: places(config.concurrency),
-            stats: Stats::default(),
+            stats: HttpStats::default(),
             locked_out: LogLimiter::default(),
             config,
         });

@@ -1,11 +1,12 @@
-//! What has happened so far, in numbers.
+//! What has happened to requests, in numbers.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use gatewayworker_daemon::Counter;
 
 /// Counters; they only grow.
 #[derive(Debug, Default)]
-pub(crate) struct Stats {
+pub(crate) struct HttpStats {
     /// Requests whose head was read.
     pub(crate) requests: Counter,
     /// Calls that were run, those of batches one by one.
@@ -30,23 +31,7 @@ pub(crate) struct Stats {
     pub(crate) turned_away: Counter,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds one; how many there are now.
-    pub(crate) fn count(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed) + 1
-    }
-}
-
-impl fmt::Display for Counter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.load(Ordering::Relaxed).fmt(f)
-    }
-}
-
-impl fmt::Display for Stats {
+impl fmt::Display for HttpStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             requests,

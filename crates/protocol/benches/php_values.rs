@@ -16,8 +16,9 @@ fn main() {
 
     let stored = php::serialize(&session);
     let update = php::serialize(&Array::from_iter([("room", "elsewhere")]).into());
-    suite.add("session/merge", move || php::merge_sessions(&stored, &update).unwrap());
-    suite.add("session/json", move || session.to_json().unwrap());
+    suite.add("session/merge", move || php::merge_sessions(&stored, &update, 1 << 20).unwrap());
+    let stored = php::serialize(&session);
+    suite.add("session/json", move || php::json_encode(&stored).unwrap());
 
     let filters = vec![Filter::Groups(vec![Bytes::from_static(b"room 7")])];
     let select = Select { fields: vec![Field::Uid, Field::Session], filters };

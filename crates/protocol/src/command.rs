@@ -356,7 +356,7 @@ impl Command {
         };
         let names = |ext: &[u8]| -> Vec<Bytes> {
             let list = serde_json::from_slice(ext).unwrap_or(Value::Null);
-            lists::values(&list).into_iter().filter_map(lists::string).collect()
+            lists::values(&list).into_iter().filter_map(lists::key).collect()
         };
         let hello = |body: &[u8]| {
             serde_json::from_slice::<Hello>(body).map_err(|source| CommandError::Json { cmd, source })
@@ -387,13 +387,13 @@ impl Command {
             }
             code::SEND_TO_UID => {
                 let uids = json(&frame.ext)?;
-                let uids = lists::values(&uids).into_iter().filter_map(lists::string).collect();
+                let uids = lists::values(&uids).into_iter().filter_map(lists::key).collect();
                 Self::SendToUid { uids, message: Payload::of(&frame) }
             }
             code::SEND_TO_GROUP => {
                 let ext = json(&frame.ext)?;
                 let groups = ext.get("group").ok_or(CommandError::Missing { cmd, what: "group" })?;
-                let groups = lists::values(groups).into_iter().filter_map(lists::string).collect();
+                let groups = lists::values(groups).into_iter().filter_map(lists::key).collect();
                 let except = ext.get("exclude").map(lists::set_keys).unwrap_or_default();
                 Self::SendToGroup { groups, except, message: Payload::of(&frame) }
             }

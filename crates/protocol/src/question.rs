@@ -57,6 +57,9 @@ pub enum Field {
     Other(String),
 }
 
+/// A condition that cannot be met lets nobody through, rather than all.
+const NOBODY: Filter = Filter::Connections(Vec::new());
+
 /// One condition of a [`Select`]: any of the listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Filter {
@@ -110,24 +113,25 @@ impl Select {
     pub(crate) fn parse(ext: &[u8]) -> Option<Self> {
         let ext: Value = serde_json::from_slice(ext).ok()?;
         let names = ext.get("fields").map(lists::values).unwrap_or_default();
-        let fields = names.into_iter().filter_map(Value::as_str).map(Field::from_name).collect();
-        let filters = match ext.get("where") {
-            Some(Value::Object(conditions)) => conditions.iter().filter_map(Self::filter).collect(),
-            _ => Vec::new(),
+        let field = |name| Some(Field::from_name(std::str::from_utf8(&lists::key(name)?).ok()?));
+        let fields = names.into_iter().filter_map(field).collect();
+        let filters = match ext.get("where").filter(|conditions| lists::is_truthy(conditions)) {
+            None => Vec::new(),
+            Some(Value::Object(conditions)) => conditions.iter().map(Self::filter).collect(),
+            Some(_) => vec![NOBODY],
         };
         Some(Self { fields, filters })
     }
 
-    fn filter((name, listed): (&String, &Value)) -> Option<Filter> {
-        let strings = || lists::values(listed).into_iter().filter_map(lists::string).collect();
+    fn filter((name, listed): (&String, &Value)) -> Filter {
+        let names = || lists::values(listed).into_iter().filter_map(lists::key).collect();
         match name.as_str() {
-            "groups" => Some(Filter::Groups(strings())),
-            "uid" => Some(Filter::Uids(strings())),
-            "connection_id" => Some(Filter::Connections(
+            "groups" => Filter::Groups(names()),
+            "uid" => Filter::Uids(names()),
+            "connection_id" => Filter::Connections(
                 lists::values(listed).into_iter().filter_map(lists::connection_id).collect(),
-            )),
-            // A condition that cannot be met lets nobody through, rather than all.
-            _ => Some(Filter::Connections(Vec::new())),
+            ),
+            _ => NOBODY,
         }
     }
 

@@ -46,8 +46,8 @@ pub const DIFFERENCES: &[Difference] = &[
             ("a client that the handler of the handshake closes", refused),
             ("a handler closes", closed),
             ("a client that does not answer pings", silent),
-            ("7.1 closeClient($b)", |theirs| heard(theirs, "B")),
-            ("7.2 closeClient($c, 'bye')", |theirs| heard(theirs, "C")),
+            ("11.1 closeClient($b)", |theirs| heard(theirs, "B")),
+            ("11.2 closeClient($c, 'bye')", |theirs| heard(theirs, "C")),
         ],
     },
     Difference {
@@ -109,19 +109,11 @@ pub const DIFFERENCES: &[Difference] = &[
         ],
     },
     Difference {
-        name: "objects-merged",
-        whose: Daemon::Gateway,
-        original: "`updateSession` merges into a session that holds an object.",
-        ours: "The session stays as it was, and a warning is logged.",
-        why: "Objects are classes of a PHP program: ours read data only.",
-        shows: &[("GatewayClient merges into a session with an object", |_| json!("as it was"))],
-    },
-    Difference {
         name: "objects-handled",
         whose: Daemon::Worker,
         original: "A handler may keep objects in `$_SESSION`.",
         ours: "A handler that looks into such a session gets an error; the session stays as it is.",
-        why: "The same.",
+        why: "Objects are classes of a PHP program: a handler of ours reads data only.",
         shows: &[("a handler that uses a session with an object", |_| json!([]))],
     },
 ];

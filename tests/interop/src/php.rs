@@ -43,7 +43,7 @@ pub fn php() -> Option<Php> {
 
 impl Php {
     /// A command that runs one of the scripts of this package.
-    pub(crate) fn script(&self, name: &str) -> Command {
+    pub fn script(&self, name: &str) -> Command {
         let mut command = Command::new(&self.interpreter);
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("php").join(name));
         command.env("GATEWAYWORKER_PHP_VENDOR", &self.vendor);

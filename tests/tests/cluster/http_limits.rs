@@ -143,6 +143,26 @@ async fn what_a_form_can_send_is_not_taken() {
 }
 
 #[tokio::test]
+async fn an_encoded_body_is_refused_with_what_would_be_taken() {
+    let cluster = cluster(|_| ()).await;
+    for coding in ["gzip", "GZIP", "x-gzip", "deflate", "br", "zstd", "identity, gzip", "gzip,identity"] {
+        // The first bytes of what gzip makes.
+        let request = cluster.push("client_count", &json!({})).header("content-encoding", coding);
+        let answer = request.body(&b"\x1f\x8b\x08\0"[..]).send().await;
+        assert_eq!(answer.problem(), (415, "unsupported_content_encoding"), "{coding}");
+        assert_eq!(answer.header("accept-encoding"), Some("identity"), "{coding}");
+    }
+    let request = cluster.push("client_count", &json!({})).header("content-encoding", "gzip");
+    let again = request.header("content-encoding", "identity").send().await;
+    assert_eq!(again.problem(), (415, "unsupported_content_encoding"), "in two lines");
+    for coding in ["identity", "Identity", ""] {
+        cluster.push("client_count", &json!({})).header("content-encoding", coding).send().await.result();
+    }
+    let form = HttpRequest::new(cluster.http(), "POST", "/v1/client_count").token(HTTP_TOKEN).body("a=1");
+    assert_eq!(form.send().await.header("accept-encoding"), None, "it would not help");
+}
+
+#[tokio::test]
 async fn a_body_may_have_as_many_bytes_as_is_said_and_not_one_more() {
     let limit = 100_000;
     let cluster = cluster(|config| config.http_max_body_bytes = limit).await;

@@ -153,6 +153,7 @@ async fn what_is_not_described_is_refused_as_described() {
             (plain.clone(), 401),
             (plain.clone().header("origin", "https://evil.example"), 403),
             (t.post(path, &body).header("content-type", "text/plain"), 415),
+            (t.post(path, &body).header("content-encoding", "gzip"), 415),
         ] {
             let answer = request.send().await;
             if status != 415 {

@@ -58,6 +58,52 @@ async fn a_batch_is_run_in_order_and_answered_in_order_and_an_error_keeps_none_f
 }
 
 #[tokio::test]
+async fn a_message_that_is_no_string_arrives_as_its_json_text_byte_for_byte() {
+    let cluster = Cluster::builder().http().start().await;
+    let (mut client, id) = WsClient::greeted(cluster.door()).await;
+    let post = async |path: &str, body: String| {
+        let request = HttpRequest::new(cluster.http(), "POST", path).token(HTTP_TOKEN);
+        request.header("content-type", "application/json").body(body).send().await
+    };
+    let deep = format!("{}1{}", "[".repeat(1000), "]".repeat(1000));
+    for text in [
+        "1.10",
+        "1E3",
+        "-0",
+        "1e999",
+        "18446744073709551616",
+        "0.30000000000000004441",
+        r#"{"a":1,"a":2}"#,
+        r#"{"b" : [1.0,  true], "a":"\u00e4\/"}"#,
+        "true",
+        &deep,
+    ] {
+        post("/v1/send_to_all", format!(r#"{{ "message":  {text} }}"#)).await.result();
+        let params = format!(r#"{{"client_id": "{id}", "message": {text}}}"#);
+        let batch = format!(r#"[{{"call": "send_to_client", "params": {params}}}]"#);
+        assert_eq!(post("/v1/batch", batch).await.result()[0], json!({"result": {"unreached": []}}));
+        assert_eq!([client.text().await, client.text().await], [text, text]);
+    }
+    post("/v1/close_client", format!(r#"{{"client_id": "{id}", "message": 1.10}}"#)).await.result();
+    assert_eq!(client.text().await, "1.10");
+}
+
+#[tokio::test]
+async fn a_number_in_a_session_comes_back_as_the_nearest_double() {
+    let cluster = Cluster::builder().http().start().await;
+    let (_client, id) = WsClient::greeted(cluster.door()).await;
+    let numbers = "[117.63331139400017,5e-324,2.2250738585072014e-308,1.7976931348623157e308,0.1,-0.0,1e23]";
+    // What a compiler makes of the same digits is the nearest double.
+    let nearest =
+        [117.63331139400017, 5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 0.1, -0.0, 1e23];
+    let body = format!(r#"{{"client_id": "{id}", "session": {{"v": {numbers}}}}}"#);
+    let set = HttpRequest::new(cluster.http(), "POST", "/v1/set_session").token(HTTP_TOKEN);
+    set.header("content-type", "application/json").body(body).send().await.result();
+    let session = cluster.push("session", &json!({"client_id": id})).send().await;
+    assert_eq!(session.result()["v"], json!(nearest));
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_a_request_is_said_in_json() {
     let cluster = Cluster::builder().http().start().await;
     let post = |path: &str, body: &str| {
@@ -84,7 +130,9 @@ async fn what_is_wrong_with_a_request_is_said_in_json() {
         assert_eq!(answer.problem(), expected, "{path} {body}: {}", answer.body);
     }
     let nested = format!("{}1{}", "[".repeat(1000), "]".repeat(1000));
-    assert_eq!(post("/v1/send_to_all", &nested).send().await.problem(), (400, "bad_json"));
+    assert_eq!(post("/v1/send_to_all", &nested).send().await.problem(), (400, "bad_params"));
+    let nested = format!(r#"{{"client_id": {nested}}}"#);
+    assert_eq!(post("/v1/is_online", &nested).send().await.problem(), (400, "bad_params"));
     assert_eq!(post("/v1/client_count", "").send().await.result(), 0);
 }
 

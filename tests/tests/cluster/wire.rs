@@ -262,3 +262,64 @@ async fn a_php_gateway_is_asked_for_a_session_that_may_be_old() {
     };
     assert_eq!(second, Payload::plain("2"));
 }
+
+#[tokio::test]
+async fn uids_and_groups_in_a_list_are_what_php_takes_for_array_keys() {
+    let Played { cluster, worker: _worker, mut client, origin } = php_worker().await;
+    let mut caller = RawPeer::connect(cluster.gateways[0].inner).await;
+    let id = origin.connection_id;
+    caller.send(Command::BindUid { connection_id: id, uid: "1".into() }).await;
+    caller.send(Command::JoinGroup { connection_id: id, group: "1".into() }).await;
+    let frame = |cmd, ext: &'static str, body: &'static str| {
+        let mut bytes = bytes::BytesMut::new();
+        Frame { cmd, ext: ext.into(), body: body.into(), ..Frame::default() }.encode(&mut bytes);
+        bytes
+    };
+    caller.send_bytes(&frame(14, "[true]", "to uid true")).await;
+    assert_eq!(client.text().await, "to uid true");
+    caller.send_bytes(&frame(14, r#"["01","1.0",null,false]"#, "to nobody")).await;
+    caller.send_bytes(&frame(14, "[1.9]", "to uid 1.9")).await;
+    assert_eq!(client.text().await, "to uid 1.9");
+    caller.send_bytes(&frame(22, r#"{"group":[null,true],"exclude":null}"#, "to group true")).await;
+    assert_eq!(client.text().await, "to group true");
+
+    let list = r#"[true,false,null,1.9,"08","8"]"#;
+    caller.send_bytes(&frame(16, list, "")).await;
+    let none = "a:0:{}";
+    let expected =
+        format!(r#"a:5:{{i:1;a:1:{{i:0;i:{id};}}i:0;{none}s:0:"";{none}s:2:"08";{none}i:8;{none}}}"#);
+    assert_eq!(caller.answer().await, expected);
+    caller.send_bytes(&frame(28, list, "")).await;
+    assert_eq!(caller.answer().await, r#"a:5:{i:1;i:1;i:0;i:0;s:0:"";i:0;s:2:"08";i:0;i:8;i:0;}"#);
+    for (ext, rows) in [
+        (r#"{"fields":["uid"],"where":{"uid":[true]}}"#, 1),
+        (r#"{"fields":["uid"],"where":{"uid":[false]}}"#, 0),
+        (r#"{"fields":["uid"],"where":[5]}"#, 0),
+        (r#"{"fields":["uid"],"where":"x"}"#, 0),
+        (r#"{"fields":["uid"],"where":[]}"#, 1),
+        (r#"{"fields":["uid"],"where":"0"}"#, 1),
+    ] {
+        caller.send_bytes(&frame(25, ext, "")).await;
+        let answer = php::unserialize(&caller.answer().await).unwrap();
+        assert_eq!(answer.as_array().unwrap().len(), rows, "{ext}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_with_objects_and_references_is_merged() {
+    let Played { cluster, worker: _worker, client: _client, origin } = php_worker().await;
+    let mut caller = RawPeer::connect(cluster.gateways[0].inner).await;
+    let id = origin.connection_id;
+    let session = r#"a:2:{s:1:"a";O:3:"Foo":1:{s:1:"x";i:1;}s:1:"b";r:2;}"#.into();
+    caller.send(Command::SetSession { connection_id: id, session }).await;
+    let session = r#"a:2:{s:1:"n";i:2;s:4:"user";O:8:"stdClass":1:{s:4:"self";r:3;}}"#.into();
+    caller.send(Command::UpdateSession { connection_id: id, session }).await;
+    caller.send(Command::Ask(Question::Session(id))).await;
+    let merged = r#"a:4:{s:1:"a";O:3:"Foo":1:{s:1:"x";i:1;}s:1:"b";r:2;s:1:"n";i:2;s:4:"user";O:8:"stdClass":1:{s:4:"self";r:6;}}"#;
+    assert_eq!(caller.answer().await, merged);
+    let deep = format!("a:1:{{i:0;{}a:0:{{}}{}}}", "a:1:{i:0;".repeat(4000), "}".repeat(4000));
+    caller.send(Command::SetSession { connection_id: id, session: deep.clone().into() }).await;
+    caller.send(Command::UpdateSession { connection_id: id, session: deep.clone().into() }).await;
+    caller.send(Command::Ask(Question::Session(id))).await;
+    assert_eq!(caller.answer().await, deep);
+}

@@ -158,6 +158,12 @@ mod tests {
                 json!({"client_id": ID, "session": {"a": [1]}}),
             ),
             (
+                &["set-session", ID, r#"{"v":117.63331139400017}"#],
+                "set_session",
+                // What a compiler makes of the number is the nearest double.
+                json!({"client_id": ID, "session": {"v": 117.63331139400017}}),
+            ),
+            (
                 &["select", "--fields", "uid,groups", "--where", r#"{"uids":7}"#],
                 "select",
                 json!({"fields": ["uid", "groups"], "where": {"uids": 7}}),

@@ -30,6 +30,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::LazyLock;
 
+use serde::Serialize;
 use serde_json::Value;
 
 pub use error::CallError;
@@ -150,24 +151,26 @@ pub fn find(name: &str) -> Option<&'static Call> {
 }
 
 impl Call {
-    /// Makes the call.
+    /// Makes the call. `params` is anything that JSON can say: `json!({…})`, or a
+    /// [`RawValue`](serde_json::value::RawValue), whose text a message keeps byte for byte.
     ///
     /// # Errors
     /// When a param is missing, unknown or of another type, and when the call
     /// itself fails.
-    pub async fn run(&self, gateway: &Gateway, params: Value) -> Result<Value, CallError> {
-        (self.run)(gateway, Params::of(self.params, params)?).await
+    pub async fn run(&self, gateway: &Gateway, params: impl Serialize) -> Result<Value, CallError> {
+        (self.run)(gateway, Params::of(self.params, &params)?).await
     }
 }
 
 impl Gateway {
-    /// Makes the call of that name (of [`calls`]), with JSON in and JSON out.
+    /// Makes the call of that name (of [`calls`]), with JSON in and JSON out; see
+    /// [`Call::run`].
     ///
     /// # Errors
     /// When there is no such call, a param is missing, unknown or of another type,
     /// and when the call itself fails. That a send has not reached a gateway is no
     /// error, but said in the answer.
-    pub async fn call(&self, name: &str, params: Value) -> Result<Value, CallError> {
+    pub async fn call(&self, name: &str, params: impl Serialize) -> Result<Value, CallError> {
         let call = find(name).ok_or_else(|| CallError::UnknownCall(name.chars().take(64).collect()))?;
         call.run(self, params).await
     }

@@ -1,31 +1,35 @@
 //! Reading a call's params out of a JSON object.
 
+use std::collections::BTreeMap;
+
 use data_encoding::BASE64;
 use gatewayworker_protocol::{ClientId, GroupId, IdError, Uid, php};
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{CallError, Kind, Param};
 use crate::{Column, OutMessage, SessionData, Where};
 
 /// What was given, of what a call takes. Each is read once.
-pub(super) struct Params(Map<String, Value>);
+///
+/// The JSON text of each is kept, as a message that is no string is sent as this text.
+pub(super) struct Params(BTreeMap<String, Box<RawValue>>);
 
 type Read<T> = Result<T, CallError>;
 
 impl Params {
     /// Takes an object that has the required params and no unknown one.
-    pub(super) fn of(params: &[Param], given: Value) -> Read<Self> {
-        let mut given = match given {
-            Value::Object(given) => given,
-            Value::Null => Map::new(),
-            other => {
-                return Err(CallError::BadParams(format!(
-                    "params are a JSON object, not {}",
-                    kind_of(&other)
-                )));
-            }
+    pub(super) fn of(params: &[Param], given: &impl Serialize) -> Read<Self> {
+        let not_json = |error| CallError::BadParams(format!("params have no JSON form: {error}"));
+        let given = to_raw_value(given).map_err(not_json)?;
+        let mut given: BTreeMap<String, Box<RawValue>> = match kind_of(&given) {
+            "an object" => serde_json::from_str(given.get()).map_err(not_json)?,
+            NULL => BTreeMap::new(),
+            other => return Err(CallError::BadParams(format!("params are a JSON object, not {other}"))),
         };
-        given.retain(|_, value| !value.is_null());
+        given.retain(|_, value| kind_of(value) != NULL);
         if let Some(unknown) = given.keys().find(|name| params.iter().all(|param| param.name != **name)) {
             let known: Vec<_> = params.iter().map(|param| param.name).collect();
             let unknown: String = unknown.chars().take(64).collect();
@@ -45,15 +49,15 @@ impl Params {
 
     /// A message in either of its forms, and `raw`.
     pub(super) fn optional_message(&mut self) -> Read<Option<OutMessage>> {
-        let mut message: OutMessage = match (self.0.remove("message"), self.0.remove("message_base64")) {
+        let mut message: OutMessage = match (self.0.remove("message"), self.take("message_base64")?) {
             (None, None) => return Ok(None),
-            (Some(Value::String(text)), None) => text.into(),
-            (Some(json), None) => json.into(),
-            (None, Some(base64)) => match base64.as_str().map(|text| BASE64.decode(text.as_bytes())) {
-                Some(Ok(bytes)) => OutMessage::from(bytes).binary(),
-                Some(Err(error)) => return Err(CallError::bad_param("message_base64", error)),
-                None => return Err(wrong("message_base64", "base64 in a string", &base64)),
+            (Some(json), None) if kind_of(&json) == STRING => read::<String>("message", &json)?.into(),
+            (Some(json), None) => (&*json).into(),
+            (None, Some(Value::String(base64))) => match BASE64.decode(base64.as_bytes()) {
+                Ok(bytes) => OutMessage::from(bytes).binary(),
+                Err(error) => return Err(CallError::bad_param("message_base64", error)),
             },
+            (None, Some(other)) => return Err(wrong("message_base64", "base64 in a string", &other)),
             (Some(_), Some(_)) => {
                 return Err(CallError::bad_param("message_base64", "there is a message already"));
             }
@@ -63,7 +67,7 @@ impl Params {
     }
 
     pub(super) fn flag(&mut self, name: &str) -> Read<bool> {
-        match self.0.remove(name) {
+        match self.take(name)? {
             None => Ok(false),
             Some(Value::Bool(flag)) => Ok(flag),
             Some(other) => Err(wrong(name, "true or false", &other)),
@@ -71,32 +75,32 @@ impl Params {
     }
 
     pub(super) fn client_id(&mut self, name: &str) -> Read<ClientId> {
-        client_id(name, &self.take(name))
+        client_id(name, &self.required(name)?)
     }
 
     /// None where it is not given, which is not the same as an empty list.
     pub(super) fn client_ids(&mut self, name: &str) -> Read<Option<Vec<ClientId>>> {
-        self.0.remove(name).map(|given| each(given, |one| client_id(name, one))).transpose()
+        self.take(name)?.map(|given| each(given, |one| client_id(name, one))).transpose()
     }
 
     pub(super) fn uid(&mut self, name: &str) -> Read<Uid> {
-        id(name, &self.take(name), Uid::new)
+        id(name, &self.required(name)?, Uid::new)
     }
 
     pub(super) fn uids(&mut self, name: &str) -> Read<Vec<Uid>> {
-        each(self.take(name), |one| id(name, one, Uid::new))
+        each(self.required(name)?, |one| id(name, one, Uid::new))
     }
 
     pub(super) fn group(&mut self, name: &str) -> Read<GroupId> {
-        id(name, &self.take(name), GroupId::new)
+        id(name, &self.required(name)?, GroupId::new)
     }
 
     pub(super) fn groups(&mut self, name: &str) -> Read<Vec<GroupId>> {
-        each(self.take(name), |one| id(name, one, GroupId::new))
+        each(self.required(name)?, |one| id(name, one, GroupId::new))
     }
 
     pub(super) fn session(&mut self, name: &str) -> Read<SessionData> {
-        let given = self.take(name);
+        let given = self.required(name)?;
         if !given.is_object() {
             return Err(wrong(name, "an object", &given));
         }
@@ -108,7 +112,7 @@ impl Params {
 
     /// All three where it is not given, as in the original.
     pub(super) fn fields(&mut self, name: &str) -> Read<Vec<Column>> {
-        let Some(given) = self.0.remove(name) else {
+        let Some(given) = self.take(name)? else {
             return Ok(vec![Column::Session, Column::Uid, Column::Groups]);
         };
         let fields = each(given, |one| match one.as_str() {
@@ -123,7 +127,7 @@ impl Params {
     /// Nothing where there are conditions and nobody can meet one: their lists are empty.
     pub(super) fn conditions(&mut self, name: &str) -> Read<Option<Where>> {
         let mut clients = Where::default();
-        let Some(given) = self.0.remove(name) else { return Ok(Some(clients)) };
+        let Some(given) = self.take(name)? else { return Ok(Some(clients)) };
         let Value::Object(given) = given else { return Err(wrong(name, "an object", &given)) };
         let any = !given.is_empty();
         for (condition, ids) in given {
@@ -143,9 +147,20 @@ impl Params {
     }
 
     /// One that is required, and so is there.
-    fn take(&mut self, name: &str) -> Value {
-        self.0.remove(name).unwrap_or_default()
+    fn required(&mut self, name: &str) -> Read<Value> {
+        self.take(name).map(Option::unwrap_or_default)
     }
+
+    /// One as a value, if it is there.
+    fn take(&mut self, name: &str) -> Read<Option<Value>> {
+        let given = self.0.remove(name);
+        given.map(|json| read(name, &json)).transpose()
+    }
+}
+
+/// What the JSON text of a param says.
+fn read<T: DeserializeOwned>(name: &str, json: &RawValue) -> Read<T> {
+    serde_json::from_str(json.get()).map_err(|error| CallError::bad_param(name, error))
 }
 
 /// One, or a list of them.
@@ -172,17 +187,22 @@ fn id<T>(name: &str, given: &Value, make: impl Fn(String) -> Result<T, IdError>)
 }
 
 fn wrong(name: &str, expected: &str, given: &Value) -> CallError {
-    CallError::bad_param(name, format_args!("{expected}, not {}", kind_of(given)))
+    let kind = to_raw_value(given).map_or(NULL, |given| kind_of(&given));
+    CallError::bad_param(name, format_args!("{expected}, not {kind}"))
 }
 
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+const NULL: &str = "null";
+const STRING: &str = "a string";
+
+/// What a JSON text is, for whoever has given something else than was expected.
+fn kind_of(json: &RawValue) -> &'static str {
+    match json.get().as_bytes().first() {
+        Some(b'n') => NULL,
+        Some(b't' | b'f') => "true or false",
+        Some(b'"') => STRING,
+        Some(b'[') => "a list",
+        Some(b'{') => "an object",
+        _ => "a number",
     }
 }
 

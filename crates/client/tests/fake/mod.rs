@@ -238,7 +238,7 @@ impl Book {
             }
             Command::UpdateSession { connection_id, session } => {
                 let stored = self.sessions.entry(*connection_id).or_default();
-                *stored = php::merge_sessions(stored, session).unwrap().into();
+                *stored = php::merge_sessions(stored, session, usize::MAX).unwrap().into();
             }
             Command::JoinGroup { connection_id, group } => {
                 self.groups.entry(group.clone()).or_default().push(*connection_id);

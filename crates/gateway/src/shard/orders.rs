@@ -120,7 +120,7 @@ impl Shard {
 
     fn update_session(&self, state: &mut State, id: u32, update: &[u8]) {
         let Some(client) = state.table.by_id(id) else { return };
-        match php::merge_sessions(&client.session, update) {
+        match php::merge_sessions(&client.session, update, self.shared.config.max_session_bytes) {
             Ok(merged) => self.set_session(state, id, &merged),
             Err(error) => {
                 let error = error.to_string();

@@ -2,26 +2,27 @@
 
 use serde_json::Value as Json;
 
-use super::serialize::{float, print};
+use super::graph::Graph;
+use super::serialize::print;
 use super::{Array, Key, Value};
 
-/// How many arrays deep PHP's `json_encode()` goes, unless told otherwise.
-const MAX_DEPTH: usize = 512;
+/// What PHP's `json_encode($value, JSON_UNESCAPED_UNICODE)` says of a serialized value: a PHP WebSocket
+/// gateway sends one to a client in this form. It knows no classes, so an object has the name of its
+/// class as `__PHP_Incomplete_Class_Name`, and its public properties.
+///
+/// None where PHP answers `false`: bytes that cannot be read, a string that is not UTF-8, an infinite
+/// float or one that is no number, arrays more than 512 deep. None as well for the few bytes of
+/// references from which PHP makes JSON many times as long.
+pub fn json_encode(serialized: &[u8]) -> Option<String> {
+    // Without references not even `s:1:"\0";` becomes as much.
+    let limit = serialized.len().saturating_mul(16).saturating_add(64 * 1024);
+    let mut graph = Graph::default();
+    let root = graph.read(serialized).ok()?;
+    String::from_utf8(graph.to_json(root, limit)?).ok()
+}
 
 impl Value {
-    /// What PHP's `json_encode($value, JSON_UNESCAPED_UNICODE)` says: a PHP WebSocket gateway sends a
-    /// value to a client in this form.
-    ///
-    /// None where PHP answers `false`: a string that is not UTF-8, an infinite float or one that is no
-    /// number, arrays more than 512 deep.
-    pub fn to_json(&self) -> Option<String> {
-        let mut out = Vec::new();
-        write(self, 0, &mut out)?;
-        String::from_utf8(out).ok()
-    }
-
-    /// The same as a serde_json value: lists become arrays, other arrays objects (an empty one is a
-    /// list).
+    /// A serde_json value: lists become arrays, other arrays objects (an empty one is a list).
     ///
     /// None where something has no JSON: a string or key that is not UTF-8, an infinite float or one
     /// that is no number. The order of an object's keys is as serde_json keeps it.
@@ -63,40 +64,9 @@ impl Value {
     }
 }
 
-fn write(value: &Value, depth: usize, out: &mut Vec<u8>) -> Option<()> {
-    match value {
-        Value::Null => out.extend_from_slice(b"null"),
-        Value::Bool(b) => print(out, format_args!("{b}")),
-        Value::Int(n) => print(out, format_args!("{n}")),
-        Value::Float(x) if x.is_finite() => float(*x, b'e', out),
-        Value::Float(_) => return None,
-        Value::String(bytes) => string(bytes, out)?,
-        Value::Array(_) if depth == MAX_DEPTH => return None,
-        Value::Array(array) => {
-            let list = array.is_list();
-            out.push(if list { b'[' } else { b'{' });
-            for (n, (key, value)) in array.iter().enumerate() {
-                if n > 0 {
-                    out.push(b',');
-                }
-                if !list {
-                    match key {
-                        Key::Int(n) => print(out, format_args!("\"{n}\"")),
-                        Key::String(bytes) => string(bytes, out)?,
-                    }
-                    out.push(b':');
-                }
-                write(value, depth + 1, out)?;
-            }
-            out.push(if list { b']' } else { b'}' });
-        }
-    }
-    Some(())
-}
-
 /// The two line terminators stay escaped with JSON_UNESCAPED_UNICODE: JavaScript once took them for
 /// line ends.
-fn string(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
+pub(super) fn string(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
     out.push(b'"');
     for c in std::str::from_utf8(bytes).ok()?.chars() {
         match c {
@@ -116,7 +86,12 @@ fn string(bytes: &[u8], out: &mut Vec<u8>) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::serialize;
     use super::*;
+
+    fn to_json(value: &Value) -> Option<String> {
+        json_encode(&serialize(value))
+    }
 
     /// Every right side is what PHP 8.2 answered.
     #[test]
@@ -142,7 +117,7 @@ mod tests {
             (array(&[("1", 1), ("0", 2)]), r#"{"1":1,"0":2}"#),
             (array(&[("", 1), ("\0a", 2), ("-5", 3)]), r#"{"":1,"\u0000a":2,"-5":3}"#),
         ] {
-            let json = value.to_json().map(|json| json.replace('\u{7f}', ""));
+            let json = to_json(&value).map(|json| json.replace('\u{7f}', ""));
             assert_eq!(json.as_deref(), Some(expected), "{value:?}");
         }
     }
@@ -157,7 +132,7 @@ mod tests {
             Array::list([binary()]).into(),
             Array::from_iter([(Key::from_bytes(b"\xff"), 1)]).into(),
         ] {
-            assert_eq!(value.to_json(), None, "{value:?}");
+            assert_eq!(to_json(&value), None, "{value:?}");
             assert_eq!(value.clone().into_json(), None, "{value:?}");
         }
     }
@@ -166,8 +141,8 @@ mod tests {
     fn arrays_go_as_deep_as_php_lets_them() {
         let nested =
             |depth| (1..depth).fold(Value::from(Array::new()), |inner, _| Array::list([inner]).into());
-        assert!(nested(512).to_json().is_some());
-        assert_eq!(nested(513).to_json(), None);
+        assert!(to_json(&nested(512)).is_some());
+        assert_eq!(to_json(&nested(513)), None);
     }
 
     #[test]

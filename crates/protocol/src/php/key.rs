@@ -44,6 +44,16 @@ impl Key {
     }
 }
 
+impl KeyRef<'_> {
+    /// The key that PHP has in an array for this: see [`Key::from_bytes`].
+    pub(super) fn canonical(self) -> Self {
+        match self {
+            KeyRef::Int(_) => self,
+            KeyRef::String(bytes) => bytes.into(),
+        }
+    }
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -51,6 +61,18 @@ impl fmt::Debug for Key {
             Key::String(bytes) => debug_bytes(bytes, f),
         }
     }
+}
+
+/// The integer that PHP makes of a float, for a key as elsewhere: what stands behind the point is cut off,
+/// what is out of range wraps around, and what is no number is 0.
+pub(crate) fn float_to_int(x: f64) -> i64 {
+    const RANGE: f64 = 18_446_744_073_709_551_616.0;
+    let whole = x.trunc();
+    if whole.abs() < RANGE / 2.0 {
+        return whole as i64;
+    }
+    // Exact: beyond 2^53 a float is a whole number of its own steps. NAN becomes 0.
+    whole.rem_euclid(RANGE) as u64 as i64
 }
 
 /// The integer whose decimal form these bytes are, and the only one that has it.

@@ -4,13 +4,14 @@
 //! those names, [`query`] reads what a browser sends into the arrays PHP would make of it, and
 //! [`to_value`] and [`from_value`] carry Rust types in and out through serde.
 //!
-//! It is data only, the part of PHP that can be compared byte for byte: no objects, no references, no
-//! I/O. Everything here is checked against PHP 8.2 with its default settings (`serialize_precision =
-//! -1`).
+//! A [`Value`] is data only: no objects, no references. What passes through without being looked into
+//! may hold both: [`merge_sessions`] and [`json_encode`] work on the serialized bytes. There is no I/O.
+//! Everything here is checked against PHP 8.2 with its default settings (`serialize_precision = -1`).
 
 mod array;
 mod de;
 mod dynamic;
+mod graph;
 mod json;
 mod key;
 mod merge;
@@ -23,6 +24,8 @@ mod writer;
 
 pub use array::Array;
 pub use de::from_value;
+pub use json::json_encode;
+pub(crate) use key::float_to_int;
 pub use key::{Key, KeyRef};
 pub use merge::{array_replace_recursive, merge_sessions};
 pub use ser::{SerdeError, to_value};

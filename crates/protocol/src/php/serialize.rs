@@ -37,6 +37,11 @@ pub fn serialize_into(value: &Value, out: &mut Vec<u8>) {
 /// The beginning of an array; its elements and a `}` follow.
 pub(super) fn open(len: usize, out: &mut Vec<u8>) {
     out.extend_from_slice(b"a:");
+    members(len, out);
+}
+
+/// The same, of an array or object, from the number of its members on.
+pub(super) fn members(len: usize, out: &mut Vec<u8>) {
     digits(len, out);
     out.extend_from_slice(b":{");
 }
@@ -62,7 +67,7 @@ pub(super) fn string(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\";");
 }
 
-fn digits(n: impl itoa::Integer, out: &mut Vec<u8>) {
+pub(super) fn digits(n: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(n).as_bytes());
 }
 

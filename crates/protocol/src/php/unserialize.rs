@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::{Array, Key, MAX_DEPTH, Value};
+use super::{Array, KeyRef, MAX_DEPTH, Value};
 
 /// Why bytes are not a serialized value, and where that showed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,19 +28,27 @@ pub enum Error {
         /// Bytes from the start of the input.
         offset: usize,
     },
-    /// More than [`MAX_DEPTH`] arrays inside each other.
-    #[error("arrays nested deeper than {MAX_DEPTH} at byte {offset}")]
+    /// More than `limit` arrays or objects inside each other.
+    #[error("arrays nested deeper than {limit} at byte {offset}")]
     TooDeep {
+        /// How many there may be.
+        limit: usize,
         /// Bytes from the start of the input.
         offset: usize,
+    },
+    /// What comes of it is longer than it may be.
+    #[error("the result is longer than {limit} bytes")]
+    TooLong {
+        /// How long it may be, in bytes.
+        limit: usize,
     },
     /// A value, but one of this type where an array is needed.
     #[error("{0} instead of an array")]
     NotAnArray(&'static str),
 }
 
-/// The fewest bytes that an array element takes: `i:0;N;`.
-const ELEMENT: usize = 6;
+/// The fewest bytes that an array element takes, read or written: `i:0;N;`.
+pub(super) const ELEMENT: usize = 6;
 
 /// The value that PHP's `unserialize()` makes of these bytes.
 ///
@@ -53,10 +61,11 @@ const ELEMENT: usize = 6;
 /// If PHP would answer `false`; and where it would not, for objects, enums, references and escaped
 /// strings (`S:`, which `serialize()` never writes), and for arrays nested deeper than [`MAX_DEPTH`].
 pub fn unserialize(input: &[u8]) -> Result<Value, Error> {
-    Reader { input, at: 0, owed: 0 }.value(0)
+    Reader::new(input).value(0)
 }
 
-struct Reader<'a> {
+/// Reads the parts of a serialized string one by one.
+pub(super) struct Reader<'a> {
     input: &'a [u8],
     at: usize,
     /// Bytes that the open arrays still need at the least. As it never exceeds what is left of the
@@ -65,6 +74,20 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
+    pub(super) fn new(input: &'a [u8]) -> Self {
+        Self { input, at: 0, owed: 0 }
+    }
+
+    /// Bytes read so far.
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The bytes from `start` up to here.
+    pub(super) fn since(&self, start: usize) -> &'a [u8] {
+        &self.input[start..self.at]
+    }
+
     fn value(&mut self, depth: usize) -> Result<Value, Error> {
         let offset = self.at;
         let refused = |what| Err(Error::Refused { what, offset });
@@ -76,8 +99,8 @@ impl<'a> Reader<'a> {
             b'b' => self.bool().map(Value::Bool),
             b'i' => self.int().map(Value::Int),
             b'd' => self.float().map(Value::Float),
-            b's' => self.string().map(Value::String),
-            b'a' if depth == MAX_DEPTH => Err(Error::TooDeep { offset }),
+            b's' => self.string().map(|bytes| Value::String(Bytes::copy_from_slice(bytes))),
+            b'a' if depth == MAX_DEPTH => Err(Error::TooDeep { limit: MAX_DEPTH, offset }),
             b'a' => self.array(depth + 1).map(Value::Array),
             b'O' | b'C' | b'o' => refused("an object"),
             b'E' => refused("an enum"),
@@ -87,7 +110,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn bool(&mut self) -> Result<bool, Error> {
+    pub(super) fn bool(&mut self) -> Result<bool, Error> {
         self.expect(b":")?;
         let offset = self.at;
         let b = match self.byte()? {
@@ -99,7 +122,7 @@ impl<'a> Reader<'a> {
         Ok(b)
     }
 
-    fn int(&mut self) -> Result<i64, Error> {
+    pub(super) fn int(&mut self) -> Result<i64, Error> {
         self.expect(b":")?;
         let negative = match self.input.get(self.at) {
             Some(sign @ (b'-' | b'+')) => {
@@ -113,7 +136,7 @@ impl<'a> Reader<'a> {
         Ok(if negative { 0i64.saturating_sub_unsigned(n) } else { 0i64.saturating_add_unsigned(n) })
     }
 
-    fn float(&mut self) -> Result<f64, Error> {
+    pub(super) fn float(&mut self) -> Result<f64, Error> {
         self.expect(b":")?;
         let offset = self.at;
         let rest = &self.input[offset..];
@@ -132,17 +155,53 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn string(&mut self) -> Result<Bytes, Error> {
+    /// `:1:"a";`
+    pub(super) fn string(&mut self) -> Result<&'a [u8], Error> {
+        let bytes = self.quoted()?;
+        self.expect(b";")?;
+        Ok(bytes)
+    }
+
+    /// `:1:"a"`
+    pub(super) fn quoted(&mut self) -> Result<&'a [u8], Error> {
         let offset = self.at;
         let length = self.length()?;
         self.expect(b"\"")?;
-        let bytes = self.input[self.at..].get(..length).ok_or(Error::Truncated { offset })?;
+        let bytes = self.skip(length).ok_or(Error::Truncated { offset })?;
+        self.expect(b"\"")?;
+        Ok(bytes)
+    }
+
+    /// `:1:{a}`, what a class of its own has written.
+    pub(super) fn custom(&mut self) -> Result<(), Error> {
+        let offset = self.at;
+        let length = self.length()?;
+        self.expect(b"{")?;
+        self.skip(length).ok_or(Error::Truncated { offset })?;
+        self.expect(b"}")
+    }
+
+    fn skip(&mut self, length: usize) -> Option<&'a [u8]> {
+        let bytes = self.input[self.at..].get(..length)?;
         self.at += length;
-        self.expect(b"\";")?;
-        Ok(Bytes::copy_from_slice(bytes))
+        Some(bytes)
     }
 
     fn array(&mut self, depth: usize) -> Result<Array, Error> {
+        let count = self.open()?;
+        let mut array = Array::with_capacity(count);
+        for _ in 0..count {
+            let key = self.name()?.canonical();
+            array.insert(key, self.value(depth)?);
+        }
+        self.close()?;
+        Ok(array)
+    }
+
+    /// `:1:{`, with which an array begins, and an object after its class. As many members
+    /// follow as are returned, each a [`name`](Self::name) and a value, then the
+    /// [end](Self::close).
+    pub(super) fn open(&mut self) -> Result<usize, Error> {
         let offset = self.at;
         let count = self.length()?;
         self.expect(b"{")?;
@@ -151,22 +210,23 @@ impl<'a> Reader<'a> {
             return Err(Error::Truncated { offset });
         }
         self.owed = owed;
-        let mut array = Array::with_capacity(count);
-        for _ in 0..count {
-            self.owed -= ELEMENT;
-            let key = self.key()?;
-            array.insert(key, self.value(depth)?);
-        }
-        self.owed -= 1;
-        self.expect(b"}")?;
-        Ok(array)
+        Ok(count)
     }
 
-    fn key(&mut self) -> Result<Key, Error> {
+    /// The end of an array or object.
+    pub(super) fn close(&mut self) -> Result<(), Error> {
+        self.owed -= 1;
+        self.expect(b"}")
+    }
+
+    /// What a member stands under, as it is written: in an array it is yet to be made
+    /// [canonical](KeyRef::canonical).
+    pub(super) fn name(&mut self) -> Result<KeyRef<'a>, Error> {
+        self.owed -= ELEMENT;
         let offset = self.at;
         match self.byte()? {
-            b'i' => self.int().map(Key::Int),
-            b's' => self.string().map(Key::from),
+            b'i' => self.int().map(KeyRef::Int),
+            b's' => self.string().map(KeyRef::String),
             _ => Err(Error::Malformed { offset }),
         }
     }
@@ -193,13 +253,13 @@ impl<'a> Reader<'a> {
         Err(if offset < self.input.len() { Error::Malformed { offset } } else { Error::Truncated { offset } })
     }
 
-    fn byte(&mut self) -> Result<u8, Error> {
+    pub(super) fn byte(&mut self) -> Result<u8, Error> {
         let byte = *self.input.get(self.at).ok_or(Error::Truncated { offset: self.at })?;
         self.at += 1;
         Ok(byte)
     }
 
-    fn expect(&mut self, expected: &[u8]) -> Result<(), Error> {
+    pub(super) fn expect(&mut self, expected: &[u8]) -> Result<(), Error> {
         for want in expected {
             let offset = self.at;
             if self.byte()? != *want {

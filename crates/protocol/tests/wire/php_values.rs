@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use gatewayworker_protocol::php::{
-    Array, Error, Key, MAX_DEPTH, Value, array_replace_recursive, from_value, merge_sessions, serialize,
-    to_value, unserialize,
+    Array, Error, Key, MAX_DEPTH, Value, array_replace_recursive, from_value, json_encode, merge_sessions,
+    serialize, to_value, unserialize,
 };
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
+
+const LIMIT: usize = 1 << 20;
 
 #[derive(Deserialize)]
 struct Vectors {
@@ -117,10 +119,32 @@ fn every_value_is_written_as_php_writes_it_and_read_back() {
     }
 }
 
+/// It takes serde_json's `float_roundtrip`. (Built together with what depends on jsonschema, which asks for
+/// that too, this cannot fail: `cargo test -p gatewayworker-protocol` can.)
+#[test]
+fn a_number_in_json_is_the_nearest_float_and_is_written_with_the_same_digits() {
+    for (json, php) in [
+        ("117.63331139400017", "d:117.63331139400017;"),
+        ("0.30000000000000004", "d:0.30000000000000004;"),
+        ("1e22", "d:1.0E+22;"),
+        ("5e-324", "d:5.0E-324;"),
+        ("2.2250738585072014e-308", "d:2.2250738585072014E-308;"),
+        ("1.7976931348623157e308", "d:1.7976931348623157E+308;"),
+        ("-0.0", "d:-0;"),
+        ("9007199254740993.0", "d:9007199254740992;"),
+        ("18446744073709551616", "d:1.8446744073709552E+19;"),
+        ("-9223372036854775809", "d:-9.223372036854776E+18;"),
+    ] {
+        let value = Value::from_json(serde_json::from_str(json).unwrap());
+        assert_eq!(String::from_utf8(serialize(&value)).unwrap(), php, "{json}");
+        assert_eq!(serialize(&unserialize(php.as_bytes()).unwrap()), php.as_bytes());
+    }
+}
+
 #[test]
 fn sessions_are_merged_as_php_merges_them() {
     for Merge { session, update, merged } in vectors().array_replace_recursive {
-        let ours = merge_sessions(session.as_bytes(), update.as_bytes()).unwrap();
+        let ours = merge_sessions(session.as_bytes(), update.as_bytes(), LIMIT).unwrap();
         assert_eq!(String::from_utf8(ours).unwrap(), merged, "{session} with {update}");
     }
 }
@@ -128,15 +152,15 @@ fn sessions_are_merged_as_php_merges_them() {
 #[test]
 fn where_no_session_is_stored_the_update_becomes_it_unread() {
     for nothing in [&b""[..], b"0"] {
-        assert_eq!(merge_sessions(nothing, b"whatever").unwrap(), b"whatever");
+        assert_eq!(merge_sessions(nothing, b"whatever", LIMIT).unwrap(), b"whatever");
     }
 }
 
 #[test]
 fn what_is_not_an_array_is_not_merged() {
-    assert_eq!(merge_sessions(b"i:1;", b"a:0:{}"), Err(Error::NotAnArray("int")));
-    assert_eq!(merge_sessions(b"a:0:{}", b"N;"), Err(Error::NotAnArray("null")));
-    assert_eq!(merge_sessions(b"a:0:{}", b""), Err(Error::Truncated { offset: 0 }));
+    assert_eq!(merge_sessions(b"i:1;", b"a:0:{}", LIMIT), Err(Error::NotAnArray("int")));
+    assert_eq!(merge_sessions(b"a:0:{}", b"N;", LIMIT), Err(Error::NotAnArray("null")));
+    assert_eq!(merge_sessions(b"a:0:{}", b"", LIMIT), Err(Error::Truncated { offset: 0 }));
 }
 
 #[test]
@@ -233,14 +257,14 @@ fn arrays_may_be_nested_so_deep_and_no_deeper() {
     let deepest = unserialize(&nested(MAX_DEPTH)).unwrap();
     assert_eq!(serialize(&deepest), nested(MAX_DEPTH));
     assert_eq!(deepest.clone(), deepest);
-    assert!(deepest.to_json().is_some());
-    assert!(merge_sessions(&nested(MAX_DEPTH), &nested(MAX_DEPTH)).is_ok());
+    assert!(json_encode(&nested(MAX_DEPTH)).is_some());
+    assert!(merge_sessions(&nested(MAX_DEPTH), &nested(MAX_DEPTH), LIMIT).is_ok());
     assert_eq!(from_value::<Value>(to_value(&deepest).unwrap()).unwrap(), deepest);
     assert!(format!("{deepest:?}").starts_with("[[["));
 
     for depth in [MAX_DEPTH + 1, 5000, 100_000] {
         let offset = 9 * MAX_DEPTH;
-        assert_eq!(unserialize(&nested(depth)), Err(Error::TooDeep { offset }));
+        assert_eq!(unserialize(&nested(depth)), Err(Error::TooDeep { limit: MAX_DEPTH, offset }));
     }
 }
 
@@ -461,6 +485,18 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
+    #[test]
+    fn every_float_is_the_same_after_json_and_after_php(bits in any::<u64>()) {
+        let x = f64::from_bits(bits);
+        let php = unserialize(&serialize(&x.into())).unwrap();
+        let Value::Float(read) = php else { panic!("{php:?}") };
+        prop_assert!(read.to_bits() == bits || (read.is_nan() && x.is_nan()));
+        if x.is_finite() {
+            let json = serde_json::from_str(&Value::from(x).into_json().unwrap().to_string()).unwrap();
+            prop_assert_eq!(Value::from_json(json), Value::Float(x));
+        }
+    }
+
     #[test]
     fn what_was_written_is_read_back(value in value()) {
         prop_assert_eq!(unserialize(&serialize(&value)), Ok(value));

@@ -74,6 +74,38 @@ const SELECT: &[&str] = &[
     "selected(Gateway::select(['nonsense']))",
 ];
 
+/// Of uids and groups that PHP takes for other array keys, or for none.
+const ODD: &[&str] = &[
+    "batchGetClientIdByUid([true, false, null, 1.7, '1.7', '08', 8, -7, 'nobody'])",
+    "batchGetClientIdByUid([true, 1, '1', 1.2])",
+    "batchGetClientIdByUid(['a' => null, 'b' => true])",
+    "isUidsOnline([true, false, null])",
+    "batchGetClientIdCountByGroup([true, false, null, 1.5, '1.5', '-0', 1e3])",
+    "getClientIdByUid(true)",
+    "getClientIdByUid(1.7)",
+    "getClientIdByUid('08')",
+    "getClientIdByUid(8)",
+    "isUidOnline(true)",
+    "isUidOnline(false)",
+    "getClientIdListByGroup(true)",
+    "getClientIdListByGroup([true, 1.5, null])",
+    "getClientIdListByGroup('1.5')",
+    "getUidListByGroup(1.5)",
+    "getClientIdCountByGroup(true)",
+    "getClientIdCountByGroup(1.5)",
+    "getClientIdCountByGroup(1e3)",
+    "getAllUidList()",
+    "getAllGroupIdList()",
+    "selected(Gateway::select(['uid'], ['uid' => [true, null, 1e19]]))",
+    "selected(Gateway::select(['uid', true, null, 5]))",
+    "selected(Gateway::select(['uid'], [5]))",
+    "selected(Gateway::select(['uid'], ['nonsense' => [1]]))",
+    "selected(Gateway::select(['uid'], ['groups' => [true]]))",
+];
+
+// Not here: what has no JSON (INF, an array in itself, 600 arrays deep), of which the original's
+// gateway dies.
+
 /// What is done, each followed by what each client got, and what is asked after it.
 pub(super) const SCRIPT: &[(&[&str], &[&[&str]])] = &[
     (&[], &[WHO, UIDS, GROUPS, SESSIONS, SELECT]),
@@ -167,6 +199,67 @@ pub(super) const SCRIPT: &[(&[&str], &[&[&str]])] = &[
         ],
         &[UIDS, GROUPS, SELECT],
     ),
+    (
+        &[
+            "bindUid($a, true)",
+            "bindUid($b, 1.7)",
+            "bindUid($c, '08')",
+            "bindUid($d, -7)",
+            "bindUid($d, null)",
+            "bindUid($d, false)",
+            "sendToUid(true, 'for true')",
+            "sendToUid(1, 'for 1')",
+            "sendToUid(1.7, 'for 1.7')",
+            "sendToUid('1.7', 'for the text 1.7')",
+            "sendToUid(['nobody', true, null, false], 'for some')",
+            "sendToUid([1, true, '1'], 'for one three times')",
+            "sendToUid('08', 'for 08')",
+            "sendToUid(8, 'for 8')",
+            "sendToUid('-7', 'for -7')",
+            "sendToUid(1e19, 'for a float')",
+            "sendToUid(\"\\xff\", 'for what has no JSON')",
+            "joinGroup($a, true)",
+            "joinGroup($b, 1.5)",
+            "joinGroup($c, '-0')",
+            "joinGroup($d, 1e3)",
+            "sendToGroup(true, 'for true')",
+            "sendToGroup(1.5, 'for 1.5')",
+            "sendToGroup('1.5', 'for the text 1.5')",
+            "sendToGroup([true, null, '-0'], 'for some')",
+            "sendToGroup(1000, 'for 1000')",
+            "leaveGroup($a, 1)",
+            "joinGroup($a, 1)",
+        ],
+        &[ODD],
+    ),
+    (
+        &[
+            "sendToAll(null)",
+            "sendToAll(false)",
+            "sendToAll([])",
+            "sendToAll([null, 1.0, -0.0, 0.1, 1e22, 117.63331139400017])",
+            "sendToAll(['a/b' => \"\\u{2028}\", 7 => 'seven'])",
+            "sendToAll(json_decode('{\"id\":7,\"in\":{\"a\":[]},\"7\":1}'))",
+            "sendToAll([$o = new stdClass, $o])",
+            "sendToAll(new DateTime('2000-01-01 UTC'))",
+            "sendToAll(new ArrayObject([1, 2]))",
+            "sendToAll((function () { $a = [[1]]; $a[1] = &$a[0]; return $a; })())",
+            "sendToAll(array_reduce(range(1, 400), fn ($inner) => [$inner], []))",
+            "sendToClient($a, (object) ['to' => 'A'])",
+        ],
+        &[],
+    ),
+    (
+        &[
+            "setSession($a, null)",
+            "setSession($b, 'text')",
+            "setSession($c, false)",
+            "setSocketSession($d, '0')",
+            "updateSession($d, ['where' => 'there was 0'])",
+        ],
+        &[SESSIONS, SELECT],
+    ),
+    (&["setSocketSession($d, '')"], &[SESSIONS]),
     (
         &[
             "closeClient($b)",
