@@ -93,7 +93,7 @@ async fn who_says_nothing_for_a_minute_is_closed() {
     let entered = Instant::now();
     let mut said = 0;
     let closed = async {
-        assert_eq!(silent.0.next().await, None, "without a word");
+        assert_eq!(silent.0.close_code().await, 1001, "it is told why");
         entered.elapsed().as_secs_f64()
     };
     tokio::pin!(closed);

@@ -16,7 +16,7 @@ const KEYS: [&str; 2] = ["", "k3y of the cluster"];
 static ORIGINAL: [OnceCell<Seen>; 2] = [const { OnceCell::const_new() }; 2];
 
 async fn compared(register: Kind, gateway: Kind, worker: Kind) {
-    let Some(php) = php() else { return };
+    let php = php();
     let who = Combination { register, gateway, worker };
     let mut row = Row::new(who, versions(&php).await);
     for (key, original) in KEYS.into_iter().zip(&ORIGINAL) {
@@ -77,7 +77,7 @@ async fn register_ours_gateway_ours_worker_ours() {
 /// A gateway and a worker of each kind at once, as they are in the midst of a migration.
 #[tokio::test]
 async fn both_kinds_side_by_side() {
-    let Some(php) = php() else { return };
+    let php = php();
     let both = [Kind::Php, Kind::Ours];
     for (register, (key, original)) in both.into_iter().zip(KEYS.into_iter().zip(&ORIGINAL)) {
         let original = original.get_or_init(|| steps::run(&php, WORKER, key, Combination::ORIGINAL)).await;
