@@ -214,7 +214,7 @@ pub(crate) async fn messages_that_are_refused_come_back_in_their_order_before_th
     wait(&page, "document.querySelectorAll('#log [data-way=in]').length >= 3").await;
     say_at_once(&page, 8).await;
     wait(&page, "document.querySelector('#text').value === '5\\n6\\n7\\n8\\n0'").await;
-    assert_eq!(page.eval::<usize>("document.querySelectorAll('.message').length").await.unwrap(), 4);
+    wait(&page, "document.querySelectorAll('.message').length === 4").await;
 }
 
 pub(crate) async fn what_is_said_while_the_connection_is_lost_stays_line_by_line() {
