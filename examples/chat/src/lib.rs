@@ -61,6 +61,7 @@ impl Events for Chat {
             Ok(Said::Ping) => {
                 client.send(Reply::Pong).await?;
             }
+            Ok(Said::Pong) => {}
             Ok(Said::Login(username)) => login(client, username).await?,
             Ok(Said::Chat(content)) => {
                 let username = username(client);
@@ -122,6 +123,8 @@ fn may_speak(client: &Client) -> Result<bool> {
 #[derive(Debug, PartialEq, Eq)]
 enum Said {
     Ping,
+    /// The answer to the gateway's heartbeat. That it came is all that matters.
+    Pong,
     Login(Option<String>),
     Chat(String),
 }
@@ -135,6 +138,7 @@ fn said(mut message: Value) -> std::result::Result<Said, Complaint> {
     let kind = field("type");
     match kind.as_str().unwrap_or_default() {
         "ping" => Ok(Said::Ping),
+        "pong" => Ok(Said::Pong),
         "login" => match field("username") {
             Value::Null => Ok(Said::Login(None)),
             Value::String(name) => match name.trim() {
@@ -165,6 +169,7 @@ mod tests {
     #[test]
     fn a_client_may_ping_log_in_and_chat() {
         assert_eq!(said(json!({"type": "ping"})), Ok(Said::Ping));
+        assert_eq!(said(json!({"type": "pong"})), Ok(Said::Pong));
         assert_eq!(said(json!({"type": "login", "username": "小明"})), Ok(Said::Login(Some("小明".into()))));
         assert_eq!(
             said(json!({"type": "login", "username": " 小明\n"})),

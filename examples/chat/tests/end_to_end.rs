@@ -63,6 +63,15 @@ async fn a_ping_is_answered_with_a_pong() {
 }
 
 #[tokio::test]
+async fn an_answer_to_the_heartbeat_is_not_answered() {
+    let (cluster, _chat) = chat().await;
+    let (mut client, _) = join(&cluster).await;
+    client.send_json(json!({"type": "pong"})).await;
+    client.send_json(json!({"type": "ping"})).await;
+    assert_eq!(client.json().await["type"], json!("pong"), "what comes next answers the ping");
+}
+
+#[tokio::test]
 async fn what_the_chat_does_not_understand_is_an_error_to_the_sender_alone() {
     let (cluster, _chat) = chat().await;
     let (mut client, _) = join(&cluster).await;

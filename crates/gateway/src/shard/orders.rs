@@ -6,7 +6,7 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use gatewayworker_protocol::{CloseReason, may_close_with, php};
+use gatewayworker_protocol::{ClientId, CloseReason, may_close_with, php};
 use tracing::{debug, warn};
 
 use super::table::{Client, Key};
@@ -109,9 +109,9 @@ impl Shard {
         let Some(client) = state.table.by_id(id) else { return };
         let limit = self.shared.config.max_session_bytes;
         if session.len() > limit {
-            let bytes = session.len();
+            let (client, bytes) = (ClientId::new(self.shared.address, id), session.len());
             return self.shared.logs.session_not_stored.log(move |times| {
-                warn!(client = id, bytes, limit, times, "a session over max_session_bytes was not stored");
+                warn!(%client, bytes, limit, times, "a session over max_session_bytes was not stored");
             });
         }
         // A copy of its own, not a slice of the buffer that the command came in.
@@ -123,9 +123,9 @@ impl Shard {
         match php::merge_sessions(&client.session, update, self.shared.config.max_session_bytes) {
             Ok(merged) => self.set_session(state, id, &merged),
             Err(error) => {
-                let error = error.to_string();
+                let (client, error) = (ClientId::new(self.shared.address, id), error.to_string());
                 self.shared.logs.session_not_stored.log(move |times| {
-                    warn!(client = id, error, times, "a session that cannot be merged was left as it was");
+                    warn!(%client, error, times, "a session that cannot be merged was left as it was");
                 });
             }
         }
