@@ -49,6 +49,7 @@ struct Flags {
 
     /// Wait at most MS milliseconds for the register, and for the gateways' answers [default: 5000]
     #[arg(long, global = true, value_name = "MS", env = "GATEWAYWORKER_CALL_QUESTION_TIMEOUT_MS")]
+    #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
     question_timeout_ms: Option<u64>,
 
     /// Take what is not set here from FILE, a businessworker.toml or gateway.toml

@@ -183,6 +183,7 @@ impl<A> Config<A> {
             ensure!(port.is_some(), "register_address: \"{address}\" is not host:port");
         }
         ensure!(self.concurrency > 0, "concurrency: must be at least 1");
+        ensure!(self.threads <= 1024, "threads = {}: at most 1024", self.threads);
         ensure!(self.question_timeout_ms > 0, "question_timeout_ms: must be at least 1");
         self.http().validate(&self.secret_key)
     }

@@ -7,6 +7,7 @@
 
 use std::io;
 
+use gatewayworker_daemon::check_threads;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -19,6 +20,7 @@ pub(crate) struct Network {
 
 impl Network {
     pub(crate) fn start() -> io::Result<Self> {
+        check_threads(1)?;
         let runtime =
             Builder::new_multi_thread().worker_threads(1).thread_name("links").enable_all().build()?;
         Ok(Self { runtime: Some(runtime) })

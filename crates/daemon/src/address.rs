@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use tokio::net::TcpListener;
 
 /// How many connections may wait to be accepted. Systems take less where their
@@ -21,6 +21,18 @@ pub async fn resolve(key: &str, address: &str) -> anyhow::Result<SocketAddr> {
         .with_context(|| format!("{key} = \"{address}\": not an address like 127.0.0.1:1236"))?
         .next()
         .ok_or_else(|| anyhow!("{key} = \"{address}\": the host has no address"))
+}
+
+/// Checks that `address` is `ip:port` or `host:port`, without looking the host up; `key` is
+/// what the configuration calls it.
+///
+/// # Errors
+/// When it is neither.
+pub fn check_address(key: &str, address: &str) -> anyhow::Result<()> {
+    let is_one =
+        address.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    ensure!(is_one, "{key} = \"{address}\": not an address like 127.0.0.1:1236");
+    Ok(())
 }
 
 /// Listens on `address`, which the configuration calls `key`.

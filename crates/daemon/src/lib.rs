@@ -28,9 +28,10 @@ mod run;
 mod signals;
 mod suggest;
 mod supervised;
+mod threads;
 
 pub use accept::accept_loop;
-pub use address::{bind, bind_as, resolve};
+pub use address::{bind, bind_as, check_address, resolve};
 pub use config::{CommonFlags, load, take_negative_numbers};
 pub use counter::Counter;
 pub use environment::{settings, unknown_variables};
@@ -43,3 +44,4 @@ pub use operator::{Figures, Operator, Reload, ReloadRequest};
 pub use run::{Runtime, run};
 pub use signals::{Signal, Signals};
 pub use supervised::Listeners;
+pub use threads::check_threads;

@@ -1,6 +1,7 @@
 //! A daemon's main: everything around its `serve`.
 
 use std::io::Write;
+use std::num::NonZero;
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -8,7 +9,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::signals::{Armed, Signals};
-use crate::{CommonFlags, Figures, Listeners, Log, Operator, Reload, limits, supervised, unknown_variables};
+use crate::{
+    CommonFlags, Figures, Listeners, Log, Operator, Reload, check_threads, limits, supervised,
+    unknown_variables,
+};
 
 /// What a daemon's tasks run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,10 +122,11 @@ impl Runtime {
         let mut builder = match self {
             Self::CurrentThread => tokio::runtime::Builder::new_current_thread(),
             Self::MultiThread { threads } => {
+                let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+                let threads = threads.unwrap_or_else(cores).max(1);
+                check_threads(threads)?;
                 let mut builder = tokio::runtime::Builder::new_multi_thread();
-                if let Some(threads) = threads {
-                    builder.worker_threads(threads.max(1));
-                }
+                builder.worker_threads(threads);
                 builder
             }
         };

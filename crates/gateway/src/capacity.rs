@@ -18,8 +18,12 @@ const SPARE: usize = 16;
 /// What each shard but the first opens for its runtime.
 const RUNTIME: usize = 4;
 
+/// Links that there is room for in any case, if `max_links` allows: two of a worker, two of its
+/// successor during a reload, and two of client libraries.
+const FEWEST_LINKS: usize = 6;
+
 /// Fewer connections than this are not worth starting for.
-const FEWEST: usize = 8;
+const FEWEST: usize = 2 * FEWEST_LINKS;
 
 /// The most connections over the limit that are told so at the same time.
 const REJECTED: usize = 256;
@@ -37,7 +41,7 @@ pub(crate) struct Capacity {
 
 impl Capacity {
     /// What `config` may have in a process with these files, whose listeners are bound.
-    /// Links may take a quarter of what is left for connections.
+    /// Links may take a quarter of what is left for connections, and six at least.
     ///
     /// # Errors
     /// When next to nothing is left.
@@ -56,7 +60,7 @@ impl Capacity {
             files.open + own,
             files.open + own + FEWEST
         );
-        let links = max_links.min(left / 4);
+        let links = max_links.min(FEWEST_LINKS.max(left / 4));
         let rejected = REJECTED.min(left / 8);
         Ok(Self { clients: max_clients.min(left - links - rejected), links, rejected })
     }
@@ -98,9 +102,9 @@ mod tests {
 
     #[test]
     fn all_connections_together_leave_descriptors_for_the_gateway_itself() {
-        for limit in (39..2000).chain([65_536, 524_288, 1_048_576, usize::MAX]) {
+        for limit in (43..2000).chain([65_536, 524_288, 1_048_576, usize::MAX]) {
             let Capacity { clients, links, rejected } = capacity(limit).unwrap();
-            assert!(clients >= 1 && links >= 2 && rejected >= 1, "{limit}");
+            assert!(clients >= 5 && links >= FEWEST_LINKS && rejected >= 1, "{limit}");
             let own = 10 + SPARE + RUNTIME + 1;
             assert!(clients.saturating_add(links + rejected + own) <= limit, "{limit}");
         }
@@ -119,7 +123,7 @@ mod tests {
     #[test]
     fn a_limit_that_leaves_nothing_is_refused_with_one_that_would_do() {
         let error = capacity(20).unwrap_err().to_string();
-        assert!(error.contains("is 20, and 31 of them") && error.contains("raise it to 39"), "{error}");
-        assert!(capacity(38).is_err() && capacity(39).is_ok());
+        assert!(error.contains("is 20, and 31 of them") && error.contains("raise it to 43"), "{error}");
+        assert!(capacity(42).is_err() && capacity(43).is_ok());
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use gatewayworker_daemon::{CommonFlags, check_exposure, one_or_many, take_negative_numbers};
+use gatewayworker_daemon::{CommonFlags, check_address, check_exposure, one_or_many, take_negative_numbers};
 use gatewayworker_protocol::{MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, SecretKey};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,9 @@ use crate::listener::{Listener, listeners};
 use crate::outgoing::WebSocketType;
 use crate::protocol::Protocols;
 use crate::workers::Routing;
+
+/// The longest time over which clients may be closed when the gateway stops.
+const MAX_SHUTDOWN_SPREAD_MS: u64 = 3_600_000;
 
 /// Holds the clients: their connections, uids, groups, sessions and heartbeats.
 #[derive(Debug, clap::Parser)]
@@ -264,6 +267,7 @@ impl Config {
         ensure!(self.max_links > 0, "max_links = 0: no worker could link");
         ensure!(self.link_outbox_bytes > 0, "link_outbox_bytes = 0: no event could reach a worker");
         // A host's name is looked up, and checked, when the gateway starts.
+        self.lan_listen.iter().try_for_each(|address| check_address("lan_listen", address))?;
         let inner = match &self.lan_listen {
             Some(address) => address.parse::<SocketAddr>().ok().map(|address| address.ip()),
             None => Some(self.lan_ip.into()),
@@ -275,6 +279,11 @@ impl Config {
             // The kernel does most of a message's work, on whichever core has time.
             self.shards = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
         }
+        ensure!(
+            self.shutdown_spread_ms <= MAX_SHUTDOWN_SPREAD_MS,
+            "shutdown_spread_ms = {}: at most {MAX_SHUTDOWN_SPREAD_MS} (an hour)",
+            self.shutdown_spread_ms
+        );
         ensure!(self.shards <= 1024, "shards = {}: at most 1024", self.shards);
         Ok(self)
     }

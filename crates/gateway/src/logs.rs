@@ -10,6 +10,8 @@ pub(crate) struct Logs {
     pub(crate) link_closed: LogLimiter,
     /// A link over `max_links`.
     pub(crate) link_refused: LogLimiter,
+    /// A client over `max_connections`, of the gateway or of its listener.
+    pub(crate) over_the_limit: LogLimiter,
     /// A connection that no shard had room for in its mailbox.
     pub(crate) too_busy: LogLimiter,
     /// A frame that says nothing known.

@@ -198,13 +198,26 @@ fn start_shard(
 ) -> std::io::Result<oneshot::Receiver<anyhow::Result<()>>> {
     // Here, so that a lack of descriptors is this function's error.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (give, given) = std::sync::mpsc::sync_channel(1);
     let (end, ended) = oneshot::channel();
     let run = move || {
+        // It always is: the thread has just been given it, or will be.
+        let Ok(runtime) = given.recv() else { return };
         let result = shard::run(&runtime, index, shared, mailbox);
         let _ = end.send(result);
     };
-    std::thread::Builder::new().name(format!("shard-{index}")).spawn(run)?;
-    Ok(ended)
+    // The thread gets its runtime only once it is there: where it cannot start, what it would
+    // run is dropped here, and a runtime must not be dropped within another.
+    match std::thread::Builder::new().name(format!("shard-{index}")).spawn(run) {
+        Ok(_) => {
+            let _ = give.send(runtime);
+            Ok(ended)
+        }
+        Err(error) => {
+            runtime.shutdown_background();
+            Err(error)
+        }
+    }
 }
 
 /// Starts what the first shard's thread does for all: it accepts, announces the gateway,
@@ -259,13 +272,11 @@ async fn accept_clients(
                     Taken::All => ("the gateway", Refused::Full),
                     Taken::Here => ("the listener", Refused::DoorFull),
                 };
-                let refused = shared.refusals.count(why);
-                if refused.is_power_of_two() {
-                    warn!(
-                        port = door.port,
-                        refused, "max_connections of {of} is reached: clients are refused"
-                    );
-                }
+                shared.refusals.count(why);
+                let port = door.port;
+                shared.logs.over_the_limit.log(move |times| {
+                    warn!(port, times, "max_connections of {of} is reached: clients are refused");
+                });
                 return client::turn_away(&first, stream, &door, why);
             }
         };

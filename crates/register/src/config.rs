@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::ensure;
-use gatewayworker_daemon::{CommonFlags, check_exposure, take_negative_numbers};
+use gatewayworker_daemon::{CommonFlags, check_address, check_exposure, take_negative_numbers};
 use gatewayworker_protocol::SecretKey;
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +96,7 @@ impl Config {
     pub fn validated(self) -> anyhow::Result<Self> {
         ensure!(self.max_connections > 0, "max_connections = 0: nobody could connect");
         ensure!(self.max_unauthenticated > 0, "max_unauthenticated = 0: nobody could connect");
+        check_address("listen", &self.listen)?;
         // A host's name is looked up, and checked, when the register starts.
         if let Ok(address) = self.listen.parse::<SocketAddr>() {
             check_exposure("the register", address.ip(), &self.secret_key, self.allow_insecure)?;

@@ -76,6 +76,7 @@ async fn a_message_that_is_no_string_arrives_as_its_json_text_byte_for_byte() {
         r#"{"a":1,"a":2}"#,
         r#"{"b" : [1.0,  true], "a":"\u00e4\/"}"#,
         "true",
+        "null",
         &deep,
     ] {
         post("/v1/send_to_all", format!(r#"{{ "message":  {text} }}"#)).await.result();

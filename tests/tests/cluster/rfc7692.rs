@@ -82,7 +82,10 @@ async fn what_is_wrong_with_a_compressed_message_fails_the_connection_with_its_c
             .send(FIN | RSV1 | TEXT, compressed(b"\xc3\x28"))
             .fails(1007, "text that is not UTF-8"),
         Case::new("a bomb").send(FIN | RSV1 | BINARY, &bomb).fails(1009, too_long),
-        Case::new("a bomb in its first fragment").send(RSV1 | BINARY, &bomb).fails(1009, too_long),
+        Case::new("a bomb in fragments")
+            .send(RSV1 | BINARY, &bomb[..1000])
+            .send(FIN | CONTINUE, &bomb[1000..])
+            .fails(1009, too_long),
         Case::new("one byte too many")
             .send(FIN | RSV1 | BINARY, compressed(&[7; 100_001]))
             .fails(1009, too_long),

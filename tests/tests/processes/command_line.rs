@@ -59,6 +59,8 @@ fn what_is_wrong_with_a_gateways_settings_is_said_with_what_to_write() {
         (&["--listen", "websocket://127.0.0.1:8289/ws"], &["path = \"/ws\""]),
         (&["--listen", "udp://127.0.0.1:1"], &["speaks websocket, frame, tcp, text"]),
         (&["--allowed-origins", "https://example.com/"], &["allowed_origins", "without a path"]),
+        (&["--shutdown-spread-ms", "3600001"], &["shutdown_spread_ms = 3600001", "at most 3600000"]),
+        (&["--lan-listen", "0.0.0.0"], &["lan_listen = \"0.0.0.0\"", "127.0.0.1:1236"]),
         (&["--health-path", "healthz"], &["health_path", "/healthz"]),
         (&["--max-message-bytes", "67108865"], &["max_message_bytes = 67108865: at most 67108864"]),
     ] {

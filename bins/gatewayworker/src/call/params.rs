@@ -31,11 +31,10 @@ fn argument(param: &'static Param, last: bool) -> Arg {
     let arg = Arg::new(param.name).value_name(param.name.to_uppercase()).required(param.required);
     let arg = if by_place(param) { arg } else { arg.long(param.name.replace('_', "-")) };
     let arg = arg.help(help(param, last));
+    // A uid may be -5, and so may a message.
+    let arg = if param.kind == Kind::Flag { arg } else { arg.allow_negative_numbers(true) };
     match param.kind {
-        Kind::Message if param.required => {
-            arg.required(false).required_unless_present("message_base64").allow_negative_numbers(true)
-        }
-        Kind::Message => arg.allow_negative_numbers(true),
+        Kind::Message if param.required => arg.required(false).required_unless_present("message_base64"),
         Kind::Base64 => arg.value_name("BASE64").conflicts_with("message"),
         Kind::Flag => arg.action(ArgAction::SetTrue),
         Kind::ClientIds => arg.action(ArgAction::Append).value_delimiter(',').value_name("CLIENT_ID"),
@@ -148,6 +147,7 @@ mod tests {
             ),
             (&["client-count"], "client_count", json!({})),
             (&["bind-uid", ID, "7"], "bind_uid", json!({"client_id": ID, "uid": "7"})),
+            (&["bind-uid", ID, "-5"], "bind_uid", json!({"client_id": ID, "uid": "-5"})),
             (&["close-client", ID], "close_client", json!({"client_id": ID})),
             (&["close-client", ID, "-5"], "close_client", json!({"client_id": ID, "message": "-5"})),
             (&["are-uids-online", "a", "b"], "are_uids_online", json!({"uids": ["a", "b"]})),

@@ -198,8 +198,20 @@ impl Cluster {
 /// What fails for one is no reason to leave the others as they are.
 async fn reload(keepers: &[Arc<Keeper>]) -> Reloaded {
     let results = join_all(keepers.iter().map(|keeper| keeper.reload())).await;
-    let problems: Vec<_> = results.into_iter().filter_map(Result::err).collect();
-    if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) }
+    let (mut reloaded, mut problems) = (Vec::new(), Vec::new());
+    for (keeper, result) in keepers.iter().zip(results) {
+        match result {
+            Ok(()) => reloaded.push(keeper.daemon.name),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    if reloaded.contains(&"businessworker") {
+        problems.push("the businessworker was replaced".to_owned());
+    }
+    Err(problems.join("; "))
 }
 
 async fn status(keepers: &[Arc<Keeper>]) -> Vec<Status> {

@@ -29,7 +29,10 @@ impl Params {
             NULL => BTreeMap::new(),
             other => return Err(CallError::BadParams(format!("params are a JSON object, not {other}"))),
         };
-        given.retain(|_, value| kind_of(value) != NULL);
+        // Null is as good as nothing, but for a message that has to be there: that may be null.
+        let may_be_null =
+            |name: &str| params.iter().any(|p| p.name == name && p.required && p.kind == Kind::Message);
+        given.retain(|name, value| kind_of(value) != NULL || may_be_null(name));
         if let Some(unknown) = given.keys().find(|name| params.iter().all(|param| param.name != **name)) {
             let known: Vec<_> = params.iter().map(|param| param.name).collect();
             let unknown: String = unknown.chars().take(64).collect();

@@ -42,7 +42,7 @@ struct Kept {
 struct Fragments {
     binary: bool,
     compressed: bool,
-    /// Decompressed.
+    /// As it came, unmasked.
     payload: Vec<u8>,
 }
 
@@ -119,6 +119,15 @@ impl Decoder {
         let Some((header, length)) = parsed else {
             return Ok(Step::Incomplete(buffer.len() + 1));
         };
+        // The shortest form that holds the length: RFC 6455 section 5.2.
+        let is_minimal = match buffer[1] & 0x7f {
+            126 => length >= 126,
+            127 => length > u64::from(u16::MAX),
+            _ => true,
+        };
+        if !is_minimal {
+            return Err(Malformed("a length that is not in its shortest form"));
+        }
         // It says so of a whole message, on its first frame: RFC 7692 section 6.1.
         let compressed = header.rsv1
             && terms.may_compress
@@ -132,10 +141,10 @@ impl Decoder {
         let start = cursor.position() as usize;
         let fragments = self.kept.as_ref().and_then(|kept| kept.fragments.as_ref());
         let room = match fragments {
-            None if compressed => max_compressed_len(terms.limit),
-            Some(fragments) if fragments.compressed => max_compressed_len(terms.limit),
-            None => terms.limit,
-            Some(fragments) => terms.limit.saturating_sub(fragments.payload.len()),
+            None => most(compressed, terms.limit),
+            Some(fragments) => {
+                most(fragments.compressed, terms.limit).saturating_sub(fragments.payload.len())
+            }
         };
         match header.opcode {
             OpCode::Control(_) if !header.is_final => return Err(Malformed("a fragmented control frame")),
@@ -188,25 +197,30 @@ impl Decoder {
 
         let Kept { fragments, inflater } = self.kept.as_deref_mut().ok_or(NOTHING)?;
         let message = fragments.as_mut().ok_or(NOTHING)?;
-        if message.compressed {
-            let inflater = inflater.get_or_insert_with(Inflater::new);
-            inflater.inflate(payload, &mut message.payload, limit)?;
-            if is_last {
-                inflater.finish(&mut message.payload, limit)?;
-            }
-        } else {
-            message.payload.extend_from_slice(payload);
-        }
+        message.payload.extend_from_slice(payload);
         if !is_last {
             return Ok(Event::Fragment);
         }
-        let Fragments { binary, payload, .. } = fragments.take().ok_or(NOTHING)?;
+        let Fragments { binary, compressed, mut payload } = fragments.take().ok_or(NOTHING)?;
+        if compressed {
+            // Only now: until then the message takes no more than what its client has sent.
+            let mut decompressed = Vec::new();
+            let inflater = inflater.get_or_insert_with(Inflater::new);
+            inflater.inflate(&payload, &mut decompressed, limit)?;
+            inflater.finish(&mut decompressed, limit)?;
+            payload = decompressed;
+        }
         if inflater.is_none() {
             self.kept = None;
         }
         check_text(binary, &payload)?;
         Ok(Event::Assembled { binary, payload })
     }
+}
+
+/// The most that a message may have as it comes, in bytes.
+fn most(compressed: bool, limit: usize) -> usize {
+    if compressed { max_compressed_len(limit) } else { limit }
 }
 
 fn check_text(binary: bool, payload: &[u8]) -> Result<(), ProtocolError> {
@@ -349,6 +363,35 @@ mod tests {
         decoder.step(&mut client_frame(0x01, b"first"), TERMS).unwrap();
         let error = decoder.step(&mut client_frame(0x81, b"second"), TERMS).unwrap_err();
         assert_eq!(error.close_code(), 1002);
+    }
+
+    #[test]
+    fn a_length_has_its_shortest_form() {
+        for (header, length) in
+            [(&[0x82, 0xfe, 0, 125][..], 125), (&[0x82, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff], 65_535)]
+        {
+            let mut frame = [header, &[0; 4], &vec![0; length]].concat();
+            assert_eq!(Decoder::default().step(&mut frame, TERMS).unwrap_err().close_code(), 1002);
+        }
+    }
+
+    #[test]
+    fn a_compressed_message_takes_what_was_sent_until_its_last_fragment() {
+        let mut compressed = Vec::new();
+        for _ in 0..3 {
+            // A stored block without content: five bytes.
+            compressed.extend([0x00, 0x00, 0x00, 0xff, 0xff]);
+        }
+        let mut decoder = Decoder::default();
+        decoder.step(&mut client_frame(0x41, &compressed), COMPRESSING).unwrap();
+        let kept = decoder.kept.as_ref().unwrap();
+        assert_eq!(kept.fragments.as_ref().unwrap().payload, compressed);
+        assert!(kept.inflater.is_none());
+        // All fragments together are held against one limit.
+        let half = vec![0; max_compressed_len(LIMIT) / 2];
+        decoder.step(&mut client_frame(0x00, &half), COMPRESSING).unwrap();
+        let error = decoder.step(&mut client_frame(0x00, &half), COMPRESSING).unwrap_err();
+        assert_eq!(error, ProtocolError::TooLarge);
     }
 
     #[test]

@@ -220,6 +220,9 @@ fn answer(request: &Request<'_>, subprotocol: Option<&str>) -> Result<Vec<u8>, R
     {
         return Err(Refusal::http("426 Upgrade Required", wanted));
     }
+    if request.has_content() {
+        return Err(Refusal::http("400 Bad Request", "a handshake has no content"));
+    }
     let Some(key) = request.header("Sec-WebSocket-Key").filter(|key| is_key(key)) else {
         return Err(Refusal::http("400 Bad Request", "Sec-WebSocket-Key has to be 16 bytes in base64"));
     };
@@ -514,8 +517,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_not_upgraded_hears_what_to_send() {
-        let post = answer_to("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n").await;
-        assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("\r\nAllow: GET\r\n"), "{post}");
+        for body in ["", "abc"] {
+            let post = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            let answer = answer_to(&post).await;
+            assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\nAllow: GET\r\n"), "{answer}");
+        }
         for version in ["1.0", "1.1"] {
             let get = answer_to(&format!("GET / HTTP/{version}\r\nHost: x\r\n\r\n")).await;
             assert!(get.starts_with("HTTP/1.1 426 "), "{get}");

@@ -60,8 +60,7 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// Checks what a server has to refuse with 400, and that nothing follows the request:
-    /// a client that waits for its body to be read would wait for ever.
+    /// Checks what a server has to refuse with 400, whatever is asked for.
     ///
     /// # Errors
     /// With a sentence that says what is wrong.
@@ -74,14 +73,17 @@ impl<'r> Request<'r> {
             (1, _) => return Err("the Host header is not a host"),
             _ => return Err("a request has one Host header"),
         }
-        let has_content = self.header("Content-Length").is_some_and(|length| {
+        Ok(())
+    }
+
+    /// Whether something follows the request. Nobody reads it here: a client that waits for
+    /// that would wait for ever.
+    pub(super) fn has_content(&self) -> bool {
+        let has_length = self.header("Content-Length").is_some_and(|length| {
             let mut lengths = length.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
             lengths.any(|length| length.is_empty() || length.iter().any(|digit| *digit != b'0'))
         });
-        if has_content || self.header("Transfer-Encoding").is_some() {
-            return Err("a request to this server has no content");
-        }
-        Ok(())
+        has_length || self.header("Transfer-Encoding").is_some()
     }
 
     /// Whether it asks to be upgraded to WebSocket. HTTP/1.0 knows no upgrade: RFC 9110

@@ -71,10 +71,13 @@ async fn start_together(database: &str) {
     prepared.0.and(prepared.1).and(prepared.2).unwrap();
 }
 
-pub(crate) async fn workers_that_start_together_make_one_schema() {
+pub(crate) async fn workers_that_start_together_make_one_schema_in_sqlite() {
     for _ in 0..10 {
         start_together(&Sqlite::new().url()).await;
     }
+}
+
+pub(crate) async fn workers_that_start_together_make_one_schema_in_postgresql() {
     let database = Postgres::start();
     start_together(&database.url()).await;
 }

@@ -18,8 +18,9 @@ gatewayworker_tests::tests_with_programs! {
         chat::sqlite::who_is_there_is_known,
         chat::who_asks_too_often_is_told_so,
         chat::a_connection_may_be_in_so_many_threads,
+        database::a_worker_starts_without_its_database_and_uses_it_once_it_is_there,
         database::a_database_that_is_held_up_costs_the_time_out_and_no_more,
-        database::workers_that_start_together_make_one_schema;
+        database::workers_that_start_together_make_one_schema_in_sqlite;
     [POSTGRESQL]
         chat::postgres::each_action_has_its_codes,
         chat::postgres::what_is_sent_is_what_is_stored_and_reaches_every_gateway,
@@ -27,7 +28,7 @@ gatewayworker_tests::tests_with_programs! {
         chat::postgres::the_history_comes_in_pages,
         chat::postgres::who_is_there_is_known,
         database::a_postgresql_that_crashes_costs_an_error_and_is_used_again,
-        database::a_worker_starts_without_its_database_and_uses_it_once_it_is_there;
+        database::workers_that_start_together_make_one_schema_in_postgresql;
     [CHROMIUM]
         page::two_members_talk_and_see_each_other_come_and_go,
         page::a_lost_connection_comes_back_with_what_was_said_meanwhile,
