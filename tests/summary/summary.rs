@@ -32,7 +32,8 @@ fn summary(lines: &str) -> String {
     let mut text = format!("\n{count} tests did not run, because programs are not installed:\n");
     for (program, tests) in &mut missing {
         tests.sort_unstable();
-        text += &format!("\n  {program}: {} tests\n", tests.len());
+        let count = tests.len();
+        text += &format!("\n  {program}: {count} test{}\n", if count == 1 { "" } else { "s" });
         for test in tests {
             text += &format!("    {test}\n");
         }
