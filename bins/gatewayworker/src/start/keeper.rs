@@ -132,6 +132,11 @@ impl Keeper {
         self.drain.cancel();
     }
 
+    /// Whether a reload puts another process in the place of the one that runs.
+    pub(crate) fn replaces(&self) -> bool {
+        self.on_reload == OnReload::Replace
+    }
+
     /// Reads its files again, or is replaced; returns when all is done.
     ///
     /// # Errors

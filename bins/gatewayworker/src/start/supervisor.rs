@@ -198,20 +198,12 @@ impl Cluster {
 /// What fails for one is no reason to leave the others as they are.
 async fn reload(keepers: &[Arc<Keeper>]) -> Reloaded {
     let results = join_all(keepers.iter().map(|keeper| keeper.reload())).await;
-    let (mut reloaded, mut problems) = (Vec::new(), Vec::new());
-    for (keeper, result) in keepers.iter().zip(results) {
-        match result {
-            Ok(()) => reloaded.push(keeper.daemon.name),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    if problems.is_empty() {
-        return Ok(());
-    }
-    if reloaded.contains(&"businessworker") {
-        problems.push("the businessworker was replaced".to_owned());
-    }
-    Err(problems.join("; "))
+    let was_replaced = |(keeper, result): (&Arc<Keeper>, &Reloaded)| {
+        (result.is_ok() && keeper.replaces()).then(|| format!("the {} was replaced", keeper.daemon.name))
+    };
+    let replaced: Vec<_> = keepers.iter().zip(&results).filter_map(was_replaced).collect();
+    let problems: Vec<_> = results.into_iter().filter_map(Result::err).collect();
+    if problems.is_empty() { Ok(()) } else { Err([problems, replaced].concat().join("; ")) }
 }
 
 async fn status(keepers: &[Arc<Keeper>]) -> Vec<Status> {
