@@ -4,15 +4,11 @@ use std::time::Duration;
 
 use gatewayworker_net::RegisterLinks;
 
-/// How long no register may be connected before that is a problem: the gateways that are linked
-/// stay, and a register that starts again is back within seconds.
-const REGISTER_GRACE: Duration = Duration::from_secs(10);
-
 /// Returns what keeps a worker that takes events from this many of the `listed` gateways from
 /// its work, and what to do; `None` where nothing does.
 pub(crate) fn problem(gateways: usize, listed: &[String], registers: &RegisterLinks) -> Option<String> {
     if gateways > 0 {
-        let trouble = registers.trouble(REGISTER_GRACE)?;
+        let trouble = registers.trouble(RegisterLinks::GRACE)?;
         return Some(format!(
             "the businessworker follows no register, a gateway that starts is not found: {trouble}"
         ));

@@ -10,12 +10,14 @@ pub(crate) struct Logs {
     pub(crate) link_closed: LogLimiter,
     /// A link over `max_links`.
     pub(crate) link_refused: LogLimiter,
-    /// A client over `max_connections`, of the gateway or of its listener.
-    pub(crate) over_the_limit: LogLimiter,
     /// A connection that no shard had room for in its mailbox.
     pub(crate) too_busy: LogLimiter,
     /// A frame that says nothing known.
     pub(crate) frame_ignored: LogLimiter,
     /// A session that was not stored.
     pub(crate) session_not_stored: LogLimiter,
+    /// A client that was closed for its silence.
+    pub(crate) client_silent: LogLimiter,
+    /// A message that is too long for its worker.
+    pub(crate) message_too_large: LogLimiter,
 }

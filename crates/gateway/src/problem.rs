@@ -4,15 +4,11 @@ use std::time::Duration;
 
 use gatewayworker_net::RegisterLinks;
 
-/// How long no register may be connected before that is a problem: the workers that are linked
-/// stay, and a register that starts again is back within seconds.
-const REGISTER_GRACE: Duration = Duration::from_secs(10);
-
 /// Returns what keeps a gateway with this many workers from its work, and what to do; `None`
 /// where nothing does.
 pub(crate) fn problem(workers: usize, registers: &RegisterLinks) -> Option<String> {
     if workers > 0 {
-        let trouble = registers.trouble(REGISTER_GRACE)?;
+        let trouble = registers.trouble(RegisterLinks::GRACE)?;
         return Some(format!(
             "the gateway is in no register, a worker that starts does not find it: {trouble}"
         ));

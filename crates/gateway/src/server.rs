@@ -272,9 +272,8 @@ async fn accept_clients(
                     Taken::All => ("the gateway", Refused::Full),
                     Taken::Here => ("the listener", Refused::DoorFull),
                 };
-                shared.refusals.count(why);
                 let port = door.port;
-                shared.logs.over_the_limit.log(move |times| {
+                shared.refusals.count_and_log(why, move |times| {
                     warn!(port, times, "max_connections of {of} is reached: clients are refused");
                 });
                 return client::turn_away(&first, stream, &door, why);

@@ -17,6 +17,10 @@ struct Links {
 }
 
 impl RegisterLinks {
+    /// How long no register may be connected before that is a problem for a daemon that is
+    /// linked: its links stay, and a register that starts again is back within seconds.
+    pub const GRACE: Duration = Duration::from_secs(10);
+
     /// Returns why no register has been connected for `age` at least, each with what to do;
     /// `None` while one is, or has been until then.
     pub fn trouble(&self, age: Duration) -> Option<String> {

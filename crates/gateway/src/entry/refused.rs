@@ -125,8 +125,18 @@ pub(crate) struct RefusalCounts {
 
 impl RefusalCounts {
     /// Counts one, and says how many that makes.
-    pub(crate) fn count(&self, reason: Refused) -> u64 {
+    fn count(&self, reason: Refused) -> u64 {
         self.counts[reason as usize].fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Counts one, and has `write` log it, once a second for each reason, with the number of
+    /// refusals that its line stands for.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub(crate) fn count_and_log(&self, reason: Refused, write: impl FnOnce(u64) + Send + 'static) {
+        self.count(reason);
+        self.logs[reason as usize].log(write);
     }
 
     /// Counts one, and logs it: at info, once a second for each reason, where somebody may
@@ -135,10 +145,12 @@ impl RefusalCounts {
     /// # Panics
     /// Outside a tokio runtime.
     pub(crate) fn note(&self, reason: Refused, client: SocketAddr, said: Option<&str>) {
-        self.count(reason);
-        let Some(advice) = reason.advice() else { return };
+        let Some(advice) = reason.advice() else {
+            self.count(reason);
+            return;
+        };
         let said = said.map(str::to_owned);
-        self.logs[reason as usize].log(move |refused| match said {
+        self.count_and_log(reason, move |refused| match said {
             Some(said) => info!(%reason, said, %client, refused, "{advice}"),
             None => info!(%reason, %client, refused, "{advice}"),
         });
@@ -152,9 +164,7 @@ impl RefusalCounts {
     fn all(&self) -> impl Iterator<Item = (Refused, u64)> {
         Refused::NAMES.iter().map(|(reason, ..)| (*reason, self.of(*reason)))
     }
-}
 
-impl RefusalCounts {
     /// All together, then by the reasons that there were, for the operator.
     pub(crate) fn figures(&self) -> Vec<(&'static str, u64)> {
         let by_reason = Refused::NAMES.iter().map(|(reason, _, figure)| (*figure, self.of(*reason)));

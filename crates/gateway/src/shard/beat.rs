@@ -72,7 +72,7 @@ impl Shard {
         };
         let last = client.door.close_frame(GOING_AWAY, &reason);
         let (id, address) = (self.client_id(client), client_address(client));
-        self.shared.silent_log.log(move |clients| {
+        self.shared.logs.client_silent.log(move |clients| {
             info!(client = %id, %address, reason, clients, "a silent client was closed");
         });
         last

@@ -90,7 +90,7 @@ impl Shard {
             return Ok(());
         }
         let (id, worker) = (self.client_id(client), client.worker.key().to_owned());
-        self.shared.too_large_log.log(move |clients| {
+        self.shared.logs.message_too_large.log(move |clients| {
             warn!(
                 client = %id, bytes = message, worker, limit, clients,
                 "a message with its session is too long for a frame to its worker: the client was closed with 1009; \

@@ -39,7 +39,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use bytes::Bytes;
-use gatewayworker_net::{LogLimiter, RegisterLinks};
+use gatewayworker_net::RegisterLinks;
 use gatewayworker_protocol::{ClientId, CloseReason, Question};
 use rand::RngExt;
 use tokio::net::TcpStream;
@@ -103,10 +103,6 @@ pub(crate) struct Shared {
     pub(crate) stopping: CancellationToken,
     pub(crate) closes: CloseCounts,
     pub(crate) refusals: RefusalCounts,
-    /// For the log line about clients that are closed for their silence.
-    silent_log: LogLimiter,
-    /// For the one about messages that are too long for their worker.
-    too_large_log: LogLimiter,
     /// How many more may be told why they are not let in, of those that there is no
     /// place for.
     pub(crate) turned_away: Arc<Semaphore>,
@@ -141,8 +137,6 @@ impl Shared {
             stopping: CancellationToken::new(),
             closes: CloseCounts::default(),
             refusals: RefusalCounts::default(),
-            silent_log: LogLimiter::default(),
-            too_large_log: LogLimiter::default(),
             turned_away: Arc::new(Semaphore::new(capacity.rejected)),
             clients: AtomicUsize::new(0),
             logs: Logs::default(),
