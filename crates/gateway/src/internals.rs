@@ -3,21 +3,24 @@
 //! No interface: it exists with the feature `internals` only, says what they need
 //! and no more, and may change with any commit.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gatewayworker_net::LinkWriter;
-use gatewayworker_protocol::CloseReason;
+use gatewayworker_protocol::{CloseReason, Command, Frame, MAX_FRAME_LEN};
 use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
 
+use crate::capacity::Capacity;
 use crate::config::Config;
 use crate::door::{Door, Limit, Place};
-use crate::inbox::{Inbox, Outlet, Stop};
+use crate::inbox::{Inbox, Outlet, Stop, ToShard};
+use crate::order::{Order, Orders};
 use crate::protocol::Protocol;
-use crate::shard::{NewClient, Table};
+use crate::shard::{self, Key, NewClient, Shard, Shared, Table};
 use crate::websocket::encode;
 use crate::workers::{Features, Routing, WorkerLink, Workers};
 
@@ -195,6 +198,98 @@ impl Clients {
         }
         keys.len()
     }
+}
+
+/// A shard with a worker and clients in it. The clients' sockets take all that they are
+/// sent, and the worker's link is written to nobody.
+pub struct BusyShard {
+    shard: Rc<Shard>,
+    link: Arc<WorkerLink>,
+    inbox: Inbox,
+    key: Key,
+    /// What is sent to a socket that is closed fails.
+    _sink: UdpSocket,
+}
+
+impl BusyShard {
+    /// One with clients with the connection ids from 1 to `n`.
+    ///
+    /// # Panics
+    /// When there are not so many sockets to be had, or no tokio runtime.
+    pub fn connected(n: u32) -> Self {
+        let config = Config { shards: 1, ..Config::default() };
+        let capacity = Capacity::new(&config, None).expect("no limit on files");
+        let (mailbox, _) = shard::mailbox();
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300);
+        let shared = Arc::new(Shared::new(config, capacity, address, vec![mailbox]));
+        let writer = LinkWriter::new(nowhere().into_split().1, 64 * 1024 * 1024);
+        let link = shared.workers.join("worker", Arc::new(writer), Features::default());
+        let places = Arc::new(Limit::new(n as usize));
+        let door = Door::new(8289, &shared.config.listen[0], &shared.config, places);
+        let door = Arc::new(door.expect("the defaults work"));
+        let shard = Shard::new(0, shared);
+        let sink = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let keys: Vec<Key> = (1..=n)
+            .map(|connection_id| {
+                let client = NewClient {
+                    connection_id,
+                    seq: connection_id.into(),
+                    address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
+                    door: Place::take(&door).expect("there is one for each"),
+                    worker: link.clone(),
+                    heard_ms: 0,
+                };
+                shard.insert(client, Rc::new(crate::socket::Socket::Plain(into(&sink))))
+            })
+            .collect();
+        Self { shard, link, inbox: Inbox::new(&door), key: keys[0], _sink: sink }
+    }
+
+    /// The first client sends a frame, which becomes an event in its worker's link: how many
+    /// bytes that has.
+    ///
+    /// # Panics
+    /// When the frame is no message.
+    pub fn receive(&mut self, frame: &mut [u8]) -> usize {
+        let mut outlet = ToShard { shard: &self.shard, key: self.key };
+        let stop = self.inbox.advance(&mut outlet, frame);
+        assert!(matches!(stop, Stop::Starved));
+        let mut bytes = 0;
+        let taken = self.link.writer.push_over(|out| {
+            bytes = out.len();
+            out.clear();
+        });
+        taken.expect("an open link");
+        bytes
+    }
+
+    /// A worker's commands take effect, and whoever is sent something by them is written to.
+    ///
+    /// # Panics
+    /// When these are no commands.
+    pub fn execute(&mut self, commands: &[u8]) {
+        let mut commands = BytesMut::from(commands);
+        while let Some(frame) = Frame::parse(&mut commands, MAX_FRAME_LEN).expect("a frame") {
+            let command = Command::decode(frame).expect("a command");
+            let orders = Orders::of(command, || self.shard.shared.number());
+            let order = match orders.expect("a shard's command") {
+                Orders::One(_, order) | Orders::All(order) => order,
+                Orders::Split(ids, message) => Order::SendToSome(ids, message),
+            };
+            self.shard.obey([order]);
+        }
+        while self.shard.flush_slice() {}
+    }
+}
+
+/// A client's socket that takes everything at once: what is sent there is dropped.
+fn into(sink: &UdpSocket) -> TcpStream {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    socket.connect(sink.local_addr().expect("it is bound")).expect("it is bound");
+    socket.set_nonblocking(true).expect("a fresh socket");
+    // Not TCP: the system's `send` is the same.
+    let socket: std::net::TcpStream = OwnedFd::from(socket).into();
+    TcpStream::from_std(socket).expect("within a runtime")
 }
 
 fn nowhere() -> TcpStream {

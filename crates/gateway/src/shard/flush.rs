@@ -55,7 +55,7 @@ impl Shard {
 
     /// Flushes links, replies, and a slice of the broadcast; says whether there
     /// is more to flush: of that, or of what came up meanwhile.
-    fn flush_slice(self: &Rc<Self>) -> bool {
+    pub(crate) fn flush_slice(self: &Rc<Self>) -> bool {
         let mut state = self.state.borrow_mut();
         for link in state.links.drain(..) {
             link.writer.flush();
