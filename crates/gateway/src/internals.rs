@@ -20,7 +20,7 @@ use crate::shard::{self, ClientConnection, ShardThread, Shared};
 use crate::workers::WorkerLink;
 
 pub use crate::core::client::{Client, NewClient};
-pub use crate::core::effects::{Effect, Ending, Finished, Notice};
+pub use crate::core::effects::{Effect, Ending, Finished, Notice, Signals};
 pub use crate::core::events::Route;
 pub use crate::core::flush::Writable;
 pub use crate::core::heartbeat::Heartbeat;

@@ -139,7 +139,7 @@ impl<P: Ports> Shard<P> {
 
     /// Has a link flushed at the end of this turn.
     pub(super) fn flush_link(&mut self, link: Arc<WorkerLink<P::Buffer>>) {
-        self.effects.flush = true;
+        self.effects.signals.flush = true;
         // There are a handful of workers, and mostly one at a time.
         if !self.links.iter().any(|known| Arc::ptr_eq(known, &link)) {
             self.links.push(link);

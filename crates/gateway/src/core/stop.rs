@@ -48,7 +48,7 @@ impl<P: Ports> Shard<P> {
             shards: self.settings.shards,
         };
         self.stop = Some(Stop { schedule, began_ms: now_ms, keys, closed: 0 });
-        self.effects.deadline = true;
+        self.effects.signals.deadline = true;
         self.advance_stop(now_ms);
     }
 
