@@ -209,7 +209,7 @@ impl ClusterBuilder {
 }
 
 /// Where a listener is, on any port.
-fn any_port(listener: &gateway::Listener) -> SocketAddr {
+fn any_port(listener: &gateway::ListenerConfig) -> SocketAddr {
     let mut address: SocketAddr = listener.url.address().parse().expect("an IP address and a port");
     address.set_port(0);
     address
@@ -294,7 +294,7 @@ impl Cluster {
             lan_port: port,
             ..self.settings.gateway.clone()
         };
-        let listeners = gateway::Listeners { doors: sockets, inner };
+        let listeners = gateway::BoundListeners { clients: sockets, inner };
         let daemon = Daemon::start_apart(|shutdown| async move {
             gateway::serve(listeners, config, shutdown).await.expect("the gateway runs");
         });

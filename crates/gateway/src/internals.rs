@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 
 use crate::capacity::Capacity;
 use crate::config::Config;
-use crate::door::{Door, Limit, Place};
+use crate::listener::{ConnectionLimit, ConnectionPermit, Listener};
 use crate::shard::{self, ClientConnection, ShardThread, Shared};
 use crate::workers::WorkerLink;
 
@@ -182,26 +182,26 @@ impl BusyShard {
         let shared = Arc::new(Shared::new(config, capacity, address, vec![sender]));
         let writer = LinkWriter::new(nowhere().into_split().1, 64 * 1024 * 1024);
         let link = shared.workers.join("worker", Arc::new(writer), Features::default());
-        let places = Arc::new(Limit::new(n as usize));
-        let door = Door::new(8289, &shared.config.listen[0], &shared.config, places);
-        let door = Arc::new(door.expect("the defaults work"));
+        let limit = Arc::new(ConnectionLimit::new(n as usize));
+        let listener = Listener::new(8289, &shared.config.listen[0], &shared.config, limit);
+        let listener = Arc::new(listener.expect("the defaults work"));
         let state = LinkState::new(SecretKey::default(), shared.max_frame_len, 1);
         let shard = ShardThread::new(0, shared);
         let sink = UdpSocket::bind("127.0.0.1:0").expect("a port");
         let keys: Vec<Key> = (1..=n)
             .map(|connection_id| {
-                let place = Place::take(&door).expect("there is one for each");
+                let permit = ConnectionPermit::take(&listener).expect("there is one for each");
                 let socket = Rc::new(crate::socket::Socket::Plain(into(&sink)));
                 shard.insert(NewClient {
                     connection_id,
                     seq: connection_id.into(),
                     address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
-                    connection: ClientConnection::new(place, socket),
+                    connection: ClientConnection::new(permit, socket),
                     worker: link.clone(),
                 })
             })
             .collect();
-        let inbox = Inbox::new(&door.policy, Vec::new(), false);
+        let inbox = Inbox::new(&listener.policy, Vec::new(), false);
         Self { shard, link, state, inbox, key: keys[0], _sink: sink }
     }
 

@@ -73,7 +73,7 @@ impl ShardThread {
         };
         if is_over {
             if flushed == Flushed::Empty {
-                socket.say_goodbye();
+                socket.close_notify();
             }
             return;
         }
