@@ -17,9 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{error, info, warn};
 
+use crate::client_map::ClientMap;
+use crate::core::{Clients, Identity};
+use crate::event_queues::{BUDGET, EventQueues};
 use crate::handler::{Handler, Limits};
-use crate::lanes::{BUDGET, Clients, Lanes};
-use crate::link::{self, Identity};
+use crate::link;
 use crate::network::Network;
 use crate::problem::problem;
 use crate::{BoxError, Cli, Config, Events, NoSettings, Result};
@@ -136,7 +138,7 @@ async fn serve_and_tell<E: Events>(
         let links = register_links.clone();
         async move { registers::follow(&names, &key, list, &links).await }
     }));
-    let clients = Arc::new(Clients::default());
+    let clients = Arc::new(Clients::new(ClientMap::default(), BUDGET));
     let network = Network::start()?;
     let gateway = network.enter(|| {
         Gateway::following(addresses.clone())
@@ -148,16 +150,16 @@ async fn serve_and_tell<E: Events>(
     });
     let limits = Limits { slow: config.slow_handler_warning(), cancel: config.handler_timeout() };
     let handler = Handler::new(events, gateway.clone(), limits);
-    let lanes = Lanes::new(clients, handler, config.concurrency, BUDGET);
-    let handler = &lanes.handler;
+    let queues = EventQueues::new(clients, handler, config.concurrency);
+    let handler = &queues.handler;
     figures.are({
-        let lanes = Arc::downgrade(&lanes);
-        move || lanes.upgrade().map(|lanes| lanes.figures()).unwrap_or_default()
+        let queues = Arc::downgrade(&queues);
+        move || queues.upgrade().map(|queues| queues.stats()).unwrap_or_default()
     });
     figures.problems_are({
-        let (lanes, addresses) = (Arc::downgrade(&lanes), addresses.clone());
+        let (queues, addresses) = (Arc::downgrade(&queues), addresses.clone());
         move || {
-            let gateways = lanes.upgrade().map_or(0, |lanes| lanes.gateways());
+            let gateways = queues.upgrade().map_or(0, |queues| queues.gateways());
             problem(gateways, &addresses.borrow(), &register_links).into_iter().collect()
         }
     });
@@ -178,15 +180,18 @@ async fn serve_and_tell<E: Events>(
     });
     ready();
 
-    let identity =
-        Arc::new(Identity::new(config.name.clone(), config.worker_id.clone(), config.secret_key.clone()));
+    let (name, secret_key) = (config.name.clone(), config.secret_key.clone());
+    let identity = Arc::new(match config.worker_id.clone() {
+        Some(id) => Identity::with_id(name, id, secret_key),
+        None => Identity::with_drawn_id(name, rand::random(), secret_key),
+    });
     let links = TaskTracker::new();
     let _follow = network.spawn(roster::follow(addresses, {
-        let (lanes, links, shutdown) = (lanes.clone(), links.clone(), shutdown.clone());
+        let (queues, links, shutdown) = (queues.clone(), links.clone(), shutdown.clone());
         move |address, listed| {
-            let (lanes, identity, stop) = (lanes.clone(), identity.clone(), shutdown.clone());
+            let (queues, identity, stop) = (queues.clone(), identity.clone(), shutdown.clone());
             let run =
-                links.track_future(link::run(lanes, identity, address, listed, stop.clone(), grace / 2));
+                links.track_future(link::run(queues, identity, address, listed, stop.clone(), grace / 2));
             async move {
                 run.await;
                 if stop.is_cancelled() {
@@ -203,7 +208,7 @@ async fn serve_and_tell<E: Events>(
     links.close();
     let drain = async {
         links.wait().await;
-        lanes.drained().await;
+        queues.drained().await;
     };
     if timeout_at(deadline, drain).await.is_err() {
         warn!(
