@@ -44,6 +44,7 @@ mod event_queues;
 mod events;
 mod handler;
 mod handshake;
+mod inline_slice;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
@@ -53,7 +54,6 @@ mod network;
 mod problem;
 mod serve;
 mod session;
-mod slice;
 mod stats;
 mod worker_calls;
 

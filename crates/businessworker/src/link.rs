@@ -21,7 +21,7 @@ use tracing::{debug, info, warn};
 
 use crate::core::{EventLink, GatewayFeatures, Identity, Received};
 use crate::event_queues::EventQueues;
-use crate::slice::{Slice, preemptions};
+use crate::inline_slice::{InlineTimeSlice, preemptions};
 use crate::{Events, worker_calls};
 
 /// The size of the chunks that are read into, in bytes: many small events together.
@@ -104,7 +104,7 @@ async fn hold<E: Events>(
     identity.hello().encode(&mut hello);
     stream.write_all(&hello).await?;
     let _linked = queues.linked();
-    info!(gateway = %address, "the worker takes events from the gateway");
+    info!(gateway = %address, "the worker is taking events");
     let (mut reading, mut writing) = stream.split();
     let link = EventLink::default();
     let read = read_events(queues, address, &mut reading, &link);
@@ -134,7 +134,7 @@ async fn read_events<E: Events>(
     link: &EventLink,
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
-    let mut slice = Slice::new(Instant::now());
+    let mut slice = InlineTimeSlice::new(Instant::now());
     // More has come than the buffer had room for.
     let mut more = false;
     loop {
@@ -154,7 +154,7 @@ async fn read_events<E: Events>(
                         inline = slice.begin(Instant::now(), preemptions());
                     }
                     queues.enqueue(event, inline).await;
-                    inline = inline && slice.goes_on(Instant::now(), preemptions);
+                    inline = inline && slice.handler_ran(Instant::now(), preemptions);
                 }
                 Received::Features(features) => {
                     worker_calls::note_features(&queues.handler.gateway, address, features);
