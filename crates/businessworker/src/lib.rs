@@ -37,6 +37,8 @@
 mod client;
 mod client_map;
 mod config;
+mod config_builder;
+mod config_error;
 // What only a simulation calls is unused, and out of reach, without the feature.
 #[cfg_attr(not(feature = "internals"), allow(dead_code, unreachable_pub, unused_imports))]
 mod core;
@@ -52,6 +54,7 @@ mod link;
 mod message;
 mod network;
 mod problem;
+mod run;
 mod serve;
 mod session;
 mod stats;
@@ -59,10 +62,12 @@ mod worker_calls;
 
 pub use client::Client;
 pub use config::{Cli, Config, Flags, NoSettings};
+pub use config_error::ConfigError;
 pub use events::{BoxError, Events, Result};
 pub use handshake::{Handshake, HandshakeError};
 pub use message::Message;
-pub use serve::{Error, Start, main, run, serve, serve_on};
+pub use run::{Start, main, run};
+pub use serve::{Error, ServeOptions, serve};
 pub use session::Session;
 
 pub use crate::core::Admission;
