@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use gatewayworker_net::Backoff;
-use gatewayworker_protocol::{Command, Frame, MAX_LARGE_FRAME_LEN};
+use gatewayworker_protocol::{Command, Features, Frame, MAX_LARGE_FRAME_LEN};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::core::{EventLink, GatewayFeatures, Identity, Received};
+use crate::core::{EventLink, Identity, Received};
 use crate::event_queues::EventQueues;
 use crate::inline_slice::{InlineTimeSlice, preemptions};
 use crate::{Events, worker_calls};
@@ -66,7 +66,7 @@ pub(crate) async fn run<E: Events>(
                 let started = Instant::now();
                 let ended = hold(&queues, &identity, address, stream, &stop, close_timeout).await;
                 queues.forget_gateway(address);
-                worker_calls::note_features(&queues.handler.gateway, address, GatewayFeatures::default());
+                worker_calls::note_features(&queues.handler.gateway, address, Features::default());
                 if stop.is_cancelled() {
                     return;
                 }
@@ -158,7 +158,7 @@ async fn read_events<E: Events>(
                 }
                 Received::Features(features) => {
                     worker_calls::note_features(&queues.handler.gateway, address, features);
-                    debug!(gateway = %address, ?features, "the gateway says what it can do");
+                    debug!(gateway = %address, ?features, "the gateway has listed its features");
                 }
                 Received::Published { topic, payload } => {
                     worker_calls::deliver_published(&queues.handler.gateway, topic, payload);

@@ -5,8 +5,7 @@ use std::net::SocketAddrV4;
 
 use bytes::Bytes;
 use gatewayworker_client::{ClientId, Delivery, Error, Gateway, OutMessage};
-
-use crate::core::GatewayFeatures;
+use gatewayworker_protocol::Features;
 
 /// Tells a client's gateway that the client is admitted.
 pub(crate) async fn admit(gateway: &Gateway, id: ClientId) -> Result<Delivery, Error> {
@@ -24,7 +23,7 @@ pub(crate) async fn refuse(
 }
 
 /// Notes what a gateway can do; nothing beyond the original, when its event link ends.
-pub(crate) fn note_features(gateway: &Gateway, address: SocketAddrV4, features: GatewayFeatures) {
+pub(crate) fn note_features(gateway: &Gateway, address: SocketAddrV4, features: Features) {
     gateway.bus().set_passes_on(address, features.channel);
     gateway.set_takes_large_frames(address, features.large_frames);
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::frame::{FLAG_ASKS, FLAG_BINARY, FLAG_PLAIN, FLAG_RAW};
 use crate::question::string_list;
-use crate::{Frame, Question, SecretKey, Select, json as lists};
+use crate::{Features, Frame, Question, SecretKey, Select, json as lists};
 
 /// The commands' numbers.
 pub mod code {
@@ -92,7 +92,7 @@ pub enum Command {
         /// Between our own daemons the reason; empty from and to PHP.
         reason: Bytes,
     },
-    /// A sign of life. Between our own daemons it may carry JSON.
+    /// A sign of life. Between our own daemons it may carry a [`PingBody`](crate::PingBody).
     Ping(Bytes),
     /// The link is a worker's: client events may go to it.
     WorkerConnect(Hello),
@@ -312,9 +312,10 @@ pub struct Hello {
     /// The shared key. Missing or null, the link is closed, as PHP does it.
     #[serde(default)]
     pub secret_key: Option<SecretKey>,
-    /// Ours: what the peer can do beyond the original. PHP ignores it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub features: Vec<String>,
+    /// Ours: what the peer can do beyond the original; `None` where it lists nothing, not even an
+    /// empty list. Only a worker with a list is answered. PHP ignores it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<Features>,
 }
 
 /// A whole frame that says nothing we understand. The link is still in step, so

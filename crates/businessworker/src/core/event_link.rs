@@ -7,21 +7,9 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
-use gatewayworker_protocol::{Command, Hello, LARGE_FRAMES, SecretKey};
-use serde_json::json;
+use gatewayworker_protocol::{Command, Features, Hello, PingBody, SecretKey};
 
 use super::event::Event;
-
-/// The feature of a worker that its gateway may ask about handshakes, and of a gateway that
-/// it waits for the answer, and goes on waiting where the worker says that it drains.
-const ADMISSION: &str = "admission";
-
-/// The feature of a gateway that it passes on what workers publish, and of a worker that it
-/// takes that.
-const CHANNEL: &str = "channel";
-
-/// The feature of a worker that it takes the reason with which a client was closed.
-const CLOSE_REASON: &str = "close-reason";
 
 /// The name under which a worker connects to gateways.
 #[derive(Debug)]
@@ -69,7 +57,7 @@ impl Identity {
         Command::WorkerConnect(Hello {
             worker_key: Some(self.worker_key()),
             secret_key: Some(self.secret_key.clone()),
-            features: [CLOSE_REASON, ADMISSION, CHANNEL, LARGE_FRAMES].map(Into::into).into(),
+            features: Some(Features::ALL),
         })
     }
 }
@@ -82,35 +70,13 @@ pub struct EventLink {
     awaits_admissions: AtomicBool,
 }
 
-/// What a gateway has said it can do, beyond the original.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct GatewayFeatures {
-    /// It waits for the answer to a handshake.
-    pub admission: bool,
-    /// It passes on what workers publish.
-    pub channel: bool,
-    /// It takes frames of more than 10 MiB.
-    pub large_frames: bool,
-}
-
-impl GatewayFeatures {
-    /// Reads the body of a PING: `{"features": ["admission", …]}`. A body that is something
-    /// else, or names what is not known here, stands for no feature.
-    fn parse(body: &[u8]) -> Self {
-        let said: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-        let features = said.get("features").and_then(serde_json::Value::as_array);
-        let has = |name: &str| features.is_some_and(|features| features.iter().any(|one| one == name));
-        Self { admission: has(ADMISSION), channel: has(CHANNEL), large_frames: has(LARGE_FRAMES) }
-    }
-}
-
 /// What a gateway's command means to the worker.
 #[derive(Debug)]
 pub enum Received {
     /// Something happened to a client.
     Event(Event),
     /// The gateway, which is one of ours, says what it can do.
-    Features(GatewayFeatures),
+    Features(Features),
     /// A worker has published this.
     Published {
         /// The topic.
@@ -129,13 +95,13 @@ impl EventLink {
     pub fn receive(&self, command: Command) -> Received {
         match Event::from_command(command) {
             Ok(event) => Received::Event(event),
-            // The original's heartbeat is empty.
-            Err(Command::Ping(body)) if body.is_empty() => Received::Heartbeat,
-            Err(Command::Ping(body)) => {
-                let features = GatewayFeatures::parse(&body);
-                self.awaits_admissions.store(features.admission, Ordering::Relaxed);
-                Received::Features(features)
-            }
+            Err(Command::Ping(body)) => match PingBody::parse(&body) {
+                Some(PingBody::Features(features)) => {
+                    self.awaits_admissions.store(features.admission, Ordering::Relaxed);
+                    Received::Features(features)
+                }
+                _ => Received::Heartbeat,
+            },
             Err(Command::Publish { topic, payload }) => Received::Published { topic, payload },
             Err(other) => Received::Unexpected(other),
         }
@@ -146,7 +112,7 @@ impl EventLink {
     /// worker that stops, and will still answer, from one that has died.
     pub fn drain(&self) -> Option<Command> {
         let says_so = self.awaits_admissions.load(Ordering::Relaxed);
-        says_so.then(|| Command::Ping(json!({"draining": true}).to_string().into()))
+        says_so.then(|| Command::Ping(PingBody::Draining.encode()))
     }
 }
 
@@ -172,13 +138,9 @@ mod tests {
     fn a_gateway_of_ours_lists_its_features_and_the_originals_says_nothing() {
         let link = EventLink::default();
         assert!(matches!(link.receive(ping("")), Received::Heartbeat));
-        let said = link.receive(ping(r#"{"features":["channel","large-frames","of-tomorrow",7]}"#));
-        let expected = GatewayFeatures { admission: false, channel: true, large_frames: true };
+        let said = link.receive(ping(r#"{"features":["channel","large-frames"]}"#));
+        let expected = Features { channel: true, large_frames: true, ..Features::default() };
         assert!(matches!(said, Received::Features(features) if features == expected));
-        for unreadable in ["junk", "[]", r#"{"features":"admission"}"#] {
-            let said = link.receive(ping(unreadable));
-            assert!(matches!(said, Received::Features(features) if features == GatewayFeatures::default()));
-        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub use client_state::{Begin, ClientState, SessionQuestion};
 pub use clients::{Clients, Enqueued, Handled, HandlerOutcome, Reply, SessionChanges};
 pub use event::{Event, EventKind};
 pub use event_budget::EventBudget;
-pub use event_link::{EventLink, GatewayFeatures, Identity, Received};
+pub use event_link::{EventLink, Identity, Received};
 pub use table::{ClientTable, OrderedTable};
 
 #[cfg(test)]
