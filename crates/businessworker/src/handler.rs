@@ -180,7 +180,7 @@ impl<E: Events> Handler<E> {
                     Ok(result) => Some(result),
                     Err(_) => {
                         if first == slow {
-                            warn_slow("a handler is slow and still at it");
+                            warn_slow("a handler is slow and still runs");
                         }
                         match cancel {
                             Some(cancel) => timeout_at(started + cancel, handler).await.ok(),
@@ -207,7 +207,7 @@ impl<E: Events> Handler<E> {
             }
             None => {
                 self.stats.cancelled.count();
-                error!(client = %id, event, "a handler took too long and was cancelled");
+                error!(client = %id, event, "a handler ran longer than handler_timeout_ms and was cancelled");
                 HandlerOutcome::Interrupted
             }
         }
