@@ -10,9 +10,12 @@ use gatewayworker_protocol::{ClientId, Command, Frame, MAX_FRAME_LEN, SecretKey,
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::link::Settings;
+use crate::link::LinkSettings;
 use crate::links::Links;
 use crate::{Bus, Delivery, Error, SessionObserver, Unreached};
+
+/// Longer limits may be more than a clock can show.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What an application may do to clients, wherever they are connected.
 ///
@@ -37,7 +40,7 @@ struct Shared {
 #[must_use = "it does nothing until it is connected"]
 pub struct Builder {
     source: Source,
-    settings: Settings,
+    settings: LinkSettings,
     observer: Option<Arc<dyn SessionObserver>>,
 }
 
@@ -48,10 +51,10 @@ enum Source {
 
 impl Builder {
     fn new(source: Source) -> Self {
-        let settings = Settings {
+        let settings = LinkSettings {
             secret_key: SecretKey::default(),
             question_timeout: Duration::from_secs(5),
-            gather: false,
+            gather_writes: false,
         };
         Self { source, settings, observer: None }
     }
@@ -64,9 +67,10 @@ impl Builder {
 
     /// How long a question may take in all; 5 seconds by default, as in the
     /// original. The first use of a handle waits as long for the registers, and at
-    /// most a second more for gateways that cannot be connected to.
+    /// most a second more for gateways that cannot be connected to. A limit over a year
+    /// is a year.
     pub fn question_timeout(mut self, limit: Duration) -> Self {
-        self.settings.question_timeout = limit;
+        self.settings.question_timeout = limit.min(YEAR);
         self
     }
 
@@ -74,7 +78,7 @@ impl Builder {
     /// the same turn, instead of writing it before the send returns. For a
     /// process with many tasks that send: fewer writes, a little later.
     pub fn gather_writes(mut self) -> Self {
-        self.settings.gather = true;
+        self.settings.gather_writes = true;
         self
     }
 

@@ -41,8 +41,15 @@ mod ask;
 mod bus;
 pub mod calls;
 mod commands;
+mod core;
 mod error;
 mod gateway;
+/// The core without IO, for the simulator. Not an API: it may change at any time.
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::core::{Answers, CallLink, Effect, LinkError, QuestionId, Transmit};
+}
 mod link;
 mod links;
 mod message;
@@ -53,9 +60,8 @@ mod select;
 mod send;
 mod session;
 
-pub use ask::AskError;
 pub use bus::{Bus, MAX_PUBLISHED, Published};
-pub use error::{Delivery, Error, Unreached};
+pub use error::{AskError, Delivery, Error, Unreached};
 pub use gateway::{Builder, Gateway};
 pub use message::OutMessage;
 pub use observe::SessionObserver;
