@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use bytes::Bytes;
 use gatewayworker_client::{
-    ClientId, Delivery, Error, Gateway, GroupId, IdError, One, OutMessage, Sending, Uid,
+    ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, Sending, ToClient, Uid,
 };
 use gatewayworker_protocol::Origin;
 
@@ -60,7 +60,7 @@ impl Client {
     }
 
     /// Sends it a message (`sendToCurrentClient`).
-    pub fn send(&self, message: impl Into<OutMessage>) -> Sending<One> {
+    pub fn send(&self, message: impl Into<OutMessage>) -> Sending<ToClient> {
         self.gateway.send_to_client(self.id, message)
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use gatewayworker_client::{Gateway, roster};
+use gatewayworker_client::{Gateway, gateway_list};
 use gatewayworker_daemon::{Figures, Listeners, Runtime};
 use gatewayworker_net::{RegisterLinks, registers};
 use serde::de::DeserializeOwned;
@@ -181,7 +181,7 @@ async fn serve_and_tell<E: Events>(
     let identity =
         Arc::new(Identity::new(config.name.clone(), config.worker_id.clone(), config.secret_key.clone()));
     let links = TaskTracker::new();
-    let _follow = network.spawn(roster::follow(addresses, {
+    let _follow = network.spawn(gateway_list::follow_gateways(addresses, {
         let (lanes, links, shutdown) = (lanes.clone(), links.clone(), shutdown.clone());
         move |address, listed| {
             let (lanes, identity, stop) = (lanes.clone(), identity.clone(), shutdown.clone());

@@ -50,24 +50,24 @@ mod gateway;
 pub mod internals {
     pub use crate::core::{Answers, CallLink, Effect, LinkError, QuestionId, Transmit};
 }
+pub mod gateway_list;
 mod link;
 mod links;
 mod message;
-mod observe;
 mod questions;
-pub mod roster;
 mod select;
 mod send;
 mod session;
+mod session_observer;
 
 pub use bus::{Bus, MAX_PUBLISHED, Published};
 pub use error::{AskError, Delivery, Error, Unreached};
 pub use gateway::{Builder, Gateway};
 pub use message::OutMessage;
-pub use observe::SessionObserver;
 pub use select::{Column, Row, Where};
-pub use send::{Everyone, Groups, One, Only, SendFuture, Sending, Target, Uids};
+pub use send::{SendFuture, Sending, Target, ToAll, ToClient, ToClients, ToGroups, ToUids};
 pub use session::{SessionData, SessionError};
+pub use session_observer::SessionObserver;
 
 pub use gatewayworker_protocol::{ClientId, GroupId, IdError, ParseClientIdError, SecretKey, Uid, php};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::link::{Link, LinkSettings};
-use crate::{Delivery, Unreached, roster};
+use crate::{Delivery, Unreached, gateway_list};
 
 /// How long the first use of a handle waits for gateways that are listed but do not
 /// let themselves be connected to, after which they are as good as down: one whose
@@ -45,7 +45,7 @@ impl Links {
     /// Keeps a link to each listed gateway, for ever.
     pub(crate) async fn run(self: Arc<Self>) {
         let links = self.clone();
-        roster::follow(self.addresses.clone(), move |address, listed| {
+        gateway_list::follow_gateways(self.addresses.clone(), move |address, listed| {
             let link = Arc::new(Link::new(address, links.settings.clone(), links.changes.clone()));
             links.change(|map| map.insert(address, link.clone()));
             let links = links.clone();

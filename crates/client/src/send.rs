@@ -54,59 +54,59 @@ mod sealed {
 
 /// To one client.
 #[derive(Debug, Clone)]
-pub struct One(ClientId);
+pub struct ToClient(ClientId);
 
 /// To every client, or all but some.
 #[derive(Debug, Clone)]
-pub struct Everyone {
+pub struct ToAll {
     except: Vec<ClientId>,
 }
 
 /// To these clients and nobody else.
 #[derive(Debug, Clone)]
-pub struct Only {
+pub struct ToClients {
     ids: Vec<ClientId>,
     except: HashSet<ClientId>,
 }
 
 /// To all clients of some uids.
 #[derive(Debug, Clone)]
-pub struct Uids(Result<Vec<Bytes>, IdError>);
+pub struct ToUids(Result<Vec<Bytes>, IdError>);
 
 /// To the members of some groups, or all but some of them.
 #[derive(Debug, Clone)]
-pub struct Groups {
+pub struct ToGroups {
     groups: Result<Vec<Bytes>, IdError>,
     except: Vec<ClientId>,
 }
 
 impl Gateway {
     /// To every client (`sendToAll`); `.only(ids)` or `.except(ids)` narrow it.
-    pub fn send_to_all(&self, message: impl Into<OutMessage>) -> Sending<Everyone> {
-        self.sending(message, Everyone { except: Vec::new() })
+    pub fn send_to_all(&self, message: impl Into<OutMessage>) -> Sending<ToAll> {
+        self.sending(message, ToAll { except: Vec::new() })
     }
 
     /// To one client (`sendToClient`). One that is gone gets nothing, and nobody
     /// is told: ask [`is_online`](Self::is_online).
-    pub fn send_to_client(&self, id: ClientId, message: impl Into<OutMessage>) -> Sending<One> {
-        self.sending(message, One(id))
+    pub fn send_to_client(&self, id: ClientId, message: impl Into<OutMessage>) -> Sending<ToClient> {
+        self.sending(message, ToClient(id))
     }
 
     /// To every client that is bound to one of these uids (`sendToUid`).
-    pub fn send_to_uid<I>(&self, uids: I, message: impl Into<OutMessage>) -> Sending<Uids>
+    pub fn send_to_uid<I>(&self, uids: I, message: impl Into<OutMessage>) -> Sending<ToUids>
     where
         I: IntoIterator<Item: TryInto<Uid, Error: Into<IdError>>>,
     {
-        self.sending(message, Uids(uid_bytes(uids)))
+        self.sending(message, ToUids(uid_bytes(uids)))
     }
 
     /// To every member of these groups (`sendToGroup`), `.except(ids)`. Who is in
     /// two of them gets it twice, as in the original.
-    pub fn send_to_group<I>(&self, groups: I, message: impl Into<OutMessage>) -> Sending<Groups>
+    pub fn send_to_group<I>(&self, groups: I, message: impl Into<OutMessage>) -> Sending<ToGroups>
     where
         I: IntoIterator<Item: TryInto<GroupId, Error: Into<IdError>>>,
     {
-        self.sending(message, Groups { groups: group_bytes(groups), except: Vec::new() })
+        self.sending(message, ToGroups { groups: group_bytes(groups), except: Vec::new() })
     }
 
     fn sending<T>(&self, message: impl Into<OutMessage>, to: T) -> Sending<T> {
@@ -114,12 +114,12 @@ impl Gateway {
     }
 }
 
-impl Sending<Everyone> {
+impl Sending<ToAll> {
     /// Only to these clients; to nobody, if there are none. A list that takes several
     /// frames (some 400,000 clients) may be cut short where the link is overloaded;
     /// the [`Delivery`] names the gateway then.
-    pub fn only(self, ids: impl IntoIterator<Item = ClientId>) -> Sending<Only> {
-        let to = Only { ids: ids.into_iter().collect(), except: self.to.except.into_iter().collect() };
+    pub fn only(self, ids: impl IntoIterator<Item = ClientId>) -> Sending<ToClients> {
+        let to = ToClients { ids: ids.into_iter().collect(), except: self.to.except.into_iter().collect() };
         Sending { gateway: self.gateway, message: self.message, to }
     }
 
@@ -130,7 +130,7 @@ impl Sending<Everyone> {
     }
 }
 
-impl Sending<Only> {
+impl Sending<ToClients> {
     /// Not to these clients, even if they are listed.
     pub fn except(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
         self.to.except.extend(ids);
@@ -138,7 +138,7 @@ impl Sending<Only> {
     }
 }
 
-impl Sending<Groups> {
+impl Sending<ToGroups> {
     /// Not to these clients.
     pub fn except(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
         self.to.except.extend(ids);
@@ -146,16 +146,16 @@ impl Sending<Groups> {
     }
 }
 
-impl Target for One {}
-impl sealed::Target for One {
+impl Target for ToClient {}
+impl sealed::Target for ToClient {
     fn send(self, gateway: &Gateway, message: Payload) -> Result<Delivery, Error> {
         let command = Command::SendToOne { to: self.0.connection_id(), message };
         gateway.tell_one(self.0.gateway(), &command.into_frame())
     }
 }
 
-impl Target for Everyone {}
-impl sealed::Target for Everyone {
+impl Target for ToAll {}
+impl sealed::Target for ToAll {
     fn send(self, gateway: &Gateway, message: Payload) -> Result<Delivery, Error> {
         if self.except.is_empty() {
             return gateway.tell_all(&Command::SendToAll { to: Audience::Everyone, message }.into_frame());
@@ -167,10 +167,10 @@ impl sealed::Target for Everyone {
     }
 }
 
-impl Target for Only {}
-impl sealed::Target for Only {
+impl Target for ToClients {}
+impl sealed::Target for ToClients {
     fn send(self, gateway: &Gateway, message: Payload) -> Result<Delivery, Error> {
-        let Only { ids, except } = self;
+        let ToClients { ids, except } = self;
         let room = room_beside(gateway, &message, 0);
         let mut plan = Vec::new();
         for (address, ids) in by_gateway(ids.into_iter().filter(|id| !except.contains(id))) {
@@ -183,8 +183,8 @@ impl sealed::Target for Only {
     }
 }
 
-impl Target for Uids {}
-impl sealed::Target for Uids {
+impl Target for ToUids {}
+impl sealed::Target for ToUids {
     fn send(self, gateway: &Gateway, message: Payload) -> Result<Delivery, Error> {
         let room = room_beside(gateway, &message, 0);
         let chunks = chunks(self.0?, name_cost, room);
@@ -195,8 +195,8 @@ impl sealed::Target for Uids {
     }
 }
 
-impl Target for Groups {}
-impl sealed::Target for Groups {
+impl Target for ToGroups {}
+impl sealed::Target for ToGroups {
     fn send(self, gateway: &Gateway, message: Payload) -> Result<Delivery, Error> {
         let room = room_beside(gateway, &message, self.except.len());
         let chunks = chunks(self.groups?, name_cost, room);
