@@ -3,6 +3,7 @@
 use std::net::SocketAddrV4;
 
 use bytes::Bytes;
+use gatewayworker_client::worker::WorkerHandle;
 use gatewayworker_client::{
     ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, Sending, ToClient, Uid,
 };
@@ -22,10 +23,10 @@ pub struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(origin: Origin, gateway: &Gateway, session: Bytes) -> Self {
+    pub(crate) fn new(origin: Origin, worker: &WorkerHandle, session: Bytes) -> Self {
         let id = ClientId::new(origin.gateway, origin.connection_id);
         let session = Session::new(id, session);
-        Self { id, origin, gateway: gateway.observed_by(session.observer()), session }
+        Self { id, origin, gateway: worker.gateway_observed_by(session.observer()), session }
     }
 
     /// Its name throughout the cluster.

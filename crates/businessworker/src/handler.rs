@@ -13,6 +13,7 @@ use bytes::Bytes;
 use dashmap::DashSet;
 use foldhash::fast::RandomState;
 use futures_util::FutureExt;
+use gatewayworker_client::worker::WorkerHandle;
 use gatewayworker_client::{ClientId, Delivery, Error, Gateway};
 use gatewayworker_protocol::{Origin, may_close_with};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -39,6 +40,7 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Handler<E> {
     pub(crate) events: E,
+    pub(crate) worker: WorkerHandle,
     pub(crate) gateway: Gateway,
     pub(crate) limits: Limits,
     pub(crate) stats: HandlerStats,
@@ -47,8 +49,9 @@ pub(crate) struct Handler<E> {
 }
 
 impl<E: Events> Handler<E> {
-    pub(crate) fn new(events: E, gateway: Gateway, limits: Limits) -> Self {
-        Self { events, gateway, limits, stats: HandlerStats::default(), refused: DashSet::default() }
+    pub(crate) fn new(events: E, worker: WorkerHandle, limits: Limits) -> Self {
+        let gateway = worker.gateway().clone();
+        Self { events, worker, gateway, limits, stats: HandlerStats::default(), refused: DashSet::default() }
     }
 
     pub(crate) async fn handle(&self, marks: &Marks, event: Event) {
@@ -107,7 +110,7 @@ impl<E: Events> Handler<E> {
     }
 
     fn client(&self, origin: Origin, session: Bytes) -> Client {
-        Client::new(origin, &self.gateway, session)
+        Client::new(origin, &self.worker, session)
     }
 
     /// The session for a handler, given the one that came with its event.
@@ -160,7 +163,7 @@ impl<E: Events> Handler<E> {
         }
         let (message, code) = match admission {
             Some(Admission::Admit) => {
-                if asks && let Some(why) = lost(self.gateway.admit_client(id).await) {
+                if asks && let Some(why) = lost(self.worker.admit_client(id).await) {
                     warn!(client = %id, %why, "its gateway could not be told that it is admitted");
                 }
                 return;
@@ -177,9 +180,9 @@ impl<E: Events> Handler<E> {
         debug!(client = %id, code, "refused");
         self.stats.refused.count();
         self.refused.insert(id);
-        if let Some(why) = lost(self.gateway.refuse_client(id, message, code).await) {
+        if let Some(why) = lost(self.worker.refuse_client(id, message, code).await) {
             warn!(client = %id, %why, "refused without its last message");
-            let _ = self.gateway.refuse_client(id, None, code).await;
+            let _ = self.worker.refuse_client(id, None, code).await;
         }
     }
 

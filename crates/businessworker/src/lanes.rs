@@ -18,7 +18,8 @@ use bytes::Bytes;
 use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
 use futures_util::FutureExt;
-use gatewayworker_client::{ClientId, SessionObserver, php};
+use gatewayworker_client::worker::SessionObserver;
+use gatewayworker_client::{ClientId, php};
 use gatewayworker_protocol::{Body, Command, Origin, Payload};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -285,7 +286,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    use gatewayworker_client::Gateway;
+    use gatewayworker_client::worker::WorkerHandle;
     use tokio::sync::watch;
 
     use super::*;
@@ -312,8 +313,8 @@ mod tests {
     }
 
     fn handler<E: Events>(events: E) -> Handler<E> {
-        let gateway = Gateway::following(watch::channel(Vec::new()).1).connect();
-        Handler::new(events, gateway, Limits { slow: Duration::MAX, cancel: None })
+        let worker = WorkerHandle::builder(watch::channel(Vec::new()).1).connect();
+        Handler::new(events, worker, Limits { slow: Duration::MAX, cancel: None })
     }
 
     fn message(connection_id: u32, len: usize) -> Event {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use gatewayworker_client::worker::GatewayFeatures;
 use gatewayworker_net::Backoff;
 use gatewayworker_protocol::{Command, Frame, Hello, LARGE_FRAMES, MAX_LARGE_FRAME_LEN, SecretKey};
 use serde_json::json;
@@ -105,8 +106,7 @@ pub(crate) async fn run<E: Events>(
                 let started = Instant::now();
                 let ended = hold(&lanes, &identity, address, stream, &stop, patience).await;
                 lanes.forget_gateway(address);
-                lanes.handler.gateway.bus().set_passes_on(address, false);
-                lanes.handler.gateway.set_takes_large_frames(address, false);
+                lanes.handler.worker.set_features(address, GatewayFeatures::default());
                 if stop.is_cancelled() {
                     return;
                 }
@@ -195,13 +195,15 @@ async fn read_events<E: Events>(
                         let features = features(&body);
                         let can = |what: &str| features.iter().any(|feature| feature == what);
                         waits.store(can(ADMISSION), Ordering::Relaxed);
-                        lanes.handler.gateway.bus().set_passes_on(address, can(CHANNEL));
-                        lanes.handler.gateway.set_takes_large_frames(address, can(LARGE_FRAMES));
+                        let features = GatewayFeatures::default()
+                            .with_passing_events_on(can(CHANNEL))
+                            .with_large_frames(can(LARGE_FRAMES));
+                        lanes.handler.worker.set_features(address, features);
                         debug!(gateway = %address, features = %String::from_utf8_lossy(&body), "a gateway of ours");
                     }
                 }
                 Ok(Err(Command::Publish { topic, payload })) => {
-                    lanes.handler.gateway.bus().hear(topic, payload);
+                    lanes.handler.worker.deliver_published(&topic, &payload);
                 }
                 Ok(Err(other)) => debug!(gateway = %address, ?other, "not for a worker"),
                 Err(error) => debug!(gateway = %address, %error, "ignored a frame"),
@@ -234,7 +236,7 @@ fn features(body: &[u8]) -> Vec<serde_json::Value> {
 mod tests {
     use std::sync::Mutex;
 
-    use gatewayworker_client::Gateway;
+    use gatewayworker_client::worker::WorkerHandle;
     use gatewayworker_protocol::{Origin, Payload};
     use tokio::task::Id;
 
@@ -261,9 +263,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_for_room_is_not_held_against_the_handler_behind_it() {
-        let gateway = Gateway::following(watch::channel(Vec::new()).1).connect();
+        let worker = WorkerHandle::builder(watch::channel(Vec::new()).1).connect();
         let events = Arc::new(Where(Mutex::default()));
-        let handler = Handler::new(events.clone(), gateway, Limits { slow: Duration::MAX, cancel: None });
+        let handler = Handler::new(events.clone(), worker, Limits { slow: Duration::MAX, cancel: None });
         // Each event takes all the room there is.
         let lanes = Lanes::new(Arc::default(), handler, 8, 1);
         let address = SocketAddrV4::new([127, 0, 0, 1].into(), 2300);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use gatewayworker_client::{Gateway, gateway_list};
+use gatewayworker_client::worker::{WorkerHandle, follow_gateways};
 use gatewayworker_daemon::{Figures, Listeners, Runtime};
 use gatewayworker_net::{RegisterLinks, registers};
 use serde::de::DeserializeOwned;
@@ -138,16 +138,16 @@ async fn serve_and_tell<E: Events>(
     }));
     let clients = Arc::new(Clients::default());
     let network = Network::start()?;
-    let gateway = network.enter(|| {
-        Gateway::following(addresses.clone())
+    let worker = network.enter(|| {
+        WorkerHandle::builder(addresses.clone())
             .secret_key(config.secret_key.clone())
             .question_timeout(config.question_timeout())
-            .gather_writes()
             .observer(clients.clone())
             .connect()
     });
     let limits = Limits { slow: config.slow_handler_warning(), cancel: config.handler_timeout() };
-    let handler = Handler::new(events, gateway.clone(), limits);
+    let gateway = worker.gateway().clone();
+    let handler = Handler::new(events, worker, limits);
     let lanes = Lanes::new(clients, handler, config.concurrency, BUDGET);
     let handler = &lanes.handler;
     figures.are({
@@ -181,7 +181,7 @@ async fn serve_and_tell<E: Events>(
     let identity =
         Arc::new(Identity::new(config.name.clone(), config.worker_id.clone(), config.secret_key.clone()));
     let links = TaskTracker::new();
-    let _follow = network.spawn(gateway_list::follow_gateways(addresses, {
+    let _follow = network.spawn(follow_gateways(addresses, {
         let (lanes, links, shutdown) = (lanes.clone(), links.clone(), shutdown.clone());
         move |address, listed| {
             let (lanes, identity, stop) = (lanes.clone(), identity.clone(), shutdown.clone());

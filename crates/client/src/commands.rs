@@ -30,32 +30,6 @@ impl Gateway {
         self.tell_client(id, Command::Kick { connection_id: id.connection_id(), message }).await
     }
 
-    /// Lets a client in whose gateway has asked whether it may: what a worker does when
-    /// `on_websocket_connect` has admitted it.
-    ///
-    /// # Errors
-    /// None today.
-    #[doc(hidden)]
-    pub async fn admit_client(&self, id: ClientId) -> Result<Delivery, Error> {
-        self.tell_client(id, Command::Admit(id.connection_id())).await
-    }
-
-    /// Sends a client away with a close code, which a gateway of the original does not
-    /// look at: what a worker does when `on_websocket_connect` has refused it.
-    ///
-    /// # Errors
-    /// When the message does not fit a frame.
-    #[doc(hidden)]
-    pub async fn refuse_client(
-        &self,
-        id: ClientId,
-        message: Option<OutMessage>,
-        code: u16,
-    ) -> Result<Delivery, Error> {
-        let message = message.map(OutMessage::into_payload);
-        self.tell_client(id, Command::Refuse { connection_id: id.connection_id(), message, code }).await
-    }
-
     /// Closes a client's connection at once, whatever is on its way (the
     /// original's `destoryClient`).
     ///

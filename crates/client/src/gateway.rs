@@ -10,9 +10,11 @@ use gatewayworker_protocol::{ClientId, Command, Frame, MAX_FRAME_LEN, SecretKey,
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::bus_state::BusState;
 use crate::link::LinkSettings;
 use crate::links::Links;
-use crate::{Bus, Delivery, Error, SessionObserver, Unreached};
+use crate::session_observer::SessionObserver;
+use crate::{Delivery, Error, Unreached};
 
 /// Longer limits may be more than a clock can show.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -31,7 +33,7 @@ pub struct Gateway {
 
 struct Shared {
     links: Arc<Links>,
-    bus: Bus,
+    bus: BusState,
     observer: Option<Arc<dyn SessionObserver>>,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
@@ -41,7 +43,6 @@ struct Shared {
 pub struct Builder {
     source: Source,
     settings: LinkSettings,
-    observer: Option<Arc<dyn SessionObserver>>,
 }
 
 enum Source {
@@ -56,7 +57,7 @@ impl Builder {
             question_timeout: Duration::from_secs(5),
             gather_writes: false,
         };
-        Self { source, settings, observer: None }
+        Self { source, settings }
     }
 
     /// The key of the cluster; none by default (the original's `$secretKey`).
@@ -82,19 +83,18 @@ impl Builder {
         self
     }
 
-    /// Tells `observer` of every session that is written through the handle and
-    /// its clones.
-    pub fn observer(mut self, observer: Arc<dyn SessionObserver>) -> Self {
-        self.observer = Some(observer);
-        self
-    }
-
     /// The handle. It returns at once: registers and gateways are connected to in
     /// the background, and the first use waits for them.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn connect(self) -> Gateway {
+        self.connect_observed(None)
+    }
+
+    /// [`connect`](Self::connect) for a worker: tells `observer` of every session that is
+    /// written through the handle and its clones.
+    pub(crate) fn connect_observed(self, observer: Option<Arc<dyn SessionObserver>>) -> Gateway {
         let mut tasks = Vec::new();
         let addresses = match self.source {
             Source::Addresses(addresses) => addresses,
@@ -109,7 +109,7 @@ impl Builder {
         };
         let links = Arc::new(Links::new(self.settings, addresses));
         tasks.push(AbortOnDropHandle::new(tokio::spawn(links.clone().run())));
-        let shared = Shared { links, bus: Bus::default(), observer: self.observer, _tasks: tasks };
+        let shared = Shared { links, bus: BusState::default(), observer, _tasks: tasks };
         Gateway { shared: Arc::new(shared), observer: None }
     }
 }
@@ -127,9 +127,8 @@ impl Gateway {
         Builder::new(Source::Addresses(addresses))
     }
 
-    /// A clone whose session writes `observer` is told of too.
-    #[must_use]
-    pub fn observed_by(&self, observer: Arc<dyn SessionObserver>) -> Self {
+    /// Returns a clone whose session writes `observer` is told of too.
+    pub(crate) fn observed_by(&self, observer: Arc<dyn SessionObserver>) -> Self {
         Self { shared: self.shared.clone(), observer: Some(observer) }
     }
 
@@ -154,17 +153,9 @@ impl Gateway {
         self.links().finish(limit).await
     }
 
-    /// What a worker hears of other workers, by way of the gateways.
-    pub fn bus(&self) -> &Bus {
+    /// The bus that a worker takes part in.
+    pub(crate) fn bus(&self) -> &BusState {
         &self.shared.bus
-    }
-
-    /// For a worker's event link: whether its gateway takes frames of more than 10 MiB. Other
-    /// handles are not told, and send none.
-    pub fn set_takes_large_frames(&self, gateway: SocketAddrV4, takes: bool) {
-        if let Some(link) = self.links().all().get(&gateway) {
-            link.set_takes_large_frames(takes);
-        }
     }
 
     /// The longest frame that every gateway takes, in bytes.

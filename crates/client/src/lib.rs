@@ -38,7 +38,8 @@
 
 mod answer;
 mod ask;
-mod bus;
+pub mod bus;
+mod bus_state;
 pub mod calls;
 mod commands;
 mod core;
@@ -50,7 +51,7 @@ mod gateway;
 pub mod internals {
     pub use crate::core::{Answers, CallLink, Effect, LinkError, QuestionId, Transmit};
 }
-pub mod gateway_list;
+mod gateway_list;
 mod link;
 mod links;
 mod message;
@@ -59,15 +60,14 @@ mod select;
 mod send;
 mod session;
 mod session_observer;
+pub mod worker;
 
-pub use bus::{Bus, MAX_PUBLISHED, Published};
 pub use error::{AskError, Delivery, Error, Unreached};
 pub use gateway::{Builder, Gateway};
 pub use message::OutMessage;
 pub use select::{Column, Row, Where};
 pub use send::{SendFuture, Sending, Target, ToAll, ToClient, ToClients, ToGroups, ToUids};
 pub use session::{SessionData, SessionError};
-pub use session_observer::SessionObserver;
 
 pub use gatewayworker_protocol::{ClientId, GroupId, IdError, ParseClientIdError, SecretKey, Uid, php};
 
