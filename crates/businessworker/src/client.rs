@@ -78,7 +78,7 @@ impl Client {
     /// # Errors
     /// When the message does not fit a frame.
     pub async fn close_with(&self, message: impl Into<OutMessage>) -> Result<Delivery, Error> {
-        self.gateway.close_client_with(self.id, message).await
+        self.gateway.close_client(self.id).last_message(message).await
     }
 
     /// Closes it at once (`destoryCurrentClient`).

@@ -61,6 +61,7 @@ impl From<PushError> for Unreached {
 /// Reached means: handed to the link. The protocol acknowledges nothing, so what
 /// a gateway that dies in this instant was told is lost without a trace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Delivery {
     /// The gateways that may hold a receiver and were not reached, with the reason.
     pub unreached: Vec<(SocketAddrV4, Unreached)>,

@@ -41,9 +41,13 @@ mod ask;
 pub mod bus;
 mod bus_state;
 pub mod calls;
+mod close;
 mod commands;
 mod core;
+mod dispatch;
+mod emulated;
 mod error;
+mod frames;
 mod gateway;
 /// The core without IO, for the simulator. Not an API: it may change at any time.
 #[cfg(feature = "internals")]
@@ -60,14 +64,18 @@ mod select;
 mod send;
 mod session;
 mod session_observer;
+mod targets;
 pub mod worker;
 
+pub use close::Closing;
+pub use dispatch::CommandFuture;
 pub use error::{AskError, Delivery, Error, Unreached};
 pub use gateway::{Builder, Gateway};
 pub use message::OutMessage;
 pub use select::{Column, Row, Where};
-pub use send::{SendFuture, Sending, Target, ToAll, ToClient, ToClients, ToGroups, ToUids};
+pub use send::Sending;
 pub use session::{SessionData, SessionError};
+pub use targets::{Target, ToAll, ToClient, ToClients, ToGroups, ToUids};
 
 pub use gatewayworker_protocol::{ClientId, GroupId, IdError, ParseClientIdError, SecretKey, Uid, php};
 

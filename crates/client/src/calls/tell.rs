@@ -93,7 +93,7 @@ pub(super) const CALLS: &[Call] = &[
         |gateway, mut params| {
             let id = params.client_id("client_id")?;
             delivery(match params.optional_message()? {
-                Some(message) => gateway.close_client_with(id, message).await,
+                Some(message) => gateway.close_client(id).last_message(message).await,
                 None => gateway.close_client(id).await,
             })
         }
