@@ -6,8 +6,9 @@
 use std::net::SocketAddrV4;
 
 use bytes::Bytes;
+use gatewayworker_client::worker::WorkerHandle;
 use gatewayworker_client::{
-    ClientId, Delivery, Error, Gateway, GroupId, IdError, One, OutMessage, Sending, Uid,
+    ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, Sending, ToClient, Uid,
 };
 use gatewayworker_protocol::Origin;
 
@@ -25,10 +26,10 @@ pub struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(origin: Origin, gateway: &Gateway, session: Bytes) -> Self {
+    pub(crate) fn new(origin: Origin, worker: &WorkerHandle, session: Bytes) -> Self {
         let id = ClientId::new(origin.gateway, origin.connection_id);
         let session = Session::new(id, session);
-        Self { id, origin, gateway: gateway.observed_by(session.observer()), session }
+        Self { id, origin, gateway: worker.gateway_observed_by(session.observer()), session }
     }
 
     /// Returns the id of the client, the same everywhere in the cluster.
@@ -63,7 +64,7 @@ impl Client {
     }
 
     /// Sends the client a message (`sendToCurrentClient`).
-    pub fn send(&self, message: impl Into<OutMessage>) -> Sending<One> {
+    pub fn send(&self, message: impl Into<OutMessage>) -> Sending<ToClient> {
         self.gateway.send_to_client(self.id, message)
     }
 
@@ -80,7 +81,7 @@ impl Client {
     /// # Errors
     /// When the message does not fit a frame.
     pub async fn close_with(&self, message: impl Into<OutMessage>) -> Result<Delivery, Error> {
-        self.gateway.close_client_with(self.id, message).await
+        self.gateway.close_client(self.id).last_message(message).await
     }
 
     /// Closes the client at once; what was sent to it before may be lost

@@ -7,7 +7,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use gatewayworker_client::{ClientId, SessionData, SessionError, SessionObserver, php};
+use gatewayworker_client::worker::SessionObserver;
+use gatewayworker_client::{ClientId, SessionData, SessionError, php};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
