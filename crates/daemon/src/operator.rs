@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::supervised;
-use crate::{LineWriter, Listeners};
+use crate::{LineWriter, ListenerSource};
 
 /// What the operator may ask for while the daemon runs.
 #[derive(Debug)]
@@ -16,15 +16,15 @@ pub struct Operator {
     /// To read its files again.
     pub reload: Reload,
     /// How it goes.
-    pub figures: Figures,
+    pub stats: Stats,
     /// Not a question: what they hold for the daemon while it comes and goes.
-    pub listeners: Listeners,
+    pub listeners: ListenerSource,
 }
 
 impl Operator {
     /// One that never asks for anything.
     pub fn absent() -> Self {
-        Self { reload: Reload::never(), figures: Figures::default(), listeners: Listeners::default() }
+        Self { reload: Reload::never(), stats: Stats::default(), listeners: ListenerSource::default() }
     }
 }
 
@@ -128,22 +128,22 @@ impl AskReload {
 
 /// What a daemon counts, and what keeps it from its work, for whoever asks how it goes.
 #[derive(Clone, Default)]
-pub struct Figures(Arc<Account>);
+pub struct Stats(Arc<Account>);
 
 #[derive(Default)]
 struct Account {
-    figures: OnceLock<Box<ReadFigures>>,
+    stats: OnceLock<Box<ReadStats>>,
     problems: OnceLock<Box<ReadProblems>>,
     log: Option<LineWriter>,
 }
 
 /// Each figure by its name, in the order in which they are to be shown.
-type ReadFigures = dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync;
+type ReadStats = dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync;
 
 /// A sentence for each problem.
 type ReadProblems = dyn Fn() -> Vec<String> + Send + Sync;
 
-impl Figures {
+impl Stats {
     /// Those of a process that logs to `log`, whose dropped lines are a figure.
     pub(crate) fn of(log: LineWriter) -> Self {
         Self(Arc::new(Account { log: Some(log), ..Account::default() }))
@@ -151,25 +151,25 @@ impl Figures {
 
     /// `read` is called, from any thread, whenever somebody asks; it must not block.
     /// What is said first stands.
-    pub fn are(&self, read: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static) {
-        let _ = self.0.figures.set(Box::new(read));
+    pub fn provide(&self, read: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static) {
+        let _ = self.0.stats.set(Box::new(read));
     }
 
     /// `read` returns what keeps the daemon from its work at the moment, each as a sentence that
     /// says what to do: "the gateway has no worker: …". It is called as the one of
-    /// [`Figures::are`] is.
-    pub fn problems_are(&self, read: impl Fn() -> Vec<String> + Send + Sync + 'static) {
+    /// [`Stats::provide`] is.
+    pub fn provide_problems(&self, read: impl Fn() -> Vec<String> + Send + Sync + 'static) {
         let _ = self.0.problems.set(Box::new(read));
     }
 
     /// Returns them as they are now: a JSON object, empty as long as the daemon has not said.
     /// It has `problems`, a list, only where there are any, and `log_lines_dropped` likewise.
     pub(crate) fn to_json(&self) -> serde_json::Value {
-        let Account { figures, problems, log } = &*self.0;
-        let figures = figures.get().map(|read| read()).unwrap_or_default();
+        let Account { stats, problems, log } = &*self.0;
+        let stats = stats.get().map(|read| read()).unwrap_or_default();
         let dropped = log.as_ref().map(LineWriter::dropped).filter(|dropped| *dropped > 0);
         let problems = problems.get().map(|read| read()).filter(|problems| !problems.is_empty());
-        figures
+        stats
             .into_iter()
             .chain(dropped.map(|dropped| ("log_lines_dropped", dropped)))
             .map(|(name, figure)| (name.to_owned(), serde_json::Value::from(figure)))
@@ -178,9 +178,9 @@ impl Figures {
     }
 }
 
-impl fmt::Debug for Figures {
+impl fmt::Debug for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Figures").field(&self.to_json()).finish()
+        f.debug_tuple("Stats").field(&self.to_json()).finish()
     }
 }
 
@@ -209,18 +209,18 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_read_when_asked_for_and_keep_their_order() {
-        let figures = Figures::default();
-        assert_eq!(figures.to_json().to_string(), "{}");
+    fn stats_are_read_when_asked_for_and_keep_their_order() {
+        let stats = Stats::default();
+        assert_eq!(stats.to_json().to_string(), "{}");
         let count = Arc::new(std::sync::atomic::AtomicU64::new(1));
         let counted = count.clone();
-        figures.are(move || {
+        stats.provide(move || {
             vec![("workers", counted.load(std::sync::atomic::Ordering::Relaxed)), ("clients", 7)]
         });
         count.store(2, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(figures.to_json().to_string(), r#"{"workers":2,"clients":7}"#);
-        figures.problems_are(|| vec!["there is no worker".into()]);
+        assert_eq!(stats.to_json().to_string(), r#"{"workers":2,"clients":7}"#);
+        stats.provide_problems(|| vec!["there is no worker".into()]);
         let with_problem = r#"{"workers":2,"clients":7,"problems":["there is no worker"]}"#;
-        assert_eq!(figures.to_json().to_string(), with_problem);
+        assert_eq!(stats.to_json().to_string(), with_problem);
     }
 }

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
-use crate::operator::{AskReload, By, Figures};
+use crate::operator::{AskReload, By, Stats};
 
 /// A parent's lines are short; what is longer than this many bytes comes in pieces.
 const MAX_LINE: usize = 4096;
@@ -45,13 +45,13 @@ pub(crate) fn ready<A: Display>(addresses: impl IntoIterator<Item = A>) {
 pub(crate) fn obey(
     shutdown: CancellationToken,
     reload: AskReload,
-    figures: Figures,
-    listeners: Listeners,
+    stats: Stats,
+    listeners: ListenerSource,
 ) -> io::Result<()> {
     let obey = move || {
         each_line(receive, |line, socket| match line.split_once(' ').unwrap_or((line, "")) {
             ("reload", _) => reload.ask(By::Parent),
-            ("status", _) => say(&format!("status {}", figures.to_json())),
+            ("status", _) => say(&format!("status {}", stats.to_json())),
             ("listener", key) => {
                 let socket = socket.take();
                 listeners.answer(key, socket.ok_or_else(|| "the parent process sent no socket".to_owned()));
@@ -73,12 +73,12 @@ pub(crate) fn obey(
 /// Where listeners come from that are to outlive the process: from the parent process if
 /// that holds them, otherwise from here.
 #[derive(Debug, Clone, Default)]
-pub struct Listeners(Option<Arc<Asked>>);
+pub struct ListenerSource(Option<Arc<Asked>>);
 
 /// Which listeners the parent was asked for, by their keys.
 type Asked = Mutex<HashMap<String, oneshot::Sender<Result<Socket, String>>>>;
 
-impl Listeners {
+impl ListenerSource {
     /// From the parent, if it is one that holds listeners.
     pub(crate) fn of_parent() -> Self {
         Self(has_socket().then(Arc::default))
