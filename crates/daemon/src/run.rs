@@ -97,19 +97,19 @@ where
     limits::raise_file_limit();
     let shutdown = CancellationToken::new();
     let armed = Armed::new().context("cannot listen for signals")?;
-    let (ask, reload) = Reload::new();
+    let (reload_sender, reload) = Reload::new();
     let stats = Stats::of(log.lines().clone());
     let mut listeners = ListenerSource::default();
     if common.supervised {
-        listeners = ListenerSource::of_parent();
-        supervised::obey(shutdown.clone(), ask.clone(), stats.clone(), listeners.clone())
+        listeners = ListenerSource::of_supervisor();
+        supervised::start(shutdown.clone(), reload_sender.clone(), stats.clone(), listeners.clone())
             .context("cannot start a thread")?;
     }
     let runtime = runtime.build().context("cannot start the runtime")?;
     let result = runtime.block_on(async {
         let signals = Signals::new().context("cannot listen for signals")?;
         tokio::spawn(armed.watch(signals, shutdown.clone()));
-        ask.at_hangup().context("cannot listen for signals")?;
+        reload_sender.request_at_sighup().context("cannot listen for signals")?;
         serve(config, shutdown, Operator { reload, stats, listeners }).await
     });
     // Whatever `serve` left behind, a look-up of a name for one, does not delay the end.
