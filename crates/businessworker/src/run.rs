@@ -64,7 +64,7 @@ where
             let common = cli.common.clone();
             let options = ServeOptions::new(shutdown)
                 .with_http_listener(http)
-                .with_stats(operator.figures)
+                .with_stats(operator.stats)
                 .on_ready(move || common.ready(address.map(|address| format!("http://{address}"))));
             Ok(serve(config, events, options).await?)
         },

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatewayworker_client::worker::{WorkerHandle, follow_gateways};
-use gatewayworker_daemon::{Figures, Listeners};
+use gatewayworker_daemon::{ListenerSource, Stats};
 use gatewayworker_net::{RegisterLinks, registers};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -49,7 +49,7 @@ pub struct ServeOptions {
     shutdown: CancellationToken,
     http_listener: HttpListener,
     on_ready: Box<dyn FnOnce() + Send>,
-    stats: Figures,
+    stats: Stats,
 }
 
 /// Where calls over HTTP come from.
@@ -68,7 +68,7 @@ impl ServeOptions {
             shutdown,
             http_listener: HttpListener::Configured,
             on_ready: Box::new(|| ()),
-            stats: Figures::default(),
+            stats: Stats::default(),
         }
     }
 
@@ -88,7 +88,7 @@ impl ServeOptions {
     }
 
     /// Provides the worker's counters and problems to `stats`.
-    pub(crate) fn with_stats(mut self, stats: Figures) -> Self {
+    pub(crate) fn with_stats(mut self, stats: Stats) -> Self {
         self.stats = stats;
         self
     }
@@ -111,7 +111,7 @@ impl HttpListener {
     async fn open(self, config: &Config) -> Result<Option<TcpListener>, Error> {
         match self {
             Self::Given(listener) => Ok(listener),
-            Self::Configured => gatewayworker_http::bind(&config.http(), &Listeners::default())
+            Self::Configured => gatewayworker_http::bind(&config.http(), &ListenerSource::default())
                 .await
                 .map_err(|error| Error::Http(format!("{error:#}").into())),
         }
@@ -226,12 +226,12 @@ pub async fn serve<E: Events>(
     Ok(())
 }
 
-fn provide_stats<E: Events>(stats: &Figures, queues: &Arc<EventQueues<E>>, registers: &Registers) {
-    stats.are({
+fn provide_stats<E: Events>(stats: &Stats, queues: &Arc<EventQueues<E>>, registers: &Registers) {
+    stats.provide({
         let queues = Arc::downgrade(queues);
         move || queues.upgrade().map(|queues| queues.stats()).unwrap_or_default()
     });
-    stats.problems_are({
+    stats.provide_problems({
         let (queues, gateways, links) =
             (Arc::downgrade(queues), registers.gateways.clone(), registers.links.clone());
         move || {

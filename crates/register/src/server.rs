@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gatewayworker_daemon::{Figures, OpenFiles};
+use gatewayworker_daemon::{OpenFiles, Stats};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -29,15 +29,15 @@ const SPARE: usize = 16;
 /// Serves gateways, workers and client libraries on `listener` until `shutdown`
 /// is cancelled; then closes all connections and returns.
 pub async fn serve(listener: TcpListener, config: Config, shutdown: CancellationToken) {
-    serve_and_count(listener, config, shutdown, &Figures::default()).await;
+    serve_and_count(listener, config, shutdown, &Stats::default()).await;
 }
 
-/// [`serve`], and says by `figures` who is there.
+/// [`serve`], and says by `stats` who is there.
 pub(crate) async fn serve_and_count(
     listener: TcpListener,
     config: Config,
     shutdown: CancellationToken,
-    figures: &Figures,
+    stats: &Stats,
 ) {
     // Each connection is a file. Strangers never take what a daemon of the cluster needs.
     let room = OpenFiles::now().map_or(Semaphore::MAX_PERMITS, |files| files.free().saturating_sub(SPARE));
@@ -45,7 +45,7 @@ pub(crate) async fn serve_and_count(
     let strangers = Arc::new(Semaphore::new(config.max_unauthenticated.min(room / 2)));
     let register = Arc::new(Register::new(config));
     let tasks = TaskTracker::new();
-    figures.are({
+    stats.provide({
         let (register, tasks) = (register.clone(), tasks.clone());
         move || {
             vec![
