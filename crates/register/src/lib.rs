@@ -72,7 +72,7 @@ pub fn run(cli: Cli) -> ExitCode {
             let address = listener.local_addr()?;
             info!(%address, "the register listens");
             common.ready([address]);
-            server::serve_and_count(listener, config, shutdown, &operator.figures).await;
+            server::serve_and_count(listener, config, shutdown, &operator.stats).await;
             Ok(())
         },
     )

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use gatewayworker_daemon::{Figures, OpenFiles};
+use gatewayworker_daemon::{OpenFiles, Stats};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -22,15 +22,15 @@ const SPARE: usize = 16;
 /// Serves gateways, workers and client libraries on `listener` until `shutdown`
 /// is cancelled; then closes all connections and returns.
 pub async fn serve(listener: TcpListener, config: Config, shutdown: CancellationToken) {
-    serve_and_count(listener, config, shutdown, &Figures::default()).await;
+    serve_and_count(listener, config, shutdown, &Stats::default()).await;
 }
 
-/// As [`serve`], and reports its numbers by `figures`.
+/// As [`serve`], and provides its numbers to `stats`.
 pub(crate) async fn serve_and_count(
     listener: TcpListener,
     config: Config,
     shutdown: CancellationToken,
-    figures: &Figures,
+    stats: &Stats,
 ) {
     // Each connection is a file. Peers without the key never take the files that the cluster's
     // daemons need.
@@ -39,7 +39,7 @@ pub(crate) async fn serve_and_count(
     let unauthenticated = Arc::new(Semaphore::new(config.max_unauthenticated.min(room / 2)));
     let register = Arc::new(Register::new(config));
     let tasks = TaskTracker::new();
-    figures.are({
+    stats.provide({
         let (register, tasks) = (register.clone(), tasks.clone());
         move || {
             vec![

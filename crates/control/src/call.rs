@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 
 /// The command line of `call`.
 #[derive(Debug)]
-pub(crate) struct Cli {
+pub struct CallCommand {
     flags: Flags,
     call: &'static Call,
     params: ArgMatches,
@@ -78,7 +78,7 @@ struct Settings {
     question_timeout: Duration,
 }
 
-impl Args for Cli {
+impl Args for CallCommand {
     fn augment_args(command: Command) -> Command {
         Flags::augment_args(command)
             .subcommand_required(true)
@@ -94,7 +94,7 @@ impl Args for Cli {
     }
 }
 
-impl FromArgMatches for Cli {
+impl FromArgMatches for CallCommand {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         let flags = Flags::from_arg_matches(matches)?;
         let (name, params) = matches.subcommand().ok_or_else(|| Error::new(ErrorKind::MissingSubcommand))?;
@@ -109,7 +109,7 @@ impl FromArgMatches for Cli {
 }
 
 /// Makes the call.
-pub(crate) fn run(cli: &Cli) -> ExitCode {
+pub fn run(cli: &CallCommand) -> ExitCode {
     let failure = match try_run(cli) {
         Ok(answer) => {
             let complaint = not_reached(&answer);
@@ -129,11 +129,11 @@ pub(crate) fn run(cli: &Cli) -> ExitCode {
         }
     };
     let Some((line, status)) = failure else { return ExitCode::SUCCESS };
-    crate::complain(line);
+    crate::print_error(line);
     ExitCode::from(status)
 }
 
-fn try_run(cli: &Cli) -> anyhow::Result<Value> {
+fn try_run(cli: &CallCommand) -> anyhow::Result<Value> {
     let settings = cli.flags.settings()?;
     let params = params::read(cli.call, &cli.params, &mut io::stdin().lock())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -12,8 +12,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::output::last_error;
-use super::{Flags, Listening, able};
-use crate::control::{self, Request};
+use super::{Listening, StartFlags, readiness};
+use crate::control_socket::{self, Request};
 use crate::run_dir::{Holder, RunDir};
 use crate::status::Report;
 
@@ -21,7 +21,7 @@ use crate::status::Report;
 const READY: Duration = Duration::from_secs(60);
 
 /// It says within this time whether the cluster can do its work.
-const ABLE: Duration = Duration::from_secs(able::WAIT.as_secs() + 10);
+const ABLE: Duration = Duration::from_secs(readiness::WAIT.as_secs() + 10);
 
 /// A cluster that listens answers at once.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// So much of what a cluster that did not start has said is looked through, in bytes.
 const LAST_WORDS: u64 = 64 * 1024;
 
-impl Flags {
+impl StartFlags {
     /// Where the log goes in the background.
     pub(super) fn log_file(&self, run_dir: &RunDir) -> PathBuf {
         let file = self.log_file.clone().unwrap_or_else(|| run_dir.log());
@@ -44,8 +44,8 @@ impl Flags {
     fn for_background(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["start".into(), "--in-background".into()];
         let paths = [
-            ("--config-dir", &self.place.config_dir),
-            ("--run-dir", &self.place.run_dir),
+            ("--config-dir", &self.dirs.config_dir),
+            ("--run-dir", &self.dirs.run_dir),
             ("--register", &self.register),
             ("--businessworker", &self.businessworker),
             ("--gateway", &self.gateway),
@@ -68,8 +68,8 @@ impl Flags {
 /// # Errors
 /// When one runs there already, it does not start, or not in time; when it runs, but its
 /// daemons do not find each other: then it goes on.
-pub(super) fn start(flags: &Flags) -> anyhow::Result<String> {
-    let run_dir = flags.place.run_dir()?;
+pub(super) fn start(flags: &StartFlags) -> anyhow::Result<String> {
+    let run_dir = flags.dirs.run_dir()?;
     run_dir.make()?;
     // Otherwise it would be in the log only.
     drop(run_dir.lock()?);
@@ -88,14 +88,14 @@ pub(super) fn start(flags: &Flags) -> anyhow::Result<String> {
         let why = last_error_in(&path, before).unwrap_or_else(|| "it has not said why".into());
         bail!("{why} (not started; the log is in {name})");
     }
-    if let Err(error) = control::ask::<()>(&run_dir.socket(), Request::Able, ABLE) {
+    if let Err(error) = control_socket::ask::<()>(&run_dir.socket(), Request::Able, ABLE) {
         bail!(
             "the cluster runs, as process {}, but cannot do its work: {error:#} (see status, or stop it; \
              the log is in {name})",
             child.id()
         );
     }
-    let report: Report = control::ask(&run_dir.socket(), Request::Status, ANSWER)?;
+    let report: Report = control_socket::ask(&run_dir.socket(), Request::Status, ANSWER)?;
     let mut listening = Listening::default();
     for daemon in &report.daemons {
         let addresses = daemon.processes.first().map(|process| process.listens.as_slice());
@@ -132,7 +132,7 @@ fn is_ready_in_time(child: &mut Child, run_dir: &RunDir) -> anyhow::Result<bool>
         }
         // Another one's socket may still be there, or already.
         if run_dir.holder()? == holder
-            && control::ask::<()>(&run_dir.socket(), Request::Ready, patience).is_ok()
+            && control_socket::ask::<()>(&run_dir.socket(), Request::Ready, patience).is_ok()
         {
             return Ok(true);
         }
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_one_in_the_background_is_told_everything() {
-        let command = Flags::augment_args(clap::Command::new("start"));
+        let command = StartFlags::augment_args(clap::Command::new("start"));
         let given = command.get_arguments().filter(|flag| flag.get_action().takes_values());
         let value = |flag: &clap::Arg| flag.get_possible_values().last().map(|one| one.get_name().to_owned());
         let given: Vec<_> = given
@@ -175,7 +175,7 @@ mod tests {
             .collect();
         assert!(given.len() >= 7, "{given:?}");
         let matches = command.get_matches_from([&["start".to_owned()], given.as_slice()].concat());
-        let flags = Flags::from_arg_matches(&matches).unwrap();
+        let flags = StartFlags::from_arg_matches(&matches).unwrap();
         let passed_on = flags.for_background();
         for flag in given {
             let (name, value) = flag.split_once('=').unwrap();

@@ -24,9 +24,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::child_reader::{self, ChildReader, Input, Outgoing, PendingReplies};
+use super::held_listeners::{HeldListeners, ListenerKey};
 use super::output::{Source, To, last_error, show};
-use super::ports::{Port, Ports};
-use super::words::{self, Asked, Ear, Input, Word};
 
 /// A line longer than this is passed on in pieces, in bytes.
 const MAX_LINE: u64 = 64 * 1024;
@@ -58,9 +58,9 @@ pub(crate) struct Child {
     pub(crate) process_id: u32,
     pub(crate) since: Instant,
     stage: watch::Receiver<Stage>,
-    words: mpsc::Sender<Word>,
-    asked: Asked,
-    wanted: Arc<Mutex<HashSet<Port>>>,
+    words: mpsc::Sender<Outgoing>,
+    pending: PendingReplies,
+    wanted: Arc<Mutex<HashSet<ListenerKey>>>,
     drain: CancellationToken,
     kill: CancellationToken,
 }
@@ -93,7 +93,11 @@ impl Daemon {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub(crate) fn start(&self, ports: &Arc<Ports>, kill: &CancellationToken) -> anyhow::Result<Child> {
+    pub(crate) fn start(
+        &self,
+        ports: &Arc<HeldListeners>,
+        kill: &CancellationToken,
+    ) -> anyhow::Result<Child> {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments).arg("--supervised").kill_on_drop(true);
         command.env("GATEWAYWORKER_LOG_FORMAT", self.log_format.name());
@@ -109,12 +113,12 @@ impl Daemon {
         let (set_stage, stage) = watch::channel(Stage::Starting);
         let (words, to_say) = mpsc::channel(8);
         let (drain, kill) = (CancellationToken::new(), kill.child_token());
-        let asked = Asked::default();
+        let pending = PendingReplies::default();
         let wanted = Arc::default();
-        let ear = Ear {
+        let reader = ChildReader {
             stage: set_stage.clone(),
             words: words.clone(),
-            asked: asked.clone(),
+            pending: pending.clone(),
             ports: ports.clone(),
             wanted: Arc::clone(&wanted),
         };
@@ -122,10 +126,10 @@ impl Daemon {
         let process_id = process.id().unwrap_or_default();
         let source = Source { daemon: self.name, colour: self.colour };
         tokio::spawn(async move {
-            let end = follow(process, ends, told, ear, source).await;
+            let end = follow(process, ends, told, reader, source).await;
             let _ = set_stage.send(Stage::Ended(end));
         });
-        Ok(Child { process_id, since: Instant::now(), stage, words, asked, wanted, drain, kill })
+        Ok(Child { process_id, since: Instant::now(), stage, words, pending, wanted, drain, kill })
     }
 }
 
@@ -170,8 +174,8 @@ impl Child {
         self.drain.is_cancelled()
     }
 
-    /// The listeners that it has asked for by now.
-    pub(super) fn wanted(&self) -> HashSet<Port> {
+    /// The listeners that it has pending for by now.
+    pub(super) fn wanted(&self) -> HashSet<ListenerKey> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -180,8 +184,8 @@ impl Child {
     /// # Errors
     /// Why what it had before stays in use, or that it does not say.
     pub(crate) async fn reload(&self) -> Result<(), String> {
-        let answered = self.asked.reload();
-        let _ = self.words.try_send(Word::Reload);
+        let answered = self.pending.reload();
+        let _ = self.words.try_send(Outgoing::Reload);
         match timeout(RELOAD, answered).await {
             Ok(Ok(result)) => result,
             _ => Err("it does not say what came of reading its files".into()),
@@ -190,12 +194,12 @@ impl Child {
 
     /// How it goes, by its own account; `None` if it does not say so in time, empty if it
     /// drains: then it hears nothing any more.
-    pub(crate) async fn figures(&self) -> Option<Map<String, Value>> {
+    pub(crate) async fn stats(&self) -> Option<Map<String, Value>> {
         if self.drains() {
             return Some(Map::new());
         }
-        let answered = self.asked.figures();
-        let _ = self.words.try_send(Word::Status);
+        let answered = self.pending.stats();
+        let _ = self.words.try_send(Outgoing::Status);
         timeout(ANSWER, answered).await.ok()?.ok()
     }
 }
@@ -250,14 +254,20 @@ fn spawn(mut command: Command) -> io::Result<(Process, Ends)> {
 struct Told {
     drain: CancellationToken,
     kill: CancellationToken,
-    to_say: mpsc::Receiver<Word>,
+    to_say: mpsc::Receiver<Outgoing>,
 }
 
 /// Stays with a child until it has ended and its lines are out.
-async fn follow(mut process: Process, (input, said): Ends, told: Told, ear: Ear, source: Source) -> End {
+async fn follow(
+    mut process: Process,
+    (input, said): Ends,
+    told: Told,
+    reader: ChildReader,
+    source: Source,
+) -> End {
     let errors = pass_log_on(process.stderr.take(), source);
-    let output = pass_output_on(process.stdout.take(), source, &ear);
-    let lines = async { tokio::join!(errors, output, listen(said, &ear)).0 };
+    let output = pass_output_on(process.stdout.take(), source, &reader);
+    let lines = async { tokio::join!(errors, output, listen(said, &reader)).0 };
     let mut lines = std::pin::pin!(lines);
     let mut last = None;
     let status = {
@@ -286,7 +296,7 @@ async fn wait(process: &mut Process, input: Input, mut told: Told) -> io::Result
             () = told.kill.cancelled() => break process.start_kill()?,
             Some(word) = told.to_say.recv() => if let Some(input) = &mut input {
                 // One that reads nothing gets no more than there is room for.
-                let _ = timeout(ANSWER, words::say(input, &word)).await;
+                let _ = timeout(ANSWER, child_reader::send(input, &word)).await;
             },
         }
     }
@@ -304,21 +314,21 @@ async fn pass_log_on(stream: Option<impl AsyncRead + Unpin>, source: Source) -> 
     error
 }
 
-async fn pass_output_on(stream: Option<impl AsyncRead + Unpin>, source: Source, ear: &Ear) {
+async fn pass_output_on(stream: Option<impl AsyncRead + Unpin>, source: Source, reader: &ChildReader) {
     let Some(stream) = stream else { return };
     let mut lines = Lines::new(stream);
     while let Some(line) = lines.next().await {
         // Elsewhere it is the application's alone.
-        if cfg!(unix) || !ear.hear(line) {
+        if cfg!(unix) || !reader.read(line) {
             show(To::Out, source, line);
         }
     }
 }
 
-async fn listen(said: impl AsyncRead + Unpin, ear: &Ear) {
+async fn listen(said: impl AsyncRead + Unpin, reader: &ChildReader) {
     let mut lines = Lines::new(said);
     while let Some(line) = lines.next().await {
-        ear.hear(line);
+        reader.read(line);
     }
 }
 

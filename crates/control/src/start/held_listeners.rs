@@ -8,13 +8,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::Context;
 
 /// What a listener is for, as the configuration calls it, and its address.
-pub(super) type Port = (String, SocketAddr);
+pub(super) type ListenerKey = (String, SocketAddr);
 
 /// The listeners.
 #[derive(Debug, Default)]
-pub(crate) struct Ports(Mutex<HashMap<Port, TcpListener>>);
+pub(crate) struct HeldListeners(Mutex<HashMap<ListenerKey, TcpListener>>);
 
-impl Ports {
+impl HeldListeners {
     /// The listener, which is opened unless it is already.
     ///
     /// # Errors
@@ -22,7 +22,7 @@ impl Ports {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub(super) fn open(&self, port: &Port) -> anyhow::Result<TcpListener> {
+    pub(super) fn open(&self, port: &ListenerKey) -> anyhow::Result<TcpListener> {
         let mut held = self.held();
         let (key, address) = port;
         if let Some(listener) = held.get(port) {
@@ -36,11 +36,11 @@ impl Ports {
 
     /// Lets go of those that are not `wanted`: they close with the process that has them.
     /// Nobody would accept what comes to them.
-    pub(super) fn keep_only(&self, wanted: &HashSet<Port>) {
+    pub(super) fn keep_only(&self, wanted: &HashSet<ListenerKey>) {
         self.held().retain(|port, _| wanted.contains(port));
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<Port, TcpListener>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<ListenerKey, TcpListener>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -51,18 +51,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_listener_stays_open_for_the_next_process_and_a_port_in_use_is_named() {
-        let ports = Ports::default();
+        let ports = HeldListeners::default();
         let any = ("http_listen".to_owned(), "127.0.0.1:0".parse().unwrap());
         let first = ports.open(&any).unwrap();
         let address = first.local_addr().unwrap();
         drop(first);
         assert_eq!(ports.open(&any).unwrap().local_addr().unwrap(), address);
         let same = ("http_listen".to_owned(), address);
-        let refused = Ports::default().open(&same).unwrap_err().to_string();
+        let refused = HeldListeners::default().open(&same).unwrap_err().to_string();
         assert!(refused.contains("http_listen") && refused.contains("in use"), "{refused}");
         ports.keep_only(&HashSet::from([any]));
-        assert!(Ports::default().open(&same).is_err());
+        assert!(HeldListeners::default().open(&same).is_err());
         ports.keep_only(&HashSet::from([same.clone()]));
-        Ports::default().open(&same).unwrap();
+        HeldListeners::default().open(&same).unwrap();
     }
 }

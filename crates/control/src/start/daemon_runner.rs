@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use super::child::{Child, Daemon, End, Stage};
-use super::ports::Ports;
+use super::held_listeners::HeldListeners;
 
 /// A successor that is not ready after this long is given up.
 const SUCCESSOR_READY: Duration = Duration::from_secs(60);
@@ -48,7 +48,7 @@ pub(crate) enum OnReload {
     Replace,
 }
 
-/// What a keeper has to say.
+/// What a runner has to say.
 #[derive(Debug)]
 pub(crate) enum Event {
     /// Its daemon listens for the first time, on these addresses.
@@ -62,12 +62,12 @@ pub(crate) type Reloaded = Result<(), String>;
 
 /// A daemon that is kept running.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct DaemonRunner {
     pub(crate) daemon: Daemon,
     on_reload: OnReload,
     children: Mutex<Children>,
     reloads: mpsc::Sender<oneshot::Sender<Reloaded>>,
-    ports: Arc<Ports>,
+    ports: Arc<HeldListeners>,
     /// The end is near: one that ends now is not started again.
     ending: CancellationToken,
     drain: CancellationToken,
@@ -89,13 +89,13 @@ pub(crate) struct Process {
     pub(crate) state: &'static str,
     pub(crate) since: Instant,
     pub(crate) addresses: Vec<String>,
-    pub(crate) figures: Map<String, Value>,
+    pub(crate) stats: Map<String, Value>,
     /// What keeps it from its work, by its own account.
     pub(crate) problems: Vec<String>,
 }
 
-impl Keeper {
-    /// Keeps `daemon` running until `kill` ends it or [`Keeper::drain`] asks for the end;
+impl DaemonRunner {
+    /// Keeps `daemon` running until `kill` ends it or [`DaemonRunner::drain`] asks for the end;
     /// from `ending` on it is not started again. The future has to be awaited to its end.
     pub(crate) fn new(
         daemon: Daemon,
@@ -105,8 +105,8 @@ impl Keeper {
         events: mpsc::Sender<Event>,
     ) -> (Arc<Self>, impl Future<Output = ()> + Send + use<>) {
         // Who asks while one is under way is told so.
-        let (reloads, asked) = mpsc::channel(1);
-        let keeper = Arc::new(Self {
+        let (reloads, pending) = mpsc::channel(1);
+        let runner = Arc::new(Self {
             daemon,
             on_reload,
             children: Mutex::default(),
@@ -116,10 +116,10 @@ impl Keeper {
             drain: CancellationToken::new(),
             kill: kill.clone(),
         });
-        let keeping = keeper.clone();
-        (keeper, async move {
+        let keeping = runner.clone();
+        (runner, async move {
             let draining = TaskTracker::new();
-            if let Err(error) = keeping.keep(asked, &events, &draining).await {
+            if let Err(error) = keeping.keep(pending, &events, &draining).await {
                 let _ = events.send(Event::Failed(error)).await;
             }
             draining.close();
@@ -171,15 +171,15 @@ impl Keeper {
                 Stage::Ready(addresses) => ("ready", addresses),
             };
             let (process_id, since, name) = (child.process_id, child.since, self.daemon.name);
-            let (mut figures, mut problems) = (Map::new(), Vec::new());
-            match child.figures().await {
-                Some(said) => figures = said,
+            let (mut stats, mut problems) = (Map::new(), Vec::new());
+            match child.stats().await {
+                Some(said) => stats = said,
                 None => problems.push(format!("the {name}, process {process_id}, does not answer")),
             }
-            if let Some(said) = figures.shift_remove("problems") {
+            if let Some(said) = stats.shift_remove("problems") {
                 problems = serde_json::from_value(said).unwrap_or_default();
             }
-            processes.push(Process { process_id, state, since, addresses, figures, problems });
+            processes.push(Process { process_id, state, since, addresses, stats, problems });
         }
         (processes, restarts)
     }
@@ -271,9 +271,9 @@ impl Keeper {
         let (name, next_id, old_id) = (self.daemon.name, next.process_id, child.process_id);
         info!("process {next_id} takes the {name}'s place from {old_id}, which drains");
         let old = std::mem::replace(child, next);
-        let keeper = self.clone();
+        let runner = self.clone();
         draining.spawn(async move {
-            let _ = done.send(keeper.end(&old).await);
+            let _ = done.send(runner.end(&old).await);
         });
     }
 
@@ -384,17 +384,17 @@ async fn able(name: &str, old: Option<&Child>, next: &Child) -> Result<(), Strin
 /// Waits until `next` takes events from as many gateways as `old`, and from one at least:
 /// there is one.
 async fn linked(old: Option<&Child>, next: &Child) -> Result<(), String> {
-    let gateways = |figures: Option<Map<String, Value>>| {
-        figures.and_then(|said| said.get("gateways")?.as_u64()).unwrap_or(0)
+    let gateways = |stats: Option<Map<String, Value>>| {
+        stats.and_then(|said| said.get("gateways")?.as_u64()).unwrap_or(0)
     };
     let before = match old {
-        Some(old) => gateways(old.figures().await).max(1),
+        Some(old) => gateways(old.stats().await).max(1),
         None => 1,
     };
     let (mut now, mut looks) = (0, 0);
     let as_many = async {
         while looks < LOOKS {
-            now = gateways(next.figures().await);
+            now = gateways(next.stats().await);
             looks = if now >= before { looks + 1 } else { 0 };
             sleep(LOOK).await;
         }

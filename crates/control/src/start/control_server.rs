@@ -14,8 +14,8 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use super::supervisor::{self, Request};
-use super::{Flags, able, output, usage};
-use crate::control;
+use super::{StartFlags, output, process_usage, readiness};
+use crate::control_socket;
 use crate::run_dir::{Lock, Taken};
 use crate::status::{Daemon, Process, Programs, Report};
 
@@ -58,12 +58,12 @@ impl Control {
     /// # Errors
     /// When a cluster runs there already; in the background, also where it cannot be
     /// written to, or listened in.
-    pub(super) fn take(flags: &Flags) -> anyhow::Result<Option<Self>> {
-        let run_dir = flags.place.run_dir()?;
+    pub(super) fn take(flags: &StartFlags) -> anyhow::Result<Option<Self>> {
+        let run_dir = flags.dirs.run_dir()?;
         let take = || {
             run_dir.make()?;
             let lock = run_dir.lock()?;
-            anyhow::Ok((lock, control::listen(&run_dir.socket())?))
+            anyhow::Ok((lock, control_socket::listen(&run_dir.socket())?))
         };
         let (lock, listener) = match take() {
             Ok(taken) => taken,
@@ -76,7 +76,7 @@ impl Control {
         let text = |path: &Path| std::path::absolute(path).ok().map(|path| path.display().to_string());
         let about = About {
             since: Instant::now(),
-            config_dir: flags.place.configs()?.and_then(text),
+            config_dir: flags.dirs.configs()?.and_then(text),
             log_file: flags.in_background.then(|| text(&flags.log_file(&run_dir))).flatten(),
             programs: Programs {
                 register: flags.register.as_deref().and_then(text),
@@ -100,29 +100,29 @@ impl Control {
         let listener = UnixListener::from_std(listener).context("the control socket")?;
         tokio::spawn(async move {
             let _place = place;
-            control::serve(listener, move |request| pass_on(request, ask.clone(), about.clone())).await
+            control_socket::serve(listener, move |request| pass_on(request, ask.clone(), about.clone())).await
         });
         Ok(())
     }
 }
 
 async fn pass_on(
-    request: control::Request,
+    request: control_socket::Request,
     ask: mpsc::Sender<Request>,
     about: About,
 ) -> Result<Value, String> {
     Ok(match request {
-        control::Request::Ready => put(&ask, Request::Ready).await.map(|()| Value::Null)?,
-        control::Request::Able => able::wait(&ask, able::WAIT)
+        control_socket::Request::Ready => put(&ask, Request::Ready).await.map(|()| Value::Null)?,
+        control_socket::Request::Able => readiness::wait(&ask, readiness::WAIT)
             .await
             .map(|()| Value::Null)
             .map_err(|problems| problems.join("; "))?,
-        control::Request::Reload => put(&ask, Request::Reload).await?.map(|()| Value::Null)?,
-        control::Request::Status => {
+        control_socket::Request::Reload => put(&ask, Request::Reload).await?.map(|()| Value::Null)?,
+        control_socket::Request::Status => {
             let report = about.report(put(&ask, Request::Status).await?);
             serde_json::to_value(report).map_err(|error| error.to_string())?
         }
-        control::Request::Stop { now } => {
+        control_socket::Request::Stop { now } => {
             info!("asked to stop: ending all daemons");
             ask.send(Request::Stop { now }).await.map(|()| Value::Null).map_err(|_| over())?
         }
@@ -146,8 +146,8 @@ fn over() -> String {
 impl About {
     fn report(&self, daemons: Vec<supervisor::Status>) -> Report {
         let milliseconds = |since: Instant| u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let process = |process: super::keeper::Process| {
-            let usage = usage::of(process.process_id);
+        let process = |process: super::daemon_runner::Process| {
+            let usage = process_usage::of(process.process_id);
             Process {
                 process_id: process.process_id,
                 state: process.state.to_owned(),
@@ -155,7 +155,7 @@ impl About {
                 cpu_ms: usage.cpu_ms,
                 memory_bytes: usage.memory_bytes,
                 listens: process.addresses,
-                figures: process.figures,
+                stats: process.stats,
             }
         };
         let daemon = |status: supervisor::Status| Daemon {

@@ -1,23 +1,23 @@
 //! `start`: a register, a businessworker and a gateway as child processes, and where to
 //! point the page; in the foreground until a signal, or in the background.
 
-#[cfg_attr(not(unix), allow(dead_code, reason = "nobody can ask there"))]
-mod able;
 #[cfg(unix)]
 mod background;
 mod child;
-#[cfg_attr(not(unix), allow(dead_code, reason = "nobody can ask there"))]
-mod keeper;
-mod output;
-#[cfg_attr(not(unix), allow(dead_code, reason = "listeners cannot be passed on there"))]
-mod ports;
+mod child_reader;
 #[cfg(unix)]
-mod reachable;
+mod control_server;
+#[cfg_attr(not(unix), allow(dead_code, reason = "nobody can ask there"))]
+mod daemon_runner;
+#[cfg_attr(not(unix), allow(dead_code, reason = "listeners cannot be passed on there"))]
+mod held_listeners;
+mod output;
+#[cfg(unix)]
+mod process_usage;
+#[cfg_attr(not(unix), allow(dead_code, reason = "nobody can ask there"))]
+mod readiness;
 #[cfg_attr(not(unix), allow(dead_code, reason = "nobody can ask there"))]
 mod supervisor;
-#[cfg(unix)]
-mod usage;
-mod words;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -29,17 +29,17 @@ use gatewayworker_daemon::{LogFormat, Signals, unknown_variables};
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use crate::complain;
-use crate::place::Place;
+use crate::cluster_dirs::ClusterDirs;
+use crate::print_error;
 use child::Daemon;
-use keeper::OnReload;
+use daemon_runner::OnReload;
 use supervisor::{Plan, Request, supervise};
 
 /// The flags of `start`.
 #[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Flags {
+pub struct StartFlags {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) dirs: ClusterDirs,
 
     /// Start PATH, an application's own businessworker [default: the chat that this tool has built in]
     #[arg(long, value_name = "PATH", env = "GATEWAYWORKER_BUSINESSWORKER")]
@@ -79,13 +79,13 @@ pub(crate) struct Flags {
 
 /// Runs a cluster until a signal or a request ends it (status 0), or one of its daemons
 /// does not start (status 1).
-pub(crate) fn run(flags: &Flags) -> ExitCode {
+pub fn run(flags: &StartFlags) -> ExitCode {
     if flags.check_config {
         return say_whether_valid(flags);
     }
     #[cfg(unix)]
     if flags.daemon {
-        return conclude(background::start(flags).map(crate::operate::print));
+        return conclude(background::start(flags).map(crate::commands::print));
     }
     if let Err(error) = output::start(flags.log_format()) {
         return conclude(Err(error));
@@ -99,37 +99,37 @@ fn conclude(result: anyhow::Result<()>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            complain(format_args!("{error:#}"));
+            print_error(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
 #[cfg(unix)]
-fn run_here(flags: &Flags) -> anyhow::Result<()> {
+fn run_here(flags: &StartFlags) -> anyhow::Result<()> {
     if flags.in_background {
         background::leave_terminal()?;
     }
     unknown_variables().iter().for_each(|warning| warn!("{warning}"));
     let plan = plan(flags)?;
-    let control = reachable::Control::take(flags)?;
+    let control = control_server::Control::take(flags)?;
     supervise_here(flags, plan, |ask| {
         if let Some(control) = control {
             control.serve(ask.clone())?;
         }
-        reachable::obey_signals(ask)
+        control_server::obey_signals(ask)
     })
 }
 
 #[cfg(not(unix))]
-fn run_here(flags: &Flags) -> anyhow::Result<()> {
+fn run_here(flags: &StartFlags) -> anyhow::Result<()> {
     unknown_variables().iter().for_each(|warning| warn!("{warning}"));
     supervise_here(flags, plan(flags)?, |_| Ok(()))
 }
 
 /// Supervises from this process; `operate` lets others than this terminal's user ask, too.
 fn supervise_here(
-    flags: &Flags,
+    flags: &StartFlags,
     plan: Plan,
     operate: impl FnOnce(mpsc::Sender<Request>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
@@ -160,9 +160,9 @@ fn supervise_here(
 
 /// Says where clients connect to once the cluster can do its work, and why it cannot where that
 /// takes long.
-async fn welcome(ask: mpsc::Sender<Request>, listening: Listening, flags: Flags) {
+async fn welcome(ask: mpsc::Sender<Request>, listening: Listening, flags: StartFlags) {
     let mut told = Vec::new();
-    while let Err(problems) = able::wait(&ask, able::WAIT).await {
+    while let Err(problems) = readiness::wait(&ask, readiness::WAIT).await {
         if ask.is_closed() {
             return;
         }
@@ -177,7 +177,7 @@ async fn welcome(ask: mpsc::Sender<Request>, listening: Listening, flags: Flags)
     }
 }
 
-impl Flags {
+impl StartFlags {
     #[cfg(unix)]
     fn in_background(&self) -> bool {
         self.in_background
@@ -199,7 +199,7 @@ impl Flags {
 }
 
 /// Says of each daemon what is wrong with its configuration.
-fn say_whether_valid(flags: &Flags) -> ExitCode {
+fn say_whether_valid(flags: &StartFlags) -> ExitCode {
     let problems = match check(flags) {
         Ok(problems) => problems,
         Err(error) => return conclude(Err(error)),
@@ -208,7 +208,7 @@ fn say_whether_valid(flags: &Flags) -> ExitCode {
         let _ = writeln!(io::stderr(), "warning: {warning}");
     }
     for problem in &problems {
-        complain(problem);
+        print_error(problem);
     }
     if !problems.is_empty() {
         return ExitCode::FAILURE;
@@ -222,13 +222,13 @@ fn say_whether_valid(flags: &Flags) -> ExitCode {
 ///
 /// # Errors
 /// When there is no such configuration.
-pub(crate) fn check(flags: &Flags) -> anyhow::Result<Vec<String>> {
+pub(crate) fn check(flags: &StartFlags) -> anyhow::Result<Vec<String>> {
     let Plan { register, others } = plan(flags)?;
     let daemons = std::iter::once(register).chain(others.into_iter().map(|(daemon, _)| daemon));
     let mut problems: Vec<_> = daemons.filter_map(|daemon| check_daemon(&daemon)).collect();
     #[cfg(unix)]
     if flags.daemon
-        && let Err(error) = background::open_log(&flags.log_file(&flags.place.run_dir()?))
+        && let Err(error) = background::open_log(&flags.log_file(&flags.dirs.run_dir()?))
     {
         problems.push(format!("{error:#}"));
     }
@@ -253,9 +253,9 @@ fn check_daemon(daemon: &Daemon) -> Option<String> {
     Some(format!("the {name}: {error}"))
 }
 
-fn plan(flags: &Flags) -> anyhow::Result<Plan> {
+fn plan(flags: &StartFlags) -> anyhow::Result<Plan> {
     let this = std::env::current_exe().context("cannot find this program's own file")?;
-    let configs = flags.place.configs()?;
+    let configs = flags.dirs.configs()?;
     if configs.is_none() {
         warn!("there is no directory ./config, all daemons run with their defaults");
     }
@@ -357,10 +357,10 @@ mod tests {
     #[derive(Parser)]
     struct Cli {
         #[command(flatten)]
-        flags: Flags,
+        flags: StartFlags,
     }
 
-    fn flags(arguments: &[&str]) -> Flags {
+    fn flags(arguments: &[&str]) -> StartFlags {
         Cli::parse_from([&["start"], arguments].concat()).flags
     }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::complain;
-use crate::control::{self, Request};
-use crate::operate::{NothingRuns, print, running};
-use crate::place::Place;
+use crate::cluster_dirs::ClusterDirs;
+use crate::commands::{NothingRuns, print, running};
+use crate::control_socket::{self, Request};
+use crate::print_error;
 use crate::run_dir::RunDir;
 
 /// A cluster takes a second to ask daemons that do not answer.
@@ -21,9 +21,9 @@ const NOT_RUNNING: u8 = 3;
 
 /// The flags of `status`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Flags {
+pub struct StatusFlags {
     #[command(flatten)]
-    place: Place,
+    dirs: ClusterDirs,
 
     /// Print JSON
     #[arg(long)]
@@ -81,12 +81,12 @@ pub(crate) struct Process {
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) listens: Vec<String>,
     /// What it counts.
-    pub(crate) figures: Map<String, Value>,
+    pub(crate) stats: Map<String, Value>,
 }
 
 /// Prints how it goes: status 0 if the cluster can do its work, 1 if not, 3 where nothing runs.
-pub(crate) fn run(flags: &Flags) -> ExitCode {
-    match running(&flags.place).and_then(|(run_dir, _)| ask(&run_dir)) {
+pub fn run(flags: &StatusFlags) -> ExitCode {
+    match running(&flags.dirs).and_then(|(run_dir, _)| ask(&run_dir)) {
         Ok(report) => {
             match flags.json {
                 true => print(serde_json::to_value(&report).unwrap_or_default()),
@@ -95,7 +95,7 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
             if report.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
-            complain(format_args!("{error:#}"));
+            print_error(format_args!("{error:#}"));
             if error.is::<NothingRuns>() { ExitCode::from(NOT_RUNNING) } else { ExitCode::FAILURE }
         }
     }
@@ -106,7 +106,7 @@ pub(crate) fn run(flags: &Flags) -> ExitCode {
 /// # Errors
 /// When it does not say so.
 pub(crate) fn ask(run_dir: &RunDir) -> anyhow::Result<Report> {
-    control::ask(&run_dir.socket(), Request::Status, PATIENCE)
+    control_socket::ask(&run_dir.socket(), Request::Status, PATIENCE)
 }
 
 impl fmt::Display for Report {
@@ -153,7 +153,7 @@ impl Daemon {
             return vec![row];
         }
         let row = |process: &Process| {
-            let said: Vec<_> = process.listens.iter().cloned().chain(figures(&process.figures)).collect();
+            let said: Vec<_> = process.listens.iter().cloned().chain(stats(&process.stats)).collect();
             [
                 name.clone(),
                 process.process_id.to_string(),
@@ -171,9 +171,9 @@ impl Daemon {
 
 /// Each figure, with those that it is the sum of in parentheses: `refused 9 (origin 7, path 2)`
 /// of `refused`, `refused_origin` and `refused_path`.
-fn figures(figures: &Map<String, Value>) -> Vec<String> {
+fn stats(stats: &Map<String, Value>) -> Vec<String> {
     let mut shown: Vec<(&str, String, Vec<String>)> = Vec::new();
-    for (name, figure) in figures {
+    for (name, figure) in stats {
         match shown.last_mut() {
             Some((whole, _, parts))
                 if name.strip_prefix(*whole).is_some_and(|rest| rest.starts_with('_')) =>
@@ -224,8 +224,8 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_shown_with_what_they_are_the_sum_of() {
-        let of = |json: serde_json::Value| figures(json.as_object().unwrap());
+    fn stats_are_shown_with_what_they_are_the_sum_of() {
+        let of = |json: serde_json::Value| stats(json.as_object().unwrap());
         assert_eq!(
             of(
                 json!({"clients": 3, "refused": 9, "refused_origin": 7, "refused_address_full": 2, "workers": 1})
@@ -244,7 +244,7 @@ mod tests {
             "daemons": [
                 {"name": "gateway", "restarts": 2, "problems": ["the gateway has no worker: why"], "processes": [{
                     "process_id": 11, "state": "ready", "uptime_ms": 5_000, "cpu_ms": 120, "memory_bytes": 4_200_000,
-                    "listens": ["websocket://127.0.0.1:8289"], "figures": {"clients": 3, "workers": 1},
+                    "listens": ["websocket://127.0.0.1:8289"], "stats": {"clients": 3, "workers": 1},
                 }]},
             ],
         }))

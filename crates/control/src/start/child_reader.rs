@@ -9,14 +9,14 @@ use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::child::Stage;
-use super::ports::{Port, Ports};
+use super::held_listeners::{HeldListeners, ListenerKey};
 
 /// The most listeners that one child may ask for; the next are not answered.
 const MAX_PORTS: usize = 64;
 
 /// What the supervisor says.
 #[derive(Debug)]
-pub(super) enum Word {
+pub(super) enum Outgoing {
     Reload,
     Status,
     /// Here is the listener for this key.
@@ -26,7 +26,7 @@ pub(super) enum Word {
     Refused(String, String),
 }
 
-impl Word {
+impl Outgoing {
     pub(super) fn line(&self) -> String {
         match self {
             Self::Reload => "reload\n".into(),
@@ -39,29 +39,29 @@ impl Word {
 
 /// Hears what a child says.
 #[derive(Debug, Clone)]
-pub(super) struct Ear {
+pub(super) struct ChildReader {
     pub(super) stage: watch::Sender<Stage>,
-    pub(super) words: mpsc::Sender<Word>,
-    pub(super) asked: Asked,
-    pub(super) ports: Arc<Ports>,
-    /// The listeners that it has asked for.
-    pub(super) wanted: Arc<Mutex<HashSet<Port>>>,
+    pub(super) words: mpsc::Sender<Outgoing>,
+    pub(super) pending: PendingReplies,
+    pub(super) ports: Arc<HeldListeners>,
+    /// The listeners that it has pending for.
+    pub(super) wanted: Arc<Mutex<HashSet<ListenerKey>>>,
 }
 
 /// Who waits for an answer.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Asked(Arc<Mutex<Waiting>>);
+pub(super) struct PendingReplies(Arc<Mutex<Waiting>>);
 
 #[derive(Debug, Default)]
 struct Waiting {
-    figures: Vec<oneshot::Sender<Map<String, Value>>>,
+    stats: Vec<oneshot::Sender<Map<String, Value>>>,
     reloads: Vec<oneshot::Sender<Result<(), String>>>,
 }
 
-impl Asked {
-    /// Comes with the next figures.
-    pub(super) fn figures(&self) -> oneshot::Receiver<Map<String, Value>> {
-        wait(&mut self.waiting().figures)
+impl PendingReplies {
+    /// Comes with the next stats.
+    pub(super) fn stats(&self) -> oneshot::Receiver<Map<String, Value>> {
+        wait(&mut self.waiting().stats)
     }
 
     /// Comes with the end of the next reload.
@@ -83,20 +83,20 @@ fn wait<T>(waiting: &mut Vec<oneshot::Sender<T>>) -> oneshot::Receiver<T> {
     answer
 }
 
-impl Ear {
+impl ChildReader {
     /// Whether that was said to the supervisor. Where words come over standard output, an
     /// application may print lines of its own that look alike.
-    pub(super) fn hear(&self, line: &[u8]) -> bool {
+    pub(super) fn read(&self, line: &[u8]) -> bool {
         let Ok(line) = std::str::from_utf8(line) else { return false };
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         match word {
             "ready" => self.ready(rest),
             "status" => match serde_json::from_str(rest) {
-                Ok(figures) => answer(&mut self.asked.waiting().figures, &figures),
+                Ok(stats) => answer(&mut self.pending.waiting().stats, &stats),
                 Err(_) => false,
             },
-            "reloaded" => answer(&mut self.asked.waiting().reloads, &Ok(())),
-            "failed" => answer(&mut self.asked.waiting().reloads, &Err(rest.to_owned())),
+            "reloaded" => answer(&mut self.pending.waiting().reloads, &Ok(())),
+            "failed" => answer(&mut self.pending.waiting().reloads, &Err(rest.to_owned())),
             "listen" => self.listen(rest),
             _ => false,
         }
@@ -122,8 +122,8 @@ impl Ear {
             return true;
         }
         let word = match self.ports.open(&port) {
-            Ok(listener) => Word::Listener(key.to_owned(), listener),
-            Err(error) => Word::Refused(key.to_owned(), format!("{error:#}")),
+            Ok(listener) => Outgoing::Listener(key.to_owned(), listener),
+            Err(error) => Outgoing::Refused(key.to_owned(), format!("{error:#}")),
         };
         wanted.insert(port);
         drop(wanted);
@@ -133,7 +133,7 @@ impl Ear {
     }
 }
 
-/// Whether anybody had asked.
+/// Whether anybody had pending.
 fn answer<T: Clone>(waiting: &mut Vec<oneshot::Sender<T>>, value: &T) -> bool {
     let any = !waiting.is_empty();
     for one in waiting.drain(..) {
@@ -143,7 +143,7 @@ fn answer<T: Clone>(waiting: &mut Vec<oneshot::Sender<T>>, value: &T) -> bool {
 }
 
 #[cfg(unix)]
-pub(super) use over_socket::{Input, say};
+pub(super) use over_socket::{Input, send};
 
 #[cfg(unix)]
 mod over_socket {
@@ -157,15 +157,15 @@ mod over_socket {
     use tokio::net::UnixStream;
     use tokio::net::unix::OwnedWriteHalf;
 
-    use super::Word;
+    use super::Outgoing;
 
     /// What a child reads; its end means drain.
     pub(crate) type Input = OwnedWriteHalf;
 
-    pub(crate) async fn say(input: &mut Input, word: &Word) -> io::Result<()> {
+    pub(crate) async fn send(input: &mut Input, word: &Outgoing) -> io::Result<()> {
         let line = word.line();
         let sent = match word {
-            Word::Listener(_, listener) => pass(input.as_ref(), line.as_bytes(), listener).await?,
+            Outgoing::Listener(_, listener) => pass(input.as_ref(), line.as_bytes(), listener).await?,
             _ => 0,
         };
         input.write_all(&line.as_bytes()[sent..]).await
@@ -191,7 +191,7 @@ mod over_socket {
 }
 
 #[cfg(not(unix))]
-pub(super) use over_pipes::{Input, say};
+pub(super) use over_pipes::{Input, send};
 
 #[cfg(not(unix))]
 mod over_pipes {
@@ -199,13 +199,13 @@ mod over_pipes {
 
     use tokio::io::AsyncWriteExt;
 
-    use super::Word;
+    use super::Outgoing;
 
     /// What a child reads; its end means drain.
     pub(crate) type Input = tokio::process::ChildStdin;
 
-    /// Listeners cannot be passed on, and are not asked for.
-    pub(crate) async fn say(input: &mut Input, word: &Word) -> io::Result<()> {
+    /// Listeners cannot be passed on, and are not pending for.
+    pub(crate) async fn send(input: &mut Input, word: &Outgoing) -> io::Result<()> {
         input.write_all(word.line().as_bytes()).await
     }
 }
@@ -214,50 +214,50 @@ mod over_pipes {
 mod tests {
     use super::*;
 
-    fn ear() -> (Ear, mpsc::Receiver<Word>) {
+    fn reader() -> (ChildReader, mpsc::Receiver<Outgoing>) {
         let (words, to_say) = mpsc::channel(8);
         let (stage, _) = watch::channel(Stage::Starting);
-        let (asked, ports, wanted) = (Asked::default(), Arc::default(), Arc::default());
-        (Ear { stage, words, asked, ports, wanted }, to_say)
+        let (pending, ports, wanted) = (PendingReplies::default(), Arc::default(), Arc::default());
+        (ChildReader { stage, words, pending, ports, wanted }, to_say)
     }
 
     #[test]
     fn a_daemon_is_ready_once_with_any_number_of_addresses() {
         for (line, addresses) in [("ready", vec![]), ("ready a:1 b:2", vec!["a:1", "b:2"])] {
-            let (ear, _) = ear();
-            assert!(!ear.hear(b"already") && !ear.hear(b""));
-            assert!(ear.hear(line.as_bytes()) && !ear.hear(b"ready to go"));
+            let (reader, _) = reader();
+            assert!(!reader.read(b"already") && !reader.read(b""));
+            assert!(reader.read(line.as_bytes()) && !reader.read(b"ready to go"));
             let addresses = addresses.into_iter().map(str::to_owned).collect();
-            assert_eq!(*ear.stage.borrow(), Stage::Ready(addresses));
+            assert_eq!(*reader.stage.borrow(), Stage::Ready(addresses));
         }
     }
 
     #[test]
     fn figures_and_reloads_are_heard_by_all_who_have_asked_and_by_nobody_else() {
-        let (ear, _) = ear();
-        assert!(!ear.hear(br#"status {"clients":3}"#) && !ear.hear(b"reloaded"));
-        let (mut one, mut two) = (ear.asked.figures(), ear.asked.figures());
-        assert!(!ear.hear(b"status 3") && !ear.hear(b"the status {}"));
-        assert!(ear.hear(br#"status {"clients":3}"#));
+        let (reader, _) = reader();
+        assert!(!reader.read(br#"status {"clients":3}"#) && !reader.read(b"reloaded"));
+        let (mut one, mut two) = (reader.pending.stats(), reader.pending.stats());
+        assert!(!reader.read(b"status 3") && !reader.read(b"the status {}"));
+        assert!(reader.read(br#"status {"clients":3}"#));
         assert_eq!(
             (one.try_recv().unwrap()["clients"].clone(), two.try_recv().unwrap().len()),
             (3.into(), 1)
         );
-        let mut failed = ear.asked.reload();
-        assert!(ear.hear(b"failed no such file"));
+        let mut failed = reader.pending.reload();
+        assert!(reader.read(b"failed no such file"));
         assert_eq!(failed.try_recv().unwrap(), Err("no such file".into()));
     }
 
     #[tokio::test]
     async fn a_listener_is_passed_on_or_refused() {
-        let (ear, mut to_say) = ear();
-        assert!(ear.hear(b"listen http_listen 127.0.0.1:0"));
-        let Some(Word::Listener(key, listener)) = to_say.recv().await else { panic!("it can be opened") };
+        let (reader, mut to_say) = reader();
+        assert!(reader.read(b"listen http_listen 127.0.0.1:0"));
+        let Some(Outgoing::Listener(key, listener)) = to_say.recv().await else { panic!("it can be opened") };
         assert_eq!(key, "http_listen");
         let taken = listener.local_addr().unwrap();
-        assert!(ear.hear(format!("listen other {taken}").as_bytes()));
+        assert!(reader.read(format!("listen other {taken}").as_bytes()));
         let refused = to_say.recv().await.unwrap().line();
         assert!(refused.starts_with("refused other other: cannot listen on"), "{refused}");
-        assert!(!ear.hear(b"listen carefully") && !ear.hear(b"listen"));
+        assert!(!reader.read(b"listen carefully") && !reader.read(b"listen"));
     }
 }

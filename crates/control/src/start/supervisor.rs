@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::child::Daemon;
-use super::keeper::{Event, Keeper, OnReload, Process, Reloaded};
+use super::daemon_runner::{DaemonRunner, Event, OnReload, Process, Reloaded};
 
 /// The daemons of one cluster.
 pub(crate) struct Plan {
@@ -121,9 +121,9 @@ pub(crate) async fn supervise(
 }
 
 /// Lets all drain, the last one first.
-async fn end(running: Vec<(Arc<Keeper>, JoinHandle<()>)>) {
-    for (keeper, task) in running.into_iter().rev() {
-        keeper.drain();
+async fn end(running: Vec<(Arc<DaemonRunner>, JoinHandle<()>)>) {
+    for (runner, task) in running.into_iter().rev() {
+        runner.drain();
         let _ = task.await;
     }
 }
@@ -131,9 +131,9 @@ async fn end(running: Vec<(Arc<Keeper>, JoinHandle<()>)>) {
 struct Cluster {
     ending: CancellationToken,
     kill: CancellationToken,
-    keepers: Vec<Arc<Keeper>>,
+    runners: Vec<Arc<DaemonRunner>>,
     /// Those that have not been asked to end.
-    running: Vec<(Arc<Keeper>, JoinHandle<()>)>,
+    running: Vec<(Arc<DaemonRunner>, JoinHandle<()>)>,
     events: mpsc::Sender<Event>,
     /// How many daemons do not listen yet.
     to_come: usize,
@@ -146,7 +146,7 @@ impl Cluster {
         Self {
             ending: CancellationToken::new(),
             kill: CancellationToken::new(),
-            keepers: Vec::new(),
+            runners: Vec::new(),
             running: Vec::new(),
             events,
             to_come: daemons,
@@ -155,9 +155,10 @@ impl Cluster {
     }
 
     fn start(&mut self, daemon: Daemon, on_reload: OnReload) {
-        let (keeper, keeping) = Keeper::new(daemon, on_reload, &self.ending, &self.kill, self.events.clone());
-        self.keepers.push(keeper.clone());
-        self.running.push((keeper, tokio::spawn(keeping)));
+        let (runner, keeping) =
+            DaemonRunner::new(daemon, on_reload, &self.ending, &self.kill, self.events.clone());
+        self.runners.push(runner.clone());
+        self.running.push((runner, tokio::spawn(keeping)));
     }
 
     fn one_more_is_ready(&mut self) {
@@ -176,14 +177,14 @@ impl Cluster {
 
     /// Does what is asked for, in its own time; not [`Request::Stop`].
     fn answer(&mut self, request: Request) {
-        let keepers = self.keepers.clone();
+        let runners = self.runners.clone();
         match request {
             Request::Stop { .. } => {}
             Request::Reload(done) => {
-                tokio::spawn(async move { done.send(reload(&keepers).await) });
+                tokio::spawn(async move { done.send(reload(&runners).await) });
             }
             Request::Status(to) => {
-                tokio::spawn(async move { to.send(status(&keepers).await) });
+                tokio::spawn(async move { to.send(status(&runners).await) });
             }
             Request::Ready(to) => {
                 // One who asks again and again, and does not wait, is not kept.
@@ -196,20 +197,20 @@ impl Cluster {
 }
 
 /// What fails for one is no reason to leave the others as they are.
-async fn reload(keepers: &[Arc<Keeper>]) -> Reloaded {
-    let results = join_all(keepers.iter().map(|keeper| keeper.reload())).await;
-    let was_replaced = |(keeper, result): (&Arc<Keeper>, &Reloaded)| {
-        (result.is_ok() && keeper.replaces()).then(|| format!("the {} was replaced", keeper.daemon.name))
+async fn reload(runners: &[Arc<DaemonRunner>]) -> Reloaded {
+    let results = join_all(runners.iter().map(|runner| runner.reload())).await;
+    let was_replaced = |(runner, result): (&Arc<DaemonRunner>, &Reloaded)| {
+        (result.is_ok() && runner.replaces()).then(|| format!("the {} was replaced", runner.daemon.name))
     };
-    let replaced: Vec<_> = keepers.iter().zip(&results).filter_map(was_replaced).collect();
+    let replaced: Vec<_> = runners.iter().zip(&results).filter_map(was_replaced).collect();
     let problems: Vec<_> = results.into_iter().filter_map(Result::err).collect();
     if problems.is_empty() { Ok(()) } else { Err([problems, replaced].concat().join("; ")) }
 }
 
-async fn status(keepers: &[Arc<Keeper>]) -> Vec<Status> {
-    let each = keepers.iter().map(|keeper| async {
-        let (processes, restarts) = keeper.processes().await;
-        Status { name: keeper.daemon.name, restarts, processes }
+async fn status(runners: &[Arc<DaemonRunner>]) -> Vec<Status> {
+    let each = runners.iter().map(|runner| async {
+        let (processes, restarts) = runner.processes().await;
+        Status { name: runner.daemon.name, restarts, processes }
     });
     join_all(each).await
 }

@@ -7,7 +7,7 @@ use anyhow::bail;
 
 /// Where a cluster is configured and found.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub(crate) struct Place {
+pub(crate) struct ClusterDirs {
     /// Read register.toml, gateway.toml and businessworker.toml from DIR [default: ./config, where it exists]
     #[arg(long, value_name = "DIR", env = "GATEWAYWORKER_CONFIG_DIR")]
     pub(crate) config_dir: Option<PathBuf>,
@@ -18,7 +18,7 @@ pub(crate) struct Place {
     pub(crate) run_dir: Option<PathBuf>,
 }
 
-impl Place {
+impl ClusterDirs {
     /// The directory of the configuration, if there is one.
     ///
     /// # Errors
@@ -34,7 +34,7 @@ impl Place {
     /// The run directory, which may not be there yet.
     ///
     /// # Errors
-    /// As [`Place::configs`].
+    /// As [`ClusterDirs::configs`].
     #[cfg(unix)]
     pub(crate) fn run_dir(&self) -> anyhow::Result<crate::run_dir::RunDir> {
         let directory = match &self.run_dir {
@@ -51,17 +51,18 @@ mod tests {
 
     #[test]
     fn a_directory_that_was_named_must_exist() {
-        let place = Place { config_dir: Some("/nowhere".into()), ..Place::default() };
-        assert!(place.configs().is_err());
+        let dirs = ClusterDirs { config_dir: Some("/nowhere".into()), ..ClusterDirs::default() };
+        assert!(dirs.configs().is_err());
     }
 
     #[cfg(unix)]
     #[test]
     fn a_cluster_is_found_beside_its_configuration_or_where_one_says() {
         let directory = tempfile::tempdir().unwrap();
-        let mut place = Place { config_dir: Some(directory.path().to_owned()), ..Place::default() };
-        assert_eq!(place.run_dir().unwrap().path(), directory.path().join("run"));
-        place.run_dir = Some("/run/chat".into());
-        assert_eq!(place.run_dir().unwrap().path(), Path::new("/run/chat"));
+        let mut dirs =
+            ClusterDirs { config_dir: Some(directory.path().to_owned()), ..ClusterDirs::default() };
+        assert_eq!(dirs.run_dir().unwrap().path(), directory.path().join("run"));
+        dirs.run_dir = Some("/run/chat".into());
+        assert_eq!(dirs.run_dir().unwrap().path(), Path::new("/run/chat"));
     }
 }

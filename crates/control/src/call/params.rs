@@ -115,15 +115,16 @@ fn message(input: &mut impl Read) -> anyhow::Result<(&'static str, Value)> {
 mod tests {
     use clap::{Args, FromArgMatches};
 
-    use super::super::Cli;
+    use super::super::CallCommand;
     use super::*;
 
     const ID: &str = "7f00000108fc00000001";
 
     /// What the words after `gatewayworker call` are as a call and its params.
     fn parse(words: &[&str], input: &[u8]) -> (&'static str, Value) {
-        let matches = Cli::augment_args(Command::new("call")).no_binary_name(true).get_matches_from(words);
-        let cli = Cli::from_arg_matches(&matches).unwrap();
+        let matches =
+            CallCommand::augment_args(Command::new("call")).no_binary_name(true).get_matches_from(words);
+        let cli = CallCommand::from_arg_matches(&matches).unwrap();
         (cli.call.name, read(cli.call, &cli.params, &mut &*input).unwrap())
     }
 

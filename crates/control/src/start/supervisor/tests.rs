@@ -3,7 +3,7 @@ use std::time::{Duration, Instant};
 
 use gatewayworker_daemon::LogFormat;
 
-use super::super::keeper::DRAIN;
+use super::super::daemon_runner::DRAIN;
 use super::*;
 
 /// A daemon that is a shell script.
@@ -154,7 +154,7 @@ async fn a_reload_replaces_the_worker_before_it_drains_and_tells_the_others() {
         let worker = |status: &[Status]| {
             let worker = status.iter().find(|status| status.name == "businessworker")?;
             let process = worker.processes.first().filter(|process| process.state == "ready")?;
-            assert_eq!(process.figures["gateways"], 1);
+            assert_eq!(process.stats["gateways"], 1);
             (worker.processes.len() == 1).then_some((worker.restarts, process.process_id))
         };
         let (_, first) = status_with(&ask, worker).await;

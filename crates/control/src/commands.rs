@@ -11,10 +11,10 @@ use anyhow::{bail, ensure};
 use clap::ValueEnum;
 use gatewayworker_daemon::LogFormat;
 
-use crate::control::{self, Request};
-use crate::place::Place;
+use crate::cluster_dirs::ClusterDirs;
+use crate::control_socket::{self, Request};
 use crate::run_dir::{Holder, RunDir};
-use crate::{complain, start, status};
+use crate::{print_error, start, status};
 
 /// A cluster answers at once that it will stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -24,9 +24,9 @@ const RELOAD_PATIENCE: Duration = Duration::from_secs(180);
 
 /// The flags of `stop`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct StopFlags {
+pub struct StopFlags {
     #[command(flatten)]
-    pub(crate) place: Place,
+    pub(crate) dirs: ClusterDirs,
 
     /// End all daemons at once, without letting them drain
     #[arg(long, conflicts_with = "graceful")]
@@ -39,9 +39,9 @@ pub(crate) struct StopFlags {
 
 /// The flags of `restart`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct RestartFlags {
+pub struct RestartFlags {
     #[command(flatten)]
-    start: start::Flags,
+    start: start::StartFlags,
 
     /// Start in the foreground, also where nothing runs yet
     #[arg(long, conflicts_with = "daemon")]
@@ -54,9 +54,9 @@ pub(crate) struct RestartFlags {
 
 /// The flags of `reload`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct ReloadFlags {
+pub struct ReloadFlags {
     #[command(flatten)]
-    place: Place,
+    dirs: ClusterDirs,
 
     /// Nothing: that is how it reloads anyway
     #[arg(short, long, hide = true)]
@@ -64,34 +64,34 @@ pub(crate) struct ReloadFlags {
 }
 
 /// Stops a cluster, and returns when it has ended.
-pub(crate) fn stop(flags: &StopFlags) -> ExitCode {
-    conclude(running(&flags.place).and_then(|(run_dir, process)| {
+pub fn stop(flags: &StopFlags) -> ExitCode {
+    conclude(running(&flags.dirs).and_then(|(run_dir, process)| {
         end(&run_dir, &process, flags.now)?;
         Ok(format!("stopped process {process}"))
     }))
 }
 
 /// Reloads a cluster, and returns when all is done.
-pub(crate) fn reload(flags: &ReloadFlags) -> ExitCode {
-    conclude(running(&flags.place).and_then(|(run_dir, _)| {
-        control::ask::<()>(&run_dir.socket(), Request::Reload, RELOAD_PATIENCE)?;
+pub fn reload(flags: &ReloadFlags) -> ExitCode {
+    conclude(running(&flags.dirs).and_then(|(run_dir, _)| {
+        control_socket::ask::<()>(&run_dir.socket(), Request::Reload, RELOAD_PATIENCE)?;
         Ok("reloaded")
     }))
 }
 
 /// Stops a cluster if one runs, and starts it: what is not given is as it was. Where none runs
 /// it is started in the background, unless told otherwise: nobody expects that a restart stays.
-pub(crate) fn restart(flags: &RestartFlags) -> ExitCode {
+pub fn restart(flags: &RestartFlags) -> ExitCode {
     let foreground = flags.foreground;
     let mut flags = flags.start.clone();
     if flags.check_config {
         return start::run(&flags);
     }
-    let stopped = running(&flags.place).and_then(|(run_dir, process)| {
+    let stopped = running(&flags.dirs).and_then(|(run_dir, process)| {
         let was = status::ask(&run_dir)?;
         let path = |text: Option<String>| text.map(PathBuf::from);
         flags.daemon |= was.log_file.is_some() && !foreground;
-        flags.place.config_dir = flags.place.config_dir.take().or(path(was.config_dir));
+        flags.dirs.config_dir = flags.dirs.config_dir.take().or(path(was.config_dir));
         let programs = was.programs;
         flags.register = flags.register.take().or(path(programs.register));
         flags.businessworker = flags.businessworker.take().or(path(programs.businessworker));
@@ -117,7 +117,7 @@ pub(crate) fn restart(flags: &RestartFlags) -> ExitCode {
 /// # Errors
 /// When it does not hear.
 fn end(run_dir: &RunDir, process: &str, now: bool) -> anyhow::Result<()> {
-    if let Err(error) = control::ask::<()>(&run_dir.socket(), Request::Stop { now }, STOP_PATIENCE)
+    if let Err(error) = control_socket::ask::<()>(&run_dir.socket(), Request::Stop { now }, STOP_PATIENCE)
         && run_dir.holder()? != Holder::Nobody
     {
         bail!("process {process} does not hear, end it with `kill {process}`: {error:#}");
@@ -125,12 +125,12 @@ fn end(run_dir: &RunDir, process: &str, now: bool) -> anyhow::Result<()> {
     run_dir.wait_until_free()
 }
 
-/// The run directory of the cluster at `place`, and its process.
+/// The run directory of the cluster of `dirs`, and its process.
 ///
 /// # Errors
 /// [`NothingRuns`], or that there is no such place, or that it cannot be looked into.
-pub(crate) fn running(place: &Place) -> anyhow::Result<(RunDir, String)> {
-    let run_dir = place.run_dir()?;
+pub(crate) fn running(dirs: &ClusterDirs) -> anyhow::Result<(RunDir, String)> {
+    let run_dir = dirs.run_dir()?;
     match run_dir.holder()? {
         Holder::Process(process) => Ok((run_dir, process)),
         Holder::Nobody => Err(NothingRuns(run_dir).into()),
@@ -157,7 +157,7 @@ fn conclude<T: Display>(result: anyhow::Result<T>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            complain(format_args!("{error:#}"));
+            print_error(format_args!("{error:#}"));
             ExitCode::FAILURE
         }
     }
