@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::ensure;
 use gatewayworker_daemon::{CommonFlags, one_or_many, take_negative_numbers};
 use gatewayworker_protocol::SecretKey;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::ConfigError;
 
 /// Takes the events of clients from the gateways and runs the application.
 #[derive(Debug, clap::Parser)]
@@ -82,8 +83,12 @@ pub struct Flags {
 }
 
 /// The worker's configuration, the keys of its file; `A` are the application's.
+///
+/// In code it is made from its default: `Config::default().with_name("Chat")`, or by
+/// setting fields.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, bound = "A: DeserializeOwned + Default")]
+#[non_exhaustive]
 pub struct Config<A = NoSettings> {
     /// What the gateways call the worker; the same for all workers of an application.
     pub name: String,
@@ -174,18 +179,30 @@ impl<A> Config<A> {
     /// Checks what the types cannot.
     ///
     /// # Errors
-    /// In one line, with the key.
-    pub fn validate(&self) -> anyhow::Result<()> {
-        ensure!(!self.name.is_empty(), "name: must not be empty");
-        ensure!(!self.register_address.is_empty(), "register_address: must name a register");
+    /// The first value that cannot work, in one line that begins with its key.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.name.is_empty() {
+            return Err(ConfigError::EmptyName);
+        }
+        if self.register_address.is_empty() {
+            return Err(ConfigError::NoRegister);
+        }
         for address in &self.register_address {
             let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-            ensure!(port.is_some(), "register_address: \"{address}\" is not host:port");
+            if port.is_none() {
+                return Err(ConfigError::RegisterAddress(address.clone()));
+            }
         }
-        ensure!(self.concurrency > 0, "concurrency: must be at least 1");
-        ensure!(self.threads <= 1024, "threads = {}: at most 1024", self.threads);
-        ensure!(self.question_timeout_ms > 0, "question_timeout_ms: must be at least 1");
-        self.http().validate(&self.secret_key)
+        if self.concurrency == 0 {
+            return Err(ConfigError::NoConcurrency);
+        }
+        if self.threads > 1024 {
+            return Err(ConfigError::TooManyThreads(self.threads));
+        }
+        if self.question_timeout_ms == 0 {
+            return Err(ConfigError::NoQuestionTimeout);
+        }
+        self.http().validate(&self.secret_key).map_err(|error| ConfigError::Http(error.into()))
     }
 
     /// What concerns calls over HTTP.

@@ -1,10 +1,9 @@
 //! The one trait that an application writes.
 
-use gatewayworker_client::{Gateway, OutMessage};
-pub use gatewayworker_protocol::CloseReason;
+use gatewayworker_client::Gateway;
+use gatewayworker_protocol::CloseReason;
 
-use crate::handler::REFUSED;
-use crate::{Client, Handshake, Message};
+use crate::{Admission, Client, Handshake, Message};
 
 /// Any error: a handler may return what its libraries do.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -99,50 +98,5 @@ impl<E: Events> Events for std::sync::Arc<E> {
 
     fn on_worker_stop(&self, gateway: &Gateway) -> impl Future<Output = Result> + Send {
         (**self).on_worker_stop(gateway)
-    }
-}
-
-/// Whether a WebSocket client may come in.
-///
-/// A gateway of ours waits for the answer, for `admission_timeout_ms` at most; then it
-/// closes the client, as it does where the worker dies before. Until the client is
-/// admitted it gets what is sent to its own id, but nothing that goes to everybody, a
-/// group or a uid, and it is not among the clients that `client_count`, `client_ids`
-/// and `sessions` tell of. What went to everybody meanwhile, to a uid that it was bound
-/// to or a group that it joined, it gets when it is admitted, and never if it is refused.
-///
-/// The original has no such answer: its handler closes the client, which is in from the
-/// start. So it is with a gateway of the original, which does not look at the code.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Admission {
-    /// It may.
-    Admit,
-    /// It is closed.
-    Refuse {
-        /// What it is sent before that.
-        message: Option<OutMessage>,
-        /// The WebSocket close code: 1000 to 1003, 1007 to 1014, or one of your own from
-        /// 3000 to 4999 (RFC 6455, section 7.4). Any other is logged, and 1008 goes out.
-        code: u16,
-    },
-}
-
-impl Admission {
-    /// Refused without a word, for "policy violation" (1008).
-    pub fn refuse() -> Self {
-        Self::Refuse { message: None, code: REFUSED }
-    }
-
-    /// Refused with a last message, for "policy violation" (1008).
-    pub fn refuse_with(message: impl Into<OutMessage>) -> Self {
-        Self::Refuse { message: Some(message.into()), code: REFUSED }
-    }
-
-    /// The same with another close code.
-    pub fn with_code(mut self, close_code: u16) -> Self {
-        if let Self::Refuse { code, .. } = &mut self {
-            *code = close_code;
-        }
-        self
     }
 }

@@ -8,6 +8,8 @@ use gatewayworker_client::{ClientId, SessionData, SessionError, SessionObserver,
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::core::normal;
+
 /// The session of the client whose event is being handled: PHP's `$_SESSION`.
 ///
 /// What is changed here is written back once, after the handler, if it is really
@@ -130,11 +132,6 @@ impl Session {
         let mut view = self.view();
         std::mem::take(&mut view.merged).then(|| view.stored.clone())
     }
-}
-
-/// An empty array is as good as none.
-pub(crate) fn normal(session: &[u8]) -> &[u8] {
-    if session == b"a:0:{}" { b"" } else { session }
 }
 
 impl Shared {

@@ -124,7 +124,7 @@ impl Worker {
     async fn start(change: impl FnOnce(&mut Config)) -> Self {
         let mut fake = FakeGateway::start().await;
         let (register, running_register) = register(&[fake.address]).await;
-        let mut config = Config { register_address: vec![register], ..Config::default() };
+        let mut config = Config::default().with_register_address([register]);
         change(&mut config);
         let (seen, sees) = mpsc::unbounded_channel();
         let gate = Arc::new(Notify::new());
@@ -198,12 +198,8 @@ async fn a_worker_says_who_it_is_with_the_key() {
     let mut fake = FakeGateway::start().await;
     let (register, _running) = register(&[fake.address]).await;
     let key = SecretKey::new("k");
-    let config = Config {
-        name: "Chat".into(),
-        register_address: vec![register],
-        secret_key: key.clone(),
-        ..Config::default()
-    };
+    let config =
+        Config::default().with_name("Chat").with_register_address([register]).with_secret_key(key.clone());
     struct Nothing;
     impl Events for Nothing {}
     let _serving = AbortOnDropHandle::new(tokio::spawn(serve(config, Nothing, CancellationToken::new())));
@@ -328,7 +324,7 @@ async fn messages_that_come_one_at_a_time_share_the_chunk_they_are_read_into() {
     let mut fake = FakeGateway::start().await;
     let (register, _running) = register(&[fake.address]).await;
     let (keep, mut kept) = mpsc::unbounded_channel();
-    let config = Config { register_address: vec![register], ..Config::default() };
+    let config = Config::default().with_register_address([register]);
     let _serving = AbortOnDropHandle::new(tokio::spawn(serve(config, Keep(keep), CancellationToken::new())));
     fake.worker().await;
     let mut messages = Vec::new();
@@ -438,7 +434,7 @@ async fn a_refused_client_is_closed_and_says_nothing_more() {
 async fn a_lost_event_link_is_made_again_under_another_key() {
     let mut fake = FakeGateway::start().await;
     let (register, _running) = register(&[fake.address]).await;
-    let config = Config { register_address: vec![register], ..Config::default() };
+    let config = Config::default().with_register_address([register]);
     struct Nothing;
     impl Events for Nothing {}
     let _serving = AbortOnDropHandle::new(tokio::spawn(serve(config, Nothing, CancellationToken::new())));
@@ -490,7 +486,7 @@ async fn an_application_that_cannot_start_is_an_error() {
             Err("no database".into())
         }
     }
-    let config = Config { register_address: vec!["127.0.0.1:9".into()], ..Config::default() };
+    let config = Config::default().with_register_address(["127.0.0.1:9"]);
     let error = serve(config, Broken, CancellationToken::new()).await.unwrap_err();
     assert_eq!(error.to_string(), "on_worker_start: no database");
 }
@@ -505,11 +501,7 @@ async fn a_port_for_http_that_is_taken_is_an_error_before_the_application_starts
     }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let config = Config {
-        register_address: vec!["127.0.0.1:9".into()],
-        http_listen: Some(address.clone()),
-        ..Config::default()
-    };
+    let config = Config::default().with_register_address(["127.0.0.1:9"]).with_http_listen(&address);
     let error = serve(config, Unstarted, CancellationToken::new()).await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("http_listen: cannot listen on {address}: ")), "{error}");
 }
@@ -524,7 +516,7 @@ async fn an_application_that_takes_for_ever_to_start_can_be_stopped() {
         }
     }
     let begun = Arc::new(Notify::new());
-    let config = Config { register_address: vec!["127.0.0.1:9".into()], ..Config::default() };
+    let config = Config::default().with_register_address(["127.0.0.1:9"]);
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(serve(config, Stuck(begun.clone()), shutdown.clone()));
     soon(begun.notified()).await;
@@ -541,8 +533,7 @@ async fn a_worker_of_several_gateways_stops_as_soon_as_it_has_nothing_left_to_do
     let addresses: Vec<_> = fakes.iter().map(|fake| fake.address).collect();
     let (register, _running) = register(&addresses).await;
     // More than `soon` waits.
-    let config =
-        Config { register_address: vec![register], shutdown_timeout_ms: 60_000, ..Config::default() };
+    let config = Config::default().with_register_address([register]).with_shutdown_timeout_ms(60_000);
     let shutdown = CancellationToken::new();
     struct Nothing;
     impl Events for Nothing {}
@@ -568,7 +559,7 @@ async fn a_dead_gateway_is_named_to_the_handler() {
     let dead = FakeGateway::start().await.address;
     let (register, _running) = register(&[fake.address, dead]).await;
     let (seen, mut sees) = mpsc::unbounded_channel();
-    let config = Config { register_address: vec![register], ..Config::default() };
+    let config = Config::default().with_register_address([register]);
     let _serving = AbortOnDropHandle::new(tokio::spawn(serve(config, Names(seen), CancellationToken::new())));
     fake.worker().await;
     fake.events([fake.message(1, "")]).await;
