@@ -251,9 +251,9 @@ mod tests {
     #[tokio::test]
     async fn a_listener_is_passed_on_or_refused() {
         let (reader, mut to_say) = reader();
-        assert!(reader.read(b"listen http_listen 127.0.0.1:0"));
+        assert!(reader.read(b"listen http.listen 127.0.0.1:0"));
         let Some(Outgoing::Listener(key, listener)) = to_say.recv().await else { panic!("it can be opened") };
-        assert_eq!(key, "http_listen");
+        assert_eq!(key, "http.listen");
         let taken = listener.local_addr().unwrap();
         assert!(reader.read(format!("listen other {taken}").as_bytes()));
         let refused = to_say.recv().await.unwrap().line();

@@ -52,14 +52,14 @@ mod tests {
     #[tokio::test]
     async fn a_listener_stays_open_for_the_next_process_and_a_port_in_use_is_named() {
         let ports = HeldListeners::default();
-        let any = ("http_listen".to_owned(), "127.0.0.1:0".parse().unwrap());
+        let any = ("http.listen".to_owned(), "127.0.0.1:0".parse().unwrap());
         let first = ports.open(&any).unwrap();
         let address = first.local_addr().unwrap();
         drop(first);
         assert_eq!(ports.open(&any).unwrap().local_addr().unwrap(), address);
-        let same = ("http_listen".to_owned(), address);
+        let same = ("http.listen".to_owned(), address);
         let refused = HeldListeners::default().open(&same).unwrap_err().to_string();
-        assert!(refused.contains("http_listen") && refused.contains("in use"), "{refused}");
+        assert!(refused.contains("http.listen") && refused.contains("in use"), "{refused}");
         ports.keep_only(&HashSet::from([any]));
         assert!(HeldListeners::default().open(&same).is_err());
         ports.keep_only(&HashSet::from([same.clone()]));
