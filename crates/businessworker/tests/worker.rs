@@ -12,7 +12,7 @@ use std::time::Duration;
 use fake::{FakeGateway, PATIENCE, register, soon};
 use gatewayworker_businessworker::{
     self as businessworker, Admission, CancellationToken, Client, CloseReason, Config, Error, Events,
-    Gateway, Handshake, Message, Result, Start, serve,
+    Gateway, Handshake, HttpConfig, Message, Result, Start, serve,
 };
 use gatewayworker_protocol::php::{self, Value};
 use gatewayworker_protocol::{Command, Payload, Question, SecretKey};
@@ -501,9 +501,11 @@ async fn a_port_for_http_that_is_taken_is_an_error_before_the_application_starts
     }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let config = Config::default().with_register_address(["127.0.0.1:9"]).with_http_listen(&address);
+    let config = Config::default()
+        .with_register_address(["127.0.0.1:9"])
+        .with_http(HttpConfig::new(&address, SecretKey::default()));
     let error = serve(config, Unstarted, CancellationToken::new()).await.unwrap_err().to_string();
-    assert!(error.starts_with(&format!("http_listen: cannot listen on {address}: ")), "{error}");
+    assert!(error.starts_with(&format!("http.listen: cannot listen on {address}: ")), "{error}");
 }
 
 #[tokio::test]
