@@ -144,6 +144,19 @@ impl Registers {
 ///
 /// `options` is a [`CancellationToken`], or [`ServeOptions`] for more than that.
 ///
+/// ```no_run
+/// # async fn example(events: impl gatewayworker_businessworker::Events) {
+/// use gatewayworker_businessworker::{CancellationToken, Config, serve};
+///
+/// let shutdown = CancellationToken::new();
+/// let config = Config::default().with_name("Chat").with_register_address(["10.0.0.1:1236"]);
+/// let worker = tokio::spawn(serve(config, events, shutdown.clone()));
+/// // …
+/// shutdown.cancel();
+/// worker.await.expect("it does not panic").expect("it has started");
+/// # }
+/// ```
+///
 /// Not cancel safe: dropped before its end, it drops the links, with the events and the
 /// messages in them.
 ///
