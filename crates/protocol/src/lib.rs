@@ -19,6 +19,7 @@
 mod client_id;
 pub mod close_code;
 mod close_reason;
+pub mod code;
 pub mod command;
 mod features;
 pub mod frame;
