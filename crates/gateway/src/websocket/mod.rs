@@ -2,4 +2,7 @@
 //! against the listener's settings, and answers it. What follows it is `core::websocket`.
 
 pub(crate) mod handshake;
+mod health_check;
+pub(crate) mod rejection;
 mod request;
+mod text_answer;
