@@ -48,9 +48,8 @@ use clap::Parser;
 use gatewayworker_daemon::{OpenFiles, Runtime, load};
 use tracing::info;
 
-pub use access::RealIpHeader;
 use capacity::Capacity;
-pub use config::{Cli, Config, Flags, ListenUrl, ListenUrlError, ListenerConfig};
+pub use config::{Cli, Config, Flags, ListenUrl, ListenUrlError, ListenerConfig, RealIpHeader};
 pub use core::listener_policy::SlowConsumer;
 pub use core::outgoing::WebSocketType;
 pub use core::protocol::{self, Protocol, Protocols};

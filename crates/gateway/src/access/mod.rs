@@ -19,10 +19,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context, ensure};
 
-use crate::config::Config;
+use crate::config::{Config, RealIpHeader};
 use origins::AllowedOrigin;
 use proxies::Proxies;
-pub use proxies::RealIpHeader;
 use rejections::RejectReason;
 
 /// The rules of a listener.

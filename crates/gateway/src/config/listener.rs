@@ -15,7 +15,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::Config;
 use super::listen_url::{ListenUrl, WEBSOCKET};
-use crate::access::RealIpHeader;
+use super::real_ip_header::RealIpHeader;
 use crate::core::listener_policy::{Framing, OtherProtocol, SlowConsumer};
 use crate::core::outgoing::WebSocketType;
 use crate::tls::{Certificate, Files, TlsVersion};

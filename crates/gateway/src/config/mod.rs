@@ -7,6 +7,7 @@
 mod flags;
 mod listen_url;
 mod listener;
+mod real_ip_header;
 mod validate;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,8 +22,8 @@ pub use flags::{Cli, Flags};
 pub use listen_url::{ListenUrl, ListenUrlError};
 pub use listener::ListenerConfig;
 use listener::listeners;
+pub use real_ip_header::RealIpHeader;
 
-use crate::access::RealIpHeader;
 use crate::core::heartbeat::Heartbeat;
 use crate::core::listener_policy::SlowConsumer;
 use crate::core::outgoing::WebSocketType;

@@ -9,11 +9,13 @@
 //! - `connection`: the core's ports,
 //! - `message`: what other threads send,
 //! - `shared`: what all shards share,
+//! - `run`: the loop that serves those messages,
 //! - `ending`: carrying out effects.
 
 mod connection;
 mod ending;
 mod message;
+mod run;
 #[cfg(test)]
 mod run_tests;
 mod shared;
@@ -26,22 +28,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use rand::RngExt;
-use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::{AbortHandle, LocalSet};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use crate::core::client::NewClient;
 use crate::core::table::Key;
-use crate::perpetual::{PerpetualTasks, cause};
-use crate::{client, link};
 
 pub(crate) use connection::{ClientConnection, Core, GatewayPorts};
 pub(crate) use message::{NewConnection, ShardMessage};
+pub(crate) use run::run;
 pub(crate) use shared::Shared;
 
 /// Messages that wait for a shard; a sender waits for room.
@@ -78,30 +76,6 @@ pub(crate) struct ShardThread {
     closing: TaskTracker,
 }
 
-/// Runs a shard on this thread until it is told to end.
-///
-/// # Errors
-/// As [`ShardThread::run`].
-pub(crate) fn run(
-    runtime: &Runtime,
-    index: usize,
-    shared: Arc<Shared>,
-    messages: mpsc::Receiver<ShardMessage>,
-) -> anyhow::Result<()> {
-    LocalSet::new().block_on(runtime, async move { ShardThread::new(index, shared).run(messages).await })
-}
-
-/// Tells a shard when the task that holds this panics.
-struct PanicWatch(Rc<ShardThread>);
-
-impl Drop for PanicWatch {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.link_panicked.notify_one();
-        }
-    }
-}
-
 /// The channel to a shard.
 pub(crate) fn channel() -> (mpsc::Sender<ShardMessage>, mpsc::Receiver<ShardMessage>) {
     mpsc::channel(CHANNEL)
@@ -123,24 +97,6 @@ impl ShardThread {
             link_panicked: Notify::new(),
             closing: TaskTracker::new(),
         })
-    }
-
-    /// Runs the shard on this thread, within its `LocalSet`, until a message asks for the end.
-    ///
-    /// # Errors
-    /// When a task that every client relies on ends before that: the flush, the timer, or the
-    /// reader of messages; and when the task of a link panics.
-    pub(crate) async fn run(self: Rc<Self>, messages: mpsc::Receiver<ShardMessage>) -> anyhow::Result<()> {
-        let mut tasks = PerpetualTasks::default();
-        tasks.spawn("the flush task", self.clone().flush_forever());
-        tasks.spawn("the timer task", self.clone().advance_forever());
-        let reading = tokio::task::spawn_local(self.clone().read_messages(messages));
-        tokio::select! {
-            read = reading => read.map_err(|error| anyhow!("the reader of messages has {}", cause(error))),
-            failure = tasks.failure() => Err(failure),
-            // A worker would stay linked whose events nobody writes.
-            () = self.link_panicked.notified() => Err(anyhow!("the task of a link has panicked")),
-        }
     }
 
     /// Gives the core an input, and carries out what it asks for.
@@ -168,41 +124,6 @@ impl ShardThread {
     /// Looks at the core without changing it.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&Core) -> R) -> R {
         look(&self.core.borrow())
-    }
-
-    /// Serves a connection that a listener has accepted.
-    pub(crate) fn spawn_client(self: &Rc<Self>, stream: TcpStream, new: NewConnection) {
-        tokio::task::spawn_local(client::accept(self.clone(), stream, new));
-    }
-
-    /// Does what messages ask for, until one asks for the end.
-    async fn read_messages(self: Rc<Self>, mut receiver: mpsc::Receiver<ShardMessage>) {
-        let mut messages = Vec::new();
-        while receiver.recv_many(&mut messages, 64).await > 0 {
-            for message in messages.drain(..) {
-                match message {
-                    ShardMessage::Client(stream, new) => {
-                        if let Ok(stream) = TcpStream::from_std(stream) {
-                            self.spawn_client(stream, new);
-                        }
-                    }
-                    ShardMessage::Link(stream, peer, permit) => {
-                        let watched = PanicWatch(self.clone());
-                        let link = link::run(self.clone(), stream, peer, permit);
-                        self.shared.links.spawn_local(async move {
-                            let _watched = watched;
-                            link.await;
-                        });
-                    }
-                    ShardMessage::Commands(commands) => self.input(|core| core.execute(commands)),
-                    ShardMessage::Ask(question) => self.look(question),
-                    ShardMessage::End => return,
-                    ShardMessage::Stop(spread, done) => {
-                        tokio::task::spawn_local(self.clone().stop(spread, done));
-                    }
-                }
-            }
-        }
     }
 
     pub(crate) fn now_ms(&self) -> u64 {
