@@ -148,8 +148,8 @@ async fn refusals_that_a_setting_may_have_to_be_changed_for_are_logged_once_a_se
     ] {
         eventually("a line for the first and one for the others", async || lines(what).len() == 2).await;
         let [first, others] = &lines(what)[..] else { panic!("{:?}", lines(what)) };
-        assert!(first.contains("INFO") && first.contains(said) && first.contains("refused=1"), "{first}");
-        assert!(others.contains(said) && others.contains("refused=3"), "{others}");
+        assert!(first.contains("INFO") && first.contains(said) && first.contains("times=1"), "{first}");
+        assert!(others.contains(said) && others.contains("times=3"), "{others}");
     }
 }
 

@@ -168,7 +168,7 @@ async fn a_cluster_in_the_background_is_started_shown_and_stopped() {
     assert_eq!(register["processes"][0]["stats"], json!({"gateways": 1, "connections": 2, "wrong_keys": 0}));
     assert_eq!(worker["processes"][0]["listens"], json!([format!("http://{}", site.http)]));
     let stats = &gateway["processes"][0]["stats"];
-    for (name, figure) in [("clients", 1), ("workers", 1), ("closed", 0), ("refused", 0)] {
+    for (name, figure) in [("clients", 1), ("workers", 1), ("closed", 0), ("rejected", 0)] {
         assert_eq!(stats[name], figure, "{name}");
     }
     assert!(stats["max_connections"].as_u64().is_some_and(|most| most > 0), "{stats}");

@@ -88,18 +88,18 @@ impl RejectReason {
     fn advice(self) -> Option<&'static str> {
         Some(match self {
             Self::AddressFull => {
-                "a client was refused: max_connections_per_address is reached for its address"
+                "a client was rejected: max_connections_per_address is reached for its address"
             }
             Self::ProxyHeader => {
                 "a connection was closed: with proxy_protocol it has to come from one of trusted_proxies, with a PROXY header"
             }
             Self::Origin => {
-                "a page was refused: its origin is not in allowed_origins; add it there if the page is yours"
+                "a page was rejected: its origin is not in allowed_origins; add it there if the page is yours"
             }
             Self::Path => {
-                "a client was refused: its path is not in path; add it there if clients are to use it"
+                "a client was rejected: its path is not in path; add it there if clients are to use it"
             }
-            Self::NoWorker => "a client was refused: no worker took it within worker_wait_ms",
+            Self::NoWorker => "a client was rejected: no worker took it within worker_wait_ms",
             _ => return None,
         })
     }
@@ -144,15 +144,15 @@ impl RejectionCounts {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub(crate) fn note(&self, reason: RejectReason, client: SocketAddr, said: Option<&str>) {
+    pub(crate) fn note(&self, reason: RejectReason, client: SocketAddr, value: Option<&str>) {
         let Some(advice) = reason.advice() else {
             self.count(reason);
             return;
         };
-        let said = said.map(str::to_owned);
-        self.count_and_log(reason, move |refused| match said {
-            Some(said) => info!(%reason, said, %client, refused, "{advice}"),
-            None => info!(%reason, %client, refused, "{advice}"),
+        let value = value.map(str::to_owned);
+        self.count_and_log(reason, move |times| match value {
+            Some(value) => info!(%reason, value, %client, times, "{advice}"),
+            None => info!(%reason, %client, times, "{advice}"),
         });
     }
 
