@@ -1,9 +1,11 @@
-//! A client, from the listener to the worker.
+//! A new client, from its accepted connection to its place in the shard's table.
 //!
-//! Two tasks, one after the other: [`accept`] does the handshake, waits for a
-//! worker to be there, and takes the client into the table; [`read`](reading::read) then waits
-//! for its bytes and passes its messages on. The second is all that an idle
-//! client costs, so it is kept small.
+//! [`accept`] checks who may connect, does the handshakes of TLS and WebSocket, and waits for a
+//! worker (`worker_wait`). It must not leave a client in the table that no worker was told of. Then
+//! it inserts the client into the shard and starts the task that reads from it (`reading`), which
+//! is all that an idle client costs. `reject` answers connections over a limit.
+//!
+//! The acceptors (`server::acceptors`) and the shards (`shard::run`) call this.
 
 mod reading;
 mod reject;
@@ -38,111 +40,106 @@ use crate::websocket::handshake::{self, Upgrade};
 use crate::websocket::rejection::Rejection;
 use crate::workers::WorkerLink;
 
-/// Does the handshake with a client and takes it in, or answers why not.
+/// Makes a client of an accepted connection, or rejects it with an answer that says why.
 pub(crate) async fn accept(shard: Rc<ShardThread>, stream: TcpStream, new: NewConnection) {
     let NewConnection { peer, mut permit } = new;
-    // Linux has it from the listener.
+    // On Linux the stream inherits its options from the listener.
     if !cfg!(target_os = "linux") {
         gatewayworker_net::tune(&stream);
     }
-    let limit = Instant::now() + permit.handshake_timeout;
-    let mut from = peer;
-    let mut socket = match open(stream, &permit, limit, &mut from).await {
+    let deadline = Instant::now() + permit.handshake_timeout;
+    let mut client_address = peer;
+    let mut socket = match open(stream, &permit, deadline, &mut client_address).await {
         Ok(socket) => socket,
-        // There is nothing yet that an answer could be said in.
-        Err(refusal) => return note_rejected(&shard, from, &refusal),
+        // There is no TLS yet in which the client could read an answer.
+        Err(rejection) => return note_rejected(&shard, client_address, &rejection),
     };
-    match check_access(&shard, &mut socket, &mut permit, limit, &mut from).await {
+    match check_access(&shard, &mut socket, &mut permit, deadline, &mut client_address).await {
         Err(Rejection::HealthCheck(check)) => {
             let mut outbox = Outbox::of(check.response(shard.can_serve()).into());
             closing::end(&socket, &mut outbox, false, false).await;
         }
-        Err(refusal) => {
-            note_rejected(&shard, from, &refusal);
-            if let Some(answer) = refusal.response().filter(|_| permit.policy.is_websocket()) {
+        Err(rejection) => {
+            note_rejected(&shard, client_address, &rejection);
+            if let Some(answer) = rejection.response().filter(|_| permit.policy.is_websocket()) {
                 let mut outbox = Outbox::of(answer.into());
                 closing::end(&socket, &mut outbox, false, false).await;
             }
         }
-        // Nobody would close it any more, nor tell its worker.
+        // The shard has closed its clients already, and would not close this one.
         Ok(_) if shard.is_stopping() => {
-            let last = permit.policy.stop_frame();
-            let with_close_frame = last.is_some();
-            let mut outbox = Outbox::of(last.unwrap_or_default());
+            let stop_frame = permit.policy.stop_frame();
+            let with_close_frame = stop_frame.is_some();
+            let mut outbox = Outbox::of(stop_frame.unwrap_or_default());
             closing::end(&socket, &mut outbox, with_close_frame, false).await;
         }
-        Ok(ready) => spawn_client(&shard, socket, permit, ipv4(from), ready),
+        Ok(admissible) => spawn_client(&shard, socket, permit, ipv4(client_address), admissible),
     }
 }
 
-fn note_rejected(shard: &ShardThread, from: SocketAddr, refusal: &Rejection) {
-    let (why, said) = match refusal {
+/// Counts a rejection, and logs it where a setting may be the cause.
+fn note_rejected(shard: &ShardThread, client_address: SocketAddr, rejection: &Rejection) {
+    let (reason, value) = match rejection {
         Rejection::Io(_) => (RejectReason::Left, None),
-        Rejection::Http { why, said, .. } => (*why, said.as_deref()),
+        Rejection::Http { reason, value, .. } => (*reason, value.as_deref()),
         Rejection::HealthCheck(_) => return,
     };
-    debug!(client = %from, %refusal, "a client was not let in");
-    shard.shared.refusals.note(why, from, said);
+    debug!(client = %client_address, %rejection, "a connection was rejected");
+    shard.shared.rejections.note(reason, client_address, value);
 }
 
-/// What comes before the client's first word: a proxy says whom it brings, which `from`
-/// becomes, and TLS; where the listener has either.
+/// Does what comes before a client's first byte, where the listener asks for it: reads the PROXY
+/// header, which sets `client_address`, and does the TLS handshake.
 async fn open(
     mut stream: TcpStream,
     listener: &Listener,
-    limit: Instant,
-    from: &mut SocketAddr,
+    deadline: Instant,
+    client_address: &mut SocketAddr,
 ) -> Result<Socket, Rejection> {
-    *from = resolve_proxied_peer(&mut stream, listener, *from).await?;
+    *client_address = resolve_proxied_peer(&mut stream, listener, *client_address).await?;
     let Some(certificate) = &listener.certificate else { return Ok(Socket::Plain(stream)) };
     let accepting = TlsSocket::accept(stream, certificate.current());
-    match timeout_at(limit, accepting).await {
+    match timeout_at(deadline, accepting).await {
         Err(_) => Err(Rejection::of(RejectReason::TooSlow, "the TLS handshake took too long")),
         Ok(Err(error)) => Err(Rejection::of(RejectReason::Tls, error.to_string())),
         Ok(Ok(socket)) => Ok(Socket::Tls(Box::new(socket))),
     }
 }
 
-/// A client that may be taken into the table.
-struct Ready {
-    opening: Opening,
+/// A client that has passed all checks and has a worker, but is not in the table yet.
+struct AdmissibleClient {
+    /// The body of ON_WEBSOCKET_CONNECT, for a WebSocket client.
+    handshake: Option<Vec<u8>>,
+    /// The handshake offered permessage-deflate.
+    may_compress: bool,
+    /// Bytes received behind the handshake.
+    received: Vec<u8>,
     worker: Arc<WorkerLink>,
 }
 
-/// What a client has said before it is in the table.
-#[derive(Default)]
-struct Opening {
-    /// The body of ON_WEBSOCKET_CONNECT, if it has come by a WebSocket handshake.
-    handshake: Option<Vec<u8>>,
-    /// It has offered permessage-deflate in there.
-    may_compress: bool,
-    /// What came behind the handshake.
-    said: Vec<u8>,
-}
-
-/// What stands before a client: how many are in from where it comes, the handshake, and
-/// that there is a worker. `from` is the client, or becomes the one that it brings.
+/// Checks the limit of the client's address, does the WebSocket handshake where the listener
+/// speaks it, and waits for a worker. A trusted proxy's header sets `client_address`.
 async fn check_access(
     shard: &ShardThread,
     socket: &mut Socket,
     permit: &mut ConnectionPermit,
-    limit: Instant,
-    from: &mut SocketAddr,
-) -> Result<Ready, Rejection> {
-    // One that a proxy brings is counted when it is known where it comes from.
-    if !permit.access.trusts(from.ip()) {
-        permit.take_from(from.ip())?;
+    deadline: Instant,
+    client_address: &mut SocketAddr,
+) -> Result<AdmissibleClient, Rejection> {
+    // A proxy's client is counted when its request has named the client's address.
+    if !permit.access.trusts(client_address.ip()) {
+        permit.count_address(client_address.ip())?;
     }
     if permit.policy.is_websocket() {
-        return admit(shard, socket, permit, limit, from).await;
+        return upgrade(shard, socket, permit, deadline, client_address).await;
     }
-    // There is no handshake, and nobody to read an answer in HTTP.
-    let mut opening = Opening::default();
-    let worker = find_worker(shard, socket, &mut opening.said).await?;
-    Ok(Ready { opening, worker })
+    let mut received = Vec::new();
+    let worker = find_worker(shard, socket, &mut received).await?;
+    Ok(AdmissibleClient { handshake: None, may_compress: false, received, worker })
 }
 
-/// Whom `peer` brings, where the listener is for proxies that say so before all else.
+/// Returns the address of the client behind `peer`, which is a proxy where the listener has
+/// `proxy_protocol`; else `peer` itself.
 async fn resolve_proxied_peer(
     stream: &mut TcpStream,
     listener: &Listener,
@@ -161,24 +158,23 @@ async fn resolve_proxied_peer(
     Ok(client.unwrap_or(peer))
 }
 
-/// The handshake within its time, then a worker within its own, then the 101.
-async fn admit(
+/// Reads the upgrade request, waits for a worker, and only then writes the 101.
+async fn upgrade(
     shard: &ShardThread,
     socket: &mut Socket,
     permit: &mut ConnectionPermit,
-    limit: Instant,
-    from: &mut SocketAddr,
-) -> Result<Ready, Rejection> {
-    let peer = *from;
-    let reading = handshake::read_request(socket, permit, from);
-    let Upgrade { response, handshake, rest: mut said, may_compress } =
-        timeout_at(limit, reading)
-            .await
-            .map_err(|_| Rejection::of(RejectReason::TooSlow, "the handshake took too long"))??;
-    if *from != peer {
-        permit.take_from(from.ip())?;
+    deadline: Instant,
+    client_address: &mut SocketAddr,
+) -> Result<AdmissibleClient, Rejection> {
+    let peer = *client_address;
+    let reading = handshake::read_request(socket, permit, client_address);
+    let Upgrade { response, handshake, rest: mut received, may_compress } = timeout_at(deadline, reading)
+        .await
+        .map_err(|_| Rejection::of(RejectReason::TooSlow, "the handshake took too long"))??;
+    if *client_address != peer {
+        permit.count_address(client_address.ip())?;
     }
-    let worker = find_worker(shard, socket, &mut said).await?;
+    let worker = find_worker(shard, socket, &mut received).await?;
     if socket.is_half_closed().await {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
@@ -187,23 +183,23 @@ async fn admit(
         socket.flush().await
     };
     timeout(permit.handshake_timeout, answering).await.map_err(io::Error::from)??;
-    Ok(Ready { opening: Opening { handshake: Some(handshake), may_compress, said }, worker })
+    Ok(AdmissibleClient { handshake: Some(handshake), may_compress, received, worker })
 }
 
-/// Inserts a client into the shard, and starts the task that reads from it.
+/// Inserts a client into the shard, tells its worker, and starts the task that reads from it.
 fn spawn_client(
     shard: &Rc<ShardThread>,
     socket: Socket,
     permit: ConnectionPermit,
     address: SocketAddrV4,
-    ready: Ready,
+    client: AdmissibleClient,
 ) {
-    let Ready { opening: Opening { handshake, may_compress, said }, worker } = ready;
+    let AdmissibleClient { handshake, may_compress, received, worker } = client;
     let socket = Rc::new(socket);
-    let inbox = Inbox::new(&permit.policy, said, may_compress);
+    let inbox = Inbox::new(&permit.policy, received, may_compress);
     let key = shard.insert(NewClient {
         connection_id: shard.draw_connection_id(),
-        seq: shard.shared.number(),
+        seq: shard.shared.next_seq(),
         address,
         connection: ClientConnection::new(permit, socket.clone()),
         worker,
@@ -214,7 +210,7 @@ fn spawn_client(
     shard.set_reader(key, task.abort_handle());
 }
 
-/// The address as it fits into a frame: 0.0.0.0 for what is not IPv4.
+/// Returns the address as a frame carries it: 0.0.0.0 for an IPv6 address that maps no IPv4.
 fn ipv4(address: SocketAddr) -> SocketAddrV4 {
     let ip = match address.ip().to_canonical() {
         IpAddr::V4(ip) => ip,

@@ -1,6 +1,8 @@
-//! Rejecting a connection over a limit, with an HTTP answer where the client would read one.
+//! The rejection of a connection over `max_connections`, of the gateway or of a listener.
 //!
-//! The acceptor calls it for connections that have no permit; it must not wait on their account.
+//! The acceptors call [`reject_over_limit`]. The connection has no permit, so it must not cost
+//! much: a bounded number of connections is read from for a moment, so that the client gets its
+//! answer; the others are answered without waiting.
 
 use std::io::{self, Read, Write};
 use std::rc::Rc;
@@ -16,29 +18,29 @@ use crate::listener::Listener;
 use crate::shard::ShardThread;
 use crate::websocket::rejection::Rejection;
 
-/// How long to wait for the request of one who finds no place.
+/// How long to wait for the request of a connection over the limit.
 const REJECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The most that is read of the request of one who finds no place, in bytes.
+/// The most that is read of the request of a connection over the limit, in bytes.
 const MAX_REJECTED_HEAD: usize = 16 * 1024;
 
-/// Sends away who found no place, with an answer where there is somebody to read one
-/// who would know it from what comes before. Where too many come for that, the answer is as
-/// good as it can be without waiting for anything.
+/// Rejects a connection over the limit: with an HTTP answer where the client speaks plain
+/// WebSocket, else by closing it. Where `rejection_permits` are used up, it writes the answer
+/// without waiting for the request.
 pub(crate) fn reject_over_limit(
     shard: &Rc<ShardThread>,
     stream: TcpStream,
     listener: &Listener,
-    why: RejectReason,
+    reason: RejectReason,
 ) {
-    let speaks_first =
+    let speaks_plain_http =
         listener.policy.is_websocket() && !listener.access.proxy_protocol && listener.certificate.is_none();
-    if !speaks_first {
+    if !speaks_plain_http {
         return;
     }
-    let answer = Rejection::from(why).response().unwrap_or_default();
-    let Ok(permit) = shard.shared.rejecting.clone().try_acquire_owned() else {
-        return refuse_at_once(&stream, answer.as_bytes());
+    let answer = Rejection::from(reason).response().unwrap_or_default();
+    let Ok(permit) = shard.shared.rejection_permits.clone().try_acquire_owned() else {
+        return reject_at_once(&stream, answer.as_bytes());
     };
     tokio::task::spawn_local(async move {
         let _permit = permit;
@@ -46,7 +48,7 @@ pub(crate) fn reject_over_limit(
     });
 }
 
-/// Answers as soon as there is a request, and ends the connection.
+/// Writes the answer as soon as the request is there, and ends the connection.
 async fn reject(mut stream: TcpStream, answer: &[u8]) {
     let mut head = Vec::with_capacity(1024);
     let reading = async {
@@ -58,12 +60,12 @@ async fn reject(mut stream: TcpStream, answer: &[u8]) {
         io::Result::Ok(())
     };
     let _ = timeout(REJECT_TIMEOUT, reading).await;
-    refuse_at_once(&stream, answer);
+    reject_at_once(&stream, answer);
 }
 
-/// Answers without waiting: who has sent its request already gets the answer, as nothing
-/// unread resets the connection.
-fn refuse_at_once(stream: &TcpStream, answer: &[u8]) {
+/// Writes the answer without waiting. A client whose request is here already receives it, since
+/// reading the request leaves nothing unread that would reset the connection.
+fn reject_at_once(stream: &TcpStream, answer: &[u8]) {
     let socket = SockRef::from(stream);
     let _ = (&*socket).read(&mut [0; 4096]);
     let _ = (&*socket).write(answer);

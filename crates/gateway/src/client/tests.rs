@@ -1,4 +1,4 @@
-//! Clients that come while the gateway stops, wait for a worker, or leave.
+//! New clients that connect while the gateway stops, wait for a worker, or leave.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::task::LocalSet;
 use tokio::time::timeout;
 
 use super::accept;
-use super::worker_wait::MAX_SAID;
+use super::worker_wait::MAX_RECEIVED;
 use crate::config::Config;
 use crate::listener::ConnectionPermit;
 use crate::shard::{NewConnection, ShardThread, testing};
@@ -16,7 +16,8 @@ use crate::shard::{NewConnection, ShardThread, testing};
 const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// What a client that asks to be upgraded gets until the connection ends.
+/// Returns all bytes that a client receives after its upgrade request, up to the end of the
+/// connection.
 async fn answer(shard: &Rc<ShardThread>) -> Vec<u8> {
     let (ours, mut theirs) = testing::connection().await;
     let new = NewConnection { peer: theirs.local_addr().unwrap(), permit: testing::permit() };
@@ -24,7 +25,7 @@ async fn answer(shard: &Rc<ShardThread>) -> Vec<u8> {
     let reading = async {
         let mut answer = Vec::new();
         let mut buffer = [0; 1024];
-        // A client answers a close frame, and ends its side when we have ended ours.
+        // A client answers a close frame, and ends its side after the gateway has ended its own.
         while let Ok(read @ 1..) = theirs.read(&mut buffer).await {
             answer.extend_from_slice(&buffer[..read]);
             let _ = theirs.write_all(b"\x88\x80mask").await;
@@ -37,7 +38,7 @@ async fn answer(shard: &Rc<ShardThread>) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_client_that_comes_while_the_gateway_stops_is_sent_away_and_nobody_told() {
+async fn a_client_that_connects_while_the_gateway_stops_is_closed_and_no_worker_is_told() {
     let shard = testing::shard(Config::default());
     let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
     let test = async {
@@ -55,16 +56,16 @@ async fn a_client_that_comes_while_the_gateway_stops_is_sent_away_and_nobody_tol
     worker.buffer.push(|out| assert!(out.is_empty())).unwrap();
 }
 
-/// What clients send before they leave, by their listener: something, then more than is
-/// kept of one that waits.
+/// Returns what a client of this listener sends before it leaves: a first message, two, and more
+/// than is kept of a waiting client.
 fn sent(url: &str) -> Vec<Vec<u8>> {
     let first = if url.starts_with("websocket") { UPGRADE } else { b"first\n" };
     let pipelined = [first, &client_frames(1)].concat();
-    let much = [first, &client_frames(10 * MAX_SAID)].concat();
+    let much = [first, &client_frames(10 * MAX_RECEIVED)].concat();
     vec![first.to_vec(), pipelined, much]
 }
 
-/// Empty pings of a client, of so many bytes and a few more.
+/// Returns empty ping frames of a client, `bytes` or a few more.
 fn client_frames(bytes: usize) -> Vec<u8> {
     b"\x89\x80mask".repeat(bytes.div_ceil(6))
 }
@@ -77,8 +78,8 @@ enum Leaves {
     Resetting,
 }
 
-/// Has a client leave that waits for a worker, and checks that all that it held is free
-/// then, and that no worker hears of it.
+/// Lets a client leave while it waits for a worker, and checks that everything it held is
+/// released, and that no worker hears of it.
 async fn leave_while_waiting(url: &str, bytes: &[u8], how: Leaves) {
     let config = Config { max_waiting: 1, worker_wait_ms: 3_600_000, ..Config::default() };
     let shard = testing::shard(config);
@@ -86,7 +87,7 @@ async fn leave_while_waiting(url: &str, bytes: &[u8], how: Leaves) {
     let permit = testing::permit_at(url, &shard.shared.config);
     let listener = permit.listener().clone();
     let new = NewConnection { peer: theirs.local_addr().unwrap(), permit };
-    let arriving = accept(shard.clone(), ours, new);
+    let accepting = accept(shard.clone(), ours, new);
     let leaving = async {
         theirs.write_all(bytes).await.unwrap();
         while shard.shared.waiting.available_permits() > 0 {
@@ -97,7 +98,7 @@ async fn leave_while_waiting(url: &str, bytes: &[u8], how: Leaves) {
             Leaves::HalfClosing => {
                 theirs.shutdown().await.unwrap();
                 let mut answer = Vec::new();
-                // Where it had unread bytes the end is a reset.
+                // The end is a reset where the gateway had unread bytes.
                 let _ = theirs.read_to_end(&mut answer).await;
                 assert!(answer.is_empty(), "{answer:?}");
             }
@@ -108,13 +109,13 @@ async fn leave_while_waiting(url: &str, bytes: &[u8], how: Leaves) {
         }
     };
     let tasks = LocalSet::new();
-    let both = tasks.run_until(async { tokio::join!(arriving, leaving) });
+    let both = tasks.run_until(async { tokio::join!(accepting, leaving) });
     timeout(Duration::from_secs(10), both).await.unwrap_or_else(|_| {
-        panic!("{url}: a client that left {how:?} behind {} bytes still waits", bytes.len())
+        panic!("{url}: a client that left {how:?} after {} bytes still waits", bytes.len())
     });
-    assert_eq!(shard.shared.refusals.to_string(), "left=1", "{url} {how:?}");
+    assert_eq!(shard.shared.rejections.to_string(), "left=1", "{url} {how:?}");
     assert_eq!(shard.shared.waiting.available_permits(), 1);
-    assert!(ConnectionPermit::take(&listener).is_ok(), "{url} {how:?}: it keeps its permit");
+    assert!(ConnectionPermit::acquire(&listener).is_ok(), "{url} {how:?}: it keeps its permit");
     let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
     worker.buffer.push(|out| assert!(out.is_empty())).unwrap();
 }
@@ -131,11 +132,11 @@ async fn a_client_that_leaves_while_it_waits_for_a_worker_is_gone_at_once() {
 }
 
 #[tokio::test]
-async fn a_client_does_not_come_in_to_a_worker_that_does_not_read() {
+async fn a_client_is_rejected_where_the_only_worker_does_not_read() {
     let shard = testing::shard(Config { worker_wait_ms: 1, ..Config::default() });
     let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
     worker.buffer.push(|out| out.resize(1000, 0)).unwrap();
     let answer = LocalSet::new().run_until(answer(&shard)).await;
     assert!(answer.starts_with(b"HTTP/1.1 503 "), "{answer:?}");
-    assert_eq!(shard.shared.refusals.to_string(), "no-worker=1");
+    assert_eq!(shard.shared.rejections.to_string(), "no-worker=1");
 }

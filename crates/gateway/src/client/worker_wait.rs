@@ -1,7 +1,9 @@
-//! Waiting for a worker: a new client waits here, within its limits, until one is linked and
-//! reads what it is sent.
+//! The wait of a new client for a worker.
 //!
-//! The handshake calls it before the 101 is written; a client that leaves meanwhile is noticed.
+//! `client` calls [`find_worker`] before it writes the 101. A client waits where no worker is
+//! linked, or all links are full, for `worker_wait_ms` at most and among `max_waiting`. It must be
+//! noticed at once when the client leaves meanwhile: then it holds nothing, and no worker hears of
+//! it.
 
 use std::io;
 use std::sync::Arc;
@@ -17,25 +19,25 @@ use crate::socket::{ReadOutcome, Socket};
 use crate::websocket::rejection::Rejection;
 use crate::workers::WorkerLink;
 
-/// The most that is read of a client that waits for a worker, in bytes: so many may wait.
-pub(super) const MAX_SAID: usize = 4 * 1024;
+/// The most that is read from a client that waits, in bytes: `max_waiting` clients may hold as
+/// much each.
+pub(super) const MAX_RECEIVED: usize = 4 * 1024;
 
-/// How often to look whether one has left that has said more than that.
-const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// How often to check whether a client has left that has sent more than [`MAX_RECEIVED`].
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The worker for a new client. Where there is none, or none that reads what it
-/// is sent, the client waits a while for one, before it is told that it is in: so
-/// a cluster may start, and its workers restart, in any order, and what waits for
-/// a worker that hangs stays bounded. What the client says meanwhile is added to `said`.
+/// Returns the worker for a new client, waiting up to `worker_wait_ms` for one that is linked and
+/// reads its events. So a cluster may start, and its workers restart, in any order. What the client
+/// sends meanwhile is appended to `received`.
 ///
 /// # Errors
-/// When no worker comes in time, too many wait for one, or the client leaves: it holds no
-/// place then, and no worker hears of it. Who ends only its own side has left, too, whatever
-/// it speaks: nobody has promised it an answer yet.
+/// When no worker is there in time, `max_waiting` clients wait already, or the client leaves. A
+/// client that ends only its side has left, too, whatever protocol it speaks: the gateway has not
+/// promised it an answer yet.
 pub(super) async fn find_worker(
     shard: &ShardThread,
     socket: &Socket,
-    said: &mut Vec<u8>,
+    received: &mut Vec<u8>,
 ) -> Result<Arc<WorkerLink>, Rejection> {
     let shared = &shard.shared;
     if let Some(worker) = shared.workers.choose(None)
@@ -43,44 +45,47 @@ pub(super) async fn find_worker(
     {
         return Ok(worker);
     }
-    let busy = |reason| Rejection::of(RejectReason::NoWorker, reason);
-    let _permit =
-        shared.waiting.try_acquire().map_err(|_| busy("no worker is there, and too many wait for one"))?;
+    let no_worker = |sentence| Rejection::of(RejectReason::NoWorker, sentence);
+    let _permit = shared
+        .waiting
+        .try_acquire()
+        .map_err(|_| no_worker("no worker is there, and too many wait for one"))?;
     let limit = Duration::from_millis(shared.config.worker_wait_ms);
-    let coming = timeout(limit, async {
+    let choosing = timeout(limit, async {
         loop {
             match shared.workers.choose(None) {
                 Some(worker) if worker.buffer.is_full() => worker.buffer.wait_for_room().await,
                 Some(worker) => return worker,
                 None => shared.workers.wait_for_one().await,
             }
-            // What was waited for may be there while its other half is not yet.
+            // A link may have room but have left, or have joined but be full: let the other
+            // tasks finish before the next look.
             tokio::task::yield_now().await;
         }
     });
     tokio::select! {
         biased;
-        error = left(shard, socket, said) => Err(error.into()),
-        worker = coming => worker.map_err(|_| busy("no worker is there")),
+        error = left(shard, socket, received) => Err(error.into()),
+        worker = choosing => worker.map_err(|_| no_worker("no worker is there")),
     }
 }
 
-/// Waits until a client leaves, and adds to `said` what it says meanwhile, as long as that
-/// is little: the rest stays in its socket.
+/// Waits until a client leaves. Appends to `received` what it sends meanwhile, up to
+/// [`MAX_RECEIVED`]; the rest stays in its socket.
 ///
 /// Cancel safe.
-async fn left(shard: &ShardThread, socket: &Socket, said: &mut Vec<u8>) -> io::Error {
-    let end = || io::Error::from(io::ErrorKind::UnexpectedEof);
-    while said.len() < MAX_SAID {
-        match fill(shard, socket, MAX_SAID - said.len()).await {
-            Ok(ReadOutcome { bytes: 0, .. }) => return end(),
-            Ok(fresh) => said.extend_from_slice(&shard.scratch.borrow()[..fresh.bytes]),
+async fn left(shard: &ShardThread, socket: &Socket, received: &mut Vec<u8>) -> io::Error {
+    let eof = || io::Error::from(io::ErrorKind::UnexpectedEof);
+    while received.len() < MAX_RECEIVED {
+        match fill(shard, socket, MAX_RECEIVED - received.len()).await {
+            Ok(ReadOutcome { bytes: 0, .. }) => return eof(),
+            Ok(read) => received.extend_from_slice(&shard.scratch.borrow()[..read.bytes]),
             Err(error) => return error,
         }
     }
-    // What is unread stands before the end: that there is one shows in the socket's state.
+    // Unread bytes stand before the end, so reading cannot show it; the socket's state does.
     while !socket.is_half_closed().await {
-        tokio::time::sleep(LOOK_INTERVAL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
-    end()
+    eof()
 }

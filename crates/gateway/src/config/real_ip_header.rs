@@ -2,20 +2,20 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The header in which the proxies say where a client comes from. Only one is looked
-/// at: the other may be what the client wrote itself.
+/// The header in which trusted proxies name the client. Only the configured one is read: proxies do
+/// not overwrite the other, so a client could write it itself.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RealIpHeader {
-    /// `X-Forwarded-For`, to which each proxy appends who came to it.
+    /// `X-Forwarded-For`, to which each proxy appends the address of its peer.
     #[default]
     XForwardedFor,
-    /// `X-Real-IP`, in which the last one has written a single address.
+    /// `X-Real-IP`, a single address, which the last proxy writes.
     XRealIp,
 }
 
 impl RealIpHeader {
-    /// Its name.
+    /// Returns the name of the header, in lower case.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::XForwardedFor => "x-forwarded-for",

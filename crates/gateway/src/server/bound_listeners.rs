@@ -1,4 +1,5 @@
-//! Binding the gateway's listeners, before anything is started.
+//! Binding the gateway's sockets, before anything is started: an address in use or an open inner
+//! port is found here. [`serve`](super::serve) takes them.
 
 use std::net::SocketAddr;
 
@@ -7,20 +8,21 @@ use tokio::net::TcpListener;
 
 use crate::config::{Config, ListenUrl};
 
-/// The gateway's listeners, bound: tests bind them to port 0.
+/// The gateway's bound sockets. Tests bind them themselves, to port 0.
 #[derive(Debug)]
 pub struct BoundListeners {
-    /// For clients, one for each in the configuration's `listen`.
+    /// The sockets for clients, one for each entry of [`Config::listen`] and in that order.
     pub clients: Vec<TcpListener>,
-    /// For workers and client libraries.
+    /// The socket for links of workers and client libraries.
     pub inner: TcpListener,
 }
 
 impl BoundListeners {
-    /// Binds what `config` says.
+    /// Binds the addresses of `config`.
     ///
     /// # Errors
-    /// When an address does not resolve, is in use, or would let anybody in.
+    /// When an address does not resolve or is in use, or when the inner port would be open to
+    /// everybody: not on loopback, without a secret key, and not `allow_insecure`.
     pub async fn bind(config: &Config) -> anyhow::Result<Self> {
         let inner = match &config.lan_listen {
             Some(address) => resolve("lan_listen", address).await?,
@@ -33,16 +35,16 @@ impl BoundListeners {
             addresses.push(resolve("listen", listener.url.address()).await?);
         }
         let clients = addresses.iter().map(|address| {
-            // [::] takes IPv4 too, unless that has a listener of its own.
+            // [::] accepts IPv4 too, unless another listener binds the port for IPv4.
             let twin =
                 |other: &&SocketAddr| other.is_ipv4() && other.port() == address.port() && other.port() != 0;
-            let alone = addresses.iter().find(twin).is_none();
-            bind_as("listen", *address, alone)
+            let is_dual_stack = addresses.iter().find(twin).is_none();
+            bind_as("listen", *address, is_dual_stack)
         });
         Ok(Self { clients: clients.collect::<Result<_, _>>()?, inner })
     }
 
-    /// The clients' addresses, as people write them.
+    /// Returns the URLs by which clients reach the gateway, in the order of [`Config::listen`].
     ///
     /// # Errors
     /// When the system does not know its own sockets.

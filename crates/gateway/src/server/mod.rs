@@ -1,4 +1,8 @@
-//! The daemon: its listeners, its shards, and the order in which they open and close.
+//! The gateway's start and end: the order in which shards, acceptors and links open and close.
+//!
+//! [`serve`] runs until a token is cancelled or a part fails that the gateway cannot do without. It
+//! never serves with a part of itself. `bound_listeners` binds, `acceptors` gives connections to
+//! the shards; what happens to them is in `client` and `link`.
 
 mod acceptors;
 mod bound_listeners;
@@ -31,13 +35,13 @@ use crate::problem::problem;
 use crate::shard::{self, ShardMessage, ShardThread, Shared};
 use crate::tls::Certificate;
 
-/// How often a worker on another host hears from the gateway.
+/// How often the gateway pings workers on other hosts.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
 
-/// How long links may take to send what is left when the gateway stops.
+/// How long links may take to send their last events when the gateway stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How [`serve`] runs a gateway, apart from its configuration: until when, and for whom.
+/// The options of [`serve`] beside the configuration: when to stop, and who may ask for stats.
 #[derive(Debug)]
 #[must_use]
 pub struct ServeOptions {
@@ -51,34 +55,33 @@ impl ServeOptions {
         Self { shutdown, operator: Operator::absent() }
     }
 
-    /// Serves an operator too, who may ask how many clients there are, and have the certificates
-    /// loaded again: new connections see those. Files that cannot be loaded again are logged.
+    /// Serves an operator too, which may ask for stats, and for a reload of the certificates: new
+    /// connections use the new ones. Files that cannot be loaded again are logged.
     pub fn with_operator(mut self, operator: Operator) -> Self {
         self.operator = operator;
         self
     }
 }
 
-/// A gateway that runs until the token is cancelled, with no options beyond that.
+/// The options of a gateway that runs until the token is cancelled.
 impl From<CancellationToken> for ServeOptions {
     fn from(shutdown: CancellationToken) -> Self {
         Self::new(shutdown)
     }
 }
 
-/// Serves clients and workers until it is told to stop. Then the gateway
-/// leaves the register, closes its clients with 1001, lets the workers hear of
-/// each close, and returns.
+/// Serves clients and workers until the options' token is cancelled. Then the gateway leaves the
+/// register, closes its clients with 1001, sends each close to the workers, and returns.
 ///
-/// Must run within a tokio runtime. The first shard is on the calling thread, so the
-/// future cannot be moved to another; each other shard has a thread of its own.
+/// Must run within a tokio runtime. The first shard is on the calling thread, so the future is not
+/// `Send`; each other shard has a thread of its own.
 ///
 /// # Errors
-/// When the limit on open files leaves no room for connections, a shard cannot be started,
-/// other listeners are bound than `config` has, or a
-/// certificate cannot be loaded. Later, when a part without which the gateway cannot serve
-/// ends by itself: a shard or one of its tasks, an acceptor, the announcement. The clients
-/// that are left are closed then, without regard to `shutdown_spread_ms`.
+/// At the start: when `config` is not valid, the limit on open files leaves no room for
+/// connections, a shard cannot be started, other listeners are bound than `config` has, or a
+/// certificate cannot be loaded. Later: when a part fails without which the gateway cannot serve,
+/// such as a shard or an acceptor. Then the clients are closed at once, without regard to
+/// `shutdown_spread_ms`.
 pub async fn serve(
     listeners: BoundListeners,
     config: Config,
@@ -91,7 +94,7 @@ pub async fn serve(
         "as many listeners are to be bound as listen has"
     );
     let lan_port = match config.lan_listen {
-        // What is bound is not what is announced.
+        // The gateway announces lan_port; lan_listen may bind another.
         Some(_) if config.lan_port != 0 => config.lan_port,
         _ => listeners.inner.local_addr()?.port(),
     };
@@ -102,7 +105,7 @@ pub async fn serve(
     capacity.log(&config, files);
     let shared = Arc::new(Shared::new(config, capacity, address, senders));
     let counted = shared.clone();
-    operator.stats.provide(move || counted.figures());
+    operator.stats.provide(move || counted.stats());
     let watched = shared.clone();
     operator
         .stats
@@ -110,7 +113,7 @@ pub async fn serve(
     LocalSet::new().run_until(serve_here(listeners, shared, channels, shutdown, operator.reload)).await
 }
 
-/// Serves until `shutdown`, or until a task ends that is not to; then ends everything.
+/// Serves until `shutdown`, or until a perpetual task ends; then stops the gateway.
 async fn serve_here(
     listeners: BoundListeners,
     shared: Arc<Shared>,
@@ -125,7 +128,7 @@ async fn serve_here(
     let served = match started {
         Err(error) => Err(error),
         Ok(()) => tokio::select! {
-            // First: acceptors end by it too.
+            // First, as acceptors end by it, too.
             biased;
             () = shutdown.cancelled() => Ok(()),
             failure = shards.failure() => Err(failure),
@@ -137,8 +140,8 @@ async fn serve_here(
         error!(error = format!("{error:#}"), "the gateway cannot go on, and ends");
         spread = Duration::ZERO;
     }
-    // The announcement ends with the tasks: no worker will come, and no new client.
-    // Links that stand outlive this: they carry the last closes.
+    // This ends the acceptors and the announcement: no new client or worker comes from now on.
+    // The open links go on, as they carry the last closes.
     tasks.stop().await;
     stop(&shared, spread).await;
     if tokio::time::timeout(DRAIN_TIMEOUT, shards.join()).await.is_err() {
@@ -147,7 +150,8 @@ async fn serve_here(
     served
 }
 
-/// Starts the shards: the first on this thread, which is returned, and each other on its own.
+/// Starts the shards: the first on this thread, each other on a thread of its own. Returns the
+/// first.
 fn start_shards(
     shards: &mut PerpetualTasks,
     shared: &Arc<Shared>,
@@ -168,24 +172,24 @@ fn start_shards(
     Ok(first)
 }
 
-/// Starts a shard's thread; it says by what is returned how the shard ended.
+/// Starts a shard's thread. The receiver gets the result with which the shard ends.
 fn start_shard(
     index: usize,
     shared: Arc<Shared>,
     messages: mpsc::Receiver<ShardMessage>,
 ) -> std::io::Result<oneshot::Receiver<anyhow::Result<()>>> {
-    // Here, so that a lack of descriptors is this function's error.
+    // Built here, so that a lack of file descriptors is this function's error.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (give, given) = std::sync::mpsc::sync_channel(1);
     let (end, ended) = oneshot::channel();
     let run = move || {
-        // It always is: the thread has just been given it, or will be.
+        // It fails only where the thread did not start.
         let Ok(runtime) = given.recv() else { return };
         let result = shard::run(&runtime, index, shared, messages);
         let _ = end.send(result);
     };
-    // The thread gets its runtime only once it is there: where it cannot start, what it would
-    // run is dropped here, and a runtime must not be dropped within another.
+    // The runtime is handed over once the thread runs. Where the thread cannot start, its closure
+    // is dropped here, within another runtime, where a runtime must not be dropped.
     match std::thread::Builder::new().name(format!("shard-{index}")).spawn(run) {
         Ok(_) => {
             let _ = give.send(runtime);
@@ -198,8 +202,8 @@ fn start_shard(
     }
 }
 
-/// Starts what the first shard's thread does for all: it accepts, announces the gateway,
-/// pings workers, and reads certificates again.
+/// Starts the tasks that the first shard's thread runs for all shards: the acceptors, the
+/// announcement, the workers' pings, and the reload of certificates.
 fn start_tasks(
     tasks: &mut PerpetualTasks,
     listeners: BoundListeners,
@@ -222,20 +226,20 @@ fn start_tasks(
     tasks.spawn("the acceptor of the inner port", accepting);
     tasks.spawn("the announcement to the registers", announce(shared.clone()));
     tasks.spawn("the workers' heartbeat", ping_workers(shared.clone()));
-    tasks.spawn("the reload of certificates", load_again(certificates, reload));
+    tasks.spawn("the reload of certificates", reload_certificates(certificates, reload));
     Ok(())
 }
 
-/// Announces the gateway to its registers, as long as it is polled.
+/// Keeps the gateway announced at its registers, as long as the future is polled.
 async fn announce(shared: Arc<Shared>) {
     let address = shared.address.to_string();
     let Config { register_address, secret_key, .. } = &shared.config;
     registers::announce(register_address, &address, secret_key, &shared.registers).await;
 }
 
-/// Loads certificates again when asked to. Without any it lets `reload` go, which is
-/// how whoever asks hears of that.
-async fn load_again(certificates: Vec<Arc<Certificate>>, mut reload: Reload) {
+/// Loads the certificates again at each request of the operator. Without certificates it drops
+/// `reload`, which tells the operator that there is nothing to load.
+async fn reload_certificates(certificates: Vec<Arc<Certificate>>, mut reload: Reload) {
     if certificates.is_empty() {
         drop(reload);
         return std::future::pending().await;
@@ -243,14 +247,14 @@ async fn load_again(certificates: Vec<Arc<Certificate>>, mut reload: Reload) {
     loop {
         let request = reload.next().await;
         let certificates = certificates.clone();
-        // Files may be slow, and this thread has clients.
+        // Reading files may be slow, and this thread serves clients.
         let load = move || certificates.iter().filter_map(|c| c.reload().err()).collect::<Vec<_>>();
         let problems = tokio::task::spawn_blocking(load).await.unwrap_or_default();
         request.done(if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) });
     }
 }
 
-/// Tells workers on other hosts that the gateway lives, as the original does.
+/// Pings the workers of a gateway that is not on loopback, as the original does.
 async fn ping_workers(shared: Arc<Shared>) {
     if shared.config.lan_ip == std::net::Ipv4Addr::LOCALHOST {
         return std::future::pending().await;
@@ -259,15 +263,14 @@ async fn ping_workers(shared: Arc<Shared>) {
     loop {
         ticks.tick().await;
         for worker in shared.workers.all() {
-            // One that is full hears from us anyway.
+            // A full link needs no ping: it has events to read.
             let _ = worker.buffer.push(|out| Command::Ping(bytes::Bytes::new()).encode(out));
             worker.buffer.flush_soon();
         }
     }
 }
 
-/// Closes the clients, each shard its own over `spread`, lets the workers hear of it, and
-/// ends the shards.
+/// Closes the clients evenly over `spread`, sends the closes to the workers, and ends the shards.
 async fn stop(shared: &Arc<Shared>, spread: Duration) {
     let clients = shared.clients.load(Ordering::Relaxed);
     if clients > 0 {
@@ -287,7 +290,7 @@ async fn stop(shared: &Arc<Shared>, spread: Duration) {
     shared.links.close();
     if tokio::time::timeout(DRAIN_TIMEOUT, shared.links.wait()).await.is_err() {
         let links = shared.links.len();
-        warn!(links, "some links did not take what was left for them");
+        warn!(links, "some links did not take their last events in time");
     }
     let closes = shared.workers.drop_kept_closes();
     if closes > 0 {
@@ -296,5 +299,5 @@ async fn stop(shared: &Arc<Shared>, spread: Duration) {
     for shard in &shared.shards {
         let _ = shard.send(ShardMessage::End).await;
     }
-    info!(closes = %shared.closes, refusals = %shared.refusals, "the gateway has stopped");
+    info!(closes = %shared.closes, rejections = %shared.rejections, "the gateway has stopped");
 }

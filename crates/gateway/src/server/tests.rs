@@ -1,4 +1,4 @@
-//! A gateway that loses a part of itself ends.
+//! A gateway that loses a part without which it cannot serve ends with an error.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,8 +20,8 @@ use crate::shard::{ShardMessage, ShardThread, Shared, testing};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A gateway with two shards and two listeners on any port, whose clients would be
-/// closed over an hour.
+/// Returns a gateway with two shards and two listeners on any port, which would close its clients
+/// over an hour.
 async fn gateway() -> (BoundListeners, Arc<Shared>, Vec<mpsc::Receiver<ShardMessage>>) {
     let text = "listen = ['websocket://127.0.0.1:0', 'text://127.0.0.1:0']\n\
         lan_port = 0\nshards = 2\nshutdown_spread_ms = 3600000\nregister_address = '127.0.0.1:1'";
@@ -31,11 +31,11 @@ async fn gateway() -> (BoundListeners, Arc<Shared>, Vec<mpsc::Receiver<ShardMess
     (listeners, shared, channels)
 }
 
-/// What a gateway ends with to which `harm` is done.
+/// Returns the result of a gateway to which `harm` is done.
 async fn end(harm: impl AsyncFnOnce(&Arc<Shared>, [SockRef<'static>; 3])) -> anyhow::Result<()> {
     let (listeners, shared, channels) = gateway().await;
     let sockets = [&listeners.clients[0], &listeners.clients[1], &listeners.inner];
-    // They outlive the test, as the borrow has to.
+    // Leaked, as the borrow has to outlive the test.
     let sockets = sockets.map(|socket| {
         let socket = SockRef::from(socket).try_clone().unwrap();
         SockRef::from(&*Box::leak(Box::new(socket)))
@@ -66,12 +66,12 @@ async fn the_end_of_an_acceptor_ends_the_gateway() {
 }
 
 #[tokio::test]
-async fn a_gateway_whose_shard_ends_sends_the_other_clients_away_at_once() {
+async fn a_gateway_whose_shard_ends_closes_the_other_clients_at_once() {
     let since = Instant::now();
     let ended = end(async |shared, sockets| {
         let listener = sockets[1].local_addr().unwrap().as_socket().unwrap();
         let (_worker, _peer) = testing::worker(shared, 1000).await;
-        // One for each shard, in whichever order.
+        // One for each shard, in either order.
         let mut clients = Vec::new();
         for _ in 0..2 {
             clients.push(TcpStream::connect(listener).await.unwrap());
@@ -90,9 +90,9 @@ async fn a_gateway_whose_shard_ends_sends_the_other_clients_away_at_once() {
 }
 
 #[tokio::test]
-async fn who_asks_gets_no_answer_that_lacks_the_part_of_a_shard() {
+async fn a_question_gets_no_answer_rather_than_one_without_the_part_of_a_shard() {
     let (_, shared, mut channels) = gateway().await;
-    // The other one is not there.
+    // The other shard is gone.
     let _first = channels.remove(0);
     channels.clear();
     let (ours, mut theirs) = testing::connection().await;

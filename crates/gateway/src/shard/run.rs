@@ -1,6 +1,7 @@
-//! Running a shard: the tasks that every client relies on, and the messages of other threads.
+//! The run of a shard: its perpetual tasks, and the loop that serves the messages of other threads.
 //!
-//! This is the only file of a shard that knows the tasks of clients and links, which it starts.
+//! It starts the tasks of clients (`client`) and links (`link`); the other files of `shard` must not
+//! know them. `server` calls it, for the first shard on its own thread.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub(crate) fn run(
     LocalSet::new().block_on(runtime, async move { ShardThread::new(index, shared).run(messages).await })
 }
 
-/// Tells a shard when the task that holds this panics.
+/// Notifies a shard when the task that holds it panics.
 struct PanicWatch(Rc<ShardThread>);
 
 impl Drop for PanicWatch {
@@ -53,17 +54,17 @@ impl ShardThread {
         tokio::select! {
             read = reading => read.map_err(|error| anyhow!("the reader of messages has {}", cause(error))),
             failure = tasks.failure() => Err(failure),
-            // A worker would stay linked whose events nobody writes.
+            // Its worker would stay linked, and nobody would write its events.
             () = self.link_panicked.notified() => Err(anyhow!("the task of a link has panicked")),
         }
     }
 
-    /// Serves a connection that a listener has accepted.
+    /// Starts the task that makes a client of an accepted connection.
     pub(crate) fn spawn_client(self: &Rc<Self>, stream: TcpStream, new: NewConnection) {
         tokio::task::spawn_local(client::accept(self.clone(), stream, new));
     }
 
-    /// Does what messages ask for, until one asks for the end.
+    /// Serves messages until one asks for the end.
     async fn read_messages(self: Rc<Self>, mut receiver: mpsc::Receiver<ShardMessage>) {
         let mut messages = Vec::new();
         while receiver.recv_many(&mut messages, 64).await > 0 {

@@ -1,12 +1,14 @@
-//! Health checks of balancers: which requests are one, and the answer.
+//! Health checks of load balancers: which requests are one, and the answer.
+//!
+//! `handshake` recognizes them; `client` answers, as it knows whether the gateway can serve.
 
 use super::request::Request;
 use super::text_answer::text_answer;
 use crate::access::rejections::RejectReason;
 use crate::listener::Listener;
 
-/// A request whose answer says whether the gateway can serve: a GET or HEAD of `health_path`,
-/// or any OPTIONS, which HAProxy's `option httpchk` sends unless told otherwise.
+/// A request for the state of the gateway: a GET or HEAD of `health_path`, or any OPTIONS, which
+/// HAProxy's `option httpchk` sends by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HealthCheck {
     Get,
@@ -15,18 +17,18 @@ pub(crate) enum HealthCheck {
 }
 
 impl HealthCheck {
-    /// The check that a request is, if it is one.
+    /// Returns the health check that a request is; `None` for any other request.
     pub(super) fn of(request: &Request<'_>, listener: &Listener) -> Option<Self> {
-        let asks = listener.access.is_health_path(request.path()) && !request.asks_for_websocket();
+        let is_check = listener.access.is_health_path(request.path()) && !request.asks_for_websocket();
         match request.method {
             "OPTIONS" => Some(Self::Options),
-            "GET" if asks => Some(Self::Get),
-            "HEAD" if asks => Some(Self::Head),
+            "GET" if is_check => Some(Self::Get),
+            "HEAD" if is_check => Some(Self::Head),
             _ => None,
         }
     }
 
-    /// The HTTP answer: 200 where the gateway can serve, 503 where it cannot.
+    /// Returns the HTTP answer: 200 where the gateway can serve, 503 where it cannot.
     pub(crate) fn response(self, can_serve: bool) -> String {
         let (status, body) = match can_serve {
             true => ("200 OK", "ok"),

@@ -1,6 +1,7 @@
-//! An HTTP answer of one line of text, as rejections and health checks have.
+//! An HTTP answer with one line of text. `rejection` and `health_check` write it.
 
-/// An answer with a line of text, which HEAD does without: RFC 9110 section 9.3.2.
+/// Returns an HTTP answer with a line of text. The answer to HEAD has its length and not the text
+/// itself: RFC 9110 section 9.3.2.
 pub(super) fn text_answer(status: &str, headers: &str, text: &str, is_head: bool) -> String {
     let length = text.len() + 1;
     let (text, end) = if is_head { ("", "") } else { (text, "\n") };

@@ -1,4 +1,4 @@
-//! A TLS connection against a client of rustls.
+//! TLS connections with a client of rustls.
 
 use std::io::{Read, Write};
 
@@ -15,7 +15,7 @@ use crate::tls::testing;
 
 type Client = StreamOwned<ClientConnection, std::net::TcpStream>;
 
-/// Our end of a connection, and what `client` does with the other.
+/// Returns the gateway's end of a connection, with the task in which `client` uses the other end.
 async fn with<T: Send + 'static>(
     client: impl FnOnce(Client) -> T + Send + 'static,
 ) -> (io::Result<TlsSocket>, JoinHandle<T>) {
@@ -33,42 +33,42 @@ fn a_plain_client_pays_nothing_for_tls() {
 }
 
 #[tokio::test]
-async fn what_a_client_says_is_read_however_little_is_asked_for_at_once() {
-    let said: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
-    let expected = said.clone();
+async fn everything_that_a_client_sends_is_read_however_small_the_buffer() {
+    let sent: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
+    let expected = sent.clone();
     let (socket, client) = with(move |mut client| {
-        client.write_all(&said).unwrap();
+        client.write_all(&sent).unwrap();
         client.conn.send_close_notify();
         client.flush().unwrap();
         client
     })
     .await;
     let mut socket = Socket::Tls(Box::new(socket.unwrap()));
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     let mut some = [0; 1000];
     loop {
         match socket.read(&mut some).await.unwrap() {
             0 => break,
-            n => heard.extend_from_slice(&some[..n]),
+            n => received.extend_from_slice(&some[..n]),
         }
     }
-    assert!(heard == expected, "{} of {} bytes", heard.len(), expected.len());
+    assert!(received == expected, "{} of {} bytes", received.len(), expected.len());
     drop(client.await.unwrap());
     let Socket::Tls(tls) = socket else { unreachable!() };
     let session = tls.session.borrow();
     let kept = [session.partial.capacity(), session.unread.capacity(), session.engine.outgoing.capacity()];
-    assert_eq!(kept, [0, 0, 0], "a client that is silent holds a buffer");
+    assert_eq!(kept, [0, 0, 0], "an idle client holds a buffer");
 }
 
 #[tokio::test]
-async fn an_outbox_is_written_in_order_and_counts_what_the_socket_has_not_taken() {
+async fn an_outbox_is_written_in_order_and_keeps_what_the_socket_has_not_taken() {
     let (full, is_full) = std::sync::mpsc::channel();
     let (socket, client) = with(move |mut client| {
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         client.flush().unwrap();
         is_full.recv().unwrap();
-        client.read_to_end(&mut heard).unwrap();
-        heard
+        client.read_to_end(&mut received).unwrap();
+        received
     })
     .await;
     let socket = Socket::Tls(Box::new(socket.unwrap()));
@@ -83,7 +83,7 @@ async fn an_outbox_is_written_in_order_and_counts_what_the_socket_has_not_taken(
     while socket.flush(&mut outbox) == Flushed::Blocked {
         assert!(!outbox.is_empty(), "what the socket has not taken has left the outbox");
         blocked += 1;
-        // It reads only from now on, and is gone when it has all.
+        // The client reads only from now on, and ends when it has everything.
         let _ = full.send(());
         socket.tcp().writable().await.unwrap();
     }
@@ -91,12 +91,12 @@ async fn an_outbox_is_written_in_order_and_counts_what_the_socket_has_not_taken(
     assert!(outbox.is_empty() && outbox.bytes() == 0);
     socket.close_notify();
     drop(socket);
-    let heard = client.await.unwrap();
-    assert!(heard == expected, "{} of {} bytes", heard.len(), expected.len());
+    let received = client.await.unwrap();
+    assert!(received == expected, "{} of {} bytes", received.len(), expected.len());
 }
 
 #[tokio::test]
-async fn who_does_not_speak_tls_is_told_so_and_not_let_in() {
+async fn a_client_without_tls_gets_an_alert_and_is_rejected() {
     let (ours, theirs) = connection().await;
     let (certificate, _) = testing::both();
     let mut theirs = theirs.into_std().unwrap();
@@ -114,7 +114,7 @@ async fn who_does_not_speak_tls_is_told_so_and_not_let_in() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_within_the_handshake_ends_it() {
+async fn a_client_that_leaves_during_the_handshake_ends_it() {
     let (ours, theirs) = connection().await;
     let (certificate, _) = testing::both();
     drop(theirs);
@@ -138,16 +138,16 @@ async fn a_handshake_may_come_in_pieces() {
     });
     let socket = TlsSocket::accept(ours, certificate.current()).await.unwrap();
     let mut socket = Socket::Tls(Box::new(socket));
-    let mut heard = [0; 5];
-    socket.read_exact(&mut heard).await.unwrap();
-    assert_eq!(&heard, b"hello");
+    let mut received = [0; 5];
+    socket.read_exact(&mut received).await.unwrap();
+    assert_eq!(&received, b"hello");
     drop(client.await.unwrap());
 }
 
-/// Once a part of a handshake message has come, rustls knows its place in bytes that
-/// are to be lent to it again, and panics without them.
+/// Once a part of a handshake message has arrived, rustls remembers a position in bytes that it
+/// has to be given again, and panics without them.
 #[tokio::test]
-async fn something_may_be_said_to_a_client_in_the_middle_of_its_handshake_message() {
+async fn writing_in_the_middle_of_a_handshake_message_is_an_error_and_no_panic() {
     let (ours, mut theirs) = connection().await;
     let (certificate, mut tls) = testing::both();
     let engine = Engine::new(certificate.current()).unwrap();
@@ -164,35 +164,35 @@ async fn something_may_be_said_to_a_client_in_the_middle_of_its_handshake_messag
 }
 
 #[tokio::test]
-async fn a_client_that_stops_in_the_middle_of_a_record_is_still_written_to() {
+async fn a_client_that_pauses_in_the_middle_of_a_record_is_still_written_to() {
     let (socket, client) = with(|mut client| {
         client.flush().unwrap();
-        let mut heard = [0; 5];
-        client.read_exact(&mut heard).unwrap();
-        (client, heard)
+        let mut received = [0; 5];
+        client.read_exact(&mut received).unwrap();
+        (client, received)
     })
     .await;
     let socket = socket.unwrap();
     let (mut client, _) = {
-        socket.say_now(b"hello").await;
+        socket.write_now(b"hello").await;
         client.await.unwrap()
     };
-    // The front of a record.
+    // The first bytes of a record.
     client.sock.write_all(&[23, 3, 3, 0, 100, 1, 2, 3]).unwrap();
     socket.tcp.readable().await.unwrap();
     assert!(is_transient(&socket.try_read(&mut [0; 100]).unwrap_err()));
     assert_eq!(socket.session.borrow().partial.len(), 8);
     let reading = spawn_blocking(move || {
-        let mut heard = [0; 5];
-        client.read_exact(&mut heard).unwrap();
-        heard
+        let mut received = [0; 5];
+        client.read_exact(&mut received).unwrap();
+        received
     });
-    socket.say_now(b"again").await;
+    socket.write_now(b"again").await;
     assert_eq!(&reading.await.unwrap(), b"again");
 }
 
 impl TlsSocket {
-    async fn say_now(&self, text: &[u8]) {
+    async fn write_now(&self, text: &[u8]) {
         assert_eq!(poll_fn(|cx| self.poll_write(cx, text)).await.unwrap(), text.len());
         poll_fn(|cx| self.poll_drain(cx)).await.unwrap();
     }

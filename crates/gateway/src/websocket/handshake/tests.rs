@@ -1,4 +1,4 @@
-//! Requests and what becomes of them.
+//! Upgrade requests: which are upgraded, what the worker sees of them, and the answers to others.
 
 use gatewayworker_protocol::php::{self, Array, Value};
 use tokio::io::AsyncWriteExt;
@@ -35,7 +35,7 @@ async fn read_at(config: &Config, peer: &str, request: &str) -> Result<Upgrade, 
     read_request(&mut Socket::Plain(server), &listener, &mut peer.parse().unwrap()).await
 }
 
-/// `$_SERVER`, and the whole of what a worker is told.
+/// Returns `$_SERVER`, and the whole body of ON_WEBSOCKET_CONNECT.
 fn server_of(upgrade: &Upgrade) -> (Array, Array) {
     let data = php::unserialize(&upgrade.handshake).unwrap().into_array().unwrap();
     (data.get("server").and_then(Value::as_array).unwrap().clone(), data)
@@ -75,7 +75,7 @@ async fn the_worker_sees_what_php_would_show_it() {
 }
 
 #[tokio::test]
-async fn what_the_worker_sees_is_what_serialize_makes_of_it() {
+async fn the_body_is_what_php_would_serialize() {
     let upgrade = read(UPGRADE, 8192).await.unwrap();
     let strings = |pairs: &[(&str, &str)]| pairs.iter().copied().collect::<Array>();
     let mut server = strings(&[
@@ -109,7 +109,7 @@ async fn what_the_worker_sees_is_what_serialize_makes_of_it() {
 }
 
 #[tokio::test]
-async fn of_two_names_with_one_key_the_later_has_it() {
+async fn of_two_headers_with_one_key_the_later_is_kept() {
     let request = UPGRADE.replace("X-Twice: a\r\n", "X-Real_IP: no\r\nx-real-ip: yes\r\nX-REAL-IP: and\r\n");
     let (server, _) = server_of(&read(&request, 8192).await.unwrap());
     assert_eq!(server.get("HTTP_X_REAL_IP").and_then(Value::as_str), Some("yes,and"));
@@ -117,7 +117,7 @@ async fn of_two_names_with_one_key_the_later_has_it() {
 }
 
 #[tokio::test]
-async fn a_fragment_is_no_part_of_the_query() {
+async fn a_fragment_is_not_part_of_the_query() {
     let upgrade = read(&UPGRADE.replace("room=9", "room=9#top"), 8192).await.unwrap();
     let (server, _) = server_of(&upgrade);
     assert_eq!(server.get("QUERY_STRING").and_then(Value::as_str), Some("auth=abc&room=9"));
@@ -125,7 +125,7 @@ async fn a_fragment_is_no_part_of_the_query() {
 }
 
 #[tokio::test]
-async fn an_ipv4_client_at_an_ipv6_listener_has_its_ipv4_address() {
+async fn an_ipv4_client_of_an_ipv6_listener_has_its_ipv4_address() {
     for (client, shown) in [("[::ffff:203.0.113.7]:1", "203.0.113.7"), ("[2001:db8::1]:1", "[2001:db8::1]")] {
         let (server, _) = server_of(&read_from(client, UPGRADE, 8192).await.unwrap());
         assert_eq!(server.get("REMOTE_ADDR").and_then(Value::as_str), Some(shown));
@@ -133,7 +133,7 @@ async fn an_ipv4_client_at_an_ipv6_listener_has_its_ipv4_address() {
 }
 
 #[tokio::test]
-async fn what_is_no_upgrade_gets_an_http_answer() {
+async fn a_request_that_is_no_upgrade_gets_an_http_answer() {
     let plain = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
     let changed = |from: &str, to: &str| {
         assert!(UPGRADE.contains(from));
@@ -147,7 +147,7 @@ async fn what_is_no_upgrade_gets_an_http_answer() {
         (&changed("GET", "POST"), "405"),
         (&changed("HTTP/1.1", "HTTP/1.0"), "426"),
         (&changed("Sec-WebSocket-Key", "X-Key"), "400"),
-        // Too short, too long, no base64, and of more than 16 bytes.
+        // Too short, too long, not base64, and more than 16 bytes.
         (&changed("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZQ=="), "400"),
         (&changed("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25jZSBhbmQ="), "400"),
         (&changed("dGhlIHNhbXBsZSBub25jZQ==", "dGhlIHNhbXBsZSBub25j!Q=="), "400"),
@@ -161,16 +161,16 @@ async fn what_is_no_upgrade_gets_an_http_answer() {
 }
 
 #[tokio::test]
-async fn names_and_tokens_are_taken_in_any_case() {
+async fn header_names_and_tokens_are_accepted_in_any_case() {
     let request = UPGRADE.replace("Connection: keep-alive, Upgrade", "CONNECTION: UPGRADE,Keep-Alive");
     let request = request.replace("Upgrade: websocket", "upgrade: WebSocket").replace("Sec-", "sec-");
     assert!(read(&request, 8192).await.is_ok());
 }
 
 #[tokio::test]
-async fn headers_without_an_end_are_refused_at_the_limit() {
+async fn headers_without_an_end_are_rejected_at_the_limit() {
     let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(9000));
-    // Nor does it help to have ended by the time the limit is looked at.
+    // A request over the limit is rejected even if its end was read in the same call.
     let whole = UPGRADE.replace("X-Twice: a", &format!("X-Twice: {}", "a".repeat(700)));
     for (request, limit) in [(&long, 8192), (&whole, 800)] {
         let answer = read(request, limit).await.unwrap_err().response().unwrap();
@@ -183,16 +183,16 @@ async fn half_a_request_gets_no_answer() {
     assert!(read("GET / HT", 8192).await.unwrap_err().response().is_none());
 }
 
-/// The answer to what is not upgraded.
+/// Returns the answer to a request that is not upgraded.
 async fn answer_to(request: &str) -> String {
     match read(request, 8192).await.unwrap_err() {
         Rejection::HealthCheck(check) => check.response(true),
-        refusal => refusal.response().unwrap(),
+        rejection => rejection.response().unwrap(),
     }
 }
 
 #[tokio::test]
-async fn a_target_that_is_a_url_names_its_path_and_the_worker_sees_it_as_it_came() {
+async fn a_target_that_is_a_url_has_a_path_and_the_worker_sees_it_unchanged() {
     for (target, query) in [
         ("http://localhost/?auth=abc&room=9", "auth=abc&room=9"),
         ("HTTPS://localhost:443/?a", "a"),
@@ -218,7 +218,7 @@ async fn a_target_that_is_a_url_names_its_path_and_the_worker_sees_it_as_it_came
 }
 
 #[tokio::test]
-async fn cookies_of_several_lines_are_all_there() {
+async fn cookies_of_several_header_lines_are_joined() {
     let request = UPGRADE.replace("sid=s1\r\n", "sid=s1; a=1\r\nCOOKIE: b=2\r\nCookie: c=3, 4\r\n");
     let (server, data) = server_of(&read(&request, 8192).await.unwrap());
     assert_eq!(server.get("HTTP_COOKIE").and_then(Value::as_str), Some("sid=s1; a=1; b=2; c=3, 4"));
@@ -259,7 +259,7 @@ async fn a_request_has_one_host_and_no_content() {
 }
 
 #[tokio::test]
-async fn what_is_not_upgraded_hears_what_to_send() {
+async fn the_answer_to_another_request_says_what_to_send() {
     for body in ["", "abc"] {
         let post = format!("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         let answer = answer_to(&post).await;
@@ -280,7 +280,7 @@ async fn what_is_not_upgraded_hears_what_to_send() {
 }
 
 #[tokio::test]
-async fn balancers_ask_how_the_gateway_is() {
+async fn load_balancers_check_the_health_of_the_gateway() {
     let config = Config { health_path: "/healthz".into(), path: vec!["/ws".into()], ..Config::default() };
     for (request, check) in [
         ("GET /healthz HTTP/1.0\r\n\r\n", Some(HealthCheck::Get)),
@@ -299,14 +299,14 @@ async fn balancers_ask_how_the_gateway_is() {
         };
         assert_eq!(found, check, "{request}");
     }
-    // Without the setting there is no such path; at one that clients use they come in.
+    // Without the setting there is no such path; on a path that clients use, they are upgraded.
     assert!(answer_to("GET /healthz HTTP/1.0\r\n\r\n").await.starts_with("HTTP/1.1 426 "));
     let root = Config { health_path: "/".into(), ..Config::default() };
     assert!(read_with(&root, UPGRADE).await.is_ok());
 }
 
 #[test]
-fn a_health_check_is_answered_by_its_method() {
+fn the_answer_to_a_health_check_depends_on_its_method() {
     for (check, can_serve, status, ends) in [
         (HealthCheck::Get, true, "200 OK", "\r\n\r\nok\n"),
         (HealthCheck::Get, false, "503 Service Unavailable", "\r\n\r\nno worker is there\n"),
@@ -320,7 +320,7 @@ fn a_health_check_is_answered_by_its_method() {
 }
 
 #[tokio::test]
-async fn a_client_may_compress_that_has_offered_to() {
+async fn a_client_that_has_offered_compression_may_compress() {
     assert!(!read(UPGRADE, 8192).await.unwrap().may_compress);
     let offer = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits";
     let upgrade = read(&UPGRADE.replace("Cookie: sid=s1", offer), 8192).await.unwrap();
