@@ -72,7 +72,7 @@ use client::{Client, NewClient};
 use effects::{Effect, Effects, Ending, Finished, Signals};
 use heartbeat::TimerQueue;
 use ports::{Ports, Transmit};
-use stop::Stop;
+use stop::StopPlan;
 use table::{Key, Table};
 use worker_link::WorkerLink;
 
@@ -114,7 +114,7 @@ pub struct Shard<P: Ports> {
     /// Clients that wait to be admitted, with the time at which each is closed, the earliest
     /// first. One that waits no more is removed when all before it are.
     admissions: VecDeque<(u64, Key)>,
-    stop: Option<Stop>,
+    stop: Option<StopPlan>,
     effects: Effects<P>,
 }
 
@@ -251,7 +251,7 @@ impl<P: Ports> Shard<P> {
     /// When [`advance`](Self::advance) has something to do, in ms.
     pub fn next_deadline(&self) -> Option<u64> {
         let admission = self.admissions.front().map(|(until_ms, _)| *until_ms);
-        let stop = self.stop.as_ref().and_then(Stop::next_ms);
+        let stop = self.stop.as_ref().and_then(StopPlan::next_ms);
         [self.timers.next_ms(), admission, stop].into_iter().flatten().min()
     }
 
