@@ -13,7 +13,8 @@ use gatewayworker_protocol::{Command, Features};
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::core::ports::{Directory, LinkBuffer, LinkClosed};
+use crate::core::link_buffer::{LinkBuffer, LinkClosed};
+use crate::core::ports::Directory;
 use crate::core::worker_link;
 use crate::core::worker_table::{Routing, WorkerTable};
 

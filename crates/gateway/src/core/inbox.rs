@@ -13,8 +13,9 @@ use tracing::debug;
 use super::events::Route;
 use super::listener_policy::ListenerPolicy;
 use super::protocol::{Decoded, Input, Protocol};
-use super::websocket::decode::{Content, DecodeOptions, Decoder, Step, WebSocketError, is_control};
+use super::websocket::decode::{Content, DecodeOptions, Decoder, Step, is_control};
 use super::websocket::encode;
+use super::websocket::error::WebSocketError;
 
 /// Bytes that a frame may have beside its message, in a protocol that is not WebSocket.
 const FRAMING: usize = 1024;

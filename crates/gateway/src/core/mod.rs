@@ -18,7 +18,7 @@
 //! A message goes through `inbox` (frames), `events` (to the client's worker), `link` (a worker's
 //! commands), `commands`, `send_queue` and `flush` (to the clients' sockets).
 //!
-//! - `ports`, `effects`: what the core asks of its surroundings, at once and later;
+//! - `ports`, `link_buffer`, `effects`: what the core asks of its surroundings, at once and later;
 //! - `table`, `client`, `index`: who is connected, bound and a member;
 //! - `admission`: clients whose worker has not admitted them yet;
 //! - `heartbeat`, `silence`: pinging silent clients and closing them;
@@ -39,6 +39,7 @@ pub(crate) mod heartbeat;
 pub(crate) mod inbox;
 mod index;
 pub(crate) mod link;
+pub(crate) mod link_buffer;
 pub(crate) mod listener_policy;
 pub(crate) mod outbox;
 pub(crate) mod outgoing;

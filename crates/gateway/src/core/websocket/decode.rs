@@ -11,6 +11,7 @@ use gatewayworker_protocol::may_close_with;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use super::error::WebSocketError;
 use super::inflate::{Inflater, max_compressed_len};
 
 /// Decodes the frames of one client.
@@ -79,28 +80,6 @@ pub(crate) enum Content {
     Pong,
     /// The peer closes, perhaps with a code.
     Close(Option<u16>),
-}
-
-/// Why a connection has to be failed (RFC 6455 section 7.1.7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum WebSocketError {
-    #[error("{0}")]
-    Malformed(&'static str),
-    #[error("text that is not UTF-8")]
-    NotUtf8,
-    #[error("a message over the limit")]
-    TooLarge,
-}
-
-impl WebSocketError {
-    /// The close code that tells the client: RFC 6455 section 7.4.1.
-    pub(crate) fn close_code(self) -> u16 {
-        match self {
-            Self::Malformed(_) => 1002,
-            Self::NotUtf8 => 1007,
-            Self::TooLarge => 1009,
-        }
-    }
 }
 
 /// Whether a frame that begins with this byte is a control frame: ping, pong, close.

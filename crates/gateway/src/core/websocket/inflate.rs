@@ -12,7 +12,7 @@ use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
-use super::decode::WebSocketError;
+use super::error::WebSocketError;
 
 /// The largest window that DEFLATE knows, in bytes. It serves senders with a smaller one too.
 const WINDOW: usize = 32 * 1024;
