@@ -1,3 +1,4 @@
+use super::super::leaving::DRAIN_TIMEOUT;
 use super::*;
 
 const RELOAD: ReloadId = ReloadId(7);
