@@ -1,4 +1,4 @@
-//! Addresses out of a configuration: from text to a listening socket.
+//! Makes listening sockets out of the addresses in a configuration. Errors name the setting (`key`) and what to do.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -10,8 +10,7 @@ use tokio::net::TcpListener;
 /// own limit (Linux: `net.core.somaxconn`) is lower.
 const BACKLOG: u32 = 4096;
 
-/// The first address that `address`, `ip:port` or `host:port`, stands for; `key`
-/// is what the configuration calls it.
+/// Returns the first address that `address`, `ip:port` or `host:port`, stands for. `key` is the name of the setting.
 ///
 /// # Errors
 /// When it is neither, or the host is unknown.
@@ -23,8 +22,7 @@ pub async fn resolve(key: &str, address: &str) -> anyhow::Result<SocketAddr> {
         .ok_or_else(|| anyhow!("{key} = \"{address}\": the host has no address"))
 }
 
-/// Checks that `address` is `ip:port` or `host:port`, without looking the host up; `key` is
-/// what the configuration calls it.
+/// Checks that `address` is `ip:port` or `host:port`, without looking the host up. `key` is the name of the setting.
 ///
 /// # Errors
 /// When it is neither.
@@ -35,7 +33,7 @@ pub fn check_address(key: &str, address: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Listens on `address`, which the configuration calls `key`.
+/// Listens on `address`, the value of the setting `key`. `[::]` takes IPv4 connections too.
 ///
 /// # Errors
 /// When the address is in use, not this machine's, or needs rights.
@@ -46,8 +44,8 @@ pub fn bind(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     bind_as(key, address, true)
 }
 
-/// The same, where an IPv6 address that stands for all of them may be told not to take
-/// IPv4 connections too: `dual` says whether it does.
+/// Listens on `address`, the value of the setting `key`. Where that is `[::]`, `dual` says whether it takes IPv4
+/// connections too.
 ///
 /// # Errors
 /// As [`bind`].
@@ -77,7 +75,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_address_that_is_none_is_named_with_its_key() {
+    async fn an_invalid_address_is_named_with_its_key() {
         for wrong in ["", "nonsense", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:99999"] {
             let error = format!("{:#}", resolve("listen", wrong).await.unwrap_err());
             assert!(error.starts_with(&format!("listen = \"{wrong}\": ")), "{error}");

@@ -1,8 +1,8 @@
-//! One configuration out of four layers: flags over environment over file over
-//! defaults.
+//! Makes one configuration out of four layers: flags over environment over file over defaults. Errors name file, line
+//! and key, for a person.
 //!
-//! Clap already lets a flag win over its environment variable, so what is left
-//! is to lay both over the file. Defaults are the daemon's `Config::default()`.
+//! Clap already lets a flag win over its environment variable; this lays both over the file. The defaults are the
+//! daemon's `Config::default()`.
 
 use std::path::{Path, PathBuf};
 
@@ -28,21 +28,21 @@ pub struct CommonFlags {
     #[arg(long)]
     pub check_config: bool,
 
-    /// Be a parent process's child: tell it when everything listens, drain when standard input ends
+    /// Run as a supervisor's child: report when everything listens, drain when standard input ends
     #[arg(long, hide = true)]
     pub supervised: bool,
 }
 
-/// Lets a flag take `-5` as its value, which is then refused for what it is; otherwise clap
-/// would look for a flag of that name.
+/// Lets a flag take `-5` as its value, so that the error is about the value; otherwise clap would look for a flag of
+/// that name.
 pub fn take_negative_numbers(flag: clap::Arg) -> clap::Arg {
     let takes_values = flag.get_action().takes_values();
     if takes_values { flag.allow_negative_numbers(true) } else { flag }
 }
 
 impl CommonFlags {
-    /// To be called once the daemon listens on `addresses`. It tells a supervising
-    /// parent process, if there is one.
+    /// Reports to the supervisor, if there is one, that the daemon listens on `addresses`. Call it once everything
+    /// listens.
     pub fn ready<A: std::fmt::Display>(&self, addresses: impl IntoIterator<Item = A>) {
         limits::log_file_limit();
         if self.supervised {
@@ -51,12 +51,12 @@ impl CommonFlags {
     }
 }
 
-/// Reads the configuration: the file that `common` names, if any, with `flags`
-/// laid over it key by key (a flag that is not set must not serialize).
+/// Reads the configuration: the file that `common` names, if any, with `flags` laid over it key by key. A flag that
+/// is not set must not serialize.
 ///
 /// # Errors
-/// In one line, with file, line and key: when the file cannot be read, is no
-/// TOML, has an unknown key or a value of the wrong kind.
+/// When the file cannot be read, is no TOML, has an unknown key or a value of the wrong kind. The message is one line
+/// with file, line and key.
 pub fn load<F: Serialize, C: DeserializeOwned>(common: &CommonFlags, flags: &F) -> anyhow::Result<C> {
     let mut layers = match &common.config {
         Some(path) => read::<C>(path)?,
@@ -68,7 +68,7 @@ pub fn load<F: Serialize, C: DeserializeOwned>(common: &CommonFlags, flags: &F) 
     })
 }
 
-/// Reads a file as a `C`, which alone can tell where it is wrong, and returns its keys.
+/// Reads a file and returns its keys. It parses the file as a `C` first: only that finds the place of an error.
 fn read<C: DeserializeOwned>(path: &Path) -> anyhow::Result<Table> {
     let file = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {file}"))?;
@@ -76,14 +76,14 @@ fn read<C: DeserializeOwned>(path: &Path) -> anyhow::Result<Table> {
     toml::from_str(&text).map_err(|error| anyhow!("{file}:{}", explain(&text, &error)))
 }
 
-/// `line: key: what is wrong`, where the place of the error is known.
+/// Makes `line: key: what is wrong`, where the place of the error is known.
 fn explain(text: &str, error: &toml::de::Error) -> String {
     let message = suggest::instead_of_list(&error.message().replace('\n', ", "));
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
         return format!(" {message}");
     };
     let mut number = before.matches('\n').count();
-    // Within a table the error may be placed at the table's head.
+    // An error within a table may have the place of the table's head.
     if let Some(wrong) = suggest::unknown_key(&message) {
         let is_it = |line: &str| line.split_once('=').is_some_and(|(key, _)| key.trim() == wrong);
         number += text.lines().skip(number).position(is_it).unwrap_or_default();
@@ -111,8 +111,7 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
     }
 }
 
-/// The key that the line of this number sets, and the number of the last line before it that
-/// sets the same.
+/// Returns the key that a line sets, and the number of the last line before it that sets the same key.
 fn earlier<'t>(text: &'t str, number: usize, line: &'t str) -> Option<(&'t str, usize)> {
     let key_of = |line: &'t str| {
         let name = line.split(['=', '#']).next().unwrap_or_default();
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_is_the_default() {
+    fn without_flags_and_file_all_is_default() {
         assert_eq!(load_with(None, &[]).unwrap(), Config::default());
         assert_eq!(load_with(Some(""), &[]).unwrap(), Config::default());
     }
@@ -251,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_toml_is_named_with_its_line_in_one_line() {
+    fn invalid_toml_is_named_with_its_line_in_one_line() {
         let error = error_of("limit = 1\nlisten = \n");
         assert!(error.starts_with(":2: listen: "), "{error}");
         assert!(!error.contains('\n'), "{error}");

@@ -1,4 +1,5 @@
-//! No door stands open for everybody by accident.
+//! Refuses to listen for other machines without a key, unless the configuration allows it. A cluster is not open to
+//! everybody by accident.
 
 use std::net::IpAddr;
 
@@ -6,12 +7,11 @@ use anyhow::bail;
 use gatewayworker_protocol::SecretKey;
 use tracing::warn;
 
-/// Refuses to let `what` (a phrase for the message, "the register") listen on
-/// `ip` where other machines may reach it and no key keeps them out, unless that
-/// is allowed; then it warns.
+/// Checks that `what` ("the register", for the message) may listen on `ip`: it is loopback, there is a key, or
+/// `allow_insecure` is set; in the last case it logs a warning.
 ///
 /// # Errors
-/// When `ip` is not loopback, there is no key, and it is not allowed.
+/// When none of these is so.
 pub fn check_exposure(
     what: &str,
     ip: IpAddr,
@@ -27,7 +27,7 @@ pub fn check_exposure(
              or say allow_insecure = true"
         );
     }
-    warn!(%ip, "{what} listens without a secret_key: whoever reaches it controls the cluster");
+    warn!(%ip, "{what} listens without a secret_key: everybody who reaches it controls the cluster");
     Ok(())
 }
 

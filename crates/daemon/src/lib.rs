@@ -1,17 +1,19 @@
-//! What all daemons share, so that each of them is only what sets it apart:
+//! The parts that all daemons share, so that the crate of a daemon has only its own:
 //!
 //! - [`load`]: one configuration out of flags, environment, file and defaults,
 //! - [`unknown_variables`]: settings that are mistyped in the environment,
 //! - [`run`]: logging, file limit, runtime, signals and exit status around a daemon's `serve`,
-//! - [`Log`], [`LineWriter`]: a log that waits for nobody,
-//! - [`Operator`]: who may ask how it goes, and for files to be read again,
-//! - [`Counter`]: what has happened so far, in numbers,
+//! - [`Log`], [`LineWriter`]: a log that never blocks its daemon,
+//! - [`Operator`]: requests to read files again, [`Stats`] for those who ask, and a [`ListenerSource`],
+//! - [`child_protocol`]: the messages between a daemon and the supervisor that runs it as a child process,
+//! - [`LineSplitter`]: lines of bounded length out of a stream of bytes,
+//! - [`Counter`]: a number for the stats,
 //! - [`accept_loop`]: accepting that survives a lack of file descriptors,
 //! - [`OpenFiles`]: how many connections there is room for,
 //! - [`check_exposure`], [`resolve`], [`bind`]: addresses, safe by default.
 //!
-//! It knows no daemon and no wire. Its errors are for people: each says in one
-//! line what is wrong, where, and what to do.
+//! It knows no daemon, and nothing of the protocol between them. Its errors are for people: each says in one line
+//! what is wrong, where, and what to do.
 
 mod accept;
 mod address;
