@@ -1,6 +1,7 @@
 //! The parts that all daemons share, so that the crate of a daemon has only its own:
 //!
 //! - [`load`]: one configuration out of flags, environment, file and defaults,
+//! - [`FormerKeys`]: keys of a file that have moved into a table,
 //! - [`unknown_variables`]: settings that are mistyped in the environment,
 //! - [`run`]: logging, file limit, runtime, signals and exit status around a daemon's `serve`,
 //! - [`Log`], [`LineWriter`]: a log that never blocks its daemon,
@@ -22,6 +23,7 @@ mod config;
 mod counter;
 mod environment;
 mod exposure;
+mod former_keys;
 mod limits;
 mod line_splitter;
 mod line_writer;
@@ -39,10 +41,11 @@ mod threads;
 
 pub use accept::accept_loop;
 pub use address::{bind, bind_as, check_address, resolve};
-pub use config::{CommonFlags, load, take_negative_numbers};
+pub use config::{CommonFlags, load, load_with_former_keys, take_negative_numbers};
 pub use counter::Counter;
 pub use environment::{settings, unknown_variables};
 pub use exposure::check_exposure;
+pub use former_keys::FormerKeys;
 pub use limits::OpenFiles;
 pub use line_splitter::LineSplitter;
 pub use line_writer::LineWriter;

@@ -82,12 +82,13 @@ where
 {
     let config = config?;
     if common.check_config {
-        for warning in unknown_variables() {
+        for warning in common.take_warnings().into_iter().chain(unknown_variables()) {
             let _ = writeln!(std::io::stderr(), "warning: {warning}");
         }
         return writeln!(std::io::stdout(), "configuration is valid").context("standard output");
     }
     log.set_up()?;
+    common.take_warnings().iter().for_each(|warning| warn!("{warning}"));
     if !common.supervised {
         // The supervisor has the same environment, and has logged the warnings.
         unknown_variables().iter().for_each(|warning| warn!("{warning}"));

@@ -1,0 +1,144 @@
+//! One task for each gateway that the registers list.
+//!
+//! Which links there are is decided here, once for call links and for a worker's
+//! event links; what a link does is the caller's business.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::{SocketAddr, SocketAddrV4};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::{debug, warn};
+
+/// How long a host name may take to resolve.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait before trying again to resolve a name that did not.
+const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
+
+struct Listed {
+    listed: watch::Sender<bool>,
+    task: AbortHandle,
+}
+
+/// Runs `link` in a task for each address in `addresses`, for ever; dropping the
+/// future ends the tasks.
+///
+/// A gateway that is no longer listed is not dropped: a register that has just
+/// restarted lists nobody for a moment. Its task is told by the flag, and ends by
+/// itself once its connection is gone; if the gateway is listed again later, it
+/// gets a new one. Addresses are host names where a PHP gateway was set up so.
+pub async fn follow_gateways<F>(
+    mut addresses: watch::Receiver<Vec<String>>,
+    link: impl Fn(SocketAddrV4, watch::Receiver<bool>) -> F,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    let mut links: HashMap<SocketAddrV4, Listed> = HashMap::new();
+    loop {
+        let names = addresses.borrow_and_update().clone();
+        let mut begin = |address| {
+            links.entry(address).or_insert_with(|| {
+                debug!(%address, "a gateway is listed");
+                let (listed, flag) = watch::channel(true);
+                Listed { listed, task: tasks.spawn(link(address, flag)) }
+            });
+        };
+        // First those that need no resolving: a name that does not resolve keeps nobody waiting.
+        names.iter().filter_map(|name| name.parse().ok()).for_each(&mut begin);
+        let (wanted, all_resolved) = resolve(&names).await;
+        wanted.iter().copied().for_each(&mut begin);
+        for (address, link) in &links {
+            let now = wanted.contains(address);
+            link.listed.send_if_modified(|listed| std::mem::replace(listed, now) != now);
+        }
+        tokio::select! {
+            changed = addresses.changed() => if changed.is_err() {
+                // Nobody is left to list others; those that are here stay.
+                while tasks.join_next().await.is_some() {}
+                return std::future::pending().await;
+            },
+            Some(_) = tasks.join_next() => links.retain(|_, link| !link.task.is_finished()),
+            () = tokio::time::sleep(RESOLVE_AGAIN), if !all_resolved => {}
+        }
+    }
+}
+
+/// The addresses of `names`, and whether each had one.
+async fn resolve(names: &[String]) -> (BTreeSet<SocketAddrV4>, bool) {
+    let mut resolved = BTreeSet::new();
+    let mut all = true;
+    let found = join_all(names.iter().map(|name| address_of(name))).await;
+    for (name, found) in names.iter().zip(found) {
+        match found {
+            Ok(address) => {
+                resolved.insert(address);
+            }
+            Err(why) => {
+                warn!(address = %name, why, "a listed gateway cannot be reached");
+                all = false;
+            }
+        }
+    }
+    (resolved, all)
+}
+
+async fn address_of(name: &str) -> Result<SocketAddrV4, String> {
+    if let Ok(address) = name.parse() {
+        return Ok(address);
+    }
+    let found = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(name)).await;
+    let mut found = found.map_err(|_| "the name does not resolve in time")?.map_err(|e| e.to_string())?;
+    let first = found.find_map(|address| match address {
+        SocketAddr::V4(address) => Some(address),
+        SocketAddr::V6(_) => None,
+    });
+    first.ok_or_else(|| "the name has no IPv4 address, which client ids are made of".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    /// Links that report, and end once they are not listed.
+    async fn following(names: &[&str]) -> (watch::Sender<Vec<String>>, mpsc::UnboundedReceiver<String>) {
+        let (list, addresses) = watch::channel(names.iter().map(|n| (*n).to_owned()).collect());
+        let (report, reports) = mpsc::unbounded_channel();
+        tokio::spawn(follow_gateways(addresses, move |address, mut listed| {
+            let report = report.clone();
+            async move {
+                report.send(format!("+{address}")).unwrap();
+                while *listed.borrow() {
+                    if listed.changed().await.is_err() {
+                        return;
+                    }
+                }
+                report.send(format!("-{address}")).unwrap();
+            }
+        }));
+        (list, reports)
+    }
+
+    #[tokio::test]
+    async fn each_listed_gateway_has_one_link_however_often_the_list_comes() {
+        let (list, mut reports) = following(&["127.0.0.1:1"]).await;
+        assert_eq!(reports.recv().await.unwrap(), "+127.0.0.1:1");
+        list.send_replace(vec!["127.0.0.1:1".into(), "127.0.0.1:2".into()]);
+        assert_eq!(reports.recv().await.unwrap(), "+127.0.0.1:2");
+        list.send_replace(vec!["127.0.0.1:2".into()]);
+        assert_eq!(reports.recv().await.unwrap(), "-127.0.0.1:1");
+        list.send_replace(vec!["127.0.0.1:1".into(), "127.0.0.1:2".into()]);
+        assert_eq!(reports.recv().await.unwrap(), "+127.0.0.1:1");
+    }
+
+    #[tokio::test]
+    async fn a_host_name_is_resolved() {
+        let (_list, mut reports) = following(&["localhost:2300"]).await;
+        assert_eq!(reports.recv().await.unwrap(), "+127.0.0.1:2300");
+    }
+}
