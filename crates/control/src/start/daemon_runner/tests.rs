@@ -195,6 +195,16 @@ fn an_old_process_that_ends_meanwhile_is_followed_by_the_successor() {
 }
 
 #[test]
+fn an_old_process_that_ends_before_it_has_answered_is_not_waited_for() {
+    let mut test = Test::ready(OnReload::Replace);
+    test.reload(RELOAD);
+    test.becomes_ready(1);
+    test.ends(0);
+    let asked = [Action::AskStatus(child(0)), Action::AskStatus(child(1))];
+    assert_eq!(test.actions()[1..], asked);
+}
+
+#[test]
 fn if_both_end_during_a_reload_another_one_is_started() {
     let mut test = Test::ready(OnReload::Replace);
     test.reload(RELOAD);
