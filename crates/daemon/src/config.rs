@@ -4,10 +4,10 @@
 //! Clap already lets a flag win over its environment variable; this lays both over the file. The defaults are the
 //! daemon's `Config::default()`.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, anyhow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -37,6 +37,34 @@ pub struct CommonFlags {
     /// logs them.
     #[arg(skip)]
     warnings: Warnings,
+}
+
+/// Why a configuration cannot be read. The message is one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The file is no TOML, has an unknown key or a value of the wrong kind.
+    #[error("{}:{problem}", file.display())]
+    Invalid {
+        /// The file.
+        file: PathBuf,
+        /// `3: limit: invalid type: …`, where the place is known.
+        problem: String,
+    },
+    /// A flag or an environment variable has a value of the wrong kind.
+    #[error("flags and environment: {problem}")]
+    Flags {
+        /// As the parser says it.
+        problem: String,
+    },
 }
 
 /// Warnings about a configuration. Clones share them.
@@ -72,7 +100,7 @@ impl CommonFlags {
 /// # Errors
 /// When the file cannot be read, is no TOML, has an unknown key or a value of the wrong kind. The message is one line
 /// with file, line and key.
-pub fn load<F: Serialize, C: DeserializeOwned>(common: &CommonFlags, flags: &F) -> anyhow::Result<C> {
+pub fn load<F: Serialize, C: DeserializeOwned>(common: &CommonFlags, flags: &F) -> Result<C, ConfigError> {
     load_with_former_keys(common, flags, FormerKeys::default())
 }
 
@@ -85,14 +113,15 @@ pub fn load_with_former_keys<F: Serialize, C: DeserializeOwned>(
     common: &CommonFlags,
     flags: &F,
     former: FormerKeys,
-) -> anyhow::Result<C> {
+) -> Result<C, ConfigError> {
     let mut layers = match &common.config {
         Some(path) => read::<C>(path, former, &common.warnings)?,
         None => Table::new(),
     };
-    lay_over(&mut layers, Table::try_from(flags).context("flags and environment")?);
-    layers.try_into().map_err(|error: toml::de::Error| {
-        anyhow!("flags and environment: {}", suggest::instead_of_list(error.message(), former))
+    let flags = Table::try_from(flags).map_err(|error| ConfigError::Flags { problem: error.to_string() })?;
+    lay_over(&mut layers, flags);
+    layers.try_into().map_err(|error: toml::de::Error| ConfigError::Flags {
+        problem: suggest::instead_of_list(error.message(), former),
     })
 }
 
@@ -109,11 +138,17 @@ fn lay_over(lower: &mut Table, upper: Table) {
 }
 
 /// Reads a file and returns its keys. It parses the file as a `C` first: only that finds the place of an error.
-fn read<C: DeserializeOwned>(path: &Path, former: FormerKeys, warnings: &Warnings) -> anyhow::Result<Table> {
+fn read<C: DeserializeOwned>(
+    path: &Path,
+    former: FormerKeys,
+    warnings: &Warnings,
+) -> Result<Table, ConfigError> {
     let file = path.display();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {file}"))?;
-    let renamed = former.rename(&text).map_err(|error| anyhow!("{file}:{error}"))?;
-    let explain = |error| anyhow!("{file}:{}", explain(&text, &error, former));
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { file: path.to_owned(), source })?;
+    let invalid = |problem| ConfigError::Invalid { file: path.to_owned(), problem };
+    let renamed = former.rename(&text).map_err(|error| invalid(error.to_string()))?;
+    let explain = |error| invalid(explain(&text, &error, former));
     toml::from_str::<C>(&renamed.text).map_err(explain)?;
     let keys = toml::from_str(&renamed.text).map_err(explain)?;
     let mut warnings = warnings.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -207,7 +242,7 @@ mod tests {
         }
     }
 
-    fn load_with(file: Option<&str>, arguments: &[&OsStr]) -> anyhow::Result<Config> {
+    fn load_with(file: Option<&str>, arguments: &[&OsStr]) -> Result<Config, ConfigError> {
         let directory = tempfile::tempdir().unwrap();
         let mut all = vec![OsStr::new("test").to_owned()];
         if let Some(text) = file {
@@ -324,7 +359,7 @@ mod tests {
         let former = FormerKeys { table: "table", keys: &["limit", "push_token"] };
         let loaded = load_with_former_keys(&common, &flags, former);
         let file = format!("{}:", directory.path().join("test.toml").display());
-        let loaded = loaded.map_err(|error| anyhow!(format!("{error:#}").replace(&file, "")));
+        let loaded = loaded.map_err(|error| anyhow::anyhow!(format!("{error:#}").replace(&file, "")));
         (loaded, common.take_warnings().iter().map(|warning| warning.replace(&file, "")).collect())
     }
 
@@ -355,7 +390,7 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let common = CommonFlags { config: Some("/nowhere/at-all.toml".into()), ..CommonFlags::default() };
-        let error = load::<_, Config>(&common, &Table::new()).unwrap_err();
+        let error = anyhow::Error::from(load::<_, Config>(&common, &Table::new()).unwrap_err());
         assert!(format!("{error:#}").starts_with("cannot read /nowhere/at-all.toml: "), "{error:#}");
     }
 }

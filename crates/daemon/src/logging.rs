@@ -7,7 +7,6 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use serde_json::json;
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
@@ -67,6 +66,18 @@ impl LogFormat {
     }
 }
 
+/// Why a log cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// `RUST_LOG` is no filter.
+    #[error("RUST_LOG: {reason}")]
+    InvalidFilter {
+        /// As the filter's parser says it.
+        reason: String,
+    },
+}
+
 /// The log of a process. Clones are the same log.
 #[derive(Clone)]
 pub struct Log {
@@ -115,11 +126,11 @@ impl Log {
     ///
     /// # Errors
     /// When `RUST_LOG` is no filter.
-    pub fn set_up(&self) -> anyhow::Result<()> {
+    pub fn set_up(&self) -> Result<(), LogError> {
         let filter = EnvFilter::builder()
             .with_default_directive(LevelFilter::INFO.into())
             .from_env()
-            .map_err(|error| anyhow!("RUST_LOG: {error}"))?;
+            .map_err(|error| LogError::InvalidFilter { reason: error.to_string() })?;
         let log = self.clone();
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
