@@ -58,7 +58,7 @@ pub fn main() -> ExitCode {
 /// the status.
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, flags } = &cli;
-    let config = load(common, flags).and_then(Config::validated);
+    let config = load(common, flags).map_err(Into::into).and_then(Config::validated);
     gatewayworker_daemon::run(
         common,
         config,
