@@ -11,16 +11,16 @@
 //! gateway anyway. It could be served by anything that holds a
 //! [`Gateway`](gatewayworker_client::Gateway).
 
-mod answer;
+mod auth_failures;
+mod authorization;
 mod config;
-mod failures;
-mod guard;
+mod error;
 mod openapi;
-mod patient;
-mod problem;
+mod response;
 mod routes;
 mod server;
 mod stats;
+mod write_timeout;
 
 pub use config::{Config, FORMER_KEYS, Flags, MIN_TOKEN_LEN};
 pub use server::{bind, serve};

@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use gatewayworker_client::calls::{Answer, Call, Kind, calls, unreached_schema};
 use serde_json::{Map, Value, json};
 
-use crate::problem::{self, KINDS};
+use crate::error::{self, ERROR_KINDS};
 
 /// What any request with a token may come to.
 const OF_ALL_CALLS: &[StatusCode] = &[
@@ -93,7 +93,7 @@ fn batch() -> Value {
         "required": ["call"],
         "additionalProperties": false,
     });
-    let error = error_schema(KINDS.iter().map(|kind| kind.code).collect(), true);
+    let error = error_schema(ERROR_KINDS.iter().map(|kind| kind.code).collect(), true);
     json!({
         "operationId": "batch",
         "tags": ["more"],
@@ -157,15 +157,15 @@ fn name(status: StatusCode) -> String {
 /// The answers with each status that problems have.
 fn problems() -> Value {
     let mut responses = Map::new();
-    for status in KINDS.iter().map(|kind| kind.status) {
-        let kinds = || KINDS.iter().filter(|kind| kind.status == status);
+    for status in ERROR_KINDS.iter().map(|kind| kind.status) {
+        let kinds = || ERROR_KINDS.iter().filter(|kind| kind.status == status);
         let when: Vec<_> = kinds().map(|kind| format!("`{}`: {}", kind.code, kind.when)).collect();
         let codes = kinds().map(|kind| kind.code).collect();
         let mut response = json!({
             "description": when.join(" "),
             "content": json_content(error_schema(codes, status == StatusCode::BAD_GATEWAY)),
         });
-        if let Some(header) = problem::header_of(status) {
+        if let Some(header) = error::header_of(status) {
             response["headers"] = json!({header: {"schema": {"type": "string"}}});
         }
         responses.insert(name(status), response);

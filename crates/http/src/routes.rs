@@ -18,31 +18,31 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::problem::{
-    BAD_JSON, BATCH_TOO_LONG, BODY_TOO_LARGE, BODY_TOO_SLOW, METHOD_NOT_ALLOWED, NO_GATEWAYS, NOT_FOUND,
-    Problem, TIMED_OUT, UNSUPPORTED_CONTENT_ENCODING, UNSUPPORTED_MEDIA_TYPE,
+use crate::error::{
+    ApiError, BAD_JSON, BATCH_TOO_LONG, BODY_TOO_LARGE, BODY_TOO_SLOW, METHOD_NOT_ALLOWED, NO_GATEWAYS,
+    NOT_FOUND, TIMED_OUT, UNSUPPORTED_CONTENT_ENCODING, UNSUPPORTED_MEDIA_TYPE,
 };
 use crate::server::Shared;
-use crate::{answer, guard, openapi};
+use crate::{authorization, openapi, response};
 
 /// Under which calls are, by their names.
 const CALLS: &str = "/v1/";
 
-type Answer = Result<Response, Problem>;
+type Answer = Result<Response, ApiError>;
 
 /// Everything that is answered.
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let calls = Router::new()
         .route("/v1/batch", post(batch))
         .route("/v1/{call}", post(call))
-        .route_layer(from_fn_with_state(shared.clone(), guard::admit));
+        .route_layer(from_fn_with_state(shared.clone(), authorization::require_token));
     Router::new()
         .route("/v1/health", get(health))
         .route("/openapi.json", get(description))
         .merge(calls)
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(shared.clone(), guard::check_origin))
+        .layer(from_fn_with_state(shared.clone(), authorization::check_origin))
         .with_state(shared)
 }
 
@@ -83,7 +83,7 @@ async fn batch(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
     for BatchCall { call, params } in calls {
         answers.push(match run(&shared, &call, &params, deadline).await {
             Ok(result) => json!({ "result": result }),
-            Err(problem) => problem.to_json(),
+            Err(error) => error.to_json(),
         });
     }
     Ok(ok(answers.into()))
@@ -95,7 +95,7 @@ async fn run(
     name: &str,
     params: impl Serialize,
     deadline: Instant,
-) -> Result<Value, Problem> {
+) -> Result<Value, ApiError> {
     let timed_out = |why: &str| {
         shared.stats.timed_out.count();
         let limit = shared.config.request_timeout_ms;
@@ -107,7 +107,7 @@ async fn run(
     shared.stats.calls.count();
     let called = timeout_at(deadline, shared.gateway.call(name, params)).await;
     let result = match called {
-        Ok(result) => result.map_err(Problem::from),
+        Ok(result) => result.map_err(ApiError::from),
         Err(_) => Err(timed_out("this call was given up, and may have taken effect")),
     };
     if result.is_err() {
@@ -125,26 +125,26 @@ async fn health(State(shared): State<Arc<Shared>>) -> Answer {
 }
 
 async fn description() -> Response {
-    answer::json(StatusCode::OK, openapi::document())
+    response::json(StatusCode::OK, openapi::document())
 }
 
-async fn not_found(uri: Uri) -> Problem {
+async fn not_found(uri: Uri) -> ApiError {
     let path: String = uri.path().chars().take(64).collect();
     NOT_FOUND
         .because(format!("there is no {path}: calls are at /v1/<call>, and GET /openapi.json lists them"))
 }
 
-async fn wrong_method(method: Method, uri: Uri) -> Problem {
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     let right = if ["/v1/health", "/openapi.json"].contains(&uri.path()) { "GET" } else { "POST" };
     METHOD_NOT_ALLOWED.because(format!("{method} is not taken here: use {right}"))
 }
 
 fn ok(result: Value) -> Response {
-    answer::json(StatusCode::OK, &json!({ "result": result }))
+    response::json(StatusCode::OK, &json!({ "result": result }))
 }
 
 /// The body's JSON text; no body is an empty object.
-async fn read_json(shared: &Shared, request: Request) -> Result<Box<RawValue>, Problem> {
+async fn read_json(shared: &Shared, request: Request) -> Result<Box<RawValue>, ApiError> {
     if !is_json(request.headers()) {
         let why = "send JSON, and say so: `Content-Type: application/json`";
         return Err(UNSUPPORTED_MEDIA_TYPE.because(why));
@@ -176,7 +176,7 @@ fn is_encoded(headers: &HeaderMap) -> bool {
     codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
 }
 
-async fn read(shared: &Shared, headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
+async fn read(shared: &Shared, headers: &HeaderMap, mut body: Body) -> Result<Bytes, ApiError> {
     let (limit, time) = (shared.config.max_body_bytes, shared.config.read_timeout());
     let too_large = || {
         shared.stats.too_large.count();

@@ -27,30 +27,30 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::Config;
-use crate::failures::Failures;
-use crate::patient::Patient;
-use crate::problem::BUSY;
+use crate::auth_failures::AuthFailures;
+use crate::error::BUSY;
 use crate::routes;
 use crate::stats::HttpStats;
+use crate::write_timeout::WriteTimeout;
 
 /// The longest head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
 /// How many connections over the limit are told so at a time; others are just closed.
-const MAX_TURNED_AWAY: usize = 64;
+const MAX_REJECTED: usize = 64;
 
 /// How long after the shutdown a connection that is silent stays open: its request may be
 /// on the way, and the peer takes what it is not answered for a failure.
-const ON_THE_WAY: Duration = Duration::from_secs(1);
+const LAST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 
 /// What all requests share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) gateway: Gateway,
-    pub(crate) failures: Failures,
+    pub(crate) failures: AuthFailures,
     /// One for each request that may run.
-    pub(crate) places: Semaphore,
+    pub(crate) request_permits: Semaphore,
     pub(crate) stats: HttpStats,
     /// For the lines about addresses that show too many wrong tokens.
     pub(crate) locked_out: LogLimiter,
@@ -90,12 +90,12 @@ pub async fn serve(
     let end = CancellationToken::new();
     let _end_with_this = end.clone().drop_guard();
     let server = Server::new(config, gateway, shutdown.clone(), end.clone());
-    let take_in = |stream, peer| {
-        if let Some(connection) = server.take_in(stream, peer) {
+    let accept = |stream, peer| {
+        if let Some(connection) = server.accept(stream, peer) {
             connections.spawn(connection);
         }
     };
-    accept_loop(&listener, &shutdown, take_in).await;
+    accept_loop(&listener, &shutdown, accept).await;
     drop(listener);
     connections.close();
     if timeout(grace, connections.wait()).await.is_err() {
@@ -114,14 +114,14 @@ struct Server {
     router: Router,
     settings: http1::Builder,
     connections: Arc<Semaphore>,
-    turned_away: Arc<Semaphore>,
+    rejected: Arc<Semaphore>,
     shutdown: CancellationToken,
     end: CancellationToken,
 }
 
 impl Server {
     fn new(config: Config, gateway: Gateway, shutdown: CancellationToken, end: CancellationToken) -> Self {
-        let places = |n: usize| Semaphore::new(n.min(Semaphore::MAX_PERMITS));
+        let semaphore = |n: usize| Semaphore::new(n.min(Semaphore::MAX_PERMITS));
         let mut settings = http1::Builder::new();
         settings
             .timer(TokioTimer::new())
@@ -129,8 +129,8 @@ impl Server {
             .max_header_size(MAX_HEAD_BYTES);
         let shared = Arc::new(Shared {
             gateway,
-            failures: Failures::new(config.max_auth_failures_per_minute),
-            places: places(config.concurrency),
+            failures: AuthFailures::new(config.max_auth_failures_per_minute),
+            request_permits: semaphore(config.concurrency),
             stats: HttpStats::default(),
             locked_out: LogLimiter::default(),
             config,
@@ -138,8 +138,8 @@ impl Server {
         Self {
             router: routes::router(shared.clone()),
             settings,
-            connections: Arc::new(places(shared.config.max_connections)),
-            turned_away: Arc::new(places(MAX_TURNED_AWAY)),
+            connections: Arc::new(semaphore(shared.config.max_connections)),
+            rejected: Arc::new(semaphore(MAX_REJECTED)),
             shared,
             shutdown,
             end,
@@ -147,23 +147,24 @@ impl Server {
     }
 
     /// What serves a new connection; nothing, if even telling it off would be too much.
-    fn take_in(
+    fn accept(
         &self,
         stream: TcpStream,
         peer: SocketAddr,
     ) -> Option<impl Future<Output = ()> + Send + 'static + use<>> {
-        let (place, is_turned_away) = match self.connections.clone().try_acquire_owned() {
-            Ok(place) => (place, false),
-            Err(_) => (self.turn_away()?, true),
+        let (permit, is_rejected) = match self.connections.clone().try_acquire_owned() {
+            Ok(permit) => (permit, false),
+            Err(_) => (self.reject()?, true),
         };
-        let io = TokioIo::new(Patient::new(stream, self.shared.config.read_timeout()));
+        let io = TokioIo::new(WriteTimeout::new(stream, self.shared.config.read_timeout()));
         let (router, settings) = (self.router.clone(), self.settings.clone());
         let limit = self.shared.config.max_connections;
         let (shutdown, end) = (self.shutdown.clone(), self.end.clone());
         Some(async move {
-            let _place = place;
-            if is_turned_away {
-                let service = service_fn(move |_| async move { Ok::<_, Infallible>(too_many(limit)) });
+            let _permit = permit;
+            if is_rejected {
+                let service =
+                    service_fn(move |_| async move { Ok::<_, Infallible>(too_many_connections(limit)) });
                 let mut settings = settings;
                 run(settings.keep_alive(false), io, service, shutdown, end).await;
             } else {
@@ -186,17 +187,17 @@ impl Server {
         })
     }
 
-    fn turn_away(&self) -> Option<OwnedSemaphorePermit> {
+    fn reject(&self) -> Option<OwnedSemaphorePermit> {
         let limit = self.shared.config.max_connections;
-        let times = self.shared.stats.turned_away.count();
+        let times = self.shared.stats.rejected.count();
         if times.is_power_of_two() {
             warn!(limit, times, "http.max_connections is reached: connections are turned away");
         }
-        self.turned_away.clone().try_acquire_owned().ok()
+        self.rejected.clone().try_acquire_owned().ok()
     }
 }
 
-fn too_many(limit: usize) -> Response {
+fn too_many_connections(limit: usize) -> Response {
     let why = format!("as many connections as http.max_connections ({limit}) stand: try again in a moment");
     BUSY.because(why).retry_after(1).into_response()
 }
@@ -204,7 +205,7 @@ fn too_many(limit: usize) -> Response {
 /// Serves a connection to its end; soon after `shutdown`, only what it is at.
 async fn run<S>(
     settings: &http1::Builder,
-    io: TokioIo<Patient<TcpStream>>,
+    io: TokioIo<WriteTimeout<TcpStream>>,
     service: S,
     shutdown: CancellationToken,
     end: CancellationToken,
@@ -214,7 +215,7 @@ async fn run<S>(
     let mut connection = pin!(settings.serve_connection(io, service));
     let last_requests = async {
         shutdown.cancelled().await;
-        sleep(ON_THE_WAY).await;
+        sleep(LAST_REQUEST_WAIT).await;
     };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -28,7 +28,7 @@ pub(crate) struct HttpStats {
     /// Requests over the concurrency.
     pub(crate) busy: Counter,
     /// Connections over the limit.
-    pub(crate) turned_away: Counter,
+    pub(crate) rejected: Counter,
 }
 
 impl fmt::Display for HttpStats {
@@ -44,13 +44,13 @@ impl fmt::Display for HttpStats {
             too_slow,
             timed_out,
             busy,
-            turned_away,
+            rejected,
         } = self;
         write!(
             f,
             "requests={requests} calls={calls} call_errors={call_errors} unauthorized={unauthorized} \
              locked_out={locked_out} foreign_origins={foreign_origins} too_large={too_large} \
-             too_slow={too_slow} timed_out={timed_out} busy={busy} turned_away={turned_away}"
+             too_slow={too_slow} timed_out={timed_out} busy={busy} rejected={rejected}"
         )
     }
 }

@@ -9,23 +9,23 @@ use axum::response::{IntoResponse, Response};
 use gatewayworker_client::calls::CallError;
 use serde_json::{Map, Value, json};
 
-use crate::answer;
+use crate::response;
 
-/// A kind of problem: its code, status, and when it comes about.
+/// A kind of error: its code, status, and when it comes about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Kind {
+pub(crate) struct ErrorKind {
     pub(crate) code: &'static str,
     pub(crate) status: StatusCode,
     pub(crate) when: &'static str,
 }
 
-/// Declares the kinds, and [`KINDS`] of all of them.
+/// Declares the kinds, and [`ERROR_KINDS`] of all of them.
 macro_rules! kinds {
     ($($name:ident $code:literal $status:ident $when:literal)*) => {
-        $(pub(crate) const $name: Kind = Kind { code: $code, status: StatusCode::$status, when: $when };)*
+        $(pub(crate) const $name: ErrorKind = ErrorKind { code: $code, status: StatusCode::$status, when: $when };)*
 
         /// All of them, in the order of the guide's table.
-        pub(crate) const KINDS: &[Kind] = &[$($name),*];
+        pub(crate) const ERROR_KINDS: &[ErrorKind] = &[$($name),*];
     };
 }
 
@@ -53,10 +53,10 @@ kinds! {
     TIMED_OUT "timed_out" GATEWAY_TIMEOUT "The request ran for longer than `http.request_timeout_ms`. What it told by then is told."
 }
 
-/// One problem.
+/// One error.
 #[derive(Debug)]
-pub(crate) struct Problem {
-    kind: Kind,
+pub(crate) struct ApiError {
+    kind: ErrorKind,
     message: String,
     /// What stands beside code and message.
     details: Vec<(&'static str, Value)>,
@@ -64,14 +64,14 @@ pub(crate) struct Problem {
     retry_after: Option<u64>,
 }
 
-impl Kind {
-    /// A problem of the kind; `message` says what and what to do, in a sentence.
-    pub(crate) fn because(self, message: impl Into<String>) -> Problem {
-        Problem { kind: self, message: message.into(), details: Vec::new(), retry_after: None }
+impl ErrorKind {
+    /// A error of the kind; `message` says what and what to do, in a sentence.
+    pub(crate) fn because(self, message: impl Into<String>) -> ApiError {
+        ApiError { kind: self, message: message.into(), details: Vec::new(), retry_after: None }
     }
 }
 
-impl Problem {
+impl ApiError {
     pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
@@ -99,27 +99,27 @@ pub(crate) fn header_of(status: StatusCode) -> Option<&'static str> {
 }
 
 /// A call's own errors have a kind here by the same code.
-impl From<CallError> for Problem {
+impl From<CallError> for ApiError {
     fn from(error: CallError) -> Self {
-        let kind = KINDS.iter().find(|kind| kind.code == error.code()).copied().unwrap_or(INTERNAL);
+        let kind = ERROR_KINDS.iter().find(|kind| kind.code == error.code()).copied().unwrap_or(INTERNAL);
         let advice = match &error {
             CallError::UnknownCall(_) => ": GET /openapi.json lists all",
             CallError::NoGateways => ": start one that has this worker's register",
             CallError::Unreached { .. } | CallError::Incomplete { .. } => ": try again in a moment",
             _ => "",
         };
-        let mut problem = kind.because(format!("{error}{advice}"));
+        let mut api_error = kind.because(format!("{error}{advice}"));
         let mut all = error.to_json();
         for name in ["partial", "missing"] {
-            problem.details.extend(all.get_mut(name).map(|value| (name, value.take())));
+            api_error.details.extend(all.get_mut(name).map(|value| (name, value.take())));
         }
-        problem
+        api_error
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = answer::json(self.kind.status, &self.to_json());
+        let mut response = response::json(self.kind.status, &self.to_json());
         let headers = response.headers_mut();
         if self.kind == UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -146,8 +146,8 @@ mod tests {
 
     #[test]
     fn each_code_is_there_once_and_says_when() {
-        for (n, kind) in KINDS.iter().enumerate() {
-            assert!(KINDS[..n].iter().all(|other| other.code != kind.code), "{}", kind.code);
+        for (n, kind) in ERROR_KINDS.iter().enumerate() {
+            assert!(ERROR_KINDS[..n].iter().all(|other| other.code != kind.code), "{}", kind.code);
             assert!(kind.when.ends_with('.'), "{}", kind.code);
             assert!(kind.status.is_client_error() || kind.status.is_server_error(), "{}", kind.code);
         }
@@ -155,8 +155,9 @@ mod tests {
 
     #[test]
     fn the_guide_lists_them_all() {
-        let row = |kind: &Kind| format!("| {} | `{}` | {} |", kind.status.as_u16(), kind.code, kind.when);
-        let rows: Vec<_> = KINDS.iter().map(row).collect();
+        let row =
+            |kind: &ErrorKind| format!("| {} | `{}` | {} |", kind.status.as_u16(), kind.code, kind.when);
+        let rows: Vec<_> = ERROR_KINDS.iter().map(row).collect();
         let guide = include_str!("../../../docs/guide/http-push.md");
         assert!(guide.contains(&rows.join("\n")), "the table is to be:\n{}", rows.join("\n"));
     }
@@ -175,10 +176,10 @@ mod tests {
         ];
         for (error, status) in errors {
             let (code, is_incomplete) = (error.code(), matches!(error, CallError::Incomplete { .. }));
-            let problem = Problem::from(error);
-            let json = problem.to_json();
+            let error = ApiError::from(error);
+            let json = error.to_json();
             assert_eq!(json["error"]["code"], code);
-            assert_eq!(problem.into_response().status(), status, "{code}");
+            assert_eq!(error.into_response().status(), status, "{code}");
             if is_incomplete {
                 assert_eq!(json["error"]["partial"], json!([1]));
                 let missing = json!([{"gateway": "127.0.0.1:2300", "reason": "timed_out"}]);

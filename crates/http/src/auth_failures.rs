@@ -17,7 +17,7 @@ const MAX_ADDRESSES: usize = 4096;
 
 /// The addresses with failures in the last minute.
 #[derive(Debug)]
-pub(crate) struct Failures {
+pub(crate) struct AuthFailures {
     limit: u32,
     seen: Mutex<HashMap<Network, Window>>,
 }
@@ -28,7 +28,7 @@ struct Window {
     failures: u32,
 }
 
-impl Failures {
+impl AuthFailures {
     /// So many are allowed within a minute; 0: any number.
     pub(crate) fn new(limit: u32) -> Self {
         Self { limit, seen: Mutex::default() }
@@ -45,7 +45,7 @@ impl Failures {
     }
 
     /// Notes a failure; whether it is the last one that is allowed.
-    pub(crate) fn note(&self, address: IpAddr) -> bool {
+    pub(crate) fn record(&self, address: IpAddr) -> bool {
         if self.limit == 0 {
             return false;
         }
@@ -87,54 +87,54 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_address_is_refused_after_the_last_failure_that_is_allowed_until_the_minute_is_over() {
-        let failures = Failures::new(2);
+        let failures = AuthFailures::new(2);
         let guesser = ip("192.0.2.1");
-        assert!(!failures.note(guesser));
+        assert!(!failures.record(guesser));
         assert_eq!(failures.locked_out(guesser), None);
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert!(failures.note(guesser));
+        assert!(failures.record(guesser));
         assert_eq!(failures.locked_out(guesser), Some(Duration::from_secs(50)));
         assert_eq!(failures.locked_out(ip("192.0.2.2")), None);
         tokio::time::advance(Duration::from_secs(50)).await;
         assert_eq!(failures.locked_out(guesser), None);
-        failures.note(guesser);
+        failures.record(guesser);
         assert_eq!(failures.locked_out(guesser), None, "the count begins anew");
     }
 
     #[tokio::test(start_paused = true)]
     async fn no_limit_is_none() {
-        let failures = Failures::new(0);
+        let failures = AuthFailures::new(0);
         for _ in 0..100 {
-            failures.note(ip("192.0.2.1"));
+            failures.record(ip("192.0.2.1"));
         }
         assert_eq!(failures.locked_out(ip("192.0.2.1")), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_network_of_ipv6_is_one_address_and_a_mapped_one_is_the_ipv4_that_it_is() {
-        let failures = Failures::new(1);
-        failures.note(ip("2001:db8::1"));
+        let failures = AuthFailures::new(1);
+        failures.record(ip("2001:db8::1"));
         assert!(failures.locked_out(ip("2001:db8::ffff:1")).is_some());
         assert!(failures.locked_out(ip("2001:db8:0:1::1")).is_none());
-        failures.note(ip("::ffff:192.0.2.1"));
+        failures.record(ip("::ffff:192.0.2.1"));
         assert!(failures.locked_out(ip("192.0.2.1")).is_some());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_oldest_is_forgotten_where_there_are_too_many() {
-        let failures = Failures::new(1);
+        let failures = AuthFailures::new(1);
         let address = |n: usize| IpAddr::from(Ipv4Addr::from_bits(n as u32));
         for n in 0..=MAX_ADDRESSES {
             tokio::time::advance(Duration::from_nanos(1)).await;
-            failures.note(address(n));
+            failures.record(address(n));
         }
         assert_eq!(failures.seen.lock().unwrap().len(), MAX_ADDRESSES);
         assert!(failures.locked_out(address(0)).is_none());
         assert!(failures.locked_out(address(1)).is_some());
         assert!(failures.locked_out(address(MAX_ADDRESSES)).is_some());
         tokio::time::advance(HOUR).await;
-        failures.note(address(0));
-        failures.note(address(MAX_ADDRESSES + 1));
+        failures.record(address(0));
+        failures.record(address(MAX_ADDRESSES + 1));
         assert_eq!(failures.seen.lock().unwrap().len(), 2, "those whose time is up went first");
     }
 }

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use gatewayworker_client::SecretKey;
 use tracing::warn;
 
-use crate::problem::{BUSY, ORIGIN_NOT_ALLOWED, Problem, TOO_MANY_FAILURES, UNAUTHORIZED};
+use crate::error::{ApiError, BUSY, ORIGIN_NOT_ALLOWED, TOO_MANY_FAILURES, UNAUTHORIZED};
 use crate::server::{Peer, Shared};
 
 /// For how long a browser may remember what it is allowed, in seconds.
@@ -61,13 +61,13 @@ fn preflight() -> Response {
 }
 
 /// The middleware around the calls: lets in who has the token, and so many at once.
-pub(crate) async fn admit(
+pub(crate) async fn require_token(
     State(shared): State<Arc<Shared>>,
     request: Request,
     next: Next,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     authorize(&shared, &request)?;
-    let Ok(_place) = shared.places.try_acquire() else {
+    let Ok(_permit) = shared.request_permits.try_acquire() else {
         shared.stats.busy.count();
         let why = format!(
             "as many requests as http.concurrency ({}) are running: try again in a moment",
@@ -78,7 +78,7 @@ pub(crate) async fn admit(
     Ok(next.run(request).await)
 }
 
-fn authorize(shared: &Shared, request: &Request) -> Result<(), Problem> {
+fn authorize(shared: &Shared, request: &Request) -> Result<(), ApiError> {
     let address = caller(request, &shared.config.trusted_proxies);
     if let Some(left) = address.and_then(|address| shared.failures.locked_out(address)) {
         shared.stats.locked_out.count();
@@ -98,7 +98,7 @@ fn authorize(shared: &Shared, request: &Request) -> Result<(), Problem> {
         return Err(UNAUTHORIZED.because("send the http.token as `Authorization: Bearer <token>`"));
     }
     if let Some(address) = address
-        && shared.failures.note(address)
+        && shared.failures.record(address)
     {
         shared.locked_out.log(move |times| {
             warn!(%address, times, "too many wrong tokens: the address is refused for a minute");
