@@ -1,4 +1,6 @@
-//! Wrong tokens, counted by address: who guesses is not listened to for a while.
+//! Wrong tokens, counted by address: an address that sends too many is refused for a minute.
+//!
+//! `authorization` asks it before it checks a token, and records each wrong one.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,11 +10,11 @@ use std::time::Duration;
 use gatewayworker_net::Network;
 use tokio::time::Instant;
 
-/// How long failures count, from the first of them.
+/// How long failures are counted, from the first of an address.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// How many addresses are remembered. Where there are more, the one whose time is up
-/// first is forgotten: whoever has that many addresses is not kept by a count.
+/// The most addresses that are remembered. Beyond it, the oldest is forgotten: a count by address
+/// does not stop a caller that has so many of them.
 const MAX_ADDRESSES: usize = 4096;
 
 /// The addresses with failures in the last minute.
@@ -29,12 +31,12 @@ struct Window {
 }
 
 impl AuthFailures {
-    /// So many are allowed within a minute; 0: any number.
+    /// Allows `limit` failures of an address within a minute; 0 for any number.
     pub(crate) fn new(limit: u32) -> Self {
         Self { limit, seen: Mutex::default() }
     }
 
-    /// For how long the address is refused, if it is.
+    /// How long the address is refused from now on; `None` if it is not.
     pub(crate) fn locked_out(&self, address: IpAddr) -> Option<Duration> {
         if self.limit == 0 {
             return None;
@@ -44,7 +46,7 @@ impl AuthFailures {
         window.left()
     }
 
-    /// Notes a failure; whether it is the last one that is allowed.
+    /// Records a failure. Returns whether it is the last one that is allowed.
     pub(crate) fn record(&self, address: IpAddr) -> bool {
         if self.limit == 0 {
             return false;
@@ -102,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_limit_is_none() {
+    async fn a_limit_of_0_allows_any_number() {
         let failures = AuthFailures::new(0);
         for _ in 0..100 {
             failures.record(ip("192.0.2.1"));

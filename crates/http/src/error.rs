@@ -1,8 +1,7 @@
-//! What went wrong with a request, as its caller is told.
+//! The errors that a caller gets: `{"error": {"code": "body_too_large", "message": "…"}}`.
 //!
-//! `{"error": {"code": "body_too_large", "message": "…"}}`: the code is for
-//! programs, and each has one status; the message is for people, a sentence that says
-//! what to do.
+//! The code is for programs, and each has one status. The message is a sentence for people that
+//! says what to do. `routes` and `authorization` make them; nothing is logged here.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -11,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::response;
 
-/// A kind of error: its code, status, and when it comes about.
+/// A kind of error: its code, its status, and when it occurs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ErrorKind {
     pub(crate) code: &'static str,
@@ -34,23 +33,23 @@ kinds! {
     BAD_PARAMS "bad_params" BAD_REQUEST "A param is missing, unknown, or not of its type."
     BATCH_TOO_LONG "batch_too_long" BAD_REQUEST "The batch has more calls than `http.max_batch`."
     UNAUTHORIZED "unauthorized" UNAUTHORIZED "There is no token, or a wrong one."
-    ORIGIN_NOT_ALLOWED "origin_not_allowed" FORBIDDEN "A page called whose origin is not in `http.allowed_origins`."
+    ORIGIN_NOT_ALLOWED "origin_not_allowed" FORBIDDEN "A page from an origin that is not in `http.allowed_origins` called."
     NOT_FOUND "not_found" NOT_FOUND "There is no such path."
     UNKNOWN_CALL "unknown_call" NOT_FOUND "There is no call of that name."
-    METHOD_NOT_ALLOWED "method_not_allowed" METHOD_NOT_ALLOWED "The path takes another method: POST, for calls."
+    METHOD_NOT_ALLOWED "method_not_allowed" METHOD_NOT_ALLOWED "The path takes another method; calls take POST."
     BODY_TOO_SLOW "body_too_slow" REQUEST_TIMEOUT "The body did not come within `http.read_timeout_ms`."
     BODY_TOO_LARGE "body_too_large" PAYLOAD_TOO_LARGE "The body is longer than `http.max_body_bytes`."
     TOO_LARGE "too_large" PAYLOAD_TOO_LARGE "The message, with the ids that go along with it, does not fit a frame of the inner protocol (10 MiB)."
     UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The content type is not `application/json`."
-    UNSUPPORTED_CONTENT_ENCODING "unsupported_content_encoding" UNSUPPORTED_MEDIA_TYPE "The body is encoded, with gzip say: `Content-Encoding` has to be missing, or `identity`."
-    BAD_SESSION "bad_session" UNPROCESSABLE_ENTITY "The client's session cannot be read, or holds what JSON has no form for."
-    TOO_MANY_FAILURES "too_many_failures" TOO_MANY_REQUESTS "There came more wrong tokens from the address than `http.max_auth_failures_per_minute`."
+    UNSUPPORTED_CONTENT_ENCODING "unsupported_content_encoding" UNSUPPORTED_MEDIA_TYPE "The body is encoded, for example with gzip: `Content-Encoding` must be missing, or `identity`."
+    BAD_SESSION "bad_session" UNPROCESSABLE_ENTITY "The client's session cannot be read, or has a value that JSON cannot express."
+    TOO_MANY_FAILURES "too_many_failures" TOO_MANY_REQUESTS "The address sent more wrong tokens than `http.max_auth_failures_per_minute`."
     INTERNAL "internal" INTERNAL_SERVER_ERROR "The server is at fault."
-    INCOMPLETE "incomplete" BAD_GATEWAY "Not all gateways answered: `partial` is what did come, `missing` names the others."
+    INCOMPLETE "incomplete" BAD_GATEWAY "Not all gateways answered: `partial` has the answers that came, `missing` names the other gateways."
     UNREACHED "unreached" BAD_GATEWAY "The one gateway that could have answered did not: `missing` names it, with the reason."
-    BUSY "busy" SERVICE_UNAVAILABLE "As many requests run as `http.concurrency`, or as many connections stand as `http.max_connections`."
+    BUSY "busy" SERVICE_UNAVAILABLE "`http.concurrency` requests are running, or `http.max_connections` connections are open."
     NO_GATEWAYS "no_gateways" SERVICE_UNAVAILABLE "No gateway is registered, so nobody can be reached."
-    TIMED_OUT "timed_out" GATEWAY_TIMEOUT "The request ran for longer than `http.request_timeout_ms`. What it told by then is told."
+    TIMED_OUT "timed_out" GATEWAY_TIMEOUT "The request ran for longer than `http.request_timeout_ms`. What it had sent by then is sent."
 }
 
 /// One error.
@@ -58,9 +57,9 @@ kinds! {
 pub(crate) struct ApiError {
     kind: ErrorKind,
     message: String,
-    /// What stands beside code and message.
+    /// Further keys beside `code` and `message`.
     details: Vec<(&'static str, Value)>,
-    /// In how many seconds it is worth another try.
+    /// The header `Retry-After`, in seconds.
     retry_after: Option<u64>,
 }
 
@@ -98,7 +97,7 @@ pub(crate) fn header_of(status: StatusCode) -> Option<&'static str> {
     }
 }
 
-/// A call's own errors have a kind here by the same code.
+/// The errors of calls have kinds with the same codes.
 impl From<CallError> for ApiError {
     fn from(error: CallError) -> Self {
         let kind = ERROR_KINDS.iter().find(|kind| kind.code == error.code()).copied().unwrap_or(INTERNAL);
@@ -125,7 +124,7 @@ impl IntoResponse for ApiError {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if self.kind == UNSUPPORTED_CONTENT_ENCODING {
-            // RFC 9110, 15.5.16: it says what would have been taken.
+            // RFC 9110, section 15.5.16: the answer names the encoding that is taken.
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if self.kind == BODY_TOO_SLOW {

@@ -1,4 +1,6 @@
-//! A socket that gives up on a peer who takes nothing: hyper waits for ever.
+//! A socket whose writes fail when the peer does not read for too long.
+//!
+//! hyper alone would wait for ever. `server` puts it around each connection.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -8,12 +10,12 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// `stream`, on which a write fails that waits for longer than the timeout lasts.
+/// A stream on which a write fails that has waited for longer than a timeout.
 #[derive(Debug)]
 pub(crate) struct WriteTimeout<S> {
     stream: S,
     timeout: Duration,
-    /// Since the peer last took something.
+    /// Runs while a write waits, from when the peer last read something.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
@@ -22,7 +24,7 @@ impl<S> WriteTimeout<S> {
         Self { stream, timeout, waiting: None }
     }
 
-    /// What a write came to, or an error where it has waited for too long.
+    /// Returns the result of a write, or an error if it has waited for too long.
     fn limit<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.waiting = None;
@@ -32,7 +34,7 @@ impl<S> WriteTimeout<S> {
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(waiting.as_mut().poll(cx));
         waiting.as_mut().reset(Instant::now() + timeout);
-        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the peer takes no more of the answer")))
+        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the peer does not read the answer")))
     }
 }
 
@@ -83,7 +85,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
+    async fn a_write_fails_if_the_peer_reads_nothing_and_not_if_it_reads_slowly() {
         let (near, mut far) = duplex(8);
         let mut stream = WriteTimeout::new(near, Duration::from_secs(10));
         let slow = async {
