@@ -90,7 +90,7 @@ pub enum Error {
 pub struct Channel(Arc<Shared>);
 
 struct Shared {
-    way: Way,
+    transport: Transport,
     topics: Arc<Topics>,
     /// Whether events are heard.
     listening: watch::Receiver<bool>,
@@ -98,7 +98,7 @@ struct Shared {
 }
 
 /// By which way events go.
-enum Way {
+enum Transport {
     Gateways(Gateway),
     #[cfg(feature = "redis")]
     Redis(redis::Publisher),
@@ -117,23 +117,23 @@ impl Channel {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn connect(url: &str, gateway: &Gateway) -> Result<Self, Error> {
-        let (listens, listening) = watch::channel(false);
+        let (state, listening) = watch::channel(false);
         let topics = Arc::<Topics>::default();
         let scheme = url.split(':').next().unwrap_or_default();
-        let (way, reader) = match scheme {
+        let (transport, reader) = match scheme {
             "" | "gateways" => {
-                let heard = follow_gateways(gateway.clone(), topics.clone(), listens);
-                (Way::Gateways(gateway.clone()), tokio::spawn(heard))
+                let heard = follow_gateways(gateway.clone(), topics.clone(), state);
+                (Transport::Gateways(gateway.clone()), tokio::spawn(heard))
             }
             #[cfg(feature = "redis")]
             "redis" => {
-                let (publisher, listener) = redis::open(url, topics.clone(), listens)?;
-                (Way::Redis(publisher), tokio::spawn(listener))
+                let (publisher, listener) = redis::open(url, topics.clone(), state)?;
+                (Transport::Redis(publisher), tokio::spawn(listener))
             }
             #[cfg(feature = "nats")]
             "nats" => {
-                let (publisher, listener) = nats::open(url, topics.clone(), listens)?;
-                (Way::Nats(publisher), tokio::spawn(listener))
+                let (publisher, listener) = nats::open(url, topics.clone(), state)?;
+                (Transport::Nats(publisher), tokio::spawn(listener))
             }
             #[cfg(not(feature = "redis"))]
             "redis" => return Err(Error::Feature("redis")),
@@ -141,7 +141,7 @@ impl Channel {
             "nats" => return Err(Error::Feature("nats")),
             _ => return Err(Error::Url(scheme.to_owned())),
         };
-        Ok(Self(Arc::new(Shared { way, topics, listening, _reader: AbortOnDropHandle::new(reader) })))
+        Ok(Self(Arc::new(Shared { transport, topics, listening, _reader: AbortOnDropHandle::new(reader) })))
     }
 
     /// Publishes an event (`Channel\Client::publish`).
@@ -155,12 +155,12 @@ impl Channel {
         if len > MAX_PUBLISHED {
             return Err(gatewayworker_client::Error::TooLarge { len, limit: MAX_PUBLISHED }.into());
         }
-        match &self.0.way {
-            Way::Gateways(gateway) => Ok(gateway.publish(topic.to_owned(), payload)?),
+        match &self.0.transport {
+            Transport::Gateways(gateway) => Ok(gateway.publish(topic.to_owned(), payload)?),
             #[cfg(feature = "redis")]
-            Way::Redis(publisher) => within_limit(publisher.publish(topic, payload)).await,
+            Transport::Redis(publisher) => within_limit(publisher.publish(topic, payload)).await,
             #[cfg(feature = "nats")]
-            Way::Nats(publisher) => within_limit(publisher.publish(topic, payload)).await,
+            Transport::Nats(publisher) => within_limit(publisher.publish(topic, payload)).await,
         }
     }
 
@@ -221,13 +221,13 @@ async fn within_limit(publish: impl Future<Output = Result<(), Error>>) -> Resul
 fn follow_gateways(
     gateway: Gateway,
     topics: Arc<Topics>,
-    listens: watch::Sender<bool>,
+    listening: watch::Sender<bool>,
 ) -> impl Future<Output = ()> {
     // Now, not when the task first runs.
     let mut heard = gateway.bus().subscribe();
-    listens.send_replace(true);
+    listening.send_replace(true);
     async move {
-        let _listens = listens;
+        let _listening = listening;
         loop {
             match heard.recv().await {
                 Ok(event) => {

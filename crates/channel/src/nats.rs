@@ -34,17 +34,17 @@ impl Publisher {
 pub(crate) fn open(
     url: &str,
     topics: Arc<Topics>,
-    listens: watch::Sender<bool>,
+    listening: watch::Sender<bool>,
 ) -> Result<(Publisher, impl Future<Output = ()> + use<>), Error> {
     let address: ServerAddr = url.parse().map_err(|error: std::io::Error| Error::Server(error.into()))?;
     let publisher = Publisher(Arc::default());
     let client = publisher.0.clone();
     let listen = async move {
-        if let Err(error) = listen(address, &client, &topics, &listens).await {
+        if let Err(error) = listen(address, &client, &topics, &listening).await {
             warn!(%error, "the channel hears nothing from NATS");
         }
         // Not dropped: who waits for it waits on.
-        listens.closed().await;
+        listening.closed().await;
     };
     Ok((publisher, listen))
 }
@@ -53,7 +53,7 @@ async fn listen(
     address: ServerAddr,
     client: &OnceCell<async_nats::Client>,
     topics: &Topics,
-    listens: &watch::Sender<bool>,
+    listening: &watch::Sender<bool>,
 ) -> Result<(), Error> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Server(error);
     let (state, mut states) = watch::channel(false);
@@ -80,7 +80,7 @@ async fn listen(
             Ok(()) = states.changed() => {
                 let up = *states.borrow_and_update();
                 // The client has said its subscription again by now; flushed, it is on its way.
-                listens.send_replace(up && connected.flush().await.is_ok());
+                listening.send_replace(up && connected.flush().await.is_ok());
             }
         }
     }

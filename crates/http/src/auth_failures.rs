@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use gatewayworker_net::Network;
+use gatewayworker_net::AddressPrefix;
 use tokio::time::Instant;
 
 /// How long failures are counted, from the first of an address.
@@ -21,7 +21,7 @@ const MAX_ADDRESSES: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct AuthFailures {
     limit: u32,
-    seen: Mutex<HashMap<Network, Window>>,
+    seen: Mutex<HashMap<AddressPrefix, Window>>,
 }
 
 #[derive(Debug)]
@@ -42,7 +42,8 @@ impl AuthFailures {
             return None;
         }
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let window = seen.get(&Network::from(address)).filter(|window| window.failures >= self.limit)?;
+        let window =
+            seen.get(&AddressPrefix::from(address)).filter(|window| window.failures >= self.limit)?;
         window.left()
     }
 
@@ -51,19 +52,19 @@ impl AuthFailures {
         if self.limit == 0 {
             return false;
         }
-        let network = Network::from(address);
+        let prefix = AddressPrefix::from(address);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.get(&network).is_some_and(|window| window.left().is_none()) {
-            seen.remove(&network);
+        if seen.get(&prefix).is_some_and(|window| window.left().is_none()) {
+            seen.remove(&prefix);
         }
-        if seen.len() >= MAX_ADDRESSES && !seen.contains_key(&network) {
+        if seen.len() >= MAX_ADDRESSES && !seen.contains_key(&prefix) {
             seen.retain(|_, window| window.left().is_some());
-            let oldest = seen.iter().min_by_key(|(_, window)| window.begun).map(|(network, _)| *network);
+            let oldest = seen.iter().min_by_key(|(_, window)| window.begun).map(|(prefix, _)| *prefix);
             if let Some(oldest) = oldest.filter(|_| seen.len() >= MAX_ADDRESSES) {
                 seen.remove(&oldest);
             }
         }
-        let window = seen.entry(network).or_insert(Window { begun: Instant::now(), failures: 0 });
+        let window = seen.entry(prefix).or_insert(Window { begun: Instant::now(), failures: 0 });
         window.failures = window.failures.saturating_add(1);
         window.failures == self.limit
     }

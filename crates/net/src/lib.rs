@@ -6,7 +6,7 @@
 //! - [`registers`]: announcing to registers and following what they say; [`RegisterLinks`]: how
 //!   that goes,
 //! - [`LogLimiter`]: one log line a second for what happens often,
-//! - [`Network`]: what counts as one address,
+//! - [`AddressPrefix`]: what counts as one address,
 //! - [`connect`], [`tune`]: sockets as the daemons want them.
 //!
 //! It knows the wires of `gatewayworker-protocol` and tokio, but neither
@@ -18,20 +18,22 @@
 )]
 
 mod address_lists;
+mod address_prefix;
 mod backoff;
 mod line;
 mod link;
 mod log_limiter;
-mod network;
 mod register_connection;
 mod register_links;
 pub mod registers;
 
+pub use address_prefix::AddressPrefix;
+// The gateway's name for it.
+pub use address_prefix::AddressPrefix as Network;
 pub use backoff::Backoff;
 pub use line::{LineError, LineReader};
 pub use link::{LinkWriter, PushError};
 pub use log_limiter::LogLimiter;
-pub use network::Network;
 pub use register_links::RegisterLinks;
 
 /// The decisions about registers, for the simulator.

@@ -14,13 +14,13 @@ use serde_json::json;
 /// Names that are kept in a client's session, each once: what is to be cleared away
 /// when it leaves, say. In PHP it is an array with the names for keys.
 #[derive(Debug, Clone, Copy)]
-pub struct Marks {
+pub struct SessionNames {
     key: &'static str,
 }
 
-const CONTROLLERS: Marks = Marks::under("_controllers");
+const CONTROLLERS: SessionNames = SessionNames::under("_controllers");
 
-impl Marks {
+impl SessionNames {
     /// Those under `key` of the session.
     pub const fn under(key: &'static str) -> Self {
         Self { key }

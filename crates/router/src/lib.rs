@@ -91,7 +91,7 @@ mod router;
 
 pub use answer::{Answer, Failure, Fault, Problem, Reply, Result, envelope};
 pub use handler::Handler;
-pub use leaving::{Marks, add_controller, controllers, remove_controller};
+pub use leaving::{SessionNames, add_controller, controllers, remove_controller};
 pub use router::Router;
 
 /// The parameters of a handler that has none: takes whatever is there.
