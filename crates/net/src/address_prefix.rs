@@ -1,9 +1,9 @@
-//! Addresses as they are counted.
+//! The unit in which client addresses are counted: per-address limits and wrong tokens use it.
 
 use std::net::IpAddr;
 
-/// What counts as one address where people are counted: of IPv6 the first 64 bits, as
-/// everybody has all of the addresses behind them. IPv4 in IPv6's clothes is IPv4.
+/// An IPv4 address, or the first 64 bits of an IPv6 address, as one user has all addresses that begin
+/// with them. IPv4-mapped IPv6 counts as IPv4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AddressPrefix {
     /// The whole address.
@@ -30,7 +30,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_is_counted_by_its_first_64_bits_and_ipv4_in_its_clothes_as_ipv4() {
+    fn ipv6_is_counted_by_its_first_64_bits_and_ipv4_mapped_ipv6_as_ipv4() {
         assert_eq!(prefix("2001:db8:0:1::1"), prefix("2001:db8:0:1:ffff::2"));
         assert_ne!(prefix("2001:db8:0:1::1"), prefix("2001:db8:0:2::1"));
         assert_eq!(prefix("192.0.2.1"), prefix("::ffff:192.0.2.1"));
