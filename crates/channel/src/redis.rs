@@ -1,7 +1,6 @@
 //! Over Redis: `PUBLISH`, and one `PSUBSCRIBE` to all topics of all handlers.
 //!
-//! Other programs have part in it by the same names: the topic behind a prefix, and
-//! the payload as it is.
+//! Other programs take part by the same names: the topic after a prefix, and the payload as it is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +17,13 @@ use tracing::{info, warn};
 use crate::Error;
 use crate::topics::Topics;
 
-/// Before each topic.
+/// The prefix of each topic.
 const PREFIX: &str = "gatewayworker:channel:";
 
-/// What connecting, or the answer to a ping, may take.
+/// How long connecting, or the answer to a ping, may take.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// After so long without an event the server is asked whether it is there.
+/// After this long without an event the server is pinged.
 const SILENCE: Duration = Duration::from_secs(15);
 
 pub(crate) struct Publisher(ConnectionManager);
@@ -56,7 +55,7 @@ async fn listen_and_reconnect(client: Client, topics: Arc<Topics>, listening: wa
     loop {
         match listen(&client, &topics, &listening, &mut backoff).await {
             Ok(()) => info!("Redis has closed the channel's subscription"),
-            Err(error) => warn!(%error, "the channel hears nothing from Redis"),
+            Err(error) => warn!(%error, "the channel receives no events from Redis: trying again"),
         }
         listening.send_replace(false);
         tokio::time::sleep(backoff.next_wait()).await;
@@ -87,7 +86,7 @@ async fn listen(
                     topics.deliver(topic, Bytes::copy_from_slice(event.get_payload_bytes()));
                 }
             }
-            // A server that is cut off would be silent for ever.
+            // A connection that was cut would stay silent for ever.
             Err(_) => {
                 let ping = timeout(WITHIN, ask.ping::<()>());
                 ping.await.map_err(|_| Error::TimedOut)?.map_err(asked)?;
