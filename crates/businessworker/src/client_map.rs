@@ -3,7 +3,8 @@
 
 use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
-use gatewayworker_client::{ClientId, SessionObserver, php};
+use gatewayworker_client::worker::SessionObserver;
+use gatewayworker_client::{ClientId, php};
 
 use crate::core::{ClientState, ClientTable, Clients};
 

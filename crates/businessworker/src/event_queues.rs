@@ -186,7 +186,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use gatewayworker_client::{Gateway, SessionObserver};
+    use gatewayworker_client::worker::{SessionObserver, WorkerHandle};
     use gatewayworker_protocol::{Origin, Payload};
     use tokio::sync::watch;
 
@@ -219,8 +219,8 @@ mod tests {
     }
 
     fn handler<E: Events>(events: E) -> Handler<E> {
-        let gateway = Gateway::following(watch::channel(Vec::new()).1).connect();
-        Handler::new(events, gateway, Limits { slow: Duration::MAX, cancel: None })
+        let worker = WorkerHandle::builder(watch::channel(Vec::new()).1).connect();
+        Handler::new(events, worker, Limits { slow: Duration::MAX, cancel: None })
     }
 
     fn message(connection_id: u32, len: usize) -> Event {

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use gatewayworker_client::{ClientId, Delivery, Error, Gateway, OutMessage};
+use gatewayworker_client::worker::WorkerHandle;
+use gatewayworker_client::{ClientId, Delivery, Error, OutMessage};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, warn};
 
@@ -22,7 +23,7 @@ use crate::core::{
     Verdict,
 };
 use crate::stats::HandlerStats;
-use crate::{Client, CloseReason, Events, Handshake, Message, Result, worker_calls};
+use crate::{Client, CloseReason, Events, Handshake, Message, Result};
 
 /// How long handlers may take.
 #[derive(Debug, Clone, Copy)]
@@ -37,14 +38,14 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Handler<E> {
     pub(crate) events: E,
-    pub(crate) gateway: Gateway,
+    pub(crate) worker: WorkerHandle,
     pub(crate) limits: Limits,
     pub(crate) stats: HandlerStats,
 }
 
 impl<E: Events> Handler<E> {
-    pub(crate) fn new(events: E, gateway: Gateway, limits: Limits) -> Self {
-        Self { events, gateway, limits, stats: HandlerStats::default() }
+    pub(crate) fn new(events: E, worker: WorkerHandle, limits: Limits) -> Self {
+        Self { events, worker, limits, stats: HandlerStats::default() }
     }
 
     /// Handles an event from the choice of its session to the reply to its gateway.
@@ -58,7 +59,7 @@ impl<E: Events> Handler<E> {
             // Boxed, as it happens seldom and is large: every event has the place for what is awaited.
             Begin::Ask(question) => Box::pin(self.ask_session(clients, id, question)).await,
         };
-        let client = Client::new(origin, &self.gateway, session);
+        let client = Client::new(origin, &self.worker, session);
         let handled = match kind {
             EventKind::Connect => {
                 let run = pin!(async { self.events.on_connect(&client).await });
@@ -93,7 +94,7 @@ impl<E: Events> Handler<E> {
         question: SessionQuestion,
     ) -> Bytes {
         self.stats.sessions_asked.count();
-        let answer = self.gateway.session_bytes(id).await.unwrap_or_else(|error| {
+        let answer = self.worker.gateway().session_bytes(id).await.unwrap_or_else(|error| {
             warn!(
                 client = %id, %error,
                 "the gateway did not answer with the client's session: the handler gets the one last written here"
@@ -118,7 +119,7 @@ impl<E: Events> Handler<E> {
 
     async fn reply(&self, id: ClientId, reply: Reply) {
         if let Some(session) = reply.session
-            && let Some(why) = undelivered(self.gateway.set_session_bytes(id, session).await)
+            && let Some(why) = undelivered(self.worker.gateway().set_session_bytes(id, session).await)
         {
             self.stats.sessions_lost.count();
             error!(client = %id, %why, "the session that a handler changed was not written");
@@ -126,7 +127,7 @@ impl<E: Events> Handler<E> {
         match reply.verdict {
             None => {}
             Some(Verdict::Admit) => {
-                if let Some(why) = undelivered(worker_calls::admit(&self.gateway, id).await) {
+                if let Some(why) = undelivered(self.worker.admit_client(id).await) {
                     warn!(client = %id, %why, "the gateway could not be told that the client is admitted");
                 }
             }
@@ -145,9 +146,9 @@ impl<E: Events> Handler<E> {
     async fn refuse(&self, id: ClientId, message: Option<OutMessage>, code: u16) {
         debug!(client = %id, code, "the application refused a client");
         self.stats.refused.count();
-        if let Some(why) = undelivered(worker_calls::refuse(&self.gateway, id, message, code).await) {
+        if let Some(why) = undelivered(self.worker.refuse_client(id, message, code).await) {
             warn!(client = %id, %why, "a client was refused without its last message");
-            let _ = worker_calls::refuse(&self.gateway, id, None, code).await;
+            let _ = self.worker.refuse_client(id, None, code).await;
         }
     }
 
@@ -180,7 +181,7 @@ impl<E: Events> Handler<E> {
                     Ok(result) => Some(result),
                     Err(_) => {
                         if first == slow {
-                            warn_slow("a handler is slow and still at it");
+                            warn_slow("a handler is slow and still runs");
                         }
                         match cancel {
                             Some(cancel) => timeout_at(started + cancel, handler).await.ok(),
@@ -207,7 +208,7 @@ impl<E: Events> Handler<E> {
             }
             None => {
                 self.stats.cancelled.count();
-                error!(client = %id, event, "a handler took too long and was cancelled");
+                error!(client = %id, event, "a handler ran longer than handler_timeout_ms and was cancelled");
                 HandlerOutcome::Interrupted
             }
         }

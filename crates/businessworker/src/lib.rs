@@ -58,7 +58,6 @@ mod run;
 mod serve;
 mod session;
 mod stats;
-mod worker_calls;
 
 pub use client::Client;
 pub use config::{Cli, Config, Flags, NoSettings};

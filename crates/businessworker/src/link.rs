@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use gatewayworker_client::worker::{GatewayFeatures, WorkerHandle};
 use gatewayworker_net::Backoff;
 use gatewayworker_protocol::{Command, Features, Frame, MAX_LARGE_FRAME_LEN};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,10 +20,10 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::Events;
 use crate::core::{EventLink, Identity, Received};
 use crate::event_queues::EventQueues;
 use crate::inline_slice::{InlineTimeSlice, preemptions};
-use crate::{Events, worker_calls};
 
 /// The size of the chunks that are read into, in bytes: many small events together.
 const CHUNK: usize = 64 * 1024;
@@ -49,7 +50,7 @@ pub(crate) async fn run<E: Events>(
     while *listed.borrow_and_update() {
         // Without a call link a handler could not even answer.
         let connect = async {
-            queues.handler.gateway.connected(address).await;
+            queues.handler.worker.gateway().connected(address).await;
             gatewayworker_net::connect(address).await
         };
         let connected = tokio::select! {
@@ -66,7 +67,7 @@ pub(crate) async fn run<E: Events>(
                 let started = Instant::now();
                 let ended = hold(&queues, &identity, address, stream, &stop, close_timeout).await;
                 queues.forget_gateway(address);
-                worker_calls::note_features(&queues.handler.gateway, address, Features::default());
+                note_features(&queues.handler.worker, address, Features::default());
                 if stop.is_cancelled() {
                     return;
                 }
@@ -157,11 +158,11 @@ async fn read_events<E: Events>(
                     inline = inline && slice.handler_ran(Instant::now(), preemptions);
                 }
                 Received::Features(features) => {
-                    worker_calls::note_features(&queues.handler.gateway, address, features);
-                    debug!(gateway = %address, ?features, "the gateway says what it can do");
+                    note_features(&queues.handler.worker, address, features);
+                    debug!(gateway = %address, ?features, "the gateway has listed its features");
                 }
                 Received::Published { topic, payload } => {
-                    worker_calls::deliver_published(&queues.handler.gateway, topic, payload);
+                    queues.handler.worker.deliver_published(&topic, &payload);
                 }
                 Received::Heartbeat => {}
                 Received::Unexpected(command) => {
@@ -185,11 +186,20 @@ async fn read_events<E: Events>(
     }
 }
 
+/// Tells the worker's handle what a gateway can do; nothing beyond the original, when its
+/// event link has ended.
+fn note_features(worker: &WorkerHandle, gateway: SocketAddrV4, features: Features) {
+    let features = GatewayFeatures::default()
+        .with_passing_events_on(features.channel)
+        .with_large_frames(features.large_frames);
+    worker.set_features(gateway, features);
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
-    use gatewayworker_client::Gateway;
+    use gatewayworker_client::worker::WorkerHandle;
     use gatewayworker_protocol::{Origin, Payload};
     use tokio::task::Id;
 
@@ -218,9 +228,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_for_room_is_not_held_against_the_handler_behind_it() {
-        let gateway = Gateway::following(watch::channel(Vec::new()).1).connect();
+        let worker = WorkerHandle::builder(watch::channel(Vec::new()).1).connect();
         let events = Arc::new(Where(Mutex::default()));
-        let handler = Handler::new(events.clone(), gateway, Limits { slow: Duration::MAX, cancel: None });
+        let handler = Handler::new(events.clone(), worker, Limits { slow: Duration::MAX, cancel: None });
         // Each event takes all the room there is.
         let queues = EventQueues::new(Arc::new(Clients::new(ClientMap::default(), 1)), handler, 8);
         let address = SocketAddrV4::new([127, 0, 0, 1].into(), 2300);

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatewayworker_client::{Gateway, roster};
+use gatewayworker_client::worker::{WorkerHandle, follow_gateways};
 use gatewayworker_daemon::{ListenerSource, Stats};
 use gatewayworker_net::{RegisterLinks, registers};
 use tokio::net::TcpListener;
@@ -113,7 +113,7 @@ impl HttpListener {
             Self::Given(listener) => Ok(listener),
             Self::Configured => gatewayworker_http::bind(&config.http, &ListenerSource::default())
                 .await
-                .map_err(|error| Error::Http(format!("{error:#}").into())),
+                .map_err(|error| Error::Http(format!("{:#}", anyhow::Error::from(error)).into())),
         }
     }
 }
@@ -163,16 +163,16 @@ pub async fn serve<E: Events>(
     let registers = Registers::follow(&config);
     let clients = Arc::new(Clients::new(ClientMap::default(), BUDGET));
     let network = Network::start().map_err(Error::Thread)?;
-    let gateway = network.enter(|| {
-        Gateway::following(registers.gateways.clone())
+    let worker = network.enter(|| {
+        WorkerHandle::builder(registers.gateways.clone())
             .secret_key(config.secret_key.clone())
             .question_timeout(config.question_timeout())
-            .gather_writes()
             .observer(clients.clone())
             .connect()
     });
     let limits = Limits { slow: config.slow_handler_warning(), cancel: config.handler_timeout() };
-    let handler = Handler::new(events, gateway.clone(), limits);
+    let gateway = worker.gateway().clone();
+    let handler = Handler::new(events, worker, limits);
     let queues = EventQueues::new(clients, handler, config.concurrency);
     provide_stats(&stats, &queues, &registers);
 
@@ -259,7 +259,7 @@ fn keep_links<E: Events>(
     // The other half is for the events that come until then.
     let close_timeout = config.shutdown_timeout() / 2;
     let (queues, links, shutdown) = (queues.clone(), links.clone(), shutdown.clone());
-    network.spawn(roster::follow(gateways, move |address, listed| {
+    network.spawn(follow_gateways(gateways, move |address, listed| {
         let (queues, identity, stop) = (queues.clone(), identity.clone(), shutdown.clone());
         let run = link::run(queues, identity, address, listed, stop.clone(), close_timeout);
         let run = links.track_future(run);

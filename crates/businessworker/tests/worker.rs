@@ -1,4 +1,4 @@
-//! The worker against gateways that are played by the test.
+//! Tests of a whole worker against fake gateways.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -21,7 +21,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
-/// An application that does what the messages say, and tells what it sees.
+/// An application that does what each message asks for, and reports what it sees.
 #[derive(Clone)]
 struct Script {
     seen: mpsc::UnboundedSender<String>,
@@ -194,7 +194,7 @@ async fn the_bytes_of_a_php_gateway_reach_the_handlers() {
 }
 
 #[tokio::test]
-async fn a_worker_says_who_it_is_with_the_key() {
+async fn a_worker_sends_its_name_and_the_key_on_its_links() {
     let mut fake = FakeGateway::start().await;
     let (register, _running) = register(&[fake.address]).await;
     let key = SecretKey::new("k");
@@ -397,7 +397,7 @@ async fn a_question_from_a_handler_sees_what_the_handler_said() {
 }
 
 #[tokio::test]
-async fn a_refused_client_is_closed_and_says_nothing_more() {
+async fn a_refused_client_is_closed_and_its_messages_are_not_handled() {
     let mut worker = Worker::start(|_| ()).await;
     let fake = &worker.fake;
     for (connection, token) in [(1, Some("bad")), (2, None), (3, Some("panic")), (4, Some("good"))] {
@@ -444,7 +444,7 @@ async fn a_lost_event_link_is_made_again_under_another_key() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_asked_to_stop_finishes_what_has_come_and_writes_what_was_said() {
+async fn a_stopping_worker_handles_the_events_it_has_and_writes_what_handlers_sent() {
     let mut worker = Worker::start(|_| ()).await;
     let fake = &worker.fake;
     fake.events([fake.message(1, "wait"), fake.message(1, "echo last"), fake.message(2, "wait")]).await;
@@ -527,7 +527,7 @@ async fn an_application_that_takes_for_ever_to_start_can_be_stopped() {
 }
 
 #[tokio::test]
-async fn a_worker_of_several_gateways_stops_as_soon_as_it_has_nothing_left_to_do() {
+async fn a_worker_of_several_gateways_stops_as_soon_as_nothing_is_left_to_do() {
     let mut fakes = Vec::new();
     for _ in 0..4 {
         fakes.push(FakeGateway::start().await);

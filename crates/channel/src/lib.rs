@@ -44,7 +44,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatewayworker_client::{Gateway, MAX_PUBLISHED};
+use gatewayworker_client::Gateway;
+use gatewayworker_client::bus::{Bus, MAX_PUBLISHED};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -102,7 +103,7 @@ struct Shared {
 
 /// The transport of the events.
 enum Transport {
-    Gateways(Gateway),
+    Gateways(Bus),
     #[cfg(feature = "redis")]
     Redis(redis::Publisher),
     #[cfg(feature = "nats")]
@@ -125,8 +126,9 @@ impl Channel {
         let scheme = url.split(':').next().unwrap_or_default();
         let (transport, reader) = match scheme {
             "" | "gateways" => {
-                let heard = follow_gateways(gateway.clone(), topics.clone(), state);
-                (Transport::Gateways(gateway.clone()), tokio::spawn(heard))
+                let bus = Bus::of(gateway);
+                let heard = follow_gateways(bus.clone(), topics.clone(), state);
+                (Transport::Gateways(bus), tokio::spawn(heard))
             }
             #[cfg(feature = "redis")]
             "redis" => {
@@ -159,7 +161,7 @@ impl Channel {
             return Err(gatewayworker_client::Error::TooLarge { len, limit: MAX_PUBLISHED }.into());
         }
         match &self.0.transport {
-            Transport::Gateways(gateway) => Ok(gateway.publish(topic.to_owned(), payload)?),
+            Transport::Gateways(bus) => Ok(bus.publish(topic.to_owned(), payload)?),
             #[cfg(feature = "redis")]
             Transport::Redis(publisher) => within_limit(publisher.publish(topic, payload)).await,
             #[cfg(feature = "nats")]
@@ -224,12 +226,12 @@ async fn within_limit(publish: impl Future<Output = Result<(), Error>>) -> Resul
 }
 
 fn follow_gateways(
-    gateway: Gateway,
+    bus: Bus,
     topics: Arc<Topics>,
     listening: watch::Sender<bool>,
 ) -> impl Future<Output = ()> {
     // Subscribed now, not when the task first runs.
-    let mut heard = gateway.bus().subscribe();
+    let mut heard = bus.subscribe();
     listening.send_replace(true);
     async move {
         let _listening = listening;

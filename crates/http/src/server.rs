@@ -3,6 +3,7 @@
 //! A request goes to the router of `routes`. A businessworker calls [`bind`] and [`serve`].
 
 use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::response::{IntoResponse, Response};
 use gatewayworker_client::Gateway;
-use gatewayworker_daemon::{ListenerSource, accept_loop, resolve};
+use gatewayworker_daemon::{AddressError, ListenerError, ListenerSource, accept_loop, resolve};
 use gatewayworker_net::LogLimiter;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -50,12 +51,15 @@ const LAST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BindError {
-    /// The host of `http.listen` has no address.
-    #[error("{0}")]
-    Resolve(String),
+    /// `http.listen` is not an address, or its host has none.
+    #[error(transparent)]
+    Resolve(#[from] AddressError),
     /// The address cannot be listened on, or the supervisor did not open it.
-    #[error("{0}")]
-    Listen(String),
+    #[error(transparent)]
+    Listen(#[from] ListenerError),
+    /// The system does not tell the address of the socket.
+    #[error("http.listen: the address of the socket is not known")]
+    Socket(#[from] io::Error),
 }
 
 /// Listens on `config.listen`, with a socket from `listeners`; returns `None` where it is not set.
@@ -65,12 +69,8 @@ pub enum BindError {
 /// When the address does not resolve, or is in use.
 pub async fn bind(config: &Config, listeners: &ListenerSource) -> Result<Option<TcpListener>, BindError> {
     let Some(address) = &config.listen else { return Ok(None) };
-    let text = |error: anyhow::Error| format!("{error:#}");
-    let address = resolve("http.listen", address).await.map_err(|error| BindError::Resolve(text(error)))?;
-    let listener =
-        listeners.bind("http.listen", address).await.map_err(|error| BindError::Listen(text(error)))?;
-    let address =
-        listener.local_addr().map_err(|error| BindError::Listen(format!("http.listen: {error}")))?;
+    let listener = listeners.bind("http.listen", resolve("http.listen", address).await?).await?;
+    let address = listener.local_addr()?;
     info!(%address, "HTTP push listens");
     if !address.ip().to_canonical().is_loopback() {
         warn!(%address, "HTTP is not encrypted, and the token goes over it: put a TLS proxy before it");

@@ -5,7 +5,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gatewayworker_daemon::{CommonFlags, check_address, check_exposure, take_negative_numbers};
+use gatewayworker_daemon::{
+    AddressError, CommonFlags, ExposureError, check_address, check_exposure, take_negative_numbers,
+};
 use gatewayworker_protocol::SecretKey;
 use serde::{Deserialize, Serialize};
 
@@ -140,18 +142,17 @@ impl Config {
         if self.max_unauthenticated == 0 {
             return Err(ConfigError::NoUnauthenticated);
         }
-        check_address("listen", &self.listen).map_err(|error| ConfigError::Listen(format!("{error:#}")))?;
+        check_address("listen", &self.listen)?;
         // A host name is resolved, and checked, when the register starts.
         if let Ok(address) = self.listen.parse::<SocketAddr>() {
-            check_exposure("the register", address.ip(), &self.secret_key, self.allow_insecure)
-                .map_err(|error| ConfigError::Exposed(format!("{error:#}")))?;
+            check_exposure("the register", address.ip(), &self.secret_key, self.allow_insecure)?;
         }
         Ok(self)
     }
 }
 
 /// A setting of the register that cannot work.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// `max_connections` is 0.
@@ -161,11 +162,11 @@ pub enum ConfigError {
     #[error("max_unauthenticated = 0: nobody could connect")]
     NoUnauthenticated,
     /// `listen` is not an address with a port.
-    #[error("{0}")]
-    Listen(String),
+    #[error(transparent)]
+    Listen(#[from] AddressError),
     /// `listen` is reachable from other machines, and there is no `secret_key`.
-    #[error("{0}")]
-    Exposed(String),
+    #[error(transparent)]
+    Exposed(#[from] ExposureError),
 }
 
 /// How long the register waits for a peer.

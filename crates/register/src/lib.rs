@@ -58,7 +58,8 @@ pub fn main() -> ExitCode {
 /// the status.
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, flags } = &cli;
-    let config = load(common, flags).and_then(|config: Config| Ok(config.validated()?));
+    let config =
+        load(common, flags).map_err(anyhow::Error::from).and_then(|config: Config| Ok(config.validated()?));
     gatewayworker_daemon::run(
         common,
         config,

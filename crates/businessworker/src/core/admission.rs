@@ -4,10 +4,7 @@
 //! client's gateway is told.
 
 use gatewayworker_client::OutMessage;
-use gatewayworker_protocol::may_close_with;
-
-/// The close code of a refusal without one of its own: "policy violation".
-pub(crate) use gatewayworker_protocol::close_code::POLICY_VIOLATION;
+use gatewayworker_protocol::{close_code, may_close_with};
 
 /// Whether a WebSocket client may come in.
 ///
@@ -38,12 +35,12 @@ pub enum Admission {
 impl Admission {
     /// A refusal without a message, for "policy violation" (1008).
     pub fn refuse() -> Self {
-        Self::Refuse { message: None, code: POLICY_VIOLATION }
+        Self::Refuse { message: None, code: close_code::POLICY_VIOLATION }
     }
 
     /// A refusal with a last message, for "policy violation" (1008).
     pub fn refuse_with(message: impl Into<OutMessage>) -> Self {
-        Self::Refuse { message: Some(message.into()), code: POLICY_VIOLATION }
+        Self::Refuse { message: Some(message.into()), code: close_code::POLICY_VIOLATION }
     }
 
     /// The same refusal with another close code; no change to [`Admit`](Self::Admit).
@@ -82,7 +79,7 @@ impl Verdict {
                 Some(Self::Refuse { message, code, invalid_code: None })
             }
             Admission::Refuse { message, code } => {
-                Some(Self::Refuse { message, code: POLICY_VIOLATION, invalid_code: Some(code) })
+                Some(Self::Refuse { message, code: close_code::POLICY_VIOLATION, invalid_code: Some(code) })
             }
         }
     }

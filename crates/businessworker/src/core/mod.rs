@@ -10,6 +10,7 @@
 //!    not read from until 7 has happened for another event.
 //! 3. [`Clients::enqueue`] puts the event into its client's queue. [`Enqueued::Start`]
 //!    gives it back to be handled now; [`Enqueued::Queued`] ends here, until 7.
+//!    A started event may wait, as `concurrency` bounds how many are at 4 to 7.
 //! 4. [`Clients::begin`] decides the session: [`Begin::Run`] has it. For [`Begin::Ask`] the
 //!    gateway is asked on its call link, and [`Clients::answered`] makes the session of
 //!    the answer. [`Begin::Skip`] goes on with 7.
