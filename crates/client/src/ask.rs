@@ -24,7 +24,7 @@ impl Gateway {
         &self,
         question: impl Fn(SocketAddrV4) -> Option<Question>,
     ) -> Result<Answers, Error> {
-        self.links().settle().await;
+        self.links().ready().await;
         let links = self.links().all();
         if links.is_empty() {
             return Err(Error::NoGateways);
@@ -43,7 +43,7 @@ impl Gateway {
         question: Question,
         read: impl FnOnce(Bytes) -> Option<T>,
     ) -> Result<T, Error> {
-        self.links().settle().await;
+        self.links().ready().await;
         let link = self.links().all().get(&gateway).cloned();
         let answer = match link {
             Some(link) => link.ask(question).await,

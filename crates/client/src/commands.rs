@@ -78,7 +78,7 @@ impl Gateway {
         group: impl TryInto<GroupId, Error: Into<IdError>>,
     ) -> Result<Delivery, Error> {
         let group = group.try_into().map_err(Into::into)?.as_bytes().clone();
-        self.links().settle().await;
+        self.links().ready().await;
         self.tell_all(&Command::Ungroup(group).into_frame())
     }
 

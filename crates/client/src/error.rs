@@ -166,3 +166,6 @@ impl<T> From<IdError> for AskError<T> {
         Self::NotAsked(error.into())
     }
 }
+
+/// The answer of all gateways, or an error that carries the answer of some.
+pub type AskResult<T> = Result<T, AskError<T>>;

@@ -211,7 +211,7 @@ impl Gateway {
     }
 
     pub(crate) async fn tell_client(&self, id: ClientId, command: Command) -> Result<Delivery, Error> {
-        self.links().settle().await;
+        self.links().ready().await;
         self.tell_one(id.gateway(), &command.into_frame())
     }
 

@@ -36,7 +36,6 @@
 //! never stops the others: [`Delivery`] names it. A question that not all gateways
 //! answered is an error, [`AskError::Incomplete`], which carries what did come.
 
-mod answer;
 mod ask;
 pub mod bus;
 mod bus_state;
@@ -44,6 +43,7 @@ pub mod calls;
 mod close;
 mod commands;
 mod core;
+mod decode;
 mod dispatch;
 mod emulated;
 mod error;
@@ -69,7 +69,7 @@ pub mod worker;
 
 pub use close::Closing;
 pub use dispatch::CommandFuture;
-pub use error::{AskError, Delivery, Error, Unreached};
+pub use error::{AskError, AskResult, Delivery, Error, Unreached};
 pub use gateway::{Builder, Gateway};
 pub use message::OutMessage;
 pub use select::{Column, Row, Where};

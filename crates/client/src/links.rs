@@ -28,7 +28,7 @@ pub(crate) struct Links {
     changes: watch::Sender<u64>,
     addresses: watch::Receiver<Vec<String>>,
     /// The first addresses and attempts have been waited for.
-    settled: AtomicBool,
+    ready: AtomicBool,
 }
 
 impl Links {
@@ -38,7 +38,7 @@ impl Links {
             map: RwLock::default(),
             changes: watch::Sender::new(0),
             addresses,
-            settled: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
         }
     }
 
@@ -67,20 +67,20 @@ impl Links {
         self.changes.send_modify(|version| *version += 1);
     }
 
-    pub(crate) fn is_settled(&self) -> bool {
-        self.settled.load(Ordering::Relaxed)
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
     }
 
     /// Waits, once, for the first list of gateways within the time that a question
     /// has, and then a little for the first attempt to connect to each.
-    pub(crate) async fn settle(&self) {
-        if !self.is_settled() {
+    pub(crate) async fn ready(&self) {
+        if !self.is_ready() {
             // Boxed, as it happens once, and every call would have a place for it.
-            Box::pin(self.settle_first()).await;
+            Box::pin(self.ready_first()).await;
         }
     }
 
-    async fn settle_first(&self) {
+    async fn ready_first(&self) {
         let listed = || !self.addresses.borrow().is_empty() && !self.all().is_empty();
         let limit = self.settings.question_timeout;
         self.wait_until(listed, limit).await;
@@ -90,7 +90,7 @@ impl Links {
         };
         self.wait_until(decided, limit.min(FIRST_CONNECT)).await;
         // Whoever has waited in vain has waited for those who come after, too.
-        self.settled.store(true, Ordering::Relaxed);
+        self.ready.store(true, Ordering::Relaxed);
     }
 
     /// Waits until the link to `address` stands.

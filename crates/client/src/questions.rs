@@ -5,11 +5,10 @@ use gatewayworker_protocol::php::{Key, Value};
 use gatewayworker_protocol::{ClientId, Field, Filter, GroupId, IdError, Question, Select, Uid};
 use indexmap::{IndexMap, IndexSet};
 
-use crate::answer;
+use crate::decode;
+use crate::error::AskResult;
 use crate::targets::{group_bytes, uid_bytes};
 use crate::{AskError, Error, Gateway, SessionData, SessionError};
-
-pub(crate) type Answer<T> = Result<T, AskError<T>>;
 
 /// Each of these asks all gateways at once and waits for the slowest, but never
 /// longer than the question time-out. Where not all answered, the error carries
@@ -24,7 +23,7 @@ impl Gateway {
     /// When the gateway does not answer, or is not there.
     pub async fn is_online(&self, id: ClientId) -> Result<bool, Error> {
         let question = Question::IsOnline(id.connection_id());
-        self.ask_one(id.gateway(), question, |answer| Some(answer::number(&answer)? != 0)).await
+        self.ask_one(id.gateway(), question, |answer| Some(decode::number(&answer)? != 0)).await
     }
 
     /// Whether any client is bound to a uid (`isUidOnline`). One gateway's yes is
@@ -32,7 +31,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When no gateway says yes and not all say no.
-    pub async fn is_uid_online(&self, uid: impl TryInto<Uid, Error: Into<IdError>>) -> Answer<bool> {
+    pub async fn is_uid_online(&self, uid: impl TryInto<Uid, Error: Into<IdError>>) -> AskResult<bool> {
         match self.client_ids_by_uid(uid).await {
             Ok(ids) => Ok(!ids.is_empty()),
             Err(AskError::Incomplete { partial, .. }) if !partial.is_empty() => Ok(true),
@@ -45,7 +44,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When a uid is none, or not all gateways answered.
-    pub async fn are_uids_online<I>(&self, uids: I) -> Answer<IndexMap<Uid, bool>>
+    pub async fn are_uids_online<I>(&self, uids: I) -> AskResult<IndexMap<Uid, bool>>
     where
         I: IntoIterator<Item: TryInto<Uid, Error: Into<IdError>>>,
     {
@@ -62,11 +61,11 @@ impl Gateway {
     pub async fn client_ids_by_uid(
         &self,
         uid: impl TryInto<Uid, Error: Into<IdError>>,
-    ) -> Answer<Vec<ClientId>> {
+    ) -> AskResult<Vec<ClientId>> {
         let uid = uid.try_into().map_err(Into::into)?;
         self.ask_all(Question::ConnectionsByUid(uid.as_bytes().clone())).await?.gather(
             |gateway, answer| {
-                let ids = answer::connections(&answer::array(&answer)?.into())?;
+                let ids = decode::connections(&decode::array(&answer)?.into())?;
                 Some(ids.into_iter().map(move |id| ClientId::new(gateway, id)))
             },
             |all: &mut Vec<_>, ids| all.extend(ids),
@@ -78,15 +77,15 @@ impl Gateway {
     ///
     /// # Errors
     /// When a uid is none, or not all gateways answered.
-    pub async fn batch_client_ids_by_uid<I>(&self, uids: I) -> Answer<IndexMap<Uid, Vec<ClientId>>>
+    pub async fn batch_client_ids_by_uid<I>(&self, uids: I) -> AskResult<IndexMap<Uid, Vec<ClientId>>>
     where
         I: IntoIterator<Item: TryInto<Uid, Error: Into<IdError>>>,
     {
         let uids = uid_bytes(uids)?;
         let found = self.ask_all(Question::BatchConnectionsByUid(uids.clone())).await?.gather(
             |gateway, answer| {
-                let rows = answer::array(&answer)?;
-                let row = |(uid, ids)| Some((Bytes::clone(&uid), answer::connections(ids)?));
+                let rows = decode::array(&answer)?;
+                let row = |(uid, ids)| Some((Bytes::clone(&uid), decode::connections(ids)?));
                 let rows = rows.iter().map(|(uid, ids)| row((uid.to_bytes(), ids)));
                 Some((gateway, rows.collect::<Option<Vec<_>>>()?))
             },
@@ -116,8 +115,8 @@ impl Gateway {
         let filters = vec![Filter::Connections(vec![id.connection_id()])];
         let question = Question::Select(Some(Select { fields: vec![Field::Uid], filters }));
         let read = |answer: Bytes| {
-            let rows = answer::array(&answer)?;
-            Some(rows.values().next().and_then(|row| answer::uid(answer::column(row, "uid")?)))
+            let rows = decode::array(&answer)?;
+            Some(rows.values().next().and_then(|row| decode::uid(decode::column(row, "uid")?)))
         };
         self.ask_one(id.gateway(), question, read).await
     }
@@ -126,7 +125,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When not all gateways answered.
-    pub async fn client_count(&self) -> Answer<u64> {
+    pub async fn client_count(&self) -> AskResult<u64> {
         self.count(None).await
     }
 
@@ -137,14 +136,14 @@ impl Gateway {
     pub async fn client_count_by_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
-    ) -> Answer<u64> {
+    ) -> AskResult<u64> {
         let group = group.try_into().map_err(Into::into)?;
         self.count(Some(group.as_bytes().clone())).await
     }
 
-    async fn count(&self, group: Option<Bytes>) -> Answer<u64> {
+    async fn count(&self, group: Option<Bytes>) -> AskResult<u64> {
         let answers = self.ask_all(Question::Count(group)).await?;
-        answers.gather(|_, answer| answer::number(&answer), |all, n| *all += n)
+        answers.gather(|_, answer| decode::number(&answer), |all, n| *all += n)
     }
 
     /// How many clients each of these groups has (GatewayClient's
@@ -152,15 +151,15 @@ impl Gateway {
     ///
     /// # Errors
     /// When a group is none, or not all gateways answered.
-    pub async fn batch_client_count_by_group<I>(&self, groups: I) -> Answer<IndexMap<GroupId, u64>>
+    pub async fn batch_client_count_by_group<I>(&self, groups: I) -> AskResult<IndexMap<GroupId, u64>>
     where
         I: IntoIterator<Item: TryInto<GroupId, Error: Into<IdError>>>,
     {
         let groups = group_bytes(groups)?;
         let counts = self.ask_all(Question::BatchCount(groups.clone())).await?.gather(
             |_, answer| {
-                let counts = answer::array(&answer)?;
-                let row = |(group, n): (&Key, _)| Some((group.to_bytes(), answer::unsigned(n)?));
+                let counts = decode::array(&answer)?;
+                let row = |(group, n): (&Key, _)| Some((group.to_bytes(), decode::unsigned(n)?));
                 counts.iter().map(row).collect::<Option<Vec<_>>>()
             },
             |all: &mut IndexMap<Bytes, u64>, counts| {
@@ -183,10 +182,10 @@ impl Gateway {
     ///
     /// # Errors
     /// When not all gateways answered.
-    pub async fn group_ids(&self) -> Answer<Vec<GroupId>> {
+    pub async fn group_ids(&self) -> AskResult<Vec<GroupId>> {
         let ids = |groups: IndexSet<GroupId>| groups.into_iter().collect();
         let groups = self.ask_all(Question::GroupIds).await?.gather(
-            |_, answer| answer::array(&answer)?.values().map(answer::group).collect::<Option<Vec<_>>>(),
+            |_, answer| decode::array(&answer)?.values().map(decode::group).collect::<Option<Vec<_>>>(),
             |all: &mut IndexSet<GroupId>, groups| all.extend(groups),
         );
         groups.map(ids).map_err(|error| error.map(ids))
@@ -219,7 +218,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When not all gateways answered.
-    pub async fn sessions(&self) -> Answer<IndexMap<ClientId, Result<SessionData, SessionError>>> {
+    pub async fn sessions(&self) -> AskResult<IndexMap<ClientId, Result<SessionData, SessionError>>> {
         self.sessions_of(Question::AllSessions).await
     }
 
@@ -230,7 +229,7 @@ impl Gateway {
     pub async fn sessions_by_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
-    ) -> Answer<IndexMap<ClientId, Result<SessionData, SessionError>>> {
+    ) -> AskResult<IndexMap<ClientId, Result<SessionData, SessionError>>> {
         let group = group.try_into().map_err(Into::into)?;
         self.sessions_of(Question::SessionsByGroup(group.as_bytes().clone())).await
     }
@@ -238,12 +237,12 @@ impl Gateway {
     async fn sessions_of(
         &self,
         question: Question,
-    ) -> Answer<IndexMap<ClientId, Result<SessionData, SessionError>>> {
+    ) -> AskResult<IndexMap<ClientId, Result<SessionData, SessionError>>> {
         self.ask_all(question).await?.gather(
             |gateway, answer| {
-                let rows = answer::array(&answer)?;
+                let rows = decode::array(&answer)?;
                 let row = |(id, session): (&Key, &Value)| {
-                    let id = ClientId::new(gateway, answer::connection(id)?);
+                    let id = ClientId::new(gateway, decode::connection(id)?);
                     Some((id, SessionData::parse(session.as_bytes()?)))
                 };
                 rows.iter().map(row).collect::<Option<Vec<_>>>()

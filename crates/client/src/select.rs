@@ -8,8 +8,8 @@ use gatewayworker_protocol::php::{Key, Value};
 use gatewayworker_protocol::{ClientId, Field, Filter, GroupId, IdError, Question, Select, Uid};
 use indexmap::{IndexMap, IndexSet};
 
-use crate::answer;
-use crate::questions::Answer;
+use crate::decode;
+use crate::error::AskResult;
 use crate::{Error, Gateway, SessionData, SessionError};
 
 /// A column that [`Gateway::select`] may be asked for.
@@ -113,7 +113,7 @@ impl Gateway {
         &self,
         columns: impl IntoIterator<Item = Column>,
         clients: Where,
-    ) -> Answer<IndexMap<ClientId, Row>> {
+    ) -> AskResult<IndexMap<ClientId, Row>> {
         let field = |column| match column {
             Column::Uid => Field::Uid,
             Column::Groups => Field::Groups,
@@ -126,9 +126,9 @@ impl Gateway {
         };
         self.ask_each(question).await?.gather(
             |gateway, answer| {
-                let rows = answer::array(&answer)?;
+                let rows = decode::array(&answer)?;
                 let row = |(id, row): (&Key, &Value)| {
-                    let id = ClientId::new(gateway, answer::connection(id)?);
+                    let id = ClientId::new(gateway, decode::connection(id)?);
                     Some((id, read_row(row)))
                 };
                 rows.iter().map(row).collect::<Option<Vec<_>>>()
@@ -141,7 +141,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When not all gateways answered.
-    pub async fn client_ids(&self) -> Answer<Vec<ClientId>> {
+    pub async fn client_ids(&self) -> AskResult<Vec<ClientId>> {
         let ids = |rows: IndexMap<ClientId, Row>| rows.into_keys().collect();
         // The original's gateway answers no rows where no field is asked for.
         self.select([Column::Uid], Where::default()).await.map(ids).map_err(|error| error.map(ids))
@@ -154,7 +154,7 @@ impl Gateway {
     pub async fn client_ids_by_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
-    ) -> Answer<Vec<ClientId>> {
+    ) -> AskResult<Vec<ClientId>> {
         let ids = |rows: IndexMap<ClientId, Row>| rows.into_keys().collect();
         self.members(group).await?.map(ids).map_err(|error| error.map(ids))
     }
@@ -163,7 +163,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When not all gateways answered.
-    pub async fn uids(&self) -> Answer<Vec<Uid>> {
+    pub async fn uids(&self) -> AskResult<Vec<Uid>> {
         self.select([Column::Uid], Where::default()).await.map(uids).map_err(|error| error.map(uids))
     }
 
@@ -171,7 +171,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When not all gateways answered.
-    pub async fn uid_count(&self) -> Answer<u64> {
+    pub async fn uid_count(&self) -> AskResult<u64> {
         self.uids().await.map(|uids| count(&uids)).map_err(|error| error.map(|uids| count(&uids)))
     }
 
@@ -182,7 +182,7 @@ impl Gateway {
     pub async fn uids_by_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
-    ) -> Answer<Vec<Uid>> {
+    ) -> AskResult<Vec<Uid>> {
         self.members(group).await?.map(uids).map_err(|error| error.map(uids))
     }
 
@@ -193,7 +193,7 @@ impl Gateway {
     pub async fn uid_count_by_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
-    ) -> Answer<u64> {
+    ) -> AskResult<u64> {
         self.uids_by_group(group).await.map(|u| count(&u)).map_err(|error| error.map(|u| count(&u)))
     }
 
@@ -201,7 +201,7 @@ impl Gateway {
     async fn members(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
-    ) -> Result<Answer<IndexMap<ClientId, Row>>, Error> {
+    ) -> Result<AskResult<IndexMap<ClientId, Row>>, Error> {
         let group = group.try_into().map_err(Into::into)?;
         Ok(self.select([Column::Uid], Where::default().with_groups([group])).await)
     }
@@ -211,7 +211,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When not all gateways answered.
-    pub async fn uids_of_all_groups(&self) -> Answer<IndexMap<GroupId, Vec<Uid>>> {
+    pub async fn uids_of_all_groups(&self) -> AskResult<IndexMap<GroupId, Vec<Uid>>> {
         let by_group = |rows: IndexMap<ClientId, Row>| {
             let mut groups = IndexMap::<GroupId, IndexSet<Uid>>::new();
             for row in rows.into_values() {
@@ -230,7 +230,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When not all gateways answered.
-    pub async fn uid_counts_of_all_groups(&self) -> Answer<IndexMap<GroupId, u64>> {
+    pub async fn uid_counts_of_all_groups(&self) -> AskResult<IndexMap<GroupId, u64>> {
         self.uids_of_all_groups().await.map(counts).map_err(|error| error.map(counts))
     }
 
@@ -239,7 +239,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When not all gateways answered.
-    pub async fn client_ids_of_all_groups(&self) -> Answer<IndexMap<GroupId, Vec<ClientId>>> {
+    pub async fn client_ids_of_all_groups(&self) -> AskResult<IndexMap<GroupId, Vec<ClientId>>> {
         let by_group = |rows: IndexMap<ClientId, Row>| {
             let mut groups = IndexMap::<GroupId, Vec<ClientId>>::new();
             for (id, row) in rows {
@@ -257,16 +257,16 @@ impl Gateway {
     ///
     /// # Errors
     /// When not all gateways answered.
-    pub async fn client_counts_of_all_groups(&self) -> Answer<IndexMap<GroupId, u64>> {
+    pub async fn client_counts_of_all_groups(&self) -> AskResult<IndexMap<GroupId, u64>> {
         self.client_ids_of_all_groups().await.map(counts).map_err(|error| error.map(counts))
     }
 }
 
 fn read_row(row: &Value) -> Row {
     Row {
-        uid: answer::column(row, "uid").and_then(answer::uid),
-        groups: answer::column(row, "groups").map(answer::groups).unwrap_or_default(),
-        session: answer::column(row, "session").and_then(answer::text).unwrap_or_default(),
+        uid: decode::column(row, "uid").and_then(decode::uid),
+        groups: decode::column(row, "groups").map(decode::groups).unwrap_or_default(),
+        session: decode::column(row, "session").and_then(decode::text).unwrap_or_default(),
     }
 }
 

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use crate::Gateway;
-use crate::calls::answers::rows;
 use crate::calls::error::whole;
+use crate::calls::to_json::rows;
 use crate::calls::{Answer, Call, CallError, Kind, Param, Params};
 
 pub(super) const CALL: Call = Call {
