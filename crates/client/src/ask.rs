@@ -13,13 +13,13 @@ use crate::core::Answers;
 use crate::{Error, Gateway, Unreached};
 
 impl Gateway {
-    /// Asks every gateway the same.
+    /// Asks every gateway the same question at once.
     pub(crate) async fn ask_all(&self, question: Question) -> Result<Answers, Error> {
         self.ask_each(|_| Some(question.clone())).await
     }
 
-    /// Asks the gateways that there is a question for. One without a live link
-    /// counts as asked in vain.
+    /// Asks at once every gateway for which `question` returns one. A gateway without a
+    /// connection counts as one that did not answer.
     pub(crate) async fn ask_each(
         &self,
         question: impl Fn(SocketAddrV4) -> Option<Question>,
@@ -36,7 +36,8 @@ impl Gateway {
         Ok(Answers::new(join_all(asking).await))
     }
 
-    /// Asks the one gateway that can know.
+    /// Asks one gateway, and reads its answer with `read`, which returns `None` where the
+    /// answer has not the shape that it should have.
     pub(crate) async fn ask_one<T>(
         &self,
         gateway: SocketAddrV4,

@@ -1,4 +1,7 @@
-//! The questions that an application may ask, but for those about rows: see `select`.
+//! The questions of an application, except those about rows (see `select.rs`).
+//!
+//! Each method says what to ask, how to read one gateway's answer and how to put the answers
+//! together; `ask.rs` asks, and `decode.rs` reads PHP values.
 
 use bytes::Bytes;
 use gatewayworker_protocol::php::{Key, Value};
@@ -10,27 +13,27 @@ use crate::error::AskResult;
 use crate::targets::{group_bytes, uid_bytes};
 use crate::{AskError, Error, Gateway, SessionData, SessionError};
 
-/// Each of these asks all gateways at once and waits for the slowest, but never
-/// longer than the question time-out. Where not all answered, the error carries
-/// what did come.
+/// Unless a question says otherwise, it goes to all gateways at once, and waits for the
+/// slowest, but never longer than the question time-out. Where not all gateways have
+/// answered, the error carries the answer of the others.
 ///
-/// Orders are the gateways' own (of connecting, joining, binding), one gateway
-/// after the other by address.
+/// Lists are in the order of the gateways' addresses, and for each gateway in its own order
+/// (of connecting, joining, binding).
 impl Gateway {
     /// Whether a client is connected (`isOnline`). Only its own gateway is asked.
     ///
     /// # Errors
-    /// When the gateway does not answer, or is not there.
+    /// When the gateway does not answer, or is not connected.
     pub async fn is_online(&self, id: ClientId) -> Result<bool, Error> {
         let question = Question::IsOnline(id.connection_id());
         self.ask_one(id.gateway(), question, |answer| Some(decode::number(&answer)? != 0)).await
     }
 
     /// Whether any client is bound to a uid (`isUidOnline`). One gateway's yes is
-    /// the whole answer, whoever else is silent.
+    /// the whole answer, even if others do not answer.
     ///
     /// # Errors
-    /// When no gateway says yes and not all say no.
+    /// When no gateway says yes, and not all of them say no.
     pub async fn is_uid_online(&self, uid: impl TryInto<Uid, Error: Into<IdError>>) -> AskResult<bool> {
         match self.client_ids_by_uid(uid).await {
             Ok(ids) => Ok(!ids.is_empty()),
@@ -39,11 +42,11 @@ impl Gateway {
         }
     }
 
-    /// The same for several (GatewayClient's `isUidsOnline`). Every uid that was
-    /// asked for is in the answer.
+    /// Whether any client is bound to each of these uids (GatewayClient's `isUidsOnline`).
+    /// The answer has every uid that was asked for.
     ///
     /// # Errors
-    /// When a uid is none, or not all gateways answered.
+    /// When a uid is empty or `"0"`, or not all gateways have answered.
     pub async fn are_uids_online<I>(&self, uids: I) -> AskResult<IndexMap<Uid, bool>>
     where
         I: IntoIterator<Item: TryInto<Uid, Error: Into<IdError>>>,
@@ -54,10 +57,10 @@ impl Gateway {
         self.batch_client_ids_by_uid(uids).await.map(online).map_err(|error| error.map(online))
     }
 
-    /// The clients bound to a uid (`getClientIdByUid`).
+    /// Returns the clients that are bound to a uid (`getClientIdByUid`).
     ///
     /// # Errors
-    /// When the uid is none, or not all gateways answered.
+    /// When the uid is empty or `"0"`, or not all gateways have answered.
     pub async fn client_ids_by_uid(
         &self,
         uid: impl TryInto<Uid, Error: Into<IdError>>,
@@ -72,11 +75,11 @@ impl Gateway {
         )
     }
 
-    /// The same for several (GatewayClient's `batchGetClientIdByUid`). Every uid
-    /// that was asked for is in the answer.
+    /// Returns the clients that are bound to each of these uids (GatewayClient's
+    /// `batchGetClientIdByUid`). The answer has every uid that was asked for.
     ///
     /// # Errors
-    /// When a uid is none, or not all gateways answered.
+    /// When a uid is empty or `"0"`, or not all gateways have answered.
     pub async fn batch_client_ids_by_uid<I>(&self, uids: I) -> AskResult<IndexMap<Uid, Vec<ClientId>>>
     where
         I: IntoIterator<Item: TryInto<Uid, Error: Into<IdError>>>,
@@ -106,11 +109,11 @@ impl Gateway {
         }
     }
 
-    /// The uid that a client is bound to (`getUidByClientId`). Only its own
+    /// Returns the uid that a client is bound to (`getUidByClientId`). Only its own
     /// gateway is asked.
     ///
     /// # Errors
-    /// When the gateway does not answer, or is not there.
+    /// When the gateway does not answer, or is not connected.
     pub async fn uid_by_client_id(&self, id: ClientId) -> Result<Option<Uid>, Error> {
         let filters = vec![Filter::Connections(vec![id.connection_id()])];
         let question = Question::Select(Some(Select { fields: vec![Field::Uid], filters }));
@@ -121,18 +124,18 @@ impl Gateway {
         self.ask_one(id.gateway(), question, read).await
     }
 
-    /// How many clients there are (`getAllClientIdCount`, `getAllClientCount`).
+    /// Counts all clients (`getAllClientIdCount`, `getAllClientCount`).
     ///
     /// # Errors
-    /// When not all gateways answered.
+    /// When not all gateways have answered.
     pub async fn client_count(&self) -> AskResult<u64> {
         self.count(None).await
     }
 
-    /// How many clients a group has (`getClientIdCountByGroup`).
+    /// Counts a group's members (`getClientIdCountByGroup`).
     ///
     /// # Errors
-    /// When the group is none, or not all gateways answered.
+    /// When the group is empty or `"0"`, or not all gateways have answered.
     pub async fn client_count_by_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
@@ -146,11 +149,11 @@ impl Gateway {
         answers.gather(|_, answer| decode::number(&answer), |all, n| *all += n)
     }
 
-    /// How many clients each of these groups has (GatewayClient's
-    /// `batchGetClientIdCountByGroup`).
+    /// Counts the members of each of these groups (GatewayClient's
+    /// `batchGetClientIdCountByGroup`). The answer has every group that was asked for.
     ///
     /// # Errors
-    /// When a group is none, or not all gateways answered.
+    /// When a group is empty or `"0"`, or not all gateways have answered.
     pub async fn batch_client_count_by_group<I>(&self, groups: I) -> AskResult<IndexMap<GroupId, u64>>
     where
         I: IntoIterator<Item: TryInto<GroupId, Error: Into<IdError>>>,
@@ -178,10 +181,10 @@ impl Gateway {
         }
     }
 
-    /// All groups with anybody in them (`getAllGroupIdList`).
+    /// Returns all groups that have members (`getAllGroupIdList`).
     ///
     /// # Errors
-    /// When not all gateways answered.
+    /// When not all gateways have answered.
     pub async fn group_ids(&self) -> AskResult<Vec<GroupId>> {
         let ids = |groups: IndexSet<GroupId>| groups.into_iter().collect();
         let groups = self.ask_all(Question::GroupIds).await?.gather(
@@ -191,41 +194,41 @@ impl Gateway {
         groups.map(ids).map_err(|error| error.map(ids))
     }
 
-    /// A client's session, or `None` if it is not connected (`getSession`). Only
-    /// its own gateway is asked.
+    /// Returns a client's session, or `None` if the client is not connected (`getSession`).
+    /// Only its own gateway is asked.
     ///
     /// # Errors
-    /// When the gateway does not answer or is not there, or the session holds what
-    /// is more than data.
+    /// When the gateway does not answer or is not connected, or the session holds objects or
+    /// references.
     pub async fn session(&self, id: ClientId) -> Result<Option<SessionData>, Error> {
         let bytes = self.session_bytes(id).await?;
         Ok(bytes.map(|bytes| SessionData::parse(&bytes)).transpose()?)
     }
 
-    /// A client's session as it is stored, or `None` if it is not connected. A
-    /// client without one may be answered with an empty array.
+    /// Returns a client's session as it is stored, or `None` if the client is not connected.
+    /// A client without a session may have no bytes or an empty array.
     ///
     /// # Errors
-    /// When the gateway does not answer, or is not there.
+    /// When the gateway does not answer, or is not connected.
     pub async fn session_bytes(&self, id: ClientId) -> Result<Option<Bytes>, Error> {
         let question = Question::Session(id.connection_id());
         let read = |answer: Bytes| Some((answer.as_ref() != b"N;").then_some(answer));
         self.ask_one(id.gateway(), question, read).await
     }
 
-    /// Everybody's sessions (`getAllClientSessions`). One that cannot be read
-    /// spoils no other.
+    /// Returns the sessions of all clients (`getAllClientSessions`). A session that cannot be
+    /// read is an error of its own, and does not affect the others.
     ///
     /// # Errors
-    /// When not all gateways answered.
+    /// When not all gateways have answered.
     pub async fn sessions(&self) -> AskResult<IndexMap<ClientId, Result<SessionData, SessionError>>> {
         self.sessions_of(Question::AllSessions).await
     }
 
-    /// The sessions of a group's members (`getClientSessionsByGroup`).
+    /// Returns the sessions of a group's members (`getClientSessionsByGroup`).
     ///
     /// # Errors
-    /// When the group is none, or not all gateways answered.
+    /// When the group is empty or `"0"`, or not all gateways have answered.
     pub async fn sessions_by_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,

@@ -1,5 +1,7 @@
-//! Questions about rows: which clients there are, with their uids and groups. The
-//! original's `select`, and what it makes of that.
+//! Questions about rows: which clients there are, with their uids, groups and sessions.
+//!
+//! `select` is the original's; the other methods here are made of it, as in the original.
+//! `ask.rs` asks the gateways, and `decode.rs` reads PHP values.
 
 use std::net::SocketAddrV4;
 
@@ -12,7 +14,7 @@ use crate::decode;
 use crate::error::AskResult;
 use crate::{Error, Gateway, SessionData, SessionError};
 
-/// A column that [`Gateway::select`] may be asked for.
+/// A column of the rows of [`Gateway::select`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
     /// The uid.
@@ -23,20 +25,20 @@ pub enum Column {
     Session,
 }
 
-/// Whom [`Gateway::select`] is about: clients that meet any of the conditions, or
-/// everybody where there is none.
+/// The clients that [`Gateway::select`] looks for: those that meet any of the conditions, or
+/// all where there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Where {
-    /// In one of these groups.
+    /// The members of these groups.
     pub groups: Vec<GroupId>,
-    /// Bound to one of these uids.
+    /// The clients that are bound to these uids.
     pub uids: Vec<Uid>,
-    /// One of these.
+    /// These clients.
     pub client_ids: Vec<ClientId>,
 }
 
-/// What [`Gateway::select`] says of one client. What was not asked for is empty.
+/// One client in the answer of [`Gateway::select`]. A column that was not asked for is empty.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Row {
@@ -44,15 +46,15 @@ pub struct Row {
     pub uid: Option<Uid>,
     /// Its groups.
     pub groups: Vec<GroupId>,
-    /// Its session, as stored.
+    /// Its session, as it is stored.
     pub session: Bytes,
 }
 
 impl Row {
-    /// The session.
+    /// Reads the session.
     ///
     /// # Errors
-    /// When it holds what is more than data.
+    /// When it holds objects or references.
     pub fn session(&self) -> Result<SessionData, SessionError> {
         SessionData::parse(&self.session)
     }
@@ -84,7 +86,8 @@ impl Where {
         self.groups.is_empty() && self.uids.is_empty() && self.client_ids.is_empty()
     }
 
-    /// The conditions as far as they concern one gateway; `None` if none does.
+    /// Returns the conditions that one gateway's clients may meet, or `None` if they can meet
+    /// none.
     fn at(&self, gateway: SocketAddrV4) -> Option<Vec<Filter>> {
         let ids = self.client_ids.iter().filter(|id| id.gateway() == gateway);
         let own: Vec<_> = ids.map(ClientId::connection_id).collect();
@@ -102,13 +105,13 @@ impl Where {
     }
 }
 
-/// Lists of clients, uids and groups; each asks all gateways at once.
+/// Lists of clients, uids and groups. Each question goes to all gateways at once.
 impl Gateway {
-    /// What is known of the clients that meet a condition (`select`). A gateway is
-    /// asked only if the condition may hold for one of its clients.
+    /// Returns the rows of the clients that meet a condition (`select`). A gateway is asked
+    /// only if one of its clients may meet it.
     ///
     /// # Errors
-    /// When not all gateways answered.
+    /// When not all gateways have answered.
     pub async fn select(
         &self,
         columns: impl IntoIterator<Item = Column>,
@@ -137,20 +140,20 @@ impl Gateway {
         )
     }
 
-    /// All clients (`getAllClientIdList`).
+    /// Returns all clients (`getAllClientIdList`).
     ///
     /// # Errors
-    /// When not all gateways answered.
+    /// When not all gateways have answered.
     pub async fn client_ids(&self) -> AskResult<Vec<ClientId>> {
         let ids = |rows: IndexMap<ClientId, Row>| rows.into_keys().collect();
-        // The original's gateway answers no rows where no field is asked for.
+        // The original's gateway answers without rows if no field is asked for.
         self.select([Column::Uid], Where::default()).await.map(ids).map_err(|error| error.map(ids))
     }
 
-    /// A group's members (`getClientIdListByGroup`).
+    /// Returns a group's members (`getClientIdListByGroup`).
     ///
     /// # Errors
-    /// When the group is none, or not all gateways answered.
+    /// When the group is empty or `"0"`, or not all gateways have answered.
     pub async fn client_ids_by_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
@@ -159,26 +162,26 @@ impl Gateway {
         self.members(group).await?.map(ids).map_err(|error| error.map(ids))
     }
 
-    /// All uids that any client is bound to, once each (`getAllUidList`).
+    /// Returns all uids that any client is bound to, once each (`getAllUidList`).
     ///
     /// # Errors
-    /// When not all gateways answered.
+    /// When not all gateways have answered.
     pub async fn uids(&self) -> AskResult<Vec<Uid>> {
         self.select([Column::Uid], Where::default()).await.map(uids).map_err(|error| error.map(uids))
     }
 
-    /// How many uids (`getAllUidCount`).
+    /// Counts the uids that any client is bound to (`getAllUidCount`).
     ///
     /// # Errors
-    /// When not all gateways answered.
+    /// When not all gateways have answered.
     pub async fn uid_count(&self) -> AskResult<u64> {
         self.uids().await.map(|uids| count(&uids)).map_err(|error| error.map(|uids| count(&uids)))
     }
 
-    /// The uids of a group's members, once each (`getUidListByGroup`).
+    /// Returns the uids of a group's members, once each (`getUidListByGroup`).
     ///
     /// # Errors
-    /// When the group is none, or not all gateways answered.
+    /// When the group is empty or `"0"`, or not all gateways have answered.
     pub async fn uids_by_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
@@ -186,10 +189,10 @@ impl Gateway {
         self.members(group).await?.map(uids).map_err(|error| error.map(uids))
     }
 
-    /// How many of them (`getUidCountByGroup`).
+    /// Counts the uids of a group's members (`getUidCountByGroup`).
     ///
     /// # Errors
-    /// When the group is none, or not all gateways answered.
+    /// When the group is empty or `"0"`, or not all gateways have answered.
     pub async fn uid_count_by_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
@@ -197,7 +200,7 @@ impl Gateway {
         self.uids_by_group(group).await.map(|u| count(&u)).map_err(|error| error.map(|u| count(&u)))
     }
 
-    /// The rows of a group's members; the outer error is a group that is none.
+    /// Returns the rows of a group's members. The outer error is an invalid group.
     async fn members(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
@@ -206,11 +209,11 @@ impl Gateway {
         Ok(self.select([Column::Uid], Where::default().with_groups([group])).await)
     }
 
-    /// Each group's uids, once each (`getAllGroupUidList`). (The original stops at
+    /// Returns each group's uids, once each (`getAllGroupUidList`). (The original stops at
     /// the first client without a uid or group; this goes on.)
     ///
     /// # Errors
-    /// When not all gateways answered.
+    /// When not all gateways have answered.
     pub async fn uids_of_all_groups(&self) -> AskResult<IndexMap<GroupId, Vec<Uid>>> {
         let by_group = |rows: IndexMap<ClientId, Row>| {
             let mut groups = IndexMap::<GroupId, IndexSet<Uid>>::new();
@@ -226,19 +229,19 @@ impl Gateway {
         rows.map(by_group).map_err(|error| error.map(by_group))
     }
 
-    /// How many uids each group has (`getAllGroupUidCount`).
+    /// Counts each group's uids (`getAllGroupUidCount`).
     ///
     /// # Errors
-    /// When not all gateways answered.
+    /// When not all gateways have answered.
     pub async fn uid_counts_of_all_groups(&self) -> AskResult<IndexMap<GroupId, u64>> {
         self.uids_of_all_groups().await.map(counts).map_err(|error| error.map(counts))
     }
 
-    /// Each group's members (`getAllGroupClientIdList`). (The original stops at the
+    /// Returns each group's members (`getAllGroupClientIdList`). (The original stops at the
     /// first client without a group; this goes on.)
     ///
     /// # Errors
-    /// When not all gateways answered.
+    /// When not all gateways have answered.
     pub async fn client_ids_of_all_groups(&self) -> AskResult<IndexMap<GroupId, Vec<ClientId>>> {
         let by_group = |rows: IndexMap<ClientId, Row>| {
             let mut groups = IndexMap::<GroupId, Vec<ClientId>>::new();
@@ -253,10 +256,10 @@ impl Gateway {
         rows.map(by_group).map_err(|error| error.map(by_group))
     }
 
-    /// How many members each group has (`getAllGroupClientIdCount`).
+    /// Counts each group's members (`getAllGroupClientIdCount`).
     ///
     /// # Errors
-    /// When not all gateways answered.
+    /// When not all gateways have answered.
     pub async fn client_counts_of_all_groups(&self) -> AskResult<IndexMap<GroupId, u64>> {
         self.client_ids_of_all_groups().await.map(counts).map_err(|error| error.map(counts))
     }
