@@ -10,7 +10,7 @@ use crate::calls::{Answer, Call, CallError, Params};
 pub(super) const CALL: Call = Call {
     name: "group_ids",
     original: Some("getAllGroupIdList"),
-    summary: "All groups with anybody in them.",
+    summary: "All groups that have members.",
     params: &[],
     answer: Answer::Groups,
     run: |gateway, params| Box::pin(run(gateway, params)),

@@ -10,7 +10,7 @@ use crate::calls::{Answer, Call, CallError, Params};
 pub(super) const CALL: Call = Call {
     name: "sessions",
     original: Some("getAllClientSessions"),
-    summary: "Everybody's sessions.",
+    summary: "The sessions of all clients.",
     params: &[],
     answer: Answer::Sessions,
     run: |gateway, params| Box::pin(run(gateway, params)),
