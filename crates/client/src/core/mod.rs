@@ -7,7 +7,9 @@
 //!
 //! # The cycle that a shell follows
 //!
-//! For each gateway, make one [`CallLink`]. Then, for as long as the gateway is listed:
+//! [`GatewayList`] says which gateways have a link, given those that the registers list. For
+//! each of them, make one [`CallLink`]. Then, for as long as the gateway is connected or
+//! listed:
 //!
 //! 1. Connect. When the connection stands, call [`CallLink::connected`] with something
 //!    that implements [`Transmit`]; when the attempt fails, call
@@ -37,10 +39,12 @@
 
 mod answers;
 mod call_link;
+mod gateway_list;
 mod pending;
 
 pub use answers::Answers;
 pub use call_link::{CallLink, Effect, LinkError, Transmit};
+pub use gateway_list::GatewayList;
 pub use pending::QuestionId;
 
 #[cfg(test)]
