@@ -44,7 +44,7 @@ struct Shared {
 
 /// Makes a [`Gateway`].
 #[must_use = "it does nothing until it is connected"]
-pub struct Builder {
+pub struct GatewayBuilder {
     source: Source,
     settings: LinkSettings,
 }
@@ -54,7 +54,7 @@ enum Source {
     Addresses(watch::Receiver<Vec<String>>),
 }
 
-impl Builder {
+impl GatewayBuilder {
     fn new(source: Source) -> Self {
         let settings = LinkSettings {
             secret_key: SecretKey::default(),
@@ -121,14 +121,14 @@ impl Builder {
 impl Gateway {
     /// Begins a handle on the gateways that these registers list, each `host:port`
     /// (the original's `$registerAddress`). A gateway counts if any of the registers lists it.
-    pub fn builder<R: Into<String>>(registers: impl IntoIterator<Item = R>) -> Builder {
-        Builder::new(Source::Registers(registers.into_iter().map(Into::into).collect()))
+    pub fn builder<R: Into<String>>(registers: impl IntoIterator<Item = R>) -> GatewayBuilder {
+        GatewayBuilder::new(Source::Registers(registers.into_iter().map(Into::into).collect()))
     }
 
     /// Begins a handle on the gateways in a list of the caller's own, each `host:port`. The
     /// handle follows its changes.
-    pub fn following(addresses: watch::Receiver<Vec<String>>) -> Builder {
-        Builder::new(Source::Addresses(addresses))
+    pub fn following(addresses: watch::Receiver<Vec<String>>) -> GatewayBuilder {
+        GatewayBuilder::new(Source::Addresses(addresses))
     }
 
     /// Returns a clone whose session writes `observer` is told of too.

@@ -82,7 +82,7 @@ pub mod worker;
 pub use close::Closing;
 pub use dispatch::CommandFuture;
 pub use error::{AskError, AskResult, Delivery, Error, Unreached};
-pub use gateway::{Builder, Gateway};
+pub use gateway::{Gateway, GatewayBuilder};
 pub use message::OutMessage;
 pub use select::{Column, Row, Where};
 pub use send::Sending;

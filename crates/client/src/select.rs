@@ -16,6 +16,7 @@ use crate::{Error, Gateway, SessionData, SessionError};
 
 /// A column of the rows of [`Gateway::select`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Column {
     /// The uid.
     Uid,

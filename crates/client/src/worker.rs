@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 pub use crate::gateway_list::follow_gateways;
 pub use crate::session_observer::SessionObserver;
-use crate::{Builder, Delivery, Error, Gateway, OutMessage};
+use crate::{Delivery, Error, Gateway, GatewayBuilder, OutMessage};
 
 /// The worker's own handle. It shares its links with every [`Gateway`] made from it.
 #[derive(Debug, Clone)]
@@ -23,7 +23,7 @@ pub struct WorkerHandle {
 /// Makes a [`WorkerHandle`].
 #[must_use = "it does nothing until it is connected"]
 pub struct WorkerBuilder {
-    builder: Builder,
+    builder: GatewayBuilder,
     observer: Option<Arc<dyn SessionObserver>>,
 }
 
@@ -60,7 +60,7 @@ impl WorkerBuilder {
     }
 
     /// Sets how long a question may take; 5 seconds by default. See
-    /// [`Builder::question_timeout`].
+    /// [`GatewayBuilder::question_timeout`].
     pub fn question_timeout(mut self, limit: Duration) -> Self {
         self.builder = self.builder.question_timeout(limit);
         self
@@ -73,7 +73,7 @@ impl WorkerBuilder {
         self
     }
 
-    /// Connects the handle in the background; see [`Builder::connect`].
+    /// Connects the handle in the background; see [`GatewayBuilder::connect`].
     ///
     /// # Panics
     /// Outside a tokio runtime.
