@@ -56,10 +56,6 @@ pub(crate) async fn close_groups(
     last_message: Option<&Payload>,
 ) -> Result<Delivery, Error> {
     let groups: Vec<_> = groups.into_iter().map(GroupId::new).collect::<Result<_, _>>()?;
-    if groups.is_empty() {
-        // Without a condition all clients would be found.
-        return Ok(Delivery::default());
-    }
     let members = gateway.select([Column::Uid], Where::default().with_groups(groups)).await;
     close(gateway, found(members, |rows| rows.into_keys().collect())?, except, last_message)
 }

@@ -116,3 +116,13 @@ async fn reads_the_answers_of_a_php_gateway() {
     answer("N;");
     assert_eq!(gateway.session(fake.id(1)).await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn no_client_meets_a_condition_with_an_empty_list() {
+    let mut fake = FakeGateway::start().await;
+    let gateway = handle(&[fake.address]);
+    assert!(gateway.select([], Where::default().with_uids([])).await.unwrap().is_empty());
+    gateway.client_ids_by_group("news").await.unwrap();
+    let Command::Ask(Question::Select(Some(select))) = fake.told().await else { panic!("no question") };
+    assert_eq!(select.filters.len(), 1, "only the second question was asked");
+}
