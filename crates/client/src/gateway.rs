@@ -234,7 +234,8 @@ impl Gateway {
     }
 }
 
-fn check_len(frame: &Frame, limit: usize) -> Result<(), Error> {
+/// Checks that a frame is not over a gateway's limit.
+pub(crate) fn check_len(frame: &Frame, limit: usize) -> Result<(), Error> {
     let len = frame.encoded_len();
     if len > limit { Err(Error::TooLarge { len, limit }) } else { Ok(()) }
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use gatewayworker_client::{AskError, ClientId, Gateway, Unreached, Where};
-use gatewayworker_protocol::{Command, Question};
+use gatewayworker_client::{AskError, ClientId, Error, Gateway, Unreached, Where};
+use gatewayworker_protocol::{Command, MAX_FRAME_LEN, Question};
 
 use crate::fake::{FakeGateway, listed, soon};
 use crate::{handle, nobody};
@@ -125,4 +125,16 @@ async fn no_client_meets_a_condition_with_an_empty_list() {
     gateway.client_ids_by_group("news").await.unwrap();
     let Command::Ask(Question::Select(Some(select))) = fake.told().await else { panic!("no question") };
     assert_eq!(select.filters.len(), 1, "only the second question was asked");
+}
+
+/// A gateway would end the link, and every question in it would be lost.
+#[tokio::test]
+async fn a_question_that_does_not_fit_a_frame_is_refused_and_not_sent() {
+    let mut fake = FakeGateway::start().await;
+    let gateway = handle(&[fake.address]);
+    let uids = (0..100).map(|n| format!("{n}{}", "x".repeat(MAX_FRAME_LEN / 100)));
+    let error = gateway.batch_client_ids_by_uid(uids).await.unwrap_err();
+    assert!(matches!(error, AskError::NotAsked(Error::TooLarge { .. })), "{error}");
+    gateway.client_ids_by_group("news").await.unwrap();
+    assert!(matches!(fake.told().await, Command::Ask(Question::Select(_))));
 }
