@@ -15,7 +15,7 @@
 //!    that implements [`Transmit`]; when the attempt fails, call
 //!    [`CallLink::connect_failed`] and try again later.
 //! 2. To send a command, push its frame to [`CallLink::connection`]. To ask a question,
-//!    call [`CallLink::ask`] with a token of the shell's own, the *asker*. When the asker
+//!    call [`CallLink::ask`] with its frame and a token of the shell's own, the *asker*. When it
 //!    no longer waits, call [`CallLink::cancel`].
 //! 3. When bytes arrive, append them to a buffer that belongs to this connection alone,
 //!    and call [`CallLink::receive`] with that buffer. On an error, close the connection
@@ -29,8 +29,8 @@
 //! their order. When every gateway that was asked has an outcome, make one answer of them
 //! with [`Answers::gather`].
 //!
-//! Every asker gets exactly one [`Effect::Settle`], except one that was cancelled: it gets
-//! none.
+//! Every asker that [`CallLink::ask`] has accepted gets exactly one [`Effect::Settle`], unless
+//! it is cancelled before: then it gets none.
 
 #![cfg_attr(
     not(feature = "internals"),
