@@ -1,7 +1,7 @@
 //! Asking gateways, all at once or one.
 //!
-//! `questions.rs` and `select.rs` call this with what they want to know; `link.rs` carries
-//! each question to its gateway.
+//! `questions.rs` and `select.rs` call these methods; `link.rs` carries each question to its
+//! gateway, and `core` puts the answers together.
 
 use std::net::SocketAddrV4;
 

@@ -181,7 +181,7 @@ impl Gateway {
         })?;
         let mut delivery = Delivery::default();
         for (address, frame) in plan {
-            // Once a gateway has missed a frame, it gets none of those behind it.
+            // Once a gateway has missed a frame, it gets none of the later frames.
             if delivery.unreached.last().is_some_and(|(lost, _)| lost == address) {
                 continue;
             }

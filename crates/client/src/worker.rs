@@ -1,4 +1,4 @@
-//! The handle of a businessworker: what a worker may do beyond an application.
+//! The handle of a businessworker: for all that an application may not do.
 //!
 //! `gatewayworker_businessworker` holds a [`WorkerHandle`] and gives its application
 //! [`Gateway`]s made from it. An application needs nothing from this module.
@@ -27,8 +27,8 @@ pub struct WorkerBuilder {
     observer: Option<Arc<dyn SessionObserver>>,
 }
 
-/// What one of our gateways can do for this worker, as it has said on the event link. A
-/// gateway of the original says nothing, and can do none of it.
+/// The features of one gateway, as it has announced them on the event link. A gateway of the
+/// original announces none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GatewayFeatures {
@@ -122,7 +122,7 @@ impl WorkerHandle {
         self.gateway.tell_client(id, command).await
     }
 
-    /// Notes what a gateway can do. Call it with the default when the event link has ended.
+    /// Notes the features of a gateway. Call it with the default when the event link has ended.
     pub fn set_features(&self, gateway: SocketAddrV4, features: GatewayFeatures) {
         self.gateway.bus().set_passes_on(gateway, features.passes_events_on);
         if let Some(link) = self.gateway.links().all().get(&gateway) {
