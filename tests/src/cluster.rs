@@ -183,8 +183,7 @@ impl ClusterBuilder {
     /// Workers take calls over HTTP, with [`HTTP_TOKEN`].
     pub fn http(self) -> Self {
         self.worker(|config| {
-            config.http_listen = Some("127.0.0.1:0".into());
-            config.http_token = SecretKey::new(HTTP_TOKEN);
+            config.http = worker::HttpConfig::new("127.0.0.1:0", SecretKey::new(HTTP_TOKEN));
         })
     }
 
@@ -326,7 +325,7 @@ impl Cluster {
     /// When it cannot.
     pub async fn start_worker(&mut self) {
         let events = Recorder::default();
-        let http = self.settings.worker.http_listen.as_ref().map(|address| {
+        let http = self.settings.worker.http.listen.as_ref().map(|address| {
             gatewayworker_net::listen(address.parse().expect("an address"), true, 1024)
                 .expect("the port is free")
         });
@@ -336,13 +335,13 @@ impl Cluster {
     }
 
     fn worker_with(&self, http: Option<TcpListener>, events: impl Events) -> Daemon {
-        let config = worker::Config {
-            register_address: vec![self.register.to_string()],
-            secret_key: SecretKey::new(&*self.settings.secret_key),
-            ..self.settings.worker.clone()
-        };
+        let config = self.settings.worker.clone();
+        let config = config
+            .with_register_address([self.register.to_string()])
+            .with_secret_key(SecretKey::new(&*self.settings.secret_key));
         Daemon::start(|shutdown| async move {
-            worker::serve_on(http, config, events, shutdown).await.expect("the worker runs");
+            let options = worker::ServeOptions::new(shutdown).with_http_listener(http);
+            worker::serve(config, events, options).await.expect("the worker runs");
         })
     }
 

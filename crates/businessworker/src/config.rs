@@ -1,36 +1,40 @@
-//! What can be set, by flag, by environment and in `config/businessworker.toml`.
+//! The worker's configuration: flags, environment and file, as `config/businessworker.toml`
+//! shows it.
+//!
+//! `run` loads it and checks it with [`Config::validate`]; `serve` takes it.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::ensure;
-use gatewayworker_daemon::{CommonFlags, one_or_many, take_negative_numbers};
+use gatewayworker_daemon::{CommonFlags, load_with_former_keys, one_or_many, take_negative_numbers};
+use gatewayworker_http::Config as HttpConfig;
 use gatewayworker_protocol::SecretKey;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::ConfigError;
 
 /// Takes the events of clients from the gateways and runs the application.
 #[derive(Debug, clap::Parser)]
 #[command(name = "businessworker", version, mut_args(take_negative_numbers))]
 pub struct Cli {
-    /// What every daemon has.
+    /// The flags of every daemon.
     #[command(flatten)]
     pub common: CommonFlags,
-    /// What this one has.
+    /// The flags of the worker.
     #[command(flatten)]
     pub flags: Flags,
 }
 
-/// The worker's flags; what is not set here is left to the file.
+/// The worker's flags. A flag that is not set leaves its key to the file.
 #[derive(Debug, Default, clap::Args, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub struct Flags {
-    /// Be called NAME by the gateways [default: BusinessWorker]
+    /// The worker's NAME at the gateways [default: BusinessWorker]
     #[arg(long, value_name = "NAME", env = "GATEWAYWORKER_BUSINESSWORKER_NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 
-    /// Be ID among the workers of this name on this host [default: another for each connection]
+    /// The worker's ID among those of its name on this host [default: another for each connection]
     #[arg(long, value_name = "ID", env = "GATEWAYWORKER_BUSINESSWORKER_WORKER_ID")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_id: Option<String>,
@@ -77,60 +81,46 @@ pub struct Flags {
 
     /// Calls over HTTP.
     #[command(flatten)]
-    #[serde(flatten)]
     pub http: gatewayworker_http::Flags,
 }
 
 /// The worker's configuration, the keys of its file; `A` are the application's.
+///
+/// In code it is made from its default: `Config::default().with_name("Chat")`, or by
+/// setting fields.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, bound = "A: DeserializeOwned + Default")]
+#[non_exhaustive]
 pub struct Config<A = NoSettings> {
-    /// What the gateways call the worker; the same for all workers of an application.
+    /// The worker's name at the gateways; the same for all workers of an application.
+    /// `BusinessWorker` by default.
     pub name: String,
-    /// What sets the worker apart from others of its name on its host. Two workers
-    /// with the same would take each other's links away.
+    /// The worker's id among those of its name on its host. Two workers with the same id
+    /// would take each other's links away. By default another for each connection.
     pub worker_id: Option<String>,
-    /// The registers, `host:port` each; one, or a list.
+    /// The registers, `host:port` each; one, or a list. `127.0.0.1:1236` by default.
     #[serde(deserialize_with = "one_or_many")]
     pub register_address: Vec<String>,
-    /// The cluster's key, empty for none.
+    /// The cluster's key; empty for none, the default.
     pub secret_key: SecretKey,
-    /// How many handlers run at once.
+    /// The number of handlers that run at once; 1024 by default.
     pub concurrency: usize,
-    /// How long a question to the gateways may take, in milliseconds.
+    /// The longest time for a question to the gateways, in milliseconds; 5000 by default.
     pub question_timeout_ms: u64,
-    /// From when on a handler is slow, in milliseconds; 0 for never.
+    /// The time after which a handler is logged as slow, in milliseconds; 0 for never.
+    /// 1000 by default.
     pub slow_handler_warning_ms: u64,
-    /// When a handler is cancelled, in milliseconds; 0 for never.
+    /// The time after which a handler is cancelled, in milliseconds; 0 for never, the
+    /// default.
     pub handler_timeout_ms: u64,
-    /// How long handlers may go on after the worker was asked to stop, in milliseconds.
+    /// The time for handlers to end after the worker was asked to stop, in milliseconds;
+    /// 10000 by default.
     pub shutdown_timeout_ms: u64,
-    /// How many threads handlers have, beside the one that serves the links; 0 for one on
-    /// each core.
+    /// The number of threads for handlers, beside the one that serves the links; 0 for one
+    /// on each core, the default.
     pub threads: usize,
-    /// Where to take calls over HTTP, `host:port`; nowhere unless set.
-    pub http_listen: Option<String>,
-    /// What callers over HTTP have to show; not the `secret_key`.
-    pub http_token: SecretKey,
-    /// The origins whose pages may call, `https://example.com`.
-    pub http_allowed_origins: Vec<String>,
-    /// The proxies whose `X-Forwarded-For` is believed.
-    pub http_trusted_proxies: Vec<IpAddr>,
-    /// After how many wrong tokens within a minute an address is refused; 0 for never.
-    pub http_max_auth_failures_per_minute: u32,
-    /// How many connections of HTTP callers are held.
-    pub http_max_connections: usize,
-    /// How many HTTP requests run at once.
-    pub http_concurrency: usize,
-    /// The longest body of an HTTP request, in bytes.
-    pub http_max_body_bytes: usize,
-    /// How many calls a batch may have.
-    pub http_max_batch: usize,
-    /// How long an HTTP request's head may take to come, its body as long again, and a
-    /// piece of the answer to be taken, in milliseconds.
-    pub http_read_timeout_ms: u64,
-    /// How long an HTTP request may run, in milliseconds.
-    pub http_request_timeout_ms: u64,
+    /// Calls over HTTP.
+    pub http: HttpConfig,
     /// The application's own settings.
     pub app: A,
 }
@@ -142,7 +132,6 @@ pub struct NoSettings {}
 
 impl<A: Default> Default for Config<A> {
     fn default() -> Self {
-        let http = gatewayworker_http::Config::default();
         Self {
             name: "BusinessWorker".into(),
             worker_id: None,
@@ -154,19 +143,17 @@ impl<A: Default> Default for Config<A> {
             handler_timeout_ms: 0,
             shutdown_timeout_ms: 10_000,
             threads: 0,
-            http_listen: http.listen,
-            http_token: http.token,
-            http_allowed_origins: http.allowed_origins,
-            http_trusted_proxies: http.trusted_proxies,
-            http_max_auth_failures_per_minute: http.max_auth_failures_per_minute,
-            http_max_connections: http.max_connections,
-            http_concurrency: http.concurrency,
-            http_max_body_bytes: http.max_body_bytes,
-            http_max_batch: http.max_batch,
-            http_read_timeout_ms: http.read_timeout_ms,
-            http_request_timeout_ms: http.request_timeout_ms,
+            http: HttpConfig::default(),
             app: A::default(),
         }
+    }
+}
+
+impl<A: DeserializeOwned + Default> Config<A> {
+    /// Reads the configuration from flags, environment and file; what is not set there has its
+    /// default. Nothing is checked beyond its type.
+    pub(crate) fn load(cli: &Cli) -> anyhow::Result<Self> {
+        load_with_former_keys(&cli.common, &cli.flags, gatewayworker_http::FORMER_KEYS)
     }
 }
 
@@ -174,38 +161,33 @@ impl<A> Config<A> {
     /// Checks what the types cannot.
     ///
     /// # Errors
-    /// In one line, with the key.
-    pub fn validate(&self) -> anyhow::Result<()> {
-        ensure!(!self.name.is_empty(), "name: must not be empty");
-        ensure!(!self.register_address.is_empty(), "register_address: must name a register");
+    /// The first value that cannot work, in one line that begins with its key.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.name.is_empty() {
+            return Err(ConfigError::EmptyName);
+        }
+        if self.register_address.is_empty() {
+            return Err(ConfigError::NoRegister);
+        }
         for address in &self.register_address {
             let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-            ensure!(port.is_some(), "register_address: \"{address}\" is not host:port");
+            if port.is_none() {
+                return Err(ConfigError::RegisterAddress(address.clone()));
+            }
         }
-        ensure!(self.concurrency > 0, "concurrency: must be at least 1");
-        ensure!(self.threads <= 1024, "threads = {}: at most 1024", self.threads);
-        ensure!(self.question_timeout_ms > 0, "question_timeout_ms: must be at least 1");
-        self.http().validate(&self.secret_key)
+        if self.concurrency == 0 {
+            return Err(ConfigError::NoConcurrency);
+        }
+        if self.threads > 1024 {
+            return Err(ConfigError::TooManyThreads(self.threads));
+        }
+        if self.question_timeout_ms == 0 {
+            return Err(ConfigError::NoQuestionTimeout);
+        }
+        self.http.validate(&self.secret_key).map_err(|error| ConfigError::Http(error.into()))
     }
 
-    /// What concerns calls over HTTP.
-    pub fn http(&self) -> gatewayworker_http::Config {
-        gatewayworker_http::Config {
-            listen: self.http_listen.clone(),
-            token: self.http_token.clone(),
-            allowed_origins: self.http_allowed_origins.clone(),
-            trusted_proxies: self.http_trusted_proxies.clone(),
-            max_auth_failures_per_minute: self.http_max_auth_failures_per_minute,
-            max_connections: self.http_max_connections,
-            concurrency: self.http_concurrency,
-            max_body_bytes: self.http_max_body_bytes,
-            max_batch: self.http_max_batch,
-            read_timeout_ms: self.http_read_timeout_ms,
-            request_timeout_ms: self.http_request_timeout_ms,
-        }
-    }
-
-    /// The worker's part and the application's.
+    /// Splits the configuration into the worker's settings and the application's.
     pub fn split(self) -> (Config, A) {
         let config = Config {
             name: self.name,
@@ -218,17 +200,7 @@ impl<A> Config<A> {
             handler_timeout_ms: self.handler_timeout_ms,
             shutdown_timeout_ms: self.shutdown_timeout_ms,
             threads: self.threads,
-            http_listen: self.http_listen,
-            http_token: self.http_token,
-            http_allowed_origins: self.http_allowed_origins,
-            http_trusted_proxies: self.http_trusted_proxies,
-            http_max_auth_failures_per_minute: self.http_max_auth_failures_per_minute,
-            http_max_connections: self.http_max_connections,
-            http_concurrency: self.http_concurrency,
-            http_max_body_bytes: self.http_max_body_bytes,
-            http_max_batch: self.http_max_batch,
-            http_read_timeout_ms: self.http_read_timeout_ms,
-            http_request_timeout_ms: self.http_request_timeout_ms,
+            http: self.http,
             app: NoSettings {},
         };
         (config, self.app)
@@ -265,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_that_comes_along_says_the_defaults() {
+    fn the_config_file_in_the_repository_has_every_key_with_its_default() {
         let text = include_str!("../../../config/businessworker.toml");
         assert_eq!(toml::from_str::<Config>(text).unwrap(), Config::default());
         // Every key is there, or shown as a comment where its default is to be missing,
@@ -282,19 +254,16 @@ mod tests {
             "handler_timeout_ms",
             "shutdown_timeout_ms",
             "threads",
-            "# http_listen",
-            "http_token",
-            "http_allowed_origins",
-            "http_trusted_proxies",
-            "http_max_auth_failures_per_minute",
-            "http_max_connections",
-            "http_concurrency",
-            "http_max_body_bytes",
-            "http_max_batch",
-            "http_read_timeout_ms",
-            "http_request_timeout_ms",
         ] {
             let at = lines.iter().position(|line| line.starts_with(&format!("{key} = ")));
+            let at = at.unwrap_or_else(|| panic!("{key} is missing"));
+            assert!(lines[at - 1].starts_with("# "), "{key} has no line on it");
+        }
+        let (_, http) = text.split_once("\n[http]\n").unwrap();
+        let lines: Vec<&str> = http.lines().collect();
+        for key in gatewayworker_http::FORMER_KEYS.keys {
+            let name = if *key == "listen" { "# listen" } else { key };
+            let at = lines.iter().position(|line| line.starts_with(&format!("{name} = ")));
             let at = at.unwrap_or_else(|| panic!("{key} is missing"));
             assert!(lines[at - 1].starts_with("# "), "{key} has no line on it");
         }
@@ -302,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flags_are_of_one_piece() {
+    fn the_flags_are_consistent() {
         <Cli as clap::CommandFactory>::command().debug_assert();
     }
 
@@ -324,27 +293,51 @@ mod tests {
         let flags = given.map(|(name, value)| format!("--http-{name}={value}"));
         let cli =
             <Cli as clap::Parser>::try_parse_from([&["worker".to_owned()], &flags[..]].concat()).unwrap();
-        let config: Config = gatewayworker_daemon::load(&cli.common, &cli.flags).unwrap();
-        let expected = gatewayworker_http::Config {
-            listen: Some("127.0.0.1:1".into()),
-            token: SecretKey::new("0123456789abcdef"),
-            allowed_origins: vec!["https://a".into(), "https://b".into()],
-            trusted_proxies: vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
-            max_auth_failures_per_minute: 2,
-            max_connections: 3,
-            concurrency: 4,
-            max_body_bytes: 5,
-            max_batch: 6,
-            read_timeout_ms: 7,
-            request_timeout_ms: 8,
-        };
-        assert_eq!(config.http(), expected);
-        assert_eq!(config.split().0.http(), expected);
-        assert_eq!(Config::<App>::default().http(), gatewayworker_http::Config::default());
+        let config = Config::<NoSettings>::load(&cli).unwrap();
+        let mut expected = HttpConfig::new("127.0.0.1:1", SecretKey::new("0123456789abcdef"));
+        expected.allowed_origins = vec!["https://a".into(), "https://b".into()];
+        expected.trusted_proxies = vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
+        expected.max_auth_failures_per_minute = 2;
+        expected.max_connections = 3;
+        expected.concurrency = 4;
+        expected.max_body_bytes = 5;
+        expected.max_batch = 6;
+        expected.read_timeout_ms = 7;
+        expected.request_timeout_ms = 8;
+        assert_eq!(config.http, expected);
+        assert_eq!(config.split().0.http, expected);
+        assert_eq!(Config::<App>::default().http, HttpConfig::default());
     }
 
     #[test]
-    fn the_application_has_its_own_table_and_nothing_else_is_let_through() {
+    fn a_former_key_is_the_key_of_the_table() {
+        let keys = [
+            "listen = '127.0.0.1:1'",
+            "token = '0123456789abcdef'",
+            "allowed_origins = ['https://a']",
+            "trusted_proxies = ['::1']",
+            "max_auth_failures_per_minute = 2",
+            "max_connections = 3",
+            "concurrency = 4",
+            "max_body_bytes = 5",
+            "max_batch = 6",
+            "read_timeout_ms = 7",
+            "request_timeout_ms = 8",
+        ];
+        let load = |text: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            let path = file.path().to_str().unwrap();
+            let cli = <Cli as clap::Parser>::try_parse_from(["worker", "--config", path]).unwrap();
+            Config::<NoSettings>::load(&cli).unwrap().http
+        };
+        let former = load(&keys.map(|key| format!("http_{key}\n")).concat());
+        assert_eq!(former, load(&format!("[http]\n{}", keys.join("\n"))));
+        assert_ne!(former, HttpConfig::default());
+    }
+
+    #[test]
+    fn the_application_has_its_own_table_and_unknown_keys_are_refused() {
         let config: Config<App> = toml::from_str("name = 'Chat'\n[app]\ndatabase = 'here'").unwrap();
         assert_eq!(config.app, App { database: "here".into() });
         assert!(toml::from_str::<Config<App>>("database = 'here'").is_err());
@@ -353,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn one_register_or_many() {
+    fn register_address_is_one_or_a_list() {
         let one: Config = toml::from_str("register_address = 'a:1'").unwrap();
         assert_eq!(one.register_address, ["a:1"]);
         let many: Config = toml::from_str("register_address = ['a:1', 'b:2']").unwrap();
@@ -361,15 +354,15 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_named_by_its_key() {
+    fn a_value_that_cannot_work_is_named_by_its_key() {
         let wrong = [
             ("name = ''", "name"),
             ("register_address = []", "register_address"),
             ("register_address = 'nowhere'", "register_address"),
             ("concurrency = 0", "concurrency"),
             ("question_timeout_ms = 0", "question_timeout_ms"),
-            ("http_listen = '127.0.0.1:0'", "http_token"),
-            ("http_max_batch = 0", "http_max_batch"),
+            ("http.listen = '127.0.0.1:0'", "http.token"),
+            ("http.max_batch = 0", "http.max_batch"),
         ];
         for (text, key) in wrong {
             let config: Config = toml::from_str(text).unwrap();

@@ -5,13 +5,14 @@
 //! is to lay both over the file. Defaults are the daemon's `Config::default()`.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, anyhow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use toml::Table;
+use toml::{Table, Value};
 
-use crate::{LogFormat, limits, suggest, supervised};
+use crate::{FormerKeys, LogFormat, limits, suggest, supervised};
 
 /// Flags that every daemon has.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -31,7 +32,16 @@ pub struct CommonFlags {
     /// Be a parent process's child: tell it when everything listens, drain when standard input ends
     #[arg(long, hide = true)]
     pub supervised: bool,
+
+    /// What [`load_with_former_keys`] has found that is no error. `--check-config` prints it, and a
+    /// daemon that starts logs it.
+    #[arg(skip)]
+    warnings: Warnings,
 }
+
+/// Warnings about a configuration. Clones share them.
+#[derive(Debug, Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
 
 /// Lets a flag take `-5` as its value, which is then refused for what it is; otherwise clap
 /// would look for a flag of that name.
@@ -46,39 +56,74 @@ impl CommonFlags {
     pub fn ready<A: std::fmt::Display>(&self, addresses: impl IntoIterator<Item = A>) {
         limits::log_file_limit();
         if self.supervised {
-            supervised::ready(addresses);
+            supervised::report_ready(addresses);
         }
+    }
+
+    /// Takes the warnings about the configuration that were found when it was read.
+    pub(crate) fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut *self.warnings.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// Reads the configuration: the file that `common` names, if any, with `flags`
-/// laid over it key by key (a flag that is not set must not serialize).
+/// Reads the configuration: the file that `common` names, if any, with `flags` laid over it key by
+/// key, also within tables (a flag that is not set must not serialize).
 ///
 /// # Errors
 /// In one line, with file, line and key: when the file cannot be read, is no
 /// TOML, has an unknown key or a value of the wrong kind.
 pub fn load<F: Serialize, C: DeserializeOwned>(common: &CommonFlags, flags: &F) -> anyhow::Result<C> {
+    load_with_former_keys(common, flags, FormerKeys::default())
+}
+
+/// Reads the configuration as [`load`] does; keys in the file may have their former names, each with
+/// a warning that [`run`](crate::run) prints or logs.
+///
+/// # Errors
+/// As [`load`], and when the file has a former name and the table that the key belongs to.
+pub fn load_with_former_keys<F: Serialize, C: DeserializeOwned>(
+    common: &CommonFlags,
+    flags: &F,
+    former: FormerKeys,
+) -> anyhow::Result<C> {
     let mut layers = match &common.config {
-        Some(path) => read::<C>(path)?,
+        Some(path) => read::<C>(path, former, &common.warnings)?,
         None => Table::new(),
     };
-    layers.extend(Table::try_from(flags).context("flags and environment")?);
+    lay_over(&mut layers, Table::try_from(flags).context("flags and environment")?);
     layers.try_into().map_err(|error: toml::de::Error| {
-        anyhow!("flags and environment: {}", suggest::instead_of_list(error.message()))
+        anyhow!("flags and environment: {}", suggest::instead_of_list(error.message(), former))
     })
 }
 
+/// Puts the keys of `upper` in the place of those of `lower`, and keeps its others.
+fn lay_over(lower: &mut Table, upper: Table) {
+    for (key, value) in upper {
+        match (lower.get_mut(&key), value) {
+            (Some(Value::Table(lower)), Value::Table(upper)) => lay_over(lower, upper),
+            (_, value) => {
+                lower.insert(key, value);
+            }
+        }
+    }
+}
+
 /// Reads a file as a `C`, which alone can tell where it is wrong, and returns its keys.
-fn read<C: DeserializeOwned>(path: &Path) -> anyhow::Result<Table> {
+fn read<C: DeserializeOwned>(path: &Path, former: FormerKeys, warnings: &Warnings) -> anyhow::Result<Table> {
     let file = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {file}"))?;
-    toml::from_str::<C>(&text).map_err(|error| anyhow!("{file}:{}", explain(&text, &error)))?;
-    toml::from_str(&text).map_err(|error| anyhow!("{file}:{}", explain(&text, &error)))
+    let renamed = former.rename(&text).map_err(|error| anyhow!("{file}:{error}"))?;
+    let explain = |error| anyhow!("{file}:{}", explain(&text, &error, former));
+    toml::from_str::<C>(&renamed.text).map_err(explain)?;
+    let keys = toml::from_str(&renamed.text).map_err(explain)?;
+    let mut warnings = warnings.0.lock().unwrap_or_else(PoisonError::into_inner);
+    warnings.extend(renamed.warnings.iter().map(|warning| format!("{file}:{warning}")));
+    Ok(keys)
 }
 
 /// `line: key: what is wrong`, where the place of the error is known.
-fn explain(text: &str, error: &toml::de::Error) -> String {
-    let message = suggest::instead_of_list(&error.message().replace('\n', ", "));
+fn explain(text: &str, error: &toml::de::Error, former: FormerKeys) -> String {
+    let message = suggest::instead_of_list(&error.message().replace('\n', ", "), former);
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
         return format!(" {message}");
     };
@@ -263,6 +308,49 @@ mod tests {
         assert_eq!(error, ":1: secret_key: must be a quoted string");
         let error = error_of("push_token = 12345");
         assert_eq!(error, ":1: push_token: must be a quoted string");
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nested {
+        table: Config,
+    }
+
+    fn load_nested(text: &str) -> (anyhow::Result<Nested>, Vec<String>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("test.toml");
+        std::fs::write(&path, text).unwrap();
+        let common = CommonFlags { config: Some(path), ..CommonFlags::default() };
+        let flags: Table = toml::from_str("table.listen = 'flag'").unwrap();
+        let former = FormerKeys { table: "table", keys: &["limit", "push_token"] };
+        let loaded = load_with_former_keys(&common, &flags, former);
+        let file = format!("{}:", directory.path().join("test.toml").display());
+        let loaded = loaded.map_err(|error| anyhow!(format!("{error:#}").replace(&file, "")));
+        (loaded, common.take_warnings().iter().map(|warning| warning.replace(&file, "")).collect())
+    }
+
+    #[test]
+    fn a_key_under_its_former_name_is_taken_with_a_warning_and_flags_go_into_the_table() {
+        let new = load_nested("[table]\nlimit = 3");
+        assert_eq!(new.0.unwrap().table, Config { listen: "flag".into(), limit: 3, ..Config::default() });
+        assert_eq!(new.1, Vec::<String>::new());
+        let old = load_nested("\ntable_limit = 3");
+        assert_eq!(old.0.unwrap().table, Config { listen: "flag".into(), limit: 3, ..Config::default() });
+        assert_eq!(
+            old.1,
+            ["2: table_limit is an old name: write limit in a table [table], or table.limit here"]
+        );
+    }
+
+    #[test]
+    fn errors_about_a_former_name_are_as_those_about_any_key() {
+        let error = |text: &str| load_nested(text).0.unwrap_err().to_string();
+        assert!(error("table_limit = 'x'").starts_with("1: table_limit: invalid type"));
+        assert_eq!(error("table_push_token = 123"), "1: table_push_token: must be a quoted string");
+        assert_eq!(
+            error("table_limt = 1"),
+            "1: table_limt: unknown key `table_limt`: did you mean `table.limit`?"
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What all daemons share, so that each of them is only what sets it apart:
 //!
 //! - [`load`]: one configuration out of flags, environment, file and defaults,
+//! - [`FormerKeys`]: keys of a file that have moved into a table,
 //! - [`unknown_variables`]: settings that are mistyped in the environment,
 //! - [`run`]: logging, file limit, runtime, signals and exit status around a daemon's `serve`,
 //! - [`Log`], [`LineWriter`]: a log that waits for nobody,
@@ -15,33 +16,42 @@
 
 mod accept;
 mod address;
+pub mod child_protocol;
 mod config;
 mod counter;
 mod environment;
 mod exposure;
+mod former_keys;
 mod limits;
+mod line_splitter;
 mod line_writer;
+mod listener_source;
 mod lists;
 mod logging;
 mod operator;
 mod run;
 mod signals;
+mod stats;
 mod suggest;
 mod supervised;
+mod supervisor_link;
 mod threads;
 
 pub use accept::accept_loop;
 pub use address::{bind, bind_as, check_address, resolve};
-pub use config::{CommonFlags, load, take_negative_numbers};
+pub use config::{CommonFlags, load, load_with_former_keys, take_negative_numbers};
 pub use counter::Counter;
 pub use environment::{settings, unknown_variables};
 pub use exposure::check_exposure;
+pub use former_keys::FormerKeys;
 pub use limits::OpenFiles;
+pub use line_splitter::LineSplitter;
 pub use line_writer::LineWriter;
+pub use listener_source::ListenerSource;
 pub use lists::one_or_many;
 pub use logging::{Log, LogFormat, wants_colour};
-pub use operator::{Figures, Operator, Reload, ReloadRequest};
+pub use operator::{Operator, Reload, ReloadRequest};
 pub use run::{Runtime, run};
 pub use signals::{Signal, Signals};
-pub use supervised::Listeners;
+pub use stats::Stats;
 pub use threads::check_threads;

@@ -1,5 +1,7 @@
 //! "Did you mean": the name that a mistyped one is nearest to.
 
+use crate::FormerKeys;
+
 /// How alike two names are where one is worth to be suggested for the other.
 const NEAR: f64 = 0.65;
 
@@ -17,8 +19,9 @@ pub(crate) fn similarity(a: &str, b: &str) -> f64 {
 }
 
 /// Changes serde's message on a name that it does not know, which lists all that it does, into
-/// one that says which is meant; leaves any other as it is.
-pub(crate) fn instead_of_list(message: &str) -> String {
+/// one that says which is meant, by its new name where a former one was mistyped; leaves any other
+/// as it is.
+pub(crate) fn instead_of_list(message: &str, former: FormerKeys) -> String {
     let of_kind = |kind: &str| message.strip_prefix(kind)?.strip_prefix(" `")?.split_once("`, expected ");
     let (kind, (wrong, list)) = match (of_kind("unknown field"), of_kind("unknown variant")) {
         (Some(found), _) => ("unknown key", found),
@@ -27,8 +30,13 @@ pub(crate) fn instead_of_list(message: &str) -> String {
     };
     // Names stand in backticks: every second part is one.
     let names = list.split('`').skip(1).step_by(2);
-    match nearest(wrong, names) {
-        Some(near) => format!("{kind} `{wrong}`: did you mean `{near}`?"),
+    let former: Vec<_> = former.names().collect();
+    match nearest(wrong, names.chain(former.iter().map(|(old, _)| old.as_str()))) {
+        Some(near) => {
+            let renamed = former.iter().find(|(old, _)| old == near);
+            let near = renamed.map_or(near, |(_, new)| new);
+            format!("{kind} `{wrong}`: did you mean `{near}`?")
+        }
         None => format!("{kind} `{wrong}`, expected {list}"),
     }
 }
@@ -68,7 +76,7 @@ mod tests {
             ("unknown field `x`, there are no fields", "unknown field `x`, there are no fields"),
             ("invalid type: integer `1`", "invalid type: integer `1`"),
         ] {
-            assert_eq!(instead_of_list(message), said);
+            assert_eq!(instead_of_list(message, FormerKeys::default()), said);
         }
     }
 }

@@ -34,7 +34,7 @@ pub(crate) async fn check_origin(
     let listed = |origin: &HeaderValue| shared.config.allowed_origins.iter().any(|listed| origin == listed);
     if !request.headers().get_all(header::ORIGIN).iter().all(listed) {
         shared.stats.foreign_origins.count();
-        let why = "pages from this origin may not call: list it in http_allowed_origins if they should";
+        let why = "pages from this origin may not call: list it in http.allowed_origins if they should";
         return ORIGIN_NOT_ALLOWED.because(why).into_response();
     }
     let mut response = if is_preflight(&request) { preflight() } else { next.run(request).await };
@@ -70,7 +70,7 @@ pub(crate) async fn admit(
     let Ok(_place) = shared.places.try_acquire() else {
         shared.stats.busy.count();
         let why = format!(
-            "as many requests as http_concurrency ({}) are running: try again in a moment",
+            "as many requests as http.concurrency ({}) are running: try again in a moment",
             shared.config.concurrency
         );
         return Err(BUSY.because(why).retry_after(1));
@@ -95,7 +95,7 @@ fn authorize(shared: &Shared, request: &Request) -> Result<(), Problem> {
     shared.stats.unauthorized.count();
     if shown.is_none() {
         // Not a guess, and what a page can make a browser send: not counted.
-        return Err(UNAUTHORIZED.because("send the http_token as `Authorization: Bearer <token>`"));
+        return Err(UNAUTHORIZED.because("send the http.token as `Authorization: Bearer <token>`"));
     }
     if let Some(address) = address
         && shared.failures.note(address)
@@ -104,7 +104,7 @@ fn authorize(shared: &Shared, request: &Request) -> Result<(), Problem> {
             warn!(%address, times, "too many wrong tokens: the address is refused for a minute");
         });
     }
-    Err(UNAUTHORIZED.because("the token is wrong: it has to be the http_token of this businessworker"))
+    Err(UNAUTHORIZED.because("the token is wrong: it has to be the http.token of this businessworker"))
 }
 
 /// The token that the caller shows.

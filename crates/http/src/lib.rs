@@ -7,7 +7,7 @@
 //! (`guard`), how much and how slowly (`server`), and what is answered (`routes`,
 //! `problem`, `openapi`).
 //!
-//! A businessworker serves this where `http_listen` is set: it has a link to every
+//! A businessworker serves this where `http.listen` is set: it has a link to every
 //! gateway anyway. It could be served by anything that holds a
 //! [`Gateway`](gatewayworker_client::Gateway).
 
@@ -22,5 +22,5 @@ mod routes;
 mod server;
 mod stats;
 
-pub use config::{Config, Flags, MIN_TOKEN_LEN};
+pub use config::{Config, FORMER_KEYS, Flags, MIN_TOKEN_LEN};
 pub use server::{bind, serve};

@@ -52,7 +52,7 @@ fn make() -> Value {
         "paths": paths,
         "components": {
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer", "description": "The worker's `http_token`."},
+                "token": {"type": "http", "scheme": "bearer", "description": "The worker's `http.token`."},
             },
             "responses": problems(),
         },
@@ -98,7 +98,7 @@ fn batch() -> Value {
         "operationId": "batch",
         "tags": ["more"],
         "summary": "Make several calls, one after the other.",
-        "description": "One that fails keeps none from being made. At most `http_max_batch`, 100 unless set.",
+        "description": "One that fails keeps none from being made. At most `http.max_batch`, 100 unless set.",
         "requestBody": {"required": true, "content": json_content(json!({"type": "array", "items": one}))},
         "responses": responses(
             "For each call, in order, what it would have been answered alone",

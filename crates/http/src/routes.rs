@@ -73,7 +73,7 @@ async fn batch(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
     let limit = shared.config.max_batch;
     if batch.len() > limit {
         shared.stats.too_large.count();
-        let why = format!("a batch has at most {limit} calls (http_max_batch): send several");
+        let why = format!("a batch has at most {limit} calls (http.max_batch): send several");
         return Err(BATCH_TOO_LONG.because(why));
     }
     let calls = batch.iter().map(|call| serde_json::from_str::<BatchCall>(call.get()));
@@ -99,7 +99,7 @@ async fn run(
     let timed_out = |why: &str| {
         shared.stats.timed_out.count();
         let limit = shared.config.request_timeout_ms;
-        TIMED_OUT.because(format!("the request ran for {limit} ms (http_request_timeout_ms): {why}"))
+        TIMED_OUT.because(format!("the request ran for {limit} ms (http.request_timeout_ms): {why}"))
     };
     if Instant::now() >= deadline {
         return Err(timed_out("this call had no turn, and was not made"));
@@ -180,7 +180,7 @@ async fn read(shared: &Shared, headers: &HeaderMap, mut body: Body) -> Result<By
     let (limit, time) = (shared.config.max_body_bytes, shared.config.read_timeout());
     let too_large = || {
         shared.stats.too_large.count();
-        let why = format!("the body is longer than {limit} bytes (http_max_body_bytes): send less at once");
+        let why = format!("the body is longer than {limit} bytes (http.max_body_bytes): send less at once");
         BODY_TOO_LARGE.because(why)
     };
     let asks_first = headers.contains_key(header::EXPECT);
@@ -201,7 +201,7 @@ async fn read(shared: &Shared, headers: &HeaderMap, mut body: Body) -> Result<By
         Err(_) => {
             shared.stats.too_slow.count();
             let ms = time.as_millis();
-            Err(BODY_TOO_SLOW.because(format!("the body did not come within {ms} ms (http_read_timeout_ms)")))
+            Err(BODY_TOO_SLOW.because(format!("the body did not come within {ms} ms (http.read_timeout_ms)")))
         }
     }
 }

@@ -12,7 +12,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::response::{IntoResponse, Response};
 use gatewayworker_client::Gateway;
-use gatewayworker_daemon::{Listeners, accept_loop, resolve};
+use gatewayworker_daemon::{ListenerSource, accept_loop, resolve};
 use gatewayworker_net::LogLimiter;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -65,9 +65,9 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 ///
 /// # Errors
 /// When the address does not resolve, or is in use.
-pub async fn bind(config: &Config, listeners: &Listeners) -> anyhow::Result<Option<TcpListener>> {
+pub async fn bind(config: &Config, listeners: &ListenerSource) -> anyhow::Result<Option<TcpListener>> {
     let Some(address) = &config.listen else { return Ok(None) };
-    let listener = listeners.bind("http_listen", resolve("http_listen", address).await?).await?;
+    let listener = listeners.bind("http.listen", resolve("http.listen", address).await?).await?;
     let address = listener.local_addr()?;
     info!(%address, "listening for calls over HTTP");
     if !address.ip().to_canonical().is_loopback() {
@@ -190,14 +190,14 @@ impl Server {
         let limit = self.shared.config.max_connections;
         let times = self.shared.stats.turned_away.count();
         if times.is_power_of_two() {
-            warn!(limit, times, "http_max_connections is reached: connections are turned away");
+            warn!(limit, times, "http.max_connections is reached: connections are turned away");
         }
         self.turned_away.clone().try_acquire_owned().ok()
     }
 }
 
 fn too_many(limit: usize) -> Response {
-    let why = format!("as many connections as http_max_connections ({limit}) stand: try again in a moment");
+    let why = format!("as many connections as http.max_connections ({limit}) stand: try again in a moment");
     BUSY.because(why).retry_after(1).into_response()
 }
 
