@@ -153,7 +153,7 @@ impl<A: DeserializeOwned + Default> Config<A> {
     /// Reads the configuration from flags, environment and file; what is not set there has its
     /// default. Nothing is checked beyond its type.
     pub(crate) fn load(cli: &Cli) -> anyhow::Result<Self> {
-        load_with_former_keys(&cli.common, &cli.flags, gatewayworker_http::FORMER_KEYS)
+        Ok(load_with_former_keys(&cli.common, &cli.flags, gatewayworker_http::FORMER_KEYS)?)
     }
 }
 

@@ -2,7 +2,7 @@
 //! [`Closing`](crate::Closing).
 //!
 //! Most commands wait only where the handle is so new that its gateways are not known yet.
-//! Those that have to ask the gateways first (see `emulated.rs`) wait for the answers.
+//! A command of `emulated.rs` asks the gateways first, and waits for the answers too.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,7 +14,7 @@ pub trait Operation: Send + Unpin + 'static {
     /// The handle to use.
     fn gateway(&self) -> &Gateway;
 
-    /// Hands the command to the links, or begins to ask what has to be known first.
+    /// Hands the command to the links, or begins to ask the gateways first.
     fn start(self) -> Dispatch;
 }
 
@@ -51,8 +51,8 @@ impl<O: Operation> Future for CommandFuture<O> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if let Some(operation) = this.operation.take() {
-            if !operation.gateway().links().is_settled() {
-                this.waiting = Some(Box::pin(start_when_settled(operation)));
+            if !operation.gateway().links().is_ready() {
+                this.waiting = Some(Box::pin(start_when_ready(operation)));
             } else {
                 match operation.start() {
                     Dispatch::Done(outcome) => return Poll::Ready(outcome),
@@ -64,8 +64,8 @@ impl<O: Operation> Future for CommandFuture<O> {
     }
 }
 
-async fn start_when_settled(operation: impl Operation) -> Result<Delivery, Error> {
-    operation.gateway().links().settle().await;
+async fn start_when_ready(operation: impl Operation) -> Result<Delivery, Error> {
+    operation.gateway().links().ready().await;
     match operation.start() {
         Dispatch::Done(outcome) => outcome,
         Dispatch::Asking(waiting) => waiting.await,

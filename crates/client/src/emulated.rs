@@ -4,7 +4,8 @@
 //! clients by their ids. That is correct with gateways of either kind, but it is not atomic: a
 //! client that is bound or joins between the answer and the command is missed, and so is one
 //! that its worker has not admitted yet. A gateway that did not answer is named in the
-//! [`Delivery`] as unreached.
+//! [`Delivery`] as unreached. So is a gateway whose link has no room for all of the commands
+//! (some 300,000 clients to close): the command can be made again for the rest.
 //!
 //! If a gateway of ours ever has such a command of its own, this file is the place where it is
 //! sent instead.
@@ -13,10 +14,10 @@ use std::collections::HashSet;
 use std::net::SocketAddrV4;
 
 use bytes::Bytes;
-use gatewayworker_protocol::{ClientId, Payload, Uid};
+use gatewayworker_protocol::{ClientId, Command, GroupId, Payload, Uid};
 
 use crate::frames::{Plan, by_gateway, send_to_clients};
-use crate::{AskError, Delivery, Error, Gateway, Unreached};
+use crate::{AskError, Column, Delivery, Error, Gateway, Unreached, Where};
 
 /// Clients that the gateways have named, and the gateways that did not answer.
 struct Found {
@@ -37,6 +38,29 @@ pub(crate) async fn send_to_uids(
     })
 }
 
+/// Closes the clients of these uids, without those in `except`.
+pub(crate) async fn close_uids(
+    gateway: &Gateway,
+    uids: Vec<Bytes>,
+    except: &HashSet<ClientId>,
+    last_message: Option<&Payload>,
+) -> Result<Delivery, Error> {
+    let found = clients_of_uids(gateway, uids).await?;
+    close(gateway, found, except, last_message)
+}
+
+/// Closes the members of these groups, without those in `except`.
+pub(crate) async fn close_groups(
+    gateway: &Gateway,
+    groups: Vec<Bytes>,
+    except: &HashSet<ClientId>,
+    last_message: Option<&Payload>,
+) -> Result<Delivery, Error> {
+    let groups: Vec<_> = groups.into_iter().map(GroupId::new).collect::<Result<_, _>>()?;
+    let members = gateway.select([Column::Uid], Where::default().with_groups(groups)).await;
+    close(gateway, found(members, |rows| rows.into_keys().collect())?, except, last_message)
+}
+
 async fn clients_of_uids(gateway: &Gateway, uids: Vec<Bytes>) -> Result<Found, Error> {
     let uids: Vec<_> = uids.into_iter().map(Uid::new).collect::<Result<_, _>>()?;
     if uids.is_empty() {
@@ -46,7 +70,7 @@ async fn clients_of_uids(gateway: &Gateway, uids: Vec<Bytes>) -> Result<Found, E
     found(clients, |by_uid| by_uid.into_values().flatten().collect())
 }
 
-/// What was found, as far as the gateways have answered.
+/// The clients that were found, as far as the gateways have answered.
 fn found<T>(
     answer: Result<T, AskError<T>>,
     clients: impl FnOnce(T) -> Vec<ClientId>,
@@ -60,7 +84,23 @@ fn found<T>(
     }
 }
 
-/// Tells each gateway what `frames` plans for its clients.
+fn close(
+    gateway: &Gateway,
+    found: Found,
+    except: &HashSet<ClientId>,
+    last_message: Option<&Payload>,
+) -> Result<Delivery, Error> {
+    tell(gateway, found, except, |plan, address, ids| {
+        // Once for all of them: it would be as often in the link's outbox as there are clients.
+        if let Some(message) = last_message {
+            plan.extend(send_to_clients(gateway, address, ids.clone(), message));
+        }
+        let kick = |connection_id| Command::Kick { connection_id, message: None }.into_frame();
+        plan.extend(ids.into_iter().map(|id| (address, kick(id))));
+    })
+}
+
+/// Hands each gateway the frames that `frames` plans for its clients.
 fn tell(
     gateway: &Gateway,
     found: Found,

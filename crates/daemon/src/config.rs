@@ -1,13 +1,13 @@
-//! One configuration out of four layers: flags over environment over file over
-//! defaults.
+//! Makes one configuration out of four layers: flags over environment over file over defaults. Errors name file, line
+//! and key, for a person.
 //!
-//! Clap already lets a flag win over its environment variable, so what is left
-//! is to lay both over the file. Defaults are the daemon's `Config::default()`.
+//! Clap already lets a flag win over its environment variable; this lays both over the file. The defaults are the
+//! daemon's `Config::default()`.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, anyhow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -29,30 +29,58 @@ pub struct CommonFlags {
     #[arg(long)]
     pub check_config: bool,
 
-    /// Be a parent process's child: tell it when everything listens, drain when standard input ends
+    /// Run as a supervisor's child: report when everything listens, drain when standard input ends
     #[arg(long, hide = true)]
     pub supervised: bool,
 
-    /// What [`load_with_former_keys`] has found that is no error. `--check-config` prints it, and a
-    /// daemon that starts logs it.
+    /// The warnings that [`load_with_former_keys`] has found. `--check-config` prints them, and a daemon that starts
+    /// logs them.
     #[arg(skip)]
     warnings: Warnings,
+}
+
+/// Why a configuration cannot be read. The message is one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The file is no TOML, has an unknown key or a value of the wrong kind.
+    #[error("{}:{problem}", file.display())]
+    Invalid {
+        /// The file.
+        file: PathBuf,
+        /// `3: limit: invalid type: …`, where the place is known.
+        problem: String,
+    },
+    /// A flag or an environment variable has a value of the wrong kind.
+    #[error("flags and environment: {problem}")]
+    Flags {
+        /// As the parser says it.
+        problem: String,
+    },
 }
 
 /// Warnings about a configuration. Clones share them.
 #[derive(Debug, Clone, Default)]
 struct Warnings(Arc<Mutex<Vec<String>>>);
 
-/// Lets a flag take `-5` as its value, which is then refused for what it is; otherwise clap
-/// would look for a flag of that name.
+/// Lets a flag take `-5` as its value, so that the error is about the value; otherwise clap would look for a flag of
+/// that name.
 pub fn take_negative_numbers(flag: clap::Arg) -> clap::Arg {
     let takes_values = flag.get_action().takes_values();
     if takes_values { flag.allow_negative_numbers(true) } else { flag }
 }
 
 impl CommonFlags {
-    /// To be called once the daemon listens on `addresses`. It tells a supervising
-    /// parent process, if there is one.
+    /// Reports to the supervisor, if there is one, that the daemon listens on `addresses`. Call it once everything
+    /// listens.
     pub fn ready<A: std::fmt::Display>(&self, addresses: impl IntoIterator<Item = A>) {
         limits::log_file_limit();
         if self.supervised {
@@ -66,13 +94,13 @@ impl CommonFlags {
     }
 }
 
-/// Reads the configuration: the file that `common` names, if any, with `flags` laid over it key by
-/// key, also within tables (a flag that is not set must not serialize).
+/// Reads the configuration: the file that `common` names, if any, with `flags` laid over it key by key, also within
+/// tables. A flag that is not set must not serialize.
 ///
 /// # Errors
-/// In one line, with file, line and key: when the file cannot be read, is no
-/// TOML, has an unknown key or a value of the wrong kind.
-pub fn load<F: Serialize, C: DeserializeOwned>(common: &CommonFlags, flags: &F) -> anyhow::Result<C> {
+/// When the file cannot be read, is no TOML, has an unknown key or a value of the wrong kind. The message is one line
+/// with file, line and key.
+pub fn load<F: Serialize, C: DeserializeOwned>(common: &CommonFlags, flags: &F) -> Result<C, ConfigError> {
     load_with_former_keys(common, flags, FormerKeys::default())
 }
 
@@ -85,14 +113,15 @@ pub fn load_with_former_keys<F: Serialize, C: DeserializeOwned>(
     common: &CommonFlags,
     flags: &F,
     former: FormerKeys,
-) -> anyhow::Result<C> {
+) -> Result<C, ConfigError> {
     let mut layers = match &common.config {
         Some(path) => read::<C>(path, former, &common.warnings)?,
         None => Table::new(),
     };
-    lay_over(&mut layers, Table::try_from(flags).context("flags and environment")?);
-    layers.try_into().map_err(|error: toml::de::Error| {
-        anyhow!("flags and environment: {}", suggest::instead_of_list(error.message(), former))
+    let flags = Table::try_from(flags).map_err(|error| ConfigError::Flags { problem: error.to_string() })?;
+    lay_over(&mut layers, flags);
+    layers.try_into().map_err(|error: toml::de::Error| ConfigError::Flags {
+        problem: suggest::instead_of_list(error.message(), former),
     })
 }
 
@@ -108,12 +137,18 @@ fn lay_over(lower: &mut Table, upper: Table) {
     }
 }
 
-/// Reads a file as a `C`, which alone can tell where it is wrong, and returns its keys.
-fn read<C: DeserializeOwned>(path: &Path, former: FormerKeys, warnings: &Warnings) -> anyhow::Result<Table> {
+/// Reads a file and returns its keys. It parses the file as a `C` first: only that finds the place of an error.
+fn read<C: DeserializeOwned>(
+    path: &Path,
+    former: FormerKeys,
+    warnings: &Warnings,
+) -> Result<Table, ConfigError> {
     let file = path.display();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {file}"))?;
-    let renamed = former.rename(&text).map_err(|error| anyhow!("{file}:{error}"))?;
-    let explain = |error| anyhow!("{file}:{}", explain(&text, &error, former));
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { file: path.to_owned(), source })?;
+    let invalid = |problem| ConfigError::Invalid { file: path.to_owned(), problem };
+    let renamed = former.rename(&text).map_err(|error| invalid(error.to_string()))?;
+    let explain = |error| invalid(explain(&text, &error, former));
     toml::from_str::<C>(&renamed.text).map_err(explain)?;
     let keys = toml::from_str(&renamed.text).map_err(explain)?;
     let mut warnings = warnings.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,14 +156,14 @@ fn read<C: DeserializeOwned>(path: &Path, former: FormerKeys, warnings: &Warning
     Ok(keys)
 }
 
-/// `line: key: what is wrong`, where the place of the error is known.
+/// Makes `line: key: what is wrong`, where the place of the error is known.
 fn explain(text: &str, error: &toml::de::Error, former: FormerKeys) -> String {
     let message = suggest::instead_of_list(&error.message().replace('\n', ", "), former);
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
         return format!(" {message}");
     };
     let mut number = before.matches('\n').count();
-    // Within a table the error may be placed at the table's head.
+    // An error within a table may have the place of the table's head.
     if let Some(wrong) = suggest::unknown_key(&message) {
         let is_it = |line: &str| line.split_once('=').is_some_and(|(key, _)| key.trim() == wrong);
         number += text.lines().skip(number).position(is_it).unwrap_or_default();
@@ -156,8 +191,7 @@ fn explain(text: &str, error: &toml::de::Error, former: FormerKeys) -> String {
     }
 }
 
-/// The key that the line of this number sets, and the number of the last line before it that
-/// sets the same.
+/// Returns the key that a line sets, and the number of the last line before it that sets the same key.
 fn earlier<'t>(text: &'t str, number: usize, line: &'t str) -> Option<(&'t str, usize)> {
     let key_of = |line: &'t str| {
         let name = line.split(['=', '#']).next().unwrap_or_default();
@@ -208,7 +242,7 @@ mod tests {
         }
     }
 
-    fn load_with(file: Option<&str>, arguments: &[&OsStr]) -> anyhow::Result<Config> {
+    fn load_with(file: Option<&str>, arguments: &[&OsStr]) -> Result<Config, ConfigError> {
         let directory = tempfile::tempdir().unwrap();
         let mut all = vec![OsStr::new("test").to_owned()];
         if let Some(text) = file {
@@ -228,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_is_the_default() {
+    fn without_flags_and_file_all_is_default() {
         assert_eq!(load_with(None, &[]).unwrap(), Config::default());
         assert_eq!(load_with(Some(""), &[]).unwrap(), Config::default());
     }
@@ -296,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_toml_is_named_with_its_line_in_one_line() {
+    fn invalid_toml_is_named_with_its_line_in_one_line() {
         let error = error_of("limit = 1\nlisten = \n");
         assert!(error.starts_with(":2: listen: "), "{error}");
         assert!(!error.contains('\n'), "{error}");
@@ -325,7 +359,7 @@ mod tests {
         let former = FormerKeys { table: "table", keys: &["limit", "push_token"] };
         let loaded = load_with_former_keys(&common, &flags, former);
         let file = format!("{}:", directory.path().join("test.toml").display());
-        let loaded = loaded.map_err(|error| anyhow!(format!("{error:#}").replace(&file, "")));
+        let loaded = loaded.map_err(|error| anyhow::anyhow!(format!("{error:#}").replace(&file, "")));
         (loaded, common.take_warnings().iter().map(|warning| warning.replace(&file, "")).collect())
     }
 
@@ -356,7 +390,7 @@ mod tests {
     #[test]
     fn a_missing_file_is_named() {
         let common = CommonFlags { config: Some("/nowhere/at-all.toml".into()), ..CommonFlags::default() };
-        let error = load::<_, Config>(&common, &Table::new()).unwrap_err();
+        let error = anyhow::Error::from(load::<_, Config>(&common, &Table::new()).unwrap_err());
         assert!(format!("{error:#}").starts_with("cannot read /nowhere/at-all.toml: "), "{error:#}");
     }
 }

@@ -25,14 +25,15 @@ pub use crate::core::events::Route;
 pub use crate::core::flush::Writable;
 pub use crate::core::heartbeat::Heartbeat;
 pub use crate::core::inbox::Inbox;
-pub use crate::core::link::{LinkState, ProtocolError, Said as LinkSaid};
+pub use crate::core::link::{LinkEvent, LinkProtocolError, LinkState};
+pub use crate::core::link_buffer::{LinkBuffer, LinkClosed};
 pub use crate::core::listener_policy::{Framing, ListenerPolicy, SlowConsumer};
 pub use crate::core::outbox::{Flushed, Outbox};
 pub use crate::core::outgoing::WebSocketType;
-pub use crate::core::ports::{Connection, Directory, LinkBuffer, LinkClosed, Ports, Transmit};
+pub use crate::core::ports::{Connection, Directory, Ports, Transmit};
 pub use crate::core::reading::Reading;
 pub use crate::core::table::{Key, Table};
-use crate::core::websocket::decode::{Decoder, Event, Step, Terms};
+use crate::core::websocket::decode::{Content, DecodeOptions, Decoder, Step};
 use crate::core::websocket::encode;
 pub use crate::core::worker_link::WorkerLink as CoreWorkerLink;
 pub use crate::core::worker_table::{Routing, WorkerTable};
@@ -89,8 +90,8 @@ impl FrameReader {
     /// # Panics
     /// When it is none.
     pub fn read(&mut self, frame: &mut [u8], limit: usize) -> usize {
-        match self.0.step(frame, Terms { limit, may_compress: false }) {
-            Ok(Step::Frame { event: Event::Message { payload, .. }, .. }) => payload.len(),
+        match self.0.step(frame, DecodeOptions { limit, may_compress: false }) {
+            Ok(Step::Frame { content: Content::Message { payload, .. }, .. }) => payload.len(),
             other => panic!("{other:?}"),
         }
     }

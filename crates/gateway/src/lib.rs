@@ -75,7 +75,7 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
     let Cli { common, flags } = &cli;
-    let config = load(common, flags).and_then(|config: Config| {
+    let config = load(common, flags).map_err(Into::into).and_then(|config: Config| {
         Config { protocols, ..config }
             .with_paths_relative_to(common.config.as_deref())
             .validated()?

@@ -15,7 +15,8 @@ use gatewayworker_protocol::{CloseReason, Frame, HEADER_LEN, MAX_FRAME_LEN, Orig
 use super::Shard;
 use super::client::Client;
 use super::effects::{Effect, Notice};
-use super::ports::{Directory, LinkBuffer, Ports};
+use super::link_buffer::LinkBuffer;
+use super::ports::{Directory, Ports};
 use super::table::Key;
 use super::worker_link::WorkerLink;
 

@@ -18,7 +18,7 @@
 //! A message goes through `inbox` (frames), `events` (to the client's worker), `link` (a worker's
 //! commands), `commands`, `send_queue` and `flush` (to the clients' sockets).
 //!
-//! - `ports`, `effects`: what the core asks of its surroundings, at once and later;
+//! - `ports`, `link_buffer`, `effects`: what the core asks of its surroundings, at once and later;
 //! - `table`, `client`, `index`: who is connected, bound and a member;
 //! - `admission`: clients whose worker has not admitted them yet;
 //! - `heartbeat`, `silence`: pinging silent clients and closing them;
@@ -39,6 +39,7 @@ pub(crate) mod heartbeat;
 pub(crate) mod inbox;
 mod index;
 pub(crate) mod link;
+pub(crate) mod link_buffer;
 pub(crate) mod listener_policy;
 pub(crate) mod outbox;
 pub(crate) mod outgoing;
@@ -72,7 +73,7 @@ use client::{Client, NewClient};
 use effects::{Effect, Effects, Ending, Finished, Signals};
 use heartbeat::TimerQueue;
 use ports::{Ports, Transmit};
-use stop::Stop;
+use stop::StopPlan;
 use table::{Key, Table};
 use worker_link::WorkerLink;
 
@@ -114,7 +115,7 @@ pub struct Shard<P: Ports> {
     /// Clients that wait to be admitted, with the time at which each is closed, the earliest
     /// first. One that waits no more is removed when all before it are.
     admissions: VecDeque<(u64, Key)>,
-    stop: Option<Stop>,
+    stop: Option<StopPlan>,
     effects: Effects<P>,
 }
 
@@ -251,7 +252,7 @@ impl<P: Ports> Shard<P> {
     /// When [`advance`](Self::advance) has something to do, in ms.
     pub fn next_deadline(&self) -> Option<u64> {
         let admission = self.admissions.front().map(|(until_ms, _)| *until_ms);
-        let stop = self.stop.as_ref().and_then(Stop::next_ms);
+        let stop = self.stop.as_ref().and_then(StopPlan::next_ms);
         [self.timers.next_ms(), admission, stop].into_iter().flatten().min()
     }
 

@@ -1,10 +1,12 @@
 //! The calls that tell gateways something: sends and commands. Each has a file.
 //!
-//! A call is told to the gateway of one client, or to every gateway, and nobody answers: the
-//! result names the gateways that were not reached.
+//! A call goes to the gateway of one client, or to every gateway. A gateway does not answer it:
+//! the result names the gateways that were not reached.
 
 mod bind_uid;
 mod close_client;
+mod close_group;
+mod close_uid;
 mod destroy_client;
 mod join_group;
 mod leave_group;
@@ -26,6 +28,8 @@ pub(super) const CALLS: &[Call] = &[
     send_to_uid::CALL,
     send_to_group::CALL,
     close_client::CALL,
+    close_uid::CALL,
+    close_group::CALL,
     destroy_client::CALL,
     bind_uid::CALL,
     unbind_uid::CALL,

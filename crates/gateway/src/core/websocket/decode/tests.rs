@@ -3,8 +3,8 @@
 use super::*;
 
 const LIMIT: usize = 70_000;
-const TERMS: Terms = Terms { limit: LIMIT, may_compress: false };
-const COMPRESSING: Terms = Terms { limit: LIMIT, may_compress: true };
+const OPTIONS: DecodeOptions = DecodeOptions { limit: LIMIT, may_compress: false };
+const COMPRESSING: DecodeOptions = DecodeOptions { limit: LIMIT, may_compress: true };
 
 fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mask = [0x11, 0x22, 0x33, 0x44];
@@ -25,11 +25,11 @@ fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn only_event(frame: &mut [u8]) -> Result<Event, ProtocolError> {
-    match Decoder::default().step(frame, TERMS)? {
-        Step::Frame { len, event } => {
+fn only_content(frame: &mut [u8]) -> Result<Content, WebSocketError> {
+    match Decoder::default().step(frame, OPTIONS)? {
+        Step::Frame { len, content } => {
             assert_eq!(len, frame.len());
-            Ok(event)
+            Ok(content)
         }
         Step::Incomplete(_) => panic!("the frame is whole"),
     }
@@ -40,7 +40,7 @@ fn messages_of_every_length_form_come_out_as_they_went_in() {
     for n in [0, 1, 7, 8, 9, 125, 126, 127, 65535, 65536, LIMIT] {
         let payload: Vec<u8> = (0..n).map(|i| (i % 100) as u8).collect();
         let mut frame = client_frame(0x82, &payload);
-        let Event::Message { binary: true, payload: range } = only_event(&mut frame).unwrap() else {
+        let Content::Message { binary: true, payload: range } = only_content(&mut frame).unwrap() else {
             panic!("a binary message of {n} bytes");
         };
         assert_eq!(frame[range], payload);
@@ -52,7 +52,7 @@ fn a_frame_cut_anywhere_is_incomplete_and_says_so_without_changing_it() {
     let frame = client_frame(0x81, "你好".as_bytes());
     for cut in 0..frame.len() {
         let mut part = frame[..cut].to_vec();
-        let step = Decoder::default().step(&mut part, TERMS).unwrap();
+        let step = Decoder::default().step(&mut part, OPTIONS).unwrap();
         assert!(matches!(step, Step::Incomplete(n) if n > cut), "{cut}: {step:?}");
         assert_eq!(part, frame[..cut]);
     }
@@ -62,15 +62,15 @@ fn a_frame_cut_anywhere_is_incomplete_and_says_so_without_changing_it() {
 fn fragments_with_control_frames_between_them_make_one_message() {
     let mut decoder = Decoder::default();
     let text = "a你b".as_bytes();
-    let mut step = |first, payload: &[u8]| match decoder.step(&mut client_frame(first, payload), TERMS) {
-        Ok(Step::Frame { event, .. }) => event,
+    let mut step = |first, payload: &[u8]| match decoder.step(&mut client_frame(first, payload), OPTIONS) {
+        Ok(Step::Frame { content, .. }) => content,
         other => panic!("{other:?}"),
     };
-    assert_eq!(step(0x01, &text[..2]), Event::Fragment);
-    assert!(matches!(step(0x89, b"ping"), Event::Ping(_)));
-    assert_eq!(step(0x00, &text[2..3]), Event::Fragment);
-    assert_eq!(step(0x8a, b""), Event::Pong);
-    assert_eq!(step(0x80, &text[3..]), Event::Assembled { binary: false, payload: text.to_vec() });
+    assert_eq!(step(0x01, &text[..2]), Content::Fragment);
+    assert!(matches!(step(0x89, b"ping"), Content::Ping(_)));
+    assert_eq!(step(0x00, &text[2..3]), Content::Fragment);
+    assert_eq!(step(0x8a, b""), Content::Pong);
+    assert_eq!(step(0x80, &text[3..]), Content::Assembled { binary: false, payload: text.to_vec() });
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn what_the_rfc_forbids_fails_the_connection_with_its_code() {
         (client_frame(0x82, &[0; LIMIT + 1]), 1009),
     ];
     for (mut frame, code) in cases {
-        let error = only_event(&mut frame).unwrap_err();
+        let error = only_content(&mut frame).unwrap_err();
         assert_eq!(error.close_code(), code, "{error}");
     }
 }
@@ -102,8 +102,8 @@ fn what_the_rfc_forbids_fails_the_connection_with_its_code() {
 #[test]
 fn a_message_within_a_fragmented_one_fails() {
     let mut decoder = Decoder::default();
-    decoder.step(&mut client_frame(0x01, b"first"), TERMS).unwrap();
-    let error = decoder.step(&mut client_frame(0x81, b"second"), TERMS).unwrap_err();
+    decoder.step(&mut client_frame(0x01, b"first"), OPTIONS).unwrap();
+    let error = decoder.step(&mut client_frame(0x81, b"second"), OPTIONS).unwrap_err();
     assert_eq!(error.close_code(), 1002);
 }
 
@@ -113,7 +113,7 @@ fn a_length_has_its_shortest_form() {
         [(&[0x82, 0xfe, 0, 125][..], 125), (&[0x82, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff], 65_535)]
     {
         let mut frame = [header, &[0; 4], &vec![0; length]].concat();
-        assert_eq!(Decoder::default().step(&mut frame, TERMS).unwrap_err().close_code(), 1002);
+        assert_eq!(Decoder::default().step(&mut frame, OPTIONS).unwrap_err().close_code(), 1002);
     }
 }
 
@@ -133,15 +133,15 @@ fn a_compressed_message_takes_what_was_sent_until_its_last_fragment() {
     let half = vec![0; max_compressed_len(LIMIT) / 2];
     decoder.step(&mut client_frame(0x00, &half), COMPRESSING).unwrap();
     let error = decoder.step(&mut client_frame(0x00, &half), COMPRESSING).unwrap_err();
-    assert_eq!(error, ProtocolError::TooLarge);
+    assert_eq!(error, WebSocketError::TooLarge);
 }
 
 #[test]
 fn fragments_together_may_not_pass_the_limit() {
     let mut decoder = Decoder::default();
-    decoder.step(&mut client_frame(0x02, &[0; 40_000]), TERMS).unwrap();
-    let error = decoder.step(&mut client_frame(0x80, &[0; 40_000]), TERMS).unwrap_err();
-    assert_eq!(error, ProtocolError::TooLarge);
+    decoder.step(&mut client_frame(0x02, &[0; 40_000]), OPTIONS).unwrap();
+    let error = decoder.step(&mut client_frame(0x80, &[0; 40_000]), OPTIONS).unwrap_err();
+    assert_eq!(error, WebSocketError::TooLarge);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn a_length_nobody_could_mean_is_refused_by_its_header() {
     let mut header = vec![0x82, 0xff];
     header.extend(u64::MAX.to_be_bytes());
     header.extend([0; 4]);
-    assert_eq!(Decoder::default().step(&mut header, TERMS), Err(ProtocolError::TooLarge));
+    assert_eq!(Decoder::default().step(&mut header, OPTIONS), Err(WebSocketError::TooLarge));
 }
 
 /// "Hello", RFC 7692 section 7.2.3.1.
@@ -160,20 +160,20 @@ fn compressed_messages_are_understood_of_a_client_that_has_offered_to_compress()
     let mut decoder = Decoder::default();
     let mut step = |first, payload: &[u8]| match decoder.step(&mut client_frame(first, payload), COMPRESSING)
     {
-        Ok(Step::Frame { event, .. }) => event,
+        Ok(Step::Frame { content, .. }) => content,
         other => panic!("{other:?}"),
     };
-    let hello = |binary| Event::Assembled { binary, payload: b"Hello".to_vec() };
+    let hello = |binary| Content::Assembled { binary, payload: b"Hello".to_vec() };
     assert_eq!(step(0xc1, &HELLO), hello(false));
     // A reference to the message before.
     assert_eq!(step(0xc2, &[0xf2, 0x00, 0x11, 0x00, 0x00]), hello(true));
-    assert!(matches!(step(0x81, b"plain"), Event::Message { .. }));
-    assert_eq!(step(0x41, &HELLO[..3]), Event::Fragment);
-    assert!(matches!(step(0x89, b"ping"), Event::Ping(_)));
-    assert_eq!(step(0x00, &HELLO[3..]), Event::Fragment);
+    assert!(matches!(step(0x81, b"plain"), Content::Message { .. }));
+    assert_eq!(step(0x41, &HELLO[..3]), Content::Fragment);
+    assert!(matches!(step(0x89, b"ping"), Content::Ping(_)));
+    assert_eq!(step(0x00, &HELLO[3..]), Content::Fragment);
     assert_eq!(step(0x80, b""), hello(false));
-    assert_eq!(step(0x01, b"pla"), Event::Fragment);
-    assert_eq!(step(0x80, b"in"), Event::Assembled { binary: false, payload: b"plain".to_vec() });
+    assert_eq!(step(0x01, b"pla"), Content::Fragment);
+    assert_eq!(step(0x80, b"in"), Content::Assembled { binary: false, payload: b"plain".to_vec() });
 }
 
 #[test]
