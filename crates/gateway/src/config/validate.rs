@@ -1,4 +1,7 @@
-//! What a configuration has to be like for a gateway to run with it.
+//! The checks of a configuration before a gateway runs with it.
+//!
+//! Each error names the key, its value, and what to write. `serve` and `--check-config` call it. Files
+//! and sockets are checked elsewhere.
 
 use std::net::SocketAddr;
 
@@ -9,14 +12,14 @@ use gatewayworker_protocol::{MAX_FRAME_LEN, MAX_MESSAGE_LEN};
 use super::Config;
 use crate::access::AccessPolicy;
 
-/// The longest time over which clients may be closed when the gateway stops.
+/// The longest time over which clients may be closed when the gateway stops, in milliseconds.
 const MAX_SHUTDOWN_SPREAD_MS: u64 = 3_600_000;
 
 impl Config {
-    /// The configuration, if it can work.
+    /// Checks the configuration, and returns it with `shards` = 0 replaced by a number.
     ///
     /// # Errors
-    /// When a value is one that no gateway could run with.
+    /// When no gateway could run with a value.
     pub fn validated(mut self) -> anyhow::Result<Self> {
         ensure!(!self.listen.is_empty(), "listen is empty: no client could come in");
         ensure!(
@@ -43,7 +46,7 @@ impl Config {
         ensure!(self.admission_timeout_ms > 0, "admission_timeout_ms = 0: nobody could be admitted");
         ensure!(self.max_links > 0, "max_links = 0: no worker could link");
         ensure!(self.link_outbox_bytes > 0, "link_outbox_bytes = 0: no event could reach a worker");
-        // A host's name is looked up, and checked, when the gateway starts.
+        // A host name is looked up and checked when the gateway binds.
         self.lan_listen.iter().try_for_each(|address| check_address("lan_listen", address))?;
         let inner = match &self.lan_listen {
             Some(address) => address.parse::<SocketAddr>().ok().map(|address| address.ip()),
@@ -53,7 +56,7 @@ impl Config {
             check_exposure("the gateway's inner port", ip, &self.secret_key, self.allow_insecure)?;
         }
         if self.shards == 0 {
-            // The kernel does most of a message's work, on whichever core has time.
+            // The kernel does most of the work of a message, on the cores that are left.
             self.shards = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
         }
         ensure!(
@@ -65,7 +68,7 @@ impl Config {
         Ok(self)
     }
 
-    /// Checks what a listener may have of its own.
+    /// Checks the settings that a listener may have of its own.
     fn validate_for_clients(&self) -> anyhow::Result<()> {
         ensure!(
             self.ping_interval.is_finite() && (0.0..=1e6).contains(&self.ping_interval),
@@ -123,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ping_interval_that_no_client_could_have_is_refused() {
+    fn a_ping_interval_that_is_no_time_is_refused() {
         for (arguments, says) in [
             (&["--ping-interval", "-5"], "ping_interval = -5: give seconds, from 0 (none) to 1000000"),
             (&["--ping-interval", "NaN"], "ping_interval = NaN: give seconds"),
@@ -141,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_listener_has_of_its_own_has_to_work_too() {
+    fn the_settings_of_a_listener_are_checked_too() {
         for (own, says) in [
             ("max_message_bytes = 0", "max_message_bytes = 0"),
             ("max_message_bytes = 10000000", "max_session_bytes"),
@@ -165,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_beyond_a_frame_of_the_originals_may_be_asked_for() {
+    fn messages_longer_than_the_originals_frames_may_be_configured() {
         let with = |toml: &str| toml::from_str::<Config>(toml).unwrap().validated();
         let large = with("max_message_bytes = 67108864").unwrap();
         assert_eq!(large.max_frame_len(), MAX_LARGE_FRAME_LEN);
@@ -185,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_nothing_that_would_let_nobody_in_is_refused() {
+    fn a_limit_of_zero_that_would_admit_no_client_is_refused() {
         for key in [
             "max_connections",
             "max_links",
@@ -201,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_connect_to_every_address() {
+    fn an_unspecified_lan_ip_is_refused() {
         let config = Config { lan_ip: Ipv4Addr::UNSPECIFIED, ..Config::default() };
         assert!(config.validated().unwrap_err().to_string().contains("lan_listen"));
     }
