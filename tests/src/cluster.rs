@@ -218,7 +218,7 @@ async fn start_register(address: &str, key: &str) -> (SocketAddr, Daemon) {
     let listener = gatewayworker_net::listen(address.parse().expect("an address"), true, 1024)
         .expect("the port is free");
     let address = listener.local_addr().expect("it is bound");
-    let config = register::Config { secret_key: SecretKey::new(key), ..register::Config::default() };
+    let config = register::Config::default().with_secret_key(SecretKey::new(key));
     let daemon = Daemon::start(|shutdown| async move {
         register::serve(listener, config, shutdown).await;
     });

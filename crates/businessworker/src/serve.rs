@@ -113,7 +113,7 @@ impl HttpListener {
             Self::Given(listener) => Ok(listener),
             Self::Configured => gatewayworker_http::bind(&config.http, &ListenerSource::default())
                 .await
-                .map_err(|error| Error::Http(format!("{error:#}").into())),
+                .map_err(|error| Error::Http(format!("{:#}", anyhow::Error::from(error)).into())),
         }
     }
 }

@@ -1,21 +1,16 @@
 //! The settings of HTTP push: the table `[http]` of the worker's file, and the flags `--http-…`.
 //!
-//! Reads and checks them; [`server`](crate::serve) and `guard` follow them. The worker's
+//! Reads and checks them; [`server`](crate::serve) and `authorization` follow them. The worker's
 //! configuration contains them.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::ensure;
 use gatewayworker_client::SecretKey;
 use gatewayworker_daemon::FormerKeys;
 use serde::{Deserialize, Serialize};
 
-/// The shortest token, in bytes: what is shorter can be guessed.
-pub const MIN_TOKEN_LEN: usize = 16;
-
-/// The longest time-out: a clock has an end, which no sum may pass.
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+use crate::config_error::{ConfigError, DAY_MS, MIN_TOKEN_LEN};
 
 /// The former names of the keys, without a table: `http_listen`.
 pub const FORMER_KEYS: FormerKeys = FormerKeys {
@@ -37,7 +32,7 @@ pub const FORMER_KEYS: FormerKeys = FormerKeys {
 
 /// The flags, which serialize as the keys of the table `[http]`; what is not set is left to the file.
 #[derive(Debug, Default, clap::Args, Serialize)]
-// Whoever has these among its own calls those Flags too, and clap wants each name once.
+// The flags that contain these are called Flags, too, and clap takes each name once.
 #[group(skip)]
 pub struct Flags {
     /// Take calls over HTTP at ADDRESS, host:port; needs a token [default: none]
@@ -157,49 +152,49 @@ impl Config {
     /// Checks what the types cannot; `secret_key` is the cluster's.
     ///
     /// # Errors
-    /// In one line, with the key.
-    pub fn validate(&self, secret_key: &SecretKey) -> anyhow::Result<()> {
+    /// The first value that cannot work, in one line that begins with its key.
+    pub fn validate(&self, secret_key: &SecretKey) -> Result<(), ConfigError> {
         if let Some(address) = &self.listen {
             let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-            ensure!(port.is_some(), "http.listen: \"{address}\" is not host:port");
+            if port.is_none() {
+                return Err(ConfigError::Listen(address.clone()));
+            }
             self.validate_token(secret_key)?;
         }
-        for origin in &self.allowed_origins {
-            ensure!(
-                is_origin(origin),
-                "http.allowed_origins: \"{origin}\" is no origin: write https://example.com, in small letters, \
-                 with a port if it is not the scheme's own, and nothing behind it"
-            );
+        if let Some(origin) = self.allowed_origins.iter().find(|origin| !is_origin(origin)) {
+            return Err(ConfigError::Origin(origin.clone()));
         }
-        ensure!(self.max_connections > 0, "http.max_connections: must be at least 1");
-        ensure!(self.concurrency > 0, "http.concurrency: must be at least 1");
-        ensure!(self.max_body_bytes > 0, "http.max_body_bytes: must be at least 1");
-        ensure!(self.max_batch > 0, "http.max_batch: must be at least 1");
-        let times = [("read", self.read_timeout_ms), ("request", self.request_timeout_ms)];
-        for (name, ms) in times {
-            ensure!((1..=DAY_MS).contains(&ms), "http.{name}_timeout_ms: must be from 1 to {DAY_MS}, a day");
+        let limits = [
+            ("max_connections", self.max_connections),
+            ("concurrency", self.concurrency),
+            ("max_body_bytes", self.max_body_bytes),
+            ("max_batch", self.max_batch),
+        ];
+        if let Some((key, _)) = limits.into_iter().find(|(_, limit)| *limit == 0) {
+            return Err(ConfigError::Zero(key));
+        }
+        let timeouts =
+            [("read_timeout_ms", self.read_timeout_ms), ("request_timeout_ms", self.request_timeout_ms)];
+        if let Some((key, _)) = timeouts.into_iter().find(|(_, ms)| !(1..=DAY_MS).contains(ms)) {
+            return Err(ConfigError::Timeout(key));
         }
         Ok(())
     }
 
-    fn validate_token(&self, secret_key: &SecretKey) -> anyhow::Result<()> {
+    fn validate_token(&self, secret_key: &SecretKey) -> Result<(), ConfigError> {
         let token = self.token.expose();
-        ensure!(
-            !token.is_empty(),
-            "http.token: http.listen needs one: whoever reaches it could push to every client"
-        );
-        ensure!(
-            token.len() >= MIN_TOKEN_LEN,
-            "http.token: must have at least {MIN_TOKEN_LEN} characters (openssl rand -hex 32 makes one)"
-        );
-        ensure!(
-            token.bytes().all(|byte| byte.is_ascii_graphic()),
-            "http.token: must be of ASCII letters, digits and signs, as it goes into a header"
-        );
-        ensure!(
-            self.token != *secret_key,
-            "http.token: must not be the secret_key, which callers have no business to know"
-        );
+        if token.is_empty() {
+            return Err(ConfigError::NoToken);
+        }
+        if token.len() < MIN_TOKEN_LEN {
+            return Err(ConfigError::ShortToken);
+        }
+        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ConfigError::TokenCharacters);
+        }
+        if self.token == *secret_key {
+            return Err(ConfigError::TokenIsSecretKey);
+        }
         Ok(())
     }
 
@@ -212,7 +207,7 @@ impl Config {
     }
 }
 
-/// As a browser writes it: a scheme and a host, with a port or without, nothing else.
+/// Whether a text is an origin as browsers write it: a scheme, a host and perhaps a port.
 fn is_origin(text: &str) -> bool {
     let Some((scheme, host)) = text.split_once("://") else { return false };
     let plain = |c: char| c.is_ascii_graphic() && !c.is_ascii_uppercase() && !"/?#@*\\".contains(c);
