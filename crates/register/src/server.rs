@@ -42,12 +42,11 @@ pub(crate) async fn serve_and_count(
     stats.provide({
         let (register, tasks) = (register.clone(), tasks.clone());
         move || {
+            // One lock for both numbers: a second one in the same expression would wait for the first for ever.
             let roster = register.roster();
-            vec![
-                ("gateways", roster.gateways() as u64),
-                ("connections", tasks.len() as u64),
-                ("wrong_keys", roster.wrong_keys()),
-            ]
+            let (gateways, wrong_keys) = (roster.gateways() as u64, roster.wrong_keys());
+            drop(roster);
+            vec![("gateways", gateways), ("connections", tasks.len() as u64), ("wrong_keys", wrong_keys)]
         }
     });
 

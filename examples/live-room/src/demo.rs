@@ -45,7 +45,7 @@ pub(crate) async fn demo(flags: Flags, shutdown: CancellationToken) -> anyhow::R
     let end_of_register = CancellationToken::new();
     let register =
         tokio::spawn(register::serve(register, register::Config::default(), end_of_register.clone()));
-    let (socket, gateway) = start_gateway(flags.socket_port, &registers, shutdown.clone()).await?;
+    let (gateway_address, gateway) = start_gateway(flags.socket_port, &registers, shutdown.clone()).await?;
     let settings = Settings { rooms: rooms.clone(), ..Settings::default() };
     let config = businessworker::Config::default().with_register_address(registers.clone());
     let events = LiveRoom::new(&settings, views.clone());
@@ -54,7 +54,7 @@ pub(crate) async fn demo(flags: Flags, shutdown: CancellationToken) -> anyhow::R
     let config = backend::Config {
         registers,
         secret_key: SecretKey::default(),
-        socket: format!("ws://{socket}"),
+        socket: format!("ws://{gateway_address}"),
         rooms,
         views,
         login_key: LoginKey::random(),

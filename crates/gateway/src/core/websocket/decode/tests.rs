@@ -1,4 +1,4 @@
-//! Frames of clients, good and bad, whole and in pieces.
+//! What a decoder makes of frames, good and bad.
 
 use super::*;
 
