@@ -1,5 +1,5 @@
-//! Who comes in at a listener: what is asked of a connection before it is a client, and
-//! where it is taken to come from.
+//! Access to a listener: the checks of a connection before it is a client, and the client's address
+//! behind a proxy.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -13,8 +13,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const THERE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// Tells each client where it comes from: in `on_connect` as the frames say it, in
-/// `on_websocket_connect` as its handshake does.
+/// Sends each client its own address: in `on_connect` that of the frames, in `on_websocket_connect`
+/// that of its handshake.
 struct Mirror;
 
 impl Events for Mirror {
@@ -31,7 +31,7 @@ impl Events for Mirror {
     }
 }
 
-/// A gateway with this listener, and a worker that is a mirror.
+/// Returns a gateway with this listener, and a worker that sends clients their addresses.
 async fn mirror(listen: &str) -> (Cluster, Application) {
     let cluster = Cluster::builder().workers(0).listen(listen).start().await;
     let mirror = cluster.start_application(Mirror);
@@ -48,9 +48,9 @@ async fn connect_from(from: Ipv4Addr, listener: SocketAddr) -> TcpStream {
     soon("a connection", socket.connect(listener)).await.unwrap()
 }
 
-/// What a client that sends these bytes first gets, up to and with `until`, or all of
-/// it where that does not come.
-async fn said(stream: &mut TcpStream, bytes: &[u8], until: &str) -> String {
+/// Sends these bytes, and returns what the client receives, up to and with `until`, or up to the end
+/// of the connection.
+async fn exchange(stream: &mut TcpStream, bytes: &[u8], until: &str) -> String {
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     soon("an answer", async {
@@ -74,9 +74,9 @@ fn upgrade(path: &str, headers: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What the gateway answers to an upgrade, without what may follow.
+/// Returns the head of the answer to an upgrade.
 async fn answer(listener: SocketAddr, path: &str, headers: &str) -> String {
-    said(&mut connect_from(HERE, listener).await, &upgrade(path, headers), "\r\n\r\n").await
+    exchange(&mut connect_from(HERE, listener).await, &upgrade(path, headers), "\r\n\r\n").await
 }
 
 #[track_caller]
@@ -85,7 +85,7 @@ fn assert_status(answer: &str, status: &str) {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_do_not_come_in() {
+async fn pages_of_other_origins_are_rejected() {
     let listen = websocket("allowed_origins = ['https://example.com', 'https://*.example.org']");
     let (cluster, _mirror) = mirror(&listen).await;
     for (headers, status) in [
@@ -102,7 +102,7 @@ async fn pages_of_other_origins_do_not_come_in() {
 }
 
 #[tokio::test]
-async fn origins_are_compared_as_what_they_say_and_not_as_they_are_written() {
+async fn origins_are_compared_by_meaning_and_not_by_spelling() {
     let listed = "['https://example.com:443', 'http://*.example.org', 'http://[0:0::1]:8080']";
     let (cluster, _mirror) = mirror(&websocket(&format!("allowed_origins = {listed}"))).await;
     for (origin, status) in [
@@ -119,7 +119,7 @@ async fn origins_are_compared_as_what_they_say_and_not_as_they_are_written() {
 }
 
 #[tokio::test]
-async fn refusals_that_a_setting_may_have_to_be_changed_for_are_logged_once_a_second() {
+async fn rejections_that_a_setting_may_cause_are_logged_once_a_second() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     let listener = SocketAddr::from((HERE, free_port()));
@@ -168,7 +168,7 @@ async fn a_proxy_may_ask_for_a_path_by_its_url() {
 }
 
 #[tokio::test]
-async fn a_request_that_http_forbids_is_refused() {
+async fn an_invalid_http_request_is_rejected() {
     let (cluster, _mirror) = mirror(&websocket("")).await;
     for header in ["Host: y\r\n", "Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n"] {
         assert_status(&answer(cluster.listener(), "/", header).await, "400");
@@ -176,18 +176,19 @@ async fn a_request_that_http_forbids_is_refused() {
     assert_status(&answer(cluster.listener(), "/", "Content-Length: 0\r\n").await, "101");
     let without_host = String::from_utf8(upgrade("/", "")).unwrap().replace("Host: x\r\n", "");
     let answer =
-        said(&mut connect_from(HERE, cluster.listener()).await, without_host.as_bytes(), "\r\n\r\n").await;
+        exchange(&mut connect_from(HERE, cluster.listener()).await, without_host.as_bytes(), "\r\n\r\n")
+            .await;
     assert_status(&answer, "400");
 }
 
-/// All that a request for `target` is answered with.
+/// Returns the whole answer to a request with this first line.
 async fn answer_to(listener: SocketAddr, line: &str) -> String {
     let request = format!("{line}\r\nHost: x\r\n\r\n");
-    said(&mut connect_from(HERE, listener).await, request.as_bytes(), "until the end").await
+    exchange(&mut connect_from(HERE, listener).await, request.as_bytes(), "until the end").await
 }
 
 #[tokio::test]
-async fn balancers_see_whether_the_gateway_can_serve() {
+async fn load_balancers_see_whether_the_gateway_can_serve() {
     let listen = websocket("health_path = '/healthz'\npath = '/ws'");
     let cluster = Cluster::builder().workers(0).listen(&listen).start().await;
     let lines = [
@@ -219,7 +220,7 @@ async fn balancers_see_whether_the_gateway_can_serve() {
 }
 
 #[tokio::test]
-async fn what_is_no_handshake_hears_what_to_send() {
+async fn the_answer_to_another_request_says_what_to_send() {
     let (cluster, _mirror) = mirror(&websocket("")).await;
     let post = answer_to(cluster.listener(), "POST / HTTP/1.1").await;
     assert_status(&post, "405");
@@ -237,7 +238,7 @@ async fn what_is_no_handshake_hears_what_to_send() {
 }
 
 #[tokio::test]
-async fn other_paths_are_not_there() {
+async fn other_paths_are_answered_with_404() {
     let (cluster, _mirror) = mirror(&websocket("path = ['/ws', '/chat']")).await;
     for (path, status) in
         [("/ws", "101"), ("/chat?token=1", "101"), ("/", "404"), ("/ws/", "404"), ("/?/ws", "404")]
@@ -247,7 +248,7 @@ async fn other_paths_are_not_there() {
 }
 
 #[tokio::test]
-async fn of_the_subprotocols_that_a_client_offers_the_first_of_ours_is_spoken() {
+async fn the_first_configured_subprotocol_that_a_client_offers_is_chosen() {
     let (cluster, _mirror) = mirror(&websocket("subprotocols = ['chat.v2', 'chat.v1']")).await;
     let offering = async |offer: &str| {
         answer(cluster.listener(), "/", &format!("Sec-WebSocket-Protocol: {offer}\r\n")).await
@@ -261,7 +262,7 @@ async fn of_the_subprotocols_that_a_client_offers_the_first_of_ours_is_spoken() 
 }
 
 #[tokio::test]
-async fn one_client_more_than_a_gateway_or_a_listener_holds_is_told_so() {
+async fn a_client_over_the_limit_of_a_gateway_or_a_listener_gets_503() {
     let listen = format!("{}\n{}", websocket("max_connections = 1"), websocket(""));
     let cluster = Cluster::builder().listen(&listen).gateway(|config| config.max_connections = 4);
     let cluster = cluster.start().await;
@@ -279,7 +280,7 @@ async fn one_client_more_than_a_gateway_or_a_listener_holds_is_told_so() {
 }
 
 #[tokio::test]
-async fn one_client_more_than_an_address_may_have_is_told_so() {
+async fn a_client_over_the_limit_of_its_address_gets_429() {
     // With one shard they are looked at in the order of coming.
     let listen = websocket("max_connections_per_address = 2");
     let cluster = Cluster::builder().workers(0).listen(&listen).gateway(|config| config.shards = 1);
@@ -288,7 +289,7 @@ async fn one_client_more_than_an_address_may_have_is_told_so() {
     let listener = cluster.listener();
     let come = async |from| {
         let mut stream = connect_from(from, listener).await;
-        let answer = said(&mut stream, &upgrade("/", ""), "\r\n\r\n").await;
+        let answer = exchange(&mut stream, &upgrade("/", ""), "\r\n\r\n").await;
         (stream, answer)
     };
     let first = come(HERE).await;
@@ -308,15 +309,15 @@ async fn a_listener_has_its_own_limits_for_a_handshake() {
     let (cluster, _mirror) = mirror(&format!("{listen}\n{}", websocket(""))).await;
     let [strict, lenient] = cluster.gateways[0].listeners[..] else { panic!("two listeners") };
     let half = b"GET / HTTP/1.1\r\nHost: x\r\n";
-    let answered = said(&mut connect_from(HERE, strict).await, half, "\r\n\r\n").await;
+    let answered = exchange(&mut connect_from(HERE, strict).await, half, "\r\n\r\n").await;
     assert_status(&answered, "408");
     let long = format!("X-Long: {}\r\n", "x".repeat(400));
     assert_status(&answer(strict, "/", &long).await, "431");
     assert_status(&answer(lenient, "/", &long).await, "101");
 }
 
-/// Where a client is said to come from that sends this before its handshake, and these
-/// headers with it: as frames say it, and as its handshake does.
+/// Returns the address of a client that sends these bytes before its handshake and these headers in
+/// it: the address in frames, and the one in its handshake.
 async fn seen(
     from: Ipv4Addr,
     listener: SocketAddr,
@@ -334,7 +335,7 @@ async fn seen(
 }
 
 #[tokio::test]
-async fn a_listed_proxy_is_believed_whom_it_brings_and_nobody_else() {
+async fn only_a_listed_proxy_is_trusted_to_name_the_client() {
     let (cluster, _mirror) = mirror(&websocket("trusted_proxies = '127.0.0.1/32'")).await;
     let listener = cluster.listener();
     let forwarded = [("x-forwarded-for", "198.51.100.1, 203.0.113.7")];
@@ -350,7 +351,7 @@ async fn a_listed_proxy_is_believed_whom_it_brings_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_proxy_may_say_it_in_another_header() {
+async fn a_proxy_may_name_the_client_in_the_other_header() {
     let listen = websocket("trusted_proxies = '127.0.0.1'\nreal_ip_header = 'x-real-ip'");
     let (cluster, _mirror) = mirror(&listen).await;
     let headers = [("x-forwarded-for", "198.51.100.1"), ("x-real-ip", "203.0.113.7")];
@@ -359,19 +360,19 @@ async fn a_proxy_may_say_it_in_another_header() {
 }
 
 #[tokio::test]
-async fn who_comes_through_a_proxy_is_counted_by_its_own_address() {
+async fn a_client_behind_a_proxy_is_counted_by_its_own_address() {
     let settings = "trusted_proxies = '127.0.0.1'\nmax_connections_per_address = 1";
     let (cluster, _mirror) = mirror(&websocket(settings)).await;
     let mut inside = Vec::new();
     for (client, status) in [("203.0.113.7", "101"), ("203.0.113.8", "101"), ("203.0.113.7", "429")] {
         let mut stream = connect_from(HERE, cluster.listener()).await;
         let request = upgrade("/", &format!("X-Forwarded-For: {client}\r\n"));
-        assert_status(&said(&mut stream, &request, "\r\n\r\n").await, status);
+        assert_status(&exchange(&mut stream, &request, "\r\n\r\n").await, status);
         inside.push(stream);
     }
 }
 
-/// The bytes with which HAProxy and others begin a connection, in version 2.
+/// The header of the PROXY protocol, version 2, as HAProxy sends it.
 fn proxy_v2() -> Vec<u8> {
     let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
     header.extend([203, 0, 113, 7, 127, 0, 0, 1, 0xd4, 0x31, 0, 80]);
@@ -381,7 +382,7 @@ fn proxy_v2() -> Vec<u8> {
 const PROXY_V1: &[u8] = b"PROXY TCP4 203.0.113.7 127.0.0.1 54321 80\r\n";
 
 #[tokio::test]
-async fn the_proxy_protocol_says_where_clients_of_any_listener_come_from() {
+async fn the_proxy_protocol_names_the_clients_of_any_listener() {
     let settings = "trusted_proxies = '127.0.0.1'\nproxy_protocol = true";
     let text = format!("[[listen]]\nurl = 'text://127.0.0.1:0'\n{settings}");
     let (cluster, _mirror) = mirror(&format!("{}\n{text}", websocket(settings))).await;
@@ -389,13 +390,13 @@ async fn the_proxy_protocol_says_where_clients_of_any_listener_come_from() {
     for header in [PROXY_V1.to_vec(), proxy_v2()] {
         let seen = seen(HERE, web, &header, &[]).await;
         assert_eq!(seen, ["frame 203.0.113.7:54321", "handshake 203.0.113.7:54321"]);
-        let line = said(&mut connect_from(HERE, text).await, &header, "\n").await;
+        let line = exchange(&mut connect_from(HERE, text).await, &header, "\n").await;
         assert_eq!(line, "frame 203.0.113.7:54321\n");
     }
 }
 
 #[tokio::test]
-async fn where_a_proxy_has_to_say_whom_it_brings_nobody_comes_in_without() {
+async fn with_proxy_protocol_a_connection_without_a_header_is_closed() {
     let settings = "trusted_proxies = '127.0.0.1'\nproxy_protocol = true\nhandshake_timeout_ms = 50";
     let (cluster, _mirror) = mirror(&websocket(settings)).await;
     for (from, before) in [
@@ -409,6 +410,6 @@ async fn where_a_proxy_has_to_say_whom_it_brings_nobody_comes_in_without() {
     ] {
         let request = if before == b"PROXY TCP4 203.0" { Vec::new() } else { upgrade("/", "") };
         let mut stream = connect_from(from, cluster.listener()).await;
-        assert_eq!(said(&mut stream, &[before, &request].concat(), "never").await, "");
+        assert_eq!(exchange(&mut stream, &[before, &request].concat(), "never").await, "");
     }
 }

@@ -35,7 +35,7 @@ async fn greeted(cluster: &Cluster, certificate: &Certificate) -> TlsClient {
 }
 
 #[tokio::test]
-async fn a_websocket_over_tls_1_2_and_1_3_is_echoed_and_ends_in_peace() {
+async fn a_websocket_over_tls_1_2_and_1_3_is_echoed_and_ends_with_a_close_frame() {
     let (cluster, certificate) = cluster().await;
     for (version, spoken) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {
         let stream = tls::connect(&certificate.connector(&[version]), wss(&cluster)).await.unwrap();
@@ -85,7 +85,7 @@ async fn a_broadcast_reaches_plain_clients_and_those_over_tls() {
 }
 
 #[tokio::test]
-async fn a_client_that_comes_back_needs_no_second_full_handshake() {
+async fn a_returning_client_needs_no_second_full_handshake() {
     let (cluster, certificate) = cluster().await;
     for version in [&TLS12, &TLS13] {
         let connector = certificate.connector(&[version]);
@@ -140,7 +140,7 @@ async fn a_client_over_tls_that_reads_nothing_is_closed_like_any_other() {
 }
 
 #[tokio::test]
-async fn whoever_stalls_in_the_tls_handshake_is_closed_at_its_limit() {
+async fn a_client_that_stalls_in_the_tls_handshake_is_closed_at_the_limit() {
     let certificate = Certificate::default();
     let cluster = Cluster::builder()
         .listen(&certificate.listeners())
@@ -295,7 +295,7 @@ async fn at_sighup_new_clients_see_the_new_certificate_and_the_old_ones_stay() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_has_nothing_to_reload_says_so_and_goes_on() {
+async fn a_daemon_without_anything_to_reload_logs_that_and_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let (register, inner, listener) = (free_port(), free_port(), free_port());
     let register = format!("127.0.0.1:{register}");
@@ -319,7 +319,7 @@ async fn a_daemon_that_has_nothing_to_reload_says_so_and_goes_on() {
 }
 
 #[tokio::test]
-async fn a_gateway_does_not_start_with_files_that_do_not_fit() {
+async fn a_gateway_does_not_start_without_a_certificate_or_with_the_key_of_another() {
     let certificate = Certificate::default();
     let other = Certificate::default();
     let listen = format!(
