@@ -228,12 +228,14 @@ async fn start_register(address: &str, key: &str) -> (SocketAddr, Daemon) {
 impl Cluster {
     /// One register, one gateway, one worker, unless told otherwise.
     pub fn builder() -> ClusterBuilder {
+        // Two shards, however many cores there are: what crosses them is to be tested.
+        let mut gateway = gateway::Config::default().with_shards(2);
+        gateway.shutdown_spread_ms = 50;
         ClusterBuilder {
             gateways: 1,
             workers: 1,
             secret_key: String::new(),
-            // Two shards, however many cores there are: what crosses them is to be tested.
-            gateway: gateway::Config { shards: 2, shutdown_spread_ms: 50, ..gateway::Config::default() },
+            gateway,
             worker: worker::Config::default(),
         }
     }
@@ -288,12 +290,9 @@ impl Cluster {
         let addresses: Vec<_> =
             sockets.iter().map(|socket| socket.local_addr().expect("it is bound")).collect();
         let port = inner.local_addr().expect("it is bound").port();
-        let config = gateway::Config {
-            register_address: vec![self.register.to_string()],
-            secret_key: SecretKey::new(&*self.settings.secret_key),
-            lan_port: port,
-            ..self.settings.gateway.clone()
-        };
+        let config = self.settings.gateway.clone();
+        let config = config.with_register_address([self.register.to_string()]).with_lan_port(port);
+        let config = config.with_secret_key(SecretKey::new(&*self.settings.secret_key));
         let listeners = gateway::BoundListeners { clients: sockets, inner };
         let daemon = Daemon::start_apart(|shutdown| async move {
             gateway::serve(listeners, config, shutdown).await.expect("the gateway runs");

@@ -1,5 +1,5 @@
-//! The inner port of a whole gateway, from the side of peers that behave badly:
-//! that break off, that do not read, that have no key.
+//! The inner port of a whole gateway, with peers that behave badly: that break off, that do not read,
+//! that have no key.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// A gateway on free ports that no register knows.
+/// A gateway on free ports, without a register.
 struct Gateway {
     listener: SocketAddr,
     inner: SocketAddrV4,
@@ -28,17 +28,13 @@ async fn gateway(change: impl FnOnce(&mut Config)) -> Gateway {
     let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let SocketAddr::V4(inner_address) = inner.local_addr().unwrap() else { unreachable!() };
     let listener = socket.local_addr().unwrap();
-    let mut config = Config {
-        shards: 2,
-        lan_port: inner_address.port(),
-        // Nobody listens on a port of its own.
-        register_address: vec!["127.0.0.1:1".into()],
-        ..Config::default()
-    };
+    // No register listens there.
+    let config = Config::default().with_shards(2).with_register_address(["127.0.0.1:1"]);
+    let mut config = config.with_lan_port(inner_address.port());
     change(&mut config);
     let shutdown = CancellationToken::new();
     let token = shutdown.clone();
-    // Its future is bound to its thread.
+    // Its future is not `Send`.
     let (end, ended) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -79,7 +75,7 @@ impl Peer {
         self.stream.write_all(&out).await.unwrap();
     }
 
-    /// The next frame, or `None` at the end of the connection.
+    /// Returns the next frame, or `None` at the end of the connection.
     async fn command(&mut self) -> std::io::Result<Option<Command>> {
         loop {
             if let Some(frame) = Frame::parse(&mut self.buffer, MAX_FRAME_LEN).unwrap() {
@@ -111,7 +107,7 @@ fn hello(worker_key: &str, secret_key: &str) -> Hello {
     }
 }
 
-/// A client, its handshake done.
+/// Returns a client after its handshake.
 async fn client(gateway: &Gateway) -> TcpStream {
     let mut stream = TcpStream::connect(gateway.listener).await.unwrap();
     let request = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -125,7 +121,7 @@ async fn client(gateway: &Gateway) -> TcpStream {
     stream
 }
 
-/// The client of the next ON_CONNECT.
+/// Returns the connection id of the next ON_CONNECT.
 async fn connected(worker: &mut Peer) -> u32 {
     loop {
         if let Command::OnConnect { origin, .. } = worker.command().await.unwrap().expect("an event") {
@@ -142,24 +138,24 @@ fn message(len: u16) -> Vec<u8> {
     frame
 }
 
-/// Speaks until nobody takes any more.
+/// Sends messages until the gateway reads no more.
 async fn flood(client: &mut TcpStream) {
     let frame = message(60_000);
     while tokio::time::timeout(Duration::from_millis(100), client.write_all(&frame)).await.is_ok() {}
 }
 
 #[tokio::test]
-async fn what_a_worker_said_before_it_broke_off_holds() {
+async fn commands_that_a_worker_sent_before_it_broke_off_take_effect() {
     let gateway = gateway(|config| config.link_outbox_bytes = 100_000).await;
     let mut asker = Peer::connect(&gateway).await;
     for round in 0..8 {
         let mut worker = Peer::worker(&gateway, &format!("W:{round}")).await;
-        // What the last round's client had said comes to this worker first.
+        // The messages of the last round's client go to this worker first.
         let (mut client, connection_id) = tokio::join!(client(&gateway), connected(&mut worker));
         flood(&mut client).await;
         let join = |n| Command::JoinGroup { connection_id, group: format!("{n} of {round}").into() };
         worker.send((0..1000).map(join)).await;
-        // With events that it has not read: that resets the connection.
+        // It has unread events, which resets the connection.
         drop(worker);
         let last = Question::Count(Some(format!("999 of {round}").into()));
         let is_member = async {
@@ -172,12 +168,12 @@ async fn what_a_worker_said_before_it_broke_off_holds() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_stops_tells_a_worker_that_speaks_meanwhile_of_every_close() {
+async fn a_gateway_that_stops_sends_every_close_to_a_worker_that_sends_meanwhile() {
     let gateway = gateway(|_| ()).await;
     let mut worker = Peer::worker(&gateway, "W:0").await;
     let mut client = client(&gateway).await;
     let connection_id = connected(&mut worker).await;
-    // Enough that the close does not get through before the worker reads again.
+    // So much that the close does not arrive before the worker reads again.
     flood(&mut client).await;
     gateway.shutdown.cancel();
     let mut end = Vec::new();
@@ -185,9 +181,9 @@ async fn a_gateway_that_stops_tells_a_worker_that_speaks_meanwhile_of_every_clos
     let mut last = None;
     while let Some(command) = worker.command().await.expect("no reset") {
         last = Some(command);
-        let said = Command::UnbindUid { connection_id, uid: "u".into() };
+        let command = Command::UnbindUid { connection_id, uid: "u".into() };
         let mut out = BytesMut::new();
-        said.encode(&mut out);
+        command.encode(&mut out);
         let _ = worker.stream.try_write(&out);
     }
     assert!(matches!(last, Some(Command::OnClose { .. })), "{last:?}");
@@ -199,7 +195,7 @@ async fn a_gateway_that_stops_tells_a_worker_that_speaks_meanwhile_of_every_clos
 async fn only_a_peer_with_the_key_may_send_long_frames() {
     let gateway = gateway(|config| config.secret_key = SecretKey::new("right")).await;
     let mut stranger = Peer::connect(&gateway).await;
-    // The beginning of a frame that may be that long where the peer is known.
+    // The length of a frame that a peer with the key may send.
     stranger.stream.write_all(&(1_u32 << 20).to_be_bytes()).await.unwrap();
     let end = tokio::time::timeout(Duration::from_secs(5), stranger.command()).await;
     assert!(end.expect("the end at the length, not at the time limit").unwrap().is_none());

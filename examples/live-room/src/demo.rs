@@ -106,14 +106,12 @@ async fn start_gateway(
     shutdown: CancellationToken,
 ) -> anyhow::Result<(SocketAddr, oneshot::Receiver<anyhow::Result<()>>)> {
     let listener = gateway::ListenerConfig::new(format!("websocket://127.0.0.1:{port}").parse()?);
-    let config = gateway::Config {
-        listen: vec![listener],
-        register_address: registers.to_vec(),
-        ..gateway::Config::default()
-    };
     let sockets = vec![listen(port, "--socket-port").await?];
     let inner = listen(0, "the gateway's inner port").await?;
-    let config = gateway::Config { lan_port: inner.local_addr()?.port(), ..config };
+    let config = gateway::Config::default()
+        .with_listen([listener])
+        .with_register_address(registers)
+        .with_lan_port(inner.local_addr()?.port());
     let address = sockets[0].local_addr()?;
     let listeners = gateway::BoundListeners { clients: sockets, inner };
 

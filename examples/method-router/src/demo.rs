@@ -74,11 +74,12 @@ async fn start_gateway(
     shutdown: CancellationToken,
 ) -> anyhow::Result<(String, oneshot::Receiver<()>)> {
     let text = include_str!("../config/gateway.toml");
-    let mut config: gateway::Config = toml::from_str(text)?;
-    let url = format!("listen = ['websocket://{listen}']\nregister_address = '{register}'\nlan_port = 0");
-    let gateway::Config { listen, register_address, lan_port, .. } =
-        toml::from_str(&url).context("--listen")?;
-    config = gateway::Config { listen, register_address, lan_port, ..config };
+    let config: gateway::Config = toml::from_str(text)?;
+    let url = format!("websocket://{listen}").parse().context("--listen")?;
+    let config = config
+        .with_listen([gateway::ListenerConfig::new(url)])
+        .with_register_address([register])
+        .with_lan_port(0);
 
     let (ready, address) = oneshot::channel();
     let (end, ended) = oneshot::channel();

@@ -21,9 +21,11 @@ use crate::tls::{Certificate, Files, TlsVersion};
 
 macro_rules! listener {
     ($($(#[$read:meta])? $name:ident: $type:ty,)*) => {
-        /// The settings of a listener. `None` stands for the setting of the [`Config`] around it.
+        /// The settings of a listener. `None` stands for the setting of the [`Config`] around it. Made
+        /// with [`ListenerConfig::new`], and by setting fields.
         #[derive(Debug, Clone, PartialEq, Deserialize)]
         #[serde(deny_unknown_fields)]
+        #[non_exhaustive]
         pub struct ListenerConfig {
             /// Its protocol and address.
             pub url: ListenUrl,

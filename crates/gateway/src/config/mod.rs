@@ -36,8 +36,11 @@ use crate::core::worker_table::Routing;
 
 /// The gateway's configuration. The flags of the same names document each key ([`Flags`]). Names end
 /// with their unit; `ping_interval` is in seconds, as in the original.
+///
+/// Made with [`Config::default`] and the `with_…` methods or by setting fields, or read from a file.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 #[expect(missing_docs, reason = "the flags of the same names are documented")]
 pub struct Config {
     #[serde(deserialize_with = "listeners")]
@@ -135,6 +138,48 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Sets the listeners for clients.
+    #[must_use]
+    pub fn with_listen(mut self, listeners: impl IntoIterator<Item = ListenerConfig>) -> Self {
+        self.listen = listeners.into_iter().collect();
+        self
+    }
+
+    /// Sets the registers, `host:port` each.
+    #[must_use]
+    pub fn with_register_address<R: Into<String>>(mut self, registers: impl IntoIterator<Item = R>) -> Self {
+        self.register_address = registers.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the port for workers; 0 for any.
+    #[must_use]
+    pub fn with_lan_port(mut self, port: u16) -> Self {
+        self.lan_port = port;
+        self
+    }
+
+    /// Sets the cluster's key; an empty one stands for none.
+    #[must_use]
+    pub fn with_secret_key(mut self, key: SecretKey) -> Self {
+        self.secret_key = key;
+        self
+    }
+
+    /// Sets the number of shards; 0 for one for every two cores.
+    #[must_use]
+    pub fn with_shards(mut self, shards: usize) -> Self {
+        self.shards = shards;
+        self
+    }
+
+    /// Sets the protocols of listeners beside WebSocket.
+    #[must_use]
+    pub fn with_protocols(mut self, protocols: Protocols) -> Self {
+        self.protocols = protocols;
+        self
+    }
+
     /// Makes relative paths in it relative to the folder of `file`, from which it was read.
     #[must_use]
     pub(crate) fn with_paths_relative_to(mut self, file: Option<&Path>) -> Self {
