@@ -5,11 +5,11 @@
 //! links, so that a worker can link even while clients hold all of theirs. This is plain data:
 //! `server` calculates it at the start, and `listener` and `server::acceptors` count connections.
 
-use anyhow::ensure;
 use gatewayworker_daemon::OpenFiles;
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::error::Error;
 
 /// Descriptors for files that the gateway opens for a moment: certificates, name look-ups, a
 /// connection that is accepted and not counted yet.
@@ -46,21 +46,18 @@ impl Capacity {
     ///
     /// # Errors
     /// When fewer descriptors are left than a gateway starts with.
-    pub(crate) fn new(config: &Config, files: Option<OpenFiles>) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &Config, files: Option<OpenFiles>) -> Result<Self, Error> {
         let (max_clients, max_links) = (config.max_connections, config.max_links);
         let Some(files) = files else {
             return Ok(Self { clients: max_clients, links: max_links, rejected: REJECTED });
         };
         let own = SPARE + RUNTIME * config.shards.saturating_sub(1) + config.register_address.len();
         let left = files.free().saturating_sub(own);
-        ensure!(
-            left >= MIN_CONNECTIONS,
-            "the limit on open files is {}, and {} of them are taken or set aside for the gateway itself: \
-             raise it to {} at least (ulimit -n), better to thousands",
-            files.limit,
-            files.open + own,
-            files.open + own + MIN_CONNECTIONS
-        );
+        if left < MIN_CONNECTIONS {
+            let reserved = files.open + own;
+            let required = reserved + MIN_CONNECTIONS;
+            return Err(Error::OpenFiles { limit: files.limit, reserved, required });
+        }
         let links = max_links.min(MIN_LINKS.max(left / 4));
         let rejected = REJECTED.min(left / 8);
         Ok(Self { clients: max_clients.min(left - links - rejected), links, rejected })
@@ -96,7 +93,7 @@ impl Capacity {
 mod tests {
     use super::*;
 
-    fn capacity(limit: usize) -> anyhow::Result<Capacity> {
+    fn capacity(limit: usize) -> Result<Capacity, Error> {
         Capacity::new(&Config { shards: 2, ..Config::default() }, Some(OpenFiles { limit, open: 10 }))
     }
 

@@ -15,7 +15,7 @@
 //! - `transmit`, `closing`: writing outboxes, and ending connections,
 //! - `capacity`, `perpetual`, `problem`, `logs`, `close_counts`: limits, watched tasks, and what
 //!   operators see,
-//! - `config`: the configuration.
+//! - `config`, `error`: the configuration; the errors of the gateway.
 
 mod access;
 mod capacity;
@@ -25,6 +25,7 @@ mod closing;
 mod config;
 #[allow(unreachable_pub, reason = "`internals` shows it to the simulation")]
 mod core;
+mod error;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
@@ -48,11 +49,12 @@ use gatewayworker_daemon::{OpenFiles, Runtime, load};
 use tracing::info;
 
 use capacity::Capacity;
-pub use config::{Cli, Config, Flags, ListenUrl, ListenUrlError, ListenerConfig, RealIpHeader};
+pub use config::{Cli, Config, ConfigError, Flags, ListenUrl, ListenUrlError, ListenerConfig, RealIpHeader};
 pub use core::listener_policy::SlowConsumer;
 pub use core::outgoing::WebSocketType;
 pub use core::protocol::{self, Protocol, Protocols};
 pub use core::worker_table::Routing;
+pub use error::Error;
 pub use gatewayworker_protocol::CloseReason;
 pub use server::{BoundListeners, ServeOptions, serve};
 pub use tls::TlsVersion;
@@ -75,11 +77,9 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
     let Cli { common, flags } = &cli;
-    let config = load(common, flags).map_err(Into::into).and_then(|config: Config| {
-        Config { protocols, ..config }
-            .with_paths_relative_to(common.config.as_deref())
-            .validated()?
-            .with_checked_files()
+    let config = load(common, flags).map_err(anyhow::Error::from).and_then(|config: Config| {
+        let config = Config { protocols, ..config }.with_paths_relative_to(common.config.as_deref());
+        Ok(config.validated()?.with_checked_files()?)
     });
     gatewayworker_daemon::run(
         common,
@@ -95,7 +95,7 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
                 info!(name = config.name, address = %url, %inner, "the gateway listens");
             }
             common.ready(urls);
-            serve(listeners, config, ServeOptions::new(shutdown).with_operator(operator)).await
+            Ok(serve(listeners, config, ServeOptions::new(shutdown).with_operator(operator)).await?)
         },
     )
 }

@@ -15,7 +15,7 @@ use gatewayworker_protocol::Payload;
 use crate::access::AccessPolicy;
 use crate::access::connection_limits::AddressLimits;
 use crate::access::rejections::RejectReason;
-use crate::config::{Config, ListenerConfig};
+use crate::config::{Config, ConfigError, ListenerConfig};
 use crate::core::listener_policy::ListenerPolicy;
 use crate::core::websocket::encode;
 use crate::tls::Certificate;
@@ -46,7 +46,7 @@ impl Listener {
         listener: &ListenerConfig,
         config: &Config,
         gateway_limit: Arc<ConnectionLimit>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, ConfigError> {
         let config = listener.view(config);
         let mut policy = ListenerPolicy {
             port,
@@ -181,7 +181,7 @@ impl Deref for ConnectionPermit {
 mod tests {
     use super::*;
 
-    fn listener(listener: &str, all: &Arc<ConnectionLimit>) -> anyhow::Result<Arc<Listener>> {
+    fn listener(listener: &str, all: &Arc<ConnectionLimit>) -> Result<Arc<Listener>, ConfigError> {
         let config: Config = toml::from_str(listener).unwrap();
         Listener::new(1, &config.listen[0], &config, all.clone()).map(Arc::new)
     }

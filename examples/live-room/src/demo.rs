@@ -130,5 +130,5 @@ fn serve_gateway(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(gateway::serve(listeners, config, shutdown))
+    Ok(runtime.block_on(gateway::serve(listeners, config, shutdown))?)
 }

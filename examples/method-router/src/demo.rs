@@ -94,7 +94,7 @@ async fn start_gateway(
             let address = listeners.clients[0].local_addr()?.to_string();
             // Nobody waits for it any more where the demo has ended meanwhile.
             let _ = ready.send(Ok(address));
-            gateway::serve(listeners, config, shutdown).await
+            anyhow::Ok(gateway::serve(listeners, config, shutdown).await?)
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve)) {

@@ -18,10 +18,8 @@ pub(crate) mod rejections;
 
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Context, ensure};
-
-use crate::config::{Config, RealIpHeader};
-use origins::AllowedOrigin;
+use crate::config::{Config, ConfigError, RealIpHeader};
+use origins::{AllowedOrigin, AllowedOriginError};
 use proxies::Proxies;
 use rejections::RejectReason;
 
@@ -45,26 +43,28 @@ impl AccessPolicy {
     ///
     /// # Errors
     /// When a value is malformed, or no connection could ever satisfy it.
-    pub(crate) fn of(config: &Config) -> anyhow::Result<Self> {
-        let origins = config.allowed_origins.iter().map(|origin| origin.parse());
-        for path in &config.path {
-            ensure!(is_path(path), "path = \"{path}\": write it as /ws, without a query");
+    pub(crate) fn of(config: &Config) -> Result<Self, ConfigError> {
+        let origins = config.allowed_origins.iter().map(|origin| {
+            origin.parse().map_err(|error: AllowedOriginError| ConfigError::AllowedOrigin(error.to_string()))
+        });
+        if let Some(path) = config.path.iter().find(|path| !is_path(path)) {
+            return Err(ConfigError::Path { key: "path", path: path.clone(), example: "/ws" });
         }
         let health_path = &config.health_path;
-        ensure!(
-            health_path.is_empty() || is_path(health_path),
-            "health_path = \"{health_path}\": write it as /healthz, without a query"
-        );
-        for name in &config.subprotocols {
-            ensure!(is_token(name), "subprotocols: \"{name}\" is no name that a header can carry");
+        if !health_path.is_empty() && !is_path(health_path) {
+            let (key, path) = ("health_path", health_path.clone());
+            return Err(ConfigError::Path { key, path, example: "/healthz" });
         }
-        let proxies = Proxies::parse(&config.trusted_proxies).context("trusted_proxies")?;
-        ensure!(
-            !config.proxy_protocol || !config.trusted_proxies.is_empty(),
-            "proxy_protocol = true without trusted_proxies: nobody could connect"
-        );
+        if let Some(name) = config.subprotocols.iter().find(|name| !is_token(name)) {
+            return Err(ConfigError::Subprotocol(name.clone()));
+        }
+        let proxies = Proxies::parse(&config.trusted_proxies)
+            .map_err(|error| ConfigError::TrustedProxy(error.to_string()))?;
+        if config.proxy_protocol && config.trusted_proxies.is_empty() {
+            return Err(ConfigError::NoTrustedProxies);
+        }
         Ok(Self {
-            origins: origins.collect::<Result<_, _>>().context("allowed_origins")?,
+            origins: origins.collect::<Result<_, _>>()?,
             paths: config.path.clone(),
             health_path: health_path.clone(),
             subprotocols: config.subprotocols.clone(),
@@ -132,7 +132,7 @@ fn is_token(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn policy(toml: &str) -> anyhow::Result<AccessPolicy> {
+    fn policy(toml: &str) -> Result<AccessPolicy, ConfigError> {
         AccessPolicy::of(&toml::from_str(toml).unwrap())
     }
 

@@ -7,15 +7,14 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
 use gatewayworker_daemon::one_or_many;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use super::Config;
 use super::listen_url::{ListenUrl, WEBSOCKET};
 use super::real_ip_header::RealIpHeader;
+use super::{Config, ConfigError};
 use crate::core::listener_policy::{Framing, OtherProtocol, SlowConsumer};
 use crate::core::outgoing::WebSocketType;
 use crate::tls::{Certificate, Files, TlsVersion};
@@ -106,14 +105,14 @@ impl ListenerConfig {
     ///
     /// # Errors
     /// When the gateway does not know it.
-    pub(crate) fn framing(&self, config: &Config) -> anyhow::Result<Framing> {
+    pub(crate) fn framing(&self, config: &Config) -> Result<Framing, ConfigError> {
         let scheme = self.url.scheme();
         if scheme == WEBSOCKET {
             return Ok(Framing::WebSocket(config.websocket_type));
         }
-        let (index, protocol) = config.protocols.find(scheme).with_context(|| {
-            let known: Vec<_> = config.protocols.schemes().collect();
-            format!("listen = \"{}\": this gateway speaks {WEBSOCKET}, {}", self.url, known.join(", "))
+        let (index, protocol) = config.protocols.find(scheme).ok_or_else(|| {
+            let known = config.protocols.schemes().collect::<Vec<_>>().join(", ");
+            ConfigError::UnknownProtocol { url: self.url.clone(), known }
         })?;
         Ok(Framing::Other(OtherProtocol { protocol, index, of: config.protocols.len() }))
     }
@@ -122,20 +121,16 @@ impl ListenerConfig {
     ///
     /// # Errors
     /// When one of the two files is not set.
-    pub(crate) fn tls(&self) -> anyhow::Result<Option<Files>> {
+    pub(crate) fn tls(&self) -> Result<Option<Files>, ConfigError> {
+        let incomplete = |sentence| Err(ConfigError::IncompleteTls(sentence));
         let (certificate, key) = match (&self.tls_certificate, &self.tls_key) {
-            (None, None) if self.url.is_tls => bail!(
-                "TLS needs tls_certificate and tls_key: give this listener a [[listen]] table with both in the configuration file"
-            ),
+            (None, None) if self.url.is_tls => return Err(ConfigError::NoCertificate),
+            (None, None) if self.tls_min_version.is_none() => return Ok(None),
             (None, None) => {
-                ensure!(
-                    self.tls_min_version.is_none(),
-                    "tls_min_version is of no use without tls_certificate and tls_key"
-                );
-                return Ok(None);
+                return incomplete("tls_min_version is of no use without tls_certificate and tls_key");
             }
-            (Some(_), None) => bail!("tls_certificate needs its tls_key"),
-            (None, Some(_)) => bail!("tls_key needs its tls_certificate"),
+            (Some(_), None) => return incomplete("tls_certificate needs its tls_key"),
+            (None, Some(_)) => return incomplete("tls_key needs its tls_certificate"),
             (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
         };
         let min_version = self.tls_min_version.unwrap_or_default();
@@ -147,9 +142,11 @@ impl ListenerConfig {
     ///
     /// # Errors
     /// When a file is missing or invalid.
-    pub(crate) fn load_certificate(&self) -> anyhow::Result<Option<Certificate>> {
-        let load = || self.tls()?.map(Certificate::load).transpose();
-        load().with_context(|| format!("listen = \"{}\"", self.url))
+    pub(crate) fn load_certificate(&self) -> Result<Option<Certificate>, ConfigError> {
+        let load =
+            |files| Certificate::load(files).map_err(|error| ConfigError::TlsFile(format!("{error:#}")));
+        let loaded = self.tls().and_then(|files| files.map(load).transpose());
+        loaded.map_err(|error| error.of_listener(&self.url))
     }
 
     /// Makes relative paths relative to `directory`, the folder of the configuration file.

@@ -3,8 +3,10 @@
 //! - `flags`: the command line and the environment,
 //! - `listener`, `listen_url`: the settings of one listener,
 //! - `real_ip_header`: a setting of both,
+//! - `error`: why a configuration cannot work,
 //! - `validate`: the checks before a gateway runs with it.
 
+mod error;
 mod flags;
 mod listen_url;
 mod listener;
@@ -19,6 +21,7 @@ use gatewayworker_daemon::one_or_many;
 use gatewayworker_protocol::{MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, SecretKey};
 use serde::Deserialize;
 
+pub use error::ConfigError;
 pub use flags::{Cli, Flags};
 pub use listen_url::{ListenUrl, ListenUrlError};
 pub use listener::ListenerConfig;
@@ -145,7 +148,7 @@ impl Config {
     ///
     /// # Errors
     /// When one of them is missing or invalid.
-    pub(crate) fn with_checked_files(self) -> anyhow::Result<Self> {
+    pub(crate) fn with_checked_files(self) -> Result<Self, ConfigError> {
         self.listen.iter().try_for_each(|listener| listener.load_certificate().map(drop))?;
         Ok(self)
     }

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use gatewayworker_daemon::{bind, bind_as, check_exposure, resolve};
 use tokio::net::TcpListener;
 
-use crate::config::{Config, ListenUrl};
+use crate::config::{Config, ListenUrl, ListenerConfig};
+use crate::error::Error;
 
 /// The gateway's bound sockets. Tests bind them themselves, to port 0.
 #[derive(Debug)]
@@ -23,7 +24,7 @@ impl BoundListeners {
     /// # Errors
     /// When an address does not resolve or is in use, or when the inner port would be open to
     /// everybody: not on loopback, without a secret key, and not `allow_insecure`.
-    pub async fn bind(config: &Config) -> anyhow::Result<Self> {
+    pub async fn bind(config: &Config) -> Result<Self, Error> {
         let inner = match &config.lan_listen {
             Some(address) => resolve("lan_listen", address).await?,
             None => SocketAddr::from((config.lan_ip, config.lan_port)),
@@ -48,8 +49,11 @@ impl BoundListeners {
     ///
     /// # Errors
     /// When the system does not know its own sockets.
-    pub fn urls(&self, config: &Config) -> anyhow::Result<Vec<ListenUrl>> {
+    pub fn urls(&self, config: &Config) -> Result<Vec<ListenUrl>, Error> {
         let listeners = self.clients.iter().zip(&config.listen);
-        listeners.map(|(socket, listener)| Ok(listener.bound_to(socket.local_addr()?))).collect()
+        let url = |(socket, listener): (&TcpListener, &ListenerConfig)| {
+            Ok(listener.bound_to(socket.local_addr().map_err(Error::LocalAddress)?))
+        };
+        listeners.map(url).collect()
     }
 }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::anyhow;
 use gatewayworker_daemon::{OpenFiles, Operator, Reload};
 use gatewayworker_net::registers;
 use gatewayworker_protocol::Command;
@@ -29,6 +29,7 @@ pub use bound_listeners::BoundListeners;
 
 use crate::capacity::Capacity;
 use crate::config::Config;
+use crate::error::Error;
 use crate::listener::{ConnectionLimit, Listener};
 use crate::perpetual::PerpetualTasks;
 use crate::problem::problem;
@@ -86,17 +87,16 @@ pub async fn serve(
     listeners: BoundListeners,
     config: Config,
     options: impl Into<ServeOptions>,
-) -> anyhow::Result<()> {
+) -> Result<(), Error> {
     let ServeOptions { shutdown, operator } = options.into();
     let config = config.validated()?;
-    ensure!(
-        listeners.clients.len() == config.listen.len(),
-        "as many listeners are to be bound as listen has"
-    );
+    if listeners.clients.len() != config.listen.len() {
+        return Err(Error::ListenerCount);
+    }
     let lan_port = match config.lan_listen {
         // The gateway announces lan_port; lan_listen may bind another.
         Some(_) if config.lan_port != 0 => config.lan_port,
-        _ => listeners.inner.local_addr()?.port(),
+        _ => listeners.inner.local_addr().map_err(Error::LocalAddress)?.port(),
     };
     let (senders, channels): (Vec<_>, Vec<_>) = (0..config.shards).map(|_| shard::channel()).unzip();
     let address = SocketAddrV4::new(config.lan_ip, lan_port);
@@ -120,7 +120,7 @@ async fn serve_here(
     channels: Vec<mpsc::Receiver<ShardMessage>>,
     shutdown: CancellationToken,
     reload: Reload,
-) -> anyhow::Result<()> {
+) -> Result<(), Error> {
     let mut shards = PerpetualTasks::default();
     let mut tasks = PerpetualTasks::default();
     let started = start_shards(&mut shards, &shared, channels)
@@ -131,13 +131,13 @@ async fn serve_here(
             // First, as acceptors end by it, too.
             biased;
             () = shutdown.cancelled() => Ok(()),
-            failure = shards.failure() => Err(failure),
-            failure = tasks.failure() => Err(failure),
+            failure = shards.failure() => Err(Error::PartFailed(format!("{failure:#}"))),
+            failure = tasks.failure() => Err(Error::PartFailed(format!("{failure:#}"))),
         },
     };
     let mut spread = Duration::from_millis(shared.config.shutdown_spread_ms);
     if let Err(error) = &served {
-        error!(error = format!("{error:#}"), "the gateway cannot go on, and ends");
+        error!(%error, "the gateway cannot go on, and ends");
         spread = Duration::ZERO;
     }
     // This ends the acceptors and the announcement: no new client or worker comes from now on.
@@ -156,14 +156,18 @@ fn start_shards(
     shards: &mut PerpetualTasks,
     shared: &Arc<Shared>,
     channels: Vec<mpsc::Receiver<ShardMessage>>,
-) -> anyhow::Result<Rc<ShardThread>> {
-    let mut channels = channels.into_iter();
-    let messages = channels.next().context("a gateway needs a shard")?;
+) -> Result<Rc<ShardThread>, Error> {
     let first = ShardThread::new(0, shared.clone());
-    shards.spawn_fallible("shard 0", first.clone().run(messages));
-    for (index, messages) in (1..).zip(channels) {
-        let ended = start_shard(index, shared.clone(), messages)
-            .with_context(|| format!("cannot start shard {index} of {}", shared.shards.len()))?;
+    for (index, messages) in channels.into_iter().enumerate() {
+        if index == 0 {
+            shards.spawn_fallible("shard 0", first.clone().run(messages));
+            continue;
+        }
+        let ended = start_shard(index, shared.clone(), messages).map_err(|error| Error::StartShard {
+            index,
+            shards: shared.shards.len(),
+            error,
+        })?;
         shards.spawn_fallible(format!("shard {index}"), async {
             // Its thread sends nothing where it panics.
             ended.await.unwrap_or_else(|_| Err(anyhow!("its thread has panicked")))
@@ -210,13 +214,13 @@ fn start_tasks(
     first: &Rc<ShardThread>,
     shutdown: &CancellationToken,
     reload: Reload,
-) -> anyhow::Result<()> {
+) -> Result<(), Error> {
     let shared = &first.shared;
     let gateway_limit = Arc::new(ConnectionLimit::new(shared.capacity.clients));
     let mut certificates = Vec::new();
     for (socket, config) in listeners.clients.into_iter().zip(&shared.config.listen) {
         gatewayworker_net::tune(&socket);
-        let port = socket.local_addr()?.port();
+        let port = socket.local_addr().map_err(Error::LocalAddress)?.port();
         let listener = Arc::new(Listener::new(port, config, &shared.config, gateway_limit.clone())?);
         certificates.extend(listener.certificate.clone());
         let accepting = accept_clients(socket, listener, first.clone(), shutdown.clone());

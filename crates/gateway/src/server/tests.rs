@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BoundListeners, serve_here};
 use crate::config::Config;
+use crate::error::Error;
 use crate::shard::{ShardMessage, ShardThread, Shared, testing};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -32,7 +33,7 @@ async fn gateway() -> (BoundListeners, Arc<Shared>, Vec<mpsc::Receiver<ShardMess
 }
 
 /// Returns the result of a gateway to which `harm` is done.
-async fn end(harm: impl AsyncFnOnce(&Arc<Shared>, [SockRef<'static>; 3])) -> anyhow::Result<()> {
+async fn end(harm: impl AsyncFnOnce(&Arc<Shared>, [SockRef<'static>; 3])) -> Result<(), Error> {
     let (listeners, shared, channels) = gateway().await;
     let sockets = [&listeners.clients[0], &listeners.clients[1], &listeners.inner];
     // Leaked, as the borrow has to outlive the test.
