@@ -1,0 +1,45 @@
+//! Simulates gateways, workers, clients and registers: their cores, without sockets and clocks, on
+//! simulated time and a simulated network, all drawn from one seed.
+//!
+//! A run is a seed and a script. After each step the invariants are checked. A run that breaks one
+//! is shrunk to few steps of its script, and printed with a command that replays it exactly.
+//! Nothing of this is shipped, and what threads share is not tested here: cores only.
+//!
+//! - `rng`, `event_queue`: random numbers and simulated time,
+//! - `network`: connections between processes, and what goes wrong with them,
+//! - `link_buffer`: the sending end of a link, as a port for cores,
+//! - `script`, `client_script`: what happens in a run,
+//! - `simulation`: runs the processes of a model, an input at a time,
+//! - `history`, `questions`: what applications have seen, and what of it is illegal,
+//! - `runner`: runs many seeds; `shrink`: few steps that still fail; `known_failures`: those that wait to be mended,
+//! - `mock`: a small model that tests all of this.
+
+mod client_script;
+mod event_queue;
+mod history;
+mod known_failures;
+mod link_buffer;
+pub mod mock;
+mod network;
+mod panics;
+mod questions;
+mod rng;
+mod runner;
+mod script;
+mod shrink;
+mod simulation;
+mod trace;
+mod violation;
+
+pub use client_script::{Admission, ClientAction, ClientScriptOptions, client_script};
+pub use history::{ClientEvent, ClientHistory, HistoryOptions};
+pub use known_failures::{KnownFailure, parse_known_failures};
+pub use link_buffer::{LinkBuffer, LinkClosed};
+pub use network::{NetworkOptions, ProcessId, ReadOutcome, Socket, SocketId, Written};
+pub use questions::Questions;
+pub use rng::Rng;
+pub use runner::{Campaign, Failure, Passed, Scenario, replay, run_many, run_one};
+pub use script::{Fault, FaultOptions, Kept, ScriptEvent, ScriptStep, random_faults, sort};
+pub use simulation::{Context, Input, Model, Outcome, Plan, Simulation};
+pub use trace::Trace;
+pub use violation::{Violation, ensure};
