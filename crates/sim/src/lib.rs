@@ -12,6 +12,7 @@
 //! - `simulation`: runs the processes of a model, an input at a time,
 //! - `history`, `questions`: what applications have seen, and what of it is illegal,
 //! - `runner`: runs many seeds; `shrink`: few steps that still fail; `known_failures`: those that wait to be mended,
+//! - `scenarios`: all of them by name,
 //! - `mock`: a small model that tests all of this.
 
 mod client_script;
@@ -25,6 +26,7 @@ mod panics;
 mod questions;
 mod rng;
 mod runner;
+mod scenarios;
 mod script;
 mod shrink;
 mod simulation;
@@ -33,12 +35,13 @@ mod violation;
 
 pub use client_script::{Admission, ClientAction, ClientScriptOptions, client_script};
 pub use history::{ClientEvent, ClientHistory, HistoryOptions};
-pub use known_failures::{KnownFailure, parse_known_failures};
+pub use known_failures::{KNOWN_FAILURES, KnownFailure, parse_known_failures};
 pub use link_buffer::{LinkBuffer, LinkClosed};
 pub use network::{NetworkOptions, ProcessId, ReadOutcome, Socket, SocketId, Written};
 pub use questions::Questions;
 pub use rng::Rng;
 pub use runner::{Campaign, Failure, Passed, Scenario, replay, run_many, run_one};
+pub use scenarios::{AnyScenario, scenario, scenarios};
 pub use script::{Fault, FaultOptions, Kept, ScriptEvent, ScriptStep, random_faults, sort};
 pub use simulation::{Context, Input, Model, Outcome, Plan, Simulation};
 pub use trace::Trace;

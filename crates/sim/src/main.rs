@@ -7,14 +7,15 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use gatewayworker_sim::mock::Mock;
-use gatewayworker_sim::{Campaign, Kept, Scenario, parse_known_failures, replay, run_many};
+use gatewayworker_sim::{
+    Campaign, Failure, KNOWN_FAILURES, Kept, Outcome, Passed, parse_known_failures, scenario,
+};
 
 /// Simulates a cluster on simulated time and a simulated network, all drawn from a seed.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// What to simulate: mock-calm, mock-rough
-    #[arg(long, default_value = "mock-calm")]
+    /// What to simulate; a wrong name lists all
+    #[arg(long)]
     scenario: String,
     /// Run this seed alone, with a trace of a failure
     #[arg(long)]
@@ -35,47 +36,39 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    match arguments.scenario.as_str() {
-        "mock-calm" => run(&Mock::Calm, &arguments),
-        "mock-rough" => run(&Mock::Rough, &arguments),
-        unknown => {
-            eprintln!("there is no scenario \"{unknown}\"; --help lists them");
+    match run(&arguments) {
+        Ok(Ok(passed)) => {
+            println!("{passed}");
+            ExitCode::SUCCESS
+        }
+        Ok(Err(failure)) => {
+            println!("{failure}");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("{error}");
             ExitCode::from(2)
         }
     }
 }
 
-fn run<S: Scenario>(scenario: &S, arguments: &Arguments) -> ExitCode {
+/// Runs what is asked for; returns a line about what has passed, or the failure.
+///
+/// # Errors
+/// When the arguments or the list of known failures are wrong.
+fn run(arguments: &Arguments) -> Result<Result<String, Box<Failure>>, String> {
+    let scenario = scenario(&arguments.scenario)?;
     let started = Instant::now();
-    let ended = if let Some(seed) = arguments.seed {
-        replay(scenario, seed, arguments.keep.as_ref(), arguments.trace).map(|outcome| {
-            println!(
-                "seed {seed} passes: {} steps, {} ms, trace hash {:016x}",
-                outcome.steps, outcome.at_ms, outcome.hash
-            );
-        })
-    } else {
-        let known = match parse_known_failures(include_str!("../known-failures")) {
-            Ok(known) => known,
-            Err(error) => {
-                eprintln!("known-failures cannot be read: {error}");
-                return ExitCode::from(2);
-            }
-        };
-        let campaign = Campaign { first_seed: arguments.first_seed, steps: arguments.steps };
-        run_many(scenario, &campaign, &known).map(|passed| {
-            let took = started.elapsed().as_secs_f64();
-            println!(
-                "{} steps in {} runs pass, {} fail as known; {took:.1} s",
-                passed.steps, passed.runs, passed.known
-            );
-        })
-    };
-    match ended {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            println!("{failure}");
-            ExitCode::FAILURE
-        }
+    if let Some(seed) = arguments.seed {
+        let ended = scenario.replay(seed, arguments.keep.as_ref(), arguments.trace);
+        return Ok(ended.map(|Outcome { steps, at_ms, hash, .. }| {
+            format!("seed {seed} passes: {steps} steps, {at_ms} ms, trace hash {hash:016x}")
+        }));
     }
+    let known = parse_known_failures(KNOWN_FAILURES).map_err(|error| format!("known-failures: {error}"))?;
+    let campaign = Campaign { first_seed: arguments.first_seed, steps: arguments.steps };
+    Ok(scenario.run_many(&campaign, &known).map(|Passed { runs, steps, known }| {
+        let took = started.elapsed().as_secs_f64();
+        format!("{steps} steps in {runs} runs pass, {known} runs fail as known; {took:.1} s")
+    }))
 }

@@ -1,7 +1,7 @@
 //! Tests the simulator with its small model.
 
 use gatewayworker_sim::mock::Mock;
-use gatewayworker_sim::{Campaign, parse_known_failures, replay, run_many, run_one};
+use gatewayworker_sim::{Campaign, replay, run_many, run_one};
 
 /// Steps of each scenario, unless `SIM_STEPS` says otherwise.
 const STEPS: u64 = 200_000;
@@ -40,9 +40,4 @@ fn equal_seeds_make_equal_runs_with_and_without_a_trace() {
         }
         assert_eq!(hashes.len(), 20);
     }
-}
-
-#[test]
-fn the_known_failures_can_be_read() {
-    parse_known_failures(include_str!("../known-failures")).unwrap();
 }

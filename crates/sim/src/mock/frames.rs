@@ -16,13 +16,15 @@ pub(super) const CLOSE: u8 = b'x';
 const HEAD: usize = 15;
 
 impl Frame {
-    pub(super) fn encode(self, out: &mut impl Extend<u8>) {
-        let filling = self.filling.min(u16::MAX - HEAD as u16);
-        out.extend((HEAD as u16 + filling).to_le_bytes());
-        out.extend([self.kind]);
-        out.extend(self.client.to_le_bytes());
-        out.extend(self.number.to_le_bytes());
-        out.extend(std::iter::repeat_n(b'.', filling.into()));
+    pub(super) fn encode(self) -> Vec<u8> {
+        let len = HEAD + usize::from(self.filling).min(usize::from(u16::MAX) - HEAD);
+        let mut frame = Vec::with_capacity(len);
+        frame.extend_from_slice(&(len as u16).to_le_bytes());
+        frame.push(self.kind);
+        frame.extend_from_slice(&self.client.to_le_bytes());
+        frame.extend_from_slice(&self.number.to_le_bytes());
+        frame.resize(len, b'.');
+        frame
     }
 
     /// Takes the first frame out of `buffer`, if it is whole.

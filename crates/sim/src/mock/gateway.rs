@@ -89,7 +89,7 @@ impl Gateway {
         if let Some(link) = worker.and_then(|worker| self.links.get(&worker)) {
             let frame = Frame { kind, client: id, number, filling };
             // A closed link's clients are closed when its end is read.
-            let _ = link.buffer.push(|out| frame.encode(out));
+            let _ = link.buffer.push(|out| out.extend_from_slice(&frame.encode()));
         }
     }
 
@@ -151,7 +151,7 @@ impl Gateway {
     fn send(&mut self, frame: Frame) {
         let Some(client) = self.clients.get_mut(&frame.client) else { return };
         let before = client.outbox.len();
-        frame.encode(&mut client.outbox);
+        client.outbox.extend(frame.encode());
         self.held += client.outbox.len() - before;
         match client.outbox.len() > OUTBOX_BYTES {
             true => self.remove(frame.client),

@@ -80,7 +80,7 @@ impl Worker {
             };
             histories.add(frame.client, event)?;
             if frame.kind == MESSAGE {
-                frame.encode(&mut link.outbox);
+                link.outbox.extend(frame.encode());
             }
         }
         link.flush();
@@ -115,7 +115,7 @@ impl Client {
             (Input::Act(ClientAction::Speak(filling)), Some(stream)) => {
                 let frame = Frame { kind: MESSAGE, client: 0, number: self.sent, filling };
                 self.sent += 1;
-                frame.encode(&mut stream.outbox);
+                stream.outbox.extend(frame.encode());
                 stream.flush();
             }
             (Input::Act(ClientAction::StopReading), Some(_)) => self.stopped_reading = true,

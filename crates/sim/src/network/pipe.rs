@@ -84,9 +84,11 @@ impl Pipe {
     /// Takes bytes that have arrived, at most as many as `buffer` holds.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> usize {
         let n = buffer.len().min(self.arrived);
-        for (to, from) in buffer.iter_mut().zip(self.bytes.drain(..n)) {
-            *to = from;
-        }
+        let (front, back) = self.bytes.as_slices();
+        let from_front = n.min(front.len());
+        buffer[..from_front].copy_from_slice(&front[..from_front]);
+        buffer[from_front..n].copy_from_slice(&back[..n - from_front]);
+        self.bytes.drain(..n);
         self.arrived -= n;
         n
     }
