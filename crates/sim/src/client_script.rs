@@ -45,6 +45,49 @@ pub enum ClientAction {
     Reset,
 }
 
+/// A client's message: what it asks the application for, and its number in this connection, from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Request {
+    /// How many messages the client has sent before on this connection.
+    pub number: u64,
+    /// What is to be done: `Speak`, `Join`, `LeaveGroup`, `Bind`, `Broadcast` or `Ask`.
+    pub action: ClientAction,
+}
+
+impl Request {
+    /// Returns the message as text, with its filling; `None` if a client does this without a message.
+    pub fn encode(self) -> Option<String> {
+        let (word, name, filling) = match self.action {
+            ClientAction::Speak(filling) => ("speak", 0, filling),
+            ClientAction::Join(group) => ("join", group, 0),
+            ClientAction::LeaveGroup(group) => ("leave", group, 0),
+            ClientAction::Bind(uid) => ("bind", uid, 0),
+            ClientAction::Broadcast(group, filling) => ("broadcast", group, filling),
+            ClientAction::Ask(group) => ("ask", group, 0),
+            _ => return None,
+        };
+        Some(format!("{} {word} {name} {}", self.number, ".".repeat(filling.into())))
+    }
+
+    /// Reads a message; `None` if it is none, or not whole.
+    pub fn decode(message: &str) -> Option<Self> {
+        let mut words = message.splitn(4, ' ');
+        let number = words.next()?.parse().ok()?;
+        let (word, name) = (words.next()?, words.next()?.parse().ok()?);
+        let filling = words.next()?.len() as u16;
+        let action = match word {
+            "speak" => ClientAction::Speak(filling),
+            "join" => ClientAction::Join(name),
+            "leave" => ClientAction::LeaveGroup(name),
+            "bind" => ClientAction::Bind(name),
+            "broadcast" => ClientAction::Broadcast(name, filling),
+            "ask" => ClientAction::Ask(name),
+            _ => return None,
+        };
+        Some(Self { number, action })
+    }
+}
+
 /// How busy a client is.
 #[derive(Debug, Clone)]
 pub struct ClientScriptOptions {
@@ -100,6 +143,21 @@ fn random_action(rng: &mut Rng, names: u8) -> ClientAction {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_is_read_as_it_was_written() {
+        let mut rng = Rng::new(9);
+        let mut requests = 0;
+        for number in 0..500 {
+            let request = Request { number, action: random_action(&mut rng, 5) };
+            if let Some(message) = request.encode() {
+                assert_eq!(Request::decode(&message), Some(request));
+                requests += 1;
+            }
+        }
+        assert!(requests > 300);
+        assert_eq!(Request::decode("1 speak"), None);
+    }
 
     #[test]
     fn a_client_connects_first_and_after_it_has_left() {

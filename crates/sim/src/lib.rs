@@ -10,7 +10,8 @@
 //! - `link_buffer`: the sending end of a link, as a port for cores,
 //! - `script`, `client_script`: what happens in a run,
 //! - `simulation`: runs the processes of a model, an input at a time,
-//! - `history`, `questions`: what applications have seen, and what of it is illegal,
+//! - `websocket`: a client's side of the protocol,
+//! - `history`, `questions`, `memberships`: what has been seen so far, and what of it breaks an invariant,
 //! - `runner`: runs many seeds; `shrink`: few steps that still fail; `known_failures`: those that wait to be mended,
 //! - `scenarios`: all of them by name,
 //! - `mock`: a small model that tests all of this.
@@ -20,6 +21,7 @@ mod event_queue;
 mod history;
 mod known_failures;
 mod link_buffer;
+mod memberships;
 pub mod mock;
 mod network;
 mod panics;
@@ -32,11 +34,13 @@ mod shrink;
 mod simulation;
 mod trace;
 mod violation;
+pub mod websocket;
 
-pub use client_script::{Admission, ClientAction, ClientScriptOptions, client_script};
+pub use client_script::{Admission, ClientAction, ClientScriptOptions, Request, client_script};
 pub use history::{ClientEvent, ClientHistory, HistoryOptions};
 pub use known_failures::{KNOWN_FAILURES, KnownFailure, parse_known_failures};
 pub use link_buffer::{LinkBuffer, LinkClosed};
+pub use memberships::check_memberships;
 pub use network::{NetworkOptions, ProcessId, ReadOutcome, Socket, SocketId, Written};
 pub use questions::Questions;
 pub use rng::Rng;

@@ -40,6 +40,11 @@ pub trait Model {
     /// Returns when a process wants an input though nothing happens, in ms.
     fn next_deadline(&self, node: &Self::Node) -> Option<u64>;
 
+    /// Returns what the trace calls a process.
+    fn name(&self, process: ProcessId) -> String {
+        format!("process {process}")
+    }
+
     /// Hears that a process is gone, before it is dropped.
     fn crashed(&mut self, _process: ProcessId, _node: &Self::Node) {}
 
@@ -74,6 +79,8 @@ pub struct Plan<M: Model> {
     pub network: NetworkOptions,
     /// What happens, sorted by time.
     pub script: Vec<ScriptStep<M::Action>>,
+    /// When the script ends and the first stage begins, in ms. It stays when the script is shrunk.
+    pub script_ms: u64,
     /// The stages of the end, each with its time in ms. Before the first, all faults are mended; at
     /// the beginning of each, every process gets [`Input::Finish`]; at its end it is checked.
     pub stages: Vec<u64>,
@@ -99,8 +106,8 @@ pub enum Input<A> {
     Writable(SocketId),
     /// The time of its next deadline has come.
     Deadline,
-    /// The turn that it asked for.
-    Turn,
+    /// A turn that it asked for, with the number that it gave.
+    Turn(u32),
     /// A step of the script.
     Act(A),
     /// A stage of the end of the run begins, counted from 0: clients leave, then daemons stop.
@@ -127,9 +134,11 @@ impl Context<'_> {
         Network::connect(self.network, self.process, to, port)
     }
 
-    /// Asks for an [`Input::Turn`] at this time, after the inputs that are there already.
-    pub fn turn_soon(&mut self) {
-        self.network.borrow_mut().at(self.now_ms, Event::Turn(self.process, self.starts));
+    /// Asks for an [`Input::Turn`] in `delay_ms`, after the inputs that are there already for that
+    /// time. `number` says which part of the process has it: a shard, a flush.
+    pub fn turn_after(&mut self, delay_ms: u64, number: u32) {
+        let event = Event::Turn(self.process, self.starts, number);
+        self.network.borrow_mut().at(self.now_ms + delay_ms, event);
     }
 
     /// Asks for an [`Input::Readable`] at this time, after the inputs that are there already.
@@ -174,6 +183,7 @@ struct Process<A> {
 pub struct Simulation<M: Model> {
     model: M,
     script: Vec<ScriptStep<M::Action>>,
+    script_ms: u64,
     stages: Vec<u64>,
     seed: u64,
     max_steps: u64,
@@ -199,6 +209,7 @@ impl<M: Model> Simulation<M> {
         Self {
             model: plan.model,
             script: plan.script,
+            script_ms: plan.script_ms,
             stages: plan.stages,
             seed,
             max_steps: plan.max_steps,
@@ -236,8 +247,7 @@ impl<M: Model> Simulation<M> {
         for (index, step) in self.script.iter().enumerate() {
             self.network.borrow_mut().at(step.at_ms, Event::Script(index));
         }
-        let end_ms = self.script.last().map_or(0, |step| step.at_ms + 1);
-        self.network.borrow_mut().at(end_ms, Event::Stage(0));
+        self.network.borrow_mut().at(self.script_ms, Event::Stage(0));
         loop {
             let event = {
                 let mut network = self.network.borrow_mut();
@@ -267,10 +277,14 @@ impl<M: Model> Simulation<M> {
     fn begin_stage(&mut self, stage: usize) -> Result<(), Violation> {
         let processes = self.processes.len();
         if stage == 0 {
-            for from in 0..processes {
-                (0..processes).for_each(|to| self.network.borrow_mut().heal(from, to));
-                self.fault(Fault::Start(from))?;
-                self.fault(Fault::Thaw(from))?;
+            for process in 0..processes {
+                (0..processes).for_each(|to| self.network.borrow_mut().heal(process, to));
+                if self.nodes[process].is_none() {
+                    self.fault(Fault::Start(process))?;
+                }
+                if self.processes[process].frozen {
+                    self.fault(Fault::Thaw(process))?;
+                }
             }
         }
         for process in 0..processes {
@@ -307,8 +321,8 @@ impl<M: Model> Simulation<M> {
             Event::ReadAgain(process, starts, id) if self.processes[process].starts == starts => {
                 self.input(process, Input::Readable(id))
             }
-            Event::Turn(process, starts) if self.processes[process].starts == starts => {
-                self.input(process, Input::Turn)
+            Event::Turn(process, starts, number) if self.processes[process].starts == starts => {
+                self.input(process, Input::Turn(number))
             }
             Event::Deadline(process) => {
                 self.processes[process].deadline = None;
@@ -385,7 +399,7 @@ impl<M: Model> Simulation<M> {
         self.steps += 1;
         self.hash = mix(self.hash ^ mix(now_ms) ^ input.digest().wrapping_add(process as u64));
         if let Some(trace) = &mut self.trace {
-            trace.step(self.steps, now_ms, process, format!("{input:?}"));
+            trace.step(self.steps, now_ms, &self.model.name(process), format!("{input:?}"));
         }
         let (network, trace) = (&self.network, self.trace.as_mut());
         let mut context =
@@ -416,14 +430,14 @@ impl<A: Debug> Input<A> {
     fn digest(&self) -> u64 {
         let socket = |kind: u64, id: SocketId| kind ^ mix(id.number());
         match self {
-            Self::Accepted { socket: accepted, port } => socket(1 << 32 | u64::from(*port), accepted.id()),
+            Self::Accepted { socket: accepted, port } => socket((1 << 32) | u64::from(*port), accepted.id()),
             Self::Connected(id) => socket(2 << 32, *id),
             Self::Readable(id) => socket(3 << 32, *id),
             Self::Writable(id) => socket(4 << 32, *id),
             Self::Deadline => 5 << 32,
-            Self::Turn => 6 << 32,
+            Self::Turn(number) => (6 << 32) | u64::from(*number),
             Self::Act(_) => 7 << 32,
-            Self::Finish(stage) => 8 << 32 | *stage as u64,
+            Self::Finish(stage) => (8 << 32) | *stage as u64,
         }
     }
 }

@@ -3,8 +3,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 
-use crate::network::ProcessId;
-
 /// The last lines of a run.
 #[derive(Debug)]
 pub struct Trace {
@@ -18,8 +16,8 @@ impl Trace {
         Self { lines: VecDeque::new(), limit }
     }
 
-    pub(crate) fn step(&mut self, step: u64, at_ms: u64, process: ProcessId, input: String) {
-        self.push(format!("step {step} at {at_ms} ms, process {process}: {input}"));
+    pub(crate) fn step(&mut self, step: u64, at_ms: u64, name: &str, input: String) {
+        self.push(format!("step {step} at {at_ms} ms, {name}: {input}"));
     }
 
     pub(crate) fn note(&mut self, line: String) {

@@ -32,6 +32,7 @@ impl Scenario for Numbers {
             processes: 1,
             network: NetworkOptions::default(),
             script: (0..100).map(number).collect(),
+            script_ms: 100,
             stages: vec![10],
             max_steps: 1000,
         }
@@ -58,7 +59,7 @@ impl Model for Numbers {
             told.push(number);
         }
         if let Self::NeverQuiet = self {
-            context.turn_soon();
+            context.turn_after(0, 1);
         }
         Ok(())
     }

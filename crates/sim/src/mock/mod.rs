@@ -106,6 +106,7 @@ impl Scenario for Mock {
             model: MockModel { workers, histories: Histories { options, clients: BTreeMap::new() } },
             processes: 1 + workers + clients,
             network: NetworkOptions::default(),
+            script_ms: script.last().map_or(0, |step| step.at_ms + 1),
             script,
             stages: vec![5_000],
             max_steps: 200_000,
@@ -143,6 +144,14 @@ impl Model for MockModel {
         match node {
             MockNode::Worker(worker) => worker.retry_at_ms,
             _ => None,
+        }
+    }
+
+    fn name(&self, process: ProcessId) -> String {
+        match process {
+            GATEWAY => "gateway".into(),
+            process if process <= self.workers => format!("worker {process}"),
+            process => format!("client {process}"),
         }
     }
 

@@ -50,10 +50,10 @@ pub(crate) enum Event {
     Deliver(SocketId),
     /// This end hears that there is room to write.
     Room(SocketId),
-    /// A process that asked for it reads again.
+    /// A process that asked for it reads again; the number counts its starts, as a later one did not ask.
     ReadAgain(ProcessId, u32, SocketId),
-    /// A process that asked for it has its turn; the number counts its starts.
-    Turn(ProcessId, u32),
+    /// A process that asked for it has its turn.
+    Turn(ProcessId, u32, u32),
     Deadline(ProcessId),
     /// A step of the script.
     Script(usize),
