@@ -6,8 +6,8 @@
 
 use std::str::FromStr;
 
+use crate::model::Outcome;
 use crate::script::Kept;
-use crate::simulation::Outcome;
 
 /// The list.
 pub const KNOWN_FAILURES: &str = include_str!("../known-failures");

@@ -9,11 +9,11 @@
 //! - `network`: connections between processes, and what goes wrong with them,
 //! - `link_buffer`: the sending end of a link, as a port for cores,
 //! - `script`, `client_script`: what happens in a run,
-//! - `simulation`: runs the processes of a model, an input at a time,
+//! - `model`: what is simulated; `simulation`: gives its processes their inputs, one at a time,
+//! - `scenario`: draws runs from seeds,
 //! - `websocket`: a client's side of the protocol,
 //! - `history`, `questions`, `memberships`: what has been seen so far, and what of it breaks an invariant,
 //! - `runner`: runs many seeds; `shrink`: few steps that still fail; `known_failures`: those that wait to be mended,
-//! - `scenarios`: all of them by name,
 //! - `mock`: a small model that tests all of this.
 
 mod client_script;
@@ -23,12 +23,13 @@ mod known_failures;
 mod link_buffer;
 mod memberships;
 pub mod mock;
+mod model;
 mod network;
 mod panics;
 mod questions;
 mod rng;
 mod runner;
-mod scenarios;
+mod scenario;
 mod script;
 mod shrink;
 mod simulation;
@@ -41,12 +42,28 @@ pub use history::{ClientEvent, ClientHistory, HistoryOptions};
 pub use known_failures::{KNOWN_FAILURES, KnownFailure, parse_known_failures};
 pub use link_buffer::{LinkBuffer, LinkClosed};
 pub use memberships::check_memberships;
+pub use model::{Context, Input, Model, Outcome, Plan};
 pub use network::{NetworkOptions, ProcessId, ReadOutcome, Socket, SocketId, Written};
 pub use questions::Questions;
 pub use rng::Rng;
-pub use runner::{Campaign, Failure, Passed, Scenario, replay, run_many, run_one};
-pub use scenarios::{AnyScenario, scenario, scenarios};
+pub use runner::{Campaign, Failure, Passed, replay, run_many, run_one};
+pub use scenario::{AnyScenario, Run, Scenario};
 pub use script::{Fault, FaultOptions, Kept, ScriptEvent, ScriptStep, random_faults, sort};
-pub use simulation::{Context, Input, Model, Outcome, Plan, Simulation};
+pub use simulation::Simulation;
 pub use trace::Trace;
 pub use violation::{Violation, ensure};
+
+/// Returns all scenarios.
+pub fn scenarios() -> Vec<Box<dyn AnyScenario>> {
+    vec![Box::new(mock::Mock::Calm), Box::new(mock::Mock::Rough)]
+}
+
+/// Returns the scenario of this name.
+///
+/// # Errors
+/// With the names that there are.
+pub fn scenario(name: &str) -> Result<Box<dyn AnyScenario>, String> {
+    let names: Vec<_> = scenarios().iter().map(|scenario| scenario.name()).collect();
+    let found = scenarios().into_iter().find(|scenario| scenario.name() == name);
+    found.ok_or_else(|| format!("there is no scenario \"{name}\", only {}", names.join(", ")))
+}

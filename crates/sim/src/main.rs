@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use clap::Parser;
 use gatewayworker_sim::{
-    Campaign, Failure, KNOWN_FAILURES, Kept, Outcome, Passed, parse_known_failures, scenario,
+    Campaign, Failure, KNOWN_FAILURES, Kept, Outcome, Passed, parse_known_failures, replay, run_many,
+    scenario,
 };
 
 /// Simulates a cluster on simulated time and a simulated network, all drawn from a seed.
@@ -60,14 +61,14 @@ fn run(arguments: &Arguments) -> Result<Result<String, Box<Failure>>, String> {
     let scenario = scenario(&arguments.scenario)?;
     let started = Instant::now();
     if let Some(seed) = arguments.seed {
-        let ended = scenario.replay(seed, arguments.keep.as_ref(), arguments.trace);
+        let ended = replay(&*scenario, seed, arguments.keep.as_ref(), arguments.trace);
         return Ok(ended.map(|Outcome { steps, at_ms, hash, .. }| {
             format!("seed {seed} passes: {steps} steps, {at_ms} ms, trace hash {hash:016x}")
         }));
     }
     let known = parse_known_failures(KNOWN_FAILURES).map_err(|error| format!("known-failures: {error}"))?;
     let campaign = Campaign { first_seed: arguments.first_seed, steps: arguments.steps };
-    Ok(scenario.run_many(&campaign, &known).map(|Passed { runs, steps, known }| {
+    Ok(run_many(&*scenario, campaign, &known).map(|Passed { runs, steps, known }| {
         let took = started.elapsed().as_secs_f64();
         format!("{steps} steps in {runs} runs pass, {known} runs fail as known; {took:.1} s")
     }))

@@ -5,28 +5,20 @@
 use std::fmt;
 
 use crate::known_failures::KnownFailure;
-use crate::panics;
-use crate::rng::Rng;
+use crate::model::Outcome;
+use crate::scenario::{AnyScenario, Run};
 use crate::script::Kept;
 use crate::shrink::shrink;
-use crate::simulation::{Model, Outcome, Plan, Simulation};
-use crate::trace::Trace;
 use crate::violation::Violation;
 
-/// A family of runs: the same kinds of processes and events, other numbers for each seed.
-pub trait Scenario {
-    /// What is simulated.
-    type Model: Model;
+/// Lines of the trace of a failure.
+const TRACE_LINES: usize = 60;
 
-    /// Returns the name, as the command line and the list of known failures have it.
-    fn name(&self) -> &'static str;
-
-    /// Draws a run.
-    fn plan(&self, rng: &mut Rng) -> Plan<Self::Model>;
-}
+/// Steps that shrinking a failure may take.
+const SHRINK_STEPS: u64 = 20_000_000;
 
 /// Which seeds to run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Campaign {
     /// The first seed; the others follow it.
     pub first_seed: u64,
@@ -52,142 +44,90 @@ pub struct Failure {
     pub scenario: &'static str,
     /// The run's seed.
     pub seed: u64,
-    /// How the shrunk run went.
-    pub outcome: Outcome,
-    /// The steps of the script that are left.
-    pub kept: Kept,
-    /// How many steps the script had before.
-    pub script_len: usize,
-    /// The steps that are left, a line each.
-    script: Vec<String>,
-    trace: Option<Trace>,
+    /// The steps of the script that are left; `None` is all.
+    pub kept: Option<Kept>,
+    /// What was broken.
+    pub violation: Violation,
+    /// The run with these steps.
+    pub run: Run,
 }
 
-/// Runs a seed once: with all of its script, or with the steps in `kept`.
-pub fn run_one<S: Scenario>(scenario: &S, seed: u64, kept: Option<&Kept>) -> Outcome {
-    run(scenario, seed, kept, None).0
+/// Runs a seed once, without a trace: with all of its script, or with the steps in `kept`.
+pub fn run_one(scenario: &dyn AnyScenario, seed: u64, kept: Option<&Kept>) -> Outcome {
+    scenario.run(seed, kept, None).outcome
 }
 
-/// Runs a seed as [`run_one`] does, and returns its failure, with a trace of `lines` lines.
-pub fn replay<S: Scenario>(
-    scenario: &S,
+/// Runs a seed as [`run_one`] does, with a trace of `lines` lines.
+///
+/// # Errors
+/// With the failure, if an invariant is broken.
+pub fn replay(
+    scenario: &dyn AnyScenario,
     seed: u64,
     kept: Option<&Kept>,
     lines: usize,
 ) -> Result<Outcome, Box<Failure>> {
-    let (outcome, trace) = run(scenario, seed, kept, Some(Trace::new(lines)));
-    if outcome.violation.is_none() {
-        return Ok(outcome);
-    }
-    let script = plan(scenario, seed).script;
-    let kept = kept.cloned().unwrap_or_else(|| Kept((0..script.len()).collect()));
-    let lines = script.iter().enumerate().filter(|(index, _)| kept.0.contains(index));
-    Err(Box::new(Failure {
-        scenario: scenario.name(),
-        seed,
-        outcome,
-        script_len: script.len(),
-        script: lines
-            .map(|(index, step)| format!("#{index} at {} ms: {:?}", step.at_ms, step.event))
-            .collect(),
-        kept,
-        trace,
-    }))
+    let run = scenario.run(seed, kept, Some(lines));
+    let Some(violation) = run.outcome.violation.clone() else { return Ok(run.outcome) };
+    Err(Box::new(Failure { scenario: scenario.name(), seed, kept: kept.cloned(), violation, run }))
 }
 
 /// Runs seeds until the budget is used.
 ///
 /// # Errors
 /// With the first failure that is not known, shrunk.
-pub fn run_many<S: Scenario>(
-    scenario: &S,
-    campaign: &Campaign,
+pub fn run_many(
+    scenario: &dyn AnyScenario,
+    campaign: Campaign,
     known: &[KnownFailure],
 ) -> Result<Passed, Box<Failure>> {
     let mut passed = Passed { runs: 0, steps: 0, known: 0 };
     while passed.steps < campaign.steps {
         let seed = campaign.first_seed.wrapping_add(passed.runs);
-        let outcome = run_one(scenario, seed, None);
+        let run = scenario.run(seed, None, None);
         passed.runs += 1;
         // A run without steps costs something too.
-        passed.steps += outcome.steps.max(1);
-        let Some(violation) = outcome.violation else { continue };
+        passed.steps += run.outcome.steps.max(1);
+        let Some(violation) = &run.outcome.violation else { continue };
         if known.iter().any(|known| known.is(scenario.name(), seed, violation.invariant)) {
             passed.known += 1;
             continue;
         }
-        let kept = shrink_failure(scenario, seed, violation.invariant);
+        let kept = shrink_failure(scenario, seed, violation.invariant, run.script_len);
         replay(scenario, seed, Some(&kept), TRACE_LINES)?;
-        // A run that fails once and not again: something in it is not drawn from the seed.
+        // Something in the run is not drawn from the seed.
         let details = format!("seed {seed} broke {violation}, and a replay did not");
-        return Err(Box::new(Failure {
-            scenario: scenario.name(),
-            seed,
-            outcome: Outcome { violation: Some(Violation::new("replays-are-equal", details)), ..outcome },
-            script_len: kept.0.len(),
-            script: Vec::new(),
-            kept,
-            trace: None,
-        }));
+        let violation = Violation::new("replays-are-equal", details);
+        return Err(Box::new(Failure { scenario: scenario.name(), seed, kept: None, violation, run }));
     }
     Ok(passed)
 }
 
-/// Lines of the trace of a failure.
-const TRACE_LINES: usize = 60;
-
-fn shrink_failure<S: Scenario>(scenario: &S, seed: u64, invariant: &str) -> Kept {
-    let all = (0..plan(scenario, seed).script.len()).collect();
-    shrink(all, |kept| {
-        run_one(scenario, seed, Some(kept))
-            .violation
-            .is_some_and(|violation| violation.invariant == invariant)
+fn shrink_failure(scenario: &dyn AnyScenario, seed: u64, invariant: &str, script_len: usize) -> Kept {
+    let mut steps = 0;
+    shrink((0..script_len).collect(), |kept| {
+        if steps > SHRINK_STEPS {
+            return false;
+        }
+        let outcome = run_one(scenario, seed, Some(kept));
+        steps += outcome.steps;
+        outcome.violation.is_some_and(|violation| violation.invariant == invariant)
     })
-}
-
-fn plan<S: Scenario>(scenario: &S, seed: u64) -> Plan<S::Model> {
-    scenario.plan(&mut Rng::new(seed))
-}
-
-fn run<S: Scenario>(
-    scenario: &S,
-    seed: u64,
-    kept: Option<&Kept>,
-    trace: Option<Trace>,
-) -> (Outcome, Option<Trace>) {
-    let mut plan = plan(scenario, seed);
-    if let Some(kept) = kept {
-        let mut index = 0;
-        plan.script.retain(|_| {
-            index += 1;
-            kept.0.contains(&(index - 1))
-        });
-    }
-    let mut simulation = Simulation::new(seed, plan, trace);
-    let outcome = match panics::catch(|| simulation.run()) {
-        Ok(outcome) => outcome,
-        Err(panic) => simulation.outcome(Some(panic)),
-    };
-    (outcome, simulation.into_trace())
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Outcome { steps, at_ms, hash, violation } = &self.outcome;
-        if let Some(violation) = violation {
-            writeln!(f, "broken invariant: {violation}")?;
-        }
-        let Self { scenario, seed, kept, .. } = self;
+        let Self { scenario, seed, kept, violation, run } = self;
+        let Outcome { steps, at_ms, hash, .. } = run.outcome;
+        writeln!(f, "broken invariant: {violation}")?;
         writeln!(f, "scenario {scenario}, seed {seed}, step {steps}, at {at_ms} ms, trace hash {hash:016x}")?;
-        writeln!(f, "script, {} of {} steps:", kept.0.len(), self.script_len)?;
-        self.script.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
-        if let Some(trace) = &self.trace {
+        if let Some(trace) = &run.trace {
+            writeln!(f, "script, {} of {} steps:", run.script.len(), run.script_len)?;
+            run.script.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
             writeln!(f, "the last steps:\n{trace}")?;
         }
-        write!(
-            f,
-            "replay: cargo run -p gatewayworker-sim -- --scenario {scenario} --seed {seed} --keep {kept}"
-        )
+        write!(f, "replay: cargo run -p gatewayworker-sim -- --scenario {scenario} --seed {seed}")?;
+        kept.iter().try_for_each(|kept| write!(f, " --keep {kept}"))
     }
 }
 

@@ -85,9 +85,9 @@ const ONE_RUN: Campaign = Campaign { first_seed: 4, steps: 1 };
 
 #[test]
 fn a_failure_is_shrunk_to_what_it_takes_and_replays_to_the_same_step() {
-    let failure = run_many(&Numbers::ThreeAndSeven, &ONE_RUN, &[]).unwrap_err();
-    assert_eq!(failure.kept.0.len(), 2, "{failure}");
-    assert_eq!(failure.outcome.violation.as_ref().unwrap().invariant, "not-both");
+    let failure = run_many(&Numbers::ThreeAndSeven, ONE_RUN, &[]).unwrap_err();
+    assert_eq!(failure.run.script.len(), 2, "{failure}");
+    assert_eq!(failure.violation.invariant, "not-both");
     let printed = failure.to_string();
     for part in
         ["broken invariant: not-both", "seed 4, step 2,", "2 of 100 steps", "Act(0, 3)", "it is told 7"]
@@ -98,15 +98,15 @@ fn a_failure_is_shrunk_to_what_it_takes_and_replays_to_the_same_step() {
     let kept: Kept = command.split("--keep ").nth(1).unwrap().parse().unwrap();
     assert!(command.contains("--scenario numbers --seed 4 "), "{command}");
     let again = replay(&Numbers::ThreeAndSeven, 4, Some(&kept), 10).unwrap_err();
-    assert_eq!(again.outcome, failure.outcome);
+    assert_eq!(again.run.outcome, failure.run.outcome);
 }
 
 #[test]
 fn a_panic_is_a_violation() {
-    let failure = run_many(&Numbers::PanicsAtFive, &ONE_RUN, &[]).unwrap_err();
-    let violation = failure.outcome.violation.as_ref().unwrap();
+    let failure = run_many(&Numbers::PanicsAtFive, ONE_RUN, &[]).unwrap_err();
+    let violation = &failure.violation;
     assert_eq!((violation.invariant, violation.details.as_str()), ("no-panic", "five"));
-    assert_eq!(failure.kept.0.len(), 1);
+    assert_eq!(failure.run.script.len(), 1);
 }
 
 #[test]
@@ -117,15 +117,15 @@ fn a_run_that_does_not_end_is_ended() {
 
 #[test]
 fn what_is_left_at_the_end_is_found_and_takes_one_step() {
-    let failure = run_many(&Numbers::NotEmpty, &ONE_RUN, &[]).unwrap_err();
-    assert_eq!(failure.outcome.violation.as_ref().unwrap().invariant, "empty");
-    assert_eq!(failure.kept.0.len(), 1);
+    let failure = run_many(&Numbers::NotEmpty, ONE_RUN, &[]).unwrap_err();
+    assert_eq!(failure.violation.invariant, "empty");
+    assert_eq!(failure.run.script.len(), 1);
 }
 
 #[test]
 fn a_known_failure_is_counted_and_one_that_passes_is_reported() {
     let known = parse_known_failures("numbers 4 all not-both: it is how it is").unwrap();
-    let passed = run_many(&Numbers::ThreeAndSeven, &ONE_RUN, &known).unwrap();
+    let passed = run_many(&Numbers::ThreeAndSeven, ONE_RUN, &known).unwrap();
     assert_eq!((passed.runs, passed.known), (1, 1));
     let outcome = run_one(&Numbers::ThreeAndSeven, 4, None);
     known[0].compare(&outcome).unwrap();

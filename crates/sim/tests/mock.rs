@@ -12,7 +12,7 @@ fn campaign() -> Campaign {
 }
 
 fn passes(scenario: Mock) {
-    match run_many(&scenario, &campaign(), &[]) {
+    match run_many(&scenario, campaign(), &[]) {
         Ok(passed) => assert!(passed.runs > 0 && passed.steps >= campaign().steps),
         Err(failure) => panic!("{failure}"),
     }

@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use super::frames::{CLOSE, CONNECT, Frame, MESSAGE};
 use crate::link_buffer::LinkBuffer;
+use crate::model::{Context, Input};
 use crate::network::{ReadOutcome, Socket, SocketId, Written};
-use crate::simulation::{Context, Input};
 use crate::violation::{Violation, ensure};
 
 /// The port that workers connect to; clients connect to another.

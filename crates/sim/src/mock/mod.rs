@@ -14,11 +14,11 @@ use peers::{Client, Worker};
 
 use crate::client_script::{ClientAction, ClientScriptOptions, client_script};
 use crate::history::{ClientEvent, ClientHistory, HistoryOptions};
+use crate::model::{Context, Input, Model, Plan};
 use crate::network::{NetworkOptions, ProcessId};
 use crate::rng::Rng;
-use crate::runner::Scenario;
+use crate::scenario::Scenario;
 use crate::script::{FaultOptions, ScriptEvent, ScriptStep, random_faults, sort};
-use crate::simulation::{Context, Input, Model, Plan};
 use crate::violation::{Violation, ensure};
 
 const GATEWAY: ProcessId = 0;

@@ -5,8 +5,8 @@ use super::frames::{CLOSE, CONNECT, Frame, MESSAGE};
 use super::gateway::WORKERS;
 use crate::client_script::ClientAction;
 use crate::history::ClientEvent;
+use crate::model::{Context, Input};
 use crate::network::{ReadOutcome, Socket, Written};
-use crate::simulation::{Context, Input};
 use crate::violation::{Violation, ensure};
 
 const CLIENTS: u16 = 2;

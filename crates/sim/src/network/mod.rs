@@ -5,6 +5,7 @@
 //! is under way, in one direction, and tells nobody. It knows no node: `simulation.rs` gives nodes
 //! what [`Network::deliver`] and [`Network::room`] return.
 
+mod faults;
 mod pipe;
 mod socket;
 #[cfg(test)]
@@ -18,7 +19,7 @@ use pipe::{Delivery, End, Pipe};
 pub use socket::{ReadOutcome, Socket, SocketId, Written};
 
 use crate::event_queue::{EventQueue, Ticket};
-use crate::rng::{Rng, mix};
+use crate::rng::Rng;
 
 /// The number of a process, from 0.
 pub type ProcessId = usize;
@@ -228,123 +229,6 @@ impl Network {
         connection.open[usize::from(id.side)].then(|| connection.pipes[usize::from(id.side)].from)
     }
 
-    /// Stops all that is under way from one process to another, until [`heal`](Self::heal).
-    pub(crate) fn cut(&mut self, from: ProcessId, to: ProcessId) {
-        self.cut[from * self.processes + to] = true;
-    }
-
-    /// Ends a cut.
-    pub(crate) fn heal(&mut self, from: ProcessId, to: ProcessId) {
-        if !std::mem::take(&mut self.cut[from * self.processes + to]) {
-            return;
-        }
-        for id in self.ids() {
-            let Some(pipe) = self.pipe(id) else { continue };
-            if (pipe.from, pipe.to) == (from, to) {
-                self.schedule(id);
-            } else if (pipe.from, pipe.to) == (to, from) && pipe.wants_room && pipe.room() > 0 {
-                pipe.wants_room = false;
-                self.schedule_room(id);
-            }
-        }
-    }
-
-    /// Resets all connections between two processes; both ends hear of it.
-    pub(crate) fn reset_between(&mut self, a: ProcessId, b: ProcessId) {
-        for id in self.ids() {
-            if self
-                .pipe(id)
-                .is_some_and(|pipe| (pipe.from, pipe.to) == (a, b) || (pipe.from, pipe.to) == (b, a))
-            {
-                self.reset(id);
-            }
-        }
-    }
-
-    /// Resets all connections of a process that is gone; it keeps no socket.
-    pub(crate) fn crash(&mut self, process: ProcessId) {
-        for id in self.ids() {
-            let Some(connection) = self.connection(id) else { continue };
-            let side = usize::from(id.side);
-            if connection.pipes[side].from == process && std::mem::take(&mut connection.open[side]) {
-                connection.pipes[side].reset();
-                self.schedule(id);
-                self.free_if_over(id);
-            }
-        }
-    }
-
-    fn write(&mut self, id: SocketId, bytes: &[u8]) -> Written {
-        let Some(connection) = self.connection(id) else { return Written::Broken };
-        let [out, back] = connection.pipes_of(id);
-        if out.end.is_some() || back.arrived_end == Some(End::Reset) {
-            return Written::Broken;
-        }
-        let n = out.write(bytes);
-        if n < bytes.len() {
-            out.wants_room = true;
-        }
-        if n == 0 && !bytes.is_empty() {
-            return Written::Blocked;
-        }
-        self.note(&bytes[..n]);
-        self.schedule(id);
-        Written::Bytes(n)
-    }
-
-    fn read(&mut self, id: SocketId, buffer: &mut [u8]) -> ReadOutcome {
-        let Some(connection) = self.connection(id) else { return ReadOutcome::Reset };
-        let [out, incoming] = connection.pipes_of(id);
-        let n = incoming.read(buffer);
-        if n == 0 && !(buffer.is_empty() && incoming.readable() > 0) {
-            return match (incoming.arrived_end, out.end) {
-                (Some(End::Reset), _) | (_, Some(End::Reset)) => ReadOutcome::Reset,
-                (Some(End::Closed), _) => ReadOutcome::End,
-                (None, _) => ReadOutcome::Empty,
-            };
-        }
-        let (from, to) = (incoming.from, incoming.to);
-        if incoming.wants_room && !self.is_cut(to, from) {
-            if let Some(pipe) = self.pipe(id.peer()) {
-                pipe.wants_room = false;
-            }
-            self.schedule_room(id.peer());
-        }
-        self.note(&buffer[..n]);
-        ReadOutcome::Bytes(n)
-    }
-
-    fn shutdown_write(&mut self, id: SocketId) {
-        if let Some(pipe) = self.pipe(id) {
-            pipe.end.get_or_insert(End::Closed);
-        }
-        self.schedule(id);
-    }
-
-    /// Resets both directions: this end finds out when it next reads or writes.
-    fn reset(&mut self, id: SocketId) {
-        let Some(connection) = self.connection(id) else { return };
-        connection.pipes.iter_mut().for_each(Pipe::reset);
-        self.schedule(id);
-        self.schedule(id.peer());
-    }
-
-    fn close(&mut self, id: SocketId) {
-        let side = usize::from(id.side);
-        let Some(connection) = self.connection(id) else { return };
-        if !std::mem::take(&mut connection.open[side]) {
-            return;
-        }
-        let [out, incoming] = connection.pipes_of(id);
-        if incoming.readable() > 0 {
-            out.reset();
-        } else {
-            out.end.get_or_insert(End::Closed);
-        }
-        self.schedule(id);
-        self.free_if_over(id);
-    }
-
     /// Forgets a connection that neither end has, unless its beginning is still under way.
     fn free_if_over(&mut self, id: SocketId) {
         let Some(connection) = self.connection(id) else { return };
@@ -399,16 +283,6 @@ impl Network {
         let taken = self.slots.iter().enumerate().filter(|(_, slot)| slot.connection.is_some());
         let ends = |(slot, generation)| [0, 1].map(|side| SocketId { slot, generation, side });
         taken.map(|(index, slot)| (index as u32, slot.generation)).flat_map(ends).collect()
-    }
-
-    fn note(&mut self, bytes: &[u8]) {
-        let mut hash = self.hash ^ bytes.len() as u64;
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            hash = mix(hash ^ u64::from_le_bytes(word));
-        }
-        self.hash = hash;
     }
 }
 

@@ -7,7 +7,9 @@ use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 
+use super::pipe::{End, Pipe};
 use super::{Network, ProcessId};
+use crate::rng::mix;
 
 /// The name of a socket; never used twice in a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -104,5 +106,89 @@ impl Drop for Socket {
         if let Ok(mut network) = self.network.try_borrow_mut() {
             network.close(self.id);
         }
+    }
+}
+
+/// What sockets do to their connections.
+impl Network {
+    fn write(&mut self, id: SocketId, bytes: &[u8]) -> Written {
+        let Some(connection) = self.connection(id) else { return Written::Broken };
+        let [out, back] = connection.pipes_of(id);
+        if out.end.is_some() || back.arrived_end == Some(End::Reset) {
+            return Written::Broken;
+        }
+        let n = out.write(bytes);
+        if n < bytes.len() {
+            out.wants_room = true;
+        }
+        if n == 0 && !bytes.is_empty() {
+            return Written::Blocked;
+        }
+        self.digest(&bytes[..n]);
+        self.schedule(id);
+        Written::Bytes(n)
+    }
+
+    fn read(&mut self, id: SocketId, buffer: &mut [u8]) -> ReadOutcome {
+        let Some(connection) = self.connection(id) else { return ReadOutcome::Reset };
+        let [out, incoming] = connection.pipes_of(id);
+        let n = incoming.read(buffer);
+        if n == 0 && !(buffer.is_empty() && incoming.readable() > 0) {
+            return match (incoming.arrived_end, out.end) {
+                (Some(End::Reset), _) | (_, Some(End::Reset)) => ReadOutcome::Reset,
+                (Some(End::Closed), _) => ReadOutcome::End,
+                (None, _) => ReadOutcome::Empty,
+            };
+        }
+        let (from, to) = (incoming.from, incoming.to);
+        if incoming.wants_room && !self.is_cut(to, from) {
+            if let Some(pipe) = self.pipe(id.peer()) {
+                pipe.wants_room = false;
+            }
+            self.schedule_room(id.peer());
+        }
+        self.digest(&buffer[..n]);
+        ReadOutcome::Bytes(n)
+    }
+
+    fn shutdown_write(&mut self, id: SocketId) {
+        if let Some(pipe) = self.pipe(id) {
+            pipe.end.get_or_insert(End::Closed);
+        }
+        self.schedule(id);
+    }
+
+    /// Resets both directions: this end finds out when it next reads or writes.
+    pub(super) fn reset(&mut self, id: SocketId) {
+        let Some(connection) = self.connection(id) else { return };
+        connection.pipes.iter_mut().for_each(Pipe::reset);
+        self.schedule(id);
+        self.schedule(id.peer());
+    }
+
+    fn close(&mut self, id: SocketId) {
+        let side = usize::from(id.side);
+        let Some(connection) = self.connection(id) else { return };
+        if !std::mem::take(&mut connection.open[side]) {
+            return;
+        }
+        let [out, incoming] = connection.pipes_of(id);
+        if incoming.readable() > 0 {
+            out.reset();
+        } else {
+            out.end.get_or_insert(End::Closed);
+        }
+        self.schedule(id);
+        self.free_if_over(id);
+    }
+
+    fn digest(&mut self, bytes: &[u8]) {
+        let mut hash = self.hash ^ bytes.len() as u64;
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            hash = mix(hash ^ u64::from_le_bytes(word));
+        }
+        self.hash = hash;
     }
 }
