@@ -15,6 +15,11 @@
 //! - `history`, `questions`, `memberships`: what has been seen so far, and what of it breaks an invariant,
 //! - `runner`: runs many seeds; `shrink`: few steps that still fail; `known_failures`: those that wait to be mended,
 //! - `mock`: a small model that tests all of this.
+//!
+//! To plug cores in, write a [`Model`]: its nodes own cores and [`Socket`]s, give a core its input, and
+//! drain what it wants done: bytes go to [`Socket::try_write`] or a [`LinkBuffer`], a wish for a turn to
+//! [`Context::turn_after`], the next deadline to [`Model::next_deadline`]. Then write a [`Scenario`],
+//! add it to [`scenarios`], a test that runs it, and defects that it has to find (`defects.sh`).
 
 mod client_script;
 mod event_queue;

@@ -99,3 +99,44 @@ impl LinkBuffer {
         inner.socket = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{Network, NetworkOptions};
+
+    /// A link to a process that never reads.
+    fn link(limit: usize) -> (LinkBuffer, Rc<Socket>) {
+        let options = NetworkOptions { capacity: 10..=10, ..NetworkOptions::default() };
+        let socket = Rc::new(Network::connect(&Network::new(1, 2, options), 0, 1, 0));
+        (LinkBuffer::new(socket.clone(), limit), socket)
+    }
+
+    #[test]
+    fn what_the_socket_does_not_take_waits_and_fills_the_buffer() {
+        let (link, _socket) = link(5);
+        link.push(|out| out.extend_from_slice(b"0123456789")).unwrap();
+        assert!(link.is_full());
+        link.flush();
+        assert!(!link.is_full() && link.waiting() == 0);
+        link.push(|out| out.extend_from_slice(b"abcde")).unwrap();
+        link.flush();
+        assert!(link.is_full() && link.waiting() == 5 && !link.is_closed());
+    }
+
+    #[test]
+    fn a_link_that_is_broken_or_finishing_takes_nothing() {
+        let (broken, socket) = link(5);
+        broken.push(|out| out.extend_from_slice(b"x")).unwrap();
+        socket.reset();
+        broken.flush();
+        assert!(broken.is_closed() && broken.waiting() == 0);
+        assert_eq!(broken.push(|_| panic!("nobody reads it")), Err(LinkClosed));
+
+        let (finishing, socket) = link(5);
+        finishing.push(|out| out.extend_from_slice(b"the last")).unwrap();
+        finishing.finish();
+        assert_eq!(finishing.push(|_| panic!("it is too late")), Err(LinkClosed));
+        assert_eq!((finishing.waiting(), socket.try_write(b"x")), (0, Written::Broken));
+    }
+}
