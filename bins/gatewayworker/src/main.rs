@@ -1,29 +1,15 @@
-//! The control tool: `start` runs a whole cluster on this machine; the daemons
-//! are subcommands too, so that one file is all there is to ship. `stop`, `reload` and
-//! `status` find a cluster that was started, by its run directory. `call` is the Gateway
-//! API for a shell.
+//! The control tool's command line. Each subcommand is a function of another crate: a daemon, or, for a whole cluster
+//! and for calls, `gatewayworker-control`. The daemons are subcommands so that one file is all there is to ship.
 
-mod call;
-#[cfg(unix)]
-mod control;
-#[cfg(unix)]
-mod operate;
-mod place;
-#[cfg(unix)]
-mod run_dir;
-mod start;
-#[cfg(unix)]
-mod status;
-
-use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
 use chat::Chat;
 use clap::{CommandFactory, Parser, Subcommand};
 use gatewayworker_businessworker::Start;
+use gatewayworker_control as control;
 
-/// It gives back what clients have left behind; the system's allocator keeps most of it.
+/// Gives the memory of clients that have left back to the system; the system's allocator keeps most of it.
 #[cfg(all(unix, feature = "jemalloc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -41,19 +27,19 @@ struct Cli {
 #[allow(clippy::large_enum_variant)]
 enum Command {
     /// Start a register, a businessworker and a gateway on this machine, and keep them running
-    Start(start::Flags),
+    Start(control::StartFlags),
     /// Stop a cluster that was started: its daemons drain, the gateway first
     #[cfg(unix)]
-    Stop(operate::StopFlags),
+    Stop(control::StopFlags),
     /// Stop a cluster if one runs, and start it: what is not given is as it was
     #[cfg(unix)]
-    Restart(operate::RestartFlags),
+    Restart(control::RestartFlags),
     /// Put a new process in the worker's place, and load the gateway's certificates again: no client notices
     #[cfg(unix)]
-    Reload(operate::ReloadFlags),
+    Reload(control::ReloadFlags),
     /// Show what runs and how it goes; the status is 0 if all is ready, 1 if not, 3 if nothing runs
     #[cfg(unix)]
-    Status(status::Flags),
+    Status(control::StatusFlags),
     /// Run a register: tells workers and client libraries where the gateways are
     Register(gatewayworker_register::Cli),
     /// Run a businessworker with the built-in chat: takes the events of clients from the gateways
@@ -61,7 +47,7 @@ enum Command {
     /// Run a gateway: holds the clients and stands between them and the businessworkers
     Gateway(gatewayworker_gateway::Cli),
     /// Make one call of the Gateway API: send to clients, bind, group and count them
-    Call(call::Cli),
+    Call(control::CallCommand),
     /// Print a script that completes this tool's commands and flags in a shell
     Completion {
         /// The shell that it is for
@@ -72,30 +58,26 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Start(flags) => start::run(&flags),
+        Command::Start(flags) => control::start(&flags),
         #[cfg(unix)]
-        Command::Stop(flags) => operate::stop(&flags),
+        Command::Stop(flags) => control::stop(&flags),
         #[cfg(unix)]
-        Command::Restart(flags) => operate::restart(&flags),
+        Command::Restart(flags) => control::restart(&flags),
         #[cfg(unix)]
-        Command::Reload(flags) => operate::reload(&flags),
+        Command::Reload(flags) => control::reload(&flags),
         #[cfg(unix)]
-        Command::Status(flags) => status::run(&flags),
+        Command::Status(flags) => control::status(&flags),
         Command::Register(cli) => gatewayworker_register::run(cli),
         Command::Businessworker(cli) => {
             gatewayworker_businessworker::run(cli, async |_: Start| Ok(Chat::default()))
         }
         Command::Gateway(cli) => gatewayworker_gateway::run(cli),
-        Command::Call(cli) => call::run(&cli),
+        Command::Call(command) => control::call(&command),
         Command::Completion { shell } => complete(shell),
     }
 }
 
-/// An error, in a line on standard error.
-fn complain(line: impl Display) {
-    let _ = writeln!(std::io::stderr(), "error: {line}");
-}
-
+/// Prints the script that completes this command line in a shell.
 fn complete(shell: clap_complete::Shell) -> ExitCode {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "gatewayworker", &mut script);

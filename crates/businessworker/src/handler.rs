@@ -14,7 +14,7 @@ use dashmap::DashSet;
 use foldhash::fast::RandomState;
 use futures_util::FutureExt;
 use gatewayworker_client::{ClientId, Delivery, Error, Gateway};
-use gatewayworker_protocol::{Origin, may_close_with};
+use gatewayworker_protocol::{Origin, close_code, may_close_with};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, warn};
 
@@ -24,7 +24,7 @@ use crate::stats::HandlerStats;
 use crate::{Admission, Client, CloseReason, Events, Handshake, Message, Result};
 
 /// The close code of a refusal that names none: "policy violation".
-pub(crate) const REFUSED: u16 = 1008;
+pub(crate) const REFUSED: u16 = close_code::POLICY_VIOLATION;
 
 /// What handlers may take.
 #[derive(Debug, Clone, Copy)]

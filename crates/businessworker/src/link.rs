@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use gatewayworker_net::Backoff;
-use gatewayworker_protocol::{Command, Frame, Hello, LARGE_FRAMES, MAX_LARGE_FRAME_LEN, SecretKey};
-use serde_json::json;
+use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_LARGE_FRAME_LEN, PingBody, SecretKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -28,13 +27,6 @@ const CHUNK: usize = 64 * 1024;
 /// read into, so it is used up before there is another: one that waits shall not keep
 /// a chunk for itself, which the lanes' budget knows nothing of.
 const READ: usize = 4 * 1024;
-
-/// What a worker says it can do, and a gateway that it understands: wait for the word
-/// on a handshake, and keep waiting where the worker says that it drains.
-const ADMISSION: &str = "admission";
-
-/// The same for what workers publish: it is passed on to this one.
-const CHANNEL: &str = "channel";
 
 /// A link that stood this long was a success, however it ended.
 const SUCCESS: Duration = Duration::from_secs(10);
@@ -71,7 +63,7 @@ impl Identity {
         Command::WorkerConnect(Hello {
             worker_key: Some(self.worker_key()),
             secret_key: Some(self.secret_key.clone()),
-            features: vec!["close-reason".into(), ADMISSION.into(), CHANNEL.into(), LARGE_FRAMES.into()],
+            features: Some(Features::ALL),
         })
     }
 }
@@ -156,7 +148,7 @@ async fn hold<E: Events>(
     if waits.load(Ordering::Relaxed) {
         // Otherwise nobody would know a worker that stops from one that has died.
         let mut goodbye = BytesMut::new();
-        Command::Ping(json!({"draining": true}).to_string().into()).encode(&mut goodbye);
+        Command::Ping(PingBody::Draining.encode()).encode(&mut goodbye);
         writing.write_all(&goodbye).await?;
     }
     // Half-closed, the gateway takes the worker off its list, and closes. What it
@@ -191,13 +183,11 @@ async fn read_events<E: Events>(
                     here = here && slice.goes_on(Instant::now(), preemptions);
                 }
                 Ok(Err(Command::Ping(body))) => {
-                    if !body.is_empty() {
-                        let features = features(&body);
-                        let can = |what: &str| features.iter().any(|feature| feature == what);
-                        waits.store(can(ADMISSION), Ordering::Relaxed);
-                        lanes.handler.gateway.bus().set_passes_on(address, can(CHANNEL));
-                        lanes.handler.gateway.set_takes_large_frames(address, can(LARGE_FRAMES));
-                        debug!(gateway = %address, features = %String::from_utf8_lossy(&body), "a gateway of ours");
+                    if let Some(PingBody::Features(features)) = PingBody::parse(&body) {
+                        waits.store(features.admission, Ordering::Relaxed);
+                        lanes.handler.gateway.bus().set_passes_on(address, features.channel);
+                        lanes.handler.gateway.set_takes_large_frames(address, features.large_frames);
+                        debug!(gateway = %address, ?features, "the gateway has listed its features");
                     }
                 }
                 Ok(Err(Command::Publish { topic, payload })) => {
@@ -221,13 +211,6 @@ async fn read_events<E: Events>(
         }
         more = read == room;
     }
-}
-
-/// What the gateway that says this can do.
-fn features(body: &[u8]) -> Vec<serde_json::Value> {
-    let mut said: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
-    let features = said.get_mut("features").and_then(serde_json::Value::as_array_mut);
-    features.map(std::mem::take).unwrap_or_default()
 }
 
 #[cfg(test)]

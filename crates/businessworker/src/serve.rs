@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use gatewayworker_client::{Gateway, roster};
-use gatewayworker_daemon::{Figures, Listeners, Runtime};
+use gatewayworker_daemon::{ListenerSource, Runtime, Stats};
 use gatewayworker_net::{RegisterLinks, registers};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
@@ -84,7 +84,7 @@ where
             let http = gatewayworker_http::bind(&config.http(), &operator.listeners).await?;
             let address = http.as_ref().map(TcpListener::local_addr).transpose()?;
             let ready = || cli.common.ready(address.map(|address| format!("http://{address}")));
-            Ok(serve_and_tell(http, config, events, shutdown, ready, &operator.figures).await?)
+            Ok(serve_and_tell(http, config, events, shutdown, ready, &operator.stats).await?)
         },
     )
 }
@@ -101,7 +101,7 @@ pub async fn serve<E: Events>(
     events: E,
     shutdown: CancellationToken,
 ) -> std::result::Result<(), Error> {
-    let http = gatewayworker_http::bind(&config.http(), &Listeners::default())
+    let http = gatewayworker_http::bind(&config.http(), &ListenerSource::default())
         .await
         .map_err(|error| Error::Http(format!("{error:#}").into()))?;
     serve_on(http, config, events, shutdown).await
@@ -118,7 +118,7 @@ pub async fn serve_on<E: Events>(
     events: E,
     shutdown: CancellationToken,
 ) -> std::result::Result<(), Error> {
-    serve_and_tell(http, config, events, shutdown, || (), &Figures::default()).await
+    serve_and_tell(http, config, events, shutdown, || (), &Stats::default()).await
 }
 
 async fn serve_and_tell<E: Events>(
@@ -127,7 +127,7 @@ async fn serve_and_tell<E: Events>(
     events: E,
     shutdown: CancellationToken,
     ready: impl FnOnce(),
-    figures: &Figures,
+    stats: &Stats,
 ) -> std::result::Result<(), Error> {
     let (list, addresses) = watch::channel(Vec::new());
     let (names, key) = (config.register_address.clone(), config.secret_key.clone());
@@ -150,11 +150,11 @@ async fn serve_and_tell<E: Events>(
     let handler = Handler::new(events, gateway.clone(), limits);
     let lanes = Lanes::new(clients, handler, config.concurrency, BUDGET);
     let handler = &lanes.handler;
-    figures.are({
+    stats.provide({
         let lanes = Arc::downgrade(&lanes);
         move || lanes.upgrade().map(|lanes| lanes.figures()).unwrap_or_default()
     });
-    figures.problems_are({
+    stats.provide_problems({
         let (lanes, addresses) = (Arc::downgrade(&lanes), addresses.clone());
         move || {
             let gateways = lanes.upgrade().map_or(0, |lanes| lanes.gateways());

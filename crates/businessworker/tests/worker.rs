@@ -134,7 +134,7 @@ impl Worker {
         let shutdown = CancellationToken::new();
         let serving = tokio::spawn(serve(config, script, shutdown.clone()));
         let hello = fake.worker().await;
-        assert!(hello.features.contains(&"close-reason".to_owned()));
+        assert!(hello.features.unwrap().close_reason);
         let mut worker =
             Self { fake, seen: sees, gate, most_running, shutdown, serving, _register: running_register };
         assert_eq!(worker.sees().await, "start");

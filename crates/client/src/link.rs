@@ -196,7 +196,7 @@ impl Link {
             let hello = Hello {
                 worker_key: None,
                 secret_key: Some(self.settings.secret_key.clone()),
-                features: Vec::new(),
+                features: None,
             };
             connection
                 .writer

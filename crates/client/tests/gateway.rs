@@ -44,7 +44,7 @@ async fn a_link_begins_with_the_key_if_there_is_one_and_with_nothing_otherwise()
     let keyed = Gateway::following(listed(&[fake.address]).1).secret_key(key.clone()).connect();
     keyed.send_to_client(fake.id(1), "a").await.unwrap();
     let Command::ClientConnect(hello) = fake.told().await else { panic!("no hello") };
-    assert_eq!((hello.secret_key, hello.features.len()), (Some(key), 0));
+    assert_eq!((hello.secret_key, hello.features), (Some(key), None));
     assert_eq!(fake.told().await, Command::SendToOne { to: 1, message: text("a") });
 
     handle(&[fake.address]).send_to_client(fake.id(2), "b").await.unwrap();

@@ -46,7 +46,7 @@ impl CommonFlags {
     pub fn ready<A: std::fmt::Display>(&self, addresses: impl IntoIterator<Item = A>) {
         limits::log_file_limit();
         if self.supervised {
-            supervised::ready(addresses);
+            supervised::report_ready(addresses);
         }
     }
 }

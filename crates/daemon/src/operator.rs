@@ -1,66 +1,65 @@
-//! Whoever runs the daemon, as the daemon sees them: they may ask it to read its files
-//! again, and how it goes.
-
-use std::fmt;
-use std::sync::{Arc, OnceLock};
+//! The operator of a daemon, as its `serve` sees them: a person with signals, or a supervisor. They may ask the
+//! daemon to read its files again, and for its stats. `run.rs` makes an [`Operator`] and hands it to the daemon.
 
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::supervised;
-use crate::{LineWriter, Listeners};
+use crate::{ListenerSource, Stats};
 
-/// What the operator may ask for while the daemon runs.
+/// What the operator may ask for while the daemon runs, and what they hold for it.
 #[derive(Debug)]
 pub struct Operator {
-    /// To read its files again.
+    /// Tells when to read files again.
     pub reload: Reload,
-    /// How it goes.
-    pub figures: Figures,
-    /// Not a question: what they hold for the daemon while it comes and goes.
-    pub listeners: Listeners,
+    /// Where the daemon registers its stats and problems.
+    pub stats: Stats,
+    /// Opens listeners that stay open when another process takes this one's place.
+    pub listeners: ListenerSource,
 }
 
 impl Operator {
-    /// One that never asks for anything.
+    /// An operator who never asks for anything.
     pub fn absent() -> Self {
-        Self { reload: Reload::never(), figures: Figures::default(), listeners: Listeners::default() }
+        Self { reload: Reload::never(), stats: Stats::default(), listeners: ListenerSource::default() }
     }
 }
 
-/// Tells when a daemon is to read its files again: at SIGHUP, or when its supervisor says
-/// so. Dropping it says that there is nothing to read again.
+/// The requests to read files again, by SIGHUP or by the supervisor. A daemon that has no files drops it; requests
+/// are then answered as if all went well.
 #[derive(Debug)]
 pub struct Reload(mpsc::Receiver<ReloadRequest>);
 
-/// That somebody has asked for files to be read again.
+/// A request to read files again. Answer it with [`ReloadRequest::done`].
 #[derive(Debug)]
 #[must_use]
-pub struct ReloadRequest(By);
+pub struct ReloadRequest(Requester);
 
-/// Who asks for a reload.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum By {
-    /// Somebody who has the log to see what came of it.
-    #[cfg_attr(not(unix), allow(dead_code, reason = "there is no such signal"))]
-    Sighup,
-    /// One who waits for an answer.
-    Parent,
+/// Where a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Requester {
+    /// As the log names it.
+    pub(crate) name: &'static str,
+    /// Takes the result: an error is the reason why what was there before stays in use.
+    pub(crate) reply: fn(Result<(), String>),
 }
 
+/// A person, who reads in the log what came of it.
+#[cfg(any(unix, test))]
+const SIGHUP: Requester = Requester { name: "SIGHUP", reply: |_| () };
+
 impl Reload {
-    /// One that never asks.
+    /// A source of no requests.
     pub fn never() -> Self {
         Self(mpsc::channel(1).1)
     }
 
-    /// The other end, and this one.
-    pub(crate) fn new() -> (AskReload, Self) {
-        let (ask, asked) = mpsc::channel(4);
-        (AskReload(ask), Self(asked))
+    /// Makes both ends.
+    pub(crate) fn new() -> (ReloadSender, Self) {
+        let (sender, requests) = mpsc::channel(4);
+        (ReloadSender(sender), Self(requests))
     }
 
-    /// Waits until it is asked for. Cancel safe.
+    /// Waits for the next request. Cancel safe.
     pub async fn next(&mut self) -> ReloadRequest {
         match self.0.recv().await {
             Some(request) => request,
@@ -70,34 +69,35 @@ impl Reload {
 }
 
 impl ReloadRequest {
-    /// What came of it: an error says why what was there before stays in use.
+    /// Answers the request: an error says why what was there before stays in use.
     pub fn done(self, result: Result<(), String>) {
-        match (self.0, result) {
-            (By::Sighup, _) => {}
-            (By::Parent, Ok(())) => supervised::say("reloaded"),
-            (By::Parent, Err(why)) => supervised::say(&format!("failed {}", why.replace('\n', ", "))),
-        }
+        (self.0.reply)(result);
     }
 }
 
-/// The other end of a [`Reload`].
+/// The sending end of a [`Reload`].
 #[derive(Debug, Clone)]
-pub(crate) struct AskReload(mpsc::Sender<ReloadRequest>);
+pub(crate) struct ReloadSender(mpsc::Sender<ReloadRequest>);
 
-impl AskReload {
-    /// Asks, on behalf of whom the log is to name.
-    pub(crate) fn ask(&self, by: By) {
-        match self.0.try_send(ReloadRequest(by)) {
+impl ReloadSender {
+    /// Asks the daemon to read its files again.
+    pub(crate) fn request(&self, requester: Requester) {
+        match self.0.try_send(ReloadRequest(requester)) {
             Ok(()) => {}
-            Err(TrySendError::Full(request)) => request.done(Err("it is at it already".into())),
+            Err(TrySendError::Full(request)) => {
+                request.done(Err("it is still reading its files, ask again later".into()));
+            }
             Err(TrySendError::Closed(request)) => {
-                tracing::info!(?by, "there is nothing to load again");
+                tracing::info!(
+                    requester = requester.name,
+                    "asked to reload, but this daemon has no files to read again"
+                );
                 request.done(Ok(()));
             }
         }
     }
 
-    /// Passes SIGHUP on, for ever.
+    /// Sends a request at each SIGHUP, from a task of its own.
     ///
     /// # Errors
     /// When the system refuses.
@@ -105,82 +105,24 @@ impl AskReload {
     /// # Panics
     /// Outside a tokio runtime.
     #[cfg(unix)]
-    pub(crate) fn at_hangup(self) -> std::io::Result<()> {
+    pub(crate) fn request_at_sighup(self) -> std::io::Result<()> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut hangup = signal(SignalKind::hangup())?;
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
-                self.ask(By::Sighup);
+                self.request(SIGHUP);
             }
         });
         Ok(())
     }
 
-    /// There is no such signal here.
+    /// Does nothing: this system has no such signal.
     ///
     /// # Errors
     /// None.
     #[cfg(not(unix))]
-    pub(crate) fn at_hangup(self) -> std::io::Result<()> {
+    pub(crate) fn request_at_sighup(self) -> std::io::Result<()> {
         Ok(())
-    }
-}
-
-/// What a daemon counts, and what keeps it from its work, for whoever asks how it goes.
-#[derive(Clone, Default)]
-pub struct Figures(Arc<Account>);
-
-#[derive(Default)]
-struct Account {
-    figures: OnceLock<Box<ReadFigures>>,
-    problems: OnceLock<Box<ReadProblems>>,
-    log: Option<LineWriter>,
-}
-
-/// Each figure by its name, in the order in which they are to be shown.
-type ReadFigures = dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync;
-
-/// A sentence for each problem.
-type ReadProblems = dyn Fn() -> Vec<String> + Send + Sync;
-
-impl Figures {
-    /// Those of a process that logs to `log`, whose dropped lines are a figure.
-    pub(crate) fn of(log: LineWriter) -> Self {
-        Self(Arc::new(Account { log: Some(log), ..Account::default() }))
-    }
-
-    /// `read` is called, from any thread, whenever somebody asks; it must not block.
-    /// What is said first stands.
-    pub fn are(&self, read: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static) {
-        let _ = self.0.figures.set(Box::new(read));
-    }
-
-    /// `read` returns what keeps the daemon from its work at the moment, each as a sentence that
-    /// says what to do: "the gateway has no worker: …". It is called as the one of
-    /// [`Figures::are`] is.
-    pub fn problems_are(&self, read: impl Fn() -> Vec<String> + Send + Sync + 'static) {
-        let _ = self.0.problems.set(Box::new(read));
-    }
-
-    /// Returns them as they are now: a JSON object, empty as long as the daemon has not said.
-    /// It has `problems`, a list, only where there are any, and `log_lines_dropped` likewise.
-    pub(crate) fn to_json(&self) -> serde_json::Value {
-        let Account { figures, problems, log } = &*self.0;
-        let figures = figures.get().map(|read| read()).unwrap_or_default();
-        let dropped = log.as_ref().map(LineWriter::dropped).filter(|dropped| *dropped > 0);
-        let problems = problems.get().map(|read| read()).filter(|problems| !problems.is_empty());
-        figures
-            .into_iter()
-            .chain(dropped.map(|dropped| ("log_lines_dropped", dropped)))
-            .map(|(name, figure)| (name.to_owned(), serde_json::Value::from(figure)))
-            .chain(problems.map(|problems| ("problems".to_owned(), problems.into())))
-            .collect()
-    }
-}
-
-impl fmt::Debug for Figures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Figures").field(&self.to_json()).finish()
     }
 }
 
@@ -189,10 +131,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_asks_too_often_is_not_queued_for_ever() {
-        let (ask, mut reload) = Reload::new();
+    async fn requests_that_come_too_often_are_not_queued_for_ever() {
+        let (sender, mut reload) = Reload::new();
         for _ in 0..100 {
-            ask.ask(By::Sighup);
+            sender.request(SIGHUP);
         }
         for _ in 0..4 {
             reload.next().await.done(Ok(()));
@@ -201,26 +143,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_was_dropped_is_asked_in_vain() {
-        let (ask, reload) = Reload::new();
+    async fn a_request_to_a_daemon_without_files_is_answered() {
+        let (sender, reload) = Reload::new();
         drop(reload);
-        ask.ask(By::Sighup);
-        assert!(ask.0.is_closed());
-    }
-
-    #[test]
-    fn figures_are_read_when_asked_for_and_keep_their_order() {
-        let figures = Figures::default();
-        assert_eq!(figures.to_json().to_string(), "{}");
-        let count = Arc::new(std::sync::atomic::AtomicU64::new(1));
-        let counted = count.clone();
-        figures.are(move || {
-            vec![("workers", counted.load(std::sync::atomic::Ordering::Relaxed)), ("clients", 7)]
-        });
-        count.store(2, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(figures.to_json().to_string(), r#"{"workers":2,"clients":7}"#);
-        figures.problems_are(|| vec!["there is no worker".into()]);
-        let with_problem = r#"{"workers":2,"clients":7,"problems":["there is no worker"]}"#;
-        assert_eq!(figures.to_json().to_string(), with_problem);
+        sender.request(SIGHUP);
+        assert!(sender.0.is_closed());
     }
 }

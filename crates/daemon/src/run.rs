@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::signals::{Armed, Signals};
 use crate::{
-    CommonFlags, Figures, Listeners, Log, Operator, Reload, check_threads, limits, supervised,
+    CommonFlags, ListenerSource, Log, Operator, Reload, Stats, check_threads, limits, supervised,
     unknown_variables,
 };
 
@@ -32,7 +32,7 @@ pub enum Runtime {
 /// the daemon, by its [`Operator`], to read its files again, and never ends it.
 ///
 /// With `--supervised`, the parent process asks for all this over standard input, and for
-/// the daemon's [`Figures`](crate::Figures).
+/// the daemon's [`Stats`](crate::Stats).
 /// With `--check-config`, a valid configuration is said to be so instead.
 ///
 /// The status is 0 after a drain; 1, and one line on standard error, where
@@ -97,20 +97,20 @@ where
     limits::raise_file_limit();
     let shutdown = CancellationToken::new();
     let armed = Armed::new().context("cannot listen for signals")?;
-    let (ask, reload) = Reload::new();
-    let figures = Figures::of(log.lines().clone());
-    let mut listeners = Listeners::default();
+    let (reload_sender, reload) = Reload::new();
+    let stats = Stats::of(log.lines().clone());
+    let mut listeners = ListenerSource::default();
     if common.supervised {
-        listeners = Listeners::of_parent();
-        supervised::obey(shutdown.clone(), ask.clone(), figures.clone(), listeners.clone())
+        listeners = ListenerSource::of_supervisor();
+        supervised::start(shutdown.clone(), reload_sender.clone(), stats.clone(), listeners.clone())
             .context("cannot start a thread")?;
     }
     let runtime = runtime.build().context("cannot start the runtime")?;
     let result = runtime.block_on(async {
         let signals = Signals::new().context("cannot listen for signals")?;
         tokio::spawn(armed.watch(signals, shutdown.clone()));
-        ask.at_hangup().context("cannot listen for signals")?;
-        serve(config, shutdown, Operator { reload, figures, listeners }).await
+        reload_sender.request_at_sighup().context("cannot listen for signals")?;
+        serve(config, shutdown, Operator { reload, stats, listeners }).await
     });
     // Whatever `serve` left behind, a look-up of a name for one, does not delay the end.
     runtime.shutdown_background();

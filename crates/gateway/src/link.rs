@@ -13,9 +13,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use gatewayworker_net::LinkWriter;
 use gatewayworker_protocol::{
-    Command, Frame, FrameError, Hello, LARGE_FRAMES, MAX_FRAME_LEN, Question, SecretKey, frame_answer,
+    Command, Features, Frame, FrameError, Hello, MAX_FRAME_LEN, PingBody, Question, SecretKey, frame_answer,
 };
-use serde_json::json;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
@@ -26,7 +25,7 @@ use tracing::{debug, info, warn};
 use crate::answer;
 use crate::order::{Mail, Order, Orders};
 use crate::shard::Shard;
-use crate::workers::{Features, WorkerLink};
+use crate::workers::WorkerLink;
 
 /// How long a link may take to show the key, where there is one.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,15 +36,6 @@ const MAX_HELLO_LEN: usize = 64 * 1024;
 /// How long a link may take to end: its peer to read what is left for it, or we
 /// what it left for us.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// What a worker asks for to be told why a client is gone.
-const CLOSE_REASON: &str = "close-reason";
-
-/// What it says to be asked whether a client may come in.
-const ADMISSION: &str = "admission";
-
-/// What it says to be told what other workers publish.
-const CHANNEL: &str = "channel";
 
 /// Why the gateway ends a link.
 #[derive(Debug, thiserror::Error)]
@@ -239,26 +229,18 @@ impl Link {
     fn welcome_worker(&mut self, hello: Hello) -> Result<(), LinkError> {
         self.check_key(hello.secret_key)?;
         let shared = &self.shard.shared;
-        let ours = !hello.features.is_empty();
-        if ours {
-            // Only a worker that says what it can do reads what we can.
-            let mut features = vec![CLOSE_REASON, ADMISSION, CHANNEL];
-            features.extend((shared.max_frame_len > MAX_FRAME_LEN).then_some(LARGE_FRAMES));
-            let body = json!({"features": features});
-            let ping = Command::Ping(body.to_string().into());
+        if hello.features.is_some() {
+            // Only a worker that lists its features reads ours.
+            let large_frames = shared.max_frame_len > MAX_FRAME_LEN;
+            let features = Features { large_frames, ..Features::ALL };
+            let ping = Command::Ping(PingBody::Features(features).encode());
             let _ = self.writer.push_over(|out| ping.encode(out));
         }
         let key = format!("{}:{}", self.peer.ip(), hello.worker_key.unwrap_or_default());
         if let Some(worker) = self.worker.take() {
             shared.workers.leave(&worker);
         }
-        let can = |what| hello.features.iter().any(|feature| feature == what);
-        let features = Features {
-            close_reason: can(CLOSE_REASON),
-            admission: can(ADMISSION),
-            channel: can(CHANNEL),
-            large_frames: can(LARGE_FRAMES),
-        };
+        let features = hello.features.unwrap_or_default();
         info!(worker = %key, peer = %self.peer, "a worker is linked");
         self.worker = Some(shared.workers.join(&key, self.writer.clone(), features));
         Ok(())
@@ -267,8 +249,7 @@ impl Link {
     /// A worker of ours that stops says so: it will close its side next, as one that
     /// dies does.
     fn hear(&self, ping: &[u8]) {
-        let said: serde_json::Value = serde_json::from_slice(ping).unwrap_or_default();
-        if let (Some(worker), Some(true)) = (&self.worker, said["draining"].as_bool()) {
+        if let (Some(worker), Some(PingBody::Draining)) = (&self.worker, PingBody::parse(ping)) {
             worker.drains();
         }
     }

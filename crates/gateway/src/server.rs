@@ -124,11 +124,11 @@ pub async fn serve_for(
     capacity.log(&config, files);
     let shared = Arc::new(Shared::new(config, capacity, address, senders));
     let counted = shared.clone();
-    operator.figures.are(move || counted.figures());
+    operator.stats.provide(move || counted.figures());
     let watched = shared.clone();
     operator
-        .figures
-        .problems_are(move || problem(watched.workers.len(), &watched.registers).into_iter().collect());
+        .stats
+        .provide_problems(move || problem(watched.workers.len(), &watched.registers).into_iter().collect());
     LocalSet::new().run_until(serve_here(listeners, shared, mailboxes, shutdown, operator.reload)).await
 }
 

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use bytes::{Bytes, BytesMut};
 use dashmap::DashMap;
 use gatewayworker_net::{LinkWriter, PushError};
-use gatewayworker_protocol::{Command, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN};
+use gatewayworker_protocol::Command;
+pub(crate) use gatewayworker_protocol::Features;
 use rand::seq::IteratorRandom;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -27,26 +28,6 @@ pub enum Routing {
     Random,
     /// One after the other.
     RoundRobin,
-}
-
-/// What a worker of ours says that it can do; one of the original's says nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Features {
-    /// It reads the reason in ON_CLOSE.
-    pub(crate) close_reason: bool,
-    /// It says of each handshake whether the client may come in.
-    pub(crate) admission: bool,
-    /// It is told what other workers publish.
-    pub(crate) channel: bool,
-    /// It takes frames of more than 10 MiB.
-    pub(crate) large_frames: bool,
-}
-
-impl Features {
-    /// The longest frame that the worker takes, in bytes.
-    pub(crate) fn max_frame_len(self) -> usize {
-        if self.large_frames { MAX_LARGE_FRAME_LEN } else { MAX_FRAME_LEN }
-    }
 }
 
 /// A worker's event link.

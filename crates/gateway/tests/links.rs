@@ -107,7 +107,7 @@ fn hello(worker_key: &str, secret_key: &str) -> Hello {
     Hello {
         worker_key: Some(worker_key.into()),
         secret_key: Some(SecretKey::new(secret_key)),
-        features: vec![],
+        features: None,
     }
 }
 

@@ -53,8 +53,8 @@ mod readme {
     #[doc = include_str!("../../../README.zh-CN.md")]
     struct Chinese;
     #[cfg(feature = "gateway")]
-    #[doc = include_str!("../../../docs/guide/doors.md")]
-    struct Doors;
+    #[doc = include_str!("../../../docs/guide/listeners.md")]
+    struct Listeners;
     #[doc = include_str!("../../../docs/guide/writing-an-application.md")]
     struct WritingAnApplication;
     #[doc = include_str!("../../../docs/guide/channel.md")]

@@ -12,7 +12,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::response::{IntoResponse, Response};
 use gatewayworker_client::Gateway;
-use gatewayworker_daemon::{Listeners, accept_loop, resolve};
+use gatewayworker_daemon::{ListenerSource, accept_loop, resolve};
 use gatewayworker_net::LogLimiter;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -65,7 +65,7 @@ pub(crate) struct Peer(pub(crate) IpAddr);
 ///
 /// # Errors
 /// When the address does not resolve, or is in use.
-pub async fn bind(config: &Config, listeners: &Listeners) -> anyhow::Result<Option<TcpListener>> {
+pub async fn bind(config: &Config, listeners: &ListenerSource) -> anyhow::Result<Option<TcpListener>> {
     let Some(address) = &config.listen else { return Ok(None) };
     let listener = listeners.bind("http_listen", resolve("http_listen", address).await?).await?;
     let address = listener.local_addr()?;

@@ -1,4 +1,6 @@
-//! How long to wait before the next try.
+//! The wait before the next attempt to connect.
+//!
+//! Plain data: whoever connects asks it for a wait, and sleeps for as long.
 
 use std::time::Duration;
 
@@ -22,14 +24,22 @@ impl Backoff {
         Self { first, longest, next: first }
     }
 
-    /// The next wait.
+    /// The next wait, drawn at random.
     pub fn next_wait(&mut self) -> Duration {
-        let wait = self.next.mul_f64(rand::rng().random_range(0.5..=1.0));
+        self.next_wait_at(rand::rng().random_range(0.0..=1.0))
+    }
+
+    /// The next wait, at `jitter` between 0, half of its length, and 1, the whole.
+    ///
+    /// # Panics
+    /// When `jitter` is negative or not finite.
+    pub fn next_wait_at(&mut self, jitter: f64) -> Duration {
+        let wait = self.next.mul_f64(0.5 + jitter / 2.0);
         self.next = (self.next * 2).min(self.longest);
         wait
     }
 
-    /// Starts again at `first`: the last try went well.
+    /// Starts again at `first`: the last attempt was a success.
     pub fn reset(&mut self) {
         self.next = self.first;
     }

@@ -12,11 +12,18 @@
 //! It knows the wires of `gatewayworker-protocol` and tokio, but neither
 //! configuration nor logging set-up: a client library uses it too.
 
+#![cfg_attr(
+    not(feature = "internals"),
+    allow(unreachable_pub, reason = "the decisions about registers are public to the simulator only")
+)]
+
+mod address_lists;
 mod backoff;
 mod line;
 mod link;
 mod log_limiter;
 mod network;
+mod register_connection;
 mod register_links;
 pub mod registers;
 
@@ -26,6 +33,17 @@ pub use link::{LinkWriter, PushError};
 pub use log_limiter::LogLimiter;
 pub use network::Network;
 pub use register_links::RegisterLinks;
+
+/// The decisions about registers, for the simulator.
+///
+/// Not an interface: it exists only with the feature `internals`, and may change with any commit.
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::address_lists::AddressLists;
+    pub use crate::register_connection::{ConnectionEnd, Effect, RegisterConnection};
+    pub use crate::register_links::RegisterTroubles;
+}
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,19 +1,54 @@
-//! How it goes with the connections to the registers, for whoever asks a daemon.
+//! The state of a daemon's connections to its registers, which `status` and the health endpoints
+//! show.
+//!
+//! [`RegisterTroubles`] is plain data with the time as an argument; [`RegisterLinks`] shares it
+//! between the tasks of a daemon. `registers` writes it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The state of a daemon's connections to its registers. Clones share it.
-#[derive(Debug, Clone, Default)]
-pub struct RegisterLinks(Arc<Mutex<Links>>);
-
+/// The troubles of a daemon with its registers.
 #[derive(Debug, Default)]
-struct Links {
-    /// Why a register is no help, by its address; `None` where it is one.
-    troubles: BTreeMap<String, Option<String>>,
-    /// Since when none has been one.
-    down_since: Option<Instant>,
+pub struct RegisterTroubles {
+    /// Why a register is of no use now, by its address; `None` while it is.
+    by_register: BTreeMap<String, Option<String>>,
+    /// Since when no register has been of use.
+    down_since_ms: Option<u64>,
+}
+
+impl RegisterTroubles {
+    /// Notes why a register is of no use from now on; `None` if it is from now on.
+    pub fn set(&mut self, register: &str, trouble: Option<String>, now_ms: u64) {
+        self.by_register.insert(register.to_owned(), trouble);
+        let any_up = self.by_register.values().any(Option::is_none);
+        self.down_since_ms = if any_up { None } else { self.down_since_ms.or(Some(now_ms)) };
+    }
+
+    /// Returns why no register has been of use for `age` at least, each with what to do; `None`
+    /// while one is, or has been since.
+    pub fn trouble(&self, age: Duration, now_ms: u64) -> Option<String> {
+        let down_ms = now_ms.saturating_sub(self.down_since_ms?);
+        if Duration::from_millis(down_ms) < age {
+            return None;
+        }
+        let troubles: Vec<_> = self.by_register.values().flatten().map(String::as_str).collect();
+        Some(troubles.join("; "))
+    }
+}
+
+/// The troubles of a running daemon with its registers. Clones share them.
+#[derive(Debug, Clone)]
+pub struct RegisterLinks {
+    troubles: Arc<Mutex<RegisterTroubles>>,
+    /// The clock of `troubles` begins here.
+    started: Instant,
+}
+
+impl Default for RegisterLinks {
+    fn default() -> Self {
+        Self { troubles: Arc::default(), started: Instant::now() }
+    }
 }
 
 impl RegisterLinks {
@@ -22,33 +57,27 @@ impl RegisterLinks {
     pub const GRACE: Duration = Duration::from_secs(10);
 
     /// Returns why no register has been connected for `age` at least, each with what to do;
-    /// `None` while one is, or has been until then.
+    /// `None` while one is, or has been since.
     pub fn trouble(&self, age: Duration) -> Option<String> {
-        let links = self.links();
-        links.down_since.filter(|since| since.elapsed() >= age)?;
-        let troubles: Vec<_> = links.troubles.values().flatten().map(String::as_str).collect();
-        Some(troubles.join("; "))
+        self.lock().trouble(age, self.now_ms())
     }
 
-    /// The register took what the daemon said.
+    /// Notes that the register has accepted the daemon.
     pub(crate) fn up(&self, register: &str) {
-        self.set(register, None);
+        self.lock().set(register, None, self.now_ms());
     }
 
-    /// The register is no help, and why.
+    /// Notes why the register is of no use.
     pub(crate) fn down(&self, register: &str, why: String) {
-        self.set(register, Some(why));
+        self.lock().set(register, Some(why), self.now_ms());
     }
 
-    fn set(&self, register: &str, trouble: Option<String>) {
-        let mut links = self.links();
-        links.troubles.insert(register.to_owned(), trouble);
-        let any_up = links.troubles.values().any(Option::is_none);
-        links.down_since = if any_up { None } else { links.down_since.or_else(|| Some(Instant::now())) };
+    fn lock(&self) -> MutexGuard<'_, RegisterTroubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn links(&self) -> MutexGuard<'_, Links> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
     }
 }
 
@@ -67,5 +96,17 @@ mod tests {
         assert_eq!(links.trouble(Duration::ZERO), None);
         links.down("b", "b is gone".into());
         assert_eq!(links.trouble(Duration::ZERO).as_deref(), Some("a is down; b is gone"));
+    }
+
+    #[test]
+    fn trouble_counts_from_when_the_last_register_went() {
+        let mut troubles = RegisterTroubles::default();
+        troubles.set("a", Some("a is down".into()), 0);
+        troubles.set("b", None, 0);
+        troubles.set("b", Some("b is down".into()), 7_000);
+        troubles.set("a", Some("a is still down".into()), 9_000);
+        let age = Duration::from_secs(10);
+        assert_eq!(troubles.trouble(age, 16_999), None);
+        assert_eq!(troubles.trouble(age, 17_000).as_deref(), Some("a is still down; b is down"));
     }
 }

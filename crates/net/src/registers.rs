@@ -1,38 +1,38 @@
-//! Staying connected to registers: announcing a gateway, following their lists.
+//! Staying connected to registers: announcing a gateway, or following their lists.
+//!
+//! Moves lines and waits; what to do and when is decided by `register_connection`, one for each
+//! register. A gateway runs [`announce`]; workers and client libraries run [`follow`].
 
-use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gatewayworker_protocol::SecretKey;
-use gatewayworker_protocol::register::{MAX_LINE, Message, PING_INTERVAL_SECS};
+use gatewayworker_protocol::register::{MAX_LINE, Message};
 use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tokio::time::{Instant, sleep_until};
+use tracing::{info, warn};
 
-use crate::{Backoff, LineError, LineReader, LogLimiter, RegisterLinks};
-
-/// A register that closes a connection within this time does not want it. It says nothing to a
-/// gateway that it takes.
-const REFUSAL: Duration = Duration::from_secs(1);
+use crate::address_lists::AddressLists;
+use crate::register_connection::{ConnectionEnd, Effect, RegisterConnection};
+use crate::{LineError, LineReader, LogLimiter, RegisterLinks};
 
 /// Announces `address` to every register, for ever; dropping the future ends the
-/// connections, and with them the announcement. `links` has what became of them.
+/// connections, and with them the announcement. `links` shows how the connections are.
 pub async fn announce(registers: &[String], address: &str, secret_key: &SecretKey, links: &RegisterLinks) {
     let mut connections = JoinSet::new();
     for register in registers {
         let hello = Message::GatewayConnect { address: address.to_owned(), secret_key: secret_key.clone() };
-        connections.spawn(stay_connected(register.clone(), hello, links.clone(), |_| ()));
+        connections.spawn(Link::new(register, hello, links.clone(), |_| ()).run());
     }
     until_a_panic(connections).await;
 }
 
-/// Follows every register and publishes the **union** of what each said last;
-/// a register that is down keeps its last word. Runs for ever; dropping the
-/// future ends the connections. `links` has what became of them.
-///
-/// (In the original the list that came last replaces the others.)
+/// Follows every register and publishes the **union** of their last lists; a register that is
+/// down keeps its last one. Runs for ever; dropping the future ends the connections. `links` shows
+/// how the connections are.
 pub async fn follow(
     registers: &[String],
     secret_key: &SecretKey,
@@ -40,28 +40,26 @@ pub async fn follow(
     links: &RegisterLinks,
 ) {
     let mut connections = JoinSet::new();
-    let lists = std::sync::Arc::new(std::sync::Mutex::new(BTreeMap::<usize, Vec<String>>::new()));
+    let lists = Arc::new(Mutex::new(AddressLists::default()));
     for (index, register) in registers.iter().enumerate() {
         let (lists, addresses) = (lists.clone(), addresses.clone());
         let hello = Message::WorkerConnect { secret_key: secret_key.clone() };
-        connections.spawn(stay_connected(register.clone(), hello, links.clone(), move |message| {
-            let Message::BroadcastAddresses { addresses: list } = message else { return };
-            let mut lists = lists.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            lists.insert(index, list);
-            let mut union: Vec<String> = lists.values().flatten().cloned().collect();
-            union.sort();
-            union.dedup();
+        let take_list = move |list| {
+            // Held until the union is out, so that an older one cannot replace it.
+            let mut lists = lists.lock().unwrap_or_else(PoisonError::into_inner);
+            let union = lists.set(index, list);
             addresses.send_if_modified(|known| {
                 let changed = *known != union;
                 *known = union;
                 changed
             });
-        }));
+        };
+        connections.spawn(Link::new(register, hello, links.clone(), take_list).run());
     }
     until_a_panic(connections).await;
 }
 
-/// Waits for ever, or until one of the connections panics: a panic of the caller's then.
+/// Waits for ever, or until one of the connections panics: then panics likewise.
 async fn until_a_panic(mut connections: JoinSet<()>) {
     while let Some(ended) = connections.join_next().await {
         if let Err(Ok(panic)) = ended.map_err(tokio::task::JoinError::try_into_panic) {
@@ -70,134 +68,106 @@ async fn until_a_panic(mut connections: JoinSet<()>) {
     }
 }
 
-/// Connects to a register, says `hello`, hears what it says, and begins again.
-async fn stay_connected(
+/// The link to one register: carries out what its [`RegisterConnection`] decides.
+struct Link<F> {
     register: String,
-    hello: Message,
+    connection: RegisterConnection,
+    /// The clock of `connection` begins here.
+    started: Instant,
     links: RegisterLinks,
-    mut hear: impl FnMut(Message),
-) {
-    let mut backoff = Backoff::default();
-    let strange_lines = LogLimiter::default();
-    loop {
-        let started = tokio::time::Instant::now();
-        let mut connection = Connection { register: &register, links: &links, is_taken: false };
-        let why = connection.converse(&hello, &strange_lines, &mut hear).await;
-        links.down(&register, why.clone());
-        warn!("{why}");
-        // A connection that stood for a while was a success, however it ended.
-        if started.elapsed() > Duration::from_secs(10) {
-            backoff.reset();
+    ignored_lines: LogLimiter,
+    take_list: F,
+}
+
+impl<F: FnMut(Vec<String>)> Link<F> {
+    fn new(register: &str, hello: Message, links: RegisterLinks, take_list: F) -> Self {
+        Self {
+            register: register.to_owned(),
+            connection: RegisterConnection::new(register.to_owned(), hello),
+            started: Instant::now(),
+            links,
+            ignored_lines: LogLimiter::default(),
+            take_list,
         }
-        let wait = backoff.next_wait();
-        debug!(%register, wait_ms = wait.as_millis() as u64, "trying again");
-        tokio::time::sleep(wait).await;
     }
-}
 
-/// One connection to a register.
-struct Connection<'a> {
-    register: &'a str,
-    links: &'a RegisterLinks,
-    /// The register has taken the `hello`: it has answered, or let the connection stand.
-    is_taken: bool,
-}
-
-impl Connection<'_> {
-    /// Talks with the register until the connection ends; returns why it did, for people.
-    async fn converse(
-        &mut self,
-        hello: &Message,
-        strange_lines: &LogLimiter,
-        hear: &mut impl FnMut(Message),
-    ) -> String {
-        let register = self.register;
-        let stream = match crate::connect(register).await {
-            Ok(stream) => stream,
-            Err(error) => {
-                return format!(
-                    "the register at {register} cannot be reached ({error}): does it run, and is \
-                     register_address right?"
-                );
-            }
-        };
-        let (reading, mut writing) = stream.into_split();
-        if let Err(error) = writing.write_all(hello.to_line().as_bytes()).await {
-            return self.failed(&error);
-        }
-        let mut lines = LineReader::new(reading);
-        // The original pings no register on its own host; one that never pinged is
-        // believed as long as its connection stands.
-        let pings = !register.starts_with("127.0.0.1");
-        let mut ping = tokio::time::interval(Duration::from_secs(PING_INTERVAL_SECS));
-        ping.tick().await;
-        let mut refusal = std::pin::pin!(tokio::time::sleep(REFUSAL));
-        let mut may_refuse = true;
+    async fn run(mut self) {
         loop {
-            tokio::select! {
-                line = lines.next_line(MAX_LINE) => {
-                    let line = match line {
-                        Ok(Some(line)) => line,
-                        Ok(None) => return self.closed(),
-                        Err(LineError::Io(error)) => return self.failed(&error),
-                        Err(error) => return format!("the register at {register} is none: {error}"),
-                    };
-                    match Message::parse(&line) {
-                        Ok(message) => {
-                            self.taken();
-                            hear(message);
-                        }
-                        Err(error) => {
-                            let register = register.to_owned();
-                            strange_lines.log(move |lines| {
-                                warn!(register, %error, lines, "ignored what no register says");
-                            });
-                        }
-                    }
-                }
-                () = &mut refusal, if may_refuse => {
-                    may_refuse = false;
-                    match hello {
-                        Message::WorkerConnect { .. } if !self.is_taken => {
-                            let why = format!("the register at {register} has not answered yet: is it one?");
-                            warn!("{why}");
-                            self.links.down(register, why);
-                        }
-                        _ => self.taken(),
-                    }
-                }
-                _ = ping.tick(), if pings => {
-                    if let Err(error) = writing.write_all(Message::Ping.to_line().as_bytes()).await {
-                        return self.failed(&error);
-                    }
-                }
+            self.wait_for_deadline().await;
+            self.connection.deadline(self.now_ms());
+            if self.connection.next_effect() != Some(Effect::Connect) {
+                continue;
+            }
+            let end = match crate::connect(&self.register).await {
+                Ok(stream) => self.serve(stream).await,
+                Err(error) => ConnectionEnd::Unreachable(error),
+            };
+            self.connection.ended(&end, self.now_ms(), rand::random());
+            while let Some(effect) = self.connection.next_effect() {
+                self.report(effect);
             }
         }
     }
 
-    fn taken(&mut self) {
-        if !std::mem::replace(&mut self.is_taken, true) {
-            info!(register = self.register, "connected to the register");
-            self.links.up(self.register);
+    /// Serves a connection until its end.
+    async fn serve(&mut self, stream: TcpStream) -> ConnectionEnd {
+        let (reading, mut writing) = stream.into_split();
+        let mut lines = LineReader::new(reading);
+        self.connection.connected(self.now_ms());
+        loop {
+            while let Some(effect) = self.connection.next_effect() {
+                if let Effect::Send(message) = effect {
+                    if let Err(error) = writing.write_all(message.to_line().as_bytes()).await {
+                        return ConnectionEnd::Failed(error);
+                    }
+                } else {
+                    self.report(effect);
+                }
+            }
+            tokio::select! {
+                line = lines.next_line(MAX_LINE) => match line {
+                    Ok(Some(line)) => self.connection.received(&line),
+                    Ok(None) => return ConnectionEnd::Closed,
+                    Err(LineError::Io(error)) => return ConnectionEnd::Failed(error),
+                    Err(LineError::TooLong { limit }) => return ConnectionEnd::LineTooLong { limit },
+                },
+                () = self.wait_for_deadline() => self.connection.deadline(self.now_ms()),
+            }
         }
     }
 
-    /// The register has closed the connection: it does that at once, and without a word, where
-    /// the key is another one.
-    fn closed(&self) -> String {
-        let register = self.register;
-        if self.is_taken {
-            return format!("the register at {register} closed the connection: it has stopped");
+    fn report(&mut self, effect: Effect) {
+        match effect {
+            Effect::Accepted => {
+                info!(register = self.register, "connected to the register");
+                self.links.up(&self.register);
+            }
+            Effect::Trouble(why) => {
+                warn!("{why}");
+                self.links.down(&self.register, why);
+            }
+            Effect::List(list) => (self.take_list)(list),
+            Effect::Ignored(error) => {
+                let register = self.register.clone();
+                self.ignored_lines.log(move |lines| {
+                    warn!(register, error, lines, "ignored a line that no register sends");
+                });
+            }
+            // Carried out by `run` and `serve`, which have the socket.
+            Effect::Connect | Effect::Send(_) => {}
         }
-        format!("the register at {register} closed the connection at once: is the secret_key the same?")
     }
 
-    fn failed(&self, error: &io::Error) -> String {
-        match error.kind() {
-            // It closed before it had read all.
-            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe if !self.is_taken => self.closed(),
-            _ => format!("the connection to the register at {} failed: {error}", self.register),
+    /// Waits for the next deadline, or for ever where there is none.
+    async fn wait_for_deadline(&self) {
+        match self.connection.next_deadline() {
+            Some(at_ms) => sleep_until(self.started + Duration::from_millis(at_ms)).await,
+            None => std::future::pending().await,
         }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.started.elapsed().as_millis().try_into().unwrap_or(u64::MAX)
     }
 }
 

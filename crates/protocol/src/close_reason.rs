@@ -73,12 +73,6 @@ impl CloseReason {
     }
 }
 
-/// Whether an endpoint may send this WebSocket close code: RFC 6455, section 7.4, and
-/// what has been registered since.
-pub fn may_close_with(code: u16) -> bool {
-    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
-}
-
 /// What is no reason known here is [`CloseReason::Unknown`].
 impl FromStr for CloseReason {
     type Err = Infallible;

@@ -17,14 +17,10 @@ pub const MAX_FRAME_LEN: usize = 10 * 1024 * 1024;
 /// The longest message of a client, in bytes, that goes to a worker of ours in one frame.
 pub const MAX_MESSAGE_LEN: usize = 64 * 1024 * 1024;
 
-/// The longest frame between a gateway and a worker of ours that have both said
-/// [`LARGE_FRAMES`], header included, in bytes: a message, and beside it what may stand in any
-/// frame.
+/// The longest frame between a gateway and a worker that have both listed
+/// [`large_frames`](crate::Features::large_frames), header included, in bytes: a message, and
+/// beside it as much as any frame may hold.
 pub const MAX_LARGE_FRAME_LEN: usize = MAX_MESSAGE_LEN + MAX_FRAME_LEN;
-
-/// What a daemon of ours lists among its `features` if it takes frames of more than
-/// [`MAX_FRAME_LEN`] bytes, up to [`MAX_LARGE_FRAME_LEN`].
-pub const LARGE_FRAMES: &str = "large-frames";
 
 /// Flag bit 0: the body is a plain string, not a PHP-serialized value.
 pub const FLAG_PLAIN: u8 = 0x01;

@@ -43,8 +43,23 @@ pub(crate) fn is_truthy(value: &Value) -> bool {
 }
 
 /// A connection id, as whatever PHP looks it up by.
-pub(crate) fn connection_id(value: &Value) -> Option<u32> {
+fn connection_id(value: &Value) -> Option<u32> {
     number(&key(value)?)
+}
+
+/// The connection ids among the values of a list or an object.
+pub(crate) fn connection_ids(value: &Value) -> Vec<u32> {
+    values(value).into_iter().filter_map(connection_id).collect()
+}
+
+/// The uids or groups among the values of a list or an object.
+pub(crate) fn names(value: &Value) -> Vec<Bytes> {
+    values(value).into_iter().filter_map(key).collect()
+}
+
+/// The uids or groups in JSON text; none where it cannot be read.
+pub(crate) fn names_or_none(text: &[u8]) -> Vec<Bytes> {
+    names(&serde_json::from_slice(text).unwrap_or_default())
 }
 
 fn number(key: &[u8]) -> Option<u32> {
@@ -67,6 +82,12 @@ pub(crate) fn key(value: &Value) -> Option<Bytes> {
         }
         Value::Array(_) | Value::Object(_) => None,
     }
+}
+
+/// A JSON list of uids or groups. JSON holds text only: other bytes are replaced, as they could
+/// name no uid and no group.
+pub(crate) fn name_list(names: &[Bytes]) -> Value {
+    names.iter().map(|name| Value::from(String::from_utf8_lossy(name))).collect()
 }
 
 /// `{"3":3}`: PHP reads the keys of some lists and the values of others.

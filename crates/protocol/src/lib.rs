@@ -7,6 +7,8 @@
 //! - [`frame`]: the 28-byte header and what hangs on it,
 //! - [`Command`]: what a frame means, one variant for each,
 //! - [`Question`]: the commands that are answered, and how an answer is framed,
+//! - [`Features`], [`PingBody`]: what our gateways and workers tell each other about themselves,
+//! - [`close_code`], [`CloseReason`]: why a client's connection ends, for the client and for its worker,
 //! - [`register`]: the JSON lines spoken with a register,
 //! - [`request_target`]: what a client asked for in its handshake,
 //! - [`ClientId`], [`Uid`], [`GroupId`], [`SecretKey`]: the names in them,
@@ -15,8 +17,11 @@
 //! This crate knows no sockets, no runtime and no clock.
 
 mod client_id;
+pub mod close_code;
 mod close_reason;
+pub mod code;
 pub mod command;
+mod features;
 pub mod frame;
 mod ids;
 mod json;
@@ -27,11 +32,11 @@ pub mod request_target;
 mod secret;
 
 pub use client_id::{ClientId, ParseClientIdError};
-pub use close_reason::{CloseReason, may_close_with};
+pub use close_code::may_close_with;
+pub use close_reason::CloseReason;
 pub use command::{Audience, Body, Command, CommandError, Hello, Origin, Payload};
-pub use frame::{
-    Frame, FrameError, HEADER_LEN, LARGE_FRAMES, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN,
-};
+pub use features::{Features, PingBody};
+pub use frame::{Frame, FrameError, HEADER_LEN, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN};
 pub use ids::{GroupId, IdError, Uid};
 pub use question::{Field, Filter, Question, Select, frame_answer, parse_answer};
 pub use secret::SecretKey;

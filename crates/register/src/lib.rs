@@ -1,16 +1,32 @@
-//! The register: gateways announce their addresses to it, and it tells workers
-//! and client libraries who is there, at once and whenever that changes.
+//! The register: gateways announce their addresses to it, and it sends the list of them to workers
+//! and client libraries, at once and whenever it changes.
 //!
-//! No client and no message ever passes through it; a cluster that stands goes
-//! on without it.
+//! No client and no message ever passes through it; a cluster whose daemons are linked goes on
+//! without it.
+//!
+//! The decisions, without sockets, tasks and clocks:
+//!
+//! - `roster`: the peers, what each announces, and the list that each is to be sent,
+//! - `addresses`: the announced addresses in their order,
+//! - `request`: what a line asks, and why a peer is closed.
+//!
+//! What runs them:
 //!
 //! - `config`: flags, file keys, defaults,
-//! - `roster`: which connection announces which address (pure),
-//! - `server`: the connections together, and the list that they share,
-//! - `peer`: one connection.
+//! - `server`: accepts connections,
+//! - `register`: what the connections share,
+//! - `connection`: one connection.
 
+#![cfg_attr(
+    not(feature = "internals"),
+    allow(unreachable_pub, reason = "the roster is public to the simulator only")
+)]
+
+mod addresses;
 mod config;
-mod peer;
+mod connection;
+mod register;
+mod request;
 mod roster;
 mod server;
 
@@ -22,6 +38,16 @@ use tracing::info;
 
 pub use config::{Cli, Config, Flags, Limits};
 pub use server::serve;
+
+/// The decisions of the register, for the simulator.
+///
+/// Not an interface: it exists only with the feature `internals`, and may change with any commit.
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::request::{BAD_REQUEST, CloseCause, Request};
+    pub use crate::roster::{PeerId, Roster};
+}
 
 /// The daemon's main.
 pub fn main() -> ExitCode {
@@ -46,7 +72,7 @@ pub fn run(cli: Cli) -> ExitCode {
             let address = listener.local_addr()?;
             info!(%address, "the register listens");
             common.ready([address]);
-            server::serve_and_count(listener, config, shutdown, &operator.figures).await;
+            server::serve_and_count(listener, config, shutdown, &operator.stats).await;
             Ok(())
         },
     )

@@ -1,154 +1,342 @@
-//! Which connection announces which address, and the list that comes of it.
+//! The register's state: its peers, the addresses that they announce, and the list that each of them
+//! is still to be sent.
 //!
-//! Pure: no sockets, no clock. Who hears the list is not its business.
+//! Plain data without sockets, tasks and clocks; time is `now_ms`, milliseconds since any start. The
+//! shell (`server` and `connection`) calls it in this cycle, and so does a simulation:
+//!
+//! 1. [`connected`](Roster::connected) for a new connection, [`received`](Roster::received) for each
+//!    of its lines, [`disconnected`](Roster::disconnected) at its end. An error of `received` is why
+//!    the shell closes the peer; `disconnected` follows then, too.
+//! 2. After each of them, write what [`next_line`](Roster::next_line) returns for that peer until it
+//!    returns nothing, and look at [`next_deadline`](Roster::next_deadline), which may be earlier now.
+//! 3. At `next_deadline`, call [`deadline`](Roster::deadline). If it returns a version, every peer
+//!    may have a `next_line`.
+//! 4. At [`peer_deadline`](Roster::peer_deadline), close the peer for the cause that
+//!    [`timed_out`](Roster::timed_out) returns.
+//!
+//! A list replaces the one before it, so nothing is queued: a peer that reads slowly skips the lists
+//! that it has missed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
-use gatewayworker_protocol::register::Message;
-use indexmap::IndexMap;
+use gatewayworker_protocol::SecretKey;
+use gatewayworker_protocol::register::{MAX_LINE, MAX_LINE_UNAUTHENTICATED};
+
+use crate::addresses::Addresses;
+use crate::config::Limits;
+use crate::request::{self, CloseCause, Request};
+
+/// The time between two publications, so that a burst of announcements (a cluster that starts) goes
+/// out as a few lists and not as one for each gateway.
+const PAUSE_BETWEEN_LISTS_MS: u64 = 3;
 
 /// Names one connection while it stands.
-pub(crate) type ConnectionId = u64;
+pub type PeerId = u64;
 
-/// The gateways that are here.
-#[derive(Debug, Default)]
-pub(crate) struct Roster {
-    announced: HashMap<ConnectionId, String>,
-    /// How many connections announce each address (two may, briefly, while a
-    /// gateway reconnects), in the order of announcing.
-    addresses: IndexMap<String, usize>,
-    changes: u64,
-    list: Option<List>,
+/// The state of a register.
+#[derive(Debug)]
+pub struct Roster {
+    secret_key: SecretKey,
+    introduction_ms: u64,
+    silence_ms: u64,
+    peers: BTreeMap<PeerId, Peer>,
+    addresses: Addresses,
+    /// The version of the list that was published last.
+    published: u64,
+    /// No list is published before.
+    pause_until_ms: u64,
+    wrong_keys: u64,
 }
 
-/// The list as it stood after a number of changes, encoded for the wire.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct List {
-    /// Grows with each change of the list.
-    pub(crate) version: u64,
-    /// The whole line, `\n` included; shared by all who are told it.
-    pub(crate) line: Bytes,
+#[derive(Debug)]
+struct Peer {
+    connected_ms: u64,
+    heard_ms: u64,
+    has_shown_key: bool,
+    has_pinged: bool,
+    announced: Option<String>,
+    list: Following,
+}
+
+/// The lists that a peer is sent.
+#[derive(Debug)]
+enum Following {
+    /// None: the peer has not asked.
+    Nothing,
+    /// It has asked, and gets the list in any case.
+    Asked,
+    /// It was sent this version, and gets the list when a later one is published.
+    Since(u64),
 }
 
 impl Roster {
-    /// `connection` announces `address`, in place of what it announced before.
-    /// Returns whether the list is another one now.
-    pub(crate) fn announce(&mut self, connection: ConnectionId, address: String) -> bool {
-        if self.announced.get(&connection) == Some(&address) {
-            return false;
+    /// A register without peers.
+    pub fn new(secret_key: SecretKey, limits: &Limits) -> Self {
+        Self {
+            secret_key,
+            introduction_ms: millis(limits.introduction),
+            silence_ms: millis(limits.silence),
+            peers: BTreeMap::new(),
+            addresses: Addresses::default(),
+            published: 0,
+            pause_until_ms: 0,
+            wrong_keys: 0,
         }
-        let before = self.changes;
-        self.leave(connection);
-        let announcing = self.addresses.entry(address.clone()).or_insert(0);
-        *announcing += 1;
-        if *announcing == 1 {
-            self.change();
-        }
-        self.announced.insert(connection, address);
-        self.changes != before
     }
 
-    /// `connection` announces nothing any more. Returns the address that is listed
-    /// no longer, if that has changed the list.
-    pub(crate) fn leave(&mut self, connection: ConnectionId) -> Option<String> {
-        let address = self.announced.remove(&connection)?;
-        let announcing = self.addresses.get_mut(&address)?;
-        *announcing -= 1;
-        if *announcing > 0 {
+    /// Takes a new connection.
+    pub fn connected(&mut self, peer: PeerId, now_ms: u64) {
+        self.peers.insert(
+            peer,
+            Peer {
+                connected_ms: now_ms,
+                heard_ms: now_ms,
+                has_shown_key: false,
+                has_pinged: false,
+                announced: None,
+                list: Following::Nothing,
+            },
+        );
+    }
+
+    /// The longest line that the peer may send next, in bytes, without its end.
+    pub fn max_line_len(&self, peer: PeerId) -> usize {
+        if self.has_shown_key(peer) { MAX_LINE } else { MAX_LINE_UNAUTHENTICATED }
+    }
+
+    /// Whether the peer has shown the cluster's key.
+    pub fn has_shown_key(&self, peer: PeerId) -> bool {
+        self.peers.get(&peer).is_some_and(|peer| peer.has_shown_key)
+    }
+
+    /// Takes a line of the peer, without its end, and returns what it asked.
+    ///
+    /// # Errors
+    /// Why the peer is to be closed.
+    pub fn received(&mut self, id: PeerId, line: &[u8], now_ms: u64) -> Result<Request, CloseCause> {
+        let request = request::read(line, &self.secret_key);
+        if request == Err(CloseCause::WrongKey) {
+            self.wrong_keys += 1;
+        }
+        let request = request?;
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(request) };
+        peer.heard_ms = now_ms;
+        match &request {
+            Request::Ping => peer.has_pinged = true,
+            Request::List => {
+                peer.has_shown_key = true;
+                peer.list = Following::Asked;
+            }
+            Request::Announce(address) => {
+                peer.has_shown_key = true;
+                if peer.announced.as_ref() != Some(address) {
+                    if let Some(before) = peer.announced.replace(address.clone()) {
+                        self.addresses.remove(&before);
+                    }
+                    self.addresses.add(address);
+                }
+            }
+        }
+        Ok(request)
+    }
+
+    /// Forgets a connection that has ended. Returns the address that is listed no longer, if there
+    /// is one.
+    pub fn disconnected(&mut self, peer: PeerId) -> Option<String> {
+        let address = self.peers.remove(&peer)?.announced?;
+        self.addresses.remove(&address).then_some(address)
+    }
+
+    /// The next line to write to the peer, `\n` included; `None` while it has the list that it
+    /// should have.
+    pub fn next_line(&mut self, peer: PeerId) -> Option<Bytes> {
+        let peer = self.peers.get_mut(&peer)?;
+        match peer.list {
+            Following::Nothing => return None,
+            Following::Since(version) if version >= self.published => return None,
+            Following::Since(_) | Following::Asked => {}
+        }
+        // It may be newer than the list published last: then that one is not sent again.
+        peer.list = Following::Since(self.addresses.version());
+        Some(self.addresses.line())
+    }
+
+    /// When the next list is to be published; `None` while the published one is the newest.
+    pub fn next_deadline(&self) -> Option<u64> {
+        (self.addresses.version() > self.published).then_some(self.pause_until_ms)
+    }
+
+    /// Publishes the list if it is time, and returns its version then.
+    pub fn deadline(&mut self, now_ms: u64) -> Option<u64> {
+        if self.next_deadline()? > now_ms {
             return None;
         }
-        self.addresses.shift_remove(&address);
-        self.change();
-        Some(address)
+        self.published = self.addresses.version();
+        self.pause_until_ms = now_ms + PAUSE_BETWEEN_LISTS_MS;
+        Some(self.published)
+    }
+
+    /// When the peer is to be closed if it sends no line until then.
+    ///
+    /// A peer that never pinged may be silent for as long as its connection stands: the original
+    /// pings no register on its own host.
+    pub fn peer_deadline(&self, peer: PeerId) -> Option<u64> {
+        let peer = self.peers.get(&peer)?;
+        if !peer.has_shown_key {
+            return Some(peer.connected_ms.saturating_add(self.introduction_ms));
+        }
+        peer.has_pinged.then(|| peer.heard_ms.saturating_add(self.silence_ms))
+    }
+
+    /// Why the peer is to be closed now, if its deadline has passed.
+    pub fn timed_out(&self, peer: PeerId, now_ms: u64) -> Option<CloseCause> {
+        let deadline = self.peer_deadline(peer)?;
+        let cause = if self.has_shown_key(peer) { CloseCause::Silent } else { CloseCause::NoIntroduction };
+        (now_ms >= deadline).then_some(cause)
     }
 
     /// How many gateways are listed.
-    pub(crate) fn len(&self) -> usize {
+    pub fn gateways(&self) -> usize {
         self.addresses.len()
     }
 
-    fn change(&mut self) {
-        self.changes += 1;
-        self.list = None;
+    /// How many lines had a key that is not the cluster's.
+    pub fn wrong_keys(&self) -> u64 {
+        self.wrong_keys
     }
+}
 
-    /// The list as it stands, encoded once for each change.
-    pub(crate) fn list(&mut self) -> List {
-        let encode = || {
-            let addresses = self.addresses.keys().cloned().collect();
-            let line = Message::BroadcastAddresses { addresses }.to_line().into();
-            List { version: self.changes, line }
-        };
-        self.list.get_or_insert_with(encode).clone()
-    }
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use gatewayworker_protocol::register::Message;
+
     use super::*;
 
-    fn addresses(roster: &mut Roster) -> Vec<String> {
-        match Message::parse(&roster.list().line).unwrap() {
-            Message::BroadcastAddresses { addresses } => addresses,
+    const ASK: &[u8] = br#"{"event":"worker_connect","secret_key":"key"}"#;
+    const PING: &[u8] = br#"{"event":"ping"}"#;
+
+    fn roster() -> Roster {
+        let mut roster = Roster::new(SecretKey::new("key"), &Limits::default());
+        for peer in 1..=4 {
+            roster.connected(peer, 0);
+        }
+        roster
+    }
+
+    fn announce(roster: &mut Roster, peer: PeerId, address: &str, now_ms: u64) {
+        let key = SecretKey::new("key");
+        let line = Message::GatewayConnect { address: address.into(), secret_key: key }.to_line();
+        assert_eq!(roster.received(peer, line.as_bytes(), now_ms), Ok(Request::Announce(address.into())));
+    }
+
+    fn next_list(roster: &mut Roster, peer: PeerId) -> Option<Vec<String>> {
+        match Message::parse(&roster.next_line(peer)?).unwrap() {
+            Message::BroadcastAddresses { addresses } => Some(addresses),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn addresses_are_listed_in_the_order_of_announcing() {
-        let mut roster = Roster::default();
-        for (connection, address) in [(3, "c:1"), (1, "a:1"), (2, "b:1")] {
-            assert!(roster.announce(connection, address.into()));
-        }
-        assert!(roster.leave(1).is_some());
-        assert_eq!(addresses(&mut roster), ["c:1", "b:1"]);
+    fn a_peer_that_asks_gets_the_list_at_once_and_after_each_publication() {
+        let mut roster = roster();
+        roster.received(1, ASK, 0).unwrap();
+        assert_eq!(next_list(&mut roster, 1).unwrap(), Vec::<String>::new());
+        announce(&mut roster, 2, "a:1", 5);
+        assert_eq!(next_list(&mut roster, 1), None, "it is not published yet");
+        assert_eq!(roster.next_deadline(), Some(0));
+        assert!(roster.deadline(5).is_some());
+        assert_eq!(next_list(&mut roster, 1).unwrap(), ["a:1"]);
+        assert_eq!(next_list(&mut roster, 1), None);
+        roster.received(1, ASK, 6).unwrap();
+        assert_eq!(next_list(&mut roster, 1).unwrap(), ["a:1"], "it has asked again");
+        assert_eq!(next_list(&mut roster, 2), None, "a gateway has not asked");
     }
 
     #[test]
-    fn an_address_is_listed_while_at_least_one_connection_announces_it() {
-        let mut roster = Roster::default();
-        assert!(roster.announce(1, "a:1".into()));
-        assert!(!roster.announce(2, "a:1".into()), "it is listed already");
-        assert!(roster.leave(1).is_none(), "the other connection still announces it");
-        assert_eq!(addresses(&mut roster), ["a:1"]);
-        assert_eq!(roster.leave(2).as_deref(), Some("a:1"));
-        assert!(addresses(&mut roster).is_empty());
+    fn a_burst_of_announcements_is_one_list() {
+        let mut roster = roster();
+        roster.received(1, ASK, 0).unwrap();
+        next_list(&mut roster, 1);
+        announce(&mut roster, 2, "a:1", 10);
+        assert!(roster.deadline(10).is_some());
+        announce(&mut roster, 3, "b:1", 11);
+        announce(&mut roster, 4, "c:1", 12);
+        assert_eq!(roster.next_deadline(), Some(13));
+        assert_eq!(roster.deadline(12), None);
+        assert!(roster.deadline(13).is_some());
+        assert_eq!(next_list(&mut roster, 1).unwrap(), ["a:1", "b:1", "c:1"]);
+        assert_eq!((next_list(&mut roster, 1), roster.next_deadline()), (None, None));
+    }
+
+    #[test]
+    fn a_peer_that_asks_before_a_publication_is_not_sent_the_same_list_twice() {
+        let mut roster = roster();
+        announce(&mut roster, 2, "a:1", 0);
+        roster.received(1, ASK, 0).unwrap();
+        assert_eq!(next_list(&mut roster, 1).unwrap(), ["a:1"]);
+        assert!(roster.deadline(0).is_some());
+        assert_eq!(next_list(&mut roster, 1), None);
     }
 
     #[test]
     fn another_address_on_the_same_connection_takes_the_first_ones_place() {
-        let mut roster = Roster::default();
-        roster.announce(1, "a:1".into());
-        assert!(roster.announce(1, "a:2".into()));
-        assert_eq!(addresses(&mut roster), ["a:2"]);
-        assert!(roster.leave(1).is_some());
-        assert!(addresses(&mut roster).is_empty());
+        let mut roster = roster();
+        announce(&mut roster, 1, "a:1", 0);
+        announce(&mut roster, 1, "a:2", 0);
+        roster.received(2, ASK, 0).unwrap();
+        assert_eq!(next_list(&mut roster, 2).unwrap(), ["a:2"]);
+        assert_eq!(roster.disconnected(1).as_deref(), Some("a:2"));
+        assert_eq!(roster.gateways(), 0);
     }
 
     #[test]
     fn a_repeated_announcement_changes_nothing() {
-        let mut roster = Roster::default();
-        roster.announce(1, "a:1".into());
-        let version = roster.list().version;
-        assert!(!roster.announce(1, "a:1".into()));
-        assert_eq!(roster.list().version, version);
-        assert!(roster.leave(1).is_some(), "it counted once");
+        let mut roster = roster();
+        announce(&mut roster, 1, "a:1", 0);
+        roster.deadline(0);
+        announce(&mut roster, 1, "a:1", 1);
+        assert_eq!(roster.next_deadline(), None);
+        assert!(roster.disconnected(1).is_some(), "it counted once");
     }
 
     #[test]
-    fn who_announces_nothing_changes_nothing_by_leaving() {
-        let mut roster = Roster::default();
-        assert!(roster.leave(1).is_none());
+    fn a_peer_that_announces_nothing_changes_nothing_by_leaving() {
+        let mut roster = roster();
+        assert_eq!(roster.disconnected(1), None);
+        assert_eq!(roster.next_deadline(), None);
     }
 
     #[test]
-    fn the_list_is_encoded_once_for_each_change() {
-        let mut roster = Roster::default();
-        roster.announce(1, "a:1".into());
-        let (first, second) = (roster.list(), roster.list());
-        assert_eq!(first.line.as_ptr(), second.line.as_ptr());
-        roster.announce(2, "b:1".into());
-        assert!(roster.list().version > first.version);
+    fn a_peer_without_the_key_is_closed_in_time_and_a_ping_does_not_count() {
+        let mut roster = roster();
+        roster.received(1, PING, 9_000).unwrap();
+        assert_eq!((roster.peer_deadline(1), roster.timed_out(1, 9_999)), (Some(10_000), None));
+        assert_eq!(roster.timed_out(1, 10_000), Some(CloseCause::NoIntroduction));
+        assert_eq!(roster.max_line_len(1), MAX_LINE_UNAUTHENTICATED);
+    }
+
+    #[test]
+    fn only_a_peer_that_has_pinged_is_closed_for_its_silence() {
+        let mut roster = roster();
+        roster.received(1, ASK, 1_000).unwrap();
+        assert_eq!((roster.peer_deadline(1), roster.max_line_len(1)), (None, MAX_LINE));
+        roster.received(1, PING, 2_000).unwrap();
+        assert_eq!(roster.timed_out(1, 61_999), None);
+        assert_eq!(roster.timed_out(1, 62_000), Some(CloseCause::Silent));
+    }
+
+    #[test]
+    fn a_wrong_key_is_counted_and_gives_nothing() {
+        let mut roster = roster();
+        let line = br#"{"event":"worker_connect","secret_key":"other"}"#;
+        assert_eq!(roster.received(1, line, 0), Err(CloseCause::WrongKey));
+        assert_eq!((roster.wrong_keys(), roster.has_shown_key(1)), (1, false));
+        assert_eq!(roster.next_line(1), None);
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use gatewayworker::{Admission, Client, ClientId, CloseReason, Events, Gateway, Handshake, Message, Result};
-use gatewayworker_protocol::{Command, Hello, Origin, SecretKey};
+use gatewayworker_protocol::{Command, Features, Hello, Origin, SecretKey};
 use gatewayworker_tests::{Application, Cluster, Happened, RawPeer, WsClient, eventually, soon};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_tungstenite::tungstenite::Message as WsMessage;
@@ -185,7 +185,7 @@ async fn a_worker_that_stops_still_decides_about_those_it_has_heard_of() {
 /// A worker that says it answers, and what it is asked.
 async fn silent_worker(cluster: &Cluster) -> (RawPeer, WsClient, Origin) {
     let mut worker = RawPeer::connect(cluster.gateways[0].inner).await;
-    let features = vec!["close-reason".into(), "admission".into()];
+    let features = Some(Features::from_names(["close-reason", "admission"]));
     let (worker_key, secret_key) = (Some("Silent:0".into()), Some(SecretKey::default()));
     worker.send(Command::WorkerConnect(Hello { worker_key, secret_key, features })).await;
     let client = WsClient::connect(cluster.door()).await;

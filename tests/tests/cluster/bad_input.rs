@@ -28,7 +28,7 @@ impl Bystander {
 }
 
 fn hello(key: Option<&str>) -> Hello {
-    Hello { worker_key: Some("W:0".into()), secret_key: key.map(SecretKey::new), features: vec![] }
+    Hello { worker_key: Some("W:0".into()), secret_key: key.map(SecretKey::new), features: None }
 }
 
 #[tokio::test]

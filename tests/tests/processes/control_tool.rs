@@ -166,15 +166,15 @@ async fn a_cluster_in_the_background_is_started_shown_and_stopped() {
     );
     let [register, worker, gateway] = [0, 1, 2].map(|n| status["daemons"][n].clone());
     assert_eq!(
-        register["processes"][0]["figures"],
+        register["processes"][0]["stats"],
         json!({"gateways": 1, "connections": 2, "wrong_keys": 0})
     );
     assert_eq!(worker["processes"][0]["listens"], json!([format!("http://{}", site.http)]));
-    let figures = &gateway["processes"][0]["figures"];
+    let stats = &gateway["processes"][0]["stats"];
     for (name, figure) in [("clients", 1), ("workers", 1), ("closed", 0), ("refused", 0)] {
-        assert_eq!(figures[name], figure, "{name}");
+        assert_eq!(stats[name], figure, "{name}");
     }
-    assert!(figures["max_connections"].as_u64().is_some_and(|most| most > 0), "{figures}");
+    assert!(stats["max_connections"].as_u64().is_some_and(|most| most > 0), "{stats}");
     for daemon in [register, worker, gateway] {
         assert_eq!((&daemon["restarts"], &daemon["processes"][0]["state"]), (&json!(0), &json!("ready")));
         if cfg!(target_os = "linux") {
@@ -528,7 +528,7 @@ async fn a_register_that_refuses_a_key_is_named_by_start_and_status() {
         site.write(daemon, &format!("secret_key = 'another'\n{}", site.config(daemon)));
         let why = disabled(&site).await;
         assert!(why.contains("closed the connection at once: is the secret_key the same?"), "{why}");
-        let refused = &site.status().await["daemons"][0]["processes"][0]["figures"]["wrong_keys"];
+        let refused = &site.status().await["daemons"][0]["processes"][0]["stats"]["wrong_keys"];
         assert!(refused.as_u64().unwrap() > 0, "{refused}");
         assert!(site.log().contains(" WARN the register at"), "{}", site.log());
     }

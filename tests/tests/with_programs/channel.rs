@@ -4,7 +4,7 @@ use std::process::{Child, Command as Program, Stdio};
 
 use gatewayworker::channel::Error;
 use gatewayworker::{Channel, Gateway};
-use gatewayworker_protocol::{Command, Hello, SecretKey};
+use gatewayworker_protocol::{Command, Features, Hello, SecretKey};
 use gatewayworker_tests::process::free_port;
 use gatewayworker_tests::{Cluster, RawPeer, eventually, register_as_gateway, soon};
 use tempfile::TempDir;
@@ -95,7 +95,7 @@ fn worker(key: &str, features: &[&str]) -> Command {
     Command::WorkerConnect(Hello {
         worker_key: Some(key.into()),
         secret_key: Some(SecretKey::default()),
-        features: features.iter().map(|feature| (*feature).to_owned()).collect(),
+        features: (!features.is_empty()).then(|| Features::from_names(features.iter().copied())),
     })
 }
 

@@ -1,0 +1,68 @@
+//! Which cluster of this machine is meant: its configuration, and the run directory where
+//! it can be found while it runs.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::bail;
+
+/// Where a cluster is configured and found.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct ClusterDirs {
+    /// Read register.toml, gateway.toml and businessworker.toml from DIR [default: ./config, where it exists]
+    #[arg(long, value_name = "DIR", env = "GATEWAYWORKER_CONFIG_DIR")]
+    pub(crate) config_dir: Option<PathBuf>,
+
+    /// Keep the process id, the control socket and the log in DIR [default: run, in the directory of the configuration]
+    #[cfg(unix)]
+    #[arg(long, value_name = "DIR", env = "GATEWAYWORKER_RUN_DIR")]
+    pub(crate) run_dir: Option<PathBuf>,
+}
+
+impl ClusterDirs {
+    /// The directory of the configuration, if there is one.
+    ///
+    /// # Errors
+    /// When the one that was named is none.
+    pub(crate) fn configs(&self) -> anyhow::Result<Option<&Path>> {
+        match &self.config_dir {
+            Some(directory) if directory.is_dir() => Ok(Some(directory)),
+            Some(directory) => bail!("--config-dir {}: no such directory", directory.display()),
+            None => Ok(Some(Path::new("config")).filter(|directory| directory.is_dir())),
+        }
+    }
+
+    /// The run directory, which may not be there yet.
+    ///
+    /// # Errors
+    /// As [`ClusterDirs::configs`].
+    #[cfg(unix)]
+    pub(crate) fn run_dir(&self) -> anyhow::Result<crate::run_dir::RunDir> {
+        let directory = match &self.run_dir {
+            Some(directory) => directory.clone(),
+            None => self.configs()?.unwrap_or(Path::new(".")).join("run"),
+        };
+        crate::run_dir::RunDir::new(&directory)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_was_named_must_exist() {
+        let dirs = ClusterDirs { config_dir: Some("/nowhere".into()), ..ClusterDirs::default() };
+        assert!(dirs.configs().is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_cluster_is_found_beside_its_configuration_or_where_one_says() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut dirs =
+            ClusterDirs { config_dir: Some(directory.path().to_owned()), ..ClusterDirs::default() };
+        assert_eq!(dirs.run_dir().unwrap().path(), directory.path().join("run"));
+        dirs.run_dir = Some("/run/chat".into());
+        assert_eq!(dirs.run_dir().unwrap().path(), Path::new("/run/chat"));
+    }
+}

@@ -1,0 +1,42 @@
+//! The numbers of the commands: the `cmd` byte of a frame.
+//!
+//! They are the original's, from its `GatewayProtocol`, without the prefix `CMD_`; ADMIT and
+//! PUBLISH are ours. How a command's frame is laid out stands in the file of the command, in
+//! [`command`](crate::command) or, where it is answered, in `question`.
+
+#![allow(missing_docs, reason = "the original's names")]
+
+pub const ON_CONNECT: u8 = 1;
+pub const ON_MESSAGE: u8 = 3;
+pub const ON_CLOSE: u8 = 4;
+pub const SEND_TO_ONE: u8 = 5;
+pub const SEND_TO_ALL: u8 = 6;
+pub const KICK: u8 = 7;
+pub const DESTROY: u8 = 8;
+pub const UPDATE_SESSION: u8 = 9;
+pub const GET_ALL_CLIENT_SESSIONS: u8 = 10;
+pub const IS_ONLINE: u8 = 11;
+pub const BIND_UID: u8 = 12;
+pub const UNBIND_UID: u8 = 13;
+pub const SEND_TO_UID: u8 = 14;
+pub const GET_CLIENT_ID_BY_UID: u8 = 15;
+pub const BATCH_GET_CLIENT_ID_BY_UID: u8 = 16;
+pub const JOIN_GROUP: u8 = 20;
+pub const LEAVE_GROUP: u8 = 21;
+pub const SEND_TO_GROUP: u8 = 22;
+pub const GET_CLIENT_SESSIONS_BY_GROUP: u8 = 23;
+pub const GET_CLIENT_COUNT_BY_GROUP: u8 = 24;
+pub const SELECT: u8 = 25;
+pub const GET_GROUP_ID_LIST: u8 = 26;
+pub const UNGROUP: u8 = 27;
+pub const BATCH_GET_CLIENT_COUNT_BY_GROUP: u8 = 28;
+pub const WORKER_CONNECT: u8 = 200;
+pub const PING: u8 = 201;
+pub const GATEWAY_CLIENT_CONNECT: u8 = 202;
+pub const GET_SESSION_BY_CLIENT_ID: u8 = 203;
+pub const SET_SESSION: u8 = 204;
+pub const ON_WEBSOCKET_CONNECT: u8 = 205;
+/// Ours: sent only to a gateway that lists `admission` among its features.
+pub const ADMIT: u8 = 210;
+/// Ours: sent, in both directions, only to a peer that lists `channel` among its features.
+pub const PUBLISH: u8 = 220;

@@ -1,0 +1,12 @@
+//! ADMIT, ours: admits a client after its handshake.
+
+use super::Command;
+use crate::{Frame, code};
+
+pub(super) fn decode(frame: Frame) -> Command {
+    Command::Admit(frame.connection_id)
+}
+
+pub(super) fn encode(connection_id: u32) -> Frame {
+    Frame { cmd: code::ADMIT, connection_id, ..Frame::default() }
+}

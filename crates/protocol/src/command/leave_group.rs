@@ -1,0 +1,14 @@
+//! LEAVE_GROUP: takes a client out of the group in ext.
+
+use bytes::Bytes;
+
+use super::Command;
+use crate::{Frame, code};
+
+pub(super) fn decode(frame: Frame) -> Command {
+    Command::LeaveGroup { connection_id: frame.connection_id, group: frame.ext }
+}
+
+pub(super) fn encode(connection_id: u32, group: Bytes) -> Frame {
+    Frame { cmd: code::LEAVE_GROUP, connection_id, ext: group, ..Frame::default() }
+}

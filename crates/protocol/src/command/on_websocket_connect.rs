@@ -1,0 +1,22 @@
+//! ON_WEBSOCKET_CONNECT: the handshake of a WebSocket client, a serialized PHP array in the body.
+//! Its session stands in ext. A flag of ours asks the worker to admit or refuse the client.
+
+use bytes::Bytes;
+
+use super::{Command, Origin};
+use crate::frame::FLAG_ASKS;
+use crate::{Frame, code};
+
+pub(super) fn decode(frame: Frame) -> Command {
+    Command::OnWebSocketConnect {
+        origin: Origin::of(&frame),
+        asks: frame.flag & FLAG_ASKS != 0,
+        session: frame.ext,
+        handshake: frame.body,
+    }
+}
+
+pub(super) fn encode(origin: Origin, session: Bytes, handshake: Bytes, asks: bool) -> Frame {
+    let flag = u8::from(asks) * FLAG_ASKS;
+    Frame { ext: session, body: handshake, flag, ..origin.frame(code::ON_WEBSOCKET_CONNECT) }
+}

@@ -1,0 +1,177 @@
+//! What gateways and workers of this project tell each other about themselves.
+//!
+//! PHP peers read none of it. A worker lists its [`Features`] in its [`Hello`]; a gateway that
+//! finds a list there answers with a ping that lists its own ([`PingBody::Features`]). A worker
+//! that stops sends [`PingBody::Draining`]. Neither side uses a feature that the other has not
+//! listed.
+//!
+//! This file reads and writes the lists. What a feature changes is decided by the gateway's
+//! worker table and the worker's event link.
+//!
+//! [`Hello`]: crate::Hello
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Value, json};
+
+use crate::{MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN};
+
+/// What a peer can do beyond the original's protocol.
+///
+/// On the wire it is a JSON list of names. Names that are not known here are left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Features {
+    /// `close-reason`: ON_CLOSE carries a [`CloseReason`](crate::CloseReason).
+    pub close_reason: bool,
+    /// `admission`: the worker admits or refuses each client after its handshake; the gateway
+    /// waits for that, also while the worker drains.
+    pub admission: bool,
+    /// `channel`: PUBLISH is passed on to the worker.
+    pub channel: bool,
+    /// `large-frames`: frames may have up to [`MAX_LARGE_FRAME_LEN`] bytes.
+    pub large_frames: bool,
+}
+
+impl Features {
+    /// Every feature of this version.
+    pub const ALL: Self = Self { close_reason: true, admission: true, channel: true, large_frames: true };
+
+    /// The features with these names; unknown names are ignored.
+    pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut features = Self::default();
+        for name in names {
+            match name {
+                "close-reason" => features.close_reason = true,
+                "admission" => features.admission = true,
+                "channel" => features.channel = true,
+                "large-frames" => features.large_frames = true,
+                _ => {}
+            }
+        }
+        features
+    }
+
+    /// The names of the features, always in the same order.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.close_reason, "close-reason"),
+            (self.admission, "admission"),
+            (self.channel, "channel"),
+            (self.large_frames, "large-frames"),
+        ]
+        .into_iter()
+        .filter_map(|(listed, name)| listed.then_some(name))
+    }
+
+    /// The longest frame that the peer takes, header included, in bytes.
+    pub fn max_frame_len(self) -> usize {
+        if self.large_frames { MAX_LARGE_FRAME_LEN } else { MAX_FRAME_LEN }
+    }
+}
+
+impl Serialize for Features {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.names())
+    }
+}
+
+impl<'de> Deserialize<'de> for Features {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let names = Vec::<Cow<'de, str>>::deserialize(deserializer)?;
+        Ok(Self::from_names(names.iter().map(AsRef::as_ref)))
+    }
+}
+
+/// The body of a PING.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PingBody {
+    /// Empty: a sign of life, the only ping that PHP peers send.
+    Empty,
+    /// `{"features":[…]}`: what the gateway can do. It follows a worker's hello.
+    Features(Features),
+    /// `{"draining":true}`: the worker is stopping. It takes no new clients, still handles the
+    /// events that it has, and closes its side next.
+    Draining,
+}
+
+impl PingBody {
+    /// Reads the body of a PING; `None` where it says nothing that is known here.
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        if body.is_empty() {
+            return Some(Self::Empty);
+        }
+        let body: Value = serde_json::from_slice(body).ok()?;
+        if body.get("draining").and_then(Value::as_bool) == Some(true) {
+            return Some(Self::Draining);
+        }
+        let names = body.get("features")?.as_array()?;
+        Some(Self::Features(Features::from_names(names.iter().filter_map(Value::as_str))))
+    }
+
+    /// The bytes of the body.
+    pub fn encode(self) -> Bytes {
+        match self {
+            Self::Empty => Bytes::new(),
+            Self::Features(features) => json!({ "features": features }).to_string().into(),
+            Self::Draining => Bytes::from_static(br#"{"draining":true}"#),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Hello;
+
+    #[test]
+    fn a_ping_says_what_it_said_when_it_is_read_again() {
+        let some = Features { channel: true, ..Features::default() };
+        for (body, wire) in [
+            (PingBody::Empty, ""),
+            (PingBody::Draining, r#"{"draining":true}"#),
+            (PingBody::Features(Features::default()), r#"{"features":[]}"#),
+            (PingBody::Features(some), r#"{"features":["channel"]}"#),
+            (
+                PingBody::Features(Features::ALL),
+                r#"{"features":["close-reason","admission","channel","large-frames"]}"#,
+            ),
+        ] {
+            assert_eq!(body.encode(), wire);
+            assert_eq!(PingBody::parse(wire.as_bytes()), Some(body), "{wire}");
+        }
+    }
+
+    #[test]
+    fn a_ping_with_nothing_known_in_it_says_nothing() {
+        for body in ["\0", "no JSON", "[]", "3", r#"{"draining":false}"#, r#"{"features":"channel"}"#, "{}"] {
+            assert_eq!(PingBody::parse(body.as_bytes()), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn unknown_names_are_ignored() {
+        let body = br#"{"features":["of tomorrow",7,null,"admission"],"more":1}"#;
+        let admission = Features { admission: true, ..Features::default() };
+        assert_eq!(PingBody::parse(body), Some(PingBody::Features(admission)));
+    }
+
+    #[test]
+    fn a_hello_without_a_list_differs_from_one_whose_list_is_empty_or_unknown() {
+        let features = |hello: &str| serde_json::from_str::<Hello>(hello).unwrap().features;
+        assert_eq!(features(r#"{"secret_key":""}"#), None);
+        assert_eq!(features(r#"{"features":[]}"#), Some(Features::default()));
+        assert_eq!(features(r#"{"features":["of tomorrow"]}"#), Some(Features::default()));
+        assert_eq!(
+            features(r#"{"features":["large-fr\u0061mes"]}"#).unwrap().names().next(),
+            Some("large-frames")
+        );
+    }
+
+    #[test]
+    fn only_a_peer_with_large_frames_gets_them() {
+        assert_eq!(Features::default().max_frame_len(), MAX_FRAME_LEN);
+        assert_eq!(Features::ALL.max_frame_len(), MAX_LARGE_FRAME_LEN);
+    }
+}
