@@ -14,6 +14,7 @@
 //! - `websocket`: a client's side of the protocol,
 //! - `history`, `questions`, `memberships`: what has been seen so far, and what of it breaks an invariant,
 //! - `runner`: runs many seeds; `shrink`: few steps that still fail; `known_failures`: those that wait to be mended,
+//! - `registers`: registers, and daemons as far as registers see them,
 //! - `mock`: a small model that tests all of this.
 //!
 //! To plug cores in, write a [`Model`]: its nodes own cores and [`Socket`]s, give a core its input, and
@@ -32,6 +33,7 @@ mod model;
 mod network;
 mod panics;
 mod questions;
+pub mod registers;
 mod rng;
 mod runner;
 mod scenario;
@@ -60,7 +62,7 @@ pub use violation::{Violation, ensure};
 
 /// Returns all scenarios.
 pub fn scenarios() -> Vec<Box<dyn AnyScenario>> {
-    vec![Box::new(mock::Mock::Calm), Box::new(mock::Mock::Rough)]
+    vec![Box::new(mock::Mock::Calm), Box::new(mock::Mock::Rough), Box::new(registers::Registers)]
 }
 
 /// Returns the scenario of this name.
