@@ -1,6 +1,5 @@
 //! The process of a gateway or worker, as far as registers see it: the real connections to each, and their shell.
 
-use std::convert::Infallible;
 use std::io::ErrorKind;
 
 use gatewayworker_net::CONNECT_TIMEOUT;
@@ -60,7 +59,7 @@ impl Daemon {
 
     pub(super) fn step(
         &mut self,
-        input: Input<Infallible>,
+        input: Input<super::Retire>,
         context: &mut Context<'_>,
     ) -> Result<(), Violation> {
         let now_ms = context.now_ms;

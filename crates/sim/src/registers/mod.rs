@@ -1,14 +1,13 @@
 //! Scenarios of registers: gateways announce themselves, workers follow the lists, and everything goes wrong.
 //!
 //! The cores are the register's `Roster` and, in gateways and workers, `RegisterConnection` and `AddressLists`. When
-//! all is mended, each register lists all gateways, and each worker knows all of them.
+//! all is mended, each register lists all gateways that are left, and each worker knows these.
 
 mod daemon;
 mod lines;
 mod register;
 
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 
 use daemon::Daemon;
 use register::Register;
@@ -17,7 +16,7 @@ use crate::model::{Context, Input, Model, Plan};
 use crate::network::{NetworkOptions, ProcessId};
 use crate::rng::Rng;
 use crate::scenario::Scenario;
-use crate::script::{FaultOptions, random_faults, sort};
+use crate::script::{FaultOptions, ScriptEvent, ScriptStep, random_faults, sort};
 use crate::violation::{Violation, ensure};
 
 /// The scenario: one to three registers, up to five gateways and as many workers.
@@ -25,11 +24,17 @@ use crate::violation::{Violation, ensure};
 pub struct Registers;
 
 /// Which processes are what: registers first, then gateways, then workers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct RegistersModel {
     registers: usize,
     gateways: usize,
+    /// Gateways that have gone for good, and stay so when they are started again.
+    retired: BTreeSet<ProcessId>,
 }
+
+/// A gateway goes for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retire;
 
 /// What runs in a process.
 #[derive(Debug)]
@@ -68,10 +73,14 @@ impl Scenario for Registers {
             disturb: pairs.collect(),
         };
         let mut script = random_faults(rng, &faults);
+        if gateways > 1 && rng.chance(50) {
+            let at_ms = rng.below(SCRIPT_MS);
+            script.push(ScriptStep { at_ms, event: ScriptEvent::Act(registers, Retire) });
+        }
         script.retain(|step| step.at_ms < SCRIPT_MS);
         sort(&mut script);
         Plan {
-            model: RegistersModel { registers, gateways },
+            model: RegistersModel { registers, gateways, retired: BTreeSet::new() },
             processes,
             network: NetworkOptions { delay_ms: 0..=20, ..NetworkOptions::default() },
             script,
@@ -83,8 +92,10 @@ impl Scenario for Registers {
 }
 
 impl RegistersModel {
-    fn addresses(&self) -> BTreeSet<String> {
-        (self.registers..self.registers + self.gateways).map(address).collect()
+    /// Returns the addresses of gateways: all that there ever were, or those that stay.
+    fn addresses(&self, with_retired: bool) -> BTreeSet<String> {
+        let gateways = self.registers..self.registers + self.gateways;
+        gateways.filter(|gateway| with_retired || !self.retired.contains(gateway)).map(address).collect()
     }
 }
 
@@ -95,12 +106,15 @@ fn address(process: ProcessId) -> String {
 
 impl Model for RegistersModel {
     type Node = RegistersNode;
-    type Action = Infallible;
+    type Action = Retire;
 
     fn start(&mut self, context: &mut Context<'_>) -> RegistersNode {
         let process = context.process;
         if process < self.registers {
             return RegistersNode::Register(Register::new());
+        }
+        if self.retired.contains(&process) {
+            return RegistersNode::Daemon(Daemon::new([].into_iter(), None));
         }
         let announced = (process < self.registers + self.gateways).then(|| address(process));
         RegistersNode::Daemon(Daemon::new((0..self.registers).map(address), announced))
@@ -109,9 +123,14 @@ impl Model for RegistersModel {
     fn step(
         &mut self,
         node: &mut RegistersNode,
-        input: Input<Infallible>,
+        input: Input<Retire>,
         context: &mut Context<'_>,
     ) -> Result<(), Violation> {
+        if let Input::Act(Retire) = input {
+            self.retired.insert(context.process);
+            *node = self.start(context);
+            return Ok(());
+        }
         match node {
             RegistersNode::Register(register) => register.step(input, context),
             RegistersNode::Daemon(daemon) => daemon.step(input, context),
@@ -138,7 +157,7 @@ impl Model for RegistersModel {
         let Some(RegistersNode::Daemon(daemon)) = &nodes[stepped] else { return Ok(()) };
         let known = daemon.known();
         let is_sorted = known.is_sorted_by(|a, b| a < b);
-        let all = self.addresses();
+        let all = self.addresses(true);
         let are_gateways = known.iter().all(|address| all.contains(address));
         ensure(is_sorted && are_gateways, "lists-are-of-gateways", || format!("{known:?}"))
     }
@@ -149,7 +168,7 @@ impl Model for RegistersModel {
         nodes: &[Option<RegistersNode>],
         connections: usize,
     ) -> Result<(), Violation> {
-        let all = self.addresses();
+        let all = self.addresses(false);
         for (process, node) in nodes.iter().enumerate() {
             let name = self.name(process);
             match node {
@@ -166,7 +185,7 @@ impl Model for RegistersModel {
                 _ => {}
             }
         }
-        let daemons = nodes.len() - self.registers;
+        let daemons = nodes.len() - self.registers - self.retired.len();
         let expected = daemons * self.registers;
         ensure(connections == expected, "one-connection-each", || {
             format!("{connections} instead of {expected}")

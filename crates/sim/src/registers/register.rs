@@ -1,7 +1,6 @@
 //! The process of a register: the real roster, and a shell around it as `connection.rs` of the register is.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 
 use gatewayworker_protocol::SecretKey;
 use gatewayworker_register::Limits;
@@ -55,7 +54,7 @@ impl Register {
 
     pub(super) fn step(
         &mut self,
-        input: Input<Infallible>,
+        input: Input<super::Retire>,
         context: &mut Context<'_>,
     ) -> Result<(), Violation> {
         let now_ms = context.now_ms;
