@@ -88,10 +88,12 @@ pub fn random_faults<A>(rng: &mut Rng, options: &FaultOptions) -> Vec<ScriptStep
             }
             2 => {
                 let Some(&(a, b)) = rng.pick(&options.disturb) else { continue };
-                let ways = rng.below(3);
-                for (from, to) in
-                    [(a, b), (b, a)].into_iter().skip((ways == 1).into()).take(1 + usize::from(ways == 2))
-                {
+                let directions = match rng.below(3) {
+                    0 => vec![(a, b)],
+                    1 => vec![(b, a)],
+                    _ => vec![(a, b), (b, a)],
+                };
+                for (from, to) in directions {
                     step(begin_ms, Fault::Cut(from, to));
                     step(end_ms, Fault::Heal(from, to));
                 }

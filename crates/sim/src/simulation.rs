@@ -16,7 +16,7 @@ use crate::script::{Fault, ScriptEvent, ScriptStep};
 use crate::trace::Trace;
 use crate::violation::Violation;
 
-/// A process, whether it runs or not.
+/// What the simulation knows of a process, whether it runs or not.
 #[derive(Debug)]
 struct Process<A> {
     rng: Rng,
@@ -37,7 +37,6 @@ pub struct Simulation<M: Model> {
     seed: u64,
     max_steps: u64,
     network: Rc<RefCell<Network>>,
-    // Dropped before the nodes: inputs hold sockets, as nodes do, and the network outlives both.
     processes: Vec<Process<M::Action>>,
     nodes: Vec<Option<M::Node>>,
     steps: u64,
