@@ -5,21 +5,22 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use bytes::Bytes;
-use gatewayworker_gateway::internals::{Clients, Outbox};
+use bytes::{Bytes, BytesMut};
+use gatewayworker_gateway::internals::{BusyShard, Clients, WrittenOutbox};
 use gatewayworker_microbench::Suite;
+use gatewayworker_protocol::{Audience, Command, Payload};
 
 /// Each has a socket, and a process by default no more than 1024.
 const CLIENTS: u32 = 900;
 
 fn main() {
-    // Sockets want one, though nobody reads or writes them.
+    // Sockets want one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _within = runtime.enter();
     let mut suite = Suite::default();
     let frame = Bytes::from(vec![b'x'; 64]);
     for (name, frames) in [("outbox/1 frame", 1), ("outbox/2 frames", 2), ("outbox/16 frames", 16)] {
-        let (frame, mut outbox) = (frame.clone(), Outbox::default());
+        let (frame, mut outbox) = (frame.clone(), WrittenOutbox::default());
         suite.add(name, move || {
             for _ in 0..frames {
                 outbox.push(frame.clone());
@@ -49,6 +50,28 @@ fn main() {
         clients.leave(id, group);
     };
     each("group/join as the first, leave as the last", alone, &Bytes::from_static(b"alone"));
-    suite.add("group/a frame to each of 900", move || clients.borrow_mut().send_to_group(&everybody, &frame));
+    messages(&mut suite);
     suite.measure();
+}
+
+/// The way of a message: up to a worker's link, and down to the clients' sockets.
+fn messages(suite: &mut Suite) {
+    let mut frame = vec![0x81, 0x80 | 64, 1, 2, 3, 4];
+    frame.resize(frame.len() + 64, b'x');
+    let mut shard = BusyShard::connected(1);
+    // Reading unmasks in place, so that every second time masks: both are ASCII.
+    suite.add("message/a frame into the worker's link", move || shard.receive(&mut frame));
+    let message = || Payload::plain(vec![b'x'; 64]);
+    let mut shard = BusyShard::connected(1);
+    let reply = encoded(Command::SendToOne { to: 1, message: message() });
+    suite.add("command/a reply into its flush", move || shard.execute(&reply));
+    let mut shard = BusyShard::connected(CLIENTS);
+    let broadcast = encoded(Command::SendToAll { to: Audience::Everyone, message: message() });
+    suite.add("command/a broadcast into 900 flushes", move || shard.execute(&broadcast));
+}
+
+fn encoded(command: Command) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    command.encode(&mut bytes);
+    bytes
 }

@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use gatewayworker_gateway::internals::{Reader, encode};
+use gatewayworker_gateway::internals::{FrameReader, encode};
 use gatewayworker_microbench::Suite;
 
 const LIMIT: usize = 1 << 20;
@@ -29,9 +29,6 @@ fn decode(suite: &mut Suite, name: &'static str, first: u8, len: usize) {
     }
     frame.extend([1, 2, 3, 4]);
     frame.resize(frame.len() + len, b'x');
-    let mut reader = Reader::new(LIMIT, false);
-    suite.add(name, move || {
-        assert!(reader.read(&mut frame));
-        reader.said()
-    });
+    let mut reader = FrameReader::default();
+    suite.add(name, move || reader.read(&mut frame, LIMIT));
 }

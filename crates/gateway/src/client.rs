@@ -1,6 +1,6 @@
 //! A client, from the door to the worker.
 //!
-//! Two tasks, one after the other: [`arrive`] does the handshake, waits for a
+//! Two tasks, one after the other: [`accept`] does the handshake, waits for a
 //! worker to be there, and takes the client into the table; [`read`] then waits
 //! for its bytes and passes its messages on. The second is all that an idle
 //! client costs, so it is kept small.
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use gatewayworker_protocol::CloseReason;
+use gatewayworker_net::LinkWriter;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -21,13 +21,17 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use crate::closing;
-use crate::door::{Door, Place, Speaks};
+use crate::core::client::NewClient;
+use crate::core::events::Route;
+use crate::core::inbox::Inbox;
+use crate::core::outbox::Outbox;
+use crate::core::ports::Directory;
+use crate::core::reading::Reading;
+use crate::core::table::Key;
+use crate::door::{Door, Place};
 use crate::entry::proxy_header;
 use crate::entry::refused::Refused;
-use crate::inbox::{Inbox, Stop, ToShard};
-use crate::order::Arrival;
-use crate::outbox::Outbox;
-use crate::shard::{Key, NewClient, Route, SCRATCH, Shard};
+use crate::shard::{ClientConnection, NewConnection, SCRATCH, ShardThread};
 use crate::socket::{Fresh, Socket, is_passing};
 use crate::tls::TlsSocket;
 use crate::websocket::handshake::{self, Refusal, Upgrade};
@@ -46,8 +50,8 @@ const REJECT_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_REJECTED_HEAD: usize = 16 * 1024;
 
 /// Does the handshake with a client and takes it in, or answers why not.
-pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival) {
-    let Arrival { peer, mut place } = arrival;
+pub(crate) async fn accept(shard: Rc<ShardThread>, stream: TcpStream, new: NewConnection) {
+    let NewConnection { peer, mut place } = new;
     // Linux has it from the listener.
     if !cfg!(target_os = "linux") {
         gatewayworker_net::tune(&stream);
@@ -66,33 +70,23 @@ pub(crate) async fn arrive(shard: Rc<Shard>, stream: TcpStream, arrival: Arrival
         }
         Err(refusal) => {
             note_refused(&shard, from, &refusal);
-            if let (Some(answer), Speaks::WebSocket(_)) = (refusal.response(), &place.speaks) {
+            if let Some(answer) = refusal.response().filter(|_| place.policy.is_websocket()) {
                 let mut outbox = Outbox::of(answer.into());
                 closing::end(&socket, &mut outbox, false, false).await;
             }
         }
         // Nobody would close it any more, nor tell its worker.
         Ok(_) if shard.is_stopping() => {
-            let goodbye = place.goodbye();
-            let with_close_frame = goodbye.is_some();
-            let mut outbox = Outbox::of(goodbye.unwrap_or_default());
+            let last = place.policy.stop_frame();
+            let with_close_frame = last.is_some();
+            let mut outbox = Outbox::of(last.unwrap_or_default());
             closing::end(&socket, &mut outbox, with_close_frame, false).await;
         }
-        Ok(ready) => {
-            let client = NewClient {
-                connection_id: shard.draw_connection_id(),
-                seq: shard.shared.number(),
-                address: ipv4(from),
-                door: place,
-                worker: ready.worker,
-                heard_ms: shard.now_ms(),
-            };
-            enter(&shard, socket, client, ready.opening);
-        }
+        Ok(ready) => spawn_client(&shard, socket, place, ipv4(from), ready),
     }
 }
 
-fn note_refused(shard: &Shard, from: SocketAddr, refusal: &Refusal) {
+fn note_refused(shard: &ShardThread, from: SocketAddr, refusal: &Refusal) {
     let (why, said) = match refusal {
         Refusal::Io(_) => (Refused::Left, None),
         Refusal::Http { why, said, .. } => (*why, said.as_deref()),
@@ -140,7 +134,7 @@ struct Opening {
 /// What stands before a client: how many are in from where it comes, the handshake, and
 /// that there is a worker. `from` is the client, or becomes the one that it brings.
 async fn come_in(
-    shard: &Shard,
+    shard: &ShardThread,
     socket: &mut Socket,
     place: &mut Place,
     limit: Instant,
@@ -150,15 +144,13 @@ async fn come_in(
     if !place.entry.trusts(from.ip()) {
         place.take_from(from.ip())?;
     }
-    match place.speaks {
-        Speaks::WebSocket(_) => admit(shard, socket, place, limit, from).await,
-        // There is no handshake, and nobody to read an answer in HTTP.
-        Speaks::Framed(_) => {
-            let mut opening = Opening::default();
-            let worker = find_worker(shard, socket, &mut opening.said).await?;
-            Ok(Ready { opening, worker })
-        }
+    if place.policy.is_websocket() {
+        return admit(shard, socket, place, limit, from).await;
     }
+    // There is no handshake, and nobody to read an answer in HTTP.
+    let mut opening = Opening::default();
+    let worker = find_worker(shard, socket, &mut opening.said).await?;
+    Ok(Ready { opening, worker })
 }
 
 /// Whom `peer` brings, where the door is for proxies that say so before all else.
@@ -177,7 +169,7 @@ async fn brought_by(stream: &mut TcpStream, door: &Door, peer: SocketAddr) -> Re
 
 /// The handshake within its time, then a worker within its own, then the 101.
 async fn admit(
-    shard: &Shard,
+    shard: &ShardThread,
     socket: &mut Socket,
     place: &mut Place,
     limit: Instant,
@@ -213,10 +205,14 @@ async fn admit(
 /// When no worker comes in time, too many wait for one, or the client leaves: it holds no
 /// place then, and no worker hears of it. Who ends only its own side has left, too, whatever
 /// it speaks: nobody has promised it an answer yet.
-async fn find_worker(shard: &Shard, socket: &Socket, said: &mut Vec<u8>) -> Result<Arc<WorkerLink>, Refusal> {
+async fn find_worker(
+    shard: &ShardThread,
+    socket: &Socket,
+    said: &mut Vec<u8>,
+) -> Result<Arc<WorkerLink>, Refusal> {
     let shared = &shard.shared;
     if let Some(worker) = shared.workers.choose(None)
-        && !worker.writer.is_full()
+        && !worker.buffer.is_full()
     {
         return Ok(worker);
     }
@@ -227,7 +223,7 @@ async fn find_worker(shard: &Shard, socket: &Socket, said: &mut Vec<u8>) -> Resu
     let coming = timeout(limit, async {
         loop {
             match shared.workers.choose(None) {
-                Some(worker) if worker.writer.is_full() => worker.writer.wait_for_room().await,
+                Some(worker) if worker.buffer.is_full() => worker.buffer.wait_for_room().await,
                 Some(worker) => return worker,
                 None => shared.workers.wait_for_one().await,
             }
@@ -246,7 +242,7 @@ async fn find_worker(shard: &Shard, socket: &Socket, said: &mut Vec<u8>) -> Resu
 /// is little: the rest stays in its socket.
 ///
 /// Cancel safe.
-async fn left(shard: &Shard, socket: &Socket, said: &mut Vec<u8>) -> io::Error {
+async fn left(shard: &ShardThread, socket: &Socket, said: &mut Vec<u8>) -> io::Error {
     let end = || io::Error::from(io::ErrorKind::UnexpectedEof);
     while said.len() < MAX_SAID {
         match fill(shard, socket, MAX_SAID - said.len()).await {
@@ -265,10 +261,8 @@ async fn left(shard: &Shard, socket: &Socket, said: &mut Vec<u8>) -> io::Error {
 /// Sends away who found no place, with an answer where there is somebody to read one
 /// who would know it from what comes before. Where too many come for that, the answer is as
 /// good as it can be without waiting for anything.
-pub(crate) fn turn_away(shard: &Rc<Shard>, stream: TcpStream, door: &Door, why: Refused) {
-    let speaks_first = matches!(door.speaks, Speaks::WebSocket(_))
-        && !door.entry.proxy_protocol
-        && door.certificate.is_none();
+pub(crate) fn turn_away(shard: &Rc<ShardThread>, stream: TcpStream, door: &Door, why: Refused) {
+    let speaks_first = door.policy.is_websocket() && !door.entry.proxy_protocol && door.certificate.is_none();
     if !speaks_first {
         return;
     }
@@ -306,39 +300,50 @@ fn refuse_at_once(stream: &TcpStream, answer: &[u8]) {
     let _ = socket.shutdown(std::net::Shutdown::Write);
 }
 
-fn enter(shard: &Rc<Shard>, socket: Socket, client: NewClient, opening: Opening) {
+/// Inserts a client into the shard, and starts the task that reads from it.
+fn spawn_client(shard: &Rc<ShardThread>, socket: Socket, place: Place, address: SocketAddrV4, ready: Ready) {
+    let Ready { opening: Opening { handshake, may_compress, said }, worker } = ready;
     let socket = Rc::new(socket);
-    let mut inbox = Inbox::new(&client.door);
-    inbox.begin_with(opening.said, opening.may_compress);
-    let key = shard.insert(client, socket.clone());
-    shard.tell_arrived(key, opening.handshake.as_deref());
+    let inbox = Inbox::new(&place.policy, said, may_compress);
+    let key = shard.insert(NewClient {
+        connection_id: shard.draw_connection_id(),
+        seq: shard.shared.number(),
+        address,
+        connection: ClientConnection::new(place, socket.clone()),
+        worker,
+    });
+    let now_ms = shard.now_ms();
+    shard.input(|core| core.tell_connected(key, handshake.as_deref(), now_ms));
     let task = tokio::task::spawn_local(read(shard.clone(), socket, key, inbox));
     shard.set_reader(key, task.abort_handle());
 }
 
-/// Passes a client's messages on until it is gone, which it sees to itself;
-/// aborted when somebody else closes the client.
-async fn read(shard: Rc<Shard>, socket: Rc<Socket>, key: Key, mut inbox: Inbox) {
+/// Passes a client's bytes on until it is gone; aborted when somebody else closes the client.
+async fn read(shard: Rc<ShardThread>, socket: Rc<Socket>, key: Key, mut inbox: Inbox) {
     let mut fresh = Fresh::default();
     loop {
-        let mut outlet = ToShard { shard: &shard, key };
-        let stop = inbox.advance(&mut outlet, &mut shard.scratch.borrow_mut()[..fresh.bytes]);
+        let now_ms = shard.now_ms();
+        let reading = match fresh.bytes {
+            // It begins, or goes on behind a pause.
+            0 => shard.input(|core| core.resume(key, &mut inbox, now_ms)),
+            bytes => {
+                let scratch = &mut shard.scratch.borrow_mut()[..bytes];
+                shard.input(|core| core.receive(key, &mut inbox, scratch, now_ms))
+            }
+        };
         if fresh.more {
             // It has more to say than fits: first the others, and what it said on its way.
             tokio::task::yield_now().await;
         }
         fresh = Fresh::default();
-        match stop {
-            Stop::Starved => match fill(&shard, &socket, SCRATCH).await {
-                Ok(read @ Fresh { bytes: 1.., .. }) => {
-                    fresh = read;
-                    shard.heard(key);
-                }
-                _ => return shard.close(key, CloseReason::ClientLeft, None),
+        match reading {
+            Reading::More => match fill(&shard, &socket, SCRATCH).await {
+                Ok(read @ Fresh { bytes: 1.., .. }) => fresh = read,
+                _ => return shard.input(|core| core.read_ended(key)),
             },
             // Boxed, as every idle client would have the place for it.
-            Stop::Paused(route) => Box::pin(wait(&shard, key, route)).await,
-            Stop::Closed(reason, last) => return shard.close(key, reason, last),
+            Reading::Paused(route) => Box::pin(wait(&shard, route)).await,
+            Reading::Closed => return,
         }
     }
 }
@@ -347,7 +352,7 @@ async fn read(shard: Rc<Shard>, socket: Rc<Socket>, key: Key, mut inbox: Inbox) 
 /// before the next await: then another client's bytes may stand there.
 ///
 /// Cancel safe.
-async fn fill(shard: &Shard, socket: &Socket, most: usize) -> io::Result<Fresh> {
+async fn fill(shard: &ShardThread, socket: &Socket, most: usize) -> io::Result<Fresh> {
     poll_fn(|cx| {
         loop {
             ready!(socket.poll_readable(cx))?;
@@ -360,19 +365,17 @@ async fn fill(shard: &Shard, socket: &Socket, most: usize) -> io::Result<Fresh> 
     .await
 }
 
-/// Stops reading until the client's events can go somewhere again: the client
+/// Waits until a client's events can go somewhere again. It is not read from meanwhile: the client
 /// feels that as a socket that takes no more.
-async fn wait(shard: &Shard, key: Key, route: Route) {
-    shard.pause(key, true);
+async fn wait(shard: &ShardThread, route: Route<Arc<LinkWriter>>) {
     match route {
-        Route::Full(link) => link.writer.wait_for_room().await,
+        Route::Full(link) => link.buffer.wait_for_room().await,
         Route::NoWorker => shard.shared.workers.wait_for_one().await,
-        Route::Undecided => shard.decision().await,
+        Route::Pending => shard.admission_resolved().await,
         Route::Open | Route::Gone => {}
     }
     // A link is woken for when it fails, too: let its own task hear of that.
     tokio::task::yield_now().await;
-    shard.pause(key, false);
 }
 
 /// The address as it fits into a frame: 0.0.0.0 for what is not IPv4.
@@ -396,9 +399,9 @@ mod tests {
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
     /// What a client that asks to be upgraded gets until the connection ends.
-    async fn answer(shard: &Rc<Shard>) -> Vec<u8> {
+    async fn answer(shard: &Rc<ShardThread>) -> Vec<u8> {
         let (ours, mut theirs) = testing::connection().await;
-        let arrival = Arrival { peer: theirs.local_addr().unwrap(), place: testing::place() };
+        let new = NewConnection { peer: theirs.local_addr().unwrap(), place: testing::place() };
         theirs.write_all(UPGRADE).await.unwrap();
         let reading = async {
             let mut answer = Vec::new();
@@ -411,7 +414,7 @@ mod tests {
             drop(theirs);
             answer
         };
-        let both = async { tokio::join!(arrive(shard.clone(), ours, arrival), reading).1 };
+        let both = async { tokio::join!(accept(shard.clone(), ours, new), reading).1 };
         timeout(Duration::from_secs(10), both).await.expect("the connection's end")
     }
 
@@ -426,12 +429,12 @@ mod tests {
             let answer = answer(&shard).await;
             assert!(
                 answer.starts_with(b"HTTP/1.1 101 ")
-                    && answer.ends_with(&testing::place().goodbye().unwrap()),
+                    && answer.ends_with(&testing::place().policy.stop_frame().unwrap()),
                 "{answer:?}"
             );
         };
         LocalSet::new().run_until(test).await;
-        worker.writer.push(|out| assert!(out.is_empty())).unwrap();
+        worker.buffer.push(|out| assert!(out.is_empty())).unwrap();
     }
 
     /// What clients send before they leave, by their listener: something, then more than is
@@ -464,8 +467,8 @@ mod tests {
         let (ours, mut theirs) = testing::connection().await;
         let place = testing::place_at(url, &shard.shared.config);
         let door = place.door().clone();
-        let arrival = Arrival { peer: theirs.local_addr().unwrap(), place };
-        let arriving = arrive(shard.clone(), ours, arrival);
+        let new = NewConnection { peer: theirs.local_addr().unwrap(), place };
+        let arriving = accept(shard.clone(), ours, new);
         let leaving = async {
             theirs.write_all(bytes).await.unwrap();
             while shard.shared.waiting.available_permits() > 0 {
@@ -495,7 +498,7 @@ mod tests {
         assert_eq!(shard.shared.waiting.available_permits(), 1);
         assert!(Place::take(&door).is_ok(), "{url} {how:?}: it keeps its place");
         let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
-        worker.writer.push(|out| assert!(out.is_empty())).unwrap();
+        worker.buffer.push(|out| assert!(out.is_empty())).unwrap();
     }
 
     #[tokio::test]
@@ -513,7 +516,7 @@ mod tests {
     async fn a_client_does_not_come_in_to_a_worker_that_does_not_read() {
         let shard = testing::shard(Config { worker_wait_ms: 1, ..Config::default() });
         let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
-        worker.writer.push(|out| out.resize(1000, 0)).unwrap();
+        worker.buffer.push(|out| out.resize(1000, 0)).unwrap();
         let answer = LocalSet::new().run_until(answer(&shard)).await;
         assert!(answer.starts_with(b"HTTP/1.1 503 "), "{answer:?}");
         assert_eq!(shard.shared.refusals.to_string(), "no-worker=1");

@@ -17,7 +17,8 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::time::{Instant, timeout_at};
 
-use crate::outbox::{Flushed, Outbox};
+use crate::core::outbox::{Flushed, Outbox};
+use crate::core::ports::Transmit;
 use crate::socket::{Socket, is_passing};
 
 /// How long all of it may take with a peer that reads slowly: it finds why it is closed
@@ -39,7 +40,7 @@ const MAX_DISCARDED: usize = 32 * 1024 * 1024;
 pub(crate) async fn end(socket: &Socket, outbox: &mut Outbox, with_close_frame: bool, slow: bool) {
     let mut peer = Peer { socket, tail: Tail::default(), discarded: 0, ended: false };
     let limit = Instant::now() + SLOW_TIMEOUT;
-    let is_slow = slow || outbox.flush(socket) == Flushed::Blocked;
+    let is_slow = slow || socket.flush(outbox) == Flushed::Blocked;
     let within = |usual| if is_slow { limit } else { Instant::now() + usual };
     if let Ok(true) = timeout_at(limit, write(outbox, &mut peer)).await {
         if with_close_frame {
@@ -61,7 +62,7 @@ pub(crate) async fn end(socket: &Socket, outbox: &mut Outbox, with_close_frame: 
 /// Writes all of `outbox`; false where the connection is broken.
 async fn write(outbox: &mut Outbox, peer: &mut Peer<'_>) -> bool {
     loop {
-        match outbox.flush(peer.socket) {
+        match peer.socket.flush(outbox) {
             Flushed::Empty => return true,
             Flushed::Broken => return false,
             Flushed::Blocked => {}
@@ -164,8 +165,8 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     use super::*;
+    use crate::core::websocket::encode;
     use crate::shard::testing::connection;
-    use crate::websocket::encode;
 
     const CLOSE: &[u8] = b"\x88\x82mask\x6e\x89";
 

@@ -9,13 +9,14 @@ use gatewayworker_daemon::{CommonFlags, check_address, check_exposure, one_or_ma
 use gatewayworker_protocol::{MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, SecretKey};
 use serde::{Deserialize, Serialize};
 
-use crate::door::Speaks;
+use crate::core::heartbeat::Heartbeat;
+use crate::core::listener_policy::SlowConsumer;
+use crate::core::outgoing::WebSocketType;
+use crate::core::protocol::Protocols;
+use crate::core::worker_table::Routing;
+use crate::door;
 use crate::entry::{Entry, RealIpHeader};
-use crate::heartbeat::Heartbeat;
 use crate::listener::{Listener, listeners};
-use crate::outgoing::WebSocketType;
-use crate::protocol::Protocols;
-use crate::workers::Routing;
 
 /// The longest time over which clients may be closed when the gateway stops.
 const MAX_SHUTDOWN_SPREAD_MS: u64 = 3_600_000;
@@ -179,17 +180,6 @@ pub struct Config {
     pub protocols: Protocols,
 }
 
-/// What happens to a client that does not read what it is sent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SlowConsumer {
-    /// It is closed, and its worker told why.
-    #[default]
-    Close,
-    /// What does not fit is dropped, as the original does.
-    DropNewest,
-}
-
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -253,7 +243,7 @@ impl Config {
         );
         self.validate_for_clients()?;
         for listener in &self.listen {
-            Speaks::of(listener, &self)?;
+            door::framing(listener, &self)?;
             let named = || format!("listen = \"{}\"", listener.url);
             listener.tls().with_context(named)?;
             listener.view(&self).validate_for_clients().with_context(named)?;

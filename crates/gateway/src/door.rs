@@ -1,4 +1,5 @@
-//! A door: one listener that clients come in by, with all that is set for it.
+//! An open listener: the settings of its clients, its certificate, and how many clients it
+//! may hold. Each client has a [`Place`] among these for its life.
 
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -7,37 +8,26 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::Bytes;
 use gatewayworker_net::Network;
 use gatewayworker_protocol::Payload;
 
-use crate::config::{Config, SlowConsumer};
+use crate::config::Config;
+use crate::core::listener_policy::{Framing, ListenerPolicy, OtherProtocol};
+use crate::core::websocket::encode;
 use crate::entry::Entry;
 use crate::entry::places::Addresses;
 use crate::entry::refused::Refused;
-use crate::heartbeat::Heartbeat;
 use crate::listener::{Listener, WEBSOCKET};
-use crate::outgoing::{Outgoing, WebSocketType};
-use crate::protocol::Protocol;
 use crate::tls::Certificate;
-use crate::websocket::encode;
 
 /// An open listener.
 #[derive(Debug)]
 pub(crate) struct Door {
-    /// The port that workers are told, as `gateway_port`.
-    pub(crate) port: u16,
-    pub(crate) speaks: Speaks,
+    pub(crate) policy: ListenerPolicy,
     /// Its clients come over TLS.
     pub(crate) certificate: Option<Arc<Certificate>>,
-    pub(crate) heartbeat: Option<Heartbeat>,
-    /// What a silent client is sent.
-    pub(crate) ping: Bytes,
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_header_bytes: usize,
-    pub(crate) max_message_bytes: usize,
-    pub(crate) outbox_bytes: usize,
-    pub(crate) slow_consumer: SlowConsumer,
     pub(crate) entry: Entry,
     /// Where its clients come from, if their number is limited by that.
     addresses: Option<Addresses>,
@@ -46,49 +36,20 @@ pub(crate) struct Door {
     all_places: Arc<Limit>,
 }
 
-/// What is spoken at a door.
-#[derive(Debug, Clone)]
-pub(crate) enum Speaks {
-    WebSocket(WebSocketType),
-    Framed(Framing),
-}
-
-/// A protocol, and which of a gateway's it is.
-#[derive(Clone)]
-pub(crate) struct Framing {
-    pub(crate) protocol: Arc<dyn Protocol>,
-    pub(crate) index: usize,
-    /// How many the gateway has.
-    pub(crate) of: usize,
-}
-
-impl std::fmt::Debug for Framing {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Framing").field(&self.index).finish()
+/// Returns what a listener of `config` speaks.
+///
+/// # Errors
+/// When the gateway does not speak it.
+pub(crate) fn framing(listener: &Listener, config: &Config) -> anyhow::Result<Framing> {
+    let scheme = listener.url.scheme();
+    if scheme == WEBSOCKET {
+        return Ok(Framing::WebSocket(config.websocket_type));
     }
-}
-
-impl Framing {
-    pub(crate) fn encode(&self, message: &[u8]) -> Bytes {
-        let mut out = Vec::with_capacity(message.len() + 16);
-        self.protocol.encode(message, &mut out);
-        out.into()
-    }
-}
-
-impl Speaks {
-    /// What a listener of `config` speaks.
-    pub(crate) fn of(listener: &Listener, config: &Config) -> anyhow::Result<Self> {
-        let scheme = listener.url.scheme();
-        if scheme == WEBSOCKET {
-            return Ok(Self::WebSocket(config.websocket_type));
-        }
-        let (index, protocol) = config.protocols.find(scheme).with_context(|| {
-            let known: Vec<_> = config.protocols.schemes().collect();
-            format!("listen = \"{}\": this gateway speaks {WEBSOCKET}, {}", listener.url, known.join(", "))
-        })?;
-        Ok(Self::Framed(Framing { protocol, index, of: config.protocols.len() }))
-    }
+    let (index, protocol) = config.protocols.find(scheme).with_context(|| {
+        let known: Vec<_> = config.protocols.schemes().collect();
+        format!("listen = \"{}\": this gateway speaks {WEBSOCKET}, {}", listener.url, known.join(", "))
+    })?;
+    Ok(Framing::Other(OtherProtocol { protocol, index, of: config.protocols.len() }))
 }
 
 impl Door {
@@ -102,21 +63,25 @@ impl Door {
         config: &Config,
         all_places: Arc<Limit>,
     ) -> anyhow::Result<Self> {
-        let mut config = listener.view(config);
-        let speaks = Speaks::of(listener, &config)?;
-        // Others have no frames for it: they get the data.
-        config.ping_frame &= matches!(speaks, Speaks::WebSocket(_));
-        let mut door = Self {
+        let config = listener.view(config);
+        let mut policy = ListenerPolicy {
             port,
-            speaks,
-            certificate: listener.load_certificate()?.map(Arc::new),
+            framing: framing(listener, &config)?,
             heartbeat: config.heartbeat(),
             ping: encode::ping(),
-            handshake_timeout: Duration::from_millis(config.handshake_timeout_ms),
-            max_header_bytes: config.max_header_bytes,
             max_message_bytes: config.max_message_bytes,
             outbox_bytes: config.outbox_bytes,
             slow_consumer: config.slow_consumer,
+        };
+        // Only WebSocket has frames for it: others get the data.
+        if !(config.ping_frame && policy.is_websocket()) {
+            policy.ping = policy.encode_only(Payload::plain(config.ping_data.clone()));
+        }
+        Ok(Self {
+            policy,
+            certificate: listener.load_certificate()?.map(Arc::new),
+            handshake_timeout: Duration::from_millis(config.handshake_timeout_ms),
+            max_header_bytes: config.max_header_bytes,
             entry: Entry::of(&config)?,
             addresses: match config.max_connections_per_address {
                 0 => None,
@@ -124,41 +89,7 @@ impl Door {
             },
             places: Limit::new(listener.max_connections.unwrap_or(usize::MAX)),
             all_places,
-        };
-        if !config.ping_frame {
-            door.ping = door.encode_only(Payload::plain(config.ping_data));
-        }
-        Ok(door)
-    }
-
-    /// The bytes that a client of this door gets for a message.
-    pub(crate) fn encode(&self, message: &Outgoing) -> Bytes {
-        match &self.speaks {
-            Speaks::WebSocket(kind) => message.websocket(*kind),
-            Speaks::Framed(framing) => message.framed(framing),
-        }
-    }
-
-    /// The same where this client is the only one that gets it.
-    pub(crate) fn encode_only(&self, message: Payload) -> Bytes {
-        match &self.speaks {
-            Speaks::WebSocket(kind) => Outgoing::only_websocket(message, *kind),
-            Speaks::Framed(framing) => Outgoing::only_framed(message, framing),
-        }
-    }
-
-    /// How a client is told that this is the end, and why, where what it speaks has
-    /// words for that.
-    pub(crate) fn close_frame(&self, code: u16, reason: &str) -> Option<Bytes> {
-        match self.speaks {
-            Speaks::WebSocket(_) => Some(encode::close(Some(code), reason)),
-            Speaks::Framed(_) => None,
-        }
-    }
-
-    /// What a client hears when the gateway stops.
-    pub(crate) fn goodbye(&self) -> Option<Bytes> {
-        self.close_frame(1001, "the gateway stops")
+        })
     }
 }
 
@@ -296,7 +227,7 @@ mod tests {
             ("a:1", true, b"\x89\0"),
         ] {
             let text = format!("ping_data = 'hey'\nping_frame = {frame}\nlisten = '{url}'");
-            assert_eq!(door(&text, &all).unwrap().ping, ping, "{url}");
+            assert_eq!(door(&text, &all).unwrap().policy.ping, ping, "{url}");
         }
     }
 }

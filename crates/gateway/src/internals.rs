@@ -1,106 +1,99 @@
-//! Private parts of the gateway, held out to its benchmarks and fuzz targets.
+//! Private parts of the gateway, held out to its benchmarks, its fuzz target and the simulation.
 //!
 //! No interface: it exists with the feature `internals` only, says what they need
 //! and no more, and may change with any commit.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use gatewayworker_net::LinkWriter;
-use gatewayworker_protocol::CloseReason;
-use socket2::{Domain, Socket, Type};
+use gatewayworker_protocol::{CloseReason, Features, SecretKey};
 use tokio::net::TcpStream;
 
+use crate::capacity::Capacity;
 use crate::config::Config;
 use crate::door::{Door, Limit, Place};
-use crate::inbox::{Inbox, Outlet, Stop};
-use crate::protocol::Protocol;
-use crate::shard::{NewClient, Table};
-use crate::websocket::encode;
-use crate::workers::{Features, Routing, WorkerLink, Workers};
+use crate::shard::{self, ClientConnection, ShardThread, Shared};
+use crate::workers::WorkerLink;
 
-/// What a client has said, in bytes of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
-    /// A message, in one frame or put together.
-    Message {
-        /// Or text.
-        binary: bool,
-        /// All of it.
-        payload: Vec<u8>,
-    },
-    /// A ping, by the frame that answers it.
-    Ping(Bytes),
-    /// The end, by the frame that says so to the client; nothing is read behind it.
-    End(CloseReason, Option<Bytes>),
+pub use crate::core::client::{Client, NewClient};
+pub use crate::core::effects::{Effect, Ending, Finished, Notice};
+pub use crate::core::events::Route;
+pub use crate::core::flush::Writable;
+pub use crate::core::heartbeat::Heartbeat;
+pub use crate::core::inbox::Inbox;
+pub use crate::core::link::{LinkState, ProtocolError, Said as LinkSaid};
+pub use crate::core::listener_policy::{Framing, ListenerPolicy, SlowConsumer};
+pub use crate::core::outbox::{Flushed, Outbox};
+pub use crate::core::outgoing::WebSocketType;
+pub use crate::core::ports::{Connection, Directory, LinkBuffer, LinkClosed, Ports, Transmit};
+pub use crate::core::reading::Reading;
+pub use crate::core::table::{Key, Table};
+use crate::core::websocket::decode::{Decoder, Event, Step, Terms};
+use crate::core::websocket::encode;
+pub use crate::core::worker_link::WorkerLink as CoreWorkerLink;
+pub use crate::core::worker_table::{Routing, WorkerTable};
+pub use crate::core::{Settings, Shard, testing};
+
+/// What becomes of a client's bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Said {
+    /// What its worker is told, as bytes of the link.
+    pub told: Vec<u8>,
+    /// What the client is sent.
+    pub written: Vec<u8>,
+    /// Why it is closed, if it is.
+    pub end: Option<CloseReason>,
 }
 
-/// A client's inbox, which notes what comes out of it.
-pub struct Reader {
-    inbox: Inbox,
-    said: Vec<Said>,
-}
-
-/// Notes what a client says.
-struct Notes<'s>(&'s mut Vec<Said>);
-
-impl Outlet for Notes<'_> {
-    fn protocol(&self) -> Option<Arc<dyn Protocol>> {
-        None
-    }
-
-    fn check_route(&self) -> Result<(), Stop> {
-        Ok(())
-    }
-
-    fn message(&mut self, binary: bool, message: &[u8]) -> Result<(), CloseReason> {
-        self.0.push(Said::Message { binary, payload: message.to_vec() });
-        Ok(())
-    }
-
-    fn pong(&mut self, frame: Bytes) {
-        self.0.push(Said::Ping(frame));
-    }
-}
-
-impl Reader {
-    /// One for messages of at most `limit` bytes, which may be compressed if the client has
-    /// offered that.
-    pub fn new(limit: usize, may_compress: bool) -> Self {
-        let mut inbox = Inbox::with_limit(limit, false);
-        inbox.begin_with(Vec::new(), may_compress);
-        Self { inbox, said: Vec::new() }
-    }
-
-    /// Takes what has been read from the client; false when nothing will follow.
-    pub fn read(&mut self, fresh: &mut [u8]) -> bool {
-        match self.inbox.advance(&mut Notes(&mut self.said), fresh) {
-            Stop::Starved => true,
-            Stop::Paused(_) => unreachable!("messages always have somewhere to go here"),
-            Stop::Closed(reason, last) => {
-                self.said.push(Said::End(reason, last));
-                false
-            }
-        }
-    }
-
-    /// What the client has said since this was last called.
-    pub fn said(&mut self) -> Vec<Said> {
-        std::mem::take(&mut self.said)
-    }
-}
-
-/// What a client says whose bytes come in these pieces.
-pub fn said<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize, may_compress: bool) -> Vec<Said> {
-    let mut reader = Reader::new(limit, may_compress);
+/// What becomes of a client's bytes that come in these pieces, at a listener that takes messages of
+/// at most `limit` bytes. The client may have offered to compress.
+///
+/// # Panics
+/// When the shard's books do not agree.
+pub fn said<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize, may_compress: bool) -> Said {
+    let (mut shard, workers) = testing::shard();
+    let worker = workers.join("worker", usize::MAX, Features::ALL);
+    let policy = ListenerPolicy { max_message_bytes: limit, ..testing::policy() };
+    let mut inbox = Inbox::new(&policy, Vec::new(), may_compress);
+    let (key, connection) = testing::client(&mut shard, 1, &worker, policy);
     for piece in pieces {
-        if !reader.read(&mut piece.to_vec()) {
-            break;
+        let mut piece = piece.to_vec();
+        match shard.receive(key, &mut inbox, &mut piece, 0) {
+            Reading::More => {}
+            Reading::Paused(_) => unreachable!("the link has room"),
+            Reading::Closed => break,
         }
     }
-    reader.said()
+    while shard.flush() {}
+    let mut said = Said { told: worker.buffer.written.borrow().to_vec(), ..Said::default() };
+    if let Some(Effect::Finish(mut finished)) = shard.next_effect() {
+        finished.connection.flush(&mut finished.outbox);
+        said.end = Some(finished.reason);
+    }
+    said.written = connection.written.borrow().to_vec();
+    shard.check().expect("the books agree");
+    said
+}
+
+/// A client's frames, taken apart.
+#[derive(Debug, Default)]
+pub struct FrameReader(Decoder);
+
+impl FrameReader {
+    /// The length of the message that is the whole of `frame`, which is unmasked.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn read(&mut self, frame: &mut [u8], limit: usize) -> usize {
+        match self.0.step(frame, Terms { limit, may_compress: false }) {
+            Ok(Step::Frame { event: Event::Message { payload, .. }, .. }) => payload.len(),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 /// A message as a frame.
@@ -110,12 +103,12 @@ pub fn encode(binary: bool, payload: &[u8]) -> Bytes {
 
 /// A client's outbox.
 #[derive(Debug, Default)]
-pub struct Outbox {
-    outbox: crate::outbox::Outbox,
+pub struct WrittenOutbox {
+    outbox: Outbox,
     bytes: usize,
 }
 
-impl Outbox {
+impl WrittenOutbox {
     /// Appends a frame.
     pub fn push(&mut self, frame: Bytes) {
         self.bytes += frame.len();
@@ -128,43 +121,23 @@ impl Outbox {
     }
 }
 
-/// A shard's table of clients, whose sockets are connected to nothing.
-#[derive(Debug, Default)]
+/// A shard's table of clients.
 pub struct Clients {
-    table: Table,
+    table: Table<testing::MemoryPorts>,
     joined: u64,
 }
 
 impl Clients {
     /// Clients with the connection ids from 1 to `n`.
-    ///
-    /// # Panics
-    /// When there are not so many sockets to be had, or no tokio runtime.
     pub fn connected(n: u32) -> Self {
-        let workers = Workers::new(Routing::default());
-        let writer = LinkWriter::new(nowhere().into_split().1, 1024);
-        let worker = workers.join("worker", Arc::new(writer), Features::default());
-        let config = Config::default();
-        let places = Arc::new(Limit::new(n as usize));
-        let door = Door::new(8289, &config.listen[0], &config, places).expect("the defaults work");
-        let door = Arc::new(door);
-        let mut clients = Self::default();
+        let (_, workers) = testing::shard();
+        let worker = workers.join("worker", 1024, Features::default());
+        let mut table = Table::default();
         for connection_id in 1..=n {
-            clients.connect(connection_id, &door, &worker);
+            let connection = testing::MemoryConnection::new(testing::policy());
+            table.insert(testing::new_client(connection_id, &worker, connection));
         }
-        clients
-    }
-
-    fn connect(&mut self, connection_id: u32, door: &Arc<Door>, worker: &Arc<WorkerLink>) {
-        let client = NewClient {
-            connection_id,
-            seq: connection_id.into(),
-            address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
-            door: Place::take(door).expect("there is one for each"),
-            worker: worker.clone(),
-            heard_ms: 0,
-        };
-        self.table.insert(client, Rc::new(crate::socket::Socket::Plain(nowhere())));
+        Self { table, joined: 0 }
     }
 
     /// Whether there is such a client.
@@ -182,23 +155,102 @@ impl Clients {
     pub fn leave(&mut self, connection_id: u32, group: &[u8]) {
         self.table.leave_group(connection_id, group);
     }
+}
 
-    /// Queues a frame at every member of a group, and takes it away again: how many
-    /// there were.
-    pub fn send_to_group(&mut self, group: &[u8], frame: &Bytes) -> usize {
-        let keys: Vec<_> = self.table.group(group).collect();
-        for key in &keys {
-            if let Some(client) = self.table.get(*key) {
-                client.outbox.push(frame.clone());
-                client.outbox.advance(frame.len());
-            }
-        }
-        keys.len()
+/// A shard with a worker and clients in it. The clients' sockets take all that they are
+/// sent, and the worker's link is written to nobody.
+pub struct BusyShard {
+    shard: Rc<ShardThread>,
+    link: Arc<WorkerLink>,
+    state: LinkState,
+    inbox: Inbox,
+    key: Key,
+    /// What is sent to a socket that is closed fails.
+    _sink: UdpSocket,
+}
+
+impl BusyShard {
+    /// One with clients with the connection ids from 1 to `n`.
+    ///
+    /// # Panics
+    /// When there are not so many sockets to be had, or no tokio runtime.
+    pub fn connected(n: u32) -> Self {
+        let config = Config { shards: 1, ..Config::default() };
+        let capacity = Capacity::new(&config, None).expect("no limit on files");
+        let (sender, _) = shard::channel();
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300);
+        let shared = Arc::new(Shared::new(config, capacity, address, vec![sender]));
+        let writer = LinkWriter::new(nowhere().into_split().1, 64 * 1024 * 1024);
+        let link = shared.workers.join("worker", Arc::new(writer), Features::default());
+        let places = Arc::new(Limit::new(n as usize));
+        let door = Door::new(8289, &shared.config.listen[0], &shared.config, places);
+        let door = Arc::new(door.expect("the defaults work"));
+        let state = LinkState::new(SecretKey::default(), shared.max_frame_len, 1);
+        let shard = ShardThread::new(0, shared);
+        let sink = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let keys: Vec<Key> = (1..=n)
+            .map(|connection_id| {
+                let place = Place::take(&door).expect("there is one for each");
+                let socket = Rc::new(crate::socket::Socket::Plain(into(&sink)));
+                shard.insert(NewClient {
+                    connection_id,
+                    seq: connection_id.into(),
+                    address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
+                    connection: ClientConnection::new(place, socket),
+                    worker: link.clone(),
+                })
+            })
+            .collect();
+        let inbox = Inbox::new(&door.policy, Vec::new(), false);
+        Self { shard, link, state, inbox, key: keys[0], _sink: sink }
+    }
+
+    /// The first client sends a frame, which becomes an event in its worker's link: how many
+    /// bytes that has.
+    ///
+    /// # Panics
+    /// When the frame is no message.
+    pub fn receive(&mut self, frame: &mut [u8]) -> usize {
+        let now_ms = self.shard.now_ms();
+        let (key, inbox) = (self.key, &mut self.inbox);
+        let reading = self.shard.input(|core| core.receive(key, inbox, frame, now_ms));
+        assert!(matches!(reading, Reading::More));
+        let mut bytes = 0;
+        let taken = self.link.buffer.append(|out| {
+            bytes = out.len();
+            out.clear();
+        });
+        taken.expect("an open link");
+        bytes
+    }
+
+    /// A worker's commands take effect, and whoever is sent something by them is written to.
+    ///
+    /// # Panics
+    /// When these are no commands.
+    pub fn execute(&mut self, commands: &[u8]) {
+        let mut commands = BytesMut::from(commands);
+        let shared = &self.shard.shared;
+        let said = self.state.next(&mut commands, || shared.number()).expect("frames");
+        assert!(said.is_none());
+        let pending = &mut self.state.pending[0];
+        self.shard.input(|core| core.execute(pending.drain(..)));
+        while self.shard.input(|core| core.flush()) {}
     }
 }
 
+/// A client's socket that takes everything at once: what is sent there is dropped.
+fn into(sink: &UdpSocket) -> TcpStream {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    socket.connect(sink.local_addr().expect("it is bound")).expect("it is bound");
+    socket.set_nonblocking(true).expect("a fresh socket");
+    // Not TCP: the system's `send` is the same.
+    let socket: std::net::TcpStream = OwnedFd::from(socket).into();
+    TcpStream::from_std(socket).expect("within a runtime")
+}
+
 fn nowhere() -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
     socket.set_nonblocking(true).expect("a fresh socket");
     TcpStream::from_std(socket.into()).expect("within a runtime")
 }

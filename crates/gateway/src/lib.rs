@@ -18,32 +18,28 @@
 //! - `heartbeat`: when silence is too long,
 //! - `answer`: the parts of shards, put together as PHP would have it.
 
-mod answer;
 mod capacity;
 mod client;
 mod close_counts;
 mod closing;
 mod config;
+#[allow(unreachable_pub, reason = "`internals` shows it to the simulation")]
+mod core;
 mod door;
 mod entry;
-mod heartbeat;
-mod inbox;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
 mod link;
 mod listener;
 mod logs;
-mod order;
-mod outbox;
-mod outgoing;
 mod perpetual;
 mod problem;
-pub mod protocol;
 mod server;
 mod shard;
 mod socket;
 mod tls;
+mod transmit;
 mod websocket;
 mod workers;
 
@@ -54,15 +50,16 @@ use gatewayworker_daemon::{OpenFiles, Runtime, load};
 use tracing::info;
 
 use capacity::Capacity;
-pub use config::{Cli, Config, Flags, SlowConsumer};
+pub use config::{Cli, Config, Flags};
+pub use core::listener_policy::SlowConsumer;
+pub use core::outgoing::WebSocketType;
+pub use core::protocol::{self, Protocol, Protocols};
+pub use core::worker_table::Routing;
 pub use entry::RealIpHeader;
 pub use gatewayworker_protocol::CloseReason;
 pub use listener::{ListenUrl, ListenUrlError, Listener};
-pub use outgoing::WebSocketType;
-pub use protocol::{Protocol, Protocols};
 pub use server::{Listeners, serve, serve_for};
 pub use tls::TlsVersion;
-pub use workers::Routing;
 
 /// The daemon's main.
 pub fn main() -> ExitCode {

@@ -1,8 +1,8 @@
-//! An inner link: a worker's, or a client library's.
+//! The task of an inner link: a worker's, or a client library's.
 //!
-//! Reads commands, hands them to the shards in order, and answers questions. A
-//! link that says WORKER_CONNECT also gets client events, which shards write to
-//! its outbox themselves.
+//! It reads bytes, lets the core's [`LinkState`] make commands of them, hands those to the shards
+//! in order, and answers questions. A link that says WORKER_CONNECT also gets client events, which
+//! shards write to its buffer themselves.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,11 +10,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use gatewayworker_net::LinkWriter;
-use gatewayworker_protocol::{
-    Command, Features, Frame, FrameError, Hello, MAX_FRAME_LEN, PingBody, Question, SecretKey, frame_answer,
-};
+use gatewayworker_protocol::{Command, Features, Question, frame_answer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
@@ -22,16 +20,14 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
-use crate::answer;
-use crate::order::{Mail, Order, Orders};
-use crate::shard::Shard;
+use crate::core::link::{LinkState, ProtocolError, Said};
+use crate::core::ports::Directory;
+use crate::core::questions::{AskShards, Gather, answer_with};
+use crate::shard::{ShardMessage, ShardThread};
 use crate::workers::WorkerLink;
 
 /// How long a link may take to show the key, where there is one.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The longest frame before that, in bytes: a hello is a little JSON.
-const MAX_HELLO_LEN: usize = 64 * 1024;
 
 /// How long a link may take to end: its peer to read what is left for it, or we
 /// what it left for us.
@@ -42,34 +38,28 @@ const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 enum LinkError {
     #[error(transparent)]
     Io(#[from] io::Error),
-    #[error("it sent what is no frame: {0}")]
-    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
     #[error("it showed no secret_key within {} s", HELLO_TIMEOUT.as_secs())]
     Silent,
-    #[error("its secret_key is not the one configured here")]
-    WrongKey,
-    #[error("it sent command {0} before its secret_key")]
-    Unauthorized(u8),
     #[error("shard {0} has ended, and the gateway ends next")]
     ShardGone(usize),
 }
 
 /// One link.
 struct Link {
-    shard: Rc<Shard>,
+    shard: Rc<ShardThread>,
     peer: SocketAddr,
     writer: Arc<LinkWriter>,
-    authorized: bool,
+    state: LinkState,
     /// What has been read and is no whole frame yet.
     buffer: BytesMut,
     worker: Option<Arc<WorkerLink>>,
-    /// Orders that wait for the end of the batch, a list for each shard.
-    pending: Vec<Vec<Order>>,
 }
 
 /// Serves a link until it ends.
 pub(crate) async fn run(
-    shard: Rc<Shard>,
+    shard: Rc<ShardThread>,
     stream: std::net::TcpStream,
     peer: SocketAddr,
     _permit: OwnedSemaphorePermit,
@@ -77,16 +67,11 @@ pub(crate) async fn run(
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     gatewayworker_net::tune(&stream);
     let (mut reading, writing) = stream.into_split();
-    let writer = Arc::new(LinkWriter::new(writing, shard.shared.config.link_outbox_bytes));
-    let mut link = Link {
-        authorized: shard.shared.config.secret_key.is_empty(),
-        buffer: BytesMut::new(),
-        pending: shard.shared.shards.iter().map(|_| Vec::new()).collect(),
-        shard,
-        peer,
-        writer: writer.clone(),
-        worker: None,
-    };
+    let shared = &shard.shared;
+    let writer = Arc::new(LinkWriter::new(writing, shared.config.link_outbox_bytes));
+    let secret_key = shared.config.secret_key.clone();
+    let state = LinkState::new(secret_key, shared.max_frame_len, shared.shards.len());
+    let mut link = Link { shard, peer, writer: writer.clone(), state, buffer: BytesMut::new(), worker: None };
     let ended = link.serve(&mut reading).await;
     link.log_end(&ended);
     // Only now, as what it said last may have been that it is a worker.
@@ -137,9 +122,9 @@ impl Link {
     fn log_end(&self, ended: &Result<(), LinkError>) {
         let peer = self.peer;
         match (&self.worker, ended) {
-            (Some(worker), Ok(())) => info!(worker = worker.key(), %peer, "a worker's link is closed"),
+            (Some(worker), Ok(())) => info!(worker = %worker.key(), %peer, "a worker's link is closed"),
             (Some(worker), Err(error)) => {
-                warn!(worker = worker.key(), %peer, %error, "a worker's link is broken")
+                warn!(worker = %worker.key(), %peer, %error, "a worker's link is broken")
             }
             (None, Err(LinkError::Io(error))) => debug!(%peer, %error, "a link is broken"),
             (None, Err(error)) => {
@@ -159,13 +144,13 @@ impl Link {
     async fn read(&mut self, socket: &mut OwnedReadHalf) -> Result<(), LinkError> {
         let hello_until = Instant::now() + HELLO_TIMEOUT;
         loop {
-            while let Some(frame) = self.next_frame()? {
-                self.take(frame).await?;
+            while let Some(said) = self.next()? {
+                self.carry_out(said).await?;
             }
             self.hand_over().await?;
             self.buffer.reserve(64 * 1024);
             let reading = socket.read_buf(&mut self.buffer);
-            let bytes = if self.authorized {
+            let bytes = if self.state.is_authorized() {
                 reading.await?
             } else {
                 timeout_at(hello_until, reading).await.map_err(|_| LinkError::Silent)??
@@ -176,120 +161,60 @@ impl Link {
         }
     }
 
-    fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
-        let limit = if self.authorized { self.shard.shared.max_frame_len } else { MAX_HELLO_LEN };
-        Frame::parse(&mut self.buffer, limit)
+    fn next(&mut self) -> Result<Option<Said>, ProtocolError> {
+        let shared = &self.shard.shared;
+        self.state.next(&mut self.buffer, || shared.number())
     }
 
-    async fn take(&mut self, frame: Frame) -> Result<(), LinkError> {
-        let cmd = frame.cmd;
-        let command = match Command::decode(frame) {
-            Ok(command) => command,
-            Err(error) if self.authorized => {
-                let (peer, error) = (self.peer, error.to_string());
+    async fn carry_out(&mut self, said: Said) -> Result<(), LinkError> {
+        match said {
+            Said::Worker { key, features, greeting } => self.join(&key, features, greeting),
+            Said::Draining => {
+                if let Some(worker) = &self.worker {
+                    worker.set_draining();
+                }
+            }
+            Said::Publish(event) => self.shard.shared.workers.publish(event),
+            Said::Question(question) => self.answer(question).await?,
+            Said::Ignored(error) => {
+                let peer = self.peer;
                 let log = move |times| warn!(%peer, error, times, "ignored a frame");
                 self.shard.shared.logs.frame_ignored.log(log);
-                return Ok(());
-            }
-            Err(_) => return Err(LinkError::Unauthorized(cmd)),
-        };
-        match command {
-            Command::WorkerConnect(hello) => self.welcome_worker(hello),
-            Command::ClientConnect(hello) => self.check_key(hello.secret_key),
-            _ if !self.authorized => Err(LinkError::Unauthorized(cmd)),
-            Command::Ping(body) => {
-                self.hear(&body);
-                Ok(())
-            }
-            Command::Publish { topic, payload } => {
-                self.shard.shared.workers.publish(topic, payload);
-                Ok(())
-            }
-            Command::Ask(question) => self.answer(question).await,
-            command => {
-                let shared = &self.shard.shared;
-                match Orders::of(command, || shared.number()) {
-                    Some(orders) => self.queue(orders),
-                    None => debug!(peer = %self.peer, cmd, "ignored a command"),
-                }
-                Ok(())
             }
         }
-    }
-
-    /// A missing or null key is a wrong one, as in the original.
-    fn check_key(&mut self, key: Option<SecretKey>) -> Result<(), LinkError> {
-        if key.as_ref() != Some(&self.shard.shared.config.secret_key) {
-            return Err(LinkError::WrongKey);
-        }
-        self.authorized = true;
         Ok(())
     }
 
-    fn welcome_worker(&mut self, hello: Hello) -> Result<(), LinkError> {
-        self.check_key(hello.secret_key)?;
-        let shared = &self.shard.shared;
-        if hello.features.is_some() {
-            // Only a worker that lists its features reads ours.
-            let large_frames = shared.max_frame_len > MAX_FRAME_LEN;
-            let features = Features { large_frames, ..Features::ALL };
-            let ping = Command::Ping(PingBody::Features(features).encode());
-            let _ = self.writer.push_over(|out| ping.encode(out));
+    fn join(&mut self, key: &str, features: Features, greeting: Option<Command>) {
+        let workers = &self.shard.shared.workers;
+        if let Some(greeting) = greeting {
+            let _ = self.writer.push_over(|out| greeting.encode(out));
         }
-        let key = format!("{}:{}", self.peer.ip(), hello.worker_key.unwrap_or_default());
         if let Some(worker) = self.worker.take() {
-            shared.workers.leave(&worker);
+            workers.leave(&worker);
         }
-        let features = hello.features.unwrap_or_default();
+        let key = format!("{}:{key}", self.peer.ip());
         info!(worker = %key, peer = %self.peer, "a worker is linked");
-        self.worker = Some(shared.workers.join(&key, self.writer.clone(), features));
-        Ok(())
+        self.worker = Some(workers.join(&key, self.writer.clone(), features));
     }
 
-    /// A worker of ours that stops says so: it will close its side next, as one that
-    /// dies does.
-    fn hear(&self, ping: &[u8]) {
-        if let (Some(worker), Some(PingBody::Draining)) = (&self.worker, PingBody::parse(ping)) {
-            worker.drains();
-        }
-    }
-
-    fn queue(&mut self, orders: Orders) {
-        let shared = &self.shard.shared;
-        match orders {
-            Orders::One(connection_id, order) => self.pending[shared.shard_of(connection_id)].push(order),
-            Orders::All(order) => self.pending.iter_mut().for_each(|pending| pending.push(order.clone())),
-            Orders::Split(ids, message) => {
-                let mut split: Vec<Vec<u32>> = self.pending.iter().map(|_| Vec::new()).collect();
-                for id in ids {
-                    split[shared.shard_of(id)].push(id);
-                }
-                for (pending, ids) in self.pending.iter_mut().zip(split) {
-                    if !ids.is_empty() {
-                        pending.push(Order::SendToSome(ids, message.clone()));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Hands the batch to the shards: to our own at once, to the others by mail.
+    /// Hands the batch to the shards: to our own at once, to the others as messages.
     ///
     /// Cancel safe: what is not handed over waits for the next call.
     ///
     /// # Errors
     /// When a shard is gone: what the peer says next must not take effect in part.
     async fn hand_over(&mut self) -> Result<(), LinkError> {
-        for (index, pending) in self.pending.iter_mut().enumerate() {
+        for (index, pending) in self.state.pending.iter_mut().enumerate() {
             if pending.is_empty() {
                 continue;
             }
             if index == self.shard.index {
-                self.shard.obey(pending.drain(..));
+                self.shard.input(|core| core.execute(pending.drain(..)));
             } else {
                 let reserved = self.shard.shared.shards[index].reserve().await;
-                let place = reserved.map_err(|_| LinkError::ShardGone(index))?;
-                place.send(Mail::Orders(std::mem::take(pending)));
+                let permit = reserved.map_err(|_| LinkError::ShardGone(index))?;
+                permit.send(ShardMessage::Commands(std::mem::take(pending)));
             }
         }
         Ok(())
@@ -302,8 +227,7 @@ impl Link {
     /// When a shard is gone: the peer gets no answer rather than one that lacks a part.
     async fn answer(&mut self, question: Question) -> Result<(), LinkError> {
         self.hand_over().await?;
-        let parts = self.ask(&question).await?;
-        let answer = answer::whole(&question, parts);
+        let answer = answer_with(question, self).await?;
         // A peer that asks and does not read gets no further.
         self.writer.wait_for_room().await;
         // Where the link is closed there is nobody to read it; what follows still holds.
@@ -311,34 +235,38 @@ impl Link {
         self.writer.flush_soon();
         Ok(())
     }
+}
 
-    /// The parts of an answer, of every shard that may know something.
-    async fn ask(&self, question: &Question) -> Result<Vec<answer::Part>, LinkError> {
-        let shared = &self.shard.shared;
-        // Of one connection only its shard knows anything.
-        let only = match question {
-            Question::IsOnline(id) | Question::Session(id) => Some(shared.shard_of(*id)),
-            _ => None,
-        };
-        let shared_question = Arc::new(question.clone());
+impl AskShards for Link {
+    type Error = LinkError;
+
+    async fn gather<Q: Gather>(&mut self, question: Q) -> Result<Bytes, LinkError> {
+        let shards = &self.shard.shared.shards;
+        let only = question.connection_id().map(|connection_id| connection_id as usize % shards.len());
+        let question = Arc::new(question);
         let mut parts = Vec::new();
         let mut replies = Vec::new();
-        for (index, shard) in shared.shards.iter().enumerate() {
+        for (index, shard) in shards.iter().enumerate() {
             if only.is_some_and(|only| only != index) {
                 continue;
             }
             if index == self.shard.index {
-                parts.push(self.shard.answer(question));
-            } else {
-                let (reply, answer) = oneshot::channel();
-                // Where the shard is gone, so is `reply`.
-                let _ = shard.send(Mail::Ask(shared_question.clone(), reply)).await;
-                replies.push((index, answer));
+                parts.push(self.shard.look(|core| question.part(core.table())));
+                continue;
             }
+            let (reply, part) = oneshot::channel();
+            let asked = question.clone();
+            let ask = ShardMessage::Ask(Box::new(move |core| {
+                // Whoever asked may have gone.
+                let _ = reply.send(asked.part(core.table()));
+            }));
+            // Where the shard is gone, so is `reply`.
+            let _ = shard.send(ask).await;
+            replies.push((index, part));
         }
-        for (index, reply) in replies {
-            parts.push(reply.await.map_err(|_| LinkError::ShardGone(index))?);
+        for (index, part) in replies {
+            parts.push(part.await.map_err(|_| LinkError::ShardGone(index))?);
         }
-        Ok(parts)
+        Ok(question.whole(parts))
     }
 }

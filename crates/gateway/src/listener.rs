@@ -14,9 +14,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, SlowConsumer};
+use crate::config::Config;
+use crate::core::listener_policy::SlowConsumer;
+use crate::core::outgoing::WebSocketType;
 use crate::entry::RealIpHeader;
-use crate::outgoing::WebSocketType;
 use crate::tls::{Certificate, Files, TlsVersion};
 
 /// A listener's URL: `websocket://127.0.0.1:8289`, or without the scheme.

@@ -25,10 +25,9 @@ use crate::config::Config;
 use crate::door::{Door, Limit, Place, Taken};
 use crate::entry::refused::Refused;
 use crate::listener::ListenUrl;
-use crate::order::{Arrival, Mail};
 use crate::perpetual::PerpetualTasks;
 use crate::problem::problem;
-use crate::shard::{self, Shard, Shared};
+use crate::shard::{self, NewConnection, ShardMessage, ShardThread, Shared};
 use crate::tls::Certificate;
 
 /// How often a worker on another host hears from the gateway.
@@ -117,7 +116,7 @@ pub async fn serve_for(
         Some(_) if config.lan_port != 0 => config.lan_port,
         _ => listeners.inner.local_addr()?.port(),
     };
-    let (senders, mailboxes): (Vec<_>, Vec<_>) = (0..config.shards).map(|_| shard::mailbox()).unzip();
+    let (senders, channels): (Vec<_>, Vec<_>) = (0..config.shards).map(|_| shard::channel()).unzip();
     let address = SocketAddrV4::new(config.lan_ip, lan_port);
     let files = OpenFiles::now();
     let capacity = Capacity::new(&config, files)?;
@@ -129,20 +128,20 @@ pub async fn serve_for(
     operator
         .stats
         .provide_problems(move || problem(watched.workers.len(), &watched.registers).into_iter().collect());
-    LocalSet::new().run_until(serve_here(listeners, shared, mailboxes, shutdown, operator.reload)).await
+    LocalSet::new().run_until(serve_here(listeners, shared, channels, shutdown, operator.reload)).await
 }
 
 /// Serves until `shutdown`, or until a task ends that is not to; then ends everything.
 async fn serve_here(
     listeners: Listeners,
     shared: Arc<Shared>,
-    mailboxes: Vec<mpsc::Receiver<Mail>>,
+    channels: Vec<mpsc::Receiver<ShardMessage>>,
     shutdown: CancellationToken,
     reload: Reload,
 ) -> anyhow::Result<()> {
     let mut shards = PerpetualTasks::default();
     let mut tasks = PerpetualTasks::default();
-    let started = start_shards(&mut shards, &shared, mailboxes)
+    let started = start_shards(&mut shards, &shared, channels)
         .and_then(|first| start_tasks(&mut tasks, listeners, &first, &shutdown, reload));
     let served = match started {
         Err(error) => Err(error),
@@ -173,14 +172,14 @@ async fn serve_here(
 fn start_shards(
     shards: &mut PerpetualTasks,
     shared: &Arc<Shared>,
-    mailboxes: Vec<mpsc::Receiver<Mail>>,
-) -> anyhow::Result<Rc<Shard>> {
-    let mut mailboxes = mailboxes.into_iter();
-    let mailbox = mailboxes.next().context("a gateway needs a shard")?;
-    let first = Shard::new(0, shared.clone());
-    shards.spawn_fallible("shard 0", first.clone().run(mailbox));
-    for (index, mailbox) in (1..).zip(mailboxes) {
-        let ended = start_shard(index, shared.clone(), mailbox)
+    channels: Vec<mpsc::Receiver<ShardMessage>>,
+) -> anyhow::Result<Rc<ShardThread>> {
+    let mut channels = channels.into_iter();
+    let messages = channels.next().context("a gateway needs a shard")?;
+    let first = ShardThread::new(0, shared.clone());
+    shards.spawn_fallible("shard 0", first.clone().run(messages));
+    for (index, messages) in (1..).zip(channels) {
+        let ended = start_shard(index, shared.clone(), messages)
             .with_context(|| format!("cannot start shard {index} of {}", shared.shards.len()))?;
         shards.spawn_fallible(format!("shard {index}"), async {
             // Its thread sends nothing where it panics.
@@ -194,7 +193,7 @@ fn start_shards(
 fn start_shard(
     index: usize,
     shared: Arc<Shared>,
-    mailbox: mpsc::Receiver<Mail>,
+    messages: mpsc::Receiver<ShardMessage>,
 ) -> std::io::Result<oneshot::Receiver<anyhow::Result<()>>> {
     // Here, so that a lack of descriptors is this function's error.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -203,7 +202,7 @@ fn start_shard(
     let run = move || {
         // It always is: the thread has just been given it, or will be.
         let Ok(runtime) = given.recv() else { return };
-        let result = shard::run(&runtime, index, shared, mailbox);
+        let result = shard::run(&runtime, index, shared, messages);
         let _ = end.send(result);
     };
     // The thread gets its runtime only once it is there: where it cannot start, what it would
@@ -225,7 +224,7 @@ fn start_shard(
 fn start_tasks(
     tasks: &mut PerpetualTasks,
     listeners: Listeners,
-    first: &Rc<Shard>,
+    first: &Rc<ShardThread>,
     shutdown: &CancellationToken,
     reload: Reload,
 ) -> anyhow::Result<()> {
@@ -259,7 +258,7 @@ async fn announce(shared: Arc<Shared>) {
 async fn accept_clients(
     listener: TcpListener,
     door: Arc<Door>,
-    first: Rc<Shard>,
+    first: Rc<ShardThread>,
     shutdown: CancellationToken,
 ) {
     let shared = &first.shared;
@@ -272,20 +271,20 @@ async fn accept_clients(
                     Taken::All => ("the gateway", Refused::Full),
                     Taken::Here => ("the listener", Refused::DoorFull),
                 };
-                let port = door.port;
+                let port = door.policy.port;
                 shared.refusals.count_and_log(why, move |times| {
                     warn!(port, times, "max_connections of {of} is reached: clients are refused");
                 });
                 return client::turn_away(&first, stream, &door, why);
             }
         };
-        let arrival = Arrival { peer, place };
+        let new = NewConnection { peer, place };
         turn = (turn + 1) % shared.shards.len();
         if turn == first.index {
-            return first.take_in(stream, arrival);
+            return first.spawn_client(stream, new);
         }
         let Ok(stream) = stream.into_std() else { return };
-        if !deal(shared, turn, Mail::Client(stream, arrival)) {
+        if !deal(shared, turn, ShardMessage::Client(stream, new)) {
             let log =
                 move |times| warn!(client = %peer, times, "all shards are too busy to take a client in");
             shared.logs.too_busy.log(log);
@@ -305,7 +304,7 @@ async fn accept_links(listener: TcpListener, shared: Arc<Shared>, shutdown: Canc
         };
         let Ok(stream) = stream.into_std() else { return };
         turn = (turn + 1) % shared.shards.len();
-        if !deal(&shared, turn, Mail::Link(stream, peer, permit)) {
+        if !deal(&shared, turn, ShardMessage::Link(stream, peer, permit)) {
             let log = move |times| warn!(%peer, times, "all shards are too busy to take a link in");
             shared.logs.too_busy.log(log);
         }
@@ -314,13 +313,13 @@ async fn accept_links(listener: TcpListener, shared: Arc<Shared>, shutdown: Canc
 }
 
 /// Gives a connection to the shard whose turn it is, or to the next that has room
-/// in its mailbox; closes it where none has.
-fn deal(shared: &Shared, turn: usize, mut mail: Mail) -> bool {
+/// in its messages; closes it where none has.
+fn deal(shared: &Shared, turn: usize, mut message: ShardMessage) -> bool {
     let (before, from) = shared.shards.split_at(turn);
     for shard in from.iter().chain(before) {
-        match shard.try_send(mail) {
+        match shard.try_send(message) {
             Ok(()) => return true,
-            Err(TrySendError::Full(back) | TrySendError::Closed(back)) => mail = back,
+            Err(TrySendError::Full(back) | TrySendError::Closed(back)) => message = back,
         }
     }
     false
@@ -353,8 +352,8 @@ async fn ping_workers(shared: Arc<Shared>) {
         ticks.tick().await;
         for worker in shared.workers.all() {
             // One that is full hears from us anyway.
-            let _ = worker.writer.push(|out| Command::Ping(bytes::Bytes::new()).encode(out));
-            worker.writer.flush_soon();
+            let _ = worker.buffer.push(|out| Command::Ping(bytes::Bytes::new()).encode(out));
+            worker.buffer.flush_soon();
         }
     }
 }
@@ -369,7 +368,7 @@ async fn stop(shared: &Arc<Shared>, spread: Duration) {
     let mut stopping = Vec::new();
     for shard in &shared.shards {
         let (done, stopped) = oneshot::channel();
-        if shard.send(Mail::Stop(spread, done)).await.is_ok() {
+        if shard.send(ShardMessage::Stop(spread, done)).await.is_ok() {
             stopping.push(stopped);
         }
     }
@@ -382,12 +381,12 @@ async fn stop(shared: &Arc<Shared>, spread: Duration) {
         let links = shared.links.len();
         warn!(links, "some links did not take what was left for them");
     }
-    let closes = shared.workers.drop_unsent();
+    let closes = shared.workers.drop_kept_closes();
     if closes > 0 {
         warn!(closes, "no worker was linked when the gateway stopped: on_close is lost for these clients");
     }
     for shard in &shared.shards {
-        let _ = shard.send(Mail::End).await;
+        let _ = shard.send(ShardMessage::End).await;
     }
     info!(closes = %shared.closes, refusals = %shared.refusals, "the gateway has stopped");
 }
@@ -409,18 +408,18 @@ mod tests {
 
     /// A gateway with two shards and two listeners on any port, whose clients would be
     /// closed over an hour.
-    async fn gateway() -> (Listeners, Arc<Shared>, Vec<mpsc::Receiver<Mail>>) {
+    async fn gateway() -> (Listeners, Arc<Shared>, Vec<mpsc::Receiver<ShardMessage>>) {
         let text = "listen = ['websocket://127.0.0.1:0', 'text://127.0.0.1:0']\n\
             lan_port = 0\nshards = 2\nshutdown_spread_ms = 3600000\nregister_address = '127.0.0.1:1'";
         let config = toml::from_str::<Config>(text).unwrap().validated().unwrap();
         let listeners = Listeners::bind(&config).await.unwrap();
-        let (shared, mailboxes) = testing::shared(config);
-        (listeners, shared, mailboxes)
+        let (shared, channels) = testing::shared(config);
+        (listeners, shared, channels)
     }
 
     /// What a gateway ends with to which `harm` is done.
     async fn end(harm: impl AsyncFnOnce(&Arc<Shared>, [SockRef<'static>; 3])) -> anyhow::Result<()> {
-        let (listeners, shared, mailboxes) = gateway().await;
+        let (listeners, shared, channels) = gateway().await;
         let sockets = [&listeners.doors[0], &listeners.doors[1], &listeners.inner];
         // They outlive the test, as the borrow has to.
         let sockets = sockets.map(|socket| {
@@ -428,7 +427,7 @@ mod tests {
             SockRef::from(&*Box::leak(Box::new(socket)))
         });
         let serving =
-            serve_here(listeners, shared.clone(), mailboxes, CancellationToken::new(), Reload::never());
+            serve_here(listeners, shared.clone(), channels, CancellationToken::new(), Reload::never());
         let test = async { tokio::join!(serving, harm(&shared, sockets)).0 };
         timeout(LIMIT, LocalSet::new().run_until(test)).await.expect("a gateway that goes on")
     }
@@ -436,7 +435,8 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_a_shard_ends_the_gateway() {
         for index in [0, 1] {
-            let ended = end(async |shared, _| shared.shards[index].send(Mail::End).await.ok().unwrap());
+            let ended =
+                end(async |shared, _| shared.shards[index].send(ShardMessage::End).await.ok().unwrap());
             assert_eq!(ended.await.unwrap_err().to_string(), format!("shard {index} has ended"));
         }
     }
@@ -467,7 +467,7 @@ mod tests {
             while shared.clients.load(Ordering::Relaxed) < 2 {
                 tokio::task::yield_now().await;
             }
-            shared.shards[1].send(Mail::End).await.ok().unwrap();
+            shared.shards[1].send(ShardMessage::End).await.ok().unwrap();
             for client in &mut clients {
                 let read = timeout(LIMIT, client.read(&mut [0])).await.expect("an end");
                 assert!(matches!(read, Ok(0) | Err(_)));
@@ -479,15 +479,15 @@ mod tests {
 
     #[tokio::test]
     async fn who_asks_gets_no_answer_that_lacks_the_part_of_a_shard() {
-        let (_, shared, mut mailboxes) = gateway().await;
+        let (_, shared, mut channels) = gateway().await;
         // The other one is not there.
-        let _first = mailboxes.remove(0);
-        mailboxes.clear();
+        let _first = channels.remove(0);
+        channels.clear();
         let (ours, mut theirs) = testing::connection().await;
         let links = Arc::new(Semaphore::new(1));
         let permit = links.clone().try_acquire_owned().unwrap();
         let peer = theirs.local_addr().unwrap();
-        let link = crate::link::run(Shard::new(0, shared), ours.into_std().unwrap(), peer, permit);
+        let link = crate::link::run(ShardThread::new(0, shared), ours.into_std().unwrap(), peer, permit);
         let mut question = bytes::BytesMut::new();
         Command::Ask(Question::Count(None)).encode(&mut question);
         theirs.write_all(&question).await.unwrap();

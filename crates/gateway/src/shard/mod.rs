@@ -1,225 +1,98 @@
-//! A shard: one thread that owns its clients outright.
+//! A shard's thread: it runs the core of a shard on tokio.
 //!
-//! Sockets, sessions, memberships, outboxes and timers of a client live on one
-//! thread, in plain data (`table`). What comes from elsewhere comes through the
-//! mailbox (`Mail`). Tasks of this thread call the shard's methods directly;
-//! none of these waits, so nothing can happen in the middle of one.
+//! Sockets, sessions, memberships, outboxes and timers of a client live on one thread. Its data
+//! is the core's ([`crate::core::Shard`]), in a `RefCell` that is never borrowed across an await.
+//! Tasks of this thread give it inputs ([`ShardThread::input`]), which do not wait, so nothing can
+//! happen in the middle of one; what it asks for is carried out when the borrow has ended
+//! (`ending`). What comes from other threads comes as a [`ShardMessage`].
 //!
-//! - `admission`: who is not in yet,
-//! - `orders`: what commands do,
-//! - `questions`: the shard's part of an answer,
-//! - `events`: what workers are told,
-//! - `flush`: writing, once a turn,
-//! - `beat`: heartbeats,
-//! - `schedule`: when each client is closed as the gateway stops.
+//! - `connection`: the core's ports,
+//! - `message`: what other threads send,
+//! - `shared`: what all shards share,
+//! - `ending`: carrying out effects.
 
-mod admission;
-mod beat;
-mod events;
-mod flush;
-mod index;
-mod orders;
-mod questions;
+mod connection;
+mod ending;
+mod message;
 #[cfg(test)]
 mod run_tests;
-mod schedule;
-mod table;
-#[cfg(test)]
-mod table_tests;
+mod shared;
 #[cfg(test)]
 pub(crate) mod testing;
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::net::SocketAddrV4;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::anyhow;
-use bytes::Bytes;
-use gatewayworker_net::RegisterLinks;
-use gatewayworker_protocol::{ClientId, CloseReason, Question};
 use rand::RngExt;
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::{AbortHandle, LocalSet};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
-use tracing::debug;
 
-use crate::answer::Part;
-use crate::capacity::Capacity;
-use crate::close_counts::CloseCounts;
-use crate::config::Config;
-use crate::door::Speaks;
-use crate::entry::refused::RefusalCounts;
-use crate::heartbeat::Wheel;
-use crate::logs::Logs;
-use crate::order::{Arrival, Mail};
+use crate::core::client::NewClient;
+use crate::core::table::Key;
 use crate::perpetual::{PerpetualTasks, cause};
-use crate::protocol::Protocol;
-use crate::socket::Socket;
-use crate::workers::{WorkerLink, Workers};
 use crate::{client, link};
 
-use admission::Admissions;
-pub(crate) use events::Route;
-use schedule::Schedule;
-use table::Client;
-pub(crate) use table::{Key, NewClient, Table};
+pub(crate) use connection::{ClientConnection, Core, GatewayPorts};
+pub(crate) use message::{NewConnection, ShardMessage};
+pub(crate) use shared::Shared;
 
-/// Letters that wait in a shard's mailbox; a sender waits for room.
-const MAILBOX: usize = 1024;
+/// Messages that wait for a shard; a sender waits for room.
+const CHANNEL: usize = 1024;
 
 /// How long a gateway that stops waits for connections that are being closed, once all are.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Clients that are closed at a stop before others get a turn.
-const AT_ONCE: usize = 100;
+/// How long a flush waits for more to leave with it, while more keeps coming. A write
+/// to a client costs as much as several looks for more.
+const GATHER: Duration = Duration::from_micros(100);
 
 /// What a turn reads into: no client has a buffer of its own.
 pub(crate) const SCRATCH: usize = 64 * 1024;
 
-/// What all shards and links share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    /// How many connections there may be, which may be fewer than `config` says.
-    pub(crate) capacity: Capacity,
-    /// What is announced, and part of every client id.
-    pub(crate) address: SocketAddrV4,
-    pub(crate) workers: Workers,
-    /// The longest frame that the gateway takes from a worker, in bytes.
-    pub(crate) max_frame_len: usize,
-    pub(crate) registers: RegisterLinks,
-    pub(crate) shards: Vec<mpsc::Sender<Mail>>,
-    /// Clients that wait for a worker to be there.
-    pub(crate) waiting: Semaphore,
-    pub(crate) links: TaskTracker,
-    /// The clients are gone; links send what is left and end.
-    pub(crate) stopping: CancellationToken,
-    pub(crate) closes: CloseCounts,
-    pub(crate) refusals: RefusalCounts,
-    /// How many more may be told why they are not let in, of those that there is no
-    /// place for.
-    pub(crate) turned_away: Arc<Semaphore>,
-    pub(crate) clients: AtomicUsize,
-    pub(crate) logs: Logs,
-    /// Bytes that may wait for slow clients on one shard.
-    outbox_budget: usize,
-    /// How often to look who is silent, if that is asked for at any door.
-    heartbeat_tick: Option<Duration>,
-    /// The next number in the order of connecting, joining and binding.
-    pub(crate) next: AtomicU64,
-}
-
-impl Shared {
-    /// What `config`, validated, makes of a gateway that has room for so many connections,
-    /// announces `address`, and whose shards are behind these mailboxes.
-    pub(crate) fn new(
-        config: Config,
-        capacity: Capacity,
-        address: SocketAddrV4,
-        shards: Vec<mpsc::Sender<Mail>>,
-    ) -> Self {
-        Self {
-            capacity,
-            address,
-            max_frame_len: config.max_frame_len(),
-            workers: Workers::new(config.routing),
-            registers: RegisterLinks::default(),
-            shards,
-            waiting: Semaphore::new(config.max_waiting.min(Semaphore::MAX_PERMITS)),
-            links: TaskTracker::new(),
-            stopping: CancellationToken::new(),
-            closes: CloseCounts::default(),
-            refusals: RefusalCounts::default(),
-            turned_away: Arc::new(Semaphore::new(capacity.rejected)),
-            clients: AtomicUsize::new(0),
-            logs: Logs::default(),
-            outbox_budget: config.outbox_budget(),
-            heartbeat_tick: config.heartbeat_tick(),
-            next: AtomicU64::new(1),
-            config,
-        }
-    }
-
-    /// How it goes, for the operator.
-    pub(crate) fn figures(&self) -> Vec<(&'static str, u64)> {
-        let counts = [
-            ("clients", self.clients.load(Ordering::Relaxed) as u64),
-            ("workers", self.workers.len() as u64),
-            ("closed", self.closes.total()),
-            ("max_connections", self.capacity.clients as u64),
-        ];
-        counts.into_iter().chain(self.refusals.figures()).collect()
-    }
-
-    pub(crate) fn number(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// The shard that has a connection, or would have it.
-    pub(crate) fn shard_of(&self, connection_id: u32) -> usize {
-        connection_id as usize % self.shards.len()
-    }
-}
-
-/// One shard.
-#[derive(Debug)]
-pub(crate) struct Shard {
+/// A shard's thread.
+pub(crate) struct ShardThread {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) scratch: RefCell<Box<[u8]>>,
-    state: RefCell<State>,
-    /// There is something to flush.
-    dirty: Notify,
-    /// Somebody has said so since it was last looked at.
-    rung: Cell<bool>,
+    core: RefCell<Core>,
     started: Instant,
-    admissions: Admissions,
+    /// There is something to flush.
+    flush_wakeup: Notify,
+    /// More was queued since it was last looked at.
+    more_queued: Cell<bool>,
+    /// The core's next deadline may be earlier than it was.
+    deadline_changed: Notify,
+    /// Some client has been admitted, or closed before that.
+    admission_resolved: Notify,
     /// The task of a link on this shard has panicked.
     link_panicked: Notify,
     /// Connections that are being closed.
     closing: TaskTracker,
-    /// Everybody is being closed, and nobody is taken in.
-    stopping: Cell<bool>,
-}
-
-#[derive(Debug)]
-struct State {
-    table: Table,
-    /// Clients with an outbox to flush that were sent something of their own,
-    urgent: Vec<Key>,
-    /// and those that were sent what many are sent: they can wait for a slice.
-    bulk: VecDeque<Key>,
-    /// Worker links with something to flush.
-    links: Vec<Arc<WorkerLink>>,
-    /// Clients that cannot stay.
-    doomed: Vec<(Key, CloseReason)>,
-    /// Bytes in outboxes whose sockets are full.
-    blocked_bytes: usize,
-    wheel: Wheel<Key>,
 }
 
 /// Runs a shard on this thread until it is told to end.
 ///
 /// # Errors
-/// As [`Shard::run`].
+/// As [`ShardThread::run`].
 pub(crate) fn run(
     runtime: &Runtime,
     index: usize,
     shared: Arc<Shared>,
-    mailbox: mpsc::Receiver<Mail>,
+    messages: mpsc::Receiver<ShardMessage>,
 ) -> anyhow::Result<()> {
-    LocalSet::new().block_on(runtime, async move { Shard::new(index, shared).run(mailbox).await })
+    LocalSet::new().block_on(runtime, async move { ShardThread::new(index, shared).run(messages).await })
 }
 
 /// Tells a shard when the task that holds this panics.
-struct PanicWatch(Rc<Shard>);
+struct PanicWatch(Rc<ShardThread>);
 
 impl Drop for PanicWatch {
     fn drop(&mut self) {
@@ -229,76 +102,90 @@ impl Drop for PanicWatch {
     }
 }
 
-/// A mailbox, and the way to it.
-pub(crate) fn mailbox() -> (mpsc::Sender<Mail>, mpsc::Receiver<Mail>) {
-    mpsc::channel(MAILBOX)
+/// The channel to a shard.
+pub(crate) fn channel() -> (mpsc::Sender<ShardMessage>, mpsc::Receiver<ShardMessage>) {
+    mpsc::channel(CHANNEL)
 }
 
-impl Shard {
+impl ShardThread {
     pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
-        let tick = shared.heartbeat_tick.unwrap_or(Duration::from_secs(1));
+        let core = Core::new(shared.settings(index), shared.workers.clone());
         Rc::new(Self {
             index,
             shared,
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
-            state: RefCell::new(State {
-                table: Table::default(),
-                urgent: Vec::new(),
-                bulk: VecDeque::new(),
-                links: Vec::new(),
-                doomed: Vec::new(),
-                blocked_bytes: 0,
-                wheel: Wheel::new(tick),
-            }),
-            dirty: Notify::new(),
-            rung: Cell::new(false),
+            core: RefCell::new(core),
             started: Instant::now(),
-            admissions: Admissions::default(),
+            flush_wakeup: Notify::new(),
+            more_queued: Cell::new(false),
+            deadline_changed: Notify::new(),
+            admission_resolved: Notify::new(),
             link_panicked: Notify::new(),
             closing: TaskTracker::new(),
-            stopping: Cell::new(false),
         })
     }
 
-    /// Runs the shard on this thread, within its `LocalSet`, until its mailbox asks for
-    /// the end.
+    /// Runs the shard on this thread, within its `LocalSet`, until a message asks for the end.
     ///
     /// # Errors
-    /// When a task that every client relies on ends before that: the flush, the heartbeat,
-    /// the admission, or the reader of the mailbox; and when the task of a link panics.
-    pub(crate) async fn run(self: Rc<Self>, mailbox: mpsc::Receiver<Mail>) -> anyhow::Result<()> {
+    /// When a task that every client relies on ends before that: the flush, the timer, or the
+    /// reader of messages; and when the task of a link panics.
+    pub(crate) async fn run(self: Rc<Self>, messages: mpsc::Receiver<ShardMessage>) -> anyhow::Result<()> {
         let mut tasks = PerpetualTasks::default();
-        tasks.spawn("the flush task", self.clone().flush_for_ever());
-        if let Some(tick) = self.shared.heartbeat_tick {
-            tasks.spawn("the heartbeat task", self.clone().beat_for_ever(tick));
-        }
-        tasks.spawn("the admission task", self.clone().decide_for_ever());
-        let reading = tokio::task::spawn_local(self.clone().read_mail(mailbox));
+        tasks.spawn("the flush task", self.clone().flush_forever());
+        tasks.spawn("the timer task", self.clone().advance_forever());
+        let reading = tokio::task::spawn_local(self.clone().read_messages(messages));
         tokio::select! {
-            read = reading => read.map_err(|error| anyhow!("the mailbox's reader has {}", cause(error))),
+            read = reading => read.map_err(|error| anyhow!("the reader of messages has {}", cause(error))),
             failure = tasks.failure() => Err(failure),
             // A worker would stay linked whose events nobody writes.
             () = self.link_panicked.notified() => Err(anyhow!("the task of a link has panicked")),
         }
     }
 
-    /// Begins with a client that has come to a door.
-    pub(crate) fn take_in(self: &Rc<Self>, stream: TcpStream, arrival: Arrival) {
-        tokio::task::spawn_local(client::arrive(self.clone(), stream, arrival));
+    /// Gives the core an input, and carries out what it asks for.
+    pub(crate) fn input<R>(self: &Rc<Self>, input: impl FnOnce(&mut Core) -> R) -> R {
+        let mut core = self.core.borrow_mut();
+        let result = input(&mut core);
+        if core.take_flush() {
+            self.flush_later();
+        }
+        if core.take_deadline() {
+            self.deadline_changed.notify_one();
+        }
+        if core.take_admission() {
+            self.admission_resolved.notify_waiters();
+        }
+        while let Some(effect) = core.next_effect() {
+            drop(core);
+            self.carry_out(effect);
+            core = self.core.borrow_mut();
+        }
+        result
     }
 
-    /// Does what the mailbox asks for, until it asks for the end.
-    async fn read_mail(self: Rc<Self>, mut mailbox: mpsc::Receiver<Mail>) {
-        let mut letters = Vec::new();
-        while mailbox.recv_many(&mut letters, 64).await > 0 {
-            for mail in letters.drain(..) {
-                match mail {
-                    Mail::Client(stream, arrival) => {
+    /// Looks at the core without changing it.
+    pub(crate) fn look<R>(&self, look: impl FnOnce(&Core) -> R) -> R {
+        look(&self.core.borrow())
+    }
+
+    /// Serves a connection that a listener has accepted.
+    pub(crate) fn spawn_client(self: &Rc<Self>, stream: TcpStream, new: NewConnection) {
+        tokio::task::spawn_local(client::accept(self.clone(), stream, new));
+    }
+
+    /// Does what messages ask for, until one asks for the end.
+    async fn read_messages(self: Rc<Self>, mut receiver: mpsc::Receiver<ShardMessage>) {
+        let mut messages = Vec::new();
+        while receiver.recv_many(&mut messages, 64).await > 0 {
+            for message in messages.drain(..) {
+                match message {
+                    ShardMessage::Client(stream, new) => {
                         if let Ok(stream) = TcpStream::from_std(stream) {
-                            self.take_in(stream, arrival);
+                            self.spawn_client(stream, new);
                         }
                     }
-                    Mail::Link(stream, peer, permit) => {
+                    ShardMessage::Link(stream, peer, permit) => {
                         let watched = PanicWatch(self.clone());
                         let link = link::run(self.clone(), stream, peer, permit);
                         self.shared.links.spawn_local(async move {
@@ -306,13 +193,10 @@ impl Shard {
                             link.await;
                         });
                     }
-                    Mail::Orders(orders) => self.obey(orders),
-                    Mail::Ask(question, reply) => {
-                        // Whoever asked may have gone.
-                        let _ = reply.send(self.answer(&question));
-                    }
-                    Mail::End => return,
-                    Mail::Stop(spread, done) => {
+                    ShardMessage::Commands(commands) => self.input(|core| core.execute(commands)),
+                    ShardMessage::Ask(question) => self.look(question),
+                    ShardMessage::End => return,
+                    ShardMessage::Stop(spread, done) => {
                         tokio::task::spawn_local(self.clone().stop(spread, done));
                     }
                 }
@@ -324,106 +208,29 @@ impl Shard {
         self.started.elapsed().as_millis() as u64
     }
 
-    /// This shard's part of the answer to a question.
-    pub(crate) fn answer(&self, question: &Question) -> Part {
-        questions::answer(&self.state.borrow().table, question)
-    }
-
-    /// Takes a client into the table.
-    pub(crate) fn insert(&self, new: NewClient, socket: Rc<Socket>) -> Key {
-        let due = new.door.heartbeat.map(|heartbeat| heartbeat.due(new.heard_ms, 0));
-        new.worker.bind();
-        let mut state = self.state.borrow_mut();
-        let key = state.table.insert(new, socket);
-        if let Some(due) = due {
-            state.wheel.insert(due.at_ms(), key);
-        }
+    /// Inserts a client, whose reading task is to be [set](Self::set_reader) next.
+    pub(crate) fn insert(self: &Rc<Self>, new: NewClient<GatewayPorts>) -> Key {
         self.shared.clients.fetch_add(1, Ordering::Relaxed);
-        key
+        let now_ms = self.now_ms();
+        self.input(|core| core.insert(new, now_ms))
     }
 
-    /// What a client speaks, where that is not WebSocket.
-    pub(crate) fn protocol_of(&self, key: Key) -> Option<Arc<dyn Protocol>> {
-        match &self.state.borrow_mut().table.get(key)?.door.speaks {
-            Speaks::WebSocket(_) => None,
-            Speaks::Framed(framing) => Some(framing.protocol.clone()),
-        }
-    }
-
-    /// Says which task reads from a client, to be aborted when it is closed.
+    /// Sets the task that reads from a client, to be aborted when the client is closed.
     pub(crate) fn set_reader(&self, key: Key, reader: AbortHandle) {
-        match self.state.borrow_mut().table.get(key) {
-            Some(client) => client.reader = Some(reader),
+        match self.core.borrow_mut().connection(key) {
+            Some(connection) => connection.reader = Some(reader),
             None => reader.abort(),
         }
     }
 
-    /// Bytes have come from a client: its silence starts anew.
-    pub(crate) fn heard(&self, key: Key) {
-        let now_ms = self.now_ms();
-        if let Some(client) = self.state.borrow_mut().table.get(key) {
-            client.heard_ms = now_ms;
-            client.pings = 0;
-        }
-    }
-
-    /// A client is not read from any more, or is again.
-    pub(crate) fn pause(&self, key: Key, paused: bool) {
-        if let Some(client) = self.state.borrow_mut().table.get(key) {
-            client.paused = paused;
-        }
-        self.heard(key);
-    }
-
-    /// A connection id that nobody has: drawn at random, since pages post theirs
-    /// to be bound, and a counted one would let anybody guess another's. It says
-    /// which shard has the client.
     pub(crate) fn draw_connection_id(&self) -> u32 {
-        let shards = self.shared.shards.len() as u64;
-        let state = self.state.borrow();
-        loop {
-            let drawn = u64::from(rand::rng().random::<u32>()) / shards * shards + self.index as u64;
-            match u32::try_from(drawn) {
-                Ok(id) if id != 0 && !state.table.contains(id) => return id,
-                _ => {}
-            }
-        }
+        let mut rng = rand::rng();
+        self.look(|core| core.draw_connection_id(|| rng.random()))
     }
 
-    /// Ends a client: takes it out of everything, tells its worker, and closes
-    /// the connection, sending `last` before if there is something to say.
-    pub(crate) fn close(self: &Rc<Self>, key: Key, reason: CloseReason, last: Option<Bytes>) {
-        let mut state = self.state.borrow_mut();
-        self.close_in(&mut state, key, reason, last);
-        drop(state);
-        self.flush_later();
-    }
-
-    fn close_in(self: &Rc<Self>, state: &mut State, key: Key, reason: CloseReason, last: Option<Bytes>) {
-        let Some(mut client) = state.table.remove(key) else { return };
-        if let Some(reader) = client.reader.take() {
-            reader.abort();
-        }
-        if let Some(unblocking) = client.blocked.take() {
-            // It holds the socket, and would for as long as the peer does not read.
-            unblocking.abort();
-            state.blocked_bytes -= client.outbox.bytes();
-        }
-        self.shared.clients.fetch_sub(1, Ordering::Relaxed);
-        self.shared.closes.count(reason);
-        debug!(client = %self.client_id(&client), %reason, "a client is gone");
-        self.tell_closed(state, &mut client, reason);
-        client.worker.unbind();
-        self.finish(*client, reason, last);
-    }
-
-    fn client_id(&self, client: &Client) -> ClientId {
-        ClientId::new(self.shared.address, client.connection_id)
-    }
-
-    /// Whether the shard takes no client in any more.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.get()
+    /// Waits until some client has been admitted, or closed before that.
+    pub(crate) async fn admission_resolved(&self) {
+        self.admission_resolved.notified().await;
     }
 
     /// Whether a client that comes now finds a worker.
@@ -431,27 +238,68 @@ impl Shard {
         !self.is_stopping() && self.shared.workers.len() > 0
     }
 
-    /// Closes everybody over `spread`, so that workers, and the gateways that the clients
-    /// turn to, are not run over.
-    pub(crate) async fn stop(self: Rc<Self>, spread: Duration, done: oneshot::Sender<()>) {
-        self.stopping.set(true);
-        let keys: Vec<Key> = self.state.borrow().table.all().collect();
-        let schedule =
-            Schedule { spread, clients: keys.len(), shard: self.index, shards: self.shared.shards.len() };
-        let since = tokio::time::Instant::now();
-        let mut closed = 0;
+    /// Whether the gateway stops, and no client may come in.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.look(Core::is_stopping)
+    }
+
+    /// Asks for a flush at the end of this turn.
+    fn flush_later(&self) {
+        self.more_queued.set(true);
+        self.flush_wakeup.notify_one();
+    }
+
+    async fn flush_forever(self: Rc<Self>) {
         loop {
-            let due = schedule.due(since.elapsed()).min(closed + AT_ONCE);
-            for key in &keys[closed..due] {
-                let goodbye =
-                    self.state.borrow_mut().table.get(*key).and_then(|client| client.door.goodbye());
-                self.close(*key, CloseReason::Shutdown, goodbye);
+            self.flush_wakeup.notified().await;
+            self.gather().await;
+            while self.input(Core::flush) {
+                tokio::task::yield_now().await;
             }
-            closed = due;
-            if closed == keys.len() {
-                break;
+        }
+    }
+
+    /// Lets those have their turn that have become ready meanwhile, as long as there
+    /// are any, for a moment: what they queue leaves in the same writes.
+    async fn gather(&self) {
+        let since = std::time::Instant::now();
+        let mut more = self.more_queued.replace(false);
+        while more && since.elapsed() < GATHER {
+            tokio::task::yield_now().await;
+            more = self.more_queued.replace(false);
+        }
+    }
+
+    /// Calls the core when its deadline has come, and when a worker has come or gone.
+    async fn advance_forever(self: Rc<Self>) {
+        let mut workers = self.shared.workers.changes();
+        loop {
+            let next = self.look(Core::next_deadline);
+            let next = self.started + Duration::from_millis(next.unwrap_or_default());
+            let is_set = self.look(Core::next_deadline).is_some();
+            tokio::select! {
+                () = sleep_until(next), if is_set => self.advance(),
+                () = self.deadline_changed.notified() => {}
+                _ = workers.changed() => self.input(Core::workers_changed),
             }
-            tokio::time::sleep_until(since + schedule.at(closed)).await;
+            // Much may be due at once: others have their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn advance(self: &Rc<Self>) {
+        let now_ms = self.now_ms();
+        self.input(|core| core.advance(now_ms));
+    }
+
+    /// Closes everybody over `spread`.
+    pub(crate) async fn stop(self: Rc<Self>, spread: Duration, done: oneshot::Sender<()>) {
+        let now_ms = self.now_ms();
+        self.input(|core| core.begin_stop(spread, now_ms));
+        while !self.look(Core::has_stopped) {
+            let next = self.look(Core::next_deadline).unwrap_or_default();
+            sleep_until(self.started + Duration::from_millis(next)).await;
+            self.advance();
             tokio::task::yield_now().await;
         }
         self.closing.close();

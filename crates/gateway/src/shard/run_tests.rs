@@ -5,22 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use gatewayworker_protocol::{Command, Question};
+use gatewayworker_protocol::Command;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
-use super::{Shard, testing};
+use super::{ShardMessage, ShardThread, testing};
 use crate::config::Config;
-use crate::order::Mail;
 
 /// How a shard ends, which looks for silent clients that often, and to which `harm` is done.
-async fn ends(ping_interval: f64, harm: impl AsyncFnOnce(&Rc<Shard>)) -> anyhow::Result<()> {
+async fn ends(ping_interval: f64, harm: impl AsyncFnOnce(&Rc<ShardThread>)) -> anyhow::Result<()> {
     let config = Config { shards: 1, ping_interval, ..Config::default() };
-    let (shard, mut mailboxes) = testing::shard_and_mailboxes(config);
+    let (shard, mut channels) = testing::shard_and_channels(config);
     let test = async {
-        let running = tokio::task::spawn_local(shard.clone().run(mailboxes.remove(0)));
+        let running = tokio::task::spawn_local(shard.clone().run(channels.remove(0)));
+        // Until all its tasks wait for something.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
         harm(&shard).await;
         timeout(Duration::from_secs(10), running).await.expect("a shard that goes on").unwrap()
     };
@@ -28,22 +31,22 @@ async fn ends(ping_interval: f64, harm: impl AsyncFnOnce(&Rc<Shard>)) -> anyhow:
 }
 
 /// The same of one that looks for nobody, where it is to fail.
-async fn failure(harm: impl AsyncFnOnce(&Rc<Shard>)) -> String {
+async fn failure(harm: impl AsyncFnOnce(&Rc<ShardThread>)) -> String {
     format!("{:#}", ends(0.0, harm).await.expect_err("a failure"))
 }
 
-async fn mail(shard: &Rc<Shard>, mail: Mail) {
-    assert!(shard.shared.shards[0].send(mail).await.is_ok());
+async fn send(shard: &Rc<ShardThread>, message: ShardMessage) {
+    assert!(shard.shared.shards[0].send(message).await.is_ok());
 }
 
 /// Whatever borrows the shard's state from now on panics.
-fn lock_state(shard: &Rc<Shard>) {
-    std::mem::forget(shard.state.borrow_mut());
+fn lock_state(shard: &Rc<ShardThread>) {
+    std::mem::forget(shard.core.borrow_mut());
 }
 
 #[tokio::test]
 async fn a_shard_ends_in_peace_when_it_is_told_to() {
-    ends(55.0, async |shard| mail(shard, Mail::End).await).await.unwrap();
+    ends(55.0, async |shard| send(shard, ShardMessage::End).await).await.unwrap();
 }
 
 #[tokio::test]
@@ -57,16 +60,13 @@ async fn a_panic_of_the_flush_task_ends_the_shard() {
 }
 
 #[tokio::test]
-async fn a_panic_of_the_heartbeat_task_ends_the_shard() {
-    let ended = ends(0.01, async |shard| lock_state(shard)).await;
-    let failure = format!("{:#}", ended.expect_err("a failure"));
-    assert!(failure.starts_with("the heartbeat task has panicked: "), "{failure}");
-}
-
-#[tokio::test]
-async fn a_panic_of_the_admission_task_ends_the_shard() {
-    let failure = failure(async |shard| shard.admissions.harm()).await;
-    assert!(failure.starts_with("the admission task has panicked: "), "{failure}");
+async fn a_panic_of_the_timer_task_ends_the_shard() {
+    let failure = failure(async |shard| {
+        lock_state(shard);
+        shard.deadline_changed.notify_one();
+    });
+    let failure = failure.await;
+    assert!(failure.starts_with("the timer task has panicked: "), "{failure}");
 }
 
 #[tokio::test]
@@ -79,27 +79,34 @@ async fn a_panic_of_a_link_ends_the_shard() {
         Command::Destroy(1).encode(&mut command);
         theirs.write_all(&command).await.unwrap();
         let peer = theirs.local_addr().unwrap();
-        mail(shard, Mail::Link(ours.into_std().unwrap(), peer, permit)).await;
+        send(shard, ShardMessage::Link(ours.into_std().unwrap(), peer, permit)).await;
     });
     assert_eq!(failure.await, "the task of a link has panicked");
 }
 
 #[tokio::test]
-async fn a_panic_of_the_mailbox_reader_ends_the_shard_and_nobody_gets_an_answer() {
+async fn a_panic_of_the_reader_of_messages_ends_the_shard_and_nobody_gets_an_answer() {
     let (reply, answer) = oneshot::channel();
     let failure = failure(async |shard| {
         lock_state(shard);
-        mail(shard, Mail::Ask(Arc::new(Question::Count(None)), reply)).await;
+        send(
+            shard,
+            ShardMessage::Ask(Box::new(|core| {
+                let _ = reply.send(core.len());
+            })),
+        )
+        .await;
     })
     .await;
-    assert!(failure.starts_with("the mailbox's reader has panicked: "), "{failure}");
+    assert!(failure.starts_with("the reader of messages has panicked: "), "{failure}");
     assert!(answer.await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn clients_are_closed_evenly_when_the_gateway_stops() {
     const SPREAD: Duration = Duration::from_secs(100);
-    let shard = testing::shard(Config::default());
+    // They say nothing in all that time.
+    let shard = testing::shard(Config { ping_interval: 0.0, ..Config::default() });
     let (worker, _peer) = testing::worker(&shard.shared, 1_000_000).await;
     let mut clients = Vec::new();
     for id in 1..=100 {
@@ -109,7 +116,7 @@ async fn clients_are_closed_evenly_when_the_gateway_stops() {
         let (done, stopped) = oneshot::channel();
         tokio::task::spawn_local(shard.clone().stop(SPREAD, done));
         for closed in 0..100 {
-            let left = shard.state.borrow().table.all().count();
+            let left = shard.look(|core| core.len());
             assert!(left.abs_diff(100 - closed) <= 1, "{left} are left when {closed} are to be gone");
             tokio::time::sleep(SPREAD / 100).await;
         }

@@ -8,32 +8,35 @@ use gatewayworker_net::LinkWriter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::{Key, NewClient, Shard, Shared};
+use gatewayworker_protocol::Features;
+
+use super::{ClientConnection, ShardMessage, ShardThread, Shared};
 use crate::capacity::Capacity;
 use crate::config::Config;
+use crate::core::client::NewClient;
+use crate::core::table::Key;
 use crate::door::{Door, Limit, Place};
 use crate::listener::Listener;
-use crate::order::Mail;
 use crate::socket::Socket;
-use crate::workers::{Features, WorkerLink};
+use crate::workers::WorkerLink;
 
-/// The only shard of a gateway. Nobody reads its mailbox.
-pub(crate) fn shard(config: Config) -> Rc<Shard> {
-    shard_and_mailboxes(Config { shards: 1, ..config }).0
+/// The only shard of a gateway. Nobody reads its messages.
+pub(crate) fn shard(config: Config) -> Rc<ShardThread> {
+    shard_and_channels(Config { shards: 1, ..config }).0
 }
 
-/// The first shard of a gateway, and the mailboxes of all.
-pub(crate) fn shard_and_mailboxes(config: Config) -> (Rc<Shard>, Vec<mpsc::Receiver<Mail>>) {
-    let (shared, mailboxes) = shared(config);
-    (Shard::new(0, shared), mailboxes)
+/// The first shard of a gateway, and the channels of all.
+pub(crate) fn shard_and_channels(config: Config) -> (Rc<ShardThread>, Vec<mpsc::Receiver<ShardMessage>>) {
+    let (shared, channels) = shared(config);
+    (ShardThread::new(0, shared), channels)
 }
 
-/// What the shards of a gateway share, and their mailboxes.
-pub(crate) fn shared(config: Config) -> (Arc<Shared>, Vec<mpsc::Receiver<Mail>>) {
-    let (senders, mailboxes) = (0..config.shards).map(|_| super::mailbox()).unzip();
+/// What the shards of a gateway share, and their channels.
+pub(crate) fn shared(config: Config) -> (Arc<Shared>, Vec<mpsc::Receiver<ShardMessage>>) {
+    let (senders, channels) = (0..config.shards).map(|_| super::channel()).unzip();
     let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300);
     let capacity = Capacity::new(&config, None).unwrap();
-    (Arc::new(Shared::new(config, capacity, address, senders)), mailboxes)
+    (Arc::new(Shared::new(config, capacity, address, senders)), channels)
 }
 
 /// Both ends of a connection, ours first.
@@ -43,27 +46,11 @@ pub(crate) async fn connection() -> (TcpStream, TcpStream) {
     (listener.accept().await.unwrap().0, theirs)
 }
 
-/// A client's socket that nobody is behind.
-pub(crate) async fn socket() -> Rc<Socket> {
-    Rc::new(Socket::Plain(connection().await.0))
-}
-
 /// A worker's link whose outbox takes `limit` bytes, and the worker's end of it.
 pub(crate) async fn worker(shared: &Shared, limit: usize) -> (Arc<WorkerLink>, TcpStream) {
     let (ours, theirs) = connection().await;
     let writer = Arc::new(LinkWriter::new(ours.into_split().1, limit));
     (shared.workers.join("worker", writer, Features::default()), theirs)
-}
-
-pub(crate) fn new_client(connection_id: u32, worker: &Arc<WorkerLink>) -> NewClient {
-    NewClient {
-        connection_id,
-        seq: connection_id.into(),
-        address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
-        door: place(),
-        worker: worker.clone(),
-        heard_ms: 0,
-    }
 }
 
 /// A place at a door of its own.
@@ -77,10 +64,20 @@ pub(crate) fn place_at(url: &str, config: &Config) -> Place {
     Place::take(&Arc::new(door)).unwrap()
 }
 
-/// Takes a client in that nobody reads from, and returns its end too.
-pub(crate) async fn client(shard: &Shard, connection_id: u32, worker: &Arc<WorkerLink>) -> (Key, TcpStream) {
+/// Inserts a client that nobody reads from, and returns its end too.
+pub(crate) async fn client(
+    shard: &Rc<ShardThread>,
+    connection_id: u32,
+    worker: &Arc<WorkerLink>,
+) -> (Key, TcpStream) {
     let (ours, theirs) = connection().await;
-    let door = place_at("websocket://127.0.0.1:8289", &shard.shared.config);
-    let client = NewClient { door, ..new_client(connection_id, worker) };
-    (shard.insert(client, Rc::new(Socket::Plain(ours))), theirs)
+    let place = place_at("websocket://127.0.0.1:8289", &shard.shared.config);
+    let client = NewClient {
+        connection_id,
+        seq: connection_id.into(),
+        address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
+        connection: ClientConnection::new(place, Rc::new(Socket::Plain(ours))),
+        worker: worker.clone(),
+    };
+    (shard.insert(client), theirs)
 }

@@ -231,7 +231,8 @@ mod tests {
     use tokio::task::{JoinHandle, spawn_blocking};
 
     use super::*;
-    use crate::outbox::{Flushed, Outbox};
+    use crate::core::outbox::{Flushed, Outbox};
+    use crate::core::ports::Transmit;
     use crate::shard::testing::connection;
     use crate::socket::Socket;
     use crate::tls::testing;
@@ -304,7 +305,7 @@ mod tests {
             outbox.push(frame.into());
         }
         let mut blocked = 0;
-        while outbox.flush(&socket) == Flushed::Blocked {
+        while socket.flush(&mut outbox) == Flushed::Blocked {
             assert!(!outbox.is_empty(), "what the socket has not taken has left the outbox");
             blocked += 1;
             // It reads only from now on, and is gone when it has all.

@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::core::websocket::inflate;
 use crate::door::Door;
 use crate::entry::refused::Refused;
 use crate::socket::Socket;
-use crate::websocket::inflate;
 use crate::websocket::request::{Ends, Request};
 
 /// Header lines that a request may have.
@@ -189,7 +189,7 @@ fn upgrade(bytes: &[u8], door: &Door, from: &mut SocketAddr) -> Result<Option<(u
 
 /// Checks a request against RFC 6455 section 4.2.1 and the listener's rules.
 fn accept(request: &Request<'_>, door: &Door, client: SocketAddr) -> Result<Upgrade, Refusal> {
-    let Door { entry, port, .. } = door;
+    let Door { entry, policy, .. } = door;
     request.check().map_err(|wrong| Refusal::http("400 Bad Request", wrong))?;
     if let Some(check) = HealthCheck::of(request, door) {
         return Err(Refusal::HealthCheck(check));
@@ -202,7 +202,7 @@ fn accept(request: &Request<'_>, door: &Door, client: SocketAddr) -> Result<Upgr
     entry.check_origin(origin).map_err(|why| Refusal::from(why).with_said(origin.unwrap_or_default()))?;
     Ok(Upgrade {
         response,
-        handshake: request.to_php(Ends { client, server_port: *port }),
+        handshake: request.to_php(Ends { client, server_port: policy.port }),
         rest: Vec::new(),
         may_compress: request.header("Sec-WebSocket-Extensions").is_some_and(inflate::is_offered),
     })

@@ -1,12 +1,5 @@
-//! The WebSocket door, RFC 6455: bytes in, messages out, and back.
-//!
-//! [`handshake`] reads the upgrade request (`request`) and answers it, [`decode`] takes
-//! frames apart in the buffer they were read into, [`inflate`] decompresses what some
-//! clients compress, [`encode`] makes the frames that go out. None of it knows what a
-//! client is.
+//! The handshake of RFC 6455: [`handshake`] reads the upgrade request (`request`), checks it
+//! against the listener's settings, and answers it. What follows it is `core::websocket`.
 
-pub(crate) mod decode;
-pub(crate) mod encode;
 pub(crate) mod handshake;
-pub(crate) mod inflate;
 mod request;

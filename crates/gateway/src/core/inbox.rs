@@ -1,48 +1,50 @@
-//! What a client has sent and nobody has dealt with: whole messages are taken out of
-//! it, by the rules of what is spoken at its door, and passed on to its worker.
+//! The bytes that a client has sent and that are no whole message yet.
 //!
-//! Mostly it is empty, and owns no memory. It knows neither shard nor socket: what it
-//! finds goes to an [`Outlet`].
+//! Whole messages are taken out by the rules of what the client's listener speaks, and passed
+//! to an [`Outlet`]: the shard, which tells the client's worker (`reading`). An inbox knows
+//! neither shard nor socket. Mostly it is empty, and owns no memory.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use gatewayworker_protocol::{CloseReason, MAX_MESSAGE_LEN};
 use tracing::debug;
 
-use crate::door::{Door, Speaks};
-use crate::protocol::{Decoded, Input, Protocol};
-use crate::shard::{Key, Route, Shard};
-use crate::websocket::decode::{Decoder, Event, ProtocolError, Step, Terms, is_control};
-use crate::websocket::encode;
+use super::events::Route;
+use super::listener_policy::ListenerPolicy;
+use super::protocol::{Decoded, Input, Protocol};
+use super::websocket::decode::{Decoder, Event, ProtocolError, Step, Terms, is_control};
+use super::websocket::encode;
 
 /// Bytes that a frame may have beside its message, in a protocol that is not WebSocket.
 const FRAMING: usize = 1024;
 
-/// One client's. Every idle client has one: it is kept small.
-pub(crate) struct Inbox {
+/// One client's inbox. Every idle client has one: it is kept small.
+pub struct Inbox {
     decoder: Decoder,
     partial: Vec<u8>,
     /// No message is whole while `partial` has fewer bytes than this.
     wanted: u32,
     /// How many bytes of `partial` have been looked through in vain.
     seen: u32,
-    /// The longest message that its door takes.
+    /// The longest message that its listener takes.
     limit: u32,
-    /// What it speaks is not WebSocket: its door knows what.
-    framed: bool,
+    /// What it speaks is not WebSocket: its listener knows what.
+    is_framed: bool,
     /// It has offered permessage-deflate.
     may_compress: bool,
 }
 
-/// Where what a client says goes.
-pub(crate) trait Outlet {
+/// Where a client's messages go.
+pub(super) trait Outlet {
+    /// The outgoing side of a worker's link.
+    type Buffer;
+
     /// What the client speaks, where that is not WebSocket.
-    fn protocol(&self) -> Option<Arc<dyn Protocol>>;
+    fn protocol(&mut self) -> Option<Arc<dyn Protocol>>;
 
     /// Says whether the next message can be passed on.
-    fn check_route(&self) -> Result<(), Stop>;
+    fn check_route(&mut self) -> Result<(), Stop<Self::Buffer>>;
 
     /// Passes a message on.
     ///
@@ -54,72 +56,34 @@ pub(crate) trait Outlet {
     fn pong(&mut self, frame: Bytes);
 }
 
-/// The outlet of a gateway's client: messages go to its worker.
-pub(crate) struct ToShard<'s> {
-    pub(crate) shard: &'s Rc<Shard>,
-    pub(crate) key: Key,
-}
-
-impl Outlet for ToShard<'_> {
-    fn protocol(&self) -> Option<Arc<dyn Protocol>> {
-        self.shard.protocol_of(self.key)
-    }
-
-    fn check_route(&self) -> Result<(), Stop> {
-        match self.shard.route(self.key) {
-            Route::Open => Ok(()),
-            Route::Gone => Err(Stop::Closed(CloseReason::ClientLeft, None)),
-            elsewhere => Err(Stop::Paused(elsewhere)),
-        }
-    }
-
-    fn message(&mut self, binary: bool, message: &[u8]) -> Result<(), CloseReason> {
-        self.shard.tell_message(self.key, binary, message)
-    }
-
-    fn pong(&mut self, frame: Bytes) {
-        self.shard.send_frame(self.key, frame);
-    }
-}
-
 /// Why no more messages are taken.
 #[derive(Debug)]
-pub(crate) enum Stop {
+pub enum Stop<B> {
     /// There is no whole one.
     Starved,
-    /// Their events have nowhere to go.
-    Paused(Route),
+    /// The next one has nowhere to go.
+    Paused(Route<B>),
     /// There will be none.
     Closed(CloseReason, Option<Bytes>),
 }
 
 impl Inbox {
-    /// That of a client who has just come to `door`.
-    pub(crate) fn new(door: &Door) -> Self {
-        Self::with_limit(door.max_message_bytes, matches!(door.speaks, Speaks::Framed(_)))
-    }
-
-    /// One that takes messages of at most `limit` bytes.
-    pub(crate) fn with_limit(limit: usize, framed: bool) -> Self {
+    /// The inbox of a client that has just come to a listener, with what it has sent behind its
+    /// handshake. It may compress its messages if it has offered that.
+    pub fn new(policy: &ListenerPolicy, partial: Vec<u8>, may_compress: bool) -> Self {
         Self {
             decoder: Decoder::default(),
-            partial: Vec::new(),
+            partial,
             wanted: 0,
             seen: 0,
-            limit: limit.min(MAX_MESSAGE_LEN) as u32,
-            framed,
-            may_compress: false,
+            limit: policy.max_message_bytes.min(MAX_MESSAGE_LEN) as u32,
+            is_framed: !policy.is_websocket(),
+            may_compress,
         }
     }
 
-    /// Begins with what a client has sent behind its handshake.
-    pub(crate) fn begin_with(&mut self, partial: Vec<u8>, may_compress: bool) {
-        self.partial = partial;
-        self.may_compress = may_compress;
-    }
-
     /// Deals with `fresh` bytes, behind what was left before.
-    pub(crate) fn advance(&mut self, outlet: &mut impl Outlet, fresh: &mut [u8]) -> Stop {
+    pub(super) fn advance<O: Outlet>(&mut self, outlet: &mut O, fresh: &mut [u8]) -> Stop<O::Buffer> {
         if self.partial.is_empty() {
             // The usual case: whole messages, passed on from where they were read to.
             let (taken, stop) = self.take_messages(outlet, fresh);
@@ -138,8 +102,8 @@ impl Inbox {
     }
 
     /// Takes whole messages off the front of `buffer`, and says how many bytes.
-    fn take_messages(&mut self, outlet: &mut impl Outlet, buffer: &mut [u8]) -> (usize, Stop) {
-        let protocol = if self.framed { outlet.protocol() } else { None };
+    fn take_messages<O: Outlet>(&mut self, outlet: &mut O, buffer: &mut [u8]) -> (usize, Stop<O::Buffer>) {
+        let protocol = if self.is_framed { outlet.protocol() } else { None };
         let limit = self.limit as usize;
         let terms = Terms { limit, may_compress: self.may_compress };
         let mut seen = std::mem::take(&mut self.seen) as usize;
@@ -175,12 +139,12 @@ enum Took {
     Wants(usize),
 }
 
-fn take_frame(
+fn take_frame<O: Outlet>(
     decoder: &mut Decoder,
-    outlet: &mut impl Outlet,
+    outlet: &mut O,
     terms: Terms,
     front: &mut [u8],
-) -> Result<Took, Stop> {
+) -> Result<Took, Stop<O::Buffer>> {
     // Control frames are between the client and us: they need no worker.
     if !is_control(front[0]) {
         outlet.check_route()?;
@@ -208,7 +172,7 @@ fn take_frame(
     })
 }
 
-fn failed(error: ProtocolError) -> Stop {
+fn failed<B>(error: ProtocolError) -> Stop<B> {
     let reason = match error {
         ProtocolError::TooLarge => CloseReason::TooLarge,
         ProtocolError::Malformed(_) | ProtocolError::NotUtf8 => CloseReason::ProtocolError,
@@ -216,19 +180,24 @@ fn failed(error: ProtocolError) -> Stop {
     Stop::Closed(reason, Some(encode::close(Some(error.close_code()), &error.to_string())))
 }
 
-fn take_framed(protocol: &dyn Protocol, outlet: &mut impl Outlet, front: Input<'_>) -> Result<Took, Stop> {
-    const TOO_LARGE: Stop = Stop::Closed(CloseReason::TooLarge, None);
-
+fn take_framed<O: Outlet>(
+    protocol: &dyn Protocol,
+    outlet: &mut O,
+    front: Input<'_>,
+) -> Result<Took, Stop<O::Buffer>> {
+    let too_large = || Stop::Closed(CloseReason::TooLarge, None);
     outlet.check_route()?;
     let (here, limit) = (front.len(), front.limit());
     match protocol.decode(front) {
-        Ok(Decoded::Message { payload, .. }) if payload.len() > limit => Err(TOO_LARGE),
+        Ok(Decoded::Message { payload, .. }) if payload.len() > limit => Err(too_large()),
         Ok(Decoded::Message { len, payload }) if (1..=here).contains(&len) => {
-            outlet.message(false, &payload).map_err(|_| TOO_LARGE)?;
+            outlet.message(false, &payload).map_err(|_| too_large())?;
             Ok(Took::All(len))
         }
         Ok(Decoded::Nothing(len)) if (1..=here).contains(&len) => Ok(Took::All(len)),
-        Ok(Decoded::Incomplete(wanted)) if wanted.max(here) > limit.saturating_add(FRAMING) => Err(TOO_LARGE),
+        Ok(Decoded::Incomplete(wanted)) if wanted.max(here) > limit.saturating_add(FRAMING) => {
+            Err(too_large())
+        }
         Ok(Decoded::Incomplete(wanted)) => Ok(Took::Wants(wanted)),
         Ok(Decoded::Message { len, .. } | Decoded::Nothing(len)) => {
             debug!(len, here, "a protocol took a message that is not there");

@@ -2,9 +2,11 @@
 
 use proptest::prelude::*;
 
+use gatewayworker_protocol::Features;
+
+use super::client::Client;
 use super::table::{Key, Table};
-use super::testing::{self, new_client};
-use crate::config::Config;
+use super::testing::{self, MemoryConnection, MemoryPorts, new_client};
 
 const IDS: u32 = 6;
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -88,7 +90,7 @@ impl Model {
     }
 }
 
-fn in_order<'a>(joined: impl Iterator<Item = (u64, &'a super::table::Client)>) -> Vec<u32> {
+fn in_order<'a>(joined: impl Iterator<Item = (u64, &'a Client<MemoryPorts>)>) -> Vec<u32> {
     let mut joined: Vec<_> = joined.map(|(joined, client)| (joined, client.connection_id)).collect();
     joined.sort_unstable();
     joined.into_iter().map(|(_, id)| id).collect()
@@ -100,7 +102,7 @@ fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
     items
 }
 
-fn agree(table: &Table, model: &Model) {
+fn agree(table: &Table<MemoryPorts>, model: &Model) {
     assert_eq!(table.admitted_len(), model.clients.len());
     assert_eq!(sorted(table.admitted().map(|client| client.connection_id)), sorted(model.clients.clone()));
     for name in NAMES {
@@ -132,10 +134,8 @@ fn agree(table: &Table, model: &Model) {
 proptest! {
     #[test]
     fn whatever_happens_both_halves_of_every_membership_agree(steps in prop::collection::vec(step(), 1..80)) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let shard = testing::shard(Config::default());
-            let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
+            let (_, workers) = testing::shard();
+            let worker = workers.join("worker", 1000, Features::default());
             let (mut table, mut model) = (Table::default(), Model::default());
             for (step, joined) in steps.into_iter().zip(1..) {
                 if !model.admits(&step) {
@@ -143,7 +143,7 @@ proptest! {
                 }
                 match step {
                     Step::Insert(id) => {
-                        table.insert(new_client(id, &worker), testing::socket().await);
+                        table.insert(new_client(id, &worker, MemoryConnection::new(testing::policy())));
                     }
                     Step::Remove(id) => {
                         let key = table.key_of(id).unwrap();
@@ -159,18 +159,18 @@ proptest! {
                 model.take(&step);
                 agree(&table, &model);
             }
-        });
     }
 }
 
-#[tokio::test]
-async fn a_key_that_was_kept_is_not_good_for_the_next_client_of_its_slot() {
-    let shard = testing::shard(Config::default());
-    let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
+#[test]
+fn a_key_that_was_kept_is_not_good_for_the_next_client_of_its_slot() {
+    let (_, workers) = testing::shard();
+    let worker = workers.join("worker", 1000, Features::default());
+    let new = |id| new_client(id, &worker, MemoryConnection::new(testing::policy()));
     let mut table = Table::default();
-    let gone = table.insert(new_client(1, &worker), testing::socket().await);
+    let gone = table.insert(new(1));
     table.remove(gone);
-    table.insert(new_client(2, &worker), testing::socket().await);
+    table.insert(new(2));
     assert!(table.get(gone).is_none() && table.remove(gone).is_none());
     assert_eq!(table.admitted_len(), 1);
 }

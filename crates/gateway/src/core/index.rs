@@ -115,7 +115,20 @@ impl Index {
 
     /// All sets with when they were created.
     pub(super) fn sets(&self) -> impl Iterator<Item = (u64, &Bytes)> {
-        self.by_name.iter().map(|(name, set)| (self.sets[*set as usize].created, name))
+        self.sets.iter().filter(|set| !set.members.is_empty()).map(|set| (set.created, &set.name))
+    }
+}
+
+#[cfg(any(test, feature = "internals"))]
+impl Index {
+    /// The index's half of a membership.
+    pub(super) fn member(&self, membership: Membership) -> Option<&Member> {
+        self.sets.get(membership.set as usize)?.members.get(membership.position as usize)
+    }
+
+    /// How many memberships there are.
+    pub(super) fn members_len(&self) -> usize {
+        self.sets.iter().map(|set| set.members.len()).sum()
     }
 }
 

@@ -1,14 +1,15 @@
 //! When a silent client is pinged, and when it is given up.
 //!
-//! Pure: the rules ([`Heartbeat::due`]) and a [`Wheel`] that says who is due,
-//! in which every client stands once and moves only when its time has come.
+//! Plain data: the rules ([`Heartbeat::due`]), and a [`TimerQueue`] of the clients, in which
+//! each stands once and moves only when its time has come. Nothing here pings or closes:
+//! `silence` does.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The rules, from `ping_interval`, `ping_not_response_limit`, `ping_data`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Heartbeat {
+pub struct Heartbeat {
     interval_ms: u64,
     limit: u32,
     pings: bool,
@@ -47,27 +48,32 @@ impl Heartbeat {
         }
     }
 
-    /// How often to look at the wheel: a hundredth of the interval, so that a
-    /// ping is that much late at most.
+    /// How exact its times are: a hundredth of the interval, so that a ping is that much late
+    /// at most, and the clients that are due at about the same time are looked at together.
     pub(crate) fn tick(&self) -> Duration {
         Duration::from_millis((self.interval_ms / 100).clamp(5, 500))
     }
 }
 
-/// Who is due when. Times are put into buckets of one tick.
+/// Keys by the time at which they are due. Times are put into buckets of one tick.
 #[derive(Debug)]
-pub(crate) struct Wheel<K> {
+pub(crate) struct TimerQueue<K> {
     tick_ms: u64,
     buckets: BTreeMap<u64, Vec<K>>,
 }
 
-impl<K> Wheel<K> {
+impl<K> TimerQueue<K> {
     pub(crate) fn new(tick: Duration) -> Self {
         Self { tick_ms: (tick.as_millis() as u64).max(1), buckets: BTreeMap::new() }
     }
 
     pub(crate) fn insert(&mut self, at_ms: u64, key: K) {
         self.buckets.entry(at_ms.div_ceil(self.tick_ms)).or_default().push(key);
+    }
+
+    /// When the next bucket is due, in ms.
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        self.buckets.first_key_value().map(|(tick, _)| tick * self.tick_ms)
     }
 
     /// Takes out the next bucket whose time has come.
@@ -112,15 +118,16 @@ mod tests {
     }
 
     #[test]
-    fn the_wheel_gives_out_everybody_once_and_nobody_early() {
-        let mut wheel = Wheel::new(Duration::from_millis(10));
+    fn the_timer_queue_gives_out_each_key_once_and_none_early() {
+        let mut queue = TimerQueue::new(Duration::from_millis(10));
         for at in [25, 30, 7] {
-            wheel.insert(at, at);
+            queue.insert(at, at);
         }
-        assert_eq!(wheel.pop_due(9), None);
-        assert_eq!(wheel.pop_due(10), Some(vec![7]));
-        assert_eq!(wheel.pop_due(29), None);
-        assert_eq!(wheel.pop_due(31), Some(vec![25, 30]));
-        assert_eq!(wheel.pop_due(1000), None);
+        assert_eq!(queue.next_ms(), Some(10));
+        assert_eq!(queue.pop_due(9), None);
+        assert_eq!(queue.pop_due(10), Some(vec![7]));
+        assert_eq!(queue.pop_due(29), None);
+        assert_eq!(queue.pop_due(31), Some(vec![25, 30]));
+        assert_eq!(queue.pop_due(1000), None);
     }
 }

@@ -4,100 +4,25 @@
 //! order things (`seq`, `joined`) are given to it.
 
 use std::collections::HashMap;
-use std::net::SocketAddrV4;
-use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
-use tokio::task::AbortHandle;
 
+use super::client::{Client, NewClient};
 use super::index::{Index, Member, Membership};
-use super::orders::Turn;
-use crate::door::Place;
-use crate::outbox::Outbox;
-use crate::socket::Socket;
-use crate::workers::WorkerLink;
-
-/// A client.
-#[derive(Debug)]
-pub(crate) struct Client {
-    pub(crate) connection_id: u32,
-    /// Its place in the order of connecting, over all shards.
-    pub(crate) seq: u64,
-    /// Its address, unspecified where it came over IPv6.
-    pub(crate) address: SocketAddrV4,
-    /// Its place, and so its door, until the connection has ended.
-    pub(crate) door: Place,
-    pub(crate) socket: Rc<Socket>,
-    /// Its reading task, once there is one.
-    pub(crate) reader: Option<AbortHandle>,
-    pub(crate) session: Bytes,
-    pub(crate) worker: Arc<WorkerLink>,
-    pub(crate) outbox: Outbox,
-    /// As long as its worker has not said that it may come in.
-    undecided: Option<Box<Held>>,
-    /// Its outbox is on a list to be flushed.
-    pub(crate) turn: Option<Turn>,
-    /// The task that waits for its socket to be writable, while there is one.
-    pub(crate) blocked: Option<AbortHandle>,
-    /// Reading has stopped for back-pressure, so its silence says nothing.
-    pub(crate) paused: bool,
-    /// When it was last heard, in ms since the shard began; later by as much as a
-    /// ping was late.
-    pub(crate) heard_ms: u64,
-    /// Pings sent since then.
-    pub(crate) pings: u32,
-    uid: Option<Membership>,
-    /// `None` until it first joins one: PHP tells that apart from having left all.
-    groups: Option<Vec<Membership>>,
-}
-
-/// What waits for a client to be admitted.
-#[derive(Debug, Default)]
-pub(crate) struct Held {
-    pub(crate) frames: Vec<Bytes>,
-    bytes: usize,
-}
-
-impl Client {
-    pub(crate) fn is_undecided(&self) -> bool {
-        self.undecided.is_some()
-    }
-
-    /// Keeps a frame until the client is admitted, if it fits in with what may wait.
-    pub(crate) fn hold(&mut self, frame: Bytes) -> bool {
-        let Some(held) = &mut self.undecided else { return false };
-        let bytes = held.bytes + frame.len() + size_of::<Bytes>();
-        let fits = bytes <= self.door.outbox_bytes;
-        if fits {
-            held.bytes = bytes;
-            held.frames.push(frame);
-        }
-        fits
-    }
-}
-
-/// What a client begins with.
-pub(crate) struct NewClient {
-    pub(crate) connection_id: u32,
-    pub(crate) seq: u64,
-    pub(crate) address: SocketAddrV4,
-    pub(crate) door: Place,
-    pub(crate) worker: Arc<WorkerLink>,
-    pub(crate) heard_ms: u64,
-}
+use super::ports::Ports;
 
 /// Where a client stands. A slot is used again by later clients, so a key that
 /// was kept is only good while the connection id agrees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Key {
+pub struct Key {
     slot: u32,
     connection_id: u32,
 }
 
 impl Key {
-    pub(crate) fn connection_id(self) -> u32 {
+    /// The client's connection id.
+    pub fn connection_id(self) -> u32 {
         self.connection_id
     }
 }
@@ -106,50 +31,44 @@ impl Key {
 const KEEP: usize = 1024;
 
 /// The table.
-#[derive(Debug, Default)]
-pub(crate) struct Table {
+pub struct Table<P: Ports> {
     /// With the connection id beside the client: a list of keys is made without touching
     /// every client for it.
-    slots: Vec<Option<(u32, Box<Client>)>>,
+    slots: Vec<Option<(u32, Box<Client<P>>)>>,
     free: Vec<u32>,
     by_id: HashMap<u32, u32, RandomState>,
     uids: Index,
     groups: Index,
     /// How many are not admitted yet.
-    undecided: usize,
+    pending: usize,
 }
 
-impl Table {
-    /// How many clients are in.
+impl<P: Ports> Default for Table<P> {
+    fn default() -> Self {
+        let (slots, free, by_id, uids, groups) = Default::default();
+        Self { slots, free, by_id, uids, groups, pending: 0 }
+    }
+}
+
+impl<P: Ports> Table<P> {
+    /// How many clients there are, admitted or not.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// How many clients are admitted.
     pub(crate) fn admitted_len(&self) -> usize {
-        self.by_id.len() - self.undecided
+        self.by_id.len() - self.pending
     }
 
     pub(crate) fn contains(&self, connection_id: u32) -> bool {
         self.by_id.contains_key(&connection_id)
     }
 
-    pub(crate) fn insert(&mut self, new: NewClient, socket: Rc<Socket>) -> Key {
-        let NewClient { connection_id, seq, address, door, worker, heard_ms } = new;
-        let client = Box::new(Client {
-            connection_id,
-            seq,
-            address,
-            door,
-            socket,
-            reader: None,
-            session: Bytes::new(),
-            worker,
-            outbox: Outbox::default(),
-            undecided: None,
-            turn: None,
-            blocked: None,
-            paused: false,
-            heard_ms,
-            pings: 0,
-            uid: None,
-            groups: None,
-        });
+    pub(crate) fn insert(&mut self, new: NewClient<P>) -> Key {
+        let connection_id = new.connection_id;
+        let client = Box::new(Client::new(new));
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() as u32 - 1
@@ -163,24 +82,24 @@ impl Table {
         self.by_id.get(&connection_id).map(|slot| Key { slot: *slot, connection_id })
     }
 
-    pub(crate) fn get(&mut self, key: Key) -> Option<&mut Client> {
+    pub(crate) fn get(&mut self, key: Key) -> Option<&mut Client<P>> {
         let (connection_id, client) = self.slots.get_mut(key.slot as usize)?.as_mut()?;
         (*connection_id == key.connection_id).then_some(client)
     }
 
-    pub(crate) fn client(&self, connection_id: u32) -> Option<&Client> {
+    pub(crate) fn client(&self, connection_id: u32) -> Option<&Client<P>> {
         self.at(*self.by_id.get(&connection_id)?)
     }
 
-    pub(crate) fn by_id(&mut self, connection_id: u32) -> Option<&mut Client> {
+    pub(crate) fn by_id(&mut self, connection_id: u32) -> Option<&mut Client<P>> {
         self.key_of(connection_id).and_then(|key| self.get(key))
     }
 
-    fn at(&self, slot: u32) -> Option<&Client> {
+    fn at(&self, slot: u32) -> Option<&Client<P>> {
         self.slots[slot as usize].as_ref().map(|(_, client)| &**client)
     }
 
-    fn at_mut(&mut self, slot: u32) -> Option<&mut Client> {
+    fn at_mut(&mut self, slot: u32) -> Option<&mut Client<P>> {
         self.slots[slot as usize].as_mut().map(|(_, client)| &mut **client)
     }
 
@@ -192,31 +111,32 @@ impl Table {
         })
     }
 
-    /// Every client that is in, in no order.
-    pub(crate) fn admitted(&self) -> impl Iterator<Item = &Client> {
-        self.slots.iter().flatten().map(|(_, client)| &**client).filter(|client| !client.is_undecided())
+    /// Every client that is admitted, in no order.
+    pub(crate) fn admitted(&self) -> impl Iterator<Item = &Client<P>> {
+        self.slots.iter().flatten().map(|(_, client)| &**client).filter(|client| !client.is_pending())
     }
 
-    /// A client is not in before [`decided`](Self::decided).
-    pub(crate) fn undecided(&mut self, key: Key) {
+    /// The client waits to be admitted, and is not listed until
+    /// [`end_admission`](Self::end_admission).
+    pub(crate) fn begin_admission(&mut self, key: Key) {
         if let Some(client) = self.get(key)
-            && client.undecided.replace(Box::default()).is_none()
+            && client.admission.replace(Box::default()).is_none()
         {
-            self.undecided += 1;
+            self.pending += 1;
         }
     }
 
-    /// It is in, and gets what was held back.
-    pub(crate) fn decided(&mut self, key: Key) -> Option<Box<Held>> {
-        let held = self.get(key)?.undecided.take()?;
-        self.undecided -= 1;
-        Some(held)
+    /// Returns what was deferred for a client that waited to be admitted, and waits no more.
+    pub(crate) fn end_admission(&mut self, key: Key) -> Option<Vec<Bytes>> {
+        let pending = self.get(key)?.admission.take()?;
+        self.pending -= 1;
+        Some(pending.into_frames())
     }
 
     /// Takes a client out of the table and of all it belongs to.
-    pub(crate) fn remove(&mut self, key: Key) -> Option<Box<Client>> {
+    pub(crate) fn remove(&mut self, key: Key) -> Option<Box<Client<P>>> {
         self.get(key)?;
-        self.decided(key);
+        self.end_admission(key);
         self.unbind_uid(key.connection_id);
         while let Some(membership) = self.get(key)?.groups.as_mut().and_then(Vec::pop) {
             self.unlist(membership);
@@ -335,25 +255,25 @@ impl Table {
     }
 
     /// The members of a group with when each joined, in no order.
-    pub(crate) fn group_joined(&self, group: &[u8]) -> impl Iterator<Item = (u64, &Client)> {
+    pub(crate) fn group_joined(&self, group: &[u8]) -> impl Iterator<Item = (u64, &Client<P>)> {
         self.joined(self.groups.members(group))
     }
 
     /// The clients of a uid with when each was bound, in no order.
-    pub(crate) fn uid_joined(&self, uid: &[u8]) -> impl Iterator<Item = (u64, &Client)> {
+    pub(crate) fn uid_joined(&self, uid: &[u8]) -> impl Iterator<Item = (u64, &Client<P>)> {
         self.joined(self.uids.members(uid))
     }
 
-    fn joined(&self, members: &[Member]) -> impl Iterator<Item = (u64, &Client)> {
+    fn joined(&self, members: &[Member]) -> impl Iterator<Item = (u64, &Client<P>)> {
         members.iter().filter_map(|m| Some((m.joined, self.at(m.slot)?)))
     }
 
-    pub(crate) fn uid_of(&self, client: &Client) -> Option<Bytes> {
+    pub(crate) fn uid_of(&self, client: &Client<P>) -> Option<Bytes> {
         client.uid.map(|membership| self.uids.name(membership).clone())
     }
 
     /// A client's groups with when it joined each, or `None` if it never joined one.
-    pub(crate) fn groups_of(&self, client: &Client) -> Option<Vec<(u64, Bytes)>> {
+    pub(crate) fn groups_of(&self, client: &Client<P>) -> Option<Vec<(u64, Bytes)>> {
         let memberships = client.groups.as_ref()?;
         Some(memberships.iter().map(|m| (self.groups.joined(*m), self.groups.name(*m).clone())).collect())
     }
@@ -361,5 +281,45 @@ impl Table {
     /// All groups with when each came to be, in no order.
     pub(crate) fn groups(&self) -> impl Iterator<Item = (u64, &Bytes)> {
         self.groups.sets()
+    }
+
+    /// Every client, admitted or not, in no order.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn clients(&self) -> impl Iterator<Item = &Client<P>> {
+        self.slots.iter().flatten().map(|(_, client)| &**client)
+    }
+
+    /// Checks that both halves of every membership agree, and the counts.
+    ///
+    /// # Errors
+    /// With what does not agree.
+    #[cfg(any(test, feature = "internals"))]
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let pending = self.clients().filter(|client| client.is_pending()).count();
+        if (self.pending, self.by_id.len()) != (pending, self.clients().count()) {
+            return Err(format!("{} clients are counted as pending, {pending} are", self.pending));
+        }
+        let mut memberships = 0;
+        for client in self.clients() {
+            let key = self.key_of(client.connection_id);
+            for (back, membership) in (0..).zip(client.groups.iter().flatten()) {
+                let member = self.groups.member(*membership);
+                if member
+                    .is_none_or(|member| (member.back, Some(member.slot)) != (back, key.map(|key| key.slot)))
+                {
+                    return Err(format!("client {} and its group disagree", client.connection_id));
+                }
+                memberships += 1;
+            }
+            if let Some(uid) = client.uid
+                && self.uids.member(uid).map(|member| member.slot) != key.map(|key| key.slot)
+            {
+                return Err(format!("client {} and its uid disagree", client.connection_id));
+            }
+        }
+        match self.groups.members_len() == memberships {
+            true => Ok(()),
+            false => Err("a group has a member that does not know it".to_owned()),
+        }
     }
 }

@@ -7,8 +7,8 @@ use gatewayworker_protocol::php::{self, Value};
 use gatewayworker_protocol::{Body, Payload};
 use serde::{Deserialize, Serialize};
 
-use crate::door::Framing;
-use crate::websocket::encode;
+use super::protocol::Protocol;
+use super::websocket::encode;
 
 /// What a WebSocket listener sends a message as that is not marked as binary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -26,7 +26,7 @@ pub enum WebSocketType {
 /// A message to any number of clients. Each encoding is made when the first
 /// client needs it, and shared by all the others, across shards.
 #[derive(Debug)]
-pub(crate) struct Outgoing {
+pub struct Outgoing {
     body: Bytes,
     raw: bool,
     binary: bool,
@@ -60,18 +60,18 @@ impl Outgoing {
     }
 
     /// The same for a client that does not speak WebSocket.
-    pub(crate) fn only_framed(payload: Payload, framing: &Framing) -> Bytes {
+    pub(crate) fn only_framed(payload: Payload, protocol: &dyn Protocol) -> Bytes {
         let Self { body, raw, .. } = Self::new(payload);
-        if raw { body } else { framing.encode(&body) }
+        if raw { body } else { encoded(protocol, &body) }
     }
 
-    /// The bytes for a client that speaks this protocol.
-    pub(crate) fn framed(&self, framing: &Framing) -> Bytes {
+    /// The bytes for a client that speaks this protocol, which is number `index` of `of`.
+    pub(crate) fn framed(&self, protocol: &dyn Protocol, index: usize, of: usize) -> Bytes {
         if self.raw {
             return self.body.clone();
         }
-        let all = self.framed.get_or_init(|| (0..framing.of).map(|_| OnceLock::new()).collect());
-        all[framing.index].get_or_init(|| framing.encode(&self.body)).clone()
+        let all = self.framed.get_or_init(|| (0..of).map(|_| OnceLock::new()).collect());
+        all[index].get_or_init(|| encoded(protocol, &self.body)).clone()
     }
 
     /// The bytes for a client of a WebSocket listener with this type.
@@ -85,6 +85,12 @@ impl Outgoing {
         };
         once.get_or_init(|| encode::message(is_binary(&self.body, binary, default), &self.body)).clone()
     }
+}
+
+fn encoded(protocol: &dyn Protocol, message: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(message.len() + 16);
+    protocol.encode(message, &mut out);
+    out.into()
 }
 
 /// Whether a message goes out as binary: as it is marked, or the listener has it, or

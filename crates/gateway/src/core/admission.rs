@@ -1,0 +1,101 @@
+//! Clients that have shaken hands and are not admitted yet.
+//!
+//! A worker that answers is asked about each handshake. Until it has admitted the client, the
+//! client gets what is for itself alone. Broadcasts, and messages to its groups and uids, are
+//! deferred until then, and it is not listed. The wait is bounded: a client that is not admitted
+//! in time is closed, and so is one whose worker has died.
+//!
+//! The listener has let the client in as far as this: see `access`.
+
+use gatewayworker_protocol::close_code::TRY_AGAIN_LATER;
+use gatewayworker_protocol::command::code;
+use gatewayworker_protocol::frame::FLAG_ASKS;
+use gatewayworker_protocol::{CloseReason, Frame};
+use tracing::debug;
+
+use super::Shard;
+use super::flush::Recipients;
+use super::ports::Ports;
+use super::send_queue::Priority;
+use super::table::Key;
+use super::websocket::encode;
+
+impl<P: Ports> Shard<P> {
+    /// Tells the worker how a client has come, and asks whether it is admitted, if that is
+    /// a worker that answers.
+    pub(super) fn tell_handshake(&mut self, key: Key, handshake: &[u8], now_ms: u64) {
+        let Some(client) = self.table.get(key) else { return };
+        let frame = client.origin(self.settings.address).frame(code::ON_WEBSOCKET_CONNECT);
+        let link = client.push_event(&self.directory, |client, link, out| {
+            let flag = if link.features.admission { FLAG_ASKS } else { 0 };
+            Frame { flag, ..frame.clone() }.encode_with(out, &client.session, handshake);
+        });
+        if client.worker.features.admission {
+            match link.is_some() {
+                true => self.admissions.push_back((now_ms + self.settings.admission_timeout_ms, key)),
+                // There is no worker left to ask.
+                false => self.admissions.push_front((0, key)),
+            }
+            self.effects.deadline |= self.admissions.len() == 1 || link.is_none();
+            self.table.begin_admission(key);
+        }
+        if let Some(link) = link {
+            self.flush_link(link);
+        }
+    }
+
+    /// Admits a client: it gets what was deferred.
+    pub(super) fn admit(&mut self, id: u32) {
+        let Some(key) = self.table.key_of(id) else { return };
+        let Some(frames) = self.table.end_admission(key) else { return };
+        for frame in frames {
+            self.enqueue(key, Priority::Urgent, Recipients::One, |_| frame);
+        }
+        self.effects.admission = true;
+        self.forget_admissions();
+    }
+
+    /// Closes the clients that were not admitted in time.
+    pub(super) fn close_late(&mut self, now_ms: u64) {
+        while let Some((until_ms, key)) = self.admissions.front().copied()
+            && until_ms <= now_ms
+        {
+            self.admissions.pop_front();
+            self.close_not_admitted(key, "it was not said in time that you may come in");
+        }
+        self.forget_admissions();
+    }
+
+    /// Closes the clients whose worker has died: nobody will say whether they are admitted.
+    pub(super) fn close_orphans(&mut self) {
+        let keys: Vec<Key> = self.admissions.iter().map(|(_, key)| *key).collect();
+        for key in keys {
+            if self.table.get(key).is_some_and(|client| !client.worker.may_answer()) {
+                self.close_not_admitted(key, "who was to say whether you may come in is gone");
+            }
+        }
+        self.forget_admissions();
+    }
+
+    fn close_not_admitted(&mut self, key: Key, why: &str) {
+        if self.table.get(key).is_some_and(|client| client.is_pending()) {
+            debug!(client = key.connection_id(), why, "not admitted");
+            let last = encode::close(Some(TRY_AGAIN_LATER), why);
+            self.close(key, CloseReason::NotAdmitted, Some(last));
+            self.effects.admission = true;
+        }
+    }
+
+    /// Removes those at the front that wait no more.
+    fn forget_admissions(&mut self) {
+        while let Some((_, key)) = self.admissions.front()
+            && !self.table.get(*key).is_some_and(|client| client.is_pending())
+        {
+            self.admissions.pop_front();
+        }
+        if self.admissions.is_empty() {
+            // There may have been a crowd.
+            self.admissions.shrink_to(64);
+        }
+    }
+}

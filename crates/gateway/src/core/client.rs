@@ -1,0 +1,115 @@
+//! One client, as its shard keeps it.
+//!
+//! Plain data: the connection itself is the shell's, and opaque here.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gatewayworker_protocol::ClientId;
+
+use super::index::Membership;
+use super::listener_policy::ListenerPolicy;
+use super::ports::{Connection, Ports};
+use super::send_queue::SendQueue;
+use super::worker_link::WorkerLink;
+
+/// A client.
+pub struct Client<P: Ports> {
+    pub(crate) connection_id: u32,
+    /// Its place in the order of connecting, over all shards.
+    pub(crate) seq: u64,
+    /// Its address, unspecified where it came over IPv6.
+    pub(crate) address: SocketAddrV4,
+    pub(crate) connection: P::Connection,
+    pub(crate) session: Bytes,
+    /// The worker that its events go to. It may have left: the next event finds another.
+    pub(super) worker: Arc<WorkerLink<P::Buffer>>,
+    pub(super) queue: SendQueue,
+    /// While its worker has not said whether it is admitted.
+    pub(super) admission: Option<Box<PendingAdmission>>,
+    /// Reading has stopped for back-pressure, so its silence says nothing.
+    pub(super) is_paused: bool,
+    /// Since when nothing was heard of it, in ms of the shard's clock; later by as much as a
+    /// ping was late.
+    pub(super) silent_since_ms: u64,
+    /// Pings sent since then.
+    pub(super) pings: u32,
+    pub(super) uid: Option<Membership>,
+    /// `None` until it first joins one: PHP tells that apart from having left all.
+    pub(super) groups: Option<Vec<Membership>>,
+}
+
+/// What a client begins with.
+pub struct NewClient<P: Ports> {
+    /// An id that nobody has; see [`Shard::draw_connection_id`](super::Shard::draw_connection_id).
+    pub connection_id: u32,
+    /// Its place in the order of connecting, over all shards.
+    pub seq: u64,
+    /// Its address, unspecified where it came over IPv6.
+    pub address: SocketAddrV4,
+    /// Its connection.
+    pub connection: P::Connection,
+    /// The worker that was chosen for it.
+    pub worker: Arc<WorkerLink<P::Buffer>>,
+}
+
+/// What waits for a client to be admitted.
+#[derive(Debug, Default)]
+pub(super) struct PendingAdmission {
+    frames: Vec<Bytes>,
+    bytes: usize,
+}
+
+impl PendingAdmission {
+    pub(super) fn into_frames(self) -> Vec<Bytes> {
+        self.frames
+    }
+}
+
+impl<P: Ports> Client<P> {
+    pub(super) fn new(new: NewClient<P>) -> Self {
+        let NewClient { connection_id, seq, address, connection, worker } = new;
+        Self {
+            connection_id,
+            seq,
+            address,
+            connection,
+            session: Bytes::new(),
+            worker,
+            queue: SendQueue::default(),
+            admission: None,
+            is_paused: false,
+            silent_since_ms: 0,
+            pings: 0,
+            uid: None,
+            groups: None,
+        }
+    }
+
+    pub(crate) fn id(&self, gateway: SocketAddrV4) -> ClientId {
+        ClientId::new(gateway, self.connection_id)
+    }
+
+    pub(crate) fn policy(&self) -> &ListenerPolicy {
+        self.connection.policy()
+    }
+
+    /// Whether its worker has not said yet whether it is admitted.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.admission.is_some()
+    }
+
+    /// Keeps a frame until the client is admitted. Returns whether it fits in with what may wait.
+    pub(super) fn defer(&mut self, frame: Bytes) -> bool {
+        let limit = self.policy().outbox_bytes;
+        let Some(pending) = &mut self.admission else { return false };
+        let bytes = pending.bytes + frame.len() + size_of::<Bytes>();
+        let fits = bytes <= limit;
+        if fits {
+            pending.bytes = bytes;
+            pending.frames.push(frame);
+        }
+        fits
+    }
+}

@@ -1,0 +1,43 @@
+//! KICK: a last message, and the end of a client. With a close code, the application has refused
+//! the client.
+
+use std::sync::Arc;
+
+use gatewayworker_protocol::close_code::{NORMAL, POLICY_VIOLATION};
+use gatewayworker_protocol::{CloseReason, Payload, may_close_with};
+
+use super::{Routed, ShardCommand};
+use crate::core::Shard;
+use crate::core::outgoing::Outgoing;
+use crate::core::ports::Ports;
+
+/// The command.
+#[derive(Debug, Clone)]
+pub struct Kick {
+    connection_id: u32,
+    message: Option<Arc<Outgoing>>,
+    /// The close code of a refusal.
+    refusal: Option<u16>,
+}
+
+pub(super) fn route(connection_id: u32, message: Option<Payload>, refusal: Option<u16>) -> Routed {
+    let message = message.map(|message| Arc::new(Outgoing::new(message)));
+    Routed::Connection(connection_id, ShardCommand::Kick(Kick { connection_id, message, refusal }))
+}
+
+impl Kick {
+    pub(super) fn execute<P: Ports>(self, shard: &mut Shard<P>) {
+        let Some(key) = shard.table.key_of(self.connection_id) else { return };
+        let Some(client) = shard.table.get(key) else { return };
+        let policy = client.policy();
+        // The last message is sent however much waits before it.
+        let mut last = self.message.map(|message| policy.encode(&message).to_vec()).unwrap_or_default();
+        let (reason, code) = match self.refusal {
+            None => (CloseReason::Kicked, NORMAL),
+            Some(code) if may_close_with(code) => (CloseReason::Refused, code),
+            Some(_) => (CloseReason::Refused, POLICY_VIOLATION),
+        };
+        last.extend_from_slice(&policy.close_frame(code, "").unwrap_or_default());
+        shard.close(key, reason, Some(last.into()));
+    }
+}

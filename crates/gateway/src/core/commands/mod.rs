@@ -1,0 +1,171 @@
+//! What workers' commands do to a shard's clients: one file for each command.
+//!
+//! A command's file says which shards it goes to (`route`) and what a shard does (`execute`).
+//! [`route`] picks the file when a link has read a [`Command`]; the link hands the
+//! [`ShardCommand`]s over in their order. A command takes effect at once, which for a message
+//! means: it is queued at its receivers, who are written to at the end of the turn (`flush`).
+//!
+//! A new command: its bytes in `protocol`, a file here, a variant of [`ShardCommand`], and a line
+//! in [`route`] and in [`Shard::execute`].
+
+mod admit;
+mod bind_uid;
+mod destroy;
+mod join_group;
+mod kick;
+mod leave_group;
+pub(super) mod send_to_all;
+mod send_to_group;
+mod send_to_one;
+mod send_to_uid;
+mod set_session;
+mod unbind_uid;
+mod ungroup;
+mod update_session;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gatewayworker_protocol::Command;
+
+use super::Shard;
+use super::flush::Recipients;
+use super::outgoing::Outgoing;
+use super::ports::Ports;
+use super::send_queue::Priority;
+use super::table::Key;
+
+/// A command as a shard executes it: the message is made ready once for all shards, joining and
+/// binding are numbered.
+#[derive(Debug, Clone)]
+pub enum ShardCommand {
+    /// See the file of the same name, as for all.
+    SendToOne(send_to_one::SendToOne),
+    /// Sends to the clients of a list.
+    SendToSome(send_to_all::SendToSome),
+    /// Sends to everybody.
+    SendToAll(send_to_all::SendToAll),
+    /// Sends to uids.
+    SendToUid(send_to_uid::SendToUid),
+    /// Sends to groups.
+    SendToGroup(send_to_group::SendToGroup),
+    /// Closes a client after a last message.
+    Kick(kick::Kick),
+    /// Admits a client.
+    Admit(admit::Admit),
+    /// Closes a client at once.
+    Destroy(destroy::Destroy),
+    /// Stores a session.
+    SetSession(set_session::SetSession),
+    /// Merges into a session.
+    UpdateSession(update_session::UpdateSession),
+    /// Binds a client to a uid.
+    BindUid(bind_uid::BindUid),
+    /// Unbinds a client from its uid.
+    UnbindUid(unbind_uid::UnbindUid),
+    /// Puts a client into a group.
+    JoinGroup(join_group::JoinGroup),
+    /// Takes a client out of a group.
+    LeaveGroup(leave_group::LeaveGroup),
+    /// Takes everybody out of a group.
+    Ungroup(ungroup::Ungroup),
+}
+
+/// Which shards a command goes to.
+#[derive(Debug)]
+pub(super) enum Routed {
+    /// The shard that has this connection.
+    Connection(u32, ShardCommand),
+    /// All shards.
+    All(ShardCommand),
+    /// Each shard, those of the connections that it has.
+    Split(Vec<u32>, Arc<Outgoing>),
+}
+
+/// Routes a command. Returns `None` where it is none of the shards', or names a uid or group that
+/// nobody may have. `number` returns the next number in the order of joining and binding.
+pub(super) fn route(command: Command, number: impl FnOnce() -> u64) -> Option<Routed> {
+    match command {
+        Command::SendToOne { to, message } => Some(send_to_one::route(to, message)),
+        Command::SendToAll { to, message } => Some(send_to_all::route(to, message)),
+        Command::SendToUid { uids, message } => Some(send_to_uid::route(uids, message)),
+        Command::SendToGroup { groups, except, message } => {
+            Some(send_to_group::route(groups, except, message))
+        }
+        Command::Kick { connection_id, message } => Some(kick::route(connection_id, message, None)),
+        Command::Refuse { connection_id, message, code } => {
+            Some(kick::route(connection_id, message, Some(code)))
+        }
+        Command::Admit(connection_id) => Some(admit::route(connection_id)),
+        Command::Destroy(connection_id) => Some(destroy::route(connection_id)),
+        Command::SetSession { connection_id, session } => Some(set_session::route(connection_id, session)),
+        Command::UpdateSession { connection_id, session } => {
+            Some(update_session::route(connection_id, session))
+        }
+        Command::BindUid { connection_id, uid } => bind_uid::route(connection_id, uid, number),
+        Command::UnbindUid { connection_id, .. } => Some(unbind_uid::route(connection_id)),
+        Command::JoinGroup { connection_id, group } => join_group::route(connection_id, group, number),
+        Command::LeaveGroup { connection_id, group } => Some(leave_group::route(connection_id, group)),
+        Command::Ungroup(group) => Some(ungroup::route(group)),
+        Command::Ask(_)
+        | Command::WorkerConnect(_)
+        | Command::ClientConnect(_)
+        | Command::Publish { .. }
+        | Command::Ping(_)
+        | Command::OnConnect { .. }
+        | Command::OnWebSocketConnect { .. }
+        | Command::OnMessage { .. }
+        | Command::OnClose { .. } => None,
+    }
+}
+
+impl<P: Ports> Shard<P> {
+    /// Executes a link's commands, in order.
+    pub fn execute(&mut self, commands: impl IntoIterator<Item = ShardCommand>) {
+        for command in commands {
+            self.execute_one(command);
+        }
+        self.close_pending();
+        self.effects.flush = true;
+    }
+
+    fn execute_one(&mut self, command: ShardCommand) {
+        match command {
+            ShardCommand::SendToOne(command) => command.execute(self),
+            ShardCommand::SendToSome(command) => command.execute(self),
+            ShardCommand::SendToAll(command) => command.execute(self),
+            ShardCommand::SendToUid(command) => command.execute(self),
+            ShardCommand::SendToGroup(command) => command.execute(self),
+            ShardCommand::Kick(command) => command.execute(self),
+            ShardCommand::Admit(command) => command.execute(self),
+            ShardCommand::Destroy(command) => command.execute(self),
+            ShardCommand::SetSession(command) => command.execute(self),
+            ShardCommand::UpdateSession(command) => command.execute(self),
+            ShardCommand::BindUid(command) => command.execute(self),
+            ShardCommand::UnbindUid(command) => command.execute(self),
+            ShardCommand::JoinGroup(command) => command.execute(self),
+            ShardCommand::LeaveGroup(command) => command.execute(self),
+            ShardCommand::Ungroup(command) => command.execute(self),
+        }
+    }
+
+    /// Sends to those of `keys` whose connections are not in `except`, which is sorted.
+    fn send_to_many(&mut self, keys: Vec<Key>, recipients: Recipients, except: &[u32], message: &Outgoing) {
+        for key in keys {
+            if except.binary_search(&key.connection_id()).is_err() {
+                self.enqueue(key, Priority::Bulk, recipients, |client| client.policy().encode(message));
+            }
+        }
+    }
+}
+
+/// A list of connections that are left out, sorted to be searched.
+fn sorted(mut connection_ids: Vec<u32>) -> Arc<[u32]> {
+    connection_ids.sort_unstable();
+    connection_ids.into()
+}
+
+/// Whether a uid or group may have this name: it is none that PHP calls empty.
+fn is_name(name: &Bytes) -> bool {
+    !name.is_empty() && name.as_ref() != b"0"
+}

@@ -1,0 +1,103 @@
+//! What a shard's core asks its shell to do.
+//!
+//! An input of the core only changes data, and writes through ports that return at once. The
+//! rest is noted here. The shell takes it when its borrow of the core has ended, so that
+//! nothing it does can come back into the core in the middle of an input.
+
+use std::collections::VecDeque;
+use std::net::SocketAddrV4;
+
+use gatewayworker_protocol::{ClientId, CloseReason};
+
+use super::outbox::Outbox;
+use super::ports::Ports;
+use super::table::Key;
+
+/// One thing for the shell to do.
+pub enum Effect<P: Ports> {
+    /// The client's socket is full: call [`Shard::writable`](super::Shard::writable) when it
+    /// takes bytes again.
+    WaitWritable(Key),
+    /// The client is out of the table: stop reading from it, write what is left, and close.
+    Finish(Box<Finished<P::Connection>>),
+    /// Write a log line.
+    Log(Notice),
+}
+
+/// A connection that is to end.
+pub struct Finished<C> {
+    /// The connection.
+    pub connection: C,
+    /// What is left to write. Its end is the last message, if there is one.
+    pub outbox: Outbox,
+    /// Whose it is.
+    pub id: ClientId,
+    /// The client's address, unspecified where it came over IPv6.
+    pub address: SocketAddrV4,
+    /// Why it ends.
+    pub reason: CloseReason,
+    /// How to end it.
+    pub ending: Ending,
+    /// What was noticed about the client, for the log.
+    pub detail: Option<String>,
+}
+
+/// How a connection is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    /// The peer has ended its side.
+    pub has_left: bool,
+    /// One try to write, and the connection is closed: nobody waits for the peer.
+    pub at_once: bool,
+    /// The outbox ends with a close frame, which the peer answers.
+    pub with_close_frame: bool,
+}
+
+/// Something for the log that many events may cause: one line a second for each kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// A session longer than `max_session_bytes` was not stored.
+    SessionTooLarge {
+        /// Whose.
+        client: ClientId,
+        /// Its length, in bytes.
+        bytes: usize,
+        /// `max_session_bytes`.
+        limit: usize,
+    },
+    /// An update could not be merged into a session, which stays as it was.
+    SessionNotMerged {
+        /// Whose.
+        client: ClientId,
+        /// Why.
+        error: String,
+    },
+    /// A message and its session do not fit into a frame to the client's worker.
+    MessageTooLarge {
+        /// Whose.
+        client: ClientId,
+        /// The message's length, in bytes.
+        bytes: usize,
+        /// The worker.
+        worker: String,
+        /// The longest frame that the worker takes, in bytes.
+        limit: usize,
+    },
+}
+
+/// What is to be done after an input.
+pub(super) struct Effects<P: Ports> {
+    /// Something was queued: flush at the end of this turn.
+    pub(super) flush: bool,
+    /// [`Shard::next_deadline`](super::Shard::next_deadline) is earlier than it was.
+    pub(super) deadline: bool,
+    /// A client has been admitted or closed for whom a reader may wait.
+    pub(super) admission: bool,
+    pub(super) list: VecDeque<Effect<P>>,
+}
+
+impl<P: Ports> Default for Effects<P> {
+    fn default() -> Self {
+        Self { flush: false, deadline: false, admission: false, list: VecDeque::new() }
+    }
+}

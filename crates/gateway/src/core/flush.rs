@@ -1,0 +1,169 @@
+//! Writing to clients and workers, at the end of a turn.
+//!
+//! What an input queues stays queued until the shell calls [`Shard::flush`], so that all that
+//! one turn queued leaves together. Links go first, then replies to single clients, then a
+//! slice of the broadcast: an echo does not wait behind 18,000 writes.
+
+use bytes::Bytes;
+use gatewayworker_protocol::CloseReason;
+use tracing::debug;
+
+use super::Shard;
+use super::client::Client;
+use super::effects::Effect;
+use super::listener_policy::SlowConsumer;
+use super::outbox::Flushed;
+use super::ports::{Connection, LinkBuffer, Ports};
+use super::send_queue::{Limits, Priority, Queued};
+use super::table::Key;
+
+/// Clients of a broadcast that are written to before others get a turn.
+const SLICE: usize = 256;
+
+/// Which clients a message is for: when one that is not admitted yet gets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recipients {
+    /// This client: at once.
+    One,
+    /// Everybody, a group, a uid: once the client is admitted.
+    Many,
+}
+
+/// Whether a client takes bytes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writable {
+    /// It has taken everything, or is gone.
+    Done,
+    /// Its socket is full again.
+    Blocked,
+}
+
+impl<P: Ports> Shard<P> {
+    /// Queues a frame at a client, and the client to be flushed, or to be closed if it does
+    /// not read.
+    pub(super) fn enqueue(
+        &mut self,
+        key: Key,
+        priority: Priority,
+        recipients: Recipients,
+        frame: impl FnOnce(&Client<P>) -> Bytes,
+    ) {
+        let Some(client) = self.table.get(key) else { return };
+        if client.is_pending() && recipients == Recipients::Many {
+            let frame = frame(client);
+            if !client.defer(frame) && client.policy().slow_consumer == SlowConsumer::Close {
+                self.pending_close.push((key, CloseReason::SlowConsumer));
+            }
+            return;
+        }
+        let frame = frame(client);
+        let bytes = frame.len();
+        let policy = client.connection.policy();
+        let limits = Limits { client: policy.outbox_bytes, shard: self.settings.outbox_budget };
+        let blocked_bytes = &mut self.blocked_bytes;
+        match client.queue.push(frame, priority, limits, blocked_bytes, &client.connection) {
+            Queued::List(Priority::Bulk) => self.bulk.push_back(key),
+            Queued::List(Priority::Urgent) => self.urgent.push(key),
+            Queued::Waits => {}
+            // Its next flush, or its reader, finds that out.
+            Queued::Broken => {}
+            Queued::Full if client.policy().slow_consumer == SlowConsumer::Close => {
+                self.pending_close.push((key, CloseReason::SlowConsumer));
+            }
+            Queued::Full => {
+                debug!(client = client.connection_id, bytes, "a message to a slow client was dropped");
+            }
+        }
+    }
+
+    /// Sends a frame that no worker asked for: a pong, a heartbeat.
+    pub(super) fn send_own_frame(&mut self, key: Key, frame: Bytes) {
+        self.enqueue(key, Priority::Bulk, Recipients::One, |_| frame);
+    }
+
+    /// Flushes links, replies, and a slice of the broadcast. Returns whether there is more to
+    /// flush: of that, or of what has come up meanwhile.
+    pub fn flush(&mut self) -> bool {
+        for link in self.links.drain(..) {
+            link.buffer.flush();
+        }
+        let mut urgent = std::mem::take(&mut self.urgent);
+        for key in urgent.drain(..) {
+            self.flush_client(key);
+        }
+        self.urgent = urgent;
+        for _ in 0..SLICE {
+            let Some(key) = self.bulk.pop_front() else { break };
+            self.flush_client(key);
+        }
+        if self.bulk.is_empty() {
+            // A broadcast to a crowd may have been the last for long.
+            self.bulk.shrink_to(1024);
+        }
+        !self.bulk.is_empty() || !self.links.is_empty()
+    }
+
+    fn flush_client(&mut self, key: Key) {
+        let Some(client) = self.table.get(key) else { return };
+        match client.queue.flush(&mut self.blocked_bytes, &client.connection) {
+            Flushed::Empty => {}
+            Flushed::Blocked => self.effects.list.push_back(Effect::WaitWritable(key)),
+            Flushed::Broken => self.close(key, CloseReason::ClientLeft, None),
+        }
+    }
+
+    /// Writes to a client whose socket was full and takes bytes again.
+    pub fn writable(&mut self, key: Key) -> Writable {
+        let Some(client) = self.table.get(key) else { return Writable::Done };
+        match client.queue.writable(&mut self.blocked_bytes, &client.connection) {
+            Flushed::Empty => Writable::Done,
+            Flushed::Blocked => Writable::Blocked,
+            Flushed::Broken => {
+                self.close(key, CloseReason::ClientLeft, None);
+                Writable::Done
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use gatewayworker_protocol::command::code;
+    use gatewayworker_protocol::{Features, Frame, MAX_FRAME_LEN};
+
+    use super::super::testing;
+    use super::*;
+
+    #[test]
+    fn the_close_of_a_client_that_is_found_gone_while_flushing_is_told_at_once() {
+        let (mut shard, workers) = testing::shard();
+        let worker = workers.join("worker", 1000, Features::default());
+        let (key, connection) = testing::client(&mut shard, 1, &worker, testing::policy());
+        connection.is_broken.set(true);
+        shard.send_own_frame(key, Bytes::from_static(b"x"));
+        assert!(shard.flush(), "the worker's link is to be flushed next");
+        let mut written = BytesMut::from(&worker.buffer.written.borrow()[..]);
+        let frame = Frame::parse(&mut written, MAX_FRAME_LEN).unwrap().unwrap();
+        assert_eq!(frame.cmd, code::ON_CLOSE);
+        assert!(!shard.flush());
+    }
+
+    #[test]
+    fn a_client_whose_socket_is_full_is_written_to_as_it_takes_it() {
+        let (mut shard, workers) = testing::shard();
+        let worker = workers.join("worker", 1000, Features::default());
+        let (key, connection) = testing::client(&mut shard, 1, &worker, testing::policy());
+        connection.room.set(3);
+        shard.send_own_frame(key, Bytes::from_static(b"12345"));
+        assert!(!shard.flush());
+        assert!(matches!(shard.next_effect(), Some(Effect::WaitWritable(waits)) if waits == key));
+        assert!(shard.blocked_bytes() > 0);
+        shard.send_own_frame(key, Bytes::from_static(b"678"));
+        connection.room.set(1);
+        assert_eq!(shard.writable(key), Writable::Blocked);
+        connection.room.set(10);
+        assert_eq!(shard.writable(key), Writable::Done);
+        assert_eq!((&connection.written.borrow()[..], shard.blocked_bytes()), (&b"12345678"[..], 0));
+    }
+}

@@ -1,0 +1,166 @@
+//! The protocol of an inner link: a worker's, or a client library's.
+//!
+//! A [`LinkState`] reads commands out of the bytes of a link. Those for shards it collects, a list
+//! for each shard, in their order; everything else it returns, for the link's task to carry out
+//! (`link` beside the core). It sends nothing itself. A link has to show the secret key before
+//! anything else that it says counts.
+
+use bytes::BytesMut;
+use gatewayworker_protocol::{
+    Command, Features, Frame, FrameError, Hello, MAX_FRAME_LEN, PingBody, Question, SecretKey,
+};
+
+use super::commands::send_to_all::SendToSome;
+use super::commands::{self, Routed, ShardCommand};
+
+/// The longest frame before the key, in bytes: a hello is a little JSON.
+const MAX_HELLO_LEN: usize = 64 * 1024;
+
+/// The state of one link.
+#[derive(Debug)]
+pub struct LinkState {
+    secret_key: SecretKey,
+    is_authorized: bool,
+    /// The longest frame, in bytes.
+    max_frame_len: usize,
+    /// Commands that wait to be handed to the shards.
+    pub pending: Vec<Vec<ShardCommand>>,
+}
+
+/// What a peer has said that is not for the shards.
+#[derive(Debug)]
+pub enum Said {
+    /// The link is a worker's.
+    Worker {
+        /// The worker's name and id, without its address.
+        key: String,
+        /// What it can do.
+        features: Features,
+        /// What is to be sent to it: our own features, for a worker that lists its own. A
+        /// worker of the original does not read them.
+        greeting: Option<Command>,
+    },
+    /// The worker stops: it will close its side next.
+    Draining,
+    /// A question. What was said before it has to take effect first.
+    Question(Question),
+    /// An event for all workers.
+    Publish(Command),
+    /// A frame that says nothing known, and why.
+    Ignored(String),
+}
+
+/// Why a link ends.
+#[derive(Debug, thiserror::Error)]
+pub enum ProtocolError {
+    /// The bytes are no frame.
+    #[error("it sent what is no frame: {0}")]
+    Frame(#[from] FrameError),
+    /// It has another key, or none.
+    #[error("its secret_key is not the one configured here")]
+    WrongKey,
+    /// It said something else first.
+    #[error("it sent command {0} before its secret_key")]
+    Unauthorized(u8),
+}
+
+impl LinkState {
+    /// A link to a gateway with so many shards, which has to show this key, if it is not empty.
+    pub fn new(secret_key: SecretKey, max_frame_len: usize, shards: usize) -> Self {
+        let pending = (0..shards).map(|_| Vec::new()).collect();
+        Self { is_authorized: secret_key.is_empty(), secret_key, max_frame_len, pending }
+    }
+
+    /// Whether it has shown the key.
+    pub fn is_authorized(&self) -> bool {
+        self.is_authorized
+    }
+
+    /// Takes whole frames off the front of `buffer`, until one says something that is not for the
+    /// shards, or there is none. `number` returns the next number in the order of joining and
+    /// binding.
+    ///
+    /// # Errors
+    /// When the link has to end.
+    pub fn next(
+        &mut self,
+        buffer: &mut BytesMut,
+        mut number: impl FnMut() -> u64,
+    ) -> Result<Option<Said>, ProtocolError> {
+        loop {
+            let limit = if self.is_authorized { self.max_frame_len } else { MAX_HELLO_LEN };
+            let Some(frame) = Frame::parse(buffer, limit)? else { return Ok(None) };
+            let cmd = frame.cmd;
+            let command = match Command::decode(frame) {
+                Ok(command) => command,
+                Err(error) if self.is_authorized => return Ok(Some(Said::Ignored(error.to_string()))),
+                Err(_) => return Err(ProtocolError::Unauthorized(cmd)),
+            };
+            let said = match command {
+                Command::WorkerConnect(hello) => Some(self.welcome_worker(hello)?),
+                Command::ClientConnect(hello) => {
+                    self.check_key(hello.secret_key)?;
+                    None
+                }
+                _ if !self.is_authorized => return Err(ProtocolError::Unauthorized(cmd)),
+                Command::Ping(body) => {
+                    (PingBody::parse(&body) == Some(PingBody::Draining)).then_some(Said::Draining)
+                }
+                Command::Publish { .. } => Some(Said::Publish(command)),
+                Command::Ask(question) => Some(Said::Question(question)),
+                command => {
+                    if let Some(routed) = commands::route(command, &mut number) {
+                        self.queue(routed);
+                    }
+                    None
+                }
+            };
+            if said.is_some() {
+                return Ok(said);
+            }
+        }
+    }
+
+    /// A missing or null key is a wrong one, as in the original.
+    fn check_key(&mut self, key: Option<SecretKey>) -> Result<(), ProtocolError> {
+        if key.as_ref() != Some(&self.secret_key) {
+            return Err(ProtocolError::WrongKey);
+        }
+        self.is_authorized = true;
+        Ok(())
+    }
+
+    fn welcome_worker(&mut self, hello: Hello) -> Result<Said, ProtocolError> {
+        self.check_key(hello.secret_key)?;
+        let large_frames = self.max_frame_len > MAX_FRAME_LEN;
+        let ours = PingBody::Features(Features { large_frames, ..Features::ALL });
+        Ok(Said::Worker {
+            key: hello.worker_key.unwrap_or_default(),
+            greeting: hello.features.map(|_| Command::Ping(ours.encode())),
+            features: hello.features.unwrap_or_default(),
+        })
+    }
+
+    fn queue(&mut self, routed: Routed) {
+        let shards = self.pending.len();
+        let shard_of = |connection_id: u32| connection_id as usize % shards;
+        match routed {
+            Routed::Connection(connection_id, command) => {
+                self.pending[shard_of(connection_id)].push(command);
+            }
+            Routed::All(command) => self.pending.iter_mut().for_each(|pending| pending.push(command.clone())),
+            Routed::Split(ids, message) => {
+                let mut split: Vec<Vec<u32>> = self.pending.iter().map(|_| Vec::new()).collect();
+                for id in ids {
+                    split[shard_of(id)].push(id);
+                }
+                for (pending, connection_ids) in self.pending.iter_mut().zip(split) {
+                    if !connection_ids.is_empty() {
+                        let message = message.clone();
+                        pending.push(ShardCommand::SendToSome(SendToSome { connection_ids, message }));
+                    }
+                }
+            }
+        }
+    }
+}

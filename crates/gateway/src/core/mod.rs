@@ -1,0 +1,281 @@
+//! The core of a shard: its clients, what they belong to, what they are to be sent, and what
+//! their workers are to be told. Plain data: no sockets, no tasks, no clock.
+//!
+//! Whoever owns a [`Shard`] gives it one input at a time, with the time where that matters, and
+//! carries out the [`Effect`]s when the input is done. In the gateway that is `shard`, a thread
+//! of tokio; in the simulation it is a loop. The cycle:
+//!
+//! 1. an input: [`insert`](Shard::insert) and [`tell_connected`](Shard::tell_connected),
+//!    [`receive`](Shard::receive), [`resume`](Shard::resume), [`read_ended`](Shard::read_ended),
+//!    [`execute`](Shard::execute), [`writable`](Shard::writable),
+//!    [`workers_changed`](Shard::workers_changed), [`advance`](Shard::advance) when
+//!    [`next_deadline`](Shard::next_deadline) has come, [`begin_stop`](Shard::begin_stop);
+//! 2. [`next_effect`](Shard::next_effect) until there is none, and the three `take_…` flags;
+//! 3. where [`take_flush`](Shard::take_flush) said so, [`flush`](Shard::flush) at the end of the
+//!    turn, until it says that nothing is left; then step 2 again.
+//!
+//! A message goes through `inbox` (frames), `events` (to the client's worker), `link` (a worker's
+//! commands), `commands`, `send_queue` and `flush` (to the clients' sockets).
+//!
+//! - `ports`, `effects`: what the core asks of its surroundings, at once and later;
+//! - `table`, `client`, `index`: who is connected, bound and a member;
+//! - `admission`: clients whose worker has not admitted them yet;
+//! - `heartbeat`, `silence`: pinging silent clients and closing them;
+//! - `worker_table`, `worker_link`: the workers, shared by all shards;
+//! - `commands`, `questions`: one file for each;
+//! - `websocket`, `protocol`, `outgoing`, `outbox`: bytes;
+//! - `stop_schedule`: when each client is closed as the gateway stops.
+
+pub(crate) mod admission;
+#[cfg(any(test, feature = "internals"))]
+mod check;
+pub(crate) mod client;
+pub(crate) mod commands;
+pub(crate) mod effects;
+pub(crate) mod events;
+pub(crate) mod flush;
+pub(crate) mod heartbeat;
+pub(crate) mod inbox;
+mod index;
+pub(crate) mod link;
+pub(crate) mod listener_policy;
+pub(crate) mod outbox;
+pub(crate) mod outgoing;
+pub(crate) mod ports;
+pub mod protocol;
+pub(crate) mod questions;
+pub(crate) mod reading;
+mod send_queue;
+mod silence;
+mod stop;
+mod stop_schedule;
+pub(crate) mod table;
+#[cfg(test)]
+mod table_tests;
+#[cfg(any(test, feature = "internals"))]
+pub mod testing;
+pub(crate) mod websocket;
+pub(crate) mod worker_link;
+pub(crate) mod worker_table;
+
+use std::collections::VecDeque;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use gatewayworker_protocol::CloseReason;
+use tracing::debug;
+
+use client::{Client, NewClient};
+use effects::{Effect, Effects, Ending, Finished};
+use heartbeat::TimerQueue;
+use ports::{Ports, Transmit};
+use stop::Stop;
+use table::{Key, Table};
+use worker_link::WorkerLink;
+
+/// The settings of a shard.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// What the gateway announces, and part of every client id.
+    pub address: SocketAddrV4,
+    /// Which of the gateway's shards it is, from 0,
+    pub index: usize,
+    /// of how many.
+    pub shards: usize,
+    /// How long a worker may take to admit a client.
+    pub admission_timeout_ms: u64,
+    /// The longest session, in bytes.
+    pub max_session_bytes: usize,
+    /// Bytes that may wait for the clients of this shard whose sockets are full.
+    pub outbox_budget: usize,
+    /// How exact the heartbeats' times are.
+    pub heartbeat_tick: Duration,
+}
+
+/// A shard.
+pub struct Shard<P: Ports> {
+    settings: Settings,
+    directory: P::Directory,
+    table: Table<P>,
+    /// Clients to flush that were sent something of their own,
+    urgent: Vec<Key>,
+    /// and those that were sent what many are sent: they can wait for a slice.
+    bulk: VecDeque<Key>,
+    /// Worker links to flush.
+    links: Vec<Arc<WorkerLink<P::Buffer>>>,
+    /// Clients that are closed at the end of the input.
+    pending_close: Vec<(Key, CloseReason)>,
+    /// Bytes in outboxes whose sockets are full.
+    blocked_bytes: usize,
+    timers: TimerQueue<Key>,
+    /// Clients that wait to be admitted, with the time at which each is closed, the earliest
+    /// first. One that waits no more is removed when all before it are.
+    admissions: VecDeque<(u64, Key)>,
+    stop: Option<Stop>,
+    effects: Effects<P>,
+}
+
+impl<P: Ports> Shard<P> {
+    /// A shard without clients.
+    pub fn new(settings: Settings, directory: P::Directory) -> Self {
+        Self {
+            timers: TimerQueue::new(settings.heartbeat_tick),
+            settings,
+            directory,
+            table: Table::default(),
+            urgent: Vec::new(),
+            bulk: VecDeque::new(),
+            links: Vec::new(),
+            pending_close: Vec::new(),
+            blocked_bytes: 0,
+            admissions: VecDeque::new(),
+            stop: None,
+            effects: Effects::default(),
+        }
+    }
+
+    /// Takes a client in, and then its first events are to be
+    /// [told](Self::tell_connected).
+    pub fn insert(&mut self, new: NewClient<P>, now_ms: u64) -> Key {
+        new.worker.bind();
+        let key = self.table.insert(new);
+        if let Some(client) = self.table.get(key) {
+            client.silent_since_ms = now_ms;
+            if let Some(heartbeat) = client.policy().heartbeat {
+                let due_ms = heartbeat.due(now_ms, 0).at_ms();
+                self.effects.deadline |= self.timers.next_ms().is_none_or(|next_ms| due_ms < next_ms);
+                self.timers.insert(due_ms, key);
+            }
+        }
+        key
+    }
+
+    /// Draws a connection id that nobody has. It says which shard has the client: that is its
+    /// remainder by the number of shards.
+    ///
+    /// It is drawn at random, as pages post theirs to be bound: a counted one would let anybody
+    /// guess another's.
+    pub fn draw_connection_id(&self, mut draw: impl FnMut() -> u32) -> u32 {
+        let Settings { index, shards, .. } = self.settings;
+        loop {
+            let drawn = u64::from(draw()) / shards as u64 * shards as u64 + index as u64;
+            match u32::try_from(drawn) {
+                Ok(id) if id != 0 && !self.table.contains(id) => return id,
+                _ => {}
+            }
+        }
+    }
+
+    /// A client's connection, for the shell's own use.
+    pub fn connection(&mut self, key: Key) -> Option<&mut P::Connection> {
+        self.table.get(key).map(|client| &mut client.connection)
+    }
+
+    /// The table of clients: questions are answered from it.
+    pub fn table(&self) -> &Table<P> {
+        &self.table
+    }
+
+    /// Ends a client: takes it out of everything, tells its worker, and closes the connection,
+    /// after `last` where there is something to say.
+    pub fn close(&mut self, key: Key, reason: CloseReason, last: Option<Bytes>) {
+        self.close_with(key, reason, last, None);
+    }
+
+    fn close_with(&mut self, key: Key, reason: CloseReason, last: Option<Bytes>, detail: Option<String>) {
+        let Some(mut client) = self.table.remove(key) else { return };
+        let id = client.id(self.settings.address);
+        debug!(client = %id, %reason, "a client is gone");
+        self.tell_closed(&mut client, reason);
+        client.worker.unbind();
+        let finished = self.finish(*client, reason, last, detail);
+        self.effects.list.push_back(Effect::Finish(Box::new(finished)));
+        self.effects.flush = true;
+    }
+
+    fn finish(
+        &mut self,
+        client: Client<P>,
+        reason: CloseReason,
+        last: Option<Bytes>,
+        detail: Option<String>,
+    ) -> Finished<P::Connection> {
+        let has_left = reason == CloseReason::ClientLeft;
+        let ending = Ending {
+            has_left,
+            at_once: match reason {
+                CloseReason::Destroyed => true,
+                CloseReason::TimedOut => last.is_none(),
+                _ => false,
+            },
+            // A client that has sent a close frame does not answer ours.
+            with_close_frame: last.is_some() && !has_left && client.policy().is_websocket(),
+        };
+        let (id, address) = (client.id(self.settings.address), client.address);
+        let mut outbox = client.queue.close(&mut self.blocked_bytes);
+        if reason == CloseReason::SlowConsumer {
+            // It would not read that soon, and is to hear why it is closed.
+            outbox.drop_unsent(client.connection.committed());
+        }
+        if let Some(last) = last {
+            outbox.push(last);
+        }
+        Finished { connection: client.connection, outbox, id, address, reason, ending, detail }
+    }
+
+    /// Closes the clients that something in this input has decided to close.
+    fn close_pending(&mut self) {
+        if self.pending_close.is_empty() {
+            return;
+        }
+        for (key, reason) in std::mem::take(&mut self.pending_close) {
+            let Some(client) = self.table.get(key) else { continue };
+            let last = client.policy().close_frame(1008, reason.as_str());
+            self.close(key, reason, last);
+        }
+    }
+
+    /// Takes the next effect.
+    pub fn next_effect(&mut self) -> Option<Effect<P>> {
+        self.effects.list.pop_front()
+    }
+
+    /// Whether [`flush`](Self::flush) is to be called at the end of this turn; asked again, no.
+    pub fn take_flush(&mut self) -> bool {
+        std::mem::take(&mut self.effects.flush)
+    }
+
+    /// Whether [`next_deadline`](Self::next_deadline) may be earlier than it was; asked again, no.
+    pub fn take_deadline(&mut self) -> bool {
+        std::mem::take(&mut self.effects.deadline)
+    }
+
+    /// Whether a client has been admitted, or closed before that: who
+    /// [waits](events::Route::Pending) for an admission may go on. Asked again, no.
+    pub fn take_admission(&mut self) -> bool {
+        std::mem::take(&mut self.effects.admission)
+    }
+
+    /// When [`advance`](Self::advance) has something to do, in ms.
+    pub fn next_deadline(&self) -> Option<u64> {
+        let admission = self.admissions.front().map(|(until_ms, _)| *until_ms);
+        let stop = self.stop.as_ref().and_then(Stop::next_ms);
+        [self.timers.next_ms(), admission, stop].into_iter().flatten().min()
+    }
+
+    /// Does what is due: pings and closes silent clients, closes those that were not admitted
+    /// in time, and, while the gateway stops, those whose turn it is.
+    pub fn advance(&mut self, now_ms: u64) {
+        self.ping_silent(now_ms);
+        self.close_late(now_ms);
+        self.advance_stop(now_ms);
+        self.close_pending();
+    }
+
+    /// A worker was linked, or its link has ended.
+    pub fn workers_changed(&mut self) {
+        self.close_orphans();
+    }
+}

@@ -1,0 +1,140 @@
+//! The frames that wait to be written to one client.
+//!
+//! They are ready-made, and shared by all clients that get them. An outbox writes nothing: a
+//! [`Transmit`](super::ports::Transmit) does, and [advances](Outbox::advance) it by what the
+//! socket took. It owns no memory while it is empty, which is how an idle client has it.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes};
+
+/// A client's outbox.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// The next frame, or what is left of it; empty if there is none.
+    first: Bytes,
+    /// The one behind it: two broadcasts in one turn are common.
+    second: Bytes,
+    /// Those behind that, and that the first is begun. Boxed: hardly any client has one, and
+    /// every client has the place for it.
+    rest: Option<Box<Rest>>,
+    bytes: usize,
+}
+
+/// What hardly any outbox has.
+#[derive(Debug, Default)]
+struct Rest {
+    /// The frames behind the first two.
+    frames: VecDeque<Bytes>,
+    /// The peer has a part of the first frame.
+    is_begun: bool,
+}
+
+/// What a waiting frame costs beside its bytes: many small ones would otherwise
+/// hold far more than the limits on outboxes say.
+pub const OVERHEAD: usize = size_of::<Bytes>();
+
+/// How a flush ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flushed {
+    /// All is out.
+    Empty,
+    /// The socket is full; wait until it is writable.
+    Blocked,
+    /// The connection is gone.
+    Broken,
+}
+
+impl Outbox {
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    /// One with this frame.
+    pub fn of(frame: Bytes) -> Self {
+        let mut outbox = Self::default();
+        outbox.push(frame);
+        outbox
+    }
+
+    /// Bytes that wait, and what it costs to hold them.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Appends a frame. Empty ones (a raw message may be) are nothing.
+    pub fn push(&mut self, frame: Bytes) {
+        if frame.is_empty() {
+            return;
+        }
+        self.bytes += OVERHEAD + frame.len();
+        if self.first.is_empty() {
+            self.first = frame;
+        } else if self.second.is_empty() {
+            self.second = frame;
+        } else {
+            self.rest.get_or_insert_default().frames.push_back(frame);
+        }
+    }
+
+    /// The frame in front, or what is left of it; empty if there is none.
+    pub fn first(&self) -> &Bytes {
+        &self.first
+    }
+
+    /// Whether there is one frame at most.
+    pub fn is_single(&self) -> bool {
+        self.second.is_empty()
+    }
+
+    /// The frames, in order.
+    pub fn frames(&self) -> impl Iterator<Item = &Bytes> {
+        [&self.first, &self.second]
+            .into_iter()
+            .filter(|frame| !frame.is_empty())
+            .chain(self.rest.iter().flat_map(|rest| &rest.frames))
+    }
+
+    /// Takes off the front what the socket has taken.
+    pub fn advance(&mut self, mut written: usize) {
+        self.bytes -= written;
+        while written >= self.first.len() && written > 0 {
+            written -= self.first.len();
+            self.bytes -= OVERHEAD;
+            self.first = std::mem::take(&mut self.second);
+            self.second = self.rest.as_mut().and_then(|rest| rest.frames.pop_front()).unwrap_or_default();
+            if let Some(rest) = &mut self.rest {
+                rest.is_begun = false;
+            }
+        }
+        if written > 0 {
+            self.first.advance(written);
+            self.rest.get_or_insert_default().is_begun = true;
+        }
+        if self.second.is_empty() && !self.rest.as_ref().is_some_and(|rest| rest.is_begun) {
+            self.rest = None;
+        }
+    }
+
+    /// Drops the frames of which the socket has taken nothing. What is left are those that the
+    /// peer has, or will have, in part: whatever is pushed next begins behind a whole frame.
+    /// So many bytes are [committed](super::ports::Transmit::committed).
+    pub fn drop_unsent(&mut self, committed: usize) {
+        let is_begun = self.rest.as_ref().is_some_and(|rest| rest.is_begun);
+        let taken = committed.max(usize::from(is_begun));
+        let mut kept = Self::default();
+        let mut len = 0;
+        for frame in self.frames() {
+            if len >= taken {
+                break;
+            }
+            len += frame.len();
+            kept.push(frame.clone());
+        }
+        if is_begun {
+            kept.rest.get_or_insert_default().is_begun = true;
+        }
+        *self = kept;
+    }
+}

@@ -1,0 +1,38 @@
+//! BATCH_GET_CLIENT_COUNT_BY_GROUP: how many members each of some groups has.
+
+use bytes::Bytes;
+use gatewayworker_protocol::php::{self, Key, Value};
+
+use super::{Gather, map};
+use crate::core::ports::Ports;
+use crate::core::table::Table;
+
+pub(super) struct BatchCount(pub(super) Vec<Bytes>);
+
+impl Gather for BatchCount {
+    type Part = Vec<usize>;
+
+    fn part<P: Ports>(&self, table: &Table<P>) -> Vec<usize> {
+        self.0.iter().map(|group| table.group(group).len()).collect()
+    }
+
+    fn whole(&self, parts: Vec<Vec<usize>>) -> Bytes {
+        let mut counts = vec![0; self.0.len()];
+        for part in &parts {
+            counts.iter_mut().zip(part).for_each(|(sum, n)| *sum += n);
+        }
+        let entries = self.0.iter().zip(counts);
+        php::serialize(&map(entries.map(|(group, n)| (Key::from_bytes(group), Value::Int(n as i64))))).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_add_up() {
+        let question = BatchCount(vec!["a".into(), "7".into()]);
+        assert_eq!(question.whole(vec![vec![1, 0], vec![2, 0]]), r#"a:2:{s:1:"a";i:3;i:7;i:0;}"#);
+    }
+}

@@ -1,0 +1,113 @@
+//! SELECT: some fields of the clients that a filter lets through.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use foldhash::fast::RandomState;
+use gatewayworker_protocol::php::{self, Array, Key, Value};
+use gatewayworker_protocol::{Field, Filter, Select};
+
+use super::{Gather, id_key, map};
+use crate::core::client::Client;
+use crate::core::ports::Ports;
+use crate::core::table::Table;
+
+/// `None` where the question could not be read: it lets nobody through.
+pub(super) struct Selection(pub(super) Option<Select>);
+
+/// A row of the answer.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// Which of the values asked for let it through, then its place among those.
+    order: (u32, u64),
+    connection_id: u32,
+    uid: Option<Bytes>,
+    groups: Option<Vec<(u64, Bytes)>>,
+    session: Bytes,
+}
+
+impl Gather for Selection {
+    type Part = Vec<Row>;
+
+    fn part<P: Ports>(&self, table: &Table<P>) -> Vec<Row> {
+        self.0.as_ref().map(|select| rows(table, select)).unwrap_or_default()
+    }
+
+    fn whole(&self, parts: Vec<Vec<Row>>) -> Bytes {
+        let fields = self.0.as_ref().map_or(&[][..], |select| &select.fields);
+        let mut rows: Vec<Row> = parts.into_iter().flatten().collect();
+        rows.sort_unstable_by_key(|row| row.order);
+        let rows = rows.into_iter().map(|row| (id_key(row.connection_id), columns(fields, row)));
+        php::serialize(&map(rows)).into()
+    }
+}
+
+fn rows<P: Ports>(table: &Table<P>, select: &Select) -> Vec<Row> {
+    if select.filters.is_empty() {
+        // PHP makes the rows with the fields, so there is none without any.
+        if select.fields.is_empty() {
+            return Vec::new();
+        }
+        return table.admitted().map(|client| row(table, client, (0, client.seq))).collect();
+    }
+    let mut seen = HashSet::with_hasher(RandomState::default());
+    let mut rows = Vec::new();
+    let mut place = 0;
+    let mut take = |place: u32, order: u64, client: &Client<P>| {
+        if seen.insert(client.connection_id) {
+            rows.push(row(table, client, (place, order)));
+        }
+    };
+    for filter in &select.filters {
+        match filter {
+            Filter::Groups(groups) => {
+                for group in groups {
+                    place += 1;
+                    table.group_joined(group).for_each(|(joined, client)| take(place, joined, client));
+                }
+            }
+            Filter::Uids(uids) => {
+                for uid in uids {
+                    place += 1;
+                    table.uid_joined(uid).for_each(|(bound, client)| take(place, bound, client));
+                }
+            }
+            Filter::Connections(ids) => {
+                for id in ids {
+                    place += 1;
+                    if let Some(client) = table.client(*id) {
+                        take(place, 0, client);
+                    }
+                }
+            }
+        }
+    }
+    rows
+}
+
+fn row<P: Ports>(table: &Table<P>, client: &Client<P>, order: (u32, u64)) -> Row {
+    Row {
+        order,
+        connection_id: client.connection_id,
+        uid: table.uid_of(client),
+        groups: table.groups_of(client),
+        session: client.session.clone(),
+    }
+}
+
+fn columns(fields: &[Field], row: Row) -> Value {
+    let mut columns = Array::with_capacity(fields.len());
+    for field in fields {
+        let value = match field {
+            Field::Uid => row.uid.clone().map_or(Value::Null, Value::String),
+            Field::Session => Value::String(row.session.clone()),
+            Field::Groups => row.groups.clone().map_or(Value::Null, |mut groups| {
+                groups.sort_unstable();
+                map(groups.into_iter().map(|(_, group)| (Key::from_bytes(&group), Value::String(group))))
+            }),
+            Field::Other(_) => Value::Null,
+        };
+        columns.insert(Key::from_bytes(field.key().as_bytes()), value);
+    }
+    columns.into()
+}

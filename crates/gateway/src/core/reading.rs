@@ -1,0 +1,106 @@
+//! Bytes of a client come in; its messages go to its worker, and its pings are answered.
+//!
+//! The shell reads from the socket. A [`Reading`] tells it what to do next.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use gatewayworker_protocol::CloseReason;
+
+use super::Shard;
+use super::events::Route;
+use super::inbox::{Inbox, Outlet, Stop};
+use super::listener_policy::Framing;
+use super::ports::Ports;
+use super::protocol::Protocol;
+use super::table::Key;
+
+/// What the reader of a client's socket does next.
+#[derive(Debug)]
+pub enum Reading<B> {
+    /// Read, and call [`Shard::receive`].
+    More,
+    /// Wait until the client's events can go somewhere, then call [`Shard::resume`]. The client
+    /// feels that as a socket that takes no more.
+    Paused(Route<B>),
+    /// Read no more: the client is closed.
+    Closed,
+}
+
+impl<P: Ports> Shard<P> {
+    /// Takes bytes that a client has sent. Its silence begins anew.
+    pub fn receive(
+        &mut self,
+        key: Key,
+        inbox: &mut Inbox,
+        bytes: &mut [u8],
+        now_ms: u64,
+    ) -> Reading<P::Buffer> {
+        let Some(client) = self.table.get(key) else { return Reading::Closed };
+        client.silent_since_ms = now_ms;
+        client.pings = 0;
+        let mut outlet = ToWorker { shard: self, key };
+        match inbox.advance(&mut outlet, bytes) {
+            Stop::Starved => Reading::More,
+            Stop::Paused(route) => {
+                if let Some(client) = self.table.get(key) {
+                    client.is_paused = true;
+                }
+                Reading::Paused(route)
+            }
+            Stop::Closed(reason, last) => {
+                self.close(key, reason, last);
+                Reading::Closed
+            }
+        }
+    }
+
+    /// Goes on with a client that was paused, or that has just been inserted, with the bytes
+    /// that its inbox has.
+    pub fn resume(&mut self, key: Key, inbox: &mut Inbox, now_ms: u64) -> Reading<P::Buffer> {
+        if let Some(client) = self.table.get(key) {
+            client.is_paused = false;
+        }
+        self.receive(key, inbox, &mut [], now_ms)
+    }
+
+    /// The client has ended its side, or its connection has failed.
+    pub fn read_ended(&mut self, key: Key) {
+        self.close(key, CloseReason::ClientLeft, None);
+    }
+}
+
+/// The outlet of a client's inbox.
+struct ToWorker<'s, P: Ports> {
+    shard: &'s mut Shard<P>,
+    key: Key,
+}
+
+impl<P: Ports> Outlet for ToWorker<'_, P> {
+    type Buffer = P::Buffer;
+
+    fn protocol(&mut self) -> Option<Arc<dyn Protocol>> {
+        match &self.shard.table.get(self.key)?.policy().framing {
+            Framing::WebSocket(_) => None,
+            Framing::Other(other) => Some(other.protocol.clone()),
+        }
+    }
+
+    fn check_route(&mut self) -> Result<(), Stop<P::Buffer>> {
+        match self.shard.route(self.key) {
+            Route::Open => Ok(()),
+            Route::Gone => Err(Stop::Closed(CloseReason::ClientLeft, None)),
+            elsewhere => Err(Stop::Paused(elsewhere)),
+        }
+    }
+
+    fn message(&mut self, is_binary: bool, message: &[u8]) -> Result<(), CloseReason> {
+        self.shard.tell_message(self.key, is_binary, message)
+    }
+
+    fn pong(&mut self, frame: Bytes) {
+        self.shard.send_own_frame(self.key, frame);
+        self.shard.effects.flush = true;
+        self.shard.close_pending();
+    }
+}

@@ -1,0 +1,140 @@
+//! What one client is to be sent, and when its turn to be written to comes.
+//!
+//! A [`SendQueue`] is a client's outbox with two facts about it: whether its socket is full,
+//! and on which of the shard's lists the client stands. The bytes that wait for clients whose
+//! sockets are full are counted for the whole shard; only this file changes that count.
+
+use bytes::Bytes;
+
+use super::outbox::{Flushed, Outbox};
+use super::ports::Transmit;
+
+/// When a client is flushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Priority {
+    /// First: the client was sent something of its own.
+    Urgent,
+    /// In a slice: many were sent the same.
+    Bulk,
+}
+
+/// What may wait for one client.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// For this client, in bytes.
+    pub(super) client: usize,
+    /// For all clients of the shard whose sockets are full, in bytes.
+    pub(super) shard: usize,
+}
+
+/// One client's queue.
+#[derive(Debug, Default)]
+pub(super) struct SendQueue {
+    outbox: Outbox,
+    /// The list that the client stands on.
+    listed: Option<Priority>,
+    /// The socket is full, and the shell waits until it is writable.
+    is_blocked: bool,
+}
+
+/// What became of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Queued {
+    /// It waits; put the client on the list of this priority.
+    List(Priority),
+    /// It waits, and the client stands on a list already, or its socket is full.
+    Waits,
+    /// The connection has just failed: its next flush says so.
+    Broken,
+    /// It does not fit: the client does not read.
+    Full,
+}
+
+impl SendQueue {
+    /// Appends a frame. `blocked_bytes` are those of the shard.
+    pub(super) fn push(
+        &mut self,
+        frame: Bytes,
+        priority: Priority,
+        limits: Limits,
+        blocked_bytes: &mut usize,
+        transmit: &impl Transmit,
+    ) -> Queued {
+        if !self.fits(&frame, limits, *blocked_bytes) {
+            // The client is slow only if its socket is full: perhaps much came in one turn.
+            if !self.is_blocked && transmit.flush(&mut self.outbox) == Flushed::Broken {
+                return Queued::Broken;
+            }
+            if !self.fits(&frame, limits, *blocked_bytes) {
+                return Queued::Full;
+            }
+        }
+        let before = self.outbox.bytes();
+        self.outbox.push(frame);
+        if self.is_blocked {
+            *blocked_bytes += self.outbox.bytes() - before;
+            return Queued::Waits;
+        }
+        match (self.listed, priority) {
+            // It may stand on the other list already, and then stays there for nothing.
+            (None, _) | (Some(Priority::Bulk), Priority::Urgent) => {
+                self.listed = Some(priority);
+                Queued::List(priority)
+            }
+            (Some(_), _) => Queued::Waits,
+        }
+    }
+
+    fn fits(&self, frame: &Bytes, limits: Limits, blocked_bytes: usize) -> bool {
+        // A single frame over the limit still goes out, as in the original.
+        self.outbox.is_empty()
+            || (self.outbox.bytes() + frame.len() <= limits.client
+                && !(self.is_blocked && blocked_bytes + frame.len() > limits.shard))
+    }
+
+    /// Writes, as the client's turn has come. `Blocked` is returned once: from then on
+    /// [`writable`](Self::writable) writes.
+    pub(super) fn flush(&mut self, blocked_bytes: &mut usize, transmit: &impl Transmit) -> Flushed {
+        self.listed = None;
+        if self.is_blocked {
+            return Flushed::Empty;
+        }
+        let flushed = transmit.flush(&mut self.outbox);
+        if flushed == Flushed::Blocked {
+            self.is_blocked = true;
+            *blocked_bytes += self.outbox.bytes();
+        }
+        flushed
+    }
+
+    /// Writes, as the socket takes bytes again.
+    pub(super) fn writable(&mut self, blocked_bytes: &mut usize, transmit: &impl Transmit) -> Flushed {
+        let before = self.outbox.bytes();
+        let flushed = transmit.flush(&mut self.outbox);
+        if self.is_blocked {
+            *blocked_bytes -= before - self.outbox.bytes();
+            self.is_blocked = flushed != Flushed::Empty;
+        }
+        flushed
+    }
+
+    /// Takes the outbox out of the shard's books.
+    pub(super) fn close(self, blocked_bytes: &mut usize) -> Outbox {
+        if self.is_blocked {
+            *blocked_bytes -= self.outbox.bytes();
+        }
+        self.outbox
+    }
+
+    /// Whether the socket is full.
+    #[cfg(any(test, feature = "internals"))]
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked
+    }
+
+    /// Bytes that wait, and what it costs to hold them.
+    #[cfg(any(test, feature = "internals"))]
+    pub(super) fn bytes(&self) -> usize {
+        self.outbox.bytes()
+    }
+}

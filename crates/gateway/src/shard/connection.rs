@@ -1,0 +1,69 @@
+//! The ports of a shard's core in the gateway: sockets, and links over TCP.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use gatewayworker_net::LinkWriter;
+use tokio::task::AbortHandle;
+
+use crate::core;
+use crate::core::listener_policy::ListenerPolicy;
+use crate::core::outbox::{Flushed, Outbox};
+use crate::core::ports::{Connection, Ports, Transmit};
+use crate::door::Place;
+use crate::socket::Socket;
+use crate::workers::Workers;
+
+/// A shard's core in the gateway.
+pub(crate) type Core = core::Shard<GatewayPorts>;
+
+/// The gateway's ports.
+pub(crate) struct GatewayPorts;
+
+impl Ports for GatewayPorts {
+    type Connection = ClientConnection;
+    type Directory = Arc<Workers>;
+    type Buffer = Arc<LinkWriter>;
+}
+
+/// A client's connection, and the tasks that wait for it.
+#[derive(Debug)]
+pub(crate) struct ClientConnection {
+    /// Its place among those of its listener, until the connection has ended.
+    pub(crate) place: Place,
+    pub(crate) socket: Rc<Socket>,
+    /// The task that reads from it, once there is one.
+    pub(crate) reader: Option<AbortHandle>,
+    /// The task that waits for it to be writable, while there is one.
+    pub(crate) unblocker: Option<AbortHandle>,
+}
+
+impl ClientConnection {
+    pub(crate) fn new(place: Place, socket: Rc<Socket>) -> Self {
+        Self { place, socket, reader: None, unblocker: None }
+    }
+
+    /// Ends its tasks. They hold the socket: the one that waits to write would for as long as the
+    /// peer does not read.
+    pub(crate) fn abort_tasks(&mut self) {
+        for task in [self.reader.take(), self.unblocker.take()].into_iter().flatten() {
+            task.abort();
+        }
+    }
+}
+
+impl Transmit for ClientConnection {
+    fn flush(&self, outbox: &mut Outbox) -> Flushed {
+        self.socket.flush(outbox)
+    }
+
+    fn committed(&self) -> usize {
+        self.socket.committed()
+    }
+}
+
+impl Connection for ClientConnection {
+    fn policy(&self) -> &ListenerPolicy {
+        &self.place.policy
+    }
+}

@@ -1,0 +1,157 @@
+//! Carrying out what the core leaves to its shell: ending connections, waiting for full sockets,
+//! and the log.
+
+use std::net::{SocketAddr, SocketAddrV4};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+use gatewayworker_protocol::CloseReason;
+use tracing::{info, warn};
+
+use super::ShardThread;
+use super::connection::{ClientConnection, GatewayPorts};
+use crate::closing;
+use crate::core::effects::{Effect, Finished, Notice};
+use crate::core::flush::Writable;
+use crate::core::outbox::Flushed;
+use crate::core::ports::Transmit;
+use crate::core::table::Key;
+use crate::socket::Socket;
+use crate::transmit::flush_last;
+
+impl ShardThread {
+    pub(super) fn carry_out(self: &Rc<Self>, effect: Effect<GatewayPorts>) {
+        match effect {
+            Effect::WaitWritable(key) => self.wait_writable(key),
+            Effect::Finish(finished) => self.finish(*finished),
+            Effect::Log(notice) => self.log(notice),
+        }
+    }
+
+    fn wait_writable(self: &Rc<Self>, key: Key) {
+        let mut core = self.core.borrow_mut();
+        let Some(connection) = core.connection(key) else { return };
+        let task = tokio::task::spawn_local(self.clone().write_as_it_takes(key, connection.socket.clone()));
+        connection.unblocker = Some(task.abort_handle());
+    }
+
+    /// Writes to a client whose socket was full, as it takes it; aborted when the client is closed.
+    async fn write_as_it_takes(self: Rc<Self>, key: Key, socket: Rc<Socket>) {
+        loop {
+            if socket.tcp().writable().await.is_err() {
+                return self.input(|core| core.read_ended(key));
+            }
+            if self.input(|core| core.writable(key)) == Writable::Done {
+                return;
+            }
+        }
+    }
+
+    /// Ends the connection of a client that is out of the table.
+    fn finish(&self, finished: Finished<ClientConnection>) {
+        let Finished { mut connection, mut outbox, id, address, reason, ending, detail } = finished;
+        connection.abort_tasks();
+        self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+        self.shared.closes.count(reason);
+        if let Some(detail) = detail {
+            let address = client_address(address, &connection);
+            self.shared.logs.client_silent.log(move |clients| {
+                info!(client = %id, %address, reason = detail, clients, "a silent client was closed");
+            });
+        }
+        let socket = &connection.socket;
+        // One try for what is queued. If the peer is gone, or is to be gone now, that is all.
+        let flushed = match ending.has_left || ending.at_once {
+            true => flush_last(socket, &mut outbox),
+            false => socket.flush(&mut outbox),
+        };
+        let is_over = match flushed {
+            Flushed::Broken => true,
+            Flushed::Empty => ending.at_once || ending.has_left,
+            // Nothing was heard of it, and it takes nothing.
+            Flushed::Blocked => ending.at_once || reason == CloseReason::TimedOut,
+        };
+        if is_over {
+            if flushed == Flushed::Empty {
+                socket.say_goodbye();
+            }
+            return;
+        }
+        self.closing.spawn_local(async move {
+            let is_slow = reason == CloseReason::SlowConsumer;
+            closing::end(&connection.socket, &mut outbox, ending.with_close_frame, is_slow).await;
+        });
+    }
+
+    fn log(&self, notice: Notice) {
+        let logs = &self.shared.logs;
+        match notice {
+            Notice::SessionTooLarge { client, bytes, limit } => logs.session_not_stored.log(move |times| {
+                warn!(%client, bytes, limit, times, "a session over max_session_bytes was not stored");
+            }),
+            Notice::SessionNotMerged { client, error } => logs.session_not_stored.log(move |times| {
+                warn!(%client, error, times, "a session that cannot be merged was left as it was");
+            }),
+            Notice::MessageTooLarge { client, bytes, worker, limit } => {
+                logs.message_too_large.log(move |clients| {
+                    warn!(
+                        %client, bytes, worker, limit, clients,
+                        "a message with its session is too long for a frame to its worker: the client was \
+                         closed with 1009; set max_message_bytes lower, or use workers that take larger frames"
+                    );
+                });
+            }
+        }
+    }
+}
+
+/// Where a client comes from, as far as the gateway keeps it: for IPv6 the address of its
+/// connection, which may be a proxy's.
+fn client_address(address: SocketAddrV4, connection: &ClientConnection) -> SocketAddr {
+    match connection.socket.tcp().peer_addr() {
+        Ok(peer) if address.ip().is_unspecified() => peer,
+        _ => address.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use gatewayworker_protocol::{Command, Payload};
+    use tokio::task::{LocalSet, yield_now};
+
+    use super::super::testing;
+    use super::*;
+    use crate::config::Config;
+    use crate::core::link::LinkState;
+
+    fn execute(shard: &Rc<ShardThread>, command: Command) {
+        let mut bytes = BytesMut::new();
+        command.encode(&mut bytes);
+        let mut link = LinkState::new(gatewayworker_protocol::SecretKey::default(), 16 << 20, 1);
+        assert!(link.next(&mut bytes, || 0).unwrap().is_none());
+        shard.input(|core| core.execute(link.pending.remove(0)));
+    }
+
+    #[tokio::test]
+    async fn a_client_whose_socket_is_full_is_let_go_of_when_it_is_destroyed() {
+        let test = async {
+            let shard = testing::shard(Config::default());
+            let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
+            let (key, _client) = testing::client(&shard, 1, &worker).await;
+            let message = Payload::plain(vec![b'x'; 900_000]);
+            while shard.look(|core| core.blocked_bytes()) == 0 {
+                execute(&shard, Command::SendToOne { to: 1, message: message.clone() });
+                while shard.input(|core| core.flush()) {}
+            }
+            let socket = Rc::downgrade(&shard.core.borrow_mut().connection(key).unwrap().socket);
+            execute(&shard, Command::Destroy(1));
+            assert_eq!(shard.look(|core| core.blocked_bytes()), 0);
+            for _ in 0..100 {
+                yield_now().await;
+            }
+            assert_eq!(socket.strong_count(), 0, "somebody holds the connection open");
+        };
+        LocalSet::new().run_until(test).await;
+    }
+}

@@ -1,0 +1,36 @@
+//! What comes to a shard from other threads.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::connection::Core;
+use crate::core::commands::ShardCommand;
+use crate::door::Place;
+
+/// A message to a shard.
+pub(crate) enum ShardMessage {
+    /// A connection that a listener has accepted.
+    Client(std::net::TcpStream, NewConnection),
+    /// A connection to the inner port.
+    Link(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit),
+    /// Commands of one link, in order.
+    Commands(Vec<ShardCommand>),
+    /// A question. It is called with the shard's core, and sends its part of the answer to whoever
+    /// asked.
+    Ask(Question),
+    /// Close everybody over so much time, and say when that is done.
+    Stop(Duration, oneshot::Sender<()>),
+    /// End the shard.
+    End,
+}
+
+/// A question to a shard.
+pub(crate) type Question = Box<dyn FnOnce(&Core) + Send>;
+
+/// A connection that a listener has accepted.
+pub(crate) struct NewConnection {
+    pub(crate) peer: SocketAddr,
+    pub(crate) place: Place,
+}
