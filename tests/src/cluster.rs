@@ -336,13 +336,13 @@ impl Cluster {
     }
 
     fn worker_with(&self, http: Option<TcpListener>, events: impl Events) -> Daemon {
-        let config = worker::Config {
-            register_address: vec![self.register.to_string()],
-            secret_key: SecretKey::new(&*self.settings.secret_key),
-            ..self.settings.worker.clone()
-        };
+        let config = self.settings.worker.clone();
+        let config = config
+            .with_register_address([self.register.to_string()])
+            .with_secret_key(SecretKey::new(&*self.settings.secret_key));
         Daemon::start(|shutdown| async move {
-            worker::serve_on(http, config, events, shutdown).await.expect("the worker runs");
+            let options = worker::ServeOptions::new(shutdown).with_http_listener(http);
+            worker::serve(config, events, options).await.expect("the worker runs");
         })
     }
 

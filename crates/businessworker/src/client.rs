@@ -1,10 +1,14 @@
-//! The client whose event is being handled.
+//! [`Client`]: the client whose event is being handled, and what is most often done to it.
+//!
+//! `handler` makes one for each event and lends it to the application's handler. Each call
+//! goes on to the [`Gateway`] handle; nothing is decided in here.
 
 use std::net::SocketAddrV4;
 
 use bytes::Bytes;
+use gatewayworker_client::worker::WorkerHandle;
 use gatewayworker_client::{
-    ClientId, Delivery, Error, Gateway, GroupId, IdError, One, OutMessage, Sending, Uid,
+    ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, Sending, ToClient, Uid,
 };
 use gatewayworker_protocol::Origin;
 
@@ -12,7 +16,7 @@ use crate::Session;
 
 /// The client whose event is being handled, and what is most often done to it.
 ///
-/// A clone may outlive the handler; its [`Session`] then goes nowhere.
+/// A clone may outlive the handler; changes to its [`Session`] are then lost.
 #[derive(Debug, Clone)]
 pub struct Client {
     id: ClientId,
@@ -22,49 +26,49 @@ pub struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(origin: Origin, gateway: &Gateway, session: Bytes) -> Self {
+    pub(crate) fn new(origin: Origin, worker: &WorkerHandle, session: Bytes) -> Self {
         let id = ClientId::new(origin.gateway, origin.connection_id);
         let session = Session::new(id, session);
-        Self { id, origin, gateway: gateway.observed_by(session.observer()), session }
+        Self { id, origin, gateway: worker.gateway_observed_by(session.observer()), session }
     }
 
-    /// Its name throughout the cluster.
+    /// Returns the id of the client, the same everywhere in the cluster.
     pub fn id(&self) -> ClientId {
         self.id
     }
 
-    /// Its address, or `None` where it came over IPv6, which the protocol has no
-    /// room for: see [`Handshake::remote_addr`](crate::Handshake::remote_addr).
+    /// Returns the client's address, or `None` where it came over IPv6, which the protocol
+    /// has no room for: see [`Handshake::remote_addr`](crate::Handshake::remote_addr).
     ///
-    /// Behind a proxy that its gateway trusts it is the person's; the port is 0 where the
-    /// proxy does not say it.
+    /// Behind a proxy that the gateway trusts, it is the address of the person behind the
+    /// proxy; the port is 0 where the proxy does not say it.
     pub fn remote_addr(&self) -> Option<SocketAddrV4> {
         let address = self.origin.client;
         (!address.ip().is_unspecified()).then_some(address)
     }
 
-    /// The port that it connected to.
+    /// Returns the gateway's port that the client connected to.
     pub fn gateway_port(&self) -> u16 {
         self.origin.gateway_port
     }
 
-    /// What may be done to any client. What it writes into this client's session
-    /// shows in [`session`](Self::session).
+    /// Returns the handle for calls to any client. A write through it to this client's
+    /// session shows in [`session`](Self::session).
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
     }
 
-    /// Its session.
+    /// Returns the client's session.
     pub fn session(&self) -> &Session {
         &self.session
     }
 
-    /// Sends it a message (`sendToCurrentClient`).
-    pub fn send(&self, message: impl Into<OutMessage>) -> Sending<One> {
+    /// Sends the client a message (`sendToCurrentClient`).
+    pub fn send(&self, message: impl Into<OutMessage>) -> Sending<ToClient> {
         self.gateway.send_to_client(self.id, message)
     }
 
-    /// Closes it after what is already on its way to it (`closeCurrentClient`).
+    /// Closes the client, after what was sent to it before (`closeCurrentClient`).
     ///
     /// # Errors
     /// None today.
@@ -72,15 +76,16 @@ impl Client {
         self.gateway.close_client(self.id).await
     }
 
-    /// The same with a last message.
+    /// Closes the client after a last message.
     ///
     /// # Errors
     /// When the message does not fit a frame.
     pub async fn close_with(&self, message: impl Into<OutMessage>) -> Result<Delivery, Error> {
-        self.gateway.close_client_with(self.id, message).await
+        self.gateway.close_client(self.id).last_message(message).await
     }
 
-    /// Closes it at once (`destoryCurrentClient`).
+    /// Closes the client at once; what was sent to it before may be lost
+    /// (`destoryCurrentClient`).
     ///
     /// # Errors
     /// None today.
@@ -88,7 +93,7 @@ impl Client {
         self.gateway.destroy_client(self.id).await
     }
 
-    /// Binds it to a uid, and thereby unbinds it from another.
+    /// Binds the client to a uid; it is no longer bound to another.
     ///
     /// # Errors
     /// When the uid is empty or `"0"`.
@@ -96,7 +101,7 @@ impl Client {
         self.gateway.bind_uid(self.id, uid).await
     }
 
-    /// Unbinds it.
+    /// Unbinds the client from a uid.
     ///
     /// # Errors
     /// When the uid is empty or `"0"`.
@@ -104,7 +109,7 @@ impl Client {
         self.gateway.unbind_uid(self.id, uid).await
     }
 
-    /// Puts it into a group.
+    /// Puts the client into a group.
     ///
     /// # Errors
     /// When the group is empty or `"0"`.
@@ -115,7 +120,7 @@ impl Client {
         self.gateway.join_group(self.id, group).await
     }
 
-    /// Takes it out.
+    /// Takes the client out of a group.
     ///
     /// # Errors
     /// When the group is empty or `"0"`.
@@ -127,7 +132,7 @@ impl Client {
     }
 }
 
-/// For what takes a client or something that an application made of one.
+/// For functions that take a client, or a type of the application that holds one.
 impl AsRef<Client> for Client {
     fn as_ref(&self) -> &Client {
         self

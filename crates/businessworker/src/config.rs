@@ -1,36 +1,40 @@
-//! What can be set, by flag, by environment and in `config/businessworker.toml`.
+//! The worker's configuration: flags, environment and file, as `config/businessworker.toml`
+//! shows it.
+//!
+//! `run` loads it and checks it with [`Config::validate`]; `serve` takes it.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::ensure;
 use gatewayworker_daemon::{CommonFlags, one_or_many, take_negative_numbers};
 use gatewayworker_protocol::SecretKey;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::ConfigError;
+
 /// Takes the events of clients from the gateways and runs the application.
 #[derive(Debug, clap::Parser)]
 #[command(name = "businessworker", version, mut_args(take_negative_numbers))]
 pub struct Cli {
-    /// What every daemon has.
+    /// The flags of every daemon.
     #[command(flatten)]
     pub common: CommonFlags,
-    /// What this one has.
+    /// The flags of the worker.
     #[command(flatten)]
     pub flags: Flags,
 }
 
-/// The worker's flags; what is not set here is left to the file.
+/// The worker's flags. A flag that is not set leaves its key to the file.
 #[derive(Debug, Default, clap::Args, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub struct Flags {
-    /// Be called NAME by the gateways [default: BusinessWorker]
+    /// The worker's NAME at the gateways [default: BusinessWorker]
     #[arg(long, value_name = "NAME", env = "GATEWAYWORKER_BUSINESSWORKER_NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 
-    /// Be ID among the workers of this name on this host [default: another for each connection]
+    /// The worker's ID among those of its name on this host [default: another for each connection]
     #[arg(long, value_name = "ID", env = "GATEWAYWORKER_BUSINESSWORKER_WORKER_ID")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_id: Option<String>,
@@ -82,31 +86,39 @@ pub struct Flags {
 }
 
 /// The worker's configuration, the keys of its file; `A` are the application's.
+///
+/// In code it is made from its default: `Config::default().with_name("Chat")`, or by
+/// setting fields.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, bound = "A: DeserializeOwned + Default")]
+#[non_exhaustive]
 pub struct Config<A = NoSettings> {
-    /// What the gateways call the worker; the same for all workers of an application.
+    /// The worker's name at the gateways; the same for all workers of an application.
+    /// `BusinessWorker` by default.
     pub name: String,
-    /// What sets the worker apart from others of its name on its host. Two workers
-    /// with the same would take each other's links away.
+    /// The worker's id among those of its name on its host. Two workers with the same id
+    /// would take each other's links away. By default another for each connection.
     pub worker_id: Option<String>,
-    /// The registers, `host:port` each; one, or a list.
+    /// The registers, `host:port` each; one, or a list. `127.0.0.1:1236` by default.
     #[serde(deserialize_with = "one_or_many")]
     pub register_address: Vec<String>,
-    /// The cluster's key, empty for none.
+    /// The cluster's key; empty for none, the default.
     pub secret_key: SecretKey,
-    /// How many handlers run at once.
+    /// The number of handlers that run at once; 1024 by default.
     pub concurrency: usize,
-    /// How long a question to the gateways may take, in milliseconds.
+    /// The longest time for a question to the gateways, in milliseconds; 5000 by default.
     pub question_timeout_ms: u64,
-    /// From when on a handler is slow, in milliseconds; 0 for never.
+    /// The time after which a handler is logged as slow, in milliseconds; 0 for never.
+    /// 1000 by default.
     pub slow_handler_warning_ms: u64,
-    /// When a handler is cancelled, in milliseconds; 0 for never.
+    /// The time after which a handler is cancelled, in milliseconds; 0 for never, the
+    /// default.
     pub handler_timeout_ms: u64,
-    /// How long handlers may go on after the worker was asked to stop, in milliseconds.
+    /// The time for handlers to end after the worker was asked to stop, in milliseconds;
+    /// 10000 by default.
     pub shutdown_timeout_ms: u64,
-    /// How many threads handlers have, beside the one that serves the links; 0 for one on
-    /// each core.
+    /// The number of threads for handlers, beside the one that serves the links; 0 for one
+    /// on each core, the default.
     pub threads: usize,
     /// Where to take calls over HTTP, `host:port`; nowhere unless set.
     pub http_listen: Option<String>,
@@ -174,21 +186,33 @@ impl<A> Config<A> {
     /// Checks what the types cannot.
     ///
     /// # Errors
-    /// In one line, with the key.
-    pub fn validate(&self) -> anyhow::Result<()> {
-        ensure!(!self.name.is_empty(), "name: must not be empty");
-        ensure!(!self.register_address.is_empty(), "register_address: must name a register");
+    /// The first value that cannot work, in one line that begins with its key.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.name.is_empty() {
+            return Err(ConfigError::EmptyName);
+        }
+        if self.register_address.is_empty() {
+            return Err(ConfigError::NoRegister);
+        }
         for address in &self.register_address {
             let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-            ensure!(port.is_some(), "register_address: \"{address}\" is not host:port");
+            if port.is_none() {
+                return Err(ConfigError::RegisterAddress(address.clone()));
+            }
         }
-        ensure!(self.concurrency > 0, "concurrency: must be at least 1");
-        ensure!(self.threads <= 1024, "threads = {}: at most 1024", self.threads);
-        ensure!(self.question_timeout_ms > 0, "question_timeout_ms: must be at least 1");
-        self.http().validate(&self.secret_key)
+        if self.concurrency == 0 {
+            return Err(ConfigError::NoConcurrency);
+        }
+        if self.threads > 1024 {
+            return Err(ConfigError::TooManyThreads(self.threads));
+        }
+        if self.question_timeout_ms == 0 {
+            return Err(ConfigError::NoQuestionTimeout);
+        }
+        self.http().validate(&self.secret_key).map_err(|error| ConfigError::Http(error.into()))
     }
 
-    /// What concerns calls over HTTP.
+    /// Returns the settings of calls over HTTP.
     pub fn http(&self) -> gatewayworker_http::Config {
         gatewayworker_http::Config {
             listen: self.http_listen.clone(),
@@ -205,7 +229,7 @@ impl<A> Config<A> {
         }
     }
 
-    /// The worker's part and the application's.
+    /// Splits the configuration into the worker's settings and the application's.
     pub fn split(self) -> (Config, A) {
         let config = Config {
             name: self.name,
@@ -265,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_that_comes_along_says_the_defaults() {
+    fn the_config_file_in_the_repository_has_every_key_with_its_default() {
         let text = include_str!("../../../config/businessworker.toml");
         assert_eq!(toml::from_str::<Config>(text).unwrap(), Config::default());
         // Every key is there, or shown as a comment where its default is to be missing,
@@ -302,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flags_are_of_one_piece() {
+    fn the_flags_are_consistent() {
         <Cli as clap::CommandFactory>::command().debug_assert();
     }
 
@@ -344,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn the_application_has_its_own_table_and_nothing_else_is_let_through() {
+    fn the_application_has_its_own_table_and_unknown_keys_are_refused() {
         let config: Config<App> = toml::from_str("name = 'Chat'\n[app]\ndatabase = 'here'").unwrap();
         assert_eq!(config.app, App { database: "here".into() });
         assert!(toml::from_str::<Config<App>>("database = 'here'").is_err());
@@ -353,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn one_register_or_many() {
+    fn register_address_is_one_or_a_list() {
         let one: Config = toml::from_str("register_address = 'a:1'").unwrap();
         assert_eq!(one.register_address, ["a:1"]);
         let many: Config = toml::from_str("register_address = ['a:1', 'b:2']").unwrap();
@@ -361,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_named_by_its_key() {
+    fn a_value_that_cannot_work_is_named_by_its_key() {
         let wrong = [
             ("name = ''", "name"),
             ("register_address = []", "register_address"),

@@ -1,49 +1,52 @@
-//! The one trait that an application writes.
+//! [`Events`]: the trait that an application implements.
+//!
+//! `serve` and `handler` call its methods; the defaults do nothing.
 
-use gatewayworker_client::{Gateway, OutMessage};
-pub use gatewayworker_protocol::CloseReason;
+use gatewayworker_client::Gateway;
+use gatewayworker_protocol::CloseReason;
 
-use crate::handler::REFUSED;
-use crate::{Client, Handshake, Message};
+use crate::{Admission, Client, Handshake, Message};
 
-/// Any error: a handler may return what its libraries do.
+/// Any error: a handler may return the errors of its libraries.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a handler returns. An `Err` is logged with the client's id and counted.
+/// The result of a handler. An `Err` is logged with the client's id and counted.
 pub type Result<T = ()> = std::result::Result<T, BoxError>;
 
-/// What an application does when something happens: the original's `Events` class,
-/// in Rust's spelling. Implementations write `async fn`.
+/// The handlers of an application, one for each kind of event: the original's `Events`
+/// class, in Rust's spelling. Implementations write `async fn`.
 ///
-/// The events of one client run one after the other, in the order in which they
-/// left its gateway; those of different clients side by side. An `Err` or a panic takes
-/// nobody else down. Every method does nothing unless written.
+/// The handlers of one client run one after the other, in the order in which the events
+/// left its gateway; those of different clients run side by side. An `Err` or a panic
+/// harms no other handler. By default a method does nothing.
 ///
-/// A handler must not block its thread: what waits without `await`, or computes for
-/// long, belongs into `tokio::task::spawn_blocking`. It holds up events of others; and
-/// where it blocks on an answer of a gateway, it holds up that answer.
+/// A handler must not block its thread: code that waits without `await`, or computes for
+/// long, belongs into `tokio::task::spawn_blocking`. A handler that blocks holds up the
+/// events of other clients; one that blocks on an answer of a gateway holds up that
+/// answer.
 ///
-/// A session that the handler changed is written back when it returns, with `Ok`
-/// or `Err`; when it panicked or was cancelled, what it had done by then is not.
+/// A session that a handler changed is written back when the handler returns, with `Ok`
+/// or `Err`. When it panicked or was cancelled, its changes are not written.
 pub trait Events: Send + Sync + 'static {
-    /// Once, before the first event. The handle is cheap to clone: background tasks
-    /// that send begin here. An `Err` keeps the worker from starting.
+    /// Called once, before the first event. The handle is cheap to clone: start
+    /// background tasks that send in here. An `Err` keeps the worker from starting.
     fn on_worker_start(&self, gateway: &Gateway) -> impl Future<Output = Result> + Send {
         let _ = gateway;
         async { Ok(()) }
     }
 
-    /// A client has arrived.
+    /// Called when a client has connected.
     fn on_connect(&self, client: &Client) -> impl Future<Output = Result> + Send {
         let _ = client;
         async { Ok(()) }
     }
 
-    /// A WebSocket client's handshake, after `on_connect`. Refused, or with an `Err`
-    /// or a panic, the client is closed and none of its messages is handled.
+    /// Called with a WebSocket client's handshake, after `on_connect`. The returned
+    /// [`Admission`] admits or refuses the client; an `Err` or a panic refuses it. A
+    /// refused client is closed, and none of its messages is handled.
     ///
-    /// Until this returns the client is not in: it gets what is sent to its own id, and
-    /// no broadcast; see [`Admission`].
+    /// Until the client is admitted it gets what is sent to its own id, and no broadcast;
+    /// see [`Admission`]. By default every client is admitted.
     fn on_websocket_connect(
         &self,
         client: &Client,
@@ -53,19 +56,20 @@ pub trait Events: Send + Sync + 'static {
         async { Ok(Admission::Admit) }
     }
 
-    /// A client has said something.
+    /// Called with a client's message.
     fn on_message(&self, client: &Client, message: Message) -> impl Future<Output = Result> + Send {
         let _ = (client, message);
         async { Ok(()) }
     }
 
-    /// A client is gone. Its session can be read; changes to it are not kept.
+    /// Called when a client is gone. Its session can be read; changes to it are not kept.
     fn on_close(&self, client: &Client, reason: CloseReason) -> impl Future<Output = Result> + Send {
         let _ = (client, reason);
         async { Ok(()) }
     }
 
-    /// Once, before a clean exit, after the last handler has returned.
+    /// Called once when the worker stops, after the last handler has returned, or
+    /// `shutdown_timeout_ms` are over. An `Err` is logged.
     fn on_worker_stop(&self, gateway: &Gateway) -> impl Future<Output = Result> + Send {
         let _ = gateway;
         async { Ok(()) }
@@ -99,50 +103,5 @@ impl<E: Events> Events for std::sync::Arc<E> {
 
     fn on_worker_stop(&self, gateway: &Gateway) -> impl Future<Output = Result> + Send {
         (**self).on_worker_stop(gateway)
-    }
-}
-
-/// Whether a WebSocket client may come in.
-///
-/// A gateway of ours waits for the answer, for `admission_timeout_ms` at most; then it
-/// closes the client, as it does where the worker dies before. Until the client is
-/// admitted it gets what is sent to its own id, but nothing that goes to everybody, a
-/// group or a uid, and it is not among the clients that `client_count`, `client_ids`
-/// and `sessions` tell of. What went to everybody meanwhile, to a uid that it was bound
-/// to or a group that it joined, it gets when it is admitted, and never if it is refused.
-///
-/// The original has no such answer: its handler closes the client, which is in from the
-/// start. So it is with a gateway of the original, which does not look at the code.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Admission {
-    /// It may.
-    Admit,
-    /// It is closed.
-    Refuse {
-        /// What it is sent before that.
-        message: Option<OutMessage>,
-        /// The WebSocket close code: 1000 to 1003, 1007 to 1014, or one of your own from
-        /// 3000 to 4999 (RFC 6455, section 7.4). Any other is logged, and 1008 goes out.
-        code: u16,
-    },
-}
-
-impl Admission {
-    /// Refused without a word, for "policy violation" (1008).
-    pub fn refuse() -> Self {
-        Self::Refuse { message: None, code: REFUSED }
-    }
-
-    /// Refused with a last message, for "policy violation" (1008).
-    pub fn refuse_with(message: impl Into<OutMessage>) -> Self {
-        Self::Refuse { message: Some(message.into()), code: REFUSED }
-    }
-
-    /// The same with another close code.
-    pub fn with_code(mut self, close_code: u16) -> Self {
-        if let Self::Refuse { code, .. } = &mut self {
-            *code = close_code;
-        }
-        self
     }
 }

@@ -1,37 +1,36 @@
-//! Running an application's handler for one event: with the right session before
-//! it, contained while it runs, and the session written back after it.
+//! The handler of one event: gets it the right session, runs the application's code
+//! contained, and tells the client's gateway what came of it.
+//!
+//! `event_queues` calls [`Handler::handle`] for one event of a client at a time. What to
+//! do is decided by `core`; this asks, waits and sends.
 
-use std::collections::HashSet;
 use std::future::poll_fn;
-use std::net::SocketAddrV4;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dashmap::DashSet;
-use foldhash::fast::RandomState;
 use futures_util::FutureExt;
-use gatewayworker_client::{ClientId, Delivery, Error, Gateway};
-use gatewayworker_protocol::{Origin, close_code, may_close_with};
+use gatewayworker_client::worker::WorkerHandle;
+use gatewayworker_client::{ClientId, Delivery, Error, OutMessage};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, warn};
 
-use crate::lanes::{Event, What};
-use crate::sessions::{Marks, Worth};
+use crate::client_map::ClientMap;
+use crate::core::{
+    Begin, Clients, Event, EventKind, Handled, HandlerOutcome, Reply, SessionChanges, SessionQuestion,
+    Verdict,
+};
 use crate::stats::HandlerStats;
-use crate::{Admission, Client, CloseReason, Events, Handshake, Message, Result};
+use crate::{Client, CloseReason, Events, Handshake, Message, Result};
 
-/// The close code of a refusal that names none: "policy violation".
-pub(crate) const REFUSED: u16 = close_code::POLICY_VIOLATION;
-
-/// What handlers may take.
+/// How long handlers may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Over it, a handler is logged.
+    /// A handler that takes longer is logged.
     pub(crate) slow: Duration,
-    /// Over it, a handler is cancelled.
+    /// A handler that takes longer is cancelled.
     pub(crate) cancel: Option<Duration>,
 }
 
@@ -39,113 +38,73 @@ pub(crate) struct Limits {
 #[derive(Debug)]
 pub(crate) struct Handler<E> {
     pub(crate) events: E,
-    pub(crate) gateway: Gateway,
+    pub(crate) worker: WorkerHandle,
     pub(crate) limits: Limits,
     pub(crate) stats: HandlerStats,
-    /// Clients that were refused and may have messages under way.
-    refused: DashSet<ClientId, RandomState>,
 }
 
 impl<E: Events> Handler<E> {
-    pub(crate) fn new(events: E, gateway: Gateway, limits: Limits) -> Self {
-        Self { events, gateway, limits, stats: HandlerStats::default(), refused: DashSet::default() }
+    pub(crate) fn new(events: E, worker: WorkerHandle, limits: Limits) -> Self {
+        Self { events, worker, limits, stats: HandlerStats::default() }
     }
 
-    pub(crate) async fn handle(&self, marks: &Marks, event: Event) {
+    /// Handles an event from the choice of its session to the reply to its gateway.
+    pub(crate) async fn handle(&self, clients: &Clients<ClientMap>, event: Event) {
         let id = event.client_id();
-        let Event { origin, session, what } = event;
+        let Event { origin, session, kind } = event;
         self.stats.events.count();
-        match what {
-            What::Connect => {
-                // A gateway that restarted may use the id again.
-                self.forget(marks, id);
-                let client = self.client(origin, session);
+        let session = match clients.begin(id, &kind, session) {
+            Begin::Skip => return,
+            Begin::Run(session) => session,
+            // Boxed, as it happens seldom and is large: every event has the place for what is awaited.
+            Begin::Ask(question) => Box::pin(self.ask_session(clients, id, question)).await,
+        };
+        let client = Client::new(origin, &self.worker, session);
+        let handled = match kind {
+            EventKind::Connect => {
                 let run = pin!(async { self.events.on_connect(&client).await });
-                if self.contain("on_connect", id, run).await != Outcome::Broken {
-                    self.write_back(marks, &client).await;
-                }
+                let outcome = self.contain("on_connect", id, run).await;
+                Handled::Event { outcome, changes: changes_of(&client) }
             }
-            _ if self.refused.contains(&id) && !matches!(what, What::Close(_)) => {}
-            What::WebSocketConnect { handshake, asks } => {
-                let session = self.newest(marks, id, session).await;
-                let client = self.client(origin, session);
-                Box::pin(self.admit(marks, &client, &handshake, asks)).await;
+            EventKind::WebSocketConnect { handshake, asks } => {
+                Box::pin(self.on_websocket_connect(&client, &handshake, asks)).await
             }
-            What::Message(payload) => {
-                let session = self.newest(marks, id, session).await;
-                let client = self.client(origin, session);
+            EventKind::Message(payload) => {
                 let run = pin!(async { self.events.on_message(&client, Message::new(payload)).await });
-                if self.contain("on_message", id, run).await != Outcome::Broken {
-                    self.write_back(marks, &client).await;
-                }
+                let outcome = self.contain("on_message", id, run).await;
+                Handled::Event { outcome, changes: changes_of(&client) }
             }
-            What::Close(reason) => {
-                // The gateway no longer knows the client: there is nobody to ask.
-                let session = match marks.judge(id, &session) {
-                    Worth::Known(session) | Worth::Ask { otherwise: session, .. } => session,
-                };
-                let client = self.client(origin, session);
+            EventKind::Close(reason) => {
                 let reason = CloseReason::from_wire(&reason);
                 let run = pin!(async { self.events.on_close(&client, reason).await });
                 self.contain("on_close", id, run).await;
-                // Last, as the handler may have left a mark by writing once more.
-                self.forget(marks, id);
+                Handled::Close
             }
-        }
-    }
-
-    /// The clients of a gateway are no longer this worker's. Those that are `busy` have
-    /// events waiting, for which what is known of them still holds.
-    pub(crate) fn forget_gateway(&self, marks: &Marks, gateway: SocketAddrV4, busy: &HashSet<ClientId>) {
-        marks.forget_gateway(gateway, busy);
-        self.refused.retain(|id| id.gateway() != gateway || busy.contains(id));
-    }
-
-    fn forget(&self, marks: &Marks, id: ClientId) {
-        marks.forget(id);
-        self.refused.remove(&id);
-    }
-
-    fn client(&self, origin: Origin, session: Bytes) -> Client {
-        Client::new(origin, &self.gateway, session)
-    }
-
-    /// The session for a handler, given the one that came with its event.
-    async fn newest(&self, marks: &Marks, id: ClientId, session: Bytes) -> Bytes {
-        let (writes, otherwise) = match marks.judge(id, &session) {
-            Worth::Known(session) => return session,
-            Worth::Ask { writes, otherwise } => (writes, otherwise),
         };
+        let reply = clients.complete(id, handled);
+        if reply != Reply::default() {
+            Box::pin(self.reply(id, reply)).await;
+        }
+    }
+
+    async fn ask_session(
+        &self,
+        clients: &Clients<ClientMap>,
+        id: ClientId,
+        question: SessionQuestion,
+    ) -> Bytes {
         self.stats.sessions_asked.count();
-        // Boxed, as it happens seldom and is large: every event has the place for what is awaited.
-        match Box::pin(self.gateway.session_bytes(id)).await {
-            Ok(Some(session)) => {
-                marks.answered(id, writes, &session);
-                session
-            }
-            // Gone meanwhile: what was last written here is the newest there is.
-            Ok(None) => otherwise,
-            Err(error) => {
-                warn!(client = %id, %error, "could not ask for the session: going on with what is known here");
-                otherwise
-            }
-        }
+        let answer = self.worker.gateway().session_bytes(id).await.unwrap_or_else(|error| {
+            warn!(
+                client = %id, %error,
+                "the gateway did not answer with the client's session: the handler gets the one last written here"
+            );
+            None
+        });
+        clients.answered(id, question, answer)
     }
 
-    async fn write_back(&self, marks: &Marks, client: &Client) {
-        let id = client.id();
-        if let Some(expected) = client.session().take_merged() {
-            marks.expected(id, expected);
-        }
-        let Some(session) = client.session().take_changes() else { return };
-        if let Some(why) = lost(Box::pin(self.gateway.set_session_bytes(id, session)).await) {
-            self.stats.sessions_lost.count();
-            error!(client = %id, %why, "the changed session was not written");
-        }
-    }
-
-    async fn admit(&self, marks: &Marks, client: &Client, handshake: &[u8], asks: bool) {
-        let id = client.id();
+    async fn on_websocket_connect(&self, client: &Client, handshake: &[u8], gateway_asks: bool) -> Handled {
         let mut admission = None;
         let outcome = {
             let run = pin!(async {
@@ -153,46 +112,56 @@ impl<E: Events> Handler<E> {
                 admission = Some(self.events.on_websocket_connect(client, &handshake).await?);
                 Ok(())
             });
-            self.contain("on_websocket_connect", id, run).await
+            self.contain("on_websocket_connect", client.id(), run).await
         };
-        if outcome != Outcome::Broken {
-            self.write_back(marks, client).await;
+        Handled::WebSocketConnect { outcome, changes: changes_of(client), admission, gateway_asks }
+    }
+
+    async fn reply(&self, id: ClientId, reply: Reply) {
+        if let Some(session) = reply.session
+            && let Some(why) = undelivered(self.worker.gateway().set_session_bytes(id, session).await)
+        {
+            self.stats.sessions_lost.count();
+            error!(client = %id, %why, "the session that a handler changed was not written");
         }
-        let (message, code) = match admission {
-            Some(Admission::Admit) => {
-                if asks && let Some(why) = lost(self.gateway.admit_client(id).await) {
-                    warn!(client = %id, %why, "its gateway could not be told that it is admitted");
+        match reply.verdict {
+            None => {}
+            Some(Verdict::Admit) => {
+                if let Some(why) = undelivered(self.worker.admit_client(id).await) {
+                    warn!(client = %id, %why, "the gateway could not be told that the client is admitted");
                 }
-                return;
             }
-            Some(Admission::Refuse { message, code }) => (message, code),
-            None => (None, REFUSED),
-        };
-        let code = if may_close_with(code) {
-            code
-        } else {
-            warn!(client = %id, code, "refused with a close code that may not be sent: it gets {REFUSED}");
-            REFUSED
-        };
-        debug!(client = %id, code, "refused");
-        self.stats.refused.count();
-        self.refused.insert(id);
-        if let Some(why) = lost(self.gateway.refuse_client(id, message, code).await) {
-            warn!(client = %id, %why, "refused without its last message");
-            let _ = self.gateway.refuse_client(id, None, code).await;
+            Some(Verdict::Refuse { message, code, invalid_code }) => {
+                if let Some(invalid) = invalid_code {
+                    warn!(
+                        client = %id, code = invalid,
+                        "the application refused a client with a close code that may not be sent: it gets {code}"
+                    );
+                }
+                self.refuse(id, message, code).await;
+            }
         }
     }
 
-    /// Runs a handler so that it can harm nobody else, and says how it went. The
-    /// future is to call the handler itself: one that is no `async fn` may panic
-    /// before there is a future. It is pinned where it was made: to be moved, it would
-    /// have to have a place here too.
+    async fn refuse(&self, id: ClientId, message: Option<OutMessage>, code: u16) {
+        debug!(client = %id, code, "the application refused a client");
+        self.stats.refused.count();
+        if let Some(why) = undelivered(self.worker.refuse_client(id, message, code).await) {
+            warn!(client = %id, %why, "a client was refused without its last message");
+            let _ = self.worker.refuse_client(id, None, code).await;
+        }
+    }
+
+    /// Runs a handler so that it can harm nobody else, and returns how it ended. The
+    /// future has to call the handler itself: a handler that is no `async fn` may panic
+    /// before there is a future. The caller pins the future, which saves this one the place
+    /// that a moved future would need.
     pub(crate) async fn contain(
         &self,
         event: &'static str,
         id: impl std::fmt::Display,
         handler: Pin<&mut impl Future<Output = Result>>,
-    ) -> Outcome {
+    ) -> HandlerOutcome {
         let started = Instant::now();
         let Limits { slow, cancel } = self.limits;
         let mut handler = AssertUnwindSafe(handler).catch_unwind();
@@ -212,7 +181,7 @@ impl<E: Events> Handler<E> {
                     Ok(result) => Some(result),
                     Err(_) => {
                         if first == slow {
-                            warn_slow("a handler is slow and still at it");
+                            warn_slow("a handler is slow and still runs");
                         }
                         match cancel {
                             Some(cancel) => timeout_at(started + cancel, handler).await.ok(),
@@ -226,49 +195,47 @@ impl<E: Events> Handler<E> {
             warn_slow("a handler was slow");
         }
         match result {
-            Some(Ok(Ok(()))) => Outcome::Done,
+            Some(Ok(Ok(()))) => HandlerOutcome::Done,
             Some(Ok(Err(error))) => {
                 self.stats.errors.count();
                 error!(client = %id, event, error = %chain(&*error), "a handler failed");
-                Outcome::Failed
+                HandlerOutcome::Failed
             }
             Some(Err(panic)) => {
                 self.stats.panics.count();
                 error!(client = %id, event, panic = %text_of(&*panic), "a handler panicked");
-                Outcome::Broken
+                HandlerOutcome::Interrupted
             }
             None => {
                 self.stats.cancelled.count();
-                error!(client = %id, event, "a handler took too long and was cancelled");
-                Outcome::Broken
+                error!(client = %id, event, "a handler ran longer than handler_timeout_ms and was cancelled");
+                HandlerOutcome::Interrupted
             }
         }
     }
 }
 
-/// How a handler ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Done,
-    Failed,
-    /// It panicked or was cancelled: what it was doing is half done.
-    Broken,
+/// Takes what a handler has done to its client's session.
+fn changes_of(client: &Client) -> SessionChanges {
+    let session = client.session();
+    SessionChanges { merged: session.take_merged(), changed: session.take_changes() }
 }
 
-/// Why what was told to one client's gateway has not got there, if it has not.
-fn lost(told: std::result::Result<Delivery, Error>) -> Option<String> {
+/// Returns why a command was not delivered to one client's gateway; `None` where it was.
+fn undelivered(told: std::result::Result<Delivery, Error>) -> Option<String> {
     match told {
         Ok(delivery) => delivery.unreached.first().map(|(_, why)| why.to_string()),
         Err(error) => Some(error.to_string()),
     }
 }
 
-/// An error with what caused it.
+/// Returns an error's text with those of its causes.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
+/// Returns the text of a panic.
 fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")

@@ -1,12 +1,14 @@
-//! A WebSocket client's handshake, as its gateway tells it.
+//! [`Handshake`]: a WebSocket client's request, as its gateway passes it on.
+//!
+//! `handler` reads it out of the event and lends it to `on_websocket_connect`.
 
 use std::net::{IpAddr, SocketAddr};
 
 use gatewayworker_protocol::php::{self, Array, Value};
 use gatewayworker_protocol::request_target;
 
-/// What a WebSocket client sent along with its handshake: PHP's `$_GET`,
-/// `$_COOKIE` and, with the headers, `$_SERVER`.
+/// A WebSocket client's request: path, query, headers, cookies and address, as PHP's
+/// `$_GET`, `$_COOKIE` and `$_SERVER` have them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Handshake {
     get: Array,
@@ -14,14 +16,15 @@ pub struct Handshake {
     cookie: Array,
 }
 
-/// A gateway sent a handshake that is none.
+/// Why the handshake in a gateway's event cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum HandshakeError {
-    /// It cannot be read.
-    #[error("a handshake that cannot be read: {0}")]
+    /// It is no serialized PHP value.
+    #[error("the handshake in the gateway's event cannot be read: {0}")]
     Unreadable(#[from] php::Error),
-    /// It is something else than an array.
-    #[error("a handshake is an array, this is {0}")]
+    /// It is another PHP value than an array; this is its type.
+    #[error("the handshake in the gateway's event is {0}, not an array")]
     NotAnArray(&'static str),
 }
 
@@ -39,44 +42,46 @@ impl Handshake {
         Ok(Self { get: part("get"), server: part("server"), cookie: part("cookie") })
     }
 
-    /// The path of the request, without the query: `/chat`. It is the same where a proxy has
+    /// Returns the path of the request without the query, `/chat`; also where a proxy has
     /// written the target as a URL, `http://example.com/chat`.
     pub fn path(&self) -> &str {
         request_target::path(self.text("REQUEST_URI").unwrap_or_default())
     }
 
-    /// The query's variables, as PHP's `$_GET` has them: `b[]=1` is an array.
+    /// Returns the query's variables, as PHP's `$_GET` has them: `b[]=1` is an array.
     pub fn query(&self) -> &Array {
         &self.get
     }
 
-    /// A variable of the query that is text.
+    /// Returns a variable of the query; `None` where it is missing or not text.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.get.get(name)?.as_str()
     }
 
-    /// The cookies, not url-decoded.
+    /// Returns the cookies, not url-decoded.
     pub fn cookies(&self) -> &Array {
         &self.cookie
     }
 
-    /// A cookie that is text.
+    /// Returns a cookie; `None` where it is missing or not text.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         self.cookie.get(name)?.as_str()
     }
 
-    /// A header that is text, whatever the case of its name. The values of a repeated one
-    /// are joined with a comma, those of `Cookie` with `; `.
+    /// Returns a header, whatever the case of its name; `None` where it is missing or not
+    /// text. The values of a repeated header are joined with a comma, those of `Cookie` with
+    /// `; `.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.text(&format!("HTTP_{}", name.to_ascii_uppercase().replace('-', "_")))
     }
 
-    /// What PHP's `$_SERVER` has under `key`: `REQUEST_URI`, `HTTP_USER_AGENT`, …
+    /// Returns the value that PHP's `$_SERVER` has under `key`: `REQUEST_URI`,
+    /// `HTTP_USER_AGENT`, …
     pub fn server(&self, key: &str) -> Option<&Value> {
         self.server.get(key)
     }
 
-    /// The client's address, IPv6 too, which [`Client::remote_addr`] cannot be.
+    /// Returns the client's address, IPv4 or IPv6. ([`Client::remote_addr`] is IPv4 only.)
     ///
     /// [`Client::remote_addr`]: crate::Client::remote_addr
     pub fn remote_addr(&self) -> Option<SocketAddr> {
@@ -110,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_browser_sent_is_there() {
+    fn has_the_parts_of_the_browsers_request() {
         let handshake = handshake("127.0.0.1");
         assert_eq!(handshake.path(), "/chat");
         assert_eq!(handshake.get("token"), Some("t"));
@@ -123,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_is_a_url_has_its_path() {
+    fn a_request_target_that_is_a_url_has_its_path() {
         let value = json!({"server": {"REQUEST_URI": "http://localhost:8289/chat?token=t"}});
         let handshake = Handshake::parse(&php::serialize(&Value::from_json(value))).unwrap();
         assert_eq!(handshake.path(), "/chat");
@@ -137,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_array_is_no_handshake() {
+    fn refuses_a_body_that_is_no_array() {
         assert!(matches!(Handshake::parse(b"i:1;"), Err(HandshakeError::NotAnArray("int"))));
         assert!(matches!(Handshake::parse(b"junk"), Err(HandshakeError::Unreadable(_))));
         assert_eq!(Handshake::parse(b"a:0:{}").unwrap(), Handshake::default());

@@ -26,40 +26,54 @@
 //!
 //! A worker holds two links to each gateway: the *event link*, which says who the
 //! worker is and is then only read (`link`), and the *call link*, over which the
-//! handlers' [`Gateway`] handle speaks and asks
-//! (`gatewayworker-client`). An event goes into its client's lane (`lanes`), which
-//! runs its client's events one after the other; different clients' lanes run side by
-//! side. Before the handler runs, the session that came with the event is held
-//! against what was last written here (`sessions`); after it, a changed session is
-//! written back once.
+//! handlers' [`Gateway`] handle speaks and asks (`gatewayworker-client`). An event goes
+//! into its client's queue (`event_queues`), which runs its client's events one after the
+//! other; the queues of different clients run side by side. `handler` calls the
+//! application for one event: before that, the session that came with the event is
+//! compared with the one last written here; after it, a changed session is written back
+//! once. What is decided on this way is decided by `core`, plain data that needs no
+//! runtime.
 
-mod budget;
 mod client;
+mod client_map;
 mod config;
+mod config_builder;
+mod config_error;
+// What only a simulation calls is unused, and out of reach, without the feature.
+#[cfg_attr(not(feature = "internals"), allow(dead_code, unreachable_pub, unused_imports))]
+mod core;
+mod event_queues;
 mod events;
 mod handler;
 mod handshake;
-mod lanes;
+mod inline_slice;
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals;
 mod link;
 mod message;
 mod network;
 mod problem;
+mod run;
 mod serve;
 mod session;
-mod sessions;
-mod slice;
 mod stats;
 
 pub use client::Client;
 pub use config::{Cli, Config, Flags, NoSettings};
-pub use events::{Admission, BoxError, CloseReason, Events, Result};
+pub use config_error::ConfigError;
+pub use events::{BoxError, Events, Result};
 pub use handshake::{Handshake, HandshakeError};
 pub use message::Message;
-pub use serve::{Error, Start, main, run, serve, serve_on};
+pub use run::{Start, main, run};
+pub use serve::{Error, ServeOptions, serve};
 pub use session::Session;
+
+pub use crate::core::Admission;
 
 pub use gatewayworker_client::{
     AskError, ClientId, Delivery, Gateway, GroupId, OutMessage, SessionData, SessionError, Uid, Unreached,
     php,
 };
+pub use gatewayworker_protocol::CloseReason;
 pub use tokio_util::sync::CancellationToken;

@@ -1,14 +1,18 @@
-//! The event link to one gateway: says who the worker is, then reads events.
+//! The event link to one gateway: connects, says who the worker is, then reads events and
+//! enqueues them.
+//!
+//! `serve` runs one for each gateway that the registers list. What is said on the link, and
+//! what a gateway's command means, is decided by `core`; events go on to `event_queues`.
 
 use std::io;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use gatewayworker_client::worker::{GatewayFeatures, WorkerHandle};
 use gatewayworker_net::Backoff;
-use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_LARGE_FRAME_LEN, PingBody, SecretKey};
+use gatewayworker_protocol::{Command, Features, Frame, MAX_LARGE_FRAME_LEN};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -17,72 +21,36 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::Events;
-use crate::lanes::{Event, Lanes};
-use crate::slice::{Slice, preemptions};
+use crate::core::{EventLink, Identity, Received};
+use crate::event_queues::EventQueues;
+use crate::inline_slice::{InlineTimeSlice, preemptions};
 
-/// What is read into, in bytes: many small events together.
+/// The size of the chunks that are read into, in bytes: many small events together.
 const CHUNK: usize = 64 * 1024;
 
 /// The least that is read at once, in bytes. Events share the chunk that they were
 /// read into, so it is used up before there is another: one that waits shall not keep
-/// a chunk for itself, which the lanes' budget knows nothing of.
-const READ: usize = 4 * 1024;
+/// a chunk for itself, which the budget of events does not count.
+const MIN_READ: usize = 4 * 1024;
 
-/// A link that stood this long was a success, however it ended.
+/// After this long a link was a success, however it ended.
 const SUCCESS: Duration = Duration::from_secs(10);
-
-/// Who the worker is to the gateways.
-#[derive(Debug)]
-pub(crate) struct Identity {
-    name: String,
-    /// Set by the configuration, or else drawn for this process.
-    id: String,
-    fixed: bool,
-    connections: AtomicU64,
-    secret_key: SecretKey,
-}
-
-impl Identity {
-    pub(crate) fn new(name: String, id: Option<String>, secret_key: SecretKey) -> Self {
-        let fixed = id.is_some();
-        let id = id.unwrap_or_else(|| format!("{:016x}", rand::random::<u64>()));
-        Self { name, id, fixed, connections: AtomicU64::new(0), secret_key }
-    }
-
-    /// Another key for each connection: the original's gateway, slow to notice that
-    /// an old link has ended, would otherwise take the new one away with it.
-    fn worker_key(&self) -> String {
-        let Self { name, id, .. } = self;
-        if self.fixed {
-            return format!("{name}:{id}");
-        }
-        format!("{name}:{id}-{}", self.connections.fetch_add(1, Ordering::Relaxed))
-    }
-
-    fn hello(&self) -> Command {
-        Command::WorkerConnect(Hello {
-            worker_key: Some(self.worker_key()),
-            secret_key: Some(self.secret_key.clone()),
-            features: Some(Features::ALL),
-        })
-    }
-}
 
 /// Keeps an event link to `address`, until the gateway is neither connected nor
 /// listed, or `stop` asks for the end and what the gateway had sent by then is read.
 pub(crate) async fn run<E: Events>(
-    lanes: Arc<Lanes<E>>,
+    queues: Arc<EventQueues<E>>,
     identity: Arc<Identity>,
     address: SocketAddrV4,
     mut listed: watch::Receiver<bool>,
     stop: CancellationToken,
-    patience: Duration,
+    close_timeout: Duration,
 ) {
     let mut backoff = Backoff::default();
     while *listed.borrow_and_update() {
         // Without a call link a handler could not even answer.
         let connect = async {
-            lanes.handler.gateway.connected(address).await;
+            queues.handler.worker.gateway().connected(address).await;
             gatewayworker_net::connect(address).await
         };
         let connected = tokio::select! {
@@ -92,13 +60,14 @@ pub(crate) async fn run<E: Events>(
             connected = connect => connected,
         };
         match connected {
-            Err(error) => warn!(gateway = %address, %error, "no event link"),
+            Err(error) => {
+                warn!(gateway = %address, %error, "the event link to the gateway could not be connected: it is tried again")
+            }
             Ok(stream) => {
                 let started = Instant::now();
-                let ended = hold(&lanes, &identity, address, stream, &stop, patience).await;
-                lanes.forget_gateway(address);
-                lanes.handler.gateway.bus().set_passes_on(address, false);
-                lanes.handler.gateway.set_takes_large_frames(address, false);
+                let ended = hold(&queues, &identity, address, stream, &stop, close_timeout).await;
+                queues.forget_gateway(address);
+                note_features(&queues.handler.worker, address, Features::default());
                 if stop.is_cancelled() {
                     return;
                 }
@@ -121,87 +90,91 @@ pub(crate) async fn run<E: Events>(
             () = tokio::time::sleep(backoff.next_wait()) => {}
         }
     }
-    debug!(gateway = %address, "no longer listed");
+    debug!(gateway = %address, "no register lists the gateway any more");
 }
 
 async fn hold<E: Events>(
-    lanes: &Arc<Lanes<E>>,
+    queues: &Arc<EventQueues<E>>,
     identity: &Identity,
     address: SocketAddrV4,
     mut stream: TcpStream,
     stop: &CancellationToken,
-    patience: Duration,
+    close_timeout: Duration,
 ) -> io::Result<()> {
     let mut hello = BytesMut::new();
     identity.hello().encode(&mut hello);
     stream.write_all(&hello).await?;
-    let _linked = lanes.linked();
-    info!(gateway = %address, "taking events");
+    let _linked = queues.linked();
+    info!(gateway = %address, "the worker is taking events");
     let (mut reading, mut writing) = stream.split();
-    let waits = AtomicBool::new(false);
-    let read = read_events(lanes, address, &mut reading, &waits);
+    let link = EventLink::default();
+    let read = read_events(queues, address, &mut reading, &link);
     tokio::pin!(read);
     tokio::select! {
         ended = &mut read => return ended,
         () = stop.cancelled() => {}
     }
-    if waits.load(Ordering::Relaxed) {
-        // Otherwise nobody would know a worker that stops from one that has died.
-        let mut goodbye = BytesMut::new();
-        Command::Ping(PingBody::Draining.encode()).encode(&mut goodbye);
-        writing.write_all(&goodbye).await?;
+    if let Some(command) = link.drain() {
+        let mut draining = BytesMut::new();
+        command.encode(&mut draining);
+        writing.write_all(&draining).await?;
     }
-    // Half-closed, the gateway takes the worker off its list, and closes. What it
-    // sent before that is still read: a drain loses no event that has left.
+    // The gateway takes a worker whose side is closed off its list, and closes its own. What
+    // it sent before that is still read: a drain loses no event that has left.
     writing.shutdown().await?;
-    timeout(patience, read).await.unwrap_or_else(|_| {
-        warn!(gateway = %address, "the gateway did not close the event link: events may be lost");
+    timeout(close_timeout, read).await.unwrap_or_else(|_| {
+        warn!(gateway = %address, "the gateway did not close the event link in time: events may be lost");
         Ok(())
     })
 }
 
 async fn read_events<E: Events>(
-    lanes: &Arc<Lanes<E>>,
+    queues: &Arc<EventQueues<E>>,
     address: SocketAddrV4,
     reading: &mut (impl AsyncReadExt + Unpin),
-    waits: &AtomicBool,
+    link: &EventLink,
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
-    let mut slice = Slice::new(Instant::now());
-    // There was no room for all that had come.
+    let mut slice = InlineTimeSlice::new(Instant::now());
+    // More has come than the buffer had room for.
     let mut more = false;
     loop {
-        let mut here = slice.begin(Instant::now(), preemptions());
+        let mut inline = slice.begin(Instant::now(), preemptions());
         while let Some(frame) = Frame::parse(&mut buffer, MAX_LARGE_FRAME_LEN).map_err(io::Error::other)? {
-            match Command::decode(frame).map(Event::of) {
-                Ok(Ok(event)) => {
-                    if lanes.make_room(&event).await {
+            let command = match Command::decode(frame) {
+                Ok(command) => command,
+                Err(error) => {
+                    debug!(gateway = %address, %error, "ignored a frame that cannot be decoded");
+                    continue;
+                }
+            };
+            match link.receive(command) {
+                Received::Event(event) => {
+                    if queues.make_room(&event).await {
                         // That was no handler's time, and others had the thread.
-                        here = slice.begin(Instant::now(), preemptions());
+                        inline = slice.begin(Instant::now(), preemptions());
                     }
-                    lanes.put(event, here).await;
-                    here = here && slice.goes_on(Instant::now(), preemptions);
+                    queues.enqueue(event, inline).await;
+                    inline = inline && slice.handler_ran(Instant::now(), preemptions);
                 }
-                Ok(Err(Command::Ping(body))) => {
-                    if let Some(PingBody::Features(features)) = PingBody::parse(&body) {
-                        waits.store(features.admission, Ordering::Relaxed);
-                        lanes.handler.gateway.bus().set_passes_on(address, features.channel);
-                        lanes.handler.gateway.set_takes_large_frames(address, features.large_frames);
-                        debug!(gateway = %address, ?features, "the gateway has listed its features");
-                    }
+                Received::Features(features) => {
+                    note_features(&queues.handler.worker, address, features);
+                    debug!(gateway = %address, ?features, "the gateway has listed its features");
                 }
-                Ok(Err(Command::Publish { topic, payload })) => {
-                    lanes.handler.gateway.bus().hear(topic, payload);
+                Received::Published { topic, payload } => {
+                    queues.handler.worker.deliver_published(&topic, &payload);
                 }
-                Ok(Err(other)) => debug!(gateway = %address, ?other, "not for a worker"),
-                Err(error) => debug!(gateway = %address, %error, "ignored a frame"),
+                Received::Heartbeat => {}
+                Received::Unexpected(command) => {
+                    debug!(gateway = %address, ?command, "ignored a command that is not for a worker");
+                }
             }
         }
         if more {
-            // The other links share this thread, and what was said is to leave.
+            // The other links share this thread, and have to write what handlers said.
             tokio::task::yield_now().await;
         }
-        if buffer.capacity() - buffer.len() < READ {
+        if buffer.capacity() - buffer.len() < MIN_READ {
             buffer.reserve(CHUNK);
         }
         let room = buffer.capacity() - buffer.len();
@@ -213,15 +186,26 @@ async fn read_events<E: Events>(
     }
 }
 
+/// Tells the worker's handle what a gateway can do; nothing beyond the original, when its
+/// event link has ended.
+fn note_features(worker: &WorkerHandle, gateway: SocketAddrV4, features: Features) {
+    let features = GatewayFeatures::default()
+        .with_passing_events_on(features.channel)
+        .with_large_frames(features.large_frames);
+    worker.set_features(gateway, features);
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
 
-    use gatewayworker_client::Gateway;
+    use gatewayworker_client::worker::WorkerHandle;
     use gatewayworker_protocol::{Origin, Payload};
     use tokio::task::Id;
 
     use super::*;
+    use crate::client_map::ClientMap;
+    use crate::core::Clients;
     use crate::handler::{Handler, Limits};
     use crate::{Client, Message, Result};
 
@@ -244,11 +228,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_for_room_is_not_held_against_the_handler_behind_it() {
-        let gateway = Gateway::following(watch::channel(Vec::new()).1).connect();
+        let worker = WorkerHandle::builder(watch::channel(Vec::new()).1).connect();
         let events = Arc::new(Where(Mutex::default()));
-        let handler = Handler::new(events.clone(), gateway, Limits { slow: Duration::MAX, cancel: None });
+        let handler = Handler::new(events.clone(), worker, Limits { slow: Duration::MAX, cancel: None });
         // Each event takes all the room there is.
-        let lanes = Lanes::new(Arc::default(), handler, 8, 1);
+        let queues = EventQueues::new(Arc::new(Clients::new(ClientMap::default(), 1)), handler, 8);
         let address = SocketAddrV4::new([127, 0, 0, 1].into(), 2300);
         let mut sent = BytesMut::new();
         for connection_id in 1..=3 {
@@ -257,21 +241,11 @@ mod tests {
             Command::OnMessage { origin, session, message }.encode(&mut sent);
         }
         let started = Instant::now();
-        let read = read_events(&lanes, address, &mut &sent[..], &AtomicBool::new(false)).await;
+        let read = read_events(&queues, address, &mut &sent[..], &EventLink::default()).await;
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(started.elapsed(), Duration::from_secs(1), "it waited for room");
-        lanes.drained().await;
+        queues.drained().await;
         // The reader is this test, which is no task.
         assert_eq!(*events.0.lock().unwrap(), [None, None, None]);
-    }
-
-    #[test]
-    fn no_two_connections_have_the_same_key_unless_it_is_set() {
-        let drawn = Identity::new("Chat".into(), None, SecretKey::default());
-        let keys = [drawn.worker_key(), drawn.worker_key()];
-        assert!(keys.iter().all(|key| key.starts_with("Chat:")));
-        assert_ne!(keys[0], keys[1]);
-        let set = Identity::new("Chat".into(), Some("7".into()), SecretKey::default());
-        assert_eq!([set.worker_key(), set.worker_key()], ["Chat:7", "Chat:7"]);
     }
 }

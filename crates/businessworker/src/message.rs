@@ -1,4 +1,6 @@
-//! A message from a client.
+//! [`Message`]: a message from a client.
+//!
+//! `handler` makes it out of the event and gives it to `on_message`.
 
 use std::str::Utf8Error;
 
@@ -7,10 +9,10 @@ use gatewayworker_client::OutMessage;
 use gatewayworker_protocol::{Body, Payload};
 use serde::de::DeserializeOwned;
 
-/// What a client said: bytes, as its protocol framed them.
+/// A message from a client: bytes, as its protocol framed them.
 ///
-/// A message shares the memory of what was read together with it. To keep a small
-/// one for long, copy it.
+/// A message shares its memory with the events that were read together with it. To keep a
+/// small one for long, copy it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message(Payload);
 
@@ -19,22 +21,22 @@ impl Message {
         Self(payload)
     }
 
-    /// The bytes. (From a PHP gateway with a protocol of its own, which made a value
-    /// of them, they are the serialized value.)
+    /// Returns the bytes. (Where a PHP gateway's own protocol made a PHP value of them, they
+    /// are the serialized value.)
     pub fn bytes(&self) -> &Bytes {
         match &self.0.body {
             Body::Plain(bytes) | Body::Php(bytes) => bytes,
         }
     }
 
-    /// The bytes, for good.
+    /// Returns the bytes and drops the rest.
     pub fn into_bytes(self) -> Bytes {
         match self.0.body {
             Body::Plain(bytes) | Body::Php(bytes) => bytes,
         }
     }
 
-    /// The text.
+    /// Returns the text.
     ///
     /// # Errors
     /// When it is not UTF-8.
@@ -42,21 +44,22 @@ impl Message {
         std::str::from_utf8(self.bytes())
     }
 
-    /// What the JSON in it says.
+    /// Reads the message as JSON.
     ///
     /// # Errors
-    /// When it is not JSON, or of another shape.
+    /// When it is not JSON, or has another shape than `T`.
     pub fn json<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
         serde_json::from_slice(self.bytes())
     }
 
-    /// Whether the client marked it as binary. A PHP gateway does not say.
+    /// Returns whether the client marked the message as binary; false from a PHP gateway,
+    /// which does not say.
     pub fn is_binary(&self) -> bool {
         self.0.binary
     }
 }
 
-/// A received message can be sent on as it is; a binary one stays binary.
+/// A received message is sent on as it is; a binary one stays binary.
 impl From<Message> for OutMessage {
     fn from(message: Message) -> Self {
         message.0.into()

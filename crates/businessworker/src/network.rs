@@ -1,9 +1,10 @@
-//! The thread that serves the links, apart from those of the application.
+//! The thread that serves the links, apart from the threads of the application.
 //!
-//! The threads of a runtime wake each other up whenever there is something to do, in
-//! case there is more. For links, which have a little to do very often, that costs
-//! more than the work itself; one thread has nobody to wake. It is a whole runtime,
-//! so that a handler which it polls may block (`block_in_place`) as on any other.
+//! `serve` starts it and runs the links on it. The threads of a runtime wake each other up
+//! whenever there is something to do, in case there is more. Links have a little to do very
+//! often, and waking would cost more than the work itself; a single thread wakes no other.
+//! It is a whole runtime, so that a handler which it polls may block (`block_in_place`) as
+//! on any other.
 
 use std::io;
 
@@ -11,14 +12,15 @@ use gatewayworker_daemon::check_threads;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::task::AbortOnDropHandle;
 
-/// The thread; ended, with all that runs on it, when dropped.
+/// The thread of the links. Dropping it ends the thread and everything that runs on it.
 #[derive(Debug)]
 pub(crate) struct Network {
-    /// `None` only while it is dropped.
+    /// `None` only while the thread is being dropped.
     runtime: Option<Runtime>,
 }
 
 impl Network {
+    /// Starts the thread.
     pub(crate) fn start() -> io::Result<Self> {
         check_threads(1)?;
         let runtime =
@@ -26,7 +28,7 @@ impl Network {
         Ok(Self { runtime: Some(runtime) })
     }
 
-    /// Runs `f` so that what it spawns, it spawns on the thread.
+    /// Calls `f` so that tasks which it spawns run on the thread.
     pub(crate) fn enter<T>(&self, f: impl FnOnce() -> T) -> T {
         let _entered = self.runtime.as_ref().map(Runtime::enter);
         f()

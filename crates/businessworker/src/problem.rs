@@ -1,13 +1,15 @@
-//! What keeps the worker from its work, as a sentence for whoever runs it.
+//! The problem that keeps the worker from its work, as a sentence for the operator.
+//!
+//! `status` shows it; `serve` provides it to `gatewayworker-daemon`.
 
 use std::time::Duration;
 
 use gatewayworker_net::RegisterLinks;
 
-/// Returns what keeps a worker that takes events from this many of the `listed` gateways from
-/// its work, and what to do; `None` where nothing does.
-pub(crate) fn problem(gateways: usize, listed: &[String], registers: &RegisterLinks) -> Option<String> {
-    if gateways > 0 {
+/// Returns the problem of a worker that takes events from `linked` gateways, while the
+/// registers list `listed`, and what to do about it; `None` where there is no problem.
+pub(crate) fn problem(linked: usize, listed: &[String], registers: &RegisterLinks) -> Option<String> {
+    if linked > 0 {
         let trouble = registers.trouble(RegisterLinks::GRACE)?;
         return Some(format!(
             "the businessworker follows no register, a gateway that starts is not found: {trouble}"
@@ -32,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_without_a_gateway_says_what_to_look_at() {
+    fn a_worker_without_a_gateway_names_what_to_check() {
         let registers = RegisterLinks::default();
         let of = |gateways, listed: &[&str]| {
             let listed: Vec<_> = listed.iter().map(|&one| one.to_owned()).collect();

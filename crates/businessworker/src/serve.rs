@@ -1,15 +1,17 @@
-//! The worker from start to end.
+//! The worker from start to end: follows the registers, starts the application, keeps an
+//! event link to each gateway, and drains when it is asked to stop.
+//!
+//! [`serve`] is called by [`run`](crate::run), and by programs that have a worker within
+//! them. Events go from `link` to `event_queues`; nothing in here touches one.
 
+use std::fmt;
 use std::pin::pin;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
-use gatewayworker_client::{Gateway, roster};
-use gatewayworker_daemon::{ListenerSource, Runtime, Stats};
+use gatewayworker_client::worker::{WorkerHandle, follow_gateways};
+use gatewayworker_daemon::{ListenerSource, Stats};
 use gatewayworker_net::{RegisterLinks, registers};
-use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -17,212 +19,256 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{error, info, warn};
 
+use crate::client_map::ClientMap;
+use crate::core::{Clients, Identity};
+use crate::event_queues::{BUDGET, EventQueues};
 use crate::handler::{Handler, Limits};
-use crate::lanes::{BUDGET, Clients, Lanes};
-use crate::link::{self, Identity};
 use crate::network::Network;
 use crate::problem::problem;
-use crate::{BoxError, Cli, Config, Events, NoSettings, Result};
+use crate::{BoxError, Config, Events, link};
 
-/// What an application is made from.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct Start<A = NoSettings> {
-    /// The application's own settings: the `[app]` table.
-    pub app: A,
-    /// The worker's name.
-    pub name: String,
-}
-
-/// Why a worker did not start.
+/// Why [`serve`] failed. A worker that has started does not fail.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// `on_worker_start` failed.
+    /// `on_worker_start` returned this error.
     #[error("on_worker_start: {0}")]
     Start(BoxError),
-    /// Calls over HTTP cannot be listened for.
+    /// The worker cannot listen on `http_listen`.
     #[error("{0}")]
     Http(BoxError),
-    /// The thread that serves the links could not be started.
+    /// The system has no thread left for the links.
     #[error("cannot start the thread that serves the links: {0}")]
-    Thread(#[from] std::io::Error),
+    Thread(std::io::Error),
 }
 
-/// The `main` of an application: reads the flags, the environment and the
-/// configuration file as the stock daemon does, makes the application with
-/// `factory`, and runs it until a signal asks for the end.
-pub fn main<A, E>(factory: impl AsyncFnOnce(Start<A>) -> Result<E>) -> ExitCode
-where
-    A: DeserializeOwned + Default,
-    E: Events,
-{
-    run(Cli::parse(), factory)
+/// How [`serve`] runs a worker, apart from its configuration: until when, with which
+/// listener, and what it calls.
+#[must_use]
+pub struct ServeOptions {
+    shutdown: CancellationToken,
+    http_listener: HttpListener,
+    on_ready: Box<dyn FnOnce() + Send>,
+    stats: Stats,
 }
 
-/// [`main`] with flags that were read already.
-pub fn run<A, E>(cli: Cli, factory: impl AsyncFnOnce(Start<A>) -> Result<E>) -> ExitCode
-where
-    A: DeserializeOwned + Default,
-    E: Events,
-{
-    let config = gatewayworker_daemon::load::<_, Config<A>>(&cli.common, &cli.flags)
-        .and_then(|config| config.validate().map(|()| config.split()));
-    let threads = config.as_ref().ok().map(|(config, _)| config.threads).filter(|n| *n > 0);
-    gatewayworker_daemon::run(
-        &cli.common,
-        config,
-        Runtime::MultiThread { threads },
-        async |(config, app), shutdown, operator| {
-            // There are no files to read again.
-            drop(operator.reload);
-            let start = Start { app, name: config.name.clone() };
-            let events = tokio::select! {
-                made = factory(start) => made.map_err(|error| anyhow::anyhow!(error))?,
-                () = shutdown.cancelled() => return Ok(()),
-            };
-            let http = gatewayworker_http::bind(&config.http(), &operator.listeners).await?;
-            let address = http.as_ref().map(TcpListener::local_addr).transpose()?;
-            let ready = || cli.common.ready(address.map(|address| format!("http://{address}")));
-            Ok(serve_and_tell(http, config, events, shutdown, ready, &operator.stats).await?)
-        },
-    )
+/// Where calls over HTTP come from.
+#[derive(Debug)]
+enum HttpListener {
+    /// From `http_listen`, if it is set.
+    Configured,
+    /// From this listener; from none where it is `None`.
+    Given(Option<TcpListener>),
 }
 
-/// Runs a worker until `shutdown`, then drains: events that have left the gateways
-/// are handled, requests over HTTP answered, and what was said is written, within
-/// `shutdown_timeout_ms`.
+impl ServeOptions {
+    /// The options of a worker that runs until `shutdown` is cancelled.
+    pub fn new(shutdown: CancellationToken) -> Self {
+        Self {
+            shutdown,
+            http_listener: HttpListener::Configured,
+            on_ready: Box::new(|| ()),
+            stats: Stats::default(),
+        }
+    }
+
+    /// Takes calls over HTTP from this listener instead of `http_listen`; from none where
+    /// it is `None`. Without this, the worker listens on `http_listen` if that is set.
+    pub fn with_http_listener(mut self, listener: impl Into<Option<TcpListener>>) -> Self {
+        self.http_listener = HttpListener::Given(listener.into());
+        self
+    }
+
+    /// Calls `ready` once, when `on_worker_start` has returned and calls over HTTP are
+    /// taken. Gateways are linked after that. It must not block. Without this, nothing is
+    /// called.
+    pub fn on_ready(mut self, ready: impl FnOnce() + Send + 'static) -> Self {
+        self.on_ready = Box::new(ready);
+        self
+    }
+
+    /// Provides the worker's counters and problems to `stats`.
+    pub(crate) fn with_stats(mut self, stats: Stats) -> Self {
+        self.stats = stats;
+        self
+    }
+}
+
+/// A worker that runs until the token is cancelled, with no options beyond that.
+impl From<CancellationToken> for ServeOptions {
+    fn from(shutdown: CancellationToken) -> Self {
+        Self::new(shutdown)
+    }
+}
+
+impl fmt::Debug for ServeOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServeOptions").field("http_listener", &self.http_listener).finish_non_exhaustive()
+    }
+}
+
+impl HttpListener {
+    async fn open(self, config: &Config) -> Result<Option<TcpListener>, Error> {
+        match self {
+            Self::Given(listener) => Ok(listener),
+            Self::Configured => gatewayworker_http::bind(&config.http(), &ListenerSource::default())
+                .await
+                .map_err(|error| Error::Http(format!("{error:#}").into())),
+        }
+    }
+}
+
+/// The list of gateways that the registers make, for as long as this lives.
+struct Registers {
+    gateways: watch::Receiver<Vec<String>>,
+    links: RegisterLinks,
+    _following: AbortOnDropHandle<()>,
+}
+
+impl Registers {
+    fn follow(config: &Config) -> Self {
+        let (list, gateways) = watch::channel(Vec::new());
+        let (names, key) = (config.register_address.clone(), config.secret_key.clone());
+        let links = RegisterLinks::default();
+        let following = tokio::spawn({
+            let links = links.clone();
+            async move { registers::follow(&names, &key, list, &links).await }
+        });
+        Self { gateways, links, _following: AbortOnDropHandle::new(following) }
+    }
+}
+
+/// Runs a worker until it is asked to stop, then drains: within `shutdown_timeout_ms`, events
+/// that have left the gateways are handled, requests over HTTP answered, and what was said
+/// is written.
+///
+/// `options` is a [`CancellationToken`], or [`ServeOptions`] for more than that.
+///
+/// Not cancel safe: dropped before its end, it drops the links, with the events and the
+/// messages in them.
 ///
 /// # Errors
 /// When `on_worker_start` fails, `http_listen` cannot be listened on, or the system has
 /// no thread left for the links.
+///
+/// # Panics
+/// Outside a tokio runtime.
 pub async fn serve<E: Events>(
     config: Config,
     events: E,
-    shutdown: CancellationToken,
-) -> std::result::Result<(), Error> {
-    let http = gatewayworker_http::bind(&config.http(), &ListenerSource::default())
-        .await
-        .map_err(|error| Error::Http(format!("{error:#}").into()))?;
-    serve_on(http, config, events, shutdown).await
-}
-
-/// The same with a listener for calls over HTTP, whatever `http_listen` says; `None` for
-/// none.
-///
-/// # Errors
-/// When `on_worker_start` fails, or the system has no thread left for the links.
-pub async fn serve_on<E: Events>(
-    http: Option<TcpListener>,
-    config: Config,
-    events: E,
-    shutdown: CancellationToken,
-) -> std::result::Result<(), Error> {
-    serve_and_tell(http, config, events, shutdown, || (), &Stats::default()).await
-}
-
-async fn serve_and_tell<E: Events>(
-    http: Option<TcpListener>,
-    config: Config,
-    events: E,
-    shutdown: CancellationToken,
-    ready: impl FnOnce(),
-    stats: &Stats,
-) -> std::result::Result<(), Error> {
-    let (list, addresses) = watch::channel(Vec::new());
-    let (names, key) = (config.register_address.clone(), config.secret_key.clone());
-    let register_links = RegisterLinks::default();
-    let _register = AbortOnDropHandle::new(tokio::spawn({
-        let links = register_links.clone();
-        async move { registers::follow(&names, &key, list, &links).await }
-    }));
-    let clients = Arc::new(Clients::default());
-    let network = Network::start()?;
-    let gateway = network.enter(|| {
-        Gateway::following(addresses.clone())
+    options: impl Into<ServeOptions>,
+) -> Result<(), Error> {
+    let ServeOptions { shutdown, http_listener, on_ready, stats } = options.into();
+    let http_listener = http_listener.open(&config).await?;
+    let registers = Registers::follow(&config);
+    let clients = Arc::new(Clients::new(ClientMap::default(), BUDGET));
+    let network = Network::start().map_err(Error::Thread)?;
+    let worker = network.enter(|| {
+        WorkerHandle::builder(registers.gateways.clone())
             .secret_key(config.secret_key.clone())
             .question_timeout(config.question_timeout())
-            .gather_writes()
             .observer(clients.clone())
             .connect()
     });
     let limits = Limits { slow: config.slow_handler_warning(), cancel: config.handler_timeout() };
-    let handler = Handler::new(events, gateway.clone(), limits);
-    let lanes = Lanes::new(clients, handler, config.concurrency, BUDGET);
-    let handler = &lanes.handler;
-    stats.provide({
-        let lanes = Arc::downgrade(&lanes);
-        move || lanes.upgrade().map(|lanes| lanes.figures()).unwrap_or_default()
-    });
-    stats.provide_problems({
-        let (lanes, addresses) = (Arc::downgrade(&lanes), addresses.clone());
-        move || {
-            let gateways = lanes.upgrade().map_or(0, |lanes| lanes.gateways());
-            problem(gateways, &addresses.borrow(), &register_links).into_iter().collect()
-        }
-    });
+    let gateway = worker.gateway().clone();
+    let handler = Handler::new(events, worker, limits);
+    let queues = EventQueues::new(clients, handler, config.concurrency);
+    provide_stats(&stats, &queues, &registers);
 
+    let handler = &queues.handler;
     tokio::select! {
         started = handler.events.on_worker_start(&gateway) => started.map_err(Error::Start)?,
         () = shutdown.cancelled() => {
-            warn!("asked to stop before on_worker_start had returned");
+            warn!("the worker was asked to stop before on_worker_start had returned");
             return Ok(());
         }
     }
     info!(name = %config.name, concurrency = config.concurrency, "the worker has started");
-    let grace = config.shutdown_timeout();
-    let http = http.map(|listener| {
+    let drain_timeout = config.shutdown_timeout();
+    let http = http_listener.map(|listener| {
         let (config, gateway) = (config.http(), gateway.clone());
-        let serving = gatewayworker_http::serve(listener, config, gateway, shutdown.clone(), grace);
+        let serving = gatewayworker_http::serve(listener, config, gateway, shutdown.clone(), drain_timeout);
         AbortOnDropHandle::new(tokio::spawn(serving))
     });
-    ready();
+    on_ready();
 
-    let identity =
-        Arc::new(Identity::new(config.name.clone(), config.worker_id.clone(), config.secret_key.clone()));
     let links = TaskTracker::new();
-    let _follow = network.spawn(roster::follow(addresses, {
-        let (lanes, links, shutdown) = (lanes.clone(), links.clone(), shutdown.clone());
-        move |address, listed| {
-            let (lanes, identity, stop) = (lanes.clone(), identity.clone(), shutdown.clone());
-            let run =
-                links.track_future(link::run(lanes, identity, address, listed, stop.clone(), grace / 2));
-            async move {
-                run.await;
-                if stop.is_cancelled() {
-                    // Ending would be taken for a lost link, and start the next, which ends at once.
-                    std::future::pending().await
-                }
-            }
-        }
-    }));
+    let _following = keep_links(&network, &links, &queues, &config, registers.gateways.clone(), &shutdown);
     shutdown.cancelled().await;
 
-    info!("draining");
-    let deadline = Instant::now() + grace;
+    info!("the worker drains");
+    let deadline = Instant::now() + drain_timeout;
     links.close();
     let drain = async {
         links.wait().await;
-        lanes.drained().await;
+        queues.drained().await;
     };
     if timeout_at(deadline, drain).await.is_err() {
         warn!(
-            limit_ms = grace.as_millis() as u64,
-            "handlers were still at it when the time to drain was over"
+            limit_ms = drain_timeout.as_millis() as u64,
+            "handlers were still running when shutdown_timeout_ms was over: the worker does not wait for them"
         );
     }
     // It ends by itself when the time is over; what it still says is written below.
     if let Some(http) = http
         && let Err(error) = http.await
     {
-        error!(%error, "HTTP push ended early");
+        error!(%error, "the server for calls over HTTP panicked");
     }
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
     let stop = pin!(async { handler.events.on_worker_stop(&gateway).await });
     if timeout(left, handler.contain("on_worker_stop", "none", stop)).await.is_err() {
-        warn!("on_worker_stop did not return in time");
+        warn!("on_worker_stop did not return in time: it is cancelled");
     }
     gateway.finish(left).await;
     info!(stats = %handler.stats, "the worker has stopped");
     Ok(())
+}
+
+fn provide_stats<E: Events>(stats: &Stats, queues: &Arc<EventQueues<E>>, registers: &Registers) {
+    stats.provide({
+        let queues = Arc::downgrade(queues);
+        move || queues.upgrade().map(|queues| queues.stats()).unwrap_or_default()
+    });
+    stats.provide_problems({
+        let (queues, gateways, links) =
+            (Arc::downgrade(queues), registers.gateways.clone(), registers.links.clone());
+        move || {
+            let linked = queues.upgrade().map_or(0, |queues| queues.gateways());
+            problem(linked, &gateways.borrow(), &links).into_iter().collect()
+        }
+    });
+}
+
+/// Keeps an event link to each gateway in the list, until what is returned is dropped; after
+/// `shutdown` no new one. Each link is tracked in `links` until it has ended.
+fn keep_links<E: Events>(
+    network: &Network,
+    links: &TaskTracker,
+    queues: &Arc<EventQueues<E>>,
+    config: &Config,
+    gateways: watch::Receiver<Vec<String>>,
+    shutdown: &CancellationToken,
+) -> AbortOnDropHandle<()> {
+    let (name, secret_key) = (config.name.clone(), config.secret_key.clone());
+    let identity = Arc::new(match config.worker_id.clone() {
+        Some(id) => Identity::with_id(name, id, secret_key),
+        None => Identity::with_drawn_id(name, rand::random(), secret_key),
+    });
+    // The other half is for the events that come until then.
+    let close_timeout = config.shutdown_timeout() / 2;
+    let (queues, links, shutdown) = (queues.clone(), links.clone(), shutdown.clone());
+    network.spawn(follow_gateways(gateways, move |address, listed| {
+        let (queues, identity, stop) = (queues.clone(), identity.clone(), shutdown.clone());
+        let run = link::run(queues, identity, address, listed, stop.clone(), close_timeout);
+        let run = links.track_future(run);
+        async move {
+            run.await;
+            if stop.is_cancelled() {
+                // Ending would be taken for a lost link, and start the next, which ends at once.
+                std::future::pending().await
+            }
+        }
+    }))
 }

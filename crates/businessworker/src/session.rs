@@ -1,23 +1,28 @@
-//! A client's session as its handler sees it.
+//! [`Session`]: a client's session as its handler sees it.
+//!
+//! `handler` makes one for each event and takes the changes out of it when the handler has
+//! ended. The session that is stored is in the gateway.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use gatewayworker_client::{ClientId, SessionData, SessionError, SessionObserver, php};
+use gatewayworker_client::worker::SessionObserver;
+use gatewayworker_client::{ClientId, SessionData, SessionError, php};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::core::normal;
+
 /// The session of the client whose event is being handled: PHP's `$_SESSION`.
 ///
-/// What is changed here is written back once, after the handler, if it is really
-/// another session then. What the handler writes through
-/// [`Client::gateway`](crate::Client::gateway) shows here at once. A clone is the
-/// same session; changes after the handler has returned go nowhere.
+/// Changes are written back once, after the handler, where they made another session. A
+/// write through [`Client::gateway`](crate::Client::gateway) shows here at once. A clone is
+/// the same session; changes after the handler has returned are lost.
 ///
-/// A session that cannot be read (a PHP worker put an object into it, say) is an
-/// error for whoever looks into it, and is never overwritten except by
-/// [`replace`](Self::replace).
+/// A session that cannot be read (a PHP worker put an object into it, say) makes each
+/// method an error that looks into it, and is overwritten by [`replace`](Self::replace)
+/// only.
 #[derive(Clone)]
 pub struct Session(Arc<Shared>);
 
@@ -28,13 +33,13 @@ struct Shared {
 
 #[derive(Default)]
 struct View {
-    /// As far as is known here, what the gateway has.
+    /// The session in the gateway, as far as is known here.
     stored: Bytes,
-    /// What `stored` says, once anybody has looked.
+    /// The content of `stored`, once a handler has looked into it.
     data: Option<SessionData>,
     /// `data` was changed here.
     changed: bool,
-    /// The gateway was told to merge something; `stored` is what should come of it.
+    /// The gateway was told to merge something; `stored` is the expected result.
     merged: bool,
 }
 
@@ -56,7 +61,7 @@ impl Session {
         self.0.view()
     }
 
-    /// The value under `key`, or `None` where there is none.
+    /// Returns the value under `key`, or `None` where there is none.
     ///
     /// # Errors
     /// When it has another type, or the session cannot be read.
@@ -75,7 +80,7 @@ impl Session {
         Ok(())
     }
 
-    /// Takes out what is under `key`; whether there was anything.
+    /// Takes out the value under `key`; returns whether there was one.
     ///
     /// # Errors
     /// When the session cannot be read.
@@ -86,12 +91,12 @@ impl Session {
         Ok(removed)
     }
 
-    /// Whether there is nothing in it. (One that cannot be read has something in it.)
+    /// Returns whether the session has no values. One that cannot be read has some.
     pub fn is_empty(&self) -> bool {
         self.view().data().is_ok_and(|data| data.is_empty())
     }
 
-    /// A copy of all of it.
+    /// Returns a copy of the whole session.
     ///
     /// # Errors
     /// When the session cannot be read.
@@ -99,19 +104,20 @@ impl Session {
         self.view().data().cloned()
     }
 
-    /// Puts another session in its place.
+    /// Replaces the whole session.
     pub fn replace(&self, data: SessionData) {
         let mut view = self.view();
         view.data = Some(data);
         view.changed = true;
     }
 
-    /// To be told of writes through a handle.
+    /// Returns the observer that learns of writes through a handle.
     pub(crate) fn observer(&self) -> Arc<dyn SessionObserver> {
         self.0.clone()
     }
 
-    /// What has to be written back, if anything. Asked again, nothing.
+    /// Takes the session that has to be written back; `None` where it was not changed, and
+    /// when called again.
     pub(crate) fn take_changes(&self) -> Option<Bytes> {
         let mut view = self.view();
         if !std::mem::take(&mut view.changed) {
@@ -125,16 +131,12 @@ impl Session {
         })
     }
 
-    /// What should have come of the merges that the gateway was told of, if any.
+    /// Takes the session that the merges should have made which the gateway was told of;
+    /// `None` where there were none.
     pub(crate) fn take_merged(&self) -> Option<Bytes> {
         let mut view = self.view();
         std::mem::take(&mut view.merged).then(|| view.stored.clone())
     }
-}
-
-/// An empty array is as good as none.
-pub(crate) fn normal(session: &[u8]) -> &[u8] {
-    if session == b"a:0:{}" { b"" } else { session }
 }
 
 impl Shared {
@@ -204,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn is_written_back_once_and_only_when_changed() {
+    fn a_session_is_written_back_once_and_only_when_changed() {
         let session = session(json!({"n": 1}));
         assert_eq!(session.get("n"), Ok(Some(1)));
         session.insert("n", 1).unwrap();
@@ -260,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_cannot_be_read_is_an_error_and_is_not_overwritten() {
+    fn an_unreadable_session_is_an_error_and_is_not_overwritten() {
         let session = Session::new(id(1), Bytes::from_static(b"O:8:\"stdClass\":0:{}"));
         assert!(session.get::<i32>("a").is_err());
         assert!(session.insert("a", 1).is_err());

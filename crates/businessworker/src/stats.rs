@@ -1,19 +1,27 @@
-//! What has happened to events, in numbers.
+//! Counters of events and handlers. `handler` counts; the log and `status` show them.
 
 use std::fmt;
 
 use gatewayworker_daemon::Counter;
 
-/// Counters; they only grow.
+/// Counters of events and handlers since the worker started.
 #[derive(Debug, Default)]
 pub(crate) struct HandlerStats {
+    /// Events that were handled.
     pub(crate) events: Counter,
+    /// Handlers that returned `Err`.
     pub(crate) errors: Counter,
+    /// Handlers that panicked.
     pub(crate) panics: Counter,
+    /// Handlers that took longer than `slow_handler_warning_ms`.
     pub(crate) slow: Counter,
+    /// Handlers that took longer than `handler_timeout_ms`.
     pub(crate) cancelled: Counter,
+    /// Clients that were refused.
     pub(crate) refused: Counter,
+    /// Sessions that the gateway was asked for, as those in the events may be stale.
     pub(crate) sessions_asked: Counter,
+    /// Changed sessions that could not be written.
     pub(crate) sessions_lost: Counter,
 }
 

@@ -1,4 +1,4 @@
-//! The worker against gateways that are played by the test.
+//! Tests of a whole worker against fake gateways.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -21,7 +21,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::task::AbortOnDropHandle;
 
-/// An application that does what the messages say, and tells what it sees.
+/// An application that does what each message asks for, and reports what it sees.
 #[derive(Clone)]
 struct Script {
     seen: mpsc::UnboundedSender<String>,
@@ -124,7 +124,7 @@ impl Worker {
     async fn start(change: impl FnOnce(&mut Config)) -> Self {
         let mut fake = FakeGateway::start().await;
         let (register, running_register) = register(&[fake.address]).await;
-        let mut config = Config { register_address: vec![register], ..Config::default() };
+        let mut config = Config::default().with_register_address([register]);
         change(&mut config);
         let (seen, sees) = mpsc::unbounded_channel();
         let gate = Arc::new(Notify::new());
@@ -194,16 +194,12 @@ async fn the_bytes_of_a_php_gateway_reach_the_handlers() {
 }
 
 #[tokio::test]
-async fn a_worker_says_who_it_is_with_the_key() {
+async fn a_worker_sends_its_name_and_the_key_on_its_links() {
     let mut fake = FakeGateway::start().await;
     let (register, _running) = register(&[fake.address]).await;
     let key = SecretKey::new("k");
-    let config = Config {
-        name: "Chat".into(),
-        register_address: vec![register],
-        secret_key: key.clone(),
-        ..Config::default()
-    };
+    let config =
+        Config::default().with_name("Chat").with_register_address([register]).with_secret_key(key.clone());
     struct Nothing;
     impl Events for Nothing {}
     let _serving = AbortOnDropHandle::new(tokio::spawn(serve(config, Nothing, CancellationToken::new())));
@@ -328,7 +324,7 @@ async fn messages_that_come_one_at_a_time_share_the_chunk_they_are_read_into() {
     let mut fake = FakeGateway::start().await;
     let (register, _running) = register(&[fake.address]).await;
     let (keep, mut kept) = mpsc::unbounded_channel();
-    let config = Config { register_address: vec![register], ..Config::default() };
+    let config = Config::default().with_register_address([register]);
     let _serving = AbortOnDropHandle::new(tokio::spawn(serve(config, Keep(keep), CancellationToken::new())));
     fake.worker().await;
     let mut messages = Vec::new();
@@ -401,7 +397,7 @@ async fn a_question_from_a_handler_sees_what_the_handler_said() {
 }
 
 #[tokio::test]
-async fn a_refused_client_is_closed_and_says_nothing_more() {
+async fn a_refused_client_is_closed_and_its_messages_are_not_handled() {
     let mut worker = Worker::start(|_| ()).await;
     let fake = &worker.fake;
     for (connection, token) in [(1, Some("bad")), (2, None), (3, Some("panic")), (4, Some("good"))] {
@@ -438,7 +434,7 @@ async fn a_refused_client_is_closed_and_says_nothing_more() {
 async fn a_lost_event_link_is_made_again_under_another_key() {
     let mut fake = FakeGateway::start().await;
     let (register, _running) = register(&[fake.address]).await;
-    let config = Config { register_address: vec![register], ..Config::default() };
+    let config = Config::default().with_register_address([register]);
     struct Nothing;
     impl Events for Nothing {}
     let _serving = AbortOnDropHandle::new(tokio::spawn(serve(config, Nothing, CancellationToken::new())));
@@ -448,7 +444,7 @@ async fn a_lost_event_link_is_made_again_under_another_key() {
 }
 
 #[tokio::test]
-async fn a_worker_that_is_asked_to_stop_finishes_what_has_come_and_writes_what_was_said() {
+async fn a_stopping_worker_handles_the_events_it_has_and_writes_what_handlers_sent() {
     let mut worker = Worker::start(|_| ()).await;
     let fake = &worker.fake;
     fake.events([fake.message(1, "wait"), fake.message(1, "echo last"), fake.message(2, "wait")]).await;
@@ -490,7 +486,7 @@ async fn an_application_that_cannot_start_is_an_error() {
             Err("no database".into())
         }
     }
-    let config = Config { register_address: vec!["127.0.0.1:9".into()], ..Config::default() };
+    let config = Config::default().with_register_address(["127.0.0.1:9"]);
     let error = serve(config, Broken, CancellationToken::new()).await.unwrap_err();
     assert_eq!(error.to_string(), "on_worker_start: no database");
 }
@@ -505,11 +501,7 @@ async fn a_port_for_http_that_is_taken_is_an_error_before_the_application_starts
     }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let config = Config {
-        register_address: vec!["127.0.0.1:9".into()],
-        http_listen: Some(address.clone()),
-        ..Config::default()
-    };
+    let config = Config::default().with_register_address(["127.0.0.1:9"]).with_http_listen(&address);
     let error = serve(config, Unstarted, CancellationToken::new()).await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("http_listen: cannot listen on {address}: ")), "{error}");
 }
@@ -524,7 +516,7 @@ async fn an_application_that_takes_for_ever_to_start_can_be_stopped() {
         }
     }
     let begun = Arc::new(Notify::new());
-    let config = Config { register_address: vec!["127.0.0.1:9".into()], ..Config::default() };
+    let config = Config::default().with_register_address(["127.0.0.1:9"]);
     let shutdown = CancellationToken::new();
     let serving = tokio::spawn(serve(config, Stuck(begun.clone()), shutdown.clone()));
     soon(begun.notified()).await;
@@ -533,7 +525,7 @@ async fn an_application_that_takes_for_ever_to_start_can_be_stopped() {
 }
 
 #[tokio::test]
-async fn a_worker_of_several_gateways_stops_as_soon_as_it_has_nothing_left_to_do() {
+async fn a_worker_of_several_gateways_stops_as_soon_as_nothing_is_left_to_do() {
     let mut fakes = Vec::new();
     for _ in 0..4 {
         fakes.push(FakeGateway::start().await);
@@ -541,8 +533,7 @@ async fn a_worker_of_several_gateways_stops_as_soon_as_it_has_nothing_left_to_do
     let addresses: Vec<_> = fakes.iter().map(|fake| fake.address).collect();
     let (register, _running) = register(&addresses).await;
     // More than `soon` waits.
-    let config =
-        Config { register_address: vec![register], shutdown_timeout_ms: 60_000, ..Config::default() };
+    let config = Config::default().with_register_address([register]).with_shutdown_timeout_ms(60_000);
     let shutdown = CancellationToken::new();
     struct Nothing;
     impl Events for Nothing {}
@@ -568,7 +559,7 @@ async fn a_dead_gateway_is_named_to_the_handler() {
     let dead = FakeGateway::start().await.address;
     let (register, _running) = register(&[fake.address, dead]).await;
     let (seen, mut sees) = mpsc::unbounded_channel();
-    let config = Config { register_address: vec![register], ..Config::default() };
+    let config = Config::default().with_register_address([register]);
     let _serving = AbortOnDropHandle::new(tokio::spawn(serve(config, Names(seen), CancellationToken::new())));
     fake.worker().await;
     fake.events([fake.message(1, "")]).await;

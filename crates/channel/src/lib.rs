@@ -41,7 +41,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatewayworker_client::{Gateway, MAX_PUBLISHED};
+use gatewayworker_client::Gateway;
+use gatewayworker_client::bus::{Bus, MAX_PUBLISHED};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -99,7 +100,7 @@ struct Shared {
 
 /// By which way events go.
 enum Way {
-    Gateways(Gateway),
+    Gateways(Bus),
     #[cfg(feature = "redis")]
     Redis(redis::Publisher),
     #[cfg(feature = "nats")]
@@ -122,8 +123,9 @@ impl Channel {
         let scheme = url.split(':').next().unwrap_or_default();
         let (way, reader) = match scheme {
             "" | "gateways" => {
-                let heard = follow_gateways(gateway.clone(), topics.clone(), listens);
-                (Way::Gateways(gateway.clone()), tokio::spawn(heard))
+                let bus = Bus::of(gateway);
+                let heard = follow_gateways(bus.clone(), topics.clone(), listens);
+                (Way::Gateways(bus), tokio::spawn(heard))
             }
             #[cfg(feature = "redis")]
             "redis" => {
@@ -156,7 +158,7 @@ impl Channel {
             return Err(gatewayworker_client::Error::TooLarge { len, limit: MAX_PUBLISHED }.into());
         }
         match &self.0.way {
-            Way::Gateways(gateway) => Ok(gateway.publish(topic.to_owned(), payload)?),
+            Way::Gateways(bus) => Ok(bus.publish(topic.to_owned(), payload)?),
             #[cfg(feature = "redis")]
             Way::Redis(publisher) => within_limit(publisher.publish(topic, payload)).await,
             #[cfg(feature = "nats")]
@@ -218,13 +220,9 @@ async fn within_limit(publish: impl Future<Output = Result<(), Error>>) -> Resul
     tokio::time::timeout(PUBLISH_WITHIN, publish).await.unwrap_or(Err(Error::TimedOut))
 }
 
-fn follow_gateways(
-    gateway: Gateway,
-    topics: Arc<Topics>,
-    listens: watch::Sender<bool>,
-) -> impl Future<Output = ()> {
+fn follow_gateways(bus: Bus, topics: Arc<Topics>, listens: watch::Sender<bool>) -> impl Future<Output = ()> {
     // Now, not when the task first runs.
-    let mut heard = gateway.bus().subscribe();
+    let mut heard = bus.subscribe();
     listens.send_replace(true);
     async move {
         let _listens = listens;

@@ -4,63 +4,15 @@ use bytes::Bytes;
 use gatewayworker_protocol::{ClientId, Command, GroupId, IdError, Uid, php};
 use serde::Serialize;
 
-use crate::{Delivery, Error, Gateway, OutMessage, SessionData};
+use crate::{Delivery, Error, Gateway, SessionData};
 
 impl Gateway {
-    /// Closes a client's connection after what is already on its way to it
-    /// (`closeClient`).
-    ///
-    /// # Errors
-    /// None today; an unreached gateway is named in the [`Delivery`]. So it is
-    /// with every command.
-    pub async fn close_client(&self, id: ClientId) -> Result<Delivery, Error> {
-        self.tell_client(id, Command::Kick { connection_id: id.connection_id(), message: None }).await
-    }
-
-    /// The same with a last message.
-    ///
-    /// # Errors
-    /// When the message does not fit a frame.
-    pub async fn close_client_with(
-        &self,
-        id: ClientId,
-        message: impl Into<OutMessage>,
-    ) -> Result<Delivery, Error> {
-        let message = Some(message.into().into_payload());
-        self.tell_client(id, Command::Kick { connection_id: id.connection_id(), message }).await
-    }
-
-    /// Lets a client in whose gateway has asked whether it may: what a worker does when
-    /// `on_websocket_connect` has admitted it.
-    ///
-    /// # Errors
-    /// None today.
-    #[doc(hidden)]
-    pub async fn admit_client(&self, id: ClientId) -> Result<Delivery, Error> {
-        self.tell_client(id, Command::Admit(id.connection_id())).await
-    }
-
-    /// Sends a client away with a close code, which a gateway of the original does not
-    /// look at: what a worker does when `on_websocket_connect` has refused it.
-    ///
-    /// # Errors
-    /// When the message does not fit a frame.
-    #[doc(hidden)]
-    pub async fn refuse_client(
-        &self,
-        id: ClientId,
-        message: Option<OutMessage>,
-        code: u16,
-    ) -> Result<Delivery, Error> {
-        let message = message.map(OutMessage::into_payload);
-        self.tell_client(id, Command::Refuse { connection_id: id.connection_id(), message, code }).await
-    }
-
     /// Closes a client's connection at once, whatever is on its way (the
     /// original's `destoryClient`).
     ///
     /// # Errors
-    /// None today.
+    /// None today; an unreached gateway is named in the [`Delivery`]. So it is
+    /// with every command.
     pub async fn destroy_client(&self, id: ClientId) -> Result<Delivery, Error> {
         self.tell_client(id, Command::Destroy(id.connection_id())).await
     }

@@ -1,7 +1,9 @@
 //! What can go wrong between a handle and the gateways.
 
+use std::fmt;
 use std::net::SocketAddrV4;
 
+use gatewayworker_net::PushError;
 use gatewayworker_protocol::IdError;
 
 use crate::SessionError;
@@ -45,11 +47,21 @@ impl Unreached {
     }
 }
 
+impl From<PushError> for Unreached {
+    fn from(error: PushError) -> Self {
+        match error {
+            PushError::Full => Self::Overloaded,
+            PushError::Closed => Self::NotConnected,
+        }
+    }
+}
+
 /// Whom a send or a command did not reach.
 ///
 /// Reached means: handed to the link. The protocol acknowledges nothing, so what
 /// a gateway that dies in this instant was told is lost without a trace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Delivery {
     /// The gateways that may hold a receiver and were not reached, with the reason.
     pub unreached: Vec<(SocketAddrV4, Unreached)>,
@@ -100,4 +112,57 @@ pub enum Error {
     /// A value that is no session.
     #[error(transparent)]
     Session(#[from] SessionError),
+}
+
+/// Why there is no whole answer to a question that all gateways are asked.
+#[derive(Debug)]
+pub enum AskError<T> {
+    /// Not every gateway answered. What did come is never passed off as the whole,
+    /// but it is here.
+    Incomplete {
+        /// The answer that those gateways make that did answer.
+        partial: T,
+        /// The others, with the reason.
+        missing: Vec<(SocketAddrV4, Unreached)>,
+    },
+    /// Nobody was asked.
+    NotAsked(Error),
+}
+
+impl<T> AskError<T> {
+    /// Makes another type of what did come.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> AskError<U> {
+        match self {
+            Self::Incomplete { partial, missing } => {
+                AskError::Incomplete { partial: change(partial), missing }
+            }
+            Self::NotAsked(error) => AskError::NotAsked(error),
+        }
+    }
+}
+
+impl<T> fmt::Display for AskError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Incomplete { missing, .. } => {
+                f.write_str("the answer is incomplete")?;
+                missing.iter().try_for_each(|(gateway, why)| write!(f, "; gateway {gateway}: {why}"))
+            }
+            Self::NotAsked(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<T: fmt::Debug> std::error::Error for AskError<T> {}
+
+impl<T> From<Error> for AskError<T> {
+    fn from(error: Error) -> Self {
+        Self::NotAsked(error)
+    }
+}
+
+impl<T> From<IdError> for AskError<T> {
+    fn from(error: IdError) -> Self {
+        Self::NotAsked(error.into())
+    }
 }

@@ -10,9 +10,14 @@ use gatewayworker_protocol::{ClientId, Command, Frame, MAX_FRAME_LEN, SecretKey,
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::link::Settings;
+use crate::bus_state::BusState;
+use crate::link::LinkSettings;
 use crate::links::Links;
-use crate::{Bus, Delivery, Error, SessionObserver, Unreached};
+use crate::session_observer::SessionObserver;
+use crate::{Delivery, Error, Unreached};
+
+/// Longer limits may be more than a clock can show.
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What an application may do to clients, wherever they are connected.
 ///
@@ -28,7 +33,7 @@ pub struct Gateway {
 
 struct Shared {
     links: Arc<Links>,
-    bus: Bus,
+    bus: BusState,
     observer: Option<Arc<dyn SessionObserver>>,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
@@ -37,8 +42,7 @@ struct Shared {
 #[must_use = "it does nothing until it is connected"]
 pub struct Builder {
     source: Source,
-    settings: Settings,
-    observer: Option<Arc<dyn SessionObserver>>,
+    settings: LinkSettings,
 }
 
 enum Source {
@@ -48,12 +52,12 @@ enum Source {
 
 impl Builder {
     fn new(source: Source) -> Self {
-        let settings = Settings {
+        let settings = LinkSettings {
             secret_key: SecretKey::default(),
             question_timeout: Duration::from_secs(5),
-            gather: false,
+            gather_writes: false,
         };
-        Self { source, settings, observer: None }
+        Self { source, settings }
     }
 
     /// The key of the cluster; none by default (the original's `$secretKey`).
@@ -64,9 +68,10 @@ impl Builder {
 
     /// How long a question may take in all; 5 seconds by default, as in the
     /// original. The first use of a handle waits as long for the registers, and at
-    /// most a second more for gateways that cannot be connected to.
+    /// most a second more for gateways that cannot be connected to. A limit over a year
+    /// is a year.
     pub fn question_timeout(mut self, limit: Duration) -> Self {
-        self.settings.question_timeout = limit;
+        self.settings.question_timeout = limit.min(YEAR);
         self
     }
 
@@ -74,14 +79,7 @@ impl Builder {
     /// the same turn, instead of writing it before the send returns. For a
     /// process with many tasks that send: fewer writes, a little later.
     pub fn gather_writes(mut self) -> Self {
-        self.settings.gather = true;
-        self
-    }
-
-    /// Tells `observer` of every session that is written through the handle and
-    /// its clones.
-    pub fn observer(mut self, observer: Arc<dyn SessionObserver>) -> Self {
-        self.observer = Some(observer);
+        self.settings.gather_writes = true;
         self
     }
 
@@ -91,6 +89,12 @@ impl Builder {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn connect(self) -> Gateway {
+        self.connect_observed(None)
+    }
+
+    /// [`connect`](Self::connect) for a worker: tells `observer` of every session that is
+    /// written through the handle and its clones.
+    pub(crate) fn connect_observed(self, observer: Option<Arc<dyn SessionObserver>>) -> Gateway {
         let mut tasks = Vec::new();
         let addresses = match self.source {
             Source::Addresses(addresses) => addresses,
@@ -105,7 +109,7 @@ impl Builder {
         };
         let links = Arc::new(Links::new(self.settings, addresses));
         tasks.push(AbortOnDropHandle::new(tokio::spawn(links.clone().run())));
-        let shared = Shared { links, bus: Bus::default(), observer: self.observer, _tasks: tasks };
+        let shared = Shared { links, bus: BusState::default(), observer, _tasks: tasks };
         Gateway { shared: Arc::new(shared), observer: None }
     }
 }
@@ -123,9 +127,8 @@ impl Gateway {
         Builder::new(Source::Addresses(addresses))
     }
 
-    /// A clone whose session writes `observer` is told of too.
-    #[must_use]
-    pub fn observed_by(&self, observer: Arc<dyn SessionObserver>) -> Self {
+    /// Returns a clone whose session writes `observer` is told of too.
+    pub(crate) fn observed_by(&self, observer: Arc<dyn SessionObserver>) -> Self {
         Self { shared: self.shared.clone(), observer: Some(observer) }
     }
 
@@ -150,17 +153,9 @@ impl Gateway {
         self.links().finish(limit).await
     }
 
-    /// What a worker hears of other workers, by way of the gateways.
-    pub fn bus(&self) -> &Bus {
+    /// The bus that a worker takes part in.
+    pub(crate) fn bus(&self) -> &BusState {
         &self.shared.bus
-    }
-
-    /// For a worker's event link: whether its gateway takes frames of more than 10 MiB. Other
-    /// handles are not told, and send none.
-    pub fn set_takes_large_frames(&self, gateway: SocketAddrV4, takes: bool) {
-        if let Some(link) = self.links().all().get(&gateway) {
-            link.set_takes_large_frames(takes);
-        }
     }
 
     /// The longest frame that every gateway takes, in bytes.

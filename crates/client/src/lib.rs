@@ -38,30 +38,44 @@
 
 mod answer;
 mod ask;
-mod bus;
+pub mod bus;
+mod bus_state;
 pub mod calls;
+mod close;
 mod commands;
+mod core;
+mod dispatch;
+mod emulated;
 mod error;
+mod frames;
 mod gateway;
+/// The core without IO, for the simulator. Not an API: it may change at any time.
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::core::{Answers, CallLink, Effect, LinkError, QuestionId, Transmit};
+}
+mod gateway_list;
 mod link;
 mod links;
 mod message;
-mod observe;
 mod questions;
-pub mod roster;
 mod select;
 mod send;
 mod session;
+mod session_observer;
+mod targets;
+pub mod worker;
 
-pub use ask::AskError;
-pub use bus::{Bus, MAX_PUBLISHED, Published};
-pub use error::{Delivery, Error, Unreached};
+pub use close::Closing;
+pub use dispatch::CommandFuture;
+pub use error::{AskError, Delivery, Error, Unreached};
 pub use gateway::{Builder, Gateway};
 pub use message::OutMessage;
-pub use observe::SessionObserver;
 pub use select::{Column, Row, Where};
-pub use send::{Everyone, Groups, One, Only, SendFuture, Sending, Target, Uids};
+pub use send::Sending;
 pub use session::{SessionData, SessionError};
+pub use targets::{Target, ToAll, ToClient, ToClients, ToGroups, ToUids};
 
 pub use gatewayworker_protocol::{ClientId, GroupId, IdError, ParseClientIdError, SecretKey, Uid, php};
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::link::{Link, Settings};
-use crate::{Delivery, Unreached, roster};
+use crate::link::{Link, LinkSettings};
+use crate::{Delivery, Unreached, gateway_list};
 
 /// How long the first use of a handle waits for gateways that are listed but do not
 /// let themselves be connected to, after which they are as good as down: one whose
@@ -22,7 +22,7 @@ pub(crate) type Map = BTreeMap<SocketAddrV4, Arc<Link>>;
 /// The links, connected or not.
 #[derive(Debug)]
 pub(crate) struct Links {
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) settings: Arc<LinkSettings>,
     map: RwLock<Arc<Map>>,
     /// Bumped whenever a link has come, gone, or changed its state.
     changes: watch::Sender<u64>,
@@ -32,7 +32,7 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    pub(crate) fn new(settings: Settings, addresses: watch::Receiver<Vec<String>>) -> Self {
+    pub(crate) fn new(settings: LinkSettings, addresses: watch::Receiver<Vec<String>>) -> Self {
         Self {
             settings: Arc::new(settings),
             map: RwLock::default(),
@@ -45,7 +45,7 @@ impl Links {
     /// Keeps a link to each listed gateway, for ever.
     pub(crate) async fn run(self: Arc<Self>) {
         let links = self.clone();
-        roster::follow(self.addresses.clone(), move |address, listed| {
+        gateway_list::follow_gateways(self.addresses.clone(), move |address, listed| {
             let link = Arc::new(Link::new(address, links.settings.clone(), links.changes.clone()));
             links.change(|map| map.insert(address, link.clone()));
             let links = links.clone();
@@ -86,7 +86,7 @@ impl Links {
         self.wait_until(listed, limit).await;
         let decided = || {
             let map = self.all();
-            map.len() >= self.addresses.borrow().len() && !map.values().any(|link| link.is_starting())
+            map.len() >= self.addresses.borrow().len() && !map.values().any(|link| link.is_connecting())
         };
         self.wait_until(decided, limit.min(FIRST_CONNECT)).await;
         // Whoever has waited in vain has waited for those who come after, too.

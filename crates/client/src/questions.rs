@@ -6,7 +6,7 @@ use gatewayworker_protocol::{ClientId, Field, Filter, GroupId, IdError, Question
 use indexmap::{IndexMap, IndexSet};
 
 use crate::answer;
-use crate::send::{group_bytes, uid_bytes};
+use crate::targets::{group_bytes, uid_bytes};
 use crate::{AskError, Error, Gateway, SessionData, SessionError};
 
 pub(crate) type Answer<T> = Result<T, AskError<T>>;

@@ -26,6 +26,7 @@ pub enum Column {
 /// Whom [`Gateway::select`] is about: clients that meet any of the conditions, or
 /// everybody where there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Where {
     /// In one of these groups.
     pub groups: Vec<GroupId>,
@@ -37,6 +38,7 @@ pub struct Where {
 
 /// What [`Gateway::select`] says of one client. What was not asked for is empty.
 #[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Row {
     /// Its uid.
     pub uid: Option<Uid>,
@@ -57,6 +59,27 @@ impl Row {
 }
 
 impl Where {
+    /// Adds the members of these groups.
+    #[must_use]
+    pub fn with_groups(mut self, groups: impl IntoIterator<Item = GroupId>) -> Self {
+        self.groups.extend(groups);
+        self
+    }
+
+    /// Adds the clients that are bound to these uids.
+    #[must_use]
+    pub fn with_uids(mut self, uids: impl IntoIterator<Item = Uid>) -> Self {
+        self.uids.extend(uids);
+        self
+    }
+
+    /// Adds these clients.
+    #[must_use]
+    pub fn with_client_ids(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
+        self.client_ids.extend(ids);
+        self
+    }
+
     fn is_empty(&self) -> bool {
         self.groups.is_empty() && self.uids.is_empty() && self.client_ids.is_empty()
     }
@@ -180,7 +203,7 @@ impl Gateway {
         group: impl TryInto<GroupId, Error: Into<IdError>>,
     ) -> Result<Answer<IndexMap<ClientId, Row>>, Error> {
         let group = group.try_into().map_err(Into::into)?;
-        Ok(self.select([Column::Uid], Where { groups: vec![group], ..Where::default() }).await)
+        Ok(self.select([Column::Uid], Where::default().with_groups([group])).await)
     }
 
     /// Each group's uids, once each (`getAllGroupUidList`). (The original stops at

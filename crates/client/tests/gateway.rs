@@ -243,6 +243,49 @@ async fn an_answer_that_nobody_waits_for_any_more_goes_to_nobody_else() {
 }
 
 #[tokio::test]
+async fn a_silent_gateway_is_noticed_though_its_asker_is_gone() {
+    let mut fake = FakeGateway::start().await;
+    fake.answer_with(|_| None);
+    let addresses = listed(&[fake.address]).1;
+    let gateway = Gateway::following(addresses).question_timeout(Duration::from_millis(200)).connect();
+    let asking = tokio::spawn({
+        let (gateway, id) = (gateway.clone(), fake.id(1));
+        async move { gateway.is_online(id).await }
+    });
+    assert_eq!(fake.told().await, Command::Ask(Question::IsOnline(1)));
+    asking.abort();
+    fake.link_ended().await;
+}
+
+/// Answers the question for the clients of uid "u" so, and no other.
+fn uid_is_bound_to(fake: &FakeGateway, answer: &'static str) {
+    fake.answer_with(move |question| {
+        let asked = Question::BatchConnectionsByUid(vec!["u".into()]);
+        (*question == asked).then(|| answer.as_bytes().to_vec())
+    });
+}
+
+fn send_to(ids: Vec<u32>, body: &'static str) -> Command {
+    Command::SendToAll { to: Audience::Only(ids), message: text(body) }
+}
+
+#[tokio::test]
+async fn a_send_to_a_uid_spares_some_of_its_clients_on_every_gateway() {
+    let (mut one, mut two) = (FakeGateway::start().await, FakeGateway::start().await);
+    uid_is_bound_to(&one, r#"a:1:{s:1:"u";a:2:{i:0;i:3;i:1;i:4;}}"#);
+    uid_is_bound_to(&two, r#"a:1:{s:1:"u";a:1:{i:0;i:5;}}"#);
+    let gateway = handle(&[one.address, two.address]);
+    let delivery = gateway.send_to_uid(["u"], "m").except([one.id(3), two.id(5)]).await.unwrap();
+    assert!(delivery.is_complete());
+    let question = Command::Ask(Question::BatchConnectionsByUid(vec!["u".into()]));
+    assert_eq!(one.told().await, question);
+    assert_eq!(two.told().await, question);
+    assert_eq!(one.told().await, send_to(vec![4], "m"));
+    gateway.send_to_client(two.id(9), "next").await.unwrap();
+    assert_eq!(two.told().await, Command::SendToOne { to: 9, message: text("next") });
+}
+
+#[tokio::test]
 async fn what_does_not_fit_a_frame_is_refused_before_anything_is_sent() {
     let mut fake = FakeGateway::start().await;
     let gateway = handle(&[fake.address]);

@@ -129,7 +129,7 @@ pub fn run(cli: &CallCommand) -> ExitCode {
         }
     };
     let Some((line, status)) = failure else { return ExitCode::SUCCESS };
-    crate::print_error(line);
+    crate::console::print_error(line);
     ExitCode::from(status)
 }
 

@@ -1,11 +1,11 @@
-//! Which cluster of this machine is meant: its configuration, and the run directory where
-//! it can be found while it runs.
+//! The directories of a cluster on this machine: its configuration, and the run directory where commands find it
+//! while it runs. All commands but `call` have these flags.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 
-/// Where a cluster is configured and found.
+/// The flags that say which cluster is meant.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct ClusterDirs {
     /// Read register.toml, gateway.toml and businessworker.toml from DIR [default: ./config, where it exists]
@@ -19,10 +19,10 @@ pub(crate) struct ClusterDirs {
 }
 
 impl ClusterDirs {
-    /// The directory of the configuration, if there is one.
+    /// Returns the directory of the configuration, if there is one.
     ///
     /// # Errors
-    /// When the one that was named is none.
+    /// When the directory that was named does not exist.
     pub(crate) fn configs(&self) -> anyhow::Result<Option<&Path>> {
         match &self.config_dir {
             Some(directory) if directory.is_dir() => Ok(Some(directory)),
@@ -31,7 +31,7 @@ impl ClusterDirs {
         }
     }
 
-    /// The run directory, which may not be there yet.
+    /// Returns the run directory, which may not exist yet.
     ///
     /// # Errors
     /// As [`ClusterDirs::configs`].

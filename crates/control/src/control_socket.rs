@@ -1,6 +1,6 @@
-//! What the tool and a cluster that it has started say to each other, over a socket in
-//! the run directory: one line of JSON with a request, one line with its answer. Who may
-//! open the socket may do as the user who started the cluster.
+//! The protocol of the control socket, with both ends: the tool asks with [`ask`], the supervisor answers with
+//! [`serve`]. A connection carries one line of JSON with a request, and one line with its answer. The socket is in
+//! the run directory; a process that may open it may do what the user who started the cluster may.
 
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
@@ -11,38 +11,42 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use gatewayworker_net::LineReader;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// The longest request, in bytes.
-const MAX_REQUEST: u64 = 4 * 1024;
+const MAX_REQUEST_BYTES: usize = 4 * 1024;
 
 /// The longest answer, in bytes.
-const MAX_ANSWER: u64 = 1024 * 1024;
+const MAX_ANSWER_BYTES: u64 = 1024 * 1024;
 
-/// How long a request may take to come, or an answer to leave.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a request may take to arrive, or an answer to be sent.
+const IO_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// So many are served at a time; the next wait to be accepted.
-const AT_ONCE: usize = 16;
+/// How long to wait before the next try where no connection can be accepted.
+const ACCEPT_WAIT: Duration = Duration::from_millis(100);
 
-/// What the tool wants of a cluster.
+/// How many connections are served at a time; others wait to be accepted.
+const MAX_CONNECTIONS: usize = 16;
+
+/// A request of the tool to a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub(crate) enum Request {
-    /// Word as soon as all its daemons listen.
+    /// Answer as soon as all daemons listen.
     Ready,
-    /// Word as soon as it can do its work; an error, if that takes too long, says why.
+    /// Answer as soon as the cluster can do its work; an error says why that takes too long.
     Able,
-    /// How it goes.
+    /// Send a report.
     Status,
-    /// New code, and files read again.
+    /// Put a new worker in the place of the old one, and have the other daemons read their files again.
     Reload,
-    /// Its end, after a drain or at once. Answered before that.
+    /// End the cluster, after a drain or at once. The answer comes before the end.
     Stop {
         /// At once.
         now: bool,
@@ -56,7 +60,7 @@ enum Answer {
     Error(String),
 }
 
-/// Listens in the place of a cluster that is no more: whoever calls this holds its lock.
+/// Listens at `path`, in the place of a cluster that has ended: the caller holds the lock of the run directory.
 ///
 /// # Errors
 /// When the socket cannot be made: a path of more than about 100 bytes is too long for one.
@@ -76,75 +80,72 @@ pub(crate) fn listen(path: &Path) -> anyhow::Result<Listener> {
     Ok(listener)
 }
 
-/// Answers requests by `answer`, until it is dropped.
+/// Answers each request with what `answer` returns for it, until it is dropped.
 pub(crate) async fn serve<F>(listener: UnixListener, answer: impl Fn(Request) -> F + Send + Sync + 'static)
 where
     F: Future<Output = Result<Value, String>> + Send,
 {
     let answer = Arc::new(answer);
-    let places = Arc::new(Semaphore::new(AT_ONCE));
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = listener.accept().await else {
-            // No descriptor is left: somebody else will give one back.
-            tokio::time::sleep(PATIENCE / 10).await;
+            // The process has no descriptor left; connections that end give theirs back.
+            tokio::time::sleep(ACCEPT_WAIT).await;
             continue;
         };
         let answer = answer.clone();
         tokio::spawn(async move {
-            let _ = converse(stream, &*answer).await;
-            drop(place);
+            let _ = serve_connection(stream, &*answer).await;
+            drop(permit);
         });
     }
 }
 
-async fn converse<F>(mut stream: UnixStream, answer: &impl Fn(Request) -> F) -> io::Result<()>
+async fn serve_connection<F>(mut stream: UnixStream, answer: &impl Fn(Request) -> F) -> io::Result<()>
 where
     F: Future<Output = Result<Value, String>>,
 {
     let (reading, mut writing) = stream.split();
-    let mut line = Vec::new();
-    let mut reading = tokio::io::BufReader::new(reading.take(MAX_REQUEST));
-    timeout(PATIENCE, reading.read_until(b'\n', &mut line)).await??;
-    let answered = match serde_json::from_slice(&line) {
+    let line = timeout(IO_TIMEOUT, LineReader::new(reading).next_line(MAX_REQUEST_BYTES)).await?;
+    let request = match line {
+        Ok(line) => serde_json::from_slice(&line.unwrap_or_default()).map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let answered = match request {
         Ok(request) => answer(request).await,
         Err(error) => Err(format!("not a request: {error}")),
     };
     let answer = match answered {
         Ok(value) => Answer::Ok(value),
-        Err(why) => Answer::Error(why),
+        Err(reason) => Answer::Error(reason),
     };
     let mut line = serde_json::to_vec(&answer)?;
     line.push(b'\n');
-    timeout(PATIENCE, writing.write_all(&line)).await?
+    timeout(IO_TIMEOUT, writing.write_all(&line)).await?
 }
 
-/// Asks the cluster whose socket is at `path`, and waits for its answer for at most
-/// `patience`.
+/// Asks the cluster whose socket is at `path`, and waits for its answer for `limit` at most. Blocks.
 ///
 /// # Errors
-/// When nobody listens there, when the answer is an error, or when there is none.
-pub(crate) fn ask<T: DeserializeOwned>(
-    path: &Path,
-    request: Request,
-    patience: Duration,
-) -> anyhow::Result<T> {
+/// When no process listens there, when the answer is an error, or when there is none.
+pub(crate) fn ask<T: DeserializeOwned>(path: &Path, request: Request, limit: Duration) -> anyhow::Result<T> {
     let mut connection =
         Connection::connect(path).with_context(|| format!("cannot reach {}", path.display()))?;
-    connection.set_read_timeout(Some(patience)).context("the control socket")?;
+    connection.set_read_timeout(Some(limit)).context("the control socket")?;
     let mut line = serde_json::to_vec(&request)?;
     line.push(b'\n');
-    connection.write_all(&line).context("the cluster does not listen")?;
+    connection.write_all(&line).context("the cluster does not read the request")?;
     let mut answer = String::new();
-    // Which error a limit comes to is the system's affair.
-    if BufReader::new(connection.take(MAX_ANSWER)).read_line(&mut answer).is_err() {
-        bail!("the cluster has not answered within {} s", patience.as_secs());
+    // Systems differ in which error they return at the time limit.
+    if BufReader::new(connection.take(MAX_ANSWER_BYTES)).read_line(&mut answer).is_err() {
+        bail!("the cluster has not answered within {} s", limit.as_secs());
     }
     if answer.is_empty() {
         bail!("the cluster has ended before it answered");
     }
     match serde_json::from_str(&answer).context("the cluster's answer")? {
         Answer::Ok(value) => serde_json::from_value(value).context("the cluster's answer"),
-        Answer::Error(why) => bail!(why),
+        Answer::Error(reason) => bail!(reason),
     }
 }

@@ -1,6 +1,6 @@
-//! The run directory of a cluster that was started: the lock that makes it one at a time,
-//! with the process id in it, the socket that the tool asks it over, and the log of one in
-//! the background.
+//! The run directory of a cluster: a lock, so that one cluster runs there at a time, in a file with the process id;
+//! the control socket; and the log of a cluster in the background. The supervisor takes the lock, the commands look
+//! who holds it; a crash leaves no lock behind.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -12,7 +12,7 @@ use anyhow::Context;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-/// How often to try for the lock, and how long to wait in between.
+/// How often to try to take the lock, and how long to wait in between.
 const LOCK_TRIES: u32 = 200;
 const LOCK_WAIT: Duration = Duration::from_millis(7);
 
@@ -20,20 +20,21 @@ const LOCK_WAIT: Duration = Duration::from_millis(7);
 #[derive(Debug, Clone)]
 pub(crate) struct RunDir(PathBuf);
 
-/// The right to run a cluster here, until it is dropped, or the process is gone.
+/// The lock: the right to run a cluster here until it is dropped, or the process is gone.
 #[derive(Debug)]
 pub(crate) struct Lock(File);
 
-/// Who has the lock.
+/// The process that has the lock, or none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Holder {
+    /// No process has it: no cluster runs.
     Nobody,
-    /// The process with this id; empty while it has not said.
+    /// The process with this id; the id is empty while the process has not written it.
     Process(String),
 }
 
 impl RunDir {
-    /// The one at `directory`.
+    /// The run directory at `directory`, which may not exist yet.
     ///
     /// # Errors
     /// When the current directory is gone, and `directory` is relative to it.
@@ -58,8 +59,7 @@ impl RunDir {
         self.0.join("gatewayworker.pid")
     }
 
-    /// Makes the directory, for this user alone and out of version control's sight, if it
-    /// is not there.
+    /// Makes the directory if it does not exist, for this user alone, and has version control ignore it.
     ///
     /// # Errors
     /// When that is not possible.
@@ -73,15 +73,15 @@ impl RunDir {
             .mode(0o700)
             .create(&self.0)
             .with_context(|| format!("cannot make {directory} (--run-dir)"))?;
-        // Nothing depends on it.
+        // A failure does no harm.
         let _ = fs::write(self.0.join(".gitignore"), "*\n");
         Ok(())
     }
 
-    /// Takes the lock, and leaves this process's id there.
+    /// Takes the lock, and writes this process's id into its file.
     ///
     /// # Errors
-    /// When a cluster runs here already, or the directory cannot be written to.
+    /// [`AlreadyRuns`], or that the directory cannot be written to.
     pub(crate) fn lock(&self) -> anyhow::Result<Lock> {
         let path = self.process_id();
         let name = path.display();
@@ -102,19 +102,19 @@ impl RunDir {
             if self.holder()? != Holder::Nobody {
                 break;
             }
-            // Somebody was only looking who has it.
+            // Another process only looked who has it, and had it for that long.
             std::thread::sleep(LOCK_WAIT);
         }
-        let mut taken = format!("{}: a cluster runs here already", self.0.display());
-        // It may not have said yet.
+        let mut message = format!("{}: a cluster runs here already", self.0.display());
+        // The other process may not have written its id yet.
         match read_id(&mut file) {
             id if id.is_empty() => {}
-            id => taken += &format!(", as process {id}"),
+            id => message += &format!(", as process {id}"),
         }
-        Err(Taken(taken).into())
+        Err(AlreadyRuns(message).into())
     }
 
-    /// Who has the lock.
+    /// Returns the process that has the lock.
     ///
     /// # Errors
     /// When the file is there and cannot be read.
@@ -122,7 +122,7 @@ impl RunDir {
         self.look(FlockOperation::NonBlockingLockShared)
     }
 
-    /// Waits until nobody has the lock.
+    /// Waits until no process has the lock.
     ///
     /// # Errors
     /// As [`RunDir::holder`].
@@ -148,7 +148,7 @@ impl RunDir {
 }
 
 impl Lock {
-    /// `file` is locked, and shall say by whom.
+    /// Writes this process's id into `file`, which is locked.
     fn of_this_process(mut file: File) -> std::io::Result<Self> {
         file.set_len(0)?;
         writeln!(file, "{}", std::process::id())?;
@@ -156,20 +156,20 @@ impl Lock {
     }
 }
 
-/// A cluster runs there already.
+/// A cluster runs in the run directory already.
 #[derive(Debug)]
-pub(crate) struct Taken(String);
+pub(crate) struct AlreadyRuns(String);
 
-impl std::fmt::Display for Taken {
+impl std::fmt::Display for AlreadyRuns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Taken {}
+impl std::error::Error for AlreadyRuns {}
 
 impl Drop for Lock {
-    /// What is left says that nobody is there.
+    /// Leaves an empty file: no process id.
     fn drop(&mut self) {
         let _ = self.0.set_len(0);
     }
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn one_cluster_at_a_time_runs_in_a_place_and_its_process_is_known() {
+    fn one_cluster_at_a_time_runs_in_a_directory_and_its_process_is_known() {
         let directory = tempfile::tempdir().unwrap();
         let here = made_in(&directory);
         assert_eq!(here.holder().unwrap(), Holder::Nobody);
@@ -200,7 +200,7 @@ mod tests {
         let process = std::process::id().to_string();
         assert_eq!(here.holder().unwrap(), Holder::Process(process.clone()));
         let refused = here.lock().unwrap_err();
-        assert!(refused.downcast_ref::<Taken>().is_some());
+        assert!(refused.downcast_ref::<AlreadyRuns>().is_some());
         assert!(refused.to_string().ends_with(&format!("as process {process}")), "{refused}");
         drop(lock);
         assert_eq!(here.holder().unwrap(), Holder::Nobody);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn who_looks_does_not_keep_anybody_from_starting() {
+    fn a_look_at_the_lock_does_not_keep_a_cluster_from_starting() {
         let directory = tempfile::tempdir().unwrap();
         let here = made_in(&directory);
         drop(here.lock().unwrap());

@@ -1,20 +1,10 @@
-//! `status`: what runs, since when, and how it goes.
+//! `status`: prints what runs, since when, and how it goes. The report comes from the cluster's supervisor.
 
-use std::fmt;
 use std::process::ExitCode;
-use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
 use crate::cluster_dirs::ClusterDirs;
-use crate::commands::{NothingRuns, print, running};
-use crate::control_socket::{self, Request};
-use crate::print_error;
-use crate::run_dir::RunDir;
-
-/// A cluster takes a second to ask daemons that do not answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::console::{print, print_error};
+use crate::running_cluster::{NothingRuns, RunningCluster};
 
 /// The exit status where nothing runs, as of `systemctl status` and `pg_ctl status`.
 const NOT_RUNNING: u8 = 3;
@@ -30,63 +20,10 @@ pub struct StatusFlags {
     json: bool,
 }
 
-/// A cluster and its daemons.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Report {
-    /// Whether the cluster can do its work: no daemon has a problem.
-    pub(crate) ready: bool,
-    pub(crate) version: String,
-    pub(crate) process_id: u32,
-    pub(crate) uptime_ms: u64,
-    pub(crate) config_dir: Option<String>,
-    /// None in the foreground.
-    pub(crate) log_file: Option<String>,
-    /// `text` or `json`
-    pub(crate) log_format: String,
-    /// Lines that nobody has read in time, or that could not be written.
-    pub(crate) log_lines_dropped: u64,
-    #[serde(flatten)]
-    pub(crate) programs: Programs,
-    pub(crate) daemons: Vec<Daemon>,
-}
-
-/// The programs of one's own that run in place of what the tool has built in.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Programs {
-    pub(crate) register: Option<String>,
-    pub(crate) businessworker: Option<String>,
-    pub(crate) gateway: Option<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Daemon {
-    pub(crate) name: String,
-    /// How often a process of it has ended by itself.
-    pub(crate) restarts: u64,
-    /// What keeps it from its work, each as a sentence that says what to do.
-    pub(crate) problems: Vec<String>,
-    /// None between two starts, two while one takes the other's place.
-    pub(crate) processes: Vec<Process>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Process {
-    pub(crate) process_id: u32,
-    /// `starting`, `ready`, `draining`
-    pub(crate) state: String,
-    pub(crate) uptime_ms: u64,
-    /// Of the processor, since its start; where the system says so.
-    pub(crate) cpu_ms: Option<u64>,
-    /// In RAM; where the system says so.
-    pub(crate) memory_bytes: Option<u64>,
-    pub(crate) listens: Vec<String>,
-    /// What it counts.
-    pub(crate) stats: Map<String, Value>,
-}
-
-/// Prints how it goes: status 0 if the cluster can do its work, 1 if not, 3 where nothing runs.
+/// Prints the report about a cluster: status 0 if the cluster can do its work, 1 if not, or if it does not answer,
+/// 3 where nothing runs.
 pub fn run(flags: &StatusFlags) -> ExitCode {
-    match running(&flags.dirs).and_then(|(run_dir, _)| ask(&run_dir)) {
+    match RunningCluster::find(&flags.dirs).and_then(|cluster| cluster.report()) {
         Ok(report) => {
             match flags.json {
                 true => print(serde_json::to_value(&report).unwrap_or_default()),
@@ -98,169 +35,5 @@ pub fn run(flags: &StatusFlags) -> ExitCode {
             print_error(format_args!("{error:#}"));
             if error.is::<NothingRuns>() { ExitCode::from(NOT_RUNNING) } else { ExitCode::FAILURE }
         }
-    }
-}
-
-/// How it goes with the cluster there.
-///
-/// # Errors
-/// When it does not say so.
-pub(crate) fn ask(run_dir: &RunDir) -> anyhow::Result<Report> {
-    control_socket::ask(&run_dir.socket(), Request::Status, PATIENCE)
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { version, process_id, uptime_ms, .. } = self;
-        write!(f, "GatewayWorker {version}, process {process_id}, up {}", time(*uptime_ms))?;
-        let paths = [("configuration", &self.config_dir), ("log", &self.log_file)];
-        for (name, path) in paths.iter().filter_map(|(name, path)| Some((name, path.as_ref()?))) {
-            write!(f, ", {name} {path}")?;
-        }
-        let head = ["DAEMON", "PROCESS", "STATE", "UP", "RESTARTS", "CPU", "MEMORY", ""].map(str::to_owned);
-        let rows: Vec<_> = std::iter::once(head).chain(self.daemons.iter().flat_map(Daemon::rows)).collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or_default();
-        let widths: [usize; 8] = std::array::from_fn(width);
-        f.write_str("\n")?;
-        for row in &rows {
-            let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-            write!(f, "\n{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
-        }
-        if self.log_lines_dropped > 0 {
-            write!(
-                f,
-                "\n\n{} log lines were lost, as nobody read them or the disk is full",
-                self.log_lines_dropped
-            )?;
-        }
-        let mut problems = self.daemons.iter().flat_map(|daemon| &daemon.problems).peekable();
-        if problems.peek().is_some() {
-            f.write_str("\n\nThe cluster cannot do its work:")?;
-        }
-        problems.try_for_each(|problem| write!(f, "\n  {problem}"))
-    }
-}
-
-impl Daemon {
-    /// A row for each process; one that says so where there is none.
-    fn rows(&self) -> Vec<[String; 8]> {
-        let Self { name, restarts, processes, .. } = self;
-        if processes.is_empty() {
-            let mut row = <[String; 8]>::default();
-            row[0] = name.clone();
-            row[2] = "ended".into();
-            row[4] = restarts.to_string();
-            return vec![row];
-        }
-        let row = |process: &Process| {
-            let said: Vec<_> = process.listens.iter().cloned().chain(stats(&process.stats)).collect();
-            [
-                name.clone(),
-                process.process_id.to_string(),
-                process.state.clone(),
-                time(process.uptime_ms),
-                restarts.to_string(),
-                process.cpu_ms.map(|ms| format!("{:.2} s", ms as f64 / 1000.0)).unwrap_or_default(),
-                process.memory_bytes.map(|bytes| format!("{:.1} MB", bytes as f64 / 1e6)).unwrap_or_default(),
-                said.join(", "),
-            ]
-        };
-        processes.iter().map(row).collect()
-    }
-}
-
-/// Each figure, with those that it is the sum of in parentheses: `refused 9 (origin 7, path 2)`
-/// of `refused`, `refused_origin` and `refused_path`.
-fn stats(stats: &Map<String, Value>) -> Vec<String> {
-    let mut shown: Vec<(&str, String, Vec<String>)> = Vec::new();
-    for (name, figure) in stats {
-        match shown.last_mut() {
-            Some((whole, _, parts))
-                if name.strip_prefix(*whole).is_some_and(|rest| rest.starts_with('_')) =>
-            {
-                parts.push(format!("{} {figure}", name[whole.len() + 1..].replace('_', "-")));
-            }
-            _ => shown.push((name, format!("{} {figure}", name.replace('_', " ")), Vec::new())),
-        }
-    }
-    let with_parts = |(_, whole, parts): (&str, String, Vec<String>)| match parts.is_empty() {
-        true => whole,
-        false => format!("{whole} ({})", parts.join(", ")),
-    };
-    shown.into_iter().map(with_parts).collect()
-}
-
-/// The two largest units: `3 d 4 h`.
-fn time(ms: u64) -> String {
-    let seconds = ms / 1000;
-    let units = [
-        ("d", seconds / 86_400),
-        ("h", seconds / 3600 % 24),
-        ("min", seconds / 60 % 60),
-        ("s", seconds % 60),
-    ];
-    let first = units.iter().position(|(_, n)| *n > 0).unwrap_or(3);
-    let two = units.iter().skip(first).take(2).map(|(unit, n)| format!("{n} {unit}"));
-    two.collect::<Vec<_>>().join(" ")
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_time_has_its_two_largest_units() {
-        for (ms, text) in [
-            (0, "0 s"),
-            (59_999, "59 s"),
-            (60_000, "1 min 0 s"),
-            (3_600_000, "1 h 0 min"),
-            (273_600_000, "3 d 4 h"),
-        ] {
-            assert_eq!(time(ms), text);
-        }
-    }
-
-    #[test]
-    fn stats_are_shown_with_what_they_are_the_sum_of() {
-        let of = |json: serde_json::Value| stats(json.as_object().unwrap());
-        assert_eq!(
-            of(
-                json!({"clients": 3, "refused": 9, "refused_origin": 7, "refused_address_full": 2, "workers": 1})
-            ),
-            ["clients 3", "refused 9 (origin 7, address-full 2)", "workers 1"]
-        );
-        assert_eq!(of(json!({"refused": 0, "refusedly": 1})), ["refused 0", "refusedly 1"]);
-        assert_eq!(of(json!({"log_lines_dropped": 3})), ["log lines dropped 3"]);
-    }
-
-    #[test]
-    fn a_report_is_a_table_with_the_problems_below_it() {
-        let mut report: Report = serde_json::from_value(json!({
-            "ready": false, "version": "0.1.0", "process_id": 10, "uptime_ms": 61_000, "config_dir": "/etc/chat", "log_file": null,
-            "log_format": "text", "log_lines_dropped": 0,
-            "daemons": [
-                {"name": "gateway", "restarts": 2, "problems": ["the gateway has no worker: why"], "processes": [{
-                    "process_id": 11, "state": "ready", "uptime_ms": 5_000, "cpu_ms": 120, "memory_bytes": 4_200_000,
-                    "listens": ["websocket://127.0.0.1:8289"], "stats": {"clients": 3, "workers": 1},
-                }]},
-            ],
-        }))
-        .unwrap();
-        let (name, problems) = ("businessworker".into(), vec!["the businessworker is not running".into()]);
-        report.daemons.push(Daemon { name, restarts: 5, problems, processes: vec![] });
-        let table = "\
-GatewayWorker 0.1.0, process 10, up 1 min 1 s, configuration /etc/chat
-
-DAEMON          PROCESS  STATE  UP   RESTARTS  CPU     MEMORY
-gateway         11       ready  5 s  2         0.12 s  4.2 MB  websocket://127.0.0.1:8289, clients 3, workers 1
-businessworker           ended       5
-
-The cluster cannot do its work:
-  the gateway has no worker: why
-  the businessworker is not running";
-        assert_eq!(report.to_string(), table);
     }
 }

@@ -76,7 +76,7 @@ fn operation(call: &Call) -> Value {
         "operationId": call.name,
         "tags": [if tells { "tell" } else { "ask" }],
         "summary": call.summary,
-        "description": format!("`{}` of the original.", call.original),
+        "description": format!("{}.", call.origin()),
         "requestBody": {"required": needs_params, "content": json_content(params)},
         "responses": responses(call.answer.description(), call.answer.schema(), &statuses),
     })

@@ -94,7 +94,7 @@ async fn tell_if_gone(client: &Client, seat: &Seat, threads: &[i64]) -> std::res
         return Ok(());
     }
     let uids = vec![Uid::try_from(seat.user.to_string())?];
-    let others = client.gateway().select([Column::Groups], Where { uids, ..Where::default() }).await;
+    let others = client.gateway().select([Column::Groups], Where::default().with_uids(uids)).await;
     let others = whole_or_part(others)?;
     for thread in threads {
         let group = GroupId::try_from(group(*thread))?;

@@ -47,7 +47,7 @@ pub(crate) async fn demo(flags: Flags, shutdown: CancellationToken) -> anyhow::R
         tokio::spawn(register::serve(register, register::Config::default(), end_of_register.clone()));
     let (door, gateway) = start_gateway(flags.socket_port, &registers, shutdown.clone()).await?;
     let settings = Settings { rooms: rooms.clone(), ..Settings::default() };
-    let config = businessworker::Config { register_address: registers.clone(), ..Default::default() };
+    let config = businessworker::Config::default().with_register_address(registers.clone());
     let events = LiveRoom::new(&settings, views.clone());
     let worker = tokio::spawn(businessworker::serve(config, events, shutdown.clone()));
     let address = page.local_addr()?;

@@ -51,7 +51,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
         let register = listener.local_addr()?.to_string();
         tokio::spawn(register::serve(listener, register::Config::default(), shutdown.clone()));
         let (door, gateway) = start_gateway(&flags.listen, &register, shutdown.clone()).await?;
-        let config = businessworker::Config { register_address: vec![register], ..Default::default() };
+        let config = businessworker::Config::default().with_register_address([register]);
         let worker = tokio::spawn(businessworker::serve(config, app, shutdown.clone()));
 
         // That nobody reads it (a pipe that is closed early) is no reason to end.

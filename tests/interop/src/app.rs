@@ -130,7 +130,7 @@ async fn answer(client: &Client, verb: &str, rest: &str) -> Result<Answer> {
             return Ok(Answer::Nothing);
         }
         "kick" => {
-            gateway.close_client_with(first.parse()?, second).await?;
+            gateway.close_client(first.parse()?).last_message(second).await?;
             return Ok(Answer::Nothing);
         }
         "destroy" => {

@@ -186,7 +186,7 @@ async fn a_client_that_leaves_is_out_of_everything() {
 #[tokio::test]
 async fn a_kicked_client_gets_its_last_message_and_a_close_frame() {
     let mut t = four().await;
-    t.api.close_client_with(t.ids[0], "bye").await.unwrap();
+    t.api.close_client(t.ids[0]).last_message("bye").await.unwrap();
     assert_eq!(t.clients[0].text().await, "bye");
     assert_eq!(t.clients[0].close_code().await, 1000);
     t.api.close_client(t.ids[1]).await.unwrap();

@@ -89,7 +89,7 @@ async fn a_client_that_reads_late_finds_the_code_that_the_application_closed_it_
         is_closed(stream, 1000, "closed").await;
     }
     for (stream, id) in listeners.greeted().await {
-        api.close_client_with(id, "the end").await.unwrap();
+        api.close_client(id).last_message("the end").await.unwrap();
         is_closed(stream, 1000, "closed with a message").await;
     }
     for mut stream in listeners.connect().await {

@@ -75,7 +75,7 @@ async fn a_worker_hears_of_a_client_without_a_handshake_when_it_comes_and_goes()
 async fn a_kicked_client_gets_its_last_message_and_nothing_behind_it() {
     let cluster = cluster(ALL).await;
     let (mut client, id) = by_line(doors(&cluster)[1]).await;
-    cluster.api().await.close_client_with(id.parse().unwrap(), "the end").await.unwrap();
+    cluster.api().await.close_client(id.parse().unwrap()).last_message("the end").await.unwrap();
     assert_eq!(client.rest().await, b"the end\n");
 }
 

@@ -165,10 +165,7 @@ async fn a_cluster_in_the_background_is_started_shown_and_stopped() {
         fs::read_to_string(site.run_dir().join("gatewayworker.pid")).unwrap().trim().parse::<u64>().unwrap()
     );
     let [register, worker, gateway] = [0, 1, 2].map(|n| status["daemons"][n].clone());
-    assert_eq!(
-        register["processes"][0]["stats"],
-        json!({"gateways": 1, "connections": 2, "wrong_keys": 0})
-    );
+    assert_eq!(register["processes"][0]["stats"], json!({"gateways": 1, "connections": 2, "wrong_keys": 0}));
     assert_eq!(worker["processes"][0]["listens"], json!([format!("http://{}", site.http)]));
     let stats = &gateway["processes"][0]["stats"];
     for (name, figure) in [("clients", 1), ("workers", 1), ("closed", 0), ("refused", 0)] {

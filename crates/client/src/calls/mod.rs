@@ -1,8 +1,11 @@
-//! The calls by name, with JSON in and JSON out: for whoever is not Rust.
+//! The calls by name, with JSON in and JSON out: the Gateway API for other languages.
 //!
-//! One table, [`calls`], says which calls there are, what each takes and answers;
-//! what is offered to other languages (a command line, HTTP, a description of
-//! either) is made from it, so that none can lack a call that another has.
+//! The table [`calls`] lists every call, what it takes and what it answers. HTTP push, the
+//! command line and their descriptions are made from it, so that none can lack a call that
+//! another has. A call decides nothing: it reads its params, calls the method of
+//! [`Gateway`] that has its name, and writes the answer as JSON.
+//!
+//! To add a call, add its file to `tell` or `ask`, and its line to the list there.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), gatewayworker_client::calls::CallError> {
@@ -15,151 +18,42 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Params are an object. One that is null counts as not given; one that the call
-//! does not have is an error, as is one of another type. A uid or group is a string
-//! or a whole number, which stands for its decimal form.
+//! Params are an object. A param that is null counts as not given; an unknown param is an
+//! error, and so is a value of another type. A uid or group is a string or a whole number,
+//! which stands for its decimal form.
 
 mod answers;
 mod ask;
+mod call;
+mod common;
 mod error;
+mod param_kind;
 mod params;
 mod schema;
 mod tell;
 
-use std::fmt;
-use std::pin::Pin;
 use std::sync::LazyLock;
 
 use serde::Serialize;
 use serde_json::Value;
 
+pub use call::{Answer, Call};
 pub use error::CallError;
+pub use param_kind::{Kind, Param};
 use params::Params;
 pub use schema::unreached_schema;
 
 use crate::Gateway;
 
-/// One call: what it is called, takes, answers and does.
-#[derive(Clone, Copy)]
-pub struct Call {
-    /// Its name, and that of the method of [`Gateway`] that it is.
-    pub name: &'static str,
-    /// The name of the original's method.
-    pub original: &'static str,
-    /// What it does, a sentence.
-    pub summary: &'static str,
-    /// What it takes, in the order in which a command line has it.
-    pub params: &'static [Param],
-    /// What it answers.
-    pub answer: Answer,
-    run: Run,
-}
-
-type Run = for<'a> fn(&'a Gateway, Params) -> Running<'a>;
-type Running<'a> = Pin<Box<dyn Future<Output = Result<Value, CallError>> + Send + 'a>>;
-
-/// One thing that a call takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Param {
-    /// Its name.
-    pub name: &'static str,
-    /// What it may be.
-    pub kind: Kind,
-    /// Whether the call cannot do without. For a required message, a
-    /// `message_base64` will do.
-    pub required: bool,
-    /// What it means, a sentence.
-    pub help: &'static str,
-}
-
-/// What a [`Param`] may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Kind {
-    /// A string, sent as it is, or any other JSON value, sent as its JSON text.
-    Message,
-    /// Bytes, as base64 in a string, sent as a binary message.
-    Base64,
-    /// True or false.
-    Flag,
-    /// A client id: 20 hexadecimal digits in a string.
-    ClientId,
-    /// A client id or a list of them.
-    ClientIds,
-    /// A uid: a string or a whole number.
-    Uid,
-    /// A uid or a list of them.
-    Uids,
-    /// A group: a string or a whole number.
-    Group,
-    /// A group or a list of them.
-    Groups,
-    /// A session: an object.
-    Session,
-    /// A list of `"uid"`, `"groups"` and `"session"`.
-    Fields,
-    /// An object of conditions, any of `groups`, `uids` and `client_ids`.
-    Where,
-}
-
-/// What a [`Call`] answers. Where that is an object, its keys are what was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Answer {
-    /// `{"unreached": [{"gateway": "127.0.0.1:2300", "reason": "not_connected"}]}`:
-    /// the gateways that may hold a receiver and were not told.
-    Delivery,
-    /// True or false.
-    Flag,
-    /// A number.
-    Count,
-    /// A list of client ids.
-    ClientIds,
-    /// A uid, or null.
-    Uid,
-    /// A list of uids.
-    Uids,
-    /// A list of groups.
-    Groups,
-    /// A session, or null where the client is not connected.
-    Session,
-    /// True or false for each uid.
-    FlagByUid,
-    /// A list of client ids for each uid.
-    ClientIdsByUid,
-    /// A number for each group.
-    CountByGroup,
-    /// A list of client ids for each group.
-    ClientIdsByGroup,
-    /// A list of uids for each group.
-    UidsByGroup,
-    /// A session for each client id, or null where it cannot be read.
-    Sessions,
-    /// An object of the fields that were asked for, for each client id.
-    Rows,
-}
-
-/// All calls: those that tell something, then those that ask.
+/// Returns all calls: those that tell something, then those that ask.
 pub fn calls() -> &'static [Call] {
     static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| [tell::CALLS, ask::CALLS].concat());
     &CALLS
 }
 
-/// The call of that name.
+/// Returns the call of that name.
 pub fn find(name: &str) -> Option<&'static Call> {
     calls().iter().find(|call| call.name == name)
-}
-
-impl Call {
-    /// Makes the call. `params` is anything that JSON can say: `json!({…})`, or a
-    /// [`RawValue`](serde_json::value::RawValue), whose text a message keeps byte for byte.
-    ///
-    /// # Errors
-    /// When a param is missing, unknown or of another type, and when the call
-    /// itself fails.
-    pub async fn run(&self, gateway: &Gateway, params: impl Serialize) -> Result<Value, CallError> {
-        (self.run)(gateway, Params::of(self.params, &params)?).await
-    }
 }
 
 impl Gateway {
@@ -175,38 +69,6 @@ impl Gateway {
         call.run(self, params).await
     }
 }
-
-impl Param {
-    const fn required(name: &'static str, kind: Kind, help: &'static str) -> Self {
-        Self { name, kind, required: true, help }
-    }
-
-    const fn optional(name: &'static str, kind: Kind, help: &'static str) -> Self {
-        Self { name, kind, required: false, help }
-    }
-}
-
-impl fmt::Debug for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, params, answer, .. } = self;
-        f.debug_struct("Call").field("name", name).field("params", params).field("answer", answer).finish()
-    }
-}
-
-/// A row of the table.
-macro_rules! call {
-    ($name:literal, $original:literal, $summary:literal, [$($param:expr),*], $answer:ident, |$gateway:pat_param, $params:pat_param| $run:expr) => {
-        $crate::calls::Call {
-            name: $name,
-            original: $original,
-            summary: $summary,
-            params: &[$($param),*],
-            answer: $crate::calls::Answer::$answer,
-            run: |$gateway, $params| Box::pin(async move { $run }),
-        }
-    };
-}
-use call;
 
 #[cfg(test)]
 mod tests {
@@ -320,7 +182,7 @@ mod tests {
             // A command line has the required ones by their place.
             assert!(call.params.is_sorted_by_key(|param| !param.required), "{}", call.name);
         }
-        assert_eq!(find("send_to_all").unwrap().original, "sendToAll");
+        assert_eq!(find("send_to_all").unwrap().original, Some("sendToAll"));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) fn command(call: &'static Call) -> Command {
     let last = call.params.iter().rfind(|param| by_place(param)).map(|param| param.name);
     Command::new(call.name.replace('_', "-"))
         .about(call.summary.trim_end_matches('.'))
-        .after_help(format!("Answer: {} (the original's {})", call.answer.description(), call.original))
+        .after_help(format!("Answer: {} ({})", call.answer.description(), call.origin()))
         .args(call.params.iter().map(|param| argument(param, last == Some(param.name))))
 }
 

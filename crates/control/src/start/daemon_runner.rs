@@ -1,408 +1,464 @@
-//! One daemon, kept running: its first start has to go well; a later end by itself is
-//! followed by the next start, and a reload by its successor, which listens and has its
-//! links before the old one drains.
+//! The state machine that keeps one daemon running: it decides when to start a process, when to start the next one
+//! after an end, when a successor takes the place, and when a process that does not drain is killed.
+//!
+//! Plain data, without processes, tasks and clocks: events come in as calls, time is an argument, decisions go out
+//! as [`Action`]s, and timers are [`DaemonRunner::next_deadline`]. `cluster.rs` owns one for each daemon;
+//! `supervisor.rs` carries the actions out.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::bail;
 use gatewayworker_net::Backoff;
-use serde_json::{Map, Value};
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use super::child::{Child, Daemon, End, Stage};
-use super::held_listeners::HeldListeners;
+use super::child_event::{ChildId, ReloadId, Reloaded};
+use super::daemon::OnReload;
+use super::successor_check::{Step, SuccessorCheck};
 
-/// A successor that is not ready after this long is given up.
-const SUCCESSOR_READY: Duration = Duration::from_secs(60);
+/// How long a process may take to drain before it is killed: longer than it gives itself by default, as this is
+/// for a process that hangs.
+pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a successor may take to have as many links as the one before it.
-const SUCCESSOR_LINKED: Duration = Duration::from_secs(10);
-
-/// How often to look, and how often in a row it has to be so: a link that is refused ends
-/// right after it has begun.
-const LOOK: Duration = Duration::from_millis(20);
-const LOOKS: u32 = 5;
-
-/// How long one may take to drain before it is killed: longer than it gives itself by
-/// default, as this is for one that is stuck.
-pub(super) const DRAIN: Duration = Duration::from_secs(60);
-
-/// A daemon that stood this long was a success, however it ended.
+/// After a process that lived this long, the waits between starts begin anew.
 const SUCCESS: Duration = Duration::from_secs(60);
 
-/// What a reload does to a daemon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OnReload {
-    /// Nothing: it has neither files nor code of yours.
-    Nothing,
-    /// It stays, and reads its files again: it holds connections.
-    ReadFiles,
-    /// Another process takes its place: it has new code.
-    Replace,
+/// The waits between an end and the next start.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Something to do with a process, decided by the state machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Start a process. The answer is `started` or `start_failed`.
+    Start(ChildId),
+    /// Tell the process to drain.
+    Drain(ChildId),
+    /// End the process at once.
+    Kill(ChildId),
+    /// Ask the process for its status. The answer is `child_status`.
+    AskStatus(ChildId),
+    /// Ask the process to read its files. The answer is `files_read`.
+    ReadFiles(ChildId, ReloadId),
+    /// Close the listeners held for this daemon, except those which the process has asked for.
+    ReleaseListeners { daemon: usize, except_of: Option<ChildId> },
 }
 
-/// What a runner has to say.
-#[derive(Debug)]
-pub(crate) enum Event {
-    /// Its daemon listens for the first time, on these addresses.
-    Ready(&'static str, Vec<String>),
-    /// Its daemon did not start.
-    Failed(anyhow::Error),
-}
-
-/// What became of a reload.
-pub(crate) type Reloaded = Result<(), String>;
-
-/// A daemon that is kept running.
-#[derive(Debug)]
-pub(crate) struct DaemonRunner {
-    pub(crate) daemon: Daemon,
-    on_reload: OnReload,
-    children: Mutex<Children>,
-    reloads: mpsc::Sender<oneshot::Sender<Reloaded>>,
-    ports: Arc<HeldListeners>,
-    /// The end is near: one that ends now is not started again.
-    ending: CancellationToken,
-    drain: CancellationToken,
-    kill: CancellationToken,
-}
-
+/// What the calls of a [`DaemonRunner`] have decided.
 #[derive(Debug, Default)]
-struct Children {
-    /// The oldest first; more than one while an old one drains.
-    alive: Vec<Arc<Child>>,
-    /// How often one has ended by itself.
-    restarts: u64,
+pub(super) struct Decisions {
+    pub(super) actions: Vec<Action>,
+    /// The reloads that are over for this daemon.
+    pub(super) reloaded: Vec<(ReloadId, Reloaded)>,
+    /// Why the daemon did not start; it is not tried again.
+    pub(super) failure: Option<String>,
 }
 
-/// How a process of a daemon is, to be shown.
-#[derive(Debug, Clone)]
-pub(crate) struct Process {
-    pub(crate) process_id: u32,
-    pub(crate) state: &'static str,
-    pub(crate) since: Instant,
-    pub(crate) addresses: Vec<String>,
-    pub(crate) stats: Map<String, Value>,
-    /// What keeps it from its work, by its own account.
-    pub(crate) problems: Vec<String>,
+/// A daemon, of which one process is kept running.
+#[derive(Debug)]
+pub(super) struct DaemonRunner {
+    name: &'static str,
+    index: usize,
+    on_reload: OnReload,
+    /// The process that has the daemon's place. `None` before the start, between an end and the next start, and
+    /// after the drain.
+    current: Option<Process>,
+    /// When to start the next process after an end.
+    restart_at: Option<Instant>,
+    backoff: Backoff,
+    restarts: u64,
+    /// Whether a process of it has listened: from then on an end is followed by the next start.
+    was_ready: bool,
+    /// The reload under way, with the process that has to prove itself.
+    reloading: Option<Reloading>,
+    /// A reload that waits for the one under way, or for the first process.
+    next_reload: Option<ReloadId>,
+    /// Processes that drain, or were killed; the reload is answered when they have ended.
+    leaving: BTreeMap<ChildId, Leaving>,
+    /// The end is near: nothing is started any more.
+    is_stopping: bool,
+    next_number: u64,
+}
+
+#[derive(Debug)]
+struct Process {
+    child: ChildId,
+    process_id: u32,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Reloading {
+    reload: ReloadId,
+    check: SuccessorCheck,
+    /// The process that shall take the place; `None` where it has the place already, after an end.
+    successor: Option<Process>,
+}
+
+#[derive(Debug)]
+struct Leaving {
+    process_id: u32,
+    kill_at: Option<Instant>,
+    reload: Option<(ReloadId, Reloaded)>,
 }
 
 impl DaemonRunner {
-    /// Keeps `daemon` running until `kill` ends it or [`DaemonRunner::drain`] asks for the end;
-    /// from `ending` on it is not started again. The future has to be awaited to its end.
-    pub(crate) fn new(
-        daemon: Daemon,
-        on_reload: OnReload,
-        ending: &CancellationToken,
-        kill: &CancellationToken,
-        events: mpsc::Sender<Event>,
-    ) -> (Arc<Self>, impl Future<Output = ()> + Send + use<>) {
-        // Who asks while one is under way is told so.
-        let (reloads, pending) = mpsc::channel(1);
-        let runner = Arc::new(Self {
-            daemon,
+    /// Makes the runner of a daemon, whose index becomes part of its children's ids. Nothing is started yet.
+    pub(super) fn new(name: &'static str, index: usize, on_reload: OnReload) -> Self {
+        Self {
+            name,
+            index,
             on_reload,
-            children: Mutex::default(),
-            reloads,
-            ports: Arc::default(),
-            ending: ending.clone(),
-            drain: CancellationToken::new(),
-            kill: kill.clone(),
-        });
-        let keeping = runner.clone();
-        (runner, async move {
-            let draining = TaskTracker::new();
-            if let Err(error) = keeping.keep(pending, &events, &draining).await {
-                let _ = events.send(Event::Failed(error)).await;
-            }
-            draining.close();
-            draining.wait().await;
-        })
+            current: None,
+            restart_at: None,
+            backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT),
+            restarts: 0,
+            was_ready: false,
+            reloading: None,
+            next_reload: None,
+            leaving: BTreeMap::new(),
+            is_stopping: false,
+            next_number: 0,
+        }
     }
 
-    /// Asks it to drain, and then to end.
-    pub(crate) fn drain(&self) {
-        self.drain.cancel();
+    pub(super) fn name(&self) -> &'static str {
+        self.name
     }
 
-    /// Whether a reload puts another process in the place of the one that runs.
-    pub(crate) fn replaces(&self) -> bool {
+    /// Whether a reload puts a new process in the place of the old one.
+    pub(super) fn replaces(&self) -> bool {
         self.on_reload == OnReload::Replace
     }
 
-    /// Reads its files again, or is replaced; returns when all is done.
-    ///
-    /// # Errors
-    /// Why not, or not all of it.
-    pub(crate) async fn reload(&self) -> Reloaded {
-        if self.on_reload == OnReload::Nothing {
-            return Ok(());
-        }
-        let name = self.daemon.name;
-        let ending = || Err(format!("the {name} is ending"));
-        let (done, is_done) = oneshot::channel();
-        match self.reloads.try_send(done) {
-            _ if self.ending.is_cancelled() => ending(),
-            Err(TrySendError::Closed(_)) => ending(),
-            Err(TrySendError::Full(_)) => Err(format!("the {name} is being replaced already")),
-            Ok(()) => is_done.await.unwrap_or_else(|_| ending()),
+    /// Returns how often a process of it has ended by itself.
+    pub(super) fn restarts(&self) -> u64 {
+        self.restarts
+    }
+
+    /// Whether it has no process any more, and starts none.
+    pub(super) fn has_ended(&self) -> bool {
+        self.is_stopping && self.current.is_none() && self.successor().is_none() && self.leaving.is_empty()
+    }
+
+    /// Starts the first process. If that ends before it is ready, the daemon has failed.
+    pub(super) fn start(&mut self, now: Instant, out: &mut Decisions) {
+        if !self.is_stopping {
+            self.current = Some(self.new_process(now, out));
         }
     }
 
-    /// Its processes, and how often one has ended by itself.
-    pub(crate) async fn processes(&self) -> (Vec<Process>, u64) {
-        let (alive, restarts) = {
-            let children = self.children();
-            (children.alive.clone(), children.restarts)
+    fn new_process(&mut self, now: Instant, out: &mut Decisions) -> Process {
+        let child = ChildId { daemon: self.index, number: self.next_number };
+        self.next_number += 1;
+        out.actions.push(Action::Start(child));
+        Process { child, process_id: 0, since: now }
+    }
+
+    /// The process was started.
+    pub(super) fn started(&mut self, child: ChildId, process_id: u32) {
+        let successor = self.reloading.as_mut().and_then(|reloading| reloading.successor.as_mut());
+        for process in self.current.iter_mut().chain(successor).filter(|process| process.child == child) {
+            process.process_id = process_id;
+        }
+    }
+
+    /// The process could not be started; `error` says which program, and why.
+    pub(super) fn start_failed(&mut self, child: ChildId, error: String, now: Instant, out: &mut Decisions) {
+        if self.is_successor(child) {
+            return self.reject_successor(error, true, now, out);
+        }
+        self.current = None;
+        if !self.was_ready {
+            out.failure = Some(error);
+            return;
+        }
+        error!("{error}");
+        if let Some(reloading) = self.reloading.take() {
+            out.reloaded.push((reloading.reload, Err(error)));
+        }
+        self.restart_at = Some(now + self.backoff.next_wait());
+    }
+
+    /// The process listens. Returns whether it is the daemon's first that does.
+    pub(super) fn child_ready(&mut self, child: ChildId, now: Instant, out: &mut Decisions) -> bool {
+        if let Some(reloading) = &mut self.reloading
+            && reloading.successor.as_ref().is_some_and(|successor| successor.child == child)
+        {
+            let step = reloading.check.new_is_ready(self.current.is_some(), now);
+            self.take_step(step, now, out);
+            return false;
+        }
+        if self.current.as_ref().is_none_or(|current| current.child != child) {
+            return false;
+        }
+        let is_first = !std::mem::replace(&mut self.was_ready, true);
+        if !is_first && self.successor().is_none() {
+            out.actions.push(Action::ReleaseListeners { daemon: self.index, except_of: Some(child) });
+        }
+        if let Some(reloading) = self.reloading.as_mut().filter(|reloading| reloading.successor.is_none()) {
+            let step = reloading.check.new_is_ready(false, now);
+            self.take_step(step, now, out);
+        }
+        self.begin_next_reload(now, out);
+        is_first
+    }
+
+    /// The process has answered a question about its status: it is linked to so many gateways.
+    pub(super) fn child_status(&mut self, child: ChildId, gateways: u64, now: Instant, out: &mut Decisions) {
+        let Some(reloading) = &mut self.reloading else { return };
+        let is_current = self.current.as_ref().is_some_and(|current| current.child == child);
+        let step = match &reloading.successor {
+            Some(successor) if successor.child == child => reloading.check.new_has(gateways, now),
+            Some(_) if is_current => reloading.check.old_has(gateways, now),
+            None if is_current => reloading.check.new_has(gateways, now),
+            _ => return,
         };
-        let mut processes = Vec::new();
-        for child in alive {
-            let (state, addresses) = match child.stage() {
-                Stage::Ended(_) => continue,
-                Stage::Starting => ("starting", Vec::new()),
-                Stage::Ready(addresses) if child.drains() => ("draining", addresses),
-                Stage::Ready(addresses) => ("ready", addresses),
-            };
-            let (process_id, since, name) = (child.process_id, child.since, self.daemon.name);
-            let (mut stats, mut problems) = (Map::new(), Vec::new());
-            match child.stats().await {
-                Some(said) => stats = said,
-                None => problems.push(format!("the {name}, process {process_id}, does not answer")),
-            }
-            if let Some(said) = stats.shift_remove("problems") {
-                problems = serde_json::from_value(said).unwrap_or_default();
-            }
-            processes.push(Process { process_id, state, since, addresses, stats, problems });
+        self.take_step(step, now, out);
+    }
+
+    /// The process has read its files again, or not.
+    pub(super) fn files_read(&mut self, reload: ReloadId, result: Reloaded, out: &mut Decisions) {
+        out.reloaded.push((reload, result.map_err(|reason| format!("the {}: {reason}", self.name))));
+    }
+
+    /// The process has ended, as `end` says.
+    pub(super) fn child_ended(&mut self, child: ChildId, end: &str, now: Instant, out: &mut Decisions) {
+        if let Some(leaving) = self.leaving.remove(&child) {
+            out.reloaded.extend(leaving.reload);
+            return;
         }
-        (processes, restarts)
-    }
-
-    fn children(&self) -> MutexGuard<'_, Children> {
-        self.children.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn start(&self) -> anyhow::Result<Arc<Child>> {
-        let child = Arc::new(self.daemon.start(&self.ports, &self.kill)?);
-        self.children().alive.push(child.clone());
-        Ok(child)
-    }
-
-    fn forget(&self, child: &Arc<Child>) {
-        self.children().alive.retain(|one| !Arc::ptr_eq(one, child));
-    }
-
-    async fn keep(
-        self: &Arc<Self>,
-        mut reloads: mpsc::Receiver<oneshot::Sender<Reloaded>>,
-        events: &mpsc::Sender<Event>,
-        draining: &TaskTracker,
-    ) -> anyhow::Result<()> {
-        let name = self.daemon.name;
-        let mut child = self.start()?;
-        tokio::select! {
-            started = child.ready() => match started {
-                Ok(addresses) => drop(events.send(Event::Ready(name, addresses)).await),
-                Err(_) if self.ending.is_cancelled() => {}
-                Err(end) => bail!("the {name} ended by itself ({end})"),
-            },
-            () = self.drain.cancelled() => {}
+        if self.is_successor(child) {
+            let why = self.unable(&format!("ended by itself ({end})"));
+            return self.reject_successor(why, true, now, out);
         }
-        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-        loop {
-            tokio::select! {
-                biased;
-                () = self.drain.cancelled() => {
-                    // Who wants to connect now is not to wait for one that will not come.
-                    self.ports.keep_only(&HashSet::new());
-                    let _ = self.end(&child).await;
-                    return Ok(());
-                }
-                end = child.ended() => match self.start_again(&child, &end, &mut backoff, &mut reloads).await {
-                    Some(next) => child = next,
-                    None => {
-                        self.ports.keep_only(&HashSet::new());
-                        return Ok(());
-                    }
-                },
-                Some(done) = reloads.recv() => match self.on_reload {
-                    OnReload::Nothing => drop(done.send(Ok(()))),
-                    OnReload::ReadFiles => {
-                        let child = child.clone();
-                        tokio::spawn(async move {
-                            let result = child.reload().await;
-                            let _ = done.send(result.map_err(|why| format!("the {name}: {why}")));
-                        });
-                    }
-                    OnReload::Replace => self.replace(&mut child, done, draining).await,
-                },
-            }
+        let Some(old) = self.current.take_if(|current| current.child == child) else { return };
+        let name = self.name;
+        if self.is_stopping {
+            out.actions.push(Action::ReleaseListeners { daemon: self.index, except_of: None });
+            return;
         }
-    }
-
-    /// Puts a successor in `child`'s place, which then drains in its own time; `done` hears
-    /// when that is over.
-    async fn replace(
-        self: &Arc<Self>,
-        child: &mut Arc<Child>,
-        done: oneshot::Sender<Reloaded>,
-        draining: &TaskTracker,
-    ) {
-        let next = match self.successor(child).await {
-            Ok(next) => next,
-            Err(mut why) => {
-                self.ports.keep_only(&child.wanted());
-                if !self.ending.is_cancelled() {
-                    let is_gone = matches!(child.stage(), Stage::Ended(_));
-                    why += if is_gone { ", and the old one has ended too" } else { "; the old one goes on" };
-                    error!("{why}");
-                }
-                let _ = done.send(Err(why));
-                return;
-            }
-        };
-        self.ports.keep_only(&next.wanted());
-        let (name, next_id, old_id) = (self.daemon.name, next.process_id, child.process_id);
-        info!("process {next_id} takes the {name}'s place from {old_id}, which drains");
-        let old = std::mem::replace(child, next);
-        let runner = self.clone();
-        draining.spawn(async move {
-            let _ = done.send(runner.end(&old).await);
-        });
-    }
-
-    /// Lets a child drain, and forgets it.
-    ///
-    /// # Errors
-    /// When it had to be killed.
-    async fn end(&self, child: &Arc<Child>) -> Reloaded {
-        child.drain();
-        let drained = timeout(DRAIN, child.ended()).await.map(drop).map_err(|_| {
-            let (name, id, limit) = (self.daemon.name, child.process_id, DRAIN.as_secs());
-            format!("the {name}, process {id}, had not drained after {limit} s, and was killed")
-        });
-        if let Err(why) = &drained {
-            warn!("{why}");
-            child.kill();
-            child.ended().await;
+        if !self.was_ready {
+            out.failure = Some(format!("the {name} ended by itself ({end})"));
+            return;
         }
-        self.forget(child);
-        drained
-    }
-
-    /// Starts the next after one that has ended by itself; none, if all are to end.
-    async fn start_again(
-        &self,
-        child: &Arc<Child>,
-        end: &End,
-        backoff: &mut Backoff,
-        reloads: &mut mpsc::Receiver<oneshot::Sender<Reloaded>>,
-    ) -> Option<Arc<Child>> {
-        let name = self.daemon.name;
-        self.forget(child);
-        if self.ending.is_cancelled() {
-            return None;
+        if let Some(reloading) = self.reloading.as_mut().filter(|reloading| reloading.successor.is_some()) {
+            // The successor is about to take the place; only if it cannot, another one is started.
+            error!("the {name} ended by itself ({end}) while its successor starts");
+            let step = reloading.check.old_has(0, now);
+            return self.take_step(step, now, out);
+        }
+        if let Some(reloading) = self.reloading.take() {
+            out.reloaded.push((reloading.reload, Err(self.unable(&format!("ended by itself ({end})")))));
         }
         error!("the {name} ended by itself ({end}), and is started again");
-        if child.since.elapsed() > SUCCESS {
-            backoff.reset();
+        if now.saturating_duration_since(old.since) > SUCCESS {
+            self.backoff.reset();
         }
-        self.children().restarts += 1;
-        loop {
-            let mut waiting = None;
-            tokio::select! {
-                () = sleep(backoff.next_wait()) => {}
-                () = self.ending.cancelled() => return None,
-                // Whoever has mended it does not want to wait.
-                Some(done) = reloads.recv() => waiting = Some(done),
-            }
-            let next = self.start();
-            if let Err(error) = &next {
-                error!("{error:#}");
-            }
-            if let Some(done) = waiting {
-                match &next {
-                    Ok(next) => {
-                        let next = next.clone();
-                        tokio::spawn(async move { done.send(able(name, None, &next).await) });
-                    }
-                    Err(error) => drop(done.send(Err(format!("{error:#}")))),
+        self.schedule_restart(now);
+    }
+
+    fn schedule_restart(&mut self, now: Instant) {
+        self.restarts += 1;
+        self.restart_at = Some(now + self.backoff.next_wait());
+    }
+
+    /// Somebody asks for new code, or for files to be read again.
+    pub(super) fn reload(&mut self, reload: ReloadId, now: Instant, out: &mut Decisions) {
+        let name = self.name;
+        if self.is_stopping {
+            out.reloaded.push((reload, Err(self.ending())));
+        } else if self.on_reload == OnReload::Nothing {
+            out.reloaded.push((reload, Ok(())));
+        } else if self.restart_at.take().is_some() {
+            // A person who has mended the daemon does not want to wait for the next try.
+            self.current = Some(self.new_process(now, out));
+            let check = SuccessorCheck::new(self.replaces(), now);
+            self.reloading = Some(Reloading { reload, check, successor: None });
+        } else if self.reloading.is_some() || !self.was_ready {
+            match self.next_reload {
+                None => self.next_reload = Some(reload),
+                Some(_) => {
+                    let busy = format!("the {name} is being reloaded already, and the next reload waits");
+                    out.reloaded.push((reload, Err(busy)));
                 }
             }
-            if let Ok(next) = next {
-                let (started, ports) = (next.clone(), self.ports.clone());
-                tokio::spawn(async move {
-                    if started.ready().await.is_ok() {
-                        ports.keep_only(&started.wanted());
+        } else if self.replaces() {
+            let successor = Some(self.new_process(now, out));
+            let check = SuccessorCheck::new(true, now);
+            self.reloading = Some(Reloading { reload, check, successor });
+        } else if let Some(current) = &self.current {
+            out.actions.push(Action::ReadFiles(current.child, reload));
+        }
+    }
+
+    fn begin_next_reload(&mut self, now: Instant, out: &mut Decisions) {
+        if self.reloading.is_none()
+            && let Some(reload) = self.next_reload.take()
+        {
+            self.reload(reload, now, out);
+        }
+    }
+
+    /// Returns the process that shall take the place of the current one.
+    fn successor(&self) -> Option<&Process> {
+        self.reloading.as_ref()?.successor.as_ref()
+    }
+
+    fn is_successor(&self, child: ChildId) -> bool {
+        self.successor().is_some_and(|successor| successor.child == child)
+    }
+
+    fn unable(&self, why: &str) -> String {
+        format!("the new {} {why}", self.name)
+    }
+
+    fn ending(&self) -> String {
+        format!("the {} is ending", self.name)
+    }
+
+    /// Does what the check of a new process asks for.
+    fn take_step(&mut self, step: Step, now: Instant, out: &mut Decisions) {
+        let current = self.current.as_ref().map(|current| current.child);
+        match step {
+            Step::Wait => {}
+            Step::AskOld => out.actions.extend(current.map(Action::AskStatus)),
+            Step::AskNew => {
+                let successor = self.successor().map(|successor| successor.child);
+                out.actions.extend(successor.or(current).map(Action::AskStatus));
+            }
+            Step::Able => {
+                if let Some(Reloading { reload, successor, .. }) = self.reloading.take() {
+                    match successor {
+                        Some(successor) => self.replace_current(successor, reload, now, out),
+                        None => out.reloaded.push((reload, Ok(()))),
                     }
-                });
-                return Some(next);
+                }
+                self.begin_next_reload(now, out);
+            }
+            Step::Unable(why) => self.reject_successor(self.unable(&why), false, now, out),
+        }
+    }
+
+    /// Puts the successor in the place of the current process, which drains. The reload is over when that has ended.
+    fn replace_current(&mut self, next: Process, reload: ReloadId, now: Instant, out: &mut Decisions) {
+        let (name, next_id) = (self.name, next.process_id);
+        out.actions.push(Action::ReleaseListeners { daemon: self.index, except_of: Some(next.child) });
+        match self.current.replace(next) {
+            Some(old) => {
+                info!("process {next_id} takes the {name}'s place from {}, which drains", old.process_id);
+                self.drain_process(old, Some((reload, Ok(()))), now, out);
+            }
+            None => {
+                info!("process {next_id} takes the {name}'s place");
+                out.reloaded.push((reload, Ok(())));
             }
         }
     }
 
-    /// Starts the one that takes `old`'s place, and waits until it can.
-    ///
-    /// # Errors
-    /// Why it cannot; it is gone then.
-    async fn successor(&self, old: &Child) -> Result<Arc<Child>, String> {
-        let name = self.daemon.name;
-        let next = self.start().map_err(|error| format!("{error:#}"))?;
-        let result = tokio::select! {
-            result = able(name, Some(old), &next) => result,
-            () = self.ending.cancelled() => Err(format!("the {name} is ending")),
-        };
-        if let Err(why) = result {
-            next.kill();
-            next.ended().await;
-            self.forget(&next);
-            return Err(why);
+    /// Gives the new process of a reload up, for the reason `why`, and kills it unless it is gone. The old one goes
+    /// on; if that has ended meanwhile, the daemon is started again as after any end.
+    fn reject_successor(&mut self, why: String, is_gone: bool, now: Instant, out: &mut Decisions) {
+        let Some(Reloading { reload, successor, .. }) = self.reloading.take() else { return };
+        match successor {
+            None => out.reloaded.push((reload, Err(why))),
+            Some(successor) => {
+                let current = self.current.as_ref().map(|current| current.child);
+                let old = if current.is_some() {
+                    "; the old one goes on"
+                } else {
+                    ", and the old one has ended too"
+                };
+                let why = why + old;
+                error!("{why}");
+                out.actions.push(Action::ReleaseListeners { daemon: self.index, except_of: current });
+                match is_gone {
+                    true => out.reloaded.push((reload, Err(why))),
+                    false => self.kill_process(successor, (reload, Err(why)), out),
+                }
+                if current.is_none() {
+                    self.schedule_restart(now);
+                }
+            }
         }
-        Ok(next)
+        self.begin_next_reload(now, out);
+    }
+
+    fn drain_process(
+        &mut self,
+        process: Process,
+        reload: Option<(ReloadId, Reloaded)>,
+        now: Instant,
+        out: &mut Decisions,
+    ) {
+        out.actions.push(Action::Drain(process.child));
+        let leaving = Leaving { process_id: process.process_id, kill_at: Some(now + DRAIN_TIMEOUT), reload };
+        self.leaving.insert(process.child, leaving);
+    }
+
+    fn kill_process(&mut self, process: Process, reload: (ReloadId, Reloaded), out: &mut Decisions) {
+        out.actions.push(Action::Kill(process.child));
+        let leaving = Leaving { process_id: process.process_id, kill_at: None, reload: Some(reload) };
+        self.leaving.insert(process.child, leaving);
+    }
+
+    /// Starts nothing any more. The current process runs on until [`DaemonRunner::drain`].
+    pub(super) fn stop_starting(&mut self, out: &mut Decisions) {
+        self.is_stopping = true;
+        self.restart_at = None;
+        let ending = self.ending();
+        out.reloaded.extend(self.next_reload.take().map(|reload| (reload, Err(ending.clone()))));
+        if let Some(Reloading { reload, successor, .. }) = self.reloading.take() {
+            let answer = (reload, Err(ending));
+            match successor {
+                Some(successor) => self.kill_process(successor, answer, out),
+                None => out.reloaded.push(answer),
+            }
+        }
+    }
+
+    /// Lets the current process drain, and then end.
+    pub(super) fn drain(&mut self, now: Instant, out: &mut Decisions) {
+        // Callers who connect now must not wait for a process that will not come.
+        out.actions.push(Action::ReleaseListeners { daemon: self.index, except_of: None });
+        if let Some(process) = self.current.take() {
+            self.drain_process(process, None, now, out);
+        }
+    }
+
+    /// Ends all its processes at once.
+    pub(super) fn kill(&mut self, out: &mut Decisions) {
+        let alive = self.current.iter().chain(self.successor()).map(|process| process.child);
+        out.actions.extend(alive.chain(self.leaving.keys().copied()).map(Action::Kill));
+    }
+
+    /// Returns when [`DaemonRunner::handle_deadline`] is due.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let check = self.reloading.as_ref().and_then(|reloading| reloading.check.next_deadline());
+        let kills = self.leaving.values().filter_map(|leaving| leaving.kill_at);
+        self.restart_at.into_iter().chain(check).chain(kills).min()
+    }
+
+    /// Does what is due at `now`.
+    pub(super) fn handle_deadline(&mut self, now: Instant, out: &mut Decisions) {
+        if self.restart_at.take_if(|at| *at <= now).is_some() {
+            self.current = Some(self.new_process(now, out));
+        }
+        for (child, leaving) in &mut self.leaving {
+            if leaving.kill_at.take_if(|at| *at <= now).is_some() {
+                let (name, id, limit) = (self.name, leaving.process_id, DRAIN_TIMEOUT.as_secs());
+                let why =
+                    format!("the {name}, process {id}, had not drained after {limit} s, and was killed");
+                warn!("{why}");
+                leaving.reload = leaving.reload.take().map(|(reload, _)| (reload, Err(why)));
+                out.actions.push(Action::Kill(*child));
+            }
+        }
+        if let Some(reloading) = &mut self.reloading {
+            let step = reloading.check.handle_deadline(now);
+            self.take_step(step, now, out);
+        }
     }
 }
 
-/// Waits until a new process of the daemon can do what `old` does.
-///
-/// # Errors
-/// Why it cannot.
-async fn able(name: &str, old: Option<&Child>, next: &Child) -> Result<(), String> {
-    let able = match timeout(SUCCESSOR_READY, next.ready()).await {
-        Ok(Ok(_)) => linked(old, next).await,
-        Ok(Err(end)) => Err(format!("ended by itself ({end})")),
-        Err(_) => Err(format!("was not ready after {} s", SUCCESSOR_READY.as_secs())),
-    };
-    able.map_err(|why| format!("the new {name} {why}"))
-}
-
-/// Waits until `next` takes events from as many gateways as `old`, and from one at least:
-/// there is one.
-async fn linked(old: Option<&Child>, next: &Child) -> Result<(), String> {
-    let gateways = |stats: Option<Map<String, Value>>| {
-        stats.and_then(|said| said.get("gateways")?.as_u64()).unwrap_or(0)
-    };
-    let before = match old {
-        Some(old) => gateways(old.stats().await).max(1),
-        None => 1,
-    };
-    let (mut now, mut looks) = (0, 0);
-    let as_many = async {
-        while looks < LOOKS {
-            now = gateways(next.stats().await);
-            looks = if now >= before { looks + 1 } else { 0 };
-            sleep(LOOK).await;
-        }
-    };
-    tokio::select! {
-        () = as_many => return Ok(()),
-        end = next.ended() => return Err(format!("ended by itself ({end})")),
-        () = sleep(SUCCESSOR_LINKED) => {}
-    }
-    Err(format!("has reached {now} of {before} gateways after {} s", SUCCESSOR_LINKED.as_secs()))
-}
+#[cfg(test)]
+mod tests;

@@ -1,218 +1,253 @@
-//! Several daemons together: they start one after the other, live until they are
-//! told to end, and end in the opposite order, so that a gateway's last closes
-//! still find a worker. Where one of them does not start, the others do not go on
-//! without it.
+//! Runs a cluster's daemons as child processes until a request ends it. This is the shell of the state machine in
+//! `cluster.rs`: one task that waits for requests, events of children and deadlines, tells the state machine, and
+//! carries its actions out. `foreground.rs` starts it; requests come from the control socket and from signals.
 
-use std::pin::pin;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
+use anyhow::anyhow;
 use futures_util::future::join_all;
+use gatewayworker_daemon::child_protocol::ChildStatus;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio::time::sleep_until;
 
-use super::child::Daemon;
-use super::daemon_runner::{DaemonRunner, Event, OnReload, Process, Reloaded};
+use super::child::Child;
+use super::child_event::{ChildEvent, ChildId, ReloadId, Reloaded};
+use super::cluster::Cluster;
+use super::daemon::Daemon;
+use super::daemon_runner::Action;
+use super::daemon_status::{DaemonStatus, ProcessStatus};
+use super::held_listeners::HeldListeners;
+use super::supervisor_handle::Request;
 
-/// The daemons of one cluster.
-pub(crate) struct Plan {
-    /// Comes first: the others look for it, and try again only after a while.
-    pub(crate) register: Daemon,
-    /// Start together once the register listens.
-    pub(crate) others: Vec<(Daemon, OnReload)>,
-}
-
-/// What the operator wants.
-#[derive(Debug)]
-pub(crate) enum Request {
-    /// The end: after a drain, or at once.
-    Stop {
-        /// At once.
-        now: bool,
-    },
-    /// New code for the worker, and new files for those that hold connections. The answer
-    /// comes when all is done.
-    Reload(oneshot::Sender<Reloaded>),
-    /// How it goes.
-    Status(oneshot::Sender<Vec<Status>>),
-    /// Word as soon as all daemons listen.
-    Ready(oneshot::Sender<()>),
-}
-
-/// How a daemon is.
-#[derive(Debug, Clone)]
-pub(crate) struct Status {
-    pub(crate) name: &'static str,
-    /// How often a process of it has ended by itself.
-    pub(crate) restarts: u64,
-    /// None between two starts, two while one takes the other's place.
-    pub(crate) processes: Vec<Process>,
-}
-
-impl Status {
-    /// Returns what keeps the daemon from its work, each as a sentence; nothing, if one process
-    /// of it can do that.
-    pub(crate) fn problems(&self) -> Vec<String> {
-        let mut ready = self.processes.iter().filter(|process| process.state == "ready");
-        let Some(first) = ready.next() else {
-            let state = self.processes.first().map_or("not running, see the log", |process| process.state);
-            return vec![format!("the {} is {state}", self.name)];
-        };
-        if ready.chain([first]).any(|process| process.problems.is_empty()) {
-            return Vec::new();
-        }
-        first.problems.clone()
-    }
-}
-
-/// Runs all daemons until a request ends it; `welcome` is called with each name and its
-/// addresses when one listens for the first time. Requests are answered to the end.
+/// Runs `daemons`, in the order in which they start, until a request ends them; `first_ready` is called with the
+/// name and the addresses of each one when it listens for the first time. Requests are answered to the end.
 ///
 /// # Errors
 /// When one does not start; all others have ended then too.
-pub(crate) async fn supervise(
-    plan: Plan,
+///
+/// # Panics
+/// Outside a tokio runtime, and without any daemon.
+pub(super) async fn supervise(
+    daemons: Vec<Daemon>,
     mut requests: mpsc::Receiver<Request>,
-    mut welcome: impl FnMut(&str, &[String]),
+    mut first_ready: impl FnMut(&str, &[String]),
 ) -> anyhow::Result<()> {
-    let Plan { register, others } = plan;
-    let (events_in, mut events) = mpsc::channel(8);
-    let mut cluster = Cluster::new(1 + others.len(), events_in);
-    let mut after_register = Some(others);
-    cluster.start(register, OnReload::Nothing);
-    let result = loop {
-        tokio::select! {
-            Some(request) = requests.recv() => match request {
-                Request::Stop { now } => {
-                    if now {
-                        cluster.kill.cancel();
-                    }
-                    break Ok(());
-                }
-                request => cluster.answer(request),
-            },
-            Some(event) = events.recv() => match event {
-                Event::Ready(name, addresses) => {
-                    welcome(name, &addresses);
-                    for (daemon, on_reload) in after_register.take().unwrap_or_default() {
-                        cluster.start(daemon, on_reload);
-                    }
-                    cluster.one_more_is_ready();
-                }
-                Event::Failed(error) => break Err(error),
-            },
-        }
-    };
-
-    // Nobody waits to be heard any more, and nobody is started again.
-    events.close();
-    cluster.ending.cancel();
-    let mut ended = pin!(end(std::mem::take(&mut cluster.running)));
+    let (events_in, mut events) = mpsc::channel(32);
+    let mut supervisor = Supervisor::new(daemons, events_in);
+    supervisor.cluster.start(Instant::now());
     loop {
+        supervisor.carry_out();
+        if let Some(result) = supervisor.cluster.result() {
+            return result.map_err(|error| anyhow!(error));
+        }
+        let deadline = supervisor.cluster.next_deadline();
+        let due = async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = &mut ended => return result,
-            Some(request) = requests.recv() => match request {
-                Request::Stop { now: false } => {}
-                Request::Stop { now: true } => cluster.kill.cancel(),
-                request => cluster.answer(request),
-            },
+            Some(request) = requests.recv() => supervisor.handle_request(request),
+            Some(event) = events.recv() => supervisor.handle_event(event, &mut first_ready),
+            () = due => supervisor.cluster.handle_deadline(Instant::now()),
         }
     }
 }
 
-/// Lets all drain, the last one first.
-async fn end(running: Vec<(Arc<DaemonRunner>, JoinHandle<()>)>) {
-    for (runner, task) in running.into_iter().rev() {
-        runner.drain();
-        let _ = task.await;
-    }
-}
-
-struct Cluster {
-    ending: CancellationToken,
-    kill: CancellationToken,
-    runners: Vec<Arc<DaemonRunner>>,
-    /// Those that have not been asked to end.
-    running: Vec<(Arc<DaemonRunner>, JoinHandle<()>)>,
-    events: mpsc::Sender<Event>,
-    /// How many daemons do not listen yet.
-    to_come: usize,
-    /// Who wants to know when that is over.
+struct Supervisor {
+    cluster: Cluster,
+    daemons: Vec<Daemon>,
+    /// The listeners held for each daemon.
+    held: Vec<Arc<HeldListeners>>,
+    children: BTreeMap<ChildId, RunningChild>,
+    events: mpsc::Sender<ChildEvent>,
+    reloads: BTreeMap<ReloadId, oneshot::Sender<Reloaded>>,
+    /// Requests that wait until all daemons listen.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
-impl Cluster {
-    fn new(daemons: usize, events: mpsc::Sender<Event>) -> Self {
+#[derive(Clone)]
+struct RunningChild {
+    child: Arc<Child>,
+    /// `None` until it listens.
+    addresses: Option<Vec<String>>,
+}
+
+impl Supervisor {
+    fn new(daemons: Vec<Daemon>, events: mpsc::Sender<ChildEvent>) -> Self {
         Self {
-            ending: CancellationToken::new(),
-            kill: CancellationToken::new(),
-            runners: Vec::new(),
-            running: Vec::new(),
+            cluster: Cluster::new(daemons.iter().map(|daemon| (daemon.name, daemon.on_reload))),
+            held: daemons.iter().map(|_| Arc::default()).collect(),
+            daemons,
+            children: BTreeMap::new(),
             events,
-            to_come: daemons,
+            reloads: BTreeMap::new(),
             waiting: Vec::new(),
         }
     }
 
-    fn start(&mut self, daemon: Daemon, on_reload: OnReload) {
-        let (runner, keeping) =
-            DaemonRunner::new(daemon, on_reload, &self.ending, &self.kill, self.events.clone());
-        self.runners.push(runner.clone());
-        self.running.push((runner, tokio::spawn(keeping)));
+    fn handle_request(&mut self, request: Request) {
+        let now = Instant::now();
+        match request {
+            Request::Stop { now: at_once } => {
+                self.cluster.stop(now);
+                if at_once {
+                    self.cluster.kill(now);
+                }
+            }
+            Request::Reload(reply) => {
+                let reload = self.cluster.reload(now);
+                self.reloads.insert(reload, reply);
+            }
+            Request::Status(reply) => self.answer_status(reply),
+            Request::Ready(reply) => {
+                // A client that asks again and again without waiting must not gather replies here.
+                self.waiting.retain(|waiting| !waiting.is_closed());
+                self.waiting.push(reply);
+            }
+        }
     }
 
-    fn one_more_is_ready(&mut self) {
-        self.to_come = self.to_come.saturating_sub(1);
-        self.tell_if_ready();
+    fn handle_event(&mut self, event: ChildEvent, first_ready: &mut impl FnMut(&str, &[String])) {
+        let now = Instant::now();
+        match event {
+            ChildEvent::Ready(child, addresses) => {
+                if self.cluster.child_ready(child, now) {
+                    first_ready(self.daemons[child.daemon].name, &addresses);
+                }
+                if let Some(running) = self.children.get_mut(&child) {
+                    running.addresses = Some(addresses);
+                }
+            }
+            ChildEvent::Status(child, status) => {
+                self.cluster.child_status(child, gateways(status.as_ref()), now);
+            }
+            ChildEvent::FilesRead(child, reload, result) => {
+                self.cluster.files_read(child, reload, result, now);
+            }
+            ChildEvent::Ended(child, end) => {
+                self.children.remove(&child);
+                self.cluster.child_ended(child, &end.to_string(), now);
+            }
+        }
     }
 
-    fn tell_if_ready(&mut self) {
-        if self.to_come == 0 {
+    /// Carries out what the state machine has decided, and answers the requests which that completes.
+    fn carry_out(&mut self) {
+        while let Some(action) = self.cluster.next_action() {
+            match action {
+                Action::Start(child) => self.start(child),
+                Action::Drain(child) => self.with(child, Child::drain),
+                Action::Kill(child) => self.with(child, Child::kill),
+                Action::AskStatus(id) => {
+                    self.spawn(id, async move |child| ChildEvent::Status(id, child.status().await));
+                }
+                Action::ReadFiles(id, reload) => {
+                    self.spawn(id, async move |child| {
+                        ChildEvent::FilesRead(id, reload, child.reload().await)
+                    });
+                }
+                Action::ReleaseListeners { daemon, except_of } => {
+                    let child = except_of.and_then(|child| self.children.get(&child));
+                    let wanted = child.map(|running| running.child.wanted_listeners()).unwrap_or_default();
+                    self.held[daemon].keep_only(&wanted);
+                }
+            }
+        }
+        while let Some((reload, result)) = self.cluster.next_reloaded() {
+            if let Some(reply) = self.reloads.remove(&reload) {
+                let _ = reply.send(result);
+            }
+        }
+        if self.cluster.is_ready() {
             for waiting in self.waiting.drain(..) {
-                // Who has gone meanwhile does not want to know any more.
                 let _ = waiting.send(());
             }
         }
     }
 
-    /// Does what is asked for, in its own time; not [`Request::Stop`].
-    fn answer(&mut self, request: Request) {
-        let runners = self.runners.clone();
-        match request {
-            Request::Stop { .. } => {}
-            Request::Reload(done) => {
-                tokio::spawn(async move { done.send(reload(&runners).await) });
+    fn start(&mut self, id: ChildId) {
+        let daemon = &self.daemons[id.daemon];
+        match Child::start(daemon, id, self.held[id.daemon].clone(), self.events.clone()) {
+            Ok(child) => {
+                self.cluster.started(id, child.process_id);
+                self.children.insert(id, RunningChild { child: Arc::new(child), addresses: None });
             }
-            Request::Status(to) => {
-                tokio::spawn(async move { to.send(status(&runners).await) });
-            }
-            Request::Ready(to) => {
-                // One who asks again and again, and does not wait, is not kept.
-                self.waiting.retain(|waiting| !waiting.is_closed());
-                self.waiting.push(to);
-                self.tell_if_ready();
-            }
+            Err(error) => self.cluster.start_failed(id, format!("{error:#}"), Instant::now()),
+        }
+    }
+
+    /// Calls `f` with a child that still runs.
+    fn with(&self, id: ChildId, f: impl FnOnce(&Child)) {
+        if let Some(running) = self.children.get(&id) {
+            f(&running.child);
+        }
+    }
+
+    /// Asks a child something in a task of its own; the answer comes as an event. A child that is gone sends none:
+    /// its end is an event too.
+    fn spawn<F>(&self, id: ChildId, ask: impl FnOnce(Arc<Child>) -> F)
+    where
+        F: Future<Output = ChildEvent> + Send + 'static,
+    {
+        let Some(running) = self.children.get(&id) else { return };
+        let (answer, events) = (ask(running.child.clone()), self.events.clone());
+        tokio::spawn(async move {
+            let _ = events.send(answer.await).await;
+        });
+    }
+
+    /// Asks all processes for their status, in a task of its own: one that does not answer delays nothing else.
+    fn answer_status(&self, reply: oneshot::Sender<Vec<DaemonStatus>>) {
+        let daemons: Vec<_> = self
+            .cluster
+            .runners()
+            .iter()
+            .enumerate()
+            .map(|(index, runner)| {
+                let of_daemon = self.children.iter().filter(|(id, _)| id.daemon == index);
+                let children: Vec<RunningChild> = of_daemon.map(|(_, running)| running.clone()).collect();
+                (runner.name(), runner.restarts(), children)
+            })
+            .collect();
+        tokio::spawn(async move {
+            let each = daemons.into_iter().map(async |(name, restarts, children)| {
+                let processes = join_all(children.iter().map(|running| running.status(name))).await;
+                DaemonStatus { name, restarts, processes }
+            });
+            let _ = reply.send(join_all(each).await);
+        });
+    }
+}
+
+impl RunningChild {
+    async fn status(&self, daemon: &str) -> ProcessStatus {
+        let process_id = self.child.process_id;
+        let state = match &self.addresses {
+            None => "starting",
+            Some(_) if self.child.is_draining() => "draining",
+            Some(_) => "ready",
+        };
+        let said = self.child.status().await.unwrap_or_else(|| ChildStatus {
+            problems: vec![format!("the {daemon}, process {process_id}, does not answer")],
+            ..ChildStatus::default()
+        });
+        ProcessStatus {
+            process_id,
+            state,
+            since: self.child.since,
+            addresses: self.addresses.clone().unwrap_or_default(),
+            said,
         }
     }
 }
 
-/// What fails for one is no reason to leave the others as they are.
-async fn reload(runners: &[Arc<DaemonRunner>]) -> Reloaded {
-    let results = join_all(runners.iter().map(|runner| runner.reload())).await;
-    let was_replaced = |(runner, result): (&Arc<DaemonRunner>, &Reloaded)| {
-        (result.is_ok() && runner.replaces()).then(|| format!("the {} was replaced", runner.daemon.name))
-    };
-    let replaced: Vec<_> = runners.iter().zip(&results).filter_map(was_replaced).collect();
-    let problems: Vec<_> = results.into_iter().filter_map(Result::err).collect();
-    if problems.is_empty() { Ok(()) } else { Err([problems, replaced].concat().join("; ")) }
-}
-
-async fn status(runners: &[Arc<DaemonRunner>]) -> Vec<Status> {
-    let each = runners.iter().map(|runner| async {
-        let (processes, restarts) = runner.processes().await;
-        Status { name: runner.daemon.name, restarts, processes }
-    });
-    join_all(each).await
+/// Returns how many gateways a worker is linked to, by its own account.
+fn gateways(status: Option<&ChildStatus>) -> u64 {
+    status.and_then(|status| status.stats.get("gateways")?.as_u64()).unwrap_or(0)
 }
 
 #[cfg(all(test, unix))]

@@ -77,7 +77,7 @@ fn client_id(posted: &Fields) -> Result<ClientId, Refusal> {
 impl Backend {
     /// Whom a client is bound to, and which rooms it is in.
     async fn who(&self, client: ClientId) -> Result<(Option<Uid>, Vec<GroupId>), Refusal> {
-        let only = Where { client_ids: vec![client], ..Where::default() };
+        let only = Where::default().with_client_ids([client]);
         // One gateway can know; another's silence changes nothing, and its own is no answer.
         let answer = self.gateway.select([Column::Uid, Column::Groups], only).await;
         let (mut rows, is_whole) = as_far_as_known(answer)?;

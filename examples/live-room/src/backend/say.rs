@@ -54,7 +54,7 @@ pub(super) async fn say(
 impl Backend {
     /// Those of `users` who are in the room, and whether all gateways have said so.
     async fn present(&self, room: &GroupId, users: Vec<Uid>) -> Result<(Vec<Uid>, bool), Refusal> {
-        let theirs = Where { uids: users, ..Where::default() };
+        let theirs = Where::default().with_uids(users);
         let answer = self.gateway.select([Column::Uid, Column::Groups], theirs).await;
         let (rows, is_whole) = as_far_as_known(answer)?;
         let present = rows.into_values().filter(|row| row.groups.contains(room)).filter_map(|row| row.uid);

@@ -3,13 +3,19 @@ use std::time::{Duration, Instant};
 
 use gatewayworker_daemon::LogFormat;
 
-use super::super::daemon_runner::DRAIN;
+use super::super::daemon::OnReload;
+use super::super::daemon_runner::DRAIN_TIMEOUT;
 use super::*;
 
 /// A daemon that is a shell script.
 fn daemon(name: &'static str, script: &str) -> Daemon {
     let arguments = ["-c", script, name].map(Into::into).into();
-    Daemon { name, colour: 0, program: "/bin/sh".into(), arguments, log_format: LogFormat::Text }
+    let on_reload = match name {
+        "businessworker" => OnReload::Replace,
+        "gateway" => OnReload::ReadFiles,
+        _ => OnReload::Nothing,
+    };
+    Daemon { name, colour: 0, program: "/bin/sh".into(), arguments, log_format: LogFormat::Text, on_reload }
 }
 
 /// Says that it is ready and lives until its standard input ends; then it drains for
@@ -21,16 +27,12 @@ fn good(name: &'static str, drains: &str, file: &Path) -> Daemon {
     daemon(name, &script)
 }
 
-fn plan(register: Daemon, others: impl IntoIterator<Item = Daemon>) -> Plan {
-    let of = |other: Daemon| {
-        let on_reload = if other.name == "businessworker" { OnReload::Replace } else { OnReload::ReadFiles };
-        (other, on_reload)
-    };
-    Plan { register, others: others.into_iter().map(of).collect() }
+fn plan(register: Daemon, others: impl IntoIterator<Item = Daemon>) -> Vec<Daemon> {
+    std::iter::once(register).chain(others).collect()
 }
 
 /// Waits until `found` finds what it looks for in a cluster's status.
-async fn status_with<T>(ask: &mpsc::Sender<Request>, found: impl Fn(&[Status]) -> Option<T>) -> T {
+async fn status_with<T>(ask: &mpsc::Sender<Request>, found: impl Fn(&[DaemonStatus]) -> Option<T>) -> T {
     let look = async {
         loop {
             let (to, status) = oneshot::channel();
@@ -109,7 +111,7 @@ async fn one_that_ends_by_itself_later_is_started_again() {
     let (ask, requests) = mpsc::channel(2);
     let operate = async {
         ready(&ask).await;
-        let gateway = |status: &[Status]| {
+        let gateway = |status: &[DaemonStatus]| {
             let gateway = status.iter().find(|status| status.name == "gateway")?;
             let process = gateway.processes.first().filter(|process| process.state == "ready")?;
             Some((gateway.restarts, process.process_id))
@@ -119,7 +121,7 @@ async fn one_that_ends_by_itself_later_is_started_again() {
         // The shell's own: a minimal Debian has no program of that name.
         let kill = format!("kill -s KILL {first}");
         assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-        let again = |status: &[Status]| gateway(status).filter(|(restarts, _)| *restarts == 1);
+        let again = |status: &[DaemonStatus]| gateway(status).filter(|(restarts, _)| *restarts == 1);
         let (_, second) = status_with(&ask, again).await;
         assert_ne!(second, first);
         ask.send(STOP).await.unwrap();
@@ -146,15 +148,16 @@ async fn a_reload_replaces_the_worker_before_it_drains_and_tells_the_others() {
     let file = directory.path().join("said");
     let mut gateway = talking(0, &file);
     gateway.name = "gateway";
+    gateway.on_reload = OnReload::ReadFiles;
     gateway.arguments[2] = "gateway".into();
     let plan = plan(good("register", "0", &file), [talking(1, &file), gateway]);
     let (ask, requests) = mpsc::channel(2);
     let operate = async {
         ready(&ask).await;
-        let worker = |status: &[Status]| {
+        let worker = |status: &[DaemonStatus]| {
             let worker = status.iter().find(|status| status.name == "businessworker")?;
             let process = worker.processes.first().filter(|process| process.state == "ready")?;
-            assert_eq!(process.stats["gateways"], 1);
+            assert_eq!(process.said.stats["gateways"], 1);
             (worker.processes.len() == 1).then_some((worker.restarts, process.process_id))
         };
         let (_, first) = status_with(&ask, worker).await;
@@ -184,7 +187,7 @@ async fn a_new_worker_that_does_not_start_leaves_the_old_one_where_it_is() {
     let (ask, requests) = mpsc::channel(2);
     let operate = async {
         ready(&ask).await;
-        let worker = |status: &[Status]| Some(status[1].processes[0].process_id);
+        let worker = |status: &[DaemonStatus]| Some(status[1].processes[0].process_id);
         let before = status_with(&ask, worker).await;
         let problem = reload(&ask).await.unwrap_err();
         assert_eq!(
@@ -208,5 +211,5 @@ async fn one_that_does_not_drain_is_killed_when_asked_to_end_at_once() {
         ask.try_send(Request::Stop { now: true }).unwrap();
     });
     result.await.unwrap();
-    assert!(start.elapsed() < DRAIN);
+    assert!(start.elapsed() < DRAIN_TIMEOUT);
 }

@@ -30,7 +30,7 @@ struct Listed {
 /// restarted lists nobody for a moment. Its task is told by the flag, and ends by
 /// itself once its connection is gone; if the gateway is listed again later, it
 /// gets a new one. Addresses are host names where a PHP gateway was set up so.
-pub async fn follow<F>(
+pub async fn follow_gateways<F>(
     mut addresses: watch::Receiver<Vec<String>>,
     link: impl Fn(SocketAddrV4, watch::Receiver<bool>) -> F,
 ) where
@@ -109,7 +109,7 @@ mod tests {
     async fn following(names: &[&str]) -> (watch::Sender<Vec<String>>, mpsc::UnboundedReceiver<String>) {
         let (list, addresses) = watch::channel(names.iter().map(|n| (*n).to_owned()).collect());
         let (report, reports) = mpsc::unbounded_channel();
-        tokio::spawn(follow(addresses, move |address, mut listed| {
+        tokio::spawn(follow_gateways(addresses, move |address, mut listed| {
             let report = report.clone();
             async move {
                 report.send(format!("+{address}")).unwrap();

@@ -1,0 +1,94 @@
+//! Setting a worker's configuration in code: `Config::default().with_name("Chat")`.
+//!
+//! Each method sets the field of its name; the fields say what they mean. Nothing is checked
+//! here: [`serve`](crate::serve) takes what [`Config::validate`] accepts.
+
+use gatewayworker_protocol::SecretKey;
+
+use crate::Config;
+
+impl<A> Config<A> {
+    /// Sets the registers, `host:port` each.
+    #[must_use]
+    pub fn with_register_address<R: Into<String>>(mut self, registers: impl IntoIterator<Item = R>) -> Self {
+        self.register_address = registers.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the cluster's key; an empty one stands for none.
+    #[must_use]
+    pub fn with_secret_key(mut self, key: SecretKey) -> Self {
+        self.secret_key = key;
+        self
+    }
+
+    /// Sets the name that all workers of an application share.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets the id that no other worker of the name on its host has.
+    #[must_use]
+    pub fn with_worker_id(mut self, id: impl Into<String>) -> Self {
+        self.worker_id = Some(id.into());
+        self
+    }
+
+    /// Sets how many handlers run at once, at least 1.
+    #[must_use]
+    pub fn with_concurrency(mut self, handlers: usize) -> Self {
+        self.concurrency = handlers;
+        self
+    }
+
+    /// Sets how long a question to the gateways may take, at least 1 ms.
+    #[must_use]
+    pub fn with_question_timeout_ms(mut self, ms: u64) -> Self {
+        self.question_timeout_ms = ms;
+        self
+    }
+
+    /// Sets from when on a handler is logged as slow; 0 for never.
+    #[must_use]
+    pub fn with_slow_handler_warning_ms(mut self, ms: u64) -> Self {
+        self.slow_handler_warning_ms = ms;
+        self
+    }
+
+    /// Sets when a handler is cancelled; 0 for never.
+    #[must_use]
+    pub fn with_handler_timeout_ms(mut self, ms: u64) -> Self {
+        self.handler_timeout_ms = ms;
+        self
+    }
+
+    /// Sets how long handlers may go on after the worker was asked to stop.
+    #[must_use]
+    pub fn with_shutdown_timeout_ms(mut self, ms: u64) -> Self {
+        self.shutdown_timeout_ms = ms;
+        self
+    }
+
+    /// Sets where calls over HTTP are taken, `host:port`.
+    #[must_use]
+    pub fn with_http_listen(mut self, address: impl Into<String>) -> Self {
+        self.http_listen = Some(address.into());
+        self
+    }
+
+    /// Sets the token that callers over HTTP have to show.
+    #[must_use]
+    pub fn with_http_token(mut self, token: SecretKey) -> Self {
+        self.http_token = token;
+        self
+    }
+
+    /// Sets the application's own settings.
+    #[must_use]
+    pub fn with_app(mut self, app: A) -> Self {
+        self.app = app;
+        self
+    }
+}

@@ -1,0 +1,31 @@
+//! Why a worker's configuration cannot work. Each error is one line that begins with the
+//! key, as [`Config::validate`](crate::Config::validate) returns it.
+
+use crate::BoxError;
+
+/// A value in a worker's configuration that cannot work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// `name` is empty.
+    #[error("name: must not be empty")]
+    EmptyName,
+    /// `register_address` is empty.
+    #[error("register_address: must name a register")]
+    NoRegister,
+    /// An address in `register_address` has no port.
+    #[error("register_address: \"{0}\" is not host:port")]
+    RegisterAddress(String),
+    /// `concurrency` is 0.
+    #[error("concurrency: must be at least 1")]
+    NoConcurrency,
+    /// `threads` is over 1024.
+    #[error("threads = {0}: at most 1024")]
+    TooManyThreads(usize),
+    /// `question_timeout_ms` is 0.
+    #[error("question_timeout_ms: must be at least 1")]
+    NoQuestionTimeout,
+    /// A key for calls over HTTP cannot work.
+    #[error(transparent)]
+    Http(BoxError),
+}

@@ -1,0 +1,76 @@
+//! An event: something that happened to a client, as its gateway told the worker.
+//!
+//! The event link makes events of the gateway's commands; the client's queue holds them
+//! until the handler for them can run.
+
+use bytes::Bytes;
+use gatewayworker_client::ClientId;
+use gatewayworker_protocol::{Body, Command, Origin, Payload};
+
+/// The cost of an event beyond its own bytes. It bounds the number of small events.
+pub(crate) const EVENT_COST: usize = 256;
+
+/// Something that happened to a client.
+#[derive(Debug)]
+pub struct Event {
+    /// The client: its gateway, connection and address.
+    pub origin: Origin,
+    /// The client's session as it was when the event left the gateway, serialized.
+    pub session: Bytes,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened to a client.
+#[derive(Debug)]
+pub enum EventKind {
+    /// The client has connected.
+    Connect,
+    /// The client has sent a WebSocket handshake.
+    WebSocketConnect {
+        /// The handshake, as [`Handshake::parse`](crate::Handshake::parse) reads it.
+        handshake: Bytes,
+        /// Whether the gateway waits for the worker to admit or refuse the client.
+        asks: bool,
+    },
+    /// The client has sent a message.
+    Message(Payload),
+    /// The client is gone; the reason, as [`CloseReason`](crate::CloseReason) reads it.
+    Close(Bytes),
+}
+
+impl Event {
+    /// Returns the event in a gateway's command.
+    ///
+    /// # Errors
+    /// The command itself, where it is no event.
+    // The command is handed on, not reported.
+    #[allow(clippy::result_large_err)]
+    pub fn from_command(command: Command) -> Result<Self, Command> {
+        let (origin, session, kind) = match command {
+            Command::OnConnect { origin, session } => (origin, session, EventKind::Connect),
+            Command::OnWebSocketConnect { origin, session, handshake, asks } => {
+                (origin, session, EventKind::WebSocketConnect { handshake, asks })
+            }
+            Command::OnMessage { origin, session, message } => (origin, session, EventKind::Message(message)),
+            Command::OnClose { origin, session, reason } => (origin, session, EventKind::Close(reason)),
+            other => return Err(other),
+        };
+        Ok(Self { origin, session, kind })
+    }
+
+    /// Returns the client's id.
+    pub fn client_id(&self) -> ClientId {
+        ClientId::new(self.origin.gateway, self.origin.connection_id)
+    }
+
+    /// Returns how much of the [budget](super::EventBudget) the event needs, in bytes.
+    pub fn cost(&self) -> usize {
+        let body = match &self.kind {
+            EventKind::Connect => 0,
+            EventKind::WebSocketConnect { handshake: body, .. } | EventKind::Close(body) => body.len(),
+            EventKind::Message(Payload { body: Body::Plain(body) | Body::Php(body), .. }) => body.len(),
+        };
+        EVENT_COST + self.session.len() + body
+    }
+}

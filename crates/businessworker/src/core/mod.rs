@@ -1,0 +1,51 @@
+//! The core of the worker: plain data that decides what happens to the events of clients.
+//! It has no sockets, tasks, threads or clocks; the worker around it (`link`,
+//! `event_queues`, `handler`) and a simulation drive it by the same calls.
+//!
+//! # The cycle of an event
+//!
+//! 1. A frame comes from a gateway. [`EventLink::receive`] says what its command is; for an
+//!    event go on with 2.
+//! 2. [`Clients::try_reserve`] reserves the event's cost. Where it cannot, the gateway is
+//!    not read from until 7 has happened for another event.
+//! 3. [`Clients::enqueue`] puts the event into its client's queue. [`Enqueued::Start`]
+//!    gives it back to be handled now; [`Enqueued::Queued`] ends here, until 7.
+//!    A started event may wait, as `concurrency` bounds how many are at 4 to 7.
+//! 4. [`Clients::begin`] decides the session: [`Begin::Run`] has it. For [`Begin::Ask`] the
+//!    gateway is asked on its call link, and [`Clients::answered`] makes the session of
+//!    the answer. [`Begin::Skip`] goes on with 7.
+//! 5. The application's handler runs. Its commands go to the gateways' call links. Once a
+//!    command that writes a session was handed to its link, [`Clients::note_write`] or
+//!    [`Clients::note_merge`] is called.
+//! 6. The handler ends. [`Clients::complete`] returns the [`Reply`] for the client's
+//!    gateway; it goes to that gateway's call link ([`Reply::into_commands`]), and a
+//!    session in it is noted as in 5.
+//! 7. [`Clients::finish`] gives back the cost and returns the client's next event, if one
+//!    waits; that goes on with 4.
+//!
+//! Events of different clients are at different steps at the same time. When the event
+//! link to a gateway ends, [`Clients::forget_gateway`] is called. A worker that stops says
+//! so with [`EventLink::drain`], closes its side of the link, and goes on with what comes.
+
+mod admission;
+mod client_state;
+mod clients;
+mod event;
+mod event_budget;
+mod event_link;
+mod session_version;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use admission::{Admission, Verdict};
+pub use client_state::{Begin, ClientState, SessionQuestion};
+pub use clients::{Clients, Enqueued, Handled, HandlerOutcome, Reply, SessionChanges};
+pub use event::{Event, EventKind};
+pub use event_budget::EventBudget;
+pub use event_link::{EventLink, Identity, Received};
+pub use table::{ClientTable, OrderedTable};
+
+#[cfg(test)]
+pub(crate) use event::EVENT_COST;
+pub(crate) use session_version::normal;

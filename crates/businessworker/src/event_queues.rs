@@ -1,0 +1,343 @@
+//! The event queues: run the events of one client one after the other, those of different
+//! clients side by side.
+//!
+//! `link` makes room for an event and enqueues it. A future runs each client's queue as
+//! long as there is anything in it: a task, unless it is done at its first poll. A client
+//! without events has neither. Which event is next, and what is known of the client, is the
+//! business of `core`; what happens to one event that of `handler`.
+
+use std::future::poll_fn;
+use std::net::SocketAddrV4;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+
+use futures_util::FutureExt;
+use gatewayworker_client::ClientId;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::coop::unconstrained;
+use tokio_util::task::TaskTracker;
+use tracing::error;
+
+use crate::Events;
+use crate::client_map::ClientMap;
+use crate::core::{Clients, Enqueued, Event};
+use crate::handler::Handler;
+
+/// The budget of all events that wait or run, in bytes, roughly.
+pub(crate) const BUDGET: usize = 64 * 1024 * 1024;
+
+/// The event queues of a worker's clients.
+#[derive(Debug)]
+pub(crate) struct EventQueues<E> {
+    pub(crate) clients: Arc<Clients<ClientMap>>,
+    pub(crate) handler: Handler<E>,
+    /// A permit for each handler that runs.
+    running: Semaphore,
+    /// Wakes the links that wait for room when an event has finished.
+    finished: Notify,
+    tasks: TaskTracker,
+    /// The number of gateways that events come from now.
+    gateways: AtomicUsize,
+    /// The application's runtime.
+    runtime: Handle,
+}
+
+/// Counts a gateway until it is dropped.
+#[derive(Debug)]
+pub(crate) struct LinkedGateway<'a>(&'a AtomicUsize);
+
+impl Drop for LinkedGateway<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<E: Events> EventQueues<E> {
+    /// Event queues of which at most `concurrency` run at once, on the runtime that this
+    /// is called on.
+    pub(crate) fn new(
+        clients: Arc<Clients<ClientMap>>,
+        handler: Handler<E>,
+        concurrency: usize,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            clients,
+            handler,
+            running: Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)),
+            finished: Notify::new(),
+            tasks: TaskTracker::new(),
+            gateways: AtomicUsize::new(0),
+            runtime: Handle::current(),
+        })
+    }
+
+    /// Counts one more gateway that events come from, until what is returned is dropped.
+    pub(crate) fn linked(&self) -> LinkedGateway<'_> {
+        self.gateways.fetch_add(1, Ordering::Relaxed);
+        LinkedGateway(&self.gateways)
+    }
+
+    /// Returns the number of gateways that events come from.
+    pub(crate) fn gateways(&self) -> usize {
+        self.gateways.load(Ordering::Relaxed)
+    }
+
+    /// Returns the counters for the operator.
+    pub(crate) fn stats(&self) -> Vec<(&'static str, u64)> {
+        let stats = &self.handler.stats;
+        vec![
+            ("gateways", self.gateways() as u64),
+            ("events", stats.events.get()),
+            ("errors", stats.errors.get() + stats.panics.get()),
+        ]
+    }
+
+    /// Reserves the budget for an event, which then is [enqueued](Self::enqueue), and waits
+    /// for it where it is used up. Returns whether it had to wait. No event is ever
+    /// dropped: a link that waits here reads no more, and its gateway notices.
+    ///
+    /// Cancel safe: nothing is reserved then. Not fair: a small event may overtake a
+    /// large one.
+    pub(crate) async fn make_room(&self, event: &Event) -> bool {
+        let mut waited = false;
+        while !self.clients.try_reserve(event) {
+            let mut finished = pin!(self.finished.notified());
+            finished.as_mut().enable();
+            // One may have finished before this began to listen.
+            if self.clients.try_reserve(event) {
+                return waited;
+            }
+            finished.await;
+            waited = true;
+        }
+        waited
+    }
+
+    /// Puts an event, for which there is [room](Self::make_room), into its client's queue.
+    ///
+    /// Where the event is its client's only one, its queue begins to run: `inline`, by the
+    /// caller, or else in a task of its own. Most handlers are done at their first poll,
+    /// and then no task is needed at all, nor a thread woken for it. This never waits: its
+    /// time is the handler's.
+    ///
+    /// Not cancel safe: the event is lost.
+    pub(crate) async fn enqueue(self: &Arc<Self>, event: Event, inline: bool) {
+        let id = event.client_id();
+        let Enqueued::Start(event) = self.clients.enqueue(event) else { return };
+        let queue = self.clone().run(id, event);
+        if !inline {
+            self.tasks.spawn_on(queue, &self.runtime);
+            return;
+        }
+        let mut queue = Box::pin(queue);
+        // The link's own budget of the cooperative scheduler is not for handlers: it would
+        // be used up after a hundred, and all others look unfinished.
+        let first_poll = poll_fn(|cx| {
+            let _entered = self.runtime.enter();
+            Poll::Ready(pin!(unconstrained(queue.as_mut())).poll(cx))
+        });
+        if first_poll.await.is_pending() {
+            self.tasks.spawn_on(queue, &self.runtime);
+        }
+    }
+
+    /// Runs one client's events until there are none.
+    async fn run(self: Arc<Self>, id: ClientId, first: Event) {
+        let mut next = Some(first);
+        while let Some(event) = next {
+            let permit = match self.running.try_acquire() {
+                Ok(permit) => Ok(permit),
+                Err(_) => self.running.acquire().await,
+            };
+            // Handlers are contained, but not all that is theirs: what they held may panic
+            // when they are cancelled, an error when it is shown. The queue has to go on, or
+            // its client would be mute for ever.
+            let handle = pin!(self.handler.handle(&self.clients, event));
+            if AssertUnwindSafe(handle).catch_unwind().await.is_err() {
+                self.handler.stats.panics.count();
+                error!(client = %id, "a value that a handler left behind panicked when it was dropped or shown");
+            }
+            drop(permit);
+            next = self.clients.finish(id);
+            self.finished.notify_waiters();
+        }
+    }
+
+    /// Forgets the clients of a gateway, which are no longer this worker's. Events of
+    /// theirs that have come are still handled.
+    pub(crate) fn forget_gateway(&self, gateway: SocketAddrV4) {
+        self.clients.forget_gateway(gateway);
+    }
+
+    /// Waits until every queue is empty. Events must not come any more.
+    pub(crate) async fn drained(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use gatewayworker_client::worker::{SessionObserver, WorkerHandle};
+    use gatewayworker_protocol::{Origin, Payload};
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::core::{EVENT_COST, EventKind};
+    use crate::handler::Limits;
+    use crate::{Client, CloseReason, Message, Result};
+
+    /// Counts messages, and holds them up as long as it has no permits.
+    struct Gate {
+        permits: Semaphore,
+        messages: AtomicUsize,
+    }
+
+    impl Events for Gate {
+        async fn on_message(&self, _: &Client, _: Message) -> Result {
+            self.permits.acquire().await?.forget();
+            self.messages.fetch_add(1, Ordering::SeqCst);
+            Ok(())
+        }
+    }
+
+    fn clients(budget: usize) -> Arc<Clients<ClientMap>> {
+        Arc::new(Clients::new(ClientMap::default(), budget))
+    }
+
+    fn queues(concurrency: usize, budget: usize) -> (Arc<EventQueues<Arc<Gate>>>, Arc<Gate>) {
+        let gate = Arc::new(Gate { permits: Semaphore::new(0), messages: AtomicUsize::new(0) });
+        (EventQueues::new(clients(budget), handler(gate.clone()), concurrency), gate)
+    }
+
+    fn handler<E: Events>(events: E) -> Handler<E> {
+        let worker = WorkerHandle::builder(watch::channel(Vec::new()).1).connect();
+        Handler::new(events, worker, Limits { slow: Duration::MAX, cancel: None })
+    }
+
+    fn message(connection_id: u32, len: usize) -> Event {
+        let address = std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 1);
+        let origin = Origin { gateway: address, client: address, connection_id, gateway_port: 0 };
+        Event { origin, session: Bytes::new(), kind: EventKind::Message(Payload::plain(vec![b'x'; len])) }
+    }
+
+    async fn enqueue<E: Events>(queues: &Arc<EventQueues<E>>, event: Event, inline: bool) {
+        queues.make_room(&event).await;
+        queues.enqueue(event, inline).await;
+    }
+
+    #[tokio::test]
+    async fn too_many_events_wait_and_none_is_dropped() {
+        let (queues, gate) = queues(1, 10 * EVENT_COST);
+        for connection in 0..10 {
+            let event = message(connection % 3, 0);
+            assert!(!queues.make_room(&event).now_or_never().expect("there is room"));
+            queues.enqueue(event, false).await;
+        }
+        let eleventh = message(7, 0);
+        let mut room = Box::pin(queues.make_room(&eleventh));
+        assert!(room.as_mut().now_or_never().is_none(), "there is no room");
+        gate.permits.add_permits(1);
+        assert!(room.await, "it had to wait");
+        queues.enqueue(eleventh, false).await;
+        gate.permits.add_permits(10);
+        queues.drained().await;
+        assert_eq!(gate.messages.load(Ordering::SeqCst), 11);
+    }
+
+    #[tokio::test]
+    async fn an_event_larger_than_the_budget_has_it_for_itself() {
+        let (queues, gate) = queues(1, 10 * EVENT_COST);
+        enqueue(&queues, message(1, 100_000), false).now_or_never().expect("there is room");
+        assert!(queues.make_room(&message(1, 0)).now_or_never().is_none(), "there is no room");
+        gate.permits.add_permits(1);
+        queues.drained().await;
+    }
+
+    /// Never ends, and panics when it is cancelled.
+    struct Unwilling;
+
+    impl Drop for Unwilling {
+        fn drop(&mut self) {
+            panic!("as asked");
+        }
+    }
+
+    struct Forever;
+
+    impl Events for Forever {
+        async fn on_message(&self, _: &Client, _: Message) -> Result {
+            let _held = Unwilling;
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_outside_the_handler_does_not_end_the_queue() {
+        let mut handler = handler(Forever);
+        handler.limits.cancel = Some(Duration::from_millis(1));
+        let queues = EventQueues::new(clients(BUDGET), handler, 1);
+        for _ in 0..3 {
+            enqueue(&queues, message(1, 0), true).await;
+        }
+        queues.drained().await;
+        assert_eq!(queues.handler.stats.panics.to_string(), "3");
+        assert!(queues.clients.budget().is_whole());
+    }
+
+    /// Writes the session of a client that is gone.
+    struct TooLate(Arc<Clients<ClientMap>>);
+
+    impl Events for TooLate {
+        async fn on_close(&self, client: &Client, _: CloseReason) -> Result {
+            self.0.session_replaced(client.id(), b"a:0:{}");
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_a_closed_client_though_on_close_writes_its_session() {
+        let clients = clients(BUDGET);
+        let queues = EventQueues::new(clients.clone(), handler(TooLate(clients.clone())), 1);
+        let event = Event { kind: EventKind::Close(Bytes::new()), ..message(1, 0) };
+        let id = event.client_id();
+        enqueue(&queues, event, true).await;
+        queues.drained().await;
+        assert!(!clients.table().has_written_session(id));
+    }
+
+    #[tokio::test]
+    async fn a_queue_that_begins_inline_is_done_at_once_or_goes_on_in_a_task() {
+        let (queues, gate) = queues(8, BUDGET);
+        gate.permits.add_permits(1);
+        enqueue(&queues, message(1, 0), true).await;
+        assert_eq!(gate.messages.load(Ordering::SeqCst), 1);
+        assert!(queues.tasks.is_empty());
+        enqueue(&queues, message(1, 0), true).await;
+        enqueue(&queues, message(2, 0), true).await;
+        assert_eq!((gate.messages.load(Ordering::SeqCst), queues.tasks.len()), (1, 2));
+        gate.permits.add_permits(2);
+        queues.drained().await;
+        assert_eq!(gate.messages.load(Ordering::SeqCst), 3);
+    }
+
+    #[tokio::test]
+    async fn of_a_client_whose_queue_is_empty_nothing_is_kept() {
+        let (queues, gate) = queues(8, BUDGET);
+        gate.permits.add_permits(100);
+        for n in 0..100 {
+            enqueue(&queues, message(n % 10, 0), n % 2 == 0).await;
+        }
+        queues.drained().await;
+        assert!(queues.clients.table().is_empty());
+        assert!(queues.clients.budget().is_whole());
+    }
+}

@@ -1,0 +1,72 @@
+//! The `main` of an application: reads its settings, makes the application and serves it
+//! until a signal ends the process.
+//!
+//! A program calls [`main`], or [`run`] with flags of its own. Everything else about a
+//! daemon (log, signals, exit status) is `gatewayworker-daemon`'s; [`serve`](crate::serve)
+//! is the worker itself.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use gatewayworker_daemon::{Runtime, load};
+use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
+
+use crate::serve::{ServeOptions, serve};
+use crate::{Cli, Config, Events, NoSettings, Result};
+
+/// The settings that an application is made from.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Start<A = NoSettings> {
+    /// The application's own settings: the `[app]` table.
+    pub app: A,
+    /// The worker's name.
+    pub name: String,
+}
+
+/// Runs an application as a daemon: reads the flags, the environment and the configuration
+/// file as the stock daemon does, makes the application with `factory`, and serves it
+/// until a signal asks for the end.
+pub fn main<A, E>(factory: impl AsyncFnOnce(Start<A>) -> Result<E>) -> ExitCode
+where
+    A: DeserializeOwned + Default,
+    E: Events,
+{
+    run(Cli::parse(), factory)
+}
+
+/// Runs an application as [`main`] does, with flags that were read already.
+pub fn run<A, E>(cli: Cli, factory: impl AsyncFnOnce(Start<A>) -> Result<E>) -> ExitCode
+where
+    A: DeserializeOwned + Default,
+    E: Events,
+{
+    let config = load::<_, Config<A>>(&cli.common, &cli.flags).and_then(|config| {
+        config.validate()?;
+        Ok(config.split())
+    });
+    let threads = config.as_ref().ok().map(|(config, _)| config.threads).filter(|n| *n > 0);
+    gatewayworker_daemon::run(
+        &cli.common,
+        config,
+        Runtime::MultiThread { threads },
+        async |(config, app), shutdown, operator| {
+            // There are no files to read again.
+            drop(operator.reload);
+            let start = Start { app, name: config.name.clone() };
+            let events = tokio::select! {
+                made = factory(start) => made.map_err(|error| anyhow::anyhow!(error))?,
+                () = shutdown.cancelled() => return Ok(()),
+            };
+            let http = gatewayworker_http::bind(&config.http(), &operator.listeners).await?;
+            let address = http.as_ref().map(TcpListener::local_addr).transpose()?;
+            let common = cli.common.clone();
+            let options = ServeOptions::new(shutdown)
+                .with_http_listener(http)
+                .with_stats(operator.stats)
+                .on_ready(move || common.ready(address.map(|address| format!("http://{address}"))));
+            Ok(serve(config, events, options).await?)
+        },
+    )
+}

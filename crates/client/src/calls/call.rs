@@ -1,0 +1,97 @@
+//! One call by name: what it is called, takes, answers and does.
+//!
+//! The files of `tell` and `ask` define the calls; `schema.rs` describes them to programs.
+
+use std::fmt;
+use std::pin::Pin;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::error::CallError;
+use super::param_kind::Param;
+use super::params::Params;
+use crate::Gateway;
+
+/// One call: what it is called, takes, answers and does.
+#[derive(Clone, Copy)]
+pub struct Call {
+    /// Its name, and that of the method of [`Gateway`] that it is.
+    pub name: &'static str,
+    /// The name of the original's method, or `None` where the original has none.
+    pub original: Option<&'static str>,
+    /// What it does, a sentence.
+    pub summary: &'static str,
+    /// What it takes, in the order in which a command line has it.
+    pub params: &'static [Param],
+    /// What it answers.
+    pub answer: Answer,
+    pub(super) run: Run,
+}
+
+type Run = for<'a> fn(&'a Gateway, Params) -> Running<'a>;
+type Running<'a> = Pin<Box<dyn Future<Output = Result<Value, CallError>> + Send + 'a>>;
+
+/// What a [`Call`] answers. Where that is an object, its keys are what was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Answer {
+    /// `{"unreached": [{"gateway": "127.0.0.1:2300", "reason": "not_connected"}]}`:
+    /// the gateways that may hold a receiver and were not told.
+    Delivery,
+    /// True or false.
+    Flag,
+    /// A number.
+    Count,
+    /// A list of client ids.
+    ClientIds,
+    /// A uid, or null.
+    Uid,
+    /// A list of uids.
+    Uids,
+    /// A list of groups.
+    Groups,
+    /// A session, or null where the client is not connected.
+    Session,
+    /// True or false for each uid.
+    FlagByUid,
+    /// A list of client ids for each uid.
+    ClientIdsByUid,
+    /// A number for each group.
+    CountByGroup,
+    /// A list of client ids for each group.
+    ClientIdsByGroup,
+    /// A list of uids for each group.
+    UidsByGroup,
+    /// A session for each client id, or null where it cannot be read.
+    Sessions,
+    /// An object of the fields that were asked for, for each client id.
+    Rows,
+}
+
+impl Call {
+    /// Makes the call. `params` is anything that JSON can say: `json!({…})`, or a
+    /// [`RawValue`](serde_json::value::RawValue), whose text a message keeps byte for byte.
+    ///
+    /// # Errors
+    /// When a param is missing, unknown or of another type, and when the call
+    /// itself fails.
+    pub async fn run(&self, gateway: &Gateway, params: impl Serialize) -> Result<Value, CallError> {
+        (self.run)(gateway, Params::of(self.params, &params)?).await
+    }
+
+    /// Which method of the original it is, a sentence without its full stop.
+    pub fn origin(&self) -> String {
+        match self.original {
+            Some(name) => format!("`{name}` of the original"),
+            None => "Not in the original".into(),
+        }
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, params, answer, .. } = self;
+        f.debug_struct("Call").field("name", name).field("params", params).field("answer", answer).finish()
+    }
+}

@@ -1,0 +1,21 @@
+//! The call `join_group`: JSON params to [`Gateway::join_group`].
+
+use serde_json::Value;
+
+use crate::Gateway;
+use crate::calls::common::{CLIENT_ID, GROUP};
+use crate::calls::error::delivery;
+use crate::calls::{Answer, Call, CallError, Params};
+
+pub(super) const CALL: Call = Call {
+    name: "join_group",
+    original: Some("joinGroup"),
+    summary: "Put a client into a group.",
+    params: &[CLIENT_ID, GROUP],
+    answer: Answer::Delivery,
+    run: |gateway, params| Box::pin(run(gateway, params)),
+};
+
+async fn run(gateway: &Gateway, mut params: Params) -> Result<Value, CallError> {
+    delivery(gateway.join_group(params.client_id("client_id")?, params.group("group")?).await)
+}

@@ -1,0 +1,78 @@
+//! The answers of several gateways, made into one.
+//!
+//! The rule: what some gateways did not answer is never passed off as the whole. The caller
+//! gets it as [`AskError::Incomplete`], with the gateways that are missing.
+
+use std::net::SocketAddrV4;
+
+use bytes::Bytes;
+
+use crate::{AskError, Unreached};
+
+/// The outcome of one question at each gateway that was asked.
+#[derive(Debug)]
+pub struct Answers(Vec<(SocketAddrV4, Result<Bytes, Unreached>)>);
+
+impl Answers {
+    /// The outcomes, in the order in which they shall be put together.
+    pub fn new(outcomes: Vec<(SocketAddrV4, Result<Bytes, Unreached>)>) -> Self {
+        Self(outcomes)
+    }
+
+    /// Makes one answer: `read` makes a part of each gateway's answer, or `None` where it
+    /// cannot be read; `add` puts the part to the others.
+    ///
+    /// # Errors
+    /// When a gateway has not answered, or its answer cannot be read. The error carries what
+    /// the other gateways' parts make.
+    pub fn gather<T: Default, P>(
+        self,
+        read: impl Fn(SocketAddrV4, Bytes) -> Option<P>,
+        add: impl Fn(&mut T, P),
+    ) -> Result<T, AskError<T>> {
+        let mut whole = T::default();
+        let mut missing = Vec::new();
+        for (gateway, outcome) in self.0 {
+            match outcome.and_then(|answer| read(gateway, answer).ok_or(Unreached::BadAnswer)) {
+                Ok(part) => add(&mut whole, part),
+                Err(why) => missing.push((gateway, why)),
+            }
+        }
+        if missing.is_empty() { Ok(whole) } else { Err(AskError::Incomplete { partial: whole, missing }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gateway(port: u16) -> SocketAddrV4 {
+        SocketAddrV4::new([127, 0, 0, 1].into(), port)
+    }
+
+    /// The sum of the numbers that the gateways answer.
+    fn sum(outcomes: Vec<(SocketAddrV4, Result<Bytes, Unreached>)>) -> Result<u64, AskError<u64>> {
+        let read = |_, answer: Bytes| std::str::from_utf8(&answer).ok()?.parse::<u64>().ok();
+        Answers::new(outcomes).gather(read, |all: &mut u64, part| *all += part)
+    }
+
+    #[test]
+    fn all_answers_make_the_whole() {
+        let outcomes = vec![(gateway(1), Ok("3".into())), (gateway(2), Ok("4".into()))];
+        assert_eq!(sum(outcomes).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_gateway_that_dies_with_the_question_in_flight_makes_the_answer_incomplete() {
+        let outcomes = vec![(gateway(1), Ok("3".into())), (gateway(2), Err(Unreached::Lost))];
+        let Err(AskError::Incomplete { partial: 3, missing }) = sum(outcomes) else { panic!() };
+        assert_eq!(missing, [(gateway(2), Unreached::Lost)]);
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_a_missing_one() {
+        let outcomes = vec![(gateway(1), Ok("x".into())), (gateway(2), Ok("4".into()))];
+        let Err(AskError::Incomplete { partial: 4, missing }) = sum(outcomes) else { panic!() };
+        assert_eq!(missing, [(gateway(1), Unreached::BadAnswer)]);
+    }
+}

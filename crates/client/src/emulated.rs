@@ -1,0 +1,78 @@
+//! Commands that no gateway has, made of those that every gateway has.
+//!
+//! Each of them asks the gateways for the clients, and then tells each gateway about its own
+//! clients by their ids. That is correct with gateways of either kind, but it is not atomic: a
+//! client that is bound or joins between the answer and the command is missed, and so is one
+//! that its worker has not admitted yet. A gateway that did not answer is named in the
+//! [`Delivery`] as unreached.
+//!
+//! If a gateway of ours ever has such a command of its own, this file is the place where it is
+//! sent instead.
+
+use std::collections::HashSet;
+use std::net::SocketAddrV4;
+
+use bytes::Bytes;
+use gatewayworker_protocol::{ClientId, Payload, Uid};
+
+use crate::frames::{Plan, by_gateway, send_to_clients};
+use crate::{AskError, Delivery, Error, Gateway, Unreached};
+
+/// Clients that the gateways have named, and the gateways that did not answer.
+struct Found {
+    clients: Vec<ClientId>,
+    silent: Vec<(SocketAddrV4, Unreached)>,
+}
+
+/// Sends a message to the clients of these uids, without those in `except`.
+pub(crate) async fn send_to_uids(
+    gateway: &Gateway,
+    uids: Vec<Bytes>,
+    except: &HashSet<ClientId>,
+    message: &Payload,
+) -> Result<Delivery, Error> {
+    let found = clients_of_uids(gateway, uids).await?;
+    tell(gateway, found, except, |plan, address, ids| {
+        plan.extend(send_to_clients(gateway, address, ids, message));
+    })
+}
+
+async fn clients_of_uids(gateway: &Gateway, uids: Vec<Bytes>) -> Result<Found, Error> {
+    let uids: Vec<_> = uids.into_iter().map(Uid::new).collect::<Result<_, _>>()?;
+    if uids.is_empty() {
+        return Ok(Found { clients: Vec::new(), silent: Vec::new() });
+    }
+    let clients = gateway.batch_client_ids_by_uid(uids).await;
+    found(clients, |by_uid| by_uid.into_values().flatten().collect())
+}
+
+/// What was found, as far as the gateways have answered.
+fn found<T>(
+    answer: Result<T, AskError<T>>,
+    clients: impl FnOnce(T) -> Vec<ClientId>,
+) -> Result<Found, Error> {
+    match answer {
+        Ok(whole) => Ok(Found { clients: clients(whole), silent: Vec::new() }),
+        Err(AskError::Incomplete { partial, missing }) => {
+            Ok(Found { clients: clients(partial), silent: missing })
+        }
+        Err(AskError::NotAsked(error)) => Err(error),
+    }
+}
+
+/// Tells each gateway what `frames` plans for its clients.
+fn tell(
+    gateway: &Gateway,
+    found: Found,
+    except: &HashSet<ClientId>,
+    frames: impl Fn(&mut Plan, SocketAddrV4, Vec<u32>),
+) -> Result<Delivery, Error> {
+    let mut plan = Plan::new();
+    for (address, ids) in by_gateway(found.clients.into_iter().filter(|id| !except.contains(id))) {
+        frames(&mut plan, address, ids);
+    }
+    let mut delivery = gateway.tell_some(&plan)?;
+    delivery.unreached.extend(found.silent);
+    delivery.unreached.sort_by_key(|(gateway, _)| *gateway);
+    Ok(delivery)
+}

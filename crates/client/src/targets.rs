@@ -1,0 +1,143 @@
+//! The receivers of a send: one client, all, some, or those of uids and groups.
+//!
+//! Each target knows which commands reach its receivers at which gateways. `send.rs` makes
+//! targets, `close.rs` uses those of uids and groups too.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use gatewayworker_protocol::{Audience, ClientId, Command, GroupId, IdError, Payload, Uid};
+
+use crate::dispatch::Dispatch;
+use crate::frames::{Plan, by_gateway, name_chunks, send_to_clients, to_each};
+use crate::{Delivery, Error, Gateway, emulated};
+
+/// The receivers of a [`Sending`](crate::Sending). Implemented in this crate only.
+pub trait Target: sealed::Target + Send + Unpin + 'static {}
+
+pub(crate) mod sealed {
+    use super::{Dispatch, Gateway, Payload};
+
+    pub trait Target {
+        fn send(self, gateway: &Gateway, message: Payload) -> Dispatch;
+    }
+}
+
+/// One client.
+#[derive(Debug, Clone)]
+pub struct ToClient(pub(crate) ClientId);
+
+/// Every client, or all but some.
+#[derive(Debug, Clone)]
+pub struct ToAll {
+    pub(crate) except: Vec<ClientId>,
+}
+
+/// These clients and nobody else.
+#[derive(Debug, Clone)]
+pub struct ToClients {
+    pub(crate) ids: Vec<ClientId>,
+    pub(crate) except: HashSet<ClientId>,
+}
+
+/// The clients of some uids, or all but some of them.
+#[derive(Debug, Clone)]
+pub struct ToUids {
+    pub(crate) uids: Result<Vec<Bytes>, IdError>,
+    pub(crate) except: HashSet<ClientId>,
+}
+
+/// The members of some groups, or all but some of them.
+#[derive(Debug, Clone)]
+pub struct ToGroups {
+    pub(crate) groups: Result<Vec<Bytes>, IdError>,
+    pub(crate) except: Vec<ClientId>,
+}
+
+impl Target for ToClient {}
+impl sealed::Target for ToClient {
+    fn send(self, gateway: &Gateway, message: Payload) -> Dispatch {
+        let command = Command::SendToOne { to: self.0.connection_id(), message };
+        Dispatch::Done(gateway.tell_one(self.0.gateway(), &command.into_frame()))
+    }
+}
+
+impl Target for ToAll {}
+impl sealed::Target for ToAll {
+    fn send(self, gateway: &Gateway, message: Payload) -> Dispatch {
+        if self.except.is_empty() {
+            let command = Command::SendToAll { to: Audience::Everyone, message };
+            return Dispatch::Done(gateway.tell_all(&command.into_frame()));
+        }
+        Dispatch::Done(to_each(gateway, self.except, |except| {
+            let to = if except.is_empty() { Audience::Everyone } else { Audience::Except(except) };
+            vec![Command::SendToAll { to, message: message.clone() }]
+        }))
+    }
+}
+
+impl Target for ToClients {}
+impl sealed::Target for ToClients {
+    fn send(self, gateway: &Gateway, message: Payload) -> Dispatch {
+        let Self { ids, except } = self;
+        let mut plan = Plan::new();
+        for (address, ids) in by_gateway(ids.into_iter().filter(|id| !except.contains(id))) {
+            plan.extend(send_to_clients(gateway, address, ids, &message));
+        }
+        Dispatch::Done(gateway.tell_some(&plan))
+    }
+}
+
+impl Target for ToUids {}
+impl sealed::Target for ToUids {
+    fn send(self, gateway: &Gateway, message: Payload) -> Dispatch {
+        let uids = match self.uids {
+            Ok(uids) => uids,
+            Err(error) => return Dispatch::Done(Err(error.into())),
+        };
+        if !self.except.is_empty() {
+            let gateway = gateway.clone();
+            let send = async move { emulated::send_to_uids(&gateway, uids, &self.except, &message).await };
+            return Dispatch::Asking(Box::pin(send));
+        }
+        let chunks = name_chunks(gateway, uids, &message, 0);
+        Dispatch::Done(to_each(gateway, Vec::new(), |_| {
+            let command = |uids: &Vec<_>| Command::SendToUid { uids: uids.clone(), message: message.clone() };
+            chunks.iter().map(command).collect()
+        }))
+    }
+}
+
+impl Target for ToGroups {}
+impl sealed::Target for ToGroups {
+    fn send(self, gateway: &Gateway, message: Payload) -> Dispatch {
+        let send = || -> Result<Delivery, Error> {
+            let chunks = name_chunks(gateway, self.groups?, &message, self.except.len());
+            to_each(gateway, self.except, |except| {
+                let command = |groups: &Vec<_>| Command::SendToGroup {
+                    groups: groups.clone(),
+                    except: except.clone(),
+                    message: message.clone(),
+                };
+                chunks.iter().map(command).collect()
+            })
+        };
+        Dispatch::Done(send())
+    }
+}
+
+/// The uids as the wire has them.
+pub(crate) fn uid_bytes<I>(uids: I) -> Result<Vec<Bytes>, IdError>
+where
+    I: IntoIterator<Item: TryInto<Uid, Error: Into<IdError>>>,
+{
+    uids.into_iter().map(|uid| Ok(uid.try_into().map_err(Into::into)?.as_bytes().clone())).collect()
+}
+
+/// The groups as the wire has them.
+pub(crate) fn group_bytes<I>(groups: I) -> Result<Vec<Bytes>, IdError>
+where
+    I: IntoIterator<Item: TryInto<GroupId, Error: Into<IdError>>>,
+{
+    groups.into_iter().map(|group| Ok(group.try_into().map_err(Into::into)?.as_bytes().clone())).collect()
+}

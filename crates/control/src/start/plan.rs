@@ -1,0 +1,134 @@
+//! The daemons of a cluster, out of the flags of `start`: which programs to run, with which files. Also asks them
+//! whether their configuration is valid (`--check-config`, and before a restart). It starts no cluster.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::Context;
+use gatewayworker_daemon::unknown_variables;
+use tracing::warn;
+
+use super::StartFlags;
+use super::daemon::{Daemon, OnReload};
+use crate::console::{conclude, print, print_error, print_warning};
+
+/// Returns the daemons in the order in which they start: the register first, as the others look for it, and try
+/// again only after a while.
+///
+/// # Errors
+/// When the directory that was named does not exist.
+pub(super) fn plan(flags: &StartFlags) -> anyhow::Result<Vec<Daemon>> {
+    let this = std::env::current_exe().context("cannot find this program's own file")?;
+    let configs = flags.dirs.configs()?;
+    if configs.is_none() {
+        warn!("there is no directory ./config, all daemons run with their defaults");
+    }
+    let daemon = |name: &'static str, colour, own: Option<&PathBuf>, on_reload| {
+        let mut arguments: Vec<OsString> = Vec::new();
+        if own.is_none() {
+            arguments.push(name.into());
+        }
+        if let Some(directory) = configs {
+            let file = directory.join(name).with_extension("toml");
+            if file.is_file() {
+                arguments.extend(["--config".into(), file.into()]);
+            } else {
+                warn!("there is no {}, the {name} runs with its defaults", file.display());
+            }
+        }
+        // A name without a slash would be looked for in PATH.
+        let program = own.map(|own| std::path::absolute(own).unwrap_or(own.clone()));
+        let program = program.unwrap_or(this.clone());
+        Daemon { name, colour, program, arguments, log_format: flags.log_format(), on_reload }
+    };
+    Ok(vec![
+        daemon("register", 36, flags.register.as_ref(), OnReload::Nothing),
+        daemon("businessworker", 35, flags.businessworker.as_ref(), OnReload::Replace),
+        daemon("gateway", 32, flags.gateway.as_ref(), OnReload::ReadFiles),
+    ])
+}
+
+/// Prints whether the configuration is valid: status 0 if it is, 1 and an error for each daemon if not.
+pub(super) fn print_check(flags: &StartFlags) -> ExitCode {
+    let problems = match check(flags) {
+        Ok(problems) => problems,
+        Err(error) => return conclude(Err::<String, _>(error)),
+    };
+    unknown_variables().iter().for_each(print_warning);
+    problems.iter().for_each(print_error);
+    if !problems.is_empty() {
+        return ExitCode::FAILURE;
+    }
+    print("configuration is valid");
+    ExitCode::SUCCESS
+}
+
+/// Asks each daemon whether its configuration is valid; returns a sentence for each problem.
+///
+/// # Errors
+/// When the directory that was named does not exist.
+pub(crate) fn check(flags: &StartFlags) -> anyhow::Result<Vec<String>> {
+    let mut problems: Vec<_> = plan(flags)?.iter().filter_map(check_daemon).collect();
+    #[cfg(unix)]
+    if flags.daemon
+        && let Err(error) = super::background::open_log(&flags.log_file(&flags.dirs.run_dir()?))
+    {
+        problems.push(format!("{error:#}"));
+    }
+    Ok(problems)
+}
+
+/// Asks a daemon whether its configuration is valid; returns the problem, if there is one.
+fn check_daemon(daemon: &Daemon) -> Option<String> {
+    let Daemon { name, program, arguments, .. } = daemon;
+    let mut check = Command::new(program);
+    check.args(arguments).args(["--check-config", "--log-format", "text"]).stdin(Stdio::null());
+    let output = match check.output() {
+        Ok(output) => output,
+        Err(error) => return Some(format!("cannot start the {name} ({}): {error}", program.display())),
+    };
+    if output.status.success() {
+        return None;
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    let error = said.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or(last);
+    Some(format!("the {name}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        flags: StartFlags,
+    }
+
+    fn flags(arguments: &[&str]) -> StartFlags {
+        Cli::parse_from([&["start"], arguments].concat()).flags
+    }
+
+    #[test]
+    fn each_daemon_reads_its_own_file() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("gateway.toml"), "").unwrap();
+        let config_dir = directory.path().to_str().unwrap();
+        let own = ["--businessworker", "/opt/my-worker", "--gateway", "/opt/my-gateway"];
+        let flags = flags(&[&["--config-dir", config_dir][..], &own].concat());
+        let daemons = plan(&flags).unwrap();
+        assert_eq!(daemons[0].arguments, ["register"], "it has no file");
+        assert_eq!(daemons[1].program, Path::new("/opt/my-worker"));
+        assert!(daemons[1].arguments.is_empty(), "an application's own program has no subcommands");
+        assert_eq!(daemons[1].on_reload, OnReload::Replace);
+        let file = directory.path().join("gateway.toml").into_os_string();
+        assert_eq!(daemons[2].program, Path::new("/opt/my-gateway"));
+        assert_eq!(daemons[2].arguments, ["--config".into(), file]);
+    }
+}

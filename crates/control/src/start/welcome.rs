@@ -1,0 +1,117 @@
+//! The message that a person reads once the cluster can do its work: where clients connect, and where calls over
+//! HTTP are taken. `foreground.rs` and `background.rs` print it.
+
+use std::path::Path;
+
+/// The addresses of a cluster that are of use to a person.
+#[derive(Debug, Default)]
+pub(super) struct ListenAddresses {
+    daemons: usize,
+    /// Where clients connect to, as they write it.
+    clients: Vec<String>,
+    /// Where calls over HTTP are taken.
+    calls: Vec<String>,
+}
+
+impl ListenAddresses {
+    /// Adds the addresses of the daemon of this name.
+    pub(super) fn add(&mut self, name: &str, addresses: &[String]) {
+        self.daemons += 1;
+        match name {
+            "gateway" => self.clients.extend(addresses.iter().map(|address| as_clients_write(address))),
+            "businessworker" => self.calls.extend_from_slice(addresses),
+            _ => {}
+        }
+    }
+
+    /// Whether the addresses of all three daemons are there.
+    pub(super) fn is_complete(&self) -> bool {
+        self.daemons == 3
+    }
+
+    /// Returns all of them in one line, for machines.
+    pub(super) fn in_one_line(&self) -> String {
+        self.clients.iter().chain(&self.calls).map(String::as_str).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Makes the message. `page` is a page to open in a browser, which is named if the file exists; `next` says how
+    /// to end the cluster.
+    pub(super) fn welcome(&self, page: Option<&Path>, next: &str) -> String {
+        let clients = self.clients.iter().map(|address| format!("    clients connect to  {address}\n"));
+        let calls = self.calls.iter().map(|address| format!("    calls over HTTP at  {address}\n"));
+        let page = page.and_then(|page| self.link(page));
+        let page = page.map(|page| format!("    open in a browser   {page}\n"));
+        let lines: String = clients.chain(calls).chain(page).collect();
+        format!("\n  GatewayWorker is running.\n\n{lines}\n  {next}\n")
+    }
+
+    /// Returns the URL of a page that exists; it connects to the first listener for browsers.
+    fn link(&self, page: &Path) -> Option<String> {
+        let page = std::path::absolute(page).ok().filter(|page| page.is_file())?;
+        let is_for_browsers = |url: &&String| url.starts_with("ws://") || url.starts_with("wss://");
+        let page =
+            page.to_str()?.replace('%', "%25").replace(' ', "%20").replace('?', "%3F").replace('#', "%23");
+        Some(match self.clients.iter().find(is_for_browsers) {
+            Some(url) => format!("file://{page}?url={url}"),
+            None => format!("file://{page}"),
+        })
+    }
+}
+
+/// Returns a listener's address as a client on this machine writes it.
+fn as_clients_write(address: &str) -> String {
+    let address = match address.strip_prefix("websocket://") {
+        Some(rest) => format!("ws://{rest}"),
+        None => address.to_owned(),
+    };
+    address.replacen("//0.0.0.0:", "//127.0.0.1:", 1).replacen("//[::]:", "//[::1]:", 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_shown_as_a_client_writes_them() {
+        for (listener, client) in [
+            ("websocket://127.0.0.1:8289", "ws://127.0.0.1:8289"),
+            ("websocket://0.0.0.0:80", "ws://127.0.0.1:80"),
+            ("websocket://[::]:80", "ws://[::1]:80"),
+            ("text://10.0.0.1:9000", "text://10.0.0.1:9000"),
+        ] {
+            assert_eq!(as_clients_write(listener), client);
+        }
+    }
+
+    #[test]
+    fn all_listeners_are_named_and_the_page_where_it_exists() {
+        let directory = tempfile::tempdir().unwrap();
+        let page = directory.path().join("client.html");
+        let said = |page| {
+            let mut addresses = ListenAddresses::default();
+            for (name, address) in [
+                ("register", "127.0.0.1:1236"),
+                ("businessworker", "http://127.0.0.1:80"),
+                ("gateway", "websocket://0.0.0.0:8289"),
+            ] {
+                assert!(!addresses.is_complete());
+                addresses.add(name, &[address.to_owned()]);
+            }
+            assert!(addresses.is_complete());
+            addresses.welcome(page, "That is all.")
+        };
+        let text = "
+  GatewayWorker is running.
+
+    clients connect to  ws://127.0.0.1:8289
+    calls over HTTP at  http://127.0.0.1:80
+
+  That is all.
+";
+        assert_eq!(said(None), text);
+        assert_eq!(said(Some(&page)), text, "there is no such page");
+        std::fs::write(&page, "").unwrap();
+        let link = format!("open in a browser   file://{}?url=ws://127.0.0.1:8289\n", page.display());
+        assert!(said(Some(&page)).contains(&link), "{}", said(Some(&page)));
+    }
+}
