@@ -13,18 +13,18 @@ use crate::core::Answers;
 use crate::{Error, Gateway, Unreached};
 
 impl Gateway {
-    /// Asks every gateway the same.
+    /// Asks every gateway the same question at once.
     pub(crate) async fn ask_all(&self, question: Question) -> Result<Answers, Error> {
         self.ask_each(|_| Some(question.clone())).await
     }
 
-    /// Asks the gateways that there is a question for. One without a live link
-    /// counts as asked in vain.
+    /// Asks at once every gateway for which `question` returns one. A gateway without a
+    /// connection counts as one that did not answer.
     pub(crate) async fn ask_each(
         &self,
         question: impl Fn(SocketAddrV4) -> Option<Question>,
     ) -> Result<Answers, Error> {
-        self.links().settle().await;
+        self.links().ready().await;
         let links = self.links().all();
         if links.is_empty() {
             return Err(Error::NoGateways);
@@ -36,14 +36,15 @@ impl Gateway {
         Ok(Answers::new(join_all(asking).await))
     }
 
-    /// Asks the one gateway that can know.
+    /// Asks one gateway, and reads its answer with `read`, which returns `None` where the
+    /// answer has not the shape that it should have.
     pub(crate) async fn ask_one<T>(
         &self,
         gateway: SocketAddrV4,
         question: Question,
         read: impl FnOnce(Bytes) -> Option<T>,
     ) -> Result<T, Error> {
-        self.links().settle().await;
+        self.links().ready().await;
         let link = self.links().all().get(&gateway).cloned();
         let answer = match link {
             Some(link) => link.ask(question).await,

@@ -1,10 +1,12 @@
 //! Closing clients: built, refined, then awaited.
 
-use gatewayworker_protocol::{ClientId, Command, Payload};
+use std::collections::HashSet;
+
+use gatewayworker_protocol::{ClientId, Command, GroupId, IdError, Payload, Uid};
 
 use crate::dispatch::{CommandFuture, Dispatch, Operation};
-use crate::targets::ToClient;
-use crate::{Gateway, OutMessage};
+use crate::targets::{ToClient, ToGroups, ToUids, group_bytes, uid_bytes};
+use crate::{Gateway, OutMessage, emulated};
 
 /// The closing of some clients; nobody is closed until it is awaited.
 #[must_use = "nobody is closed until it is awaited"]
@@ -25,6 +27,35 @@ impl Gateway {
         self.closing(ToClient(id))
     }
 
+    /// Closes every client that is bound to one of these uids, as
+    /// [`close_client`](Self::close_client) does; `.except(ids)` spares some. Not in the
+    /// original.
+    ///
+    /// It asks all gateways for the clients first, so it is not atomic: a client that is bound
+    /// meanwhile is missed. A gateway that does not answer, or cannot be told, is named in the
+    /// [`Delivery`](crate::Delivery). Awaiting it fails when a uid is empty or `"0"`, no
+    /// gateway is known, or the last message does not fit a frame.
+    pub fn close_uid<I>(&self, uids: I) -> Closing<ToUids>
+    where
+        I: IntoIterator<Item: TryInto<Uid, Error: Into<IdError>>>,
+    {
+        self.closing(ToUids { uids: uid_bytes(uids), except: HashSet::new() })
+    }
+
+    /// Closes every member of these groups, as [`close_client`](Self::close_client) does;
+    /// `.except(ids)` spares some. Not in the original.
+    ///
+    /// It asks all gateways for the members first, so it is not atomic: a client that joins
+    /// meanwhile is missed. A gateway that does not answer, or cannot be told, is named in the
+    /// [`Delivery`](crate::Delivery). Awaiting it fails when a group is empty or `"0"`, no
+    /// gateway is known, or the last message does not fit a frame.
+    pub fn close_group<I>(&self, groups: I) -> Closing<ToGroups>
+    where
+        I: IntoIterator<Item: TryInto<GroupId, Error: Into<IdError>>>,
+    {
+        self.closing(ToGroups { groups: group_bytes(groups), except: Vec::new() })
+    }
+
     fn closing<T>(&self, to: T) -> Closing<T> {
         Closing { gateway: self.clone(), to, last_message: None }
     }
@@ -34,6 +65,22 @@ impl<T> Closing<T> {
     /// Sends a last message before the connection is closed.
     pub fn last_message(mut self, message: impl Into<OutMessage>) -> Self {
         self.last_message = Some(message.into());
+        self
+    }
+}
+
+impl Closing<ToUids> {
+    /// Spares these clients.
+    pub fn except(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
+        self.to.except.extend(ids);
+        self
+    }
+}
+
+impl Closing<ToGroups> {
+    /// Spares these clients.
+    pub fn except(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
+        self.to.except.extend(ids);
         self
     }
 }
@@ -48,6 +95,23 @@ impl Closable for ToClient {
     fn close(self, gateway: Gateway, message: Option<Payload>) -> Dispatch {
         let command = Command::Kick { connection_id: self.0.connection_id(), message };
         Dispatch::Done(gateway.tell_one(self.0.gateway(), &command.into_frame()))
+    }
+}
+
+impl Closable for ToUids {
+    fn close(self, gateway: Gateway, last_message: Option<Payload>) -> Dispatch {
+        Dispatch::Asking(Box::pin(async move {
+            emulated::close_uids(&gateway, self.uids?, &self.except, last_message.as_ref()).await
+        }))
+    }
+}
+
+impl Closable for ToGroups {
+    fn close(self, gateway: Gateway, last_message: Option<Payload>) -> Dispatch {
+        Dispatch::Asking(Box::pin(async move {
+            let except = self.except.into_iter().collect();
+            emulated::close_groups(&gateway, self.groups?, &except, last_message.as_ref()).await
+        }))
     }
 }
 

@@ -1,4 +1,8 @@
-//! What is told to one client's gateway, or about a whole group.
+//! Commands about one client, and about a whole group.
+//!
+//! Each method makes one command, and `gateway.rs` hands it to the client's gateway, or to
+//! every gateway. Nobody answers a command. Sends and closings are in `send.rs` and
+//! `close.rs`.
 
 use bytes::Bytes;
 use gatewayworker_protocol::{ClientId, Command, GroupId, IdError, Uid, php};
@@ -7,17 +11,16 @@ use serde::Serialize;
 use crate::{Delivery, Error, Gateway, SessionData};
 
 impl Gateway {
-    /// Closes a client's connection at once, whatever is on its way (the
+    /// Closes a client's connection at once, and drops what is on its way to it (the
     /// original's `destoryClient`).
     ///
     /// # Errors
-    /// None today; an unreached gateway is named in the [`Delivery`]. So it is
-    /// with every command.
+    /// None today. The [`Delivery`] names an unreached gateway, as with every command.
     pub async fn destroy_client(&self, id: ClientId) -> Result<Delivery, Error> {
         self.tell_client(id, Command::Destroy(id.connection_id())).await
     }
 
-    /// Binds a client to a uid, and thereby unbinds it from another (`bindUid`).
+    /// Binds a client to a uid instead of the one that it was bound to (`bindUid`).
     ///
     /// # Errors
     /// When the uid is empty or `"0"`.
@@ -43,7 +46,7 @@ impl Gateway {
         self.tell_client(id, Command::UnbindUid { connection_id: id.connection_id(), uid }).await
     }
 
-    /// Puts a client into a group; joining twice is joining once (`joinGroup`).
+    /// Adds a client to a group (`joinGroup`). A second time has no effect.
     ///
     /// # Errors
     /// When the group is empty or `"0"`.
@@ -56,7 +59,7 @@ impl Gateway {
         self.tell_client(id, Command::JoinGroup { connection_id: id.connection_id(), group }).await
     }
 
-    /// Takes a client out of a group (`leaveGroup`).
+    /// Removes a client from a group (`leaveGroup`).
     ///
     /// # Errors
     /// When the group is empty or `"0"`.
@@ -69,7 +72,7 @@ impl Gateway {
         self.tell_client(id, Command::LeaveGroup { connection_id: id.connection_id(), group }).await
     }
 
-    /// Takes everybody out of a group, on all gateways (`ungroup`).
+    /// Removes all members from a group, on all gateways (`ungroup`).
     ///
     /// # Errors
     /// When the group is empty or `"0"`, or no gateway is known.
@@ -78,15 +81,15 @@ impl Gateway {
         group: impl TryInto<GroupId, Error: Into<IdError>>,
     ) -> Result<Delivery, Error> {
         let group = group.try_into().map_err(Into::into)?.as_bytes().clone();
-        self.links().settle().await;
+        self.links().ready().await;
         self.tell_all(&Command::Ungroup(group).into_frame())
     }
 
-    /// Replaces a client's session (`setSession`) by a struct, a map, a
+    /// Replaces a client's session (`setSession`) with a struct, a map, a
     /// [`SessionData`], `serde_json::json!({…})`.
     ///
     /// # Errors
-    /// When the value makes no PHP array, or one too large for a frame.
+    /// When the value has no form as a PHP array, or one that is too large for a frame.
     pub async fn set_session(
         &self,
         id: ClientId,
@@ -96,11 +99,11 @@ impl Gateway {
         self.set_session_bytes(id, bytes).await
     }
 
-    /// Replaces a client's session by one that is serialized already
+    /// Replaces a client's session with one that is serialized already
     /// (`setSocketSession`).
     ///
     /// # Errors
-    /// When it is too large for a frame.
+    /// When the session is too large for a frame.
     pub async fn set_session_bytes(&self, id: ClientId, session: Bytes) -> Result<Delivery, Error> {
         let command = Command::SetSession { connection_id: id.connection_id(), session: session.clone() };
         let delivery = self.tell_client(id, command).await?;
@@ -110,11 +113,11 @@ impl Gateway {
         Ok(delivery)
     }
 
-    /// Puts values over those in a client's session, arrays within arrays likewise
+    /// Puts values over those of the same names in a client's session, in nested arrays too
     /// (`updateSession`).
     ///
     /// # Errors
-    /// When the value makes no PHP array, or one too large for a frame.
+    /// When the value has no form as a PHP array, or one that is too large for a frame.
     pub async fn update_session(
         &self,
         id: ClientId,

@@ -51,8 +51,8 @@ impl<O: Operation> Future for CommandFuture<O> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if let Some(operation) = this.operation.take() {
-            if !operation.gateway().links().is_settled() {
-                this.waiting = Some(Box::pin(start_when_settled(operation)));
+            if !operation.gateway().links().is_ready() {
+                this.waiting = Some(Box::pin(start_when_ready(operation)));
             } else {
                 match operation.start() {
                     Dispatch::Done(outcome) => return Poll::Ready(outcome),
@@ -64,8 +64,8 @@ impl<O: Operation> Future for CommandFuture<O> {
     }
 }
 
-async fn start_when_settled(operation: impl Operation) -> Result<Delivery, Error> {
-    operation.gateway().links().settle().await;
+async fn start_when_ready(operation: impl Operation) -> Result<Delivery, Error> {
+    operation.gateway().links().ready().await;
     match operation.start() {
         Dispatch::Done(outcome) => outcome,
         Dispatch::Asking(waiting) => waiting.await,

@@ -13,10 +13,10 @@ use std::collections::HashSet;
 use std::net::SocketAddrV4;
 
 use bytes::Bytes;
-use gatewayworker_protocol::{ClientId, Payload, Uid};
+use gatewayworker_protocol::{ClientId, Command, GroupId, Payload, Uid};
 
 use crate::frames::{Plan, by_gateway, send_to_clients};
-use crate::{AskError, Delivery, Error, Gateway, Unreached};
+use crate::{AskError, Column, Delivery, Error, Gateway, Unreached, Where};
 
 /// Clients that the gateways have named, and the gateways that did not answer.
 struct Found {
@@ -35,6 +35,33 @@ pub(crate) async fn send_to_uids(
     tell(gateway, found, except, |plan, address, ids| {
         plan.extend(send_to_clients(gateway, address, ids, message));
     })
+}
+
+/// Closes the clients of these uids, without those in `except`.
+pub(crate) async fn close_uids(
+    gateway: &Gateway,
+    uids: Vec<Bytes>,
+    except: &HashSet<ClientId>,
+    last_message: Option<&Payload>,
+) -> Result<Delivery, Error> {
+    let found = clients_of_uids(gateway, uids).await?;
+    close(gateway, found, except, last_message)
+}
+
+/// Closes the members of these groups, without those in `except`.
+pub(crate) async fn close_groups(
+    gateway: &Gateway,
+    groups: Vec<Bytes>,
+    except: &HashSet<ClientId>,
+    last_message: Option<&Payload>,
+) -> Result<Delivery, Error> {
+    let groups: Vec<_> = groups.into_iter().map(GroupId::new).collect::<Result<_, _>>()?;
+    if groups.is_empty() {
+        // Without a condition all clients would be found.
+        return Ok(Delivery::default());
+    }
+    let members = gateway.select([Column::Uid], Where::default().with_groups(groups)).await;
+    close(gateway, found(members, |rows| rows.into_keys().collect())?, except, last_message)
 }
 
 async fn clients_of_uids(gateway: &Gateway, uids: Vec<Bytes>) -> Result<Found, Error> {
@@ -58,6 +85,22 @@ fn found<T>(
         }
         Err(AskError::NotAsked(error)) => Err(error),
     }
+}
+
+fn close(
+    gateway: &Gateway,
+    found: Found,
+    except: &HashSet<ClientId>,
+    last_message: Option<&Payload>,
+) -> Result<Delivery, Error> {
+    tell(gateway, found, except, |plan, address, ids| {
+        // Once for all of them: it would be as often in the link's outbox as there are clients.
+        if let Some(message) = last_message {
+            plan.extend(send_to_clients(gateway, address, ids.clone(), message));
+        }
+        let kick = |connection_id| Command::Kick { connection_id, message: None }.into_frame();
+        plan.extend(ids.into_iter().map(|id| (address, kick(id))));
+    })
 }
 
 /// Tells each gateway what `frames` plans for its clients.

@@ -1,4 +1,7 @@
 //! What can go wrong between a handle and the gateways.
+//!
+//! [`Unreached`] is about one gateway, [`Delivery`] lists them after a command, [`Error`] and
+//! [`AskError`] are what the methods of [`Gateway`](crate::Gateway) return.
 
 use std::fmt;
 use std::net::SocketAddrV4;
@@ -15,25 +18,25 @@ pub enum Unreached {
     /// No register lists a gateway with this address.
     #[error("no such gateway is registered")]
     NotKnown,
-    /// There is no link to it at the moment.
+    /// It is not connected at the moment.
     #[error("not connected")]
     NotConnected,
-    /// It reads too slowly: what waits to be sent to it, or asked of it, is at its limit.
+    /// It reads or answers too slowly: as much waits for it as may.
     #[error("overloaded")]
     Overloaded,
     /// It did not answer in time.
     #[error("no answer in time")]
     TimedOut,
-    /// The link was lost before the answer came.
+    /// The link ended before the answer came.
     #[error("the link was lost before the answer came")]
     Lost,
-    /// What it answered is no answer to the question.
+    /// Its answer is none to the question.
     #[error("an answer that cannot be read")]
     BadAnswer,
 }
 
 impl Unreached {
-    /// Its name for programs: `not_known`, `not_connected`, `overloaded`,
+    /// Returns its name for programs: `not_known`, `not_connected`, `overloaded`,
     /// `timed_out`, `lost` or `bad_answer`.
     pub fn code(self) -> &'static str {
         match self {
@@ -56,10 +59,10 @@ impl From<PushError> for Unreached {
     }
 }
 
-/// Whom a send or a command did not reach.
+/// The gateways that a send or a command did not reach.
 ///
-/// Reached means: handed to the link. The protocol acknowledges nothing, so what
-/// a gateway that dies in this instant was told is lost without a trace.
+/// A gateway counts as reached when its link has the frame. The protocol acknowledges nothing,
+/// so a frame for a gateway that dies at this moment is lost without a trace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {
@@ -73,7 +76,7 @@ impl Delivery {
         self.unreached.is_empty()
     }
 
-    /// Notes the outcome at one gateway.
+    /// Adds the outcome at one gateway.
     pub(crate) fn note(&mut self, gateway: SocketAddrV4, outcome: Result<(), Unreached>) {
         if let Err(why) = outcome {
             self.unreached.push((gateway, why));
@@ -81,15 +84,15 @@ impl Delivery {
     }
 }
 
-/// Why nothing was sent, or one gateway's answer is not there.
+/// Why nothing was sent, or one gateway has not answered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// No gateway is known, so nobody can be reached. (The original throws here
-    /// from GatewayClient, and sends to nobody from a worker.)
+    /// No gateway is known, so no client can be reached. (The original's GatewayClient throws
+    /// here; its worker does nothing.)
     #[error("no gateway is registered")]
     NoGateways,
-    /// The one gateway that could have answered did not.
+    /// The one gateway that could have answered has not.
     #[error("gateway {gateway}: {why}")]
     Unreached {
         /// The gateway's address.
@@ -97,7 +100,7 @@ pub enum Error {
         /// The reason.
         why: Unreached,
     },
-    /// The message, with the ids that go along with it, does not fit a frame.
+    /// The message, together with the ids that go with it, does not fit a frame.
     #[error("a frame of {len} bytes is over the protocol's limit of {limit} bytes")]
     TooLarge {
         /// The frame's length, in bytes.
@@ -106,31 +109,31 @@ pub enum Error {
         /// whose `max_message_bytes` is more.
         limit: usize,
     },
-    /// A uid or group that the protocol has no room for.
+    /// A uid or group is empty or `"0"`, which the protocol cannot carry.
     #[error(transparent)]
     Id(#[from] IdError),
-    /// A value that is no session.
+    /// A session cannot be read or written.
     #[error(transparent)]
     Session(#[from] SessionError),
 }
 
-/// Why there is no whole answer to a question that all gateways are asked.
+/// Why there is no whole answer to a question that went to all gateways.
 #[derive(Debug)]
 pub enum AskError<T> {
-    /// Not every gateway answered. What did come is never passed off as the whole,
-    /// but it is here.
+    /// Not every gateway has answered. The answer of the others is never returned as if it
+    /// were the whole, but it is in here.
     Incomplete {
-        /// The answer that those gateways make that did answer.
+        /// The answer of the gateways that have answered.
         partial: T,
-        /// The others, with the reason.
+        /// The other gateways, with the reasons.
         missing: Vec<(SocketAddrV4, Unreached)>,
     },
-    /// Nobody was asked.
+    /// No gateway was asked.
     NotAsked(Error),
 }
 
 impl<T> AskError<T> {
-    /// Makes another type of what did come.
+    /// Converts the partial answer.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> AskError<U> {
         match self {
             Self::Incomplete { partial, missing } => {
@@ -166,3 +169,6 @@ impl<T> From<IdError> for AskError<T> {
         Self::NotAsked(error.into())
     }
 }
+
+/// The answer of all gateways, or an error that carries the answer of some.
+pub type AskResult<T> = Result<T, AskError<T>>;

@@ -1,4 +1,7 @@
-//! The handle, and how it is made.
+//! The application's handle, how it is made, and how frames get to its links.
+//!
+//! The methods for applications are in `send.rs`, `close.rs`, `commands.rs`, `questions.rs`
+//! and `select.rs`; they call the `tell_…` methods here. The links are kept by `links.rs`.
 
 use std::fmt;
 use std::net::SocketAddrV4;
@@ -21,19 +24,20 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// What an application may do to clients, wherever they are connected.
 ///
-/// Cheap to clone and usable from any task. The links it holds end with its last
-/// clone. The original's names stand with each method; its static class
-/// `GatewayWorker\Lib\Gateway` and its library GatewayClient are both this.
+/// Cheap to clone and usable from any task. Its links end with its last clone. It takes the
+/// place of both the original's static class `GatewayWorker\Lib\Gateway` and its library
+/// GatewayClient; each method names its model there.
 #[derive(Clone)]
 pub struct Gateway {
     shared: Arc<Shared>,
-    /// Whoever wants to know of this clone's session writes only.
+    /// Is told of this clone's session writes only.
     observer: Option<Arc<dyn SessionObserver>>,
 }
 
 struct Shared {
     links: Arc<Links>,
     bus: BusState,
+    /// Is told of the session writes of all clones.
     observer: Option<Arc<dyn SessionObserver>>,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
@@ -60,31 +64,31 @@ impl Builder {
         Self { source, settings }
     }
 
-    /// The key of the cluster; none by default (the original's `$secretKey`).
+    /// Sets the key of the cluster; none by default (the original's `$secretKey`).
     pub fn secret_key(mut self, key: SecretKey) -> Self {
         self.settings.secret_key = key;
         self
     }
 
-    /// How long a question may take in all; 5 seconds by default, as in the
+    /// Sets how long a question may take in all; 5 seconds by default, as in the
     /// original. The first use of a handle waits as long for the registers, and at
     /// most a second more for gateways that cannot be connected to. A limit over a year
-    /// is a year.
+    /// counts as a year.
     pub fn question_timeout(mut self, limit: Duration) -> Self {
         self.settings.question_timeout = limit.min(YEAR);
         self
     }
 
-    /// Leaves what is sent to be written together with what other tasks send in
-    /// the same turn, instead of writing it before the send returns. For a
-    /// process with many tasks that send: fewer writes, a little later.
+    /// Writes the frames of all tasks that are ready together, instead of each frame before
+    /// its send returns. For a process in which many tasks send: fewer writes, a little
+    /// later. Off by default.
     pub fn gather_writes(mut self) -> Self {
         self.settings.gather_writes = true;
         self
     }
 
-    /// The handle. It returns at once: registers and gateways are connected to in
-    /// the background, and the first use waits for them.
+    /// Returns the handle at once. It connects to registers and gateways in the background,
+    /// and its first use waits for them.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -115,14 +119,14 @@ impl Builder {
 }
 
 impl Gateway {
-    /// A handle on the gateways that these registers list, each `host:port`
-    /// (the original's `$registerAddress`). All of them count: the gateways are
-    /// those that any register lists.
+    /// Begins a handle on the gateways that these registers list, each `host:port`
+    /// (the original's `$registerAddress`). A gateway counts if any of the registers lists it.
     pub fn builder<R: Into<String>>(registers: impl IntoIterator<Item = R>) -> Builder {
         Builder::new(Source::Registers(registers.into_iter().map(Into::into).collect()))
     }
 
-    /// A handle on the gateways in a list that somebody else keeps.
+    /// Begins a handle on the gateways in a list of the caller's own, each `host:port`. The
+    /// handle follows its changes.
     pub fn following(addresses: watch::Receiver<Vec<String>>) -> Builder {
         Builder::new(Source::Addresses(addresses))
     }
@@ -132,23 +136,25 @@ impl Gateway {
         Self { shared: self.shared.clone(), observer: Some(observer) }
     }
 
-    /// The gateways that are connected at the moment.
+    /// Returns the gateways that are connected at the moment, by address.
     pub fn connected_gateways(&self) -> Vec<SocketAddrV4> {
         let links = self.links().all();
         links.iter().filter(|(_, link)| link.is_live()).map(|(address, _)| *address).collect()
     }
 
-    /// Waits until the call link to `gateway` stands; for ever, if it never does.
+    /// Waits until the call link to `gateway` is connected; for ever, if it never is.
+    ///
+    /// Cancel safe.
     pub async fn connected(&self, gateway: SocketAddrV4) {
         self.links().connected(gateway).await;
     }
 
-    /// Writes what is still waiting to be sent and closes all links, of this
-    /// handle and its clones. What is not written within `limit` is lost, and the
-    /// gateways that it was for are named. The handle reaches nobody afterwards.
+    /// Writes all frames that still wait, then closes all links, of this handle and its
+    /// clones. Frames that are not written within `limit` are lost, and the [`Delivery`]
+    /// names their gateways. The handle reaches no gateway afterwards.
     ///
-    /// For a program that says something and ends: what is dropped without it may
-    /// not have left the process.
+    /// For a program that sends and ends: without it, some frames may never have left the
+    /// process.
     pub async fn finish(&self, limit: Duration) -> Delivery {
         self.links().finish(limit).await
     }
@@ -158,7 +164,7 @@ impl Gateway {
         &self.shared.bus
     }
 
-    /// The longest frame that every gateway takes, in bytes.
+    /// Returns the length of the longest frame that every gateway takes, in bytes.
     pub(crate) fn max_frame_len(&self) -> usize {
         self.links().all().values().map(|link| link.max_frame_len()).min().unwrap_or(MAX_FRAME_LEN)
     }
@@ -167,8 +173,7 @@ impl Gateway {
         &self.shared.links
     }
 
-    /// Hands each frame to the gateway it stands with. The first frame over the
-    /// limit keeps all of them from being sent.
+    /// Hands each frame to its gateway. If one of them is over the limit, none is sent.
     pub(crate) fn tell_some(&self, plan: &[(SocketAddrV4, Frame)]) -> Result<Delivery, Error> {
         let links = self.links().all();
         plan.iter().try_for_each(|(address, frame)| {
@@ -176,7 +181,7 @@ impl Gateway {
         })?;
         let mut delivery = Delivery::default();
         for (address, frame) in plan {
-            // After one frame is lost the rest would only make it odder.
+            // Once a gateway has missed a frame, it gets none of those behind it.
             if delivery.unreached.last().is_some_and(|(lost, _)| lost == address) {
                 continue;
             }
@@ -186,7 +191,7 @@ impl Gateway {
         Ok(delivery)
     }
 
-    /// Hands the frame to every gateway.
+    /// Hands a frame to every gateway.
     pub(crate) fn tell_all(&self, frame: &Frame) -> Result<Delivery, Error> {
         check_len(frame, self.max_frame_len())?;
         let links = self.links().all();
@@ -200,7 +205,7 @@ impl Gateway {
         Ok(delivery)
     }
 
-    /// Hands the frame to one gateway.
+    /// Hands a frame to one gateway.
     pub(crate) fn tell_one(&self, gateway: SocketAddrV4, frame: &Frame) -> Result<Delivery, Error> {
         let links = self.links().all();
         let link = links.get(&gateway).ok_or(Unreached::NotKnown);
@@ -210,8 +215,9 @@ impl Gateway {
         Ok(delivery)
     }
 
+    /// Hands a command to the gateway of a client, once the handle is ready.
     pub(crate) async fn tell_client(&self, id: ClientId, command: Command) -> Result<Delivery, Error> {
-        self.links().settle().await;
+        self.links().ready().await;
         self.tell_one(id.gateway(), &command.into_frame())
     }
 

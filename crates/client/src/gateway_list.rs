@@ -1,9 +1,9 @@
 //! One task for each gateway that the registers list.
 //!
-//! Which links there are is decided here, once for call links and for a worker's
-//! event links; what a link does is the caller's business.
+//! `links.rs` uses it for call links, `gatewayworker_businessworker` for event links. It
+//! resolves host names and starts tasks; what a link does is up to the caller.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
@@ -15,21 +15,23 @@ use tracing::{debug, warn};
 /// How long a host name may take to resolve.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to wait before trying again to resolve a name that did not.
+/// How long to wait before resolving a name again that did not resolve.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
 
+/// A gateway with a task.
 struct Listed {
+    /// Tells the task whether a register still lists the gateway.
     listed: watch::Sender<bool>,
     task: AbortHandle,
 }
 
-/// Runs `link` in a task for each address in `addresses`, for ever; dropping the
-/// future ends the tasks.
+/// Runs `link` in a task for each address in `addresses`, each `host:port`. Never returns;
+/// dropping the future ends the tasks.
 ///
-/// A gateway that is no longer listed is not dropped: a register that has just
-/// restarted lists nobody for a moment. Its task is told by the flag, and ends by
-/// itself once its connection is gone; if the gateway is listed again later, it
-/// gets a new one. Addresses are host names where a PHP gateway was set up so.
+/// A gateway that is no longer listed keeps its task: a register that has just restarted
+/// lists no gateway for a moment. The flag tells the task, which ends by itself once its
+/// connection is gone. If the gateway is listed again after that, it gets a new task. A host
+/// is a name where a PHP gateway was configured with one.
 pub async fn follow_gateways<F>(
     mut addresses: watch::Receiver<Vec<String>>,
     link: impl Fn(SocketAddrV4, watch::Receiver<bool>) -> F,
@@ -37,7 +39,7 @@ pub async fn follow_gateways<F>(
     F: Future<Output = ()> + Send + 'static,
 {
     let mut tasks = JoinSet::new();
-    let mut links: HashMap<SocketAddrV4, Listed> = HashMap::new();
+    let mut links: BTreeMap<SocketAddrV4, Listed> = BTreeMap::new();
     loop {
         let names = addresses.borrow_and_update().clone();
         let mut begin = |address| {
@@ -47,7 +49,7 @@ pub async fn follow_gateways<F>(
                 Listed { listed, task: tasks.spawn(link(address, flag)) }
             });
         };
-        // First those that need no resolving: a name that does not resolve keeps nobody waiting.
+        // First the addresses, so that no name that is slow to resolve delays them.
         names.iter().filter_map(|name| name.parse().ok()).for_each(&mut begin);
         let (wanted, all_resolved) = resolve(&names).await;
         wanted.iter().copied().for_each(&mut begin);
@@ -57,7 +59,7 @@ pub async fn follow_gateways<F>(
         }
         tokio::select! {
             changed = addresses.changed() => if changed.is_err() {
-                // Nobody is left to list others; those that are here stay.
+                // The list never changes again: serve the links that are there.
                 while tasks.join_next().await.is_some() {}
                 return std::future::pending().await;
             },
@@ -67,7 +69,7 @@ pub async fn follow_gateways<F>(
     }
 }
 
-/// The addresses of `names`, and whether each had one.
+/// Returns the addresses of `names`, and whether each name had one.
 async fn resolve(names: &[String]) -> (BTreeSet<SocketAddrV4>, bool) {
     let mut resolved = BTreeSet::new();
     let mut all = true;
@@ -78,7 +80,7 @@ async fn resolve(names: &[String]) -> (BTreeSet<SocketAddrV4>, bool) {
                 resolved.insert(address);
             }
             Err(why) => {
-                warn!(address = %name, why, "a listed gateway cannot be reached");
+                warn!(address = %name, why, "the address of a listed gateway does not resolve: trying again");
                 all = false;
             }
         }
@@ -96,7 +98,7 @@ async fn address_of(name: &str) -> Result<SocketAddrV4, String> {
         SocketAddr::V4(address) => Some(address),
         SocketAddr::V6(_) => None,
     });
-    first.ok_or_else(|| "the name has no IPv4 address, which client ids are made of".into())
+    first.ok_or_else(|| "the name has no IPv4 address, and client ids are made of IPv4 addresses".into())
 }
 
 #[cfg(test)]

@@ -16,45 +16,57 @@
 //!
 //! # The call link
 //!
-//! A handle holds one link to each gateway that the registers list, the *call
-//! link*. Everything it says and asks goes over that one link, which is never the
-//! link that a worker receives events on. From this follow two promises, with
-//! the original's gateways as well:
+//! A handle holds one link to each gateway that the registers list, the *call link*. All its
+//! commands and questions go over that one link, which is never the link on which a worker
+//! receives events. From this follow two promises, which hold with the original's gateways
+//! too:
 //!
-//! - **A question sees what was said before it**: a gateway takes what one link
-//!   says in order, so `join_group(…).await` and then `client_ids_by_group(…)` from
-//!   the same handle (or a clone) holds the new member.
-//! - **Answers never stand between events**: they have neither a header nor an id,
-//!   so a link that has both could not be read.
+//! - **A question sees the commands before it**: a gateway executes the commands of one link
+//!   in order, so the answer to `client_ids_by_group(…)` holds a client for which
+//!   `join_group(…).await` has returned on the same handle or a clone.
+//! - **Answers never stand between events**: an answer has neither a header nor an id,
+//!   so nobody could read a link that carries both.
 //!
-//! As answers have no id, one question is under way on a link at a time; the
-//! others wait their turn. Commands wait for nothing.
+//! As answers have no id, a link carries one question at a time, and the others wait for
+//! their turn. Commands wait for nothing.
 //!
-//! # What was not reached
+//! # Gateways that are not reached
 //!
-//! A send is told to every gateway that may hold a receiver, and one dead gateway
-//! never stops the others: [`Delivery`] names it. A question that not all gateways
-//! answered is an error, [`AskError::Incomplete`], which carries what did come.
+//! A send goes to every gateway that may hold a receiver, and one dead gateway never keeps
+//! it from the others: [`Delivery`] names that gateway. A question that not all gateways
+//! have answered is an error, [`AskError::Incomplete`], which carries the answer of the
+//! others.
+//!
+//! # Features
+//!
+//! - `calls` (on by default): the module `calls`, every call by its name with JSON in and
+//!   JSON out.
+//!
+//! # The files
+//!
+//! - `gateway.rs` is the handle. `send.rs`, `close.rs`, `commands.rs`, `questions.rs` and
+//!   `select.rs` are its methods, `calls/` the same methods by name.
+//! - `targets.rs` and `frames.rs` make frames of a send, `emulated.rs` makes commands that
+//!   no gateway has, `dispatch.rs` awaits all of these; `ask.rs` asks, `decode.rs` reads the
+//!   answers.
+//! - `gateway_list.rs` and `links.rs` keep a link to each gateway; `link.rs` is one link over
+//!   TCP, and `core/` its protocol without IO.
+//! - `worker.rs` and `bus.rs` are for our own worker and channel.
 
-mod answer;
 mod ask;
 pub mod bus;
 mod bus_state;
+#[cfg(feature = "calls")]
 pub mod calls;
 mod close;
 mod commands;
 mod core;
+mod decode;
 mod dispatch;
 mod emulated;
 mod error;
 mod frames;
 mod gateway;
-/// The core without IO, for the simulator. Not an API: it may change at any time.
-#[cfg(feature = "internals")]
-#[doc(hidden)]
-pub mod internals {
-    pub use crate::core::{Answers, CallLink, Effect, LinkError, QuestionId, Transmit};
-}
 mod gateway_list;
 mod link;
 mod links;
@@ -69,7 +81,7 @@ pub mod worker;
 
 pub use close::Closing;
 pub use dispatch::CommandFuture;
-pub use error::{AskError, Delivery, Error, Unreached};
+pub use error::{AskError, AskResult, Delivery, Error, Unreached};
 pub use gateway::{Builder, Gateway};
 pub use message::OutMessage;
 pub use select::{Column, Row, Where};
@@ -78,6 +90,13 @@ pub use session::{SessionData, SessionError};
 pub use targets::{Target, ToAll, ToClient, ToClients, ToGroups, ToUids};
 
 pub use gatewayworker_protocol::{ClientId, GroupId, IdError, ParseClientIdError, SecretKey, Uid, php};
+
+/// The core without IO, for the simulator. Not an API: it may change at any time.
+#[cfg(feature = "internals")]
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::core::{Answers, CallLink, Effect, LinkError, QuestionId, Transmit};
+}
 
 /// Compiles the examples in the guide.
 #[cfg(doctest)]

@@ -1,4 +1,7 @@
-//! The call links that a handle has: one for each gateway that it knows.
+//! The call links of a handle: one for each gateway that it knows.
+//!
+//! `gateway.rs` looks a link up here for each frame, `ask.rs` for each question.
+//! `gateway_list.rs` says which gateways there are.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
@@ -11,12 +14,12 @@ use tokio::sync::watch;
 use crate::link::{Link, LinkSettings};
 use crate::{Delivery, Unreached, gateway_list};
 
-/// How long the first use of a handle waits for gateways that are listed but do not
-/// let themselves be connected to, after which they are as good as down: one whose
-/// host is gone keeps nobody from the others for longer.
+/// How long the first use of a handle waits for listed gateways that do not accept a
+/// connection. After that time they count as down: a gateway whose host is gone does not
+/// keep the application from the others any longer.
 const FIRST_CONNECT: Duration = Duration::from_secs(1);
 
-/// By address, so that gateways are told and named in the same order every time.
+/// The links by address, so that gateways are told and named in the same order every time.
 pub(crate) type Map = BTreeMap<SocketAddrV4, Arc<Link>>;
 
 /// The links, connected or not.
@@ -24,11 +27,11 @@ pub(crate) type Map = BTreeMap<SocketAddrV4, Arc<Link>>;
 pub(crate) struct Links {
     pub(crate) settings: Arc<LinkSettings>,
     map: RwLock<Arc<Map>>,
-    /// Bumped whenever a link has come, gone, or changed its state.
+    /// Bumped whenever a link was added, removed, connected or disconnected.
     changes: watch::Sender<u64>,
     addresses: watch::Receiver<Vec<String>>,
-    /// The first addresses and attempts have been waited for.
-    settled: AtomicBool,
+    /// The wait for the first list and the first attempts to connect is over.
+    ready: AtomicBool,
 }
 
 impl Links {
@@ -38,11 +41,11 @@ impl Links {
             map: RwLock::default(),
             changes: watch::Sender::new(0),
             addresses,
-            settled: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
         }
     }
 
-    /// Keeps a link to each listed gateway, for ever.
+    /// Keeps a link to each listed gateway. Never returns.
     pub(crate) async fn run(self: Arc<Self>) {
         let links = self.clone();
         gateway_list::follow_gateways(self.addresses.clone(), move |address, listed| {
@@ -57,7 +60,7 @@ impl Links {
         .await;
     }
 
-    /// All links as they are now.
+    /// Returns all links as they are now.
     pub(crate) fn all(&self) -> Arc<Map> {
         self.map.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -67,20 +70,21 @@ impl Links {
         self.changes.send_modify(|version| *version += 1);
     }
 
-    pub(crate) fn is_settled(&self) -> bool {
-        self.settled.load(Ordering::Relaxed)
+    /// Whether the first use of the handle need not wait any more.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
     }
 
-    /// Waits, once, for the first list of gateways within the time that a question
-    /// has, and then a little for the first attempt to connect to each.
-    pub(crate) async fn settle(&self) {
-        if !self.is_settled() {
-            // Boxed, as it happens once, and every call would have a place for it.
-            Box::pin(self.settle_first()).await;
+    /// Waits for the first list of gateways, for as long as a question may take, and then for
+    /// the first attempt to connect to each, for [`FIRST_CONNECT`] at most. Waits only once.
+    pub(crate) async fn ready(&self) {
+        if !self.is_ready() {
+            // Boxed: it happens once, and would otherwise enlarge the future of every call.
+            Box::pin(self.ready_first()).await;
         }
     }
 
-    async fn settle_first(&self) {
+    async fn ready_first(&self) {
         let listed = || !self.addresses.borrow().is_empty() && !self.all().is_empty();
         let limit = self.settings.question_timeout;
         self.wait_until(listed, limit).await;
@@ -89,18 +93,18 @@ impl Links {
             map.len() >= self.addresses.borrow().len() && !map.values().any(|link| link.is_connecting())
         };
         self.wait_until(decided, limit.min(FIRST_CONNECT)).await;
-        // Whoever has waited in vain has waited for those who come after, too.
-        self.settled.store(true, Ordering::Relaxed);
+        // Also after a wait in vain: the next use shall not wait again.
+        self.ready.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until the link to `address` stands.
+    /// Waits until the link to `address` is connected.
     pub(crate) async fn connected(&self, address: SocketAddrV4) {
         let connected = || self.all().get(&address).is_some_and(|link| link.is_live());
         self.wait_until(connected, Duration::MAX).await;
     }
 
-    /// Writes what waits on every link and closes it. What is not written within
-    /// `limit` is lost; whose it was is said.
+    /// Writes the frames that wait on every link, and closes it. Returns the gateways whose
+    /// frames were not written within `limit`.
     pub(crate) async fn finish(&self, limit: Duration) -> Delivery {
         let links = self.all();
         links.values().for_each(|link| link.finish());

@@ -1,28 +1,28 @@
-//! What can be sent to a client.
+//! A message to a client, and what it can be made from.
 
 use bytes::Bytes;
 use gatewayworker_protocol::{Body, Payload, php};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// A message on its way to clients.
+/// A message to clients.
 ///
-/// Made from text, bytes, JSON or a received message. Whether a WebSocket client
-/// gets text or binary is the listener's choice unless the message is marked
-/// (`.binary()` on the send), which a received binary message stays.
+/// Made from text, bytes, JSON or a received message. A WebSocket client gets it as the
+/// listener is set, text or binary, unless the message is marked as binary: by `.binary()`,
+/// or because it was received as one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutMessage(Payload);
 
 impl OutMessage {
-    /// `value` as JSON text.
+    /// Makes a message of `value` as JSON text.
     ///
     /// # Errors
-    /// When it has no JSON form.
+    /// When the value has no JSON form.
     pub fn json(value: &(impl Serialize + ?Sized)) -> serde_json::Result<Self> {
         serde_json::to_vec(value).map(Self::from)
     }
 
-    /// WebSocket clients get it as a binary message. (A gateway of the original
+    /// Marks the message as binary for WebSocket clients. (A gateway of the original
     /// does not know this, and sends text.)
     #[must_use]
     pub fn binary(mut self) -> Self {
@@ -30,7 +30,7 @@ impl OutMessage {
         self
     }
 
-    /// What goes over the wire.
+    /// Returns the message as it goes to the gateways.
     pub fn payload(&self) -> &Payload {
         &self.0
     }
@@ -44,8 +44,8 @@ impl OutMessage {
     }
 }
 
-/// A received payload, to be sent on: it stays binary, but is not taken to be
-/// encoded already.
+/// A received payload, to be sent on. It stays binary, but does not stay raw: a gateway
+/// encodes it again.
 impl From<Payload> for OutMessage {
     fn from(payload: Payload) -> Self {
         Self(Payload { raw: false, ..payload })
@@ -95,8 +95,8 @@ impl From<&RawValue> for OutMessage {
     }
 }
 
-/// A string is sent as it is. Of anything else a WebSocket client gets the JSON,
-/// made by its gateway, as in the original.
+/// A string is sent as it is. Of any other value a client gets the JSON that its gateway
+/// makes, as in the original.
 impl From<php::Value> for OutMessage {
     fn from(value: php::Value) -> Self {
         match value {

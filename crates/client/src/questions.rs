@@ -1,38 +1,40 @@
-//! The questions that an application may ask, but for those about rows: see `select`.
+//! The questions of an application, except those about rows (see `select.rs`).
+//!
+//! Each method says what to ask, how to read one gateway's answer and how to put the answers
+//! together; `ask.rs` asks, and `decode.rs` reads PHP values.
 
 use bytes::Bytes;
 use gatewayworker_protocol::php::{Key, Value};
 use gatewayworker_protocol::{ClientId, Field, Filter, GroupId, IdError, Question, Select, Uid};
 use indexmap::{IndexMap, IndexSet};
 
-use crate::answer;
+use crate::decode;
+use crate::error::AskResult;
 use crate::targets::{group_bytes, uid_bytes};
 use crate::{AskError, Error, Gateway, SessionData, SessionError};
 
-pub(crate) type Answer<T> = Result<T, AskError<T>>;
-
-/// Each of these asks all gateways at once and waits for the slowest, but never
-/// longer than the question time-out. Where not all answered, the error carries
-/// what did come.
+/// Unless a question says otherwise, it goes to all gateways at once, and waits for the
+/// slowest, but never longer than the question time-out. Where not all gateways have
+/// answered, the error carries the answer of the others.
 ///
-/// Orders are the gateways' own (of connecting, joining, binding), one gateway
-/// after the other by address.
+/// Lists are in the order of the gateways' addresses, and for each gateway in its own order
+/// (of connecting, joining, binding).
 impl Gateway {
     /// Whether a client is connected (`isOnline`). Only its own gateway is asked.
     ///
     /// # Errors
-    /// When the gateway does not answer, or is not there.
+    /// When the gateway does not answer, or is not connected.
     pub async fn is_online(&self, id: ClientId) -> Result<bool, Error> {
         let question = Question::IsOnline(id.connection_id());
-        self.ask_one(id.gateway(), question, |answer| Some(answer::number(&answer)? != 0)).await
+        self.ask_one(id.gateway(), question, |answer| Some(decode::number(&answer)? != 0)).await
     }
 
     /// Whether any client is bound to a uid (`isUidOnline`). One gateway's yes is
-    /// the whole answer, whoever else is silent.
+    /// the whole answer, even if others do not answer.
     ///
     /// # Errors
-    /// When no gateway says yes and not all say no.
-    pub async fn is_uid_online(&self, uid: impl TryInto<Uid, Error: Into<IdError>>) -> Answer<bool> {
+    /// When no gateway says yes, and not all of them say no.
+    pub async fn is_uid_online(&self, uid: impl TryInto<Uid, Error: Into<IdError>>) -> AskResult<bool> {
         match self.client_ids_by_uid(uid).await {
             Ok(ids) => Ok(!ids.is_empty()),
             Err(AskError::Incomplete { partial, .. }) if !partial.is_empty() => Ok(true),
@@ -40,12 +42,12 @@ impl Gateway {
         }
     }
 
-    /// The same for several (GatewayClient's `isUidsOnline`). Every uid that was
-    /// asked for is in the answer.
+    /// Whether any client is bound to each of these uids (GatewayClient's `isUidsOnline`).
+    /// The answer has every uid that was asked for.
     ///
     /// # Errors
-    /// When a uid is none, or not all gateways answered.
-    pub async fn are_uids_online<I>(&self, uids: I) -> Answer<IndexMap<Uid, bool>>
+    /// When a uid is empty or `"0"`, or not all gateways have answered.
+    pub async fn are_uids_online<I>(&self, uids: I) -> AskResult<IndexMap<Uid, bool>>
     where
         I: IntoIterator<Item: TryInto<Uid, Error: Into<IdError>>>,
     {
@@ -55,38 +57,38 @@ impl Gateway {
         self.batch_client_ids_by_uid(uids).await.map(online).map_err(|error| error.map(online))
     }
 
-    /// The clients bound to a uid (`getClientIdByUid`).
+    /// Returns the clients that are bound to a uid (`getClientIdByUid`).
     ///
     /// # Errors
-    /// When the uid is none, or not all gateways answered.
+    /// When the uid is empty or `"0"`, or not all gateways have answered.
     pub async fn client_ids_by_uid(
         &self,
         uid: impl TryInto<Uid, Error: Into<IdError>>,
-    ) -> Answer<Vec<ClientId>> {
+    ) -> AskResult<Vec<ClientId>> {
         let uid = uid.try_into().map_err(Into::into)?;
         self.ask_all(Question::ConnectionsByUid(uid.as_bytes().clone())).await?.gather(
             |gateway, answer| {
-                let ids = answer::connections(&answer::array(&answer)?.into())?;
+                let ids = decode::connections(&decode::array(&answer)?.into())?;
                 Some(ids.into_iter().map(move |id| ClientId::new(gateway, id)))
             },
             |all: &mut Vec<_>, ids| all.extend(ids),
         )
     }
 
-    /// The same for several (GatewayClient's `batchGetClientIdByUid`). Every uid
-    /// that was asked for is in the answer.
+    /// Returns the clients that are bound to each of these uids (GatewayClient's
+    /// `batchGetClientIdByUid`). The answer has every uid that was asked for.
     ///
     /// # Errors
-    /// When a uid is none, or not all gateways answered.
-    pub async fn batch_client_ids_by_uid<I>(&self, uids: I) -> Answer<IndexMap<Uid, Vec<ClientId>>>
+    /// When a uid is empty or `"0"`, or not all gateways have answered.
+    pub async fn batch_client_ids_by_uid<I>(&self, uids: I) -> AskResult<IndexMap<Uid, Vec<ClientId>>>
     where
         I: IntoIterator<Item: TryInto<Uid, Error: Into<IdError>>>,
     {
         let uids = uid_bytes(uids)?;
         let found = self.ask_all(Question::BatchConnectionsByUid(uids.clone())).await?.gather(
             |gateway, answer| {
-                let rows = answer::array(&answer)?;
-                let row = |(uid, ids)| Some((Bytes::clone(&uid), answer::connections(ids)?));
+                let rows = decode::array(&answer)?;
+                let row = |(uid, ids)| Some((Bytes::clone(&uid), decode::connections(ids)?));
                 let rows = rows.iter().map(|(uid, ids)| row((uid.to_bytes(), ids)));
                 Some((gateway, rows.collect::<Option<Vec<_>>>()?))
             },
@@ -107,60 +109,60 @@ impl Gateway {
         }
     }
 
-    /// The uid that a client is bound to (`getUidByClientId`). Only its own
+    /// Returns the uid that a client is bound to (`getUidByClientId`). Only its own
     /// gateway is asked.
     ///
     /// # Errors
-    /// When the gateway does not answer, or is not there.
+    /// When the gateway does not answer, or is not connected.
     pub async fn uid_by_client_id(&self, id: ClientId) -> Result<Option<Uid>, Error> {
         let filters = vec![Filter::Connections(vec![id.connection_id()])];
         let question = Question::Select(Some(Select { fields: vec![Field::Uid], filters }));
         let read = |answer: Bytes| {
-            let rows = answer::array(&answer)?;
-            Some(rows.values().next().and_then(|row| answer::uid(answer::column(row, "uid")?)))
+            let rows = decode::array(&answer)?;
+            Some(rows.values().next().and_then(|row| decode::uid(decode::column(row, "uid")?)))
         };
         self.ask_one(id.gateway(), question, read).await
     }
 
-    /// How many clients there are (`getAllClientIdCount`, `getAllClientCount`).
+    /// Counts all clients (`getAllClientIdCount`, `getAllClientCount`).
     ///
     /// # Errors
-    /// When not all gateways answered.
-    pub async fn client_count(&self) -> Answer<u64> {
+    /// When not all gateways have answered.
+    pub async fn client_count(&self) -> AskResult<u64> {
         self.count(None).await
     }
 
-    /// How many clients a group has (`getClientIdCountByGroup`).
+    /// Counts a group's members (`getClientIdCountByGroup`).
     ///
     /// # Errors
-    /// When the group is none, or not all gateways answered.
+    /// When the group is empty or `"0"`, or not all gateways have answered.
     pub async fn client_count_by_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
-    ) -> Answer<u64> {
+    ) -> AskResult<u64> {
         let group = group.try_into().map_err(Into::into)?;
         self.count(Some(group.as_bytes().clone())).await
     }
 
-    async fn count(&self, group: Option<Bytes>) -> Answer<u64> {
+    async fn count(&self, group: Option<Bytes>) -> AskResult<u64> {
         let answers = self.ask_all(Question::Count(group)).await?;
-        answers.gather(|_, answer| answer::number(&answer), |all, n| *all += n)
+        answers.gather(|_, answer| decode::number(&answer), |all, n| *all += n)
     }
 
-    /// How many clients each of these groups has (GatewayClient's
-    /// `batchGetClientIdCountByGroup`).
+    /// Counts the members of each of these groups (GatewayClient's
+    /// `batchGetClientIdCountByGroup`). The answer has every group that was asked for.
     ///
     /// # Errors
-    /// When a group is none, or not all gateways answered.
-    pub async fn batch_client_count_by_group<I>(&self, groups: I) -> Answer<IndexMap<GroupId, u64>>
+    /// When a group is empty or `"0"`, or not all gateways have answered.
+    pub async fn batch_client_count_by_group<I>(&self, groups: I) -> AskResult<IndexMap<GroupId, u64>>
     where
         I: IntoIterator<Item: TryInto<GroupId, Error: Into<IdError>>>,
     {
         let groups = group_bytes(groups)?;
         let counts = self.ask_all(Question::BatchCount(groups.clone())).await?.gather(
             |_, answer| {
-                let counts = answer::array(&answer)?;
-                let row = |(group, n): (&Key, _)| Some((group.to_bytes(), answer::unsigned(n)?));
+                let counts = decode::array(&answer)?;
+                let row = |(group, n): (&Key, _)| Some((group.to_bytes(), decode::unsigned(n)?));
                 counts.iter().map(row).collect::<Option<Vec<_>>>()
             },
             |all: &mut IndexMap<Bytes, u64>, counts| {
@@ -179,58 +181,58 @@ impl Gateway {
         }
     }
 
-    /// All groups with anybody in them (`getAllGroupIdList`).
+    /// Returns all groups that have members (`getAllGroupIdList`).
     ///
     /// # Errors
-    /// When not all gateways answered.
-    pub async fn group_ids(&self) -> Answer<Vec<GroupId>> {
+    /// When not all gateways have answered.
+    pub async fn group_ids(&self) -> AskResult<Vec<GroupId>> {
         let ids = |groups: IndexSet<GroupId>| groups.into_iter().collect();
         let groups = self.ask_all(Question::GroupIds).await?.gather(
-            |_, answer| answer::array(&answer)?.values().map(answer::group).collect::<Option<Vec<_>>>(),
+            |_, answer| decode::array(&answer)?.values().map(decode::group).collect::<Option<Vec<_>>>(),
             |all: &mut IndexSet<GroupId>, groups| all.extend(groups),
         );
         groups.map(ids).map_err(|error| error.map(ids))
     }
 
-    /// A client's session, or `None` if it is not connected (`getSession`). Only
-    /// its own gateway is asked.
+    /// Returns a client's session, or `None` if the client is not connected (`getSession`).
+    /// Only its own gateway is asked.
     ///
     /// # Errors
-    /// When the gateway does not answer or is not there, or the session holds what
-    /// is more than data.
+    /// When the gateway does not answer or is not connected, or the session holds objects or
+    /// references.
     pub async fn session(&self, id: ClientId) -> Result<Option<SessionData>, Error> {
         let bytes = self.session_bytes(id).await?;
         Ok(bytes.map(|bytes| SessionData::parse(&bytes)).transpose()?)
     }
 
-    /// A client's session as it is stored, or `None` if it is not connected. A
-    /// client without one may be answered with an empty array.
+    /// Returns a client's session as it is stored, or `None` if the client is not connected.
+    /// A client without a session may have no bytes or an empty array.
     ///
     /// # Errors
-    /// When the gateway does not answer, or is not there.
+    /// When the gateway does not answer, or is not connected.
     pub async fn session_bytes(&self, id: ClientId) -> Result<Option<Bytes>, Error> {
         let question = Question::Session(id.connection_id());
         let read = |answer: Bytes| Some((answer.as_ref() != b"N;").then_some(answer));
         self.ask_one(id.gateway(), question, read).await
     }
 
-    /// Everybody's sessions (`getAllClientSessions`). One that cannot be read
-    /// spoils no other.
+    /// Returns the sessions of all clients (`getAllClientSessions`). A session that cannot be
+    /// read is an error of its own, and does not affect the others.
     ///
     /// # Errors
-    /// When not all gateways answered.
-    pub async fn sessions(&self) -> Answer<IndexMap<ClientId, Result<SessionData, SessionError>>> {
+    /// When not all gateways have answered.
+    pub async fn sessions(&self) -> AskResult<IndexMap<ClientId, Result<SessionData, SessionError>>> {
         self.sessions_of(Question::AllSessions).await
     }
 
-    /// The sessions of a group's members (`getClientSessionsByGroup`).
+    /// Returns the sessions of a group's members (`getClientSessionsByGroup`).
     ///
     /// # Errors
-    /// When the group is none, or not all gateways answered.
+    /// When the group is empty or `"0"`, or not all gateways have answered.
     pub async fn sessions_by_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
-    ) -> Answer<IndexMap<ClientId, Result<SessionData, SessionError>>> {
+    ) -> AskResult<IndexMap<ClientId, Result<SessionData, SessionError>>> {
         let group = group.try_into().map_err(Into::into)?;
         self.sessions_of(Question::SessionsByGroup(group.as_bytes().clone())).await
     }
@@ -238,12 +240,12 @@ impl Gateway {
     async fn sessions_of(
         &self,
         question: Question,
-    ) -> Answer<IndexMap<ClientId, Result<SessionData, SessionError>>> {
+    ) -> AskResult<IndexMap<ClientId, Result<SessionData, SessionError>>> {
         self.ask_all(question).await?.gather(
             |gateway, answer| {
-                let rows = answer::array(&answer)?;
+                let rows = decode::array(&answer)?;
                 let row = |(id, session): (&Key, &Value)| {
-                    let id = ClientId::new(gateway, answer::connection(id)?);
+                    let id = ClientId::new(gateway, decode::connection(id)?);
                     Some((id, SessionData::parse(session.as_bytes()?)))
                 };
                 rows.iter().map(row).collect::<Option<Vec<_>>>()

@@ -1,5 +1,7 @@
-//! Questions about rows: which clients there are, with their uids and groups. The
-//! original's `select`, and what it makes of that.
+//! Questions about rows: which clients there are, with their uids, groups and sessions.
+//!
+//! `select` is the original's; the other methods here are made of it, as in the original.
+//! `ask.rs` asks the gateways, and `decode.rs` reads PHP values.
 
 use std::net::SocketAddrV4;
 
@@ -8,11 +10,11 @@ use gatewayworker_protocol::php::{Key, Value};
 use gatewayworker_protocol::{ClientId, Field, Filter, GroupId, IdError, Question, Select, Uid};
 use indexmap::{IndexMap, IndexSet};
 
-use crate::answer;
-use crate::questions::Answer;
+use crate::decode;
+use crate::error::AskResult;
 use crate::{Error, Gateway, SessionData, SessionError};
 
-/// A column that [`Gateway::select`] may be asked for.
+/// A column of the rows of [`Gateway::select`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Column {
     /// The uid.
@@ -23,20 +25,20 @@ pub enum Column {
     Session,
 }
 
-/// Whom [`Gateway::select`] is about: clients that meet any of the conditions, or
-/// everybody where there is none.
+/// The clients that [`Gateway::select`] looks for: those that meet any of the conditions, or
+/// all where there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Where {
-    /// In one of these groups.
+    /// The members of these groups.
     pub groups: Vec<GroupId>,
-    /// Bound to one of these uids.
+    /// The clients that are bound to these uids.
     pub uids: Vec<Uid>,
-    /// One of these.
+    /// These clients.
     pub client_ids: Vec<ClientId>,
 }
 
-/// What [`Gateway::select`] says of one client. What was not asked for is empty.
+/// One client in the answer of [`Gateway::select`]. A column that was not asked for is empty.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Row {
@@ -44,15 +46,15 @@ pub struct Row {
     pub uid: Option<Uid>,
     /// Its groups.
     pub groups: Vec<GroupId>,
-    /// Its session, as stored.
+    /// Its session, as it is stored.
     pub session: Bytes,
 }
 
 impl Row {
-    /// The session.
+    /// Reads the session.
     ///
     /// # Errors
-    /// When it holds what is more than data.
+    /// When it holds objects or references.
     pub fn session(&self) -> Result<SessionData, SessionError> {
         SessionData::parse(&self.session)
     }
@@ -84,7 +86,8 @@ impl Where {
         self.groups.is_empty() && self.uids.is_empty() && self.client_ids.is_empty()
     }
 
-    /// The conditions as far as they concern one gateway; `None` if none does.
+    /// Returns the conditions that one gateway's clients may meet, or `None` if they can meet
+    /// none.
     fn at(&self, gateway: SocketAddrV4) -> Option<Vec<Filter>> {
         let ids = self.client_ids.iter().filter(|id| id.gateway() == gateway);
         let own: Vec<_> = ids.map(ClientId::connection_id).collect();
@@ -102,18 +105,18 @@ impl Where {
     }
 }
 
-/// Lists of clients, uids and groups; each asks all gateways at once.
+/// Lists of clients, uids and groups. Each question goes to all gateways at once.
 impl Gateway {
-    /// What is known of the clients that meet a condition (`select`). A gateway is
-    /// asked only if the condition may hold for one of its clients.
+    /// Returns the rows of the clients that meet a condition (`select`). A gateway is asked
+    /// only if one of its clients may meet it.
     ///
     /// # Errors
-    /// When not all gateways answered.
+    /// When not all gateways have answered.
     pub async fn select(
         &self,
         columns: impl IntoIterator<Item = Column>,
         clients: Where,
-    ) -> Answer<IndexMap<ClientId, Row>> {
+    ) -> AskResult<IndexMap<ClientId, Row>> {
         let field = |column| match column {
             Column::Uid => Field::Uid,
             Column::Groups => Field::Groups,
@@ -126,9 +129,9 @@ impl Gateway {
         };
         self.ask_each(question).await?.gather(
             |gateway, answer| {
-                let rows = answer::array(&answer)?;
+                let rows = decode::array(&answer)?;
                 let row = |(id, row): (&Key, &Value)| {
-                    let id = ClientId::new(gateway, answer::connection(id)?);
+                    let id = ClientId::new(gateway, decode::connection(id)?);
                     Some((id, read_row(row)))
                 };
                 rows.iter().map(row).collect::<Option<Vec<_>>>()
@@ -137,81 +140,81 @@ impl Gateway {
         )
     }
 
-    /// All clients (`getAllClientIdList`).
+    /// Returns all clients (`getAllClientIdList`).
     ///
     /// # Errors
-    /// When not all gateways answered.
-    pub async fn client_ids(&self) -> Answer<Vec<ClientId>> {
+    /// When not all gateways have answered.
+    pub async fn client_ids(&self) -> AskResult<Vec<ClientId>> {
         let ids = |rows: IndexMap<ClientId, Row>| rows.into_keys().collect();
-        // The original's gateway answers no rows where no field is asked for.
+        // The original's gateway answers without rows if no field is asked for.
         self.select([Column::Uid], Where::default()).await.map(ids).map_err(|error| error.map(ids))
     }
 
-    /// A group's members (`getClientIdListByGroup`).
+    /// Returns a group's members (`getClientIdListByGroup`).
     ///
     /// # Errors
-    /// When the group is none, or not all gateways answered.
+    /// When the group is empty or `"0"`, or not all gateways have answered.
     pub async fn client_ids_by_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
-    ) -> Answer<Vec<ClientId>> {
+    ) -> AskResult<Vec<ClientId>> {
         let ids = |rows: IndexMap<ClientId, Row>| rows.into_keys().collect();
         self.members(group).await?.map(ids).map_err(|error| error.map(ids))
     }
 
-    /// All uids that any client is bound to, once each (`getAllUidList`).
+    /// Returns all uids that any client is bound to, once each (`getAllUidList`).
     ///
     /// # Errors
-    /// When not all gateways answered.
-    pub async fn uids(&self) -> Answer<Vec<Uid>> {
+    /// When not all gateways have answered.
+    pub async fn uids(&self) -> AskResult<Vec<Uid>> {
         self.select([Column::Uid], Where::default()).await.map(uids).map_err(|error| error.map(uids))
     }
 
-    /// How many uids (`getAllUidCount`).
+    /// Counts the uids that any client is bound to (`getAllUidCount`).
     ///
     /// # Errors
-    /// When not all gateways answered.
-    pub async fn uid_count(&self) -> Answer<u64> {
+    /// When not all gateways have answered.
+    pub async fn uid_count(&self) -> AskResult<u64> {
         self.uids().await.map(|uids| count(&uids)).map_err(|error| error.map(|uids| count(&uids)))
     }
 
-    /// The uids of a group's members, once each (`getUidListByGroup`).
+    /// Returns the uids of a group's members, once each (`getUidListByGroup`).
     ///
     /// # Errors
-    /// When the group is none, or not all gateways answered.
+    /// When the group is empty or `"0"`, or not all gateways have answered.
     pub async fn uids_by_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
-    ) -> Answer<Vec<Uid>> {
+    ) -> AskResult<Vec<Uid>> {
         self.members(group).await?.map(uids).map_err(|error| error.map(uids))
     }
 
-    /// How many of them (`getUidCountByGroup`).
+    /// Counts the uids of a group's members (`getUidCountByGroup`).
     ///
     /// # Errors
-    /// When the group is none, or not all gateways answered.
+    /// When the group is empty or `"0"`, or not all gateways have answered.
     pub async fn uid_count_by_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
-    ) -> Answer<u64> {
+    ) -> AskResult<u64> {
         self.uids_by_group(group).await.map(|u| count(&u)).map_err(|error| error.map(|u| count(&u)))
     }
 
-    /// The rows of a group's members; the outer error is a group that is none.
+    /// Returns the rows of a group's members. The outer error is an invalid group.
     async fn members(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
-    ) -> Result<Answer<IndexMap<ClientId, Row>>, Error> {
+    ) -> Result<AskResult<IndexMap<ClientId, Row>>, Error> {
         let group = group.try_into().map_err(Into::into)?;
         Ok(self.select([Column::Uid], Where::default().with_groups([group])).await)
     }
 
-    /// Each group's uids, once each (`getAllGroupUidList`). (The original stops at
+    /// Returns each group's uids, once each (`getAllGroupUidList`). (The original stops at
     /// the first client without a uid or group; this goes on.)
     ///
     /// # Errors
-    /// When not all gateways answered.
-    pub async fn uids_of_all_groups(&self) -> Answer<IndexMap<GroupId, Vec<Uid>>> {
+    /// When not all gateways have answered.
+    pub async fn uids_of_all_groups(&self) -> AskResult<IndexMap<GroupId, Vec<Uid>>> {
         let by_group = |rows: IndexMap<ClientId, Row>| {
             let mut groups = IndexMap::<GroupId, IndexSet<Uid>>::new();
             for row in rows.into_values() {
@@ -226,20 +229,20 @@ impl Gateway {
         rows.map(by_group).map_err(|error| error.map(by_group))
     }
 
-    /// How many uids each group has (`getAllGroupUidCount`).
+    /// Counts each group's uids (`getAllGroupUidCount`).
     ///
     /// # Errors
-    /// When not all gateways answered.
-    pub async fn uid_counts_of_all_groups(&self) -> Answer<IndexMap<GroupId, u64>> {
+    /// When not all gateways have answered.
+    pub async fn uid_counts_of_all_groups(&self) -> AskResult<IndexMap<GroupId, u64>> {
         self.uids_of_all_groups().await.map(counts).map_err(|error| error.map(counts))
     }
 
-    /// Each group's members (`getAllGroupClientIdList`). (The original stops at the
+    /// Returns each group's members (`getAllGroupClientIdList`). (The original stops at the
     /// first client without a group; this goes on.)
     ///
     /// # Errors
-    /// When not all gateways answered.
-    pub async fn client_ids_of_all_groups(&self) -> Answer<IndexMap<GroupId, Vec<ClientId>>> {
+    /// When not all gateways have answered.
+    pub async fn client_ids_of_all_groups(&self) -> AskResult<IndexMap<GroupId, Vec<ClientId>>> {
         let by_group = |rows: IndexMap<ClientId, Row>| {
             let mut groups = IndexMap::<GroupId, Vec<ClientId>>::new();
             for (id, row) in rows {
@@ -253,20 +256,20 @@ impl Gateway {
         rows.map(by_group).map_err(|error| error.map(by_group))
     }
 
-    /// How many members each group has (`getAllGroupClientIdCount`).
+    /// Counts each group's members (`getAllGroupClientIdCount`).
     ///
     /// # Errors
-    /// When not all gateways answered.
-    pub async fn client_counts_of_all_groups(&self) -> Answer<IndexMap<GroupId, u64>> {
+    /// When not all gateways have answered.
+    pub async fn client_counts_of_all_groups(&self) -> AskResult<IndexMap<GroupId, u64>> {
         self.client_ids_of_all_groups().await.map(counts).map_err(|error| error.map(counts))
     }
 }
 
 fn read_row(row: &Value) -> Row {
     Row {
-        uid: answer::column(row, "uid").and_then(answer::uid),
-        groups: answer::column(row, "groups").map(answer::groups).unwrap_or_default(),
-        session: answer::column(row, "session").and_then(answer::text).unwrap_or_default(),
+        uid: decode::column(row, "uid").and_then(decode::uid),
+        groups: decode::column(row, "groups").map(decode::groups).unwrap_or_default(),
+        session: decode::column(row, "session").and_then(decode::text).unwrap_or_default(),
     }
 }
 

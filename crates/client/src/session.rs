@@ -1,37 +1,39 @@
-//! A session's content, apart from where it is kept.
+//! The content of a session, without a connection to its client.
+//!
+//! `commands.rs` writes it, `questions.rs` and `select.rs` read it.
 
 use bytes::Bytes;
 use gatewayworker_protocol::php::{self, Array, Key, Value};
 use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 
-/// What a client's session holds: names and values, as PHP's `$_SESSION`.
+/// The content of a client's session: names and values, as PHP's `$_SESSION`.
 ///
-/// Not connected to the client: changing one changes nothing elsewhere until it
-/// is written with [`Gateway::set_session`](crate::Gateway::set_session).
+/// A copy: a change has no effect elsewhere until it is written with
+/// [`Gateway::set_session`](crate::Gateway::set_session).
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SessionData(Array);
 
-/// A session that cannot be read or written.
+/// Why a session cannot be read or written.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
     /// The stored bytes are not a serialized PHP array of plain data.
     #[error("the stored session cannot be read: {0}")]
     Unreadable(#[from] php::Error),
-    /// A value has another type than was asked for, or no PHP form.
+    /// A value has another type than the caller asked for, or no PHP form.
     #[error("session value {key:?}: {source}")]
     Value {
         /// The value's name.
         key: String,
-        /// What does not fit.
+        /// The conversion's error.
         source: php::SerdeError,
     },
-    /// A whole session that is a single value rather than names and values.
+    /// The whole session is a single value rather than names and values.
     #[error("a session is an array, this is {0}")]
     NotAnArray(&'static str),
-    /// A whole session that has no PHP form.
-    #[error("no session: {0}")]
+    /// The whole session has no PHP form.
+    #[error("the session has no PHP form: {0}")]
     NoForm(php::SerdeError),
 }
 
@@ -41,10 +43,10 @@ impl SessionData {
         Self::default()
     }
 
-    /// The session that a Rust value makes: a struct, a map, `serde_json::json!({…})`.
+    /// Makes a session of a Rust value: a struct, a map, `serde_json::json!({…})`.
     ///
     /// # Errors
-    /// When it has no PHP form, or one that is not an array.
+    /// When the value has no PHP form, or one that is not an array.
     pub fn of(value: &(impl Serialize + ?Sized)) -> Result<Self, SessionError> {
         match php::to_value(value).map_err(SessionError::NoForm)? {
             Value::Array(array) => Ok(Self(array)),
@@ -52,29 +54,28 @@ impl SessionData {
         }
     }
 
-    /// Reads a stored session; no bytes are an empty one.
+    /// Reads a stored session. No bytes are an empty session.
     ///
     /// # Errors
-    /// When the bytes are not a serialized array, or hold what is more than data
-    /// (objects, references).
+    /// When the bytes are not a serialized array, or hold objects or references.
     pub fn parse(bytes: &[u8]) -> Result<Self, SessionError> {
         if bytes.is_empty() {
             return Ok(Self::new());
         }
         match php::unserialize(bytes)? {
             Value::Array(array) => Ok(Self(array)),
-            // What a PHP handler that set `$_SESSION = null` leaves behind.
+            // A PHP handler that sets `$_SESSION = null` leaves this behind.
             Value::Null => Ok(Self::new()),
             other => Err(SessionError::NotAnArray(other.type_name())),
         }
     }
 
-    /// The session as it is stored.
+    /// Returns the session as it is stored.
     pub fn to_bytes(&self) -> Bytes {
         php::serialize(&Value::Array(self.0.clone())).into()
     }
 
-    /// The value under `key`, or `None` where there is none.
+    /// Returns the value under `key`, or `None` where there is none.
     ///
     /// # Errors
     /// When the value is there but has another type.
@@ -84,7 +85,7 @@ impl SessionData {
         read.map(Some).map_err(|source| SessionError::Value { key: key.to_owned(), source })
     }
 
-    /// Puts a value under `key`; whether that changed anything.
+    /// Puts a value under `key`. Returns whether that changed anything.
     ///
     /// # Errors
     /// When the value has no PHP form.
@@ -98,28 +99,28 @@ impl SessionData {
         Ok(true)
     }
 
-    /// Takes out what is under `key`; whether there was anything.
+    /// Removes the value under `key`. Returns whether there was one.
     pub fn remove(&mut self, key: &str) -> bool {
         self.0.remove(key).is_some()
     }
 
-    /// Puts all of `with` over what is there, arrays within arrays likewise
+    /// Puts the values of `with` over those of the same names, in nested arrays too
     /// (PHP's `array_replace_recursive`).
     pub fn merge(&mut self, with: Array) {
         self.0 = php::array_replace_recursive(std::mem::take(&mut self.0), with);
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the session has no values.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The PHP array.
+    /// Returns the PHP array.
     pub fn as_array(&self) -> &Array {
         &self.0
     }
 
-    /// The PHP array, for good.
+    /// Turns the session into its PHP array.
     pub fn into_array(self) -> Array {
         self.0
     }
@@ -144,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn is_stored_as_php_stores_it() {
+    fn a_session_is_stored_as_php_stores_it() {
         let session = SessionData::of(&json!({"name": "Ann", "7": [1, true]})).unwrap();
         assert_eq!(session.to_bytes(), r#"a:2:{s:4:"name";s:3:"Ann";i:7;a:2:{i:0;i:1;i:1;b:1;}}"#);
         assert_eq!(SessionData::parse(&session.to_bytes()).unwrap(), session);

@@ -1,12 +1,13 @@
 //! How a businessworker learns that a session was written through a handle.
+//!
+//! `commands.rs` calls the observers after a write; `worker.rs` sets them.
 
 use gatewayworker_protocol::{ClientId, php};
 
-/// Told of every session written through a handle, once the write has been handed
-/// to the link: what is asked afterwards over the same handle sees it.
+/// Is told of every session that is written through a handle, once the link has the write:
+/// a question over the same handle afterwards sees the new session.
 ///
-/// For the businessworker, which has to know that events under way carry an older
-/// session. An application needs none.
+/// The businessworker needs it, as events that are under way carry an older session.
 pub trait SessionObserver: Send + Sync + 'static {
     /// The session of `id` was replaced by `bytes`, serialized.
     fn session_replaced(&self, id: ClientId, bytes: &[u8]);

@@ -195,6 +195,30 @@ async fn a_kicked_client_gets_its_last_message_and_a_close_frame() {
 }
 
 #[tokio::test]
+async fn closing_a_uid_or_a_group_closes_its_clients_on_every_gateway_and_no_other() {
+    let mut t = four().await;
+    for n in [0, 2, 3] {
+        t.api.bind_uid(t.ids[n], "u1").await.unwrap();
+    }
+    let closing = t.api.close_uid(["u1"]).except([t.ids[3]]).last_message("signed in elsewhere");
+    assert!(closing.await.unwrap().is_complete());
+    for n in [0, 2] {
+        assert_eq!(t.clients[n].text().await, "signed in elsewhere");
+        assert_eq!(t.clients[n].close_code().await, 1000);
+    }
+    t.api.send_to_uid(["u1"], "you are left").except([t.ids[1]]).await.unwrap();
+    assert_eq!(t.clients[3].text().await, "you are left");
+
+    for n in [1, 3] {
+        t.api.join_group(t.ids[n], "room").await.unwrap();
+    }
+    assert!(t.api.close_group(["room"]).await.unwrap().is_complete());
+    for n in [1, 3] {
+        assert_eq!(t.clients[n].close_code().await, 1000);
+    }
+}
+
+#[tokio::test]
 async fn a_destroyed_client_gets_no_close_frame_but_what_was_sent_before() {
     let mut t = four().await;
     t.api.send_to_client(t.ids[0], "before").await.unwrap();

@@ -1,6 +1,6 @@
-//! One call by name: what it is called, takes, answers and does.
+//! The description of one call by name, and how it is run.
 //!
-//! The files of `tell` and `ask` define the calls; `schema.rs` describes them to programs.
+//! The files of `tell` and `ask` define the calls, `schema.rs` describes them to programs.
 
 use std::fmt;
 use std::pin::Pin;
@@ -13,18 +13,18 @@ use super::param_kind::Param;
 use super::params::Params;
 use crate::Gateway;
 
-/// One call: what it is called, takes, answers and does.
+/// One call by name.
 #[derive(Clone, Copy)]
 pub struct Call {
-    /// Its name, and that of the method of [`Gateway`] that it is.
+    /// Its name, which is that of a method of [`Gateway`].
     pub name: &'static str,
     /// The name of the original's method, or `None` where the original has none.
     pub original: Option<&'static str>,
-    /// What it does, a sentence.
+    /// What it does, as a sentence.
     pub summary: &'static str,
-    /// What it takes, in the order in which a command line has it.
+    /// Its params, in the order in which a command line has them.
     pub params: &'static [Param],
-    /// What it answers.
+    /// The kind of its answer.
     pub answer: Answer,
     pub(super) run: Run,
 }
@@ -32,12 +32,13 @@ pub struct Call {
 type Run = for<'a> fn(&'a Gateway, Params) -> Running<'a>;
 type Running<'a> = Pin<Box<dyn Future<Output = Result<Value, CallError>> + Send + 'a>>;
 
-/// What a [`Call`] answers. Where that is an object, its keys are what was asked for.
+/// The kind of answer of a [`Call`]. If it is an object, its keys are the ids that were asked
+/// for, or found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Answer {
     /// `{"unreached": [{"gateway": "127.0.0.1:2300", "reason": "not_connected"}]}`:
-    /// the gateways that may hold a receiver and were not told.
+    /// the gateways that may hold a receiver and were not reached.
     Delivery,
     /// True or false.
     Flag,
@@ -63,15 +64,16 @@ pub enum Answer {
     ClientIdsByGroup,
     /// A list of uids for each group.
     UidsByGroup,
-    /// A session for each client id, or null where it cannot be read.
+    /// A session for each client id; null for one that cannot be read.
     Sessions,
-    /// An object of the fields that were asked for, for each client id.
+    /// For each client id, an object of the fields that were asked for.
     Rows,
 }
 
 impl Call {
-    /// Makes the call. `params` is anything that JSON can say: `json!({…})`, or a
-    /// [`RawValue`](serde_json::value::RawValue), whose text a message keeps byte for byte.
+    /// Runs the call. `params` is anything with a JSON form: `json!({…})`, or a
+    /// [`RawValue`](serde_json::value::RawValue), of which a message keeps the text byte for
+    /// byte.
     ///
     /// # Errors
     /// When a param is missing, unknown or of another type, and when the call
@@ -80,7 +82,7 @@ impl Call {
         (self.run)(gateway, Params::of(self.params, &params)?).await
     }
 
-    /// Which method of the original it is, a sentence without its full stop.
+    /// Returns which method of the original it is, as a sentence without its full stop.
     pub fn origin(&self) -> String {
         match self.original {
             Some(name) => format!("`{name}` of the original"),

@@ -1,4 +1,4 @@
-//! Why a call by name has no answer, or not the whole of it.
+//! The errors of calls by name, and the JSON of deliveries and errors.
 
 use std::net::SocketAddrV4;
 
@@ -6,23 +6,23 @@ use serde_json::{Value, json};
 
 use crate::{AskError, Delivery, Error, SessionError, Unreached};
 
-/// Why a call by name has no answer, or not the whole of it.
+/// Why a call by name has no answer, or only a part of it.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// There is no call of that name.
     #[error("there is no call {0:?}")]
     UnknownCall(String),
-    /// A param is missing, unknown, or not what it has to be.
+    /// A param is missing, unknown, or has a wrong value.
     #[error("{0}")]
     BadParams(String),
-    /// The message, with the ids that go along with it, does not fit a frame.
+    /// The message, together with the ids that go with it, does not fit a frame.
     #[error("{0}")]
     TooLarge(String),
-    /// No gateway is known, so nobody was told or asked.
+    /// No gateway is known, so none was told or asked.
     #[error("no gateway is registered")]
     NoGateways,
-    /// The one gateway that could have answered did not.
+    /// The one gateway that could have answered has not.
     #[error("gateway {gateway}: {why}")]
     Unreached {
         /// The gateway's address.
@@ -30,21 +30,21 @@ pub enum CallError {
         /// The reason.
         why: Unreached,
     },
-    /// Not every gateway answered.
+    /// Not every gateway has answered.
     #[error("the answer is incomplete{}", missing.iter().map(|(gateway, why)| format!("; gateway {gateway}: {why}")).collect::<String>())]
     Incomplete {
-        /// The answer that those gateways make that did answer, in the call's form.
+        /// The answer of the gateways that have answered, in the call's form.
         partial: Value,
-        /// The others, with the reason.
+        /// The other gateways, with the reasons.
         missing: Vec<(SocketAddrV4, Unreached)>,
     },
-    /// The client's session cannot be read, or holds what JSON has no form for.
+    /// The client's session cannot be read, or has no JSON form.
     #[error("{0}")]
     BadSession(String),
 }
 
 impl CallError {
-    /// Its kind, for programs: `unknown_call`, `bad_params`, `too_large`,
+    /// Returns its kind for programs: `unknown_call`, `bad_params`, `too_large`,
     /// `no_gateways`, `unreached`, `incomplete` or `bad_session`.
     pub fn code(&self) -> &'static str {
         match self {
@@ -58,9 +58,9 @@ impl CallError {
         }
     }
 
-    /// `{"code": …, "error": …}`, the second a sentence; with `missing` (as
-    /// `unreached` in a delivery) where gateways did not answer, and `partial`, what
-    /// did come.
+    /// Returns the error as JSON: `{"code": …, "error": …}`, where `error` is a sentence.
+    /// Where gateways have not answered, it also has `missing`, which names them as
+    /// `unreached` does in a delivery; an incomplete answer is in `partial`.
     pub fn to_json(&self) -> Value {
         let mut json = json!({"code": self.code(), "error": self.to_string()});
         match self {
@@ -97,12 +97,12 @@ impl From<SessionError> for CallError {
     }
 }
 
-/// The delivery as JSON.
+/// Writes a delivery as JSON.
 pub(super) fn delivery(delivery: Result<Delivery, Error>) -> Result<Value, CallError> {
     Ok(json!({"unreached": unreached(&delivery?.unreached)}))
 }
 
-/// The answer of all gateways as the JSON that `form` makes of it.
+/// Writes the answer of all gateways as the JSON that `form` makes of it.
 pub(super) fn whole<T>(
     answer: Result<T, AskError<T>>,
     form: impl FnOnce(T) -> Value,

@@ -22,7 +22,6 @@
 //! error, and so is a value of another type. A uid or group is a string or a whole number,
 //! which stands for its decimal form.
 
-mod answers;
 mod ask;
 mod call;
 mod common;
@@ -31,6 +30,7 @@ mod param_kind;
 mod params;
 mod schema;
 mod tell;
+mod to_json;
 
 use std::sync::LazyLock;
 

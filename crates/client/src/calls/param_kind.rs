@@ -1,20 +1,20 @@
-//! What a call may take: the description of its params, not their values.
+//! The description of a call's params. `params.rs` reads their values.
 
 /// The description of one param of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Param {
     /// Its name.
     pub name: &'static str,
-    /// What it may be.
+    /// The kind of value that it takes.
     pub kind: Kind,
-    /// Whether the call cannot do without. For a required message, a
-    /// `message_base64` will do.
+    /// Whether the call needs it. `message_base64` may take the place of a required message.
     pub required: bool,
-    /// What it means, a sentence.
+    /// What it means, as a sentence without its full stop.
     pub help: &'static str,
 }
 
-/// What a [`Param`] may be.
+/// The kind of value that a [`Param`] takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {

@@ -1,4 +1,7 @@
-//! Reading a call's params out of a JSON object.
+//! Reading the values of a call's params from a JSON object.
+//!
+//! Each file of `tell` and `ask` reads the params that its call declares. Every error names
+//! the param that it is about.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +15,16 @@ use serde_json::value::{RawValue, to_raw_value};
 use super::{CallError, Kind, Param};
 use crate::{Column, OutMessage, SessionData, Where};
 
-/// What was given, of what a call takes. Each is read once.
+/// The given params of a call. Each is read once.
 ///
-/// The JSON text of each is kept, as a message that is no string is sent as this text.
+/// They are kept as JSON text, because a message that is no string is sent as its text, byte
+/// for byte.
 pub(super) struct Params(BTreeMap<String, Box<RawValue>>);
 
 type Read<T> = Result<T, CallError>;
 
 impl Params {
-    /// Takes an object that has the required params and no unknown one.
+    /// Accepts an object that has all required params and no unknown one.
     pub(super) fn of(params: &[Param], given: &impl Serialize) -> Read<Self> {
         let not_json = |error| CallError::BadParams(format!("params have no JSON form: {error}"));
         let given = to_raw_value(given).map_err(not_json)?;
@@ -29,7 +33,7 @@ impl Params {
             NULL => BTreeMap::new(),
             other => return Err(CallError::BadParams(format!("params are a JSON object, not {other}"))),
         };
-        // Null is as good as nothing, but for a message that has to be there: that may be null.
+        // Null counts as not given, except for a required message, which may be null itself.
         let may_be_null =
             |name: &str| params.iter().any(|p| p.name == name && p.required && p.kind == Kind::Message);
         given.retain(|name, value| kind_of(value) != NULL || may_be_null(name));
@@ -50,7 +54,7 @@ impl Params {
         self.optional_message()?.ok_or_else(|| CallError::bad_param("message", "is missing"))
     }
 
-    /// A message in either of its forms, and `raw`.
+    /// Reads a message from `message` or `message_base64`, and `raw`.
     pub(super) fn optional_message(&mut self) -> Read<Option<OutMessage>> {
         let mut message: OutMessage = match (self.0.remove("message"), self.take("message_base64")?) {
             (None, None) => return Ok(None),
@@ -81,7 +85,7 @@ impl Params {
         client_id(name, &self.required(name)?)
     }
 
-    /// None where it is not given, which is not the same as an empty list.
+    /// Reads client ids. `None` means not given, which is not the same as an empty list.
     pub(super) fn client_ids(&mut self, name: &str) -> Read<Option<Vec<ClientId>>> {
         self.take(name)?.map(|given| each(given, |one| client_id(name, one))).transpose()
     }
@@ -113,7 +117,7 @@ impl Params {
         }
     }
 
-    /// All three where it is not given, as in the original.
+    /// Reads columns: all three if not given, as in the original.
     pub(super) fn fields(&mut self, name: &str) -> Read<Vec<Column>> {
         let Some(given) = self.take(name)? else {
             return Ok(vec![Column::Session, Column::Uid, Column::Groups]);
@@ -127,7 +131,8 @@ impl Params {
         if fields.is_empty() { Err(CallError::bad_param(name, "is empty")) } else { Ok(fields) }
     }
 
-    /// Nothing where there are conditions and nobody can meet one: their lists are empty.
+    /// Reads conditions. Returns `None` if there are conditions and all their lists are
+    /// empty, so that no client can meet one.
     pub(super) fn conditions(&mut self, name: &str) -> Read<Option<Where>> {
         let mut clients = Where::default();
         let Some(given) = self.take(name)? else { return Ok(Some(clients)) };
@@ -149,24 +154,24 @@ impl Params {
         Ok((!nobody).then_some(clients))
     }
 
-    /// One that is required, and so is there.
+    /// Takes a required param, which `of` has found.
     fn required(&mut self, name: &str) -> Read<Value> {
         self.take(name).map(Option::unwrap_or_default)
     }
 
-    /// One as a value, if it is there.
+    /// Takes a param, if it was given.
     fn take(&mut self, name: &str) -> Read<Option<Value>> {
         let given = self.0.remove(name);
         given.map(|json| read(name, &json)).transpose()
     }
 }
 
-/// What the JSON text of a param says.
+/// Parses the JSON text of a param.
 fn read<T: DeserializeOwned>(name: &str, json: &RawValue) -> Read<T> {
     serde_json::from_str(json.get()).map_err(|error| CallError::bad_param(name, error))
 }
 
-/// One, or a list of them.
+/// Reads a list of values, or one value as a list.
 fn each<T>(given: Value, read: impl Fn(&Value) -> Read<T>) -> Read<Vec<T>> {
     match given {
         Value::Array(list) => list.iter().map(read).collect(),
@@ -179,7 +184,7 @@ fn client_id(name: &str, given: &Value) -> Read<ClientId> {
     text.parse().map_err(|error| CallError::bad_param(name, error))
 }
 
-/// A string, or a whole number's decimal form, as in the lists of the wire.
+/// Reads a string, or the decimal form of a whole number, as in the lists of the wire.
 fn id<T>(name: &str, given: &Value, make: impl Fn(String) -> Result<T, IdError>) -> Read<T> {
     let text = match given {
         Value::String(text) => text.clone(),
@@ -197,7 +202,7 @@ fn wrong(name: &str, expected: &str, given: &Value) -> CallError {
 const NULL: &str = "null";
 const STRING: &str = "a string";
 
-/// What a JSON text is, for whoever has given something else than was expected.
+/// Returns the kind of a JSON text, for an error that says what was given instead.
 fn kind_of(json: &RawValue) -> &'static str {
     match json.get().as_bytes().first() {
         Some(b'n') => NULL,

@@ -1,11 +1,11 @@
-//! What params and answers look like, as JSON Schema (2020-12, as OpenAPI 3.1 has it).
+//! The JSON Schema of params and answers (2020-12, which is that of OpenAPI 3.1).
 
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Call, Kind};
 
 impl Call {
-    /// The schema of the object of its params.
+    /// Returns the schema of the object of its params.
     pub fn params_schema(&self) -> Value {
         let property = |param: &super::Param| {
             let mut schema = param.kind.schema();
@@ -30,7 +30,7 @@ impl Call {
 }
 
 impl Kind {
-    /// The schema of a param of this kind.
+    /// Returns the schema of a param of this kind.
     pub fn schema(self) -> Value {
         match self {
             Self::Message => json!({}),
@@ -54,14 +54,14 @@ impl Kind {
         }
     }
 
-    /// Whether it may be a list.
+    /// Whether the value may be a list.
     pub fn is_list(self) -> bool {
         matches!(self, Self::ClientIds | Self::Uids | Self::Groups | Self::Fields)
     }
 }
 
 impl Answer {
-    /// The schema of an answer of this kind.
+    /// Returns the schema of an answer of this kind.
     pub fn schema(self) -> Value {
         let text = || json!({"type": "string"});
         let count = || json!({"type": "integer", "minimum": 0});
@@ -94,10 +94,10 @@ impl Answer {
         }
     }
 
-    /// What it is, a sentence.
+    /// Returns what the answer is, as a sentence without its full stop.
     pub fn description(self) -> &'static str {
         match self {
-            Self::Delivery => "The gateways that may hold a receiver and were not told",
+            Self::Delivery => "The gateways that may hold a receiver and were not reached",
             Self::Flag => "True or false",
             Self::Count => "The number",
             Self::ClientIds => "The client ids",
@@ -116,7 +116,7 @@ impl Answer {
     }
 }
 
-/// The schema of `unreached` in a delivery and of `missing` in an error.
+/// Returns the schema of `unreached` in a delivery, which is also that of `missing` in an error.
 pub fn unreached_schema() -> Value {
     let reason =
         json!({"enum": ["not_known", "not_connected", "overloaded", "timed_out", "lost", "bad_answer"]});

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::Gateway;
-use crate::calls::answers::object;
 use crate::calls::error::whole;
+use crate::calls::to_json::object;
 use crate::calls::{Answer, Call, CallError, Params};
 
 pub(super) const CALL: Call = Call {

@@ -3,9 +3,9 @@
 use serde_json::Value;
 
 use crate::Gateway;
-use crate::calls::answers::list;
 use crate::calls::common::UID;
 use crate::calls::error::whole;
+use crate::calls::to_json::list;
 use crate::calls::{Answer, Call, CallError, Params};
 
 pub(super) const CALL: Call = Call {

@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 use crate::Gateway;
-use crate::calls::answers::list;
 use crate::calls::error::whole;
+use crate::calls::to_json::list;
 use crate::calls::{Answer, Call, CallError, Params};
 
 pub(super) const CALL: Call = Call {
     name: "group_ids",
     original: Some("getAllGroupIdList"),
-    summary: "All groups with anybody in them.",
+    summary: "All groups that have members.",
     params: &[],
     answer: Answer::Groups,
     run: |gateway, params| Box::pin(run(gateway, params)),

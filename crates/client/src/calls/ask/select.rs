@@ -3,24 +3,24 @@
 use serde_json::{Map, Value};
 
 use crate::Gateway;
-use crate::calls::answers::rows;
 use crate::calls::error::whole;
+use crate::calls::to_json::rows;
 use crate::calls::{Answer, Call, CallError, Kind, Param, Params};
 
 pub(super) const CALL: Call = Call {
     name: "select",
     original: Some("select"),
-    summary: "What is known of the clients that meet any of some conditions, or of everybody.",
+    summary: "The uids, groups and sessions of the clients that meet any of some conditions, or of all clients.",
     params: &[
         Param::optional(
             "fields",
             Kind::Fields,
-            "What to say of each: `uid`, `groups` and `session`, all three by default",
+            "The columns of each client: `uid`, `groups` and `session`, all three by default",
         ),
         Param::optional(
             "where",
             Kind::Where,
-            "An object of conditions, any of `groups`, `uids` and `client_ids`, each one or a list; an empty list is met by nobody",
+            "An object of conditions, any of `groups`, `uids` and `client_ids`, each one or a list; no client meets an empty list",
         ),
     ],
     answer: Answer::Rows,

@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 use crate::Gateway;
-use crate::calls::answers::{object, session_or_null};
 use crate::calls::error::whole;
+use crate::calls::to_json::{object, session_or_null};
 use crate::calls::{Answer, Call, CallError, Params};
 
 pub(super) const CALL: Call = Call {
     name: "sessions",
     original: Some("getAllClientSessions"),
-    summary: "Everybody's sessions.",
+    summary: "The sessions of all clients.",
     params: &[],
     answer: Answer::Sessions,
     run: |gateway, params| Box::pin(run(gateway, params)),

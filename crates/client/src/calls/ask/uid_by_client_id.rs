@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use crate::Gateway;
-use crate::calls::answers::text;
 use crate::calls::common::CLIENT_ID;
+use crate::calls::to_json::text;
 use crate::calls::{Answer, Call, CallError, Params};
 
 pub(super) const CALL: Call = Call {

@@ -9,7 +9,7 @@ use crate::calls::{Answer, Call, CallError, Params};
 pub(super) const CALL: Call = Call {
     name: "uid_count",
     original: Some("getAllUidCount"),
-    summary: "How many uids there are that any client is bound to.",
+    summary: "How many uids clients are bound to.",
     params: &[],
     answer: Answer::Count,
     run: |gateway, params| Box::pin(run(gateway, params)),

@@ -10,7 +10,7 @@ use crate::calls::{Answer, Call, CallError, Params};
 pub(super) const CALL: Call = Call {
     name: "bind_uid",
     original: Some("bindUid"),
-    summary: "Bind a client to a uid, and thereby unbind it from another.",
+    summary: "Bind a client to a uid instead of the one that it was bound to.",
     params: &[CLIENT_ID, UID],
     answer: Answer::Delivery,
     run: |gateway, params| Box::pin(run(gateway, params)),

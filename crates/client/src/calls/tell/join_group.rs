@@ -10,7 +10,7 @@ use crate::calls::{Answer, Call, CallError, Params};
 pub(super) const CALL: Call = Call {
     name: "join_group",
     original: Some("joinGroup"),
-    summary: "Put a client into a group.",
+    summary: "Add a client to a group.",
     params: &[CLIENT_ID, GROUP],
     answer: Answer::Delivery,
     run: |gateway, params| Box::pin(run(gateway, params)),

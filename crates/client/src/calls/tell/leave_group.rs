@@ -10,7 +10,7 @@ use crate::calls::{Answer, Call, CallError, Params};
 pub(super) const CALL: Call = Call {
     name: "leave_group",
     original: Some("leaveGroup"),
-    summary: "Take a client out of a group.",
+    summary: "Remove a client from a group.",
     params: &[CLIENT_ID, GROUP],
     answer: Answer::Delivery,
     run: |gateway, params| Box::pin(run(gateway, params)),

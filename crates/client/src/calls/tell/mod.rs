@@ -5,6 +5,8 @@
 
 mod bind_uid;
 mod close_client;
+mod close_group;
+mod close_uid;
 mod destroy_client;
 mod join_group;
 mod leave_group;
@@ -26,6 +28,8 @@ pub(super) const CALLS: &[Call] = &[
     send_to_uid::CALL,
     send_to_group::CALL,
     close_client::CALL,
+    close_uid::CALL,
+    close_group::CALL,
     destroy_client::CALL,
     bind_uid::CALL,
     unbind_uid::CALL,

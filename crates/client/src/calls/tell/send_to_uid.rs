@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::Gateway;
-use crate::calls::common::{MESSAGE, MESSAGE_BASE64, RAW, UID_OR_LIST};
+use crate::calls::common::{EXCEPT, MESSAGE, MESSAGE_BASE64, RAW, UID_OR_LIST};
 use crate::calls::error::delivery;
 use crate::calls::{Answer, Call, CallError, Params};
 
@@ -11,12 +11,13 @@ pub(super) const CALL: Call = Call {
     name: "send_to_uid",
     original: Some("sendToUid"),
     summary: "Send a message to every client that is bound to a uid.",
-    params: &[UID_OR_LIST, MESSAGE, MESSAGE_BASE64, RAW],
+    params: &[UID_OR_LIST, MESSAGE, MESSAGE_BASE64, RAW, EXCEPT],
     answer: Answer::Delivery,
     run: |gateway, params| Box::pin(run(gateway, params)),
 };
 
 async fn run(gateway: &Gateway, mut params: Params) -> Result<Value, CallError> {
     let (uids, message) = (params.uids("uid")?, params.message()?);
-    delivery(gateway.send_to_uid(uids, message).await)
+    let except = params.client_ids("except")?.unwrap_or_default();
+    delivery(gateway.send_to_uid(uids, message).except(except).await)
 }

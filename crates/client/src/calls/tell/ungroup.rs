@@ -10,7 +10,7 @@ use crate::calls::{Answer, Call, CallError, Params};
 pub(super) const CALL: Call = Call {
     name: "ungroup",
     original: Some("ungroup"),
-    summary: "Take everybody out of a group.",
+    summary: "Remove all members from a group.",
     params: &[GROUP],
     answer: Answer::Delivery,
     run: |gateway, params| Box::pin(run(gateway, params)),

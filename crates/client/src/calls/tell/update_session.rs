@@ -10,7 +10,7 @@ use crate::calls::{Answer, Call, CallError, Params};
 pub(super) const CALL: Call = Call {
     name: "update_session",
     original: Some("updateSession"),
-    summary: "Put values over those in a client's session, arrays within arrays likewise.",
+    summary: "Put values over those of the same names in a client's session, in nested arrays too.",
     params: &[CLIENT_ID, SESSION],
     answer: Answer::Delivery,
     run: |gateway, params| Box::pin(run(gateway, params)),

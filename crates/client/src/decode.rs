@@ -1,16 +1,19 @@
-//! Reading what gateways answer: PHP values of a known shape, from a peer that is
-//! believed but may be of another version. What has not the shape is no answer.
+//! Reading the answers of gateways: PHP values of a known shape.
+//!
+//! `questions.rs` and `select.rs` read each gateway's answer with these functions. A gateway
+//! is trusted, but may be of another version: a function returns `None` where a value has
+//! another shape than it expects, and the gateway then counts as one that did not answer.
 
 use bytes::Bytes;
 use gatewayworker_protocol::php::{self, Array, Key, Value};
 use gatewayworker_protocol::{GroupId, Uid};
 
-/// A whole number; PHP may say it as text.
+/// Reads a whole number. PHP may send it as text.
 pub(crate) fn number(answer: &[u8]) -> Option<u64> {
     unsigned(&php::unserialize(answer).ok()?)
 }
 
-/// An array; PHP says null where there is nothing to list.
+/// Reads an array. PHP sends null or false where there is nothing to list.
 pub(crate) fn array(answer: &[u8]) -> Option<Array> {
     match php::unserialize(answer).ok()? {
         Value::Array(array) => Some(array),
@@ -19,12 +22,12 @@ pub(crate) fn array(answer: &[u8]) -> Option<Array> {
     }
 }
 
-/// A list of connection ids.
+/// Reads a list of connection ids.
 pub(crate) fn connections(value: &Value) -> Option<Vec<u32>> {
     value.as_array()?.values().map(|id| unsigned(id)?.try_into().ok()).collect()
 }
 
-/// A connection id that an answer's rows stand under.
+/// Reads the connection id that is the key of a row.
 pub(crate) fn connection(key: &Key) -> Option<u32> {
     match key {
         Key::Int(id) => (*id).try_into().ok(),
@@ -32,28 +35,28 @@ pub(crate) fn connection(key: &Key) -> Option<u32> {
     }
 }
 
-/// A column of a row.
+/// Returns a column of a row.
 pub(crate) fn column<'a>(row: &'a Value, name: &str) -> Option<&'a Value> {
     row.as_array()?.get(name)
 }
 
-/// A uid, if there is one: null says there is none.
+/// Reads a uid. Null means that the client has none.
 pub(crate) fn uid(value: &Value) -> Option<Uid> {
     Uid::new(text(value)?).ok()
 }
 
-/// The groups in a column, which is null for a client that never was in one.
+/// Reads the groups in a column, which is null for a client that never was in a group.
 pub(crate) fn groups(value: &Value) -> Vec<GroupId> {
     let groups = value.as_array().into_iter().flat_map(Array::values);
     groups.filter_map(group).collect()
 }
 
-/// One group; an answer made of array keys holds group "7" as the number 7.
+/// Reads one group. An answer made of array keys has group "7" as the number 7.
 pub(crate) fn group(value: &Value) -> Option<GroupId> {
     GroupId::new(text(value)?).ok()
 }
 
-/// A number that is not negative.
+/// Reads a number that is not negative.
 pub(crate) fn unsigned(value: &Value) -> Option<u64> {
     match value {
         Value::Int(n) => (*n).try_into().ok(),
@@ -63,7 +66,7 @@ pub(crate) fn unsigned(value: &Value) -> Option<u64> {
     }
 }
 
-/// A string, which PHP may have made a number of.
+/// Reads a string, which PHP may have turned into a number.
 pub(crate) fn text(value: &Value) -> Option<Bytes> {
     match value {
         Value::String(bytes) => Some(bytes.clone()),

@@ -1,5 +1,7 @@
-//! Answers as JSON. A uid or group that is not UTF-8 is shown with the replacement
-//! character.
+//! Writing answers as JSON, for the calls in `ask`.
+//!
+//! A uid or group that is not UTF-8 gets replacement characters. A session that JSON has no
+//! form for is null.
 
 use std::fmt::Display;
 
@@ -17,7 +19,7 @@ pub(super) fn list<T: Display>(names: Vec<T>) -> Value {
     names.into_iter().map(text).collect()
 }
 
-/// An object with what `form` makes of each value.
+/// An object with the JSON that `form` makes of each value.
 pub(super) fn object<K: Display, T>(map: IndexMap<K, T>, form: impl Fn(T) -> Value) -> Value {
     Value::Object(map.into_iter().map(|(name, value)| (name.to_string(), form(value))).collect())
 }
@@ -26,7 +28,7 @@ pub(super) fn lists<K: Display, T: Display>(map: IndexMap<K, Vec<T>>) -> Value {
     object(map, list)
 }
 
-/// A session; an object even where PHP has a list.
+/// A session as an object, even where PHP has a list; `None` if it has no JSON form.
 pub(super) fn session(session: SessionData) -> Option<Value> {
     let value = |(key, value): (php::Key, php::Value)| {
         Some((String::from_utf8(key.to_bytes().into()).ok()?, value.into_json()?))
@@ -38,7 +40,7 @@ pub(super) fn session_or_null(read: Result<SessionData, SessionError>) -> Value 
     read.ok().and_then(session).unwrap_or(Value::Null)
 }
 
-/// A row for each client, with the columns that were asked for.
+/// An object of the columns that were asked for, for each client.
 pub(super) fn rows(rows: IndexMap<ClientId, Row>, columns: &[Column]) -> Value {
     object(rows, |row| {
         let column = |column: &Column| match column {
