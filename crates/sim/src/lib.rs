@@ -14,6 +14,7 @@
 //! - `websocket`: a client's side of the protocol,
 //! - `history`, `questions`, `memberships`: what has been seen so far, and what of it breaks an invariant,
 //! - `runner`: runs many seeds; `shrink`: few steps that still fail; `known_failures`: those that wait to be mended,
+//! - `cluster`: gateways, workers and clients,
 //! - `registers`: registers, and daemons as far as registers see them,
 //! - `mock`: a small model that tests all of this.
 //!
@@ -23,6 +24,7 @@
 //! add it to [`scenarios`], a test that runs it, and defects that it has to find (`defects.sh`).
 
 mod client_script;
+pub mod cluster;
 mod event_queue;
 mod history;
 mod known_failures;
@@ -62,7 +64,13 @@ pub use violation::{Violation, ensure};
 
 /// Returns all scenarios.
 pub fn scenarios() -> Vec<Box<dyn AnyScenario>> {
-    vec![Box::new(mock::Mock::Calm), Box::new(mock::Mock::Rough), Box::new(registers::Registers)]
+    vec![
+        Box::new(cluster::Cluster::Calm),
+        Box::new(cluster::Cluster::Rough),
+        Box::new(registers::Registers),
+        Box::new(mock::Mock::Calm),
+        Box::new(mock::Mock::Rough),
+    ]
 }
 
 /// Returns the scenario of this name.

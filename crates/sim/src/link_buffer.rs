@@ -26,12 +26,13 @@ struct Inner {
     /// `None` when the link is closed.
     socket: Option<Rc<Socket>>,
     finishing: bool,
+    broken: bool,
 }
 
 impl LinkBuffer {
     /// Creates the buffer of `socket`; it is full with `limit` bytes and more.
     pub fn new(socket: Rc<Socket>, limit: usize) -> Self {
-        let inner = Inner { waiting: BytesMut::new(), limit, socket: Some(socket), finishing: false };
+        let inner = Inner { waiting: BytesMut::new(), limit, socket: Some(socket), finishing: false, broken: false };
         Self(Rc::new(RefCell::new(inner)))
     }
 
@@ -60,6 +61,16 @@ impl LinkBuffer {
         inner.socket.is_none() || inner.finishing
     }
 
+    /// Says whether the link was found broken.
+    pub fn is_broken(&self) -> bool {
+        self.0.borrow().broken
+    }
+
+    /// Says whether the socket was let go: all is written and the direction ended, or the link is broken.
+    pub fn is_let_go(&self) -> bool {
+        self.0.borrow().socket.is_none()
+    }
+
     /// Returns how many bytes wait.
     pub fn waiting(&self) -> usize {
         self.0.borrow().waiting.len()
@@ -74,6 +85,7 @@ impl LinkBuffer {
                 Written::Bytes(n) => inner.waiting.advance(n),
                 Written::Blocked => return,
                 Written::Broken => {
+                    inner.broken = true;
                     inner.waiting.clear();
                     inner.socket = None;
                     return;
