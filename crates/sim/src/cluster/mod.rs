@@ -191,6 +191,12 @@ impl Model for ClusterModel {
         input: Input<Act>,
         context: &mut Context<'_>,
     ) -> Result<(), Violation> {
+        if let (Node::Worker(worker), Input::Deadline) = (&node.0, &input)
+            && worker.is_replaced(context.now_ms)
+        {
+            *node = self.start(context);
+            return Ok(());
+        }
         let observer = &mut self.observer;
         match &mut node.0 {
             Node::Gateway(gateway) => gateway.step(input, observer, context),

@@ -25,6 +25,9 @@ use crate::violation::{Violation, ensure};
 /// How long a worker that drains waits for a gateway to close its event link, in ms.
 const DRAIN_TIMEOUT_MS: u64 = 2_000;
 
+/// How long it takes until another worker takes the place of one that has drained, in ms.
+const REPLACE_MS: u64 = 100;
+
 /// The settings of a worker.
 #[derive(Debug, Clone)]
 pub(super) struct WorkerOptions {
@@ -68,6 +71,10 @@ pub(super) struct Worker {
     broadcasts: u64,
     is_draining: bool,
     has_ended: bool,
+    /// The run ends: nobody takes its place.
+    is_last: bool,
+    /// It has drained, and another one takes its place then.
+    replaced_at_ms: Option<u64>,
 }
 
 /// A started event.
@@ -99,11 +106,10 @@ impl Worker {
             broadcasts: 0,
             is_draining: false,
             has_ended: false,
+            is_last: false,
+            replaced_at_ms: None,
         };
-        for gateway in 0..gateways {
-            worker.connect_events(gateway, context);
-            worker.connect_calls(gateway, context);
-        }
+        (0..gateways).for_each(|gateway| worker.connect_calls(gateway, context));
         worker
     }
 
@@ -126,7 +132,14 @@ impl Worker {
         match input {
             Input::Connected(socket) => match self.link_of(socket) {
                 Some((gateway, true)) => self.say_hello(gateway),
-                Some((gateway, false)) => self.calls[gateway].connected(context.now_ms),
+                Some((gateway, false)) => {
+                    self.calls[gateway].connected(context.now_ms);
+                    // Events come only where what handlers say to them can be sent.
+                    let events = &self.events[gateway];
+                    if events.connection.is_none() && events.retry_at_ms.is_none() && !self.is_draining {
+                        self.connect_events(gateway, context);
+                    }
+                }
                 None => {}
             },
             Input::Readable(socket) => match self.link_of(socket) {
@@ -151,8 +164,12 @@ impl Worker {
             Input::Act(Act::Drain) | Input::Finish(1) => self.drain(context),
             _ => {}
         }
+        if let Input::Finish(1) = input {
+            self.replaced_at_ms = None;
+            self.is_last = true;
+        }
         self.settle_calls(observer, context)?;
-        self.end_if_drained();
+        self.end_if_drained(context.now_ms);
         Ok(())
     }
 
@@ -338,7 +355,11 @@ impl Worker {
         let is_due = |at_ms: Option<u64>| at_ms.is_some_and(|at_ms| at_ms <= now_ms);
         for gateway in 0..self.events.len() {
             if is_due(self.events[gateway].retry_at_ms) {
-                self.connect_events(gateway, context);
+                self.events[gateway].retry_at_ms = None;
+                // Where there is no call link, its connecting starts this one.
+                if self.calls[gateway].core.connection().is_ok() {
+                    self.connect_events(gateway, context);
+                }
             }
             if is_due(self.events[gateway].drain_until_ms) {
                 self.lose_events(gateway, context);
@@ -368,7 +389,7 @@ impl Worker {
             Running::Handles(handler) => handler.until_ms,
             Running::Asks(..) => None,
         });
-        events.chain(calls).chain(handlers).min()
+        events.chain(calls).chain(handlers).chain(self.replaced_at_ms).min()
     }
 
     /// Takes no new clients, and ends when it has handled all events.
@@ -396,16 +417,22 @@ impl Worker {
         }
     }
 
-    fn end_if_drained(&mut self) {
+    fn end_if_drained(&mut self, now_ms: u64) {
         let is_idle = self.running.is_empty()
             && self.started.is_empty()
             && self.events.iter().all(|events| events.connection.is_none());
         if self.is_draining && is_idle && !std::mem::replace(&mut self.has_ended, true) {
+            self.replaced_at_ms = (!self.is_last).then_some(now_ms + REPLACE_MS);
             for calls in &mut self.calls {
                 calls.retry_at_ms = None;
                 calls.connection.iter().for_each(|connection| connection.writer.finish());
             }
         }
+    }
+
+    /// Says whether it has drained, and another one takes its place now.
+    pub(super) fn is_replaced(&self, now_ms: u64) -> bool {
+        self.replaced_at_ms.is_some_and(|at_ms| at_ms <= now_ms)
     }
 
     /// Returns the questions of the application that are open.
