@@ -125,7 +125,7 @@ pub fn client_script(rng: &mut Rng, options: &ClientScriptOptions) -> Vec<(u64, 
 fn random_action(rng: &mut Rng, names: u8) -> ClientAction {
     let name = rng.below(names.into()) as u8;
     // Mostly short, now and then longer than the buffers of a connection.
-    let filling = if rng.chance(4) { rng.below(20_000) } else { rng.below(64) } as u16;
+    let filling = if rng.chance(8) { rng.below(20_000) } else { rng.below(64) } as u16;
     match rng.below(100) {
         0..50 => ClientAction::Speak(filling),
         50..60 => ClientAction::Join(name),

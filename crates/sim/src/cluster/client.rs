@@ -3,7 +3,7 @@
 //! It says its handshake, a line, and may go on before that is answered. It answers pings as long as it reads, and
 //! a close frame with its own.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gatewayworker_protocol::ClientId;
 
@@ -47,6 +47,8 @@ struct Connection {
     /// The number of the last request about a fact.
     last_about: BTreeMap<Fact, u64>,
     last_bind: Option<u64>,
+    /// Groups that it has asked to leave.
+    left: BTreeSet<u8>,
     /// The last broadcast to all from each worker.
     broadcasts: BTreeMap<u64, u64>,
 }
@@ -112,6 +114,7 @@ impl Client {
             unechoed: VecDeque::new(),
             last_about: BTreeMap::new(),
             last_bind: None,
+            left: BTreeSet::new(),
             broadcasts: BTreeMap::new(),
         };
         connection.flush();
@@ -213,6 +216,7 @@ impl Connection {
             ClientAction::Join(name) => drop(self.last_about.insert(Fact::Group(name), request.number)),
             ClientAction::LeaveGroup(name) => {
                 self.last_about.insert(Fact::Group(name), request.number);
+                self.left.insert(name);
                 self.withdraw(observer, |fact| fact == Fact::Group(name));
             }
             ClientAction::Bind(_) => {
@@ -306,11 +310,19 @@ impl Connection {
         };
         let Some(id) = self.id.filter(|_| !self.has_sent_close) else { return Ok(()) };
         observer.confirm(id, Fact::Listed);
+        // Where a worker drains, another one may do what the client asks for next before it: only what nothing
+        // undoes is sure then.
+        let is_calm = observer.is_calm;
         match request.action {
-            ClientAction::Join(name) if self.last_about.get(&Fact::Group(name)) == number.as_ref() => {
+            ClientAction::Join(name)
+                if self.last_about.get(&Fact::Group(name)) == number.as_ref()
+                    && (is_calm || !self.left.contains(&name)) =>
+            {
                 observer.confirm(id, Fact::Group(name));
             }
-            ClientAction::Bind(name) if self.last_bind == number => observer.confirm(id, Fact::Uid(name)),
+            ClientAction::Bind(name) if self.last_bind == number && is_calm => {
+                observer.confirm(id, Fact::Uid(name));
+            }
             _ => {}
         }
         Ok(())

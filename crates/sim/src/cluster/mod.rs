@@ -160,7 +160,7 @@ impl Scenario for Cluster {
                 observer: Observer::new(*self == Self::Calm),
             },
             processes,
-            network: NetworkOptions { capacity: 64..=16_384, ..NetworkOptions::default() },
+            network: NetworkOptions::default(),
             script_ms: script.last().map_or(0, |step| step.at_ms + 1),
             script,
             stages: vec![LEAVE_MS, STOP_MS],

@@ -22,8 +22,8 @@ use crate::link_buffer::LinkBuffer;
 use crate::model::Context;
 use crate::network::{ReadOutcome, Socket};
 
-/// How long a link may take to end, in ms.
-const FINISH_TIMEOUT_MS: u64 = 1_000;
+/// How long a link may take to end, in ms: so long that a worker with slow handlers has read everything.
+const FINISH_TIMEOUT_MS: u64 = 8_000;
 
 /// What a step reads of a link at most, in bytes.
 const SCRATCH: usize = 4 * 1024;

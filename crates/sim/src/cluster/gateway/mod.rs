@@ -63,9 +63,9 @@ impl GatewayOptions {
             handshake_timeout_ms: 300,
             max_waiting: rng.within(&(1..=4)) as usize,
             link_bytes: rng.within(&(200..=8_000)) as usize,
-            outbox_bytes: rng.within(&(2_000..=60_000)) as usize,
-            outbox_budget: rng.within(&(10_000..=200_000)) as usize,
-            heartbeat_ms: rng.within(&(150..=600)),
+            outbox_bytes: rng.within(&(500..=30_000)) as usize,
+            outbox_budget: rng.within(&(1_000..=60_000)) as usize,
+            heartbeat_ms: rng.within(&(150..=1_000)),
         }
     }
 

@@ -92,6 +92,7 @@ impl Worker {
         let seen = match &event.kind {
             EventKind::Connect => ClientEvent::Connect,
             EventKind::WebSocketConnect { handshake, .. } => {
+                takes_ms *= 5;
                 if let Some((_, Wanted::Silent)) = parse_handshake(handshake) {
                     takes_ms = self.options.silence_ms;
                 }
@@ -166,10 +167,12 @@ impl Worker {
                     self.obey(id, request);
                 }
                 let changes = SessionChanges { merged: None, changed: Some(session(number as i64 + 1)) };
-                self.tell(id, Command::SendToOne {
-                    to: id.connection_id(),
-                    message: text(format!("own {number}")),
-                });
+                let filling = match handler.request.map(|request| request.action) {
+                    Some(ClientAction::Speak(filling)) => ".".repeat(filling.into()),
+                    _ => String::new(),
+                };
+                let message = text(format!("own {number} {filling}"));
+                self.tell(id, Command::SendToOne { to: id.connection_id(), message });
                 Handled::Event { outcome, changes }
             }
             EventKind::Close(_) => Handled::Close,
@@ -209,9 +212,11 @@ impl Worker {
                 self.tell(id, Command::BindUid { connection_id, uid: uid(name) });
             }
             ClientAction::Broadcast(0, filling) => {
-                self.broadcasts += 1;
-                let message = self.for_many("all", self.broadcasts, filling);
-                self.tell_all(&Command::SendToAll { to: Audience::Everyone, message });
+                for _ in 0..=filling % 8 {
+                    self.broadcasts += 1;
+                    let message = self.for_many("all", self.broadcasts, filling);
+                    self.tell_all(&Command::SendToAll { to: Audience::Everyone, message });
+                }
             }
             ClientAction::Broadcast(1, filling) => {
                 let message = self.for_many("uid", 0, filling);
@@ -311,10 +316,14 @@ impl Worker {
         };
         match Answers::new(outcomes).gather(read, add) {
             Ok((parts, listed)) => {
+                context.note(|| format!("question {number} is answered"));
                 observer.questions.answered(number, parts)?;
                 observer.is_answered(fact, since, &listed)?;
             }
-            Err(_) => observer.questions.failed(number)?,
+            Err(_) => {
+                context.note(|| format!("question {number} fails"));
+                observer.questions.failed(number)?;
+            }
         }
         self.end_handler(client, observer, context)
     }

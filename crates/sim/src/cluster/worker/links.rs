@@ -24,6 +24,9 @@ const SCRATCH: usize = 4 * 1024;
 /// Bytes that a link holds: more than ever wait. (A command that does not fit is an error to the application.)
 const UNLIMITED: usize = 1 << 40;
 
+/// The longest wait between two attempts to connect, in ms.
+const MAX_WAIT_MS: u64 = 1_000;
+
 /// How long a gateway may take to answer a question, in ms.
 const QUESTION_TIMEOUT_MS: u64 = 1_000;
 
@@ -95,6 +98,8 @@ pub(super) struct Calls {
     pub(super) connection: Option<Connection>,
     pub(super) core: CallLink<Writer, Asker>,
     pub(super) retry_at_ms: Option<u64>,
+    /// How often it has failed since it last stood.
+    failures: u32,
     started: Instant,
 }
 
@@ -104,7 +109,7 @@ pub(super) type Settled = Vec<(Asker, Result<Bytes, Unreached>)>;
 impl Calls {
     pub(super) fn new() -> Self {
         let core = CallLink::new(SecretKey::default(), Duration::from_millis(QUESTION_TIMEOUT_MS));
-        Self { connection: None, core, retry_at_ms: None, started: Instant::now() }
+        Self { connection: None, core, retry_at_ms: None, failures: 0, started: Instant::now() }
     }
 
     /// The simulated time as the core wants it. Only differences count.
@@ -140,6 +145,9 @@ impl Calls {
         let now = self.instant(context.now_ms);
         let Some(connection) = &mut self.connection else { return true };
         let is_open = connection.read(context);
+        if is_open && !connection.received.is_empty() {
+            self.failures = 0;
+        }
         if let Err(error) = self.core.receive(&mut connection.received, now) {
             context.note(|| format!("a call link is out of step: {error}"));
             return false;
@@ -147,8 +155,11 @@ impl Calls {
         is_open
     }
 
-    /// Lets go of the connection, and plans the next.
-    pub(super) fn disconnect(&mut self, retry_at_ms: Option<u64>) {
+    /// Lets go of the connection, and plans the next, at ever longer intervals, if there is to be one.
+    pub(super) fn disconnect(&mut self, has_next: bool, context: &mut Context<'_>) {
+        let wait_ms = (20_u64 << self.failures).min(MAX_WAIT_MS);
+        self.failures = (self.failures + 1).min(10);
+        let retry_at_ms = has_next.then(|| context.now_ms + wait_ms + context.rng.below(30));
         match self.connection.take() {
             Some(connection) if connection.is_connected => self.core.disconnected(),
             Some(_) => self.core.connect_failed(),

@@ -314,8 +314,7 @@ impl Worker {
 
     fn lose_calls(&mut self, gateway: ProcessId, context: &mut Context<'_>) {
         context.note(|| format!("the call link to gateway {gateway} is over"));
-        let retry_at_ms = context.now_ms + 20 + context.rng.below(30);
-        self.calls[gateway].disconnect((!self.has_ended).then_some(retry_at_ms));
+        self.calls[gateway].disconnect(!self.has_ended, context);
     }
 
     /// Carries out what the call links ask for.
