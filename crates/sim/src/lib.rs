@@ -12,11 +12,10 @@
 //! - `model`: what is simulated; `simulation`: gives its processes their inputs, one at a time,
 //! - `scenario`: draws runs from seeds,
 //! - `websocket`: a client's side of the protocol,
-//! - `history`, `questions`, `memberships`: what has been seen so far, and what of it breaks an invariant,
+//! - `history`, `questions`: what has been seen so far, and what of it breaks an invariant,
 //! - `runner`: runs many seeds; `shrink`: few steps that still fail; `known_failures`: those that wait to be mended,
 //! - `cluster`: gateways, workers and clients,
-//! - `registers`: registers, and daemons as far as registers see them,
-//! - `mock`: a small model that tests all of this.
+//! - `registers`: registers, and daemons as far as registers see them.
 //!
 //! To plug cores in, write a [`Model`]: its nodes own cores and [`Socket`]s, give a core its input, and
 //! drain what it wants done: bytes go to [`Socket::try_write`] or a [`LinkBuffer`], a wish for a turn to
@@ -29,8 +28,6 @@ mod event_queue;
 mod history;
 mod known_failures;
 mod link_buffer;
-mod memberships;
-pub mod mock;
 mod model;
 mod network;
 mod panics;
@@ -50,7 +47,6 @@ pub use client_script::{Admission, ClientAction, ClientScriptOptions, Request, c
 pub use history::{ClientEvent, ClientHistory, HistoryOptions};
 pub use known_failures::{KNOWN_FAILURES, KnownFailure, parse_known_failures};
 pub use link_buffer::{LinkBuffer, LinkClosed};
-pub use memberships::check_memberships;
 pub use model::{Context, Input, Model, Outcome, Plan};
 pub use network::{NetworkOptions, ProcessId, ReadOutcome, Socket, SocketId, Written};
 pub use questions::Questions;
@@ -64,13 +60,7 @@ pub use violation::{Violation, ensure};
 
 /// Returns all scenarios.
 pub fn scenarios() -> Vec<Box<dyn AnyScenario>> {
-    vec![
-        Box::new(cluster::Cluster::Calm),
-        Box::new(cluster::Cluster::Rough),
-        Box::new(registers::Registers),
-        Box::new(mock::Mock::Calm),
-        Box::new(mock::Mock::Rough),
-    ]
+    vec![Box::new(cluster::Cluster::Calm), Box::new(cluster::Cluster::Rough), Box::new(registers::Registers)]
 }
 
 /// Returns the scenario of this name.

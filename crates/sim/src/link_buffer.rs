@@ -32,7 +32,8 @@ struct Inner {
 impl LinkBuffer {
     /// Creates the buffer of `socket`; it is full with `limit` bytes and more.
     pub fn new(socket: Rc<Socket>, limit: usize) -> Self {
-        let inner = Inner { waiting: BytesMut::new(), limit, socket: Some(socket), finishing: false, broken: false };
+        let inner =
+            Inner { waiting: BytesMut::new(), limit, socket: Some(socket), finishing: false, broken: false };
         Self(Rc::new(RefCell::new(inner)))
     }
 

@@ -26,6 +26,14 @@ pub struct Campaign {
     pub steps: u64,
 }
 
+impl Campaign {
+    /// Returns the campaign of a test: of `steps` steps from seed 1, or as `SIM_STEPS` and `SIM_SEED` say.
+    pub fn from_environment(steps: u64) -> Self {
+        let number = |name| std::env::var(name).ok().and_then(|value| value.parse().ok());
+        Self { first_seed: number("SIM_SEED").unwrap_or(1), steps: number("SIM_STEPS").unwrap_or(steps) }
+    }
+}
+
 /// What a campaign that found nothing has run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passed {

@@ -9,6 +9,7 @@ use gatewayworker_protocol::ClientId;
 
 use super::gateway::{ACCEPTED, CLIENTS, NO_WORKER};
 use super::observer::{Fact, Observer};
+use super::worker::{is_destroyed, is_kicked};
 use crate::client_script::{Admission, ClientAction, Request};
 use crate::model::{Context, Input};
 use crate::network::{ReadOutcome, Socket, Written};
@@ -47,6 +48,8 @@ struct Connection {
     /// The number of the last request about a fact.
     last_about: BTreeMap<Fact, u64>,
     last_bind: Option<u64>,
+    /// It has asked for its own end: nothing is sure any more.
+    is_ended_by_request: bool,
     /// Groups that it has asked to leave.
     left: BTreeSet<u8>,
     /// The last broadcast to all from each worker.
@@ -114,6 +117,7 @@ impl Client {
             unechoed: VecDeque::new(),
             last_about: BTreeMap::new(),
             last_bind: None,
+            is_ended_by_request: false,
             left: BTreeSet::new(),
             broadcasts: BTreeMap::new(),
         };
@@ -218,6 +222,15 @@ impl Connection {
                 self.last_about.insert(Fact::Group(name), request.number);
                 self.left.insert(name);
                 self.withdraw(observer, |fact| fact == Fact::Group(name));
+                if name == 0 {
+                    // It is unbound as well.
+                    self.last_bind = None;
+                    self.withdraw(observer, |fact| matches!(fact, Fact::Uid(_)));
+                }
+            }
+            action if is_kicked(action) || is_destroyed(action) => {
+                self.withdraw(observer, |_| true);
+                self.is_ended_by_request = true;
             }
             ClientAction::Bind(_) => {
                 self.last_bind = Some(request.number);
@@ -308,7 +321,9 @@ impl Connection {
         let Some(request) = self.unechoed.pop_front_if(|request| Some(request.number) == number) else {
             return Ok(());
         };
-        let Some(id) = self.id.filter(|_| !self.has_sent_close) else { return Ok(()) };
+        let Some(id) = self.id.filter(|_| !self.has_sent_close && !self.is_ended_by_request) else {
+            return Ok(());
+        };
         observer.confirm(id, Fact::Listed);
         // Where a worker drains, another one may do what the client asks for next before it: only what nothing
         // undoes is sure then.

@@ -126,24 +126,30 @@ impl Scenario for Cluster {
             from.flat_map(move |process| (0..gateways).map(move |gateway| (gateway, process)))
         };
         let count = rng.below(6);
-        script.extend(random_faults(rng, &FaultOptions {
-            count,
-            begin_ms: 0..=end_ms,
-            lasting_ms: 1..=400,
-            freeze: (first_client..processes).collect(),
-            crash: Vec::new(),
-            disturb: pairs(first_client..processes).collect(),
-        }));
-        if *self == Self::Rough {
-            let count = rng.within(&(1..=10));
-            script.extend(random_faults(rng, &FaultOptions {
+        script.extend(random_faults(
+            rng,
+            &FaultOptions {
                 count,
                 begin_ms: 0..=end_ms,
                 lasting_ms: 1..=400,
-                freeze: (0..first_client).collect(),
-                crash: (0..first_client).collect(),
-                disturb: pairs(gateways..first_client).collect(),
-            }));
+                freeze: (first_client..processes).collect(),
+                crash: Vec::new(),
+                disturb: pairs(first_client..processes).collect(),
+            },
+        ));
+        if *self == Self::Rough {
+            let count = rng.within(&(1..=10));
+            script.extend(random_faults(
+                rng,
+                &FaultOptions {
+                    count,
+                    begin_ms: 0..=end_ms,
+                    lasting_ms: 1..=400,
+                    freeze: (0..first_client).collect(),
+                    crash: (0..first_client).collect(),
+                    disturb: pairs(gateways..first_client).collect(),
+                },
+            ));
             if rng.chance(50) {
                 let worker = gateways + rng.below(workers as u64) as usize;
                 let at_ms = rng.below(end_ms + 1);

@@ -63,8 +63,7 @@ impl Gateway {
             until_ms: context.now_ms + self.options.handshake_timeout_ms,
         };
         self.sockets.insert(socket.id(), Wake::Client(number));
-        self.clients
-            .insert(number, ClientTask { socket: Rc::new(socket), shard, stage, is_woken: false });
+        self.clients.insert(number, ClientTask { socket: Rc::new(socket), shard, stage, is_woken: false });
     }
 
     /// Drops a client's socket.
@@ -311,9 +310,7 @@ impl Gateway {
             let is_over = match &client.stage {
                 Stage::WaitsForWorker { .. } => has_room,
                 Stage::Open(Open { waits: Some(route), .. }) => match route {
-                    Route::Full(link) => {
-                        !link.buffer.buffer.is_full() || link.buffer.buffer.is_closed()
-                    }
+                    Route::Full(link) => !link.buffer.buffer.is_full() || link.buffer.buffer.is_closed(),
                     Route::NoWorker => workers > 0,
                     Route::Pending => false,
                     Route::Open | Route::Gone => true,

@@ -98,7 +98,8 @@ impl Gathering {
     fn new(question: Question, shards: usize) -> Self {
         let asks = Asks::default();
         let mut asker = Asker { shards, asks: asks.clone() };
-        let answer = async move { answer_with(question, &mut asker).await.expect("no shard ends before its links") };
+        let answer =
+            async move { answer_with(question, &mut asker).await.expect("no shard ends before its links") };
         Self { answer: Box::pin(answer), asks }
     }
 
@@ -326,7 +327,8 @@ impl Gateway {
 
     pub(super) fn time_out_links(&mut self, now_ms: u64) {
         let due = |link: &Link| matches!(link.doing, Doing::Finish { until_ms } if until_ms <= now_ms);
-        let due: Vec<u32> = self.links.iter().filter(|(_, link)| due(link)).map(|(number, _)| *number).collect();
+        let due: Vec<u32> =
+            self.links.iter().filter(|(_, link)| due(link)).map(|(number, _)| *number).collect();
         due.into_iter().for_each(|number| self.forget_link(number));
     }
 }

@@ -224,7 +224,10 @@ impl Gateway {
         }
         self.wake_clients(context);
         let has_ended = |shard: &ShardNode| shard.core.has_stopped() && shard.messages.is_empty();
-        if self.is_stopping && !self.stopped_links && self.shards.iter().all(has_ended) && self.clients.is_empty()
+        if self.is_stopping
+            && !self.stopped_links
+            && self.shards.iter().all(has_ended)
+            && self.clients.is_empty()
         {
             context.note(|| "all clients are gone: the links end".into());
             self.stopped_links = true;
@@ -278,7 +281,8 @@ impl Gateway {
         });
         let wrong = bound.into_iter().find(|(_, (are, counted))| are != counted).or(idle);
         ensure(wrong.is_none(), "clients-are-counted", || format!("worker, clients, counted: {wrong:?}"))?;
-        let waiting = self.clients.values().filter(|client| matches!(client.stage, Stage::WaitsForWorker { .. }));
+        let waiting =
+            self.clients.values().filter(|client| matches!(client.stage, Stage::WaitsForWorker { .. }));
         let waiting = waiting.count();
         ensure(waiting == self.waiting, "permits-are-given-back", || {
             format!("{waiting} clients wait for a worker, {} permits are taken", self.waiting)

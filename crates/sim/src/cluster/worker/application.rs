@@ -20,10 +20,18 @@ use crate::history::ClientEvent;
 use crate::model::Context;
 use crate::violation::{Violation, ensure};
 
+/// A group that everybody is taken out of now and then.
+const SHORT_LIVED: u8 = 9;
+
+/// The longest session, in bytes.
+const MAX_SESSION: usize = 1 << 20;
+
 /// A handler that runs.
 pub(super) struct Handler {
     event: Event,
     request: Option<Request>,
+    /// The session that it was given.
+    session: Bytes,
     /// When it ends; `None` while it waits for an answer.
     pub(super) until_ms: Option<u64>,
     has_asked: bool,
@@ -119,7 +127,13 @@ impl Worker {
         };
         context.note(|| format!("{seen:?} of {id}, {takes_ms} ms"));
         observer.application_sees(id, seen)?;
-        let handler = Handler { event, request, until_ms: Some(context.now_ms + takes_ms), has_asked: false };
+        let handler = Handler {
+            event,
+            request,
+            session: newest,
+            until_ms: Some(context.now_ms + takes_ms),
+            has_asked: false,
+        };
         self.running.insert(id, Running::Handles(handler));
         match takes_ms {
             0 => self.end_handler(id, observer, context),
@@ -146,7 +160,10 @@ impl Worker {
         let outcome = HandlerOutcome::Done;
         let result = match &handler.event.kind {
             EventKind::Connect => {
-                self.tell(id, Command::SendToOne { to: id.connection_id(), message: text(format!("id {id}")) });
+                self.tell(
+                    id,
+                    Command::SendToOne { to: id.connection_id(), message: text(format!("id {id}")) },
+                );
                 Handled::Event { outcome, changes: SessionChanges::default() }
             }
             EventKind::WebSocketConnect { handshake, asks } => {
@@ -162,17 +179,7 @@ impl Worker {
                 Handled::WebSocketConnect { outcome, changes, admission: Some(admission), gateway_asks }
             }
             EventKind::Message(_) => {
-                let number = handler.request.map_or(0, |request| request.number);
-                if let Some(request) = handler.request {
-                    self.obey(id, request);
-                }
-                let changes = SessionChanges { merged: None, changed: Some(session(number as i64 + 1)) };
-                let filling = match handler.request.map(|request| request.action) {
-                    Some(ClientAction::Speak(filling)) => ".".repeat(filling.into()),
-                    _ => String::new(),
-                };
-                let message = text(format!("own {number} {filling}"));
-                self.tell(id, Command::SendToOne { to: id.connection_id(), message });
+                let changes = self.answer(id, &handler);
                 Handled::Event { outcome, changes }
             }
             EventKind::Close(_) => Handled::Close,
@@ -198,15 +205,57 @@ impl Worker {
         self.finish(id, observer, context)
     }
 
+    /// Does what a message asks for, echoes it, and counts it in the session, which it writes or merges into.
+    fn answer(&mut self, id: ClientId, handler: &Handler) -> SessionChanges {
+        let Some(request) = handler.request else { return SessionChanges::default() };
+        let connection_id = id.connection_id();
+        self.obey(id, request);
+        let counted = session(request.number as i64 + 1);
+        let mut changes = SessionChanges::default();
+        match (request.action, php::merge_sessions(&handler.session, &counted, MAX_SESSION)) {
+            (ClientAction::Join(_), Ok(merged)) => {
+                if self.tell(id, Command::UpdateSession { connection_id, session: counted.clone() }) {
+                    if let Ok(Value::Array(with)) = php::unserialize(&counted) {
+                        self.clients.note_merge(id, &with);
+                    }
+                    changes.merged = Some(merged.into());
+                } else {
+                    self.unwritten.insert(id);
+                }
+            }
+            _ => changes.changed = Some(counted),
+        }
+        let filling = match request.action {
+            ClientAction::Speak(filling) => filling,
+            _ => 0,
+        };
+        let echo = format!("own {} {}", request.number, ".".repeat(filling.into()));
+        self.tell(id, Command::SendToOne { to: connection_id, message: text(echo) });
+        match request.action {
+            action if is_kicked(action) => {
+                let message = Some(text("refused".into()));
+                self.tell(id, Command::Kick { connection_id, message });
+            }
+            action if is_destroyed(action) => drop(self.tell(id, Command::Destroy(connection_id))),
+            _ => {}
+        }
+        changes
+    }
+
     /// Does what a client asks for.
     fn obey(&mut self, id: ClientId, request: Request) {
         let connection_id = id.connection_id();
         match request.action {
             ClientAction::Join(name) => {
                 self.tell(id, Command::JoinGroup { connection_id, group: group_name(name) });
+                self.tell(id, Command::JoinGroup { connection_id, group: group_name(SHORT_LIVED) });
             }
             ClientAction::LeaveGroup(name) => {
                 self.tell(id, Command::LeaveGroup { connection_id, group: group_name(name) });
+                if name == 0 {
+                    self.tell_all(&Command::Ungroup(group_name(SHORT_LIVED)));
+                    self.tell(id, Command::UnbindUid { connection_id, uid: uid(2) });
+                }
             }
             ClientAction::Bind(name) => {
                 self.tell(id, Command::BindUid { connection_id, uid: uid(name) });
@@ -262,8 +311,13 @@ impl Worker {
         let gateways = self.calls.len();
         let number = observer.questions.asked(gateways);
         context.note(|| format!("question {number}: {ask:?}"));
-        let question =
-            Question { client, fact, since: observer.now(), missing: gateways, outcomes: vec![None; gateways] };
+        let question = Question {
+            client,
+            fact,
+            since: observer.now(),
+            missing: gateways,
+            outcomes: vec![None; gateways],
+        };
         self.questions.insert(number, question);
         for gateway in 0..gateways {
             let calls = &mut self.calls[gateway];
@@ -327,6 +381,16 @@ impl Worker {
         }
         self.end_handler(client, observer, context)
     }
+}
+
+/// Says whether a client that asks for this is closed with a last message.
+pub(in crate::cluster) fn is_kicked(action: ClientAction) -> bool {
+    matches!(action, ClientAction::Speak(filling) if filling % 32 == 7)
+}
+
+/// Says whether a client that asks for this is closed at once.
+pub(in crate::cluster) fn is_destroyed(action: ClientAction) -> bool {
+    matches!(action, ClientAction::Speak(filling) if filling % 64 == 8)
 }
 
 fn fact_is_list(fact: Fact) -> bool {

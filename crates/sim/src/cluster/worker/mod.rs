@@ -9,6 +9,7 @@ mod links;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use application::{Handler, Question};
+pub(super) use application::{is_destroyed, is_kicked};
 use gatewayworker_businessworker::internals::{
     Begin, Clients, Enqueued, Event, Identity, OrderedTable, Received, SessionQuestion,
 };
@@ -152,8 +153,12 @@ impl Worker {
                 None => {}
             },
             Input::Writable(socket) => match self.link_of(socket) {
-                Some((gateway, true)) => self.events[gateway].connection.iter().for_each(|c| c.writer.flush()),
-                Some((gateway, false)) => self.calls[gateway].connection.iter().for_each(|c| c.writer.flush()),
+                Some((gateway, true)) => {
+                    self.events[gateway].connection.iter().for_each(|c| c.writer.flush())
+                }
+                Some((gateway, false)) => {
+                    self.calls[gateway].connection.iter().for_each(|c| c.writer.flush())
+                }
                 None => {}
             },
             Input::Turn(gateway) => {
@@ -226,7 +231,8 @@ impl Worker {
                 None => {
                     let Some(connection) = &mut events.connection else { return Ok(()) };
                     let frame = Frame::parse(&mut connection.received, MAX_LARGE_FRAME_LEN);
-                    let frame = frame.map_err(|error| Violation::new("frames-are-whole", error.to_string()))?;
+                    let frame =
+                        frame.map_err(|error| Violation::new("frames-are-whole", error.to_string()))?;
                     let Some(frame) = frame else { return Ok(()) };
                     let command = Command::decode(frame)
                         .map_err(|error| Violation::new("frames-are-whole", error.to_string()))?;
@@ -382,7 +388,8 @@ impl Worker {
     }
 
     pub(super) fn next_deadline(&self) -> Option<u64> {
-        let events = self.events.iter().flat_map(|events| [events.retry_at_ms, events.drain_until_ms]).flatten();
+        let events =
+            self.events.iter().flat_map(|events| [events.retry_at_ms, events.drain_until_ms]).flatten();
         let calls = self.calls.iter().filter_map(Calls::next_deadline);
         let handlers = self.running.values().filter_map(|running| match running {
             Running::Handles(handler) => handler.until_ms,
@@ -446,7 +453,10 @@ impl Worker {
             ("events wait", self.started.len()),
             ("questions are open", self.questions.len()),
             ("events are stalled", self.events.iter().filter(|events| events.stalled.is_some()).count()),
-            ("call links have questions", self.calls.iter().filter(|calls| calls.core.next_deadline().is_some()).count()),
+            (
+                "call links have questions",
+                self.calls.iter().filter(|calls| calls.core.next_deadline().is_some()).count(),
+            ),
             ("states are kept", usize::from(!self.clients.table().is_empty())),
         ];
         let left = left.iter().find(|(_, count)| *count > 0);
