@@ -183,8 +183,7 @@ impl ClusterBuilder {
     /// Workers take calls over HTTP, with [`HTTP_TOKEN`].
     pub fn http(self) -> Self {
         self.worker(|config| {
-            config.http_listen = Some("127.0.0.1:0".into());
-            config.http_token = SecretKey::new(HTTP_TOKEN);
+            config.http = worker::HttpConfig::new("127.0.0.1:0", SecretKey::new(HTTP_TOKEN));
         })
     }
 
@@ -209,7 +208,7 @@ impl ClusterBuilder {
 }
 
 /// Where a listener is, on any port.
-fn any_port(listener: &gateway::Listener) -> SocketAddr {
+fn any_port(listener: &gateway::ListenerConfig) -> SocketAddr {
     let mut address: SocketAddr = listener.url.address().parse().expect("an IP address and a port");
     address.set_port(0);
     address
@@ -219,7 +218,7 @@ async fn start_register(address: &str, key: &str) -> (SocketAddr, Daemon) {
     let listener = gatewayworker_net::listen(address.parse().expect("an address"), true, 1024)
         .expect("the port is free");
     let address = listener.local_addr().expect("it is bound");
-    let config = register::Config { secret_key: SecretKey::new(key), ..register::Config::default() };
+    let config = register::Config::default().with_secret_key(SecretKey::new(key));
     let daemon = Daemon::start(|shutdown| async move {
         register::serve(listener, config, shutdown).await;
     });
@@ -294,7 +293,7 @@ impl Cluster {
             lan_port: port,
             ..self.settings.gateway.clone()
         };
-        let listeners = gateway::Listeners { doors: sockets, inner };
+        let listeners = gateway::BoundListeners { clients: sockets, inner };
         let daemon = Daemon::start_apart(|shutdown| async move {
             gateway::serve(listeners, config, shutdown).await.expect("the gateway runs");
         });
@@ -326,7 +325,7 @@ impl Cluster {
     /// When it cannot.
     pub async fn start_worker(&mut self) {
         let events = Recorder::default();
-        let http = self.settings.worker.http_listen.as_ref().map(|address| {
+        let http = self.settings.worker.http.listen.as_ref().map(|address| {
             gatewayworker_net::listen(address.parse().expect("an address"), true, 1024)
                 .expect("the port is free")
         });

@@ -1,4 +1,4 @@
-//! The stock businessworker runs the chat.
+//! The program `businessworker`: a worker with the chat of `examples/chat`. An application has a program like this.
 
 use std::process::ExitCode;
 

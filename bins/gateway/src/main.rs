@@ -1,8 +1,8 @@
-//! The gateway's door: all that it does is in the crate `gatewayworker-gateway`.
+//! The program `gateway`: the daemon is the crate `gatewayworker-gateway`.
 
 use std::process::ExitCode;
 
-/// It gives back what clients have left behind; the system's allocator keeps most of it.
+/// Gives the memory of clients that have left back to the system; the system's allocator keeps most of it.
 #[cfg(all(unix, feature = "jemalloc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -1,4 +1,4 @@
-//! The register daemon: a door to `gatewayworker-register`.
+//! The program `register`: the daemon is the crate `gatewayworker-register`.
 
 use std::process::ExitCode;
 

@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -82,7 +82,7 @@ fn a_port_in_use_is_one_line_and_status_1() {
 #[test]
 fn a_supervised_one_ends_well_when_its_parent_closes_its_input() {
     let (mut child, mut output, address) = start();
-    let mut client = std::net::TcpStream::connect(address).unwrap();
+    let mut client = TcpStream::connect(address).unwrap();
     drop(child.stdin.take());
     assert!(end(child).success());
     let (mut from_register, mut more_output) = (Vec::new(), Vec::new());
@@ -92,9 +92,32 @@ fn a_supervised_one_ends_well_when_its_parent_closes_its_input() {
 }
 
 #[test]
+fn a_supervised_one_answers_a_question_about_its_status() {
+    let (mut child, mut output, address) = start();
+    let _client = TcpStream::connect(address).unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"status\n").unwrap();
+    let (sender, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        sender.send(line)
+    });
+    let answer = answer.recv_timeout(Duration::from_secs(10));
+    drop(child.stdin.take());
+    if answer.is_err() {
+        // A register that does not answer may not end either.
+        child.kill().unwrap();
+    }
+    let ended_well = end(child).success();
+    let answer = answer.expect("it answers");
+    assert!(answer.starts_with("status {\"gateways\":0,\"connections\":"), "{answer}");
+    assert!(ended_well);
+}
+
+#[test]
 fn it_drains_when_its_parent_is_gone_with_all_pipes() {
     let (mut child, _, address) = start();
-    let _client = std::net::TcpStream::connect(address).unwrap();
+    let _client = TcpStream::connect(address).unwrap();
     drop((child.stderr.take(), child.stdin.take()));
     assert!(end(child).success());
 }

@@ -3,10 +3,10 @@
 //!
 //! `run` loads it and checks it with [`Config::validate`]; `serve` takes it.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use gatewayworker_daemon::{CommonFlags, one_or_many, take_negative_numbers};
+use gatewayworker_daemon::{CommonFlags, load_with_former_keys, one_or_many, take_negative_numbers};
+use gatewayworker_http::Config as HttpConfig;
 use gatewayworker_protocol::SecretKey;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -81,7 +81,6 @@ pub struct Flags {
 
     /// Calls over HTTP.
     #[command(flatten)]
-    #[serde(flatten)]
     pub http: gatewayworker_http::Flags,
 }
 
@@ -120,29 +119,8 @@ pub struct Config<A = NoSettings> {
     /// The number of threads for handlers, beside the one that serves the links; 0 for one
     /// on each core, the default.
     pub threads: usize,
-    /// Where to take calls over HTTP, `host:port`; nowhere unless set.
-    pub http_listen: Option<String>,
-    /// What callers over HTTP have to show; not the `secret_key`.
-    pub http_token: SecretKey,
-    /// The origins whose pages may call, `https://example.com`.
-    pub http_allowed_origins: Vec<String>,
-    /// The proxies whose `X-Forwarded-For` is believed.
-    pub http_trusted_proxies: Vec<IpAddr>,
-    /// After how many wrong tokens within a minute an address is refused; 0 for never.
-    pub http_max_auth_failures_per_minute: u32,
-    /// How many connections of HTTP callers are held.
-    pub http_max_connections: usize,
-    /// How many HTTP requests run at once.
-    pub http_concurrency: usize,
-    /// The longest body of an HTTP request, in bytes.
-    pub http_max_body_bytes: usize,
-    /// How many calls a batch may have.
-    pub http_max_batch: usize,
-    /// How long an HTTP request's head may take to come, its body as long again, and a
-    /// piece of the answer to be taken, in milliseconds.
-    pub http_read_timeout_ms: u64,
-    /// How long an HTTP request may run, in milliseconds.
-    pub http_request_timeout_ms: u64,
+    /// Calls over HTTP.
+    pub http: HttpConfig,
     /// The application's own settings.
     pub app: A,
 }
@@ -154,7 +132,6 @@ pub struct NoSettings {}
 
 impl<A: Default> Default for Config<A> {
     fn default() -> Self {
-        let http = gatewayworker_http::Config::default();
         Self {
             name: "BusinessWorker".into(),
             worker_id: None,
@@ -166,19 +143,17 @@ impl<A: Default> Default for Config<A> {
             handler_timeout_ms: 0,
             shutdown_timeout_ms: 10_000,
             threads: 0,
-            http_listen: http.listen,
-            http_token: http.token,
-            http_allowed_origins: http.allowed_origins,
-            http_trusted_proxies: http.trusted_proxies,
-            http_max_auth_failures_per_minute: http.max_auth_failures_per_minute,
-            http_max_connections: http.max_connections,
-            http_concurrency: http.concurrency,
-            http_max_body_bytes: http.max_body_bytes,
-            http_max_batch: http.max_batch,
-            http_read_timeout_ms: http.read_timeout_ms,
-            http_request_timeout_ms: http.request_timeout_ms,
+            http: HttpConfig::default(),
             app: A::default(),
         }
+    }
+}
+
+impl<A: DeserializeOwned + Default> Config<A> {
+    /// Reads the configuration from flags, environment and file; what is not set there has its
+    /// default. Nothing is checked beyond its type.
+    pub(crate) fn load(cli: &Cli) -> anyhow::Result<Self> {
+        Ok(load_with_former_keys(&cli.common, &cli.flags, gatewayworker_http::FORMER_KEYS)?)
     }
 }
 
@@ -209,24 +184,7 @@ impl<A> Config<A> {
         if self.question_timeout_ms == 0 {
             return Err(ConfigError::NoQuestionTimeout);
         }
-        self.http().validate(&self.secret_key).map_err(|error| ConfigError::Http(error.into()))
-    }
-
-    /// Returns the settings of calls over HTTP.
-    pub fn http(&self) -> gatewayworker_http::Config {
-        gatewayworker_http::Config {
-            listen: self.http_listen.clone(),
-            token: self.http_token.clone(),
-            allowed_origins: self.http_allowed_origins.clone(),
-            trusted_proxies: self.http_trusted_proxies.clone(),
-            max_auth_failures_per_minute: self.http_max_auth_failures_per_minute,
-            max_connections: self.http_max_connections,
-            concurrency: self.http_concurrency,
-            max_body_bytes: self.http_max_body_bytes,
-            max_batch: self.http_max_batch,
-            read_timeout_ms: self.http_read_timeout_ms,
-            request_timeout_ms: self.http_request_timeout_ms,
-        }
+        self.http.validate(&self.secret_key).map_err(|error| ConfigError::Http(error.into()))
     }
 
     /// Splits the configuration into the worker's settings and the application's.
@@ -242,17 +200,7 @@ impl<A> Config<A> {
             handler_timeout_ms: self.handler_timeout_ms,
             shutdown_timeout_ms: self.shutdown_timeout_ms,
             threads: self.threads,
-            http_listen: self.http_listen,
-            http_token: self.http_token,
-            http_allowed_origins: self.http_allowed_origins,
-            http_trusted_proxies: self.http_trusted_proxies,
-            http_max_auth_failures_per_minute: self.http_max_auth_failures_per_minute,
-            http_max_connections: self.http_max_connections,
-            http_concurrency: self.http_concurrency,
-            http_max_body_bytes: self.http_max_body_bytes,
-            http_max_batch: self.http_max_batch,
-            http_read_timeout_ms: self.http_read_timeout_ms,
-            http_request_timeout_ms: self.http_request_timeout_ms,
+            http: self.http,
             app: NoSettings {},
         };
         (config, self.app)
@@ -306,19 +254,16 @@ mod tests {
             "handler_timeout_ms",
             "shutdown_timeout_ms",
             "threads",
-            "# http_listen",
-            "http_token",
-            "http_allowed_origins",
-            "http_trusted_proxies",
-            "http_max_auth_failures_per_minute",
-            "http_max_connections",
-            "http_concurrency",
-            "http_max_body_bytes",
-            "http_max_batch",
-            "http_read_timeout_ms",
-            "http_request_timeout_ms",
         ] {
             let at = lines.iter().position(|line| line.starts_with(&format!("{key} = ")));
+            let at = at.unwrap_or_else(|| panic!("{key} is missing"));
+            assert!(lines[at - 1].starts_with("# "), "{key} has no line on it");
+        }
+        let (_, http) = text.split_once("\n[http]\n").unwrap();
+        let lines: Vec<&str> = http.lines().collect();
+        for key in gatewayworker_http::FORMER_KEYS.keys {
+            let name = if *key == "listen" { "# listen" } else { key };
+            let at = lines.iter().position(|line| line.starts_with(&format!("{name} = ")));
             let at = at.unwrap_or_else(|| panic!("{key} is missing"));
             assert!(lines[at - 1].starts_with("# "), "{key} has no line on it");
         }
@@ -348,23 +293,47 @@ mod tests {
         let flags = given.map(|(name, value)| format!("--http-{name}={value}"));
         let cli =
             <Cli as clap::Parser>::try_parse_from([&["worker".to_owned()], &flags[..]].concat()).unwrap();
-        let config: Config = gatewayworker_daemon::load(&cli.common, &cli.flags).unwrap();
-        let expected = gatewayworker_http::Config {
-            listen: Some("127.0.0.1:1".into()),
-            token: SecretKey::new("0123456789abcdef"),
-            allowed_origins: vec!["https://a".into(), "https://b".into()],
-            trusted_proxies: vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()],
-            max_auth_failures_per_minute: 2,
-            max_connections: 3,
-            concurrency: 4,
-            max_body_bytes: 5,
-            max_batch: 6,
-            read_timeout_ms: 7,
-            request_timeout_ms: 8,
+        let config = Config::<NoSettings>::load(&cli).unwrap();
+        let mut expected = HttpConfig::new("127.0.0.1:1", SecretKey::new("0123456789abcdef"));
+        expected.allowed_origins = vec!["https://a".into(), "https://b".into()];
+        expected.trusted_proxies = vec!["10.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
+        expected.max_auth_failures_per_minute = 2;
+        expected.max_connections = 3;
+        expected.concurrency = 4;
+        expected.max_body_bytes = 5;
+        expected.max_batch = 6;
+        expected.read_timeout_ms = 7;
+        expected.request_timeout_ms = 8;
+        assert_eq!(config.http, expected);
+        assert_eq!(config.split().0.http, expected);
+        assert_eq!(Config::<App>::default().http, HttpConfig::default());
+    }
+
+    #[test]
+    fn a_former_key_is_the_key_of_the_table() {
+        let keys = [
+            "listen = '127.0.0.1:1'",
+            "token = '0123456789abcdef'",
+            "allowed_origins = ['https://a']",
+            "trusted_proxies = ['::1']",
+            "max_auth_failures_per_minute = 2",
+            "max_connections = 3",
+            "concurrency = 4",
+            "max_body_bytes = 5",
+            "max_batch = 6",
+            "read_timeout_ms = 7",
+            "request_timeout_ms = 8",
+        ];
+        let load = |text: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            let path = file.path().to_str().unwrap();
+            let cli = <Cli as clap::Parser>::try_parse_from(["worker", "--config", path]).unwrap();
+            Config::<NoSettings>::load(&cli).unwrap().http
         };
-        assert_eq!(config.http(), expected);
-        assert_eq!(config.split().0.http(), expected);
-        assert_eq!(Config::<App>::default().http(), gatewayworker_http::Config::default());
+        let former = load(&keys.map(|key| format!("http_{key}\n")).concat());
+        assert_eq!(former, load(&format!("[http]\n{}", keys.join("\n"))));
+        assert_ne!(former, HttpConfig::default());
     }
 
     #[test]
@@ -392,8 +361,8 @@ mod tests {
             ("register_address = 'nowhere'", "register_address"),
             ("concurrency = 0", "concurrency"),
             ("question_timeout_ms = 0", "question_timeout_ms"),
-            ("http_listen = '127.0.0.1:0'", "http_token"),
-            ("http_max_batch = 0", "http_max_batch"),
+            ("http.listen = '127.0.0.1:0'", "http.token"),
+            ("http.max_batch = 0", "http.max_batch"),
         ];
         for (text, key) in wrong {
             let config: Config = toml::from_str(text).unwrap();

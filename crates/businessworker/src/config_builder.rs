@@ -3,6 +3,7 @@
 //! Each method sets the field of its name; the fields say what they mean. Nothing is checked
 //! here: [`serve`](crate::serve) takes what [`Config::validate`] accepts.
 
+use gatewayworker_http::Config as HttpConfig;
 use gatewayworker_protocol::SecretKey;
 
 use crate::Config;
@@ -71,17 +72,10 @@ impl<A> Config<A> {
         self
     }
 
-    /// Sets where calls over HTTP are taken, `host:port`.
+    /// Sets the settings of calls over HTTP.
     #[must_use]
-    pub fn with_http_listen(mut self, address: impl Into<String>) -> Self {
-        self.http_listen = Some(address.into());
-        self
-    }
-
-    /// Sets the token that callers over HTTP have to show.
-    #[must_use]
-    pub fn with_http_token(mut self, token: SecretKey) -> Self {
-        self.http_token = token;
+    pub fn with_http(mut self, http: HttpConfig) -> Self {
+        self.http = http;
         self
     }
 

@@ -75,5 +75,6 @@ pub use gatewayworker_client::{
     AskError, ClientId, Delivery, Gateway, GroupId, OutMessage, SessionData, SessionError, Uid, Unreached,
     php,
 };
+pub use gatewayworker_http::Config as HttpConfig;
 pub use gatewayworker_protocol::CloseReason;
 pub use tokio_util::sync::CancellationToken;

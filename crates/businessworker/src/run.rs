@@ -8,7 +8,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gatewayworker_daemon::{Runtime, load};
+use gatewayworker_daemon::Runtime;
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
@@ -42,7 +42,7 @@ where
     A: DeserializeOwned + Default,
     E: Events,
 {
-    let config = load::<_, Config<A>>(&cli.common, &cli.flags).and_then(|config| {
+    let config = Config::<A>::load(&cli).and_then(|config| {
         config.validate()?;
         Ok(config.split())
     });
@@ -59,7 +59,7 @@ where
                 made = factory(start) => made.map_err(|error| anyhow::anyhow!(error))?,
                 () = shutdown.cancelled() => return Ok(()),
             };
-            let http = gatewayworker_http::bind(&config.http(), &operator.listeners).await?;
+            let http = gatewayworker_http::bind(&config.http, &operator.listeners).await?;
             let address = http.as_ref().map(TcpListener::local_addr).transpose()?;
             let common = cli.common.clone();
             let options = ServeOptions::new(shutdown)

@@ -34,7 +34,7 @@ pub enum Error {
     /// `on_worker_start` returned this error.
     #[error("on_worker_start: {0}")]
     Start(BoxError),
-    /// The worker cannot listen on `http_listen`.
+    /// The worker cannot listen on `http.listen`.
     #[error("{0}")]
     Http(BoxError),
     /// The system has no thread left for the links.
@@ -55,7 +55,7 @@ pub struct ServeOptions {
 /// Where calls over HTTP come from.
 #[derive(Debug)]
 enum HttpListener {
-    /// From `http_listen`, if it is set.
+    /// From `http.listen`, if it is set.
     Configured,
     /// From this listener; from none where it is `None`.
     Given(Option<TcpListener>),
@@ -72,8 +72,8 @@ impl ServeOptions {
         }
     }
 
-    /// Takes calls over HTTP from this listener instead of `http_listen`; from none where
-    /// it is `None`. Without this, the worker listens on `http_listen` if that is set.
+    /// Takes calls over HTTP from this listener instead of `http.listen`; from none where
+    /// it is `None`. Without this, the worker listens on `http.listen` if that is set.
     pub fn with_http_listener(mut self, listener: impl Into<Option<TcpListener>>) -> Self {
         self.http_listener = HttpListener::Given(listener.into());
         self
@@ -111,9 +111,9 @@ impl HttpListener {
     async fn open(self, config: &Config) -> Result<Option<TcpListener>, Error> {
         match self {
             Self::Given(listener) => Ok(listener),
-            Self::Configured => gatewayworker_http::bind(&config.http(), &ListenerSource::default())
+            Self::Configured => gatewayworker_http::bind(&config.http, &ListenerSource::default())
                 .await
-                .map_err(|error| Error::Http(format!("{error:#}").into())),
+                .map_err(|error| Error::Http(format!("{:#}", anyhow::Error::from(error)).into())),
         }
     }
 }
@@ -144,11 +144,24 @@ impl Registers {
 ///
 /// `options` is a [`CancellationToken`], or [`ServeOptions`] for more than that.
 ///
+/// ```no_run
+/// # async fn example(events: impl gatewayworker_businessworker::Events) {
+/// use gatewayworker_businessworker::{CancellationToken, Config, serve};
+///
+/// let shutdown = CancellationToken::new();
+/// let config = Config::default().with_name("Chat").with_register_address(["10.0.0.1:1236"]);
+/// let worker = tokio::spawn(serve(config, events, shutdown.clone()));
+/// // …
+/// shutdown.cancel();
+/// worker.await.expect("it does not panic").expect("it has started");
+/// # }
+/// ```
+///
 /// Not cancel safe: dropped before its end, it drops the links, with the events and the
 /// messages in them.
 ///
 /// # Errors
-/// When `on_worker_start` fails, `http_listen` cannot be listened on, or the system has
+/// When `on_worker_start` fails, `http.listen` cannot be listened on, or the system has
 /// no thread left for the links.
 ///
 /// # Panics
@@ -187,7 +200,7 @@ pub async fn serve<E: Events>(
     info!(name = %config.name, concurrency = config.concurrency, "the worker has started");
     let drain_timeout = config.shutdown_timeout();
     let http = http_listener.map(|listener| {
-        let (config, gateway) = (config.http(), gateway.clone());
+        let (config, gateway) = (config.http.clone(), gateway.clone());
         let serving = gatewayworker_http::serve(listener, config, gateway, shutdown.clone(), drain_timeout);
         AbortOnDropHandle::new(tokio::spawn(serving))
     });

@@ -11,25 +11,28 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Every worker that has a handler for a topic hears what any worker publishes to it,
-//! the publisher included. It goes by way of one gateway, which passes it on to all
-//! workers that are linked to it; or over Redis or NATS, where other programs are to
-//! have part in it (features `redis` and `nats`).
+//! An event that any worker publishes to a topic goes to every worker with a handler for the topic,
+//! the publisher included. The publisher sends it to one gateway, which passes it on to all workers
+//! that are linked to it. Over Redis or NATS (features `redis` and `nats`) other programs can take
+//! part.
 //!
-//! # What is promised, and what is not
+//! # Guarantees
 //!
-//! - **At most once.** What is published while a worker has no link to that gateway,
-//!   or to Redis or NATS, it has missed: there is no history. So has a worker that
-//!   reads too slowly, or whose handlers have fallen behind by 1024 events.
-//! - **In order of publishing, for one publisher**, for as long as its way is the same:
-//!   when its gateway is lost and another takes its place, what is published next may
-//!   overtake what was published last.
-//! - **`Ok` means handed over**, not heard.
-//! - Over the gateways an event is between workers of ours: the original's gateways
-//!   pass nothing on, and its workers are told nothing. It has 64 KiB at most,
-//!   whichever way it goes.
+//! - **At most once.** A worker misses the events that are published while it has no link to that
+//!   gateway, or to Redis or NATS: there is no history. A worker also misses events if it reads too
+//!   slowly, or if a handler of it has fallen behind by 1024 events.
+//! - **In the order of publishing, for one publisher**, as long as its transport stays the same: when
+//!   its gateway is lost and another takes its place, the next event may overtake the last one.
+//! - **`Ok` means handed over**, not received.
+//! - Over the gateways, events are between workers of ours: the original's gateways pass nothing on,
+//!   and its workers get nothing. An event has 64 KiB at most, over any transport.
 //!
-//! It is not for clients: these are reached by groups.
+//! It is not for clients: use groups for them.
+//!
+//! # Modules
+//!
+//! `topics` has the handlers and their queues; `redis` and `nats` are transports. Over the gateways,
+//! the worker's event links and the client library's bus carry the events.
 
 #[cfg(feature = "nats")]
 mod nats;
@@ -51,22 +54,22 @@ use crate::topics::Topics;
 
 pub use crate::topics::Event;
 
-/// How long publishing may take where a server is asked.
+/// How long publishing to a server may take.
 #[cfg(any(feature = "redis", feature = "nats"))]
 const PUBLISH_WITHIN: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// The longest topic, in bytes.
 pub const MAX_TOPIC: usize = 200;
 
-/// Why nothing was published, or there is no channel.
+/// Why an event was not published, or why there is no channel.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A topic is from 1 to [`MAX_TOPIC`] bytes, without spaces, `*` and `>`, and with
-    /// something between its dots: what all ways can carry.
-    #[error("{0:?} is no topic")]
+    /// The text is not a topic. A topic has from 1 to [`MAX_TOPIC`] bytes, no spaces, no `*` and `>`,
+    /// and no empty part between dots, so that every transport can carry it.
+    #[error("{0:?} is not a topic")]
     Topic(String),
-    /// The URL's scheme is none that is known. (The rest of it may hold a password.)
+    /// The URL's scheme, here without the rest, which may hold a password, is not known.
     #[error("channel_url: {0:?} is none of gateways, redis://… and nats://…")]
     Url(String),
     /// The URL's scheme needs a cargo feature that the program was built without.
@@ -75,31 +78,31 @@ pub enum Error {
          cargo add gatewayworker --features channel-{0}"
     )]
     Feature(&'static str),
-    /// The gateways' link takes no event now, or it is too large.
+    /// No gateway's link accepts the event now, or it is too large.
     #[error(transparent)]
     Gateways(#[from] gatewayworker_client::Error),
-    /// Redis or NATS, in their client's words.
+    /// An error of the Redis or NATS client.
     #[error("{0}")]
     Server(Box<dyn std::error::Error + Send + Sync>),
     /// The server did not answer in time.
-    #[error("not published in time")]
+    #[error("the server did not answer in time: the event may not have been published")]
     TimedOut,
 }
 
-/// A channel. Clones are the same one; with the last, its handlers end.
+/// A channel. Clones share it; its handlers end with the last of them.
 #[derive(Clone)]
 pub struct Channel(Arc<Shared>);
 
 struct Shared {
-    way: Way,
+    transport: Transport,
     topics: Arc<Topics>,
-    /// Whether events are heard.
+    /// Whether events are received now.
     listening: watch::Receiver<bool>,
     _reader: AbortOnDropHandle<()>,
 }
 
-/// By which way events go.
-enum Way {
+/// The transport of the events.
+enum Transport {
     Gateways(Bus),
     #[cfg(feature = "redis")]
     Redis(redis::Publisher),
@@ -108,34 +111,34 @@ enum Way {
 }
 
 impl Channel {
-    /// The channel that `url` names: `gateways` (or nothing), `redis://host:port/` or
-    /// `nats://host:port`. A server is connected to in the background, and again
-    /// whenever it was lost.
+    /// Opens the channel that `url` names: `gateways` (or an empty text), `redis://host:port/` or
+    /// `nats://host:port`. The connection to a server is made in the background, and made again
+    /// whenever it is lost.
     ///
     /// # Errors
-    /// When the URL is none of these, needs a cargo feature that is missing, or cannot be read.
+    /// When the URL is not one of these, cannot be read, or needs a cargo feature that is missing.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn connect(url: &str, gateway: &Gateway) -> Result<Self, Error> {
-        let (listens, listening) = watch::channel(false);
+        let (state, listening) = watch::channel(false);
         let topics = Arc::<Topics>::default();
         let scheme = url.split(':').next().unwrap_or_default();
-        let (way, reader) = match scheme {
+        let (transport, reader) = match scheme {
             "" | "gateways" => {
                 let bus = Bus::of(gateway);
-                let heard = follow_gateways(bus.clone(), topics.clone(), listens);
-                (Way::Gateways(bus), tokio::spawn(heard))
+                let heard = follow_gateways(bus.clone(), topics.clone(), state);
+                (Transport::Gateways(bus), tokio::spawn(heard))
             }
             #[cfg(feature = "redis")]
             "redis" => {
-                let (publisher, listener) = redis::open(url, topics.clone(), listens)?;
-                (Way::Redis(publisher), tokio::spawn(listener))
+                let (publisher, listener) = redis::open(url, topics.clone(), state)?;
+                (Transport::Redis(publisher), tokio::spawn(listener))
             }
             #[cfg(feature = "nats")]
             "nats" => {
-                let (publisher, listener) = nats::open(url, topics.clone(), listens)?;
-                (Way::Nats(publisher), tokio::spawn(listener))
+                let (publisher, listener) = nats::open(url, topics.clone(), state)?;
+                (Transport::Nats(publisher), tokio::spawn(listener))
             }
             #[cfg(not(feature = "redis"))]
             "redis" => return Err(Error::Feature("redis")),
@@ -143,13 +146,13 @@ impl Channel {
             "nats" => return Err(Error::Feature("nats")),
             _ => return Err(Error::Url(scheme.to_owned())),
         };
-        Ok(Self(Arc::new(Shared { way, topics, listening, _reader: AbortOnDropHandle::new(reader) })))
+        Ok(Self(Arc::new(Shared { transport, topics, listening, _reader: AbortOnDropHandle::new(reader) })))
     }
 
     /// Publishes an event (`Channel\Client::publish`).
     ///
     /// # Errors
-    /// When it was not handed over: no server, no gateway of ours, too large.
+    /// When the event was not handed over: there is no server or no gateway of ours, or it is too large.
     pub async fn publish(&self, topic: &str, payload: impl Into<Bytes>) -> Result<(), Error> {
         let payload = payload.into();
         check(topic)?;
@@ -157,21 +160,21 @@ impl Channel {
         if len > MAX_PUBLISHED {
             return Err(gatewayworker_client::Error::TooLarge { len, limit: MAX_PUBLISHED }.into());
         }
-        match &self.0.way {
-            Way::Gateways(bus) => Ok(bus.publish(topic.to_owned(), payload)?),
+        match &self.0.transport {
+            Transport::Gateways(bus) => Ok(bus.publish(topic.to_owned(), payload)?),
             #[cfg(feature = "redis")]
-            Way::Redis(publisher) => within_limit(publisher.publish(topic, payload)).await,
+            Transport::Redis(publisher) => within_limit(publisher.publish(topic, payload)).await,
             #[cfg(feature = "nats")]
-            Way::Nats(publisher) => within_limit(publisher.publish(topic, payload)).await,
+            Transport::Nats(publisher) => within_limit(publisher.publish(topic, payload)).await,
         }
     }
 
-    /// Has `handler` called with each event of a topic from now on, one after the other
-    /// (`Channel\Client::on`). Several may be for one topic, and run side by side. One
-    /// that panics goes on with the next event.
+    /// Calls `handler` with each event of a topic from now on, one after the other
+    /// (`Channel\Client::on`). Several handlers of one topic run side by side. After a panic, the
+    /// handler is called with the next event.
     ///
     /// # Errors
-    /// When it is no topic.
+    /// When `topic` is not a topic.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -185,14 +188,16 @@ impl Channel {
         Ok(())
     }
 
-    /// Takes all handlers of a topic away (`Channel\Client::unsubscribe`). What waits
-    /// for them is still handled.
+    /// Removes all handlers of a topic (`Channel\Client::unsubscribe`). Events that wait for them
+    /// are still handled.
     pub fn off(&self, topic: &str) {
         self.0.topics.off(topic);
     }
 
-    /// Waits until events are heard: for ever, if the server is never there. Over the
-    /// gateways that is at once, as far as there are links.
+    /// Waits until events are received: for ever, if the server never is reached. Over the gateways
+    /// it returns at once; events come from the gateways that are linked.
+    ///
+    /// Cancel safe.
     pub async fn listening(&self) {
         let mut listening = self.0.listening.clone();
         if listening.wait_for(|listening| *listening).await.is_err() {
@@ -220,12 +225,16 @@ async fn within_limit(publish: impl Future<Output = Result<(), Error>>) -> Resul
     tokio::time::timeout(PUBLISH_WITHIN, publish).await.unwrap_or(Err(Error::TimedOut))
 }
 
-fn follow_gateways(bus: Bus, topics: Arc<Topics>, listens: watch::Sender<bool>) -> impl Future<Output = ()> {
-    // Now, not when the task first runs.
+fn follow_gateways(
+    bus: Bus,
+    topics: Arc<Topics>,
+    listening: watch::Sender<bool>,
+) -> impl Future<Output = ()> {
+    // Subscribed now, not when the task first runs.
     let mut heard = bus.subscribe();
-    listens.send_replace(true);
+    listening.send_replace(true);
     async move {
-        let _listens = listens;
+        let _listening = listening;
         loop {
             match heard.recv().await {
                 Ok(event) => {
@@ -245,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_is_what_all_ways_can_carry() {
+    fn a_topic_is_a_text_that_every_transport_can_carry() {
         let longest = "t".repeat(MAX_TOPIC);
         for topic in ["prices", "prices.tea", "价格", "a:b/c", &longest] {
             assert!(check(topic).is_ok(), "{topic}");
@@ -257,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_url_that_is_not_known_is_refused_and_outside_of_a_worker_there_is_nobody() {
+    async fn an_unknown_url_is_an_error_and_so_is_publishing_without_a_gateway() {
         let gateway = Gateway::builder(["127.0.0.1:1"]).connect();
         let refused = Channel::connect("http://me:secret@here", &gateway).unwrap_err().to_string();
         assert!(refused.contains("http") && !refused.contains("secret"), "{refused}");

@@ -1,7 +1,7 @@
 //! Over NATS: one subscription to all topics of all handlers.
 //!
-//! Other programs have part in it by the same subjects: the topic behind a prefix,
-//! and the payload as it is. The client connects again by itself.
+//! Other programs take part by the same subjects: the topic after a prefix, and the payload as it
+//! is. The NATS client reconnects by itself.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use tracing::warn;
 use crate::Error;
 use crate::topics::Topics;
 
-/// Before each topic.
+/// The prefix of each topic.
 const PREFIX: &str = "gatewayworker.channel.";
 
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub(crate) struct Publisher(Arc<OnceCell<async_nats::Client>>);
 impl Publisher {
     pub(crate) async fn publish(&self, topic: &str, payload: Bytes) -> Result<(), Error> {
         let client = self.0.get().filter(|client| client.connection_state() == State::Connected);
-        // The client would keep it, and publish it when nobody expects it any more.
+        // The client would keep the event, and publish it at any later time.
         let client = client.ok_or_else(|| Error::Server("NATS is not connected".into()))?;
         let published = client.publish(format!("{PREFIX}{topic}"), payload).await;
         published.map_err(|error| Error::Server(error.into()))
@@ -34,17 +34,17 @@ impl Publisher {
 pub(crate) fn open(
     url: &str,
     topics: Arc<Topics>,
-    listens: watch::Sender<bool>,
+    listening: watch::Sender<bool>,
 ) -> Result<(Publisher, impl Future<Output = ()> + use<>), Error> {
     let address: ServerAddr = url.parse().map_err(|error: std::io::Error| Error::Server(error.into()))?;
     let publisher = Publisher(Arc::default());
     let client = publisher.0.clone();
     let listen = async move {
-        if let Err(error) = listen(address, &client, &topics, &listens).await {
-            warn!(%error, "the channel hears nothing from NATS");
+        if let Err(error) = listen(address, &client, &topics, &listening).await {
+            warn!(%error, "the channel receives no events from NATS");
         }
-        // Not dropped: who waits for it waits on.
-        listens.closed().await;
+        // The sender is not dropped, so that callers of `listening` go on waiting.
+        listening.closed().await;
     };
     Ok((publisher, listen))
 }
@@ -53,7 +53,7 @@ async fn listen(
     address: ServerAddr,
     client: &OnceCell<async_nats::Client>,
     topics: &Topics,
-    listens: &watch::Sender<bool>,
+    listening: &watch::Sender<bool>,
 ) -> Result<(), Error> {
     let failed = |error: Box<dyn std::error::Error + Send + Sync>| Error::Server(error);
     let (state, mut states) = watch::channel(false);
@@ -79,8 +79,8 @@ async fn listen(
             }
             Ok(()) = states.changed() => {
                 let up = *states.borrow_and_update();
-                // The client has said its subscription again by now; flushed, it is on its way.
-                listens.send_replace(up && connected.flush().await.is_ok());
+                // The client has sent its subscription again; the flush sees it off.
+                listening.send_replace(up && connected.flush().await.is_ok());
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Over Redis: `PUBLISH`, and one `PSUBSCRIBE` to all topics of all handlers.
 //!
-//! Other programs have part in it by the same names: the topic behind a prefix, and
-//! the payload as it is.
+//! Other programs take part by the same names: the topic after a prefix, and the payload as it is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +17,13 @@ use tracing::{info, warn};
 use crate::Error;
 use crate::topics::Topics;
 
-/// Before each topic.
+/// The prefix of each topic.
 const PREFIX: &str = "gatewayworker:channel:";
 
-/// What connecting, or the answer to a ping, may take.
+/// How long connecting, or the answer to a ping, may take.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// After so long without an event the server is asked whether it is there.
+/// After this long without an event the server is pinged.
 const SILENCE: Duration = Duration::from_secs(15);
 
 pub(crate) struct Publisher(ConnectionManager);
@@ -39,7 +38,7 @@ impl Publisher {
 pub(crate) fn open(
     url: &str,
     topics: Arc<Topics>,
-    listens: watch::Sender<bool>,
+    listening: watch::Sender<bool>,
 ) -> Result<(Publisher, impl Future<Output = ()> + use<>), Error> {
     let client = Client::open(url).map_err(|error| Error::Server(error.into()))?;
     let config = ConnectionManagerConfig::new()
@@ -48,17 +47,17 @@ pub(crate) fn open(
         .set_max_delay(Duration::from_secs(1));
     let manager = ConnectionManager::new_lazy_with_config(client.clone(), config);
     let manager = manager.map_err(|error| Error::Server(error.into()))?;
-    Ok((Publisher(manager), listen_again_and_again(client, topics, listens)))
+    Ok((Publisher(manager), listen_and_reconnect(client, topics, listening)))
 }
 
-async fn listen_again_and_again(client: Client, topics: Arc<Topics>, listens: watch::Sender<bool>) {
+async fn listen_and_reconnect(client: Client, topics: Arc<Topics>, listening: watch::Sender<bool>) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     loop {
-        match listen(&client, &topics, &listens, &mut backoff).await {
+        match listen(&client, &topics, &listening, &mut backoff).await {
             Ok(()) => info!("Redis has closed the channel's subscription"),
-            Err(error) => warn!(%error, "the channel hears nothing from Redis"),
+            Err(error) => warn!(%error, "the channel receives no events from Redis: trying again"),
         }
-        listens.send_replace(false);
+        listening.send_replace(false);
         tokio::time::sleep(backoff.next_wait()).await;
     }
 }
@@ -66,7 +65,7 @@ async fn listen_again_and_again(client: Client, topics: Arc<Topics>, listens: wa
 async fn listen(
     client: &Client,
     topics: &Topics,
-    listens: &watch::Sender<bool>,
+    listening: &watch::Sender<bool>,
     backoff: &mut Backoff,
 ) -> Result<(), Error> {
     let asked = |error: RedisError| Error::Server(error.into());
@@ -78,7 +77,7 @@ async fn listen(
     let subscription = timeout(WITHIN, subscribe).await.map_err(|_| Error::TimedOut)?.map_err(asked)?;
     let (mut ask, mut events) = subscription.split();
     backoff.reset();
-    listens.send_replace(true);
+    listening.send_replace(true);
     loop {
         match timeout(SILENCE, events.next()).await {
             Ok(None) => return Ok(()),
@@ -87,7 +86,7 @@ async fn listen(
                     topics.deliver(topic, Bytes::copy_from_slice(event.get_payload_bytes()));
                 }
             }
-            // A server that is cut off would be silent for ever.
+            // A connection that was cut would stay silent for ever.
             Err(_) => {
                 let ping = timeout(WITHIN, ask.ping::<()>());
                 ping.await.map_err(|_| Error::TimedOut)?.map_err(asked)?;

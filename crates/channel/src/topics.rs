@@ -1,4 +1,6 @@
-//! Which handlers there are, and what waits for them.
+//! The handlers of the topics, each with a task and a bounded queue of events.
+//!
+//! A transport calls [`Topics::deliver`] with each event; it waits for no handler.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -11,21 +13,21 @@ use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
-/// How many events may wait for one handler.
+/// The most events that wait for one handler.
 const WAITING: usize = 1024;
 
-/// Something that was published.
+/// A published event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
-    /// What it is about.
+    /// The topic.
     pub topic: Arc<str>,
-    /// What it says.
+    /// The payload, any bytes.
     pub payload: Bytes,
 }
 
 impl Event {
-    /// The text.
+    /// The payload as text.
     ///
     /// # Errors
     /// When it is not UTF-8.
@@ -33,7 +35,7 @@ impl Event {
         std::str::from_utf8(&self.payload)
     }
 
-    /// What the JSON in it says.
+    /// The payload, decoded from JSON.
     ///
     /// # Errors
     /// When it is not JSON, or of another shape.
@@ -59,7 +61,7 @@ impl Topics {
         tokio::spawn(async move {
             while let Some(event) = events.recv().await {
                 let topic = event.topic.clone();
-                // Called inside: a handler may panic before there is a future.
+                // Called inside the future, as the handler may panic before it returns its own.
                 let run = AssertUnwindSafe(async { handler(event).await });
                 if run.catch_unwind().await.is_err() {
                     error!(%topic, "a channel's handler panicked");
@@ -78,19 +80,19 @@ impl Topics {
         let Some(handlers) = self.handlers.get(topic) else { return };
         let event = Event { topic: handlers.key().clone(), payload };
         for handler in handlers.value() {
-            // It ends with this table only, so it is full.
+            // The queue ends only with this table, so it is full.
             if handler.try_send(event.clone()).is_err() {
                 self.missed(topic, 1);
             }
         }
     }
 
-    /// Notes, now and then in the log, what was too much.
+    /// Counts lost events, and logs their number whenever it has doubled.
     pub(crate) fn missed(&self, topic: &str, events: u64) {
         let before = self.missed.fetch_add(events, Ordering::Relaxed);
         let missed = before + events;
         if before == 0 || missed.ilog2() > before.ilog2() {
-            warn!(topic, missed, "handlers of a channel are too slow: events are lost");
+            warn!(topic, missed, "the channel's handlers are too slow: events are lost");
         }
     }
 }
@@ -102,7 +104,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn handlers_get_their_topics_events_in_order_until_they_are_taken_away() {
+    async fn handlers_get_the_events_of_their_topic_in_order_until_they_are_removed() {
         let topics = Topics::default();
         let (seen, mut events) = mpsc::unbounded_channel();
         topics.on("a", move |event| {
@@ -125,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_is_slow_misses_what_is_too_much() {
+    async fn a_slow_handler_misses_the_events_beyond_its_queue() {
         let topics = Topics::default();
         let gate = Arc::new(Semaphore::new(0));
         let (opened, seen) = (gate.clone(), Arc::new(AtomicU64::new(0)));

@@ -1,15 +1,16 @@
 //! Asking gateways, all at once or one.
 //!
-//! `questions.rs` and `select.rs` call this with what they want to know; `link.rs` carries
-//! each question to its gateway.
+//! `questions.rs` and `select.rs` call these methods; `link.rs` carries each question to its
+//! gateway, and `core` puts the answers together.
 
 use std::net::SocketAddrV4;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use gatewayworker_protocol::Question;
+use gatewayworker_protocol::{Command, Question};
 
 use crate::core::Answers;
+use crate::gateway::check_len;
 use crate::{Error, Gateway, Unreached};
 
 impl Gateway {
@@ -29,10 +30,16 @@ impl Gateway {
         if links.is_empty() {
             return Err(Error::NoGateways);
         }
-        let asking = links.iter().filter_map(|(address, link)| {
-            let question = question(*address)?;
-            Some(async move { (*address, link.ask(question).await) })
-        });
+        let mut questions = Vec::new();
+        for (address, link) in links.iter() {
+            let Some(question) = question(*address) else { continue };
+            let frame = Command::Ask(question).into_frame();
+            // A gateway would end the link, and with it the questions of others.
+            check_len(&frame, link.max_frame_len())?;
+            questions.push((*address, link, frame));
+        }
+        let asking =
+            questions.into_iter().map(async |(address, link, frame)| (address, link.ask(frame).await));
         Ok(Answers::new(join_all(asking).await))
     }
 
@@ -47,7 +54,7 @@ impl Gateway {
         self.links().ready().await;
         let link = self.links().all().get(&gateway).cloned();
         let answer = match link {
-            Some(link) => link.ask(question).await,
+            Some(link) => link.ask(Command::Ask(question).into_frame()).await,
             None => Err(Unreached::NotKnown),
         };
         let answer = answer.and_then(|answer| read(answer).ok_or(Unreached::BadAnswer));

@@ -25,8 +25,8 @@ pub struct Published {
 /// The gateways that pass events on, and the subscribers of this process.
 #[derive(Debug)]
 pub(crate) struct BusState {
-    /// In the order in which they have come: the first is used for as long as it is there,
-    /// so that what is published stays in order.
+    /// In the order in which they have come. The first one passes on all events for as long as
+    /// it is there, so that they stay in order.
     gateways: RwLock<Vec<SocketAddrV4>>,
     subscribers: broadcast::Sender<Published>,
 }
@@ -47,7 +47,7 @@ impl BusState {
         if self.subscribers.receiver_count() == 0 {
             return;
         }
-        // Copied: the event shares its memory with what was read together with it.
+        // Copied: the event shares its memory with all that was read from the link with it.
         let (topic, payload) = (Bytes::copy_from_slice(topic), Bytes::copy_from_slice(payload));
         let _ = self.subscribers.send(Published { topic, payload });
     }

@@ -1,4 +1,6 @@
 //! Closing clients: built, refined, then awaited.
+//!
+//! `emulated.rs` finds the clients of uids and groups; `dispatch.rs` awaits.
 
 use std::collections::HashSet;
 
@@ -18,7 +20,7 @@ pub struct Closing<T> {
 }
 
 impl Gateway {
-    /// Closes a client's connection after what is already on its way to it
+    /// Closes a client's connection after the messages on their way to it
     /// (`closeClient`); [`.last_message(…)`](Closing::last_message) adds a message.
     ///
     /// A gateway that was not reached is named in the [`Delivery`](crate::Delivery). Awaiting
@@ -27,7 +29,7 @@ impl Gateway {
         self.closing(ToClient(id))
     }
 
-    /// Closes every client that is bound to one of these uids, as
+    /// Closes every client that is bound to one of these uids, in the way that
     /// [`close_client`](Self::close_client) does; `.except(ids)` spares some. Not in the
     /// original.
     ///
@@ -42,7 +44,7 @@ impl Gateway {
         self.closing(ToUids { uids: uid_bytes(uids), except: HashSet::new() })
     }
 
-    /// Closes every member of these groups, as [`close_client`](Self::close_client) does;
+    /// Closes every member of these groups, in the way that [`close_client`](Self::close_client) does;
     /// `.except(ids)` spares some. Not in the original.
     ///
     /// It asks all gateways for the members first, so it is not atomic: a client that joins

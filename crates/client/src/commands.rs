@@ -1,8 +1,8 @@
 //! Commands about one client, and about a whole group.
 //!
 //! Each method makes one command, and `gateway.rs` hands it to the client's gateway, or to
-//! every gateway. Nobody answers a command. Sends and closings are in `send.rs` and
-//! `close.rs`.
+//! every gateway. A gateway never answers a command. Sends and closings are in
+//! `send.rs` and `close.rs`.
 
 use bytes::Bytes;
 use gatewayworker_protocol::{ClientId, Command, GroupId, IdError, Uid, php};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::{Delivery, Error, Gateway, SessionData};
 
 impl Gateway {
-    /// Closes a client's connection at once, and drops what is on its way to it (the
+    /// Closes a client's connection at once, and drops the messages on their way to it (the
     /// original's `destoryClient`).
     ///
     /// # Errors

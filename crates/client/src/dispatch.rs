@@ -2,7 +2,7 @@
 //! [`Closing`](crate::Closing).
 //!
 //! Most commands wait only where the handle is so new that its gateways are not known yet.
-//! Those that have to ask the gateways first (see `emulated.rs`) wait for the answers.
+//! A command of `emulated.rs` asks the gateways first, and waits for the answers too.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,7 +14,7 @@ pub trait Operation: Send + Unpin + 'static {
     /// The handle to use.
     fn gateway(&self) -> &Gateway;
 
-    /// Hands the command to the links, or begins to ask what has to be known first.
+    /// Hands the command to the links, or begins to ask the gateways first.
     fn start(self) -> Dispatch;
 }
 

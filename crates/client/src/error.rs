@@ -1,4 +1,4 @@
-//! What can go wrong between a handle and the gateways.
+//! The errors between a handle and the gateways.
 //!
 //! [`Unreached`] is about one gateway, [`Delivery`] lists them after a command, [`Error`] and
 //! [`AskError`] are what the methods of [`Gateway`](crate::Gateway) return.

@@ -1,7 +1,7 @@
 //! Making frames for the gateways: which ids go to which gateway, and how many fit a frame.
 //!
-//! `targets.rs`, `close.rs` and `emulated.rs` plan with this what `Gateway::tell_some` then
-//! hands to the links.
+//! `targets.rs` and `emulated.rs` make plans of frames here, and `Gateway::tell_some` hands the
+//! frames to the links.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
@@ -14,10 +14,10 @@ use crate::{Delivery, Error, Gateway};
 /// The frames for each gateway, in the order in which to send them.
 pub(crate) type Plan = Vec<(SocketAddrV4, Frame)>;
 
-/// What an id takes in the JSON of a frame at most, `"4294967295":4294967295,`.
+/// The most bytes that an id takes in the JSON of a frame: `"4294967295":4294967295,`.
 const ID_COST: usize = 24;
 
-/// What the JSON around a list of ids takes at most.
+/// The most bytes that the JSON around a list takes.
 const LIST_COST: usize = 64;
 
 /// Frames that send a message to these clients of one gateway.
@@ -34,7 +34,7 @@ pub(crate) fn send_to_clients(
     })
 }
 
-/// To every gateway, the frames of what `commands` makes of those of the ids that are its own.
+/// Hands every gateway the commands that `commands` makes of the ids of its own clients.
 pub(crate) fn to_each(
     gateway: &Gateway,
     ids: Vec<ClientId>,
@@ -80,8 +80,8 @@ fn room_beside(gateway: &Gateway, message: &Payload, ids: usize) -> usize {
     gateway.max_frame_len().saturating_sub(HEADER_LEN + LIST_COST + body + ids.saturating_mul(ID_COST))
 }
 
-/// What a name takes in JSON at most: each byte may be escaped (`\u001f`), or
-/// replaced by three.
+/// The most bytes that a name takes in JSON: each byte may be escaped (`\u001f`), or
+/// replaced with three.
 fn name_cost(name: &Bytes) -> usize {
     name.len() * 6 + 3
 }

@@ -44,7 +44,7 @@ struct Shared {
 
 /// Makes a [`Gateway`].
 #[must_use = "it does nothing until it is connected"]
-pub struct Builder {
+pub struct GatewayBuilder {
     source: Source,
     settings: LinkSettings,
 }
@@ -54,7 +54,7 @@ enum Source {
     Addresses(watch::Receiver<Vec<String>>),
 }
 
-impl Builder {
+impl GatewayBuilder {
     fn new(source: Source) -> Self {
         let settings = LinkSettings {
             secret_key: SecretKey::default(),
@@ -121,14 +121,14 @@ impl Builder {
 impl Gateway {
     /// Begins a handle on the gateways that these registers list, each `host:port`
     /// (the original's `$registerAddress`). A gateway counts if any of the registers lists it.
-    pub fn builder<R: Into<String>>(registers: impl IntoIterator<Item = R>) -> Builder {
-        Builder::new(Source::Registers(registers.into_iter().map(Into::into).collect()))
+    pub fn builder<R: Into<String>>(registers: impl IntoIterator<Item = R>) -> GatewayBuilder {
+        GatewayBuilder::new(Source::Registers(registers.into_iter().map(Into::into).collect()))
     }
 
     /// Begins a handle on the gateways in a list of the caller's own, each `host:port`. The
     /// handle follows its changes.
-    pub fn following(addresses: watch::Receiver<Vec<String>>) -> Builder {
-        Builder::new(Source::Addresses(addresses))
+    pub fn following(addresses: watch::Receiver<Vec<String>>) -> GatewayBuilder {
+        GatewayBuilder::new(Source::Addresses(addresses))
     }
 
     /// Returns a clone whose session writes `observer` is told of too.
@@ -181,7 +181,7 @@ impl Gateway {
         })?;
         let mut delivery = Delivery::default();
         for (address, frame) in plan {
-            // Once a gateway has missed a frame, it gets none of those behind it.
+            // Once a gateway has missed a frame, it gets none of the later frames.
             if delivery.unreached.last().is_some_and(|(lost, _)| lost == address) {
                 continue;
             }
@@ -234,7 +234,8 @@ impl Gateway {
     }
 }
 
-fn check_len(frame: &Frame, limit: usize) -> Result<(), Error> {
+/// Checks that a frame is not over a gateway's limit.
+pub(crate) fn check_len(frame: &Frame, limit: usize) -> Result<(), Error> {
     let len = frame.encoded_len();
     if len > limit { Err(Error::TooLarge { len, limit }) } else { Ok(()) }
 }

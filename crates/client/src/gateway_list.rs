@@ -3,7 +3,7 @@
 //! `links.rs` uses it for call links, `gatewayworker_businessworker` for event links. It
 //! resolves host names and starts tasks; what a link does is up to the caller.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
@@ -12,14 +12,16 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, warn};
 
+use crate::core::GatewayList;
+
 /// How long a host name may take to resolve.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long to wait before resolving a name again that did not resolve.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
 
-/// A gateway with a task.
-struct Listed {
+/// The task of a gateway.
+struct LinkTask {
     /// Tells the task whether a register still lists the gateway.
     listed: watch::Sender<bool>,
     task: AbortHandle,
@@ -39,31 +41,28 @@ pub async fn follow_gateways<F>(
     F: Future<Output = ()> + Send + 'static,
 {
     let mut tasks = JoinSet::new();
-    let mut links: BTreeMap<SocketAddrV4, Listed> = BTreeMap::new();
+    let mut list = GatewayList::default();
     loop {
         let names = addresses.borrow_and_update().clone();
         let mut begin = |address| {
-            links.entry(address).or_insert_with(|| {
+            list.add(address, || {
                 debug!(%address, "a gateway is listed");
                 let (listed, flag) = watch::channel(true);
-                Listed { listed, task: tasks.spawn(link(address, flag)) }
+                LinkTask { listed, task: tasks.spawn(link(address, flag)) }
             });
         };
         // First the addresses, so that no name that is slow to resolve delays them.
         names.iter().filter_map(|name| name.parse().ok()).for_each(&mut begin);
         let (wanted, all_resolved) = resolve(&names).await;
         wanted.iter().copied().for_each(&mut begin);
-        for (address, link) in &links {
-            let now = wanted.contains(address);
-            link.listed.send_if_modified(|listed| std::mem::replace(listed, now) != now);
-        }
+        list.set_listed(&wanted, |link, is_listed| _ = link.listed.send_replace(is_listed));
         tokio::select! {
             changed = addresses.changed() => if changed.is_err() {
                 // The list never changes again: serve the links that are there.
                 while tasks.join_next().await.is_some() {}
                 return std::future::pending().await;
             },
-            Some(_) = tasks.join_next() => links.retain(|_, link| !link.task.is_finished()),
+            Some(_) = tasks.join_next() => list.remove_ended(|link| link.task.is_finished()),
             () = tokio::time::sleep(RESOLVE_AGAIN), if !all_resolved => {}
         }
     }

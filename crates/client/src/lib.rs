@@ -82,7 +82,7 @@ pub mod worker;
 pub use close::Closing;
 pub use dispatch::CommandFuture;
 pub use error::{AskError, AskResult, Delivery, Error, Unreached};
-pub use gateway::{Builder, Gateway};
+pub use gateway::{Gateway, GatewayBuilder};
 pub use message::OutMessage;
 pub use select::{Column, Row, Where};
 pub use send::Sending;
@@ -95,7 +95,7 @@ pub use gatewayworker_protocol::{ClientId, GroupId, IdError, ParseClientIdError,
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::core::{Answers, CallLink, Effect, LinkError, QuestionId, Transmit};
+    pub use crate::core::{Answers, CallLink, Effect, GatewayList, LinkError, QuestionId, Transmit};
 }
 
 /// Compiles the examples in the guide.

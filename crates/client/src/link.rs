@@ -12,9 +12,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_net::{Backoff, LinkWriter, PushError};
-use gatewayworker_protocol::{
-    Frame, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, Question, SecretKey,
-};
+use gatewayworker_protocol::{Frame, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, SecretKey};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
@@ -147,10 +145,11 @@ impl Link {
         Ok(())
     }
 
-    /// Asks, and waits for the answer for at most the question time-out.
+    /// Asks with the frame of a question, and waits for the answer for at most the question
+    /// time-out.
     ///
     /// Cancel safe: the link drops the answer that nobody waits for any more.
-    pub(crate) async fn ask(&self, question: Question) -> Result<Bytes, Unreached> {
+    pub(crate) async fn ask(&self, question: Frame) -> Result<Bytes, Unreached> {
         let now = Instant::now();
         let (asker, mut answered) = oneshot::channel();
         let id = self.update(|core| core.ask(question, asker, now.into_std()))?;

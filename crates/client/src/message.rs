@@ -1,4 +1,6 @@
-//! A message to a client, and what it can be made from.
+//! A message to clients: made from text, bytes, JSON, PHP values or a received message.
+//!
+//! `send.rs` and `close.rs` take it; a gateway encodes it for the protocol of each client.
 
 use bytes::Bytes;
 use gatewayworker_protocol::{Body, Payload, php};

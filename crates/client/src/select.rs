@@ -16,6 +16,7 @@ use crate::{Error, Gateway, SessionData, SessionError};
 
 /// A column of the rows of [`Gateway::select`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Column {
     /// The uid.
     Uid,
@@ -26,7 +27,7 @@ pub enum Column {
 }
 
 /// The clients that [`Gateway::select`] looks for: those that meet any of the conditions, or
-/// all where there is none.
+/// all where there is none. A condition with an empty list is one that no client meets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Where {
@@ -36,6 +37,8 @@ pub struct Where {
     pub uids: Vec<Uid>,
     /// These clients.
     pub client_ids: Vec<ClientId>,
+    /// A condition was added, perhaps with an empty list.
+    has_condition: bool,
 }
 
 /// One client in the answer of [`Gateway::select`]. A column that was not asked for is empty.
@@ -65,6 +68,7 @@ impl Where {
     #[must_use]
     pub fn with_groups(mut self, groups: impl IntoIterator<Item = GroupId>) -> Self {
         self.groups.extend(groups);
+        self.has_condition = true;
         self
     }
 
@@ -72,6 +76,7 @@ impl Where {
     #[must_use]
     pub fn with_uids(mut self, uids: impl IntoIterator<Item = Uid>) -> Self {
         self.uids.extend(uids);
+        self.has_condition = true;
         self
     }
 
@@ -79,11 +84,14 @@ impl Where {
     #[must_use]
     pub fn with_client_ids(mut self, ids: impl IntoIterator<Item = ClientId>) -> Self {
         self.client_ids.extend(ids);
+        self.has_condition = true;
         self
     }
 
-    fn is_empty(&self) -> bool {
-        self.groups.is_empty() && self.uids.is_empty() && self.client_ids.is_empty()
+    /// Whether all clients are looked for.
+    fn is_unconditional(&self) -> bool {
+        let Self { groups, uids, client_ids, has_condition } = self;
+        !has_condition && groups.is_empty() && uids.is_empty() && client_ids.is_empty()
     }
 
     /// Returns the conditions that one gateway's clients may meet, or `None` if they can meet
@@ -101,7 +109,7 @@ impl Where {
         if !own.is_empty() {
             filters.push(Filter::Connections(own));
         }
-        (self.is_empty() || !filters.is_empty()).then_some(filters)
+        (self.is_unconditional() || !filters.is_empty()).then_some(filters)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The handle of a businessworker: what a worker may do beyond an application.
+//! The handle of a businessworker: for all that an application may not do.
 //!
 //! `gatewayworker_businessworker` holds a [`WorkerHandle`] and gives its application
 //! [`Gateway`]s made from it. An application needs nothing from this module.
@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 pub use crate::gateway_list::follow_gateways;
 pub use crate::session_observer::SessionObserver;
-use crate::{Builder, Delivery, Error, Gateway, OutMessage};
+use crate::{Delivery, Error, Gateway, GatewayBuilder, OutMessage};
 
 /// The worker's own handle. It shares its links with every [`Gateway`] made from it.
 #[derive(Debug, Clone)]
@@ -23,12 +23,12 @@ pub struct WorkerHandle {
 /// Makes a [`WorkerHandle`].
 #[must_use = "it does nothing until it is connected"]
 pub struct WorkerBuilder {
-    builder: Builder,
+    builder: GatewayBuilder,
     observer: Option<Arc<dyn SessionObserver>>,
 }
 
-/// What one of our gateways can do for this worker, as it has said on the event link. A
-/// gateway of the original says nothing, and can do none of it.
+/// The features of one gateway, as it has announced them on the event link. A gateway of the
+/// original announces none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GatewayFeatures {
@@ -60,7 +60,7 @@ impl WorkerBuilder {
     }
 
     /// Sets how long a question may take; 5 seconds by default. See
-    /// [`Builder::question_timeout`].
+    /// [`GatewayBuilder::question_timeout`].
     pub fn question_timeout(mut self, limit: Duration) -> Self {
         self.builder = self.builder.question_timeout(limit);
         self
@@ -73,7 +73,7 @@ impl WorkerBuilder {
         self
     }
 
-    /// Connects the handle in the background; see [`Builder::connect`].
+    /// Connects the handle in the background; see [`GatewayBuilder::connect`].
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -122,7 +122,7 @@ impl WorkerHandle {
         self.gateway.tell_client(id, command).await
     }
 
-    /// Notes what a gateway can do. Call it with the default when the event link has ended.
+    /// Notes the features of a gateway. Call it with the default when the event link has ended.
     pub fn set_features(&self, gateway: SocketAddrV4, features: GatewayFeatures) {
         self.gateway.bus().set_passes_on(gateway, features.passes_events_on);
         if let Some(link) = self.gateway.links().all().get(&gateway) {

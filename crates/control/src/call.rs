@@ -1,10 +1,9 @@
-//! `call`: one call of the Gateway API, from a shell. The subcommands and their
-//! params are made from the table of calls.
+//! `call`: makes one call of the Gateway API, from a shell. The subcommands and their params are made from the client
+//! library's table of calls (`params.rs`); why no gateway is found is in `registers.rs`.
 //!
-//! The answer is JSON on standard output, in one line. The status is 0; 1, with a
-//! line on standard error, where the call failed, a gateway was not reached or the
-//! answer is not whole (what there is of it is printed all the same); 2 for wrong
-//! arguments.
+//! The answer is JSON on standard output, in one line. The status is 0; 1, with a line on standard error, where the
+//! call failed, a gateway was not reached or the answer is not complete (the part that there is is printed all the
+//! same); 2 for wrong arguments.
 
 mod params;
 mod registers;
@@ -22,7 +21,7 @@ use gatewayworker_daemon::one_or_many;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The command line of `call`.
+/// The command line of `call`: a call by name, its params, and where the cluster is.
 #[derive(Debug)]
 pub struct CallCommand {
     flags: Flags,
@@ -61,7 +60,7 @@ struct Flags {
     pretty: bool,
 }
 
-/// What is of use in a daemon's file; the rest is that daemon's.
+/// The settings that `call` reads from a daemon's file; it ignores the others.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct File {
@@ -71,7 +70,7 @@ struct File {
     question_timeout_ms: Option<u64>,
 }
 
-/// Where the cluster is.
+/// Where the cluster is, and how long to wait for it.
 struct Settings {
     registers: Vec<String>,
     secret_key: SecretKey,
@@ -108,13 +107,13 @@ impl FromArgMatches for CallCommand {
     }
 }
 
-/// Makes the call.
+/// Makes the call, and prints its answer. The status is 0, 1 for a failure, 2 for wrong arguments.
 pub fn run(cli: &CallCommand) -> ExitCode {
     let failure = match try_run(cli) {
         Ok(answer) => {
-            let complaint = not_reached(&answer);
+            let unreached = not_reached(&answer);
             print(&answer, cli.flags.pretty);
-            complaint.map(|line| (line, 1))
+            unreached.map(|line| (line, 1))
         }
         Err(error) => {
             let status = match error.downcast_ref() {
@@ -148,13 +147,13 @@ async fn make(call: &Call, params: Value, settings: &Settings) -> anyhow::Result
         .connect();
     let answer = tokio::select! {
         answer = call.run(&gateway, params) => answer,
-        why = registers::no_hope(settings) => return Err(why),
+        why = registers::hopeless(settings) => return Err(why),
     };
     match answer {
         Err(CallError::NoGateways) => Err(registers::explain(settings).await),
         Err(error) => Err(error.into()),
         Ok(mut answer) if call.answer == Answer::Delivery => {
-            // What a gateway was told may still be on its way out of this process.
+            // Commands to a gateway may still be in this process's buffers.
             let late = gateway.finish(*question_timeout).await.unreached;
             if let Some(unreached) = answer["unreached"].as_array_mut() {
                 let late =
@@ -167,7 +166,7 @@ async fn make(call: &Call, params: Value, settings: &Settings) -> anyhow::Result
     }
 }
 
-/// What to say where an answer names gateways that were not told.
+/// Returns the error line for an answer that names gateways which were not reached.
 fn not_reached(answer: &Value) -> Option<String> {
     let unreached = answer.get("unreached")?.as_array().filter(|unreached| !unreached.is_empty())?;
     let one = |one: &Value| {
@@ -183,7 +182,7 @@ fn print(answer: &Value, pretty: bool) {
 }
 
 impl Flags {
-    /// Flags over environment over file over defaults.
+    /// Merges flags, environment, file and defaults; the former win.
     fn settings(&self) -> anyhow::Result<Settings> {
         let file = match &self.config {
             Some(path) => {

@@ -1,5 +1,5 @@
-//! Accepting connections, and nothing else: what takes time belongs into a task
-//! that the handler spawns, or one slow peer keeps all others waiting.
+//! Accepts connections, for a daemon's listeners, and does nothing else: the handler spawns a task for what takes
+//! time, otherwise one slow peer keeps all others waiting.
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -10,12 +10,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
-/// Hands each new connection and its peer's address to `handle` until `shutdown`
-/// is cancelled.
+/// Passes each new connection and its peer's address to `handle` until `shutdown` is cancelled.
 ///
-/// Where the system has no descriptor or memory left it says so, once a second, and waits a
-/// little: connections that end meanwhile make room, and the new ones wait in the
-/// backlog. Where the listener itself is broken it says that, and returns.
+/// Where the system has no descriptor or memory left, it logs that at most once a second and tries again after a
+/// wait of 10 ms to 1 s: connections that end meanwhile make room, and new ones stay in the backlog. Where the
+/// listener itself is broken, it logs that and returns.
 pub async fn accept_loop(
     listener: &TcpListener,
     shutdown: &CancellationToken,
@@ -35,14 +34,16 @@ pub async fn accept_loop(
                 handle(stream, peer);
             }
             Err(error) if is_of_one_connection(&error) => {
-                debug!(%error, "a peer left before it was accepted")
+                debug!(%error, "a peer closed its connection before it was accepted")
             }
             Err(error) if is_of_the_listener(&error) => {
-                return error!(%error, "a listener is broken, and takes no more connections");
+                return error!(%error, "a listener is broken and accepts no more connections: restart this daemon");
             }
             Err(error) => {
                 let wait = backoff.next_wait();
-                failures.log(move |times| warn!(%error, times, "cannot accept connections for now"));
+                failures.log(
+                    move |times| warn!(%error, times, "cannot accept connections for now, trying again"),
+                );
                 tokio::select! {
                     () = shutdown.cancelled() => return,
                     () = tokio::time::sleep(wait) => {}
@@ -52,7 +53,7 @@ pub async fn accept_loop(
     }
 }
 
-/// Linux passes an error that was pending on the new connection on to `accept`.
+/// Whether the error is one connection's: Linux returns an error of the new connection from `accept`.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -63,7 +64,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// No other connection will fare better: it listens no more, or is no socket of ours.
+/// Whether the error is the listener's: it listens no more, or is no socket, and no other connection will be accepted.
 fn is_of_the_listener(error: &io::Error) -> bool {
     #[cfg(unix)]
     if error.raw_os_error() == Some(rustix::io::Errno::BADF.raw_os_error()) {

@@ -42,7 +42,7 @@ pub enum ChildMessage {
     },
     /// Asks for a listener.
     Listen {
-        /// The name of the setting that has the address, `http_listen`. It has no space.
+        /// The name of the setting that has the address, `http.listen`. It has no space.
         key: String,
         /// Where to listen. With port 0 the system chooses a port.
         address: SocketAddr,
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn each_message_is_a_line_and_back() {
-        let key = || "http_listen".to_owned();
+        let key = || "http.listen".to_owned();
         let of_child = [
             (ChildMessage::Ready { addresses: vec![] }, "ready\n"),
             (ChildMessage::Ready { addresses: vec!["a:1".into(), "b:2".into()] }, "ready a:1 b:2\n"),
@@ -183,7 +183,7 @@ mod tests {
             (ChildMessage::ReloadFailed { reason: "no such file".into() }, "failed no such file\n"),
             (
                 ChildMessage::Listen { key: key(), address: "[::1]:80".parse().unwrap() },
-                "listen http_listen [::1]:80\n",
+                "listen http.listen [::1]:80\n",
             ),
         ];
         for (message, line) in of_child {
@@ -193,10 +193,10 @@ mod tests {
         let of_supervisor = [
             (SupervisorMessage::Status, "status\n"),
             (SupervisorMessage::Reload, "reload\n"),
-            (SupervisorMessage::Listener { key: key() }, "listener http_listen\n"),
+            (SupervisorMessage::Listener { key: key() }, "listener http.listen\n"),
             (
                 SupervisorMessage::ListenerRefused { key: key(), reason: "port in use".into() },
-                "refused http_listen port in use\n",
+                "refused http.listen port in use\n",
             ),
         ];
         for (message, line) in of_supervisor {

@@ -1,17 +1,18 @@
-//! One configuration out of four layers: flags over environment over file over
-//! defaults.
+//! Makes one configuration out of four layers: flags over environment over file over defaults. Errors name file, line
+//! and key, for a person.
 //!
-//! Clap already lets a flag win over its environment variable, so what is left
-//! is to lay both over the file. Defaults are the daemon's `Config::default()`.
+//! Clap already lets a flag win over its environment variable; this lays both over the file. The defaults are the
+//! daemon's `Config::default()`.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, anyhow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use toml::Table;
+use toml::{Table, Value};
 
-use crate::{LogFormat, limits, suggest, supervised};
+use crate::{FormerKeys, LogFormat, limits, suggest, supervised};
 
 /// Flags that every daemon has.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -28,62 +29,141 @@ pub struct CommonFlags {
     #[arg(long)]
     pub check_config: bool,
 
-    /// Be a parent process's child: tell it when everything listens, drain when standard input ends
+    /// Run as a supervisor's child: report when everything listens, drain when standard input ends
     #[arg(long, hide = true)]
     pub supervised: bool,
+
+    /// The warnings that [`load_with_former_keys`] has found. `--check-config` prints them, and a daemon that starts
+    /// logs them.
+    #[arg(skip)]
+    warnings: Warnings,
 }
 
-/// Lets a flag take `-5` as its value, which is then refused for what it is; otherwise clap
-/// would look for a flag of that name.
+/// Why a configuration cannot be read. The message is one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}", file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// The file is no TOML, has an unknown key or a value of the wrong kind.
+    #[error("{}:{problem}", file.display())]
+    Invalid {
+        /// The file.
+        file: PathBuf,
+        /// `3: limit: invalid type: …`, where the place is known.
+        problem: String,
+    },
+    /// A flag or an environment variable has a value of the wrong kind.
+    #[error("flags and environment: {problem}")]
+    Flags {
+        /// As the parser says it.
+        problem: String,
+    },
+}
+
+/// Warnings about a configuration. Clones share them.
+#[derive(Debug, Clone, Default)]
+struct Warnings(Arc<Mutex<Vec<String>>>);
+
+/// Lets a flag take `-5` as its value, so that the error is about the value; otherwise clap would look for a flag of
+/// that name.
 pub fn take_negative_numbers(flag: clap::Arg) -> clap::Arg {
     let takes_values = flag.get_action().takes_values();
     if takes_values { flag.allow_negative_numbers(true) } else { flag }
 }
 
 impl CommonFlags {
-    /// To be called once the daemon listens on `addresses`. It tells a supervising
-    /// parent process, if there is one.
+    /// Reports to the supervisor, if there is one, that the daemon listens on `addresses`. Call it once everything
+    /// listens.
     pub fn ready<A: std::fmt::Display>(&self, addresses: impl IntoIterator<Item = A>) {
         limits::log_file_limit();
         if self.supervised {
             supervised::report_ready(addresses);
         }
     }
+
+    /// Takes the warnings about the configuration that were found when it was read.
+    pub(crate) fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut *self.warnings.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
-/// Reads the configuration: the file that `common` names, if any, with `flags`
-/// laid over it key by key (a flag that is not set must not serialize).
+/// Reads the configuration: the file that `common` names, if any, with `flags` laid over it key by key, also within
+/// tables. A flag that is not set must not serialize.
 ///
 /// # Errors
-/// In one line, with file, line and key: when the file cannot be read, is no
-/// TOML, has an unknown key or a value of the wrong kind.
-pub fn load<F: Serialize, C: DeserializeOwned>(common: &CommonFlags, flags: &F) -> anyhow::Result<C> {
+/// When the file cannot be read, is no TOML, has an unknown key or a value of the wrong kind. The message is one line
+/// with file, line and key.
+pub fn load<F: Serialize, C: DeserializeOwned>(common: &CommonFlags, flags: &F) -> Result<C, ConfigError> {
+    load_with_former_keys(common, flags, FormerKeys::default())
+}
+
+/// Reads the configuration as [`load`] does; keys in the file may have their former names, each with
+/// a warning that [`run`](crate::run) prints or logs.
+///
+/// # Errors
+/// As [`load`], and when the file has a former name and the table that the key belongs to.
+pub fn load_with_former_keys<F: Serialize, C: DeserializeOwned>(
+    common: &CommonFlags,
+    flags: &F,
+    former: FormerKeys,
+) -> Result<C, ConfigError> {
     let mut layers = match &common.config {
-        Some(path) => read::<C>(path)?,
+        Some(path) => read::<C>(path, former, &common.warnings)?,
         None => Table::new(),
     };
-    layers.extend(Table::try_from(flags).context("flags and environment")?);
-    layers.try_into().map_err(|error: toml::de::Error| {
-        anyhow!("flags and environment: {}", suggest::instead_of_list(error.message()))
+    let flags = Table::try_from(flags).map_err(|error| ConfigError::Flags { problem: error.to_string() })?;
+    lay_over(&mut layers, flags);
+    layers.try_into().map_err(|error: toml::de::Error| ConfigError::Flags {
+        problem: suggest::instead_of_list(error.message(), former),
     })
 }
 
-/// Reads a file as a `C`, which alone can tell where it is wrong, and returns its keys.
-fn read<C: DeserializeOwned>(path: &Path) -> anyhow::Result<Table> {
-    let file = path.display();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {file}"))?;
-    toml::from_str::<C>(&text).map_err(|error| anyhow!("{file}:{}", explain(&text, &error)))?;
-    toml::from_str(&text).map_err(|error| anyhow!("{file}:{}", explain(&text, &error)))
+/// Puts the keys of `upper` in the place of those of `lower`, and keeps its others.
+fn lay_over(lower: &mut Table, upper: Table) {
+    for (key, value) in upper {
+        match (lower.get_mut(&key), value) {
+            (Some(Value::Table(lower)), Value::Table(upper)) => lay_over(lower, upper),
+            (_, value) => {
+                lower.insert(key, value);
+            }
+        }
+    }
 }
 
-/// `line: key: what is wrong`, where the place of the error is known.
-fn explain(text: &str, error: &toml::de::Error) -> String {
-    let message = suggest::instead_of_list(&error.message().replace('\n', ", "));
+/// Reads a file and returns its keys. It parses the file as a `C` first: only that finds the place of an error.
+fn read<C: DeserializeOwned>(
+    path: &Path,
+    former: FormerKeys,
+    warnings: &Warnings,
+) -> Result<Table, ConfigError> {
+    let file = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| ConfigError::Read { file: path.to_owned(), source })?;
+    let invalid = |problem| ConfigError::Invalid { file: path.to_owned(), problem };
+    let renamed = former.rename(&text).map_err(|error| invalid(error.to_string()))?;
+    let explain = |error| invalid(explain(&text, &error, former));
+    toml::from_str::<C>(&renamed.text).map_err(explain)?;
+    let keys = toml::from_str(&renamed.text).map_err(explain)?;
+    let mut warnings = warnings.0.lock().unwrap_or_else(PoisonError::into_inner);
+    warnings.extend(renamed.warnings.iter().map(|warning| format!("{file}:{warning}")));
+    Ok(keys)
+}
+
+/// Makes `line: key: what is wrong`, where the place of the error is known.
+fn explain(text: &str, error: &toml::de::Error, former: FormerKeys) -> String {
+    let message = suggest::instead_of_list(&error.message().replace('\n', ", "), former);
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
         return format!(" {message}");
     };
     let mut number = before.matches('\n').count();
-    // Within a table the error may be placed at the table's head.
+    // An error within a table may have the place of the table's head.
     if let Some(wrong) = suggest::unknown_key(&message) {
         let is_it = |line: &str| line.split_once('=').is_some_and(|(key, _)| key.trim() == wrong);
         number += text.lines().skip(number).position(is_it).unwrap_or_default();
@@ -111,8 +191,7 @@ fn explain(text: &str, error: &toml::de::Error) -> String {
     }
 }
 
-/// The key that the line of this number sets, and the number of the last line before it that
-/// sets the same.
+/// Returns the key that a line sets, and the number of the last line before it that sets the same key.
 fn earlier<'t>(text: &'t str, number: usize, line: &'t str) -> Option<(&'t str, usize)> {
     let key_of = |line: &'t str| {
         let name = line.split(['=', '#']).next().unwrap_or_default();
@@ -163,7 +242,7 @@ mod tests {
         }
     }
 
-    fn load_with(file: Option<&str>, arguments: &[&OsStr]) -> anyhow::Result<Config> {
+    fn load_with(file: Option<&str>, arguments: &[&OsStr]) -> Result<Config, ConfigError> {
         let directory = tempfile::tempdir().unwrap();
         let mut all = vec![OsStr::new("test").to_owned()];
         if let Some(text) = file {
@@ -183,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_is_the_default() {
+    fn without_flags_and_file_all_is_default() {
         assert_eq!(load_with(None, &[]).unwrap(), Config::default());
         assert_eq!(load_with(Some(""), &[]).unwrap(), Config::default());
     }
@@ -251,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_toml_is_named_with_its_line_in_one_line() {
+    fn invalid_toml_is_named_with_its_line_in_one_line() {
         let error = error_of("limit = 1\nlisten = \n");
         assert!(error.starts_with(":2: listen: "), "{error}");
         assert!(!error.contains('\n'), "{error}");
@@ -265,10 +344,53 @@ mod tests {
         assert_eq!(error, ":1: push_token: must be a quoted string");
     }
 
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nested {
+        table: Config,
+    }
+
+    fn load_nested(text: &str) -> (anyhow::Result<Nested>, Vec<String>) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("test.toml");
+        std::fs::write(&path, text).unwrap();
+        let common = CommonFlags { config: Some(path), ..CommonFlags::default() };
+        let flags: Table = toml::from_str("table.listen = 'flag'").unwrap();
+        let former = FormerKeys { table: "table", keys: &["limit", "push_token"] };
+        let loaded = load_with_former_keys(&common, &flags, former);
+        let file = format!("{}:", directory.path().join("test.toml").display());
+        let loaded = loaded.map_err(|error| anyhow::anyhow!(format!("{error:#}").replace(&file, "")));
+        (loaded, common.take_warnings().iter().map(|warning| warning.replace(&file, "")).collect())
+    }
+
+    #[test]
+    fn a_key_under_its_former_name_is_taken_with_a_warning_and_flags_go_into_the_table() {
+        let new = load_nested("[table]\nlimit = 3");
+        assert_eq!(new.0.unwrap().table, Config { listen: "flag".into(), limit: 3, ..Config::default() });
+        assert_eq!(new.1, Vec::<String>::new());
+        let old = load_nested("\ntable_limit = 3");
+        assert_eq!(old.0.unwrap().table, Config { listen: "flag".into(), limit: 3, ..Config::default() });
+        assert_eq!(
+            old.1,
+            ["2: table_limit is an old name: write limit in a table [table], or table.limit here"]
+        );
+    }
+
+    #[test]
+    fn errors_about_a_former_name_are_as_those_about_any_key() {
+        let error = |text: &str| load_nested(text).0.unwrap_err().to_string();
+        assert!(error("table_limit = 'x'").starts_with("1: table_limit: invalid type"));
+        assert_eq!(error("table_push_token = 123"), "1: table_push_token: must be a quoted string");
+        assert_eq!(
+            error("table_limt = 1"),
+            "1: table_limt: unknown key `table_limt`: did you mean `table.limit`?"
+        );
+    }
+
     #[test]
     fn a_missing_file_is_named() {
         let common = CommonFlags { config: Some("/nowhere/at-all.toml".into()), ..CommonFlags::default() };
-        let error = load::<_, Config>(&common, &Table::new()).unwrap_err();
+        let error = anyhow::Error::from(load::<_, Config>(&common, &Table::new()).unwrap_err());
         assert!(format!("{error:#}").starts_with("cannot read /nowhere/at-all.toml: "), "{error:#}");
     }
 }

@@ -1,20 +1,19 @@
-//! What daemons count.
+//! A counter for the stats of a daemon.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number of events so far, which only grows; any thread may count. It orders nothing
-/// else in memory.
+/// A number that only grows. Any thread may count; the atomic operations are relaxed and order nothing else.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// Adds one. Returns how many there are now.
+    /// Adds one. Returns the new number.
     pub fn count(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// How many there are.
+    /// Returns the number.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

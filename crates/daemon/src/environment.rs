@@ -1,12 +1,12 @@
-//! Environment variables that look like settings and are none: a mistyped name would be passed
-//! over without a word.
+//! Finds environment variables that look like settings and are none: a daemon would ignore a mistyped name without
+//! a word. Daemons and the control tool log the warnings at their start.
 
 use crate::suggest::{nearest, similarity};
 
 const PREFIX: &str = "GATEWAYWORKER_";
 
-/// All settings of the daemons and of the control tool, without their prefix: a process has the
-/// variables of the others, too.
+/// The settings of all daemons and of the control tool, without their prefix: a process has the variables of the
+/// others too.
 const SETTINGS: &[&str] = &[
     "ALLOW_INSECURE",
     "BUSINESSWORKER",
@@ -77,10 +77,10 @@ const SETTINGS: &[&str] = &[
     "SECRET_KEY",
 ];
 
-/// What the names of one daemon's settings begin with.
+/// The prefixes of the settings of one daemon.
 const DAEMONS: [&str; 4] = ["BUSINESSWORKER_", "GATEWAY_", "HTTP_", "REGISTER_"];
 
-/// How alike two names are of which one is the other mistyped; 1.0 where they are the same.
+/// The least similarity, from 0.0 to 1.0, of a mistyped name to the setting that is meant.
 const MISTYPED: f64 = 0.8;
 
 /// Returns a warning for each `GATEWAYWORKER_…` variable of the process that is nearly the name
@@ -98,7 +98,7 @@ fn warning(name: &str) -> Option<String> {
         return None;
     }
     let daemon = DAEMONS.iter().find_map(|daemon| setting.strip_prefix(daemon));
-    // Only the daemon's name is too much, or missing.
+    // The daemon's name is missing, or one too many.
     let other = SETTINGS.iter().find(|one| {
         daemon == Some(one) || one.strip_suffix(setting).is_some_and(|rest| DAEMONS.contains(&rest))
     });
@@ -113,13 +113,13 @@ fn warning(name: &str) -> Option<String> {
     }
 }
 
-/// Whether Kubernetes makes such a variable for a service called `gatewayworker-…`.
+/// Whether Kubernetes sets such a variable for a service called `gatewayworker-…`.
 fn is_of_kubernetes(setting: &str) -> bool {
     setting.ends_with("_PORT") && !setting.ends_with("LAN_PORT")
         || ["_SERVICE_HOST", "_SERVICE_PORT", "_PORT_"].iter().any(|part| setting.contains(part))
 }
 
-/// All settings, by the names of their variables.
+/// Returns the environment variables of all settings.
 #[doc(hidden)]
 pub fn settings() -> impl Iterator<Item = String> {
     SETTINGS.iter().map(|setting| format!("{PREFIX}{setting}"))
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_and_what_is_somebody_elses_are_let_be() {
+    fn settings_and_other_programs_variables_get_no_warning() {
         let others = ["PHP_VENDOR", "PHP", "INTEROP_RESULTS", "MY_APPLICATION"];
         let kubernetes = ["GATEWAY_SERVICE_HOST", "GATEWAY_PORT", "REGISTER_PORT_1236_TCP_ADDR"];
         for setting in SETTINGS.iter().copied().chain(others).chain(kubernetes) {

@@ -1,33 +1,46 @@
-//! No door stands open for everybody by accident.
+//! Refuses to listen for other machines without a key, unless the configuration allows it. A cluster is not open to
+//! everybody by accident.
 
 use std::net::IpAddr;
 
-use anyhow::bail;
 use gatewayworker_protocol::SecretKey;
 use tracing::warn;
 
-/// Refuses to let `what` (a phrase for the message, "the register") listen on
-/// `ip` where other machines may reach it and no key keeps them out, unless that
-/// is allowed; then it warns.
+/// Why a daemon does not listen on an address.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExposureError {
+    /// Other machines may reach the address, and no key keeps them out.
+    #[error(
+        "{what} would listen on {ip} for everybody who reaches it: set secret_key, or listen on 127.0.0.1, or say \
+         allow_insecure = true"
+    )]
+    Open {
+        /// What would listen, "the register".
+        what: String,
+        /// The address.
+        ip: IpAddr,
+    },
+}
+
+/// Checks that `what` ("the register", for the message) may listen on `ip`: it is loopback, there is a key, or
+/// `allow_insecure` is set; in the last case it logs a warning.
 ///
 /// # Errors
-/// When `ip` is not loopback, there is no key, and it is not allowed.
+/// When none of these is so.
 pub fn check_exposure(
     what: &str,
     ip: IpAddr,
     secret_key: &SecretKey,
     allow_insecure: bool,
-) -> anyhow::Result<()> {
+) -> Result<(), ExposureError> {
     if ip.to_canonical().is_loopback() || !secret_key.is_empty() {
         return Ok(());
     }
     if !allow_insecure {
-        bail!(
-            "{what} would listen on {ip} for everybody who reaches it: set secret_key, or listen on 127.0.0.1, \
-             or say allow_insecure = true"
-        );
+        return Err(ExposureError::Open { what: what.to_owned(), ip });
     }
-    warn!(%ip, "{what} listens without a secret_key: whoever reaches it controls the cluster");
+    warn!(%ip, "{what} listens without a secret_key: everybody who reaches it controls the cluster");
     Ok(())
 }
 
@@ -35,7 +48,7 @@ pub fn check_exposure(
 mod tests {
     use super::*;
 
-    fn check(ip: &str, key: &str, allow_insecure: bool) -> anyhow::Result<()> {
+    fn check(ip: &str, key: &str, allow_insecure: bool) -> Result<(), ExposureError> {
         check_exposure("the register", ip.parse().unwrap(), &SecretKey::new(key), allow_insecure)
     }
 

@@ -1,17 +1,20 @@
-//! What all daemons share, so that each of them is only what sets it apart:
+//! The parts that all daemons share, so that the crate of a daemon has only its own:
 //!
 //! - [`load`]: one configuration out of flags, environment, file and defaults,
+//! - [`FormerKeys`]: keys of a file that have moved into a table,
 //! - [`unknown_variables`]: settings that are mistyped in the environment,
 //! - [`run`]: logging, file limit, runtime, signals and exit status around a daemon's `serve`,
-//! - [`Log`], [`LineWriter`]: a log that waits for nobody,
-//! - [`Operator`]: who may ask how it goes, and for files to be read again,
-//! - [`Counter`]: what has happened so far, in numbers,
+//! - [`Log`], [`LineWriter`]: a log that never blocks its daemon,
+//! - [`Operator`]: requests to read files again, [`Stats`] for those who ask, and a [`ListenerSource`],
+//! - [`child_protocol`]: the messages between a daemon and the supervisor that runs it as a child process,
+//! - [`LineSplitter`]: lines of bounded length out of a stream of bytes,
+//! - [`Counter`]: a number for the stats,
 //! - [`accept_loop`]: accepting that survives a lack of file descriptors,
 //! - [`OpenFiles`]: how many connections there is room for,
 //! - [`check_exposure`], [`resolve`], [`bind`]: addresses, safe by default.
 //!
-//! It knows no daemon and no wire. Its errors are for people: each says in one
-//! line what is wrong, where, and what to do.
+//! It knows no daemon, and nothing of the protocol between them. Its errors are for people: each says in one line
+//! what is wrong, where, and what to do.
 
 mod accept;
 mod address;
@@ -20,6 +23,7 @@ mod config;
 mod counter;
 mod environment;
 mod exposure;
+mod former_keys;
 mod limits;
 mod line_splitter;
 mod line_writer;
@@ -36,17 +40,18 @@ mod supervisor_link;
 mod threads;
 
 pub use accept::accept_loop;
-pub use address::{bind, bind_as, check_address, resolve};
-pub use config::{CommonFlags, load, take_negative_numbers};
+pub use address::{AddressError, bind, bind_as, check_address, resolve};
+pub use config::{CommonFlags, ConfigError, load, load_with_former_keys, take_negative_numbers};
 pub use counter::Counter;
 pub use environment::{settings, unknown_variables};
-pub use exposure::check_exposure;
+pub use exposure::{ExposureError, check_exposure};
+pub use former_keys::FormerKeys;
 pub use limits::OpenFiles;
 pub use line_splitter::LineSplitter;
 pub use line_writer::LineWriter;
-pub use listener_source::ListenerSource;
+pub use listener_source::{ListenerError, ListenerSource};
 pub use lists::one_or_many;
-pub use logging::{Log, LogFormat, wants_colour};
+pub use logging::{Log, LogError, LogFormat, wants_colour};
 pub use operator::{Operator, Reload, ReloadRequest};
 pub use run::{Runtime, run};
 pub use signals::{Signal, Signals};

@@ -1,7 +1,6 @@
-//! How many files, and with them sockets, the process may hold.
+//! The limit on open files, which each connection counts against.
 
-/// Raises the limit on open files as far as the system lets a process raise its
-/// own, since each connection is one.
+/// Raises the limit on open files as far as the system allows a process.
 pub(crate) fn raise_file_limit() {
     #[cfg(unix)]
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
@@ -9,45 +8,45 @@ pub(crate) fn raise_file_limit() {
     }
 }
 
-/// Says in the log how far that was.
+/// Logs the limit.
 pub(crate) fn log_file_limit() {
     if let Some(OpenFiles { limit, .. }) = OpenFiles::now() {
-        tracing::info!(limit, "open files, and with them connections, are limited");
+        tracing::info!(limit, "the limit on open files, and with them on connections");
     }
 }
 
-/// The files that a process may have open (`ulimit -n`), and has.
+/// The limit on open files of this process (`ulimit -n`), and how many are open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpenFiles {
-    /// How many it may have.
+    /// The limit.
     pub limit: usize,
-    /// How many it has.
+    /// How many are open.
     pub open: usize,
 }
 
-/// What is taken to be open where the system does not tell.
+/// How many files count as open where the system does not tell.
 #[cfg(unix)]
-const OPEN: usize = 64;
+const ASSUMED_OPEN: usize = 64;
 
 impl OpenFiles {
-    /// As it is now; `None` where there is no such limit.
+    /// Asks the system. Returns `None` where there is no such limit.
     ///
-    /// Reads a directory of the system's: not to be called for each connection.
+    /// It lists a directory: do not call it for each connection.
     pub fn now() -> Option<Self> {
         #[cfg(unix)]
         {
             let (limit, _) = rlimit::Resource::NOFILE.get().ok()?;
-            // Linux's, and what other systems have. Reading it is one more, which is gone then.
+            // The first is Linux's, the second other systems'. The directory that is read counts as open, too.
             let listed =
                 ["/proc/self/fd", "/dev/fd"].into_iter().find_map(|path| std::fs::read_dir(path).ok());
-            let open = listed.map_or(OPEN, |files| files.count().saturating_sub(1));
+            let open = listed.map_or(ASSUMED_OPEN, |files| files.count().saturating_sub(1));
             Some(Self { limit: usize::try_from(limit).unwrap_or(usize::MAX), open })
         }
         #[cfg(not(unix))]
         None
     }
 
-    /// How many more it may open.
+    /// Returns how many more files the process may open.
     pub fn free(self) -> usize {
         self.limit.saturating_sub(self.open)
     }

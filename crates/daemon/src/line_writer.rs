@@ -1,4 +1,5 @@
-//! Writes lines to a stream that may block: a log that nobody reads never stops a daemon.
+//! Writes lines to a stream that may block, from a thread of its own: a log that nobody reads never stops a daemon.
+//! The log (`logging.rs`) uses it, and the control tool for standard output.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 /// The most that may wait to be written, in bytes. A line counts [`LINE_COST`] more.
 const MAX_WAITING_BYTES: usize = 2 * 1024 * 1024;
 
-/// What a line takes beside its text, in bytes.
+/// The memory that a line takes beside its text, in bytes.
 const LINE_COST: usize = 64;
 
 /// Writes lines to a stream from a thread of its own.
@@ -16,7 +17,7 @@ const LINE_COST: usize = 64;
 /// [`LineWriter::write`] never blocks: while nobody reads the stream (a pipe without a
 /// reader, a terminal after Ctrl-S), up to 2 MiB of lines wait. Further lines are dropped and
 /// counted, and a line with their number is written as soon as the stream takes lines again.
-/// That the stream fails (its reader is gone, the disk is full) is no error either.
+/// Lines which the stream refuses (its reader is gone, the disk is full) are counted as dropped.
 ///
 /// Clones write to the same stream. The thread lives as long as the process.
 #[derive(Debug, Clone)]
@@ -34,27 +35,26 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// What the queued lines and the one being written take.
+    /// The memory of the queued lines and of the one being written.
     bytes: usize,
-    /// Lines dropped since the last line that was queued.
-    untold: u64,
-    /// Lines dropped in all, and lines that could not be written.
+    /// Lines dropped since the last line that was queued; no notice of them is queued yet.
+    unreported: u64,
+    /// All lines that were dropped, or could not be written.
     dropped: u64,
     is_writing: bool,
-    /// Jobs that are done.
+    /// How many jobs are done.
     finished: u64,
 }
 
 #[derive(Debug)]
 enum Job {
     Line(Vec<u8>),
-    /// So many lines were dropped here.
+    /// A notice: so many lines were dropped here.
     Dropped(u64),
 }
 
 impl LineWriter {
-    /// Starts the thread, which is called `name`. `notice` makes the line that tells how many
-    /// lines were dropped, with its `\n`.
+    /// Starts the thread, which is called `name`. `notice` makes the line about so many dropped lines, with its `\n`.
     ///
     /// # Errors
     /// When the system has no thread left.
@@ -69,9 +69,9 @@ impl LineWriter {
         Ok(Self(shared))
     }
 
-    /// Queues a line, which ends with `\n`; drops it where too much waits already.
+    /// Queues a line, which ends with `\n`; drops it where too much waits already. Never blocks.
     ///
-    /// Lines are written one by one: where several processes share a pipe, short lines stay whole.
+    /// Each line is one write: where several processes share a pipe, short lines stay whole.
     pub fn write(&self, line: Vec<u8>) {
         self.0.queue().push(line);
         self.0.more.notify_one();
@@ -108,26 +108,26 @@ impl Queue {
     fn push(&mut self, line: Vec<u8>) {
         let cost = line.len() + LINE_COST;
         if self.bytes + cost > MAX_WAITING_BYTES {
-            self.untold += 1;
+            self.unreported += 1;
             self.dropped += 1;
             return;
         }
-        if self.untold > 0 {
-            self.jobs.push_back(Job::Dropped(std::mem::take(&mut self.untold)));
+        if self.unreported > 0 {
+            self.jobs.push_back(Job::Dropped(std::mem::take(&mut self.unreported)));
         }
         self.bytes += cost;
         self.jobs.push_back(Job::Line(line));
     }
 
     fn has_jobs(&self) -> bool {
-        self.untold > 0 || !self.jobs.is_empty()
+        self.unreported > 0 || !self.jobs.is_empty()
     }
 
-    /// Returns the next job. Once it is done, `done` has to be told.
+    /// Returns the next job. Call `done` once it is done.
     fn next(&mut self) -> Option<Job> {
         let job = match self.jobs.pop_front() {
             Some(job) => job,
-            None if self.untold > 0 => Job::Dropped(std::mem::take(&mut self.untold)),
+            None if self.unreported > 0 => Job::Dropped(std::mem::take(&mut self.unreported)),
             None => return None,
         };
         self.is_writing = true;
@@ -142,7 +142,7 @@ impl Queue {
             self.dropped += u64::from(!is_written);
         }
         if !self.has_jobs() {
-            // A burst is over: its memory goes back.
+            // The burst is over: give its memory back.
             self.jobs = VecDeque::new();
         }
     }
@@ -153,7 +153,7 @@ impl Shared {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes for ever. A stream that fails has no reader: its lines are lost.
+    /// Writes for ever. A stream that fails has no reader: its lines are dropped.
     fn write_all(&self, mut stream: impl Write, notice: impl Fn(u64) -> Vec<u8>) {
         loop {
             let job = self.next();
@@ -184,7 +184,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes a line each time that the test allows one, and shows it to the test.
+    /// A stream that takes a line each time the test allows one, and passes it to the test.
     struct Reader {
         allowed: mpsc::Receiver<()>,
         read: mpsc::Sender<String>,
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_and_counts_what_nobody_reads_and_says_so_in_its_place() {
+    fn lines_that_nobody_reads_are_dropped_and_a_notice_stands_in_their_place() {
         let (writer, allow, lines) = writer();
         let long = vec![b'x'; MAX_WAITING_BYTES / 4];
         for _ in 0..10 {
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_of_dropped_lines_although_no_line_follows() {
+    fn a_notice_is_written_although_no_line_follows() {
         let (writer, allow, lines) = writer();
         writer.write(vec![b'x'; MAX_WAITING_BYTES]);
         allow.send(()).unwrap();

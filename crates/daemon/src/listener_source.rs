@@ -3,14 +3,15 @@
 //! the same queue as the one whose place it takes, and none is lost.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+use crate::AddressError;
 use crate::child_protocol::ChildMessage;
 use crate::supervisor_link::{self, Socket};
 
@@ -20,6 +21,39 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Opens listeners, in the supervisor or in this process. Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct ListenerSource(Option<Arc<PendingListeners>>);
+
+/// Why a listener cannot be opened. The message names the setting.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenerError {
+    /// This process cannot listen on the address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The supervisor cannot open the listener.
+    #[error("{reason}")]
+    Refused {
+        /// As the supervisor says it, with the setting.
+        reason: String,
+    },
+    /// The supervisor does not answer.
+    #[error("{key}: the supervisor did not open {address} within {} s", ANSWER_TIMEOUT.as_secs())]
+    NoAnswer {
+        /// The name of the setting.
+        key: String,
+        /// Where to listen.
+        address: SocketAddr,
+    },
+    /// The socket that the supervisor has sent is of no use.
+    #[error("{key}: {address}")]
+    Socket {
+        /// The name of the setting.
+        key: String,
+        /// Where to listen.
+        address: SocketAddr,
+        /// The system's error.
+        source: io::Error,
+    },
+}
 
 /// The listeners that the supervisor was asked for, by their keys.
 type PendingListeners = Mutex<HashMap<String, oneshot::Sender<Result<Socket, String>>>>;
@@ -38,17 +72,17 @@ impl ListenerSource {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub async fn bind(&self, key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-        let Some(pending) = &self.0 else { return crate::bind(key, address) };
+    pub async fn bind(&self, key: &str, address: SocketAddr) -> Result<TcpListener, ListenerError> {
+        let Some(pending) = &self.0 else { return Ok(crate::bind(key, address)?) };
+        let key = key.to_owned();
         let (sender, answer) = oneshot::channel();
-        pending.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned(), sender);
-        supervisor_link::send(&ChildMessage::Listen { key: key.to_owned(), address });
+        pending.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), sender);
+        supervisor_link::send(&ChildMessage::Listen { key: key.clone(), address });
         match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-            Ok(Ok(Ok(socket))) => {
-                supervisor_link::into_listener(socket).with_context(|| format!("{key}: {address}"))
-            }
-            Ok(Ok(Err(reason))) => bail!(reason),
-            _ => Err(anyhow!("{key}: the supervisor did not open {address}")),
+            Ok(Ok(Ok(socket))) => supervisor_link::into_listener(socket)
+                .map_err(|source| ListenerError::Socket { key, address, source }),
+            Ok(Ok(Err(reason))) => Err(ListenerError::Refused { reason }),
+            _ => Err(ListenerError::NoAnswer { key, address }),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Lists in a configuration file.
+//! Reads lists in a configuration file.
 
 use std::fmt;
 

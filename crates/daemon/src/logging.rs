@@ -1,5 +1,5 @@
-//! The log: to standard error, as text for people or JSON for machines, from a thread of its
-//! own. What the daemon does never waits for whoever reads the log.
+//! The log of a process: lines on standard error, as text for people or JSON for machines, written by a thread of
+//! their own (`line_writer.rs`). Nothing in a daemon waits for a reader of the log. `run.rs` starts it.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
@@ -7,7 +7,6 @@ use std::panic::{self, PanicHookInfo};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use serde_json::json;
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
@@ -17,8 +16,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use crate::LineWriter;
 
-/// When the process ends it waits for the last lines as long as this passes without one that is
-/// written.
+/// At its end the process waits for the last lines until none was written for this time.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// How log lines are written.
@@ -40,10 +38,10 @@ impl LogFormat {
         }
     }
 
-    /// Makes a log line of now, without colour, that ends with `\n`.
+    /// Makes a log line with the current time, without colour; it ends with `\n`.
     pub fn line(self, level: Level, message: &str) -> Vec<u8> {
         let mut time = String::new();
-        // A clock that is out of range leaves it empty.
+        // It stays empty where the clock is out of range.
         let _ = SystemTime.format_time(&mut Writer::new(&mut time));
         match self {
             Self::Text => format!("{time} {level:>5} {message}\n").into_bytes(),
@@ -54,7 +52,7 @@ impl LogFormat {
         }
     }
 
-    /// Makes the line that says why the process ends.
+    /// Makes the line with the reason why the process ends.
     fn last_line(self, error: &str) -> Vec<u8> {
         match self {
             Self::Text => format!("error: {error}\n").into_bytes(),
@@ -68,6 +66,18 @@ impl LogFormat {
     }
 }
 
+/// Why a log cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// `RUST_LOG` is no filter.
+    #[error("RUST_LOG: {reason}")]
+    InvalidFilter {
+        /// As the filter's parser says it.
+        reason: String,
+    },
+}
+
 /// The log of a process. Clones are the same log.
 #[derive(Clone)]
 pub struct Log {
@@ -76,7 +86,7 @@ pub struct Log {
     finish_line: Arc<FinishLine>,
 }
 
-/// Makes the line that is written out of one that was logged; both end with `\n`.
+/// Changes a line before it is written; both lines end with `\n`.
 type FinishLine = dyn Fn(Vec<u8>) -> Vec<u8> + Send + Sync;
 
 impl Log {
@@ -111,21 +121,21 @@ impl Log {
         &self.lines
     }
 
-    /// Sends the process's events and panics here, as much as `RUST_LOG` says. An application
-    /// that has set up a subscriber or a panic hook of its own keeps it.
+    /// Makes this the log of the process's tracing events, filtered by `RUST_LOG`, and of its panics. An application
+    /// that has set a subscriber or a panic hook of its own keeps it.
     ///
     /// # Errors
     /// When `RUST_LOG` is no filter.
-    pub fn set_up(&self) -> anyhow::Result<()> {
+    pub fn set_up(&self) -> Result<(), LogError> {
         let filter = EnvFilter::builder()
             .with_default_directive(LevelFilter::INFO.into())
             .from_env()
-            .map_err(|error| anyhow!("RUST_LOG: {error}"))?;
+            .map_err(|error| LogError::InvalidFilter { reason: error.to_string() })?;
         let log = self.clone();
         let builder = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(move || LogEvent(log.clone()))
-            // It would report to standard error that standard error is gone, and panic.
+            // It would report on standard error that standard error is gone, and panic.
             .log_internal_errors(false);
         // Fails only where a log is set up already.
         let _ = match self.format {
@@ -138,24 +148,23 @@ impl Log {
         Ok(())
     }
 
-    /// Logs a line without a look at `RUST_LOG`.
+    /// Logs a line whatever `RUST_LOG` says.
     pub fn write(&self, line: Vec<u8>) {
         self.lines.write((self.finish_line)(line));
     }
 
-    /// Says why the process ends: `error: …`, as JSON with `"fatal": true`.
+    /// Logs why the process ends: `error: …`, or JSON with `"fatal": true`.
     pub fn fail(&self, error: impl Display) {
         self.write(self.format.last_line(&error.to_string().replace('\n', ", ")));
     }
 
-    /// Waits until all lines are written, but not for a reader who has taken none for a second,
-    /// and for ten seconds at most. Blocks the calling thread.
+    /// Waits until all lines are written, but no more once none was written for a second, and for ten seconds at
+    /// most. Blocks the calling thread.
     pub fn finish(&self) {
         self.lines.flush(LAST_LINES);
     }
 
-    /// Takes the place of the standard library's panic hook, which would wait until somebody
-    /// reads standard error.
+    /// Replaces the standard library's panic hook, which would block until somebody reads standard error.
     fn log_panics(&self) {
         let current = panic::take_hook();
         let default = panic::take_hook();
@@ -175,7 +184,7 @@ impl Log {
     }
 }
 
-/// Says what the standard library's hook says.
+/// Makes the text of the standard library's hook.
 fn describe(panic: &PanicHookInfo<'_>) -> String {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("<unnamed>");
@@ -183,7 +192,7 @@ fn describe(panic: &PanicHookInfo<'_>) -> String {
     let payload = panic.payload();
     let message = payload.downcast_ref::<&str>().copied();
     let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    let message = message.unwrap_or("a value that is no text");
+    let message = message.unwrap_or("a value that is no string");
     let backtrace = std::backtrace::Backtrace::capture();
     match backtrace.status() {
         std::backtrace::BacktraceStatus::Captured => {
@@ -193,7 +202,7 @@ fn describe(panic: &PanicHookInfo<'_>) -> String {
     }
 }
 
-/// The line of one event, which comes in one piece.
+/// A writer for the line of one event, which tracing writes in one piece.
 struct LogEvent(Log);
 
 impl Write for LogEvent {
@@ -207,9 +216,8 @@ impl Write for LogEvent {
     }
 }
 
-/// Whether a stream is to have colours. On a terminal yes, except where `NO_COLOR` is set
-/// (<https://no-color.org>); elsewhere only where `CLICOLOR_FORCE` is, by a parent that passes
-/// the lines on to a terminal.
+/// Whether lines on a stream should have colours: on a terminal, unless `NO_COLOR` is set (<https://no-color.org>);
+/// elsewhere where `CLICOLOR_FORCE` is set, by a supervisor that passes the lines on to a terminal.
 pub fn wants_colour(stream: &impl IsTerminal) -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     !is_set("NO_COLOR") && (stream.is_terminal() || is_set("CLICOLOR_FORCE"))

@@ -90,7 +90,7 @@ impl ReloadSender {
             Err(TrySendError::Closed(request)) => {
                 tracing::info!(
                     requester = requester.name,
-                    "asked to reload, but this daemon has no files to read again"
+                    "asked to reload, but there is nothing to load again"
                 );
                 request.done(Ok(()));
             }

@@ -1,4 +1,5 @@
-//! A daemon's main: everything around its `serve`.
+//! Runs a daemon: the log, the signals, the runtime and the supervisor's link around its `serve`. Each daemon's `run`
+//! calls it with its configuration.
 
 use std::io::Write;
 use std::num::NonZero;
@@ -14,30 +15,27 @@ use crate::{
     unknown_variables,
 };
 
-/// What a daemon's tasks run on.
+/// The threads that a daemon's tasks run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runtime {
     /// The main thread alone.
     CurrentThread,
-    /// Several threads that share the work.
+    /// Several threads, which share all tasks.
     MultiThread {
-        /// How many; one for each core if `None`.
+        /// How many threads; one for each core if `None`.
         threads: Option<usize>,
     },
 }
 
-/// Runs a daemon to its end: sets up the log, the file limit, the runtime and the
-/// signals, then lets `serve` have `config` and a token that the first SIGINT or
-/// SIGTERM cancels. A second signal ends the process at once, with 130 or 143. SIGHUP asks
-/// the daemon, by its [`Operator`], to read its files again, and never ends it.
+/// Runs a daemon to its end: sets up the log, the file limit, the runtime and the signals, then calls `serve` with
+/// `config` and a token that the first SIGINT or SIGTERM cancels. A second signal ends the process at once, with
+/// status 130 or 143. SIGHUP asks the daemon, through its [`Operator`], to read its files again, and never ends it.
 ///
-/// With `--supervised`, the parent process asks for all this over standard input, and for
-/// the daemon's [`Stats`](crate::Stats).
-/// With `--check-config`, a valid configuration is said to be so instead.
+/// With `--supervised`, the supervisor asks for all this over standard input, and for the daemon's
+/// [`Stats`](crate::Stats). With `--check-config`, it prints that the configuration is valid, and does not serve.
 ///
-/// The status is 0 after a drain; 1, and one line on standard error, where
-/// `config` or `serve` is an error. Nothing waits for whoever reads the log: see
-/// [`LineWriter`](crate::LineWriter).
+/// The status is 0 after a drain; 1, with one line on standard error, where `config` or `serve` is an error. Nothing
+/// waits for a reader of the log: see [`LineWriter`](crate::LineWriter).
 pub fn run<C, Fut>(
     common: &CommonFlags,
     config: anyhow::Result<C>,
@@ -63,7 +61,7 @@ where
     }
 }
 
-/// A log whose last lines are written when it is dropped, also by a panic.
+/// A log that writes its last lines when it is dropped, also by a panic.
 struct Flushed(Log);
 
 impl Drop for Flushed {
@@ -84,14 +82,15 @@ where
 {
     let config = config?;
     if common.check_config {
-        for warning in unknown_variables() {
+        for warning in common.take_warnings().into_iter().chain(unknown_variables()) {
             let _ = writeln!(std::io::stderr(), "warning: {warning}");
         }
         return writeln!(std::io::stdout(), "configuration is valid").context("standard output");
     }
     log.set_up()?;
+    common.take_warnings().iter().for_each(|warning| warn!("{warning}"));
     if !common.supervised {
-        // The supervisor has the same ones, and has said so.
+        // The supervisor has the same environment, and has logged the warnings.
         unknown_variables().iter().for_each(|warning| warn!("{warning}"));
     }
     limits::raise_file_limit();
@@ -112,7 +111,7 @@ where
         reload_sender.request_at_sighup().context("cannot listen for signals")?;
         serve(config, shutdown, Operator { reload, stats, listeners }).await
     });
-    // Whatever `serve` left behind, a look-up of a name for one, does not delay the end.
+    // Tasks that `serve` left behind, a name look-up for example, do not delay the end.
     runtime.shutdown_background();
     result
 }

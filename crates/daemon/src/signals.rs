@@ -1,4 +1,5 @@
-//! Signals: the first asks for a drain, the second ends the process.
+//! The signals that ask a process to end: the first asks for a drain, the second ends the process. `run.rs` uses it
+//! for daemons, the control tool for the supervisor.
 
 use std::io;
 use std::sync::Arc;
@@ -9,14 +10,13 @@ use signal_hook::flag;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// What the first signal sets and the second goes by.
+/// Ends the process at the second signal: the first one arms it.
 #[derive(Debug, Default)]
 pub(crate) struct Armed(Arc<AtomicBool>);
 
 impl Armed {
-    /// From the second SIGINT or SIGTERM on, the handler itself ends the process, with
-    /// the status that a shell gives to that signal: that works even where the daemon's
-    /// threads are stuck, and takes no thread of its own.
+    /// Installs handlers which themselves end the process at the second SIGINT or SIGTERM, with the status that a
+    /// shell gives to that signal. That works even where all threads hang, and takes no thread of its own.
     ///
     /// # Errors
     /// When the system refuses a handler.
@@ -32,7 +32,7 @@ impl Armed {
         Ok(armed)
     }
 
-    /// Here the second signal is waited for like the first.
+    /// Installs nothing: here [`Armed::watch`] waits for the second signal too.
     ///
     /// # Errors
     /// None.
@@ -56,9 +56,9 @@ impl Armed {
 /// A signal that asks the process to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Signal {
-    /// As it is called, `SIGINT`.
+    /// Its name, `SIGINT`.
     pub name: &'static str,
-    /// The exit status that a shell gives a process that it ended.
+    /// The exit status that a shell gives to a process which the signal has ended.
     pub status: u8,
 }
 
@@ -77,7 +77,7 @@ pub struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    /// Listens from now on; the process no longer ends by itself at such a signal.
+    /// Listens from now on; such a signal does not end the process by itself any more.
     ///
     /// # Errors
     /// When the system refuses.
@@ -89,7 +89,7 @@ impl Signals {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    /// The next one. Cancel safe.
+    /// Waits for the next signal. Cancel safe.
     pub async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.interrupt.recv() => INTERRUPT,
@@ -105,7 +105,7 @@ pub struct Signals(tokio::signal::windows::CtrlC);
 
 #[cfg(windows)]
 impl Signals {
-    /// Listens from now on; the process no longer ends by itself at such a signal.
+    /// Listens from now on; such a signal does not end the process by itself any more.
     ///
     /// # Errors
     /// When the system refuses.
@@ -116,7 +116,7 @@ impl Signals {
         tokio::signal::windows::ctrl_c().map(Self)
     }
 
-    /// The next one. Cancel safe.
+    /// Waits for the next signal. Cancel safe.
     pub async fn next(&mut self) -> Signal {
         self.0.recv().await;
         INTERRUPT

@@ -1,24 +1,26 @@
-//! "Did you mean": the name that a mistyped one is nearest to.
+//! Suggests the name that is meant ("did you mean") for a mistyped one: a key in a file, or a variable.
 
-/// How alike two names are where one is worth to be suggested for the other.
+use crate::FormerKeys;
+
+/// The least similarity, from 0.0 to 1.0, of two names of which one is suggested for the other.
 const NEAR: f64 = 0.65;
 
-/// Returns the one of `names` that is most like `wrong`, if any is. The original's spelling,
-/// `pingInterval`, is like ours.
+/// Returns the one of `names` that is most similar to `wrong`, if one is similar enough. GatewayWorker's spelling,
+/// `pingInterval`, is similar to ours.
 pub(crate) fn nearest<'a>(wrong: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let near = names.map(|name| (similarity(wrong, name), name)).filter(|(how, _)| *how >= NEAR);
     near.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, name)| name)
 }
 
-/// How alike two names are, from 0.0 to 1.0; underscores, dashes and case do not count.
+/// Returns the similarity of two names, from 0.0 to 1.0. Underscores, dashes and case do not count.
 pub(crate) fn similarity(a: &str, b: &str) -> f64 {
     let plain = |name: &str| name.replace(['_', '-'], "").to_lowercase();
     strsim::normalized_damerau_levenshtein(&plain(a), &plain(b))
 }
 
-/// Changes serde's message on a name that it does not know, which lists all that it does, into
-/// one that says which is meant; leaves any other as it is.
-pub(crate) fn instead_of_list(message: &str) -> String {
+/// Changes serde's message about an unknown name, which lists all names, into one that suggests the name which is
+/// meant; for a mistyped former name, that is the new one. Returns other messages as they are.
+pub(crate) fn instead_of_list(message: &str, former: FormerKeys) -> String {
     let of_kind = |kind: &str| message.strip_prefix(kind)?.strip_prefix(" `")?.split_once("`, expected ");
     let (kind, (wrong, list)) = match (of_kind("unknown field"), of_kind("unknown variant")) {
         (Some(found), _) => ("unknown key", found),
@@ -27,13 +29,18 @@ pub(crate) fn instead_of_list(message: &str) -> String {
     };
     // Names stand in backticks: every second part is one.
     let names = list.split('`').skip(1).step_by(2);
-    match nearest(wrong, names) {
-        Some(near) => format!("{kind} `{wrong}`: did you mean `{near}`?"),
+    let former: Vec<_> = former.names().collect();
+    match nearest(wrong, names.chain(former.iter().map(|(old, _)| old.as_str()))) {
+        Some(near) => {
+            let renamed = former.iter().find(|(old, _)| old == near);
+            let near = renamed.map_or(near, |(_, new)| new);
+            format!("{kind} `{wrong}`: did you mean `{near}`?")
+        }
         None => format!("{kind} `{wrong}`, expected {list}"),
     }
 }
 
-/// Returns the key that such a message is about.
+/// Returns the key in such a message.
 pub(crate) fn unknown_key(message: &str) -> Option<&str> {
     message.strip_prefix("unknown key `")?.split('`').next()
 }
@@ -68,7 +75,7 @@ mod tests {
             ("unknown field `x`, there are no fields", "unknown field `x`, there are no fields"),
             ("invalid type: integer `1`", "invalid type: integer `1`"),
         ] {
-            assert_eq!(instead_of_list(message), said);
+            assert_eq!(instead_of_list(message, FormerKeys::default()), said);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the system lets the process have so many threads more.
+//! Checks how many more threads the system allows the process, before a runtime is made.
 
 use std::io;
 use std::sync::{Arc, Mutex, mpsc};
@@ -6,14 +6,13 @@ use std::thread;
 
 /// Checks that `count` more threads can be started, by starting and ending them.
 ///
-/// tokio panics where the system refuses it a thread (`ulimit -u`, a container's limit on
-/// processes), and its half-made runtime may then never end. So a runtime with several
-/// threads is only made after this.
+/// tokio panics where the system refuses it a thread (`ulimit -u`, a container's limit on processes), and its
+/// half-made runtime may then never end. So call this before a runtime with several threads is made.
 ///
 /// # Errors
-/// Where the system refuses one, with how many were wanted and what to raise.
+/// Where the system refuses one; the message says how many were wanted and what to raise.
 pub fn check_threads(count: usize) -> io::Result<()> {
-    // Those that have started wait for the last one: all are there at the same time.
+    // The threads wait for each other: all run at the same time.
     let (hold, held) = mpsc::channel::<()>();
     let held = Arc::new(Mutex::new(held));
     let mut threads = Vec::with_capacity(count);
@@ -39,7 +38,7 @@ pub fn check_threads(count: usize) -> io::Result<()> {
         Some(error) => Err(io::Error::new(
             error.kind(),
             format!(
-                "the system has {started} of {count} threads ({error}): raise its limit (ulimit -u, or the container's), or set threads to fewer"
+                "the system allows {started} of {count} threads ({error}): raise its limit (ulimit -u, or the container's), or set `threads` to fewer"
             ),
         )),
     }
@@ -50,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_that_the_system_has_are_no_error() {
+    fn threads_that_the_system_allows_are_no_error() {
         check_threads(0).unwrap();
         check_threads(20).unwrap();
     }

@@ -3,7 +3,7 @@
 //!
 //! Each connection is a file. Descriptors are set aside for the gateway's own files and for
 //! the links of workers, so that a worker can link though clients hold all that they may.
-//! Plain data; who counts is `door` and `server`.
+//! Plain data; who counts is `listener` and `server`.
 
 use anyhow::ensure;
 use gatewayworker_daemon::OpenFiles;

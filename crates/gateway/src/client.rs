@@ -1,4 +1,4 @@
-//! A client, from the door to the worker.
+//! A client, from the listener to the worker.
 //!
 //! Two tasks, one after the other: [`accept`] does the handshake, waits for a
 //! worker to be there, and takes the client into the table; [`read`] then waits
@@ -20,6 +20,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
+use crate::access::proxy_header;
+use crate::access::rejections::RejectReason;
 use crate::closing;
 use crate::core::client::NewClient;
 use crate::core::events::Route;
@@ -28,13 +30,11 @@ use crate::core::outbox::Outbox;
 use crate::core::ports::Directory;
 use crate::core::reading::Reading;
 use crate::core::table::Key;
-use crate::door::{Door, Place};
-use crate::entry::proxy_header;
-use crate::entry::refused::Refused;
+use crate::listener::{ConnectionPermit, Listener};
 use crate::shard::{ClientConnection, NewConnection, SCRATCH, ShardThread};
-use crate::socket::{Fresh, Socket, is_passing};
+use crate::socket::{ReadOutcome, Socket, is_transient};
 use crate::tls::TlsSocket;
-use crate::websocket::handshake::{self, Refusal, Upgrade};
+use crate::websocket::handshake::{self, Rejection, Upgrade};
 use crate::workers::WorkerLink;
 
 /// The most that is read of a client that waits for a worker, in bytes: so many may wait.
@@ -51,65 +51,65 @@ const MAX_REJECTED_HEAD: usize = 16 * 1024;
 
 /// Does the handshake with a client and takes it in, or answers why not.
 pub(crate) async fn accept(shard: Rc<ShardThread>, stream: TcpStream, new: NewConnection) {
-    let NewConnection { peer, mut place } = new;
+    let NewConnection { peer, mut permit } = new;
     // Linux has it from the listener.
     if !cfg!(target_os = "linux") {
         gatewayworker_net::tune(&stream);
     }
-    let limit = Instant::now() + place.handshake_timeout;
+    let limit = Instant::now() + permit.handshake_timeout;
     let mut from = peer;
-    let mut socket = match open(stream, &place, limit, &mut from).await {
+    let mut socket = match open(stream, &permit, limit, &mut from).await {
         Ok(socket) => socket,
         // There is nothing yet that an answer could be said in.
-        Err(refusal) => return note_refused(&shard, from, &refusal),
+        Err(refusal) => return note_rejected(&shard, from, &refusal),
     };
-    match come_in(&shard, &mut socket, &mut place, limit, &mut from).await {
-        Err(Refusal::HealthCheck(check)) => {
+    match check_access(&shard, &mut socket, &mut permit, limit, &mut from).await {
+        Err(Rejection::HealthCheck(check)) => {
             let mut outbox = Outbox::of(check.response(shard.can_serve()).into());
             closing::end(&socket, &mut outbox, false, false).await;
         }
         Err(refusal) => {
-            note_refused(&shard, from, &refusal);
-            if let Some(answer) = refusal.response().filter(|_| place.policy.is_websocket()) {
+            note_rejected(&shard, from, &refusal);
+            if let Some(answer) = refusal.response().filter(|_| permit.policy.is_websocket()) {
                 let mut outbox = Outbox::of(answer.into());
                 closing::end(&socket, &mut outbox, false, false).await;
             }
         }
         // Nobody would close it any more, nor tell its worker.
         Ok(_) if shard.is_stopping() => {
-            let last = place.policy.stop_frame();
+            let last = permit.policy.stop_frame();
             let with_close_frame = last.is_some();
             let mut outbox = Outbox::of(last.unwrap_or_default());
             closing::end(&socket, &mut outbox, with_close_frame, false).await;
         }
-        Ok(ready) => spawn_client(&shard, socket, place, ipv4(from), ready),
+        Ok(ready) => spawn_client(&shard, socket, permit, ipv4(from), ready),
     }
 }
 
-fn note_refused(shard: &ShardThread, from: SocketAddr, refusal: &Refusal) {
+fn note_rejected(shard: &ShardThread, from: SocketAddr, refusal: &Rejection) {
     let (why, said) = match refusal {
-        Refusal::Io(_) => (Refused::Left, None),
-        Refusal::Http { why, said, .. } => (*why, said.as_deref()),
-        Refusal::HealthCheck(_) => return,
+        Rejection::Io(_) => (RejectReason::Left, None),
+        Rejection::Http { why, said, .. } => (*why, said.as_deref()),
+        Rejection::HealthCheck(_) => return,
     };
     debug!(client = %from, %refusal, "a client was not let in");
     shard.shared.refusals.note(why, from, said);
 }
 
 /// What comes before the client's first word: a proxy says whom it brings, which `from`
-/// becomes, and TLS; where the door has either.
+/// becomes, and TLS; where the listener has either.
 async fn open(
     mut stream: TcpStream,
-    door: &Door,
+    listener: &Listener,
     limit: Instant,
     from: &mut SocketAddr,
-) -> Result<Socket, Refusal> {
-    *from = brought_by(&mut stream, door, *from).await?;
-    let Some(certificate) = &door.certificate else { return Ok(Socket::Plain(stream)) };
+) -> Result<Socket, Rejection> {
+    *from = resolve_proxied_peer(&mut stream, listener, *from).await?;
+    let Some(certificate) = &listener.certificate else { return Ok(Socket::Plain(stream)) };
     let accepting = TlsSocket::accept(stream, certificate.current());
     match timeout_at(limit, accepting).await {
-        Err(_) => Err(Refusal::of(Refused::TooSlow, "the TLS handshake took too long")),
-        Ok(Err(error)) => Err(Refusal::of(Refused::Tls, error.to_string())),
+        Err(_) => Err(Rejection::of(RejectReason::TooSlow, "the TLS handshake took too long")),
+        Ok(Err(error)) => Err(Rejection::of(RejectReason::Tls, error.to_string())),
         Ok(Ok(socket)) => Ok(Socket::Tls(Box::new(socket))),
     }
 }
@@ -133,19 +133,19 @@ struct Opening {
 
 /// What stands before a client: how many are in from where it comes, the handshake, and
 /// that there is a worker. `from` is the client, or becomes the one that it brings.
-async fn come_in(
+async fn check_access(
     shard: &ShardThread,
     socket: &mut Socket,
-    place: &mut Place,
+    permit: &mut ConnectionPermit,
     limit: Instant,
     from: &mut SocketAddr,
-) -> Result<Ready, Refusal> {
+) -> Result<Ready, Rejection> {
     // One that a proxy brings is counted when it is known where it comes from.
-    if !place.entry.trusts(from.ip()) {
-        place.take_from(from.ip())?;
+    if !permit.access.trusts(from.ip()) {
+        permit.take_from(from.ip())?;
     }
-    if place.policy.is_websocket() {
-        return admit(shard, socket, place, limit, from).await;
+    if permit.policy.is_websocket() {
+        return admit(shard, socket, permit, limit, from).await;
     }
     // There is no handshake, and nobody to read an answer in HTTP.
     let mut opening = Opening::default();
@@ -153,17 +153,22 @@ async fn come_in(
     Ok(Ready { opening, worker })
 }
 
-/// Whom `peer` brings, where the door is for proxies that say so before all else.
-async fn brought_by(stream: &mut TcpStream, door: &Door, peer: SocketAddr) -> Result<SocketAddr, Refusal> {
-    if !door.entry.proxy_protocol {
+/// Whom `peer` brings, where the listener is for proxies that say so before all else.
+async fn resolve_proxied_peer(
+    stream: &mut TcpStream,
+    listener: &Listener,
+    peer: SocketAddr,
+) -> Result<SocketAddr, Rejection> {
+    if !listener.access.proxy_protocol {
         return Ok(peer);
     }
-    if !door.entry.trusts(peer.ip()) {
-        return Err(Refusal::of(Refused::ProxyHeader, "it is none of trusted_proxies"));
+    if !listener.access.trusts(peer.ip()) {
+        return Err(Rejection::of(RejectReason::ProxyHeader, "it is none of trusted_proxies"));
     }
-    let client = timeout(door.handshake_timeout, proxy_header::read(stream)).await;
-    let client = client.map_err(|_| Refusal::of(Refused::ProxyHeader, "its PROXY header took too long"))?;
-    let client = client.map_err(|error| Refusal::of(Refused::ProxyHeader, error.to_string()))?;
+    let client = timeout(listener.handshake_timeout, proxy_header::read(stream)).await;
+    let client =
+        client.map_err(|_| Rejection::of(RejectReason::ProxyHeader, "its PROXY header took too long"))?;
+    let client = client.map_err(|error| Rejection::of(RejectReason::ProxyHeader, error.to_string()))?;
     Ok(client.unwrap_or(peer))
 }
 
@@ -171,18 +176,18 @@ async fn brought_by(stream: &mut TcpStream, door: &Door, peer: SocketAddr) -> Re
 async fn admit(
     shard: &ShardThread,
     socket: &mut Socket,
-    place: &mut Place,
+    permit: &mut ConnectionPermit,
     limit: Instant,
     from: &mut SocketAddr,
-) -> Result<Ready, Refusal> {
+) -> Result<Ready, Rejection> {
     let peer = *from;
-    let reading = handshake::read_request(socket, place, from);
+    let reading = handshake::read_request(socket, permit, from);
     let Upgrade { response, handshake, rest: mut said, may_compress } =
         timeout_at(limit, reading)
             .await
-            .map_err(|_| Refusal::of(Refused::TooSlow, "the handshake took too long"))??;
+            .map_err(|_| Rejection::of(RejectReason::TooSlow, "the handshake took too long"))??;
     if *from != peer {
-        place.take_from(from.ip())?;
+        permit.take_from(from.ip())?;
     }
     let worker = find_worker(shard, socket, &mut said).await?;
     if socket.is_half_closed().await {
@@ -192,7 +197,7 @@ async fn admit(
         socket.write_all(&response).await?;
         socket.flush().await
     };
-    timeout(place.handshake_timeout, answering).await.map_err(io::Error::from)??;
+    timeout(permit.handshake_timeout, answering).await.map_err(io::Error::from)??;
     Ok(Ready { opening: Opening { handshake: Some(handshake), may_compress, said }, worker })
 }
 
@@ -209,15 +214,15 @@ async fn find_worker(
     shard: &ShardThread,
     socket: &Socket,
     said: &mut Vec<u8>,
-) -> Result<Arc<WorkerLink>, Refusal> {
+) -> Result<Arc<WorkerLink>, Rejection> {
     let shared = &shard.shared;
     if let Some(worker) = shared.workers.choose(None)
         && !worker.buffer.is_full()
     {
         return Ok(worker);
     }
-    let busy = |reason| Refusal::of(Refused::NoWorker, reason);
-    let _place =
+    let busy = |reason| Rejection::of(RejectReason::NoWorker, reason);
+    let _permit =
         shared.waiting.try_acquire().map_err(|_| busy("no worker is there, and too many wait for one"))?;
     let limit = Duration::from_millis(shared.config.worker_wait_ms);
     let coming = timeout(limit, async {
@@ -246,7 +251,7 @@ async fn left(shard: &ShardThread, socket: &Socket, said: &mut Vec<u8>) -> io::E
     let end = || io::Error::from(io::ErrorKind::UnexpectedEof);
     while said.len() < MAX_SAID {
         match fill(shard, socket, MAX_SAID - said.len()).await {
-            Ok(Fresh { bytes: 0, .. }) => return end(),
+            Ok(ReadOutcome { bytes: 0, .. }) => return end(),
             Ok(fresh) => said.extend_from_slice(&shard.scratch.borrow()[..fresh.bytes]),
             Err(error) => return error,
         }
@@ -261,13 +266,19 @@ async fn left(shard: &ShardThread, socket: &Socket, said: &mut Vec<u8>) -> io::E
 /// Sends away who found no place, with an answer where there is somebody to read one
 /// who would know it from what comes before. Where too many come for that, the answer is as
 /// good as it can be without waiting for anything.
-pub(crate) fn turn_away(shard: &Rc<ShardThread>, stream: TcpStream, door: &Door, why: Refused) {
-    let speaks_first = door.policy.is_websocket() && !door.entry.proxy_protocol && door.certificate.is_none();
+pub(crate) fn reject_over_limit(
+    shard: &Rc<ShardThread>,
+    stream: TcpStream,
+    listener: &Listener,
+    why: RejectReason,
+) {
+    let speaks_first =
+        listener.policy.is_websocket() && !listener.access.proxy_protocol && listener.certificate.is_none();
     if !speaks_first {
         return;
     }
-    let answer = Refusal::from(why).response().unwrap_or_default();
-    let Ok(permit) = shard.shared.turned_away.clone().try_acquire_owned() else {
+    let answer = Rejection::from(why).response().unwrap_or_default();
+    let Ok(permit) = shard.shared.rejecting.clone().try_acquire_owned() else {
         return refuse_at_once(&stream, answer.as_bytes());
     };
     tokio::task::spawn_local(async move {
@@ -301,15 +312,21 @@ fn refuse_at_once(stream: &TcpStream, answer: &[u8]) {
 }
 
 /// Inserts a client into the shard, and starts the task that reads from it.
-fn spawn_client(shard: &Rc<ShardThread>, socket: Socket, place: Place, address: SocketAddrV4, ready: Ready) {
+fn spawn_client(
+    shard: &Rc<ShardThread>,
+    socket: Socket,
+    permit: ConnectionPermit,
+    address: SocketAddrV4,
+    ready: Ready,
+) {
     let Ready { opening: Opening { handshake, may_compress, said }, worker } = ready;
     let socket = Rc::new(socket);
-    let inbox = Inbox::new(&place.policy, said, may_compress);
+    let inbox = Inbox::new(&permit.policy, said, may_compress);
     let key = shard.insert(NewClient {
         connection_id: shard.draw_connection_id(),
         seq: shard.shared.number(),
         address,
-        connection: ClientConnection::new(place, socket.clone()),
+        connection: ClientConnection::new(permit, socket.clone()),
         worker,
     });
     let now_ms = shard.now_ms();
@@ -320,7 +337,7 @@ fn spawn_client(shard: &Rc<ShardThread>, socket: Socket, place: Place, address: 
 
 /// Passes a client's bytes on until it is gone; aborted when somebody else closes the client.
 async fn read(shard: Rc<ShardThread>, socket: Rc<Socket>, key: Key, mut inbox: Inbox) {
-    let mut fresh = Fresh::default();
+    let mut fresh = ReadOutcome::default();
     loop {
         let now_ms = shard.now_ms();
         let reading = match fresh.bytes {
@@ -335,10 +352,10 @@ async fn read(shard: Rc<ShardThread>, socket: Rc<Socket>, key: Key, mut inbox: I
             // It has more to say than fits: first the others, and what it said on its way.
             tokio::task::yield_now().await;
         }
-        fresh = Fresh::default();
+        fresh = ReadOutcome::default();
         match reading {
             Reading::More => match fill(&shard, &socket, SCRATCH).await {
-                Ok(read @ Fresh { bytes: 1.., .. }) => fresh = read,
+                Ok(read @ ReadOutcome { bytes: 1.., .. }) => fresh = read,
                 _ => return shard.input(|core| core.read_ended(key)),
             },
             // Boxed, as every idle client would have the place for it.
@@ -352,12 +369,12 @@ async fn read(shard: Rc<ShardThread>, socket: Rc<Socket>, key: Key, mut inbox: I
 /// before the next await: then another client's bytes may stand there.
 ///
 /// Cancel safe.
-async fn fill(shard: &ShardThread, socket: &Socket, most: usize) -> io::Result<Fresh> {
+async fn fill(shard: &ShardThread, socket: &Socket, most: usize) -> io::Result<ReadOutcome> {
     poll_fn(|cx| {
         loop {
             ready!(socket.poll_readable(cx))?;
             match socket.try_read(&mut shard.scratch.borrow_mut()[..most]) {
-                Err(error) if is_passing(&error) => {}
+                Err(error) if is_transient(&error) => {}
                 read => return Poll::Ready(read),
             }
         }
@@ -401,7 +418,7 @@ mod tests {
     /// What a client that asks to be upgraded gets until the connection ends.
     async fn answer(shard: &Rc<ShardThread>) -> Vec<u8> {
         let (ours, mut theirs) = testing::connection().await;
-        let new = NewConnection { peer: theirs.local_addr().unwrap(), place: testing::place() };
+        let new = NewConnection { peer: theirs.local_addr().unwrap(), permit: testing::permit() };
         theirs.write_all(UPGRADE).await.unwrap();
         let reading = async {
             let mut answer = Vec::new();
@@ -429,7 +446,7 @@ mod tests {
             let answer = answer(&shard).await;
             assert!(
                 answer.starts_with(b"HTTP/1.1 101 ")
-                    && answer.ends_with(&testing::place().policy.stop_frame().unwrap()),
+                    && answer.ends_with(&testing::permit().policy.stop_frame().unwrap()),
                 "{answer:?}"
             );
         };
@@ -465,9 +482,9 @@ mod tests {
         let config = Config { max_waiting: 1, worker_wait_ms: 3_600_000, ..Config::default() };
         let shard = testing::shard(config);
         let (ours, mut theirs) = testing::connection().await;
-        let place = testing::place_at(url, &shard.shared.config);
-        let door = place.door().clone();
-        let new = NewConnection { peer: theirs.local_addr().unwrap(), place };
+        let permit = testing::permit_at(url, &shard.shared.config);
+        let listener = permit.listener().clone();
+        let new = NewConnection { peer: theirs.local_addr().unwrap(), permit };
         let arriving = accept(shard.clone(), ours, new);
         let leaving = async {
             theirs.write_all(bytes).await.unwrap();
@@ -496,7 +513,7 @@ mod tests {
         });
         assert_eq!(shard.shared.refusals.to_string(), "left=1", "{url} {how:?}");
         assert_eq!(shard.shared.waiting.available_permits(), 1);
-        assert!(Place::take(&door).is_ok(), "{url} {how:?}: it keeps its place");
+        assert!(ConnectionPermit::take(&listener).is_ok(), "{url} {how:?}: it keeps its permit");
         let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
         worker.buffer.push(|out| assert!(out.is_empty())).unwrap();
     }

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::core::outbox::{Flushed, Outbox};
 use crate::core::ports::Transmit;
-use crate::socket::{Socket, is_passing};
+use crate::socket::{Socket, is_transient};
 
 /// How long all of it may take with a peer that reads slowly: it finds why it is closed
 /// behind all that is on its way, of which the system may have taken megabytes.
@@ -47,7 +47,7 @@ pub(crate) async fn end(socket: &Socket, outbox: &mut Outbox, with_close_frame: 
             let closing = peer.until(|peer| peer.tail.is_close_frame());
             let _ = timeout_at(within(CLOSE_TIMEOUT), closing).await;
         }
-        socket.say_goodbye();
+        socket.close_notify();
         let _ = timeout_at(within(END_TIMEOUT), async {
             poll_fn(|cx| socket.poll_drain(cx)).await?;
             SockRef::from(socket.tcp()).shutdown(Shutdown::Write)?;
@@ -119,7 +119,7 @@ impl Peer<'_> {
                 self.discarded += fresh.bytes;
                 self.ended = fresh.bytes == 0 || self.discarded > MAX_DISCARDED;
             }
-            Err(error) if is_passing(&error) => return false,
+            Err(error) if is_transient(&error) => return false,
             Err(_) => self.ended = true,
         }
         true

@@ -15,26 +15,27 @@ use tokio::net::TcpStream;
 
 use crate::capacity::Capacity;
 use crate::config::Config;
-use crate::door::{Door, Limit, Place};
+use crate::listener::{ConnectionLimit, ConnectionPermit, Listener};
 use crate::shard::{self, ClientConnection, ShardThread, Shared};
 use crate::workers::WorkerLink;
 
 pub use crate::core::client::{Client, NewClient};
 pub use crate::core::commands::ShardCommand;
-pub use crate::core::effects::{Effect, Ending, Finished, Notice};
+pub use crate::core::effects::{Effect, Ending, Finished, Notice, Signals};
 pub use crate::core::events::Route;
 pub use crate::core::flush::Writable;
 pub use crate::core::heartbeat::Heartbeat;
 pub use crate::core::inbox::Inbox;
-pub use crate::core::link::{LinkState, ProtocolError, Said as LinkSaid};
+pub use crate::core::link::{LinkEvent, LinkProtocolError, LinkState};
+pub use crate::core::link_buffer::{LinkBuffer, LinkClosed};
 pub use crate::core::listener_policy::{Framing, ListenerPolicy, SlowConsumer};
 pub use crate::core::outbox::{Flushed, Outbox};
 pub use crate::core::outgoing::WebSocketType;
-pub use crate::core::ports::{Connection, Directory, LinkBuffer, LinkClosed, Ports, Transmit};
+pub use crate::core::ports::{Connection, Directory, Ports, Transmit};
 pub use crate::core::questions::{AskShards, Gather, answer_with};
 pub use crate::core::reading::Reading;
 pub use crate::core::table::{Key, Table};
-use crate::core::websocket::decode::{Decoder, Event, Step, Terms};
+use crate::core::websocket::decode::{Content, DecodeOptions, Decoder, Step};
 use crate::core::websocket::encode;
 pub use crate::core::worker_link::WorkerLink as CoreWorkerLink;
 pub use crate::core::worker_table::{Routing, WorkerTable};
@@ -91,8 +92,8 @@ impl FrameReader {
     /// # Panics
     /// When it is none.
     pub fn read(&mut self, frame: &mut [u8], limit: usize) -> usize {
-        match self.0.step(frame, Terms { limit, may_compress: false }) {
-            Ok(Step::Frame { event: Event::Message { payload, .. }, .. }) => payload.len(),
+        match self.0.step(frame, DecodeOptions { limit, may_compress: false }) {
+            Ok(Step::Frame { content: Content::Message { payload, .. }, .. }) => payload.len(),
             other => panic!("{other:?}"),
         }
     }
@@ -184,26 +185,26 @@ impl BusyShard {
         let shared = Arc::new(Shared::new(config, capacity, address, vec![sender]));
         let writer = LinkWriter::new(nowhere().into_split().1, 64 * 1024 * 1024);
         let link = shared.workers.join("worker", Arc::new(writer), Features::default());
-        let places = Arc::new(Limit::new(n as usize));
-        let door = Door::new(8289, &shared.config.listen[0], &shared.config, places);
-        let door = Arc::new(door.expect("the defaults work"));
+        let limit = Arc::new(ConnectionLimit::new(n as usize));
+        let listener = Listener::new(8289, &shared.config.listen[0], &shared.config, limit);
+        let listener = Arc::new(listener.expect("the defaults work"));
         let state = LinkState::new(SecretKey::default(), shared.max_frame_len, 1);
         let shard = ShardThread::new(0, shared);
         let sink = UdpSocket::bind("127.0.0.1:0").expect("a port");
         let keys: Vec<Key> = (1..=n)
             .map(|connection_id| {
-                let place = Place::take(&door).expect("there is one for each");
+                let permit = ConnectionPermit::take(&listener).expect("there is one for each");
                 let socket = Rc::new(crate::socket::Socket::Plain(into(&sink)));
                 shard.insert(NewClient {
                     connection_id,
                     seq: connection_id.into(),
                     address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
-                    connection: ClientConnection::new(place, socket),
+                    connection: ClientConnection::new(permit, socket),
                     worker: link.clone(),
                 })
             })
             .collect();
-        let inbox = Inbox::new(&door.policy, Vec::new(), false);
+        let inbox = Inbox::new(&listener.policy, Vec::new(), false);
         Self { shard, link, state, inbox, key: keys[0], _sink: sink }
     }
 

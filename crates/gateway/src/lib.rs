@@ -6,11 +6,11 @@
 //! shards' `orders` and `questions`, and through a client's `outbox` to its
 //! socket. No room is entered twice.
 //!
-//! - `server`: doors and shards, and the order in which they open and close,
+//! - `server`: listeners and shards, and the order in which they open and close,
 //! - `capacity`: how many connections there is room for,
 //! - `perpetual`: the tasks whose end is the gateway's,
-//! - `listener`, `door`: what is configured for a listener, and the open one,
-//! - `entry`: who comes in at a door,
+//! - `listener`, `listener`: what is configured for a listener, and the open one,
+//! - `entry`: who comes in at a listener,
 //! - `closing`: how a connection ends from our side,
 //! - `websocket`: RFC 6455; [`protocol`]: what else clients may speak,
 //! - `socket`, `tls`: what they speak it over,
@@ -18,6 +18,7 @@
 //! - `heartbeat`: when silence is too long,
 //! - `answer`: the parts of shards, put together as PHP would have it.
 
+mod access;
 mod capacity;
 mod client;
 mod close_counts;
@@ -25,8 +26,6 @@ mod closing;
 mod config;
 #[allow(unreachable_pub, reason = "`internals` shows it to the simulation")]
 mod core;
-mod door;
-mod entry;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
@@ -49,16 +48,15 @@ use clap::Parser;
 use gatewayworker_daemon::{OpenFiles, Runtime, load};
 use tracing::info;
 
+pub use access::RealIpHeader;
 use capacity::Capacity;
-pub use config::{Cli, Config, Flags};
+pub use config::{Cli, Config, Flags, ListenUrl, ListenUrlError, ListenerConfig};
 pub use core::listener_policy::SlowConsumer;
 pub use core::outgoing::WebSocketType;
 pub use core::protocol::{self, Protocol, Protocols};
 pub use core::worker_table::Routing;
-pub use entry::RealIpHeader;
 pub use gatewayworker_protocol::CloseReason;
-pub use listener::{ListenUrl, ListenUrlError, Listener};
-pub use server::{Listeners, serve, serve_for};
+pub use server::{BoundListeners, ServeOptions, serve};
 pub use tls::TlsVersion;
 
 /// The daemon's main.
@@ -80,7 +78,7 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
     let Cli { common, flags } = &cli;
-    let config = load(common, flags).and_then(|config: Config| {
+    let config = load(common, flags).map_err(Into::into).and_then(|config: Config| {
         Config { protocols, ..config }.read_from(common.config.as_deref()).validated()?.with_good_files()
     });
     gatewayworker_daemon::run(
@@ -88,7 +86,7 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
         config,
         Runtime::CurrentThread,
         |config, shutdown, operator| async move {
-            let listeners = Listeners::bind(&config).await?;
+            let listeners = BoundListeners::bind(&config).await?;
             // One that could hold nobody does not say that it listens.
             Capacity::new(&config, OpenFiles::now())?;
             let urls = listeners.urls(&config)?;
@@ -97,7 +95,7 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
                 info!(name = config.name, address = %url, %inner, "the gateway listens");
             }
             common.ready(urls);
-            serve_for(operator, listeners, config, shutdown).await
+            serve(listeners, config, ServeOptions::new(shutdown).with_operator(operator)).await
         },
     )
 }

@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
-use crate::core::link::{LinkState, ProtocolError, Said};
+use crate::core::link::{LinkEvent, LinkProtocolError, LinkState};
 use crate::core::ports::Directory;
 use crate::core::questions::{AskShards, Gather, answer_with};
 use crate::shard::{ShardMessage, ShardThread};
@@ -39,7 +39,7 @@ enum LinkError {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
-    Protocol(#[from] ProtocolError),
+    Protocol(#[from] LinkProtocolError),
     #[error("it showed no secret_key within {} s", HELLO_TIMEOUT.as_secs())]
     Silent,
     #[error("shard {0} has ended, and the gateway ends next")]
@@ -144,8 +144,8 @@ impl Link {
     async fn read(&mut self, socket: &mut OwnedReadHalf) -> Result<(), LinkError> {
         let hello_until = Instant::now() + HELLO_TIMEOUT;
         loop {
-            while let Some(said) = self.next()? {
-                self.carry_out(said).await?;
+            while let Some(event) = self.next()? {
+                self.carry_out(event).await?;
             }
             self.hand_over().await?;
             self.buffer.reserve(64 * 1024);
@@ -161,22 +161,22 @@ impl Link {
         }
     }
 
-    fn next(&mut self) -> Result<Option<Said>, ProtocolError> {
+    fn next(&mut self) -> Result<Option<LinkEvent>, LinkProtocolError> {
         let shared = &self.shard.shared;
         self.state.next(&mut self.buffer, || shared.number())
     }
 
-    async fn carry_out(&mut self, said: Said) -> Result<(), LinkError> {
-        match said {
-            Said::Worker { key, features, greeting } => self.join(&key, features, greeting),
-            Said::Draining => {
+    async fn carry_out(&mut self, event: LinkEvent) -> Result<(), LinkError> {
+        match event {
+            LinkEvent::Worker { key, features, greeting } => self.join(&key, features, greeting),
+            LinkEvent::Draining => {
                 if let Some(worker) = &self.worker {
                     worker.set_draining();
                 }
             }
-            Said::Publish(event) => self.shard.shared.workers.publish(event),
-            Said::Question(question) => self.answer(question).await?,
-            Said::Ignored(error) => {
+            LinkEvent::Publish(message) => self.shard.shared.workers.publish(message),
+            LinkEvent::Question(question) => self.answer(question).await?,
+            LinkEvent::Ignored(error) => {
                 let peer = self.peer;
                 let log = move |times| warn!(%peer, error, times, "ignored a frame");
                 self.shard.shared.logs.frame_ignored.log(log);

@@ -1,4 +1,4 @@
-//! The daemon: its doors, its shards, and the order in which they open and close.
+//! The daemon: its listeners, its shards, and the order in which they open and close.
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::rc::Rc;
@@ -19,12 +19,11 @@ use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::access::rejections::RejectReason;
 use crate::capacity::Capacity;
 use crate::client;
-use crate::config::Config;
-use crate::door::{Door, Limit, Place, Taken};
-use crate::entry::refused::Refused;
-use crate::listener::ListenUrl;
+use crate::config::{Config, ListenUrl};
+use crate::listener::{ConnectionLimit, ConnectionPermit, LimitReached, Listener};
 use crate::perpetual::PerpetualTasks;
 use crate::problem::problem;
 use crate::shard::{self, NewConnection, ShardMessage, ShardThread, Shared};
@@ -38,14 +37,14 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The gateway's listeners, bound: tests bind them to port 0.
 #[derive(Debug)]
-pub struct Listeners {
+pub struct BoundListeners {
     /// For clients, one for each in the configuration's `listen`.
-    pub doors: Vec<TcpListener>,
+    pub clients: Vec<TcpListener>,
     /// For workers and client libraries.
     pub inner: TcpListener,
 }
 
-impl Listeners {
+impl BoundListeners {
     /// Binds what `config` says.
     ///
     /// # Errors
@@ -61,14 +60,14 @@ impl Listeners {
         for listener in &config.listen {
             addresses.push(resolve("listen", listener.url.address()).await?);
         }
-        let doors = addresses.iter().map(|address| {
+        let clients = addresses.iter().map(|address| {
             // [::] takes IPv4 too, unless that has a listener of its own.
             let twin =
                 |other: &&SocketAddr| other.is_ipv4() && other.port() == address.port() && other.port() != 0;
             let alone = addresses.iter().find(twin).is_none();
             bind_as("listen", *address, alone)
         });
-        Ok(Self { doors: doors.collect::<Result<_, _>>()?, inner })
+        Ok(Self { clients: clients.collect::<Result<_, _>>()?, inner })
     }
 
     /// The clients' addresses, as people write them.
@@ -76,12 +75,41 @@ impl Listeners {
     /// # Errors
     /// When the system does not know its own sockets.
     pub fn urls(&self, config: &Config) -> anyhow::Result<Vec<ListenUrl>> {
-        let doors = self.doors.iter().zip(&config.listen);
-        doors.map(|(door, listener)| Ok(listener.bound_to(door.local_addr()?))).collect()
+        let listeners = self.clients.iter().zip(&config.listen);
+        listeners.map(|(socket, listener)| Ok(listener.bound_to(socket.local_addr()?))).collect()
     }
 }
 
-/// Serves clients and workers until `shutdown` is cancelled. Then the gateway
+/// How [`serve`] runs a gateway, apart from its configuration: until when, and for whom.
+#[derive(Debug)]
+#[must_use]
+pub struct ServeOptions {
+    shutdown: CancellationToken,
+    operator: Operator,
+}
+
+impl ServeOptions {
+    /// The options of a gateway that runs until `shutdown` is cancelled.
+    pub fn new(shutdown: CancellationToken) -> Self {
+        Self { shutdown, operator: Operator::absent() }
+    }
+
+    /// Serves an operator too, who may ask how many clients there are, and have the certificates
+    /// loaded again: new connections see those. Files that cannot be loaded again are logged.
+    pub fn with_operator(mut self, operator: Operator) -> Self {
+        self.operator = operator;
+        self
+    }
+}
+
+/// A gateway that runs until the token is cancelled, with no options beyond that.
+impl From<CancellationToken> for ServeOptions {
+    fn from(shutdown: CancellationToken) -> Self {
+        Self::new(shutdown)
+    }
+}
+
+/// Serves clients and workers until it is told to stop. Then the gateway
 /// leaves the register, closes its clients with 1001, lets the workers hear of
 /// each close, and returns.
 ///
@@ -90,27 +118,21 @@ impl Listeners {
 ///
 /// # Errors
 /// When the limit on open files leaves no room for connections, a shard cannot be started,
-/// other doors are bound than `config` has, or a
+/// other listeners are bound than `config` has, or a
 /// certificate cannot be loaded. Later, when a part without which the gateway cannot serve
 /// ends by itself: a shard or one of its tasks, an acceptor, the announcement. The clients
 /// that are left are closed then, without regard to `shutdown_spread_ms`.
-pub async fn serve(listeners: Listeners, config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    serve_for(Operator::absent(), listeners, config, shutdown).await
-}
-
-/// [`serve`], for an `operator` who may ask how many are there, and for the certificates
-/// to be loaded again, which those see who connect from then on.
-///
-/// # Errors
-/// As [`serve`]; not because of files that cannot be loaded again, which is logged.
-pub async fn serve_for(
-    operator: Operator,
-    listeners: Listeners,
+pub async fn serve(
+    listeners: BoundListeners,
     config: Config,
-    shutdown: CancellationToken,
+    options: impl Into<ServeOptions>,
 ) -> anyhow::Result<()> {
+    let ServeOptions { shutdown, operator } = options.into();
     let config = config.validated()?;
-    ensure!(listeners.doors.len() == config.listen.len(), "as many doors are to be bound as listen has");
+    ensure!(
+        listeners.clients.len() == config.listen.len(),
+        "as many listeners are to be bound as listen has"
+    );
     let lan_port = match config.lan_listen {
         // What is bound is not what is announced.
         Some(_) if config.lan_port != 0 => config.lan_port,
@@ -133,7 +155,7 @@ pub async fn serve_for(
 
 /// Serves until `shutdown`, or until a task ends that is not to; then ends everything.
 async fn serve_here(
-    listeners: Listeners,
+    listeners: BoundListeners,
     shared: Arc<Shared>,
     channels: Vec<mpsc::Receiver<ShardMessage>>,
     shutdown: CancellationToken,
@@ -223,21 +245,21 @@ fn start_shard(
 /// pings workers, and reads certificates again.
 fn start_tasks(
     tasks: &mut PerpetualTasks,
-    listeners: Listeners,
+    listeners: BoundListeners,
     first: &Rc<ShardThread>,
     shutdown: &CancellationToken,
     reload: Reload,
 ) -> anyhow::Result<()> {
     let shared = &first.shared;
-    let places = Arc::new(Limit::new(shared.capacity.clients));
+    let gateway_limit = Arc::new(ConnectionLimit::new(shared.capacity.clients));
     let mut certificates = Vec::new();
-    for (socket, listener) in listeners.doors.into_iter().zip(&shared.config.listen) {
+    for (socket, config) in listeners.clients.into_iter().zip(&shared.config.listen) {
         gatewayworker_net::tune(&socket);
         let port = socket.local_addr()?.port();
-        let door = Arc::new(Door::new(port, listener, &shared.config, places.clone())?);
-        certificates.extend(door.certificate.clone());
-        let accepting = accept_clients(socket, door, first.clone(), shutdown.clone());
-        tasks.spawn(format!("the acceptor of {}", listener.url), accepting);
+        let listener = Arc::new(Listener::new(port, config, &shared.config, gateway_limit.clone())?);
+        certificates.extend(listener.certificate.clone());
+        let accepting = accept_clients(socket, listener, first.clone(), shutdown.clone());
+        tasks.spawn(format!("the acceptor of {}", config.url), accepting);
     }
     let accepting = accept_links(listeners.inner, shared.clone(), shutdown.clone());
     tasks.spawn("the acceptor of the inner port", accepting);
@@ -256,29 +278,29 @@ async fn announce(shared: Arc<Shared>) {
 
 /// Deals clients out to the shards, in turn.
 async fn accept_clients(
-    listener: TcpListener,
-    door: Arc<Door>,
+    socket: TcpListener,
+    listener: Arc<Listener>,
     first: Rc<ShardThread>,
     shutdown: CancellationToken,
 ) {
     let shared = &first.shared;
     let mut turn = 0;
-    accept_loop(&listener, &shutdown, |stream, peer| {
-        let place = match Place::take(&door) {
-            Ok(place) => place,
+    accept_loop(&socket, &shutdown, |stream, peer| {
+        let permit = match ConnectionPermit::take(&listener) {
+            Ok(permit) => permit,
             Err(taken) => {
                 let (of, why) = match taken {
-                    Taken::All => ("the gateway", Refused::Full),
-                    Taken::Here => ("the listener", Refused::DoorFull),
+                    LimitReached::All => ("the gateway", RejectReason::Full),
+                    LimitReached::Here => ("the listener", RejectReason::ListenerFull),
                 };
-                let port = door.policy.port;
+                let port = listener.policy.port;
                 shared.refusals.count_and_log(why, move |times| {
                     warn!(port, times, "max_connections of {of} is reached: clients are refused");
                 });
-                return client::turn_away(&first, stream, &door, why);
+                return client::reject_over_limit(&first, stream, &listener, why);
             }
         };
-        let new = NewConnection { peer, place };
+        let new = NewConnection { peer, permit };
         turn = (turn + 1) % shared.shards.len();
         if turn == first.index {
             return first.spawn_client(stream, new);
@@ -295,10 +317,10 @@ async fn accept_clients(
 
 async fn accept_links(listener: TcpListener, shared: Arc<Shared>, shutdown: CancellationToken) {
     let limit = shared.capacity.links;
-    let places = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+    let permits = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
     let mut turn = 0;
     accept_loop(&listener, &shutdown, |stream, peer| {
-        let Ok(permit) = places.clone().try_acquire_owned() else {
+        let Ok(permit) = permits.clone().try_acquire_owned() else {
             let log = move |times| warn!(%peer, limit, times, "max_links is reached: a link is refused");
             return shared.logs.link_refused.log(log);
         };
@@ -408,11 +430,11 @@ mod tests {
 
     /// A gateway with two shards and two listeners on any port, whose clients would be
     /// closed over an hour.
-    async fn gateway() -> (Listeners, Arc<Shared>, Vec<mpsc::Receiver<ShardMessage>>) {
+    async fn gateway() -> (BoundListeners, Arc<Shared>, Vec<mpsc::Receiver<ShardMessage>>) {
         let text = "listen = ['websocket://127.0.0.1:0', 'text://127.0.0.1:0']\n\
             lan_port = 0\nshards = 2\nshutdown_spread_ms = 3600000\nregister_address = '127.0.0.1:1'";
         let config = toml::from_str::<Config>(text).unwrap().validated().unwrap();
-        let listeners = Listeners::bind(&config).await.unwrap();
+        let listeners = BoundListeners::bind(&config).await.unwrap();
         let (shared, channels) = testing::shared(config);
         (listeners, shared, channels)
     }
@@ -420,7 +442,7 @@ mod tests {
     /// What a gateway ends with to which `harm` is done.
     async fn end(harm: impl AsyncFnOnce(&Arc<Shared>, [SockRef<'static>; 3])) -> anyhow::Result<()> {
         let (listeners, shared, channels) = gateway().await;
-        let sockets = [&listeners.doors[0], &listeners.doors[1], &listeners.inner];
+        let sockets = [&listeners.clients[0], &listeners.clients[1], &listeners.inner];
         // They outlive the test, as the borrow has to.
         let sockets = sockets.map(|socket| {
             let socket = SockRef::from(socket).try_clone().unwrap();
@@ -457,12 +479,12 @@ mod tests {
     async fn a_gateway_whose_shard_ends_sends_the_other_clients_away_at_once() {
         let since = Instant::now();
         let ended = end(async |shared, sockets| {
-            let door = sockets[1].local_addr().unwrap().as_socket().unwrap();
+            let listener = sockets[1].local_addr().unwrap().as_socket().unwrap();
             let (_worker, _peer) = testing::worker(shared, 1000).await;
             // One for each shard, in whichever order.
             let mut clients = Vec::new();
             for _ in 0..2 {
-                clients.push(TcpStream::connect(door).await.unwrap());
+                clients.push(TcpStream::connect(listener).await.unwrap());
             }
             while shared.clients.load(Ordering::Relaxed) < 2 {
                 tokio::task::yield_now().await;

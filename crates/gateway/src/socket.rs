@@ -25,7 +25,7 @@ pub(crate) enum Socket {
 
 /// What a read has brought.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Fresh {
+pub(crate) struct ReadOutcome {
     /// So many bytes; none at the end of the connection.
     pub(crate) bytes: usize,
     /// There was no place for more: there may be some.
@@ -53,11 +53,11 @@ impl Socket {
     ///
     /// # Errors
     /// `WouldBlock` where nothing is there yet.
-    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<Fresh> {
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<ReadOutcome> {
         match self {
             Self::Plain(tcp) => {
                 let bytes = receive(tcp, buffer)?;
-                Ok(Fresh { bytes, more: bytes == buffer.len() })
+                Ok(ReadOutcome { bytes, more: bytes == buffer.len() })
             }
             Self::Tls(tls) => tls.try_read(buffer),
         }
@@ -75,9 +75,9 @@ impl Socket {
 
     /// Says that nothing more will be written, where the protocol has a word for that, as
     /// far as the socket takes it without waiting.
-    pub(crate) fn say_goodbye(&self) {
+    pub(crate) fn close_notify(&self) {
         if let Self::Tls(tls) = self {
-            tls.say_goodbye();
+            tls.close_notify();
         }
     }
 
@@ -100,7 +100,7 @@ impl Socket {
 }
 
 /// Whether trying again may go better.
-pub(crate) fn is_passing(error: &io::Error) -> bool {
+pub(crate) fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
@@ -138,7 +138,7 @@ impl AsyncRead for Socket {
         loop {
             ready!(self.poll_readable(cx))?;
             match self.try_read(buffer.initialize_unfilled()) {
-                Err(error) if is_passing(&error) => {}
+                Err(error) if is_transient(&error) => {}
                 read => return Poll::Ready(read.map(|fresh| buffer.advance(fresh.bytes))),
             }
         }
@@ -159,7 +159,7 @@ impl AsyncWrite for Socket {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_drain(cx))?;
-        self.say_goodbye();
+        self.close_notify();
         ready!(self.poll_drain(cx))?;
         Poll::Ready(SockRef::from(self.tcp()).shutdown(std::net::Shutdown::Write))
     }

@@ -13,7 +13,8 @@ use gatewayworker_protocol::{Command, Features};
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::core::ports::{Directory, LinkBuffer, LinkClosed};
+use crate::core::link_buffer::{LinkBuffer, LinkClosed};
+use crate::core::ports::Directory;
 use crate::core::worker_link;
 use crate::core::worker_table::{Routing, WorkerTable};
 
@@ -270,5 +271,51 @@ mod tests {
         workers.wait_for_one().await;
         workers.leave(&link);
         assert!(workers.choose(Some("a")).is_none());
+    }
+
+    /// Threads tell closes while others link and unlink workers: each close is told once.
+    #[tokio::test]
+    async fn a_close_is_told_once_however_threads_interleave() {
+        const THREADS: u32 = 4;
+        const CLOSES: u32 = 2000;
+        let workers = workers(Routing::RoundRobin);
+        let mut writers = Vec::new();
+        for _ in 0..200 {
+            writers.push(writer().await);
+        }
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let workers = &workers;
+                scope.spawn(move || {
+                    for n in 0..CLOSES {
+                        let id = thread * CLOSES + n;
+                        workers.keep_close(|out| out.extend_from_slice(&id.to_be_bytes()));
+                    }
+                });
+            }
+            for (half, writers) in writers.chunks(100).enumerate() {
+                let workers = &workers;
+                scope.spawn(move || {
+                    for (n, writer) in writers.iter().enumerate() {
+                        let link = workers.join(&format!("{half}-{n}"), writer.clone(), Features::default());
+                        std::thread::yield_now();
+                        workers.leave(&link);
+                    }
+                });
+            }
+        });
+        assert_eq!(workers.len(), 0);
+        let last = writer().await;
+        workers.join("last", last.clone(), Features::default());
+        assert_eq!(workers.len(), 1);
+        let mut told = Vec::new();
+        for writer in writers.iter().chain([&last]) {
+            let tell = |out: &mut BytesMut| {
+                told.extend(out.chunks(4).map(|id| u32::from_be_bytes(id.try_into().unwrap())));
+            };
+            writer.push_over(tell).unwrap();
+        }
+        told.sort_unstable();
+        assert_eq!(told, (0..THREADS * CLOSES).collect::<Vec<_>>());
     }
 }

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use gatewayworker_gateway::{Config, Listeners, serve};
+use gatewayworker_gateway::{BoundListeners, Config, serve};
 use gatewayworker_protocol::php::{self, Value};
 use gatewayworker_protocol::{Command, Frame, Hello, MAX_FRAME_LEN, Question, SecretKey, parse_answer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -42,7 +42,7 @@ async fn gateway(change: impl FnOnce(&mut Config)) -> Gateway {
     let (end, ended) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let listeners = Listeners { doors: vec![door], inner };
+        let listeners = BoundListeners { clients: vec![door], inner };
         runtime.block_on(serve(listeners, config, token)).unwrap();
         let _ = end.send(());
     });

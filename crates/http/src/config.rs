@@ -1,81 +1,102 @@
-//! What can be set. The worker's file has these keys, each with `http_` before it.
+//! The settings of HTTP push: the table `[http]` of the worker's file, and the flags `--http-…`.
+//!
+//! Reads and checks them; [`server`](crate::serve) and `authorization` follow them. The worker's
+//! configuration contains them.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::ensure;
 use gatewayworker_client::SecretKey;
-use serde::Serialize;
+use gatewayworker_daemon::FormerKeys;
+use serde::{Deserialize, Serialize};
 
-/// The shortest token, in bytes: what is shorter can be guessed.
-pub const MIN_TOKEN_LEN: usize = 16;
+use crate::config_error::{ConfigError, DAY_MS, MIN_TOKEN_LEN};
 
-/// The longest time-out: a clock has an end, which no sum may pass.
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+/// The former names of the keys, without a table: `http_listen`.
+pub const FORMER_KEYS: FormerKeys = FormerKeys {
+    table: "http",
+    keys: &[
+        "listen",
+        "token",
+        "allowed_origins",
+        "trusted_proxies",
+        "max_auth_failures_per_minute",
+        "max_connections",
+        "concurrency",
+        "max_body_bytes",
+        "max_batch",
+        "read_timeout_ms",
+        "request_timeout_ms",
+    ],
+};
 
-/// The flags; what is not set here is left to the file.
+/// The flags, which serialize as the keys of the table `[http]`; what is not set is left to the file.
 #[derive(Debug, Default, clap::Args, Serialize)]
-// Whoever has these among its own calls those Flags too, and clap wants each name once.
+// The flags that contain these are called Flags, too, and clap takes each name once.
 #[group(skip)]
 pub struct Flags {
     /// Take calls over HTTP at ADDRESS, host:port; needs a token [default: none]
     #[arg(long, value_name = "ADDRESS", env = "GATEWAYWORKER_HTTP_LISTEN")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "listen", skip_serializing_if = "Option::is_none")]
     pub http_listen: Option<String>,
 
     /// The token that callers over HTTP have to show; better set in the environment, where other users do not see it
     #[arg(long, value_name = "TOKEN", env = "GATEWAYWORKER_HTTP_TOKEN", hide_env_values = true)]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "token", skip_serializing_if = "Option::is_none")]
     pub http_token: Option<SecretKey>,
 
     /// Let pages from ORIGIN call, `https://example.com`; may be given several times [default: none]
     #[arg(long, value_name = "ORIGIN", env = "GATEWAYWORKER_HTTP_ALLOWED_ORIGINS", value_delimiter = ',')]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "allowed_origins", skip_serializing_if = "Option::is_none")]
     pub http_allowed_origins: Option<Vec<String>>,
 
     /// Believe the proxy at IP whom it calls for; may be given several times [default: none]
     #[arg(long, value_name = "IP", env = "GATEWAYWORKER_HTTP_TRUSTED_PROXIES", value_delimiter = ',')]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "trusted_proxies", skip_serializing_if = "Option::is_none")]
     pub http_trusted_proxies: Option<Vec<IpAddr>>,
 
     /// Refuse an address for a minute after N wrong tokens, 0 for never [default: 10]
     #[arg(long, value_name = "N", env = "GATEWAYWORKER_HTTP_MAX_AUTH_FAILURES_PER_MINUTE")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "max_auth_failures_per_minute", skip_serializing_if = "Option::is_none")]
     pub http_max_auth_failures_per_minute: Option<u32>,
 
     /// Hold at most N connections of HTTP callers [default: 1024]
     #[arg(long, value_name = "N", env = "GATEWAYWORKER_HTTP_MAX_CONNECTIONS")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "max_connections", skip_serializing_if = "Option::is_none")]
     pub http_max_connections: Option<usize>,
 
     /// Run at most N requests at once [default: 256]
     #[arg(long, value_name = "N", env = "GATEWAYWORKER_HTTP_CONCURRENCY")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "concurrency", skip_serializing_if = "Option::is_none")]
     pub http_concurrency: Option<usize>,
 
     /// Take requests of at most N bytes [default: 8388608]
     #[arg(long, value_name = "N", env = "GATEWAYWORKER_HTTP_MAX_BODY_BYTES")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "max_body_bytes", skip_serializing_if = "Option::is_none")]
     pub http_max_body_bytes: Option<usize>,
 
     /// Take at most N calls in a batch [default: 100]
     #[arg(long, value_name = "N", env = "GATEWAYWORKER_HTTP_MAX_BATCH")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "max_batch", skip_serializing_if = "Option::is_none")]
     pub http_max_batch: Option<usize>,
 
     /// Wait at most MS milliseconds for a request's head, for its body, and for an answer to be read [default: 10000]
     #[arg(long, value_name = "MS", env = "GATEWAYWORKER_HTTP_READ_TIMEOUT_MS")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "read_timeout_ms", skip_serializing_if = "Option::is_none")]
     pub http_read_timeout_ms: Option<u64>,
 
     /// Run a request for at most MS milliseconds [default: 30000]
     #[arg(long, value_name = "MS", env = "GATEWAYWORKER_HTTP_REQUEST_TIMEOUT_MS")]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "request_timeout_ms", skip_serializing_if = "Option::is_none")]
     pub http_request_timeout_ms: Option<u64>,
 }
 
-/// The configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The settings of HTTP push: the keys of the table `[http]` of a worker's file.
+///
+/// In code, [`Config::new`] makes them, and fields may be set after that.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Config {
     /// Where to listen, `host:port`; `None` for nowhere.
     pub listen: Option<String>,
@@ -122,52 +143,58 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The settings of a worker that takes calls at `listen`, `host:port`, from callers with `token`,
+    /// and has the default limits.
+    pub fn new(listen: impl Into<String>, token: SecretKey) -> Self {
+        Self { listen: Some(listen.into()), token, ..Self::default() }
+    }
+
     /// Checks what the types cannot; `secret_key` is the cluster's.
     ///
     /// # Errors
-    /// In one line, with the key.
-    pub fn validate(&self, secret_key: &SecretKey) -> anyhow::Result<()> {
+    /// The first value that cannot work, in one line that begins with its key.
+    pub fn validate(&self, secret_key: &SecretKey) -> Result<(), ConfigError> {
         if let Some(address) = &self.listen {
             let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-            ensure!(port.is_some(), "http_listen: \"{address}\" is not host:port");
+            if port.is_none() {
+                return Err(ConfigError::Listen(address.clone()));
+            }
             self.validate_token(secret_key)?;
         }
-        for origin in &self.allowed_origins {
-            ensure!(
-                is_origin(origin),
-                "http_allowed_origins: \"{origin}\" is no origin: write https://example.com, in small letters, \
-                 with a port if it is not the scheme's own, and nothing behind it"
-            );
+        if let Some(origin) = self.allowed_origins.iter().find(|origin| !is_origin(origin)) {
+            return Err(ConfigError::Origin(origin.clone()));
         }
-        ensure!(self.max_connections > 0, "http_max_connections: must be at least 1");
-        ensure!(self.concurrency > 0, "http_concurrency: must be at least 1");
-        ensure!(self.max_body_bytes > 0, "http_max_body_bytes: must be at least 1");
-        ensure!(self.max_batch > 0, "http_max_batch: must be at least 1");
-        let times = [("read", self.read_timeout_ms), ("request", self.request_timeout_ms)];
-        for (name, ms) in times {
-            ensure!((1..=DAY_MS).contains(&ms), "http_{name}_timeout_ms: must be from 1 to {DAY_MS}, a day");
+        let limits = [
+            ("max_connections", self.max_connections),
+            ("concurrency", self.concurrency),
+            ("max_body_bytes", self.max_body_bytes),
+            ("max_batch", self.max_batch),
+        ];
+        if let Some((key, _)) = limits.into_iter().find(|(_, limit)| *limit == 0) {
+            return Err(ConfigError::Zero(key));
+        }
+        let timeouts =
+            [("read_timeout_ms", self.read_timeout_ms), ("request_timeout_ms", self.request_timeout_ms)];
+        if let Some((key, _)) = timeouts.into_iter().find(|(_, ms)| !(1..=DAY_MS).contains(ms)) {
+            return Err(ConfigError::Timeout(key));
         }
         Ok(())
     }
 
-    fn validate_token(&self, secret_key: &SecretKey) -> anyhow::Result<()> {
+    fn validate_token(&self, secret_key: &SecretKey) -> Result<(), ConfigError> {
         let token = self.token.expose();
-        ensure!(
-            !token.is_empty(),
-            "http_token: http_listen needs one: whoever reaches it could push to every client"
-        );
-        ensure!(
-            token.len() >= MIN_TOKEN_LEN,
-            "http_token: must have at least {MIN_TOKEN_LEN} characters (openssl rand -hex 32 makes one)"
-        );
-        ensure!(
-            token.bytes().all(|byte| byte.is_ascii_graphic()),
-            "http_token: must be of ASCII letters, digits and signs, as it goes into a header"
-        );
-        ensure!(
-            self.token != *secret_key,
-            "http_token: must not be the secret_key, which callers have no business to know"
-        );
+        if token.is_empty() {
+            return Err(ConfigError::NoToken);
+        }
+        if token.len() < MIN_TOKEN_LEN {
+            return Err(ConfigError::ShortToken);
+        }
+        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(ConfigError::TokenCharacters);
+        }
+        if self.token == *secret_key {
+            return Err(ConfigError::TokenIsSecretKey);
+        }
         Ok(())
     }
 
@@ -180,7 +207,7 @@ impl Config {
     }
 }
 
-/// As a browser writes it: a scheme and a host, with a port or without, nothing else.
+/// Whether a text is an origin as browsers write it: a scheme, a host and perhaps a port.
 fn is_origin(text: &str) -> bool {
     let Some((scheme, host)) = text.split_once("://") else { return false };
     let plain = |c: char| c.is_ascii_graphic() && !c.is_ascii_uppercase() && !"/?#@*\\".contains(c);
@@ -212,16 +239,16 @@ mod tests {
             let error = refused(&config);
             assert!(error.starts_with(&format!("{key}: ")), "{error}");
         };
-        wrong("http_listen", |c| c.listen = Some("nowhere".into()));
-        wrong("http_token", |c| c.token = SecretKey::default());
-        wrong("http_allowed_origins", |c| c.allowed_origins = vec!["*".into()]);
-        wrong("http_max_connections", |c| c.max_connections = 0);
-        wrong("http_concurrency", |c| c.concurrency = 0);
-        wrong("http_max_body_bytes", |c| c.max_body_bytes = 0);
-        wrong("http_max_batch", |c| c.max_batch = 0);
-        wrong("http_read_timeout_ms", |c| c.read_timeout_ms = 0);
-        wrong("http_read_timeout_ms", |c| c.read_timeout_ms = u64::MAX);
-        wrong("http_request_timeout_ms", |c| c.request_timeout_ms = 0);
+        wrong("http.listen", |c| c.listen = Some("nowhere".into()));
+        wrong("http.token", |c| c.token = SecretKey::default());
+        wrong("http.allowed_origins", |c| c.allowed_origins = vec!["*".into()]);
+        wrong("http.max_connections", |c| c.max_connections = 0);
+        wrong("http.concurrency", |c| c.concurrency = 0);
+        wrong("http.max_body_bytes", |c| c.max_body_bytes = 0);
+        wrong("http.max_batch", |c| c.max_batch = 0);
+        wrong("http.read_timeout_ms", |c| c.read_timeout_ms = 0);
+        wrong("http.read_timeout_ms", |c| c.read_timeout_ms = u64::MAX);
+        wrong("http.request_timeout_ms", |c| c.request_timeout_ms = 0);
         listening().validate(&SecretKey::default()).unwrap();
         Config::default().validate(&SecretKey::default()).unwrap();
     }
@@ -230,10 +257,10 @@ mod tests {
     fn a_token_is_long_enough_and_fits_a_header_and_is_not_the_inner_key() {
         for token in ["0123456789abcde", "a token with spaces in it", "ein-schlüssel-mit-umlaut"] {
             let error = refused(&Config { token: SecretKey::new(token), ..listening() });
-            assert!(error.starts_with("http_token: ") && !error.contains(token), "{error}");
+            assert!(error.starts_with("http.token: ") && !error.contains(token), "{error}");
         }
         let error = listening().validate(&SecretKey::new(TOKEN)).unwrap_err().to_string();
-        assert!(error.starts_with("http_token: must not be the secret_key"), "{error}");
+        assert!(error.starts_with("http.token: must not be the secret_key"), "{error}");
     }
 
     #[test]

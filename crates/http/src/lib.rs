@@ -2,25 +2,34 @@
 //!
 //! `POST /v1/send_to_group` with `{"group": "news", "message": "hello"}` and a token
 //! does what [`Gateway::send_to_group`](gatewayworker_client::Gateway::send_to_group)
-//! does. Which calls there are, what they take and answer is one table's business,
-//! [`gatewayworker_client::calls`]; here is what HTTP adds to it: who may call
-//! (`guard`), how much and how slowly (`server`), and what is answered (`routes`,
-//! `problem`, `openapi`).
+//! does. The calls, their parameters and their answers are declared in one table,
+//! [`gatewayworker_client::calls`]. This crate adds what HTTP needs:
 //!
-//! A businessworker serves this where `http_listen` is set: it has a link to every
-//! gateway anyway. It could be served by anything that holds a
-//! [`Gateway`](gatewayworker_client::Gateway).
+//! - `config`: the settings,
+//! - `server`: the listener, its connections and their limits; `write_timeout`: its socket,
+//! - `authorization`: the origins and the token that a request needs; `auth_failures`: wrong tokens,
+//! - `routes`: the paths, and the answers to requests; `response`: their form,
+//! - `error`: the errors that a caller gets,
+//! - `openapi`: the description of all this for programs,
+//! - `stats`: counters; `shared`: what all requests share.
+//!
+//! A request comes from `server` through `authorization` to `routes`, which makes its calls on a
+//! [`Gateway`](gatewayworker_client::Gateway). A businessworker serves this where `http.listen` is
+//! set, as it has a link to every gateway.
 
-mod answer;
+mod auth_failures;
+mod authorization;
 mod config;
-mod failures;
-mod guard;
+mod config_error;
+mod error;
 mod openapi;
-mod patient;
-mod problem;
+mod response;
 mod routes;
 mod server;
+mod shared;
 mod stats;
+mod write_timeout;
 
-pub use config::{Config, Flags, MIN_TOKEN_LEN};
-pub use server::{bind, serve};
+pub use config::{Config, FORMER_KEYS, Flags};
+pub use config_error::{ConfigError, MIN_TOKEN_LEN};
+pub use server::{BindError, bind, serve};

@@ -1,5 +1,7 @@
-//! The description of all this for programs, OpenAPI 3.1, made from the table of calls:
-//! what clients and their types are generated from.
+//! The description of HTTP push in OpenAPI 3.1, from which clients can be generated.
+//!
+//! It is made once, from the table of calls and the kinds of errors; `routes` serves it at
+//! `/openapi.json`.
 
 use std::sync::LazyLock;
 
@@ -7,9 +9,9 @@ use axum::http::StatusCode;
 use gatewayworker_client::calls::{Answer, Call, Kind, calls, unreached_schema};
 use serde_json::{Map, Value, json};
 
-use crate::problem::{self, KINDS};
+use crate::error::{self, ERROR_KINDS};
 
-/// What any request with a token may come to.
+/// The error statuses that any request with a token may get.
 const OF_ALL_CALLS: &[StatusCode] = &[
     StatusCode::BAD_REQUEST,
     StatusCode::UNAUTHORIZED,
@@ -45,16 +47,16 @@ fn make() -> Value {
         "servers": [{"url": "/"}],
         "security": [{"token": []}],
         "tags": [
-            {"name": "tell", "description": "Sends and commands. Nobody answers: told means, handed to the link."},
+            {"name": "tell", "description": "Sends and commands. Gateways do not answer them: a gateway is told when the command is handed to its link."},
             {"name": "ask", "description": "Questions, asked of all gateways that may know."},
-            {"name": "more", "description": "What is no call."},
+            {"name": "more", "description": "Paths that are no calls."},
         ],
         "paths": paths,
         "components": {
             "securitySchemes": {
-                "token": {"type": "http", "scheme": "bearer", "description": "The worker's `http_token`."},
+                "token": {"type": "http", "scheme": "bearer", "description": "The worker's `http.token`."},
             },
-            "responses": problems(),
+            "responses": errors(),
         },
     })
 }
@@ -93,15 +95,15 @@ fn batch() -> Value {
         "required": ["call"],
         "additionalProperties": false,
     });
-    let error = error_schema(KINDS.iter().map(|kind| kind.code).collect(), true);
+    let error = error_schema(ERROR_KINDS.iter().map(|kind| kind.code).collect(), true);
     json!({
         "operationId": "batch",
         "tags": ["more"],
         "summary": "Make several calls, one after the other.",
-        "description": "One that fails keeps none from being made. At most `http_max_batch`, 100 unless set.",
+        "description": "A call that fails does not stop the others. At most `http.max_batch` calls, 100 unless set.",
         "requestBody": {"required": true, "content": json_content(json!({"type": "array", "items": one}))},
         "responses": responses(
-            "For each call, in order, what it would have been answered alone",
+            "The answer of each call, in order, as if it had been made alone",
             json!({"type": "array", "items": {"oneOf": [result_schema(json!({})), error]}}),
             OF_ALL_CALLS,
         ),
@@ -117,7 +119,7 @@ fn health() -> Value {
     json!({
         "operationId": "health",
         "tags": ["more"],
-        "summary": "Whether a call could reach anybody.",
+        "summary": "Whether a gateway is connected.",
         "security": [],
         "responses": responses(
             "How many gateways are connected",
@@ -142,8 +144,8 @@ fn description() -> Value {
 
 fn responses(description: &str, result: Value, statuses: &[StatusCode]) -> Value {
     let answer = json!({"description": description, "content": json_content(result_schema(result))});
-    let problems = statuses.iter().map(|status| (status.as_str().to_owned(), reference(*status)));
-    Map::from_iter([("200".to_owned(), answer)].into_iter().chain(problems)).into()
+    let errors = statuses.iter().map(|status| (status.as_str().to_owned(), reference(*status)));
+    Map::from_iter([("200".to_owned(), answer)].into_iter().chain(errors)).into()
 }
 
 fn reference(status: StatusCode) -> Value {
@@ -154,18 +156,18 @@ fn name(status: StatusCode) -> String {
     format!("problem-{}", status.as_str())
 }
 
-/// The answers with each status that problems have.
-fn problems() -> Value {
+/// The answers with each status that errors have.
+fn errors() -> Value {
     let mut responses = Map::new();
-    for status in KINDS.iter().map(|kind| kind.status) {
-        let kinds = || KINDS.iter().filter(|kind| kind.status == status);
+    for status in ERROR_KINDS.iter().map(|kind| kind.status) {
+        let kinds = || ERROR_KINDS.iter().filter(|kind| kind.status == status);
         let when: Vec<_> = kinds().map(|kind| format!("`{}`: {}", kind.code, kind.when)).collect();
         let codes = kinds().map(|kind| kind.code).collect();
         let mut response = json!({
             "description": when.join(" "),
             "content": json_content(error_schema(codes, status == StatusCode::BAD_GATEWAY)),
         });
-        if let Some(header) = problem::header_of(status) {
+        if let Some(header) = error::header_of(status) {
             response["headers"] = json!({header: {"schema": {"type": "string"}}});
         }
         responses.insert(name(status), response);

@@ -1,7 +1,10 @@
-//! The listener and its connections: how many, how slow, and how they end.
+//! The listener of HTTP push and its connections: how many there may be, how slow, and how they end.
+//!
+//! A request goes to the router of `routes`. A businessworker calls [`bind`] and [`serve`].
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +15,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
 use axum::response::{IntoResponse, Response};
 use gatewayworker_client::Gateway;
-use gatewayworker_daemon::{ListenerSource, accept_loop, resolve};
+use gatewayworker_daemon::{AddressError, ListenerError, ListenerSource, accept_loop, resolve};
 use gatewayworker_net::LogLimiter;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -27,57 +30,56 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
 use crate::Config;
-use crate::failures::Failures;
-use crate::patient::Patient;
-use crate::problem::BUSY;
+use crate::auth_failures::AuthFailures;
+use crate::error::BUSY;
 use crate::routes;
+use crate::shared::{Peer, Shared};
 use crate::stats::HttpStats;
+use crate::write_timeout::WriteTimeout;
 
 /// The longest head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
-/// How many connections over the limit are told so at a time; others are just closed.
-const MAX_TURNED_AWAY: usize = 64;
+/// How many connections over the limit get an answer at a time; more are closed without one.
+const MAX_REJECTED: usize = 64;
 
-/// How long after the shutdown a connection that is silent stays open: its request may be
-/// on the way, and the peer takes what it is not answered for a failure.
-const ON_THE_WAY: Duration = Duration::from_secs(1);
+/// How long an idle connection stays open after the shutdown: a request may be on the way, and a
+/// caller that gets no answer takes that for a failure.
+const LAST_REQUEST_WAIT: Duration = Duration::from_secs(1);
 
-/// What all requests share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) gateway: Gateway,
-    pub(crate) failures: Failures,
-    /// One for each request that may run.
-    pub(crate) places: Semaphore,
-    pub(crate) stats: HttpStats,
-    /// For the lines about addresses that show too many wrong tokens.
-    pub(crate) locked_out: LogLimiter,
+/// Why HTTP push cannot listen. The text names the key and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// `http.listen` is not an address, or its host has none.
+    #[error(transparent)]
+    Resolve(#[from] AddressError),
+    /// The address cannot be listened on, or the supervisor did not open it.
+    #[error(transparent)]
+    Listen(#[from] ListenerError),
+    /// The system does not tell the address of the socket.
+    #[error("http.listen: the address of the socket is not known")]
+    Socket(#[from] io::Error),
 }
 
-/// Where a request's connection comes from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) IpAddr);
-
-/// Listens where `config` says, if it does, by `listeners`. Says so in the log, with a
-/// warning where others may listen in.
+/// Listens on `config.listen`, with a socket from `listeners`; returns `None` where it is not set.
+/// Logs the address, with a warning if other machines could read the token on its way.
 ///
 /// # Errors
 /// When the address does not resolve, or is in use.
-pub async fn bind(config: &Config, listeners: &ListenerSource) -> anyhow::Result<Option<TcpListener>> {
+pub async fn bind(config: &Config, listeners: &ListenerSource) -> Result<Option<TcpListener>, BindError> {
     let Some(address) = &config.listen else { return Ok(None) };
-    let listener = listeners.bind("http_listen", resolve("http_listen", address).await?).await?;
+    let listener = listeners.bind("http.listen", resolve("http.listen", address).await?).await?;
     let address = listener.local_addr()?;
-    info!(%address, "listening for calls over HTTP");
+    info!(%address, "HTTP push listens");
     if !address.ip().to_canonical().is_loopback() {
         warn!(%address, "HTTP is not encrypted, and the token goes over it: put a TLS proxy before it");
     }
     Ok(Some(listener))
 }
 
-/// Answers calls until `shutdown`, then takes no more requests and lets those that run
-/// end within `grace`. Dropped, it ends them all.
+/// Answers calls until `shutdown` is cancelled; then accepts no more requests, and gives the running
+/// ones `grace` to end. Dropping the future ends them all.
 pub async fn serve(
     listener: TcpListener,
     config: Config,
@@ -90,18 +92,18 @@ pub async fn serve(
     let end = CancellationToken::new();
     let _end_with_this = end.clone().drop_guard();
     let server = Server::new(config, gateway, shutdown.clone(), end.clone());
-    let take_in = |stream, peer| {
-        if let Some(connection) = server.take_in(stream, peer) {
+    let accept = |stream, peer| {
+        if let Some(connection) = server.accept(stream, peer) {
             connections.spawn(connection);
         }
     };
-    accept_loop(&listener, &shutdown, take_in).await;
+    accept_loop(&listener, &shutdown, accept).await;
     drop(listener);
     connections.close();
     if timeout(grace, connections.wait()).await.is_err() {
         warn!(
             connections = connections.len(),
-            "HTTP requests were still running when the time to drain was over"
+            "HTTP requests were still running when shutdown_timeout_ms was over: they were ended"
         );
         end.cancel();
         connections.wait().await;
@@ -114,14 +116,14 @@ struct Server {
     router: Router,
     settings: http1::Builder,
     connections: Arc<Semaphore>,
-    turned_away: Arc<Semaphore>,
+    rejected: Arc<Semaphore>,
     shutdown: CancellationToken,
     end: CancellationToken,
 }
 
 impl Server {
     fn new(config: Config, gateway: Gateway, shutdown: CancellationToken, end: CancellationToken) -> Self {
-        let places = |n: usize| Semaphore::new(n.min(Semaphore::MAX_PERMITS));
+        let semaphore = |n: usize| Semaphore::new(n.min(Semaphore::MAX_PERMITS));
         let mut settings = http1::Builder::new();
         settings
             .timer(TokioTimer::new())
@@ -129,8 +131,8 @@ impl Server {
             .max_header_size(MAX_HEAD_BYTES);
         let shared = Arc::new(Shared {
             gateway,
-            failures: Failures::new(config.max_auth_failures_per_minute),
-            places: places(config.concurrency),
+            failures: AuthFailures::new(config.max_auth_failures_per_minute),
+            request_permits: semaphore(config.concurrency),
             stats: HttpStats::default(),
             locked_out: LogLimiter::default(),
             config,
@@ -138,32 +140,34 @@ impl Server {
         Self {
             router: routes::router(shared.clone()),
             settings,
-            connections: Arc::new(places(shared.config.max_connections)),
-            turned_away: Arc::new(places(MAX_TURNED_AWAY)),
+            connections: Arc::new(semaphore(shared.config.max_connections)),
+            rejected: Arc::new(semaphore(MAX_REJECTED)),
             shared,
             shutdown,
             end,
         }
     }
 
-    /// What serves a new connection; nothing, if even telling it off would be too much.
-    fn take_in(
+    /// Returns the future that serves a new connection. Over the limit it answers 503, and `None`
+    /// closes the connection without an answer.
+    fn accept(
         &self,
         stream: TcpStream,
         peer: SocketAddr,
     ) -> Option<impl Future<Output = ()> + Send + 'static + use<>> {
-        let (place, is_turned_away) = match self.connections.clone().try_acquire_owned() {
-            Ok(place) => (place, false),
-            Err(_) => (self.turn_away()?, true),
+        let (permit, is_rejected) = match self.connections.clone().try_acquire_owned() {
+            Ok(permit) => (permit, false),
+            Err(_) => (self.reject()?, true),
         };
-        let io = TokioIo::new(Patient::new(stream, self.shared.config.read_timeout()));
+        let io = TokioIo::new(WriteTimeout::new(stream, self.shared.config.read_timeout()));
         let (router, settings) = (self.router.clone(), self.settings.clone());
         let limit = self.shared.config.max_connections;
         let (shutdown, end) = (self.shutdown.clone(), self.end.clone());
         Some(async move {
-            let _place = place;
-            if is_turned_away {
-                let service = service_fn(move |_| async move { Ok::<_, Infallible>(too_many(limit)) });
+            let _permit = permit;
+            if is_rejected {
+                let service =
+                    service_fn(move |_| async move { Ok::<_, Infallible>(too_many_connections(limit)) });
                 let mut settings = settings;
                 run(settings.keep_alive(false), io, service, shutdown, end).await;
             } else {
@@ -186,25 +190,25 @@ impl Server {
         })
     }
 
-    fn turn_away(&self) -> Option<OwnedSemaphorePermit> {
+    fn reject(&self) -> Option<OwnedSemaphorePermit> {
         let limit = self.shared.config.max_connections;
-        let times = self.shared.stats.turned_away.count();
+        let times = self.shared.stats.rejected.count();
         if times.is_power_of_two() {
-            warn!(limit, times, "http_max_connections is reached: connections are turned away");
+            warn!(limit, times, "http.max_connections is reached: new connections get 503");
         }
-        self.turned_away.clone().try_acquire_owned().ok()
+        self.rejected.clone().try_acquire_owned().ok()
     }
 }
 
-fn too_many(limit: usize) -> Response {
-    let why = format!("as many connections as http_max_connections ({limit}) stand: try again in a moment");
+fn too_many_connections(limit: usize) -> Response {
+    let why = format!("http.max_connections ({limit}) connections are open: try again in a moment");
     BUSY.because(why).retry_after(1).into_response()
 }
 
-/// Serves a connection to its end; soon after `shutdown`, only what it is at.
+/// Serves a connection until its end; soon after `shutdown`, only until the running request is done.
 async fn run<S>(
     settings: &http1::Builder,
-    io: TokioIo<Patient<TcpStream>>,
+    io: TokioIo<WriteTimeout<TcpStream>>,
     service: S,
     shutdown: CancellationToken,
     end: CancellationToken,
@@ -214,7 +218,7 @@ async fn run<S>(
     let mut connection = pin!(settings.serve_connection(io, service));
     let last_requests = async {
         shutdown.cancelled().await;
-        sleep(ON_THE_WAY).await;
+        sleep(LAST_REQUEST_WAIT).await;
     };
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

@@ -1,4 +1,4 @@
-//! What has happened to requests, in numbers.
+//! Counters of requests and connections, which the worker logs when it stops.
 
 use std::fmt;
 
@@ -9,17 +9,17 @@ use gatewayworker_daemon::Counter;
 pub(crate) struct HttpStats {
     /// Requests whose head was read.
     pub(crate) requests: Counter,
-    /// Calls that were run, those of batches one by one.
+    /// Calls that were made; each call of a batch counts.
     pub(crate) calls: Counter,
-    /// Calls that came to an error.
+    /// Calls that failed.
     pub(crate) call_errors: Counter,
     /// Requests without a token, or with a wrong one.
     pub(crate) unauthorized: Counter,
-    /// Requests from an address that had shown too many wrong tokens.
+    /// Requests from an address that had sent too many wrong tokens.
     pub(crate) locked_out: Counter,
     /// Requests of pages from an origin that is not allowed.
     pub(crate) foreign_origins: Counter,
-    /// Bodies over the limit, or batches.
+    /// Bodies and batches over their limits.
     pub(crate) too_large: Counter,
     /// Requests whose body took too long to come.
     pub(crate) too_slow: Counter,
@@ -28,7 +28,7 @@ pub(crate) struct HttpStats {
     /// Requests over the concurrency.
     pub(crate) busy: Counter,
     /// Connections over the limit.
-    pub(crate) turned_away: Counter,
+    pub(crate) rejected: Counter,
 }
 
 impl fmt::Display for HttpStats {
@@ -44,13 +44,13 @@ impl fmt::Display for HttpStats {
             too_slow,
             timed_out,
             busy,
-            turned_away,
+            rejected,
         } = self;
         write!(
             f,
             "requests={requests} calls={calls} call_errors={call_errors} unauthorized={unauthorized} \
              locked_out={locked_out} foreign_origins={foreign_origins} too_large={too_large} \
-             too_slow={too_slow} timed_out={timed_out} busy={busy} turned_away={turned_away}"
+             too_slow={too_slow} timed_out={timed_out} busy={busy} rejected={rejected}"
         )
     }
 }

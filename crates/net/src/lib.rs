@@ -1,16 +1,16 @@
-//! What both ends of a link between daemons share.
+//! Links between daemons: what both ends need.
 //!
 //! - [`LinkWriter`]: a bounded outbox before a socket,
 //! - [`LineReader`]: lines of bounded length,
-//! - [`Backoff`]: how long to wait before the next try,
-//! - [`registers`]: announcing to registers and following what they say; [`RegisterLinks`]: how
-//!   that goes,
+//! - [`Backoff`]: the wait before the next attempt to connect,
+//! - [`registers`]: announcing a gateway to registers and following their lists;
+//!   `register_connection` and `address_lists` decide for it, [`RegisterLinks`] shows its state,
 //! - [`LogLimiter`]: one log line a second for what happens often,
-//! - [`Network`]: what counts as one address,
+//! - [`AddressPrefix`]: the unit in which client addresses are counted,
 //! - [`connect`], [`tune`]: sockets as the daemons want them.
 //!
-//! It knows the wires of `gatewayworker-protocol` and tokio, but neither
-//! configuration nor logging set-up: a client library uses it too.
+//! It depends on `gatewayworker-protocol` and tokio. It has no configuration and sets up no logging,
+//! as client libraries use it, too.
 
 #![cfg_attr(
     not(feature = "internals"),
@@ -18,20 +18,22 @@
 )]
 
 mod address_lists;
+mod address_prefix;
 mod backoff;
 mod line;
 mod link;
 mod log_limiter;
-mod network;
 mod register_connection;
 mod register_links;
 pub mod registers;
 
+pub use address_prefix::AddressPrefix;
+// The gateway's name for it.
+pub use address_prefix::AddressPrefix as Network;
 pub use backoff::Backoff;
 pub use line::{LineError, LineReader};
 pub use link::{LinkWriter, PushError};
 pub use log_limiter::LogLimiter;
-pub use network::Network;
 pub use register_links::RegisterLinks;
 
 /// The decisions about registers, for the simulator.
@@ -58,7 +60,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connects to a peer daemon within [`CONNECT_TIMEOUT`], tuned as [`tune`] does.
 ///
 /// # Errors
-/// When the address does not resolve, nobody answers, or time runs out.
+/// When the address does not resolve, or the peer does not answer in time.
 pub async fn connect(address: impl ToSocketAddrs) -> io::Result<TcpStream> {
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address))
         .await
@@ -67,11 +69,12 @@ pub async fn connect(address: impl ToSocketAddrs) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends small writes at once, and lets the kernel find out that a silent peer's
-/// host is gone. Failing to set either is no reason not to talk.
+/// Turns Nagle's algorithm off, so that small writes leave at once, and keep-alive on, by which the
+/// kernel finds out that the host of a silent peer is gone. Errors are ignored: the link works
+/// without either.
 ///
-/// On Linux, what a listener accepts has the options that the listener has: setting
-/// them there spares four calls to the system for each connection.
+/// On Linux an accepted connection inherits the options of its listener. Setting them there saves
+/// four system calls for each connection.
 pub fn tune<'a>(socket: impl Into<SockRef<'a>>) {
     let keepalive =
         TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15));
@@ -80,20 +83,20 @@ pub fn tune<'a>(socket: impl Into<SockRef<'a>>) {
     let _ = socket.set_tcp_keepalive(&keepalive);
 }
 
-/// Listens on `address`, so that a daemon may start again at once although old
-/// connections of its predecessor are still in TIME_WAIT. `[::]` takes IPv4 connections
-/// too if it is to be `dual`, on every system.
+/// Listens on `address`. A daemon may start again at once, although old connections of its
+/// predecessor are still in TIME_WAIT. If `dual`, `[::]` accepts IPv4 connections, too, on every
+/// system.
 ///
 /// # Errors
 /// When the address is in use or not this machine's.
 pub fn listen(address: SocketAddr, dual: bool, backlog: u32) -> io::Result<tokio::net::TcpListener> {
     let socket =
         if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }?;
-    // On Windows the option would let two daemons share a port.
+    // On Windows this option would let two daemons share a port.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     if address.is_ipv6() {
-        // Windows has it otherwise than Linux, and Linux as its administrator wants it.
+        // The default differs between Windows and Linux, and an administrator may change it.
         SockRef::from(&socket).set_only_v6(!dual)?;
     }
     socket.bind(address)?;

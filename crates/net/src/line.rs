@@ -1,4 +1,6 @@
-//! Lines of bounded length.
+//! Lines of bounded length, off a stream.
+//!
+//! Used on connections with registers, at both ends.
 
 use std::io;
 
@@ -13,10 +15,10 @@ pub struct LineReader<R> {
     searched: usize,
 }
 
-/// Why there is no next line.
+/// Why no line could be read.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
-    /// The line is longer than allowed; the stream is of no further use.
+    /// The line is longer than the limit; the stream cannot be read further.
     #[error("a line is longer than {limit} bytes")]
     TooLong {
         /// The limit, in bytes.
@@ -28,14 +30,14 @@ pub enum LineError {
 }
 
 impl<R: AsyncRead + Unpin> LineReader<R> {
-    /// Reads from `stream`.
+    /// A reader of `stream`.
     pub fn new(stream: R) -> Self {
         Self { stream, buffer: BytesMut::new(), searched: 0 }
     }
 
-    /// The next line without its `\n` or `\r\n`, or `None` at the end.
+    /// Reads the next line, without its `\n` or `\r\n`; `None` at the end of the stream.
     ///
-    /// Cancel safe: what has been read stays for the next call.
+    /// Cancel safe: bytes that have been read stay for the next call.
     ///
     /// # Errors
     /// When the line is longer than `limit` bytes, the stream ends within it, or
@@ -77,7 +79,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn lines_come_without_their_ends_however_they_were_cut() {
+    async fn lines_are_read_without_their_ends_wherever_the_stream_was_cut() {
         let parts: [&[u8]; 3] = [b"one\r", b"\ntwo\n", b"three\n"];
         let stream = tokio_test_stream(&parts);
         let mut lines = LineReader::new(stream);
@@ -88,7 +90,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_line_without_an_end_is_given_up_at_the_limit() {
+    async fn a_line_without_an_end_is_an_error_at_the_limit() {
         let mut lines = LineReader::new(tokio::io::repeat(b'x'));
         assert!(matches!(lines.next_line(5000).await, Err(LineError::TooLong { limit: 5000 })));
         assert!(lines.buffer.capacity() < 10_000);

@@ -1,9 +1,9 @@
-//! A bounded outbox before a socket.
+//! The writing half of a link between daemons: a bounded outbox in front of a socket.
 //!
-//! Any thread may [`push`](LinkWriter::push) frames; they wait in one buffer, so
-//! that all that was pushed in a turn leaves in one write. Who wants it out now
-//! calls [`flush`](LinkWriter::flush), which writes from the calling thread; what
-//! does not fit waits for [`drive`](LinkWriter::drive).
+//! Any thread may [`push`](LinkWriter::push) frames. They wait in one buffer, so that the frames of a
+//! turn leave in one write. [`flush`](LinkWriter::flush) writes from the calling thread, without
+//! waiting; [`drive`](LinkWriter::drive), a task of the link, writes what the socket did not take.
+//! Reading is not done here: gateway, businessworker and client library each read their links.
 
 use std::io;
 use std::net::Shutdown;
@@ -15,11 +15,11 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 
-/// A buffer that grew beyond this is given back once it is empty, in bytes.
+/// A buffer that has grown beyond this is freed when it is empty, in bytes.
 const KEEP: usize = 64 * 1024;
 
-/// What has grown to this is written while more is being pushed, in bytes: the peer can
-/// begin with it.
+/// An outbox that has grown to this is written while more is pushed, in bytes, so that the peer can
+/// begin to read.
 const EARLY: usize = 64 * 1024;
 
 /// The writing half of a link, with an outbox of bounded size.
@@ -28,23 +28,23 @@ pub struct LinkWriter {
     socket: OwnedWriteHalf,
     outbox: Mutex<Outbox>,
     limit: usize,
-    /// Something is left to write that no caller of `flush` will write.
+    /// Wakes `drive`: there is something to write that no caller of `flush` will write.
     work: Notify,
-    /// The outbox has room again, or will never have.
+    /// Wakes those that wait for room: the outbox has some again, or never will.
     room: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Outbox {
     pending: BytesMut,
-    /// The socket was full; `drive` waits for it.
+    /// The socket takes no more now; `drive` waits until it does.
     stuck: bool,
     closed: Option<io::ErrorKind>,
-    /// Close once `pending` is out.
+    /// The link ends when `pending` is written.
     finishing: bool,
 }
 
-/// Why a frame was not taken.
+/// Why a frame was not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
     /// The outbox is over its limit: the peer reads too slowly.
@@ -56,14 +56,14 @@ pub enum PushError {
 }
 
 impl LinkWriter {
-    /// Writes to `socket`; an outbox that already holds `limit` bytes takes no
-    /// more (so one frame may be larger than that, as in the original).
+    /// A writer to `socket`. An outbox that holds `limit` bytes or more accepts no frame; one frame
+    /// may be larger than the limit, as in the original.
     pub fn new(socket: OwnedWriteHalf, limit: usize) -> Self {
         Self { socket, outbox: Mutex::default(), limit, work: Notify::new(), room: Notify::new() }
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
-        // The data is plain; a panic elsewhere leaves nothing half done.
+        // A panic elsewhere leaves no state half changed.
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -80,8 +80,8 @@ impl LinkWriter {
         self.push_within(self.limit, write)
     }
 
-    /// As [`push`](Self::push), though the outbox may be full: for what cannot be
-    /// held back, and whose amount the caller bounds.
+    /// Lets `write` append a frame even if the outbox is full. It is for frames that cannot wait; the
+    /// caller bounds their amount.
     ///
     /// # Errors
     /// When the link is closed.
@@ -89,8 +89,8 @@ impl LinkWriter {
         self.push_within(usize::MAX, write)
     }
 
-    /// As [`push`](Self::push), with a limit of its own: for a peer that takes larger frames
-    /// than others.
+    /// Lets `write` append a frame unless the outbox holds `limit` bytes, whatever the link's own
+    /// limit is. It is for a peer that accepts larger frames than others.
     ///
     /// # Errors
     /// As [`push`](Self::push).
@@ -109,18 +109,18 @@ impl LinkWriter {
         Ok(())
     }
 
-    /// Whether the link can take no more frames, now or ever.
+    /// Whether the link accepts no more frames, ever.
     pub fn is_closed(&self) -> bool {
         let outbox = self.outbox();
         outbox.closed.is_some() || outbox.finishing
     }
 
-    /// Whether the outbox has no room.
+    /// Whether the outbox is full.
     pub fn is_full(&self) -> bool {
         self.outbox().pending.len() >= self.limit
     }
 
-    /// Writes what the socket takes, from this thread and without waiting.
+    /// Writes as much as the socket takes, from this thread and without waiting.
     pub fn flush(&self) {
         let mut outbox = self.outbox();
         if !outbox.stuck && outbox.closed.is_none() {
@@ -128,19 +128,19 @@ impl LinkWriter {
         }
     }
 
-    /// Has [`drive`](Self::drive) flush once the tasks that are ready now have run.
+    /// Lets [`drive`](Self::drive) flush after the tasks that are ready now have run.
     pub fn flush_soon(&self) {
         self.work.notify_one();
     }
 
-    /// Refuses further frames; `drive` returns once the outbox is out.
+    /// Accepts no more frames; `drive` returns when the outbox is written.
     pub fn finish(&self) {
         self.outbox().finishing = true;
         self.work.notify_one();
         self.room.notify_waiters();
     }
 
-    /// Gives the link up with all that waits in it.
+    /// Ends the link at once; what waits in the outbox is lost.
     pub fn close(&self, why: io::ErrorKind) {
         self.outbox().closed.get_or_insert(why);
         // Others may still hold the writer, and with it the socket open.
@@ -164,15 +164,15 @@ impl LinkWriter {
         }
     }
 
-    /// Writes what `flush` could not and what `flush_soon` left to it, until the
-    /// link is finished (`Ok`) or fails.
+    /// Writes what the socket did not take before and what `flush_soon` asked for, until the link is
+    /// finished (`Ok`) or fails.
     ///
     /// Cancel safe; one task at a time.
     ///
     /// # Errors
-    /// What ended the link.
+    /// The error that ended the link.
     pub async fn drive(&self) -> io::Result<()> {
-        // First what a call that was cancelled left behind, then whatever is asked for.
+        // First what a cancelled call left behind, then what is asked for.
         loop {
             loop {
                 {
@@ -219,7 +219,7 @@ impl LinkWriter {
             }
             break;
         }
-        // What was written off the front is not in `capacity` until it is reclaimed.
+        // `capacity` does not count the bytes that were written until they are reclaimed.
         if outbox.pending.is_empty() && outbox.pending.try_reclaim(KEEP + 1) {
             outbox.pending = BytesMut::new();
         }
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_pushed_arrives_in_order() {
+    async fn frames_arrive_in_the_order_of_pushing() {
         let (writer, mut peer) = pair(1024).await;
         writer.push(|out| out.extend_from_slice(b"one ")).unwrap();
         writer.push(|out| out.extend_from_slice(b"two")).unwrap();
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_outbox_refuses_and_has_room_again_when_the_peer_reads() {
+    async fn a_full_outbox_accepts_no_frame_until_the_peer_reads() {
         let (writer, mut peer) = pair(100_000).await;
         let mut pushed = 0_usize;
         while writer.push(|out| out.resize(out.len() + 50_000, b'x')).is_ok() {
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_large_buffer_is_given_back_once_it_is_out() {
+    async fn a_large_buffer_is_freed_when_it_is_written() {
         let (writer, mut peer) = pair(1 << 20).await;
         // Filled to the brim: written off, nothing of it is left in its capacity.
         writer.push(|out| out.extend_from_slice(&vec![b'x'; 2 * KEEP])).unwrap();
@@ -293,12 +293,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_cancelled_drive_left_is_written_by_the_next() {
+    async fn the_next_drive_writes_what_a_cancelled_one_left() {
         let (writer, mut peer) = pair(1024).await;
         writer.push(|out| out.extend_from_slice(b"late")).unwrap();
         writer.flush_soon();
         let mut driving = Box::pin(writer.drive());
-        // Past the bell, before the write.
+        // Woken, and not yet writing.
         let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(driving.as_mut().poll(cx))).await;
         assert!(polled.is_pending());
         drop(driving);
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_link_takes_nothing_and_keeps_nobody_waiting() {
+    async fn a_closed_link_accepts_no_frame_and_no_caller_waits_for_room() {
         let (writer, _peer) = pair(1).await;
         writer.push(|out| out.resize(10, b'x')).unwrap();
         let (_, ended) = tokio::join!(

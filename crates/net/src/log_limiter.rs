@@ -1,4 +1,4 @@
-//! A log line that many events cause, written at most once a second.
+//! A limit of one log line a second for events that anybody can cause, such as connections.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -178,8 +178,8 @@ mod tests {
 
     use super::*;
 
-    /// What a register does with a connection, and what the one who follows or announces says
-    /// of it in the end.
+    /// Runs a follower, or an announcer, with a register that does `register` with each connection,
+    /// until the reported trouble `is_it`.
     async fn trouble_with<F: Future<Output = ()>>(
         announces: bool,
         register: impl Fn(tokio::net::TcpStream) -> F,
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_register_that_says_nothing_to_a_follower_is_none() {
+    async fn a_register_that_does_not_answer_a_follower_is_reported() {
         let silent = async |stream| {
             tokio::time::sleep(Duration::from_secs(60)).await;
             drop(stream);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_register_that_has_stopped_is_not_taken_for_one_that_refuses() {
+    async fn a_register_that_has_stopped_is_reported_as_that() {
         let answer = async |mut stream: tokio::net::TcpStream| {
             let list = Message::BroadcastAddresses { addresses: Vec::new() };
             stream.write_all(list.to_line().as_bytes()).await.unwrap();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_register_that_is_not_there_is_named() {
+    async fn a_register_that_cannot_be_reached_is_named() {
         let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string();
         let links = RegisterLinks::default();
         let (registers, key) = ([nobody.clone()], SecretKey::default());
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_register_that_lets_an_announcement_stand_has_taken_it() {
+    async fn a_register_that_keeps_an_announcement_open_has_accepted_it() {
         let links = RegisterLinks::default();
         links.down("before", "down".into());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

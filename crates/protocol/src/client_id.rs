@@ -1,4 +1,4 @@
-//! The client id: which gateway, and which connection there.
+//! The client id: the address of a client's gateway, and the client's connection there.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -6,8 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A client's name throughout the cluster: its gateway's address and its
-/// connection there.
+/// The id of a client, unique in the cluster: its gateway's address and its connection there.
 ///
 /// Written as 20 lowercase hexadecimal digits, ip (8), port (4), connection (8),
 /// as the original's `Context::addressToClientId` makes it.
@@ -89,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_what_is_not_twenty_hexadecimal_digits() {
+    fn rejects_texts_that_are_not_twenty_hexadecimal_digits() {
         for text in [
             "",
             "7f00000108fc0000000",

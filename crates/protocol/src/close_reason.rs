@@ -1,7 +1,8 @@
-//! Why a client is gone, as a gateway of ours tells a worker of ours.
+//! Why a client is gone: the body of ON_CLOSE between our own daemons.
 //!
-//! The word stands in the body of ON_CLOSE, which the original leaves empty and
-//! does not look at.
+//! The original leaves the body empty and does not read it. The gateway decides the reason; the
+//! worker gives it to the application's `on_close`. The codes that the client itself gets are in
+//! [`close_code`](crate::close_code).
 
 use std::convert::Infallible;
 use std::fmt;
@@ -11,36 +12,36 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// It closed, or its connection broke.
+    /// The client closed, or its connection broke.
     ClientLeft,
-    /// It said nothing for too long.
+    /// The client sent nothing for too long.
     TimedOut,
-    /// An application closed it, perhaps with a last message.
+    /// An application closed the client, perhaps with a last message.
     Kicked,
-    /// An application did not let it in.
+    /// An application refused the client after its handshake.
     Refused,
-    /// Nobody said in time whether it is let in, or who was to say so is gone.
+    /// No worker admitted or refused the client in time, or the worker that was asked is gone.
     NotAdmitted,
-    /// An application destroyed it.
+    /// An application destroyed the client.
     Destroyed,
-    /// It did not read what it was sent.
+    /// The client did not read what it was sent.
     SlowConsumer,
-    /// Its gateway stops.
+    /// The client's gateway stopped.
     Shutdown,
-    /// It broke its protocol.
+    /// The client broke its protocol.
     ProtocolError,
-    /// It sent a message over the limit.
+    /// The client sent a message over the limit.
     TooLarge,
-    /// The gateway does not say: it is one of the original's, or knows more
-    /// reasons than this.
+    /// The gateway gave no reason that is known here: it is one of the original's, or of a later
+    /// version.
     Unknown,
 }
 
 impl CloseReason {
-    /// How many reasons there are: `reason as usize` is below that.
+    /// The number of reasons: `reason as usize` is below it.
     pub const COUNT: usize = Self::NAMES.len();
 
-    /// All of them.
+    /// All reasons.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::NAMES.iter().map(|(reason, _)| *reason)
     }
@@ -59,7 +60,7 @@ impl CloseReason {
         (Self::Unknown, "unknown"),
     ];
 
-    /// The word for it in logs and on the wire.
+    /// The name of the reason in logs and on the wire.
     pub fn as_str(self) -> &'static str {
         Self::NAMES.iter().find(|(reason, _)| *reason == self).map_or("unknown", |(_, name)| name)
     }
@@ -73,7 +74,7 @@ impl CloseReason {
     }
 }
 
-/// What is no reason known here is [`CloseReason::Unknown`].
+/// A name that is not known here is [`CloseReason::Unknown`].
 impl FromStr for CloseReason {
     type Err = Infallible;
 
@@ -94,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_reason_is_known_by_its_word_and_none_is_unknown() {
+    fn every_reason_is_read_by_its_name_and_any_other_name_is_unknown() {
         for (reason, name) in CloseReason::NAMES {
             assert_eq!(CloseReason::from_wire(name.as_bytes()), reason);
             assert_eq!(reason.to_string(), name);

@@ -1,7 +1,7 @@
 //! The inner frame: a 28-byte header, `ext`, and `body`.
 //!
-//! Pure bytes: what a frame means is [`Command`](crate::Command)'s business, and
-//! an incomplete frame is not an error but `None`.
+//! Bytes only: [`Command`](crate::Command) reads what a frame means. A link calls
+//! [`Frame::parse`] on what it has read; an incomplete frame is not an error but `None`.
 
 use std::net::Ipv4Addr;
 
@@ -10,11 +10,11 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 /// Length of a frame without ext and body, in bytes.
 pub const HEADER_LEN: usize = 28;
 
-/// The longest frame that a PHP peer takes, header included, in bytes
+/// The longest frame that a PHP peer accepts, header included, in bytes
 /// (Workerman's `TcpConnection::$defaultMaxPackageSize`).
 pub const MAX_FRAME_LEN: usize = 10 * 1024 * 1024;
 
-/// The longest message of a client, in bytes, that goes to a worker of ours in one frame.
+/// The longest message of a client, in bytes, that a worker of ours gets in one frame.
 pub const MAX_MESSAGE_LEN: usize = 64 * 1024 * 1024;
 
 /// The longest frame between a gateway and a worker that have both listed
@@ -26,9 +26,9 @@ pub const MAX_LARGE_FRAME_LEN: usize = MAX_MESSAGE_LEN + MAX_FRAME_LEN;
 pub const FLAG_PLAIN: u8 = 0x01;
 /// Flag bit 1: the body is already encoded for the client's protocol.
 pub const FLAG_RAW: u8 = 0x02;
-/// Flag bit 2, ours: the payload is binary. PHP peers ignore it.
+/// Flag bit 2, ours: the message is binary. PHP peers ignore it.
 pub const FLAG_BINARY: u8 = 0x04;
-/// Flag bit 3, ours: the gateway waits for the worker's word on this handshake.
+/// Flag bit 3, ours: the gateway waits for the worker to admit or refuse this client.
 pub const FLAG_ASKS: u8 = 0x08;
 
 /// One frame. The fields are named as in the original's `GatewayProtocol`.
@@ -40,7 +40,7 @@ pub struct Frame {
     pub local_ip: Ipv4Addr,
     /// The gateway's `lan_port`.
     pub local_port: u16,
-    /// IPv4 of the client; unspecified where it came over IPv6.
+    /// IPv4 of the client; 0.0.0.0 where it came over IPv6.
     pub client_ip: Ipv4Addr,
     /// Port of the client.
     pub client_port: u16,
@@ -57,7 +57,7 @@ pub struct Frame {
 }
 
 impl Default for Frame {
-    /// A frame with nothing in it but the plain-body flag.
+    /// A frame whose only content is the flag for a plain body.
     fn default() -> Self {
         Self {
             cmd: 0,
@@ -74,8 +74,7 @@ impl Default for Frame {
     }
 }
 
-/// Bytes that cannot be a frame. The link they came over is of no further use:
-/// where the next frame begins is not known.
+/// Why bytes cannot be a frame. The link cannot go on: it is not known where the next frame begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// `pack_len` is shorter than the header.
@@ -86,7 +85,7 @@ pub enum FrameError {
     TooLong {
         /// The length that the frame claims.
         len: u32,
-        /// The limit it was held against.
+        /// The limit, in bytes.
         limit: usize,
     },
     /// `ext_len` points beyond the end of the frame.
@@ -100,12 +99,12 @@ pub enum FrameError {
 }
 
 impl Frame {
-    /// Takes the next frame off the front of `buffer`, or nothing when it is not
-    /// whole yet. Ext and body share the buffer's memory.
+    /// Takes the next frame off the front of `buffer`; `None` while it is incomplete. Ext and body
+    /// share the buffer's memory.
     ///
     /// # Errors
-    /// When the bytes cannot be a frame of at most `limit` bytes; the buffer is
-    /// then left as it was. A bad length is found as soon as its bytes are there.
+    /// When the bytes cannot be a frame of at most `limit` bytes; the buffer is then unchanged. A bad
+    /// length is found as soon as its bytes are there.
     pub fn parse(buffer: &mut BytesMut, limit: usize) -> Result<Option<Self>, FrameError> {
         let Some(len) = buffer.first_chunk::<4>().map(|b| u32::from_be_bytes(*b)) else {
             return Ok(None);
@@ -159,14 +158,13 @@ impl Frame {
     /// Appends the frame to `out`.
     ///
     /// # Panics
-    /// When it is longer than a u32 can say; callers keep frames under
-    /// [`MAX_FRAME_LEN`].
+    /// When it is longer than 4 GiB; callers keep frames under [`MAX_LARGE_FRAME_LEN`].
     pub fn encode(&self, out: &mut BytesMut) {
         self.encode_with(out, &self.ext, &self.body);
     }
 
-    /// As [`encode`](Self::encode), with `ext` and `body` from elsewhere: for the
-    /// hot path, where both are borrowed and a `Bytes` would be a copy.
+    /// Appends the frame with this `ext` and `body` instead of its own. On the hot path both are
+    /// borrowed, and `Bytes` would be a copy.
     ///
     /// # Panics
     /// As [`encode`](Self::encode).

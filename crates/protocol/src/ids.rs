@@ -1,10 +1,10 @@
-//! Uids and groups: byte strings that an application gives.
+//! Uids and groups: byte strings that the application chooses. Commands and questions carry them.
 
 use std::fmt;
 
 use bytes::Bytes;
 
-/// A text that cannot name a uid or a group.
+/// A text that cannot be a uid or a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a {what} may not be empty or \"0\"")]
 pub struct IdError {
@@ -15,7 +15,7 @@ macro_rules! byte_string_id {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
         ///
-        /// Any bytes but the empty string and `"0"`, which the original refuses
+        /// Any bytes but the empty string and `"0"`, which the original rejects
         /// too (PHP's `empty`). Numbers become their decimal form.
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Bytes);
@@ -33,12 +33,12 @@ macro_rules! byte_string_id {
                 Ok(Self(bytes))
             }
 
-            /// The bytes that go over the wire.
+            /// The bytes, as they are on the wire.
             pub fn as_bytes(&self) -> &Bytes {
                 &self.0
             }
 
-            /// The name as text, where it is UTF-8.
+            /// The bytes as text; `None` where they are not UTF-8.
             pub fn as_str(&self) -> Option<&str> {
                 std::str::from_utf8(&self.0).ok()
             }
@@ -95,12 +95,12 @@ macro_rules! byte_string_id {
 }
 
 byte_string_id! {
-    /// A user, to whom any number of clients may be bound.
+    /// A user: any number of clients may be bound to it.
     Uid, "uid"
 }
 
 byte_string_id! {
-    /// A group that clients join and leave.
+    /// A group, which clients join and leave.
     GroupId, "group"
 }
 
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refuses_what_php_calls_empty() {
+    fn rejects_an_empty_text_and_0_as_php_does() {
         assert!(Uid::try_from("").is_err());
         assert!(Uid::try_from("0").is_err());
         assert!(Uid::try_from(0).is_err());

@@ -1,15 +1,15 @@
-//! Lists in JSON, read as PHP reads them.
+//! Lists of ids in the ext of commands, read as PHP reads them.
 //!
-//! The original's peers write lists with `json_encode`, read them with
-//! `json_decode(…, true)` and look each item up in an array: a list with holes arrives
-//! as an object, and an item is whatever PHP takes for an array key.
+//! The original's peers write lists with `json_encode`, read them with `json_decode(…, true)` and
+//! look each item up in an array. So a list with holes arrives as an object, and an item stands for
+//! the array key that PHP makes of it. The files of commands and questions call this.
 
 use bytes::Bytes;
 use serde_json::Value;
 
 use crate::php::{KeyRef, float_to_int};
 
-/// The values of a list or an object, in order; nothing of anything else.
+/// The values of a list or an object, in order; none of any other value.
 pub(crate) fn values(value: &Value) -> Vec<&Value> {
     match value {
         Value::Array(list) => list.iter().collect(),
@@ -19,7 +19,7 @@ pub(crate) fn values(value: &Value) -> Vec<&Value> {
 }
 
 /// The keys whose value is not null, of a list (whose keys are positions) or an
-/// object: what PHP's `isset($list[$id])` answers true for.
+/// object: those for which PHP's `isset($list[$id])` is true.
 pub(crate) fn set_keys(value: &Value) -> Vec<u32> {
     match value {
         Value::Array(list) => (0..).zip(list).filter(|(_, v)| !v.is_null()).map(|(i, _)| i).collect(),
@@ -42,7 +42,7 @@ pub(crate) fn is_truthy(value: &Value) -> bool {
     }
 }
 
-/// A connection id, as whatever PHP looks it up by.
+/// The connection that PHP finds by this value.
 fn connection_id(value: &Value) -> Option<u32> {
     number(&key(value)?)
 }
@@ -105,7 +105,7 @@ mod tests {
 
     /// Every right side is what `array_keys([$item => …])` shows in PHP 8.2.
     #[test]
-    fn an_item_is_the_array_key_that_php_makes_of_it() {
+    fn an_item_stands_for_the_array_key_that_php_makes_of_it() {
         for (item, expected) in [
             ("true", "1"),
             ("false", "0"),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_is_found_by_what_php_finds_it_by() {
+    fn a_connection_is_found_by_the_values_by_which_php_finds_it() {
         for (item, expected) in [
             ("3", Some(3)),
             (r#""3""#, Some(3)),

@@ -1,20 +1,22 @@
-//! The wires of GatewayWorker, as bytes and values.
+//! The protocols of GatewayWorker, as bytes and values.
 //!
-//! Everything that crosses a socket between a register, a gateway, a
-//! businessworker and a client library is written and read here, so that a peer
-//! may at any time be one of the original's PHP processes:
+//! Everything that crosses a socket between a register, a gateway, a businessworker and a client
+//! library is encoded and decoded here, byte for byte as the original does, so that any peer may be
+//! one of its PHP processes:
 //!
-//! - [`frame`]: the 28-byte header and what hangs on it,
-//! - [`Command`]: what a frame means, one variant for each,
-//! - [`Question`]: the commands that are answered, and how an answer is framed,
+//! - [`frame`]: the frame, a 28-byte header with an ext and a body,
+//! - [`Command`]: what a frame means; one file for each command,
+//! - [`Question`]: the commands that are answered, and the framing of the answers,
+//! - [`code`]: the numbers of the commands,
 //! - [`Features`], [`PingBody`]: what our gateways and workers tell each other about themselves,
 //! - [`close_code`], [`CloseReason`]: why a client's connection ends, for the client and for its worker,
-//! - [`register`]: the JSON lines spoken with a register,
-//! - [`request_target`]: what a client asked for in its handshake,
-//! - [`ClientId`], [`Uid`], [`GroupId`], [`SecretKey`]: the names in them,
-//! - [`php`]: PHP's serialized values, which sessions and answers are made of.
+//! - [`register`]: the JSON lines between a register and its peers,
+//! - [`request_target`]: path and query of a client's handshake,
+//! - [`ClientId`], [`Uid`], [`GroupId`], [`SecretKey`]: identifiers and the cluster's key,
+//! - [`php`]: PHP's serialized values, of which sessions and answers consist.
 //!
-//! This crate knows no sockets, no runtime and no clock.
+//! This crate has no sockets, no runtime and no clock. Links in `gateway`, `businessworker` and
+//! `client` move the bytes.
 
 mod client_id;
 pub mod close_code;

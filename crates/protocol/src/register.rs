@@ -1,32 +1,35 @@
-//! The lines spoken with a register: one JSON object each, ended by `\n`.
+//! The lines between a register and its peers: one JSON object each, ended by `\n`.
+//!
+//! `gatewayworker-register` answers them; `gatewayworker-net` sends them for gateways, workers and
+//! client libraries.
 
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::SecretKey;
 
-/// The longest line taken from a peer that has not shown the key, in bytes.
+/// The longest line that a register accepts from a peer without the key, in bytes.
 pub const MAX_LINE_UNAUTHENTICATED: usize = 64 * 1024;
 
-/// The longest line taken from a peer that has, in bytes: PHP's own limit.
+/// The longest line from a peer that has shown the key, and from a register, in bytes: PHP's limit.
 pub const MAX_LINE: usize = 10 * 1024 * 1024;
 
-/// How often a peer that is not on `127.0.0.1` says [`Message::Ping`], in seconds.
+/// How often a peer pings a register that is not on `127.0.0.1` ([`Message::Ping`]), in seconds.
 pub const PING_INTERVAL_SECS: u64 = 25;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Message {
-    /// A gateway announces the address that workers shall connect to.
+    /// A gateway announces the address that workers connect to.
     GatewayConnect {
-        /// `ip:port`, passed on as it is. PHP allows a host name here.
+        /// `ip:port`; the register passes it on as it is. PHP allows a host name here.
         address: String,
         /// Missing or null is the empty key.
         #[serde(default, deserialize_with = "null_is_default")]
         secret_key: SecretKey,
     },
-    /// A worker or a client library asks to be told the addresses.
+    /// A worker or a client library asks for the addresses, and for each later change of them.
     WorkerConnect {
         /// Missing or null is the empty key.
         #[serde(default, deserialize_with = "null_is_default")]
@@ -34,16 +37,16 @@ pub enum Message {
     },
     /// A sign of life.
     Ping,
-    /// The register tells a worker who is there. Every line is the whole list.
+    /// The register lists the addresses of all gateways. Each line has the whole list.
     BroadcastAddresses {
-        /// What each gateway announced, once each. Read from a list or, as PHP's
-        /// de-duplication leaves holes, an object; written as a list.
+        /// The announced addresses, each once. They are read from a list or, as PHP's
+        /// de-duplication leaves holes, from an object; they are written as a list.
         #[serde(deserialize_with = "list_or_map")]
         addresses: Vec<String>,
     },
 }
 
-/// A line that is no message.
+/// A line that is not a message.
 #[derive(Debug, thiserror::Error)]
 #[error("not a register message: {0}")]
 pub struct MessageError(#[from] serde_json::Error);
@@ -108,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_php_writes() {
+    fn reads_lines_as_php_writes_them() {
         let line = br#"{"event":"gateway_connect", "address":"127.0.0.1:2300", "secret_key":""}"#;
         let message =
             Message::GatewayConnect { address: "127.0.0.1:2300".into(), secret_key: SecretKey::default() };
@@ -142,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_message() {
+    fn rejects_lines_that_are_no_messages() {
         for line in ["", "{}", "hello", "[]", r#"{"event":"dance"}"#, r#"{"event":"gateway_connect"}"#] {
             assert!(Message::parse(line.as_bytes()).is_err(), "{line}");
         }

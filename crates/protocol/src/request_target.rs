@@ -1,8 +1,8 @@
-//! The target of an HTTP request, as it stands in the request line and in `REQUEST_URI`:
-//! RFC 9112 section 3.2.
+//! The target of an HTTP request, from the request line or `REQUEST_URI`: RFC 9112, section 3.2.
 //!
-//! Proxies and some clients write it in absolute form, `http://example.com/ws?room=9`. It
-//! names the same path as `/ws?room=9` does.
+//! Proxies and some clients write it in absolute form, `http://example.com/ws?room=9`. It has the
+//! same path as `/ws?room=9`. The gateway's access policy and the worker's `Handshake` read paths
+//! by it.
 
 /// Returns the path of a request's target, `/` where it names none (as PHP's `parse_url`
 /// and the original's `Request::path` have it).
@@ -21,7 +21,7 @@ pub fn path(target: &str) -> &str {
     }
 }
 
-/// Returns what stands behind the `?` of a request's target, and nothing where there is none.
+/// Returns the query of a request's target, without `?`; empty where there is none.
 ///
 /// ```
 /// use gatewayworker_protocol::request_target::query;
@@ -34,7 +34,7 @@ pub fn query(target: &str) -> &str {
     origin_form(before_fragment).split_once('?').map_or("", |(_, query)| query)
 }
 
-/// Takes scheme and authority off a target in absolute form.
+/// Removes scheme and authority from a target in absolute form.
 fn origin_form(target: &str) -> &str {
     match target.split_once("://") {
         Some((scheme, rest)) if is_scheme(scheme) => {
@@ -44,7 +44,7 @@ fn origin_form(target: &str) -> &str {
     }
 }
 
-/// RFC 3986 section 3.1.
+/// Whether a text is a scheme: RFC 3986, section 3.1.
 fn is_scheme(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))

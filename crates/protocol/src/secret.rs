@@ -1,19 +1,19 @@
-//! The key that the daemons of one cluster share.
+//! The key that the daemons and client libraries of a cluster share. It must never appear in a log.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
-/// The shared key, empty when none is used.
+/// The shared key; empty where none is used.
 ///
-/// It shows itself in no `Debug` output, and is compared in constant time.
+/// `Debug` hides it, and it is compared in constant time.
 #[derive(Clone, Default, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct SecretKey(String);
 
 impl SecretKey {
-    /// A key; `""` stands for none.
+    /// Makes a key; `""` stands for none.
     pub fn new(key: impl Into<String>) -> Self {
         Self(key.into())
     }
@@ -23,7 +23,7 @@ impl SecretKey {
         self.0.is_empty()
     }
 
-    /// The key itself, for the wire and nothing else.
+    /// The key itself. It is for the wire, and for nothing else.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn does_not_show_itself() {
+    fn debug_hides_the_key() {
         assert_eq!(format!("{:?}", SecretKey::new("hunter2")), "***");
         assert_eq!(format!("{:?}", SecretKey::default()), "none");
     }

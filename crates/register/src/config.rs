@@ -1,10 +1,13 @@
-//! What can be set, by flag, by environment and in `config/register.toml`.
+//! The settings of the register: flags, environment, and the keys of `config/register.toml`.
+//!
+//! Reads and checks them; `server` and `roster` follow them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::ensure;
-use gatewayworker_daemon::{CommonFlags, check_address, check_exposure, take_negative_numbers};
+use gatewayworker_daemon::{
+    AddressError, CommonFlags, ExposureError, check_address, check_exposure, take_negative_numbers,
+};
 use gatewayworker_protocol::SecretKey;
 use serde::{Deserialize, Serialize};
 
@@ -12,15 +15,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, clap::Parser)]
 #[command(name = "register", version, mut_args(take_negative_numbers))]
 pub struct Cli {
-    /// What this daemon has.
+    /// The register's own flags.
     #[command(flatten)]
     pub flags: Flags,
-    /// What every daemon has.
+    /// The flags of every daemon.
     #[command(flatten)]
     pub common: CommonFlags,
 }
 
-/// The register's flags; what is not set here is left to the file.
+/// The register's flags. What is not set here is left to the file.
 #[derive(Debug, Default, clap::Args, Serialize)]
 pub struct Flags {
     /// Listen on ADDRESS for gateways, workers and client libraries [default: 127.0.0.1:1236]
@@ -57,20 +60,24 @@ pub struct Flags {
 }
 
 /// The register's configuration, the keys of its file.
+///
+/// In code it is made from its default: `Config::default().with_secret_key(key)`, or by setting
+/// fields.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Config {
-    /// Where to listen, `ip:port` or `host:port`.
+    /// The address to listen on, `ip:port` or `host:port`.
     pub listen: String,
     /// The cluster's key, empty for none.
     pub secret_key: SecretKey,
-    /// Whether `listen` may be open to other machines while there is no key.
+    /// Whether `listen` may be reachable from other machines without a key.
     pub allow_insecure: bool,
-    /// How many connections are held at most; more are closed at once.
+    /// The most connections; more are closed at once.
     pub max_connections: usize,
-    /// How many of them may be without the key; each of those can take up to 64 KiB.
+    /// The most connections that have not shown the key; each can take up to 64 KiB of memory.
     pub max_unauthenticated: usize,
-    /// How long the register is patient; part of the protocol, so no key of the file.
+    /// How long the register waits for a peer. It is a part of the protocol, and no key of the file.
     #[serde(skip)]
     pub limits: Limits,
 }
@@ -89,15 +96,54 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The configuration, if it can work.
+    /// Sets the address to listen on, `ip:port` or `host:port`.
+    #[must_use]
+    pub fn with_listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = address.into();
+        self
+    }
+
+    /// Sets the cluster's key; an empty one stands for none.
+    #[must_use]
+    pub fn with_secret_key(mut self, key: SecretKey) -> Self {
+        self.secret_key = key;
+        self
+    }
+
+    /// Sets whether `listen` may be reachable from other machines without a key.
+    #[must_use]
+    pub fn with_allow_insecure(mut self, allow: bool) -> Self {
+        self.allow_insecure = allow;
+        self
+    }
+
+    /// Sets the most connections, at least 1.
+    #[must_use]
+    pub fn with_max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections;
+        self
+    }
+
+    /// Sets the most connections that have not shown the key, at least 1.
+    #[must_use]
+    pub fn with_max_unauthenticated(mut self, connections: usize) -> Self {
+        self.max_unauthenticated = connections;
+        self
+    }
+
+    /// Returns the configuration if it can work.
     ///
     /// # Errors
-    /// When a limit lets nobody in, or the address is open and there is no key.
-    pub fn validated(self) -> anyhow::Result<Self> {
-        ensure!(self.max_connections > 0, "max_connections = 0: nobody could connect");
-        ensure!(self.max_unauthenticated > 0, "max_unauthenticated = 0: nobody could connect");
+    /// The first value that cannot work, in one line that names its key.
+    pub fn validated(self) -> Result<Self, ConfigError> {
+        if self.max_connections == 0 {
+            return Err(ConfigError::NoConnections);
+        }
+        if self.max_unauthenticated == 0 {
+            return Err(ConfigError::NoUnauthenticated);
+        }
         check_address("listen", &self.listen)?;
-        // A host's name is looked up, and checked, when the register starts.
+        // A host name is resolved, and checked, when the register starts.
         if let Ok(address) = self.listen.parse::<SocketAddr>() {
             check_exposure("the register", address.ip(), &self.secret_key, self.allow_insecure)?;
         }
@@ -105,15 +151,33 @@ impl Config {
     }
 }
 
+/// A setting of the register that cannot work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// `max_connections` is 0.
+    #[error("max_connections = 0: nobody could connect")]
+    NoConnections,
+    /// `max_unauthenticated` is 0.
+    #[error("max_unauthenticated = 0: nobody could connect")]
+    NoUnauthenticated,
+    /// `listen` is not an address with a port.
+    #[error(transparent)]
+    Listen(#[from] AddressError),
+    /// `listen` is reachable from other machines, and there is no `secret_key`.
+    #[error(transparent)]
+    Exposed(#[from] ExposureError),
+}
+
 /// How long the register waits for a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// For its first valid line that shows the key; a ping does not count.
+    /// The wait for the first line with the key; a ping does not count.
     pub introduction: Duration,
-    /// For its next line, once it has pinged. One that never pinged is believed
-    /// as long as its connection stands.
+    /// The wait for the next line of a peer that has pinged. A peer that never pinged may be silent
+    /// for as long as its connection stands.
     pub silence: Duration,
-    /// For it to take a line.
+    /// The wait until the peer has read a line.
     pub write: Duration,
 }
 
@@ -134,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_that_is_shipped_says_every_default() {
+    fn the_shipped_file_has_every_key_with_its_default() {
         let text =
             std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/register.toml"))
                 .unwrap();
@@ -170,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_door_and_a_limit_of_nothing_are_refused() {
+    fn an_exposed_address_without_a_key_and_a_limit_of_0_are_errors() {
         assert!(Config { listen: "0.0.0.0:1236".into(), ..Config::default() }.validated().is_err());
         assert!(Config { max_connections: 0, ..Config::default() }.validated().is_err());
         assert!(Config::default().validated().is_ok());

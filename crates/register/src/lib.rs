@@ -36,7 +36,7 @@ use clap::Parser;
 use gatewayworker_daemon::{Runtime, bind, check_exposure, load, resolve};
 use tracing::info;
 
-pub use config::{Cli, Config, Flags, Limits};
+pub use config::{Cli, Config, ConfigError, Flags, Limits};
 pub use server::serve;
 
 /// The decisions of the register, for the simulator.
@@ -58,7 +58,8 @@ pub fn main() -> ExitCode {
 /// the status.
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, flags } = &cli;
-    let config = load(common, flags).and_then(Config::validated);
+    let config =
+        load(common, flags).map_err(anyhow::Error::from).and_then(|config: Config| Ok(config.validated()?));
     gatewayworker_daemon::run(
         common,
         config,

@@ -61,7 +61,8 @@ impl Register {
     }
 
     pub(crate) fn disconnected(&self, peer: PeerId) {
-        if let Some(address) = self.roster().disconnected(peer) {
+        let unlisted = self.roster().disconnected(peer);
+        if let Some(address) = unlisted {
             info!(%address, "a gateway is gone");
             self.changed.notify_one();
         }

@@ -42,11 +42,11 @@ pub(crate) async fn serve_and_count(
     stats.provide({
         let (register, tasks) = (register.clone(), tasks.clone());
         move || {
-            vec![
-                ("gateways", register.roster().gateways() as u64),
-                ("connections", tasks.len() as u64),
-                ("wrong_keys", register.roster().wrong_keys()),
-            ]
+            // One lock for both numbers: a second one in the same expression would wait for the first for ever.
+            let roster = register.roster();
+            let (gateways, wrong_keys) = (roster.gateways() as u64, roster.wrong_keys());
+            drop(roster);
+            vec![("gateways", gateways), ("connections", tasks.len() as u64), ("wrong_keys", wrong_keys)]
         }
     });
 
@@ -80,4 +80,32 @@ pub(crate) async fn serve_and_count(
     info!(connections = tasks.len(), "the register stops");
     tasks.close();
     tasks.wait().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn stats_can_be_read_while_the_register_runs() {
+        let (stats, shutdown) = (Stats::default(), CancellationToken::new());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let read = async {
+            loop {
+                let stats = stats.clone();
+                let reading = tokio::task::spawn_blocking(move || format!("{stats:?}"));
+                let text =
+                    tokio::time::timeout(Duration::from_secs(10), reading).await.expect("an answer").unwrap();
+                if ["gateways", "connections", "wrong_keys"].iter().all(|name| text.contains(name)) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = serve_and_count(listener, Config::default(), shutdown, &stats) => panic!("it has stopped"),
+            () = read => {}
+        }
+    }
 }

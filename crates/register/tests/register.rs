@@ -117,7 +117,7 @@ fn with_limits(change: impl FnOnce(&mut Limits)) -> Config {
 }
 
 #[tokio::test]
-async fn a_worker_is_told_at_once_even_that_nobody_is_there() {
+async fn a_worker_gets_the_list_at_once_even_if_it_is_empty() {
     let register = Register::start(Config::default()).await;
     let mut worker = register.worker().await;
     assert_eq!(worker.hear().await, "{\"event\":\"broadcast_addresses\",\"addresses\":[]}\n");
@@ -137,7 +137,7 @@ async fn a_worker_is_told_when_gateways_come_and_go() {
 }
 
 #[tokio::test]
-async fn a_worker_that_comes_later_is_told_who_is_there() {
+async fn a_worker_that_connects_later_gets_the_list() {
     let register = Register::start(Config::default()).await;
     let mut first = register.worker().await;
     let _gateway = register.gateway("a:1").await;
@@ -146,7 +146,7 @@ async fn a_worker_that_comes_later_is_told_who_is_there() {
 }
 
 #[tokio::test]
-async fn who_asks_again_is_told_again() {
+async fn a_worker_that_asks_again_gets_the_list_again() {
     let register = Register::start(Config::default()).await;
     let mut worker = register.worker().await;
     assert!(worker.hear_list().await.is_empty());
@@ -203,7 +203,7 @@ async fn a_second_announcement_replaces_the_first() {
 
 #[tokio::test]
 async fn a_wrong_key_closes_without_a_word() {
-    let register = Register::start(Config { secret_key: SecretKey::new("right"), ..Config::default() }).await;
+    let register = Register::start(Config::default().with_secret_key(SecretKey::new("right"))).await;
     for line in [
         r#"{"event":"worker_connect","secret_key":"wrong"}"#,
         r#"{"event":"worker_connect"}"#,
@@ -245,7 +245,7 @@ async fn an_unknown_or_broken_event_closes_without_a_word() {
 }
 
 #[tokio::test]
-async fn who_does_not_introduce_itself_is_closed_and_a_ping_is_no_introduction() {
+async fn a_peer_that_does_not_show_the_key_is_closed_even_if_it_pings() {
     let register = Register::start(with_limits(|limits| limits.introduction = SHORT)).await;
     let silent = register.peer().await;
     let mut pinging = register.peer().await;
@@ -255,7 +255,7 @@ async fn who_does_not_introduce_itself_is_closed_and_a_ping_is_no_introduction()
 }
 
 #[tokio::test]
-async fn who_pinged_and_falls_silent_is_gone_and_who_never_pinged_is_believed() {
+async fn a_silent_peer_is_closed_only_if_it_has_pinged() {
     let register = Register::start(with_limits(|limits| limits.silence = SHORT)).await;
     let mut worker = register.worker().await;
     let _never_pinged = register.gateway("never-pinged:1").await;
@@ -268,7 +268,7 @@ async fn who_pinged_and_falls_silent_is_gone_and_who_never_pinged_is_believed() 
 }
 
 #[tokio::test]
-async fn a_stranger_s_line_is_short() {
+async fn a_peer_without_the_key_may_send_short_lines_only() {
     let register = Register::start(with_limits(|limits| limits.introduction = PATIENCE * 10)).await;
     let mut peer = register.peer().await;
     let endless = vec![b'x'; 65 * 1024];
@@ -279,7 +279,7 @@ async fn a_stranger_s_line_is_short() {
 
 #[tokio::test]
 async fn connections_over_the_limit_are_closed_at_once() {
-    let register = Register::start(Config { max_connections: 1, ..Config::default() }).await;
+    let register = Register::start(Config::default().with_max_connections(1)).await;
     let mut first = register.worker().await;
     first.hear_list().await;
     assert_eq!(register.peer().await.hear_end().await, "");
@@ -295,8 +295,8 @@ async fn connections_over_the_limit_are_closed_at_once() {
 }
 
 #[tokio::test]
-async fn who_has_shown_the_key_takes_no_stranger_s_place() {
-    let register = Register::start(Config { max_unauthenticated: 1, ..Config::default() }).await;
+async fn a_peer_with_the_key_does_not_count_as_unauthenticated() {
+    let register = Register::start(Config::default().with_max_unauthenticated(1)).await;
     let mut workers = Vec::new();
     for _ in 0..3 {
         let mut worker = register.worker().await;
@@ -328,7 +328,7 @@ async fn a_burst_of_announcements_goes_out_as_fewer_lists() {
 }
 
 #[tokio::test]
-async fn a_worker_that_does_not_read_is_closed_and_delays_nobody() {
+async fn a_worker_that_does_not_read_is_closed_and_delays_no_other() {
     let limit = SHORT * 4;
     let config = with_limits(|limits| limits.write = limit);
     let listening = TcpSocket::new_v4().unwrap();

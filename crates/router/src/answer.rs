@@ -1,4 +1,6 @@
-//! What comes of a request, and how it looks to the client.
+//! Answers, errors, and their encoding for the client.
+//!
+//! `router` makes an [`Answer`] of what a handler returned, and sends it as [`envelope`] encodes it.
 
 use std::borrow::Cow;
 
@@ -9,28 +11,28 @@ use serde_json::{Map, Value, json};
 /// What a handler returns.
 pub type Result<T = ()> = std::result::Result<T, Failure>;
 
-/// What a handler has to say: any value that can be JSON, or one with words to it.
+/// The reply of a handler: any value that can be JSON, perhaps with a text and an event name.
 #[derive(Debug)]
 pub struct Reply {
-    /// The value. `Err` where it has no JSON form.
+    /// The value; `Err` if it cannot be JSON.
     pub(crate) param: serde_json::Result<Value>,
     pub(crate) info: Option<Cow<'static, str>>,
     pub(crate) event: Option<Cow<'static, str>>,
 }
 
 impl Reply {
-    /// A value without words.
+    /// A reply with a value alone.
     pub fn new(param: impl Serialize) -> Self {
         Self { param: serde_json::to_value(param), info: None, event: None }
     }
 
-    /// With a sentence for people.
+    /// Adds a text for people.
     #[must_use]
     pub fn info(self, info: impl Into<Cow<'static, str>>) -> Self {
         Self { info: Some(info.into()), ..self }
     }
 
-    /// With the name of what has happened, in place of the method's.
+    /// Sets the event name, which is the method otherwise.
     #[must_use]
     pub fn event(self, event: impl Into<Cow<'static, str>>) -> Self {
         Self { event: Some(event.into()), ..self }
@@ -43,23 +45,22 @@ impl<T: Serialize> From<T> for Reply {
     }
 }
 
-/// Why a handler did not do what it was asked.
+/// The error of a handler.
 ///
-/// What is made with [`new`](Self::new) and [`parameter`](Self::parameter) is for the client.
-/// Any other error (`?` turns every [`std::error::Error`] into one) is the
-/// application's own trouble: it is logged, and the client hears that there is some, but
-/// not what. An application's error type that has statuses of its own implements
-/// `Into<Failure>` and not `std::error::Error`.
+/// The client gets the texts of [`new`](Self::new) and [`parameter`](Self::parameter). Any other
+/// error (`?` turns every [`std::error::Error`] into one) is internal: it is logged, and the client
+/// gets status 500 without the text. An error type of an application that has its own statuses
+/// implements `Into<Failure>` and not `std::error::Error`.
 #[derive(Debug)]
 pub struct Failure(pub(crate) Fault);
 
 impl Failure {
-    /// A status and a sentence that the client is told.
+    /// A failure with a status and a text for the client.
     pub fn new(status: u16, info: impl Into<Cow<'static, str>>) -> Self {
         Self(Fault::Refused { status, info: info.into() })
     }
 
-    /// A parameter that has the right type and still cannot be: too long, say.
+    /// A failure of a parameter that has the right type but a wrong value, for example a too long one.
     pub fn parameter(field: impl Into<String>, what: impl Into<String>) -> Self {
         Self(Fault::Parameter { field: field.into(), problem: Problem::Wrong(what.into()) })
     }
@@ -71,37 +72,36 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
-/// Everything that can be wrong with a request. The texts are for those who write
-/// clients.
+/// What can be wrong with a request. The texts are for the authors of clients.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// It is no JSON object.
+    /// The request is not a JSON object.
     #[error("a request is a JSON object")]
     NotJson,
-    /// It has no text under the method key.
+    /// The request has no text under the method key.
     #[error("a request names its method")]
     NoMethod,
-    /// Nothing answers to its method.
+    /// No handler has the method.
     #[error("there is no such method")]
     UnknownMethod,
-    /// A parameter is not there, or not what it should be.
+    /// A parameter is missing or wrong.
     #[error("parameter {field}: {problem}")]
     Parameter {
-        /// Which one: `code`, `user.name`, `list[2]`. Empty for all of them together.
+        /// The path of the parameter: `code`, `user.name`, `list[2]`. Empty for all of them together.
         field: String,
         /// What is wrong with it.
         problem: Problem,
     },
-    /// The handler said no.
+    /// The handler refused the request.
     #[error("{info}")]
     Refused {
-        /// Its status.
+        /// The handler's status.
         status: u16,
-        /// Its sentence.
+        /// The handler's text.
         info: Cow<'static, str>,
     },
-    /// Something went wrong that is none of the client's business. It was logged.
+    /// An internal error, which is logged and not shown to the client.
     #[error("something went wrong")]
     Internal(BoxError),
 }
@@ -110,21 +110,20 @@ pub enum Fault {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Problem {
-    /// It has to be there.
+    /// It is required.
     #[error("is missing")]
     Missing,
-    /// There is none of this name, where unknown ones are refused
-    /// (`#[serde(deny_unknown_fields)]`).
+    /// No parameter has this name, and unknown ones are errors (`#[serde(deny_unknown_fields)]`).
     #[error("is not known")]
     Unknown,
-    /// Its type or value.
+    /// Its type or value is wrong.
     #[error("{0}")]
     Wrong(String),
 }
 
 impl Fault {
-    /// The status, HTTP's numbers: the handler's own where it refused; otherwise 400, for
-    /// an unknown method 404, for an internal error 500.
+    /// The status, numbered as HTTP's: the handler's if it refused; 404 for an unknown method, 500 for
+    /// an internal error, 400 otherwise.
     pub fn status(&self) -> u16 {
         match self {
             Self::NotJson | Self::NoMethod | Self::Parameter { .. } => 400,
@@ -135,29 +134,29 @@ impl Fault {
     }
 }
 
-/// What came of a request.
+/// The answer to a request.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Answer {
-    /// The method, as the client wrote it, where there was one.
+    /// The method as the client wrote it; `None` if the request has none.
     pub method: Option<String>,
-    /// The rest of the request: where clients number their requests, the number is here.
+    /// The rest of the request, for example a request number of the client's.
     pub request: Map<String, Value>,
-    /// The sentence for people that the handler had with its reply.
+    /// The text of the handler's reply.
     pub info: Option<Cow<'static, str>>,
-    /// What has happened, where the handler called it something else than the method.
+    /// The event name of the handler's reply, if it is not the method.
     pub event: Option<Cow<'static, str>>,
-    /// The handler's reply, or what went wrong.
+    /// The value of the handler's reply, or the error.
     pub outcome: std::result::Result<Value, Fault>,
 }
 
 impl Answer {
-    /// 200, or the fault's.
+    /// 200, or the status of the error.
     pub fn status(&self) -> u16 {
         self.outcome.as_ref().map_or_else(Fault::status, |_| 200)
     }
 
-    /// The handler's name for what has happened, or else the method, or else `error`.
+    /// The event name: the handler's, or else the method, or else `error`.
     pub fn event(&self) -> &str {
         self.event.as_deref().or(self.method.as_deref()).unwrap_or("error")
     }
@@ -176,10 +175,10 @@ impl Answer {
     }
 }
 
-/// The usual form of an answer: `{"status":200, "info":…, "param":…, "event":…}`.
+/// Encodes an answer as `{"status":200, "info":…, "param":…, "event":…}`.
 ///
-/// `info` is the handler's sentence, `success`, or the fault's text; `param` is the reply, or
-/// of a wrong parameter its name; `event` is [`Answer::event`].
+/// `info` is the handler's text, `success`, or the text of the error; `param` is the value of the
+/// reply, or `{"field":…}` for a wrong parameter; `event` is [`Answer::event`].
 pub fn envelope(answer: &Answer) -> OutMessage {
     let (info, param) = match &answer.outcome {
         Ok(value) => (answer.info.clone().unwrap_or("success".into()), value.clone()),

@@ -1,17 +1,17 @@
-//! What can handle a method.
+//! The trait of handlers: the `async fn`s that a router takes.
 
 use crate::{Failure, Reply};
 
 /// An `async fn(&State, &Client, Parameters) -> Result<impl Into<Reply>, impl Into<Failure>>`.
 ///
-/// Nobody has to implement it. `'a` is the time of one request, for which state and
-/// client are borrowed.
+/// Every such function implements it; applications need not. `'a` is the time of one request, for
+/// which state and client are borrowed.
 pub trait Handler<'a, S: 'a, C: 'a, P>: Send + Sync {
-    /// What it replies.
+    /// The type of its reply.
     type Reply: Into<Reply>;
-    /// How it fails.
+    /// The type of its error.
     type Error: Into<Failure>;
-    /// What it returns before it is awaited.
+    /// The future that it returns.
     type Future: Future<Output = Result<Self::Reply, Self::Error>> + Send + 'a;
 
     /// Handles one request.

@@ -1,9 +1,9 @@
-//! What is to happen when a client leaves, kept where it outlives a worker.
+//! Names in a client's session that say what is to happen when the client leaves.
 //!
-//! A worker that ends takes its memory with it, and another one gets the client's close.
-//! So what is to be done then stands in the client's session, and is written there *at
-//! once* and before the deed that it undoes, rather than after the handler as other
-//! changes of a session are: a worker killed in between has at worst noted too much.
+//! A worker may end before its clients do, and another worker gets their closes. So the names are in
+//! the session, which outlives the worker. They are written *at once*, before the action that is to
+//! be undone, and not after the handler as other changes of a session are: if the worker is killed
+//! in between, there is a name too many, and none is missing.
 
 use std::collections::BTreeMap;
 
@@ -11,22 +11,22 @@ use gatewayworker_businessworker::{Client, SessionError};
 use gatewayworker_client::Error;
 use serde_json::json;
 
-/// Names that are kept in a client's session, each once: what is to be cleared away
-/// when it leaves, say. In PHP it is an array with the names for keys.
+/// A set of names in a client's session, for example of things to delete when the client leaves. In
+/// PHP it is an array whose keys are the names.
 #[derive(Debug, Clone, Copy)]
-pub struct Marks {
+pub struct SessionNames {
     key: &'static str,
 }
 
-const CONTROLLERS: Marks = Marks::under("_controllers");
+const CONTROLLERS: SessionNames = SessionNames::under("_controllers");
 
-impl Marks {
-    /// Those under `key` of the session.
+impl SessionNames {
+    /// The names under `key` of the session.
     pub const fn under(key: &'static str) -> Self {
         Self { key }
     }
 
-    /// Adds a name. When this returns, the client's gateway has been told.
+    /// Adds a name. When this returns, the command is on its way to the client's gateway.
     ///
     /// # Errors
     /// When the session cannot be read or the gateway cannot be reached.
@@ -42,7 +42,8 @@ impl Marks {
         }
     }
 
-    /// Takes a name away; whether it was there. Written with the session after the handler.
+    /// Removes a name, and returns whether it was there. It is written with the session, after the
+    /// handler.
     ///
     /// # Errors
     /// When the session cannot be read.
@@ -70,8 +71,8 @@ impl Marks {
     }
 }
 
-/// Has the handler that [`Router::on_leave`](crate::Router::on_leave) names `controller`
-/// told when this client leaves, whichever worker that is at then.
+/// Makes the router call the handler of `controller` ([`Router::on_leave`](crate::Router::on_leave))
+/// when this client leaves, in whichever worker gets the close.
 ///
 /// # Errors
 /// When the session cannot be read or the client's gateway cannot be reached.
@@ -79,7 +80,7 @@ pub async fn add_controller(client: &Client, controller: &str) -> Result<(), Err
     CONTROLLERS.add(client, controller).await
 }
 
-/// Has it not told any more; whether it would have been.
+/// Removes a controller that was added, and returns whether it was there.
 ///
 /// # Errors
 /// When the session cannot be read.
@@ -87,7 +88,7 @@ pub fn remove_controller(client: &Client, controller: &str) -> Result<bool, Sess
     CONTROLLERS.remove(client, controller)
 }
 
-/// Whoever is told when this client leaves, in alphabetical order.
+/// The controllers of this client, in alphabetical order.
 ///
 /// # Errors
 /// When the session cannot be read.

@@ -1,9 +1,12 @@
-//! Requests that name a method, to handlers that take typed parameters.
+//! A router from requests that name a method to handlers with typed parameters.
 //!
-//! A request is a JSON object: `{"method":"live.user.join","code":"room1"}`. The method
-//! finds the handler, the rest of the object is the handler's parameters, read by
-//! serde. What the handler returns is the answer; whatever goes wrong on the way is
-//! answered as well, in one place.
+//! A request is a JSON object: `{"method":"live.user.join","code":"room1"}`. The router finds the
+//! handler by the method and reads the rest of the object into the handler's parameters, by serde.
+//! The handler's return value is the answer; errors are answered in one place, too. An application
+//! calls [`Router::handle`] from `on_message` and [`Router::left`] from `on_close`.
+//!
+//! `router` has the table of methods, `parameters` reads the parameters, `answer` has answers and
+//! errors, `leaving` stores what is to happen when a client leaves.
 //!
 //! ```no_run
 //! use std::process::ExitCode;
@@ -72,16 +75,14 @@
 //!
 //! # Names
 //!
-//! `module.controller.action` is a habit, not a rule: a method is any text. Its case
-//! does not count (ASCII), so that `live.user.join` finds what a PHP application calls
-//! `Live`, `User` and `join`.
+//! A method is any text; `module.controller.action` is only a convention. ASCII case is ignored, so
+//! that `live.user.join` finds what a PHP application calls `Live`, `User` and `join`.
 //!
-//! # What the client is told
+//! # Answers
 //!
-//! Every request gets one [`Answer`], which [`envelope`] makes into
-//! `{"status":…, "info":…, "param":…, "event":…}` unless [`Router::answers`] was given
-//! something else, also where its handler panics. One that is cancelled by the worker's
-//! time limit answers nothing: the worker logs it.
+//! Every request gets one [`Answer`], also if its handler panics. [`envelope`] encodes it as
+//! `{"status":…, "info":…, "param":…, "event":…}` unless [`Router::answers`] sets another encoding.
+//! A handler that the worker cancels (`handler_timeout_ms`) sends no answer; the worker logs it.
 
 mod answer;
 mod handler;
@@ -91,8 +92,8 @@ mod router;
 
 pub use answer::{Answer, Failure, Fault, Problem, Reply, Result, envelope};
 pub use handler::Handler;
-pub use leaving::{Marks, add_controller, controllers, remove_controller};
+pub use leaving::{SessionNames, add_controller, controllers, remove_controller};
 pub use router::Router;
 
-/// The parameters of a handler that has none: takes whatever is there.
+/// The parameters of a handler that has none. Any parameters are accepted and ignored.
 pub use serde::de::IgnoredAny as NoParameters;

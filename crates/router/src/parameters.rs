@@ -1,4 +1,6 @@
-//! From a JSON object to a handler's parameters, and which field is wrong.
+//! Reads a JSON object into a handler's parameters; an error names the field that is wrong.
+//!
+//! `router` calls it before the handler.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -16,8 +18,8 @@ pub(crate) fn read<P: DeserializeOwned>(request: &Map<String, Value>) -> Result<
     })
 }
 
-/// Serde says in its text alone which field is missing or unknown: the path ends at what
-/// should have held it.
+/// Makes a fault of serde's text, which alone has the name of a missing or unknown field: the path
+/// ends at the object around it.
 fn fault(path: String, text: String) -> Fault {
     let named = |start| text.strip_prefix(start)?.split('`').next();
     let (name, problem) = match (named("missing field `"), named("unknown field `")) {
@@ -69,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_field_is_named_and_what_is_wrong_with_it() {
+    fn an_error_names_the_field_and_its_fault() {
         for (json, field, problem) in [
             (json!({}), "code", "is missing"),
             (json!({"code": 7}), "code", "invalid type: integer `7`, expected a string"),
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_read() {
+    fn matching_parameters_are_read() {
         let join = read::<Join>(&object(json!({"code": "a"}))).unwrap();
         assert_eq!(join, Join { code: "a".into(), seats: None, user: None });
         read::<NoParameters>(&object(json!({"any": ["thing"]}))).unwrap();

@@ -1,4 +1,4 @@
-//! The table of methods, and the way of a request through it.
+//! The table of methods, and the handling of a request: guards, parameters, handler, answer.
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -15,7 +15,7 @@ use crate::answer::{Answer, Fault, Reply};
 use crate::leaving::controllers;
 use crate::{Failure, Handler, envelope, parameters};
 
-/// What a handler's future comes to, whatever its types.
+/// The future of a handler, whatever its types.
 type Outcome<'a> = Pin<Box<dyn Future<Output = Result<Reply, Fault>> + Send + 'a>>;
 
 type Route<S, C> = Box<dyn for<'a> Fn(&'a S, &'a C, &Map<String, Value>) -> Outcome<'a> + Send + Sync>;
@@ -24,11 +24,10 @@ type Guard<S, C> = Box<dyn for<'a> Fn(&'a S, &'a C, String) -> Outcome<'a> + Sen
 
 type Leave<S, C> = Box<dyn for<'a> Fn(&'a S, &'a C, CloseReason) -> Outcome<'a> + Send + Sync>;
 
-/// Methods and their handlers, as the [crate] shows.
+/// A table of methods and their handlers; the [crate] has an example.
 ///
-/// `S` is the application's state. `C` is who asks: the [`Client`], or what an application
-/// makes of it before it hands over the request (the client and its user, say); such a
-/// type implements `AsRef<Client>`.
+/// `S` is the application's state. `C` is the caller: the [`Client`], or a type of the application
+/// that implements `AsRef<Client>`, for example a client with its user.
 pub struct Router<S, C = Client> {
     key: String,
     guards: Vec<Guard<S, C>>,
@@ -38,7 +37,8 @@ pub struct Router<S, C = Client> {
 }
 
 impl<S: Sync + 'static, C: Sync + 'static> Router<S, C> {
-    /// Without methods. The method stands under `method`, answers are [`envelope`]s.
+    /// A router without methods. Requests name their method under `method`; answers are encoded by
+    /// [`envelope`].
     #[expect(clippy::new_without_default, reason = "one without methods is of no use")]
     pub fn new() -> Self {
         Self {
@@ -50,22 +50,22 @@ impl<S: Sync + 'static, C: Sync + 'static> Router<S, C> {
         }
     }
 
-    /// The key under which requests name their method.
+    /// Sets the key under which requests name their method.
     #[must_use]
     pub fn method_key(self, key: impl Into<String>) -> Self {
         Self { key: key.into(), ..self }
     }
 
-    /// How answers look: all of them, refusals too.
+    /// Sets the encoding of all answers, those of errors included.
     #[must_use]
     pub fn answers(self, answers: impl Fn(&Answer) -> OutMessage + Send + Sync + 'static) -> Self {
         Self { answers: Box::new(answers), ..self }
     }
 
-    /// Has every request pass `guard` first, an `async fn` of the state, the client and
-    /// the method (as the client wrote it, empty where the request names none): for what
-    /// holds for all methods, who may ask and how often. Its failure is the answer.
-    /// Guards run in the order in which they were added.
+    /// Adds a guard, which runs before every handler: an `async fn` of the state, the client and the
+    /// method (as the client wrote it; empty if the request names none). It can check permissions, or
+    /// how often a client asks. If it fails, its failure is the answer. Guards run in the order in
+    /// which they were added.
     #[must_use]
     pub fn before<H>(mut self, guard: H) -> Self
     where
@@ -75,8 +75,8 @@ impl<S: Sync + 'static, C: Sync + 'static> Router<S, C> {
         self
     }
 
-    /// Has `method` handled by `handler`, an `async fn` of the state, the client and its
-    /// parameters: the request without its method.
+    /// Adds the handler of a method: an `async fn` of the state, the client and the parameters, which
+    /// are the request without its method.
     ///
     /// # Panics
     /// When the method, in whatever case, has a handler already.
@@ -96,7 +96,7 @@ impl<S: Sync + 'static, C: Sync + 'static> Router<S, C> {
         self
     }
 
-    /// Has `handler` told when a client leaves that `controller` was added for
+    /// Adds the handler that is called when a client leaves for which `controller` was added
     /// ([`add_controller`](crate::add_controller)).
     ///
     /// # Panics
@@ -113,7 +113,7 @@ impl<S: Sync + 'static, C: Sync + 'static> Router<S, C> {
         self
     }
 
-    /// What comes of a request. Nothing is sent; an internal error is not logged.
+    /// Returns the answer to a request. Nothing is sent, and an internal error is not logged.
     pub async fn ask(&self, state: &S, client: &C, request: &[u8]) -> Answer {
         let parsed = serde_json::from_slice::<Map<String, Value>>(request);
         let is_json = parsed.is_ok();
@@ -137,17 +137,17 @@ impl<S: Sync + 'static, C: Sync + 'static> Router<S, C> {
         Answer::new(method, request, outcome)
     }
 
-    /// The answer as the client gets it.
+    /// Encodes an answer for the client.
     pub fn encode(&self, answer: &Answer) -> OutMessage {
         (self.answers)(answer)
     }
 }
 
 impl<S: Sync + 'static, C: AsRef<Client> + Sync + 'static> Router<S, C> {
-    /// Answers a request: for `on_message`.
+    /// Handles a request and sends the answer. It is called from `on_message`.
     ///
     /// # Errors
-    /// When the answer cannot be sent. What went wrong with the request is the answer.
+    /// When the answer cannot be sent. Errors of the request are in the answer.
     pub async fn handle(
         &self,
         state: &S,
@@ -164,11 +164,11 @@ impl<S: Sync + 'static, C: AsRef<Client> + Sync + 'static> Router<S, C> {
         Ok(())
     }
 
-    /// Tells the controllers that were added for a client that it has left, one after the
-    /// other: for `on_close`. One that fails is logged and keeps nobody from hearing it.
+    /// Calls the handlers of the controllers that were added for a client, one after the other. It is
+    /// called from `on_close`. A handler that fails is logged and does not stop the others.
     ///
     /// # Errors
-    /// When the client's session, where the controllers stand, cannot be read.
+    /// When the client's session, which has the controllers, cannot be read.
     pub async fn left(
         &self,
         state: &S,
@@ -178,7 +178,7 @@ impl<S: Sync + 'static, C: AsRef<Client> + Sync + 'static> Router<S, C> {
         let id = client.as_ref().id();
         for controller in controllers(client.as_ref())? {
             let Some(leave) = self.leaving.get(&controller.to_ascii_lowercase()) else {
-                warn!(client = %id, controller, "a controller that nobody knows was to hear of its leaving");
+                warn!(client = %id, controller, "the client's session names a controller that has no handler");
                 continue;
             };
             if let Err(fault) = caught(async { leave(state, client, reason).await }).await {
@@ -193,7 +193,7 @@ impl<S: Sync + 'static, C: AsRef<Client> + Sync + 'static> Router<S, C> {
     }
 }
 
-/// A panic is an error like others. Where and why, it has said itself.
+/// Turns a panic into an internal error. The panic has been printed already.
 async fn caught(outcome: impl Future<Output = Result<Reply, Fault>>) -> Result<Reply, Fault> {
     let panicked = |_| Err(Fault::Internal("the handler panicked".into()));
     AssertUnwindSafe(outcome).catch_unwind().await.unwrap_or_else(panicked)

@@ -105,7 +105,7 @@ async fn start_gateway(
     registers: &[String],
     shutdown: CancellationToken,
 ) -> anyhow::Result<(SocketAddr, oneshot::Receiver<anyhow::Result<()>>)> {
-    let listener = gateway::Listener::new(format!("websocket://127.0.0.1:{port}").parse()?);
+    let listener = gateway::ListenerConfig::new(format!("websocket://127.0.0.1:{port}").parse()?);
     let config = gateway::Config {
         listen: vec![listener],
         register_address: registers.to_vec(),
@@ -115,7 +115,7 @@ async fn start_gateway(
     let inner = listen(0, "the gateway's inner port").await?;
     let config = gateway::Config { lan_port: inner.local_addr()?.port(), ..config };
     let door = doors[0].local_addr()?;
-    let listeners = gateway::Listeners { doors, inner };
+    let listeners = gateway::BoundListeners { clients: doors, inner };
 
     let (end, ended) = oneshot::channel();
     thread::Builder::new().name("gateway".into()).spawn(move || {
@@ -125,7 +125,7 @@ async fn start_gateway(
 }
 
 fn serve_gateway(
-    listeners: gateway::Listeners,
+    listeners: gateway::BoundListeners,
     config: gateway::Config,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {

@@ -84,14 +84,14 @@ async fn start_gateway(
     let (end, ended) = oneshot::channel();
     thread::Builder::new().name("gateway".into()).spawn(move || {
         let serve = async {
-            let listeners = match gateway::Listeners::bind(&config).await {
+            let listeners = match gateway::BoundListeners::bind(&config).await {
                 Ok(listeners) => listeners,
                 Err(error) => {
                     let _ = ready.send(Err(error));
                     return Ok(());
                 }
             };
-            let door = listeners.doors[0].local_addr()?.to_string();
+            let door = listeners.clients[0].local_addr()?.to_string();
             // Nobody waits for it any more where the demo has ended meanwhile.
             let _ = ready.send(Ok(door));
             gateway::serve(listeners, config, shutdown).await

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatewayworker::router::Marks;
+use gatewayworker::router::SessionNames;
 use gatewayworker::{Client, ClientId, SessionError, client};
 use tokio::sync::mpsc;
 use tokio::time::sleep;
@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::store::Store;
 
-const CLOSE_KEYS: Marks = Marks::under("_close_keys");
+const CLOSE_KEYS: SessionNames = SessionNames::under("_close_keys");
 
 /// How many may wait for Redis. What is more is left to the end of the room.
 const MAX_WAITING: usize = 10_000;

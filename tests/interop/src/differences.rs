@@ -38,9 +38,9 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "close-frame",
         whose: Daemon::Gateway,
-        original: "A client that is closed sees TCP end (1006 in a browser).",
-        ours: "It gets a close frame first: 1000, the code of its refusal where a handler of ours refuses its handshake, or 1001 with a reason where it answers no ping.",
-        why: "RFC 6455 asks for it, and a page can tell it from a broken network.",
+        original: "The client sees the end of TCP when it is closed (1006 in a browser).",
+        ours: "The client receives a close frame first: 1000, the code of the refusal if a handler of ours refuses its handshake, or 1001 with a reason if it answers no ping.",
+        why: "RFC 6455 requires it, and a page can distinguish it from a broken network.",
         shows: &[
             ("a client that the handler of the handshake closes", closed),
             ("a client that the handler of the handshake closes", refused),
@@ -53,7 +53,7 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "cookie-lines",
         whose: Daemon::Gateway,
-        original: "Cookies in several header lines are joined with a comma: the first has the others in its value.",
+        original: "Cookies in several header lines are joined with a comma, so that the first one contains the others in its value.",
         ours: "Each is a cookie.",
         why: "RFC 9113 8.2.3 joins them with a semicolon, and proxies from HTTP/2 may split them.",
         shows: &[("what a handler sees of a URL, and of headers in several lines", split_cookies)],
@@ -61,9 +61,9 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "binary",
         whose: Daemon::Gateway,
-        original: "A binary message that is sent back arrives as text, even where it is not UTF-8: browsers then close.",
-        ours: "From a handler of ours it arrives as binary; from one of the original's, which cannot say, it does where it is not UTF-8.",
-        why: "A text frame has to be UTF-8. `websocket_type = \"text\"` brings the original's behaviour back for what is.",
+        original: "A binary message that is sent back arrives as text, even if it is not UTF-8. Browsers then close.",
+        ours: "From a handler of ours it arrives as binary. A PHP handler cannot say that it is binary: then it arrives as binary if it is not UTF-8.",
+        why: "A text frame has to be UTF-8. `websocket_type = \"text\"` restores the original's behaviour for UTF-8 messages.",
         shows: &[
             ("a binary message that is not UTF-8", |_| json!(r"binary \xff\x00\xfe")),
             ("a binary message", |_| json!("binary plain")),
@@ -72,9 +72,9 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "counted-when-let-in",
         whose: Daemon::Gateway,
-        original: "Every TCP connection is a client: it is counted, and `onConnect` runs, before the handshake.",
-        ours: "A client is one whose handshake is done.",
-        why: "A port scan or a health check runs no business code and is in no list.",
+        original: "Every TCP connection is a client. It is counted, and `onConnect` runs, before the handshake.",
+        ours: "A connection is a client after its handshake.",
+        why: "A port scan or a health check runs no application code and is in no list.",
         shows: &[("how many clients are counted, with a connection that has said nothing", |_| json!(1))],
     },
     Difference {
@@ -82,15 +82,15 @@ pub const DIFFERENCES: &[Difference] = &[
         whose: Daemon::Gateway,
         original: "Plain HTTP is answered with 400.",
         ours: "It is answered with 426, Upgrade Required.",
-        why: "It is the status for this, and says what is expected.",
+        why: "This status says what the gateway expects.",
         shows: &[("the status that plain HTTP is answered with", |_| json!("426"))],
     },
     Difference {
         name: "waits-for-a-worker",
         whose: Daemon::Gateway,
-        original: "While no worker is linked, clients that speak are closed, and new ones turned away.",
-        ours: "They wait (bounded in time and number) for the next worker.",
-        why: "The restart of the only worker is not an outage.",
+        original: "While no worker is linked, the gateway closes clients that send a message, and rejects new ones.",
+        ours: "These clients wait for the next worker, bounded in time and number.",
+        why: "So a restart of the only worker is no outage.",
         shows: &[
             ("a client speaks while no worker is there", |_| json!([null, "anybody there?"])),
             ("a client that comes while no worker is there is served by the next one", |_| json!(true)),
@@ -100,9 +100,9 @@ pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "stop-closes-clients",
         whose: Daemon::Gateway,
-        original: "A gateway that is stopped just ends; no `onClose` runs for its clients.",
+        original: "A gateway that is stopped ends, and `onClose` runs for none of its clients.",
         ours: "Its clients get a close frame, 1001, and `onClose` runs for each.",
-        why: "Presence in a database does not stay behind. (After a crash it does, with either.)",
+        why: "So presence that is stored in a database is cleaned up. (After a crash of either it is not.)",
         shows: &[
             ("the client of a gateway that is stopped", |_| json!(["closed 1001"])),
             ("what the other gateway's client hears of it, stopped", |_| json!("gone Ann")),
@@ -112,8 +112,8 @@ pub const DIFFERENCES: &[Difference] = &[
         name: "objects-handled",
         whose: Daemon::Worker,
         original: "A handler may keep objects in `$_SESSION`.",
-        ours: "A handler that looks into such a session gets an error; the session stays as it is.",
-        why: "Objects are classes of a PHP program: a handler of ours reads data only.",
+        ours: "A handler that reads such a session receives an error, and the session stays unchanged.",
+        why: "Objects belong to classes of a PHP program. A handler of ours reads data only.",
         shows: &[("a handler that uses a session with an object", |_| json!([]))],
     },
 ];

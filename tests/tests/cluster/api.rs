@@ -21,6 +21,8 @@ async fn four() -> Four {
         clients.push(client);
         ids.push(id);
     }
+    // A greeting is sent in on_connect, before its client is admitted.
+    eventually("all four to be admitted", async || api.client_count().await.unwrap() == 4).await;
     Four { cluster, api, clients, ids }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use gatewayworker::CloseReason;
-use gatewayworker::gateway::{Config, Listeners};
+use gatewayworker::gateway::{BoundListeners, Config};
 use gatewayworker_tests::{Cluster, Happened, TcpClient, WsClient, eventually};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -178,11 +178,11 @@ async fn all_addresses_of_both_kinds_may_share_a_port() {
     let port = gatewayworker_tests::process::free_port();
     let config =
         |listen: String| -> Config { toml::from_str(&format!("lan_port = 0\nlisten = {listen}")).unwrap() };
-    let six_alone = Listeners::bind(&config(format!("['[::]:{port}']"))).await.unwrap();
+    let six_alone = BoundListeners::bind(&config(format!("['[::]:{port}']"))).await.unwrap();
     TcpClient::connect(format!("127.0.0.1:{port}").parse().unwrap()).await;
     drop(six_alone);
     let both = config(format!("['[::]:{port}', '0.0.0.0:{port}']"));
-    let both = Listeners::bind(&both).await.expect("each takes its own kind");
+    let both = BoundListeners::bind(&both).await.expect("each takes its own kind");
     for address in [format!("127.0.0.1:{port}"), format!("[::1]:{port}")] {
         TcpClient::connect(address.parse().unwrap()).await;
     }

@@ -53,7 +53,7 @@ async fn what_holds_no_secret_needs_no_token() {
 
 #[tokio::test]
 async fn after_the_wrong_tokens_that_are_allowed_the_right_one_is_not_looked_at_either() {
-    let cluster = cluster(|config| config.http_max_auth_failures_per_minute = 3).await;
+    let cluster = cluster(|config| config.http.max_auth_failures_per_minute = 3).await;
     // What a page can make a browser send is no guess.
     for _ in 0..5 {
         assert_eq!(count(cluster.http()).send().await.status, 401);
@@ -73,8 +73,8 @@ async fn after_the_wrong_tokens_that_are_allowed_the_right_one_is_not_looked_at_
 #[tokio::test]
 async fn behind_a_trusted_proxy_each_caller_has_failures_of_its_own() {
     let change = |config: &mut Config| {
-        config.http_max_auth_failures_per_minute = 1;
-        config.http_trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
+        config.http.max_auth_failures_per_minute = 1;
+        config.http.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
     };
     let cluster = cluster(change).await;
     let from = |address, token| count(cluster.http()).header("x-forwarded-for", address).token(token);
@@ -87,8 +87,8 @@ async fn behind_a_trusted_proxy_each_caller_has_failures_of_its_own() {
 #[tokio::test]
 async fn a_page_of_another_origin_gets_nothing_though_it_knew_the_token() {
     let cluster = cluster(|config| {
-        config.http_allowed_origins = vec!["https://example.com".into()];
-        config.http_max_auth_failures_per_minute = 1;
+        config.http.allowed_origins = vec!["https://example.com".into()];
+        config.http.max_auth_failures_per_minute = 1;
     })
     .await;
     for origin in ["https://evil.example", "http://example.com", "https://example.com:8443", "null"] {
@@ -112,7 +112,7 @@ async fn preflight(cluster: &Cluster, origin: &str) -> HttpAnswer {
 
 #[tokio::test]
 async fn a_page_of_a_listed_origin_may_call_with_the_token() {
-    let cluster = cluster(|config| config.http_allowed_origins = vec!["https://example.com".into()]).await;
+    let cluster = cluster(|config| config.http.allowed_origins = vec!["https://example.com".into()]).await;
     let allowed = preflight(&cluster, "https://example.com").await;
     assert_eq!(allowed.status, 204);
     assert_eq!(allowed.header("access-control-allow-origin"), Some("https://example.com"));
@@ -165,7 +165,7 @@ async fn an_encoded_body_is_refused_with_what_would_be_taken() {
 #[tokio::test]
 async fn a_body_may_have_as_many_bytes_as_is_said_and_not_one_more() {
     let limit = 100_000;
-    let cluster = cluster(|config| config.http_max_body_bytes = limit).await;
+    let cluster = cluster(|config| config.http.max_body_bytes = limit).await;
     let of = |len: usize| {
         let empty = json!({"message": ""}).to_string();
         json!({"message": "x".repeat(len - empty.len())})
@@ -192,7 +192,7 @@ async fn a_body_may_have_as_many_bytes_as_is_said_and_not_one_more() {
 
 #[tokio::test]
 async fn a_batch_may_have_as_many_calls_as_is_said_and_not_one_more() {
-    let cluster = cluster(|config| config.http_max_batch = 3).await;
+    let cluster = cluster(|config| config.http.max_batch = 3).await;
     let of = |len| Value::from(vec![json!({"call": "client_count"}); len]);
     assert_eq!(cluster.push("batch", &of(3)).send().await.result().as_array().unwrap().len(), 3);
     assert_eq!(cluster.push("batch", &of(4)).send().await.problem(), (400, "batch_too_long"));
@@ -201,7 +201,7 @@ async fn a_batch_may_have_as_many_calls_as_is_said_and_not_one_more() {
 
 #[tokio::test]
 async fn one_request_more_than_may_run_at_once_is_told_to_come_again() {
-    let cluster = cluster(|config| config.http_concurrency = 2).await;
+    let cluster = cluster(|config| config.http.concurrency = 2).await;
     let call = || cluster.push("client_count", &json!({}));
     let held = [call().admitted().await, call().admitted().await];
     let busy = call().send().await;
@@ -218,7 +218,7 @@ async fn one_request_more_than_may_run_at_once_is_told_to_come_again() {
 
 #[tokio::test]
 async fn one_connection_more_than_may_stand_is_told_to_come_again() {
-    let cluster = cluster(|config| config.http_max_connections = 1).await;
+    let cluster = cluster(|config| config.http.max_connections = 1).await;
     let idle = TcpStream::connect(cluster.http()).await.unwrap();
     let health = HttpRequest::new(cluster.http(), "GET", "/v1/health");
     let answer = health.send().await;
@@ -230,7 +230,7 @@ async fn one_connection_more_than_may_stand_is_told_to_come_again() {
 
 #[tokio::test]
 async fn a_head_that_dribbles_and_a_connection_that_says_nothing_are_closed() {
-    let cluster = cluster(|config| config.http_read_timeout_ms = 300).await;
+    let cluster = cluster(|config| config.http.read_timeout_ms = 300).await;
     for said in ["", "POST /v1/client_count HTTP/1.1\r\nhost: x\r\n"] {
         let mut stream = TcpStream::connect(cluster.http()).await.unwrap();
         stream.write_all(said.as_bytes()).await.unwrap();
@@ -242,7 +242,7 @@ async fn a_head_that_dribbles_and_a_connection_that_says_nothing_are_closed() {
 
 #[tokio::test]
 async fn a_body_that_dribbles_is_given_up() {
-    let cluster = cluster(|config| config.http_read_timeout_ms = 300).await;
+    let cluster = cluster(|config| config.http.read_timeout_ms = 300).await;
     let answer = cluster.push("client_count", &json!({})).begin(1).await.answer().await;
     assert_eq!(answer.problem(), (408, "body_too_slow"));
     assert_eq!(answer.header("connection"), Some("close"));
@@ -259,7 +259,7 @@ async fn a_head_has_a_limit() {
 #[tokio::test]
 async fn a_request_ends_when_its_time_is_up_and_says_what_was_not_done() {
     let cluster =
-        Cluster::builder().gateways(0).http().worker(|c| c.http_request_timeout_ms = 300).start().await;
+        Cluster::builder().gateways(0).http().worker(|c| c.http.request_timeout_ms = 300).start().await;
     // A gateway that takes everything and answers nothing.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let _announced = register_as_gateway(cluster.register, silent.local_addr().unwrap()).await;

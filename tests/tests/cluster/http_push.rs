@@ -237,7 +237,7 @@ async fn a_worker_that_has_nothing_else_to_do_waits_for_its_requests() {
 #[tokio::test]
 async fn a_request_that_does_not_end_keeps_the_worker_no_longer_than_the_time_to_drain() {
     let change = |config: &mut Config| {
-        (config.shutdown_timeout_ms, config.http_read_timeout_ms) = (200, 600_000);
+        (config.shutdown_timeout_ms, config.http.read_timeout_ms) = (200, 600_000);
     };
     let mut cluster = Cluster::builder().http().worker(change).start().await;
     let begun = cluster.push("send_to_all", &json!({"message": "never"})).admitted().await;

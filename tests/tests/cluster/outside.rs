@@ -88,6 +88,10 @@ async fn every_call_by_name_does_what_it_does_from_within() {
         ("send_to_uid", json!({"uid": ["ann"], "message": 7}), told.clone()),
         ("send_to_group", json!({"group": ["42"], "message": "group"}), told.clone()),
         ("send_to_client", json!({"client_id": a, "message_base64": "gQJoaQ==", "raw": true}), told.clone()),
+        // Nobody is left of these.
+        ("send_to_uid", json!({"uid": "ann", "message": "to nobody", "except": [a]}), told.clone()),
+        ("close_uid", json!({"uid": "ann", "message": "to nobody", "except": [a]}), told.clone()),
+        ("close_group", json!({"group": "room", "message": "to nobody"}), told.clone()),
         ("close_client", json!({"client_id": b, "message": "bye"}), told.clone()),
         ("destroy_client", json!({"client_id": a}), told),
     ];

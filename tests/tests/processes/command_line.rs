@@ -86,7 +86,7 @@ fn a_mistyped_name_comes_with_the_one_that_is_meant() {
             "[[listen]]\nurl = 'tcp://127.0.0.1:1'\nmax_conections = 5",
             ["3: max_conections", "did you mean `max_connections`?"],
         ),
-        ("businessworker", "http_listn = '127.0.0.1:0'", ["1: http_listn", "did you mean `http_listen`?"]),
+        ("businessworker", "http_listn = '127.0.0.1:0'", ["1: http_listn", "did you mean `http.listen`?"]),
     ] {
         let (_directory, path) = file(lines);
         let output = run(&[daemon, "--config", &path, "--check-config"]);
@@ -99,6 +99,21 @@ fn a_mistyped_name_comes_with_the_one_that_is_meant() {
         1,
         &["did you mean `random`?"],
     );
+}
+
+#[test]
+fn a_key_under_its_former_name_is_taken_with_a_warning() {
+    let (_directory, path) = file("http_max_batch = 7");
+    let output = run(&["businessworker", "--config", &path, "--check-config"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.starts_with("warning: ") && said.contains("test.toml:1: http_max_batch is an old name"),
+        "{said}"
+    );
+    let (_directory, path) = file("http_max_batch = 7\n[http]\nmax_batch = 8");
+    let output = run(&["businessworker", "--config", &path, "--check-config"]);
+    assert_refused(&output, 1, &["test.toml:1: http_max_batch", "[http]", "move it there"]);
 }
 
 #[test]
@@ -196,13 +211,13 @@ fn calls_over_http_need_a_token_of_their_own() {
         let listen = ["businessworker", "--check-config", "--http-listen", "127.0.0.1:0"];
         run(&[&listen, more].concat())
     };
-    assert_refused(&check(&[]), 1, &["http_token"]);
-    assert_refused(&check(&["--http-token", "short"]), 1, &["http_token", "16"]);
-    assert_refused(&check(&["--http-token", key, "--secret-key", key]), 1, &["http_token", "secret_key"]);
+    assert_refused(&check(&[]), 1, &["http.token"]);
+    assert_refused(&check(&["--http-token", "short"]), 1, &["http.token", "16"]);
+    assert_refused(&check(&["--http-token", key, "--secret-key", key]), 1, &["http.token", "secret_key"]);
     assert_refused(
         &check(&["--http-token", key, "--http-allowed-origins", "*"]),
         1,
-        &["http_allowed_origins"],
+        &["http.allowed_origins"],
     );
     assert!(check(&["--http-token", key, "--secret-key", "another"]).status.success());
     let (_directory, path) = file("http_token = 12345678901234567890");
@@ -212,7 +227,7 @@ fn calls_over_http_need_a_token_of_their_own() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let busy = ["businessworker", "--http-listen", &address, "--http-token", key];
-    assert_refused(&run(&busy), 1, &["http_listen", &address, "in use"]);
+    assert_refused(&run(&busy), 1, &["http.listen", &address, "in use"]);
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Site {
         site.write("register", &format!("listen = '{register}'\n"));
         site.write(
             "businessworker",
-            &format!("{at}http_listen = '{}'\nhttp_token = '{HTTP_TOKEN}'\n", site.http),
+            &format!("{at}[http]\nlisten = '{}'\ntoken = '{HTTP_TOKEN}'\n", site.http),
         );
         site.write(
             "gateway",

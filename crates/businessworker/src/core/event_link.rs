@@ -95,13 +95,16 @@ impl EventLink {
     pub fn receive(&self, command: Command) -> Received {
         match Event::from_command(command) {
             Ok(event) => Received::Event(event),
-            Err(Command::Ping(body)) => match PingBody::parse(&body) {
-                Some(PingBody::Features(features)) => {
-                    self.awaits_admissions.store(features.admission, Ordering::Relaxed);
-                    Received::Features(features)
-                }
-                _ => Received::Heartbeat,
-            },
+            Err(Command::Ping(body)) => {
+                let features = match PingBody::parse(&body) {
+                    Some(PingBody::Empty) => return Received::Heartbeat,
+                    Some(PingBody::Features(features)) => features,
+                    // A body that is something else stands for no feature.
+                    Some(PingBody::Draining) | None => Features::default(),
+                };
+                self.awaits_admissions.store(features.admission, Ordering::Relaxed);
+                Received::Features(features)
+            }
             Err(Command::Publish { topic, payload }) => Received::Published { topic, payload },
             Err(other) => Received::Unexpected(other),
         }
@@ -138,9 +141,13 @@ mod tests {
     fn a_gateway_of_ours_lists_its_features_and_the_originals_says_nothing() {
         let link = EventLink::default();
         assert!(matches!(link.receive(ping("")), Received::Heartbeat));
-        let said = link.receive(ping(r#"{"features":["channel","large-frames"]}"#));
+        let said = link.receive(ping(r#"{"features":["channel","large-frames","of-tomorrow",7]}"#));
         let expected = Features { channel: true, large_frames: true, ..Features::default() };
         assert!(matches!(said, Received::Features(features) if features == expected));
+        for unreadable in ["junk", "[]", r#"{"features":"admission"}"#] {
+            let said = link.receive(ping(unreadable));
+            assert!(matches!(said, Received::Features(features) if features == Features::default()));
+        }
     }
 
     #[test]

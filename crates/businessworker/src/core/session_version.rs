@@ -23,8 +23,9 @@ use gatewayworker_client::php;
 use gatewayworker_protocol::MAX_FRAME_LEN;
 
 /// What is known here of one client's session; nothing, as long as nobody has written it.
+// Boxed: each event of a client without one would move its place in and out of a table.
 #[derive(Debug, Default)]
-pub(crate) struct SessionVersion(Option<LastWrite>);
+pub(crate) struct SessionVersion(Option<Box<LastWrite>>);
 
 #[derive(Debug, Default)]
 struct LastWrite {

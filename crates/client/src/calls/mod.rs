@@ -45,7 +45,7 @@ pub use schema::unreached_schema;
 
 use crate::Gateway;
 
-/// Returns all calls: those that tell something, then those that ask.
+/// Returns all calls: first the sends and commands, then the questions.
 pub fn calls() -> &'static [Call] {
     static CALLS: LazyLock<Vec<Call>> = LazyLock::new(|| [tell::CALLS, ask::CALLS].concat());
     &CALLS
@@ -87,7 +87,7 @@ mod tests {
 
     const ID: &str = "7f00000108fc00000001";
 
-    /// What is good for a param of this kind, and what is not.
+    /// Values that a param of this kind accepts, and values that it refuses.
     fn samples(kind: Kind) -> (Vec<Value>, Vec<Value>) {
         let names = vec![json!("a"), json!(7)];
         let no_names =

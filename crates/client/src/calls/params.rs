@@ -131,18 +131,16 @@ impl Params {
         if fields.is_empty() { Err(CallError::bad_param(name, "is empty")) } else { Ok(fields) }
     }
 
-    /// Reads conditions. Returns `None` if there are conditions and all their lists are
-    /// empty, so that no client can meet one.
-    pub(super) fn conditions(&mut self, name: &str) -> Read<Option<Where>> {
+    /// Reads conditions: none if not given.
+    pub(super) fn conditions(&mut self, name: &str) -> Read<Where> {
         let mut clients = Where::default();
-        let Some(given) = self.take(name)? else { return Ok(Some(clients)) };
+        let Some(given) = self.take(name)? else { return Ok(clients) };
         let Value::Object(given) = given else { return Err(wrong(name, "an object", &given)) };
-        let any = !given.is_empty();
         for (condition, ids) in given {
-            match condition.as_str() {
-                "groups" => clients.groups = each(ids, |one| id(name, one, GroupId::new))?,
-                "uids" => clients.uids = each(ids, |one| id(name, one, Uid::new))?,
-                "client_ids" => clients.client_ids = each(ids, |one| client_id(name, one))?,
+            clients = match condition.as_str() {
+                "groups" => clients.with_groups(each(ids, |one| id(name, one, GroupId::new))?),
+                "uids" => clients.with_uids(each(ids, |one| id(name, one, Uid::new))?),
+                "client_ids" => clients.with_client_ids(each(ids, |one| client_id(name, one))?),
                 other => {
                     let other = short(&other.into());
                     let why = format_args!("conditions are groups, uids and client_ids, not {other}");
@@ -150,8 +148,7 @@ impl Params {
                 }
             }
         }
-        let nobody = any && clients == Where::default();
-        Ok((!nobody).then_some(clients))
+        Ok(clients)
     }
 
     /// Takes a required param, which `of` has found.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_net::PushError;
-use gatewayworker_protocol::{Command, FrameError, Hello, Question, SecretKey, parse_answer};
+use gatewayworker_protocol::{Command, Frame, FrameError, Hello, SecretKey, parse_answer};
 
 use super::pending::{PendingQuestions, QuestionId};
 use crate::Unreached;
@@ -130,11 +130,12 @@ impl<C: Transmit, A> CallLink<C, A> {
         self.end(Unreached::Lost);
     }
 
-    /// Asks the gateway, as soon as the questions before this one are answered.
+    /// Asks the gateway with the frame of a question, as soon as the questions before it are
+    /// answered.
     ///
     /// # Errors
     /// When the link is down, or too many questions wait. The asker is dropped then.
-    pub fn ask(&mut self, question: Question, asker: A, now: Instant) -> Result<QuestionId, Unreached> {
+    pub fn ask(&mut self, question: Frame, asker: A, now: Instant) -> Result<QuestionId, Unreached> {
         if matches!(self.phase, Phase::Down) {
             return Err(Unreached::NotConnected);
         }
@@ -198,7 +199,7 @@ impl<C: Transmit, A> CallLink<C, A> {
     fn send_next(&mut self, now: Instant) {
         let Phase::Live(connection) = &mut self.phase else { return };
         while let Some((id, question, ticket)) = self.questions.next_to_send() {
-            match connection.push(|out| Command::Ask(question).encode(out)) {
+            match connection.push(|out| question.encode(out)) {
                 Ok(()) => {
                     self.questions.sent(id, ticket, now + self.question_timeout);
                     self.effects.push(Effect::Flush);

@@ -7,13 +7,15 @@
 //!
 //! # The cycle that a shell follows
 //!
-//! For each gateway, make one [`CallLink`]. Then, for as long as the gateway is listed:
+//! [`GatewayList`] says which gateways have a link, given those that the registers list. For
+//! each of them, make one [`CallLink`]. Then, for as long as the gateway is connected or
+//! listed:
 //!
 //! 1. Connect. When the connection stands, call [`CallLink::connected`] with something
 //!    that implements [`Transmit`]; when the attempt fails, call
 //!    [`CallLink::connect_failed`] and try again later.
 //! 2. To send a command, push its frame to [`CallLink::connection`]. To ask a question,
-//!    call [`CallLink::ask`] with a token of the shell's own, the *asker*. When the asker
+//!    call [`CallLink::ask`] with its frame and a token of the shell's own, the *asker*. When it
 //!    no longer waits, call [`CallLink::cancel`].
 //! 3. When bytes arrive, append them to a buffer that belongs to this connection alone,
 //!    and call [`CallLink::receive`] with that buffer. On an error, close the connection
@@ -27,8 +29,8 @@
 //! their order. When every gateway that was asked has an outcome, make one answer of them
 //! with [`Answers::gather`].
 //!
-//! Every asker gets exactly one [`Effect::Settle`], except one that was cancelled: it gets
-//! none.
+//! Every asker that [`CallLink::ask`] has accepted gets exactly one [`Effect::Settle`], unless
+//! it is cancelled before: then it gets none.
 
 #![cfg_attr(
     not(feature = "internals"),
@@ -37,10 +39,12 @@
 
 mod answers;
 mod call_link;
+mod gateway_list;
 mod pending;
 
 pub use answers::Answers;
 pub use call_link::{CallLink, Effect, LinkError, Transmit};
+pub use gateway_list::GatewayList;
 pub use pending::QuestionId;
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use gatewayworker_protocol::Question;
+use gatewayworker_protocol::Frame;
 
 /// How many questions may wait for their answers on one link.
 pub(super) const MAX_PENDING: usize = 1024;
@@ -21,7 +21,7 @@ pub struct QuestionId(u64);
 #[derive(Debug)]
 pub(super) struct Queued<A> {
     id: QuestionId,
-    pub(super) question: Question,
+    pub(super) question: Frame,
     pub(super) ticket: Ticket<A>,
 }
 
@@ -61,7 +61,7 @@ impl<A> PendingQuestions<A> {
     }
 
     /// Queues a question.
-    pub(super) fn push(&mut self, question: Question, asker: A, deadline: Instant) -> QuestionId {
+    pub(super) fn push(&mut self, question: Frame, asker: A, deadline: Instant) -> QuestionId {
         let id = QuestionId(self.next_id);
         self.next_id += 1;
         self.queued.push_back(Queued { id, question, ticket: Ticket { asker, deadline } });
@@ -69,7 +69,7 @@ impl<A> PendingQuestions<A> {
     }
 
     /// Takes the oldest queued question, if none is in flight.
-    pub(super) fn next_to_send(&mut self) -> Option<(QuestionId, Question, Ticket<A>)> {
+    pub(super) fn next_to_send(&mut self) -> Option<(QuestionId, Frame, Ticket<A>)> {
         if self.in_flight.is_some() {
             return None;
         }

@@ -59,7 +59,7 @@ impl TestLink {
     }
 
     fn ask(&mut self, connection: u32, asker: &'static str) -> QuestionId {
-        self.link.ask(Question::IsOnline(connection), asker, self.now).unwrap()
+        self.link.ask(question(Question::IsOnline(connection)), asker, self.now).unwrap()
     }
 
     fn wait(&mut self, time: Duration) {
@@ -87,6 +87,10 @@ impl TestLink {
         let frames = std::iter::from_fn(|| Frame::parse(&mut sent, MAX_FRAME_LEN).unwrap());
         frames.map(|frame| Command::decode(frame).unwrap()).collect()
     }
+}
+
+fn question(question: Question) -> Frame {
+    Command::Ask(question).into_frame()
 }
 
 fn is_online(connection: u32) -> Command {
@@ -133,7 +137,7 @@ fn a_failed_attempt_fails_the_questions_that_waited_for_it_and_those_behind() {
     link.ask(1, "early");
     link.link.connect_failed();
     assert_eq!(link.outcomes(), [("early", Err(Unreached::NotConnected))]);
-    let late = link.link.ask(Question::IsOnline(2), "late", link.now);
+    let late = link.link.ask(question(Question::IsOnline(2)), "late", link.now);
     assert_eq!(late, Err(Unreached::NotConnected));
 }
 
@@ -256,7 +260,7 @@ fn a_full_outbox_and_a_full_queue_are_overload() {
 
     let mut link = TestLink::live();
     (0..MAX_PENDING).for_each(|_| _ = link.ask(1, "pending"));
-    let over = link.link.ask(Question::IsOnline(2), "over", link.now);
+    let over = link.link.ask(question(Question::IsOnline(2)), "over", link.now);
     assert_eq!(over, Err(Unreached::Overloaded));
 }
 
@@ -267,7 +271,7 @@ fn a_gateway_that_dies_while_two_are_asked_makes_the_answer_incomplete() {
     let mut links = gateways.map(|gateway| {
         let mut link = CallLink::new(SecretKey::default(), Duration::from_secs(5));
         link.connected(Wire::default(), now).unwrap();
-        link.ask(Question::Count(None), gateway, now).unwrap();
+        link.ask(question(Question::Count(None)), gateway, now).unwrap();
         link
     });
     let mut answer = BytesMut::new();

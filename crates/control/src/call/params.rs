@@ -1,7 +1,7 @@
-//! A call's params as arguments of a command line, and back as JSON.
+//! Makes the arguments of a command line out of a call's params, and JSON out of the arguments that were given.
 //!
-//! What is required stands by its place, what is not has a flag. A message may be
-//! `-`, which is standard input.
+//! A required param is a positional argument, an optional one has a flag; a message is positional in any case. The
+//! message `-` stands for standard input.
 
 use std::io::Read;
 
@@ -10,26 +10,25 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use gatewayworker_client::calls::{Call, CallError, Kind, Param};
 use serde_json::{Map, Value, json};
 
-/// The longest message that is read from standard input, in bytes: no frame has
-/// room for more.
+/// The longest message that is read from standard input, in bytes: no frame has room for more.
 const MAX_INPUT: u64 = gatewayworker_protocol::MAX_FRAME_LEN as u64;
 
-/// The subcommand of a call.
+/// Makes the subcommand of a call.
 pub(super) fn command(call: &'static Call) -> Command {
-    let last = call.params.iter().rfind(|param| by_place(param)).map(|param| param.name);
+    let last = call.params.iter().rfind(|param| is_positional(param)).map(|param| param.name);
     Command::new(call.name.replace('_', "-"))
         .about(call.summary.trim_end_matches('.'))
         .after_help(format!("Answer: {} ({})", call.answer.description(), call.origin()))
         .args(call.params.iter().map(|param| argument(param, last == Some(param.name))))
 }
 
-fn by_place(param: &Param) -> bool {
+fn is_positional(param: &Param) -> bool {
     param.required || param.kind == Kind::Message
 }
 
 fn argument(param: &'static Param, last: bool) -> Arg {
     let arg = Arg::new(param.name).value_name(param.name.to_uppercase()).required(param.required);
-    let arg = if by_place(param) { arg } else { arg.long(param.name.replace('_', "-")) };
+    let arg = if is_positional(param) { arg } else { arg.long(param.name.replace('_', "-")) };
     let arg = arg.help(help(param, last));
     // A uid may be -5, and so may a message.
     let arg = if param.kind == Kind::Flag { arg } else { arg.allow_negative_numbers(true) };
@@ -44,7 +43,7 @@ fn argument(param: &'static Param, last: bool) -> Arg {
             .value_parser(["uid", "groups", "session"])
             .value_name("FIELD"),
         Kind::Where | Kind::Session => arg.value_name("JSON"),
-        // Only at the end can there be any number of them.
+        // Only the last argument can take any number of values.
         Kind::Uids | Kind::Groups if last => arg.num_args(1..),
         _ => arg,
     }
@@ -61,10 +60,10 @@ fn help(param: &Param, last: bool) -> String {
     }
 }
 
-/// The params that were given.
+/// Returns the params that were given.
 ///
 /// # Errors
-/// When JSON is none, and when a message cannot be read.
+/// When a param is not valid JSON, or a message cannot be read.
 pub(super) fn read(call: &Call, given: &ArgMatches, input: &mut impl Read) -> anyhow::Result<Value> {
     let mut params = Map::new();
     for param in call.params {
@@ -88,7 +87,8 @@ fn value(
     let value = match (param.kind, &*texts) {
         (Kind::Message, ["-"]) => return message(input).map(Some),
         (Kind::Where | Kind::Session, [text]) => {
-            let error = |error| CallError::BadParams(format!("param `{}`: no JSON: {error}", param.name));
+            let error =
+                |error| CallError::BadParams(format!("param `{}`: not valid JSON: {error}", param.name));
             serde_json::from_str(text).map_err(error)?
         }
         (Kind::Uids | Kind::Groups, [text]) => {
@@ -100,7 +100,7 @@ fn value(
     Ok(Some((param.name, value)))
 }
 
-/// Standard input: as text, if it is UTF-8, and as bytes otherwise.
+/// Reads a message from standard input: text if it is UTF-8, otherwise bytes.
 fn message(input: &mut impl Read) -> anyhow::Result<(&'static str, Value)> {
     let mut bytes = Vec::new();
     input.take(MAX_INPUT + 1).read_to_end(&mut bytes).context("cannot read the message")?;
@@ -120,7 +120,7 @@ mod tests {
 
     const ID: &str = "7f00000108fc00000001";
 
-    /// What the words after `gatewayworker call` are as a call and its params.
+    /// Parses the arguments after `gatewayworker call` into a call and its params.
     fn parse(words: &[&str], input: &[u8]) -> (&'static str, Value) {
         let matches =
             CallCommand::augment_args(Command::new("call")).no_binary_name(true).get_matches_from(words);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn words_become_params() {
+    fn arguments_become_params() {
         for (words, name, params) in [
             (
                 &["send-to-group", "room1", "hello"][..],
@@ -161,7 +161,7 @@ mod tests {
             (
                 &["set-session", ID, r#"{"v":117.63331139400017}"#],
                 "set_session",
-                // What a compiler makes of the number is the nearest double.
+                // The compiler takes the nearest double for this number.
                 json!({"client_id": ID, "session": {"v": 117.63331139400017}}),
             ),
             (
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dash_is_standard_input_as_text_or_as_bytes() {
+    fn a_dash_reads_standard_input_as_text_or_as_bytes() {
         assert_eq!(parse(&["send-to-all", "-"], b"hi\n").1, json!({"message": "hi\n"}));
         assert_eq!(parse(&["send-to-all", "-"], b"\0\xff").1, json!({"message_base64": "AP8="}));
         let too_long = std::io::repeat(b'x');

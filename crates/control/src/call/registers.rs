@@ -1,5 +1,5 @@
-//! Why no gateway is known: what a person has to hear where a register is not there,
-//! has another key, or lists nobody.
+//! Finds out why no gateway is known, and says what to do: a register is not there, has another key, or lists no
+//! gateway. `call.rs` asks while a call waits, and after it has failed.
 
 use std::time::Duration;
 
@@ -11,35 +11,35 @@ use tokio::io::AsyncWriteExt;
 
 use super::Settings;
 
-/// A call takes less where all is well.
-const USUAL: Duration = Duration::from_millis(300);
+/// A call takes less time than this where all is well: no register is asked before.
+const USUAL_CALL: Duration = Duration::from_millis(300);
 
-/// What one register has to do with it.
+/// What one register answers.
 enum Finding {
-    /// It will not tell of a gateway, however long one waits.
-    NoHope(String),
-    /// It may yet.
-    Perhaps(String),
+    /// Waiting for it is of no use; the text says why.
+    Hopeless(String),
+    /// A gateway may still come; the text says why there is none yet.
+    MayCome(String),
 }
 
-/// Ends, with the reason, where waiting is of no use.
-pub(super) async fn no_hope(settings: &Settings) -> Error {
-    tokio::time::sleep(USUAL).await;
+/// Returns the reason once waiting is of no use; never returns while a gateway may still come. Cancel safe.
+pub(super) async fn hopeless(settings: &Settings) -> Error {
+    tokio::time::sleep(USUAL_CALL).await;
     let findings = find(settings).await;
-    if !findings.iter().all(|finding| matches!(finding, Finding::NoHope(_))) {
+    if !findings.iter().all(|finding| matches!(finding, Finding::Hopeless(_))) {
         std::future::pending::<()>().await;
     }
-    said(&findings)
+    describe(&findings)
 }
 
-/// The reason, after waiting was in vain.
+/// Returns the reason, after a call has found no gateway.
 pub(super) async fn explain(settings: &Settings) -> Error {
-    said(&find(settings).await)
+    describe(&find(settings).await)
 }
 
-fn said(findings: &[Finding]) -> Error {
+fn describe(findings: &[Finding]) -> Error {
     let all = findings.iter().map(|finding| match finding {
-        Finding::NoHope(why) | Finding::Perhaps(why) => why.as_str(),
+        Finding::Hopeless(why) | Finding::MayCome(why) => why.as_str(),
     });
     anyhow!(all.collect::<Vec<_>>().join("; "))
 }
@@ -47,7 +47,7 @@ fn said(findings: &[Finding]) -> Error {
 async fn find(settings: &Settings) -> Vec<Finding> {
     join_all(settings.registers.iter().map(|register| async move {
         let limit = settings.question_timeout;
-        let silent = || Finding::Perhaps(format!("{register} does not answer as a register does"));
+        let silent = || Finding::MayCome(format!("{register} does not answer as a register does"));
         tokio::time::timeout(limit, ask(register, settings)).await.unwrap_or_else(|_| silent())
     }))
     .await
@@ -59,7 +59,7 @@ async fn ask(register: &str, settings: &Settings) -> Finding {
         Ok(stream) => stream,
         Err(error) => {
             let what = "start one, or say where it is with --register-address";
-            return Finding::NoHope(format!("no register at {register} ({error}): {what}"));
+            return Finding::Hopeless(format!("no register at {register} ({error}): {what}"));
         }
     };
     let (reading, mut writing) = stream.into_split();
@@ -69,16 +69,16 @@ async fn ask(register: &str, settings: &Settings) -> Finding {
     match line.ok().flatten().map(|line| Message::parse(&line)) {
         Some(Ok(Message::BroadcastAddresses { addresses })) if addresses.is_empty() => {
             let what = "start one, with this register_address and secret_key";
-            Finding::Perhaps(format!("the register at {register} knows no gateway: {what}"))
+            Finding::MayCome(format!("the register at {register} knows no gateway: {what}"))
         }
         Some(Ok(Message::BroadcastAddresses { addresses })) => {
             let addresses = addresses.join(", ");
-            Finding::Perhaps(format!("no gateway of those at {register} was found in time: {addresses}"))
+            Finding::MayCome(format!("no gateway of those at {register} was found in time: {addresses}"))
         }
-        Some(_) => Finding::NoHope(format!("{register} does not answer as a register does")),
+        Some(_) => Finding::Hopeless(format!("{register} does not answer as a register does")),
         None => {
             let what = "the cluster's secret_key is another one: --secret-key, GATEWAYWORKER_SECRET_KEY";
-            Finding::NoHope(format!(
+            Finding::Hopeless(format!(
                 "the register at {register} closed the connection, perhaps because {what}"
             ))
         }

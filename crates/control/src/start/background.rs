@@ -54,7 +54,7 @@ pub(super) fn start(flags: &StartFlags) -> anyhow::Result<String> {
         .spawn()
         .context("cannot start a process")?;
     if !is_ready_in_time(&mut child, &run_dir)? {
-        let why = last_error_in(&path, before).unwrap_or_else(|| "it has not said why".into());
+        let why = last_error_in(&path, before).unwrap_or_else(|| "it gave no reason".into());
         bail!("{why} (not started; the log is in {name})");
     }
     if let Err(error) = control_socket::ask::<()>(&run_dir.socket(), Request::Able, ABLE_TIMEOUT) {
@@ -114,9 +114,9 @@ fn last_error_in(log: &Path, before: u64) -> Option<String> {
     let mut log = File::open(log).ok()?;
     let len = log.metadata().ok()?.len();
     log.seek(SeekFrom::Start(before.max(len.saturating_sub(SEARCHED_LOG_BYTES)))).ok()?;
-    let mut said = Vec::new();
-    log.take(SEARCHED_LOG_BYTES).read_to_end(&mut said).ok()?;
-    said.split(|byte| *byte == b'\n').rev().find_map(last_error)
+    let mut text = Vec::new();
+    log.take(SEARCHED_LOG_BYTES).read_to_end(&mut text).ok()?;
+    text.split(|byte| *byte == b'\n').rev().find_map(last_error)
 }
 
 /// Leaves the terminal's session: the end of the terminal does not reach this process any more.

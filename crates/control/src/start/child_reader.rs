@@ -130,9 +130,9 @@ mod tests {
     #[tokio::test]
     async fn a_listener_is_passed_on_or_refused() {
         let (reader, mut sent, _events) = reader();
-        assert!(reader.handle(b"listen http_listen 127.0.0.1:0").await);
+        assert!(reader.handle(b"listen http.listen 127.0.0.1:0").await);
         let Outgoing { message, listener } = sent.recv().await.unwrap();
-        assert_eq!(message, SupervisorMessage::Listener { key: "http_listen".into() });
+        assert_eq!(message, SupervisorMessage::Listener { key: "http.listen".into() });
         let taken = listener.expect("it can be opened").local_addr().unwrap();
         assert!(reader.handle(format!("listen other {taken}").as_bytes()).await);
         let refused = sent.recv().await.unwrap().message.to_line();

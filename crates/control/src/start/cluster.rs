@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use super::child_event::{ChildId, ReloadId, Reloaded};
 use super::daemon::OnReload;
-use super::daemon_runner::{Action, DaemonRunner, Decisions};
+use super::daemon_runner::DaemonRunner;
+use super::decisions::{Action, Decisions};
 
 /// The daemons of a cluster, in the order in which they start.
 #[derive(Debug)]

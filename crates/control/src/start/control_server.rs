@@ -162,7 +162,7 @@ fn report_process(process: ProcessStatus) -> ProcessReport {
         cpu_ms: usage.cpu_ms,
         memory_bytes: usage.memory_bytes,
         listens: process.addresses,
-        stats: process.said.stats,
+        stats: process.status.stats,
     }
 }
 

@@ -5,19 +5,16 @@
 //! as [`Action`]s, and timers are [`DaemonRunner::next_deadline`]. `cluster.rs` owns one for each daemon;
 //! `supervisor.rs` carries the actions out.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use gatewayworker_net::Backoff;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::child_event::{ChildId, ReloadId, Reloaded};
 use super::daemon::OnReload;
+use super::decisions::{Action, Decisions};
+use super::leaving::Leaving;
 use super::successor_check::{Step, SuccessorCheck};
-
-/// How long a process may take to drain before it is killed: longer than it gives itself by default, as this is
-/// for a process that hangs.
-pub(super) const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// After a process that lived this long, the waits between starts begin anew.
 const SUCCESS: Duration = Duration::from_secs(60);
@@ -25,33 +22,6 @@ const SUCCESS: Duration = Duration::from_secs(60);
 /// The waits between an end and the next start.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// Something to do with a process, decided by the state machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Action {
-    /// Start a process. The answer is `started` or `start_failed`.
-    Start(ChildId),
-    /// Tell the process to drain.
-    Drain(ChildId),
-    /// End the process at once.
-    Kill(ChildId),
-    /// Ask the process for its status. The answer is `child_status`.
-    AskStatus(ChildId),
-    /// Ask the process to read its files. The answer is `files_read`.
-    ReadFiles(ChildId, ReloadId),
-    /// Close the listeners held for this daemon, except those which the process has asked for.
-    ReleaseListeners { daemon: usize, except_of: Option<ChildId> },
-}
-
-/// What the calls of a [`DaemonRunner`] have decided.
-#[derive(Debug, Default)]
-pub(super) struct Decisions {
-    pub(super) actions: Vec<Action>,
-    /// The reloads that are over for this daemon.
-    pub(super) reloaded: Vec<(ReloadId, Reloaded)>,
-    /// Why the daemon did not start; it is not tried again.
-    pub(super) failure: Option<String>,
-}
 
 /// A daemon, of which one process is kept running.
 #[derive(Debug)]
@@ -73,7 +43,7 @@ pub(super) struct DaemonRunner {
     /// A reload that waits for the one under way, or for the first process.
     next_reload: Option<ReloadId>,
     /// Processes that drain, or were killed; the reload is answered when they have ended.
-    leaving: BTreeMap<ChildId, Leaving>,
+    leaving: Leaving,
     /// The end is near: nothing is started any more.
     is_stopping: bool,
     next_number: u64,
@@ -94,13 +64,6 @@ struct Reloading {
     successor: Option<Process>,
 }
 
-#[derive(Debug)]
-struct Leaving {
-    process_id: u32,
-    kill_at: Option<Instant>,
-    reload: Option<(ReloadId, Reloaded)>,
-}
-
 impl DaemonRunner {
     /// Makes the runner of a daemon, whose index becomes part of its children's ids. Nothing is started yet.
     pub(super) fn new(name: &'static str, index: usize, on_reload: OnReload) -> Self {
@@ -115,7 +78,7 @@ impl DaemonRunner {
             was_ready: false,
             reloading: None,
             next_reload: None,
-            leaving: BTreeMap::new(),
+            leaving: Leaving::new(name),
             is_stopping: false,
             next_number: 0,
         }
@@ -137,7 +100,7 @@ impl DaemonRunner {
 
     /// Whether it has no process any more, and starts none.
     pub(super) fn has_ended(&self) -> bool {
-        self.is_stopping && self.current.is_none() && self.successor().is_none() && self.leaving.is_empty()
+        self.is_stopping && self.current.is_none() && self.leaving.is_empty()
     }
 
     /// Starts the first process. If that ends before it is ready, the daemon has failed.
@@ -223,8 +186,7 @@ impl DaemonRunner {
 
     /// The process has ended, as `end` says.
     pub(super) fn child_ended(&mut self, child: ChildId, end: &str, now: Instant, out: &mut Decisions) {
-        if let Some(leaving) = self.leaving.remove(&child) {
-            out.reloaded.extend(leaving.reload);
+        if self.leaving.ended(child, out) {
             return;
         }
         if self.is_successor(child) {
@@ -346,7 +308,7 @@ impl DaemonRunner {
         match self.current.replace(next) {
             Some(old) => {
                 info!("process {next_id} takes the {name}'s place from {}, which drains", old.process_id);
-                self.drain_process(old, Some((reload, Ok(()))), now, out);
+                self.leaving.drain(old.child, old.process_id, Some(reload), now, out);
             }
             None => {
                 info!("process {next_id} takes the {name}'s place");
@@ -373,7 +335,9 @@ impl DaemonRunner {
                 out.actions.push(Action::ReleaseListeners { daemon: self.index, except_of: current });
                 match is_gone {
                     true => out.reloaded.push((reload, Err(why))),
-                    false => self.kill_process(successor, (reload, Err(why)), out),
+                    false => {
+                        self.leaving.kill(successor.child, successor.process_id, (reload, Err(why)), out)
+                    }
                 }
                 if current.is_none() {
                     self.schedule_restart(now);
@@ -381,24 +345,6 @@ impl DaemonRunner {
             }
         }
         self.begin_next_reload(now, out);
-    }
-
-    fn drain_process(
-        &mut self,
-        process: Process,
-        reload: Option<(ReloadId, Reloaded)>,
-        now: Instant,
-        out: &mut Decisions,
-    ) {
-        out.actions.push(Action::Drain(process.child));
-        let leaving = Leaving { process_id: process.process_id, kill_at: Some(now + DRAIN_TIMEOUT), reload };
-        self.leaving.insert(process.child, leaving);
-    }
-
-    fn kill_process(&mut self, process: Process, reload: (ReloadId, Reloaded), out: &mut Decisions) {
-        out.actions.push(Action::Kill(process.child));
-        let leaving = Leaving { process_id: process.process_id, kill_at: None, reload: Some(reload) };
-        self.leaving.insert(process.child, leaving);
     }
 
     /// Starts nothing any more. The current process runs on until [`DaemonRunner::drain`].
@@ -410,7 +356,7 @@ impl DaemonRunner {
         if let Some(Reloading { reload, successor, .. }) = self.reloading.take() {
             let answer = (reload, Err(ending));
             match successor {
-                Some(successor) => self.kill_process(successor, answer, out),
+                Some(successor) => self.leaving.kill(successor.child, successor.process_id, answer, out),
                 None => out.reloaded.push(answer),
             }
         }
@@ -421,21 +367,20 @@ impl DaemonRunner {
         // Callers who connect now must not wait for a process that will not come.
         out.actions.push(Action::ReleaseListeners { daemon: self.index, except_of: None });
         if let Some(process) = self.current.take() {
-            self.drain_process(process, None, now, out);
+            self.leaving.drain(process.child, process.process_id, None, now, out);
         }
     }
 
     /// Ends all its processes at once.
     pub(super) fn kill(&mut self, out: &mut Decisions) {
         let alive = self.current.iter().chain(self.successor()).map(|process| process.child);
-        out.actions.extend(alive.chain(self.leaving.keys().copied()).map(Action::Kill));
+        out.actions.extend(alive.chain(self.leaving.children()).map(Action::Kill));
     }
 
     /// Returns when [`DaemonRunner::handle_deadline`] is due.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let check = self.reloading.as_ref().and_then(|reloading| reloading.check.next_deadline());
-        let kills = self.leaving.values().filter_map(|leaving| leaving.kill_at);
-        self.restart_at.into_iter().chain(check).chain(kills).min()
+        self.restart_at.into_iter().chain(check).chain(self.leaving.next_deadline()).min()
     }
 
     /// Does what is due at `now`.
@@ -443,16 +388,7 @@ impl DaemonRunner {
         if self.restart_at.take_if(|at| *at <= now).is_some() {
             self.current = Some(self.new_process(now, out));
         }
-        for (child, leaving) in &mut self.leaving {
-            if leaving.kill_at.take_if(|at| *at <= now).is_some() {
-                let (name, id, limit) = (self.name, leaving.process_id, DRAIN_TIMEOUT.as_secs());
-                let why =
-                    format!("the {name}, process {id}, had not drained after {limit} s, and was killed");
-                warn!("{why}");
-                leaving.reload = leaving.reload.take().map(|(reload, _)| (reload, Err(why)));
-                out.actions.push(Action::Kill(*child));
-            }
-        }
+        self.leaving.handle_deadline(now, out);
         if let Some(reloading) = &mut self.reloading {
             let step = reloading.check.handle_deadline(now);
             self.take_step(step, now, out);

@@ -23,8 +23,8 @@ pub(super) struct ProcessStatus {
     pub(super) state: &'static str,
     pub(super) since: Instant,
     pub(super) addresses: Vec<String>,
-    /// What it says about itself.
-    pub(super) said: ChildStatus,
+    /// What it reports about itself.
+    pub(super) status: ChildStatus,
 }
 
 impl DaemonStatus {
@@ -35,9 +35,9 @@ impl DaemonStatus {
             let state = self.processes.first().map_or("not running, see the log", |process| process.state);
             return vec![format!("the {} is {state}", self.name)];
         };
-        if ready.chain([first]).any(|process| process.said.problems.is_empty()) {
+        if ready.chain([first]).any(|process| process.status.problems.is_empty()) {
             return Vec::new();
         }
-        first.said.problems.clone()
+        first.status.problems.clone()
     }
 }

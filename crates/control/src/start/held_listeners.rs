@@ -53,14 +53,14 @@ mod tests {
     #[tokio::test]
     async fn a_listener_stays_open_for_the_next_process_and_a_port_in_use_is_named() {
         let held = HeldListeners::default();
-        let any = ("http_listen".to_owned(), "127.0.0.1:0".parse().unwrap());
+        let any = ("http.listen".to_owned(), "127.0.0.1:0".parse().unwrap());
         let first = held.open(&any).unwrap();
         let address = first.local_addr().unwrap();
         drop(first);
         assert_eq!(held.open(&any).unwrap().local_addr().unwrap(), address);
-        let same = ("http_listen".to_owned(), address);
+        let same = ("http.listen".to_owned(), address);
         let refused = HeldListeners::default().open(&same).unwrap_err().to_string();
-        assert!(refused.contains("http_listen") && refused.contains("in use"), "{refused}");
+        assert!(refused.contains("http.listen") && refused.contains("in use"), "{refused}");
         held.keep_only(&BTreeSet::from([any]));
         assert!(HeldListeners::default().open(&same).is_err());
         held.keep_only(&BTreeSet::from([same.clone()]));

@@ -2,8 +2,8 @@
 //! or in the background.
 //!
 //! - `flags`, `plan`: which daemons to run; `foreground`, `background`: in this process, or in one more,
-//! - `supervisor`: the task that runs the daemons; what it decides is in `cluster`, `daemon_runner` and
-//!   `successor_check`, which are plain data,
+//! - `supervisor`: the task that runs the daemons; `cluster`, `daemon_runner`, `leaving` and `successor_check`, which
+//!   are plain data, make its `decisions`,
 //! - `child`, `child_process`, `child_reader`, `child_link`, `lines`, `pending_replies`: one child process,
 //! - `held_listeners`: listeners that outlive a worker's process,
 //! - `supervisor_handle`, `control_server`, `operator_signals`: requests to the supervisor,
@@ -24,10 +24,12 @@ mod daemon;
 mod daemon_runner;
 #[cfg_attr(not(unix), allow(dead_code, reason = "there is no control socket to report it"))]
 mod daemon_status;
+mod decisions;
 mod flags;
 mod foreground;
 #[cfg_attr(not(unix), allow(dead_code, reason = "listeners cannot be passed on there"))]
 mod held_listeners;
+mod leaving;
 mod lines;
 #[cfg(unix)]
 mod operator_signals;

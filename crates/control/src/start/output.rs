@@ -1,6 +1,6 @@
-//! What goes to the terminal or into the log: the lines of the daemons and the supervisor's
-//! own, each with the name of the one that said it. Nobody waits for whoever reads them: lines
-//! that find no reader are dropped and counted.
+//! Writes lines to the terminal or into the log: those of the daemons, which `child_process.rs` passes on, and the
+//! supervisor's own, each with its daemon's name. Nothing waits for a reader: lines that nobody reads in time are
+//! dropped and counted.
 
 use std::fmt::Display;
 use std::io;
@@ -12,10 +12,10 @@ use gatewayworker_daemon::{LineWriter, Log, LogFormat, wants_colour};
 use serde_json::{Map, Value};
 use tracing::Level;
 
-/// How long to wait for the next of the last lines on standard output to be taken.
+/// At the end, how long to wait for a reader to take the next line of standard output.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// What the supervisor's own lines are marked with.
+/// The mark of the supervisor's own lines.
 const SUPERVISOR: Source = Source { daemon: "gatewayworker", colour: 0 };
 
 static OUTPUT: OnceLock<Output> = OnceLock::new();
@@ -26,7 +26,7 @@ struct Output {
     log: Log,
 }
 
-/// Who says a line.
+/// The daemon that a line comes from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Source {
     pub(super) daemon: &'static str,
@@ -34,14 +34,14 @@ pub(super) struct Source {
     pub(super) colour: u8,
 }
 
-/// Where a line goes.
+/// The stream that a line goes to.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum To {
     Out,
     Err,
 }
 
-/// Starts the threads that write, and sends the supervisor's own events there.
+/// Starts the threads that write, and sends the supervisor's own log events there.
 ///
 /// # Errors
 /// When the system has no thread left, or `RUST_LOG` is no filter.
@@ -60,7 +60,7 @@ pub(super) fn start(format: LogFormat) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a line of a daemon, without its end, behind those that were to be written before.
+/// Queues a daemon's line, which comes without its end.
 pub(super) fn show(to: To, source: Source, line: &[u8]) {
     let Some(Output { format, out, log }) = OUTPUT.get() else { return };
     let level = if is_error(line) { Level::ERROR } else { Level::INFO };
@@ -71,19 +71,20 @@ pub(super) fn show(to: To, source: Source, line: &[u8]) {
     }
 }
 
-/// Writes what a person at a terminal reads.
+/// Queues a message for the person at the terminal.
 pub(super) fn print(text: impl Display) {
     if let Some(output) = OUTPUT.get() {
         output.out.write(format!("{text}\n").into_bytes());
     }
 }
 
-/// Says why the supervisor ends, and waits until all is written, but not for long.
+/// Writes why the supervisor ends, and waits until all lines are written; a reader who has taken none for a second
+/// is not waited for.
 pub(super) fn finish(error: Option<&anyhow::Error>) {
     let Some(Output { format, out, log }) = OUTPUT.get() else { return };
     match (error, format) {
         (None, _) => {}
-        // Without a name before it: no daemon said that.
+        // It has no name before it: it is no daemon's line.
         (Some(error), LogFormat::Text) => log.lines().write(format!("error: {error:#}\n").into_bytes()),
         (Some(error), LogFormat::Json) => log.fail(format_args!("{error:#}")),
     }
@@ -91,12 +92,12 @@ pub(super) fn finish(error: Option<&anyhow::Error>) {
     log.finish();
 }
 
-/// Returns how many lines have found no reader.
+/// Returns how many lines were dropped.
 pub(super) fn dropped() -> u64 {
     OUTPUT.get().map_or(0, |output| output.out.dropped() + output.log.lines().dropped())
 }
 
-/// Returns the error if that is the line with which a daemon ends.
+/// Returns the error in a line, if it is the one with which a daemon ends.
 pub(crate) fn last_error(line: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(line);
     if let Some(error) = text.strip_prefix("error: ") {
@@ -111,8 +112,8 @@ fn is_error(line: &[u8]) -> bool {
 }
 
 impl Source {
-    /// Makes a line that names its source out of one that does not, which may end with `\n`.
-    /// In JSON, what is no JSON object becomes the message of one, of this `level`.
+    /// Adds the source's name to a line, which may end with `\n`. In JSON, a line that is no JSON object becomes the
+    /// message of one, of this `level`.
     fn mark(self, format: LogFormat, level: Level, line: &[u8]) -> Vec<u8> {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         match format {
@@ -121,7 +122,7 @@ impl Source {
         }
     }
 
-    /// What stands before each of its lines.
+    /// Returns the text before each of its lines.
     fn prefix(self) -> String {
         let Self { daemon, colour } = self;
         if wants_colour(&io::stderr()) {
@@ -134,19 +135,19 @@ impl Source {
     fn json(self, level: Level, line: &[u8]) -> String {
         let object = |text: &[u8]| serde_json::from_slice::<Map<String, Value>>(text).ok();
         let plain = |message: &str| object(&LogFormat::Json.line(level, message)).unwrap_or_default();
-        let said = object(line);
-        let message = said.is_none().then(|| String::from_utf8_lossy(line));
+        let fields = object(line);
+        let message = fields.is_none().then(|| String::from_utf8_lossy(line));
         let mut marked = plain(message.as_deref().unwrap_or_default());
-        if let Some(mut said) = said {
+        if let Some(mut fields) = fields {
             marked.remove("message");
             for key in ["timestamp", "level"] {
-                if let Some(value) = said.shift_remove(key) {
+                if let Some(value) = fields.shift_remove(key) {
                     marked.insert(key.into(), value);
                 }
             }
             marked.insert("daemon".into(), self.daemon.into());
-            said.shift_remove("daemon");
-            marked.extend(said);
+            fields.shift_remove("daemon");
+            marked.extend(fields);
         } else {
             marked.insert("daemon".into(), self.daemon.into());
         }

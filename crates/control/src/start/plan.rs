@@ -91,9 +91,9 @@ fn check_daemon(daemon: &Daemon) -> Option<String> {
     if output.status.success() {
         return None;
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-    let error = said.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or(last);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let last = stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+    let error = stderr.lines().find_map(|line| line.strip_prefix("error: ")).unwrap_or(last);
     Some(format!("the {name}: {error}"))
 }
 

@@ -1,16 +1,17 @@
-//! What a process takes of the machine, as far as the system says.
+//! Reads how much processor time and memory a process uses, from the system. `control_server.rs` puts it into the
+//! report.
 
-/// What a process takes of the machine.
+/// The processor time and memory of a process.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Usage {
-    /// Time of the processor since its start, in milliseconds.
+    /// Processor time since its start, in milliseconds.
     pub(super) cpu_ms: Option<u64>,
-    /// In RAM, what is shared with others included.
+    /// Memory in RAM, including what it shares with other processes.
     pub(super) memory_bytes: Option<u64>,
 }
 
-/// What the process with this id takes; nothing is known of one that is gone, and on other
-/// systems than Linux.
+/// Returns the usage of the process with this id. It is empty if the process is gone, and on other systems than
+/// Linux.
 #[cfg(target_os = "linux")]
 pub(super) fn of(process_id: u32) -> Usage {
     let file = |name| std::fs::read_to_string(format!("/proc/{process_id}/{name}")).ok();
@@ -20,14 +21,14 @@ pub(super) fn of(process_id: u32) -> Usage {
     }
 }
 
-/// Not known here.
+/// Returns nothing: this system is not asked.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn of(_process_id: u32) -> Usage {
     Usage::default()
 }
 
-/// utime and stime of `proc_pid_stat(5)`: the 14th and 15th field. The second is a name in
-/// brackets, which may hold anything.
+/// Returns utime and stime of `proc_pid_stat(5)`, the 14th and 15th field. The second field is a name in
+/// parentheses, which may contain anything.
 #[cfg(any(target_os = "linux", test))]
 fn cpu_ms(stat: &str, ticks_per_second: u64) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
@@ -35,7 +36,7 @@ fn cpu_ms(stat: &str, ticks_per_second: u64) -> Option<u64> {
     Some((fields.next()?? + fields.next()??) * 1000 / ticks_per_second.max(1))
 }
 
-/// VmRSS of `proc_pid_status(5)`, which is in kB of 1024 bytes.
+/// Returns VmRSS of `proc_pid_status(5)`, which is in kB of 1024 bytes.
 #[cfg(any(target_os = "linux", test))]
 fn memory_bytes(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -56,7 +57,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn this_process_takes_some() {
+    fn this_process_uses_some() {
         let Usage { cpu_ms, memory_bytes } = of(std::process::id());
         assert!(cpu_ms.is_some() && memory_bytes.unwrap() > 100_000);
     }

@@ -16,8 +16,8 @@ use super::child::Child;
 use super::child_event::{ChildEvent, ChildId, ReloadId, Reloaded};
 use super::cluster::Cluster;
 use super::daemon::Daemon;
-use super::daemon_runner::Action;
 use super::daemon_status::{DaemonStatus, ProcessStatus};
+use super::decisions::Action;
 use super::held_listeners::HeldListeners;
 use super::supervisor_handle::Request;
 
@@ -231,7 +231,7 @@ impl RunningChild {
             Some(_) if self.child.is_draining() => "draining",
             Some(_) => "ready",
         };
-        let said = self.child.status().await.unwrap_or_else(|| ChildStatus {
+        let status = self.child.status().await.unwrap_or_else(|| ChildStatus {
             problems: vec![format!("the {daemon}, process {process_id}, does not answer")],
             ..ChildStatus::default()
         });
@@ -240,7 +240,7 @@ impl RunningChild {
             state,
             since: self.child.since,
             addresses: self.addresses.clone().unwrap_or_default(),
-            said,
+            status,
         }
     }
 }

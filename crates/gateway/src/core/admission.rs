@@ -36,7 +36,7 @@ impl<P: Ports> Shard<P> {
                 // There is no worker left to ask.
                 false => self.admissions.push_front((0, key)),
             }
-            self.effects.deadline |= self.admissions.len() == 1 || link.is_none();
+            self.effects.signals.deadline |= self.admissions.len() == 1 || link.is_none();
             self.table.begin_admission(key);
         }
         if let Some(link) = link {
@@ -51,7 +51,7 @@ impl<P: Ports> Shard<P> {
         for frame in frames {
             self.enqueue(key, Priority::Urgent, Recipients::One, |_| frame);
         }
-        self.effects.admission = true;
+        self.effects.signals.admission = true;
         self.forget_admissions();
     }
 
@@ -82,7 +82,7 @@ impl<P: Ports> Shard<P> {
             debug!(client = key.connection_id(), why, "not admitted");
             let last = encode::close(Some(TRY_AGAIN_LATER), why);
             self.close(key, CloseReason::NotAdmitted, Some(last));
-            self.effects.admission = true;
+            self.effects.signals.admission = true;
         }
     }
 

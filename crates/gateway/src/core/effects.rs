@@ -85,19 +85,26 @@ pub enum Notice {
     },
 }
 
+/// What an input has changed, for the shell to look at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Signals {
+    /// Something was queued: call [`Shard::flush`](super::Shard::flush) at the end of this turn.
+    pub flush: bool,
+    /// [`Shard::next_deadline`](super::Shard::next_deadline) may be earlier than it was.
+    pub deadline: bool,
+    /// A client has been admitted, or closed before that: a reader that
+    /// [waits](super::events::Route::Pending) for an admission may go on.
+    pub admission: bool,
+}
+
 /// What is to be done after an input.
 pub(super) struct Effects<P: Ports> {
-    /// Something was queued: flush at the end of this turn.
-    pub(super) flush: bool,
-    /// [`Shard::next_deadline`](super::Shard::next_deadline) is earlier than it was.
-    pub(super) deadline: bool,
-    /// A client has been admitted or closed for whom a reader may wait.
-    pub(super) admission: bool,
+    pub(super) signals: Signals,
     pub(super) list: VecDeque<Effect<P>>,
 }
 
 impl<P: Ports> Default for Effects<P> {
     fn default() -> Self {
-        Self { flush: false, deadline: false, admission: false, list: VecDeque::new() }
+        Self { signals: Signals::default(), list: VecDeque::new() }
     }
 }

@@ -15,7 +15,8 @@ use gatewayworker_protocol::{CloseReason, Frame, HEADER_LEN, MAX_FRAME_LEN, Orig
 use super::Shard;
 use super::client::Client;
 use super::effects::{Effect, Notice};
-use super::ports::{Directory, LinkBuffer, Ports};
+use super::link_buffer::LinkBuffer;
+use super::ports::{Directory, Ports};
 use super::table::Key;
 use super::worker_link::WorkerLink;
 
@@ -139,7 +140,7 @@ impl<P: Ports> Shard<P> {
 
     /// Has a link flushed at the end of this turn.
     pub(super) fn flush_link(&mut self, link: Arc<WorkerLink<P::Buffer>>) {
-        self.effects.flush = true;
+        self.effects.signals.flush = true;
         // There are a handful of workers, and mostly one at a time.
         if !self.links.iter().any(|known| Arc::ptr_eq(known, &link)) {
             self.links.push(link);

@@ -11,9 +11,10 @@ use tracing::debug;
 use super::Shard;
 use super::client::Client;
 use super::effects::Effect;
+use super::link_buffer::LinkBuffer;
 use super::listener_policy::SlowConsumer;
 use super::outbox::Flushed;
-use super::ports::{Connection, LinkBuffer, Ports};
+use super::ports::{Connection, Ports};
 use super::send_queue::{Limits, Priority, Queued};
 use super::table::Key;
 

@@ -1,4 +1,4 @@
-//! When a silent client is pinged, and when it is given up.
+//! When a silent client is pinged, and when it is closed.
 //!
 //! Plain data: the rules ([`Heartbeat::due`]), and a [`TimerQueue`] of the clients, in which
 //! each stands once and moves only when its time has come. Nothing here pings or closes:
@@ -36,15 +36,15 @@ impl Heartbeat {
         (interval_ms > 0 && (pings || limit > 0)).then_some(Self { interval_ms, limit, pings })
     }
 
-    /// What comes next for a client last heard at `heard_ms` that was sent
-    /// `pings` since. It is closed half an interval after the last ping that
-    /// may go unanswered.
-    pub(crate) fn due(&self, heard_ms: u64, pings: u32) -> Due {
-        let close_at = heard_ms + self.interval_ms * u64::from(self.limit) + self.interval_ms / 2;
+    /// What is due next for a client that has been silent since `silent_since_ms` and was sent
+    /// `pings` since then. It is closed half an interval after the last ping that may go
+    /// unanswered.
+    pub(crate) fn due(&self, silent_since_ms: u64, pings: u32) -> Due {
+        let close_at = silent_since_ms + self.interval_ms * u64::from(self.limit) + self.interval_ms / 2;
         if self.limit > 0 && (!self.pings || pings >= self.limit) {
             Due::Close(close_at)
         } else {
-            Due::Ping(heard_ms + self.interval_ms * (u64::from(pings) + 1))
+            Due::Ping(silent_since_ms + self.interval_ms * (u64::from(pings) + 1))
         }
     }
 

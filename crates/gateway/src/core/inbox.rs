@@ -13,8 +13,9 @@ use tracing::debug;
 use super::events::Route;
 use super::listener_policy::ListenerPolicy;
 use super::protocol::{Decoded, Input, Protocol};
-use super::websocket::decode::{Decoder, Event, ProtocolError, Step, Terms, is_control};
+use super::websocket::decode::{Content, DecodeOptions, Decoder, Step, is_control};
 use super::websocket::encode;
+use super::websocket::error::WebSocketError;
 
 /// Bytes that a frame may have beside its message, in a protocol that is not WebSocket.
 const FRAMING: usize = 1024;
@@ -25,13 +26,13 @@ pub struct Inbox {
     partial: Vec<u8>,
     /// No message is whole while `partial` has fewer bytes than this.
     wanted: u32,
-    /// How many bytes of `partial` have been looked through in vain.
+    /// So many bytes of `partial` have been searched in vain.
     seen: u32,
     /// The longest message that its listener takes.
     limit: u32,
-    /// What it speaks is not WebSocket: its listener knows what.
+    /// It speaks another protocol than WebSocket: its listener knows which.
     is_framed: bool,
-    /// It has offered permessage-deflate.
+    /// The client has offered permessage-deflate.
     may_compress: bool,
 }
 
@@ -44,7 +45,7 @@ pub(super) trait Outlet {
     fn protocol(&mut self) -> Option<Arc<dyn Protocol>>;
 
     /// Says whether the next message can be passed on.
-    fn check_route(&mut self) -> Result<(), Stop<Self::Buffer>>;
+    fn check_route(&mut self) -> Result<(), Progress<Self::Buffer>>;
 
     /// Passes a message on.
     ///
@@ -58,11 +59,11 @@ pub(super) trait Outlet {
 
 /// Why no more messages are taken.
 #[derive(Debug)]
-pub enum Stop<B> {
+pub enum Progress<B> {
     /// There is no whole one.
-    Starved,
+    NeedMore,
     /// The next one has nowhere to go.
-    Paused(Route<B>),
+    Blocked(Route<B>),
     /// There will be none.
     Closed(CloseReason, Option<Bytes>),
 }
@@ -83,129 +84,133 @@ impl Inbox {
     }
 
     /// Deals with `fresh` bytes, behind what was left before.
-    pub(super) fn advance<O: Outlet>(&mut self, outlet: &mut O, fresh: &mut [u8]) -> Stop<O::Buffer> {
+    pub(super) fn advance<O: Outlet>(&mut self, outlet: &mut O, fresh: &mut [u8]) -> Progress<O::Buffer> {
         if self.partial.is_empty() {
             // The usual case: whole messages, passed on from where they were read to.
-            let (taken, stop) = self.take_messages(outlet, fresh);
+            let (taken, progress) = self.take_messages(outlet, fresh);
             self.partial.extend_from_slice(&fresh[taken..]);
-            return stop;
+            return progress;
         }
         self.partial.extend_from_slice(fresh);
         if self.partial.len() < self.wanted as usize {
-            return Stop::Starved;
+            return Progress::NeedMore;
         }
         let mut partial = std::mem::take(&mut self.partial);
-        let (taken, stop) = self.take_messages(outlet, &mut partial);
+        let (taken, progress) = self.take_messages(outlet, &mut partial);
         // The buffer grew to what a message needed; what is left behind one needs less.
         self.partial = if taken == 0 { partial } else { partial[taken..].to_vec() };
-        stop
+        progress
     }
 
     /// Takes whole messages off the front of `buffer`, and says how many bytes.
-    fn take_messages<O: Outlet>(&mut self, outlet: &mut O, buffer: &mut [u8]) -> (usize, Stop<O::Buffer>) {
+    fn take_messages<O: Outlet>(
+        &mut self,
+        outlet: &mut O,
+        buffer: &mut [u8],
+    ) -> (usize, Progress<O::Buffer>) {
         let protocol = if self.is_framed { outlet.protocol() } else { None };
         let limit = self.limit as usize;
-        let terms = Terms { limit, may_compress: self.may_compress };
+        let options = DecodeOptions { limit, may_compress: self.may_compress };
         let mut seen = std::mem::take(&mut self.seen) as usize;
         self.wanted = 0;
         let mut taken = 0;
         while taken < buffer.len() {
             let front = &mut buffer[taken..];
             let one = match &protocol {
-                None => take_frame(&mut self.decoder, outlet, terms, front),
+                None => take_frame(&mut self.decoder, outlet, options, front),
                 Some(protocol) => take_framed(&**protocol, outlet, Input::new(front, seen, limit)),
             };
             seen = 0;
             match one {
-                Ok(Took::All(len)) => taken += len,
-                Ok(Took::Wants(wanted)) => {
+                Ok(Taken::Message(len)) => taken += len,
+                Ok(Taken::Nothing(wanted)) => {
                     // Both are within the limit and what a frame has beside a message.
                     self.wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
                     self.seen = u32::try_from(front.len()).unwrap_or_default();
                     break;
                 }
-                Err(stop) => return (taken, stop),
+                Err(progress) => return (taken, progress),
             }
         }
-        (taken, Stop::Starved)
+        (taken, Progress::NeedMore)
     }
 }
 
 /// What was taken off the front of the buffer.
-enum Took {
+enum Taken {
     /// A message of so many bytes.
-    All(usize),
+    Message(usize),
     /// Nothing: it could be a message with so many bytes.
-    Wants(usize),
+    Nothing(usize),
 }
 
 fn take_frame<O: Outlet>(
     decoder: &mut Decoder,
     outlet: &mut O,
-    terms: Terms,
+    options: DecodeOptions,
     front: &mut [u8],
-) -> Result<Took, Stop<O::Buffer>> {
+) -> Result<Taken, Progress<O::Buffer>> {
     // Control frames are between the client and us: they need no worker.
     if !is_control(front[0]) {
         outlet.check_route()?;
     }
-    let (len, event) = match decoder.step(front, terms) {
-        Ok(Step::Frame { len, event }) => (len, event),
-        Ok(Step::Incomplete(wanted)) => return Ok(Took::Wants(wanted)),
+    let (len, content) = match decoder.step(front, options) {
+        Ok(Step::Frame { len, content }) => (len, content),
+        Ok(Step::Incomplete(wanted)) => return Ok(Taken::Nothing(wanted)),
         Err(error) => return Err(failed(error)),
     };
-    let told = match event {
-        Event::Message { binary, payload } => outlet.message(binary, &front[payload]),
-        Event::Assembled { binary, payload } => outlet.message(binary, &payload),
-        Event::Ping(payload) => {
+    let told = match content {
+        Content::Message { binary, payload } => outlet.message(binary, &front[payload]),
+        Content::Assembled { binary, payload } => outlet.message(binary, &payload),
+        Content::Ping(payload) => {
             outlet.pong(encode::pong(&front[payload]));
             Ok(())
         }
-        Event::Pong | Event::Fragment => Ok(()),
-        Event::Close(code) => {
-            return Err(Stop::Closed(CloseReason::ClientLeft, Some(encode::close(code, ""))));
+        Content::Pong | Content::Fragment => Ok(()),
+        Content::Close(code) => {
+            return Err(Progress::Closed(CloseReason::ClientLeft, Some(encode::close(code, ""))));
         }
     };
-    told.map(|()| Took::All(len)).map_err(|reason| match reason {
-        CloseReason::NotAdmitted => Stop::Closed(reason, Some(encode::close(Some(1013), ""))),
-        _ => failed(ProtocolError::TooLarge),
+    told.map(|()| Taken::Message(len)).map_err(|reason| match reason {
+        CloseReason::NotAdmitted => Progress::Closed(reason, Some(encode::close(Some(1013), ""))),
+        _ => failed(WebSocketError::TooLarge),
     })
 }
 
-fn failed<B>(error: ProtocolError) -> Stop<B> {
+fn failed<B>(error: WebSocketError) -> Progress<B> {
     let reason = match error {
-        ProtocolError::TooLarge => CloseReason::TooLarge,
-        ProtocolError::Malformed(_) | ProtocolError::NotUtf8 => CloseReason::ProtocolError,
+        WebSocketError::TooLarge => CloseReason::TooLarge,
+        WebSocketError::Malformed(_) | WebSocketError::NotUtf8 => CloseReason::ProtocolError,
     };
-    Stop::Closed(reason, Some(encode::close(Some(error.close_code()), &error.to_string())))
+    Progress::Closed(reason, Some(encode::close(Some(error.close_code()), &error.to_string())))
 }
 
 fn take_framed<O: Outlet>(
     protocol: &dyn Protocol,
     outlet: &mut O,
     front: Input<'_>,
-) -> Result<Took, Stop<O::Buffer>> {
-    let too_large = || Stop::Closed(CloseReason::TooLarge, None);
+) -> Result<Taken, Progress<O::Buffer>> {
+    let too_large = || Progress::Closed(CloseReason::TooLarge, None);
     outlet.check_route()?;
     let (here, limit) = (front.len(), front.limit());
     match protocol.decode(front) {
         Ok(Decoded::Message { payload, .. }) if payload.len() > limit => Err(too_large()),
         Ok(Decoded::Message { len, payload }) if (1..=here).contains(&len) => {
             outlet.message(false, &payload).map_err(|_| too_large())?;
-            Ok(Took::All(len))
+            Ok(Taken::Message(len))
         }
-        Ok(Decoded::Nothing(len)) if (1..=here).contains(&len) => Ok(Took::All(len)),
+        Ok(Decoded::Nothing(len)) if (1..=here).contains(&len) => Ok(Taken::Message(len)),
         Ok(Decoded::Incomplete(wanted)) if wanted.max(here) > limit.saturating_add(FRAMING) => {
             Err(too_large())
         }
-        Ok(Decoded::Incomplete(wanted)) => Ok(Took::Wants(wanted)),
+        Ok(Decoded::Incomplete(wanted)) => Ok(Taken::Nothing(wanted)),
         Ok(Decoded::Message { len, .. } | Decoded::Nothing(len)) => {
             debug!(len, here, "a protocol took a message that is not there");
-            Err(Stop::Closed(CloseReason::ProtocolError, None))
+            Err(Progress::Closed(CloseReason::ProtocolError, None))
         }
         Err(violation) => {
             debug!(%violation, "a client broke its protocol");
-            Err(Stop::Closed(CloseReason::ProtocolError, None))
+            Err(Progress::Closed(CloseReason::ProtocolError, None))
         }
     }
 }

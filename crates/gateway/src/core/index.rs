@@ -1,8 +1,8 @@
-//! Who belongs to what: groups, and uids, of one shard.
+//! The members of a shard's groups, and the clients of its uids, by name.
 //!
-//! An index and its members point at each other by position, so that joining,
-//! leaving and disconnecting cost the same however large a group is. The index
-//! keeps its half; the client table keeps the other and the two in step.
+//! An index and its members point at each other by position, so that joining, leaving and
+//! disconnecting cost the same however large a group is. The index keeps one half of a membership;
+//! the client table (`table`) keeps the other half, and the two in step.
 
 use std::collections::HashMap;
 

@@ -27,9 +27,9 @@ pub struct LinkState {
     pub pending: Vec<Vec<ShardCommand>>,
 }
 
-/// What a peer has said that is not for the shards.
+/// What a peer says that is not for the shards.
 #[derive(Debug)]
-pub enum Said {
+pub enum LinkEvent {
     /// The link is a worker's.
     Worker {
         /// The worker's name and id, without its address.
@@ -42,7 +42,7 @@ pub enum Said {
     },
     /// The worker stops: it will close its side next.
     Draining,
-    /// A question. What was said before it has to take effect first.
+    /// A question. What the peer said before it has to take effect first.
     Question(Question),
     /// An event for all workers.
     Publish(Command),
@@ -52,14 +52,14 @@ pub enum Said {
 
 /// Why a link ends.
 #[derive(Debug, thiserror::Error)]
-pub enum ProtocolError {
+pub enum LinkProtocolError {
     /// The bytes are no frame.
     #[error("it sent what is no frame: {0}")]
     Frame(#[from] FrameError),
     /// It has another key, or none.
     #[error("its secret_key is not the one configured here")]
     WrongKey,
-    /// It said something else first.
+    /// The peer sent a command before its key.
     #[error("it sent command {0} before its secret_key")]
     Unauthorized(u8),
 }
@@ -86,28 +86,28 @@ impl LinkState {
         &mut self,
         buffer: &mut BytesMut,
         mut number: impl FnMut() -> u64,
-    ) -> Result<Option<Said>, ProtocolError> {
+    ) -> Result<Option<LinkEvent>, LinkProtocolError> {
         loop {
             let limit = if self.is_authorized { self.max_frame_len } else { MAX_HELLO_LEN };
             let Some(frame) = Frame::parse(buffer, limit)? else { return Ok(None) };
             let cmd = frame.cmd;
             let command = match Command::decode(frame) {
                 Ok(command) => command,
-                Err(error) if self.is_authorized => return Ok(Some(Said::Ignored(error.to_string()))),
-                Err(_) => return Err(ProtocolError::Unauthorized(cmd)),
+                Err(error) if self.is_authorized => return Ok(Some(LinkEvent::Ignored(error.to_string()))),
+                Err(_) => return Err(LinkProtocolError::Unauthorized(cmd)),
             };
-            let said = match command {
+            let event = match command {
                 Command::WorkerConnect(hello) => Some(self.welcome_worker(hello)?),
                 Command::ClientConnect(hello) => {
                     self.check_key(hello.secret_key)?;
                     None
                 }
-                _ if !self.is_authorized => return Err(ProtocolError::Unauthorized(cmd)),
+                _ if !self.is_authorized => return Err(LinkProtocolError::Unauthorized(cmd)),
                 Command::Ping(body) => {
-                    (PingBody::parse(&body) == Some(PingBody::Draining)).then_some(Said::Draining)
+                    (PingBody::parse(&body) == Some(PingBody::Draining)).then_some(LinkEvent::Draining)
                 }
-                Command::Publish { .. } => Some(Said::Publish(command)),
-                Command::Ask(question) => Some(Said::Question(question)),
+                Command::Publish { .. } => Some(LinkEvent::Publish(command)),
+                Command::Ask(question) => Some(LinkEvent::Question(question)),
                 command => {
                     if let Some(routed) = commands::route(command, &mut number) {
                         self.queue(routed);
@@ -115,26 +115,26 @@ impl LinkState {
                     None
                 }
             };
-            if said.is_some() {
-                return Ok(said);
+            if event.is_some() {
+                return Ok(event);
             }
         }
     }
 
     /// A missing or null key is a wrong one, as in the original.
-    fn check_key(&mut self, key: Option<SecretKey>) -> Result<(), ProtocolError> {
+    fn check_key(&mut self, key: Option<SecretKey>) -> Result<(), LinkProtocolError> {
         if key.as_ref() != Some(&self.secret_key) {
-            return Err(ProtocolError::WrongKey);
+            return Err(LinkProtocolError::WrongKey);
         }
         self.is_authorized = true;
         Ok(())
     }
 
-    fn welcome_worker(&mut self, hello: Hello) -> Result<Said, ProtocolError> {
+    fn welcome_worker(&mut self, hello: Hello) -> Result<LinkEvent, LinkProtocolError> {
         self.check_key(hello.secret_key)?;
         let large_frames = self.max_frame_len > MAX_FRAME_LEN;
         let ours = PingBody::Features(Features { large_frames, ..Features::ALL });
-        Ok(Said::Worker {
+        Ok(LinkEvent::Worker {
             key: hello.worker_key.unwrap_or_default(),
             greeting: hello.features.map(|_| Command::Ping(ours.encode())),
             features: hello.features.unwrap_or_default(),

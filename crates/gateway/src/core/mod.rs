@@ -10,14 +10,15 @@
 //!    [`execute`](Shard::execute), [`writable`](Shard::writable),
 //!    [`workers_changed`](Shard::workers_changed), [`advance`](Shard::advance) when
 //!    [`next_deadline`](Shard::next_deadline) has come, [`begin_stop`](Shard::begin_stop);
-//! 2. [`next_effect`](Shard::next_effect) until there is none, and the three `take_…` flags;
-//! 3. where [`take_flush`](Shard::take_flush) said so, [`flush`](Shard::flush) at the end of the
-//!    turn, until it says that nothing is left; then step 2 again.
+//! 2. [`take_signals`](Shard::take_signals), and [`next_effect`](Shard::next_effect) until there is
+//!    none;
+//! 3. where the signals said so, [`flush`](Shard::flush) at the end of the turn, until it says that
+//!    nothing is left; each call is an input, with step 2 behind it.
 //!
 //! A message goes through `inbox` (frames), `events` (to the client's worker), `link` (a worker's
 //! commands), `commands`, `send_queue` and `flush` (to the clients' sockets).
 //!
-//! - `ports`, `effects`: what the core asks of its surroundings, at once and later;
+//! - `ports`, `link_buffer`, `effects`: what the core asks of its surroundings, at once and later;
 //! - `table`, `client`, `index`: who is connected, bound and a member;
 //! - `admission`: clients whose worker has not admitted them yet;
 //! - `heartbeat`, `silence`: pinging silent clients and closing them;
@@ -38,6 +39,7 @@ pub(crate) mod heartbeat;
 pub(crate) mod inbox;
 mod index;
 pub(crate) mod link;
+pub(crate) mod link_buffer;
 pub(crate) mod listener_policy;
 pub(crate) mod outbox;
 pub(crate) mod outgoing;
@@ -68,10 +70,10 @@ use gatewayworker_protocol::CloseReason;
 use tracing::debug;
 
 use client::{Client, NewClient};
-use effects::{Effect, Effects, Ending, Finished};
+use effects::{Effect, Effects, Ending, Finished, Signals};
 use heartbeat::TimerQueue;
 use ports::{Ports, Transmit};
-use stop::Stop;
+use stop::StopPlan;
 use table::{Key, Table};
 use worker_link::WorkerLink;
 
@@ -113,7 +115,7 @@ pub struct Shard<P: Ports> {
     /// Clients that wait to be admitted, with the time at which each is closed, the earliest
     /// first. One that waits no more is removed when all before it are.
     admissions: VecDeque<(u64, Key)>,
-    stop: Option<Stop>,
+    stop: Option<StopPlan>,
     effects: Effects<P>,
 }
 
@@ -145,7 +147,7 @@ impl<P: Ports> Shard<P> {
             client.silent_since_ms = now_ms;
             if let Some(heartbeat) = client.policy().heartbeat {
                 let due_ms = heartbeat.due(now_ms, 0).at_ms();
-                self.effects.deadline |= self.timers.next_ms().is_none_or(|next_ms| due_ms < next_ms);
+                self.effects.signals.deadline |= self.timers.next_ms().is_none_or(|next_ms| due_ms < next_ms);
                 self.timers.insert(due_ms, key);
             }
         }
@@ -192,7 +194,7 @@ impl<P: Ports> Shard<P> {
         client.worker.unbind();
         let finished = self.finish(*client, reason, last, detail);
         self.effects.list.push_back(Effect::Finish(Box::new(finished)));
-        self.effects.flush = true;
+        self.effects.signals.flush = true;
     }
 
     fn finish(
@@ -242,26 +244,15 @@ impl<P: Ports> Shard<P> {
         self.effects.list.pop_front()
     }
 
-    /// Whether [`flush`](Self::flush) is to be called at the end of this turn; asked again, no.
-    pub fn take_flush(&mut self) -> bool {
-        std::mem::take(&mut self.effects.flush)
-    }
-
-    /// Whether [`next_deadline`](Self::next_deadline) may be earlier than it was; asked again, no.
-    pub fn take_deadline(&mut self) -> bool {
-        std::mem::take(&mut self.effects.deadline)
-    }
-
-    /// Whether a client has been admitted, or closed before that: who
-    /// [waits](events::Route::Pending) for an admission may go on. Asked again, no.
-    pub fn take_admission(&mut self) -> bool {
-        std::mem::take(&mut self.effects.admission)
+    /// Takes the signals; asked again, there are none.
+    pub fn take_signals(&mut self) -> Signals {
+        std::mem::take(&mut self.effects.signals)
     }
 
     /// When [`advance`](Self::advance) has something to do, in ms.
     pub fn next_deadline(&self) -> Option<u64> {
         let admission = self.admissions.front().map(|(until_ms, _)| *until_ms);
-        let stop = self.stop.as_ref().and_then(Stop::next_ms);
+        let stop = self.stop.as_ref().and_then(StopPlan::next_ms);
         [self.timers.next_ms(), admission, stop].into_iter().flatten().min()
     }
 

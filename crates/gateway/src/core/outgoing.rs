@@ -1,4 +1,7 @@
-//! A message on its way out, encoded once however many clients get it.
+//! A message to clients, encoded once however many clients get it.
+//!
+//! What a client gets depends on its listener: a WebSocket frame, text or binary, or the bytes of
+//! another protocol. Nothing is queued here: `commands` do that.
 
 use std::sync::OnceLock;
 

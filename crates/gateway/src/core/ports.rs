@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
+use super::link_buffer::LinkBuffer;
 use super::listener_policy::ListenerPolicy;
 use super::outbox::{Flushed, Outbox};
 use super::worker_link::WorkerLink;
@@ -40,34 +41,6 @@ pub trait Connection: Transmit {
     /// The settings of the listener that accepted the connection.
     fn policy(&self) -> &ListenerPolicy;
 }
-
-/// The outgoing side of a worker's event link: a buffer with a limit.
-pub trait LinkBuffer: Clone + 'static {
-    /// Lets `write` append a frame, though the buffer may be over its limit.
-    ///
-    /// # Errors
-    /// When the link is closed; `write` is not called then.
-    fn append(&self, write: impl FnOnce(&mut BytesMut)) -> Result<(), LinkClosed>;
-
-    /// Whether the buffer has reached its limit.
-    fn is_full(&self) -> bool;
-
-    /// Whether the link takes no more frames, now or ever.
-    fn is_closed(&self) -> bool;
-
-    /// Writes what the socket takes now.
-    fn flush(&self);
-
-    /// Asks the link's own task to flush.
-    fn flush_soon(&self);
-
-    /// Takes no more frames, and closes the link once the buffer is written.
-    fn finish(&self);
-}
-
-/// A link that takes no more frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LinkClosed;
 
 /// The workers that are linked; all shards share one.
 pub trait Directory {

@@ -1,4 +1,4 @@
-//! What clients speak that is not WebSocket: bytes to messages, and back.
+//! The protocols that clients may speak beside WebSocket: bytes to messages, and back.
 //!
 //! A [`Protocol`] knows neither sockets nor clients. A listener's URL names one by
 //! its scheme; `text`, `frame` and `tcp` are the original's (its
@@ -11,7 +11,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// How the clients of a listener and the gateway speak.
+/// The protocol between the clients of a listener and the gateway.
 ///
 /// One value serves all connections: what is asked of it depends on the bytes alone.
 pub trait Protocol: Send + Sync + 'static {
@@ -25,7 +25,7 @@ pub trait Protocol: Send + Sync + 'static {
     fn encode(&self, message: &[u8], out: &mut Vec<u8>);
 }
 
-/// What a client has sent and nobody has taken yet; it derefs to its bytes.
+/// The bytes of a client that are no whole message yet; it derefs to them.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'b> {
     bytes: &'b [u8],
@@ -43,8 +43,8 @@ impl<'b> Input<'b> {
         self.bytes
     }
 
-    /// The first place of `byte`. What an earlier call has looked through in vain is
-    /// not looked through again, so a long line may come in many small pieces.
+    /// The position of the first `byte`. Bytes that an earlier call has searched are not searched
+    /// again, so a long line may come in many small pieces.
     pub fn find(&self, byte: u8) -> Option<usize> {
         let place = self.bytes[self.seen..].iter().position(|b| *b == byte)?;
         Some(self.seen + place)

@@ -9,7 +9,7 @@ use gatewayworker_protocol::CloseReason;
 
 use super::Shard;
 use super::events::Route;
-use super::inbox::{Inbox, Outlet, Stop};
+use super::inbox::{Inbox, Outlet, Progress};
 use super::listener_policy::Framing;
 use super::ports::Ports;
 use super::protocol::Protocol;
@@ -41,14 +41,14 @@ impl<P: Ports> Shard<P> {
         client.pings = 0;
         let mut outlet = ToWorker { shard: self, key };
         match inbox.advance(&mut outlet, bytes) {
-            Stop::Starved => Reading::More,
-            Stop::Paused(route) => {
+            Progress::NeedMore => Reading::More,
+            Progress::Blocked(route) => {
                 if let Some(client) = self.table.get(key) {
                     client.is_paused = true;
                 }
                 Reading::Paused(route)
             }
-            Stop::Closed(reason, last) => {
+            Progress::Closed(reason, last) => {
                 self.close(key, reason, last);
                 Reading::Closed
             }
@@ -86,11 +86,11 @@ impl<P: Ports> Outlet for ToWorker<'_, P> {
         }
     }
 
-    fn check_route(&mut self) -> Result<(), Stop<P::Buffer>> {
+    fn check_route(&mut self) -> Result<(), Progress<P::Buffer>> {
         match self.shard.route(self.key) {
             Route::Open => Ok(()),
-            Route::Gone => Err(Stop::Closed(CloseReason::ClientLeft, None)),
-            elsewhere => Err(Stop::Paused(elsewhere)),
+            Route::Gone => Err(Progress::Closed(CloseReason::ClientLeft, None)),
+            elsewhere => Err(Progress::Blocked(elsewhere)),
         }
     }
 
@@ -100,7 +100,7 @@ impl<P: Ports> Outlet for ToWorker<'_, P> {
 
     fn pong(&mut self, frame: Bytes) {
         self.shard.send_own_frame(self.key, frame);
-        self.shard.effects.flush = true;
+        self.shard.effects.signals.flush = true;
         self.shard.close_pending();
     }
 }

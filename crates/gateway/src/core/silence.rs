@@ -16,7 +16,7 @@ impl<P: Ports> Shard<P> {
                 self.check_silence(key, now_ms);
             }
         }
-        self.effects.flush = true;
+        self.effects.signals.flush = true;
     }
 
     fn check_silence(&mut self, key: Key, now_ms: u64) {
@@ -106,10 +106,10 @@ mod tests {
         assert_eq!(shard.next_deadline(), None);
         let worker = workers.join("worker", 1000, Features::default());
         testing::client(&mut shard, 1, &worker, policy(true));
-        assert!(shard.take_deadline());
+        assert!(shard.take_signals().deadline);
         assert_eq!(shard.next_deadline(), Some(10_000));
         testing::client(&mut shard, 2, &worker, policy(true));
-        assert!(!shard.take_deadline(), "it is not earlier");
+        assert!(!shard.take_signals().deadline, "it is not earlier");
         shard.advance(10_000);
         assert_eq!(shard.next_deadline(), Some(15_000));
     }

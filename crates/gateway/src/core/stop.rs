@@ -14,14 +14,14 @@ use super::table::Key;
 const AT_ONCE: usize = 100;
 
 /// A stop under way.
-pub(super) struct Stop {
+pub(super) struct StopPlan {
     schedule: Schedule,
     began_ms: u64,
     keys: Vec<Key>,
     closed: usize,
 }
 
-impl Stop {
+impl StopPlan {
     /// When the next client is closed, in ms; `None` when all are.
     pub(super) fn next_ms(&self) -> Option<u64> {
         let next = self.schedule.at(self.closed).as_micros().div_ceil(1000) as u64;
@@ -47,8 +47,8 @@ impl<P: Ports> Shard<P> {
             shard: self.settings.index,
             shards: self.settings.shards,
         };
-        self.stop = Some(Stop { schedule, began_ms: now_ms, keys, closed: 0 });
-        self.effects.deadline = true;
+        self.stop = Some(StopPlan { schedule, began_ms: now_ms, keys, closed: 0 });
+        self.effects.signals.deadline = true;
         self.advance_stop(now_ms);
     }
 

@@ -1,7 +1,8 @@
-//! The connection table of one shard: who is connected, and what they belong to.
+//! The connection table of one shard: its clients, their uids and their groups.
 //!
-//! Plain, single-threaded data. It knows neither tasks nor clocks; numbers that
-//! order things (`seq`, `joined`) are given to it.
+//! The table keeps both halves of each membership in step: the client's list, and the index of
+//! members by name (`index`). The numbers that order clients and memberships (`seq`, `joined`) are
+//! given to it. It tells no worker and closes no connection.
 
 use std::collections::HashMap;
 
@@ -12,8 +13,8 @@ use super::client::{Client, NewClient};
 use super::index::{Index, Member, Membership};
 use super::ports::Ports;
 
-/// Where a client stands. A slot is used again by later clients, so a key that
-/// was kept is only good while the connection id agrees.
+/// The place of a client in the table. Later clients use a slot again, so a kept key is only valid
+/// while the connection id agrees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Key {
     slot: u32,
@@ -27,7 +28,7 @@ impl Key {
     }
 }
 
-/// Places for so many clients are kept though nobody is there.
+/// The table keeps the memory for so many clients when they have left.
 const KEEP: usize = 1024;
 
 /// The table.
@@ -148,14 +149,14 @@ impl<P: Ports> Table<P> {
         client.map(|(_, client)| client)
     }
 
-    /// Gives back what a crowd that has left took, once three quarters have.
+    /// Gives back the memory of a crowd when three quarters of it have left.
     fn shrink(&mut self) {
         let len = self.by_id.len();
         if self.by_id.capacity() < KEEP || len > self.by_id.capacity() / 4 {
             return;
         }
         self.by_id.shrink_to(2 * len);
-        // Clients keep their places: only behind the last of them is anything given back.
+        // A client keeps its slot, so only the slots behind the last client are given back.
         let end = self.slots.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
         self.slots.truncate(end);
         self.slots.shrink_to(2 * len);

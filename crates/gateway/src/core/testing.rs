@@ -10,10 +10,11 @@ use bytes::{Bytes, BytesMut};
 use gatewayworker_protocol::Features;
 
 use super::client::NewClient;
+use super::link_buffer::{LinkBuffer, LinkClosed};
 use super::listener_policy::{Framing, ListenerPolicy, SlowConsumer};
 use super::outbox::{Flushed, Outbox};
 use super::outgoing::WebSocketType;
-use super::ports::{Connection, Directory, LinkBuffer, LinkClosed, Ports, Transmit};
+use super::ports::{Connection, Directory, Ports, Transmit};
 use super::table::Key;
 use super::worker_link::WorkerLink;
 use super::worker_table::{Routing, WorkerTable};

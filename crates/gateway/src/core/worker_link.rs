@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use gatewayworker_protocol::Features;
 
-use super::ports::LinkBuffer;
+use super::link_buffer::LinkBuffer;
 
 /// A worker's event link.
 #[derive(Debug)]

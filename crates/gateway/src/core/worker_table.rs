@@ -17,7 +17,7 @@ use rand::seq::IteratorRandom;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use super::ports::LinkBuffer;
+use super::link_buffer::LinkBuffer;
 use super::worker_link::WorkerLink;
 
 /// How a worker is chosen for a client, which then stays with it.

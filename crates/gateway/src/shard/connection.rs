@@ -10,7 +10,7 @@ use crate::core;
 use crate::core::listener_policy::ListenerPolicy;
 use crate::core::outbox::{Flushed, Outbox};
 use crate::core::ports::{Connection, Ports, Transmit};
-use crate::door::Place;
+use crate::listener::ConnectionPermit;
 use crate::socket::Socket;
 use crate::workers::Workers;
 
@@ -30,7 +30,7 @@ impl Ports for GatewayPorts {
 #[derive(Debug)]
 pub(crate) struct ClientConnection {
     /// Its place among those of its listener, until the connection has ended.
-    pub(crate) place: Place,
+    pub(crate) permit: ConnectionPermit,
     pub(crate) socket: Rc<Socket>,
     /// The task that reads from it, once there is one.
     pub(crate) reader: Option<AbortHandle>,
@@ -39,8 +39,8 @@ pub(crate) struct ClientConnection {
 }
 
 impl ClientConnection {
-    pub(crate) fn new(place: Place, socket: Rc<Socket>) -> Self {
-        Self { place, socket, reader: None, unblocker: None }
+    pub(crate) fn new(permit: ConnectionPermit, socket: Rc<Socket>) -> Self {
+        Self { permit, socket, reader: None, unblocker: None }
     }
 
     /// Ends its tasks. They hold the socket: the one that waits to write would for as long as the
@@ -64,6 +64,6 @@ impl Transmit for ClientConnection {
 
 impl Connection for ClientConnection {
     fn policy(&self) -> &ListenerPolicy {
-        &self.place.policy
+        &self.permit.policy
     }
 }

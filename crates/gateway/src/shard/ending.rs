@@ -9,7 +9,7 @@ use gatewayworker_protocol::CloseReason;
 use tracing::{info, warn};
 
 use super::ShardThread;
-use super::connection::{ClientConnection, GatewayPorts};
+use super::connection::{ClientConnection, Core, GatewayPorts};
 use crate::closing;
 use crate::core::effects::{Effect, Finished, Notice};
 use crate::core::flush::Writable;
@@ -42,6 +42,9 @@ impl ShardThread {
                 return self.input(|core| core.read_ended(key));
             }
             if self.input(|core| core.writable(key)) == Writable::Done {
+                // The handle would keep this task's memory.
+                let connection = |core: &mut Core| core.connection(key).map(|c| c.unblocker = None);
+                self.input(connection);
                 return;
             }
         }
@@ -73,7 +76,7 @@ impl ShardThread {
         };
         if is_over {
             if flushed == Flushed::Empty {
-                socket.say_goodbye();
+                socket.close_notify();
             }
             return;
         }

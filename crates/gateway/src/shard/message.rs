@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::connection::Core;
 use crate::core::commands::ShardCommand;
-use crate::door::Place;
+use crate::listener::ConnectionPermit;
 
 /// A message to a shard.
 pub(crate) enum ShardMessage {
@@ -32,5 +32,5 @@ pub(crate) type Question = Box<dyn FnOnce(&Core) + Send>;
 /// A connection that a listener has accepted.
 pub(crate) struct NewConnection {
     pub(crate) peer: SocketAddr,
-    pub(crate) place: Place,
+    pub(crate) permit: ConnectionPermit,
 }

@@ -147,13 +147,14 @@ impl ShardThread {
     pub(crate) fn input<R>(self: &Rc<Self>, input: impl FnOnce(&mut Core) -> R) -> R {
         let mut core = self.core.borrow_mut();
         let result = input(&mut core);
-        if core.take_flush() {
+        let signals = core.take_signals();
+        if signals.flush {
             self.flush_later();
         }
-        if core.take_deadline() {
+        if signals.deadline {
             self.deadline_changed.notify_one();
         }
-        if core.take_admission() {
+        if signals.admission {
             self.admission_resolved.notify_waiters();
         }
         while let Some(effect) = core.next_effect() {

@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::message::ShardMessage;
+use crate::access::rejections::RejectionCounts;
 use crate::capacity::Capacity;
 use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::core::Settings;
-use crate::entry::refused::RefusalCounts;
 use crate::logs::Logs;
 use crate::workers::Workers;
 
@@ -38,14 +38,14 @@ pub(crate) struct Shared {
     /// The clients are gone; links send what is left and end.
     pub(crate) stopping: CancellationToken,
     pub(crate) closes: CloseCounts,
-    pub(crate) refusals: RefusalCounts,
+    pub(crate) refusals: RejectionCounts,
     /// How many more of the connections over a limit may be told so.
-    pub(crate) turned_away: Arc<Semaphore>,
+    pub(crate) rejecting: Arc<Semaphore>,
     pub(crate) clients: AtomicUsize,
     pub(crate) logs: Logs,
     /// Bytes that may wait for slow clients on one shard.
     pub(crate) outbox_budget: usize,
-    /// How often to look who is silent, if that is asked for at any door.
+    /// How often to look who is silent, if that is asked for at any listener.
     pub(crate) heartbeat_tick: Option<Duration>,
     /// The next number in the order of connecting, joining and binding.
     pub(crate) next: AtomicU64,
@@ -71,8 +71,8 @@ impl Shared {
             links: TaskTracker::new(),
             stopping: CancellationToken::new(),
             closes: CloseCounts::default(),
-            refusals: RefusalCounts::default(),
-            turned_away: Arc::new(Semaphore::new(capacity.rejected)),
+            refusals: RejectionCounts::default(),
+            rejecting: Arc::new(Semaphore::new(capacity.rejected)),
             clients: AtomicUsize::new(0),
             logs: Logs::default(),
             outbox_budget: config.outbox_budget(),

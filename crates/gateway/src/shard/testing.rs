@@ -12,11 +12,10 @@ use gatewayworker_protocol::Features;
 
 use super::{ClientConnection, ShardMessage, ShardThread, Shared};
 use crate::capacity::Capacity;
-use crate::config::Config;
+use crate::config::{Config, ListenerConfig};
 use crate::core::client::NewClient;
 use crate::core::table::Key;
-use crate::door::{Door, Limit, Place};
-use crate::listener::Listener;
+use crate::listener::{ConnectionLimit, ConnectionPermit, Listener};
 use crate::socket::Socket;
 use crate::workers::WorkerLink;
 
@@ -53,15 +52,15 @@ pub(crate) async fn worker(shared: &Shared, limit: usize) -> (Arc<WorkerLink>, T
     (shared.workers.join("worker", writer, Features::default()), theirs)
 }
 
-/// A place at a door of its own.
-pub(crate) fn place() -> Place {
-    place_at("websocket://127.0.0.1:8289", &Config::default())
+/// A place at a listener of its own.
+pub(crate) fn permit() -> ConnectionPermit {
+    permit_at("websocket://127.0.0.1:8289", &Config::default())
 }
 
-pub(crate) fn place_at(url: &str, config: &Config) -> Place {
-    let listener = Listener::new(url.parse().unwrap());
-    let door = Door::new(8289, &listener, config, Arc::new(Limit::new(1))).unwrap();
-    Place::take(&Arc::new(door)).unwrap()
+pub(crate) fn permit_at(url: &str, config: &Config) -> ConnectionPermit {
+    let listener = ListenerConfig::new(url.parse().unwrap());
+    let listener = Listener::new(8289, &listener, config, Arc::new(ConnectionLimit::new(1))).unwrap();
+    ConnectionPermit::take(&Arc::new(listener)).unwrap()
 }
 
 /// Inserts a client that nobody reads from, and returns its end too.
@@ -71,12 +70,12 @@ pub(crate) async fn client(
     worker: &Arc<WorkerLink>,
 ) -> (Key, TcpStream) {
     let (ours, theirs) = connection().await;
-    let place = place_at("websocket://127.0.0.1:8289", &shard.shared.config);
+    let permit = permit_at("websocket://127.0.0.1:8289", &shard.shared.config);
     let client = NewClient {
         connection_id,
         seq: connection_id.into(),
         address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
-        connection: ClientConnection::new(place, Rc::new(Socket::Plain(ours))),
+        connection: ClientConnection::new(permit, Rc::new(Socket::Plain(ours))),
         worker: worker.clone(),
     };
     (shard.insert(client), theirs)

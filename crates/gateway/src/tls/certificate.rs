@@ -1,4 +1,4 @@
-//! A door's certificate: two files, loaded when the gateway starts and again when it is
+//! A listener's certificate: two files, loaded when the gateway starts and again when it is
 //! asked to. Connections that stand keep what they began with.
 
 use std::fmt;
@@ -38,7 +38,7 @@ impl TlsVersion {
     }
 }
 
-/// Where a door's certificate is, and how it is used.
+/// Where a listener's certificate is, and how it is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Files {
     /// The certificate and those that lead from it to the authority's, as PEM.
@@ -50,7 +50,7 @@ pub(crate) struct Files {
     pub(crate) alpn: Option<&'static str>,
 }
 
-/// The certificate of a door.
+/// The certificate of a listener.
 pub(crate) struct Certificate {
     files: Files,
     current: RwLock<Arc<ServerConfig>>,

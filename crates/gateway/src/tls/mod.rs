@@ -1,8 +1,8 @@
-//! TLS for the clients of a door.
+//! TLS for the clients of a listener.
 //!
 //! - `socket`: a connection that speaks it,
 //! - `engine`: rustls, between ciphertext and plaintext in buffers,
-//! - `certificate`: the files of a door, loaded and loaded again,
+//! - `certificate`: the files of a listener, loaded and loaded again,
 //! - `validity`: from when until when a certificate is good.
 //!
 //! Which ciphers, curves and versions are safe is rustls's to know.

@@ -16,7 +16,7 @@ use rustls::ServerConfig;
 use tokio::net::TcpStream;
 
 use super::engine::{Engine, Say};
-use crate::socket::{Fresh, is_passing, receive, send};
+use crate::socket::{ReadOutcome, is_transient, receive, send};
 
 /// The most ciphertext that is read at once, what was left over included. That bounds
 /// what a connection keeps; a handshake message may be that long.
@@ -63,7 +63,7 @@ impl TlsSocket {
                 Ok(_) if socket.session.borrow().engine.is_handshaking() => {
                     return Err(ErrorKind::UnexpectedEof.into());
                 }
-                Err(error) if !is_passing(&error) => return Err(error),
+                Err(error) if !is_transient(&error) => return Err(error),
                 _ => {}
             }
         }
@@ -85,7 +85,7 @@ impl TlsSocket {
     /// # Errors
     /// `WouldBlock` when there is none yet; else the connection is broken, or the client
     /// breaks the protocol, which it is told of.
-    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<Fresh> {
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<ReadOutcome> {
         let session = &mut *self.session.borrow_mut();
         if !session.unread.is_empty() {
             let bytes = buffer.len().min(session.unread.len());
@@ -94,7 +94,7 @@ impl TlsSocket {
             if session.unread.is_empty() {
                 session.unread = Vec::new();
             }
-            return Ok(Fresh { bytes, more: true });
+            return Ok(ReadOutcome { bytes, more: true });
         }
         let read = BUFFER.with_borrow_mut(|incoming| {
             incoming.resize(INCOMING, 0);
@@ -130,7 +130,7 @@ impl TlsSocket {
     }
 
     /// Says, once all was written, that nothing more will be.
-    pub(crate) fn say_goodbye(&self) {
+    pub(crate) fn close_notify(&self) {
         let session = &mut *self.session.borrow_mut();
         let _ = session.say(Say::Goodbye);
         let _ = session.drain(&self.tcp);
@@ -143,7 +143,7 @@ impl TlsSocket {
         let session = &mut *self.session.borrow_mut();
         session.say(Say::This(text))?;
         match session.drain(&self.tcp) {
-            Err(error) if !is_passing(&error) => Poll::Ready(Err(error)),
+            Err(error) if !is_transient(&error) => Poll::Ready(Err(error)),
             _ => Poll::Ready(Ok(text.len())),
         }
     }
@@ -152,7 +152,7 @@ impl TlsSocket {
     pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             match self.session.borrow_mut().drain(&self.tcp) {
-                Err(error) if is_passing(&error) => {}
+                Err(error) if is_transient(&error) => {}
                 done => return Poll::Ready(done),
             }
             ready!(self.tcp.poll_write_ready(cx))?;
@@ -161,9 +161,9 @@ impl TlsSocket {
 }
 
 impl Session {
-    fn read(&mut self, tcp: &TcpStream, incoming: &mut [u8], buffer: &mut [u8]) -> io::Result<Fresh> {
+    fn read(&mut self, tcp: &TcpStream, incoming: &mut [u8], buffer: &mut [u8]) -> io::Result<ReadOutcome> {
         let kept = self.partial.len();
-        let nothing = Ok(Fresh { bytes: 0, more: false });
+        let nothing = Ok(ReadOutcome { bytes: 0, more: false });
         if self.engine.ended {
             return nothing;
         }
@@ -189,7 +189,7 @@ impl Session {
         self.partial = incoming[taken..].to_vec();
         match bytes {
             0 if !self.engine.ended => Err(ErrorKind::WouldBlock.into()),
-            bytes => Ok(Fresh { bytes, more: kept + got == INCOMING }),
+            bytes => Ok(ReadOutcome { bytes, more: kept + got == INCOMING }),
         }
     }
 
@@ -314,7 +314,7 @@ mod tests {
         }
         assert!(blocked > 0, "the socket took everything at once: this tests nothing");
         assert!(outbox.is_empty() && outbox.bytes() == 0);
-        socket.say_goodbye();
+        socket.close_notify();
         drop(socket);
         let heard = client.await.unwrap();
         assert!(heard == expected, "{} of {} bytes", heard.len(), expected.len());
@@ -382,9 +382,9 @@ mod tests {
         theirs.write_all(&pieces[0]).await.unwrap();
         theirs.write_all(&pieces[1]).await.unwrap();
         socket.tcp.readable().await.unwrap();
-        assert!(is_passing(&socket.try_read(&mut [0; 100]).unwrap_err()));
+        assert!(is_transient(&socket.try_read(&mut [0; 100]).unwrap_err()));
         assert!(!socket.session.borrow().partial.is_empty());
-        socket.say_goodbye();
+        socket.close_notify();
         assert_eq!(socket.try_write(b"hello").unwrap_err().kind(), ErrorKind::NotConnected);
     }
 
@@ -405,7 +405,7 @@ mod tests {
         // The front of a record.
         client.sock.write_all(&[23, 3, 3, 0, 100, 1, 2, 3]).unwrap();
         socket.tcp.readable().await.unwrap();
-        assert!(is_passing(&socket.try_read(&mut [0; 100]).unwrap_err()));
+        assert!(is_transient(&socket.try_read(&mut [0; 100]).unwrap_err()));
         assert_eq!(socket.session.borrow().partial.len(), 8);
         let reading = spawn_blocking(move || {
             let mut heard = [0; 5];

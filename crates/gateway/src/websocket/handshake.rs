@@ -10,9 +10,9 @@ use std::net::SocketAddr;
 use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::access::rejections::RejectReason;
 use crate::core::websocket::inflate;
-use crate::door::Door;
-use crate::entry::refused::Refused;
+use crate::listener::Listener;
 use crate::socket::Socket;
 use crate::websocket::request::{Ends, Request};
 
@@ -35,13 +35,13 @@ pub(crate) struct Upgrade {
 
 /// A request that is not upgraded.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refusal {
+pub(crate) enum Rejection {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// Answer with this status and sentence.
     #[error("{status}: {reason}")]
     Http {
-        why: Refused,
+        why: RejectReason,
         status: &'static str,
         reason: String,
         /// What the client said that was refused, such as its origin, for the log.
@@ -54,18 +54,24 @@ pub(crate) enum Refusal {
     HealthCheck(HealthCheck),
 }
 
-impl From<Refused> for Refusal {
-    fn from(why: Refused) -> Self {
+impl From<RejectReason> for Rejection {
+    fn from(why: RejectReason) -> Self {
         Self::of(why, why.sentence())
     }
 }
 
-impl Refusal {
+impl Rejection {
     pub(crate) fn http(status: &'static str, reason: impl Into<String>) -> Self {
-        Self::Http { why: Refused::NoHandshake, status, reason: reason.into(), said: None, is_head: false }
+        Self::Http {
+            why: RejectReason::NoHandshake,
+            status,
+            reason: reason.into(),
+            said: None,
+            is_head: false,
+        }
     }
 
-    pub(crate) fn of(why: Refused, reason: impl Into<String>) -> Self {
+    pub(crate) fn of(why: RejectReason, reason: impl Into<String>) -> Self {
         Self::Http { why, status: why.status(), reason: reason.into(), said: None, is_head: false }
     }
 
@@ -111,8 +117,8 @@ pub(crate) enum HealthCheck {
 
 impl HealthCheck {
     /// The check that a request is, if it is one.
-    fn of(request: &Request<'_>, door: &Door) -> Option<Self> {
-        let asks = door.entry.is_health_path(request.path()) && !request.asks_for_websocket();
+    fn of(request: &Request<'_>, listener: &Listener) -> Option<Self> {
+        let asks = listener.access.is_health_path(request.path()) && !request.asks_for_websocket();
         match request.method {
             "OPTIONS" => Some(Self::Options),
             "GET" if asks => Some(Self::Get),
@@ -125,7 +131,7 @@ impl HealthCheck {
     pub(crate) fn response(self, can_serve: bool) -> String {
         let (status, body) = match can_serve {
             true => ("200 OK", "ok"),
-            false => ("503 Service Unavailable", Refused::NoWorker.sentence()),
+            false => ("503 Service Unavailable", RejectReason::NoWorker.sentence()),
         };
         let headers = match self {
             Self::Options => "Allow: GET\r\nCache-Control: no-store\r\nConnection: close\r\n",
@@ -144,24 +150,24 @@ fn text_answer(status: &str, headers: &str, text: &str, is_head: bool) -> String
     )
 }
 
-/// Reads the request of one who comes to `door`, and checks that it can be upgraded.
+/// Reads the request of one who comes to `listener`, and checks that it can be upgraded.
 /// `from` is the peer, and becomes the client that it brings.
 ///
 /// Not cancel safe; the caller gives it a time limit and drops the stream.
 pub(crate) async fn read_request(
     socket: &mut Socket,
-    door: &Door,
+    listener: &Listener,
     from: &mut SocketAddr,
-) -> Result<Upgrade, Refusal> {
+) -> Result<Upgrade, Rejection> {
     let mut bytes = Vec::with_capacity(1024);
     loop {
         if socket.read_buf(&mut bytes).await? == 0 {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
-        if let Some((head, upgrade)) = upgrade(&bytes, door, from)? {
+        if let Some((head, upgrade)) = upgrade(&bytes, listener, from)? {
             return Ok(Upgrade { rest: bytes.split_off(head), ..upgrade });
         }
-        if bytes.len() >= door.max_header_bytes {
+        if bytes.len() >= listener.max_header_bytes {
             return Err(too_large());
         }
     }
@@ -169,18 +175,22 @@ pub(crate) async fn read_request(
 
 /// The length of the request that `bytes` begin with, and what comes of it; nothing
 /// where it is not whole, or longer than it may be.
-fn upgrade(bytes: &[u8], door: &Door, from: &mut SocketAddr) -> Result<Option<(usize, Upgrade)>, Refusal> {
+fn upgrade(
+    bytes: &[u8],
+    listener: &Listener,
+    from: &mut SocketAddr,
+) -> Result<Option<(usize, Upgrade)>, Rejection> {
     let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
     let head = match parsed.parse_with_uninit_headers(bytes, &mut headers) {
-        Ok(httparse::Status::Complete(head)) if head <= door.max_header_bytes => head,
+        Ok(httparse::Status::Complete(head)) if head <= listener.max_header_bytes => head,
         Ok(_) => return Ok(None),
         Err(httparse::Error::TooManyHeaders) => return Err(too_large()),
-        Err(error) => return Err(Refusal::http("400 Bad Request", error.to_string())),
+        Err(error) => return Err(Rejection::http("400 Bad Request", error.to_string())),
     };
     let request = Request::of(&parsed);
-    *from = door.entry.client(*from, |name| request.header(name));
-    match accept(&request, door, *from) {
+    *from = listener.access.client(*from, |name| request.header(name));
+    match accept(&request, listener, *from) {
         Ok(upgrade) => Ok(Some((head, upgrade))),
         Err(refusal) if request.method == "HEAD" => Err(refusal.for_head()),
         Err(refusal) => Err(refusal),
@@ -188,18 +198,18 @@ fn upgrade(bytes: &[u8], door: &Door, from: &mut SocketAddr) -> Result<Option<(u
 }
 
 /// Checks a request against RFC 6455 section 4.2.1 and the listener's rules.
-fn accept(request: &Request<'_>, door: &Door, client: SocketAddr) -> Result<Upgrade, Refusal> {
-    let Door { entry, policy, .. } = door;
-    request.check().map_err(|wrong| Refusal::http("400 Bad Request", wrong))?;
-    if let Some(check) = HealthCheck::of(request, door) {
-        return Err(Refusal::HealthCheck(check));
+fn accept(request: &Request<'_>, listener: &Listener, client: SocketAddr) -> Result<Upgrade, Rejection> {
+    let Listener { access, policy, .. } = listener;
+    request.check().map_err(|wrong| Rejection::http("400 Bad Request", wrong))?;
+    if let Some(check) = HealthCheck::of(request, listener) {
+        return Err(Rejection::HealthCheck(check));
     }
     let path = request.path();
-    entry.check_path(path).map_err(|why| Refusal::from(why).with_said(path.as_bytes()))?;
-    let subprotocol = entry.subprotocol(request.header("Sec-WebSocket-Protocol"));
+    access.check_path(path).map_err(|why| Rejection::from(why).with_said(path.as_bytes()))?;
+    let subprotocol = access.subprotocol(request.header("Sec-WebSocket-Protocol"));
     let response = answer(request, subprotocol)?;
     let origin = request.header("Origin");
-    entry.check_origin(origin).map_err(|why| Refusal::from(why).with_said(origin.unwrap_or_default()))?;
+    access.check_origin(origin).map_err(|why| Rejection::from(why).with_said(origin.unwrap_or_default()))?;
     Ok(Upgrade {
         response,
         handshake: request.to_php(Ends { client, server_port: policy.port }),
@@ -209,22 +219,22 @@ fn accept(request: &Request<'_>, door: &Door, client: SocketAddr) -> Result<Upgr
 }
 
 /// The 101.
-fn answer(request: &Request<'_>, subprotocol: Option<&str>) -> Result<Vec<u8>, Refusal> {
+fn answer(request: &Request<'_>, subprotocol: Option<&str>) -> Result<Vec<u8>, Rejection> {
     let wanted = "this is a WebSocket server (RFC 6455, version 13)";
     if !["GET", "HEAD"].contains(&request.method) {
-        return Err(Refusal::http("405 Method Not Allowed", wanted));
+        return Err(Rejection::http("405 Method Not Allowed", wanted));
     }
     if request.method != "GET"
         || !request.asks_for_websocket()
         || request.header("Sec-WebSocket-Version") != Some(b"13")
     {
-        return Err(Refusal::http("426 Upgrade Required", wanted));
+        return Err(Rejection::http("426 Upgrade Required", wanted));
     }
     if request.has_content() {
-        return Err(Refusal::http("400 Bad Request", "a handshake has no content"));
+        return Err(Rejection::http("400 Bad Request", "a handshake has no content"));
     }
     let Some(key) = request.header("Sec-WebSocket-Key").filter(|key| is_key(key)) else {
-        return Err(Refusal::http("400 Bad Request", "Sec-WebSocket-Key has to be 16 bytes in base64"));
+        return Err(Rejection::http("400 Bad Request", "Sec-WebSocket-Key has to be 16 bytes in base64"));
     };
     let status = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
     let accept = derive_accept_key(key);
@@ -236,8 +246,8 @@ fn answer(request: &Request<'_>, subprotocol: Option<&str>) -> Result<Vec<u8>, R
     Ok(answer.into_bytes())
 }
 
-fn too_large() -> Refusal {
-    Refused::TooLong.into()
+fn too_large() -> Rejection {
+    RejectReason::TooLong.into()
 }
 
 /// Whether this is the base64 of 16 bytes: then the last of its 22 digits stands for
@@ -266,27 +276,27 @@ mod tests {
          Connection: keep-alive, Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
          Cookie: sid=s1\r\nX-Twice: a\r\nX-Twice: b\r\n\r\n";
 
-    async fn read(request: &str, limit: usize) -> Result<Upgrade, Refusal> {
+    async fn read(request: &str, limit: usize) -> Result<Upgrade, Rejection> {
         read_from("203.0.113.7:54321", request, limit).await
     }
 
-    async fn read_from(peer: &str, request: &str, limit: usize) -> Result<Upgrade, Refusal> {
+    async fn read_from(peer: &str, request: &str, limit: usize) -> Result<Upgrade, Rejection> {
         let config = Config { max_header_bytes: limit, ..Config::default() };
         read_at(&config, peer, request).await
     }
 
-    async fn read_with(config: &Config, request: &str) -> Result<Upgrade, Refusal> {
+    async fn read_with(config: &Config, request: &str) -> Result<Upgrade, Rejection> {
         read_at(config, "203.0.113.7:54321", request).await
     }
 
-    async fn read_at(config: &Config, peer: &str, request: &str) -> Result<Upgrade, Refusal> {
+    async fn read_at(config: &Config, peer: &str, request: &str) -> Result<Upgrade, Rejection> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
         client.write_all(request.as_bytes()).await.unwrap();
         client.shutdown().await.unwrap();
-        let door = testing::place_at("websocket://127.0.0.1:8289", config);
-        read_request(&mut Socket::Plain(server), &door, &mut peer.parse().unwrap()).await
+        let listener = testing::permit_at("websocket://127.0.0.1:8289", config);
+        read_request(&mut Socket::Plain(server), &listener, &mut peer.parse().unwrap()).await
     }
 
     /// `$_SERVER`, and the whole of what a worker is told.
@@ -380,7 +390,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_ipv4_client_at_an_ipv6_door_has_its_ipv4_address() {
+    async fn an_ipv4_client_at_an_ipv6_listener_has_its_ipv4_address() {
         for (client, shown) in
             [("[::ffff:203.0.113.7]:1", "203.0.113.7"), ("[2001:db8::1]:1", "[2001:db8::1]")]
         {
@@ -443,7 +453,7 @@ mod tests {
     /// The answer to what is not upgraded.
     async fn answer_to(request: &str) -> String {
         match read(request, 8192).await.unwrap_err() {
-            Refusal::HealthCheck(check) => check.response(true),
+            Rejection::HealthCheck(check) => check.response(true),
             refusal => refusal.response().unwrap(),
         }
     }
@@ -551,7 +561,7 @@ mod tests {
             ("GET / HTTP/1.0\r\n\r\n", None),
         ] {
             let found = match read_with(&config, request).await.unwrap_err() {
-                Refusal::HealthCheck(check) => Some(check),
+                Rejection::HealthCheck(check) => Some(check),
                 _ => None,
             };
             assert_eq!(found, check, "{request}");

@@ -70,7 +70,7 @@ fn every_frame_of_the_original_is_read_and_written_byte_for_byte() {
 }
 
 #[test]
-fn every_command_of_the_original_is_understood_and_said_again_in_its_bytes() {
+fn every_command_of_the_original_is_decoded_and_encoded_again_to_the_same_bytes() {
     for Case { name, frame, wire } in cases() {
         // The "empty" cases have addresses in all fields, which no sender of commands sets, and no body where one belongs.
         if name.ends_with(" empty") {
@@ -140,7 +140,7 @@ fn commands_mean_what_the_original_means() {
 }
 
 #[test]
-fn a_refusal_is_a_kick_to_whoever_does_not_look_for_a_close_code() {
+fn a_peer_that_ignores_the_close_code_reads_a_refusal_as_a_kick() {
     let message = Some(Payload::plain("no"));
     let refusal = Command::Refuse { connection_id: 7, message: message.clone(), code: 4403 };
     let frame = refusal.clone().into_frame();
@@ -153,7 +153,7 @@ fn a_refusal_is_a_kick_to_whoever_does_not_look_for_a_close_code() {
 }
 
 #[test]
-fn what_asks_for_admission_is_a_flag_that_the_original_does_not_know() {
+fn the_request_for_admission_is_a_flag_that_the_original_ignores() {
     let mut frame = case("ON_WEBSOCKET_CONNECT array body").into_frame();
     assert_eq!(frame.flag, 0);
     frame.flag = gatewayworker_protocol::frame::FLAG_ASKS;
@@ -187,13 +187,13 @@ fn lists_are_read_with_holes_and_with_numbers_for_strings() {
 }
 
 #[test]
-fn a_broadcast_whose_exceptions_cannot_be_read_goes_to_nobody() {
+fn a_broadcast_with_unreadable_exceptions_is_an_error() {
     let frame = Frame { cmd: 6, ext: r#"{"exclude":{"3":"#.into(), ..Frame::default() };
     assert!(Command::decode(frame).is_err());
 }
 
 #[test]
-fn a_question_that_cannot_be_read_is_still_a_question() {
+fn a_question_with_an_unreadable_ext_is_still_a_question() {
     assert_eq!(with_ext(25, "{"), Command::Ask(Question::Select(None)));
     assert_eq!(with_ext(16, "{"), Command::Ask(Question::BatchConnectionsByUid(vec![])));
     assert_eq!(with_ext(28, "7"), Command::Ask(Question::BatchCount(vec![])));
@@ -224,7 +224,7 @@ fn client_ids_are_the_originals() {
 }
 
 #[test]
-fn lengths_that_cannot_be_are_refused_before_the_rest_has_come() {
+fn impossible_lengths_are_rejected_before_the_rest_has_come() {
     let mut frame = BytesMut::new();
     Frame { ext: "ext".into(), body: "body".into(), ..Frame::default() }.encode(&mut frame);
     for (len, error) in [

@@ -1,7 +1,7 @@
 //! The calls that ask gateways something. Each has a file.
 //!
 //! A call asks the gateway of one client, or every gateway at once. If not all of them answer,
-//! the result is an error that carries what did come.
+//! the result is an error that carries the answer of the others.
 
 mod are_uids_online;
 mod batch_client_count_by_group;

@@ -1,6 +1,6 @@
 //! The call `select`: JSON params to [`Gateway::select`].
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::Gateway;
 use crate::calls::error::whole;
@@ -29,8 +29,5 @@ pub(super) const CALL: Call = Call {
 
 async fn run(gateway: &Gateway, mut params: Params) -> Result<Value, CallError> {
     let (fields, clients) = (params.fields("fields")?, params.conditions("where")?);
-    match clients {
-        Some(clients) => whole(gateway.select(fields.clone(), clients).await, |found| rows(found, &fields)),
-        None => Ok(Value::Object(Map::new())),
-    }
+    whole(gateway.select(fields.clone(), clients).await, |found| rows(found, &fields))
 }

@@ -10,7 +10,7 @@ use crate::calls::{Answer, Call, CallError, Params};
 pub(super) const CALL: Call = Call {
     name: "close_client",
     original: Some("closeClient"),
-    summary: "Close a client's connection after what is already on its way to it, and a last message.",
+    summary: "Close a client's connection after the messages on their way to it and a last message.",
     params: &[CLIENT_ID, LAST_MESSAGE, MESSAGE_BASE64],
     answer: Answer::Delivery,
     run: |gateway, params| Box::pin(run(gateway, params)),

@@ -10,7 +10,7 @@ use crate::calls::{Answer, Call, CallError, Params};
 pub(super) const CALL: Call = Call {
     name: "close_group",
     original: None,
-    summary: "Close every member of a group, after what is already on its way to it, and a last message.",
+    summary: "Close every member of a group, after the messages on their way to it and a last message.",
     params: &[GROUP_OR_LIST, LAST_MESSAGE, MESSAGE_BASE64, EXCEPT],
     answer: Answer::Delivery,
     run: |gateway, params| Box::pin(run(gateway, params)),

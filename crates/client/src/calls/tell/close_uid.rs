@@ -10,7 +10,7 @@ use crate::calls::{Answer, Call, CallError, Params};
 pub(super) const CALL: Call = Call {
     name: "close_uid",
     original: None,
-    summary: "Close every client that is bound to a uid, after what is already on its way to it, and a last message.",
+    summary: "Close every client that is bound to a uid, after the messages on their way to it and a last message.",
     params: &[UID_OR_LIST, LAST_MESSAGE, MESSAGE_BASE64, EXCEPT],
     answer: Answer::Delivery,
     run: |gateway, params| Box::pin(run(gateway, params)),

@@ -10,7 +10,7 @@ use crate::calls::{Answer, Call, CallError, Params};
 pub(super) const CALL: Call = Call {
     name: "destroy_client",
     original: Some("destoryClient"),
-    summary: "Close a client's connection at once, and drop what is on its way to it.",
+    summary: "Close a client's connection at once, and drop the messages on their way to it.",
     params: &[CLIENT_ID],
     answer: Answer::Delivery,
     run: |gateway, params| Box::pin(run(gateway, params)),

@@ -1,7 +1,7 @@
 //! The calls that tell gateways something: sends and commands. Each has a file.
 //!
-//! A call is told to the gateway of one client, or to every gateway, and nobody answers: the
-//! result names the gateways that were not reached.
+//! A call goes to the gateway of one client, or to every gateway. A gateway does not answer it:
+//! the result names the gateways that were not reached.
 
 mod bind_uid;
 mod close_client;

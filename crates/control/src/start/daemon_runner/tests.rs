@@ -1,3 +1,4 @@
+use super::super::leaving::DRAIN_TIMEOUT;
 use super::*;
 
 const RELOAD: ReloadId = ReloadId(7);
@@ -191,6 +192,16 @@ fn an_old_process_that_ends_meanwhile_is_followed_by_the_successor() {
     test.becomes_ready(1);
     assert_eq!(test.answers_with(1), [release(Some(1))]);
     assert_eq!(test.reloaded(), [(RELOAD, Ok(()))]);
+}
+
+#[test]
+fn an_old_process_that_ends_before_it_has_answered_is_not_waited_for() {
+    let mut test = Test::ready(OnReload::Replace);
+    test.reload(RELOAD);
+    test.becomes_ready(1);
+    test.ends(0);
+    let asked = [Action::AskStatus(child(0)), Action::AskStatus(child(1))];
+    assert_eq!(test.actions()[1..], asked);
 }
 
 #[test]

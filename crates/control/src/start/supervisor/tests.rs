@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use gatewayworker_daemon::LogFormat;
 
 use super::super::daemon::OnReload;
-use super::super::daemon_runner::DRAIN_TIMEOUT;
+use super::super::leaving::DRAIN_TIMEOUT;
 use super::*;
 
 /// A daemon that is a shell script.
@@ -157,7 +157,7 @@ async fn a_reload_replaces_the_worker_before_it_drains_and_tells_the_others() {
         let worker = |status: &[DaemonStatus]| {
             let worker = status.iter().find(|status| status.name == "businessworker")?;
             let process = worker.processes.first().filter(|process| process.state == "ready")?;
-            assert_eq!(process.said.stats["gateways"], 1);
+            assert_eq!(process.status.stats["gateways"], 1);
             (worker.processes.len() == 1).then_some((worker.restarts, process.process_id))
         };
         let (_, first) = status_with(&ask, worker).await;

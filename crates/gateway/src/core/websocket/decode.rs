@@ -1,8 +1,8 @@
-//! Frames that come in: RFC 6455 sections 5 to 8, over a borrowed buffer.
+//! Decodes the frames of a client: RFC 6455 sections 5 to 8, over a borrowed buffer.
 //!
-//! [`Decoder::step`] looks at the front of a buffer, unmasks in place, and says
-//! what stands there and how many bytes it took. Between messages a decoder owns
-//! no memory, unless its client compresses (`inflate`).
+//! [`Decoder::step`] looks at the front of a buffer, unmasks the payload in place, and returns the
+//! frame's length and content. Between messages a decoder owns no memory, unless its client
+//! compresses (`inflate`). It sends nothing: `inbox` answers pings and fails connections.
 
 use std::io::Cursor;
 use std::ops::Range;
@@ -11,19 +11,20 @@ use gatewayworker_protocol::may_close_with;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+use super::error::WebSocketError;
 use super::inflate::{Inflater, max_compressed_len};
 
-/// Reads one client's frames.
+/// Decodes the frames of one client.
 #[derive(Debug, Default)]
 pub(crate) struct Decoder {
-    /// What is kept between frames. Boxed: hardly anybody has any.
+    /// State between frames. Boxed: hardly any client has some.
     kept: Option<Box<Kept>>,
 }
 
-/// What a client's frames are held against.
+/// What a client may send.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Terms {
-    /// The longest message, in bytes, decompressed.
+pub(crate) struct DecodeOptions {
+    /// The longest message, decompressed, in bytes.
     pub(crate) limit: usize,
     /// The client has offered permessage-deflate. It was not accepted, and some clients
     /// compress nevertheless.
@@ -34,7 +35,7 @@ pub(crate) struct Terms {
 struct Kept {
     /// A message of which some fragments have come.
     fragments: Option<Fragments>,
-    /// From the first compressed message on.
+    /// The window of a client that compresses, from its first compressed message on.
     inflater: Option<Inflater>,
 }
 
@@ -42,27 +43,27 @@ struct Kept {
 struct Fragments {
     binary: bool,
     compressed: bool,
-    /// As it came, unmasked.
+    /// The payloads so far, unmasked and not decompressed.
     payload: Vec<u8>,
 }
 
-/// What stands at the front of the buffer.
+/// The front of the buffer.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Not a whole frame yet; with at least so many bytes it could be one.
+    /// A frame that is not whole. It has at least so many bytes.
     Incomplete(usize),
-    /// A frame of `len` bytes that says `event`.
+    /// A frame of `len` bytes that says `content`.
     Frame {
         /// Its length, header included.
         len: usize,
-        /// What it says. Ranges are positions in the buffer.
-        event: Event,
+        /// Its content. Ranges are positions in the buffer.
+        content: Content,
     },
 }
 
-/// What a frame says.
+/// The content of a frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub(crate) enum Content {
     /// A message in one frame.
     Message {
         binary: bool,
@@ -81,38 +82,16 @@ pub(crate) enum Event {
     Close(Option<u16>),
 }
 
-/// Why a connection has to be failed, and with which close code.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ProtocolError {
-    #[error("{0}")]
-    Malformed(&'static str),
-    #[error("text that is not UTF-8")]
-    NotUtf8,
-    #[error("a message over the limit")]
-    TooLarge,
-}
-
-impl ProtocolError {
-    /// The close code of RFC 6455 section 7.4.1.
-    pub(crate) fn close_code(self) -> u16 {
-        match self {
-            Self::Malformed(_) => 1002,
-            Self::NotUtf8 => 1007,
-            Self::TooLarge => 1009,
-        }
-    }
-}
-
 /// Whether a frame that begins with this byte is a control frame: ping, pong, close.
 pub(crate) fn is_control(first: u8) -> bool {
     first & 0x08 != 0
 }
 
 impl Decoder {
-    /// Takes the frame at the front of `buffer` apart. Messages of more than
-    /// `limit` bytes are an error as soon as a header announces them.
-    pub(crate) fn step(&mut self, buffer: &mut [u8], terms: Terms) -> Result<Step, ProtocolError> {
-        use ProtocolError::Malformed;
+    /// Decodes the frame at the front of `buffer`. A message that is too long is an error as soon
+    /// as a header announces it.
+    pub(crate) fn step(&mut self, buffer: &mut [u8], options: DecodeOptions) -> Result<Step, WebSocketError> {
+        use WebSocketError::Malformed;
 
         let mut cursor = Cursor::new(&*buffer);
         let parsed = FrameHeader::parse(&mut cursor).map_err(|_| Malformed("a reserved opcode"))?;
@@ -128,9 +107,9 @@ impl Decoder {
         if !is_minimal {
             return Err(Malformed("a length that is not in its shortest form"));
         }
-        // It says so of a whole message, on its first frame: RFC 7692 section 6.1.
+        // The bit is set on the first frame of a compressed message: RFC 7692 section 6.1.
         let compressed = header.rsv1
-            && terms.may_compress
+            && options.may_compress
             && matches!(header.opcode, OpCode::Data(Data::Text | Data::Binary));
         if (header.rsv1 && !compressed) || header.rsv2 || header.rsv3 {
             return Err(Malformed("a reserved bit without an extension"));
@@ -141,16 +120,16 @@ impl Decoder {
         let start = cursor.position() as usize;
         let fragments = self.kept.as_ref().and_then(|kept| kept.fragments.as_ref());
         let room = match fragments {
-            None => most(compressed, terms.limit),
+            None => most(compressed, options.limit),
             Some(fragments) => {
-                most(fragments.compressed, terms.limit).saturating_sub(fragments.payload.len())
+                most(fragments.compressed, options.limit).saturating_sub(fragments.payload.len())
             }
         };
         match header.opcode {
             OpCode::Control(_) if !header.is_final => return Err(Malformed("a fragmented control frame")),
             OpCode::Control(_) if length > 125 => return Err(Malformed("a control frame over 125 bytes")),
             OpCode::Control(_) => {}
-            OpCode::Data(_) if length > room as u64 => return Err(ProtocolError::TooLarge),
+            OpCode::Data(_) if length > room as u64 => return Err(WebSocketError::TooLarge),
             OpCode::Data(Data::Continue) if fragments.is_none() => {
                 return Err(Malformed("a continuation of nothing"));
             }
@@ -165,45 +144,45 @@ impl Decoder {
             return Ok(Step::Incomplete(len));
         };
         unmask(payload, mask);
-        let event = match header.opcode {
-            OpCode::Control(Control::Ping) => Event::Ping(start..len),
-            OpCode::Control(Control::Pong) => Event::Pong,
-            OpCode::Control(Control::Close) => Event::Close(close_code(payload)?),
+        let content = match header.opcode {
+            OpCode::Control(Control::Ping) => Content::Ping(start..len),
+            OpCode::Control(Control::Pong) => Content::Pong,
+            OpCode::Control(Control::Close) => Content::Close(close_code(payload)?),
             OpCode::Data(Data::Text | Data::Binary) if header.is_final && !compressed => {
                 let binary = header.opcode == OpCode::Data(Data::Binary);
                 check_text(binary, payload)?;
-                Event::Message { binary, payload: start..len }
+                Content::Message { binary, payload: start..len }
             }
             OpCode::Data(kind @ (Data::Text | Data::Binary)) => {
                 let binary = kind == Data::Binary;
                 self.begin(Fragments { binary, compressed, payload: Vec::new() });
-                self.fragment(payload, header.is_final, terms.limit)?
+                self.fragment(payload, header.is_final, options.limit)?
             }
-            OpCode::Data(Data::Continue) => self.fragment(payload, header.is_final, terms.limit)?,
+            OpCode::Data(Data::Continue) => self.fragment(payload, header.is_final, options.limit)?,
             OpCode::Data(Data::Reserved(_)) | OpCode::Control(Control::Reserved(_)) => {
                 return Err(Malformed("a reserved opcode"));
             }
         };
-        Ok(Step::Frame { len, event })
+        Ok(Step::Frame { len, content })
     }
 
     fn begin(&mut self, fragments: Fragments) {
         self.kept.get_or_insert_default().fragments = Some(fragments);
     }
 
-    /// Adds a fragment to the message that has begun, and gives that out with the last one.
-    fn fragment(&mut self, payload: &[u8], is_last: bool, limit: usize) -> Result<Event, ProtocolError> {
-        const NOTHING: ProtocolError = ProtocolError::Malformed("a continuation of nothing");
+    /// Adds a fragment to the message that has begun. Returns the message with the last fragment.
+    fn fragment(&mut self, payload: &[u8], is_last: bool, limit: usize) -> Result<Content, WebSocketError> {
+        const NOTHING: WebSocketError = WebSocketError::Malformed("a continuation of nothing");
 
         let Kept { fragments, inflater } = self.kept.as_deref_mut().ok_or(NOTHING)?;
         let message = fragments.as_mut().ok_or(NOTHING)?;
         message.payload.extend_from_slice(payload);
         if !is_last {
-            return Ok(Event::Fragment);
+            return Ok(Content::Fragment);
         }
         let Fragments { binary, compressed, mut payload } = fragments.take().ok_or(NOTHING)?;
         if compressed {
-            // Only now: until then the message takes no more than what its client has sent.
+            // Only with the last fragment: until then a message takes no more memory than its client sent.
             let mut decompressed = Vec::new();
             let inflater = inflater.get_or_insert_with(Inflater::new);
             inflater.inflate(&payload, &mut decompressed, limit)?;
@@ -214,36 +193,36 @@ impl Decoder {
             self.kept = None;
         }
         check_text(binary, &payload)?;
-        Ok(Event::Assembled { binary, payload })
+        Ok(Content::Assembled { binary, payload })
     }
 }
 
-/// The most that a message may have as it comes, in bytes.
+/// The longest message before it is decompressed, in bytes.
 fn most(compressed: bool, limit: usize) -> usize {
     if compressed { max_compressed_len(limit) } else { limit }
 }
 
-fn check_text(binary: bool, payload: &[u8]) -> Result<(), ProtocolError> {
-    if binary || std::str::from_utf8(payload).is_ok() { Ok(()) } else { Err(ProtocolError::NotUtf8) }
+fn check_text(binary: bool, payload: &[u8]) -> Result<(), WebSocketError> {
+    if binary || std::str::from_utf8(payload).is_ok() { Ok(()) } else { Err(WebSocketError::NotUtf8) }
 }
 
-/// The code in a close frame, checked as section 7.4 asks.
-fn close_code(payload: &[u8]) -> Result<Option<u16>, ProtocolError> {
+/// The code in a close frame, checked as RFC 6455 section 7.4 asks.
+fn close_code(payload: &[u8]) -> Result<Option<u16>, WebSocketError> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return if payload.is_empty() {
             Ok(None)
         } else {
-            Err(ProtocolError::Malformed("half a close code"))
+            Err(WebSocketError::Malformed("half a close code"))
         };
     };
     check_text(false, reason)?;
     match u16::from_be_bytes(*code) {
         code if may_close_with(code) => Ok(Some(code)),
-        _ => Err(ProtocolError::Malformed("a close code that may not be sent")),
+        _ => Err(WebSocketError::Malformed("a close code that may not be sent")),
     }
 }
 
-/// Section 5.3, eight bytes at a time.
+/// Unmasks as RFC 6455 section 5.3 says, eight bytes at a time.
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
@@ -261,8 +240,8 @@ mod tests {
     use super::*;
 
     const LIMIT: usize = 70_000;
-    const TERMS: Terms = Terms { limit: LIMIT, may_compress: false };
-    const COMPRESSING: Terms = Terms { limit: LIMIT, may_compress: true };
+    const OPTIONS: DecodeOptions = DecodeOptions { limit: LIMIT, may_compress: false };
+    const COMPRESSING: DecodeOptions = DecodeOptions { limit: LIMIT, may_compress: true };
 
     fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
         let mask = [0x11, 0x22, 0x33, 0x44];
@@ -283,11 +262,11 @@ mod tests {
         frame
     }
 
-    fn only_event(frame: &mut [u8]) -> Result<Event, ProtocolError> {
-        match Decoder::default().step(frame, TERMS)? {
-            Step::Frame { len, event } => {
+    fn only_content(frame: &mut [u8]) -> Result<Content, WebSocketError> {
+        match Decoder::default().step(frame, OPTIONS)? {
+            Step::Frame { len, content } => {
                 assert_eq!(len, frame.len());
-                Ok(event)
+                Ok(content)
             }
             Step::Incomplete(_) => panic!("the frame is whole"),
         }
@@ -298,7 +277,7 @@ mod tests {
         for n in [0, 1, 7, 8, 9, 125, 126, 127, 65535, 65536, LIMIT] {
             let payload: Vec<u8> = (0..n).map(|i| (i % 100) as u8).collect();
             let mut frame = client_frame(0x82, &payload);
-            let Event::Message { binary: true, payload: range } = only_event(&mut frame).unwrap() else {
+            let Content::Message { binary: true, payload: range } = only_content(&mut frame).unwrap() else {
                 panic!("a binary message of {n} bytes");
             };
             assert_eq!(frame[range], payload);
@@ -310,7 +289,7 @@ mod tests {
         let frame = client_frame(0x81, "你好".as_bytes());
         for cut in 0..frame.len() {
             let mut part = frame[..cut].to_vec();
-            let step = Decoder::default().step(&mut part, TERMS).unwrap();
+            let step = Decoder::default().step(&mut part, OPTIONS).unwrap();
             assert!(matches!(step, Step::Incomplete(n) if n > cut), "{cut}: {step:?}");
             assert_eq!(part, frame[..cut]);
         }
@@ -320,15 +299,16 @@ mod tests {
     fn fragments_with_control_frames_between_them_make_one_message() {
         let mut decoder = Decoder::default();
         let text = "a你b".as_bytes();
-        let mut step = |first, payload: &[u8]| match decoder.step(&mut client_frame(first, payload), TERMS) {
-            Ok(Step::Frame { event, .. }) => event,
+        let mut step = |first, payload: &[u8]| match decoder.step(&mut client_frame(first, payload), OPTIONS)
+        {
+            Ok(Step::Frame { content, .. }) => content,
             other => panic!("{other:?}"),
         };
-        assert_eq!(step(0x01, &text[..2]), Event::Fragment);
-        assert!(matches!(step(0x89, b"ping"), Event::Ping(_)));
-        assert_eq!(step(0x00, &text[2..3]), Event::Fragment);
-        assert_eq!(step(0x8a, b""), Event::Pong);
-        assert_eq!(step(0x80, &text[3..]), Event::Assembled { binary: false, payload: text.to_vec() });
+        assert_eq!(step(0x01, &text[..2]), Content::Fragment);
+        assert!(matches!(step(0x89, b"ping"), Content::Ping(_)));
+        assert_eq!(step(0x00, &text[2..3]), Content::Fragment);
+        assert_eq!(step(0x8a, b""), Content::Pong);
+        assert_eq!(step(0x80, &text[3..]), Content::Assembled { binary: false, payload: text.to_vec() });
     }
 
     #[test]
@@ -352,7 +332,7 @@ mod tests {
             (client_frame(0x82, &[0; LIMIT + 1]), 1009),
         ];
         for (mut frame, code) in cases {
-            let error = only_event(&mut frame).unwrap_err();
+            let error = only_content(&mut frame).unwrap_err();
             assert_eq!(error.close_code(), code, "{error}");
         }
     }
@@ -360,8 +340,8 @@ mod tests {
     #[test]
     fn a_message_within_a_fragmented_one_fails() {
         let mut decoder = Decoder::default();
-        decoder.step(&mut client_frame(0x01, b"first"), TERMS).unwrap();
-        let error = decoder.step(&mut client_frame(0x81, b"second"), TERMS).unwrap_err();
+        decoder.step(&mut client_frame(0x01, b"first"), OPTIONS).unwrap();
+        let error = decoder.step(&mut client_frame(0x81, b"second"), OPTIONS).unwrap_err();
         assert_eq!(error.close_code(), 1002);
     }
 
@@ -371,7 +351,7 @@ mod tests {
             [(&[0x82, 0xfe, 0, 125][..], 125), (&[0x82, 0xff, 0, 0, 0, 0, 0, 0, 0xff, 0xff], 65_535)]
         {
             let mut frame = [header, &[0; 4], &vec![0; length]].concat();
-            assert_eq!(Decoder::default().step(&mut frame, TERMS).unwrap_err().close_code(), 1002);
+            assert_eq!(Decoder::default().step(&mut frame, OPTIONS).unwrap_err().close_code(), 1002);
         }
     }
 
@@ -391,15 +371,15 @@ mod tests {
         let half = vec![0; max_compressed_len(LIMIT) / 2];
         decoder.step(&mut client_frame(0x00, &half), COMPRESSING).unwrap();
         let error = decoder.step(&mut client_frame(0x00, &half), COMPRESSING).unwrap_err();
-        assert_eq!(error, ProtocolError::TooLarge);
+        assert_eq!(error, WebSocketError::TooLarge);
     }
 
     #[test]
     fn fragments_together_may_not_pass_the_limit() {
         let mut decoder = Decoder::default();
-        decoder.step(&mut client_frame(0x02, &[0; 40_000]), TERMS).unwrap();
-        let error = decoder.step(&mut client_frame(0x80, &[0; 40_000]), TERMS).unwrap_err();
-        assert_eq!(error, ProtocolError::TooLarge);
+        decoder.step(&mut client_frame(0x02, &[0; 40_000]), OPTIONS).unwrap();
+        let error = decoder.step(&mut client_frame(0x80, &[0; 40_000]), OPTIONS).unwrap_err();
+        assert_eq!(error, WebSocketError::TooLarge);
     }
 
     #[test]
@@ -407,7 +387,7 @@ mod tests {
         let mut header = vec![0x82, 0xff];
         header.extend(u64::MAX.to_be_bytes());
         header.extend([0; 4]);
-        assert_eq!(Decoder::default().step(&mut header, TERMS), Err(ProtocolError::TooLarge));
+        assert_eq!(Decoder::default().step(&mut header, OPTIONS), Err(WebSocketError::TooLarge));
     }
 
     /// "Hello", RFC 7692 section 7.2.3.1.
@@ -418,20 +398,20 @@ mod tests {
         let mut decoder = Decoder::default();
         let mut step =
             |first, payload: &[u8]| match decoder.step(&mut client_frame(first, payload), COMPRESSING) {
-                Ok(Step::Frame { event, .. }) => event,
+                Ok(Step::Frame { content, .. }) => content,
                 other => panic!("{other:?}"),
             };
-        let hello = |binary| Event::Assembled { binary, payload: b"Hello".to_vec() };
+        let hello = |binary| Content::Assembled { binary, payload: b"Hello".to_vec() };
         assert_eq!(step(0xc1, &HELLO), hello(false));
         // A reference to the message before.
         assert_eq!(step(0xc2, &[0xf2, 0x00, 0x11, 0x00, 0x00]), hello(true));
-        assert!(matches!(step(0x81, b"plain"), Event::Message { .. }));
-        assert_eq!(step(0x41, &HELLO[..3]), Event::Fragment);
-        assert!(matches!(step(0x89, b"ping"), Event::Ping(_)));
-        assert_eq!(step(0x00, &HELLO[3..]), Event::Fragment);
+        assert!(matches!(step(0x81, b"plain"), Content::Message { .. }));
+        assert_eq!(step(0x41, &HELLO[..3]), Content::Fragment);
+        assert!(matches!(step(0x89, b"ping"), Content::Ping(_)));
+        assert_eq!(step(0x00, &HELLO[3..]), Content::Fragment);
         assert_eq!(step(0x80, b""), hello(false));
-        assert_eq!(step(0x01, b"pla"), Event::Fragment);
-        assert_eq!(step(0x80, b"in"), Event::Assembled { binary: false, payload: b"plain".to_vec() });
+        assert_eq!(step(0x01, b"pla"), Content::Fragment);
+        assert_eq!(step(0x80, b"in"), Content::Assembled { binary: false, payload: b"plain".to_vec() });
     }
 
     #[test]

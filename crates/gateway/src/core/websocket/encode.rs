@@ -1,4 +1,4 @@
-//! Frames that go out. A server's are not masked, so one serves every receiver.
+//! Encodes frames for clients. A server's frames are not masked, so one serves every receiver.
 
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;

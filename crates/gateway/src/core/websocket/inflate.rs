@@ -12,7 +12,7 @@ use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
-use super::decode::ProtocolError;
+use super::error::WebSocketError;
 
 /// The largest window that DEFLATE knows, in bytes. It serves senders with a smaller one too.
 const WINDOW: usize = 32 * 1024;
@@ -65,7 +65,7 @@ impl Inflater {
         mut input: &[u8],
         out: &mut Vec<u8>,
         limit: usize,
-    ) -> Result<(), ProtocolError> {
+    ) -> Result<(), WebSocketError> {
         self.is_within |= !input.is_empty();
         while self.is_within {
             let Self { state, window, position, .. } = self;
@@ -74,7 +74,7 @@ impl Inflater {
             input = &input[read..];
             let fresh = &window[*position..*position + written];
             if fresh.len() > limit.saturating_sub(out.len()) {
-                return Err(ProtocolError::TooLarge);
+                return Err(WebSocketError::TooLarge);
             }
             out.extend_from_slice(fresh);
             *position = (*position + written) % WINDOW;
@@ -88,7 +88,7 @@ impl Inflater {
                     state.init();
                     self.is_within = !input.is_empty();
                 }
-                _ => return Err(ProtocolError::Malformed("a compressed message that is not DEFLATE")),
+                _ => return Err(WebSocketError::Malformed("a compressed message that is not DEFLATE")),
             }
         }
         Ok(())
@@ -98,7 +98,7 @@ impl Inflater {
     ///
     /// # Errors
     /// As [`inflate`](Self::inflate).
-    pub(super) fn finish(&mut self, out: &mut Vec<u8>, limit: usize) -> Result<(), ProtocolError> {
+    pub(super) fn finish(&mut self, out: &mut Vec<u8>, limit: usize) -> Result<(), WebSocketError> {
         if self.is_within {
             self.inflate(&TAIL, out, limit)?;
         }
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     /// Decompresses messages, each given in parts, one after the other.
-    fn messages(messages: &[&[&[u8]]], limit: usize) -> Result<Vec<Vec<u8>>, ProtocolError> {
+    fn messages(messages: &[&[&[u8]]], limit: usize) -> Result<Vec<Vec<u8>>, WebSocketError> {
         let mut inflater = Inflater::new();
         let mut one = |parts: &[&[u8]]| {
             let mut out = Vec::new();
@@ -161,9 +161,9 @@ mod tests {
         let bomb = miniz_oxide::deflate::compress_to_vec(&vec![b'x'; 64 << 20], 9);
         assert!(bomb.len() < 100_000);
         let (mut inflater, mut out) = (Inflater::new(), Vec::new());
-        assert_eq!(inflater.inflate(&bomb, &mut out, 100_000), Err(ProtocolError::TooLarge));
+        assert_eq!(inflater.inflate(&bomb, &mut out, 100_000), Err(WebSocketError::TooLarge));
         assert!(out.len() <= 100_000);
-        assert_eq!(messages(&[&[&HELLO]], 4), Err(ProtocolError::TooLarge));
+        assert_eq!(messages(&[&[&HELLO]], 4), Err(WebSocketError::TooLarge));
     }
 
     #[test]
@@ -182,7 +182,10 @@ mod tests {
     #[test]
     fn what_is_not_deflate_is_refused() {
         for garbage in [&[0xff, 0xff, 0xff][..], &[0x00, 0x01, 0x00, 0x01, 0x00], b"\x07garbage"] {
-            assert!(matches!(messages(&[&[garbage]], 100), Err(ProtocolError::Malformed(_))), "{garbage:x?}");
+            assert!(
+                matches!(messages(&[&[garbage]], 100), Err(WebSocketError::Malformed(_))),
+                "{garbage:x?}"
+            );
         }
     }
 

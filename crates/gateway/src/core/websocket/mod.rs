@@ -4,4 +4,5 @@
 
 pub(crate) mod decode;
 pub(crate) mod encode;
+pub(crate) mod error;
 pub(crate) mod inflate;

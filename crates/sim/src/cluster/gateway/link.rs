@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_gateway::internals::{AskShards, Directory, Gather, LinkSaid, LinkState, answer_with};
+use gatewayworker_gateway::internals::{AskShards, Directory, Gather, LinkEvent, LinkState, answer_with};
 use gatewayworker_protocol::{MAX_LARGE_FRAME_LEN, Question, SecretKey, frame_answer};
 
 use super::shard::ShardMessage;
@@ -142,7 +142,7 @@ impl Gateway {
                     self.next_seq += 1;
                     self.next_seq
                 }) {
-                    Ok(Some(said)) => self.carry_out_said(number, said, context),
+                    Ok(Some(event)) => self.take_event(number, event, context),
                     Ok(None) if link.state.pending.iter().any(|pending| !pending.is_empty()) => {
                         link.doing = Doing::HandOver(None);
                     }
@@ -223,10 +223,10 @@ impl Gateway {
         }
     }
 
-    fn carry_out_said(&mut self, number: u32, said: LinkSaid, context: &mut Context<'_>) {
+    fn take_event(&mut self, number: u32, event: LinkEvent, context: &mut Context<'_>) {
         let Some(link) = self.links.get_mut(&number) else { return };
-        match said {
-            LinkSaid::Worker { key, features, greeting } => {
+        match event {
+            LinkEvent::Worker { key, features, greeting } => {
                 if let Some(greeting) = greeting {
                     let _ = link.writer.buffer.push(|out| greeting.encode(out));
                     link.writer.buffer.flush();
@@ -235,14 +235,14 @@ impl Gateway {
                 context.note(|| format!("worker {key} is linked"));
                 link.worker = Some(self.directory.join(&key, link.writer.clone(), features));
             }
-            LinkSaid::Draining => {
+            LinkEvent::Draining => {
                 if let Some(worker) = &link.worker {
                     worker.set_draining();
                 }
             }
-            LinkSaid::Question(question) => link.doing = Doing::HandOver(Some(question)),
-            LinkSaid::Publish(_) => {}
-            LinkSaid::Ignored(error) => context.note(|| format!("link {number}: {error}")),
+            LinkEvent::Question(question) => link.doing = Doing::HandOver(Some(question)),
+            LinkEvent::Publish(_) => {}
+            LinkEvent::Ignored(error) => context.note(|| format!("link {number}: {error}")),
         }
     }
 

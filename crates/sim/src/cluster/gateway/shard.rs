@@ -59,14 +59,14 @@ impl Gateway {
     /// Carries out what a shard asks for after an input.
     pub(super) fn carry_out(&mut self, shard: usize, observer: &mut Observer, context: &mut Context<'_>) {
         let node = &mut self.shards[shard];
-        // The node's next deadline is looked at after each step in any case.
-        let _ = node.core.take_deadline();
-        if node.core.take_flush() && !node.flush_is_planned {
+        // The next deadline is looked at after each step in any case.
+        let signals = node.core.take_signals();
+        if signals.flush && !node.flush_is_planned {
             node.flush_is_planned = true;
             let delay_ms = context.rng.below(2);
             context.turn_after(delay_ms, Wake::Flush(shard).encode());
         }
-        if node.core.take_admission() {
+        if signals.admission {
             self.wake_pending(shard, context);
         }
         while let Some(effect) = self.shards[shard].core.next_effect() {

@@ -1,4 +1,4 @@
-//! Whose word is taken for where a client comes from: the proxies before the door.
+//! Whose word is taken for where a client comes from: the proxies before the listener.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -16,7 +16,7 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// The longest line of version 1, in bytes.
 const MAX_V1: usize = 107;
 
-/// The longest header of version 2 that is taken, in bytes. Addresses need 52;
+/// The longest header of version 2 that is taken, in bytes. AddressLimits need 52;
 /// the rest is for what proxies append, and is passed over.
 const MAX_V2: usize = 2048;
 

@@ -9,13 +9,13 @@ use gatewayworker_net::Network;
 
 /// How many are in from which address.
 #[derive(Debug)]
-pub(crate) struct Addresses {
+pub(crate) struct AddressLimits {
     /// How many may be.
     max: usize,
     now: DashMap<Network, usize, RandomState>,
 }
 
-impl Addresses {
+impl AddressLimits {
     pub(crate) fn new(max: usize) -> Self {
         Self { max, now: DashMap::default() }
     }
@@ -51,7 +51,7 @@ mod tests {
 
     #[test]
     fn an_address_has_so_many_places_and_gets_them_back() {
-        let addresses = Addresses::new(2);
+        let addresses = AddressLimits::new(2);
         let address = network("192.0.2.1");
         assert!(addresses.take(address) && addresses.take(address));
         assert!(!addresses.take(address));
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn an_address_that_nobody_is_in_from_is_forgotten() {
-        let addresses = Addresses::new(1);
+        let addresses = AddressLimits::new(1);
         for n in 0..100_u8 {
             let address = Network::V4([192, 0, 2, n]);
             assert!(addresses.take(address));

@@ -1,11 +1,11 @@
-//! Answers are JSON, and nobody keeps them.
+//! The form of every answer: JSON that no cache may store.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde_json::Value;
 
-/// `value` as a response.
+/// A response with `value` as its body.
 pub(crate) fn json(status: StatusCode, value: &Value) -> Response {
     let mut response = Response::new(Body::from(value.to_string()));
     *response.status_mut() = status;

@@ -1,4 +1,6 @@
-//! A socket that gives up on a peer who takes nothing: hyper waits for ever.
+//! A socket whose writes fail when the peer does not read for too long.
+//!
+//! hyper alone would wait for ever. `server` puts it around each connection.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -8,35 +10,35 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// `stream`, on which a write fails that waits for longer than the patience lasts.
+/// A stream on which a write fails that has waited for longer than a timeout.
 #[derive(Debug)]
-pub(crate) struct Patient<S> {
+pub(crate) struct WriteTimeout<S> {
     stream: S,
-    patience: Duration,
-    /// Since the peer last took something.
+    timeout: Duration,
+    /// Runs while a write waits, from when the peer last read something.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Patient<S> {
-    pub(crate) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, waiting: None }
+impl<S> WriteTimeout<S> {
+    pub(crate) fn new(stream: S, timeout: Duration) -> Self {
+        Self { stream, timeout, waiting: None }
     }
 
-    /// What a write came to, or an error where it has waited for too long.
+    /// Returns the result of a write, or an error if it has waited for too long.
     fn limit<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.waiting = None;
             return written;
         }
-        let patience = self.patience;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(patience)));
+        let timeout = self.timeout;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(timeout)));
         ready!(waiting.as_mut().poll(cx));
-        waiting.as_mut().reset(Instant::now() + patience);
-        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the peer takes no more of the answer")))
+        waiting.as_mut().reset(Instant::now() + timeout);
+        Poll::Ready(Err(io::Error::new(ErrorKind::TimedOut, "the peer does not read the answer")))
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -46,7 +48,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.limit(cx, written)
@@ -83,19 +85,19 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_peer_that_takes_nothing_is_given_up_and_a_slow_one_is_not() {
+    async fn a_write_fails_if_the_peer_reads_nothing_and_not_if_it_reads_slowly() {
         let (near, mut far) = duplex(8);
-        let mut patient = Patient::new(near, Duration::from_secs(10));
+        let mut stream = WriteTimeout::new(near, Duration::from_secs(10));
         let slow = async {
             for _ in 0..4 {
                 tokio::time::sleep(Duration::from_secs(9)).await;
                 far.read_exact(&mut [0; 8]).await.unwrap();
             }
         };
-        let (written, ()) = tokio::join!(patient.write_all(&[0; 40]), slow);
+        let (written, ()) = tokio::join!(stream.write_all(&[0; 40]), slow);
         written.unwrap();
         let begun = Instant::now();
-        assert_eq!(patient.write_all(&[0; 40]).await.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(stream.write_all(&[0; 40]).await.unwrap_err().kind(), ErrorKind::TimedOut);
         assert_eq!(begun.elapsed(), Duration::from_secs(10));
     }
 }

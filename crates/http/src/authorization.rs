@@ -1,8 +1,8 @@
-//! Who may call: no page, unless its origin is listed, and nobody without the token.
+//! The origin and the token that a request needs: two middlewares around `routes`.
 //!
-//! A browser sends what a page makes it send, from inside every firewall, to loopback
-//! as well. So the origin is looked at before anything else, and a page's requests
-//! never count as wrong tokens: it could lock the machine's own programs out.
+//! A page in a browser can make it send requests from inside every firewall, to loopback as well. So
+//! the origin is checked before anything else, and the requests of pages never count as wrong
+//! tokens: a page could lock the programs of its machine out.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use axum::response::{IntoResponse, Response};
 use gatewayworker_client::SecretKey;
 use tracing::warn;
 
-use crate::problem::{BUSY, ORIGIN_NOT_ALLOWED, Problem, TOO_MANY_FAILURES, UNAUTHORIZED};
-use crate::server::{Peer, Shared};
+use crate::error::{ApiError, BUSY, ORIGIN_NOT_ALLOWED, TOO_MANY_FAILURES, UNAUTHORIZED};
+use crate::shared::{Peer, Shared};
 
-/// For how long a browser may remember what it is allowed, in seconds.
+/// How long a browser may remember the answer to a preflight, in seconds.
 const PREFLIGHT_MAX_AGE: u32 = 600;
 
-/// The middleware around everything: a page of an origin that is not listed gets
-/// nothing; one of a listed origin gets its preflight answered, and may read answers.
+/// The middleware around all paths: refuses the pages of origins that are not listed, answers the
+/// preflights of the others and lets them read the answers.
 pub(crate) async fn check_origin(
     State(shared): State<Arc<Shared>>,
     request: Request,
@@ -34,7 +34,7 @@ pub(crate) async fn check_origin(
     let listed = |origin: &HeaderValue| shared.config.allowed_origins.iter().any(|listed| origin == listed);
     if !request.headers().get_all(header::ORIGIN).iter().all(listed) {
         shared.stats.foreign_origins.count();
-        let why = "pages from this origin may not call: list it in http_allowed_origins if they should";
+        let why = "pages from this origin may not call: if they should, list it in http.allowed_origins";
         return ORIGIN_NOT_ALLOWED.because(why).into_response();
     }
     let mut response = if is_preflight(&request) { preflight() } else { next.run(request).await };
@@ -60,17 +60,17 @@ fn preflight() -> Response {
     response
 }
 
-/// The middleware around the calls: lets in who has the token, and so many at once.
-pub(crate) async fn admit(
+/// The middleware around the calls: requires the token, and limits how many requests run at once.
+pub(crate) async fn require_token(
     State(shared): State<Arc<Shared>>,
     request: Request,
     next: Next,
-) -> Result<Response, Problem> {
+) -> Result<Response, ApiError> {
     authorize(&shared, &request)?;
-    let Ok(_place) = shared.places.try_acquire() else {
+    let Ok(_permit) = shared.request_permits.try_acquire() else {
         shared.stats.busy.count();
         let why = format!(
-            "as many requests as http_concurrency ({}) are running: try again in a moment",
+            "http.concurrency ({}) requests are running: try again in a moment",
             shared.config.concurrency
         );
         return Err(BUSY.because(why).retry_after(1));
@@ -78,7 +78,7 @@ pub(crate) async fn admit(
     Ok(next.run(request).await)
 }
 
-fn authorize(shared: &Shared, request: &Request) -> Result<(), Problem> {
+fn authorize(shared: &Shared, request: &Request) -> Result<(), ApiError> {
     let address = caller(request, &shared.config.trusted_proxies);
     if let Some(left) = address.and_then(|address| shared.failures.locked_out(address)) {
         shared.stats.locked_out.count();
@@ -94,28 +94,28 @@ fn authorize(shared: &Shared, request: &Request) -> Result<(), Problem> {
     }
     shared.stats.unauthorized.count();
     if shown.is_none() {
-        // Not a guess, and what a page can make a browser send: not counted.
-        return Err(UNAUTHORIZED.because("send the http_token as `Authorization: Bearer <token>`"));
+        // It guesses nothing, and a page can make a browser send it: it is not counted.
+        return Err(UNAUTHORIZED.because("send the worker's http.token as `Authorization: Bearer <token>`"));
     }
     if let Some(address) = address
-        && shared.failures.note(address)
+        && shared.failures.record(address)
     {
         shared.locked_out.log(move |times| {
             warn!(%address, times, "too many wrong tokens: the address is refused for a minute");
         });
     }
-    Err(UNAUTHORIZED.because("the token is wrong: it has to be the http_token of this businessworker"))
+    Err(UNAUTHORIZED.because("the token is wrong: it must be the http.token of this businessworker"))
 }
 
-/// The token that the caller shows.
+/// The token in the header `Authorization: Bearer`.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// Who calls: the peer, or whom the nearest proxies that are trusted say it is. What
-/// stands before that in `X-Forwarded-For` anybody may have written.
+/// The caller's address: the peer's or, if that is a trusted proxy, the last one in
+/// `X-Forwarded-For` that is not a trusted proxy's. Anybody may have written what stands before it.
 fn caller(request: &Request, proxies: &[IpAddr]) -> Option<IpAddr> {
     let Peer(peer) = request.extensions().get::<Peer>()?;
     let mut address = peer.to_canonical();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_shown_as_bearer_in_any_case() {
+    fn the_scheme_bearer_is_known_in_any_case() {
         let shown = |value: &str| {
             let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
             bearer(&headers).map(str::to_owned)
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_is_believed_whom_it_calls_for_and_nobody_else_is() {
+    fn only_a_trusted_proxy_is_believed_about_its_callers_address() {
         let proxies = [ip("10.0.0.1"), ip("10.0.0.2")];
         let caller = |peer: &str, forwarded: &[&str]| {
             let mut request = Request::new(Body::empty());

@@ -1,6 +1,6 @@
-//! Who comes in at a door, as far as the door can tell before anybody is asked.
+//! Who comes in at a listener, as far as the listener can tell before anybody is asked.
 //!
-//! - [`Entry`]: a door's rules, all in one,
+//! - [`AccessPolicy`]: a listener's rules, all in one,
 //! - `refused`: the reasons for which a connection is turned away, and how often,
 //! - `origins`: which pages may connect,
 //! - `proxies`: whose word is taken for where a client comes from,
@@ -9,11 +9,11 @@
 //!
 //! What is not here: whether the application lets a client in (`shard::admission`).
 
+pub(crate) mod connection_limits;
 mod origins;
-pub(crate) mod places;
 mod proxies;
 pub(crate) mod proxy_header;
-pub(crate) mod refused;
+pub(crate) mod rejections;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -23,11 +23,11 @@ use crate::config::Config;
 use origins::AllowedOrigin;
 use proxies::Proxies;
 pub use proxies::RealIpHeader;
-use refused::Refused;
+use rejections::RejectReason;
 
-/// The rules of a door.
+/// The rules of a listener.
 #[derive(Debug, Default)]
-pub(crate) struct Entry {
+pub(crate) struct AccessPolicy {
     origins: Vec<AllowedOrigin>,
     /// None, and any will do.
     paths: Vec<String>,
@@ -40,7 +40,7 @@ pub(crate) struct Entry {
     pub(crate) proxy_protocol: bool,
 }
 
-impl Entry {
+impl AccessPolicy {
     /// Those of a configuration.
     ///
     /// # Errors
@@ -80,9 +80,9 @@ impl Entry {
     }
 
     /// Whether a request for `path`, without its query, may be upgraded.
-    pub(crate) fn check_path(&self, path: &str) -> Result<(), Refused> {
+    pub(crate) fn check_path(&self, path: &str) -> Result<(), RejectReason> {
         let may = self.paths.is_empty() || self.paths.iter().any(|listed| listed == path);
-        may.then_some(()).ok_or(Refused::Path)
+        may.then_some(()).ok_or(RejectReason::Path)
     }
 
     /// Whether a request for `path` that is no WebSocket handshake asks how the gateway is.
@@ -91,8 +91,8 @@ impl Entry {
     }
 
     /// Whether a page of this origin may connect.
-    pub(crate) fn check_origin(&self, header: Option<&[u8]>) -> Result<(), Refused> {
-        origins::allows(&self.origins, header).then_some(()).ok_or(Refused::Origin)
+    pub(crate) fn check_origin(&self, header: Option<&[u8]>) -> Result<(), RejectReason> {
+        origins::allows(&self.origins, header).then_some(()).ok_or(RejectReason::Origin)
     }
 
     /// The subprotocol for a client that offers these: the first of ours that is among
@@ -131,8 +131,8 @@ fn is_token(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn entry(toml: &str) -> anyhow::Result<Entry> {
-        Entry::of(&toml::from_str(toml).unwrap())
+    fn entry(toml: &str) -> anyhow::Result<AccessPolicy> {
+        AccessPolicy::of(&toml::from_str(toml).unwrap())
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
             assert_eq!(entry.subprotocol(Some(offered.as_bytes())), expected, "{offered}");
         }
         assert_eq!(entry.subprotocol(None), None);
-        assert_eq!(Entry::default().subprotocol(Some(b"chat.v1")), None);
+        assert_eq!(AccessPolicy::default().subprotocol(Some(b"chat.v1")), None);
     }
 
     #[test]
@@ -156,10 +156,10 @@ mod tests {
         let listed = entry("path = ['/ws', '/']").unwrap();
         assert!(listed.check_path("/ws").is_ok() && listed.check_path("/").is_ok());
         for path in ["/ws/", "/WS", "/other", "", "*"] {
-            assert_eq!(listed.check_path(path), Err(Refused::Path), "{path}");
+            assert_eq!(listed.check_path(path), Err(RejectReason::Path), "{path}");
         }
         assert!(entry("path = '/ws'").unwrap().check_path("/").is_err());
-        assert!(Entry::default().check_path("/anything").is_ok());
+        assert!(AccessPolicy::default().check_path("/anything").is_ok());
     }
 
     #[test]
@@ -170,7 +170,7 @@ mod tests {
             let text = format!("trusted_proxies = '127.0.0.1'\nreal_ip_header = '{key}'");
             assert_eq!(entry(&text).unwrap().client(peer, header).to_string(), expected);
         }
-        assert_eq!(Entry::default().client(peer, header), peer);
+        assert_eq!(AccessPolicy::default().client(peer, header), peer);
     }
 
     #[test]

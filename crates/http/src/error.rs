@@ -1,77 +1,76 @@
-//! What went wrong with a request, as its caller is told.
+//! The errors that a caller gets: `{"error": {"code": "body_too_large", "message": "…"}}`.
 //!
-//! `{"error": {"code": "body_too_large", "message": "…"}}`: the code is for
-//! programs, and each has one status; the message is for people, a sentence that says
-//! what to do.
+//! The code is for programs, and each has one status. The message is a sentence for people that
+//! says what to do. `routes` and `authorization` make them; nothing is logged here.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gatewayworker_client::calls::CallError;
 use serde_json::{Map, Value, json};
 
-use crate::answer;
+use crate::response;
 
-/// A kind of problem: its code, status, and when it comes about.
+/// A kind of error: its code, its status, and when it occurs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Kind {
+pub(crate) struct ErrorKind {
     pub(crate) code: &'static str,
     pub(crate) status: StatusCode,
     pub(crate) when: &'static str,
 }
 
-/// Declares the kinds, and [`KINDS`] of all of them.
+/// Declares the kinds, and [`ERROR_KINDS`] of all of them.
 macro_rules! kinds {
     ($($name:ident $code:literal $status:ident $when:literal)*) => {
-        $(pub(crate) const $name: Kind = Kind { code: $code, status: StatusCode::$status, when: $when };)*
+        $(pub(crate) const $name: ErrorKind = ErrorKind { code: $code, status: StatusCode::$status, when: $when };)*
 
         /// All of them, in the order of the guide's table.
-        pub(crate) const KINDS: &[Kind] = &[$($name),*];
+        pub(crate) const ERROR_KINDS: &[ErrorKind] = &[$($name),*];
     };
 }
 
 kinds! {
     BAD_JSON "bad_json" BAD_REQUEST "The body is not JSON, or not of the shape that the path takes."
     BAD_PARAMS "bad_params" BAD_REQUEST "A param is missing, unknown, or not of its type."
-    BATCH_TOO_LONG "batch_too_long" BAD_REQUEST "The batch has more calls than `http_max_batch`."
+    BATCH_TOO_LONG "batch_too_long" BAD_REQUEST "The batch has more calls than `http.max_batch`."
     UNAUTHORIZED "unauthorized" UNAUTHORIZED "There is no token, or a wrong one."
-    ORIGIN_NOT_ALLOWED "origin_not_allowed" FORBIDDEN "A page called whose origin is not in `http_allowed_origins`."
+    ORIGIN_NOT_ALLOWED "origin_not_allowed" FORBIDDEN "A page from an origin that is not in `http.allowed_origins` called."
     NOT_FOUND "not_found" NOT_FOUND "There is no such path."
     UNKNOWN_CALL "unknown_call" NOT_FOUND "There is no call of that name."
-    METHOD_NOT_ALLOWED "method_not_allowed" METHOD_NOT_ALLOWED "The path takes another method: POST, for calls."
-    BODY_TOO_SLOW "body_too_slow" REQUEST_TIMEOUT "The body did not come within `http_read_timeout_ms`."
-    BODY_TOO_LARGE "body_too_large" PAYLOAD_TOO_LARGE "The body is longer than `http_max_body_bytes`."
+    METHOD_NOT_ALLOWED "method_not_allowed" METHOD_NOT_ALLOWED "The path takes another method; calls take POST."
+    BODY_TOO_SLOW "body_too_slow" REQUEST_TIMEOUT "The body did not come within `http.read_timeout_ms`."
+    BODY_TOO_LARGE "body_too_large" PAYLOAD_TOO_LARGE "The body is longer than `http.max_body_bytes`."
     TOO_LARGE "too_large" PAYLOAD_TOO_LARGE "The message, with the ids that go along with it, does not fit a frame of the inner protocol (10 MiB)."
     UNSUPPORTED_MEDIA_TYPE "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE "The content type is not `application/json`."
-    UNSUPPORTED_CONTENT_ENCODING "unsupported_content_encoding" UNSUPPORTED_MEDIA_TYPE "The body is encoded, with gzip say: `Content-Encoding` has to be missing, or `identity`."
-    BAD_SESSION "bad_session" UNPROCESSABLE_ENTITY "The client's session cannot be read, or holds what JSON has no form for."
-    TOO_MANY_FAILURES "too_many_failures" TOO_MANY_REQUESTS "There came more wrong tokens from the address than `http_max_auth_failures_per_minute`."
+    UNSUPPORTED_CONTENT_ENCODING "unsupported_content_encoding" UNSUPPORTED_MEDIA_TYPE "The body is encoded, for example with gzip: `Content-Encoding` must be missing, or `identity`."
+    BAD_SESSION "bad_session" UNPROCESSABLE_ENTITY "The client's session cannot be read, or has a value that JSON cannot express."
+    TOO_MANY_FAILURES "too_many_failures" TOO_MANY_REQUESTS "The address sent more wrong tokens than `http.max_auth_failures_per_minute`."
     INTERNAL "internal" INTERNAL_SERVER_ERROR "The server is at fault."
-    INCOMPLETE "incomplete" BAD_GATEWAY "Not all gateways answered: `partial` is what did come, `missing` names the others."
+    INCOMPLETE "incomplete" BAD_GATEWAY "Not all gateways answered: `partial` has the answers that came, `missing` names the other gateways."
     UNREACHED "unreached" BAD_GATEWAY "The one gateway that could have answered did not: `missing` names it, with the reason."
-    BUSY "busy" SERVICE_UNAVAILABLE "As many requests run as `http_concurrency`, or as many connections stand as `http_max_connections`."
+    BUSY "busy" SERVICE_UNAVAILABLE "`http.concurrency` requests are running, or `http.max_connections` connections are open."
     NO_GATEWAYS "no_gateways" SERVICE_UNAVAILABLE "No gateway is registered, so nobody can be reached."
-    TIMED_OUT "timed_out" GATEWAY_TIMEOUT "The request ran for longer than `http_request_timeout_ms`. What it told by then is told."
+    TIMED_OUT "timed_out" GATEWAY_TIMEOUT "The request ran for longer than `http.request_timeout_ms`. What it had sent by then is sent."
 }
 
-/// One problem.
+/// One error.
 #[derive(Debug)]
-pub(crate) struct Problem {
-    kind: Kind,
+pub(crate) struct ApiError {
+    kind: ErrorKind,
     message: String,
-    /// What stands beside code and message.
+    /// Further keys beside `code` and `message`.
     details: Vec<(&'static str, Value)>,
-    /// In how many seconds it is worth another try.
+    /// The header `Retry-After`, in seconds.
     retry_after: Option<u64>,
 }
 
-impl Kind {
-    /// A problem of the kind; `message` says what and what to do, in a sentence.
-    pub(crate) fn because(self, message: impl Into<String>) -> Problem {
-        Problem { kind: self, message: message.into(), details: Vec::new(), retry_after: None }
+impl ErrorKind {
+    /// A error of the kind; `message` says what and what to do, in a sentence.
+    pub(crate) fn because(self, message: impl Into<String>) -> ApiError {
+        ApiError { kind: self, message: message.into(), details: Vec::new(), retry_after: None }
     }
 }
 
-impl Problem {
+impl ApiError {
     pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
@@ -98,34 +97,34 @@ pub(crate) fn header_of(status: StatusCode) -> Option<&'static str> {
     }
 }
 
-/// A call's own errors have a kind here by the same code.
-impl From<CallError> for Problem {
+/// The errors of calls have kinds with the same codes.
+impl From<CallError> for ApiError {
     fn from(error: CallError) -> Self {
-        let kind = KINDS.iter().find(|kind| kind.code == error.code()).copied().unwrap_or(INTERNAL);
+        let kind = ERROR_KINDS.iter().find(|kind| kind.code == error.code()).copied().unwrap_or(INTERNAL);
         let advice = match &error {
             CallError::UnknownCall(_) => ": GET /openapi.json lists all",
             CallError::NoGateways => ": start one that has this worker's register",
             CallError::Unreached { .. } | CallError::Incomplete { .. } => ": try again in a moment",
             _ => "",
         };
-        let mut problem = kind.because(format!("{error}{advice}"));
+        let mut api_error = kind.because(format!("{error}{advice}"));
         let mut all = error.to_json();
         for name in ["partial", "missing"] {
-            problem.details.extend(all.get_mut(name).map(|value| (name, value.take())));
+            api_error.details.extend(all.get_mut(name).map(|value| (name, value.take())));
         }
-        problem
+        api_error
     }
 }
 
-impl IntoResponse for Problem {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = answer::json(self.kind.status, &self.to_json());
+        let mut response = response::json(self.kind.status, &self.to_json());
         let headers = response.headers_mut();
         if self.kind == UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if self.kind == UNSUPPORTED_CONTENT_ENCODING {
-            // RFC 9110, 15.5.16: it says what would have been taken.
+            // RFC 9110, section 15.5.16: the answer names the encoding that is taken.
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if self.kind == BODY_TOO_SLOW {
@@ -146,8 +145,8 @@ mod tests {
 
     #[test]
     fn each_code_is_there_once_and_says_when() {
-        for (n, kind) in KINDS.iter().enumerate() {
-            assert!(KINDS[..n].iter().all(|other| other.code != kind.code), "{}", kind.code);
+        for (n, kind) in ERROR_KINDS.iter().enumerate() {
+            assert!(ERROR_KINDS[..n].iter().all(|other| other.code != kind.code), "{}", kind.code);
             assert!(kind.when.ends_with('.'), "{}", kind.code);
             assert!(kind.status.is_client_error() || kind.status.is_server_error(), "{}", kind.code);
         }
@@ -155,8 +154,9 @@ mod tests {
 
     #[test]
     fn the_guide_lists_them_all() {
-        let row = |kind: &Kind| format!("| {} | `{}` | {} |", kind.status.as_u16(), kind.code, kind.when);
-        let rows: Vec<_> = KINDS.iter().map(row).collect();
+        let row =
+            |kind: &ErrorKind| format!("| {} | `{}` | {} |", kind.status.as_u16(), kind.code, kind.when);
+        let rows: Vec<_> = ERROR_KINDS.iter().map(row).collect();
         let guide = include_str!("../../../docs/guide/http-push.md");
         assert!(guide.contains(&rows.join("\n")), "the table is to be:\n{}", rows.join("\n"));
     }
@@ -175,10 +175,10 @@ mod tests {
         ];
         for (error, status) in errors {
             let (code, is_incomplete) = (error.code(), matches!(error, CallError::Incomplete { .. }));
-            let problem = Problem::from(error);
-            let json = problem.to_json();
+            let error = ApiError::from(error);
+            let json = error.to_json();
             assert_eq!(json["error"]["code"], code);
-            assert_eq!(problem.into_response().status(), status, "{code}");
+            assert_eq!(error.into_response().status(), status, "{code}");
             if is_incomplete {
                 assert_eq!(json["error"]["partial"], json!([1]));
                 let missing = json!([{"gateway": "127.0.0.1:2300", "reason": "timed_out"}]);

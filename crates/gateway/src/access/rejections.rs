@@ -1,4 +1,4 @@
-//! Why connections were turned away at a door, and how often.
+//! Why connections were turned away at a listener, and how often.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -9,11 +9,11 @@ use tracing::info;
 
 /// Why a connection was turned away before it was a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum RejectReason {
     /// `max_connections` are in.
     Full,
-    /// The door's own `max_connections` came in by it.
-    DoorFull,
+    /// The listener's own `max_connections` came in by it.
+    ListenerFull,
     /// `max_connections_per_address` are in from its address.
     AddressFull,
     /// What it said, or did not, where a proxy has to say who it brings.
@@ -36,27 +36,27 @@ pub(crate) enum Refused {
     Left,
 }
 
-impl Refused {
+impl RejectReason {
     /// Each reason, the word for it, and the name of its count among the gateway's figures.
     const NAMES: [(Self, &'static str, &'static str); 12] = [
-        (Self::Full, "full", "refused_full"),
-        (Self::DoorFull, "door-full", "refused_door_full"),
-        (Self::AddressFull, "address-full", "refused_address_full"),
-        (Self::ProxyHeader, "proxy-header", "refused_proxy_header"),
-        (Self::Tls, "tls", "refused_tls"),
-        (Self::TooSlow, "too-slow", "refused_too_slow"),
-        (Self::TooLong, "too-long", "refused_too_long"),
-        (Self::NoHandshake, "no-handshake", "refused_no_handshake"),
-        (Self::Origin, "origin", "refused_origin"),
-        (Self::Path, "path", "refused_path"),
-        (Self::NoWorker, "no-worker", "refused_no_worker"),
-        (Self::Left, "left", "refused_left"),
+        (Self::Full, "full", "rejected_full"),
+        (Self::ListenerFull, "listener-full", "rejected_listener_full"),
+        (Self::AddressFull, "address-full", "rejected_address_full"),
+        (Self::ProxyHeader, "proxy-header", "rejected_proxy_header"),
+        (Self::Tls, "tls", "rejected_tls"),
+        (Self::TooSlow, "too-slow", "rejected_too_slow"),
+        (Self::TooLong, "too-long", "rejected_too_long"),
+        (Self::NoHandshake, "no-handshake", "rejected_no_handshake"),
+        (Self::Origin, "origin", "rejected_origin"),
+        (Self::Path, "path", "rejected_path"),
+        (Self::NoWorker, "no-worker", "rejected_no_worker"),
+        (Self::Left, "left", "rejected_left"),
     ];
 
     /// What HTTP calls it.
     pub(crate) fn status(self) -> &'static str {
         match self {
-            Self::Full | Self::DoorFull | Self::NoWorker => "503 Service Unavailable",
+            Self::Full | Self::ListenerFull | Self::NoWorker => "503 Service Unavailable",
             Self::AddressFull => "429 Too Many Requests",
             Self::TooSlow => "408 Request Timeout",
             Self::TooLong => "431 Request Header Fields Too Large",
@@ -69,7 +69,7 @@ impl Refused {
     /// What is said to who is turned away.
     pub(crate) fn sentence(self) -> &'static str {
         match self {
-            Self::Full | Self::DoorFull => "there is no place for another client",
+            Self::Full | Self::ListenerFull => "there is no place for another client",
             Self::AddressFull => "there are too many connections from your address",
             Self::ProxyHeader => "a proxy has to say whom it brings",
             Self::Tls => "no TLS came about",
@@ -110,7 +110,7 @@ impl Refused {
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for RejectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -118,14 +118,14 @@ impl fmt::Display for Refused {
 
 /// How many connections were turned away for which reason.
 #[derive(Debug, Default)]
-pub(crate) struct RefusalCounts {
-    counts: [AtomicU64; Refused::NAMES.len()],
-    logs: [LogLimiter; Refused::NAMES.len()],
+pub(crate) struct RejectionCounts {
+    counts: [AtomicU64; RejectReason::NAMES.len()],
+    logs: [LogLimiter; RejectReason::NAMES.len()],
 }
 
-impl RefusalCounts {
+impl RejectionCounts {
     /// Counts one, and says how many that makes.
-    fn count(&self, reason: Refused) -> u64 {
+    fn count(&self, reason: RejectReason) -> u64 {
         self.counts[reason as usize].fetch_add(1, Ordering::Relaxed) + 1
     }
 
@@ -134,7 +134,7 @@ impl RefusalCounts {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub(crate) fn count_and_log(&self, reason: Refused, write: impl FnOnce(u64) + Send + 'static) {
+    pub(crate) fn count_and_log(&self, reason: RejectReason, write: impl FnOnce(u64) + Send + 'static) {
         self.count(reason);
         self.logs[reason as usize].log(write);
     }
@@ -144,7 +144,7 @@ impl RefusalCounts {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub(crate) fn note(&self, reason: Refused, client: SocketAddr, said: Option<&str>) {
+    pub(crate) fn note(&self, reason: RejectReason, client: SocketAddr, said: Option<&str>) {
         let Some(advice) = reason.advice() else {
             self.count(reason);
             return;
@@ -156,25 +156,25 @@ impl RefusalCounts {
         });
     }
 
-    fn of(&self, reason: Refused) -> u64 {
+    fn of(&self, reason: RejectReason) -> u64 {
         self.counts[reason as usize].load(Ordering::Relaxed)
     }
 
     /// Every reason with its count.
-    fn all(&self) -> impl Iterator<Item = (Refused, u64)> {
-        Refused::NAMES.iter().map(|(reason, ..)| (*reason, self.of(*reason)))
+    fn all(&self) -> impl Iterator<Item = (RejectReason, u64)> {
+        RejectReason::NAMES.iter().map(|(reason, ..)| (*reason, self.of(*reason)))
     }
 
     /// All together, then by the reasons that there were, for the operator.
     pub(crate) fn figures(&self) -> Vec<(&'static str, u64)> {
-        let by_reason = Refused::NAMES.iter().map(|(reason, _, figure)| (*figure, self.of(*reason)));
+        let by_reason = RejectReason::NAMES.iter().map(|(reason, _, figure)| (*figure, self.of(*reason)));
         let by_reason: Vec<_> = by_reason.filter(|(_, count)| *count > 0).collect();
         let total = by_reason.iter().map(|(_, count)| count).sum();
-        [vec![("refused", total)], by_reason].concat()
+        [vec![("rejected", total)], by_reason].concat()
     }
 }
 
-impl fmt::Display for RefusalCounts {
+impl fmt::Display for RejectionCounts {
     /// `origin=3 path=1`, leaving out what did not happen.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut between = "";
@@ -192,10 +192,10 @@ mod tests {
 
     #[test]
     fn each_reason_has_a_count_and_a_word_of_its_own() {
-        let counts = RefusalCounts::default();
+        let counts = RejectionCounts::default();
         assert_eq!(counts.to_string(), "none");
-        assert_eq!(counts.figures(), [("refused", 0)]);
-        for (n, (reason, ..)) in (1..).zip(Refused::NAMES) {
+        assert_eq!(counts.figures(), [("rejected", 0)]);
+        for (n, (reason, ..)) in (1..).zip(RejectReason::NAMES) {
             assert_eq!((1..=n).map(|_| counts.count(reason)).last(), Some(n));
         }
         for (n, (reason, count)) in (1..).zip(counts.all()) {
@@ -203,10 +203,10 @@ mod tests {
         }
         assert!(counts.to_string().ends_with("path=10 no-worker=11 left=12"));
         let figures = counts.figures();
-        assert_eq!(figures[..3], [("refused", 78), ("refused_full", 1), ("refused_door_full", 2)]);
-        for ((_, name, figure), (shown, _)) in Refused::NAMES.iter().zip(&figures[1..]) {
+        assert_eq!(figures[..3], [("rejected", 78), ("rejected_full", 1), ("rejected_listener_full", 2)]);
+        for ((_, name, figure), (shown, _)) in RejectReason::NAMES.iter().zip(&figures[1..]) {
             assert_eq!(
-                (*figure, format!("refused_{}", name.replace('-', "_"))),
+                (*figure, format!("rejected_{}", name.replace('-', "_"))),
                 (*shown, figure.to_string())
             );
         }

@@ -1,0 +1,170 @@
+//! The application and the worker that the tests run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use gatewayworker_businessworker::{
+    Admission, CancellationToken, Client, CloseReason, Config, Error, Events, Gateway, Handshake, Message,
+    Result, serve,
+};
+use gatewayworker_protocol::{Command, Payload};
+use serde_json::json;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::fake::{FakeGateway, register, soon};
+
+/// An application that does what each message asks for, and reports what it sees.
+#[derive(Clone)]
+pub(crate) struct Script {
+    seen: mpsc::UnboundedSender<String>,
+    gate: Arc<Notify>,
+    running: Arc<AtomicUsize>,
+    most_running: Arc<AtomicUsize>,
+}
+
+impl Script {
+    fn see(&self, what: impl Into<String>) {
+        self.seen.send(what.into()).unwrap();
+    }
+}
+
+impl Events for Script {
+    async fn on_worker_start(&self, _: &Gateway) -> Result {
+        self.see("start");
+        Ok(())
+    }
+
+    async fn on_connect(&self, client: &Client) -> Result {
+        self.see(format!("connect {}", client.id().connection_id()));
+        Ok(())
+    }
+
+    async fn on_websocket_connect(&self, client: &Client, handshake: &Handshake) -> Result<Admission> {
+        match handshake.get("token") {
+            Some("good") => Ok(Admission::Admit),
+            Some("panic") => panic!("as asked"),
+            Some(_) => Ok(Admission::refuse_with("go away")),
+            None => Err(format!("no token from {}", client.id()).into()),
+        }
+    }
+
+    async fn on_message(&self, client: &Client, message: Message) -> Result {
+        let text = message.text()?;
+        let connection = client.id().connection_id();
+        let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+        match verb {
+            "echo" => {
+                client.send(&message).await?;
+            }
+            "wait" => {
+                let now = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+                self.most_running.fetch_max(now, Ordering::SeqCst);
+                // Before anybody can know that it waits.
+                let opened = self.gate.notified();
+                self.see(format!("waiting {connection}"));
+                opened.await;
+                self.running.fetch_sub(1, Ordering::SeqCst);
+                self.see(format!("waited {connection}"));
+            }
+            "fail" => return Err("as asked".into()),
+            "panic" => panic!("as asked"),
+            "forever" => std::future::pending().await,
+            "count" => {
+                let n = client.session().get::<u32>("n")?.unwrap_or(0) + 1;
+                client.session().insert("n", n)?;
+                self.see(format!("n={n}"));
+            }
+            "merge" => {
+                client.gateway().update_session(client.id(), &json!({"m": rest})).await?;
+                self.see(format!("{:?}", client.session()));
+            }
+            "session" => self.see(format!("{:?}", client.session())),
+            "join" => {
+                client.join_group(rest).await?;
+                let members = client.gateway().client_ids_by_group(rest).await?;
+                self.see(format!("{} in {rest}", members.len()));
+            }
+            _ => self.see(format!("{connection}: {text}")),
+        }
+        Ok(())
+    }
+
+    async fn on_close(&self, client: &Client, reason: CloseReason) -> Result {
+        self.see(format!("close {} {reason} {:?}", client.id().connection_id(), client.session()));
+        Ok(())
+    }
+
+    async fn on_worker_stop(&self, gateway: &Gateway) -> Result {
+        gateway.send_to_all("bye").await?;
+        self.see("stop");
+        Ok(())
+    }
+}
+
+/// A worker that runs a [`Script`], and the fake gateway that it is linked to.
+pub(crate) struct Worker {
+    pub(crate) fake: FakeGateway,
+    seen: mpsc::UnboundedReceiver<String>,
+    pub(crate) gate: Arc<Notify>,
+    pub(crate) most_running: Arc<AtomicUsize>,
+    pub(crate) shutdown: CancellationToken,
+    serving: JoinHandle<std::result::Result<(), Error>>,
+    _register: AbortOnDropHandle<()>,
+}
+
+impl Worker {
+    /// Starts a worker with an event link to one gateway.
+    pub(crate) async fn start(change: impl FnOnce(&mut Config)) -> Self {
+        let mut fake = FakeGateway::start().await;
+        let (register, running_register) = register(&[fake.address]).await;
+        let mut config = Config::default().with_register_address([register]);
+        change(&mut config);
+        let (seen, sees) = mpsc::unbounded_channel();
+        let gate = Arc::new(Notify::new());
+        let most_running = Arc::new(AtomicUsize::new(0));
+        let script =
+            Script { seen, gate: gate.clone(), running: Arc::default(), most_running: most_running.clone() };
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(serve(config, script, shutdown.clone()));
+        let hello = fake.worker().await;
+        assert!(hello.features.unwrap().close_reason);
+        let mut worker =
+            Self { fake, seen: sees, gate, most_running, shutdown, serving, _register: running_register };
+        assert_eq!(worker.sees().await, "start");
+        worker
+    }
+
+    /// Returns what the application reports next.
+    pub(crate) async fn sees(&mut self) -> String {
+        soon(self.seen.recv()).await.unwrap()
+    }
+
+    /// Sends a message of a client to the worker.
+    pub(crate) async fn say(&self, connection: u32, text: &str) {
+        self.fake.events([self.fake.message(connection, text)]).await;
+    }
+
+    /// Returns the next command that is no question.
+    pub(crate) async fn told(&mut self) -> Command {
+        loop {
+            match self.fake.told().await {
+                Command::Ask(_) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Stops the worker, and waits until it has drained.
+    pub(crate) async fn stop(self) -> (FakeGateway, mpsc::UnboundedReceiver<String>) {
+        self.shutdown.cancel();
+        soon(self.serving).await.unwrap().unwrap();
+        (self.fake, self.seen)
+    }
+}
+
+/// The command that sends `text` to one client.
+pub(crate) fn to_one(to: u32, text: &'static str) -> Command {
+    Command::SendToOne { to, message: Payload::plain(text) }
+}

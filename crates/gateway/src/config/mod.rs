@@ -1,0 +1,205 @@
+//! The gateway's configuration, out of flags, environment, file and defaults.
+//!
+//! - `flags`: the command line and the environment,
+//! - `listener`, `listen_url`: the settings of one listener,
+//! - `validate`: which configurations can work.
+
+mod flags;
+mod listen_url;
+mod listener;
+mod validate;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use gatewayworker_daemon::one_or_many;
+use gatewayworker_protocol::{MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, SecretKey};
+use serde::Deserialize;
+
+pub use flags::{Cli, Flags};
+pub use listen_url::{ListenUrl, ListenUrlError};
+pub use listener::ListenerConfig;
+use listener::listeners;
+
+use crate::access::RealIpHeader;
+use crate::core::heartbeat::Heartbeat;
+use crate::core::listener_policy::SlowConsumer;
+use crate::core::outgoing::WebSocketType;
+use crate::core::protocol::Protocols;
+use crate::core::worker_table::Routing;
+
+/// The gateway's configuration. The flags of the same names say what each key
+/// is; units are in the names, `ping_interval` is in seconds as in the original.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[expect(missing_docs, reason = "the flags of the same names are documented")]
+pub struct Config {
+    #[serde(deserialize_with = "listeners")]
+    pub listen: Vec<ListenerConfig>,
+    pub name: String,
+    pub lan_ip: Ipv4Addr,
+    pub lan_listen: Option<String>,
+    #[serde(alias = "start_port")]
+    pub lan_port: u16,
+    #[serde(deserialize_with = "one_or_many")]
+    pub register_address: Vec<String>,
+    pub secret_key: SecretKey,
+    pub allow_insecure: bool,
+    pub ping_interval: f64,
+    pub ping_not_response_limit: u32,
+    pub ping_data: String,
+    pub ping_frame: bool,
+    pub routing: Routing,
+    #[serde(deserialize_with = "one_or_many")]
+    pub path: Vec<String>,
+    pub health_path: String,
+    #[serde(deserialize_with = "one_or_many")]
+    pub allowed_origins: Vec<String>,
+    #[serde(deserialize_with = "one_or_many")]
+    pub subprotocols: Vec<String>,
+    pub max_connections_per_address: usize,
+    #[serde(deserialize_with = "one_or_many")]
+    pub trusted_proxies: Vec<String>,
+    pub real_ip_header: RealIpHeader,
+    pub proxy_protocol: bool,
+    pub websocket_type: WebSocketType,
+    pub shards: usize,
+    pub max_connections: usize,
+    pub max_links: usize,
+    pub handshake_timeout_ms: u64,
+    pub max_header_bytes: usize,
+    pub max_message_bytes: usize,
+    pub max_session_bytes: usize,
+    pub outbox_bytes: usize,
+    pub outbox_budget_bytes: usize,
+    pub slow_consumer: SlowConsumer,
+    pub link_outbox_bytes: usize,
+    pub worker_wait_ms: u64,
+    pub max_waiting: usize,
+    pub admission_timeout_ms: u64,
+    pub shutdown_spread_ms: u64,
+    /// What listeners may speak beside WebSocket; set by the program, not by its users.
+    #[serde(skip)]
+    pub protocols: Protocols,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![ListenerConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 8289)).into())],
+            name: "Gateway".into(),
+            lan_ip: Ipv4Addr::LOCALHOST,
+            lan_listen: None,
+            lan_port: 2300,
+            register_address: vec!["127.0.0.1:1236".into()],
+            secret_key: SecretKey::default(),
+            allow_insecure: false,
+            ping_interval: 55.0,
+            ping_not_response_limit: 1,
+            ping_data: r#"{"type":"ping"}"#.into(),
+            ping_frame: false,
+            routing: Routing::default(),
+            path: Vec::new(),
+            health_path: String::new(),
+            allowed_origins: Vec::new(),
+            subprotocols: Vec::new(),
+            max_connections_per_address: 0,
+            trusted_proxies: Vec::new(),
+            real_ip_header: RealIpHeader::default(),
+            proxy_protocol: false,
+            websocket_type: WebSocketType::default(),
+            shards: 0,
+            max_connections: 1_000_000,
+            max_links: 10_000,
+            handshake_timeout_ms: 10_000,
+            max_header_bytes: 16 * 1024,
+            max_message_bytes: 8 * 1024 * 1024,
+            max_session_bytes: 1024 * 1024,
+            outbox_bytes: 1_024_000,
+            outbox_budget_bytes: 1024 * 1024 * 1024,
+            slow_consumer: SlowConsumer::default(),
+            link_outbox_bytes: 10_240_000,
+            worker_wait_ms: 10_000,
+            max_waiting: 10_000,
+            admission_timeout_ms: 30_000,
+            shutdown_spread_ms: 1000,
+            protocols: Protocols::default(),
+        }
+    }
+}
+
+impl Config {
+    /// Lets the paths in it begin where `file` is, out of which it was read.
+    #[must_use]
+    pub(crate) fn read_from(mut self, file: Option<&Path>) -> Self {
+        if let Some(directory) = file.and_then(Path::parent) {
+            self.listen.iter_mut().for_each(|listener| listener.settle_in(directory));
+        }
+        self
+    }
+
+    /// The configuration, if the files that it names can be used.
+    ///
+    /// # Errors
+    /// When one of them is missing, or not what it should be.
+    pub(crate) fn with_good_files(self) -> anyhow::Result<Self> {
+        self.listen.iter().try_for_each(|listener| listener.load_certificate().map(drop))?;
+        Ok(self)
+    }
+
+    /// The rules of the heartbeat, if there is one.
+    pub(crate) fn heartbeat(&self) -> Option<Heartbeat> {
+        let interval = Duration::try_from_secs_f64(self.ping_interval).unwrap_or_default();
+        let pings = self.ping_frame || !self.ping_data.is_empty();
+        Heartbeat::new(interval, self.ping_not_response_limit, pings)
+    }
+
+    /// The longest frame that is taken from a worker, in bytes: longer than the original's where
+    /// a listener takes longer messages, as a worker may send back what it got.
+    pub(crate) fn max_frame_len(&self) -> usize {
+        let longest = self.listen.iter().map(|listener| listener.view(self).max_message_bytes).max();
+        if longest > Some(MAX_FRAME_LEN) { MAX_LARGE_FRAME_LEN } else { MAX_FRAME_LEN }
+    }
+
+    /// How often to look for the silent, if any listener asks for that.
+    pub(crate) fn heartbeat_tick(&self) -> Option<Duration> {
+        let heartbeats = self.listen.iter().filter_map(|listener| listener.view(self).heartbeat());
+        heartbeats.map(|heartbeat| heartbeat.tick()).min()
+    }
+
+    /// Bytes that may wait for slow clients on one shard.
+    pub(crate) fn outbox_budget(&self) -> usize {
+        self.outbox_budget_bytes / self.shards.max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_that_is_shipped_shows_every_key_of_a_listener() {
+        let file = include_str!("../../../../config/gateway.toml");
+        let example: String =
+            file.lines().filter_map(|line| line.strip_prefix("#   ")).flat_map(|line| [line, "\n"]).collect();
+        let config: Config = toml::from_str(&example).unwrap();
+        let shown = format!("{:?}", config.listen[0]);
+        assert!(!shown.contains("None"), "{shown}");
+        config.validated().unwrap();
+    }
+
+    #[test]
+    fn a_listener_may_be_appended_to_the_file_that_is_shipped() {
+        let file = include_str!("../../../../config/gateway.toml");
+        let config: Config = toml::from_str(&format!("{file}\n[[listen]]\nurl = 'text://a:1'\n")).unwrap();
+        assert_eq!(config.listen[0].url.to_string(), "text://a:1");
+    }
+
+    #[test]
+    fn the_originals_name_of_the_port_and_a_single_register_are_taken() {
+        assert_eq!(toml::from_str::<Config>("start_port = 2900").unwrap().lan_port, 2900);
+        let one: Config = toml::from_str("register_address = '10.0.0.1:1236'").unwrap();
+        assert_eq!(one.register_address, ["10.0.0.1:1236"]);
+    }
+}

@@ -1,0 +1,23 @@
+//! Why a WebSocket connection has to be failed.
+
+/// Why a connection has to be failed (RFC 6455 section 7.1.7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WebSocketError {
+    #[error("{0}")]
+    Malformed(&'static str),
+    #[error("text that is not UTF-8")]
+    NotUtf8,
+    #[error("a message over the limit")]
+    TooLarge,
+}
+
+impl WebSocketError {
+    /// The close code that tells the client: RFC 6455 section 7.4.1.
+    pub(crate) fn close_code(self) -> u16 {
+        match self {
+            Self::Malformed(_) => 1002,
+            Self::NotUtf8 => 1007,
+            Self::TooLarge => 1009,
+        }
+    }
+}
