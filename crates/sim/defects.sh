@@ -5,9 +5,8 @@
 #   crates/sim/defects.sh [crates/sim/defects/NAME.patch ...]
 #
 # A patch begins with the lines `scenario: NAME` and `breaks: INVARIANT ...`; one of these has to be
-# found, and nothing without the defect. The copy has all files that git knows, as they are now, and stays in
-# target/sim-defects. Packages of others are built once for it and the workspace. Ends with 0 if every defect
-# is found.
+# found, and nothing without the defect. The copy has all files that git knows, as they are now; what
+# is built for it stays in target/sim-defects. Ends with 0 if every defect is found.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -16,7 +15,7 @@ steps=1000000000000
 clean_steps=200000
 root=$PWD/target/sim-defects
 copy=$root/copy
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
+export CARGO_TARGET_DIR=$root/target
 
 patches=("$@")
 [ ${#patches[@]} -gt 0 ] || patches=(crates/sim/defects/*.patch)

@@ -323,7 +323,7 @@ impl Worker {
             let calls = &mut self.calls[gateway];
             let now = calls.instant(context.now_ms);
             let asker = Asker::Application(number * gateways as u64 + gateway as u64);
-            if let Err(why) = calls.core.ask(ask.clone(), asker, now) {
+            if let Err(why) = calls.core.ask(Command::Ask(ask.clone()).into_frame(), asker, now) {
                 self.take_answer(number * gateways as u64 + gateway as u64, Err(why), observer, context)?;
             }
         }

@@ -273,7 +273,7 @@ impl Worker {
                 let now = calls.instant(context.now_ms);
                 let ask = gatewayworker_protocol::Question::Session(id.connection_id());
                 context.note(|| format!("asks for the session of {id}"));
-                match calls.core.ask(ask, Asker::Session(id), now) {
+                match calls.core.ask(Command::Ask(ask).into_frame(), Asker::Session(id), now) {
                     Ok(_) => {
                         self.running.insert(id, Running::Asks(question, event));
                         Ok(())
