@@ -58,6 +58,11 @@ impl<P: Ports> Shard<P> {
         self.table.clients().map(|client| &client.worker)
     }
 
+    /// Whether there is no client.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// How many clients there are, admitted or not.
     pub fn len(&self) -> usize {
         self.table.len()

@@ -81,10 +81,8 @@ impl Client {
                 let action = if context.rng.chance(50) { ClientAction::Leave } else { ClientAction::Reset };
                 self.act(action, observer, context)?;
             }
-            Input::Deadline => {
-                if self.next_deadline().is_some_and(|at_ms| at_ms <= context.now_ms) {
-                    self.drop_connection(observer);
-                }
+            Input::Deadline if self.next_deadline().is_some_and(|at_ms| at_ms <= context.now_ms) => {
+                self.drop_connection(observer);
             }
             Input::Readable(_) => self.read(observer, context)?,
             Input::Writable(_) => self.connection.iter_mut().for_each(Connection::flush),
@@ -318,9 +316,10 @@ impl Connection {
                 self.unechoed.pop_front();
             }
         }
-        let Some(request) = self.unechoed.pop_front_if(|request| Some(request.number) == number) else {
+        if self.unechoed.front().is_none_or(|request| Some(request.number) != number) {
             return Ok(());
-        };
+        }
+        let Some(request) = self.unechoed.pop_front() else { return Ok(()) };
         let Some(id) = self.id.filter(|_| !self.has_sent_close && !self.is_ended_by_request) else {
             return Ok(());
         };

@@ -145,11 +145,8 @@ impl Worker {
             },
             Input::Readable(socket) => match self.link_of(socket) {
                 Some((gateway, true)) => self.read_events(gateway, observer, context)?,
-                Some((gateway, false)) => {
-                    if !self.calls[gateway].read(context) {
-                        self.lose_calls(gateway, context);
-                    }
-                }
+                Some((gateway, false)) if self.calls[gateway].read(context) => {}
+                Some((gateway, false)) => self.lose_calls(gateway, context),
                 None => {}
             },
             Input::Writable(socket) => match self.link_of(socket) {
