@@ -20,6 +20,7 @@ use crate::shard::{self, ClientConnection, ShardThread, Shared};
 use crate::workers::WorkerLink;
 
 pub use crate::core::client::{Client, NewClient};
+pub use crate::core::commands::ShardCommand;
 pub use crate::core::effects::{Effect, Ending, Finished, Notice, Signals};
 pub use crate::core::events::Route;
 pub use crate::core::flush::Writable;
@@ -31,6 +32,7 @@ pub use crate::core::listener_policy::{Framing, ListenerPolicy, SlowConsumer};
 pub use crate::core::outbox::{Flushed, Outbox};
 pub use crate::core::outgoing::WebSocketType;
 pub use crate::core::ports::{Connection, Directory, Ports, Transmit};
+pub use crate::core::questions::{AskShards, Gather, answer_with};
 pub use crate::core::reading::Reading;
 pub use crate::core::table::{Key, Table};
 use crate::core::websocket::decode::{Content, DecodeOptions, Decoder, Step};

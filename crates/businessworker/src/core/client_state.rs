@@ -23,6 +23,8 @@ pub struct ClientState {
     session: SessionVersion,
     /// The client was refused and may have messages under way.
     refused: bool,
+    /// The gateway has taken the client away from this worker while its events ran or waited here.
+    lost: bool,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,8 @@ pub(super) struct Finished {
 impl ClientState {
     /// Takes an event; returns it where it is its turn at once.
     pub(super) fn enqueue(&mut self, event: Event) -> Option<Event> {
+        // The gateway has linked this worker again, and the client is this worker's again.
+        self.lost = false;
         if self.running.is_some() {
             self.waiting.push_back(event);
             return None;
@@ -123,11 +127,12 @@ impl ClientState {
     }
 
     /// Ends the event that runs, and starts the next. After the client's last event nothing
-    /// is known of it any more, not even what `on_close` wrote.
+    /// is known of it any more, not even what `on_close` wrote. The last event is the close,
+    /// or whatever is the last here of a client whose gateway has taken it away.
     pub(super) fn finish(&mut self) -> Finished {
         let next = self.waiting.pop_front();
         let ended = std::mem::replace(&mut self.running, next.as_ref().map(Running::of));
-        if ended.as_ref().is_some_and(|ended| ended.is_close) {
+        if ended.as_ref().is_some_and(|ended| ended.is_close) || (self.lost && next.is_none()) {
             self.forget();
         }
         Finished { cost: ended.map_or(0, |ended| ended.cost), next }
@@ -136,8 +141,9 @@ impl ClientState {
     /// The client's gateway has taken the client away from this worker. Where events of
     /// the client wait here, what is known of it still holds for them.
     pub(super) fn lost_gateway(&mut self) {
-        if self.running.is_none() {
-            self.forget();
+        match self.running {
+            None => self.forget(),
+            Some(_) => self.lost = true,
         }
     }
 

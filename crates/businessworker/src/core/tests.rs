@@ -283,12 +283,30 @@ fn a_gateway_is_forgotten_with_all_its_clients_but_those_whose_events_wait() {
     let mut chat = Chat::new();
     chat.receive(message(1, "", "hi"));
     chat.clients.note_write(id(1), b"1");
-    chat.clients.forget_gateway(GATEWAY);
-    assert!(written(&chat.clients), "its event waits");
-    chat.handle_all();
     chat.clients.forget_gateway(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2301));
     assert!(written(&chat.clients), "it is another gateway's");
     chat.clients.forget_gateway(GATEWAY);
+    assert!(written(&chat.clients), "its event waits");
+    chat.handle_all();
+    assert!(chat.clients.table().is_empty(), "nobody would tell this worker that the client has closed");
+    // Nor of one whose first event waits, which begins with nothing known.
+    chat.receive(connect(1));
+    chat.receive(message(1, "", "hi"));
+    chat.clients.forget_gateway(GATEWAY);
+    chat.handle_all();
+    assert!(chat.clients.table().is_empty());
+}
+
+#[test]
+fn a_client_whose_gateway_comes_back_is_known_until_it_closes() {
+    let mut chat = Chat::new();
+    chat.receive(message(1, "", "hi"));
+    chat.clients.forget_gateway(GATEWAY);
+    chat.receive(message(1, "", "over the new link"));
+    chat.handle_all();
+    assert!(!chat.clients.table().is_empty(), "the session that was written is its");
+    chat.receive(close(1, ""));
+    chat.handle_all();
     assert!(chat.clients.table().is_empty());
 }
 

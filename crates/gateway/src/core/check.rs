@@ -1,7 +1,10 @@
 //! What holds between two inputs of a shard, for tests and the simulation.
 
+use std::sync::Arc;
+
 use super::Shard;
 use super::ports::Ports;
+use super::worker_link::WorkerLink;
 
 impl<P: Ports> Shard<P> {
     /// Checks that the shard's books agree with its clients.
@@ -26,6 +29,38 @@ impl<P: Ports> Shard<P> {
             return Err(format!("{} clients are not closed that are to be", self.pending_close.len()));
         }
         Ok(())
+    }
+
+    /// Checks that nothing is left of the clients that were here.
+    ///
+    /// # Errors
+    /// With what is left.
+    pub fn check_empty(&self) -> Result<(), String> {
+        self.check()?;
+        let left = [
+            ("clients", self.table.len()),
+            ("clients that count as pending", self.admissions.len()),
+            ("groups", self.table.groups().count()),
+            ("blocked bytes", self.blocked_bytes),
+            ("clients to flush", self.urgent.len() + self.bulk.len()),
+            ("links to flush", self.links.len()),
+            ("effects", self.effects.list.len()),
+            ("timers", usize::from(self.timers.next_ms().is_some())),
+        ];
+        match left.iter().find(|(_, count)| *count > 0) {
+            None => Ok(()),
+            Some((what, count)) => Err(format!("{count} {what} are left")),
+        }
+    }
+
+    /// The worker of each client, in no order.
+    pub fn workers(&self) -> impl Iterator<Item = &Arc<WorkerLink<P::Buffer>>> {
+        self.table.clients().map(|client| &client.worker)
+    }
+
+    /// Whether there is no client.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// How many clients there are, admitted or not.

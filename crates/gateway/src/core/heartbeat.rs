@@ -31,7 +31,7 @@ impl Due {
 
 impl Heartbeat {
     /// `None` where silence never means anything.
-    pub(crate) fn new(interval: Duration, limit: u32, pings: bool) -> Option<Self> {
+    pub fn new(interval: Duration, limit: u32, pings: bool) -> Option<Self> {
         let interval_ms = interval.as_millis() as u64;
         (interval_ms > 0 && (pings || limit > 0)).then_some(Self { interval_ms, limit, pings })
     }

@@ -318,9 +318,13 @@ impl<P: Ports> Table<P> {
                 return Err(format!("client {} and its uid disagree", client.connection_id));
             }
         }
-        match self.groups.members_len() == memberships {
+        let bound = self.clients().filter(|client| client.uid.is_some()).count();
+        if self.groups.members_len() != memberships {
+            return Err("a group has a member that does not know it".to_owned());
+        }
+        match self.uids.members_len() == bound {
             true => Ok(()),
-            false => Err("a group has a member that does not know it".to_owned()),
+            false => Err("a uid has a client that does not know it".to_owned()),
         }
     }
 }

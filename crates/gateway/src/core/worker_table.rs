@@ -128,6 +128,12 @@ impl<B: LinkBuffer> WorkerTable<B> {
         .cloned()
     }
 
+    /// Whether none is linked.
+    #[cfg(any(test, feature = "internals"))]
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
     /// How many are linked.
     pub fn len(&self) -> usize {
         self.links.len()

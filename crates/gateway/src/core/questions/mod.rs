@@ -28,7 +28,7 @@ use super::ports::Ports;
 use super::table::Table;
 
 /// A question to all shards, or to the one that has a connection.
-pub(crate) trait Gather: Send + Sync + 'static {
+pub trait Gather: Send + Sync + 'static {
     /// What one shard knows.
     type Part: Send + 'static;
 
@@ -45,19 +45,19 @@ pub(crate) trait Gather: Send + Sync + 'static {
 }
 
 /// Asks the shards: whoever reads a link's commands has one.
-pub(crate) trait AskShards {
+pub trait AskShards {
     /// What can go wrong.
     type Error;
 
     /// Collects the parts of the shards, and returns the whole.
-    async fn gather<Q: Gather>(&mut self, question: Q) -> Result<Bytes, Self::Error>;
+    fn gather<Q: Gather>(&mut self, question: Q) -> impl Future<Output = Result<Bytes, Self::Error>>;
 }
 
 /// Returns the serialized answer to a question.
 ///
 /// # Errors
 /// When a shard could not be asked.
-pub(crate) async fn answer_with<A: AskShards>(question: Question, shards: &mut A) -> Result<Bytes, A::Error> {
+pub async fn answer_with<A: AskShards>(question: Question, shards: &mut A) -> Result<Bytes, A::Error> {
     match question {
         Question::IsOnline(id) => shards.gather(is_online::IsOnline(id)).await,
         Question::Session(id) => shards.gather(session::Session(id)).await,

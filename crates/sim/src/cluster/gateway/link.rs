@@ -1,0 +1,368 @@
+//! An inner link of a simulated gateway: a worker's, or a client library's, as `link.rs` of the gateway has it.
+//!
+//! The core's [`LinkState`] reads commands out of its bytes. What it says before a question takes effect first,
+//! and what it says next waits for the answer. A link waits where a shard's channel is full.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use gatewayworker_gateway::internals::{AskShards, Directory, Gather, LinkEvent, LinkState, answer_with};
+use gatewayworker_protocol::{MAX_LARGE_FRAME_LEN, Question, SecretKey, frame_answer};
+
+use super::shard::ShardMessage;
+use super::{Gateway, Wake};
+use crate::cluster::observer::Observer;
+use crate::cluster::ports::{Core, SimLink, WorkerLink};
+use crate::link_buffer::LinkBuffer;
+use crate::model::Context;
+use crate::network::{ReadOutcome, Socket};
+
+/// How long a link may take to end, in ms: so long that a worker with slow handlers has read everything.
+const FINISH_TIMEOUT_MS: u64 = 8_000;
+
+/// What a step reads of a link at most, in bytes.
+const SCRATCH: usize = 4 * 1024;
+
+/// A link.
+pub(super) struct Link {
+    pub(super) socket: Rc<Socket>,
+    shard: usize,
+    pub(super) writer: SimLink,
+    state: LinkState,
+    buffer: BytesMut,
+    pub(super) worker: Option<Arc<WorkerLink>>,
+    pub(super) doing: Doing,
+    is_woken: bool,
+}
+
+/// What a link is doing.
+pub(super) enum Doing {
+    /// It reads commands.
+    Read,
+    /// It hands commands over to shards, and then asks this, if there is a question.
+    HandOver(Option<Question>),
+    /// It waits for the parts of an answer.
+    Gather(Gathering),
+    /// It waits for room for an answer.
+    Answer(Bytes),
+    /// It hands over what it has, and then ends; true where the peer may still read.
+    End(bool),
+    /// It writes what is left, and reads to the peer's end.
+    Finish { until_ms: u64 },
+}
+
+/// A question under way.
+pub(super) struct Gathering {
+    answer: Pin<Box<dyn Future<Output = Bytes>>>,
+    asks: Asks,
+}
+
+type Asks = Rc<RefCell<VecDeque<(usize, Box<dyn FnOnce(&Core)>)>>>;
+
+/// Asks shards for the parts of an answer: what it asks for is in `asks`.
+struct Asker {
+    shards: usize,
+    asks: Asks,
+}
+
+impl AskShards for Asker {
+    type Error = ();
+
+    async fn gather<Q: Gather>(&mut self, question: Q) -> Result<Bytes, ()> {
+        let only = question.connection_id().map(|connection_id| connection_id as usize % self.shards);
+        let question = Rc::new(question);
+        let asked: Vec<usize> =
+            (0..self.shards).filter(|shard| only.is_none_or(|only| only == *shard)).collect();
+        let parts: Rc<RefCell<Vec<Q::Part>>> = Rc::default();
+        for shard in &asked {
+            let (question, parts) = (question.clone(), parts.clone());
+            let ask = move |core: &Core| parts.borrow_mut().push(question.part(core.table()));
+            self.asks.borrow_mut().push_back((*shard, Box::new(ask)));
+        }
+        std::future::poll_fn(|_| match parts.borrow().len() == asked.len() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
+        let parts = parts.take();
+        Ok(question.whole(parts))
+    }
+}
+
+impl Gathering {
+    fn new(question: Question, shards: usize) -> Self {
+        let asks = Asks::default();
+        let mut asker = Asker { shards, asks: asks.clone() };
+        let answer =
+            async move { answer_with(question, &mut asker).await.expect("no shard ends before its links") };
+        Self { answer: Box::pin(answer), asks }
+    }
+
+    fn poll(&mut self) -> Option<Bytes> {
+        let mut context = std::task::Context::from_waker(Waker::noop());
+        match self.answer.as_mut().poll(&mut context) {
+            Poll::Ready(answer) => Some(answer),
+            Poll::Pending => None,
+        }
+    }
+}
+
+impl Gateway {
+    pub(super) fn accept_link(&mut self, socket: Socket, context: &mut Context<'_>) {
+        let number = self.next_number;
+        self.next_number += 1;
+        let socket = Rc::new(socket);
+        self.sockets.insert(socket.id(), Wake::Link(number));
+        let writer = SimLink::new(LinkBuffer::new(socket.clone(), self.options.link_bytes));
+        let shards = self.shards.len();
+        let link = Link {
+            shard: context.rng.below(shards as u64) as usize,
+            socket,
+            writer,
+            state: LinkState::new(SecretKey::default(), MAX_LARGE_FRAME_LEN, shards),
+            buffer: BytesMut::new(),
+            worker: None,
+            doing: Doing::Read,
+            is_woken: false,
+        };
+        self.links.insert(number, link);
+    }
+
+    /// Goes on with a link as far as it can, and reads from it at most once.
+    pub(super) fn run_link(&mut self, number: u32, observer: &mut Observer, context: &mut Context<'_>) {
+        loop {
+            let Some(link) = self.links.get_mut(&number) else { return };
+            match &mut link.doing {
+                Doing::Read => match link.state.next(&mut link.buffer, || {
+                    self.next_seq += 1;
+                    self.next_seq
+                }) {
+                    Ok(Some(event)) => self.take_event(number, event, context),
+                    Ok(None) if link.state.pending.iter().any(|pending| !pending.is_empty()) => {
+                        link.doing = Doing::HandOver(None);
+                    }
+                    Ok(None) => match link.read() {
+                        ReadOutcome::Bytes(_) => {
+                            // Others have their turn before its commands take effect.
+                            return context.read_again(link.socket.id());
+                        }
+                        ReadOutcome::Empty => return,
+                        outcome => link.doing = Doing::End(outcome == ReadOutcome::End),
+                    },
+                    Err(error) => {
+                        context.note(|| format!("link {number} is closed: {error}"));
+                        link.doing = Doing::End(false);
+                    }
+                },
+                Doing::HandOver(question) => {
+                    let question = question.take();
+                    if !self.hand_over(number, observer, context) {
+                        if let Some(link) = self.links.get_mut(&number) {
+                            link.doing = Doing::HandOver(question);
+                        }
+                        return;
+                    }
+                    let shards = self.shards.len();
+                    let Some(link) = self.links.get_mut(&number) else { return };
+                    link.doing = match question {
+                        Some(question) => Doing::Gather(Gathering::new(question, shards)),
+                        None => Doing::Read,
+                    };
+                }
+                Doing::Gather(gathering) => {
+                    if let Some(answer) = gathering.poll() {
+                        link.doing = Doing::Answer(answer);
+                    } else if !self.ask_shards(number, context) {
+                        return;
+                    }
+                }
+                Doing::Answer(answer) => {
+                    // A peer that asks and does not read gets no further.
+                    if link.writer.buffer.is_full() && !link.writer.buffer.is_closed() {
+                        return;
+                    }
+                    let answer = std::mem::take(answer);
+                    let _ = link.writer.buffer.push(|out| frame_answer(&answer, out));
+                    link.writer.buffer.flush();
+                    link.doing = Doing::Read;
+                }
+                Doing::End(in_peace) => {
+                    let in_peace = *in_peace;
+                    if let (false, Some(worker)) = (in_peace, &link.worker) {
+                        // Events go elsewhere from now on.
+                        self.directory.leave(worker);
+                    }
+                    if !self.hand_over(number, observer, context) {
+                        return;
+                    }
+                    let Some(link) = self.links.get_mut(&number) else { return };
+                    if let Some(worker) = &link.worker {
+                        self.directory.leave(worker);
+                    }
+                    if !in_peace {
+                        return self.forget_link(number);
+                    }
+                    link.writer.buffer.finish();
+                    link.doing = Doing::Finish { until_ms: context.now_ms + FINISH_TIMEOUT_MS };
+                }
+                Doing::Finish { .. } => {
+                    let is_written = link.writer.buffer.is_let_go();
+                    // Where it was us who ended the link, the peer may still be speaking.
+                    let is_read = link.worker.is_none() || link.discard();
+                    if is_written && is_read {
+                        self.forget_link(number);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_event(&mut self, number: u32, event: LinkEvent, context: &mut Context<'_>) {
+        let Some(link) = self.links.get_mut(&number) else { return };
+        match event {
+            LinkEvent::Worker { key, features, greeting } => {
+                if let Some(greeting) = greeting {
+                    let _ = link.writer.buffer.push(|out| greeting.encode(out));
+                    link.writer.buffer.flush();
+                }
+                let key = format!("{}:{key}", link.socket.peer());
+                context.note(|| format!("worker {key} is linked"));
+                link.worker = Some(self.directory.join(&key, link.writer.clone(), features));
+            }
+            LinkEvent::Draining => {
+                if let Some(worker) = &link.worker {
+                    worker.set_draining();
+                }
+            }
+            LinkEvent::Question(question) => link.doing = Doing::HandOver(Some(question)),
+            LinkEvent::Publish(_) => {}
+            LinkEvent::Ignored(error) => context.note(|| format!("link {number}: {error}")),
+        }
+    }
+
+    /// Hands commands over to the shards; false where a channel is full.
+    fn hand_over(&mut self, number: u32, observer: &mut Observer, context: &mut Context<'_>) -> bool {
+        for shard in 0..self.shards.len() {
+            let Some(link) = self.links.get_mut(&number) else { return false };
+            if link.state.pending[shard].is_empty() {
+                continue;
+            }
+            if link.shard != shard && self.shards[shard].messages.len() >= super::shard::CHANNEL {
+                return false;
+            }
+            let commands = std::mem::take(&mut link.state.pending[shard]);
+            if link.shard == shard {
+                self.input(shard, observer, context, |core| core.execute(commands));
+            } else {
+                self.send(shard, ShardMessage::Commands(commands), context);
+            }
+        }
+        true
+    }
+
+    /// Asks shards for their parts: our own at once. Returns whether that was anything.
+    fn ask_shards(&mut self, number: u32, context: &mut Context<'_>) -> bool {
+        let mut has_asked = false;
+        loop {
+            let Some(link) = self.links.get_mut(&number) else { return false };
+            let Doing::Gather(gathering) = &mut link.doing else { return false };
+            let (own, asks) = (link.shard, gathering.asks.clone());
+            let Some(shard) = asks.borrow().front().map(|(shard, _)| *shard) else { return has_asked };
+            if shard != own && !self.has_room(shard) {
+                return false;
+            }
+            let Some((_, ask)) = asks.borrow_mut().pop_front() else { return false };
+            has_asked = true;
+            match shard == own {
+                true => ask(&self.shards[shard].core),
+                false => self.send(shard, ShardMessage::Ask(ask), context),
+            }
+        }
+    }
+
+    pub(super) fn forget_link(&mut self, number: u32) {
+        if let Some(link) = self.links.remove(&number) {
+            link.writer.buffer.close();
+            self.sockets.remove(&link.socket.id());
+        }
+    }
+
+    /// Plans a turn for links that wait for shards, and for those that have failed.
+    pub(super) fn wake_links(&mut self, context: &mut Context<'_>) {
+        for (number, link) in &mut self.links {
+            if !matches!(link.doing, Doing::Read) {
+                link.wake(*number, context);
+            }
+        }
+    }
+
+    /// Ends links that have failed or were finished, and flushes those that want it.
+    pub(super) fn look_after_links(&mut self, context: &mut Context<'_>) {
+        for (number, link) in &mut self.links {
+            if link.writer.take_wants_flush() {
+                link.writer.buffer.flush();
+            }
+            if link.writer.buffer.is_closed() && matches!(link.doing, Doing::Read) {
+                link.doing = Doing::End(!link.writer.buffer.is_broken());
+                link.wake(*number, context);
+            }
+        }
+    }
+
+    /// The clients are gone: every link ends.
+    pub(super) fn stop_links(&mut self, context: &mut Context<'_>) {
+        for (number, link) in &mut self.links {
+            if !matches!(link.doing, Doing::End(_) | Doing::Finish { .. }) {
+                link.doing = Doing::End(true);
+                link.wake(*number, context);
+            }
+        }
+    }
+
+    pub(super) fn time_out_links(&mut self, now_ms: u64) {
+        let due = |link: &Link| matches!(link.doing, Doing::Finish { until_ms } if until_ms <= now_ms);
+        let due: Vec<u32> =
+            self.links.iter().filter(|(_, link)| due(link)).map(|(number, _)| *number).collect();
+        due.into_iter().for_each(|number| self.forget_link(number));
+    }
+}
+
+impl Link {
+    pub(super) fn wake(&mut self, number: u32, context: &mut Context<'_>) {
+        if !std::mem::replace(&mut self.is_woken, true) {
+            let delay_ms = context.rng.below(2);
+            context.turn_after(delay_ms, Wake::Link(number).encode());
+        }
+    }
+
+    pub(super) fn woken(&mut self) {
+        self.is_woken = false;
+    }
+
+    fn read(&mut self) -> ReadOutcome {
+        let mut scratch = [0; SCRATCH];
+        let outcome = self.socket.try_read(&mut scratch);
+        if let ReadOutcome::Bytes(n) = outcome {
+            self.buffer.extend_from_slice(&scratch[..n]);
+        }
+        outcome
+    }
+
+    /// Drops what has come; returns whether nothing more will.
+    fn discard(&mut self) -> bool {
+        loop {
+            self.buffer.clear();
+            match self.read() {
+                ReadOutcome::Bytes(_) => {}
+                ReadOutcome::Empty => return false,
+                ReadOutcome::End | ReadOutcome::Reset => return true,
+            }
+        }
+    }
+}

@@ -1,0 +1,313 @@
+//! The process of a gateway: real shards, and a shell around them as the gateway's is.
+//!
+//! A shard is a thread in the gateway; here each of its inputs is a step, in an order that is drawn. What shards
+//! and links share (the directory of workers) is changed in whole steps only.
+//!
+//! - `shard`: a core, its messages and effects; `client`, `closing`: a client's connection; `link`: an inner link.
+
+mod client;
+mod closing;
+mod link;
+mod shard;
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub(super) use client::{ACCEPTED, NO_WORKER};
+use client::{ClientTask, Stage};
+use gatewayworker_gateway::internals::{
+    Framing, Heartbeat, ListenerPolicy, Routing, Settings, SlowConsumer, WebSocketType,
+};
+use link::{Doing, Link};
+use shard::{ShardMessage, ShardNode};
+
+use super::Act;
+use super::observer::Observer;
+use super::ports::{Core, SimDirectory};
+use crate::model::{Context, Input};
+use crate::network::{ProcessId, SocketId};
+use crate::rng::Rng;
+use crate::violation::{Violation, ensure};
+
+/// The port that workers and client libraries connect to.
+pub(super) const LINKS: u16 = 2300;
+/// The port that clients connect to.
+pub(super) const CLIENTS: u16 = 8289;
+
+/// The settings of a gateway.
+#[derive(Debug, Clone)]
+pub(super) struct GatewayOptions {
+    pub(super) shards: usize,
+    pub(super) routing: Routing,
+    pub(super) admission_timeout_ms: u64,
+    pub(super) worker_wait_ms: u64,
+    pub(super) handshake_timeout_ms: u64,
+    pub(super) max_waiting: usize,
+    /// A link is full with so many bytes.
+    pub(super) link_bytes: usize,
+    pub(super) outbox_bytes: usize,
+    pub(super) outbox_budget: usize,
+    pub(super) heartbeat_ms: u64,
+}
+
+impl GatewayOptions {
+    /// Draws settings that are met within a run: small buffers, short times.
+    pub(super) fn draw(rng: &mut Rng) -> Self {
+        let routings = [Routing::LeastConnections, Routing::Random, Routing::RoundRobin];
+        Self {
+            shards: rng.within(&(1..=3)) as usize,
+            routing: *rng.pick(&routings).unwrap_or(&Routing::Random),
+            admission_timeout_ms: 300,
+            worker_wait_ms: 200,
+            handshake_timeout_ms: 300,
+            max_waiting: rng.within(&(1..=4)) as usize,
+            link_bytes: rng.within(&(200..=8_000)) as usize,
+            outbox_bytes: rng.within(&(500..=30_000)) as usize,
+            outbox_budget: rng.within(&(1_000..=60_000)) as usize,
+            heartbeat_ms: rng.within(&(150..=1_000)),
+        }
+    }
+
+    fn policy(&self) -> ListenerPolicy {
+        ListenerPolicy {
+            port: CLIENTS,
+            framing: Framing::WebSocket(WebSocketType::Auto),
+            heartbeat: Heartbeat::new(Duration::from_millis(self.heartbeat_ms), 1, true),
+            ping: (&[0x89, 0][..]).into(),
+            max_message_bytes: 1 << 20,
+            outbox_bytes: self.outbox_bytes,
+            slow_consumer: SlowConsumer::Close,
+        }
+    }
+}
+
+/// What a turn is for, or what a socket belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wake {
+    Flush(usize),
+    Messages(usize),
+    WorkersChanged(usize),
+    Client(u32),
+    Link(u32),
+}
+
+impl Wake {
+    fn encode(self) -> u32 {
+        let (kind, number) = match self {
+            Self::Flush(shard) => (0, shard as u32),
+            Self::Messages(shard) => (1, shard as u32),
+            Self::WorkersChanged(shard) => (2, shard as u32),
+            Self::Client(number) => (3, number),
+            Self::Link(number) => (4, number),
+        };
+        number * 8 + kind
+    }
+
+    fn decode(number: u32) -> Self {
+        let (kind, number) = (number % 8, number / 8);
+        match kind {
+            0 => Self::Flush(number as usize),
+            1 => Self::Messages(number as usize),
+            2 => Self::WorkersChanged(number as usize),
+            3 => Self::Client(number),
+            _ => Self::Link(number),
+        }
+    }
+}
+
+/// A gateway.
+pub(super) struct Gateway {
+    options: GatewayOptions,
+    policy: Rc<ListenerPolicy>,
+    directory: SimDirectory,
+    shards: Vec<ShardNode>,
+    clients: BTreeMap<u32, ClientTask>,
+    links: BTreeMap<u32, Link>,
+    sockets: BTreeMap<SocketId, Wake>,
+    /// Clients that wait for a worker.
+    waiting: usize,
+    next_number: u32,
+    /// The next number in the order of connecting, joining and binding.
+    next_seq: u64,
+    is_stopping: bool,
+    stopped_links: bool,
+}
+
+impl Gateway {
+    pub(super) fn new(options: GatewayOptions, context: &mut Context<'_>) -> Self {
+        let directory = SimDirectory::new(options.routing, context.rng.next_u64());
+        let policy = Rc::new(options.policy());
+        let shards = (0..options.shards).map(|index| {
+            let settings = Settings {
+                address: super::address(context.process),
+                index,
+                shards: options.shards,
+                admission_timeout_ms: options.admission_timeout_ms,
+                max_session_bytes: 1 << 20,
+                outbox_budget: options.outbox_budget,
+                heartbeat_tick: Duration::from_millis(5),
+            };
+            ShardNode::new(Core::new(settings, directory.clone()))
+        });
+        Self {
+            shards: shards.collect(),
+            policy,
+            directory,
+            clients: BTreeMap::new(),
+            links: BTreeMap::new(),
+            sockets: BTreeMap::new(),
+            waiting: 0,
+            next_number: 1,
+            next_seq: 1,
+            is_stopping: false,
+            stopped_links: false,
+            options,
+        }
+    }
+
+    pub(super) fn step(&mut self, input: Input<Act>, observer: &mut Observer, context: &mut Context<'_>) {
+        match input {
+            Input::Accepted { .. } if self.stopped_links => {}
+            Input::Accepted { socket, port: LINKS } => self.accept_link(socket, context),
+            Input::Accepted { socket, .. } => self.accept_client(socket, context),
+            Input::Readable(socket) => match self.sockets.get(&socket).copied() {
+                Some(Wake::Client(number)) => self.read_client(number, observer, context),
+                Some(Wake::Link(number)) => self.run_link(number, observer, context),
+                _ => {}
+            },
+            Input::Writable(socket) => match self.sockets.get(&socket).copied() {
+                Some(Wake::Client(number)) => self.client_is_writable(number, observer, context),
+                Some(Wake::Link(number)) => {
+                    if let Some(link) = self.links.get(&number) {
+                        link.writer.buffer.flush();
+                    }
+                    self.run_link_if_waiting(number, observer, context);
+                }
+                _ => {}
+            },
+            Input::Turn(number) => match Wake::decode(number) {
+                Wake::Flush(shard) => self.flush_shard(shard, observer, context),
+                Wake::Messages(shard) => self.run_messages(shard, observer, context),
+                Wake::WorkersChanged(shard) => {
+                    self.input(shard, observer, context, Core::workers_changed);
+                }
+                Wake::Client(number) => self.run_client(number, observer, context),
+                Wake::Link(number) => {
+                    if let Some(link) = self.links.get_mut(&number) {
+                        link.woken();
+                    }
+                    self.run_link(number, observer, context);
+                }
+            },
+            Input::Deadline => self.advance(observer, context),
+            Input::Act(Act::Stop { spread_ms }) => self.stop(spread_ms, context),
+            Input::Finish(1) => self.stop(0, context),
+            Input::Connected(_) | Input::Act(_) | Input::Finish(_) => {}
+        }
+        self.end_step(context);
+    }
+
+    fn run_link_if_waiting(&mut self, number: u32, observer: &mut Observer, context: &mut Context<'_>) {
+        if self.links.get(&number).is_some_and(|link| !matches!(link.doing, Doing::Read)) {
+            self.run_link(number, observer, context);
+        }
+    }
+
+    fn end_step(&mut self, context: &mut Context<'_>) {
+        self.look_after_links(context);
+        if self.directory.take_changed() {
+            for shard in 0..self.shards.len() {
+                let delay_ms = context.rng.below(3);
+                context.turn_after(delay_ms, Wake::WorkersChanged(shard).encode());
+            }
+        }
+        self.wake_clients(context);
+        let has_ended = |shard: &ShardNode| shard.core.has_stopped() && shard.messages.is_empty();
+        if self.is_stopping
+            && !self.stopped_links
+            && self.shards.iter().all(has_ended)
+            && self.clients.is_empty()
+        {
+            context.note(|| "all clients are gone: the links end".into());
+            self.stopped_links = true;
+            self.stop_links(context);
+        }
+    }
+
+    fn advance(&mut self, observer: &mut Observer, context: &mut Context<'_>) {
+        let now_ms = context.now_ms;
+        for shard in 0..self.shards.len() {
+            if self.shards[shard].core.next_deadline().is_some_and(|at_ms| at_ms <= now_ms) {
+                self.input(shard, observer, context, |core| core.advance(now_ms));
+            }
+        }
+        self.time_out_clients(context);
+        self.time_out_links(now_ms);
+    }
+
+    fn stop(&mut self, spread_ms: u64, context: &mut Context<'_>) {
+        if !std::mem::replace(&mut self.is_stopping, true) {
+            for shard in 0..self.shards.len() {
+                self.send(shard, ShardMessage::Stop(spread_ms), context);
+            }
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        let shards = self.shards.iter().filter_map(|shard| shard.core.next_deadline());
+        let clients = self.clients.values().filter_map(ClientTask::deadline);
+        let links = self.links.values().filter_map(|link| match link.doing {
+            Doing::Finish { until_ms } => Some(until_ms),
+            _ => None,
+        });
+        shards.chain(clients).chain(links).min()
+    }
+
+    /// Checks the books of every shard, and those that all share.
+    pub(super) fn check(&self) -> Result<(), Violation> {
+        let mut bound = BTreeMap::new();
+        for shard in &self.shards {
+            shard.core.check().map_err(|details| Violation::new("shards-add-up", details))?;
+            for link in shard.core.workers() {
+                bound.entry(link.key().clone()).or_insert((0, link.clients())).0 += 1;
+            }
+        }
+        let mut idle = None;
+        self.directory.each(|link| {
+            if !bound.contains_key(link.key()) && link.clients() > 0 {
+                idle = Some((link.key().clone(), (0, link.clients())));
+            }
+        });
+        let wrong = bound.into_iter().find(|(_, (are, counted))| are != counted).or(idle);
+        ensure(wrong.is_none(), "clients-are-counted", || format!("worker, clients, counted: {wrong:?}"))?;
+        let waiting =
+            self.clients.values().filter(|client| matches!(client.stage, Stage::WaitsForWorker { .. }));
+        let waiting = waiting.count();
+        ensure(waiting == self.waiting, "permits-are-given-back", || {
+            format!("{waiting} clients wait for a worker, {} permits are taken", self.waiting)
+        })
+    }
+
+    /// Checks that nothing is left of clients that are all gone.
+    pub(super) fn check_empty(&self, are_closes_kept: bool) -> Result<(), Violation> {
+        for shard in &self.shards {
+            shard.core.check_empty().map_err(|details| Violation::new("nothing-is-left", details))?;
+        }
+        ensure(self.clients.is_empty(), "nothing-is-left", || {
+            format!("{} connections of clients are left", self.clients.len())
+        })?;
+        let kept = self.directory.drop_kept();
+        ensure(kept == 0 || are_closes_kept, "nothing-is-left", || format!("{kept} closes are kept"))
+    }
+
+    /// Checks that no link is left after the end.
+    pub(super) fn check_stopped(&self) -> Result<(), Violation> {
+        let (links, workers) = (self.links.len(), self.directory.len());
+        ensure(links + workers == 0, "nothing-is-left", || format!("{links} links, {workers} workers"))
+    }
+
+    pub(super) fn is_of(process: ProcessId, id: gatewayworker_protocol::ClientId) -> bool {
+        id.gateway() == super::address(process)
+    }
+}

@@ -1,0 +1,141 @@
+//! A simulated client's side of WebSocket: masked frames out, whole frames of the server in.
+//!
+//! It is written for itself, from RFC 6455, and shares nothing with the gateway's: an error in
+//! one would otherwise hide in the other. Handshakes are the shell's and not simulated.
+
+use crate::violation::Violation;
+
+/// A text message.
+pub const TEXT: u8 = 1;
+/// The end of the connection.
+pub const CLOSE: u8 = 8;
+/// Asks for a pong.
+pub const PING: u8 = 9;
+
+/// A frame from the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFrame {
+    /// Its opcode: 1 text, 2 binary, 8 close, 9 ping, 10 pong.
+    pub opcode: u8,
+    /// What is in it.
+    pub payload: Vec<u8>,
+}
+
+/// Returns a whole frame of a client, masked with `mask`.
+pub fn client_frame(opcode: u8, payload: &[u8], mask: u32) -> Vec<u8> {
+    let mut frame = vec![0x80 | opcode];
+    match payload.len() {
+        len @ 0..126 => frame.push(0x80 | len as u8),
+        len @ 126..0x1_0000 => {
+            frame.push(0x80 | 126);
+            frame.extend((len as u16).to_be_bytes());
+        }
+        len => {
+            frame.push(0x80 | 127);
+            frame.extend((len as u64).to_be_bytes());
+        }
+    }
+    let mask = mask.to_be_bytes();
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+/// What a client has received and not looked at.
+#[derive(Debug, Default)]
+pub struct ServerFrames(Vec<u8>);
+
+impl ServerFrames {
+    /// Appends bytes that have arrived.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// Says whether a frame has begun and is not whole.
+    pub fn is_partial(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// Takes the next frame, if it is whole.
+    ///
+    /// # Errors
+    /// `server-speaks-websocket`, if it is not a whole, unmasked, uncompressed frame with a known opcode.
+    pub fn take(&mut self) -> Result<Option<ServerFrame>, Violation> {
+        let [first, second, ..] = self.0[..] else { return Ok(None) };
+        let opcode = first & 0x0f;
+        if first & 0xf0 != 0x80 || second & 0x80 != 0 || !matches!(opcode, 1 | 2 | 8..=10) {
+            let details = format!("a frame begins with {first:02x} {second:02x}");
+            return Err(Violation::new("server-speaks-websocket", details));
+        }
+        let (head, len) = match (second, &self.0[2..]) {
+            (126, [a, b, ..]) => (4, u64::from(u16::from_be_bytes([*a, *b]))),
+            (127, rest) => match rest.first_chunk() {
+                Some(len) => (10, u64::from_be_bytes(*len)),
+                None => return Ok(None),
+            },
+            (126, _) => return Ok(None),
+            (len, _) => (2, u64::from(len)),
+        };
+        if ((self.0.len() - head) as u64) < len {
+            return Ok(None);
+        }
+        let end = head + len as usize;
+        let payload = self.0[head..end].to_vec();
+        self.0.drain(..end);
+        Ok(Some(ServerFrame { opcode, payload }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clients_frame_is_as_in_the_rfc() {
+        // RFC 6455, section 5.7: a single-frame masked text message.
+        let hello = [0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58];
+        assert_eq!(client_frame(TEXT, b"Hello", 0x37fa_213d), hello);
+        assert_eq!(client_frame(CLOSE, &[0; 126], 0)[..4], [0x88, 0xfe, 0, 126]);
+        assert_eq!(client_frame(PING, &[0; 0x1_0000], 0)[..10], [0x89, 0xff, 0, 0, 0, 0, 0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn a_servers_frames_are_taken_whole_however_they_arrive() {
+        let mut sent = Vec::new();
+        for len in [0_usize, 1, 125, 126, 65_535, 65_536] {
+            sent.push(0x82);
+            match len {
+                0..126 => sent.push(len as u8),
+                126..0x1_0000 => {
+                    sent.push(126);
+                    sent.extend((len as u16).to_be_bytes());
+                }
+                _ => {
+                    sent.push(127);
+                    sent.extend((len as u64).to_be_bytes());
+                }
+            }
+            sent.extend(vec![7; len]);
+        }
+        let mut frames = ServerFrames::default();
+        let mut lens = Vec::new();
+        for piece in sent.chunks(999).flat_map(|piece| [&piece[..1], &piece[1..]]) {
+            frames.push(piece);
+            while let Some(frame) = frames.take().unwrap() {
+                assert_eq!(frame.opcode, 2);
+                lens.push(frame.payload.len());
+            }
+        }
+        assert_eq!(lens, [0, 1, 125, 126, 65_535, 65_536]);
+        assert!(!frames.is_partial());
+    }
+
+    #[test]
+    fn a_frame_that_no_server_may_send_is_found() {
+        for begin in [[0x01, 0], [0xc1, 0], [0x81, 0x80], [0x83, 0]] {
+            let mut frames = ServerFrames::default();
+            frames.push(&begin);
+            assert_eq!(frames.take().unwrap_err().invariant, "server-speaks-websocket");
+        }
+    }
+}
