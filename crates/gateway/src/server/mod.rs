@@ -75,7 +75,8 @@ impl From<CancellationToken> for ServeOptions {
 /// register, closes its clients with 1001, sends each close to the workers, and returns.
 ///
 /// Must run within a tokio runtime. The first shard is on the calling thread, so the future is not
-/// `Send`; each other shard has a thread of its own.
+/// `Send`; each other shard has a thread of its own. It is not cancel safe: dropping it ends the first
+/// shard's clients without a close, and leaves the other shards running.
 ///
 /// # Errors
 /// At the start: when `config` is not valid, the limit on open files leaves no room for
