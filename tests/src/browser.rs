@@ -80,7 +80,7 @@ impl Browser {
     /// # Errors
     ///
     /// Where there is no browser, where it ends or says nothing within 30 seconds (what it wrote to
-    /// its standard error is in the message), or where its DevTools door does not open.
+    /// its standard error is in the message), or where its DevTools endpoint does not open.
     pub async fn launch() -> Result<Self> {
         Self::launch_with(&[]).await
     }
@@ -163,7 +163,7 @@ impl Process {
         Ok(Self { child, profile })
     }
 
-    /// The port and path of the DevTools door, which the browser writes into its profile once it listens.
+    /// The port and path of the DevTools endpoint, which the browser writes into its profile once it listens.
     async fn devtools_address(&mut self) -> Result<(u16, String)> {
         let profile = self.profile.path();
         let deadline = Instant::now() + LAUNCH_LIMIT;

@@ -77,9 +77,9 @@ impl Drop for Daemon {
 /// A gateway of the cluster.
 pub struct GatewayDaemon {
     /// Where clients come in: at the first listener,
-    pub door: SocketAddr,
+    pub listener: SocketAddr,
     /// and at all of them, in the configuration's order.
-    pub doors: Vec<SocketAddr>,
+    pub listeners: Vec<SocketAddr>,
     /// Where workers come in, and what is announced.
     pub inner: SocketAddrV4,
     daemon: Daemon,
@@ -243,9 +243,9 @@ impl Cluster {
         Self::builder().start().await
     }
 
-    /// The first gateway's door.
-    pub fn door(&self) -> SocketAddr {
-        self.gateways[0].door
+    /// The first gateway's listener.
+    pub fn listener(&self) -> SocketAddr {
+        self.gateways[0].listener
     }
 
     /// The first worker's events.
@@ -276,16 +276,17 @@ impl Cluster {
     /// # Panics
     /// When it cannot.
     pub async fn start_gateway(&mut self) {
-        let doors: Vec<_> = self.settings.gateway.listen.iter().map(any_port).collect();
-        let daemon = self.gateway_on(&doors, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await;
+        let addresses: Vec<_> = self.settings.gateway.listen.iter().map(any_port).collect();
+        let daemon = self.gateway_on(&addresses, SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await;
         self.gateways.push(daemon);
     }
 
-    async fn gateway_on(&self, doors: &[SocketAddr], inner: SocketAddr) -> GatewayDaemon {
+    async fn gateway_on(&self, addresses: &[SocketAddr], inner: SocketAddr) -> GatewayDaemon {
         let listen = |address| gatewayworker_net::listen(address, true, 1024).expect("the port is free");
         let inner = listen(inner);
-        let sockets: Vec<_> = doors.iter().map(|door| listen(*door)).collect();
-        let doors: Vec<_> = sockets.iter().map(|socket| socket.local_addr().expect("it is bound")).collect();
+        let sockets: Vec<_> = addresses.iter().map(|address| listen(*address)).collect();
+        let addresses: Vec<_> =
+            sockets.iter().map(|socket| socket.local_addr().expect("it is bound")).collect();
         let port = inner.local_addr().expect("it is bound").port();
         let config = gateway::Config {
             register_address: vec![self.register.to_string()],
@@ -298,7 +299,7 @@ impl Cluster {
             gateway::serve(listeners, config, shutdown).await.expect("the gateway runs");
         });
         let inner = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-        GatewayDaemon { door: doors[0], doors, inner, daemon }
+        GatewayDaemon { listener: addresses[0], listeners: addresses, inner, daemon }
     }
 
     /// Stops a gateway and starts another in its place, with the same addresses.
@@ -316,7 +317,7 @@ impl Cluster {
     pub async fn restart_gateway_when(&mut self, n: usize, missed: impl AsyncFnOnce()) {
         self.gateways[n].stop().await;
         missed().await;
-        self.gateways[n] = self.gateway_on(&self.gateways[n].doors, self.gateways[n].inner.into()).await;
+        self.gateways[n] = self.gateway_on(&self.gateways[n].listeners, self.gateways[n].inner.into()).await;
     }
 
     /// Starts one more worker that notes what happens.
@@ -415,7 +416,7 @@ impl Cluster {
             // They stay until all is seen: the next one goes to whoever has the fewest.
             let mut trials = Vec::new();
             eventually("clients to reach every worker", async || {
-                let (client, id) = WsClient::greeted(gateway.door).await;
+                let (client, id) = WsClient::greeted(gateway.listener).await;
                 trials.push(client);
                 for (n, worker) in self.workers.iter().enumerate() {
                     while !worker.events.is_quiet().await {

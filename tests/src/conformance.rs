@@ -177,9 +177,9 @@ async fn read(tcp: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> usize {
 ///
 /// # Panics
 /// When one goes otherwise than it should, with its name.
-pub async fn converse(door: SocketAddr, cases: impl IntoIterator<Item = Case>) {
+pub async fn converse(listener: SocketAddr, cases: impl IntoIterator<Item = Case>) {
     let play = |case: Case| async move {
-        let tcp = WsClient::greeted(door).await.0.into_inner();
+        let tcp = WsClient::greeted(listener).await.0.into_inner();
         tcp.set_nodelay(true).expect("the connection stands");
         case.play(tcp).await;
     };
@@ -191,14 +191,14 @@ pub async fn converse(door: SocketAddr, cases: impl IntoIterator<Item = Case>) {
 /// # Panics
 /// When one goes otherwise than it should, with its name.
 pub async fn converse_offering(
-    door: SocketAddr,
+    listener: SocketAddr,
     extensions: &'static str,
     cases: impl IntoIterator<Item = Case>,
 ) {
     let play = |case: Case| async move {
-        let tcp = soon("a TCP connection", TcpStream::connect(door)).await.expect("the gateway listens");
+        let tcp = soon("a TCP connection", TcpStream::connect(listener)).await.expect("the gateway listens");
         tcp.set_nodelay(true).expect("the connection stands");
-        let mut request = format!("ws://{door}/").into_client_request().expect("a request");
+        let mut request = format!("ws://{listener}/").into_client_request().expect("a request");
         request.headers_mut().insert("Sec-WebSocket-Extensions", HeaderValue::from_static(extensions));
         let mut client = WsClient::over(tcp, request).await.expect("the handshake goes well");
         // The worker's greeting.
@@ -213,14 +213,14 @@ pub async fn converse_offering(
 /// # Panics
 /// When one goes otherwise than it should, with its name.
 pub async fn converse_over_tls(
-    door: SocketAddr,
+    listener: SocketAddr,
     connector: &TlsConnector,
     cases: impl IntoIterator<Item = Case>,
 ) {
     let play = |case: Case| {
         let connector = connector.clone();
         async move {
-            let tls = tls::connect(&connector, door).await.expect("a TLS handshake");
+            let tls = tls::connect(&connector, listener).await.expect("a TLS handshake");
             case.play(WsClient::greeted_over(tls).await.0.into_inner()).await;
         }
     };

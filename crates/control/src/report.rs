@@ -125,8 +125,8 @@ impl DaemonReport {
     }
 }
 
-/// Shows each stat, with the stats that add up to it in parentheses: `refused 9 (origin 7, path 2)` for `refused`,
-/// `refused_origin` and `refused_path`.
+/// Shows each stat, with the stats that add up to it in parentheses: `rejected 9 (origin 7, path 2)` for
+/// `rejected`, `rejected_origin` and `rejected_path`.
 fn show_stats(stats: &Map<String, Value>) -> Vec<String> {
     let mut shown: Vec<(&str, String, Vec<String>)> = Vec::new();
     for (name, value) in stats {
@@ -184,11 +184,11 @@ mod tests {
         let of = |json: serde_json::Value| show_stats(json.as_object().unwrap());
         assert_eq!(
             of(
-                json!({"clients": 3, "refused": 9, "refused_origin": 7, "refused_address_full": 2, "workers": 1})
+                json!({"clients": 3, "rejected": 9, "rejected_origin": 7, "rejected_address_full": 2, "workers": 1})
             ),
-            ["clients 3", "refused 9 (origin 7, address-full 2)", "workers 1"]
+            ["clients 3", "rejected 9 (origin 7, address-full 2)", "workers 1"]
         );
-        assert_eq!(of(json!({"refused": 0, "refusedly": 1})), ["refused 0", "refusedly 1"]);
+        assert_eq!(of(json!({"rejected": 0, "rejectedly": 1})), ["rejected 0", "rejectedly 1"]);
         assert_eq!(of(json!({"log_lines_dropped": 3})), ["log lines dropped 3"]);
     }
 

@@ -1,80 +1,77 @@
-//! How many connections of each kind the gateway may hold: what is configured, within
-//! what the limit on open files (`ulimit -n`) leaves.
+//! The capacity of the gateway: how many clients and links it may hold, by its configuration and by
+//! the limit on open files (`ulimit -n`).
 //!
-//! Each connection is a file. Descriptors are set aside for the gateway's own files and for
-//! the links of workers, so that a worker can link though clients hold all that they may.
-//! Plain data; who counts is `listener` and `server`.
+//! Each connection is an open file. Descriptors are reserved for the gateway's own files and for
+//! links, so that a worker can link even while clients hold all of theirs. This is plain data:
+//! `server` calculates it at the start, and `listener` and `server::acceptors` count connections.
 
-use anyhow::ensure;
 use gatewayworker_daemon::OpenFiles;
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::error::Error;
 
-/// Descriptors for what the gateway opens now and then: certificates that are read again,
-/// look-ups of names, a connection that is accepted and not yet counted.
+/// Descriptors for files that the gateway opens for a moment: certificates, name look-ups, a
+/// connection that is accepted and not counted yet.
 const SPARE: usize = 16;
 
-/// What each shard but the first opens for its runtime.
+/// Descriptors of the runtime of each shard but the first.
 const RUNTIME: usize = 4;
 
-/// Links that there is room for in any case, if `max_links` allows: two of a worker, two of its
+/// The fewest links that there is room for, if `max_links` allows: two of a worker, two of its
 /// successor during a reload, and two of client libraries.
-const FEWEST_LINKS: usize = 6;
+const MIN_LINKS: usize = 6;
 
-/// Fewer connections than this are not worth starting for.
-const FEWEST: usize = 2 * FEWEST_LINKS;
+/// The fewest connections with which a gateway starts.
+const MIN_CONNECTIONS: usize = 2 * MIN_LINKS;
 
-/// The most connections over the limit that are told so at the same time.
+/// The most connections over the limit that are being rejected with an answer at the same time.
 const REJECTED: usize = 256;
 
-/// How many connections there may be, of each kind.
+/// The most connections of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Capacity {
-    /// Clients, `max_connections` or fewer.
+    /// Clients: `max_connections` or fewer.
     pub(crate) clients: usize,
-    /// Links of workers and client libraries, `max_links` or fewer.
+    /// Links of workers and client libraries: `max_links` or fewer.
     pub(crate) links: usize,
-    /// Connections over the limit that are being told so.
+    /// Connections over the limit that are being rejected with an answer.
     pub(crate) rejected: usize,
 }
 
 impl Capacity {
-    /// What `config` may have in a process with these files, whose listeners are bound.
-    /// Links may take a quarter of what is left for connections, and six at least.
+    /// Returns the capacity of a gateway with this configuration in a process with these open files,
+    /// among them its listeners. Links get a quarter of the descriptors that are left, and six at
+    /// least.
     ///
     /// # Errors
-    /// When next to nothing is left.
-    pub(crate) fn new(config: &Config, files: Option<OpenFiles>) -> anyhow::Result<Self> {
+    /// When fewer descriptors are left than a gateway starts with.
+    pub(crate) fn new(config: &Config, files: Option<OpenFiles>) -> Result<Self, Error> {
         let (max_clients, max_links) = (config.max_connections, config.max_links);
         let Some(files) = files else {
             return Ok(Self { clients: max_clients, links: max_links, rejected: REJECTED });
         };
         let own = SPARE + RUNTIME * config.shards.saturating_sub(1) + config.register_address.len();
         let left = files.free().saturating_sub(own);
-        ensure!(
-            left >= FEWEST,
-            "the limit on open files is {}, and {} of them are taken or set aside for the gateway itself: \
-             raise it to {} at least (ulimit -n), better to thousands",
-            files.limit,
-            files.open + own,
-            files.open + own + FEWEST
-        );
-        let links = max_links.min(FEWEST_LINKS.max(left / 4));
+        if left < MIN_CONNECTIONS {
+            let reserved = files.open + own;
+            let required = reserved + MIN_CONNECTIONS;
+            return Err(Error::OpenFiles { limit: files.limit, reserved, required });
+        }
+        let links = max_links.min(MIN_LINKS.max(left / 4));
         let rejected = REJECTED.min(left / 8);
         Ok(Self { clients: max_clients.min(left - links - rejected), links, rejected })
     }
 
-    /// Says in the log how many there may be; as a warning where somebody has set a number
-    /// that does not hold.
+    /// Logs the capacity: as a warning where it is lower than a number that the configuration sets.
     pub(crate) fn log(&self, config: &Config, files: Option<OpenFiles>) {
         let Self { clients, links, .. } = *self;
         let open_files = files.map(|files| files.limit);
         let default = Config::default();
-        let is_set_and_cut = (clients < config.max_connections
+        let is_below_setting = (clients < config.max_connections
             && config.max_connections != default.max_connections)
             || (links < config.max_links && config.max_links != default.max_links);
-        if is_set_and_cut {
+        if is_below_setting {
             warn!(
                 open_files,
                 max_connections = clients,
@@ -86,7 +83,7 @@ impl Capacity {
                 open_files,
                 max_connections = clients,
                 max_links = links,
-                "so many clients and links are taken"
+                "the gateway has room for so many clients and links"
             );
         }
     }
@@ -96,22 +93,22 @@ impl Capacity {
 mod tests {
     use super::*;
 
-    fn capacity(limit: usize) -> anyhow::Result<Capacity> {
+    fn capacity(limit: usize) -> Result<Capacity, Error> {
         Capacity::new(&Config { shards: 2, ..Config::default() }, Some(OpenFiles { limit, open: 10 }))
     }
 
     #[test]
-    fn all_connections_together_leave_descriptors_for_the_gateway_itself() {
+    fn connections_leave_descriptors_for_the_gateway_itself() {
         for limit in (43..2000).chain([65_536, 524_288, 1_048_576, usize::MAX]) {
             let Capacity { clients, links, rejected } = capacity(limit).unwrap();
-            assert!(clients >= 5 && links >= FEWEST_LINKS && rejected >= 1, "{limit}");
+            assert!(clients >= 5 && links >= MIN_LINKS && rejected >= 1, "{limit}");
             let own = 10 + SPARE + RUNTIME + 1;
             assert!(clients.saturating_add(links + rejected + own) <= limit, "{limit}");
         }
     }
 
     #[test]
-    fn what_is_configured_is_what_there_may_be_where_there_is_room() {
+    fn the_configured_numbers_hold_where_there_is_room() {
         let all = Capacity { clients: 1_000_000, links: 10_000, rejected: REJECTED };
         assert_eq!(capacity(1_048_576).unwrap(), all);
         assert_eq!(Capacity::new(&Config::default(), None).unwrap(), all);
@@ -121,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_leaves_nothing_is_refused_with_one_that_would_do() {
+    fn a_limit_that_is_too_low_is_refused_with_one_that_suffices() {
         let error = capacity(20).unwrap_err().to_string();
         assert!(error.contains("is 20, and 31 of them") && error.contains("raise it to 43"), "{error}");
         assert!(capacity(42).is_err() && capacity(43).is_ok());

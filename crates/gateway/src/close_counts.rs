@@ -1,11 +1,11 @@
-//! How many clients ended in which way.
+//! The number of clients that have ended, by close reason, for `status` and the log.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use gatewayworker_protocol::CloseReason;
 
-/// How many clients ended in which way.
+/// The number of clients that have ended, by close reason.
 #[derive(Debug, Default)]
 pub(crate) struct CloseCounts([AtomicU64; CloseReason::COUNT]);
 
@@ -14,14 +14,14 @@ impl CloseCounts {
         self.0[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// In all ways together.
+    /// Returns the number of all clients that have ended.
     pub(crate) fn total(&self) -> u64 {
         self.0.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 }
 
 impl fmt::Display for CloseCounts {
-    /// `client-left=3 kicked=1`, leaving out what did not happen.
+    /// Writes `client-left=3 kicked=1`, without the reasons that did not occur.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut between = "";
         for reason in CloseReason::all() {

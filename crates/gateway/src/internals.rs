@@ -193,7 +193,7 @@ impl BusyShard {
         let sink = UdpSocket::bind("127.0.0.1:0").expect("a port");
         let keys: Vec<Key> = (1..=n)
             .map(|connection_id| {
-                let permit = ConnectionPermit::take(&listener).expect("there is one for each");
+                let permit = ConnectionPermit::acquire(&listener).expect("there is one for each");
                 let socket = Rc::new(crate::socket::Socket::Plain(into(&sink)));
                 shard.insert(NewClient {
                     connection_id,
@@ -234,7 +234,7 @@ impl BusyShard {
     pub fn execute(&mut self, commands: &[u8]) {
         let mut commands = BytesMut::from(commands);
         let shared = &self.shard.shared;
-        let said = self.state.next(&mut commands, || shared.number()).expect("frames");
+        let said = self.state.next(&mut commands, || shared.next_seq()).expect("frames");
         assert!(said.is_none());
         let pending = &mut self.state.pending[0];
         self.shard.input(|core| core.execute(pending.drain(..)));

@@ -1,22 +1,21 @@
-//! The gateway: holds the clients, and stands between them and the workers.
+//! The gateway daemon: it holds the clients, and passes messages between them and the workers.
 //!
-//! A client's message goes down through `client` (the handshake) and `inbox` (frames)
-//! to the `shard` that owns the client, whose `events` put it on its worker's link.
-//! What a worker says comes up through `link` (commands, questions) to the
-//! shards' `orders` and `questions`, and through a client's `outbox` to its
-//! socket. No room is entered twice.
+//! A client's message goes down through `client` (the handshake, then the reading task) into the core
+//! of its shard, which puts it on the link of the client's worker. A worker's command comes up
+//! through `link` into the cores of the shards, which put messages into the clients' outboxes;
+//! `transmit` writes those to the sockets. What decides is in `core`, plain data without IO; the rest
+//! is the shell around it, on tokio.
 //!
-//! - `server`: listeners and shards, and the order in which they open and close,
-//! - `capacity`: how many connections there is room for,
-//! - `perpetual`: the tasks whose end is the gateway's,
-//! - `listener`, `listener`: what is configured for a listener, and the open one,
-//! - `entry`: who comes in at a listener,
-//! - `closing`: how a connection ends from our side,
-//! - `websocket`: RFC 6455; [`protocol`]: what else clients may speak,
-//! - `socket`, `tls`: what they speak it over,
-//! - `workers`: which workers are linked, and whose a client is,
-//! - `heartbeat`: when silence is too long,
-//! - `answer`: the parts of shards, put together as PHP would have it.
+//! - `server`: the start and end of the gateway; its acceptors,
+//! - `listener`, `access`: an open listener, its connection limits and access rules,
+//! - `client`, `websocket`, `socket`, `tls`: a client up to its place in the table; its socket,
+//! - `shard`: a shard's thread, which runs the core,
+//! - `core`: the clients of a shard, their memberships, messages and timers,
+//! - `link`, `workers`: the links of workers and client libraries; the directory of workers,
+//! - `transmit`, `closing`: writing outboxes, and ending connections,
+//! - `capacity`, `perpetual`, `problem`, `logs`, `close_counts`: limits, watched tasks, and what
+//!   operators see,
+//! - `config`, `error`: the configuration; the errors of the gateway.
 
 mod access;
 mod capacity;
@@ -26,6 +25,7 @@ mod closing;
 mod config;
 #[allow(unreachable_pub, reason = "`internals` shows it to the simulation")]
 mod core;
+mod error;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
@@ -48,38 +48,38 @@ use clap::Parser;
 use gatewayworker_daemon::{OpenFiles, Runtime, load};
 use tracing::info;
 
-pub use access::RealIpHeader;
 use capacity::Capacity;
-pub use config::{Cli, Config, Flags, ListenUrl, ListenUrlError, ListenerConfig};
+pub use config::{Cli, Config, ConfigError, Flags, ListenUrl, ListenUrlError, ListenerConfig, RealIpHeader};
 pub use core::listener_policy::SlowConsumer;
 pub use core::outgoing::WebSocketType;
 pub use core::protocol::{self, Protocol, Protocols};
 pub use core::worker_table::Routing;
+pub use error::Error;
 pub use gatewayworker_protocol::CloseReason;
 pub use server::{BoundListeners, ServeOptions, serve};
 pub use tls::TlsVersion;
 
-/// The daemon's main.
+/// Runs the daemon with the process's arguments: its `main`.
 pub fn main() -> ExitCode {
     main_with(Protocols::default())
 }
 
-/// The daemon's main, for a gateway that speaks `protocols`: a program of one's own
-/// is this call, around a [`Protocol`].
+/// Runs the daemon with protocols of your own beside WebSocket. A gateway with a [`Protocol`] of its
+/// own is a program that calls this.
 pub fn main_with(protocols: Protocols) -> ExitCode {
     run_with(Cli::parse(), protocols)
 }
 
-/// Runs the daemon until a signal ends it; see [`gatewayworker_daemon::run`] for
-/// the status.
+/// Runs the daemon until a signal ends it. See [`gatewayworker_daemon::run`] for the exit code.
 pub fn run(cli: Cli) -> ExitCode {
     run_with(cli, Protocols::default())
 }
 
 fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
     let Cli { common, flags } = &cli;
-    let config = load(common, flags).map_err(Into::into).and_then(|config: Config| {
-        Config { protocols, ..config }.read_from(common.config.as_deref()).validated()?.with_good_files()
+    let config = load(common, flags).map_err(anyhow::Error::from).and_then(|config: Config| {
+        let config = Config { protocols, ..config }.with_paths_relative_to(common.config.as_deref());
+        Ok(config.validated()?.with_checked_files()?)
     });
     gatewayworker_daemon::run(
         common,
@@ -87,7 +87,7 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
         Runtime::CurrentThread,
         |config, shutdown, operator| async move {
             let listeners = BoundListeners::bind(&config).await?;
-            // One that could hold nobody does not say that it listens.
+            // A gateway without room for clients must not report that it listens.
             Capacity::new(&config, OpenFiles::now())?;
             let urls = listeners.urls(&config)?;
             let inner = listeners.inner.local_addr()?;
@@ -95,7 +95,7 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
                 info!(name = config.name, address = %url, %inner, "the gateway listens");
             }
             common.ready(urls);
-            serve(listeners, config, ServeOptions::new(shutdown).with_operator(operator)).await
+            Ok(serve(listeners, config, ServeOptions::new(shutdown).with_operator(operator)).await?)
         },
     )
 }

@@ -1,8 +1,10 @@
-//! The task of an inner link: a worker's, or a client library's.
+//! The task of one inner link, of a worker or a client library.
 //!
-//! It reads bytes, lets the core's [`LinkState`] make commands of them, hands those to the shards
-//! in order, and answers questions. A link that says WORKER_CONNECT also gets client events, which
-//! shards write to its buffer themselves.
+//! It reads bytes, from which the core's [`LinkState`] parses commands and questions, hands commands
+//! to the shards in order (`core::commands` executes them), and answers questions. A link that sends
+//! WORKER_CONNECT becomes a worker's: shards then write events to its buffer themselves. The task
+//! must not execute a part of a link's commands on some shards and drop the rest: where a shard has
+//! ended, the link ends. `shard::run` starts it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -26,11 +28,11 @@ use crate::core::questions::{AskShards, Gather, answer_with};
 use crate::shard::{ShardMessage, ShardThread};
 use crate::workers::WorkerLink;
 
-/// How long a link may take to show the key, where there is one.
+/// The time limit for a hello with the secret key, where one is set.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a link may take to end: its peer to read what is left for it, or we
-/// what it left for us.
+/// The time limit for the end of a link: for the peer to read its last events, or for the gateway to
+/// read the peer's last commands.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the gateway ends a link.
@@ -46,13 +48,13 @@ enum LinkError {
     ShardGone(usize),
 }
 
-/// One link.
+/// A link.
 struct Link {
     shard: Rc<ShardThread>,
     peer: SocketAddr,
     writer: Arc<LinkWriter>,
     state: LinkState,
-    /// What has been read and is no whole frame yet.
+    /// Received bytes that are not a complete frame yet.
     buffer: BytesMut,
     worker: Option<Arc<WorkerLink>>,
 }
@@ -74,19 +76,19 @@ pub(crate) async fn run(
     let mut link = Link { shard, peer, writer: writer.clone(), state, buffer: BytesMut::new(), worker: None };
     let ended = link.serve(&mut reading).await;
     link.log_end(&ended);
-    // Only now, as what it said last may have been that it is a worker.
+    // Only now: the last frame may have been its WORKER_CONNECT.
     let worker = link.worker.take();
     if let Some(worker) = &worker {
         link.shard.shared.workers.leave(worker);
     }
     if ended.is_ok() {
-        // The peer has said all it will, and may still read: a worker that drains
-        // gets the events that were on their way to it.
+        // The peer has ended its side and may still read: a draining worker gets the events that
+        // were on their way.
         writer.finish();
         let _ = tokio::time::timeout(FINISH_TIMEOUT, async {
             writer.drive().await?;
-            // Where it was us who ended the link, the peer may still be speaking:
-            // closing with unread bytes would take the last events with it.
+            // Where the gateway ended the link, the peer may still send: closing with unread bytes
+            // would reset the link and lose the last events.
             if worker.is_some() {
                 tokio::io::copy(&mut reading, &mut tokio::io::sink()).await?;
             }
@@ -98,7 +100,8 @@ pub(crate) async fn run(
 }
 
 impl Link {
-    /// Reads and writes until the link ends; `Ok` where it ended in peace.
+    /// Reads and writes until the link ends. `Ok` where the peer ended its side or the gateway
+    /// stops.
     async fn serve(&mut self, socket: &mut OwnedReadHalf) -> Result<(), LinkError> {
         let writer = self.writer.clone();
         let stopping = self.shard.shared.stopping.clone();
@@ -108,11 +111,11 @@ impl Link {
             () = stopping.cancelled() => Ok(()),
         };
         if let (Err(_), Some(worker)) = (&ended, &self.worker) {
-            // Events go elsewhere from now on.
+            // From now on, its clients' events go to other workers.
             self.shard.shared.workers.leave(worker);
         }
         if let Err(LinkError::Io(_)) = &ended {
-            // What a dead peer had sent before still holds.
+            // The commands that a broken peer had sent before still take effect.
             let _ = tokio::time::timeout(FINISH_TIMEOUT, self.read(socket)).await;
         }
         let handed_over = self.hand_over().await;
@@ -137,10 +140,10 @@ impl Link {
         }
     }
 
-    /// Takes commands until the peer closes its side, and first those that a call
-    /// that was cancelled had read.
+    /// Reads frames and carries them out until the peer ends its side. Begins with frames that a
+    /// cancelled call has read.
     ///
-    /// Cancel safe, but for the answer to a question.
+    /// Cancel safe, except for the answer to a question.
     async fn read(&mut self, socket: &mut OwnedReadHalf) -> Result<(), LinkError> {
         let hello_until = Instant::now() + HELLO_TIMEOUT;
         loop {
@@ -163,7 +166,7 @@ impl Link {
 
     fn next(&mut self) -> Result<Option<LinkEvent>, LinkProtocolError> {
         let shared = &self.shard.shared;
-        self.state.next(&mut self.buffer, || shared.number())
+        self.state.next(&mut self.buffer, || shared.next_seq())
     }
 
     async fn carry_out(&mut self, event: LinkEvent) -> Result<(), LinkError> {
@@ -198,12 +201,13 @@ impl Link {
         self.worker = Some(workers.join(&key, self.writer.clone(), features));
     }
 
-    /// Hands the batch to the shards: to our own at once, to the others as messages.
+    /// Hands the pending commands to the shards: executes those of its own shard at once, and sends
+    /// the others as messages.
     ///
-    /// Cancel safe: what is not handed over waits for the next call.
+    /// Cancel safe: commands that were not handed over wait for the next call.
     ///
     /// # Errors
-    /// When a shard is gone: what the peer says next must not take effect in part.
+    /// When a shard has ended: later commands must not take effect on some shards only.
     async fn hand_over(&mut self) -> Result<(), LinkError> {
         for (index, pending) in self.state.pending.iter_mut().enumerate() {
             if pending.is_empty() {
@@ -220,17 +224,17 @@ impl Link {
         Ok(())
     }
 
-    /// Answers a question, after all that this link said before it has taken
-    /// effect, and before anything that it says next.
+    /// Answers a question, after all commands of this link before it have taken effect and before
+    /// any later one.
     ///
     /// # Errors
-    /// When a shard is gone: the peer gets no answer rather than one that lacks a part.
+    /// When a shard has ended: the peer gets no answer rather than one that lacks a part.
     async fn answer(&mut self, question: Question) -> Result<(), LinkError> {
         self.hand_over().await?;
         let answer = answer_with(question, self).await?;
-        // A peer that asks and does not read gets no further.
+        // A peer that asks and does not read waits here.
         self.writer.wait_for_room().await;
-        // Where the link is closed there is nobody to read it; what follows still holds.
+        // Where the link is closed nobody reads the answer, but later commands still take effect.
         let _ = self.writer.push_over(|out| frame_answer(&answer, out));
         self.writer.flush_soon();
         Ok(())
@@ -257,10 +261,10 @@ impl AskShards for Link {
             let (reply, part) = oneshot::channel();
             let asked = question.clone();
             let ask = ShardMessage::Ask(Box::new(move |core| {
-                // Whoever asked may have gone.
+                // The link may have ended.
                 let _ = reply.send(asked.part(core.table()));
             }));
-            // Where the shard is gone, so is `reply`.
+            // Where the shard has ended, `reply` is dropped, which the receiver notices below.
             let _ = shard.send(ask).await;
             replies.push((index, part));
         }

@@ -1,5 +1,7 @@
-//! An open listener: the settings of its clients, its certificate, and how many clients it
-//! may hold. Each client has a [`ConnectionPermit`] among these for its life.
+//! An open listener: the settings of its clients, its certificate, and its connection limits.
+//!
+//! An acceptor acquires a [`ConnectionPermit`] for each connection; the connection holds it until it
+//! has ended, and reads its listener's settings through it. It does not accept: `server` does.
 
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -13,7 +15,7 @@ use gatewayworker_protocol::Payload;
 use crate::access::AccessPolicy;
 use crate::access::connection_limits::AddressLimits;
 use crate::access::rejections::RejectReason;
-use crate::config::{Config, ListenerConfig};
+use crate::config::{Config, ConfigError, ListenerConfig};
 use crate::core::listener_policy::ListenerPolicy;
 use crate::core::websocket::encode;
 use crate::tls::Certificate;
@@ -22,29 +24,29 @@ use crate::tls::Certificate;
 #[derive(Debug)]
 pub(crate) struct Listener {
     pub(crate) policy: ListenerPolicy,
-    /// Its clients come over TLS.
+    /// The certificate, where its clients speak TLS.
     pub(crate) certificate: Option<Arc<Certificate>>,
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_header_bytes: usize,
     pub(crate) access: AccessPolicy,
-    /// Where its clients come from, if their number is limited by that.
+    /// The clients by address, where `max_connections_per_address` is set.
     addresses: Option<AddressLimits>,
     own_limit: ConnectionLimit,
-    /// Those of all listeners.
+    /// The limit of all listeners together.
     gateway_limit: Arc<ConnectionLimit>,
 }
 
 impl Listener {
-    /// A listener of `config`, opened on `port`.
+    /// Returns the listener of `config` that is bound to `port`.
     ///
     /// # Errors
-    /// When the gateway does not speak what it is to, or its certificate cannot be loaded.
+    /// When the gateway does not know the listener's protocol, or its certificate cannot be loaded.
     pub(crate) fn new(
         port: u16,
         listener: &ListenerConfig,
         config: &Config,
         gateway_limit: Arc<ConnectionLimit>,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, ConfigError> {
         let config = listener.view(config);
         let mut policy = ListenerPolicy {
             port,
@@ -55,7 +57,7 @@ impl Listener {
             outbox_bytes: config.outbox_bytes,
             slow_consumer: config.slow_consumer,
         };
-        // Only WebSocket has frames for it: others get the data.
+        // Only WebSocket has ping frames: other protocols send the data.
         if !(config.ping_frame && policy.is_websocket()) {
             policy.ping = policy.encode_only(Payload::plain(config.ping_data.clone()));
         }
@@ -75,74 +77,83 @@ impl Listener {
     }
 }
 
-/// How many there may be, and are.
+/// A limit on connections, and their number.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimit {
     max: usize,
-    now: AtomicUsize,
+    count: AtomicUsize,
 }
 
 impl ConnectionLimit {
     pub(crate) fn new(max: usize) -> Self {
-        Self { max, now: AtomicUsize::new(0) }
+        Self { max, count: AtomicUsize::new(0) }
     }
 
-    /// One more, if there may be.
-    fn take(&self) -> bool {
-        let more = |now| (now < self.max).then_some(now + 1);
-        self.now.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    /// Counts one more, unless the limit is reached. Returns whether it was counted.
+    fn acquire(&self) -> bool {
+        let more = |count| (count < self.max).then_some(count + 1);
+        self.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
     }
 
-    fn give_back(&self) {
-        self.now.fetch_sub(1, Ordering::Relaxed);
+    fn release(&self) {
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// A client's place among those that its listener, and the gateway, may hold: from when it
-/// is accepted until its connection has ended. It derefs to the listener.
+/// The right of one connection to exist, within the limits of its listener and of the gateway. It
+/// is acquired when the connection is accepted and released on drop, when the connection has ended.
+/// It derefs to the listener.
 #[derive(Debug)]
 pub(crate) struct ConnectionPermit {
     listener: Arc<Listener>,
-    /// It is one of those that came from there. Boxed, as few listeners count that, and
-    /// every client has the place.
-    from: Option<Box<Network>>,
+    /// The network that it is counted for. Boxed, as few listeners count by address, and every
+    /// client has the field.
+    network: Option<Box<Network>>,
 }
 
-/// Which limit is reached.
+/// The limit that left no room for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LimitReached {
-    /// That of the gateway.
-    All,
-    /// That of the listener.
-    Here,
+    /// The gateway's `max_connections`.
+    Gateway,
+    /// The listener's own `max_connections`.
+    Listener,
 }
 
 impl ConnectionPermit {
-    pub(crate) fn take(listener: &Arc<Listener>) -> Result<Self, LimitReached> {
-        if !listener.gateway_limit.take() {
-            return Err(LimitReached::All);
+    /// Acquires a permit of a listener.
+    ///
+    /// # Errors
+    /// The limit that is reached.
+    pub(crate) fn acquire(listener: &Arc<Listener>) -> Result<Self, LimitReached> {
+        if !listener.gateway_limit.acquire() {
+            return Err(LimitReached::Gateway);
         }
-        if !listener.own_limit.take() {
-            listener.gateway_limit.give_back();
-            return Err(LimitReached::Here);
+        if !listener.own_limit.acquire() {
+            listener.gateway_limit.release();
+            return Err(LimitReached::Listener);
         }
-        Ok(Self { listener: listener.clone(), from: None })
+        Ok(Self { listener: listener.clone(), network: None })
     }
 
-    /// The listener that it is at.
+    /// Returns the listener of the connection.
     #[cfg(test)]
     pub(crate) fn listener(&self) -> &Arc<Listener> {
         &self.listener
     }
 
-    /// Takes one among those that come from `address`, where they are limited.
-    pub(crate) fn take_from(&mut self, address: IpAddr) -> Result<(), RejectReason> {
-        if let (Some(addresses), None) = (&self.listener.addresses, &self.from) {
+    /// Counts the connection for its address, where the listener limits that. A second call changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// When `max_connections_per_address` is reached.
+    pub(crate) fn count_address(&mut self, address: IpAddr) -> Result<(), RejectReason> {
+        if let (Some(addresses), None) = (&self.listener.addresses, &self.network) {
             let network = Network::from(address);
-            if !addresses.take(network) {
+            if !addresses.acquire(network) {
                 return Err(RejectReason::AddressFull);
             }
-            self.from = Some(Box::new(network));
+            self.network = Some(Box::new(network));
         }
         Ok(())
     }
@@ -150,11 +161,11 @@ impl ConnectionPermit {
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        if let (Some(addresses), Some(from)) = (&self.listener.addresses, &self.from) {
-            addresses.give_back(**from);
+        if let (Some(addresses), Some(network)) = (&self.listener.addresses, &self.network) {
+            addresses.release(**network);
         }
-        self.listener.own_limit.give_back();
-        self.listener.gateway_limit.give_back();
+        self.listener.own_limit.release();
+        self.listener.gateway_limit.release();
     }
 }
 
@@ -170,37 +181,37 @@ impl Deref for ConnectionPermit {
 mod tests {
     use super::*;
 
-    fn listener(listener: &str, all: &Arc<ConnectionLimit>) -> anyhow::Result<Arc<Listener>> {
+    fn listener(listener: &str, all: &Arc<ConnectionLimit>) -> Result<Arc<Listener>, ConfigError> {
         let config: Config = toml::from_str(listener).unwrap();
         Listener::new(1, &config.listen[0], &config, all.clone()).map(Arc::new)
     }
 
     #[test]
-    fn a_place_is_given_back_at_both_limits() {
+    fn a_permit_is_released_at_both_limits() {
         let all = Arc::new(ConnectionLimit::new(3));
         let narrow = listener("[[listen]]\nurl = 'a:1'\nmax_connections = 2", &all).unwrap();
         let wide = listener("listen = 'text://a:2'", &all).unwrap();
-        let first = ConnectionPermit::take(&narrow).unwrap();
-        let second = ConnectionPermit::take(&narrow).unwrap();
-        assert_eq!(ConnectionPermit::take(&narrow).unwrap_err(), LimitReached::Here);
-        let third = ConnectionPermit::take(&wide).unwrap();
-        assert_eq!(ConnectionPermit::take(&wide).unwrap_err(), LimitReached::All);
+        let first = ConnectionPermit::acquire(&narrow).unwrap();
+        let second = ConnectionPermit::acquire(&narrow).unwrap();
+        assert_eq!(ConnectionPermit::acquire(&narrow).unwrap_err(), LimitReached::Listener);
+        let third = ConnectionPermit::acquire(&wide).unwrap();
+        assert_eq!(ConnectionPermit::acquire(&wide).unwrap_err(), LimitReached::Gateway);
         drop((first, third));
-        let _fourth = ConnectionPermit::take(&narrow).unwrap();
-        assert_eq!(ConnectionPermit::take(&narrow).unwrap_err(), LimitReached::Here);
+        let _fourth = ConnectionPermit::acquire(&narrow).unwrap();
+        assert_eq!(ConnectionPermit::acquire(&narrow).unwrap_err(), LimitReached::Listener);
         drop(second);
-        let _fifth = ConnectionPermit::take(&wide).unwrap();
+        let _fifth = ConnectionPermit::acquire(&wide).unwrap();
     }
 
     #[test]
-    fn what_the_gateway_does_not_speak_is_said_with_what_it_does() {
+    fn an_unknown_protocol_is_refused_with_the_known_ones() {
         let error =
             listener("listen = 'udp://a:1'", &Arc::new(ConnectionLimit::new(1))).unwrap_err().to_string();
         assert_eq!(error, "listen = \"udp://a:1\": this gateway speaks websocket, frame, tcp, text");
     }
 
     #[test]
-    fn a_ping_is_framed_as_its_clients_read_it() {
+    fn a_ping_is_framed_for_the_protocol_of_the_listener() {
         let all = Arc::new(ConnectionLimit::new(1));
         for (url, frame, ping) in [
             ("text://a:1", false, &b"hey\n"[..]),

@@ -1,15 +1,16 @@
-//! Tasks that run as long as the gateway serves: a shard's flush, an acceptor.
+//! Perpetual tasks: those that run as long as the gateway serves, such as a shard's flush or an
+//! acceptor.
 //!
-//! A gateway that has lost one of them would go on accepting clients and do nothing for
-//! them. So each is watched by whoever started it: the end of any one, by a panic or
-//! otherwise, is an error that names the task, and ends the gateway (`server`).
+//! A gateway without one of them would accept clients and do nothing for them. So `server` and
+//! `shard::run` watch them: when one ends, by a panic or otherwise, that is an error that names the
+//! task, and the gateway ends.
 
 use std::collections::HashMap;
 
 use anyhow::anyhow;
 use tokio::task::{Id, JoinError, JoinSet};
 
-/// Tasks of this thread that are not to end. Dropped, it ends them all.
+/// The perpetual tasks of a thread. Dropping it aborts them.
 #[derive(Debug, Default)]
 pub(crate) struct PerpetualTasks {
     tasks: JoinSet<anyhow::Result<()>>,
@@ -17,7 +18,7 @@ pub(crate) struct PerpetualTasks {
 }
 
 impl PerpetualTasks {
-    /// Starts a task that runs for ever.
+    /// Starts a task that is never to end.
     ///
     /// # Panics
     /// Outside a `LocalSet`.
@@ -28,7 +29,7 @@ impl PerpetualTasks {
         });
     }
 
-    /// As [`spawn`](Self::spawn), for a task that says why it ends.
+    /// Starts a task that is never to end, and whose error says why it did.
     ///
     /// # Panics
     /// Outside a `LocalSet`.
@@ -41,7 +42,7 @@ impl PerpetualTasks {
         self.names.insert(id, name.into());
     }
 
-    /// Waits until one of the tasks ends: an error that says which, and why.
+    /// Waits until one of the tasks ends. Returns an error that says which one, and why.
     ///
     /// Cancel safe.
     pub(crate) async fn failure(&mut self) -> anyhow::Error {
@@ -58,7 +59,7 @@ impl PerpetualTasks {
         }
     }
 
-    /// Ends the tasks, and returns when they have ended.
+    /// Aborts the tasks, and waits until they have ended.
     pub(crate) async fn stop(mut self) {
         self.tasks.shutdown().await;
     }
@@ -69,7 +70,7 @@ impl PerpetualTasks {
     }
 }
 
-/// What has become of a task, behind "has": `panicked: index out of bounds`.
+/// Returns how a task has ended, to follow the word "has": `panicked: index out of bounds`.
 pub(crate) fn cause(error: JoinError) -> String {
     let Ok(panic) = error.try_into_panic() else { return "been cancelled".into() };
     let message = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
@@ -84,8 +85,8 @@ mod tests {
 
     use super::*;
 
-    /// What is said of a task that does this beside one that goes on.
-    async fn said_of(task: impl Future<Output = anyhow::Result<()>> + 'static) -> String {
+    /// Returns the error of a set with this task and one that never ends.
+    async fn failure_of(task: impl Future<Output = anyhow::Result<()>> + 'static) -> String {
         let test = async {
             let mut tasks = PerpetualTasks::default();
             tasks.spawn("the other", std::future::pending());
@@ -97,13 +98,16 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_a_task_is_an_error_that_names_it() {
-        assert_eq!(said_of(async { Ok(()) }).await, "the task has ended");
-        assert_eq!(said_of(async { bail!("no more") }).await, "the task: no more");
-        assert_eq!(said_of(async { panic!("by {}", "mistake") }).await, "the task has panicked: by mistake");
+        assert_eq!(failure_of(async { Ok(()) }).await, "the task has ended");
+        assert_eq!(failure_of(async { bail!("no more") }).await, "the task: no more");
+        assert_eq!(
+            failure_of(async { panic!("by {}", "mistake") }).await,
+            "the task has panicked: by mistake"
+        );
     }
 
     #[tokio::test]
-    async fn tasks_that_are_stopped_have_ended() {
+    async fn stop_waits_until_the_tasks_have_ended() {
         let test = async {
             let (held, is_dropped) = tokio::sync::oneshot::channel::<()>();
             let mut tasks = PerpetualTasks::default();

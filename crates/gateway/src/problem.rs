@@ -1,11 +1,13 @@
-//! What keeps the gateway from its work, as a sentence for whoever runs it.
+//! The problem of a gateway that cannot do its work, as a sentence for the operator.
+//!
+//! `server` provides it to `status` and `start`, which print it.
 
 use std::time::Duration;
 
 use gatewayworker_net::RegisterLinks;
 
-/// Returns what keeps a gateway with this many workers from its work, and what to do; `None`
-/// where nothing does.
+/// Returns the problem of a gateway with this many workers, and what to do about it; `None` where it
+/// has none.
 pub(crate) fn problem(workers: usize, registers: &RegisterLinks) -> Option<String> {
     if workers > 0 {
         let trouble = registers.trouble(RegisterLinks::GRACE)?;
@@ -26,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_gateway_with_a_worker_has_no_problem_and_one_without_says_what_to_look_at() {
+    fn a_gateway_with_a_worker_has_no_problem_and_one_without_says_what_to_check() {
         let registers = RegisterLinks::default();
         assert_eq!(problem(1, &registers), None);
         let why = problem(0, &registers).unwrap();

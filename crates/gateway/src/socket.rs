@@ -1,8 +1,8 @@
-//! The socket of a client: TCP, or TLS over it.
+//! The socket of a client, plain or TLS.
 //!
-//! Shards read and write it without waiting, through `&self`: its reading task and
-//! whoever flushes hold it together. While a client is let in it has one owner, who may
-//! use it as any stream.
+//! A shard reads and writes it without waiting, through `&self`: the reading task (`client::reading`)
+//! and the flush (`transmit`) share it. During the handshake it has one owner, which uses it as an
+//! `AsyncRead` and `AsyncWrite`.
 
 use std::ffi::c_int;
 use std::io::{self, ErrorKind, Read};
@@ -19,21 +19,21 @@ use crate::tls::TlsSocket;
 #[derive(Debug)]
 pub(crate) enum Socket {
     Plain(TcpStream),
-    /// Boxed: a plain client shall not have the place for it.
+    /// Boxed, so that a plain socket stays small.
     Tls(Box<TlsSocket>),
 }
 
-/// What a read has brought.
+/// The outcome of a read.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ReadOutcome {
-    /// So many bytes; none at the end of the connection.
+    /// How many bytes were read; 0 at the end of the connection.
     pub(crate) bytes: usize,
-    /// There was no place for more: there may be some.
+    /// The buffer was filled, so more bytes may be there.
     pub(crate) more: bool,
 }
 
 impl Socket {
-    /// The TCP connection below, whose readiness is the socket's.
+    /// Returns the TCP connection, whose readiness is the socket's.
     pub(crate) fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(tcp) => tcp,
@@ -41,7 +41,7 @@ impl Socket {
         }
     }
 
-    /// Waits until [`try_read`](Self::try_read) may bring something.
+    /// Waits until [`try_read`](Self::try_read) may return bytes.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tls(tls) if tls.is_readable() => Poll::Ready(Ok(())),
@@ -63,8 +63,8 @@ impl Socket {
         }
     }
 
-    /// Whether the peer is known to have ended the connection, or its side of it, though what
-    /// it said before may be unread. Asks nobody, and waits for nothing.
+    /// Returns whether the peer is known to have ended the connection or its side of it, even if
+    /// bytes before that are unread. Does not wait.
     pub(crate) async fn is_half_closed(&self) -> bool {
         tokio::select! {
             biased;
@@ -73,16 +73,16 @@ impl Socket {
         }
     }
 
-    /// Says that nothing more will be written, where the protocol has a word for that, as
-    /// far as the socket takes it without waiting.
+    /// Writes the close_notify of TLS, as far as the socket takes it without waiting. Does nothing on
+    /// a plain socket.
     pub(crate) fn close_notify(&self) {
         if let Self::Tls(tls) = self {
             tls.close_notify();
         }
     }
 
-    /// How many bytes of what is to be written next are on their way already, though they are
-    /// not counted as written.
+    /// Returns how many of the next bytes are in a TLS record already, though they do not count as
+    /// written yet.
     pub(crate) fn sealed(&self) -> usize {
         match self {
             Self::Plain(_) => 0,
@@ -90,7 +90,7 @@ impl Socket {
         }
     }
 
-    /// Waits until all is with the system that was written.
+    /// Waits until the system has taken all that was written.
     pub(crate) fn poll_drain(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(_) => Poll::Ready(Ok(())),
@@ -99,19 +99,22 @@ impl Socket {
     }
 }
 
-/// Whether trying again may go better.
+/// Returns whether the operation may succeed when it is tried again.
 pub(crate) fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
-/// Reads what is there, `WouldBlock` if nothing is.
+/// Reads from TCP without waiting.
+///
+/// # Errors
+/// `WouldBlock` where nothing is there yet.
 pub(crate) fn receive(tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     let mut read = None;
     let tried = tcp.try_io(Interest::READABLE, || {
         let bytes = (&*SockRef::from(tcp)).read(buffer)?;
         read = Some(bytes);
-        // Less than there was place for: the socket is empty, as the next read would only
-        // confirm. Where a selector tells of changes, that is enough.
+        // A short read means an empty socket: saying so to tokio saves the read that would only
+        // confirm it. On Unix the selector reports the next bytes.
         if bytes < buffer.len() && cfg!(unix) { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
     });
     match (read, tried) {
@@ -120,8 +123,8 @@ pub(crate) fn receive(tcp: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Writes past tokio, which would look first whether it knows the socket to be full; it
-/// is asked where that is so, and then knows.
+/// Writes to TCP without waiting and without asking tokio first, which saves its check. Only a full
+/// socket goes through tokio, so that it registers for writability.
 pub(crate) fn send(tcp: &TcpStream, bytes: &[u8], flags: c_int) -> io::Result<usize> {
     match SockRef::from(tcp).send_with_flags(bytes, flags) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => tcp.try_write(bytes),
@@ -139,7 +142,7 @@ impl AsyncRead for Socket {
             ready!(self.poll_readable(cx))?;
             match self.try_read(buffer.initialize_unfilled()) {
                 Err(error) if is_transient(&error) => {}
-                read => return Poll::Ready(read.map(|fresh| buffer.advance(fresh.bytes))),
+                read => return Poll::Ready(read.map(|read| buffer.advance(read.bytes))),
             }
         }
     }

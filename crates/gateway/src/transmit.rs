@@ -1,8 +1,8 @@
-//! Writing a client's outbox to its socket.
+//! Writing a client's outbox to its socket: the core's port [`Transmit`] over TCP and TLS.
 //!
-//! This is the core's [`Transmit`] over TCP and TLS. It writes what the socket takes without
-//! waiting, and as few times as it can: several small frames are copied into one buffer, many or
-//! large ones go out in one `writev`, and TLS seals a record at a time.
+//! It never waits, and makes as few system calls as it can: several small frames are copied into
+//! one buffer, many or large ones are written in one `writev`, and TLS seals a record at a time.
+//! The core's `flush` and `closing` call it.
 
 use std::cell::RefCell;
 use std::ffi::c_int;
@@ -16,11 +16,11 @@ use crate::tls::{RECORD, TlsSocket};
 /// Frames in one `writev`. Linux takes 1024; more than a few dozen gain nothing.
 const SLICES: usize = 64;
 
-/// Several frames that are together no longer than this are copied into one
-/// buffer and sent, which costs less than a `writev`.
+/// Several frames of together no more bytes than this are copied into one buffer, which costs less
+/// than a `writev`.
 const GATHER: usize = 8 * 1024;
 
-/// Tells the system that what is sent need not leave yet: the end of the connection follows.
+/// The flag that delays a packet, as the end of the connection follows.
 #[cfg(target_os = "linux")]
 const END_FOLLOWS: c_int = libc::MSG_MORE;
 #[cfg(not(target_os = "linux"))]
@@ -40,8 +40,8 @@ impl Transmit for Socket {
     }
 }
 
-/// As [`Transmit::flush`], for a socket that is closed next if all is out: the end of the
-/// connection leaves in the same packet, and wakes the peer but once.
+/// Flushes as [`Transmit::flush`] does, a socket that is closed next: the end of the connection
+/// leaves in the same packet and wakes the peer only once.
 pub(crate) fn flush_last(socket: &Socket, outbox: &mut Outbox) -> Flushed {
     flush_with(socket, outbox, END_FOLLOWS)
 }
@@ -62,7 +62,7 @@ fn flush_with(socket: &Socket, outbox: &mut Outbox, flags: c_int) -> Flushed {
 fn write(socket: &Socket, outbox: &Outbox, flags: c_int) -> io::Result<usize> {
     let tcp = match socket {
         Socket::Plain(tcp) => tcp,
-        // Before the end of the connection there is TLS's own.
+        // Without `flags`: a close_notify follows before the end of the connection.
         Socket::Tls(tls) => return write_record(tls, outbox),
     };
     if outbox.is_single() {
@@ -84,8 +84,8 @@ fn write(socket: &Socket, outbox: &Outbox, flags: c_int) -> io::Result<usize> {
     tcp.try_write_vectored(&slices[..n])
 }
 
-/// Writes a record's worth. What is in a record leaves the outbox when all of that is written, so
-/// that it counts until then; the same frames stand in front meanwhile.
+/// Writes one TLS record. The frames of a record leave the outbox when the socket has taken the whole
+/// record, and count as queued until then.
 fn write_record(tls: &TlsSocket, outbox: &Outbox) -> io::Result<usize> {
     if outbox.is_single() || outbox.first().len() >= RECORD || tls.sealed() > 0 {
         return tls.try_write(outbox.first());
@@ -112,7 +112,7 @@ mod tests {
     use crate::shard::testing::connection;
 
     #[tokio::test]
-    async fn everything_arrives_in_order_however_little_the_socket_takes_at_once() {
+    async fn everything_arrives_in_order_even_if_the_socket_takes_little_at_once() {
         let (ours, mut theirs) = connection().await;
         let ours = Socket::Plain(ours);
         let mut outbox = Outbox::default();
@@ -122,7 +122,7 @@ mod tests {
             expected.extend_from_slice(&frame);
             outbox.push(frame.into());
         }
-        // The first is empty, and so is nothing.
+        // The first frame is empty, and empty frames are not queued.
         assert_eq!(outbox.bytes(), expected.len() + 2999 * OVERHEAD);
 
         let reading = tokio::spawn(async move {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn frames_that_have_not_begun_to_leave_can_be_dropped_and_the_others_arrive_whole() {
+    async fn unsent_frames_can_be_dropped_and_the_others_arrive_whole() {
         for len in [10, 300_000] {
             let (ours, mut theirs) = connection().await;
             let ours = Socket::Plain(ours);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_last_words_arrive_before_the_end() {
+    async fn the_last_frame_arrives_before_the_end() {
         for len in [4, 100_000] {
             let (ours, mut theirs) = connection().await;
             let ours = Socket::Plain(ours);
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_few_small_frames_leave_together() {
+    async fn small_frames_leave_together() {
         let (ours, mut theirs) = connection().await;
         let ours = Socket::Plain(ours);
         let mut outbox = Outbox::default();

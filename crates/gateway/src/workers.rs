@@ -1,8 +1,8 @@
-//! The directory of workers, as all shards and links share it.
+//! The directory of workers, which all shards and links share.
 //!
-//! Which worker a client goes to is decided by the core's [`WorkerTable`], which is here behind a
-//! lock. This file adds what needs a runtime: waiting until a worker is linked, hearing when one
-//! has come or gone, and the links' sockets.
+//! The core's [`WorkerTable`] chooses the worker of a client; here it is behind a lock. This file
+//! adds what needs a runtime: the wait for a worker, the notice of changes, and the links' buffers.
+//! Links join and leave, shards choose through [`Directory`], and `server` pings.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,9 +25,9 @@ pub(crate) type WorkerLink = worker_link::WorkerLink<Arc<LinkWriter>>;
 #[derive(Debug)]
 pub(crate) struct Workers {
     table: Mutex<WorkerTable<Arc<LinkWriter>>>,
-    /// How many are linked; waited on by clients that came too early.
+    /// The number of linked workers; new clients wait for it to be more than 0.
     linked: watch::Sender<usize>,
-    /// Published events that a worker was too slow for.
+    /// Published events that a slow worker has missed.
     missed: AtomicU64,
 }
 
@@ -38,11 +38,11 @@ impl Workers {
     }
 
     fn table(&self) -> MutexGuard<'_, WorkerTable<Arc<LinkWriter>>> {
-        // Plain data: a panic elsewhere leaves nothing half done.
+        // Every change of the table is complete when a panic could poison the lock.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a link in. An older one with the same key is closed.
+    /// Adds a worker's link. An older link with the same key is closed.
     pub(crate) fn join(&self, key: &str, writer: Arc<LinkWriter>, features: Features) -> Arc<WorkerLink> {
         let mut table = self.table();
         let link = table.join(key, writer, features);
@@ -54,27 +54,27 @@ impl Workers {
     ///
     /// Cancel safe.
     pub(crate) async fn wait_for_one(&self) {
-        // Fails only when the sender is gone, and we have it.
+        // It fails only where the sender is dropped, and `self` holds it.
         let _ = self.linked.subscribe().wait_for(|n| *n > 0).await;
     }
 
-    /// Tells when a worker has come or gone.
+    /// Returns a receiver that changes when a worker has joined or left.
     pub(crate) fn changes(&self) -> watch::Receiver<usize> {
         self.linked.subscribe()
     }
 
-    /// How many are linked.
+    /// Returns how many workers are linked.
     pub(crate) fn len(&self) -> usize {
         *self.linked.borrow()
     }
 
-    /// All links, to be told something.
+    /// Returns the links of all workers.
     pub(crate) fn all(&self) -> Vec<Arc<WorkerLink>> {
         self.table().links().cloned().collect()
     }
 
-    /// Passes an event on to all workers that know what it is. One that does not read
-    /// what it is sent misses it: nothing waits for a slow one.
+    /// Sends a published event to all workers with the feature `channel`. A worker whose link is full
+    /// misses it: nothing waits for a slow worker.
     pub(crate) fn publish(&self, event: Command) {
         let mut frame = BytesMut::new();
         event.encode(&mut frame);
@@ -84,7 +84,7 @@ impl Workers {
                 Err(PushError::Full) => {
                     let missed = self.missed.fetch_add(1, Ordering::Relaxed) + 1;
                     if missed.is_power_of_two() {
-                        warn!(worker = %link.key(), missed, "a worker reads too slowly for what is published");
+                        warn!(worker = %link.key(), missed, "a worker has missed published events: it reads its link too slowly");
                     }
                 }
                 Err(PushError::Closed) => {}
@@ -92,8 +92,8 @@ impl Workers {
         }
     }
 
-    /// Gives up the closes that are kept for the next worker, and returns how many there were,
-    /// with those that there was no room for.
+    /// Drops the closes that are kept for the next worker. Returns how many closes are lost,
+    /// including those that there was no room for.
     pub(crate) fn drop_kept_closes(&self) -> u64 {
         self.table().drop_kept()
     }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_goes_to_the_worker_with_the_fewest() {
+    async fn a_client_goes_to_the_worker_with_the_fewest_clients() {
         let workers = workers(Routing::LeastConnections);
         workers.join("a", writer().await, Features::default());
         workers.join("b", writer().await, Features::default());
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn round_robin_takes_turns() {
+    async fn round_robin_takes_the_workers_in_turn() {
         let workers = workers(Routing::RoundRobin);
         for key in ["a", "b", "c"] {
             workers.join(key, writer().await, Features::default());
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_link_that_replaces_another_keeps_its_clients_and_outlives_its_leaving() {
+    async fn a_link_that_replaces_another_keeps_its_clients_and_stays_when_the_old_one_leaves() {
         let workers = workers(Routing::LeastConnections);
         let older = workers.join("a", writer().await, Features::default());
         older.bind();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_worker_that_comes_back_finds_its_clients_counted() {
+    async fn a_worker_that_links_again_still_has_its_clients_counted() {
         let workers = workers(Routing::LeastConnections);
         let gone = workers.join("a", writer().await, Features::default());
         gone.bind();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_worker_that_does_not_read_gets_new_clients_only_where_all_are_so() {
+    async fn a_worker_that_does_not_read_gets_new_clients_only_where_no_worker_reads() {
         let workers = workers(Routing::LeastConnections);
         let full = workers.join("a", writer().await, Features::default());
         full.buffer.push(|out| out.resize(1000, 0)).unwrap();
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn closes_are_kept_for_the_next_worker_within_a_limit_in_bytes() {
+    async fn closes_are_kept_for_the_next_worker_up_to_a_limit_in_bytes() {
         let workers = workers(Routing::LeastConnections);
         let large = MAX_KEPT_BYTES / 4;
         for _ in 0..6 {
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_close_goes_to_a_worker_that_stands_though_another_has_failed() {
+    async fn a_close_goes_to_an_open_worker_even_if_another_has_failed() {
         let workers = workers(Routing::LeastConnections);
         let failed = workers.join("a", writer().await, Features::default());
         workers.join("b", writer().await, Features::default()).bind();
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_published_goes_to_those_who_know_it_and_passes_over_the_slow() {
+    async fn a_published_event_goes_to_workers_with_the_feature_and_slow_ones_miss_it() {
         let workers = workers(Routing::Random);
         let knows = Features { channel: true, ..Features::default() };
         let slow = workers.join("slow", writer().await, knows);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_chosen_where_nobody_is_linked() {
+    async fn no_worker_is_chosen_where_none_is_linked() {
         let workers = workers(Routing::Random);
         assert!(workers.choose(None).is_none());
         let link = workers.join("a", writer().await, Features::default());

@@ -1,4 +1,4 @@
-//! The inner door of a whole gateway, from the side of peers that behave badly:
+//! The inner port of a whole gateway, from the side of peers that behave badly:
 //! that break off, that do not read, that have no key.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
@@ -17,17 +17,17 @@ use tokio_util::sync::CancellationToken;
 
 /// A gateway on free ports that no register knows.
 struct Gateway {
-    door: SocketAddr,
+    listener: SocketAddr,
     inner: SocketAddrV4,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
 
 async fn gateway(change: impl FnOnce(&mut Config)) -> Gateway {
-    let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let SocketAddr::V4(inner_address) = inner.local_addr().unwrap() else { unreachable!() };
-    let door_address = door.local_addr().unwrap();
+    let listener = socket.local_addr().unwrap();
     let mut config = Config {
         shards: 2,
         lan_port: inner_address.port(),
@@ -42,12 +42,12 @@ async fn gateway(change: impl FnOnce(&mut Config)) -> Gateway {
     let (end, ended) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let listeners = BoundListeners { clients: vec![door], inner };
+        let listeners = BoundListeners { clients: vec![socket], inner };
         runtime.block_on(serve(listeners, config, token)).unwrap();
         let _ = end.send(());
     });
     let task = tokio::spawn(async { ended.await.unwrap() });
-    Gateway { door: door_address, inner: inner_address, shutdown, task }
+    Gateway { listener, inner: inner_address, shutdown, task }
 }
 
 async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -56,7 +56,7 @@ async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("no {what} within 20 s"))
 }
 
-/// A connection to the inner door.
+/// A connection to the inner port.
 struct Peer {
     stream: TcpStream,
     buffer: BytesMut,
@@ -113,7 +113,7 @@ fn hello(worker_key: &str, secret_key: &str) -> Hello {
 
 /// A client, its handshake done.
 async fn client(gateway: &Gateway) -> TcpStream {
-    let mut stream = TcpStream::connect(gateway.door).await.unwrap();
+    let mut stream = TcpStream::connect(gateway.listener).await.unwrap();
     let request = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(request).await.unwrap();

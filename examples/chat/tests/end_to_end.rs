@@ -11,7 +11,7 @@ async fn chat() -> (Cluster, Application) {
 
 /// Connects and takes the greeting; returns the client id.
 async fn join(cluster: &Cluster) -> (WsClient, String) {
-    let mut client = WsClient::connect(cluster.door()).await;
+    let mut client = WsClient::connect(cluster.listener()).await;
     let greeting = client.json().await;
     assert_eq!((&greeting["type"], &greeting["message"]), (&json!("system"), &json!("连接成功")));
     assert!(greeting["timestamp"].is_i64() || greeting["timestamp"].is_u64());

@@ -73,9 +73,9 @@ mod tests {
             .listen("listen = ['websocket://127.0.0.1:0', 'device://127.0.0.1:0']")
             .start()
             .await;
-        let (mut browser, _) = WsClient::greeted(cluster.door()).await;
-        let door = cluster.gateways[0].doors[1];
-        let mut device = TcpClient::connect(door).await;
+        let (mut browser, _) = WsClient::greeted(cluster.listener()).await;
+        let listener = cluster.gateways[0].listeners[1];
+        let mut device = TcpClient::connect(listener).await;
         device.bytes(said(&[0; 20]).len()).await;
 
         // A heartbeat says nothing; a message may come in pieces.
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(browser.text().await, "broadcast 21.5");
         assert_eq!(device.bytes(second.len()).await, second);
 
-        let mut broken = TcpClient::connect(door).await;
+        let mut broken = TcpClient::connect(listener).await;
         broken.bytes(said(&[0; 20]).len()).await;
         broken.send(&[STX, 0, 1, 7, 8]).await;
         assert_eq!(broken.rest().await, b"");

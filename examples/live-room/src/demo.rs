@@ -45,7 +45,7 @@ pub(crate) async fn demo(flags: Flags, shutdown: CancellationToken) -> anyhow::R
     let end_of_register = CancellationToken::new();
     let register =
         tokio::spawn(register::serve(register, register::Config::default(), end_of_register.clone()));
-    let (door, gateway) = start_gateway(flags.socket_port, &registers, shutdown.clone()).await?;
+    let (gateway_address, gateway) = start_gateway(flags.socket_port, &registers, shutdown.clone()).await?;
     let settings = Settings { rooms: rooms.clone(), ..Settings::default() };
     let config = businessworker::Config::default().with_register_address(registers.clone());
     let events = LiveRoom::new(&settings, views.clone());
@@ -54,7 +54,7 @@ pub(crate) async fn demo(flags: Flags, shutdown: CancellationToken) -> anyhow::R
     let config = backend::Config {
         registers,
         secret_key: SecretKey::default(),
-        socket: format!("ws://{door}"),
+        socket: format!("ws://{gateway_address}"),
         rooms,
         views,
         login_key: LoginKey::random(),
@@ -111,17 +111,17 @@ async fn start_gateway(
         register_address: registers.to_vec(),
         ..gateway::Config::default()
     };
-    let doors = vec![listen(port, "--socket-port").await?];
+    let sockets = vec![listen(port, "--socket-port").await?];
     let inner = listen(0, "the gateway's inner port").await?;
     let config = gateway::Config { lan_port: inner.local_addr()?.port(), ..config };
-    let door = doors[0].local_addr()?;
-    let listeners = gateway::BoundListeners { clients: doors, inner };
+    let address = sockets[0].local_addr()?;
+    let listeners = gateway::BoundListeners { clients: sockets, inner };
 
     let (end, ended) = oneshot::channel();
     thread::Builder::new().name("gateway".into()).spawn(move || {
         let _ = end.send(serve_gateway(listeners, config, shutdown));
     })?;
-    Ok((door, ended))
+    Ok((address, ended))
 }
 
 fn serve_gateway(
@@ -130,5 +130,5 @@ fn serve_gateway(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(gateway::serve(listeners, config, shutdown))
+    Ok(runtime.block_on(gateway::serve(listeners, config, shutdown))?)
 }

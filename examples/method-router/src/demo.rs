@@ -50,12 +50,12 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("register")?;
         let register = listener.local_addr()?.to_string();
         tokio::spawn(register::serve(listener, register::Config::default(), shutdown.clone()));
-        let (door, gateway) = start_gateway(&flags.listen, &register, shutdown.clone()).await?;
+        let (address, gateway) = start_gateway(&flags.listen, &register, shutdown.clone()).await?;
         let config = businessworker::Config::default().with_register_address([register]);
         let worker = tokio::spawn(businessworker::serve(config, app, shutdown.clone()));
 
         // That nobody reads it (a pipe that is closed early) is no reason to end.
-        let _ = writeln!(std::io::stdout(), "{}", welcome(&door, &flags.code, &key)?);
+        let _ = writeln!(std::io::stdout(), "{}", welcome(&address, &flags.code, &key)?);
         tokio::select! {
             signal = tokio::signal::ctrl_c() => signal.context("cannot listen for signals")?,
             ended = worker => ended?.map_err(|error| anyhow!("the worker has ended: {error}"))?,
@@ -80,7 +80,7 @@ async fn start_gateway(
         toml::from_str(&url).context("--listen")?;
     config = gateway::Config { listen, register_address, lan_port, ..config };
 
-    let (ready, door) = oneshot::channel();
+    let (ready, address) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     thread::Builder::new().name("gateway".into()).spawn(move || {
         let serve = async {
@@ -91,10 +91,10 @@ async fn start_gateway(
                     return Ok(());
                 }
             };
-            let door = listeners.clients[0].local_addr()?.to_string();
+            let address = listeners.clients[0].local_addr()?.to_string();
             // Nobody waits for it any more where the demo has ended meanwhile.
-            let _ = ready.send(Ok(door));
-            gateway::serve(listeners, config, shutdown).await
+            let _ = ready.send(Ok(address));
+            anyhow::Ok(gateway::serve(listeners, config, shutdown).await?)
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve)) {
@@ -103,16 +103,16 @@ async fn start_gateway(
         }
         let _ = end.send(());
     })?;
-    let door = door.await.context("the gateway has not started")??;
-    Ok((door, ended))
+    let address = address.await.context("the gateway has not started")??;
+    Ok((address, ended))
 }
 
 /// What a person wants to know.
-fn welcome(door: &str, code: &str, key: &Key) -> anyhow::Result<String> {
+fn welcome(address: &str, code: &str, key: &Key) -> anyhow::Result<String> {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/index.html").replace(' ', "%20");
     let link = |id: &str, kind, nickname: &str| -> anyhow::Result<String> {
         let auth = key.sign(&ticket(id, kind, code, nickname, now()?));
-        Ok(format!("file://{page}?url=ws://{door}&auth={auth}"))
+        Ok(format!("file://{page}?url=ws://{address}&auth={auth}"))
     };
     Ok(format!(
         "\n  The live room {code} is open. In a browser, each in a tab of its own:\n\n  \

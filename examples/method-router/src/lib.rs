@@ -142,7 +142,7 @@ impl Events for App {
     async fn on_message(&self, client: &Client, message: Message) -> Result {
         match Self::visitor(client)? {
             Some(visitor) => self.router.handle(&self.state, &visitor, &message).await,
-            // It came by a door that has no handshake.
+            // It came by a listener that has no handshake.
             None => {
                 client.close_with(words::not_let_in(Refused::Missing)).await?;
                 Ok(())

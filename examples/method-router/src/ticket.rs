@@ -47,7 +47,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     let ctime = now()?;
     let ticket = ticket(&flags.id, flags.kind, &flags.code, &flags.nickname, ctime);
     let auth = key.sign(&ticket);
-    // An empty or endless name would be refused at the door: better here.
+    // An empty or endless name would be refused at the listener: better here.
     key.verify(Some(&auth), ctime, 0).ok().context("id, code and nickname have 1 to 64 characters each")?;
     println!("{auth}");
     Ok(())

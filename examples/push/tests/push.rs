@@ -27,8 +27,8 @@ async fn run(cluster: &Cluster, arguments: &[String]) -> Output {
 #[tokio::test]
 async fn a_day_at_the_shop() {
     let cluster = Cluster::builder().gateways(2).secret_key("k").start().await;
-    let (mut customer, id) = WsClient::greeted(cluster.gateways[0].door).await;
-    let (mut passer_by, _) = WsClient::greeted(cluster.gateways[1].door).await;
+    let (mut customer, id) = WsClient::greeted(cluster.gateways[0].listener).await;
+    let (mut passer_by, _) = WsClient::greeted(cluster.gateways[1].listener).await;
     let output = run(&cluster, &[id.to_string(), "bob".into()]).await;
     assert!(output.status.success(), "{output:?}");
     assert_eq!(
@@ -60,7 +60,7 @@ async fn a_gateway_that_hangs_makes_a_number_a_lower_bound() {
     let gateway = gateway.question_timeout(Duration::from_millis(300)).connect();
     eventually("both gateways", async || gateway.connected_gateways().len() == 2).await;
     let shop = Shop::new(gateway);
-    let (mut customer, id) = WsClient::greeted(cluster.door()).await;
+    let (mut customer, id) = WsClient::greeted(cluster.listener()).await;
     shop.logged_in(id, "ann").await.unwrap();
     assert_eq!(soon("an answer", shop.online()).await.unwrap(), Online::AtLeast(1));
     shop.shipped("ann", 7).await.unwrap();

@@ -1,8 +1,8 @@
 <?php
-// One gateway of one process. DOOR, LAN_PORT, REGISTER, SECRET_KEY, PING (seconds, 0 for none).
+// One gateway of one process. LISTEN, LAN_PORT, REGISTER, SECRET_KEY, PING (seconds, 0 for none).
 require __DIR__ . '/common.php';
 
-$gateway = new \GatewayWorker\Gateway('websocket://' . getenv('DOOR'));
+$gateway = new \GatewayWorker\Gateway('websocket://' . getenv('LISTEN'));
 $gateway->name = 'Gateway';
 $gateway->count = 1;
 $gateway->lanIp = '127.0.0.1';

@@ -28,13 +28,14 @@ impl Client {
     ///
     /// # Errors
     /// What was there instead.
-    pub async fn connect(door: SocketAddr, path: &str) -> Result<Self, String> {
+    pub async fn connect(listener: SocketAddr, path: &str) -> Result<Self, String> {
         let mut request =
-            format!("ws://{door}{path}").into_client_request().map_err(|error| error.to_string())?;
+            format!("ws://{listener}{path}").into_client_request().map_err(|error| error.to_string())?;
         let headers = request.headers_mut();
         headers.insert("x-interop", HeaderValue::from_static("a, b"));
         headers.insert("cookie", HeaderValue::from_static("one=1; two=a%20b"));
-        let stream = soon("a TCP connection", TcpStream::connect(door)).await.map_err(|_| "no connection")?;
+        let stream =
+            soon("a TCP connection", TcpStream::connect(listener)).await.map_err(|_| "no connection")?;
         let (socket, _) =
             soon("a handshake", client_async(request, stream)).await.map_err(|_| "no handshake")?;
         Self::greeted(socket).await
@@ -47,11 +48,11 @@ impl Client {
     ///
     /// # Panics
     /// When nothing listens there.
-    pub async fn connect_by_hand(door: SocketAddr, target: &str, headers: &str) -> Result<Self, String> {
+    pub async fn connect_by_hand(listener: SocketAddr, target: &str, headers: &str) -> Result<Self, String> {
         let mut stream =
-            soon("a TCP connection", TcpStream::connect(door)).await.map_err(|_| "no connection")?;
+            soon("a TCP connection", TcpStream::connect(listener)).await.map_err(|_| "no connection")?;
         let request = format!(
-            "GET {target} HTTP/1.1\r\nHost: {door}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET {target} HTTP/1.1\r\nHost: {listener}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}\r\n"
         );
         stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;

@@ -34,7 +34,7 @@ pub struct Cluster {
 /// Where a gateway is, or was.
 pub struct Place {
     /// Where clients come in.
-    pub door: SocketAddr,
+    pub listener: SocketAddr,
     /// Where workers come in, and what is announced.
     pub inner: SocketAddr,
     process: Option<Process>,
@@ -138,7 +138,7 @@ impl Cluster {
 
     /// A place for one more gateway; its number.
     pub fn add_place(&mut self) -> usize {
-        self.gateways.push(Place { door: local(), inner: local(), process: None });
+        self.gateways.push(Place { listener: local(), inner: local(), process: None });
         self.gateways.len() - 1
     }
 
@@ -149,16 +149,16 @@ impl Cluster {
     /// # Panics
     /// When it does not.
     pub async fn start_gateway(&mut self, place: usize, kind: Kind, ping: u32) {
-        let Place { door, inner, .. } = self.gateways[place];
+        let Place { listener, inner, .. } = self.gateways[place];
         let command = match kind {
             Kind::Php => {
                 let mut command = self.original("gateway.php");
-                command.env("DOOR", door.to_string()).env("LAN_PORT", inner.port().to_string());
+                command.env("LISTEN", listener.to_string()).env("LAN_PORT", inner.port().to_string());
                 command.env("PING", ping.to_string());
                 command
             }
             Kind::Ours => {
-                let (listen, port) = (format!("websocket://{door}"), inner.port().to_string());
+                let (listen, port) = (format!("websocket://{listener}"), inner.port().to_string());
                 let (ping, limit) = (ping.to_string(), u32::from(ping > 0).to_string());
                 let register = self.register_addresses();
                 let arguments = [
@@ -175,7 +175,7 @@ impl Cluster {
         };
         self.gateways[place].process = Some(self.run(command, &format!("gateway {}", place + 1), kind));
         listens("the gateway", inner).await;
-        listens("the gateway", door).await;
+        listens("the gateway", listener).await;
     }
 
     /// Starts a worker.
@@ -284,10 +284,10 @@ impl Drop for Cluster {
 ///
 /// # Panics
 /// When it does not.
-pub async fn arrive(door: SocketAddr) -> Client {
+pub async fn arrive(listener: SocketAddr) -> Client {
     let mut arrived = None;
     eventually("a client to be served", async || {
-        arrived = Client::connect(door, "/").await.ok();
+        arrived = Client::connect(listener, "/").await.ok();
         arrived.is_some()
     })
     .await;

@@ -87,7 +87,7 @@ struct Run {
 impl Run {
     /// A client called `name`, of the gateway in this place (from 0).
     async fn client(&mut self, name: &str, place: usize) -> Client {
-        let client = arrive(self.cluster.gateways[place].door).await;
+        let client = arrive(self.cluster.gateways[place].listener).await;
         self.named(name, &client);
         client
     }

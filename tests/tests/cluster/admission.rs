@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::Message as WsMessage;
 /// and lets it in when the test does: with `?code=`, refuses it.
 #[derive(Clone)]
 struct Doorman {
-    door: Arc<Semaphore>,
+    admissions: Arc<Semaphore>,
     gateway: watch::Sender<Option<Gateway>>,
     closed: mpsc::UnboundedSender<CloseReason>,
 }
@@ -35,7 +35,7 @@ impl Events for Doorman {
         client.join_group("hall").await?;
         client.bind_uid("u").await?;
         client.session().insert("asked", true)?;
-        self.door.acquire().await?.forget();
+        self.admissions.acquire().await?.forget();
         Ok(match handshake.get("code") {
             Some(code) => Admission::refuse_with(FORBIDDEN).with_code(code.parse()?),
             None => Admission::Admit,
@@ -56,7 +56,7 @@ impl Events for Doorman {
 struct Guarded {
     cluster: Cluster,
     doorman: Application,
-    door: Arc<Semaphore>,
+    admissions: Arc<Semaphore>,
     api: Gateway,
     closed: mpsc::UnboundedReceiver<CloseReason>,
 }
@@ -64,26 +64,27 @@ struct Guarded {
 async fn guarded() -> Guarded {
     let cluster = Cluster::builder().workers(0).start().await;
     let (closed, closes) = mpsc::unbounded_channel();
-    let doorman = Doorman { door: Arc::new(Semaphore::new(0)), gateway: watch::Sender::new(None), closed };
+    let doorman =
+        Doorman { admissions: Arc::new(Semaphore::new(0)), gateway: watch::Sender::new(None), closed };
     let application = cluster.start_application(doorman.clone());
     let mut gateway = doorman.gateway.subscribe();
     let api = soon("the worker's start", gateway.wait_for(Option::is_some)).await.unwrap().clone().unwrap();
-    Guarded { cluster, doorman: application, door: doorman.door, api, closed: closes }
+    Guarded { cluster, doorman: application, admissions: doorman.admissions, api, closed: closes }
 }
 
 /// A client that has been greeted, and about which nobody has decided.
 async fn knock(cluster: &Cluster, query: &str) -> (WsClient, ClientId) {
-    let mut client = WsClient::connect_to(cluster.door(), query).await;
+    let mut client = WsClient::connect_to(cluster.listener(), query).await;
     let id = client.text().await.parse().unwrap();
     (client, id)
 }
 
 #[tokio::test]
 async fn a_refused_client_gets_the_last_message_and_then_the_close_code() {
-    let Guarded { cluster, doorman: _doorman, door, mut closed, .. } = guarded().await;
+    let Guarded { cluster, doorman: _doorman, admissions, mut closed, .. } = guarded().await;
     let (mut client, _) = knock(&cluster, "/?code=4403").await;
     client.send("let me in").await;
-    door.add_permits(1);
+    admissions.add_permits(1);
     assert_eq!(client.text().await, FORBIDDEN);
     assert_eq!(client.close_code().await, 4403);
     assert_eq!(soon("its close", closed.recv()).await, Some(CloseReason::Refused));
@@ -91,8 +92,8 @@ async fn a_refused_client_gets_the_last_message_and_then_the_close_code() {
 
 #[tokio::test]
 async fn a_close_code_that_may_not_be_sent_becomes_a_policy_violation() {
-    let Guarded { cluster, doorman: _doorman, door, .. } = guarded().await;
-    door.add_permits(3);
+    let Guarded { cluster, doorman: _doorman, admissions, .. } = guarded().await;
+    admissions.add_permits(3);
     for code in [0, 1006, 5000] {
         let (mut client, _) = knock(&cluster, &format!("/?code={code}")).await;
         assert_eq!(client.close_code().await, 1008, "{code}");
@@ -101,7 +102,7 @@ async fn a_close_code_that_may_not_be_sent_becomes_a_policy_violation() {
 
 #[tokio::test]
 async fn before_it_is_admitted_a_client_hears_what_is_for_itself_alone_and_is_not_counted() {
-    let Guarded { cluster, doorman: _doorman, door, api, .. } = guarded().await;
+    let Guarded { cluster, doorman: _doorman, admissions, api, .. } = guarded().await;
     let (mut client, id) = knock(&cluster, "/").await;
     client.send("said too early").await;
     eventually("its uid to be bound", async || !api.client_ids_by_uid("u").await.unwrap().is_empty()).await;
@@ -114,7 +115,7 @@ async fn before_it_is_admitted_a_client_hears_what_is_for_itself_alone_and_is_no
     assert!(api.is_online(id).await.unwrap());
     assert_eq!(client.text().await, "to you");
 
-    door.add_permits(1);
+    admissions.add_permits(1);
     assert_eq!(client.text().await, "to all");
     assert_eq!(client.text().await, "said too early");
     assert_eq!(api.client_ids().await.unwrap(), [id]);
@@ -125,21 +126,21 @@ async fn before_it_is_admitted_a_client_hears_what_is_for_itself_alone_and_is_no
 
 #[tokio::test]
 async fn what_its_group_and_uid_were_sent_meanwhile_an_admitted_client_gets_then() {
-    let Guarded { cluster, doorman: _doorman, door, api, .. } = guarded().await;
+    let Guarded { cluster, doorman: _doorman, admissions, api, .. } = guarded().await;
     let (mut client, id) = knock(&cluster, "/").await;
     eventually("its uid to be bound", async || !api.client_ids_by_uid("u").await.unwrap().is_empty()).await;
     api.send_to_group(["hall"], "to the hall").await.unwrap();
     api.send_to_uid(["u"], "to u").await.unwrap();
     api.send_to_client(id, "first").await.unwrap();
     assert_eq!(client.text().await, "first");
-    door.add_permits(1);
+    admissions.add_permits(1);
     assert_eq!(client.text().await, "to the hall");
     assert_eq!(client.text().await, "to u");
 }
 
 #[tokio::test]
 async fn a_refused_client_gets_nothing_of_what_its_group_and_uid_were_sent() {
-    let Guarded { cluster, doorman: _doorman, door, api, .. } = guarded().await;
+    let Guarded { cluster, doorman: _doorman, admissions, api, .. } = guarded().await;
     let (mut client, _) = knock(&cluster, "/?code=4403").await;
     eventually("its uid to be bound", async || !api.client_ids_by_uid("u").await.unwrap().is_empty()).await;
     api.send_to_group(["hall"], "to the hall").await.unwrap();
@@ -147,7 +148,7 @@ async fn a_refused_client_gets_nothing_of_what_its_group_and_uid_were_sent() {
     api.send_to_all("to all").await.unwrap();
     // A question sees what was said before it.
     api.client_count().await.unwrap();
-    door.add_permits(1);
+    admissions.add_permits(1);
     assert_eq!(client.text().await, FORBIDDEN);
     assert_eq!(client.close_code().await, 4403);
 }
@@ -155,7 +156,7 @@ async fn a_refused_client_gets_nothing_of_what_its_group_and_uid_were_sent() {
 #[tokio::test]
 async fn a_worker_that_stops_still_decides_about_those_it_has_heard_of() {
     for (query, admitted) in [("/", true), ("/?code=4403", false)] {
-        let Guarded { mut cluster, doorman, door, .. } = guarded().await;
+        let Guarded { mut cluster, doorman, admissions, .. } = guarded().await;
         let (mut client, _) = knock(&cluster, query).await;
         cluster.start_worker().await;
         let other = cluster.events().gateway().await;
@@ -163,7 +164,7 @@ async fn a_worker_that_stops_still_decides_about_those_it_has_heard_of() {
         // The other takes new clients as soon as the first is off the gateway's list.
         let mut greeted = Vec::new();
         eventually("the other to be alone", async || {
-            let (client, id) = WsClient::greeted(cluster.door()).await;
+            let (client, id) = WsClient::greeted(cluster.listener()).await;
             greeted.push(client);
             let noted = !cluster.events().is_quiet().await;
             noted && cluster.events().next().await == Happened::Connect(id) && greeted.len() > 2
@@ -172,7 +173,7 @@ async fn a_worker_that_stops_still_decides_about_those_it_has_heard_of() {
         client.send("said while it stops").await;
         other.client_count().await.unwrap();
         assert!(cluster.events().is_quiet().await, "nobody has let it in");
-        door.add_permits(10);
+        admissions.add_permits(10);
         if admitted {
             assert_eq!(client.text().await, "said while it stops");
         } else {
@@ -188,7 +189,7 @@ async fn silent_worker(cluster: &Cluster) -> (RawPeer, WsClient, Origin) {
     let features = Some(Features::from_names(["close-reason", "admission"]));
     let (worker_key, secret_key) = (Some("Silent:0".into()), Some(SecretKey::default()));
     worker.send(Command::WorkerConnect(Hello { worker_key, secret_key, features })).await;
-    let client = WsClient::connect(cluster.door()).await;
+    let client = WsClient::connect(cluster.listener()).await;
     let Command::OnConnect { origin, .. } = worker.command().await else { panic!("it comes") };
     let Command::OnWebSocketConnect { asks, .. } = worker.command().await else { panic!("its handshake") };
     assert!(asks);
@@ -216,7 +217,7 @@ async fn a_client_about_which_nobody_decides_in_time_is_asked_to_come_again() {
     assert_eq!(reason, "not-admitted");
     // Nor does it help to say so later, to this client or about the next.
     worker.send(Command::Admit(origin.connection_id)).await;
-    let mut next = WsClient::connect(cluster.door()).await;
+    let mut next = WsClient::connect(cluster.listener()).await;
     assert_eq!(next.close_code().await, 1013);
 }
 

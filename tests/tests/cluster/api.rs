@@ -17,7 +17,7 @@ async fn four() -> Four {
     let api = cluster.api().await;
     let (mut clients, mut ids) = (Vec::new(), Vec::new());
     for gateway in [0, 0, 1, 1] {
-        let (client, id) = WsClient::greeted(cluster.gateways[gateway].door).await;
+        let (client, id) = WsClient::greeted(cluster.gateways[gateway].listener).await;
         clients.push(client);
         ids.push(id);
     }
@@ -276,11 +276,11 @@ async fn the_same_handle_from_outside() {
     let registers = [cluster.register.to_string()];
     let key = gatewayworker_protocol::SecretKey::new("quote\"d");
     let api = Gateway::builder(registers).secret_key(key).connect();
-    let (mut client, id) = WsClient::greeted(cluster.door()).await;
+    let (mut client, id) = WsClient::greeted(cluster.listener()).await;
     assert_eq!(api.client_count().await.unwrap(), 1);
     api.send_to_client(id, "from outside").await.unwrap();
     assert_eq!(client.text().await, "from outside");
     cluster.start_gateway().await;
-    let (_other, _) = WsClient::greeted(cluster.gateways[1].door).await;
+    let (_other, _) = WsClient::greeted(cluster.gateways[1].listener).await;
     eventually("the new gateway to be known", async || api.client_count().await.is_ok_and(|n| n == 2)).await;
 }

@@ -18,7 +18,7 @@ struct Bystander {
 
 impl Bystander {
     async fn of(cluster: &Cluster) -> Self {
-        Self { client: WsClient::greeted(cluster.door()).await.0 }
+        Self { client: WsClient::greeted(cluster.listener()).await.0 }
     }
 
     async fn is_undisturbed(&mut self) {
@@ -64,9 +64,9 @@ async fn however_many_bad_connections_come_there_is_one_log_line_a_second() {
     const CONNECTIONS: u64 = 1000;
     let directory = tempfile::tempdir().expect("a directory");
     let logs = ["register.log", "gateway.log"].map(|name| directory.path().join(name));
-    let (register, inner, door) = (free_port(), free_port(), free_port());
+    let (register, inner, listener) = (free_port(), free_port(), free_port());
     let address = format!("127.0.0.1:{register}");
-    let (url, inner_port) = (format!("websocket://127.0.0.1:{door}"), inner.to_string());
+    let (url, inner_port) = (format!("websocket://127.0.0.1:{listener}"), inner.to_string());
     let gateway = ["gateway", "--listen", &url, "--lan-port", &inner_port, "--register-address", &address];
     let _register = Process::logging_to(&logs[0], &["register", "--listen", &address]);
     let _gateway = Process::logging_to(&logs[1], &gateway);
@@ -94,7 +94,7 @@ async fn a_message_that_is_too_long_for_a_worker_of_the_originals_ends_its_clien
         Cluster::builder().workers(0).gateway(|config| config.max_message_bytes = 16 << 20).start().await;
     let mut worker = RawPeer::connect(cluster.gateways[0].inner).await;
     worker.send(Command::WorkerConnect(hello(Some("")))).await;
-    let mut client = WsClient::connect(cluster.door()).await;
+    let mut client = WsClient::connect(cluster.listener()).await;
     client.send_message(Message::binary(vec![1; 9 << 20])).await;
     client.send_message(Message::binary(vec![2; 11 << 20])).await;
     assert_eq!(client.close_code().await, 1009);
@@ -103,7 +103,7 @@ async fn a_message_that_is_too_long_for_a_worker_of_the_originals_ends_its_clien
     let Command::OnMessage { message, .. } = worker.command().await else { panic!("the first message") };
     assert!(matches!(message.body, Body::Plain(body) if body.len() == 9 << 20));
     assert!(matches!(worker.command().await, Command::OnClose { .. }));
-    let _second = WsClient::connect(cluster.door()).await;
+    let _second = WsClient::connect(cluster.listener()).await;
     assert!(matches!(worker.command().await, Command::OnConnect { .. }));
 }
 
@@ -158,12 +158,12 @@ async fn two_workers_with_one_key_do_not_fight() {
     let mut older = RawPeer::connect(cluster.gateways[0].inner).await;
     older.send(Command::WorkerConnect(hello(Some("")))).await;
     // It is linked when a client's events come to it.
-    let _client = WsClient::connect(cluster.door()).await;
+    let _client = WsClient::connect(cluster.listener()).await;
     assert!(matches!(older.command().await, Command::OnConnect { .. }));
     let mut newer = RawPeer::connect(cluster.gateways[0].inner).await;
     newer.send(Command::WorkerConnect(hello(Some("")))).await;
     while older.frame().await.is_some() {}
-    let mut client = WsClient::connect(cluster.door()).await;
+    let mut client = WsClient::connect(cluster.listener()).await;
     assert!(matches!(newer.command().await, Command::OnConnect { .. }));
     // The older link's end does not take the newer one away.
     client.send("hello").await;
@@ -181,7 +181,7 @@ async fn a_client_that_breaks_the_rfc_is_closed_with_its_code() {
         (&b"\x81\x81\0\0\0\0\xff"[..], 1007, CloseReason::ProtocolError),
         (&b"\x82\xff\0\0\0\0\x01\x40\0\0\0\0\0\0"[..], 1009, CloseReason::TooLarge),
     ] {
-        let (client, id) = WsClient::greeted(cluster.door()).await;
+        let (client, id) = WsClient::greeted(cluster.listener()).await;
         let mut tcp = client.into_inner();
         tcp.write_all(bytes).await.unwrap();
         let mut answer = [0; 4];
@@ -195,7 +195,7 @@ async fn a_client_that_breaks_the_rfc_is_closed_with_its_code() {
 #[tokio::test]
 async fn a_message_over_the_limit_closes_its_client_and_one_at_the_limit_does_not() {
     let cluster = Cluster::builder().gateway(|config| config.max_message_bytes = 100_000).start().await;
-    let (mut client, _) = WsClient::greeted(cluster.door()).await;
+    let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     let longest = "x".repeat(100_000);
     client.send(&longest).await;
     assert_eq!(client.text().await, longest);
@@ -207,7 +207,7 @@ async fn a_message_over_the_limit_closes_its_client_and_one_at_the_limit_does_no
 async fn twenty_megabytes_are_refused_while_others_go_on() {
     let cluster = Cluster::start().await;
     let mut bystander = Bystander::of(&cluster).await;
-    let (client, id) = WsClient::greeted(cluster.door()).await;
+    let (client, id) = WsClient::greeted(cluster.listener()).await;
     let mut tcp = client.into_inner();
     let sending = tokio::spawn(async move {
         let mut header = vec![0x82, 0xff];
@@ -226,8 +226,8 @@ async fn twenty_megabytes_are_refused_while_others_go_on() {
 async fn a_handshake_that_is_never_finished_is_given_up() {
     let cluster = Cluster::builder().gateway(|config| config.handshake_timeout_ms = 200).start().await;
     let mut bystander = Bystander::of(&cluster).await;
-    let mut silent = TcpStream::connect(cluster.door()).await.unwrap();
-    let mut slow = TcpStream::connect(cluster.door()).await.unwrap();
+    let mut silent = TcpStream::connect(cluster.listener()).await.unwrap();
+    let mut slow = TcpStream::connect(cluster.listener()).await.unwrap();
     slow.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await.unwrap();
     for tcp in [&mut silent, &mut slow] {
         let mut answer = String::new();
@@ -240,7 +240,7 @@ async fn a_handshake_that_is_never_finished_is_given_up() {
 #[tokio::test]
 async fn a_plain_http_request_is_answered() {
     let cluster = Cluster::start().await;
-    let mut tcp = TcpStream::connect(cluster.door()).await.unwrap();
+    let mut tcp = TcpStream::connect(cluster.listener()).await.unwrap();
     tcp.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     soon("an answer", tcp.read_to_string(&mut answer)).await.unwrap();
@@ -251,7 +251,7 @@ async fn a_plain_http_request_is_answered() {
 async fn a_handler_that_panics_or_fails_takes_nobody_down() {
     let cluster = Cluster::start().await;
     let mut bystander = Bystander::of(&cluster).await;
-    let (mut client, _) = WsClient::greeted(cluster.door()).await;
+    let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     for trouble in ["panic", "error"] {
         client.send(trouble).await;
         client.send("and on").await;
@@ -263,7 +263,7 @@ async fn a_handler_that_panics_or_fails_takes_nobody_down() {
 #[tokio::test]
 async fn a_refused_handshake_gets_its_last_message() {
     let cluster = Cluster::start().await;
-    let mut client = WsClient::connect_to(cluster.door(), "/?refuse=no+entry").await;
+    let mut client = WsClient::connect_to(cluster.listener(), "/?refuse=no+entry").await;
     let (greeting, last) = (client.text().await, client.text().await);
     assert_eq!((greeting.len(), last.as_str()), (20, "no entry"));
     assert_eq!(client.close_code().await, 1008);
@@ -272,8 +272,8 @@ async fn a_refused_handshake_gets_its_last_message() {
 #[tokio::test]
 async fn a_client_that_does_not_read_is_closed_and_the_others_get_everything() {
     let cluster = Cluster::builder().gateway(|config| config.outbox_bytes = 200_000).start().await;
-    let (mut reader, _) = WsClient::greeted(cluster.door()).await;
-    let (slow, slow_id) = WsClient::greeted(cluster.door()).await;
+    let (mut reader, _) = WsClient::greeted(cluster.listener()).await;
+    let (slow, slow_id) = WsClient::greeted(cluster.listener()).await;
     let (id, reason) = cluster.broadcast_until_a_close(&mut reader).await;
     assert_eq!((id, reason), (slow_id, CloseReason::SlowConsumer));
     drop(slow);
@@ -289,7 +289,7 @@ async fn with_drop_newest_a_client_that_does_not_read_stays_and_misses_messages(
         .start()
         .await;
     let api = cluster.api().await;
-    let (mut slow, slow_id) = WsClient::greeted(cluster.door()).await;
+    let (mut slow, slow_id) = WsClient::greeted(cluster.listener()).await;
     let total = 600;
     for n in 0..total {
         api.send_to_client(slow_id, format!("{n:>50000}")).await.unwrap();
@@ -318,7 +318,7 @@ async fn a_worker_that_does_not_read_stops_its_clients_and_loses_nothing() {
         Cluster::builder().workers(0).gateway(|config| config.link_outbox_bytes = 100_000).start().await;
     let mut worker = RawPeer::connect(cluster.gateways[0].inner).await;
     worker.send(Command::WorkerConnect(hello(Some("")))).await;
-    let mut client = WsClient::connect(cluster.door()).await;
+    let mut client = WsClient::connect(cluster.listener()).await;
     let total = 2000_usize;
     let sending = tokio::spawn(async move {
         for n in 0..total {
@@ -356,7 +356,7 @@ async fn the_register_answers_garbage_and_goes_on() {
 #[tokio::test]
 async fn events_of_one_client_stay_in_order() {
     let cluster = Cluster::builder().workers(2).start().await;
-    let (mut client, id) = WsClient::greeted(cluster.door()).await;
+    let (mut client, id) = WsClient::greeted(cluster.listener()).await;
     for n in 0..1000 {
         client.send(&n.to_string()).await;
     }

@@ -64,9 +64,9 @@ impl Listeners {
 
     /// A connection over TCP, and one over TLS.
     async fn connect(&self) -> [Box<dyn Stream>; 2] {
-        let doors = &self.cluster.gateways[0].doors;
-        let plain = soon("a connection", TcpStream::connect(doors[0])).await.unwrap();
-        [Box::new(plain), Box::new(self.certificate.connect(doors[1]).await)]
+        let listeners = &self.cluster.gateways[0].listeners;
+        let plain = soon("a connection", TcpStream::connect(listeners[0])).await.unwrap();
+        [Box::new(plain), Box::new(self.certificate.connect(listeners[1]).await)]
     }
 
     /// Clients over both that have been greeted.

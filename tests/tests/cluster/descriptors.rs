@@ -19,7 +19,7 @@ async fn a_worker_is_linked_though_clients_take_all_descriptors_that_they_get() 
     let (register, inner, port) = (free_port(), free_port(), free_port());
     let register = format!("127.0.0.1:{register}");
     let (inner, url) = (inner.to_string(), format!("websocket://127.0.0.1:{port}"));
-    let door = ([127, 0, 0, 1], port).into();
+    let listener = ([127, 0, 0, 1], port).into();
     let worker = ["businessworker", "--register-address", &register];
     let gateway =
         ["gateway", "--listen", &url, "--lan-port", &inner, "--register-address", &register, "--shards", "2"];
@@ -27,7 +27,7 @@ async fn a_worker_is_linked_though_clients_take_all_descriptors_that_they_get() 
     let first_worker = Process::start(&worker);
     let _gateway = Process::with_open_files(80, &log, &gateway);
     eventually("a client to be served", async || {
-        let Ok(mut client) = WsClient::try_connect(door, "/").await else { return false };
+        let Ok(mut client) = WsClient::try_connect(listener, "/").await else { return false };
         client.send(PING).await;
         client.next().await.is_some()
     })
@@ -36,8 +36,8 @@ async fn a_worker_is_linked_though_clients_take_all_descriptors_that_they_get() 
     // Twice as many as it may have files open.
     let (mut served, mut refused) = (Vec::new(), 0);
     for n in 0..150 {
-        let stream = soon("a connection", TcpStream::connect(door)).await.unwrap();
-        match WsClient::over(stream, format!("ws://{door}/")).await {
+        let stream = soon("a connection", TcpStream::connect(listener)).await.unwrap();
+        match WsClient::over(stream, format!("ws://{listener}/")).await {
             Ok(client) => served.push(client),
             Err(error) => {
                 assert!(error.to_string().contains("503"), "client {n}: {error}");
@@ -57,7 +57,7 @@ async fn a_worker_is_linked_though_clients_take_all_descriptors_that_they_get() 
     }
     // Who leaves makes room for another.
     served.pop().unwrap().close().await;
-    eventually("a place", async || WsClient::try_connect(door, "/").await.is_ok()).await;
+    eventually("a place", async || WsClient::try_connect(listener, "/").await.is_ok()).await;
     let log = std::fs::read_to_string(log).unwrap();
     assert!(log.contains("open_files=80") && log.contains("max_connections="), "{log}");
     assert!(!log.contains("cannot accept connections"), "{log}");

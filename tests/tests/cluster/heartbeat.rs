@@ -25,7 +25,7 @@ async fn cluster(limit: u32) -> Cluster {
 #[tokio::test]
 async fn a_silent_client_is_pinged_after_one_interval_and_closed_after_one_and_a_half() {
     let cluster = cluster(1).await;
-    let (mut client, id) = WsClient::greeted(cluster.door()).await;
+    let (mut client, id) = WsClient::greeted(cluster.listener()).await;
     let connected = Instant::now();
     assert_eq!(client.text().await, r#"{"type":"ping"}"#);
     let pinged = connected.elapsed().as_secs_f64() / INTERVAL;
@@ -42,7 +42,7 @@ async fn a_silent_client_is_pinged_after_one_interval_and_closed_after_one_and_a
 #[tokio::test]
 async fn any_data_starts_the_silence_anew() {
     let cluster = cluster(1).await;
-    let (mut client, _) = WsClient::greeted(cluster.door()).await;
+    let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     let until = Instant::now() + Duration::from_secs_f64(INTERVAL * 4.0);
     let mut pings = 0;
     while Instant::now() < until {
@@ -64,7 +64,7 @@ async fn a_websocket_pong_is_a_sign_of_life_and_pings_may_be_frames() {
         })
         .start()
         .await;
-    let (mut client, _) = WsClient::greeted(cluster.door()).await;
+    let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     let until = Instant::now() + Duration::from_secs_f64(INTERVAL * 2.0);
     while Instant::now() < until {
         // The library answers a ping frame while it reads the next message.
@@ -77,7 +77,7 @@ async fn a_websocket_pong_is_a_sign_of_life_and_pings_may_be_frames() {
 #[tokio::test]
 async fn without_a_limit_nobody_is_closed_for_silence() {
     let cluster = cluster(0).await;
-    let (mut client, _) = WsClient::greeted(cluster.door()).await;
+    let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     for _ in 0..4 {
         assert_eq!(client.text().await, r#"{"type":"ping"}"#);
     }
@@ -92,7 +92,7 @@ async fn without_ping_data_a_silent_client_is_closed_without_a_ping() {
         })
         .start()
         .await;
-    let (mut client, _) = WsClient::greeted(cluster.door()).await;
+    let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     let Some(Message::Close(Some(close))) = client.next().await else { panic!("a close frame") };
     assert!(close.reason.starts_with("nothing heard for "), "{close:?}");
 }

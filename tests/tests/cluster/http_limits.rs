@@ -22,7 +22,7 @@ fn count(server: SocketAddr) -> HttpRequest {
 #[tokio::test]
 async fn nobody_calls_without_the_token_from_loopback_neither() {
     let cluster = Cluster::builder().http().secret_key("the-cluster's-own-key").start().await;
-    let (mut client, _) = WsClient::greeted(cluster.door()).await;
+    let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     let send = HttpRequest::post(cluster.http(), "/v1/send_to_all", &json!({"message": "no"}));
     for request in [
         send.clone(),

@@ -118,7 +118,7 @@ async fn a_request_made_from_the_description_is_taken_and_answered_as_described(
         // Each on a client of its own, as some end it. A question comes behind what was
         // sent before: the client is not to get that.
         t.post("/v1/client_count", &json!({})).send().await.result();
-        let (_client, id) = WsClient::greeted(t.cluster.gateways[taken % 2].door).await;
+        let (_client, id) = WsClient::greeted(t.cluster.gateways[taken % 2].listener).await;
         let known = json!([
             {"call": "bind_uid", "params": {"client_id": id, "uid": "a"}},
             {"call": "join_group", "params": {"client_id": id, "group": "a"}},
@@ -139,7 +139,7 @@ async fn a_request_made_from_the_description_is_taken_and_answered_as_described(
 #[tokio::test]
 async fn what_is_not_described_is_refused_as_described() {
     let t = described().await;
-    let (_client, id) = WsClient::greeted(t.cluster.door()).await;
+    let (_client, id) = WsClient::greeted(t.cluster.listener()).await;
     for (path, operation) in t.posts() {
         let schema = request_schema(operation);
         let body = bodies(schema, id).pop().unwrap();

@@ -13,8 +13,8 @@ use tokio::net::{TcpListener, TcpStream};
 #[tokio::test]
 async fn a_message_is_pushed_to_whom_it_is_for_on_every_gateway() {
     let cluster = Cluster::builder().gateways(2).http().start().await;
-    let (mut one, id_one) = WsClient::greeted(cluster.gateways[0].door).await;
-    let (mut two, id_two) = WsClient::greeted(cluster.gateways[1].door).await;
+    let (mut one, id_one) = WsClient::greeted(cluster.gateways[0].listener).await;
+    let (mut two, id_two) = WsClient::greeted(cluster.gateways[1].listener).await;
     for id in [id_one, id_two] {
         let joined = cluster.push("join_group", &json!({"client_id": id, "group": "news"})).send().await;
         assert_eq!(joined.result(), &json!({"unreached": []}));
@@ -34,7 +34,7 @@ async fn a_message_is_pushed_to_whom_it_is_for_on_every_gateway() {
 #[tokio::test]
 async fn a_batch_is_run_in_order_and_answered_in_order_and_an_error_keeps_none_from_running() {
     let cluster = Cluster::builder().http().start().await;
-    let (mut client, id) = WsClient::greeted(cluster.door()).await;
+    let (mut client, id) = WsClient::greeted(cluster.listener()).await;
     let batch = json!([
         {"call": "join_group", "params": {"client_id": id, "group": 7}},
         {"call": "client_count_by_group", "params": {"group": "7"}},
@@ -60,7 +60,7 @@ async fn a_batch_is_run_in_order_and_answered_in_order_and_an_error_keeps_none_f
 #[tokio::test]
 async fn a_message_that_is_no_string_arrives_as_its_json_text_byte_for_byte() {
     let cluster = Cluster::builder().http().start().await;
-    let (mut client, id) = WsClient::greeted(cluster.door()).await;
+    let (mut client, id) = WsClient::greeted(cluster.listener()).await;
     let post = async |path: &str, body: String| {
         let request = HttpRequest::new(cluster.http(), "POST", path).token(HTTP_TOKEN);
         request.header("content-type", "application/json").body(body).send().await
@@ -92,7 +92,7 @@ async fn a_message_that_is_no_string_arrives_as_its_json_text_byte_for_byte() {
 #[tokio::test]
 async fn a_number_in_a_session_comes_back_as_the_nearest_double() {
     let cluster = Cluster::builder().http().start().await;
-    let (_client, id) = WsClient::greeted(cluster.door()).await;
+    let (_client, id) = WsClient::greeted(cluster.listener()).await;
     let numbers = "[117.63331139400017,5e-324,2.2250738585072014e-308,1.7976931348623157e308,0.1,-0.0,1e23]";
     // What a compiler makes of the same digits is the nearest double.
     let nearest =
@@ -156,7 +156,7 @@ async fn another_method_is_refused_with_the_right_one() {
 #[tokio::test]
 async fn what_was_not_reached_is_named() {
     let cluster = Cluster::builder().http().start().await;
-    let (mut client, _) = WsClient::greeted(cluster.door()).await;
+    let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     // A gateway that is announced, and is not there.
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let _announced = register_as_gateway(cluster.register, nobody).await;
@@ -202,7 +202,7 @@ async fn without_a_gateway_nobody_is_reached_and_health_says_so() {
 async fn a_request_that_runs_is_answered_before_the_worker_stops_and_reaches_its_clients() {
     let mut cluster = Cluster::builder().http().start().await;
     let http = cluster.http();
-    let (mut client, _) = WsClient::greeted(cluster.door()).await;
+    let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     // A connection that says nothing, and behind it a request whose body is on its way.
     let idle = TcpStream::connect(http).await.unwrap();
     let begun = cluster.push("send_to_all", &json!({"message": "the last word"})).admitted().await;

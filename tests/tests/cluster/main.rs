@@ -2,18 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
+mod access;
 mod admission;
 mod api;
 mod bad_input;
 mod closing;
 #[cfg(unix)]
 mod descriptors;
-mod doors;
-mod entry;
 mod heartbeat;
 mod http_limits;
 mod http_openapi;
 mod http_push;
+mod listeners;
 mod outside;
 mod restarts;
 mod rfc6455;

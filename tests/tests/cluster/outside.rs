@@ -29,8 +29,8 @@ async fn every_call_by_name_does_what_it_does_from_within() {
     // Answers are in the order of the gateways' addresses.
     let mut gateways = [&cluster.gateways[0], &cluster.gateways[1]];
     gateways.sort_by_key(|gateway| gateway.inner);
-    let (mut ann, ann_id) = WsClient::greeted(gateways[0].door).await;
-    let (mut bob, bob_id) = WsClient::greeted(gateways[1].door).await;
+    let (mut ann, ann_id) = WsClient::greeted(gateways[0].listener).await;
+    let (mut bob, bob_id) = WsClient::greeted(gateways[1].listener).await;
     eventually("both clients", async || call(&api, "client_count", json!({})).await == json!(2)).await;
     let (a, b) = (ann_id.to_string(), bob_id.to_string());
     let told = json!({"unreached": []});
@@ -122,8 +122,8 @@ async fn every_call_by_name_does_what_it_does_from_within() {
 async fn a_gateway_that_stops_is_missed_and_one_that_comes_back_is_used_again() {
     let mut cluster = Cluster::builder().gateways(2).start().await;
     let api = outside(&cluster, "");
-    let (_lost, lost_id) = WsClient::greeted(cluster.gateways[0].door).await;
-    let (mut kept, kept_id) = WsClient::greeted(cluster.gateways[1].door).await;
+    let (_lost, lost_id) = WsClient::greeted(cluster.gateways[0].listener).await;
+    let (mut kept, kept_id) = WsClient::greeted(cluster.gateways[1].listener).await;
     eventually("both clients", async || api.client_count().await.is_ok_and(|n| n == 2)).await;
     let away = cluster.gateways[0].inner;
     let watch = api.clone();
@@ -143,7 +143,7 @@ async fn a_gateway_that_stops_is_missed_and_one_that_comes_back_is_used_again() 
             assert_eq!(watch.client_ids().await.unwrap(), [kept_id]);
         })
         .await;
-    let (mut back, back_id) = WsClient::greeted(cluster.gateways[0].door).await;
+    let (mut back, back_id) = WsClient::greeted(cluster.gateways[0].listener).await;
     eventually("it to be used again", async || api.client_count().await.is_ok_and(|n| n == 2)).await;
     assert!(api.send_to_client(back_id, "welcome").await.unwrap().is_complete());
     assert_eq!(back.text().await, "welcome");
@@ -160,7 +160,7 @@ async fn a_gateway_that_hangs_keeps_nobody_from_the_others() {
     let _announced = register_as_gateway(cluster.register, hung_address).await;
     let limit = Duration::from_millis(500);
     let api = Gateway::builder([cluster.register.to_string()]).question_timeout(limit).connect();
-    let (mut client, id) = WsClient::greeted(cluster.door()).await;
+    let (mut client, id) = WsClient::greeted(cluster.listener()).await;
     eventually("both gateways", async || api.connected_gateways().len() == 2).await;
 
     for n in 0..100 {
@@ -183,13 +183,13 @@ async fn a_gateway_that_hangs_keeps_nobody_from_the_others() {
 async fn a_register_that_restarts_costs_nothing() {
     let mut cluster = Cluster::start().await;
     let api = outside(&cluster, "");
-    let (mut client, _) = WsClient::greeted(cluster.door()).await;
+    let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     assert!(api.send_to_all("before").await.unwrap().is_complete());
     cluster.restart_register().await;
     assert!(api.send_to_all("after").await.unwrap().is_complete());
     assert_eq!((client.text().await, client.text().await), ("before".into(), "after".into()));
     cluster.start_gateway().await;
-    let (mut new, _) = WsClient::greeted(cluster.gateways[1].door).await;
+    let (mut new, _) = WsClient::greeted(cluster.gateways[1].listener).await;
     eventually("the new gateway", async || api.client_count().await.is_ok_and(|n| n == 2)).await;
     assert!(api.send_to_all("new").await.unwrap().is_complete());
     assert_eq!(new.text().await, "new");
@@ -236,7 +236,7 @@ fn success(answer: &str) -> Ended {
 #[tokio::test]
 async fn a_shell_makes_the_same_calls() {
     let cluster = Cluster::builder().secret_key("k").start().await;
-    let (mut client, id) = WsClient::greeted(cluster.door()).await;
+    let (mut client, id) = WsClient::greeted(cluster.listener()).await;
     let id = id.to_string();
     let told = success(r#"{"unreached":[]}"#);
     assert_eq!(shell(&cluster, &["join-group", &id, "room1"], b"").await, told);
@@ -262,7 +262,7 @@ async fn a_shell_makes_the_same_calls() {
 #[tokio::test]
 async fn a_shell_is_told_what_went_wrong_by_status_and_line() {
     let mut cluster = Cluster::builder().gateways(2).secret_key("k").start().await;
-    let (_client, id) = WsClient::greeted(cluster.door()).await;
+    let (_client, id) = WsClient::greeted(cluster.listener()).await;
     let refused = |ended: &Ended, status, words: &str| {
         assert_eq!(ended.0, Some(status), "{ended:?}");
         assert!(ended.2.lines().count() == 1 && ended.2.starts_with("error: "), "{ended:?}");
@@ -297,7 +297,7 @@ async fn a_shell_gets_what_there_is_of_an_answer_marked_as_a_part() {
     let cluster = Cluster::start().await;
     let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let _announced = register_as_gateway(cluster.register, hung.local_addr().unwrap()).await;
-    let (_client, _) = WsClient::greeted(cluster.door()).await;
+    let (_client, _) = WsClient::greeted(cluster.listener()).await;
     let (status, output, error) = shell(&cluster, &["client-count", "--secret-key", ""], b"").await;
     let output: Value = serde_json::from_str(&output).unwrap();
     assert_eq!(status, Some(1), "{error}");

@@ -10,7 +10,7 @@ async fn clients_of_two_gateways_and_two_workers_talk_to_each_other() {
     let cluster = Cluster::builder().gateways(2).workers(2).start().await;
     let mut clients = Vec::new();
     for n in 0..8 {
-        clients.push(WsClient::greeted(cluster.gateways[n % 2].door).await);
+        clients.push(WsClient::greeted(cluster.gateways[n % 2].listener).await);
     }
     let all: Vec<_> = clients.iter().map(|(_, id)| *id).collect();
     // Each worker has half of each gateway's clients.
@@ -34,7 +34,7 @@ async fn a_worker_that_stops_leaves_its_clients_to_the_others() {
     let mut cluster = Cluster::builder().workers(2).start().await;
     let mut clients = Vec::new();
     for _ in 0..4 {
-        clients.push(WsClient::greeted(cluster.door()).await.0);
+        clients.push(WsClient::greeted(cluster.listener()).await.0);
     }
     cluster.workers[0].stop().await;
     for (n, client) in clients.iter_mut().enumerate() {
@@ -46,8 +46,8 @@ async fn a_worker_that_stops_leaves_its_clients_to_the_others() {
 #[tokio::test]
 async fn a_client_that_comes_while_no_worker_is_there_waits_for_one() {
     let mut cluster = Cluster::builder().workers(0).start().await;
-    let door = cluster.door();
-    let early = tokio::spawn(async move { WsClient::greeted(door).await });
+    let listener = cluster.listener();
+    let early = tokio::spawn(async move { WsClient::greeted(listener).await });
     tokio::task::yield_now().await;
     cluster.start_worker().await;
     soon("the early client to be let in", early).await.unwrap();
@@ -56,7 +56,7 @@ async fn a_client_that_comes_while_no_worker_is_there_waits_for_one() {
 #[tokio::test]
 async fn a_client_that_waits_too_long_for_a_worker_is_told_so() {
     let cluster = Cluster::builder().workers(0).gateway(|config| config.worker_wait_ms = 50).start().await;
-    let Err(refused) = WsClient::try_connect(cluster.door(), "/").await else {
+    let Err(refused) = WsClient::try_connect(cluster.listener(), "/").await else {
         panic!("nobody can serve it")
     };
     assert!(refused.to_string().contains("503"), "{refused}");
@@ -65,7 +65,7 @@ async fn a_client_that_waits_too_long_for_a_worker_is_told_so() {
 #[tokio::test]
 async fn messages_sent_while_no_worker_is_there_wait_for_the_next_one() {
     let mut cluster = Cluster::start().await;
-    let (mut client, id) = WsClient::greeted(cluster.door()).await;
+    let (mut client, id) = WsClient::greeted(cluster.listener()).await;
     cluster.workers[0].stop().await;
     for n in 0..100 {
         client.send(&n.to_string()).await;
@@ -84,7 +84,7 @@ async fn messages_sent_while_no_worker_is_there_wait_for_the_next_one() {
 #[tokio::test]
 async fn a_close_while_no_worker_is_there_is_told_to_the_next_one() {
     let mut cluster = Cluster::start().await;
-    let (client, id) = WsClient::greeted(cluster.door()).await;
+    let (client, id) = WsClient::greeted(cluster.listener()).await;
     cluster.workers[0].stop().await;
     client.close().await;
     cluster.workers.clear();
@@ -95,8 +95,8 @@ async fn a_close_while_no_worker_is_there_is_told_to_the_next_one() {
 #[tokio::test]
 async fn a_gateway_that_stops_says_goodbye_and_every_close_is_told() {
     let mut cluster = Cluster::start().await;
-    let (mut first, first_id) = WsClient::greeted(cluster.door()).await;
-    let (mut second, second_id) = WsClient::greeted(cluster.door()).await;
+    let (mut first, first_id) = WsClient::greeted(cluster.listener()).await;
+    let (mut second, second_id) = WsClient::greeted(cluster.listener()).await;
     let reading = async { (first.close_code().await, second.close_code().await) };
     let (codes, ()) = tokio::join!(reading, cluster.gateways[0].stop());
     assert_eq!(codes, (1001, 1001));
@@ -110,10 +110,10 @@ async fn a_gateway_that_stops_says_goodbye_and_every_close_is_told() {
 #[tokio::test]
 async fn a_restarted_gateway_is_found_again() {
     let mut cluster = Cluster::start().await;
-    let _ = WsClient::greeted(cluster.door()).await;
+    let _ = WsClient::greeted(cluster.listener()).await;
     cluster.restart_gateway(0).await;
     cluster.linked().await;
-    let (mut client, _) = WsClient::greeted(cluster.door()).await;
+    let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     client.send("broadcast back").await;
     assert_eq!(client.text().await, "broadcast back");
 }
@@ -121,7 +121,7 @@ async fn a_restarted_gateway_is_found_again() {
 #[tokio::test]
 async fn a_register_that_restarts_is_noticed_by_nobody_and_learns_everything_again() {
     let mut cluster = Cluster::start().await;
-    let (mut client, _) = WsClient::greeted(cluster.door()).await;
+    let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     cluster.restart_register().await;
     client.send("meanwhile").await;
     assert_eq!(client.text().await, "meanwhile");
@@ -133,16 +133,16 @@ async fn a_register_that_restarts_is_noticed_by_nobody_and_learns_everything_aga
 
 #[tokio::test]
 async fn daemons_find_each_other_whichever_comes_first() {
-    let (register, inner, door) = (free_port(), free_port(), free_port());
+    let (register, inner, listener) = (free_port(), free_port(), free_port());
     let register = format!("127.0.0.1:{register}");
-    let (inner, url) = (inner.to_string(), format!("websocket://127.0.0.1:{door}"));
+    let (inner, url) = (inner.to_string(), format!("websocket://127.0.0.1:{listener}"));
     let gateway = ["gateway", "--listen", &url, "--lan-port", &inner, "--register-address", &register];
     let worker = ["businessworker", "--register-address", &register];
     let _gateway = Process::start(&gateway);
     let _worker = Process::start(&worker);
     let _register = Process::start(&["register", "--listen", &register]);
     eventually("the chat to greet", async || {
-        let Ok(mut client) = WsClient::try_connect(([127, 0, 0, 1], door).into(), "/").await else {
+        let Ok(mut client) = WsClient::try_connect(([127, 0, 0, 1], listener).into(), "/").await else {
             return false;
         };
         client.json().await["message"] == "连接成功"
@@ -152,10 +152,10 @@ async fn daemons_find_each_other_whichever_comes_first() {
 
 #[tokio::test]
 async fn killed_daemons_are_replaced_and_the_chat_goes_on() {
-    let (register, inner, door) = (free_port(), free_port(), free_port());
+    let (register, inner, listener) = (free_port(), free_port(), free_port());
     let register = format!("127.0.0.1:{register}");
-    let (inner, url) = (inner.to_string(), format!("websocket://127.0.0.1:{door}"));
-    let door = ([127, 0, 0, 1], door).into();
+    let (inner, url) = (inner.to_string(), format!("websocket://127.0.0.1:{listener}"));
+    let listener = ([127, 0, 0, 1], listener).into();
     let gateway = ["gateway", "--listen", &url, "--lan-port", &inner, "--register-address", &register];
     let worker = ["businessworker", "--register-address", &register];
     let _register = Process::start(&["register", "--listen", &register]);
@@ -163,7 +163,7 @@ async fn killed_daemons_are_replaced_and_the_chat_goes_on() {
     let first_gateway = Process::start(&gateway);
     let api = Gateway::builder([register.clone()]).connect();
 
-    let mut client = arrive(door).await;
+    let mut client = arrive(listener).await;
     first_worker.kill();
     let _second_worker = Process::start(&worker);
     client.send(r#"{"type":"ping"}"#).await;
@@ -172,7 +172,7 @@ async fn killed_daemons_are_replaced_and_the_chat_goes_on() {
     first_gateway.kill();
     assert_eq!(client.next().await, None);
     let _second_gateway = Process::start(&gateway);
-    let mut client = arrive(door).await;
+    let mut client = arrive(listener).await;
     client.send(r#"{"type":"ping"}"#).await;
     assert_eq!(client.json().await["type"], "pong");
     eventually("only the new client to be known", async || api.client_count().await.is_ok_and(|n| n == 1))
@@ -183,15 +183,15 @@ async fn killed_daemons_are_replaced_and_the_chat_goes_on() {
 async fn a_gateway_that_stops_without_a_worker_says_how_many_closes_are_lost() {
     let directory = tempfile::tempdir().expect("a directory");
     let log = directory.path().join("gateway.log");
-    let (register, inner, door) = (free_port(), free_port(), free_port());
+    let (register, inner, listener) = (free_port(), free_port(), free_port());
     let register = format!("127.0.0.1:{register}");
-    let (inner, url) = (inner.to_string(), format!("websocket://127.0.0.1:{door}"));
-    let door = ([127, 0, 0, 1], door).into();
+    let (inner, url) = (inner.to_string(), format!("websocket://127.0.0.1:{listener}"));
+    let listener = ([127, 0, 0, 1], listener).into();
     let gateway = ["gateway", "--listen", &url, "--lan-port", &inner, "--register-address", &register];
     let _register = Process::start(&["register", "--listen", &register]);
     let worker = Process::start(&["businessworker", "--register-address", &register]);
     let mut gateway = Process::logging_to(&log, &gateway);
-    let (leaver, stayer) = (arrive(door).await, arrive(door).await);
+    let (leaver, stayer) = (arrive(listener).await, arrive(listener).await);
     worker.kill();
     leaver.close().await;
     gateway.signal("TERM");
@@ -203,10 +203,10 @@ async fn a_gateway_that_stops_without_a_worker_says_how_many_closes_are_lost() {
 
 /// Connects as soon as the gateway lets one in, takes the greeting, and waits until the
 /// worker has let it in too: one that dies before that takes the client with it.
-async fn arrive(door: std::net::SocketAddr) -> WsClient {
+async fn arrive(listener: std::net::SocketAddr) -> WsClient {
     let mut arrived = None;
     eventually("a gateway to let a client in", async || {
-        let Ok(mut client) = WsClient::try_connect(door, "/").await else { return false };
+        let Ok(mut client) = WsClient::try_connect(listener, "/").await else { return false };
         let greeted = matches!(client.next().await, Some(Message::Text(_)));
         if greeted {
             client.send(r#"{"type":"ping"}"#).await;

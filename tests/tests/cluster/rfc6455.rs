@@ -60,7 +60,7 @@ async fn section_1_a_message_of_any_length_comes_through_however_it_is_cut() {
         let case = Case::new(format!("1.2 binary of {n}"));
         cases.push(case.send(FIN | BINARY, &binary).hear(FIN | BINARY, &binary));
     }
-    converse(cluster.door(), in_pieces(cases, &[1, 997])).await;
+    converse(cluster.listener(), in_pieces(cases, &[1, 997])).await;
 }
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn section_2_a_ping_is_answered_with_what_is_in_it_and_a_pong_is_not_answe
     let pings = (0..10).map(|n| client_frame(FIN | PING, format!("payload-{n}").as_bytes()));
     let ten = Case::new("2.10 ten pings").say(pings.collect::<Vec<_>>().concat());
     cases.push((0..10).fold(ten, |ten, n| ten.hear(FIN | PONG, format!("payload-{n}"))));
-    converse(cluster.door(), in_pieces(cases, &[1])).await;
+    converse(cluster.listener(), in_pieces(cases, &[1])).await;
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn section_3_a_reserved_bit_fails_the_connection() {
         let after = after.send(FIN | TEXT, "good").hear(FIN | TEXT, "good");
         cases.push(after.send(FIN | bits << 4 | TEXT, "bad").fails(MALFORMED, RESERVED_BIT));
     }
-    converse(cluster.door(), in_pieces(cases, &[1])).await;
+    converse(cluster.listener(), in_pieces(cases, &[1])).await;
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn section_4_a_reserved_opcode_fails_the_connection() {
         let after = after.send(FIN | TEXT, "good").hear(FIN | TEXT, "good");
         cases.push(after.send(FIN | opcode, "bad").fails(MALFORMED, RESERVED_OPCODE));
     }
-    converse(cluster.door(), in_pieces(cases, &[1])).await;
+    converse(cluster.listener(), in_pieces(cases, &[1])).await;
 }
 
 #[tokio::test]
@@ -178,7 +178,7 @@ async fn section_5_fragments_make_one_message_and_their_order_is_kept_to() {
             .hear(FIN | BINARY, &whole)
             .hear(FIN | TEXT, "abc"),
     ];
-    converse(cluster.door(), in_pieces(cases, &[1])).await;
+    converse(cluster.listener(), in_pieces(cases, &[1])).await;
 }
 
 /// Text, by Autobahn's numbers: greetings, the first and last of each length, the
@@ -252,7 +252,7 @@ async fn section_6_valid_text_comes_through_wherever_its_characters_are_cut() {
         let bytes = fragmented(TEXT, valid.chunks(1));
         (0..=valid.len()).fold(whole, cut).say(bytes).hear(FIN | TEXT, valid)
     });
-    converse(cluster.door(), in_pieces(cases.collect(), &[1])).await;
+    converse(cluster.listener(), in_pieces(cases.collect(), &[1])).await;
 }
 
 #[tokio::test]
@@ -268,7 +268,7 @@ async fn section_6_what_is_not_utf_8_is_refused_wherever_it_is_cut_and_taken_as_
             cases.push(case.fails(NOT_UTF8, NO_TEXT));
         }
     }
-    converse(cluster.door(), cases).await;
+    converse(cluster.listener(), cases).await;
 }
 
 #[tokio::test]
@@ -313,7 +313,7 @@ async fn section_7_a_close_is_answered_with_its_code_and_ends_everything() {
         let case = Case::new(format!("7.9 code {code}")).send(FIN | CLOSE, close_payload(code, b""));
         case.fails(MALFORMED, "a close code that may not be sent")
     }));
-    converse(cluster.door(), cases).await;
+    converse(cluster.listener(), cases).await;
 }
 
 #[tokio::test]
@@ -346,7 +346,7 @@ async fn section_9_messages_up_to_the_limit_come_through_and_one_byte_more_is_re
     cases.push(over.send(FIN | CONTINUE, "!").fails(TOO_LARGE, TOO_LONG));
     // One after the other: a worker's link holds no two such answers, and fails the second.
     for case in cases {
-        converse(cluster.door(), [case]).await;
+        converse(cluster.listener(), [case]).await;
     }
 }
 
@@ -369,7 +369,7 @@ async fn section_9_messages_of_16_mib_come_through_where_the_limit_is_set_so() {
             .fails(TOO_LARGE, TOO_LONG),
     ];
     for case in cases {
-        converse(cluster.door(), [case]).await;
+        converse(cluster.listener(), [case]).await;
     }
 }
 
@@ -388,5 +388,5 @@ async fn beyond_autobahn_a_frame_without_a_mask_fails_the_connection() {
             cases.push(case.fails(MALFORMED, "a frame without a mask"));
         }
     }
-    converse(cluster.door(), in_pieces(cases, &[1])).await;
+    converse(cluster.listener(), in_pieces(cases, &[1])).await;
 }

@@ -59,7 +59,7 @@ async fn compressed_messages_of_a_client_that_has_offered_to_compress_come_throu
             .hear(FIN | TEXT, &long),
     ];
     let cases: Vec<_> = cases.into_iter().flat_map(|case| [case.clone().chopped(997), case]).collect();
-    converse_offering(cluster.door(), OFFER, cases).await;
+    converse_offering(cluster.listener(), OFFER, cases).await;
 }
 
 #[tokio::test]
@@ -93,13 +93,13 @@ async fn what_is_wrong_with_a_compressed_message_fails_the_connection_with_its_c
             .send(FIN | RSV1 | BINARY, compressed(&[7; 100_000]))
             .hear(FIN | BINARY, [7; 100_000]),
     ];
-    converse_offering(cluster.door(), OFFER, cases).await;
+    converse_offering(cluster.listener(), OFFER, cases).await;
 }
 
 #[tokio::test]
 async fn a_client_that_has_not_offered_to_compress_may_not() {
     let cluster = Cluster::start().await;
     let case = || Case::new("not offered").send(FIN | RSV1 | TEXT, HELLO).fails(1002, RESERVED_BIT);
-    converse(cluster.door(), [case()]).await;
-    converse_offering(cluster.door(), "x-webkit-deflate-frame", [case()]).await;
+    converse(cluster.listener(), [case()]).await;
+    converse_offering(cluster.listener(), "x-webkit-deflate-frame", [case()]).await;
 }

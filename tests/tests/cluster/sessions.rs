@@ -6,7 +6,7 @@ use serde_json::json;
 #[tokio::test]
 async fn a_handlers_write_is_seen_by_the_next_event_however_fast_it_comes() {
     let cluster = Cluster::builder().workers(2).start().await;
-    let (mut client, _) = WsClient::greeted(cluster.door()).await;
+    let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     for _ in 0..200 {
         client.send("count").await;
     }
@@ -18,7 +18,7 @@ async fn a_handlers_write_is_seen_by_the_next_event_however_fast_it_comes() {
 #[tokio::test]
 async fn a_session_outlives_its_worker() {
     let mut cluster = Cluster::start().await;
-    let (mut client, _) = WsClient::greeted(cluster.door()).await;
+    let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     client.send("count").await;
     assert_eq!(client.text().await, "1");
     cluster.workers[0].stop().await;
@@ -32,8 +32,8 @@ async fn a_session_outlives_its_worker() {
 async fn sessions_are_set_merged_and_listed() {
     let cluster = Cluster::builder().gateways(2).start().await;
     let api = cluster.api().await;
-    let (_first, first) = WsClient::greeted(cluster.gateways[0].door).await;
-    let (_second, second) = WsClient::greeted(cluster.gateways[1].door).await;
+    let (_first, first) = WsClient::greeted(cluster.gateways[0].listener).await;
+    let (_second, second) = WsClient::greeted(cluster.gateways[1].listener).await;
 
     api.set_session(first, &json!({"name": "你", "tags": [1, 2, 3]})).await.unwrap();
     api.update_session(first, &json!({"tags": {"0": 9}, "new": true})).await.unwrap();
@@ -53,7 +53,7 @@ async fn sessions_are_set_merged_and_listed() {
 async fn what_others_write_is_seen_too() {
     let cluster = Cluster::start().await;
     let api = cluster.api().await;
-    let (mut client, id) = WsClient::greeted(cluster.door()).await;
+    let (mut client, id) = WsClient::greeted(cluster.listener()).await;
     client.send("count").await;
     assert_eq!(client.text().await, "1");
     let outside = gatewayworker::Gateway::builder([cluster.register.to_string()]).connect();

@@ -27,7 +27,7 @@ async fn cluster() -> (Cluster, Certificate) {
 }
 
 fn wss(cluster: &Cluster) -> SocketAddr {
-    cluster.gateways[0].doors[1]
+    cluster.gateways[0].listeners[1]
 }
 
 async fn greeted(cluster: &Cluster, certificate: &Certificate) -> TlsClient {
@@ -68,7 +68,7 @@ async fn messages_of_a_megabyte_go_both_ways() {
 #[tokio::test]
 async fn a_broadcast_reaches_plain_clients_and_those_over_tls() {
     let (cluster, certificate) = cluster().await;
-    let (mut plain, _) = WsClient::greeted(cluster.door()).await;
+    let (mut plain, _) = WsClient::greeted(cluster.listener()).await;
     let mut secure = Vec::new();
     for _ in 0..5 {
         secure.push(greeted(&cluster, &certificate).await);
@@ -167,7 +167,7 @@ async fn whoever_stalls_in_the_tls_handshake_is_closed_at_its_limit() {
 }
 
 #[tokio::test]
-async fn who_finds_no_place_at_a_door_for_tls_is_told_nothing_in_plain_text() {
+async fn a_client_over_the_limit_of_a_tls_listener_gets_nothing_in_plain_text() {
     let certificate = Certificate::default();
     let full = Cluster::builder()
         .listen(&certificate.listeners())
@@ -182,7 +182,7 @@ async fn who_finds_no_place_at_a_door_for_tls_is_told_nothing_in_plain_text() {
 }
 
 #[tokio::test]
-async fn what_is_no_tls_at_a_door_for_tls_harms_nobody() {
+async fn bytes_that_are_not_tls_at_a_tls_listener_harm_nobody() {
     let (cluster, certificate) = cluster().await;
     let mut bystander = greeted(&cluster, &certificate).await;
     for nonsense in [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], &[22, 3, 1, 255, 255], &[0; 70_000]] {
@@ -208,18 +208,18 @@ async fn what_is_no_tls_at_a_door_for_tls_harms_nobody() {
 struct Daemons {
     certificate: Certificate,
     gateway: Process,
-    door: SocketAddr,
+    listener: SocketAddr,
     _others: [Process; 2],
 }
 
 impl Daemons {
     fn start() -> Self {
         let certificate = Certificate::default();
-        let [register, inner, door] = [free_port(), free_port(), free_port()];
+        let [register, inner, listener] = [free_port(), free_port(), free_port()];
         let register = format!("127.0.0.1:{register}");
         // Where its paths begin is where the file is, and not where the gateway was started.
         let config = format!(
-            "lan_port = {inner}\nregister_address = '{register}'\n[[listen]]\nurl = 'wss://127.0.0.1:{door}'\n\
+            "lan_port = {inner}\nregister_address = '{register}'\n[[listen]]\nurl = 'wss://127.0.0.1:{listener}'\n\
              tls_certificate = 'fullchain.pem'\ntls_key = 'privkey.pem'\n"
         );
         let path = certificate.directory().join("gateway.toml");
@@ -227,7 +227,7 @@ impl Daemons {
         let log = certificate.directory().join("log");
         Self {
             gateway: Process::logging_to(&log, &["gateway", "--config", path.to_str().unwrap()]),
-            door: ([127, 0, 0, 1], door).into(),
+            listener: ([127, 0, 0, 1], listener).into(),
             _others: [
                 Process::start(&["register", "--listen", &register]),
                 Process::start(&["businessworker", "--register-address", &register]),
@@ -252,7 +252,7 @@ impl Daemons {
         let connector = self.certificate.connector(ALL_VERSIONS);
         let mut arrived = None;
         eventually("a client to come in", async || {
-            let Ok(stream) = tls::connect(&connector, self.door).await else { return false };
+            let Ok(stream) = tls::connect(&connector, self.listener).await else { return false };
             let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
             let Ok(mut client) = WsClient::over(stream, "ws://localhost/").await else { return false };
             let greeted = matches!(client.next().await, Some(Message::Text(_)));
@@ -273,7 +273,7 @@ async fn is_answered(client: &mut TlsClient) {
 async fn at_sighup_new_clients_see_the_new_certificate_and_the_old_ones_stay() {
     let daemons = Daemons::start();
     let (mut old, first) = daemons.arrive().await;
-    assert!(daemons.log().contains(&format!("wss://{}", daemons.door)), "{}", daemons.log());
+    assert!(daemons.log().contains(&format!("wss://{}", daemons.listener)), "{}", daemons.log());
 
     daemons.certificate.renew();
     daemons.reload("the certificate is loaded again").await;
@@ -297,9 +297,9 @@ async fn at_sighup_new_clients_see_the_new_certificate_and_the_old_ones_stay() {
 #[tokio::test]
 async fn a_daemon_that_has_nothing_to_reload_says_so_and_goes_on() {
     let directory = tempfile::tempdir().unwrap();
-    let (register, inner, door) = (free_port(), free_port(), free_port());
+    let (register, inner, listener) = (free_port(), free_port(), free_port());
     let register = format!("127.0.0.1:{register}");
-    let (inner, url) = (inner.to_string(), format!("websocket://127.0.0.1:{door}"));
+    let (inner, url) = (inner.to_string(), format!("websocket://127.0.0.1:{listener}"));
     for arguments in [
         &["register", "--listen", &register][..],
         &["gateway", "--listen", &url, "--lan-port", &inner, "--register-address", &register],

@@ -10,8 +10,8 @@ use tokio::net::TcpStream;
 const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-async fn connect(door: SocketAddr) -> TcpStream {
-    soon("a connection", TcpStream::connect(door)).await.unwrap()
+async fn connect(listener: SocketAddr) -> TcpStream {
+    soon("a connection", TcpStream::connect(listener)).await.unwrap()
 }
 
 /// Ends its side, and returns what comes until the gateway ends the other.
@@ -24,9 +24,9 @@ async fn half_close(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Vec<u8> 
 
 /// Comes to the listener and leaves in each of the ways, before there is a worker. The
 /// bytes stand before TLS, what the client says after it.
-async fn leave(door: SocketAddr, before: &str, certificate: Option<&Certificate>, says: &str) {
+async fn leave(listener: SocketAddr, before: &str, certificate: Option<&Certificate>, says: &str) {
     for reset in [false, true] {
-        let mut stream = connect(door).await;
+        let mut stream = connect(listener).await;
         stream.write_all(before.as_bytes()).await.unwrap();
         match certificate {
             None => {
@@ -41,7 +41,7 @@ async fn leave(door: SocketAddr, before: &str, certificate: Option<&Certificate>
             }
         }
     }
-    let mut stream = connect(door).await;
+    let mut stream = connect(listener).await;
     stream.write_all(before.as_bytes()).await.unwrap();
     let answer = match certificate {
         None => {
@@ -54,7 +54,7 @@ async fn leave(door: SocketAddr, before: &str, certificate: Option<&Certificate>
             half_close(stream).await
         }
     };
-    assert_eq!(String::from_utf8_lossy(&answer), "", "at {door}");
+    assert_eq!(String::from_utf8_lossy(&answer), "", "at {listener}");
 }
 
 #[tokio::test]
@@ -81,33 +81,33 @@ async fn clients_that_leave_before_there_is_a_worker_hold_nothing_and_no_worker_
         })
         .start()
         .await;
-    let doors = cluster.gateways[0].doors.clone();
+    let listeners = cluster.gateways[0].listeners.clone();
     let proxy = "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n";
-    for (door, before, certificate, says) in [
-        (doors[0], "", None, UPGRADE),
-        (doors[0], "", None, &*format!("{UPGRADE}\u{1}")),
-        (doors[1], "", None, "a line\n"),
-        (doors[1], "", None, ""),
-        (doors[2], "", None, "\0\0\0\u{5}x"),
-        (doors[3], "", None, "bytes"),
-        (doors[4], "", Some(&certificate), UPGRADE),
-        (doors[5], "", Some(&certificate), "a line\n"),
-        (doors[6], proxy, None, UPGRADE),
-        (doors[7], proxy, Some(&certificate), UPGRADE),
+    for (listener, before, certificate, says) in [
+        (listeners[0], "", None, UPGRADE),
+        (listeners[0], "", None, &*format!("{UPGRADE}\u{1}")),
+        (listeners[1], "", None, "a line\n"),
+        (listeners[1], "", None, ""),
+        (listeners[2], "", None, "\0\0\0\u{5}x"),
+        (listeners[3], "", None, "bytes"),
+        (listeners[4], "", Some(&certificate), UPGRADE),
+        (listeners[5], "", Some(&certificate), "a line\n"),
+        (listeners[6], proxy, None, UPGRADE),
+        (listeners[7], proxy, Some(&certificate), UPGRADE),
     ] {
-        leave(door, before, certificate, says).await;
+        leave(listener, before, certificate, says).await;
     }
     // All places are free again, for clients who wait.
     let mut waiting = Vec::new();
     eventually("a place for a client that waits", async || {
-        let mut client = connect(doors[0]).await;
+        let mut client = connect(listeners[0]).await;
         client.write_all(UPGRADE.as_bytes()).await.unwrap();
         half_close(client).await.is_empty()
     })
     .await;
     for _ in 0..3 {
-        let door = doors[0];
-        waiting.push(tokio::spawn(async move { WsClient::greeted(door).await }));
+        let listener = listeners[0];
+        waiting.push(tokio::spawn(async move { WsClient::greeted(listener).await }));
     }
     cluster.start_worker().await;
     let mut expected = Vec::new();
@@ -133,7 +133,7 @@ async fn what_a_client_says_while_it_waits_for_a_worker_is_heard_by_the_worker()
         .await;
     // More than the gateway reads of one that waits.
     let lines: Vec<String> = (0..5000).map(|n| format!("line {n}")).collect();
-    let mut client = connect(cluster.door()).await;
+    let mut client = connect(cluster.listener()).await;
     client.write_all((lines.join("\n") + "\n").as_bytes()).await.unwrap();
     cluster.start_worker().await;
     assert!(matches!(cluster.events().next().await, Happened::Connect(_)));

@@ -39,7 +39,7 @@ async fn php_worker() -> Played {
     let cluster = Cluster::builder().workers(0).start().await;
     let mut worker = RawPeer::connect(cluster.gateways[0].inner).await;
     worker.send_bytes(&php_bytes("WORKER_CONNECT", 0)).await;
-    let client = WsClient::connect_to(cluster.door(), "/?auth=abc&room=9").await;
+    let client = WsClient::connect_to(cluster.listener(), "/?auth=abc&room=9").await;
     let Command::OnConnect { origin, session } = worker.command().await else {
         panic!("ON_CONNECT comes first")
     };
@@ -51,7 +51,7 @@ async fn php_worker() -> Played {
 async fn a_php_worker_sees_a_clients_life_as_the_original_tells_it() {
     let Played { cluster, mut worker, mut client, origin } = php_worker().await;
     assert_eq!(origin.gateway, cluster.gateways[0].inner);
-    assert_eq!(origin.gateway_port, cluster.door().port());
+    assert_eq!(origin.gateway_port, cluster.listener().port());
     assert_eq!(*origin.client.ip(), Ipv4Addr::LOCALHOST);
 
     let frame = worker.frame().await.unwrap();

@@ -18,8 +18,8 @@ use tokio_rustls::rustls::ALL_VERSIONS;
 struct Site {
     directory: tempfile::TempDir,
     certificate: Certificate,
-    door: SocketAddr,
-    secure_door: SocketAddr,
+    listener: SocketAddr,
+    tls_listener: SocketAddr,
     http: SocketAddr,
 }
 
@@ -28,8 +28,8 @@ impl Site {
         let site = Self {
             directory: tempfile::tempdir().unwrap(),
             certificate: Certificate::default(),
-            door: ([127, 0, 0, 1], free_port()).into(),
-            secure_door: ([127, 0, 0, 1], free_port()).into(),
+            listener: ([127, 0, 0, 1], free_port()).into(),
+            tls_listener: ([127, 0, 0, 1], free_port()).into(),
             http: ([127, 0, 0, 1], free_port()).into(),
         };
         let register = format!("127.0.0.1:{}", free_port());
@@ -44,8 +44,8 @@ impl Site {
             &format!(
                 "{at}lan_port = {}\n[[listen]]\nurl = 'websocket://{}'\n{}",
                 free_port(),
-                site.door,
-                site.certificate.listener(&format!("wss://{}", site.secure_door)),
+                site.listener,
+                site.certificate.listener(&format!("wss://{}", site.tls_listener)),
             ),
         );
         site
@@ -106,7 +106,7 @@ impl Site {
     async fn arrive(&self) -> WsClient {
         let mut arrived = None;
         eventually("a client to be greeted", async || {
-            let Ok(mut client) = WsClient::try_connect(self.door, "/").await else { return false };
+            let Ok(mut client) = WsClient::try_connect(self.listener, "/").await else { return false };
             assert_eq!(client.json().await["type"], "system");
             arrived = Some(client);
             true
@@ -156,7 +156,7 @@ async fn a_cluster_in_the_background_is_started_shown_and_stopped() {
     assert!(site.refused("stop", 1).await.contains("nothing runs in"));
 
     let said = site.done("start", &["-d"]).await;
-    assert!(said.contains(&format!("ws://{}", site.door)), "{said}");
+    assert!(said.contains(&format!("ws://{}", site.listener)), "{said}");
     assert!(said.contains("gatewayworker.log"), "{said}");
     let mut client = site.arrive().await;
     let status = site.status().await;
@@ -168,7 +168,7 @@ async fn a_cluster_in_the_background_is_started_shown_and_stopped() {
     assert_eq!(register["processes"][0]["stats"], json!({"gateways": 1, "connections": 2, "wrong_keys": 0}));
     assert_eq!(worker["processes"][0]["listens"], json!([format!("http://{}", site.http)]));
     let stats = &gateway["processes"][0]["stats"];
-    for (name, figure) in [("clients", 1), ("workers", 1), ("closed", 0), ("refused", 0)] {
+    for (name, figure) in [("clients", 1), ("workers", 1), ("closed", 0), ("rejected", 0)] {
         assert_eq!(stats[name], figure, "{name}");
     }
     assert!(stats["max_connections"].as_u64().is_some_and(|most| most > 0), "{stats}");
@@ -180,7 +180,10 @@ async fn a_cluster_in_the_background_is_started_shown_and_stopped() {
     }
     assert_eq!((&status["ready"], &status["log_lines_dropped"]), (&json!(true), &json!(0)));
     let table = site.done("status", &[]).await;
-    assert!(table.contains(&format!("websocket://{}", site.door)) && table.contains("clients 1"), "{table}");
+    assert!(
+        table.contains(&format!("websocket://{}", site.listener)) && table.contains("clients 1"),
+        "{table}"
+    );
 
     let refused = site.refused("start", 1).await;
     assert!(refused.contains("a cluster runs here already, as process"), "{refused}");
@@ -340,7 +343,7 @@ async fn a_reload_loads_the_certificate_again_or_says_why_not() {
     site.done("start", &["-d"]).await;
     let shown = async || {
         let connector = site.certificate.connector(ALL_VERSIONS);
-        let stream = tls::connect(&connector, site.secure_door).await.unwrap();
+        let stream = tls::connect(&connector, site.tls_listener).await.unwrap();
         stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
     };
     let first = shown().await;
@@ -375,13 +378,13 @@ async fn a_daemon_that_is_killed_is_started_again() {
 #[tokio::test]
 async fn a_cluster_that_does_not_start_says_why_and_leaves_nothing_behind() {
     let site = Site::new();
-    let _taken = std::net::TcpListener::bind(site.door).unwrap();
+    let _taken = std::net::TcpListener::bind(site.listener).unwrap();
     let refused = site.refused("start", 1).await;
     let output = site.tool("start", &["-d"]).await;
     assert_eq!(output.status.code(), Some(1));
     let json = site.tool("start", &["-d", "--log-format", "json"]).await;
     for said in [refused, text(&output.stderr), text(&json.stderr)] {
-        assert!(said.contains(&site.door.to_string()) && said.contains("in use"), "{said}");
+        assert!(said.contains(&site.listener.to_string()) && said.contains("in use"), "{said}");
     }
     assert!(site.refused("status", 3).await.contains("nothing runs in"));
 }

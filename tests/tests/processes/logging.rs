@@ -34,16 +34,16 @@ async fn ends(mut daemon: Process) {
 #[tokio::test]
 async fn daemons_whose_log_nobody_reads_serve_clients_and_end_when_asked() {
     let pipe = FullPipe::new();
-    let [register, inner, door] = [(); 3].map(|()| free_port());
+    let [register, inner, listener] = [(); 3].map(|()| free_port());
     let at = format!("127.0.0.1:{register}");
-    let (inner, listen) = (inner.to_string(), format!("websocket://127.0.0.1:{door}"));
+    let (inner, listen) = (inner.to_string(), format!("websocket://127.0.0.1:{listener}"));
     let register = Process::logging_into(&pipe, &["register", "--listen", &at]);
     let gateway = Process::logging_into(
         &pipe,
         &["gateway", "--register-address", &at, "--lan-port", &inner, "--listen", &listen],
     );
     let worker = Process::logging_into(&pipe, &["businessworker", "--register-address", &at]);
-    let mut client = arrive(door).await;
+    let mut client = arrive(listener).await;
     for _ in 0..100 {
         client.send_json(json!({"type": "ping"})).await;
         assert_eq!(client.json().await["type"], "pong");
@@ -58,10 +58,10 @@ async fn daemons_whose_log_nobody_reads_serve_clients_and_end_when_asked() {
 async fn a_cluster_whose_log_nobody_reads_serves_clients_and_ends_when_asked() {
     let pipe = FullPipe::new();
     let directory = tempfile::tempdir().unwrap();
-    let door = configure(&directory);
+    let listener = configure(&directory);
     let config_dir = directory.path().to_str().unwrap();
     let supervisor = Process::logging_into(&pipe, &["start", "--config-dir", config_dir]);
-    let mut client = arrive(door).await;
+    let mut client = arrive(listener).await;
     client.send_json(json!({"type": "ping"})).await;
     assert_eq!(client.json().await["type"], "pong");
     ends(supervisor).await;
@@ -112,12 +112,12 @@ async fn dropped_lines_are_counted_and_the_last_lines_are_not_lost() {
 /// Writes a cluster's configuration, and returns the port for clients.
 fn configure(directory: &tempfile::TempDir) -> u16 {
     let write = |name: &str, text: String| fs::write(directory.path().join(name), text).unwrap();
-    let [register, inner, door] = [(); 3].map(|()| free_port());
+    let [register, inner, listener] = [(); 3].map(|()| free_port());
     let at = format!("register_address = '127.0.0.1:{register}'\n");
     write("register.toml", format!("listen = '127.0.0.1:{register}'"));
     write("businessworker.toml", at.clone());
-    write("gateway.toml", format!("{at}lan_port = {inner}\nlisten = 'websocket://127.0.0.1:{door}'"));
-    door
+    write("gateway.toml", format!("{at}lan_port = {inner}\nlisten = 'websocket://127.0.0.1:{listener}'"));
+    listener
 }
 
 /// Runs a cluster with a JSON log until `meanwhile` has returned; returns its lines.
@@ -155,7 +155,7 @@ fn said<'a>(log: &'a [Value], daemon: &str, message: &str) -> &'a Value {
 #[tokio::test]
 async fn every_line_of_a_cluster_that_logs_json_is_json_and_says_whose_it_is() {
     let directory = tempfile::tempdir().unwrap();
-    let door = configure(&directory);
+    let listener = configure(&directory);
     let worker = directory.path().join("worker");
     let script = format!(
         "#!/bin/sh\ncase $* in *check-config*) ;; *) echo 'plain \"text\"'; echo oh >&2; echo '{{\"of\":\"mine\"}}';; esac\n\
@@ -165,7 +165,7 @@ async fn every_line_of_a_cluster_that_logs_json_is_json_and_says_whose_it_is() {
     fs::write(&worker, script).unwrap();
     fs::set_permissions(&worker, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let log = json_log(&directory, &["--businessworker", worker.to_str().unwrap()], async |_| {
-        drop(arrive(door).await);
+        drop(arrive(listener).await);
         let log = directory.path().join("log");
         let is_running = || fs::read_to_string(&log).unwrap().contains("GatewayWorker is running");
         eventually("the cluster to say that it runs", async || is_running()).await;
@@ -181,7 +181,7 @@ async fn every_line_of_a_cluster_that_logs_json_is_json_and_says_whose_it_is() {
     assert!(log.iter().any(|line| line["of"] == "mine"), "an application's own JSON stays as it is");
     assert_eq!(
         said(&log, "gatewayworker", "GatewayWorker is running")["listens"],
-        format!("ws://127.0.0.1:{door}")
+        format!("ws://127.0.0.1:{listener}")
     );
     said(&log, "gatewayworker", "takes the businessworker's place");
     said(&log, "gatewayworker", "SIGTERM");
@@ -190,8 +190,8 @@ async fn every_line_of_a_cluster_that_logs_json_is_json_and_says_whose_it_is() {
 #[tokio::test]
 async fn a_cluster_that_logs_json_says_why_it_does_not_start_in_json() {
     let directory = tempfile::tempdir().unwrap();
-    let door = configure(&directory);
-    let _taken = std::net::TcpListener::bind(("127.0.0.1", door)).unwrap();
+    let listener = configure(&directory);
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", listener)).unwrap();
     let log = json_log(&directory, &[], async |supervisor| {
         eventually("it to give up", async || supervisor.try_wait().unwrap().is_some()).await;
     })

@@ -51,8 +51,8 @@ async fn run(command: &str, server: SocketAddr) -> Value {
 
 pub(crate) async fn the_command_lines_are_answered_as_the_guide_says() {
     let cluster = Cluster::builder().http().start().await;
-    let (mut ann, id_ann) = WsClient::greeted(cluster.door()).await;
-    let (mut other, id_other) = WsClient::greeted(cluster.door()).await;
+    let (mut ann, id_ann) = WsClient::greeted(cluster.listener()).await;
+    let (mut other, id_other) = WsClient::greeted(cluster.listener()).await;
     let ids = [id_ann.to_string(), id_other.to_string()];
     let with_real_ids = |text: &str| text.replace(IDS[0], &ids[0]).replace(IDS[1], &ids[1]);
     for (command, answer) in examples() {
@@ -82,7 +82,7 @@ pub(crate) async fn the_program_in_python_pushes() {
 /// Runs the guide's program in a language, and a client hears it say `hello`.
 async fn push_with(language: &str, interpreter: &str, run: &str, hello: &str) {
     let cluster = Cluster::builder().http().start().await;
-    let (mut client, id) = WsClient::greeted(cluster.door()).await;
+    let (mut client, id) = WsClient::greeted(cluster.listener()).await;
     cluster.api().await.join_group(id, "news").await.unwrap();
     let (_, program) = blocks().find(|(known, _)| *known == language).unwrap();
     let mut command = Command::new(interpreter);

@@ -12,7 +12,7 @@ use tokio::process::Command;
 async fn chat_with(program: &str) {
     let cluster =
         Cluster::builder().listen("listen = ['websocket://127.0.0.1:0', 'text://127.0.0.1:0']").start().await;
-    let text: SocketAddr = cluster.gateways[0].doors[1];
+    let text: SocketAddr = cluster.gateways[0].listeners[1];
     let mut other = TcpClient::connect(text).await;
     other.line().await;
 

@@ -58,7 +58,7 @@ impl Events for Mirror {
 struct Fronted {
     nginx: Nginx,
     /// The gateway's own, which only nginx should use.
-    door: SocketAddr,
+    listener: SocketAddr,
     closed: mpsc::UnboundedReceiver<CloseReason>,
     _mirror: Application,
     _cluster: Cluster,
@@ -75,9 +75,9 @@ async fn fronted() -> Fronted {
     let cluster = Cluster::builder().workers(0).listen(&listen.concat()).start().await;
     let (left, closed) = mpsc::unbounded_channel();
     let mirror = cluster.start_application(Mirror(left));
-    let [web, text] = cluster.gateways[0].doors[..] else { panic!("two doors") };
+    let [web, text] = cluster.gateways[0].listeners[..] else { panic!("two listeners") };
     let nginx = Nginx::start(web, text).await;
-    Fronted { nginx, door: web, closed, _mirror: mirror, _cluster: cluster }
+    Fronted { nginx, listener: web, closed, _mirror: mirror, _cluster: cluster }
 }
 
 /// An nginx of the shipped files, with other ports and a certificate of its own.
@@ -89,7 +89,7 @@ struct Nginx {
 }
 
 impl Nginx {
-    async fn start(web_door: SocketAddr, text_door: SocketAddr) -> Self {
+    async fn start(web_listener: SocketAddr, text_listener: SocketAddr) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
         let certificate = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap();
@@ -100,11 +100,11 @@ impl Nginx {
         let live = "/etc/letsencrypt/live/example.com/";
         let http = HTTP
             .replace("listen 443", &format!("listen {web}"))
-            .replace("127.0.0.1:8289;", &format!("{web_door};"))
+            .replace("127.0.0.1:8289;", &format!("{web_listener};"))
             .replace(live, &path(""));
         let stream = STREAM
             .replace("listen 8290", &format!("listen {text}"))
-            .replace("127.0.0.1:18290;", &format!("{text_door};"));
+            .replace("127.0.0.1:18290;", &format!("{text_listener};"));
         for (file, original) in [(&http, HTTP), (&stream, STREAM)] {
             assert_ne!(file, original, "the ports of the shipped files are others");
         }
@@ -209,8 +209,8 @@ pub(crate) async fn an_address_that_a_person_made_up_is_not_believed() {
     let mut through = fronted.nginx.wss(&forged).await;
     assert_eq!(through.text().await, "127.0.0.2");
     // Nor where the gateway is reached past nginx.
-    let past = request(&format!("ws://{}/ws", fronted.door), &forged);
-    let mut past = WsClient::over(person(fronted.door).await, past).await.unwrap();
+    let past = request(&format!("ws://{}/ws", fronted.listener), &forged);
+    let mut past = WsClient::over(person(fronted.listener).await, past).await.unwrap();
     assert_eq!(past.text().await, "127.0.0.2");
 }
 

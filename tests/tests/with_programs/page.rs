@@ -20,7 +20,7 @@ fn file_url(name: &str, query: &str) -> String {
 }
 
 async fn at_the_entrance(browser: &Browser, cluster: &Cluster) -> Page {
-    let url = file_url("client.html", &format!("lang=en&url=ws://{}", cluster.door()));
+    let url = file_url("client.html", &format!("lang=en&url=ws://{}", cluster.listener()));
     browser.open(&url).await.expect("the page opens")
 }
 
@@ -204,7 +204,7 @@ pub(crate) async fn the_page_speaks_the_language_of_its_user_and_no_other() {
         let check = async |page: &Page, what: &str| {
             assert_eq!(foreign(page, &NAMES).await.unwrap(), Vec::<String>::new(), "{what} in {language}");
         };
-        let url = file_url("client.html", &format!("url=ws://{}", cluster.door()));
+        let url = file_url("client.html", &format!("url=ws://{}", cluster.listener()));
         let page = browser.open_in(language, &url).await.unwrap();
         assert_eq!(page.eval::<String>("document.documentElement.lang").await.unwrap(), lang);
         for (field, wrong) in [("#username", " "), ("#ws-url", "http://a")] {
@@ -215,7 +215,7 @@ pub(crate) async fn the_page_speaks_the_language_of_its_user_and_no_other() {
             page.eval::<String>("document.querySelector('#username').value = 'Alice'").await.unwrap();
             check(&page, "the entrance").await;
         }
-        page.type_into("#ws-url", &format!("ws://{}", cluster.door())).await.unwrap();
+        page.type_into("#ws-url", &format!("ws://{}", cluster.listener())).await.unwrap();
         enter(&page, "Alice").await;
         check(&page, "an empty room").await;
 
@@ -253,11 +253,11 @@ pub(crate) async fn the_page_says_where_it_is_connected_and_keeps_what_is_secret
     let browser = browser::launch(&[]).await;
     let cluster = Cluster::builder().workers(0).start().await;
     let _chat = chat(&cluster).await;
-    let query = format!("lang=en&url=ws://{}/?token%3Dsecret", cluster.door());
+    let query = format!("lang=en&url=ws://{}/?token%3Dsecret", cluster.listener());
     let page = browser.open(&file_url("client.html", &query)).await.unwrap();
     enter(&page, "Alice").await;
     let shown: String = page.eval("document.querySelector('#fact-url').textContent").await.unwrap();
-    assert_eq!(shown, format!("ws://{}", cluster.door()));
+    assert_eq!(shown, format!("ws://{}", cluster.listener()));
 }
 
 pub(crate) async fn a_flood_of_messages_leaves_a_page_that_answers() {
@@ -300,7 +300,7 @@ pub(crate) async fn a_phone_whose_keyboard_comes_at_the_entrance_shows_a_whole_f
 
 /// The console from disk, connected to this cluster.
 async fn console(browser: &Browser, cluster: &Cluster, language: &str) -> Page {
-    let url = file_url("console.html", &format!("url=ws://{}/%3Ftoken%3Dsecret", cluster.door()));
+    let url = file_url("console.html", &format!("url=ws://{}/%3Ftoken%3Dsecret", cluster.listener()));
     let page = browser.open_in(language, &url).await.unwrap();
     page.click("#connect").await.unwrap();
     page.wait_for("document.body.dataset.state === 'open'", LIMIT).await.unwrap();
@@ -333,7 +333,7 @@ pub(crate) async fn the_console_sends_what_is_typed_and_shows_what_arrives_as_it
     page.eval::<()>("socket.send(new Uint8Array([0, 1, 255]))").await.unwrap();
     logged(&page, "in", "00 01 ff").await;
     let log: String = page.eval("document.querySelector('#log').innerText").await.unwrap();
-    assert!(log.contains(&format!("ws://{}", cluster.door())) && !log.contains("secret"), "{log}");
+    assert!(log.contains(&format!("ws://{}", cluster.listener())) && !log.contains("secret"), "{log}");
     assert_eq!((page.dialogs(), page.console_errors()), (0, Vec::new()));
 
     page.click("#connect").await.unwrap();

@@ -22,7 +22,7 @@ fn s_client(address: SocketAddr, arguments: &[&str]) -> Command {
 pub(crate) async fn openssl_talks_lines_of_text_over_tls() {
     let certificate = Certificate::default();
     let cluster = Cluster::builder().listen(&certificate.listeners()).start().await;
-    let text = cluster.gateways[0].doors[2];
+    let text = cluster.gateways[0].listeners[2];
     let chain = certificate.chain();
     let trust = ["-CAfile", chain.to_str().unwrap(), "-verify_return_error", "-quiet"];
     for version in ["-tls1_2", "-tls1_3"] {
@@ -45,16 +45,16 @@ pub(crate) async fn tls_1_1_is_refused_and_so_is_1_2_where_the_listener_wants_1_
     let strict = certificate.listener("wss://127.0.0.1:0") + "tls_min_version = '1.3'\n";
     let listen = certificate.listeners() + &strict;
     let cluster = Cluster::builder().listen(&listen).start().await;
-    let doors = &cluster.gateways[0].doors;
+    let listeners = &cluster.gateways[0].listeners;
     let old = ["-tls1_1", "-cipher", "ALL:@SECLEVEL=0"];
-    for (door, arguments) in [(doors[1], &old[..]), (doors[3], &["-tls1_2"])] {
-        let mut command = s_client(door, arguments);
+    for (listener, arguments) in [(listeners[1], &old[..]), (listeners[3], &["-tls1_2"])] {
+        let mut command = s_client(listener, arguments);
         let output = soon("openssl's end", command.output()).await.unwrap();
         assert!(!output.status.success(), "{arguments:?} was let in");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("SSL alert number"), "{said}");
     }
-    let both = tls::connect(&certificate.connector(ALL_VERSIONS), doors[3]).await.unwrap();
+    let both = tls::connect(&certificate.connector(ALL_VERSIONS), listeners[3]).await.unwrap();
     assert_eq!(both.get_ref().1.protocol_version(), Some(ProtocolVersion::TLSv1_3));
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn the_chat_page_works_over_wss_in_a_browser() {
     let cluster = Cluster::builder().workers(0).listen(&certificate.listeners()).start().await;
     let _chat = cluster.start_application(chat::Chat::default());
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/client.html").canonicalize().unwrap();
-    let url = format!("file://{}?lang=en&url=wss://{}", file.display(), cluster.gateways[0].doors[1]);
+    let url = format!("file://{}?lang=en&url=wss://{}", file.display(), cluster.gateways[0].listeners[1]);
     let page = browser.open(&url).await.unwrap();
     page.type_into("#username", "Alice").await.unwrap();
     page.click("#login-btn").await.unwrap();

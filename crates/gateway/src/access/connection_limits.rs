@@ -1,39 +1,39 @@
-//! How many clients are in from one address.
+//! The limit on clients from one address (`max_connections_per_address`).
 //!
-//! The table holds the addresses that somebody is in from, and no others: it is as
-//! bounded as the connections are.
+//! The table holds only addresses that have clients, so it is no larger than the number of
+//! connections. A [`ConnectionPermit`](crate::listener::ConnectionPermit) acquires and releases.
 
 use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
 use gatewayworker_net::Network;
 
-/// How many are in from which address.
+/// The number of clients from each address, or /64 network of IPv6.
 #[derive(Debug)]
 pub(crate) struct AddressLimits {
-    /// How many may be.
+    /// The most clients from one address.
     max: usize,
-    now: DashMap<Network, usize, RandomState>,
+    counts: DashMap<Network, usize, RandomState>,
 }
 
 impl AddressLimits {
     pub(crate) fn new(max: usize) -> Self {
-        Self { max, now: DashMap::default() }
+        Self { max, counts: DashMap::default() }
     }
 
-    /// One more, if there may be.
-    pub(crate) fn take(&self, network: Network) -> bool {
-        let mut now = self.now.entry(network).or_insert(0);
-        let room = *now < self.max;
-        *now += usize::from(room);
-        room
+    /// Counts one more client, unless the limit is reached. Returns whether it was counted.
+    pub(crate) fn acquire(&self, network: Network) -> bool {
+        let mut count = self.counts.entry(network).or_insert(0);
+        let has_room = *count < self.max;
+        *count += usize::from(has_room);
+        has_room
     }
 
-    /// One less.
-    pub(crate) fn give_back(&self, network: Network) {
-        if let Entry::Occupied(mut now) = self.now.entry(network) {
-            *now.get_mut() -= 1;
-            if *now.get() == 0 {
-                now.remove();
+    /// Counts one client less.
+    pub(crate) fn release(&self, network: Network) {
+        if let Entry::Occupied(mut count) = self.counts.entry(network) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
             }
         }
     }
@@ -50,26 +50,26 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_so_many_places_and_gets_them_back() {
+    fn an_address_has_so_many_clients_and_may_have_others_when_they_have_left() {
         let addresses = AddressLimits::new(2);
         let address = network("192.0.2.1");
-        assert!(addresses.take(address) && addresses.take(address));
-        assert!(!addresses.take(address));
-        assert!(addresses.take(network("192.0.2.2")));
-        addresses.give_back(address);
-        assert!(addresses.take(address));
-        assert!(!addresses.take(address));
+        assert!(addresses.acquire(address) && addresses.acquire(address));
+        assert!(!addresses.acquire(address));
+        assert!(addresses.acquire(network("192.0.2.2")));
+        addresses.release(address);
+        assert!(addresses.acquire(address));
+        assert!(!addresses.acquire(address));
     }
 
     #[test]
-    fn an_address_that_nobody_is_in_from_is_forgotten() {
+    fn an_address_without_clients_is_forgotten() {
         let addresses = AddressLimits::new(1);
         for n in 0..100_u8 {
             let address = Network::V4([192, 0, 2, n]);
-            assert!(addresses.take(address));
-            assert_eq!(addresses.now.len(), 1);
-            addresses.give_back(address);
+            assert!(addresses.acquire(address));
+            assert_eq!(addresses.counts.len(), 1);
+            addresses.release(address);
         }
-        assert!(addresses.now.is_empty());
+        assert!(addresses.counts.is_empty());
     }
 }

@@ -1,13 +1,14 @@
-//! Who comes in at a listener, as far as the listener can tell before anybody is asked.
+//! The access rules of a listener: which connections may become clients.
 //!
-//! - [`AccessPolicy`]: a listener's rules, all in one,
-//! - `refused`: the reasons for which a connection is turned away, and how often,
-//! - `origins`: which pages may connect,
-//! - `proxies`: whose word is taken for where a client comes from,
-//! - `proxy_header`: the PROXY protocol, in which a proxy says so,
-//! - `places`: how many may be in from one address.
+//! `client` and `websocket::handshake` ask them before a worker is told of the client. Whether the
+//! application admits the client is decided later, in `core::admission`.
 //!
-//! What is not here: whether the application lets a client in (`shard::admission`).
+//! - [`AccessPolicy`]: the rules of one listener,
+//! - `rejections`: the reasons for a rejection, and how often each occurred,
+//! - `origins`: the pages that may connect,
+//! - `proxies`: the trusted proxies, and the client's address behind them,
+//! - `proxy_header`: the PROXY protocol,
+//! - `connection_limits`: the number of clients from one address.
 
 pub(crate) mod connection_limits;
 mod origins;
@@ -17,54 +18,53 @@ pub(crate) mod rejections;
 
 use std::net::{IpAddr, SocketAddr};
 
-use anyhow::{Context, ensure};
-
-use crate::config::Config;
-use origins::AllowedOrigin;
+use crate::config::{Config, ConfigError, RealIpHeader};
+use origins::{AllowedOrigin, AllowedOriginError};
 use proxies::Proxies;
-pub use proxies::RealIpHeader;
 use rejections::RejectReason;
 
-/// The rules of a listener.
+/// The access rules of one listener.
 #[derive(Debug, Default)]
 pub(crate) struct AccessPolicy {
     origins: Vec<AllowedOrigin>,
-    /// None, and any will do.
+    /// The paths that are upgraded; all if empty.
     paths: Vec<String>,
-    /// Where balancers ask how the gateway is; empty for nowhere.
+    /// The path of health checks; none if empty.
     health_path: String,
     subprotocols: Vec<String>,
     proxies: Proxies,
     real_ip_header: RealIpHeader,
-    /// Whoever comes has to say in the PROXY protocol whom it brings.
+    /// Every connection begins with a PROXY header.
     pub(crate) proxy_protocol: bool,
 }
 
 impl AccessPolicy {
-    /// Those of a configuration.
+    /// Reads the rules from a listener's configuration.
     ///
     /// # Errors
-    /// When one of them could never be kept.
-    pub(crate) fn of(config: &Config) -> anyhow::Result<Self> {
-        let origins = config.allowed_origins.iter().map(|origin| origin.parse());
-        for path in &config.path {
-            ensure!(is_path(path), "path = \"{path}\": write it as /ws, without a query");
+    /// When a value is malformed, or no connection could ever satisfy it.
+    pub(crate) fn of(config: &Config) -> Result<Self, ConfigError> {
+        let origins = config.allowed_origins.iter().map(|origin| {
+            origin.parse().map_err(|error: AllowedOriginError| ConfigError::AllowedOrigin(error.to_string()))
+        });
+        if let Some(path) = config.path.iter().find(|path| !is_path(path)) {
+            return Err(ConfigError::Path { key: "path", path: path.clone(), example: "/ws" });
         }
         let health_path = &config.health_path;
-        ensure!(
-            health_path.is_empty() || is_path(health_path),
-            "health_path = \"{health_path}\": write it as /healthz, without a query"
-        );
-        for name in &config.subprotocols {
-            ensure!(is_token(name), "subprotocols: \"{name}\" is no name that a header can carry");
+        if !health_path.is_empty() && !is_path(health_path) {
+            let (key, path) = ("health_path", health_path.clone());
+            return Err(ConfigError::Path { key, path, example: "/healthz" });
         }
-        let proxies = Proxies::parse(&config.trusted_proxies).context("trusted_proxies")?;
-        ensure!(
-            !config.proxy_protocol || !config.trusted_proxies.is_empty(),
-            "proxy_protocol = true without trusted_proxies: nobody could connect"
-        );
+        if let Some(name) = config.subprotocols.iter().find(|name| !is_token(name)) {
+            return Err(ConfigError::Subprotocol(name.clone()));
+        }
+        let proxies = Proxies::parse(&config.trusted_proxies)
+            .map_err(|error| ConfigError::TrustedProxy(error.to_string()))?;
+        if config.proxy_protocol && config.trusted_proxies.is_empty() {
+            return Err(ConfigError::NoTrustedProxies);
+        }
         Ok(Self {
-            origins: origins.collect::<Result<_, _>>().context("allowed_origins")?,
+            origins: origins.collect::<Result<_, _>>()?,
             paths: config.path.clone(),
             health_path: health_path.clone(),
             subprotocols: config.subprotocols.clone(),
@@ -74,29 +74,29 @@ impl AccessPolicy {
         })
     }
 
-    /// Whether `peer` may speak for others.
+    /// Returns whether `peer` is a trusted proxy.
     pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
         self.proxies.trusts(peer)
     }
 
-    /// Whether a request for `path`, without its query, may be upgraded.
+    /// Checks that a request for `path`, given without its query, may be upgraded.
     pub(crate) fn check_path(&self, path: &str) -> Result<(), RejectReason> {
-        let may = self.paths.is_empty() || self.paths.iter().any(|listed| listed == path);
-        may.then_some(()).ok_or(RejectReason::Path)
+        let is_allowed = self.paths.is_empty() || self.paths.iter().any(|listed| listed == path);
+        is_allowed.then_some(()).ok_or(RejectReason::Path)
     }
 
-    /// Whether a request for `path` that is no WebSocket handshake asks how the gateway is.
+    /// Returns whether a request for `path` is a health check, unless it asks for an upgrade.
     pub(crate) fn is_health_path(&self, path: &str) -> bool {
         !self.health_path.is_empty() && self.health_path == path
     }
 
-    /// Whether a page of this origin may connect.
+    /// Checks that a page with this `Origin` header may connect.
     pub(crate) fn check_origin(&self, header: Option<&[u8]>) -> Result<(), RejectReason> {
         origins::allows(&self.origins, header).then_some(()).ok_or(RejectReason::Origin)
     }
 
-    /// The subprotocol for a client that offers these: the first of ours that is among
-    /// them (RFC 6455 section 4.2.2); none where there is none.
+    /// Returns the subprotocol for a client that offers these: the first configured one that is
+    /// among them (RFC 6455 section 4.2.2).
     pub(crate) fn subprotocol(&self, offered: Option<&[u8]>) -> Option<&str> {
         let offered = offered?;
         let is_offered = |ours: &&String| {
@@ -105,7 +105,8 @@ impl AccessPolicy {
         self.subprotocols.iter().find(is_offered).map(String::as_str)
     }
 
-    /// Where a client comes from that `peer` brings. `header` looks one up.
+    /// Returns the address of the client behind `peer`: that of the real-IP header where `peer` is a
+    /// trusted proxy, else `peer` itself. `header` looks a header up.
     pub(crate) fn client<'r>(
         &self,
         peer: SocketAddr,
@@ -122,7 +123,7 @@ fn is_path(text: &str) -> bool {
     text.starts_with('/') && !text.contains(['?', '#', ' '])
 }
 
-/// RFC 9110 section 5.6.2.
+/// Returns whether a name is a token: RFC 9110 section 5.6.2.
 fn is_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
@@ -131,13 +132,13 @@ fn is_token(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn entry(toml: &str) -> anyhow::Result<AccessPolicy> {
+    fn policy(toml: &str) -> Result<AccessPolicy, ConfigError> {
         AccessPolicy::of(&toml::from_str(toml).unwrap())
     }
 
     #[test]
-    fn the_first_of_our_subprotocols_that_is_offered_is_spoken() {
-        let entry = entry("subprotocols = ['chat.v2', 'chat.v1']").unwrap();
+    fn the_first_configured_subprotocol_that_is_offered_is_chosen() {
+        let policy = policy("subprotocols = ['chat.v2', 'chat.v1']").unwrap();
         for (offered, expected) in [
             ("chat.v1, chat.v2", Some("chat.v2")),
             ("other,chat.v1", Some("chat.v1")),
@@ -145,36 +146,36 @@ mod tests {
             ("chat.v10", None),
             ("", None),
         ] {
-            assert_eq!(entry.subprotocol(Some(offered.as_bytes())), expected, "{offered}");
+            assert_eq!(policy.subprotocol(Some(offered.as_bytes())), expected, "{offered}");
         }
-        assert_eq!(entry.subprotocol(None), None);
+        assert_eq!(policy.subprotocol(None), None);
         assert_eq!(AccessPolicy::default().subprotocol(Some(b"chat.v1")), None);
     }
 
     #[test]
-    fn only_listed_paths_are_there() {
-        let listed = entry("path = ['/ws', '/']").unwrap();
+    fn only_listed_paths_are_upgraded() {
+        let listed = policy("path = ['/ws', '/']").unwrap();
         assert!(listed.check_path("/ws").is_ok() && listed.check_path("/").is_ok());
         for path in ["/ws/", "/WS", "/other", "", "*"] {
             assert_eq!(listed.check_path(path), Err(RejectReason::Path), "{path}");
         }
-        assert!(entry("path = '/ws'").unwrap().check_path("/").is_err());
+        assert!(policy("path = '/ws'").unwrap().check_path("/").is_err());
         assert!(AccessPolicy::default().check_path("/anything").is_ok());
     }
 
     #[test]
-    fn only_the_header_that_is_configured_is_looked_at() {
+    fn only_the_configured_header_is_read() {
         let peer = "127.0.0.1:5".parse().unwrap();
         let header = |name: &str| Some(if name == "x-real-ip" { &b"192.0.2.1"[..] } else { b"192.0.2.2" });
         for (key, expected) in [("x-real-ip", "192.0.2.1:0"), ("x-forwarded-for", "192.0.2.2:0")] {
             let text = format!("trusted_proxies = '127.0.0.1'\nreal_ip_header = '{key}'");
-            assert_eq!(entry(&text).unwrap().client(peer, header).to_string(), expected);
+            assert_eq!(policy(&text).unwrap().client(peer, header).to_string(), expected);
         }
         assert_eq!(AccessPolicy::default().client(peer, header), peer);
     }
 
     #[test]
-    fn rules_that_could_never_be_kept_are_refused() {
+    fn rules_that_no_connection_could_satisfy_are_refused() {
         for (text, says) in [
             ("path = 'ws'", "path"),
             ("path = '/ws?a=1'", "path"),
@@ -184,7 +185,7 @@ mod tests {
             ("trusted_proxies = 'localhost'", "trusted_proxies"),
             ("proxy_protocol = true", "nobody could connect"),
         ] {
-            let error = format!("{:#}", entry(text).unwrap_err());
+            let error = format!("{:#}", policy(text).unwrap_err());
             assert!(error.contains(says), "{error}");
         }
     }

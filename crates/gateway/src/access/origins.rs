@@ -1,15 +1,14 @@
-//! Which pages may connect: the Origin that a browser sends, RFC 6455 section 4.2.2
-//! and RFC 6454.
+//! The origins of pages that may connect: the `Origin` header of browsers, RFC 6454 and RFC 6455
+//! section 4.2.2. [`AccessPolicy`](super::AccessPolicy) calls it.
 //!
-//! This keeps other people's pages from using a visitor's cookies. It keeps no
-//! program out: one that is no browser says what it likes, or nothing.
+//! This keeps other people's pages from using a visitor's cookies. It does not keep programs out: a
+//! client that is no browser may send any origin, or none.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// An entry of `allowed_origins`: `https://example.com`, with its port where that is
-/// not the scheme's own; `https://*.example.com` for every name below; `null` for pages
-/// from disk; `*` for all.
+/// An entry of `allowed_origins`: `https://example.com`, with its port unless that is the scheme's
+/// default; `https://*.example.com` for every name below; `null` for pages from disk; `*` for all.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AllowedOrigin {
     Any,
@@ -19,8 +18,8 @@ pub(crate) enum AllowedOrigin {
     Below(Origin),
 }
 
-/// A scheme, a host and a port. Two that are written differently are equal where RFC 6454
-/// section 5 says so.
+/// A scheme, a host and a port. Two origins that are written differently are equal by RFC 6454
+/// section 5.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin {
     scheme: String,
@@ -43,7 +42,7 @@ pub(crate) struct AllowedOriginError {
     why: &'static str,
 }
 
-/// Why a text is no origin.
+/// How to write an origin, for error messages.
 const FORM: &str = "write https://example.com, https://*.example.com, null or *, without a path";
 
 impl FromStr for AllowedOrigin {
@@ -71,7 +70,7 @@ impl FromStr for AllowedOrigin {
 }
 
 impl AllowedOrigin {
-    /// Whether it allows an origin; nothing stands for `null`.
+    /// Returns whether it allows an origin; `None` stands for `null`.
     fn allows(&self, origin: Option<&Origin>) -> bool {
         match (self, origin) {
             (Self::Any, _) | (Self::Null, None) => true,
@@ -86,10 +85,10 @@ impl AllowedOrigin {
 }
 
 impl Origin {
-    /// Parses what stands before and behind `://`.
+    /// Parses an origin from the parts before and behind `://`.
     ///
     /// # Errors
-    /// With a sentence where browsers send no such origin.
+    /// A sentence that says what is wrong, where no browser sends such an origin.
     fn parse(scheme: &str, rest: &str) -> Result<Self, &'static str> {
         let scheme = scheme.to_ascii_lowercase();
         let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
@@ -98,7 +97,7 @@ impl Origin {
             return Err(FORM);
         }
         let (host, port) = match rest.rfind(':') {
-            // Not within an IPv6 address.
+            // A colon within brackets belongs to an IPv6 address.
             Some(at) if !rest[at..].contains(']') => (&rest[..at], Some(&rest[at + 1..])),
             _ => (rest, None),
         };
@@ -109,12 +108,12 @@ impl Origin {
             Some(Ok(port @ 1..)) => Some(port),
             Some(_) => return Err("its port is not one from 1 to 65535"),
         };
-        let own = match &*scheme {
+        let default_port = match &*scheme {
             "http" | "ws" => Some(80),
             "https" | "wss" => Some(443),
             _ => None,
         };
-        Ok(Self { scheme, host, port: port.or(own) })
+        Ok(Self { scheme, host, port: port.or(default_port) })
     }
 }
 
@@ -130,7 +129,7 @@ impl FromStr for Host {
             return Err("browsers send a name's ASCII form: write it as xn--…");
         }
         let name = text.to_ascii_lowercase();
-        // A name may end with a dot, and is then another one.
+        // A name with a dot at its end is valid, and not equal to the one without.
         let mut labels = name.strip_suffix('.').unwrap_or(&name).split('.');
         let is_label = |label: &str| {
             !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
@@ -158,9 +157,9 @@ impl Host {
     }
 }
 
-/// Whether a request with this Origin may connect: any may where nothing is listed,
-/// and one without, as it comes from no browser. Of several, joined with a comma, none
-/// is listed: browsers send one.
+/// Returns whether a request with this `Origin` header may connect. Any may where nothing is
+/// listed. A request without the header may, as it comes from no browser. A header with several
+/// origins may not, as browsers send one.
 pub(crate) fn allows(listed: &[AllowedOrigin], header: Option<&[u8]>) -> bool {
     if listed.is_empty() || listed.contains(&AllowedOrigin::Any) {
         return true;
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_with_another_scheme_host_or_port_are_not() {
+    fn origins_with_another_scheme_host_or_port_are_not_equal() {
         for (entry, origin) in [
             ("https://example.com", "https://example.com:80"),
             ("http://example.com", "http://example.com:443"),
@@ -277,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_list_or_an_origin_nobody_is_kept_out() {
+    fn without_a_list_or_an_origin_every_client_may_connect() {
         assert!(may(&[], "https://anywhere.net"));
         let listed = listed(&["https://example.com"]);
         assert!(allows(&listed, None));
@@ -288,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_never_match_is_refused_with_a_reason() {
+    fn an_entry_that_no_origin_could_match_is_refused_with_a_reason() {
         for (text, says) in [
             ("example.com", "write https://example.com"),
             ("NULL", "write https://example.com"),

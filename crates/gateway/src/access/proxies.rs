@@ -1,45 +1,25 @@
-//! Whose word is taken for where a client comes from: the proxies before the listener.
+//! The trusted proxies of a listener, and the address of the client behind them.
+//!
+//! A header of any other peer is ignored, as a client could write it itself.
+//! [`AccessPolicy`](super::AccessPolicy) calls it.
 
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
 
-/// The header in which the proxies say where a client comes from. Only one is looked
-/// at: the other may be what the client wrote itself.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RealIpHeader {
-    /// `X-Forwarded-For`, to which each proxy appends who came to it.
-    #[default]
-    XForwardedFor,
-    /// `X-Real-IP`, in which the last one has written a single address.
-    XRealIp,
-}
-
-impl RealIpHeader {
-    /// Its name.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::XForwardedFor => "x-forwarded-for",
-            Self::XRealIp => "x-real-ip",
-        }
-    }
-}
-
-/// The proxies that are believed.
+/// The trusted proxies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Proxies {
     networks: Vec<IpNet>,
 }
 
-/// What is no address and no network.
+/// An entry of `trusted_proxies` that is neither an address nor a network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no address and no network: write 127.0.0.1, 10.0.0.0/8 or fd00::/8")]
 pub(crate) struct NetworkError(String);
 
 impl Proxies {
-    /// Those with these addresses, or in these networks.
+    /// Parses addresses and networks.
     pub(crate) fn parse(texts: &[String]) -> Result<Self, NetworkError> {
         let network = |text: &String| {
             let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
@@ -53,13 +33,13 @@ impl Proxies {
         self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// Where a client comes from that `peer` brings, by its header: the address nearest
-    /// to us that is none of the proxies'. A `peer` that is no proxy is the client.
+    /// Returns the address of the client behind `peer`: the last address of the header that is not
+    /// a trusted proxy. A `peer` that is no trusted proxy is the client itself.
     ///
-    /// The values of a header that came several times are joined with a comma.
+    /// `header` is the value of the header; of a repeated header, all values joined with commas.
     pub(crate) fn client(&self, peer: SocketAddr, header: &[u8]) -> SocketAddr {
         let mut nearest = peer;
-        // Each proxy appends: what stands before the last that is believed, anybody wrote.
+        // Each proxy appends an address. Those before the last trusted one may be forged.
         for address in header.rsplit(|byte| *byte == b',') {
             if !self.trusts(nearest.ip()) {
                 break;
@@ -71,7 +51,7 @@ impl Proxies {
     }
 }
 
-/// An address as proxies write it, perhaps with a port; 0 stands for none.
+/// Parses an address as proxies write it, with or without a port; 0 stands for none.
 fn parse_address(text: &str) -> Option<SocketAddr> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -92,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_but_a_listed_proxy_is_believed() {
+    fn only_a_listed_proxy_is_trusted() {
         let proxies = proxies(&["127.0.0.1", "10.0.0.0/8", "fd00::/8"]);
         assert_eq!(client(&proxies, "127.0.0.1:5", "203.0.113.7"), "203.0.113.7:0");
         assert_eq!(client(&proxies, "[::ffff:10.1.2.3]:5", "203.0.113.7"), "203.0.113.7:0");
@@ -104,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_wrote_before_its_own_address_is_not_believed() {
+    fn addresses_that_a_client_wrote_itself_are_ignored() {
         let proxies = proxies(&["127.0.0.1", "10.0.0.0/8"]);
         let peer = "127.0.0.1:5";
         // The client sent the first, the outer proxy appended the second, the inner the third.
@@ -114,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn where_all_are_proxies_the_farthest_is_the_client() {
+    fn where_all_addresses_are_proxies_the_farthest_is_the_client() {
         let proxies = proxies(&["127.0.0.1", "10.0.0.0/8"]);
         assert_eq!(client(&proxies, "127.0.0.1:5", "10.0.0.8, 10.0.0.9"), "10.0.0.8:0");
         assert_eq!(client(&proxies, "127.0.0.1:5", ""), "127.0.0.1:5");
     }
 
     #[test]
-    fn what_is_no_address_ends_the_search() {
+    fn a_malformed_address_ends_the_search() {
         let proxies = proxies(&["127.0.0.1", "10.0.0.0/8"]);
         for junk in ["unknown", "", "203.0.113.7, ", "203.0.113.7, _hidden", "203.0.113.7,\u{fffd}"] {
             assert_eq!(client(&proxies, "127.0.0.1:5", junk), "127.0.0.1:5", "{junk:?}");
@@ -130,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_may_stand_behind_the_address() {
+    fn an_address_may_have_a_port() {
         let proxies = proxies(&["127.0.0.1"]);
         for (line, expected) in [
             ("203.0.113.7:4711", "203.0.113.7:4711"),
@@ -142,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn an_invalid_network_is_refused() {
         for text in ["localhost", "10.0.0.0/33", "10.0.0", ""] {
             assert!(Proxies::parse(&[text.to_owned()]).is_err(), "{text}");
         }

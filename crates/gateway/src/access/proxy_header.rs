@@ -1,8 +1,8 @@
-//! The PROXY protocol, versions 1 and 2: the bytes in which a proxy says whom it
-//! brings, before anything of the client's (HAProxy, doc/proxy-protocol.txt).
+//! The PROXY protocol, versions 1 and 2: a header with the client's address, which a proxy sends
+//! before the client's first byte (HAProxy, doc/proxy-protocol.txt). `client` calls [`read`].
 //!
-//! Written here rather than taken from a crate: it is little, must hold against any
-//! bytes, and must not read a byte too many, as what follows is the client's.
+//! It is written here rather than taken from a crate: it is short, must withstand any bytes, and
+//! must not read one byte of the client's.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -10,17 +10,17 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
-/// How a header of version 2 begins.
+/// The first bytes of a header of version 2.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// The longest line of version 1, in bytes.
 const MAX_V1: usize = 107;
 
-/// The longest header of version 2 that is taken, in bytes. AddressLimits need 52;
-/// the rest is for what proxies append, and is passed over.
+/// The longest header of version 2 that is accepted, in bytes. Addresses need 52; the rest is for
+/// extensions of proxies, which are skipped.
 const MAX_V2: usize = 2048;
 
-/// Why a connection is not what a proxy should have made.
+/// The error of a connection without a valid PROXY header.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProxyHeaderError {
     #[error("{0}")]
@@ -33,8 +33,8 @@ pub(crate) enum ProxyHeaderError {
     Malformed,
 }
 
-/// Reads the header, and no byte behind it: the address of the client, or `None`
-/// where the proxy says that it comes for itself.
+/// Reads the header, and no byte behind it. Returns the client's address, or `None` where the proxy
+/// speaks for itself.
 ///
 /// Not cancel safe; the caller gives it a time limit and drops the stream.
 pub(crate) async fn read(stream: &mut TcpStream) -> Result<Option<SocketAddr>, ProxyHeaderError> {
@@ -42,9 +42,9 @@ pub(crate) async fn read(stream: &mut TcpStream) -> Result<Option<SocketAddr>, P
     let mut peeked = [0; MAX_V1];
     loop {
         let missing = match parse(&header)? {
-            Parsed::Whole(client) => return Ok(client),
+            Parsed::Complete(client) => return Ok(client),
             Parsed::Missing(bytes) => bytes,
-            // How long it is only its end says: all that is there up to that belongs to it.
+            // A line shows its length only at its end: take what is there up to the end.
             Parsed::MissingLine => {
                 let room = MAX_V1 - header.len();
                 let there = stream.peek(&mut peeked[..room]).await?;
@@ -61,19 +61,20 @@ pub(crate) async fn read(stream: &mut TcpStream) -> Result<Option<SocketAddr>, P
     }
 }
 
-/// What a beginning says.
+/// What the first bytes of a connection are.
 #[derive(Debug, PartialEq, Eq)]
 enum Parsed {
-    Whole(Option<SocketAddr>),
-    /// So many bytes more belong to it, at least.
+    /// A complete header, with the client's address.
+    Complete(Option<SocketAddr>),
+    /// A header that lacks so many bytes at least.
     Missing(usize),
-    /// So do all up to the end of the line.
+    /// A line that lacks its end.
     MissingLine,
 }
 
 fn parse(header: &[u8]) -> Result<Parsed, ProxyHeaderError> {
     match header.len() {
-        // As many as both versions have at least.
+        // Both versions have at least 12 bytes.
         len @ ..12 => {
             let may_be = |whole: &[u8]| whole.starts_with(&header[..len.min(whole.len())]);
             let begun = may_be(SIGNATURE) || may_be(b"PROXY ");
@@ -90,19 +91,23 @@ fn parse_v1(header: &[u8]) -> Result<Parsed, ProxyHeaderError> {
         let ended = header.contains(&b'\n') || header.len() >= MAX_V1;
         return if ended { Err(ProxyHeaderError::Malformed) } else { Ok(Parsed::MissingLine) };
     };
-    let words = std::str::from_utf8(line).map_err(|_| ProxyHeaderError::Malformed)?;
-    let mut words = words.split(' ').skip(1);
-    let family = words.next();
+    let line = std::str::from_utf8(line).map_err(|_| ProxyHeaderError::Malformed)?;
+    let mut fields = line.split(' ').skip(1);
+    let family = fields.next();
     if family == Some("UNKNOWN") {
-        return Ok(Parsed::Whole(None));
+        return Ok(Parsed::Complete(None));
     }
-    let words: Vec<&str> = words.collect();
-    let [source, _, port, _] = words[..] else { return Err(ProxyHeaderError::Malformed) };
+    let fields: Vec<&str> = fields.collect();
+    let [source, _, port, _] = fields[..] else { return Err(ProxyHeaderError::Malformed) };
     let (Ok(ip), Ok(port)) = (source.parse::<IpAddr>(), port.parse()) else {
         return Err(ProxyHeaderError::Malformed);
     };
     let fits = matches!((family, ip), (Some("TCP4"), IpAddr::V4(_)) | (Some("TCP6"), IpAddr::V6(_)));
-    if fits { Ok(Parsed::Whole(Some(SocketAddr::new(ip, port)))) } else { Err(ProxyHeaderError::Malformed) }
+    if fits {
+        Ok(Parsed::Complete(Some(SocketAddr::new(ip, port))))
+    } else {
+        Err(ProxyHeaderError::Malformed)
+    }
 }
 
 fn parse_v2(header: &[u8]) -> Result<Parsed, ProxyHeaderError> {
@@ -118,18 +123,18 @@ fn parse_v2(header: &[u8]) -> Result<Parsed, ProxyHeaderError> {
         return Ok(Parsed::Missing(len - rest.len()));
     }
     let client = match (fixed[12], fixed[13]) {
-        // LOCAL: the proxy looks whether we live.
+        // LOCAL: a health check of the proxy.
         (0x20, _) => None,
         (0x21, 0x11) => Some(source::<4>(rest)?),
         (0x21, 0x21) => Some(source::<16>(rest)?),
-        // PROXY, of something that has no such address.
+        // PROXY, for a connection without an IP address.
         (0x21, 0x00 | 0x31) => None,
         _ => return Err(ProxyHeaderError::Malformed),
     };
-    Ok(Parsed::Whole(client))
+    Ok(Parsed::Complete(client))
 }
 
-/// The first of two addresses and, behind both, two ports.
+/// Parses the source: the first of two addresses, and the first of the two ports behind both.
 fn source<const N: usize>(addresses: &[u8]) -> Result<SocketAddr, ProxyHeaderError>
 where
     IpAddr: From<[u8; N]>,
@@ -162,7 +167,7 @@ mod tests {
         v2(0x21, 0x11, &[203, 0, 113, 7, 10, 0, 0, 1, 0xd4, 0x31, 1, 187], tail)
     }
 
-    /// What is read, with what is left behind it.
+    /// Reads a header from these bytes, and returns it with the bytes left behind it.
     async fn read_of(bytes: &[u8]) -> (Result<Option<SocketAddr>, ProxyHeaderError>, Vec<u8>) {
         let (mut ours, mut theirs) = connection().await;
         theirs.write_all(bytes).await.unwrap();
@@ -174,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_versions_say_where_the_client_comes_from_and_what_follows_is_the_clients() {
+    async fn both_versions_give_the_clients_address_and_leave_what_follows() {
         let mut v6 = [0; 36];
         v6[..16].copy_from_slice(&"2001:db8::7".parse::<std::net::Ipv6Addr>().unwrap().octets());
         v6[32..34].copy_from_slice(&54321_u16.to_be_bytes());
@@ -197,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_header_that_comes_in_pieces_is_put_together() {
+    async fn a_header_may_arrive_in_pieces() {
         for header in [V1.to_vec(), v2_ipv4(40)] {
             let (mut ours, mut theirs) = connection().await;
             let writing = async {
@@ -212,7 +217,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_header_is_refused() {
+    async fn rejects_an_invalid_header() {
         let long = [&b"PROXY TCP4 "[..], &[b'1'; 200]].concat();
         for (bytes, expected) in [
             (&b"GET / HTTP/1.1\r\n\r\n"[..], "no PROXY"),
@@ -236,7 +241,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_do_any_harm(version in 0..3_u8, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn parses_any_bytes_without_harm(version in 0..3_u8, bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut header = match version { 0 => vec![], 1 => b"PROXY ".to_vec(), _ => SIGNATURE.to_vec() };
             header.extend(bytes);
             if let Ok(Parsed::Missing(bytes)) = parse(&header) {

@@ -1,4 +1,7 @@
-//! Why connections were turned away at a listener, and how often.
+//! The reasons for which connections are rejected, with their counts and log lines.
+//!
+//! `websocket::rejection` and `server::acceptors` give the reason; `client` has it counted here;
+//! `status` shows the counts.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -7,37 +10,37 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use gatewayworker_net::LogLimiter;
 use tracing::info;
 
-/// Why a connection was turned away before it was a client.
+/// The reason for which a connection does not become a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RejectReason {
-    /// `max_connections` are in.
+    /// The gateway's `max_connections` is reached.
     Full,
-    /// The listener's own `max_connections` came in by it.
+    /// The listener's own `max_connections` is reached.
     ListenerFull,
-    /// `max_connections_per_address` are in from its address.
+    /// `max_connections_per_address` is reached for its address.
     AddressFull,
-    /// What it said, or did not, where a proxy has to say who it brings.
+    /// It has no valid PROXY header, or is no trusted proxy, on a listener with `proxy_protocol`.
     ProxyHeader,
-    /// No TLS came about with it.
+    /// The TLS handshake failed.
     Tls,
-    /// It took too long over its handshake.
+    /// Its handshake took longer than `handshake_timeout_ms`.
     TooSlow,
-    /// Its request is too long.
+    /// Its request is longer than `max_header_bytes`.
     TooLong,
-    /// What it sent is no WebSocket handshake.
+    /// Its request is no WebSocket handshake.
     NoHandshake,
-    /// Its page is not one of `allowed_origins`.
+    /// Its page's origin is not one of `allowed_origins`.
     Origin,
-    /// It asked for another path.
+    /// Its path is not one of `path`.
     Path,
-    /// No worker was there for it.
+    /// No worker took it within `worker_wait_ms`.
     NoWorker,
     /// It left before its handshake was done.
     Left,
 }
 
 impl RejectReason {
-    /// Each reason, the word for it, and the name of its count among the gateway's figures.
+    /// Each reason with its name and the name of its count in `status`. In the order of the enum.
     const NAMES: [(Self, &'static str, &'static str); 12] = [
         (Self::Full, "full", "rejected_full"),
         (Self::ListenerFull, "listener-full", "rejected_listener_full"),
@@ -53,7 +56,7 @@ impl RejectReason {
         (Self::Left, "left", "rejected_left"),
     ];
 
-    /// What HTTP calls it.
+    /// Returns the status of the HTTP answer.
     pub(crate) fn status(self) -> &'static str {
         match self {
             Self::Full | Self::ListenerFull | Self::NoWorker => "503 Service Unavailable",
@@ -66,7 +69,7 @@ impl RejectReason {
         }
     }
 
-    /// What is said to who is turned away.
+    /// Returns the sentence of the HTTP answer.
     pub(crate) fn sentence(self) -> &'static str {
         match self {
             Self::Full | Self::ListenerFull => "there is no place for another client",
@@ -83,28 +86,28 @@ impl RejectReason {
         }
     }
 
-    /// What the log says of it, where somebody may have to change a setting. What anybody on
-    /// the internet causes at any time is not among them.
+    /// Returns the log line for a reason that a setting may cause; `None` for a reason that anybody
+    /// on the internet causes at any time.
     fn advice(self) -> Option<&'static str> {
         Some(match self {
             Self::AddressFull => {
-                "a client was refused: max_connections_per_address is reached for its address"
+                "a client was rejected: max_connections_per_address is reached for its address"
             }
             Self::ProxyHeader => {
                 "a connection was closed: with proxy_protocol it has to come from one of trusted_proxies, with a PROXY header"
             }
             Self::Origin => {
-                "a page was refused: its origin is not in allowed_origins; add it there if the page is yours"
+                "a page was rejected: its origin is not in allowed_origins; add it there if the page is yours"
             }
             Self::Path => {
-                "a client was refused: its path is not in path; add it there if clients are to use it"
+                "a client was rejected: its path is not in path; add it there if clients are to use it"
             }
-            Self::NoWorker => "a client was refused: no worker took it within worker_wait_ms",
+            Self::NoWorker => "a client was rejected: no worker took it within worker_wait_ms",
             _ => return None,
         })
     }
 
-    /// The word for it in logs and metrics.
+    /// Returns the name in logs and stats.
     pub(crate) fn as_str(self) -> &'static str {
         Self::NAMES.iter().find(|(reason, ..)| *reason == self).map_or("unknown", |(_, name, _)| name)
     }
@@ -116,7 +119,7 @@ impl fmt::Display for RejectReason {
     }
 }
 
-/// How many connections were turned away for which reason.
+/// How many connections were rejected, by reason.
 #[derive(Debug, Default)]
 pub(crate) struct RejectionCounts {
     counts: [AtomicU64; RejectReason::NAMES.len()],
@@ -124,13 +127,13 @@ pub(crate) struct RejectionCounts {
 }
 
 impl RejectionCounts {
-    /// Counts one, and says how many that makes.
+    /// Counts a rejection, and returns the new count.
     fn count(&self, reason: RejectReason) -> u64 {
         self.counts[reason as usize].fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Counts one, and has `write` log it, once a second for each reason, with the number of
-    /// refusals that its line stands for.
+    /// Counts a rejection, and logs it with `write`, once a second for each reason. `write` gets the
+    /// number of rejections that its line stands for.
     ///
     /// # Panics
     /// Outside a tokio runtime.
@@ -139,20 +142,20 @@ impl RejectionCounts {
         self.logs[reason as usize].log(write);
     }
 
-    /// Counts one, and logs it: at info, once a second for each reason, where somebody may
-    /// have to change a setting. `said` is what was refused of what the client said.
+    /// Counts a rejection. Where a setting may be the cause it is logged, too, at info and once a
+    /// second for each reason. `value` is the rejected part of the request.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub(crate) fn note(&self, reason: RejectReason, client: SocketAddr, said: Option<&str>) {
+    pub(crate) fn note(&self, reason: RejectReason, client: SocketAddr, value: Option<&str>) {
         let Some(advice) = reason.advice() else {
             self.count(reason);
             return;
         };
-        let said = said.map(str::to_owned);
-        self.count_and_log(reason, move |refused| match said {
-            Some(said) => info!(%reason, said, %client, refused, "{advice}"),
-            None => info!(%reason, %client, refused, "{advice}"),
+        let value = value.map(str::to_owned);
+        self.count_and_log(reason, move |times| match value {
+            Some(value) => info!(%reason, value, %client, times, "{advice}"),
+            None => info!(%reason, %client, times, "{advice}"),
         });
     }
 
@@ -160,14 +163,14 @@ impl RejectionCounts {
         self.counts[reason as usize].load(Ordering::Relaxed)
     }
 
-    /// Every reason with its count.
+    /// Returns every reason with its count.
     fn all(&self) -> impl Iterator<Item = (RejectReason, u64)> {
         RejectReason::NAMES.iter().map(|(reason, ..)| (*reason, self.of(*reason)))
     }
 
-    /// All together, then by the reasons that there were, for the operator.
-    pub(crate) fn figures(&self) -> Vec<(&'static str, u64)> {
-        let by_reason = RejectReason::NAMES.iter().map(|(reason, _, figure)| (*figure, self.of(*reason)));
+    /// Returns the total and the counts that are not zero, for `status`.
+    pub(crate) fn stats(&self) -> Vec<(&'static str, u64)> {
+        let by_reason = RejectReason::NAMES.iter().map(|(reason, _, stat)| (*stat, self.of(*reason)));
         let by_reason: Vec<_> = by_reason.filter(|(_, count)| *count > 0).collect();
         let total = by_reason.iter().map(|(_, count)| count).sum();
         [vec![("rejected", total)], by_reason].concat()
@@ -175,7 +178,7 @@ impl RejectionCounts {
 }
 
 impl fmt::Display for RejectionCounts {
-    /// `origin=3 path=1`, leaving out what did not happen.
+    /// Writes `origin=3 path=1`, without the counts that are zero.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut between = "";
         for (reason, count) in self.all().filter(|(_, count)| *count > 0) {
@@ -191,10 +194,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_has_a_count_and_a_word_of_its_own() {
+    fn each_reason_has_a_count_and_a_name_of_its_own() {
         let counts = RejectionCounts::default();
         assert_eq!(counts.to_string(), "none");
-        assert_eq!(counts.figures(), [("rejected", 0)]);
+        assert_eq!(counts.stats(), [("rejected", 0)]);
         for (n, (reason, ..)) in (1..).zip(RejectReason::NAMES) {
             assert_eq!((1..=n).map(|_| counts.count(reason)).last(), Some(n));
         }
@@ -202,13 +205,10 @@ mod tests {
             assert_eq!(count, n, "{reason}");
         }
         assert!(counts.to_string().ends_with("path=10 no-worker=11 left=12"));
-        let figures = counts.figures();
-        assert_eq!(figures[..3], [("rejected", 78), ("rejected_full", 1), ("rejected_listener_full", 2)]);
-        for ((_, name, figure), (shown, _)) in RejectReason::NAMES.iter().zip(&figures[1..]) {
-            assert_eq!(
-                (*figure, format!("rejected_{}", name.replace('-', "_"))),
-                (*shown, figure.to_string())
-            );
+        let stats = counts.stats();
+        assert_eq!(stats[..3], [("rejected", 78), ("rejected_full", 1), ("rejected_listener_full", 2)]);
+        for ((_, name, stat), (shown, _)) in RejectReason::NAMES.iter().zip(&stats[1..]) {
+            assert_eq!((*stat, format!("rejected_{}", name.replace('-', "_"))), (*shown, stat.to_string()));
         }
     }
 }

@@ -1,4 +1,6 @@
-//! The gateway's flags, which are its environment variables too.
+//! The gateway's command line flags and environment variables, one for each key of its file.
+//!
+//! `gatewayworker_daemon::load` merges them over the file. They are documented here, as `--help`.
 
 use std::net::Ipv4Addr;
 
@@ -10,17 +12,17 @@ use serde::Serialize;
 #[derive(Debug, clap::Parser)]
 #[command(name = "gateway", version, mut_args(take_negative_numbers))]
 pub struct Cli {
-    /// What every daemon has.
+    /// The flags of every daemon.
     #[command(flatten)]
     pub common: CommonFlags,
-    /// What this one has.
+    /// The flags of the gateway.
     #[command(flatten)]
     pub flags: Flags,
 }
 
 macro_rules! flags {
     ($($(#[doc = $doc:literal])* [$($arg:tt)*] $name:ident: $type:ty,)*) => {
-        /// The gateway's flags; what is not set here is left to the file.
+        /// The gateway's flags. A flag that is not set leaves the key to the file.
         #[derive(Debug, Default, clap::Args, Serialize)]
         pub struct Flags {
             $(
@@ -52,7 +54,7 @@ flags! {
     [value_name = "BOOL", env = "GATEWAYWORKER_ALLOW_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true"] allow_insecure: bool,
     /// Ping a client after so many SECONDS of silence; 0 for never [default: 55]
     [value_name = "SECONDS", env = "GATEWAYWORKER_GATEWAY_PING_INTERVAL"] ping_interval: f64,
-    /// Close a client after N pings without a word from it; 0 for never [default: 1]
+    /// Close a client after N pings without an answer; 0 for never [default: 1]
     [value_name = "N", env = "GATEWAYWORKER_GATEWAY_PING_NOT_RESPONSE_LIMIT"] ping_not_response_limit: u32,
     /// Send DATA as the ping; empty for none [default: {"type":"ping"}]
     [value_name = "DATA", env = "GATEWAYWORKER_GATEWAY_PING_DATA"] ping_data: String,
@@ -60,21 +62,21 @@ flags! {
     [value_name = "BOOL", env = "GATEWAYWORKER_GATEWAY_PING_FRAME", num_args = 0..=1, require_equals = true, default_missing_value = "true"] ping_frame: bool,
     /// Choose a client's worker by least-connections, random or round-robin [default: least-connections]
     [value_name = "POLICY", env = "GATEWAYWORKER_GATEWAY_ROUTING"] routing: String,
-    /// Upgrade requests for PATH only, e.g. /ws; may be repeated [default: any]
+    /// Upgrade only requests for PATH, e.g. /ws; may be repeated [default: any]
     [value_name = "PATH", env = "GATEWAYWORKER_GATEWAY_PATH", value_delimiter = ','] path: Vec<String>,
-    /// Answer requests for PATH, which are not upgraded, with 200 where the gateway can serve and 503 where not, e.g. /healthz [default: none]
+    /// Answer health checks for PATH with 200 where the gateway can serve and 503 where not, e.g. /healthz [default: none]
     [value_name = "PATH", env = "GATEWAYWORKER_GATEWAY_HEALTH_PATH"] health_path: String,
-    /// Let pages of ORIGIN connect only, e.g. `https://example.com` or `https://*.example.com`; may be repeated [default: any]
+    /// Let only pages of ORIGIN connect, e.g. `https://example.com` or `https://*.example.com`; may be repeated [default: any]
     [value_name = "ORIGIN", env = "GATEWAYWORKER_GATEWAY_ALLOWED_ORIGINS", value_delimiter = ','] allowed_origins: Vec<String>,
-    /// Speak the WebSocket subprotocol NAME with who offers it; may be repeated, the first that is offered is spoken [default: none]
+    /// Offer the WebSocket subprotocol NAME; may be repeated, the first that a client offers too is chosen [default: none]
     [value_name = "NAME", env = "GATEWAYWORKER_GATEWAY_SUBPROTOCOLS", value_delimiter = ','] subprotocols: Vec<String>,
-    /// Hold at most N clients from one address, or one /64 of IPv6; 0 for as many as there are [default: 0]
+    /// Hold at most N clients from one address, or one /64 of IPv6; 0 for no limit [default: 0]
     [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_CONNECTIONS_PER_ADDRESS"] max_connections_per_address: usize,
-    /// Believe the proxies at ADDRESS, or in that network, where a client comes from; may be repeated [default: none]
+    /// Trust the proxies at ADDRESS, or in that network, to name the address of a client; may be repeated [default: none]
     [value_name = "ADDRESS", env = "GATEWAYWORKER_GATEWAY_TRUSTED_PROXIES", value_delimiter = ','] trusted_proxies: Vec<String>,
-    /// Where they say so: x-forwarded-for or x-real-ip [default: x-forwarded-for]
+    /// The header in which they name it: x-forwarded-for or x-real-ip [default: x-forwarded-for]
     [value_name = "HEADER", env = "GATEWAYWORKER_GATEWAY_REAL_IP_HEADER"] real_ip_header: String,
-    /// Take connections of the trusted proxies only, which say in the PROXY protocol whom they bring [default: false]
+    /// Accept only connections of trusted proxies that begin with a header of the PROXY protocol [default: false]
     [value_name = "BOOL", env = "GATEWAYWORKER_GATEWAY_PROXY_PROTOCOL", num_args = 0..=1, require_equals = true, default_missing_value = "true"] proxy_protocol: bool,
     /// Send messages as auto, text or binary [default: auto]
     [value_name = "TYPE", env = "GATEWAYWORKER_GATEWAY_WEBSOCKET_TYPE"] websocket_type: String,
@@ -84,11 +86,11 @@ flags! {
     [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_CONNECTIONS"] max_connections: usize,
     /// Hold at most N links of workers and client libraries [default: 10000]
     [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_LINKS"] max_links: usize,
-    /// Give a handshake so many milliseconds [default: 10000]
+    /// Let a handshake take at most so many milliseconds [default: 10000]
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_HANDSHAKE_TIMEOUT_MS"] handshake_timeout_ms: u64,
-    /// Take handshakes of at most so many bytes [default: 16384]
+    /// Accept handshakes of at most so many bytes [default: 16384]
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_MAX_HEADER_BYTES"] max_header_bytes: usize,
-    /// Take messages of at most so many bytes from clients [default: 8388608]
+    /// Accept messages of at most so many bytes from clients [default: 8388608]
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_MAX_MESSAGE_BYTES"] max_message_bytes: usize,
     /// Store sessions of at most so many bytes [default: 1048576]
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_MAX_SESSION_BYTES"] max_session_bytes: usize,
@@ -98,13 +100,13 @@ flags! {
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_OUTBOX_BUDGET_BYTES"] outbox_budget_bytes: usize,
     /// What to do with a client beyond --outbox-bytes: close or drop-newest [default: close]
     [value_name = "POLICY", env = "GATEWAYWORKER_GATEWAY_SLOW_CONSUMER"] slow_consumer: String,
-    /// Let so many bytes wait for a worker before its clients are read no more [default: 10240000]
+    /// Let so many bytes wait for a worker, then stop reading from its clients [default: 10240000]
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_LINK_OUTBOX_BYTES"] link_outbox_bytes: usize,
-    /// Let a new client wait so many milliseconds for a worker to be there [default: 10000]
+    /// Let a new client wait so many milliseconds until a worker is linked [default: 10000]
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_WORKER_WAIT_MS"] worker_wait_ms: u64,
     /// Let at most N new clients wait for a worker [default: 10000]
     [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_WAITING"] max_waiting: usize,
-    /// Give a worker so many milliseconds to say that a WebSocket client may come in [default: 30000]
+    /// Let a worker take at most so many milliseconds to admit a WebSocket client [default: 30000]
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_ADMISSION_TIMEOUT_MS"] admission_timeout_ms: u64,
     /// Close clients over so many milliseconds when the gateway stops [default: 1000]
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_SHUTDOWN_SPREAD_MS"] shutdown_spread_ms: u64,
@@ -124,7 +126,7 @@ mod tests {
         for key in
             include_str!("../../../../config/gateway.toml").lines().filter_map(|line| line.split_once(" = "))
         {
-            // Indented ones belong to a listener.
+            // Indented keys belong to a listener.
             let key = key.0.trim_start_matches("# ");
             if key.starts_with(' ') || key.starts_with('#') {
                 continue;
@@ -134,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_that_is_shipped_says_the_defaults() {
+    fn the_shipped_file_has_the_defaults() {
         let file = include_str!("../../../../config/gateway.toml");
         assert_eq!(toml::from_str::<Config>(file).unwrap(), Config::default());
         let flags = <Cli as clap::CommandFactory>::command();

@@ -1,4 +1,4 @@
-//! A listener's URL: what it speaks, and where.
+//! The URL of a listener: its protocol and its address. Parsing says what is wrong and what to write.
 
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -6,10 +6,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A listener's URL: `websocket://127.0.0.1:8289`, or without the scheme.
+/// The URL of a listener: `websocket://127.0.0.1:8289`, or the same without the scheme.
 ///
-/// `ws` and, as the original's users write it, `Websocket` are `websocket` too; `wss` is
-/// `websocket` over TLS.
+/// `ws` and the original's `Websocket` are the same as `websocket`; `wss` is `websocket` over TLS.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ListenUrl {
@@ -18,21 +17,21 @@ pub struct ListenUrl {
     pub(super) is_tls: bool,
 }
 
-/// The scheme of RFC 6455, by the name that it has in the original.
+/// The scheme of WebSocket, with the original's name.
 pub(crate) const WEBSOCKET: &str = "websocket";
 
 impl ListenUrl {
-    /// What is spoken there: `websocket`, `text`, …
+    /// Returns the protocol: `websocket`, `text`, …
     pub fn scheme(&self) -> &str {
         &self.scheme
     }
 
-    /// The `host:port` part.
+    /// Returns the `host:port` part.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The same with the address that was bound.
+    /// Returns the URL with the bound address in place of its own.
     #[must_use]
     pub fn bound_to(&self, address: SocketAddr) -> Self {
         Self { address: address.to_string(), ..self.clone() }
@@ -46,7 +45,7 @@ impl fmt::Display for ListenUrl {
     }
 }
 
-/// Text that is no listener's URL.
+/// The error of a text that is no listener's URL. Its sentence says what to write.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is no listener: {why}")]
 pub struct ListenUrlError {
@@ -54,7 +53,7 @@ pub struct ListenUrlError {
     why: String,
 }
 
-/// A WebSocket listener there.
+/// The URL of a WebSocket listener at an address.
 impl From<SocketAddr> for ListenUrl {
     fn from(address: SocketAddr) -> Self {
         Self { scheme: WEBSOCKET.to_owned(), address: address.to_string(), is_tls: false }
@@ -74,10 +73,10 @@ impl FromStr for ListenUrl {
     }
 }
 
-/// Checks that what stands behind a listener's scheme is a host and a port.
+/// Checks that the part behind a listener's scheme is a host and a port.
 ///
 /// # Errors
-/// With what is wrong and what to write.
+/// A sentence that says what is wrong and what to write.
 fn check_address(scheme: &str, address: &str) -> Result<(), String> {
     const FORM: &str = "write SCHEME://HOST:PORT, like websocket://127.0.0.1:8289 or text://[::1]:8290";
 
@@ -139,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_an_address_with_or_without_its_scheme() {
+    fn an_address_with_or_without_its_scheme_is_a_url() {
         for (text, url) in [
             ("websocket://0.0.0.0:8289", "websocket://0.0.0.0:8289"),
             ("0.0.0.0:8289", "websocket://0.0.0.0:8289"),
@@ -154,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_listener_is_refused_with_what_to_write() {
+    fn an_invalid_url_is_refused_with_what_to_write() {
         for (text, says) in [
             ("websocket://127.0.0.1", "it has no port: write "),
             ("text://[::1]", "it has no port: write "),

@@ -1,42 +1,41 @@
-//! The settings of one listener: a URL, and what is different behind it.
+//! The settings of one listener: its URL, and the settings of its `[[listen]]` table.
 //!
-//! What a listener speaks is told by its URL's scheme. Every other setting is the gateway's own of
-//! the same name, unless the listener's table has it too.
+//! The URL's scheme is the protocol. Every setting that the table lacks is the gateway's setting of
+//! the same name. `crate::listener` makes the open listener of it.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail, ensure};
 use gatewayworker_daemon::one_or_many;
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
-use super::Config;
 use super::listen_url::{ListenUrl, WEBSOCKET};
-use crate::access::RealIpHeader;
+use super::real_ip_header::RealIpHeader;
+use super::{Config, ConfigError};
 use crate::core::listener_policy::{Framing, OtherProtocol, SlowConsumer};
 use crate::core::outgoing::WebSocketType;
 use crate::tls::{Certificate, Files, TlsVersion};
 
 macro_rules! listener {
     ($($(#[$read:meta])? $name:ident: $type:ty,)*) => {
-        /// A listener. What is `None` is as in the [`Config`] around it.
+        /// The settings of a listener. `None` stands for the setting of the [`Config`] around it.
         #[derive(Debug, Clone, PartialEq, Deserialize)]
         #[serde(deny_unknown_fields)]
         pub struct ListenerConfig {
-            /// What it speaks, and where.
+            /// Its protocol and address.
             pub url: ListenUrl,
-            /// The most clients that it holds; those of all listeners together are
-            /// limited by the gateway's `max_connections`.
+            /// The most clients of this listener. The gateway's `max_connections` limits those of all
+            /// listeners together.
             pub max_connections: Option<usize>,
-            /// The file with the certificate for TLS and those behind it, as PEM. Read
-            /// again when the gateway is asked to reload.
+            /// The PEM file with the certificate for TLS and its chain. The gateway reads it again at a
+            /// reload.
             pub tls_certificate: Option<PathBuf>,
-            /// The file with its private key, as PEM.
+            /// The PEM file with its private key.
             pub tls_key: Option<PathBuf>,
-            /// The oldest TLS that is spoken; 1.2 if `None`.
+            /// The oldest accepted version of TLS; 1.2 if `None`.
             pub tls_min_version: Option<TlsVersion>,
             $(
                 #[doc = concat!("In place of [`Config::", stringify!($name), "`].")]
@@ -46,7 +45,7 @@ macro_rules! listener {
         }
 
         impl ListenerConfig {
-            /// One without settings of its own.
+            /// Returns a listener without settings of its own.
             pub fn new(url: ListenUrl) -> Self {
                 Self {
                     url,
@@ -58,7 +57,7 @@ macro_rules! listener {
                 }
             }
 
-            /// The configuration as it is for this listener.
+            /// Returns the configuration with the settings of this listener in place of the gateway's.
             pub(crate) fn view(&self, config: &Config) -> Config {
                 let mut view = config.clone();
                 $(
@@ -102,40 +101,36 @@ fn some_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec
 }
 
 impl ListenerConfig {
-    /// Returns what the listener speaks.
+    /// Returns the protocol of the listener.
     ///
     /// # Errors
-    /// When the gateway does not speak it.
-    pub(crate) fn framing(&self, config: &Config) -> anyhow::Result<Framing> {
+    /// When the gateway does not know it.
+    pub(crate) fn framing(&self, config: &Config) -> Result<Framing, ConfigError> {
         let scheme = self.url.scheme();
         if scheme == WEBSOCKET {
             return Ok(Framing::WebSocket(config.websocket_type));
         }
-        let (index, protocol) = config.protocols.find(scheme).with_context(|| {
-            let known: Vec<_> = config.protocols.schemes().collect();
-            format!("listen = \"{}\": this gateway speaks {WEBSOCKET}, {}", self.url, known.join(", "))
+        let (index, protocol) = config.protocols.find(scheme).ok_or_else(|| {
+            let known = config.protocols.schemes().collect::<Vec<_>>().join(", ");
+            ConfigError::UnknownProtocol { url: self.url.clone(), known }
         })?;
         Ok(Framing::Other(OtherProtocol { protocol, index, of: config.protocols.len() }))
     }
 
-    /// Where the files for TLS are, if it is spoken.
+    /// Returns the files of TLS; `None` for a listener without TLS.
     ///
     /// # Errors
-    /// When one of them is not named.
-    pub(crate) fn tls(&self) -> anyhow::Result<Option<Files>> {
+    /// When one of the two files is not set.
+    pub(crate) fn tls(&self) -> Result<Option<Files>, ConfigError> {
+        let incomplete = |sentence| Err(ConfigError::IncompleteTls(sentence));
         let (certificate, key) = match (&self.tls_certificate, &self.tls_key) {
-            (None, None) if self.url.is_tls => bail!(
-                "TLS needs tls_certificate and tls_key: give this listener a [[listen]] table with both in the configuration file"
-            ),
+            (None, None) if self.url.is_tls => return Err(ConfigError::NoCertificate),
+            (None, None) if self.tls_min_version.is_none() => return Ok(None),
             (None, None) => {
-                ensure!(
-                    self.tls_min_version.is_none(),
-                    "tls_min_version is of no use without tls_certificate and tls_key"
-                );
-                return Ok(None);
+                return incomplete("tls_min_version is of no use without tls_certificate and tls_key");
             }
-            (Some(_), None) => bail!("tls_certificate needs its tls_key"),
-            (None, Some(_)) => bail!("tls_key needs its tls_certificate"),
+            (Some(_), None) => return incomplete("tls_certificate needs its tls_key"),
+            (None, Some(_)) => return incomplete("tls_key needs its tls_certificate"),
             (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
         };
         let min_version = self.tls_min_version.unwrap_or_default();
@@ -143,23 +138,25 @@ impl ListenerConfig {
         Ok(Some(Files { certificate, key, min_version, alpn }))
     }
 
-    /// Loads its certificate, if TLS is spoken.
+    /// Loads its certificate; `None` for a listener without TLS.
     ///
     /// # Errors
-    /// When a file is missing, or not what it should be.
-    pub(crate) fn load_certificate(&self) -> anyhow::Result<Option<Certificate>> {
-        let load = || self.tls()?.map(Certificate::load).transpose();
-        load().with_context(|| format!("listen = \"{}\"", self.url))
+    /// When a file is missing or invalid.
+    pub(crate) fn load_certificate(&self) -> Result<Option<Certificate>, ConfigError> {
+        let load =
+            |files| Certificate::load(files).map_err(|error| ConfigError::TlsFile(format!("{error:#}")));
+        let loaded = self.tls().and_then(|files| files.map(load).transpose());
+        loaded.map_err(|error| error.of_listener(&self.url))
     }
 
-    /// Lets paths begin at `directory`, where the configuration file is.
-    pub(crate) fn settle_in(&mut self, directory: &Path) {
+    /// Makes relative paths relative to `directory`, the folder of the configuration file.
+    pub(crate) fn resolve_paths(&mut self, directory: &Path) {
         for path in [&mut self.tls_certificate, &mut self.tls_key].into_iter().flatten() {
             *path = directory.join(&path);
         }
     }
 
-    /// Its URL with the address that was bound, by which clients reach it.
+    /// Returns its URL with the bound address: the URL by which clients reach it.
     pub(crate) fn bound_to(&self, address: SocketAddr) -> ListenUrl {
         let is_tls = self.url.is_tls || self.tls_certificate.is_some();
         ListenUrl { is_tls, ..self.url.bound_to(address) }
@@ -224,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_may_say_a_url_a_list_or_tables() {
+    fn listen_is_a_url_a_list_or_tables() {
         let urls = |text: &str| {
             let config: Config = toml::from_str(text).unwrap();
             config.listen.iter().map(|listener| listener.url.to_string()).collect::<Vec<_>>()
@@ -238,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_listener_is_said_to_be_none() {
+    fn an_invalid_listener_is_refused_with_a_reason() {
         for (text, says) in [
             ("listen = 7", "a list of URLs"),
             ("listen = ['8289']", "\"8289\" is no listener"),
@@ -251,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn tls_needs_both_files_and_is_shown_in_the_url() {
+    fn tls_needs_both_files_and_shows_in_the_url() {
         let listener = |text: &str| {
             let config: Config = toml::from_str(&format!("[[listen]]\n{text}")).unwrap();
             config.listen.into_iter().next().unwrap()
@@ -263,7 +260,7 @@ mod tests {
         {
             let mut listener = listener(&format!("url = '{scheme}://a:1'\n{both}"));
             assert_eq!(listener.bound_to(bound).to_string(), format!("{shown}://127.0.0.1:443"));
-            listener.settle_in(Path::new("/etc/gateway"));
+            listener.resolve_paths(Path::new("/etc/gateway"));
             let files = listener.tls().unwrap().unwrap();
             assert_eq!((files.certificate, files.key), ("/etc/gateway/a.pem".into(), "/b.pem".into()));
             assert_eq!((files.alpn, files.min_version), (alpn, TlsVersion::Tls12));
@@ -281,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_has_the_gateways_settings_but_for_its_own() {
+    fn a_listener_has_the_gateways_settings_except_its_own() {
         let text =
             "max_message_bytes = 7\nping_data = 'ping'\n[[listen]]\nurl = 'a:1'\nmax_message_bytes = 8";
         let config: Config = toml::from_str(text).unwrap();

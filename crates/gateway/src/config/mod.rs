@@ -1,12 +1,16 @@
-//! The gateway's configuration, out of flags, environment, file and defaults.
+//! The gateway's configuration, from flags, environment, file and defaults. It opens nothing.
 //!
 //! - `flags`: the command line and the environment,
 //! - `listener`, `listen_url`: the settings of one listener,
-//! - `validate`: which configurations can work.
+//! - `real_ip_header`: a setting of both,
+//! - `error`: why a configuration cannot work,
+//! - `validate`: the checks before a gateway runs with it.
 
+mod error;
 mod flags;
 mod listen_url;
 mod listener;
+mod real_ip_header;
 mod validate;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,20 +21,21 @@ use gatewayworker_daemon::one_or_many;
 use gatewayworker_protocol::{MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, SecretKey};
 use serde::Deserialize;
 
+pub use error::ConfigError;
 pub use flags::{Cli, Flags};
 pub use listen_url::{ListenUrl, ListenUrlError};
 pub use listener::ListenerConfig;
 use listener::listeners;
+pub use real_ip_header::RealIpHeader;
 
-use crate::access::RealIpHeader;
 use crate::core::heartbeat::Heartbeat;
 use crate::core::listener_policy::SlowConsumer;
 use crate::core::outgoing::WebSocketType;
 use crate::core::protocol::Protocols;
 use crate::core::worker_table::Routing;
 
-/// The gateway's configuration. The flags of the same names say what each key
-/// is; units are in the names, `ping_interval` is in seconds as in the original.
+/// The gateway's configuration. The flags of the same names document each key ([`Flags`]). Names end
+/// with their unit; `ping_interval` is in seconds, as in the original.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(missing_docs, reason = "the flags of the same names are documented")]
@@ -79,7 +84,7 @@ pub struct Config {
     pub max_waiting: usize,
     pub admission_timeout_ms: u64,
     pub shutdown_spread_ms: u64,
-    /// What listeners may speak beside WebSocket; set by the program, not by its users.
+    /// The protocols of listeners beside WebSocket. The program sets it, not the file.
     #[serde(skip)]
     pub protocols: Protocols,
 }
@@ -130,45 +135,45 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Lets the paths in it begin where `file` is, out of which it was read.
+    /// Makes relative paths in it relative to the folder of `file`, from which it was read.
     #[must_use]
-    pub(crate) fn read_from(mut self, file: Option<&Path>) -> Self {
+    pub(crate) fn with_paths_relative_to(mut self, file: Option<&Path>) -> Self {
         if let Some(directory) = file.and_then(Path::parent) {
-            self.listen.iter_mut().for_each(|listener| listener.settle_in(directory));
+            self.listen.iter_mut().for_each(|listener| listener.resolve_paths(directory));
         }
         self
     }
 
-    /// The configuration, if the files that it names can be used.
+    /// Checks the files that the configuration names, and returns it.
     ///
     /// # Errors
-    /// When one of them is missing, or not what it should be.
-    pub(crate) fn with_good_files(self) -> anyhow::Result<Self> {
+    /// When one of them is missing or invalid.
+    pub(crate) fn with_checked_files(self) -> Result<Self, ConfigError> {
         self.listen.iter().try_for_each(|listener| listener.load_certificate().map(drop))?;
         Ok(self)
     }
 
-    /// The rules of the heartbeat, if there is one.
+    /// Returns the settings of the heartbeat; `None` where there is none.
     pub(crate) fn heartbeat(&self) -> Option<Heartbeat> {
         let interval = Duration::try_from_secs_f64(self.ping_interval).unwrap_or_default();
         let pings = self.ping_frame || !self.ping_data.is_empty();
         Heartbeat::new(interval, self.ping_not_response_limit, pings)
     }
 
-    /// The longest frame that is taken from a worker, in bytes: longer than the original's where
-    /// a listener takes longer messages, as a worker may send back what it got.
+    /// Returns the longest frame that the gateway accepts from a worker, in bytes. It is longer than
+    /// the original's where a listener accepts longer messages, as a worker may send them back.
     pub(crate) fn max_frame_len(&self) -> usize {
         let longest = self.listen.iter().map(|listener| listener.view(self).max_message_bytes).max();
         if longest > Some(MAX_FRAME_LEN) { MAX_LARGE_FRAME_LEN } else { MAX_FRAME_LEN }
     }
 
-    /// How often to look for the silent, if any listener asks for that.
+    /// Returns how often to look for silent clients; `None` where no listener has a heartbeat.
     pub(crate) fn heartbeat_tick(&self) -> Option<Duration> {
         let heartbeats = self.listen.iter().filter_map(|listener| listener.view(self).heartbeat());
         heartbeats.map(|heartbeat| heartbeat.tick()).min()
     }
 
-    /// Bytes that may wait for slow clients on one shard.
+    /// Returns how many bytes may wait for slow clients on one shard.
     pub(crate) fn outbox_budget(&self) -> usize {
         self.outbox_budget_bytes / self.shards.max(1)
     }
@@ -179,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_that_is_shipped_shows_every_key_of_a_listener() {
+    fn the_shipped_file_shows_every_key_of_a_listener() {
         let file = include_str!("../../../../config/gateway.toml");
         let example: String =
             file.lines().filter_map(|line| line.strip_prefix("#   ")).flat_map(|line| [line, "\n"]).collect();
@@ -190,14 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_may_be_appended_to_the_file_that_is_shipped() {
+    fn a_listener_may_be_appended_to_the_shipped_file() {
         let file = include_str!("../../../../config/gateway.toml");
         let config: Config = toml::from_str(&format!("{file}\n[[listen]]\nurl = 'text://a:1'\n")).unwrap();
         assert_eq!(config.listen[0].url.to_string(), "text://a:1");
     }
 
     #[test]
-    fn the_originals_name_of_the_port_and_a_single_register_are_taken() {
+    fn the_originals_name_of_the_port_and_a_single_register_are_accepted() {
         assert_eq!(toml::from_str::<Config>("start_port = 2900").unwrap().lan_port, 2900);
         let one: Config = toml::from_str("register_address = '10.0.0.1:1236'").unwrap();
         assert_eq!(one.register_address, ["10.0.0.1:1236"]);

@@ -1,49 +1,51 @@
-//! What a configuration has to be like for a gateway to run with it.
+//! The checks of a configuration before a gateway runs with it.
+//!
+//! Each error names the key, its value, and what to write. `serve` and `--check-config` call it. Files
+//! and sockets are checked elsewhere.
 
 use std::net::SocketAddr;
 
-use anyhow::{Context, ensure};
 use gatewayworker_daemon::{check_address, check_exposure};
-use gatewayworker_protocol::{MAX_FRAME_LEN, MAX_MESSAGE_LEN};
+use gatewayworker_protocol::MAX_FRAME_LEN;
 
-use super::Config;
+use super::{Config, ConfigError, ListenerConfig};
 use crate::access::AccessPolicy;
 
-/// The longest time over which clients may be closed when the gateway stops.
+/// The longest time over which clients may be closed when the gateway stops, in milliseconds.
 const MAX_SHUTDOWN_SPREAD_MS: u64 = 3_600_000;
 
+/// The most shards.
+const MAX_SHARDS: usize = 1024;
+
 impl Config {
-    /// The configuration, if it can work.
+    /// Checks the configuration, and returns it with `shards` = 0 replaced by a number.
     ///
     /// # Errors
-    /// When a value is one that no gateway could run with.
-    pub fn validated(mut self) -> anyhow::Result<Self> {
-        ensure!(!self.listen.is_empty(), "listen is empty: no client could come in");
-        ensure!(
-            !self.register_address.is_empty(),
-            "register_address is empty: no worker could find this gateway"
-        );
-        ensure!(
-            !self.lan_ip.is_unspecified() && !self.lan_ip.is_broadcast(),
-            "lan_ip = {}: workers cannot connect to that; put the address they reach here, and what to bind into lan_listen",
-            self.lan_ip
-        );
+    /// When no gateway could run with a value.
+    pub fn validated(mut self) -> Result<Self, ConfigError> {
+        if self.listen.is_empty() {
+            return Err(ConfigError::Empty { key: "listen", consequence: "no client could come in" });
+        }
+        if self.register_address.is_empty() {
+            let consequence = "no worker could find this gateway";
+            return Err(ConfigError::Empty { key: "register_address", consequence });
+        }
+        if self.lan_ip.is_unspecified() || self.lan_ip.is_broadcast() {
+            return Err(ConfigError::LanIp(self.lan_ip));
+        }
         self.validate_for_clients()?;
         for listener in &self.listen {
             listener.framing(&self)?;
-            let named = || format!("listen = \"{}\"", listener.url);
-            listener.tls().with_context(named)?;
-            listener.view(&self).validate_for_clients().with_context(named)?;
-            ensure!(
-                listener.max_connections != Some(0),
-                "{}: max_connections = 0: nobody could connect",
-                named()
-            );
+            self.validate_listener(listener).map_err(|error| error.of_listener(&listener.url))?;
         }
-        ensure!(self.admission_timeout_ms > 0, "admission_timeout_ms = 0: nobody could be admitted");
-        ensure!(self.max_links > 0, "max_links = 0: no worker could link");
-        ensure!(self.link_outbox_bytes > 0, "link_outbox_bytes = 0: no event could reach a worker");
-        // A host's name is looked up, and checked, when the gateway starts.
+        for (key, is_zero, consequence) in [
+            ("admission_timeout_ms", self.admission_timeout_ms == 0, "nobody could be admitted"),
+            ("max_links", self.max_links == 0, "no worker could link"),
+            ("link_outbox_bytes", self.link_outbox_bytes == 0, "no event could reach a worker"),
+        ] {
+            ConfigError::check_not_zero(key, is_zero, consequence)?;
+        }
+        // A host name is looked up and checked when the gateway binds.
         self.lan_listen.iter().try_for_each(|address| check_address("lan_listen", address))?;
         let inner = match &self.lan_listen {
             Some(address) => address.parse::<SocketAddr>().ok().map(|address| address.ip()),
@@ -53,61 +55,54 @@ impl Config {
             check_exposure("the gateway's inner port", ip, &self.secret_key, self.allow_insecure)?;
         }
         if self.shards == 0 {
-            // The kernel does most of a message's work, on whichever core has time.
+            // The kernel does most of the work of a message, on the cores that are left.
             self.shards = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
         }
-        ensure!(
-            self.shutdown_spread_ms <= MAX_SHUTDOWN_SPREAD_MS,
-            "shutdown_spread_ms = {}: at most {MAX_SHUTDOWN_SPREAD_MS} (an hour)",
-            self.shutdown_spread_ms
-        );
-        ensure!(self.shards <= 1024, "shards = {}: at most 1024", self.shards);
+        let spread = self.shutdown_spread_ms;
+        ConfigError::check_limit("shutdown_spread_ms", spread, MAX_SHUTDOWN_SPREAD_MS, " (an hour)")?;
+        ConfigError::check_limit("shards", self.shards as u64, MAX_SHARDS as u64, "")?;
         Ok(self)
     }
 
-    /// Checks what a listener may have of its own.
-    fn validate_for_clients(&self) -> anyhow::Result<()> {
-        ensure!(
-            self.ping_interval.is_finite() && (0.0..=1e6).contains(&self.ping_interval),
-            "ping_interval = {}: give seconds, from 0 (none) to 1000000",
-            self.ping_interval
-        );
-        ensure!(
-            self.ping_interval == 0.0 || self.ping_interval >= 0.01,
-            "ping_interval = {}: at least 0.01 s",
-            self.ping_interval
-        );
-        for (key, is_zero, without) in [
+    /// Checks the settings of one listener's table.
+    fn validate_listener(&self, listener: &ListenerConfig) -> Result<(), ConfigError> {
+        listener.tls()?;
+        listener.view(self).validate_for_clients()?;
+        let is_zero = listener.max_connections == Some(0);
+        ConfigError::check_not_zero("max_connections", is_zero, "nobody could connect")
+    }
+
+    /// Checks the settings that a listener may have of its own.
+    fn validate_for_clients(&self) -> Result<(), ConfigError> {
+        let interval = self.ping_interval;
+        if !(interval.is_finite() && (0.0..=1e6).contains(&interval)) {
+            return Err(ConfigError::PingInterval(interval));
+        }
+        if interval != 0.0 && interval < 0.01 {
+            return Err(ConfigError::PingIntervalTooShort(interval));
+        }
+        for (key, is_zero, consequence) in [
             ("max_connections", self.max_connections == 0, "nobody could connect"),
             ("handshake_timeout_ms", self.handshake_timeout_ms == 0, "nobody could shake hands"),
             ("max_header_bytes", self.max_header_bytes == 0, "nobody could shake hands"),
             ("max_message_bytes", self.max_message_bytes == 0, "nobody could say anything"),
         ] {
-            ensure!(!is_zero, "{key} = 0: {without}");
+            ConfigError::check_not_zero(key, is_zero, consequence)?;
         }
         AccessPolicy::of(self)?;
-        let Self { max_message_bytes, max_session_bytes, outbox_budget_bytes, .. } = self;
-        ensure!(
-            *max_message_bytes <= MAX_MESSAGE_LEN,
-            "max_message_bytes = {max_message_bytes}: at most {MAX_MESSAGE_LEN}"
-        );
-        ensure!(
-            *max_session_bytes <= MAX_FRAME_LEN - 1024,
-            "max_session_bytes = {max_session_bytes}: a session is written in one frame, which may have {MAX_FRAME_LEN} bytes"
-        );
-        if *max_message_bytes <= MAX_FRAME_LEN {
-            ensure!(
-                max_message_bytes + max_session_bytes <= MAX_FRAME_LEN - 1024,
-                "max_message_bytes = {max_message_bytes} and max_session_bytes = {max_session_bytes} together: a message \
-                 and its client's session go to the worker in one frame, which may have {MAX_FRAME_LEN} bytes for any \
-                 worker; more than that as max_message_bytes lets workers of ours take larger frames"
-            );
-        } else {
-            ensure!(
-                max_message_bytes <= outbox_budget_bytes,
-                "max_message_bytes = {max_message_bytes} is more than outbox_budget_bytes = {outbox_budget_bytes}: one \
-                 client that does not read its echo would take more than all such clients may"
-            );
+        let Self {
+            max_message_bytes: message, max_session_bytes: session, outbox_budget_bytes: budget, ..
+        } = *self;
+        ConfigError::check_message_limit(message)?;
+        if session > MAX_FRAME_LEN - 1024 {
+            return Err(ConfigError::SessionTooLong(session));
+        }
+        if message <= MAX_FRAME_LEN {
+            if message + session > MAX_FRAME_LEN - 1024 {
+                return Err(ConfigError::MessageWithSessionTooLong { message, session });
+            }
+        } else if message > budget {
+            return Err(ConfigError::MessageOverBudget { message, budget });
         }
         Ok(())
     }
@@ -123,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_ping_interval_that_no_client_could_have_is_refused() {
+    fn a_ping_interval_that_is_no_time_is_refused() {
         for (arguments, says) in [
             (&["--ping-interval", "-5"], "ping_interval = -5: give seconds, from 0 (none) to 1000000"),
             (&["--ping-interval", "NaN"], "ping_interval = NaN: give seconds"),
@@ -141,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_listener_has_of_its_own_has_to_work_too() {
+    fn the_settings_of_a_listener_are_checked_too() {
         for (own, says) in [
             ("max_message_bytes = 0", "max_message_bytes = 0"),
             ("max_message_bytes = 10000000", "max_session_bytes"),
@@ -165,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_beyond_a_frame_of_the_originals_may_be_asked_for() {
+    fn messages_longer_than_the_originals_frames_may_be_configured() {
         let with = |toml: &str| toml::from_str::<Config>(toml).unwrap().validated();
         let large = with("max_message_bytes = 67108864").unwrap();
         assert_eq!(large.max_frame_len(), MAX_LARGE_FRAME_LEN);
@@ -185,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_of_nothing_that_would_let_nobody_in_is_refused() {
+    fn a_limit_of_zero_that_would_admit_no_client_is_refused() {
         for key in [
             "max_connections",
             "max_links",
@@ -201,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_connect_to_every_address() {
+    fn an_unspecified_lan_ip_is_refused() {
         let config = Config { lan_ip: Ipv4Addr::UNSPECIFIED, ..Config::default() };
         assert!(config.validated().unwrap_err().to_string().contains("lan_listen"));
     }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use gatewayworker_protocol::close_code::TRY_AGAIN_LATER;
 use gatewayworker_protocol::{CloseReason, MAX_MESSAGE_LEN};
 use tracing::debug;
 
@@ -172,7 +173,7 @@ fn take_frame<O: Outlet>(
         }
     };
     told.map(|()| Taken::Message(len)).map_err(|reason| match reason {
-        CloseReason::NotAdmitted => Progress::Closed(reason, Some(encode::close(Some(1013), ""))),
+        CloseReason::NotAdmitted => Progress::Closed(reason, Some(encode::close(Some(TRY_AGAIN_LATER), ""))),
         _ => failed(WebSocketError::TooLarge),
     })
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gatewayworker_protocol::Payload;
+use gatewayworker_protocol::close_code::GOING_AWAY;
 use serde::{Deserialize, Serialize};
 
 use super::heartbeat::Heartbeat;
@@ -96,7 +97,7 @@ impl ListenerPolicy {
 
     /// The close frame of a gateway that stops.
     pub(crate) fn stop_frame(&self) -> Option<Bytes> {
-        self.close_frame(1001, "the gateway stops")
+        self.close_frame(GOING_AWAY, "the gateway stops")
     }
 
     /// Whether clients speak WebSocket.

@@ -67,6 +67,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
+use gatewayworker_protocol::close_code::POLICY_VIOLATION;
 use tracing::debug;
 
 use client::{Client, NewClient};
@@ -234,7 +235,7 @@ impl<P: Ports> Shard<P> {
         }
         for (key, reason) in std::mem::take(&mut self.pending_close) {
             let Some(client) = self.table.get(key) else { continue };
-            let last = client.policy().close_frame(1008, reason.as_str());
+            let last = client.policy().close_frame(POLICY_VIOLATION, reason.as_str());
             self.close(key, reason, last);
         }
     }

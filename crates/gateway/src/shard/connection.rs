@@ -1,4 +1,6 @@
-//! The ports of a shard's core in the gateway: sockets, and links over TCP.
+//! The ports of a shard's core in the gateway: clients' sockets, and the links of workers.
+//!
+//! The core calls them ([`crate::core::ports`]); none of them waits.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,7 +31,7 @@ impl Ports for GatewayPorts {
 /// A client's connection, and the tasks that wait for it.
 #[derive(Debug)]
 pub(crate) struct ClientConnection {
-    /// Its place among those of its listener, until the connection has ended.
+    /// Its permit, held until the connection has ended.
     pub(crate) permit: ConnectionPermit,
     pub(crate) socket: Rc<Socket>,
     /// The task that reads from it, once there is one.
@@ -43,8 +45,8 @@ impl ClientConnection {
         Self { permit, socket, reader: None, unblocker: None }
     }
 
-    /// Ends its tasks. They hold the socket: the one that waits to write would for as long as the
-    /// peer does not read.
+    /// Aborts its tasks. Each holds the socket, and the one that waits to write would hold it until
+    /// the peer reads.
     pub(crate) fn abort_tasks(&mut self) {
         for task in [self.reader.take(), self.unblocker.take()].into_iter().flatten() {
             task.abort();

@@ -1,5 +1,6 @@
-//! Carrying out what the core leaves to its shell: ending connections, waiting for full sockets,
-//! and the log.
+//! The effects of the core, carried out: ending connections, waiting for full sockets, logging.
+//!
+//! [`ShardThread::input`] calls it after each input, with the core not borrowed.
 
 use std::net::{SocketAddr, SocketAddrV4};
 use std::rc::Rc;
@@ -28,15 +29,17 @@ impl ShardThread {
         }
     }
 
+    /// Starts the task that writes to a client whose socket is full.
     fn wait_writable(self: &Rc<Self>, key: Key) {
         let mut core = self.core.borrow_mut();
         let Some(connection) = core.connection(key) else { return };
-        let task = tokio::task::spawn_local(self.clone().write_as_it_takes(key, connection.socket.clone()));
+        let task = tokio::task::spawn_local(self.clone().write_when_writable(key, connection.socket.clone()));
         connection.unblocker = Some(task.abort_handle());
     }
 
-    /// Writes to a client whose socket was full, as it takes it; aborted when the client is closed.
-    async fn write_as_it_takes(self: Rc<Self>, key: Key, socket: Rc<Socket>) {
+    /// Writes to a client whenever its socket has room, until its outbox is empty. Aborted when the
+    /// client is closed.
+    async fn write_when_writable(self: Rc<Self>, key: Key, socket: Rc<Socket>) {
         loop {
             if socket.tcp().writable().await.is_err() {
                 return self.input(|core| core.read_ended(key));
@@ -50,7 +53,7 @@ impl ShardThread {
         }
     }
 
-    /// Ends the connection of a client that is out of the table.
+    /// Ends the connection of a client that the core has removed from its table.
     fn finish(&self, finished: Finished<ClientConnection>) {
         let Finished { mut connection, mut outbox, id, address, reason, ending, detail } = finished;
         connection.abort_tasks();
@@ -63,7 +66,7 @@ impl ShardThread {
             });
         }
         let socket = &connection.socket;
-        // One try for what is queued. If the peer is gone, or is to be gone now, that is all.
+        // One try for the queued messages: the only one where the client has left or is destroyed.
         let flushed = match ending.has_left || ending.at_once {
             true => flush_last(socket, &mut outbox),
             false => socket.flush(&mut outbox),
@@ -71,7 +74,7 @@ impl ShardThread {
         let is_over = match flushed {
             Flushed::Broken => true,
             Flushed::Empty => ending.at_once || ending.has_left,
-            // Nothing was heard of it, and it takes nothing.
+            // The client neither answers nor reads.
             Flushed::Blocked => ending.at_once || reason == CloseReason::TimedOut,
         };
         if is_over {
@@ -108,8 +111,8 @@ impl ShardThread {
     }
 }
 
-/// Where a client comes from, as far as the gateway keeps it: for IPv6 the address of its
-/// connection, which may be a proxy's.
+/// Returns the address of a client for the log. The core holds IPv4 addresses only; for IPv6 this is
+/// the address of the connection, which may be a proxy's.
 fn client_address(address: SocketAddrV4, connection: &ClientConnection) -> SocketAddr {
     match connection.socket.tcp().peer_addr() {
         Ok(peer) if address.ip().is_unspecified() => peer,
@@ -137,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_whose_socket_is_full_is_let_go_of_when_it_is_destroyed() {
+    async fn the_connection_of_a_destroyed_client_is_dropped_even_if_its_socket_is_full() {
         let test = async {
             let shard = testing::shard(Config::default());
             let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
@@ -153,7 +156,7 @@ mod tests {
             for _ in 0..100 {
                 yield_now().await;
             }
-            assert_eq!(socket.strong_count(), 0, "somebody holds the connection open");
+            assert_eq!(socket.strong_count(), 0, "a task holds the connection open");
         };
         LocalSet::new().run_until(test).await;
     }

@@ -1,4 +1,7 @@
-//! What comes to a shard from other threads.
+//! The messages of other threads to a shard.
+//!
+//! `server` sends connections and the stop; links on other shards send commands and questions.
+//! `run` serves them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,12 +18,11 @@ pub(crate) enum ShardMessage {
     Client(std::net::TcpStream, NewConnection),
     /// A connection to the inner port.
     Link(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit),
-    /// Commands of one link, in order.
+    /// The commands of one link, in order.
     Commands(Vec<ShardCommand>),
-    /// A question. It is called with the shard's core, and sends its part of the answer to whoever
-    /// asked.
+    /// A question: it is called with the shard's core, and sends its part of the answer itself.
     Ask(Question),
-    /// Close everybody over so much time, and say when that is done.
+    /// Close all clients evenly over this time, and report when all are closed.
     Stop(Duration, oneshot::Sender<()>),
     /// End the shard.
     End,

@@ -1,19 +1,21 @@
-//! A shard's thread: it runs the core of a shard on tokio.
+//! A shard's thread: it runs the core of a shard ([`crate::core::Shard`]) on tokio.
 //!
-//! Sockets, sessions, memberships, outboxes and timers of a client live on one thread. Its data
-//! is the core's ([`crate::core::Shard`]), in a `RefCell` that is never borrowed across an await.
-//! Tasks of this thread give it inputs ([`ShardThread::input`]), which do not wait, so nothing can
-//! happen in the middle of one; what it asks for is carried out when the borrow has ended
-//! (`ending`). What comes from other threads comes as a [`ShardMessage`].
+//! Sockets, sessions, memberships, outboxes and timers of a client live on one thread, in the core,
+//! which is in a `RefCell`. The tasks of the thread give it inputs ([`ShardThread::input`]) and must
+//! not borrow it across an await. An input does not wait, so nothing else happens in the middle of
+//! one. The effects of an input are carried out after the borrow has ended. Other threads send a
+//! [`ShardMessage`].
 //!
-//! - `connection`: the core's ports,
-//! - `message`: what other threads send,
-//! - `shared`: what all shards share,
-//! - `ending`: carrying out effects.
+//! - `run`: the perpetual tasks of a shard, and the loop that serves messages,
+//! - `message`: the messages of other threads,
+//! - `connection`: the core's ports, over sockets and links,
+//! - `ending`: the effects: ending connections, waiting for full sockets, logging,
+//! - `shared`: the state that all shards of a gateway share.
 
 mod connection;
 mod ending;
 mod message;
+mod run;
 #[cfg(test)]
 mod run_tests;
 mod shared;
@@ -26,83 +28,55 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::anyhow;
 use rand::RngExt;
-use tokio::net::TcpStream;
-use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, oneshot};
-use tokio::task::{AbortHandle, LocalSet};
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use crate::core::client::NewClient;
 use crate::core::table::Key;
-use crate::perpetual::{PerpetualTasks, cause};
-use crate::{client, link};
 
 pub(crate) use connection::{ClientConnection, Core, GatewayPorts};
 pub(crate) use message::{NewConnection, ShardMessage};
+pub(crate) use run::run;
 pub(crate) use shared::Shared;
 
-/// Messages that wait for a shard; a sender waits for room.
+/// How many messages a shard's channel holds; a sender waits for room.
 const CHANNEL: usize = 1024;
 
-/// How long a gateway that stops waits for connections that are being closed, once all are.
+/// How long a gateway that stops waits for the ends of connections, once all clients are closed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a flush waits for more to leave with it, while more keeps coming. A write
-/// to a client costs as much as several looks for more.
+/// How long a flush waits at most for more messages that leave in the same writes. A write costs as
+/// much as several checks for more.
 const GATHER: Duration = Duration::from_micros(100);
 
-/// What a turn reads into: no client has a buffer of its own.
+/// The size of the buffer that all reads of a shard share, in bytes: no client has its own.
 pub(crate) const SCRATCH: usize = 64 * 1024;
 
-/// A shard's thread.
+/// A shard on its thread: the core, and what wakes its tasks.
 pub(crate) struct ShardThread {
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
     pub(crate) scratch: RefCell<Box<[u8]>>,
     core: RefCell<Core>,
     started: Instant,
-    /// There is something to flush.
+    /// Wakes the flush task.
     flush_wakeup: Notify,
-    /// More was queued since it was last looked at.
+    /// More was queued since the flush task last checked.
     more_queued: Cell<bool>,
-    /// The core's next deadline may be earlier than it was.
+    /// Wakes the timer task: the core's next deadline may have changed.
     deadline_changed: Notify,
-    /// Some client has been admitted, or closed before that.
+    /// Wakes the readers of pending clients: some client was admitted, or closed before that.
     admission_resolved: Notify,
-    /// The task of a link on this shard has panicked.
+    /// Wakes [`run`](Self::run): the task of a link on this shard has panicked.
     link_panicked: Notify,
-    /// Connections that are being closed.
+    /// The tasks that close connections.
     closing: TaskTracker,
 }
 
-/// Runs a shard on this thread until it is told to end.
-///
-/// # Errors
-/// As [`ShardThread::run`].
-pub(crate) fn run(
-    runtime: &Runtime,
-    index: usize,
-    shared: Arc<Shared>,
-    messages: mpsc::Receiver<ShardMessage>,
-) -> anyhow::Result<()> {
-    LocalSet::new().block_on(runtime, async move { ShardThread::new(index, shared).run(messages).await })
-}
-
-/// Tells a shard when the task that holds this panics.
-struct PanicWatch(Rc<ShardThread>);
-
-impl Drop for PanicWatch {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.link_panicked.notify_one();
-        }
-    }
-}
-
-/// The channel to a shard.
+/// Creates the channel to a shard.
 pub(crate) fn channel() -> (mpsc::Sender<ShardMessage>, mpsc::Receiver<ShardMessage>) {
     mpsc::channel(CHANNEL)
 }
@@ -125,31 +99,13 @@ impl ShardThread {
         })
     }
 
-    /// Runs the shard on this thread, within its `LocalSet`, until a message asks for the end.
-    ///
-    /// # Errors
-    /// When a task that every client relies on ends before that: the flush, the timer, or the
-    /// reader of messages; and when the task of a link panics.
-    pub(crate) async fn run(self: Rc<Self>, messages: mpsc::Receiver<ShardMessage>) -> anyhow::Result<()> {
-        let mut tasks = PerpetualTasks::default();
-        tasks.spawn("the flush task", self.clone().flush_forever());
-        tasks.spawn("the timer task", self.clone().advance_forever());
-        let reading = tokio::task::spawn_local(self.clone().read_messages(messages));
-        tokio::select! {
-            read = reading => read.map_err(|error| anyhow!("the reader of messages has {}", cause(error))),
-            failure = tasks.failure() => Err(failure),
-            // A worker would stay linked whose events nobody writes.
-            () = self.link_panicked.notified() => Err(anyhow!("the task of a link has panicked")),
-        }
-    }
-
-    /// Gives the core an input, and carries out what it asks for.
+    /// Gives the core an input, and then carries out its effects.
     pub(crate) fn input<R>(self: &Rc<Self>, input: impl FnOnce(&mut Core) -> R) -> R {
         let mut core = self.core.borrow_mut();
         let result = input(&mut core);
         let signals = core.take_signals();
         if signals.flush {
-            self.flush_later();
+            self.schedule_flush();
         }
         if signals.deadline {
             self.deadline_changed.notify_one();
@@ -165,51 +121,17 @@ impl ShardThread {
         result
     }
 
-    /// Looks at the core without changing it.
+    /// Reads from the core without changing it.
     pub(crate) fn look<R>(&self, look: impl FnOnce(&Core) -> R) -> R {
         look(&self.core.borrow())
     }
 
-    /// Serves a connection that a listener has accepted.
-    pub(crate) fn spawn_client(self: &Rc<Self>, stream: TcpStream, new: NewConnection) {
-        tokio::task::spawn_local(client::accept(self.clone(), stream, new));
-    }
-
-    /// Does what messages ask for, until one asks for the end.
-    async fn read_messages(self: Rc<Self>, mut receiver: mpsc::Receiver<ShardMessage>) {
-        let mut messages = Vec::new();
-        while receiver.recv_many(&mut messages, 64).await > 0 {
-            for message in messages.drain(..) {
-                match message {
-                    ShardMessage::Client(stream, new) => {
-                        if let Ok(stream) = TcpStream::from_std(stream) {
-                            self.spawn_client(stream, new);
-                        }
-                    }
-                    ShardMessage::Link(stream, peer, permit) => {
-                        let watched = PanicWatch(self.clone());
-                        let link = link::run(self.clone(), stream, peer, permit);
-                        self.shared.links.spawn_local(async move {
-                            let _watched = watched;
-                            link.await;
-                        });
-                    }
-                    ShardMessage::Commands(commands) => self.input(|core| core.execute(commands)),
-                    ShardMessage::Ask(question) => self.look(question),
-                    ShardMessage::End => return,
-                    ShardMessage::Stop(spread, done) => {
-                        tokio::task::spawn_local(self.clone().stop(spread, done));
-                    }
-                }
-            }
-        }
-    }
-
+    /// Returns the time since the shard's start, in milliseconds: the clock of the core.
     pub(crate) fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
     }
 
-    /// Inserts a client, whose reading task is to be [set](Self::set_reader) next.
+    /// Inserts a client. The caller has to [set](Self::set_reader) its reading task next.
     pub(crate) fn insert(self: &Rc<Self>, new: NewClient<GatewayPorts>) -> Key {
         self.shared.clients.fetch_add(1, Ordering::Relaxed);
         let now_ms = self.now_ms();
@@ -224,6 +146,7 @@ impl ShardThread {
         }
     }
 
+    /// Draws a random connection id that is free and belongs to this shard.
     pub(crate) fn draw_connection_id(&self) -> u32 {
         let mut rng = rand::rng();
         self.look(|core| core.draw_connection_id(|| rng.random()))
@@ -234,22 +157,23 @@ impl ShardThread {
         self.admission_resolved.notified().await;
     }
 
-    /// Whether a client that comes now finds a worker.
+    /// Returns whether a new client would find a worker.
     pub(crate) fn can_serve(&self) -> bool {
         !self.is_stopping() && self.shared.workers.len() > 0
     }
 
-    /// Whether the gateway stops, and no client may come in.
+    /// Returns whether the gateway stops and accepts no new client.
     pub(crate) fn is_stopping(&self) -> bool {
         self.look(Core::is_stopping)
     }
 
-    /// Asks for a flush at the end of this turn.
-    fn flush_later(&self) {
+    /// Schedules a flush, after the tasks that are ready now.
+    fn schedule_flush(&self) {
         self.more_queued.set(true);
         self.flush_wakeup.notify_one();
     }
 
+    /// Flushes the core at each wake-up.
     async fn flush_forever(self: Rc<Self>) {
         loop {
             self.flush_wakeup.notified().await;
@@ -260,8 +184,8 @@ impl ShardThread {
         }
     }
 
-    /// Lets those have their turn that have become ready meanwhile, as long as there
-    /// are any, for a moment: what they queue leaves in the same writes.
+    /// Lets other tasks run as long as they queue more, for [`GATHER`] at most: their messages leave
+    /// in the same writes.
     async fn gather(&self) {
         let since = std::time::Instant::now();
         let mut more = self.more_queued.replace(false);
@@ -271,7 +195,7 @@ impl ShardThread {
         }
     }
 
-    /// Calls the core when its deadline has come, and when a worker has come or gone.
+    /// Calls the core at each of its deadlines, and when a worker has joined or left.
     async fn advance_forever(self: Rc<Self>) {
         let mut workers = self.shared.workers.changes();
         loop {
@@ -283,7 +207,7 @@ impl ShardThread {
                 () = self.deadline_changed.notified() => {}
                 _ = workers.changed() => self.input(Core::workers_changed),
             }
-            // Much may be due at once: others have their turn.
+            // Many deadlines may be due at once: let other tasks run.
             tokio::task::yield_now().await;
         }
     }
@@ -293,7 +217,8 @@ impl ShardThread {
         self.input(|core| core.advance(now_ms));
     }
 
-    /// Closes everybody over `spread`.
+    /// Closes all clients evenly over `spread`, waits for the ends of their connections, and reports
+    /// to `done`.
     pub(crate) async fn stop(self: Rc<Self>, spread: Duration, done: oneshot::Sender<()>) {
         let now_ms = self.now_ms();
         self.input(|core| core.begin_stop(spread, now_ms));
@@ -304,7 +229,7 @@ impl ShardThread {
             tokio::task::yield_now().await;
         }
         self.closing.close();
-        // Whoever takes longer is cut off.
+        // The connections that take longer are cut off when the process ends.
         let _ = tokio::time::timeout(STOP_TIMEOUT, self.closing.wait()).await;
         let _ = done.send(());
     }

@@ -1,4 +1,4 @@
-//! What ends a shard before it is told to.
+//! How a shard ends: when it is told to, and when one of its tasks panics. How it closes clients.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use tokio::time::timeout;
 use super::{ShardMessage, ShardThread, testing};
 use crate::config::Config;
 
-/// How a shard ends, which looks for silent clients that often, and to which `harm` is done.
+/// Returns the result of a shard with this ping interval, to which `harm` is done.
 async fn ends(ping_interval: f64, harm: impl AsyncFnOnce(&Rc<ShardThread>)) -> anyhow::Result<()> {
     let config = Config { shards: 1, ping_interval, ..Config::default() };
     let (shard, mut channels) = testing::shard_and_channels(config);
     let test = async {
         let running = tokio::task::spawn_local(shard.clone().run(channels.remove(0)));
-        // Until all its tasks wait for something.
+        // Until all its tasks wait.
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
@@ -30,7 +30,7 @@ async fn ends(ping_interval: f64, harm: impl AsyncFnOnce(&Rc<ShardThread>)) -> a
     LocalSet::new().run_until(test).await
 }
 
-/// The same of one that looks for nobody, where it is to fail.
+/// Returns the error of a shard without a heartbeat, to which `harm` is done.
 async fn failure(harm: impl AsyncFnOnce(&Rc<ShardThread>)) -> String {
     format!("{:#}", ends(0.0, harm).await.expect_err("a failure"))
 }
@@ -39,13 +39,13 @@ async fn send(shard: &Rc<ShardThread>, message: ShardMessage) {
     assert!(shard.shared.shards[0].send(message).await.is_ok());
 }
 
-/// Whatever borrows the shard's state from now on panics.
+/// Makes every later borrow of the shard's core panic.
 fn lock_state(shard: &Rc<ShardThread>) {
     std::mem::forget(shard.core.borrow_mut());
 }
 
 #[tokio::test]
-async fn a_shard_ends_in_peace_when_it_is_told_to() {
+async fn a_shard_ends_without_an_error_when_it_is_told_to() {
     ends(55.0, async |shard| send(shard, ShardMessage::End).await).await.unwrap();
 }
 
@@ -53,7 +53,7 @@ async fn a_shard_ends_in_peace_when_it_is_told_to() {
 async fn a_panic_of_the_flush_task_ends_the_shard() {
     let failure = failure(async |shard| {
         lock_state(shard);
-        shard.flush_later();
+        shard.schedule_flush();
     });
     let failure = failure.await;
     assert!(failure.starts_with("the flush task has panicked: "), "{failure}");
@@ -85,7 +85,7 @@ async fn a_panic_of_a_link_ends_the_shard() {
 }
 
 #[tokio::test]
-async fn a_panic_of_the_reader_of_messages_ends_the_shard_and_nobody_gets_an_answer() {
+async fn a_panic_of_the_reader_of_messages_ends_the_shard_and_its_question_gets_no_answer() {
     let (reply, answer) = oneshot::channel();
     let failure = failure(async |shard| {
         lock_state(shard);
@@ -105,7 +105,7 @@ async fn a_panic_of_the_reader_of_messages_ends_the_shard_and_nobody_gets_an_ans
 #[tokio::test(start_paused = true)]
 async fn clients_are_closed_evenly_when_the_gateway_stops() {
     const SPREAD: Duration = Duration::from_secs(100);
-    // They say nothing in all that time.
+    // Without a heartbeat, as they are silent all the time.
     let shard = testing::shard(Config { ping_interval: 0.0, ..Config::default() });
     let (worker, _peer) = testing::worker(&shard.shared, 1_000_000).await;
     let mut clients = Vec::new();
@@ -126,7 +126,7 @@ async fn clients_are_closed_evenly_when_the_gateway_stops() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gateway_with_a_single_client_stops_when_that_is_closed() {
+async fn a_gateway_with_a_single_client_stops_as_soon_as_it_is_closed() {
     let shard = testing::shard(Config::default());
     let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
     let (_, client) = testing::client(&shard, 1, &worker).await;

@@ -1,4 +1,7 @@
-//! What all shards and links of a gateway share.
+//! The state that all shards and links of a gateway share, across threads.
+//!
+//! `server` creates it. Everything in it is constant, atomic or behind a short lock; no file of the
+//! core sees it.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -19,41 +22,41 @@ use crate::core::Settings;
 use crate::logs::Logs;
 use crate::workers::Workers;
 
-/// What all shards and links share.
+/// The state that all shards and links share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    /// How many connections there may be, which may be fewer than `config` says.
+    /// The limits on connections, which may be lower than those of `config`.
     pub(crate) capacity: Capacity,
-    /// What is announced, and part of every client id.
+    /// The announced inner address, which is part of every client id.
     pub(crate) address: SocketAddrV4,
     pub(crate) workers: Arc<Workers>,
-    /// The longest frame that the gateway takes from a worker, in bytes.
+    /// The longest frame that the gateway accepts from a worker, in bytes.
     pub(crate) max_frame_len: usize,
     pub(crate) registers: RegisterLinks,
     pub(crate) shards: Vec<mpsc::Sender<ShardMessage>>,
-    /// Clients that wait for a worker to be there.
+    /// The permits of clients that wait for a worker.
     pub(crate) waiting: Semaphore,
     pub(crate) links: TaskTracker,
-    /// The clients are gone; links send what is left and end.
+    /// Cancelled when all clients are closed: links send their last events and end.
     pub(crate) stopping: CancellationToken,
     pub(crate) closes: CloseCounts,
-    pub(crate) refusals: RejectionCounts,
-    /// How many more of the connections over a limit may be told so.
-    pub(crate) rejecting: Arc<Semaphore>,
+    pub(crate) rejections: RejectionCounts,
+    /// The permits of connections over a limit that wait for their request to be rejected.
+    pub(crate) rejection_permits: Arc<Semaphore>,
     pub(crate) clients: AtomicUsize,
     pub(crate) logs: Logs,
-    /// Bytes that may wait for slow clients on one shard.
+    /// How many bytes may wait for slow clients on one shard.
     pub(crate) outbox_budget: usize,
-    /// How often to look who is silent, if that is asked for at any listener.
+    /// How often to look for silent clients; `None` where no listener has a heartbeat.
     pub(crate) heartbeat_tick: Option<Duration>,
-    /// The next number in the order of connecting, joining and binding.
-    pub(crate) next: AtomicU64,
+    /// The next sequence number of a connect, join or bind.
+    pub(crate) next_seq: AtomicU64,
 }
 
 impl Shared {
-    /// What `config`, validated, makes of a gateway that has room for so many connections,
-    /// announces `address`, and whose shards have these channels.
+    /// Returns the shared state of a gateway with this validated configuration, these limits, this
+    /// announced address, and these channels to its shards.
     pub(crate) fn new(
         config: Config,
         capacity: Capacity,
@@ -71,29 +74,29 @@ impl Shared {
             links: TaskTracker::new(),
             stopping: CancellationToken::new(),
             closes: CloseCounts::default(),
-            refusals: RejectionCounts::default(),
-            rejecting: Arc::new(Semaphore::new(capacity.rejected)),
+            rejections: RejectionCounts::default(),
+            rejection_permits: Arc::new(Semaphore::new(capacity.rejected)),
             clients: AtomicUsize::new(0),
             logs: Logs::default(),
             outbox_budget: config.outbox_budget(),
             heartbeat_tick: config.heartbeat_tick(),
-            next: AtomicU64::new(1),
+            next_seq: AtomicU64::new(1),
             config,
         }
     }
 
-    /// How it goes, for the operator.
-    pub(crate) fn figures(&self) -> Vec<(&'static str, u64)> {
+    /// Returns the stats that `status` shows.
+    pub(crate) fn stats(&self) -> Vec<(&'static str, u64)> {
         let counts = [
             ("clients", self.clients.load(Ordering::Relaxed) as u64),
             ("workers", self.workers.len() as u64),
             ("closed", self.closes.total()),
             ("max_connections", self.capacity.clients as u64),
         ];
-        counts.into_iter().chain(self.refusals.figures()).collect()
+        counts.into_iter().chain(self.rejections.stats()).collect()
     }
 
-    /// The settings of the core of shard number `index`.
+    /// Returns the settings of the core of shard `index`.
     pub(super) fn settings(&self, index: usize) -> Settings {
         Settings {
             address: self.address,
@@ -106,7 +109,8 @@ impl Shared {
         }
     }
 
-    pub(crate) fn number(&self) -> u64 {
-        self.next.fetch_add(1, Ordering::Relaxed)
+    /// Draws a sequence number, which orders connects, joins and binds across all shards.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.next_seq.fetch_add(1, Ordering::Relaxed)
     }
 }

@@ -1,4 +1,4 @@
-//! A shard without a gateway around it, for the tests of its parts.
+//! Shards, clients and workers without a gateway around them, for unit tests.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
@@ -19,18 +19,18 @@ use crate::listener::{ConnectionLimit, ConnectionPermit, Listener};
 use crate::socket::Socket;
 use crate::workers::WorkerLink;
 
-/// The only shard of a gateway. Nobody reads its messages.
+/// Returns the only shard of a gateway. Nobody reads its messages.
 pub(crate) fn shard(config: Config) -> Rc<ShardThread> {
     shard_and_channels(Config { shards: 1, ..config }).0
 }
 
-/// The first shard of a gateway, and the channels of all.
+/// Returns the first shard of a gateway, and the channels of all shards.
 pub(crate) fn shard_and_channels(config: Config) -> (Rc<ShardThread>, Vec<mpsc::Receiver<ShardMessage>>) {
     let (shared, channels) = shared(config);
     (ShardThread::new(0, shared), channels)
 }
 
-/// What the shards of a gateway share, and their channels.
+/// Returns the shared state of a gateway, and the channels of its shards.
 pub(crate) fn shared(config: Config) -> (Arc<Shared>, Vec<mpsc::Receiver<ShardMessage>>) {
     let (senders, channels) = (0..config.shards).map(|_| super::channel()).unzip();
     let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300);
@@ -38,32 +38,33 @@ pub(crate) fn shared(config: Config) -> (Arc<Shared>, Vec<mpsc::Receiver<ShardMe
     (Arc::new(Shared::new(config, capacity, address, senders)), channels)
 }
 
-/// Both ends of a connection, ours first.
+/// Returns both ends of a TCP connection, the gateway's first.
 pub(crate) async fn connection() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let theirs = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     (listener.accept().await.unwrap().0, theirs)
 }
 
-/// A worker's link whose outbox takes `limit` bytes, and the worker's end of it.
+/// Links a worker whose link buffer takes `limit` bytes. Returns the link and the worker's end.
 pub(crate) async fn worker(shared: &Shared, limit: usize) -> (Arc<WorkerLink>, TcpStream) {
     let (ours, theirs) = connection().await;
     let writer = Arc::new(LinkWriter::new(ours.into_split().1, limit));
     (shared.workers.join("worker", writer, Features::default()), theirs)
 }
 
-/// A place at a listener of its own.
+/// Returns a permit of a listener for WebSocket with the default settings.
 pub(crate) fn permit() -> ConnectionPermit {
     permit_at("websocket://127.0.0.1:8289", &Config::default())
 }
 
+/// Returns a permit of a listener with this URL and these settings.
 pub(crate) fn permit_at(url: &str, config: &Config) -> ConnectionPermit {
     let listener = ListenerConfig::new(url.parse().unwrap());
     let listener = Listener::new(8289, &listener, config, Arc::new(ConnectionLimit::new(1))).unwrap();
-    ConnectionPermit::take(&Arc::new(listener)).unwrap()
+    ConnectionPermit::acquire(&Arc::new(listener)).unwrap()
 }
 
-/// Inserts a client that nobody reads from, and returns its end too.
+/// Inserts a client without a reading task. Returns its key and the client's end.
 pub(crate) async fn client(
     shard: &Rc<ShardThread>,
     connection_id: u32,

@@ -1,5 +1,7 @@
-//! A listener's certificate: two files, loaded when the gateway starts and again when it is
-//! asked to. Connections that stand keep what they began with.
+//! A listener's certificate: two PEM files, loaded at the start and at each reload.
+//!
+//! Open connections keep the certificate of their handshake. `server` reloads; `client` takes the
+//! current one for each new connection. A key never appears in an error or a log.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -38,15 +40,15 @@ impl TlsVersion {
     }
 }
 
-/// Where a listener's certificate is, and how it is used.
+/// The files of a listener's certificate, and the settings of its TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Files {
-    /// The certificate and those that lead from it to the authority's, as PEM.
+    /// The certificate and its chain, as PEM.
     pub(crate) certificate: PathBuf,
     /// Its private key, as PEM.
     pub(crate) key: PathBuf,
     pub(crate) min_version: TlsVersion,
-    /// The protocol that a client may ask for by ALPN.
+    /// The only protocol of ALPN.
     pub(crate) alpn: Option<&'static str>,
 }
 
@@ -57,24 +59,25 @@ pub(crate) struct Certificate {
 }
 
 impl Certificate {
-    /// Reads the files; warns where the certificate's time has passed or not come.
+    /// Reads the files, and warns of a certificate that has expired or is not valid yet.
     ///
     /// # Errors
-    /// When one cannot be read, is not what it should be, or they do not belong together.
+    /// When a file cannot be read or is invalid, or when the key is not the certificate's.
     pub(crate) fn load(files: Files) -> anyhow::Result<Self> {
         let (config, _) = files.load()?;
         Ok(Self { files, current: RwLock::new(config) })
     }
 
-    /// What new connections begin with.
+    /// Returns the configuration for a new connection.
     pub(crate) fn current(&self) -> Arc<ServerConfig> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reads the files again for those who connect from now on.
+    /// Reads the files again, for connections from now on.
     ///
     /// # Errors
-    /// What is wrong with them, which is logged too; what was loaded before stays then.
+    /// What is wrong with a file, which is logged, too. Then the certificate from before stays in
+    /// use.
     pub(crate) fn reload(&self) -> Result<(), String> {
         let file = self.files.certificate.display();
         match self.files.load() {
@@ -109,8 +112,8 @@ impl Files {
             .context("TLS")?
             .with_no_client_auth()
             .with_single_cert(chain, key)
-            .map_err(|error| self.misfit(error))?;
-        // Clients that come back need no second full handshake, and nothing is kept for them.
+            .map_err(|error| self.mismatch(error))?;
+        // Tickets: a returning client needs no full handshake, and the gateway stores nothing for it.
         config.ticketer = ring::Ticketer::new().context("TLS")?;
         config.alpn_protocols = self.alpn.map(|protocol| protocol.as_bytes().to_vec()).into_iter().collect();
         let file = self.certificate.display();
@@ -148,8 +151,8 @@ impl Files {
         })
     }
 
-    /// What is wrong with files that are PEM.
-    fn misfit(&self, error: rustls::Error) -> anyhow::Error {
+    /// Returns what is wrong with files that are valid PEM.
+    fn mismatch(&self, error: rustls::Error) -> anyhow::Error {
         let (certificate, key) = (&self.certificate, &self.key);
         match error {
             rustls::Error::InconsistentKeys(_) => {
@@ -165,7 +168,7 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).context("cannot read it")
 }
 
-/// Nothing of the file is shown: it may hold the key.
+/// Returns an error that shows nothing of the file, which may hold the key.
 fn not_pem(_: pem::Error) -> anyhow::Error {
     anyhow!("it is no PEM file, or not all of one")
 }
@@ -180,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_said_in_one_line_with_its_name() {
+    fn an_error_of_a_file_is_one_line_with_its_name() {
         let (directory, good) = files();
         let write = |name: &str, text: &str| {
             let path = directory.path().join(name);
@@ -216,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_file_leaves_the_certificate_before_in_use_and_a_good_one_replaces_it() {
+    fn an_invalid_file_leaves_the_old_certificate_in_use_and_a_valid_one_replaces_it() {
         let (_directory, files) = files();
         let certificate = Certificate::load(files.clone()).unwrap();
         let first = certificate.current();

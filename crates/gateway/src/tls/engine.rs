@@ -1,8 +1,7 @@
 //! rustls, between ciphertext and plaintext in buffers.
 //!
-//! Its unbuffered interface: it is lent the bytes that have come and keeps none, so
-//! that a client that is silent holds the state of its keys and no buffer at all.
-//! What is read and written, and when, is not known here.
+//! It uses the unbuffered interface: rustls borrows the received bytes and keeps none, so that an
+//! idle client holds its keys and no buffer. It does no IO; `socket` reads and writes.
 
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -11,28 +10,28 @@ use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 
-/// What a record takes beside its plaintext: header, nonce, tag and content type.
+/// The bytes of a record beside its plaintext: header, nonce, tag and content type.
 const OVERHEAD: usize = 64;
 
 /// The server's side of one TLS connection.
 pub(super) struct Engine {
     connection: UnbufferedServerConnection,
-    /// Ciphertext that is to be written, in order.
+    /// Ciphertext to be written, in order.
     pub(super) outgoing: Vec<u8>,
-    /// The peer has said that it will say no more.
+    /// The peer has sent its close_notify.
     pub(super) ended: bool,
-    /// Nothing can be heard or said any more.
+    /// An error has ended the connection.
     failed: bool,
 }
 
-/// What to say to the peer once everything that has come is dealt with.
+/// What to seal once all received bytes are processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Say<'a> {
+pub(super) enum ToSeal<'a> {
     Nothing,
-    /// Plaintext.
-    This(&'a [u8]),
-    /// That nothing will follow: `close_notify`.
-    Goodbye,
+    /// A record with this plaintext.
+    Plaintext(&'a [u8]),
+    /// A close_notify, which ends the connection's side.
+    CloseNotify,
 }
 
 impl Engine {
@@ -45,47 +44,47 @@ impl Engine {
         self.connection.is_handshaking()
     }
 
-    /// Deals with `incoming`, which begins with what was not taken of it the last time,
-    /// hands plaintext to `hear`, and says `say`. Returns how many bytes were taken.
+    /// Processes `incoming`, which has to begin with the bytes that the last call did not consume.
+    /// Gives plaintext to `receive`, and seals `to_seal`. Returns how many bytes were consumed.
     ///
     /// # Errors
-    /// When the peer breaks the protocol, or nothing can be said to it any more. What it
-    /// is to be told of that is among `outgoing`.
+    /// When the peer breaks the protocol, whose alert is then in `outgoing`, or when the connection
+    /// has ended.
     pub(super) fn process(
         &mut self,
         incoming: &mut [u8],
-        hear: impl FnMut(&[u8]),
-        say: Say<'_>,
+        receive: impl FnMut(&[u8]),
+        to_seal: ToSeal<'_>,
     ) -> io::Result<usize> {
         if self.failed {
             return Err(ErrorKind::NotConnected.into());
         }
-        let taken = self.try_process(incoming, hear, say);
-        // Where the error left it, rustls must not be lent other bytes.
-        self.failed = taken.is_err();
-        taken
+        let consumed = self.try_process(incoming, receive, to_seal);
+        // rustls may remember a position in these bytes, and must not be given others.
+        self.failed = consumed.is_err();
+        consumed
     }
 
     fn try_process(
         &mut self,
         incoming: &mut [u8],
-        mut hear: impl FnMut(&[u8]),
-        mut say: Say<'_>,
+        mut receive: impl FnMut(&[u8]),
+        mut to_seal: ToSeal<'_>,
     ) -> io::Result<usize> {
-        let mut taken = 0;
+        let mut consumed = 0;
         loop {
             let UnbufferedStatus { mut discard, state } =
-                self.connection.process_tls_records(&mut incoming[taken..]);
+                self.connection.process_tls_records(&mut incoming[consumed..]);
             let is_done = match state {
                 Err(error) => {
-                    self.take_alert(&mut incoming[taken + discard..]);
+                    self.take_alert(&mut incoming[consumed + discard..]);
                     return Err(invalid(error));
                 }
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => {
                     while let Some(record) = traffic.next_record() {
                         let record = record.map_err(invalid)?;
                         discard += record.discard;
-                        hear(record.payload);
+                        receive(record.payload);
                     }
                     false
                 }
@@ -103,26 +102,32 @@ impl Engine {
                 }
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     let out = &mut self.outgoing;
-                    match std::mem::replace(&mut say, Say::Nothing) {
-                        Say::Nothing => {}
-                        Say::This(text) => {
+                    match std::mem::replace(&mut to_seal, ToSeal::Nothing) {
+                        ToSeal::Nothing => {}
+                        ToSeal::Plaintext(text) => {
                             append(out, text.len() + OVERHEAD, |room| traffic.encrypt(text, room))?;
                         }
-                        Say::Goodbye => append(out, OVERHEAD, |room| traffic.queue_close_notify(room))?,
+                        ToSeal::CloseNotify => {
+                            append(out, OVERHEAD, |room| traffic.queue_close_notify(room))?
+                        }
                     }
                     true
                 }
                 Ok(_) => true,
             };
-            taken += discard;
+            consumed += discard;
             if is_done {
-                return if say == Say::Nothing { Ok(taken) } else { Err(ErrorKind::NotConnected.into()) };
+                return if to_seal == ToSeal::Nothing {
+                    Ok(consumed)
+                } else {
+                    Err(ErrorKind::NotConnected.into())
+                };
             }
         }
     }
 
-    /// After an error: what the peer is told of it, if anything, comes next. Nothing else is
-    /// to be asked of rustls, which may have lost its place.
+    /// Appends the alert of an error, if there is one, to `outgoing`. rustls must not be asked for
+    /// anything else after an error.
     fn take_alert(&mut self, incoming: &mut [u8]) {
         if !self.connection.wants_write() {
             return;
@@ -139,26 +144,27 @@ fn invalid(error: rustls::Error) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, error)
 }
 
-/// Why rustls did not write.
-trait Unwritten: Into<Box<dyn std::error::Error + Send + Sync>> {
-    /// The room it wants, if that was all.
-    fn wanted(&self) -> Option<usize>;
+/// An error of rustls that wrote nothing.
+trait WriteError: Into<Box<dyn std::error::Error + Send + Sync>> {
+    /// Returns the number of bytes it needs, if the buffer was too short.
+    fn required_size(&self) -> Option<usize>;
 }
 
-impl Unwritten for EncodeError {
-    fn wanted(&self) -> Option<usize> {
+impl WriteError for EncodeError {
+    fn required_size(&self) -> Option<usize> {
         if let Self::InsufficientSize(error) = self { Some(error.required_size) } else { None }
     }
 }
 
-impl Unwritten for EncryptError {
-    fn wanted(&self) -> Option<usize> {
+impl WriteError for EncryptError {
+    fn required_size(&self) -> Option<usize> {
         if let Self::InsufficientSize(error) = self { Some(error.required_size) } else { None }
     }
 }
 
-/// Lets `write` write into `room` bytes behind `out`, or into as many as it then asks for.
-fn append<E: Unwritten>(
+/// Appends what `write` writes to `out`. Gives it `room` bytes first, and as many as it needs where
+/// that was too short.
+fn append<E: WriteError>(
     out: &mut Vec<u8>,
     mut room: usize,
     mut write: impl FnMut(&mut [u8]) -> Result<usize, E>,
@@ -169,8 +175,8 @@ fn append<E: Unwritten>(
         let written = write(&mut out[start..]);
         out.truncate(start + *written.as_ref().unwrap_or(&0));
         let Err(error) = written else { return Ok(()) };
-        match error.wanted() {
-            Some(wanted) if wanted > room => room = wanted,
+        match error.required_size() {
+            Some(required) if required > room => room = required,
             _ => return Err(io::Error::other(error)),
         }
     }
@@ -188,9 +194,9 @@ mod tests {
     use crate::tls::testing;
 
     proptest! {
-        /// Of what comes before there are keys anything may be wrong.
+        /// Before there are keys, any byte may be wrong.
         #[test]
-        fn whatever_a_client_begins_with_and_however_it_is_cut_is_survived(
+        fn survives_any_first_bytes_of_a_client_however_they_are_cut(
             wrong in vec((any::<Index>(), any::<u8>()), 0..4),
             record in 1..600_usize,
             cut in 1..600_usize,
@@ -204,13 +210,13 @@ mod tests {
             let mut partial = Vec::new();
             for piece in bytes.chunks(cut) {
                 partial.extend_from_slice(piece);
-                match engine.process(&mut partial, |_| (), Say::Nothing) {
-                    Ok(taken) => drop(partial.drain(..taken)),
+                match engine.process(&mut partial, |_| (), ToSeal::Nothing) {
+                    Ok(consumed) => drop(partial.drain(..consumed)),
                     Err(_) => break,
                 }
             }
-            let _ = engine.process(&mut partial, |_| (), Say::Goodbye);
-            prop_assert!(engine.process(&mut partial, |_| (), Say::This(b"x")).is_err());
+            let _ = engine.process(&mut partial, |_| (), ToSeal::CloseNotify);
+            prop_assert!(engine.process(&mut partial, |_| (), ToSeal::Plaintext(b"x")).is_err());
         }
     }
 }

@@ -1,11 +1,11 @@
-//! TLS for the clients of a listener.
+//! TLS for the clients of a listener. [`crate::socket::Socket`] is its user.
 //!
-//! - `socket`: a connection that speaks it,
+//! - `socket`: a TCP connection with TLS over it,
 //! - `engine`: rustls, between ciphertext and plaintext in buffers,
-//! - `certificate`: the files of a listener, loaded and loaded again,
-//! - `validity`: from when until when a certificate is good.
+//! - `certificate`: the files of a listener, loaded at the start and at each reload,
+//! - `validity`: the dates between which a certificate is valid.
 //!
-//! Which ciphers, curves and versions are safe is rustls's to know.
+//! It sets no ciphers and no curves: rustls's defaults are used.
 
 mod certificate;
 mod engine;

@@ -17,7 +17,7 @@ pub(crate) fn pair() -> (String, String) {
     (cert.pem(), signing_key.serialize_pem())
 }
 
-/// The two in files, which go when the directory is dropped.
+/// The two in files, which are removed when the directory is dropped.
 pub(crate) fn files() -> (TempDir, Files) {
     let directory = tempfile::tempdir().unwrap();
     let files = Files {
@@ -47,8 +47,7 @@ pub(crate) fn both() -> (Certificate, ClientConnection) {
     (certificate, ClientConnection::new(Arc::new(config), name).unwrap())
 }
 
-/// What a client begins with, in records of `len` bytes each: RFC 8446 section 5.1 lets it
-/// cut a message so.
+/// The first message of a client, in records of `len` bytes each, as RFC 8446 section 5.1 allows.
 pub(crate) fn hello_in_pieces(client: &mut ClientConnection, len: usize) -> Vec<Vec<u8>> {
     let mut hello = Vec::new();
     client.write_tls(&mut hello).unwrap();

@@ -1,7 +1,6 @@
-//! From when until when a certificate is good: RFC 5280 section 4.1.2.5.
+//! The dates between which a certificate is valid: RFC 5280 section 4.1.2.5.
 //!
-//! Only that is looked for; rustls has no use for it in a server's own certificate, and
-//! people have.
+//! rustls does not check a server's own certificate, so `certificate` warns of its dates.
 
 use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,19 +8,19 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
-/// What to say of a certificate's dates now.
+/// The validity of a certificate now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Validity {
-    /// Good for so many more days.
+    /// Valid for so many more days.
     Days(u64),
     Expired,
     NotYet,
-    /// They could not be read.
+    /// Its dates could not be read.
     Unknown,
 }
 
 impl Validity {
-    /// Of a certificate in DER, at this time.
+    /// Returns the validity of a certificate in DER, now.
     pub(super) fn of(certificate: &[u8]) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
         Self::at(certificate, now)
@@ -30,14 +29,14 @@ impl Validity {
     fn at(certificate: &[u8], now: i64) -> Self {
         match dates(certificate) {
             None => Self::Unknown,
-            Some(good) if now < good.start => Self::NotYet,
-            Some(good) if now >= good.end => Self::Expired,
-            Some(good) => Self::Days((good.end - now) as u64 / (24 * 3600)),
+            Some(valid) if now < valid.start => Self::NotYet,
+            Some(valid) if now >= valid.end => Self::Expired,
+            Some(valid) => Self::Days((valid.end - now) as u64 / (24 * 3600)),
         }
     }
 }
 
-/// In seconds since 1970.
+/// Returns the dates of a certificate in DER, in seconds since 1970.
 fn dates(certificate: &[u8]) -> Option<Range<i64>> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let validity = certificate.tbs_certificate().validity();
@@ -49,7 +48,7 @@ fn dates(certificate: &[u8]) -> Option<Range<i64>> {
 mod tests {
     use super::*;
 
-    /// 1 January 2026 and 1 January 2061, which are told in two ways.
+    /// Valid from 1 January 2026 to 1 January 2061, dates that DER encodes in two different ways.
     fn certificate() -> Vec<u8> {
         let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2026, 1, 1);
@@ -58,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_good_between_its_dates() {
+    fn a_certificate_is_valid_between_its_dates() {
         let certificate = certificate();
         let (from, until) = (1_767_225_600, 2_871_763_200);
         assert_eq!(dates(&certificate), Some(from..until));
@@ -73,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_has_no_dates() {
+    fn bytes_that_are_no_certificate_have_no_dates() {
         let certificate = certificate();
         for cut in 0..150 {
             assert_eq!(Validity::of(&certificate[..cut]), Validity::Unknown, "{cut}");

@@ -1,7 +1,7 @@
-//! An HTTP request, borrowed from the bytes that it was read to.
+//! An HTTP request, borrowed from the bytes it was read into.
 //!
-//! It knows what a request says: its method, target and headers, and the form in which a
-//! worker is told of them. What follows from that is `handshake`'s business.
+//! It gives its method, path and headers, and writes the body of ON_WEBSOCKET_CONNECT. It decides
+//! nothing about the answer: `handshake` does.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -9,9 +9,9 @@ use std::net::{IpAddr, SocketAddr};
 use gatewayworker_protocol::php::{ArrayWriter, query};
 use gatewayworker_protocol::request_target;
 
-/// Where a request came from and to, as workers are told.
+/// The endpoints of a connection, as workers are told them.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ends {
+pub(super) struct Endpoints {
     pub(super) client: SocketAddr,
     pub(super) server_port: u16,
 }
@@ -19,17 +19,17 @@ pub(super) struct Ends {
 /// A request.
 pub(super) struct Request<'r> {
     pub(super) method: &'r str,
-    /// As it came: a path and a query, or a URL.
+    /// The request target as received: a path and a query, or a URL.
     target: &'r str,
     is_http_1_1: bool,
-    /// How many `Host` lines there are.
+    /// The number of `Host` lines.
     hosts: usize,
     fields: Vec<Field<'r>>,
 }
 
-/// A header field. One that was sent several times is here once, its values joined: those of
-/// `Cookie` with a semicolon (RFC 9113 section 8.2.3), all others with a comma (RFC 9110
-/// section 5.3), as in Workerman's `Request::header()`.
+/// A header field. The values of a repeated field are joined: of `Cookie` with a semicolon
+/// (RFC 9113 section 8.2.3), of any other with a comma (RFC 9110 section 5.3), as in Workerman's
+/// `Request::header()`.
 struct Field<'r> {
     name: &'r str,
     value: Cow<'r, [u8]>,
@@ -60,10 +60,11 @@ impl<'r> Request<'r> {
         }
     }
 
-    /// Checks what a server has to refuse with 400, whatever is asked for.
+    /// Checks the rules whose breach a server has to answer with 400, whatever the request asks
+    /// for.
     ///
     /// # Errors
-    /// With a sentence that says what is wrong.
+    /// A sentence that says what is wrong.
     pub(super) fn check(&self) -> Result<(), &'static str> {
         // RFC 9112 section 3.2.
         match (self.hosts, self.header("Host")) {
@@ -76,8 +77,8 @@ impl<'r> Request<'r> {
         Ok(())
     }
 
-    /// Whether something follows the request. Nobody reads it here: a client that waits for
-    /// that would wait for ever.
+    /// Returns whether a body follows the request. Nobody reads one here, so its sender would wait
+    /// for ever.
     pub(super) fn has_content(&self) -> bool {
         let has_length = self.header("Content-Length").is_some_and(|length| {
             let mut lengths = length.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
@@ -86,19 +87,19 @@ impl<'r> Request<'r> {
         has_length || self.header("Transfer-Encoding").is_some()
     }
 
-    /// Whether it asks to be upgraded to WebSocket. HTTP/1.0 knows no upgrade: RFC 9110
+    /// Returns whether it asks for an upgrade to WebSocket. HTTP/1.0 has no upgrade: RFC 9110
     /// section 7.8.
     pub(super) fn asks_for_websocket(&self) -> bool {
         self.is_http_1_1 && self.lists("Connection", "Upgrade") && self.lists("Upgrade", "websocket")
     }
 
-    /// The value of a header, whatever the case of its name.
+    /// Returns the value of a header; its name in any case.
     pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
         let field = self.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name));
         field.map(|field| &*field.value)
     }
 
-    /// Whether a header that is a list has this element.
+    /// Returns whether a header that is a list has this element.
     fn lists(&self, name: &str, element: &str) -> bool {
         let mut elements = self.header(name).unwrap_or_default().split(|byte| b" \t,".contains(byte));
         elements.any(|listed| listed.eq_ignore_ascii_case(element.as_bytes()))
@@ -108,11 +109,11 @@ impl<'r> Request<'r> {
         request_target::path(self.target)
     }
 
-    /// The body of ON_WEBSOCKET_CONNECT: what PHP's worker finds in `$data`, laid
-    /// out as the original's `Gateway::onWebsocketConnect` does.
-    pub(super) fn to_php(&self, ends: Ends) -> Vec<u8> {
-        // As the frame's address has it: no IPv4 in IPv6's clothes.
-        let ip = match ends.client.ip().to_canonical() {
+    /// Returns the body of ON_WEBSOCKET_CONNECT, `$data` of a PHP worker, in the order of the
+    /// original's `Gateway::onWebsocketConnect`.
+    pub(super) fn to_php(&self, endpoints: Endpoints) -> Vec<u8> {
+        // An IPv4-mapped IPv6 address is IPv4 in the frame's address, and so it is here.
+        let ip = match endpoints.client.ip().to_canonical() {
             IpAddr::V6(v6) => format!("[{v6}]"),
             IpAddr::V4(v4) => v4.to_string(),
         };
@@ -130,8 +131,8 @@ impl<'r> Request<'r> {
         server.string_or_null("SERVER_NAME", self.header("Host"));
         server.string_or_null("CONTENT_TYPE", self.header("Content-Type"));
         server.string("REMOTE_ADDR", ip);
-        server.int("REMOTE_PORT", ends.client.port().into());
-        server.int("SERVER_PORT", ends.server_port.into());
+        server.int("REMOTE_PORT", endpoints.client.port().into());
+        server.int("SERVER_PORT", endpoints.server_port.into());
         let mut key = Vec::with_capacity(64);
         for field in headers {
             key.clear();
@@ -147,12 +148,12 @@ impl<'r> Request<'r> {
         out
     }
 
-    /// The fields with a key of their own in `$_SERVER`. Of two names with the same key
-    /// (`X-A` and `X_A`) the later has it, in the earlier one's place.
+    /// Returns the fields of `$_SERVER`. Of two names with the same key (`X-A` and `X_A`) the later
+    /// field is kept, at the earlier one's position.
     fn server_keys(&self) -> Vec<&Field<'r>> {
         let mut keys: Vec<&Field<'_>> = Vec::with_capacity(self.fields.len());
         for field in &self.fields {
-            match keys.iter_mut().find(|known| have_one_key(known.name, field.name)) {
+            match keys.iter_mut().find(|known| have_same_key(known.name, field.name)) {
                 Some(known) => *known = field,
                 None => keys.push(field),
             }
@@ -161,16 +162,16 @@ impl<'r> Request<'r> {
     }
 }
 
-/// A byte of a header's name, as it stands in its key in `$_SERVER`.
+/// Returns a byte of a header's name as it stands in the key of `$_SERVER`.
 fn in_key(byte: u8) -> u8 {
     if byte == b'-' { b'_' } else { byte.to_ascii_uppercase() }
 }
 
-/// Whether a byte may stand in a Host header: RFC 3986 section 3.2.
+/// Returns whether a byte may stand in a Host header: RFC 3986 section 3.2.
 fn is_in_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(&byte)
 }
 
-fn have_one_key(a: &str, b: &str) -> bool {
+fn have_same_key(a: &str, b: &str) -> bool {
     a.len() == b.len() && a.bytes().map(in_key).eq(b.bytes().map(in_key))
 }

@@ -161,7 +161,7 @@ impl Member {
     /// Connects, and is told so. `class`, `thread`, `speaker` and name are said with
     /// every request.
     pub(crate) async fn connect(cluster: &Cluster, gateway: usize, place: (i64, i64, i64, &str)) -> Self {
-        let mut client = WsClient::connect(cluster.gateways[gateway].door).await;
+        let mut client = WsClient::connect(cluster.gateways[gateway].listener).await;
         assert_eq!(client.json().await, json!({"op": "connect", "status": true}));
         let (class, thread, speaker, name) = place;
         let place = json!({"class_id": class, "thread_id": thread, "speaker": speaker, "speaker_name": name});

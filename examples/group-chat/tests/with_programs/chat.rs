@@ -262,7 +262,7 @@ pub(crate) async fn who_asks_too_often_is_told_so() {
         refused += usize::from(member.client.json().await["code"] == 110);
     }
     assert!((5..=7).contains(&refused), "{refused}");
-    let mut other = WsClient::connect(cluster.door()).await;
+    let mut other = WsClient::connect(cluster.listener()).await;
     other.json().await;
     other.send("{\"action\":\"keep\"}").await;
     assert_eq!(other.json().await["op"], "keep", "others are not concerned");

@@ -23,7 +23,7 @@ async fn chat(database: &Sqlite) -> (Cluster, Application) {
 
 fn url(cluster: &Cluster, speaker: u32) -> String {
     let file = here("index.html").canonicalize().unwrap();
-    format!("file://{}?url=ws://{}&thread=1&speaker={speaker}", file.display(), cluster.door())
+    format!("file://{}?url=ws://{}&thread=1&speaker={speaker}", file.display(), cluster.listener())
 }
 
 /// Opens the page from disk and joins class 1, thread 1, as the `n`th of its members.
@@ -335,7 +335,7 @@ pub(crate) async fn the_page_says_where_it_is_connected_and_keeps_what_is_secret
     let browser = browser::launch(&[]).await;
     let database = Sqlite::new();
     let (cluster, _chat) = chat(&database).await;
-    let address = format!("url=ws://{}", cluster.door());
+    let address = format!("url=ws://{}", cluster.listener());
     let secret = url(&cluster, 2).replace(&address, &format!("{address}/%3Ftoken%3Dsecret"));
     let page = browser.open(&secret).await.unwrap();
     come_in(&page).await;
@@ -343,7 +343,7 @@ pub(crate) async fn the_page_says_where_it_is_connected_and_keeps_what_is_secret
         .eval("[...document.querySelectorAll('[data-server]')].map((element) => element.textContent)")
         .await
         .unwrap();
-    assert_eq!(shown, [format!("ws://{}", cluster.door()), format!("ws://{}", cluster.door())]);
+    assert_eq!(shown, [format!("ws://{}", cluster.listener()), format!("ws://{}", cluster.listener())]);
 }
 
 pub(crate) async fn the_page_fits_a_narrow_phone() {
@@ -384,7 +384,7 @@ impl Nginx {
         let port = free_port();
         let server = std::fs::read_to_string(here("nginx.conf")).unwrap();
         let filled = [
-            ("127.0.0.1:8289", cluster.door().to_string()),
+            ("127.0.0.1:8289", cluster.listener().to_string()),
             ("listen 443", format!("listen 127.0.0.1:{port}")),
             ("/etc/nginx/CERTIFICATE.PEM", path("cert.pem")),
             ("/etc/nginx/KEY.PEM", path("key.pem")),

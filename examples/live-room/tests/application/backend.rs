@@ -230,7 +230,7 @@ async fn the_page_the_rooms_and_their_numbers_are_there_for_anybody() {
     let page = site.get("/").await;
     assert!(page.status == 200 && page.body.contains("<title>直播间</title>"), "{page:?}");
     assert!(page.head.contains("frame-ancestors 'none'"), "{page:?}");
-    let socket = format!("ws://{}", site.cluster.door());
+    let socket = format!("ws://{}", site.cluster.listener());
     assert_eq!(site.get("/rooms").await.json, json!({"socket": socket, "rooms": ["1", "2"]}));
     let (_alice, _at_alice) = come_in(&site, 0, "A").await;
     let answer = site.get("/room?roomId=1").await;

@@ -50,8 +50,8 @@ async fn one_command_runs_all_of_it_and_ctrl_c_ends_it() {
     let (mut child, page) = demo().await;
     assert!(get(&page, "/").await.contains("<title>直播间</title>"));
     let rooms = get(&page, "/rooms").await;
-    let door = rooms.split("ws://").nth(1).unwrap().split('"').next().unwrap();
-    let mut client = WsClient::connect(door.parse().unwrap()).await;
+    let listener = rooms.split("ws://").nth(1).unwrap().split('"').next().unwrap();
+    let mut client = WsClient::connect(listener.parse().unwrap()).await;
     assert_eq!(client.json().await["type"], "init");
     eventually("all to know each other", async || {
         get(&page, "/room?roomId=1").await.contains("\"people\":0")
@@ -110,8 +110,8 @@ async fn worker_and_backend_run_as_processes_of_their_own() {
     .unwrap();
     let page = format!("127.0.0.1:{port}");
     let _backend = program(&["backend", "--listen", &page, "--register-address", &register]).spawn().unwrap();
-    let door = format!("127.0.0.1:{}", free_port());
-    let url = format!("websocket://{door}");
+    let listener = format!("127.0.0.1:{}", free_port());
+    let url = format!("websocket://{listener}");
     let _gateway = gatewayworker_tests::process::Process::start(&[
         "gateway",
         "--listen",
@@ -125,6 +125,6 @@ async fn worker_and_backend_run_as_processes_of_their_own() {
         TcpStream::connect(&page).await.is_ok() && get(&page, "/room?roomId=1").await.contains("\"people\":0")
     })
     .await;
-    let mut client = WsClient::connect(door.parse().unwrap()).await;
+    let mut client = WsClient::connect(listener.parse().unwrap()).await;
     assert_eq!(client.json().await["type"], "init");
 }

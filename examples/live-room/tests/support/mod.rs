@@ -56,7 +56,7 @@ impl Site {
 
     /// Connects to a gateway and takes the greeting; returns the client id.
     pub(crate) async fn connect_to(&self, gateway: usize) -> (WsClient, String) {
-        let mut client = WsClient::connect(self.cluster.gateways[gateway].door).await;
+        let mut client = WsClient::connect(self.cluster.gateways[gateway].listener).await;
         let mut init = client.json().await;
         assert_eq!((&init["type"], &init["msg"]), (&json!("init"), &json!("connect is success")));
         let Value::String(id) = init["client_id"].take() else { panic!("no client id: {init}") };
@@ -120,7 +120,7 @@ async fn serve(address: &str, cluster: &Cluster, views: &Views) -> (SocketAddr, 
     let config = backend::Config {
         registers: vec![cluster.register.to_string()],
         secret_key: SecretKey::default(),
-        socket: format!("ws://{}", cluster.door()),
+        socket: format!("ws://{}", cluster.listener()),
         rooms: Rooms::default(),
         views: views.clone(),
         login_key: LoginKey::random(),

@@ -107,7 +107,8 @@ pub(crate) async fn what_users_write_never_becomes_markup() {
 pub(crate) async fn from_disk_the_page_goes_over_the_socket() {
     let browser = browser::launch(&[]).await;
     let site = Site::start().await;
-    let url = format!("file://{}/index.html?url=ws://{}", env!("CARGO_MANIFEST_DIR"), site.cluster.door());
+    let url =
+        format!("file://{}/index.html?url=ws://{}", env!("CARGO_MANIFEST_DIR"), site.cluster.listener());
     let page = browser.open(&url).await.unwrap();
     page.click("#login-btn").await.unwrap();
     state(&page, "connected").await;
@@ -228,12 +229,15 @@ pub(crate) async fn the_page_takes_its_gateway_from_the_address_and_shows_it_wit
     let browser = browser::launch(&[]).await;
     let site = Site::start().await;
     let other = Site::start().await;
-    let url =
-        format!("http://{}/?way=socket&url=ws://{}/%3Ftoken%3Dsecret", site.backend, other.cluster.door());
+    let url = format!(
+        "http://{}/?way=socket&url=ws://{}/%3Ftoken%3Dsecret",
+        site.backend,
+        other.cluster.listener()
+    );
     let page = browser.open(&url).await.unwrap();
     page.click("#login-btn").await.unwrap();
     state(&page, "connected").await;
-    shows(&page, "#numbers [data-server]", &format!("ws://{}", other.cluster.door())).await;
+    shows(&page, "#numbers [data-server]", &format!("ws://{}", other.cluster.listener())).await;
     // One that is none is said, in words.
     let page = browser.open(&format!("http://{}/?lang=en&url=nonsense", site.backend)).await.unwrap();
     page.click("#login-btn").await.unwrap();
@@ -241,7 +245,7 @@ pub(crate) async fn the_page_takes_its_gateway_from_the_address_and_shows_it_wit
     shows(&page, "#login-error:not([hidden])", problem).await;
     // Without it, the backend's word counts.
     let page = enter(&browser, &site, "http", "A").await;
-    shows(&page, "#numbers [data-server]", &format!("ws://{}", site.cluster.door())).await;
+    shows(&page, "#numbers [data-server]", &format!("ws://{}", site.cluster.listener())).await;
 }
 
 pub(crate) async fn the_page_comes_back_when_the_gateway_does_and_keeps_the_draft() {

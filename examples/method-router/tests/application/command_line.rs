@@ -42,8 +42,8 @@ async fn the_demo_prints_links_that_lead_in() {
             rest.split('&').next().unwrap().to_owned()
         };
         assert!(std::path::Path::new(link.split('?').next().unwrap()).is_file(), "{link}");
-        let door = part("url").strip_prefix("ws://").unwrap().parse().unwrap();
-        let mut guest = Guest::enter(door, &part("auth")).await;
+        let listener = part("url").strip_prefix("ws://").unwrap().parse().unwrap();
+        let mut guest = Guest::enter(listener, &part("auth")).await;
         let answer = guest.ask(json!({"method": "live.user.join", "code": "room1"})).await;
         assert_eq!(answer["status"], 200, "{kind}: {answer}");
         let said = guest.ask(json!({"method": "live.user.say", "text": "hi"})).await;
@@ -65,7 +65,7 @@ async fn a_demo_whose_port_is_taken_says_so_in_a_line() {
 }
 
 #[tokio::test]
-async fn the_tool_signs_what_the_door_takes() {
+async fn the_tool_signs_tickets_that_the_application_accepts() {
     let signed = |output: &Output, key: &str| {
         let auth = String::from_utf8(output.stdout.clone()).unwrap();
         Key::new(key).unwrap().verify(Some(auth.trim()), now(), 60).unwrap()

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// What somebody hears who comes with this, and the close code after it.
 async fn turned_away(live: &Live, auth: &str) -> (Value, u16) {
-    let mut guest = Guest::enter(live.door(), auth).await;
+    let mut guest = Guest::enter(live.listener(), auth).await;
     let last = guest.0.json().await;
     (last, guest.0.close_code().await)
 }
@@ -38,7 +38,7 @@ async fn without_a_good_ticket_nobody_enters() {
         assert_eq!(last, json!({"status": 403, "info": info, "param": param, "event": "auth"}), "{auth}");
         assert_eq!(code, 1008, "{auth}");
     }
-    let mut guest = Guest::enter(live.door(), &sign(KEY, now() - 590)).await;
+    let mut guest = Guest::enter(live.listener(), &sign(KEY, now() - 590)).await;
     assert_eq!(guest.ask(json!({"method": "index.index.index"})).await["status"], 200);
 }
 
@@ -46,7 +46,7 @@ async fn without_a_good_ticket_nobody_enters() {
 async fn who_was_turned_away_hears_nothing_of_the_room() {
     let live = Live::start().await;
     let mut alice = live.join("1", Kind::WechatUser).await;
-    let mut stranger = Guest::enter(live.door(), "junk").await;
+    let mut stranger = Guest::enter(live.listener(), "junk").await;
     assert_eq!(stranger.0.json().await["status"], 403);
     assert_ne!(stranger.0.close_code().await, 0);
     let list = alice.ask(json!({"method": "live.user.list"})).await;
@@ -54,10 +54,10 @@ async fn who_was_turned_away_hears_nothing_of_the_room() {
 }
 
 #[tokio::test]
-async fn a_door_without_a_handshake_leads_nowhere() {
+async fn a_listener_without_a_handshake_admits_nobody() {
     let cluster = Cluster::builder().workers(0).listen("listen = ['text://127.0.0.1:0']").start().await;
     let _worker = cluster.start_application(App::new(&settings()).unwrap());
-    let mut client = TcpClient::connect(cluster.door()).await;
+    let mut client = TcpClient::connect(cluster.listener()).await;
     client.send(b"{\"method\":\"live.user.list\"}\n").await;
     let last: Value = serde_json::from_slice(&client.rest().await).unwrap();
     assert_eq!((&last["status"], &last["event"]), (&json!(403), &json!("auth")));
@@ -88,8 +88,8 @@ async fn who_says_nothing_for_a_minute_is_closed() {
     let interval = 0.8;
     let cluster = cluster(interval).await;
     let _worker = cluster.start_application(App::new(&settings()).unwrap());
-    let mut talker = Guest::enter(cluster.door(), &auth("1", Kind::WechatUser)).await;
-    let mut silent = Guest::enter(cluster.door(), &auth("2", Kind::WechatUser)).await;
+    let mut talker = Guest::enter(cluster.listener(), &auth("1", Kind::WechatUser)).await;
+    let mut silent = Guest::enter(cluster.listener(), &auth("2", Kind::WechatUser)).await;
     let entered = Instant::now();
     let mut said = 0;
     let closed = async {

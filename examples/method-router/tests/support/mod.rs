@@ -51,13 +51,13 @@ impl Live {
         Self { cluster, worker }
     }
 
-    pub fn door(&self) -> SocketAddr {
-        self.cluster.door()
+    pub fn listener(&self) -> SocketAddr {
+        self.cluster.listener()
     }
 
     /// Somebody who has entered, and not joined.
     pub async fn enter(&self, id: &str, kind: Kind) -> Guest {
-        Guest::enter(self.door(), &auth(id, kind)).await
+        Guest::enter(self.listener(), &auth(id, kind)).await
     }
 
     /// Somebody who has joined.
@@ -84,8 +84,8 @@ pub fn auth(id: &str, kind: Kind) -> String {
 pub struct Guest(pub WsClient);
 
 impl Guest {
-    pub async fn enter(door: SocketAddr, auth: &str) -> Self {
-        Self(WsClient::connect_to(door, &format!("/?auth={auth}")).await)
+    pub async fn enter(listener: SocketAddr, auth: &str) -> Self {
+        Self(WsClient::connect_to(listener, &format!("/?auth={auth}")).await)
     }
 
     /// Asks, and takes the next message, which is the answer.

@@ -25,7 +25,7 @@ async fn come(browser: &Browser, live: &Live, id: &str, kind: Kind) -> Page {
 }
 
 async fn come_in(browser: &Browser, live: &Live, language: &str, id: &str, kind: Kind) -> Page {
-    let query = format!("url=ws://{}#auth={}", live.door(), auth(id, kind));
+    let query = format!("url=ws://{}#auth={}", live.listener(), auth(id, kind));
     let page = browser.open_in(language, &url(&query)).await.unwrap();
     state(&page, "connected").await;
     page
@@ -154,7 +154,7 @@ pub(crate) async fn requests_can_be_written_by_hand_and_their_answers_are_shown(
 pub(crate) async fn who_is_not_let_in_reads_why_at_the_entrance() {
     let browser = browser::launch(&[]).await;
     let live = Live::start().await;
-    let page = browser.open_in("zh-CN", &url(&format!("url=ws://{}", live.door()))).await.unwrap();
+    let page = browser.open_in("zh-CN", &url(&format!("url=ws://{}", live.listener()))).await.unwrap();
     page.click("#enter").await.unwrap();
     text(&page, "#problem", "请填写 auth").await;
     page.type_into("#auth", "junk").await.unwrap();
@@ -251,7 +251,7 @@ pub(crate) async fn the_page_speaks_the_language_of_its_user_and_no_other() {
             let wrong = foreign(page, &NAMES).await.unwrap();
             assert_eq!(wrong, Vec::<String>::new(), "{what} in {language}");
         };
-        let page = browser.open_in(language, &url(&format!("url=ws://{}", live.door()))).await.unwrap();
+        let page = browser.open_in(language, &url(&format!("url=ws://{}", live.listener()))).await.unwrap();
         assert_eq!(page.eval::<String>("document.documentElement.lang").await.unwrap(), lang);
         check(&page, "the entrance").await;
         page.click("#enter").await.unwrap();
@@ -305,11 +305,12 @@ pub(crate) async fn the_page_says_where_it_is_connected_and_keeps_its_ticket_out
     let browser = browser::launch(&[]).await;
     let live = Live::start().await;
     for mark in ["#", "&"] {
-        let query = format!("url=ws://{}/?token%3Dsecret{mark}auth={}", live.door(), auth("1", WechatUser));
+        let query =
+            format!("url=ws://{}/?token%3Dsecret{mark}auth={}", live.listener(), auth("1", WechatUser));
         let page = browser.open(&url(&query)).await.unwrap();
         state(&page, "connected").await;
         let shown: String = page.eval("document.querySelector('#server').textContent").await.unwrap();
-        assert_eq!(shown, format!("ws://{}", live.door()));
+        assert_eq!(shown, format!("ws://{}", live.listener()));
     }
 }
 

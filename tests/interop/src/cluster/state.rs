@@ -20,7 +20,7 @@ impl Cluster {
         let mut caller = self.caller();
         let mut trials = Vec::new();
         for place in self.gateways.iter().filter(|place| place.process.is_some()) {
-            trials.push(arrive(place.door).await);
+            trials.push(arrive(place.listener).await);
         }
         eventually("a message to reach all gateways", async || {
             trials[0].say("say here").await;

@@ -18,20 +18,20 @@ pub(super) async fn run(run: &mut Run) {
 
 async fn handshake(run: &mut Run) {
     let path = "/room?list[]=1&list[]=2&c.d=x&name=%E5%B0%8F%E6%98%8E&map[k]=v";
-    let door = run.cluster.gateways[0].door;
-    let mut client = Client::connect(door, path).await.expect("it is let in");
+    let listener = run.cluster.gateways[0].listener;
+    let mut client = Client::connect(listener, path).await.expect("it is let in");
     let answer = client.ask("handshake").await;
     run.note("what a handler sees of the handshake", answer);
     client.leave().await;
 
     let headers = "X-Interop: a\r\nX-Interop: b\r\nCookie: one=1\r\nCookie: two=2\r\n";
-    let by_url = Client::connect_by_hand(door, "http://example.com/room?x=1", headers).await;
+    let by_url = Client::connect_by_hand(listener, "http://example.com/room?x=1", headers).await;
     let mut client = by_url.expect("it is let in");
     let answer = client.ask("handshake").await;
     run.note("what a handler sees of a URL, and of headers in several lines", answer);
     client.leave().await;
 
-    let mut client = Client::connect(door, "/?refuse=go+away").await.expect("it is greeted first");
+    let mut client = Client::connect(listener, "/?refuse=go+away").await.expect("it is greeted first");
     let heard = client.heard_before("").await;
     run.note("a client that the handler of the handshake closes", heard);
 }
@@ -72,9 +72,9 @@ async fn messages(run: &mut Run) {
 
 /// A client that compresses though nobody has agreed to it, as Safari of iOS 15 does.
 async fn compressed(run: &mut Run) {
-    let door = run.cluster.gateways[0].door;
+    let listener = run.cluster.gateways[0].listener;
     let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
-    let mut client = Client::connect_by_hand(door, "/", offer).await.expect("it is let in");
+    let mut client = Client::connect_by_hand(listener, "/", offer).await.expect("it is let in");
     // "Hello" twice, the second time as a reference to the first: RFC 7692 section 7.2.3.2.
     let hello: [&[u8]; 2] = [&[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], &[0xf2, 0x00, 0x11, 0x00, 0x00]];
     for message in hello {
@@ -180,15 +180,15 @@ async fn ends(run: &mut Run) {
 async fn strangers(run: &mut Run) {
     run.nobody_left().await;
     let mut ann = run.client("Ann", 0).await;
-    let door = run.cluster.gateways[0].door;
-    let silent = TcpStream::connect(door).await.expect("it listens");
+    let listener = run.cluster.gateways[0].listener;
+    let silent = TcpStream::connect(listener).await.expect("it listens");
     // The gateway has had an occasion to see it.
     ann.heard().await;
     ann.heard().await;
     let count = run.count().await;
     run.note("how many clients are counted, with a connection that has said nothing", count);
     drop(silent);
-    let mut plain = TcpStream::connect(door).await.expect("it listens");
+    let mut plain = TcpStream::connect(listener).await.expect("it listens");
     plain
         .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .await

@@ -43,7 +43,7 @@ async fn worker(run: &mut Run) {
     run.cluster.stop_worker().await;
     ann.say("anybody there?").await;
     let closed = timeout(IN_VAIN, ann.hear()).await.ok();
-    let mut newcomer = tokio::spawn(newcomer(run.cluster.gateways[1].door));
+    let mut newcomer = tokio::spawn(newcomer(run.cluster.gateways[1].listener));
     let turned_away = timeout(IN_VAIN, &mut newcomer).await.is_ok();
     run.cluster.start_worker(run.who.worker);
     let answer = match &closed {
@@ -117,8 +117,8 @@ async fn talk(run: &mut Run, when: &str, one: &mut Client, other: &mut Client) {
 }
 
 /// Whether a client gets in that comes now.
-async fn newcomer(door: SocketAddr) -> bool {
-    match Client::connect(door, "/").await {
+async fn newcomer(listener: SocketAddr) -> bool {
+    match Client::connect(listener, "/").await {
         Ok(client) => {
             client.leave().await;
             true

@@ -160,7 +160,7 @@ impl Live {
         // They stay until one is: the next one goes to the worker with the fewest.
         let mut trials = Vec::new();
         eventually("a newcomer to be served by the new worker", async || {
-            let mut trial = arrive(self.cluster.gateways[place].door).await;
+            let mut trial = arrive(self.cluster.gateways[place].listener).await;
             let worker = trial.ask("worker").await;
             trials.push(trial);
             worker == by.to_string()
@@ -203,7 +203,7 @@ impl Live {
 
 /// A client that is logged in under the number of its gateway.
 async fn come(cluster: &Cluster, place: usize) -> Client {
-    let mut client = arrive(cluster.gateways[place].door).await;
+    let mut client = arrive(cluster.gateways[place].listener).await;
     client.ask(&format!("login {}", place + 1)).await;
     client
 }

@@ -1,5 +1,7 @@
 //! Why a WebSocket connection has to be failed.
 
+use gatewayworker_protocol::close_code::{INVALID_PAYLOAD, MESSAGE_TOO_BIG, PROTOCOL_ERROR};
+
 /// Why a connection has to be failed (RFC 6455 section 7.1.7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum WebSocketError {
@@ -15,9 +17,9 @@ impl WebSocketError {
     /// The close code that tells the client: RFC 6455 section 7.4.1.
     pub(crate) fn close_code(self) -> u16 {
         match self {
-            Self::Malformed(_) => 1002,
-            Self::NotUtf8 => 1007,
-            Self::TooLarge => 1009,
+            Self::Malformed(_) => PROTOCOL_ERROR,
+            Self::NotUtf8 => INVALID_PAYLOAD,
+            Self::TooLarge => MESSAGE_TOO_BIG,
         }
     }
 }

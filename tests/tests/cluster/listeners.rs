@@ -14,13 +14,13 @@ async fn cluster(listen: &str) -> Cluster {
     Cluster::builder().listen(listen).start().await
 }
 
-fn doors(cluster: &Cluster) -> &[SocketAddr] {
-    &cluster.gateways[0].doors
+fn listeners(cluster: &Cluster) -> &[SocketAddr] {
+    &cluster.gateways[0].listeners
 }
 
-/// A client of a text door, and its id.
-async fn by_line(door: SocketAddr) -> (TcpClient, String) {
-    let mut client = TcpClient::connect(door).await;
+/// A client of a text listener, and its id.
+async fn by_line(listener: SocketAddr) -> (TcpClient, String) {
+    let mut client = TcpClient::connect(listener).await;
     let id = client.line().await;
     (client, id)
 }
@@ -30,9 +30,9 @@ fn frame(payload: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_one_says_reaches_the_clients_of_all_doors_framed_for_each() {
+async fn a_message_reaches_the_clients_of_all_listeners_framed_for_each() {
     let cluster = cluster(ALL).await;
-    let [ws, text, framed, tcp] = *doors(&cluster) else { panic!("four doors") };
+    let [ws, text, framed, tcp] = *listeners(&cluster) else { panic!("four listeners") };
     let (mut ws, _) = WsClient::greeted(ws).await;
     let (mut text, _) = by_line(text).await;
     let (mut framed, mut tcp) = (TcpClient::connect(framed).await, TcpClient::connect(tcp).await);
@@ -58,7 +58,7 @@ async fn what_one_says_reaches_the_clients_of_all_doors_framed_for_each() {
 #[tokio::test]
 async fn a_worker_hears_of_a_client_without_a_handshake_when_it_comes_and_goes() {
     let cluster = cluster(ALL).await;
-    let (mut client, id) = by_line(doors(&cluster)[1]).await;
+    let (mut client, id) = by_line(listeners(&cluster)[1]).await;
     let id = id.parse().unwrap();
     client.send(b"one\ntwo\r\n\nthr").await;
     client.send(b"ee\n").await;
@@ -74,7 +74,7 @@ async fn a_worker_hears_of_a_client_without_a_handshake_when_it_comes_and_goes()
 #[tokio::test]
 async fn a_kicked_client_gets_its_last_message_and_nothing_behind_it() {
     let cluster = cluster(ALL).await;
-    let (mut client, id) = by_line(doors(&cluster)[1]).await;
+    let (mut client, id) = by_line(listeners(&cluster)[1]).await;
     cluster.api().await.close_client(id.parse().unwrap()).last_message("the end").await.unwrap();
     assert_eq!(client.rest().await, b"the end\n");
 }
@@ -82,7 +82,7 @@ async fn a_kicked_client_gets_its_last_message_and_nothing_behind_it() {
 #[tokio::test]
 async fn a_gateway_that_stops_just_ends_the_connection_of_who_has_no_word_for_that() {
     let mut cluster = cluster(ALL).await;
-    let (mut client, id) = by_line(doors(&cluster)[1]).await;
+    let (mut client, id) = by_line(listeners(&cluster)[1]).await;
     let stopping = cluster.gateways[0].stop();
     let (rest, ()) = tokio::join!(client.rest(), stopping);
     assert_eq!(rest, b"");
@@ -96,16 +96,16 @@ async fn what_no_protocol_allows_ends_its_client_at_a_bound_and_no_other() {
         { url = 'frame://127.0.0.1:0', max_message_bytes = 1000 }]",
     )
     .await;
-    let [_, text, framed] = *doors(&cluster) else { panic!("three doors") };
+    let [_, text, framed] = *listeners(&cluster) else { panic!("three listeners") };
     let (mut bystander, _) = by_line(text).await;
-    for (what, door, bytes, reason) in [
+    for (what, listener, bytes, reason) in [
         ("a line over the limit", text, [vec![b'x'; 100_001], vec![b'\n']].concat(), CloseReason::TooLarge),
         ("a line without an end", text, vec![b'x'; 110_000], CloseReason::TooLarge),
         ("a frame of 4 GB", framed, vec![0xff, 0xff, 0xff, 0xff], CloseReason::TooLarge),
         ("a frame over the limit", framed, 5000_u32.to_be_bytes().to_vec(), CloseReason::TooLarge),
         ("a frame shorter than its header", framed, vec![0, 0, 0, 3], CloseReason::ProtocolError),
     ] {
-        let mut client = TcpClient::connect(door).await;
+        let mut client = TcpClient::connect(listener).await;
         client.send(&bytes).await;
         client.rest().await;
         assert_eq!(cluster.events().next_close().await.1, reason, "{what}");
@@ -116,11 +116,11 @@ async fn what_no_protocol_allows_ends_its_client_at_a_bound_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_door_holds_as_many_as_it_may_and_takes_others_when_they_have_left() {
+async fn a_listener_holds_as_many_clients_as_it_may_and_accepts_others_when_they_have_left() {
     let cluster =
         cluster("listen = ['websocket://127.0.0.1:0', { url = 'text://127.0.0.1:0', max_connections = 2 }]")
             .await;
-    let [ws, text] = *doors(&cluster) else { panic!("two doors") };
+    let [ws, text] = *listeners(&cluster) else { panic!("two listeners") };
     let (first, _) = by_line(text).await;
     let (_second, _) = by_line(text).await;
     assert_eq!(TcpClient::connect(text).await.rest().await, b"");
@@ -130,13 +130,13 @@ async fn a_door_holds_as_many_as_it_may_and_takes_others_when_they_have_left() {
 }
 
 #[tokio::test]
-async fn each_door_has_its_own_heartbeat() {
+async fn each_listener_has_its_own_heartbeat() {
     let cluster = cluster(
         "listen = ['websocket://127.0.0.1:0', { url = 'text://127.0.0.1:0', ping_interval = 0.5, ping_data = 'are you there?' }]",
     )
     .await;
-    let (mut at_text, id) = by_line(doors(&cluster)[1]).await;
-    let (mut at_ws, _) = WsClient::greeted(doors(&cluster)[0]).await;
+    let (mut at_text, id) = by_line(listeners(&cluster)[1]).await;
+    let (mut at_ws, _) = WsClient::greeted(listeners(&cluster)[0]).await;
     assert_eq!(at_text.line().await, "are you there?");
     assert_eq!(at_text.rest().await, b"");
     assert_eq!(cluster.events().next_close().await, (id.parse().unwrap(), CloseReason::TimedOut));
@@ -145,19 +145,19 @@ async fn each_door_has_its_own_heartbeat() {
 }
 
 #[tokio::test]
-async fn each_websocket_door_has_its_own_type() {
+async fn each_websocket_listener_has_its_own_type() {
     let cluster = cluster(
         "listen = ['websocket://127.0.0.1:0', { url = 'websocket://127.0.0.1:0', websocket_type = 'binary' }]",
     )
     .await;
-    let [auto, binary] = *doors(&cluster) else { panic!("two doors") };
+    let [auto, binary] = *listeners(&cluster) else { panic!("two listeners") };
     let (mut at_auto, _) = WsClient::greeted(auto).await;
     let mut at_binary = WsClient::connect(binary).await;
     at_binary.next().await;
     at_auto.send("broadcast hi").await;
     assert_eq!(at_auto.next().await, Some(Message::text("broadcast hi")));
     assert_eq!(at_binary.next().await, Some(Message::binary("broadcast hi")));
-    // What is no text cannot go out as one, whatever the door would like.
+    // What is no text cannot go out as one, whatever the listener would like.
     at_binary.send_message(Message::binary(&b"\xff\xfe"[..])).await;
     assert_eq!(at_binary.next().await, Some(Message::binary(&b"\xff\xfe"[..])));
 }
@@ -166,7 +166,7 @@ async fn each_websocket_door_has_its_own_type() {
 async fn clients_come_in_over_ipv6() {
     let cluster =
         cluster("listen = ['websocket://127.0.0.1:0', 'text://[::1]:0', 'websocket://[::1]:0']").await;
-    let [_, text, ws] = *doors(&cluster) else { panic!("three doors") };
+    let [_, text, ws] = *listeners(&cluster) else { panic!("three listeners") };
     let (mut client, _) = by_line(text).await;
     let (mut other, _) = WsClient::greeted(ws).await;
     other.send("broadcast six").await;

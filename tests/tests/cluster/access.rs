@@ -1,4 +1,4 @@
-//! Who comes in at a door: what is asked of a connection before it is a client, and
+//! Who comes in at a listener: what is asked of a connection before it is a client, and
 //! where it is taken to come from.
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -42,10 +42,10 @@ fn websocket(settings: &str) -> String {
     format!("[[listen]]\nurl = 'websocket://127.0.0.1:0'\n{settings}")
 }
 
-async fn connect_from(from: Ipv4Addr, door: SocketAddr) -> TcpStream {
+async fn connect_from(from: Ipv4Addr, listener: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind((from, 0).into()).unwrap();
-    soon("a connection", socket.connect(door)).await.unwrap()
+    soon("a connection", socket.connect(listener)).await.unwrap()
 }
 
 /// What a client that sends these bytes first gets, up to and with `until`, or all of
@@ -75,8 +75,8 @@ fn upgrade(path: &str, headers: &str) -> Vec<u8> {
 }
 
 /// What the gateway answers to an upgrade, without what may follow.
-async fn answer(door: SocketAddr, path: &str, headers: &str) -> String {
-    said(&mut connect_from(HERE, door).await, &upgrade(path, headers), "\r\n\r\n").await
+async fn answer(listener: SocketAddr, path: &str, headers: &str) -> String {
+    said(&mut connect_from(HERE, listener).await, &upgrade(path, headers), "\r\n\r\n").await
 }
 
 #[track_caller]
@@ -97,7 +97,7 @@ async fn pages_of_other_origins_do_not_come_in() {
         ("Origin: https://example.com\r\nOrigin: https://example.net\r\n", "403"),
         ("Origin: null\r\n", "403"),
     ] {
-        assert_status(&answer(cluster.door(), "/", headers).await, status);
+        assert_status(&answer(cluster.listener(), "/", headers).await, status);
     }
 }
 
@@ -114,7 +114,7 @@ async fn origins_are_compared_as_what_they_say_and_not_as_they_are_written() {
         ("https://a.example.org:80", "403"),
         ("http://[::1]", "403"),
     ] {
-        assert_status(&answer(cluster.door(), "/", &format!("Origin: {origin}\r\n")).await, status);
+        assert_status(&answer(cluster.listener(), "/", &format!("Origin: {origin}\r\n")).await, status);
     }
 }
 
@@ -122,21 +122,21 @@ async fn origins_are_compared_as_what_they_say_and_not_as_they_are_written() {
 async fn refusals_that_a_setting_may_have_to_be_changed_for_are_logged_once_a_second() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
-    let door = SocketAddr::from((HERE, free_port()));
+    let listener = SocketAddr::from((HERE, free_port()));
     let _gateway = Process::logging_to(
         &log,
         &[
             "gateway",
             "--lan-port=0",
-            &format!("--listen={door}"),
+            &format!("--listen={listener}"),
             "--allowed-origins=https://example.com",
             "--path=/ws",
         ],
     );
-    eventually("the gateway to listen", async || TcpStream::connect(door).await.is_ok()).await;
+    eventually("the gateway to listen", async || TcpStream::connect(listener).await.is_ok()).await;
     for _ in 0..4 {
-        assert_status(&answer(door, "/ws", "Origin: https://example.net\r\n").await, "403");
-        assert_status(&answer(door, "/other", "").await, "404");
+        assert_status(&answer(listener, "/ws", "Origin: https://example.net\r\n").await, "403");
+        assert_status(&answer(listener, "/other", "").await, "404");
     }
     let lines = |what: &str| {
         let log = std::fs::read_to_string(&log).unwrap();
@@ -148,8 +148,8 @@ async fn refusals_that_a_setting_may_have_to_be_changed_for_are_logged_once_a_se
     ] {
         eventually("a line for the first and one for the others", async || lines(what).len() == 2).await;
         let [first, others] = &lines(what)[..] else { panic!("{:?}", lines(what)) };
-        assert!(first.contains("INFO") && first.contains(said) && first.contains("refused=1"), "{first}");
-        assert!(others.contains(said) && others.contains("refused=3"), "{others}");
+        assert!(first.contains("INFO") && first.contains(said) && first.contains("times=1"), "{first}");
+        assert!(others.contains(said) && others.contains("times=3"), "{others}");
     }
 }
 
@@ -163,7 +163,7 @@ async fn a_proxy_may_ask_for_a_path_by_its_url() {
         ("http://localhost/ws/", "404"),
         ("http://localhost?/ws", "404"),
     ] {
-        assert_status(&answer(cluster.door(), target, "").await, status);
+        assert_status(&answer(cluster.listener(), target, "").await, status);
     }
 }
 
@@ -171,19 +171,19 @@ async fn a_proxy_may_ask_for_a_path_by_its_url() {
 async fn a_request_that_http_forbids_is_refused() {
     let (cluster, _mirror) = mirror(&websocket("")).await;
     for header in ["Host: y\r\n", "Content-Length: 3\r\n", "Transfer-Encoding: chunked\r\n"] {
-        assert_status(&answer(cluster.door(), "/", header).await, "400");
+        assert_status(&answer(cluster.listener(), "/", header).await, "400");
     }
-    assert_status(&answer(cluster.door(), "/", "Content-Length: 0\r\n").await, "101");
+    assert_status(&answer(cluster.listener(), "/", "Content-Length: 0\r\n").await, "101");
     let without_host = String::from_utf8(upgrade("/", "")).unwrap().replace("Host: x\r\n", "");
     let answer =
-        said(&mut connect_from(HERE, cluster.door()).await, without_host.as_bytes(), "\r\n\r\n").await;
+        said(&mut connect_from(HERE, cluster.listener()).await, without_host.as_bytes(), "\r\n\r\n").await;
     assert_status(&answer, "400");
 }
 
 /// All that a request for `target` is answered with.
-async fn answer_to(door: SocketAddr, line: &str) -> String {
+async fn answer_to(listener: SocketAddr, line: &str) -> String {
     let request = format!("{line}\r\nHost: x\r\n\r\n");
-    said(&mut connect_from(HERE, door).await, request.as_bytes(), "until the end").await
+    said(&mut connect_from(HERE, listener).await, request.as_bytes(), "until the end").await
 }
 
 #[tokio::test]
@@ -199,21 +199,21 @@ async fn balancers_see_whether_the_gateway_can_serve() {
         "OPTIONS / HTTP/1.0",
     ];
     for line in lines {
-        assert_status(&answer_to(cluster.door(), line).await, "503");
+        assert_status(&answer_to(cluster.listener(), line).await, "503");
     }
     let application = cluster.start_application(Mirror);
     eventually("the gateway to be healthy", async || {
-        answer_to(cluster.door(), lines[0]).await.starts_with("HTTP/1.1 200 ")
+        answer_to(cluster.listener(), lines[0]).await.starts_with("HTTP/1.1 200 ")
     })
     .await;
     for line in lines {
-        let answer = answer_to(cluster.door(), line).await;
+        let answer = answer_to(cluster.listener(), line).await;
         assert_status(&answer, "200");
         assert_eq!(answer.ends_with("\r\n\r\n"), line.starts_with("HEAD"), "{answer}");
     }
     application.stop().await;
     eventually("the gateway to be without a worker", async || {
-        answer_to(cluster.door(), lines[0]).await.starts_with("HTTP/1.1 503 ")
+        answer_to(cluster.listener(), lines[0]).await.starts_with("HTTP/1.1 503 ")
     })
     .await;
 }
@@ -221,17 +221,17 @@ async fn balancers_see_whether_the_gateway_can_serve() {
 #[tokio::test]
 async fn what_is_no_handshake_hears_what_to_send() {
     let (cluster, _mirror) = mirror(&websocket("")).await;
-    let post = answer_to(cluster.door(), "POST / HTTP/1.1").await;
+    let post = answer_to(cluster.listener(), "POST / HTTP/1.1").await;
     assert_status(&post, "405");
     assert!(post.contains("\r\nAllow: GET\r\n"), "{post}");
     for line in ["GET / HTTP/1.0", "GET / HTTP/1.1", "GET /healthz HTTP/1.1"] {
-        let get = answer_to(cluster.door(), line).await;
+        let get = answer_to(cluster.listener(), line).await;
         assert_status(&get, "426");
         assert!(get.contains("\r\nUpgrade: websocket\r\n"), "{get}");
         assert!(get.contains("\r\nConnection: Upgrade, close\r\n"), "{get}");
     }
     for line in ["HEAD / HTTP/1.0", "HEAD / HTTP/1.1"] {
-        let head = answer_to(cluster.door(), line).await;
+        let head = answer_to(cluster.listener(), line).await;
         assert!(head.starts_with("HTTP/1.1 426 ") && head.ends_with("\r\n\r\n"), "{head}");
     }
 }
@@ -242,7 +242,7 @@ async fn other_paths_are_not_there() {
     for (path, status) in
         [("/ws", "101"), ("/chat?token=1", "101"), ("/", "404"), ("/ws/", "404"), ("/?/ws", "404")]
     {
-        assert_status(&answer(cluster.door(), path, "").await, status);
+        assert_status(&answer(cluster.listener(), path, "").await, status);
     }
 }
 
@@ -250,11 +250,11 @@ async fn other_paths_are_not_there() {
 async fn of_the_subprotocols_that_a_client_offers_the_first_of_ours_is_spoken() {
     let (cluster, _mirror) = mirror(&websocket("subprotocols = ['chat.v2', 'chat.v1']")).await;
     let offering = async |offer: &str| {
-        answer(cluster.door(), "/", &format!("Sec-WebSocket-Protocol: {offer}\r\n")).await
+        answer(cluster.listener(), "/", &format!("Sec-WebSocket-Protocol: {offer}\r\n")).await
     };
     assert!(offering("chat.v1, chat.v2").await.contains("\r\nSec-WebSocket-Protocol: chat.v2\r\n"));
     assert!(offering("x\r\nSec-WebSocket-Protocol: chat.v1").await.contains("-Protocol: chat.v1\r\n"));
-    for none in [offering("chat.v3").await, answer(cluster.door(), "/", "").await] {
+    for none in [offering("chat.v3").await, answer(cluster.listener(), "/", "").await] {
         assert_status(&none, "101");
         assert!(!none.contains("Sec-WebSocket-Protocol"), "{none}");
     }
@@ -265,7 +265,7 @@ async fn one_client_more_than_a_gateway_or_a_listener_holds_is_told_so() {
     let listen = format!("{}\n{}", websocket("max_connections = 1"), websocket(""));
     let cluster = Cluster::builder().listen(&listen).gateway(|config| config.max_connections = 4);
     let cluster = cluster.start().await;
-    let [narrow, wide] = cluster.gateways[0].doors[..] else { panic!("two doors") };
+    let [narrow, wide] = cluster.gateways[0].listeners[..] else { panic!("two listeners") };
     let (inside, _) = WsClient::greeted(narrow).await;
     assert_status(&answer(narrow, "/", "").await, "503");
     let (_second, _) = WsClient::greeted(wide).await;
@@ -285,16 +285,16 @@ async fn one_client_more_than_an_address_may_have_is_told_so() {
     let cluster = Cluster::builder().workers(0).listen(&listen).gateway(|config| config.shards = 1);
     let cluster = cluster.start().await;
     let _mirror = cluster.start_application(Mirror);
-    let door = cluster.door();
+    let listener = cluster.listener();
     let come = async |from| {
-        let mut stream = connect_from(from, door).await;
+        let mut stream = connect_from(from, listener).await;
         let answer = said(&mut stream, &upgrade("/", ""), "\r\n\r\n").await;
         (stream, answer)
     };
     let first = come(HERE).await;
     assert_status(&first.1, "101");
     // One that has not shaken hands yet has a place too.
-    let mut second = connect_from(HERE, door).await;
+    let mut second = connect_from(HERE, listener).await;
     second.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
     assert_status(&come(HERE).await.1, "429");
     assert_status(&come(THERE).await.1, "101");
@@ -306,7 +306,7 @@ async fn one_client_more_than_an_address_may_have_is_told_so() {
 async fn a_listener_has_its_own_limits_for_a_handshake() {
     let listen = websocket("handshake_timeout_ms = 50\nmax_header_bytes = 400");
     let (cluster, _mirror) = mirror(&format!("{listen}\n{}", websocket(""))).await;
-    let [strict, lenient] = cluster.gateways[0].doors[..] else { panic!("two doors") };
+    let [strict, lenient] = cluster.gateways[0].listeners[..] else { panic!("two listeners") };
     let half = b"GET / HTTP/1.1\r\nHost: x\r\n";
     let answered = said(&mut connect_from(HERE, strict).await, half, "\r\n\r\n").await;
     assert_status(&answered, "408");
@@ -319,13 +319,13 @@ async fn a_listener_has_its_own_limits_for_a_handshake() {
 /// headers with it: as frames say it, and as its handshake does.
 async fn seen(
     from: Ipv4Addr,
-    door: SocketAddr,
+    listener: SocketAddr,
     before: &[u8],
     headers: &[(&'static str, &str)],
 ) -> [String; 2] {
-    let mut stream = connect_from(from, door).await;
+    let mut stream = connect_from(from, listener).await;
     stream.write_all(before).await.unwrap();
-    let mut request = format!("ws://{door}/").into_client_request().unwrap();
+    let mut request = format!("ws://{listener}/").into_client_request().unwrap();
     for (name, value) in headers {
         request.headers_mut().append(*name, value.parse().unwrap());
     }
@@ -336,14 +336,14 @@ async fn seen(
 #[tokio::test]
 async fn a_listed_proxy_is_believed_whom_it_brings_and_nobody_else() {
     let (cluster, _mirror) = mirror(&websocket("trusted_proxies = '127.0.0.1/32'")).await;
-    let door = cluster.door();
+    let listener = cluster.listener();
     let forwarded = [("x-forwarded-for", "198.51.100.1, 203.0.113.7")];
-    let brought = seen(HERE, door, b"", &forwarded).await;
+    let brought = seen(HERE, listener, b"", &forwarded).await;
     assert_eq!(brought, ["frame 203.0.113.7:0", "handshake 203.0.113.7:0"]);
-    let ipv6 = seen(HERE, door, b"", &[("x-forwarded-for", "2001:db8::7")]).await;
+    let ipv6 = seen(HERE, listener, b"", &[("x-forwarded-for", "2001:db8::7")]).await;
     assert_eq!(ipv6, ["frame none", "handshake [2001:db8::7]:0"]);
     for (from, headers) in [(THERE, &forwarded[..]), (THERE, &[("x-real-ip", "203.0.113.7")]), (HERE, &[])] {
-        let [frame, handshake] = seen(from, door, b"", headers).await;
+        let [frame, handshake] = seen(from, listener, b"", headers).await;
         assert!(frame.starts_with(&format!("frame {from}:")), "{frame}");
         assert_eq!(frame.replace("frame", "handshake"), handshake);
     }
@@ -354,7 +354,7 @@ async fn a_proxy_may_say_it_in_another_header() {
     let listen = websocket("trusted_proxies = '127.0.0.1'\nreal_ip_header = 'x-real-ip'");
     let (cluster, _mirror) = mirror(&listen).await;
     let headers = [("x-forwarded-for", "198.51.100.1"), ("x-real-ip", "203.0.113.7")];
-    let [frame, _] = seen(HERE, cluster.door(), b"", &headers).await;
+    let [frame, _] = seen(HERE, cluster.listener(), b"", &headers).await;
     assert_eq!(frame, "frame 203.0.113.7:0");
 }
 
@@ -364,7 +364,7 @@ async fn who_comes_through_a_proxy_is_counted_by_its_own_address() {
     let (cluster, _mirror) = mirror(&websocket(settings)).await;
     let mut inside = Vec::new();
     for (client, status) in [("203.0.113.7", "101"), ("203.0.113.8", "101"), ("203.0.113.7", "429")] {
-        let mut stream = connect_from(HERE, cluster.door()).await;
+        let mut stream = connect_from(HERE, cluster.listener()).await;
         let request = upgrade("/", &format!("X-Forwarded-For: {client}\r\n"));
         assert_status(&said(&mut stream, &request, "\r\n\r\n").await, status);
         inside.push(stream);
@@ -385,7 +385,7 @@ async fn the_proxy_protocol_says_where_clients_of_any_listener_come_from() {
     let settings = "trusted_proxies = '127.0.0.1'\nproxy_protocol = true";
     let text = format!("[[listen]]\nurl = 'text://127.0.0.1:0'\n{settings}");
     let (cluster, _mirror) = mirror(&format!("{}\n{text}", websocket(settings))).await;
-    let [web, text] = cluster.gateways[0].doors[..] else { panic!("two doors") };
+    let [web, text] = cluster.gateways[0].listeners[..] else { panic!("two listeners") };
     for header in [PROXY_V1.to_vec(), proxy_v2()] {
         let seen = seen(HERE, web, &header, &[]).await;
         assert_eq!(seen, ["frame 203.0.113.7:54321", "handshake 203.0.113.7:54321"]);
@@ -408,7 +408,7 @@ async fn where_a_proxy_has_to_say_whom_it_brings_nobody_comes_in_without() {
         (HERE, b"PROXY TCP4 203.0"),
     ] {
         let request = if before == b"PROXY TCP4 203.0" { Vec::new() } else { upgrade("/", "") };
-        let mut stream = connect_from(from, cluster.door()).await;
+        let mut stream = connect_from(from, cluster.listener()).await;
         assert_eq!(said(&mut stream, &[before, &request].concat(), "never").await, "");
     }
 }

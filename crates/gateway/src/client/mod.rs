@@ -1,0 +1,220 @@
+//! A new client, from its accepted connection to its place in the shard's table.
+//!
+//! [`accept`] checks who may connect, does the handshakes of TLS and WebSocket, and waits for a
+//! worker (`worker_wait`). It must not leave a client in the table that no worker was told of. Then
+//! it inserts the client into the shard and starts the task that reads from it (`reading`), which
+//! is all that an idle client costs. `reject` answers connections over a limit.
+//!
+//! The acceptors (`server::acceptors`) and the shards (`shard::run`) call this.
+
+mod reading;
+mod reject;
+#[cfg(test)]
+mod tests;
+mod worker_wait;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::debug;
+
+pub(crate) use reject::reject_over_limit;
+use worker_wait::find_worker;
+
+use crate::access::proxy_header;
+use crate::access::rejections::RejectReason;
+use crate::closing;
+use crate::core::client::NewClient;
+use crate::core::inbox::Inbox;
+use crate::core::outbox::Outbox;
+use crate::listener::{ConnectionPermit, Listener};
+use crate::shard::{ClientConnection, NewConnection, ShardThread};
+use crate::socket::Socket;
+use crate::tls::TlsSocket;
+use crate::websocket::handshake::{self, Upgrade};
+use crate::websocket::rejection::Rejection;
+use crate::workers::WorkerLink;
+
+/// Makes a client of an accepted connection, or rejects it with an answer that says why.
+pub(crate) async fn accept(shard: Rc<ShardThread>, stream: TcpStream, new: NewConnection) {
+    let NewConnection { peer, mut permit } = new;
+    // On Linux the stream inherits its options from the listener.
+    if !cfg!(target_os = "linux") {
+        gatewayworker_net::tune(&stream);
+    }
+    let deadline = Instant::now() + permit.handshake_timeout;
+    let mut client_address = peer;
+    let mut socket = match open(stream, &permit, deadline, &mut client_address).await {
+        Ok(socket) => socket,
+        // There is no TLS yet in which the client could read an answer.
+        Err(rejection) => return note_rejected(&shard, client_address, &rejection),
+    };
+    match check_access(&shard, &mut socket, &mut permit, deadline, &mut client_address).await {
+        Err(Rejection::HealthCheck(check)) => {
+            let mut outbox = Outbox::of(check.response(shard.can_serve()).into());
+            closing::end(&socket, &mut outbox, false, false).await;
+        }
+        Err(rejection) => {
+            note_rejected(&shard, client_address, &rejection);
+            if let Some(answer) = rejection.response().filter(|_| permit.policy.is_websocket()) {
+                let mut outbox = Outbox::of(answer.into());
+                closing::end(&socket, &mut outbox, false, false).await;
+            }
+        }
+        // The shard has closed its clients already, and would not close this one.
+        Ok(_) if shard.is_stopping() => {
+            let stop_frame = permit.policy.stop_frame();
+            let with_close_frame = stop_frame.is_some();
+            let mut outbox = Outbox::of(stop_frame.unwrap_or_default());
+            closing::end(&socket, &mut outbox, with_close_frame, false).await;
+        }
+        Ok(admissible) => spawn_client(&shard, socket, permit, ipv4(client_address), admissible),
+    }
+}
+
+/// Counts a rejection, and logs it where a setting may be the cause.
+fn note_rejected(shard: &ShardThread, client_address: SocketAddr, rejection: &Rejection) {
+    let (reason, value) = match rejection {
+        Rejection::Io(_) => (RejectReason::Left, None),
+        Rejection::Http { reason, value, .. } => (*reason, value.as_deref()),
+        Rejection::HealthCheck(_) => return,
+    };
+    debug!(client = %client_address, %rejection, "a connection was rejected");
+    shard.shared.rejections.note(reason, client_address, value);
+}
+
+/// Does what comes before a client's first byte, where the listener asks for it: reads the PROXY
+/// header, which sets `client_address`, and does the TLS handshake.
+async fn open(
+    mut stream: TcpStream,
+    listener: &Listener,
+    deadline: Instant,
+    client_address: &mut SocketAddr,
+) -> Result<Socket, Rejection> {
+    *client_address = resolve_proxied_peer(&mut stream, listener, *client_address).await?;
+    let Some(certificate) = &listener.certificate else { return Ok(Socket::Plain(stream)) };
+    let accepting = TlsSocket::accept(stream, certificate.current());
+    match timeout_at(deadline, accepting).await {
+        Err(_) => Err(Rejection::of(RejectReason::TooSlow, "the TLS handshake took too long")),
+        Ok(Err(error)) => Err(Rejection::of(RejectReason::Tls, error.to_string())),
+        Ok(Ok(socket)) => Ok(Socket::Tls(Box::new(socket))),
+    }
+}
+
+/// A client that has passed all checks and has a worker, but is not in the table yet.
+struct AdmissibleClient {
+    /// The body of ON_WEBSOCKET_CONNECT, for a WebSocket client.
+    handshake: Option<Vec<u8>>,
+    /// The handshake offered permessage-deflate.
+    may_compress: bool,
+    /// Bytes received behind the handshake.
+    received: Vec<u8>,
+    worker: Arc<WorkerLink>,
+}
+
+/// Checks the limit of the client's address, does the WebSocket handshake where the listener
+/// speaks it, and waits for a worker. A trusted proxy's header sets `client_address`.
+async fn check_access(
+    shard: &ShardThread,
+    socket: &mut Socket,
+    permit: &mut ConnectionPermit,
+    deadline: Instant,
+    client_address: &mut SocketAddr,
+) -> Result<AdmissibleClient, Rejection> {
+    // A proxy's client is counted when its request has named the client's address.
+    if !permit.access.trusts(client_address.ip()) {
+        permit.count_address(client_address.ip())?;
+    }
+    if permit.policy.is_websocket() {
+        return upgrade(shard, socket, permit, deadline, client_address).await;
+    }
+    let mut received = Vec::new();
+    let worker = find_worker(shard, socket, &mut received).await?;
+    Ok(AdmissibleClient { handshake: None, may_compress: false, received, worker })
+}
+
+/// Returns the address of the client behind `peer`, which is a proxy where the listener has
+/// `proxy_protocol`; else `peer` itself.
+async fn resolve_proxied_peer(
+    stream: &mut TcpStream,
+    listener: &Listener,
+    peer: SocketAddr,
+) -> Result<SocketAddr, Rejection> {
+    if !listener.access.proxy_protocol {
+        return Ok(peer);
+    }
+    if !listener.access.trusts(peer.ip()) {
+        return Err(Rejection::of(RejectReason::ProxyHeader, "it is none of trusted_proxies"));
+    }
+    let client = timeout(listener.handshake_timeout, proxy_header::read(stream)).await;
+    let client =
+        client.map_err(|_| Rejection::of(RejectReason::ProxyHeader, "its PROXY header took too long"))?;
+    let client = client.map_err(|error| Rejection::of(RejectReason::ProxyHeader, error.to_string()))?;
+    Ok(client.unwrap_or(peer))
+}
+
+/// Reads the upgrade request, waits for a worker, and only then writes the 101.
+async fn upgrade(
+    shard: &ShardThread,
+    socket: &mut Socket,
+    permit: &mut ConnectionPermit,
+    deadline: Instant,
+    client_address: &mut SocketAddr,
+) -> Result<AdmissibleClient, Rejection> {
+    let peer = *client_address;
+    let reading = handshake::read_request(socket, permit, client_address);
+    let Upgrade { response, handshake, rest: mut received, may_compress } = timeout_at(deadline, reading)
+        .await
+        .map_err(|_| Rejection::of(RejectReason::TooSlow, "the handshake took too long"))??;
+    if *client_address != peer {
+        permit.count_address(client_address.ip())?;
+    }
+    let worker = find_worker(shard, socket, &mut received).await?;
+    if socket.is_half_closed().await {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+    }
+    let answering = async {
+        socket.write_all(&response).await?;
+        socket.flush().await
+    };
+    timeout(permit.handshake_timeout, answering).await.map_err(io::Error::from)??;
+    Ok(AdmissibleClient { handshake: Some(handshake), may_compress, received, worker })
+}
+
+/// Inserts a client into the shard, tells its worker, and starts the task that reads from it.
+fn spawn_client(
+    shard: &Rc<ShardThread>,
+    socket: Socket,
+    permit: ConnectionPermit,
+    address: SocketAddrV4,
+    client: AdmissibleClient,
+) {
+    let AdmissibleClient { handshake, may_compress, received, worker } = client;
+    let socket = Rc::new(socket);
+    let inbox = Inbox::new(&permit.policy, received, may_compress);
+    let key = shard.insert(NewClient {
+        connection_id: shard.draw_connection_id(),
+        seq: shard.shared.next_seq(),
+        address,
+        connection: ClientConnection::new(permit, socket.clone()),
+        worker,
+    });
+    let now_ms = shard.now_ms();
+    shard.input(|core| core.tell_connected(key, handshake.as_deref(), now_ms));
+    let task = tokio::task::spawn_local(reading::read(shard.clone(), socket, key, inbox));
+    shard.set_reader(key, task.abort_handle());
+}
+
+/// Returns the address as a frame carries it: 0.0.0.0 for an IPv6 address that maps no IPv4.
+fn ipv4(address: SocketAddr) -> SocketAddrV4 {
+    let ip = match address.ip().to_canonical() {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    };
+    SocketAddrV4::new(ip, address.port())
+}

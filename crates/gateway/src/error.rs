@@ -1,0 +1,56 @@
+//! The errors of a gateway that cannot start, or cannot go on.
+
+use std::io;
+
+use gatewayworker_daemon::{AddressError, ExposureError};
+
+use crate::config::ConfigError;
+
+/// The error of a gateway that cannot start, or cannot go on. Each is one line that says what happened
+/// and, where something can be done, what.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration cannot work, or a file that it names is missing or invalid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An address does not resolve, or cannot be bound.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// The inner port would be open to everybody: not on loopback, without a `secret_key`.
+    #[error(transparent)]
+    Exposed(#[from] ExposureError),
+    /// The limit on open files leaves next to no room for connections.
+    #[error(
+        "the limit on open files is {limit}, and {reserved} of them are taken or set aside for the gateway itself: \
+         raise it to {required} at least (ulimit -n), better to thousands"
+    )]
+    OpenFiles {
+        /// The limit.
+        limit: usize,
+        /// The files that are open already or that the gateway reserves for itself.
+        reserved: usize,
+        /// The lowest limit with which a gateway starts.
+        required: usize,
+    },
+    /// The number of bound listeners is not that of [`Config::listen`](crate::Config::listen).
+    #[error("as many listeners are to be bound as listen has")]
+    ListenerCount,
+    /// The system does not tell the address of a bound socket.
+    #[error("a listener has no address: {0}")]
+    LocalAddress(io::Error),
+    /// A shard's thread cannot be started.
+    #[error("cannot start shard {index} of {shards}: {error}")]
+    StartShard {
+        /// The index of the shard.
+        index: usize,
+        /// The number of shards.
+        shards: usize,
+        /// Why the system did not start it.
+        error: io::Error,
+    },
+    /// A part has failed without which the gateway cannot serve, such as a shard or an acceptor. The
+    /// text names it.
+    #[error("{0}")]
+    PartFailed(String),
+}

@@ -1,0 +1,92 @@
+//! The acceptors of the clients' listeners and of the inner port.
+//!
+//! An acceptor takes a permit for each connection and gives both to the next shard. It never waits
+//! for a client: over a limit it rejects the connection (`client::reject`), and a shard without
+//! room is passed over. `server` starts the acceptors, on the first shard's thread.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use gatewayworker_daemon::accept_loop;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::access::rejections::RejectReason;
+use crate::client;
+use crate::listener::{ConnectionPermit, LimitReached, Listener};
+use crate::shard::{NewConnection, ShardMessage, ShardThread, Shared};
+
+/// Accepts clients of one listener, and gives them to the shards in turn.
+pub(super) async fn accept_clients(
+    socket: TcpListener,
+    listener: Arc<Listener>,
+    first: Rc<ShardThread>,
+    shutdown: CancellationToken,
+) {
+    let shared = &first.shared;
+    let mut next = 0;
+    accept_loop(&socket, &shutdown, |stream, peer| {
+        let permit = match ConnectionPermit::acquire(&listener) {
+            Ok(permit) => permit,
+            Err(limit) => {
+                let (of, reason) = match limit {
+                    LimitReached::Gateway => ("the gateway", RejectReason::Full),
+                    LimitReached::Listener => ("the listener", RejectReason::ListenerFull),
+                };
+                let port = listener.policy.port;
+                shared.rejections.count_and_log(reason, move |times| {
+                    warn!(port, times, "max_connections of {of} is reached: clients are rejected");
+                });
+                return client::reject_over_limit(&first, stream, &listener, reason);
+            }
+        };
+        let new = NewConnection { peer, permit };
+        next = (next + 1) % shared.shards.len();
+        if next == first.index {
+            return first.spawn_client(stream, new);
+        }
+        let Ok(stream) = stream.into_std() else { return };
+        if !dispatch(shared, next, ShardMessage::Client(stream, new)) {
+            let log =
+                move |times| warn!(client = %peer, times, "a client was closed: all shards are too busy");
+            shared.logs.too_busy.log(log);
+        }
+    })
+    .await;
+}
+
+/// Accepts links at the inner port, and gives them to the shards in turn.
+pub(super) async fn accept_links(listener: TcpListener, shared: Arc<Shared>, shutdown: CancellationToken) {
+    let limit = shared.capacity.links;
+    let permits = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+    let mut next = 0;
+    accept_loop(&listener, &shutdown, |stream, peer| {
+        let Ok(permit) = permits.clone().try_acquire_owned() else {
+            let log = move |times| warn!(%peer, limit, times, "max_links is reached: a link was rejected");
+            return shared.logs.link_rejected.log(log);
+        };
+        let Ok(stream) = stream.into_std() else { return };
+        next = (next + 1) % shared.shards.len();
+        if !dispatch(&shared, next, ShardMessage::Link(stream, peer, permit)) {
+            let log = move |times| warn!(%peer, times, "a link was closed: all shards are too busy");
+            shared.logs.too_busy.log(log);
+        }
+    })
+    .await;
+}
+
+/// Sends a connection to the shard `first`, or to the next one that has room for a message.
+/// Returns false, and drops the connection, where none has.
+fn dispatch(shared: &Shared, first: usize, mut message: ShardMessage) -> bool {
+    let (before, after) = shared.shards.split_at(first);
+    for shard in after.iter().chain(before) {
+        match shard.try_send(message) {
+            Ok(()) => return true,
+            Err(TrySendError::Full(back) | TrySendError::Closed(back)) => message = back,
+        }
+    }
+    false
+}

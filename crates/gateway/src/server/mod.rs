@@ -1,0 +1,307 @@
+//! The gateway's start and end: the order in which shards, acceptors and links open and close.
+//!
+//! [`serve`] runs until a token is cancelled or a part fails that the gateway cannot do without. It
+//! never serves with a part of itself. `bound_listeners` binds, `acceptors` gives connections to
+//! the shards; what happens to them is in `client` and `link`.
+
+mod acceptors;
+mod bound_listeners;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddrV4;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use gatewayworker_daemon::{OpenFiles, Operator, Reload};
+use gatewayworker_net::registers;
+use gatewayworker_protocol::Command;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use acceptors::{accept_clients, accept_links};
+pub use bound_listeners::BoundListeners;
+
+use crate::capacity::Capacity;
+use crate::config::Config;
+use crate::error::Error;
+use crate::listener::{ConnectionLimit, Listener};
+use crate::perpetual::PerpetualTasks;
+use crate::problem::problem;
+use crate::shard::{self, ShardMessage, ShardThread, Shared};
+use crate::tls::Certificate;
+
+/// How often the gateway pings workers on other hosts.
+const PING_INTERVAL: Duration = Duration::from_secs(25);
+
+/// How long links may take to send their last events when the gateway stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The options of [`serve`] beside the configuration: when to stop, and who may ask for stats.
+#[derive(Debug)]
+#[must_use]
+pub struct ServeOptions {
+    shutdown: CancellationToken,
+    operator: Operator,
+}
+
+impl ServeOptions {
+    /// The options of a gateway that runs until `shutdown` is cancelled.
+    pub fn new(shutdown: CancellationToken) -> Self {
+        Self { shutdown, operator: Operator::absent() }
+    }
+
+    /// Serves an operator too, which may ask for stats, and for a reload of the certificates: new
+    /// connections use the new ones. Files that cannot be loaded again are logged.
+    pub fn with_operator(mut self, operator: Operator) -> Self {
+        self.operator = operator;
+        self
+    }
+}
+
+/// The options of a gateway that runs until the token is cancelled.
+impl From<CancellationToken> for ServeOptions {
+    fn from(shutdown: CancellationToken) -> Self {
+        Self::new(shutdown)
+    }
+}
+
+/// Serves clients and workers until the options' token is cancelled. Then the gateway leaves the
+/// register, closes its clients with 1001, sends each close to the workers, and returns.
+///
+/// Must run within a tokio runtime. The first shard is on the calling thread, so the future is not
+/// `Send`; each other shard has a thread of its own.
+///
+/// # Errors
+/// At the start: when `config` is not valid, the limit on open files leaves no room for
+/// connections, a shard cannot be started, other listeners are bound than `config` has, or a
+/// certificate cannot be loaded. Later: when a part fails without which the gateway cannot serve,
+/// such as a shard or an acceptor. Then the clients are closed at once, without regard to
+/// `shutdown_spread_ms`.
+pub async fn serve(
+    listeners: BoundListeners,
+    config: Config,
+    options: impl Into<ServeOptions>,
+) -> Result<(), Error> {
+    let ServeOptions { shutdown, operator } = options.into();
+    let config = config.validated()?;
+    if listeners.clients.len() != config.listen.len() {
+        return Err(Error::ListenerCount);
+    }
+    let lan_port = match config.lan_listen {
+        // The gateway announces lan_port; lan_listen may bind another.
+        Some(_) if config.lan_port != 0 => config.lan_port,
+        _ => listeners.inner.local_addr().map_err(Error::LocalAddress)?.port(),
+    };
+    let (senders, channels): (Vec<_>, Vec<_>) = (0..config.shards).map(|_| shard::channel()).unzip();
+    let address = SocketAddrV4::new(config.lan_ip, lan_port);
+    let files = OpenFiles::now();
+    let capacity = Capacity::new(&config, files)?;
+    capacity.log(&config, files);
+    let shared = Arc::new(Shared::new(config, capacity, address, senders));
+    let counted = shared.clone();
+    operator.stats.provide(move || counted.stats());
+    let watched = shared.clone();
+    operator
+        .stats
+        .provide_problems(move || problem(watched.workers.len(), &watched.registers).into_iter().collect());
+    LocalSet::new().run_until(serve_here(listeners, shared, channels, shutdown, operator.reload)).await
+}
+
+/// Serves until `shutdown`, or until a perpetual task ends; then stops the gateway.
+async fn serve_here(
+    listeners: BoundListeners,
+    shared: Arc<Shared>,
+    channels: Vec<mpsc::Receiver<ShardMessage>>,
+    shutdown: CancellationToken,
+    reload: Reload,
+) -> Result<(), Error> {
+    let mut shards = PerpetualTasks::default();
+    let mut tasks = PerpetualTasks::default();
+    let started = start_shards(&mut shards, &shared, channels)
+        .and_then(|first| start_tasks(&mut tasks, listeners, &first, &shutdown, reload));
+    let served = match started {
+        Err(error) => Err(error),
+        Ok(()) => tokio::select! {
+            // First, as acceptors end by it, too.
+            biased;
+            () = shutdown.cancelled() => Ok(()),
+            failure = shards.failure() => Err(Error::PartFailed(format!("{failure:#}"))),
+            failure = tasks.failure() => Err(Error::PartFailed(format!("{failure:#}"))),
+        },
+    };
+    let mut spread = Duration::from_millis(shared.config.shutdown_spread_ms);
+    if let Err(error) = &served {
+        error!(%error, "the gateway cannot go on, and ends");
+        spread = Duration::ZERO;
+    }
+    // This ends the acceptors and the announcement: no new client or worker comes from now on.
+    // The open links go on, as they carry the last closes.
+    tasks.stop().await;
+    stop(&shared, spread).await;
+    if tokio::time::timeout(DRAIN_TIMEOUT, shards.join()).await.is_err() {
+        warn!("some shards did not end in time");
+    }
+    served
+}
+
+/// Starts the shards: the first on this thread, each other on a thread of its own. Returns the
+/// first.
+fn start_shards(
+    shards: &mut PerpetualTasks,
+    shared: &Arc<Shared>,
+    channels: Vec<mpsc::Receiver<ShardMessage>>,
+) -> Result<Rc<ShardThread>, Error> {
+    let first = ShardThread::new(0, shared.clone());
+    for (index, messages) in channels.into_iter().enumerate() {
+        if index == 0 {
+            shards.spawn_fallible("shard 0", first.clone().run(messages));
+            continue;
+        }
+        let ended = start_shard(index, shared.clone(), messages).map_err(|error| Error::StartShard {
+            index,
+            shards: shared.shards.len(),
+            error,
+        })?;
+        shards.spawn_fallible(format!("shard {index}"), async {
+            // Its thread sends nothing where it panics.
+            ended.await.unwrap_or_else(|_| Err(anyhow!("its thread has panicked")))
+        });
+    }
+    Ok(first)
+}
+
+/// Starts a shard's thread. The receiver gets the result with which the shard ends.
+fn start_shard(
+    index: usize,
+    shared: Arc<Shared>,
+    messages: mpsc::Receiver<ShardMessage>,
+) -> std::io::Result<oneshot::Receiver<anyhow::Result<()>>> {
+    // Built here, so that a lack of file descriptors is this function's error.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (give, given) = std::sync::mpsc::sync_channel(1);
+    let (end, ended) = oneshot::channel();
+    let run = move || {
+        // It fails only where the thread did not start.
+        let Ok(runtime) = given.recv() else { return };
+        let result = shard::run(&runtime, index, shared, messages);
+        let _ = end.send(result);
+    };
+    // The runtime is handed over once the thread runs. Where the thread cannot start, its closure
+    // is dropped here, within another runtime, where a runtime must not be dropped.
+    match std::thread::Builder::new().name(format!("shard-{index}")).spawn(run) {
+        Ok(_) => {
+            let _ = give.send(runtime);
+            Ok(ended)
+        }
+        Err(error) => {
+            runtime.shutdown_background();
+            Err(error)
+        }
+    }
+}
+
+/// Starts the tasks that the first shard's thread runs for all shards: the acceptors, the
+/// announcement, the workers' pings, and the reload of certificates.
+fn start_tasks(
+    tasks: &mut PerpetualTasks,
+    listeners: BoundListeners,
+    first: &Rc<ShardThread>,
+    shutdown: &CancellationToken,
+    reload: Reload,
+) -> Result<(), Error> {
+    let shared = &first.shared;
+    let gateway_limit = Arc::new(ConnectionLimit::new(shared.capacity.clients));
+    let mut certificates = Vec::new();
+    for (socket, config) in listeners.clients.into_iter().zip(&shared.config.listen) {
+        gatewayworker_net::tune(&socket);
+        let port = socket.local_addr().map_err(Error::LocalAddress)?.port();
+        let listener = Arc::new(Listener::new(port, config, &shared.config, gateway_limit.clone())?);
+        certificates.extend(listener.certificate.clone());
+        let accepting = accept_clients(socket, listener, first.clone(), shutdown.clone());
+        tasks.spawn(format!("the acceptor of {}", config.url), accepting);
+    }
+    let accepting = accept_links(listeners.inner, shared.clone(), shutdown.clone());
+    tasks.spawn("the acceptor of the inner port", accepting);
+    tasks.spawn("the announcement to the registers", announce(shared.clone()));
+    tasks.spawn("the workers' heartbeat", ping_workers(shared.clone()));
+    tasks.spawn("the reload of certificates", reload_certificates(certificates, reload));
+    Ok(())
+}
+
+/// Keeps the gateway announced at its registers, as long as the future is polled.
+async fn announce(shared: Arc<Shared>) {
+    let address = shared.address.to_string();
+    let Config { register_address, secret_key, .. } = &shared.config;
+    registers::announce(register_address, &address, secret_key, &shared.registers).await;
+}
+
+/// Loads the certificates again at each request of the operator. Without certificates it drops
+/// `reload`, which tells the operator that there is nothing to load.
+async fn reload_certificates(certificates: Vec<Arc<Certificate>>, mut reload: Reload) {
+    if certificates.is_empty() {
+        drop(reload);
+        return std::future::pending().await;
+    }
+    loop {
+        let request = reload.next().await;
+        let certificates = certificates.clone();
+        // Reading files may be slow, and this thread serves clients.
+        let load = move || certificates.iter().filter_map(|c| c.reload().err()).collect::<Vec<_>>();
+        let problems = tokio::task::spawn_blocking(load).await.unwrap_or_default();
+        request.done(if problems.is_empty() { Ok(()) } else { Err(problems.join("; ")) });
+    }
+}
+
+/// Pings the workers of a gateway that is not on loopback, as the original does.
+async fn ping_workers(shared: Arc<Shared>) {
+    if shared.config.lan_ip == std::net::Ipv4Addr::LOCALHOST {
+        return std::future::pending().await;
+    }
+    let mut ticks = tokio::time::interval(PING_INTERVAL);
+    loop {
+        ticks.tick().await;
+        for worker in shared.workers.all() {
+            // A full link needs no ping: it has events to read.
+            let _ = worker.buffer.push(|out| Command::Ping(bytes::Bytes::new()).encode(out));
+            worker.buffer.flush_soon();
+        }
+    }
+}
+
+/// Closes the clients evenly over `spread`, sends the closes to the workers, and ends the shards.
+async fn stop(shared: &Arc<Shared>, spread: Duration) {
+    let clients = shared.clients.load(Ordering::Relaxed);
+    if clients > 0 {
+        info!(clients, "closing the clients");
+    }
+    let mut stopping = Vec::new();
+    for shard in &shared.shards {
+        let (done, stopped) = oneshot::channel();
+        if shard.send(ShardMessage::Stop(spread, done)).await.is_ok() {
+            stopping.push(stopped);
+        }
+    }
+    for stopped in stopping {
+        let _ = stopped.await;
+    }
+    shared.stopping.cancel();
+    shared.links.close();
+    if tokio::time::timeout(DRAIN_TIMEOUT, shared.links.wait()).await.is_err() {
+        let links = shared.links.len();
+        warn!(links, "some links did not take their last events in time");
+    }
+    let closes = shared.workers.drop_kept_closes();
+    if closes > 0 {
+        warn!(closes, "no worker was linked when the gateway stopped: on_close is lost for these clients");
+    }
+    for shard in &shared.shards {
+        let _ = shard.send(ShardMessage::End).await;
+    }
+    info!(closes = %shared.closes, rejections = %shared.rejections, "the gateway has stopped");
+}

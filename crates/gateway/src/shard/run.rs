@@ -1,0 +1,96 @@
+//! The run of a shard: its perpetual tasks, and the loop that serves the messages of other threads.
+//!
+//! It starts the tasks of clients (`client`) and links (`link`); the other files of `shard` must not
+//! know them. `server` calls it, for the first shard on its own thread.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+
+use super::{NewConnection, ShardMessage, ShardThread, Shared};
+use crate::perpetual::{PerpetualTasks, cause};
+use crate::{client, link};
+
+/// Runs a shard on this thread until it is told to end.
+///
+/// # Errors
+/// As [`ShardThread::run`].
+pub(crate) fn run(
+    runtime: &Runtime,
+    index: usize,
+    shared: Arc<Shared>,
+    messages: mpsc::Receiver<ShardMessage>,
+) -> anyhow::Result<()> {
+    LocalSet::new().block_on(runtime, async move { ShardThread::new(index, shared).run(messages).await })
+}
+
+/// Notifies a shard when the task that holds it panics.
+struct PanicWatch(Rc<ShardThread>);
+
+impl Drop for PanicWatch {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.link_panicked.notify_one();
+        }
+    }
+}
+
+impl ShardThread {
+    /// Runs the shard on this thread, within its `LocalSet`, until a message asks for the end.
+    ///
+    /// # Errors
+    /// When a task that every client relies on ends before that: the flush, the timer, or the
+    /// reader of messages; and when the task of a link panics.
+    pub(crate) async fn run(self: Rc<Self>, messages: mpsc::Receiver<ShardMessage>) -> anyhow::Result<()> {
+        let mut tasks = PerpetualTasks::default();
+        tasks.spawn("the flush task", self.clone().flush_forever());
+        tasks.spawn("the timer task", self.clone().advance_forever());
+        let reading = tokio::task::spawn_local(self.clone().read_messages(messages));
+        tokio::select! {
+            read = reading => read.map_err(|error| anyhow!("the reader of messages has {}", cause(error))),
+            failure = tasks.failure() => Err(failure),
+            // Its worker would stay linked, and nobody would write its events.
+            () = self.link_panicked.notified() => Err(anyhow!("the task of a link has panicked")),
+        }
+    }
+
+    /// Starts the task that makes a client of an accepted connection.
+    pub(crate) fn spawn_client(self: &Rc<Self>, stream: TcpStream, new: NewConnection) {
+        tokio::task::spawn_local(client::accept(self.clone(), stream, new));
+    }
+
+    /// Serves messages until one asks for the end.
+    async fn read_messages(self: Rc<Self>, mut receiver: mpsc::Receiver<ShardMessage>) {
+        let mut messages = Vec::new();
+        while receiver.recv_many(&mut messages, 64).await > 0 {
+            for message in messages.drain(..) {
+                match message {
+                    ShardMessage::Client(stream, new) => {
+                        if let Ok(stream) = TcpStream::from_std(stream) {
+                            self.spawn_client(stream, new);
+                        }
+                    }
+                    ShardMessage::Link(stream, peer, permit) => {
+                        let watched = PanicWatch(self.clone());
+                        let link = link::run(self.clone(), stream, peer, permit);
+                        self.shared.links.spawn_local(async move {
+                            let _watched = watched;
+                            link.await;
+                        });
+                    }
+                    ShardMessage::Commands(commands) => self.input(|core| core.execute(commands)),
+                    ShardMessage::Ask(question) => self.look(question),
+                    ShardMessage::End => return,
+                    ShardMessage::Stop(spread, done) => {
+                        tokio::task::spawn_local(self.clone().stop(spread, done));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! A connection that does not become a client: the reason, and the HTTP answer.
+//!
+//! `handshake` and `client` return it; `access::rejections` counts and logs the reasons.
+
+use std::io;
+
+use super::health_check::HealthCheck;
+use super::text_answer::text_answer;
+use crate::access::rejections::RejectReason;
+
+/// The rejection of a connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Rejection {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// An answer with this status and sentence.
+    #[error("{status}: {sentence}")]
+    Http {
+        reason: RejectReason,
+        status: &'static str,
+        sentence: String,
+        /// The rejected value of the request, such as its origin, for the log.
+        value: Option<String>,
+        /// The request was a HEAD: the answer has no body.
+        is_head: bool,
+    },
+    /// A health check, which is answered and not counted.
+    #[error("a health check")]
+    HealthCheck(HealthCheck),
+}
+
+impl From<RejectReason> for Rejection {
+    fn from(reason: RejectReason) -> Self {
+        Self::of(reason, reason.sentence())
+    }
+}
+
+impl Rejection {
+    /// The rejection of a request that is no valid WebSocket handshake.
+    pub(crate) fn http(status: &'static str, sentence: impl Into<String>) -> Self {
+        Self::Http {
+            reason: RejectReason::NoHandshake,
+            status,
+            sentence: sentence.into(),
+            value: None,
+            is_head: false,
+        }
+    }
+
+    /// A rejection for this reason, with the reason's own status.
+    pub(crate) fn of(reason: RejectReason, sentence: impl Into<String>) -> Self {
+        Self::Http { reason, status: reason.status(), sentence: sentence.into(), value: None, is_head: false }
+    }
+
+    /// Adds the rejected value, for the log.
+    pub(super) fn with_value(mut self, text: &[u8]) -> Self {
+        const SHOWN: usize = 200;
+
+        if let Self::Http { value, .. } = &mut self {
+            *value = Some(String::from_utf8_lossy(&text[..text.len().min(SHOWN)]).into_owned());
+        }
+        self
+    }
+
+    /// Makes this the answer to a HEAD.
+    pub(super) fn for_head(mut self) -> Self {
+        if let Self::Http { is_head, .. } = &mut self {
+            *is_head = true;
+        }
+        self
+    }
+
+    /// Returns the HTTP answer; `None` where the client has left, and for a health check.
+    pub(crate) fn response(&self) -> Option<String> {
+        let Self::Http { status, sentence, is_head, .. } = self else { return None };
+        let headers = match status.split(' ').next() {
+            Some("405") => "Allow: GET\r\nConnection: close\r\n",
+            Some("426") => {
+                "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            }
+            _ => "Connection: close\r\n",
+        };
+        Some(text_answer(status, headers, sentence, *is_head))
+    }
+}
