@@ -160,10 +160,11 @@ impl Worker {
         let outcome = HandlerOutcome::Done;
         let result = match &handler.event.kind {
             EventKind::Connect => {
-                self.tell(
-                    id,
-                    Command::SendToOne { to: id.connection_id(), message: text(format!("id {id}")) },
-                );
+                let connection_id = id.connection_id();
+                self.tell(id, Command::SendToOne { to: connection_id, message: text(format!("id {id}")) });
+                // Of a group and a uid from the start, admitted or not.
+                self.tell(id, Command::JoinGroup { connection_id, group: group_name(2) });
+                self.tell(id, Command::BindUid { connection_id, uid: uid(1) });
                 Handled::Event { outcome, changes: SessionChanges::default() }
             }
             EventKind::WebSocketConnect { handshake, asks } => {
@@ -172,8 +173,6 @@ impl Worker {
                     Some((_, Wanted::Refuse)) => Admission::refuse_with("refused").with_code(4001),
                     _ => Admission::Admit,
                 };
-                // A group that it is in from the start, admitted or not.
-                self.tell(id, Command::JoinGroup { connection_id: id.connection_id(), group: group_name(0) });
                 let changes = SessionChanges { merged: None, changed: Some(session(0)) };
                 let gateway_asks = *asks;
                 Handled::WebSocketConnect { outcome, changes, admission: Some(admission), gateway_asks }
