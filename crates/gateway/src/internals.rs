@@ -15,8 +15,9 @@ use tokio::net::TcpStream;
 
 use crate::capacity::Capacity;
 use crate::config::Config;
+use crate::gateway_state::GatewayState;
 use crate::listener::{ConnectionLimit, ConnectionPermit, Listener};
-use crate::shard::{self, ClientConnection, ShardThread, Shared};
+use crate::shard::{self, ClientConnection, ShardThread};
 use crate::workers::WorkerLink;
 
 pub use crate::core::client::{Client, NewClient};
@@ -182,7 +183,7 @@ impl BusyShard {
         let capacity = Capacity::new(&config, None).expect("no limit on files");
         let (sender, _) = shard::channel();
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300);
-        let shared = Arc::new(Shared::new(config, capacity, address, vec![sender]));
+        let shared = Arc::new(GatewayState::new(config, capacity, address, vec![sender]));
         let writer = LinkWriter::new(nowhere().into_split().1, 64 * 1024 * 1024);
         let link = shared.workers.join("worker", Arc::new(writer), Features::default());
         let limit = Arc::new(ConnectionLimit::new(n as usize));

@@ -13,6 +13,7 @@
 //! - `core`: the clients of a shard, their memberships, messages and timers,
 //! - `link`, `workers`: the links of workers and client libraries; the directory of workers,
 //! - `transmit`, `closing`: writing outboxes, and ending connections,
+//! - `gateway_state`: what all shards and links share,
 //! - `capacity`, `perpetual`, `problem`, `logs`, `close_counts`: limits, watched tasks, and what
 //!   operators see,
 //! - `config`, `error`: the configuration; the errors of the gateway.
@@ -26,6 +27,7 @@ mod config;
 #[allow(unreachable_pub, reason = "`internals` shows it to the simulation")]
 mod core;
 mod error;
+mod gateway_state;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;

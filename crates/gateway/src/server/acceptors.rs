@@ -16,8 +16,9 @@ use tracing::warn;
 
 use crate::access::rejections::RejectReason;
 use crate::client;
+use crate::gateway_state::GatewayState;
 use crate::listener::{ConnectionPermit, LimitReached, Listener};
-use crate::shard::{NewConnection, ShardMessage, ShardThread, Shared};
+use crate::shard::{NewConnection, ShardMessage, ShardThread};
 
 /// Accepts clients of one listener, and gives them to the shards in turn.
 pub(super) async fn accept_clients(
@@ -59,7 +60,11 @@ pub(super) async fn accept_clients(
 }
 
 /// Accepts links at the inner port, and gives them to the shards in turn.
-pub(super) async fn accept_links(listener: TcpListener, shared: Arc<Shared>, shutdown: CancellationToken) {
+pub(super) async fn accept_links(
+    listener: TcpListener,
+    shared: Arc<GatewayState>,
+    shutdown: CancellationToken,
+) {
     let limit = shared.capacity.links;
     let permits = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
     let mut next = 0;
@@ -80,7 +85,7 @@ pub(super) async fn accept_links(listener: TcpListener, shared: Arc<Shared>, shu
 
 /// Sends a connection to the shard `first`, or to the next one that has room for a message.
 /// Returns false, and drops the connection, where none has.
-fn dispatch(shared: &Shared, first: usize, mut message: ShardMessage) -> bool {
+fn dispatch(shared: &GatewayState, first: usize, mut message: ShardMessage) -> bool {
     let (before, after) = shared.shards.split_at(first);
     for shard in after.iter().chain(before) {
         match shard.try_send(message) {

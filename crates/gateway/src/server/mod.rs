@@ -30,10 +30,11 @@ pub use bound_listeners::BoundListeners;
 use crate::capacity::Capacity;
 use crate::config::Config;
 use crate::error::Error;
+use crate::gateway_state::GatewayState;
 use crate::listener::{ConnectionLimit, Listener};
 use crate::perpetual::PerpetualTasks;
 use crate::problem::problem;
-use crate::shard::{self, ShardMessage, ShardThread, Shared};
+use crate::shard::{self, ShardMessage, ShardThread};
 use crate::tls::Certificate;
 
 /// How often the gateway pings workers on other hosts.
@@ -104,7 +105,7 @@ pub async fn serve(
     let files = OpenFiles::now();
     let capacity = Capacity::new(&config, files)?;
     capacity.log(&config, files);
-    let shared = Arc::new(Shared::new(config, capacity, address, senders));
+    let shared = Arc::new(GatewayState::new(config, capacity, address, senders));
     let counted = shared.clone();
     operator.stats.provide(move || counted.stats());
     let watched = shared.clone();
@@ -117,7 +118,7 @@ pub async fn serve(
 /// Serves until `shutdown`, or until a perpetual task ends; then stops the gateway.
 async fn serve_here(
     listeners: BoundListeners,
-    shared: Arc<Shared>,
+    shared: Arc<GatewayState>,
     channels: Vec<mpsc::Receiver<ShardMessage>>,
     shutdown: CancellationToken,
     reload: Reload,
@@ -155,7 +156,7 @@ async fn serve_here(
 /// first.
 fn start_shards(
     shards: &mut PerpetualTasks,
-    shared: &Arc<Shared>,
+    shared: &Arc<GatewayState>,
     channels: Vec<mpsc::Receiver<ShardMessage>>,
 ) -> Result<Rc<ShardThread>, Error> {
     let first = ShardThread::new(0, shared.clone());
@@ -180,7 +181,7 @@ fn start_shards(
 /// Starts a shard's thread. The receiver gets the result with which the shard ends.
 fn start_shard(
     index: usize,
-    shared: Arc<Shared>,
+    shared: Arc<GatewayState>,
     messages: mpsc::Receiver<ShardMessage>,
 ) -> std::io::Result<oneshot::Receiver<anyhow::Result<()>>> {
     // Built here, so that a lack of file descriptors is this function's error.
@@ -236,7 +237,7 @@ fn start_tasks(
 }
 
 /// Keeps the gateway announced at its registers, as long as the future is polled.
-async fn announce(shared: Arc<Shared>) {
+async fn announce(shared: Arc<GatewayState>) {
     let address = shared.address.to_string();
     let Config { register_address, secret_key, .. } = &shared.config;
     registers::announce(register_address, &address, secret_key, &shared.registers).await;
@@ -260,7 +261,7 @@ async fn reload_certificates(certificates: Vec<Arc<Certificate>>, mut reload: Re
 }
 
 /// Pings the workers of a gateway that is not on loopback, as the original does.
-async fn ping_workers(shared: Arc<Shared>) {
+async fn ping_workers(shared: Arc<GatewayState>) {
     if shared.config.lan_ip == std::net::Ipv4Addr::LOCALHOST {
         return std::future::pending().await;
     }
@@ -276,7 +277,7 @@ async fn ping_workers(shared: Arc<Shared>) {
 }
 
 /// Closes the clients evenly over `spread`, sends the closes to the workers, and ends the shards.
-async fn stop(shared: &Arc<Shared>, spread: Duration) {
+async fn stop(shared: &Arc<GatewayState>, spread: Duration) {
     let clients = shared.clients.load(Ordering::Relaxed);
     if clients > 0 {
         info!(clients, "closing the clients");

@@ -17,13 +17,14 @@ use tokio_util::sync::CancellationToken;
 use super::{BoundListeners, serve_here};
 use crate::config::Config;
 use crate::error::Error;
-use crate::shard::{ShardMessage, ShardThread, Shared, testing};
+use crate::gateway_state::GatewayState;
+use crate::shard::{ShardMessage, ShardThread, testing};
 
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Returns a gateway with two shards and two listeners on any port, which would close its clients
 /// over an hour.
-async fn gateway() -> (BoundListeners, Arc<Shared>, Vec<mpsc::Receiver<ShardMessage>>) {
+async fn gateway() -> (BoundListeners, Arc<GatewayState>, Vec<mpsc::Receiver<ShardMessage>>) {
     let text = "listen = ['websocket://127.0.0.1:0', 'text://127.0.0.1:0']\n\
         lan_port = 0\nshards = 2\nshutdown_spread_ms = 3600000\nregister_address = '127.0.0.1:1'";
     let config = toml::from_str::<Config>(text).unwrap().validated().unwrap();
@@ -33,7 +34,7 @@ async fn gateway() -> (BoundListeners, Arc<Shared>, Vec<mpsc::Receiver<ShardMess
 }
 
 /// Returns the result of a gateway to which `harm` is done.
-async fn end(harm: impl AsyncFnOnce(&Arc<Shared>, [SockRef<'static>; 3])) -> Result<(), Error> {
+async fn end(harm: impl AsyncFnOnce(&Arc<GatewayState>, [SockRef<'static>; 3])) -> Result<(), Error> {
     let (listeners, shared, channels) = gateway().await;
     let sockets = [&listeners.clients[0], &listeners.clients[1], &listeners.inner];
     // Leaked, as the borrow has to outlive the test.

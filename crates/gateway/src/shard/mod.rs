@@ -10,15 +10,13 @@
 //! - `message`: the messages of other threads,
 //! - `connection`: the core's ports, over sockets and links,
 //! - `ending`: the effects: ending connections, waiting for full sockets, logging,
-//! - `shared`: the state that all shards of a gateway share.
 
 mod connection;
 mod ending;
-mod message;
+pub(crate) mod message;
 mod run;
 #[cfg(test)]
 mod run_tests;
-mod shared;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -36,11 +34,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::core::client::NewClient;
 use crate::core::table::Key;
+use crate::gateway_state::GatewayState;
 
 pub(crate) use connection::{ClientConnection, Core, GatewayPorts};
 pub(crate) use message::{NewConnection, ShardMessage};
 pub(crate) use run::run;
-pub(crate) use shared::Shared;
 
 /// How many messages a shard's channel holds; a sender waits for room.
 const CHANNEL: usize = 1024;
@@ -58,7 +56,7 @@ pub(crate) const SCRATCH: usize = 64 * 1024;
 /// A shard on its thread: the core, and what wakes its tasks.
 pub(crate) struct ShardThread {
     pub(crate) index: usize,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<GatewayState>,
     pub(crate) scratch: RefCell<Box<[u8]>>,
     core: RefCell<Core>,
     started: Instant,
@@ -82,7 +80,7 @@ pub(crate) fn channel() -> (mpsc::Sender<ShardMessage>, mpsc::Receiver<ShardMess
 }
 
 impl ShardThread {
-    pub(crate) fn new(index: usize, shared: Arc<Shared>) -> Rc<Self> {
+    pub(crate) fn new(index: usize, shared: Arc<GatewayState>) -> Rc<Self> {
         let core = Core::new(shared.settings(index), shared.workers.clone());
         Rc::new(Self {
             index,

@@ -12,7 +12,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use super::{NewConnection, ShardMessage, ShardThread, Shared};
+use super::{NewConnection, ShardMessage, ShardThread};
+use crate::gateway_state::GatewayState;
 use crate::perpetual::{PerpetualTasks, cause};
 use crate::{client, link};
 
@@ -23,7 +24,7 @@ use crate::{client, link};
 pub(crate) fn run(
     runtime: &Runtime,
     index: usize,
-    shared: Arc<Shared>,
+    shared: Arc<GatewayState>,
     messages: mpsc::Receiver<ShardMessage>,
 ) -> anyhow::Result<()> {
     LocalSet::new().block_on(runtime, async move { ShardThread::new(index, shared).run(messages).await })

@@ -10,11 +10,12 @@ use tokio::sync::mpsc;
 
 use gatewayworker_protocol::Features;
 
-use super::{ClientConnection, ShardMessage, ShardThread, Shared};
+use super::{ClientConnection, ShardMessage, ShardThread};
 use crate::capacity::Capacity;
 use crate::config::{Config, ListenerConfig};
 use crate::core::client::NewClient;
 use crate::core::table::Key;
+use crate::gateway_state::GatewayState;
 use crate::listener::{ConnectionLimit, ConnectionPermit, Listener};
 use crate::socket::Socket;
 use crate::workers::WorkerLink;
@@ -31,11 +32,11 @@ pub(crate) fn shard_and_channels(config: Config) -> (Rc<ShardThread>, Vec<mpsc::
 }
 
 /// Returns the shared state of a gateway, and the channels of its shards.
-pub(crate) fn shared(config: Config) -> (Arc<Shared>, Vec<mpsc::Receiver<ShardMessage>>) {
+pub(crate) fn shared(config: Config) -> (Arc<GatewayState>, Vec<mpsc::Receiver<ShardMessage>>) {
     let (senders, channels) = (0..config.shards).map(|_| super::channel()).unzip();
     let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300);
     let capacity = Capacity::new(&config, None).unwrap();
-    (Arc::new(Shared::new(config, capacity, address, senders)), channels)
+    (Arc::new(GatewayState::new(config, capacity, address, senders)), channels)
 }
 
 /// Returns both ends of a TCP connection, the gateway's first.
@@ -46,7 +47,7 @@ pub(crate) async fn connection() -> (TcpStream, TcpStream) {
 }
 
 /// Links a worker whose link buffer takes `limit` bytes. Returns the link and the worker's end.
-pub(crate) async fn worker(shared: &Shared, limit: usize) -> (Arc<WorkerLink>, TcpStream) {
+pub(crate) async fn worker(shared: &GatewayState, limit: usize) -> (Arc<WorkerLink>, TcpStream) {
     let (ours, theirs) = connection().await;
     let writer = Arc::new(LinkWriter::new(ours.into_split().1, limit));
     (shared.workers.join("worker", writer, Features::default()), theirs)

@@ -13,18 +13,18 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::message::ShardMessage;
 use crate::access::rejections::RejectionCounts;
 use crate::capacity::Capacity;
 use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::core::Settings;
 use crate::logs::Logs;
+use crate::shard::message::ShardMessage;
 use crate::workers::Workers;
 
 /// The state that all shards and links share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct GatewayState {
     pub(crate) config: Config,
     /// The limits on connections, which may be lower than those of `config`.
     pub(crate) capacity: Capacity,
@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     pub(crate) next_seq: AtomicU64,
 }
 
-impl Shared {
+impl GatewayState {
     /// Returns the shared state of a gateway with this validated configuration, these limits, this
     /// announced address, and these channels to its shards.
     pub(crate) fn new(
@@ -97,7 +97,7 @@ impl Shared {
     }
 
     /// Returns the settings of the core of shard `index`.
-    pub(super) fn settings(&self, index: usize) -> Settings {
+    pub(crate) fn settings(&self, index: usize) -> Settings {
         Settings {
             address: self.address,
             index,
