@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gatewayworker_net::Network;
+use gatewayworker_net::AddressPrefix;
 use gatewayworker_protocol::Payload;
 
 use crate::access::AccessPolicy;
@@ -108,7 +108,7 @@ pub(crate) struct ConnectionPermit {
     listener: Arc<Listener>,
     /// The network that it is counted for. Boxed, as few listeners count by address, and every
     /// client has the field.
-    network: Option<Box<Network>>,
+    network: Option<Box<AddressPrefix>>,
 }
 
 /// The limit that left no room for a connection.
@@ -149,7 +149,7 @@ impl ConnectionPermit {
     /// When `max_connections_per_address` is reached.
     pub(crate) fn count_address(&mut self, address: IpAddr) -> Result<(), RejectReason> {
         if let (Some(addresses), None) = (&self.listener.addresses, &self.network) {
-            let network = Network::from(address);
+            let network = AddressPrefix::from(address);
             if !addresses.acquire(network) {
                 return Err(RejectReason::AddressFull);
             }

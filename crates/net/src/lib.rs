@@ -29,7 +29,6 @@ pub mod registers;
 
 pub use address_prefix::AddressPrefix;
 // The gateway's name for it.
-pub use address_prefix::AddressPrefix as Network;
 pub use backoff::Backoff;
 pub use line::{LineError, LineReader};
 pub use link::{LinkWriter, PushError};

@@ -5,14 +5,14 @@
 
 use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
-use gatewayworker_net::Network;
+use gatewayworker_net::AddressPrefix;
 
 /// The number of clients from each address, or /64 network of IPv6.
 #[derive(Debug)]
 pub(crate) struct AddressLimits {
     /// The most clients from one address.
     max: usize,
-    counts: DashMap<Network, usize, RandomState>,
+    counts: DashMap<AddressPrefix, usize, RandomState>,
 }
 
 impl AddressLimits {
@@ -21,7 +21,7 @@ impl AddressLimits {
     }
 
     /// Counts one more client, unless the limit is reached. Returns whether it was counted.
-    pub(crate) fn acquire(&self, network: Network) -> bool {
+    pub(crate) fn acquire(&self, network: AddressPrefix) -> bool {
         let mut count = self.counts.entry(network).or_insert(0);
         let has_room = *count < self.max;
         *count += usize::from(has_room);
@@ -29,7 +29,7 @@ impl AddressLimits {
     }
 
     /// Counts one client less.
-    pub(crate) fn release(&self, network: Network) {
+    pub(crate) fn release(&self, network: AddressPrefix) {
         if let Entry::Occupied(mut count) = self.counts.entry(network) {
             *count.get_mut() -= 1;
             if *count.get() == 0 {
@@ -45,7 +45,7 @@ mod tests {
 
     use super::*;
 
-    fn network(text: &str) -> Network {
+    fn network(text: &str) -> AddressPrefix {
         text.parse::<IpAddr>().unwrap().into()
     }
 
@@ -65,7 +65,7 @@ mod tests {
     fn an_address_without_clients_is_forgotten() {
         let addresses = AddressLimits::new(1);
         for n in 0..100_u8 {
-            let address = Network::V4([192, 0, 2, n]);
+            let address = AddressPrefix::V4([192, 0, 2, n]);
             assert!(addresses.acquire(address));
             assert_eq!(addresses.counts.len(), 1);
             addresses.release(address);
