@@ -226,7 +226,7 @@ mod tests {
 
     /// Without Cargo's harness, the compiler drops a function with `#[test]` and says nothing.
     #[test]
-    fn no_binary_without_cargos_harness_has_a_test_that_nobody_runs() {
+    fn a_binary_without_cargos_harness_has_no_test_attribute() {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let examples = ["group-chat", "live-room", "method-router"].map(|name| format!("examples/{name}"));
         for package in examples.iter().map(String::as_str).chain(["tests"]) {

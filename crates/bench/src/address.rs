@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_host_port_and_path() {
+    fn a_url_has_a_host_a_port_and_a_path() {
         let url: Url = "ws://127.0.0.1:8289/chat?x=1".parse().unwrap();
         assert_eq!((url.host.as_str(), url.path.as_str()), ("127.0.0.1:8289", "/chat?x=1"));
         assert_eq!("ws://127.0.0.1?x".parse::<Url>().unwrap().path, "/?x");

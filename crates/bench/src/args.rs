@@ -348,7 +348,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_hold_together() {
+    fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
     }
 
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn several_systems_are_measured_five_times_unless_only_fresh_ones_tell() {
+    fn several_systems_are_measured_five_times_except_in_idle_and_burst() {
         let others = "--url ws://127.0.0.1:1 --against a=ws://127.0.0.1:2,7 --against ws://127.0.0.1:3";
         let rounds = |case: &str| parse(&format!("bench {case} {others}")).unwrap().case.rounds();
         assert_eq!(["echo", "idle", "burst"].map(rounds), [5, 1, 1]);

@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_come_whole_however_they_are_cut() {
+    async fn messages_arrive_whole_from_any_cut() {
         let mut served = Vec::new();
         for message in ["one", "", "three", &"y".repeat(300)] {
             served.push(0x81);
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_greeting_may_lie_behind_the_handshake_and_a_cut_frame_stays() {
+    async fn a_greeting_may_follow_the_handshake_and_a_cut_frame_is_kept() {
         let (mut client, mut peer) = pair().await;
         client.rest = b"\x81\x02{}\x81\x03ab".to_vec();
         client.greeted().await.unwrap();

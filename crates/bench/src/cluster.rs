@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_is_not_there_is_named() {
+    async fn a_missing_program_is_named() {
         let missing = Daemon::start("gateway 7".into(), "no such program", &[]).err().unwrap();
         let text = format!("{missing:#}");
         assert!(text.contains("gateway 7") && text.contains("no such program"), "{text}");
@@ -253,7 +253,7 @@ mod tests {
 
     #[cfg(unix)]
     #[tokio::test]
-    async fn one_that_does_not_come_up_is_named_with_its_last_lines() {
+    async fn a_daemon_that_does_not_start_is_named_with_its_last_lines() {
         let local = tokio::task::LocalSet::new();
         local
             .run_until(async {

@@ -192,12 +192,12 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_neighbours() {
+    fn a_group_is_a_run_of_neighbours() {
         assert_eq!([0, 1, 2, 3, 4].map(|index| group_name(index, 2)), ["g0", "g0", "g1", "g1", "g2"]);
     }
 
     #[test]
-    fn clients_that_open_over_a_time_do_so_evenly() {
+    fn clients_open_evenly_over_a_time() {
         let over = Duration::from_secs(1);
         assert_eq!([0, 1, 9_999].map(|index| after(over, index, 10_000).as_micros()), [0, 100, 999_900]);
         assert_eq!(after(Duration::from_secs(86_400), 999_999, 1_000_000).as_millis(), 86_399_913);
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_or_ungreeted_client_says_why() {
+    async fn a_client_that_is_refused_or_not_greeted_is_an_error() {
         let (_, refused) = open_at(0, b"HTTP/1.1 403 Forbidden\r\n\r\n").await;
         assert!(refused.err().unwrap().to_string().contains("403 Forbidden"));
         let (_, silent) = open_at(0, b"HTTP/1.1 101 Switching Protocols\r\n\r\n").await;

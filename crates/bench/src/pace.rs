@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_became_due_while_nobody_looked_counts_from_when_it_was_due() {
+    fn a_late_send_counts_from_its_due_time() {
         let start = Instant::now();
         let (mut schedule, mut dues) = (Schedule::new(start, 1000), Dues::new(2));
         dues.fill(&mut schedule, start + 3 * MS);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_socket_is_not_the_generators_lateness() {
+    fn a_full_socket_does_not_count_as_the_generators_delay() {
         let start = Instant::now();
         let (mut schedule, mut dues) = (Schedule::new(start, 1000), Dues::new(1));
         dues.fill(&mut schedule, start);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_keeps_what_was_due() {
+    fn messages_due_before_a_stop_are_still_sent() {
         let start = Instant::now();
         let (mut schedule, mut dues) = (Schedule::new(start, 1000), Dues::new(1));
         dues.fill(&mut schedule, start + MS);
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_timer_waits_until_the_moment() {
+    async fn the_timer_waits_until_the_due_time() {
         let timer = Timer::new().unwrap();
         for wait in [MS * 3, Duration::ZERO] {
             let until = Instant::now() + wait;

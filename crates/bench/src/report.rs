@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_is_set_against_each_of_the_others() {
+    fn the_first_system_is_compared_with_each_other_one() {
         let systems = [system(&[2.0]), System { name: "lean".into(), ..system(&[1.0]) }, system(&[0.0])];
         let text = table("echo", &systems);
         let row = text.lines().last().unwrap().split_whitespace().collect::<Vec<_>>();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn one_system_has_no_ratio_and_no_rounds_no_rows() {
+    fn one_system_has_no_ratio_and_without_rounds_there_is_no_row() {
         assert!(!table("echo", &[system(&[1.0])]).contains("A/B"));
         assert_eq!(table("echo", &[system(&[])]).lines().count(), 3);
     }

@@ -82,7 +82,7 @@ mod tests {
 
     #[cfg(target_endian = "little")]
     #[test]
-    fn a_link_stands_at_its_gateway_and_is_held_by_its_worker() {
+    fn a_link_is_counted_at_its_gateway_and_its_worker() {
         let links = Links::parse(TABLE);
         let gateway = Ipv4Addr::new(127, 77, 0, 1);
         assert_eq!((links.standing(gateway), links.held(gateway)), (1, 2));
@@ -92,7 +92,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_connection_is_seen_come_and_go() {
+    fn a_new_connection_is_counted_and_a_closed_one_is_not() {
         // An address of its own, so that nobody else's connections count.
         let address = Ipv4Addr::new(127, 78, 3, 9);
         let listener = std::net::TcpListener::bind((address, 0)).unwrap();

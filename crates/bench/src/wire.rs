@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_frame_is_left_alone() {
+    fn decoding_a_frame_leaves_the_next_one() {
         let bytes = [served(opcode::TEXT, b"one"), served(opcode::PING, b"")].concat();
         let first = decode(&bytes).unwrap().unwrap();
         assert_eq!((first.payload, first.length), (&b"one"[..], 5));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_must_not_send_is_an_error() {
+    fn an_invalid_frame_of_a_server_is_an_error() {
         assert!(decode(&[0x81, 0x80]).is_err());
         assert!(decode(&[0x01, 0x00]).is_err());
         assert!(decode(&[0x80, 0x00]).is_err());

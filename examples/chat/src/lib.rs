@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_complained_about() {
+    fn an_invalid_message_is_an_error() {
         for (message, complaint) in [
             (json!({"type": "chat"}), EMPTY_CONTENT),
             (json!({"type": "chat", "content": ""}), EMPTY_CONTENT),

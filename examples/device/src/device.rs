@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn devices_and_browsers_hear_each_other() {
+    async fn devices_and_browsers_receive_each_others_messages() {
         let cluster = Cluster::builder()
             .gateway(|config| config.protocols = Protocols::default().with("device", Device))
             .listen("listen = ['websocket://127.0.0.1:0', 'device://127.0.0.1:0']")

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_read_whether_its_numbers_are_in_quotes_or_not() {
+    fn numbers_of_a_request_may_be_in_quotes() {
         let membership = Membership { class: 2, thread: 3, speaker: 1, speaker_name: "王".into() };
         assert_eq!(
             parse("join", json!({})),
@@ -177,13 +177,13 @@ mod tests {
     }
 
     #[test]
-    fn some_requests_are_about_no_thread() {
+    fn keep_and_directory_need_no_thread() {
         assert_eq!(Request::parse(&json!({"action": "keep"})), Ok(Request::Keep));
         assert_eq!(Request::parse(&json!({"action": "directory"})), Ok(Request::Directory));
     }
 
     #[test]
-    fn what_is_missing_or_of_another_type_makes_it_incomplete() {
+    fn a_missing_field_or_one_of_another_type_makes_a_request_incomplete() {
         let nothing = [json!(null), json!(0), json!(""), json!([1]), json!({}), json!(1.5), json!(true)];
         for field in ["thread_id", "class_id", "speaker", "speaker_name"] {
             for wrong in &nothing {

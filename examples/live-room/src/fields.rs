@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_room_may_be_a_number_or_text_and_is_said_as_it_was() {
+    fn a_room_may_be_a_number_or_text_and_keeps_its_type() {
         let rooms = Rooms::default();
         for id in [json!(1), json!("1")] {
             let room = fields(json!({"roomId": id})).room(&rooms).unwrap();
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_may_be_missing_and_is_no_blank() {
+    fn a_comment_may_be_missing_but_not_blank() {
         assert_eq!(fields(json!({})).content(), Ok(None));
         assert_eq!(fields(json!({"content": null})).content(), Ok(None));
         assert_eq!(fields(json!({"content": "0"})).content(), Ok(Some("0".into())));

@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn some_at_once_and_then_at_the_rate() {
+    async fn a_burst_is_allowed_and_then_the_rate() {
         let limiter = Limiter::new(2, 1.0);
         assert_eq!([(); 3].map(|()| limiter.take("a")), [true, true, false]);
         assert!(limiter.take("b"), "another has a bucket of their own");
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn buckets_of_the_silent_do_not_stay() {
+    async fn buckets_of_silent_users_are_removed() {
         let limiter = Limiter::new(1, 1.0);
         for n in 0..CLEAR_AT {
             limiter.take(n);

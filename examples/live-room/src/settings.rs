@@ -80,14 +80,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_that_comes_along_says_the_defaults() {
+    fn the_shipped_file_has_the_defaults() {
         let config: Config<Settings> = toml::from_str(include_str!("../config/businessworker.toml")).unwrap();
         assert_eq!(config.app.rooms, Rooms::default());
         assert!(config.app.redis.is_empty() && !config.app.one_way);
     }
 
     #[test]
-    fn a_room_has_an_id_that_a_group_may_have() {
+    fn a_room_id_is_a_valid_group_name() {
         for ids in [vec![], vec![""], vec!["0"], vec!["1", ""]] {
             assert!(Rooms::new(ids.iter().map(|id| (*id).to_owned())).is_err(), "{ids:?}");
         }

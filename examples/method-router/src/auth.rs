@@ -163,14 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_signed_comes_back() {
+    fn a_signed_ticket_is_read_back() {
         let auth = key().sign(&ticket());
         assert_eq!(verify(&auth, NOW), Ok(ticket()));
         assert!(auth.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)), "{auth}");
     }
 
     #[test]
-    fn it_is_made_as_others_would_make_it() {
+    fn a_signature_matches_that_of_another_implementation() {
         // php: $b = rtrim(strtr(base64_encode($json), '+/', '-_'), '=');
         //      $b . '.' . the same of hash_hmac('sha256', $b, $key, true)
         let auth = "eyJpZCI6IjciLCJ0eXBlIjoid2FsbCIsImNvZGUiOiJyb29tMSIsIm5pY2tuYW1lIjoic2NyZWVuIiwiY3RpbWUiOjE3MDAwMDAwMDB9.hD__LyMv2BdTXos5hrlP9hAEyCc9QgCo1L8aE2-BX5I";
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_good_for_a_while() {
+    fn a_ticket_expires() {
         let auth = key().sign(&ticket());
         assert!(verify(&auth, NOW + 600).is_ok());
         assert_eq!(verify(&auth, NOW + 601), Err(Refused::Expired));
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_tampered_with_is_not_let_in() {
+    fn a_changed_ticket_is_refused() {
         let auth = key().sign(&ticket());
         let (body, mac) = auth.split_once('.').unwrap();
         let other = key().sign(&Ticket { id: "8".into(), ..ticket() });
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_without_a_name_is_none() {
+    fn a_ticket_without_a_name_is_refused() {
         for ticket in [
             Ticket { id: String::new(), ..ticket() },
             Ticket { nickname: "  ".into(), ..ticket() },
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_key_is_refused_and_none_is_shown() {
+    fn a_short_key_is_refused_and_no_key_is_printed() {
         assert!(Key::new("short").is_err());
         assert_eq!(format!("{:?}", key()), "Key(…)");
     }

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn some_at_once_and_then_at_the_rate() {
+    async fn a_burst_is_allowed_and_then_the_rate() {
         let limiter = Limiter::new(3, 2.0);
         assert_eq!([(); 4].map(|()| limiter.take(id(1))), [true, true, true, false]);
         assert!(limiter.take(id(2)), "another client is another bucket");
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn buckets_of_clients_that_are_silent_do_not_stay() {
+    async fn buckets_of_silent_clients_are_removed() {
         let limiter = Limiter::new(1, 1.0);
         for n in 0..10_001 {
             limiter.take(id(n));

@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_key_and_the_demos_are_refused() {
+    fn an_empty_key_and_the_demo_key_are_refused() {
         let with = |key: &str| Settings { auth_key: key.into(), ..Settings::default() }.key();
         assert!(with("").unwrap_err().to_string().contains("is not set"));
         assert!(with(DEMO_KEY).unwrap_err().to_string().contains("the demo's"));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_named_by_its_key() {
+    fn an_invalid_setting_is_named_by_its_key() {
         for (wrong, key) in [
             (Settings { redis_timeout_ms: 0, ..Settings::default() }, "redis_timeout_ms"),
             (Settings { max_text: 0, ..Settings::default() }, "max_text"),
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_that_comes_along_says_the_defaults() {
+    fn the_shipped_file_has_the_defaults() {
         let config: Config<Settings> = toml::from_str(include_str!("../config/businessworker.toml")).unwrap();
         let (file, default) = (config.app, Settings::default());
         assert_eq!(

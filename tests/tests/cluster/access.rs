@@ -85,7 +85,7 @@ fn assert_status(answer: &str, status: &str) {
 }
 
 #[tokio::test]
-async fn pages_of_other_origins_do_not_come_in() {
+async fn a_page_of_another_origin_is_rejected() {
     let listen = websocket("allowed_origins = ['https://example.com', 'https://*.example.org']");
     let (cluster, _mirror) = mirror(&listen).await;
     for (headers, status) in [
@@ -102,7 +102,7 @@ async fn pages_of_other_origins_do_not_come_in() {
 }
 
 #[tokio::test]
-async fn origins_are_compared_as_what_they_say_and_not_as_they_are_written() {
+async fn origins_are_compared_by_meaning_and_not_by_spelling() {
     let listed = "['https://example.com:443', 'http://*.example.org', 'http://[0:0::1]:8080']";
     let (cluster, _mirror) = mirror(&websocket(&format!("allowed_origins = {listed}"))).await;
     for (origin, status) in [
@@ -119,7 +119,7 @@ async fn origins_are_compared_as_what_they_say_and_not_as_they_are_written() {
 }
 
 #[tokio::test]
-async fn refusals_that_a_setting_may_have_to_be_changed_for_are_logged_once_a_second() {
+async fn rejections_that_a_setting_may_mend_are_logged_once_a_second() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     let listener = SocketAddr::from((HERE, free_port()));
@@ -219,7 +219,7 @@ async fn balancers_see_whether_the_gateway_can_serve() {
 }
 
 #[tokio::test]
-async fn what_is_no_handshake_hears_what_to_send() {
+async fn a_request_that_is_no_handshake_is_told_what_to_send() {
     let (cluster, _mirror) = mirror(&websocket("")).await;
     let post = answer_to(cluster.listener(), "POST / HTTP/1.1").await;
     assert_status(&post, "405");
@@ -237,7 +237,7 @@ async fn what_is_no_handshake_hears_what_to_send() {
 }
 
 #[tokio::test]
-async fn other_paths_are_not_there() {
+async fn an_unknown_path_gets_404() {
     let (cluster, _mirror) = mirror(&websocket("path = ['/ws', '/chat']")).await;
     for (path, status) in
         [("/ws", "101"), ("/chat?token=1", "101"), ("/", "404"), ("/ws/", "404"), ("/?/ws", "404")]
@@ -247,7 +247,7 @@ async fn other_paths_are_not_there() {
 }
 
 #[tokio::test]
-async fn of_the_subprotocols_that_a_client_offers_the_first_of_ours_is_spoken() {
+async fn the_first_subprotocol_of_ours_that_a_client_offers_is_chosen() {
     let (cluster, _mirror) = mirror(&websocket("subprotocols = ['chat.v2', 'chat.v1']")).await;
     let offering = async |offer: &str| {
         answer(cluster.listener(), "/", &format!("Sec-WebSocket-Protocol: {offer}\r\n")).await
@@ -261,7 +261,7 @@ async fn of_the_subprotocols_that_a_client_offers_the_first_of_ours_is_spoken() 
 }
 
 #[tokio::test]
-async fn one_client_more_than_a_gateway_or_a_listener_holds_is_told_so() {
+async fn a_client_over_the_limit_of_a_gateway_or_a_listener_gets_503() {
     let listen = format!("{}\n{}", websocket("max_connections = 1"), websocket(""));
     let cluster = Cluster::builder().listen(&listen).gateway(|config| config.max_connections = 4);
     let cluster = cluster.start().await;
@@ -279,7 +279,7 @@ async fn one_client_more_than_a_gateway_or_a_listener_holds_is_told_so() {
 }
 
 #[tokio::test]
-async fn one_client_more_than_an_address_may_have_is_told_so() {
+async fn a_client_over_the_limit_of_its_address_gets_429() {
     // With one shard they are looked at in the order of coming.
     let listen = websocket("max_connections_per_address = 2");
     let cluster = Cluster::builder().workers(0).listen(&listen).gateway(|config| config.shards = 1);
@@ -334,7 +334,7 @@ async fn seen(
 }
 
 #[tokio::test]
-async fn a_listed_proxy_is_believed_whom_it_brings_and_nobody_else() {
+async fn only_a_trusted_proxy_may_name_a_clients_address() {
     let (cluster, _mirror) = mirror(&websocket("trusted_proxies = '127.0.0.1/32'")).await;
     let listener = cluster.listener();
     let forwarded = [("x-forwarded-for", "198.51.100.1, 203.0.113.7")];
@@ -350,7 +350,7 @@ async fn a_listed_proxy_is_believed_whom_it_brings_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_proxy_may_say_it_in_another_header() {
+async fn a_proxy_may_name_the_address_in_another_header() {
     let listen = websocket("trusted_proxies = '127.0.0.1'\nreal_ip_header = 'x-real-ip'");
     let (cluster, _mirror) = mirror(&listen).await;
     let headers = [("x-forwarded-for", "198.51.100.1"), ("x-real-ip", "203.0.113.7")];
@@ -359,7 +359,7 @@ async fn a_proxy_may_say_it_in_another_header() {
 }
 
 #[tokio::test]
-async fn who_comes_through_a_proxy_is_counted_by_its_own_address() {
+async fn a_client_behind_a_proxy_counts_for_its_own_address() {
     let settings = "trusted_proxies = '127.0.0.1'\nmax_connections_per_address = 1";
     let (cluster, _mirror) = mirror(&websocket(settings)).await;
     let mut inside = Vec::new();
@@ -381,7 +381,7 @@ fn proxy_v2() -> Vec<u8> {
 const PROXY_V1: &[u8] = b"PROXY TCP4 203.0.113.7 127.0.0.1 54321 80\r\n";
 
 #[tokio::test]
-async fn the_proxy_protocol_says_where_clients_of_any_listener_come_from() {
+async fn the_proxy_protocol_names_a_clients_address_on_any_listener() {
     let settings = "trusted_proxies = '127.0.0.1'\nproxy_protocol = true";
     let text = format!("[[listen]]\nurl = 'text://127.0.0.1:0'\n{settings}");
     let (cluster, _mirror) = mirror(&format!("{}\n{text}", websocket(settings))).await;
@@ -395,7 +395,7 @@ async fn the_proxy_protocol_says_where_clients_of_any_listener_come_from() {
 }
 
 #[tokio::test]
-async fn where_a_proxy_has_to_say_whom_it_brings_nobody_comes_in_without() {
+async fn a_listener_with_the_proxy_protocol_rejects_connections_without_it() {
     let settings = "trusted_proxies = '127.0.0.1'\nproxy_protocol = true\nhandshake_timeout_ms = 50";
     let (cluster, _mirror) = mirror(&websocket(settings)).await;
     for (from, before) in [

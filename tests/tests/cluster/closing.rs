@@ -104,7 +104,7 @@ async fn a_client_that_reads_late_finds_the_code_that_the_application_closed_it_
 }
 
 #[tokio::test]
-async fn a_client_that_reads_late_finds_why_its_connection_failed() {
+async fn a_client_that_reads_late_finds_the_code_of_its_failure() {
     let listeners = Listeners::start().await;
     for (what, bytes, code) in [
         ("a frame without a mask", b"\x81\x02hi".to_vec(), 1002),
@@ -120,7 +120,7 @@ async fn a_client_that_reads_late_finds_why_its_connection_failed() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_late_finds_that_the_gateway_stops() {
+async fn a_client_that_reads_late_finds_the_code_of_a_stopping_gateway() {
     let mut listeners = Listeners::start().await;
     let clients = listeners.greeted().await;
     let reading = async {
@@ -132,7 +132,7 @@ async fn a_client_that_reads_late_finds_that_the_gateway_stops() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_too_slowly_gets_whole_messages_and_then_why_it_is_closed() {
+async fn a_slow_consumer_gets_whole_messages_and_then_its_close_code() {
     let listeners = Listeners::start().await;
     let api = listeners.cluster.api().await;
     for stream in listeners.connect().await {

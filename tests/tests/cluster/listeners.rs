@@ -56,7 +56,7 @@ async fn a_message_reaches_the_clients_of_all_listeners_framed_for_each() {
 }
 
 #[tokio::test]
-async fn a_worker_hears_of_a_client_without_a_handshake_when_it_comes_and_goes() {
+async fn a_worker_receives_connect_and_close_of_a_client_without_a_handshake() {
     let cluster = cluster(ALL).await;
     let (mut client, id) = by_line(listeners(&cluster)[1]).await;
     let id = id.parse().unwrap();
@@ -72,7 +72,7 @@ async fn a_worker_hears_of_a_client_without_a_handshake_when_it_comes_and_goes()
 }
 
 #[tokio::test]
-async fn a_kicked_client_gets_its_last_message_and_nothing_behind_it() {
+async fn a_kicked_client_gets_its_last_message_and_nothing_after_it() {
     let cluster = cluster(ALL).await;
     let (mut client, id) = by_line(listeners(&cluster)[1]).await;
     cluster.api().await.close_client(id.parse().unwrap()).last_message("the end").await.unwrap();
@@ -80,7 +80,7 @@ async fn a_kicked_client_gets_its_last_message_and_nothing_behind_it() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_stops_just_ends_the_connection_of_who_has_no_word_for_that() {
+async fn a_stopping_gateway_closes_clients_whose_protocol_has_no_close_frame() {
     let mut cluster = cluster(ALL).await;
     let (mut client, id) = by_line(listeners(&cluster)[1]).await;
     let stopping = cluster.gateways[0].stop();
@@ -90,7 +90,7 @@ async fn a_gateway_that_stops_just_ends_the_connection_of_who_has_no_word_for_th
 }
 
 #[tokio::test]
-async fn what_no_protocol_allows_ends_its_client_at_a_bound_and_no_other() {
+async fn a_message_that_its_protocol_forbids_closes_its_client_alone() {
     let cluster = cluster(
         "listen = ['websocket://127.0.0.1:0', { url = 'text://127.0.0.1:0', max_message_bytes = 100_000 },
         { url = 'frame://127.0.0.1:0', max_message_bytes = 1000 }]",
@@ -116,7 +116,7 @@ async fn what_no_protocol_allows_ends_its_client_at_a_bound_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_listener_holds_as_many_clients_as_it_may_and_accepts_others_when_they_have_left() {
+async fn a_full_listener_accepts_again_after_a_client_has_left() {
     let cluster =
         cluster("listen = ['websocket://127.0.0.1:0', { url = 'text://127.0.0.1:0', max_connections = 2 }]")
             .await;
@@ -163,7 +163,7 @@ async fn each_websocket_listener_has_its_own_type() {
 }
 
 #[tokio::test]
-async fn clients_come_in_over_ipv6() {
+async fn clients_connect_over_ipv6() {
     let cluster =
         cluster("listen = ['websocket://127.0.0.1:0', 'text://[::1]:0', 'websocket://[::1]:0']").await;
     let [_, text, ws] = *listeners(&cluster) else { panic!("three listeners") };

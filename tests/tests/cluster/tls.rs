@@ -35,7 +35,7 @@ async fn greeted(cluster: &Cluster, certificate: &Certificate) -> TlsClient {
 }
 
 #[tokio::test]
-async fn a_websocket_over_tls_1_2_and_1_3_is_echoed_and_ends_in_peace() {
+async fn a_websocket_over_tls_1_2_and_1_3_is_echoed_and_closes_cleanly() {
     let (cluster, certificate) = cluster().await;
     for (version, spoken) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)] {
         let stream = tls::connect(&certificate.connector(&[version]), wss(&cluster)).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_client_that_comes_back_needs_no_second_full_handshake() {
 }
 
 #[tokio::test]
-async fn rfc_6455_holds_over_tls_however_the_bytes_are_cut() {
+async fn rfc_6455_holds_over_tls_for_any_cut_of_the_bytes() {
     let (cluster, certificate) = cluster().await;
     let long: Vec<u8> = (0..70_000).map(|i| b'!' + (i % 89) as u8).collect();
     let fragments = [client_frame(TEXT, "a你".as_bytes()), client_frame(FIN | CONTINUE, b"b")].concat();
@@ -140,7 +140,7 @@ async fn a_client_over_tls_that_reads_nothing_is_closed_like_any_other() {
 }
 
 #[tokio::test]
-async fn whoever_stalls_in_the_tls_handshake_is_closed_at_its_limit() {
+async fn a_stalled_tls_handshake_is_closed_at_its_limit() {
     let certificate = Certificate::default();
     let cluster = Cluster::builder()
         .listen(&certificate.listeners())
@@ -182,7 +182,7 @@ async fn a_client_over_the_limit_of_a_tls_listener_gets_nothing_in_plain_text() 
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_tls_at_a_tls_listener_harm_nobody() {
+async fn bytes_that_are_not_tls_close_their_connection_alone() {
     let (cluster, certificate) = cluster().await;
     let mut bystander = greeted(&cluster, &certificate).await;
     for nonsense in [&b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"[..], &[22, 3, 1, 255, 255], &[0; 70_000]] {
@@ -270,7 +270,7 @@ async fn is_answered(client: &mut TlsClient) {
 }
 
 #[tokio::test]
-async fn at_sighup_new_clients_see_the_new_certificate_and_the_old_ones_stay() {
+async fn after_sighup_new_clients_get_the_new_certificate_and_old_ones_stay() {
     let daemons = Daemons::start();
     let (mut old, first) = daemons.arrive().await;
     assert!(daemons.log().contains(&format!("wss://{}", daemons.listener)), "{}", daemons.log());
@@ -295,7 +295,7 @@ async fn at_sighup_new_clients_see_the_new_certificate_and_the_old_ones_stay() {
 }
 
 #[tokio::test]
-async fn a_daemon_that_has_nothing_to_reload_says_so_and_goes_on() {
+async fn a_daemon_with_nothing_to_reload_logs_it_and_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let (register, inner, listener) = (free_port(), free_port(), free_port());
     let register = format!("127.0.0.1:{register}");
@@ -319,7 +319,7 @@ async fn a_daemon_that_has_nothing_to_reload_says_so_and_goes_on() {
 }
 
 #[tokio::test]
-async fn a_gateway_does_not_start_with_files_that_do_not_fit() {
+async fn a_gateway_does_not_start_without_a_certificate_and_its_key() {
     let certificate = Certificate::default();
     let other = Certificate::default();
     let listen = format!(

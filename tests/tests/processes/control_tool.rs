@@ -195,7 +195,7 @@ async fn a_cluster_in_the_background_is_started_shown_and_stopped() {
 }
 
 #[tokio::test]
-async fn no_client_and_no_caller_notices_a_reload() {
+async fn a_reload_disturbs_no_client_and_no_caller() {
     let site = Site::new();
     site.done("start", &["-d"]).await;
     let mut client = site.arrive().await;
@@ -285,7 +285,7 @@ impl KeepAlive {
 }
 
 #[tokio::test]
-async fn a_worker_that_cannot_start_leaves_the_one_before_it_in_its_place() {
+async fn a_worker_that_cannot_start_does_not_replace_the_running_one() {
     let site = Site::new();
     site.done("start", &["-d"]).await;
     let mut client = site.arrive().await;
@@ -303,7 +303,7 @@ async fn a_worker_that_cannot_start_leaves_the_one_before_it_in_its_place() {
 }
 
 #[tokio::test]
-async fn a_worker_that_finds_no_gateway_does_not_take_anybodys_place() {
+async fn a_worker_that_finds_no_gateway_does_not_replace_the_running_one() {
     let site = Site::new();
     site.done("start", &["-d"]).await;
     let mut client = site.arrive().await;
@@ -317,7 +317,7 @@ async fn a_worker_that_finds_no_gateway_does_not_take_anybodys_place() {
 }
 
 #[tokio::test]
-async fn a_port_moves_with_the_worker_that_moves_and_stays_with_one_that_stays() {
+async fn the_http_port_changes_only_when_the_reload_succeeds() {
     let site = Site::new();
     site.done("start", &["-d"]).await;
     let config = fs::read_to_string(site.directory.path().join("businessworker.toml")).unwrap();
@@ -338,7 +338,7 @@ async fn a_port_moves_with_the_worker_that_moves_and_stays_with_one_that_stays()
 }
 
 #[tokio::test]
-async fn a_reload_loads_the_certificate_again_or_says_why_not() {
+async fn a_reload_loads_the_new_certificate_or_fails_with_a_reason() {
     let site = Site::new();
     site.done("start", &["-d"]).await;
     let shown = async || {
@@ -376,7 +376,7 @@ async fn a_daemon_that_is_killed_is_started_again() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_does_not_start_says_why_and_leaves_nothing_behind() {
+async fn a_cluster_that_cannot_start_names_the_reason_and_leaves_nothing_behind() {
     let site = Site::new();
     let _taken = std::net::TcpListener::bind(site.listener).unwrap();
     let refused = site.refused("start", 1).await;
@@ -390,7 +390,7 @@ async fn a_cluster_that_does_not_start_says_why_and_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_restart_keeps_what_it_is_not_told_otherwise_and_stops_nothing_that_cannot_start() {
+async fn a_restart_keeps_earlier_options_and_does_not_stop_a_cluster_that_cannot_start_again() {
     let site = Site::new();
     let log = site.directory.path().join("mine.log");
     site.done("restart", &["-d", "--log-file", log.to_str().unwrap()]).await;
@@ -408,7 +408,7 @@ async fn a_restart_keeps_what_it_is_not_told_otherwise_and_stops_nothing_that_ca
 }
 
 #[tokio::test]
-async fn daemons_that_are_told_to_end_with_their_supervisor_are_not_started_again() {
+async fn daemons_terminated_together_with_their_supervisor_are_not_started_again() {
     let site = Site::new();
     site.done("start", &["-d"]).await;
     let status = site.status().await;
@@ -425,7 +425,7 @@ async fn daemons_that_are_told_to_end_with_their_supervisor_are_not_started_agai
 }
 
 #[tokio::test]
-async fn an_application_may_print_what_it_likes() {
+async fn an_application_may_print_anything() {
     let site = Site::new();
     let worker = site.directory.path().join("worker");
     let tool = binary().display();
@@ -441,7 +441,7 @@ async fn an_application_may_print_what_it_likes() {
 }
 
 #[tokio::test]
-async fn a_supervisor_in_the_foreground_can_be_asked_too_and_reloads_at_sighup() {
+async fn a_supervisor_in_the_foreground_answers_the_tool_and_reloads_at_sighup() {
     let site = Site::new();
     let log = site.directory.path().join("log");
     let mut supervisor = Process::logging_to(&log, &site.arguments("start"));
@@ -455,7 +455,7 @@ async fn a_supervisor_in_the_foreground_can_be_asked_too_and_reloads_at_sighup()
 }
 
 #[tokio::test]
-async fn a_supervisor_that_is_killed_takes_its_daemons_along_and_is_no_obstacle() {
+async fn a_killed_supervisor_ends_its_daemons_and_a_new_one_can_start() {
     let site = Site::new();
     let supervisor = Process::start(&site.arguments("start"));
     site.arrive().await;
@@ -535,7 +535,7 @@ async fn a_register_that_refuses_a_key_is_named_by_start_and_status() {
 }
 
 #[tokio::test]
-async fn a_cluster_whose_worker_is_gone_is_not_ready_and_is_again() {
+async fn a_cluster_without_its_worker_is_not_ready_until_it_returns() {
     let site = Site::new();
     site.done("start", &["-d"]).await;
     let config = site.config("businessworker");
@@ -569,7 +569,7 @@ async fn a_daemon_that_does_not_answer_is_named() {
 }
 
 #[tokio::test]
-async fn one_in_the_foreground_says_why_it_cannot_do_its_work() {
+async fn a_cluster_in_the_foreground_logs_its_problems() {
     let site = Site::new();
     let gateway = site.config("gateway");
     site.write("gateway", &format!("secret_key = 'another'\n{gateway}"));
@@ -584,7 +584,7 @@ async fn one_in_the_foreground_says_why_it_cannot_do_its_work() {
 }
 
 #[tokio::test]
-async fn start_asks_all_daemons_whether_their_configuration_is_valid() {
+async fn start_checks_the_configuration_of_all_daemons() {
     let site = Site::new();
     assert_eq!(site.done("start", &["--check-config"]).await, "configuration is valid\n");
     assert!(site.refused("status", 3).await.contains("nothing runs in"));
@@ -600,7 +600,7 @@ async fn start_asks_all_daemons_whether_their_configuration_is_valid() {
 }
 
 #[tokio::test]
-async fn programs_of_ones_own_run_in_place_of_all_daemons_and_a_restart_keeps_them() {
+async fn own_programs_replace_the_daemons_and_a_restart_keeps_them() {
     let site = Site::new();
     let mut arguments = vec!["-d".to_owned()];
     for daemon in ["register", "businessworker", "gateway"] {
@@ -624,7 +624,7 @@ async fn programs_of_ones_own_run_in_place_of_all_daemons_and_a_restart_keeps_th
 }
 
 #[tokio::test]
-async fn a_restart_of_nothing_goes_to_the_background_unless_told_otherwise() {
+async fn a_restart_without_a_cluster_starts_one_in_the_background() {
     let site = Site::new();
     let said = site.done("restart", &[]).await;
     assert!(said.contains("GatewayWorker is running") && said.contains("Next: status"), "{said}");
@@ -639,7 +639,7 @@ async fn a_restart_of_nothing_goes_to_the_background_unless_told_otherwise() {
 }
 
 #[tokio::test]
-async fn a_socket_that_was_left_behind_is_no_obstacle_and_none_is_left_behind() {
+async fn a_stale_socket_does_not_prevent_a_start_and_a_stop_removes_it() {
     let site = Site::new();
     fs::create_dir(site.run_dir()).unwrap();
     let socket = site.run_dir().join("control.sock");

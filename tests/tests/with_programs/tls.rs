@@ -40,7 +40,7 @@ pub(crate) async fn openssl_talks_lines_of_text_over_tls() {
     }
 }
 
-pub(crate) async fn tls_1_1_is_refused_and_so_is_1_2_where_the_listener_wants_1_3() {
+pub(crate) async fn tls_below_the_listeners_minimum_is_refused() {
     let certificate = Certificate::default();
     let strict = certificate.listener("wss://127.0.0.1:0") + "tls_min_version = '1.3'\n";
     let listen = certificate.listeners() + &strict;

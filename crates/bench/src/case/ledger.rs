@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_owed_to_its_group_and_to_nobody_else() {
+    fn a_message_is_expected_by_its_group_alone() {
         let now = Instant::now();
         let mut ledger = ledger(5, 2, 3, 1);
         assert_eq!([0, 1, 2].map(|sender| ledger.sent(sender, now)), [0, 0, 0]);
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn twice_skipped_and_unsent_are_told_apart() {
+    fn duplicate_skipped_and_unsent_messages_are_different_errors() {
         let now = Instant::now();
         let mut ledger = ledger(2, 2, 1, 3);
         (0..3).for_each(|_| _ = ledger.sent(0, now));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_due_before_the_measuring_counts_in_no_time() {
+    fn messages_due_before_the_measurement_do_not_count() {
         let mut ledger = ledger(1, 1, 1, 0);
         let (before, now) = (ledger.since, ledger.since + std::time::Duration::from_secs(1));
         ledger.since = now;
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_of_nothing_in_flight_gives_credit_once_it_is_started() {
+    fn an_empty_ledger_gives_credit_after_its_start() {
         let now = Instant::now();
         let mut ledger = ledger(1, 1, 1, 0);
         assert!(!credit(&mut ledger, 0));

@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_mesh_has_as_many_clients() {
+    fn the_smallest_mesh_has_the_same_number_of_clients() {
         let mesh = flags("bench mesh --gateways 4 --workers 3 --clients 5");
         let [large, small] = plans(&mesh);
         assert_eq!((large.name(), large.clients), ("4x3".into(), 5));
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_costs_what_the_larger_mesh_holds_more() {
+    fn a_links_memory_is_the_difference_of_two_meshes() {
         let mesh = flags("bench mesh --gateways 5 --workers 1");
         let system = |worker, gateway| System {
             rounds: vec![vec![

@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_has_a_length() {
+    fn a_login_key_has_a_minimum_length() {
         assert!(LoginKey::new(b"").is_err());
         assert!(LoginKey::new(&[7; MIN_KEY - 1]).is_err());
         let user = User { id: "u1".into(), name: "小明".into(), until: 100 };
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_good_for_a_time_if_nobody_changed_it() {
+    fn a_token_is_valid_for_a_time_and_only_unchanged() {
         let key = LoginKey::random();
         let user = User { id: "u1".into(), name: "小明".into(), until: 100 };
         let token = key.sign(&user);

@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_heard_of_has_left_and_leaves_nothing() {
+    fn a_member_that_is_not_renewed_is_removed() {
         let (memory, keys) = (Memory::default(), Keys::of("room1"));
         memory.add(&keys.users, id(1), member("1"), 0);
         memory.add(&keys.users, id(2), member("2"), 0);

@@ -17,7 +17,7 @@ async fn turned_away(live: &Live, auth: &str) -> (Value, u16) {
 }
 
 #[tokio::test]
-async fn without_a_good_ticket_nobody_enters() {
+async fn a_handshake_without_a_valid_ticket_is_refused() {
     let live = Live::start().await;
     let sign =
         |key: &str, ctime| Key::new(key).unwrap().sign(&Ticket { ctime, ..ticket("1", Kind::WechatUser) });
@@ -43,7 +43,7 @@ async fn without_a_good_ticket_nobody_enters() {
 }
 
 #[tokio::test]
-async fn who_was_turned_away_hears_nothing_of_the_room() {
+async fn a_refused_client_receives_nothing_of_the_room() {
     let live = Live::start().await;
     let mut alice = live.join("1", Kind::WechatUser).await;
     let mut stranger = Guest::enter(live.listener(), "junk").await;
@@ -54,7 +54,7 @@ async fn who_was_turned_away_hears_nothing_of_the_room() {
 }
 
 #[tokio::test]
-async fn a_listener_without_a_handshake_admits_nobody() {
+async fn a_listener_without_a_handshake_admits_no_client() {
     let cluster = Cluster::builder().workers(0).listen("listen = ['text://127.0.0.1:0']").start().await;
     let _worker = cluster.start_application(App::new(&settings()).unwrap());
     let mut client = TcpClient::connect(cluster.listener()).await;
@@ -79,7 +79,7 @@ async fn cluster(ping_interval: f64) -> Cluster {
 }
 
 #[tokio::test]
-async fn who_says_nothing_for_a_minute_is_closed() {
+async fn a_client_that_is_silent_for_a_minute_is_closed() {
     let file: gatewayworker::gateway::Config =
         toml::from_str(include_str!("../../config/gateway.toml")).unwrap();
     let minute = |interval: f64| interval * (f64::from(file.ping_not_response_limit) + 0.5);
