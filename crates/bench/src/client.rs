@@ -1,6 +1,6 @@
 //! One open WebSocket, driven by polling: what is queued is written, what has come is cut into messages.
 //!
-//! It owns no read buffer: all clients of the thread read into one [`Scratch`], and only the head of a frame that was
+//! It owns no read buffer: all clients of the thread read into one [`ReadBuffer`], and only the head of a frame that was
 //! cut by a read is kept per client. That, and no task or timer of its own, is what makes thousands of them cheap.
 
 use std::cell::RefCell;
@@ -16,7 +16,7 @@ use crate::stream::Stream;
 use crate::wire::{self, opcode};
 
 /// What one read may bring.
-const READ: usize = 256 * 1024;
+const READ_SIZE: usize = 256 * 1024;
 
 /// What may be queued before the socket is asked for room.
 const MAX_UNSENT: usize = 64 * 1024;
@@ -25,7 +25,7 @@ const MAX_UNSENT: usize = 64 * 1024;
 const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The read buffer that all clients share, and what has passed through it.
-pub(crate) struct Scratch {
+pub(crate) struct ReadBuffer {
     buffer: Vec<u8>,
     /// Reads that brought something.
     pub(crate) reads: u64,
@@ -33,14 +33,14 @@ pub(crate) struct Scratch {
     pub(crate) frames: u64,
 }
 
-impl Scratch {
+impl ReadBuffer {
     pub(crate) fn new() -> Self {
-        Scratch { buffer: vec![0; READ], reads: 0, frames: 0 }
+        ReadBuffer { buffer: vec![0; READ_SIZE], reads: 0, frames: 0 }
     }
 
     /// Room for a read behind the head of a frame of `kept` bytes, which are put there.
     fn room(&mut self, kept: &[u8]) -> &mut [u8] {
-        let needed = kept.len() + READ / 2;
+        let needed = kept.len() + READ_SIZE / 2;
         if self.buffer.len() < needed {
             self.buffer.resize(needed, 0);
         }
@@ -51,37 +51,37 @@ impl Scratch {
 
 /// Why a client is no more.
 #[derive(Debug)]
-pub(crate) enum Lost {
+pub(crate) enum ClientError {
     /// The server ended the connection.
     Ended,
     /// It sent a close frame, with this code if any.
     Closed(Option<u16>),
     /// It sent what it must not, or what nobody asked for.
-    Wrong(String),
+    Unexpected(String),
     /// The socket failed.
     Io(std::io::Error),
 }
 
-impl Lost {
+impl ClientError {
     /// It sent this message, of which the beginning is shown.
-    pub(crate) fn wrong(payload: &[u8]) -> Self {
-        Lost::Wrong(format!("{:?}", String::from_utf8_lossy(&payload[..payload.len().min(60)])))
+    pub(crate) fn unexpected(payload: &[u8]) -> Self {
+        ClientError::Unexpected(format!("{:?}", String::from_utf8_lossy(&payload[..payload.len().min(60)])))
     }
 }
 
-impl fmt::Display for Lost {
+impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Lost::Ended => write!(f, "the server ended the connection"),
-            Lost::Closed(Some(code)) => write!(f, "the server closed with code {code}"),
-            Lost::Closed(None) => write!(f, "the server closed"),
-            Lost::Wrong(what) => write!(f, "the server sent {what}"),
-            Lost::Io(error) => write!(f, "{error}"),
+            ClientError::Ended => write!(f, "the server ended the connection"),
+            ClientError::Closed(Some(code)) => write!(f, "the server closed with code {code}"),
+            ClientError::Closed(None) => write!(f, "the server closed"),
+            ClientError::Unexpected(what) => write!(f, "the server sent {what}"),
+            ClientError::Io(error) => write!(f, "{error}"),
         }
     }
 }
 
-impl std::error::Error for Lost {}
+impl std::error::Error for ClientError {}
 
 /// A client after its handshake.
 pub(crate) struct Client {
@@ -109,32 +109,32 @@ impl Client {
     pub(crate) fn poll<F>(
         &mut self,
         cx: &mut Context<'_>,
-        scratch: &RefCell<Scratch>,
+        scratch: &RefCell<ReadBuffer>,
         mut on_message: F,
-    ) -> Poll<Lost>
+    ) -> Poll<ClientError>
     where
-        F: FnMut(Instant, &[u8], &mut Vec<u8>) -> Result<(), Lost>,
+        F: FnMut(Instant, &[u8], &mut Vec<u8>) -> Result<(), ClientError>,
     {
         loop {
             if let Err(error) = self.flush(cx) {
-                return Poll::Ready(Lost::Io(error));
+                return Poll::Ready(ClientError::Io(error));
             }
             let scratch = &mut *scratch.borrow_mut();
             let kept = self.rest.len();
             let mut window = ReadBuf::new(scratch.room(&self.rest));
             match Pin::new(&mut self.stream).poll_read(cx, &mut window) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(error)) => return Poll::Ready(Lost::Io(error)),
+                Poll::Ready(Err(error)) => return Poll::Ready(ClientError::Io(error)),
                 Poll::Ready(Ok(())) => {}
             }
             let came = window.filled().len();
             if came == 0 {
-                return Poll::Ready(Lost::Ended);
+                return Poll::Ready(ClientError::Ended);
             }
             scratch.reads += 1;
             let now = Instant::now();
             let mut bytes = &scratch.buffer[..kept + came];
-            match each_message(&mut bytes, &mut self.out, |payload, out| on_message(now, payload, out)) {
+            match for_each_message(&mut bytes, &mut self.out, |payload, out| on_message(now, payload, out)) {
                 Ok(frames) => scratch.frames += frames,
                 Err(lost) => return Poll::Ready(lost),
             }
@@ -166,15 +166,15 @@ impl Client {
     ///
     /// # Errors
     /// The client was lost instead.
-    pub(crate) async fn greeted(&mut self) -> Result<(), Lost> {
-        self.until(|_| true).await
+    pub(crate) async fn wait_for_greeting(&mut self) -> Result<(), ClientError> {
+        self.wait_for(|_| true).await
     }
 
     /// Says `frames`, which end with an echo of `E` alone, and waits for that: what was said before it has taken effect.
     ///
     /// # Errors
     /// The client was lost instead.
-    pub(crate) async fn barrier(&mut self, frames: &[u8]) -> Result<(), Lost> {
+    pub(crate) async fn barrier(&mut self, frames: &[u8]) -> Result<(), ClientError> {
         self.ask(frames, |payload| payload == b"E").await
     }
 
@@ -182,30 +182,34 @@ impl Client {
     ///
     /// # Errors
     /// The client was lost instead.
-    pub(crate) async fn ask(&mut self, frames: &[u8], answer: impl Fn(&[u8]) -> bool) -> Result<(), Lost> {
-        self.say(frames).await?;
-        self.until(answer).await
+    pub(crate) async fn ask(
+        &mut self,
+        frames: &[u8],
+        answer: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), ClientError> {
+        self.send(frames).await?;
+        self.wait_for(answer).await
     }
 
     /// Says `frames`.
     ///
     /// # Errors
     /// The client was lost.
-    pub(crate) async fn say(&mut self, frames: &[u8]) -> Result<(), Lost> {
-        self.stream.write_all(frames).await.map_err(Lost::Io)?;
-        self.stream.flush().await.map_err(Lost::Io)
+    pub(crate) async fn send(&mut self, frames: &[u8]) -> Result<(), ClientError> {
+        self.stream.write_all(frames).await.map_err(ClientError::Io)?;
+        self.stream.flush().await.map_err(ClientError::Io)
     }
 
     /// Waits for such a message and drops it, with whatever else has come.
     ///
     /// # Errors
     /// The client was lost instead.
-    pub(crate) async fn until(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Result<(), Lost> {
+    pub(crate) async fn wait_for(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Result<(), ClientError> {
         let mut found = false;
         loop {
             let bytes = std::mem::take(&mut self.rest);
             let mut left = &bytes[..];
-            each_message(&mut left, &mut self.out, |payload, _| {
+            for_each_message(&mut left, &mut self.out, |payload, _| {
                 found |= wanted(payload);
                 Ok(())
             })?;
@@ -213,17 +217,17 @@ impl Client {
             if found {
                 return Ok(());
             }
-            if self.stream.read_buf(&mut self.rest).await.map_err(Lost::Io)? == 0 {
-                return Err(Lost::Ended);
+            if self.stream.read_buf(&mut self.rest).await.map_err(ClientError::Io)? == 0 {
+                return Err(ClientError::Ended);
             }
         }
     }
 
-    /// Says goodbye and waits, for a time, until the server has ended the connection.
+    /// Says closing and waits, for a time, until the server has ended the connection.
     pub(crate) async fn close(mut self) {
         let mut frame = Vec::new();
         wire::encode(opcode::CLOSE, &1000u16.to_be_bytes(), &mut frame);
-        let goodbye = async {
+        let closing = async {
             self.stream.write_all(&frame).await?;
             self.stream.flush().await?;
             let mut ignored = [0; 512];
@@ -231,7 +235,7 @@ impl Client {
             std::io::Result::Ok(())
         };
         // However it ends, dropping the socket ends it.
-        let _ = tokio::time::timeout(CLOSE_LIMIT, goodbye).await;
+        let _ = tokio::time::timeout(CLOSE_LIMIT, closing).await;
     }
 
     /// Whether the server has ended the connection, as far as is known without waiting.
@@ -263,19 +267,19 @@ impl Client {
 }
 
 /// Takes the complete frames off `bytes`, answers pings into `out`, hands over messages, and says how many frames.
-fn each_message<F>(bytes: &mut &[u8], out: &mut Vec<u8>, mut on_message: F) -> Result<u64, Lost>
+fn for_each_message<F>(bytes: &mut &[u8], out: &mut Vec<u8>, mut on_message: F) -> Result<u64, ClientError>
 where
-    F: FnMut(&[u8], &mut Vec<u8>) -> Result<(), Lost>,
+    F: FnMut(&[u8], &mut Vec<u8>) -> Result<(), ClientError>,
 {
     let mut frames = 0;
-    while let Some(frame) = wire::decode(bytes).map_err(|what| Lost::Wrong(what.into()))? {
+    while let Some(frame) = wire::decode(bytes).map_err(|what| ClientError::Unexpected(what.into()))? {
         frames += 1;
         match frame.opcode {
             opcode::TEXT | opcode::BINARY => on_message(frame.payload, out)?,
             opcode::PING => wire::encode(opcode::PONG, frame.payload, out),
             opcode::CLOSE => {
                 let code = frame.payload.first_chunk().map(|code| u16::from_be_bytes(*code));
-                return Err(Lost::Closed(code));
+                return Err(ClientError::Closed(code));
             }
             _ => {}
         }
@@ -311,7 +315,7 @@ mod tests {
         }
         for piece in [1, 2, 3, 7, 100, served.len()] {
             let (mut client, mut peer) = pair().await;
-            let scratch = RefCell::new(Scratch::new());
+            let scratch = RefCell::new(ReadBuffer::new());
             let mut lengths = Vec::new();
             let feed = async {
                 for part in served.chunks(piece) {
@@ -327,7 +331,7 @@ mod tests {
                 })
             });
             let ((), lost) = tokio::join!(feed, read);
-            assert!(matches!(lost, Lost::Ended), "{lost}");
+            assert!(matches!(lost, ClientError::Ended), "{lost}");
             assert_eq!(lengths, [3, 0, 5, 300], "in pieces of {piece}");
             assert_eq!(scratch.borrow().frames, 4);
         }
@@ -337,10 +341,10 @@ mod tests {
     async fn a_greeting_may_follow_the_handshake_and_a_cut_frame_is_kept() {
         let (mut client, mut peer) = pair().await;
         client.rest = b"\x81\x02{}\x81\x03ab".to_vec();
-        client.greeted().await.unwrap();
+        client.wait_for_greeting().await.unwrap();
         peer.write_all(b"c").await.unwrap();
         drop(peer);
-        let scratch = RefCell::new(Scratch::new());
+        let scratch = RefCell::new(ReadBuffer::new());
         let mut got = Vec::new();
         poll_fn(|cx| {
             client.poll(cx, &scratch, |_, payload, _| {
@@ -356,7 +360,7 @@ mod tests {
     async fn a_ping_is_answered_and_a_close_names_its_code() {
         let (mut client, mut peer) = pair().await;
         peer.write_all(b"\x89\x02hi").await.unwrap();
-        let scratch = RefCell::new(Scratch::new());
+        let scratch = RefCell::new(ReadBuffer::new());
         let answer = async {
             let mut pong = [0; 8];
             peer.read_exact(&mut pong).await.unwrap();
@@ -365,7 +369,7 @@ mod tests {
         };
         let (pong, lost) = tokio::join!(answer, poll_fn(|cx| client.poll(cx, &scratch, |_, _, _| Ok(()))));
         assert_eq!(pong[..2], [0x8a, 0x82]);
-        assert!(matches!(lost, Lost::Closed(Some(1001))), "{lost}");
+        assert!(matches!(lost, ClientError::Closed(Some(1001))), "{lost}");
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use crate::procfs::Processes;
 
 /// How long a server may take until it listens, and until it has drained.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Lines of a server's log that are kept to be shown.
 const LAST_LINES: usize = 8;
@@ -32,7 +32,7 @@ pub(crate) struct Daemon {
     child: Child,
     pid: u32,
     out: BufReader<ChildStdout>,
-    said: Rc<RefCell<VecDeque<String>>>,
+    log_tail: Rc<RefCell<VecDeque<String>>>,
 }
 
 /// A gateway, and the address that workers reach it by.
@@ -71,9 +71,9 @@ impl Daemon {
             .with_context(|| format!("{name} cannot be started from {}", path.display()))?;
         let pid = child.id().context("a process without an id")?;
         let (out, log) = (child.stdout.take().context("no output")?, child.stderr.take().context("no log")?);
-        let said = Rc::new(RefCell::new(VecDeque::new()));
-        tokio::task::spawn_local(remember(log, said.clone()));
-        Ok(Daemon { name, child, pid, out: BufReader::new(out), said })
+        let log_tail = Rc::new(RefCell::new(VecDeque::new()));
+        tokio::task::spawn_local(keep_log_tail(log, log_tail.clone()));
+        Ok(Daemon { name, child, pid, out: BufReader::new(out), log_tail })
     }
 
     /// Waits until it listens: the first of its addresses, if it has one.
@@ -82,13 +82,13 @@ impl Daemon {
     /// It ended, or did not say so in time: with the last lines of its log.
     pub(crate) async fn ready(&mut self) -> Result<String> {
         let mut line = String::new();
-        let read = tokio::time::timeout(PATIENCE, self.out.read_line(&mut line)).await;
+        let read = tokio::time::timeout(TIMEOUT, self.out.read_line(&mut line)).await;
         match (read, line.trim().strip_prefix("ready")) {
             (Ok(Ok(_)), Some(addresses)) => {
                 Ok(addresses.split_ascii_whitespace().next().unwrap_or_default().into())
             }
-            (Err(_), _) => Err(self.failed(&format!("did not come up within {} s", PATIENCE.as_secs()))),
-            _ => Err(self.failed("did not come up")),
+            (Err(_), _) => Err(self.error(&format!("did not come up within {} s", TIMEOUT.as_secs()))),
+            _ => Err(self.error("did not come up")),
         }
     }
 
@@ -96,16 +96,16 @@ impl Daemon {
     /// It has ended: with the last lines of its log.
     pub(crate) fn check(&mut self) -> Result<()> {
         match self.child.try_wait().context("waiting for a process")? {
-            Some(status) => Err(self.failed(&format!("has ended ({status})"))),
+            Some(status) => Err(self.error(&format!("has ended ({status})"))),
             None => Ok(()),
         }
     }
 
     /// That it `failed`, and its last words.
-    pub(crate) fn failed(&self, how: &str) -> anyhow::Error {
-        let said: String = self.said.borrow().iter().map(|line| format!("\n    {line}")).collect();
-        let said = if said.is_empty() { "\n    (it said nothing)".into() } else { said };
-        anyhow!("{} (process {}) {how}:{said}", self.name, self.pid)
+    pub(crate) fn error(&self, how: &str) -> anyhow::Error {
+        let log_tail: String = self.log_tail.borrow().iter().map(|line| format!("\n    {line}")).collect();
+        let log_tail = if log_tail.is_empty() { "\n    (it said nothing)".into() } else { log_tail };
+        anyhow!("{} (process {}) {how}:{log_tail}", self.name, self.pid)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -129,22 +129,22 @@ impl Daemon {
     }
 
     /// Waits until it has ended, and ends it the hard way where it does not.
-    pub(crate) async fn ended(mut self) {
-        if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() {
+    pub(crate) async fn wait_for_end(mut self) {
+        if tokio::time::timeout(TIMEOUT, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }
     }
 }
 
 /// Keeps the last lines of a log.
-async fn remember(log: ChildStderr, said: Rc<RefCell<VecDeque<String>>>) {
+async fn keep_log_tail(log: ChildStderr, log_tail: Rc<RefCell<VecDeque<String>>>) {
     let mut lines = BufReader::new(log).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        let mut said = said.borrow_mut();
-        if said.len() == LAST_LINES {
-            said.pop_front();
+        let mut log_tail = log_tail.borrow_mut();
+        if log_tail.len() == LAST_LINES {
+            log_tail.pop_front();
         }
-        said.push_back(line);
+        log_tail.push_back(line);
     }
 }
 
@@ -219,12 +219,12 @@ impl Cluster {
     pub(crate) async fn stop(mut self) {
         self.daemons().for_each(|daemon| drop(daemon.child.stdin.take()));
         for worker in self.workers {
-            worker.ended().await;
+            worker.wait_for_end().await;
         }
         for gateway in self.gateways {
-            gateway.daemon.ended().await;
+            gateway.daemon.wait_for_end().await;
         }
-        self.register.ended().await;
+        self.register.wait_for_end().await;
     }
 }
 
@@ -262,13 +262,13 @@ mod tests {
                 let binary = own.file_name().unwrap().to_string_lossy().into_owned();
                 let mut daemon = Daemon::start("worker 3".into(), &binary, &["--what".into()]).unwrap();
                 let failed = daemon.ready().await.unwrap_err();
-                while daemon.said.borrow().is_empty() {
+                while daemon.log_tail.borrow().is_empty() {
                     tokio::task::yield_now().await;
                 }
                 assert!(failed.to_string().contains("worker 3"), "{failed}");
-                let text = daemon.failed("did not come up").to_string();
+                let text = daemon.error("did not come up").to_string();
                 assert!(text.contains("supervised"), "{text}");
-                daemon.ended().await;
+                daemon.wait_for_end().await;
             })
             .await;
     }

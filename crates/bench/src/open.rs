@@ -109,7 +109,7 @@ impl Opening {
         tokio::time::timeout(OPEN_LIMIT, async {
             let mut client = self.handshake(index).await?;
             if self.greeting {
-                client.greeted().await.context("waiting for the greeting")?;
+                client.wait_for_greeting().await.context("waiting for the greeting")?;
             }
             if let Some(size) = self.group_size {
                 let join = frames(&[&format!("J{} ", group_name(index as usize, size)), "E"]);

@@ -2,7 +2,7 @@
 //!
 //! Message k is due k/rate after the start, whatever has come back, and its latency counts from then: a server that
 //! stalls is charged for all that was due meanwhile, and so is a generator that woke late, whose part is told apart in
-//! [`Dues::late`]. What is due at a client whose socket is full waits there and is sent when there is room.
+//! [`DueMessages::late`]. What is due at a client whose socket is full waits there and is sent when there is room.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use crate::client::Lost;
+use crate::client::ClientError;
 use crate::histogram::Histogram;
 
 /// Messages that become due within so long may go out together.
@@ -47,7 +47,7 @@ impl Schedule {
 }
 
 /// What is due at each sender: the senders take turns.
-pub(crate) struct Dues {
+pub(crate) struct DueMessages {
     senders: Vec<Sender>,
     stopped: bool,
     waiting: u64,
@@ -61,10 +61,10 @@ struct Sender {
     waker: Option<Waker>,
 }
 
-impl Dues {
+impl DueMessages {
     pub(crate) fn new(senders: usize) -> Self {
         let senders = (0..senders).map(|_| Sender::default()).collect();
-        Dues { senders, stopped: false, waiting: 0, late: Histogram::new() }
+        DueMessages { senders, stopped: false, waiting: 0, late: Histogram::new() }
     }
 
     /// Deals out what is due by `now`.
@@ -108,16 +108,16 @@ impl Dues {
 }
 
 /// Deals out what becomes due until the task is dropped; ends only where the system has no timer.
-pub(crate) async fn pace(mut schedule: Schedule, dues: Rc<RefCell<Dues>>) -> Lost {
+pub(crate) async fn pace(mut schedule: Schedule, dues: Rc<RefCell<DueMessages>>) -> ClientError {
     let timer = match Timer::new() {
         Ok(timer) => timer,
-        Err(error) => return Lost::Io(error),
+        Err(error) => return ClientError::Io(error),
     };
     loop {
         let now = Instant::now();
         dues.borrow_mut().fill(&mut schedule, now);
         if let Err(error) = timer.wait(schedule.next().max(now + GRAIN)).await {
-            return Lost::Io(error);
+            return ClientError::Io(error);
         }
     }
 }
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_late_send_counts_from_its_due_time() {
         let start = Instant::now();
-        let (mut schedule, mut dues) = (Schedule::new(start, 1000), Dues::new(2));
+        let (mut schedule, mut dues) = (Schedule::new(start, 1000), DueMessages::new(2));
         dues.fill(&mut schedule, start + 3 * MS);
         assert_eq!(dues.waiting(), 4);
         let now = start + 10 * MS;
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_full_socket_does_not_count_as_the_generators_delay() {
         let start = Instant::now();
-        let (mut schedule, mut dues) = (Schedule::new(start, 1000), Dues::new(1));
+        let (mut schedule, mut dues) = (Schedule::new(start, 1000), DueMessages::new(1));
         dues.fill(&mut schedule, start);
         assert_eq!(dues.take(0, start + 50 * MS, true), Some(start));
         assert_eq!(dues.late.max(), 0.0);
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn messages_due_before_a_stop_are_still_sent() {
         let start = Instant::now();
-        let (mut schedule, mut dues) = (Schedule::new(start, 1000), Dues::new(1));
+        let (mut schedule, mut dues) = (Schedule::new(start, 1000), DueMessages::new(1));
         dues.fill(&mut schedule, start + MS);
         dues.stop();
         dues.fill(&mut schedule, start + 9 * MS);

@@ -15,7 +15,7 @@ const ESTABLISHED: &str = "01";
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Links {
     /// Established, the gateway's ends.
-    standing: HashMap<Ipv4Addr, usize>,
+    established: HashMap<Ipv4Addr, usize>,
     /// Not closed by their owners yet, whatever their state: the other ends.
     held: HashMap<Ipv4Addr, usize>,
 }
@@ -38,7 +38,7 @@ impl Links {
             let &[_, local, remote, state, _, _, _, _, _, inode, ..] = &fields[..] else { continue };
             let (Some(local), Some(remote)) = (address(local), address(remote)) else { continue };
             if state == ESTABLISHED {
-                *links.standing.entry(local).or_default() += 1;
+                *links.established.entry(local).or_default() += 1;
             }
             // One that waits for late packets only is nobody's any more, and has no inode.
             if inode != "0" {
@@ -49,8 +49,8 @@ impl Links {
     }
 
     /// Connections that stand, to listeners on `address`.
-    pub(crate) fn standing(&self, address: Ipv4Addr) -> usize {
-        self.standing.get(&address).copied().unwrap_or(0)
+    pub(crate) fn established(&self, address: Ipv4Addr) -> usize {
+        self.established.get(&address).copied().unwrap_or(0)
     }
 
     /// Sockets that were connected to `address` and are still held.
@@ -85,8 +85,8 @@ mod tests {
     fn a_link_is_counted_at_its_gateway_and_its_worker() {
         let links = Links::parse(TABLE);
         let gateway = Ipv4Addr::new(127, 77, 0, 1);
-        assert_eq!((links.standing(gateway), links.held(gateway)), (1, 2));
-        assert_eq!(links.standing(Ipv4Addr::new(127, 77, 0, 2)), 0);
+        assert_eq!((links.established(gateway), links.held(gateway)), (1, 2));
+        assert_eq!(links.established(Ipv4Addr::new(127, 77, 0, 2)), 0);
         assert_eq!(links.held(Ipv4Addr::LOCALHOST), 1, "the gateway's own end");
     }
 
@@ -99,7 +99,7 @@ mod tests {
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let accepted = listener.accept().unwrap();
         let links = Links::now().unwrap();
-        assert_eq!((links.standing(address), links.held(address)), (1, 1));
+        assert_eq!((links.established(address), links.held(address)), (1, 1));
         drop((accepted, stream, listener));
         assert_eq!(Links::now().unwrap().held(address), 0);
     }

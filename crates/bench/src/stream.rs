@@ -46,7 +46,7 @@ impl Stream {
 
 fn config() -> ClientConfig {
     let provider = Arc::new(ring::default_provider());
-    let anybody = Arc::new(Anybody(provider.clone()));
+    let anybody = Arc::new(AcceptAnyCertificate(provider.clone()));
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.expect("the provider speaks both versions");
     let mut config = builder.dangerous().with_custom_certificate_verifier(anybody).with_no_client_auth();
@@ -56,9 +56,9 @@ fn config() -> ClientConfig {
 
 /// Takes any certificate: it is the server's speed that is asked for, not who it is.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

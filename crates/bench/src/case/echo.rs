@@ -12,20 +12,20 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::{
-    Clients, Outcome, Target, Watch, Window, frames_per_read, is_notice, latency, memory_metrics,
+    ClientTasks, Outcome, Target, Watch, Window, frames_per_read, is_notice, latency, memory_metrics,
     writes_per_delivery,
 };
 use crate::args;
-use crate::client::{Lost, Scratch};
-use crate::crowd::Crowd;
+use crate::client::{ClientError, ReadBuffer};
+use crate::client_set::ClientSet;
 use crate::histogram::Histogram;
-use crate::pace::{Dues, Schedule, pace};
+use crate::pace::{DueMessages, Schedule, pace};
 use crate::report::{Metric, Progress};
 use crate::wire::{self, opcode};
 
 /// What the clients of a round share.
 pub(crate) struct Load {
-    pub(crate) scratch: RefCell<Scratch>,
+    pub(crate) scratch: RefCell<ReadBuffer>,
     /// The one message, encoded.
     frame: Vec<u8>,
     size: usize,
@@ -37,7 +37,7 @@ pub(crate) struct Load {
     until: Cell<Option<Instant>>,
     pub(crate) times: RefCell<Histogram>,
     /// With a fixed rate: what is due.
-    pub(crate) dues: Option<Rc<RefCell<Dues>>>,
+    pub(crate) dues: Option<Rc<RefCell<DueMessages>>>,
 }
 
 impl Load {
@@ -46,7 +46,7 @@ impl Load {
         let mut frame = Vec::new();
         wire::encode(opcode::TEXT, &[&b"E"[..], &vec![b'x'; size - 1]].concat(), &mut frame);
         Load {
-            scratch: RefCell::new(Scratch::new()),
+            scratch: RefCell::new(ReadBuffer::new()),
             frame,
             size,
             sent: Cell::new(0),
@@ -55,7 +55,7 @@ impl Load {
             since: Cell::new(Instant::now()),
             until: Cell::new(None),
             times: RefCell::new(Histogram::new()),
-            dues: paced.map(|clients| Rc::new(RefCell::new(Dues::new(clients)))),
+            dues: paced.map(|clients| Rc::new(RefCell::new(DueMessages::new(clients)))),
         }
     }
 
@@ -73,7 +73,7 @@ impl Load {
     }
 
     /// All that was sent or should have been.
-    pub(crate) fn owed(&self) -> u64 {
+    pub(crate) fn expected(&self) -> u64 {
         self.sent.get() + self.dues.as_ref().map_or(0, |dues| dues.borrow().waiting())
     }
 
@@ -100,27 +100,27 @@ pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress)
 
     let paced = echo.rate.map(|_| echo.clients as usize);
     let shared = Rc::new(Load::new(echo.load.size as usize, paced));
-    let mut clients = Clients::new();
-    let crowd = Crowd::new(opened.clients);
+    let mut clients = ClientTasks::new();
+    let client_set = ClientSet::new(opened.clients);
     for index in 0..echo.clients as usize {
-        clients.spawn_local(drive(crowd.clone(), index, shared.clone(), echo.in_flight));
+        clients.spawn_local(drive(client_set.clone(), index, shared.clone(), echo.in_flight));
     }
     if let Some((rate, dues)) = echo.rate.zip(shared.dues.clone()) {
         clients.spawn_local(pace(Schedule::new(Instant::now(), rate), dues));
     }
-    let (count, owed) = (|| shared.echoed.get(), || shared.owed());
-    let mut watch = Watch { clients, progress, unit: "echoes", count: &count, owed: &owed };
+    let (count, expected) = (|| shared.echoed.get(), || shared.expected());
+    let mut watch = Watch { clients, progress, unit: "echoes", count: &count, expected: &expected };
     watch.run("warming up", echo.load.warmup).await?;
 
     shared.begin();
     let reads_before = (shared.scratch.borrow().reads, shared.scratch.borrow().frames);
     let echoed_before = count();
-    let segments_before = crowd.segments();
+    let segments_before = client_set.segments();
     let window = Window::open(target)?;
     watch.run("measuring", echo.load.duration).await?;
     let used = window.close()?;
     let echoed = count() - echoed_before;
-    let writes = writes_per_delivery(&crowd, segments_before, echoed);
+    let writes = writes_per_delivery(&client_set, segments_before, echoed);
     let frames = frames_per_read(&shared.scratch.borrow(), reads_before);
     let memory_after = target.memory()?;
 
@@ -136,12 +136,17 @@ pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress)
         .chain(memory_metrics(["rss_after", "pss_after"], memory_after));
     Ok(Outcome {
         metrics: metrics.chain(used.busy()).chain(memory).flatten().collect(),
-        fault: (lost > 0).then(|| format!("{lost} of {} messages did not come back", owed())),
+        fault: (lost > 0).then(|| format!("{lost} of {} messages did not come back", expected())),
     })
 }
 
 /// Sends and counts until the client is lost.
-pub(crate) async fn drive(crowd: Crowd, index: usize, shared: Rc<Load>, in_flight: u32) -> Lost {
+pub(crate) async fn drive(
+    client_set: ClientSet,
+    index: usize,
+    shared: Rc<Load>,
+    in_flight: u32,
+) -> ClientError {
     let mut sent = VecDeque::new();
     let send = |sent: &mut VecDeque<Instant>, at, out: &mut Vec<u8>| {
         sent.push_back(at);
@@ -149,11 +154,11 @@ pub(crate) async fn drive(crowd: Crowd, index: usize, shared: Rc<Load>, in_fligh
         shared.sent.set(shared.sent.get() + 1);
     };
     if shared.dues.is_none() {
-        let mut client = crowd.client(index);
+        let mut client = client_set.client(index);
         (0..in_flight).for_each(|_| send(&mut sent, Instant::now(), client.out()));
     }
     poll_fn(|cx| {
-        let mut client = crowd.client(index);
+        let mut client = client_set.client(index);
         if let Some(dues) = &shared.dues {
             let full = client.unsent() > 0;
             while client.has_room(cx) {
@@ -165,9 +170,9 @@ pub(crate) async fn drive(crowd: Crowd, index: usize, shared: Rc<Load>, in_fligh
         client.poll(cx, &shared.scratch, |now, payload, out| {
             if payload.first() != Some(&b'E') || payload.len() != shared.size {
                 let known = is_notice(payload) || payload.first() == Some(&b'B');
-                return known.then_some(()).ok_or_else(|| Lost::wrong(payload));
+                return known.then_some(()).ok_or_else(|| ClientError::unexpected(payload));
             }
-            let at = sent.pop_front().ok_or_else(|| Lost::Wrong("an echo of nothing".into()))?;
+            let at = sent.pop_front().ok_or_else(|| ClientError::Unexpected("an echo of nothing".into()))?;
             shared.book(at, now);
             if shared.dues.is_none() && !shared.stop.get() {
                 send(&mut sent, now, out);

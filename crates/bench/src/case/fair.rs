@@ -9,11 +9,11 @@ use anyhow::{Context, Result, anyhow};
 
 use super::fanout::{self, Shared};
 use super::ledger::Groups;
-use super::probe::{Probe, Seen};
-use super::{Clients, Outcome, Target, Window, latency};
+use super::probe::{Probe, ProbeResult};
+use super::{ClientTasks, Outcome, Target, Window, latency};
 use crate::args::{self, Disturb};
-use crate::client::{Client, Lost};
-use crate::crowd::Crowd;
+use crate::client::{Client, ClientError};
+use crate::client_set::ClientSet;
 use crate::open::frames;
 use crate::report::{Metric, Progress};
 
@@ -29,11 +29,11 @@ pub(crate) async fn run(fair: &args::Fair, target: &Target, progress: &Progress)
     let groups = Groups { clients: fair.clients, size: fair.clients, senders: 1 };
     // Nothing is in flight until the broadcasts begin.
     let shared = Rc::new(Shared::new(groups, 0, false, fair.load.size as usize));
-    let crowd = Crowd::new(opened.clients);
-    let mut clients = Clients::new();
+    let client_set = ClientSet::new(opened.clients);
+    let mut clients = ClientTasks::new();
     for index in 0..fair.clients as usize {
         let sender = groups.sender(index);
-        clients.spawn_local(fanout::drive(crowd.clone(), index, sender, "B".into(), shared.clone()));
+        clients.spawn_local(fanout::drive(client_set.clone(), index, sender, "B".into(), shared.clone()));
     }
     let one = || target.opening(&fair.common, 1);
     let probe = Probe::start(one(), fair.rate, fair.load.size as usize).await?;
@@ -74,7 +74,7 @@ pub(crate) async fn run(fair: &args::Fair, target: &Target, progress: &Progress)
     Ok(outcome(metrics, &[quiet, disturbed], Some(count)))
 }
 
-fn outcome(metrics: Vec<Option<Metric>>, seen: &[Seen], disturbances: Option<u64>) -> Outcome {
+fn outcome(metrics: Vec<Option<Metric>>, seen: &[ProbeResult], disturbances: Option<u64>) -> Outcome {
     let lost: u64 = seen.iter().map(|seen| seen.lost).sum();
     let lost_metric = Metric::new("lost", "", lost as f64);
     Outcome {
@@ -88,7 +88,7 @@ fn outcome(metrics: Vec<Option<Metric>>, seen: &[Seen], disturbances: Option<u64
 }
 
 /// Asks over and over, the next time when the answer is there.
-async fn disturb(mut client: Client, how: Disturb, done: Rc<Cell<u64>>) -> Lost {
+async fn disturb(mut client: Client, how: Disturb, done: Rc<Cell<u64>>) -> ClientError {
     let large = "E".repeat(LARGE);
     let (message, answer) = if how == Disturb::Large { (large.as_str(), b'E') } else { ("S", b'S') };
     let frames = frames(&[message]);
@@ -102,7 +102,7 @@ async fn disturb(mut client: Client, how: Disturb, done: Rc<Cell<u64>>) -> Lost 
 
 /// Lets the clients run for `time`; `done` counts disturbances.
 async fn wait(
-    clients: &mut Clients,
+    clients: &mut ClientTasks,
     what: &str,
     time: Duration,
     progress: &Progress,

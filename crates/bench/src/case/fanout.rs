@@ -12,14 +12,14 @@ use anyhow::Result;
 
 use super::ledger::{Groups, Ledger};
 use super::{
-    Clients, Outcome, Target, Watch, Window, frames_per_read, is_notice, latency, memory_metrics,
+    ClientTasks, Outcome, Target, Watch, Window, frames_per_read, is_notice, latency, memory_metrics,
     writes_per_delivery,
 };
 use crate::args::{self, Common, Load, Sending};
-use crate::client::{Lost, Scratch};
-use crate::crowd::Crowd;
+use crate::client::{ClientError, ReadBuffer};
+use crate::client_set::ClientSet;
 use crate::open::group_name;
-use crate::pace::{Dues, Schedule, pace};
+use crate::pace::{DueMessages, Schedule, pace};
 use crate::report::{Metric, Progress};
 use crate::wire::{self, opcode};
 
@@ -54,9 +54,9 @@ impl<'a> From<&'a args::Group> for Plan<'a> {
 
 /// What the clients of a round share.
 pub(super) struct Shared {
-    scratch: RefCell<Scratch>,
+    scratch: RefCell<ReadBuffer>,
     pub(super) ledger: RefCell<Ledger>,
-    dues: Rc<RefCell<Dues>>,
+    dues: Rc<RefCell<DueMessages>>,
     paced: bool,
     size: usize,
 }
@@ -65,9 +65,9 @@ impl Shared {
     /// `in_flight`: as of the [`Ledger`].
     pub(super) fn new(groups: Groups, in_flight: u32, paced: bool, size: usize) -> Self {
         Shared {
-            scratch: RefCell::new(Scratch::new()),
+            scratch: RefCell::new(ReadBuffer::new()),
             ledger: RefCell::new(Ledger::new(groups, in_flight)),
-            dues: Rc::new(RefCell::new(Dues::new(groups.senders as usize))),
+            dues: Rc::new(RefCell::new(DueMessages::new(groups.senders as usize))),
             paced,
             size,
         }
@@ -87,32 +87,32 @@ pub(crate) async fn run(plan: Plan<'_>, target: &Target, progress: &Progress) ->
 
     let in_flight = if rate.is_some() { 0 } else { in_flight };
     let shared = Rc::new(Shared::new(groups, in_flight, rate.is_some(), load.size as usize));
-    let crowd = Crowd::new(opened.clients);
-    let mut clients = Clients::new();
+    let client_set = ClientSet::new(opened.clients);
+    let mut clients = ClientTasks::new();
     for index in 0..groups.clients as usize {
         let prefix = if to_group { format!("G{} ", group_name(index, groups.size)) } else { "B".into() };
         let sender = groups.sender(index);
-        clients.spawn_local(drive(crowd.clone(), index, sender, prefix, shared.clone()));
+        clients.spawn_local(drive(client_set.clone(), index, sender, prefix, shared.clone()));
     }
     if let Some(rate) = rate {
         clients.spawn_local(pace(Schedule::new(Instant::now(), rate), shared.dues.clone()));
     }
     let (ledger, dues) = (&shared.ledger, &shared.dues);
     let count = || ledger.borrow().deliveries;
-    let owed = || ledger.borrow().owed() + dues.borrow().waiting();
-    let mut watch = Watch { clients, progress, unit: "deliveries", count: &count, owed: &owed };
+    let expected = || ledger.borrow().expected() + dues.borrow().waiting();
+    let mut watch = Watch { clients, progress, unit: "deliveries", count: &count, expected: &expected };
     watch.run("warming up", load.warmup).await?;
 
     ledger.borrow_mut().since = Instant::now();
     dues.borrow_mut().late.clear();
     let reads_before = (shared.scratch.borrow().reads, shared.scratch.borrow().frames);
     let (deliveries_before, done_before) = (count(), ledger.borrow().done);
-    let segments_before = crowd.segments();
+    let segments_before = client_set.segments();
     let window = Window::open(target)?;
     watch.run("measuring", load.duration).await?;
     let used = window.close()?;
     let (deliveries, done) = (count() - deliveries_before, ledger.borrow().done - done_before);
-    let writes = writes_per_delivery(&crowd, segments_before, deliveries);
+    let writes = writes_per_delivery(&client_set, segments_before, deliveries);
     let frames = frames_per_read(&shared.scratch.borrow(), reads_before);
     let memory_after = target.memory()?;
 
@@ -120,7 +120,7 @@ pub(crate) async fn run(plan: Plan<'_>, target: &Target, progress: &Progress) ->
     ledger.borrow_mut().stop();
     dues.borrow_mut().stop();
     let lost = watch.drain().await?;
-    let owed = owed();
+    let expected = expected();
     let ledger = ledger.borrow();
     let misplaced = ledger.misplaced;
     let [cost, rate_name, times] = if to_group {
@@ -154,23 +154,23 @@ pub(crate) async fn run(plan: Plan<'_>, target: &Target, progress: &Progress) ->
             .flatten()
             .collect(),
         fault: (lost + misplaced > 0).then(|| {
-            format!("{lost} of {owed} deliveries did not come, {misplaced} came twice or out of order")
+            format!("{lost} of {expected} deliveries did not come, {misplaced} came twice or out of order")
         }),
     })
 }
 
 /// Sends, if it is a sender, and counts until the client is lost.
 pub(super) async fn drive(
-    crowd: Crowd,
+    client_set: ClientSet,
     index: usize,
     sender: Option<usize>,
     prefix: String,
     shared: Rc<Shared>,
-) -> Lost {
+) -> ClientError {
     let Shared { ref scratch, ref ledger, ref dues, paced, size } = *shared;
     let mut message = String::new();
     poll_fn(|cx| {
-        let mut client = crowd.client(index);
+        let mut client = client_set.client(index);
         if let Some(sender) = sender {
             let full = client.unsent() > 0;
             let mut ledger = ledger.borrow_mut();
@@ -201,7 +201,7 @@ pub(super) async fn drive(
                 Some((sender, number)) => ledger.borrow_mut().delivered(index, sender, number, now),
                 None => is_notice(payload).then_some(()),
             };
-            known.ok_or_else(|| Lost::wrong(payload))
+            known.ok_or_else(|| ClientError::unexpected(payload))
         })
     })
     .await

@@ -55,9 +55,9 @@ pub(crate) struct Ledger {
     groups: Groups,
     senders: Vec<Sender>,
     /// By client, then sender of its group: the number expected next.
-    expected: Vec<u32>,
-    /// Deliveries that messages are still owed, sent so far.
-    owed: u64,
+    next_number: Vec<u32>,
+    /// Deliveries of all messages that were sent so far.
+    expected: u64,
     pub(crate) deliveries: u64,
     /// Messages that every member has.
     pub(crate) done: u64,
@@ -74,22 +74,22 @@ pub(crate) struct Ledger {
 struct Sender {
     /// Messages to send now, in a closed loop.
     credit: u32,
-    /// The number of the first in `flying`.
+    /// The number of the first in `in_flight`.
     first: u32,
     /// Not done: since when, and how many members lack it.
-    flying: VecDeque<(Instant, u32)>,
+    in_flight: VecDeque<(Instant, u32)>,
     waker: Option<Waker>,
 }
 
 impl Ledger {
     /// `in_flight`: messages that each sender keeps on their way; 0 where they are due at their own time.
     pub(crate) fn new(groups: Groups, in_flight: u32) -> Self {
-        let sender = || Sender { credit: in_flight, first: 0, flying: VecDeque::new(), waker: None };
+        let sender = || Sender { credit: in_flight, first: 0, in_flight: VecDeque::new(), waker: None };
         Ledger {
             groups,
             senders: (0..groups.senders).map(|_| sender()).collect(),
-            expected: vec![0; groups.clients as usize * groups.slots()],
-            owed: 0,
+            next_number: vec![0; groups.clients as usize * groups.slots()],
+            expected: 0,
             deliveries: 0,
             done: 0,
             misplaced: 0,
@@ -116,40 +116,40 @@ impl Ledger {
     /// Books a message sent, whose time counts from `at`: its number.
     pub(crate) fn sent(&mut self, sender: usize, at: Instant) -> u32 {
         let members = self.groups.members(self.groups.of_sender(sender));
-        self.owed += u64::from(members);
+        self.expected += u64::from(members);
         let sender = &mut self.senders[sender];
-        sender.flying.push_back((at, members));
-        sender.first + sender.flying.len() as u32 - 1
+        sender.in_flight.push_back((at, members));
+        sender.first + sender.in_flight.len() as u32 - 1
     }
 
     /// Books a delivery. `None`: nobody sent that, or not to this client.
     pub(crate) fn delivered(&mut self, client: usize, from: usize, number: u32, now: Instant) -> Option<()> {
         let sender = self.senders.get_mut(from)?;
         let count = self.groups.count() as usize;
-        if number >= sender.first + sender.flying.len() as u32
+        if number >= sender.first + sender.in_flight.len() as u32
             || self.groups.of_client(client) != self.groups.of_sender(from)
         {
             return None;
         }
-        let expected = &mut self.expected[client * self.groups.slots() + from / count];
-        if number != *expected {
+        let next_number = &mut self.next_number[client * self.groups.slots() + from / count];
+        if number != *next_number {
             self.misplaced += 1;
-            if number < *expected {
+            if number < *next_number {
                 return Some(());
             }
         }
-        *expected = number + 1;
+        *next_number = number + 1;
         self.deliveries += 1;
         // Not yet had by this client, so it is not done and stands in the queue.
-        let (at, lacking) = sender.flying.get_mut((number - sender.first) as usize)?;
+        let (at, missing) = sender.in_flight.get_mut((number - sender.first) as usize)?;
         let time = (*at >= self.since).then(|| now.saturating_duration_since(*at));
         time.iter().for_each(|time| self.delivery_times.record(*time));
-        *lacking -= 1;
-        if *lacking == 0 {
+        *missing -= 1;
+        if *missing == 0 {
             time.iter().for_each(|time| self.message_times.record(*time));
             self.done += 1;
-            while sender.flying.front().is_some_and(|(_, lacking)| *lacking == 0) {
-                sender.flying.pop_front();
+            while sender.in_flight.front().is_some_and(|(_, missing)| *missing == 0) {
+                sender.in_flight.pop_front();
                 sender.first += 1;
             }
             if !self.stop {
@@ -176,8 +176,8 @@ impl Ledger {
     }
 
     /// Deliveries of all that was sent.
-    pub(crate) fn owed(&self) -> u64 {
-        self.owed
+    pub(crate) fn expected(&self) -> u64 {
+        self.expected
     }
 }
 
@@ -219,7 +219,7 @@ mod tests {
         ledger.delivered(1, 0, 0, now).unwrap();
         assert!(credit(&mut ledger, 0));
         assert_eq!((ledger.sent(0, now), ledger.done), (1, 1));
-        assert_eq!((ledger.owed(), ledger.deliveries, ledger.misplaced), (6, 3, 0));
+        assert_eq!((ledger.expected(), ledger.deliveries, ledger.misplaced), (6, 3, 0));
     }
 
     #[test]
@@ -227,7 +227,7 @@ mod tests {
         let now = Instant::now();
         let mut ledger = ledger(5, 2, 3, 1);
         assert_eq!([0, 1, 2].map(|sender| ledger.sent(sender, now)), [0, 0, 0]);
-        assert_eq!(ledger.owed(), 5);
+        assert_eq!(ledger.expected(), 5);
         ledger.delivered(2, 1, 0, now).unwrap();
         assert_eq!(ledger.delivered(0, 1, 0, now), None);
         assert_eq!(ledger.done, 0);
@@ -243,7 +243,7 @@ mod tests {
         assert_eq!([0, 0].map(|sender| ledger.sent(sender, now)), [0, 1]);
         ledger.delivered(0, 0, 0, now).unwrap();
         ledger.delivered(0, 0, 1, now).unwrap();
-        assert_eq!((ledger.owed(), ledger.deliveries, ledger.misplaced), (2, 2, 0));
+        assert_eq!((ledger.expected(), ledger.deliveries, ledger.misplaced), (2, 2, 0));
         assert_eq!(ledger.sent(0, now), 2);
     }
 

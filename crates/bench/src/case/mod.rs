@@ -20,8 +20,8 @@ use tokio::task::JoinSet;
 
 use crate::address::Url;
 use crate::args::Common;
-use crate::client::{Lost, Scratch};
-use crate::crowd::Crowd;
+use crate::client::{ClientError, ReadBuffer};
+use crate::client_set::ClientSet;
 use crate::histogram::Histogram;
 use crate::open::Opening;
 use crate::procfs::{Cpu, Memory, Processes};
@@ -70,7 +70,7 @@ struct Window<'a> {
 }
 
 /// What a window saw.
-struct Used {
+struct Usage {
     seconds: f64,
     /// Of all server processes; `None` where none was named.
     server_nanos: Option<f64>,
@@ -84,11 +84,11 @@ impl<'a> Window<'a> {
         Ok(Window { target, start: Instant::now(), servers, own: Processes::own().cpu().ok() })
     }
 
-    fn close(self) -> Result<Used> {
+    fn close(self) -> Result<Usage> {
         let seconds = self.start.elapsed().as_secs_f64();
         let servers = self.target.processes.cpu()?.since(&self.servers)?;
         let own = self.own.and_then(|before| Processes::own().cpu().ok()?.since(&before).ok());
-        Ok(Used {
+        Ok(Usage {
             seconds,
             server_nanos: (!self.target.processes.is_empty()).then_some(servers as f64),
             own_nanos: own.map(|nanos| nanos as f64),
@@ -96,7 +96,7 @@ impl<'a> Window<'a> {
     }
 }
 
-impl Used {
+impl Usage {
     /// Server CPU for each of `count` things, in µs.
     fn cost(&self, name: &'static str, count: u64) -> Option<Metric> {
         let nanos = self.server_nanos.filter(|_| count > 0)?;
@@ -116,14 +116,14 @@ impl Used {
 }
 
 /// Frames and reads since an earlier moment.
-fn frames_per_read(scratch: &Scratch, before: (u64, u64)) -> Option<Metric> {
+fn frames_per_read(scratch: &ReadBuffer, before: (u64, u64)) -> Option<Metric> {
     let (reads, frames) = (scratch.reads - before.0, scratch.frames - before.1);
     (reads > 0).then(|| Metric::new("frames_per_read", "", frames as f64 / reads as f64))
 }
 
 /// Segments with data for each of `count` messages delivered: of small messages, one is one write of the server.
-fn writes_per_delivery(crowd: &Crowd, before: Option<u64>, count: u64) -> Option<Metric> {
-    let segments = crowd.segments()?.checked_sub(before?)?;
+fn writes_per_delivery(client_set: &ClientSet, before: Option<u64>, count: u64) -> Option<Metric> {
+    let segments = client_set.segments()?.checked_sub(before?)?;
     (count > 0).then(|| Metric::new("writes_per_delivery", "", segments as f64 / count as f64))
 }
 
@@ -141,17 +141,17 @@ fn memory_metrics(names: [&'static str; 2], memory: Option<Memory>) -> impl Iter
 }
 
 /// Client tasks under way: each ends only when its client is lost.
-type Clients = JoinSet<Lost>;
+type ClientTasks = JoinSet<ClientError>;
 
 /// Watches running clients.
 struct Watch<'a> {
-    clients: Clients,
+    clients: ClientTasks,
     progress: &'a Progress,
     /// What `count` counts.
     unit: &'static str,
     count: &'a dyn Fn() -> u64,
     /// What it would be if all that was sent had come.
-    owed: &'a dyn Fn() -> u64,
+    expected: &'a dyn Fn() -> u64,
 }
 
 impl Watch<'_> {
@@ -169,7 +169,7 @@ impl Watch<'_> {
             if count != moved.1 {
                 moved = (Instant::now(), count);
             } else if moved.0.elapsed() > STALL {
-                let missing = (self.owed)().saturating_sub(count);
+                let missing = (self.expected)().saturating_sub(count);
                 bail!(
                     "stalled: nothing has come for {} s after {count} {}, {missing} are missing",
                     STALL.as_secs(),
@@ -183,7 +183,7 @@ impl Watch<'_> {
     /// Lets them run until all has come, or nothing for a while: what is missing then is lost, and how much is returned.
     async fn drain(&mut self) -> Result<u64> {
         let mut moved = (Instant::now(), (self.count)());
-        while (self.count)() < (self.owed)() && moved.0.elapsed() < STALL {
+        while (self.count)() < (self.expected)() && moved.0.elapsed() < STALL {
             self.step(Duration::from_millis(5)).await?;
             let count = (self.count)();
             self.progress.say(&format!("draining: {count} {}", self.unit));
@@ -191,7 +191,7 @@ impl Watch<'_> {
                 moved = (Instant::now(), count);
             }
         }
-        Ok((self.owed)().saturating_sub((self.count)()))
+        Ok((self.expected)().saturating_sub((self.count)()))
     }
 
     async fn step(&mut self, time: Duration) -> Result<()> {

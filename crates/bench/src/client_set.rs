@@ -7,11 +7,11 @@ use crate::client::Client;
 
 /// Shared by the tasks of a round; it goes with the last of them.
 #[derive(Clone)]
-pub(crate) struct Crowd(Rc<[RefCell<Client>]>);
+pub(crate) struct ClientSet(Rc<[RefCell<Client>]>);
 
-impl Crowd {
+impl ClientSet {
     pub(crate) fn new(clients: Vec<Client>) -> Self {
-        Crowd(clients.into_iter().map(RefCell::new).collect())
+        ClientSet(clients.into_iter().map(RefCell::new).collect())
     }
 
     /// One of them, for the length of a poll.
