@@ -104,7 +104,7 @@ impl Daemon {
     /// That it `failed`, and its last words.
     pub(crate) fn error(&self, how: &str) -> anyhow::Error {
         let log_tail: String = self.log_tail.borrow().iter().map(|line| format!("\n    {line}")).collect();
-        let log_tail = if log_tail.is_empty() { "\n    (it said nothing)".into() } else { log_tail };
+        let log_tail = if log_tail.is_empty() { "\n    (no log lines)".into() } else { log_tail };
         anyhow!("{} (process {}) {how}:{log_tail}", self.name, self.pid)
     }
 

@@ -1,35 +1,38 @@
-//! One open WebSocket, driven by polling: what is queued is written, what has come is cut into messages.
+//! One open WebSocket, driven by polling: it writes the queued frames and cuts the received bytes into messages.
 //!
-//! It owns no read buffer: all clients of the thread read into one [`ReadBuffer`], and only the head of a frame that was
-//! cut by a read is kept per client. That, and no task or timer of its own, is what makes thousands of them cheap.
+//! `open` makes a client, each case polls it. It owns no read buffer: all clients of a thread read into one
+//! [`ReadBuffer`], and a client keeps only the beginning of a frame that a read has cut. It has no task and no timer
+//! of its own either. So a thread can drive thousands of them. The calls in `ask` wait, and are for the time outside of
+//! a measurement.
+
+mod ask;
+mod error;
 
 use std::cell::RefCell;
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+pub(crate) use error::ClientError;
 
 use crate::segments;
 use crate::stream::Stream;
 use crate::wire::{self, opcode};
 
-/// What one read may bring.
+/// The most bytes of one read.
 const READ_SIZE: usize = 256 * 1024;
 
-/// What may be queued before the socket is asked for room.
+/// How many bytes may be queued before [`Client::has_room`] flushes.
 const MAX_UNSENT: usize = 64 * 1024;
 
-/// How long a server may take to answer a close.
-const CLOSE_LIMIT: Duration = Duration::from_secs(5);
-
-/// The read buffer that all clients share, and what has passed through it.
+/// The read buffer that all clients of a thread share, with counters for the figures.
 pub(crate) struct ReadBuffer {
     buffer: Vec<u8>,
-    /// Reads that brought something.
+    /// Reads that returned data.
     pub(crate) reads: u64,
-    /// Frames that they held.
+    /// Frames in these reads.
     pub(crate) frames: u64,
 }
 
@@ -38,7 +41,7 @@ impl ReadBuffer {
         ReadBuffer { buffer: vec![0; READ_SIZE], reads: 0, frames: 0 }
     }
 
-    /// Room for a read behind the head of a frame of `kept` bytes, which are put there.
+    /// Copies `kept`, the beginning of a cut frame, into the buffer, and returns the room after it for a read.
     fn room(&mut self, kept: &[u8]) -> &mut [u8] {
         let needed = kept.len() + READ_SIZE / 2;
         if self.buffer.len() < needed {
@@ -49,63 +52,29 @@ impl ReadBuffer {
     }
 }
 
-/// Why a client is no more.
-#[derive(Debug)]
-pub(crate) enum ClientError {
-    /// The server ended the connection.
-    Ended,
-    /// It sent a close frame, with this code if any.
-    Closed(Option<u16>),
-    /// It sent what it must not, or what nobody asked for.
-    Unexpected(String),
-    /// The socket failed.
-    Io(std::io::Error),
-}
-
-impl ClientError {
-    /// It sent this message, of which the beginning is shown.
-    pub(crate) fn unexpected(payload: &[u8]) -> Self {
-        ClientError::Unexpected(format!("{:?}", String::from_utf8_lossy(&payload[..payload.len().min(60)])))
-    }
-}
-
-impl fmt::Display for ClientError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ClientError::Ended => write!(f, "the server ended the connection"),
-            ClientError::Closed(Some(code)) => write!(f, "the server closed with code {code}"),
-            ClientError::Closed(None) => write!(f, "the server closed"),
-            ClientError::Unexpected(what) => write!(f, "the server sent {what}"),
-            ClientError::Io(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl std::error::Error for ClientError {}
-
 /// A client after its handshake.
 pub(crate) struct Client {
     stream: Stream,
-    /// The head of a frame whose rest has not come.
+    /// The beginning of a frame whose end has not arrived.
     rest: Vec<u8>,
-    /// Frames to write, from `written` on.
+    /// Encoded frames; those before `written` are written.
     out: Vec<u8>,
     written: usize,
 }
 
 impl Client {
-    /// `rest`: bytes that were read behind the handshake.
+    /// A client after its handshake. `rest` has the bytes that were read after it.
     pub(crate) fn new(stream: Stream, rest: Vec<u8>) -> Self {
         Client { stream, rest, out: Vec::new(), written: 0 }
     }
 
-    /// Where frames to be written are appended; the next [`Client::poll`] writes them.
+    /// The write buffer. Append encoded frames; the next [`Client::poll`] writes them.
     pub(crate) fn out(&mut self) -> &mut Vec<u8> {
         &mut self.out
     }
 
-    /// Writes what is queued and hands over each message that has come, with the time of its read and the queue for an
-    /// answer. Ready only when the client is lost.
+    /// Writes the queued frames, and calls `on_message` for each message that has arrived: with the time of its read,
+    /// its payload, and the write buffer for an answer. Ready only when the connection has ended.
     pub(crate) fn poll<F>(
         &mut self,
         cx: &mut Context<'_>,
@@ -143,102 +112,26 @@ impl Client {
         }
     }
 
-    /// Bytes that wait because the socket took no more.
+    /// How many bytes wait because the socket is full.
     pub(crate) fn unsent(&self) -> usize {
         self.out.len() - self.written
     }
 
-    /// Whether more may be queued; where not, the task of `cx` is woken when the socket has room.
+    /// Whether more frames may be queued. If not, the task of `cx` is woken when the socket has room.
     pub(crate) fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
         if self.unsent() >= MAX_UNSENT {
-            // A failure shows again in the next poll.
+            // The next poll returns the same error.
             let _ = self.flush(cx);
         }
         self.unsent() < MAX_UNSENT
     }
 
-    /// How many segments with data the server has sent it, where the system says.
+    /// How many TCP segments with data have arrived, if the system counts them.
     pub(crate) fn segments(&self) -> Option<u32> {
         segments::data_segments_in(self.stream.tcp())
     }
 
-    /// Waits for the next message and drops it, with whatever else has come.
-    ///
-    /// # Errors
-    /// The client was lost instead.
-    pub(crate) async fn wait_for_greeting(&mut self) -> Result<(), ClientError> {
-        self.wait_for(|_| true).await
-    }
-
-    /// Says `frames`, which end with an echo of `E` alone, and waits for that: what was said before it has taken effect.
-    ///
-    /// # Errors
-    /// The client was lost instead.
-    pub(crate) async fn barrier(&mut self, frames: &[u8]) -> Result<(), ClientError> {
-        self.ask(frames, |payload| payload == b"E").await
-    }
-
-    /// Says `frames` and waits for such an answer.
-    ///
-    /// # Errors
-    /// The client was lost instead.
-    pub(crate) async fn ask(
-        &mut self,
-        frames: &[u8],
-        answer: impl Fn(&[u8]) -> bool,
-    ) -> Result<(), ClientError> {
-        self.send(frames).await?;
-        self.wait_for(answer).await
-    }
-
-    /// Says `frames`.
-    ///
-    /// # Errors
-    /// The client was lost.
-    pub(crate) async fn send(&mut self, frames: &[u8]) -> Result<(), ClientError> {
-        self.stream.write_all(frames).await.map_err(ClientError::Io)?;
-        self.stream.flush().await.map_err(ClientError::Io)
-    }
-
-    /// Waits for such a message and drops it, with whatever else has come.
-    ///
-    /// # Errors
-    /// The client was lost instead.
-    pub(crate) async fn wait_for(&mut self, wanted: impl Fn(&[u8]) -> bool) -> Result<(), ClientError> {
-        let mut found = false;
-        loop {
-            let bytes = std::mem::take(&mut self.rest);
-            let mut left = &bytes[..];
-            for_each_message(&mut left, &mut self.out, |payload, _| {
-                found |= wanted(payload);
-                Ok(())
-            })?;
-            self.rest = left.to_vec();
-            if found {
-                return Ok(());
-            }
-            if self.stream.read_buf(&mut self.rest).await.map_err(ClientError::Io)? == 0 {
-                return Err(ClientError::Ended);
-            }
-        }
-    }
-
-    /// Says closing and waits, for a time, until the server has ended the connection.
-    pub(crate) async fn close(mut self) {
-        let mut frame = Vec::new();
-        wire::encode(opcode::CLOSE, &1000u16.to_be_bytes(), &mut frame);
-        let closing = async {
-            self.stream.write_all(&frame).await?;
-            self.stream.flush().await?;
-            let mut ignored = [0; 512];
-            while self.stream.read(&mut ignored).await? > 0 {}
-            std::io::Result::Ok(())
-        };
-        // However it ends, dropping the socket ends it.
-        let _ = tokio::time::timeout(CLOSE_LIMIT, closing).await;
-    }
-
-    /// Whether the server has ended the connection, as far as is known without waiting.
+    /// Whether the server has ended the connection. Does not wait.
     pub(crate) fn is_lost(&self) -> bool {
         let mut ignored = [0; 512];
         loop {
@@ -266,7 +159,8 @@ impl Client {
     }
 }
 
-/// Takes the complete frames off `bytes`, answers pings into `out`, hands over messages, and says how many frames.
+/// Removes the complete frames from `bytes`, answers pings into `out`, and calls `on_message` for each message. Returns
+/// the number of frames.
 fn for_each_message<F>(bytes: &mut &[u8], out: &mut Vec<u8>, mut on_message: F) -> Result<u64, ClientError>
 where
     F: FnMut(&[u8], &mut Vec<u8>) -> Result<(), ClientError>,
@@ -292,6 +186,7 @@ where
 mod tests {
     use super::*;
     use std::future::poll_fn;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     async fn pair() -> (Client, tokio::net::TcpStream) {
