@@ -1,11 +1,11 @@
-//! The clients of a round: each is polled by its own task, and all can be looked at between two polls.
+//! The clients of a round. A task polls each of them, and between two polls anybody may read all of them.
 
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 
 use crate::client::Client;
 
-/// Shared by the tasks of a round; it goes with the last of them.
+/// Clients that the tasks of a round share. The last task drops them.
 #[derive(Clone)]
 pub(crate) struct ClientSet(Rc<[RefCell<Client>]>);
 
@@ -14,17 +14,20 @@ impl ClientSet {
         ClientSet(clients.into_iter().map(RefCell::new).collect())
     }
 
-    /// One of them, for the length of a poll.
+    /// Borrows a client, for one poll.
+    ///
+    /// # Panics
+    /// It is borrowed already.
     pub(crate) fn client(&self, index: usize) -> RefMut<'_, Client> {
         self.0[index].borrow_mut()
     }
 
-    /// How many they are.
+    /// The number of clients.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Segments with data that all of them have got, where the system says.
+    /// How many TCP segments with data all clients have received, if the system counts them.
     pub(crate) fn segments(&self) -> Option<u64> {
         self.0.iter().map(|client| client.borrow().segments().map(u64::from)).sum()
     }

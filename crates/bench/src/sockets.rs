@@ -1,36 +1,37 @@
-//! Links as the kernel sees them, from `/proc/net/tcp`: what stands between whom, whatever the processes have to say.
+//! Counts links as the kernel sees them, in `/proc/net/tcp`, without asking the processes. The case `mesh` uses it.
 //!
-//! All processes of a mesh run on this machine, so the table holds both ends of every link: the gateway's, whose local
-//! address is the gateway's, and the worker's, whose remote address is.
+//! All processes of a mesh run on this machine, so the table has both ends of every link: at the gateway's end, the local
+//! address is the gateway's; at the worker's end, the remote address is.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 
-/// `TCP_ESTABLISHED`, in hex as the table has it.
+/// The state `TCP_ESTABLISHED`, in hex as in the table.
 const ESTABLISHED: &str = "01";
 
-/// How many sockets there are by the address of a gateway.
+/// The number of sockets by the address of a gateway.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Links {
-    /// Established, the gateway's ends.
+    /// The gateway's ends that are established.
     established: HashMap<Ipv4Addr, usize>,
-    /// Not closed by their owners yet, whatever their state: the other ends.
+    /// The other ends that their process has not closed, in any state.
     held: HashMap<Ipv4Addr, usize>,
 }
 
 impl Links {
-    /// As it is now.
+    /// Reads the table.
     ///
     /// # Errors
-    /// The table cannot be read, as on other systems than Linux.
+    /// There is no table, as on other systems than Linux.
     pub(crate) fn now() -> Result<Self> {
-        let text = std::fs::read_to_string("/proc/net/tcp").context("links are read from /proc/net/tcp")?;
+        let text = std::fs::read_to_string("/proc/net/tcp")
+            .context("/proc/net/tcp cannot be read, and links are counted there")?;
         Ok(Self::parse(&text))
     }
 
-    /// Lines that are none are left out, as the heading is.
+    /// Parses the table. Other lines, such as the heading, are ignored.
     fn parse(text: &str) -> Self {
         let mut links = Links::default();
         for line in text.lines() {
@@ -40,7 +41,7 @@ impl Links {
             if state == ESTABLISHED {
                 *links.established.entry(local).or_default() += 1;
             }
-            // One that waits for late packets only is nobody's any more, and has no inode.
+            // A socket that only waits for late packets belongs to no process, and has no inode.
             if inode != "0" {
                 *links.held.entry(remote).or_default() += 1;
             }

@@ -1,4 +1,4 @@
-//! A connection to a server: TCP, or TLS that takes any certificate for good.
+//! A connection to a server: TCP, or TLS that accepts any certificate. `open` connects, `client` reads and writes.
 
 use std::io::Result;
 use std::net::IpAddr;
@@ -24,10 +24,10 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// TLS over a connection. Each is a full handshake: nothing is resumed.
+    /// Makes a full TLS handshake over a TCP connection. No session is resumed.
     ///
     /// # Errors
-    /// None comes about.
+    /// The handshake fails.
     pub(crate) async fn secure(tcp: TcpStream) -> Result<Self> {
         static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| Arc::new(config()));
         let name = ServerName::from(tcp.peer_addr().map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.ip()));
@@ -54,7 +54,7 @@ fn config() -> ClientConfig {
     config
 }
 
-/// Takes any certificate: it is the server's speed that is asked for, not who it is.
+/// Accepts any certificate: the benchmark measures a server and does not trust it with anything.
 #[derive(Debug)]
 struct AcceptAnyCertificate(Arc<CryptoProvider>);
 

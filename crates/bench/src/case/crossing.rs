@@ -1,5 +1,5 @@
-//! Messages that cross a mesh: to one client, to groups, to all; what each kind costs, and how long until the last
-//! has it. Starting the mesh and counting its links is `mesh`'s business.
+//! Messages across a mesh: to one client, to groups, and to all. Measures the cost of each kind, and the time until the
+//! last recipient has it. `mesh` starts the servers and calls this.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,12 +17,12 @@ use crate::histogram::Histogram;
 use crate::open::frames;
 use crate::report::{Metric, Progress};
 
-/// What became of one kind of message.
+/// The measurement of one kind of message.
 pub(super) struct Measured {
     pub(super) used: Usage,
     messages: u64,
     pub(super) deliveries: u64,
-    /// Until the last has it.
+    /// The times until the last recipient has a message.
     times: Histogram,
     pub(super) lost: u64,
 }
@@ -35,14 +35,15 @@ impl Measured {
     }
 }
 
-/// The first client sends to the second, which is on another gateway where there is one; the next goes when it is there.
+/// Sends from the first client to the second, one message after another. With several gateways, they are on different
+/// ones.
 pub(super) async fn send_to_one(
     clients: &mut [Client],
     load: &Load,
     target: &Target,
     progress: &Progress,
 ) -> Result<Measured> {
-    let [from, to, ..] = clients else { bail!("a message goes from one client to another") };
+    let [from, to, ..] = clients else { bail!("a mesh needs at least two clients") };
     let id = RefCell::new(String::new());
     let found = |payload: &[u8]| {
         let rest = payload.strip_prefix(b"I").and_then(|rest| std::str::from_utf8(rest).ok());
@@ -63,7 +64,7 @@ pub(super) async fn send_to_one(
             let start = Instant::now();
             from.send(&frames).await?;
             let come = to.wait_for(|payload| payload.starts_with(message.as_bytes()));
-            tokio::time::timeout(STALL, come).await.context("a message to one client did not come")??;
+            tokio::time::timeout(STALL, come).await.context("a message to one client did not arrive")??;
             times.record(start.elapsed());
             sent += 1;
             progress.say(&format!("{what}: {sent} messages to one client"));
@@ -77,7 +78,7 @@ pub(super) async fn send_to_one(
     Ok(Measured { used, messages, deliveries: messages, times, lost: 0 })
 }
 
-/// Each sender sends to its own group, or to all, and the next message when every member has the last.
+/// Lets each sender send to its own group, or to all: the next message after all members have the last one.
 pub(super) async fn send_to_groups(
     client_set: &ClientSet,
     groups: Groups,

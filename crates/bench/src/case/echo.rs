@@ -1,7 +1,7 @@
-//! Echo: each client keeps messages on their way to the business code and back, or offers them at a fixed rate.
+//! The case `echo`: each client keeps messages in flight to the application and back, or sends them at a fixed rate.
 //!
-//! Echoes that came in one read are followed by one write of as many new messages, as a busy peer would do it: with
-//! several in flight the server, too, finds several in a read.
+//! For all echoes of one read, a client writes as many new messages at once, as a busy peer does: with several in flight
+//! the server also gets several in a read. `probe` drives one such client too.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -23,25 +23,26 @@ use crate::pace::{DueMessages, Schedule, pace};
 use crate::report::{Metric, Progress};
 use crate::wire::{self, opcode};
 
-/// What the clients of a round share.
+/// The state that the clients of a round share.
 pub(crate) struct Load {
     pub(crate) scratch: RefCell<ReadBuffer>,
-    /// The one message, encoded.
+    /// The message, encoded.
     frame: Vec<u8>,
     size: usize,
     pub(crate) sent: Cell<u64>,
     pub(crate) echoed: Cell<u64>,
     pub(crate) stop: Cell<bool>,
-    /// Messages from before or after count in no time.
+    /// The latency of messages that were sent before `since`, or at `until` or later, does not count.
     since: Cell<Instant>,
     until: Cell<Option<Instant>>,
     pub(crate) times: RefCell<Histogram>,
-    /// With a fixed rate: what is due.
+    /// The due messages, with a fixed rate.
     pub(crate) dues: Option<Rc<RefCell<DueMessages>>>,
 }
 
 impl Load {
-    /// `paced`: so many clients send what is due, rather than keeping messages on their way.
+    /// The load of messages of `size` bytes. With `paced`, this many clients send at a fixed rate (see `dues`), instead of
+    /// keeping messages in flight.
     pub(crate) fn new(size: usize, paced: Option<usize>) -> Self {
         let mut frame = Vec::new();
         wire::encode(opcode::TEXT, &[&b"E"[..], &vec![b'x'; size - 1]].concat(), &mut frame);
@@ -59,7 +60,7 @@ impl Load {
         }
     }
 
-    /// From here on messages count.
+    /// Starts the measurement: messages count from now on.
     pub(crate) fn begin(&self) {
         self.times.borrow_mut().clear();
         self.since.set(Instant::now());
@@ -67,17 +68,17 @@ impl Load {
         self.dues.iter().for_each(|dues| dues.borrow_mut().late.clear());
     }
 
-    /// Messages from now on do not count; those before do when they come back.
+    /// Ends the measurement: later messages do not count. Earlier ones do when their echo arrives.
     pub(crate) fn end(&self) {
         self.until.set(Some(Instant::now()));
     }
 
-    /// All that was sent or should have been.
+    /// How many messages were sent or are due.
     pub(crate) fn expected(&self) -> u64 {
         self.sent.get() + self.dues.as_ref().map_or(0, |dues| dues.borrow().waiting())
     }
 
-    /// How late the generator was in µs, where that can be said.
+    /// The generator's own delay (p99) in µs, with a fixed rate.
     pub(crate) fn late(&self) -> Option<f64> {
         self.dues.as_ref().map(|dues| dues.borrow().late.percentile(99.0))
     }
@@ -93,7 +94,7 @@ impl Load {
 /// Runs one round.
 ///
 /// # Errors
-/// A client could not open or was lost, nothing came back, or a process could not be measured.
+/// A client could not open or lost its connection, the load stalled, or a process could not be measured.
 pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress) -> Result<Outcome> {
     let memory_before = target.memory()?;
     let opened = target.opening(&echo.common, echo.clients).run(false, progress).await?;
@@ -124,7 +125,7 @@ pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress)
     let frames = frames_per_read(&shared.scratch.borrow(), reads_before);
     let memory_after = target.memory()?;
 
-    // What was due or under way is waited for: how long it took belongs to the figures.
+    // The figures include the latency of messages that are due or in flight at the end, so wait for them.
     shared.stop.set(true);
     shared.dues.iter().for_each(|dues| dues.borrow_mut().stop());
     let lost = watch.drain().await?;
@@ -140,7 +141,7 @@ pub(crate) async fn run(echo: &args::Echo, target: &Target, progress: &Progress)
     })
 }
 
-/// Sends and counts until the client is lost.
+/// Drives one client: sends, and counts echoes, until its connection ends.
 pub(crate) async fn drive(
     client_set: ClientSet,
     index: usize,
@@ -172,7 +173,9 @@ pub(crate) async fn drive(
                 let known = is_notice(payload) || payload.first() == Some(&b'B');
                 return known.then_some(()).ok_or_else(|| ClientError::unexpected(payload));
             }
-            let at = sent.pop_front().ok_or_else(|| ClientError::Unexpected("an echo of nothing".into()))?;
+            let at = sent
+                .pop_front()
+                .ok_or_else(|| ClientError::Unexpected("an echo without a message".into()))?;
             shared.book(at, now);
             if shared.dues.is_none() && !shared.stop.get() {
                 send(&mut sent, now, out);

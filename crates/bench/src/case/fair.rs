@@ -1,5 +1,5 @@
-//! Fair: how long one client's echoes take while nothing else goes on, and while somebody makes the servers work for
-//! many: a listing of all sessions, a broadcast to all, large messages.
+//! The case `fair`: the latency of one client's echoes without load, and during a disturbance: a listing of all
+//! sessions, a broadcast to all, or large messages.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -17,7 +17,7 @@ use crate::client_set::ClientSet;
 use crate::open::frames;
 use crate::report::{Metric, Progress};
 
-/// A large message, kind included. Below what a gateway lets wait for one client by default.
+/// The length of a large message. It fits the default outbox of a client.
 const LARGE: usize = 1_000_000;
 
 /// Runs one round.
@@ -27,7 +27,7 @@ const LARGE: usize = 1_000_000;
 pub(crate) async fn run(fair: &args::Fair, target: &Target, progress: &Progress) -> Result<Outcome> {
     let opened = target.opening(&fair.common, fair.clients).run(false, progress).await?;
     let groups = Groups { clients: fair.clients, size: fair.clients, senders: 1 };
-    // Nothing is in flight until the broadcasts begin.
+    // No message is in flight until the broadcasts begin.
     let shared = Rc::new(Shared::new(groups, 0, false, fair.load.size as usize));
     let client_set = ClientSet::new(opened.clients);
     let mut clients = ClientTasks::new();
@@ -80,14 +80,14 @@ fn outcome(metrics: Vec<Option<Metric>>, seen: &[ProbeResult], disturbances: Opt
     Outcome {
         metrics: metrics.into_iter().flatten().chain([lost_metric]).collect(),
         fault: match (lost, disturbances) {
-            (0, Some(0)) => Some("not one disturbance was over in time".into()),
+            (0, Some(0)) => Some("no disturbance has ended in time".into()),
             (0, _) => None,
-            _ => Some(format!("{lost} echoes did not come back")),
+            _ => Some(format!("{lost} echoes did not arrive")),
         },
     }
 }
 
-/// Asks over and over, the next time when the answer is there.
+/// Disturbs repeatedly: each time after the answer to the last message.
 async fn disturb(mut client: Client, how: Disturb, done: Rc<Cell<u64>>) -> ClientError {
     let large = "E".repeat(LARGE);
     let (message, answer) = if how == Disturb::Large { (large.as_str(), b'E') } else { ("S", b'S') };
@@ -100,7 +100,7 @@ async fn disturb(mut client: Client, how: Disturb, done: Rc<Cell<u64>>) -> Clien
     }
 }
 
-/// Lets the clients run for `time`; `done` counts disturbances.
+/// Lets the clients run for `time`. `done` counts disturbances.
 async fn wait(
     clients: &mut ClientTasks,
     what: &str,

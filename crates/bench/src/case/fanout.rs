@@ -1,6 +1,8 @@
-//! Fan-out: senders send to every client, or each to its own group, and every delivery is counted: which client has
-//! which message of which sender, in order. In a closed loop a message is done, and its sender's next one goes out, when
-//! the last member has it; with a fixed rate messages go out when they are due.
+//! The cases `fanout` and `group`: senders send to all clients, or each to its own group. The `ledger` counts every
+//! delivery: which client has which message of which sender, in order.
+//!
+//! In a closed loop, a sender sends its next message when the last member has one. With a fixed rate, it sends when a
+//! message is due.
 
 use std::cell::RefCell;
 use std::fmt::Write;
@@ -23,16 +25,16 @@ use crate::pace::{DueMessages, Schedule, pace};
 use crate::report::{Metric, Progress};
 use crate::wire::{self, opcode};
 
-/// 4 hex digits of the sender, 8 of the message's number, behind what makes it a message to all or to a group.
+/// The length of a message's header, after its prefix: 4 hex digits for the sender, 8 for the message's number.
 const HEAD: usize = 12;
 
-/// The same load, to all or to groups.
+/// The settings of a round, for both cases.
 pub(crate) struct Plan<'a> {
     common: &'a Common,
     load: &'a Load,
     groups: Groups,
     sending: Sending,
-    /// `G<group> ` rather than `B`.
+    /// Whether messages begin with `G<group> ` and not with `B`.
     to_group: bool,
 }
 
@@ -52,7 +54,7 @@ impl<'a> From<&'a args::Group> for Plan<'a> {
     }
 }
 
-/// What the clients of a round share.
+/// The state that the clients of a round share.
 pub(super) struct Shared {
     scratch: RefCell<ReadBuffer>,
     pub(super) ledger: RefCell<Ledger>,
@@ -62,7 +64,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// `in_flight`: as of the [`Ledger`].
+    /// The state of a round; see [`Ledger::new`] for `in_flight`.
     pub(super) fn new(groups: Groups, in_flight: u32, paced: bool, size: usize) -> Self {
         Shared {
             scratch: RefCell::new(ReadBuffer::new()),
@@ -77,7 +79,7 @@ impl Shared {
 /// Runs one round.
 ///
 /// # Errors
-/// A client could not open or was lost, nothing came back, or a process could not be measured.
+/// A client could not open or lost its connection, the load stalled, or a process could not be measured.
 pub(crate) async fn run(plan: Plan<'_>, target: &Target, progress: &Progress) -> Result<Outcome> {
     let Plan { common, load, groups, sending: Sending { rate, in_flight, .. }, to_group } = plan;
     let memory_before = target.memory()?;
@@ -116,7 +118,7 @@ pub(crate) async fn run(plan: Plan<'_>, target: &Target, progress: &Progress) ->
     let frames = frames_per_read(&shared.scratch.borrow(), reads_before);
     let memory_after = target.memory()?;
 
-    // What was due or under way is waited for: how long it took belongs to the figures.
+    // The figures include the latency of messages that are due or in flight at the end, so wait for them.
     ledger.borrow_mut().stop();
     dues.borrow_mut().stop();
     let lost = watch.drain().await?;
@@ -154,12 +156,14 @@ pub(crate) async fn run(plan: Plan<'_>, target: &Target, progress: &Progress) ->
             .flatten()
             .collect(),
         fault: (lost + misplaced > 0).then(|| {
-            format!("{lost} of {expected} deliveries did not come, {misplaced} came twice or out of order")
+            format!(
+                "{lost} of {expected} deliveries did not arrive, {misplaced} arrived twice or out of order"
+            )
         }),
     })
 }
 
-/// Sends, if it is a sender, and counts until the client is lost.
+/// Drives one client: sends if it is a sender, and counts deliveries, until its connection ends.
 pub(super) async fn drive(
     client_set: ClientSet,
     index: usize,
@@ -186,7 +190,7 @@ pub(super) async fn drive(
                 let Some(at) = at else { break };
                 let number = ledger.sent(sender, at);
                 message.clear();
-                // A String takes everything.
+                // Writing to a String cannot fail.
                 let _ = write!(message, "{prefix}{sender:04x}{number:08x}");
                 message.extend(std::iter::repeat_n('x', size - message.len().min(size)));
                 wire::encode(opcode::TEXT, message.as_bytes(), client.out());
@@ -207,7 +211,7 @@ pub(super) async fn drive(
     .await
 }
 
-/// Sender and number of a message.
+/// Parses the header of a message: its sender and number.
 fn head(rest: &[u8]) -> Option<(usize, u32)> {
     let (head, _) = rest.split_first_chunk::<HEAD>()?;
     let hex = |digits: &[u8]| {

@@ -1,8 +1,9 @@
-//! Mesh: many gateways and workers, every worker linked to every gateway. How long it takes until they are, what a link
-//! and the idle mesh cost, what a message costs that crosses it, and how soon all know a gateway that comes or goes.
+//! The case `mesh`: many gateways and workers, each worker linked to each gateway. Measures the time until they are
+//! linked, the cost of a link, of the idle mesh and of a message across it, and the time to link and to drop one more
+//! gateway.
 //!
-//! Unlike the other cases it starts the servers itself. A second, smallest mesh is measured the same way, with as many
-//! clients: what the first costs more is what its links and gateways cost.
+//! This case starts its servers itself (`cluster`). It also measures the smallest mesh with the same number of clients:
+//! the difference is the cost of links and gateways.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -21,30 +22,30 @@ use crate::procfs::{Memory, Processes};
 use crate::report::{Metric, Progress, System};
 use crate::sockets::Links;
 
-/// The event link and the call link.
+/// The event link and the call link of a worker at a gateway.
 const LINKS_PER_WORKER: usize = 2;
-/// How long the mesh may take to be complete, or to forget a gateway.
+/// How long the workers may take to link to a gateway, or to drop it.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How often links are counted, which itself costs some milliseconds with thousands of them.
+/// The pause between two counts of links. A count of thousands takes some milliseconds itself.
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
-/// How long memory settles before it is read, and the mesh when the clients have gone.
+/// How long to wait before memory is read, and after the clients have left.
 const SETTLE: Duration = Duration::from_secs(3);
-/// Members of a group, each on another gateway while there are as many.
+/// The members of a group. They are on different gateways, if there are enough.
 const GROUP: u32 = 10;
-/// How many clients open at once.
+/// How many clients connect at the same time.
 const PARALLEL: u32 = 16;
 
-/// One mesh.
+/// A mesh to measure.
 pub(crate) struct Plan<'a> {
     gateways: usize,
     workers: usize,
-    /// On each gateway.
+    /// Clients on each gateway.
     clients: u32,
     load: &'a Load,
     idle: Option<Duration>,
 }
 
-/// The mesh that was asked for, and the smallest with as many clients.
+/// The mesh of the flags, and the smallest mesh with the same number of clients.
 pub(crate) fn plans(mesh: &args::Mesh) -> [Plan<'_>; 2] {
     let &args::Mesh { ref load, gateways, workers, clients, idle, .. } = mesh;
     let (gateways, workers) = (gateways as usize, workers as usize);
@@ -55,7 +56,7 @@ pub(crate) fn plans(mesh: &args::Mesh) -> [Plan<'_>; 2] {
 }
 
 impl Plan<'_> {
-    /// Gateways x workers.
+    /// The name: gateways x workers.
     pub(crate) fn name(&self) -> String {
         format!("{}x{}", self.gateways, self.workers)
     }
@@ -64,7 +65,7 @@ impl Plan<'_> {
 /// Starts a mesh, measures it, and ends it.
 ///
 /// # Errors
-/// A process did not come up or ended, a client was lost, or links did not come about.
+/// A process did not start or has ended, a client has lost its connection, or links are missing at the time limit.
 pub(crate) async fn run(plan: &Plan<'_>, progress: &Progress) -> Result<System> {
     let mut cluster = Cluster::start().await?;
     let measured = measure(plan, &mut cluster, progress).await;
@@ -98,7 +99,7 @@ async fn measure(
 
     let mut urls = Vec::new();
     for gateway in &mut cluster.gateways {
-        // It is `websocket://` there.
+        // A gateway prints `websocket://`.
         let address = gateway.daemon.ready().await?.replace("websocket://", "ws://");
         urls.push(address.parse().map_err(|error: String| anyhow!("{address}: {error}"))?);
     }
@@ -145,7 +146,7 @@ async fn measure(
 
     metrics.extend(add_and_remove_gateway(plan, cluster, progress).await?);
     cluster.check()?;
-    let fault = (lost > 0).then(|| format!("{}: {lost} deliveries did not come", plan.name()));
+    let fault = (lost > 0).then(|| format!("{}: {lost} deliveries did not arrive", plan.name()));
     Ok((metrics, fault.into_iter().collect()))
 }
 
@@ -176,11 +177,11 @@ async fn wait_until_linked(
     }
 }
 
-/// What the mesh uses while nobody is there, by kind and in all.
+/// The CPU usage of the mesh without clients, by kind of process and in total.
 async fn idle_cpu(cluster: &Cluster, time: Duration, progress: &Progress) -> Result<Vec<Metric>> {
     let kinds = cluster.kinds();
     let read = || kinds.iter().map(|(_, _, processes)| processes.cpu()).collect::<Result<Vec<_>>>();
-    progress.say("watching it idle");
+    progress.say("measuring the idle mesh");
     let (start, before) = (Instant::now(), read()?);
     tokio::time::sleep(time).await;
     let (after, seconds) = (read()?, start.elapsed().as_secs_f64());
@@ -195,7 +196,7 @@ async fn idle_cpu(cluster: &Cluster, time: Duration, progress: &Progress) -> Res
     Ok(metrics)
 }
 
-/// File handles and memory of a process of each kind, on average.
+/// The file handles and memory of a process of each kind, on average.
 fn handles_and_memory(cluster: &Cluster) -> Result<Vec<Metric>> {
     let mut metrics = Vec::new();
     for (name, count, processes) in cluster.kinds() {
@@ -210,7 +211,7 @@ fn handles_and_memory(cluster: &Cluster) -> Result<Vec<Metric>> {
     Ok(metrics)
 }
 
-/// One client of each gateway, then the next of each.
+/// Orders the clients: the first of each gateway, then the second of each, and so on.
 fn interleave(gateways: Vec<Vec<Client>>) -> Vec<Client> {
     let mut gateways: Vec<_> = gateways.into_iter().map(Vec::into_iter).collect();
     let mut interleaved = Vec::new();
@@ -223,7 +224,7 @@ fn interleave(gateways: Vec<Vec<Client>>) -> Vec<Client> {
     }
 }
 
-/// How long until all workers are linked to a gateway that is started now, and until none is after it was told to end.
+/// Starts one more gateway and ends it. Measures the time until all workers are linked to it, and until none is.
 async fn add_and_remove_gateway(
     plan: &Plan<'_>,
     cluster: &mut Cluster,
@@ -244,7 +245,7 @@ async fn add_and_remove_gateway(
         if held == 0 {
             break;
         }
-        progress.say(&format!("{held} links to the gateway that ends"));
+        progress.say(&format!("{held} links to the ending gateway"));
         if start.elapsed() > LIMIT {
             return Err(newcomer.error(&format!("still has {held} links after {} s", LIMIT.as_secs())));
         }
@@ -259,7 +260,8 @@ fn millis(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1000.0
 }
 
-/// Adds to the first mesh what each of its links, and each gateway that a message goes to, costs over the second.
+/// Adds metrics to the first mesh: the cost of each link, and of each gateway that a message goes to, as the difference
+/// to the second mesh.
 pub(crate) fn compare(mesh: &args::Mesh, systems: &mut [System]) {
     let [large, small] = systems else { return };
     let (gateways, workers) = (f64::from(mesh.gateways), f64::from(mesh.workers));

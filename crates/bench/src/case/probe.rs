@@ -1,5 +1,5 @@
-//! One client that echoes at a fixed rate on a thread of its own, so that what the other clients have to do here does
-//! not delay it: it sees how the servers treat somebody who has nothing to do with the load.
+//! The probe: one client that echoes at a fixed rate, on a thread of its own, so that the other clients of this program
+//! do not delay it. It measures how the servers treat a client that has no part in the load. `fair` and `burst` use it.
 
 use std::rc::Rc;
 use std::thread::JoinHandle;
@@ -27,21 +27,21 @@ enum ProbeCommand {
     End(oneshot::Sender<ProbeResult>),
 }
 
-/// What it saw between a beginning and its end.
+/// The echoes between a [`Probe::begin`] and its [`Probe::end`].
 pub(crate) struct ProbeResult {
-    /// From due to back.
+    /// The times from due to arrived.
     pub(crate) times: Histogram,
-    /// How late the probe was itself, in µs.
+    /// The probe's own delay, in µs.
     pub(crate) late: f64,
-    /// Echoes that did not come back.
+    /// Echoes that did not arrive.
     pub(crate) lost: u64,
 }
 
 impl Probe {
-    /// Opens a client and lets it echo `rate` times a second messages of `size` bytes.
+    /// Opens a client that echoes `rate` messages of `size` bytes a second.
     ///
     /// # Errors
-    /// It could not open.
+    /// The client cannot open.
     pub(crate) async fn start(opening: Opening, rate: u32, size: usize) -> Result<Self> {
         let (commands, received) = mpsc::channel(1);
         let thread = std::thread::spawn(move || {
@@ -49,23 +49,23 @@ impl Probe {
             LocalSet::new().block_on(&runtime, run(opening, rate, size, received))
         });
         let probe = Probe { commands, thread };
-        // It answers once it is open.
+        // The thread answers after the client has opened.
         Ok(probe.end().await?.0)
     }
 
-    /// From now on echoes count.
+    /// Starts a measurement.
     ///
     /// # Errors
-    /// It was lost.
+    /// The client has lost its connection.
     pub(crate) async fn begin(&self) -> Result<()> {
         self.commands.send(ProbeCommand::Begin).await.map_err(|_| anyhow!("the echoing client was lost"))?;
         Ok(())
     }
 
-    /// What it saw since it was told to begin, once the last of it has come back.
+    /// Ends the measurement, and waits for its last echo.
     ///
     /// # Errors
-    /// It was lost, and why.
+    /// The client has lost its connection.
     pub(crate) async fn end(self) -> Result<(Self, ProbeResult)> {
         let (reply, seen) = oneshot::channel();
         let told = self.commands.send(ProbeCommand::End(reply)).await.is_ok();
@@ -74,7 +74,7 @@ impl Probe {
             _ => {
                 drop(self.commands);
                 let ended = self.thread.join().map_err(|_| anyhow!("the echoing client's thread failed"))?;
-                Err(ended.err().unwrap_or_else(|| anyhow!("the echoing client has gone")))
+                Err(ended.err().unwrap_or_else(|| anyhow!("the echoing client has ended")))
             }
         }
     }
@@ -112,7 +112,7 @@ async fn run(
                         late: load.late().unwrap_or(0.0),
                         lost: expected.saturating_sub(load.echoed.get()),
                     };
-                    // Whoever asked may have gone.
+                    // The caller may have stopped waiting.
                     let _ = reply.send(seen);
                 }
             },
