@@ -44,7 +44,7 @@ async fn a_day_at_the_shop() {
 }
 
 #[tokio::test]
-async fn a_push_without_a_gateway_is_an_error() {
+async fn a_push_without_a_client_is_an_error() {
     let cluster = Cluster::builder().secret_key("k").start().await;
     let output = run(&cluster, &[]).await;
     assert_eq!(output.status.code(), Some(1));
