@@ -40,16 +40,16 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(30);
 /// The pause between two looks at a condition.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Starts the browser with these arguments beside its own.
+/// Starts the browser with more arguments.
 ///
 /// # Panics
-/// When it does not start, or none is installed: a test that needs one says so with
+/// It does not start, or none is installed. A test that needs one declares
 /// [`programs::CHROMIUM`](crate::programs::CHROMIUM).
 pub async fn launch(arguments: &[&str]) -> Browser {
     Browser::launch_with(arguments).await.expect("the browser starts")
 }
 
-/// What `CHROMIUM` names, or a Chromium or Chrome on the `PATH`.
+/// Returns the program that `CHROMIUM` names, or a Chromium or Chrome on the `PATH`.
 pub(crate) fn executable() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("CHROMIUM").filter(|named| !named.is_empty()) {
         return Some(PathBuf::from(named)).filter(|path| path.is_file());
@@ -72,13 +72,13 @@ impl Browser {
     ///
     /// # Errors
     ///
-    /// Where there is no browser, where it ends or says nothing within 30 seconds (what it wrote to
-    /// its standard error is in the message), or where its DevTools endpoint does not open.
+    /// There is no browser, it ends or does not listen within 30 seconds (the message has its standard error), or its
+    /// DevTools endpoint does not open.
     pub async fn launch() -> Result<Self> {
         Self::launch_with(&[]).await
     }
 
-    /// The same with more flags for the browser.
+    /// Starts a browser with more flags, and connects to it.
     ///
     /// # Errors
     ///
@@ -98,14 +98,15 @@ impl Browser {
     ///
     /// # Errors
     ///
-    /// Where the address cannot be loaded, or not within 30 seconds.
+    /// The page does not load within 30 seconds.
     pub async fn open(&self, url: &str) -> Result<Page> {
         let page = Page::blank(self.devtools.clone()).await?;
         page.navigate(url).await?;
         Ok(page)
     }
 
-    /// The same for a user whose language is this one, `zh-CN` for example: the page sees it as `navigator.language`.
+    /// Opens a page as [`Browser::open`] does, for a user with this language, such as `zh-CN`: the page's
+    /// `navigator.language`.
     ///
     /// # Errors
     ///

@@ -40,16 +40,16 @@ impl Page {
         }
         let window = json!({ "width": 1200, "height": 800, "deviceScaleFactor": 1, "mobile": false });
         page.command("Emulation.setDeviceMetricsOverride", window).await?;
-        // Of several pages only one has the system's focus; each of ours is to behave as if it had.
+        // Only one page has the system's focus. Each of ours must behave as if it had.
         page.command("Emulation.setFocusEmulationEnabled", json!({ "enabled": true })).await?;
         Ok(page)
     }
 
-    /// Leaves for another address and waits until it has loaded.
+    /// Opens another address, and waits until it has loaded.
     ///
     /// # Errors
     ///
-    /// Where the address cannot be loaded, or not within 30 seconds.
+    /// The page does not load within 30 seconds.
     pub async fn navigate(&self, url: &str) -> Result<()> {
         let answer = self.command("Page.navigate", json!({ "url": url })).await?;
         if let Some(reason) = answer["errorText"].as_str() {
@@ -59,24 +59,24 @@ impl Page {
             .await
     }
 
-    /// The value of a JavaScript expression in the page (a promise is waited for). `undefined` reads as `null`; ask
-    /// for a [`Value`] where any will do.
+    /// Evaluates a JavaScript expression in the page, and awaits a promise. `undefined` is returned as `null`; use a
+    /// [`Value`] for any type.
     ///
     /// # Errors
     ///
-    /// Where the expression throws (the exception is in the message) or its value is no `T`.
+    /// The expression throws (the message has the exception), or its value is no `T`.
     pub async fn eval<T: DeserializeOwned>(&self, js: &str) -> Result<T> {
         self.run(js, js).await
     }
 
-    /// Evaluates `js`; errors call it `what`.
+    /// Evaluates `js`. An error names `what`.
     async fn run<T: DeserializeOwned>(&self, js: &str, what: &str) -> Result<T> {
         let expression =
             json!({ "expression": js, "returnByValue": true, "awaitPromise": true, "userGesture": true });
         let mut answer = self.command("Runtime.evaluate", expression).await?;
         if let Some(exception) = answer.get("exceptionDetails") {
             let exception = describe(exception);
-            // The rest is where in the expression, which is short.
+            // The other lines are the position in the expression.
             let reason = exception.lines().next().unwrap_or_default();
             return Err(Error::other(format!("{what}: {reason}")));
         }
@@ -84,7 +84,7 @@ impl Page {
             .map_err(|error| Error::other(format!("{what}: {error}")))
     }
 
-    /// Runs `body`, which returns a value, with the first match of `selector` as `element`.
+    /// Runs `body` with the first match of `selector` as `element`, and returns its value.
     async fn with<T: DeserializeOwned>(&self, selector: &str, body: &str) -> Result<T> {
         // A JSON string is a JavaScript string.
         let quoted = Value::from(selector);
@@ -96,12 +96,11 @@ impl Page {
         self.run(&js, selector).await
     }
 
-    /// Waits until a JavaScript expression is truthy. One that throws counts as not yet, since the page may still
-    /// be on its way.
+    /// Waits until a JavaScript expression is truthy. While it throws, it counts as false: the page may still load.
     ///
     /// # Errors
     ///
-    /// Where that is not so within `limit`: what it was last is in the message, and the page's text.
+    /// It is not truthy within `limit`. The message has its last value and the page's text.
     pub async fn wait_for(&self, condition: &str, limit: Duration) -> Result<()> {
         let deadline = Instant::now() + limit;
         loop {
@@ -121,7 +120,7 @@ impl Page {
     ///
     /// # Errors
     ///
-    /// Where nothing matches, or where a click there would hit something else (hidden, disabled or covered).
+    /// Nothing matches, or the element cannot be clicked: it is hidden, disabled or covered.
     pub async fn click(&self, selector: &str) -> Result<()> {
         let (x, y): (f64, f64) = self.with(selector, CLICKABLE).await?;
         for kind in ["mouseMoved", "mousePressed", "mouseReleased"] {
@@ -132,23 +131,23 @@ impl Page {
         Ok(())
     }
 
-    /// Focuses a field and types `text` in place of what it holds, as a keyboard or input method would: the page
-    /// sees `beforeinput` and `input`.
+    /// Focuses a field and replaces its content with `text`, as a keyboard or input method does: the page gets
+    /// `beforeinput` and `input`.
     ///
     /// # Errors
     ///
-    /// Where nothing matches or the element does not take the focus (hidden or disabled).
+    /// Nothing matches, or the element does not take the focus: it is hidden or disabled.
     pub async fn type_into(&self, selector: &str, text: &str) -> Result<()> {
         self.with::<()>(selector, FOCUSED).await?;
         self.command("Input.insertText", json!({ "text": text })).await?;
         Ok(())
     }
 
-    /// Presses and releases Enter where the focus is.
+    /// Presses and releases Enter in the focused element.
     ///
     /// # Errors
     ///
-    /// Where the browser is gone.
+    /// The browser has ended.
     pub async fn press_enter(&self) -> Result<()> {
         for kind in ["keyDown", "keyUp"] {
             let mut event =
@@ -161,45 +160,44 @@ impl Page {
         Ok(())
     }
 
-    /// Writes what the window shows to a PNG file.
+    /// Writes a picture of the window to a PNG file.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be written.
+    /// The file cannot be written.
     pub async fn screenshot(&self, path: impl AsRef<Path>) -> Result<()> {
         let answer = self.command("Page.captureScreenshot", json!({ "format": "png" })).await?;
         std::fs::write(path, base64(&text(&answer, "data")?)?)
     }
 
-    /// How many JavaScript dialogs (`alert`, `confirm`, `prompt`) the page has opened. Each was accepted at once.
-    /// A message that opens one has run as code.
+    /// Returns how many JavaScript dialogs (`alert`, `confirm`, `prompt`) the page has opened. Each was accepted at once.
+    /// A chat message that opens one has run as code.
     #[must_use]
     pub fn dialogs(&self) -> usize {
         lock(&self.log).dialogs
     }
 
-    /// Exceptions nobody caught, `console.error`, and the browser's own complaints (a connection refused, a
-    /// resource missing), in the order they came; the first 200.
+    /// Returns the page's first 200 errors: uncaught exceptions, `console.error`, and the browser's own errors, such as a
+    /// refused connection or a missing resource.
     #[must_use]
     pub fn console_errors(&self) -> Vec<String> {
         lock(&self.log).errors.clone()
     }
 
-    /// Sends a DevTools command to this page: the way to what has no method here (a phone's viewport, the dark
-    /// colour scheme, another language).
+    /// Sends a DevTools command to this page, for all that has no method here: a phone's viewport, the dark colour scheme.
     ///
     /// # Errors
     ///
-    /// Where the browser refuses it, does not answer within 30 seconds, or is gone.
+    /// The browser refuses it, does not answer within 30 seconds, or has ended.
     pub async fn command(&self, method: &str, params: Value) -> Result<Value> {
         self.devtools.call(method, params, Some(&self.session)).await
     }
 
-    /// Closes the page and its browser context; its connections end as if the tab was closed.
+    /// Closes the page and its browser context. Its connections end as with a closed tab.
     ///
     /// # Errors
     ///
-    /// Where the browser is gone.
+    /// The browser has ended.
     pub async fn close(self) -> Result<()> {
         self.devtools.stop_recording(&self.session);
         let context = json!({ "browserContextId": self.context });
@@ -215,7 +213,7 @@ const CLICKABLE: &str = "element.scrollIntoView({ block: 'nearest', behavior: 'i
     if (element.disabled) throw new Error('disabled');
     return [x, y];";
 
-/// Focuses the element and selects what it holds, so that typing replaces it.
+/// Focuses the element and selects its content, so that typing replaces it.
 const FOCUSED: &str = "element.focus();
     if (document.activeElement !== element) throw new Error('does not take the focus');
     if (element.select) element.select();

@@ -37,13 +37,13 @@ impl Process {
             ])
             .args(["--no-first-run", "--disable-background-networking", "--disable-component-update"])
             .args(["--disable-sync", "--disable-extensions", "--mute-audio", "--hide-scrollbars"])
-            // A page in the background is somebody's page too: its timers must not be slowed.
+            // Timers of background pages must not be slowed, as each page has a user of its own.
             .args(["--disable-background-timer-throttling", "--disable-backgrounding-occluded-windows"])
             .args(["--disable-renderer-backgrounding", "--remote-debugging-port=0"])
             .args(flags)
             .arg(data_dir)
             .arg("about:blank")
-            // What it leaves in the temporary directory is to go with the profile.
+            // Temporary files are removed with the profile.
             .env("TMPDIR", profile.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -75,10 +75,10 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Either fails only for a process that is gone already.
+        // Both fail only for a process that has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // The browser's own children notice its end a moment later, and may write until then.
+        // The browser's children end a moment later, and may write files until then.
         let end = std::time::Instant::now() + CLEANUP_LIMIT;
         while std::fs::remove_dir_all(self.profile.path()).is_err() && std::time::Instant::now() < end {
             std::thread::sleep(POLL);
