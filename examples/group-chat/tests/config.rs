@@ -1,4 +1,4 @@
-//! The configuration that comes along, and the heartbeat that is in it.
+//! The shipped configuration: its defaults, its errors and its heartbeat.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 

@@ -1,4 +1,4 @@
-//! The shop against a cluster.
+//! The shop with a cluster.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 

@@ -1,4 +1,4 @@
-//! The documentation says what the code does. Needs no PHP.
+//! The tables in the documentation are those of the code. Needs no PHP.
 
 use gatewayworker_interop::results::{differences_table, put};
 

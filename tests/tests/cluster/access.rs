@@ -1,5 +1,4 @@
-//! Who comes in at a listener: what is asked of a connection before it is a client, and
-//! where it is taken to come from.
+//! Access checks of a listener: path, origin, limits, proxies, and the address that a client counts for.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

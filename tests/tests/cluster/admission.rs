@@ -1,5 +1,4 @@
-//! Who may come in: what a client gets, and who hears of it, before and after
-//! `on_websocket_connect` has said so.
+//! Admission in `on_websocket_connect`: what a client and others receive before and after the worker's answer.
 
 use std::sync::Arc;
 

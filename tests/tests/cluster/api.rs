@@ -1,4 +1,4 @@
-//! The Gateway API, from inside a worker, on two gateways.
+//! The Gateway API, from a worker, with two gateways.
 
 use gatewayworker::{ClientId, Gateway, GroupId, Uid};
 use gatewayworker_tests::{Cluster, WsClient, eventually};

@@ -1,4 +1,4 @@
-//! Garbage on every port: a clear end for who sends it, and nothing for the others.
+//! Invalid input on every port: its sender is closed with a clear reason, and no other peer is affected.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! How connections end that the gateway ends.
+//! Connections that the gateway ends: the last messages and the close code arrive.
 
 use std::time::Duration;
 

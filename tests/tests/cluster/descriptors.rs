@@ -1,4 +1,4 @@
-//! Daemons that may open few files.
+//! Daemons with a low limit on open files.
 
 use gatewayworker_tests::process::{Process, free_port};
 use gatewayworker_tests::{WsClient, eventually, soon};

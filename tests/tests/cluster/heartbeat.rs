@@ -1,6 +1,7 @@
-//! Heartbeats, with short intervals. When exactly what happens is tested in
-//! `gateway/src/heartbeat.rs`, without a clock; here nothing may happen too early, and a
-//! busy machine may be late by half a second.
+//! Heartbeats, with short intervals.
+//!
+//! `gateway/src/heartbeat.rs` tests the exact times, without a clock. Here a ping or close must not be early, and may be
+//! late by half a second on a busy machine.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Calls over HTTP: who may make them, how much, how slowly, and how many at once.
+//! Calls over HTTP: token, origins, and the limits of size, time and number.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,4 @@
-//! The description of the calls over HTTP is true: requests made from it are taken,
-//! and answered as it says.
+//! The OpenAPI description of the calls over HTTP: requests made from it are answered as it describes.
 
 use gatewayworker::ClientId;
 use gatewayworker_tests::{Cluster, HTTP_TOKEN, HttpAnswer, HttpRequest, WsClient};

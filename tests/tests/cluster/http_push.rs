@@ -1,4 +1,4 @@
-//! Calls over HTTP: what they do, and what comes back.
+//! Calls over HTTP: their effects and their answers.
 
 use std::net::SocketAddr;
 

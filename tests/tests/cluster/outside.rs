@@ -1,4 +1,4 @@
-//! The Gateway API from outside a worker: made of a register's address and a key.
+//! The Gateway API outside of a worker: a handle that needs a register's address and a key.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

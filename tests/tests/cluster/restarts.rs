@@ -1,4 +1,4 @@
-//! Daemons that stop, die and come back.
+//! Daemons that stop, die and start again.
 
 use gatewayworker::{CloseReason, Gateway};
 use gatewayworker_tests::process::{Process, free_port};

@@ -1,8 +1,8 @@
-//! RFC 6455 case by case, over a real gateway and to the byte. The sections and
-//! numbers are those of the Autobahn test suite, which covers the same ground.
+//! RFC 6455, case by case and byte for byte, through a real gateway. The sections and numbers are those of the Autobahn
+//! test suite.
 //!
-//! The worker behind the gateway sends every message back. Where a case does not
-//! end otherwise, the client closes, and must be answered with that and no more.
+//! The worker echoes every message. If a case does not end otherwise, the client closes, and must receive the answer to
+//! its close and nothing more.
 
 use gatewayworker_tests::Cluster;
 use gatewayworker_tests::conformance::{

@@ -1,8 +1,7 @@
-//! Messages that a client compresses though permessage-deflate was not accepted, over a real
-//! gateway and to the byte: RFC 7692 section 7.2. Safari of iOS 15 and macOS 12 does that.
+//! Messages that a client compresses though permessage-deflate was not accepted (RFC 7692, section 7.2), byte for byte,
+//! through a real gateway. Safari of iOS 15 and macOS 12 sends them.
 //!
-//! The worker behind the gateway sends every message back, and nothing is compressed on the
-//! way to the client.
+//! The worker echoes every message, and the gateway compresses nothing.
 
 use gatewayworker_tests::Cluster;
 use gatewayworker_tests::conformance::{

@@ -1,4 +1,4 @@
-//! Sessions: what a handler writes, the client's next event sees.
+//! Sessions: the next event of a client sees what a handler has written.
 
 use gatewayworker_tests::{Cluster, WsClient, eventually};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Clients over TLS: real ones, slow ones, and certificates that change.
+//! Clients over TLS, slow handshakes, and certificates that are renewed.
 
 use std::net::SocketAddr;
 

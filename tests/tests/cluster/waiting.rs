@@ -1,4 +1,4 @@
-//! Clients that come while no worker is there.
+//! Clients that connect while no worker is linked.
 
 use std::net::SocketAddr;
 

@@ -1,5 +1,5 @@
-//! Byte for byte: a PHP worker against our gateway, a PHP gateway against our
-//! worker, both played from the bytes that the original made.
+//! The inner protocol, byte for byte: a PHP worker with our gateway, and a PHP gateway with our worker. The PHP side is
+//! played from recorded bytes of the original.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 

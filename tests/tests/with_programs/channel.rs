@@ -1,4 +1,4 @@
-//! Events between workers: over the gateways, a real Redis and a real NATS.
+//! The channel between workers: over the gateways, a real Redis and a real NATS.
 
 use std::process::{Child, Command as Program, Stdio};
 

@@ -1,5 +1,4 @@
-//! The guide to calls over HTTP is true: its command lines are run, by a shell and the
-//! real curl, and answered as it says.
+//! The guide to calls over HTTP: its command lines are run with a shell and curl, and answered as it says.
 
 use std::net::SocketAddr;
 

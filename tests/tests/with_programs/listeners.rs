@@ -1,4 +1,4 @@
-//! Programs that people hold against a gateway, at a text listener.
+//! Programs for people on a text listener: telnet and netcat.
 
 use std::net::SocketAddr;
 use std::process::Stdio;

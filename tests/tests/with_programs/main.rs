@@ -1,4 +1,4 @@
-//! The daemons with programs that people use beside them: a browser, nginx, Redis, NATS, openssl, curl.
+//! The daemons with other programs: a browser, nginx, Redis, NATS, openssl, curl.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 

@@ -1,4 +1,4 @@
-//! A gateway behind a real nginx, with the configuration that is shipped for it.
+//! A gateway behind a real nginx, with the shipped configuration.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,4 @@
-//! TLS as others speak it: openssl, and a browser.
+//! TLS with other implementations: openssl and a browser.
 
 use std::net::SocketAddr;
 use std::path::Path;

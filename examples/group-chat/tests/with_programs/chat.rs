@@ -1,4 +1,4 @@
-//! What members of classes say to each other and hear, with SQLite and with PostgreSQL.
+//! The actions of members and their answers, with SQLite and PostgreSQL.
 
 use crate::support::{Member, Postgres, Sqlite, settings, start};
 use gatewayworker_tests::{Cluster, WsClient};

@@ -1,4 +1,4 @@
-//! A database that is lost, and comes back.
+//! A database that is missing, locked or crashes, and returns.
 
 use crate::support::{Member, Postgres, Sqlite, settings, start, until_code};
 use gatewayworker_tests::Cluster;

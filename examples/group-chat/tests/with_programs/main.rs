@@ -1,4 +1,4 @@
-//! The application with its databases and its page, in a browser and behind nginx.
+//! The group chat with its databases, and with its page in a browser and behind nginx.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 

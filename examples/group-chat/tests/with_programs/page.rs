@@ -1,4 +1,4 @@
-//! `index.html` in a real browser, with two members; and behind a real nginx.
+//! The page `index.html` in a real browser with two members, and behind a real nginx.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;

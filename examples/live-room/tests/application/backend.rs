@@ -1,4 +1,4 @@
-//! The backend: logging in, binding, commenting.
+//! The backend: login, bind, comments and numbers.
 
 use crate::support::{Site, User, next, numbers, without_time};
 use gatewayworker_tests::{Cluster, WsClient, eventually, register_as_gateway};

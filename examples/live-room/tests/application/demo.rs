@@ -1,4 +1,4 @@
-//! The program: one command that runs all of it, and an end that leaves nothing.
+//! The program: its demo, its errors, and its end.
 
 use std::process::Stdio;
 

@@ -1,4 +1,4 @@
-//! What clients say over the socket.
+//! The live room over the socket: `join`, `say`, and their errors.
 
 use crate::support::{Site, next, numbers, without_time};
 use gatewayworker_tests::{Cluster, WsClient};

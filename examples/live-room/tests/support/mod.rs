@@ -1,5 +1,4 @@
-//! A live room for a test: a cluster, its worker, the backend on a free port, and
-//! clients of all of them.
+//! Helpers of the live room's tests: a cluster with its worker, the backend on a free port, and clients.
 
 #![allow(dead_code, reason = "each test file needs its part of it")]
 

@@ -1,4 +1,4 @@
-//! The room with its page in a browser, and with Redis.
+//! The live room with its page in a browser, and with Redis.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 

@@ -1,4 +1,4 @@
-//! The page in a real browser, with two users, by both ways.
+//! The page in a real browser with two users, over the socket and through the backend.
 
 use std::time::Duration;
 

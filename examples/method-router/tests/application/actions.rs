@@ -1,4 +1,4 @@
-//! Every action, and an answer to everything that is wrong with a request.
+//! All actions, and the answers to invalid requests.
 
 use crate::support::{Live, settings};
 use gatewayworker_tests::eventually;

@@ -1,4 +1,4 @@
-//! The program by hand: the demo, the tool that signs, and a worker that wants a key.
+//! The program: its demo, the tool that signs tickets, and a worker without a key.
 
 use std::process::{Output, Stdio};
 

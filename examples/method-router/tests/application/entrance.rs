@@ -1,4 +1,4 @@
-//! Who may enter, and who is shown out.
+//! Tickets in the handshake: admitted and refused clients.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the tests of the live room stand on: tickets, people who enter, a Redis.
+//! Helpers of the live room's tests: tickets, clients, a Redis.
 
 #![allow(
     clippy::unwrap_used,

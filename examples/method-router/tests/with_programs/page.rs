@@ -1,4 +1,4 @@
-//! `index.html` in a real browser: two users and a wall.
+//! The page `index.html` in a real browser: two users and a wall.
 
 use std::path::Path;
 use std::time::Duration;

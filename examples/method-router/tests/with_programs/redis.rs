@@ -1,5 +1,4 @@
-//! The room in Redis: shared by workers, lost and found again, and cleared of those who
-//! have left.
+//! Rooms in Redis: shared by workers, lost and found again, and without members that have left.
 
 use std::process::{Child, Command, Stdio};
 
