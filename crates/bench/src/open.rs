@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(after(Duration::from_secs(86_400), 999_999, 1_000_000).as_millis(), 86_399_913);
     }
 
-    /// What the server sees of the client, and what became of that client's opening.
+    /// Opens a client at a server, and returns the client's address and the result.
     async fn open_at(index: u32, answer: &'static [u8]) -> (IpAddr, Result<Client>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap()).parse().unwrap();

@@ -151,7 +151,7 @@ impl Timer {
 
     async fn wait(&self, until: Instant) -> std::io::Result<()> {
         use nix::sys::timerfd::{Expiration, TimerSetTimeFlags};
-        // Nothing would switch the timer off.
+        // A time of zero would disarm the timer.
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
         self.0.get_ref().0.set(Expiration::OneShot(left.into()), TimerSetTimeFlags::empty())?;
         loop {

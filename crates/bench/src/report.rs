@@ -173,7 +173,7 @@ impl Progress {
         }
         self.last.set(Some(Instant::now()));
         let (start, end) = if self.terminal { ("\r\x1b[K", "") } else { ("", "\n") };
-        // Nobody may be listening, which is no reason to stop.
+        // An error does not matter: standard error may be closed.
         let _ = write!(std::io::stderr(), "{start}{}: {text}{end}", self.label);
     }
 }

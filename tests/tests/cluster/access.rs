@@ -47,9 +47,9 @@ async fn connect_from(from: Ipv4Addr, listener: SocketAddr) -> TcpStream {
     soon("a connection", socket.connect(listener)).await.unwrap()
 }
 
-/// What a client that sends these bytes first gets, up to and with `until`, or all of
-/// it where that does not come.
-async fn said(stream: &mut TcpStream, bytes: &[u8], until: &str) -> String {
+/// Sends `bytes`, and returns the answer up to and with `until`, or all of it if `until`
+/// does not arrive.
+async fn exchange(stream: &mut TcpStream, bytes: &[u8], until: &str) -> String {
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
     soon("an answer", async {
@@ -73,9 +73,9 @@ fn upgrade(path: &str, headers: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What the gateway answers to an upgrade, without what may follow.
+/// Returns the gateway's answer to an upgrade, without the bytes after it.
 async fn answer(listener: SocketAddr, path: &str, headers: &str) -> String {
-    said(&mut connect_from(HERE, listener).await, &upgrade(path, headers), "\r\n\r\n").await
+    exchange(&mut connect_from(HERE, listener).await, &upgrade(path, headers), "\r\n\r\n").await
 }
 
 #[track_caller]
@@ -175,14 +175,15 @@ async fn a_request_that_http_forbids_is_refused() {
     assert_status(&answer(cluster.listener(), "/", "Content-Length: 0\r\n").await, "101");
     let without_host = String::from_utf8(upgrade("/", "")).unwrap().replace("Host: x\r\n", "");
     let answer =
-        said(&mut connect_from(HERE, cluster.listener()).await, without_host.as_bytes(), "\r\n\r\n").await;
+        exchange(&mut connect_from(HERE, cluster.listener()).await, without_host.as_bytes(), "\r\n\r\n")
+            .await;
     assert_status(&answer, "400");
 }
 
 /// All that a request for `target` is answered with.
 async fn answer_to(listener: SocketAddr, line: &str) -> String {
     let request = format!("{line}\r\nHost: x\r\n\r\n");
-    said(&mut connect_from(HERE, listener).await, request.as_bytes(), "until the end").await
+    exchange(&mut connect_from(HERE, listener).await, request.as_bytes(), "until the end").await
 }
 
 #[tokio::test]
@@ -287,7 +288,7 @@ async fn a_client_over_the_limit_of_its_address_gets_429() {
     let listener = cluster.listener();
     let come = async |from| {
         let mut stream = connect_from(from, listener).await;
-        let answer = said(&mut stream, &upgrade("/", ""), "\r\n\r\n").await;
+        let answer = exchange(&mut stream, &upgrade("/", ""), "\r\n\r\n").await;
         (stream, answer)
     };
     let first = come(HERE).await;
@@ -307,7 +308,7 @@ async fn a_listener_has_its_own_limits_for_a_handshake() {
     let (cluster, _mirror) = mirror(&format!("{listen}\n{}", websocket(""))).await;
     let [strict, lenient] = cluster.gateways[0].listeners[..] else { panic!("two listeners") };
     let half = b"GET / HTTP/1.1\r\nHost: x\r\n";
-    let answered = said(&mut connect_from(HERE, strict).await, half, "\r\n\r\n").await;
+    let answered = exchange(&mut connect_from(HERE, strict).await, half, "\r\n\r\n").await;
     assert_status(&answered, "408");
     let long = format!("X-Long: {}\r\n", "x".repeat(400));
     assert_status(&answer(strict, "/", &long).await, "431");
@@ -365,7 +366,7 @@ async fn a_client_behind_a_proxy_counts_for_its_own_address() {
     for (client, status) in [("203.0.113.7", "101"), ("203.0.113.8", "101"), ("203.0.113.7", "429")] {
         let mut stream = connect_from(HERE, cluster.listener()).await;
         let request = upgrade("/", &format!("X-Forwarded-For: {client}\r\n"));
-        assert_status(&said(&mut stream, &request, "\r\n\r\n").await, status);
+        assert_status(&exchange(&mut stream, &request, "\r\n\r\n").await, status);
         inside.push(stream);
     }
 }
@@ -388,7 +389,7 @@ async fn the_proxy_protocol_names_a_clients_address_on_any_listener() {
     for header in [PROXY_V1.to_vec(), proxy_v2()] {
         let seen = seen(HERE, web, &header, &[]).await;
         assert_eq!(seen, ["frame 203.0.113.7:54321", "handshake 203.0.113.7:54321"]);
-        let line = said(&mut connect_from(HERE, text).await, &header, "\n").await;
+        let line = exchange(&mut connect_from(HERE, text).await, &header, "\n").await;
         assert_eq!(line, "frame 203.0.113.7:54321\n");
     }
 }
@@ -408,6 +409,6 @@ async fn a_listener_with_the_proxy_protocol_rejects_connections_without_it() {
     ] {
         let request = if before == b"PROXY TCP4 203.0" { Vec::new() } else { upgrade("/", "") };
         let mut stream = connect_from(from, cluster.listener()).await;
-        assert_eq!(said(&mut stream, &[before, &request].concat(), "never").await, "");
+        assert_eq!(exchange(&mut stream, &[before, &request].concat(), "never").await, "");
     }
 }

@@ -27,8 +27,8 @@ async fn four() -> Four {
 }
 
 impl Four {
-    /// Who of the four got `message` as the next one. Everybody is sent a marker
-    /// behind it, so that not getting it shows.
+    /// Returns which of the four clients have received `message`. A marker is sent to all after it, which shows that a
+    /// client has not received it.
     async fn receivers(&mut self, message: &str) -> Vec<usize> {
         let delivery = self.api.send_to_all("marker").await.unwrap();
         assert!(delivery.is_complete());
@@ -76,7 +76,7 @@ async fn messages_reach_their_recipients() {
     assert_eq!(t.receivers("group").await, [1, 2]);
     api.send_to_group(["room"], "others").except([ids[2]]).await.unwrap();
     assert_eq!(t.receivers("others").await, [1]);
-    // Who is in two of the groups gets it twice, as in the original.
+    // A client in two of the groups gets the message twice, as in the original.
     api.send_to_group(["room", "7"], "twice").await.unwrap();
     assert_eq!(t.receivers("twice").await, [1, 2, 2]);
 }
@@ -238,7 +238,7 @@ async fn binary_stays_binary_and_raw_is_sent_unchanged() {
     assert_eq!(t.clients[0].next().await, Some(Message::binary("text")));
     t.api.send_to_client(t.ids[0], &b"\x81\x02hi"[..]).raw().await.unwrap();
     assert_eq!(t.clients[0].text().await, "hi");
-    // What came as binary goes back as binary.
+    // A binary message is echoed as binary.
     t.clients[0].send_message(Message::binary("echo")).await;
     assert_eq!(t.clients[0].next().await, Some(Message::binary("echo")));
 }

@@ -143,7 +143,7 @@ async fn a_slow_consumer_gets_whole_messages_and_then_its_close_code() {
         let reason = loop {
             assert!(sent < 2000, "120 MB wait for a client that reads nothing");
             api.send_to_client(id, format!("{sent:060000}")).await.unwrap();
-            // What the gateway does not read any more must not reset the connection.
+            // Bytes that the gateway no longer reads must not reset the connection.
             client.send("still here").await;
             sent += 1;
             tokio::select! {

@@ -55,7 +55,7 @@ async fn a_worker_links_even_when_clients_use_all_their_descriptors() {
     for client in &mut served {
         is_served(client).await;
     }
-    // Who leaves makes room for another.
+    // A client that leaves makes room for another.
     served.pop().unwrap().close().await;
     eventually("a place", async || WsClient::try_connect(listener, "/").await.is_ok()).await;
     let log = std::fs::read_to_string(log).unwrap();

@@ -54,7 +54,7 @@ async fn health_and_description_need_no_token() {
 #[tokio::test]
 async fn after_too_many_wrong_tokens_the_right_one_is_refused_too() {
     let cluster = cluster(|config| config.http.max_auth_failures_per_minute = 3).await;
-    // What a page can make a browser send is no guess.
+    // A request that any page can make a browser send does not count as a wrong token.
     for _ in 0..5 {
         assert_eq!(count(cluster.http()).send().await.status, 401);
     }
@@ -173,7 +173,7 @@ async fn a_body_over_the_limit_is_refused() {
     cluster.push("send_to_all", &of(limit)).send().await.result();
     let answer = cluster.push("send_to_all", &of(limit + 1)).send().await;
     assert_eq!(answer.problem(), (413, "body_too_large"));
-    // Where no length is said beforehand too.
+    // The limit holds for a body without a length too.
     let chunked = |body: Value| {
         let body = body.to_string();
         let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
@@ -185,7 +185,7 @@ async fn a_body_over_the_limit_is_refused() {
         let (request, chunks) = chunked(of(len));
         assert_eq!(request.begin(0).await.finish_with(chunks.as_bytes()).await.status, status);
     }
-    // Who asks before sending is told before sending.
+    // A caller that expects 100-continue is refused before it sends the body.
     let polite = cluster.push("send_to_all", &of(limit + 1)).header("expect", "100-continue");
     assert_eq!(polite.begin(0).await.answer().await.problem(), (413, "body_too_large"));
 }
@@ -207,7 +207,7 @@ async fn a_request_over_the_limit_gets_503() {
     let busy = call().send().await;
     assert_eq!(busy.problem(), (503, "busy"));
     assert_eq!(busy.header("retry-after"), Some("1"));
-    // Who has no token takes no place, and none is needed to look how it is.
+    // A request without the token takes no place, and health needs neither.
     assert_eq!(count(cluster.http()).send().await.status, 401);
     assert_eq!(HttpRequest::new(cluster.http(), "GET", "/v1/health").send().await.status, 200);
     for begun in held {

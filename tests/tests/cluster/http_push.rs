@@ -94,7 +94,7 @@ async fn a_number_in_a_session_comes_back_as_the_nearest_double() {
     let cluster = Cluster::builder().http().start().await;
     let (_client, id) = WsClient::greeted(cluster.listener()).await;
     let numbers = "[117.63331139400017,5e-324,2.2250738585072014e-308,1.7976931348623157e308,0.1,-0.0,1e23]";
-    // What a compiler makes of the same digits is the nearest double.
+    // The compiler parses the same digits to the nearest double.
     let nearest =
         [117.63331139400017, 5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 0.1, -0.0, 1e23];
     let body = format!(r#"{{"client_id": "{id}", "session": {{"v": {numbers}}}}}"#);

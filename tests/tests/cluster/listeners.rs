@@ -157,7 +157,7 @@ async fn each_websocket_listener_has_its_own_type() {
     at_auto.send("broadcast hi").await;
     assert_eq!(at_auto.next().await, Some(Message::text("broadcast hi")));
     assert_eq!(at_binary.next().await, Some(Message::binary("broadcast hi")));
-    // What is no text cannot go out as one, whatever the listener would like.
+    // A message that is not UTF-8 is never sent as text, whatever the listener's type.
     at_binary.send_message(Message::binary(&b"\xff\xfe"[..])).await;
     assert_eq!(at_binary.next().await, Some(Message::binary(&b"\xff\xfe"[..])));
 }

@@ -88,7 +88,7 @@ async fn every_call_by_name_equals_the_method_of_a_worker() {
         ("send_to_uid", json!({"uid": ["ann"], "message": 7}), told.clone()),
         ("send_to_group", json!({"group": ["42"], "message": "group"}), told.clone()),
         ("send_to_client", json!({"client_id": a, "message_base64": "gQJoaQ==", "raw": true}), told.clone()),
-        // Nobody is left of these.
+        // These clients have left.
         ("send_to_uid", json!({"uid": "ann", "message": "to nobody", "except": [a]}), told.clone()),
         ("close_uid", json!({"uid": "ann", "message": "to nobody", "except": [a]}), told.clone()),
         ("close_group", json!({"group": "room", "message": "to nobody"}), told.clone()),
@@ -173,7 +173,7 @@ async fn a_hanging_gateway_does_not_delay_the_others() {
     assert_eq!(partial, [id]);
     assert_eq!(missing, [(hung_address.to_string().parse().unwrap(), Unreached::TimedOut)]);
     assert!(started.elapsed() >= limit);
-    // Who asks one that is well is not kept.
+    // A question to a healthy gateway is not delayed.
     assert!(api.is_online(id).await.unwrap());
     assert!(api.send_to_client(id, "still there").await.unwrap().is_complete());
     assert_eq!(client.text().await, "still there");
@@ -205,7 +205,7 @@ async fn without_a_key_or_a_register_a_call_fails_within_the_time_limit() {
     assert_eq!(nowhere.call("send_to_all", json!({"message": "m"})).await, Err(CallError::NoGateways));
 }
 
-/// What `gatewayworker call` ended with: its status, standard output and standard error.
+/// The end of `gatewayworker call`: its status, standard output and standard error.
 type Ended = (Option<i32>, String, String);
 
 /// Runs `gatewayworker call` with these arguments and standard input.
@@ -228,7 +228,7 @@ async fn shell(cluster: &Cluster, arguments: &[&str], input: &'static [u8]) -> E
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// What is a success with this answer.
+/// The result of a successful call with this answer.
 fn success(answer: &str) -> Ended {
     (Some(0), format!("{answer}\n"), String::new())
 }

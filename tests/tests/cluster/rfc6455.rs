@@ -202,7 +202,7 @@ const VALID: &[(&str, &[u8])] = &[
     ("6.23 a mark of order", b"\xef\xbb\xbf"),
 ];
 
-/// What looks like text and is not.
+/// Invalid UTF-8.
 const INVALID: &[(&str, &[u8])] = &[
     ("6.3 a surrogate within text", b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited"),
     ("6.4 beyond Unicode within text", b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xf4\x90\x80\x80edited"),

@@ -217,7 +217,7 @@ impl Daemons {
         let certificate = Certificate::default();
         let [register, inner, listener] = [free_port(), free_port(), free_port()];
         let register = format!("127.0.0.1:{register}");
-        // Where its paths begin is where the file is, and not where the gateway was started.
+        // Its paths are relative to the file, and not to the gateway's working directory.
         let config = format!(
             "lan_port = {inner}\nregister_address = '{register}'\n[[listen]]\nurl = 'wss://127.0.0.1:{listener}'\n\
              tls_certificate = 'fullchain.pem'\ntls_key = 'privkey.pem'\n"

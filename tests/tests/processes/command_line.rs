@@ -1,4 +1,4 @@
-//! What a person at a shell meets: wrong flags, wrong files, ports in use.
+//! The daemons' command lines: wrong flags, wrong files, ports in use.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};

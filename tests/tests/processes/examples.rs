@@ -1,4 +1,4 @@
-//! The examples, as somebody takes one away who goes on from there.
+//! The examples, copied out of the repository as the beginning of a project of one's own.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What daemons log, and that they do not wait for whoever reads it.
+//! Logs of daemons and clusters: their lines, and a log that no process reads, which must not block a daemon.
 
 use std::fs::{self, File};
 use std::io::Read;

@@ -15,11 +15,11 @@ use tokio::sync::mpsc;
 struct Ear {
     channel: Channel,
     heard: mpsc::UnboundedReceiver<String>,
-    /// What is published to see whether it is heard.
+    /// The event that is published to find out whether a channel receives.
     probes: mpsc::UnboundedReceiver<String>,
 }
 
-/// What a channel hears of a topic.
+/// The events that a channel receives of a topic.
 fn listen(channel: &Channel, topic: &str) -> mpsc::UnboundedReceiver<String> {
     let (seen, heard) = mpsc::unbounded_channel();
     let note = move |event: gatewayworker::channel::Event| {

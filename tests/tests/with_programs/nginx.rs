@@ -21,7 +21,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::Request;
 
-/// Somebody who is neither nginx nor the gateway.
+/// An address that belongs neither to nginx nor to the gateway.
 const PERSON: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 const HTTP: &str = include_str!("../../../config/nginx/gatewayworker.conf");

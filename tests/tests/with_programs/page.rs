@@ -193,7 +193,7 @@ pub(crate) async fn a_lost_message_returns_to_the_field_when_a_later_one_arrives
     field_holds(&alice, "lost").await;
 }
 
-/// What is no language, beside addresses: names of things, and of users.
+/// The words without a language: names of things and users.
 const NAMES: [&str; 5] = ["GatewayWorker", "WebSocket", "ID", "Alice", "Bob"];
 
 pub(crate) async fn the_page_speaks_the_language_of_its_user_and_no_other() {

@@ -59,7 +59,7 @@ pub(crate) async fn tls_below_the_listeners_minimum_is_refused() {
 }
 
 pub(crate) async fn the_chat_page_works_over_wss_in_a_browser() {
-    // Nobody vouches for a certificate that was made a moment ago.
+    // No authority has signed the test's certificate.
     let browser = browser::launch(&["--ignore-certificate-errors"]).await;
     let certificate = Certificate::default();
     let cluster = Cluster::builder().workers(0).listen(&certificate.listeners()).start().await;

@@ -150,7 +150,7 @@ pub(crate) async fn start(cluster: &Cluster, settings: &Settings) -> Application
     application
 }
 
-/// Somebody with a connection.
+/// A member with a connection.
 pub(crate) struct Member {
     pub(crate) client: WsClient,
     pub(crate) place: Value,

@@ -169,7 +169,7 @@ async fn a_message_is_sent_as_stored_and_reaches_every_gateway(database: &str) {
     let history = li_lei.ask("history", json!({})).await;
     assert_eq!(history["messages"].as_array().unwrap().last().unwrap(), &message);
 
-    // Somebody stored one by another way, and says its id: as the original's pages do.
+    // A page may store a message in another way and send its id, as the original's pages do.
     let insert = "INSERT INTO messages (id, belong_class, belong_thread, speaker, content) VALUES (77, 1, 1, 2, '作业')";
     sql(database, insert).await;
     assert_eq!(teacher.code("send", json!({"mes_id": 77})).await, 108, "it is somebody else's");
@@ -179,7 +179,7 @@ async fn a_message_is_sent_as_stored_and_reaches_every_gateway(database: &str) {
     assert_eq!(teacher.client.json().await["content"], "作业");
     assert_eq!(li_lei.client.json().await["id"], 77);
 
-    // Who has left hears no more, and who is in another thread never did.
+    // A member that has left receives nothing more, and one in another thread has received nothing.
     assert_eq!(li_lei.ask("leave", json!({})).await, json!({"op": "leave", "thread": 1, "status": true}));
     teacher.send("再见").await;
     for quiet in [&mut li_lei, &mut elsewhere] {

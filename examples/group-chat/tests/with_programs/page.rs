@@ -147,7 +147,7 @@ pub(crate) async fn a_long_history_is_read_to_its_beginning_in_few_elements() {
     page.wait_for(up, Duration::from_secs(60)).await.unwrap();
     assert!(shown(&page).await <= 120);
 
-    // What is said meanwhile does not take the reader away.
+    // New messages do not scroll the reader away.
     let other = join(&browser, &cluster, 3).await;
     say(&other, "news").await;
     page.wait_for("document.querySelector('#newer').textContent.startsWith('1 条新消息')", LIMIT)
@@ -273,7 +273,7 @@ pub(crate) async fn messages_that_are_too_long_return_in_order_and_others_are_se
     }
 }
 
-/// What is no language, beside addresses: names of things, and what the demo's database holds.
+/// The words without a language: names of things, and the demo's data.
 const NAMES: [&str; 14] = [
     "wss",
     "ws",

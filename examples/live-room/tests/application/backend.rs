@@ -194,11 +194,11 @@ async fn a_request_from_a_page_of_another_site_is_refused() {
         403,
         "heard, not in the room"
     );
-    // What a form can send, and what a link can ask for.
+    // Requests that a form or a link can make.
     assert_eq!(post(&[token]).await.status, 415);
     assert_eq!(post(&[token, ("content-type", "text/plain")]).await.status, 415);
     assert_eq!(site.get("/say").await.refusal(), (405, "不支持的请求方法"));
-    // What a script asks first.
+    // The preflight request of a script.
     let asked = [("origin", "http://evil.example"), ("access-control-request-method", "POST")];
     let answer = site.request("OPTIONS", "/say", &asked, "").await;
     assert!(answer.status == 405 && !answer.head.contains("access-control-allow"), "{answer:?}");
@@ -284,7 +284,7 @@ async fn a_gateway_that_hangs_makes_numbers_lower_bounds_and_is_named_in_answers
     assert_eq!(site.get("/room?roomId=1").await.json["people"], 1);
     assert_eq!(alice.say("still here").await.status, 200, "the author is known to be in the room");
     assert_eq!(next(&mut at_alice).await["content"], "still here");
-    // Where the other may be, nobody says that they are not there.
+    // While a gateway is silent, a missing user is not reported as absent.
     let answer = alice.post("/say", json!({"roomId": "1", "content": "x", "to": "u2"})).await;
     assert_eq!(answer.refusal(), GONE);
 }

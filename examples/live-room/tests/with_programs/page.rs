@@ -175,7 +175,7 @@ pub(crate) async fn a_refused_private_comment_stays_private_when_sent_again() {
     shows(&alice, "#whisper:not([hidden]) span", "只说给 B").await;
 }
 
-/// What is no language, beside addresses: names of users, and of things.
+/// The words without a language: names of users and things.
 const NAMES: [&str; 5] = ["WebSocket", "https", "wss", "Alice", "Bob"];
 
 pub(crate) async fn the_page_speaks_the_language_of_its_user_and_no_other() {

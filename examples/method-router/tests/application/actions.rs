@@ -95,7 +95,7 @@ async fn a_user_who_leaves_the_room_stays_connected() {
         let answer = bob.ask(json!({"method": method, "text": "hi"})).await;
         assert_eq!((&answer["status"], &answer["info"]), (&json!(403), &json!("请先加入房间")));
     }
-    // What was registered for its leaving is gone: nobody hears of it twice.
+    // The cleanup is unregistered, so the others are not notified twice.
     bob.0.close().await;
     let list = alice.ask(json!({"method": "live.user.list"})).await;
     assert_eq!(list["param"]["users"].as_array().unwrap().len(), 1);

@@ -7,4 +7,4 @@ mod support;
 
 mod actions;
 mod command_line;
-mod entrance;
+mod tickets;

@@ -99,7 +99,7 @@ pub(crate) async fn two_users_talk_and_a_wall_shows_it() {
             .unwrap()
     );
 
-    // What is wrong with it is said, and the words are not lost.
+    // The page shows the error, and keeps the text.
     let long = "字".repeat(201);
     say(&bob, &long).await;
     text(&bob, "#messages .notice[data-kind=error]", "最多 200 个字").await;
@@ -239,7 +239,7 @@ pub(crate) async fn a_message_typed_while_disconnected_keeps_its_lines() {
     live.cluster.restart_gateway_when(0, retrying).await;
 }
 
-/// What is no language, beside addresses and what goes over the wire: names of things, and of users.
+/// The words without a language: names of things and users.
 const NAMES: [&str; 11] =
     ["WebSocket", "JSON", "method-router", "method", "auth", "https", "wss", "ws", "room1", "用户1", "用户2"];
 
@@ -323,7 +323,7 @@ pub(crate) async fn a_message_over_the_rate_stays_in_the_field() {
     }
     text(&page, "#messages", "操作太频繁").await;
     wait(&page, "document.querySelector('#text').value === '三'").await;
-    // Whoever takes over knows nothing of it.
+    // The next worker knows nothing of the limit.
     live.worker = Some(live.cluster.start_application(App::new(&settings()).unwrap()));
     gatewayworker_tests::eventually("the next worker", async || {
         say_again(&page).await;

@@ -52,7 +52,7 @@ pub(crate) async fn an_emptied_redis_gets_all_members_again() {
     let list = alice.ask(json!({"method": "live.user.list"})).await;
     assert_eq!(list["param"]["users"][0]["nickname"], "用户1");
 
-    // Who has left stays out.
+    // A member that has left does not return.
     alice.ask(json!({"method": "live.user.leave"})).await;
     alice.ask(json!({"method": "index.index.index"})).await;
     assert_eq!(redis.users(), 0);
@@ -171,7 +171,7 @@ pub(crate) async fn two_workers_share_one_room() {
     let redis = RedisServer::start().await;
     let live = Live::with(&redis.settings()).await;
     let _other = live.cluster.start_application(App::new(&redis.settings()).unwrap());
-    // Whoever comes next goes to the worker with fewer clients: four are enough for both.
+    // A gateway routes a client to the worker with the fewest, so four clients use both workers.
     let mut guests = Vec::new();
     for id in ["1", "2", "3", "4"] {
         guests.push(live.join(id, WechatUser).await);

@@ -9,8 +9,8 @@ use method_router::auth::{Key, Kind, Ticket};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// What somebody hears who comes with this, and the close code after it.
-async fn turned_away(live: &Live, auth: &str) -> (Value, u16) {
+/// The last message and the close code of a client with this query.
+async fn refused(live: &Live, auth: &str) -> (Value, u16) {
     let mut guest = Guest::enter(live.listener(), auth).await;
     let last = guest.0.json().await;
     (last, guest.0.close_code().await)
@@ -33,7 +33,7 @@ async fn a_handshake_without_a_valid_ticket_is_refused() {
         (sign(KEY, now() - 601), "expired", "auth 已过期，请重新获取"),
         (sign(KEY, now() + 60), "early", "auth 的时间晚于当前时间"),
     ] {
-        let (last, code) = turned_away(&live, &auth).await;
+        let (last, code) = refused(&live, &auth).await;
         let param = json!({"reason": reason});
         assert_eq!(last, json!({"status": 403, "info": info, "param": param, "event": "auth"}), "{auth}");
         assert_eq!(code, 1008, "{auth}");
