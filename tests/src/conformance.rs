@@ -1,5 +1,5 @@
-//! Conversations with a gateway, byte for byte: what a client writes to the TCP
-//! connection below its WebSocket, and all that has to come back.
+//! Conversations with a gateway, byte for byte: the bytes that a client writes below its WebSocket, and all bytes that it
+//! must receive. The tests of RFC 6455 and RFC 7692 build a [`Case`] each and play them over TCP or TLS.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use crate::{WsClient, soon, tls};
 
-/// The first byte's bit of a frame that is the last, or only, one of its message.
+/// The bit of a frame's first byte for the last, or only, frame of a message.
 pub const FIN: u8 = 0x80;
 /// A fragment that is not the first.
 pub const CONTINUE: u8 = 0x0;
@@ -71,11 +71,11 @@ fn header(first: u8, masked: u8, len: usize) -> Vec<u8> {
 pub struct Case {
     name: String,
     turns: Vec<Turn>,
-    /// The gateway ends the connection with the last turn.
+    /// Whether the gateway ends the connection after the last turn.
     ends: bool,
-    /// It does so because the client has broken the protocol.
+    /// Whether it ends because the client has broken the protocol.
     fails: bool,
-    /// How many bytes are written at once.
+    /// How many bytes are written at a time.
     chop: usize,
 }
 
@@ -86,52 +86,52 @@ struct Turn {
 }
 
 impl Case {
-    /// A conversation in which nothing is said yet.
+    /// Returns a conversation without turns.
     pub fn new(name: impl fmt::Display) -> Self {
         Self { name: name.to_string(), turns: Vec::new(), ends: false, fails: false, chop: usize::MAX }
     }
 
-    /// Then the client writes these bytes.
+    /// Adds a turn: the client writes these bytes.
     pub fn say(mut self, bytes: Vec<u8>) -> Self {
         self.turns.push(Turn { say: bytes, hear: Vec::new() });
         self
     }
 
-    /// Then the client sends this frame.
+    /// Adds a turn: the client sends this frame.
     pub fn send(self, first: u8, payload: impl AsRef<[u8]>) -> Self {
         self.say(client_frame(first, payload.as_ref()))
     }
 
-    /// Then this frame comes back.
+    /// The gateway must answer the last turn with this frame.
     ///
     /// # Panics
-    /// When nothing was said before.
+    /// There is no turn.
     pub fn hear(mut self, first: u8, payload: impl AsRef<[u8]>) -> Self {
         let turn = self.turns.last_mut().expect("something is said first");
         turn.hear.extend(server_frame(first, payload.as_ref()));
         self
     }
 
-    /// Then the gateway closes with this frame and the connection ends.
+    /// The gateway must then send this close frame, and end the connection.
     pub fn ends(mut self, payload: &[u8]) -> Self {
         self.ends = true;
         self.hear(FIN | CLOSE, payload)
     }
 
-    /// Then the gateway fails the connection with this code and reason.
+    /// The gateway must then fail the connection, with this code and reason.
     pub fn fails(mut self, code: u16, reason: &str) -> Self {
         self.fails = true;
         self.ends(&close_payload(code, reason.as_bytes()))
     }
 
-    /// The same, with what the client writes cut into pieces of so many bytes.
+    /// Returns the conversation with the client's bytes cut into pieces of this length.
     pub fn chopped(mut self, bytes: usize) -> Self {
         self.name = format!("{}, in pieces of {bytes}", self.name);
         self.chop = bytes;
         self
     }
 
-    /// Plays the client's part over a connection that was greeted.
+    /// Plays the client's part, over a connection that has received its greeting.
     async fn play<S: AsyncRead + AsyncWrite + Unpin>(mut self, mut tcp: S) {
         if !self.ends {
             // All that came back must have been heard by then.
@@ -161,7 +161,7 @@ impl Case {
     }
 }
 
-/// Fills `buffer`, or as much of it as comes.
+/// Reads until `buffer` is full or the connection ends.
 async fn read(tcp: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> usize {
     let mut got = 0;
     while got < buffer.len() {
@@ -173,10 +173,10 @@ async fn read(tcp: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> usize {
     got
 }
 
-/// Has all of these conversations, at the same time.
+/// Plays all conversations at the same time.
 ///
 /// # Panics
-/// When one goes otherwise than it should, with its name.
+/// The gateway sends other bytes than it must. The message names the case.
 pub async fn converse(listener: SocketAddr, cases: impl IntoIterator<Item = Case>) {
     let play = |case: Case| async move {
         let tcp = WsClient::greeted(listener).await.0.into_inner();
@@ -186,10 +186,10 @@ pub async fn converse(listener: SocketAddr, cases: impl IntoIterator<Item = Case
     all(cases.into_iter().map(play).collect()).await;
 }
 
-/// The same with clients that offer these extensions in their handshakes.
+/// Plays all conversations with clients that offer these extensions in their handshake.
 ///
 /// # Panics
-/// When one goes otherwise than it should, with its name.
+/// The gateway sends other bytes than it must. The message names the case.
 pub async fn converse_offering(
     listener: SocketAddr,
     extensions: &'static str,
@@ -208,10 +208,10 @@ pub async fn converse_offering(
     all(cases.into_iter().map(play).collect()).await;
 }
 
-/// The same over TLS.
+/// Plays all conversations over TLS.
 ///
 /// # Panics
-/// When one goes otherwise than it should, with its name.
+/// The gateway sends other bytes than it must. The message names the case.
 pub async fn converse_over_tls(
     listener: SocketAddr,
     connector: &TlsConnector,
@@ -235,7 +235,7 @@ async fn all(mut playing: JoinSet<()>) {
     }
 }
 
-/// The beginning of something long.
+/// Formats bytes for an error, cut after the beginning.
 struct Bytes<'a>(&'a [u8]);
 
 impl fmt::Display for Bytes<'_> {

@@ -1,4 +1,4 @@
-//! A caller over HTTP, by hand: one request on one connection.
+//! A request over HTTP, byte for byte, on a connection of its own. Tests send it as a whole or in parts.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::soon;
 
-/// A request that is being put together.
+/// A request. [`HttpRequest::send`] sends it.
 #[derive(Debug, Clone)]
 pub struct HttpRequest {
     server: SocketAddr,
@@ -17,46 +17,46 @@ pub struct HttpRequest {
     body: Vec<u8>,
 }
 
-/// What came back.
+/// The answer to a request.
 #[derive(Debug)]
 pub struct HttpAnswer {
     /// The status.
     pub status: u16,
-    /// The body, null where there is none.
+    /// The body as JSON, or null without a body.
     pub body: Value,
     headers: Vec<(String, String)>,
 }
 
 impl HttpRequest {
-    /// A request without a body.
+    /// Returns a request without a body.
     pub fn new(server: SocketAddr, method: &str, path: &str) -> Self {
         Self { server, line: format!("{method} {path} HTTP/1.1"), headers: Vec::new(), body: Vec::new() }
     }
 
-    /// A POST of JSON.
+    /// Returns a POST with a JSON body.
     pub fn post(server: SocketAddr, path: &str, body: &Value) -> Self {
         let request = Self::new(server, "POST", path).header("content-type", "application/json");
         request.body(body.to_string())
     }
 
-    /// One more header.
+    /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// The token that a worker wants.
+    /// Adds the bearer token.
     pub fn token(self, token: &str) -> Self {
         self.header("authorization", &format!("Bearer {token}"))
     }
 
-    /// Another body.
+    /// Sets the body.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// The head, which announces the body.
+    /// The head, with the length of the body.
     fn head(&self) -> String {
         let mut head = format!("{}\r\nhost: {}\r\nconnection: close\r\n", self.line, self.server);
         if !self.body.is_empty() {
@@ -68,19 +68,18 @@ impl HttpRequest {
         head + "\r\n"
     }
 
-    /// Sends it, and waits for the answer.
+    /// Sends the request, and waits for the answer.
     ///
     /// # Panics
-    /// When there is none.
+    /// There is no answer in time.
     pub async fn send(&self) -> HttpAnswer {
         self.begin(self.body.len()).await.finish().await
     }
 
-    /// Sends the head, and waits until the server wants the body: the request is let in,
-    /// and under way.
+    /// Sends the head, and waits until the server asks for the body: then the request is accepted, and running.
     ///
     /// # Panics
-    /// When it does not want it.
+    /// The server does not ask for it.
     pub async fn admitted(self) -> Begun {
         let mut begun = self.header("expect", "100-continue").begin(0).await;
         let mut answer = [0; b"HTTP/1.1 100 Continue\r\n\r\n".len()];
@@ -89,10 +88,10 @@ impl HttpRequest {
         begun
     }
 
-    /// Sends the head and so much of the body.
+    /// Sends the head and `len` bytes of the body.
     ///
     /// # Panics
-    /// When the server is not there.
+    /// The server does not listen.
     pub async fn begin(&self, len: usize) -> Begun {
         let connected = soon("a TCP connection", TcpStream::connect(self.server)).await;
         let mut begun = Begun {
@@ -106,7 +105,7 @@ impl HttpRequest {
     }
 }
 
-/// A request on its way.
+/// A request whose head is sent.
 pub struct Begun {
     stream: TcpStream,
     rest: Vec<u8>,
@@ -115,33 +114,33 @@ pub struct Begun {
 
 impl Begun {
     async fn write(&mut self, bytes: &[u8]) {
-        // Who refuses a request need not read it to its end.
+        // A server that refuses a request may stop reading it.
         let _ = soon("room to write", self.stream.write_all(bytes)).await;
     }
 
-    /// Sends the rest, and waits for the answer.
+    /// Sends the rest of the body, and waits for the answer.
     ///
     /// # Panics
-    /// When there is none.
+    /// There is no answer in time.
     pub async fn finish(mut self) -> HttpAnswer {
         let rest = std::mem::take(&mut self.rest);
         self.write(&rest).await;
         self.answer().await
     }
 
-    /// Sends these bytes instead of the rest, and waits for the answer.
+    /// Sends `bytes` instead of the rest of the body, and waits for the answer.
     ///
     /// # Panics
-    /// When there is none.
+    /// There is no answer in time.
     pub async fn finish_with(mut self, bytes: &[u8]) -> HttpAnswer {
         self.write(bytes).await;
         self.answer().await
     }
 
-    /// Sends no more, and waits for the answer.
+    /// Sends nothing more, and waits for the answer.
     ///
     /// # Panics
-    /// When there is none.
+    /// There is no answer in time.
     pub async fn answer(mut self) -> HttpAnswer {
         let mut bytes = Vec::new();
         let read = soon("the answer", self.stream.read_to_end(&mut bytes)).await;
@@ -164,24 +163,24 @@ impl Begun {
 }
 
 impl HttpAnswer {
-    /// A header, by its name in small letters.
+    /// Returns a header, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The result of a call that went well.
+    /// Returns the result of a successful call.
     ///
     /// # Panics
-    /// When it did not.
+    /// The call has failed.
     pub fn result(&self) -> &Value {
         assert_eq!(self.status, 200, "{}", self.body);
         self.body.get("result").unwrap_or_else(|| panic!("no result: {}", self.body))
     }
 
-    /// Status and code of one that did not.
+    /// Returns the status and the error code of a failed call.
     ///
     /// # Panics
-    /// When it did, or there is no message.
+    /// The call has succeeded, or the error has no message.
     pub fn problem(&self) -> (u16, &str) {
         let error = &self.body["error"];
         assert!(error["message"].is_string(), "{} {}", self.status, self.body);

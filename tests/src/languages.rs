@@ -1,4 +1,4 @@
-//! Whether a page speaks its user's language: English or Chinese, and nothing else.
+//! The language of a page: all its text must be in its user's language, English or Chinese.
 
 use std::io::Result;
 
@@ -6,17 +6,16 @@ use serde_json::Value;
 
 use crate::browser::Page;
 
-/// The languages of the pages, as browsers name them, and what a page calls itself then.
+/// The languages of the pages: the browser's name, and the page's `lang` attribute.
 pub const LANGUAGES: [(&str, &str); 2] = [("en-US", "en"), ("zh-CN", "zh-CN")];
 
-/// What a user of the page sees or is read aloud that is not in the page's language: text, placeholders, tooltips,
-/// labels, generated content, the title. Empty where all is well. `allowed` words are taken out first: names,
-/// what users wrote. Addresses and client ids are no language; neither is an element with `translate="no"` (what
-/// goes over the wire, say), and one with a `lang` of its own speaks that.
+/// Returns the texts of the page that are not in its language: text, placeholders, tooltips, labels, generated content,
+/// the title. Empty if the page is right. `allowed` words, such as names, do not count, and neither do addresses, client
+/// ids, elements with `translate="no"`, and elements with a `lang` of their own.
 ///
 /// # Errors
 ///
-/// Where the page cannot be asked.
+/// The page does not answer.
 pub async fn foreign(page: &Page, allowed: &[&str]) -> Result<Vec<String>> {
     page.eval(&format!("({FOREIGN})({})", Value::from(allowed.to_vec()))).await
 }

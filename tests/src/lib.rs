@@ -1,18 +1,18 @@
-//! What the end-to-end tests stand on.
+//! The helpers of all end-to-end tests: daemons, clients and peers.
 //!
-//! - [`Cluster`]: a register, gateways and workers on free ports, in this process,
-//! - [`WsClient`]: a real WebSocket client; [`TcpClient`]: one that speaks something else,
-//! - [`Recorder`]: `Events` that note what happened and answer as a test asks,
-//! - [`RawPeer`]: a peer that speaks frames by hand, as a PHP process would,
-//! - [`HttpRequest`]: a caller over HTTP, by hand,
+//! - [`Cluster`]: a register, gateways and workers on free ports, in the test's process,
+//! - [`WsClient`]: a WebSocket client; [`TcpClient`]: a client of another protocol, byte for byte,
+//! - [`Recorder`]: an application that records its events and answers as a test asks,
+//! - [`RawPeer`]: a peer on an inner port, frame by frame, as a PHP process,
+//! - [`HttpRequest`]: a request over HTTP, byte for byte,
 //! - [`conformance`]: conversations over a WebSocket, byte for byte,
-//! - [`process`]: daemons as processes of their own, to be killed,
-//! - [`tls`]: certificates, and clients that come over TLS,
-//! - [`browser`]: a real browser; [`languages`]: whether a page speaks its user's language,
-//! - [`programs`]: tests that need a program which a machine may not have.
+//! - [`process`]: daemons as processes of their own,
+//! - [`tls`]: certificates, and clients over TLS,
+//! - [`browser`]: a real browser; [`languages`]: the languages of a page,
+//! - [`programs`]: tests that need a program, which may be missing on a machine.
 //!
-//! The tests are in `tests/`: `cluster` (all in one process), `processes`, and `with_programs`, a module
-//! for each theme. Nothing sleeps: everything waits for a condition, with a limit.
+//! The tests are in `tests/`: `cluster` (all in one process), `processes`, and `with_programs`, with a module for each
+//! subject. They wait for conditions, with a limit, and never sleep.
 
 pub mod browser;
 mod cluster;
@@ -36,13 +36,13 @@ pub use recorder::{Happened, Recorder};
 pub use tcp::TcpClient;
 pub use ws::WsClient;
 
-/// How long anything may take that should happen at once.
+/// The time limit of every wait.
 pub const LIMIT: Duration = Duration::from_secs(15);
 
-/// Waits for `future`, and fails the test when it takes longer than [`LIMIT`].
+/// Waits for `future`, at most [`LIMIT`].
 ///
 /// # Panics
-/// When it does, saying `what`.
+/// It takes longer. The message names `what`.
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(LIMIT, future).await {
         Ok(value) => value,
@@ -50,10 +50,10 @@ pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Asks again and again until the answer is true.
+/// Waits until `condition` is true: asks it again and again, for at most [`LIMIT`].
 ///
 /// # Panics
-/// When that takes longer than [`LIMIT`].
+/// It takes longer. The message names `what`.
 pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     soon(what, async {
         while !condition().await {

@@ -1,14 +1,14 @@
-//! Daemons as processes of their own, to be killed.
+//! Daemons as processes of their own: started with arguments, sent signals, killed.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-/// The `gatewayworker` binary, which holds all daemons, in this build's profile.
-/// Built first if it is not there or out of date.
+/// Returns the path of the `gatewayworker` binary, which has all daemons, in this build's profile. Builds it first, if it
+/// is missing or out of date.
 ///
 /// # Panics
-/// When it cannot be built.
+/// It does not build.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
@@ -16,8 +16,8 @@ pub fn binary() -> &'static Path {
         let test = std::env::current_exe().expect("the test has a path");
         let profile = test.ancestors().nth(2).expect("the test is in target/<profile>/deps").to_owned();
         let mut build = Command::new(env!("CARGO"));
-        // With the features that `cargo test --workspace` has built everything with: any other choice of packages
-        // and targets would compile all of it a second time.
+        // The same packages and targets as `cargo test --workspace`, and so the same features: otherwise Cargo would
+        // compile everything a second time.
         build.args(["build", "--quiet", "--workspace", "--bin", "gatewayworker", "--test", "processes"]);
         build.arg("--target-dir");
         build.arg(profile.parent().expect("a profile is in target"));
@@ -29,42 +29,41 @@ pub fn binary() -> &'static Path {
     })
 }
 
-/// Sends a process a signal, as `kill` calls it (`HUP`), and returns whether it was there.
-/// The shell does it: a minimal Debian has no program of that name.
+/// Sends a signal to a process, by its short name (`HUP`). Returns whether the process exists. The shell's built-in `kill`
+/// does it, because a minimal Debian has no such program.
 ///
 /// # Panics
-/// Where there is no shell.
+/// There is no shell.
 pub fn send_signal(name: &str, process: impl std::fmt::Display) -> bool {
     let kill = format!("kill -s {name} {process}");
     Command::new("sh").args(["-c", &kill]).stderr(Stdio::null()).status().expect("there is a shell").success()
 }
 
-/// A daemon's process. Killed when it is dropped.
+/// A daemon's process. Dropping it kills the process.
 pub struct Process(Child);
 
 impl Process {
-    /// Starts `gatewayworker` with these arguments, without configuration files and
-    /// without the environment's `GATEWAYWORKER_…`.
+    /// Starts `gatewayworker` with these arguments, and without the environment's `GATEWAYWORKER_…`.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// It cannot be started.
     pub fn start(arguments: &[&str]) -> Self {
         Self::spawn(arguments, Stdio::null())
     }
 
-    /// The same, with its log in a file.
+    /// Starts it with its log in a file.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// It cannot be started.
     pub fn logging_to(log: &Path, arguments: &[&str]) -> Self {
         let log = std::fs::File::create(log).expect("a file for the log");
         Self::spawn(arguments, log.into())
     }
 
-    /// The same, where it may have so many files open (`ulimit -n`).
+    /// Starts it with a limit on open files (`ulimit -n`), and with its log in a file.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// It cannot be started.
     pub fn with_open_files(limit: u32, log: &Path, arguments: &[&str]) -> Self {
         let log = std::fs::File::create(log).expect("a file for the log");
         let mut command = Command::new("sh");
@@ -72,11 +71,10 @@ impl Process {
         Self(Self::prepare(command, arguments, log.into()).spawn().expect("the binary starts"))
     }
 
-    /// The same, with its log in a pipe that is full and that nobody reads, and with all
-    /// that there is to log.
+    /// Starts it with its log, at the level `trace`, in a full pipe that no process reads.
     ///
     /// # Panics
-    /// When it cannot be started.
+    /// It cannot be started.
     #[cfg(unix)]
     pub fn logging_into(full: &FullPipe, arguments: &[&str]) -> Self {
         let log = full.writer.try_clone().expect("a descriptor is left");
@@ -96,26 +94,26 @@ impl Process {
         command
     }
 
-    /// Sends it a signal, as `kill` calls it: `HUP`.
+    /// Sends it a signal, by its short name: `HUP`.
     ///
     /// # Panics
-    /// When that fails.
+    /// The process has ended.
     pub fn signal(&self, name: &str) {
         assert!(send_signal(name, self.0.id()), "the process is there");
     }
 
-    /// Whether it has ended by itself.
+    /// Whether it has ended.
     ///
     /// # Panics
-    /// When the system does not know it.
+    /// The system does not know the process.
     pub fn has_ended(&mut self) -> bool {
         self.0.try_wait().expect("the process is ours").is_some()
     }
 
-    /// Its exit status, once it has ended by itself; `None` where a signal ended it.
+    /// Waits for its end, and returns its exit status; `None` if a signal has ended it.
     ///
     /// # Panics
-    /// When it does not end soon.
+    /// It does not end in time.
     pub async fn status(&mut self) -> Option<i32> {
         let mut status = None;
         crate::eventually("the process to end", async || {
@@ -126,10 +124,10 @@ impl Process {
         status.and_then(|status| status.code())
     }
 
-    /// Kills it as `kill -9` does, and waits until it is gone.
+    /// Kills it as `kill -9` does, and waits for its end.
     ///
     /// # Panics
-    /// When it is not there any more.
+    /// It has ended before.
     pub fn kill(mut self) {
         self.0.kill().expect("the process is there");
         self.0.wait().expect("the process ends");
@@ -143,41 +141,41 @@ impl Drop for Process {
     }
 }
 
-/// A pipe that takes nothing more until somebody reads it.
+/// A pipe that is full until a process reads it.
 #[cfg(unix)]
 pub struct FullPipe {
-    /// Its other end.
+    /// The reading end.
     pub reader: std::io::PipeReader,
     writer: std::io::PipeWriter,
 }
 
 #[cfg(unix)]
 impl FullPipe {
-    /// Fills one, with `-`.
+    /// Returns a pipe that is filled with `-`.
     ///
     /// # Panics
-    /// When the system has none.
+    /// The system has no more pipes.
     #[expect(clippy::new_without_default, reason = "it takes something of the system")]
     pub fn new() -> Self {
         use std::io::Write;
         let (reader, mut writer) = std::io::pipe().expect("a pipe");
-        // Who gets the other end shall find it as pipes are, so only for that long.
+        // Writing must not block while the pipe is filled. The daemon then gets a normal, blocking pipe.
         rustix::io::ioctl_fionbio(&writer, true).expect("a pipe may not block");
         while writer.write(b"-").is_ok() {}
         rustix::io::ioctl_fionbio(&writer, false).expect("a pipe may block");
         Self { reader, writer }
     }
 
-    /// Closes this process's writing end: reading then ends with the last daemon that writes.
+    /// Returns the reading end, and closes this process's writing end: so reading ends with the last daemon that writes.
     pub fn into_reader(self) -> std::io::PipeReader {
         self.reader
     }
 }
 
-/// A port that was free a moment ago.
+/// Returns a port that was free a moment ago.
 ///
 /// # Panics
-/// When there is none.
+/// No port is free.
 pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("it is bound").port()

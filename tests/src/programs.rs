@@ -1,8 +1,8 @@
-//! Tests that need a program which a machine may not have: a browser, a database, a shell's tool.
+//! Tests that need a program: a browser, a database, a command. A machine may not have it.
 //!
 //! [`tests_with_programs!`](crate::tests_with_programs) makes the `main` of a test binary without Cargo's own
-//! harness. Where a program is missing, its tests are reported as ignored, and written down for `tests-summary`, the
-//! test binary that Cargo runs last, which names all of them in one place. In CI, where the environment
+//! harness. If a program is missing, its tests are reported as ignored, and recorded for `tests-summary`, the
+//! test binary that Cargo runs last, which prints all of them in one place. In CI, where the environment
 //! variable `CI` is set, a missing program is a failure.
 
 use std::fs::OpenOptions;
@@ -15,15 +15,15 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 /// A program that tests run.
 #[derive(Debug, Clone, Copy)]
 pub struct Program {
-    /// What people call it.
+    /// The name for people.
     pub name: &'static str,
-    /// The Debian packages that it is in.
+    /// The Debian packages that contain it.
     pub packages: &'static str,
-    /// Whether it is on this machine.
+    /// Checks whether it is installed.
     is_installed: fn() -> bool,
 }
 
-/// A browser: what `CHROMIUM` names, or a Chromium or Chrome on the `PATH`.
+/// A browser: the program that `CHROMIUM` names, or a Chromium or Chrome on the `PATH`.
 pub const CHROMIUM: Program = Program {
     name: "Chromium",
     packages: "chromium",
@@ -63,7 +63,7 @@ pub const OPENSSL: Program =
 pub const CURL: Program =
     Program { name: "curl", packages: "curl", is_installed: || succeeds("curl", &["--version"]) };
 
-/// The `telnet` command, whose exit status says nothing.
+/// The `telnet` command. Its exit status has no meaning.
 pub const TELNET: Program =
     Program { name: "telnet", packages: "telnet", is_installed: || starts("telnet", &[]) };
 
@@ -86,15 +86,15 @@ pub fn postgresql() -> Option<PathBuf> {
     folders.find(|folder| folder.join("pg_ctl").is_file())
 }
 
-/// nginx, which Debian keeps where people other than root do not look for programs.
+/// Returns the path of nginx. Debian installs it in a directory that is on root's `PATH` alone.
 pub fn nginx() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
     folders.map(|folder| folder.join("nginx")).find(|program| program.is_file())
 }
 
-/// The line of an nginx configuration that loads the stream module, which Debian has as a
-/// file of its own; empty where nginx was built with it.
+/// Returns the line of an nginx configuration that loads the stream module, which Debian has as a file of its own. Empty
+/// if nginx was built with the module.
 pub fn nginx_load_stream() -> String {
     let module = Path::new("/usr/lib/nginx/modules/ngx_stream_module.so");
     if module.exists() { format!("load_module {};\n", module.display()) } else { String::new() }
@@ -120,19 +120,19 @@ fn starts(program: &str, arguments: &[&str]) -> bool {
     command(program, arguments).status().is_ok()
 }
 
-/// A test with the programs that it needs; [`tests_with_programs!`](crate::tests_with_programs) makes it.
+/// A test with the programs that it needs. [`tests_with_programs!`](crate::tests_with_programs) makes it.
 #[derive(Debug)]
 pub struct Test {
     /// Its path within the test binary.
     pub name: &'static str,
-    /// What it cannot run without.
+    /// The programs that it needs.
     pub needs: &'static [Program],
-    /// Runs it; a failed one panics.
+    /// Runs the test. It panics if it fails.
     pub run: fn(),
 }
 
-/// Runs the tests of the binary `binary` as Cargo's own harness would. `tmp_dir` is Cargo's
-/// `CARGO_TARGET_TMPDIR`, where the names of the tests that did not run are written down.
+/// Runs the tests of the binary `binary`, as Cargo's own harness does. `tmp_dir` is Cargo's `CARGO_TARGET_TMPDIR`, where
+/// the tests that did not run are recorded.
 pub fn run(tmp_dir: &'static str, binary: &'static str, tests: Vec<Test>) -> ExitCode {
     let trial = |test: Test| {
         // As Cargo's harness shows it: without the spaces that `stringify!` makes.
@@ -147,7 +147,7 @@ pub fn run(tmp_dir: &'static str, binary: &'static str, tests: Vec<Test>) -> Exi
             if std::env::var_os("CI").is_some() {
                 return Err(Failed::from(format!("CI has to install {name} (Debian: {packages})")));
             }
-            write_down(Path::new(tmp_dir), missing, binary, &test_name);
+            record_not_run(Path::new(tmp_dir), missing, binary, &test_name);
             Ok(Completion::ignored_with(format!("{name} is not installed")))
         })
     };
@@ -155,7 +155,8 @@ pub fn run(tmp_dir: &'static str, binary: &'static str, tests: Vec<Test>) -> Exi
     libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect()).exit_code()
 }
 
-/// The file for the tests that did not run of one `cargo test`, which is the parent of all test binaries.
+/// The file with the tests that did not run in one `cargo test`. Its process id, the parent of all test binaries, is in
+/// the name.
 pub fn not_run_file(tmp_dir: &Path) -> PathBuf {
     #[cfg(unix)]
     let run = std::os::unix::process::parent_id();
@@ -164,19 +165,18 @@ pub fn not_run_file(tmp_dir: &Path) -> PathBuf {
     tmp_dir.join(format!("tests-not-run-{run}"))
 }
 
-fn write_down(tmp_dir: &Path, missing: &Program, binary: &str, test: &str) {
+fn record_not_run(tmp_dir: &Path, missing: &Program, binary: &str, test: &str) {
     let Program { name, packages, .. } = missing;
     let line = format!("{name} (Debian: {packages})\t{binary} {test}\n");
     let file = OpenOptions::new().create(true).append(true).open(not_run_file(tmp_dir));
     // One write, as other tests of the binary write to the same file.
-    file.and_then(|mut file| file.write_all(line.as_bytes()))
-        .expect("a test that does not run is written down");
+    file.and_then(|mut file| file.write_all(line.as_bytes())).expect("a test that does not run is recorded");
 }
 
 /// Runs an asynchronous test to its end.
 ///
 /// # Panics
-/// When the test does, or where there can be no runtime.
+/// The test panics, or there is no runtime.
 pub fn block_on(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(test);
@@ -224,9 +224,9 @@ mod tests {
         files.filter(|path| path.extension().is_some_and(|extension| extension == "rs")).collect()
     }
 
-    /// Without Cargo's harness, the compiler drops a function with `#[test]` and says nothing.
+    /// Without Cargo's harness, the compiler silently drops a function with `#[test]`.
     #[test]
-    fn no_binary_without_cargos_harness_has_a_test_that_nobody_runs() {
+    fn a_binary_without_cargos_harness_has_no_test_attribute() {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let examples = ["group-chat", "live-room", "method-router"].map(|name| format!("examples/{name}"));
         for package in examples.iter().map(String::as_str).chain(["tests"]) {

@@ -1,4 +1,4 @@
-//! A peer that speaks frames by hand, as a PHP process would.
+//! A peer on an inner port, frame by frame, as a PHP process: a test plays the gateway's worker or client library.
 
 use std::net::{SocketAddr, SocketAddrV4};
 
@@ -20,12 +20,12 @@ impl RawPeer {
     /// Connects to a gateway's inner port.
     ///
     /// # Panics
-    /// When that fails.
+    /// The gateway does not listen.
     pub async fn connect(address: SocketAddrV4) -> Self {
         Self::over(soon("a TCP connection", TcpStream::connect(address)).await.expect("the gateway listens"))
     }
 
-    /// Takes a connection that was accepted.
+    /// Uses an accepted connection.
     pub fn over(stream: TcpStream) -> Self {
         Self { stream, buffer: BytesMut::new() }
     }
@@ -33,22 +33,22 @@ impl RawPeer {
     /// Sends bytes.
     ///
     /// # Panics
-    /// When the connection is gone.
+    /// The connection has ended.
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.expect("the connection stands");
     }
 
-    /// Says something.
+    /// Sends a command.
     ///
     /// # Panics
-    /// When the connection is gone.
+    /// The connection has ended.
     pub async fn send(&mut self, command: Command) {
         let mut out = BytesMut::new();
         command.encode(&mut out);
         self.send_bytes(&out).await;
     }
 
-    /// Reads until `parse` finds something, or the end: `None`.
+    /// Reads until `parse` returns a value. `None`: the connection has ended before.
     async fn read<T>(&mut self, what: &str, mut parse: impl FnMut(&mut BytesMut) -> Option<T>) -> Option<T> {
         soon(what, async {
             loop {
@@ -64,18 +64,18 @@ impl RawPeer {
         .await
     }
 
-    /// The next frame, or `None` at the end.
+    /// Returns the next frame, or `None` at the end of the connection.
     ///
     /// # Panics
-    /// When there is neither, or the bytes are no frame.
+    /// Neither arrives in time, or the bytes are no frame.
     pub async fn frame(&mut self) -> Option<Frame> {
         self.read("a frame", |buffer| Frame::parse(buffer, MAX_FRAME_LEN).expect("a frame")).await
     }
 
-    /// What the next frame says; heartbeats between daemons are passed over.
+    /// Returns the next command. Pings between daemons are ignored.
     ///
     /// # Panics
-    /// When there is none.
+    /// No command arrives in time.
     pub async fn command(&mut self) -> Command {
         loop {
             let frame = self.frame().await.expect("a frame before the end");
@@ -86,20 +86,20 @@ impl RawPeer {
         }
     }
 
-    /// The next answer, as it stands on the wire.
+    /// Returns the bytes of the next answer.
     ///
     /// # Panics
-    /// When there is none.
+    /// No answer arrives in time.
     pub async fn answer(&mut self) -> Bytes {
         let answer =
             self.read("an answer", |buffer| parse_answer(buffer, usize::MAX).expect("an answer")).await;
         answer.expect("an answer before the end")
     }
 
-    /// Asks, and reads the answer.
+    /// Sends a question, and returns its answer.
     ///
     /// # Panics
-    /// When there is none, or it is no PHP value.
+    /// No answer arrives in time, or it is no PHP value.
     pub async fn ask(&mut self, question: Question) -> Value {
         self.send(Command::Ask(question)).await;
         php::unserialize(&self.answer().await).expect("a PHP value")
@@ -111,14 +111,13 @@ impl RawPeer {
     }
 }
 
-/// Announces `address` to a register, as a gateway does. The announcement stands
-/// as long as what is returned.
+/// Announces `address` to a register, as a gateway does. Dropping the returned connection ends the announcement.
 ///
 /// # Panics
-/// When the register is not there.
+/// The register does not listen.
 pub async fn register_as_gateway(register: SocketAddr, address: SocketAddr) -> TcpStream {
     let mut stream = soon("the register", TcpStream::connect(register)).await.expect("the register listens");
-    // As PHP writes it, spaces included.
+    // The line as PHP writes it, with its spaces.
     let line = format!("{{\"event\":\"gateway_connect\", \"address\":\"{address}\", \"secret_key\":\"\"}}\n");
     stream.write_all(line.as_bytes()).await.expect("the connection stands");
     stream

@@ -1,4 +1,4 @@
-//! `Events` that note what happened.
+//! An application that records its events, and answers as a test asks. The workers of [`Cluster`](crate::Cluster) run it.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::soon;
 
-/// Something that happened to a client.
+/// A recorded event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happened {
     /// `on_connect`.
@@ -19,39 +19,38 @@ pub enum Happened {
     Close(ClientId, CloseReason),
 }
 
-/// Notes every event, greets clients with their id, and answers messages:
-/// `panic` panics, `error` fails, `count` counts in the session and answers with
-/// the count, `broadcast …` goes to everybody, anything else is echoed.
+/// Records every event, greets clients with their id, and handles messages: at `panic` it panics, at `error` it fails, at
+/// `count` it counts in the session and answers with the count. It broadcasts `broadcast …`, and echoes all others.
 ///
-/// A handshake with `?refuse=…` is refused with that as its last message.
+/// It refuses a handshake with `?refuse=…`, with that text as the last message.
 #[derive(Debug, Clone)]
 pub struct Recorder {
-    notes: mpsc::UnboundedSender<Happened>,
+    events: mpsc::UnboundedSender<Happened>,
     happened: Arc<Mutex<mpsc::UnboundedReceiver<Happened>>>,
     gateway: watch::Sender<Option<Gateway>>,
 }
 
 impl Default for Recorder {
     fn default() -> Self {
-        let (notes, happened) = mpsc::unbounded_channel();
-        Self { notes, happened: Arc::new(Mutex::new(happened)), gateway: watch::Sender::new(None) }
+        let (events, happened) = mpsc::unbounded_channel();
+        Self { events, happened: Arc::new(Mutex::new(happened)), gateway: watch::Sender::new(None) }
     }
 }
 
 impl Recorder {
-    /// What happened next.
+    /// Waits for the next event.
     ///
     /// # Panics
-    /// When nothing does.
+    /// There is none in time.
     pub async fn next(&self) -> Happened {
         let mut happened = self.happened.lock().await;
         soon("an event", happened.recv()).await.expect("the recorder has the sender")
     }
 
-    /// The next thing that happened, which is a close.
+    /// Waits for the next close, and drops the events before it.
     ///
     /// # Panics
-    /// When nothing closes; what happens before that is passed over.
+    /// There is none in time.
     pub async fn next_close(&self) -> (ClientId, CloseReason) {
         loop {
             if let Happened::Close(id, reason) = self.next().await {
@@ -60,24 +59,24 @@ impl Recorder {
         }
     }
 
-    /// Whether nothing is noted that was not taken.
+    /// Whether all recorded events were taken.
     pub async fn is_quiet(&self) -> bool {
         self.happened.lock().await.is_empty()
     }
 
-    /// The worker's handle, once it has started.
+    /// Waits for the worker's start, and returns its handle.
     ///
     /// # Panics
-    /// When it does not.
+    /// It does not start in time.
     pub async fn gateway(&self) -> Gateway {
         let mut gateway = self.gateway.subscribe();
         let started = soon("the worker's start", gateway.wait_for(Option::is_some)).await;
         started.expect("the recorder has the sender").clone().expect("it is some")
     }
 
-    fn note(&self, happened: Happened) {
-        // Nobody listens any more when the test is over.
-        let _ = self.notes.send(happened);
+    fn record(&self, happened: Happened) {
+        // The receiver is dropped when the test has ended.
+        let _ = self.events.send(happened);
     }
 }
 
@@ -88,7 +87,7 @@ impl Events for Recorder {
     }
 
     async fn on_connect(&self, client: &Client) -> Result {
-        self.note(Happened::Connect(client.id()));
+        self.record(Happened::Connect(client.id()));
         client.send(client.id().to_string()).await?;
         Ok(())
     }
@@ -101,7 +100,7 @@ impl Events for Recorder {
     }
 
     async fn on_message(&self, client: &Client, message: Message) -> Result {
-        self.note(Happened::Message(client.id(), message.bytes().clone()));
+        self.record(Happened::Message(client.id(), message.bytes().clone()));
         match message.text() {
             Ok("panic") => panic!("as asked"),
             Ok("error") => return Err("as asked".into()),
@@ -121,7 +120,7 @@ impl Events for Recorder {
     }
 
     async fn on_close(&self, client: &Client, reason: CloseReason) -> Result {
-        self.note(Happened::Close(client.id(), reason));
+        self.record(Happened::Close(client.id(), reason));
         Ok(())
     }
 }

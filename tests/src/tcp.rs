@@ -1,4 +1,4 @@
-//! A client over plain TCP, byte for byte.
+//! A client over plain TCP, byte for byte, for listeners without WebSocket.
 
 use std::net::SocketAddr;
 
@@ -7,8 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::soon;
 
-/// A client of a gateway that speaks no WebSocket. Every wait has a limit and fails the
-/// test beyond it.
+/// A client of a gateway, over plain TCP. A wait over the limit fails the test.
 pub struct TcpClient {
     stream: TcpStream,
 }
@@ -17,22 +16,22 @@ impl TcpClient {
     /// Connects.
     ///
     /// # Panics
-    /// When that fails.
+    /// No listener accepts.
     pub async fn connect(address: SocketAddr) -> Self {
         Self {
             stream: soon("a TCP connection", TcpStream::connect(address)).await.expect("somebody listens"),
         }
     }
 
-    /// Sends bytes; what the other side makes of them is another matter.
+    /// Sends bytes. An error does not matter: the gateway may close the connection meanwhile.
     pub async fn send(&mut self, bytes: &[u8]) {
         let _ = soon("the bytes to go out", self.stream.write_all(bytes)).await;
     }
 
-    /// The next line, without its end.
+    /// Returns the next line, without its end.
     ///
     /// # Panics
-    /// When there is none.
+    /// No line arrives in time.
     pub async fn line(&mut self) -> String {
         let mut line = Vec::new();
         soon("a line", async {
@@ -47,17 +46,17 @@ impl TcpClient {
         String::from_utf8(line).expect("a line is text")
     }
 
-    /// The next `n` bytes.
+    /// Returns the next `n` bytes.
     ///
     /// # Panics
-    /// When there are fewer.
+    /// They do not arrive in time.
     pub async fn bytes(&mut self, n: usize) -> Vec<u8> {
         let mut bytes = vec![0; n];
         soon("bytes", self.stream.read_exact(&mut bytes)).await.expect("so many bytes before the end");
         bytes
     }
 
-    /// The next line, or what comes until the connection ends.
+    /// Returns the next line, or all bytes until the connection ends.
     pub async fn line_or_rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         soon("a line or the end", async {
@@ -72,7 +71,7 @@ impl TcpClient {
         bytes
     }
 
-    /// All that comes until the connection ends, however it does.
+    /// Returns all bytes until the connection ends, with or without an error.
     pub async fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let _ = soon("the end", self.stream.read_to_end(&mut rest)).await;

@@ -1,4 +1,4 @@
-//! Certificates for a test, and clients that come over TLS.
+//! Certificates for a test, and connections over TLS.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use tokio_rustls::rustls::{ALL_VERSIONS, ClientConfig, RootCertStore, SupportedP
 
 use crate::soon;
 
-/// A certificate for `localhost` and its key, in files that go when it is dropped.
+/// A certificate for `localhost` and its key, in files. Dropping it removes them.
 pub struct Certificate {
     directory: TempDir,
 }
@@ -32,7 +32,7 @@ impl Certificate {
     /// Writes another certificate and key into the files.
     ///
     /// # Panics
-    /// When they cannot be written.
+    /// The files cannot be written.
     pub fn renew(&self) {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let CertifiedKey { cert, signing_key } =
@@ -41,7 +41,7 @@ impl Certificate {
         std::fs::write(self.key(), signing_key.serialize_pem()).expect("the directory is there");
     }
 
-    /// Where the files are, and room for others.
+    /// The directory of the files. A test may add files.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -56,31 +56,30 @@ impl Certificate {
         self.directory().join("privkey.pem")
     }
 
-    /// A listener's table with this certificate.
+    /// Returns the table of a listener with this certificate.
     pub fn listener(&self, url: &str) -> String {
         let (chain, key) = (self.chain(), self.key());
         format!("[[listen]]\nurl = '{url}'\ntls_certificate = {chain:?}\ntls_key = {key:?}\n")
     }
 
-    /// A plain WebSocket listener, one over TLS, and one for lines of text over TLS.
+    /// Returns the tables of three listeners: WebSocket without and with TLS, and text over TLS.
     pub fn listeners(&self) -> String {
         let plain = "[[listen]]\nurl = 'websocket://127.0.0.1:0'\n".to_owned();
         plain + &self.listener("wss://127.0.0.1:0") + &self.listener("text://127.0.0.1:0")
     }
 
-    /// The certificate that is in the file now.
+    /// Reads the certificate in the file.
     ///
     /// # Panics
-    /// When there is none.
+    /// The file has none.
     pub fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_file(self.chain()).expect("a certificate")
     }
 
-    /// What connects clients that trust the certificate that is in the file now, and speak
-    /// these versions.
+    /// Returns a connector that trusts the certificate in the file, and uses these versions of TLS.
     ///
     /// # Panics
-    /// When the file holds no certificate.
+    /// The file has no certificate.
     pub fn connector(&self, versions: &[&'static SupportedProtocolVersion]) -> TlsConnector {
         let mut roots = RootCertStore::empty();
         roots.add(self.der()).expect("a certificate");
@@ -93,21 +92,21 @@ impl Certificate {
         TlsConnector::from(Arc::new(config))
     }
 
-    /// Connects with any version.
+    /// Connects with any version of TLS.
     ///
     /// # Panics
-    /// When that fails.
+    /// The connection or the handshake fails.
     pub async fn connect(&self, address: SocketAddr) -> TlsStream<TcpStream> {
         connect(&self.connector(ALL_VERSIONS), address).await.expect("a TLS handshake")
     }
 
-    /// Does the TLS handshake over a connection, with any version.
+    /// Makes the TLS handshake over a connection, with any version.
     ///
     /// # Errors
-    /// When no TLS comes about.
+    /// The handshake fails.
     ///
     /// # Panics
-    /// When it takes too long.
+    /// It takes too long.
     pub async fn connect_over(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         connect_over(&self.connector(ALL_VERSIONS), stream).await
     }
@@ -116,10 +115,10 @@ impl Certificate {
 /// Connects to a listener over TLS.
 ///
 /// # Errors
-/// When no TLS comes about.
+/// The connection or the handshake fails.
 ///
 /// # Panics
-/// When it takes too long.
+/// It takes too long.
 pub async fn connect(connector: &TlsConnector, address: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = soon("a TCP connection", TcpStream::connect(address)).await?;
     stream.set_nodelay(true)?;

@@ -1,4 +1,4 @@
-//! A real WebSocket client.
+//! A WebSocket client of a gateway, with the library tungstenite: over TCP, or over any other stream (`over`).
 
 use std::net::SocketAddr;
 
@@ -13,7 +13,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::soon;
 
-/// A client of a gateway. Every wait has a limit and fails the test beyond it.
+/// A WebSocket client. A wait over the limit fails the test.
 pub struct WsClient<S = TcpStream> {
     socket: WebSocketStream<S>,
 }
@@ -22,7 +22,7 @@ impl WsClient {
     /// Connects to the root path.
     ///
     /// # Panics
-    /// When that fails.
+    /// The handshake fails.
     pub async fn connect(address: SocketAddr) -> Self {
         Self::connect_to(address, "/").await
     }
@@ -30,7 +30,7 @@ impl WsClient {
     /// Connects to a path, which may have a query.
     ///
     /// # Panics
-    /// When that fails.
+    /// The handshake fails.
     pub async fn connect_to(address: SocketAddr, path: &str) -> Self {
         Self::try_connect(address, path).await.expect("the handshake goes well")
     }
@@ -38,20 +38,20 @@ impl WsClient {
     /// Tries to connect.
     ///
     /// # Errors
-    /// What the handshake failed with.
+    /// The handshake fails.
     ///
     /// # Panics
-    /// When it takes too long.
+    /// It takes too long.
     pub async fn try_connect(address: SocketAddr, path: &str) -> Result<Self, Error> {
         let stream = soon("a TCP connection", TcpStream::connect(address)).await.map_err(Error::Io)?;
         Self::over(stream, format!("ws://{address}{path}")).await
     }
 
-    /// Connects to a gateway whose worker greets with the client id, as
-    /// [`Recorder`](crate::Recorder) does, and takes the greeting.
+    /// Connects to a gateway whose worker greets with the client id, as [`Recorder`](crate::Recorder) does, and receives
+    /// the greeting.
     ///
     /// # Panics
-    /// When there is none.
+    /// There is no greeting in time.
     pub async fn greeted(address: SocketAddr) -> (Self, ClientId) {
         let mut client = Self::connect(address).await;
         let id = client.text().await.parse().expect("a client id as greeting");
@@ -60,22 +60,22 @@ impl WsClient {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> WsClient<S> {
-    /// Shakes hands over a connection, with a request that may have headers of its own.
+    /// Makes the WebSocket handshake over a connection, with any request.
     ///
     /// # Errors
-    /// What the handshake failed with.
+    /// The handshake fails.
     ///
     /// # Panics
-    /// When it takes too long.
+    /// It takes too long.
     pub async fn over(stream: S, request: impl IntoClientRequest + Unpin) -> Result<Self, Error> {
         let (socket, _) = soon("a WebSocket handshake", client_async(request, stream)).await?;
         Ok(Self { socket })
     }
 
-    /// The same with a gateway whose worker greets with the client id, and takes that.
+    /// Makes the handshake with a gateway whose worker greets with the client id, and receives the greeting.
     ///
     /// # Panics
-    /// When there is no greeting.
+    /// There is no greeting in time.
     pub async fn greeted_over(stream: S) -> (Self, ClientId) {
         let mut client = Self::over(stream, "ws://localhost/").await.expect("the handshake goes well");
         let id = client.text().await.parse().expect("a client id as greeting");
@@ -85,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsClient<S> {
     /// Sends a text message.
     ///
     /// # Panics
-    /// When the connection is gone.
+    /// The connection has ended.
     pub async fn send(&mut self, text: &str) {
         self.send_message(Message::text(text)).await;
     }
@@ -93,7 +93,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsClient<S> {
     /// Sends a JSON message.
     ///
     /// # Panics
-    /// When the connection is gone.
+    /// The connection has ended.
     pub async fn send_json(&mut self, json: Value) {
         self.send(&json.to_string()).await;
     }
@@ -101,23 +101,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsClient<S> {
     /// Sends any message.
     ///
     /// # Panics
-    /// When the connection is gone.
+    /// The connection has ended.
     pub async fn send_message(&mut self, message: Message) {
         self.socket.send(message).await.expect("the connection stands");
     }
 
-    /// The next message of any kind, or `None` at the end of the connection.
+    /// Waits for the next message of any kind; `None` at the end of the connection.
     ///
     /// # Panics
-    /// When there is none soon.
+    /// Neither arrives in time.
     pub async fn next(&mut self) -> Option<Message> {
         soon("a message", self.socket.next()).await.and_then(Result::ok)
     }
 
-    /// The next message, which is text.
+    /// Waits for the next message, which must be text.
     ///
     /// # Panics
-    /// When it is not.
+    /// It is not.
     pub async fn text(&mut self) -> String {
         match self.next().await {
             Some(Message::Text(text)) => text.to_string(),
@@ -125,17 +125,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsClient<S> {
         }
     }
 
-    /// The next message, which is JSON.
+    /// Waits for the next message, which must be JSON.
     ///
     /// # Panics
-    /// When it is not.
+    /// It is not.
     pub async fn json(&mut self) -> Value {
         let text = self.text().await;
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// The close code that the connection ends with, and 0 where it ends without
-    /// one; messages before that are passed over.
+    /// Waits for the end of the connection, and returns its close code: 1005 for a close frame without one, 0 without a
+    /// close frame. Messages before it are dropped.
     pub async fn close_code(&mut self) -> u16 {
         while let Some(message) = self.next().await {
             if let Message::Close(frame) = message {
@@ -145,13 +145,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WsClient<S> {
         0
     }
 
-    /// Closes as RFC 6455 wants it.
+    /// Closes the connection with a close frame, and waits for its end.
     pub async fn close(mut self) {
         let _ = self.socket.close(None).await;
         while let Some(Ok(_)) = soon("the end of the connection", self.socket.next()).await {}
     }
 
-    /// The connection below, to do what no client should.
+    /// Returns the connection below, for bytes that no client should send.
     pub fn into_inner(self) -> S {
         self.socket.into_inner()
     }

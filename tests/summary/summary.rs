@@ -1,4 +1,4 @@
-//! The last test binary of `cargo test --workspace`: names the tests that did not run, and what they need.
+//! The last test binary of `cargo test --workspace`: prints the tests that did not run, and the programs that they need.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,10 +1,9 @@
-//! The application that `bench` measures: the same few lines as the PHP `Events`
-//! that the original is measured with.
+//! The benchmark protocol as a worker: the application that `bench` measures. It does the same as the PHP `Events`
+//! of the original's measurement, `peers/gatewayworker/events.php`.
 //!
-//! `E…` comes back, `B…` goes to everybody, `J<group> ` joins, `L<group> ` leaves,
-//! `G<group> …` goes to the group, `S` asks for everybody's session and is answered
-//! with how many there are. `I` is answered with the client's id behind an `I`, and
-//! `T<id> …` goes to the client of that id.
+//! It returns `E…` to the sender and sends `B…` to all. `J<group> ` joins, `L<group> ` leaves, and `G<group> …` goes to
+//! the group. It reads all sessions for `S`, and answers with their number. It answers `I` with the client's id after
+//! an `I`, and sends `T<id> …` to this client.
 
 use std::process::ExitCode;
 
@@ -54,7 +53,7 @@ impl Events for Bench {
     }
 }
 
-/// The word behind the letter.
+/// The word after the first letter.
 fn word(text: &str) -> &str {
     text[1..].split(' ').next().unwrap_or_default()
 }

@@ -1,9 +1,10 @@
-//! The floor to compare with: one thread over `epoll`, through `mio`, and nothing else. All that has arrived in a round
-//! of `epoll` is read into one buffer and takes effect first: a frame is encoded once and queued at each client by
-//! reference. Then each touched client gets one write of all that waits for it.
+//! The benchmark protocol on one thread over `epoll`, through `mio`, and nothing else: the lower bound to compare with.
 //!
-//! It speaks as much of the benchmark protocol as needs no business code: it greets, sends back what begins with `E`,
-//! and sends to everybody what begins with `B`. It is no server for strangers: no limits, no fragments, no checks.
+//! In a round of `epoll`, it first reads and handles all that has arrived: a frame is encoded once and queued at each
+//! client by reference. Then each touched client gets one write of all its queued frames.
+//!
+//! It has the part of the protocol that needs no application: it greets, returns `E…`, and sends `B…` to all. It is not
+//! for the open internet: it has no limits, no fragments and no checks.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -21,14 +22,14 @@ type Frame = Rc<[u8]>;
 
 struct Client {
     stream: TcpStream,
-    /// Its request has been answered.
+    /// Whether its handshake is done.
     open: bool,
-    /// The head of a request or frame whose rest has not come.
+    /// The beginning of a request or frame whose end has not arrived.
     rest: Vec<u8>,
-    /// Frames to write, the first from `written` on.
+    /// Queued frames. Of the first, `written` bytes are written.
     out: VecDeque<Frame>,
     written: usize,
-    /// It stands in the list of clients to write to.
+    /// Whether it is in the list of touched clients.
     touched: bool,
 }
 
@@ -37,7 +38,7 @@ struct Server {
     listener: TcpListener,
     clients: Vec<Option<Client>>,
     free: Vec<usize>,
-    /// To write to at the end of the round.
+    /// The clients to write to at the end of the round.
     touched: Vec<usize>,
     buffer: Vec<u8>,
     gathered: Vec<u8>,

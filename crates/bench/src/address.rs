@@ -1,4 +1,4 @@
-//! What flags say: addresses, systems and times.
+//! The values of flags, parsed: URLs, other systems and durations. `args` uses them.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-/// A `ws://` or `wss://` address, resolved once.
+/// A `ws://` or `wss://` URL, resolved once.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Url {
-    /// As given.
+    /// The URL as the user wrote it.
     pub(crate) text: String,
     /// `host:port`, for the Host header.
     #[serde(skip)]
@@ -17,9 +17,9 @@ pub(crate) struct Url {
     /// `/path?query`.
     #[serde(skip)]
     pub(crate) path: String,
-    /// Where to connect.
+    /// The address to connect to.
     pub(crate) address: SocketAddr,
-    /// Over TLS.
+    /// Whether it is `wss://`.
     #[serde(skip)]
     pub(crate) is_tls: bool,
 }
@@ -36,7 +36,7 @@ impl FromStr for Url {
         let cut = rest.find(['/', '?']).unwrap_or(rest.len());
         let (host, path) = rest.split_at(cut);
         if rest.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-            return Err("holds a blank or a control character".into());
+            return Err("contains a space or a control character".into());
         }
         let host = if host.rsplit(']').next().is_some_and(|tail| tail.contains(':')) {
             host.into()
@@ -50,7 +50,7 @@ impl FromStr for Url {
     }
 }
 
-/// A system to load in turn with the first.
+/// Another system, loaded in turns with the first.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Peer {
     pub(crate) name: String,
@@ -63,17 +63,17 @@ impl FromStr for Peer {
 
     /// `[NAME=]ws[s]://HOST:PORT[/PATH][,PID…]`
     fn from_str(text: &str) -> Result<Self, String> {
-        let start = text.find("wss://").or(text.find("ws://")).ok_or("holds no ws:// or wss:// address")?;
+        let start = text.find("wss://").or(text.find("ws://")).ok_or("contains no ws:// or wss:// URL")?;
         let (name, rest) = text.split_at(start);
         let name = name.strip_suffix('=').or(name.is_empty().then_some("")).ok_or("must be NAME=ws://…")?;
         let mut parts = rest.split(',');
         let url = parts.next().unwrap_or_default().parse()?;
-        let pids = parts.map(|pid| pid.trim().parse().map_err(|_| format!("{pid:?} is no process id")));
+        let pids = parts.map(|pid| pid.trim().parse().map_err(|_| format!("{pid:?} is not a process id")));
         Ok(Peer { name: name.into(), url, pids: pids.collect::<Result<_, _>>()? })
     }
 }
 
-/// A number with a unit: ms, s or m.
+/// Parses a number with a unit: ms, s (also without a unit) or m. At most a day.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_host_port_and_path() {
+    fn a_url_has_a_host_a_port_and_a_path() {
         let url: Url = "ws://127.0.0.1:8289/chat?x=1".parse().unwrap();
         assert_eq!((url.host.as_str(), url.path.as_str()), ("127.0.0.1:8289", "/chat?x=1"));
         assert_eq!("ws://127.0.0.1?x".parse::<Url>().unwrap().path, "/?x");

@@ -1,8 +1,8 @@
-//! Servers that this program starts itself: found beside it, and ended with it.
+//! The servers of the case `mesh`: processes that this program starts and ends. Their binaries are beside its own.
 //!
-//! They run supervised: each says on standard output when it listens, and drains when its standard input ends, as it
-//! does however this program ends. Gateways and register have a loopback address each, and none is 127.0.0.1, so that
-//! they ping each other as across hosts, and links can be told apart by address.
+//! They run supervised: each prints `ready` to standard output when it listens, and drains when its standard input
+//! ends, which happens also when this program is killed. Each gateway and the register has a loopback address of its
+//! own, and none is 127.0.0.1: so they ping each other as across hosts, and `sockets` counts links by address.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,13 +17,13 @@ use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 
 use crate::procfs::Processes;
 
-/// How long a server may take until it listens, and until it has drained.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a server may take to listen, and to drain.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Lines of a server's log that are kept to be shown.
+/// How many log lines an error shows.
 const LAST_LINES: usize = 8;
 
-/// The last number of the register's address; those of gateways count from 1.
+/// The last byte of the register's address. Gateways count from 1.
 const REGISTER: u8 = 254;
 
 /// One server process.
@@ -32,16 +32,16 @@ pub(crate) struct Daemon {
     child: Child,
     pid: u32,
     out: BufReader<ChildStdout>,
-    said: Rc<RefCell<VecDeque<String>>>,
+    log_tail: Rc<RefCell<VecDeque<String>>>,
 }
 
-/// A gateway, and the address that workers reach it by.
+/// A gateway, and the address of its inner port.
 pub(crate) struct Gateway {
     pub(crate) daemon: Daemon,
     pub(crate) lan_ip: Ipv4Addr,
 }
 
-/// A register, and gateways and workers that know it.
+/// A register with gateways and workers.
 pub(crate) struct Cluster {
     pub(crate) register: Daemon,
     register_address: String,
@@ -50,9 +50,9 @@ pub(crate) struct Cluster {
 }
 
 impl Daemon {
-    /// Starts `binary`, which lies in the directory of this program or below it.
+    /// Starts `binary`, a path relative to the directory of this program.
     fn start(name: String, binary: &str, flags: &[String]) -> Result<Self> {
-        let own = std::env::current_exe().context("where this program lies")?;
+        let own = std::env::current_exe().context("the path of this program is unknown")?;
         let path = own.with_file_name(binary);
         let mut command = Command::new(&path);
         for (key, _) in std::env::vars_os() {
@@ -69,50 +69,55 @@ impl Daemon {
             .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("{name} cannot be started from {}", path.display()))?;
-        let pid = child.id().context("a process without an id")?;
-        let (out, log) = (child.stdout.take().context("no output")?, child.stderr.take().context("no log")?);
-        let said = Rc::new(RefCell::new(VecDeque::new()));
-        tokio::task::spawn_local(remember(log, said.clone()));
-        Ok(Daemon { name, child, pid, out: BufReader::new(out), said })
+        let pid = child.id().context("the process has no id")?;
+        let (out, log) = (
+            child.stdout.take().context("the process has no output")?,
+            child.stderr.take().context("the process has no log")?,
+        );
+        let log_tail = Rc::new(RefCell::new(VecDeque::new()));
+        tokio::task::spawn_local(keep_log_tail(log, log_tail.clone()));
+        Ok(Daemon { name, child, pid, out: BufReader::new(out), log_tail })
     }
 
-    /// Waits until it listens: the first of its addresses, if it has one.
+    /// Waits until the server listens, and returns its first address, if it has one.
     ///
     /// # Errors
-    /// It ended, or did not say so in time: with the last lines of its log.
+    /// The server has ended or does not listen in time. The error shows its last log lines.
     pub(crate) async fn ready(&mut self) -> Result<String> {
         let mut line = String::new();
-        let read = tokio::time::timeout(PATIENCE, self.out.read_line(&mut line)).await;
+        let read = tokio::time::timeout(TIMEOUT, self.out.read_line(&mut line)).await;
         match (read, line.trim().strip_prefix("ready")) {
             (Ok(Ok(_)), Some(addresses)) => {
                 Ok(addresses.split_ascii_whitespace().next().unwrap_or_default().into())
             }
-            (Err(_), _) => Err(self.failed(&format!("did not come up within {} s", PATIENCE.as_secs()))),
-            _ => Err(self.failed("did not come up")),
+            (Err(_), _) => Err(self.error(&format!("did not start within {} s", TIMEOUT.as_secs()))),
+            _ => Err(self.error("did not start")),
         }
     }
 
+    /// Checks that the server runs.
+    ///
     /// # Errors
-    /// It has ended: with the last lines of its log.
+    /// The server has ended. The error shows its last log lines.
     pub(crate) fn check(&mut self) -> Result<()> {
-        match self.child.try_wait().context("waiting for a process")? {
-            Some(status) => Err(self.failed(&format!("has ended ({status})"))),
+        match self.child.try_wait().context("the state of a process is unknown")? {
+            Some(status) => Err(self.error(&format!("has ended ({status})"))),
             None => Ok(()),
         }
     }
 
-    /// That it `failed`, and its last words.
-    pub(crate) fn failed(&self, how: &str) -> anyhow::Error {
-        let said: String = self.said.borrow().iter().map(|line| format!("\n    {line}")).collect();
-        let said = if said.is_empty() { "\n    (it said nothing)".into() } else { said };
-        anyhow!("{} (process {}) {how}:{said}", self.name, self.pid)
+    /// Returns an error about the server, with its last log lines. `how` is a verb: "has ended".
+    pub(crate) fn error(&self, how: &str) -> anyhow::Error {
+        let log_tail: String = self.log_tail.borrow().iter().map(|line| format!("\n    {line}")).collect();
+        let log_tail = if log_tail.is_empty() { "\n    (no log lines)".into() } else { log_tail };
+        anyhow!("{} (process {}) {how}:{log_tail}", self.name, self.pid)
     }
 
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Asks it by a signal to drain.
+    /// Sends the signal to drain.
     ///
     /// # Errors
     /// The signal cannot be sent.
@@ -128,31 +133,31 @@ impl Daemon {
         Err(anyhow!("{} cannot be sent a signal on this system", self.name))
     }
 
-    /// Waits until it has ended, and ends it the hard way where it does not.
-    pub(crate) async fn ended(mut self) {
-        if tokio::time::timeout(PATIENCE, self.child.wait()).await.is_err() {
+    /// Waits for the end of the process, and kills it after the time limit.
+    pub(crate) async fn wait_for_end(mut self) {
+        if tokio::time::timeout(TIMEOUT, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }
     }
 }
 
-/// Keeps the last lines of a log.
-async fn remember(log: ChildStderr, said: Rc<RefCell<VecDeque<String>>>) {
+/// Reads a log, and keeps its last lines.
+async fn keep_log_tail(log: ChildStderr, log_tail: Rc<RefCell<VecDeque<String>>>) {
     let mut lines = BufReader::new(log).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        let mut said = said.borrow_mut();
-        if said.len() == LAST_LINES {
-            said.pop_front();
+        let mut log_tail = log_tail.borrow_mut();
+        if log_tail.len() == LAST_LINES {
+            log_tail.pop_front();
         }
-        said.push_back(line);
+        log_tail.push_back(line);
     }
 }
 
 impl Cluster {
-    /// Starts a register and waits for it.
+    /// Starts a register, and waits until it listens.
     ///
     /// # Errors
-    /// It did not come up, and what it said.
+    /// It does not start.
     pub(crate) async fn start() -> Result<Self> {
         let listen = format!("{}:0", loopback(REGISTER));
         let mut register = Daemon::start("the register".into(), "register", &["--listen".into(), listen])?;
@@ -160,7 +165,7 @@ impl Cluster {
         Ok(Cluster { register, register_address, gateways: Vec::new(), workers: Vec::new() })
     }
 
-    /// Starts one more gateway, without waiting for it.
+    /// Starts one more gateway. Does not wait for it.
     ///
     /// # Errors
     /// Its program cannot be started.
@@ -180,7 +185,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Starts one more worker, without waiting for it.
+    /// Starts one more worker. Does not wait for it.
     ///
     /// # Errors
     /// Its program cannot be started.
@@ -196,8 +201,10 @@ impl Cluster {
         std::iter::once(&mut self.register).chain(gateways).chain(&mut self.workers)
     }
 
+    /// Checks that all processes run.
+    ///
     /// # Errors
-    /// One of the processes has ended: which, and what it said.
+    /// A process has ended. The error names it.
     pub(crate) fn check(&mut self) -> Result<()> {
         self.daemons().try_for_each(Daemon::check)
     }
@@ -219,12 +226,12 @@ impl Cluster {
     pub(crate) async fn stop(mut self) {
         self.daemons().for_each(|daemon| drop(daemon.child.stdin.take()));
         for worker in self.workers {
-            worker.ended().await;
+            worker.wait_for_end().await;
         }
         for gateway in self.gateways {
-            gateway.daemon.ended().await;
+            gateway.daemon.wait_for_end().await;
         }
-        self.register.ended().await;
+        self.register.wait_for_end().await;
     }
 }
 
@@ -245,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_is_not_there_is_named() {
+    async fn a_missing_program_is_named() {
         let missing = Daemon::start("gateway 7".into(), "no such program", &[]).err().unwrap();
         let text = format!("{missing:#}");
         assert!(text.contains("gateway 7") && text.contains("no such program"), "{text}");
@@ -253,7 +260,7 @@ mod tests {
 
     #[cfg(unix)]
     #[tokio::test]
-    async fn one_that_does_not_come_up_is_named_with_its_last_lines() {
+    async fn a_daemon_that_does_not_start_is_named_with_its_last_lines() {
         let local = tokio::task::LocalSet::new();
         local
             .run_until(async {
@@ -262,13 +269,13 @@ mod tests {
                 let binary = own.file_name().unwrap().to_string_lossy().into_owned();
                 let mut daemon = Daemon::start("worker 3".into(), &binary, &["--what".into()]).unwrap();
                 let failed = daemon.ready().await.unwrap_err();
-                while daemon.said.borrow().is_empty() {
+                while daemon.log_tail.borrow().is_empty() {
                     tokio::task::yield_now().await;
                 }
                 assert!(failed.to_string().contains("worker 3"), "{failed}");
-                let text = daemon.failed("did not come up").to_string();
+                let text = daemon.error("did not start").to_string();
                 assert!(text.contains("supervised"), "{text}");
-                daemon.ended().await;
+                daemon.wait_for_end().await;
             })
             .await;
     }

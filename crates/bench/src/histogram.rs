@@ -1,5 +1,5 @@
-//! Latencies in bounded memory: a histogram whose buckets grow with the value, so that a percentile is read to within
-//! 1/64 of itself however many values there are.
+//! A histogram of latencies, in bounded memory. Its buckets grow with the value: a percentile is exact to 1/64 of its
+//! value, for any number of values. The cases record, `report` gets the percentiles.
 
 use std::time::Duration;
 
@@ -26,12 +26,12 @@ impl Histogram {
         self.max = self.max.max(nanos);
     }
 
-    /// Forgets all values.
+    /// Removes all values.
     pub(crate) fn clear(&mut self) {
         *self = Histogram::new();
     }
 
-    /// Microseconds that `percent` of the values do not exceed; 0 where there are none.
+    /// Returns the percentile in microseconds; 0 without values.
     pub(crate) fn percentile(&self, percent: f64) -> f64 {
         let rank = ((self.total as f64 * percent / 100.0).ceil() as u64).clamp(1, self.total.max(1));
         let mut seen = 0;
@@ -44,13 +44,13 @@ impl Histogram {
         0.0
     }
 
-    /// The largest value in microseconds.
+    /// Returns the largest value in microseconds; 0 without values.
     pub(crate) fn max(&self) -> f64 {
         self.max as f64 / 1000.0
     }
 }
 
-/// Values under `STEPS` have a bucket each; above, each power of two is cut into `STEPS`.
+/// The bucket of a value. Each value below `STEPS` has its own; above, each power of two has `STEPS` buckets.
 fn bucket(value: u64) -> usize {
     if value < STEPS {
         return value as usize;

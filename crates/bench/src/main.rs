@@ -1,17 +1,20 @@
 //! `bench`: a load generator for a GatewayWorker system, the original's or this one.
 //!
-//! It is: a case for each thing that is measured, over one lean WebSocket client on one thread, with the servers' CPU
-//! and memory read from `/proc`. It is not: a test of correctness (though it counts every message and fails on a lost
-//! one), nor a server. The servers' business code must speak the benchmark protocol: greet each client, send a
-//! text message that begins with `E` back to its sender, and one that begins with `B` to everybody. For groups: join at
-//! `J<group> `, leave at `L<group> `, send `G<group> …` to the group; for listings, answer `S` with `S` and a number. One case starts servers of its own instead, a whole mesh of them.
+//! Each case (`case`) measures one thing, over one lean WebSocket client on one thread (`client`), and reads the servers'
+//! CPU and memory from `/proc` (`procfs`). It is no server and no test of correctness, though it counts every message
+//! and fails on a lost one. `runner` runs a case, `report` prints it.
+//!
+//! The application of the servers must speak the benchmark protocol. It greets each client with a JSON object. It
+//! returns a text message that begins with `E` to its sender, and sends one that begins with `B` to all. It joins a
+//! group at `J<group> `, leaves it at `L<group> `, and sends `G<group> …` to the group. It answers `S` with `S` and the
+//! number of sessions. The case `mesh` starts its servers itself, and also uses `I` and `T` of `bench_worker`.
 
 mod address;
 mod args;
 mod case;
 mod client;
+mod client_set;
 mod cluster;
-mod crowd;
 mod histogram;
 mod open;
 mod pace;

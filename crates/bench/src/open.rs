@@ -1,4 +1,6 @@
-//! Opening clients: source address, handshake, greeting, several at once.
+//! Opens clients: source address, TLS, handshake, greeting and group, several at the same time.
+//!
+//! Each case opens its clients with an [`Opening`], and then drives them itself.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,44 +20,45 @@ use crate::report::Progress;
 use crate::stream::Stream;
 use crate::wire;
 
-/// How long one client may take from connecting to its greeting.
+/// How long one client may take, from connecting to its greeting.
 const OPEN_LIMIT: Duration = Duration::from_secs(10);
 
-/// Clients per source address: the kernel has 28,000 ports for each by default, and closed ones linger a minute.
+/// The clients of one source address. By default the kernel has 28,000 ports for each, and a closed one stays in use
+/// for a minute.
 const PER_SOURCE: u32 = 20_000;
 
-/// The longest answer to the opening request.
+/// The longest response to a handshake, in bytes.
 const MAX_RESPONSE: usize = 16 * 1024;
 
-/// How to open clients.
+/// The settings of the clients to open.
 #[derive(Clone)]
 pub(crate) struct Opening {
     pub(crate) url: Url,
-    /// How many altogether.
+    /// How many clients to open.
     pub(crate) clients: u32,
-    /// How many at once.
+    /// How many open at the same time.
     pub(crate) parallel: u32,
-    /// Whether a client counts as open only once it was greeted.
+    /// Whether a client counts as open only after its greeting.
     pub(crate) greeting: bool,
-    /// Clients join groups of so many.
+    /// The size of the groups that clients join, if they do.
     pub(crate) group_size: Option<u32>,
-    /// They open evenly over this time, however many that makes at once.
+    /// The time in which all clients open, evenly, if given. Then `parallel` does not count.
     pub(crate) over: Option<Duration>,
 }
 
-/// What became of them.
+/// The opened clients.
 pub(crate) struct Opened {
-    /// In the order of their numbers; empty where each was closed at once.
+    /// The clients, by number. Empty if each was closed again.
     pub(crate) clients: Vec<Client>,
-    /// Connecting to greeting.
+    /// The times from connecting to the greeting.
     pub(crate) times: Histogram,
 }
 
 impl Opening {
-    /// Opens all clients; with `close_each`, each is closed again as soon as it is open.
+    /// Opens all clients. With `close_each`, closes each one when it is open.
     ///
     /// # Errors
-    /// The first client that could not be opened: which, and why.
+    /// A client cannot be opened. The error names it.
     pub(crate) async fn run(&self, close_each: bool, progress: &Progress) -> Result<Opened> {
         let times = Rc::new(RefCell::new(Histogram::new()));
         let opened = Rc::new(RefCell::new(BTreeMap::new()));
@@ -109,7 +112,7 @@ impl Opening {
         tokio::time::timeout(OPEN_LIMIT, async {
             let mut client = self.handshake(index).await?;
             if self.greeting {
-                client.greeted().await.context("waiting for the greeting")?;
+                client.wait_for_greeting().await.context("waiting for the greeting")?;
             }
             if let Some(size) = self.group_size {
                 let join = frames(&[&format!("J{} ", group_name(index as usize, size)), "E"]);
@@ -149,25 +152,25 @@ impl Opening {
     }
 }
 
-/// How long after the first client `index` opens, where all open evenly over a time.
+/// The delay of client `index`, where `clients` open evenly in the time `over`.
 fn after(over: Duration, index: u32, clients: u32) -> Duration {
     over.mul_f64(f64::from(index) / f64::from(clients))
 }
 
-/// The group of client `index` where groups have `size` members.
+/// The group of client `index`, where groups have `size` members.
 pub(crate) fn group_name(index: usize, size: u32) -> String {
     format!("g{}", index / size as usize)
 }
 
-/// Text messages, encoded one behind the other.
+/// Encodes text messages, one after the other.
 pub(crate) fn frames(messages: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
     messages.iter().for_each(|message| wire::encode(wire::opcode::TEXT, message.as_bytes(), &mut out));
     out
 }
 
-/// Where client `index` connects from, or `None` for the kernel's choice: to a loopback server 127.0.0.2 takes over
-/// from 127.0.0.1 after the first `PER_SOURCE`, and so on.
+/// The source address of client `index`, or `None` for the kernel's choice. Clients of a loopback server use 127.0.0.1
+/// for the first `PER_SOURCE`, then 127.0.0.2, and so on.
 fn source(server: SocketAddr, index: u32) -> Option<SocketAddr> {
     let IpAddr::V4(server) = server.ip() else { return None };
     let step = index / PER_SOURCE;
@@ -192,18 +195,18 @@ mod tests {
     }
 
     #[test]
-    fn groups_are_neighbours() {
+    fn a_group_is_a_run_of_neighbours() {
         assert_eq!([0, 1, 2, 3, 4].map(|index| group_name(index, 2)), ["g0", "g0", "g1", "g1", "g2"]);
     }
 
     #[test]
-    fn clients_that_open_over_a_time_do_so_evenly() {
+    fn clients_open_evenly_over_a_time() {
         let over = Duration::from_secs(1);
         assert_eq!([0, 1, 9_999].map(|index| after(over, index, 10_000).as_micros()), [0, 100, 999_900]);
         assert_eq!(after(Duration::from_secs(86_400), 999_999, 1_000_000).as_millis(), 86_399_913);
     }
 
-    /// What the server sees of the client, and what became of that client's opening.
+    /// Opens a client at a server, and returns the client's address and the result.
     async fn open_at(index: u32, answer: &'static [u8]) -> (IpAddr, Result<Client>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("ws://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -229,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refused_or_ungreeted_client_says_why() {
+    async fn a_client_that_is_refused_or_not_greeted_is_an_error() {
         let (_, refused) = open_at(0, b"HTTP/1.1 403 Forbidden\r\n\r\n").await;
         assert!(refused.err().unwrap().to_string().contains("403 Forbidden"));
         let (_, silent) = open_at(0, b"HTTP/1.1 101 Switching Protocols\r\n\r\n").await;

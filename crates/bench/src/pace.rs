@@ -1,8 +1,10 @@
-//! A fixed offered load: when each message is due, who sends it, and how late the generator itself was.
+//! A fixed offered load (an open loop): when each message is due, which sender sends it, and the generator's own delay.
 //!
-//! Message k is due k/rate after the start, whatever has come back, and its latency counts from then: a server that
-//! stalls is charged for all that was due meanwhile, and so is a generator that woke late, whose part is told apart in
-//! [`Dues::late`]. What is due at a client whose socket is full waits there and is sent when there is room.
+//! Message k is due k/rate after the start, whatever has come back, and its latency counts from then. So a stalled
+//! server pays for all messages that were due meanwhile (no coordinated omission). A generator that wakes late adds to
+//! the latency too; [`DueMessages::late`] shows its part. A message for a full socket waits until there is room.
+//!
+//! `echo` and `fanout` take due messages; [`pace`] makes them due.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -10,13 +12,13 @@ use std::rc::Rc;
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
-use crate::client::Lost;
+use crate::client::ClientError;
 use crate::histogram::Histogram;
 
-/// Messages that become due within so long may go out together.
+/// Messages that become due within this time may be sent together.
 const GRAIN: Duration = Duration::from_micros(20);
 
-/// The times at which messages are due.
+/// The due times of all messages.
 pub(crate) struct Schedule {
     start: Instant,
     rate: u32,
@@ -25,18 +27,18 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// `rate` messages a second from `start` on; a rate of nothing counts as one.
+    /// A schedule of `rate` messages a second from `start` on. A rate of 0 counts as 1.
     pub(crate) fn new(start: Instant, rate: u32) -> Self {
         Schedule { start, rate: rate.max(1), next: 0 }
     }
 
-    /// When the next message is due.
+    /// The due time of the next message.
     fn next(&self) -> Instant {
         let nanos = u128::from(self.next) * 1_000_000_000 / u128::from(self.rate);
         self.start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
-    /// The next message that is due by `now`: its number, and since when.
+    /// Takes the next message if it is due: its number and its due time.
     fn take(&mut self, now: Instant) -> Option<(u64, Instant)> {
         let at = self.next();
         (at <= now).then(|| {
@@ -46,12 +48,12 @@ impl Schedule {
     }
 }
 
-/// What is due at each sender: the senders take turns.
-pub(crate) struct Dues {
+/// The due messages of each sender. The senders take turns.
+pub(crate) struct DueMessages {
     senders: Vec<Sender>,
     stopped: bool,
     waiting: u64,
-    /// From due to the moment the generator got round to sending, for messages whose socket had room.
+    /// The generator's own delay: from the due time to sending, for messages whose socket had room.
     pub(crate) late: Histogram,
 }
 
@@ -61,13 +63,13 @@ struct Sender {
     waker: Option<Waker>,
 }
 
-impl Dues {
+impl DueMessages {
     pub(crate) fn new(senders: usize) -> Self {
         let senders = (0..senders).map(|_| Sender::default()).collect();
-        Dues { senders, stopped: false, waiting: 0, late: Histogram::new() }
+        DueMessages { senders, stopped: false, waiting: 0, late: Histogram::new() }
     }
 
-    /// Deals out what is due by `now`.
+    /// Gives all messages that are due by `now` to their senders.
     fn fill(&mut self, schedule: &mut Schedule, now: Instant) {
         let count = self.senders.len() as u64;
         while let Some((number, at)) = schedule.take(now).filter(|_| !self.stopped) {
@@ -78,7 +80,7 @@ impl Dues {
         }
     }
 
-    /// Has the task of `cx` woken when something is due at `sender`.
+    /// Wakes the task of `cx` when a message of `sender` becomes due.
     pub(crate) fn wake(&mut self, sender: usize, cx: &Context<'_>) {
         let waker = &mut self.senders[sender].waker;
         if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -86,7 +88,7 @@ impl Dues {
         }
     }
 
-    /// What `sender` has to send now: when it was due. `full`: it comes late because the socket had no room.
+    /// Takes a due message of `sender`, and returns its due time. `full`: its delay is the full socket's.
     pub(crate) fn take(&mut self, sender: usize, now: Instant, full: bool) -> Option<Instant> {
         let at = self.senders[sender].due.pop_front()?;
         self.waiting -= 1;
@@ -96,33 +98,33 @@ impl Dues {
         Some(at)
     }
 
-    /// Messages that were due and have not been sent.
+    /// How many messages are due and not sent.
     pub(crate) fn waiting(&self) -> u64 {
         self.waiting
     }
 
-    /// Nothing becomes due any more.
+    /// Lets no more messages become due. Those that are due can still be taken.
     pub(crate) fn stop(&mut self) {
         self.stopped = true;
     }
 }
 
-/// Deals out what becomes due until the task is dropped; ends only where the system has no timer.
-pub(crate) async fn pace(mut schedule: Schedule, dues: Rc<RefCell<Dues>>) -> Lost {
+/// Makes messages due, until the task is dropped. Returns only if the timer fails.
+pub(crate) async fn pace(mut schedule: Schedule, dues: Rc<RefCell<DueMessages>>) -> ClientError {
     let timer = match Timer::new() {
         Ok(timer) => timer,
-        Err(error) => return Lost::Io(error),
+        Err(error) => return ClientError::Io(error),
     };
     loop {
         let now = Instant::now();
         dues.borrow_mut().fill(&mut schedule, now);
         if let Err(error) = timer.wait(schedule.next().max(now + GRAIN)).await {
-            return Lost::Io(error);
+            return ClientError::Io(error);
         }
     }
 }
 
-/// The runtime's own timers count milliseconds, which is more than an echo takes.
+/// A timer of nanoseconds. The runtime's own timers count milliseconds, and an echo takes less.
 #[cfg(target_os = "linux")]
 struct Timer(tokio::io::unix::AsyncFd<Fd>);
 
@@ -149,7 +151,7 @@ impl Timer {
 
     async fn wait(&self, until: Instant) -> std::io::Result<()> {
         use nix::sys::timerfd::{Expiration, TimerSetTimeFlags};
-        // Nothing would switch the timer off.
+        // A time of zero would disarm the timer.
         let left = until.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
         self.0.get_ref().0.set(Expiration::OneShot(left.into()), TimerSetTimeFlags::empty())?;
         loop {
@@ -195,9 +197,9 @@ mod tests {
     }
 
     #[test]
-    fn what_became_due_while_nobody_looked_counts_from_when_it_was_due() {
+    fn a_late_send_counts_from_its_due_time() {
         let start = Instant::now();
-        let (mut schedule, mut dues) = (Schedule::new(start, 1000), Dues::new(2));
+        let (mut schedule, mut dues) = (Schedule::new(start, 1000), DueMessages::new(2));
         dues.fill(&mut schedule, start + 3 * MS);
         assert_eq!(dues.waiting(), 4);
         let now = start + 10 * MS;
@@ -209,18 +211,18 @@ mod tests {
     }
 
     #[test]
-    fn a_full_socket_is_not_the_generators_lateness() {
+    fn a_full_socket_does_not_count_as_the_generators_delay() {
         let start = Instant::now();
-        let (mut schedule, mut dues) = (Schedule::new(start, 1000), Dues::new(1));
+        let (mut schedule, mut dues) = (Schedule::new(start, 1000), DueMessages::new(1));
         dues.fill(&mut schedule, start);
         assert_eq!(dues.take(0, start + 50 * MS, true), Some(start));
         assert_eq!(dues.late.max(), 0.0);
     }
 
     #[test]
-    fn a_stop_keeps_what_was_due() {
+    fn messages_due_before_a_stop_are_still_sent() {
         let start = Instant::now();
-        let (mut schedule, mut dues) = (Schedule::new(start, 1000), Dues::new(1));
+        let (mut schedule, mut dues) = (Schedule::new(start, 1000), DueMessages::new(1));
         dues.fill(&mut schedule, start + MS);
         dues.stop();
         dues.fill(&mut schedule, start + 9 * MS);
@@ -228,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_timer_waits_until_the_moment() {
+    async fn the_timer_waits_until_the_due_time() {
         let timer = Timer::new().unwrap();
         for wait in [MS * 3, Duration::ZERO] {
             let until = Instant::now() + wait;

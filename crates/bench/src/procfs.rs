@@ -1,8 +1,8 @@
-//! What server processes have used, from Linux's `/proc`.
+//! CPU, memory and file handles of server processes, from Linux's `/proc`. On other systems, nothing is measured.
 //!
-//! CPU comes from the threads' `schedstat` (nanoseconds). A thread that has ended takes its own away, so where one is
-//! missing the process falls back to `stat` (utime + stime, which keeps the ended ones, in ticks of 10 ms). Memory is
-//! RSS, and PSS, which deals what forked processes share out among them. Nothing is measured on other systems.
+//! CPU comes from the threads' `schedstat`, in nanoseconds. It lacks the threads that have ended: if one has ended
+//! between two readings, the process's `stat` counts instead, in ticks of 10 ms. Memory is RSS, and PSS, which divides
+//! pages that forked processes share.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-/// A tick of `/proc/<pid>/stat`: USER_HZ is 100 on every architecture that Linux still runs on.
+/// A tick of `/proc/<pid>/stat`: USER_HZ is 100 on all architectures of Linux.
 const TICK_NANOS: u64 = 10_000_000;
 
 /// The processes of one system.
@@ -20,30 +20,30 @@ pub(crate) struct Processes {
     tree: bool,
 }
 
-/// CPU that each process had used at one moment.
+/// The CPU time of each process, up to one moment.
 #[derive(Debug)]
 pub(crate) struct Cpu(BTreeMap<u32, ProcessCpu>);
 
 #[derive(Debug)]
 struct ProcessCpu {
     ticks: u64,
-    /// Nanoseconds on a CPU by thread.
+    /// CPU nanoseconds by thread.
     threads: BTreeMap<u32, u64>,
 }
 
-/// KiB of all processes together at one moment.
+/// The memory of all processes together at one moment, in KiB.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Memory {
-    /// Resident, pages shared between them counted once for each.
+    /// Resident set size. A shared page counts once for each process.
     pub(crate) rss: u64,
-    /// Proportional, or none where the kernel does not say.
+    /// Proportional set size, if the kernel has it.
     pub(crate) pss: Option<u64>,
-    /// Heap and stacks: what is not of a file, or none where the kernel does not say.
+    /// Anonymous memory (heap and stacks), if the kernel has it.
     pub(crate) anonymous: Option<u64>,
 }
 
 impl Processes {
-    /// `tree`: descendants count too.
+    /// The processes `pids`; with `tree`, also their descendants.
     pub(crate) fn new(pids: &[u32], tree: bool) -> Self {
         Processes { pids: pids.to_vec(), tree }
     }
@@ -53,7 +53,7 @@ impl Processes {
         Processes { pids: vec![std::process::id()], tree: false }
     }
 
-    /// Whether there is anything to measure.
+    /// Whether there is no process to measure.
     pub(crate) fn is_empty(&self) -> bool {
         self.pids.is_empty()
     }
@@ -75,16 +75,16 @@ impl Processes {
         Ok(found)
     }
 
-    /// What they have used so far.
+    /// Reads the CPU time so far.
     ///
     /// # Errors
-    /// One of them is not there, or is not ours to read.
+    /// A process does not exist, or may not be read.
     pub(crate) fn cpu(&self) -> Result<Cpu> {
         let mut all = BTreeMap::new();
         for pid in self.all()? {
             let mut used = BTreeMap::new();
             for thread in threads(pid)? {
-                // A thread may end between the listing and the reading: then it is missing, as if a moment earlier.
+                // A thread may end between listing and reading. Then it counts as ended.
                 if let Ok(text) = fs::read_to_string(file(pid, &format!("task/{thread}/schedstat"))) {
                     used.insert(
                         thread,
@@ -99,10 +99,10 @@ impl Processes {
         Ok(Cpu(all))
     }
 
-    /// What they hold now.
+    /// Reads the memory in use.
     ///
     /// # Errors
-    /// One of them is not there.
+    /// A process does not exist.
     pub(crate) fn memory(&self) -> Result<Memory> {
         let mut sum = Memory { rss: 0, pss: Some(0), anonymous: Some(0) };
         for pid in self.all()? {
@@ -125,10 +125,10 @@ impl Processes {
         Ok(sum)
     }
 
-    /// How many file handles they have open, all together.
+    /// Counts the open file handles of all processes.
     ///
     /// # Errors
-    /// One of them is not there, or is not ours to read.
+    /// A process does not exist, or may not be read.
     pub(crate) fn handles(&self) -> Result<u64> {
         let mut sum = 0;
         for pid in self.all()? {
@@ -141,7 +141,7 @@ impl Processes {
 }
 
 impl Cpu {
-    /// Nanoseconds between `before` and this.
+    /// Returns the CPU nanoseconds between `before` and this reading.
     ///
     /// # Errors
     /// A process of `before` has ended.

@@ -1,4 +1,4 @@
-//! What is shown: progress on stderr while it runs, a table on stdout at the end, and JSON for scripts.
+//! The output: progress on stderr, a table of medians on stdout at the end, and JSON for scripts. It measures nothing.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -26,7 +26,7 @@ impl Metric {
 /// All rounds of one system.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct System {
-    /// What it is called, if anything.
+    /// Its name in the table; may be empty.
     pub(crate) name: String,
     pub(crate) url: String,
     pub(crate) pids: Vec<u32>,
@@ -35,7 +35,7 @@ pub(crate) struct System {
 }
 
 impl System {
-    /// Each figure's median over the rounds, in the order of the first round.
+    /// Returns the median of each metric over the rounds, in the order of the first round.
     pub(crate) fn medians(&self) -> Vec<Metric> {
         let Some(first) = self.rounds.first() else { return Vec::new() };
         let all = |name: &str| {
@@ -55,13 +55,13 @@ fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// The first system's median for each of the second's; none where that is zero.
+/// The ratio of the first system's median to another's, unless that is zero.
 fn ratio(metric: &Metric, others: &[Metric]) -> Option<f64> {
     let other = others.iter().find(|other| other.name == metric.name)?;
     (other.value != 0.0).then(|| metric.value / other.value)
 }
 
-/// A table of medians: one column per system, and the first's ratio to each of the others.
+/// Formats the table of medians: one column per system, and the first system's ratio to each other one.
 pub(crate) fn table(case: &str, systems: &[System]) -> String {
     let medians: Vec<_> = systems.iter().map(System::medians).collect();
     let mut out = String::new();
@@ -101,7 +101,7 @@ pub(crate) fn table(case: &str, systems: &[System]) -> String {
     out
 }
 
-/// Three significant digits for small values, none behind the point for large ones.
+/// Formats a value: three significant digits for small values, no decimals for large ones.
 fn number(value: f64) -> String {
     match value.abs() {
         0.0 => "0".into(),
@@ -111,7 +111,7 @@ fn number(value: f64) -> String {
     }
 }
 
-/// Everything, for scripts.
+/// All settings and figures, as JSON for scripts.
 pub(crate) fn document(settings: &impl Serialize, systems: &[System]) -> Value {
     let figures = |metrics: &[Metric]| -> Map<String, Value> {
         metrics.iter().map(|metric| (metric.name.to_string(), json!(metric.value))).collect()
@@ -146,7 +146,7 @@ pub(crate) fn document(settings: &impl Serialize, systems: &[System]) -> Value {
     })
 }
 
-/// The line on stderr that shows that something is going on.
+/// The line on stderr that shows progress.
 pub(crate) struct Progress {
     label: String,
     terminal: bool,
@@ -155,7 +155,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// `label` stands before every line.
+    /// A progress line that begins with `label`.
     pub(crate) fn new(label: String) -> Self {
         Progress { label, terminal: std::io::stderr().is_terminal(), last: Cell::new(None), silent: false }
     }
@@ -173,7 +173,7 @@ impl Progress {
         }
         self.last.set(Some(Instant::now()));
         let (start, end) = if self.terminal { ("\r\x1b[K", "") } else { ("", "\n") };
-        // Nobody may be listening, which is no reason to stop.
+        // An error does not matter: standard error may be closed.
         let _ = write!(std::io::stderr(), "{start}{}: {text}{end}", self.label);
     }
 }
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_is_set_against_each_of_the_others() {
+    fn the_first_system_is_compared_with_each_other_one() {
         let systems = [system(&[2.0]), System { name: "lean".into(), ..system(&[1.0]) }, system(&[0.0])];
         let text = table("echo", &systems);
         let row = text.lines().last().unwrap().split_whitespace().collect::<Vec<_>>();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn one_system_has_no_ratio_and_no_rounds_no_rows() {
+    fn one_system_has_no_ratio_and_without_rounds_there_is_no_row() {
         assert!(!table("echo", &[system(&[1.0])]).contains("A/B"));
         assert_eq!(table("echo", &[system(&[])]).lines().count(), 3);
     }

@@ -1,4 +1,6 @@
-//! One run: room for the sockets, the rounds of each system in turn, and the report.
+//! One run of the program: the limit on open files, the rounds of each system in turns, and the report.
+//!
+//! `main` calls [`run`], which calls the case's own `run` for each round.
 
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
@@ -10,13 +12,13 @@ use crate::case::{self, Outcome, Target};
 use crate::procfs::Processes;
 use crate::report::{self, Progress, System};
 
-/// Files that are open besides the clients' sockets, generously.
+/// Room for open files besides the clients' sockets.
 const OTHER_FILES: u64 = 64;
 
-/// Runs what the flags ask for; `false` where figures stand but something was lost.
+/// Runs the case of the flags. Returns `false` if messages or clients were lost, though there are figures.
 ///
 /// # Errors
-/// What kept a round from its end. The rounds before it have been reported.
+/// A round did not end. The rounds before it are reported.
 pub(crate) fn run(cli: &Cli) -> Result<bool> {
     allow_open_files(u64::from(cli.case.connections()) + OTHER_FILES)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting")?;
@@ -38,7 +40,7 @@ pub(crate) fn run(cli: &Cli) -> Result<bool> {
     Ok(faults.is_empty())
 }
 
-/// Loads what runs already.
+/// Loads servers that run already.
 fn loaded(case: &Case, common: &Common, runtime: &Runtime) -> (Vec<System>, Result<()>) {
     let mut systems = vec![system(&common.name, &common.url, &common.pid, common.pid_tree)];
     for peer in &common.against {
@@ -48,7 +50,7 @@ fn loaded(case: &Case, common: &Common, runtime: &Runtime) -> (Vec<System>, Resu
     (systems.into_iter().map(|(_, system)| system).collect(), ended)
 }
 
-/// Starts the mesh that is asked for, and then the smallest, which it is held against.
+/// Measures the mesh of the flags, and then the smallest mesh, to compare.
 fn meshes(mesh: &Mesh, runtime: &Runtime) -> (Vec<System>, Result<()>) {
     let mut systems = Vec::new();
     for plan in case::mesh::plans(mesh) {
@@ -67,12 +69,12 @@ fn rounds(case: &Case, systems: &mut [(Target, System)], runtime: &Runtime) -> R
     let count = case.rounds();
     for round in 0..count {
         for place in 0..systems.len() {
-            // Whoever goes first meets a machine that has just rested, so they take turns at it.
+            // The first of a round finds a rested machine, so the systems take turns in being first.
             let turn = (place + round as usize) % systems.len();
             let (target, system) = &mut systems[turn];
             let who = if system.name.is_empty() { &target.url.text } else { &system.name };
             let progress = Progress::new(format!("{} {who} {}/{count}", name(case), round + 1));
-            // Dropped with the round: its clients are gone before the next begins.
+            // Dropping the set ends this round's clients before the next round.
             let local = LocalSet::new();
             let outcome =
                 local.block_on(runtime, one(case, target, &progress)).with_context(|| who.clone())?;
@@ -94,7 +96,7 @@ async fn one(case: &Case, target: &Target, progress: &Progress) -> Result<Outcom
         Case::Join(join) => case::join::run(join, target, progress).await,
         Case::Fair(fair) => case::fair::run(fair, target, progress).await,
         Case::Burst(burst) => case::burst::run(burst, target, progress).await,
-        Case::Mesh(_) => anyhow::bail!("a mesh is started, not loaded"),
+        Case::Mesh(_) => anyhow::bail!("a mesh starts its servers itself"),
     }
 }
 
@@ -127,7 +129,7 @@ fn allow_open_files(needed: u64) -> Result<()> {
         return Ok(());
     }
     Resource::NOFILE.set(needed, hard.max(needed)).with_context(|| {
-        format!("so many clients need {needed} open files and the limit is {hard}: raise it (ulimit -n), or take fewer clients")
+        format!("these clients need {needed} open files and the limit is {hard}: raise it (ulimit -n), or use fewer clients")
     })
 }
 

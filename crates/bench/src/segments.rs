@@ -1,6 +1,7 @@
-//! How many segments with data a peer has sent over a socket: for small messages without Nagle's delay, its writes.
+//! Counts the TCP segments with data that a peer has sent. For small messages without Nagle's delay, these are its
+//! writes: `client` reports them, to show how many writes a delivery costs the server.
 //!
-//! From the kernel's `TCP_INFO`, which Linux has; nothing is known on other systems.
+//! The count is of the kernel's `TCP_INFO`, on Linux only.
 
 use tokio::net::TcpStream;
 
@@ -22,7 +23,7 @@ mod option {
     /// `tcpi_data_segs_in` in `struct tcp_info` (linux/tcp.h), in words from its start.
     pub(super) const DATA_SEGS_IN: usize = 38;
 
-    // The kernel fills as much of the struct as is asked for, so only its head is; Linux has it since 4.6.
+    // The kernel fills as much of the struct as the caller has room for. Linux has this field since 4.6.
     sockopt_impl!(TcpInfo, GetOnly, libc::IPPROTO_TCP, libc::TCP_INFO, [u32; DATA_SEGS_IN + 1]);
 }
 

@@ -1,36 +1,37 @@
-//! Links as the kernel sees them, from `/proc/net/tcp`: what stands between whom, whatever the processes have to say.
+//! Counts links as the kernel sees them, in `/proc/net/tcp`, without asking the processes. The case `mesh` uses it.
 //!
-//! All processes of a mesh run on this machine, so the table holds both ends of every link: the gateway's, whose local
-//! address is the gateway's, and the worker's, whose remote address is.
+//! All processes of a mesh run on this machine, so the table has both ends of every link: at the gateway's end, the local
+//! address is the gateway's; at the worker's end, the remote address is.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 
-/// `TCP_ESTABLISHED`, in hex as the table has it.
+/// The state `TCP_ESTABLISHED`, in hex as in the table.
 const ESTABLISHED: &str = "01";
 
-/// How many sockets there are by the address of a gateway.
+/// The number of sockets by the address of a gateway.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Links {
-    /// Established, the gateway's ends.
-    standing: HashMap<Ipv4Addr, usize>,
-    /// Not closed by their owners yet, whatever their state: the other ends.
+    /// The gateway's ends that are established.
+    established: HashMap<Ipv4Addr, usize>,
+    /// The other ends that their process has not closed, in any state.
     held: HashMap<Ipv4Addr, usize>,
 }
 
 impl Links {
-    /// As it is now.
+    /// Reads the table.
     ///
     /// # Errors
-    /// The table cannot be read, as on other systems than Linux.
+    /// There is no table, as on other systems than Linux.
     pub(crate) fn now() -> Result<Self> {
-        let text = std::fs::read_to_string("/proc/net/tcp").context("links are read from /proc/net/tcp")?;
+        let text = std::fs::read_to_string("/proc/net/tcp")
+            .context("/proc/net/tcp cannot be read, and links are counted there")?;
         Ok(Self::parse(&text))
     }
 
-    /// Lines that are none are left out, as the heading is.
+    /// Parses the table. Other lines, such as the heading, are ignored.
     fn parse(text: &str) -> Self {
         let mut links = Links::default();
         for line in text.lines() {
@@ -38,9 +39,9 @@ impl Links {
             let &[_, local, remote, state, _, _, _, _, _, inode, ..] = &fields[..] else { continue };
             let (Some(local), Some(remote)) = (address(local), address(remote)) else { continue };
             if state == ESTABLISHED {
-                *links.standing.entry(local).or_default() += 1;
+                *links.established.entry(local).or_default() += 1;
             }
-            // One that waits for late packets only is nobody's any more, and has no inode.
+            // A socket that only waits for late packets belongs to no process, and has no inode.
             if inode != "0" {
                 *links.held.entry(remote).or_default() += 1;
             }
@@ -49,8 +50,8 @@ impl Links {
     }
 
     /// Connections that stand, to listeners on `address`.
-    pub(crate) fn standing(&self, address: Ipv4Addr) -> usize {
-        self.standing.get(&address).copied().unwrap_or(0)
+    pub(crate) fn established(&self, address: Ipv4Addr) -> usize {
+        self.established.get(&address).copied().unwrap_or(0)
     }
 
     /// Sockets that were connected to `address` and are still held.
@@ -82,24 +83,24 @@ mod tests {
 
     #[cfg(target_endian = "little")]
     #[test]
-    fn a_link_stands_at_its_gateway_and_is_held_by_its_worker() {
+    fn a_link_is_counted_at_its_gateway_and_its_worker() {
         let links = Links::parse(TABLE);
         let gateway = Ipv4Addr::new(127, 77, 0, 1);
-        assert_eq!((links.standing(gateway), links.held(gateway)), (1, 2));
-        assert_eq!(links.standing(Ipv4Addr::new(127, 77, 0, 2)), 0);
+        assert_eq!((links.established(gateway), links.held(gateway)), (1, 2));
+        assert_eq!(links.established(Ipv4Addr::new(127, 77, 0, 2)), 0);
         assert_eq!(links.held(Ipv4Addr::LOCALHOST), 1, "the gateway's own end");
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_connection_is_seen_come_and_go() {
+    fn a_new_connection_is_counted_and_a_closed_one_is_not() {
         // An address of its own, so that nobody else's connections count.
         let address = Ipv4Addr::new(127, 78, 3, 9);
         let listener = std::net::TcpListener::bind((address, 0)).unwrap();
         let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let accepted = listener.accept().unwrap();
         let links = Links::now().unwrap();
-        assert_eq!((links.standing(address), links.held(address)), (1, 1));
+        assert_eq!((links.established(address), links.held(address)), (1, 1));
         drop((accepted, stream, listener));
         assert_eq!(Links::now().unwrap().held(address), 0);
     }

@@ -1,4 +1,4 @@
-//! A connection to a server: TCP, or TLS that takes any certificate for good.
+//! A connection to a server: TCP, or TLS that accepts any certificate. `open` connects, `client` reads and writes.
 
 use std::io::Result;
 use std::net::IpAddr;
@@ -24,10 +24,10 @@ pub(crate) enum Stream {
 }
 
 impl Stream {
-    /// TLS over a connection. Each is a full handshake: nothing is resumed.
+    /// Makes a full TLS handshake over a TCP connection. No session is resumed.
     ///
     /// # Errors
-    /// None comes about.
+    /// The handshake fails.
     pub(crate) async fn secure(tcp: TcpStream) -> Result<Self> {
         static CONFIG: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| Arc::new(config()));
         let name = ServerName::from(tcp.peer_addr().map_or(IpAddr::from([127, 0, 0, 1]), |peer| peer.ip()));
@@ -46,7 +46,7 @@ impl Stream {
 
 fn config() -> ClientConfig {
     let provider = Arc::new(ring::default_provider());
-    let anybody = Arc::new(Anybody(provider.clone()));
+    let anybody = Arc::new(AcceptAnyCertificate(provider.clone()));
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.expect("the provider speaks both versions");
     let mut config = builder.dangerous().with_custom_certificate_verifier(anybody).with_no_client_auth();
@@ -54,11 +54,11 @@ fn config() -> ClientConfig {
     config
 }
 
-/// Takes any certificate: it is the server's speed that is asked for, not who it is.
+/// Accepts any certificate: the benchmark measures a server and does not trust it with anything.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

@@ -1,12 +1,12 @@
 //! The bytes of a WebSocket client (RFC 6455): the opening request, masked frames out, unmasked frames in.
 //!
-//! It is not a general implementation: no fragments, no extensions, no check of the accept key. A mask is asked for by
-//! the RFC but need not be random here, so one constant serves and every frame is encoded once.
+//! `client` and `open` use it. It is not a general implementation: no fragments, no extensions, no check of the accept
+//! key. The RFC requires a mask, which need not be random here: with one constant, a frame is encoded once and sent often.
 
 /// The mask of every frame sent.
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-/// The longest payload that a server may send.
+/// The longest payload that a server may send, in bytes.
 pub(crate) const MAX_PAYLOAD: usize = 16 * 1024 * 1024;
 
 /// A frame's opcode (RFC 6455, 5.2).
@@ -27,10 +27,10 @@ pub(crate) fn request(host: &str, path: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Where the answer to the opening request ends, once it is there.
+/// Returns where the response to the handshake ends, or `None` while it is not complete.
 ///
 /// # Errors
-/// The status is not 101: the status line.
+/// The status is not 101. The error is the status line.
 pub(crate) fn response_end(bytes: &[u8]) -> Result<Option<usize>, String> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
     let line = bytes.split(|&byte| byte == b'\r').next().unwrap_or_default();
@@ -59,21 +59,21 @@ pub(crate) fn encode(opcode: u8, payload: &[u8], out: &mut Vec<u8>) {
     out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
 }
 
-/// A frame that stands complete at the head of a buffer.
+/// A complete frame at the beginning of a buffer.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Frame<'a> {
     /// One of [`opcode`].
     pub(crate) opcode: u8,
-    /// What it carries.
+    /// The payload.
     pub(crate) payload: &'a [u8],
-    /// How many bytes of the buffer it takes, header included.
+    /// The length of the frame in the buffer, with its header.
     pub(crate) length: usize,
 }
 
-/// The frame at the head of `bytes`, or `None` while it is not complete.
+/// Returns the frame at the beginning of `bytes`, or `None` while it is not complete.
 ///
 /// # Errors
-/// What a server must not send, or this client does not read.
+/// The frame is invalid for a server, or this client does not support it. The error names what it is.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Option<Frame<'_>>, &'static str> {
     let &[first, second, ref rest @ ..] = bytes else { return Ok(None) };
     match first {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_frame_is_left_alone() {
+    fn decoding_a_frame_leaves_the_next_one() {
         let bytes = [served(opcode::TEXT, b"one"), served(opcode::PING, b"")].concat();
         let first = decode(&bytes).unwrap().unwrap();
         assert_eq!((first.payload, first.length), (&b"one"[..], 5));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_must_not_send_is_an_error() {
+    fn an_invalid_frame_of_a_server_is_an_error() {
         assert!(decode(&[0x81, 0x80]).is_err());
         assert!(decode(&[0x01, 0x00]).is_err());
         assert!(decode(&[0x80, 0x00]).is_err());

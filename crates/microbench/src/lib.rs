@@ -1,9 +1,8 @@
-//! What the benches share: a list of operations, and two ways to measure them.
+//! The harness of all micro-benchmarks: a list of operations, and two ways to measure them.
 //!
-//! As `cargo bench` runs them, criterion takes their time. With `INSTRUCTIONS=1`
-//! in the environment valgrind counts their instructions instead, which come out
-//! the same on a busy machine, and whose hundredths can be compared. What the
-//! kernel does is in the time only.
+//! A bench fills a [`Suite`] and calls [`Suite::measure`]. With `cargo bench`, criterion measures time. With
+//! `INSTRUCTIONS=1` in the environment, valgrind counts instructions instead: the count is the same on a busy machine,
+//! so that differences of a percent can be compared. It leaves out the work of the kernel, which is in the time.
 
 mod instructions;
 
@@ -26,7 +25,7 @@ struct Operation {
 }
 
 impl Suite {
-    /// Adds an operation, which may be run any number of times.
+    /// Adds an operation. It must be possible to run it any number of times.
     pub fn add<T>(&mut self, name: &'static str, mut operation: impl FnMut() -> T + 'static) {
         let run = Box::new(move || {
             black_box(operation());
@@ -34,16 +33,15 @@ impl Suite {
         self.operations.push(Operation { name, run });
     }
 
-    /// Measures them as the environment and the command line ask. The last thing
-    /// that a bench's `main` does.
+    /// Measures the operations as environment and command line say. A bench's `main` ends with it.
     ///
     /// # Panics
-    /// When valgrind is asked for and not there.
+    /// `INSTRUCTIONS` is set, and valgrind is not installed.
     pub fn measure(mut self) {
-        if instructions::counted(&mut self.operations) {
+        if instructions::count_if_asked(&mut self.operations) {
             return;
         }
-        // Short: all benches together take a minute and a half.
+        // Short times: all benches together take a minute and a half.
         let criterion = Criterion::default().warm_up_time(HALF_SECOND).measurement_time(4 * HALF_SECOND);
         let mut criterion = criterion.configure_from_args();
         for Operation { name, run } in &mut self.operations {

@@ -1,8 +1,7 @@
-//! The chat: one room for everybody who is connected, in JSON.
+//! The chat: one room for all connected clients, in JSON.
 //!
-//! A client may say `{"type":"ping"}`, `{"type":"login","username":…}` and
-//! `{"type":"chat","content":…}`. What it hears is `message`'s business, what the
-//! chat knows of it is in its session.
+//! A client sends `{"type":"ping"}`, `{"type":"login","username":…}` and `{"type":"chat","content":…}`. `message` has the
+//! messages that it receives. The chat itself has no state: a client's name and counters are in its session.
 
 mod message;
 
@@ -18,26 +17,26 @@ pub const MAX_USERNAME: usize = 64;
 /// The longest chat message, in characters.
 pub const MAX_CONTENT: usize = 4096;
 
-/// How many times a client may speak to everybody in [`SPOKEN_SECONDS`]; a login is one.
+/// How many chat messages and logins a client may send in [`SPOKEN_SECONDS`].
 pub const MAX_SPOKEN: u32 = 20;
 
-/// After how many seconds counting [`MAX_SPOKEN`] starts anew.
+/// The period in which [`MAX_SPOKEN`] counts, in seconds.
 pub const SPOKEN_SECONDS: i64 = 10;
 
-/// The chat.
+/// The chat's application.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Chat {}
 
-/// What a client did wrong: a code for its program, and a text for its user.
-type Complaint = (&'static str, &'static str);
+/// An error as a client receives it: a code for its program, and a text for its user.
+type UserError = (&'static str, &'static str);
 
-const BAD_MESSAGE: Complaint = ("bad_message", "消息格式错误");
-const UNKNOWN_TYPE: Complaint = ("unknown_type", "未知消息类型");
-const LONG_NAME: Complaint = ("long_name", "用户名过长");
-const BAD_NAME: Complaint = ("bad_name", "用户名格式错误");
-const EMPTY_CONTENT: Complaint = ("empty_content", "消息内容不能为空");
-const LONG_CONTENT: Complaint = ("long_content", "消息内容过长");
-const TOO_OFTEN: Complaint = ("too_often", "发送过于频繁，请稍后再试");
+const BAD_MESSAGE: UserError = ("bad_message", "消息格式错误");
+const UNKNOWN_TYPE: UserError = ("unknown_type", "未知消息类型");
+const LONG_NAME: UserError = ("long_name", "用户名过长");
+const BAD_NAME: UserError = ("bad_name", "用户名格式错误");
+const EMPTY_CONTENT: UserError = ("empty_content", "消息内容不能为空");
+const LONG_CONTENT: UserError = ("long_content", "消息内容过长");
+const TOO_OFTEN: UserError = ("too_often", "发送过于频繁，请稍后再试");
 
 impl Events for Chat {
     async fn on_connect(&self, client: &Client) -> Result {
@@ -53,23 +52,23 @@ impl Events for Chat {
 
     async fn on_message(&self, client: &Client, message: Message) -> Result {
         client.session().insert("last_active_time", now())?;
-        let said = match understand(&message) {
-            Ok(Said::Login(_) | Said::Chat(_)) if !may_speak(client)? => Err(TOO_OFTEN),
-            said => said,
+        let request = match parse(&message) {
+            Ok(Request::Login(_) | Request::Chat(_)) if !count_spoken(client)? => Err(TOO_OFTEN),
+            request => request,
         };
-        match said {
-            Ok(Said::Ping) => {
+        match request {
+            Ok(Request::Ping) => {
                 client.send(Reply::Pong).await?;
             }
-            Ok(Said::Pong) => {}
-            Ok(Said::Login(username)) => login(client, username).await?,
-            Ok(Said::Chat(content)) => {
+            Ok(Request::Pong) => {}
+            Ok(Request::Login(username)) => login(client, username).await?,
+            Ok(Request::Chat(content)) => {
                 let username = username(client);
                 let reply = Reply::Chat { client_id: client.id(), username, content };
                 client.gateway().send_to_all(reply).await?;
             }
             Err((code, message)) => {
-                debug!(client = %client.id(), code, "complained");
+                debug!(client = %client.id(), code, "a message was refused");
                 client.send(Reply::Error { code, message }).await?;
             }
         }
@@ -77,7 +76,7 @@ impl Events for Chat {
     }
 
     async fn on_close(&self, client: &Client, reason: CloseReason) -> Result {
-        debug!(client = %client.id(), %reason, "gone");
+        debug!(client = %client.id(), %reason, "a client has left");
         let username = username(client);
         let name = username.clone().unwrap_or_else(|| client.id().to_string());
         let message = format!("用户 {name} 已离开").into();
@@ -100,13 +99,13 @@ async fn login(client: &Client, username: Option<String>) -> Result {
     Ok(())
 }
 
-/// The name that a client logged in with. One that is no text is none.
+/// The name that a client has logged in with, if the session has one.
 fn username(client: &Client) -> Option<String> {
     client.session().get("username").ok().flatten()
 }
 
-/// Whether a client may speak to everybody once more; if so, that is counted.
-fn may_speak(client: &Client) -> Result<bool> {
+/// Counts a chat message or login of the client. Returns false if it is over the limit.
+fn count_spoken(client: &Client) -> Result<bool> {
     let session = client.session();
     let now = now();
     let counted = session.get::<(i64, u32)>("spoken").ok().flatten();
@@ -119,33 +118,33 @@ fn may_speak(client: &Client) -> Result<bool> {
     Ok(true)
 }
 
-/// What a client may say.
+/// A message of a client.
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
+enum Request {
     Ping,
-    /// The answer to the gateway's heartbeat. That it came is all that matters.
+    /// The answer to the gateway's heartbeat. It needs no answer.
     Pong,
     Login(Option<String>),
     Chat(String),
 }
 
-fn understand(message: &Message) -> std::result::Result<Said, Complaint> {
-    said(message.json().map_err(|_| BAD_MESSAGE)?)
+fn parse(message: &Message) -> std::result::Result<Request, UserError> {
+    parse_json(message.json().map_err(|_| BAD_MESSAGE)?)
 }
 
-fn said(mut message: Value) -> std::result::Result<Said, Complaint> {
+fn parse_json(mut message: Value) -> std::result::Result<Request, UserError> {
     let mut field = |name| message.get_mut(name).map(Value::take).unwrap_or_default();
     let kind = field("type");
     match kind.as_str().unwrap_or_default() {
-        "ping" => Ok(Said::Ping),
-        "pong" => Ok(Said::Pong),
+        "ping" => Ok(Request::Ping),
+        "pong" => Ok(Request::Pong),
         "login" => match field("username") {
-            Value::Null => Ok(Said::Login(None)),
+            Value::Null => Ok(Request::Login(None)),
             Value::String(name) => match name.trim() {
-                "" => Ok(Said::Login(None)),
+                "" => Ok(Request::Login(None)),
                 name if name.chars().count() > MAX_USERNAME => Err(LONG_NAME),
                 name if name.chars().any(char::is_control) => Err(BAD_NAME),
-                name => Ok(Said::Login(Some(name.to_owned()))),
+                name => Ok(Request::Login(Some(name.to_owned()))),
             },
             _ => Err(BAD_NAME),
         },
@@ -153,7 +152,7 @@ fn said(mut message: Value) -> std::result::Result<Said, Complaint> {
             Value::Null => Err(EMPTY_CONTENT),
             Value::String(content) if content.trim().is_empty() => Err(EMPTY_CONTENT),
             Value::String(content) if content.chars().count() > MAX_CONTENT => Err(LONG_CONTENT),
-            Value::String(content) => Ok(Said::Chat(content)),
+            Value::String(content) => Ok(Request::Chat(content)),
             _ => Err(BAD_MESSAGE),
         },
         _ => Err(UNKNOWN_TYPE),
@@ -168,20 +167,23 @@ mod tests {
 
     #[test]
     fn a_client_may_ping_log_in_and_chat() {
-        assert_eq!(said(json!({"type": "ping"})), Ok(Said::Ping));
-        assert_eq!(said(json!({"type": "pong"})), Ok(Said::Pong));
-        assert_eq!(said(json!({"type": "login", "username": "小明"})), Ok(Said::Login(Some("小明".into()))));
+        assert_eq!(parse_json(json!({"type": "ping"})), Ok(Request::Ping));
+        assert_eq!(parse_json(json!({"type": "pong"})), Ok(Request::Pong));
         assert_eq!(
-            said(json!({"type": "login", "username": " 小明\n"})),
-            Ok(Said::Login(Some("小明".into())))
+            parse_json(json!({"type": "login", "username": "小明"})),
+            Ok(Request::Login(Some("小明".into())))
         );
-        assert_eq!(said(json!({"type": "login"})), Ok(Said::Login(None)));
-        assert_eq!(said(json!({"type": "login", "username": " "})), Ok(Said::Login(None)));
-        assert_eq!(said(json!({"type": "chat", "content": "0"})), Ok(Said::Chat("0".into())));
+        assert_eq!(
+            parse_json(json!({"type": "login", "username": " 小明\n"})),
+            Ok(Request::Login(Some("小明".into())))
+        );
+        assert_eq!(parse_json(json!({"type": "login"})), Ok(Request::Login(None)));
+        assert_eq!(parse_json(json!({"type": "login", "username": " "})), Ok(Request::Login(None)));
+        assert_eq!(parse_json(json!({"type": "chat", "content": "0"})), Ok(Request::Chat("0".into())));
     }
 
     #[test]
-    fn anything_else_is_complained_about() {
+    fn an_invalid_message_is_an_error() {
         for (message, complaint) in [
             (json!({"type": "chat"}), EMPTY_CONTENT),
             (json!({"type": "chat", "content": ""}), EMPTY_CONTENT),
@@ -197,8 +199,8 @@ mod tests {
             (json!([1]), UNKNOWN_TYPE),
             (json!("text"), UNKNOWN_TYPE),
         ] {
-            assert_eq!(said(message.clone()), Err(complaint), "{message}");
+            assert_eq!(parse_json(message.clone()), Err(complaint), "{message}");
         }
-        assert!(said(json!({"type": "login", "username": "名".repeat(MAX_USERNAME)})).is_ok());
+        assert!(parse_json(json!({"type": "login", "username": "名".repeat(MAX_USERNAME)})).is_ok());
     }
 }

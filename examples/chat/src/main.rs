@@ -1,4 +1,4 @@
-//! A businessworker that runs the chat, and nothing else.
+//! The program of the chat: a businessworker with [`Chat`] as its application.
 
 use std::process::ExitCode;
 

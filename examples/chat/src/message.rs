@@ -1,4 +1,4 @@
-//! What the chat says to its clients, as JSON.
+//! All messages of the chat to its clients, as JSON.
 
 use std::borrow::Cow;
 
@@ -6,17 +6,17 @@ use gatewayworker::{ClientId, OutMessage};
 use jiff::{Timestamp, Zoned};
 use serde_json::{Value, json};
 
-/// Something that clients hear. Each carries the time, in seconds since 1970.
+/// A message to clients. Each one has the time, in seconds since 1970.
 pub(crate) enum Reply {
-    /// Somebody came or went.
+    /// A user has connected, logged in or left.
     System { message: Cow<'static, str>, client_id: ClientId, username: Option<String> },
     /// The answer to a ping.
     Pong,
     /// The answer to a login.
     Login { username: String, client_id: ClientId },
-    /// What somebody said.
+    /// A chat message.
     Chat { client_id: ClientId, username: Option<String>, content: String },
-    /// What the client did wrong.
+    /// The answer to an invalid message.
     Error { code: &'static str, message: &'static str },
 }
 
@@ -51,7 +51,7 @@ impl Reply {
     }
 }
 
-/// A client that has not logged in has no name.
+/// Adds the name, if the client has logged in.
 fn with_name(mut json: Value, username: Option<String>) -> Value {
     if let Some(username) = username {
         json["username"] = username.into();
@@ -59,12 +59,12 @@ fn with_name(mut json: Value, username: Option<String>) -> Value {
     json
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 pub(crate) fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
-/// The time here and now, as PHP's `date('Y-m-d H:i:s')`.
+/// Returns the local time, as PHP's `date('Y-m-d H:i:s')`.
 pub(crate) fn local_time() -> String {
     Zoned::now().strftime("%Y-%m-%d %H:%M:%S").to_string()
 }

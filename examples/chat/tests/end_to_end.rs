@@ -46,7 +46,7 @@ async fn a_message_goes_through_all_three_daemons_and_back_to_everybody() {
 }
 
 #[tokio::test]
-async fn who_does_not_say_a_name_is_named_after_the_client_id() {
+async fn a_user_without_a_name_is_named_after_the_client_id() {
     let (cluster, _chat) = chat().await;
     let (mut client, id) = join(&cluster).await;
     client.send_json(json!({"type": "login"})).await;
@@ -72,7 +72,7 @@ async fn an_answer_to_the_heartbeat_is_not_answered() {
 }
 
 #[tokio::test]
-async fn what_the_chat_does_not_understand_is_an_error_to_the_sender_alone() {
+async fn an_invalid_message_is_an_error_to_its_sender_alone() {
     let (cluster, _chat) = chat().await;
     let (mut client, _) = join(&cluster).await;
     let (mut other, _) = join(&cluster).await;
@@ -92,7 +92,7 @@ async fn what_the_chat_does_not_understand_is_an_error_to_the_sender_alone() {
 }
 
 #[tokio::test]
-async fn who_speaks_too_often_is_told_so_and_others_are_heard() {
+async fn a_user_over_the_rate_gets_an_error_and_others_are_served() {
     let (cluster, _chat) = chat().await;
     let (mut alice, _) = join(&cluster).await;
     let (mut bob, _) = join(&cluster).await;
@@ -116,7 +116,7 @@ async fn who_speaks_too_often_is_told_so_and_others_are_heard() {
 }
 
 #[tokio::test]
-async fn the_leave_notice_names_the_user_where_there_is_a_name() {
+async fn the_leave_notice_has_the_name_of_a_user_that_has_one() {
     let (cluster, _chat) = chat().await;
     let (mut stays, _) = join(&cluster).await;
     let (mut named, _) = join(&cluster).await;
@@ -131,7 +131,7 @@ async fn the_leave_notice_names_the_user_where_there_is_a_name() {
 }
 
 #[tokio::test]
-async fn a_session_tells_since_when_a_client_is_there_and_when_it_was_last_active() {
+async fn a_session_holds_the_times_of_connecting_and_last_activity() {
     let (cluster, _chat) = chat().await;
     let registers = [cluster.register.to_string()];
     let api = gatewayworker::Gateway::builder(registers).connect();

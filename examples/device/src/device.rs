@@ -1,14 +1,14 @@
-//! What the devices speak: `STX`, a length, so many bytes, and all of them XORed.
+//! The protocol of the devices, for a gateway: `STX`, a length, the payload, and a check byte, the XOR of the payload.
 //!
-//! A device that has nothing to say sends an empty message now and then, to be known
-//! to live. Both bytes of the length count, the most significant first.
+//! The gateway's listener calls it to cut the received bytes into messages, and to encode messages. The length has two
+//! bytes, the most significant first. A device sends an empty message as a heartbeat.
 
 use gatewayworker::gateway::protocol::{Decoded, Input, Protocol, Violation};
 
-/// Begins every message.
+/// The first byte of every message.
 const STX: u8 = 2;
 
-/// What stands before and behind the payload: `STX` and the length, and the check.
+/// The length of `STX` and the length field, before the payload; and of the check byte, after it.
 const HEADER: usize = 3;
 const CHECK: usize = 1;
 
@@ -35,7 +35,7 @@ impl Protocol for Device {
     }
 
     fn encode(&self, message: &[u8], out: &mut Vec<u8>) {
-        // A longer one cannot be said: the device gets what fits.
+        // The length has two bytes, so a longer message is cut.
         let message = &message[..message.len().min(usize::from(u16::MAX))];
         out.push(STX);
         out.extend((message.len() as u16).to_be_bytes());
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn devices_and_browsers_hear_each_other() {
+    async fn devices_and_browsers_receive_each_others_messages() {
         let cluster = Cluster::builder()
             .gateway(|config| config.protocols = Protocols::default().with("device", Device))
             .listen("listen = ['websocket://127.0.0.1:0', 'device://127.0.0.1:0']")

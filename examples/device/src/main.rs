@@ -1,4 +1,4 @@
-//! A gateway for devices: the stock one, and `device://` beside what it speaks.
+//! A gateway for devices: the standard gateway, with one more protocol for listeners, `device://`.
 
 use std::process::ExitCode;
 

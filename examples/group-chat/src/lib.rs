@@ -1,33 +1,36 @@
-//! A group chat: classes have threads and members, and who is a member may talk.
+//! A group chat: classes have threads and members, and members of a class talk in its threads.
 //!
-//! Clients say JSON with an `action` and hear JSON with an `op`. Who may do what is in
-//! the database, and what is sent to a thread is the message as it was stored. Who
-//! hears a thread is in the gateways: a thread is a group, so its members may be
-//! connected to any gateway and served by any worker.
+//! Clients send JSON with an `action` and receive JSON with an `op` (see `request` and `reply`). The
+//! database decides what a member may do, and a message is sent to a thread as it was stored. A
+//! thread is a group of the gateways: its clients may be connected to any gateway and served by any
+//! worker (`presence`).
 //!
-//! Not here: who a client *is*. It says so, and the database knows whether there is
-//! such a member; a log-in belongs in front (`on_websocket_connect`).
+//! There is no login. A client says its user, and the database only knows whether there is such a
+//! member. An application that must know more checks it in `on_websocket_connect`.
 
 mod database;
+mod error;
 mod limits;
 mod presence;
+mod refusal;
 mod reply;
 mod request;
 mod settings;
 
-use gatewayworker::{BoxError, Client, CloseReason, Delivery, Events, Gateway, Message, Result};
+use gatewayworker::{BoxError, Client, CloseReason, Events, Gateway, Message, Result};
 use serde_json::Value;
 use tracing::{debug, info, warn};
 
-use crate::database::{Database, Stored};
+use crate::database::{Database, StoredMessage};
+use crate::error::RequestError;
 use crate::limits::Limits;
-use crate::reply::{Failure, Refusal};
-use crate::request::{Place, Request, Said, What};
+use crate::refusal::Refusal;
+use crate::request::{Content, Membership, Request, ThreadAction};
 
-pub use crate::reply::{MAX_CONTENT, MAX_THREADS};
+pub use crate::limits::{MAX_CONTENT, MAX_THREADS};
 pub use crate::settings::Settings;
 
-/// The application.
+/// The application, one per worker.
 #[derive(Debug)]
 pub struct GroupChat {
     database: Database,
@@ -36,10 +39,10 @@ pub struct GroupChat {
 }
 
 impl GroupChat {
-    /// The application; it connects to its database when there is something to ask.
+    /// Returns the application. It connects to its database with the first request.
     ///
     /// # Errors
-    /// When a setting cannot be used.
+    /// A setting is invalid.
     pub fn new(settings: &Settings) -> std::result::Result<Self, BoxError> {
         settings.validate()?;
         Ok(Self {
@@ -49,15 +52,16 @@ impl GroupChat {
         })
     }
 
-    /// Makes the database's schema, and the demo data where the settings want it.
+    /// Makes the database's schema, and the demo data if the settings say so.
     ///
     /// # Errors
-    /// When the database is not there.
+    /// The database cannot be reached, or refuses the schema.
     pub async fn prepare(&self) -> std::result::Result<(), BoxError> {
         Ok(self.database.prepare().await?)
     }
 
-    async fn handle(&self, client: &Client, json: &Value) -> std::result::Result<(), Failure> {
+    /// Parses, checks and carries out a request.
+    async fn handle(&self, client: &Client, json: &Value) -> std::result::Result<(), RequestError> {
         if !self.limits.allow(client.id()) {
             return Err(Refusal::TooOften.into());
         }
@@ -68,56 +72,68 @@ impl GroupChat {
             Request::Directory => {
                 client.send(reply::directory(&self.database.directory().await?)).await?;
             }
-            Request::At(place, what) => {
-                if let Some(refusal) = self.database.check(&place).await? {
+            Request::InThread(membership, action) => {
+                if let Some(refusal) = self.database.check(&membership).await? {
                     return Err(refusal.into());
                 }
-                self.grant(client, place, what).await?;
+                self.perform(client, membership, action).await?;
             }
         }
         Ok(())
     }
 
-    /// Does what a member asks.
-    async fn grant(&self, client: &Client, place: Place, what: What) -> std::result::Result<(), Failure> {
-        let thread = place.thread;
-        match what {
-            What::Join { watch } => self.join(client, &place, watch).await,
-            What::Leave => {
+    /// Carries out an action of a verified member.
+    async fn perform(
+        &self,
+        client: &Client,
+        membership: Membership,
+        action: ThreadAction,
+    ) -> std::result::Result<(), RequestError> {
+        let thread = membership.thread;
+        match action {
+            ThreadAction::Join { watch } => self.join(client, &membership, watch).await,
+            ThreadAction::Leave => {
                 presence::leave(client, thread).await?;
                 client.send(reply::left(thread)).await?;
                 Ok(())
             }
-            What::Send(said) => {
-                let stored = self.store(place, said).await?;
+            ThreadAction::Send(content) => {
+                let stored = self.store(membership, content).await?;
                 client.send(reply::sent(stored.id)).await?;
                 let group = presence::group(thread);
-                note(client.gateway().send_to_group([group], reply::message(&stored)).await?);
+                presence::log_unreached(
+                    client.gateway().send_to_group([group], reply::message(&stored)).await?,
+                );
                 Ok(())
             }
-            What::History { before } => {
+            ThreadAction::History { before } => {
                 let page = self.database.page(thread, before, self.history_page).await?;
                 client.send(reply::history(thread, before, &page)).await?;
                 Ok(())
             }
-            What::Members => {
-                let members = self.members(client.gateway(), &place).await?;
+            ThreadAction::Members => {
+                let members = self.members(client.gateway(), &membership).await?;
                 client.send(reply::members(thread, members)).await?;
                 Ok(())
             }
-            What::Unknown => Err(Refusal::UnknownAction.into()),
+            ThreadAction::Unknown => Err(Refusal::UnknownAction.into()),
         }
     }
 
-    /// First into the group and then to the database: what is stored after the page
-    /// was read comes by the group. Something may come both ways; it has an id.
-    async fn join(&self, client: &Client, place: &Place, watch: bool) -> std::result::Result<(), Failure> {
-        presence::join(client, place, watch).await?;
+    /// Joins the thread's group first and reads the database then: a message that is stored after
+    /// this reading arrives through the group. A client may get a message both ways, with the same id.
+    async fn join(
+        &self,
+        client: &Client,
+        membership: &Membership,
+        watch: bool,
+    ) -> std::result::Result<(), RequestError> {
+        presence::join(client, membership, watch).await?;
         let answer = async {
-            // Asked over the link that said to join: once it is answered, that has happened.
-            let members = self.members(client.gateway(), place).await?;
-            let page = self.database.page(place.thread, None, self.history_page).await?;
-            Ok::<_, Failure>(reply::joined(place.thread, &page, members))
+            // The question follows the join on the same link, so its answer includes this client.
+            let members = self.members(client.gateway(), membership).await?;
+            let page = self.database.page(membership.thread, None, self.history_page).await?;
+            Ok::<_, RequestError>(reply::joined(membership.thread, &page, members))
         };
         match answer.await {
             Ok(answer) => {
@@ -125,46 +141,50 @@ impl GroupChat {
                 Ok(())
             }
             Err(failure) => {
-                presence::leave(client, place.thread).await?;
+                presence::leave(client, membership.thread).await?;
                 Err(failure)
             }
         }
     }
 
-    async fn members(&self, gateway: &Gateway, place: &Place) -> std::result::Result<Value, Failure> {
-        let online = presence::online(gateway, place.thread).await?;
-        let users = self.database.members(place.class).await?;
+    /// Returns the members of a class, with who is online in the thread.
+    async fn members(
+        &self,
+        gateway: &Gateway,
+        membership: &Membership,
+    ) -> std::result::Result<Value, RequestError> {
+        let online = presence::online(gateway, membership.thread).await?;
+        let users = self.database.members(membership.class).await?;
         Ok(reply::member_list(&users, |id| online.contains(&id)))
     }
 
-    async fn store(&self, place: Place, said: Said) -> std::result::Result<Stored, Failure> {
-        match said {
-            Said::Stored(id) => Ok(self.database.message(&place, id).await?.ok_or(Refusal::NoMessage)?),
-            Said::New(draft) => {
+    /// Stores a new message, or finds a stored one.
+    async fn store(
+        &self,
+        membership: Membership,
+        content: Content,
+    ) -> std::result::Result<StoredMessage, RequestError> {
+        match content {
+            Content::Stored(id) => {
+                Ok(self.database.message(&membership, id).await?.ok_or(Refusal::NoMessage)?)
+            }
+            Content::New(draft) => {
                 let length = draft.content.chars().count();
                 if !(1..=MAX_CONTENT).contains(&length) || draft.content.contains('\0') {
                     return Err(Refusal::BadContent.into());
                 }
-                Ok(self.database.store(place, draft).await?)
+                Ok(self.database.store(membership, draft).await?)
             }
-            Said::Nothing => Err(Refusal::NoMessage.into()),
+            Content::Missing => Err(Refusal::NoMessage.into()),
         }
-    }
-}
-
-/// Notes which gateways were not reached. Their clients have to come back anyway, and
-/// get the history then.
-pub(crate) fn note(delivery: Delivery) {
-    for (gateway, why) in delivery.unreached {
-        warn!(%gateway, %why, "the clients of a gateway were not told");
     }
 }
 
 impl Events for GroupChat {
     async fn on_worker_start(&self, _gateway: &Gateway) -> Result {
         match self.database.prepare().await {
-            Ok(()) => info!("the database is there"),
-            Err(error) => warn!(%error, "going on without the database, until it is there"),
+            Ok(()) => info!("the database is ready"),
+            Err(error) => warn!(%error, "the database is not ready; each request tries again"),
         }
         Ok(())
     }
@@ -178,22 +198,22 @@ impl Events for GroupChat {
         let json: Value = message.json().unwrap_or_default();
         let refusal = match self.handle(client, &json).await {
             Ok(()) => return Ok(()),
-            Err(Failure::Refused(refusal)) => refusal,
-            Err(Failure::Database(error)) => {
-                warn!(client = %client.id(), %error, "a request was not granted");
+            Err(RequestError::Refused(refusal)) => refusal,
+            Err(RequestError::Database(error)) => {
+                warn!(client = %client.id(), %error, "a request failed in the database");
                 Refusal::Unavailable
             }
-            Err(Failure::Other(error)) => {
-                let _ = client.send(Refusal::Unavailable.answer(&json["action"])).await;
+            Err(RequestError::Other(error)) => {
+                let _ = client.send(reply::refused(Refusal::Unavailable, &json["action"])).await;
                 return Err(error);
             }
         };
-        debug!(client = %client.id(), ?refusal, "refused");
-        client.send(refusal.answer(&json["action"])).await?;
+        debug!(client = %client.id(), ?refusal, "a request was refused");
+        client.send(reply::refused(refusal, &json["action"])).await?;
         Ok(())
     }
 
     async fn on_close(&self, client: &Client, _reason: CloseReason) -> Result {
-        presence::gone(client).await
+        presence::closed(client).await
     }
 }

@@ -1,9 +1,8 @@
-//! How often a client may ask.
+//! The limits of one client: message length, threads, and the rate of its requests.
 //!
-//! Of each client it is kept when its next request would be due if all came evenly
-//! spaced; it may be ahead of that by a burst. One that is not ahead is as one that
-//! never asked, so these are swept away now and then, whether they were heard to
-//! close or not.
+//! The application asks [`Limits`] before each request. For each client, it stores when the next
+//! request would be due if all came evenly spaced; a client may be ahead of that by a burst. A
+//! client that is not ahead needs no entry, so a sweep removes these entries now and then.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,20 +11,28 @@ use dashmap::DashMap;
 use gatewayworker::ClientId;
 use tokio::time::Instant;
 
-/// How often the clients are swept.
+/// The longest message, in characters. A page of the longest messages fits one answer.
+pub const MAX_CONTENT: usize = 2_000;
+
+/// The most threads that one connection may be in.
+pub const MAX_THREADS: usize = 32;
+
+/// The pause between two sweeps.
 const SWEEP: Duration = Duration::from_secs(60);
 
+/// The rate limits of all clients.
 #[derive(Debug)]
 pub(crate) struct Limits {
-    /// Between two requests, evenly spaced.
+    /// The time between two requests that are evenly spaced.
     interval: Duration,
-    /// How far ahead a client may be.
+    /// How far a client may be ahead.
     ahead: Duration,
     due: DashMap<ClientId, Instant>,
     swept: Mutex<Instant>,
 }
 
 impl Limits {
+    /// Allows `burst` requests at once and `per_second` in the long run, both at least 1.
     pub(crate) fn new(burst: u32, per_second: u32) -> Self {
         let interval = Duration::from_secs(1) / per_second;
         Self {
@@ -36,7 +43,7 @@ impl Limits {
         }
     }
 
-    /// Whether the client may make another request now.
+    /// Counts a request of the client; false if it is over the limit.
     pub(crate) fn allow(&self, id: ClientId) -> bool {
         let now = Instant::now();
         self.sweep(now);
@@ -49,6 +56,7 @@ impl Limits {
         allowed
     }
 
+    /// Removes the entries of clients that are not ahead.
     fn sweep(&self, now: Instant) {
         let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
         if now - *swept >= SWEEP {

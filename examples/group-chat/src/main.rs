@@ -1,11 +1,13 @@
-//! The worker of the group chat; `group-chat seed` fills its database with demo data.
+//! The program of the group chat: a businessworker with [`GroupChat`] as its application.
+//!
+//! `group-chat seed [URL]` makes the demo data in the database instead, and ends.
 
 use std::process::ExitCode;
 
 use gatewayworker::{BoxError, Start, businessworker};
 use group_chat::{GroupChat, Settings};
 
-/// The database's URL, over that of the file: it may hold a password.
+/// The environment variable that overrides the file's database URL, which may contain a password.
 const DATABASE: &str = "GROUP_CHAT_DATABASE";
 
 fn main() -> ExitCode {
@@ -22,7 +24,7 @@ fn settings(settings: Settings) -> Settings {
     }
 }
 
-/// Makes the schema and the demo data, in the database that is named or the usual one.
+/// Makes the schema and the demo data, in the database of the argument or of the settings.
 fn seed() -> ExitCode {
     let mut settings = settings(Settings { demo_data: true, ..Settings::default() });
     if let Some(database) = std::env::args().nth(2) {

@@ -1,118 +1,143 @@
-//! Who is in which thread.
+//! The users of each thread: joins, leaves, and the list of users who are online.
 //!
-//! The gateways know: a thread is a group, and a client's uid is the user it speaks
-//! for. A client's session holds what `on_close` has to know, when the gateway has
-//! forgotten it. Those who watch a thread are in a group of their own.
+//! The gateways hold it: a thread is a group, and a client's uid is its user. The watchers of a
+//! thread are in a second group. A client's session repeats its user and threads for `on_close`,
+//! when the gateway has removed the client from its groups. The application calls this module;
+//! the database is not asked here.
 
 use std::collections::HashSet;
 
 use gatewayworker::client::{Column, Where};
-use gatewayworker::{AskError, Client, Error, Gateway, GroupId, Result, Uid};
+use gatewayworker::{AskError, Client, Delivery, Error, Gateway, GroupId, Result, Uid};
 use serde::{Deserialize, Serialize};
+use tracing::warn;
 
-use crate::note;
-use crate::reply::{self, Failure, MAX_THREADS, Refusal};
-use crate::request::Place;
+use crate::error::RequestError;
+use crate::limits::MAX_THREADS;
+use crate::refusal::Refusal;
+use crate::reply;
+use crate::request::Membership;
 
-/// In the session: whom a client speaks for, and where it hears.
+/// The user of a client and its threads, as the session stores them.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Seat {
+struct Participant {
     user: i64,
     name: String,
     threads: Vec<i64>,
 }
 
-/// Where the session keeps it.
-const SEAT: &str = "seat";
+/// The session's key for the [`Participant`].
+const SESSION_KEY: &str = "participant";
 
-/// The group of those who hear a thread.
+/// The group of a thread's clients.
 pub(crate) fn group(thread: i64) -> String {
     format!("thread:{thread}")
 }
 
-/// The group of those who want to know who comes and goes.
+/// The group of the clients that watch a thread.
 fn watchers(thread: i64) -> String {
     format!("thread:{thread}:watch")
 }
 
-fn seat(client: &Client) -> std::result::Result<Seat, Failure> {
-    Ok(client.session().get(SEAT)?.unwrap_or_default())
+fn participant(client: &Client) -> std::result::Result<Participant, RequestError> {
+    Ok(client.session().get(SESSION_KEY)?.unwrap_or_default())
 }
 
-/// Puts the client into a thread.
-pub(crate) async fn join(client: &Client, place: &Place, watch: bool) -> std::result::Result<(), Failure> {
-    let mut seat = seat(client)?;
-    if !seat.threads.contains(&place.thread) {
-        if seat.threads.len() == MAX_THREADS {
+/// Joins a thread, and notifies its watchers.
+pub(crate) async fn join(
+    client: &Client,
+    membership: &Membership,
+    watch: bool,
+) -> std::result::Result<(), RequestError> {
+    let mut participant = participant(client)?;
+    if !participant.threads.contains(&membership.thread) {
+        if participant.threads.len() == MAX_THREADS {
             return Err(Refusal::TooManyThreads.into());
         }
-        seat.threads.push(place.thread);
+        participant.threads.push(membership.thread);
     }
-    seat.user = place.speaker;
-    seat.name.clone_from(&place.speaker_name);
-    client.session().insert(SEAT, &seat)?;
-    client.bind_uid(place.speaker.to_string()).await?;
-    client.join_group(group(place.thread)).await?;
+    participant.user = membership.speaker;
+    participant.name.clone_from(&membership.speaker_name);
+    client.session().insert(SESSION_KEY, &participant)?;
+    client.bind_uid(membership.speaker.to_string()).await?;
+    client.join_group(group(membership.thread)).await?;
     if watch {
-        client.join_group(watchers(place.thread)).await?;
+        client.join_group(watchers(membership.thread)).await?;
     }
-    tell(client, &seat, place.thread, true).await?;
+    notify(client, &participant, membership.thread, true).await?;
     Ok(())
 }
 
-/// Takes it out.
-pub(crate) async fn leave(client: &Client, thread: i64) -> std::result::Result<(), Failure> {
-    let mut seat = seat(client)?;
-    let threads = seat.threads.len();
-    seat.threads.retain(|joined| *joined != thread);
-    if seat.threads.len() == threads {
+/// Leaves a thread, and notifies its watchers unless the user has another connection there.
+pub(crate) async fn leave(client: &Client, thread: i64) -> std::result::Result<(), RequestError> {
+    let mut participant = participant(client)?;
+    let threads = participant.threads.len();
+    participant.threads.retain(|joined| *joined != thread);
+    if participant.threads.len() == threads {
         return Ok(());
     }
-    client.session().insert(SEAT, &seat)?;
+    client.session().insert(SESSION_KEY, &participant)?;
     client.leave_group(group(thread)).await?;
     client.leave_group(watchers(thread)).await?;
-    tell_if_gone(client, &seat, &[thread]).await?;
+    notify_if_gone(client, &participant, &[thread]).await?;
     Ok(())
 }
 
-/// The client has closed.
-pub(crate) async fn gone(client: &Client) -> Result {
-    let Some(seat) = client.session().get::<Seat>(SEAT)? else { return Ok(()) };
-    tell_if_gone(client, &seat, &seat.threads).await?;
+/// Notifies the watchers of all threads of a client that has closed.
+pub(crate) async fn closed(client: &Client) -> Result {
+    let Some(participant) = client.session().get::<Participant>(SESSION_KEY)? else { return Ok(()) };
+    notify_if_gone(client, &participant, &participant.threads).await?;
     Ok(())
 }
 
-/// The users in a thread, as far as the gateways answer.
+/// Returns the users in a thread, as far as the gateways answer.
 pub(crate) async fn online(gateway: &Gateway, thread: i64) -> std::result::Result<HashSet<i64>, Error> {
     let uids = whole_or_part(gateway.uids_by_group(group(thread)).await)?;
     Ok(uids.iter().filter_map(|uid| std::str::from_utf8(uid.as_bytes()).ok()?.parse().ok()).collect())
 }
 
-/// Tells those who watch, unless the user is still there by another connection.
-async fn tell_if_gone(client: &Client, seat: &Seat, threads: &[i64]) -> std::result::Result<(), Error> {
+/// Logs the gateways that a message has not reached. Their clients connect again, and get the history then.
+pub(crate) fn log_unreached(delivery: Delivery) {
+    for (gateway, why) in delivery.unreached {
+        warn!(%gateway, %why, "a gateway was not reached, and its clients did not get a message");
+    }
+}
+
+/// Notifies the watchers of the threads in which the user has no other connection.
+async fn notify_if_gone(
+    client: &Client,
+    participant: &Participant,
+    threads: &[i64],
+) -> std::result::Result<(), Error> {
     if threads.is_empty() {
         return Ok(());
     }
-    let uids = vec![Uid::try_from(seat.user.to_string())?];
+    let uids = vec![Uid::try_from(participant.user.to_string())?];
     let others = client.gateway().select([Column::Groups], Where::default().with_uids(uids)).await;
     let others = whole_or_part(others)?;
     for thread in threads {
         let group = GroupId::try_from(group(*thread))?;
         let mut others = others.iter().filter(|(id, _)| **id != client.id());
         if !others.any(|(_, row)| row.groups.contains(&group)) {
-            tell(client, seat, *thread, false).await?;
+            notify(client, participant, *thread, false).await?;
         }
     }
     Ok(())
 }
 
-async fn tell(client: &Client, seat: &Seat, thread: i64, online: bool) -> std::result::Result<(), Error> {
-    let presence = reply::presence(thread, seat.user, &seat.name, online);
-    note(client.gateway().send_to_group([watchers(thread)], presence).except([client.id()]).await?);
+/// Notifies the watchers of a thread, without the client itself.
+async fn notify(
+    client: &Client,
+    participant: &Participant,
+    thread: i64,
+    online: bool,
+) -> std::result::Result<(), Error> {
+    let presence = reply::presence(thread, participant.user, &participant.name, online);
+    log_unreached(client.gateway().send_to_group([watchers(thread)], presence).except([client.id()]).await?);
     Ok(())
 }
 
-/// A gateway that does not answer has clients that nobody sees: better than none.
+/// Returns an answer even where some gateways have not given their part.
 fn whole_or_part<T>(answer: std::result::Result<T, AskError<T>>) -> std::result::Result<T, Error> {
     match answer {
         Ok(whole) | Err(AskError::Incomplete { partial: whole, .. }) => Ok(whole),

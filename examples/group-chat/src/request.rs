@@ -1,69 +1,80 @@
-//! What a client may ask, read with care: it comes from anybody.
+//! Requests of clients, parsed from JSON.
+//!
+//! A request comes from anybody: `Request::parse` checks each field's type and believes none. The
+//! application calls it for each message, and asks the database about the rest.
 
 use serde_json::Value;
 
-use crate::reply::Refusal;
+use crate::refusal::Refusal;
 
-/// The longest key of a message, in bytes.
+/// The longest `key` of a message, in bytes.
 const MAX_KEY: usize = 64;
 
-/// A request.
+/// A request of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// It is still there.
+    /// The heartbeat of a client.
     Keep,
-    /// Which classes there are.
+    /// All classes, threads and members.
     Directory,
-    /// Something in a thread.
-    At(Place, What),
+    /// An action in a thread.
+    InThread(Membership, ThreadAction),
 }
 
-/// Who asks, and of what thread. Nothing of it is believed before the database says so.
+/// The membership that a request claims: a speaker in the class of a thread.
+///
+/// `Database::check` verifies it; nothing else may believe it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Membership {
     pub(crate) class: i64,
     pub(crate) thread: i64,
     pub(crate) speaker: i64,
     pub(crate) speaker_name: String,
 }
 
-/// What is asked there.
+/// An action in a thread, by a member of its class.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum What {
-    /// To hear what is said, and, if it watches, who comes and goes.
+pub(crate) enum ThreadAction {
+    /// Receives the thread's messages; with `watch`, also a notice for each user who joins or leaves.
     Join {
         watch: bool,
     },
     Leave,
-    Send(Said),
-    /// A page of what was said before this message, or of the newest.
+    Send(Content),
+    /// The page before this message, or the newest page.
     History {
         before: Option<i64>,
     },
     Members,
-    /// Nothing that is known.
+    /// An action that the chat does not have.
     Unknown,
 }
 
-/// What is to be sent.
+/// The content of `send`.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Said {
-    /// A message that was stored already.
+pub(crate) enum Content {
+    /// The id of a message that the speaker has stored already.
     Stored(i64),
-    /// One to be stored.
+    /// A message to store.
     New(Draft),
-    Nothing,
+    /// Neither of them.
+    Missing,
 }
 
-/// A message that is not stored yet, or may be, by its key.
+/// A message to store. One with the same key may be stored already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Draft {
     pub(crate) content: String,
-    /// What the client calls it. Said again after a lost connection, it is the same message.
+    /// The client's name for the message. A message that is sent again, after a lost connection,
+    /// has the same key and is stored once.
     pub(crate) key: Option<String>,
 }
 
 impl Request {
+    /// Parses a request.
+    ///
+    /// # Errors
+    /// [`Refusal::Incomplete`]: a field is missing or of another type.
     pub(crate) fn parse(json: &Value) -> Result<Self, Refusal> {
         match json["action"].as_str() {
             Some("keep") => return Ok(Self::Keep),
@@ -72,45 +83,45 @@ impl Request {
         }
         let id = |key: &str| id(&json[key]).ok_or(Refusal::Incomplete);
         let name = json["speaker_name"].as_str().filter(|name| !name.is_empty());
-        let place = Place {
+        let membership = Membership {
             class: id("class_id")?,
             thread: id("thread_id")?,
             speaker: id("speaker")?,
             speaker_name: name.ok_or(Refusal::Incomplete)?.to_owned(),
         };
-        let what = match json["action"].as_str() {
-            Some("join") => What::Join { watch: json["watch"] == true },
-            Some("leave") => What::Leave,
-            Some("send") => What::Send(said(json)?),
+        let action = match json["action"].as_str() {
+            Some("join") => ThreadAction::Join { watch: json["watch"] == true },
+            Some("leave") => ThreadAction::Leave,
+            Some("send") => ThreadAction::Send(content(json)?),
             Some("history") => {
                 let before = &json["before"];
-                What::History { before: (!before.is_null()).then(|| id("before")).transpose()? }
+                ThreadAction::History { before: (!before.is_null()).then(|| id("before")).transpose()? }
             }
-            Some("members") => What::Members,
-            _ => What::Unknown,
+            Some("members") => ThreadAction::Members,
+            _ => ThreadAction::Unknown,
         };
-        Ok(Self::At(place, what))
+        Ok(Self::InThread(membership, action))
     }
 }
 
-fn said(json: &Value) -> Result<Said, Refusal> {
+fn content(json: &Value) -> Result<Content, Refusal> {
     let text = |key: &str| match &json[key] {
         Value::Null => Ok(None),
         Value::String(text) => Ok(Some(text.as_str())),
         _ => Err(Refusal::Incomplete),
     };
     if let Some(id) = id(&json["mes_id"]) {
-        return Ok(Said::Stored(id));
+        return Ok(Content::Stored(id));
     }
-    let Some(content) = text("content")? else { return Ok(Said::Nothing) };
+    let Some(content) = text("content")? else { return Ok(Content::Missing) };
     let key = text("key")?.map(str::to_owned);
     if key.as_ref().is_some_and(|key| !(1..=MAX_KEY).contains(&key.len()) || key.contains('\0')) {
         return Err(Refusal::Incomplete);
     }
-    Ok(Said::New(Draft { content: content.trim().to_owned(), key }))
+    Ok(Content::New(Draft { content: content.trim().to_owned(), key }))
 }
 
-/// A number, or one in quotes, as pages send it; 0 is none.
+/// An id: a number, or a number in quotes, as some pages send it. 0 is no id.
 fn id(value: &Value) -> Option<i64> {
     let number = match value {
         Value::String(text) => text.parse().ok(),
@@ -134,39 +145,45 @@ mod tests {
         Request::parse(&json)
     }
 
-    fn what(action: &str, more: Value) -> What {
+    fn action(action: &str, more: Value) -> ThreadAction {
         match parse(action, more) {
-            Ok(Request::At(_, what)) => what,
+            Ok(Request::InThread(_, action)) => action,
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_request_is_read_whether_its_numbers_are_in_quotes_or_not() {
-        let place = Place { class: 2, thread: 3, speaker: 1, speaker_name: "王".into() };
-        assert_eq!(parse("join", json!({})), Ok(Request::At(place, What::Join { watch: false })));
-        assert_eq!(what("join", json!({"watch": true})), What::Join { watch: true });
-        assert_eq!(what("send", json!({"mes_id": "7"})), What::Send(Said::Stored(7)));
+    fn numbers_of_a_request_may_be_in_quotes() {
+        let membership = Membership { class: 2, thread: 3, speaker: 1, speaker_name: "王".into() };
+        assert_eq!(
+            parse("join", json!({})),
+            Ok(Request::InThread(membership, ThreadAction::Join { watch: false }))
+        );
+        assert_eq!(action("join", json!({"watch": true})), ThreadAction::Join { watch: true });
+        assert_eq!(action("send", json!({"mes_id": "7"})), ThreadAction::Send(Content::Stored(7)));
         let draft = |key: Option<&str>| Draft { content: "hi".into(), key: key.map(str::to_owned) };
-        assert_eq!(what("send", json!({"content": " hi\n"})), What::Send(Said::New(draft(None))));
+        assert_eq!(
+            action("send", json!({"content": " hi\n"})),
+            ThreadAction::Send(Content::New(draft(None)))
+        );
         let keyed = json!({"content": "hi", "key": "k1"});
-        assert_eq!(what("send", keyed), What::Send(Said::New(draft(Some("k1")))));
-        assert_eq!(what("send", json!({})), What::Send(Said::Nothing));
-        assert_eq!(what("history", json!({})), What::History { before: None });
-        assert_eq!(what("history", json!({"before": 50})), What::History { before: Some(50) });
-        assert_eq!(what("members", json!({})), What::Members);
-        assert_eq!(what("leave", json!({})), What::Leave);
-        assert_eq!(what("dance", json!({})), What::Unknown);
+        assert_eq!(action("send", keyed), ThreadAction::Send(Content::New(draft(Some("k1")))));
+        assert_eq!(action("send", json!({})), ThreadAction::Send(Content::Missing));
+        assert_eq!(action("history", json!({})), ThreadAction::History { before: None });
+        assert_eq!(action("history", json!({"before": 50})), ThreadAction::History { before: Some(50) });
+        assert_eq!(action("members", json!({})), ThreadAction::Members);
+        assert_eq!(action("leave", json!({})), ThreadAction::Leave);
+        assert_eq!(action("dance", json!({})), ThreadAction::Unknown);
     }
 
     #[test]
-    fn some_requests_are_about_no_thread() {
+    fn keep_and_directory_need_no_thread() {
         assert_eq!(Request::parse(&json!({"action": "keep"})), Ok(Request::Keep));
         assert_eq!(Request::parse(&json!({"action": "directory"})), Ok(Request::Directory));
     }
 
     #[test]
-    fn what_is_missing_or_of_another_type_makes_it_incomplete() {
+    fn a_missing_field_or_one_of_another_type_makes_a_request_incomplete() {
         let nothing = [json!(null), json!(0), json!(""), json!([1]), json!({}), json!(1.5), json!(true)];
         for field in ["thread_id", "class_id", "speaker", "speaker_name"] {
             for wrong in &nothing {

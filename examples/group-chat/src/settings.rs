@@ -1,26 +1,28 @@
-//! The application's own settings: `[app]` in the worker's configuration.
+//! The settings of the chat: the table `[app]` in the worker's configuration.
+//!
+//! `GroupChat::new` validates and reads them once, at the start.
 
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// What can be set.
+/// The settings. The defaults are those of `config/businessworker.toml`, without the demo data.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Where the data is: `sqlite:FILE?mode=rwc` or `postgres://user:password@host/name`.
+    /// The URL of the database: `sqlite:FILE?mode=rwc` or `postgres://user:password@host/name`.
     pub database: String,
-    /// The most connections to it.
+    /// The most connections to the database.
     pub database_connections: u32,
-    /// How long a request waits for it, in milliseconds.
+    /// How long a request waits for the database, in milliseconds.
     pub database_timeout_ms: u64,
-    /// Whether there are to be classes to try the chat with.
+    /// Whether the schema comes with two classes to try the chat.
     pub demo_data: bool,
-    /// How many requests a client may make at once,
+    /// How many requests a client may make at once.
     pub burst: u32,
-    /// and how many in a second in the long run.
+    /// How many requests a client may make in a second in the long run.
     pub requests_per_second: u32,
-    /// How many messages a page of the history has.
+    /// How many messages a page of the history has: 1 to 50.
     pub history_page: u32,
 }
 
@@ -39,10 +41,10 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Checks what the types cannot.
+    /// Checks the ranges of all values.
     ///
     /// # Errors
-    /// In one line, with the key.
+    /// One line that begins with the key.
     pub fn validate(&self) -> Result<(), String> {
         let at_least_1 = [
             ("database_connections", u64::from(self.database_connections)),
@@ -55,7 +57,7 @@ impl Settings {
                 return Err(format!("app.{key}: must be at least 1"));
             }
         }
-        // A page goes out in one message, which has to fit a client's outbox.
+        // A page is one message, which must fit a client's outbox.
         if !(1..=50).contains(&self.history_page) {
             return Err("app.history_page: must be from 1 to 50".into());
         }

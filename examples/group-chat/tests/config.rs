@@ -1,4 +1,4 @@
-//! The configuration that comes along, and the heartbeat that is in it.
+//! The shipped configuration: its defaults, its errors and its heartbeat.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
@@ -15,14 +15,14 @@ fn read(file: &str) -> String {
 }
 
 #[test]
-fn the_file_says_the_defaults_and_asks_for_demo_data() {
+fn the_shipped_file_has_the_defaults_and_demo_data() {
     let config: businessworker::Config<Settings> = toml::from_str(&read("businessworker.toml")).unwrap();
     assert_eq!(config.app, Settings { demo_data: true, ..Settings::default() });
     assert_eq!(config.app.validate(), Ok(()));
 }
 
 #[test]
-fn what_cannot_work_is_named_by_its_key() {
+fn an_invalid_setting_is_named_by_its_key() {
     for (wrong, key) in [
         (Settings { burst: 0, ..Settings::default() }, "app.burst"),
         (Settings { history_page: 51, ..Settings::default() }, "app.history_page"),
@@ -35,7 +35,7 @@ fn what_cannot_work_is_named_by_its_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_silent_client_hears_the_heartbeat_of_the_application() {
+async fn a_silent_client_receives_the_heartbeat_of_the_application() {
     let file: gateway::Config = toml::from_str(&read("gateway.toml")).unwrap();
     assert_eq!(file.ping_interval, 55.0);
     let database = Sqlite::new();

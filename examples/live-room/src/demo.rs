@@ -1,5 +1,5 @@
-//! `demo`: a register, a gateway, the worker and the backend in one process, each as it
-//! would run in its own, on this machine alone.
+//! The command `demo`: a register, a gateway, the worker and the backend in one process. All of them listen on loopback
+//! only. In production, each runs in a process of its own.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::RoomFlags;
 
-/// How long all may take to end.
+/// How long the daemons may take to end.
 const END: Duration = Duration::from_secs(15);
 
 /// The flags of `demo`.
@@ -34,6 +34,7 @@ pub(crate) struct Flags {
     room: RoomFlags,
 }
 
+/// Runs the demo until `shutdown`, or until a daemon ends.
 pub(crate) async fn demo(flags: Flags, shutdown: CancellationToken) -> anyhow::Result<()> {
     let rooms = flags.room.rooms()?;
     let views = flags.room.views()?;
@@ -41,7 +42,7 @@ pub(crate) async fn demo(flags: Flags, shutdown: CancellationToken) -> anyhow::R
     let register = listen(0, "register").await?;
     let registers = vec![register.local_addr()?.to_string()];
 
-    // It goes last: the others tell it that they leave.
+    // The register ends last, because the others tell it that they leave.
     let end_of_register = CancellationToken::new();
     let register =
         tokio::spawn(register::serve(register, register::Config::default(), end_of_register.clone()));
@@ -69,7 +70,7 @@ pub(crate) async fn demo(flags: Flags, shutdown: CancellationToken) -> anyhow::R
              Ctrl-C ends all.\n"
     );
     let all = async {
-        // Whoever ends by itself takes all with it.
+        // If one of them ends, all end.
         let ended = async |what: anyhow::Result<()>| {
             shutdown.cancel();
             what
@@ -89,7 +90,7 @@ pub(crate) async fn demo(flags: Flags, shutdown: CancellationToken) -> anyhow::R
     };
     tokio::select! {
         done = all => done,
-        () = late => Err(anyhow!("not all has ended in time")),
+        () = late => Err(anyhow!("the daemons have not ended in time")),
     }
 }
 
@@ -98,8 +99,8 @@ async fn listen(port: u16, what: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{what}: cannot listen on {address}"))
 }
 
-/// Starts a gateway on a thread of its own, which it is bound to. Returns where clients
-/// come in, and how it ends.
+/// Starts a gateway on a thread of its own, because its future cannot move between threads. Returns the address for
+/// clients, and the receiver of its result.
 async fn start_gateway(
     port: u16,
     registers: &[String],

@@ -1,10 +1,10 @@
-//! Reading what clients say and pages post: JSON objects whose fields may be missing,
-//! of another type, or too long.
+//! The fields of a request, parsed with checks: a client's message, or the body that a page posts. A field may be missing,
+//! of another type or too long; then the result is a [`UserError`], which is sent to the user.
 
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::Rooms;
+use crate::settings::Rooms;
 
 /// The longest user name, in characters.
 const MAX_NAME: usize = 32;
@@ -15,30 +15,30 @@ const MAX_CONTENT: usize = 500;
 /// The longest user id, in characters.
 const MAX_USER_ID: usize = 64;
 
-/// What somebody did wrong, or what went wrong, as they are told.
+/// An error as a user receives it: an invalid request, or a failure of ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Complaint {
-    /// For programs: a page has a text for it in its user's language.
+pub(crate) struct UserError {
+    /// The code, for programs. A page has a text for it in its user's language.
     pub(crate) code: &'static str,
-    /// For people, in Chinese.
+    /// The text, in Chinese.
     pub(crate) text: &'static str,
 }
 
-impl Complaint {
+impl UserError {
     pub(crate) const fn new(code: &'static str, text: &'static str) -> Self {
         Self { code, text }
     }
 }
 
-pub(crate) const TOO_OFTEN: Complaint = Complaint::new("too_often", "发送过于频繁，请稍后再试");
-pub(crate) const NOT_IN_ROOM: Complaint = Complaint::new("not_in_room", "请先进入直播间");
-pub(crate) const TOO_MANY_ROOMS: Complaint = Complaint::new("too_many_rooms", "进入的直播间过多");
-pub(crate) const NO_CONTENT: Complaint = Complaint::new("empty_content", "评论内容不能为空");
-pub(crate) const NOT_COUNTED: Complaint = Complaint::new("not_counted", "浏览量暂时无法统计");
-pub(crate) const PARTLY_UNREACHED: Complaint = Complaint::new("partly_unreached", "部分观众可能没有收到");
+pub(crate) const TOO_OFTEN: UserError = UserError::new("too_often", "发送过于频繁，请稍后再试");
+pub(crate) const NOT_IN_ROOM: UserError = UserError::new("not_in_room", "请先进入直播间");
+pub(crate) const TOO_MANY_ROOMS: UserError = UserError::new("too_many_rooms", "进入的直播间过多");
+pub(crate) const NO_CONTENT: UserError = UserError::new("empty_content", "评论内容不能为空");
+pub(crate) const NOT_COUNTED: UserError = UserError::new("not_counted", "浏览量暂时无法统计");
+pub(crate) const PARTLY_UNREACHED: UserError = UserError::new("partly_unreached", "部分观众可能没有收到");
 
-/// A known room, as somebody called it: PHP clients write a number where others write
-/// text, and each is answered in kind.
+/// A known room, with its id as the client wrote it. PHP clients write a number and others write text; the answer has the
+/// same type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Room {
     pub(crate) id: String,
@@ -54,7 +54,7 @@ impl Serialize for Room {
     }
 }
 
-/// A JSON object.
+/// The JSON object of a request.
 #[derive(Debug)]
 pub(crate) struct Fields(Map<String, Value>);
 
@@ -65,82 +65,87 @@ impl From<Map<String, Value>> for Fields {
 }
 
 impl Fields {
-    pub(crate) fn read(json: &[u8]) -> Result<Self, Complaint> {
-        serde_json::from_slice(json).map(Self).map_err(|_| Complaint::new("bad_message", "消息格式错误"))
+    /// Parses a JSON object.
+    pub(crate) fn read(json: &[u8]) -> Result<Self, UserError> {
+        serde_json::from_slice(json).map(Self).map_err(|_| UserError::new("bad_message", "消息格式错误"))
     }
 
-    /// What kind of message it is; nothing, where it does not say.
+    /// The type of a message; empty if it has none.
     pub(crate) fn kind(&self) -> &str {
         self.text("type").unwrap_or_default()
     }
 
-    pub(crate) fn room(&self, rooms: &Rooms) -> Result<Room, Complaint> {
+    /// The room, which must exist.
+    pub(crate) fn room(&self, rooms: &Rooms) -> Result<Room, UserError> {
         let (id, number) = match self.get("roomId") {
-            None => return Err(Complaint::new("no_room", "缺少直播间编号")),
+            None => return Err(UserError::new("no_room", "缺少直播间编号")),
             Some(Value::String(id)) => (id.clone(), None),
             Some(Value::Number(number)) if number.is_u64() => (number.to_string(), number.as_u64()),
-            Some(_) => return Err(Complaint::new("bad_room", "直播间编号格式错误")),
+            Some(_) => return Err(UserError::new("bad_room", "直播间编号格式错误")),
         };
         if rooms.contains(&id) {
             Ok(Room { id, number })
         } else {
-            Err(Complaint::new("unknown_room", "直播间不存在"))
+            Err(UserError::new("unknown_room", "直播间不存在"))
         }
     }
 
-    pub(crate) fn name(&self) -> Result<String, Complaint> {
-        self.optional_name()?.ok_or(Complaint::new("empty_name", "用户名不能为空"))
+    /// The user's name.
+    pub(crate) fn name(&self) -> Result<String, UserError> {
+        self.optional_name()?.ok_or(UserError::new("empty_name", "用户名不能为空"))
     }
 
-    pub(crate) fn optional_name(&self) -> Result<Option<String>, Complaint> {
+    /// The user's name, if given: one line, at most 32 characters.
+    pub(crate) fn optional_name(&self) -> Result<Option<String>, UserError> {
         let name = match self.get("userName") {
             None => return Ok(None),
             Some(Value::String(name)) => name.trim(),
-            Some(_) => return Err(Complaint::new("bad_name", "用户名格式错误")),
+            Some(_) => return Err(UserError::new("bad_name", "用户名格式错误")),
         };
         match name {
-            "" => Err(Complaint::new("empty_name", "用户名不能为空")),
-            _ if name.chars().count() > MAX_NAME => Err(Complaint::new("long_name", "用户名过长")),
-            _ if name.chars().any(char::is_control) => Err(Complaint::new("bad_name", "用户名格式错误")),
+            "" => Err(UserError::new("empty_name", "用户名不能为空")),
+            _ if name.chars().count() > MAX_NAME => Err(UserError::new("long_name", "用户名过长")),
+            _ if name.chars().any(char::is_control) => Err(UserError::new("bad_name", "用户名格式错误")),
             _ => Ok(Some(name.to_owned())),
         }
     }
 
-    pub(crate) fn content(&self) -> Result<Option<String>, Complaint> {
+    /// The comment, if given: not blank, at most 500 characters.
+    pub(crate) fn content(&self) -> Result<Option<String>, UserError> {
         match self.get("content") {
             None => Ok(None),
             Some(Value::String(content)) if content.trim().is_empty() => Err(NO_CONTENT),
             Some(Value::String(content)) if content.chars().count() > MAX_CONTENT => {
-                Err(Complaint::new("long_content", "评论内容过长"))
+                Err(UserError::new("long_content", "评论内容过长"))
             }
             Some(Value::String(content)) => Ok(Some(content.clone())),
-            Some(_) => Err(Complaint::new("bad_content", "评论格式错误")),
+            Some(_) => Err(UserError::new("bad_content", "评论格式错误")),
         }
     }
 
-    /// A user's id, in the field of that name.
-    pub(crate) fn user_id(&self, field: &str) -> Result<Option<String>, Complaint> {
+    /// The user id in this field, if given.
+    pub(crate) fn user_id(&self, field: &str) -> Result<Option<String>, UserError> {
         match self.get(field) {
             None => Ok(None),
             Some(Value::Number(id)) => Ok(Some(id.to_string())),
             Some(Value::String(id)) if (1..=MAX_USER_ID).contains(&id.chars().count()) && id != "0" => {
                 Ok(Some(id.clone()))
             }
-            Some(_) => Err(Complaint::new("bad_user_id", "用户编号格式错误")),
+            Some(_) => Err(UserError::new("bad_user_id", "用户编号格式错误")),
         }
     }
 
+    /// The text in this field.
     pub(crate) fn text(&self, field: &str) -> Option<&str> {
         self.get(field)?.as_str()
     }
 
-    /// Whether it is the same page once more, after its connection was lost: it is
-    /// neither counted nor announced again.
+    /// Whether a page joins again after it has lost its connection: it is neither counted nor announced again.
     pub(crate) fn again(&self) -> bool {
         self.get("again") == Some(&Value::Bool(true))
     }
 
-    /// Null is as good as nothing, as PHP's `isset` has it.
+    /// The value of a field. Null counts as missing, as with PHP's `isset`.
     fn get(&self, field: &str) -> Option<&Value> {
         self.0.get(field).filter(|value| !value.is_null())
     }
@@ -161,7 +166,7 @@ mod tests {
         for text in ["", "{", "[1]", "7", "null", "\"say\""] {
             assert_eq!(
                 Fields::read(text.as_bytes()).unwrap_err(),
-                Complaint::new("bad_message", "消息格式错误"),
+                UserError::new("bad_message", "消息格式错误"),
                 "{text}"
             );
         }
@@ -170,13 +175,13 @@ mod tests {
     }
 
     #[test]
-    fn a_room_may_be_a_number_or_text_and_is_said_as_it_was() {
+    fn a_room_may_be_a_number_or_text_and_keeps_its_type() {
         let rooms = Rooms::default();
         for id in [json!(1), json!("1")] {
             let room = fields(json!({"roomId": id})).room(&rooms).unwrap();
             assert_eq!((room.id.as_str(), json!(room)), ("1", id));
         }
-        for (id, complaint) in [
+        for (id, error) in [
             (json!(null), "缺少直播间编号"),
             (json!([1]), "直播间编号格式错误"),
             (json!(-1), "直播间编号格式错误"),
@@ -184,11 +189,7 @@ mod tests {
             (json!("9"), "直播间不存在"),
             (json!(""), "直播间不存在"),
         ] {
-            assert_eq!(
-                fields(json!({"roomId": id})).room(&rooms).map_err(|it| it.text),
-                Err(complaint),
-                "{id}"
-            );
+            assert_eq!(fields(json!({"roomId": id})).room(&rooms).map_err(|it| it.text), Err(error), "{id}");
         }
     }
 
@@ -196,32 +197,28 @@ mod tests {
     fn a_name_is_a_line_of_text() {
         assert_eq!(fields(json!({"userName": " 小明 "})).name().unwrap(), "小明");
         assert!(fields(json!({"userName": "名".repeat(MAX_NAME)})).name().is_ok());
-        for (name, complaint) in [
+        for (name, error) in [
             (json!(null), "用户名不能为空"),
             (json!(" "), "用户名不能为空"),
             (json!("a\nb"), "用户名格式错误"),
             (json!(7), "用户名格式错误"),
             (json!("名".repeat(MAX_NAME + 1)), "用户名过长"),
         ] {
-            assert_eq!(
-                fields(json!({"userName": name})).name().map_err(|it| it.text),
-                Err(complaint),
-                "{name}"
-            );
+            assert_eq!(fields(json!({"userName": name})).name().map_err(|it| it.text), Err(error), "{name}");
         }
     }
 
     #[test]
-    fn a_comment_may_be_missing_and_is_no_blank() {
+    fn a_comment_may_be_missing_but_not_blank() {
         assert_eq!(fields(json!({})).content(), Ok(None));
         assert_eq!(fields(json!({"content": null})).content(), Ok(None));
         assert_eq!(fields(json!({"content": "0"})).content(), Ok(Some("0".into())));
-        for (content, complaint) in [
+        for (content, error) in [
             (json!("\n "), "评论内容不能为空"),
             (json!({"a": 1}), "评论格式错误"),
             (json!("字".repeat(MAX_CONTENT + 1)), "评论内容过长"),
         ] {
-            assert_eq!(fields(json!({"content": content})).content().map_err(|it| it.text), Err(complaint));
+            assert_eq!(fields(json!({"content": content})).content().map_err(|it| it.text), Err(error));
         }
     }
 

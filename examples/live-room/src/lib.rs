@@ -1,19 +1,19 @@
-//! A live room with comments, in two ways that share their rooms.
+//! A live room with comments. Clients use it in two ways, which share the rooms:
 //!
-//! - *Over the socket*: a client says `join` and `say`, and the worker tells the room.
-//!   That is [`LiveRoom`], the worker's events.
-//! - *Through a web backend*: the socket only listens. A page posts its client id to
-//!   the [`backend`], which binds the user to it and joins the room; comments are posted
-//!   too, checked there, and pushed. The backend knows the gateways through
-//!   [`Gateway`](gatewayworker::Gateway) alone, as a shop's or a forum's would.
+//! - *Over the socket*: a client sends `join` and `say`, and the worker sends them to the room.
+//!   [`LiveRoom`] is this worker's application.
+//! - *Through a web backend*: the socket only receives. A page posts its client id to the
+//!   [`backend`], which binds the user to the client and joins the room. Comments are posted too;
+//!   the backend checks and pushes them. It has no worker, only a
+//!   [`Gateway`](gatewayworker::Gateway), as the backend of a shop or a forum has.
 //!
-//! Both read what they are given with `fields`, speak with `reply`, count with
-//! [`Views`] and tell a room its numbers with `board`.
+//! Both parse requests with `fields`, make messages with `reply`, count page views with [`Views`],
+//! and send a room its numbers with `numbers`.
 
 pub mod backend;
-mod board;
 mod fields;
 mod limiter;
+mod numbers;
 mod reply;
 mod settings;
 mod views;
@@ -22,12 +22,3 @@ mod worker;
 pub use settings::{Rooms, Settings};
 pub use views::{Unavailable, Views};
 pub use worker::LiveRoom;
-
-/// How often somebody may say something: so many at once,
-const BURST: u32 = 5;
-
-/// and then so many a second.
-const PER_SECOND: f64 = 1.0;
-
-/// How many rooms one client may be in.
-const MAX_ROOMS: usize = 8;

@@ -1,4 +1,4 @@
-//! The live room: its worker, its backend, and a demo that is a whole cluster.
+//! The program of the live room: its worker, its web backend, or a demo with a whole cluster.
 
 mod demo;
 
@@ -14,7 +14,7 @@ use live_room::backend::{self, LoginKey};
 use live_room::{LiveRoom, Rooms, Settings, Views};
 use tokio::net::TcpListener;
 
-/// A live room with comments. Without a command: its worker.
+/// A live room with comments. Without a command, runs its worker.
 #[derive(Parser)]
 #[command(name = "live-room", version, args_conflicts_with_subcommands = true)]
 struct Program {
@@ -35,15 +35,15 @@ enum Command {
 /// The backend's flags.
 #[derive(clap::Args)]
 struct Flags {
-    /// Serve pages and requests at ADDRESS
+    /// Serve the page and its requests on ADDRESS
     #[arg(long, value_name = "ADDRESS", env = "LIVE_ROOM_LISTEN", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
 
-    /// Let pages connect to the gateway at URL
+    /// The gateway's URL, to which pages connect
     #[arg(long, value_name = "URL", env = "LIVE_ROOM_SOCKET", default_value = "ws://127.0.0.1:8289")]
     socket: String,
 
-    /// Learn from the register at ADDRESS where the gateways are; may be given several times
+    /// The address of a register; may be given several times
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -53,22 +53,22 @@ struct Flags {
     )]
     register_address: Vec<String>,
 
-    /// The cluster's key; better set in the environment, where other users do not see it [default: none]
+    /// The cluster's secret key. Prefer the environment variable, which other users cannot see [default: none]
     #[arg(long, value_name = "KEY", env = "GATEWAYWORKER_SECRET_KEY", hide_env_values = true)]
     secret_key: Option<String>,
 
     #[command(flatten)]
     room: RoomFlags,
 
-    /// Sign logins with KEY, the same for all backends [default: one of its own]
+    /// Sign logins with KEY, which all backends share [default: a random key]
     #[arg(long, value_name = "KEY", env = "LIVE_ROOM_LOGIN_KEY", hide_env_values = true)]
     login_key: Option<String>,
 }
 
-/// What backend and demo have in common.
+/// The flags that backend and demo share.
 #[derive(clap::Args)]
 struct RoomFlags {
-    /// The rooms that there are
+    /// A room; may be given several times. Clients cannot make rooms
     #[arg(
         long = "room",
         value_name = "ID",
@@ -78,7 +78,7 @@ struct RoomFlags {
     )]
     rooms: Vec<String>,
 
-    /// Count page views in the Redis at URL, redis://host:port/database [default: in memory]
+    /// Count page views in Redis, at redis://host:port/database [default: in memory]
     #[arg(long, value_name = "URL", env = "LIVE_ROOM_REDIS", hide_env_values = true)]
     redis: Option<String>,
 }
@@ -132,15 +132,15 @@ async fn serve(flags: Flags, shutdown: CancellationToken) -> anyhow::Result<()> 
     Ok(backend::serve(listener, config, shutdown).await?)
 }
 
-/// Runs `serve` until it ends; the first signal asks for that, the second does not ask.
-/// `log` is what the log has where `RUST_LOG` does not say.
+/// Runs `serve` until it ends. The first signal asks it to end, the second ends the program at once. `log` is the log
+/// filter without `RUST_LOG`.
 fn run<F>(log: &str, serve: impl FnOnce(CancellationToken) -> F) -> anyhow::Result<()>
 where
     F: Future<Output = anyhow::Result<()>>,
 {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| log.into());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // Colours are for a terminal, where NO_COLOR does not ask for none.
+    // The log has colours on a terminal only, and not with NO_COLOR.
     let log = if std::io::stderr().is_terminal() { log } else { log.with_ansi(false) };
     log.init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -159,7 +159,7 @@ where
     done
 }
 
-/// Waits for Ctrl-C, or what asks a service to end.
+/// Waits for Ctrl-C or SIGTERM.
 async fn signal() {
     #[cfg(unix)]
     {

@@ -1,4 +1,4 @@
-//! What can be set: the `[app]` table of a worker, and the rooms that there are.
+//! The settings of the worker, in the table `[app]` of its configuration, and the list of rooms.
 
 use std::collections::BTreeSet;
 
@@ -8,20 +8,20 @@ use serde::Deserialize;
 /// The longest room id, in characters.
 const MAX_ID: usize = 64;
 
-/// A worker's own settings.
+/// The settings of the worker.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// The rooms that there are.
+    /// The rooms.
     pub rooms: Rooms,
-    /// Where page views are counted, `redis://host:port/database`; in memory, if empty.
+    /// The Redis that counts page views, `redis://host:port/database`. If empty, they are counted in memory.
     pub redis: String,
-    /// Whether clients only listen: what they say comes through the backend.
+    /// Whether the socket only receives: then clients comment through the backend.
     pub one_way: bool,
 }
 
 impl Settings {
-    /// The same with what the environment says: `LIVE_ROOM_REDIS`.
+    /// Returns the settings with the environment's `LIVE_ROOM_REDIS`, if it is set.
     #[must_use]
     pub fn with_environment(mut self) -> Self {
         if let Ok(redis) = std::env::var("LIVE_ROOM_REDIS") {
@@ -31,16 +31,16 @@ impl Settings {
     }
 }
 
-/// The rooms that there are: nobody makes one by coming in.
+/// The list of rooms. A client cannot make a room.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 pub struct Rooms(BTreeSet<String>);
 
 impl Rooms {
-    /// These rooms.
+    /// Returns the list of these rooms.
     ///
     /// # Errors
-    /// When there is none, or an id is empty, `"0"` or longer than 64 characters.
+    /// The list is empty, or an id is empty, `"0"` or longer than 64 characters.
     pub fn new(ids: impl IntoIterator<Item = String>) -> anyhow::Result<Self> {
         let ids: BTreeSet<_> = ids.into_iter().collect();
         ensure!(!ids.is_empty(), "rooms: must name a room");
@@ -80,14 +80,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_that_comes_along_says_the_defaults() {
+    fn the_shipped_file_has_the_defaults() {
         let config: Config<Settings> = toml::from_str(include_str!("../config/businessworker.toml")).unwrap();
         assert_eq!(config.app.rooms, Rooms::default());
         assert!(config.app.redis.is_empty() && !config.app.one_way);
     }
 
     #[test]
-    fn a_room_has_an_id_that_a_group_may_have() {
+    fn a_room_id_is_a_valid_group_name() {
         for ids in [vec![], vec![""], vec!["0"], vec!["1", ""]] {
             assert!(Rooms::new(ids.iter().map(|id| (*id).to_owned())).is_err(), "{ids:?}");
         }

@@ -1,7 +1,7 @@
-//! Page views: how often a room was entered.
+//! Page views: how often clients have joined a room.
 //!
-//! In Redis they are the field `ROOM_TOTAL_PV` of the hash `PV:ROOM:<id>`, for all workers
-//! and backends together, and stay. In memory they are this process's own.
+//! In Redis, a room's views are the field `ROOM_TOTAL_PV` of the hash `PV:ROOM:<id>`: all workers and backends share
+//! them, and they outlive the processes. In memory, each process counts its own.
 
 use std::collections::HashMap;
 use std::fmt::{self, Display};
@@ -16,75 +16,76 @@ use tracing::warn;
 
 const FIELD: &str = "ROOM_TOTAL_PV";
 
-/// How long Redis may take, to be connected to or to answer.
+/// How long Redis may take to accept a connection, and to answer.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// Where page views are counted. Clones count together.
+/// The counter of page views. Clones share the counts.
 #[derive(Clone)]
-pub struct Views(Kept);
+pub struct Views(Store);
 
 #[derive(Clone)]
-enum Kept {
+enum Store {
     Memory(Arc<Mutex<HashMap<String, u64>>>),
-    /// One connection does for a process: what is asked goes out together and is answered
-    /// in order. A lost one is made anew when it is used.
+    /// One connection per process, which pipelines all commands. It reconnects when it is used.
     Redis(ConnectionManager),
 }
 
-/// Redis did not answer. It is asked anew the next time.
+/// The error when Redis does not answer. The next call tries again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unavailable;
 
 impl Views {
-    /// In the Redis at `redis://host:port/database`, which need not be there yet; in this
-    /// process, where the URL is empty.
+    /// Opens the counter in the Redis at `redis://host:port/database`, which may start later; or in memory, if the URL is
+    /// empty.
     ///
     /// # Errors
-    /// When it is no such URL.
+    /// The URL is invalid.
     ///
     /// # Panics
-    /// Outside a tokio runtime.
+    /// Outside of a tokio runtime.
     pub fn open(url: &str) -> anyhow::Result<Self> {
         if url.is_empty() {
-            return Ok(Self(Kept::Memory(Arc::default())));
+            return Ok(Self(Store::Memory(Arc::default())));
         }
-        // The text of the error may have the password in it.
-        let client = Client::open(url).ok().context("redis: is no redis://host:port/database")?;
+        // The error's own text may contain the password.
+        let client = Client::open(url).ok().context("redis: must be redis://host:port/database")?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(LIMIT))
             .set_response_timeout(Some(LIMIT))
             .set_number_of_retries(1);
         let connection = ConnectionManager::new_lazy_with_config(client, config).context("redis")?;
-        Ok(Self(Kept::Redis(connection)))
+        Ok(Self(Store::Redis(connection)))
     }
 
-    /// Counts one more, and says how many there are then.
+    /// Counts a view, and returns the new number.
     ///
     /// # Errors
-    /// When Redis is not there; whether it was counted is not known.
+    /// Redis does not answer. The view may be counted or not.
     pub async fn add(&self, room: &str) -> Result<u64, Unavailable> {
         match &self.0 {
-            Kept::Memory(rooms) => {
+            Store::Memory(rooms) => {
                 let mut rooms = rooms.lock().unwrap_or_else(PoisonError::into_inner);
                 let views = rooms.entry(room.to_owned()).or_default();
                 *views += 1;
                 Ok(*views)
             }
-            Kept::Redis(connection) => ask(connection, cmd("HINCRBY").arg(key(room)).arg(FIELD).arg(1)).await,
+            Store::Redis(connection) => {
+                ask(connection, cmd("HINCRBY").arg(key(room)).arg(FIELD).arg(1)).await
+            }
         }
     }
 
-    /// How many there are.
+    /// Returns the number of views.
     ///
     /// # Errors
-    /// When Redis is not there.
+    /// Redis does not answer.
     pub async fn of(&self, room: &str) -> Result<u64, Unavailable> {
         match &self.0 {
-            Kept::Memory(rooms) => {
+            Store::Memory(rooms) => {
                 let rooms = rooms.lock().unwrap_or_else(PoisonError::into_inner);
                 Ok(rooms.get(room).copied().unwrap_or_default())
             }
-            Kept::Redis(connection) => {
+            Store::Redis(connection) => {
                 let views: Option<u64> = ask(connection, cmd("HGET").arg(key(room)).arg(FIELD)).await?;
                 Ok(views.unwrap_or_default())
             }
@@ -103,8 +104,8 @@ async fn ask<T: FromRedisValue>(connection: &ConnectionManager, command: &Cmd) -
     };
     let asked = async {
         match command.query_async(&mut connection.clone()).await {
-            // That it was lost shows when it is used. The next one is new. (A view that Redis
-            // counted before it died is counted twice.)
+            // Only a command finds that the connection is lost, so try once more on a new one. (Redis may have counted
+            // a view before the loss: then it counts twice.)
             Err(error) if error.is_connection_dropped() => command.query_async(&mut connection.clone()).await,
             answer => answer,
         }
@@ -118,8 +119,8 @@ async fn ask<T: FromRedisValue>(connection: &ConnectionManager, command: &Cmd) -
 impl fmt::Debug for Views {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            Kept::Memory(_) => "Views in memory",
-            Kept::Redis(_) => "Views in Redis",
+            Store::Memory(_) => "Views in memory",
+            Store::Redis(_) => "Views in Redis",
         })
     }
 }

@@ -1,4 +1,6 @@
-//! The worker: greets clients with their id, and does what they say over the socket.
+//! The worker's application: greets clients with their id, and handles `join` and `say` over the socket.
+//!
+//! The worker calls [`LiveRoom`] for each event. Requests of pages go to `backend` instead.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -6,68 +8,74 @@ use std::sync::OnceLock;
 use gatewayworker::{BoxError, Client, ClientId, CloseReason, Delivery, Events, Gateway, Message, Result};
 use tracing::debug;
 
-use crate::board::Board;
-use crate::fields::{self, Complaint, Fields};
-use crate::limiter::Limiter;
+use crate::fields::{self, Fields, UserError};
+use crate::limiter::{BURST, Limiter, PER_SECOND};
+use crate::numbers::NumbersPublisher;
 use crate::reply::{Reply, Speaker};
-use crate::{BURST, MAX_ROOMS, PER_SECOND, Rooms, Settings, Views};
+use crate::settings::{Rooms, Settings};
+use crate::views::Views;
 
-/// What a client's session has: the rooms that it is in,
+/// The session's key for the rooms that a client is in.
 pub(crate) const ROOMS: &str = "rooms";
-/// the name that it came in with,
+/// The session's key for the name that a client has joined with.
 pub(crate) const USER_NAME: &str = "userName";
-/// and the user that the backend has bound it to, if it has.
+/// The session's key for the user to whom the backend has bound a client.
 pub(crate) const BOUND_TO: &str = "uid";
 
-/// The rooms, seen from their clients' sockets.
+/// The application of the worker.
 #[derive(Debug)]
 pub struct LiveRoom {
     rooms: Rooms,
     views: Views,
     one_way: bool,
     limiter: Limiter<ClientId>,
-    board: OnceLock<Board>,
+    publisher: OnceLock<NumbersPublisher>,
 }
 
-/// Why a client does not get what it wants: its own doing, or not.
-enum NotDone {
-    Wrong(Complaint),
+/// The error of a client's message.
+enum MessageError {
+    /// The client's own: it receives the error.
+    User(UserError),
+    /// A failure between worker and gateway: the worker logs it.
     Failed(BoxError),
 }
 
-impl From<Complaint> for NotDone {
-    fn from(complaint: Complaint) -> Self {
-        Self::Wrong(complaint)
+impl From<UserError> for MessageError {
+    fn from(error: UserError) -> Self {
+        Self::User(error)
     }
 }
 
-impl<E: std::error::Error + Send + Sync + 'static> From<E> for NotDone {
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for MessageError {
     fn from(error: E) -> Self {
         Self::Failed(error.into())
     }
 }
 
-/// What is said by who says nothing: a `say` without content.
+/// The most rooms that a client may be in.
+pub(crate) const MAX_ROOMS: usize = 8;
+
+/// The comment of a `say` without content.
 const DEFAULT_CONTENT: &str = "default content";
 
-type Done = std::result::Result<(), NotDone>;
+type Handled = std::result::Result<(), MessageError>;
 
 impl LiveRoom {
-    /// These rooms; page views are counted in `views`.
+    /// Returns the application. It counts page views in `views`.
     pub fn new(settings: &Settings, views: Views) -> Self {
         Self {
             rooms: settings.rooms.clone(),
             views,
             one_way: settings.one_way,
             limiter: Limiter::new(BURST, PER_SECOND),
-            board: OnceLock::new(),
+            publisher: OnceLock::new(),
         }
     }
 }
 
 impl Events for LiveRoom {
     async fn on_worker_start(&self, gateway: &Gateway) -> Result {
-        self.board.get_or_init(|| Board::start(gateway, &self.views, &self.rooms));
+        self.publisher.get_or_init(|| NumbersPublisher::start(gateway, &self.views, &self.rooms));
         Ok(())
     }
 
@@ -77,19 +85,19 @@ impl Events for LiveRoom {
     }
 
     async fn on_message(&self, client: &Client, message: Message) -> Result {
-        match self.understand(client, &message).await {
+        match self.handle_message(client, &message).await {
             Ok(()) => Ok(()),
-            Err(NotDone::Wrong(complaint)) => {
-                debug!(client = %client.id(), complaint = complaint.code, "complained");
-                client.send(Reply::Error(complaint)).await?;
+            Err(MessageError::User(error)) => {
+                debug!(client = %client.id(), error = error.code, "a request was refused");
+                client.send(Reply::Error(error)).await?;
                 Ok(())
             }
-            Err(NotDone::Failed(error)) => Err(error),
+            Err(MessageError::Failed(error)) => Err(error),
         }
     }
 
     async fn on_close(&self, client: &Client, reason: CloseReason) -> Result {
-        debug!(client = %client.id(), %reason, "gone");
+        debug!(client = %client.id(), %reason, "a client has left");
         for room in rooms_of(client)?.keys() {
             self.changed(room);
         }
@@ -98,31 +106,32 @@ impl Events for LiveRoom {
 }
 
 impl LiveRoom {
-    async fn understand(&self, client: &Client, message: &Message) -> Done {
-        let said = Fields::read(message.bytes());
-        if said.as_ref().is_ok_and(|said| said.kind() == "pong") {
+    /// Parses and handles a message.
+    async fn handle_message(&self, client: &Client, message: &Message) -> Handled {
+        let fields = Fields::read(message.bytes());
+        if fields.as_ref().is_ok_and(|fields| fields.kind() == "pong") {
             return Ok(());
         }
         if !self.limiter.take(client.id()) {
             return Err(fields::TOO_OFTEN.into());
         }
-        let said = said?;
-        match said.kind() {
-            // The backend has checked who that is; nobody says otherwise here.
+        let fields = fields?;
+        match fields.kind() {
+            // The backend has verified this client's user, so the client may not name another one here.
             "join" | "say" if self.one_way || client.session().get::<String>(BOUND_TO)?.is_some() => {
-                Err(Complaint::new("use_website", "请通过网站发表评论").into())
+                Err(UserError::new("use_website", "请通过网站发表评论").into())
             }
-            "join" => self.join(client, &said).await,
-            "say" => self.say(client, &said).await,
-            _ => Err(Complaint::new("unknown_type", "未知消息类型").into()),
+            "join" => self.join(client, &fields).await,
+            "say" => self.say(client, &fields).await,
+            _ => Err(UserError::new("unknown_type", "未知消息类型").into()),
         }
     }
 
-    async fn join(&self, client: &Client, said: &Fields) -> Done {
-        let room = said.room(&self.rooms)?;
-        let name = said.name()?;
-        // Where nobody logs in this is a number that the page drew; nothing hangs on it.
-        said.user_id("userId")?;
+    async fn join(&self, client: &Client, fields: &Fields) -> Handled {
+        let room = fields.room(&self.rooms)?;
+        let name = fields.name()?;
+        // Without a login, this is a random number of the page. It is checked and not used.
+        fields.user_id("userId")?;
         let mut rooms = rooms_of(client)?;
         let is_new = rooms.insert(room.id.clone(), true).is_none();
         if rooms.len() > MAX_ROOMS {
@@ -130,13 +139,13 @@ impl LiveRoom {
         }
         let delivery = client.join_group(&room.id).await?;
         if !delivery.is_complete() {
-            return Err(Complaint::new("not_entered", "暂时无法进入直播间，请稍后再试").into());
+            return Err(UserError::new("not_entered", "暂时无法进入直播间，请稍后再试").into());
         }
         client.session().insert(ROOMS, rooms)?;
         client.session().insert(USER_NAME, &name)?;
 
-        let join = Reply::Join { room: &room, who: Speaker { name: &name, id: None } };
-        if !is_new || said.again() {
+        let join = Reply::Join { room: &room, speaker: Speaker { name: &name, id: None } };
+        if !is_new || fields.again() {
             client.send(join).await?;
             self.changed(&room.id);
             return Ok(());
@@ -148,32 +157,32 @@ impl LiveRoom {
         reached(&delivery)
     }
 
-    async fn say(&self, client: &Client, said: &Fields) -> Done {
-        let room = said.room(&self.rooms)?;
-        let content = said.content()?.unwrap_or_else(|| DEFAULT_CONTENT.to_owned());
-        said.user_id("userId")?;
+    async fn say(&self, client: &Client, fields: &Fields) -> Handled {
+        let room = fields.room(&self.rooms)?;
+        let content = fields.content()?.unwrap_or_else(|| DEFAULT_CONTENT.to_owned());
+        fields.user_id("userId")?;
         let joined_as = client.session().get::<String>(USER_NAME)?;
-        let name = said.optional_name()?.or(joined_as).ok_or(fields::NOT_IN_ROOM)?;
+        let name = fields.optional_name()?.or(joined_as).ok_or(fields::NOT_IN_ROOM)?;
         if !rooms_of(client)?.contains_key(&room.id) {
             return Err(fields::NOT_IN_ROOM.into());
         }
-        let who = Speaker { name: &name, id: None };
-        let say = Reply::Say { room: &room, who, content: &content, to: None };
+        let speaker = Speaker { name: &name, id: None };
+        let say = Reply::Say { room: &room, speaker, content: &content, to: None };
         reached(&client.gateway().send_to_group([&room.id], say).await?)
     }
 
     fn changed(&self, room: &str) {
-        if let Some(board) = self.board.get() {
-            board.changed(room);
+        if let Some(publisher) = self.publisher.get() {
+            publisher.changed(room);
         }
     }
 }
 
-/// A PHP array whose keys are the rooms, so that a backend can merge one in.
+/// The client's rooms. In the session they are the keys of a PHP array, so that a backend can merge a room in.
 fn rooms_of(client: &Client) -> std::result::Result<BTreeMap<String, bool>, gatewayworker::SessionError> {
     Ok(client.session().get(ROOMS)?.unwrap_or_default())
 }
 
-fn reached(delivery: &Delivery) -> Done {
+fn reached(delivery: &Delivery) -> Handled {
     if delivery.is_complete() { Ok(()) } else { Err(fields::PARTLY_UNREACHED.into()) }
 }

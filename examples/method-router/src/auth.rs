@@ -1,8 +1,8 @@
-//! Who may enter: a ticket that somebody with the key has signed, a while ago at most.
+//! The ticket of a client: its user and room, signed with the shared key. The application verifies it in the handshake.
 //!
-//! `auth` is two parts with a dot between, both base64url without padding (RFC 4648,
-//! section 5): the ticket as JSON, and the HMAC-SHA256 (RFC 2104) of the first part as
-//! it stands there. Anything that can sign makes one: a web backend after its own login.
+//! `auth` has two parts with a dot between them, both base64url without padding (RFC 4648, section 5): the ticket as JSON,
+//! and the HMAC-SHA256 (RFC 2104) of the first part as it is written. Any program with the key can make one, such as a web
+//! backend after its own login.
 
 use std::fmt;
 
@@ -18,46 +18,46 @@ pub const MAX_AUTH: usize = 2048;
 /// The longest id, room code and nickname, in characters.
 pub const MAX_NAME: usize = 64;
 
-/// How far ahead of ours the signer's clock may be, in seconds.
+/// How far the signer's clock may be ahead of ours, in seconds.
 pub const CLOCK_SKEW: i64 = 5;
 
 /// The shortest key, in bytes.
 pub const MIN_KEY: usize = 16;
 
-/// What a user is.
+/// The kind of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "camelCase")]
 #[value(rename_all = "camelCase")]
 pub enum Kind {
-    /// Somebody with a phone, who takes part.
+    /// A person with a phone, who takes part.
     WechatUser,
-    /// The big screen in the hall, which looks on.
+    /// A big screen, which only receives.
     Wall,
 }
 
-/// What a user was given to enter with.
+/// A ticket to one room, for one user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
-    /// Who it is, to whoever signed.
+    /// The user's id, chosen by the signer.
     pub id: String,
-    /// What it is.
+    /// The kind of the user.
     #[serde(rename = "type")]
     pub kind: Kind,
-    /// The room that it is for.
+    /// The code of the room.
     pub code: String,
     /// The name that others see.
     pub nickname: String,
-    /// When it was signed, in seconds since 1970.
+    /// The time of signing, in seconds since 1970.
     pub ctime: i64,
 }
 
-/// Why somebody may not enter.
+/// The error of an invalid ticket. Its text is for the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// There is none.
+pub enum TicketError {
+    /// There is no ticket.
     #[error("缺少 auth")]
     Missing,
-    /// It is not of our making.
+    /// It is malformed, or signed with another key.
     #[error("auth 无效")]
     Invalid,
     /// It is too old.
@@ -68,8 +68,8 @@ pub enum Refused {
     Early,
 }
 
-impl Refused {
-    /// The same for programs: a page has a text for it in its user's language.
+impl TicketError {
+    /// The error's code, for programs. A page has a text for it in its user's language.
     pub fn reason(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -80,21 +80,21 @@ impl Refused {
     }
 }
 
-/// The key that signs.
+/// The key that signs tickets.
 #[derive(Clone)]
 pub struct Key(Hmac<Sha256>);
 
 impl Key {
-    /// A key of these bytes.
+    /// Returns the key of these bytes.
     ///
     /// # Errors
-    /// When there are fewer than [`MIN_KEY`].
+    /// There are fewer than [`MIN_KEY`] bytes.
     pub fn new(key: &str) -> anyhow::Result<Self> {
-        anyhow::ensure!(key.len() >= MIN_KEY, "auth_key: has to have at least {MIN_KEY} bytes");
+        anyhow::ensure!(key.len() >= MIN_KEY, "auth_key: must have at least {MIN_KEY} bytes");
         Ok(Self(Hmac::new_from_slice(key.as_bytes())?))
     }
 
-    /// The `auth` for a ticket.
+    /// Signs a ticket, and returns its `auth`.
     pub fn sign(&self, ticket: &Ticket) -> String {
         let json = serde_json::to_vec(ticket).unwrap_or_default();
         let body = BASE64.encode(json);
@@ -102,16 +102,16 @@ impl Key {
         format!("{body}.{}", BASE64.encode(mac))
     }
 
-    /// The ticket in an `auth`, at the time `now`, if it is at most `max_age` seconds old.
+    /// Returns the ticket of an `auth`, if it is valid and at most `max_age` seconds old at the time `now`.
     ///
     /// # Errors
-    /// When it is not to be let in.
-    pub fn verify(&self, auth: Option<&str>, now: i64, max_age: i64) -> Result<Ticket, Refused> {
-        let auth = auth.filter(|auth| !auth.is_empty()).ok_or(Refused::Missing)?;
-        let ticket = self.open(auth).ok_or(Refused::Invalid)?;
+    /// The ticket is missing, invalid, too old, or from the future.
+    pub fn verify(&self, auth: Option<&str>, now: i64, max_age: i64) -> Result<Ticket, TicketError> {
+        let auth = auth.filter(|auth| !auth.is_empty()).ok_or(TicketError::Missing)?;
+        let ticket = self.open(auth).ok_or(TicketError::Invalid)?;
         match now.saturating_sub(ticket.ctime) {
-            age if age > max_age => Err(Refused::Expired),
-            age if age < -CLOCK_SKEW => Err(Refused::Early),
+            age if age > max_age => Err(TicketError::Expired),
+            age if age < -CLOCK_SKEW => Err(TicketError::Early),
             _ => Ok(ticket),
         }
     }
@@ -126,7 +126,7 @@ impl Key {
     }
 }
 
-/// Something that can be shown, and be part of a key.
+/// Whether a text can be shown, and be part of a Redis key.
 fn is_name(text: &str) -> bool {
     let length = text.chars().count();
     !text.trim().is_empty() && length <= MAX_NAME && !text.chars().any(char::is_control)
@@ -158,19 +158,19 @@ mod tests {
         }
     }
 
-    fn verify(auth: &str, now: i64) -> Result<Ticket, Refused> {
+    fn verify(auth: &str, now: i64) -> Result<Ticket, TicketError> {
         key().verify(Some(auth), now, 600)
     }
 
     #[test]
-    fn what_was_signed_comes_back() {
+    fn a_signed_ticket_is_read_back() {
         let auth = key().sign(&ticket());
         assert_eq!(verify(&auth, NOW), Ok(ticket()));
         assert!(auth.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)), "{auth}");
     }
 
     #[test]
-    fn it_is_made_as_others_would_make_it() {
+    fn a_signature_matches_that_of_another_implementation() {
         // php: $b = rtrim(strtr(base64_encode($json), '+/', '-_'), '=');
         //      $b . '.' . the same of hash_hmac('sha256', $b, $key, true)
         let auth = "eyJpZCI6IjciLCJ0eXBlIjoid2FsbCIsImNvZGUiOiJyb29tMSIsIm5pY2tuYW1lIjoic2NyZWVuIiwiY3RpbWUiOjE3MDAwMDAwMDB9.hD__LyMv2BdTXos5hrlP9hAEyCc9QgCo1L8aE2-BX5I";
@@ -179,18 +179,18 @@ mod tests {
     }
 
     #[test]
-    fn it_is_good_for_a_while() {
+    fn a_ticket_expires() {
         let auth = key().sign(&ticket());
         assert!(verify(&auth, NOW + 600).is_ok());
-        assert_eq!(verify(&auth, NOW + 601), Err(Refused::Expired));
+        assert_eq!(verify(&auth, NOW + 601), Err(TicketError::Expired));
         assert!(verify(&auth, NOW - CLOCK_SKEW).is_ok());
-        assert_eq!(verify(&auth, NOW - CLOCK_SKEW - 1), Err(Refused::Early));
+        assert_eq!(verify(&auth, NOW - CLOCK_SKEW - 1), Err(TicketError::Early));
         let endless = key().sign(&Ticket { ctime: i64::MIN, ..ticket() });
-        assert_eq!(verify(&endless, NOW), Err(Refused::Expired));
+        assert_eq!(verify(&endless, NOW), Err(TicketError::Expired));
     }
 
     #[test]
-    fn what_was_tampered_with_is_not_let_in() {
+    fn a_changed_ticket_is_refused() {
         let auth = key().sign(&ticket());
         let (body, mac) = auth.split_once('.').unwrap();
         let other = key().sign(&Ticket { id: "8".into(), ..ticket() });
@@ -206,28 +206,28 @@ mod tests {
             format!("{auth}="),
             "a".repeat(MAX_AUTH + 1),
         ] {
-            assert_eq!(verify(&wrong, NOW), Err(Refused::Invalid), "{wrong}");
+            assert_eq!(verify(&wrong, NOW), Err(TicketError::Invalid), "{wrong}");
         }
         let strange = Key::new("another key, as long").unwrap().sign(&ticket());
-        assert_eq!(verify(&strange, NOW), Err(Refused::Invalid));
-        assert_eq!(key().verify(None, NOW, 600), Err(Refused::Missing));
-        assert_eq!(key().verify(Some(""), NOW, 600), Err(Refused::Missing));
+        assert_eq!(verify(&strange, NOW), Err(TicketError::Invalid));
+        assert_eq!(key().verify(None, NOW, 600), Err(TicketError::Missing));
+        assert_eq!(key().verify(Some(""), NOW, 600), Err(TicketError::Missing));
     }
 
     #[test]
-    fn a_ticket_without_a_name_is_none() {
+    fn a_ticket_without_a_name_is_refused() {
         for ticket in [
             Ticket { id: String::new(), ..ticket() },
             Ticket { nickname: "  ".into(), ..ticket() },
             Ticket { code: "a\nb".into(), ..ticket() },
             Ticket { nickname: "名".repeat(MAX_NAME + 1), ..ticket() },
         ] {
-            assert_eq!(verify(&key().sign(&ticket), NOW), Err(Refused::Invalid), "{ticket:?}");
+            assert_eq!(verify(&key().sign(&ticket), NOW), Err(TicketError::Invalid), "{ticket:?}");
         }
     }
 
     #[test]
-    fn a_short_key_is_refused_and_none_is_shown() {
+    fn a_short_key_is_refused_and_no_key_is_printed() {
         assert!(Key::new("short").is_err());
         assert_eq!(format!("{:?}", key()), "Key(…)");
     }

@@ -1,4 +1,4 @@
-//! `demo`: a register, a gateway and the worker in one process, and links to come in by.
+//! The command `demo`: a register, a gateway and the worker in one process, with links to try them.
 
 use std::io::{IsTerminal, Write};
 use std::thread;
@@ -17,10 +17,10 @@ use crate::ticket::{now, ticket};
 /// The flags of `demo`.
 #[derive(clap::Args)]
 pub(crate) struct Flags {
-    /// Where clients come in
+    /// The address of the gateway for clients
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8289")]
     listen: String,
-    /// Keep rooms in this Redis [default: in memory]
+    /// Store rooms in this Redis [default: in memory]
     #[arg(
         long,
         value_name = "URL",
@@ -29,7 +29,7 @@ pub(crate) struct Flags {
         hide_default_value = true
     )]
     redis: String,
-    /// The room
+    /// The code of the room
     #[arg(long, default_value = "room1")]
     code: String,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Flags {
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // Colours are for a terminal, where NO_COLOR does not ask for none.
+    // The log has colours on a terminal only, and not with NO_COLOR.
     let log = if std::io::stderr().is_terminal() { log } else { log.with_ansi(false) };
     log.init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -54,7 +54,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
         let config = businessworker::Config::default().with_register_address([register]);
         let worker = tokio::spawn(businessworker::serve(config, app, shutdown.clone()));
 
-        // That nobody reads it (a pipe that is closed early) is no reason to end.
+        // A closed pipe on standard output does not end the demo.
         let _ = writeln!(std::io::stdout(), "{}", welcome(&address, &flags.code, &key)?);
         tokio::select! {
             signal = tokio::signal::ctrl_c() => signal.context("cannot listen for signals")?,
@@ -66,8 +66,8 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     })
 }
 
-/// Starts a gateway on a thread of its own, which it is bound to. Returns where clients
-/// come in, and what ends with it.
+/// Starts a gateway on a thread of its own, because its future cannot move between threads. Returns the address for
+/// clients, and a receiver that ends with the gateway.
 async fn start_gateway(
     listen: &str,
     register: &str,
@@ -93,7 +93,7 @@ async fn start_gateway(
                 }
             };
             let address = listeners.clients[0].local_addr()?.to_string();
-            // Nobody waits for it any more where the demo has ended meanwhile.
+            // The demo may have ended meanwhile.
             let _ = ready.send(Ok(address));
             anyhow::Ok(gateway::serve(listeners, config, shutdown).await?)
         };
@@ -108,7 +108,7 @@ async fn start_gateway(
     Ok((address, ended))
 }
 
-/// What a person wants to know.
+/// The text with the links.
 fn welcome(address: &str, code: &str, key: &Key) -> anyhow::Result<String> {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/index.html").replace(' ', "%20");
     let link = |id: &str, kind, nickname: &str| -> anyhow::Result<String> {

@@ -1,10 +1,10 @@
-//! The module `Index`: that somebody is there.
+//! The module `Index`: an action without effect, for heartbeats.
 
 use gatewayworker::router::{self, Reply};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{State, Visitor};
+use crate::state::{State, Visitor};
 
 #[derive(Deserialize)]
 pub(crate) struct Index {
@@ -12,7 +12,7 @@ pub(crate) struct Index {
     name: Option<String>,
 }
 
-/// `index.index.index`: done. Pages say it now and then, to be known to live.
+/// `index.index.index`: does nothing. Pages send it as a heartbeat.
 pub(crate) async fn index(_: &State, _: &Visitor, Index { name }: Index) -> router::Result<Reply> {
     Ok(Reply::new(json!({ "name": name })).info("执行完成").event("success"))
 }

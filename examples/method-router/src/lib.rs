@@ -1,25 +1,26 @@
 //! A live room whose requests name a method: `{"method":"live.user.say","text":"hi"}`.
 //!
-//! - [`auth`]: who may enter, and with what,
-//! - `index`, `live`: the modules, a function for each action,
-//! - `leaving`: what is cleared away when a client goes,
-//! - `store`: who is in which room, in Redis or in memory,
-//! - `limiter`: how often a client may ask,
-//! - `words`: how answers and news look.
+//! - [`auth`]: the ticket that a client shows in its handshake,
+//! - `index`, `live`: the modules, with a function for each action,
+//! - `cleanup`: removes a client from the store when it leaves,
+//! - `store`: the members of each room, in Redis or in memory,
+//! - `limiter`: the rate limit of a client,
+//! - `messages`: the form of answers and notices.
 //!
-//! This file puts them together: `router` is the list of all methods.
+//! [`App`] puts them together: the function `router` lists all methods. The worker calls it for each event.
 
 pub mod auth;
+mod cleanup;
+mod clock;
 mod index;
-mod leaving;
 mod limiter;
 mod live;
+mod messages;
 pub mod settings;
+mod state;
 mod store;
-mod words;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use gatewayworker::router::{self, Failure};
 use gatewayworker::{
@@ -27,46 +28,26 @@ use gatewayworker::{
 };
 use tracing::{debug, info};
 
-use crate::auth::{Key, Refused, Ticket};
-use crate::leaving::Cleaner;
+use crate::auth::{Key, TicketError};
+use crate::cleanup::Cleaner;
+use crate::clock::now;
 use crate::limiter::Limiter;
 use crate::settings::Settings;
+use crate::state::{State, Visitor};
 use crate::store::Store;
 
-/// The application.
+/// The application of the worker.
 pub struct App {
     state: State,
     router: Router<State, Visitor>,
 }
 
-/// What all requests share.
-pub(crate) struct State {
-    key: Key,
-    max_age: i64,
-    max_text: usize,
-    limiter: Limiter,
-    cleaner: Cleaner,
-    store: Arc<Store>,
-}
-
-/// Who asks.
-pub(crate) struct Visitor {
-    client: Client,
-    user: Ticket,
-}
-
-impl AsRef<Client> for Visitor {
-    fn as_ref(&self) -> &Client {
-        &self.client
-    }
-}
-
-/// Every method there is.
+/// All methods, and the checks before them.
 fn router() -> Router<State, Visitor> {
     Router::new()
-        .answers(words::answer)
-        .before(not_too_often)
-        .before(live::user::stay)
+        .answers(messages::answer)
+        .before(check_rate)
+        .before(live::user::renew)
         .on("index.index.index", index::index)
         .on("live.user.join", live::user::join)
         .on("live.user.say", live::user::say)
@@ -76,7 +57,8 @@ fn router() -> Router<State, Visitor> {
         .on_leave(live::USER, live::user::left)
 }
 
-async fn not_too_often(state: &State, visitor: &Visitor, _method: String) -> router::Result {
+/// Refuses a request over the rate limit.
+async fn check_rate(state: &State, visitor: &Visitor, _method: String) -> router::Result {
     if state.limiter.take(visitor.client.id()) {
         Ok(())
     } else {
@@ -85,18 +67,18 @@ async fn not_too_often(state: &State, visitor: &Visitor, _method: String) -> rou
 }
 
 impl App {
-    /// The application with these settings.
+    /// Returns the application with these settings.
     ///
     /// # Errors
-    /// When a setting cannot be used.
+    /// A setting is invalid.
     pub fn new(settings: &Settings) -> anyhow::Result<Self> {
         Self::with_key(settings, settings.key()?)
     }
 
-    /// The same with any key: the demo's.
+    /// Returns the application with another key than the settings': the demo's.
     ///
     /// # Errors
-    /// When another setting cannot be used.
+    /// A setting is invalid.
     pub fn with_key(settings: &Settings, key: Key) -> anyhow::Result<Self> {
         settings.validate()?;
         let state = State {
@@ -110,7 +92,7 @@ impl App {
         Ok(Self { state, router: router() })
     }
 
-    /// The visitor that a client is, if it has entered.
+    /// Returns the client with its ticket, if its handshake was admitted.
     fn visitor(client: &Client) -> Result<Option<Visitor>> {
         let user = client.session().get("user")?;
         Ok(user.map(|user| Visitor { client: client.clone(), user }))
@@ -129,12 +111,12 @@ impl Events for App {
             Ok(user) => {
                 client.session().insert("user", &user)?;
                 client.bind_uid(Uid::try_from(format!("user:{}", user.id))?).await?;
-                debug!(client = %client.id(), user = user.id, code = user.code, "entered");
+                debug!(client = %client.id(), user = user.id, code = user.code, "a client was admitted");
                 Ok(Admission::Admit)
             }
             Err(refused) => {
-                info!(client = %client.id(), %refused, "not let in");
-                Ok(Admission::refuse_with(words::not_let_in(refused)))
+                info!(client = %client.id(), %refused, "a client was refused");
+                Ok(Admission::refuse_with(messages::refused(refused)))
             }
         }
     }
@@ -142,23 +124,18 @@ impl Events for App {
     async fn on_message(&self, client: &Client, message: Message) -> Result {
         match Self::visitor(client)? {
             Some(visitor) => self.router.handle(&self.state, &visitor, &message).await,
-            // It came by a listener that has no handshake.
+            // The client is on a listener without a handshake.
             None => {
-                client.close_with(words::not_let_in(Refused::Missing)).await?;
+                client.close_with(messages::refused(TicketError::Missing)).await?;
                 Ok(())
             }
         }
     }
 
     async fn on_close(&self, client: &Client, reason: CloseReason) -> Result {
-        self.state.limiter.forget(client.id());
+        self.state.limiter.remove(client.id());
         let Some(visitor) = Self::visitor(client)? else { return Ok(()) };
         self.state.cleaner.clean(&self.state.store, client).await?;
         self.router.left(&self.state, &visitor, reason).await
     }
-}
-
-/// Seconds since 1970.
-pub(crate) fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64)
 }

@@ -1,6 +1,7 @@
-//! How often a client may ask: a bucket of tokens for each, in this worker's memory.
+//! The rate limit of each client: a token bucket in this worker's memory.
 //!
-//! A client stays with its worker, so that is enough; one that moves begins anew.
+//! A client stays with its worker, so one worker's memory is enough. A client that moves to another worker gets a new
+//! bucket.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use gatewayworker::ClientId;
 use tokio::time::Instant;
 
-/// The buckets.
+/// The buckets of all clients.
 #[derive(Debug)]
 pub(crate) struct Limiter {
     burst: f64,
@@ -18,16 +19,15 @@ pub(crate) struct Limiter {
 
 #[derive(Debug, Default)]
 struct Buckets {
-    of: HashMap<ClientId, Bucket>,
-    /// At so many, those that are full are thrown away: their clients' closes may have gone
-    /// to another worker.
+    by_client: HashMap<ClientId, Bucket>,
+    /// At this number, full buckets are removed: the closes of their clients may have gone to another worker.
     clear_at: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     tokens: f64,
-    at: Instant,
+    refilled_at: Instant,
 }
 
 impl Limiter {
@@ -35,30 +35,30 @@ impl Limiter {
         Self { burst: burst.into(), per_second, buckets: Mutex::default() }
     }
 
-    /// Whether the client may ask once more now.
+    /// Takes a token of the client's bucket. Returns false if there is none.
     pub(crate) fn take(&self, id: ClientId) -> bool {
         let now = Instant::now();
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.of.len() > buckets.clear_at {
-            buckets.of.retain(|_, bucket| self.filled(bucket, now) < self.burst);
-            buckets.clear_at = (2 * buckets.of.len()).max(10_000);
+        if buckets.by_client.len() > buckets.clear_at {
+            buckets.by_client.retain(|_, bucket| self.filled(bucket, now) < self.burst);
+            buckets.clear_at = (2 * buckets.by_client.len()).max(10_000);
         }
-        let bucket = buckets.of.entry(id).or_insert(Bucket { tokens: self.burst, at: now });
-        *bucket = Bucket { tokens: self.filled(bucket, now), at: now };
-        let may = bucket.tokens >= 1.0;
-        if may {
+        let bucket = buckets.by_client.entry(id).or_insert(Bucket { tokens: self.burst, refilled_at: now });
+        *bucket = Bucket { tokens: self.filled(bucket, now), refilled_at: now };
+        let allowed = bucket.tokens >= 1.0;
+        if allowed {
             bucket.tokens -= 1.0;
         }
-        may
+        allowed
     }
 
-    /// The client is gone.
-    pub(crate) fn forget(&self, id: ClientId) {
-        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).of.remove(&id);
+    /// Removes the bucket of a client that has left.
+    pub(crate) fn remove(&self, id: ClientId) {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).by_client.remove(&id);
     }
 
     fn filled(&self, bucket: &Bucket, now: Instant) -> f64 {
-        let more = now.duration_since(bucket.at).as_secs_f64() * self.per_second;
+        let more = now.duration_since(bucket.refilled_at).as_secs_f64() * self.per_second;
         (bucket.tokens + more).min(self.burst)
     }
 }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn some_at_once_and_then_at_the_rate() {
+    async fn a_burst_is_allowed_and_then_the_rate() {
         let limiter = Limiter::new(3, 2.0);
         assert_eq!([(); 4].map(|()| limiter.take(id(1))), [true, true, true, false]);
         assert!(limiter.take(id(2)), "another client is another bucket");
@@ -85,13 +85,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn buckets_of_clients_that_are_silent_do_not_stay() {
+    async fn buckets_of_silent_clients_are_removed() {
         let limiter = Limiter::new(1, 1.0);
         for n in 0..10_001 {
             limiter.take(id(n));
         }
         tokio::time::advance(Duration::from_secs(2)).await;
         limiter.take(id(0));
-        assert_eq!(limiter.buckets.lock().unwrap().of.len(), 1);
+        assert_eq!(limiter.buckets.lock().unwrap().by_client.len(), 1);
     }
 }

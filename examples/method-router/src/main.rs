@@ -1,4 +1,4 @@
-//! The live room: its worker, a demo that is a whole cluster, and a tool that signs tickets.
+//! The program of the live room: its worker, a demo with a whole cluster, or a tool that signs tickets.
 
 mod demo;
 mod ticket;
@@ -10,7 +10,7 @@ use gatewayworker::{Start, businessworker};
 use method_router::App;
 use method_router::settings::Settings;
 
-/// A live room whose requests name a method. Without a command: its worker.
+/// A live room whose requests name a method. Without a command, runs its worker.
 #[derive(Parser)]
 #[command(name = "method-router", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
@@ -22,9 +22,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the worker, a gateway and a register in one process, and print links to try them with
+    /// Run the worker, a gateway and a register in one process, and print links to try them
     Demo(demo::Flags),
-    /// Sign a ticket to enter with, and print it
+    /// Sign a ticket, and print it
     Auth(ticket::Flags),
 }
 

@@ -1,4 +1,4 @@
-//! What can be set: the `[app]` table of the worker's file, and the environment over it.
+//! The settings: the table `[app]` of the worker's configuration, and environment variables that override it.
 
 use std::time::Duration;
 
@@ -7,26 +7,25 @@ use serde::Deserialize;
 
 use crate::auth::Key;
 
-/// The key of the demo, known to everybody.
+/// The key of the demo, which is public.
 pub const DEMO_KEY: &str = "the demo's key, known to everybody";
 
-/// The settings. The environment's `METHOD_ROUTER_AUTH_KEY` and `METHOD_ROUTER_REDIS` win
-/// over the file.
+/// The settings. `METHOD_ROUTER_AUTH_KEY` and `METHOD_ROUTER_REDIS` of the environment override the file.
 #[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// What signs the tickets.
+    /// The key that signs tickets. Required.
     pub auth_key: String,
     /// How old a ticket may be, in minutes.
     pub auth_minutes: u32,
-    /// Where Redis is, `redis://host:port/database`; empty: in this worker's memory, which
-    /// does for one worker.
+    /// The Redis that stores rooms, `redis://host:port/database`. If empty, they are in this worker's memory, which is
+    /// enough for one worker.
     pub redis: String,
-    /// How long Redis may take for an answer, in milliseconds.
+    /// How long Redis may take to answer, in milliseconds.
     pub redis_timeout_ms: u64,
-    /// The longest thing to say, in characters.
+    /// The longest message, in characters.
     pub max_text: usize,
-    /// How many requests a client may have ahead of its rate.
+    /// How many requests a client may make at once.
     pub burst: u32,
     /// How many requests a client may make in a second, in the long run.
     pub per_second: f64,
@@ -47,7 +46,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// With what the environment says.
+    /// Returns the settings with the environment's values.
     #[must_use]
     pub fn with_environment(mut self) -> Self {
         for (name, setting) in
@@ -60,22 +59,22 @@ impl Settings {
         self
     }
 
-    /// Checks what the types cannot.
+    /// Checks the ranges of all values.
     ///
     /// # Errors
-    /// In one line, with the key.
+    /// One line that begins with the key.
     pub fn validate(&self) -> anyhow::Result<()> {
-        ensure!(self.redis_timeout_ms >= 1, "redis_timeout_ms: has to be at least 1");
-        ensure!(self.max_text >= 1, "max_text: has to be at least 1");
-        ensure!(self.burst >= 1, "burst: has to be at least 1");
-        ensure!(self.per_second.is_finite() && self.per_second > 0.0, "per_second: has to be above 0");
+        ensure!(self.redis_timeout_ms >= 1, "redis_timeout_ms: must be at least 1");
+        ensure!(self.max_text >= 1, "max_text: must be at least 1");
+        ensure!(self.burst >= 1, "burst: must be at least 1");
+        ensure!(self.per_second.is_finite() && self.per_second > 0.0, "per_second: must be above 0");
         Ok(())
     }
 
-    /// The key for real use.
+    /// Returns the key for production.
     ///
     /// # Errors
-    /// When it is not set, is too short, or is the demo's.
+    /// The key is not set, is too short, or is the demo's.
     pub fn key(&self) -> anyhow::Result<Key> {
         ensure!(
             !self.auth_key.is_empty(),
@@ -105,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_key_and_the_demos_are_refused() {
+    fn an_empty_key_and_the_demo_key_are_refused() {
         let with = |key: &str| Settings { auth_key: key.into(), ..Settings::default() }.key();
         assert!(with("").unwrap_err().to_string().contains("is not set"));
         assert!(with(DEMO_KEY).unwrap_err().to_string().contains("the demo's"));
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_work_is_named_by_its_key() {
+    fn an_invalid_setting_is_named_by_its_key() {
         for (wrong, key) in [
             (Settings { redis_timeout_ms: 0, ..Settings::default() }, "redis_timeout_ms"),
             (Settings { max_text: 0, ..Settings::default() }, "max_text"),
@@ -128,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_that_comes_along_says_the_defaults() {
+    fn the_shipped_file_has_the_defaults() {
         let config: Config<Settings> = toml::from_str(include_str!("../config/businessworker.toml")).unwrap();
         let (file, default) = (config.app, Settings::default());
         assert_eq!(

@@ -1,4 +1,4 @@
-//! `auth`: what a web backend does after its own login, by hand.
+//! The command `auth`: signs a ticket by hand, as a web backend does after its own login.
 
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,13 +11,13 @@ use method_router::settings::{DEMO_KEY, Settings};
 /// The flags of `auth`.
 #[derive(clap::Args)]
 pub(crate) struct Flags {
-    /// Who it is
+    /// The user's id
     #[arg(long)]
     id: String,
-    /// What it is
+    /// The kind of the user
     #[arg(long = "type", value_enum)]
     kind: Kind,
-    /// The room
+    /// The code of the room
     #[arg(long)]
     code: String,
     /// The name that others see
@@ -39,7 +39,7 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     };
     let settings = settings.with_environment();
     let key = if flags.config.is_none() && settings.auth_key.is_empty() {
-        eprintln!("signed with the demo's key, since METHOD_ROUTER_AUTH_KEY is not set");
+        eprintln!("signed with the demo's key, because METHOD_ROUTER_AUTH_KEY is not set");
         Key::new(DEMO_KEY)?
     } else {
         settings.key()?
@@ -47,13 +47,13 @@ pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
     let ctime = now()?;
     let ticket = ticket(&flags.id, flags.kind, &flags.code, &flags.nickname, ctime);
     let auth = key.sign(&ticket);
-    // An empty or endless name would be refused at the listener: better here.
+    // The gateway's handshake would refuse an empty or too long name, so refuse it here.
     key.verify(Some(&auth), ctime, 0).ok().context("id, code and nickname have 1 to 64 characters each")?;
     println!("{auth}");
     Ok(())
 }
 
-/// A ticket of now.
+/// Makes a ticket.
 pub(crate) fn ticket(id: &str, kind: Kind, code: &str, nickname: &str, ctime: i64) -> Ticket {
     Ticket { id: id.into(), kind, code: code.into(), nickname: nickname.into(), ctime }
 }

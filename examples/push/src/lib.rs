@@ -1,82 +1,79 @@
-//! What a web shop tells its customers' browsers.
+//! A web shop's backend that pushes messages to its customers' browsers.
 //!
-//! The browsers hold a WebSocket to a gateway; the shop's backend, which is this
-//! program, never sees it. It says *to whom*, and the gateways know where that is.
+//! A browser holds a WebSocket to a gateway, and the backend has no part in this connection. The backend names the
+//! recipients, a user or a group, and the gateways know their clients.
 
 use gatewayworker_client::{AskError, ClientId, Delivery, Error, Gateway};
 use serde_json::{Value, json};
 
-/// The backend's side of it. One for the whole process: it holds a link to each
-/// gateway, and a clone of it is the same links.
+/// The shop. One per process: it holds a link to each gateway, and its clones share these links.
 #[derive(Debug, Clone)]
 pub struct Shop {
     gateway: Gateway,
 }
 
-/// How many customers there are, as far as that is known.
+/// The number of customers, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Online {
-    /// So many.
+    /// The exact number.
     Exactly(usize),
-    /// Not all gateways answered; so many are with those that did.
+    /// A lower bound: not all gateways have answered.
     AtLeast(usize),
 }
 
 impl Shop {
-    /// A shop whose customers are at the gateways of `gateway`.
+    /// Returns a shop that pushes through `gateway`.
     pub fn new(gateway: Gateway) -> Self {
         Self { gateway }
     }
 
-    /// A page has posted the client id that its gateway gave it, with the cookie that
-    /// says who is logged in. From now on its connection is that user's, and hears of
-    /// offers. Nothing but that cookie may say which uid it is.
+    /// Binds a page's client to its user, and lets it receive offers. Call it when a page has posted its client id. The uid
+    /// must come from the page's login (its cookie), and from nothing else in the request.
     ///
     /// # Errors
-    /// When no gateway is there.
+    /// No gateway is connected.
     pub async fn logged_in(&self, page: ClientId, uid: &str) -> Result<(), Error> {
         self.check(self.gateway.bind_uid(page, uid).await?);
         self.check(self.gateway.join_group(page, "offers").await?);
         Ok(())
     }
 
-    /// Tells one user, on every page and device that they have open.
+    /// Sends a notice to one user, on all their pages and devices.
     ///
     /// # Errors
-    /// When no gateway is there.
+    /// No gateway is connected.
     pub async fn shipped(&self, uid: &str, order: u64) -> Result<(), Error> {
         let text = format!("Your order {order} is on its way");
         self.check(self.gateway.send_to_uid([uid], notice(&text)).await?);
         Ok(())
     }
 
-    /// Tells everybody who wants to hear of offers.
+    /// Sends a notice to all who receive offers.
     ///
     /// # Errors
-    /// When no gateway is there.
+    /// No gateway is connected.
     pub async fn offer(&self, text: &str) -> Result<(), Error> {
         self.check(self.gateway.send_to_group(["offers"], notice(text)).await?);
         Ok(())
     }
 
-    /// Tells everybody.
+    /// Sends a notice to all clients.
     ///
     /// # Errors
-    /// When no gateway is there.
+    /// No gateway is connected.
     pub async fn announce(&self, text: &str) -> Result<(), Error> {
         self.check(self.gateway.send_to_all(notice(text)).await?);
         Ok(())
     }
 
-    /// How many customers are logged in and here.
+    /// Counts the customers who are logged in and online.
     ///
     /// # Errors
-    /// When no gateway is there.
+    /// No gateway is connected.
     pub async fn online(&self) -> Result<Online, Error> {
         match self.gateway.uids_by_group("offers").await {
             Ok(uids) => Ok(Online::Exactly(uids.len())),
-            // A part is never passed off as the whole; whether it will do is for the
-            // application to say. Here it will.
+            // The library marks an incomplete answer, and the application decides whether it is enough. Here it is.
             Err(AskError::Incomplete { partial, missing }) => {
                 eprintln!("{} gateways did not answer", missing.len());
                 Ok(Online::AtLeast(partial.len()))
@@ -85,9 +82,8 @@ impl Shop {
         }
     }
 
-    /// The others have got it. What these customers missed is in the shop's database,
-    /// and their pages ask for it when they connect again: a push is a hint that there
-    /// is something new, not where it is kept.
+    /// Logs the gateways that a message has not reached. Their customers find it in the shop's database when their pages
+    /// connect again: a push only tells that there is something new.
     fn check(&self, delivery: Delivery) {
         for (gateway, why) in delivery.unreached {
             eprintln!("the customers at gateway {gateway} were not reached: {why}");
@@ -95,7 +91,7 @@ impl Shop {
     }
 }
 
-/// As the chat's page shows it.
+/// A message that the chat's page can show.
 fn notice(text: &str) -> Value {
     json!({"type": "system", "message": text})
 }

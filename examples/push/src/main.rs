@@ -1,5 +1,5 @@
-//! A day at the shop: `push [CLIENT_ID [UID]]`. Without a client id it takes the
-//! newest client that is there.
+//! The program of the shop: `push [CLIENT_ID [UID]]` binds a client to a user and pushes one message of each kind.
+//! Without a client id, it takes the newest client.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,11 +21,11 @@ async fn main() -> ExitCode {
 async fn day(mut arguments: impl Iterator<Item = String>) -> Result<(), Box<dyn std::error::Error>> {
     let registers = std::env::var("GATEWAYWORKER_REGISTER_ADDRESS").unwrap_or("127.0.0.1:1236".into());
     let key = std::env::var("GATEWAYWORKER_SECRET_KEY").unwrap_or_default();
-    // It connects in the background, now and whenever a gateway comes or comes back.
+    // It connects in the background, also when a gateway starts or restarts later.
     let gateway = Gateway::builder(registers.split(',')).secret_key(SecretKey::new(key)).connect();
     let shop = Shop::new(gateway.clone());
 
-    // In a backend this comes in a request: POST /login, with a cookie.
+    // In a real backend, a request has both: POST /login, with a cookie.
     let page = match arguments.next() {
         Some(posted) => posted.parse()?,
         None => *gateway.client_ids().await?.last().ok_or("nobody is there: open examples/client.html")?,
@@ -42,7 +42,7 @@ async fn day(mut arguments: impl Iterator<Item = String>) -> Result<(), Box<dyn 
         Online::AtLeast(n) => println!("at least {n} customers are here"),
     }
 
-    // A server has no end; a program that has, waits until all has left it.
+    // A program that ends must wait until all its commands are sent. A server runs on.
     for (gateway, why) in gateway.finish(Duration::from_secs(5)).await.unreached {
         eprintln!("not all was sent to gateway {gateway}: {why}");
     }

@@ -1,4 +1,4 @@
-//! The shop against a cluster.
+//! The shop with a cluster.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
@@ -44,7 +44,7 @@ async fn a_day_at_the_shop() {
 }
 
 #[tokio::test]
-async fn it_says_so_when_nobody_is_there() {
+async fn a_push_without_a_client_is_an_error() {
     let cluster = Cluster::builder().secret_key("k").start().await;
     let output = run(&cluster, &[]).await;
     assert_eq!(output.status.code(), Some(1));
@@ -52,7 +52,7 @@ async fn it_says_so_when_nobody_is_there() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_hangs_makes_a_number_a_lower_bound() {
+async fn with_a_hanging_gateway_a_count_is_a_lower_bound() {
     let cluster = Cluster::start().await;
     let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let _announced = register_as_gateway(cluster.register, hung.local_addr().unwrap()).await;

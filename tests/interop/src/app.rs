@@ -1,5 +1,5 @@
-//! The application, as `php/Events.php` is in PHP: what a client says is a verb and
-//! the rest of the line.
+//! The worker's application, the same as `php/Events.php`: a client's message is a verb, and the rest of the line is its
+//! argument. Our worker and the original's run one of them each, and must behave the same.
 
 mod survey;
 
@@ -8,7 +8,7 @@ use gatewayworker::{
 };
 use serde_json::Value;
 
-/// Groups, uids, session counters, kicks: as little as shows that each works.
+/// The application: a little of everything, to show that it works: groups, uids, session counters, kicks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct App;
 
@@ -171,7 +171,7 @@ async fn answer(client: &Client, verb: &str, rest: &str) -> Result<Answer> {
 }
 
 fn name(client: &Client) -> String {
-    // A session that cannot be read has no name in it, as far as this can tell.
+    // A session that cannot be read counts as one without a name.
     client.session().get("name").ok().flatten().unwrap_or_else(|| "?".into())
 }
 

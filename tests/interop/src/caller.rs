@@ -1,4 +1,4 @@
-//! The unmodified GatewayClient, in a process of its own that runs lines of PHP.
+//! The original's GatewayClient, unmodified, in a process of its own that runs lines of PHP.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use crate::php::Php;
 use crate::process::tail;
 
-/// A PHP process with the GatewayClient. Ends with this.
+/// A PHP process with the GatewayClient. Dropping it ends the process.
 pub struct Caller {
     _child: Child,
     stdin: ChildStdin,
@@ -32,10 +32,10 @@ impl Caller {
         Self { _child: child, stdin, stdout, log: log.to_owned() }
     }
 
-    /// What comes of a line of PHP.
+    /// Runs a line of PHP, and returns its outcome.
     ///
     /// # Panics
-    /// When PHP has ended.
+    /// PHP has ended.
     pub async fn call(&mut self, code: &str) -> Value {
         self.stdin.write_all(format!("{code}\n").as_bytes()).await.expect("php reads");
         let line = soon(code, self.stdout.next_line()).await.expect("php writes");
@@ -46,7 +46,7 @@ impl Caller {
         }
     }
 
-    /// What a line of PHP answers, or null where it throws.
+    /// Runs a line of PHP, and returns its value; null if it throws.
     pub async fn answer(&mut self, code: &str) -> Value {
         self.call(code).await["answer"].take()
     }

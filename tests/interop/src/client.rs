@@ -1,4 +1,4 @@
-//! A WebSocket client that notes all that it hears.
+//! A WebSocket client that records everything that it receives, as lines of text to compare.
 
 use std::net::SocketAddr;
 
@@ -14,20 +14,20 @@ use tokio_tungstenite::tungstenite::protocol::frame::{Frame, FrameHeader};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-/// A client. What it hears is a line of text: of a text message the text itself, of a
-/// binary one `binary` and the bytes, and at last how the connection ended.
+/// A client. It records a text message as its text, a binary message as `binary` and its bytes, and at last the end of the
+/// connection.
 pub struct Client {
     socket: WebSocketStream<TcpStream>,
     marks: u32,
-    /// Its name in the cluster, from the greeting.
+    /// The client id of the greeting.
     pub id: String,
 }
 
 impl Client {
-    /// Connects, and takes the greeting.
+    /// Connects, and receives the greeting.
     ///
     /// # Errors
-    /// What was there instead.
+    /// The gateway has answered something else, which the error shows.
     pub async fn connect(listener: SocketAddr, path: &str) -> Result<Self, String> {
         let mut request =
             format!("ws://{listener}{path}").into_client_request().map_err(|error| error.to_string())?;
@@ -41,13 +41,13 @@ impl Client {
         Self::greeted(socket).await
     }
 
-    /// The same with a target and header lines that are written as they stand.
+    /// Connects with a target and header lines, which are sent unchanged.
     ///
     /// # Errors
-    /// What was there instead.
+    /// The gateway has answered something else, which the error shows.
     ///
     /// # Panics
-    /// When nothing listens there.
+    /// Nothing listens there.
     pub async fn connect_by_hand(listener: SocketAddr, target: &str, headers: &str) -> Result<Self, String> {
         let mut stream =
             soon("a TCP connection", TcpStream::connect(listener)).await.map_err(|_| "no connection")?;
@@ -76,12 +76,12 @@ impl Client {
         Ok(client)
     }
 
-    /// Says something. Whether anybody can hear it shows in what comes back.
+    /// Sends a text message. An error does not matter: the received lines show it.
     pub async fn say(&mut self, text: &str) {
         self.send(Message::text(text)).await;
     }
 
-    /// Sends a text message that is compressed already, marked as RFC 7692 has it.
+    /// Sends a compressed text message, marked as in RFC 7692.
     pub async fn send_compressed(&mut self, payload: &'static [u8]) {
         let header = FrameHeader { rsv1: true, opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
         self.send(Message::Frame(Frame::from_payload(header, payload.into()))).await;
@@ -92,15 +92,15 @@ impl Client {
         let _ = self.socket.send(message).await;
     }
 
-    /// What it hears next.
+    /// Waits for the next line.
     ///
     /// # Panics
-    /// When that is nothing.
+    /// None arrives in time.
     pub async fn hear(&mut self) -> String {
         soon("something to hear", self.next()).await
     }
 
-    /// Asks, and hears the answer.
+    /// Sends a message, and returns the answer.
     pub async fn ask(&mut self, text: &str) -> String {
         self.say(text).await;
         self.hear().await
@@ -123,7 +123,7 @@ impl Client {
         }
     }
 
-    /// All that it hears until an echo of its own comes back, or the end.
+    /// Returns all lines until the echo of its own message, or until the end.
     pub async fn heard(&mut self) -> Vec<String> {
         self.marks += 1;
         let mark = format!("mark {}", self.marks);
@@ -131,10 +131,10 @@ impl Client {
         self.heard_before(&mark).await
     }
 
-    /// All that it hears before this, or the end.
+    /// Returns all lines before this one, or until the end.
     ///
     /// # Panics
-    /// When neither comes.
+    /// Neither arrives in time.
     pub async fn heard_before(&mut self, mark: &str) -> Vec<String> {
         let mut heard = Vec::new();
         loop {
@@ -145,20 +145,20 @@ impl Client {
             let is_end = next == "end" || next.starts_with("closed");
             heard.push(next);
             if is_end {
-                // What answers a close frame waits for this.
+                // The library sends the answer to a close frame on this flush.
                 let _ = self.socket.flush().await;
                 return heard;
             }
         }
     }
 
-    /// Leaves as RFC 6455 wants it.
+    /// Closes the connection with a close frame, as RFC 6455 requires.
     pub async fn leave(mut self) {
         let _ = self.socket.close(None).await;
         while let Some(Ok(_)) = soon("the end of the connection", self.socket.next()).await {}
     }
 
-    /// Ends the connection without a word.
+    /// Ends the connection without a close frame.
     pub fn vanish(self) {
         drop(self.socket);
     }

@@ -1,4 +1,4 @@
-//! A register, two gateways and a worker as processes, each ours or the original's.
+//! A register, two gateways and a worker as processes, each ours or the original's. `steps` drives it.
 
 mod state;
 
@@ -17,10 +17,9 @@ use crate::php::Php;
 use crate::ports::free_port;
 use crate::process::{Process, tail};
 
-/// The daemons of one test. What still runs when it is dropped is killed; when a
-/// test fails, their logs are shown.
+/// The daemons of one test. Dropping it kills them; if the test has failed, it prints their logs.
 pub struct Cluster {
-    /// The gateways, in the order of their places.
+    /// The gateways, by number.
     pub gateways: Vec<Place>,
     php: Php,
     worker_binary: PathBuf,
@@ -31,20 +30,20 @@ pub struct Cluster {
     workers: Vec<Process>,
 }
 
-/// Where a gateway is, or was.
+/// The addresses of a gateway that runs, or has run.
 pub struct Place {
-    /// Where clients come in.
+    /// The address for clients.
     pub listener: SocketAddr,
-    /// Where workers come in, and what is announced.
+    /// The inner port's address, as the gateway announces it.
     pub inner: SocketAddr,
     process: Option<Process>,
 }
 
 impl Cluster {
-    /// No daemon yet, but places for them. `worker_binary` is the `interop-worker`.
+    /// Returns a cluster without daemons. `worker_binary` is the `interop-worker`.
     ///
     /// # Panics
-    /// When there is no room for logs.
+    /// There is no directory for logs.
     pub fn new(php: &Php, worker_binary: &str, key: &str) -> Self {
         Self {
             gateways: Vec::new(),
@@ -58,18 +57,18 @@ impl Cluster {
         }
     }
 
-    /// All daemons of a combination, linked with each other.
+    /// Starts all daemons of a combination, and waits until they are linked.
     ///
     /// # Panics
-    /// When that does not happen.
+    /// They are not in time.
     pub async fn start(php: &Php, worker_binary: &str, key: &str, who: Combination) -> Self {
         Self::start_mixed(php, worker_binary, key, who.register, [who.gateway; 2], &[who.worker]).await
     }
 
-    /// The same with a kind for each gateway, and some workers.
+    /// Starts a register, gateways of these kinds and workers, and waits until they are linked.
     ///
     /// # Panics
-    /// When that does not happen.
+    /// They are not in time.
     pub async fn start_mixed(
         php: &Php,
         worker_binary: &str,
@@ -84,10 +83,10 @@ impl Cluster {
         cluster
     }
 
-    /// The same with two registers, to which all gateways announce themselves.
+    /// Starts a cluster with two registers, to which all gateways announce themselves.
     ///
     /// # Panics
-    /// When that does not happen.
+    /// They are not linked in time.
     pub async fn start_with_registers(
         php: &Php,
         worker_binary: &str,
@@ -115,10 +114,10 @@ impl Cluster {
         self.ready().await;
     }
 
-    /// Starts a register, the first of them being 0, and returns when it listens.
+    /// Starts a register, by its number from 0, and waits until it listens.
     ///
     /// # Panics
-    /// When it does not.
+    /// It does not listen in time.
     pub async fn start_register(&mut self, n: usize, kind: Kind) {
         let address = self.registers[n].0;
         let command = match kind {
@@ -136,18 +135,17 @@ impl Cluster {
         listens("the register", address).await;
     }
 
-    /// A place for one more gateway; its number.
+    /// Reserves addresses for one more gateway, and returns its number.
     pub fn add_place(&mut self) -> usize {
         self.gateways.push(Place { listener: local(), inner: local(), process: None });
         self.gateways.len() - 1
     }
 
-    /// Starts a gateway in a place, and returns when it listens. `ping` is its ping
-    /// interval in seconds, 0 for none; with one, a client is closed after one ping that
-    /// brought nothing.
+    /// Starts the gateway with this number, and waits until it listens. `ping` is its ping interval in seconds, 0 for none;
+    /// with an interval, a client is closed after one unanswered ping.
     ///
     /// # Panics
-    /// When it does not.
+    /// It does not listen in time.
     pub async fn start_gateway(&mut self, place: usize, kind: Kind, ping: u32) {
         let Place { listener, inner, .. } = self.gateways[place];
         let command = match kind {
@@ -181,7 +179,7 @@ impl Cluster {
     /// Starts a worker.
     ///
     /// # Panics
-    /// When its program is not there.
+    /// Its program is missing.
     pub fn start_worker(&mut self, kind: Kind) {
         let register = self.register_addresses();
         let command = match kind {
@@ -192,53 +190,53 @@ impl Cluster {
         self.workers.push(process);
     }
 
-    /// The registers' addresses, with commas.
+    /// The registers' addresses, separated by commas.
     pub fn register_addresses(&self) -> String {
         let addresses: Vec<_> = self.registers.iter().map(|(address, _)| address.to_string()).collect();
         addresses.join(",")
     }
 
-    /// Asks a register to end, and waits until it has.
+    /// Stops a register, and waits for its end.
     ///
     /// # Panics
-    /// When there is none, or it does not.
+    /// It does not run, or does not end in time.
     pub async fn stop_register(&mut self, n: usize) {
         self.registers[n].1.take().expect("there is a register").stop().await;
     }
 
-    /// Asks the worker that was started first to end, and waits until it has.
+    /// Stops the worker that was started first, and waits for its end.
     ///
     /// # Panics
-    /// When there is none, or it does not.
+    /// It does not run, or does not end in time.
     pub async fn stop_worker(&mut self) {
         self.workers.remove(0).stop().await;
     }
 
-    /// Asks a gateway to end, and waits until it has.
+    /// Stops a gateway, and waits for its end.
     ///
     /// # Panics
-    /// When there is none, or it does not.
+    /// It does not run, or does not end in time.
     pub async fn stop_gateway(&mut self, place: usize) {
         self.gateways[place].process.take().expect("there is a gateway").stop().await;
     }
 
-    /// Ends a gateway as a crash would.
+    /// Kills a gateway, as a crash does.
     ///
     /// # Panics
-    /// When there is none.
+    /// It does not run.
     pub fn kill_gateway(&mut self, place: usize) {
         self.gateways[place].process.take().expect("there is a gateway").kill();
     }
 
-    /// A new process with the GatewayClient.
+    /// Starts a process with the GatewayClient.
     ///
     /// # Panics
-    /// When PHP does not start.
+    /// PHP does not start.
     pub fn caller(&self) -> Caller {
         Caller::start(&self.php, &self.register_addresses(), &self.key, &self.dir.path().join("caller.log"))
     }
 
-    /// The ends of all daemons' logs.
+    /// The last lines of all daemons' logs.
     pub fn logs(&self) -> String {
         let log = |path: &PathBuf| {
             format!("--- {}\n{}\n", path.file_name().unwrap_or_default().display(), tail(path))
@@ -262,7 +260,7 @@ impl Cluster {
     }
 
     fn run(&mut self, mut command: Command, what: &str, kind: Kind) -> Process {
-        // Each start has state of its own: a pid file that a killed one left behind stops the next.
+        // Each start has a directory of its own: the pid file of a killed daemon prevents the next start.
         let state = self.dir.path().join(format!("{:02} {what} {kind}", self.logs.len()));
         let log = state.with_extension("out");
         self.logs.push(log.clone());
@@ -279,11 +277,10 @@ impl Drop for Cluster {
     }
 }
 
-/// Connects as soon as the gateway serves clients. All that a handler does when a client
-/// comes is done then.
+/// Connects as soon as the gateway serves clients. The worker's handler of the connect has ended then.
 ///
 /// # Panics
-/// When it does not.
+/// The gateway does not serve in time.
 pub async fn arrive(listener: SocketAddr) -> Client {
     let mut arrived = None;
     eventually("a client to be served", async || {

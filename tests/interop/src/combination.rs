@@ -1,14 +1,14 @@
-//! Which daemons are whose.
+//! The combinations: which daemons are ours, and which the original's.
 
 use std::fmt;
 
-/// Whose daemon it is.
+/// The kind of a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// The original's.
+    /// The original's daemon.
     Php,
-    /// Ours.
+    /// Our daemon.
     Ours,
 }
 
@@ -21,7 +21,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Who is whose.
+/// The kinds of a cluster's daemons.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Combination {
     /// The register.
@@ -33,6 +33,6 @@ pub struct Combination {
 }
 
 impl Combination {
-    /// The yardstick.
+    /// The combination of the original alone, with which all others are compared.
     pub const ORIGINAL: Self = Self { register: Kind::Php, gateway: Kind::Php, worker: Kind::Php };
 }

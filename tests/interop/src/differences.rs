@@ -1,28 +1,30 @@
-//! Where ours is meant to differ from the original: all other differences are faults.
+//! The intended differences between ours and the original. Every other difference is a fault.
+//!
+//! `results` looks an unequal step up here, and the tables of the documentation are made from this list.
 
 use serde_json::{Value, json};
 
 use crate::combination::{Combination, Kind};
 
-/// A difference that is intended.
+/// An intended difference.
 pub struct Difference {
-    /// What it is called in tables.
+    /// The name in tables.
     pub name: &'static str,
-    /// Whose being ours brings it about.
+    /// The daemon that causes it, when it is ours.
     pub whose: Daemon,
-    /// What the original does.
+    /// The behaviour of the original.
     pub original: &'static str,
-    /// What ours does.
+    /// Our behaviour.
     pub ours: &'static str,
-    /// Why.
+    /// The reason.
     pub why: &'static str,
-    /// The steps, by the beginning of their names, and what ours make of the original's outcome.
+    /// The affected steps, by the beginning of their names, each with a function from the original's outcome to ours.
     shows: &'static [(&'static str, Outcome)],
 }
 
 type Outcome = fn(&Value) -> Value;
 
-/// The three of them.
+/// The daemons of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Daemon {
     /// The register.
@@ -33,7 +35,7 @@ pub enum Daemon {
     Worker,
 }
 
-/// All of them.
+/// All intended differences.
 pub const DIFFERENCES: &[Difference] = &[
     Difference {
         name: "close-frame",
@@ -118,7 +120,7 @@ pub const DIFFERENCES: &[Difference] = &[
     },
 ];
 
-/// Which one explains that a step came out as `here` and not as with the original.
+/// Returns the difference that explains the outcome `here` of a step, where the original's is another.
 pub fn explain(who: Combination, step: &str, original: &Value, here: &Value) -> Option<&'static Difference> {
     expected(who).find(|difference| {
         let shows = difference.shows.iter();
@@ -126,7 +128,7 @@ pub fn explain(who: Combination, step: &str, original: &Value, here: &Value) -> 
     })
 }
 
-/// Those that have to show with this combination.
+/// Returns the differences that this combination must show.
 pub fn expected(who: Combination) -> impl Iterator<Item = &'static Difference> {
     let kind = move |whose| match whose {
         Daemon::Register => who.register,
@@ -136,17 +138,17 @@ pub fn expected(who: Combination) -> impl Iterator<Item = &'static Difference> {
     DIFFERENCES.iter().filter(move |difference| kind(difference.whose) == Kind::Ours)
 }
 
-/// With a close frame where there was none.
+/// Adds a close frame where the original has sent none.
 fn closed(theirs: &Value) -> Value {
     closed_with(theirs, 1000)
 }
 
-/// With that of a refusal that names no code.
+/// Adds the close frame of a refusal without a code.
 fn refused(theirs: &Value) -> Value {
     closed_with(theirs, 1008)
 }
 
-/// With that of a client that is given up.
+/// Adds the close frame of a client that does not answer pings.
 fn silent(theirs: &Value) -> Value {
     closed_with(theirs, 1001)
 }

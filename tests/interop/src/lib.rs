@@ -1,13 +1,12 @@
-//! Register, gateway and worker, each ours or the original's: the same things are
-//! done with all eight combinations, and what comes of them is compared with what
-//! comes of them when all are the original's. `README.md` says how to run it.
+//! Compares ours with the original. Register, gateway and worker are each ours or the original's; the same steps run with
+//! all eight combinations, and each outcome must equal that of the original alone. `README.md` says how to run it.
 //!
-//! - [`combination`]: which daemons are whose,
+//! - [`combination`]: which daemons are ours, and which the original's,
 //! - [`cluster`]: the daemons of one combination, as processes,
 //! - [`app`]: the worker's application in Rust; `php/Events.php` is the same in PHP,
-//! - [`steps`]: what is done, and what came of it,
-//! - [`differences`]: where ours is meant to differ, and why,
-//! - [`results`]: what was found, in a file, and as the table in the documentation.
+//! - [`steps`]: the steps, and their outcomes,
+//! - [`differences`]: the intended differences, with their reasons,
+//! - [`results`]: the results, in a file, and as the tables of the documentation.
 
 pub mod app;
 mod caller;

@@ -1,4 +1,4 @@
-//! Where the PHP side is, if it is there.
+//! The paths of the PHP side: the interpreter and the original's packages.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -12,10 +12,10 @@ pub struct Php {
     pub vendor: PathBuf,
 }
 
-/// The PHP side.
+/// Returns the PHP side.
 ///
 /// # Panics
-/// When it is not set up, or does not work.
+/// It is not set up, or does not work.
 pub fn php() -> Php {
     if cfg!(not(unix)) {
         panic!("the original's daemons and ours are ended by signals here");
@@ -37,7 +37,7 @@ pub fn php() -> Php {
 }
 
 impl Php {
-    /// A command that runs one of the scripts of this package.
+    /// Returns a command that runs one of the scripts of this package.
     pub fn script(&self, name: &str) -> Command {
         let mut command = Command::new(&self.interpreter);
         command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("php").join(name));

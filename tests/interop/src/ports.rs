@@ -1,20 +1,20 @@
-//! Ports for daemons that cannot be told to take any.
+//! Ports for daemons that cannot listen on port 0.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below those that systems hand out by themselves: a daemon that restarts must
-/// not find a client's connection on its port.
+/// The first port. All are below the system's ephemeral ports, so that no client's connection takes the port of a daemon
+/// that restarts.
 const FIRST: u16 = 20_000;
 const COUNT: u16 = 10_000;
 
-/// A port that is free, and that no other test of this process gets.
+/// Returns a free port that no other test of this process gets.
 ///
 /// # Panics
-/// When there is none.
+/// No port is free.
 pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Two processes begin at different places.
+    // Each process begins at another port.
     let offset = (std::process::id().wrapping_mul(197) % u32::from(COUNT)) as u16;
     for _ in 0..COUNT {
         let n = NEXT.fetch_add(1, Ordering::Relaxed) % COUNT;

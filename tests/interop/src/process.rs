@@ -1,4 +1,4 @@
-//! A daemon's process, with its log.
+//! A daemon's process with its log. `cluster` starts and ends it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use gatewayworker_tests::LIMIT;
 
-/// A daemon in a process group of its own: PHP's daemons are a parent and its child.
-/// Killed, the whole group, when it is dropped.
+/// A daemon in a process group of its own, because a PHP daemon is a parent with a child. Dropping it kills the group.
 pub(crate) struct Process {
     child: Child,
     log: PathBuf,
 }
 
 impl Process {
-    /// Starts it; what it prints is added to `log`.
+    /// Starts it, with its output appended to `log`.
     pub(crate) fn start(mut command: Command, log: &Path) -> Self {
         let file = File::options().create(true).append(true).open(log).expect("a log can be written");
         let again = file.try_clone().expect("a file can be shared");
@@ -24,7 +23,7 @@ impl Process {
         Self { child: child.unwrap_or_else(|error| panic!("{command:?}: {error}")), log: log.to_owned() }
     }
 
-    /// Asks it to end, as an operator does, and waits until it has.
+    /// Stops it, as an operator does, and waits for its end.
     pub(crate) async fn stop(mut self) {
         self.signal("TERM", &self.child.id().to_string());
         for _ in 0..LIMIT.as_millis() / 5 {
@@ -36,7 +35,7 @@ impl Process {
         panic!("asked to end, it did not:\n{}", tail(&self.log));
     }
 
-    /// Ends it as a crash would.
+    /// Kills it, as a crash does.
     pub(crate) fn kill(mut self) {
         self.end();
     }
@@ -53,8 +52,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // A number that was waited for may belong to somebody else by now; a group's lives on
-        // with its members.
+        // After the wait, the process id may belong to another process. The group's id is valid while it has members.
         if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
             self.end();
         }
@@ -66,11 +64,11 @@ fn group(command: &mut Command) {
     std::os::unix::process::CommandExt::process_group(command, 0);
 }
 
-/// Not run here, but built.
+/// The test runs on Unix only, but must build everywhere.
 #[cfg(not(unix))]
 fn group(_command: &mut Command) {}
 
-/// The end of a log.
+/// The last lines of a log.
 pub(crate) fn tail(log: &Path) -> String {
     let text = String::from_utf8_lossy(&std::fs::read(log).unwrap_or_default()).into_owned();
     let lines: Vec<_> = text.lines().collect();

@@ -1,4 +1,4 @@
-//! What was found, in a file and as tables.
+//! The results: compared with the original's, written to a file, and shown as tables of the documentation.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,48 +26,48 @@ pub enum Line {
     },
 }
 
-/// What was found of one combination.
+/// The result of one combination.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// Whose the daemons were.
+    /// The kinds of the daemons.
     pub who: Combination,
-    /// What the PHP side is.
+    /// The versions of the PHP side.
     pub versions: BTreeMap<String, Option<String>>,
-    /// By part, without a secret key and with one together.
+    /// The result of each part, without and with a secret key together.
     pub parts: BTreeMap<String, Part>,
 }
 
-/// What was found in one part.
+/// The result of one part.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Part {
-    /// Steps that came out as with the original.
+    /// How many steps have the original's outcome.
     pub same: usize,
-    /// Steps that did not, by the name of the intended difference.
+    /// How many steps have another outcome, by the name of the intended difference.
     pub intended: BTreeMap<String, usize>,
 }
 
 /// One step of a swap.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Swapped {
-    /// What was swapped for what.
+    /// The daemon that was swapped, and its new kind.
     pub step: String,
-    /// What clients of the swapped gateway noticed; of any, where none was swapped.
+    /// What clients of the swapped gateway have noticed; without a swapped gateway, all clients.
     pub clients: String,
-    /// What GatewayClient noticed.
+    /// What GatewayClient has noticed.
     pub calls: String,
 }
 
 impl Row {
-    /// A row without steps.
+    /// Returns a result without steps.
     pub fn new(who: Combination, versions: Value) -> Self {
         let versions = serde_json::from_value(versions).unwrap_or_default();
         Self { who, versions, parts: BTreeMap::new() }
     }
 
-    /// Adds what was seen beside what the original does.
+    /// Adds the outcomes of a cluster, compared with the original's.
     ///
     /// # Errors
-    /// Every difference that nobody intended, and every intended one that does not show.
+    /// Every unintended difference, and every intended difference that is missing.
     pub fn compare(&mut self, original: &[Step], here: &[Step]) -> Result<(), String> {
         let mut faults = String::new();
         let mut shown: Vec<&'static str> = Vec::new();
@@ -94,10 +94,10 @@ impl Row {
     }
 }
 
-/// Whether a mixed cluster does nothing that neither the original nor ours does.
+/// Checks that each outcome of a mixed cluster is the original's or ours.
 ///
 /// # Errors
-/// Every difference that nobody intended.
+/// Every unintended difference.
 pub fn mixed(original: &[Step], here: &[Step]) -> Result<(), String> {
     let ours = Combination { register: Kind::Ours, gateway: Kind::Ours, worker: Kind::Ours };
     let differ =
@@ -106,7 +106,7 @@ pub fn mixed(original: &[Step], here: &[Step]) -> Result<(), String> {
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
-/// The same steps of both.
+/// Pairs the steps of two runs, which must be the same.
 fn alike<'a>(original: &'a [Step], here: &'a [Step]) -> Result<Vec<(&'a Step, &'a Step)>, String> {
     let pairs: Vec<_> = original.iter().zip(here).collect();
     let are_alike =
@@ -114,7 +114,7 @@ fn alike<'a>(original: &'a [Step], here: &'a [Step]) -> Result<Vec<(&'a Step, &'
     are_alike.then_some(pairs).ok_or_else(|| "not the same steps were done".into())
 }
 
-/// The name of the difference that was intended, or what is wrong.
+/// Returns the name of the intended difference, or an error that shows the unintended one.
 fn intended(who: Combination, original: &Step, here: &Step) -> Result<&'static str, String> {
     match differences::explain(who, &here.name, &original.outcome, &here.outcome) {
         Some(difference) => Ok(difference.name),
@@ -125,24 +125,24 @@ fn intended(who: Combination, original: &Step, here: &Step) -> Result<&'static s
     }
 }
 
-/// Adds a line to the file that `GATEWAYWORKER_INTEROP_RESULTS` names, if it does.
+/// Appends a line to the file of `GATEWAYWORKER_INTEROP_RESULTS`, if it is set.
 ///
 /// # Panics
-/// When it cannot be written.
+/// The file cannot be written.
 pub fn write(line: &Line) {
     let Some(path) = std::env::var_os("GATEWAYWORKER_INTEROP_RESULTS").map(PathBuf::from) else { return };
     let text = serde_json::to_string(line).expect("a line has a JSON form") + "\n";
     let file = std::fs::File::options().create(true).append(true).open(&path);
-    // One write: other tests add to the file too.
+    // One write, because other tests append to the file too.
     let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
     written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-/// The tables that `results` make, each with the name of its place in the documentation.
-/// Of what is there twice, the last counts.
+/// Returns the tables of `results`, each with the name of its place in the documentation. If a combination is there twice,
+/// the last result counts.
 ///
 /// # Errors
-/// When a line is none, or one of the eight is not there.
+/// A line is invalid, or one of the eight combinations is missing.
 pub fn tables(results: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
     let mut rows: Vec<Row> = Vec::new();
     let mut swap = Vec::new();
@@ -213,11 +213,10 @@ fn swap_table(steps: &[Swapped]) -> String {
     table
 }
 
-/// `document` with a table put into its place, between `<!-- interop: NAME -->` and
-/// `<!-- end -->`.
+/// Returns `document` with a table in its place, between `<!-- interop: NAME -->` and `<!-- end -->`.
 ///
 /// # Errors
-/// When it has no such place.
+/// The document has no such place.
 pub fn put(document: &str, name: &str, table: &str) -> anyhow::Result<String> {
     let opening = format!("<!-- interop: {name} -->\n");
     let (before, rest) = document.split_once(&opening).with_context(|| format!("no place for {name}"))?;

@@ -1,4 +1,4 @@
-//! What is done with a cluster, and what came of each step.
+//! The steps with a cluster, and the outcome of each. Each part has a file.
 
 mod api;
 mod calls;
@@ -21,41 +21,39 @@ use crate::php::Php;
 /// The parts, in the order in which they are run and shown.
 pub const PARTS: [&str; 5] = ["clients", "GatewayClient", "sessions", "heartbeat", "restarts"];
 
-/// One step: what was done, and what came of it, with the names of clients and
-/// daemons in place of their ids and addresses.
+/// One step and its outcome. Names of clients and daemons replace their ids and addresses, which differ in each run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
     /// One of [`PARTS`].
     pub part: &'static str,
-    /// What was done.
+    /// The action.
     pub name: String,
-    /// What came of it.
+    /// The outcome.
     pub outcome: Value,
 }
 
-/// All that was seen of a cluster.
+/// All steps with a cluster.
 #[derive(Debug, Clone)]
 pub struct Seen {
     /// The steps, in their order.
     pub steps: Vec<Step>,
-    /// The ends of the daemons' logs, to show where something is wrong.
+    /// The last lines of the daemons' logs, for errors.
     pub logs: String,
 }
 
-/// Does all with a cluster of this combination.
+/// Runs all parts with a cluster of this combination.
 ///
 /// # Panics
-/// When something that each combination does did not happen.
+/// A step that every combination can do has failed.
 pub async fn run(php: &Php, worker_binary: &str, key: &str, who: Combination) -> Seen {
     let cluster = Cluster::start(php, worker_binary, key, who).await;
     run_parts(cluster, who, &PARTS).await
 }
 
-/// Does some parts with a cluster; `who` is whose daemons are started in place of those
-/// that a part stops.
+/// Runs some parts with a cluster. `who` has the kinds of daemons that replace those that a part stops.
 ///
 /// # Panics
-/// When something that each combination does did not happen.
+/// A step that every combination can do has failed.
 pub async fn run_parts(cluster: Cluster, who: Combination, parts: &[&'static str]) -> Seen {
     let caller = cluster.caller();
     let mut run = Run { who, cluster, caller, part: "", names: BTreeMap::new(), steps: Vec::new() };
@@ -73,19 +71,19 @@ pub async fn run_parts(cluster: Cluster, who: Combination, parts: &[&'static str
     Seen { steps: run.steps, logs: run.cluster.logs() }
 }
 
-/// A cluster, what calls it, and what was seen so far.
+/// A cluster with its GatewayClient, and the steps so far.
 struct Run {
     who: Combination,
     cluster: Cluster,
     caller: Caller,
     part: &'static str,
-    /// What stands for what in outcomes: ids and addresses are other ones each time.
+    /// The names that replace ids and addresses in outcomes.
     names: BTreeMap<String, String>,
     steps: Vec<Step>,
 }
 
 impl Run {
-    /// A client called `name`, of the gateway in this place (from 0).
+    /// Connects a client called `name` to the gateway with this number, from 0.
     async fn client(&mut self, name: &str, place: usize) -> Client {
         let client = arrive(self.cluster.gateways[place].listener).await;
         self.named(name, &client);
@@ -96,7 +94,7 @@ impl Run {
         self.names.insert(client.id.clone(), name.to_owned());
     }
 
-    /// Notes what came of a step.
+    /// Records the outcome of a step.
     fn note(&mut self, name: impl Into<String>, outcome: impl Serialize) {
         let outcome = serde_json::to_string(&outcome).expect("an outcome has a JSON form");
         let addresses = self.cluster.gateways.iter().enumerate();
@@ -112,15 +110,14 @@ impl Run {
         self.steps.push(Step { part: self.part, name: name.into(), outcome });
     }
 
-    /// Notes what comes of a call of the GatewayClient.
+    /// Runs a call of the GatewayClient, and records its outcome.
     async fn note_call(&mut self, name: impl Into<String>, code: &str) {
         let outcome = self.caller.call(code).await;
         self.note(name, outcome);
     }
 
-    /// Waits until what GatewayClient was told to do has taken effect. Its commands have no
-    /// answer, and each has a connection of its own: there is nothing to see but time, and
-    /// that every gateway has answered a question that came after it.
+    /// Waits until the commands of the GatewayClient are done. A command has no answer and a connection of its own, so this
+    /// waits a time, and until every gateway has answered a later question.
     async fn settle(&mut self) {
         self.caller.call("usleep(30000)").await;
         for _ in 0..2 {
@@ -128,18 +125,18 @@ impl Run {
         }
     }
 
-    /// How many clients the GatewayClient counts; null when it cannot.
+    /// Returns how many clients the GatewayClient counts; null if it fails.
     async fn count(&mut self) -> Value {
         self.caller.answer("Gateway::getAllClientIdCount()").await
     }
 
-    /// Waits until all clients are gone: a part begins with none.
+    /// Waits until all clients have left, because a part begins without clients.
     async fn nobody_left(&mut self) {
         gatewayworker_tests::eventually("all clients to be gone", async || self.count().await == 0).await;
     }
 }
 
-/// What each of them hears, the first one first: it did what the others should hear of.
+/// Returns what each client receives. The first one goes first: it has caused what the others receive.
 async fn all_hear(clients: &mut [&mut Client]) -> Vec<Vec<String>> {
     let mut all = Vec::new();
     for client in clients {
@@ -148,8 +145,7 @@ async fn all_hear(clients: &mut [&mut Client]) -> Vec<Vec<String>> {
     all
 }
 
-/// Maps, and lists of clients, in an order of their own: theirs depends on which gateway was
-/// asked first, and on ids.
+/// Sorts maps and lists of clients: their order depends on ids, and on which gateway was asked first.
 fn in_order(value: Value, is_client: &impl Fn(&str) -> bool) -> Value {
     match value {
         Value::Array(list) => {

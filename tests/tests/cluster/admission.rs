@@ -1,5 +1,4 @@
-//! Who may come in: what a client gets, and who hears of it, before and after
-//! `on_websocket_connect` has said so.
+//! Admission in `on_websocket_connect`: what a client and others receive before and after the worker's answer.
 
 use std::sync::Arc;
 
@@ -101,7 +100,7 @@ async fn a_close_code_that_may_not_be_sent_becomes_a_policy_violation() {
 }
 
 #[tokio::test]
-async fn before_it_is_admitted_a_client_hears_what_is_for_itself_alone_and_is_not_counted() {
+async fn a_pending_client_receives_only_its_own_messages_and_is_not_counted() {
     let Guarded { cluster, doorman: _doorman, admissions, api, .. } = guarded().await;
     let (mut client, id) = knock(&cluster, "/").await;
     client.send("said too early").await;
@@ -125,7 +124,7 @@ async fn before_it_is_admitted_a_client_hears_what_is_for_itself_alone_and_is_no
 }
 
 #[tokio::test]
-async fn what_its_group_and_uid_were_sent_meanwhile_an_admitted_client_gets_then() {
+async fn an_admitted_client_receives_the_deferred_messages_of_its_group_and_uid() {
     let Guarded { cluster, doorman: _doorman, admissions, api, .. } = guarded().await;
     let (mut client, id) = knock(&cluster, "/").await;
     eventually("its uid to be bound", async || !api.client_ids_by_uid("u").await.unwrap().is_empty()).await;
@@ -139,7 +138,7 @@ async fn what_its_group_and_uid_were_sent_meanwhile_an_admitted_client_gets_then
 }
 
 #[tokio::test]
-async fn a_refused_client_gets_nothing_of_what_its_group_and_uid_were_sent() {
+async fn a_refused_client_receives_no_deferred_message() {
     let Guarded { cluster, doorman: _doorman, admissions, api, .. } = guarded().await;
     let (mut client, _) = knock(&cluster, "/?code=4403").await;
     eventually("its uid to be bound", async || !api.client_ids_by_uid("u").await.unwrap().is_empty()).await;
@@ -154,7 +153,7 @@ async fn a_refused_client_gets_nothing_of_what_its_group_and_uid_were_sent() {
 }
 
 #[tokio::test]
-async fn a_worker_that_stops_still_decides_about_those_it_has_heard_of() {
+async fn a_stopping_worker_answers_the_handshakes_it_has_received() {
     for (query, admitted) in [("/", true), ("/?code=4403", false)] {
         let Guarded { mut cluster, doorman, admissions, .. } = guarded().await;
         let (mut client, _) = knock(&cluster, query).await;
@@ -197,7 +196,7 @@ async fn silent_worker(cluster: &Cluster) -> (RawPeer, WsClient, Origin) {
 }
 
 #[tokio::test]
-async fn a_client_whose_worker_dies_before_it_admits_is_asked_to_come_again() {
+async fn a_pending_client_whose_worker_dies_is_closed_with_1013() {
     let mut cluster = Cluster::builder().workers(0).start().await;
     let (worker, mut client, _) = silent_worker(&cluster).await;
     client.send("said before").await;
@@ -208,7 +207,7 @@ async fn a_client_whose_worker_dies_before_it_admits_is_asked_to_come_again() {
 }
 
 #[tokio::test]
-async fn a_client_about_which_nobody_decides_in_time_is_asked_to_come_again() {
+async fn a_pending_client_is_closed_with_1013_at_the_time_limit() {
     let cluster =
         Cluster::builder().workers(0).gateway(|config| config.admission_timeout_ms = 50).start().await;
     let (mut worker, mut client, origin) = silent_worker(&cluster).await;
@@ -222,7 +221,7 @@ async fn a_client_about_which_nobody_decides_in_time_is_asked_to_come_again() {
 }
 
 #[tokio::test]
-async fn a_client_that_a_silent_worker_admits_late_is_in_from_then_on() {
+async fn a_client_admitted_late_gets_earlier_and_later_messages() {
     let cluster = Cluster::builder().workers(0).start().await;
     let (mut worker, mut client, origin) = silent_worker(&cluster).await;
     let to_all = |text: &'static str| Command::SendToAll {

@@ -1,4 +1,4 @@
-//! The Gateway API, from inside a worker, on two gateways.
+//! The Gateway API, from a worker, with two gateways.
 
 use gatewayworker::{ClientId, Gateway, GroupId, Uid};
 use gatewayworker_tests::{Cluster, WsClient, eventually};
@@ -27,8 +27,8 @@ async fn four() -> Four {
 }
 
 impl Four {
-    /// Who of the four got `message` as the next one. Everybody is sent a marker
-    /// behind it, so that not getting it shows.
+    /// Returns which of the four clients have received `message`. A marker is sent to all after it, which shows that a
+    /// client has not received it.
     async fn receivers(&mut self, message: &str) -> Vec<usize> {
         let delivery = self.api.send_to_all("marker").await.unwrap();
         assert!(delivery.is_complete());
@@ -53,7 +53,7 @@ fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
 }
 
 #[tokio::test]
-async fn messages_reach_those_they_are_for() {
+async fn messages_reach_their_recipients() {
     let mut t = four().await;
     let (api, ids) = (t.api.clone(), t.ids.clone());
     api.bind_uid(ids[0], "u1").await.unwrap();
@@ -76,13 +76,13 @@ async fn messages_reach_those_they_are_for() {
     assert_eq!(t.receivers("group").await, [1, 2]);
     api.send_to_group(["room"], "others").except([ids[2]]).await.unwrap();
     assert_eq!(t.receivers("others").await, [1]);
-    // Who is in two of the groups gets it twice, as in the original.
+    // A client in two of the groups gets the message twice, as in the original.
     api.send_to_group(["room", "7"], "twice").await.unwrap();
     assert_eq!(t.receivers("twice").await, [1, 2, 2]);
 }
 
 #[tokio::test]
-async fn a_question_sees_what_was_said_before_it() {
+async fn a_question_follows_the_commands_before_it() {
     let t = four().await;
     for round in 0..50 {
         let group = format!("group {round}");
@@ -158,7 +158,7 @@ async fn groups_are_joined_left_counted_and_dissolved() {
 }
 
 #[tokio::test]
-async fn who_is_there_is_told_in_the_order_of_connecting() {
+async fn clients_are_listed_in_the_order_of_connecting() {
     let t = four().await;
     let ids = t.api.client_ids().await.unwrap();
     // The order is each gateway's; which gateway comes first is nobody's promise.
@@ -173,7 +173,7 @@ async fn who_is_there_is_told_in_the_order_of_connecting() {
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_is_out_of_everything() {
+async fn a_client_that_leaves_is_removed_from_uid_and_groups() {
     let mut t = four().await;
     let id = t.ids.remove(0);
     t.api.bind_uid(id, "u1").await.unwrap();
@@ -221,7 +221,7 @@ async fn closing_a_uid_or_a_group_closes_its_clients_on_every_gateway_and_no_oth
 }
 
 #[tokio::test]
-async fn a_destroyed_client_gets_no_close_frame_but_what_was_sent_before() {
+async fn a_destroyed_client_gets_earlier_messages_and_no_close_frame() {
     let mut t = four().await;
     t.api.send_to_client(t.ids[0], "before").await.unwrap();
     t.api.destroy_client(t.ids[0]).await.unwrap();
@@ -230,7 +230,7 @@ async fn a_destroyed_client_gets_no_close_frame_but_what_was_sent_before() {
 }
 
 #[tokio::test]
-async fn binary_stays_binary_and_raw_goes_out_as_it_is() {
+async fn binary_stays_binary_and_raw_is_sent_unchanged() {
     let mut t = four().await;
     t.api.send_to_client(t.ids[0], &b"\xff\x00"[..]).await.unwrap();
     assert_eq!(t.clients[0].next().await, Some(Message::binary(&b"\xff\x00"[..])));
@@ -238,7 +238,7 @@ async fn binary_stays_binary_and_raw_goes_out_as_it_is() {
     assert_eq!(t.clients[0].next().await, Some(Message::binary("text")));
     t.api.send_to_client(t.ids[0], &b"\x81\x02hi"[..]).raw().await.unwrap();
     assert_eq!(t.clients[0].text().await, "hi");
-    // What came as binary goes back as binary.
+    // A binary message is echoed as binary.
     t.clients[0].send_message(Message::binary("echo")).await;
     assert_eq!(t.clients[0].next().await, Some(Message::binary("echo")));
 }
@@ -251,7 +251,7 @@ async fn empty_names_are_refused() {
 }
 
 #[tokio::test]
-async fn a_stopped_gateway_is_named_and_does_not_keep_the_others() {
+async fn a_stopped_gateway_is_named_and_others_are_reached() {
     let mut t = four().await;
     let gone = t.cluster.gateways[0].inner;
     t.cluster.gateways[0].stop().await;
@@ -271,7 +271,7 @@ async fn a_stopped_gateway_is_named_and_does_not_keep_the_others() {
 }
 
 #[tokio::test]
-async fn the_same_handle_from_outside() {
+async fn a_handle_outside_of_a_worker_works_the_same() {
     let mut cluster = Cluster::builder().secret_key("quote\"d").start().await;
     let registers = [cluster.register.to_string()];
     let key = gatewayworker_protocol::SecretKey::new("quote\"d");

@@ -1,4 +1,4 @@
-//! Garbage on every port: a clear end for who sends it, and nothing for the others.
+//! Invalid input on every port: its sender is closed with a clear reason, and no other peer is affected.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ fn hello(key: Option<&str>) -> Hello {
 }
 
 #[tokio::test]
-async fn what_is_no_frame_ends_its_link_alone() {
+async fn an_invalid_frame_ends_its_link_alone() {
     let cluster = Cluster::start().await;
     let mut bystander = Bystander::of(&cluster).await;
     let mut ext_beyond = bytes::BytesMut::new();
@@ -60,7 +60,7 @@ fn count(log: &Path, what: &str) -> (usize, u64) {
 }
 
 #[tokio::test]
-async fn however_many_bad_connections_come_there_is_one_log_line_a_second() {
+async fn bad_connections_are_logged_once_a_second() {
     const CONNECTIONS: u64 = 1000;
     let directory = tempfile::tempdir().expect("a directory");
     let logs = ["register.log", "gateway.log"].map(|name| directory.path().join(name));
@@ -89,7 +89,7 @@ async fn however_many_bad_connections_come_there_is_one_log_line_a_second() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_too_long_for_a_worker_of_the_originals_ends_its_client_alone() {
+async fn a_message_too_long_for_a_php_worker_closes_its_client_alone() {
     let cluster =
         Cluster::builder().workers(0).gateway(|config| config.max_message_bytes = 16 << 20).start().await;
     let mut worker = RawPeer::connect(cluster.gateways[0].inner).await;
@@ -108,7 +108,7 @@ async fn a_message_that_is_too_long_for_a_worker_of_the_originals_ends_its_clien
 }
 
 #[tokio::test]
-async fn what_is_a_frame_but_makes_no_sense_is_passed_over() {
+async fn a_valid_frame_without_meaning_is_ignored() {
     let cluster = Cluster::start().await;
     let mut bystander = Bystander::of(&cluster).await;
     let mut peer = RawPeer::connect(cluster.gateways[0].inner).await;
@@ -139,7 +139,7 @@ async fn a_wrong_missing_or_null_key_ends_the_link() {
 }
 
 #[tokio::test]
-async fn with_a_key_nothing_goes_before_it_and_everything_after() {
+async fn with_a_key_commands_work_only_after_the_hello() {
     let cluster = Cluster::builder().secret_key("right").start().await;
     let mut early = RawPeer::connect(cluster.gateways[0].inner).await;
     early.send(Command::Ask(Question::AllSessions)).await;
@@ -153,7 +153,7 @@ async fn with_a_key_nothing_goes_before_it_and_everything_after() {
 }
 
 #[tokio::test]
-async fn two_workers_with_one_key_do_not_fight() {
+async fn a_newer_worker_with_the_same_worker_key_replaces_the_older_one() {
     let cluster = Cluster::builder().workers(0).start().await;
     let mut older = RawPeer::connect(cluster.gateways[0].inner).await;
     older.send(Command::WorkerConnect(hello(Some("")))).await;
@@ -204,7 +204,7 @@ async fn a_message_over_the_limit_closes_its_client_and_one_at_the_limit_does_no
 }
 
 #[tokio::test]
-async fn twenty_megabytes_are_refused_while_others_go_on() {
+async fn a_message_of_twenty_megabytes_is_refused_while_others_are_served() {
     let cluster = Cluster::start().await;
     let mut bystander = Bystander::of(&cluster).await;
     let (client, id) = WsClient::greeted(cluster.listener()).await;
@@ -223,7 +223,7 @@ async fn twenty_megabytes_are_refused_while_others_go_on() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_is_never_finished_is_given_up() {
+async fn an_unfinished_handshake_is_closed_at_its_limit() {
     let cluster = Cluster::builder().gateway(|config| config.handshake_timeout_ms = 200).start().await;
     let mut bystander = Bystander::of(&cluster).await;
     let mut silent = TcpStream::connect(cluster.listener()).await.unwrap();
@@ -248,7 +248,7 @@ async fn a_plain_http_request_is_answered() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_or_fails_takes_nobody_down() {
+async fn a_handler_that_panics_or_fails_harms_no_other_client() {
     let cluster = Cluster::start().await;
     let mut bystander = Bystander::of(&cluster).await;
     let (mut client, _) = WsClient::greeted(cluster.listener()).await;
@@ -270,7 +270,7 @@ async fn a_refused_handshake_gets_its_last_message() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_closed_and_the_others_get_everything() {
+async fn a_slow_consumer_is_closed_and_others_get_every_message() {
     let cluster = Cluster::builder().gateway(|config| config.outbox_bytes = 200_000).start().await;
     let (mut reader, _) = WsClient::greeted(cluster.listener()).await;
     let (slow, slow_id) = WsClient::greeted(cluster.listener()).await;
@@ -280,7 +280,7 @@ async fn a_client_that_does_not_read_is_closed_and_the_others_get_everything() {
 }
 
 #[tokio::test]
-async fn with_drop_newest_a_client_that_does_not_read_stays_and_misses_messages() {
+async fn with_drop_newest_a_slow_consumer_stays_and_misses_messages() {
     let cluster = Cluster::builder()
         .gateway(|config| {
             config.outbox_bytes = 200_000;
@@ -313,7 +313,7 @@ async fn with_drop_newest_a_client_that_does_not_read_stays_and_misses_messages(
 }
 
 #[tokio::test]
-async fn a_worker_that_does_not_read_stops_its_clients_and_loses_nothing() {
+async fn a_worker_that_does_not_read_pauses_its_clients_and_loses_nothing() {
     let cluster =
         Cluster::builder().workers(0).gateway(|config| config.link_outbox_bytes = 100_000).start().await;
     let mut worker = RawPeer::connect(cluster.gateways[0].inner).await;

@@ -1,4 +1,4 @@
-//! How connections end that the gateway ends.
+//! Connections that the gateway ends: the last messages and the close code arrive.
 
 use std::time::Duration;
 
@@ -104,7 +104,7 @@ async fn a_client_that_reads_late_finds_the_code_that_the_application_closed_it_
 }
 
 #[tokio::test]
-async fn a_client_that_reads_late_finds_why_its_connection_failed() {
+async fn a_client_that_reads_late_finds_the_code_of_its_failure() {
     let listeners = Listeners::start().await;
     for (what, bytes, code) in [
         ("a frame without a mask", b"\x81\x02hi".to_vec(), 1002),
@@ -120,7 +120,7 @@ async fn a_client_that_reads_late_finds_why_its_connection_failed() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_late_finds_that_the_gateway_stops() {
+async fn a_client_that_reads_late_finds_the_code_of_a_stopping_gateway() {
     let mut listeners = Listeners::start().await;
     let clients = listeners.greeted().await;
     let reading = async {
@@ -132,7 +132,7 @@ async fn a_client_that_reads_late_finds_that_the_gateway_stops() {
 }
 
 #[tokio::test]
-async fn a_client_that_reads_too_slowly_gets_whole_messages_and_then_why_it_is_closed() {
+async fn a_slow_consumer_gets_whole_messages_and_then_its_close_code() {
     let listeners = Listeners::start().await;
     let api = listeners.cluster.api().await;
     for stream in listeners.connect().await {
@@ -143,7 +143,7 @@ async fn a_client_that_reads_too_slowly_gets_whole_messages_and_then_why_it_is_c
         let reason = loop {
             assert!(sent < 2000, "120 MB wait for a client that reads nothing");
             api.send_to_client(id, format!("{sent:060000}")).await.unwrap();
-            // What the gateway does not read any more must not reset the connection.
+            // Bytes that the gateway no longer reads must not reset the connection.
             client.send("still here").await;
             sent += 1;
             tokio::select! {

@@ -1,4 +1,4 @@
-//! Daemons that may open few files.
+//! Daemons with a low limit on open files.
 
 use gatewayworker_tests::process::{Process, free_port};
 use gatewayworker_tests::{WsClient, eventually, soon};
@@ -13,7 +13,7 @@ async fn is_served(client: &mut WsClient) {
 }
 
 #[tokio::test]
-async fn a_worker_is_linked_though_clients_take_all_descriptors_that_they_get() {
+async fn a_worker_links_even_when_clients_use_all_their_descriptors() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("gateway.log");
     let (register, inner, port) = (free_port(), free_port(), free_port());
@@ -55,7 +55,7 @@ async fn a_worker_is_linked_though_clients_take_all_descriptors_that_they_get() 
     for client in &mut served {
         is_served(client).await;
     }
-    // Who leaves makes room for another.
+    // A client that leaves makes room for another.
     served.pop().unwrap().close().await;
     eventually("a place", async || WsClient::try_connect(listener, "/").await.is_ok()).await;
     let log = std::fs::read_to_string(log).unwrap();
@@ -64,7 +64,7 @@ async fn a_worker_is_linked_though_clients_take_all_descriptors_that_they_get() 
 }
 
 #[tokio::test]
-async fn a_gateway_that_could_hold_nobody_does_not_start() {
+async fn a_gateway_without_descriptors_for_clients_does_not_start() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("gateway.log");
     let (inner, url) = (free_port().to_string(), format!("websocket://127.0.0.1:{}", free_port()));

@@ -1,6 +1,7 @@
-//! Heartbeats, with short intervals. When exactly what happens is tested in
-//! `gateway/src/heartbeat.rs`, without a clock; here nothing may happen too early, and a
-//! busy machine may be late by half a second.
+//! Heartbeats, with short intervals.
+//!
+//! `gateway/src/heartbeat.rs` tests the exact times, without a clock. Here a ping or close must not be early, and may be
+//! late by half a second on a busy machine.
 
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ async fn a_silent_client_is_pinged_after_one_interval_and_closed_after_one_and_a
 }
 
 #[tokio::test]
-async fn any_data_starts_the_silence_anew() {
+async fn any_data_ends_the_silence() {
     let cluster = cluster(1).await;
     let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     let until = Instant::now() + Duration::from_secs_f64(INTERVAL * 4.0);
@@ -75,7 +76,7 @@ async fn a_websocket_pong_is_a_sign_of_life_and_pings_may_be_frames() {
 }
 
 #[tokio::test]
-async fn without_a_limit_nobody_is_closed_for_silence() {
+async fn without_a_limit_no_silent_client_is_closed() {
     let cluster = cluster(0).await;
     let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     for _ in 0..4 {

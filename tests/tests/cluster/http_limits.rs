@@ -1,4 +1,4 @@
-//! Calls over HTTP: who may make them, how much, how slowly, and how many at once.
+//! Calls over HTTP: token, origins, and the limits of size, time and number.
 
 use std::net::SocketAddr;
 
@@ -20,7 +20,7 @@ fn count(server: SocketAddr) -> HttpRequest {
 }
 
 #[tokio::test]
-async fn nobody_calls_without_the_token_from_loopback_neither() {
+async fn a_call_without_the_token_is_refused_even_from_loopback() {
     let cluster = Cluster::builder().http().secret_key("the-cluster's-own-key").start().await;
     let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     let send = HttpRequest::post(cluster.http(), "/v1/send_to_all", &json!({"message": "no"}));
@@ -44,7 +44,7 @@ async fn nobody_calls_without_the_token_from_loopback_neither() {
 }
 
 #[tokio::test]
-async fn what_holds_no_secret_needs_no_token() {
+async fn health_and_description_need_no_token() {
     let cluster = cluster(|_| ()).await;
     for path in ["/openapi.json", "/v1/health"] {
         assert_eq!(HttpRequest::new(cluster.http(), "GET", path).send().await.status, 200, "{path}");
@@ -52,9 +52,9 @@ async fn what_holds_no_secret_needs_no_token() {
 }
 
 #[tokio::test]
-async fn after_the_wrong_tokens_that_are_allowed_the_right_one_is_not_looked_at_either() {
+async fn after_too_many_wrong_tokens_the_right_one_is_refused_too() {
     let cluster = cluster(|config| config.http.max_auth_failures_per_minute = 3).await;
-    // What a page can make a browser send is no guess.
+    // A request that any page can make a browser send does not count as a wrong token.
     for _ in 0..5 {
         assert_eq!(count(cluster.http()).send().await.status, 401);
     }
@@ -71,7 +71,7 @@ async fn after_the_wrong_tokens_that_are_allowed_the_right_one_is_not_looked_at_
 }
 
 #[tokio::test]
-async fn behind_a_trusted_proxy_each_caller_has_failures_of_its_own() {
+async fn behind_a_trusted_proxy_failures_count_by_caller() {
     let change = |config: &mut Config| {
         config.http.max_auth_failures_per_minute = 1;
         config.http.trusted_proxies = vec!["127.0.0.1".parse().unwrap()];
@@ -85,7 +85,7 @@ async fn behind_a_trusted_proxy_each_caller_has_failures_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_page_of_another_origin_gets_nothing_though_it_knew_the_token() {
+async fn a_page_of_another_origin_is_refused_even_with_the_token() {
     let cluster = cluster(|config| {
         config.http.allowed_origins = vec!["https://example.com".into()];
         config.http.max_auth_failures_per_minute = 1;
@@ -129,7 +129,7 @@ async fn a_page_of_a_listed_origin_may_call_with_the_token() {
 }
 
 #[tokio::test]
-async fn what_a_form_can_send_is_not_taken() {
+async fn a_body_that_a_form_can_send_is_refused() {
     let cluster = cluster(|_| ()).await;
     let request = HttpRequest::new(cluster.http(), "POST", "/v1/client_count").token(HTTP_TOKEN).body("{}");
     assert_eq!(request.send().await.problem(), (415, "unsupported_media_type"));
@@ -143,7 +143,7 @@ async fn what_a_form_can_send_is_not_taken() {
 }
 
 #[tokio::test]
-async fn an_encoded_body_is_refused_with_what_would_be_taken() {
+async fn an_encoded_body_is_refused_with_the_accepted_encoding() {
     let cluster = cluster(|_| ()).await;
     for coding in ["gzip", "GZIP", "x-gzip", "deflate", "br", "zstd", "identity, gzip", "gzip,identity"] {
         // The first bytes of what gzip makes.
@@ -163,7 +163,7 @@ async fn an_encoded_body_is_refused_with_what_would_be_taken() {
 }
 
 #[tokio::test]
-async fn a_body_may_have_as_many_bytes_as_is_said_and_not_one_more() {
+async fn a_body_over_the_limit_is_refused() {
     let limit = 100_000;
     let cluster = cluster(|config| config.http.max_body_bytes = limit).await;
     let of = |len: usize| {
@@ -173,7 +173,7 @@ async fn a_body_may_have_as_many_bytes_as_is_said_and_not_one_more() {
     cluster.push("send_to_all", &of(limit)).send().await.result();
     let answer = cluster.push("send_to_all", &of(limit + 1)).send().await;
     assert_eq!(answer.problem(), (413, "body_too_large"));
-    // Where no length is said beforehand too.
+    // The limit holds for a body without a length too.
     let chunked = |body: Value| {
         let body = body.to_string();
         let chunks = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
@@ -185,13 +185,13 @@ async fn a_body_may_have_as_many_bytes_as_is_said_and_not_one_more() {
         let (request, chunks) = chunked(of(len));
         assert_eq!(request.begin(0).await.finish_with(chunks.as_bytes()).await.status, status);
     }
-    // Who asks before sending is told before sending.
+    // A caller that expects 100-continue is refused before it sends the body.
     let polite = cluster.push("send_to_all", &of(limit + 1)).header("expect", "100-continue");
     assert_eq!(polite.begin(0).await.answer().await.problem(), (413, "body_too_large"));
 }
 
 #[tokio::test]
-async fn a_batch_may_have_as_many_calls_as_is_said_and_not_one_more() {
+async fn a_batch_over_the_limit_is_refused() {
     let cluster = cluster(|config| config.http.max_batch = 3).await;
     let of = |len| Value::from(vec![json!({"call": "client_count"}); len]);
     assert_eq!(cluster.push("batch", &of(3)).send().await.result().as_array().unwrap().len(), 3);
@@ -200,14 +200,14 @@ async fn a_batch_may_have_as_many_calls_as_is_said_and_not_one_more() {
 }
 
 #[tokio::test]
-async fn one_request_more_than_may_run_at_once_is_told_to_come_again() {
+async fn a_request_over_the_limit_gets_503() {
     let cluster = cluster(|config| config.http.concurrency = 2).await;
     let call = || cluster.push("client_count", &json!({}));
     let held = [call().admitted().await, call().admitted().await];
     let busy = call().send().await;
     assert_eq!(busy.problem(), (503, "busy"));
     assert_eq!(busy.header("retry-after"), Some("1"));
-    // Who has no token takes no place, and none is needed to look how it is.
+    // A request without the token takes no place, and health needs neither.
     assert_eq!(count(cluster.http()).send().await.status, 401);
     assert_eq!(HttpRequest::new(cluster.http(), "GET", "/v1/health").send().await.status, 200);
     for begun in held {
@@ -217,7 +217,7 @@ async fn one_request_more_than_may_run_at_once_is_told_to_come_again() {
 }
 
 #[tokio::test]
-async fn one_connection_more_than_may_stand_is_told_to_come_again() {
+async fn a_connection_over_the_limit_gets_503() {
     let cluster = cluster(|config| config.http.max_connections = 1).await;
     let idle = TcpStream::connect(cluster.http()).await.unwrap();
     let health = HttpRequest::new(cluster.http(), "GET", "/v1/health");
@@ -229,7 +229,7 @@ async fn one_connection_more_than_may_stand_is_told_to_come_again() {
 }
 
 #[tokio::test]
-async fn a_head_that_dribbles_and_a_connection_that_says_nothing_are_closed() {
+async fn a_slow_head_and_a_silent_connection_are_closed() {
     let cluster = cluster(|config| config.http.read_timeout_ms = 300).await;
     for said in ["", "POST /v1/client_count HTTP/1.1\r\nhost: x\r\n"] {
         let mut stream = TcpStream::connect(cluster.http()).await.unwrap();
@@ -241,7 +241,7 @@ async fn a_head_that_dribbles_and_a_connection_that_says_nothing_are_closed() {
 }
 
 #[tokio::test]
-async fn a_body_that_dribbles_is_given_up() {
+async fn a_slow_body_is_refused_at_its_limit() {
     let cluster = cluster(|config| config.http.read_timeout_ms = 300).await;
     let answer = cluster.push("client_count", &json!({})).begin(1).await.answer().await;
     assert_eq!(answer.problem(), (408, "body_too_slow"));
@@ -257,7 +257,7 @@ async fn a_head_has_a_limit() {
 }
 
 #[tokio::test]
-async fn a_request_ends_when_its_time_is_up_and_says_what_was_not_done() {
+async fn a_request_ends_at_its_time_limit_and_names_the_calls_not_made() {
     let cluster =
         Cluster::builder().gateways(0).http().worker(|c| c.http.request_timeout_ms = 300).start().await;
     // A gateway that takes everything and answers nothing.

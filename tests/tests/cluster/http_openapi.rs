@@ -1,5 +1,4 @@
-//! The description of the calls over HTTP is true: requests made from it are taken,
-//! and answered as it says.
+//! The OpenAPI description of the calls over HTTP: requests made from it are answered as it describes.
 
 use gatewayworker::ClientId;
 use gatewayworker_tests::{Cluster, HTTP_TOKEN, HttpAnswer, HttpRequest, WsClient};
@@ -110,7 +109,7 @@ fn bodies(schema: &Value, id: ClientId) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_request_made_from_the_description_is_taken_and_answered_as_described() {
+async fn a_request_made_from_the_description_is_answered_as_described() {
     let t = described().await;
     let mut taken = 0;
     for (path, operation) in t.posts() {
@@ -137,7 +136,7 @@ async fn a_request_made_from_the_description_is_taken_and_answered_as_described(
 }
 
 #[tokio::test]
-async fn what_is_not_described_is_refused_as_described() {
+async fn a_request_against_the_description_is_refused_as_described() {
     let t = described().await;
     let (_client, id) = WsClient::greeted(t.cluster.listener()).await;
     for (path, operation) in t.posts() {
@@ -172,7 +171,7 @@ async fn what_is_not_described_is_refused_as_described() {
 }
 
 #[tokio::test]
-async fn what_needs_no_token_is_described_too() {
+async fn paths_without_a_token_are_described() {
     let t = described().await;
     for path in ["/openapi.json", "/v1/health"] {
         let operation = &t.document["paths"][path]["get"];

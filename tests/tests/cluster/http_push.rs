@@ -1,4 +1,4 @@
-//! Calls over HTTP: what they do, and what comes back.
+//! Calls over HTTP: their effects and their answers.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 
 #[tokio::test]
-async fn a_message_is_pushed_to_whom_it_is_for_on_every_gateway() {
+async fn a_push_reaches_its_recipients_on_every_gateway() {
     let cluster = Cluster::builder().gateways(2).http().start().await;
     let (mut one, id_one) = WsClient::greeted(cluster.gateways[0].listener).await;
     let (mut two, id_two) = WsClient::greeted(cluster.gateways[1].listener).await;
@@ -32,7 +32,7 @@ async fn a_message_is_pushed_to_whom_it_is_for_on_every_gateway() {
 }
 
 #[tokio::test]
-async fn a_batch_is_run_in_order_and_answered_in_order_and_an_error_keeps_none_from_running() {
+async fn a_batch_runs_in_order_and_continues_after_an_error() {
     let cluster = Cluster::builder().http().start().await;
     let (mut client, id) = WsClient::greeted(cluster.listener()).await;
     let batch = json!([
@@ -58,7 +58,7 @@ async fn a_batch_is_run_in_order_and_answered_in_order_and_an_error_keeps_none_f
 }
 
 #[tokio::test]
-async fn a_message_that_is_no_string_arrives_as_its_json_text_byte_for_byte() {
+async fn a_message_that_is_no_string_is_sent_as_its_json_text() {
     let cluster = Cluster::builder().http().start().await;
     let (mut client, id) = WsClient::greeted(cluster.listener()).await;
     let post = async |path: &str, body: String| {
@@ -94,7 +94,7 @@ async fn a_number_in_a_session_comes_back_as_the_nearest_double() {
     let cluster = Cluster::builder().http().start().await;
     let (_client, id) = WsClient::greeted(cluster.listener()).await;
     let numbers = "[117.63331139400017,5e-324,2.2250738585072014e-308,1.7976931348623157e308,0.1,-0.0,1e23]";
-    // What a compiler makes of the same digits is the nearest double.
+    // The compiler parses the same digits to the nearest double.
     let nearest =
         [117.63331139400017, 5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, 0.1, -0.0, 1e23];
     let body = format!(r#"{{"client_id": "{id}", "session": {{"v": {numbers}}}}}"#);
@@ -105,7 +105,7 @@ async fn a_number_in_a_session_comes_back_as_the_nearest_double() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_request_is_said_in_json() {
+async fn an_invalid_request_is_answered_with_its_reason_in_json() {
     let cluster = Cluster::builder().http().start().await;
     let post = |path: &str, body: &str| {
         let request = HttpRequest::new(cluster.http(), "POST", path).token(HTTP_TOKEN);
@@ -138,7 +138,7 @@ async fn what_is_wrong_with_a_request_is_said_in_json() {
 }
 
 #[tokio::test]
-async fn another_method_is_refused_with_the_right_one() {
+async fn a_wrong_method_is_refused_with_the_right_one() {
     let cluster = Cluster::builder().http().start().await;
     for (method, path, allow) in [
         ("GET", "/v1/send_to_all", "POST"),
@@ -154,7 +154,7 @@ async fn another_method_is_refused_with_the_right_one() {
 }
 
 #[tokio::test]
-async fn what_was_not_reached_is_named() {
+async fn unreached_gateways_are_named() {
     let cluster = Cluster::builder().http().start().await;
     let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     // A gateway that is announced, and is not there.
@@ -185,7 +185,7 @@ async fn what_was_not_reached_is_named() {
 }
 
 #[tokio::test]
-async fn without_a_gateway_nobody_is_reached_and_health_says_so() {
+async fn without_a_gateway_a_push_and_health_are_errors() {
     let mut cluster =
         Cluster::builder().gateways(0).http().worker(|config| config.question_timeout_ms = 100).start().await;
     let health = HttpRequest::new(cluster.http(), "GET", "/v1/health");
@@ -199,7 +199,7 @@ async fn without_a_gateway_nobody_is_reached_and_health_says_so() {
 }
 
 #[tokio::test]
-async fn a_request_that_runs_is_answered_before_the_worker_stops_and_reaches_its_clients() {
+async fn a_stopping_worker_finishes_its_requests() {
     let mut cluster = Cluster::builder().http().start().await;
     let http = cluster.http();
     let (mut client, _) = WsClient::greeted(cluster.listener()).await;
@@ -219,7 +219,7 @@ async fn a_request_that_runs_is_answered_before_the_worker_stops_and_reaches_its
 }
 
 #[tokio::test]
-async fn a_worker_that_has_nothing_else_to_do_waits_for_its_requests() {
+async fn a_stopping_worker_without_events_waits_for_its_requests() {
     // No gateway, no events: all that could keep it is the request.
     let short = |config: &mut Config| config.question_timeout_ms = 100;
     let mut cluster = Cluster::builder().gateways(0).http().worker(short).start().await;
@@ -235,7 +235,7 @@ async fn a_worker_that_has_nothing_else_to_do_waits_for_its_requests() {
 }
 
 #[tokio::test]
-async fn a_request_that_does_not_end_keeps_the_worker_no_longer_than_the_time_to_drain() {
+async fn a_stopping_worker_waits_for_requests_only_until_its_drain_limit() {
     let change = |config: &mut Config| {
         (config.shutdown_timeout_ms, config.http.read_timeout_ms) = (200, 600_000);
     };

@@ -1,4 +1,4 @@
-//! A register, gateways and workers in this process, with clients that speak to them: one module for each theme.
+//! A register, gateways and workers in this process, with real clients. Each subject has a module.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 

@@ -1,4 +1,4 @@
-//! The Gateway API from outside a worker: made of a register's address and a key.
+//! The Gateway API outside of a worker: a handle that needs a register's address and a key.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -23,7 +23,7 @@ async fn call(api: &Gateway, name: &str, params: Value) -> Value {
 }
 
 #[tokio::test]
-async fn every_call_by_name_does_what_it_does_from_within() {
+async fn every_call_by_name_equals_the_method_of_a_worker() {
     let cluster = Cluster::builder().gateways(2).secret_key("quote\"d").start().await;
     let api = outside(&cluster, "quote\"d");
     // Answers are in the order of the gateways' addresses.
@@ -88,7 +88,7 @@ async fn every_call_by_name_does_what_it_does_from_within() {
         ("send_to_uid", json!({"uid": ["ann"], "message": 7}), told.clone()),
         ("send_to_group", json!({"group": ["42"], "message": "group"}), told.clone()),
         ("send_to_client", json!({"client_id": a, "message_base64": "gQJoaQ==", "raw": true}), told.clone()),
-        // Nobody is left of these.
+        // These clients have left.
         ("send_to_uid", json!({"uid": "ann", "message": "to nobody", "except": [a]}), told.clone()),
         ("close_uid", json!({"uid": "ann", "message": "to nobody", "except": [a]}), told.clone()),
         ("close_group", json!({"group": "room", "message": "to nobody"}), told.clone()),
@@ -119,7 +119,7 @@ async fn every_call_by_name_does_what_it_does_from_within() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_stops_is_missed_and_one_that_comes_back_is_used_again() {
+async fn a_stopped_gateway_is_an_error_and_is_used_again_after_its_start() {
     let mut cluster = Cluster::builder().gateways(2).start().await;
     let api = outside(&cluster, "");
     let (_lost, lost_id) = WsClient::greeted(cluster.gateways[0].listener).await;
@@ -152,7 +152,7 @@ async fn a_gateway_that_stops_is_missed_and_one_that_comes_back_is_used_again() 
 }
 
 #[tokio::test]
-async fn a_gateway_that_hangs_keeps_nobody_from_the_others() {
+async fn a_hanging_gateway_does_not_delay_the_others() {
     let cluster = Cluster::start().await;
     // It takes connections, as its system does that for it, and never reads.
     let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -173,14 +173,14 @@ async fn a_gateway_that_hangs_keeps_nobody_from_the_others() {
     assert_eq!(partial, [id]);
     assert_eq!(missing, [(hung_address.to_string().parse().unwrap(), Unreached::TimedOut)]);
     assert!(started.elapsed() >= limit);
-    // Who asks one that is well is not kept.
+    // A question to a healthy gateway is not delayed.
     assert!(api.is_online(id).await.unwrap());
     assert!(api.send_to_client(id, "still there").await.unwrap().is_complete());
     assert_eq!(client.text().await, "still there");
 }
 
 #[tokio::test]
-async fn a_register_that_restarts_costs_nothing() {
+async fn a_register_restart_does_not_disturb_a_caller() {
     let mut cluster = Cluster::start().await;
     let api = outside(&cluster, "");
     let (mut client, _) = WsClient::greeted(cluster.listener()).await;
@@ -196,7 +196,7 @@ async fn a_register_that_restarts_costs_nothing() {
 }
 
 #[tokio::test]
-async fn without_a_key_or_a_register_nobody_is_reached_within_the_time_limit() {
+async fn without_a_key_or_a_register_a_call_fails_within_the_time_limit() {
     let cluster = Cluster::builder().secret_key("k").start().await;
     let limit = Duration::from_millis(300);
     let stranger = Gateway::builder([cluster.register.to_string()]).question_timeout(limit).connect();
@@ -205,7 +205,7 @@ async fn without_a_key_or_a_register_nobody_is_reached_within_the_time_limit() {
     assert_eq!(nowhere.call("send_to_all", json!({"message": "m"})).await, Err(CallError::NoGateways));
 }
 
-/// What `gatewayworker call` ended with: its status, standard output and standard error.
+/// The end of `gatewayworker call`: its status, standard output and standard error.
 type Ended = (Option<i32>, String, String);
 
 /// Runs `gatewayworker call` with these arguments and standard input.
@@ -228,7 +228,7 @@ async fn shell(cluster: &Cluster, arguments: &[&str], input: &'static [u8]) -> E
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
-/// What is a success with this answer.
+/// The result of a successful call with this answer.
 fn success(answer: &str) -> Ended {
     (Some(0), format!("{answer}\n"), String::new())
 }
@@ -260,7 +260,7 @@ async fn a_shell_makes_the_same_calls() {
 }
 
 #[tokio::test]
-async fn a_shell_is_told_what_went_wrong_by_status_and_line() {
+async fn a_failed_call_from_a_shell_has_a_status_and_an_error_line() {
     let mut cluster = Cluster::builder().gateways(2).secret_key("k").start().await;
     let (_client, id) = WsClient::greeted(cluster.listener()).await;
     let refused = |ended: &Ended, status, words: &str| {
@@ -293,7 +293,7 @@ async fn a_shell_is_told_what_went_wrong_by_status_and_line() {
 }
 
 #[tokio::test]
-async fn a_shell_gets_what_there_is_of_an_answer_marked_as_a_part() {
+async fn a_shell_gets_an_incomplete_answer_marked_as_incomplete() {
     let cluster = Cluster::start().await;
     let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let _announced = register_as_gateway(cluster.register, hung.local_addr().unwrap()).await;

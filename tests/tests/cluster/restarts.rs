@@ -1,4 +1,4 @@
-//! Daemons that stop, die and come back.
+//! Daemons that stop, die and start again.
 
 use gatewayworker::{CloseReason, Gateway};
 use gatewayworker_tests::process::{Process, free_port};
@@ -44,7 +44,7 @@ async fn a_worker_that_stops_leaves_its_clients_to_the_others() {
 }
 
 #[tokio::test]
-async fn a_client_that_comes_while_no_worker_is_there_waits_for_one() {
+async fn a_client_waits_for_the_next_worker() {
     let mut cluster = Cluster::builder().workers(0).start().await;
     let listener = cluster.listener();
     let early = tokio::spawn(async move { WsClient::greeted(listener).await });
@@ -54,7 +54,7 @@ async fn a_client_that_comes_while_no_worker_is_there_waits_for_one() {
 }
 
 #[tokio::test]
-async fn a_client_that_waits_too_long_for_a_worker_is_told_so() {
+async fn a_client_that_waits_too_long_for_a_worker_gets_503() {
     let cluster = Cluster::builder().workers(0).gateway(|config| config.worker_wait_ms = 50).start().await;
     let Err(refused) = WsClient::try_connect(cluster.listener(), "/").await else {
         panic!("nobody can serve it")
@@ -63,7 +63,7 @@ async fn a_client_that_waits_too_long_for_a_worker_is_told_so() {
 }
 
 #[tokio::test]
-async fn messages_sent_while_no_worker_is_there_wait_for_the_next_one() {
+async fn messages_wait_for_the_next_worker() {
     let mut cluster = Cluster::start().await;
     let (mut client, id) = WsClient::greeted(cluster.listener()).await;
     cluster.workers[0].stop().await;
@@ -82,7 +82,7 @@ async fn messages_sent_while_no_worker_is_there_wait_for_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_close_while_no_worker_is_there_is_told_to_the_next_one() {
+async fn a_close_waits_for_the_next_worker() {
     let mut cluster = Cluster::start().await;
     let (client, id) = WsClient::greeted(cluster.listener()).await;
     cluster.workers[0].stop().await;
@@ -93,7 +93,7 @@ async fn a_close_while_no_worker_is_there_is_told_to_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_stops_says_goodbye_and_every_close_is_told() {
+async fn a_stopping_gateway_sends_close_frames_and_tells_every_close() {
     let mut cluster = Cluster::start().await;
     let (mut first, first_id) = WsClient::greeted(cluster.listener()).await;
     let (mut second, second_id) = WsClient::greeted(cluster.listener()).await;
@@ -119,7 +119,7 @@ async fn a_restarted_gateway_is_found_again() {
 }
 
 #[tokio::test]
-async fn a_register_that_restarts_is_noticed_by_nobody_and_learns_everything_again() {
+async fn a_restarted_register_learns_all_gateways_again_and_no_client_notices() {
     let mut cluster = Cluster::start().await;
     let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     cluster.restart_register().await;
@@ -132,7 +132,7 @@ async fn a_register_that_restarts_is_noticed_by_nobody_and_learns_everything_aga
 }
 
 #[tokio::test]
-async fn daemons_find_each_other_whichever_comes_first() {
+async fn daemons_find_each_other_in_any_order_of_start() {
     let (register, inner, listener) = (free_port(), free_port(), free_port());
     let register = format!("127.0.0.1:{register}");
     let (inner, url) = (inner.to_string(), format!("websocket://127.0.0.1:{listener}"));
@@ -180,7 +180,7 @@ async fn killed_daemons_are_replaced_and_the_chat_goes_on() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_stops_without_a_worker_says_how_many_closes_are_lost() {
+async fn a_gateway_that_stops_without_a_worker_logs_how_many_closes_are_lost() {
     let directory = tempfile::tempdir().expect("a directory");
     let log = directory.path().join("gateway.log");
     let (register, inner, listener) = (free_port(), free_port(), free_port());

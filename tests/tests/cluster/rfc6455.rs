@@ -1,8 +1,8 @@
-//! RFC 6455 case by case, over a real gateway and to the byte. The sections and
-//! numbers are those of the Autobahn test suite, which covers the same ground.
+//! RFC 6455, case by case and byte for byte, through a real gateway. The sections and numbers are those of the Autobahn
+//! test suite.
 //!
-//! The worker behind the gateway sends every message back. Where a case does not
-//! end otherwise, the client closes, and must be answered with that and no more.
+//! The worker echoes every message. If a case does not end otherwise, the client closes, and must receive the answer to
+//! its close and nothing more.
 
 use gatewayworker_tests::Cluster;
 use gatewayworker_tests::conformance::{
@@ -51,7 +51,7 @@ fn in_pieces(cases: Vec<Case>, sizes: &[usize]) -> Vec<Case> {
 }
 
 #[tokio::test]
-async fn section_1_a_message_of_any_length_comes_through_however_it_is_cut() {
+async fn section_1_a_message_of_any_length_arrives_from_any_cut() {
     let cluster = Cluster::start().await;
     let mut cases = Vec::new();
     for n in [0, 1, 125, 126, 127, 128, 65535, 65536] {
@@ -64,7 +64,7 @@ async fn section_1_a_message_of_any_length_comes_through_however_it_is_cut() {
 }
 
 #[tokio::test]
-async fn section_2_a_ping_is_answered_with_what_is_in_it_and_a_pong_is_not_answered() {
+async fn section_2_a_ping_is_answered_with_its_payload_and_a_pong_is_not_answered() {
     let cluster = Cluster::start().await;
     let mut cases = Vec::new();
     for (number, payload) in [
@@ -127,7 +127,7 @@ async fn section_4_a_reserved_opcode_fails_the_connection() {
 }
 
 #[tokio::test]
-async fn section_5_fragments_make_one_message_and_their_order_is_kept_to() {
+async fn section_5_fragments_in_order_make_one_message() {
     let cluster = Cluster::start().await;
     let two = [&b"fragment1"[..], b"fragment2"];
     let whole = two.concat();
@@ -202,7 +202,7 @@ const VALID: &[(&str, &[u8])] = &[
     ("6.23 a mark of order", b"\xef\xbb\xbf"),
 ];
 
-/// What looks like text and is not.
+/// Invalid UTF-8.
 const INVALID: &[(&str, &[u8])] = &[
     ("6.3 a surrogate within text", b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xed\xa0\x80edited"),
     ("6.4 beyond Unicode within text", b"\xce\xba\xe1\xbd\xb9\xcf\x83\xce\xbc\xce\xb5\xf4\x90\x80\x80edited"),
@@ -241,7 +241,7 @@ const INVALID: &[(&str, &[u8])] = &[
 ];
 
 #[tokio::test]
-async fn section_6_valid_text_comes_through_wherever_its_characters_are_cut() {
+async fn section_6_valid_text_arrives_wherever_its_characters_are_cut() {
     let cluster = Cluster::start().await;
     let cases = VALID.iter().map(|(name, valid)| {
         let whole = Case::new(name).send(FIN | TEXT, valid).hear(FIN | TEXT, valid);
@@ -256,7 +256,7 @@ async fn section_6_valid_text_comes_through_wherever_its_characters_are_cut() {
 }
 
 #[tokio::test]
-async fn section_6_what_is_not_utf_8_is_refused_wherever_it_is_cut_and_taken_as_binary() {
+async fn section_6_invalid_utf_8_is_refused_in_text_and_accepted_in_binary() {
     let cluster = Cluster::start().await;
     let mut cases = Vec::new();
     for (name, invalid) in INVALID {
@@ -272,7 +272,7 @@ async fn section_6_what_is_not_utf_8_is_refused_wherever_it_is_cut_and_taken_as_
 }
 
 #[tokio::test]
-async fn section_7_a_close_is_answered_with_its_code_and_ends_everything() {
+async fn section_7_a_close_is_answered_with_its_code_and_ends_the_connection() {
     let cluster = Cluster::start().await;
     let bye = close_payload(1000, b"");
     let closing = client_frame(FIN | CLOSE, &bye);
@@ -317,7 +317,7 @@ async fn section_7_a_close_is_answered_with_its_code_and_ends_everything() {
 }
 
 #[tokio::test]
-async fn section_9_messages_up_to_the_limit_come_through_and_one_byte_more_is_refused() {
+async fn section_9_messages_up_to_the_limit_arrive_and_one_byte_more_is_refused() {
     const LIMIT: usize = 8 * 1024 * 1024;
     let cluster = Cluster::start().await;
     let limit = gatewayworker_gateway::Config::default().max_message_bytes;
@@ -351,7 +351,7 @@ async fn section_9_messages_up_to_the_limit_come_through_and_one_byte_more_is_re
 }
 
 #[tokio::test]
-async fn section_9_messages_of_16_mib_come_through_where_the_limit_is_set_so() {
+async fn section_9_messages_of_16_mib_arrive_with_a_higher_limit() {
     const LIMIT: usize = 16 * 1024 * 1024;
     let cluster = Cluster::builder().gateway(|config| config.max_message_bytes = LIMIT).start().await;
     let (text, binary) = (text(LIMIT), binary(LIMIT));

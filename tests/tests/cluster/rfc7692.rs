@@ -1,8 +1,7 @@
-//! Messages that a client compresses though permessage-deflate was not accepted, over a real
-//! gateway and to the byte: RFC 7692 section 7.2. Safari of iOS 15 and macOS 12 does that.
+//! Messages that a client compresses though permessage-deflate was not accepted (RFC 7692, section 7.2), byte for byte,
+//! through a real gateway. Safari of iOS 15 and macOS 12 sends them.
 //!
-//! The worker behind the gateway sends every message back, and nothing is compressed on the
-//! way to the client.
+//! The worker echoes every message, and the gateway compresses nothing.
 
 use gatewayworker_tests::Cluster;
 use gatewayworker_tests::conformance::{
@@ -27,7 +26,7 @@ fn compressed(message: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn compressed_messages_of_a_client_that_has_offered_to_compress_come_through() {
+async fn compressed_messages_arrive_from_a_client_that_offered_compression() {
     let cluster = Cluster::start().await;
     let long: Vec<u8> = (0..300_000_u32).map(|n| b'a' + (n.wrapping_mul(n) % 23) as u8).collect();
     let packed = compressed(&long);
@@ -63,7 +62,7 @@ async fn compressed_messages_of_a_client_that_has_offered_to_compress_come_throu
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_compressed_message_fails_the_connection_with_its_code() {
+async fn an_invalid_compressed_message_fails_the_connection_with_its_code() {
     let cluster = Cluster::builder().gateway(|config| config.max_message_bytes = 100_000).start().await;
     let bomb = compressed(&vec![0; 50 << 20]);
     assert!(bomb.len() < 100_000);
@@ -97,7 +96,7 @@ async fn what_is_wrong_with_a_compressed_message_fails_the_connection_with_its_c
 }
 
 #[tokio::test]
-async fn a_client_that_has_not_offered_to_compress_may_not() {
+async fn a_compressed_message_without_an_offer_fails_the_connection() {
     let cluster = Cluster::start().await;
     let case = || Case::new("not offered").send(FIN | RSV1 | TEXT, HELLO).fails(1002, RESERVED_BIT);
     converse(cluster.listener(), [case()]).await;

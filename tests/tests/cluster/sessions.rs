@@ -1,10 +1,10 @@
-//! Sessions: what a handler writes, the client's next event sees.
+//! Sessions: the next event of a client sees what a handler has written.
 
 use gatewayworker_tests::{Cluster, WsClient, eventually};
 use serde_json::json;
 
 #[tokio::test]
-async fn a_handlers_write_is_seen_by_the_next_event_however_fast_it_comes() {
+async fn the_next_event_sees_a_handlers_session_write() {
     let cluster = Cluster::builder().workers(2).start().await;
     let (mut client, _) = WsClient::greeted(cluster.listener()).await;
     for _ in 0..200 {
@@ -50,7 +50,7 @@ async fn sessions_are_set_merged_and_listed() {
 }
 
 #[tokio::test]
-async fn what_others_write_is_seen_too() {
+async fn session_writes_of_others_are_seen() {
     let cluster = Cluster::start().await;
     let api = cluster.api().await;
     let (mut client, id) = WsClient::greeted(cluster.listener()).await;

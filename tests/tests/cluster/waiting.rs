@@ -1,4 +1,4 @@
-//! Clients that come while no worker is there.
+//! Clients that connect while no worker is linked.
 
 use std::net::SocketAddr;
 
@@ -58,7 +58,7 @@ async fn leave(listener: SocketAddr, before: &str, certificate: Option<&Certific
 }
 
 #[tokio::test]
-async fn clients_that_leave_before_there_is_a_worker_hold_nothing_and_no_worker_hears_of_them() {
+async fn clients_that_leave_before_a_worker_comes_hold_nothing_and_cause_no_event() {
     let certificate = Certificate::default();
     let proxied = "proxy_protocol = true\ntrusted_proxies = '127.0.0.1'\n";
     let listen = [
@@ -125,7 +125,7 @@ async fn clients_that_leave_before_there_is_a_worker_hold_nothing_and_no_worker_
 }
 
 #[tokio::test]
-async fn what_a_client_says_while_it_waits_for_a_worker_is_heard_by_the_worker() {
+async fn messages_of_a_waiting_client_reach_its_worker() {
     let mut cluster = Cluster::builder()
         .workers(0)
         .listen("listen = ['text://127.0.0.1:0', 'tcp://127.0.0.1:0']")

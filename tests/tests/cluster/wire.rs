@@ -1,5 +1,5 @@
-//! Byte for byte: a PHP worker against our gateway, a PHP gateway against our
-//! worker, both played from the bytes that the original made.
+//! The inner protocol, byte for byte: a PHP worker with our gateway, and a PHP gateway with our worker. The PHP side is
+//! played from recorded bytes of the original.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -48,7 +48,7 @@ async fn php_worker() -> Played {
 }
 
 #[tokio::test]
-async fn a_php_worker_sees_a_clients_life_as_the_original_tells_it() {
+async fn a_php_worker_receives_a_clients_events_as_from_the_original() {
     let Played { cluster, mut worker, mut client, origin } = php_worker().await;
     assert_eq!(origin.gateway, cluster.gateways[0].inner);
     assert_eq!(origin.gateway_port, cluster.listener().port());
@@ -72,7 +72,7 @@ async fn a_php_worker_sees_a_clients_life_as_the_original_tells_it() {
 }
 
 #[tokio::test]
-async fn a_php_workers_commands_do_what_they_did() {
+async fn a_php_workers_commands_work_as_in_the_original() {
     let Played { cluster: _cluster, mut worker, mut client, origin } = php_worker().await;
     let id = origin.connection_id;
     let said = |name: &str| php_bytes(name, id);
@@ -92,7 +92,7 @@ async fn a_php_workers_commands_do_what_they_did() {
 }
 
 #[tokio::test]
-async fn questions_are_answered_in_phps_bytes_in_order_and_after_what_was_said() {
+async fn questions_are_answered_in_order_in_phps_bytes_and_after_earlier_commands() {
     let Played { cluster, mut worker, client: _client, origin } = php_worker().await;
     let id = origin.connection_id;
     // A client library's link, which says nothing first where there is no key.
@@ -228,7 +228,7 @@ async fn a_worker_of_ours_handles_a_php_gateways_events() {
 }
 
 #[tokio::test]
-async fn a_php_gateway_is_asked_for_a_session_that_may_be_old() {
+async fn a_worker_asks_a_php_gateway_for_a_session_that_may_be_stale() {
     let mut php = php_gateway().await;
     php.tell("CMD_ON_CONNECT empty").await;
     php.calls.frame().await.unwrap();
@@ -264,7 +264,7 @@ async fn a_php_gateway_is_asked_for_a_session_that_may_be_old() {
 }
 
 #[tokio::test]
-async fn uids_and_groups_in_a_list_are_what_php_takes_for_array_keys() {
+async fn uids_and_groups_in_a_list_are_valid_php_array_keys() {
     let Played { cluster, worker: _worker, mut client, origin } = php_worker().await;
     let mut caller = RawPeer::connect(cluster.gateways[0].inner).await;
     let id = origin.connection_id;

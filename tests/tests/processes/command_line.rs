@@ -1,4 +1,4 @@
-//! What a person at a shell meets: wrong flags, wrong files, ports in use.
+//! The daemons' command lines: wrong flags, wrong files, ports in use.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
@@ -52,7 +52,7 @@ fn an_unknown_key_is_named_with_its_file_and_line() {
 }
 
 #[test]
-fn what_is_wrong_with_a_gateways_settings_is_said_with_what_to_write() {
+fn an_invalid_gateway_setting_is_named_with_a_remedy() {
     for (arguments, words) in [
         (&["--ping-interval", "-5"][..], &["ping_interval = -5", "from 0 (none) to 1000000"][..]),
         (&["--listen", "127.0.0.1:80000"], &["80000", "from 1 to 65535"]),
@@ -72,7 +72,7 @@ fn what_is_wrong_with_a_gateways_settings_is_said_with_what_to_write() {
 }
 
 #[test]
-fn a_mistyped_name_comes_with_the_one_that_is_meant() {
+fn a_mistyped_key_is_named_with_a_suggestion() {
     for (daemon, lines, words) in [
         ("register", "lisen = '127.0.0.1:0'", ["1: lisen", "did you mean `listen`?"]),
         (
@@ -102,7 +102,7 @@ fn a_mistyped_name_comes_with_the_one_that_is_meant() {
 }
 
 #[test]
-fn a_key_under_its_former_name_is_taken_with_a_warning() {
+fn a_former_name_of_a_key_is_accepted_with_a_warning() {
     let (_directory, path) = file("http_max_batch = 7");
     let output = run(&["businessworker", "--config", &path, "--check-config"]);
     let said = String::from_utf8_lossy(&output.stderr);
@@ -117,7 +117,7 @@ fn a_key_under_its_former_name_is_taken_with_a_warning() {
 }
 
 #[test]
-fn a_mistyped_variable_is_named_with_the_one_that_is_meant() {
+fn a_mistyped_variable_is_named_with_a_suggestion() {
     let check = |arguments: &[&str]| {
         let mut check = Command::new(binary());
         check.args(arguments).env("GATEWAYWORKER_GATEWAY_PING_INTERVALL", "5").env("GATEWAYWORKER_MINE", "6");
@@ -155,14 +155,14 @@ fn a_negative_number_is_a_value_and_not_a_flag() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn a_missing_file_is_named() {
     for daemon in DAEMONS {
         assert_refused(&run(&[daemon, "--config", "/nowhere/x.toml"]), 1, &["/nowhere/x.toml"]);
     }
 }
 
 #[test]
-fn the_files_that_are_shipped_are_valid() {
+fn the_shipped_files_are_valid() {
     for daemon in DAEMONS {
         let path = format!("{}/../config/{daemon}.toml", env!("CARGO_MANIFEST_DIR"));
         let output = run(&[daemon, "--config", &path, "--check-config"]);
@@ -195,7 +195,7 @@ fn an_address_that_does_not_resolve_is_named() {
 }
 
 #[test]
-fn an_inner_port_for_everybody_needs_a_key() {
+fn a_public_inner_port_needs_a_key() {
     assert_refused(&run(&["register", "--listen", "0.0.0.0:0"]), 1, &["secret_key", "allow_insecure"]);
     for inner in [["--lan-listen", "0.0.0.0:0"], ["--lan-ip", "192.0.2.2"]] {
         let check = ["gateway", inner[0], inner[1], "--check-config"];
@@ -231,7 +231,7 @@ fn calls_over_http_need_a_token_of_their_own() {
 }
 
 #[test]
-fn a_worker_says_where_it_takes_calls_over_http_and_never_the_token() {
+fn a_worker_logs_its_http_address_and_never_the_token() {
     let token = "a-token-that-is-not-shown";
     let mut command = Command::new(binary());
     command.args(["businessworker", "--supervised", "--http-listen", "127.0.0.1:0"]);

@@ -1,4 +1,4 @@
-//! The examples, as somebody takes one away who goes on from there.
+//! The examples, copied out of the repository as the beginning of a project of one's own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ fn host() -> String {
 }
 
 #[test]
-fn a_copied_example_needs_nothing_but_the_two_changes_that_are_told() {
+fn a_copied_example_builds_after_the_two_documented_changes() {
     let command = "sed -i.bak -e 's|\"../../|\"/path/to/gatewayworker/|' -e '/^\\[lints\\]/,$d' Cargo.toml";
     let told = fs::read_to_string(repository().join("examples/README.md")).unwrap();
     assert!(told.contains(command), "examples/README.md does not say: {command}");

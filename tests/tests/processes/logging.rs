@@ -1,4 +1,4 @@
-//! What daemons log, and that they do not wait for whoever reads it.
+//! Logs of daemons and clusters: their lines, and a log that no process reads, which must not block a daemon.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -32,7 +32,7 @@ async fn ends(mut daemon: Process) {
 }
 
 #[tokio::test]
-async fn daemons_whose_log_nobody_reads_serve_clients_and_end_when_asked() {
+async fn daemons_with_a_blocked_log_serve_clients_and_stop() {
     let pipe = FullPipe::new();
     let [register, inner, listener] = [(); 3].map(|()| free_port());
     let at = format!("127.0.0.1:{register}");
@@ -55,7 +55,7 @@ async fn daemons_whose_log_nobody_reads_serve_clients_and_end_when_asked() {
 }
 
 #[tokio::test]
-async fn a_cluster_whose_log_nobody_reads_serves_clients_and_ends_when_asked() {
+async fn a_cluster_with_a_blocked_log_serves_clients_and_stops() {
     let pipe = FullPipe::new();
     let directory = tempfile::tempdir().unwrap();
     let listener = configure(&directory);
@@ -68,7 +68,7 @@ async fn a_cluster_whose_log_nobody_reads_serves_clients_and_ends_when_asked() {
 }
 
 #[tokio::test]
-async fn an_error_that_nobody_reads_ends_the_daemon_all_the_same() {
+async fn an_error_ends_a_daemon_with_a_blocked_log() {
     let pipe = FullPipe::new();
     for arguments in [["register", "--listen", "192.0.2.1:1"], ["start", "--config-dir", "/nowhere"]] {
         let mut daemon = Process::logging_into(&pipe, &arguments);
@@ -153,7 +153,7 @@ fn said<'a>(log: &'a [Value], daemon: &str, message: &str) -> &'a Value {
 }
 
 #[tokio::test]
-async fn every_line_of_a_cluster_that_logs_json_is_json_and_says_whose_it_is() {
+async fn every_json_log_line_of_a_cluster_names_its_daemon() {
     let directory = tempfile::tempdir().unwrap();
     let listener = configure(&directory);
     let worker = directory.path().join("worker");
@@ -188,7 +188,7 @@ async fn every_line_of_a_cluster_that_logs_json_is_json_and_says_whose_it_is() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_logs_json_says_why_it_does_not_start_in_json() {
+async fn a_cluster_that_cannot_start_logs_the_reason_in_json() {
     let directory = tempfile::tempdir().unwrap();
     let listener = configure(&directory);
     let _taken = std::net::TcpListener::bind(("127.0.0.1", listener)).unwrap();

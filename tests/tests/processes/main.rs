@@ -1,4 +1,4 @@
-//! Programs as processes of their own: the daemons' command lines, the control tool, and the examples taken away.
+//! Programs as processes of their own: the daemons' command lines, the control tool, and copied examples.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 

@@ -1,4 +1,4 @@
-//! Events between workers: over the gateways, a real Redis and a real NATS.
+//! The channel between workers: over the gateways, a real Redis and a real NATS.
 
 use std::process::{Child, Command as Program, Stdio};
 
@@ -15,11 +15,11 @@ use tokio::sync::mpsc;
 struct Ear {
     channel: Channel,
     heard: mpsc::UnboundedReceiver<String>,
-    /// What is published to see whether it is heard.
+    /// The event that is published to find out whether a channel receives.
     probes: mpsc::UnboundedReceiver<String>,
 }
 
-/// What a channel hears of a topic.
+/// The events that a channel receives of a topic.
 fn listen(channel: &Channel, topic: &str) -> mpsc::UnboundedReceiver<String> {
     let (seen, heard) = mpsc::unbounded_channel();
     let note = move |event: gatewayworker::channel::Event| {
@@ -72,7 +72,7 @@ async fn two(cluster: &Cluster, url: &str) -> (Ear, Ear) {
     (one, other)
 }
 
-pub(crate) async fn over_the_gateways_every_worker_hears_it_once_and_another_gateway_takes_over() {
+pub(crate) async fn over_the_gateways_an_event_reaches_every_worker_once_and_another_gateway_takes_over() {
     let mut cluster = Cluster::builder().gateways(2).workers(2).start().await;
     let (mut one, mut other) = two(&cluster, "gateways").await;
     both_hear(&mut one, &mut other).await;
@@ -99,7 +99,7 @@ fn worker(key: &str, features: &[&str]) -> Command {
     })
 }
 
-pub(crate) async fn an_event_goes_to_workers_that_know_it_and_to_none_of_the_originals() {
+pub(crate) async fn an_event_goes_only_to_workers_with_the_feature() {
     let mut cluster = Cluster::start().await;
     let mut ours = RawPeer::connect(cluster.gateways[0].inner).await;
     ours.send(worker("Ours:0", &["channel"])).await;
@@ -119,7 +119,7 @@ pub(crate) async fn an_event_goes_to_workers_that_know_it_and_to_none_of_the_ori
     assert!(original.frame().await.is_none(), "it is told nothing");
 }
 
-pub(crate) async fn a_gateway_of_the_original_is_never_told() {
+pub(crate) async fn an_event_is_never_sent_to_a_php_gateway() {
     let mut cluster = Cluster::builder().gateways(0).start().await;
     let inner = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let _announced = register_as_gateway(cluster.register, inner.local_addr().unwrap()).await;
@@ -198,10 +198,10 @@ async fn over_a_server(mut server: Server, scheme: &str) {
     both_hear(&mut other, &mut one).await;
 }
 
-pub(crate) async fn over_redis_every_worker_hears_it_and_a_lost_server_is_found_again() {
+pub(crate) async fn over_redis_an_event_reaches_every_worker_and_a_lost_server_is_found_again() {
     over_a_server(Server::start("redis-server"), "redis").await;
 }
 
-pub(crate) async fn over_nats_every_worker_hears_it_and_a_lost_server_is_found_again() {
+pub(crate) async fn over_nats_an_event_reaches_every_worker_and_a_lost_server_is_found_again() {
     over_a_server(Server::start("nats-server"), "nats").await;
 }

@@ -1,5 +1,4 @@
-//! The guide to calls over HTTP is true: its command lines are run, by a shell and the
-//! real curl, and answered as it says.
+//! The guide to calls over HTTP: its command lines are run with a shell and curl, and answered as it says.
 
 use std::net::SocketAddr;
 
@@ -37,7 +36,7 @@ pub(crate) async fn every_call_has_an_example() {
     }
 }
 
-/// What a shell makes of a command line of the guide.
+/// Runs a command line of the guide in a shell.
 async fn run(command: &str, server: SocketAddr) -> Value {
     let (_, prelude) = blocks().find(|(_, text)| text.starts_with("AUTH=")).unwrap();
     let script = format!("set -e\n{prelude}{}", command.replace("127.0.0.1:8288", &server.to_string()));

@@ -1,4 +1,4 @@
-//! Programs that people hold against a gateway, at a text listener.
+//! Programs for people on a text listener: telnet and netcat.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -34,10 +34,10 @@ async fn chat_with(program: &str) {
     assert_eq!(other.line().await, "broadcast 大家好");
 }
 
-pub(crate) async fn telnet_chats_at_a_text_listener() {
+pub(crate) async fn telnet_chats_on_a_text_listener() {
     chat_with("telnet").await;
 }
 
-pub(crate) async fn netcat_chats_at_a_text_listener() {
+pub(crate) async fn netcat_chats_on_a_text_listener() {
     chat_with("nc").await;
 }

@@ -1,4 +1,4 @@
-//! A gateway behind a real nginx, with the configuration that is shipped for it.
+//! A gateway behind a real nginx, with the shipped configuration.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
@@ -21,7 +21,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::Request;
 
-/// Somebody who is neither nginx nor the gateway.
+/// An address that belongs neither to nginx nor to the gateway.
 const PERSON: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 const HTTP: &str = include_str!("../../../config/nginx/gatewayworker.conf");
@@ -193,7 +193,7 @@ fn request(url: &str, headers: &[(&'static str, &'static str)]) -> Request<()> {
     request
 }
 
-pub(crate) async fn through_nginx_the_worker_sees_the_persons_address_and_messages_go_both_ways() {
+pub(crate) async fn behind_nginx_the_worker_sees_the_clients_address_and_messages_go_both_ways() {
     let fronted = fronted().await;
     let mut client = fronted.nginx.wss(&[]).await;
     assert_eq!([client.text().await, client.text().await], ["127.0.0.2", "127.0.0.2 at /ws"]);
@@ -203,7 +203,7 @@ pub(crate) async fn through_nginx_the_worker_sees_the_persons_address_and_messag
     }
 }
 
-pub(crate) async fn an_address_that_a_person_made_up_is_not_believed() {
+pub(crate) async fn a_forged_address_is_ignored() {
     let fronted = fronted().await;
     let forged = [("x-forwarded-for", "203.0.113.7"), ("x-real-ip", "203.0.113.7")];
     let mut through = fronted.nginx.wss(&forged).await;
@@ -214,7 +214,7 @@ pub(crate) async fn an_address_that_a_person_made_up_is_not_believed() {
     assert_eq!(past.text().await, "127.0.0.2");
 }
 
-pub(crate) async fn a_text_client_comes_through_nginxs_stream_with_its_address() {
+pub(crate) async fn a_text_client_keeps_its_address_behind_nginxs_stream() {
     let fronted = fronted().await;
     let mut client = BufReader::new(person(fronted.nginx.text).await);
     let line = async |client: &mut BufReader<TcpStream>| {
@@ -227,7 +227,7 @@ pub(crate) async fn a_text_client_comes_through_nginxs_stream_with_its_address()
     assert_eq!(line(&mut client).await, "hello\n");
 }
 
-pub(crate) async fn clients_come_back_when_nginx_is_started_anew() {
+pub(crate) async fn clients_reconnect_after_nginx_restarts() {
     let mut fronted = fronted().await;
     let mut client = fronted.nginx.wss(&[]).await;
     client.text().await;
@@ -238,7 +238,7 @@ pub(crate) async fn clients_come_back_when_nginx_is_started_anew() {
     assert_eq!(client.text().await, "127.0.0.2");
 }
 
-pub(crate) async fn a_silent_client_is_pinged_before_nginx_gives_it_up() {
+pub(crate) async fn a_silent_client_is_pinged_before_nginx_closes_it() {
     let ping_interval = Config::default().ping_interval;
     for (file, key) in [(HTTP, "proxy_read_timeout"), (HTTP, "proxy_send_timeout"), (STREAM, "proxy_timeout")]
     {

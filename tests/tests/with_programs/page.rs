@@ -78,7 +78,7 @@ pub(crate) async fn two_users_chat_and_see_each_message_once_with_its_senders_na
     assert!(id.contains(&format!("{:08x}", 0x7f00_0001)), "the page knows its client id, not {id:?}");
 }
 
-pub(crate) async fn a_user_whose_name_is_html_runs_no_code_in_anybodys_page() {
+pub(crate) async fn a_name_with_html_runs_no_code() {
     let browser = browser::launch(&[]).await;
     let cluster = Cluster::builder().workers(0).start().await;
     let _chat = chat(&cluster).await;
@@ -95,7 +95,7 @@ pub(crate) async fn a_user_whose_name_is_html_runs_no_code_in_anybodys_page() {
     assert_eq!(alice.console_errors(), Vec::<String>::new());
 }
 
-pub(crate) async fn the_page_comes_back_when_the_gateway_does() {
+pub(crate) async fn the_page_reconnects_after_a_gateway_restart() {
     let browser = browser::launch(&[]).await;
     let mut cluster = Cluster::builder().workers(0).start().await;
     let _chat = chat(&cluster).await;
@@ -106,7 +106,7 @@ pub(crate) async fn the_page_comes_back_when_the_gateway_does() {
     assert_eq!(hear(&alice, "back again").await.1, "true");
 }
 
-pub(crate) async fn what_the_chat_refuses_and_what_nobody_heard_is_back_in_the_field() {
+pub(crate) async fn refused_and_unsent_messages_return_to_the_field() {
     let browser = browser::launch(&[]).await;
     let mut cluster = Cluster::builder().workers(0).start().await;
     let application = chat(&cluster).await;
@@ -144,7 +144,7 @@ async fn field_holds(page: &Page, text: &str) {
     page.wait_for(&condition, LIMIT).await.unwrap();
 }
 
-pub(crate) async fn messages_that_are_refused_come_back_in_their_order_before_the_draft() {
+pub(crate) async fn refused_messages_return_to_the_field_in_order_before_the_draft() {
     let browser = browser::launch(&[]).await;
     let cluster = Cluster::builder().workers(0).start().await;
     let _chat = chat(&cluster).await;
@@ -163,7 +163,7 @@ pub(crate) async fn messages_that_are_refused_come_back_in_their_order_before_th
     field_holds(&alice, &format!("{}\na draft", refused.join("\n"))).await;
 }
 
-pub(crate) async fn messages_that_nobody_heard_come_back_in_their_order_and_new_lines_stay_lines() {
+pub(crate) async fn unsent_messages_return_in_order_and_keep_their_lines() {
     let browser = browser::launch(&[]).await;
     let mut cluster = Cluster::builder().workers(0).start().await;
     let application = chat(&cluster).await;
@@ -182,7 +182,7 @@ pub(crate) async fn messages_that_nobody_heard_come_back_in_their_order_and_new_
         .await;
 }
 
-pub(crate) async fn a_message_that_was_lost_on_its_way_comes_back_when_a_later_one_is_heard() {
+pub(crate) async fn a_lost_message_returns_to_the_field_when_a_later_one_arrives() {
     let browser = browser::launch(&[]).await;
     let cluster = Cluster::builder().workers(0).start().await;
     let _chat = chat(&cluster).await;
@@ -193,7 +193,7 @@ pub(crate) async fn a_message_that_was_lost_on_its_way_comes_back_when_a_later_o
     field_holds(&alice, "lost").await;
 }
 
-/// What is no language, beside addresses: names of things, and of users.
+/// The words without a language: names of things and users.
 const NAMES: [&str; 5] = ["GatewayWorker", "WebSocket", "ID", "Alice", "Bob"];
 
 pub(crate) async fn the_page_speaks_the_language_of_its_user_and_no_other() {
@@ -249,7 +249,7 @@ pub(crate) async fn the_page_speaks_the_language_of_its_user_and_no_other() {
     }
 }
 
-pub(crate) async fn the_page_says_where_it_is_connected_and_keeps_what_is_secret_in_an_address() {
+pub(crate) async fn the_page_shows_its_address_without_secrets() {
     let browser = browser::launch(&[]).await;
     let cluster = Cluster::builder().workers(0).start().await;
     let _chat = chat(&cluster).await;
@@ -260,7 +260,7 @@ pub(crate) async fn the_page_says_where_it_is_connected_and_keeps_what_is_secret
     assert_eq!(shown, format!("ws://{}", cluster.listener()));
 }
 
-pub(crate) async fn a_flood_of_messages_leaves_a_page_that_answers() {
+pub(crate) async fn the_page_stays_responsive_in_a_flood_of_messages() {
     let browser = browser::launch(&[]).await;
     let cluster = Cluster::builder().workers(0).start().await;
     let _chat = chat(&cluster).await;
@@ -277,7 +277,7 @@ pub(crate) async fn a_flood_of_messages_leaves_a_page_that_answers() {
     assert_eq!(hear(&alice, "still here").await.1, "true");
 }
 
-pub(crate) async fn a_phone_whose_keyboard_comes_at_the_entrance_shows_a_whole_field_in_the_room() {
+pub(crate) async fn a_phones_keyboard_does_not_hide_the_field() {
     let browser = browser::launch(&[]).await;
     let cluster = Cluster::builder().workers(0).start().await;
     let _chat = chat(&cluster).await;
@@ -321,7 +321,7 @@ async fn type_and_send(page: &Page, text: &str) {
     page.press_enter().await.unwrap();
 }
 
-pub(crate) async fn the_console_sends_what_is_typed_and_shows_what_arrives_as_it_is() {
+pub(crate) async fn the_console_sends_and_shows_messages_unchanged() {
     let browser = browser::launch(&[]).await;
     let cluster = Cluster::builder().start().await;
     let page = console(&browser, &cluster, "en-US").await;
@@ -343,7 +343,7 @@ pub(crate) async fn the_console_sends_what_is_typed_and_shows_what_arrives_as_it
     assert_eq!(page.eval::<String>("document.querySelector('#text').value").await.unwrap(), "kept");
 }
 
-pub(crate) async fn the_console_stays_connected_as_long_as_it_answers_the_heartbeat() {
+pub(crate) async fn the_console_answers_the_heartbeat_and_stays_connected() {
     let browser = browser::launch(&[]).await;
     let cluster = Cluster::builder().gateway(|config| config.ping_interval = 1.0).start().await;
     let page = console(&browser, &cluster, "en-US").await;

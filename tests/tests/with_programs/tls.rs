@@ -1,4 +1,4 @@
-//! TLS as others speak it: openssl, and a browser.
+//! TLS with other implementations: openssl and a browser.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -40,7 +40,7 @@ pub(crate) async fn openssl_talks_lines_of_text_over_tls() {
     }
 }
 
-pub(crate) async fn tls_1_1_is_refused_and_so_is_1_2_where_the_listener_wants_1_3() {
+pub(crate) async fn tls_below_the_listeners_minimum_is_refused() {
     let certificate = Certificate::default();
     let strict = certificate.listener("wss://127.0.0.1:0") + "tls_min_version = '1.3'\n";
     let listen = certificate.listeners() + &strict;
@@ -59,7 +59,7 @@ pub(crate) async fn tls_1_1_is_refused_and_so_is_1_2_where_the_listener_wants_1_
 }
 
 pub(crate) async fn the_chat_page_works_over_wss_in_a_browser() {
-    // Nobody vouches for a certificate that was made a moment ago.
+    // No authority has signed the test's certificate.
     let browser = browser::launch(&["--ignore-certificate-errors"]).await;
     let certificate = Certificate::default();
     let cluster = Cluster::builder().workers(0).listen(&certificate.listeners()).start().await;

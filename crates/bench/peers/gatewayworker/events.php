@@ -1,6 +1,6 @@
 <?php
-// The benchmark protocol: E… comes back, B… goes to everybody, "J<group> " joins, "L<group> " leaves,
-// "G<group> …" goes to the group, S is answered with how many sessions there are.
+// The benchmark protocol, on the original: it returns E…, sends B… to all, "J<group> " joins, "L<group> " leaves,
+// "G<group> …" goes to the group, and S is answered with the number of sessions.
 namespace Bench;
 
 use GatewayWorker\Lib\Gateway;

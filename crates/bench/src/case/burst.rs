@@ -1,7 +1,7 @@
-//! Burst: many clients open within a moment while one that was there before echoes, and then all leave. What the servers
-//! hold is read before, while all are there, and after.
+//! The case `burst`: many clients connect within a short time, and all leave, while one other client echoes. The
+//! servers' memory is read before, with all clients, and after.
 //!
-//! Only the first round meets fresh processes: allocators keep what they had, so later ones show less.
+//! Only the first round meets fresh processes. Allocators keep freed memory, so later rounds show less.
 
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,13 @@ use crate::args;
 use crate::procfs::Memory;
 use crate::report::{Metric, Progress};
 
-/// Bytes of an echo.
+/// The size of an echo, in bytes.
 const SIZE: usize = 64;
 /// How often memory is read while it settles.
 const SAMPLE: Duration = Duration::from_millis(250);
-/// It has settled when so many readings lie within a hundredth of each other.
+/// Memory has settled when this many readings differ by at most 1 %.
 const STEADY: usize = 5;
-/// How many close at once.
+/// How many clients close at the same time.
 const CLOSING: usize = 500;
 
 /// Runs one round.
@@ -44,8 +44,7 @@ pub(crate) async fn run(burst: &args::Burst, target: &Target, progress: &Progres
     probe.begin().await?;
     close_all(opened.clients, CLOSING, progress).await;
     let (probe, leaving) = probe.end().await?;
-    // Allocators give back what was freed some seconds later: that it stays the same for a
-    // moment says nothing yet.
+    // Allocators return freed memory some seconds later, so equal readings prove nothing yet.
     progress.say("settling");
     tokio::time::sleep(burst.settle).await;
     let after = target.memory()?;
@@ -77,7 +76,7 @@ pub(crate) async fn run(burst: &args::Burst, target: &Target, progress: &Progres
     })
 }
 
-/// What the servers hold once it stays the same, or when the time is over.
+/// Returns the servers' memory when it has settled, or at the time limit.
 async fn settled(target: &Target, limit: Duration, progress: &Progress) -> Result<Option<Memory>> {
     let end = Instant::now() + limit;
     let mut readings = Vec::new();

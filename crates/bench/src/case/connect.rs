@@ -1,4 +1,4 @@
-//! Connect: each client opens, is greeted, closes, and the next takes its place.
+//! The case `connect`: each client connects, is greeted and closes, and the next one takes its place.
 
 use anyhow::Result;
 
@@ -6,7 +6,7 @@ use super::{Outcome, Target, Window, latency};
 use crate::args;
 use crate::report::Progress;
 
-/// Runs one round. An open's cost includes its close.
+/// Runs one round. The cost of a new client includes its close.
 ///
 /// # Errors
 /// A client could not open, or a process could not be measured.

@@ -1,5 +1,5 @@
-//! Messages that cross a mesh: to one client, to groups, to all; what each kind costs, and how long until the last
-//! has it. Starting the mesh and counting its links is `mesh`'s business.
+//! Messages across a mesh: to one client, to groups, and to all. Measures the cost of each kind, and the time until the
+//! last recipient has it. `mesh` starts the servers and calls this.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -9,25 +9,25 @@ use anyhow::{Context, Result, bail};
 
 use super::fanout::{self, Shared};
 use super::ledger::Groups;
-use super::{Clients, STALL, Target, Used, Watch, Window, latency};
+use super::{ClientTasks, STALL, Target, Usage, Watch, Window, latency};
 use crate::args::Load;
 use crate::client::Client;
-use crate::crowd::Crowd;
+use crate::client_set::ClientSet;
 use crate::histogram::Histogram;
 use crate::open::frames;
 use crate::report::{Metric, Progress};
 
-/// What became of one kind of message.
-pub(super) struct Sent {
-    pub(super) used: Used,
+/// The measurement of one kind of message.
+pub(super) struct Measured {
+    pub(super) used: Usage,
     messages: u64,
     pub(super) deliveries: u64,
-    /// Until the last has it.
+    /// The times until the last recipient has a message.
     times: Histogram,
     pub(super) lost: u64,
 }
 
-impl Sent {
+impl Measured {
     pub(super) fn figures(&self, what: &str) -> Vec<Metric> {
         let cost = self.used.cost("", self.messages);
         let cost = cost.map(|cost| Metric { name: format!("cpu_per_{what}").into(), ..cost });
@@ -35,14 +35,15 @@ impl Sent {
     }
 }
 
-/// The first client sends to the second, which is on another gateway where there is one; the next goes when it is there.
-pub(super) async fn across(
+/// Sends from the first client to the second, one message after another. With several gateways, they are on different
+/// ones.
+pub(super) async fn send_to_one(
     clients: &mut [Client],
     load: &Load,
     target: &Target,
     progress: &Progress,
-) -> Result<Sent> {
-    let [from, to, ..] = clients else { bail!("a message goes from one client to another") };
+) -> Result<Measured> {
+    let [from, to, ..] = clients else { bail!("a mesh needs at least two clients") };
     let id = RefCell::new(String::new());
     let found = |payload: &[u8]| {
         let rest = payload.strip_prefix(b"I").and_then(|rest| std::str::from_utf8(rest).ok());
@@ -61,9 +62,9 @@ pub(super) async fn across(
         let end = Instant::now() + time;
         while Instant::now() < end {
             let start = Instant::now();
-            from.say(&frames).await?;
-            let come = to.until(|payload| payload.starts_with(message.as_bytes()));
-            tokio::time::timeout(STALL, come).await.context("a message to one client did not come")??;
+            from.send(&frames).await?;
+            let come = to.wait_for(|payload| payload.starts_with(message.as_bytes()));
+            tokio::time::timeout(STALL, come).await.context("a message to one client did not arrive")??;
             times.record(start.elapsed());
             sent += 1;
             progress.say(&format!("{what}: {sent} messages to one client"));
@@ -74,28 +75,28 @@ pub(super) async fn across(
     let window = Window::open(target)?;
     let (messages, times) = run("measuring", load.duration).await?;
     let used = window.close()?;
-    Ok(Sent { used, messages, deliveries: messages, times, lost: 0 })
+    Ok(Measured { used, messages, deliveries: messages, times, lost: 0 })
 }
 
-/// Each sender sends to its own group, or to all, and the next message when every member has the last.
-pub(super) async fn circulate(
-    crowd: &Crowd,
+/// Lets each sender send to its own group, or to all: the next message after all members have the last one.
+pub(super) async fn send_to_groups(
+    client_set: &ClientSet,
     groups: Groups,
     prefix: impl Fn(usize) -> String,
     load: &Load,
     target: &Target,
     progress: &Progress,
-) -> Result<Sent> {
+) -> Result<Measured> {
     let shared = Rc::new(Shared::new(groups, 1, false, load.size as usize));
-    let mut clients = Clients::new();
+    let mut clients = ClientTasks::new();
     for index in 0..groups.clients as usize {
         let sender = groups.sender(index);
-        clients.spawn_local(fanout::drive(crowd.clone(), index, sender, prefix(index), shared.clone()));
+        clients.spawn_local(fanout::drive(client_set.clone(), index, sender, prefix(index), shared.clone()));
     }
     let ledger = &shared.ledger;
     let count = || ledger.borrow().deliveries;
-    let owed = || ledger.borrow().owed();
-    let mut watch = Watch { clients, progress, unit: "deliveries", count: &count, owed: &owed };
+    let expected = || ledger.borrow().expected();
+    let mut watch = Watch { clients, progress, unit: "deliveries", count: &count, expected: &expected };
     watch.run("warming up", load.warmup).await?;
     ledger.borrow_mut().since = Instant::now();
     let before = (ledger.borrow().done, count());
@@ -108,5 +109,5 @@ pub(super) async fn circulate(
     watch.clients.shutdown().await;
     let mut ledger = ledger.borrow_mut();
     let times = std::mem::replace(&mut ledger.message_times, Histogram::new());
-    Ok(Sent { used, messages, deliveries, times, lost: lost + ledger.misplaced })
+    Ok(Measured { used, messages, deliveries, times, lost: lost + ledger.misplaced })
 }

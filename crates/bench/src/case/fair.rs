@@ -1,5 +1,5 @@
-//! Fair: how long one client's echoes take while nothing else goes on, and while somebody makes the servers work for
-//! many: a listing of all sessions, a broadcast to all, large messages.
+//! The case `fair`: the latency of one client's echoes without load, and during a disturbance: a listing of all
+//! sessions, a broadcast to all, or large messages.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -9,15 +9,15 @@ use anyhow::{Context, Result, anyhow};
 
 use super::fanout::{self, Shared};
 use super::ledger::Groups;
-use super::probe::{Probe, Seen};
-use super::{Clients, Outcome, Target, Window, latency};
+use super::probe::{Probe, ProbeResult};
+use super::{ClientTasks, Outcome, Target, Window, latency};
 use crate::args::{self, Disturb};
-use crate::client::{Client, Lost};
-use crate::crowd::Crowd;
+use crate::client::{Client, ClientError};
+use crate::client_set::ClientSet;
 use crate::open::frames;
 use crate::report::{Metric, Progress};
 
-/// A large message, kind included. Below what a gateway lets wait for one client by default.
+/// The length of a large message. It fits the default outbox of a client.
 const LARGE: usize = 1_000_000;
 
 /// Runs one round.
@@ -27,13 +27,13 @@ const LARGE: usize = 1_000_000;
 pub(crate) async fn run(fair: &args::Fair, target: &Target, progress: &Progress) -> Result<Outcome> {
     let opened = target.opening(&fair.common, fair.clients).run(false, progress).await?;
     let groups = Groups { clients: fair.clients, size: fair.clients, senders: 1 };
-    // Nothing is in flight until the broadcasts begin.
+    // No message is in flight until the broadcasts begin.
     let shared = Rc::new(Shared::new(groups, 0, false, fair.load.size as usize));
-    let crowd = Crowd::new(opened.clients);
-    let mut clients = Clients::new();
+    let client_set = ClientSet::new(opened.clients);
+    let mut clients = ClientTasks::new();
     for index in 0..fair.clients as usize {
         let sender = groups.sender(index);
-        clients.spawn_local(fanout::drive(crowd.clone(), index, sender, "B".into(), shared.clone()));
+        clients.spawn_local(fanout::drive(client_set.clone(), index, sender, "B".into(), shared.clone()));
     }
     let one = || target.opening(&fair.common, 1);
     let probe = Probe::start(one(), fair.rate, fair.load.size as usize).await?;
@@ -74,21 +74,21 @@ pub(crate) async fn run(fair: &args::Fair, target: &Target, progress: &Progress)
     Ok(outcome(metrics, &[quiet, disturbed], Some(count)))
 }
 
-fn outcome(metrics: Vec<Option<Metric>>, seen: &[Seen], disturbances: Option<u64>) -> Outcome {
+fn outcome(metrics: Vec<Option<Metric>>, seen: &[ProbeResult], disturbances: Option<u64>) -> Outcome {
     let lost: u64 = seen.iter().map(|seen| seen.lost).sum();
     let lost_metric = Metric::new("lost", "", lost as f64);
     Outcome {
         metrics: metrics.into_iter().flatten().chain([lost_metric]).collect(),
         fault: match (lost, disturbances) {
-            (0, Some(0)) => Some("not one disturbance was over in time".into()),
+            (0, Some(0)) => Some("no disturbance has ended in time".into()),
             (0, _) => None,
-            _ => Some(format!("{lost} echoes did not come back")),
+            _ => Some(format!("{lost} echoes did not arrive")),
         },
     }
 }
 
-/// Asks over and over, the next time when the answer is there.
-async fn disturb(mut client: Client, how: Disturb, done: Rc<Cell<u64>>) -> Lost {
+/// Disturbs repeatedly: each time after the answer to the last message.
+async fn disturb(mut client: Client, how: Disturb, done: Rc<Cell<u64>>) -> ClientError {
     let large = "E".repeat(LARGE);
     let (message, answer) = if how == Disturb::Large { (large.as_str(), b'E') } else { ("S", b'S') };
     let frames = frames(&[message]);
@@ -100,9 +100,9 @@ async fn disturb(mut client: Client, how: Disturb, done: Rc<Cell<u64>>) -> Lost 
     }
 }
 
-/// Lets the clients run for `time`; `done` counts disturbances.
+/// Lets the clients run for `time`. `done` counts disturbances.
 async fn wait(
-    clients: &mut Clients,
+    clients: &mut ClientTasks,
     what: &str,
     time: Duration,
     progress: &Progress,

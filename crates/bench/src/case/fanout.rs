@@ -1,6 +1,8 @@
-//! Fan-out: senders send to every client, or each to its own group, and every delivery is counted: which client has
-//! which message of which sender, in order. In a closed loop a message is done, and its sender's next one goes out, when
-//! the last member has it; with a fixed rate messages go out when they are due.
+//! The cases `fanout` and `group`: senders send to all clients, or each to its own group. The `ledger` counts every
+//! delivery: which client has which message of which sender, in order.
+//!
+//! In a closed loop, a sender sends its next message when the last member has one. With a fixed rate, it sends when a
+//! message is due.
 
 use std::cell::RefCell;
 use std::fmt::Write;
@@ -12,27 +14,27 @@ use anyhow::Result;
 
 use super::ledger::{Groups, Ledger};
 use super::{
-    Clients, Outcome, Target, Watch, Window, frames_per_read, is_notice, latency, memory_metrics,
+    ClientTasks, Outcome, Target, Watch, Window, frames_per_read, is_notice, latency, memory_metrics,
     writes_per_delivery,
 };
 use crate::args::{self, Common, Load, Sending};
-use crate::client::{Lost, Scratch};
-use crate::crowd::Crowd;
+use crate::client::{ClientError, ReadBuffer};
+use crate::client_set::ClientSet;
 use crate::open::group_name;
-use crate::pace::{Dues, Schedule, pace};
+use crate::pace::{DueMessages, Schedule, pace};
 use crate::report::{Metric, Progress};
 use crate::wire::{self, opcode};
 
-/// 4 hex digits of the sender, 8 of the message's number, behind what makes it a message to all or to a group.
+/// The length of a message's header, after its prefix: 4 hex digits for the sender, 8 for the message's number.
 const HEAD: usize = 12;
 
-/// The same load, to all or to groups.
+/// The settings of a round, for both cases.
 pub(crate) struct Plan<'a> {
     common: &'a Common,
     load: &'a Load,
     groups: Groups,
     sending: Sending,
-    /// `G<group> ` rather than `B`.
+    /// Whether messages begin with `G<group> ` and not with `B`.
     to_group: bool,
 }
 
@@ -52,22 +54,22 @@ impl<'a> From<&'a args::Group> for Plan<'a> {
     }
 }
 
-/// What the clients of a round share.
+/// The state that the clients of a round share.
 pub(super) struct Shared {
-    scratch: RefCell<Scratch>,
+    scratch: RefCell<ReadBuffer>,
     pub(super) ledger: RefCell<Ledger>,
-    dues: Rc<RefCell<Dues>>,
+    dues: Rc<RefCell<DueMessages>>,
     paced: bool,
     size: usize,
 }
 
 impl Shared {
-    /// `in_flight`: as of the [`Ledger`].
+    /// The state of a round; see [`Ledger::new`] for `in_flight`.
     pub(super) fn new(groups: Groups, in_flight: u32, paced: bool, size: usize) -> Self {
         Shared {
-            scratch: RefCell::new(Scratch::new()),
+            scratch: RefCell::new(ReadBuffer::new()),
             ledger: RefCell::new(Ledger::new(groups, in_flight)),
-            dues: Rc::new(RefCell::new(Dues::new(groups.senders as usize))),
+            dues: Rc::new(RefCell::new(DueMessages::new(groups.senders as usize))),
             paced,
             size,
         }
@@ -77,7 +79,7 @@ impl Shared {
 /// Runs one round.
 ///
 /// # Errors
-/// A client could not open or was lost, nothing came back, or a process could not be measured.
+/// A client could not open or lost its connection, the load stalled, or a process could not be measured.
 pub(crate) async fn run(plan: Plan<'_>, target: &Target, progress: &Progress) -> Result<Outcome> {
     let Plan { common, load, groups, sending: Sending { rate, in_flight, .. }, to_group } = plan;
     let memory_before = target.memory()?;
@@ -87,40 +89,40 @@ pub(crate) async fn run(plan: Plan<'_>, target: &Target, progress: &Progress) ->
 
     let in_flight = if rate.is_some() { 0 } else { in_flight };
     let shared = Rc::new(Shared::new(groups, in_flight, rate.is_some(), load.size as usize));
-    let crowd = Crowd::new(opened.clients);
-    let mut clients = Clients::new();
+    let client_set = ClientSet::new(opened.clients);
+    let mut clients = ClientTasks::new();
     for index in 0..groups.clients as usize {
         let prefix = if to_group { format!("G{} ", group_name(index, groups.size)) } else { "B".into() };
         let sender = groups.sender(index);
-        clients.spawn_local(drive(crowd.clone(), index, sender, prefix, shared.clone()));
+        clients.spawn_local(drive(client_set.clone(), index, sender, prefix, shared.clone()));
     }
     if let Some(rate) = rate {
         clients.spawn_local(pace(Schedule::new(Instant::now(), rate), shared.dues.clone()));
     }
     let (ledger, dues) = (&shared.ledger, &shared.dues);
     let count = || ledger.borrow().deliveries;
-    let owed = || ledger.borrow().owed() + dues.borrow().waiting();
-    let mut watch = Watch { clients, progress, unit: "deliveries", count: &count, owed: &owed };
+    let expected = || ledger.borrow().expected() + dues.borrow().waiting();
+    let mut watch = Watch { clients, progress, unit: "deliveries", count: &count, expected: &expected };
     watch.run("warming up", load.warmup).await?;
 
     ledger.borrow_mut().since = Instant::now();
     dues.borrow_mut().late.clear();
     let reads_before = (shared.scratch.borrow().reads, shared.scratch.borrow().frames);
     let (deliveries_before, done_before) = (count(), ledger.borrow().done);
-    let segments_before = crowd.segments();
+    let segments_before = client_set.segments();
     let window = Window::open(target)?;
     watch.run("measuring", load.duration).await?;
     let used = window.close()?;
     let (deliveries, done) = (count() - deliveries_before, ledger.borrow().done - done_before);
-    let writes = writes_per_delivery(&crowd, segments_before, deliveries);
+    let writes = writes_per_delivery(&client_set, segments_before, deliveries);
     let frames = frames_per_read(&shared.scratch.borrow(), reads_before);
     let memory_after = target.memory()?;
 
-    // What was due or under way is waited for: how long it took belongs to the figures.
+    // The figures include the latency of messages that are due or in flight at the end, so wait for them.
     ledger.borrow_mut().stop();
     dues.borrow_mut().stop();
     let lost = watch.drain().await?;
-    let owed = owed();
+    let expected = expected();
     let ledger = ledger.borrow();
     let misplaced = ledger.misplaced;
     let [cost, rate_name, times] = if to_group {
@@ -154,23 +156,25 @@ pub(crate) async fn run(plan: Plan<'_>, target: &Target, progress: &Progress) ->
             .flatten()
             .collect(),
         fault: (lost + misplaced > 0).then(|| {
-            format!("{lost} of {owed} deliveries did not come, {misplaced} came twice or out of order")
+            format!(
+                "{lost} of {expected} deliveries did not arrive, {misplaced} arrived twice or out of order"
+            )
         }),
     })
 }
 
-/// Sends, if it is a sender, and counts until the client is lost.
+/// Drives one client: sends if it is a sender, and counts deliveries, until its connection ends.
 pub(super) async fn drive(
-    crowd: Crowd,
+    client_set: ClientSet,
     index: usize,
     sender: Option<usize>,
     prefix: String,
     shared: Rc<Shared>,
-) -> Lost {
+) -> ClientError {
     let Shared { ref scratch, ref ledger, ref dues, paced, size } = *shared;
     let mut message = String::new();
     poll_fn(|cx| {
-        let mut client = crowd.client(index);
+        let mut client = client_set.client(index);
         if let Some(sender) = sender {
             let full = client.unsent() > 0;
             let mut ledger = ledger.borrow_mut();
@@ -186,7 +190,7 @@ pub(super) async fn drive(
                 let Some(at) = at else { break };
                 let number = ledger.sent(sender, at);
                 message.clear();
-                // A String takes everything.
+                // Writing to a String cannot fail.
                 let _ = write!(message, "{prefix}{sender:04x}{number:08x}");
                 message.extend(std::iter::repeat_n('x', size - message.len().min(size)));
                 wire::encode(opcode::TEXT, message.as_bytes(), client.out());
@@ -201,13 +205,13 @@ pub(super) async fn drive(
                 Some((sender, number)) => ledger.borrow_mut().delivered(index, sender, number, now),
                 None => is_notice(payload).then_some(()),
             };
-            known.ok_or_else(|| Lost::wrong(payload))
+            known.ok_or_else(|| ClientError::unexpected(payload))
         })
     })
     .await
 }
 
-/// Sender and number of a message.
+/// Parses the header of a message: its sender and number.
 fn head(rest: &[u8]) -> Option<(usize, u32)> {
     let (head, _) = rest.split_first_chunk::<HEAD>()?;
     let hex = |digits: &[u8]| {

@@ -1,6 +1,6 @@
-//! Idle: what a silent client holds, and what is still held when all have gone.
+//! The case `idle`: the memory of a silent client, and the memory that remains after all have left.
 //!
-//! Only the first round meets fresh processes: allocators keep what they had, so later ones show less.
+//! Only the first round meets fresh processes. Allocators keep freed memory, so later rounds show less.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ pub(crate) async fn run(idle: &args::Idle, target: &Target, progress: &Progress)
     })
 }
 
-/// Says goodbye for all, `parallel` at a time.
+/// Closes all clients, `parallel` at a time.
 pub(super) async fn close_all(mut clients: Vec<Client>, parallel: usize, progress: &Progress) {
     while !clients.is_empty() {
         progress.say(&format!("{} clients left to close", clients.len()));

@@ -1,6 +1,6 @@
-//! Join: clients that are in groups leave them and join again, and again.
+//! The case `join`: clients leave their groups and join them again, repeatedly.
 //!
-//! Neither is answered, so each client ends with an echo: when that is back, what was said before has taken effect.
+//! The servers answer neither, so each client ends with an echo: when it arrives, all earlier requests are done.
 
 use anyhow::{Context, Result};
 use tokio::task::JoinSet;
@@ -20,22 +20,22 @@ pub(crate) async fn run(join: &args::Join, target: &Target, progress: &Progress)
     opening.group_size = Some(join.group_size);
     let opened = opening.run(false, progress).await?;
 
-    let said = |index| {
+    let requests = |index| {
         let group = group_name(index, join.group_size);
         let (leave, back) = (format!("L{group} "), format!("J{group} "));
-        let mut said = [leave.as_str(), &back].repeat(join.per_client as usize);
-        said.push("E");
-        frames(&said)
+        let mut messages = [leave.as_str(), &back].repeat(join.per_client as usize);
+        messages.push("E");
+        frames(&messages)
     };
     let clients: Vec<_> =
-        opened.clients.into_iter().enumerate().map(|(i, client)| (client, said(i))).collect();
-    let mut talking = JoinSet::new();
+        opened.clients.into_iter().enumerate().map(|(i, client)| (client, requests(i))).collect();
+    let mut running = JoinSet::new();
     let window = Window::open(target)?;
-    for (client, said) in clients {
-        talking.spawn_local(talk(client, said));
+    for (client, requests) in clients {
+        running.spawn_local(leave_and_join(client, requests));
     }
     let mut open = Vec::new();
-    while let Some(ended) = talking.join_next().await {
+    while let Some(ended) = running.join_next().await {
         open.push(ended.context("a client task failed")??);
         progress.say(&format!("{} of {} clients are back in their groups", open.len(), join.clients));
     }
@@ -50,8 +50,8 @@ pub(crate) async fn run(join: &args::Join, target: &Target, progress: &Progress)
     Ok(Outcome { metrics: metrics.into_iter().chain(used.busy()).flatten().collect(), fault: None })
 }
 
-/// The client goes back, so that closing it is not counted.
-async fn talk(mut client: Client, said: Vec<u8>) -> Result<Client> {
-    client.barrier(&said).await.context("leaving and joining")?;
+/// Leaves and joins. Returns the client, so that its close is not measured.
+async fn leave_and_join(mut client: Client, requests: Vec<u8>) -> Result<Client> {
+    client.barrier(&requests).await.context("leaving and joining")?;
     Ok(client)
 }

@@ -1,4 +1,7 @@
-//! What has been sent to whom and what has come: who has which message of which sender, in order. Pure, no sockets.
+//! The ledger of a fan-out: which client has received which message of which sender, in order.
+//!
+//! Plain data without sockets. `fanout` enters each sent and each received message; the ledger tells a sender when it
+//! may send again, and finds messages that are lost, duplicate or out of order.
 
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
@@ -6,18 +9,18 @@ use std::time::Instant;
 
 use crate::histogram::Histogram;
 
-/// Clients in groups of equal size (the last may be smaller), and senders that take turns over the groups. A broadcast
-/// is a message to the one group that holds everybody.
+/// Clients in groups of equal size (the last may be smaller). Senders are dealt to the groups in turns. A broadcast is a
+/// message to one group of all clients.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Groups {
     pub(crate) clients: u32,
-    /// Members of each.
+    /// The members of each group.
     pub(crate) size: u32,
     pub(crate) senders: u32,
 }
 
 impl Groups {
-    /// How many there are.
+    /// The number of groups.
     pub(crate) fn count(self) -> u32 {
         self.clients.div_ceil(self.size)
     }
@@ -27,69 +30,69 @@ impl Groups {
         client as u32 / self.size
     }
 
-    /// The group that a sender sends to, which is its own.
+    /// The group of a sender, to which it sends.
     fn of_sender(self, sender: usize) -> u32 {
         sender as u32 % self.count()
     }
 
-    /// The sender that a client is, if it is one: each group's senders are its first members.
+    /// The sender number of a client, if it sends. The senders of a group are its first members.
     pub(crate) fn sender(self, client: usize) -> Option<usize> {
         let member = client as u32 % self.size;
         let sender = member * self.count() + self.of_client(client);
         (sender < self.senders).then_some(sender as usize)
     }
 
-    /// Members of a group.
+    /// The number of members of a group.
     fn members(self, group: u32) -> u32 {
         self.size.min(self.clients - group * self.size)
     }
 
-    /// The most senders that one group has.
+    /// The most senders of one group.
     fn slots(self) -> usize {
         self.senders.div_ceil(self.count()) as usize
     }
 }
 
-/// The books of one round.
+/// The sent and received messages of one round.
 pub(crate) struct Ledger {
     groups: Groups,
     senders: Vec<Sender>,
-    /// By client, then sender of its group: the number expected next.
-    expected: Vec<u32>,
-    /// Deliveries that messages are still owed, sent so far.
-    owed: u64,
+    /// The number of the next message, by client and then by sender of its group.
+    next_number: Vec<u32>,
+    /// The deliveries of all messages that were sent.
+    expected: u64,
     pub(crate) deliveries: u64,
-    /// Messages that every member has.
+    /// Messages that all members have received.
     pub(crate) done: u64,
-    /// Deliveries that came twice or not in their sender's order.
+    /// Deliveries that were duplicate, or out of their sender's order.
     pub(crate) misplaced: u64,
     stop: bool,
-    /// Messages from before count in no time.
+    /// The latency of messages that were sent earlier does not count.
     pub(crate) since: Instant,
     pub(crate) delivery_times: Histogram,
-    /// Until the last member has it.
+    /// The times until the last member has a message.
     pub(crate) message_times: Histogram,
 }
 
 struct Sender {
-    /// Messages to send now, in a closed loop.
+    /// How many messages it may send now, in a closed loop.
     credit: u32,
-    /// The number of the first in `flying`.
+    /// The number of the first message in `in_flight`.
     first: u32,
-    /// Not done: since when, and how many members lack it.
-    flying: VecDeque<(Instant, u32)>,
+    /// The messages that are not done: their time, and how many members miss them.
+    in_flight: VecDeque<(Instant, u32)>,
     waker: Option<Waker>,
 }
 
 impl Ledger {
-    /// `in_flight`: messages that each sender keeps on their way; 0 where they are due at their own time.
+    /// A ledger of senders that keep `in_flight` messages in flight; 0 for senders at a fixed rate.
     pub(crate) fn new(groups: Groups, in_flight: u32) -> Self {
-        let sender = || Sender { credit: in_flight, first: 0, flying: VecDeque::new(), waker: None };
+        let sender = || Sender { credit: in_flight, first: 0, in_flight: VecDeque::new(), waker: None };
         Ledger {
             groups,
             senders: (0..groups.senders).map(|_| sender()).collect(),
-            expected: vec![0; groups.clients as usize * groups.slots()],
-            owed: 0,
+            next_number: vec![0; groups.clients as usize * groups.slots()],
+            expected: 0,
             deliveries: 0,
             done: 0,
             misplaced: 0,
@@ -100,7 +103,7 @@ impl Ledger {
         }
     }
 
-    /// Whether the sender may send one more now; where not, the task of `cx` is woken when it may.
+    /// Takes a credit: whether the sender may send a message now. If not, the task of `cx` is woken when it may.
     pub(crate) fn credit(&mut self, sender: usize, cx: &Context<'_>) -> bool {
         let sender = &mut self.senders[sender];
         if let Some(left) = sender.credit.checked_sub(1) {
@@ -113,43 +116,43 @@ impl Ledger {
         false
     }
 
-    /// Books a message sent, whose time counts from `at`: its number.
+    /// Enters a sent message, whose latency counts from `at`. Returns its number.
     pub(crate) fn sent(&mut self, sender: usize, at: Instant) -> u32 {
         let members = self.groups.members(self.groups.of_sender(sender));
-        self.owed += u64::from(members);
+        self.expected += u64::from(members);
         let sender = &mut self.senders[sender];
-        sender.flying.push_back((at, members));
-        sender.first + sender.flying.len() as u32 - 1
+        sender.in_flight.push_back((at, members));
+        sender.first + sender.in_flight.len() as u32 - 1
     }
 
-    /// Books a delivery. `None`: nobody sent that, or not to this client.
+    /// Enters a received message. Returns `None` if no sender has sent it to this client.
     pub(crate) fn delivered(&mut self, client: usize, from: usize, number: u32, now: Instant) -> Option<()> {
         let sender = self.senders.get_mut(from)?;
         let count = self.groups.count() as usize;
-        if number >= sender.first + sender.flying.len() as u32
+        if number >= sender.first + sender.in_flight.len() as u32
             || self.groups.of_client(client) != self.groups.of_sender(from)
         {
             return None;
         }
-        let expected = &mut self.expected[client * self.groups.slots() + from / count];
-        if number != *expected {
+        let next_number = &mut self.next_number[client * self.groups.slots() + from / count];
+        if number != *next_number {
             self.misplaced += 1;
-            if number < *expected {
+            if number < *next_number {
                 return Some(());
             }
         }
-        *expected = number + 1;
+        *next_number = number + 1;
         self.deliveries += 1;
-        // Not yet had by this client, so it is not done and stands in the queue.
-        let (at, lacking) = sender.flying.get_mut((number - sender.first) as usize)?;
+        // This client has not received it before, so the message is not done and in the queue.
+        let (at, missing) = sender.in_flight.get_mut((number - sender.first) as usize)?;
         let time = (*at >= self.since).then(|| now.saturating_duration_since(*at));
         time.iter().for_each(|time| self.delivery_times.record(*time));
-        *lacking -= 1;
-        if *lacking == 0 {
+        *missing -= 1;
+        if *missing == 0 {
             time.iter().for_each(|time| self.message_times.record(*time));
             self.done += 1;
-            while sender.flying.front().is_some_and(|(_, lacking)| *lacking == 0) {
-                sender.flying.pop_front();
+            while sender.in_flight.front().is_some_and(|(_, missing)| *missing == 0) {
+                sender.in_flight.pop_front();
                 sender.first += 1;
             }
             if !self.stop {
@@ -160,7 +163,7 @@ impl Ledger {
         Some(())
     }
 
-    /// Lets every sender of a ledger that had nothing in flight keep so many on their way.
+    /// Lets each sender keep `in_flight` messages in flight, after a time without any.
     pub(crate) fn start(&mut self, in_flight: u32) {
         self.stop = false;
         for sender in &mut self.senders {
@@ -169,15 +172,15 @@ impl Ledger {
         }
     }
 
-    /// No sender sends again.
+    /// Gives no more credit.
     pub(crate) fn stop(&mut self) {
         self.stop = true;
         self.senders.iter_mut().for_each(|sender| sender.credit = 0);
     }
 
-    /// Deliveries of all that was sent.
-    pub(crate) fn owed(&self) -> u64 {
-        self.owed
+    /// The deliveries of all messages that were sent.
+    pub(crate) fn expected(&self) -> u64 {
+        self.expected
     }
 }
 
@@ -219,15 +222,15 @@ mod tests {
         ledger.delivered(1, 0, 0, now).unwrap();
         assert!(credit(&mut ledger, 0));
         assert_eq!((ledger.sent(0, now), ledger.done), (1, 1));
-        assert_eq!((ledger.owed(), ledger.deliveries, ledger.misplaced), (6, 3, 0));
+        assert_eq!((ledger.expected(), ledger.deliveries, ledger.misplaced), (6, 3, 0));
     }
 
     #[test]
-    fn a_message_is_owed_to_its_group_and_to_nobody_else() {
+    fn a_message_is_expected_by_its_group_alone() {
         let now = Instant::now();
         let mut ledger = ledger(5, 2, 3, 1);
         assert_eq!([0, 1, 2].map(|sender| ledger.sent(sender, now)), [0, 0, 0]);
-        assert_eq!(ledger.owed(), 5);
+        assert_eq!(ledger.expected(), 5);
         ledger.delivered(2, 1, 0, now).unwrap();
         assert_eq!(ledger.delivered(0, 1, 0, now), None);
         assert_eq!(ledger.done, 0);
@@ -243,12 +246,12 @@ mod tests {
         assert_eq!([0, 0].map(|sender| ledger.sent(sender, now)), [0, 1]);
         ledger.delivered(0, 0, 0, now).unwrap();
         ledger.delivered(0, 0, 1, now).unwrap();
-        assert_eq!((ledger.owed(), ledger.deliveries, ledger.misplaced), (2, 2, 0));
+        assert_eq!((ledger.expected(), ledger.deliveries, ledger.misplaced), (2, 2, 0));
         assert_eq!(ledger.sent(0, now), 2);
     }
 
     #[test]
-    fn twice_skipped_and_unsent_are_told_apart() {
+    fn duplicate_skipped_and_unsent_messages_are_different_errors() {
         let now = Instant::now();
         let mut ledger = ledger(2, 2, 1, 3);
         (0..3).for_each(|_| _ = ledger.sent(0, now));
@@ -262,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_due_before_the_measuring_counts_in_no_time() {
+    fn messages_due_before_the_measurement_do_not_count() {
         let mut ledger = ledger(1, 1, 1, 0);
         let (before, now) = (ledger.since, ledger.since + std::time::Duration::from_secs(1));
         ledger.since = now;
@@ -274,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_of_nothing_in_flight_gives_credit_once_it_is_started() {
+    fn an_empty_ledger_gives_credit_after_its_start() {
         let now = Instant::now();
         let mut ledger = ledger(1, 1, 1, 0);
         assert!(!credit(&mut ledger, 0));

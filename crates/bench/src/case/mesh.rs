@@ -1,8 +1,9 @@
-//! Mesh: many gateways and workers, every worker linked to every gateway. How long it takes until they are, what a link
-//! and the idle mesh cost, what a message costs that crosses it, and how soon all know a gateway that comes or goes.
+//! The case `mesh`: many gateways and workers, each worker linked to each gateway. Measures the time until they are
+//! linked, the cost of a link, of the idle mesh and of a message across it, and the time to link and to drop one more
+//! gateway.
 //!
-//! Unlike the other cases it starts the servers itself. A second, smallest mesh is measured the same way, with as many
-//! clients: what the first costs more is what its links and gateways cost.
+//! This case starts its servers itself (`cluster`). It also measures the smallest mesh with the same number of clients:
+//! the difference is the cost of links and gateways.
 
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
@@ -10,41 +11,41 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 
 use super::Target;
-use super::crossing::{across, circulate};
+use super::crossing::{send_to_groups, send_to_one};
 use super::ledger::Groups;
 use crate::args::{self, Load};
 use crate::client::Client;
+use crate::client_set::ClientSet;
 use crate::cluster::Cluster;
-use crate::crowd::Crowd;
 use crate::open::{Opening, frames, group_name};
 use crate::procfs::{Memory, Processes};
 use crate::report::{Metric, Progress, System};
 use crate::sockets::Links;
 
-/// The event link and the call link.
-const LINKS: usize = 2;
-/// How long the mesh may take to be complete, or to forget a gateway.
+/// The event link and the call link of a worker at a gateway.
+const LINKS_PER_WORKER: usize = 2;
+/// How long the workers may take to link to a gateway, or to drop it.
 const LIMIT: Duration = Duration::from_secs(60);
-/// How often links are counted, which itself costs some milliseconds with thousands of them.
-const LOOK: Duration = Duration::from_millis(10);
-/// How long memory settles before it is read, and the mesh when the clients have gone.
+/// The pause between two counts of links. A count of thousands takes some milliseconds itself.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// How long to wait before memory is read, and after the clients have left.
 const SETTLE: Duration = Duration::from_secs(3);
-/// Members of a group, each on another gateway while there are as many.
+/// The members of a group. They are on different gateways, if there are enough.
 const GROUP: u32 = 10;
-/// How many clients open at once.
+/// How many clients connect at the same time.
 const PARALLEL: u32 = 16;
 
-/// One mesh.
+/// A mesh to measure.
 pub(crate) struct Plan<'a> {
     gateways: usize,
     workers: usize,
-    /// On each gateway.
+    /// Clients on each gateway.
     clients: u32,
     load: &'a Load,
     idle: Option<Duration>,
 }
 
-/// The mesh that was asked for, and the smallest with as many clients.
+/// The mesh of the flags, and the smallest mesh with the same number of clients.
 pub(crate) fn plans(mesh: &args::Mesh) -> [Plan<'_>; 2] {
     let &args::Mesh { ref load, gateways, workers, clients, idle, .. } = mesh;
     let (gateways, workers) = (gateways as usize, workers as usize);
@@ -55,7 +56,7 @@ pub(crate) fn plans(mesh: &args::Mesh) -> [Plan<'_>; 2] {
 }
 
 impl Plan<'_> {
-    /// Gateways x workers.
+    /// The name: gateways x workers.
     pub(crate) fn name(&self) -> String {
         format!("{}x{}", self.gateways, self.workers)
     }
@@ -64,7 +65,7 @@ impl Plan<'_> {
 /// Starts a mesh, measures it, and ends it.
 ///
 /// # Errors
-/// A process did not come up or ended, a client was lost, or links did not come about.
+/// A process did not start or has ended, a client has lost its connection, or links are missing at the time limit.
 pub(crate) async fn run(plan: &Plan<'_>, progress: &Progress) -> Result<System> {
     let mut cluster = Cluster::start().await?;
     let measured = measure(plan, &mut cluster, progress).await;
@@ -85,20 +86,20 @@ async fn measure(
     (0..plan.workers).try_for_each(|_| cluster.add_worker())?;
     let start = Instant::now();
     let addresses: Vec<_> = cluster.gateways.iter().map(|gateway| gateway.lan_ip).collect();
-    linked(cluster, &addresses, plan.workers, progress).await?;
+    wait_until_linked(cluster, &addresses, plan.workers, progress).await?;
     metrics.push(Metric::new("linked_within", "ms", millis(start)));
-    metrics.push(Metric::new("links", "", (LINKS * plan.gateways * plan.workers) as f64));
+    metrics.push(Metric::new("links", "", (LINKS_PER_WORKER * plan.gateways * plan.workers) as f64));
 
     progress.say("settling");
     tokio::time::sleep(SETTLE).await;
     if let Some(idle) = plan.idle {
         metrics.extend(idle_cpu(cluster, idle, progress).await?);
     }
-    metrics.extend(holdings(cluster)?);
+    metrics.extend(handles_and_memory(cluster)?);
 
     let mut urls = Vec::new();
     for gateway in &mut cluster.gateways {
-        // It is `websocket://` there.
+        // A gateway prints `websocket://`.
         let address = gateway.daemon.ready().await?.replace("websocket://", "ws://");
         urls.push(address.parse().map_err(|error: String| anyhow!("{address}: {error}"))?);
     }
@@ -116,70 +117,71 @@ async fn measure(
         };
         opened.push(opening.run(false, progress).await?.clients);
     }
-    let mut clients = deal(opened);
+    let mut clients = interleave(opened);
 
-    let single = across(&mut clients, plan.load, &target, progress).await?;
+    let single = send_to_one(&mut clients, plan.load, &target, progress).await?;
     metrics.extend(single.figures("single"));
     for (index, client) in clients.iter_mut().enumerate() {
         let join = format!("J{} ", group_name(index, GROUP));
         client.barrier(&frames(&[&join, "E"])).await.context("joining a group")?;
     }
-    let crowd = Crowd::new(clients);
-    let all = crowd.len() as u32;
+    let client_set = ClientSet::new(clients);
+    let all = client_set.len() as u32;
     let to_group = |index| format!("G{} ", group_name(index, GROUP));
     let one = Groups { clients: all.min(GROUP), size: GROUP, senders: 1 };
-    let group = circulate(&crowd, one, to_group, plan.load, &target, progress).await?;
+    let group = send_to_groups(&client_set, one, to_group, plan.load, &target, progress).await?;
     metrics.extend(group.figures("group"));
     let everybody = Groups { clients: all, size: GROUP, senders: all };
-    let busy = circulate(&crowd, everybody, to_group, plan.load, &target, progress).await?;
+    let busy = send_to_groups(&client_set, everybody, to_group, plan.load, &target, progress).await?;
     metrics.extend(busy.figures("busy_group"));
     let everybody = Groups { clients: all, size: all, senders: 1 };
-    let broadcast = circulate(&crowd, everybody, |_| "B".into(), plan.load, &target, progress).await?;
+    let broadcast =
+        send_to_groups(&client_set, everybody, |_| "B".into(), plan.load, &target, progress).await?;
     metrics.extend(broadcast.figures("broadcast"));
     metrics.extend(broadcast.used.cost("cpu_per_delivery", broadcast.deliveries));
     let lost = group.lost + busy.lost + broadcast.lost;
     metrics.push(Metric::new("lost", "", lost as f64));
-    drop(crowd);
+    drop(client_set);
     tokio::time::sleep(SETTLE).await;
 
-    metrics.extend(come_and_go(plan, cluster, progress).await?);
+    metrics.extend(add_and_remove_gateway(plan, cluster, progress).await?);
     cluster.check()?;
-    let fault = (lost > 0).then(|| format!("{}: {lost} deliveries did not come", plan.name()));
+    let fault = (lost > 0).then(|| format!("{}: {lost} deliveries did not arrive", plan.name()));
     Ok((metrics, fault.into_iter().collect()))
 }
 
 /// Waits until every gateway has two links of every worker.
-async fn linked(
+async fn wait_until_linked(
     cluster: &mut Cluster,
     gateways: &[Ipv4Addr],
     workers: usize,
     progress: &Progress,
 ) -> Result<()> {
-    let (start, wanted) = (Instant::now(), LINKS * workers);
+    let (start, wanted) = (Instant::now(), LINKS_PER_WORKER * workers);
     loop {
         let links = Links::now()?;
-        let lacking = gateways.iter().find(|&&gateway| links.standing(gateway) < wanted);
+        let lacking = gateways.iter().find(|&&gateway| links.established(gateway) < wanted);
         let Some(lacking) = lacking else { return Ok(()) };
         cluster.check()?;
-        let all: usize = gateways.iter().map(|&gateway| links.standing(gateway)).sum();
+        let all: usize = gateways.iter().map(|&gateway| links.established(gateway)).sum();
         progress.say(&format!("{all} of {} links", wanted * gateways.len()));
         if start.elapsed() > LIMIT {
             let how =
-                format!("has {} of {wanted} links after {} s", links.standing(*lacking), LIMIT.as_secs());
+                format!("has {} of {wanted} links after {} s", links.established(*lacking), LIMIT.as_secs());
             let gateway = cluster.gateways.iter().find(|gateway| gateway.lan_ip == *lacking);
             return Err(
-                gateway.map_or_else(|| anyhow!("{lacking} {how}"), |gateway| gateway.daemon.failed(&how))
+                gateway.map_or_else(|| anyhow!("{lacking} {how}"), |gateway| gateway.daemon.error(&how))
             );
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// What the mesh uses while nobody is there, by kind and in all.
+/// The CPU usage of the mesh without clients, by kind of process and in total.
 async fn idle_cpu(cluster: &Cluster, time: Duration, progress: &Progress) -> Result<Vec<Metric>> {
     let kinds = cluster.kinds();
     let read = || kinds.iter().map(|(_, _, processes)| processes.cpu()).collect::<Result<Vec<_>>>();
-    progress.say("watching it idle");
+    progress.say("measuring the idle mesh");
     let (start, before) = (Instant::now(), read()?);
     tokio::time::sleep(time).await;
     let (after, seconds) = (read()?, start.elapsed().as_secs_f64());
@@ -194,8 +196,8 @@ async fn idle_cpu(cluster: &Cluster, time: Duration, progress: &Progress) -> Res
     Ok(metrics)
 }
 
-/// File handles and memory of a process of each kind, on average.
-fn holdings(cluster: &Cluster) -> Result<Vec<Metric>> {
+/// The file handles and memory of a process of each kind, on average.
+fn handles_and_memory(cluster: &Cluster) -> Result<Vec<Metric>> {
     let mut metrics = Vec::new();
     for (name, count, processes) in cluster.kinds() {
         let Memory { pss, anonymous, .. } = processes.memory()?;
@@ -209,25 +211,29 @@ fn holdings(cluster: &Cluster) -> Result<Vec<Metric>> {
     Ok(metrics)
 }
 
-/// One client of each gateway, then the next of each.
-fn deal(gateways: Vec<Vec<Client>>) -> Vec<Client> {
+/// Orders the clients: the first of each gateway, then the second of each, and so on.
+fn interleave(gateways: Vec<Vec<Client>>) -> Vec<Client> {
     let mut gateways: Vec<_> = gateways.into_iter().map(Vec::into_iter).collect();
-    let mut dealt = Vec::new();
+    let mut interleaved = Vec::new();
     loop {
-        let before = dealt.len();
-        dealt.extend(gateways.iter_mut().filter_map(Iterator::next));
-        if dealt.len() == before {
-            return dealt;
+        let before = interleaved.len();
+        interleaved.extend(gateways.iter_mut().filter_map(Iterator::next));
+        if interleaved.len() == before {
+            return interleaved;
         }
     }
 }
 
-/// How long until all workers are linked to a gateway that is started now, and until none is after it was told to end.
-async fn come_and_go(plan: &Plan<'_>, cluster: &mut Cluster, progress: &Progress) -> Result<[Metric; 2]> {
+/// Starts one more gateway and ends it. Measures the time until all workers are linked to it, and until none is.
+async fn add_and_remove_gateway(
+    plan: &Plan<'_>,
+    cluster: &mut Cluster,
+    progress: &Progress,
+) -> Result<[Metric; 2]> {
     let start = Instant::now();
     cluster.add_gateway()?;
     let address = cluster.gateways.last().context("no gateway")?.lan_ip;
-    linked(cluster, &[address], plan.workers, progress).await?;
+    wait_until_linked(cluster, &[address], plan.workers, progress).await?;
     let known = Metric::new("newcomer_linked_within", "ms", millis(start));
 
     let mut newcomer = cluster.gateways.pop().context("no gateway")?.daemon;
@@ -239,14 +245,14 @@ async fn come_and_go(plan: &Plan<'_>, cluster: &mut Cluster, progress: &Progress
         if held == 0 {
             break;
         }
-        progress.say(&format!("{held} links to the gateway that ends"));
+        progress.say(&format!("{held} links to the ending gateway"));
         if start.elapsed() > LIMIT {
-            return Err(newcomer.failed(&format!("still has {held} links after {} s", LIMIT.as_secs())));
+            return Err(newcomer.error(&format!("still has {held} links after {} s", LIMIT.as_secs())));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     let dropped = Metric::new("newcomer_dropped_within", "ms", millis(start));
-    newcomer.ended().await;
+    newcomer.wait_for_end().await;
     Ok([known, dropped])
 }
 
@@ -254,13 +260,14 @@ fn millis(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1000.0
 }
 
-/// Adds to the first mesh what each of its links, and each gateway that a message goes to, costs over the second.
+/// Adds metrics to the first mesh: the cost of each link, and of each gateway that a message goes to, as the difference
+/// to the second mesh.
 pub(crate) fn compare(mesh: &args::Mesh, systems: &mut [System]) {
     let [large, small] = systems else { return };
     let (gateways, workers) = (f64::from(mesh.gateways), f64::from(mesh.workers));
     let more = [
-        ("worker_anonymous", "worker_per_link", LINKS as f64 * (gateways - 1.0)),
-        ("gateway_anonymous", "gateway_per_link", LINKS as f64 * (workers - 1.0)),
+        ("worker_anonymous", "worker_per_link", LINKS_PER_WORKER as f64 * (gateways - 1.0)),
+        ("gateway_anonymous", "gateway_per_link", LINKS_PER_WORKER as f64 * (workers - 1.0)),
         ("register_anonymous", "register_per_connection", gateways + workers - 2.0),
         ("cpu_per_group", "group_per_gateway", gateways - 1.0),
         ("cpu_per_busy_group", "busy_group_per_gateway", gateways - 1.0),
@@ -289,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn the_smallest_mesh_has_as_many_clients() {
+    fn the_smallest_mesh_has_the_same_number_of_clients() {
         let mesh = flags("bench mesh --gateways 4 --workers 3 --clients 5");
         let [large, small] = plans(&mesh);
         assert_eq!((large.name(), large.clients), ("4x3".into(), 5));
@@ -297,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_costs_what_the_larger_mesh_holds_more() {
+    fn a_links_memory_is_the_difference_of_two_meshes() {
         let mesh = flags("bench mesh --gateways 5 --workers 1");
         let system = |worker, gateway| System {
             rounds: vec![vec![

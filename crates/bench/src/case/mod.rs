@@ -1,5 +1,5 @@
-//! The measurements, and what they share: a window of time with the CPU used in it, and load that is watched while it
-//! runs.
+//! The cases, one file each, and what they share: a window of time with its CPU usage, and the watch over the running
+//! clients. `runner` calls a case's `run` once per round and system.
 
 pub(crate) mod burst;
 pub(crate) mod connect;
@@ -20,26 +20,26 @@ use tokio::task::JoinSet;
 
 use crate::address::Url;
 use crate::args::Common;
-use crate::client::{Lost, Scratch};
-use crate::crowd::Crowd;
+use crate::client::{ClientError, ReadBuffer};
+use crate::client_set::ClientSet;
 use crate::histogram::Histogram;
 use crate::open::Opening;
 use crate::procfs::{Cpu, Memory, Processes};
 use crate::report::{Metric, Progress};
 
-/// Load that moves nothing for so long has stalled.
+/// Load without any progress for this time has stalled.
 const STALL: Duration = Duration::from_secs(5);
 
-/// One system under load.
+/// The system under load.
 pub(crate) struct Target {
     pub(crate) url: Url,
     pub(crate) processes: Processes,
 }
 
-/// What one round found.
+/// The result of one round.
 pub(crate) struct Outcome {
     pub(crate) metrics: Vec<Metric>,
-    /// What must not be, such as lost messages: the figures stand, but the run has failed.
+    /// A failure besides the figures, such as lost messages: the program reports both, and fails.
     pub(crate) fault: Option<String>,
 }
 
@@ -55,13 +55,13 @@ impl Target {
         }
     }
 
-    /// Memory now, or `None` where no process was named.
+    /// Returns the memory in use, or `None` without processes.
     fn memory(&self) -> Result<Option<Memory>> {
         if self.processes.is_empty() { Ok(None) } else { self.processes.memory().map(Some) }
     }
 }
 
-/// A stretch of time in which CPU is counted.
+/// A time in which CPU usage is counted.
 struct Window<'a> {
     target: &'a Target,
     start: Instant,
@@ -69,12 +69,12 @@ struct Window<'a> {
     own: Option<Cpu>,
 }
 
-/// What a window saw.
-struct Used {
+/// The CPU usage in a window.
+struct Usage {
     seconds: f64,
-    /// Of all server processes; `None` where none was named.
+    /// The CPU time of all server processes; `None` without processes.
     server_nanos: Option<f64>,
-    /// Of this program, where the system can say.
+    /// The CPU time of this program, if the system has it.
     own_nanos: Option<f64>,
 }
 
@@ -84,11 +84,11 @@ impl<'a> Window<'a> {
         Ok(Window { target, start: Instant::now(), servers, own: Processes::own().cpu().ok() })
     }
 
-    fn close(self) -> Result<Used> {
+    fn close(self) -> Result<Usage> {
         let seconds = self.start.elapsed().as_secs_f64();
         let servers = self.target.processes.cpu()?.since(&self.servers)?;
         let own = self.own.and_then(|before| Processes::own().cpu().ok()?.since(&before).ok());
-        Ok(Used {
+        Ok(Usage {
             seconds,
             server_nanos: (!self.target.processes.is_empty()).then_some(servers as f64),
             own_nanos: own.map(|nanos| nanos as f64),
@@ -96,8 +96,8 @@ impl<'a> Window<'a> {
     }
 }
 
-impl Used {
-    /// Server CPU for each of `count` things, in µs.
+impl Usage {
+    /// The servers' CPU time divided by `count`, in µs.
     fn cost(&self, name: &'static str, count: u64) -> Option<Metric> {
         let nanos = self.server_nanos.filter(|_| count > 0)?;
         Some(Metric::new(name, "µs", nanos / 1000.0 / count as f64))
@@ -107,7 +107,7 @@ impl Used {
         Some(Metric::new(name, "/s", count as f64 / self.seconds))
     }
 
-    /// How busy both sides were: 100 % is one core.
+    /// The CPU usage of both sides: 100 % is one core.
     fn busy(&self) -> impl Iterator<Item = Option<Metric>> {
         let share =
             |name, nanos: Option<f64>| nanos.map(|nanos| Metric::new(name, "%", nanos / self.seconds / 1e7));
@@ -115,50 +115,50 @@ impl Used {
     }
 }
 
-/// Frames and reads since an earlier moment.
-fn frames_per_read(scratch: &Scratch, before: (u64, u64)) -> Option<Metric> {
+/// How many frames a read has returned, on average since `before`: reads and frames of an earlier moment.
+fn frames_per_read(scratch: &ReadBuffer, before: (u64, u64)) -> Option<Metric> {
     let (reads, frames) = (scratch.reads - before.0, scratch.frames - before.1);
     (reads > 0).then(|| Metric::new("frames_per_read", "", frames as f64 / reads as f64))
 }
 
-/// Segments with data for each of `count` messages delivered: of small messages, one is one write of the server.
-fn writes_per_delivery(crowd: &Crowd, before: Option<u64>, count: u64) -> Option<Metric> {
-    let segments = crowd.segments()?.checked_sub(before?)?;
+/// How many TCP segments with data arrived per delivery. For small messages, a segment is a write of the server.
+fn writes_per_delivery(client_set: &ClientSet, before: Option<u64>, count: u64) -> Option<Metric> {
+    let segments = client_set.segments()?.checked_sub(before?)?;
     (count > 0).then(|| Metric::new("writes_per_delivery", "", segments as f64 / count as f64))
 }
 
-/// Three figures of a distribution: `what`_p50, `what`_p99, `what`_max.
+/// Three metrics of a distribution: `what`_p50, `what`_p99, `what`_max.
 fn latency(what: &str, times: &Histogram) -> impl Iterator<Item = Option<Metric>> + use<> {
     let figures = [("p50", times.percentile(50.0)), ("p99", times.percentile(99.0)), ("max", times.max())];
     figures.map(|(name, value)| Some(Metric::new(format!("{what}_{name}"), "µs", value))).into_iter()
 }
 
-/// Memory of all processes at one moment, as metrics.
+/// The memory of all processes at one moment, as metrics.
 fn memory_metrics(names: [&'static str; 2], memory: Option<Memory>) -> impl Iterator<Item = Option<Metric>> {
     let rss = memory.map(|memory| Metric::new(names[0], "KB", memory.rss as f64));
     let pss = memory.and_then(|memory| memory.pss).map(|pss| Metric::new(names[1], "KB", pss as f64));
     [rss, pss].into_iter()
 }
 
-/// Client tasks under way: each ends only when its client is lost.
-type Clients = JoinSet<Lost>;
+/// The running client tasks. A task ends only when its client has lost the connection.
+type ClientTasks = JoinSet<ClientError>;
 
-/// Watches running clients.
+/// Watches the running clients.
 struct Watch<'a> {
-    clients: Clients,
+    clients: ClientTasks,
     progress: &'a Progress,
-    /// What `count` counts.
+    /// The unit of `count`, for messages.
     unit: &'static str,
     count: &'a dyn Fn() -> u64,
-    /// What it would be if all that was sent had come.
-    owed: &'a dyn Fn() -> u64,
+    /// What `count` would be if everything had arrived.
+    expected: &'a dyn Fn() -> u64,
 }
 
 impl Watch<'_> {
-    /// Lets them run for `time`.
+    /// Lets the clients run for `time`.
     ///
     /// # Errors
-    /// A client was lost, or nothing has moved for a while: with the count so far.
+    /// A client has lost its connection, or there is no progress for [`STALL`]. The error has the count so far.
     async fn run(&mut self, what: &str, time: Duration) -> Result<()> {
         let end = Instant::now() + time;
         let mut moved = (Instant::now(), (self.count)());
@@ -169,9 +169,9 @@ impl Watch<'_> {
             if count != moved.1 {
                 moved = (Instant::now(), count);
             } else if moved.0.elapsed() > STALL {
-                let missing = (self.owed)().saturating_sub(count);
+                let missing = (self.expected)().saturating_sub(count);
                 bail!(
-                    "stalled: nothing has come for {} s after {count} {}, {missing} are missing",
+                    "stalled: nothing has arrived for {} s after {count} {}, {missing} are missing",
                     STALL.as_secs(),
                     self.unit
                 );
@@ -180,10 +180,10 @@ impl Watch<'_> {
         Ok(())
     }
 
-    /// Lets them run until all has come, or nothing for a while: what is missing then is lost, and how much is returned.
+    /// Lets the clients run until everything has arrived, or nothing has for [`STALL`]. Returns how much is lost.
     async fn drain(&mut self) -> Result<u64> {
         let mut moved = (Instant::now(), (self.count)());
-        while (self.count)() < (self.owed)() && moved.0.elapsed() < STALL {
+        while (self.count)() < (self.expected)() && moved.0.elapsed() < STALL {
             self.step(Duration::from_millis(5)).await?;
             let count = (self.count)();
             self.progress.say(&format!("draining: {count} {}", self.unit));
@@ -191,7 +191,7 @@ impl Watch<'_> {
                 moved = (Instant::now(), count);
             }
         }
-        Ok((self.owed)().saturating_sub((self.count)()))
+        Ok((self.expected)().saturating_sub((self.count)()))
     }
 
     async fn step(&mut self, time: Duration) -> Result<()> {
@@ -206,7 +206,7 @@ impl Watch<'_> {
     }
 }
 
-/// Whether a message is none of the benchmark's: a greeting or a heartbeat, which are JSON objects.
+/// Whether a message is a greeting or a heartbeat: a JSON object, and not a message of the benchmark.
 fn is_notice(payload: &[u8]) -> bool {
     payload.first() == Some(&b'{')
 }

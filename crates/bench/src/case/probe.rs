@@ -1,5 +1,5 @@
-//! One client that echoes at a fixed rate on a thread of its own, so that what the other clients have to do here does
-//! not delay it: it sees how the servers treat somebody who has nothing to do with the load.
+//! The probe: one client that echoes at a fixed rate, on a thread of its own, so that the other clients of this program
+//! do not delay it. It measures how the servers treat a client that has no part in the load. `fair` and `burst` use it.
 
 use std::rc::Rc;
 use std::thread::JoinHandle;
@@ -9,8 +9,8 @@ use anyhow::{Context, Result, anyhow};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 
-use super::{Clients, STALL, echo};
-use crate::crowd::Crowd;
+use super::{ClientTasks, STALL, echo};
+use crate::client_set::ClientSet;
 use crate::histogram::Histogram;
 use crate::open::Opening;
 use crate::pace::{Schedule, pace};
@@ -18,73 +18,78 @@ use crate::report::Progress;
 
 /// The running client.
 pub(crate) struct Probe {
-    orders: mpsc::Sender<Order>,
+    commands: mpsc::Sender<ProbeCommand>,
     thread: JoinHandle<Result<()>>,
 }
 
-enum Order {
+enum ProbeCommand {
     Begin,
-    End(oneshot::Sender<Seen>),
+    End(oneshot::Sender<ProbeResult>),
 }
 
-/// What it saw between a beginning and its end.
-pub(crate) struct Seen {
-    /// From due to back.
+/// The echoes between a [`Probe::begin`] and its [`Probe::end`].
+pub(crate) struct ProbeResult {
+    /// The times from due to arrived.
     pub(crate) times: Histogram,
-    /// How late the probe was itself, in µs.
+    /// The probe's own delay, in µs.
     pub(crate) late: f64,
-    /// Echoes that did not come back.
+    /// Echoes that did not arrive.
     pub(crate) lost: u64,
 }
 
 impl Probe {
-    /// Opens a client and lets it echo `rate` times a second messages of `size` bytes.
+    /// Opens a client that echoes `rate` messages of `size` bytes a second.
     ///
     /// # Errors
-    /// It could not open.
+    /// The client cannot open.
     pub(crate) async fn start(opening: Opening, rate: u32, size: usize) -> Result<Self> {
-        let (orders, received) = mpsc::channel(1);
+        let (commands, received) = mpsc::channel(1);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             LocalSet::new().block_on(&runtime, run(opening, rate, size, received))
         });
-        let probe = Probe { orders, thread };
-        // It answers once it is open.
+        let probe = Probe { commands, thread };
+        // The thread answers after the client has opened.
         Ok(probe.end().await?.0)
     }
 
-    /// From now on echoes count.
+    /// Starts a measurement.
     ///
     /// # Errors
-    /// It was lost.
+    /// The client has lost its connection.
     pub(crate) async fn begin(&self) -> Result<()> {
-        self.orders.send(Order::Begin).await.map_err(|_| anyhow!("the echoing client was lost"))?;
+        self.commands.send(ProbeCommand::Begin).await.map_err(|_| anyhow!("the echoing client was lost"))?;
         Ok(())
     }
 
-    /// What it saw since it was told to begin, once the last of it has come back.
+    /// Ends the measurement, and waits for its last echo.
     ///
     /// # Errors
-    /// It was lost, and why.
-    pub(crate) async fn end(self) -> Result<(Self, Seen)> {
+    /// The client has lost its connection.
+    pub(crate) async fn end(self) -> Result<(Self, ProbeResult)> {
         let (reply, seen) = oneshot::channel();
-        let told = self.orders.send(Order::End(reply)).await.is_ok();
+        let told = self.commands.send(ProbeCommand::End(reply)).await.is_ok();
         match seen.await {
             Ok(seen) if told => Ok((self, seen)),
             _ => {
-                drop(self.orders);
+                drop(self.commands);
                 let ended = self.thread.join().map_err(|_| anyhow!("the echoing client's thread failed"))?;
-                Err(ended.err().unwrap_or_else(|| anyhow!("the echoing client has gone")))
+                Err(ended.err().unwrap_or_else(|| anyhow!("the echoing client has ended")))
             }
         }
     }
 }
 
-async fn run(opening: Opening, rate: u32, size: usize, mut orders: mpsc::Receiver<Order>) -> Result<()> {
+async fn run(
+    opening: Opening,
+    rate: u32,
+    size: usize,
+    mut commands: mpsc::Receiver<ProbeCommand>,
+) -> Result<()> {
     let opened = opening.run(false, &Progress::silent()).await?;
     let load = Rc::new(echo::Load::new(size, Some(1)));
-    let mut clients = Clients::new();
-    clients.spawn_local(echo::drive(Crowd::new(opened.clients), 0, load.clone(), 0));
+    let mut clients = ClientTasks::new();
+    clients.spawn_local(echo::drive(ClientSet::new(opened.clients), 0, load.clone(), 0));
     if let Some(dues) = load.dues.clone() {
         clients.spawn_local(pace(Schedule::new(Instant::now(), rate), dues));
     }
@@ -93,21 +98,21 @@ async fn run(opening: Opening, rate: u32, size: usize, mut orders: mpsc::Receive
             Some(ended) = clients.join_next() => {
                 return Err(anyhow!(ended.context("a client task failed")?).context("the echoing client was lost"));
             }
-            order = orders.recv() => match order {
+            command = commands.recv() => match command {
                 None => return Ok(()),
-                Some(Order::Begin) => load.begin(),
-                Some(Order::End(reply)) => {
+                Some(ProbeCommand::Begin) => load.begin(),
+                Some(ProbeCommand::End(reply)) => {
                     load.end();
-                    let (owed, end) = (load.owed(), Instant::now() + STALL);
-                    while load.echoed.get() < owed && Instant::now() < end && clients.try_join_next().is_none() {
+                    let (expected, end) = (load.expected(), Instant::now() + STALL);
+                    while load.echoed.get() < expected && Instant::now() < end && clients.try_join_next().is_none() {
                         tokio::time::sleep(Duration::from_millis(1)).await;
                     }
-                    let seen = Seen {
+                    let seen = ProbeResult {
                         times: load.times.replace(Histogram::new()),
                         late: load.late().unwrap_or(0.0),
-                        lost: owed.saturating_sub(load.echoed.get()),
+                        lost: expected.saturating_sub(load.echoed.get()),
                     };
-                    // Whoever asked may have gone.
+                    // The caller may have stopped waiting.
                     let _ = reply.send(seen);
                 }
             },

@@ -1,5 +1,4 @@
-//! What the tests of the group chat have in common: databases of their own, a
-//! cluster that runs the application, and members that talk.
+//! Helpers of the group chat's tests: databases, a cluster that runs the application, and members.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
@@ -151,7 +150,7 @@ pub(crate) async fn start(cluster: &Cluster, settings: &Settings) -> Application
     application
 }
 
-/// Somebody with a connection.
+/// A member with a connection.
 pub(crate) struct Member {
     pub(crate) client: WsClient,
     pub(crate) place: Value,

@@ -1,4 +1,4 @@
-//! What members of classes say to each other and hear, with SQLite and with PostgreSQL.
+//! The actions of members and their answers, with SQLite and PostgreSQL.
 
 use crate::support::{Member, Postgres, Sqlite, settings, start};
 use gatewayworker_tests::{Cluster, WsClient};
@@ -45,10 +45,10 @@ macro_rules! with_both_databases {
 
 with_both_databases! {
     each_action_has_its_codes
-    what_is_sent_is_what_is_stored_and_reaches_every_gateway
-    what_is_sent_again_with_its_key_is_stored_once
+    a_message_is_sent_as_stored_and_reaches_every_gateway
+    a_message_sent_again_with_its_key_is_stored_once
     the_history_comes_in_pages
-    who_is_there_is_known
+    the_members_online_are_listed
 }
 
 async fn each_action_has_its_codes(database: &str) {
@@ -118,7 +118,7 @@ async fn each_action_has_its_codes(database: &str) {
     assert_eq!(directory["classes"][0]["members"].as_array().unwrap().len(), 3);
 }
 
-async fn what_is_sent_again_with_its_key_is_stored_once(database: &str) {
+async fn a_message_sent_again_with_its_key_is_stored_once(database: &str) {
     let (cluster, _chat) = chat(&settings(database)).await;
     let mut li_lei = Member::join(&cluster, 0, LI_LEI).await;
     let said = json!({"content": "hi", "key": "k1"});
@@ -145,7 +145,7 @@ async fn what_is_sent_again_with_its_key_is_stored_once(database: &str) {
     assert_eq!(contents[1..], ["hi", "hi"]);
 }
 
-async fn what_is_sent_is_what_is_stored_and_reaches_every_gateway(database: &str) {
+async fn a_message_is_sent_as_stored_and_reaches_every_gateway(database: &str) {
     let cluster = Cluster::builder().workers(0).gateways(2).start().await;
     let settings = settings(database);
     let _one = start(&cluster, &settings).await;
@@ -169,7 +169,7 @@ async fn what_is_sent_is_what_is_stored_and_reaches_every_gateway(database: &str
     let history = li_lei.ask("history", json!({})).await;
     assert_eq!(history["messages"].as_array().unwrap().last().unwrap(), &message);
 
-    // Somebody stored one by another way, and says its id: as the original's pages do.
+    // A page may store a message in another way and send its id, as the original's pages do.
     let insert = "INSERT INTO messages (id, belong_class, belong_thread, speaker, content) VALUES (77, 1, 1, 2, '作业')";
     sql(database, insert).await;
     assert_eq!(teacher.code("send", json!({"mes_id": 77})).await, 108, "it is somebody else's");
@@ -179,7 +179,7 @@ async fn what_is_sent_is_what_is_stored_and_reaches_every_gateway(database: &str
     assert_eq!(teacher.client.json().await["content"], "作业");
     assert_eq!(li_lei.client.json().await["id"], 77);
 
-    // Who has left hears no more, and who is in another thread never did.
+    // A member that has left receives nothing more, and one in another thread has received nothing.
     assert_eq!(li_lei.ask("leave", json!({})).await, json!({"op": "leave", "thread": 1, "status": true}));
     teacher.send("再见").await;
     for quiet in [&mut li_lei, &mut elsewhere] {
@@ -215,7 +215,7 @@ async fn the_history_comes_in_pages(database: &str) {
     assert_eq!(contents(&page).len(), 0);
 }
 
-async fn who_is_there_is_known(database: &str) {
+async fn the_members_online_are_listed(database: &str) {
     let (cluster, _chat) = chat(&settings(database)).await;
     let mut teacher = Member::connect(&cluster, 0, TEACHER).await;
     let joined = teacher.ask("join", json!({"watch": true})).await;
@@ -249,7 +249,7 @@ async fn who_is_there_is_known(database: &str) {
     assert_eq!(online(&teacher.ask("members", json!({})).await), [1]);
 }
 
-pub(crate) async fn who_asks_too_often_is_told_so() {
+pub(crate) async fn a_client_over_the_rate_gets_an_error() {
     let database = Sqlite::new();
     let settings = Settings { burst: 3, requests_per_second: 1, ..settings(&database.url()) };
     let (cluster, _chat) = chat(&settings).await;
@@ -268,7 +268,7 @@ pub(crate) async fn who_asks_too_often_is_told_so() {
     assert_eq!(other.json().await["op"], "keep", "others are not concerned");
 }
 
-pub(crate) async fn a_connection_may_be_in_so_many_threads() {
+pub(crate) async fn a_connection_over_the_limit_of_threads_gets_an_error() {
     let database = Sqlite::new();
     let (cluster, _chat) = chat(&settings(&database.url())).await;
     let first = 100;

@@ -1,4 +1,4 @@
-//! A database that is lost, and comes back.
+//! A database that is missing, locked or crashes, and returns.
 
 use crate::support::{Member, Postgres, Sqlite, settings, start, until_code};
 use gatewayworker_tests::Cluster;
@@ -8,7 +8,7 @@ use sqlx::Connection;
 
 const LI_LEI: (i64, i64, i64, &str) = (1, 1, 2, "李雷");
 
-pub(crate) async fn a_postgresql_that_crashes_costs_an_error_and_is_used_again() {
+pub(crate) async fn after_a_crash_postgresql_is_used_again() {
     let database = Postgres::start();
     let cluster = Cluster::builder().workers(0).start().await;
     let _chat = start(&cluster, &settings(&database.url())).await;
@@ -29,7 +29,7 @@ pub(crate) async fn a_postgresql_that_crashes_costs_an_error_and_is_used_again()
     member.send("after").await;
 }
 
-pub(crate) async fn a_worker_starts_without_its_database_and_uses_it_once_it_is_there() {
+pub(crate) async fn a_worker_starts_without_its_database_and_connects_later() {
     let database = Sqlite::new();
     let missing = database.file().with_file_name("missing");
     let url = format!("sqlite:{}/chat.db?mode=rwc", missing.display());
@@ -41,7 +41,7 @@ pub(crate) async fn a_worker_starts_without_its_database_and_uses_it_once_it_is_
     until_code(&mut member, "join", json!({}), 100).await;
 }
 
-pub(crate) async fn a_database_that_is_held_up_costs_the_time_out_and_no_more() {
+pub(crate) async fn a_request_to_a_locked_database_fails_after_the_time_out() {
     let database = Sqlite::new();
     let settings =
         Settings { database_timeout_ms: 200, database_connections: 2, ..settings(&database.url()) };

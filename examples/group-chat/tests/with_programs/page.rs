@@ -1,4 +1,4 @@
-//! `index.html` in a real browser, with two members; and behind a real nginx.
+//! The page `index.html` in a real browser with two members, and behind a real nginx.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -97,7 +97,7 @@ pub(crate) async fn two_members_talk_and_see_each_other_come_and_go() {
     assert_eq!(hear(&han_meimei, "有人吗").await.0, "李雷", "the history has it");
 }
 
-pub(crate) async fn a_lost_connection_comes_back_with_what_was_said_meanwhile() {
+pub(crate) async fn a_reconnected_page_shows_the_messages_it_has_missed() {
     let browser = browser::launch(&[]).await;
     let database = Sqlite::new();
     let (mut cluster, _chat) = chat(&database).await;
@@ -147,7 +147,7 @@ pub(crate) async fn a_long_history_is_read_to_its_beginning_in_few_elements() {
     page.wait_for(up, Duration::from_secs(60)).await.unwrap();
     assert!(shown(&page).await <= 120);
 
-    // What is said meanwhile does not take the reader away.
+    // New messages do not scroll the reader away.
     let other = join(&browser, &cluster, 3).await;
     say(&other, "news").await;
     page.wait_for("document.querySelector('#newer').textContent.startsWith('1 条新消息')", LIMIT)
@@ -159,7 +159,7 @@ pub(crate) async fn a_long_history_is_read_to_its_beginning_in_few_elements() {
     assert!(shown(&page).await <= 120);
 }
 
-pub(crate) async fn a_crowd_that_talks_at_once_does_not_hold_the_page_up() {
+pub(crate) async fn many_messages_at_once_do_not_block_the_page() {
     let browser = browser::launch(&[]).await;
     let database = Sqlite::new();
     let (cluster, _chat) = chat(&database).await;
@@ -174,7 +174,7 @@ pub(crate) async fn a_crowd_that_talks_at_once_does_not_hold_the_page_up() {
     assert!(shown(&page).await <= 120);
 }
 
-pub(crate) async fn what_is_said_while_the_newest_page_is_on_its_way_is_not_lost() {
+pub(crate) async fn a_message_sent_while_the_newest_page_loads_is_shown() {
     let browser = browser::launch(&[]).await;
     let database = Sqlite::new();
     let (cluster, _chat) = chat(&database).await;
@@ -187,7 +187,7 @@ pub(crate) async fn what_is_said_while_the_newest_page_is_on_its_way_is_not_lost
     hear(&page, "meanwhile").await;
 }
 
-pub(crate) async fn what_was_under_way_when_the_connection_was_lost_is_sent_again_and_stored_once() {
+pub(crate) async fn an_unanswered_message_is_sent_again_after_a_reconnect_and_stored_once() {
     let browser = browser::launch(&[]).await;
     let database = Sqlite::new();
     let (mut cluster, _chat) = chat(&database).await;
@@ -240,7 +240,7 @@ fn numbers(last: u32) -> Vec<String> {
     (1..=last).map(|n| n.to_string()).collect()
 }
 
-pub(crate) async fn messages_that_are_refused_come_back_in_their_order_before_the_draft() {
+pub(crate) async fn refused_messages_return_to_the_field_in_order_before_the_draft() {
     let browser = browser::launch(&[]).await;
     let database = Sqlite::new();
     let cluster = Cluster::builder().workers(0).start().await;
@@ -259,7 +259,7 @@ pub(crate) async fn messages_that_are_refused_come_back_in_their_order_before_th
     assert_eq!(error, "操作太频繁，请稍候");
 }
 
-pub(crate) async fn messages_that_are_too_long_come_back_in_their_order_and_the_others_are_said() {
+pub(crate) async fn messages_that_are_too_long_return_in_order_and_others_are_sent() {
     let browser = browser::launch(&[]).await;
     let database = Sqlite::new();
     let (cluster, _chat) = chat(&database).await;
@@ -273,7 +273,7 @@ pub(crate) async fn messages_that_are_too_long_come_back_in_their_order_and_the_
     }
 }
 
-/// What is no language, beside addresses: names of things, and what the demo's database holds.
+/// The words without a language: names of things, and the demo's data.
 const NAMES: [&str; 14] = [
     "wss",
     "ws",
@@ -331,7 +331,7 @@ pub(crate) async fn the_page_speaks_the_language_of_its_user_and_no_other() {
     }
 }
 
-pub(crate) async fn the_page_says_where_it_is_connected_and_keeps_what_is_secret_in_an_address() {
+pub(crate) async fn the_page_shows_its_address_without_secrets() {
     let browser = browser::launch(&[]).await;
     let database = Sqlite::new();
     let (cluster, _chat) = chat(&database).await;

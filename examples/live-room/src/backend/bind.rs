@@ -1,8 +1,7 @@
-//! `POST /bind`: the page has posted the client id that its socket was greeted with.
+//! `POST /bind`: binds a client to the page's user and joins a room. The page posts the client id of its greeting.
 //!
-//! Knowing an online client's id is what makes it one's own, once: the id is drawn at
-//! random and told to nobody but its page. From then on it is bound to one user, and
-//! refused to any other.
+//! The client id is the proof: it is random, and only the client's page has received it. Once the client is bound to a
+//! user, no other user can bind it.
 
 use std::sync::Arc;
 
@@ -15,12 +14,12 @@ use serde_json::{Value, json};
 
 use super::login::User;
 use super::refusal::{NO_GATEWAY, Refusal};
-use super::{Backend, as_far_as_known};
-use crate::MAX_ROOMS;
+use super::{Backend, accept_partial};
 use crate::fields::{self, Fields};
 use crate::reply::{Reply, Speaker};
-use crate::worker::{BOUND_TO, ROOMS, USER_NAME};
+use crate::worker::{BOUND_TO, MAX_ROOMS, ROOMS, USER_NAME};
 
+/// Handles `POST /bind`.
 pub(super) async fn bind(
     State(backend): State<Arc<Backend>>,
     user: User,
@@ -30,11 +29,11 @@ pub(super) async fn bind(
     let client = client_id(&posted)?;
     let (uid, group) = (Uid::try_from(&user.id)?, GroupId::try_from(&room.id)?);
 
-    let is_new = match backend.who(client).await? {
+    let is_new = match backend.binding(client).await? {
         (Some(bound), _) if bound != uid => {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "foreign_client", "这个连接属于另一个用户"));
         }
-        // In a room without being anybody's: it speaks over the socket, for itself.
+        // A client that is in a room and not bound has joined over the socket.
         (None, rooms) if !rooms.is_empty() => {
             return Err(Refusal::new(StatusCode::FORBIDDEN, "own_way", "这个连接已经自行进入了直播间"));
         }
@@ -44,28 +43,28 @@ pub(super) async fn bind(
     };
     let gateway = &backend.gateway;
     let session = json!({BOUND_TO: user.id, USER_NAME: user.name, ROOMS: {&*room.id: true}});
-    for told in [
+    for delivery in [
         gateway.bind_uid(client, uid).await?,
         gateway.join_group(client, group).await?,
         gateway.update_session(client, &session).await?,
     ] {
-        if !told.is_complete() {
+        if !delivery.is_complete() {
             return Err(NO_GATEWAY);
         }
     }
 
     let mut answer = json!({"type": "bind", "roomId": room, "userId": user.id, "userName": user.name});
     if is_new && !posted.again() {
-        let who = Speaker { name: &user.name, id: Some(&user.id) };
-        let delivery = gateway.send_to_group([&room.id], Reply::Join { room: &room, who }).await?;
+        let speaker = Speaker { name: &user.name, id: Some(&user.id) };
+        let delivery = gateway.send_to_group([&room.id], Reply::Join { room: &room, speaker }).await?;
         answer["unreached"] = backend.reached(&delivery)?.into();
-        // The room goes on without: who comes in is told, and no more.
+        // A join works without the count; the answer says that it is missing.
         if backend.views.add(&room.id).await.is_err() {
             answer["code"] = fields::NOT_COUNTED.code.into();
             answer["message"] = fields::NOT_COUNTED.text.into();
         }
     }
-    backend.board.changed(&room.id);
+    backend.publisher.changed(&room.id);
     Ok(Json(answer))
 }
 
@@ -75,12 +74,12 @@ fn client_id(posted: &Fields) -> Result<ClientId, Refusal> {
 }
 
 impl Backend {
-    /// Whom a client is bound to, and which rooms it is in.
-    async fn who(&self, client: ClientId) -> Result<(Option<Uid>, Vec<GroupId>), Refusal> {
+    /// Returns the user to whom a client is bound, and the client's rooms.
+    async fn binding(&self, client: ClientId) -> Result<(Option<Uid>, Vec<GroupId>), Refusal> {
         let only = Where::default().with_client_ids([client]);
-        // One gateway can know; another's silence changes nothing, and its own is no answer.
+        // Only the client's own gateway has the row. If another one is silent, the row is there all the same.
         let answer = self.gateway.select([Column::Uid, Column::Groups], only).await;
-        let (mut rows, is_whole) = as_far_as_known(answer)?;
+        let (mut rows, is_whole) = accept_partial(answer)?;
         match rows.swap_remove(&client) {
             Some(row) => Ok((row.uid, row.groups)),
             None if is_whole => Err(Refusal::new(StatusCode::NOT_FOUND, "client_gone", "这个连接不在线")),

@@ -1,5 +1,4 @@
-//! What stands before all handlers: how often somebody may ask, and how long that may
-//! take; and the body, which is JSON.
+//! The checks before all handlers: the time limit, the rate limit, and the body, which must be JSON.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,8 @@ use crate::fields::{self, Fields};
 /// How long a request may take, with its body.
 const LIMIT: Duration = Duration::from_secs(10);
 
-pub(super) async fn in_time(request: Request, next: Next) -> Response {
+/// Ends a request at its time limit.
+pub(super) async fn time_limit(request: Request, next: Next) -> Response {
     match tokio::time::timeout(LIMIT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
@@ -27,8 +27,8 @@ pub(super) async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
-/// Each user for themselves; who is not logged in gets no further either.
-pub(super) async fn rate(
+/// Limits the requests of each user. A request without a login is refused.
+pub(super) async fn rate_limit(
     State(backend): State<Arc<Backend>>,
     user: User,
     request: Request,
@@ -40,7 +40,7 @@ pub(super) async fn rate(
     Ok(next.run(request).await)
 }
 
-/// A body of JSON, which it has to call itself: a form of another site cannot.
+/// Parses a JSON body. Requires the content type, because a form of another site cannot send it.
 impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = Refusal;
 

@@ -1,9 +1,7 @@
-//! Who somebody is: a token that this backend has signed, which the page keeps and
-//! shows with each request.
+//! `POST /login`: makes a user of a name. The user's page gets a signed token and sends it with each request.
 //!
-//! A name is all it takes to log in, and the same name twice is two users, in two tabs
-//! of one browser too; a real site asks its own accounts here. Nothing is kept: several
-//! backends that share a key know each other's users.
+//! A name is enough to log in, and the same name twice makes two users; a real site checks its accounts here. The
+//! backend stores nothing: several backends with the same key accept each other's tokens.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,14 +23,15 @@ use super::Backend;
 use super::refusal::Refusal;
 use crate::fields::Fields;
 
-/// How long a login lasts, in seconds.
+/// How long a login is valid, in seconds.
 const LASTS: u64 = 24 * 60 * 60;
 
-/// The shortest key that others may have too, and one of this process's own, in bytes.
+/// The shortest shared key, in bytes.
 const MIN_KEY: usize = 16;
+/// The length of a random key, in bytes.
 const BLOCK: usize = 64;
 
-/// Signs the tokens.
+/// The key that signs tokens.
 #[derive(Clone)]
 pub struct LoginKey(Hmac<Sha256>);
 
@@ -41,32 +40,33 @@ pub struct LoginKey(Hmac<Sha256>);
 pub(super) struct User {
     pub(super) id: String,
     pub(super) name: String,
-    /// Until when, in seconds since 1970.
+    /// The end of the login, in seconds since 1970.
     until: u64,
 }
 
 impl LoginKey {
-    /// A key that others have too.
+    /// Returns a key that several backends share.
     ///
     /// # Errors
-    /// When it has less than 16 bytes.
+    /// It has less than 16 bytes.
     pub fn new(key: &[u8]) -> anyhow::Result<Self> {
         ensure!(key.len() >= MIN_KEY, "--login-key: must have at least {MIN_KEY} bytes");
         Ok(Self(Hmac::new_from_slice(key)?))
     }
 
-    /// A key of this process's own: its users log in again after it has ended.
+    /// Returns a random key. After a restart, users must log in again.
     pub fn random() -> Self {
         Self(Hmac::new(&rand::random::<[u8; BLOCK]>().into()))
     }
 
+    /// Signs a user, and returns the token.
     fn sign(&self, user: &User) -> String {
         let claim = BASE64.encode(json!(user).to_string());
         let mac = self.0.clone().chain_update(&claim).finalize().into_bytes();
         format!("{claim}.{}", BASE64.encode(mac))
     }
 
-    /// Who a token says that somebody is, if it was signed here and lasts still.
+    /// Returns the user of a token, if its signature is right and it has not expired.
     fn read(&self, token: &str, now: u64) -> Option<User> {
         let (claim, mac) = token.split_once('.')?;
         self.0.clone().chain_update(claim).verify_slice(&BASE64.decode(mac).ok()?).ok()?;
@@ -81,7 +81,7 @@ impl fmt::Debug for LoginKey {
     }
 }
 
-/// Makes a user of a name.
+/// Handles `POST /login`.
 pub(super) async fn login(
     State(backend): State<Arc<Backend>>,
     posted: Fields,
@@ -101,7 +101,7 @@ impl FromRequestParts<Arc<Backend>> for User {
     }
 }
 
-/// Unlike a cookie, no browser adds this to what another site's page asks.
+/// The token of the request. Unlike a cookie, no browser adds it to a request from another site.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_has_a_length() {
+    fn a_login_key_has_a_minimum_length() {
         assert!(LoginKey::new(b"").is_err());
         assert!(LoginKey::new(&[7; MIN_KEY - 1]).is_err());
         let user = User { id: "u1".into(), name: "小明".into(), until: 100 };
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_good_for_a_time_if_nobody_changed_it() {
+    fn a_token_is_valid_for_a_time_and_only_unchanged() {
         let key = LoginKey::random();
         let user = User { id: "u1".into(), name: "小明".into(), until: 100 };
         let token = key.sign(&user);

@@ -1,5 +1,4 @@
-//! A web backend that pushes to a live room: an axum server that knows no socket and no
-//! worker, only [`Gateway`], the handle that anybody may hold.
+//! A web backend that pushes to live rooms: an axum server with a [`Gateway`], and without sockets and workers.
 //!
 //! - `GET /`: the page; `GET /rooms`: the rooms, and where the page connects to;
 //! - `GET /room?roomId=…`: a room's numbers;
@@ -7,8 +6,8 @@
 //! - `POST /bind`: the page's client id becomes the user's, and joins a room (`bind`);
 //! - `POST /say`: a comment to the room, or to one user in it (`say`).
 //!
-//! Who asks is known by a signed token, and by nothing else that a request may claim.
-//! What is refused is answered as errors over the socket are (`refusal`).
+//! A signed token says which user sends a request; nothing else in the request counts for that. A refused request gets
+//! the same error JSON as over the socket (`refusal`).
 
 mod bind;
 mod guard;
@@ -36,64 +35,65 @@ use tokio::net::TcpListener;
 pub use login::LoginKey;
 use refusal::Refusal;
 
-use crate::board::{self, Board};
 use crate::fields::Fields;
-use crate::limiter::Limiter;
+use crate::limiter::{BURST, Limiter, PER_SECOND};
+use crate::numbers::{self, NumbersPublisher};
 use crate::reply::Reply;
-use crate::{BURST, PER_SECOND, Rooms, Views};
+use crate::settings::Rooms;
+use crate::views::Views;
 
 /// How long the gateways may take to answer a question.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long what is under way may take when all is to end.
+/// How long running requests may take after `shutdown`.
 const END: Duration = Duration::from_secs(5);
 
 /// The longest body, in bytes.
 const MAX_BODY: usize = 16 * 1024;
 
-/// What keeps others from being part of the page, and the page from talking to others.
-const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
+/// The page's policy: nothing of other sites is part of it, and it connects only to the backend and to WebSockets.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; \
      connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What a backend is to be like.
+/// The configuration of a backend.
 #[derive(Debug)]
 pub struct Config {
     /// The registers that know the gateways, `host:port` each.
     pub registers: Vec<String>,
-    /// The cluster's key.
+    /// The cluster's secret key.
     pub secret_key: SecretKey,
-    /// Where pages connect to, `ws://host:port`.
+    /// The gateway's URL for pages, `ws://host:port`.
     pub socket: String,
-    /// The rooms that there are.
+    /// The rooms.
     pub rooms: Rooms,
-    /// Where page views are counted.
+    /// The counter of page views.
     pub views: Views,
-    /// What signs the tokens of those who are logged in.
+    /// The key that signs login tokens.
     pub login_key: LoginKey,
 }
 
-/// What all requests share.
+/// The state that all requests share.
 struct Backend {
     gateway: Gateway,
     socket: String,
     rooms: Rooms,
     views: Views,
-    board: Board,
+    publisher: NumbersPublisher,
     login_key: LoginKey,
     limiter: Limiter<String>,
 }
 
-/// Serves until `shutdown`.
+/// Serves the backend until `shutdown`.
 ///
 /// # Errors
-/// When the listener fails.
+/// The listener fails.
 pub async fn serve(listener: TcpListener, config: Config, shutdown: CancellationToken) -> io::Result<()> {
     let gateway = Gateway::builder(config.registers)
         .secret_key(config.secret_key)
         .question_timeout(QUESTION_TIMEOUT)
         .connect();
     let backend = Arc::new(Backend {
-        board: Board::start(&gateway, &config.views, &config.rooms),
+        publisher: NumbersPublisher::start(&gateway, &config.views, &config.rooms),
         gateway,
         socket: config.socket,
         rooms: config.rooms,
@@ -101,14 +101,14 @@ pub async fn serve(listener: TcpListener, config: Config, shutdown: Cancellation
         login_key: config.login_key,
         limiter: Limiter::new(BURST, PER_SECOND),
     });
-    let told = shutdown.clone().cancelled_owned();
+    let asked_to_end = shutdown.clone().cancelled_owned();
     let late = async move {
         shutdown.cancelled().await;
         tokio::time::sleep(END).await;
     };
     tokio::select! {
-        done = axum::serve(listener, router(backend)).with_graceful_shutdown(told) => done,
-        // A connection whose request does not come would hold it up for ever.
+        done = axum::serve(listener, router(backend)).with_graceful_shutdown(asked_to_end) => done,
+        // The graceful shutdown alone would wait for ever for a connection without a request.
         () = late => Ok(()),
     }
 }
@@ -117,7 +117,7 @@ fn router(backend: Arc<Backend>) -> Router {
     let changes = Router::new()
         .route("/bind", post(bind::bind))
         .route("/say", post(say::say))
-        .layer(from_fn_with_state(backend.clone(), guard::rate))
+        .layer(from_fn_with_state(backend.clone(), guard::rate_limit))
         .route("/login", post(login::login));
     Router::new()
         .route("/", get(page))
@@ -129,13 +129,13 @@ fn router(backend: Arc<Backend>) -> Router {
             Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "bad_method", "不支持的请求方法")
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(from_fn(guard::in_time))
+        .layer(from_fn(guard::time_limit))
         .with_state(backend)
 }
 
 async fn page() -> Response {
     let headers = [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
         (header::CACHE_CONTROL, "no-cache"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
@@ -147,7 +147,7 @@ async fn rooms(State(backend): State<Arc<Backend>>) -> Json<Value> {
     Json(json!({"socket": backend.socket, "rooms": rooms}))
 }
 
-/// A room's numbers; an error, where one of them is not known.
+/// Returns a room's numbers, or an error if one of them is unknown.
 async fn room(
     State(backend): State<Arc<Backend>>,
     query: Result<Query<Map<String, Value>>, QueryRejection>,
@@ -155,7 +155,7 @@ async fn room(
     let Query(query) =
         query.map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "bad_query", "请求格式错误"))?;
     let room = Fields::from(query).room(&backend.rooms)?;
-    let numbers = board::find_out(&room.id, &backend.gateway, &backend.views).await;
+    let numbers = numbers::room_numbers(&room.id, &backend.gateway, &backend.views).await;
     if numbers.people.is_none() {
         return Err(refusal::NO_GATEWAY);
     }
@@ -166,19 +166,24 @@ async fn room(
 }
 
 impl Backend {
-    /// How many gateways a message did not reach: some of the audience may have missed
-    /// it. That nobody can have heard it is an error.
+    /// Returns how many gateways a message has not reached, so that some clients may have missed it.
+    ///
+    /// # Errors
+    /// No gateway is connected, so that no client can have received it.
     fn reached(&self, delivery: &Delivery) -> Result<usize, Refusal> {
         for (gateway, why) in &delivery.unreached {
-            tracing::warn!(%gateway, %why, "its clients were not reached");
+            tracing::warn!(%gateway, %why, "a gateway was not reached, and its clients did not get a message");
         }
         let nobody = !delivery.is_complete() && self.gateway.connected_gateways().is_empty();
         if nobody { Err(refusal::NO_GATEWAY) } else { Ok(delivery.unreached.len()) }
     }
 }
 
-/// What came in of an answer, and whether that is all.
-fn as_far_as_known<T>(answer: Result<T, AskError<T>>) -> Result<(T, bool), Refusal> {
+/// Returns an answer, and whether it is complete. An incomplete one is accepted.
+///
+/// # Errors
+/// No gateway was asked.
+fn accept_partial<T>(answer: Result<T, AskError<T>>) -> Result<(T, bool), Refusal> {
     match answer {
         Ok(whole) => Ok((whole, true)),
         Err(AskError::Incomplete { partial, missing }) => {

@@ -1,5 +1,5 @@
-//! What is answered where something is not done: a status, and the same JSON as an
-//! error over the socket.
+//! The answer to a refused or failed request: a status, and the same JSON as an error over the socket. All handlers
+//! return it.
 
 use axum::Json;
 use axum::extract::rejection::BytesRejection;
@@ -7,12 +7,12 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use gatewayworker::{Error, IdError};
 
-use crate::fields::Complaint;
+use crate::fields::UserError;
 use crate::reply::Reply;
 
-/// An answer that is no.
+/// The status and error of a refused request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Refusal(StatusCode, Complaint);
+pub(crate) struct Refusal(StatusCode, UserError);
 
 pub(super) const NO_GATEWAY: Refusal =
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "no_gateway", "网关暂时不可用，请稍后再试");
@@ -21,11 +21,11 @@ pub(super) const NO_VIEWS: Refusal =
 
 impl Refusal {
     pub(super) const fn new(status: StatusCode, code: &'static str, text: &'static str) -> Self {
-        Self(status, Complaint::new(code, text))
+        Self(status, UserError::new(code, text))
     }
 
-    pub(super) const fn because(status: StatusCode, complaint: Complaint) -> Self {
-        Self(status, complaint)
+    pub(super) const fn because(status: StatusCode, error: UserError) -> Self {
+        Self(status, error)
     }
 }
 
@@ -35,9 +35,9 @@ impl IntoResponse for Refusal {
     }
 }
 
-impl From<Complaint> for Refusal {
-    fn from(complaint: Complaint) -> Self {
-        Self(StatusCode::BAD_REQUEST, complaint)
+impl From<UserError> for Refusal {
+    fn from(error: UserError) -> Self {
+        Self(StatusCode::BAD_REQUEST, error)
     }
 }
 
@@ -47,7 +47,7 @@ impl From<BytesRejection> for Refusal {
     }
 }
 
-/// Ids are checked before they get here: what is left is that nobody was reached.
+/// Handlers check ids before a call, so any other error means that no gateway was reached.
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         tracing::warn!(%error, "the gateways were not reached");

@@ -1,4 +1,4 @@
-//! The backend: logging in, binding, commenting.
+//! The backend: login, bind, comments and numbers.
 
 use crate::support::{Site, User, next, numbers, without_time};
 use gatewayworker_tests::{Cluster, WsClient, eventually, register_as_gateway};
@@ -71,7 +71,7 @@ async fn a_comment_may_be_for_one_user_on_all_their_pages() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_come_in_over_the_socket_is_not_to_be_taken() {
+async fn a_client_that_has_logged_in_over_the_socket_cannot_be_bound() {
     let site = Site::start().await;
     let (mut bob, id) = site.connect().await;
     bob.send_json(json!({"type": "join", "roomId": "2", "userName": "B"})).await;
@@ -81,7 +81,7 @@ async fn a_client_that_has_come_in_over_the_socket_is_not_to_be_taken() {
 }
 
 #[tokio::test]
-async fn both_ways_share_a_room() {
+async fn backend_and_socket_share_a_room() {
     let site = Site::start().await;
     let (alice, mut at_alice) = come_in(&site, 0, "A").await;
     let (mut bob, _) = site.connect().await;
@@ -100,7 +100,7 @@ async fn both_ways_share_a_room() {
 }
 
 #[tokio::test]
-async fn who_is_bound_by_the_backend_does_not_say_who_they_are_over_the_socket() {
+async fn a_client_bound_by_the_backend_cannot_change_its_user_over_the_socket() {
     let site = Site::start().await;
     let (_alice, mut at_alice) = come_in(&site, 0, "A").await;
     at_alice.send_json(json!({"type": "say", "roomId": "1", "userName": "Eve", "content": "x"})).await;
@@ -129,7 +129,7 @@ async fn a_client_id_is_bound_once_if_it_is_online() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_answered_with_an_error() {
+async fn an_invalid_request_is_answered_with_an_error() {
     let site = Site::start().await;
     let (mut client, id) = site.connect().await;
     let long = "字".repeat(501);
@@ -166,7 +166,7 @@ async fn what_is_wrong_is_answered_with_an_error() {
 }
 
 #[tokio::test]
-async fn nobody_gets_far_without_a_login_of_this_backend() {
+async fn a_request_without_a_login_of_this_backend_is_refused() {
     let site = Site::start().await;
     let (_client, id) = site.connect().await;
     let other = Site::start().await;
@@ -182,7 +182,7 @@ async fn nobody_gets_far_without_a_login_of_this_backend() {
 }
 
 #[tokio::test]
-async fn what_a_page_of_another_site_can_send_is_refused() {
+async fn a_request_from_a_page_of_another_site_is_refused() {
     let site = Site::start().await;
     let user = site.log_in("小明").await;
     let bearer = format!("Bearer {}", user.token);
@@ -194,18 +194,18 @@ async fn what_a_page_of_another_site_can_send_is_refused() {
         403,
         "heard, not in the room"
     );
-    // What a form can send, and what a link can ask for.
+    // Requests that a form or a link can make.
     assert_eq!(post(&[token]).await.status, 415);
     assert_eq!(post(&[token, ("content-type", "text/plain")]).await.status, 415);
     assert_eq!(site.get("/say").await.refusal(), (405, "不支持的请求方法"));
-    // What a script asks first.
+    // The preflight request of a script.
     let asked = [("origin", "http://evil.example"), ("access-control-request-method", "POST")];
     let answer = site.request("OPTIONS", "/say", &asked, "").await;
     assert!(answer.status == 405 && !answer.head.contains("access-control-allow"), "{answer:?}");
 }
 
 #[tokio::test]
-async fn a_user_who_posts_too_much_is_told_so_and_others_are_not() {
+async fn a_user_over_the_rate_gets_an_error_and_others_do_not() {
     let site = Site::start().await;
     let (alice, _at_alice) = come_in(&site, 0, "A").await;
     let (bob, _at_bob) = come_in(&site, 0, "B").await;
@@ -225,7 +225,7 @@ async fn a_body_that_is_too_long_is_refused() {
 }
 
 #[tokio::test]
-async fn the_page_the_rooms_and_their_numbers_are_there_for_anybody() {
+async fn the_page_and_the_rooms_numbers_need_no_login() {
     let site = Site::start().await;
     let page = site.get("/").await;
     assert!(page.status == 200 && page.body.contains("<title>直播间</title>"), "{page:?}");
@@ -242,7 +242,7 @@ async fn the_page_the_rooms_and_their_numbers_are_there_for_anybody() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_is_gone_is_said_and_comes_back_by_itself() {
+async fn a_missing_gateway_is_an_error_until_it_returns() {
     let mut site = Site::start().await;
     let token = {
         let (alice, mut at_alice) = come_in(&site, 0, "A").await;
@@ -284,7 +284,7 @@ async fn a_gateway_that_hangs_makes_numbers_lower_bounds_and_is_named_in_answers
     assert_eq!(site.get("/room?roomId=1").await.json["people"], 1);
     assert_eq!(alice.say("still here").await.status, 200, "the author is known to be in the room");
     assert_eq!(next(&mut at_alice).await["content"], "still here");
-    // Where the other may be, nobody says that they are not there.
+    // While a gateway is silent, a missing user is not reported as absent.
     let answer = alice.post("/say", json!({"roomId": "1", "content": "x", "to": "u2"})).await;
     assert_eq!(answer.refusal(), GONE);
 }

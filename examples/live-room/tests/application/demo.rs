@@ -1,4 +1,4 @@
-//! The program: one command that runs all of it, and an end that leaves nothing.
+//! The program: its demo, its errors, and its end.
 
 use std::process::Stdio;
 
@@ -46,7 +46,7 @@ async fn get(address: &str, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn one_command_runs_all_of_it_and_ctrl_c_ends_it() {
+async fn one_command_runs_the_whole_demo_and_ctrl_c_ends_it() {
     let (mut child, page) = demo().await;
     assert!(get(&page, "/").await.contains("<title>直播间</title>"));
     let rooms = get(&page, "/rooms").await;
@@ -64,7 +64,7 @@ async fn one_command_runs_all_of_it_and_ctrl_c_ends_it() {
 }
 
 #[tokio::test]
-async fn a_request_that_does_not_come_does_not_hold_up_the_end() {
+async fn an_unfinished_request_does_not_delay_the_end() {
     let (mut child, page) = demo().await;
     let mut half = TcpStream::connect(&page).await.unwrap();
     half.write_all(b"POST /say HTTP/1.1\r\n").await.unwrap();
@@ -75,7 +75,7 @@ async fn a_request_that_does_not_come_does_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn what_is_in_the_way_is_said_in_one_line() {
+async fn a_program_that_cannot_start_names_the_reason_in_one_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().port().to_string();
     for (arguments, part) in [

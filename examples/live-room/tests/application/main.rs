@@ -1,4 +1,4 @@
-//! The room over the socket and through the backend, and its demo.
+//! The live room over the socket and through the backend, and its program.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 

@@ -1,4 +1,4 @@
-//! What clients say over the socket.
+//! The live room over the socket: `join`, `say`, and their errors.
 
 use crate::support::{Site, next, numbers, without_time};
 use gatewayworker_tests::{Cluster, WsClient};
@@ -23,7 +23,7 @@ async fn nothing_is_waiting(client: &mut WsClient) {
 }
 
 #[tokio::test]
-async fn the_room_hears_who_comes_in_and_what_they_say_at_all_gateways() {
+async fn logins_and_messages_reach_the_room_on_all_gateways() {
     let site = Site::with(Cluster::builder().gateways(2), Settings::default()).await;
     let (mut alice, _) = site.connect_to(0).await;
     let (mut bob, _) = site.connect_to(1).await;
@@ -43,7 +43,7 @@ async fn the_room_hears_who_comes_in_and_what_they_say_at_all_gateways() {
 }
 
 #[tokio::test]
-async fn a_room_is_named_as_it_was_by_number_or_text() {
+async fn a_room_is_returned_as_number_or_text_as_it_was_sent() {
     let site = Site::start().await;
     let (mut number, _) = site.connect().await;
     let (mut text, _) = site.connect().await;
@@ -53,7 +53,7 @@ async fn a_room_is_named_as_it_was_by_number_or_text() {
 }
 
 #[tokio::test]
-async fn who_says_nothing_says_the_default_content() {
+async fn a_message_without_content_gets_the_default_content() {
     let site = Site::start().await;
     let (mut client, _) = site.connect().await;
     join(&mut client, json!("1"), "小明").await;
@@ -63,7 +63,7 @@ async fn who_says_nothing_says_the_default_content() {
 }
 
 #[tokio::test]
-async fn rooms_do_not_hear_each_other_and_a_client_may_be_in_several() {
+async fn a_message_stays_in_its_room_and_a_client_may_be_in_several() {
     let site = Site::start().await;
     let (mut both, _) = site.connect().await;
     let (mut second, _) = site.connect().await;
@@ -91,7 +91,7 @@ async fn a_pong_is_ignored_however_many_come() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_an_error_to_the_sender_alone() {
+async fn an_invalid_message_is_an_error_to_its_sender_alone() {
     let site = Site::start().await;
     let (mut other, _) = site.connect().await;
     join(&mut other, json!("1"), "小红").await;
@@ -125,7 +125,7 @@ async fn what_is_wrong_is_an_error_to_the_sender_alone() {
 }
 
 #[tokio::test]
-async fn who_says_too_much_is_told_so() {
+async fn a_client_over_the_rate_gets_an_error() {
     let site = Site::start().await;
     let (mut client, _) = site.connect().await;
     join(&mut client, json!("1"), "小明").await;
@@ -139,7 +139,7 @@ async fn who_says_too_much_is_told_so() {
 }
 
 #[tokio::test]
-async fn people_and_views_are_counted_and_told() {
+async fn people_and_views_are_counted_and_sent() {
     let site = Site::start().await;
     let (mut alice, _) = site.connect().await;
     join(&mut alice, json!("1"), "A").await;
@@ -159,7 +159,7 @@ async fn people_and_views_are_counted_and_told() {
 }
 
 #[tokio::test]
-async fn a_crowd_that_comes_in_is_told_as_one_number() {
+async fn many_logins_at_once_are_sent_as_one_number() {
     let site = Site::start().await;
     let (mut alice, _) = site.connect().await;
     join(&mut alice, json!("1"), "A").await;
@@ -182,7 +182,7 @@ async fn a_crowd_that_comes_in_is_told_as_one_number() {
 }
 
 #[tokio::test]
-async fn where_clients_only_listen_they_are_referred_to_the_backend() {
+async fn a_message_on_a_read_only_socket_is_answered_with_the_backends_address() {
     let settings = Settings { one_way: true, ..Settings::default() };
     let site = Site::with(Cluster::builder(), settings).await;
     let (mut client, _) = site.connect().await;

@@ -1,5 +1,4 @@
-//! A live room for a test: a cluster, its worker, the backend on a free port, and
-//! clients of all of them.
+//! Helpers of the live room's tests: a cluster with its worker, the backend on a free port, and clients.
 
 #![allow(dead_code, reason = "each test file needs its part of it")]
 
@@ -137,7 +136,7 @@ impl Drop for Serving {
     }
 }
 
-/// Somebody who is logged in.
+/// A user who is logged in.
 pub(crate) struct User<'a> {
     site: &'a Site,
     pub(crate) token: String,
@@ -160,7 +159,7 @@ impl User<'_> {
     }
 }
 
-/// What the backend answers.
+/// An answer of the backend.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -208,7 +207,7 @@ pub(crate) async fn numbers(client: &mut WsClient, people: u64, views: impl Into
     .await;
 }
 
-/// What every client hears of a join or comment: its time is the server's.
+/// A join or comment as every client receives it. Its time is the server's.
 pub(crate) fn without_time(mut message: Value, field: &str) -> Value {
     let time = message.as_object_mut().unwrap().shift_remove(field).unwrap();
     assert_eq!(time.as_str().map(str::len), Some("2025-01-01 00:00:00".len()), "{time}");

@@ -1,4 +1,4 @@
-//! The page in a real browser, with two users, by both ways.
+//! The page in a real browser with two users, over the socket and through the backend.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ async fn shows(page: &Page, selector: &str, text: &str) {
         .unwrap();
 }
 
-pub(crate) async fn two_users_hear_each_other_through_the_backend() {
+pub(crate) async fn two_users_talk_through_the_backend() {
     let browser = browser::launch(&[]).await;
     let site = Site::start().await;
     let alice = enter(&browser, &site, "http", "小明").await;
@@ -75,7 +75,7 @@ pub(crate) async fn two_users_hear_each_other_through_the_backend() {
     assert_eq!((alice.console_errors(), bob.console_errors()), (vec![], vec![]));
 }
 
-pub(crate) async fn two_users_hear_each_other_over_the_socket() {
+pub(crate) async fn two_users_talk_over_the_socket() {
     let browser = browser::launch(&[]).await;
     let site = Site::start().await;
     let alice = enter(&browser, &site, "socket", "小明").await;
@@ -89,7 +89,7 @@ pub(crate) async fn two_users_hear_each_other_over_the_socket() {
     assert_eq!((alice.console_errors(), bob.console_errors()), (vec![], vec![]));
 }
 
-pub(crate) async fn what_users_write_never_becomes_markup() {
+pub(crate) async fn text_of_users_never_becomes_markup() {
     let browser = browser::launch(&[]).await;
     let site = Site::start().await;
     let html = "<img src=x onerror=alert(1)>";
@@ -104,7 +104,7 @@ pub(crate) async fn what_users_write_never_becomes_markup() {
     assert_eq!((alice.dialogs(), bob.dialogs()), (0, 0));
 }
 
-pub(crate) async fn from_disk_the_page_goes_over_the_socket() {
+pub(crate) async fn a_page_opened_from_disk_uses_the_socket() {
     let browser = browser::launch(&[]).await;
     let site = Site::start().await;
     let url =
@@ -117,7 +117,7 @@ pub(crate) async fn from_disk_the_page_goes_over_the_socket() {
     shows(&page, ".comment[data-own=true] .content", "hello").await;
 }
 
-pub(crate) async fn a_comment_that_is_refused_over_the_socket_is_back_in_the_field() {
+pub(crate) async fn a_comment_refused_over_the_socket_returns_to_the_field() {
     let browser = browser::launch(&[]).await;
     let site = Site::start().await;
     let page = enter(&browser, &site, "socket", "A").await;
@@ -140,7 +140,7 @@ async fn say_too_fast(page: &Page, lines: u32) {
     page.wait_for("unheard.length === 0 && !posting", LIMIT).await.unwrap();
 }
 
-pub(crate) async fn comments_that_are_refused_come_back_in_their_order_before_the_draft() {
+pub(crate) async fn refused_comments_return_to_the_field_in_order_before_the_draft() {
     let browser = browser::launch(&[]).await;
     let site = Site::start().await;
     for way in ["socket", "http"] {
@@ -157,7 +157,7 @@ pub(crate) async fn comments_that_are_refused_come_back_in_their_order_before_th
     }
 }
 
-pub(crate) async fn a_refused_comment_that_was_for_one_person_does_not_go_to_everybody_the_second_time() {
+pub(crate) async fn a_refused_private_comment_stays_private_when_sent_again() {
     let browser = browser::launch(&[]).await;
     let site = Site::start().await;
     let alice = enter(&browser, &site, "http", "A").await;
@@ -175,7 +175,7 @@ pub(crate) async fn a_refused_comment_that_was_for_one_person_does_not_go_to_eve
     shows(&alice, "#whisper:not([hidden]) span", "只说给 B").await;
 }
 
-/// What is no language, beside addresses: names of users, and of things.
+/// The words without a language: names of users and things.
 const NAMES: [&str; 5] = ["WebSocket", "https", "wss", "Alice", "Bob"];
 
 pub(crate) async fn the_page_speaks_the_language_of_its_user_and_no_other() {
@@ -225,7 +225,7 @@ pub(crate) async fn the_page_speaks_the_language_of_its_user_and_no_other() {
     }
 }
 
-pub(crate) async fn the_page_takes_its_gateway_from_the_address_and_shows_it_without_secrets() {
+pub(crate) async fn the_page_takes_its_gateway_from_its_url_and_shows_it_without_secrets() {
     let browser = browser::launch(&[]).await;
     let site = Site::start().await;
     let other = Site::start().await;
@@ -248,7 +248,7 @@ pub(crate) async fn the_page_takes_its_gateway_from_the_address_and_shows_it_wit
     shows(&page, "#numbers [data-server]", &format!("ws://{}", site.cluster.listener())).await;
 }
 
-pub(crate) async fn the_page_comes_back_when_the_gateway_does_and_keeps_the_draft() {
+pub(crate) async fn the_page_reconnects_after_a_gateway_restart_and_keeps_the_draft() {
     let browser = browser::launch(&[]).await;
     let mut site = Site::start().await;
     let alice = enter(&browser, &site, "http", "A").await;
@@ -267,7 +267,7 @@ pub(crate) async fn the_page_comes_back_when_the_gateway_does_and_keeps_the_draf
     shows(&alice, "#views", "2").await;
 }
 
-pub(crate) async fn the_page_logs_in_anew_where_the_backend_does_not_know_it_any_more() {
+pub(crate) async fn the_page_logs_in_again_after_a_backend_restart() {
     let browser = browser::launch(&[]).await;
     let mut site = Site::start().await;
     let alice = enter(&browser, &site, "http", "A").await;
@@ -282,7 +282,7 @@ pub(crate) async fn the_page_logs_in_anew_where_the_backend_does_not_know_it_any
     shows(&alice, "#people", "2").await;
 }
 
-pub(crate) async fn a_flood_of_comments_leaves_a_page_that_answers() {
+pub(crate) async fn the_page_stays_responsive_in_a_flood_of_comments() {
     let browser = browser::launch(&[]).await;
     let site = Site::start().await;
     let alice = enter(&browser, &site, "http", "A").await;
@@ -299,7 +299,7 @@ pub(crate) async fn a_flood_of_comments_leaves_a_page_that_answers() {
     hear(&alice, "still here").await;
 }
 
-pub(crate) async fn a_phone_shows_all_of_it_without_scrolling_sideways() {
+pub(crate) async fn the_page_fits_a_phone_without_scrolling_sideways() {
     let browser = browser::launch(&[]).await;
     let site = Site::start().await;
     let long = "一个很长很长很长很长很长很长很长的名字而且没有空格";

@@ -10,7 +10,7 @@ async fn site(redis: &Redis) -> Site {
     Site::with(Cluster::builder(), Settings { redis: redis.url(), ..Settings::default() }).await
 }
 
-pub(crate) async fn views_of_both_ways_are_counted_in_the_rooms_hash() {
+pub(crate) async fn views_of_backend_and_socket_are_counted_in_the_rooms_hash() {
     let redis = Redis::start().await;
     redis.ask("HSET PV:ROOM:1 ROOM_TOTAL_PV 40").await;
     let site = site(&redis).await;
@@ -26,7 +26,7 @@ pub(crate) async fn views_of_both_ways_are_counted_in_the_rooms_hash() {
     assert_eq!(site.get("/room?roomId=2").await.json["pv"], 0);
 }
 
-pub(crate) async fn a_redis_that_is_lost_is_said_the_room_goes_on_and_it_comes_back_by_itself() {
+pub(crate) async fn the_room_goes_on_without_redis_and_uses_it_again() {
     let redis = Redis::start().await;
     let port = redis.port;
     let site = site(&redis).await;
@@ -56,7 +56,7 @@ pub(crate) async fn a_redis_that_is_lost_is_said_the_room_goes_on_and_it_comes_b
     numbers(&mut at_alice, 3, 0).await;
 }
 
-pub(crate) async fn a_redis_that_is_back_before_anybody_asks_has_not_been_away() {
+pub(crate) async fn a_redis_restart_between_two_requests_is_not_noticed() {
     let redis = Redis::start().await;
     let port = redis.port;
     let site = site(&redis).await;
@@ -71,7 +71,7 @@ pub(crate) async fn a_redis_that_is_back_before_anybody_asks_has_not_been_away()
     assert_eq!(redis.ask("HGET PV:ROOM:1 ROOM_TOTAL_PV").await.unwrap(), "1");
 }
 
-pub(crate) async fn a_redis_that_hangs_holds_nobody_up_for_long() {
+pub(crate) async fn a_hanging_redis_delays_a_request_for_a_bounded_time() {
     let hung = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let redis = format!("redis://{}", hung.local_addr().unwrap());
     let site = Site::with(Cluster::builder(), Settings { redis, ..Settings::default() }).await;

@@ -5,15 +5,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gatewayworker::ClientId;
 
-use super::{Counts, KEPT, Keys, MAX_LISTED, Member, PRESENT};
+use super::{COUNT_TTL, Counts, Keys, MAX_LISTED, MEMBER_TTL, Member};
 
-/// How often what has lapsed is thrown away, in seconds.
+/// The time between two removals of expired entries, in seconds.
 const SWEEP: i64 = 60;
 
 #[derive(Debug, Default)]
 pub(crate) struct Memory(Mutex<Tables>);
 
-/// Everything with the time at which it was last written.
+/// All entries, each with the time of its last write.
 #[derive(Debug, Default)]
 struct Tables {
     members: HashMap<String, BTreeMap<String, (Member, i64)>>,
@@ -50,7 +50,7 @@ impl Memory {
         Counts { users: count(&keys.users), walls: count(&keys.walls), said }
     }
 
-    pub(super) fn said(&self, keys: &Keys, now: i64) -> u64 {
+    pub(super) fn count_message(&self, keys: &Keys, now: i64) -> u64 {
         let mut tables = self.tables();
         let (said, at) = tables.said.entry(keys.said.clone()).or_default();
         *said += 1;
@@ -66,7 +66,7 @@ impl Memory {
 impl Tables {
     fn present(&self, key: &str, now: i64) -> impl Iterator<Item = (&String, &Member)> {
         let table = self.members.get(key).into_iter().flatten();
-        table.filter(move |(_, (_, at))| now - at < PRESENT).map(|(id, (member, _))| (id, member))
+        table.filter(move |(_, (_, at))| now - at < MEMBER_TTL).map(|(id, (member, _))| (id, member))
     }
 
     fn sweep(&mut self, now: i64) {
@@ -75,10 +75,10 @@ impl Tables {
         }
         self.swept = now;
         self.members.retain(|_, table| {
-            table.retain(|_, (_, at)| now - *at < PRESENT);
+            table.retain(|_, (_, at)| now - *at < MEMBER_TTL);
             !table.is_empty()
         });
-        self.said.retain(|_, (_, at)| now - *at < KEPT);
+        self.said.retain(|_, (_, at)| now - *at < COUNT_TTL);
     }
 }
 
@@ -95,17 +95,17 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_heard_of_has_left_and_leaves_nothing() {
+    fn a_member_that_is_not_renewed_is_removed() {
         let (memory, keys) = (Memory::default(), Keys::of("room1"));
         memory.add(&keys.users, id(1), member("1"), 0);
         memory.add(&keys.users, id(2), member("2"), 0);
-        memory.said(&keys, 0);
-        memory.add(&keys.users, id(2), member("2"), PRESENT - 1);
-        assert_eq!(memory.counts(&keys, PRESENT - 1).users, 2);
-        assert_eq!(memory.counts(&keys, PRESENT).users, 1);
-        assert_eq!(memory.list(&keys.users, PRESENT), [(id(2).to_string(), member("2"))]);
+        memory.count_message(&keys, 0);
+        memory.add(&keys.users, id(2), member("2"), MEMBER_TTL - 1);
+        assert_eq!(memory.counts(&keys, MEMBER_TTL - 1).users, 2);
+        assert_eq!(memory.counts(&keys, MEMBER_TTL).users, 1);
+        assert_eq!(memory.list(&keys.users, MEMBER_TTL), [(id(2).to_string(), member("2"))]);
 
-        memory.add("another", id(3), member("3"), KEPT);
+        memory.add("another", id(3), member("3"), COUNT_TTL);
         let tables = memory.tables();
         assert_eq!((tables.members.len(), tables.said.len()), (1, 0));
     }

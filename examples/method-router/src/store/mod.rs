@@ -1,12 +1,10 @@
-//! Who is in which room: in Redis, for all workers, or in the memory of one.
+//! The store of rooms and their members: in Redis for all workers, or in the memory of one.
 //!
-//! A room has two tables, its users and its walls, from a client's id to what there is to
-//! know of it, and counts what was said. A table's key stands for it everywhere, in
-//! clients' sessions too, so that whoever sees a client leave can strike it off.
+//! A room has two tables, of users and of walls, with a member for each client id, and the number of its messages. A
+//! table's key is also in its clients' sessions, so that any worker can remove a client that leaves (`cleanup`).
 //!
-//! Whoever is in is written again with everything it asks, and counts for [`PRESENT`]
-//! seconds. So nobody stays whose leaving was never heard of, and a Redis that comes back
-//! empty has everybody again soon.
+//! Each request of a client writes its member again, and a member expires after [`MEMBER_TTL`] seconds. So a member whose
+//! leaving is lost does not stay, and a Redis that has lost its data soon has all members again.
 
 mod memory;
 mod redis;
@@ -17,29 +15,29 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use crate::auth::Kind;
-use crate::now;
+use crate::clock::now;
 use crate::settings::Settings;
 use memory::Memory;
 use redis::Redis;
 
-/// The most members that are listed.
+/// The most members in a list.
 pub(crate) const MAX_LISTED: usize = 200;
 
-/// How long a client is in a room without a word from it, in seconds. The gateway closes
-/// it before that; but one that is killed takes the news of its clients' leaving with it.
-const PRESENT: i64 = 90;
+/// How long a member stays without a request, in seconds. A gateway closes a silent client earlier; but a gateway that is
+/// killed does not report the close of its clients.
+const MEMBER_TTL: i64 = 90;
 
-/// How long the number of things said in a room outlives the last of them, in seconds.
-const KEPT: i64 = 24 * 60 * 60;
+/// How long the number of messages stays after the last one, in seconds.
+const COUNT_TTL: i64 = 24 * 60 * 60;
 
-/// Where rooms are kept.
+/// The store: in memory or in Redis.
 #[derive(Debug)]
 pub(crate) enum Store {
     Memory(Memory),
     Redis(Redis),
 }
 
-/// A room is not to be had at the moment.
+/// The error when Redis does not answer.
 #[derive(Debug)]
 pub(crate) struct Unavailable;
 
@@ -49,14 +47,14 @@ impl From<Unavailable> for Failure {
     }
 }
 
-/// Somebody in a room.
+/// A member of a room.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Member {
     pub(crate) id: String,
     pub(crate) nickname: String,
 }
 
-/// How many there are.
+/// The numbers of a room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Counts {
     pub(crate) users: u64,
@@ -64,7 +62,7 @@ pub(crate) struct Counts {
     pub(crate) said: u64,
 }
 
-/// The names under which a room is kept.
+/// The keys of a room: its two tables and its number of messages.
 #[derive(Debug, Clone)]
 pub(crate) struct Keys {
     pub(crate) users: String,
@@ -94,7 +92,7 @@ impl Store {
         })
     }
 
-    /// Writes a client into a table, or writes it there again.
+    /// Writes a member into a table, or renews it.
     pub(crate) async fn add(&self, key: &str, id: ClientId, member: &Member) -> Result<(), Unavailable> {
         match self {
             Self::Memory(memory) => memory.add(key, id, member.clone(), now()),
@@ -103,7 +101,7 @@ impl Store {
         Ok(())
     }
 
-    /// Strikes it off; whether it stood there.
+    /// Removes a member. Returns whether it was there.
     pub(crate) async fn remove(&self, key: &str, id: ClientId) -> Result<bool, Unavailable> {
         match self {
             Self::Memory(memory) => Ok(memory.remove(key, id)),
@@ -111,7 +109,7 @@ impl Store {
         }
     }
 
-    /// Those in a table, at most [`MAX_LISTED`], with their clients' ids.
+    /// Returns the members of a table with their client ids, at most [`MAX_LISTED`].
     pub(crate) async fn list(&self, key: &str) -> Result<Vec<(String, Member)>, Unavailable> {
         match self {
             Self::Memory(memory) => Ok(memory.list(key, now())),
@@ -126,11 +124,11 @@ impl Store {
         }
     }
 
-    /// Counts one more thing said, and returns how many there are.
-    pub(crate) async fn said(&self, keys: &Keys) -> Result<u64, Unavailable> {
+    /// Counts a message, and returns the new number.
+    pub(crate) async fn count_message(&self, keys: &Keys) -> Result<u64, Unavailable> {
         match self {
-            Self::Memory(memory) => Ok(memory.said(keys, now())),
-            Self::Redis(redis) => redis.said(keys).await,
+            Self::Memory(memory) => Ok(memory.count_message(keys, now())),
+            Self::Redis(redis) => redis.count_message(keys).await,
         }
     }
 }

@@ -1,9 +1,8 @@
-//! Rooms in Redis: for each table a sorted set of clients' ids, by when they were last
-//! written; for each client what there is to know of it; a number for what was said.
+//! Rooms in Redis: for each table, a sorted set of client ids by the time of their last write; for each client, its member
+//! as JSON; for each room, the number of messages.
 //!
-//! One connection does for a worker: what its handlers ask goes out together and comes
-//! back in order, and a lost connection is made anew by the next who asks. Nobody waits
-//! longer than the time limit.
+//! A worker has one connection, which pipelines all commands and reconnects when it is used. A command fails at the time
+//! limit.
 
 use std::time::Duration;
 
@@ -13,9 +12,9 @@ use redis::aio::{ConnectionManager, ConnectionManagerConfig};
 use redis::{Client, FromRedisValue, Pipeline, RedisResult, pipe};
 use tokio::time::timeout;
 
-use super::{Counts, KEPT, Keys, MAX_LISTED, Member, PRESENT, Unavailable};
+use super::{COUNT_TTL, Counts, Keys, MAX_LISTED, MEMBER_TTL, Member, Unavailable};
 
-/// The connection, and how long an answer may take.
+/// The connection, and the time limit of a command.
 #[derive(Clone)]
 pub(crate) struct Redis {
     connection: ConnectionManager,
@@ -23,10 +22,13 @@ pub(crate) struct Redis {
 }
 
 impl Redis {
-    /// Returns at once. That Redis is not there is no reason not to start.
+    /// Opens the store without waiting: Redis may start later than the worker.
+    ///
+    /// # Errors
+    /// The URL is invalid.
     pub(super) fn open(url: &str, limit: Duration) -> anyhow::Result<Self> {
-        // The text of the error may have the password in it.
-        let client = Client::open(url).ok().context("redis: is no redis://host:port/database")?;
+        // The error's own text may contain the password.
+        let client = Client::open(url).ok().context("redis: must be redis://host:port/database")?;
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(limit))
             .set_response_timeout(Some(limit))
@@ -56,9 +58,9 @@ impl Redis {
         let json = serde_json::to_string(member).map_err(Unavailable::because)?;
         let mut commands = pipe();
         commands.atomic().zadd(key, id.to_string(), now).ignore();
-        commands.zrembyscore(key, "-inf", now - PRESENT).ignore();
-        commands.expire(key, PRESENT).ignore();
-        commands.set_ex(client_key(id), json, PRESENT.unsigned_abs()).ignore();
+        commands.zrembyscore(key, "-inf", now - MEMBER_TTL).ignore();
+        commands.expire(key, MEMBER_TTL).ignore();
+        commands.set_ex(client_key(id), json, MEMBER_TTL.unsigned_abs()).ignore();
         self.all(&commands).await
     }
 
@@ -71,7 +73,7 @@ impl Redis {
 
     pub(super) async fn list(&self, key: &str, now: i64) -> Result<Vec<(String, Member)>, Unavailable> {
         let mut commands = pipe();
-        commands.zrangebyscore_limit(key, now - PRESENT + 1, "+inf", 0, MAX_LISTED as isize);
+        commands.zrangebyscore_limit(key, now - MEMBER_TTL + 1, "+inf", 0, MAX_LISTED as isize);
         let (ids,): (Vec<String>,) = self.all(&commands).await?;
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -87,16 +89,16 @@ impl Redis {
     }
 
     pub(super) async fn counts(&self, keys: &Keys, now: i64) -> Result<Counts, Unavailable> {
-        let since = now - PRESENT + 1;
+        let since = now - MEMBER_TTL + 1;
         let mut commands = pipe();
         commands.zcount(&keys.users, since, "+inf").zcount(&keys.walls, since, "+inf").get(&keys.said);
         let (users, walls, said): (u64, u64, Option<u64>) = self.all(&commands).await?;
         Ok(Counts { users, walls, said: said.unwrap_or(0) })
     }
 
-    pub(super) async fn said(&self, keys: &Keys) -> Result<u64, Unavailable> {
+    pub(super) async fn count_message(&self, keys: &Keys) -> Result<u64, Unavailable> {
         let mut commands = pipe();
-        commands.atomic().incr(&keys.said, 1).expire(&keys.said, KEPT).ignore();
+        commands.atomic().incr(&keys.said, 1).expire(&keys.said, COUNT_TTL).ignore();
         let (said,) = self.all(&commands).await?;
         Ok(said)
     }

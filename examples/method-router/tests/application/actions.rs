@@ -1,4 +1,4 @@
-//! Every action, and an answer to everything that is wrong with a request.
+//! All actions, and the answers to invalid requests.
 
 use crate::support::{Live, settings};
 use gatewayworker_tests::eventually;
@@ -20,7 +20,7 @@ async fn the_default_action_is_done() {
 }
 
 #[tokio::test]
-async fn who_joins_sees_who_is_there_and_the_others_hear_of_it() {
+async fn a_join_returns_the_members_and_notifies_them() {
     let live = Live::start().await;
     let mut first = live.join("1", WechatUser).await;
     let mut second = live.enter("2", WechatUser).await;
@@ -43,7 +43,7 @@ async fn who_joins_sees_who_is_there_and_the_others_hear_of_it() {
 }
 
 #[tokio::test]
-async fn what_a_user_says_everybody_in_the_room_hears() {
+async fn a_message_reaches_the_whole_room() {
     let live = Live::start().await;
     let mut wall = live.join("0", Wall).await;
     let mut alice = live.join("1", WechatUser).await;
@@ -69,7 +69,7 @@ async fn what_a_user_says_everybody_in_the_room_hears() {
 }
 
 #[tokio::test]
-async fn a_wall_looks_on() {
+async fn a_wall_cannot_send_and_is_no_user() {
     let live = Live::start().await;
     let mut wall = live.join("0", Wall).await;
     let answer = wall.ask(json!({"method": "live.user.say", "text": "hi"})).await;
@@ -81,7 +81,7 @@ async fn a_wall_looks_on() {
 }
 
 #[tokio::test]
-async fn who_leaves_the_room_stays_connected_and_is_out() {
+async fn a_user_who_leaves_the_room_stays_connected() {
     let live = Live::start().await;
     let mut alice = live.join("1", WechatUser).await;
     let mut bob = live.join("2", WechatUser).await;
@@ -95,7 +95,7 @@ async fn who_leaves_the_room_stays_connected_and_is_out() {
         let answer = bob.ask(json!({"method": method, "text": "hi"})).await;
         assert_eq!((&answer["status"], &answer["info"]), (&json!(403), &json!("请先加入房间")));
     }
-    // What was registered for its leaving is gone: nobody hears of it twice.
+    // The cleanup is unregistered, so the others are not notified twice.
     bob.0.close().await;
     let list = alice.ask(json!({"method": "live.user.list"})).await;
     assert_eq!(list["param"]["users"].as_array().unwrap().len(), 1);
@@ -103,7 +103,7 @@ async fn who_leaves_the_room_stays_connected_and_is_out() {
 }
 
 #[tokio::test]
-async fn who_disconnects_has_left_the_room() {
+async fn a_user_who_disconnects_leaves_the_room() {
     let live = Live::start().await;
     let mut alice = live.join("1", WechatUser).await;
     let bob = live.join("2", WechatUser).await;
@@ -114,7 +114,7 @@ async fn who_disconnects_has_left_the_room() {
 }
 
 #[tokio::test]
-async fn whatever_is_wrong_with_a_request_is_said() {
+async fn an_invalid_request_is_an_error_with_its_reason() {
     let live = Live::start().await;
     let mut guest = live.join("1", WechatUser).await;
     let long = "字".repeat(201);
@@ -162,7 +162,7 @@ async fn whatever_is_wrong_with_a_request_is_said() {
 }
 
 #[tokio::test]
-async fn who_asks_too_often_is_told_to_wait() {
+async fn a_client_over_the_rate_is_told_to_wait() {
     let live = Live::with(&Settings { burst: 3, per_second: 2.0, ..settings() }).await;
     let mut guest = live.enter("1", WechatUser).await;
     let mut other = live.enter("2", WechatUser).await;

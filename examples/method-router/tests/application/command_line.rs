@@ -1,4 +1,4 @@
-//! The program by hand: the demo, the tool that signs, and a worker that wants a key.
+//! The program: its demo, the tool that signs tickets, and a worker without a key.
 
 use std::process::{Output, Stdio};
 
@@ -27,7 +27,7 @@ const AUTH: [&str; 9] =
     ["auth", "--id", "7", "--type", "wechatUser", "--code", "room1", "--nickname", "小明"];
 
 #[tokio::test]
-async fn the_demo_prints_links_that_lead_in() {
+async fn the_demo_prints_links_with_valid_tickets() {
     let mut demo = program(&["demo", "--listen", "127.0.0.1:0"]);
     let mut demo = demo.env("RUST_LOG", "info").stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
@@ -55,7 +55,7 @@ async fn the_demo_prints_links_that_lead_in() {
 }
 
 #[tokio::test]
-async fn a_demo_whose_port_is_taken_says_so_in_a_line() {
+async fn a_demo_with_its_port_in_use_names_it_in_one_line() {
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = run(program(&["demo", "--listen", &address])).await;
@@ -86,7 +86,7 @@ async fn the_tool_signs_tickets_that_the_application_accepts() {
 }
 
 #[tokio::test]
-async fn a_worker_starts_with_a_key_of_its_own_only() {
+async fn a_worker_does_not_start_without_a_key_of_its_own() {
     for (key, why) in [("", "is not set"), (DEMO_KEY, "is the demo's"), ("short", "at least 16 bytes")] {
         let mut worker = program(&["--register-address", "127.0.0.1:1"]);
         worker.env("METHOD_ROUTER_AUTH_KEY", key);

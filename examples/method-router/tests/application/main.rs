@@ -1,4 +1,4 @@
-//! Requests and their answers, the entrance, and the program by hand.
+//! Requests and their answers, tickets, and the program.
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
@@ -7,4 +7,4 @@ mod support;
 
 mod actions;
 mod command_line;
-mod entrance;
+mod tickets;

@@ -1,4 +1,4 @@
-//! What the tests of the live room stand on: tickets, people who enter, a Redis.
+//! Helpers of the live room's tests: tickets, clients, a Redis.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 pub const KEY: &str = "the key of the tests";
 
-/// Where Redis has who is in the room.
+/// The key of the room's users in Redis.
 pub const USERS: &str = "method-router:room:room1:users";
 
 pub fn settings() -> Settings {
@@ -55,12 +55,12 @@ impl Live {
         self.cluster.listener()
     }
 
-    /// Somebody who has entered, and not joined.
+    /// Connects a user, who has not joined.
     pub async fn enter(&self, id: &str, kind: Kind) -> Guest {
         Guest::enter(self.listener(), &auth(id, kind)).await
     }
 
-    /// Somebody who has joined.
+    /// Connects a user, who joins.
     pub async fn join(&self, id: &str, kind: Kind) -> Guest {
         let mut guest = self.enter(id, kind).await;
         assert_eq!(guest.ask(json!({"method": "live.user.join", "code": "room1"})).await["status"], 200);
@@ -80,7 +80,7 @@ pub fn auth(id: &str, kind: Kind) -> String {
     Key::new(KEY).unwrap().sign(&ticket(id, kind))
 }
 
-/// Somebody with a connection.
+/// A user with a connection.
 pub struct Guest(pub WsClient);
 
 impl Guest {
@@ -166,7 +166,7 @@ impl RedisServer {
         self.ready().await;
     }
 
-    /// What a command answers.
+    /// Runs a command, and returns its answer.
     pub fn command<T: redis::FromRedisValue>(&self, command: &[&str]) -> T {
         let mut connection = redis::Client::open(self.url()).unwrap().get_connection().unwrap();
         let (name, arguments) = command.split_first().unwrap();

@@ -1,4 +1,4 @@
-//! `index.html` in a real browser: two users and a wall.
+//! The page `index.html` in a real browser: two users and a wall.
 
 use std::path::Path;
 use std::time::Duration;
@@ -99,7 +99,7 @@ pub(crate) async fn two_users_talk_and_a_wall_shows_it() {
             .unwrap()
     );
 
-    // What is wrong with it is said, and the words are not lost.
+    // The page shows the error, and keeps the text.
     let long = "字".repeat(201);
     say(&bob, &long).await;
     text(&bob, "#messages .notice[data-kind=error]", "最多 200 个字").await;
@@ -121,7 +121,7 @@ pub(crate) async fn two_users_talk_and_a_wall_shows_it() {
     text(&wall, "#count-users", "1").await;
 }
 
-pub(crate) async fn a_crowd_that_talks_at_once_does_not_hold_the_page_up() {
+pub(crate) async fn many_messages_at_once_do_not_block_the_page() {
     let browser = browser::launch(&[]).await;
     let live = Live::start().await;
     let page = come(&browser, &live, "1", WechatUser).await;
@@ -151,7 +151,7 @@ pub(crate) async fn requests_can_be_written_by_hand_and_their_answers_are_shown(
     }
 }
 
-pub(crate) async fn who_is_not_let_in_reads_why_at_the_entrance() {
+pub(crate) async fn a_refused_user_reads_the_reason_on_the_page() {
     let browser = browser::launch(&[]).await;
     let live = Live::start().await;
     let page = browser.open_in("zh-CN", &url(&format!("url=ws://{}", live.listener()))).await.unwrap();
@@ -170,7 +170,7 @@ pub(crate) async fn who_is_not_let_in_reads_why_at_the_entrance() {
     state(&page, "idle").await;
 }
 
-pub(crate) async fn the_page_comes_back_when_gateway_and_redis_do() {
+pub(crate) async fn the_page_reconnects_after_gateway_and_redis_restart() {
     let browser = browser::launch(&[]).await;
     let mut redis = RedisServer::start().await;
     let mut live = Live::with(&redis.settings()).await;
@@ -206,7 +206,7 @@ async fn say_at_once(page: &Page, lines: u32) {
     wait(page, "unanswered.length === 0").await;
 }
 
-pub(crate) async fn messages_that_are_refused_come_back_in_their_order_before_the_draft() {
+pub(crate) async fn refused_messages_return_to_the_field_in_order_before_the_draft() {
     let browser = browser::launch(&[]).await;
     // Coming in takes three requests.
     let live = Live::with(&Settings { burst: 7, per_second: 0.001, ..settings() }).await;
@@ -217,7 +217,7 @@ pub(crate) async fn messages_that_are_refused_come_back_in_their_order_before_th
     wait(&page, "document.querySelectorAll('.message').length === 4").await;
 }
 
-pub(crate) async fn what_is_said_while_the_connection_is_lost_stays_line_by_line() {
+pub(crate) async fn a_message_typed_while_disconnected_keeps_its_lines() {
     let browser = browser::launch(&[]).await;
     let mut live = Live::start().await;
     let page = come(&browser, &live, "1", WechatUser).await;
@@ -239,7 +239,7 @@ pub(crate) async fn what_is_said_while_the_connection_is_lost_stays_line_by_line
     live.cluster.restart_gateway_when(0, retrying).await;
 }
 
-/// What is no language, beside addresses and what goes over the wire: names of things, and of users.
+/// The words without a language: names of things and users.
 const NAMES: [&str; 11] =
     ["WebSocket", "JSON", "method-router", "method", "auth", "https", "wss", "ws", "room1", "用户1", "用户2"];
 
@@ -301,7 +301,7 @@ fn signed(seconds_ago: i64) -> String {
     Key::new(KEY).unwrap().sign(&Ticket { ctime: now() - seconds_ago, ..ticket("1", WechatUser) })
 }
 
-pub(crate) async fn the_page_says_where_it_is_connected_and_keeps_its_ticket_out_of_sight() {
+pub(crate) async fn the_page_shows_its_address_without_its_ticket() {
     let browser = browser::launch(&[]).await;
     let live = Live::start().await;
     for mark in ["#", "&"] {
@@ -314,7 +314,7 @@ pub(crate) async fn the_page_says_where_it_is_connected_and_keeps_its_ticket_out
     }
 }
 
-pub(crate) async fn who_talks_too_fast_keeps_the_words() {
+pub(crate) async fn a_message_over_the_rate_stays_in_the_field() {
     let browser = browser::launch(&[]).await;
     let mut live = Live::with(&Settings { burst: 5, per_second: 0.1, ..settings() }).await;
     let page = come(&browser, &live, "1", WechatUser).await;
@@ -323,7 +323,7 @@ pub(crate) async fn who_talks_too_fast_keeps_the_words() {
     }
     text(&page, "#messages", "操作太频繁").await;
     wait(&page, "document.querySelector('#text').value === '三'").await;
-    // Whoever takes over knows nothing of it.
+    // The next worker knows nothing of the limit.
     live.worker = Some(live.cluster.start_application(App::new(&settings()).unwrap()));
     gatewayworker_tests::eventually("the next worker", async || {
         say_again(&page).await;

@@ -1,5 +1,4 @@
-//! The room in Redis: shared by workers, lost and found again, and cleared of those who
-//! have left.
+//! Rooms in Redis: shared by workers, lost and found again, and without members that have left.
 
 use std::process::{Child, Command, Stdio};
 
@@ -9,7 +8,7 @@ use method_router::App;
 use method_router::auth::Kind::WechatUser;
 use serde_json::json;
 
-pub(crate) async fn what_is_in_redis_goes_when_the_last_one_has_left() {
+pub(crate) async fn redis_is_empty_after_the_last_user_has_left() {
     let redis = RedisServer::start().await;
     let live = Live::with(&redis.settings()).await;
     let mut alice = live.join("1", WechatUser).await;
@@ -25,7 +24,7 @@ pub(crate) async fn what_is_in_redis_goes_when_the_last_one_has_left() {
     assert_eq!(redis.command::<Vec<String>>(&["KEYS", "*"]), ["method-router:room:room1:said"]);
 }
 
-pub(crate) async fn who_is_not_heard_of_any_more_is_not_in_the_room() {
+pub(crate) async fn a_member_that_no_worker_renews_leaves_the_room() {
     let redis = RedisServer::start().await;
     let live = Live::with(&redis.settings()).await;
     let mut alice = live.join("1", WechatUser).await;
@@ -38,7 +37,7 @@ pub(crate) async fn who_is_not_heard_of_any_more_is_not_in_the_room() {
     assert_eq!(redis.users(), 1, "and what was left is cleared away");
 }
 
-pub(crate) async fn a_redis_that_comes_back_empty_has_everybody_again() {
+pub(crate) async fn an_emptied_redis_gets_all_members_again() {
     let mut redis = RedisServer::start().await;
     let live = Live::with(&redis.settings()).await;
     let mut alice = live.join("1", WechatUser).await;
@@ -53,13 +52,13 @@ pub(crate) async fn a_redis_that_comes_back_empty_has_everybody_again() {
     let list = alice.ask(json!({"method": "live.user.list"})).await;
     assert_eq!(list["param"]["users"][0]["nickname"], "用户1");
 
-    // Who has left stays out.
+    // A member that has left does not return.
     alice.ask(json!({"method": "live.user.leave"})).await;
     alice.ask(json!({"method": "index.index.index"})).await;
     assert_eq!(redis.users(), 0);
 }
 
-pub(crate) async fn a_lost_redis_is_an_answer_and_comes_back_by_itself() {
+pub(crate) async fn without_redis_a_request_gets_an_error_until_it_returns() {
     let mut redis = RedisServer::start().await;
     let live = Live::with(&redis.settings()).await;
     let mut alice = live.join("1", WechatUser).await;
@@ -77,7 +76,7 @@ pub(crate) async fn a_lost_redis_is_an_answer_and_comes_back_by_itself() {
     assert_eq!(bob.ask(join).await["info"], "加入成功", "the first time had not counted");
 }
 
-pub(crate) async fn a_redis_that_does_not_answer_is_not_waited_for() {
+pub(crate) async fn a_request_to_a_hanging_redis_fails_in_bounded_time() {
     let redis = RedisServer::start().await;
     let live = Live::with(&redis.settings()).await;
     let mut alice = live.join("1", WechatUser).await;
@@ -97,7 +96,7 @@ pub(crate) async fn a_worker_starts_without_redis_and_finds_it_later() {
     alice.ask_until(200, json!({"method": "live.room.info"})).await;
 }
 
-pub(crate) async fn who_leaves_while_redis_is_away_is_struck_off_afterwards() {
+pub(crate) async fn a_user_who_leaves_while_redis_is_down_is_removed_afterwards() {
     let redis = RedisServer::start().await;
     let live = Live::with(&redis.settings()).await;
     let mut alice = live.join("1", WechatUser).await;
@@ -110,7 +109,7 @@ pub(crate) async fn who_leaves_while_redis_is_away_is_struck_off_afterwards() {
     eventually("Bob to be struck off", async || redis.users() == 1).await;
 }
 
-pub(crate) async fn a_join_that_redis_wrote_too_late_leaves_nothing_behind() {
+pub(crate) async fn a_join_that_redis_has_written_too_late_is_removed() {
     let redis = RedisServer::start().await;
     let live = Live::with(&redis.settings()).await;
     let mut alice = live.enter("1", WechatUser).await;
@@ -147,7 +146,7 @@ impl Drop for Worker {
     }
 }
 
-pub(crate) async fn another_worker_clears_away_after_one_that_was_killed() {
+pub(crate) async fn a_worker_removes_the_members_of_a_killed_worker() {
     let redis = RedisServer::start().await;
     let mut live = Live::with(&settings()).await;
     live.worker = None;
@@ -168,11 +167,11 @@ pub(crate) async fn another_worker_clears_away_after_one_that_was_killed() {
     eventually("the room to be empty", async || redis.users() == 0).await;
 }
 
-pub(crate) async fn two_workers_have_one_room() {
+pub(crate) async fn two_workers_share_one_room() {
     let redis = RedisServer::start().await;
     let live = Live::with(&redis.settings()).await;
     let _other = live.cluster.start_application(App::new(&redis.settings()).unwrap());
-    // Whoever comes next goes to the worker with fewer clients: four are enough for both.
+    // A gateway routes a client to the worker with the fewest, so four clients use both workers.
     let mut guests = Vec::new();
     for id in ["1", "2", "3", "4"] {
         guests.push(live.join(id, WechatUser).await);

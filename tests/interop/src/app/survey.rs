@@ -1,4 +1,4 @@
-//! All that a handler can ask of the gateways, asked once.
+//! All questions that a handler can ask, asked once each. The application answers a client with the result.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -6,8 +6,7 @@ use std::fmt::Display;
 use gatewayworker::{BoxError, Client, ClientId, SessionData, SessionError};
 use serde_json::{Value, json};
 
-/// The answers, in an order of their own: the original's depends on which gateway
-/// answered first.
+/// The answers, sorted: the original's order depends on which gateway answers first.
 pub(super) async fn survey(client: &Client) -> Result<Value, BoxError> {
     let gateway = client.gateway();
     Ok(json!({

@@ -1,5 +1,4 @@
-//! What shows of a cluster from outside: whether it works as a whole, and whom its
-//! registers list.
+//! The state of a cluster, seen from outside: whether all of it works, and which gateways its registers list.
 
 use std::net::SocketAddr;
 
@@ -11,11 +10,11 @@ use tokio::net::TcpStream;
 use super::{Cluster, arrive};
 
 impl Cluster {
-    /// Waits until clients of all gateways are served, and reach each other, and the
-    /// GatewayClient sees them; and then, until they are gone.
+    /// Waits until clients of all gateways are served and reach each other, and the GatewayClient sees them; and then,
+    /// until they have left.
     ///
     /// # Panics
-    /// When that does not happen.
+    /// It takes too long.
     pub async fn ready(&self) {
         let mut caller = self.caller();
         let mut trials = Vec::new();
@@ -43,10 +42,10 @@ impl Cluster {
         eventually("the trial clients to be gone", async || caller.answer(&seen).await == 0).await;
     }
 
-    /// The places that all registers list, from 1, sorted; none, when they do not agree.
+    /// Returns the numbers of the gateways that all registers list, from 1, sorted; `None` if the registers differ.
     ///
     /// # Panics
-    /// When one does not answer, or names a stranger.
+    /// A register does not answer, or lists an unknown address.
     pub async fn listed(&self) -> Vec<usize> {
         let mut lists = Vec::new();
         for (address, process) in &self.registers {

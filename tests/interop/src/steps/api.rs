@@ -1,4 +1,4 @@
-//! Every call of the GatewayClient, and what each client got of it.
+//! Every call of the GatewayClient, and what each client receives.
 
 use serde_json::{Map, Value, json};
 
@@ -44,7 +44,7 @@ pub(super) async fn run(run: &mut Run) {
     }
 }
 
-/// What each client has got by now, by its letter.
+/// What each client has received so far, by its letter.
 async fn heard(run: &mut Run, clients: &mut [Option<Client>]) -> Value {
     run.settle().await;
     let mut all = Map::new();

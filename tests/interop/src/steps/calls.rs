@@ -1,7 +1,6 @@
-//! The calls of the GatewayClient, as PHP. `$a` to `$d` are clients, `$gone` is the
-//! id of one that is not there.
+//! The calls of the GatewayClient, as PHP. `$a` to `$d` are clients, `$gone` is the id of a client that has left.
 
-/// Who is there.
+/// The questions about clients.
 const WHO: &[&str] = &[
     "getAllClientIdCount()",
     "getAllClientCount()",
@@ -274,7 +273,7 @@ pub(super) const SCRIPT: &[(&[&str], &[&[&str]])] = &[
     ),
 ];
 
-/// What is asked with another key than the cluster's.
+/// The calls with another key than the cluster's.
 pub(super) const WITH_ANOTHER_KEY: &[&str] = &[
     "getAllClientIdCount()",
     "getSession($a)",

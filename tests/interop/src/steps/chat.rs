@@ -70,7 +70,7 @@ async fn messages(run: &mut Run) {
     client.vanish();
 }
 
-/// A client that compresses though nobody has agreed to it, as Safari of iOS 15 does.
+/// A client that compresses without an agreement, as Safari of iOS 15 does.
 async fn compressed(run: &mut Run) {
     let listener = run.cluster.gateways[0].listener;
     let offer = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
@@ -151,7 +151,7 @@ async fn conversation(run: &mut Run) {
 }
 
 async fn survey(run: &mut Run, name: &str, by: &mut Client) {
-    // Commands of a client's handler and questions of another's go different ways.
+    // Commands and questions of different handlers may use different links.
     run.settle().await;
     let answers = by.ask("survey").await;
     run.note(name, serde_json::from_str::<serde_json::Value>(&answers).unwrap_or(answers.into()));
@@ -176,13 +176,13 @@ async fn ends(run: &mut Run) {
     ann.leave().await;
 }
 
-/// Those who are no WebSocket clients, or not yet.
+/// Connections that are no WebSocket clients, or not yet.
 async fn strangers(run: &mut Run) {
     run.nobody_left().await;
     let mut ann = run.client("Ann", 0).await;
     let listener = run.cluster.gateways[0].listener;
     let silent = TcpStream::connect(listener).await.expect("it listens");
-    // The gateway has had an occasion to see it.
+    // The gateway has had time to process it.
     ann.heard().await;
     ann.heard().await;
     let count = run.count().await;

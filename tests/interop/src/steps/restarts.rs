@@ -1,4 +1,4 @@
-//! Each daemon ends and comes back, as itself.
+//! Restarts: each daemon ends, and one of the same kind starts in its place.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{Run, all_hear};
 use crate::client::Client;
 
-/// What has not come by then does not come. Only that takes so long.
+/// The time after which a message counts as lost. Only a lost message takes so long.
 const IN_VAIN: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(run: &mut Run) {
@@ -107,7 +107,7 @@ async fn two(run: &mut Run) -> (Client, Client) {
     (ann, bob)
 }
 
-/// Each of two clients says something to both.
+/// Each of two clients sends a message to both.
 async fn talk(run: &mut Run, when: &str, one: &mut Client, other: &mut Client) {
     one.say("say hi").await;
     let first = all_hear(&mut [one, other]).await;
@@ -116,7 +116,7 @@ async fn talk(run: &mut Run, when: &str, one: &mut Client, other: &mut Client) {
     run.note(format!("talk {when}"), (first, second));
 }
 
-/// Whether a client gets in that comes now.
+/// Whether a new client is accepted.
 async fn newcomer(listener: SocketAddr) -> bool {
     match Client::connect(listener, "/").await {
         Ok(client) => {

@@ -1,12 +1,12 @@
-//! Sessions that one side writes and the other reads.
+//! Sessions that one side writes and the other reads: GatewayClient and handlers of either kind.
 
 use super::Run;
 use crate::client::Client;
 
-/// As GatewayClient writes it.
+/// A session, as GatewayClient writes it.
 const PHP: &str = r#"['name' => '小明 Åsa', 'n' => 1, 'neg' => -7, 'big' => PHP_INT_MAX, 'f' => 0.1, 'whole' => 2.0, 'huge' => 1e25, 'tiny' => 1.5e-7, 'yes' => true, 'no' => false, 'null' => null, 'list' => [1, 'two', [3]], 'map' => ['a' => ['b' => ['c' => 'd']], 'e' => []], 5 => 'five', '07' => 'text key', -3 => 'negative', 'bin' => "\x00\xff;{}\"", '' => 'empty key']"#;
 
-/// As a client has the worker write it.
+/// The same session, as a client lets the worker write it.
 const JSON: &str = r#"{"name":"小明 Åsa","n":1,"neg":-7,"big":9223372036854775807,"f":0.1,"whole":2.0,"huge":1e25,"tiny":1.5e-7,"yes":true,"no":false,"null":null,"list":[1,"two",[3]],"map":{"a":{"b":{"c":"d"}},"e":[]},"5":"five","07":"text key","-3":"negative"}"#;
 
 pub(super) async fn run(run: &mut Run) {
@@ -41,7 +41,7 @@ pub(super) async fn run(run: &mut Run) {
         counts.push(ann.hear().await);
     }
     run.note("50 messages at once, each counted in the session", counts);
-    // The last one's write is on its way, and is not to come after the next.
+    // Wait for the last write, which must not arrive after the next one.
     seen(run, "what they left", &mut ann, &mut bob).await;
 
     told(run, "GatewayClient empties it", &format!("Gateway::setSession('{id}', [])")).await;
@@ -66,7 +66,7 @@ async fn told(run: &mut Run, name: &str, code: &str) {
 /// The session of `whose`, as their own handler, another's handler and GatewayClient see it.
 async fn seen(run: &mut Run, what: &str, whose: &mut Client, other: &mut Client) {
     let id = whose.id.clone();
-    // A handler's own write leaves after its answer.
+    // A handler's session is written after its answer.
     let mut views = (String::new(), String::new());
     gatewayworker_tests::eventually("two views of a session to agree", async || {
         let stored = run.caller.answer(&format!("bin2hex(serialize(Gateway::getSession('{id}')))")).await;
@@ -96,8 +96,7 @@ const WITH_OBJECTS: &[&str] = &[
     "['f' => [117.63331139400017, 1e22, -0.0, INF, NAN, 1e-5]]",
 ];
 
-/// Objects and references are PHP's own affair: they pass through the gateways, and a handler of ours
-/// does not read them, which is documented.
+/// Objects and references of PHP pass through the gateways. A handler of ours does not read them, as documented.
 async fn objects(run: &mut Run) {
     let mut ann = run.client("Ann", 0).await;
     let id = ann.id.clone();

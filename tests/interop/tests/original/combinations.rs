@@ -1,6 +1,5 @@
-//! Register, gateways and worker, each ours or the original's, without a secret key and
-//! with one: whatever is done comes out as it does when all are the original's, but for
-//! what is listed as intended.
+//! All combinations of our and the original's register, gateways and worker, without and with a secret key: each step has
+//! the outcome of the original alone, except for the intended differences.
 
 use gatewayworker_interop::cluster::Cluster;
 use gatewayworker_interop::combination::{Combination, Kind};
@@ -12,7 +11,7 @@ use tokio::sync::OnceCell;
 const WORKER: &str = env!("CARGO_BIN_EXE_interop-worker");
 const KEYS: [&str; 2] = ["", "k3y of the cluster"];
 
-/// What all eight are measured by, with each of the keys.
+/// The outcomes of the original alone, for each key.
 static ORIGINAL: [OnceCell<Seen>; 2] = [const { OnceCell::const_new() }; 2];
 
 async fn compared(register: Kind, gateway: Kind, worker: Kind) {
@@ -33,7 +32,7 @@ async fn versions(php: &Php) -> serde_json::Value {
     Cluster::new(php, WORKER, "").caller().answer("Gateway::versions()").await
 }
 
-/// The yardstick repeats.
+/// The original alone: a second run has the same outcomes.
 #[tokio::test]
 async fn register_php_gateway_php_worker_php() {
     compared(Kind::Php, Kind::Php, Kind::Php).await;
@@ -74,7 +73,7 @@ async fn register_ours_gateway_ours_worker_ours() {
     compared(Kind::Ours, Kind::Ours, Kind::Ours).await;
 }
 
-/// A gateway and a worker of each kind at once, as they are in the midst of a migration.
+/// A gateway and a worker of each kind at the same time, as during a migration.
 #[tokio::test]
 async fn both_kinds_side_by_side() {
     let php = php();

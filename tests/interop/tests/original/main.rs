@@ -1,5 +1,5 @@
-//! Beside the PHP original. Not part of `cargo test --workspace`, as no package registry that a test machine
-//! reaches has the original: `README.md` says how to get it, and the command.
+//! Tests with the PHP original. They are not part of `cargo test --workspace`, because the original must be installed
+//! first: `README.md` says how, and how to run them.
 
 mod combinations;
 mod swap;

@@ -10,7 +10,7 @@ use gatewayworker_tests::eventually;
 
 const WORKER: &str = env!("CARGO_BIN_EXE_interop-worker");
 
-/// What the worker that goes leaves in a session for the one that comes.
+/// The part of a session that the old worker writes and the new one reads.
 const RICH: &str =
     r#"put rich {"f":0.1,"huge":1e25,"null":null,"no":false,"list":[1,[2,"三"]],"7":"seven","07":{},"":-1}"#;
 
@@ -125,7 +125,7 @@ impl Live {
         );
     }
 
-    /// Starts a worker of the other kind beside the one that is there, and stops that.
+    /// Starts a worker of the other kind, and then stops the old one.
     async fn swap_worker(&mut self, to: Kind) {
         self.cluster.start_worker(to);
         for place in [0, 1] {
@@ -157,7 +157,7 @@ impl Live {
 
     /// Waits until new clients of a gateway are served by this kind of worker.
     async fn reached(&self, place: usize, by: Kind) {
-        // They stay until one is: the next one goes to the worker with the fewest.
+        // The clients stay, because a gateway routes the next one to the worker with the fewest clients.
         let mut trials = Vec::new();
         eventually("a newcomer to be served by the new worker", async || {
             let mut trial = arrive(self.cluster.gateways[place].listener).await;
@@ -171,7 +171,7 @@ impl Live {
         }
     }
 
-    /// These clients have noticed nothing, and are served, with the session that they had.
+    /// Checks that these clients have noticed nothing, and are served with their session.
     async fn serves(&mut self, which: impl IntoIterator<Item = usize>) {
         for n in which {
             let heard = self.clients[n].heard().await;
@@ -181,8 +181,8 @@ impl Live {
         }
     }
 
-    /// All is as it should be: both clients are served and hear each other, the register lists
-    /// both gateways, and GatewayClient sees both clients.
+    /// Checks the whole system: both clients are served and receive each other's messages, the register lists both
+    /// gateways, and GatewayClient sees both clients.
     async fn goes_on(&mut self) {
         eventually("the register to list both", async || self.cluster.listed().await == [1, 2]).await;
         self.serves([0, 1]).await;
@@ -208,7 +208,7 @@ async fn come(cluster: &Cluster, place: usize) -> Client {
     client
 }
 
-/// What the harness itself says to everybody, and that another client is gone.
+/// Whether a message is the harness's own broadcast, or the notice that another client has left.
 fn is_noise(line: &str) -> bool {
     line == "?: here" || line.starts_with("gone ")
 }

@@ -20,7 +20,7 @@ fn a_float_is_written_as_php_writes_it() {
 }
 
 #[test]
-fn what_php_draws_is_merged_as_php_merges_it() {
+fn random_sessions_are_merged_as_php_merges_them() {
     let (seed, lines) = drawn("merge.php", 1000);
     assert_eq!(lines.lines().count(), 1000);
     for line in lines.lines() {

@@ -1,19 +1,19 @@
-//! What clients hear: `{"status":…, "info":…, "param":…, "event":…}`, answers and news alike.
+//! The form of all messages to clients: `{"status":…, "info":…, "param":…, "event":…}`, for answers and notices.
 
 use gatewayworker::OutMessage;
 use gatewayworker::router::{Answer, Fault, Problem};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::auth::Refused;
+use crate::auth::TicketError;
 
-/// Something that has happened.
-pub(crate) fn news(event: &str, info: &str, param: impl Serialize) -> OutMessage {
+/// A notice of an event in the room.
+pub(crate) fn notice(event: &str, info: &str, param: impl Serialize) -> OutMessage {
     message(200, info, json!(param), event)
 }
 
-/// Somebody may not enter.
-pub(crate) fn not_let_in(refused: Refused) -> OutMessage {
+/// The last message to a client whose ticket is refused.
+pub(crate) fn refused(refused: TicketError) -> OutMessage {
     message(403, &refused.to_string(), json!({ "reason": refused.reason() }), "auth")
 }
 
@@ -43,7 +43,7 @@ fn explain(fault: &Fault) -> String {
     }
 }
 
-/// Of a wrong parameter, which one.
+/// The name of an invalid parameter.
 fn detail(fault: &Fault) -> Value {
     match fault {
         Fault::Parameter { field, .. } => json!({ "field": field }),

@@ -1,4 +1,4 @@
-//! Who may enter, and who is shown out.
+//! Tickets in the handshake: admitted and refused clients.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use method_router::auth::{Key, Kind, Ticket};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// What somebody hears who comes with this, and the close code after it.
-async fn turned_away(live: &Live, auth: &str) -> (Value, u16) {
+/// The last message and the close code of a client with this query.
+async fn refused(live: &Live, auth: &str) -> (Value, u16) {
     let mut guest = Guest::enter(live.listener(), auth).await;
     let last = guest.0.json().await;
     (last, guest.0.close_code().await)
 }
 
 #[tokio::test]
-async fn without_a_good_ticket_nobody_enters() {
+async fn a_handshake_without_a_valid_ticket_is_refused() {
     let live = Live::start().await;
     let sign =
         |key: &str, ctime| Key::new(key).unwrap().sign(&Ticket { ctime, ..ticket("1", Kind::WechatUser) });
@@ -33,7 +33,7 @@ async fn without_a_good_ticket_nobody_enters() {
         (sign(KEY, now() - 601), "expired", "auth 已过期，请重新获取"),
         (sign(KEY, now() + 60), "early", "auth 的时间晚于当前时间"),
     ] {
-        let (last, code) = turned_away(&live, &auth).await;
+        let (last, code) = refused(&live, &auth).await;
         let param = json!({"reason": reason});
         assert_eq!(last, json!({"status": 403, "info": info, "param": param, "event": "auth"}), "{auth}");
         assert_eq!(code, 1008, "{auth}");
@@ -43,7 +43,7 @@ async fn without_a_good_ticket_nobody_enters() {
 }
 
 #[tokio::test]
-async fn who_was_turned_away_hears_nothing_of_the_room() {
+async fn a_refused_client_receives_nothing_of_the_room() {
     let live = Live::start().await;
     let mut alice = live.join("1", Kind::WechatUser).await;
     let mut stranger = Guest::enter(live.listener(), "junk").await;
@@ -54,7 +54,7 @@ async fn who_was_turned_away_hears_nothing_of_the_room() {
 }
 
 #[tokio::test]
-async fn a_listener_without_a_handshake_admits_nobody() {
+async fn a_listener_without_a_handshake_admits_no_client() {
     let cluster = Cluster::builder().workers(0).listen("listen = ['text://127.0.0.1:0']").start().await;
     let _worker = cluster.start_application(App::new(&settings()).unwrap());
     let mut client = TcpClient::connect(cluster.listener()).await;
@@ -79,7 +79,7 @@ async fn cluster(ping_interval: f64) -> Cluster {
 }
 
 #[tokio::test]
-async fn who_says_nothing_for_a_minute_is_closed() {
+async fn a_client_that_is_silent_for_a_minute_is_closed() {
     let file: gatewayworker::gateway::Config =
         toml::from_str(include_str!("../../config/gateway.toml")).unwrap();
     let minute = |interval: f64| interval * (f64::from(file.ping_not_response_limit) + 0.5);
