@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use gatewayworker_client::worker::WorkerHandle;
 use gatewayworker_client::{ClientId, Delivery, Error, OutMessage};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, error, warn};
 
 use crate::client_map::ClientMap;
@@ -149,10 +149,19 @@ impl<E: Events> HandlerRunner<E> {
     async fn refuse(&self, id: ClientId, message: Option<OutMessage>, code: u16) {
         debug!(client = %id, code, "the application refused a client");
         self.stats.refused.count();
-        if let Some(why) = undelivered(self.worker.refuse_client(id, message, code).await) {
-            warn!(client = %id, %why, "a client was refused without its last message");
-            let _ = self.worker.refuse_client(id, None, code).await;
+        let has_message = message.is_some();
+        let Some(mut why) = undelivered(self.worker.refuse_client(id, message, code).await) else { return };
+        if has_message {
+            // The command may be too large with the message, and small enough without it.
+            match undelivered(self.worker.refuse_client(id, None, code).await) {
+                None => {
+                    warn!(client = %id, %why, "a client was refused without its last message");
+                    return;
+                }
+                Some(again) => why = again,
+            }
         }
+        warn!(client = %id, %why, "the gateway could not be told that the client is refused");
     }
 
     /// Runs a handler, catches its panic, cancels it after the time limit, and returns how it
@@ -178,19 +187,21 @@ impl<E: Events> HandlerRunner<E> {
                 warn!(client = %id, event, ms = started.elapsed().as_millis() as u64, "{text}");
             }
         };
+        // Both limits count from `started`: a first poll that blocks is part of the time.
+        let left = |limit: Duration| limit.saturating_sub(started.elapsed());
         // Most handlers finish at their first poll and need no timer.
         let result = match poll_fn(|cx| Poll::Ready(handler.poll_unpin(cx))).await {
             Poll::Ready(result) => Some(result),
             Poll::Pending => {
-                let first = cancel.map_or(slow, |cancel| cancel.min(slow));
-                match timeout(first, &mut handler).await {
+                let until_first_limit = cancel.map_or(slow, |cancel| cancel.min(slow));
+                match timeout(left(until_first_limit), &mut handler).await {
                     Ok(result) => Some(result),
                     Err(_) => {
-                        if first == slow {
+                        if until_first_limit == slow {
                             warn_slow("a handler is slow and still runs");
                         }
                         match cancel {
-                            Some(cancel) => timeout_at(started + cancel, handler).await.ok(),
+                            Some(cancel) => timeout(left(cancel), handler).await.ok(),
                             None => Some(handler.await),
                         }
                     }
@@ -245,4 +256,37 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::sync::watch;
+    use tokio::time::advance;
+
+    use super::*;
+
+    struct NoEvents;
+
+    impl Events for NoEvents {}
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_poll_counts_towards_the_time_limit() {
+        let worker = WorkerHandle::builder(watch::channel(Vec::new()).1).connect();
+        let second = Duration::from_secs(1);
+        for slow in [4 * second, 20 * second, Duration::MAX] {
+            let runner =
+                HandlerRunner::new(NoEvents, worker.clone(), Limits { slow, cancel: Some(10 * second) });
+            let started = Instant::now();
+            let handler = pin!(async {
+                // Its first poll takes six seconds.
+                advance(6 * second).now_or_never();
+                pending().await
+            });
+            let outcome = runner.contain("on_message", 1, handler).await;
+            assert_eq!(outcome, HandlerOutcome::Interrupted);
+            assert!(started.elapsed() < 11 * second, "cancelled after {:?}", started.elapsed());
+        }
+    }
 }

@@ -5,12 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, SocketAddrV4};
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::core::GatewayList;
 
@@ -19,6 +21,9 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long to wait before a name that did not resolve is tried again.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long to wait before the link to a gateway is started again after it panicked.
+const RESTART_AFTER_PANIC: Duration = Duration::from_secs(5);
 
 /// The task of a gateway.
 struct LinkTask {
@@ -33,7 +38,8 @@ struct LinkTask {
 /// A gateway that is no longer listed keeps its task, because a register that has just
 /// restarted lists no gateway for a moment. The second argument of `link` is `false` while the
 /// gateway is not listed; the task then ends by itself when its connection is lost. If the
-/// gateway is listed again after that, it gets a new task. `host` is an IPv4 address, or a name
+/// gateway is listed again after that, it gets a new task. A link that panics is logged, and started
+/// again after a pause, so that the links to the other gateways go on. `host` is an IPv4 address, or a name
 /// if a PHP gateway was configured with a name.
 pub async fn follow_gateways<F>(
     mut addresses: watch::Receiver<Vec<String>>,
@@ -49,7 +55,7 @@ pub async fn follow_gateways<F>(
             list.add(address, || {
                 debug!(%address, "a gateway is listed");
                 let (listed, flag) = watch::channel(true);
-                LinkTask { listed, handle: tasks.spawn(link(address, flag)) }
+                LinkTask { listed, handle: tasks.spawn(run_link(address, link(address, flag))) }
             });
         };
         // First the entries that are IP addresses, so that a slow name does not delay them.
@@ -66,6 +72,15 @@ pub async fn follow_gateways<F>(
             Some(_) = tasks.join_next() => list.remove_ended(|task| task.handle.is_finished()),
             () = tokio::time::sleep(RESOLVE_AGAIN), if !all_resolved => {}
         }
+    }
+}
+
+/// Runs a link. If it panics, ends later, because a listed gateway's link starts again at once.
+async fn run_link(address: SocketAddrV4, link: impl Future<Output = ()>) {
+    if AssertUnwindSafe(link).catch_unwind().await.is_err() {
+        let seconds = RESTART_AFTER_PANIC.as_secs();
+        error!(%address, "the link to a gateway panicked: it is started again in {seconds} s");
+        tokio::time::sleep(RESTART_AFTER_PANIC).await;
     }
 }
 
@@ -106,6 +121,7 @@ async fn address_of(name: &str) -> Result<SocketAddrV4, String> {
 #[cfg(test)]
 mod tests {
     use tokio::sync::mpsc;
+    use tokio::time::Instant;
 
     use super::*;
 
@@ -138,6 +154,19 @@ mod tests {
         assert_eq!(reports.recv().await.unwrap(), "-127.0.0.1:1");
         list.send_replace(vec!["127.0.0.1:1".into(), "127.0.0.1:2".into()]);
         assert_eq!(reports.recv().await.unwrap(), "+127.0.0.1:1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_that_panics_is_started_again_after_a_pause() {
+        let (_list, addresses) = watch::channel(vec!["127.0.0.1:1".to_owned()]);
+        let (report, mut reports) = mpsc::unbounded_channel();
+        tokio::spawn(follow_gateways(addresses, move |_, _| {
+            report.send(Instant::now()).unwrap();
+            async { panic!("on purpose") }
+        }));
+        let first = reports.recv().await.unwrap();
+        let second = reports.recv().await.unwrap();
+        assert!(second - first >= RESTART_AFTER_PANIC, "after {:?}", second - first);
     }
 
     #[tokio::test]

@@ -70,6 +70,8 @@ async fn until_a_panic(mut connections: JoinSet<()>) {
             std::panic::resume_unwind(panic);
         }
     }
+    // Without a register there is no connection to wait for.
+    std::future::pending().await
 }
 
 /// The connection to one register: carries out what its [`RegisterConnection`] decides.
@@ -263,6 +265,22 @@ mod tests {
         }
         let why = links.trouble(Duration::ZERO).unwrap();
         assert!(why.starts_with(&format!("the register at {nobody} cannot be reached (")), "{why}");
+    }
+
+    #[tokio::test]
+    async fn without_a_register_following_and_announcing_never_return() {
+        let (links, key) = (RegisterLinks::default(), SecretKey::default());
+        let addresses = watch::channel(Vec::new()).0;
+        let mut tasks = JoinSet::new();
+        tasks.spawn({
+            let (links, key) = (links.clone(), key.clone());
+            async move { announce(&[], "127.0.0.1:1", &key, &links).await }
+        });
+        tasks.spawn(async move { follow(&[], &key, addresses, &links).await });
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(tasks.try_join_next().is_none());
     }
 
     #[tokio::test]
