@@ -25,7 +25,7 @@ use tracing::error;
 use crate::Events;
 use crate::client_map::ClientMap;
 use crate::core::{Clients, Enqueued, Event};
-use crate::handler::Handler;
+use crate::handler::HandlerRunner;
 
 /// The budget of all events that wait or run, in bytes, roughly.
 pub(crate) const BUDGET: usize = 64 * 1024 * 1024;
@@ -34,7 +34,7 @@ pub(crate) const BUDGET: usize = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct EventQueues<E> {
     pub(crate) clients: Arc<Clients<ClientMap>>,
-    pub(crate) handler: Handler<E>,
+    pub(crate) handler: HandlerRunner<E>,
     /// A permit for each handler that runs.
     running: Semaphore,
     /// Wakes the links that wait for room when an event has finished.
@@ -61,7 +61,7 @@ impl<E: Events> EventQueues<E> {
     /// is called on.
     pub(crate) fn new(
         clients: Arc<Clients<ClientMap>>,
-        handler: Handler<E>,
+        handler: HandlerRunner<E>,
         concurrency: usize,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -218,9 +218,9 @@ mod tests {
         (EventQueues::new(clients(budget), handler(gate.clone()), concurrency), gate)
     }
 
-    fn handler<E: Events>(events: E) -> Handler<E> {
+    fn handler<E: Events>(events: E) -> HandlerRunner<E> {
         let worker = WorkerHandle::builder(watch::channel(Vec::new()).1).connect();
-        Handler::new(events, worker, Limits { slow: Duration::MAX, cancel: None })
+        HandlerRunner::new(events, worker, Limits { slow: Duration::MAX, cancel: None })
     }
 
     fn message(connection_id: u32, len: usize) -> Event {

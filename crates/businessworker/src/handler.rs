@@ -1,8 +1,9 @@
-//! The handler of one event: gets it the right session, runs the application's code
-//! contained, and tells the client's gateway what came of it.
+//! Runs the application's handler for one event: chooses the session that the handler sees,
+//! catches the handler's panics, limits its time, and sends the result to the client's
+//! gateway.
 //!
-//! `event_queues` calls [`Handler::handle`] for one event of a client at a time. What to
-//! do is decided by `core`; this asks, waits and sends.
+//! `event_queues` calls [`HandlerRunner::handle`], never for two events of one client at
+//! once. `core` decides what to do; this module asks, waits and sends.
 
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use gatewayworker_client::worker::WorkerHandle;
 use gatewayworker_client::{ClientId, Delivery, Error, OutMessage};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, error, warn};
 
 use crate::client_map::ClientMap;
@@ -28,27 +29,28 @@ use crate::{Client, CloseReason, Events, Handshake, Message, Result};
 /// How long handlers may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// A handler that takes longer is logged.
+    /// From this time on a handler is logged as slow.
     pub(crate) slow: Duration,
-    /// A handler that takes longer is cancelled.
+    /// After this time a handler is cancelled, at its next `.await`; a handler that blocks
+    /// its thread cannot be cancelled. `None`: never.
     pub(crate) cancel: Option<Duration>,
 }
 
 /// Runs the handlers of an application.
 #[derive(Debug)]
-pub(crate) struct Handler<E> {
+pub(crate) struct HandlerRunner<E> {
     pub(crate) events: E,
     pub(crate) worker: WorkerHandle,
     pub(crate) limits: Limits,
     pub(crate) stats: HandlerStats,
 }
 
-impl<E: Events> Handler<E> {
+impl<E: Events> HandlerRunner<E> {
     pub(crate) fn new(events: E, worker: WorkerHandle, limits: Limits) -> Self {
         Self { events, worker, limits, stats: HandlerStats::default() }
     }
 
-    /// Handles an event from the choice of its session to the reply to its gateway.
+    /// Handles an event: chooses its session, runs its handler, and replies to its gateway.
     pub(crate) async fn handle(&self, clients: &Clients<ClientMap>, event: Event) {
         let id = event.client_id();
         let Event { origin, session, kind } = event;
@@ -56,7 +58,8 @@ impl<E: Events> Handler<E> {
         let session = match clients.begin(id, &kind, session) {
             Begin::Skip => return,
             Begin::Run(session) => session,
-            // Boxed, as it happens seldom and is large: every event has the place for what is awaited.
+            // Boxed: this is rare and its future is large. Unboxed, the future of every event
+            // would have to reserve that space.
             Begin::Ask(question) => Box::pin(self.ask_session(clients, id, question)).await,
         };
         let client = Client::new(origin, &self.worker, session);
@@ -66,8 +69,8 @@ impl<E: Events> Handler<E> {
                 let outcome = self.contain("on_connect", id, run).await;
                 Handled::Event { outcome, changes: changes_of(&client) }
             }
-            EventKind::WebSocketConnect { handshake, asks } => {
-                Box::pin(self.on_websocket_connect(&client, &handshake, asks)).await
+            EventKind::WebSocketConnect { handshake, gateway_asks } => {
+                Box::pin(self.on_websocket_connect(&client, &handshake, gateway_asks)).await
             }
             EventKind::Message(payload) => {
                 let run = pin!(async { self.events.on_message(&client, Message::new(payload)).await });
@@ -97,7 +100,7 @@ impl<E: Events> Handler<E> {
         let answer = self.worker.gateway().session_bytes(id).await.unwrap_or_else(|error| {
             warn!(
                 client = %id, %error,
-                "the gateway did not answer with the client's session: the handler gets the one last written here"
+                "the gateway did not answer with the client's session: the handler gets the newest one known here"
             );
             None
         });
@@ -135,7 +138,7 @@ impl<E: Events> Handler<E> {
                 if let Some(invalid) = invalid_code {
                     warn!(
                         client = %id, code = invalid,
-                        "the application refused a client with a close code that may not be sent: it gets {code}"
+                        "the application refused a client with a close code that may not be sent: the client gets {code} instead"
                     );
                 }
                 self.refuse(id, message, code).await;
@@ -146,16 +149,28 @@ impl<E: Events> Handler<E> {
     async fn refuse(&self, id: ClientId, message: Option<OutMessage>, code: u16) {
         debug!(client = %id, code, "the application refused a client");
         self.stats.refused.count();
-        if let Some(why) = undelivered(self.worker.refuse_client(id, message, code).await) {
-            warn!(client = %id, %why, "a client was refused without its last message");
-            let _ = self.worker.refuse_client(id, None, code).await;
+        let has_message = message.is_some();
+        let Some(mut why) = undelivered(self.worker.refuse_client(id, message, code).await) else { return };
+        if has_message {
+            // The command may be too large with the message, and small enough without it.
+            match undelivered(self.worker.refuse_client(id, None, code).await) {
+                None => {
+                    warn!(client = %id, %why, "a client was refused without its last message");
+                    return;
+                }
+                Some(again) => why = again,
+            }
         }
+        warn!(client = %id, %why, "the gateway could not be told that the client is refused");
     }
 
-    /// Runs a handler so that it can harm nobody else, and returns how it ended. The
-    /// future has to call the handler itself: a handler that is no `async fn` may panic
-    /// before there is a future. The caller pins the future, which saves this one the place
-    /// that a moved future would need.
+    /// Runs a handler, catches its panic, cancels it after the time limit, and returns how it
+    /// ended.
+    ///
+    /// `handler` must be an `async` block that calls the handler inside: a handler that is
+    /// not an `async fn` can panic in the call itself, before it returns a future. The caller
+    /// pins the future: moving it in here would make this function's own future larger by
+    /// its size.
     pub(crate) async fn contain(
         &self,
         event: &'static str,
@@ -172,19 +187,21 @@ impl<E: Events> Handler<E> {
                 warn!(client = %id, event, ms = started.elapsed().as_millis() as u64, "{text}");
             }
         };
-        // Most are done at their first poll, and need no timer.
+        // Both limits count from `started`: a first poll that blocks is part of the time.
+        let left = |limit: Duration| limit.saturating_sub(started.elapsed());
+        // Most handlers finish at their first poll and need no timer.
         let result = match poll_fn(|cx| Poll::Ready(handler.poll_unpin(cx))).await {
             Poll::Ready(result) => Some(result),
             Poll::Pending => {
-                let first = cancel.map_or(slow, |cancel| cancel.min(slow));
-                match timeout(first, &mut handler).await {
+                let until_first_limit = cancel.map_or(slow, |cancel| cancel.min(slow));
+                match timeout(left(until_first_limit), &mut handler).await {
                     Ok(result) => Some(result),
                     Err(_) => {
-                        if first == slow {
+                        if until_first_limit == slow {
                             warn_slow("a handler is slow and still runs");
                         }
                         match cancel {
-                            Some(cancel) => timeout_at(started + cancel, handler).await.ok(),
+                            Some(cancel) => timeout(left(cancel), handler).await.ok(),
                             None => Some(handler.await),
                         }
                     }
@@ -215,21 +232,21 @@ impl<E: Events> Handler<E> {
     }
 }
 
-/// Takes what a handler has done to its client's session.
+/// Takes, out of the client, the changes that a handler made to its session.
 fn changes_of(client: &Client) -> SessionChanges {
     let session = client.session();
     SessionChanges { merged: session.take_merged(), changed: session.take_changes() }
 }
 
-/// Returns why a command was not delivered to one client's gateway; `None` where it was.
-fn undelivered(told: std::result::Result<Delivery, Error>) -> Option<String> {
-    match told {
+/// Returns why a command did not reach the client's gateway, or `None` if it did.
+fn undelivered(result: std::result::Result<Delivery, Error>) -> Option<String> {
+    match result {
         Ok(delivery) => delivery.unreached.first().map(|(_, why)| why.to_string()),
         Err(error) => Some(error.to_string()),
     }
 }
 
-/// Returns an error's text with those of its causes.
+/// Returns an error's text, followed by the texts of its causes.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
@@ -239,4 +256,37 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use tokio::sync::watch;
+    use tokio::time::advance;
+
+    use super::*;
+
+    struct NoEvents;
+
+    impl Events for NoEvents {}
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_poll_counts_towards_the_time_limit() {
+        let worker = WorkerHandle::builder(watch::channel(Vec::new()).1).connect();
+        let second = Duration::from_secs(1);
+        for slow in [4 * second, 20 * second, Duration::MAX] {
+            let runner =
+                HandlerRunner::new(NoEvents, worker.clone(), Limits { slow, cancel: Some(10 * second) });
+            let started = Instant::now();
+            let handler = pin!(async {
+                // Its first poll takes six seconds.
+                advance(6 * second).now_or_never();
+                pending().await
+            });
+            let outcome = runner.contain("on_message", 1, handler).await;
+            assert_eq!(outcome, HandlerOutcome::Interrupted);
+            assert!(started.elapsed() < 11 * second, "cancelled after {:?}", started.elapsed());
+        }
+    }
 }

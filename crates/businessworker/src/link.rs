@@ -206,7 +206,7 @@ mod tests {
     use super::*;
     use crate::client_map::ClientMap;
     use crate::core::Clients;
-    use crate::handler::{Handler, Limits};
+    use crate::handler::{HandlerRunner, Limits};
     use crate::{Client, Message, Result};
 
     /// Notes in which task each message is handled, and takes a second for the first.
@@ -230,7 +230,8 @@ mod tests {
     async fn a_wait_for_room_is_not_held_against_the_handler_behind_it() {
         let worker = WorkerHandle::builder(watch::channel(Vec::new()).1).connect();
         let events = Arc::new(Where(Mutex::default()));
-        let handler = Handler::new(events.clone(), worker, Limits { slow: Duration::MAX, cancel: None });
+        let handler =
+            HandlerRunner::new(events.clone(), worker, Limits { slow: Duration::MAX, cancel: None });
         // Each event takes all the room there is.
         let queues = EventQueues::new(Arc::new(Clients::new(ClientMap::default(), 1)), handler, 8);
         let address = SocketAddrV4::new([127, 0, 0, 1].into(), 2300);

@@ -22,7 +22,7 @@ use tracing::{error, info, warn};
 use crate::client_map::ClientMap;
 use crate::core::{Clients, Identity};
 use crate::event_queues::{BUDGET, EventQueues};
-use crate::handler::{Handler, Limits};
+use crate::handler::{HandlerRunner, Limits};
 use crate::network::Network;
 use crate::problem::problem;
 use crate::{BoxError, Config, Events, link};
@@ -185,7 +185,7 @@ pub async fn serve<E: Events>(
     });
     let limits = Limits { slow: config.slow_handler_warning(), cancel: config.handler_timeout() };
     let gateway = worker.gateway().clone();
-    let handler = Handler::new(events, worker, limits);
+    let handler = HandlerRunner::new(events, worker, limits);
     let queues = EventQueues::new(clients, handler, config.concurrency);
     provide_stats(&stats, &queues, &registers);
 

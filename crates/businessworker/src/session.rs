@@ -12,7 +12,7 @@ use gatewayworker_client::{ClientId, SessionData, SessionError, php};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::core::normal;
+use crate::core::normalized;
 
 /// The session of the client whose event is being handled: PHP's `$_SESSION`.
 ///
@@ -124,7 +124,7 @@ impl Session {
             return None;
         }
         let bytes = view.data.as_ref()?.to_bytes();
-        let same = normal(&bytes) == normal(&view.stored);
+        let same = normalized(&bytes) == normalized(&view.stored);
         (!same).then(|| {
             view.stored = bytes.clone();
             bytes

@@ -1,39 +1,46 @@
 //! One task for each gateway that the registers list.
 //!
-//! `links.rs` uses it for call links, `gatewayworker_businessworker` for event links. It
-//! resolves host names and starts tasks; what a link does is up to the caller.
+//! `links.rs` uses it for call links, `gatewayworker_businessworker` for event links. This
+//! module resolves host names and starts tasks; what a link does is up to the caller.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, SocketAddrV4};
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::core::GatewayList;
 
 /// How long a host name may take to resolve.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to wait before resolving a name again that did not resolve.
+/// How long to wait before a name that did not resolve is tried again.
 const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long to wait before the link to a gateway is started again after it panicked.
+const RESTART_AFTER_PANIC: Duration = Duration::from_secs(5);
 
 /// The task of a gateway.
 struct LinkTask {
     /// Tells the task whether a register still lists the gateway.
     listed: watch::Sender<bool>,
-    task: AbortHandle,
+    handle: AbortHandle,
 }
 
-/// Runs `link` in a task for each address in `addresses`, each `host:port`. Never returns;
-/// dropping the future ends the tasks.
+/// Runs `link` in one task for each gateway in `addresses`, whose entries have the form
+/// `host:port`. Never returns; dropping the future ends the tasks.
 ///
-/// A gateway that is no longer listed keeps its task: a register that has just restarted
-/// lists no gateway for a moment. The flag tells the task, which ends by itself once its
-/// connection is gone. If the gateway is listed again after that, it gets a new task. A host
-/// is a name where a PHP gateway was configured with one.
+/// A gateway that is no longer listed keeps its task, because a register that has just
+/// restarted lists no gateway for a moment. The second argument of `link` is `false` while the
+/// gateway is not listed; the task then ends by itself when its connection is lost. If the
+/// gateway is listed again after that, it gets a new task. A link that panics is logged, and started
+/// again after a pause, so that the links to the other gateways go on. `host` is an IPv4 address, or a name
+/// if a PHP gateway was configured with a name.
 pub async fn follow_gateways<F>(
     mut addresses: watch::Receiver<Vec<String>>,
     link: impl Fn(SocketAddrV4, watch::Receiver<bool>) -> F,
@@ -43,32 +50,41 @@ pub async fn follow_gateways<F>(
     let mut tasks = JoinSet::new();
     let mut list = GatewayList::default();
     loop {
-        let names = addresses.borrow_and_update().clone();
+        let entries = addresses.borrow_and_update().clone();
         let mut begin = |address| {
             list.add(address, || {
                 debug!(%address, "a gateway is listed");
                 let (listed, flag) = watch::channel(true);
-                LinkTask { listed, task: tasks.spawn(link(address, flag)) }
+                LinkTask { listed, handle: tasks.spawn(run_link(address, link(address, flag))) }
             });
         };
-        // First the addresses, so that no name that is slow to resolve delays them.
-        names.iter().filter_map(|name| name.parse().ok()).for_each(&mut begin);
-        let (wanted, all_resolved) = resolve(&names).await;
+        // First the entries that are IP addresses, so that a slow name does not delay them.
+        entries.iter().filter_map(|entry| entry.parse().ok()).for_each(&mut begin);
+        let (wanted, all_resolved) = resolve(&entries).await;
         wanted.iter().copied().for_each(&mut begin);
-        list.set_listed(&wanted, |link, is_listed| _ = link.listed.send_replace(is_listed));
+        list.set_listed(&wanted, |task, is_listed| _ = task.listed.send_replace(is_listed));
         tokio::select! {
             changed = addresses.changed() => if changed.is_err() {
-                // The list never changes again: serve the links that are there.
+                // The list never changes again: keep the links that there are.
                 while tasks.join_next().await.is_some() {}
                 return std::future::pending().await;
             },
-            Some(_) = tasks.join_next() => list.remove_ended(|link| link.task.is_finished()),
+            Some(_) = tasks.join_next() => list.remove_ended(|task| task.handle.is_finished()),
             () = tokio::time::sleep(RESOLVE_AGAIN), if !all_resolved => {}
         }
     }
 }
 
-/// Returns the addresses of `names`, and whether each name had one.
+/// Runs a link. If it panics, ends later, because a listed gateway's link starts again at once.
+async fn run_link(address: SocketAddrV4, link: impl Future<Output = ()>) {
+    if AssertUnwindSafe(link).catch_unwind().await.is_err() {
+        let seconds = RESTART_AFTER_PANIC.as_secs();
+        error!(%address, "the link to a gateway panicked: it is started again in {seconds} s");
+        tokio::time::sleep(RESTART_AFTER_PANIC).await;
+    }
+}
+
+/// Returns the addresses that the names resolved to, and whether all names resolved.
 async fn resolve(names: &[String]) -> (BTreeSet<SocketAddrV4>, bool) {
     let mut resolved = BTreeSet::new();
     let mut all = true;
@@ -97,16 +113,19 @@ async fn address_of(name: &str) -> Result<SocketAddrV4, String> {
         SocketAddr::V4(address) => Some(address),
         SocketAddr::V6(_) => None,
     });
-    first.ok_or_else(|| "the name has no IPv4 address, and client ids are made of IPv4 addresses".into())
+    first.ok_or_else(|| {
+        "the name has no IPv4 address, and a client id contains its gateway's IPv4 address".into()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::sync::mpsc;
+    use tokio::time::Instant;
 
     use super::*;
 
-    /// Links that report, and end once they are not listed.
+    /// Follows `names` with links that report their start, and their end once they are not listed.
     async fn following(names: &[&str]) -> (watch::Sender<Vec<String>>, mpsc::UnboundedReceiver<String>) {
         let (list, addresses) = watch::channel(names.iter().map(|n| (*n).to_owned()).collect());
         let (report, reports) = mpsc::unbounded_channel();
@@ -135,6 +154,19 @@ mod tests {
         assert_eq!(reports.recv().await.unwrap(), "-127.0.0.1:1");
         list.send_replace(vec!["127.0.0.1:1".into(), "127.0.0.1:2".into()]);
         assert_eq!(reports.recv().await.unwrap(), "+127.0.0.1:1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_that_panics_is_started_again_after_a_pause() {
+        let (_list, addresses) = watch::channel(vec!["127.0.0.1:1".to_owned()]);
+        let (report, mut reports) = mpsc::unbounded_channel();
+        tokio::spawn(follow_gateways(addresses, move |_, _| {
+            report.send(Instant::now()).unwrap();
+            async { panic!("on purpose") }
+        }));
+        let first = reports.recv().await.unwrap();
+        let second = reports.recv().await.unwrap();
+        assert!(second - first >= RESTART_AFTER_PANIC, "after {:?}", second - first);
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
-//! Staying connected to registers: announcing a gateway, or following their lists.
+//! Keeps connections to the registers: announces a gateway to them, or follows their lists of
+//! gateways.
 //!
-//! Moves lines and waits; what to do and when is decided by `register_connection`, one for each
-//! register. A gateway runs [`announce`]; workers and client libraries run [`follow`].
+//! This is the shell: it reads and writes lines and waits. A [`RegisterConnection`] for each
+//! register decides what to do, and when. A gateway runs [`announce`]; workers and client libraries run [`follow`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,20 +20,23 @@ use crate::address_lists::AddressLists;
 use crate::register_connection::{ConnectionEnd, Effect, RegisterConnection};
 use crate::{LineError, LineReader, LogLimiter, RegisterLinks};
 
-/// Announces `address` to every register, for ever; dropping the future ends the
-/// connections, and with them the announcement. `links` shows how the connections are.
+/// Announces `address` to every register, and never returns. To withdraw the announcement, drop
+/// the future: that closes the connections.
+///
+/// `links` is kept up to date: it tells which registers are connected, and why the others are not.
 pub async fn announce(registers: &[String], address: &str, secret_key: &SecretKey, links: &RegisterLinks) {
     let mut connections = JoinSet::new();
     for register in registers {
         let hello = Message::GatewayConnect { address: address.to_owned(), secret_key: secret_key.clone() };
-        connections.spawn(Link::new(register, hello, links.clone(), |_| ()).run());
+        connections.spawn(RegisterTask::new(register, hello, links.clone(), |_| ()).run());
     }
     until_a_panic(connections).await;
 }
 
-/// Follows every register and publishes the **union** of their last lists; a register that is
-/// down keeps its last one. Runs for ever; dropping the future ends the connections. `links` shows
-/// how the connections are.
+/// Follows every register, and publishes the **union** of the last list of each. The list of a
+/// register that is down still counts. Never returns; dropping the future closes the connections.
+///
+/// `links` is kept up to date: it tells which registers are connected, and why the others are not.
 pub async fn follow(
     registers: &[String],
     secret_key: &SecretKey,
@@ -45,7 +49,7 @@ pub async fn follow(
         let (lists, addresses) = (lists.clone(), addresses.clone());
         let hello = Message::WorkerConnect { secret_key: secret_key.clone() };
         let take_list = move |list| {
-            // Held until the union is out, so that an older one cannot replace it.
+            // Locked until the union is published, so that an older one cannot replace it.
             let mut lists = lists.lock().unwrap_or_else(PoisonError::into_inner);
             let union = lists.set(index, list);
             addresses.send_if_modified(|known| {
@@ -54,32 +58,34 @@ pub async fn follow(
                 changed
             });
         };
-        connections.spawn(Link::new(register, hello, links.clone(), take_list).run());
+        connections.spawn(RegisterTask::new(register, hello, links.clone(), take_list).run());
     }
     until_a_panic(connections).await;
 }
 
-/// Waits for ever, or until one of the connections panics: then panics likewise.
+/// Waits for ever. If one of the connections panics, panics with the same payload.
 async fn until_a_panic(mut connections: JoinSet<()>) {
     while let Some(ended) = connections.join_next().await {
         if let Err(Ok(panic)) = ended.map_err(tokio::task::JoinError::try_into_panic) {
             std::panic::resume_unwind(panic);
         }
     }
+    // Without a register there is no connection to wait for.
+    std::future::pending().await
 }
 
-/// The link to one register: carries out what its [`RegisterConnection`] decides.
-struct Link<F> {
+/// The connection to one register: carries out what its [`RegisterConnection`] decides.
+struct RegisterTask<F> {
     register: String,
     connection: RegisterConnection,
-    /// The clock of `connection` begins here.
+    /// Time zero of `connection`'s clock.
     started: Instant,
     links: RegisterLinks,
     ignored_lines: LogLimiter,
     take_list: F,
 }
 
-impl<F: FnMut(Vec<String>)> Link<F> {
+impl<F: FnMut(Vec<String>)> RegisterTask<F> {
     fn new(register: &str, hello: Message, links: RegisterLinks, take_list: F) -> Self {
         Self {
             register: register.to_owned(),
@@ -139,7 +145,7 @@ impl<F: FnMut(Vec<String>)> Link<F> {
     fn report(&mut self, effect: Effect) {
         match effect {
             Effect::Accepted => {
-                info!(register = self.register, "connected to the register");
+                info!(register = self.register, "the register has accepted the connection");
                 self.links.up(&self.register);
             }
             Effect::Trouble(why) => {
@@ -158,7 +164,7 @@ impl<F: FnMut(Vec<String>)> Link<F> {
         }
     }
 
-    /// Waits for the next deadline, or for ever where there is none.
+    /// Waits for the next deadline, or for ever if there is none.
     async fn wait_for_deadline(&self) {
         match self.connection.next_deadline() {
             Some(at_ms) => sleep_until(self.started + Duration::from_millis(at_ms)).await,
@@ -178,8 +184,8 @@ mod tests {
 
     use super::*;
 
-    /// Runs a follower, or an announcer, with a register that does `register` with each connection,
-    /// until the reported trouble `is_it`.
+    /// Runs a follower or an announcer against a register that runs `register` for each connection,
+    /// until `is_it` accepts the reported trouble.
     async fn trouble_with<F: Future<Output = ()>>(
         announces: bool,
         register: impl Fn(tokio::net::TcpStream) -> F,
@@ -209,7 +215,7 @@ mod tests {
             () = serve => {}
             () = stay => {}
             found = tokio::time::timeout(Duration::from_secs(20), look) => {
-                found.unwrap_or_else(|_| panic!("in vain: {:?}", links.trouble(Duration::ZERO)));
+                found.unwrap_or_else(|_| panic!("the expected trouble was not reported; last: {:?}", links.trouble(Duration::ZERO)));
             }
         }
     }
@@ -259,6 +265,22 @@ mod tests {
         }
         let why = links.trouble(Duration::ZERO).unwrap();
         assert!(why.starts_with(&format!("the register at {nobody} cannot be reached (")), "{why}");
+    }
+
+    #[tokio::test]
+    async fn without_a_register_following_and_announcing_never_return() {
+        let (links, key) = (RegisterLinks::default(), SecretKey::default());
+        let addresses = watch::channel(Vec::new()).0;
+        let mut tasks = JoinSet::new();
+        tasks.spawn({
+            let (links, key) = (links.clone(), key.clone());
+            async move { announce(&[], "127.0.0.1:1", &key, &links).await }
+        });
+        tasks.spawn(async move { follow(&[], &key, addresses, &links).await });
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        assert!(tasks.try_join_next().is_none());
     }
 
     #[tokio::test]

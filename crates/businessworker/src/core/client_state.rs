@@ -106,20 +106,20 @@ impl ClientState {
         }
     }
 
-    pub(super) fn answered(&mut self, writes: u64, session: &[u8], hasher: &SessionHasher) {
-        self.session.answered(writes, session, hasher);
+    pub(super) fn note_answer(&mut self, writes: u64, session: &[u8], hasher: &SessionHasher) {
+        self.session.note_answer(writes, session, hasher);
     }
 
-    pub(super) fn written(&mut self, session: &[u8], hasher: &SessionHasher) {
-        self.session.written(session, hasher);
+    pub(super) fn note_write(&mut self, session: &[u8], hasher: &SessionHasher) {
+        self.session.note_write(session, hasher);
     }
 
-    pub(super) fn merged(&mut self, with: &php::Array) {
-        self.session.merged(with);
+    pub(super) fn note_merge(&mut self, with: &php::Array) {
+        self.session.note_merge(with);
     }
 
-    pub(super) fn expect(&mut self, merged: Bytes) {
-        self.session.expect(merged);
+    pub(super) fn note_expected_merge(&mut self, merged: Bytes) {
+        self.session.note_expected_merge(merged);
     }
 
     pub(super) fn refuse(&mut self) {

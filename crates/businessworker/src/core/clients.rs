@@ -139,7 +139,7 @@ impl<T: ClientTable> Clients<T> {
     /// stands for a gateway that knows no such client, or has not answered.
     pub fn answered(&self, id: ClientId, question: SessionQuestion, answer: Option<Bytes>) -> Bytes {
         let Some(session) = answer else { return question.newest_known };
-        self.table.update(id, |state| state.answered(question.writes, &session, &self.hasher));
+        self.table.update(id, |state| state.note_answer(question.writes, &session, &self.hasher));
         session
     }
 
@@ -150,12 +150,12 @@ impl<T: ClientTable> Clients<T> {
     /// (Sessions written from elsewhere, or those of another worker's clients, would be
     /// kept for ever.)
     pub fn note_write(&self, id: ClientId, session: &[u8]) {
-        self.table.update(id, |state| state.written(session, &self.hasher));
+        self.table.update(id, |state| state.note_write(session, &self.hasher));
     }
 
     /// Notes that a gateway was told to merge `with` into a client's session, likewise.
     pub fn note_merge(&self, id: ClientId, with: &php::Array) {
-        self.table.update(id, |state| state.merged(with));
+        self.table.update(id, |state| state.note_merge(with));
     }
 
     /// Returns what the client's gateway is told after a handler has ended. The write of
@@ -187,7 +187,7 @@ impl<T: ClientTable> Clients<T> {
             return None;
         }
         if let Some(merged) = changes.merged {
-            self.table.update(id, |state| state.expect(merged));
+            self.table.update(id, |state| state.note_expected_merge(merged));
         }
         changes.changed
     }

@@ -1,13 +1,14 @@
 //! An event: something that happened to a client, as its gateway told the worker.
 //!
-//! The event link makes events of the gateway's commands; the client's queue holds them
-//! until the handler for them can run.
+//! The event link turns each `Command::On…` of the gateway into an event. The client's event
+//! queue holds it until its handler can run.
 
 use bytes::Bytes;
 use gatewayworker_client::ClientId;
 use gatewayworker_protocol::{Body, Command, Origin, Payload};
 
-/// The cost of an event beyond its own bytes. It bounds the number of small events.
+/// What an event costs in the budget, in bytes, in addition to its session and body. With it,
+/// the budget also limits how many small events can wait.
 pub(crate) const EVENT_COST: usize = 256;
 
 /// Something that happened to a client.
@@ -28,29 +29,30 @@ pub enum EventKind {
     Connect,
     /// The client has sent a WebSocket handshake.
     WebSocketConnect {
-        /// The handshake, as [`Handshake::parse`](crate::Handshake::parse) reads it.
+        /// The unparsed handshake; [`Handshake::parse`](crate::Handshake::parse) parses it.
         handshake: Bytes,
         /// Whether the gateway waits for the worker to admit or refuse the client.
-        asks: bool,
+        gateway_asks: bool,
     },
     /// The client has sent a message.
     Message(Payload),
-    /// The client is gone; the reason, as [`CloseReason`](crate::CloseReason) reads it.
+    /// The client is gone. The bytes are the reason, which [`CloseReason`](crate::CloseReason)
+    /// parses.
     Close(Bytes),
 }
 
 impl Event {
-    /// Returns the event in a gateway's command.
+    /// Converts a gateway's command into an event.
     ///
     /// # Errors
-    /// The command itself, where it is no event.
-    // The command is handed on, not reported.
+    /// Returns the command unchanged if it is not an event.
+    // The large `Err` is intended: the caller goes on with the command.
     #[allow(clippy::result_large_err)]
     pub fn from_command(command: Command) -> Result<Self, Command> {
         let (origin, session, kind) = match command {
             Command::OnConnect { origin, session } => (origin, session, EventKind::Connect),
             Command::OnWebSocketConnect { origin, session, handshake, asks } => {
-                (origin, session, EventKind::WebSocketConnect { handshake, asks })
+                (origin, session, EventKind::WebSocketConnect { handshake, gateway_asks: asks })
             }
             Command::OnMessage { origin, session, message } => (origin, session, EventKind::Message(message)),
             Command::OnClose { origin, session, reason } => (origin, session, EventKind::Close(reason)),

@@ -48,4 +48,4 @@ pub use table::{ClientTable, OrderedTable};
 
 #[cfg(test)]
 pub(crate) use event::EVENT_COST;
-pub(crate) use session_version::normal;
+pub(crate) use session_version::normalized;

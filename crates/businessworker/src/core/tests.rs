@@ -126,7 +126,7 @@ impl Chat {
         let session = std::str::from_utf8(session).unwrap();
         match kind {
             EventKind::Connect => Handled::Event { outcome, changes: SessionChanges::default() },
-            EventKind::WebSocketConnect { asks: gateway_asks, .. } => {
+            EventKind::WebSocketConnect { gateway_asks, .. } => {
                 let refusal = Admission::refuse_with("no").with_code(4001);
                 let admission = Some(if n == 9 { refusal } else { Admission::Admit });
                 Handled::WebSocketConnect {

@@ -1,4 +1,5 @@
-//! UNGROUP: takes every member out of the group in ext.
+//! UNGROUP: removes all clients from the group whose name is in the frame's `ext`. The clients
+//! stay connected.
 
 use bytes::Bytes;
 

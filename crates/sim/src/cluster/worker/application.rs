@@ -167,14 +167,14 @@ impl Worker {
                 self.tell(id, Command::BindUid { connection_id, uid: uid(1) });
                 Handled::Event { outcome, changes: SessionChanges::default() }
             }
-            EventKind::WebSocketConnect { handshake, asks } => {
+            EventKind::WebSocketConnect { handshake, gateway_asks } => {
                 let parsed = parse_handshake(handshake);
                 let admission = match parsed {
                     Some((_, Wanted::Refuse)) => Admission::refuse_with("refused").with_code(4001),
                     _ => Admission::Admit,
                 };
                 let changes = SessionChanges { merged: None, changed: Some(session(0)) };
-                let gateway_asks = *asks;
+                let gateway_asks = *gateway_asks;
                 Handled::WebSocketConnect { outcome, changes, admission: Some(admission), gateway_asks }
             }
             EventKind::Message(_) => {
