@@ -3,7 +3,8 @@
 use super::Command;
 use crate::{Frame, code};
 
-pub(super) fn decode(frame: Frame) -> Command {
+#[inline]
+pub(super) fn decode(frame: &mut Frame) -> Command {
     Command::Admit(frame.connection_id)
 }
 

@@ -1,12 +1,15 @@
 //! JOIN_GROUP: puts a client into the group in ext.
 
+use std::mem;
+
 use bytes::Bytes;
 
 use super::Command;
 use crate::{Frame, code};
 
-pub(super) fn decode(frame: Frame) -> Command {
-    Command::JoinGroup { connection_id: frame.connection_id, group: frame.ext }
+#[inline]
+pub(super) fn decode(frame: &mut Frame) -> Command {
+    Command::JoinGroup { connection_id: frame.connection_id, group: mem::take(&mut frame.ext) }
 }
 
 pub(super) fn encode(connection_id: u32, group: Bytes) -> Frame {

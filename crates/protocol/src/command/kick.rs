@@ -13,9 +13,10 @@ use crate::{Frame, code};
 /// The body of a KICK without a last message.
 const NO_MESSAGE: Bytes = Bytes::from_static(b"N;");
 
-pub(super) fn decode(frame: Frame) -> Command {
+#[inline]
+pub(super) fn decode(frame: &mut Frame) -> Command {
     let connection_id = frame.connection_id;
-    let payload = Payload::of(&frame);
+    let payload = Payload::take(frame);
     let message = (payload.body != Body::Php(NO_MESSAGE)).then_some(Payload { raw: false, ..payload });
     match close_code(&frame.ext) {
         Some(code) => Command::Refuse { connection_id, message, code },

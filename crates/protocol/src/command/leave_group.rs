@@ -1,12 +1,15 @@
 //! LEAVE_GROUP: takes a client out of the group in ext.
 
+use std::mem;
+
 use bytes::Bytes;
 
 use super::Command;
 use crate::{Frame, code};
 
-pub(super) fn decode(frame: Frame) -> Command {
-    Command::LeaveGroup { connection_id: frame.connection_id, group: frame.ext }
+#[inline]
+pub(super) fn decode(frame: &mut Frame) -> Command {
+    Command::LeaveGroup { connection_id: frame.connection_id, group: mem::take(&mut frame.ext) }
 }
 
 pub(super) fn encode(connection_id: u32, group: Bytes) -> Frame {

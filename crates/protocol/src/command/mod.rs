@@ -227,31 +227,32 @@ impl Command {
     /// # Errors
     /// When it has an unknown number or unreadable JSON. Questions never fail:
     /// one that cannot be read still has to be answered.
-    pub fn decode(frame: Frame) -> Result<Self, CommandError> {
+    pub fn decode(mut frame: Frame) -> Result<Self, CommandError> {
+        // By reference, or in parts where it is frequent: moving a whole frame costs as much as decoding it.
         let cmd = frame.cmd;
         Ok(match cmd {
-            code::ON_CONNECT => on_connect::decode(frame),
-            code::ON_WEBSOCKET_CONNECT => on_websocket_connect::decode(frame),
-            code::ON_MESSAGE => on_message::decode(frame),
-            code::ON_CLOSE => on_close::decode(frame),
-            code::PING => ping::decode(frame),
+            code::ON_CONNECT => on_connect::decode(&mut frame),
+            code::ON_WEBSOCKET_CONNECT => on_websocket_connect::decode(&mut frame),
+            code::ON_MESSAGE => on_message::decode(Origin::of(&frame), frame.flag, frame.ext, frame.body),
+            code::ON_CLOSE => on_close::decode(&mut frame),
+            code::PING => ping::decode(&mut frame),
             code::WORKER_CONNECT => Self::WorkerConnect(hello::decode(&frame)?),
             code::GATEWAY_CLIENT_CONNECT => Self::ClientConnect(hello::decode(&frame)?),
-            code::SEND_TO_ONE => send_to_one::decode(frame),
-            code::SEND_TO_ALL => send_to_all::decode(frame)?,
-            code::SEND_TO_UID => send_to_uid::decode(frame)?,
-            code::SEND_TO_GROUP => send_to_group::decode(frame)?,
-            code::KICK => kick::decode(frame),
-            code::ADMIT => admit::decode(frame),
-            code::PUBLISH => publish::decode(frame),
-            code::DESTROY => destroy::decode(frame),
-            code::SET_SESSION => set_session::decode(frame),
-            code::UPDATE_SESSION => update_session::decode(frame),
-            code::BIND_UID => bind_uid::decode(frame),
-            code::UNBIND_UID => unbind_uid::decode(frame),
-            code::JOIN_GROUP => join_group::decode(frame),
-            code::LEAVE_GROUP => leave_group::decode(frame),
-            code::UNGROUP => ungroup::decode(frame),
+            code::SEND_TO_ONE => send_to_one::decode(frame.connection_id, frame.flag, frame.body),
+            code::SEND_TO_ALL => send_to_all::decode(&mut frame)?,
+            code::SEND_TO_UID => send_to_uid::decode(&mut frame)?,
+            code::SEND_TO_GROUP => send_to_group::decode(&mut frame)?,
+            code::KICK => kick::decode(&mut frame),
+            code::ADMIT => admit::decode(&mut frame),
+            code::PUBLISH => publish::decode(&mut frame),
+            code::DESTROY => destroy::decode(&mut frame),
+            code::SET_SESSION => set_session::decode(&mut frame),
+            code::UPDATE_SESSION => update_session::decode(&mut frame),
+            code::BIND_UID => bind_uid::decode(&mut frame),
+            code::UNBIND_UID => unbind_uid::decode(&mut frame),
+            code::JOIN_GROUP => join_group::decode(&mut frame),
+            code::LEAVE_GROUP => leave_group::decode(&mut frame),
+            code::UNGROUP => ungroup::decode(&mut frame),
             _ => Self::Ask(Question::decode(frame).ok_or(CommandError::Unknown(cmd))?),
         })
     }

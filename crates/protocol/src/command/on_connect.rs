@@ -1,12 +1,15 @@
 //! ON_CONNECT: a client has connected. Its session stands in ext.
 
+use std::mem;
+
 use bytes::Bytes;
 
 use super::{Command, Origin};
 use crate::{Frame, code};
 
-pub(super) fn decode(frame: Frame) -> Command {
-    Command::OnConnect { origin: Origin::of(&frame), session: frame.ext }
+#[inline]
+pub(super) fn decode(frame: &mut Frame) -> Command {
+    Command::OnConnect { origin: Origin::of(frame), session: mem::take(&mut frame.ext) }
 }
 
 pub(super) fn encode(origin: Origin, session: Bytes) -> Frame {

@@ -5,9 +5,10 @@ use bytes::Bytes;
 use super::{Command, Origin, Payload};
 use crate::{Frame, code};
 
+/// Of the parts of a frame, as this is the command that a cluster decodes most.
 #[inline]
-pub(super) fn decode(frame: Frame) -> Command {
-    Command::OnMessage { origin: Origin::of(&frame), message: Payload::of(&frame), session: frame.ext }
+pub(super) fn decode(origin: Origin, flag: u8, session: Bytes, body: Bytes) -> Command {
+    Command::OnMessage { origin, message: Payload::of(flag, body), session }
 }
 
 #[inline]

@@ -1,18 +1,21 @@
 //! ON_WEBSOCKET_CONNECT: the handshake of a WebSocket client, a serialized PHP array in the body.
 //! Its session stands in ext. A flag of ours asks the worker to admit or refuse the client.
 
+use std::mem;
+
 use bytes::Bytes;
 
 use super::{Command, Origin};
 use crate::frame::FLAG_ASKS;
 use crate::{Frame, code};
 
-pub(super) fn decode(frame: Frame) -> Command {
+#[inline]
+pub(super) fn decode(frame: &mut Frame) -> Command {
     Command::OnWebSocketConnect {
-        origin: Origin::of(&frame),
+        origin: Origin::of(frame),
         asks: frame.flag & FLAG_ASKS != 0,
-        session: frame.ext,
-        handshake: frame.body,
+        session: mem::take(&mut frame.ext),
+        handshake: mem::take(&mut frame.body),
     }
 }
 

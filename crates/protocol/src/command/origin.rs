@@ -32,6 +32,7 @@ impl Origin {
         }
     }
 
+    #[inline]
     pub(super) fn of(frame: &Frame) -> Self {
         Self {
             gateway: SocketAddrV4::new(frame.local_ip, frame.local_port),

@@ -1,5 +1,7 @@
 //! The body of a frame that carries a message of a client or for one, with its flag bits.
 
+use std::mem;
+
 use bytes::Bytes;
 
 use crate::Frame;
@@ -31,11 +33,17 @@ impl Payload {
         Self { body: Body::Plain(body.into()), raw: false, binary: false }
     }
 
+    /// Takes the message out of a frame.
     #[inline]
-    pub(super) fn of(frame: &Frame) -> Self {
-        let body = frame.body.clone();
-        let body = if frame.flag & FLAG_PLAIN != 0 { Body::Plain(body) } else { Body::Php(body) };
-        Self { body, raw: frame.flag & FLAG_RAW != 0, binary: frame.flag & FLAG_BINARY != 0 }
+    pub(super) fn take(frame: &mut Frame) -> Self {
+        Self::of(frame.flag, mem::take(&mut frame.body))
+    }
+
+    /// The message of a frame with these flags and this body.
+    #[inline]
+    pub(super) fn of(flag: u8, body: Bytes) -> Self {
+        let body = if flag & FLAG_PLAIN != 0 { Body::Plain(body) } else { Body::Php(body) };
+        Self { body, raw: flag & FLAG_RAW != 0, binary: flag & FLAG_BINARY != 0 }
     }
 
     #[inline]

@@ -1,13 +1,16 @@
 //! PING: a sign of life. The body, empty from PHP, carries a [`PingBody`](crate::PingBody) between
 //! our own daemons.
 
+use std::mem;
+
 use bytes::Bytes;
 
 use super::Command;
 use crate::{Frame, code};
 
-pub(super) fn decode(frame: Frame) -> Command {
-    Command::Ping(frame.body)
+#[inline]
+pub(super) fn decode(frame: &mut Frame) -> Command {
+    Command::Ping(mem::take(&mut frame.body))
 }
 
 pub(super) fn encode(body: Bytes) -> Frame {

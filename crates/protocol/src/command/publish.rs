@@ -1,12 +1,15 @@
 //! PUBLISH, ours: an event between workers. Ext is the topic, the body is the payload.
 
+use std::mem;
+
 use bytes::Bytes;
 
 use super::Command;
 use crate::{Frame, code};
 
-pub(super) fn decode(frame: Frame) -> Command {
-    Command::Publish { topic: frame.ext, payload: frame.body }
+#[inline]
+pub(super) fn decode(frame: &mut Frame) -> Command {
+    Command::Publish { topic: mem::take(&mut frame.ext), payload: mem::take(&mut frame.body) }
 }
 
 pub(super) fn encode(topic: Bytes, payload: Bytes) -> Frame {

@@ -19,10 +19,10 @@ pub enum Audience {
 }
 
 #[inline]
-pub(super) fn decode(frame: Frame) -> Result<Command, CommandError> {
+pub(super) fn decode(frame: &mut Frame) -> Result<Command, CommandError> {
     let to =
         if frame.ext.is_empty() { Audience::Everyone } else { audience(&read_json(frame.cmd, &frame.ext)?) };
-    Ok(Command::SendToAll { to, message: Payload::of(&frame) })
+    Ok(Command::SendToAll { to, message: Payload::take(frame) })
 }
 
 /// Reads ext as PHP does: the values of `connections`, or else the keys of `exclude`.

@@ -7,11 +7,12 @@ use serde_json::{Value, json};
 use super::{Command, CommandError, Payload, read_json};
 use crate::{Frame, code, json as lists};
 
-pub(super) fn decode(frame: Frame) -> Result<Command, CommandError> {
+#[inline]
+pub(super) fn decode(frame: &mut Frame) -> Result<Command, CommandError> {
     let ext = read_json(frame.cmd, &frame.ext)?;
     let groups = ext.get("group").ok_or(CommandError::Missing { cmd: frame.cmd, what: "group" })?;
     let except = ext.get("exclude").map(lists::set_keys).unwrap_or_default();
-    Ok(Command::SendToGroup { groups: lists::names(groups), except, message: Payload::of(&frame) })
+    Ok(Command::SendToGroup { groups: lists::names(groups), except, message: Payload::take(frame) })
 }
 
 pub(super) fn encode(groups: &[Bytes], except: &[u32], message: Payload) -> Frame {

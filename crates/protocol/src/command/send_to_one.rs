@@ -1,11 +1,14 @@
 //! SEND_TO_ONE: sends a message, the body, to one client.
 
+use bytes::Bytes;
+
 use super::{Command, Payload};
 use crate::{Frame, code};
 
+/// Of the parts of a frame, as every reply to a client is one.
 #[inline]
-pub(super) fn decode(frame: Frame) -> Command {
-    Command::SendToOne { to: frame.connection_id, message: Payload::of(&frame) }
+pub(super) fn decode(connection_id: u32, flag: u8, body: Bytes) -> Command {
+    Command::SendToOne { to: connection_id, message: Payload::of(flag, body) }
 }
 
 #[inline]

@@ -6,9 +6,10 @@ use bytes::Bytes;
 use super::{Command, CommandError, Payload, read_json};
 use crate::{Frame, code, json as lists};
 
-pub(super) fn decode(frame: Frame) -> Result<Command, CommandError> {
+#[inline]
+pub(super) fn decode(frame: &mut Frame) -> Result<Command, CommandError> {
     let uids = lists::names(&read_json(frame.cmd, &frame.ext)?);
-    Ok(Command::SendToUid { uids, message: Payload::of(&frame) })
+    Ok(Command::SendToUid { uids, message: Payload::take(frame) })
 }
 
 pub(super) fn encode(uids: &[Bytes], message: Payload) -> Frame {
