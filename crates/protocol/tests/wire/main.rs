@@ -4,4 +4,5 @@
 
 mod frames;
 mod php_objects;
+mod php_serde;
 mod php_values;
