@@ -1,6 +1,8 @@
 //! Clients that connect while no worker is linked.
 
+use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use gatewayworker_tests::tls::Certificate;
 use gatewayworker_tests::{Cluster, Happened, WsClient, eventually, soon};
@@ -15,46 +17,69 @@ async fn connect(listener: SocketAddr) -> TcpStream {
 }
 
 /// Ends its side, and returns what comes until the gateway ends the other.
-async fn half_close(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Vec<u8> {
-    stream.shutdown().await.unwrap();
+async fn half_close(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<Vec<u8>> {
+    stream.shutdown().await?;
     let mut answer = Vec::new();
     let _ = soon("the end", stream.read_to_end(&mut answer)).await;
-    answer
+    Ok(answer)
 }
 
-/// Comes to the listener and leaves in each of the ways, before there is a worker. The
-/// bytes stand before TLS, what the client says after it.
-async fn leave(listener: SocketAddr, before: &str, certificate: Option<&Certificate>, says: &str) {
-    for reset in [false, true] {
-        let mut stream = connect(listener).await;
-        stream.write_all(before.as_bytes()).await.unwrap();
-        match certificate {
+/// A client's connection: where it connects, what stands before TLS, and what it says after it.
+#[derive(Clone, Copy)]
+struct Leaver<'a> {
+    listener: SocketAddr,
+    before: &'a str,
+    certificate: Option<&'a Certificate>,
+    says: &'a str,
+}
+
+impl Leaver<'_> {
+    /// Connects, says its bytes, and closes or resets the connection.
+    async fn close(self, reset: bool) -> io::Result<()> {
+        let linger = reset.then_some(Duration::ZERO);
+        let mut stream = connect(self.listener).await;
+        stream.write_all(self.before.as_bytes()).await?;
+        match self.certificate {
             None => {
-                stream.write_all(says.as_bytes()).await.unwrap();
-                socket2::SockRef::from(&stream).set_linger(reset.then_some(Default::default())).unwrap();
+                stream.write_all(self.says.as_bytes()).await?;
+                socket2::SockRef::from(&stream).set_linger(linger)
             }
             Some(certificate) => {
-                let mut stream = certificate.connect_over(stream).await.unwrap();
-                stream.write_all(says.as_bytes()).await.unwrap();
-                let linger = reset.then_some(Default::default());
-                socket2::SockRef::from(stream.get_ref().0).set_linger(linger).unwrap();
+                let mut stream = certificate.connect_over(stream).await?;
+                stream.write_all(self.says.as_bytes()).await?;
+                socket2::SockRef::from(stream.get_ref().0).set_linger(linger)
             }
         }
     }
-    let mut stream = connect(listener).await;
-    stream.write_all(before.as_bytes()).await.unwrap();
-    let answer = match certificate {
-        None => {
-            stream.write_all(says.as_bytes()).await.unwrap();
-            half_close(stream).await
+
+    /// Connects, says its bytes, ends its side, and returns what comes until the gateway ends the other.
+    async fn half_close(self) -> io::Result<Vec<u8>> {
+        let mut stream = connect(self.listener).await;
+        stream.write_all(self.before.as_bytes()).await?;
+        match self.certificate {
+            None => {
+                stream.write_all(self.says.as_bytes()).await?;
+                half_close(stream).await
+            }
+            Some(certificate) => {
+                let mut stream = certificate.connect_over(stream).await?;
+                stream.write_all(self.says.as_bytes()).await?;
+                half_close(stream).await
+            }
         }
-        Some(certificate) => {
-            let mut stream = certificate.connect_over(stream).await.unwrap();
-            stream.write_all(says.as_bytes()).await.unwrap();
-            half_close(stream).await
+    }
+
+    /// Leaves in each of the ways, before there is a worker. The gateway may reject a connection as long
+    /// as it has not noticed that earlier clients have left.
+    async fn leave(self) {
+        for reset in [false, true] {
+            eventually("a client that leaves", async || self.close(reset).await.is_ok()).await;
         }
-    };
-    assert_eq!(String::from_utf8_lossy(&answer), "", "at {listener}");
+        eventually("a client that leaves and hears nothing", async || {
+            self.half_close().await.is_ok_and(|answer| answer.is_empty())
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
@@ -95,14 +120,14 @@ async fn clients_that_leave_before_a_worker_comes_hold_nothing_and_cause_no_even
         (listeners[6], proxy, None, UPGRADE),
         (listeners[7], proxy, Some(&certificate), UPGRADE),
     ] {
-        leave(listener, before, certificate, says).await;
+        Leaver { listener, before, certificate, says }.leave().await;
     }
     // All places are free again, for clients who wait.
     let mut waiting = Vec::new();
     eventually("a place for a client that waits", async || {
         let mut client = connect(listeners[0]).await;
         client.write_all(UPGRADE.as_bytes()).await.unwrap();
-        half_close(client).await.is_empty()
+        half_close(client).await.is_ok_and(|answer| answer.is_empty())
     })
     .await;
     for _ in 0..3 {
