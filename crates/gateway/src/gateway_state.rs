@@ -46,10 +46,6 @@ pub(crate) struct GatewayState {
     pub(crate) rejection_permits: Arc<Semaphore>,
     pub(crate) clients: AtomicUsize,
     pub(crate) logs: Logs,
-    /// How many bytes may wait for slow clients on one shard.
-    pub(crate) outbox_budget: usize,
-    /// How often to look for silent clients; `None` where no listener has a heartbeat.
-    pub(crate) heartbeat_tick: Option<Duration>,
     /// The next sequence number of a connect, join or bind.
     pub(crate) next_seq: AtomicU64,
 }
@@ -78,8 +74,6 @@ impl GatewayState {
             rejection_permits: Arc::new(Semaphore::new(capacity.rejected)),
             clients: AtomicUsize::new(0),
             logs: Logs::default(),
-            outbox_budget: config.outbox_budget(),
-            heartbeat_tick: config.heartbeat_tick(),
             next_seq: AtomicU64::new(1),
             config,
         }
@@ -104,8 +98,8 @@ impl GatewayState {
             shards: self.shards.len(),
             admission_timeout_ms: self.config.admission_timeout_ms,
             max_session_bytes: self.config.max_session_bytes,
-            outbox_budget: self.outbox_budget,
-            heartbeat_tick: self.heartbeat_tick.unwrap_or(Duration::from_secs(1)),
+            outbox_budget: self.config.outbox_budget(),
+            heartbeat_tick: self.config.heartbeat_tick().unwrap_or(Duration::from_secs(1)),
         }
     }
 

@@ -63,8 +63,13 @@ impl<P: Ports> Shard<P> {
         let limits = Limits { client: policy.outbox_bytes, shard: self.settings.outbox_budget };
         let blocked_bytes = &mut self.blocked_bytes;
         match client.queue.push(frame, priority, limits, blocked_bytes, &client.connection) {
-            Queued::List(Priority::Bulk) => self.bulk.push_back(key),
-            Queued::List(Priority::Urgent) => self.urgent.push(key),
+            Queued::List(priority) => {
+                match priority {
+                    Priority::Bulk => self.bulk.push_back(key),
+                    Priority::Urgent => self.urgent.push(key),
+                }
+                self.effects.signals.flush = true;
+            }
             Queued::Waits => {}
             // Its next flush, or its reader, finds that out.
             Queued::Broken => {}

@@ -195,7 +195,6 @@ impl<P: Ports> Shard<P> {
         client.worker.unbind();
         let finished = self.finish(*client, reason, last, detail);
         self.effects.list.push_back(Effect::Finish(Box::new(finished)));
-        self.effects.signals.flush = true;
     }
 
     fn finish(

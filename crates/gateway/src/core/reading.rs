@@ -100,7 +100,6 @@ impl<P: Ports> Outlet for ToWorker<'_, P> {
 
     fn pong(&mut self, frame: Bytes) {
         self.shard.send_own_frame(self.key, frame);
-        self.shard.effects.signals.flush = true;
         self.shard.close_pending();
     }
 }

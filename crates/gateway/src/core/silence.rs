@@ -16,7 +16,6 @@ impl<P: Ports> Shard<P> {
                 self.check_silence(key, now_ms);
             }
         }
-        self.effects.signals.flush = true;
     }
 
     fn check_silence(&mut self, key: Key, now_ms: u64) {

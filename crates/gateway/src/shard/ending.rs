@@ -10,7 +10,7 @@ use gatewayworker_protocol::CloseReason;
 use tracing::{info, warn};
 
 use super::ShardThread;
-use super::connection::{ClientConnection, Core, GatewayPorts};
+use super::connection::{ClientConnection, GatewayPorts};
 use crate::closing;
 use crate::core::effects::{Effect, Finished, Notice};
 use crate::core::flush::Writable;
@@ -45,9 +45,10 @@ impl ShardThread {
                 return self.input(|core| core.read_ended(key));
             }
             if self.input(|core| core.writable(key)) == Writable::Done {
-                // The handle would keep this task's memory.
-                let connection = |core: &mut Core| core.connection(key).map(|c| c.unblocker = None);
-                self.input(connection);
+                if let Some(connection) = self.core.borrow_mut().connection(key) {
+                    // The handle would keep this task's memory.
+                    connection.unblocker = None;
+                }
                 return;
             }
         }

@@ -129,6 +129,11 @@ impl ShardThread {
         self.started.elapsed().as_millis() as u64
     }
 
+    /// Waits until a time of that clock.
+    async fn sleep_until_ms(&self, at_ms: u64) {
+        sleep_until(self.started + Duration::from_millis(at_ms)).await;
+    }
+
     /// Inserts a client. The caller has to [set](Self::set_reader) its reading task next.
     pub(crate) fn insert(self: &Rc<Self>, new: NewClient<GatewayPorts>) -> Key {
         self.shared.clients.fetch_add(1, Ordering::Relaxed);
@@ -197,11 +202,9 @@ impl ShardThread {
     async fn advance_forever(self: Rc<Self>) {
         let mut workers = self.shared.workers.changes();
         loop {
-            let next = self.look(Core::next_deadline);
-            let next = self.started + Duration::from_millis(next.unwrap_or_default());
-            let is_set = self.look(Core::next_deadline).is_some();
+            let next_ms = self.look(Core::next_deadline);
             tokio::select! {
-                () = sleep_until(next), if is_set => self.advance(),
+                () = self.sleep_until_ms(next_ms.unwrap_or_default()), if next_ms.is_some() => self.advance(),
                 () = self.deadline_changed.notified() => {}
                 _ = workers.changed() => self.input(Core::workers_changed),
             }
@@ -221,8 +224,7 @@ impl ShardThread {
         let now_ms = self.now_ms();
         self.input(|core| core.begin_stop(spread, now_ms));
         while !self.look(Core::has_stopped) {
-            let next = self.look(Core::next_deadline).unwrap_or_default();
-            sleep_until(self.started + Duration::from_millis(next)).await;
+            self.sleep_until_ms(self.look(Core::next_deadline).unwrap_or_default()).await;
             self.advance();
             tokio::task::yield_now().await;
         }

@@ -126,7 +126,6 @@ impl<P: Ports> Shard<P> {
             self.execute_one(command);
         }
         self.close_pending();
-        self.effects.signals.flush = true;
     }
 
     fn execute_one(&mut self, command: ShardCommand) {

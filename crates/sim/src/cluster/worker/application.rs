@@ -208,7 +208,7 @@ impl Worker {
     fn answer(&mut self, id: ClientId, handler: &Handler) -> SessionChanges {
         let Some(request) = handler.request else { return SessionChanges::default() };
         let connection_id = id.connection_id();
-        self.obey(id, request);
+        self.execute(id, request);
         let counted = session(request.number as i64 + 1);
         let mut changes = SessionChanges::default();
         match (request.action, php::merge_sessions(&handler.session, &counted, MAX_SESSION)) {
@@ -242,7 +242,7 @@ impl Worker {
     }
 
     /// Does what a client asks for.
-    fn obey(&mut self, id: ClientId, request: Request) {
+    fn execute(&mut self, id: ClientId, request: Request) {
         let connection_id = id.connection_id();
         match request.action {
             ClientAction::Join(name) => {
