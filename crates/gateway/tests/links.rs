@@ -104,6 +104,7 @@ fn hello(worker_key: &str, secret_key: &str) -> Hello {
         worker_key: Some(worker_key.into()),
         secret_key: Some(SecretKey::new(secret_key)),
         features: None,
+        process: None,
     }
 }
 

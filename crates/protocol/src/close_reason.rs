@@ -32,6 +32,12 @@ pub enum CloseReason {
     ProtocolError,
     /// The client sent a message over the limit.
     TooLarge,
+    /// The client's gateway is lost: its host or its process is gone, or it was cut off for too long.
+    GatewayLost,
+    /// An event of the client ended one worker after another.
+    Undeliverable,
+    /// The client's gateway had neither a register nor a worker for `isolated_after_ms`.
+    Isolated,
     /// The gateway gave no reason that is known here: it is one of the original's, or of a later
     /// version.
     Unknown,
@@ -46,7 +52,7 @@ impl CloseReason {
         Self::NAMES.iter().map(|(reason, _)| *reason)
     }
 
-    const NAMES: [(Self, &'static str); 11] = [
+    const NAMES: [(Self, &'static str); 14] = [
         (Self::ClientLeft, "client-left"),
         (Self::TimedOut, "timed-out"),
         (Self::Kicked, "kicked"),
@@ -57,6 +63,9 @@ impl CloseReason {
         (Self::Shutdown, "shutdown"),
         (Self::ProtocolError, "protocol-error"),
         (Self::TooLarge, "too-large"),
+        (Self::GatewayLost, "gateway-lost"),
+        (Self::Undeliverable, "undeliverable"),
+        (Self::Isolated, "isolated"),
         (Self::Unknown, "unknown"),
     ];
 

@@ -57,7 +57,8 @@ impl Identity {
         Command::WorkerConnect(Hello {
             worker_key: Some(self.worker_key()),
             secret_key: Some(self.secret_key.clone()),
-            features: Some(Features::ALL),
+            features: Some(Features { acknowledged_events: false, ..Features::ALL }),
+            process: None,
         })
     }
 }
@@ -98,7 +99,7 @@ impl EventLink {
             Err(Command::Ping(body)) => {
                 let features = match PingBody::parse(&body) {
                     Some(PingBody::Empty) => return Received::Heartbeat,
-                    Some(PingBody::Features(features)) => features,
+                    Some(PingBody::Welcome { features, .. }) => features,
                     // A body that is something else stands for no feature.
                     Some(PingBody::Draining) | None => Features::default(),
                 };

@@ -107,7 +107,7 @@ impl<C: Transmit, A> CallLink<C, A> {
         // and an answer to a hello would stand between the answers to questions.
         if !self.secret_key.is_empty() {
             let secret_key = Some(self.secret_key.clone());
-            let hello = Hello { worker_key: None, secret_key, features: None };
+            let hello = Hello { worker_key: None, secret_key, features: None, process: None };
             if let Err(error) = connection.push(|out| Command::ClientConnect(hello).encode(out)) {
                 self.connect_failed();
                 return Err(error);

@@ -127,7 +127,8 @@ fn a_question_asked_while_connecting_is_sent_behind_the_hello() {
     link.ask(1, "early");
     assert_eq!(link.outcomes(), []);
     link.link.connected(Wire::default(), link.now).unwrap();
-    let hello = Hello { worker_key: None, secret_key: Some(SecretKey::new("k")), features: None };
+    let hello =
+        Hello { worker_key: None, secret_key: Some(SecretKey::new("k")), features: None, process: None };
     assert_eq!(link.sent(), [Command::ClientConnect(hello), is_online(1)]);
 }
 

@@ -133,7 +133,8 @@ impl LinkState {
     fn welcome_worker(&mut self, hello: Hello) -> Result<LinkEvent, LinkProtocolError> {
         self.check_key(hello.secret_key)?;
         let large_frames = self.max_frame_len > MAX_FRAME_LEN;
-        let ours = PingBody::Features(Features { large_frames, ..Features::ALL });
+        let features = Features { large_frames, acknowledged_events: false, ..Features::ALL };
+        let ours = PingBody::Welcome { features, pairing: None };
         Ok(LinkEvent::Worker {
             key: hello.worker_key.unwrap_or_default(),
             greeting: hello.features.map(|_| Command::Ping(ours.encode())),

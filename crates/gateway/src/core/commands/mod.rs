@@ -111,6 +111,12 @@ pub(super) fn route(command: Command, number: impl FnOnce() -> u64) -> Option<Ro
         | Command::WorkerConnect(_)
         | Command::ClientConnect(_)
         | Command::Publish { .. }
+        | Command::Attach { .. }
+        | Command::Done { .. }
+        | Command::Return { .. }
+        | Command::Closed(_)
+        | Command::Adopt { .. }
+        | Command::Forget(_)
         | Command::Ping(_)
         | Command::OnConnect { .. }
         | Command::OnWebSocketConnect { .. }
