@@ -65,6 +65,11 @@ pub enum Effect {
     Send(Message),
     /// Report that the register has accepted the daemon.
     Accepted,
+    /// Note that the register has sent a line.
+    Heard {
+        /// It has answered a ping on this connection.
+        answers_pings: bool,
+    },
     /// Take this list of all gateways of the register, in place of its last one.
     List(Vec<String>),
     /// Report why the register is of no use now, and what to do about it.
@@ -156,6 +161,7 @@ impl RegisterConnection {
         match Message::parse(line) {
             Ok(message) => {
                 self.accept();
+                self.effects.push_back(Effect::Heard { answers_pings: false });
                 if let Message::BroadcastAddresses { addresses } = message {
                     self.effects.push_back(Effect::List(addresses));
                 }
@@ -262,6 +268,7 @@ mod tests {
         assert_eq!(effects(connection), [Effect::Send(connection.hello.clone())]);
     }
 
+    const HEARD: Effect = Effect::Heard { answers_pings: false };
     const LIST: &[u8] = br#"{"event":"broadcast_addresses","addresses":["a:1"]}"#;
 
     #[test]
@@ -269,9 +276,9 @@ mod tests {
         let mut connection = follower("192.0.2.1:1236");
         connect(&mut connection, 0);
         connection.received(LIST);
-        assert_eq!(effects(&mut connection), [Effect::Accepted, Effect::List(vec!["a:1".into()])]);
+        assert_eq!(effects(&mut connection), [Effect::Accepted, HEARD, Effect::List(vec!["a:1".into()])]);
         connection.received(LIST);
-        assert_eq!(effects(&mut connection), [Effect::List(vec!["a:1".into()])]);
+        assert_eq!(effects(&mut connection), [HEARD, Effect::List(vec!["a:1".into()])]);
         connection.received(b"hello");
         assert!(matches!(effects(&mut connection)[..], [Effect::Ignored(_)]));
     }

@@ -23,7 +23,8 @@ use crate::{LineError, LineReader, LogLimiter, RegisterLinks};
 /// Announces `address` to every register, and never returns. To withdraw the announcement, drop
 /// the future: that closes the connections.
 ///
-/// `links` is kept up to date: it tells which registers are connected, and why the others are not.
+/// `links` is kept up to date: it tells which registers are connected, and why the others are not, and
+/// whether the gateway is in touch with any.
 pub async fn announce(registers: &[String], address: &str, secret_key: &SecretKey, links: &RegisterLinks) {
     let mut connections = JoinSet::new();
     for register in registers {
@@ -36,7 +37,8 @@ pub async fn announce(registers: &[String], address: &str, secret_key: &SecretKe
 /// Follows every register, and publishes the **union** of the last list of each. The list of a
 /// register that is down still counts. Never returns; dropping the future closes the connections.
 ///
-/// `links` is kept up to date: it tells which registers are connected, and why the others are not.
+/// `links` is kept up to date: it tells which registers are connected, and why the others are not, and
+/// of which gateways they bear witness that they are gone.
 pub async fn follow(
     registers: &[String],
     secret_key: &SecretKey,
@@ -108,6 +110,7 @@ impl<F: FnMut(Vec<String>)> RegisterTask<F> {
                 Ok(stream) => self.serve(stream).await,
                 Err(error) => ConnectionEnd::Unreachable(error),
             };
+            self.links.disconnected(&self.register);
             self.connection.ended(&end, self.now_ms(), rand::random());
             while let Some(effect) = self.connection.next_effect() {
                 self.report(effect);
@@ -152,7 +155,11 @@ impl<F: FnMut(Vec<String>)> RegisterTask<F> {
                 warn!("{why}");
                 self.links.down(&self.register, why);
             }
-            Effect::List(list) => (self.take_list)(list),
+            Effect::Heard { answers_pings } => self.links.heard(&self.register, answers_pings),
+            Effect::List(list) => {
+                self.links.listed(&self.register, &list);
+                (self.take_list)(list);
+            }
             Effect::Ignored(error) => {
                 let register = self.register.clone();
                 self.ignored_lines.log(move |lines| {

@@ -122,7 +122,7 @@ impl Daemon {
                     context.note(|| format!("register {register} lists {list:?}"));
                     self.known = self.lists.set(register, list);
                 }
-                Effect::Accepted | Effect::Trouble(_) | Effect::Ignored(_) => {
+                Effect::Accepted | Effect::Heard { .. } | Effect::Trouble(_) | Effect::Ignored(_) => {
                     context.note(|| format!("{effect:?}"))
                 }
             }
