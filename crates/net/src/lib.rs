@@ -6,6 +6,7 @@
 //! - [`registers`]: announcing a gateway to registers and following their lists;
 //!   `register_connection` and `address_lists` decide for it, [`RegisterLinks`] shows its state, with
 //!   `register_view` what the registers bear witness to,
+//! - [`AwakeDeadline`]: a deadline for what a peer sends, judged by a process that was awake,
 //! - [`HeldFor`]: how long a condition has held, in time that this process was awake,
 //! - [`LogLimiter`]: one log line a second for what happens often,
 //! - [`AddressPrefix`]: the unit in which client addresses are counted,
@@ -21,6 +22,7 @@
 
 mod address_lists;
 mod address_prefix;
+mod awake_deadline;
 mod backoff;
 mod held_for;
 mod line;
@@ -32,7 +34,7 @@ mod register_view;
 pub mod registers;
 
 pub use address_prefix::AddressPrefix;
-// The gateway's name for it.
+pub use awake_deadline::AwakeDeadline;
 pub use backoff::Backoff;
 pub use held_for::HeldFor;
 pub use line::{LineError, LineReader};

@@ -124,6 +124,11 @@ impl RegisterLinks {
         self.lock().view.listed(register, addresses);
     }
 
+    /// Notes that the register lists these gateways beside those of its last list.
+    pub(crate) fn also_listed(&self, register: &str, addresses: &[String]) {
+        self.lock().view.also_listed(register, addresses);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use crate::register_connection::MAX_GATEWAYS;
+
 /// When the word of a register counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -94,8 +96,14 @@ impl RegisterView {
     /// The register lists these gateways, and no others.
     pub fn listed(&mut self, register: &str, addresses: &[String]) {
         let seen = self.seen(register);
-        seen.listed = addresses.iter().filter_map(|address| address.parse().ok()).collect();
-        seen.lists_names = addresses.iter().any(|address| address.parse::<SocketAddrV4>().is_err());
+        seen.listed.clear();
+        seen.lists_names = false;
+        seen.add(addresses);
+    }
+
+    /// The register lists these gateways beside those of its last list.
+    pub fn also_listed(&mut self, register: &str, addresses: &[String]) {
+        self.seen(register).add(addresses);
     }
 
     /// Whether the registers bear witness that there is no gateway at `address`.
@@ -138,6 +146,18 @@ impl RegisterView {
 
     fn seen(&mut self, register: &str) -> &mut Seen {
         self.by_register.entry(register.to_owned()).or_default()
+    }
+}
+
+impl Seen {
+    fn add(&mut self, addresses: &[String]) {
+        for address in addresses {
+            match address.parse() {
+                Ok(address) if self.listed.len() < MAX_GATEWAYS => _ = self.listed.insert(address),
+                Ok(_) => {}
+                Err(_) => self.lists_names = true,
+            }
+        }
     }
 }
 
@@ -190,6 +210,8 @@ mod tests {
         assert!(!view.is_absent(GATEWAY, 60_000));
         view.listed("b", &["10.0.0.2:2300".into()]);
         assert!(view.is_absent(GATEWAY, 60_000));
+        view.also_listed("b", &["10.0.0.1:2300".into()]);
+        assert!(!view.is_absent(GATEWAY, 60_000));
     }
 
     #[test]
