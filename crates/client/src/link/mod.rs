@@ -215,7 +215,7 @@ impl Link {
         let now = Instant::now();
         // First what has come by now: this task may have been held up, and not the gateway.
         if let Some(connection) = self.any_connection() {
-            let read = connection.read_directly(|received| self.receive(received));
+            let read = connection.read_directly(|received| self.receive(&connection, received));
             if let Some(Err(error)) = read {
                 warn!(gateway = %self.address, %error, "the call link is out of step: it is connected again");
                 connection.writer.close(io::ErrorKind::InvalidData);
@@ -224,8 +224,16 @@ impl Link {
         self.update(|core| core.handle_timeout(now.into_std()));
     }
 
-    fn receive(&self, received: &mut BytesMut) -> Result<(), LinkError> {
-        self.update(|core| core.receive(received, Instant::now().into_std()))
+    /// Hands the core what was read from a connection, unless the link has another one by now: its
+    /// answers belong to no question of the new one.
+    fn receive(&self, connection: &Arc<CallConnection>, received: &mut BytesMut) -> Result<(), LinkError> {
+        self.update(|core| {
+            if core.any_connection().is_some_and(|current| Arc::ptr_eq(current, connection)) {
+                core.receive(received, Instant::now().into_std())
+            } else {
+                Ok(())
+            }
+        })
     }
 
     /// Refuses further frames; the connection ends once what waits is written.
@@ -317,9 +325,9 @@ impl Link {
         ended
     }
 
-    async fn read_answers(&self, connection: &CallConnection) -> io::Result<()> {
+    async fn read_answers(&self, connection: &Arc<CallConnection>) -> io::Result<()> {
         loop {
-            let received = connection.read(|received| self.receive(received)).await?;
+            let received = connection.read(|received| self.receive(connection, received)).await?;
             received.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         }
     }

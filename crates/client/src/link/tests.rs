@@ -88,3 +88,21 @@ async fn a_link_that_was_held_up_and_has_nothing_to_read_is_given_up() {
     assert!(!link.is_live());
     assert_eq!(answered.try_recv().unwrap(), Err(Unreached::TimedOut));
 }
+
+#[tokio::test]
+async fn what_a_connection_has_received_answers_no_question_of_the_next_one() {
+    let (link, mut gateway, _running) = linked().await;
+    let old = link.any_connection().unwrap();
+    let (asker, _) = oneshot::channel();
+    link.update(|core| core.ask(is_online(), asker, Instant::now().into_std())).unwrap();
+    answer(&mut gateway);
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let next = Arc::new(CallConnection::new(link.address, LinkWriter::new(stream.into_split().1, OUTBOX)));
+    link.update(|core| core.connected(next, Instant::now().into_std())).unwrap();
+    let (asker, mut answered) = oneshot::channel();
+    link.update(|core| core.ask(is_online(), asker, Instant::now().into_std())).unwrap();
+    assert!(old.read_directly(|received| link.receive(&old, received)).is_some());
+    assert!(answered.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
+}
