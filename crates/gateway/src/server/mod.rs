@@ -291,17 +291,19 @@ async fn ping_workers(shared: Arc<GatewayState>) {
 /// Closes the clients of a gateway that is cut off: without a worker and a register for
 /// `isolated_after_ms`.
 async fn watch_isolation(shared: Arc<GatewayState>) {
+    let after = Duration::from_millis(shared.config.isolated_after_ms);
+    if after.is_zero() {
+        return std::future::pending().await;
+    }
     let started = Instant::now();
-    let now_ms = || started.elapsed().as_millis() as u64;
-    let mut isolation = Isolation::new(shared.config.isolated_after_ms, now_ms());
+    let mut isolation = Isolation::new(after);
     let mut ticks = tokio::time::interval(ISOLATION_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let has_register = shared.registers.trouble(Duration::ZERO).is_none();
-        let Some(which) = isolation.tick(has_register, !shared.workers.all().is_empty(), now_ms()) else {
-            continue;
-        };
+        let has_worker = !shared.workers.all().is_empty();
+        let now_ms = started.elapsed().as_millis() as u64;
+        let Some(which) = isolation.tick(shared.registers.in_touch(), has_worker, now_ms) else { continue };
         if which == Isolated::TakenOver {
             let clients = shared.clients.load(Ordering::Relaxed);
             error!(
