@@ -103,7 +103,7 @@ async fn shards_execute_what_came_on_both_links_before_they_hear_that_the_worker
         let how = loop {
             match other.recv().await.unwrap() {
                 ShardMessage::Commands(commands) => executed += commands.len(),
-                ShardMessage::WorkerGone(_, how) => break how,
+                ShardMessage::WorkerGone(_, how, _) => break how,
                 _ => {}
             }
         };

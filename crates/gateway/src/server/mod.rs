@@ -30,8 +30,8 @@ pub use bound_listeners::BoundListeners;
 
 use crate::capacity::Capacity;
 use crate::config::Config;
-use crate::core::delivery::Isolated;
-use crate::core::isolation::Isolation;
+use crate::core::isolation::Isolated;
+use crate::core::isolation_timer::IsolationTimer;
 use crate::error::Error;
 use crate::gateway_state::GatewayState;
 use crate::listener::{ConnectionLimit, Listener};
@@ -296,7 +296,7 @@ async fn watch_isolation(shared: Arc<GatewayState>) {
         return std::future::pending().await;
     }
     let started = Instant::now();
-    let mut isolation = Isolation::new(after);
+    let mut isolation = IsolationTimer::new(after);
     let mut ticks = tokio::time::interval(ISOLATION_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -331,18 +331,30 @@ async fn stop(shared: &Arc<GatewayState>, spread: Duration) {
             stopping.push(stopped);
         }
     }
+    let (mut lost, mut unfinished) = (0, 0);
     for stopped in stopping {
-        let _ = stopped.await;
+        let given_up = stopped.await.unwrap_or_default();
+        lost += given_up.lost;
+        unfinished += given_up.unfinished;
+    }
+    if unfinished > 0 {
+        warn!(
+            closes = unfinished,
+            "workers have not handled these closes within shutdown_timeout_ms: it is not known whether their \
+             on_close has run or will"
+        );
+    }
+    if lost > 0 {
+        warn!(
+            closes = lost,
+            "no worker was linked when the gateway stopped: on_close is lost for these clients"
+        );
     }
     shared.stopping.cancel();
     shared.links.close();
     if tokio::time::timeout(DRAIN_TIMEOUT, shared.links.wait()).await.is_err() {
         let links = shared.links.len();
         warn!(links, "some links did not take their last events in time");
-    }
-    let closes = shared.workers.drop_kept_closes();
-    if closes > 0 {
-        warn!(closes, "no worker was linked when the gateway stopped: on_close is lost for these clients");
     }
     for shard in &shared.shards {
         let _ = shard.send(ShardMessage::End).await;
