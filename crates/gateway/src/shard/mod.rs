@@ -33,9 +33,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
-use tracing::warn;
 
 use crate::core::client::NewClient;
+use crate::core::source::ClosesGivenUp;
 use crate::core::table::Key;
 use crate::gateway_state::GatewayState;
 
@@ -133,7 +133,7 @@ impl ShardThread {
     }
 
     /// Waits until a time of that clock.
-    async fn sleep_until_ms(&self, at_ms: u64) {
+    pub(crate) async fn sleep_until_ms(&self, at_ms: u64) {
         sleep_until(self.started + Duration::from_millis(at_ms)).await;
     }
 
@@ -233,9 +233,15 @@ impl ShardThread {
         self.input(|core| core.advance(now_ms));
     }
 
-    /// Closes all clients evenly over `spread`, waits for the ends of their connections, and reports
-    /// to `done`.
-    pub(crate) async fn stop(self: Rc<Self>, spread: Duration, done: oneshot::Sender<()>) {
+    /// Closes all clients evenly over `spread`. Then waits until their workers have handled the closes,
+    /// for `timeout` at most, and for the ends of their connections. Reports to `done` which closes are
+    /// not handled.
+    pub(crate) async fn stop(
+        self: Rc<Self>,
+        spread: Duration,
+        timeout: Duration,
+        done: oneshot::Sender<ClosesGivenUp>,
+    ) {
         let now_ms = self.now_ms();
         self.input(|core| core.begin_stop(spread, now_ms));
         while !self.look(Core::has_closed_all) {
@@ -243,24 +249,22 @@ impl ShardThread {
             self.advance();
             tokio::task::yield_now().await;
         }
-        if self.shared.workers.len() > 0 {
-            let closes_done = async {
-                while !self.look(Core::has_stopped) {
-                    self.closes_done.notified().await;
-                }
-            };
-            let _ = tokio::time::timeout(STOP_TIMEOUT, closes_done).await;
-        }
+        let _ = tokio::time::timeout(timeout, self.closes_handled()).await;
         let given_up = self.input(Core::give_up_closes);
-        if given_up.unfinished > 0 {
-            warn!(
-                closes = given_up.unfinished,
-                "the gateway stops: workers have not finished these closes in time"
-            );
-        }
         self.closing.close();
         // The connections that take longer are cut off when the process ends.
         let _ = tokio::time::timeout(STOP_TIMEOUT, self.closing.wait()).await;
-        let _ = done.send(());
+        let _ = done.send(given_up);
+    }
+
+    /// Waits until workers have handled all closes, or no worker is there that could.
+    async fn closes_handled(&self) {
+        let mut workers = self.shared.workers.changes();
+        while !self.look(Core::has_stopped) && !self.shared.workers.all().is_empty() {
+            tokio::select! {
+                () = self.closes_done.notified() => {}
+                _ = workers.changed() => {}
+            }
+        }
     }
 }
