@@ -80,7 +80,18 @@ async fn a_gateway_that_freezes_behind_an_answer_is_noticed_however_long_questio
         .question_timeout(hour)
         .liveness(Liveness::new(INTERVAL, 10 * INTERVAL))
         .connect();
-    assert!(!soon(gateway.is_online(fake.id(1))).await.unwrap());
+    soon(gateway.connected(fake.address)).await;
+    fake.freeze();
+    let asking = tokio::spawn({
+        let (gateway, id) = (gateway.clone(), fake.id(1));
+        async move { gateway.is_online(id).await }
+    });
+    let asked = Instant::now();
+    while asked.elapsed() < 3 * INTERVAL {
+        tokio::task::yield_now().await;
+    }
+    fake.thaw();
+    assert!(!soon(asking).await.unwrap().unwrap());
     fake.freeze();
     until(|| gateway.connected_gateways().is_empty()).await;
 }
