@@ -180,18 +180,26 @@ pub struct BusyShard {
 }
 
 impl BusyShard {
-    /// One with clients with the connection ids from 1 to `n`.
+    /// One with clients with the connection ids from 1 to `n`, whose worker acknowledges events.
     ///
     /// # Panics
     /// When there are not so many sockets to be had, or no tokio runtime.
     pub fn connected(n: u32) -> Self {
+        Self::connected_to(n, Peer { features: Features::ALL, epoch: 1, process: Some(1) })
+    }
+
+    /// One whose worker is this peer.
+    ///
+    /// # Panics
+    /// As [`connected`](Self::connected).
+    pub fn connected_to(n: u32, worker: Peer) -> Self {
         let config = Config { shards: 1, ..Config::default() };
         let capacity = Capacity::new(&config, None).expect("no limit on files");
         let (sender, _) = shard::channel();
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300);
         let shared = Arc::new(GatewayState::new(config, capacity, address, vec![sender]));
         let writer = LinkWriter::new(nowhere().into_split().1, 64 * 1024 * 1024);
-        let link = shared.workers.join("worker", Arc::new(writer), Features::default());
+        let link = shared.workers.join("worker", Arc::new(writer), worker);
         let limit = Arc::new(ConnectionLimit::new(n as usize));
         let listener = Listener::new(8289, &shared.config.listen[0], &shared.config, limit);
         let listener = Arc::new(listener.expect("the defaults work"));
@@ -232,6 +240,23 @@ impl BusyShard {
         });
         taken.expect("an open link");
         bytes
+    }
+
+    /// A worker says DONE of an event.
+    ///
+    /// # Panics
+    /// When these are no commands.
+    pub fn end_event(&mut self, done: &[u8]) {
+        let mut done = BytesMut::from(done);
+        let said = self.state.next(&mut done, || 0).expect("frames");
+        assert!(said.is_none());
+        let pending = &mut self.state.pending[0];
+        self.shard.input(|core| core.execute(pending.drain(..)));
+    }
+
+    /// How many events the worker has not finished.
+    pub fn unfinished(&self) -> usize {
+        self.link.unfinished()
     }
 
     /// A worker's commands take effect, and whoever is sent something by them is written to.

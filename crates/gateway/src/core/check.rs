@@ -72,7 +72,7 @@ impl<P: Ports> Shard<P> {
             }
         }
         for (id, worker, log) in self.logs() {
-            let is_settled_later = log.given() > 0 && !worker.is_open();
+            let is_settled_later = (log.given() > 0 && !worker.is_open()) || log.is_returned;
             // One that is not admitted is closed when the shard hears of its worker's end.
             let is_pending = self.table.client(id).is_some_and(Client::is_pending);
             if log.has_waiting() && !is_seen_to && !is_settled_later && !is_pending {

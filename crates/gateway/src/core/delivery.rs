@@ -90,7 +90,7 @@ impl<P: Ports> Shard<P> {
         let Some(Source { origin, session, worker: link, log, key, is_pending }) = found else {
             return Given::No;
         };
-        let Some(log) = log else { return Given::No };
+        let Some(log) = log.as_mut().filter(|log| !log.is_returned) else { return Given::No };
         let Some((event, body)) = log.next() else { return Given::No };
         let (cmd, acknowledges) = (event.cmd, link.acknowledges());
         let mut flag = event.flag;
@@ -202,6 +202,9 @@ impl<P: Ports> Shard<P> {
         }
         let leaving = hold_if_leaving(worker);
         let ended = log.as_mut().map_or_else(Ended::default, |log| log.take_back(events as usize));
+        if let Some(log) = log {
+            log.is_returned = leaving.is_none() && log.has_waiting();
+        }
         let has_room = worker.end_events(ended.events, ended.bytes);
         if ended.events < events as usize {
             self.note_miscount(id, events as usize - ended.events);
@@ -209,10 +212,7 @@ impl<P: Ports> Shard<P> {
         self.after_ended(ended, has_room);
         match leaving {
             // That it drains is about to be read on its other link. It would return them again.
-            None => {
-                self.is_starved = true;
-                self.tidy_stub(id);
-            }
+            None => self.tidy_stub(id),
             Some(leaving) => {
                 self.go_on(id);
                 leaving.release();

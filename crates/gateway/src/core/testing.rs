@@ -160,6 +160,11 @@ impl MemoryDirectory {
         self.table.borrow_mut().leave(link);
     }
 
+    /// How many suspects workers have.
+    pub fn suspects(&self) -> usize {
+        self.table.borrow().suspects.given()
+    }
+
     /// The worker of a link drains, of a gateway with so many shards.
     pub fn drain(&self, link: &Arc<WorkerLink<MemoryLink>>, shards: usize) -> bool {
         self.is_changed.set(true);
