@@ -27,7 +27,7 @@ use crate::shard::ShardThread;
 /// The keepalive of one link.
 pub(super) struct Keepalive {
     shard: Rc<ShardThread>,
-    writer: Arc<LinkWriter>,
+    pub(super) writer: Arc<LinkWriter>,
     /// The epoch that the link belongs to, once it does.
     epoch: SetOnce<Arc<Epoch>>,
     liveness: Cell<Option<Liveness>>,
