@@ -97,6 +97,7 @@ impl GatewayState {
             ("unfinished", self.workers.unfinished() as u64),
             ("redelivered", delivery.redelivered()),
             ("undeliverable", delivery.undeliverable()),
+            ("dropped", delivery.dropped()),
             ("closes_lost", delivery.closes_lost()),
         ];
         counts.into_iter().chain(self.rejections.stats()).collect()

@@ -54,6 +54,7 @@ use tracing::info;
 
 use capacity::Capacity;
 pub use config::{Cli, Config, ConfigError, Flags, ListenUrl, ListenUrlError, ListenerConfig, RealIpHeader};
+pub use core::delivery_settings::DeliveryMode;
 pub use core::listener_policy::SlowConsumer;
 pub use core::outgoing::WebSocketType;
 pub use core::protocol::{self, Protocol, Protocols};
