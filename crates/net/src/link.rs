@@ -12,8 +12,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::{Buf, BytesMut};
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
+
+use crate::LinkSink;
 
 /// A buffer that has grown beyond this is freed when it is empty, in bytes.
 const KEEP: usize = 64 * 1024;
@@ -25,7 +26,7 @@ const EARLY: usize = 64 * 1024;
 /// The writing half of a link, with an outbox of bounded size.
 #[derive(Debug)]
 pub struct LinkWriter {
-    socket: OwnedWriteHalf,
+    socket: LinkSink,
     outbox: Mutex<Outbox>,
     limit: usize,
     /// Wakes `drive`: there is something to write that no caller of `flush` will write.
@@ -58,8 +59,8 @@ pub enum PushError {
 impl LinkWriter {
     /// A writer to `socket`. An outbox that holds `limit` bytes or more accepts no frame; one frame
     /// may be larger than the limit, as in the original.
-    pub fn new(socket: OwnedWriteHalf, limit: usize) -> Self {
-        Self { socket, outbox: Mutex::default(), limit, work: Notify::new(), room: Notify::new() }
+    pub fn new(socket: impl Into<LinkSink>, limit: usize) -> Self {
+        Self { socket: socket.into(), outbox: Mutex::default(), limit, work: Notify::new(), room: Notify::new() }
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
@@ -69,7 +70,7 @@ impl LinkWriter {
 
     /// The socket, to read its addresses.
     pub fn socket(&self) -> &TcpStream {
-        self.socket.as_ref()
+        self.socket.socket()
     }
 
     /// Lets `write` append a frame to the outbox.
@@ -184,14 +185,17 @@ impl LinkWriter {
                     if let Some(why) = outbox.closed {
                         return Err(why.into());
                     }
-                    if outbox.finishing && outbox.pending.is_empty() {
+                    if outbox.finishing && outbox.pending.is_empty() && !outbox.stuck {
+                        self.socket.close_notify();
+                        // A socket that takes no more now closes without it.
+                        let _ = self.socket.try_flush();
                         return SockRef::from(self.socket()).shutdown(Shutdown::Write);
                     }
                     if !outbox.stuck {
                         break;
                     }
                 }
-                self.socket.as_ref().writable().await?;
+                self.socket().writable().await?;
             }
             self.work.notified().await;
             // Let the tasks that are ready push too: their frames leave in the same write.
@@ -199,14 +203,21 @@ impl LinkWriter {
         }
     }
 
+    /// Writes once. Returns how many bytes that was, of the outbox or of what TLS has sealed.
+    fn write_once(&self, outbox: &mut Outbox) -> io::Result<usize> {
+        if outbox.pending.is_empty() {
+            return self.socket.try_flush().map(|()| 1);
+        }
+        let written = self.socket.try_write(&outbox.pending)?;
+        outbox.pending.advance(written);
+        Ok(written)
+    }
+
     fn write_some(&self, outbox: &mut Outbox) {
         let was_full = outbox.pending.len() >= self.limit;
-        while !outbox.pending.is_empty() {
-            match self.socket.try_write(&outbox.pending) {
-                Ok(written @ 1..) => {
-                    outbox.pending.advance(written);
-                    continue;
-                }
+        while !outbox.pending.is_empty() || !self.socket.is_written() {
+            match self.write_once(outbox) {
+                Ok(1..) => continue,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     outbox.stuck = true;
