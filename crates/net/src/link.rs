@@ -60,7 +60,13 @@ impl LinkWriter {
     /// A writer to `socket`. An outbox that holds `limit` bytes or more accepts no frame; one frame
     /// may be larger than the limit, as in the original.
     pub fn new(socket: impl Into<LinkSink>, limit: usize) -> Self {
-        Self { socket: socket.into(), outbox: Mutex::default(), limit, work: Notify::new(), room: Notify::new() }
+        Self {
+            socket: socket.into(),
+            outbox: Mutex::default(),
+            limit,
+            work: Notify::new(),
+            room: Notify::new(),
+        }
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {

@@ -5,12 +5,14 @@
 //! may flush without waiting. With TLS both share rustls' state, behind a lock that is held
 //! while bytes are read, written, sealed and opened, and never across an await.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpStream, ToSocketAddrs};
 
@@ -29,14 +31,15 @@ pub struct LinkStream {
     tls: Option<rustls::Connection>,
 }
 
-/// The reading half of a link.
+/// The reading half of a link, for [`AsyncReadExt`](tokio::io::AsyncReadExt).
 #[derive(Debug)]
 pub struct LinkReader {
     tcp: OwnedReadHalf,
     tls: Option<Tls>,
 }
 
-/// The writing half of a link.
+/// The writing half of a link, for a [`LinkWriter`](crate::LinkWriter) or for
+/// [`AsyncWriteExt`](tokio::io::AsyncWriteExt). What is written over TLS is to be flushed.
 #[derive(Debug)]
 pub struct LinkSink {
     tcp: OwnedWriteHalf,
@@ -123,31 +126,10 @@ impl Tls {
 }
 
 impl LinkReader {
-    /// Reads into the buffer what has come, waiting for something. 0 is the end.
-    ///
-    /// Cancel safe.
-    ///
-    /// # Errors
-    /// When the connection is broken, or what came is no TLS.
-    pub async fn read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<usize> {
-        let Some(tls) = &self.tls else { return self.tcp.read_buf(buffer).await };
-        loop {
-            if let Some(read) = tls.read_plaintext(buffer)? {
-                return Ok(read);
-            }
-            self.tcp.readable().await?;
-            if tls.read_ciphertext(self.tcp.as_ref())? {
-                // Bytes without a closing alert in front of the end are bytes that somebody cut off; a
-                // link notices that by its frames, and the end is an end.
-                return Ok(tls.read_plaintext(buffer)?.unwrap_or(0));
-            }
-        }
-    }
-
     /// Reads into the buffer what has come already. `None` where nothing has; 0 is the end.
     ///
     /// # Errors
-    /// As [`read_buf`](Self::read_buf).
+    /// When the connection is broken, or what came is no TLS.
     pub fn try_read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
         let Some(tls) = &self.tls else {
             return match self.tcp.try_read_buf(buffer) {
@@ -156,11 +138,7 @@ impl LinkReader {
                 Err(error) => Err(error),
             };
         };
-        if let Some(read) = tls.read_plaintext(buffer)? {
-            return Ok(Some(read));
-        }
-        let ended = tls.read_ciphertext(self.tcp.as_ref())?;
-        Ok(tls.read_plaintext(buffer)?.or(ended.then_some(0)))
+        tls.read(self.tcp.as_ref(), &mut buffer.limit(CHUNK))
     }
 
     /// The socket, to read its addresses.
@@ -169,28 +147,91 @@ impl LinkReader {
     }
 }
 
+impl AsyncRead for LinkReader {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(tls) = &self.tls else { return Pin::new(&mut self.tcp).poll_read(cx, buffer) };
+        let tcp = self.tcp.as_ref();
+        loop {
+            // First what is there: the socket may have nothing more.
+            if tls.read(tcp, buffer)?.is_some() {
+                return Poll::Ready(Ok(()));
+            }
+            ready!(tcp.poll_read_ready(cx))?;
+        }
+    }
+}
+
+impl AsyncWrite for LinkSink {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.tls.is_none() {
+            return Pin::new(&mut self.tcp).poll_write(cx, bytes);
+        }
+        loop {
+            match self.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+            ready!(self.tcp.as_ref().poll_write_ready(cx))?;
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            match self.try_flush() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                flushed => return Poll::Ready(flushed),
+            }
+            ready!(self.tcp.as_ref().poll_write_ready(cx))?;
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.close_notify();
+        ready!(self.as_mut().poll_flush(cx))?;
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
 impl Tls {
     /// Takes what is decrypted; `None` where nothing is, 0 where the peer has said that it ends.
-    fn read_plaintext(&self, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
+    fn read_plaintext(&self, buffer: &mut impl BufMut) -> io::Result<Option<usize>> {
         let mut tls = self.lock();
-        if buffer.capacity() == buffer.len() {
-            buffer.reserve(4096);
-        }
-        let room = buffer.spare_capacity_mut().len();
-        let before = buffer.len();
-        let mut reader = tls.reader().take(room as u64);
-        match io::copy(&mut reader, &mut buffer.writer()) {
-            Ok(0) => Ok(Some(0)),
-            Ok(_) => Ok(Some(buffer.len() - before)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Ok((buffer.len() > before).then(|| buffer.len() - before))
+        let mut taken = 0;
+        loop {
+            let room = buffer.remaining_mut();
+            let mut reader = tls.reader();
+            let plaintext = match reader.fill_buf() {
+                Ok(plaintext) => plaintext,
+                // An end without an alert is noticed by the reader of the socket.
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::UnexpectedEof) =>
+                {
+                    return Ok((taken > 0).then_some(taken));
+                }
+                Err(error) => return Err(error),
+            };
+            let bytes = plaintext.len().min(room);
+            if bytes == 0 {
+                return Ok(Some(taken));
             }
-            // The end without an alert: `read_ciphertext` says so as well.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Ok((buffer.len() > before).then(|| buffer.len() - before))
-            }
-            Err(error) => Err(error),
+            buffer.put_slice(&plaintext[..bytes]);
+            reader.consume(bytes);
+            taken += bytes;
         }
+    }
+
+    /// Reads, from the socket where nothing is decrypted. `None` where nothing has come; 0 is the end.
+    fn read(&self, tcp: &TcpStream, buffer: &mut impl BufMut) -> io::Result<Option<usize>> {
+        if let Some(read) = self.read_plaintext(buffer)? {
+            return Ok(Some(read));
+        }
+        // An end without an alert may be somebody's cut: a link notices by its frames, and ends in any case.
+        let ended = self.read_ciphertext(tcp)?;
+        Ok(self.read_plaintext(buffer)?.or(ended.then_some(0)))
     }
 
     /// Reads what the socket has, and decrypts it. Returns whether it has ended.
@@ -278,6 +319,13 @@ impl From<OwnedWriteHalf> for LinkSink {
     }
 }
 
+/// A plain link.
+impl From<OwnedReadHalf> for LinkReader {
+    fn from(tcp: OwnedReadHalf) -> Self {
+        Self { tcp, tls: None }
+    }
+}
+
 struct TryRead<'a>(&'a TcpStream);
 
 impl Read for TryRead<'_> {
@@ -299,118 +347,5 @@ impl Write for TryWrite<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-    use tempfile::TempDir;
-    use tokio::net::TcpListener;
-
-    use super::*;
-    use crate::{LinkTlsConfig, LinkWriter, PushError};
-
-    /// A directory with the files of an authority, and of a certificate that it has signed.
-    pub(crate) fn authority(name: &str) -> (TempDir, LinkTlsConfig) {
-        let directory = tempfile::tempdir().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new([name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &issuer).unwrap();
-        let path = |file: &str| directory.path().join(file);
-        std::fs::write(path("ca.pem"), issuer.pem()).unwrap();
-        std::fs::write(path("cert.pem"), certificate.pem()).unwrap();
-        std::fs::write(path("key.pem"), key.serialize_pem()).unwrap();
-        let config = LinkTlsConfig::default()
-            .with_certificate(path("cert.pem"), path("key.pem"))
-            .with_ca(path("ca.pem"));
-        (directory, config)
-    }
-
-    async fn connect(
-        server: &LinkTlsConfig,
-        client: Option<&LinkTlsConfig>,
-    ) -> (io::Result<LinkStream>, io::Result<LinkStream>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = server.load().unwrap();
-        let client = client.map(|client| client.load().unwrap());
-        let accept = async {
-            let (tcp, _) = listener.accept().await.unwrap();
-            LinkStream::accept(tcp, Some(&server)).await
-        };
-        let (accepted, connected) = tokio::join!(accept, LinkStream::connect(address, client.as_ref()));
-        (accepted, connected)
-    }
-
-    #[tokio::test]
-    async fn bytes_pass_both_ways_however_many_and_the_end_arrives() {
-        let (_files, config) = authority(crate::link_tls::DEFAULT_NAME);
-        let (accepted, connected) = connect(&config, Some(&config)).await;
-        let (mut theirs, their_sink) = accepted.unwrap().into_split();
-        let (mut ours, our_sink) = connected.unwrap().into_split();
-        const LEN: usize = 3_000_000;
-        let echo = async {
-            let writer = LinkWriter::new(their_sink, usize::MAX);
-            let mut buffer = BytesMut::new();
-            let read = async {
-                while theirs.read_buf(&mut buffer).await.unwrap() > 0 {
-                    writer.push(|out| out.extend_from_slice(&buffer)).unwrap();
-                    writer.flush_soon();
-                    buffer.clear();
-                }
-                writer.finish();
-            };
-            tokio::join!(read, async { writer.drive().await.unwrap() });
-        };
-        let bytes: Vec<u8> = (0..LEN).map(|n| (n * 7 / 3) as u8).collect();
-        let talk = async {
-            let writer = Arc::new(LinkWriter::new(our_sink, usize::MAX));
-            writer.push(|out| out.extend_from_slice(&bytes)).unwrap();
-            writer.finish();
-            assert_eq!(writer.push(|_| unreachable!()), Err(PushError::Closed));
-            let mut received = BytesMut::new();
-            let read = async {
-                while ours.read_buf(&mut received).await.unwrap() > 0 {}
-            };
-            tokio::join!(read, async { writer.drive().await.unwrap() });
-            assert!(received == bytes, "{} of {LEN} bytes", received.len());
-        };
-        tokio::join!(echo, talk);
-    }
-
-    #[tokio::test]
-    async fn a_peer_without_a_certificate_of_the_authority_is_refused() {
-        let (_files, config) = authority(crate::link_tls::DEFAULT_NAME);
-        let nameless = LinkTlsConfig { certificate: None, key: None, ..config.clone() };
-        let (accepted, _) = connect(&config, Some(&nameless)).await;
-        assert!(accepted.unwrap_err().to_string().contains("link_tls"));
-        let (_others, other) = authority(crate::link_tls::DEFAULT_NAME);
-        let foreign = LinkTlsConfig { ca: config.ca.clone(), ..other };
-        let (accepted, _) = connect(&config, Some(&foreign)).await;
-        accepted.unwrap_err();
-    }
-
-    #[tokio::test]
-    async fn a_server_with_another_authority_or_another_name_is_refused() {
-        let (_files, config) = authority(crate::link_tls::DEFAULT_NAME);
-        let (_others, other) = authority(crate::link_tls::DEFAULT_NAME);
-        let (_, connected) = connect(&other, Some(&config)).await;
-        connected.unwrap_err();
-        let misnamed = config.clone().with_server_name("elsewhere");
-        let (_, connected) = connect(&config, Some(&misnamed)).await;
-        connected.unwrap_err();
-    }
-
-    #[tokio::test]
-    async fn plain_bytes_are_no_handshake() {
-        let (_files, config) = authority(crate::link_tls::DEFAULT_NAME);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut plain = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut plain, b"{\"event\":\"ping\"}\n").await.unwrap();
-        let (tcp, _) = listener.accept().await.unwrap();
-        let error = LinkStream::accept(tcp, Some(&config.load().unwrap())).await.unwrap_err();
-        assert!(error.to_string().starts_with("link_tls: "), "{error}");
-    }
-}
+#[path = "link_stream_tests.rs"]
+mod tests;

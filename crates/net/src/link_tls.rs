@@ -27,7 +27,7 @@ pub const DEFAULT_NAME: &str = "gatewayworker";
 /// A gateway and a register need `certificate` and `key`. Everybody who connects to them needs `ca`.
 /// With `ca`, a gateway or register accepts only peers that show a certificate of that authority.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct LinkTlsConfig {
     /// This daemon's certificate and its chain, a PEM file.
@@ -56,7 +56,9 @@ pub enum LinkTlsError {
     #[error("link_tls: certificate and key belong together: set both or none")]
     Incomplete,
     /// Neither a certificate nor a CA is set.
-    #[error("link_tls: nothing is set: a gateway or register needs certificate and key, and whoever connects to one needs ca")]
+    #[error(
+        "link_tls: nothing is set: a gateway or register needs certificate and key, and whoever connects to one needs ca"
+    )]
     Empty,
     /// A gateway or register has no certificate.
     #[error("link_tls: a gateway or register needs certificate and key")]
@@ -83,6 +85,42 @@ pub enum LinkTlsError {
 }
 
 impl LinkTlsConfig {
+    /// Whether TLS is wanted at all.
+    pub fn is_set(&self) -> bool {
+        *self != Self::default()
+    }
+
+    /// Reads the files for a daemon that accepts links and connects to others. `None` where nothing is
+    /// set.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and without a certificate or a CA.
+    pub fn load_for_both(&self) -> Result<Option<LinkTls>, LinkTlsError> {
+        let tls = self.load_for_connecting()?;
+        tls.as_ref().map_or(Ok(()), LinkTls::check_accepts)?;
+        Ok(tls)
+    }
+
+    /// Reads the files for a daemon that accepts links only. `None` where nothing is set.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and without a certificate.
+    pub fn load_for_accepting(&self) -> Result<Option<LinkTls>, LinkTlsError> {
+        let tls = self.is_set().then(|| self.load()).transpose()?;
+        tls.as_ref().map_or(Ok(()), LinkTls::check_accepts)?;
+        Ok(tls)
+    }
+
+    /// Reads the files for a daemon that connects only. `None` where nothing is set.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and without a CA.
+    pub fn load_for_connecting(&self) -> Result<Option<LinkTls>, LinkTlsError> {
+        let tls = self.is_set().then(|| self.load()).transpose()?;
+        tls.as_ref().map_or(Ok(()), LinkTls::check_connects)?;
+        Ok(tls)
+    }
+
     /// Settings with a certificate and its key.
     #[must_use]
     pub fn with_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
@@ -146,17 +184,13 @@ fn server(
         }
         None => builder.with_no_client_auth(),
     };
-    let mut config =
-        builder.with_single_cert(chain.clone(), key.clone_key()).map_err(rustls_error)?;
+    let mut config = builder.with_single_cert(chain.clone(), key.clone_key()).map_err(rustls_error)?;
     // Links stand for days: there is nothing to resume, and a ticket would be sent before the first frame.
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
 }
 
-fn client(
-    identity: Option<&Identity>,
-    roots: Arc<RootCertStore>,
-) -> Result<Arc<ClientConfig>, LinkTlsError> {
+fn client(identity: Option<&Identity>, roots: Arc<RootCertStore>) -> Result<Arc<ClientConfig>, LinkTlsError> {
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13])
         .map_err(rustls_error)?
@@ -210,7 +244,7 @@ impl LinkTls {
     ///
     /// # Errors
     /// When it has no certificate.
-    pub fn check_accepts(&self) -> Result<(), LinkTlsError> {
+    pub(crate) fn check_accepts(&self) -> Result<(), LinkTlsError> {
         self.server.as_ref().map(|_| ()).ok_or(LinkTlsError::NoCertificate)
     }
 
@@ -218,7 +252,7 @@ impl LinkTls {
     ///
     /// # Errors
     /// When it has no CA.
-    pub fn check_connects(&self) -> Result<(), LinkTlsError> {
+    pub(crate) fn check_connects(&self) -> Result<(), LinkTlsError> {
         self.client.as_ref().map(|_| ()).ok_or(LinkTlsError::NoCa)
     }
 
