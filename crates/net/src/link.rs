@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, BytesMut};
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::LinkSink;
+use crate::link_stream::Through;
 
 /// A buffer that has grown beyond this is freed when it is empty, in bytes.
 const KEEP: usize = 64 * 1024;
@@ -33,11 +35,17 @@ pub struct LinkWriter {
     work: Notify,
     /// Wakes those that wait for room: the outbox has some again, or never will.
     room: Notify,
+    /// How many bytes were ever pushed. Changed under the outbox's lock, read without it.
+    pushed: AtomicU64,
+    /// How many of these the socket has taken.
+    written: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Outbox {
     pending: BytesMut,
+    /// The bytes that the socket has taken in all.
+    taken: u64,
     /// The socket takes no more now; `drive` waits until it does.
     stuck: bool,
     closed: Option<io::ErrorKind>,
@@ -66,6 +74,8 @@ impl LinkWriter {
             limit,
             work: Notify::new(),
             room: Notify::new(),
+            pushed: AtomicU64::new(0),
+            written: AtomicU64::new(0),
         }
     }
 
@@ -110,6 +120,8 @@ impl LinkWriter {
             return Err(PushError::Full);
         }
         write(&mut outbox.pending);
+        let pushed = self.written.load(Ordering::Relaxed) + outbox.pending.len() as u64;
+        self.pushed.store(pushed, Ordering::Release);
         if outbox.pending.len() >= EARLY && !outbox.stuck {
             self.write_some(&mut outbox);
         }
@@ -122,6 +134,22 @@ impl LinkWriter {
         outbox.closed.is_some() || outbox.finishing
     }
 
+    /// Whether the link is closed: what is not written by now never will be. A link that is finished
+    /// still writes.
+    pub fn has_ended(&self) -> bool {
+        self.outbox().closed.is_some()
+    }
+
+    /// The number of bytes pushed so far. Takes no lock.
+    pub fn pushed(&self) -> u64 {
+        self.pushed.load(Ordering::Acquire)
+    }
+
+    /// The number of bytes that the socket has taken so far. Takes no lock.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
     /// Whether the outbox is full.
     pub fn is_full(&self) -> bool {
         self.outbox().pending.len() >= self.limit
@@ -132,6 +160,15 @@ impl LinkWriter {
         let mut outbox = self.outbox();
         if !outbox.stuck && outbox.closed.is_none() {
             self.write_some(&mut outbox);
+        }
+    }
+
+    /// Writes as [`flush`](Self::flush) does, but asks the socket itself whether it takes more, not
+    /// the runtime: for a thread outside of the runtime, whose own threads may be held up.
+    pub fn flush_directly(&self) {
+        let mut outbox = self.outbox();
+        if outbox.closed.is_none() {
+            self.write_through(&mut outbox, Through::Descriptor);
         }
     }
 
@@ -194,7 +231,7 @@ impl LinkWriter {
                     if outbox.finishing && outbox.pending.is_empty() && !outbox.stuck {
                         self.socket.close_notify();
                         // A socket that takes no more now closes without it.
-                        let _ = self.socket.try_flush();
+                        let _ = self.socket.try_flush(Through::Runtime);
                         return SockRef::from(self.socket()).shutdown(Shutdown::Write);
                     }
                     if !outbox.stuck {
@@ -210,19 +247,30 @@ impl LinkWriter {
     }
 
     /// Writes once. Returns how many bytes that was, of the outbox or of what TLS has sealed.
-    fn write_once(&self, outbox: &mut Outbox) -> io::Result<usize> {
-        if outbox.pending.is_empty() {
-            return self.socket.try_flush().map(|()| 1);
+    fn write_once(&self, outbox: &mut Outbox, through: Through) -> io::Result<usize> {
+        let taken = if outbox.pending.is_empty() {
+            self.socket.try_flush(through)?;
+            0
+        } else {
+            self.socket.try_write(&outbox.pending, through)?
+        };
+        let was_sealed = outbox.pending.is_empty();
+        outbox.pending.advance(taken);
+        outbox.taken += taken as u64;
+        if self.socket.is_written() {
+            self.written.store(outbox.taken, Ordering::Release);
         }
-        let written = self.socket.try_write(&outbox.pending)?;
-        outbox.pending.advance(written);
-        Ok(written)
+        Ok(if was_sealed { 1 } else { taken })
     }
 
     fn write_some(&self, outbox: &mut Outbox) {
+        self.write_through(outbox, Through::Runtime);
+    }
+
+    fn write_through(&self, outbox: &mut Outbox, through: Through) {
         let was_full = outbox.pending.len() >= self.limit;
         while !outbox.pending.is_empty() || !self.socket.is_written() {
-            match self.write_once(outbox) {
+            match self.write_once(outbox, through) {
                 Ok(1..) => continue,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -294,6 +342,43 @@ mod tests {
             both = async { tokio::join!(writer.wait_for_room(), read_all) } => both,
         };
         assert!(!writer.is_full());
+    }
+
+    #[tokio::test]
+    async fn counts_the_bytes_that_were_pushed_and_written() {
+        let (writer, _peer) = pair(usize::MAX).await;
+        assert_eq!((writer.pushed(), writer.written()), (0, 0));
+        writer.push(|out| out.extend_from_slice(b"one ")).unwrap();
+        writer.push(|out| out.extend_from_slice(b"two")).unwrap();
+        assert_eq!((writer.pushed(), writer.written()), (7, 0));
+        writer.flush();
+        assert_eq!((writer.pushed(), writer.written()), (7, 7));
+        while writer.written() == writer.pushed() {
+            writer.push(|out| out.resize(out.len() + 50_000, b'x')).unwrap();
+            writer.flush();
+        }
+        let written = writer.written();
+        writer.close(io::ErrorKind::ConnectionAborted);
+        assert!(writer.has_ended() && writer.written() == written);
+    }
+
+    #[tokio::test]
+    async fn a_direct_flush_writes_to_a_socket_that_the_runtime_still_takes_for_full() {
+        let (writer, peer) = pair(usize::MAX).await;
+        while writer.written() == writer.pushed() {
+            writer.push(|out| out.resize(out.len() + 50_000, b'x')).unwrap();
+            writer.flush();
+        }
+        // Read without the runtime, so that it learns nothing of the room that there is now.
+        let mut peer = peer.into_std().unwrap();
+        peer.set_nonblocking(false).unwrap();
+        while writer.written() < writer.pushed() {
+            let before = writer.written();
+            writer.flush();
+            assert_eq!(writer.written(), before);
+            io::Read::read_exact(&mut peer, &mut vec![0; 50_000]).unwrap();
+            writer.flush_directly();
+        }
     }
 
     #[tokio::test]

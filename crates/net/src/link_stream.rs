@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpStream, ToSocketAddrs};
@@ -79,7 +80,7 @@ impl LinkStream {
             loop {
                 while tls.wants_write() {
                     tcp.writable().await?;
-                    match tls.write_tls(&mut TryWrite(&tcp)) {
+                    match tls.write_tls(&mut TryWrite(&tcp, Through::Runtime)) {
                         Ok(_) => {}
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         Err(error) => return Err(error),
@@ -94,7 +95,7 @@ impl LinkStream {
                     Ok(_) => {
                         if let Err(error) = tls.process_new_packets() {
                             // The alert says why; the peer need not read it.
-                            let _ = tls.write_tls(&mut TryWrite(&tcp));
+                            let _ = tls.write_tls(&mut TryWrite(&tcp, Through::Runtime));
                             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
                         }
                     }
@@ -171,7 +172,7 @@ impl AsyncWrite for LinkSink {
             return Pin::new(&mut self.tcp).poll_write(cx, bytes);
         }
         loop {
-            match self.try_write(bytes) {
+            match self.try_write(bytes, Through::Runtime) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }
@@ -181,7 +182,7 @@ impl AsyncWrite for LinkSink {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            match self.try_flush() {
+            match self.try_flush(Through::Runtime) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 flushed => return Poll::Ready(flushed),
             }
@@ -249,7 +250,7 @@ impl Tls {
                 Err(error) => return Err(error),
             }
             if let Err(error) = tls.process_new_packets() {
-                let _ = tls.write_tls(&mut TryWrite(tcp));
+                let _ = tls.write_tls(&mut TryWrite(tcp, Through::Runtime));
                 return Err(io::Error::new(io::ErrorKind::InvalidData, format!("link_tls: {error}")));
             }
         }
@@ -263,12 +264,13 @@ impl LinkSink {
     ///
     /// # Errors
     /// `WouldBlock` where nothing is taken now; others where the link is broken.
-    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(tls) = &self.tls else { return self.tcp.try_write(bytes) };
+    pub(crate) fn try_write(&self, bytes: &[u8], through: Through) -> io::Result<usize> {
+        let mut socket = TryWrite(self.tcp.as_ref(), through);
+        let Some(tls) = &self.tls else { return socket.write(bytes) };
         let mut tls = tls.lock();
-        flush(&mut tls, self.tcp.as_ref())?;
+        flush(&mut tls, &mut socket)?;
         let taken = tls.writer().write(&bytes[..bytes.len().min(CHUNK)])?;
-        match flush(&mut tls, self.tcp.as_ref()) {
+        match flush(&mut tls, &mut socket) {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok(taken),
         }
@@ -283,8 +285,9 @@ impl LinkSink {
     ///
     /// # Errors
     /// As [`try_write`](Self::try_write).
-    pub(crate) fn try_flush(&self) -> io::Result<()> {
-        self.tls.as_ref().map_or(Ok(()), |tls| flush(&mut tls.lock(), self.tcp.as_ref()))
+    pub(crate) fn try_flush(&self, through: Through) -> io::Result<()> {
+        let mut socket = TryWrite(self.tcp.as_ref(), through);
+        self.tls.as_ref().map_or(Ok(()), |tls| flush(&mut tls.lock(), &mut socket))
     }
 
     /// Says that nothing follows, as far as TLS has a word for that.
@@ -300,9 +303,9 @@ impl LinkSink {
     }
 }
 
-fn flush(tls: &mut rustls::Connection, tcp: &TcpStream) -> io::Result<()> {
+fn flush(tls: &mut rustls::Connection, socket: &mut TryWrite<'_>) -> io::Result<()> {
     while tls.wants_write() {
-        match tls.write_tls(&mut TryWrite(tcp)) {
+        match tls.write_tls(socket) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -334,11 +337,23 @@ impl Read for TryRead<'_> {
     }
 }
 
-struct TryWrite<'a>(&'a TcpStream);
+/// Whom a write asks whether the socket has room.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Through {
+    /// The runtime: it saves the system call where the socket was full a moment ago.
+    Runtime,
+    /// The system. A thread that is not the runtime's has to: the runtime may be held up.
+    Descriptor,
+}
+
+struct TryWrite<'a>(&'a TcpStream, Through);
 
 impl Write for TryWrite<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
+        match self.1 {
+            Through::Runtime => self.0.try_write(bytes),
+            Through::Descriptor => (&*SockRef::from(self.0)).write(bytes),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
