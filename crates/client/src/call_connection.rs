@@ -2,13 +2,12 @@
 //!
 //! `link/mod.rs` makes one for each attempt that succeeds, and reads it. Nothing is decided here.
 
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddrV4;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
-use gatewayworker_net::LinkWriter;
-use socket2::SockRef;
+use gatewayworker_net::{LinkReader, LinkStream, LinkWriter};
 use tokio_util::sync::CancellationToken;
 
 /// How much is read at once, in bytes.
@@ -22,9 +21,15 @@ const MAX_READS: usize = 256;
 pub(crate) struct CallConnection {
     pub(crate) gateway: SocketAddrV4,
     pub(crate) writer: LinkWriter,
-    /// The beginning of an answer.
-    received: Mutex<BytesMut>,
+    received: Mutex<Received>,
     pub(crate) ended: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Received {
+    reader: LinkReader,
+    /// The beginning of an answer.
+    bytes: BytesMut,
 }
 
 /// The end of a connection, to be waited for by the link that belongs with it.
@@ -46,8 +51,11 @@ impl CallLinkEnd {
 }
 
 impl CallConnection {
-    pub(crate) fn new(gateway: SocketAddrV4, writer: LinkWriter) -> Self {
-        Self { gateway, writer, received: Mutex::default(), ended: CancellationToken::new() }
+    pub(crate) fn new(gateway: SocketAddrV4, stream: LinkStream, outbox: usize) -> Self {
+        let (reader, sink) = stream.into_split();
+        let writer = LinkWriter::new(sink, outbox);
+        let received = Mutex::new(Received { reader, bytes: BytesMut::new() });
+        Self { gateway, writer, received, ended: CancellationToken::new() }
     }
 
     pub(crate) fn end(&self) -> CallLinkEnd {
@@ -58,15 +66,18 @@ impl CallConnection {
     /// and not taken yet.
     pub(crate) async fn read<T>(&self, take: impl FnOnce(&mut BytesMut) -> T) -> io::Result<T> {
         loop {
-            self.writer.socket().readable().await?;
-            let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
-            received.reserve(CHUNK);
-            match self.writer.socket().try_read_buf(&mut *received) {
-                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway")),
-                Ok(_) => return Ok(take(&mut received)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
+            {
+                let Received { reader, bytes } = &mut *self.received();
+                bytes.reserve(CHUNK);
+                match reader.try_read_buf(bytes)? {
+                    Some(0) => {
+                        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway"));
+                    }
+                    Some(_) => return Ok(take(bytes)),
+                    None => {}
+                }
             }
+            self.writer.socket().readable().await?;
         }
     }
 
@@ -74,15 +85,17 @@ impl CallConnection {
     /// have heard of it. `None` if there is nothing. The end of the stream is left to
     /// [`read`](Self::read).
     pub(crate) fn read_directly<T>(&self, take: impl FnOnce(&mut BytesMut) -> T) -> Option<T> {
-        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut chunk = [0; CHUNK];
+        let Received { reader, bytes } = &mut *self.received();
         let mut has_read = false;
         for _ in 0..MAX_READS {
-            let Ok(read @ 1..) = (&*SockRef::from(self.writer.socket())).read(&mut chunk) else { break };
-            received.extend_from_slice(&chunk[..read]);
+            let Ok(Some(1..)) = reader.try_read_directly(bytes) else { break };
             has_read = true;
         }
-        has_read.then(|| take(&mut received))
+        has_read.then(|| take(bytes))
+    }
+
+    fn received(&self) -> MutexGuard<'_, Received> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many bytes were pushed and not written.

@@ -25,6 +25,9 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many bytes are sealed before the socket is tried, and how many are read from it at once.
 const CHUNK: usize = 64 * 1024;
 
+/// How many bytes are read at once where the runtime is not asked.
+const DIRECT_CHUNK: usize = 4096;
+
 /// The socket of a link.
 #[derive(Debug)]
 pub struct LinkStream {
@@ -90,7 +93,7 @@ impl LinkStream {
                     return Ok(());
                 }
                 tcp.readable().await?;
-                match tls.read_tls(&mut TryRead(&tcp)) {
+                match tls.read_tls(&mut TryRead(&tcp, Through::Runtime)) {
                     Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                     Ok(_) => {
                         if let Err(error) = tls.process_new_packets() {
@@ -109,6 +112,11 @@ impl LinkStream {
             Ok(Err(error)) => Err(io::Error::new(error.kind(), format!("link_tls: {error}"))),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "link_tls: no handshake within 10 s")),
         }
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &TcpStream {
+        &self.tcp
     }
 
     /// The two halves.
@@ -132,14 +140,28 @@ impl LinkReader {
     /// # Errors
     /// When the connection is broken, or what came is no TLS.
     pub fn try_read_buf(&mut self, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
+        self.try_read_through(buffer, Through::Runtime)
+    }
+
+    /// As [`try_read_buf`](Self::try_read_buf), and asks the system: the runtime may not have heard of
+    /// what has come.
+    ///
+    /// # Errors
+    /// As `try_read_buf`.
+    pub fn try_read_directly(&mut self, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
+        self.try_read_through(buffer, Through::Descriptor)
+    }
+
+    fn try_read_through(&mut self, buffer: &mut BytesMut, through: Through) -> io::Result<Option<usize>> {
+        let mut socket = TryRead(self.tcp.as_ref(), through);
         let Some(tls) = &self.tls else {
-            return match self.tcp.try_read_buf(buffer) {
+            return match read_into(&mut socket, buffer) {
                 Ok(read) => Ok(Some(read)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
                 Err(error) => Err(error),
             };
         };
-        tls.read(self.tcp.as_ref(), &mut buffer.limit(CHUNK))
+        tls.read(&mut socket, &mut buffer.limit(CHUNK))
     }
 
     /// The socket, to read its addresses.
@@ -158,7 +180,7 @@ impl AsyncRead for LinkReader {
         let tcp = self.tcp.as_ref();
         loop {
             // First what is there: the socket may have nothing more.
-            if tls.read(tcp, buffer)?.is_some() {
+            if tls.read(&mut TryRead(tcp, Through::Runtime), buffer)?.is_some() {
                 return Poll::Ready(Ok(()));
             }
             ready!(tcp.poll_read_ready(cx))?;
@@ -226,21 +248,21 @@ impl Tls {
     }
 
     /// Reads, from the socket where nothing is decrypted. `None` where nothing has come; 0 is the end.
-    fn read(&self, tcp: &TcpStream, buffer: &mut impl BufMut) -> io::Result<Option<usize>> {
+    fn read(&self, socket: &mut TryRead<'_>, buffer: &mut impl BufMut) -> io::Result<Option<usize>> {
         if let Some(read) = self.read_plaintext(buffer)? {
             return Ok(Some(read));
         }
         // An end without an alert may be somebody's cut: a link notices by its frames, and ends in any case.
-        let ended = self.read_ciphertext(tcp)?;
+        let ended = self.read_ciphertext(socket)?;
         Ok(self.read_plaintext(buffer)?.or(ended.then_some(0)))
     }
 
     /// Reads what the socket has, and decrypts it. Returns whether it has ended.
-    fn read_ciphertext(&self, tcp: &TcpStream) -> io::Result<bool> {
+    fn read_ciphertext(&self, socket: &mut TryRead<'_>) -> io::Result<bool> {
         let mut tls = self.lock();
         let mut read = 0;
         while read < CHUNK {
-            match tls.read_tls(&mut TryRead(tcp)) {
+            match tls.read_tls(socket) {
                 Ok(0) => return Ok(true),
                 Ok(bytes) => read += bytes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -250,7 +272,7 @@ impl Tls {
                 Err(error) => return Err(error),
             }
             if let Err(error) = tls.process_new_packets() {
-                let _ = tls.write_tls(&mut TryWrite(tcp, Through::Runtime));
+                let _ = tls.write_tls(&mut TryWrite(socket.0, Through::Runtime));
                 return Err(io::Error::new(io::ErrorKind::InvalidData, format!("link_tls: {error}")));
             }
         }
@@ -329,21 +351,41 @@ impl From<OwnedReadHalf> for LinkReader {
     }
 }
 
-struct TryRead<'a>(&'a TcpStream);
+struct TryRead<'a>(&'a TcpStream, Through);
 
 impl Read for TryRead<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer)
+        match self.1 {
+            Through::Runtime => self.0.try_read(buffer),
+            Through::Descriptor => (&*SockRef::from(self.0)).read(buffer),
+        }
     }
 }
 
-/// Whom a write asks whether the socket has room.
+/// Reads once, into what room there is.
+fn read_into(socket: &mut TryRead<'_>, buffer: &mut BytesMut) -> io::Result<usize> {
+    if socket.1.is_runtime() {
+        return socket.0.try_read_buf(buffer);
+    }
+    let mut chunk = [0; DIRECT_CHUNK];
+    let read = socket.read(&mut chunk)?;
+    buffer.extend_from_slice(&chunk[..read]);
+    Ok(read)
+}
+
+/// Whom a read or a write asks whether the socket is ready.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Through {
-    /// The runtime: it saves the system call where the socket was full a moment ago.
+    /// The runtime: it saves the system call where the socket was not a moment ago.
     Runtime,
     /// The system. A thread that is not the runtime's has to: the runtime may be held up.
     Descriptor,
+}
+
+impl Through {
+    fn is_runtime(self) -> bool {
+        matches!(self, Self::Runtime)
+    }
 }
 
 struct TryWrite<'a>(&'a TcpStream, Through);

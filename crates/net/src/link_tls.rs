@@ -121,6 +121,17 @@ impl LinkTlsConfig {
         Ok(tls)
     }
 
+    /// Makes relative paths relative to the folder of `file`, the configuration that they were read from.
+    #[must_use]
+    pub fn with_paths_relative_to(mut self, file: Option<&Path>) -> Self {
+        if let Some(directory) = file.and_then(Path::parent) {
+            for path in [&mut self.certificate, &mut self.key, &mut self.ca].into_iter().flatten() {
+                *path = directory.join(&*path);
+            }
+        }
+        self
+    }
+
     /// Settings with a certificate and its key.
     #[must_use]
     pub fn with_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {

@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::address_lists::AddressLists;
 use crate::connection_end::ConnectionEnd;
 use crate::register_connection::{Effect, RegisterConnection};
-use crate::{LineError, LineReader, LogLimiter, RegisterLinks};
+use crate::{LineError, LineReader, LinkStream, LinkTls, LogLimiter, RegisterLinks};
 
 /// How long the host of a register may acknowledge nothing.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
@@ -30,13 +30,20 @@ const SAME_TROUBLE: Duration = Duration::from_secs(60);
 /// Announces `address` to every register, and never returns. To withdraw the announcement, drop
 /// the future: that closes the connections.
 ///
-/// `links` is kept up to date: it tells which registers are connected, and why the others are not, and
+/// With `tls`, it speaks TLS with them. `links` is kept up to date: it tells which registers are
+/// connected, and why the others are not, and
 /// whether the gateway is in touch with any.
-pub async fn announce(registers: &[String], address: &str, secret_key: &SecretKey, links: &RegisterLinks) {
+pub async fn announce(
+    registers: &[String],
+    address: &str,
+    secret_key: &SecretKey,
+    tls: Option<&LinkTls>,
+    links: &RegisterLinks,
+) {
     let mut connections = JoinSet::new();
     for register in registers {
         let hello = Message::GatewayConnect { address: address.to_owned(), secret_key: secret_key.clone() };
-        connections.spawn(RegisterTask::new(register, hello, links.clone(), |_, _| ()).run());
+        connections.spawn(RegisterTask::new(register, hello, tls, links.clone(), |_, _| ()).run());
     }
     until_a_panic(connections).await;
 }
@@ -44,11 +51,13 @@ pub async fn announce(registers: &[String], address: &str, secret_key: &SecretKe
 /// Follows every register, and publishes the **union** of the last list of each. The list of a
 /// register that is down still counts. Never returns; dropping the future closes the connections.
 ///
-/// `links` is kept up to date: it tells which registers are connected, and why the others are not, and
+/// With `tls`, it speaks TLS with them. `links` is kept up to date: it tells which registers are
+/// connected, and why the others are not, and
 /// of which gateways they bear witness that they are gone.
 pub async fn follow(
     registers: &[String],
     secret_key: &SecretKey,
+    tls: Option<&LinkTls>,
     addresses: watch::Sender<Vec<String>>,
     links: &RegisterLinks,
 ) {
@@ -67,7 +76,7 @@ pub async fn follow(
                 changed
             });
         };
-        connections.spawn(RegisterTask::new(register, hello, links.clone(), take_list).run());
+        connections.spawn(RegisterTask::new(register, hello, tls, links.clone(), take_list).run());
     }
     until_a_panic(connections).await;
 }
@@ -99,6 +108,7 @@ async fn until_a_panic(mut connections: JoinSet<()>) {
 /// The connection to one register: carries out what its [`RegisterConnection`] decides.
 struct RegisterTask<F> {
     register: String,
+    tls: Option<LinkTls>,
     connection: RegisterConnection,
     /// Time zero of `connection`'s clock.
     started: Instant,
@@ -111,9 +121,16 @@ struct RegisterTask<F> {
 }
 
 impl<F: FnMut(Vec<String>, bool)> RegisterTask<F> {
-    fn new(register: &str, hello: Message, links: RegisterLinks, take_list: F) -> Self {
+    fn new(
+        register: &str,
+        hello: Message,
+        tls: Option<&LinkTls>,
+        links: RegisterLinks,
+        take_list: F,
+    ) -> Self {
         Self {
             register: register.to_owned(),
+            tls: tls.cloned(),
             connection: RegisterConnection::new(register.to_owned(), hello),
             started: Instant::now(),
             links,
@@ -130,7 +147,7 @@ impl<F: FnMut(Vec<String>, bool)> RegisterTask<F> {
             if self.connection.next_effect() != Some(Effect::Connect) {
                 continue;
             }
-            let end = match crate::connect(&self.register).await {
+            let end = match LinkStream::connect(&self.register, self.tls.as_ref()).await {
                 Ok(stream) => self.serve(stream).await,
                 Err(error) => ConnectionEnd::Unreachable(error),
             };
@@ -143,8 +160,8 @@ impl<F: FnMut(Vec<String>, bool)> RegisterTask<F> {
     }
 
     /// Serves a connection until its end.
-    async fn serve(&mut self, stream: TcpStream) -> ConnectionEnd {
-        limit_unacknowledged(&stream);
+    async fn serve(&mut self, stream: LinkStream) -> ConnectionEnd {
+        limit_unacknowledged(stream.socket());
         let (reading, mut writing) = stream.into_split();
         let mut lines = LineReader::new(reading);
         self.connection.connected(self.now_ms());
@@ -152,7 +169,9 @@ impl<F: FnMut(Vec<String>, bool)> RegisterTask<F> {
             while let Some(effect) = self.connection.next_effect() {
                 match effect {
                     Effect::Send(message) => {
-                        if let Err(error) = writing.write_all(message.to_line().as_bytes()).await {
+                        let line = message.to_line();
+                        let written = writing.write_all(line.as_bytes()).await;
+                        if let Err(error) = written.and(writing.flush().await) {
                             return ConnectionEnd::Failed(error);
                         }
                     }
