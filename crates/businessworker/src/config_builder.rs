@@ -4,6 +4,7 @@
 //! here: [`serve`](crate::serve) takes what [`Config::validate`] accepts.
 
 use gatewayworker_http::Config as HttpConfig;
+use gatewayworker_net::LinkTlsConfig;
 use gatewayworker_protocol::SecretKey;
 
 use crate::Config;
@@ -69,6 +70,35 @@ impl<A> Config<A> {
     #[must_use]
     pub fn with_shutdown_timeout_ms(mut self, ms: u64) -> Self {
         self.shutdown_timeout_ms = ms;
+        self
+    }
+
+    /// Sets how often the worker shows each gateway that it lives, at least 1 ms.
+    #[must_use]
+    pub fn with_link_ping_interval_ms(mut self, ms: u64) -> Self {
+        self.link_ping_interval_ms = ms;
+        self
+    }
+
+    /// Sets how long a gateway may be silent before its links are closed, at least twice
+    /// `link_ping_interval_ms`.
+    #[must_use]
+    pub fn with_link_timeout_ms(mut self, ms: u64) -> Self {
+        self.link_timeout_ms = ms;
+        self
+    }
+
+    /// Sets how long a gateway that is gone is waited for before it is lost.
+    #[must_use]
+    pub fn with_gateway_lost_after_ms(mut self, ms: u64) -> Self {
+        self.gateway_lost_after_ms = ms;
+        self
+    }
+
+    /// Sets TLS with gateways and registers.
+    #[must_use]
+    pub fn with_link_tls(mut self, tls: LinkTlsConfig) -> Self {
+        self.link_tls = tls;
         self
     }
 

@@ -1,6 +1,8 @@
 //! Why a worker's configuration cannot work. Each error is one line that begins with the
 //! key, as [`Config::validate`](crate::Config::validate) returns it.
 
+use gatewayworker_net::LinkTlsError;
+
 use crate::BoxError;
 
 /// A value in a worker's configuration that cannot work.
@@ -25,6 +27,20 @@ pub enum ConfigError {
     /// `question_timeout_ms` is 0.
     #[error("question_timeout_ms: must be at least 1")]
     NoQuestionTimeout,
+    /// `link_ping_interval_ms` is 0.
+    #[error("link_ping_interval_ms: must be at least 1")]
+    NoLinkPingInterval,
+    /// `link_timeout_ms` is less than two intervals.
+    #[error("link_timeout_ms: {timeout_ms} is less than twice link_ping_interval_ms = {interval_ms}")]
+    ShortLinkTimeout {
+        /// `link_timeout_ms`.
+        timeout_ms: u64,
+        /// `link_ping_interval_ms`.
+        interval_ms: u64,
+    },
+    /// `link_tls` cannot work.
+    #[error(transparent)]
+    LinkTls(#[from] LinkTlsError),
     /// A key for calls over HTTP cannot work.
     #[error(transparent)]
     Http(BoxError),

@@ -2,12 +2,15 @@
 //!
 //! `link/mod.rs` makes one for each attempt that succeeds, and reads it. Nothing is decided here.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddrV4;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 use gatewayworker_net::{LinkReader, LinkStream, LinkWriter};
+use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
 /// How much is read at once, in bytes.
@@ -64,21 +67,19 @@ impl CallConnection {
 
     /// Waits until there is something to read, and reads it once. `take` gets all that was received
     /// and not taken yet.
+    ///
+    /// Cancel safe; one task at a time.
     pub(crate) async fn read<T>(&self, take: impl FnOnce(&mut BytesMut) -> T) -> io::Result<T> {
-        loop {
-            {
-                let Received { reader, bytes } = &mut *self.received();
-                bytes.reserve(CHUNK);
-                match reader.try_read_buf(bytes)? {
-                    Some(0) => {
-                        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway"));
-                    }
-                    Some(_) => return Ok(take(bytes)),
-                    None => {}
-                }
-            }
-            self.writer.socket().readable().await?;
+        // The lock is held only while the socket is read, not while it is waited for.
+        let read = poll_fn(|context| {
+            let Received { reader, bytes } = &mut *self.received();
+            bytes.reserve(CHUNK);
+            pin!(reader.read_buf(bytes)).poll(context)
+        });
+        if read.await? == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway"));
         }
+        Ok(take(&mut self.received().bytes))
     }
 
     /// Reads what has arrived by now, without waiting, from the socket itself: the runtime may not

@@ -150,6 +150,11 @@ impl LinkWriter {
         self.written.load(Ordering::Acquire)
     }
 
+    /// How many bytes make the outbox full.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Whether the outbox is full.
     pub fn is_full(&self) -> bool {
         self.outbox().pending.len() >= self.limit

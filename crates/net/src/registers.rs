@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::address_lists::AddressLists;
 use crate::connection_end::ConnectionEnd;
+use crate::connection_lists::Listed;
 use crate::register_connection::{Effect, RegisterConnection};
 use crate::{LineError, LineReader, LinkStream, LinkTls, LogLimiter, RegisterLinks};
 
@@ -43,7 +44,7 @@ pub async fn announce(
     let mut connections = JoinSet::new();
     for register in registers {
         let hello = Message::GatewayConnect { address: address.to_owned(), secret_key: secret_key.clone() };
-        connections.spawn(RegisterTask::new(register, hello, tls, links.clone(), |_, _| ()).run());
+        connections.spawn(RegisterTask::new(register, hello, tls, links.clone(), |_| ()).run());
     }
     until_a_panic(connections).await;
 }
@@ -66,10 +67,13 @@ pub async fn follow(
     for (index, register) in registers.iter().enumerate() {
         let (lists, addresses) = (lists.clone(), addresses.clone());
         let hello = Message::WorkerConnect { secret_key: secret_key.clone() };
-        let take_list = move |list, adds: bool| {
+        let take_list = move |news: News| {
             // Locked until the union is published, so that an older one cannot replace it.
             let mut lists = lists.lock().unwrap_or_else(PoisonError::into_inner);
-            let union = if adds { lists.add(index, list) } else { lists.set(index, list) };
+            let union = match news {
+                News::Connected => return lists.connected(index),
+                News::Listed(listed) => lists.take(index, listed),
+            };
             addresses.send_if_modified(|known| {
                 let changed = *known != union;
                 *known = union;
@@ -105,6 +109,13 @@ async fn until_a_panic(mut connections: JoinSet<()>) {
     std::future::pending().await
 }
 
+/// What a follower hears of one register.
+enum News {
+    /// A new connection begins.
+    Connected,
+    Listed(Listed),
+}
+
 /// The connection to one register: carries out what its [`RegisterConnection`] decides.
 struct RegisterTask<F> {
     register: String,
@@ -116,11 +127,10 @@ struct RegisterTask<F> {
     ignored_lines: LogLimiter,
     /// The trouble that was logged last, and when.
     logged: Option<(String, Instant)>,
-    /// Takes a list, and whether it only adds to the last one.
     take_list: F,
 }
 
-impl<F: FnMut(Vec<String>, bool)> RegisterTask<F> {
+impl<F: FnMut(News)> RegisterTask<F> {
     fn new(
         register: &str,
         hello: Message,
@@ -164,6 +174,7 @@ impl<F: FnMut(Vec<String>, bool)> RegisterTask<F> {
         limit_unacknowledged(stream.socket());
         let (reading, mut writing) = stream.into_split();
         let mut lines = LineReader::new(reading);
+        (self.take_list)(News::Connected);
         self.connection.connected(self.now_ms());
         loop {
             while let Some(effect) = self.connection.next_effect() {
@@ -203,13 +214,9 @@ impl<F: FnMut(Vec<String>, bool)> RegisterTask<F> {
                 self.links.down(&self.register, why);
             }
             Effect::Heard { answers_pings } => self.links.heard(&self.register, answers_pings),
-            Effect::List(list) => {
-                self.links.listed(&self.register, &list);
-                (self.take_list)(list, false);
-            }
-            Effect::Additions(list) => {
-                self.links.also_listed(&self.register, &list);
-                (self.take_list)(list, true);
+            Effect::List(listed) => {
+                self.links.listed(&self.register, listed.clone());
+                (self.take_list)(News::Listed(listed));
             }
             Effect::Ignored(error) => {
                 let register = self.register.clone();
@@ -272,9 +279,9 @@ mod tests {
         };
         let stay = async {
             if announces {
-                announce(&registers, "127.0.0.1:1", &key, &links).await;
+                announce(&registers, "127.0.0.1:1", &key, None, &links).await;
             } else {
-                follow(&registers, &key, watch::channel(Vec::new()).0, &links).await;
+                follow(&registers, &key, None, watch::channel(Vec::new()).0, &links).await;
             }
         };
         let look = async {
@@ -341,7 +348,7 @@ mod tests {
         tokio::select! {
             () = serve_truth => {}
             () = serve_lies => {}
-            () = follow(&registers, &key, list, &links) => {}
+            () = follow(&registers, &key, None, list, &links) => {}
             seen = tokio::time::timeout(Duration::from_secs(20), look) => seen.expect("the union in time"),
         }
     }
@@ -430,7 +437,7 @@ mod tests {
         };
         tokio::select! {
             () = falls_silent => {}
-            () = follow(&registers, &key, watch::channel(Vec::new()).0, &links) => {}
+            () = follow(&registers, &key, None, watch::channel(Vec::new()).0, &links) => {}
         }
     }
 
@@ -440,7 +447,7 @@ mod tests {
         let links = RegisterLinks::default();
         let (registers, key) = ([nobody.clone()], SecretKey::default());
         tokio::select! {
-            () = announce(&registers, "127.0.0.1:1", &key, &links) => {}
+            () = announce(&registers, "127.0.0.1:1", &key, None, &links) => {}
             () = async {
                 while links.trouble(Duration::ZERO).is_none() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -458,9 +465,9 @@ mod tests {
         let mut tasks = JoinSet::new();
         tasks.spawn({
             let (links, key) = (links.clone(), key.clone());
-            async move { announce(&[], "127.0.0.1:1", &key, &links).await }
+            async move { announce(&[], "127.0.0.1:1", &key, None, &links).await }
         });
-        tasks.spawn(async move { follow(&[], &key, addresses, &links).await });
+        tasks.spawn(async move { follow(&[], &key, None, addresses, &links).await });
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
@@ -474,7 +481,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (registers, key) = ([listener.local_addr().unwrap().to_string()], SecretKey::default());
         tokio::select! {
-            () = announce(&registers, "127.0.0.1:1", &key, &links) => {}
+            () = announce(&registers, "127.0.0.1:1", &key, None, &links) => {}
             () = async {
                 while links.trouble(Duration::ZERO).is_some() {
                     tokio::time::sleep(Duration::from_millis(5)).await;

@@ -18,6 +18,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gatewayworker_daemon::one_or_many;
+use gatewayworker_net::LinkTlsConfig;
 use gatewayworker_protocol::{MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, SecretKey};
 use serde::Deserialize;
 
@@ -28,8 +29,10 @@ pub use listener::ListenerConfig;
 use listener::listeners;
 pub use real_ip_header::RealIpHeader;
 
+use crate::core::delivery_settings::{DeliveryMode, DeliverySettings};
 use crate::core::heartbeat::Heartbeat;
 use crate::core::listener_policy::SlowConsumer;
+use crate::core::liveness::LinkTiming;
 use crate::core::outgoing::WebSocketType;
 use crate::core::protocol::Protocols;
 use crate::core::worker_table::Routing;
@@ -83,10 +86,17 @@ pub struct Config {
     pub outbox_budget_bytes: usize,
     pub slow_consumer: SlowConsumer,
     pub link_outbox_bytes: usize,
+    pub link_ping_interval_ms: u64,
+    pub link_timeout_ms: u64,
+    pub isolated_after_ms: u64,
+    pub delivery: DeliveryMode,
+    pub max_deliveries: u8,
     pub worker_wait_ms: u64,
     pub max_waiting: usize,
     pub admission_timeout_ms: u64,
     pub shutdown_spread_ms: u64,
+    pub shutdown_timeout_ms: u64,
+    pub link_tls: LinkTlsConfig,
     /// The protocols of listeners beside WebSocket. The program sets it, not the file.
     #[serde(skip)]
     pub protocols: Protocols,
@@ -128,10 +138,17 @@ impl Default for Config {
             outbox_budget_bytes: 1024 * 1024 * 1024,
             slow_consumer: SlowConsumer::default(),
             link_outbox_bytes: 10_240_000,
+            link_ping_interval_ms: 2500,
+            link_timeout_ms: 10_000,
+            isolated_after_ms: 20_000,
+            delivery: DeliveryMode::default(),
+            max_deliveries: 5,
             worker_wait_ms: 10_000,
             max_waiting: 10_000,
             admission_timeout_ms: 30_000,
             shutdown_spread_ms: 1000,
+            shutdown_timeout_ms: 10_000,
+            link_tls: LinkTlsConfig::default(),
             protocols: Protocols::default(),
         }
     }
@@ -173,6 +190,13 @@ impl Config {
         self
     }
 
+    /// Sets TLS with workers, client libraries and registers.
+    #[must_use]
+    pub fn with_link_tls(mut self, tls: LinkTlsConfig) -> Self {
+        self.link_tls = tls;
+        self
+    }
+
     /// Sets the protocols of listeners beside WebSocket.
     #[must_use]
     pub fn with_protocols(mut self, protocols: Protocols) -> Self {
@@ -186,6 +210,7 @@ impl Config {
         if let Some(directory) = file.and_then(Path::parent) {
             self.listen.iter_mut().for_each(|listener| listener.resolve_paths(directory));
         }
+        self.link_tls = self.link_tls.with_paths_relative_to(file);
         self
     }
 
@@ -195,6 +220,7 @@ impl Config {
     /// When one of them is missing or invalid.
     pub(crate) fn with_checked_files(self) -> Result<Self, ConfigError> {
         self.listen.iter().try_for_each(|listener| listener.load_certificate().map(drop))?;
+        self.link_tls.load_for_both()?;
         Ok(self)
     }
 
@@ -216,6 +242,17 @@ impl Config {
     pub(crate) fn heartbeat_tick(&self) -> Option<Duration> {
         let heartbeats = self.listen.iter().filter_map(|listener| listener.view(self).heartbeat());
         heartbeats.map(|heartbeat| heartbeat.tick()).min()
+    }
+
+    /// Returns how often links are pinged, and how long a silent one counts as alive.
+    pub(crate) fn link_timing(&self) -> LinkTiming {
+        LinkTiming { ping_interval_ms: self.link_ping_interval_ms, timeout_ms: self.link_timeout_ms }
+    }
+
+    /// Returns how events are given to workers that acknowledge them.
+    pub(crate) fn delivery_settings(&self) -> DeliverySettings {
+        let (mode, max_deliveries) = (self.delivery, self.max_deliveries);
+        DeliverySettings { mode, max_deliveries, ..DeliverySettings::default() }
     }
 
     /// Returns how many bytes may wait for slow clients on one shard.

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(super) use client::{ACCEPTED, NO_WORKER};
 use client::{ClientTask, Stage};
 use gatewayworker_gateway::internals::{
-    Framing, Heartbeat, ListenerPolicy, Routing, Settings, SlowConsumer, WebSocketType,
+    DeliverySettings, Framing, Heartbeat, ListenerPolicy, Routing, Settings, SlowConsumer, WebSocketType,
 };
 use link::{Doing, Link};
 use shard::{ShardMessage, ShardNode};
@@ -132,6 +132,8 @@ pub(super) struct Gateway {
     next_seq: u64,
     is_stopping: bool,
     stopped_links: bool,
+    /// Closes that no worker was there to hear of at the end.
+    closes_lost: usize,
 }
 
 impl Gateway {
@@ -147,6 +149,7 @@ impl Gateway {
                 max_session_bytes: 1 << 20,
                 outbox_budget: options.outbox_budget,
                 heartbeat_tick: Duration::from_millis(5),
+                delivery: DeliverySettings::default(),
             };
             ShardNode::new(Core::new(settings, directory.clone()))
         });
@@ -162,6 +165,7 @@ impl Gateway {
             next_seq: 1,
             is_stopping: false,
             stopped_links: false,
+            closes_lost: 0,
             options,
         }
     }
@@ -223,7 +227,7 @@ impl Gateway {
             }
         }
         self.wake_clients(context);
-        let has_ended = |shard: &ShardNode| shard.core.has_stopped() && shard.messages.is_empty();
+        let has_ended = |shard: &ShardNode| shard.core.has_closed_all() && shard.messages.is_empty();
         if self.is_stopping
             && !self.stopped_links
             && self.shards.iter().all(has_ended)
@@ -231,6 +235,9 @@ impl Gateway {
         {
             context.note(|| "all clients are gone: the links end".into());
             self.stopped_links = true;
+            for shard in &mut self.shards {
+                self.closes_lost += shard.core.give_up_closes().lost;
+            }
             self.stop_links(context);
         }
     }
@@ -297,7 +304,7 @@ impl Gateway {
         ensure(self.clients.is_empty(), "nothing-is-left", || {
             format!("{} connections of clients are left", self.clients.len())
         })?;
-        let kept = self.directory.drop_kept();
+        let kept = self.closes_lost;
         ensure(kept == 0 || are_closes_kept, "nothing-is-left", || format!("{kept} closes are kept"))
     }
 
