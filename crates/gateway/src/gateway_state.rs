@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gatewayworker_net::RegisterLinks;
+use gatewayworker_net::{LinkTls, RegisterLinks};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +30,8 @@ use crate::workers::{WorkerLink, Workers};
 #[derive(Debug)]
 pub(crate) struct GatewayState {
     pub(crate) config: Config,
+    /// TLS of the inner port, and with the registers.
+    pub(crate) link_tls: Option<LinkTls>,
     /// The limits on connections, which may be lower than those of `config`.
     pub(crate) capacity: Capacity,
     /// The announced inner address, which is part of every client id.
@@ -65,6 +67,7 @@ impl GatewayState {
         shards: Vec<mpsc::Sender<ShardMessage>>,
     ) -> Self {
         Self {
+            link_tls: None,
             capacity,
             address,
             max_frame_len: config.max_frame_len(),
@@ -83,6 +86,12 @@ impl GatewayState {
             next_seq: AtomicU64::new(1),
             config,
         }
+    }
+
+    /// Returns the state with TLS of the inner port, and with the registers.
+    pub(crate) fn with_link_tls(mut self, tls: Option<LinkTls>) -> Self {
+        self.link_tls = tls;
+        self
     }
 
     /// Returns the stats that `status` shows.

@@ -40,8 +40,8 @@ pub use gatewayworker_businessworker::{
 };
 pub use gatewayworker_channel::Channel;
 pub use gatewayworker_client::{
-    AskError, ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, SecretKey, SessionData,
-    SessionError, Uid, Unreached, php,
+    AskError, ClientId, Delivery, Error, Gateway, GroupId, IdError, LinkTls, LinkTlsConfig, LinkTlsError,
+    OutMessage, SecretKey, SessionData, SessionError, Uid, Unreached, php,
 };
 pub use gatewayworker_router::Router;
 

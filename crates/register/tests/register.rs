@@ -22,7 +22,7 @@ const SHORT: Duration = Duration::from_millis(50);
 struct Register {
     address: SocketAddr,
     shutdown: CancellationToken,
-    serving: JoinHandle<()>,
+    serving: JoinHandle<Result<(), gatewayworker_net::LinkTlsError>>,
 }
 
 impl Register {

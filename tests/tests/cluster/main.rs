@@ -13,6 +13,7 @@ mod heartbeat;
 mod http_limits;
 mod http_openapi;
 mod http_push;
+mod link_tls;
 mod listeners;
 mod outside;
 mod restarts;

@@ -6,6 +6,7 @@
 use std::net::Ipv4Addr;
 
 use gatewayworker_daemon::{AddressError, ExposureError};
+use gatewayworker_net::LinkTlsError;
 use gatewayworker_protocol::{MAX_FRAME_LEN, MAX_MESSAGE_LEN};
 
 use super::listen_url::{ListenUrl, WEBSOCKET};
@@ -22,6 +23,9 @@ pub enum ConfigError {
         /// What would be impossible.
         consequence: &'static str,
     },
+    /// `link_tls` cannot work.
+    #[error(transparent)]
+    LinkTls(#[from] LinkTlsError),
     /// A number is 0 that has to be more.
     #[error("{key} = 0: {consequence}")]
     Zero {

@@ -4,7 +4,7 @@
 
 use std::net::Ipv4Addr;
 
-use gatewayworker_daemon::{CommonFlags, take_negative_numbers};
+use gatewayworker_daemon::{CommonFlags, LinkTlsFlags, take_negative_numbers};
 use gatewayworker_protocol::SecretKey;
 use serde::Serialize;
 
@@ -31,6 +31,9 @@ macro_rules! flags {
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $name: Option<$type>,
             )*
+            /// TLS between daemons.
+            #[command(flatten)]
+            pub link_tls: LinkTlsFlags,
         }
     };
 }
@@ -154,6 +157,10 @@ mod tests {
         let flags = <Cli as clap::CommandFactory>::command();
         for flag in flags.get_arguments().map(|arg| arg.get_id().as_str()) {
             let common = ["config", "log_format", "check_config", "supervised"].contains(&flag);
+            if let Some(key) = flag.strip_prefix("link_tls_") {
+                assert!(file.contains(&format!("#   {key} = ")), "{key} is not in config/gateway.toml");
+                continue;
+            }
             assert!(common || file.contains(&format!("{flag} = ")), "{flag} is not in config/gateway.toml");
         }
     }

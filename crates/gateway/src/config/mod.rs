@@ -18,6 +18,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gatewayworker_daemon::one_or_many;
+use gatewayworker_net::LinkTlsConfig;
 use gatewayworker_protocol::{MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, SecretKey};
 use serde::Deserialize;
 
@@ -95,6 +96,7 @@ pub struct Config {
     pub admission_timeout_ms: u64,
     pub shutdown_spread_ms: u64,
     pub shutdown_timeout_ms: u64,
+    pub link_tls: LinkTlsConfig,
     /// The protocols of listeners beside WebSocket. The program sets it, not the file.
     #[serde(skip)]
     pub protocols: Protocols,
@@ -146,6 +148,7 @@ impl Default for Config {
             admission_timeout_ms: 30_000,
             shutdown_spread_ms: 1000,
             shutdown_timeout_ms: 10_000,
+            link_tls: LinkTlsConfig::default(),
             protocols: Protocols::default(),
         }
     }
@@ -187,6 +190,13 @@ impl Config {
         self
     }
 
+    /// Sets TLS with workers, client libraries and registers.
+    #[must_use]
+    pub fn with_link_tls(mut self, tls: LinkTlsConfig) -> Self {
+        self.link_tls = tls;
+        self
+    }
+
     /// Sets the protocols of listeners beside WebSocket.
     #[must_use]
     pub fn with_protocols(mut self, protocols: Protocols) -> Self {
@@ -200,6 +210,7 @@ impl Config {
         if let Some(directory) = file.and_then(Path::parent) {
             self.listen.iter_mut().for_each(|listener| listener.resolve_paths(directory));
         }
+        self.link_tls = self.link_tls.with_paths_relative_to(file);
         self
     }
 
@@ -209,6 +220,7 @@ impl Config {
     /// When one of them is missing or invalid.
     pub(crate) fn with_checked_files(self) -> Result<Self, ConfigError> {
         self.listen.iter().try_for_each(|listener| listener.load_certificate().map(drop))?;
+        self.link_tls.load_for_both()?;
         Ok(self)
     }
 
