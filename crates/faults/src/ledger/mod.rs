@@ -1,0 +1,210 @@
+//! The ledger of a run: every message of every client, at both ends.
+//!
+//! Plain data without sockets; the time is an argument. `clients` enters what was sent and answered, `journal` what the
+//! handlers of the application have done, and the rows which processes were harmed. [`Ledger::counts`] is what the
+//! table shows.
+
+mod counts;
+mod handled;
+mod record;
+mod sent;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+pub use counts::Counts;
+use handled::Handled;
+pub use record::{Connection, Defect, Event, Kind, Record};
+pub use sent::Ending;
+use sent::Sent;
+
+/// The books of one run.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    sent: BTreeMap<Connection, Sent>,
+    /// By client id.
+    handled: BTreeMap<u128, Handled>,
+    client_ids: BTreeMap<Connection, u128>,
+    /// Workers that were killed.
+    killed: BTreeSet<u32>,
+    /// Workers that are frozen or cut off now.
+    cut: BTreeSet<u32>,
+    /// Gateways that were harmed, and since when.
+    harmed_gateways: BTreeMap<usize, Duration>,
+    confessed: BTreeMap<Defect, u64>,
+    watch: Option<Watch>,
+    /// How many handlers have ended.
+    ended: u64,
+}
+
+/// Waits for the first sign that a fault was noticed.
+#[derive(Debug)]
+struct Watch {
+    since: Duration,
+    sign: Sign,
+    detected: Option<Duration>,
+}
+
+/// What shows that a fault was noticed.
+#[derive(Debug)]
+enum Sign {
+    /// Another worker handles an event of one of these clients, which this worker had.
+    Elsewhere { worker: u32, client_ids: BTreeSet<u128> },
+    /// A handler runs for the close of one of these clients.
+    Close { client_ids: BTreeSet<u128> },
+}
+
+impl Ledger {
+    // What the clients report.
+
+    /// A client's connection to a gateway is open.
+    pub fn opened(&mut self, connection: Connection, gateway: usize) {
+        self.sent.insert(connection, Sent::to(gateway));
+    }
+
+    /// A client sends a message now. Numbers count from 1.
+    pub fn sent(&mut self, connection: Connection, number: u32, now: Duration) {
+        self.sent.entry(connection).or_insert_with(|| Sent::to(0)).send(number, now);
+    }
+
+    /// The system did not accept the latest message.
+    pub fn not_accepted(&mut self, connection: Connection, number: u32) {
+        if let Some(sent) = self.sent.get_mut(&connection) {
+            sent.not_accepted(number);
+        }
+    }
+
+    /// The client has an answer to a message.
+    pub fn answered(&mut self, connection: Connection, number: u32, now: Duration) {
+        if let Some(sent) = self.sent.get_mut(&connection) {
+            sent.answered(number, now);
+        }
+    }
+
+    /// A connection has ended.
+    pub fn ended(&mut self, connection: Connection, ending: Ending, now: Duration) {
+        if let Some(sent) = self.sent.get_mut(&connection) {
+            sent.end(ending, now);
+        }
+    }
+
+    // What the application reports.
+
+    /// Enters a line of the journal.
+    pub fn enter(&mut self, record: Record, now: Duration) {
+        match record {
+            Record::Begin(event) => {
+                self.look_for_sign(&event, now);
+                let (dead, cut) = (self.killed.contains(&event.worker), self.cut.contains(&event.worker));
+                self.of(&event).begin(event.kind, event.worker, event.redelivered, dead, cut);
+            }
+            Record::End(event) => {
+                self.ended += 1;
+                self.of(&event).end(event.kind, event.worker);
+            }
+            Record::Abandoned(event) => self.of(&event).abandon(event.kind, event.worker),
+            Record::Confessed(defect) => self.confess(defect, 1),
+        }
+    }
+
+    fn of(&mut self, event: &Event) -> &mut Handled {
+        let handled = self.handled.entry(event.client_id).or_default();
+        if let (None, Some(connection)) = (handled.connection, event.connection) {
+            handled.connection = Some(connection);
+            self.client_ids.insert(connection, event.client_id);
+        }
+        handled
+    }
+
+    fn look_for_sign(&mut self, event: &Event, now: Duration) {
+        let Some(watch) = self.watch.as_mut().filter(|watch| watch.detected.is_none()) else { return };
+        let seen = match &watch.sign {
+            Sign::Elsewhere { worker, client_ids } => {
+                event.worker != *worker && client_ids.contains(&event.client_id)
+            }
+            Sign::Close { client_ids } => event.kind == Kind::Close && client_ids.contains(&event.client_id),
+        };
+        if seen {
+            watch.detected = Some(now.saturating_sub(watch.since));
+        }
+    }
+
+    /// Adds defects that were made on purpose.
+    pub fn confess(&mut self, defect: Defect, count: u64) {
+        *self.confessed.entry(defect).or_default() += count;
+    }
+
+    /// Returns how many defects of this kind were made on purpose.
+    pub fn confessed(&self, defect: Defect) -> u64 {
+        self.confessed.get(&defect).copied().unwrap_or_default()
+    }
+
+    // What the rows do.
+
+    /// A worker is about to be harmed: its clients are watched until another worker has one of them. Returns how many
+    /// clients it has.
+    pub fn watch_worker(&mut self, worker: u32, now: Duration) -> usize {
+        let client_ids: BTreeSet<_> = self
+            .handled
+            .iter()
+            .filter(|(_, handled)| handled.worker == Some(worker) && handled.close.begun == 0)
+            .map(|(id, _)| *id)
+            .collect();
+        let clients = client_ids.len();
+        self.watch = Some(Watch { since: now, sign: Sign::Elsewhere { worker, client_ids }, detected: None });
+        clients
+    }
+
+    /// A worker is about to be killed: from now on none of its handlers counts as running.
+    pub fn worker_killed(&mut self, worker: u32) {
+        self.killed.insert(worker);
+        self.handled.values_mut().for_each(|handled| handled.worker_killed(worker));
+    }
+
+    /// A worker is frozen or cut off: a handler that runs now may overlap with its successor.
+    pub fn worker_cut(&mut self, worker: u32) {
+        self.cut.insert(worker);
+        self.handled.values_mut().for_each(|handled| handled.worker_cut(worker));
+    }
+
+    /// A frozen worker goes on, or a cut one is reachable again.
+    pub fn worker_back(&mut self, worker: u32) {
+        self.cut.remove(&worker);
+    }
+
+    /// A gateway is about to be harmed: what it had not passed on by the end of its connections is gone with it, and
+    /// the closes of its clients are watched. Returns how many clients it has.
+    pub fn gateway_harmed(&mut self, gateway: usize, now: Duration) -> usize {
+        self.harmed_gateways.insert(gateway, now);
+        let of_gateway = self.sent.iter().filter(|(_, sent)| sent.gateway == gateway && sent.ended.is_none());
+        let client_ids: BTreeSet<_> =
+            of_gateway.filter_map(|(connection, _)| self.client_ids.get(connection).copied()).collect();
+        let clients = client_ids.len();
+        self.watch = Some(Watch { since: now, sign: Sign::Close { client_ids }, detected: None });
+        clients
+    }
+
+    /// Returns how many handlers have ended.
+    pub fn handled(&self) -> u64 {
+        self.ended
+    }
+
+    /// Whether another worker, or a close, has shown that the fault was noticed.
+    pub fn is_detected(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.detected.is_some())
+    }
+
+    /// Whether all messages that are owed are handled, and all closes, and no handler runs.
+    pub fn is_settled(&self) -> bool {
+        !self.handled.values().any(Handled::is_open) && self.counts(Duration::ZERO).is_complete()
+    }
+
+    /// Whether a connection's gateway was harmed while the connection was open.
+    fn was_harmed(&self, sent: &Sent) -> bool {
+        let harmed = self.harmed_gateways.get(&sent.gateway);
+        harmed.is_some_and(|since| sent.ended.is_none_or(|(_, at)| at >= *since))
+    }
+}
