@@ -120,7 +120,10 @@ impl Application {
         match message.action {
             Action::Answer => self.wait().await,
             Action::Block(ms) => std::thread::sleep(Duration::from_millis(ms.into())),
-            Action::Abort => std::process::abort(),
+            Action::Abort => {
+                self.write(Record::Dies(std::process::id()));
+                std::process::abort();
+            }
         }
         client.send(message.number.to_string()).await?;
         handler.end();

@@ -116,7 +116,7 @@ async fn run_client(shared: Arc<Shared>, client: u32, mut stop: watch::Receiver<
             _ = stop.changed() => break,
         };
         if let Some(socket) = opened {
-            shared.books.open().opened(connection, gateway);
+            shared.books.open().opened(connection, gateway, shared.books.now());
             let content = Instant::now();
             let session = Session { shared: &shared, connection, socket, sent: 0, answered: 0, content };
             let ending = session.run(&mut stop).await;
@@ -189,6 +189,9 @@ impl Session<'_> {
         self.sent += 1;
         let number = self.sent;
         let message = Numbered { connection, number, action: self.shared.action(connection.client) };
+        if message.action == Action::Abort {
+            books.open().poisoned(connection);
+        }
         // Noted first: the handler may be faster than this task.
         books.open().sent(connection, number, books.now());
         let accepted = self.socket.send(Message::text(message.to_string())).await.is_ok();

@@ -7,7 +7,7 @@
 //! - `ledger`: the books of a run, plain data; what was lost, doubled, out of order, side by side,
 //! - `application`, `message`, `journal`: the worker under test, and the pipe in which its records survive its death,
 //! - `clients`: the load, and what the clients know,
-//! - `cluster`, `process`, `network`, `relay`, `timing`: daemons, their hosts, and what harms them,
+//! - `cluster`, `site`, `process`, `network`, `relay`, `timing`: daemons, their hosts, and what harms them,
 //! - `stage`, `rows`: what is done to a cluster, and what it has promised; `not_yet` has rows that fail today,
 //! - `launcher`, `outcome`, `table`: each row in a process of its own, its judgement, and the table,
 //! - `self_check`: shows that this program sees what it looks for.
@@ -20,12 +20,17 @@ pub mod application;
 pub mod clients;
 pub mod cluster;
 pub mod journal;
+pub mod launcher;
 pub mod ledger;
 pub mod message;
 pub mod network;
+pub mod not_yet;
 pub mod outcome;
 pub mod process;
 pub mod relay;
+pub mod rows;
 pub mod self_check;
+pub mod site;
 pub mod stage;
+pub mod table;
 pub mod timing;

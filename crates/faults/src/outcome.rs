@@ -21,6 +21,17 @@ pub struct Allowance {
     pub lost: bool,
 }
 
+impl Allowance {
+    /// Everything has to be zero.
+    pub const NONE: Self = Self {
+        overlap_at_the_cut: false,
+        gone_with_gateway: false,
+        cut_off: false,
+        closes_missing: false,
+        lost: false,
+    };
+}
+
 /// What became of a row.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {

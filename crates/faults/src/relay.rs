@@ -37,7 +37,7 @@ struct Relayed {
 }
 
 /// The command in the first frame of an event link, at this place of the frame (`protocol/src/code.rs`).
-const WORKER_CONNECT: u8 = 1;
+const WORKER_CONNECT: u8 = 200;
 const COMMAND_AT: usize = 4;
 
 impl LinkRelay {

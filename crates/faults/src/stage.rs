@@ -12,6 +12,8 @@ use crate::clients::{Load, LoadShape};
 use crate::cluster::{Cluster, Daemon, Gateway, Plan, Programs};
 use crate::journal::Books;
 use crate::ledger::Counts;
+use crate::process::help;
+use crate::site::Site;
 use crate::timing::Timing;
 
 /// How often a condition is looked at.
@@ -45,6 +47,7 @@ pub struct Stage {
     /// Sentences about what else was seen.
     pub notes: Vec<String>,
     cluster: Option<Cluster>,
+    site: Option<Site>,
     load: Option<Load>,
 }
 
@@ -57,6 +60,7 @@ impl Stage {
             broken: Vec::new(),
             notes: Vec::new(),
             cluster: None,
+            site: None,
             load: None,
         }
     }
@@ -94,11 +98,39 @@ impl Stage {
         self.begin_load(listeners).await
     }
 
+    /// Starts a cluster with the control tool, and its load; returns when the clients are served.
+    ///
+    /// # Errors
+    /// The cluster does not start, or does not serve.
+    pub async fn begin_site(&mut self) -> Result<()> {
+        let Settings { timing, programs, .. } = self.settings.clone();
+        let site = Site::start(&programs, timing, &self.books).await?;
+        let listener = site.listener;
+        self.site = Some(site);
+        self.begin_load(vec![(0, listener)]).await
+    }
+
+    /// Runs a command of the control tool.
+    ///
+    /// # Errors
+    /// It fails, or the cluster was not started with the tool.
+    pub async fn control(&self, command: &str) -> Result<()> {
+        self.site.as_ref().context("the control tool has started no cluster")?.run(command).await
+    }
+
+    /// Returns where the clients of the control tool's cluster connect.
+    ///
+    /// # Panics
+    /// Before [`begin_site`](Self::begin_site).
+    pub fn site_listener(&self) -> std::net::SocketAddr {
+        self.site.as_ref().expect("the row has begun").listener
+    }
+
     /// Starts a load at these gateways, and returns when the clients are served.
     ///
     /// # Errors
     /// They are not.
-    pub async fn begin_load(&mut self, gateways: Vec<(usize, std::net::SocketAddr)>) -> Result<()> {
+    async fn begin_load(&mut self, gateways: Vec<(usize, std::net::SocketAddr)>) -> Result<()> {
         let shape = self.settings.shape;
         self.load = Some(Load::start(shape, self.books.clone(), gateways));
         let enough = u64::from(shape.clients) * 6;
@@ -131,6 +163,18 @@ impl Stage {
     pub async fn until_detected(&self, limit: Duration) {
         self.wait_for(limit, || self.books.open().is_detected()).await;
         self.go_on(self.timing().after / 2).await;
+    }
+
+    /// Lets the load go on until the closes of a lost gateway run: as long as that takes at most, if these daemons
+    /// give gateways up.
+    ///
+    /// # Errors
+    /// The worker's program does not run.
+    pub async fn until_gateway_is_lost(&self) -> Result<()> {
+        let gives_up = help(&self.settings.programs.worker)?.contains("--gateway-lost-after-ms ");
+        let limit = if gives_up { self.timing().gateway_lost_limit } else { self.timing().after };
+        self.until_detected(limit).await;
+        Ok(())
     }
 
     /// Takes the first worker out of the cluster, and watches its clients.
@@ -202,6 +246,7 @@ impl Stage {
 
     /// Returns the logs of all daemons.
     pub fn logs(&self) -> String {
-        self.cluster.as_ref().map(Cluster::logs).unwrap_or_default()
+        let of_cluster = self.cluster.as_ref().map(Cluster::logs);
+        of_cluster.or(self.site.as_ref().map(Site::log)).unwrap_or_default()
     }
 }

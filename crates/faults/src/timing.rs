@@ -13,6 +13,9 @@ pub struct Timing {
     pub warm_up: Duration,
     /// The time in which a fault has to be noticed.
     pub detection_limit: Duration,
+    /// The time in which a gateway that does not come back has to be given up: the register takes it off its list
+    /// within 60 s, and workers wait for `gateway_lost_after_ms` after that.
+    pub gateway_lost_limit: Duration,
     /// How long the load goes on after the fault.
     pub after: Duration,
     /// A cut that is shorter than any time-out.
@@ -47,6 +50,7 @@ impl Timing {
         is_short: false,
         warm_up: seconds(5),
         detection_limit: seconds(10),
+        gateway_lost_limit: seconds(120),
         after: seconds(20),
         short_cut: seconds(5),
         long_cut: seconds(30),
@@ -65,13 +69,14 @@ impl Timing {
         is_short: true,
         warm_up: ms(500),
         detection_limit: seconds(3),
+        gateway_lost_limit: seconds(90),
         after: seconds(4),
         short_cut: ms(800),
         long_cut: seconds(6),
         freeze: seconds(6),
         block: seconds(5),
         patience: seconds(3),
-        settle: seconds(5),
+        settle: seconds(3),
         link_ping: ms(500),
         link_timeout: ms(2000),
         gateway_lost_after: seconds(3),

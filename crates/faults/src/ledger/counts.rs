@@ -59,15 +59,14 @@ impl Ledger {
         let mut longest_stall = Duration::ZERO;
         for (connection, sent) in &self.sent {
             let handled = self.client_ids.get(connection).and_then(|id| self.handled.get(id));
-            let harmed = self.was_harmed(sent);
+            let is_poisoned = self.poisoned.contains(connection);
+            let harmed = self.was_harmed(sent) || is_poisoned;
             let ending = sent.ended.map(|(ending, _)| ending);
             counts.messages += u64::from(sent.messages);
-            let owed = match (harmed, handled) {
-                (false, _) => sent.messages,
-                (true, Some(handled)) => handled.highest().min(sent.messages),
-                (true, None) => 0,
-            };
-            counts.gone_with_gateway += u64::from(sent.messages - owed);
+            let owed = self.owed(*connection, sent);
+            if !is_poisoned {
+                counts.gone_with_gateway += u64::from(sent.messages - owed);
+            }
             let has_handled = |number| handled.is_some_and(|handled| handled.has_handled(number));
             counts.lost += (1..=owed).filter(|number| !has_handled(*number)).count() as u64;
             if !harmed {

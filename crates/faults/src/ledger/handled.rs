@@ -171,6 +171,12 @@ impl Handled {
         begun.saturating_sub(1) as u32
     }
 
+    /// The highest number of a message that was handled to its end; 0 for none.
+    pub(super) fn last(&self) -> u32 {
+        let ended = self.steps.iter().rposition(|step| step.ended > 0).unwrap_or_default();
+        ended.saturating_sub(1) as u32
+    }
+
     /// Whether `on_connect` or the handshake's handler has run, so that a close is owed.
     pub(super) fn was_connected(&self) -> bool {
         self.steps.iter().take(2).any(|step| step.ended > 0)

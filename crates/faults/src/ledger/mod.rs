@@ -32,8 +32,10 @@ pub struct Ledger {
     killed: BTreeSet<u32>,
     /// Workers that are frozen or cut off now.
     cut: BTreeSet<u32>,
-    /// Gateways that were harmed, and since when.
-    harmed_gateways: BTreeMap<usize, Duration>,
+    /// Gateways that were harmed: since when, and until when if they are back.
+    harmed_gateways: BTreeMap<usize, (Duration, Option<Duration>)>,
+    /// Connections whose message makes its worker die.
+    poisoned: BTreeSet<Connection>,
     confessed: BTreeMap<Defect, u64>,
     watch: Option<Watch>,
     /// How many handlers have ended.
@@ -61,13 +63,15 @@ impl Ledger {
     // What the clients report.
 
     /// A client's connection to a gateway is open.
-    pub fn opened(&mut self, connection: Connection, gateway: usize) {
-        self.sent.insert(connection, Sent::to(gateway));
+    pub fn opened(&mut self, connection: Connection, gateway: usize, now: Duration) {
+        self.sent.insert(connection, Sent::to(gateway, now));
     }
 
     /// A client sends a message now. Numbers count from 1.
     pub fn sent(&mut self, connection: Connection, number: u32, now: Duration) {
-        self.sent.entry(connection).or_insert_with(|| Sent::to(0)).send(number, now);
+        if let Some(sent) = self.sent.get_mut(&connection) {
+            sent.send(number, now);
+        }
     }
 
     /// The system did not accept the latest message.
@@ -75,6 +79,17 @@ impl Ledger {
         if let Some(sent) = self.sent.get_mut(&connection) {
             sent.not_accepted(number);
         }
+    }
+
+    /// A connection's next message makes its worker die: what comes from then on is not owed.
+    pub fn poisoned(&mut self, connection: Connection) {
+        self.poisoned.insert(connection);
+    }
+
+    /// Returns how the poisoned connections have ended, so far.
+    pub fn endings_of_poisoned(&self) -> Vec<Option<Ending>> {
+        let ending = |connection| Some(self.sent.get(connection)?.ended?.0);
+        self.poisoned.iter().map(ending).collect()
     }
 
     /// The client has an answer to a message.
@@ -106,6 +121,7 @@ impl Ledger {
                 self.of(&event).end(event.kind, event.worker);
             }
             Record::Abandoned(event) => self.of(&event).abandon(event.kind, event.worker),
+            Record::Dies(worker) => self.worker_killed(worker),
             Record::Confessed(defect) => self.confess(defect, 1),
         }
     }
@@ -178,13 +194,20 @@ impl Ledger {
     /// A gateway is about to be harmed: what it had not passed on by the end of its connections is gone with it, and
     /// the closes of its clients are watched. Returns how many clients it has.
     pub fn gateway_harmed(&mut self, gateway: usize, now: Duration) -> usize {
-        self.harmed_gateways.insert(gateway, now);
+        self.harmed_gateways.insert(gateway, (now, None));
         let of_gateway = self.sent.iter().filter(|(_, sent)| sent.gateway == gateway && sent.ended.is_none());
         let client_ids: BTreeSet<_> =
             of_gateway.filter_map(|(connection, _)| self.client_ids.get(connection).copied()).collect();
         let clients = client_ids.len();
         self.watch = Some(Watch { since: now, sign: Sign::Close { client_ids }, detected: None });
         clients
+    }
+
+    /// A gateway that was harmed is whole again: it owes what later connections bring.
+    pub fn gateway_back(&mut self, gateway: usize, now: Duration) {
+        if let Some((_, until)) = self.harmed_gateways.get_mut(&gateway) {
+            *until = Some(now);
+        }
     }
 
     /// Returns how many handlers have ended.
@@ -204,7 +227,20 @@ impl Ledger {
 
     /// Whether a connection's gateway was harmed while the connection was open.
     fn was_harmed(&self, sent: &Sent) -> bool {
-        let harmed = self.harmed_gateways.get(&sent.gateway);
-        harmed.is_some_and(|since| sent.ended.is_none_or(|(_, at)| at >= *since))
+        self.harmed_gateways.get(&sent.gateway).is_some_and(|(since, until)| {
+            sent.ended.is_none_or(|(_, at)| at >= *since) && until.is_none_or(|until| sent.opened <= until)
+        })
+    }
+
+    /// How many of a connection's messages have to be handled: all, unless its gateway was harmed or a message was
+    /// poison. Then those before the last that was.
+    fn owed(&self, connection: Connection, sent: &Sent) -> u32 {
+        let is_poisoned = self.poisoned.contains(&connection);
+        if !is_poisoned && !self.was_harmed(sent) {
+            return sent.messages;
+        }
+        let handled = self.client_ids.get(&connection).and_then(|id| self.handled.get(id));
+        let last = handled.map_or(0, |handled| if is_poisoned { handled.last() } else { handled.highest() });
+        last.min(sent.messages)
     }
 }

@@ -69,6 +69,8 @@ pub enum Record {
     End(Event),
     /// The handler was cancelled, or has panicked.
     Abandoned(Event),
+    /// The worker is about to abort: none of its handlers runs any more.
+    Dies(u32),
     /// The application confesses a defect.
     Confessed(Defect),
 }
@@ -103,6 +105,9 @@ impl Record {
                 .map(|(one, _)| Self::Confessed(*one));
         }
         let worker = words.next()?.parse().ok()?;
+        if what == "dies" {
+            return Some(Self::Dies(worker));
+        }
         let client_id = u128::from_str_radix(words.next()?, 16).ok()?;
         let redelivered = words.next()? == "r";
         let kind = words.next()?;
@@ -133,6 +138,7 @@ impl fmt::Display for Record {
             Self::Begin(event) => ("begin", event),
             Self::End(event) => ("end", event),
             Self::Abandoned(event) => ("abandoned", event),
+            Self::Dies(worker) => return write!(f, "dies {worker}"),
             Self::Confessed(defect) => return write!(f, "! {}", defect.name()),
         };
         let Event { worker, client_id, kind, connection, redelivered } = event;
@@ -173,6 +179,7 @@ mod tests {
             let record = Record::Confessed(defect);
             assert_eq!(Record::parse(&record.to_string()), Some(record));
         }
+        assert_eq!(Record::parse(&Record::Dies(77).to_string()), Some(Record::Dies(77)));
         assert_eq!(Record::parse("begin 1 zz"), None);
         assert_eq!(Record::parse(""), None);
     }

@@ -25,6 +25,7 @@ pub enum Ending {
 pub(super) struct Sent {
     /// The index of its gateway.
     pub(super) gateway: usize,
+    pub(super) opened: Duration,
     /// The number of the latest message, and so how many there are.
     pub(super) messages: u32,
     /// When each message was sent that has no answer.
@@ -35,9 +36,10 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    pub(super) fn to(gateway: usize) -> Self {
+    pub(super) fn to(gateway: usize, opened: Duration) -> Self {
         Self {
             gateway,
+            opened,
             messages: 0,
             unanswered: BTreeMap::new(),
             answers: 0,

@@ -14,7 +14,7 @@ fn ms(time: u64) -> Duration {
 /// A client that has connected through worker A, and has sent messages 1 to `messages` at their numbers' millisecond.
 fn ledger(messages: u32) -> Ledger {
     let mut ledger = Ledger::default();
-    ledger.opened(CONNECTION, 0);
+    ledger.opened(CONNECTION, 0, ms(0));
     (1..=messages).for_each(|number| ledger.sent(CONNECTION, number, ms(number.into())));
     handle(&mut ledger, A, Kind::Connect);
     handle(&mut ledger, A, Kind::Handshake);
