@@ -111,12 +111,14 @@ async fn run_client(shared: Arc<Shared>, client: u32, mut stop: watch::Receiver<
         number += 1;
         let (gateway, address) = shared.gateway(turn);
         let connection = Connection { client, number };
+        let began = Instant::now();
         let opened = tokio::select! {
             opened = open(connection, address) => opened,
             _ = stop.changed() => break,
         };
         if let Some(socket) = opened {
-            shared.books.open().opened(connection, gateway, shared.books.now());
+            let (opening, now) = (began.elapsed(), shared.books.now());
+            shared.books.open().opened(connection, gateway, opening, now);
             let content = Instant::now();
             let session = Session { shared: &shared, connection, socket, sent: 0, answered: 0, content };
             let ending = session.run(&mut stop).await;
@@ -124,6 +126,8 @@ async fn run_client(shared: Arc<Shared>, client: u32, mut stop: watch::Receiver<
             if matches!(ending, Ending::Left | Ending::Finished) {
                 continue;
             }
+        } else {
+            shared.books.open().refused();
         }
         turn += 1;
         tokio::select! {

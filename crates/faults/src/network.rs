@@ -3,6 +3,13 @@
 //!
 //! This process has to be in a namespace of its own, with the bridge and the clients (`launcher` starts rows so). A
 //! namespace lives as long as the process that holds it, and ends with this program.
+//!
+//! ```text
+//! host: eth0 ── hostN ─ cableN ─ upN ── portN ─ bridge0
+//! ```
+//!
+//! A cable is a bridge of two ports, and is cut at their queues. The queue of `eth0` would not do: the kernel tells TCP
+//! of packets that its own host has dropped, and TCP then gives up within seconds, which it does not at a cut cable.
 
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +21,7 @@ use anyhow::{Context, Result, bail};
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a slow cable lets through, and how long it holds back what is more before it drops it.
-const SLOW: [&str; 6] = ["rate", "96kbit", "burst", "3000", "latency", "1500ms"];
+const SLOW: [&str; 7] = ["tbf", "rate", "96kbit", "burst", "3000", "latency", "1500ms"];
 
 /// A bridge that hosts are connected to.
 #[derive(Debug)]
@@ -27,8 +34,10 @@ pub struct Host {
     pub address: Ipv4Addr,
     /// The process that holds the namespace. It ends when its input does.
     holder: Child,
-    /// The bridge's end of the cable.
-    cable: String,
+    /// The cable's port towards the host.
+    to_host: String,
+    /// The cable's port towards the bridge.
+    from_host: String,
 }
 
 /// Which way of a cable is cut.
@@ -70,6 +79,11 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
+/// Runs a command of `ip` in this process's namespace.
+fn ip(words: &[&str]) -> Result<()> {
+    run(&mut shell(&[&["ip"], words].concat()))
+}
+
 impl Network {
     /// Makes the bridge in this process's namespace.
     ///
@@ -77,10 +91,10 @@ impl Network {
     /// The system refuses, for example because this is the machine's own namespace and has such a bridge.
     pub fn new() -> Result<Self> {
         let own = format!("{}/24", address(1));
-        run(&mut shell(&["ip", "link", "set", "lo", "up"]))?;
-        run(&mut shell(&["ip", "link", "add", "bridge0", "type", "bridge"]))?;
-        run(&mut shell(&["ip", "address", "add", &own, "dev", "bridge0"]))?;
-        run(&mut shell(&["ip", "link", "set", "bridge0", "up"]))?;
+        ip(&["link", "set", "lo", "up"])?;
+        ip(&["link", "add", "bridge0", "type", "bridge"])?;
+        ip(&["address", "add", &own, "dev", "bridge0"])?;
+        ip(&["link", "set", "bridge0", "up"])?;
         Ok(Self)
     }
 
@@ -90,7 +104,8 @@ impl Network {
     /// The system refuses.
     pub fn connect(&self, number: u8) -> Result<Host> {
         let holder = shell(&["unshare", "--net", "--", "cat"]).stdin(Stdio::piped()).spawn()?;
-        let host = Host { address: address(number), cable: format!("host{number}"), holder };
+        let [to_host, from_host] = ["host", "up"].map(|end| format!("{end}{number}"));
+        let host = Host { address: address(number), to_host, from_host, holder };
         let deadline = Instant::now() + TIMEOUT;
         let own = std::fs::read_link("/proc/self/ns/net")?;
         while std::fs::read_link(format!("/proc/{}/ns/net", host.holder()))? == own {
@@ -100,20 +115,15 @@ impl Network {
             std::thread::sleep(Duration::from_millis(2));
         }
         let (holder, with_mask) = (host.holder().to_string(), format!("{}/24", host.address));
-        run(&mut shell(&[
-            "ip",
-            "link",
-            "add",
-            &host.cable,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            "eth0",
-            "netns",
-            &holder,
-        ]))?;
-        run(&mut shell(&["ip", "link", "set", &host.cable, "master", "bridge0", "up"]))?;
+        let (cable, port) = (format!("cable{number}"), format!("port{number}"));
+        let (to_host, from_host) = (host.to_host.as_str(), host.from_host.as_str());
+        ip(&["link", "add", &cable, "type", "bridge"])?;
+        ip(&["link", "add", to_host, "type", "veth", "peer", "name", "eth0", "netns", &holder])?;
+        ip(&["link", "add", from_host, "type", "veth", "peer", "name", &port])?;
+        ip(&["link", "set", &port, "master", "bridge0", "up"])?;
+        ip(&["link", "set", to_host, "master", &cable, "up"])?;
+        ip(&["link", "set", from_host, "master", &cable, "up"])?;
+        ip(&["link", "set", &cable, "up"])?;
         host.run(&["ip", "link", "set", "lo", "up"])?;
         host.run(&["ip", "address", "add", &with_mask, "dev", "eth0"])?;
         host.run(&["ip", "link", "set", "eth0", "up"])?;
@@ -138,17 +148,18 @@ impl Host {
     /// # Errors
     /// The system refuses.
     pub fn cut(&self, cut: Cut) -> Result<()> {
-        const REPLACE: [&str; 4] = ["tc", "qdisc", "replace", "dev"];
-        let how: Vec<&str> = match cut {
+        let how: &[&str] = match cut {
             // A queue without room: what is sent is dropped.
-            Cut::BothWays | Cut::ToHost | Cut::FromHost => vec!["root", "pfifo", "limit", "0"],
-            Cut::Slow => [&["root", "tbf"][..], &SLOW].concat(),
+            Cut::BothWays | Cut::ToHost | Cut::FromHost => &["pfifo", "limit", "0"],
+            Cut::Slow => &SLOW,
         };
+        let replace =
+            |port: &str| run(&mut shell(&[&["tc", "qdisc", "replace", "dev", port, "root"], how].concat()));
         if cut != Cut::FromHost {
-            run(&mut shell(&[&REPLACE[..], &[self.cable.as_str()], &how].concat()))?;
+            replace(&self.to_host)?;
         }
         if cut != Cut::ToHost {
-            self.run(&[&REPLACE[..], &["eth0"], &how].concat())?;
+            replace(&self.from_host)?;
         }
         Ok(())
     }
@@ -156,12 +167,12 @@ impl Host {
     /// Mends the cable.
     ///
     /// # Errors
-    /// The system refuses.
+    /// It is whole.
     pub fn mend(&self) -> Result<()> {
-        // One of them may be whole.
-        let bridge = run(&mut shell(&["tc", "qdisc", "delete", "dev", &self.cable, "root"]));
-        let host = self.run(&["tc", "qdisc", "delete", "dev", "eth0", "root"]);
-        bridge.or(host)
+        let mend = |port: &str| run(&mut shell(&["tc", "qdisc", "delete", "dev", port, "root"]));
+        // One way may be whole.
+        let (to_host, from_host) = (mend(&self.to_host), mend(&self.from_host));
+        to_host.or(from_host)
     }
 }
 

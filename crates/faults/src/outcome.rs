@@ -32,6 +32,18 @@ impl Allowance {
     };
 }
 
+/// Whether a fault has to show, by the sign that the ledger watches for.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Detection {
+    /// There is no such sign.
+    #[default]
+    Unwatched,
+    /// The fault has to be noticed within this time.
+    Within(Duration),
+    /// Nobody may be given up.
+    Never,
+}
+
 /// What became of a row.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outcome {
@@ -50,7 +62,7 @@ pub struct Outcome {
 }
 
 /// Returns a sentence for each count that breaks the promise.
-pub fn judge(counts: &Counts, allowed: Allowance, detection: Option<Duration>) -> Vec<String> {
+pub fn judge(counts: &Counts, allowed: Allowance, detection: Detection) -> Vec<String> {
     let zero = [
         (counts.lost, allowed.lost, "messages lost"),
         (counts.unanswered, allowed.lost || allowed.cut_off, "messages without an answer"),
@@ -65,14 +77,13 @@ pub fn judge(counts: &Counts, allowed: Allowance, detection: Option<Duration>) -
     ];
     let broken = zero.into_iter().filter(|(count, is_allowed, _)| *count > 0 && !is_allowed);
     let mut broken: Vec<_> = broken.map(|(count, _, what)| format!("{count} {what}")).collect();
-    if let Some(limit) = detection {
-        match counts.detection_ms.map(Duration::from_millis) {
-            None => broken.push("the fault was not noticed".into()),
-            Some(time) if time > limit => {
-                broken.push(format!("the fault was noticed after {:.1} s", time.as_secs_f64()));
-            }
-            Some(_) => {}
+    match (detection, counts.detection_ms.map(Duration::from_millis)) {
+        (Detection::Within(_), None) => broken.push("the fault was not noticed".into()),
+        (Detection::Within(limit), Some(time)) if time > limit => {
+            broken.push(format!("the fault was noticed after {:.1} s", time.as_secs_f64()));
         }
+        (Detection::Never, Some(_)) => broken.push("a daemon that lives was given up".into()),
+        _ => {}
     }
     broken
 }
@@ -83,26 +94,30 @@ mod tests {
 
     #[test]
     fn zeros_keep_every_promise() {
-        assert!(judge(&Counts::default(), Allowance::default(), None).is_empty());
+        assert!(judge(&Counts::default(), Allowance::default(), Detection::Unwatched).is_empty());
     }
 
     #[test]
     fn each_count_breaks_a_promise_unless_it_is_allowed() {
         let lost = Counts { lost: 2, ..Counts::default() };
-        assert_eq!(judge(&lost, Allowance::default(), None), ["2 messages lost"]);
-        assert!(judge(&lost, Allowance { lost: true, ..Allowance::default() }, None).is_empty());
+        assert_eq!(judge(&lost, Allowance::default(), Detection::Unwatched), ["2 messages lost"]);
+        assert!(
+            judge(&lost, Allowance { lost: true, ..Allowance::default() }, Detection::Unwatched).is_empty()
+        );
         let marked = Counts { doubled: 3, closes_doubled: 1, ..Counts::default() };
-        assert!(judge(&marked, Allowance::default(), None).is_empty(), "they have the mark");
+        assert!(judge(&marked, Allowance::default(), Detection::Unwatched).is_empty(), "they have the mark");
         let unmarked = Counts { doubled_unmarked: 1, closes_doubled_unmarked: 1, ..marked };
-        assert_eq!(judge(&unmarked, Allowance::default(), None).len(), 2);
+        assert_eq!(judge(&unmarked, Allowance::default(), Detection::Unwatched).len(), 2);
     }
 
     #[test]
     fn a_fault_has_to_be_noticed_in_time() {
-        let limit = Some(Duration::from_secs(10));
+        let limit = Detection::Within(Duration::from_secs(10));
         let noticed = |ms| Counts { detection_ms: ms, ..Counts::default() };
         assert!(judge(&noticed(Some(9000)), Allowance::default(), limit).is_empty());
         assert_eq!(judge(&noticed(Some(11_000)), Allowance::default(), limit).len(), 1);
         assert_eq!(judge(&noticed(None), Allowance::default(), limit), ["the fault was not noticed"]);
+        assert!(judge(&noticed(None), Allowance::default(), Detection::Never).is_empty());
+        assert_eq!(judge(&noticed(Some(1)), Allowance::default(), Detection::Never).len(), 1);
     }
 }

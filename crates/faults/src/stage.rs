@@ -182,12 +182,21 @@ impl Stage {
     /// # Errors
     /// It has no clients, so that harming it would show nothing.
     pub fn take_worker(&mut self) -> Result<Daemon> {
-        let worker = self.cluster().workers.remove(0);
-        let clients = self.books.open().watch_worker(worker.process.pid, self.books.now());
-        if clients == 0 {
-            bail!("{} has no clients", worker.process.launch.name);
+        self.watch_worker(0)?;
+        Ok(self.cluster().workers.remove(0))
+    }
+
+    /// Watches the clients of a worker: whether they are given to another.
+    ///
+    /// # Errors
+    /// It has no clients.
+    pub fn watch_worker(&mut self, n: usize) -> Result<()> {
+        let process = &self.cluster().workers[n].process;
+        let (pid, name) = (process.pid, process.launch.name.clone());
+        if self.books.open().watch_worker(pid, self.books.now()) == 0 {
+            bail!("{name} has no clients");
         }
-        Ok(worker)
+        Ok(())
     }
 
     /// Takes the first gateway out of the cluster, and watches its clients' closes. New clients go to the others, if

@@ -12,7 +12,7 @@ pub struct Counts {
     /// Messages that clients have sent.
     pub messages: u64,
     /// Messages that no handler has handled to its end, on a connection whose gateway has not been harmed, or followed
-    /// by a message that was handled.
+    /// by a message that was handled; also connects and handshakes before a message that was handled.
     pub lost: u64,
     /// Messages that were with a gateway, or on the way to it, when it was harmed. Their clients have seen the
     /// connection end without an answer.
@@ -41,7 +41,10 @@ pub struct Counts {
     pub cut_off: u64,
     /// The time until the fault was noticed, in milliseconds, where the row has such a sign and it was seen.
     pub detection_ms: Option<u64>,
-    /// The longest time that a message has waited for its answer, in milliseconds.
+    /// Attempts to connect that a gateway refused, or did not answer.
+    pub refused: u64,
+    /// The longest time that a message has waited for its answer, or a client for a connection, in milliseconds. A
+    /// client that was refused does not count.
     pub longest_stall_ms: u64,
 }
 
@@ -55,8 +58,8 @@ impl Counts {
 impl Ledger {
     /// Returns the counts as they are now. What is still under way counts as lost, or missing.
     pub fn counts(&self, now: Duration) -> Counts {
-        let mut counts = Counts::default();
-        let mut longest_stall = Duration::ZERO;
+        let mut counts = Counts { refused: self.refused, ..Counts::default() };
+        let mut longest_stall = self.longest_opening;
         for (connection, sent) in &self.sent {
             let handled = self.client_ids.get(connection).and_then(|id| self.handled.get(id));
             let is_poisoned = self.poisoned.contains(connection);
@@ -82,6 +85,7 @@ impl Ledger {
             }
         }
         for handled in self.handled.values() {
+            counts.lost += handled.connects_missing();
             counts.doubled += handled.doubled();
             counts.doubled_unmarked += handled.doubled_unmarked();
             counts.reordered += handled.violations.reordered;

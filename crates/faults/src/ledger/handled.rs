@@ -182,6 +182,12 @@ impl Handled {
         self.steps.iter().take(2).any(|step| step.ended > 0)
     }
 
+    /// How many of `on_connect` and the handshake's handler have not run, though later events were handled.
+    pub(super) fn connects_missing(&self) -> u64 {
+        let first = |n: usize| self.steps.get(n).is_none_or(|step| step.ended == 0);
+        if self.highest() == 0 { 0 } else { (0..2).filter(|n| first(*n)).count() as u64 }
+    }
+
     /// The events that were handled more than once, closes excepted.
     pub(super) fn doubled(&self) -> u64 {
         self.steps.iter().map(|step| step.doubled()).sum()

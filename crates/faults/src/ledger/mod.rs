@@ -40,6 +40,9 @@ pub struct Ledger {
     watch: Option<Watch>,
     /// How many handlers have ended.
     ended: u64,
+    /// How many attempts to connect have failed, and the longest that has not.
+    refused: u64,
+    longest_opening: Duration,
 }
 
 /// Waits for the first sign that a fault was noticed.
@@ -62,8 +65,14 @@ enum Sign {
 impl Ledger {
     // What the clients report.
 
-    /// A client's connection to a gateway is open.
-    pub fn opened(&mut self, connection: Connection, gateway: usize, now: Duration) {
+    /// A client's connection to a gateway could not be opened.
+    pub fn refused(&mut self) {
+        self.refused += 1;
+    }
+
+    /// A client's connection to a gateway is open, after `opening`.
+    pub fn opened(&mut self, connection: Connection, gateway: usize, opening: Duration, now: Duration) {
+        self.longest_opening = self.longest_opening.max(opening);
         self.sent.insert(connection, Sent::to(gateway, now));
     }
 

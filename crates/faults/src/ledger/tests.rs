@@ -14,7 +14,7 @@ fn ms(time: u64) -> Duration {
 /// A client that has connected through worker A, and has sent messages 1 to `messages` at their numbers' millisecond.
 fn ledger(messages: u32) -> Ledger {
     let mut ledger = Ledger::default();
-    ledger.opened(CONNECTION, 0, ms(0));
+    ledger.opened(CONNECTION, 0, ms(0), ms(0));
     (1..=messages).for_each(|number| ledger.sent(CONNECTION, number, ms(number.into())));
     handle(&mut ledger, A, Kind::Connect);
     handle(&mut ledger, A, Kind::Handshake);
@@ -74,6 +74,15 @@ fn a_message_that_is_not_handled_is_lost() {
     ledger.enter(Record::Abandoned(event(A, Kind::Message(4), false)), ms(1000));
     let counts = closed(&mut ledger, A);
     assert_eq!((counts.lost, counts.reordered, counts.doubled), (3, 0, 0), "2, 4 and 5");
+}
+
+#[test]
+fn a_connect_that_is_not_handled_is_lost() {
+    let mut ledger = Ledger::default();
+    ledger.opened(CONNECTION, 0, ms(0), ms(0));
+    ledger.sent(CONNECTION, 1, ms(1));
+    messages(&mut ledger, A, [1]);
+    assert_eq!(closed(&mut ledger, A).lost, 2, "on_connect and the handshake's handler");
 }
 
 #[test]

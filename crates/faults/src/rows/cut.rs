@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
-use super::Row;
+use super::{Row, Script};
 use crate::cluster::{Daemon, Plan};
 use crate::network::Cut;
 use crate::outcome::Allowance;
@@ -18,69 +18,60 @@ const LONG_CUT: &str = "A worker that is cut off is given up, and its clients ar
 const CUT_FOR_GOOD: &str =
     "A worker that is cut off for good is given up, and its clients are served by another.";
 const SLOW: &str = "A worker that hears and is heard slowly is not given up.";
+const EVENT_LINK: &str =
+    "A worker whose event link is cut, and whose call link is not, is given up at that gateway.";
+const CALL_LINK: &str =
+    "A worker whose call link is cut, and whose event link is not, is given up at that gateway.";
+const BOTH_LINKS: &str =
+    "A worker whose links to one gateway are cut is given up there, and links itself again.";
+const HOST_LOST: &str = "Each client of a gateway whose host is gone gets its on_close.";
+const HOST_CUT: &str = "A gateway that is cut off from all workers and registers, and comes back, goes on with its \
+                        clients or closes them; each gets one on_close, or more that are marked.";
+const SPLIT: &str = "While one of two registers does not answer, no gateway that lives is given up, though only that \
+                     register lists it.";
 
 pub(super) const ROWS: &[Row] = &[
-    Row::new("worker-cut-5s", SHORT_CUT, |stage| Box::pin(cut(stage, Cut::BothWays, Length::Short))).on_hosts(),
-    Row::new("worker-cut-30s", LONG_CUT, |stage| Box::pin(cut(stage, Cut::BothWays, Length::Long)))
-        .on_hosts()
+    short("worker-cut-5s", |stage| Box::pin(cut(stage, Cut::BothWays, Length::Short))),
+    long("worker-cut-30s", |stage| Box::pin(cut(stage, Cut::BothWays, Length::Long))),
+    for_good("worker-cut-for-good", |stage| Box::pin(cut(stage, Cut::BothWays, Length::Ever))),
+    short("worker-deaf-5s", |stage| Box::pin(cut(stage, Cut::ToHost, Length::Short))),
+    long("worker-deaf-30s", |stage| Box::pin(cut(stage, Cut::ToHost, Length::Long))),
+    for_good("worker-deaf-for-good", |stage| Box::pin(cut(stage, Cut::ToHost, Length::Ever))),
+    short("worker-mute-5s", |stage| Box::pin(cut(stage, Cut::FromHost, Length::Short))),
+    long("worker-mute-30s", |stage| Box::pin(cut(stage, Cut::FromHost, Length::Long))),
+    for_good("worker-mute-for-good", |stage| Box::pin(cut(stage, Cut::FromHost, Length::Ever))),
+    slow("worker-slow-5s", |stage| Box::pin(cut(stage, Cut::Slow, Length::Short))),
+    slow("worker-slow-30s", |stage| Box::pin(cut(stage, Cut::Slow, Length::Long))),
+    slow("worker-slow-for-good", |stage| Box::pin(cut(stage, Cut::Slow, Length::Ever))),
+    Row::new("event-link-cut", EVENT_LINK, |stage| Box::pin(links_cut(stage, &[Link::Event]))).detected(),
+    Row::new("call-link-cut", CALL_LINK, |stage| Box::pin(links_cut(stage, &[Link::Call]))).detected(),
+    Row::new("both-links-cut", BOTH_LINKS, |stage| Box::pin(links_cut(stage, &[Link::Event, Link::Call])))
         .detected(),
-    Row::new("worker-cut-for-good", CUT_FOR_GOOD, |stage| Box::pin(cut(stage, Cut::BothWays, Length::Ever)))
+    Row::new("gateway-host-lost", HOST_LOST, |stage| Box::pin(gateway_host_lost(stage)))
         .on_hosts()
-        .detected(),
-    Row::new("worker-deaf-5s", SHORT_CUT, |stage| Box::pin(cut(stage, Cut::ToHost, Length::Short))).on_hosts(),
-    Row::new("worker-deaf-30s", LONG_CUT, |stage| Box::pin(cut(stage, Cut::ToHost, Length::Long)))
+        .allowing(Allowance { gone_with_gateway: true, ..Allowance::NONE })
+        .closes_of_a_lost_gateway(),
+    Row::new("gateway-host-cut-30s", HOST_CUT, |stage| Box::pin(gateway_host_cut(stage)))
         .on_hosts()
-        .detected(),
-    Row::new("worker-deaf-for-good", CUT_FOR_GOOD, |stage| Box::pin(cut(stage, Cut::ToHost, Length::Ever)))
-        .on_hosts()
-        .detected(),
-    Row::new("worker-mute-5s", SHORT_CUT, |stage| Box::pin(cut(stage, Cut::FromHost, Length::Short))).on_hosts(),
-    Row::new("worker-mute-30s", LONG_CUT, |stage| Box::pin(cut(stage, Cut::FromHost, Length::Long)))
-        .on_hosts()
-        .detected(),
-    Row::new("worker-mute-for-good", CUT_FOR_GOOD, |stage| Box::pin(cut(stage, Cut::FromHost, Length::Ever)))
-        .on_hosts()
-        .detected(),
-    Row::new("worker-slow-5s", SLOW, |stage| Box::pin(cut(stage, Cut::Slow, Length::Short))).on_hosts(),
-    Row::new("worker-slow-30s", SLOW, |stage| Box::pin(cut(stage, Cut::Slow, Length::Long))).on_hosts(),
-    Row::new("worker-slow-for-good", SLOW, |stage| Box::pin(cut(stage, Cut::Slow, Length::Ever))).on_hosts(),
-    Row::new(
-        "event-link-cut",
-        "A worker whose event link is cut, and whose call link is not, is given up at that gateway; its clients are \
-         served.",
-        |stage| Box::pin(one_link_cut(stage, Link::Event)),
-    )
-    .detected(),
-    Row::new(
-        "call-link-cut",
-        "A worker whose call link is cut, and whose event link is not, is given up at that gateway; its clients are \
-         served.",
-        |stage| Box::pin(one_link_cut(stage, Link::Call)),
-    )
-    .detected(),
-    Row::new(
-        "gateway-host-lost",
-        "Each client of a gateway whose host is gone gets its on_close.",
-        |stage| Box::pin(gateway_host_lost(stage)),
-    )
-    .on_hosts()
-    .allowing(Allowance { gone_with_gateway: true, ..Allowance::NONE })
-    .closes_of_a_lost_gateway(),
-    Row::new(
-        "gateway-host-cut-30s",
-        "A gateway that is cut off from all workers and registers, and comes back, goes on with its clients or closes \
-         them with 1012; each gets one on_close, or more that are marked.",
-        |stage| Box::pin(gateway_host_cut(stage)),
-    )
-    .on_hosts()
-    .allowing(Allowance { gone_with_gateway: true, cut_off: true, ..Allowance::NONE }),
-    Row::new(
-        "registers-split",
-        "Workers know the gateways of both registers; while one register does not answer, no gateway that lives is \
-         given up.",
-        |stage| Box::pin(registers_split(stage)),
-    ),
+        .allowing(Allowance { gone_with_gateway: true, cut_off: true, ..Allowance::NONE }),
+    Row::new("registers-split", SPLIT, |stage| Box::pin(registers_split(stage))),
 ];
+
+const fn short(name: &'static str, script: Script) -> Row {
+    Row::new(name, SHORT_CUT, script).on_hosts().nobody_is_given_up()
+}
+
+const fn long(name: &'static str, script: Script) -> Row {
+    Row::new(name, LONG_CUT, script).on_hosts().detected()
+}
+
+const fn for_good(name: &'static str, script: Script) -> Row {
+    Row::new(name, CUT_FOR_GOOD, script).on_hosts().detected()
+}
+
+const fn slow(name: &'static str, script: Script) -> Row {
+    Row::new(name, SLOW, script).on_hosts().nobody_is_given_up()
+}
 
 /// How long a cable stays cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,12 +110,15 @@ async fn cut(stage: &mut Stage, how: Cut, length: Length) -> Result<()> {
     Ok(())
 }
 
-async fn one_link_cut(stage: &mut Stage, link: Link) -> Result<()> {
+async fn links_cut(stage: &mut Stage, links: &[Link]) -> Result<()> {
     stage.begin(Plan { relayed: true, ..Plan::new(1, 2) }).await?;
     let worker = stage.take_worker()?;
     stage.books.open().worker_cut(worker.process.pid);
-    if !stage.cluster().relays[0].cut_first(link) {
-        bail!("the relay has seen no such link");
+    for link in links {
+        // The first links are those of the worker that was started first.
+        if !stage.cluster().relays[0].cut_first(*link) {
+            bail!("the relay has seen no such link");
+        }
     }
     stage.cluster().workers.push(worker);
     stage.until_detected(stage.timing().after).await;

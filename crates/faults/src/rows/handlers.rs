@@ -22,7 +22,8 @@ pub(super) const ROWS: &[Row] = &[
         "handler-blocks",
         "A worker whose handlers block their threads is not given up; the messages are late.",
         |stage| Box::pin(handler_blocks(stage)),
-    ),
+    )
+    .nobody_is_given_up(),
 ];
 
 /// `max_deliveries`, by default.
@@ -62,6 +63,7 @@ async fn handler_blocks(stage: &mut Stage) -> Result<()> {
     let block = stage.timing().block;
     stage.settings.shape.settle += block;
     stage.begin(Plan::new(1, 2)).await?;
+    stage.watch_worker(0)?;
     for client in 0..4 {
         stage.load().act(client, Action::Block(block.as_millis() as u32));
     }

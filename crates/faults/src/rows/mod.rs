@@ -11,11 +11,11 @@ mod resources;
 mod soak;
 
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::outcome::{Allowance, Outcome, judge};
+use crate::outcome::{Allowance, Detection, Outcome, judge};
 use crate::stage::{Settings, Stage};
 use crate::timing::Timing;
 
@@ -37,28 +37,31 @@ pub struct Row {
     pub lasts_long: bool,
     /// Which counts may be more than zero.
     allowed: Allowance,
-    /// The time in which the fault has to show, if it has such a sign.
-    detection: Option<fn(&Timing) -> Duration>,
+    /// Whether the fault has to show.
+    detection: fn(&Timing) -> Detection,
     script: Script,
 }
-
-/// The limit of most rows: 10 s, or less in the short form.
-const IN_TIME: Option<fn(&Timing) -> Duration> = Some(|timing| timing.detection_limit);
 
 impl Row {
     /// A row in which everything has to be zero.
     const fn new(name: &'static str, promised: &'static str, script: Script) -> Self {
-        let (allowed, detection) = (Allowance::NONE, None);
+        let allowed = Allowance::NONE;
+        let detection = |_: &Timing| Detection::Unwatched;
         let (needs_hosts, lasts_long) = (false, false);
         Self { name, promised, needs_hosts, cannot_run: None, lasts_long, allowed, detection, script }
     }
 
     const fn detected(self) -> Self {
-        Self { detection: IN_TIME, ..self }
+        Self { detection: |timing| Detection::Within(timing.detection_limit), ..self }
+    }
+
+    const fn nobody_is_given_up(self) -> Self {
+        Self { detection: |_| Detection::Never, ..self }
     }
 
     const fn closes_of_a_lost_gateway(self) -> Self {
-        Self { detection: Some(|timing| timing.gateway_lost_limit), lasts_long: true, ..self }
+        let detection = |timing: &Timing| Detection::Within(timing.gateway_lost_limit);
+        Self { detection, lasts_long: true, ..self }
     }
 
     const fn on_hosts(self) -> Self {
@@ -86,11 +89,14 @@ impl Row {
             return Err(error.context(format!("{}\n{}", self.name, stage.logs())));
         }
         let counts = stage.finish().await?;
-        let mut broken = judge(&counts, self.allowed, self.detection.map(|limit| limit(&timing)));
+        let mut broken = judge(&counts, self.allowed, (self.detection)(&timing));
         broken.append(&mut stage.broken);
         let mut notes = std::mem::take(&mut stage.notes);
         if counts.gone_with_gateway > 0 {
             notes.push(format!("{} messages were with the gateway", counts.gone_with_gateway));
+        }
+        if counts.refused > 0 {
+            notes.push(format!("{} attempts to connect failed", counts.refused));
         }
         let logs = stage.logs();
         let outcome = Outcome {
