@@ -9,8 +9,8 @@ use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use gatewayworker_control as control;
 use gatewayworker_faults::clients::LoadShape;
-use gatewayworker_faults::cluster::Programs;
-use gatewayworker_faults::launcher::{Launcher, Played};
+use gatewayworker_faults::launcher::{self, Launcher, Played};
+use gatewayworker_faults::plan::Programs;
 use gatewayworker_faults::rows::Row;
 use gatewayworker_faults::stage::Settings;
 use gatewayworker_faults::timing::Timing;
@@ -39,6 +39,9 @@ enum Command {
     Row {
         /// The row
         name: String,
+        /// End with the program that has started this one
+        #[arg(long)]
+        launched: bool,
         #[command(flatten)]
         load: LoadFlags,
     },
@@ -148,7 +151,7 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Run(flags) => conclude(run(&flags)),
-        Command::Row { name, load } => conclude(play(&name, &load)),
+        Command::Row { name, launched, load } => conclude(play(&name, launched, &load)),
         Command::SelfCheck(flags) => conclude(check_self(&flags)),
         Command::Businessworker(cli) => application::run(cli),
         Command::Gateway(cli) => gatewayworker_gateway::run(cli),
@@ -246,7 +249,10 @@ fn show(played: &Played) {
     }
 }
 
-fn play(name: &str, load: &LoadFlags) -> anyhow::Result<bool> {
+fn play(name: &str, launched: bool, load: &LoadFlags) -> anyhow::Result<bool> {
+    if launched {
+        launcher::end_with_the_launcher()?;
+    }
     let (outcome, logs) = runtime()?.block_on(find(name)?.play(load.settings()?))?;
     if let Some(folder) = &load.logs {
         std::fs::create_dir_all(folder)?;

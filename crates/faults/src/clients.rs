@@ -246,6 +246,7 @@ impl Session<'_> {
 
     /// Sends a close frame, and reads until the gateway has ended the connection.
     async fn leave(mut self, ending: Ending) -> Ending {
+        self.shared.books.open().leaves(self.connection);
         let bye = async {
             if self.socket.close(None).await.is_ok() {
                 while let Some(Ok(message)) = self.socket.next().await {

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::getpgrp;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -71,13 +73,31 @@ impl Launcher {
             }
             false => Command::new(this),
         };
-        command.arg("row").arg(row.name).args(&self.flags);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let output = timeout(self.limit, command.output()).await;
+        command.arg("row").arg(row.name).arg("--launched").args(&self.flags);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut row = command.spawn().context("cannot start a process")?;
+        // Its end, also with this process, ends the row and its daemons.
+        let _input = row.stdin.take();
+        let output = timeout(self.limit, row.wait_with_output()).await;
         let output = output.with_context(|| format!("it has not ended in {:?}", self.limit))??;
         if !output.status.success() {
             bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
         }
         serde_json::from_slice(&output.stdout).context("its outcome is no JSON")
     }
+}
+
+/// Ends this process, which plays a row, and all that it has started, some of it frozen, when the launcher closes its
+/// standard input or dies.
+///
+/// # Errors
+/// The system has no thread left.
+pub fn end_with_the_launcher() -> Result<()> {
+    let watch = || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        // The launcher has made it a group of its own.
+        let _ = killpg(getpgrp(), Signal::SIGKILL);
+    };
+    std::thread::Builder::new().name("launcher".into()).spawn(watch)?;
+    Ok(())
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::cluster::Plan;
 use crate::ledger::{Counts, Defect};
+use crate::plan::Plan;
 use crate::relay::SwallowingRelay;
 use crate::stage::{Settings, Stage};
 

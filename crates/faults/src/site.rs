@@ -12,8 +12,8 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::cluster::Programs;
 use crate::journal::Books;
+use crate::plan::Programs;
 use crate::process::help;
 use crate::timing::Timing;
 

@@ -9,9 +9,10 @@ use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 
 use crate::clients::{Load, LoadShape};
-use crate::cluster::{Cluster, Daemon, Gateway, Plan, Programs};
+use crate::cluster::{Cluster, Daemon, Gateway};
 use crate::journal::Books;
 use crate::ledger::Counts;
+use crate::plan::{Plan, Programs};
 use crate::process::help;
 use crate::site::Site;
 use crate::timing::Timing;

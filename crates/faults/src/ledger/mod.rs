@@ -108,6 +108,13 @@ impl Ledger {
         }
     }
 
+    /// The client is about to send its close frame.
+    pub fn leaves(&mut self, connection: Connection) {
+        if let Some(sent) = self.sent.get_mut(&connection) {
+            sent.leaves = true;
+        }
+    }
+
     /// A connection has ended.
     pub fn ended(&mut self, connection: Connection, ending: Ending, now: Duration) {
         if let Some(sent) = self.sent.get_mut(&connection) {
@@ -204,7 +211,8 @@ impl Ledger {
     /// the closes of its clients are watched. Returns how many clients it has.
     pub fn gateway_harmed(&mut self, gateway: usize, now: Duration) -> usize {
         self.harmed_gateways.insert(gateway, (now, None));
-        let of_gateway = self.sent.iter().filter(|(_, sent)| sent.gateway == gateway && sent.ended.is_none());
+        let stays = |sent: &Sent| sent.ended.is_none() && !sent.leaves;
+        let of_gateway = self.sent.iter().filter(|(_, sent)| sent.gateway == gateway && stays(sent));
         let client_ids: BTreeSet<_> =
             of_gateway.filter_map(|(connection, _)| self.client_ids.get(connection).copied()).collect();
         let clients = client_ids.len();

@@ -32,6 +32,8 @@ pub(super) struct Sent {
     pub(super) unanswered: BTreeMap<u32, Duration>,
     pub(super) answers: u64,
     pub(super) longest_stall: Duration,
+    /// The client has sent its close frame.
+    pub(super) leaves: bool,
     pub(super) ended: Option<(Ending, Duration)>,
 }
 
@@ -44,6 +46,7 @@ impl Sent {
             unanswered: BTreeMap::new(),
             answers: 0,
             longest_stall: Duration::ZERO,
+            leaves: false,
             ended: None,
         }
     }

@@ -106,6 +106,15 @@ fn what_was_with_a_harmed_gateway_is_not_lost_but_a_gap_is() {
 }
 
 #[test]
+fn the_close_of_a_client_that_was_leaving_is_no_sign_that_its_gateway_was_given_up() {
+    let mut ledger = ledger(1);
+    ledger.leaves(CONNECTION);
+    assert_eq!(ledger.gateway_harmed(0, ms(500)), 0);
+    messages(&mut ledger, A, [1]);
+    assert_eq!(closed(&mut ledger, A).detection_ms, None);
+}
+
+#[test]
 fn a_connection_that_a_gateway_ends_without_harm_is_cut_off() {
     let mut ledger = ledger(2);
     messages(&mut ledger, A, [1]);

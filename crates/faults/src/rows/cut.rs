@@ -5,9 +5,10 @@ use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
 use super::{Row, Script};
-use crate::cluster::{Daemon, Plan};
+use crate::cluster::Daemon;
 use crate::network::Cut;
 use crate::outcome::Allowance;
+use crate::plan::Plan;
 use crate::relay::Link;
 use crate::stage::Stage;
 

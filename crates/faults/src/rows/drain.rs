@@ -6,8 +6,8 @@ use anyhow::Result;
 use nix::sys::signal::Signal;
 
 use super::Row;
-use crate::cluster::Plan;
 use crate::outcome::Allowance;
+use crate::plan::Plan;
 use crate::stage::Stage;
 
 const DRAINED: &str = "A client moves to another worker without a gap, a double or two handlers at once.";

@@ -4,8 +4,8 @@ use anyhow::Result;
 use nix::sys::signal::Signal;
 
 use super::Row;
-use crate::cluster::Plan;
 use crate::outcome::Allowance;
+use crate::plan::Plan;
 use crate::stage::Stage;
 
 pub(super) const ROWS: &[Row] = &[

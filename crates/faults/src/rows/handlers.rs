@@ -6,9 +6,9 @@ use anyhow::Result;
 use tokio::time::Instant;
 
 use super::Row;
-use crate::cluster::Plan;
 use crate::ledger::Ending;
 use crate::message::Action;
+use crate::plan::Plan;
 use crate::stage::Stage;
 
 pub(super) const ROWS: &[Row] = &[

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::Row;
-use crate::cluster::Plan;
+use crate::plan::Plan;
 use crate::process::LogTo;
 use crate::stage::Stage;
 

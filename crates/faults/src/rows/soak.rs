@@ -7,8 +7,8 @@ use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
 use super::Row;
-use crate::cluster::Plan;
 use crate::outcome::Allowance;
+use crate::plan::Plan;
 use crate::stage::Stage;
 
 pub(super) const ROWS: &[Row] = &[Row::new(
