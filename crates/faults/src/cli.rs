@@ -79,7 +79,7 @@ struct RunFlags {
     /// Write the outcomes to FILE, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Write the table to FILE, as Markdown
+    /// Write the page with the table to FILE, as Markdown
     #[arg(long, value_name = "FILE")]
     markdown: Option<PathBuf>,
     #[command(flatten)]
@@ -225,7 +225,11 @@ fn run(flags: &RunFlags) -> anyhow::Result<bool> {
         |row: Row| Played { row, outcome: Err(anyhow::anyhow!(row.cannot_run.unwrap_or_default())) };
     played.extend(others.into_iter().map(not_run));
     if let Some(file) = &flags.markdown {
-        std::fs::write(file, table::markdown(&played)).context("--markdown")?;
+        let command: Vec<_> = std::env::args().skip(1).collect();
+        let LoadShape { clients, under_way, .. } = flags.load.settings()?.shape;
+        let load = format!("{clients} clients, each with {under_way} messages under way, come and go");
+        let page = table::page(&played, &format!("faults {}", command.join(" ")), &load);
+        std::fs::write(file, page).context("--markdown")?;
     }
     if failed > 0 {
         bail!("{failed} rows could not be played");

@@ -183,6 +183,7 @@ impl Cluster {
              register_address = {registers}\nping_interval = 0\n"
         );
         config += &self.timing.settings(&help(&self.programs.gateway)?);
+        config += &self.plan.gateway_lines;
         if self.plan.relayed {
             let behind = SocketAddr::from((self.address(RELAYED + n), INNER_PORT));
             config += &format!("lan_listen = '{behind}'\n");

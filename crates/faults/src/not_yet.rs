@@ -6,6 +6,7 @@
 pub const NOT_YET: &[(&str, &str)] = &[
     ("worker-killed", LOST),
     ("only-worker-killed", LOST),
+    ("worker-killed-at-most-once", "the gateway has no such setting"),
     ("gateway-killed", NO_BOOKS),
     ("worker-frozen", SILENT),
     ("worker-frozen-and-awake", SILENT),

@@ -6,9 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::Counts;
 
-/// Which counts a row allows to be more than zero. By default none, and no sign of detection is expected.
+/// Which counts a row allows to be more than zero. By default none.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Allowance {
+    /// Events and closes may be handled again, with the mark: a process has died, or was given up.
+    pub marked_doubles: bool,
     /// Handlers that the cut has caught may overlap with their successors.
     pub overlap_at_the_cut: bool,
     /// Messages that were with a harmed gateway may be gone with it.
@@ -24,6 +26,7 @@ pub struct Allowance {
 impl Allowance {
     /// Everything has to be zero.
     pub const NONE: Self = Self {
+        marked_doubles: false,
         overlap_at_the_cut: false,
         gone_with_gateway: false,
         cut_off: false,
@@ -63,7 +66,10 @@ pub struct Outcome {
 
 /// Returns a sentence for each count that breaks the promise.
 pub fn judge(counts: &Counts, allowed: Allowance, detection: Detection) -> Vec<String> {
+    let marked =
+        counts.doubled + counts.closes_doubled - counts.doubled_unmarked - counts.closes_doubled_unmarked;
     let zero = [
+        (marked, allowed.marked_doubles, "events or closes doubled, though nobody was given up"),
         (counts.lost, allowed.lost, "messages lost"),
         (counts.unanswered, allowed.lost || allowed.cut_off, "messages without an answer"),
         (counts.gone_with_gateway, allowed.gone_with_gateway, "messages gone with a gateway"),
@@ -105,9 +111,11 @@ mod tests {
             judge(&lost, Allowance { lost: true, ..Allowance::default() }, Detection::Unwatched).is_empty()
         );
         let marked = Counts { doubled: 3, closes_doubled: 1, ..Counts::default() };
-        assert!(judge(&marked, Allowance::default(), Detection::Unwatched).is_empty(), "they have the mark");
+        let allowed = Allowance { marked_doubles: true, ..Allowance::default() };
+        assert!(judge(&marked, allowed, Detection::Unwatched).is_empty(), "they have the mark");
+        assert_eq!(judge(&marked, Allowance::default(), Detection::Unwatched).len(), 1);
         let unmarked = Counts { doubled_unmarked: 1, closes_doubled_unmarked: 1, ..marked };
-        assert_eq!(judge(&unmarked, Allowance::default(), Detection::Unwatched).len(), 2);
+        assert_eq!(judge(&unmarked, allowed, Detection::Unwatched).len(), 2);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Plan {
     pub split_registers: bool,
     /// The longest wait of a handler, in milliseconds.
     pub handler_ms: u64,
+    /// More lines of the gateways' configuration.
+    pub gateway_lines: String,
     /// More lines of the workers' configuration, before its tables.
     pub worker_lines: String,
     /// More lines of the workers' `[app]` table.
@@ -89,6 +91,7 @@ impl Plan {
             relayed: false,
             split_registers: false,
             handler_ms: 40,
+            gateway_lines: String::new(),
             worker_lines: String::new(),
             app_lines: String::new(),
             open_files: None,

@@ -1,4 +1,4 @@
-//! The table as Markdown.
+//! The page with the table, as Markdown: `docs/reliability.md` is made of it.
 
 use std::fmt::Write;
 
@@ -8,8 +8,41 @@ use crate::outcome::Outcome;
 const HEAD: &str = "| row | promised | seen | messages | lost | doubled (marked) | reordered | overlapped | closes missing | closes doubled (marked) | noticed after | longest stall |\n\
                     |---|---|---|---|---|---|---|---|---|---|---|---|\n";
 
-/// Returns the table of all rows.
-pub fn markdown(played: &[Played]) -> String {
+/// What stands above the table.
+const INTRODUCTION: &str = "\
+# Reliability
+
+What becomes of messages when processes die, hosts vanish and cables are cut. [What a handler may rely on](guide/delivery.md)
+says what follows for an application.
+
+Each row is a cluster of real processes under load, and a fault. Every message is numbered and accounted for at both
+ends: by its client, which notes what it has sent and was answered, and by the handlers of a worker, which note their
+begin and their end in a pipe that survives the worker's death. Cables are cut between network namespaces.
+
+";
+
+/// What the columns mean.
+const COLUMNS: &str = "
+- **messages**: sent by clients. Connects, handshakes and closes come on top.
+- **lost**: no handler has handled it to its end. What a gateway had not passed on when it died is not counted: its
+  client has seen its connection end without an answer. *Seen* says how many these were.
+- **doubled (marked)**: events that were handled again, and those of them with `client.redelivered()`.
+- **reordered**: events handled behind a later event of their client, or behind its close.
+- **overlapped**: handlers that began while another handler of their client ran. *At the cut*: that other handler ran in
+  a worker when it was frozen or cut off.
+- **closes missing**, **closes doubled (marked)**: connections whose `on_connect` ran, without or with a second `on_close`.
+- **noticed after**: from the fault until another worker had an event of one of the clients concerned; at a gateway's
+  death, until the `on_close` of one of its clients.
+- **longest stall**: the longest that a message waited for its answer, or a client for its connection.
+";
+
+/// Returns the page. `command` is the command line that made it, `load` says what the load was.
+pub fn page(played: &[Played], command: &str, load: &str) -> String {
+    let table = table(played);
+    format!("{INTRODUCTION}Made by this command; {load}:\n\n```sh\n{command}\n```\n\n{table}{COLUMNS}")
+}
+
+fn table(played: &[Played]) -> String {
     let mut table = HEAD.to_owned();
     for one in played {
         let promised = one.row.promised;

@@ -44,17 +44,24 @@ pub(super) const ROWS: &[Row] = &[
     slow("worker-slow-5s", |stage| Box::pin(cut(stage, Cut::Slow, Length::Short))),
     slow("worker-slow-30s", |stage| Box::pin(cut(stage, Cut::Slow, Length::Long))),
     slow("worker-slow-for-good", |stage| Box::pin(cut(stage, Cut::Slow, Length::Ever))),
-    Row::new("event-link-cut", EVENT_LINK, |stage| Box::pin(links_cut(stage, &[Link::Event]))).detected(),
-    Row::new("call-link-cut", CALL_LINK, |stage| Box::pin(links_cut(stage, &[Link::Call]))).detected(),
+    Row::new("event-link-cut", EVENT_LINK, |stage| Box::pin(links_cut(stage, &[Link::Event])))
+        .detected()
+        .may_double(),
+    Row::new("call-link-cut", CALL_LINK, |stage| Box::pin(links_cut(stage, &[Link::Call])))
+        .detected()
+        .may_double(),
     Row::new("both-links-cut", BOTH_LINKS, |stage| Box::pin(links_cut(stage, &[Link::Event, Link::Call])))
-        .detected(),
+        .detected()
+        .may_double(),
     Row::new("gateway-host-lost", HOST_LOST, |stage| Box::pin(gateway_host_lost(stage)))
         .on_hosts()
         .allowing(Allowance { gone_with_gateway: true, ..Allowance::NONE })
-        .closes_of_a_lost_gateway(),
+        .closes_of_a_lost_gateway()
+        .may_double(),
     Row::new("gateway-host-cut-30s", HOST_CUT, |stage| Box::pin(gateway_host_cut(stage)))
         .on_hosts()
-        .allowing(Allowance { gone_with_gateway: true, cut_off: true, ..Allowance::NONE }),
+        .allowing(Allowance { gone_with_gateway: true, cut_off: true, ..Allowance::NONE })
+        .may_double(),
     Row::new("registers-split", SPLIT, |stage| Box::pin(registers_split(stage))),
 ];
 
@@ -63,11 +70,11 @@ const fn short(name: &'static str, script: Script) -> Row {
 }
 
 const fn long(name: &'static str, script: Script) -> Row {
-    Row::new(name, LONG_CUT, script).on_hosts().detected()
+    Row::new(name, LONG_CUT, script).on_hosts().detected().may_double()
 }
 
 const fn for_good(name: &'static str, script: Script) -> Row {
-    Row::new(name, CUT_FOR_GOOD, script).on_hosts().detected()
+    Row::new(name, CUT_FOR_GOOD, script).on_hosts().detected().may_double()
 }
 
 const fn slow(name: &'static str, script: Script) -> Row {

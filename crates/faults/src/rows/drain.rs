@@ -25,7 +25,8 @@ pub(super) const ROWS: &[Row] = &[
     Row::new("worker-drained-gateway-frozen", GATEWAY_MISSING, |stage| {
         Box::pin(worker_drained_gateway_frozen(stage))
     }),
-    Row::new("worker-drained-at-its-limit", AT_LIMIT, |stage| Box::pin(worker_drained_at_its_limit(stage))),
+    Row::new("worker-drained-at-its-limit", AT_LIMIT, |stage| Box::pin(worker_drained_at_its_limit(stage)))
+        .may_double(),
     Row::new("worker-reloaded", RELOADED, |stage| Box::pin(worker_reloaded(stage))),
     Row::new("gateway-drained", GATEWAY_DRAINED, |stage| Box::pin(gateway_drained(stage)))
         .allowing(Allowance { gone_with_gateway: true, ..Allowance::NONE })

@@ -15,7 +15,8 @@ pub(super) const ROWS: &[Row] = &[
         |stage| Box::pin(worker_frozen(stage)),
     )
     .allowing(Allowance { overlap_at_the_cut: true, ..Allowance::NONE })
-    .detected(),
+    .detected()
+    .may_double(),
     Row::new(
         "worker-frozen-and-awake",
         "A worker that was frozen and found out begins no event that was given to another; the handlers that it was \
@@ -23,19 +24,22 @@ pub(super) const ROWS: &[Row] = &[
         |stage| Box::pin(worker_frozen_and_awake(stage)),
     )
     .allowing(Allowance { overlap_at_the_cut: true, ..Allowance::NONE })
-    .detected(),
+    .detected()
+    .may_double(),
     Row::new(
         "gateway-frozen",
         "Each client of a gateway that is frozen for good gets its on_close.",
         |stage| Box::pin(gateway_frozen(stage)),
     )
     .allowing(Allowance { gone_with_gateway: true, ..Allowance::NONE })
-    .closes_of_a_lost_gateway(),
+    .closes_of_a_lost_gateway()
+    .may_double(),
     Row::new(
         "gateway-frozen-and-awake",
         "A gateway that was frozen goes on with the clients it has.",
         |stage| Box::pin(gateway_frozen_and_awake(stage)),
-    ),
+    )
+    .may_double(),
     Row::new(
         "register-frozen",
         "Clients and handlers notice nothing of a frozen register.",

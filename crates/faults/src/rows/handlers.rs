@@ -17,7 +17,8 @@ pub(super) const ROWS: &[Row] = &[
         "A message that kills each worker is dropped after 5 deliveries and its client closed with 1011; others lose \
          nothing.",
         |stage| Box::pin(poison(stage)),
-    ),
+    )
+    .may_double(),
     Row::new(
         "handler-blocks",
         "A worker whose handlers block their threads is not given up; the messages are late.",

@@ -55,6 +55,12 @@ impl Row {
         Self { detection: |timing| Detection::Within(timing.detection_limit), ..self }
     }
 
+    /// Somebody dies or is given up, so events come again, with the mark.
+    const fn may_double(mut self) -> Self {
+        self.allowed.marked_doubles = true;
+        self
+    }
+
     const fn nobody_is_given_up(self) -> Self {
         Self { detection: |_| Detection::Never, ..self }
     }

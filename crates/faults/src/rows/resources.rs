@@ -14,25 +14,29 @@ pub(super) const ROWS: &[Row] = &[
          takes its place.",
         |stage| Box::pin(no_descriptors(stage)),
     )
-    .detected(),
+    .detected()
+    .may_double(),
     Row::new(
         "log-on-full-disk",
         "A full disk for logs stops no daemon, also when a worker dies.",
         |stage| Box::pin(log_to(stage, LogTo::FullDisk)),
     )
-    .detected(),
+    .detected()
+    .may_double(),
     Row::new(
         "log-unread",
         "A log into a pipe that nobody reads stops no daemon, also when a worker dies.",
         |stage| Box::pin(log_to(stage, LogTo::UnreadPipe)),
     )
-    .detected(),
+    .detected()
+    .may_double(),
     Row::new(
         "clocks-apart",
         "Daemons whose monotonic clocks are days apart work together, also when a worker dies.",
         |stage| Box::pin(clocks_apart(stage)),
     )
     .detected()
+    .may_double()
     .on_hosts(),
     Row::new(
         "clock-moved",

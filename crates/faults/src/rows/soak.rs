@@ -17,7 +17,8 @@ pub(super) const ROWS: &[Row] = &[Row::new(
      `--soak` says.",
     |stage| Box::pin(soak(stage)),
 )
-.allowing(Allowance { gone_with_gateway: true, overlap_at_the_cut: true, ..Allowance::NONE })];
+.allowing(Allowance { gone_with_gateway: true, overlap_at_the_cut: true, ..Allowance::NONE })
+.may_double()];
 
 /// How long a drain may take.
 const LIMIT: Duration = Duration::from_secs(30);
