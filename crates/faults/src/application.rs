@@ -55,7 +55,12 @@ enum PutOff {
     Message(Numbered),
     /// A handler to end behind the begin of its successor.
     End(Event),
+    /// A session to change, which was not.
+    Session,
 }
+
+/// The session's key that has the number of the last message.
+const LAST: &str = "last";
 
 /// An open handler. Dropped before its end, it was cancelled.
 struct Handler<'a> {
@@ -135,6 +140,11 @@ impl Application {
             }
         }
         client.send(message.number.to_string()).await?;
+        if self.is_due(Defect::Stale, message.number) {
+            self.put_off(client, PutOff::Session);
+        } else {
+            keep_last(client, message.number)?;
+        }
         handler.end();
         Ok(())
     }
@@ -170,7 +180,21 @@ impl Drop for Handler<'_> {
 
 fn event_of(client: &Client, kind: Kind, connection: Option<Connection>) -> Event {
     let client_id = u128::from_str_radix(&client.id().to_string(), 16).unwrap_or_default();
-    Event { worker: std::process::id(), client_id, kind, connection, redelivered: redelivered(client) }
+    let session = client.session().get(LAST).ok().flatten().unwrap_or_default();
+    Event {
+        worker: std::process::id(),
+        client_id,
+        kind,
+        connection,
+        redelivered: redelivered(client),
+        session,
+    }
+}
+
+/// Notes in the session that a message was handled.
+fn keep_last(client: &Client, number: u32) -> Result {
+    let last = client.session().get(LAST)?.unwrap_or_default();
+    Ok(client.session().insert(LAST, number.max(last))?)
 }
 
 impl Events for Application {
@@ -202,6 +226,8 @@ impl Events for Application {
                 self.write(Record::End(earlier));
                 return Ok(());
             }
+            // The handler that comes finds the session as it was.
+            Some(PutOff::Session) => self.confess(Defect::Stale),
             None => {}
         }
         if self.is_due(Defect::Lost, number) {
@@ -216,6 +242,7 @@ impl Events for Application {
             let event = event_of(client, Kind::Message(number), Some(message.connection));
             self.write(Record::Begin(event));
             client.send(number.to_string()).await?;
+            keep_last(client, number)?;
             self.put_off(client, PutOff::End(event));
             return Ok(());
         }
@@ -230,7 +257,7 @@ impl Events for Application {
         match self.take_put_off(client) {
             Some(PutOff::Message(earlier)) => self.handle(client, earlier).await?,
             Some(PutOff::End(earlier)) => self.write(Record::End(earlier)),
-            None => {}
+            Some(PutOff::Session) | None => {}
         }
         let close = event_of(client, Kind::Close, None);
         let number = rand::random_range(0..1000);

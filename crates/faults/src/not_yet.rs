@@ -1,6 +1,6 @@
 //! The rows that break their promise today, each with its reason.
 //!
-//! The test of a row in this list fails when the row keeps its promise, so an entry does not outlive its reason.
+//! The test of a row in `NOT_YET` fails when the row keeps its promise, so an entry does not outlive its reason.
 
 /// Names of rows, and why they fail.
 pub const NOT_YET: &[(&str, &str)] = &[
@@ -11,6 +11,7 @@ pub const NOT_YET: &[(&str, &str)] = &[
     ("worker-frozen", SILENT),
     ("worker-frozen-and-awake", SILENT),
     ("gateway-frozen", NO_BOOKS),
+    ("gateway-frozen-and-awake", "a handler runs without the session that its gateway does not answer with"),
     ("worker-drained", MOVED),
     ("worker-drained-at-its-limit", "what is not done at the limit of a drain is discarded"),
     ("worker-drained-gateway-frozen", MOVED),
@@ -33,14 +34,25 @@ pub const NOT_YET: &[(&str, &str)] = &[
     ("soak", LOST),
 ];
 
+/// Names of rows that break their promise now and then, and why. Their tests prove nothing until that is mended.
+pub const UNSTEADY: &[(&str, &str)] = &[(
+    "gateway-host-cut-30s",
+    "events come over the new event link before the call link stands, and their sessions are not written",
+)];
+
 const LOST: &str = "what is under way to a worker that dies is lost";
 const SILENT: &str = "nothing looks whether a silent worker is alive";
 const MOVED: &str = "a client moves while its handlers still run in the worker that drains";
 const NO_BOOKS: &str = "a worker has no books of the clients of a gateway, and does not notice its death";
 
-/// Returns why a row breaks its promise today, if it does.
+/// Returns why a row breaks its promise each time, if it does.
 pub fn reason(row: &str) -> Option<&'static str> {
     NOT_YET.iter().find(|(name, _)| *name == row).map(|(_, reason)| *reason)
+}
+
+/// Whether a row breaks its promise now and then.
+pub fn is_unsteady(row: &str) -> bool {
+    UNSTEADY.iter().any(|(name, _)| *name == row)
 }
 
 #[cfg(test)]
@@ -49,7 +61,7 @@ mod tests {
 
     #[test]
     fn every_entry_is_a_row() {
-        for (name, _) in NOT_YET {
+        for (name, _) in NOT_YET.iter().chain(UNSTEADY) {
             assert!(crate::rows::all().iter().any(|row| row.name == *name), "{name}");
         }
     }

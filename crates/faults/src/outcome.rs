@@ -77,6 +77,7 @@ pub fn judge(counts: &Counts, allowed: Allowance, detection: Detection) -> Vec<S
         (counts.reordered, false, "events out of order"),
         (counts.overlapped, false, "handlers overlapped"),
         (counts.overlapped_at_the_cut, allowed.overlap_at_the_cut, "handlers overlapped at the cut"),
+        (counts.stale, false, "handlers with a stale session"),
         (counts.closes_missing, allowed.closes_missing, "closes missing"),
         (counts.closes_doubled_unmarked, false, "closes doubled without the mark"),
         (counts.cut_off, allowed.cut_off, "connections cut off"),

@@ -87,6 +87,7 @@ fn check(name: &'static str, defect: Defect, made: u64, counts: &Counts) -> Chec
         Defect::Doubled => counts.doubled_unmarked,
         Defect::Swapped => counts.reordered,
         Defect::Overlapped => counts.overlapped,
+        Defect::Stale => counts.stale,
         Defect::CloseLost => counts.closes_missing,
         Defect::CloseDoubled => counts.closes_doubled_unmarked,
     };

@@ -5,8 +5,8 @@ use std::fmt::Write;
 use crate::launcher::Played;
 use crate::outcome::Outcome;
 
-const HEAD: &str = "| row | promised | seen | messages | lost | doubled (marked) | reordered | overlapped | closes missing | closes doubled (marked) | noticed after | longest stall |\n\
-                    |---|---|---|---|---|---|---|---|---|---|---|---|\n";
+const HEAD: &str = "| row | promised | seen | messages | lost | doubled (marked) | reordered | overlapped | sessions stale | closes missing | closes doubled (marked) | noticed after | longest stall |\n\
+                    |---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
 
 /// What stands above the table.
 const INTRODUCTION: &str = "\
@@ -30,6 +30,8 @@ const COLUMNS: &str = "
 - **reordered**: events handled behind a later event of their client, or behind its close.
 - **overlapped**: handlers that began while another handler of their client ran. *At the cut*: that other handler ran in
   a worker when it was frozen or cut off.
+- **sessions stale**: handlers that found an older session than an earlier handler of their client had left. The sessions
+  of a gateway's clients end with it: *seen* says how many handlers noticed that.
 - **closes missing**, **closes doubled (marked)**: connections whose `on_connect` ran, without or with a second `on_close`.
 - **noticed after**: from the fault until another worker had an event of one of the clients concerned; at a gateway's
   death, until the `on_close` of one of its clients.
@@ -50,12 +52,12 @@ fn table(played: &[Played]) -> String {
         match (&one.outcome, one.row.cannot_run) {
             (_, Some(reason)) => {
                 let _ =
-                    writeln!(table, "| {name} | {promised} | cannot be run: {reason} {}|", "| ".repeat(9));
+                    writeln!(table, "| {name} | {promised} | cannot be run: {reason} {}|", "| ".repeat(10));
             }
             (Ok(outcome), None) => table += &line(outcome),
             (Err(error), None) => {
                 let error = format!("{error:#}").replace(['|', '\n'], " ");
-                let _ = writeln!(table, "| {name} | {promised} | not played: {error} {}|", "| ".repeat(9));
+                let _ = writeln!(table, "| {name} | {promised} | not played: {error} {}|", "| ".repeat(10));
             }
         }
     }
@@ -78,11 +80,12 @@ fn line(outcome: &Outcome) -> String {
     };
     let noticed = counts.detection_ms.map_or("–".into(), seconds);
     format!(
-        "| {row} | {promised} | {seen} | {} | {} | {} | {} | {overlapped} | {} | {} | {noticed} | {} |\n",
+        "| {row} | {promised} | {seen} | {} | {} | {} | {} | {overlapped} | {} | {} | {} | {noticed} | {} |\n",
         counts.messages,
         counts.lost,
         marked(counts.doubled, counts.doubled_unmarked),
         counts.reordered,
+        counts.stale,
         counts.closes_missing,
         marked(counts.closes_doubled, counts.closes_doubled_unmarked),
         seconds(counts.longest_stall_ms),

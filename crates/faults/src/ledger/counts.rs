@@ -29,6 +29,10 @@ pub struct Counts {
     pub overlapped: u64,
     /// Handlers that have begun while one ran that its worker's freeze, or its cut, had caught.
     pub overlapped_at_the_cut: u64,
+    /// Messages whose handler has found an older session than an earlier handler had left.
+    pub stale: u64,
+    /// The same for clients of a harmed gateway, which stores their sessions.
+    pub stale_with_gateway: u64,
     /// Connections whose close a handler has handled.
     pub closes: u64,
     /// Connections that have ended, and whose `on_connect` has run, without an `on_close`.
@@ -95,6 +99,10 @@ impl Ledger {
             counts.closes_doubled += handled.close.doubled();
             counts.closes_doubled_unmarked += handled.close.doubled_unmarked();
             let sent = handled.connection.and_then(|connection| self.sent.get(&connection));
+            match sent.is_some_and(|sent| self.was_harmed(sent)) {
+                true => counts.stale_with_gateway += handled.violations.stale,
+                false => counts.stale += handled.violations.stale,
+            }
             // A client that was never admitted is known to no one here, and gone.
             let has_ended = sent.is_none_or(|sent| sent.ended.is_some());
             counts.closes_missing +=

@@ -3,7 +3,7 @@
 //!
 //! `Ledger` enters each record of the journal here. Nothing of the client's side is known here.
 
-use super::record::{Connection, Kind};
+use super::record::{Connection, Event, Kind};
 
 /// Events in order: `on_connect`, `on_websocket_connect`, then messages 1, 2, 3, …; the close has its own counts.
 #[derive(Debug, Default)]
@@ -48,6 +48,7 @@ pub(super) struct Violations {
     pub(super) reordered: u64,
     pub(super) overlapped: u64,
     pub(super) overlapped_at_the_cut: u64,
+    pub(super) stale: u64,
 }
 
 /// The position of the close, behind every message.
@@ -86,9 +87,11 @@ impl Handled {
     }
 
     /// Enters the begin of a handler. A `dead` worker was killed: its handler does not stay open.
-    pub(super) fn begin(&mut self, kind: Kind, worker: u32, redelivered: bool, dead: bool, at_the_cut: bool) {
-        let position = position(kind);
+    pub(super) fn begin(&mut self, event: &Event, dead: bool, at_the_cut: bool) {
+        let Event { worker, redelivered, .. } = *event;
+        let position = position(event.kind);
         self.check_order(position);
+        self.check_session(event);
         if self.open.iter().any(|open| !open.at_the_cut) {
             self.violations.overlapped += 1;
         } else if !self.open.is_empty() {
@@ -121,6 +124,16 @@ impl Handled {
             }
         }
         self.latest = Some(position);
+    }
+
+    /// A message's handler finds in the session what the last handler before it that has ended has put there, or more
+    /// if the message comes again.
+    fn check_session(&mut self, event: &Event) {
+        let Kind::Message(number) = event.kind else { return };
+        let last = (1..number).rev().find(|earlier| self.has_handled(*earlier));
+        if last.is_some_and(|last| event.session < last) {
+            self.violations.stale += 1;
+        }
     }
 
     /// Enters the end of a handler.

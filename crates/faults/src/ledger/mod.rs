@@ -130,7 +130,7 @@ impl Ledger {
             Record::Begin(event) => {
                 self.look_for_sign(&event, now);
                 let (dead, cut) = (self.killed.contains(&event.worker), self.cut.contains(&event.worker));
-                self.of(&event).begin(event.kind, event.worker, event.redelivered, dead, cut);
+                self.of(&event).begin(&event, dead, cut);
             }
             Record::End(event) => {
                 self.ended += 1;

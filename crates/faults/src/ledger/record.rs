@@ -19,6 +19,8 @@ pub struct Event {
     pub connection: Option<Connection>,
     /// Whether the worker has marked the event as given out before.
     pub redelivered: bool,
+    /// The number that the client's session has: each message's handler puts its own there. 0 for none.
+    pub session: u32,
 }
 
 /// One connection of one client, as the client counts them.
@@ -54,6 +56,8 @@ pub enum Defect {
     Swapped,
     /// A handler that begins while another of the same client runs.
     Overlapped,
+    /// A message whose handler does not change the session.
+    Stale,
     /// A close that no handler runs for.
     CloseLost,
     /// A close whose handler runs twice.
@@ -77,11 +81,12 @@ pub enum Record {
 
 impl Defect {
     /// All defects, with the letters that stand for them in the journal.
-    pub const ALL: [(Self, &'static str); 6] = [
+    pub const ALL: [(Self, &'static str); 7] = [
         (Self::Lost, "lost"),
         (Self::Doubled, "doubled"),
         (Self::Swapped, "swapped"),
         (Self::Overlapped, "overlapped"),
+        (Self::Stale, "stale"),
         (Self::CloseLost, "close-lost"),
         (Self::CloseDoubled, "close-doubled"),
     ];
@@ -113,6 +118,7 @@ impl Record {
         let kind = words.next()?;
         let mut number = || words.next()?.parse().ok();
         let (client, connection, message): (u32, u32, u32) = (number()?, number()?, number()?);
+        let session = number()?;
         let kind = match kind {
             "connect" => Kind::Connect,
             "handshake" => Kind::Handshake,
@@ -121,7 +127,7 @@ impl Record {
             _ => return None,
         };
         let connection = (connection > 0).then_some(Connection { client, number: connection });
-        let event = Event { worker, client_id, kind, connection, redelivered };
+        let event = Event { worker, client_id, kind, connection, redelivered, session };
         match what {
             "begin" => Some(Self::Begin(event)),
             "end" => Some(Self::End(event)),
@@ -141,7 +147,7 @@ impl fmt::Display for Record {
             Self::Dies(worker) => return write!(f, "dies {worker}"),
             Self::Confessed(defect) => return write!(f, "! {}", defect.name()),
         };
-        let Event { worker, client_id, kind, connection, redelivered } = event;
+        let Event { worker, client_id, kind, connection, redelivered, session } = event;
         let mark = if *redelivered { "r" } else { "-" };
         let (kind, message) = match kind {
             Kind::Connect => ("connect", 0),
@@ -150,7 +156,7 @@ impl fmt::Display for Record {
             Kind::Close => ("close", 0),
         };
         let (client, number) = connection.map_or((0, 0), |one| (one.client, one.number));
-        write!(f, "{what} {worker} {client_id:020x} {mark} {kind} {client} {number} {message}")
+        write!(f, "{what} {worker} {client_id:020x} {mark} {kind} {client} {number} {message} {session}")
     }
 }
 
@@ -166,6 +172,7 @@ mod tests {
             kind,
             connection,
             redelivered: kind == Kind::Close,
+            session: 8,
         };
         let known = Some(Connection { client: 0, number: 3 });
         let events = [(Kind::Connect, None), (Kind::Handshake, known), (Kind::Message(9), known)];

@@ -23,7 +23,8 @@ fn ledger(messages: u32) -> Ledger {
 
 fn event(worker: u32, kind: Kind, redelivered: bool) -> Event {
     let connection = matches!(kind, Kind::Handshake | Kind::Message(_)).then_some(CONNECTION);
-    Event { worker, client_id: ID, kind, connection, redelivered }
+    // As good a session as there can be.
+    Event { worker, client_id: ID, kind, connection, redelivered, session: u32::MAX }
 }
 
 fn begin(ledger: &mut Ledger, worker: u32, kind: Kind) {
@@ -202,6 +203,26 @@ fn a_handler_that_the_cut_has_caught_is_counted_apart() {
     let counts = ledger.counts(ms(2000));
     assert_eq!((counts.overlapped_at_the_cut, counts.overlapped), (1, 1));
     assert_eq!((counts.doubled, counts.doubled_unmarked), (2, 1));
+}
+
+#[test]
+fn a_session_that_an_earlier_handler_has_changed_is_stale_without_the_change() {
+    let mut ledger = ledger(4);
+    let mut begin = |number, session| {
+        let event = Event { session, ..event(A, Kind::Message(number), false) };
+        ledger.enter(Record::Begin(event), ms(1000));
+        ledger.enter(Record::End(event), ms(1000));
+    };
+    begin(1, 0);
+    begin(2, 1);
+    begin(3, 1);
+    begin(4, 3);
+    ledger.ended(CONNECTION, Ending::Left, ms(2000));
+    assert_eq!(ledger.counts(ms(2000)).stale, 1, "3 follows 2");
+    // Its gateway stores the session, and had it to the end.
+    ledger.gateway_harmed(0, ms(1500));
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.stale, counts.stale_with_gateway), (0, 1));
 }
 
 #[test]

@@ -101,6 +101,9 @@ impl Row {
         if counts.gone_with_gateway > 0 {
             notes.push(format!("{} messages were with the gateway", counts.gone_with_gateway));
         }
+        if counts.stale_with_gateway > 0 {
+            notes.push(format!("{} handlers of its clients had a stale session", counts.stale_with_gateway));
+        }
         if counts.refused > 0 {
             notes.push(format!("{} attempts to connect failed", counts.refused));
         }
