@@ -104,7 +104,7 @@ struct LoadFlags {
     /// How long a soak takes, in seconds [default: 3600, with --short 8]
     #[arg(long, value_name = "SECONDS")]
     soak: Option<u64>,
-    /// Write the daemons' logs of each row to this folder
+    /// Write the daemons' logs of each row, and a history of its events, to this folder
     #[arg(long, value_name = "DIR")]
     logs: Option<PathBuf>,
 }
@@ -137,7 +137,8 @@ impl LoadFlags {
             settle: timing.settle,
         };
         let programs = Programs::new(self.bin.as_deref())?;
-        Ok(Settings { timing, shape, programs, soak: Duration::from_secs(self.soak.unwrap_or(soak)) })
+        let soak = Duration::from_secs(self.soak.unwrap_or(soak));
+        Ok(Settings { timing, shape, programs, soak, logs: self.logs.clone() })
     }
 }
 
@@ -257,11 +258,7 @@ fn play(name: &str, launched: bool, load: &LoadFlags) -> anyhow::Result<bool> {
     if launched {
         launcher::end_with_the_launcher()?;
     }
-    let (outcome, logs) = runtime()?.block_on(find(name)?.play(load.settings()?))?;
-    if let Some(folder) = &load.logs {
-        std::fs::create_dir_all(folder)?;
-        std::fs::write(folder.join(name).with_extension("log"), logs)?;
-    }
+    let outcome = runtime()?.block_on(find(name)?.play(load.settings()?))?;
     println!("{}", serde_json::to_string(&outcome)?);
     Ok(true)
 }

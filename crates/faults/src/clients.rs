@@ -123,6 +123,9 @@ async fn run_client(shared: Arc<Shared>, client: u32, mut stop: watch::Receiver<
             let session = Session { shared: &shared, connection, socket, sent: 0, answered: 0, content };
             let ending = session.run(&mut stop).await;
             shared.books.open().ended(connection, ending, shared.books.now());
+            shared
+                .books
+                .remark(format_args!("client {client} connection {number} {ending:?} at gateway {gateway}"));
             if matches!(ending, Ending::Left | Ending::Finished) {
                 continue;
             }

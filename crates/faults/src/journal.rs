@@ -5,7 +5,7 @@
 //! pipe is the order in which they were written. What a killed worker has written stays in the pipe.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,11 +25,13 @@ const PIPE_BYTES: i32 = 1024 * 1024;
 pub struct Books {
     ledger: Arc<Mutex<Ledger>>,
     started: Instant,
+    /// All records and what the row does, with times, for whoever looks for the reason of a violation.
+    history: Option<Arc<Mutex<BufWriter<File>>>>,
 }
 
 impl Default for Books {
     fn default() -> Self {
-        Self { ledger: Arc::default(), started: Instant::now() }
+        Self { ledger: Arc::default(), started: Instant::now(), history: None }
     }
 }
 
@@ -37,6 +39,31 @@ impl Books {
     /// The time since the run has begun.
     pub fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Writes a history of the run to this file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn write_history(&mut self, file: &Path) -> Result<()> {
+        let file = File::create(file).with_context(|| format!("cannot write {}", file.display()))?;
+        self.history = Some(Arc::new(Mutex::new(BufWriter::new(file))));
+        Ok(())
+    }
+
+    /// Adds a line to the history, if there is one.
+    pub fn remark(&self, what: std::fmt::Arguments<'_>) {
+        if let Some(history) = &self.history {
+            let mut history = history.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = writeln!(history, "{:>10.4} {what}", self.now().as_secs_f64());
+        }
+    }
+
+    /// Writes what of the history is not written yet.
+    pub fn end_history(&self) {
+        if let Some(history) = &self.history {
+            let _ = history.lock().unwrap_or_else(PoisonError::into_inner).flush();
+        }
     }
 
     /// Opens the ledger for one entry. Never across an await.
@@ -64,6 +91,7 @@ impl Books {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             if let Some(record) = Record::parse(&line) {
                 self.open().enter(record, self.now());
+                self.remark(format_args!("{record}"));
             }
         }
     }

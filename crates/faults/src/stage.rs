@@ -2,6 +2,7 @@
 //!
 //! A row calls [`Stage::begin`], harms something, and lets the load go on; `rows` then calls [`Stage::finish`].
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -34,6 +35,8 @@ pub struct Settings {
     pub programs: Programs,
     /// How long a soak takes.
     pub soak: Duration,
+    /// The folder for the history of the run, and for the daemons' logs.
+    pub logs: Option<PathBuf>,
 }
 
 /// The stage of one row.
@@ -194,6 +197,7 @@ impl Stage {
     pub fn watch_worker(&mut self, n: usize) -> Result<()> {
         let process = &self.cluster().workers[n].process;
         let (pid, name) = (process.pid, process.launch.name.clone());
+        self.books.remark(format_args!("{name}, process {pid}, is watched"));
         if self.books.open().watch_worker(pid, self.books.now()) == 0 {
             bail!("{name} has no clients");
         }
@@ -208,6 +212,7 @@ impl Stage {
     pub fn take_gateway(&mut self) -> Result<Gateway> {
         let gateway = self.cluster().gateways.remove(0);
         let clients = self.books.open().gateway_harmed(gateway.number, self.books.now());
+        self.books.remark(format_args!("gateway {} is harmed", gateway.number));
         if clients == 0 {
             bail!("{} has no clients", gateway.daemon.process.launch.name);
         }
@@ -224,6 +229,7 @@ impl Stage {
     /// It has ended before.
     pub async fn kill_worker(&mut self, worker: &mut Daemon) -> Result<()> {
         self.books.open().worker_killed(worker.process.pid);
+        self.books.remark(format_args!("process {} is killed", worker.process.pid));
         worker.process.kill().await
     }
 
@@ -234,6 +240,7 @@ impl Stage {
     pub fn freeze_worker(&mut self, worker: &Daemon) -> Result<()> {
         worker.process.signal(Signal::SIGSTOP)?;
         self.books.open().worker_cut(worker.process.pid);
+        self.books.remark(format_args!("process {} is frozen", worker.process.pid));
         Ok(())
     }
 

@@ -82,14 +82,18 @@ impl Row {
         Self { allowed, ..self }
     }
 
-    /// Plays the row to its end, and judges what was seen. The second value has the logs of the daemons.
+    /// Plays the row to its end, and judges what was seen.
     ///
     /// # Errors
     /// The row cannot be played: that says nothing about its promise.
-    pub async fn play(&self, settings: Settings) -> Result<(Outcome, String)> {
+    pub async fn play(&self, settings: Settings) -> Result<Outcome> {
         let started = Instant::now();
-        let timing = settings.timing;
+        let (timing, folder) = (settings.timing, settings.logs.clone());
         let mut stage = Stage::new(settings);
+        if let Some(folder) = &folder {
+            std::fs::create_dir_all(folder)?;
+            stage.books.write_history(&folder.join(self.name).with_extension("history"))?;
+        }
         let played = (self.script)(&mut stage).await;
         if let Err(error) = played {
             return Err(error.context(format!("{}\n{}", self.name, stage.logs())));
@@ -107,16 +111,18 @@ impl Row {
         if counts.refused > 0 {
             notes.push(format!("{} attempts to connect failed", counts.refused));
         }
-        let logs = stage.logs();
-        let outcome = Outcome {
+        if let Some(folder) = &folder {
+            stage.books.end_history();
+            std::fs::write(folder.join(self.name).with_extension("log"), stage.logs())?;
+        }
+        Ok(Outcome {
             row: self.name.into(),
             promised: self.promised.into(),
             counts,
             broken,
             notes,
             seconds: started.elapsed().as_secs_f64(),
-        };
-        Ok((outcome, logs))
+        })
     }
 }
 
