@@ -139,7 +139,8 @@ impl Application {
                 std::process::abort();
             }
         }
-        client.send(message.number.to_string()).await?;
+        // A client that is gone, with its gateway or from it, has been handled all the same.
+        let _ = client.send(message.number.to_string()).await;
         if self.is_due(Defect::Stale, message.number) {
             self.put_off(client, PutOff::Session);
         } else {
