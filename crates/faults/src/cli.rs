@@ -101,7 +101,7 @@ struct LoadFlags {
     /// Run the gateway, the register and the control tool of this folder [default: those built into this program]
     #[arg(long, value_name = "DIR")]
     bin: Option<PathBuf>,
-    /// How long a soak takes, in seconds [default: 3600, with --short 8]
+    /// How long a soak takes, in seconds [default: 3600, with --short 20]
     #[arg(long, value_name = "SECONDS")]
     soak: Option<u64>,
     /// Write the daemons' logs of each row, and a history of its events, to this folder
@@ -128,7 +128,7 @@ impl LoadFlags {
 
     fn settings(&self) -> anyhow::Result<Settings> {
         let timing = if self.short { Timing::SHORT } else { Timing::LONG };
-        let (clients, soak) = if self.short { (16, 8) } else { (100, 3600) };
+        let (clients, soak) = if self.short { (16, 20) } else { (100, 3600) };
         let shape = LoadShape {
             clients: self.clients.unwrap_or(clients),
             under_way: self.under_way,

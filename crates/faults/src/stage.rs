@@ -210,17 +210,24 @@ impl Stage {
     /// # Errors
     /// It has no clients, so that harming it would show nothing.
     pub fn take_gateway(&mut self) -> Result<Gateway> {
-        let gateway = self.cluster().gateways.remove(0);
-        let clients = self.books.open().gateway_harmed(gateway.number, self.books.now());
-        self.books.remark(format_args!("gateway {} is harmed", gateway.number));
+        let (gateway, clients) = self.remove_gateway();
         if clients == 0 {
             bail!("{} has no clients", gateway.daemon.process.launch.name);
         }
+        Ok(gateway)
+    }
+
+    /// Takes the first gateway out of the cluster, as [`take_gateway`](Self::take_gateway) does, and returns how many
+    /// clients it has.
+    pub fn remove_gateway(&mut self) -> (Gateway, usize) {
+        let gateway = self.cluster().gateways.remove(0);
+        let clients = self.books.open().gateway_harmed(gateway.number, self.books.now());
+        self.books.remark(format_args!("gateway {} is harmed", gateway.number));
         let listeners = self.cluster().listeners();
         if !listeners.is_empty() {
             self.load().set_gateways(listeners);
         }
-        Ok(gateway)
+        (gateway, clients)
     }
 
     /// Kills a worker. Its handlers count as ended from now on.

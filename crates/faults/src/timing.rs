@@ -76,7 +76,7 @@ impl Timing {
         freeze: seconds(7),
         block: seconds(5),
         patience: seconds(3),
-        settle: seconds(3),
+        settle: seconds(8),
         link_ping: ms(500),
         link_timeout: ms(3000),
         gateway_lost_after: seconds(3),
