@@ -21,12 +21,15 @@ pub struct Allowance {
     pub closes_missing: bool,
     /// Messages may be lost.
     pub lost: bool,
+    /// Changes of sessions may be lost.
+    pub stale: bool,
 }
 
 impl Allowance {
     /// Everything has to be zero.
     pub const NONE: Self = Self {
         marked_doubles: false,
+        stale: false,
         overlap_at_the_cut: false,
         gone_with_gateway: false,
         cut_off: false,
@@ -77,7 +80,7 @@ pub fn judge(counts: &Counts, allowed: Allowance, detection: Detection) -> Vec<S
         (counts.reordered, false, "events out of order"),
         (counts.overlapped, false, "handlers overlapped"),
         (counts.overlapped_at_the_cut, allowed.overlap_at_the_cut, "handlers overlapped at the cut"),
-        (counts.stale, false, "handlers with a stale session"),
+        (counts.stale, allowed.stale, "handlers with a stale session"),
         (counts.closes_missing, allowed.closes_missing, "closes missing"),
         (counts.closes_doubled_unmarked, false, "closes doubled without the mark"),
         (counts.cut_off, allowed.cut_off, "connections cut off"),

@@ -28,8 +28,8 @@ const COLUMNS: &str = "
   client has seen its connection end without an answer. *Seen* says how many these were.
 - **doubled (marked)**: events that were handled again, and those of them with `client.redelivered()`.
 - **reordered**: events handled behind a later event of their client, or behind its close.
-- **overlapped**: handlers that began while another handler of their client ran. *At the cut*: that other handler ran in
-  a worker when it was frozen or cut off.
+- **overlapped**: handlers that began while another handler of their client ran. *At the cut*: handlers that ran
+  in a worker when it was frozen or cut off, and had a successor before they ended.
 - **sessions stale**: handlers that found an older session than an earlier handler of their client had left. The sessions
   of a gateway's clients end with it: *seen* says how many handlers noticed that.
 - **closes missing**, **closes doubled (marked)**: connections whose `on_connect` ran, without or with a second `on_close`.

@@ -27,7 +27,7 @@ pub struct Counts {
     pub reordered: u64,
     /// Handlers that have begun while another of their client ran.
     pub overlapped: u64,
-    /// Handlers that have begun while one ran that its worker's freeze, or its cut, had caught.
+    /// Handlers that ran when their worker was frozen or cut off, and still ran when their successor began.
     pub overlapped_at_the_cut: u64,
     /// Messages whose handler has found an older session than an earlier handler had left.
     pub stale: u64,

@@ -40,6 +40,8 @@ struct Open {
     worker: u32,
     /// It ran when its worker was frozen or cut off: it may overlap with its successor.
     at_the_cut: bool,
+    /// It has overlapped, and is counted.
+    is_counted: bool,
 }
 
 /// What went wrong, as counts.
@@ -94,8 +96,12 @@ impl Handled {
         self.check_session(event);
         if self.open.iter().any(|open| !open.at_the_cut) {
             self.violations.overlapped += 1;
-        } else if !self.open.is_empty() {
-            self.violations.overlapped_at_the_cut += 1;
+        } else {
+            // Such a handler may stay open for as long as its worker is frozen.
+            for open in self.open.iter_mut().filter(|open| !open.is_counted) {
+                open.is_counted = true;
+                self.violations.overlapped_at_the_cut += 1;
+            }
         }
         let run = self.run;
         let step = self.step(position);
@@ -106,7 +112,7 @@ impl Handled {
         step.run = run;
         self.worker = Some(worker);
         if !dead {
-            self.open.push(Open { position, worker, at_the_cut });
+            self.open.push(Open { position, worker, at_the_cut, is_counted: false });
         }
     }
 

@@ -195,6 +195,7 @@ fn a_handler_that_the_cut_has_caught_is_counted_apart() {
     begin(&mut ledger, A, Kind::Message(1));
     ledger.worker_cut(A);
     redeliver(&mut ledger, B, Kind::Message(1));
+    messages(&mut ledger, B, [3]);
     end(&mut ledger, A, Kind::Message(1));
     ledger.worker_back(A);
     // A handler that begins after that has no excuse.

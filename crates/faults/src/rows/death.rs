@@ -28,7 +28,7 @@ pub(super) const ROWS: &[Row] = &[
         "With `delivery = 'at-most-once'`, nothing is handled twice; what the worker had is lost, closes are not.",
         |stage| Box::pin(worker_killed_at_most_once(stage)),
     )
-    .allowing(Allowance { lost: true, ..Allowance::NONE }),
+    .allowing(Allowance { lost: true, stale: true, ..Allowance::NONE }),
     Row::new(
         "gateway-killed",
         "Each client of a killed gateway gets its on_close, when the gateway is started again at the latest.",
