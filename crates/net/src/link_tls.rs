@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 /// The name that a daemon's certificate is for, unless another is set. Daemons find each other by
 /// addresses that a register lists, so one name stands for all of them.
-pub const DEFAULT_NAME: &str = "gatewayworker";
+pub(crate) const DEFAULT_NAME: &str = "gatewayworker";
 
 /// The settings: the table `[link_tls]` of each daemon.
 ///
@@ -146,7 +146,7 @@ impl LinkTlsConfig {
         self
     }
 
-    /// Settings with another name than [`DEFAULT_NAME`].
+    /// Settings with another name than `gatewayworker`.
     #[must_use]
     pub fn with_server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
