@@ -9,6 +9,9 @@ use super::moving::Sweep;
 use super::ports::Ports;
 use super::worker_link::WorkerLink;
 
+/// A connection id, the worker of its client or stub, and the log.
+type LogOf<'s, B> = (u32, &'s Arc<WorkerLink<B>>, &'s EventLog<B>);
+
 /// What one shard's clients and stubs have unfinished on a link.
 #[derive(Debug)]
 pub struct Unfinished<B> {
@@ -100,7 +103,7 @@ impl<P: Ports> Shard<P> {
     }
 
     /// The logs of clients and stubs.
-    fn logs(&self) -> impl Iterator<Item = (u32, &Arc<WorkerLink<P::Buffer>>, &EventLog<P::Buffer>)> {
+    fn logs(&self) -> impl Iterator<Item = LogOf<'_, P::Buffer>> {
         let clients = self.table.clients();
         let clients = clients.filter_map(|c| Some((c.connection_id, &c.worker, &**c.log.as_ref()?)));
         let stubs = self.stubs.by_id.iter();

@@ -363,6 +363,7 @@ impl<B> EventLog<B> {
 
 /// Empty logs, to be used again.
 #[derive(Debug)]
+#[allow(clippy::vec_box, reason = "a client has its log in a box, which is used again with it")]
 pub(super) struct FreeLogs<B>(Vec<Box<EventLog<B>>>);
 
 impl<B> Default for FreeLogs<B> {

@@ -247,7 +247,6 @@ impl<P: Ports> Shard<P> {
     }
 
     /// Has the connection of a client ended that is out of the table.
-
     fn finish(
         &mut self,
         client: Client<P>,
