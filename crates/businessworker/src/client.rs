@@ -4,13 +4,14 @@
 //! goes on to the [`Gateway`] handle; nothing is decided in here.
 
 use std::net::SocketAddrV4;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use gatewayworker_client::worker::WorkerHandle;
 use gatewayworker_client::{
     ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, Sending, ToClient, Uid,
 };
-use gatewayworker_protocol::Origin;
+use gatewayworker_protocol::{ClientCloseFrame, Origin};
 
 use crate::Session;
 
@@ -23,13 +24,25 @@ pub struct Client {
     origin: Origin,
     gateway: Gateway,
     session: Session,
+    close_frame: Option<Arc<ClientCloseFrame>>,
 }
 
 impl Client {
     pub(crate) fn new(origin: Origin, worker: &WorkerHandle, session: Bytes) -> Self {
         let id = ClientId::new(origin.gateway, origin.connection_id);
         let session = Session::new(id, session);
-        Self { id, origin, gateway: worker.gateway_observed_by(session.observer()), session }
+        Self {
+            id,
+            origin,
+            gateway: worker.gateway_observed_by(session.observer()),
+            session,
+            close_frame: None,
+        }
+    }
+
+    /// Reads the client's close frame in the body of ON_CLOSE.
+    pub(crate) fn read_close_frame(&mut self, body: &[u8]) {
+        self.close_frame = ClientCloseFrame::from_wire(body).map(Arc::new);
     }
 
     /// Returns the id of the client, the same everywhere in the cluster.
@@ -61,6 +74,16 @@ impl Client {
     /// Returns the client's session.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Returns the close frame that the client sent: in `on_close`, where a WebSocket client closed
+    /// with a code. `None` in other handlers, where the client's connection just ended or the
+    /// gateway closed it, and from a PHP gateway, which does not say.
+    ///
+    /// A browser sends 1001 when its page is left, and the code and reason that the page gives to
+    /// `close(code, reason)`. They are the client's words: do not trust them.
+    pub fn close_frame(&self) -> Option<&ClientCloseFrame> {
+        self.close_frame.as_deref()
     }
 
     /// Sends the client a message (`sendToCurrentClient`).

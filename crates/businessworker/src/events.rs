@@ -63,6 +63,7 @@ pub trait Events: Send + Sync + 'static {
     }
 
     /// Called when a client is gone. Its session can be read; changes to it are not kept.
+    /// [`Client::close_frame`] is the code and the reason that the client gave, if it did.
     fn on_close(&self, client: &Client, reason: CloseReason) -> impl Future<Output = Result> + Send {
         let _ = (client, reason);
         async { Ok(()) }

@@ -62,7 +62,7 @@ impl<E: Events> HandlerRunner<E> {
             // would have to reserve that space.
             Begin::Ask(question) => Box::pin(self.ask_session(clients, id, question)).await,
         };
-        let client = Client::new(origin, &self.worker, session);
+        let mut client = Client::new(origin, &self.worker, session);
         let handled = match kind {
             EventKind::Connect => {
                 let run = pin!(async { self.events.on_connect(&client).await });
@@ -77,8 +77,9 @@ impl<E: Events> HandlerRunner<E> {
                 let outcome = self.contain("on_message", id, run).await;
                 Handled::Event { outcome, changes: changes_of(&client) }
             }
-            EventKind::Close(reason) => {
-                let reason = CloseReason::from_wire(&reason);
+            EventKind::Close(body) => {
+                let reason = CloseReason::from_wire(&body);
+                client.read_close_frame(&body);
                 let run = pin!(async { self.events.on_close(&client, reason).await });
                 self.contain("on_close", id, run).await;
                 Handled::Close

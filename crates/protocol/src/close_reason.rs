@@ -65,8 +65,10 @@ impl CloseReason {
         Self::NAMES.iter().find(|(reason, _)| *reason == self).map_or("unknown", |(_, name)| name)
     }
 
-    /// Reads the body of ON_CLOSE.
-    pub fn from_wire(reason: &[u8]) -> Self {
+    /// Reads the reason in the body of ON_CLOSE: its first word. A
+    /// [`ClientCloseFrame`](crate::ClientCloseFrame) may follow.
+    pub fn from_wire(body: &[u8]) -> Self {
+        let reason = body.split(|byte| *byte == b' ').next().unwrap_or_default();
         std::str::from_utf8(reason)
             .unwrap_or_default()
             .parse()

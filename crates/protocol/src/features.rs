@@ -32,11 +32,15 @@ pub struct Features {
     pub channel: bool,
     /// `large-frames`: frames may have up to [`MAX_LARGE_FRAME_LEN`] bytes.
     pub large_frames: bool,
+    /// `close-detail`: ON_CLOSE may carry a [`ClientCloseFrame`](crate::ClientCloseFrame) behind
+    /// its reason.
+    pub close_detail: bool,
 }
 
 impl Features {
     /// Every feature of this version.
-    pub const ALL: Self = Self { close_reason: true, admission: true, channel: true, large_frames: true };
+    pub const ALL: Self =
+        Self { close_reason: true, admission: true, channel: true, large_frames: true, close_detail: true };
 
     /// The features with these names; unknown names are ignored.
     pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
@@ -47,6 +51,7 @@ impl Features {
                 "admission" => features.admission = true,
                 "channel" => features.channel = true,
                 "large-frames" => features.large_frames = true,
+                "close-detail" => features.close_detail = true,
                 _ => {}
             }
         }
@@ -60,6 +65,7 @@ impl Features {
             (self.admission, "admission"),
             (self.channel, "channel"),
             (self.large_frames, "large-frames"),
+            (self.close_detail, "close-detail"),
         ]
         .into_iter()
         .filter_map(|(listed, name)| listed.then_some(name))
@@ -135,7 +141,7 @@ mod tests {
             (PingBody::Features(some), r#"{"features":["channel"]}"#),
             (
                 PingBody::Features(Features::ALL),
-                r#"{"features":["close-reason","admission","channel","large-frames"]}"#,
+                r#"{"features":["close-reason","admission","channel","large-frames","close-detail"]}"#,
             ),
         ] {
             assert_eq!(body.encode(), wire);

@@ -6,6 +6,7 @@ mod access;
 mod admission;
 mod api;
 mod bad_input;
+mod close_frame;
 mod closing;
 #[cfg(unix)]
 mod descriptors;

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use gatewayworker_protocol::command::code;
 use gatewayworker_protocol::frame::{FLAG_BINARY, FLAG_PLAIN};
-use gatewayworker_protocol::{CloseReason, Frame, HEADER_LEN, MAX_FRAME_LEN, Origin};
+use gatewayworker_protocol::{
+    ClientCloseFrame, CloseReason, Features, Frame, HEADER_LEN, MAX_FRAME_LEN, Origin,
+};
 
 use super::Shard;
 use super::client::Client;
@@ -126,11 +128,20 @@ impl<P: Ports> Shard<P> {
     }
 
     /// Tells the worker that a client is gone; where no worker is, the next one hears of it.
-    pub(super) fn tell_closed(&mut self, client: &mut Client<P>, reason: CloseReason) {
+    pub(super) fn tell_closed(
+        &mut self,
+        client: &mut Client<P>,
+        reason: CloseReason,
+        close_frame: Option<&ClientCloseFrame>,
+    ) {
         let frame = client.origin(self.settings.address).frame(code::ON_CLOSE);
         let link = client.push_event(&self.directory, |client, link, out| {
-            let reason = if link.features.close_reason { reason.as_str() } else { "" };
-            frame.encode_with(out, &client.session, reason.as_bytes());
+            let Features { close_reason, close_detail, .. } = link.features;
+            match close_frame {
+                _ if !close_reason => frame.encode_with(out, &client.session, b""),
+                Some(said) if close_detail => frame.encode_with(out, &client.session, &said.to_wire(reason)),
+                _ => frame.encode_with(out, &client.session, reason.as_str().as_bytes()),
+            }
         });
         match link {
             Some(link) => self.flush_link(link),
@@ -189,8 +200,6 @@ impl<P: Ports> Client<P> {
 
 #[cfg(test)]
 mod tests {
-    use gatewayworker_protocol::Features;
-
     use super::super::testing;
     use super::*;
 
@@ -211,6 +220,24 @@ mod tests {
         shard.table.end_admission(key);
         assert_eq!(shard.tell_message(key, false, b"to the other"), Ok(()));
         assert!(!other.buffer.written.borrow().is_empty());
+    }
+
+    #[test]
+    fn a_worker_is_told_as_much_of_a_close_as_its_features_say() {
+        let bye = ClientCloseFrame::new(4001, "bye");
+        for (features, close_frame, told) in [
+            (Features::ALL, Some(&bye), "client-left 4001 bye"),
+            (Features::ALL, None, "client-left"),
+            (Features { close_detail: false, ..Features::ALL }, Some(&bye), "client-left"),
+            (Features::default(), Some(&bye), ""),
+        ] {
+            let (mut shard, workers) = testing::shard();
+            let worker = workers.join("worker", 1000, features);
+            let (key, _) = testing::client(&mut shard, 1, &worker, testing::policy());
+            shard.close_by_client(key, close_frame, bytes::Bytes::new());
+            let frame = Frame::parse(&mut worker.buffer.written.borrow_mut(), MAX_FRAME_LEN);
+            assert_eq!(frame.unwrap().unwrap().body, told);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gatewayworker_protocol::close_code::TRY_AGAIN_LATER;
-use gatewayworker_protocol::{CloseReason, MAX_MESSAGE_LEN};
+use gatewayworker_protocol::{ClientCloseFrame, CloseReason, MAX_MESSAGE_LEN};
 use tracing::debug;
 
 use super::events::Route;
@@ -65,8 +65,11 @@ pub enum Progress<B> {
     NeedMore,
     /// The next one has nowhere to go.
     Blocked(Route<B>),
-    /// There will be none.
+    /// There will be none: the client has to be closed, with this as its last message.
     Closed(CloseReason, Option<Bytes>),
+    /// There will be none: the client closes. What it said where it gave a code, and the close
+    /// frame that answers.
+    ClosedByClient(Option<Box<ClientCloseFrame>>, Bytes),
 }
 
 impl Inbox {
@@ -168,8 +171,10 @@ fn take_frame<O: Outlet>(
             Ok(())
         }
         Content::Pong | Content::Fragment => Ok(()),
-        Content::Close(code) => {
-            return Err(Progress::Closed(CloseReason::ClientLeft, Some(encode::close(code, ""))));
+        Content::Close { code, reason } => {
+            let reason = String::from_utf8_lossy(&front[reason]);
+            let frame = code.map(|code| Box::new(ClientCloseFrame::new(code, reason)));
+            return Err(Progress::ClosedByClient(frame, encode::close(code, "")));
         }
     };
     told.map(|()| Taken::Message(len)).map_err(|reason| match reason {

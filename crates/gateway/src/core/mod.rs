@@ -66,8 +66,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatewayworker_protocol::CloseReason;
 use gatewayworker_protocol::close_code::POLICY_VIOLATION;
+use gatewayworker_protocol::{ClientCloseFrame, CloseReason};
 use tracing::debug;
 
 use client::{Client, NewClient};
@@ -184,14 +184,26 @@ impl<P: Ports> Shard<P> {
     /// Ends a client: takes it out of everything, tells its worker, and closes the connection,
     /// after `last` where there is something to say.
     pub fn close(&mut self, key: Key, reason: CloseReason, last: Option<Bytes>) {
-        self.close_with(key, reason, last, None);
+        self.close_with(key, reason, last, None, None);
     }
 
-    fn close_with(&mut self, key: Key, reason: CloseReason, last: Option<Bytes>, detail: Option<String>) {
+    /// Ends a client that has sent a close frame; `answer` is the close frame that answers it.
+    fn close_by_client(&mut self, key: Key, frame: Option<&ClientCloseFrame>, answer: Bytes) {
+        self.close_with(key, CloseReason::ClientLeft, Some(answer), None, frame);
+    }
+
+    fn close_with(
+        &mut self,
+        key: Key,
+        reason: CloseReason,
+        last: Option<Bytes>,
+        detail: Option<String>,
+        close_frame: Option<&ClientCloseFrame>,
+    ) {
         let Some(mut client) = self.table.remove(key) else { return };
         let id = client.id(self.settings.address);
         debug!(client = %id, %reason, "a client is gone");
-        self.tell_closed(&mut client, reason);
+        self.tell_closed(&mut client, reason, close_frame);
         client.worker.unbind();
         let finished = self.finish(*client, reason, last, detail);
         self.effects.list.push_back(Effect::Finish(Box::new(finished)));

@@ -52,6 +52,10 @@ impl<P: Ports> Shard<P> {
                 self.close(key, reason, last);
                 Reading::Closed
             }
+            Progress::ClosedByClient(frame, answer) => {
+                self.close_by_client(key, frame.as_deref(), answer);
+                Reading::Closed
+            }
         }
     }
 

@@ -51,7 +51,7 @@ impl<P: Ports> Shard<P> {
             _ => format!("no answer to pings for {silent_s} s"),
         };
         let last = client.policy().close_frame(GOING_AWAY, &reason);
-        self.close_with(key, CloseReason::TimedOut, last, Some(reason));
+        self.close_with(key, CloseReason::TimedOut, last, Some(reason), None);
     }
 }
 

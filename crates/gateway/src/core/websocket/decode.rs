@@ -81,8 +81,11 @@ pub(crate) enum Content {
     Fragment,
     Ping(Range<usize>),
     Pong,
-    /// The peer closes, perhaps with a code.
-    Close(Option<u16>),
+    /// The peer closes, perhaps with a code, and with a code perhaps a reason, which is UTF-8.
+    Close {
+        code: Option<u16>,
+        reason: Range<usize>,
+    },
 }
 
 /// Whether a frame that begins with this byte is a control frame: ping, pong, close.
@@ -150,7 +153,9 @@ impl Decoder {
         let content = match header.opcode {
             OpCode::Control(Control::Ping) => Content::Ping(start..len),
             OpCode::Control(Control::Pong) => Content::Pong,
-            OpCode::Control(Control::Close) => Content::Close(close_code(payload)?),
+            OpCode::Control(Control::Close) => {
+                Content::Close { code: close_code(payload)?, reason: len.min(start + 2)..len }
+            }
             OpCode::Data(Data::Text | Data::Binary) if header.is_final && !compressed => {
                 let binary = header.opcode == OpCode::Data(Data::Binary);
                 check_text(binary, payload)?;
