@@ -18,6 +18,8 @@ use crate::capacity::Capacity;
 use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::core::Settings;
+use crate::core::membership_limits::MembershipLimits;
+use crate::limit_counts::LimitCounts;
 use crate::logs::Logs;
 use crate::shard::message::ShardMessage;
 use crate::workers::Workers;
@@ -42,6 +44,9 @@ pub(crate) struct GatewayState {
     pub(crate) stopping: CancellationToken,
     pub(crate) closes: CloseCounts,
     pub(crate) rejections: RejectionCounts,
+    pub(crate) limits: LimitCounts,
+    /// The limits of commands, which all shards share.
+    membership_limits: MembershipLimits,
     /// The permits of connections over a limit that wait for their request to be rejected.
     pub(crate) rejection_permits: Arc<Semaphore>,
     pub(crate) clients: AtomicUsize,
@@ -71,6 +76,8 @@ impl GatewayState {
             stopping: CancellationToken::new(),
             closes: CloseCounts::default(),
             rejections: RejectionCounts::default(),
+            limits: LimitCounts::default(),
+            membership_limits: config.membership_limits(),
             rejection_permits: Arc::new(Semaphore::new(capacity.rejected)),
             clients: AtomicUsize::new(0),
             logs: Logs::default(),
@@ -81,13 +88,15 @@ impl GatewayState {
 
     /// Returns the stats that `status` shows.
     pub(crate) fn stats(&self) -> Vec<(&'static str, u64)> {
-        let counts = [
-            ("clients", self.clients.load(Ordering::Relaxed) as u64),
-            ("workers", self.workers.len() as u64),
-            ("closed", self.closes.total()),
-            ("max_connections", self.capacity.clients as u64),
-        ];
-        counts.into_iter().chain(self.rejections.stats()).collect()
+        let clients = self.clients.load(Ordering::Relaxed) as u64;
+        [
+            vec![("clients", clients), ("workers", self.workers.len() as u64)],
+            self.closes.stats(),
+            vec![("max_connections", self.capacity.clients as u64)],
+            self.rejections.stats(),
+            self.limits.stats(),
+        ]
+        .concat()
     }
 
     /// Returns the settings of the core of shard `index`.
@@ -100,6 +109,7 @@ impl GatewayState {
             max_session_bytes: self.config.max_session_bytes,
             outbox_budget: self.config.outbox_budget(),
             heartbeat_tick: self.config.heartbeat_tick().unwrap_or(Duration::from_secs(1)),
+            membership_limits: self.membership_limits.clone(),
         }
     }
 

@@ -14,7 +14,7 @@
 //! - `link`, `workers`: the links of workers and client libraries; the directory of workers,
 //! - `transmit`, `closing`: writing outboxes, and ending connections,
 //! - `gateway_state`: what all shards and links share,
-//! - `capacity`, `perpetual`, `problem`, `logs`, `close_counts`: limits, watched tasks, and what
+//! - `capacity`, `perpetual`, `problem`, `logs`, `close_counts`, `limit_counts`: limits, watched tasks, and what
 //!   operators see,
 //! - `config`, `error`: the configuration; the errors of the gateway.
 
@@ -31,6 +31,7 @@ mod gateway_state;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
+mod limit_counts;
 mod link;
 mod listener;
 mod logs;
@@ -55,6 +56,7 @@ pub use config::{Cli, Config, ConfigError, Flags, ListenUrl, ListenUrlError, Lis
 pub use core::listener_policy::SlowConsumer;
 pub use core::outgoing::WebSocketType;
 pub use core::protocol::{self, Protocol, Protocols};
+pub use core::rate_limits::RateLimitPolicy;
 pub use core::worker_table::Routing;
 pub use error::Error;
 pub use gatewayworker_protocol::CloseReason;

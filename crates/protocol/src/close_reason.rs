@@ -32,6 +32,8 @@ pub enum CloseReason {
     ProtocolError,
     /// The client sent a message over the limit.
     TooLarge,
+    /// The client sent faster than it may.
+    RateLimited,
     /// The gateway gave no reason that is known here: it is one of the original's, or of a later
     /// version.
     Unknown,
@@ -46,7 +48,7 @@ impl CloseReason {
         Self::NAMES.iter().map(|(reason, _)| *reason)
     }
 
-    const NAMES: [(Self, &'static str); 11] = [
+    const NAMES: [(Self, &'static str); 12] = [
         (Self::ClientLeft, "client-left"),
         (Self::TimedOut, "timed-out"),
         (Self::Kicked, "kicked"),
@@ -57,6 +59,7 @@ impl CloseReason {
         (Self::Shutdown, "shutdown"),
         (Self::ProtocolError, "protocol-error"),
         (Self::TooLarge, "too-large"),
+        (Self::RateLimited, "rate-limited"),
         (Self::Unknown, "unknown"),
     ];
 

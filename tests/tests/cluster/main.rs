@@ -14,6 +14,7 @@ mod heartbeat;
 mod http_limits;
 mod http_openapi;
 mod http_push;
+mod limits;
 mod listeners;
 mod outside;
 mod restarts;

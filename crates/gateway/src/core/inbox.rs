@@ -14,7 +14,8 @@ use tracing::debug;
 use super::events::Route;
 use super::listener_policy::ListenerPolicy;
 use super::protocol::{Decoded, Input, Protocol};
-use super::websocket::decode::{Content, DecodeOptions, Decoder, Step, is_control};
+use super::rate_limits::{OverRate, RateLimiter};
+use super::websocket::decode::{Content, DecodeOptions, Decoder, Step, is_control, is_limited};
 use super::websocket::encode;
 use super::websocket::error::WebSocketError;
 
@@ -35,6 +36,8 @@ pub struct Inbox {
     is_framed: bool,
     /// The client has offered permessage-deflate.
     may_compress: bool,
+    /// Where its listener limits how fast it may send. Boxed: few listeners do.
+    rate_limiter: Option<Box<RateLimiter>>,
 }
 
 /// Where a client's messages go.
@@ -70,6 +73,8 @@ pub enum Progress<B> {
     /// There will be none: the client closes. What it said where it gave a code, and the close
     /// frame that answers.
     ClosedByClient(Option<Box<ClientCloseFrame>>, Bytes),
+    /// The client sends faster than it may.
+    OverRate(OverRate),
 }
 
 impl Inbox {
@@ -84,14 +89,49 @@ impl Inbox {
             limit: policy.max_message_bytes.min(MAX_MESSAGE_LEN) as u32,
             is_framed: !policy.is_websocket(),
             may_compress,
+            rate_limiter: policy.rate_limits.map(|limits| Box::new(RateLimiter::new(limits))),
         }
     }
 
+    /// Returns how many of `most` bytes may be read from the client next.
+    pub fn max_read(&self, most: usize) -> usize {
+        self.rate_limiter.as_ref().map_or(most, |limiter| limiter.max_read(most))
+    }
+
     /// Deals with `fresh` bytes, behind what was left before.
-    pub(super) fn advance<O: Outlet>(&mut self, outlet: &mut O, fresh: &mut [u8]) -> Progress<O::Buffer> {
+    pub(super) fn advance<O: Outlet>(
+        &mut self,
+        outlet: &mut O,
+        fresh: &mut [u8],
+        now_ms: u64,
+    ) -> Progress<O::Buffer> {
+        if self.rate_limiter.is_none() {
+            return self.append(outlet, fresh, now_ms);
+        }
+        self.advance_within_rate(outlet, fresh, now_ms).unwrap_or_else(Progress::OverRate)
+    }
+
+    /// Does the same where the client's rate is limited.
+    fn advance_within_rate<O: Outlet>(
+        &mut self,
+        outlet: &mut O,
+        fresh: &mut [u8],
+        now_ms: u64,
+    ) -> Result<Progress<O::Buffer>, OverRate> {
+        if let Some(limiter) = &mut self.rate_limiter {
+            limiter.receive(fresh.len(), now_ms)?;
+        }
+        let progress = self.append(outlet, fresh, now_ms);
+        if let (Progress::NeedMore, Some(limiter)) = (&progress, &mut self.rate_limiter) {
+            limiter.check_read(now_ms)?;
+        }
+        Ok(progress)
+    }
+
+    fn append<O: Outlet>(&mut self, outlet: &mut O, fresh: &mut [u8], now_ms: u64) -> Progress<O::Buffer> {
         if self.partial.is_empty() {
             // The usual case: whole messages, passed on from where they were read to.
-            let (taken, progress) = self.take_messages(outlet, fresh);
+            let (taken, progress) = self.take_messages(outlet, fresh, now_ms);
             self.partial.extend_from_slice(&fresh[taken..]);
             return progress;
         }
@@ -100,7 +140,7 @@ impl Inbox {
             return Progress::NeedMore;
         }
         let mut partial = std::mem::take(&mut self.partial);
-        let (taken, progress) = self.take_messages(outlet, &mut partial);
+        let (taken, progress) = self.take_messages(outlet, &mut partial, now_ms);
         // The buffer grew to what a message needed; what is left behind one needs less.
         self.partial = if taken == 0 { partial } else { partial[taken..].to_vec() };
         progress
@@ -111,6 +151,7 @@ impl Inbox {
         &mut self,
         outlet: &mut O,
         buffer: &mut [u8],
+        now_ms: u64,
     ) -> (usize, Progress<O::Buffer>) {
         let protocol = if self.is_framed { outlet.protocol() } else { None };
         let limit = self.limit as usize;
@@ -120,13 +161,26 @@ impl Inbox {
         let mut taken = 0;
         while taken < buffer.len() {
             let front = &mut buffer[taken..];
+            let is_websocket = protocol.is_none();
+            let mut limiter =
+                self.rate_limiter.as_deref_mut().filter(|_| !is_websocket || is_limited(front[0]));
+            if let Some(limiter) = &mut limiter
+                && let Err(over) = limiter.check_message(now_ms)
+            {
+                return (taken, Progress::OverRate(over));
+            }
             let one = match &protocol {
                 None => take_frame(&mut self.decoder, outlet, options, front),
                 Some(protocol) => take_framed(&**protocol, outlet, Input::new(front, seen, limit)),
             };
             seen = 0;
             match one {
-                Ok(Taken::Message(len)) => taken += len,
+                Ok(Taken::Message(len)) => {
+                    taken += len;
+                    if let Some(limiter) = limiter {
+                        limiter.count_message(now_ms);
+                    }
+                }
                 Ok(Taken::Nothing(wanted)) => {
                     // Both are within the limit and what a frame has beside a message.
                     self.wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
@@ -227,6 +281,6 @@ mod tests {
 
     #[test]
     fn an_idle_client_has_a_small_one() {
-        assert!(size_of::<Inbox>() <= 48, "{} bytes", size_of::<Inbox>());
+        assert!(size_of::<Inbox>() <= 56, "{} bytes", size_of::<Inbox>());
     }
 }

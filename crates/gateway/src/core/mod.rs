@@ -22,6 +22,8 @@
 //! - `table`, `client`, `index`: who is connected, bound and a member;
 //! - `admission`: clients whose worker has not admitted them yet;
 //! - `heartbeat`, `silence`: pinging silent clients and closing them;
+//! - `rate_limits`, `token_bucket`: how fast a client may send;
+//! - `membership_limits`, `keyed_limit`: how many groups and uids clients may have;
 //! - `worker_table`, `worker_link`: the workers, shared by all shards;
 //! - `commands`, `questions`: one file for each;
 //! - `websocket`, `protocol`, `outgoing`, `outbox`: bytes;
@@ -38,14 +40,17 @@ pub(crate) mod flush;
 pub(crate) mod heartbeat;
 pub(crate) mod inbox;
 mod index;
+pub(crate) mod keyed_limit;
 pub(crate) mod link;
 pub(crate) mod link_buffer;
 pub(crate) mod listener_policy;
+pub(crate) mod membership_limits;
 pub(crate) mod outbox;
 pub(crate) mod outgoing;
 pub(crate) mod ports;
 pub mod protocol;
 pub(crate) mod questions;
+pub(crate) mod rate_limits;
 pub(crate) mod reading;
 mod send_queue;
 mod silence;
@@ -56,6 +61,7 @@ pub(crate) mod table;
 mod table_tests;
 #[cfg(any(test, feature = "internals"))]
 pub mod testing;
+pub(crate) mod token_bucket;
 pub(crate) mod websocket;
 pub(crate) mod worker_link;
 pub(crate) mod worker_table;
@@ -73,6 +79,7 @@ use tracing::debug;
 use client::{Client, NewClient};
 use effects::{Effect, Effects, Ending, Finished, Signals};
 use heartbeat::TimerQueue;
+use membership_limits::MembershipLimits;
 use ports::{Ports, Transmit};
 use stop::StopPlan;
 use table::{Key, Table};
@@ -95,6 +102,8 @@ pub struct Settings {
     pub outbox_budget: usize,
     /// How exact the heartbeats' times are.
     pub heartbeat_tick: Duration,
+    /// How many groups and uids clients may have.
+    pub membership_limits: MembershipLimits,
 }
 
 /// A shard.
@@ -125,9 +134,9 @@ impl<P: Ports> Shard<P> {
     pub fn new(settings: Settings, directory: P::Directory) -> Self {
         Self {
             timers: TimerQueue::new(settings.heartbeat_tick),
+            table: Table::new(settings.membership_limits.clone()),
             settings,
             directory,
-            table: Table::default(),
             urgent: Vec::new(),
             bulk: VecDeque::new(),
             links: Vec::new(),

@@ -12,6 +12,7 @@ use gatewayworker_protocol::Features;
 use super::client::NewClient;
 use super::link_buffer::{LinkBuffer, LinkClosed};
 use super::listener_policy::{Framing, ListenerPolicy, SlowConsumer};
+use super::membership_limits::MembershipLimits;
 use super::outbox::{Flushed, Outbox};
 use super::outgoing::WebSocketType;
 use super::ports::{Connection, Directory, Ports, Transmit};
@@ -160,6 +161,7 @@ pub fn policy() -> ListenerPolicy {
         max_message_bytes: 8 * 1024 * 1024,
         outbox_bytes: 1_024_000,
         slow_consumer: SlowConsumer::Close,
+        rate_limits: None,
     }
 }
 
@@ -173,6 +175,7 @@ pub fn shard() -> (Shard<MemoryPorts>, MemoryDirectory) {
         max_session_bytes: 1 << 20,
         outbox_budget: 1 << 30,
         heartbeat_tick: Duration::from_millis(5),
+        membership_limits: MembershipLimits::default(),
     };
     let directory = MemoryDirectory::new(Routing::LeastConnections);
     (Shard::new(settings, directory.clone()), directory)

@@ -130,7 +130,7 @@ impl ShardThread {
     }
 
     /// Waits until a time of that clock.
-    async fn sleep_until_ms(&self, at_ms: u64) {
+    pub(crate) async fn sleep_until_ms(&self, at_ms: u64) {
         sleep_until(self.started + Duration::from_millis(at_ms)).await;
     }
 

@@ -93,6 +93,12 @@ pub(crate) fn is_control(first: u8) -> bool {
     first & 0x08 != 0
 }
 
+/// Whether a frame that begins with this byte counts as a message where messages are limited: it
+/// begins one, or it is a ping, which is answered.
+pub(crate) fn is_limited(first: u8) -> bool {
+    matches!(first & 0x0f, 0x1 | 0x2 | 0x9)
+}
+
 impl Decoder {
     /// Decodes the frame at the front of `buffer`. A message that is too long is an error as soon
     /// as a header announces it.

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(super) use client::{ACCEPTED, NO_WORKER};
 use client::{ClientTask, Stage};
 use gatewayworker_gateway::internals::{
-    Framing, Heartbeat, ListenerPolicy, Routing, Settings, SlowConsumer, WebSocketType,
+    Framing, Heartbeat, ListenerPolicy, MembershipLimits, Routing, Settings, SlowConsumer, WebSocketType,
 };
 use link::{Doing, Link};
 use shard::{ShardMessage, ShardNode};
@@ -78,6 +78,7 @@ impl GatewayOptions {
             max_message_bytes: 1 << 20,
             outbox_bytes: self.outbox_bytes,
             slow_consumer: SlowConsumer::Close,
+            rate_limits: None,
         }
     }
 }
@@ -147,6 +148,7 @@ impl Gateway {
                 max_session_bytes: 1 << 20,
                 outbox_budget: options.outbox_budget,
                 heartbeat_tick: Duration::from_millis(5),
+                membership_limits: MembershipLimits::default(),
             };
             ShardNode::new(Core::new(settings, directory.clone()))
         });
