@@ -234,7 +234,7 @@ mod tests {
             let (mut shard, workers) = testing::shard();
             let worker = workers.join("worker", 1000, features);
             let (key, _) = testing::client(&mut shard, 1, &worker, testing::policy());
-            shard.close_by_client(key, close_frame, bytes::Bytes::new());
+            shard.close_by_client(key, CloseReason::ClientLeft, close_frame, bytes::Bytes::new());
             let frame = Frame::parse(&mut worker.buffer.written.borrow_mut(), MAX_FRAME_LEN);
             assert_eq!(frame.unwrap().unwrap().body, told);
         }

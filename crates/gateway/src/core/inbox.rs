@@ -15,7 +15,7 @@ use super::events::Route;
 use super::listener_policy::ListenerPolicy;
 use super::protocol::{Decoded, Input, Protocol};
 use super::rate_limits::{OverRate, RateLimiter};
-use super::websocket::decode::{Content, DecodeOptions, Decoder, Step, is_control, is_limited};
+use super::websocket::decode::{Content, DecodeOptions, Decoder, Step, is_close, is_control, is_limited};
 use super::websocket::encode;
 use super::websocket::error::WebSocketError;
 
@@ -70,9 +70,15 @@ pub enum Progress<B> {
     Blocked(Route<B>),
     /// There will be none: the client has to be closed, with this as its last message.
     Closed(CloseReason, Option<Bytes>),
-    /// There will be none: the client closes. What it said where it gave a code, and the close
-    /// frame that answers.
-    ClosedByClient(Option<Box<ClientCloseFrame>>, Bytes),
+    /// There will be none: the client has sent a close frame.
+    ClosedByClient {
+        /// Why the client is gone: it left, or its close frame is not valid.
+        reason: CloseReason,
+        /// What it said, where it gave a code and the close frame is valid.
+        frame: Option<Box<ClientCloseFrame>>,
+        /// The close frame that answers.
+        answer: Bytes,
+    },
     /// The client sends faster than it may.
     OverRate(OverRate),
 }
@@ -215,6 +221,10 @@ fn take_frame<O: Outlet>(
     let (len, content) = match decoder.step(front, options) {
         Ok(Step::Frame { len, content }) => (len, content),
         Ok(Step::Incomplete(wanted)) => return Ok(Taken::Nothing(wanted)),
+        Err(error) if is_close(front[0]) => {
+            let (reason, answer) = failure(error);
+            return Err(Progress::ClosedByClient { reason, frame: None, answer });
+        }
         Err(error) => return Err(failed(error)),
     };
     let told = match content {
@@ -228,7 +238,8 @@ fn take_frame<O: Outlet>(
         Content::Close { code, reason } => {
             let reason = String::from_utf8_lossy(&front[reason]);
             let frame = code.map(|code| Box::new(ClientCloseFrame::new(code, reason)));
-            return Err(Progress::ClosedByClient(frame, encode::close(code, "")));
+            let (reason, answer) = (CloseReason::ClientLeft, encode::close(code, ""));
+            return Err(Progress::ClosedByClient { reason, frame, answer });
         }
     };
     told.map(|()| Taken::Message(len)).map_err(|reason| match reason {
@@ -238,11 +249,17 @@ fn take_frame<O: Outlet>(
 }
 
 fn failed<B>(error: WebSocketError) -> Progress<B> {
+    let (reason, last) = failure(error);
+    Progress::Closed(reason, Some(last))
+}
+
+/// Why a client that broke the protocol is closed, and the close frame that tells it.
+fn failure(error: WebSocketError) -> (CloseReason, Bytes) {
     let reason = match error {
         WebSocketError::TooLarge => CloseReason::TooLarge,
         WebSocketError::Malformed(_) | WebSocketError::NotUtf8 => CloseReason::ProtocolError,
     };
-    Progress::Closed(reason, Some(encode::close(Some(error.close_code()), &error.to_string())))
+    (reason, encode::close(Some(error.close_code()), &error.to_string()))
 }
 
 fn take_framed<O: Outlet>(

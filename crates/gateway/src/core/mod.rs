@@ -129,6 +129,15 @@ pub struct Shard<P: Ports> {
     effects: Effects<P>,
 }
 
+/// Whether a client has sent a close frame before it is closed.
+#[derive(Clone, Copy)]
+enum SentClose<'c> {
+    /// It has not, and answers ours.
+    No,
+    /// It has, with this code and reason where it gave some and they are valid.
+    Yes(Option<&'c ClientCloseFrame>),
+}
+
 impl<P: Ports> Shard<P> {
     /// A shard without clients.
     pub fn new(settings: Settings, directory: P::Directory) -> Self {
@@ -193,12 +202,18 @@ impl<P: Ports> Shard<P> {
     /// Ends a client: takes it out of everything, tells its worker, and closes the connection,
     /// after `last` where there is something to say.
     pub fn close(&mut self, key: Key, reason: CloseReason, last: Option<Bytes>) {
-        self.close_with(key, reason, last, None, None);
+        self.close_with(key, reason, last, None, SentClose::No);
     }
 
     /// Ends a client that has sent a close frame; `answer` is the close frame that answers it.
-    fn close_by_client(&mut self, key: Key, frame: Option<&ClientCloseFrame>, answer: Bytes) {
-        self.close_with(key, CloseReason::ClientLeft, Some(answer), None, frame);
+    fn close_by_client(
+        &mut self,
+        key: Key,
+        reason: CloseReason,
+        frame: Option<&ClientCloseFrame>,
+        answer: Bytes,
+    ) {
+        self.close_with(key, reason, Some(answer), None, SentClose::Yes(frame));
     }
 
     fn close_with(
@@ -207,14 +222,16 @@ impl<P: Ports> Shard<P> {
         reason: CloseReason,
         last: Option<Bytes>,
         detail: Option<String>,
-        close_frame: Option<&ClientCloseFrame>,
+        sent_close: SentClose<'_>,
     ) {
         let Some(mut client) = self.table.remove(key) else { return };
         let id = client.id(self.settings.address);
         debug!(client = %id, %reason, "a client is gone");
+        let close_frame = if let SentClose::Yes(frame) = sent_close { frame } else { None };
         self.tell_closed(&mut client, reason, close_frame);
         client.worker.unbind();
-        let finished = self.finish(*client, reason, last, detail);
+        let answers_close = matches!(sent_close, SentClose::No);
+        let finished = self.finish(*client, reason, last, detail, answers_close);
         self.effects.list.push_back(Effect::Finish(Box::new(finished)));
     }
 
@@ -224,6 +241,7 @@ impl<P: Ports> Shard<P> {
         reason: CloseReason,
         last: Option<Bytes>,
         detail: Option<String>,
+        answers_close: bool,
     ) -> Finished<P::Connection> {
         let has_left = reason == CloseReason::ClientLeft;
         let ending = Ending {
@@ -234,7 +252,7 @@ impl<P: Ports> Shard<P> {
                 _ => false,
             },
             // A client that has sent a close frame does not answer ours.
-            with_close_frame: last.is_some() && !has_left && client.policy().is_websocket(),
+            with_close_frame: last.is_some() && !has_left && answers_close && client.policy().is_websocket(),
         };
         let (id, address) = (client.id(self.settings.address), client.address);
         let mut outbox = client.queue.close(&mut self.blocked_bytes);

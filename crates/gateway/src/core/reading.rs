@@ -61,8 +61,8 @@ impl<P: Ports> Shard<P> {
                 self.close(key, reason, last);
                 Reading::Closed
             }
-            Progress::ClosedByClient(frame, answer) => {
-                self.close_by_client(key, frame.as_deref(), answer);
+            Progress::ClosedByClient { reason, frame, answer } => {
+                self.close_by_client(key, reason, frame.as_deref(), answer);
                 Reading::Closed
             }
             Progress::OverRate(over) => self.slow_down(key, over),

@@ -93,6 +93,11 @@ pub(crate) fn is_control(first: u8) -> bool {
     first & 0x08 != 0
 }
 
+/// Whether a frame that begins with this byte is a close frame, valid or not.
+pub(crate) fn is_close(first: u8) -> bool {
+    first & 0x0f == 0x8
+}
+
 /// Whether a frame that begins with this byte counts as a message where messages are limited: it
 /// begins one, or it is a ping, which is answered.
 pub(crate) fn is_limited(first: u8) -> bool {
