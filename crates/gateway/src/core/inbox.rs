@@ -112,7 +112,7 @@ impl Inbox {
         now_ms: u64,
     ) -> Progress<O::Buffer> {
         if self.rate_limiter.is_none() {
-            return self.append(outlet, fresh, now_ms);
+            return self.process(outlet, fresh, now_ms);
         }
         self.advance_within_rate(outlet, fresh, now_ms).unwrap_or_else(Progress::OverRate)
     }
@@ -127,14 +127,15 @@ impl Inbox {
         if let Some(limiter) = &mut self.rate_limiter {
             limiter.receive(fresh.len(), now_ms)?;
         }
-        let progress = self.append(outlet, fresh, now_ms);
+        let progress = self.process(outlet, fresh, now_ms);
         if let (Progress::NeedMore, Some(limiter)) = (&progress, &mut self.rate_limiter) {
             limiter.check_read(now_ms)?;
         }
         Ok(progress)
     }
 
-    fn append<O: Outlet>(&mut self, outlet: &mut O, fresh: &mut [u8], now_ms: u64) -> Progress<O::Buffer> {
+    /// Takes the whole messages out of what was left before and `fresh`, and keeps the rest.
+    fn process<O: Outlet>(&mut self, outlet: &mut O, fresh: &mut [u8], now_ms: u64) -> Progress<O::Buffer> {
         if self.partial.is_empty() {
             // The usual case: whole messages, passed on from where they were read to.
             let (taken, progress) = self.take_messages(outlet, fresh, now_ms);
@@ -167,9 +168,8 @@ impl Inbox {
         let mut taken = 0;
         while taken < buffer.len() {
             let front = &mut buffer[taken..];
-            let is_websocket = protocol.is_none();
-            let mut limiter =
-                self.rate_limiter.as_deref_mut().filter(|_| !is_websocket || is_limited(front[0]));
+            let is_counted = |_: &_| protocol.is_some() || is_limited(front[0]);
+            let mut limiter = self.rate_limiter.as_deref_mut().filter(is_counted);
             if let Some(limiter) = &mut limiter
                 && let Err(over) = limiter.check_message(now_ms)
             {
