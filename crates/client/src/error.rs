@@ -18,7 +18,7 @@ pub enum Unreached {
     /// No register lists a gateway with this address.
     #[error("no such gateway is registered")]
     NotKnown,
-    /// It is not connected at the moment.
+    /// It is not connected at the moment, or was silent for too long and has not answered since.
     #[error("not connected")]
     NotConnected,
     /// It reads or answers too slowly: as much waits for it as may.
@@ -61,8 +61,11 @@ impl From<PushError> for Unreached {
 
 /// The gateways that a send or a command did not reach.
 ///
-/// A gateway counts as reached when its link has the frame. The protocol acknowledges nothing,
-/// so a frame for a gateway that dies at this moment is lost without a trace.
+/// A gateway counts as reached when its link has the frame. The protocol acknowledges no command,
+/// so a frame for a gateway that dies at this moment is lost without a trace. So is one for a gateway
+/// that is frozen, as long as its link is not found to be silent ([`Liveness`](crate::Liveness)). Then
+/// a warning says how many bytes had not left, and the gateway is named here as
+/// [`NotConnected`](Unreached::NotConnected) until it answers again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {
@@ -109,6 +112,10 @@ pub enum Error {
         /// whose `max_message_bytes` is more.
         limit: usize,
     },
+    /// The event whose handle this is has been given to another worker meanwhile, or is given again:
+    /// the link to its gateway has ended. Nothing was sent.
+    #[error("the link that the event came on has ended, and the event is given again: nothing was sent")]
+    Fenced,
     /// A uid or group is empty or `"0"`, which the protocol cannot carry.
     #[error(transparent)]
     Id(#[from] IdError),

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gatewayworker_net::RegisterLinks;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::info;
 
 use crate::access::rejections::RejectionCounts;
 use crate::capacity::Capacity;
@@ -19,10 +20,13 @@ use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::core::Settings;
 use crate::core::membership_limits::MembershipLimits;
+use crate::core::ports::Directory;
+use crate::core::worker_link::Gone;
+use crate::epochs::Epochs;
 use crate::limit_counts::LimitCounts;
 use crate::logs::Logs;
 use crate::shard::message::ShardMessage;
-use crate::workers::Workers;
+use crate::workers::{WorkerLink, Workers};
 
 /// The state that all shards and links share.
 #[derive(Debug)]
@@ -33,6 +37,7 @@ pub(crate) struct GatewayState {
     /// The announced inner address, which is part of every client id.
     pub(crate) address: SocketAddrV4,
     pub(crate) workers: Arc<Workers>,
+    pub(crate) epochs: Epochs,
     /// The longest frame that the gateway accepts from a worker, in bytes.
     pub(crate) max_frame_len: usize,
     pub(crate) registers: RegisterLinks,
@@ -69,6 +74,7 @@ impl GatewayState {
             address,
             max_frame_len: config.max_frame_len(),
             workers: Arc::new(Workers::new(config.routing)),
+            epochs: Epochs::new(),
             registers: RegisterLinks::default(),
             shards,
             waiting: Semaphore::new(config.max_waiting.min(Semaphore::MAX_PERMITS)),
@@ -89,10 +95,18 @@ impl GatewayState {
     /// Returns the stats that `status` shows.
     pub(crate) fn stats(&self) -> Vec<(&'static str, u64)> {
         let clients = self.clients.load(Ordering::Relaxed) as u64;
+        let delivery = self.workers.counts();
         [
             vec![("clients", clients), ("workers", self.workers.len() as u64)],
             self.closes.stats(),
-            vec![("max_connections", self.capacity.clients as u64)],
+            vec![
+                ("max_connections", self.capacity.clients as u64),
+                ("epochs", self.epochs.len() as u64),
+                ("unfinished", self.workers.unfinished() as u64),
+                ("redelivered", delivery.redelivered()),
+                ("undeliverable", delivery.undeliverable()),
+                ("closes_lost", delivery.closes_lost()),
+            ],
             self.rejections.stats(),
             self.limits.stats(),
         ]
@@ -110,7 +124,43 @@ impl GatewayState {
             outbox_budget: self.config.outbox_budget(),
             heartbeat_tick: self.config.heartbeat_tick().unwrap_or(Duration::from_secs(1)),
             membership_limits: self.membership_limits.clone(),
+            delivery: self.config.delivery_settings(),
         }
+    }
+
+    /// Sends a message to every shard. One that has ended misses it: the gateway ends next.
+    pub(crate) async fn tell_shards(&self, message: impl Fn() -> ShardMessage) {
+        for shard in &self.shards {
+            let _ = shard.send(message()).await;
+        }
+    }
+
+    /// Makes a worker drain: its clients go to others, and its link ends when it has finished its
+    /// events.
+    pub(crate) async fn drain(&self, worker: &Arc<WorkerLink>) {
+        if self.workers.drain(worker, self.shards.len()) {
+            let (clients, events) = (worker.clients(), worker.unfinished());
+            info!(worker = %worker.key(), clients, events, "a worker drains: its clients go to other workers");
+            self.tell_shards(|| ShardMessage::WorkerDrains(worker.clone())).await;
+        }
+    }
+
+    /// Takes a worker of an epoch out of the directory, behind all that has come from it: what it has
+    /// not finished is given again. Returns how many events that are.
+    pub(crate) async fn worker_gone(&self, worker: &Arc<WorkerLink>, how: Gone) -> usize {
+        self.workers.leave(worker);
+        let mut replies = Vec::new();
+        for shard in &self.shards {
+            let (reply, again) = oneshot::channel();
+            let _ = shard.send(ShardMessage::WorkerGone(worker.clone(), how, reply)).await;
+            replies.push(again);
+        }
+        let mut again = 0;
+        for reply in replies {
+            // A shard that has ended gives nothing again, and the gateway ends next.
+            again += reply.await.unwrap_or_default();
+        }
+        again
     }
 
     /// Draws a sequence number, which orders connects, joins and binds across all shards.

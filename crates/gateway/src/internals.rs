@@ -20,13 +20,18 @@ use crate::listener::{ConnectionLimit, ConnectionPermit, Listener};
 use crate::shard::{self, ClientConnection, ShardThread};
 use crate::workers::WorkerLink;
 
+pub use crate::core::check::Unfinished;
 pub use crate::core::client::{Client, NewClient};
 pub use crate::core::commands::ShardCommand;
+
+pub use crate::core::delivery_counts::DeliveryCounts;
+pub use crate::core::delivery_settings::{DeliveryMode, DeliverySettings};
 pub use crate::core::effects::{Effect, Ending, Finished, Notice, Signals};
 pub use crate::core::events::Route;
 pub use crate::core::flush::Writable;
 pub use crate::core::heartbeat::Heartbeat;
 pub use crate::core::inbox::Inbox;
+pub use crate::core::isolation::Isolated;
 pub use crate::core::link::{LinkEvent, LinkProtocolError, LinkState};
 pub use crate::core::link_buffer::{LinkBuffer, LinkClosed};
 pub use crate::core::listener_policy::{Framing, ListenerPolicy, SlowConsumer};
@@ -37,12 +42,13 @@ pub use crate::core::ports::{Connection, Directory, Ports, Transmit};
 pub use crate::core::questions::{AskShards, Gather, answer_with};
 pub use crate::core::rate_limits::{RateLimitPolicy, RateLimits};
 pub use crate::core::reading::Reading;
+pub use crate::core::source::ClosesGivenUp;
 pub use crate::core::table::{Key, Table};
 pub use crate::core::token_bucket::Rate;
 use crate::core::websocket::decode::{Content, DecodeOptions, Decoder, Step};
 use crate::core::websocket::encode;
-pub use crate::core::worker_link::WorkerLink as CoreWorkerLink;
-pub use crate::core::worker_table::{Routing, WorkerTable};
+pub use crate::core::worker_link::{Gone, Peer, WorkerLink as CoreWorkerLink};
+pub use crate::core::worker_table::{Joined, Routing, WorkerTable};
 pub use crate::core::{Settings, Shard, testing};
 
 /// What becomes of a client's bytes.

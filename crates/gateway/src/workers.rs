@@ -9,14 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 use gatewayworker_net::{LinkWriter, PushError};
-use gatewayworker_protocol::{Command, Features};
+use gatewayworker_protocol::Command;
 use tokio::sync::watch;
 use tracing::warn;
 
+use crate::core::delivery_counts::DeliveryCounts;
 use crate::core::link_buffer::{LinkBuffer, LinkClosed};
 use crate::core::ports::Directory;
-use crate::core::worker_link;
-use crate::core::worker_table::{Routing, WorkerTable};
+use crate::core::worker_link::{self, Peer};
+use crate::core::worker_table::{Joined, Routing, WorkerTable};
 
 /// A worker's event link.
 pub(crate) type WorkerLink = worker_link::WorkerLink<Arc<LinkWriter>>;
@@ -25,6 +26,7 @@ pub(crate) type WorkerLink = worker_link::WorkerLink<Arc<LinkWriter>>;
 #[derive(Debug)]
 pub(crate) struct Workers {
     table: Mutex<WorkerTable<Arc<LinkWriter>>>,
+    counts: DeliveryCounts,
     /// The number of linked workers; new clients wait for it to be more than 0.
     linked: watch::Sender<usize>,
     /// Published events that a slow worker has missed.
@@ -34,7 +36,12 @@ pub(crate) struct Workers {
 impl Workers {
     pub(crate) fn new(routing: Routing) -> Self {
         let table = Mutex::new(WorkerTable::new(routing, rand::random()));
-        Self { table, linked: watch::Sender::new(0), missed: AtomicU64::new(0) }
+        Self {
+            table,
+            counts: DeliveryCounts::default(),
+            linked: watch::Sender::new(0),
+            missed: AtomicU64::new(0),
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, WorkerTable<Arc<LinkWriter>>> {
@@ -43,11 +50,36 @@ impl Workers {
     }
 
     /// Adds a worker's link. An older link with the same key is closed.
-    pub(crate) fn join(&self, key: &str, writer: Arc<LinkWriter>, features: Features) -> Arc<WorkerLink> {
+    pub(crate) fn join(&self, key: &str, writer: Arc<LinkWriter>, peer: impl Into<Peer>) -> Arc<WorkerLink> {
+        self.join_pair(key, writer, peer.into()).link
+    }
+
+    /// Adds the link of a worker, and returns the older one that had its key, too.
+    pub(crate) fn join_pair(
+        &self,
+        key: &str,
+        writer: Arc<LinkWriter>,
+        peer: Peer,
+    ) -> Joined<Arc<LinkWriter>> {
         let mut table = self.table();
-        let link = table.join(key, writer, features);
+        let joined = table.join(key, writer, peer);
         self.linked.send_replace(table.len());
-        link
+        joined
+    }
+
+    /// Takes a link out: it is over.
+    pub(crate) fn leave(&self, link: &Arc<WorkerLink>) {
+        let mut table = self.table();
+        table.leave(link);
+        self.linked.send_replace(table.len());
+    }
+
+    /// The worker of a link stops. Returns whether every shard is to be told, with `worker_drains`.
+    pub(crate) fn drain(&self, link: &Arc<WorkerLink>, shards: usize) -> bool {
+        let mut table = self.table();
+        let are_told = table.drain(link, shards);
+        self.linked.send_replace(table.len());
+        are_told
     }
 
     /// Waits until a worker is linked.
@@ -73,6 +105,11 @@ impl Workers {
         self.table().links().cloned().collect()
     }
 
+    /// Returns how many events the workers have not finished, of those that acknowledge them.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.table().links().map(|link| link.unfinished()).sum()
+    }
+
     /// Sends a published event to all workers with the feature `channel`. A worker whose link is full
     /// misses it: nothing waits for a slow worker.
     pub(crate) fn publish(&self, event: Command) {
@@ -92,36 +129,60 @@ impl Workers {
         }
     }
 
-    /// Drops the closes that are kept for the next worker. Returns how many closes are lost,
-    /// including those that there was no room for.
-    pub(crate) fn drop_kept_closes(&self) -> u64 {
-        self.table().drop_kept()
+    /// Waits until a link has room for another client, or something else has changed.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn wait_for_room(&self, link: &WorkerLink) {
+        let mut changes = self.linked.subscribe();
+        if !link.acknowledges() {
+            link.buffer.wait_for_room().await;
+        } else if link.want_room() && link.is_open() {
+            // It fails only where the sender is dropped, and `self` holds it.
+            let _ = changes.changed().await;
+        }
     }
 }
 
 impl Directory for Arc<Workers> {
     type Buffer = Arc<LinkWriter>;
 
-    fn choose(&self, before: Option<&str>) -> Option<Arc<WorkerLink>> {
-        self.table().choose(before)
+    fn choose(&self, before: Option<&str>, ours_first: bool) -> Option<Arc<WorkerLink>> {
+        self.table().choose(before, ours_first)
     }
 
-    fn leave(&self, link: &Arc<WorkerLink>) {
+    fn close(&self, link: &Arc<WorkerLink>) {
         let mut table = self.table();
-        table.leave(link);
+        table.close(link);
         self.linked.send_replace(table.len());
     }
 
-    fn keep_close(&self, write: impl Fn(&mut BytesMut)) {
-        let mut table = self.table();
-        table.keep_close(write);
-        self.linked.send_if_modified(|linked| std::mem::replace(linked, table.len()) != table.len());
+    fn notify(&self) {
+        self.linked.send_modify(|_| {});
+    }
+
+    fn begin_suspect(&self, is_last_try: bool) -> bool {
+        self.table().suspects.begin(is_last_try)
+    }
+
+    fn end_suspect(&self) {
+        let is_awaited = self.table().suspects.end();
+        if is_awaited {
+            self.notify();
+        }
+    }
+
+    fn counts(&self) -> &DeliveryCounts {
+        &self.counts
     }
 }
 
 impl LinkBuffer for Arc<LinkWriter> {
     fn append(&self, write: impl FnOnce(&mut BytesMut)) -> Result<(), LinkClosed> {
         self.push_over(write).map_err(|_| LinkClosed)
+    }
+
+    fn limit(&self) -> usize {
+        LinkWriter::limit(self)
     }
 
     fn is_full(&self) -> bool {
@@ -147,11 +208,10 @@ impl LinkBuffer for Arc<LinkWriter> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
+    use gatewayworker_protocol::Features;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::core::worker_table::MAX_KEPT_BYTES;
 
     fn workers(routing: Routing) -> Arc<Workers> {
         Arc::new(Workers::new(routing))
@@ -170,7 +230,7 @@ mod tests {
         workers.join("b", writer().await, Features::default());
         let mut counts = std::collections::HashMap::<String, usize>::new();
         for _ in 0..10 {
-            let link = workers.choose(None).unwrap();
+            let link = workers.choose(None, false).unwrap();
             link.bind();
             *counts.entry(link.key().to_string()).or_default() += 1;
         }
@@ -183,7 +243,7 @@ mod tests {
         for key in ["a", "b", "c"] {
             workers.join(key, writer().await, Features::default());
         }
-        let turns: Vec<_> = (0..6).map(|_| workers.choose(None).unwrap().key().to_string()).collect();
+        let turns: Vec<_> = (0..6).map(|_| workers.choose(None, false).unwrap().key().to_string()).collect();
         assert_eq!(turns, ["a", "b", "c", "a", "b", "c"]);
     }
 
@@ -195,10 +255,10 @@ mod tests {
         let newer = workers.join("a", writer().await, Features::default());
         workers.leave(&older);
         assert!(!older.is_open());
-        assert!(Arc::ptr_eq(&workers.choose(Some("a")).unwrap(), &newer));
+        assert!(Arc::ptr_eq(&workers.choose(Some("a"), false).unwrap(), &newer));
         assert_eq!(newer.clients(), 1);
         workers.join("b", writer().await, Features::default());
-        assert_eq!(workers.choose(None).unwrap().key().as_ref(), "b");
+        assert_eq!(workers.choose(None, false).unwrap().key().as_ref(), "b");
     }
 
     #[tokio::test]
@@ -216,38 +276,9 @@ mod tests {
         let workers = workers(Routing::LeastConnections);
         let full = workers.join("a", writer().await, Features::default());
         full.buffer.push(|out| out.resize(1000, 0)).unwrap();
-        assert_eq!(workers.choose(None).unwrap().key().as_ref(), "a");
+        assert_eq!(workers.choose(None, false).unwrap().key().as_ref(), "a");
         workers.join("b", writer().await, Features::default()).bind();
-        assert_eq!(workers.choose(None).unwrap().key().as_ref(), "b");
-    }
-
-    #[tokio::test]
-    async fn closes_are_kept_for_the_next_worker_up_to_a_limit_in_bytes() {
-        let workers = workers(Routing::LeastConnections);
-        let large = MAX_KEPT_BYTES / 4;
-        for _ in 0..6 {
-            workers.keep_close(|out| out.resize(large, b'x'));
-        }
-        let kept = workers.table().take_kept();
-        assert_eq!(kept.iter().map(Bytes::len).collect::<Vec<_>>(), [large; 4]);
-        workers.keep_close(|out| out.resize(large, b'x'));
-        assert_eq!(workers.table().take_kept().len(), 1);
-        for _ in 0..6 {
-            workers.keep_close(|out| out.resize(large, b'x'));
-        }
-        assert_eq!(workers.drop_kept_closes(), 6);
-        assert_eq!(workers.drop_kept_closes(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_close_goes_to_an_open_worker_even_if_another_has_failed() {
-        let workers = workers(Routing::LeastConnections);
-        let failed = workers.join("a", writer().await, Features::default());
-        workers.join("b", writer().await, Features::default()).bind();
-        failed.buffer.close(std::io::ErrorKind::ConnectionReset);
-        workers.keep_close(|out| out.extend_from_slice(b"close"));
-        assert!(workers.table().take_kept().is_empty());
-        assert_eq!(workers.choose(None).unwrap().key().as_ref(), "b");
+        assert_eq!(workers.choose(None, false).unwrap().key().as_ref(), "b");
     }
 
     #[tokio::test]
@@ -266,56 +297,10 @@ mod tests {
     #[tokio::test]
     async fn no_worker_is_chosen_where_none_is_linked() {
         let workers = workers(Routing::Random);
-        assert!(workers.choose(None).is_none());
+        assert!(workers.choose(None, false).is_none());
         let link = workers.join("a", writer().await, Features::default());
         workers.wait_for_one().await;
         workers.leave(&link);
-        assert!(workers.choose(Some("a")).is_none());
-    }
-
-    /// Threads tell closes while others link and unlink workers: each close is told once.
-    #[tokio::test]
-    async fn a_close_is_told_once_however_threads_interleave() {
-        const THREADS: u32 = 4;
-        const CLOSES: u32 = 2000;
-        let workers = workers(Routing::RoundRobin);
-        let mut writers = Vec::new();
-        for _ in 0..200 {
-            writers.push(writer().await);
-        }
-        std::thread::scope(|scope| {
-            for thread in 0..THREADS {
-                let workers = &workers;
-                scope.spawn(move || {
-                    for n in 0..CLOSES {
-                        let id = thread * CLOSES + n;
-                        workers.keep_close(|out| out.extend_from_slice(&id.to_be_bytes()));
-                    }
-                });
-            }
-            for (half, writers) in writers.chunks(100).enumerate() {
-                let workers = &workers;
-                scope.spawn(move || {
-                    for (n, writer) in writers.iter().enumerate() {
-                        let link = workers.join(&format!("{half}-{n}"), writer.clone(), Features::default());
-                        std::thread::yield_now();
-                        workers.leave(&link);
-                    }
-                });
-            }
-        });
-        assert_eq!(workers.len(), 0);
-        let last = writer().await;
-        workers.join("last", last.clone(), Features::default());
-        assert_eq!(workers.len(), 1);
-        let mut told = Vec::new();
-        for writer in writers.iter().chain([&last]) {
-            let tell = |out: &mut BytesMut| {
-                told.extend(out.chunks(4).map(|id| u32::from_be_bytes(id.try_into().unwrap())));
-            };
-            writer.push_over(tell).unwrap();
-        }
-        told.sort_unstable();
-        assert_eq!(told, (0..THREADS * CLOSES).collect::<Vec<_>>());
+        assert!(workers.choose(Some("a"), false).is_none());
     }
 }

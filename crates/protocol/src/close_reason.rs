@@ -34,6 +34,12 @@ pub enum CloseReason {
     TooLarge,
     /// The client sent faster than it may.
     RateLimited,
+    /// The client's gateway is lost: its host or its process is gone, or it was cut off for too long.
+    GatewayLost,
+    /// An event of the client ended one worker after another.
+    Undeliverable,
+    /// The client's gateway had neither a register nor a worker for `isolated_after_ms`.
+    Isolated,
     /// The gateway gave no reason that is known here: it is one of the original's, or of a later
     /// version.
     Unknown,
@@ -48,7 +54,7 @@ impl CloseReason {
         Self::NAMES.iter().map(|(reason, _)| *reason)
     }
 
-    const NAMES: [(Self, &'static str); 12] = [
+    const NAMES: [(Self, &'static str); 15] = [
         (Self::ClientLeft, "client-left"),
         (Self::TimedOut, "timed-out"),
         (Self::Kicked, "kicked"),
@@ -60,6 +66,9 @@ impl CloseReason {
         (Self::ProtocolError, "protocol-error"),
         (Self::TooLarge, "too-large"),
         (Self::RateLimited, "rate-limited"),
+        (Self::GatewayLost, "gateway-lost"),
+        (Self::Undeliverable, "undeliverable"),
+        (Self::Isolated, "isolated"),
         (Self::Unknown, "unknown"),
     ];
 

@@ -1,7 +1,7 @@
 //! The numbers of the commands: the `cmd` byte of a frame.
 //!
-//! They are the original's, from its `GatewayProtocol`, without the prefix `CMD_`; ADMIT and
-//! PUBLISH are ours. How a command's frame is laid out stands in the file of the command, in
+//! They are the original's, from its `GatewayProtocol`, without the prefix `CMD_`; those from 210 to 220
+//! are ours. How a command's frame is laid out stands in the file of the command, in
 //! [`command`](crate::command) or, where it is answered, in `question`.
 
 #![allow(missing_docs, reason = "the original's names")]
@@ -38,5 +38,14 @@ pub const SET_SESSION: u8 = 204;
 pub const ON_WEBSOCKET_CONNECT: u8 = 205;
 /// Ours: sent only to a gateway that lists `admission` among its features.
 pub const ADMIT: u8 = 210;
+/// Ours, and so are the five below: sent only to a peer that lists `acknowledged-events` among its
+/// features. A worker says DONE, ATTACH, RETURN and CLOSED, on its call link; a gateway says ADOPT
+/// and FORGET, on the event link.
+pub const DONE: u8 = 211;
+pub const ATTACH: u8 = 212;
+pub const RETURN: u8 = 213;
+pub const CLOSED: u8 = 214;
+pub const ADOPT: u8 = 215;
+pub const FORGET: u8 = 216;
 /// Ours: sent, in both directions, only to a peer that lists `channel` among its features.
 pub const PUBLISH: u8 = 220;

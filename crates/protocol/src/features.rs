@@ -1,7 +1,7 @@
 //! What gateways and workers of this project tell each other about themselves.
 //!
 //! PHP peers read none of it. A worker lists its [`Features`] in its [`Hello`]; a gateway that
-//! finds a list there answers with a ping that lists its own ([`PingBody::Features`]). A worker
+//! finds a list there answers with a ping that lists its own ([`PingBody::Welcome`]). A worker
 //! that stops sends [`PingBody::Draining`]. Neither side uses a feature that the other has not
 //! listed.
 //!
@@ -16,7 +16,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
 
-use crate::{MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN};
+use crate::{MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, hex_id};
 
 /// What a peer can do beyond the original's protocol.
 ///
@@ -35,12 +35,31 @@ pub struct Features {
     /// `close-detail`: ON_CLOSE may carry a [`ClientCloseFrame`](crate::ClientCloseFrame) behind
     /// its reason.
     pub close_detail: bool,
+    /// `acknowledged-events`: the worker says when it has handled an event, and the gateway gives an
+    /// event that was not handled to another worker.
+    pub acknowledged_events: bool,
+}
+
+/// What a gateway names in its answer to a worker that lists `acknowledged-events`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pairing {
+    /// The id of the gateway's process, drawn at its start. Client ids mean something only with it.
+    pub instance: u64,
+    /// The epoch: one pairing of a worker's event link and call link with the gateway. Its end ends
+    /// both links, and nothing of it is obeyed any more.
+    pub epoch: u32,
 }
 
 impl Features {
     /// Every feature of this version.
-    pub const ALL: Self =
-        Self { close_reason: true, admission: true, channel: true, large_frames: true, close_detail: true };
+    pub const ALL: Self = Self {
+        close_reason: true,
+        admission: true,
+        channel: true,
+        large_frames: true,
+        close_detail: true,
+        acknowledged_events: true,
+    };
 
     /// The features with these names; unknown names are ignored.
     pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
@@ -52,6 +71,7 @@ impl Features {
                 "channel" => features.channel = true,
                 "large-frames" => features.large_frames = true,
                 "close-detail" => features.close_detail = true,
+                "acknowledged-events" => features.acknowledged_events = true,
                 _ => {}
             }
         }
@@ -66,6 +86,7 @@ impl Features {
             (self.channel, "channel"),
             (self.large_frames, "large-frames"),
             (self.close_detail, "close-detail"),
+            (self.acknowledged_events, "acknowledged-events"),
         ]
         .into_iter()
         .filter_map(|(listed, name)| listed.then_some(name))
@@ -95,10 +116,17 @@ impl<'de> Deserialize<'de> for Features {
 pub enum PingBody {
     /// Empty: a sign of life, the only ping that PHP peers send.
     Empty,
-    /// `{"features":[…]}`: what the gateway can do. It follows a worker's hello.
-    Features(Features),
-    /// `{"draining":true}`: the worker is stopping. It takes no new clients, still handles the
-    /// events that it has, and closes its side next.
+    /// `{"features":[…]}`: what the gateway can do. It follows a worker's hello. To a worker with
+    /// acknowledged events it names the pairing, too: `"instance":"…","epoch":…`.
+    Welcome {
+        /// What the gateway can do.
+        features: Features,
+        /// The pairing, where events are acknowledged.
+        pairing: Option<Pairing>,
+    },
+    /// `{"draining":true}`: the worker is stopping. It takes no new clients, and still handles the
+    /// events that it has. With acknowledged events the gateway closes the link when it has no
+    /// client there any more; without, the worker closes its side next.
     Draining,
 }
 
@@ -113,14 +141,24 @@ impl PingBody {
             return Some(Self::Draining);
         }
         let names = body.get("features")?.as_array()?;
-        Some(Self::Features(Features::from_names(names.iter().filter_map(Value::as_str))))
+        let features = Features::from_names(names.iter().filter_map(Value::as_str));
+        let instance = body.get("instance").and_then(Value::as_str).and_then(hex_id::from_text);
+        let epoch = body.get("epoch").and_then(Value::as_u64).and_then(|epoch| u32::try_from(epoch).ok());
+        let pairing = instance.zip(epoch).map(|(instance, epoch)| Pairing { instance, epoch });
+        Some(Self::Welcome { features, pairing })
     }
 
     /// The bytes of the body.
     pub fn encode(self) -> Bytes {
         match self {
             Self::Empty => Bytes::new(),
-            Self::Features(features) => json!({ "features": features }).to_string().into(),
+            Self::Welcome { features, pairing: None } => json!({ "features": features }).to_string().into(),
+            Self::Welcome { features, pairing: Some(Pairing { instance, epoch }) } => {
+                // Alphabetical: `serde_json` keeps the order or sorts, as the features of other crates say.
+                json!({ "epoch": epoch, "features": features, "instance": hex_id::to_text(instance) })
+                    .to_string()
+                    .into()
+            }
             Self::Draining => Bytes::from_static(br#"{"draining":true}"#),
         }
     }
@@ -131,17 +169,25 @@ mod tests {
     use super::*;
     use crate::Hello;
 
+    fn welcome(features: Features) -> PingBody {
+        PingBody::Welcome { features, pairing: None }
+    }
+
     #[test]
     fn a_ping_says_what_it_said_when_it_is_read_again() {
         let some = Features { channel: true, ..Features::default() };
         for (body, wire) in [
             (PingBody::Empty, ""),
             (PingBody::Draining, r#"{"draining":true}"#),
-            (PingBody::Features(Features::default()), r#"{"features":[]}"#),
-            (PingBody::Features(some), r#"{"features":["channel"]}"#),
+            (welcome(Features::default()), r#"{"features":[]}"#),
+            (welcome(some), r#"{"features":["channel"]}"#),
             (
-                PingBody::Features(Features::ALL),
-                r#"{"features":["close-reason","admission","channel","large-frames","close-detail"]}"#,
+                welcome(Features::ALL),
+                r#"{"features":["close-reason","admission","channel","large-frames","close-detail","acknowledged-events"]}"#,
+            ),
+            (
+                PingBody::Welcome { features: some, pairing: Some(Pairing { instance: 0xabc, epoch: 7 }) },
+                r#"{"epoch":7,"features":["channel"],"instance":"0000000000000abc"}"#,
             ),
         ] {
             assert_eq!(body.encode(), wire);
@@ -160,7 +206,7 @@ mod tests {
     fn unknown_names_are_ignored() {
         let body = br#"{"features":["of tomorrow",7,null,"admission"],"more":1}"#;
         let admission = Features { admission: true, ..Features::default() };
-        assert_eq!(PingBody::parse(body), Some(PingBody::Features(admission)));
+        assert_eq!(PingBody::parse(body), Some(welcome(admission)));
     }
 
     #[test]

@@ -30,6 +30,9 @@ pub const FLAG_RAW: u8 = 0x02;
 pub const FLAG_BINARY: u8 = 0x04;
 /// Flag bit 3, ours: the gateway waits for the worker to admit or refuse this client.
 pub const FLAG_ASKS: u8 = 0x08;
+/// Flag bit 4, ours: the event was given to a worker before, which may have handled it. Only a worker
+/// that lists `acknowledged-events` among its features gets such an event.
+pub const FLAG_REDELIVERED: u8 = 0x10;
 
 /// One frame. The fields are named as in the original's `GatewayProtocol`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -26,6 +26,7 @@ pub mod code;
 pub mod command;
 mod features;
 pub mod frame;
+mod hex_id;
 mod ids;
 mod json;
 pub mod php;
@@ -38,9 +39,11 @@ pub use client_close_frame::ClientCloseFrame;
 pub use client_id::{ClientId, ParseClientIdError};
 pub use close_code::may_close_with;
 pub use close_reason::CloseReason;
-pub use command::{Audience, Body, Command, CommandError, Hello, Origin, Payload};
-pub use features::{Features, PingBody};
-pub use frame::{Frame, FrameError, HEADER_LEN, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN};
+pub use command::{Audience, Body, Command, CommandError, EventCounts, Hello, Origin, Payload, encode_done};
+pub use features::{Features, Pairing, PingBody};
+pub use frame::{
+    FLAG_REDELIVERED, Frame, FrameError, HEADER_LEN, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN,
+};
 pub use ids::{GroupId, IdError, Uid};
 pub use question::{Field, Filter, Question, Select, frame_answer, parse_answer};
 pub use secret::SecretKey;

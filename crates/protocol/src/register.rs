@@ -14,8 +14,12 @@ pub const MAX_LINE_UNAUTHENTICATED: usize = 64 * 1024;
 /// The longest line from a peer that has shown the key, and from a register, in bytes: PHP's limit.
 pub const MAX_LINE: usize = 10 * 1024 * 1024;
 
-/// How often a peer pings a register that is not on `127.0.0.1` ([`Message::Ping`]), in seconds.
-pub const PING_INTERVAL_SECS: u64 = 25;
+/// How often a daemon of ours pings each register ([`Message::Ping`]), in seconds. The original pings
+/// every 25 s, and no register whose address begins with `127.0.0.1`.
+pub const PING_INTERVAL_SECS: u64 = 10;
+
+/// The longest address that a gateway may announce, in bytes: the longest host name has 253.
+pub const MAX_ADDRESS: usize = 300;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -36,14 +40,33 @@ pub enum Message {
         secret_key: SecretKey,
     },
     /// A sign of life.
-    Ping,
+    Ping {
+        /// Asks for a [`Pong`](Self::Pong). The key is only in pings of ours; the original's register
+        /// reads no key of a ping, and answers none.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        answer: bool,
+    },
+    /// The answer of a register of ours to a ping that asks for one.
+    Pong,
     /// The register lists the addresses of all gateways. Each line has the whole list.
     BroadcastAddresses {
         /// The announced addresses, each once. They are read from a list or, as PHP's
         /// de-duplication leaves holes, from an object; they are written as a list.
         #[serde(deserialize_with = "list_or_map")]
         addresses: Vec<String>,
+        /// Whether these are all that the register knows of, and not what a register that has just
+        /// started has heard so far. Only a register of ours says that they are not
+        /// (`"complete":false`); the original's peers read no such key.
+        #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+        complete: bool,
     },
+}
+
+/// Whether a text may be the address of a gateway. Registers pass it on and daemons log it as it is,
+/// so it must break no line and be short ([`MAX_ADDRESS`]).
+pub fn can_be_address(address: &str) -> bool {
+    (1..=MAX_ADDRESS).contains(&address.len())
+        && !address.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// A line that is not a message.
@@ -66,6 +89,10 @@ impl Message {
         line.push('\n');
         line
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -116,7 +143,25 @@ mod tests {
         let message =
             Message::GatewayConnect { address: "127.0.0.1:2300".into(), secret_key: SecretKey::default() };
         assert_eq!(Message::parse(line).unwrap(), message);
-        assert_eq!(Message::parse(br#"{"event":"ping"}"#).unwrap(), Message::Ping);
+        assert_eq!(Message::parse(br#"{"event":"ping"}"#).unwrap(), Message::Ping { answer: false });
+    }
+
+    #[test]
+    fn a_ping_without_an_answer_is_written_as_the_original_writes_it() {
+        assert_eq!(Message::Ping { answer: false }.to_line(), "{\"event\":\"ping\"}\n");
+        for message in [Message::Ping { answer: true }, Message::Pong] {
+            assert_eq!(Message::parse(message.to_line().as_bytes()).unwrap(), message);
+        }
+    }
+
+    #[test]
+    fn an_address_is_short_and_has_no_blanks() {
+        for good in ["127.0.0.1:2300", "gateway-1.internal:2300", "[::1]:2300"] {
+            assert!(can_be_address(good), "{good}");
+        }
+        for bad in ["", " ", "a b:1", "a:1\n", "\u{1b}[31m:1", &"x".repeat(301)] {
+            assert!(!can_be_address(bad), "{bad:?}");
+        }
     }
 
     #[test]
@@ -133,9 +178,19 @@ mod tests {
     fn addresses_are_read_from_a_list_and_from_a_list_with_holes() {
         for addresses in [r#"["a:1","b:2"]"#, r#"{"0":"a:1","2":"b:2"}"#] {
             let line = format!(r#"{{"event":"broadcast_addresses","addresses":{addresses}}}"#);
-            let expected = Message::BroadcastAddresses { addresses: vec!["a:1".into(), "b:2".into()] };
+            let expected =
+                Message::BroadcastAddresses { addresses: vec!["a:1".into(), "b:2".into()], complete: true };
             assert_eq!(Message::parse(line.as_bytes()).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn only_a_list_that_is_not_complete_says_so() {
+        let list = |complete| Message::BroadcastAddresses { addresses: Vec::new(), complete };
+        assert_eq!(list(true).to_line(), "{\"event\":\"broadcast_addresses\",\"addresses\":[]}\n");
+        let line = "{\"event\":\"broadcast_addresses\",\"addresses\":[],\"complete\":false}\n";
+        assert_eq!(list(false).to_line(), line);
+        assert_eq!(Message::parse(line.as_bytes()).unwrap(), list(false));
     }
 
     #[test]

@@ -187,7 +187,7 @@ async fn silent_worker(cluster: &Cluster) -> (RawPeer, WsClient, Origin) {
     let mut worker = RawPeer::connect(cluster.gateways[0].inner).await;
     let features = Some(Features::from_names(["close-reason", "admission"]));
     let (worker_key, secret_key) = (Some("Silent:0".into()), Some(SecretKey::default()));
-    worker.send(Command::WorkerConnect(Hello { worker_key, secret_key, features })).await;
+    worker.send(Command::WorkerConnect(Hello { worker_key, secret_key, features, process: None })).await;
     let client = WsClient::connect(cluster.listener()).await;
     let Command::OnConnect { origin, .. } = worker.command().await else { panic!("it comes") };
     let Command::OnWebSocketConnect { asks, .. } = worker.command().await else { panic!("its handshake") };

@@ -28,7 +28,12 @@ impl Bystander {
 }
 
 fn hello(key: Option<&str>) -> Hello {
-    Hello { worker_key: Some("W:0".into()), secret_key: key.map(SecretKey::new), features: None }
+    Hello {
+        worker_key: Some("W:0".into()),
+        secret_key: key.map(SecretKey::new),
+        features: None,
+        process: None,
+    }
 }
 
 #[tokio::test]

@@ -96,6 +96,7 @@ fn worker(key: &str, features: &[&str]) -> Command {
         worker_key: Some(key.into()),
         secret_key: Some(SecretKey::default()),
         features: (!features.is_empty()).then(|| Features::from_names(features.iter().copied())),
+        process: None,
     })
 }
 

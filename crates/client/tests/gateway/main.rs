@@ -5,9 +5,11 @@
 mod emulated;
 #[path = "../fake/mod.rs"]
 mod fake;
+mod frozen;
 mod links;
 mod questions;
 mod sends;
+mod worker;
 
 use std::net::SocketAddrV4;
 use std::time::Duration;

@@ -40,8 +40,8 @@ pub(super) async fn find_worker(
     received: &mut Vec<u8>,
 ) -> Result<Arc<WorkerLink>, Rejection> {
     let shared = &shard.shared;
-    if let Some(worker) = shared.workers.choose(None)
-        && !worker.buffer.is_full()
+    if let Some(worker) = shared.workers.choose(None, false)
+        && !worker.is_full()
     {
         return Ok(worker);
     }
@@ -53,8 +53,8 @@ pub(super) async fn find_worker(
     let limit = Duration::from_millis(shared.config.worker_wait_ms);
     let choosing = timeout(limit, async {
         loop {
-            match shared.workers.choose(None) {
-                Some(worker) if worker.buffer.is_full() => worker.buffer.wait_for_room().await,
+            match shared.workers.choose(None, false) {
+                Some(worker) if worker.is_full() => shared.workers.wait_for_room(&worker).await,
                 Some(worker) => return worker,
                 None => shared.workers.wait_for_one().await,
             }

@@ -8,7 +8,9 @@
 //! 1. an input: [`insert`](Shard::insert) and [`tell_connected`](Shard::tell_connected),
 //!    [`receive`](Shard::receive), [`resume`](Shard::resume), [`read_ended`](Shard::read_ended),
 //!    [`execute`](Shard::execute), [`writable`](Shard::writable),
-//!    [`workers_changed`](Shard::workers_changed), [`advance`](Shard::advance) when
+//!    [`workers_changed`](Shard::workers_changed), [`worker_drains`](Shard::worker_drains),
+//!    [`worker_gone`](Shard::worker_gone), [`close_isolated`](Shard::close_isolated),
+//!    [`advance`](Shard::advance) when
 //!    [`next_deadline`](Shard::next_deadline) has come, [`begin_stop`](Shard::begin_stop);
 //! 2. [`take_signals`](Shard::take_signals), and [`next_effect`](Shard::next_effect) until there is
 //!    none;
@@ -20,6 +22,9 @@
 //!
 //! - `ports`, `link_buffer`, `effects`: what the core asks of its surroundings, at once and later;
 //! - `table`, `client`, `index`: who is connected, bound and a member;
+//! - `delivery`, `event_log`, `moving`, `source`, `poison`, `suspects`: events that a worker has not
+//!   finished, and clients that go to another worker;
+//! - `isolation`: clients that are closed as their gateway was cut off;
 //! - `admission`: clients whose worker has not admitted them yet;
 //! - `heartbeat`, `silence`: pinging silent clients and closing them;
 //! - `rate_limits`, `token_bucket`: how fast a client may send;
@@ -31,22 +36,36 @@
 
 pub(crate) mod admission;
 #[cfg(any(test, feature = "internals"))]
-mod check;
+pub(crate) mod check;
 pub(crate) mod client;
 pub(crate) mod commands;
+mod delivery;
+pub(crate) mod delivery_counts;
+pub(crate) mod delivery_settings;
+#[cfg(test)]
+mod delivery_tests;
+#[cfg(test)]
+mod delivery_walk;
 pub(crate) mod effects;
+mod event_log;
 pub(crate) mod events;
 pub(crate) mod flush;
 pub(crate) mod heartbeat;
 pub(crate) mod inbox;
 mod index;
+pub(crate) mod isolation;
+pub(crate) mod isolation_timer;
 pub(crate) mod keyed_limit;
 pub(crate) mod link;
 pub(crate) mod link_buffer;
 pub(crate) mod listener_policy;
+pub(crate) mod liveness;
 pub(crate) mod membership_limits;
+mod moving;
 pub(crate) mod outbox;
 pub(crate) mod outgoing;
+pub(crate) mod pairing;
+mod poison;
 pub(crate) mod ports;
 pub mod protocol;
 pub(crate) mod questions;
@@ -54,8 +73,10 @@ pub(crate) mod rate_limits;
 pub(crate) mod reading;
 mod send_queue;
 mod silence;
+pub(crate) mod source;
 mod stop;
 mod stop_schedule;
+mod suspects;
 pub(crate) mod table;
 #[cfg(test)]
 mod table_tests;
@@ -72,15 +93,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatewayworker_protocol::close_code::POLICY_VIOLATION;
+use gatewayworker_protocol::close_code::{MESSAGE_TOO_BIG, POLICY_VIOLATION};
 use gatewayworker_protocol::{ClientCloseFrame, CloseReason};
 use tracing::debug;
 
 use client::{Client, NewClient};
+use delivery_settings::DeliverySettings;
 use effects::{Effect, Effects, Ending, Finished, Signals};
+use event_log::FreeLogs;
 use heartbeat::TimerQueue;
 use membership_limits::MembershipLimits;
+use moving::Sweep;
 use ports::{Ports, Transmit};
+use source::Stubs;
 use stop::StopPlan;
 use table::{Key, Table};
 use worker_link::WorkerLink;
@@ -104,6 +129,8 @@ pub struct Settings {
     pub heartbeat_tick: Duration,
     /// How many groups and uids clients may have.
     pub membership_limits: MembershipLimits,
+    /// How events are given to workers that acknowledge them.
+    pub delivery: DeliverySettings,
 }
 
 /// A shard.
@@ -126,6 +153,20 @@ pub struct Shard<P: Ports> {
     /// first. One that waits no more is removed when all before it are.
     admissions: VecDeque<(u64, Key)>,
     stop: Option<StopPlan>,
+    /// Closed clients whose ON_CLOSE is not done.
+    stubs: Stubs<P::Buffer>,
+    free_logs: FreeLogs<P::Buffer>,
+    /// A look at all clients that is under way.
+    sweep: Option<Sweep<P::Buffer>>,
+    /// Some client, or stub, waits for a worker or for its turn as a suspect: a change of the directory
+    /// begins a sweep.
+    is_starved: bool,
+    /// Bytes that the sweep has appended to links in this input.
+    appended: usize,
+    /// Clients whose readers wait for room on their worker's link.
+    wait_for_room: Vec<Key>,
+    /// Clients that are closed as the gateway is isolated.
+    isolated: VecDeque<Key>,
     effects: Effects<P>,
 }
 
@@ -153,6 +194,13 @@ impl<P: Ports> Shard<P> {
             blocked_bytes: 0,
             admissions: VecDeque::new(),
             stop: None,
+            stubs: Stubs::default(),
+            free_logs: FreeLogs::default(),
+            sweep: None,
+            is_starved: false,
+            appended: 0,
+            wait_for_room: Vec::new(),
+            isolated: VecDeque::new(),
             effects: Effects::default(),
         }
     }
@@ -183,10 +231,14 @@ impl<P: Ports> Shard<P> {
         loop {
             let drawn = u64::from(draw()) / shards as u64 * shards as u64 + index as u64;
             match u32::try_from(drawn) {
-                Ok(id) if id != 0 && !self.table.contains(id) => return id,
+                Ok(id) if id != 0 && !self.is_id_taken(id) => return id,
                 _ => {}
             }
         }
+    }
+
+    fn is_id_taken(&self, id: u32) -> bool {
+        self.table.contains(id) || self.stubs.by_id.contains_key(&id)
     }
 
     /// A client's connection, for the shell's own use.
@@ -231,10 +283,11 @@ impl<P: Ports> Shard<P> {
         self.tell_closed(&mut client, reason, close_frame);
         client.worker.unbind();
         let answers_close = matches!(sent_close, SentClose::No);
-        let finished = self.finish(*client, reason, last, detail, answers_close);
-        self.effects.list.push_back(Effect::Finish(Box::new(finished)));
+        self.finish(*client, reason, last, detail, answers_close);
     }
 
+    /// Has the connection of a client ended that is out of the table. `answers_close`: it has sent no
+    /// close frame yet, and answers ours.
     fn finish(
         &mut self,
         client: Client<P>,
@@ -242,7 +295,7 @@ impl<P: Ports> Shard<P> {
         last: Option<Bytes>,
         detail: Option<String>,
         answers_close: bool,
-    ) -> Finished<P::Connection> {
+    ) {
         let has_left = reason == CloseReason::ClientLeft;
         let ending = Ending {
             has_left,
@@ -263,7 +316,9 @@ impl<P: Ports> Shard<P> {
         if let Some(last) = last {
             outbox.push(last);
         }
-        Finished { connection: client.connection, outbox, id, address, reason, ending, detail }
+        let finished =
+            Finished { connection: client.connection, outbox, id, address, reason, ending, detail };
+        self.effects.list.push_back(Effect::Finish(Box::new(finished)));
     }
 
     /// Closes the clients that something in this input has decided to close.
@@ -273,7 +328,8 @@ impl<P: Ports> Shard<P> {
         }
         for (key, reason) in std::mem::take(&mut self.pending_close) {
             let Some(client) = self.table.get(key) else { continue };
-            let last = client.policy().close_frame(POLICY_VIOLATION, reason.as_str());
+            let code = if reason == CloseReason::TooLarge { MESSAGE_TOO_BIG } else { POLICY_VIOLATION };
+            let last = client.policy().close_frame(code, reason.as_str());
             self.close(key, reason, last);
         }
     }
@@ -292,20 +348,30 @@ impl<P: Ports> Shard<P> {
     pub fn next_deadline(&self) -> Option<u64> {
         let admission = self.admissions.front().map(|(until_ms, _)| *until_ms);
         let stop = self.stop.as_ref().and_then(StopPlan::next_ms);
-        [self.timers.next_ms(), admission, stop].into_iter().flatten().min()
+        let at_once = (self.sweep.is_some() || !self.isolated.is_empty()).then_some(0);
+        [self.timers.next_ms(), admission, stop, at_once].into_iter().flatten().min()
     }
 
     /// Does what is due: pings and closes silent clients, closes those that were not admitted
-    /// in time, and, while the gateway stops, those whose turn it is.
+    /// in time, and, while the gateway stops, those whose turn it is; goes on with what takes many
+    /// inputs.
     pub fn advance(&mut self, now_ms: u64) {
         self.ping_silent(now_ms);
         self.close_late(now_ms);
         self.advance_stop(now_ms);
+        self.advance_isolation();
+        self.advance_sweep();
         self.close_pending();
     }
 
-    /// A worker was linked, or its link has ended.
+    /// A worker was linked, or its link has ended or has room: what waits for that may be given.
     pub fn workers_changed(&mut self) {
         self.close_orphans();
+        self.wake_for_room();
+        if self.is_starved {
+            self.begin_sweep();
+            self.advance_sweep();
+        }
+        self.close_pending();
     }
 }

@@ -12,6 +12,7 @@ use gatewayworker_protocol::CloseReason;
 use gatewayworker_protocol::close_code::POLICY_VIOLATION;
 
 use super::Shard;
+use super::client::Waits;
 use super::effects::{Effect, Notice};
 use super::events::Route;
 use super::inbox::{Inbox, Outlet, Progress};
@@ -26,8 +27,9 @@ use super::table::Key;
 pub enum Reading<B> {
     /// Read, and call [`Shard::receive`].
     More,
-    /// Wait until the client's events can go somewhere, then call [`Shard::resume`]. The client
-    /// feels that as a socket that takes no more.
+    /// Wait until the client's events can go somewhere (for [`Effect::Resume`](super::effects::Effect)
+    /// or for room in the buffer), then call [`Shard::resume`]. The client feels that as a socket that
+    /// takes no more.
     Paused(Route<B>),
     /// Wait until this time, in ms of the shard's clock, then call [`Shard::resume`]. The client
     /// sends faster than it may.
@@ -49,7 +51,9 @@ impl<P: Ports> Shard<P> {
         client.silent_since_ms = now_ms;
         client.pings = 0;
         let mut outlet = ToWorker { shard: self, key };
-        match inbox.advance(&mut outlet, bytes, now_ms) {
+        let progress = inbox.advance(&mut outlet, bytes, now_ms);
+        self.close_pending();
+        match progress {
             Progress::NeedMore => Reading::More,
             Progress::Blocked(route) => {
                 if let Some(client) = self.table.get(key) {
@@ -90,6 +94,7 @@ impl<P: Ports> Shard<P> {
     pub fn resume(&mut self, key: Key, inbox: &mut Inbox, now_ms: u64) -> Reading<P::Buffer> {
         if let Some(client) = self.table.get(key) {
             client.is_paused = false;
+            client.waits = Waits::No;
         }
         self.receive(key, inbox, &mut [], now_ms)
     }

@@ -7,9 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_protocol::Features;
+use gatewayworker_protocol::frame::FLAG_REDELIVERED;
+use gatewayworker_protocol::{Command, Features, Frame, code};
 
 use super::client::NewClient;
+use super::delivery_counts::DeliveryCounts;
+use super::delivery_settings::DeliverySettings;
+use super::effects::Effect;
 use super::link_buffer::{LinkBuffer, LinkClosed};
 use super::listener_policy::{Framing, ListenerPolicy, SlowConsumer};
 use super::membership_limits::MembershipLimits;
@@ -17,7 +21,7 @@ use super::outbox::{Flushed, Outbox};
 use super::outgoing::WebSocketType;
 use super::ports::{Connection, Directory, Ports, Transmit};
 use super::table::Key;
-use super::worker_link::WorkerLink;
+use super::worker_link::{Peer, WorkerLink};
 use super::worker_table::{Routing, WorkerTable};
 use super::{Settings, Shard};
 
@@ -102,6 +106,10 @@ impl LinkBuffer for MemoryLink {
         Ok(())
     }
 
+    fn limit(&self) -> usize {
+        self.limit
+    }
+
     fn is_full(&self) -> bool {
         self.written.borrow().len() >= self.limit
     }
@@ -121,33 +129,73 @@ impl LinkBuffer for MemoryLink {
 
 /// A directory of links in memory.
 #[derive(Debug, Clone)]
-pub struct MemoryDirectory(Rc<RefCell<WorkerTable<MemoryLink>>>);
+pub struct MemoryDirectory {
+    table: Rc<RefCell<WorkerTable<MemoryLink>>>,
+    counts: Rc<DeliveryCounts>,
+    /// Whether [`Shard::workers_changed`] is to be called.
+    pub is_changed: Rc<Cell<bool>>,
+}
 
 impl MemoryDirectory {
     /// A directory without workers.
     pub fn new(routing: Routing) -> Self {
-        Self(Rc::new(RefCell::new(WorkerTable::new(routing, 0))))
+        let (counts, is_changed) = Default::default();
+        Self { table: Rc::new(RefCell::new(WorkerTable::new(routing, 0))), counts, is_changed }
     }
 
     /// Takes a worker in whose link is full at `limit` bytes.
-    pub fn join(&self, key: &str, limit: usize, features: Features) -> Arc<WorkerLink<MemoryLink>> {
-        self.0.borrow_mut().join(key, MemoryLink::new(limit), features)
+    pub fn join(&self, key: &str, limit: usize, peer: impl Into<Peer>) -> Arc<WorkerLink<MemoryLink>> {
+        self.is_changed.set(true);
+        self.table.borrow_mut().join(key, MemoryLink::new(limit), peer.into()).link
+    }
+
+    /// Takes a worker in that acknowledges events, with this epoch and any process of its own.
+    pub fn join_paired(&self, key: &str, epoch: u32) -> Arc<WorkerLink<MemoryLink>> {
+        let process = Some(epoch.into());
+        self.join(key, 1 << 20, Peer { features: Features::ALL, epoch, process })
+    }
+
+    /// Takes a link out: it is over.
+    pub fn leave(&self, link: &Arc<WorkerLink<MemoryLink>>) {
+        self.is_changed.set(true);
+        self.table.borrow_mut().leave(link);
+    }
+
+    /// The worker of a link drains, of a gateway with so many shards.
+    pub fn drain(&self, link: &Arc<WorkerLink<MemoryLink>>, shards: usize) -> bool {
+        self.is_changed.set(true);
+        self.table.borrow_mut().drain(link, shards)
     }
 }
 
 impl Directory for MemoryDirectory {
     type Buffer = MemoryLink;
 
-    fn choose(&self, before: Option<&str>) -> Option<Arc<WorkerLink<MemoryLink>>> {
-        self.0.borrow_mut().choose(before)
+    fn choose(&self, before: Option<&str>, ours_first: bool) -> Option<Arc<WorkerLink<MemoryLink>>> {
+        self.table.borrow_mut().choose(before, ours_first)
     }
 
-    fn leave(&self, link: &Arc<WorkerLink<MemoryLink>>) {
-        self.0.borrow_mut().leave(link);
+    fn close(&self, link: &Arc<WorkerLink<MemoryLink>>) {
+        self.is_changed.set(true);
+        self.table.borrow_mut().close(link);
     }
 
-    fn keep_close(&self, write: impl Fn(&mut BytesMut)) {
-        self.0.borrow_mut().keep_close(write);
+    fn notify(&self) {
+        self.is_changed.set(true);
+    }
+
+    fn begin_suspect(&self, is_last_try: bool) -> bool {
+        self.table.borrow_mut().suspects.begin(is_last_try)
+    }
+
+    fn end_suspect(&self) {
+        if self.table.borrow_mut().suspects.end() {
+            self.notify();
+        }
+    }
+
+    fn counts(&self) -> &DeliveryCounts {
+        &self.counts
     }
 }
 
@@ -176,9 +224,45 @@ pub fn shard() -> (Shard<MemoryPorts>, MemoryDirectory) {
         outbox_budget: 1 << 30,
         heartbeat_tick: Duration::from_millis(5),
         membership_limits: MembershipLimits::default(),
+        delivery: DeliverySettings::default(),
     };
     let directory = MemoryDirectory::new(Routing::LeastConnections);
     (Shard::new(settings, directory.clone()), directory)
+}
+
+/// Two shards of a gateway without workers.
+pub fn two_shards() -> ([Shard<MemoryPorts>; 2], MemoryDirectory) {
+    let (shard, directory) = shard();
+    let shards = [0, 1].map(|index| {
+        let settings = Settings { index, shards: 2, ..shard.settings.clone() };
+        Shard::new(settings, directory.clone())
+    });
+    (shards, directory)
+}
+
+/// Does what a shell does between inputs: tells the shards that the directory has changed, and goes on
+/// with what takes many inputs, until nothing is left to be done. Returns the effects.
+///
+/// # Panics
+/// When the books of a shard do not agree.
+pub fn settle(shards: &mut [Shard<MemoryPorts>], workers: &MemoryDirectory) -> Vec<Effect<MemoryPorts>> {
+    let mut effects = Vec::new();
+    while workers.is_changed.take() {
+        shards.iter_mut().for_each(Shard::workers_changed);
+        for shard in &mut *shards {
+            while shard.next_deadline() == Some(0) {
+                shard.advance(0);
+            }
+        }
+    }
+    for shard in shards {
+        while shard.next_deadline() == Some(0) {
+            shard.advance(0);
+        }
+        effects.extend(std::iter::from_fn(|| shard.next_effect()));
+        shard.check().expect("the books agree");
+    }
+    effects
 }
 
 /// What a client with this connection begins with.
@@ -206,4 +290,30 @@ pub fn client(
     let connection = MemoryConnection::new(policy);
     let key = shard.insert(new_client(connection_id, worker, connection.clone()), 0);
     (key, connection)
+}
+
+/// What a worker was told since the last call: a word for each event, the client's connection id, and
+/// the body of a message; with `again` where it is marked as redelivered.
+///
+/// # Panics
+/// When something else than events of a gateway was written.
+pub fn told(link: &WorkerLink<MemoryLink>) -> Vec<String> {
+    let mut written = std::mem::take(&mut *link.buffer.written.borrow_mut());
+    let mut told = Vec::new();
+    while let Some(frame) = Frame::parse(&mut written, usize::MAX).expect("frames") {
+        let again = if frame.flag & FLAG_REDELIVERED != 0 { " again" } else { "" };
+        let id = frame.connection_id;
+        told.push(match frame.cmd {
+            code::ON_CONNECT => format!("connect {id}{again}"),
+            code::ON_WEBSOCKET_CONNECT => format!("handshake {id}{again}"),
+            code::ON_MESSAGE => format!("message {id} {}{again}", String::from_utf8_lossy(&frame.body)),
+            code::ON_CLOSE => format!("close {id}{again}"),
+            code::ADOPT => format!("adopt {id}{again}"),
+            _ => match Command::decode(frame).expect("a command") {
+                Command::Forget(ids) => format!("forget {}", ids[0]),
+                other => panic!("{other:?}"),
+            },
+        });
+    }
+    told
 }

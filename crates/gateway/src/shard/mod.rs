@@ -21,9 +21,11 @@ mod run_tests;
 pub(crate) mod testing;
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -33,6 +35,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
 use crate::core::client::NewClient;
+use crate::core::source::ClosesGivenUp;
 use crate::core::table::Key;
 use crate::gateway_state::GatewayState;
 
@@ -66,8 +69,8 @@ pub(crate) struct ShardThread {
     more_queued: Cell<bool>,
     /// Wakes the timer task: the core's next deadline may have changed.
     deadline_changed: Notify,
-    /// Wakes the readers of pending clients: some client was admitted, or closed before that.
-    admission_resolved: Notify,
+    /// Wakes the stop of the shard: a worker has finished the last close.
+    closes_done: Notify,
     /// Wakes [`run`](Self::run): the task of a link on this shard has panicked.
     link_panicked: Notify,
     /// The tasks that close connections.
@@ -91,7 +94,7 @@ impl ShardThread {
             flush_wakeup: Notify::new(),
             more_queued: Cell::new(false),
             deadline_changed: Notify::new(),
-            admission_resolved: Notify::new(),
+            closes_done: Notify::new(),
             link_panicked: Notify::new(),
             closing: TaskTracker::new(),
         })
@@ -108,8 +111,8 @@ impl ShardThread {
         if signals.deadline {
             self.deadline_changed.notify_one();
         }
-        if signals.admission {
-            self.admission_resolved.notify_waiters();
+        if signals.closes_done {
+            self.closes_done.notify_one();
         }
         while let Some(effect) = core.next_effect() {
             drop(core);
@@ -155,9 +158,21 @@ impl ShardThread {
         self.look(|core| core.draw_connection_id(|| rng.random()))
     }
 
-    /// Waits until some client has been admitted, or closed before that.
-    pub(crate) async fn admission_resolved(&self) {
-        self.admission_resolved.notified().await;
+    /// Waits until the core lets a client's reader go on.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn resumed(&self, key: Key) {
+        poll_fn(|cx| {
+            let mut core = self.core.borrow_mut();
+            if core.is_waiting(key)
+                && let Some(connection) = core.connection(key)
+            {
+                connection.resume = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Returns whether a new client would find a worker.
@@ -218,19 +233,38 @@ impl ShardThread {
         self.input(|core| core.advance(now_ms));
     }
 
-    /// Closes all clients evenly over `spread`, waits for the ends of their connections, and reports
-    /// to `done`.
-    pub(crate) async fn stop(self: Rc<Self>, spread: Duration, done: oneshot::Sender<()>) {
+    /// Closes all clients evenly over `spread`. Then waits until their workers have handled the closes,
+    /// for `timeout` at most, and for the ends of their connections. Reports to `done` which closes are
+    /// not handled.
+    pub(crate) async fn stop(
+        self: Rc<Self>,
+        spread: Duration,
+        timeout: Duration,
+        done: oneshot::Sender<ClosesGivenUp>,
+    ) {
         let now_ms = self.now_ms();
         self.input(|core| core.begin_stop(spread, now_ms));
-        while !self.look(Core::has_stopped) {
+        while !self.look(Core::has_closed_all) {
             self.sleep_until_ms(self.look(Core::next_deadline).unwrap_or_default()).await;
             self.advance();
             tokio::task::yield_now().await;
         }
+        let _ = tokio::time::timeout(timeout, self.closes_handled()).await;
+        let given_up = self.input(Core::give_up_closes);
         self.closing.close();
         // The connections that take longer are cut off when the process ends.
         let _ = tokio::time::timeout(STOP_TIMEOUT, self.closing.wait()).await;
-        let _ = done.send(());
+        let _ = done.send(given_up);
+    }
+
+    /// Waits until workers have handled all closes, or no worker is there that could.
+    async fn closes_handled(&self) {
+        let mut workers = self.shared.workers.changes();
+        while !self.look(Core::has_stopped) && !self.shared.workers.all().is_empty() {
+            tokio::select! {
+                () = self.closes_done.notified() => {}
+                _ = workers.changed() => {}
+            }
+        }
     }
 }

@@ -18,6 +18,10 @@ pub struct Hello {
     /// empty list. Only a worker with a list is answered. PHP ignores it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub features: Option<Features>,
+    /// Ours: the id of the worker's process, drawn at its start; a worker that lists
+    /// `acknowledged-events` has one. PHP ignores it.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "crate::hex_id::option")]
+    pub process: Option<u64>,
 }
 
 pub(super) fn decode(frame: &Frame) -> Result<Hello, CommandError> {

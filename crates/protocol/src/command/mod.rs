@@ -8,9 +8,16 @@
 //! The numbers and the layouts are those of the original's `GatewayProtocol`.
 
 mod admit;
+mod adopt;
+mod attach;
 mod bind_uid;
+mod closed;
 mod destroy;
+mod done;
+mod event_counts;
+mod forget;
 mod hello;
+mod ids;
 mod join_group;
 mod kick;
 mod leave_group;
@@ -22,6 +29,7 @@ mod origin;
 mod payload;
 mod ping;
 mod publish;
+mod returned;
 mod send_to_all;
 mod send_to_group;
 mod send_to_one;
@@ -37,6 +45,8 @@ use serde_json::Value;
 use crate::{Frame, Question};
 
 pub use crate::code;
+pub use done::encode_done;
+pub use event_counts::EventCounts;
 pub use hello::Hello;
 pub use origin::Origin;
 pub use payload::{Body, Payload};
@@ -138,6 +148,39 @@ pub enum Command {
         /// The WebSocket close code.
         code: u16,
     },
+    /// Ours: makes this call link that of an epoch, which the gateway has named on the event link.
+    Attach {
+        /// The epoch.
+        epoch: u32,
+        /// The id of the worker's process, as in its [`Hello`].
+        process: u64,
+    },
+    /// Ours: the worker has handled events. What their handlers said is written.
+    Done {
+        /// The epoch in which the events came.
+        epoch: u32,
+        /// How many events, of which clients: the first ones that it has of each.
+        counts: EventCounts,
+    },
+    /// Ours: the worker, which drains, gives back events that it has not begun.
+    Return {
+        /// The epoch in which the events came.
+        epoch: u32,
+        /// How many events, of which clients: the last ones that it has of each.
+        counts: EventCounts,
+    },
+    /// Ours: the worker has run `on_close` for the clients with these connections, as it took this
+    /// gateway for lost.
+    Closed(Vec<u32>),
+    /// Ours: a client that another worker had is this worker's from now on.
+    Adopt {
+        /// The client.
+        origin: Origin,
+        /// Its session.
+        session: Bytes,
+    },
+    /// Ours: the clients with these connections are the worker's no more, and no handler runs for that.
+    Forget(Vec<u32>),
     /// Ours: an event between workers. A worker sends it to one gateway, which passes it on to all
     /// workers that list `channel` among their features.
     Publish {
@@ -244,6 +287,12 @@ impl Command {
             code::SEND_TO_GROUP => send_to_group::decode(&mut frame)?,
             code::KICK => kick::decode(&mut frame),
             code::ADMIT => admit::decode(&mut frame),
+            code::DONE => done::decode(frame.connection_id, &frame.body),
+            code::ATTACH => attach::decode(frame.connection_id, &frame.body),
+            code::RETURN => returned::decode(frame.connection_id, &frame.body),
+            code::CLOSED => closed::decode(&frame.body),
+            code::ADOPT => adopt::decode(&mut frame),
+            code::FORGET => forget::decode(&frame.body),
             code::PUBLISH => publish::decode(&mut frame),
             code::DESTROY => destroy::decode(&mut frame),
             code::SET_SESSION => set_session::decode(&mut frame),
@@ -287,6 +336,12 @@ impl Command {
                 kick::encode_refusal(connection_id, message, code)
             }
             Self::Admit(connection_id) => admit::encode(connection_id),
+            Self::Attach { epoch, process } => attach::encode(epoch, process),
+            Self::Done { epoch, counts } => done::encode(epoch, &counts),
+            Self::Return { epoch, counts } => returned::encode(epoch, &counts),
+            Self::Closed(connection_ids) => closed::encode(&connection_ids),
+            Self::Adopt { origin, session } => adopt::encode(origin, session),
+            Self::Forget(connection_ids) => forget::encode(&connection_ids),
             Self::Publish { topic, payload } => publish::encode(topic, payload),
             Self::Destroy(connection_id) => destroy::encode(connection_id),
             Self::SetSession { connection_id, session } => set_session::encode(connection_id, session),

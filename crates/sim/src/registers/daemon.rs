@@ -21,6 +21,8 @@ pub struct Daemon {
     lists: AddressLists,
     /// The gateways that it knows of.
     known: Vec<String>,
+    /// Its host has power.
+    has_power: bool,
 }
 
 #[derive(Debug)]
@@ -44,7 +46,13 @@ impl Daemon {
             lines: None,
             connect_until_ms: None,
         };
-        Self { links: registers.map(link).collect(), lists: AddressLists::default(), known: Vec::new() }
+        let links = registers.map(link).collect();
+        Self { links, lists: AddressLists::default(), known: Vec::new(), has_power: true }
+    }
+
+    /// Its host loses power: it does nothing more, and its connections stand until the other ends close them.
+    pub(super) fn lose_power(&mut self) {
+        self.has_power = false;
     }
 
     pub(super) fn known(&self) -> &[String] {
@@ -52,6 +60,9 @@ impl Daemon {
     }
 
     pub(super) fn next_deadline(&self) -> Option<u64> {
+        if !self.has_power {
+            return None;
+        }
         let deadlines =
             self.links.iter().map(|link| (link.connection.next_deadline(), link.connect_until_ms));
         deadlines.flat_map(|(decided, connect)| decided.into_iter().chain(connect)).min()
@@ -59,7 +70,7 @@ impl Daemon {
 
     pub(super) fn step(
         &mut self,
-        input: Input<super::Retire>,
+        input: Input<super::GatewayEnd>,
         context: &mut Context<'_>,
     ) -> Result<(), Violation> {
         let now_ms = context.now_ms;
@@ -69,15 +80,20 @@ impl Daemon {
             Input::Deadline => (0..self.links.len()).collect(),
             _ => return Ok(()),
         };
+        if !self.has_power {
+            changed.iter().for_each(|register| self.links[*register].forget_if_closed());
+            return Ok(());
+        }
         for register in changed {
             let link = &mut self.links[register];
             let end = match input {
                 Input::Connected(_) => {
                     link.connect_until_ms = None;
+                    self.lists.connected(register);
                     link.connection.connected(now_ms);
                     None
                 }
-                Input::Readable(_) => link.read(),
+                Input::Readable(_) => link.read(now_ms),
                 Input::Deadline if link.connect_until_ms.is_some_and(|until_ms| until_ms <= now_ms) => {
                     Some(ConnectionEnd::Unreachable(ErrorKind::TimedOut.into()))
                 }
@@ -88,11 +104,7 @@ impl Daemon {
                 _ => None,
             };
             if let Some(end) = end {
-                context.note(|| format!("the connection to register {register} is over: {end:?}"));
-                let jitter = context.rng.below(1001) as f64 / 1000.0;
-                link.connect_until_ms = None;
-                link.lines = None;
-                link.connection.ended(&end, now_ms, jitter);
+                link.end(register, &end, context);
             }
             self.carry_out(register, context);
         }
@@ -118,11 +130,12 @@ impl Daemon {
                         lines.push(message.to_line().as_bytes());
                     }
                 }
-                Effect::List(list) => {
-                    context.note(|| format!("register {register} lists {list:?}"));
-                    self.known = self.lists.set(register, list);
+                Effect::Disconnect => link.end(register, &ConnectionEnd::Silent, context),
+                Effect::List(listed) => {
+                    context.note(|| format!("register {register}: {listed:?}"));
+                    self.known = self.lists.take(register, listed);
                 }
-                Effect::Accepted | Effect::Trouble(_) | Effect::Ignored(_) => {
+                Effect::Accepted | Effect::Heard { .. } | Effect::Trouble(_) | Effect::Ignored(_) => {
                     context.note(|| format!("{effect:?}"))
                 }
             }
@@ -134,11 +147,25 @@ impl Daemon {
 }
 
 impl Link {
-    fn read(&mut self) -> Option<ConnectionEnd> {
+    fn end(&mut self, register: ProcessId, end: &ConnectionEnd, context: &mut Context<'_>) {
+        context.note(|| format!("the connection to register {register} is over: {end:?}"));
+        let jitter = context.rng.below(1001) as f64 / 1000.0;
+        self.connect_until_ms = None;
+        self.lines = None;
+        self.connection.ended(end, context.now_ms, jitter);
+    }
+
+    /// Forgets a connection that the other end has closed, on a host without power.
+    fn forget_if_closed(&mut self) {
+        let is_closed = |lines: &mut Lines| matches!(lines.read(), ReadOutcome::End | ReadOutcome::Reset);
+        self.lines.take_if(is_closed);
+    }
+
+    fn read(&mut self, now_ms: u64) -> Option<ConnectionEnd> {
         let lines = self.lines.as_mut()?;
         let outcome = lines.read();
         while let Some(line) = lines.next_line() {
-            self.connection.received(&line);
+            self.connection.received(&line, now_ms);
         }
         match (outcome, self.connect_until_ms) {
             (ReadOutcome::Reset, Some(_)) => {

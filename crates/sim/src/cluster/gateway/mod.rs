@@ -17,7 +17,8 @@ use std::time::Duration;
 pub(super) use client::{ACCEPTED, NO_WORKER};
 use client::{ClientTask, Stage};
 use gatewayworker_gateway::internals::{
-    Framing, Heartbeat, ListenerPolicy, MembershipLimits, Routing, Settings, SlowConsumer, WebSocketType,
+    DeliverySettings, Framing, Heartbeat, ListenerPolicy, MembershipLimits, Routing, Settings, SlowConsumer,
+    WebSocketType,
 };
 use link::{Doing, Link};
 use shard::{ShardMessage, ShardNode};
@@ -133,6 +134,8 @@ pub(super) struct Gateway {
     next_seq: u64,
     is_stopping: bool,
     stopped_links: bool,
+    /// Closes that no worker was there to hear of at the end.
+    closes_lost: usize,
 }
 
 impl Gateway {
@@ -149,6 +152,7 @@ impl Gateway {
                 outbox_budget: options.outbox_budget,
                 heartbeat_tick: Duration::from_millis(5),
                 membership_limits: MembershipLimits::default(),
+                delivery: DeliverySettings::default(),
             };
             ShardNode::new(Core::new(settings, directory.clone()))
         });
@@ -164,6 +168,7 @@ impl Gateway {
             next_seq: 1,
             is_stopping: false,
             stopped_links: false,
+            closes_lost: 0,
             options,
         }
     }
@@ -225,7 +230,7 @@ impl Gateway {
             }
         }
         self.wake_clients(context);
-        let has_ended = |shard: &ShardNode| shard.core.has_stopped() && shard.messages.is_empty();
+        let has_ended = |shard: &ShardNode| shard.core.has_closed_all() && shard.messages.is_empty();
         if self.is_stopping
             && !self.stopped_links
             && self.shards.iter().all(has_ended)
@@ -233,6 +238,9 @@ impl Gateway {
         {
             context.note(|| "all clients are gone: the links end".into());
             self.stopped_links = true;
+            for shard in &mut self.shards {
+                self.closes_lost += shard.core.give_up_closes().lost;
+            }
             self.stop_links(context);
         }
     }
@@ -299,7 +307,7 @@ impl Gateway {
         ensure(self.clients.is_empty(), "nothing-is-left", || {
             format!("{} connections of clients are left", self.clients.len())
         })?;
-        let kept = self.directory.drop_kept();
+        let kept = self.closes_lost;
         ensure(kept == 0 || are_closes_kept, "nothing-is-left", || format!("{kept} closes are kept"))
     }
 

@@ -66,13 +66,11 @@ impl Gateway {
             let delay_ms = context.rng.below(2);
             context.turn_after(delay_ms, Wake::Flush(shard).encode());
         }
-        if signals.admission {
-            self.wake_pending(shard, context);
-        }
         while let Some(effect) = self.shards[shard].core.next_effect() {
             match effect {
                 Effect::WaitWritable(key) => self.wait_writable(shard, key),
                 Effect::Finish(finished) => self.finish(*finished, observer, context),
+                Effect::Resume(key) => self.resume_reader(shard, key, context),
                 Effect::Log(notice) => context.note(|| format!("{notice:?}")),
             }
         }

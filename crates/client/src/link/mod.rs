@@ -1,8 +1,13 @@
 //! The call link to one gateway over TCP: the tokio shell around [`CallLink`].
 //!
-//! This file owns the socket, the attempts to connect and the timer. What is sent when, and
-//! which answer belongs to which question, is decided in `core`. `links.rs` keeps one link
-//! for each gateway; `gateway.rs` sends commands over it, `ask.rs` questions.
+//! This file owns the socket, the attempts to connect and the timer. What is sent when, which
+//! answer belongs to which question, and when a gateway is silent, is decided in `core`. `links.rs`
+//! keeps one link for each gateway; `gateway.rs` sends commands over it, `ask.rs` questions, and
+//! `worker.rs` uses what is in `epoch.rs`.
+
+mod epoch;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -13,7 +18,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use gatewayworker_net::{Backoff, LinkWriter, PushError};
 use gatewayworker_protocol::{Frame, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, SecretKey};
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{Notify, oneshot, watch};
@@ -21,8 +25,10 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
-use crate::Unreached;
-use crate::core::{CallLink, Effect, QuestionId, Transmit};
+use crate::call_connection::CallConnection;
+use crate::core::{CallLink, Effect, LinkError, QuestionId, Transmit};
+use crate::event_calls::EventCalls;
+use crate::{Liveness, Unreached};
 
 /// How much may wait to be sent on one link, in bytes: PHP's `sendToGatewayBufferSize`.
 const OUTBOX: usize = 10 * 1024 * 1024;
@@ -39,12 +45,15 @@ const SUCCESS: Duration = Duration::from_secs(10);
 pub(crate) struct LinkSettings {
     pub(crate) secret_key: SecretKey,
     pub(crate) question_timeout: Duration,
+    pub(crate) liveness: Liveness,
+    /// The id of the worker process, which it attaches its links with.
+    pub(crate) process: u64,
     /// Leave frames to be written together with those of other tasks.
     pub(crate) gather_writes: bool,
 }
 
 type Asker = oneshot::Sender<Result<Bytes, Unreached>>;
-type Core = CallLink<Arc<LinkWriter>, Asker>;
+type Core = CallLink<Arc<CallConnection>, Asker>;
 
 /// The link to one gateway, connected or not.
 #[derive(Debug)]
@@ -55,15 +64,19 @@ pub(crate) struct Link {
     core: RwLock<Core>,
     /// The gateway is one of ours that has said so.
     takes_large_frames: AtomicBool,
-    /// A question was asked, so there may be a deadline.
-    asked: Notify,
+    /// There may be a deadline where there was none.
+    deadline_set: Notify,
     /// Bumped whenever the link has connected or ended.
     changes: watch::Sender<u64>,
 }
 
-impl Transmit for Arc<LinkWriter> {
+impl Transmit for Arc<CallConnection> {
     fn push(&mut self, write: impl FnOnce(&mut BytesMut)) -> Result<(), PushError> {
-        LinkWriter::push(self, write)
+        self.writer.push(write)
+    }
+
+    fn push_over(&mut self, write: impl FnOnce(&mut BytesMut)) -> Result<(), PushError> {
+        self.writer.push_over(write)
     }
 }
 
@@ -73,9 +86,17 @@ impl Link {
         settings: Arc<LinkSettings>,
         changes: watch::Sender<u64>,
     ) -> Self {
-        let core = RwLock::new(CallLink::new(settings.secret_key.clone(), settings.question_timeout));
+        let core = CallLink::new(settings.secret_key.clone(), settings.question_timeout)
+            .with_liveness(settings.liveness);
         let takes_large_frames = AtomicBool::new(false);
-        Self { address, settings, core, takes_large_frames, asked: Notify::new(), changes }
+        Self {
+            address,
+            settings,
+            core: RwLock::new(core),
+            takes_large_frames,
+            deadline_set: Notify::new(),
+            changes,
+        }
     }
 
     /// Whether the first attempt to connect is still under way.
@@ -84,11 +105,15 @@ impl Link {
     }
 
     pub(crate) fn is_live(&self) -> bool {
-        self.writer().is_ok()
+        self.connection().is_ok()
     }
 
-    fn writer(&self) -> Result<Arc<LinkWriter>, Unreached> {
+    fn connection(&self) -> Result<Arc<CallConnection>, Unreached> {
         self.core.read().unwrap_or_else(PoisonError::into_inner).connection().cloned()
+    }
+
+    fn any_connection(&self) -> Option<Arc<CallConnection>> {
+        self.core.read().unwrap_or_else(PoisonError::into_inner).any_connection().cloned()
     }
 
     /// Calls the core, then carries out its effects.
@@ -104,18 +129,29 @@ impl Link {
                     let _ = asker.send(outcome);
                 }
                 Effect::Flush => {
-                    if let Ok(writer) = self.writer() {
-                        self.flush(&writer);
+                    if let Some(connection) = self.any_connection() {
+                        self.flush(&connection.writer);
                     }
                 }
-                Effect::Close(writer) => {
-                    let gateway = self.address;
-                    warn!(%gateway, "the gateway did not answer a question in time: starting a new call link");
-                    writer.close(io::ErrorKind::TimedOut);
+                Effect::Close(connection) => self.close_silent(&connection),
+                Effect::Proven => {
+                    info!(gateway = %self.address, "the gateway answers again");
+                    self.has_changed();
                 }
             }
         }
         result
+    }
+
+    fn close_silent(&self, connection: &CallConnection) {
+        let local = connection.writer.socket().local_addr().ok();
+        warn!(
+            gateway = %self.address,
+            local = local.map(tracing::field::display),
+            "the gateway answers nothing: its call link is closed and connected again, and it counts as not \
+             connected until it answers"
+        );
+        connection.writer.close(io::ErrorKind::TimedOut);
     }
 
     fn flush(&self, writer: &LinkWriter) {
@@ -136,13 +172,22 @@ impl Link {
         if self.takes_large_frames.load(Ordering::Relaxed) { MAX_LARGE_FRAME_LEN } else { MAX_FRAME_LEN }
     }
 
-    /// Hands a frame to the link. Waits for nothing.
-    pub(crate) fn tell(&self, frame: &Frame) -> Result<(), Unreached> {
-        let writer = self.writer()?;
-        let outbox = if self.takes_large_frames.load(Ordering::Relaxed) { LARGE_OUTBOX } else { OUTBOX };
-        writer.push_within(outbox, |out| frame.encode(out))?;
-        self.flush(&writer);
+    /// Hands a frame to the link. Waits for nothing. `calls` notes it for the event whose handler
+    /// says it.
+    pub(crate) fn tell(&self, frame: &Frame, calls: Option<&EventCalls>) -> Result<(), Unreached> {
+        let told = self.push(frame);
+        if let Some(calls) = calls {
+            calls.note(self.address, &told);
+        }
+        self.flush(&told?.writer);
         Ok(())
+    }
+
+    fn push(&self, frame: &Frame) -> Result<Arc<CallConnection>, Unreached> {
+        let connection = self.connection()?;
+        let outbox = if self.takes_large_frames.load(Ordering::Relaxed) { LARGE_OUTBOX } else { OUTBOX };
+        connection.writer.push_within(outbox, |out| frame.encode(out))?;
+        Ok(connection)
     }
 
     /// Asks with the frame of a question, and waits for the answer for at most the question
@@ -153,7 +198,7 @@ impl Link {
         let now = Instant::now();
         let (asker, mut answered) = oneshot::channel();
         let id = self.update(|core| core.ask(question, asker, now.into_std()))?;
-        self.asked.notify_one();
+        self.deadline_set.notify_one();
         let waiting = CancelOnDrop { link: self, id: Some(id) };
         let outcome = match timeout_at(now + self.settings.question_timeout, &mut answered).await {
             Ok(outcome) => outcome.unwrap_or(Err(Unreached::Lost)),
@@ -168,13 +213,34 @@ impl Link {
     }
 
     fn handle_timeout(&self) {
-        self.update(|core| core.handle_timeout(Instant::now().into_std()));
+        let now = Instant::now();
+        // First what has come by now: this task may have been held up, and not the gateway.
+        if let Some(connection) = self.any_connection() {
+            let read = connection.read_directly(|received| self.receive(&connection, received));
+            if let Some(Err(error)) = read {
+                warn!(gateway = %self.address, %error, "the call link is out of step: it is connected again");
+                connection.writer.close(io::ErrorKind::InvalidData);
+            }
+        }
+        self.update(|core| core.handle_timeout(now.into_std()));
+    }
+
+    /// Hands the core what was read from a connection, unless the link has another one by now: its
+    /// answers belong to no question of the new one.
+    fn receive(&self, connection: &Arc<CallConnection>, received: &mut BytesMut) -> Result<(), LinkError> {
+        self.update(|core| {
+            if core.any_connection().is_some_and(|current| Arc::ptr_eq(current, connection)) {
+                core.receive(received, Instant::now().into_std())
+            } else {
+                Ok(())
+            }
+        })
     }
 
     /// Refuses further frames; the connection ends once what waits is written.
     pub(crate) fn finish(&self) {
-        if let Ok(writer) = self.writer() {
-            writer.finish();
+        if let Some(connection) = self.any_connection() {
+            connection.writer.finish();
         }
     }
 
@@ -187,14 +253,16 @@ impl Link {
         debug!(gateway = %self.address, "no longer listed");
     }
 
-    /// Ends questions whose time is over, also those whose asker is gone.
+    /// Ends questions whose time is over, also those whose asker is gone, and notices a gateway that
+    /// is silent.
     async fn keep_time(self: Arc<Self>) {
         loop {
             let deadline = self.core.read().unwrap_or_else(PoisonError::into_inner).next_deadline();
             match deadline {
-                // It may have moved to later meanwhile, never to earlier.
+                // A question that is asked meanwhile may have an earlier one: its asker waits for that
+                // itself. The link's own deadlines are never earlier.
                 Some(deadline) => sleep_until(Instant::from_std(deadline)).await,
-                None => self.asked.notified().await,
+                None => self.deadline_set.notified().await,
             }
             self.handle_timeout();
         }
@@ -212,7 +280,6 @@ impl Link {
                 Ok(stream) => {
                     let started = Instant::now();
                     let ended = self.serve(stream).await;
-                    self.update(Core::disconnected);
                     match ended {
                         Ok(()) => {
                             self.has_changed();
@@ -239,31 +306,52 @@ impl Link {
 
     /// Serves one connection to its end. `Ok` when this side has finished it.
     async fn serve(&self, stream: TcpStream) -> io::Result<()> {
-        let (reading, writing) = stream.into_split();
-        let writer = Arc::new(LinkWriter::new(writing, OUTBOX));
-        self.update(|core| core.connected(writer.clone(), Instant::now().into_std()))
+        let (mut reading, writing) = stream.into_split();
+        let writer = LinkWriter::new(writing, OUTBOX);
+        let connection = Arc::new(CallConnection::new(self.address, writer));
+        let _end = EndOnDrop { link: self, connection: &connection };
+        self.update(|core| core.connected(connection.clone(), Instant::now().into_std()))
             .map_err(io::Error::other)?;
+        self.deadline_set.notify_one();
         info!(gateway = %self.address, "connected");
         self.has_changed();
         let ended = tokio::select! {
-            ended = writer.drive() => ended,
-            ended = self.read_answers(reading) => ended,
+            ended = connection.writer.drive() => ended,
+            ended = self.read_answers(&connection, &mut reading) => ended,
         };
-        // Some task may still hold the writer: what it pushes now is refused.
-        writer.close(io::ErrorKind::NotConnected);
+        let unwritten_bytes = connection.unwritten();
+        if unwritten_bytes > 0 {
+            let gateway = self.address;
+            warn!(%gateway, unwritten_bytes, "the call link ended before all commands were written: they are lost");
+        }
         ended
     }
 
-    async fn read_answers(&self, mut reading: OwnedReadHalf) -> io::Result<()> {
-        let mut buffer = BytesMut::new();
+    async fn read_answers(
+        &self,
+        connection: &Arc<CallConnection>,
+        reading: &mut OwnedReadHalf,
+    ) -> io::Result<()> {
         loop {
-            buffer.reserve(4096);
-            if reading.read_buf(&mut buffer).await? == 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway"));
-            }
-            self.update(|core| core.receive(&mut buffer, Instant::now().into_std()))
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let received = connection.read(reading, |received| self.receive(connection, received)).await?;
+            received.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         }
+    }
+}
+
+/// Ends a connection, also where the future that serves it is dropped: what ends with it shall not
+/// wait for ever.
+struct EndOnDrop<'a> {
+    link: &'a Link,
+    connection: &'a CallConnection,
+}
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        // Some task may still hold the connection: what it pushes now is refused.
+        self.connection.writer.close(io::ErrorKind::NotConnected);
+        self.link.update(Core::disconnected);
+        self.connection.ended.cancel();
     }
 }
 
