@@ -37,14 +37,17 @@ pub use crate::core::link::{LinkEvent, LinkProtocolError, LinkState};
 pub use crate::core::link_buffer::{LinkBuffer, LinkClosed};
 pub use crate::core::listener_policy::{Framing, ListenerPolicy, SlowConsumer};
 pub use crate::core::liveness::{LinkTiming, Liveness};
+pub use crate::core::membership_limits::{MembershipLimit, MembershipLimits};
 pub use crate::core::outbox::{Flushed, Outbox};
 pub use crate::core::outgoing::WebSocketType;
 pub use crate::core::pairing::{AttachError, Pairings};
 pub use crate::core::ports::{Connection, Directory, Ports, Transmit};
 pub use crate::core::questions::{AskShards, Gather, answer_with};
+pub use crate::core::rate_limits::{RateLimitPolicy, RateLimits};
 pub use crate::core::reading::Reading;
 pub use crate::core::source::ClosesGivenUp;
 pub use crate::core::table::{Key, Table};
+pub use crate::core::token_bucket::Rate;
 use crate::core::websocket::decode::{Content, DecodeOptions, Decoder, Step};
 use crate::core::websocket::encode;
 pub use crate::core::worker_link::{Gone, Peer, WorkerLink as CoreWorkerLink};
@@ -78,6 +81,7 @@ pub fn said<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize, may_co
         match shard.receive(key, &mut inbox, &mut piece, 0) {
             Reading::More => {}
             Reading::Paused(_) => unreachable!("the link has room"),
+            Reading::Delayed(_) => unreachable!("the rate is not limited"),
             Reading::Closed => break,
         }
     }
@@ -145,7 +149,7 @@ impl Clients {
     pub fn connected(n: u32) -> Self {
         let (_, workers) = testing::shard();
         let worker = workers.join("worker", 1024, Features::default());
-        let mut table = Table::default();
+        let mut table = Table::new(MembershipLimits::default());
         for connection_id in 1..=n {
             let connection = testing::MemoryConnection::new(testing::policy());
             table.insert(testing::new_client(connection_id, &worker, connection));
@@ -161,7 +165,7 @@ impl Clients {
     /// Puts a client into a group.
     pub fn join(&mut self, connection_id: u32, group: &Bytes) {
         self.joined += 1;
-        self.table.join_group(connection_id, group, self.joined);
+        let _ = self.table.join_group(connection_id, group, self.joined);
     }
 
     /// Takes a client out of a group.

@@ -46,6 +46,14 @@ pub enum ConfigError {
         /// The limit in other words, or empty.
         note: &'static str,
     },
+    /// A burst is set, and the rate that it belongs to is not.
+    #[error("{burst} is set without {rate}: set both, or none")]
+    BurstWithoutRate {
+        /// The key of the burst.
+        burst: &'static str,
+        /// The key of the rate.
+        rate: &'static str,
+    },
     /// `ping_interval` is not a time in seconds from 0 to 1000000.
     #[error("ping_interval = {0}: give seconds, from 0 (none) to 1000000")]
     PingInterval(f64),

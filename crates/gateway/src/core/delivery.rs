@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use gatewayworker_protocol::command::code;
 use gatewayworker_protocol::frame::{FLAG_ASKS, FLAG_REDELIVERED};
-use gatewayworker_protocol::{ClientId, CloseReason, Command, Frame, HEADER_LEN, Origin};
+use gatewayworker_protocol::{ClientId, CloseReason, Command, Features, Frame, HEADER_LEN, Origin};
 
 use super::Shard;
 use super::client::Waits;
@@ -100,7 +100,7 @@ impl<P: Ports> Shard<P> {
         if !acknowledges {
             flag &= !FLAG_REDELIVERED;
         }
-        let body = if cmd == code::ON_CLOSE && !link.features.close_reason { &[] } else { body };
+        let body = if cmd == code::ON_CLOSE { close_body(link.features, body) } else { body };
         let (bytes, len) = (body.len(), HEADER_LEN + session.len() + body.len());
         let limit = link.features.max_frame_len();
         if len > limit {
@@ -299,6 +299,16 @@ impl<P: Ports> Shard<P> {
 
 pub(super) fn client_id(origin: &Origin) -> ClientId {
     ClientId::new(origin.gateway, origin.connection_id)
+}
+
+/// As much of the body of an ON_CLOSE, a reason and perhaps the client's close frame, as a worker with
+/// these features reads.
+fn close_body(features: Features, body: &[u8]) -> &[u8] {
+    match features {
+        Features { close_reason: false, .. } => &[],
+        Features { close_detail: false, .. } => CloseReason::from_wire(body).as_str().as_bytes(),
+        _ => body,
+    }
 }
 
 /// Holds a link that is not open, until the client whose events have ended there has moved: it could be

@@ -141,6 +141,11 @@ impl Gateway {
                 context.note(|| format!("client {number} pauses: {route:?}"));
                 open.waits = Some(route);
             }
+            Reading::Delayed(until_ms) => {
+                open.waits = Some(Route::Open);
+                let delay_ms = until_ms.saturating_sub(context.now_ms);
+                context.turn_after(delay_ms, Wake::Client(number).encode());
+            }
             Reading::Closed => {}
         }
     }

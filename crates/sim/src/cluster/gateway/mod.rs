@@ -17,7 +17,8 @@ use std::time::Duration;
 pub(super) use client::{ACCEPTED, NO_WORKER};
 use client::{ClientTask, Stage};
 use gatewayworker_gateway::internals::{
-    DeliverySettings, Framing, Heartbeat, ListenerPolicy, Routing, Settings, SlowConsumer, WebSocketType,
+    DeliverySettings, Framing, Heartbeat, ListenerPolicy, MembershipLimits, Routing, Settings, SlowConsumer,
+    WebSocketType,
 };
 use link::{Doing, Link};
 use shard::{ShardMessage, ShardNode};
@@ -78,6 +79,7 @@ impl GatewayOptions {
             max_message_bytes: 1 << 20,
             outbox_bytes: self.outbox_bytes,
             slow_consumer: SlowConsumer::Close,
+            rate_limits: None,
         }
     }
 }
@@ -149,6 +151,7 @@ impl Gateway {
                 max_session_bytes: 1 << 20,
                 outbox_budget: options.outbox_budget,
                 heartbeat_tick: Duration::from_millis(5),
+                membership_limits: MembershipLimits::default(),
                 delivery: DeliverySettings::default(),
             };
             ShardNode::new(Core::new(settings, directory.clone()))
