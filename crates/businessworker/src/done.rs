@@ -89,6 +89,10 @@ impl DoneTeller {
         match tell {
             Tell::Attended => {}
             Tell::Now => self.tell_ready(&mut epoch.done(), epoch),
+            // What the handler said last has not left yet: no write more, and nothing to wait for.
+            Tell::Soon if self.worker.has_unwritten(epoch.gateway()) => {
+                self.tell(epoch);
+            }
             Tell::Soon => self.tell_late(epoch),
         }
     }

@@ -194,6 +194,11 @@ impl WorkerHandle {
         self.link(gateway).is_ok_and(|link| link.is_live())
     }
 
+    /// Whether something waits to be written on the call link to `gateway`: what is told now leaves with it.
+    pub fn has_unwritten(&self, gateway: SocketAddrV4) -> bool {
+        self.link(gateway).is_ok_and(|link| link.has_unwritten())
+    }
+
     /// Whether there is a call link to `gateway`, connected or not: a register lists the gateway, or
     /// the link stands nevertheless.
     pub fn has_link(&self, gateway: SocketAddrV4) -> bool {

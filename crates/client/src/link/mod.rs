@@ -108,6 +108,11 @@ impl Link {
         self.connection().is_ok()
     }
 
+    /// Whether something waits to be written.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        self.connection().is_ok_and(|connection| connection.unwritten() > 0)
+    }
+
     fn connection(&self) -> Result<Arc<CallConnection>, Unreached> {
         self.core.read().unwrap_or_else(PoisonError::into_inner).connection().cloned()
     }
