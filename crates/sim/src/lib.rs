@@ -48,7 +48,7 @@ pub use history::{ClientEvent, ClientHistory, HistoryOptions};
 pub use known_failures::{KNOWN_FAILURES, KnownFailure, parse_known_failures};
 pub use link_buffer::{LinkBuffer, LinkClosed};
 pub use model::{Context, Input, Model, Outcome, Plan};
-pub use network::{NetworkOptions, ProcessId, ReadOutcome, Socket, SocketId, Written};
+pub use network::{NetworkOptions, Path, ProcessId, ReadOutcome, Socket, SocketId, Written};
 pub use questions::Questions;
 pub use rng::Rng;
 pub use runner::{Campaign, Failure, Passed, replay, run_many, run_one};

@@ -135,6 +135,7 @@ impl Scenario for Cluster {
                 freeze: (first_client..processes).collect(),
                 crash: Vec::new(),
                 disturb: pairs(first_client..processes).collect(),
+                ports: Vec::new(),
             },
         ));
         if *self == Self::Rough {
@@ -148,6 +149,7 @@ impl Scenario for Cluster {
                     freeze: (0..first_client).collect(),
                     crash: (0..first_client).collect(),
                     disturb: pairs(gateways..first_client).collect(),
+                    ports: Vec::new(),
                 },
             ));
             if rng.chance(50) {

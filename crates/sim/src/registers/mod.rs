@@ -71,6 +71,7 @@ impl Scenario for Registers {
             freeze: (0..processes).collect(),
             crash: (0..processes).collect(),
             disturb: pairs.collect(),
+            ports: Vec::new(),
         };
         let mut script = random_faults(rng, &faults);
         if gateways > 1 && rng.chance(50) {
