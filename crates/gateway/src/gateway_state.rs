@@ -18,6 +18,7 @@ use crate::capacity::Capacity;
 use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::core::Settings;
+use crate::core::delivery_settings::DeliverySettings;
 use crate::logs::Logs;
 use crate::shard::message::ShardMessage;
 use crate::workers::Workers;
@@ -100,6 +101,7 @@ impl GatewayState {
             max_session_bytes: self.config.max_session_bytes,
             outbox_budget: self.config.outbox_budget(),
             heartbeat_tick: self.config.heartbeat_tick().unwrap_or(Duration::from_secs(1)),
+            delivery: DeliverySettings::default(),
         }
     }
 

@@ -22,6 +22,9 @@ use crate::workers::WorkerLink;
 
 pub use crate::core::client::{Client, NewClient};
 pub use crate::core::commands::ShardCommand;
+pub use crate::core::delivery::Isolated;
+pub use crate::core::delivery_counts::DeliveryCounts;
+pub use crate::core::delivery_settings::{DeliveryMode, DeliverySettings};
 pub use crate::core::effects::{Effect, Ending, Finished, Notice, Signals};
 pub use crate::core::events::Route;
 pub use crate::core::flush::Writable;
@@ -38,8 +41,8 @@ pub use crate::core::reading::Reading;
 pub use crate::core::table::{Key, Table};
 use crate::core::websocket::decode::{Content, DecodeOptions, Decoder, Step};
 use crate::core::websocket::encode;
-pub use crate::core::worker_link::WorkerLink as CoreWorkerLink;
-pub use crate::core::worker_table::{Routing, WorkerTable};
+pub use crate::core::worker_link::{Gone, Peer, WorkerLink as CoreWorkerLink};
+pub use crate::core::worker_table::{Joined, Routing, WorkerTable};
 pub use crate::core::{Settings, Shard, testing};
 
 /// What becomes of a client's bytes.

@@ -23,7 +23,6 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::core::link::{LinkEvent, LinkProtocolError, LinkState};
-use crate::core::ports::Directory;
 use crate::core::questions::{AskShards, Gather, answer_with};
 use crate::shard::{ShardMessage, ShardThread};
 use crate::workers::WorkerLink;
@@ -174,7 +173,7 @@ impl Link {
             LinkEvent::Worker { key, features, greeting } => self.join(&key, features, greeting),
             LinkEvent::Draining => {
                 if let Some(worker) = &self.worker {
-                    worker.set_draining();
+                    self.shard.shared.workers.drain(worker, self.shard.shared.shards.len());
                 }
             }
             LinkEvent::Publish(message) => self.shard.shared.workers.publish(message),

@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 use gatewayworker_net::{LinkWriter, PushError};
-use gatewayworker_protocol::{Command, Features};
+use gatewayworker_protocol::Command;
 use tokio::sync::watch;
 use tracing::warn;
 
+use crate::core::delivery_counts::DeliveryCounts;
 use crate::core::link_buffer::{LinkBuffer, LinkClosed};
 use crate::core::ports::Directory;
-use crate::core::worker_link;
+use crate::core::worker_link::{self, Peer};
 use crate::core::worker_table::{Routing, WorkerTable};
 
 /// A worker's event link.
@@ -25,6 +26,7 @@ pub(crate) type WorkerLink = worker_link::WorkerLink<Arc<LinkWriter>>;
 #[derive(Debug)]
 pub(crate) struct Workers {
     table: Mutex<WorkerTable<Arc<LinkWriter>>>,
+    counts: DeliveryCounts,
     /// The number of linked workers; new clients wait for it to be more than 0.
     linked: watch::Sender<usize>,
     /// Published events that a slow worker has missed.
@@ -34,7 +36,12 @@ pub(crate) struct Workers {
 impl Workers {
     pub(crate) fn new(routing: Routing) -> Self {
         let table = Mutex::new(WorkerTable::new(routing, rand::random()));
-        Self { table, linked: watch::Sender::new(0), missed: AtomicU64::new(0) }
+        Self {
+            table,
+            counts: DeliveryCounts::default(),
+            linked: watch::Sender::new(0),
+            missed: AtomicU64::new(0),
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, WorkerTable<Arc<LinkWriter>>> {
@@ -43,11 +50,26 @@ impl Workers {
     }
 
     /// Adds a worker's link. An older link with the same key is closed.
-    pub(crate) fn join(&self, key: &str, writer: Arc<LinkWriter>, features: Features) -> Arc<WorkerLink> {
+    pub(crate) fn join(&self, key: &str, writer: Arc<LinkWriter>, peer: impl Into<Peer>) -> Arc<WorkerLink> {
         let mut table = self.table();
-        let link = table.join(key, writer, features);
+        let joined = table.join(key, writer, peer.into());
         self.linked.send_replace(table.len());
-        link
+        joined.link
+    }
+
+    /// Takes a link out: it is over.
+    pub(crate) fn leave(&self, link: &Arc<WorkerLink>) {
+        let mut table = self.table();
+        table.leave(link);
+        self.linked.send_replace(table.len());
+    }
+
+    /// The worker of a link stops. Returns whether every shard is to be told, with `worker_drains`.
+    pub(crate) fn drain(&self, link: &Arc<WorkerLink>, shards: usize) -> bool {
+        let mut table = self.table();
+        let are_told = table.drain(link, shards);
+        self.linked.send_replace(table.len());
+        are_told
     }
 
     /// Waits until a worker is linked.
@@ -102,14 +124,33 @@ impl Workers {
 impl Directory for Arc<Workers> {
     type Buffer = Arc<LinkWriter>;
 
-    fn choose(&self, before: Option<&str>) -> Option<Arc<WorkerLink>> {
-        self.table().choose(before)
+    fn choose(&self, before: Option<&str>, ours_first: bool) -> Option<Arc<WorkerLink>> {
+        self.table().choose(before, ours_first)
     }
 
-    fn leave(&self, link: &Arc<WorkerLink>) {
+    fn close(&self, link: &Arc<WorkerLink>) {
         let mut table = self.table();
-        table.leave(link);
+        table.close(link);
         self.linked.send_replace(table.len());
+    }
+
+    fn notify(&self) {
+        self.linked.send_modify(|_| {});
+    }
+
+    fn begin_suspect(&self, is_last_try: bool) -> bool {
+        self.table().suspects.begin(is_last_try)
+    }
+
+    fn end_suspect(&self) {
+        let is_awaited = self.table().suspects.end();
+        if is_awaited {
+            self.notify();
+        }
+    }
+
+    fn counts(&self) -> &DeliveryCounts {
+        &self.counts
     }
 
     fn keep_close(&self, write: impl Fn(&mut BytesMut)) {
@@ -122,6 +163,10 @@ impl Directory for Arc<Workers> {
 impl LinkBuffer for Arc<LinkWriter> {
     fn append(&self, write: impl FnOnce(&mut BytesMut)) -> Result<(), LinkClosed> {
         self.push_over(write).map_err(|_| LinkClosed)
+    }
+
+    fn limit(&self) -> usize {
+        LinkWriter::limit(self)
     }
 
     fn is_full(&self) -> bool {
@@ -148,6 +193,7 @@ impl LinkBuffer for Arc<LinkWriter> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use gatewayworker_protocol::Features;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -170,7 +216,7 @@ mod tests {
         workers.join("b", writer().await, Features::default());
         let mut counts = std::collections::HashMap::<String, usize>::new();
         for _ in 0..10 {
-            let link = workers.choose(None).unwrap();
+            let link = workers.choose(None, false).unwrap();
             link.bind();
             *counts.entry(link.key().to_string()).or_default() += 1;
         }
@@ -183,7 +229,7 @@ mod tests {
         for key in ["a", "b", "c"] {
             workers.join(key, writer().await, Features::default());
         }
-        let turns: Vec<_> = (0..6).map(|_| workers.choose(None).unwrap().key().to_string()).collect();
+        let turns: Vec<_> = (0..6).map(|_| workers.choose(None, false).unwrap().key().to_string()).collect();
         assert_eq!(turns, ["a", "b", "c", "a", "b", "c"]);
     }
 
@@ -195,10 +241,10 @@ mod tests {
         let newer = workers.join("a", writer().await, Features::default());
         workers.leave(&older);
         assert!(!older.is_open());
-        assert!(Arc::ptr_eq(&workers.choose(Some("a")).unwrap(), &newer));
+        assert!(Arc::ptr_eq(&workers.choose(Some("a"), false).unwrap(), &newer));
         assert_eq!(newer.clients(), 1);
         workers.join("b", writer().await, Features::default());
-        assert_eq!(workers.choose(None).unwrap().key().as_ref(), "b");
+        assert_eq!(workers.choose(None, false).unwrap().key().as_ref(), "b");
     }
 
     #[tokio::test]
@@ -216,9 +262,9 @@ mod tests {
         let workers = workers(Routing::LeastConnections);
         let full = workers.join("a", writer().await, Features::default());
         full.buffer.push(|out| out.resize(1000, 0)).unwrap();
-        assert_eq!(workers.choose(None).unwrap().key().as_ref(), "a");
+        assert_eq!(workers.choose(None, false).unwrap().key().as_ref(), "a");
         workers.join("b", writer().await, Features::default()).bind();
-        assert_eq!(workers.choose(None).unwrap().key().as_ref(), "b");
+        assert_eq!(workers.choose(None, false).unwrap().key().as_ref(), "b");
     }
 
     #[tokio::test]
@@ -247,7 +293,7 @@ mod tests {
         failed.buffer.close(std::io::ErrorKind::ConnectionReset);
         workers.keep_close(|out| out.extend_from_slice(b"close"));
         assert!(workers.table().take_kept().is_empty());
-        assert_eq!(workers.choose(None).unwrap().key().as_ref(), "b");
+        assert_eq!(workers.choose(None, false).unwrap().key().as_ref(), "b");
     }
 
     #[tokio::test]
@@ -266,11 +312,11 @@ mod tests {
     #[tokio::test]
     async fn no_worker_is_chosen_where_none_is_linked() {
         let workers = workers(Routing::Random);
-        assert!(workers.choose(None).is_none());
+        assert!(workers.choose(None, false).is_none());
         let link = workers.join("a", writer().await, Features::default());
         workers.wait_for_one().await;
         workers.leave(&link);
-        assert!(workers.choose(Some("a")).is_none());
+        assert!(workers.choose(Some("a"), false).is_none());
     }
 
     /// Threads tell closes while others link and unlink workers: each close is told once.

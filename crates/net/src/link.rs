@@ -115,6 +115,11 @@ impl LinkWriter {
         outbox.closed.is_some() || outbox.finishing
     }
 
+    /// How many bytes make the outbox full.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Whether the outbox is full.
     pub fn is_full(&self) -> bool {
         self.outbox().pending.len() >= self.limit

@@ -50,6 +50,11 @@ impl LinkBuffer {
         Ok(())
     }
 
+    /// Returns how many bytes make it full.
+    pub fn limit(&self) -> usize {
+        self.0.borrow().limit
+    }
+
     /// Says whether pushing more should wait until a flush has made room.
     pub fn is_full(&self) -> bool {
         let inner = self.0.borrow();

@@ -40,7 +40,7 @@ pub(super) async fn find_worker(
     received: &mut Vec<u8>,
 ) -> Result<Arc<WorkerLink>, Rejection> {
     let shared = &shard.shared;
-    if let Some(worker) = shared.workers.choose(None)
+    if let Some(worker) = shared.workers.choose(None, false)
         && !worker.buffer.is_full()
     {
         return Ok(worker);
@@ -53,7 +53,7 @@ pub(super) async fn find_worker(
     let limit = Duration::from_millis(shared.config.worker_wait_ms);
     let choosing = timeout(limit, async {
         loop {
-            match shared.workers.choose(None) {
+            match shared.workers.choose(None, false) {
                 Some(worker) if worker.buffer.is_full() => worker.buffer.wait_for_room().await,
                 Some(worker) => return worker,
                 None => shared.workers.wait_for_one().await,

@@ -46,10 +46,10 @@ impl<P: Ports> Shard<P> {
         loop {
             match client.worker(&self.directory) {
                 None => return Route::NoWorker,
-                Some(link) if !link.buffer.is_full() => return Route::Open,
+                Some(link) if !link.is_full() => return Route::Open,
                 Some(link) if !link.buffer.is_closed() => return Route::Full(link.clone()),
                 // It will never have room: its task has not noticed yet.
-                Some(link) => self.directory.leave(link),
+                Some(link) => self.directory.close(link),
             }
         }
     }
@@ -152,7 +152,7 @@ impl<P: Ports> Client<P> {
     /// The worker that the client's events go to, which is another one if the last has left.
     fn worker(&mut self, directory: &P::Directory) -> Option<&Arc<WorkerLink<P::Buffer>>> {
         if !self.worker.is_open() {
-            let link = directory.choose(Some(self.worker.key()))?;
+            let link = directory.choose(Some(self.worker.key()), false)?;
             link.bind();
             std::mem::replace(&mut self.worker, link).unbind();
         }
@@ -172,7 +172,7 @@ impl<P: Ports> Client<P> {
             match link.buffer.append(|out| write(self, &link, out)) {
                 Ok(()) => return Some(link),
                 // It has just failed; its task may not have noticed yet.
-                Err(_) => directory.leave(&link),
+                Err(_) => directory.close(&link),
             }
         }
     }

@@ -10,6 +10,7 @@ use gatewayworker_protocol::{
     Command, Features, Frame, FrameError, Hello, MAX_FRAME_LEN, PingBody, Question, SecretKey,
 };
 
+use super::commands::closed::Closed;
 use super::commands::send_to_all::SendToSome;
 use super::commands::{self, Routed, ShardCommand};
 
@@ -151,17 +152,44 @@ impl LinkState {
             }
             Routed::All(command) => self.pending.iter_mut().for_each(|pending| pending.push(command.clone())),
             Routed::Split(ids, message) => {
-                let mut split: Vec<Vec<u32>> = self.pending.iter().map(|_| Vec::new()).collect();
-                for id in ids {
-                    split[shard_of(id)].push(id);
-                }
-                for (pending, connection_ids) in self.pending.iter_mut().zip(split) {
+                let ids = split(ids, shards, |id| *id);
+                for (pending, connection_ids) in self.pending.iter_mut().zip(ids) {
                     if !connection_ids.is_empty() {
                         let message = message.clone();
                         pending.push(ShardCommand::SendToSome(SendToSome { connection_ids, message }));
                     }
                 }
             }
+            Routed::Closed(ids) => {
+                for (pending, connection_ids) in self.pending.iter_mut().zip(split(ids, shards, |id| *id)) {
+                    if !connection_ids.is_empty() {
+                        pending.push(ShardCommand::Closed(Closed { connection_ids }));
+                    }
+                }
+            }
+            // The usual case: one client's events, or one shard.
+            Routed::Counts(counts, epoch, command) if shards == 1 || counts.len() == 1 => {
+                if let Some((first, _)) = counts.first() {
+                    self.pending[shard_of(*first)].push(command(epoch, counts));
+                }
+            }
+            Routed::Counts(counts, epoch, command) => {
+                let counts = split(counts, shards, |(id, _)| *id);
+                for (pending, counts) in self.pending.iter_mut().zip(counts) {
+                    if !counts.is_empty() {
+                        pending.push(command(epoch, counts));
+                    }
+                }
+            }
         }
     }
+}
+
+/// Splits a list by the shards that have the connections.
+fn split<T>(list: Vec<T>, shards: usize, connection_id: impl Fn(&T) -> u32) -> Vec<Vec<T>> {
+    let mut split: Vec<Vec<T>> = (0..shards).map(|_| Vec::new()).collect();
+    for one in list {
+        split[connection_id(&one) as usize % shards].push(one);
+    }
+    split
 }

@@ -13,6 +13,9 @@ pub trait LinkBuffer: Clone + 'static {
     /// When the link is closed; `write` is not called then.
     fn append(&self, write: impl FnOnce(&mut BytesMut)) -> Result<(), LinkClosed>;
 
+    /// How many bytes make the buffer full.
+    fn limit(&self) -> usize;
+
     /// Whether the buffer has reached its limit.
     fn is_full(&self) -> bool;
 

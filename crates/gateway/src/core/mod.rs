@@ -32,6 +32,9 @@ pub(crate) mod admission;
 mod check;
 pub(crate) mod client;
 pub(crate) mod commands;
+pub(crate) mod delivery;
+pub(crate) mod delivery_counts;
+pub(crate) mod delivery_settings;
 pub(crate) mod effects;
 pub(crate) mod events;
 pub(crate) mod flush;
@@ -51,6 +54,7 @@ mod send_queue;
 mod silence;
 mod stop;
 mod stop_schedule;
+mod suspects;
 pub(crate) mod table;
 #[cfg(test)]
 mod table_tests;
@@ -71,6 +75,7 @@ use gatewayworker_protocol::close_code::POLICY_VIOLATION;
 use tracing::debug;
 
 use client::{Client, NewClient};
+use delivery_settings::DeliverySettings;
 use effects::{Effect, Effects, Ending, Finished, Signals};
 use heartbeat::TimerQueue;
 use ports::{Ports, Transmit};
@@ -95,6 +100,8 @@ pub struct Settings {
     pub outbox_budget: usize,
     /// How exact the heartbeats' times are.
     pub heartbeat_tick: Duration,
+    /// How events are given to workers that acknowledge them.
+    pub delivery: DeliverySettings,
 }
 
 /// A shard.

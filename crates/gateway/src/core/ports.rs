@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 
+use super::delivery_counts::DeliveryCounts;
 use super::link_buffer::LinkBuffer;
 use super::listener_policy::ListenerPolicy;
 use super::outbox::{Flushed, Outbox};
@@ -48,11 +49,28 @@ pub trait Directory {
     type Buffer: LinkBuffer;
 
     /// Returns a worker for a client that had the worker with the key `before`; `None` when
-    /// no worker is linked.
-    fn choose(&self, before: Option<&str>) -> Option<Arc<WorkerLink<Self::Buffer>>>;
+    /// no worker is linked. With `ours_first` a worker that does not acknowledge events is chosen only
+    /// where none does.
+    fn choose(&self, before: Option<&str>, ours_first: bool) -> Option<Arc<WorkerLink<Self::Buffer>>>;
 
-    /// Takes a link out that takes no more frames.
-    fn leave(&self, link: &Arc<WorkerLink<Self::Buffer>>);
+    /// Takes a link out that takes no more frames. One with acknowledged events is over only when its
+    /// task says so.
+    fn close(&self, link: &Arc<WorkerLink<Self::Buffer>>);
+
+    /// Has [`Shard::workers_changed`](super::Shard::workers_changed) called on every shard: a link has
+    /// room again.
+    fn notify(&self);
+
+    /// Counts an event that may have ended a worker and is to be given again. Returns `false` where it
+    /// has to wait, until `workers_changed` is called.
+    fn begin_suspect(&self, is_last_try: bool) -> bool;
+
+    /// Counts such an event that no worker has any more, and [notifies](Self::notify) the shards where
+    /// one waits for that.
+    fn end_suspect(&self);
+
+    /// Counters of all shards.
+    fn counts(&self) -> &DeliveryCounts;
 
     /// Keeps an ON_CLOSE frame for the next worker, or gives it to one that has just come.
     fn keep_close(&self, write: impl Fn(&mut BytesMut));

@@ -10,13 +10,15 @@ use bytes::{Bytes, BytesMut};
 use gatewayworker_protocol::Features;
 
 use super::client::NewClient;
+use super::delivery_counts::DeliveryCounts;
+use super::delivery_settings::DeliverySettings;
 use super::link_buffer::{LinkBuffer, LinkClosed};
 use super::listener_policy::{Framing, ListenerPolicy, SlowConsumer};
 use super::outbox::{Flushed, Outbox};
 use super::outgoing::WebSocketType;
 use super::ports::{Connection, Directory, Ports, Transmit};
 use super::table::Key;
-use super::worker_link::WorkerLink;
+use super::worker_link::{Peer, WorkerLink};
 use super::worker_table::{Routing, WorkerTable};
 use super::{Settings, Shard};
 
@@ -101,6 +103,10 @@ impl LinkBuffer for MemoryLink {
         Ok(())
     }
 
+    fn limit(&self) -> usize {
+        self.limit
+    }
+
     fn is_full(&self) -> bool {
         self.written.borrow().len() >= self.limit
     }
@@ -120,33 +126,77 @@ impl LinkBuffer for MemoryLink {
 
 /// A directory of links in memory.
 #[derive(Debug, Clone)]
-pub struct MemoryDirectory(Rc<RefCell<WorkerTable<MemoryLink>>>);
+pub struct MemoryDirectory {
+    table: Rc<RefCell<WorkerTable<MemoryLink>>>,
+    counts: Rc<DeliveryCounts>,
+    /// Whether [`Shard::workers_changed`] is to be called.
+    pub is_changed: Rc<Cell<bool>>,
+}
 
 impl MemoryDirectory {
     /// A directory without workers.
     pub fn new(routing: Routing) -> Self {
-        Self(Rc::new(RefCell::new(WorkerTable::new(routing, 0))))
+        let (counts, is_changed) = Default::default();
+        Self { table: Rc::new(RefCell::new(WorkerTable::new(routing, 0))), counts, is_changed }
     }
 
     /// Takes a worker in whose link is full at `limit` bytes.
-    pub fn join(&self, key: &str, limit: usize, features: Features) -> Arc<WorkerLink<MemoryLink>> {
-        self.0.borrow_mut().join(key, MemoryLink::new(limit), features)
+    pub fn join(&self, key: &str, limit: usize, peer: impl Into<Peer>) -> Arc<WorkerLink<MemoryLink>> {
+        self.is_changed.set(true);
+        self.table.borrow_mut().join(key, MemoryLink::new(limit), peer.into()).link
+    }
+
+    /// Takes a worker in that acknowledges events, with this epoch and any process of its own.
+    pub fn join_paired(&self, key: &str, epoch: u32) -> Arc<WorkerLink<MemoryLink>> {
+        let process = Some(epoch.into());
+        self.join(key, 1 << 20, Peer { features: Features::ALL, epoch, process })
+    }
+
+    /// Takes a link out: it is over.
+    pub fn leave(&self, link: &Arc<WorkerLink<MemoryLink>>) {
+        self.is_changed.set(true);
+        self.table.borrow_mut().leave(link);
+    }
+
+    /// The worker of a link drains, of a gateway with one shard.
+    pub fn drain(&self, link: &Arc<WorkerLink<MemoryLink>>) -> bool {
+        self.is_changed.set(true);
+        self.table.borrow_mut().drain(link, 1)
     }
 }
 
 impl Directory for MemoryDirectory {
     type Buffer = MemoryLink;
 
-    fn choose(&self, before: Option<&str>) -> Option<Arc<WorkerLink<MemoryLink>>> {
-        self.0.borrow_mut().choose(before)
+    fn choose(&self, before: Option<&str>, ours_first: bool) -> Option<Arc<WorkerLink<MemoryLink>>> {
+        self.table.borrow_mut().choose(before, ours_first)
     }
 
-    fn leave(&self, link: &Arc<WorkerLink<MemoryLink>>) {
-        self.0.borrow_mut().leave(link);
+    fn close(&self, link: &Arc<WorkerLink<MemoryLink>>) {
+        self.is_changed.set(true);
+        self.table.borrow_mut().close(link);
+    }
+
+    fn notify(&self) {
+        self.is_changed.set(true);
+    }
+
+    fn begin_suspect(&self, is_last_try: bool) -> bool {
+        self.table.borrow_mut().suspects.begin(is_last_try)
+    }
+
+    fn end_suspect(&self) {
+        if self.table.borrow_mut().suspects.end() {
+            self.notify();
+        }
+    }
+
+    fn counts(&self) -> &DeliveryCounts {
+        &self.counts
     }
 
     fn keep_close(&self, write: impl Fn(&mut BytesMut)) {
-        self.0.borrow_mut().keep_close(write);
+        self.table.borrow_mut().keep_close(write);
     }
 }
 
@@ -173,6 +223,7 @@ pub fn shard() -> (Shard<MemoryPorts>, MemoryDirectory) {
         max_session_bytes: 1 << 20,
         outbox_budget: 1 << 30,
         heartbeat_tick: Duration::from_millis(5),
+        delivery: DeliverySettings::default(),
     };
     let directory = MemoryDirectory::new(Routing::LeastConnections);
     (Shard::new(settings, directory.clone()), directory)

@@ -1,16 +1,13 @@
-//! The workers that are linked, which of them a client goes to, and the closes that no worker
-//! was there to hear of.
+//! The workers that are linked, and which of them a client goes to.
 //!
-//! Plain data. The shell has it behind one lock, so that a close finds either a link or the
-//! list that the next link is given. It is looked at when a client comes and when a client's
-//! worker is gone, not for each message.
+//! Plain data. The shell has it behind one lock. It is looked at when a client comes and when a
+//! client's worker is gone, not for each message.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_protocol::Features;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom;
@@ -18,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::link_buffer::LinkBuffer;
-use super::worker_link::WorkerLink;
+use super::suspects::Suspects;
+use super::worker_link::{Peer, WorkerLink};
 
 /// How a worker is chosen for a client, which then stays with it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -41,12 +39,18 @@ pub(crate) const MAX_KEPT_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub struct WorkerTable<B> {
     routing: Routing,
+    /// The open links.
     links: BTreeMap<Arc<str>, Arc<WorkerLink<B>>>,
+    /// Those that take no new events and are not over: they drain, or what has come from them is being
+    /// read out.
+    leaving: Vec<Arc<WorkerLink<B>>>,
     /// How many clients go to a key, for as long as any does.
     clients: BTreeMap<Arc<str>, Weak<AtomicUsize>>,
     /// Whose turn it is, where workers take turns.
     turn: usize,
     rng: SmallRng,
+    /// Events that may have ended a worker.
+    pub suspects: Suspects,
     kept: KeptCloses,
 }
 
@@ -58,59 +62,125 @@ struct KeptCloses {
     dropped: u64,
 }
 
+/// A link that has joined.
+#[derive(Debug)]
+pub struct Joined<B> {
+    /// The link.
+    pub link: Arc<WorkerLink<B>>,
+    /// The link that had the key before. With acknowledged events it takes no new ones from now on:
+    /// where it is the same process its epoch is over, else it [drains](WorkerTable::drain), and the
+    /// caller sees to either. Any other link is closed already.
+    pub replaced: Option<Arc<WorkerLink<B>>>,
+}
+
 impl<B: LinkBuffer> WorkerTable<B> {
     /// An empty table. `seed` decides what [`Routing::Random`] draws.
     pub fn new(routing: Routing, seed: u64) -> Self {
         Self {
             routing,
             links: BTreeMap::new(),
+            leaving: Vec::new(),
             clients: BTreeMap::new(),
             turn: 0,
             rng: SmallRng::seed_from_u64(seed),
+            suspects: Suspects::default(),
             kept: KeptCloses::default(),
         }
     }
 
-    /// Takes a link in, and gives it the closes that were kept. An older link with the same
-    /// key is closed.
-    pub fn join(&mut self, key: &str, buffer: B, features: Features) -> Arc<WorkerLink<B>> {
+    /// Takes a link in. It has the place of an older link with the same key.
+    pub fn join(&mut self, key: &str, buffer: B, peer: Peer) -> Joined<B> {
         let key: Arc<str> = key.into();
         self.clients.retain(|_, clients| clients.strong_count() > 0);
         let known = self.clients.entry(key.clone()).or_default();
         let clients = known.upgrade().unwrap_or_default();
         *known = Arc::downgrade(&clients);
-        let link = Arc::new(WorkerLink::new(key.clone(), buffer, features, clients));
-        if let Some(older) = self.links.insert(key, link.clone()) {
-            warn!(worker = %link.key(), "another worker has the same name and id: the older link is closed");
-            older.set_closed();
-            older.buffer.finish();
+        let link = Arc::new(WorkerLink::new(key.clone(), buffer, peer, clients));
+        let replaced = self.links.insert(key, link.clone());
+        if let Some(older) = &replaced {
+            if !older.acknowledges() {
+                warn!(worker = %link.key(), "another worker has the same name and id: the older link is closed");
+                older.set_over();
+                older.buffer.finish();
+            } else {
+                if older.process() == link.process() {
+                    older.set_closing();
+                }
+                self.leaving.push(older.clone());
+            }
         }
         for frame in self.take_kept() {
             // A link that fails at once loses what it was given; nobody can tell.
             let _ = link.buffer.append(|out| out.extend_from_slice(&frame));
         }
         link.buffer.flush_soon();
-        link
+        Joined { link, replaced }
     }
 
-    /// Takes a link out, unless a newer one has its place already.
-    pub fn leave(&mut self, link: &Arc<WorkerLink<B>>) {
-        link.set_closed();
+    /// The worker of a link stops. Returns whether each of `shards` shards is to be told, with
+    /// [`Shard::worker_drains`](super::Shard::worker_drains): a link with acknowledged events takes no
+    /// new ones from now on, and ends by itself when nothing is left to be finished.
+    pub fn drain(&mut self, link: &Arc<WorkerLink<B>>, shards: usize) -> bool {
+        let is_first = link.set_draining(shards);
+        if is_first {
+            self.unlist(link);
+        }
+        is_first
+    }
+
+    /// A link takes no more events. One with acknowledged events is over only when its task says so
+    /// ([`leave`](Self::leave)): what was read from it is still obeyed.
+    pub fn close(&mut self, link: &Arc<WorkerLink<B>>) {
+        if !link.acknowledges() {
+            return self.leave(link);
+        }
+        link.set_closing();
+        self.unlist(link);
+    }
+
+    fn unlist(&mut self, link: &Arc<WorkerLink<B>>) {
         if self.links.get(link.key()).is_some_and(|current| Arc::ptr_eq(current, link)) {
             self.links.remove(link.key());
+            self.leaving.push(link.clone());
         }
+    }
+
+    /// Takes a link out, unless a newer one has its place already: it is over, and nothing of it is
+    /// obeyed any more. With acknowledged events every shard is told next, with
+    /// [`Shard::worker_gone`](super::Shard::worker_gone).
+    pub fn leave(&mut self, link: &Arc<WorkerLink<B>>) {
+        link.set_over();
+        self.unlist(link);
+        self.leaving.retain(|leaving| !Arc::ptr_eq(leaving, link));
     }
 
     /// Returns the worker for a client that had the worker with the key `before`, or `None`
-    /// when no worker is linked.
+    /// when no worker is linked. With `ours_first` a worker that does not acknowledge events is chosen
+    /// only where none does.
     ///
     /// A worker that came back under its old key gets its clients back. A worker that does not
     /// read what it is sent is chosen only where all are so.
-    pub fn choose(&mut self, before: Option<&str>) -> Option<Arc<WorkerLink<B>>> {
-        if let Some(link) = before.and_then(|key| self.links.get(key)) {
+    pub fn choose(&mut self, before: Option<&str>, ours_first: bool) -> Option<Arc<WorkerLink<B>>> {
+        let ours = |link: &WorkerLink<B>| link.acknowledges();
+        if ours_first && self.links.values().any(|link| link.is_open() && ours(link)) {
+            return self.choose_among(before, ours);
+        }
+        self.choose_among(before, |_| true)
+    }
+
+    fn choose_among(
+        &mut self,
+        before: Option<&str>,
+        may: impl Fn(&WorkerLink<B>) -> bool + Copy,
+    ) -> Option<Arc<WorkerLink<B>>> {
+        if let Some(link) = before.and_then(|key| self.links.get(key))
+            && link.is_open()
+            && may(link)
+        {
             return Some(link.clone());
         }
-        self.choose_of(WorkerLink::has_room).or_else(|| self.choose_of(WorkerLink::is_open))
+        let with_room = self.choose_of(|link| link.has_room() && may(link));
+        with_room.or_else(|| self.choose_of(|link| link.is_open() && may(link)))
     }
 
     fn choose_of(&mut self, may: impl Fn(&WorkerLink<B>) -> bool) -> Option<Arc<WorkerLink<B>>> {
@@ -128,25 +198,26 @@ impl<B: LinkBuffer> WorkerTable<B> {
         .cloned()
     }
 
-    /// Whether none is linked.
+    /// Whether none is linked that takes events.
     #[cfg(any(test, feature = "internals"))]
     pub fn is_empty(&self) -> bool {
-        self.links.is_empty()
+        self.len() == 0
     }
 
-    /// How many are linked.
+    /// How many are linked that take events.
     pub fn len(&self) -> usize {
-        self.links.len()
+        self.links.values().filter(|link| link.is_open()).count()
     }
 
-    /// All links, in the order of their keys.
+    /// All links: first those that take events, in the order of their keys, then those that drain or
+    /// are being closed.
     pub fn links(&self) -> impl Iterator<Item = &Arc<WorkerLink<B>>> {
-        self.links.values()
+        self.links.values().chain(&self.leaving)
     }
 
     /// Keeps a close for the next worker, or gives it to one that has just come.
     pub fn keep_close(&mut self, write: impl Fn(&mut BytesMut)) {
-        while let Some(link) = self.choose(None) {
+        while let Some(link) = self.choose(None, false) {
             if link.buffer.append(&write).is_ok() {
                 return link.buffer.flush_soon();
             }

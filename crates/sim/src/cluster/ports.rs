@@ -88,6 +88,10 @@ impl core::LinkBuffer for SimLink {
         self.buffer.push(write).map_err(|_| core::LinkClosed)
     }
 
+    fn limit(&self) -> usize {
+        self.buffer.limit()
+    }
+
     fn is_full(&self) -> bool {
         self.buffer.is_full()
     }
@@ -114,16 +118,29 @@ impl core::LinkBuffer for SimLink {
 pub(super) struct SimDirectory {
     table: Rc<RefCell<WorkerTable<SimLink>>>,
     changed: Rc<Cell<bool>>,
+    counts: Rc<core::DeliveryCounts>,
 }
 
 impl SimDirectory {
     pub(super) fn new(routing: Routing, seed: u64) -> Self {
-        Self { table: Rc::new(RefCell::new(WorkerTable::new(routing, seed))), changed: Rc::default() }
+        let (changed, counts) = Default::default();
+        Self { table: Rc::new(RefCell::new(WorkerTable::new(routing, seed))), changed, counts }
     }
 
     pub(super) fn join(&self, key: &str, link: SimLink, features: Features) -> Arc<WorkerLink> {
         self.changed.set(true);
-        self.table.borrow_mut().join(key, link, features)
+        self.table.borrow_mut().join(key, link, features.into()).link
+    }
+
+    pub(super) fn leave(&self, link: &Arc<WorkerLink>) {
+        self.changed.set(true);
+        self.table.borrow_mut().leave(link);
+    }
+
+    /// The worker of a link stops.
+    pub(super) fn drain(&self, link: &Arc<WorkerLink>, shards: usize) -> bool {
+        self.changed.set(true);
+        self.table.borrow_mut().drain(link, shards)
     }
 
     /// Returns whether a worker has come or gone since the last call.
@@ -154,13 +171,31 @@ impl SimDirectory {
 impl core::Directory for SimDirectory {
     type Buffer = SimLink;
 
-    fn choose(&self, before: Option<&str>) -> Option<Arc<WorkerLink>> {
-        self.table.borrow_mut().choose(before)
+    fn choose(&self, before: Option<&str>, ours_first: bool) -> Option<Arc<WorkerLink>> {
+        self.table.borrow_mut().choose(before, ours_first)
     }
 
-    fn leave(&self, link: &Arc<WorkerLink>) {
+    fn close(&self, link: &Arc<WorkerLink>) {
         self.changed.set(true);
-        self.table.borrow_mut().leave(link);
+        self.table.borrow_mut().close(link);
+    }
+
+    fn notify(&self) {
+        self.changed.set(true);
+    }
+
+    fn begin_suspect(&self, is_last_try: bool) -> bool {
+        self.table.borrow_mut().suspects.begin(is_last_try)
+    }
+
+    fn end_suspect(&self) {
+        if self.table.borrow_mut().suspects.end() {
+            self.changed.set(true);
+        }
+    }
+
+    fn counts(&self) -> &core::DeliveryCounts {
+        &self.counts
     }
 
     fn keep_close(&self, write: impl Fn(&mut BytesMut)) {

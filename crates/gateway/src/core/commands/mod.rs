@@ -10,10 +10,13 @@
 
 mod admit;
 mod bind_uid;
+pub(super) mod closed;
 mod destroy;
+mod done;
 mod join_group;
 mod kick;
 mod leave_group;
+mod returned;
 pub(super) mod send_to_all;
 mod send_to_group;
 mod send_to_one;
@@ -69,6 +72,12 @@ pub enum ShardCommand {
     LeaveGroup(leave_group::LeaveGroup),
     /// Takes everybody out of a group.
     Ungroup(ungroup::Ungroup),
+    /// Ends events that a worker has handled.
+    Done(done::Done),
+    /// Takes back events that a worker has not begun.
+    Return(returned::Return),
+    /// Closes clients whose `on_close` has run.
+    Closed(closed::Closed),
 }
 
 /// Which shards a command goes to.
@@ -80,6 +89,10 @@ pub(super) enum Routed {
     All(ShardCommand),
     /// Each shard, those of the connections that it has.
     Split(Vec<u32>, Arc<Outgoing>),
+    /// Each shard, those of the connections that it has: CLOSED.
+    Closed(Vec<u32>),
+    /// Each shard, the events of the connections that it has, and their epoch: DONE, RETURN.
+    Counts(Vec<(u32, u32)>, u32, fn(u32, Vec<(u32, u32)>) -> ShardCommand),
 }
 
 /// Routes a command. Returns `None` where it is none of the shards', or names a uid or group that
@@ -107,14 +120,14 @@ pub(super) fn route(command: Command, number: impl FnOnce() -> u64) -> Option<Ro
         Command::JoinGroup { connection_id, group } => join_group::route(connection_id, group, number),
         Command::LeaveGroup { connection_id, group } => Some(leave_group::route(connection_id, group)),
         Command::Ungroup(group) => Some(ungroup::route(group)),
+        Command::Done { epoch, counts } => Some(done::route(epoch, counts)),
+        Command::Return { epoch, counts } => Some(returned::route(epoch, counts)),
+        Command::Closed(connection_ids) => Some(closed::route(connection_ids)),
         Command::Ask(_)
         | Command::WorkerConnect(_)
         | Command::ClientConnect(_)
         | Command::Publish { .. }
         | Command::Attach { .. }
-        | Command::Done { .. }
-        | Command::Return { .. }
-        | Command::Closed(_)
         | Command::Adopt { .. }
         | Command::Forget(_)
         | Command::Ping(_)
@@ -151,6 +164,9 @@ impl<P: Ports> Shard<P> {
             ShardCommand::JoinGroup(command) => command.execute(self),
             ShardCommand::LeaveGroup(command) => command.execute(self),
             ShardCommand::Ungroup(command) => command.execute(self),
+            ShardCommand::Done(command) => command.execute(self),
+            ShardCommand::Return(command) => command.execute(self),
+            ShardCommand::Closed(command) => command.execute(self),
         }
     }
 

@@ -177,7 +177,7 @@ impl Gateway {
         context: &mut Context<'_>,
     ) {
         let Some(client) = self.clients.get_mut(&number) else { return };
-        let Some(worker) = self.directory.choose(None) else { return };
+        let Some(worker) = self.directory.choose(None, false) else { return };
         let socket = client.socket.clone();
         if !matches!(socket.try_write(ACCEPTED), Written::Bytes(_)) {
             return self.forget_client(number);

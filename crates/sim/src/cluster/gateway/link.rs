@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_gateway::internals::{AskShards, Directory, Gather, LinkEvent, LinkState, answer_with};
+use gatewayworker_gateway::internals::{AskShards, Gather, LinkEvent, LinkState, answer_with};
 use gatewayworker_protocol::{MAX_LARGE_FRAME_LEN, Question, SecretKey, frame_answer};
 
 use super::shard::ShardMessage;
@@ -237,7 +237,7 @@ impl Gateway {
             }
             LinkEvent::Draining => {
                 if let Some(worker) = &link.worker {
-                    worker.set_draining();
+                    self.directory.drain(worker, self.shards.len());
                 }
             }
             LinkEvent::Question(question) => link.doing = Doing::HandOver(Some(question)),

@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(super) use client::{ACCEPTED, NO_WORKER};
 use client::{ClientTask, Stage};
 use gatewayworker_gateway::internals::{
-    Framing, Heartbeat, ListenerPolicy, Routing, Settings, SlowConsumer, WebSocketType,
+    DeliverySettings, Framing, Heartbeat, ListenerPolicy, Routing, Settings, SlowConsumer, WebSocketType,
 };
 use link::{Doing, Link};
 use shard::{ShardMessage, ShardNode};
@@ -147,6 +147,7 @@ impl Gateway {
                 max_session_bytes: 1 << 20,
                 outbox_budget: options.outbox_budget,
                 heartbeat_tick: Duration::from_millis(5),
+                delivery: DeliverySettings::default(),
             };
             ShardNode::new(Core::new(settings, directory.clone()))
         });
