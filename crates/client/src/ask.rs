@@ -26,6 +26,7 @@ impl Gateway {
         question: impl Fn(SocketAddrV4) -> Option<Question>,
     ) -> Result<Answers, Error> {
         self.links().ready().await;
+        self.check_fence()?;
         let links = self.links().all();
         if links.is_empty() {
             return Err(Error::NoGateways);
@@ -52,6 +53,7 @@ impl Gateway {
         read: impl FnOnce(Bytes) -> Option<T>,
     ) -> Result<T, Error> {
         self.links().ready().await;
+        self.check_fence()?;
         let link = self.links().all().get(&gateway).cloned();
         let answer = match link {
             Some(link) => link.ask(Command::Ask(question).into_frame()).await,

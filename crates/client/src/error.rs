@@ -61,8 +61,11 @@ impl From<PushError> for Unreached {
 
 /// The gateways that a send or a command did not reach.
 ///
-/// A gateway counts as reached when its link has the frame. The protocol acknowledges nothing,
-/// so a frame for a gateway that dies at this moment is lost without a trace.
+/// A gateway counts as reached when its link has the frame. The protocol acknowledges no command,
+/// so a frame for a gateway that dies at this moment is lost without a trace. So is one for a gateway
+/// that is frozen, until its link is found to be silent (see [`Liveness`](crate::Liveness)): a
+/// warning says then how many bytes had not left, and from then on the gateway is named here as
+/// [`NotConnected`](Unreached::NotConnected) until it answers again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Delivery {
@@ -109,6 +112,10 @@ pub enum Error {
         /// whose `max_message_bytes` is more.
         limit: usize,
     },
+    /// The event whose handle this is has been given to another worker meanwhile, or is given again:
+    /// the link to its gateway has ended. Nothing was sent.
+    #[error("the link that the event came on has ended, and the event is given again: nothing was sent")]
+    Fenced,
     /// A uid or group is empty or `"0"`, which the protocol cannot carry.
     #[error(transparent)]
     Id(#[from] IdError),

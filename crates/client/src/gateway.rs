@@ -14,10 +14,12 @@ use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::bus_state::BusState;
+use crate::event_calls::EventCalls;
+use crate::fence::Fence;
 use crate::link::LinkSettings;
 use crate::links::Links;
 use crate::session_observer::SessionObserver;
-use crate::{Delivery, Error, Unreached};
+use crate::{Delivery, Error, Liveness, Unreached};
 
 /// Longer limits may be more than a clock can show.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -32,6 +34,8 @@ pub struct Gateway {
     shared: Arc<Shared>,
     /// Is told of this clone's session writes only.
     observer: Option<Arc<dyn SessionObserver>>,
+    /// Refuses the calls of this clone once its event's epoch is over.
+    fence: Option<Arc<Fence>>,
 }
 
 struct Shared {
@@ -59,6 +63,8 @@ impl GatewayBuilder {
         let settings = LinkSettings {
             secret_key: SecretKey::default(),
             question_timeout: Duration::from_secs(5),
+            liveness: Liveness::default(),
+            process: 0,
             gather_writes: false,
         };
         Self { source, settings }
@@ -76,6 +82,19 @@ impl GatewayBuilder {
     /// counts as a year.
     pub fn question_timeout(mut self, limit: Duration) -> Self {
         self.settings.question_timeout = limit.min(YEAR);
+        self
+    }
+
+    /// Sets how gateways that are frozen or gone are noticed; see [`Liveness`] for the defaults.
+    pub fn liveness(mut self, liveness: Liveness) -> Self {
+        self.settings.liveness = liveness;
+        self
+    }
+
+    /// Sets the id of the worker process; see
+    /// [`WorkerBuilder::process`](crate::worker::WorkerBuilder::process).
+    pub(crate) fn process(mut self, id: u64) -> Self {
+        self.settings.process = id;
         self
     }
 
@@ -114,7 +133,7 @@ impl GatewayBuilder {
         let links = Arc::new(Links::new(self.settings, addresses));
         tasks.push(AbortOnDropHandle::new(tokio::spawn(links.clone().run())));
         let shared = Shared { links, bus: BusState::default(), observer, _tasks: tasks };
-        Gateway { shared: Arc::new(shared), observer: None }
+        Gateway { shared: Arc::new(shared), observer: None, fence: None }
     }
 }
 
@@ -133,7 +152,13 @@ impl Gateway {
 
     /// Returns a clone whose session writes `observer` is told of too.
     pub(crate) fn observed_by(&self, observer: Arc<dyn SessionObserver>) -> Self {
-        Self { shared: self.shared.clone(), observer: Some(observer) }
+        Self { shared: self.shared.clone(), observer: Some(observer), fence: None }
+    }
+
+    /// Returns a clone for the handler of one event: `observer` is told of its session writes too,
+    /// and its calls fail once the fence's epoch is over.
+    pub(crate) fn of_event(&self, observer: Arc<dyn SessionObserver>, fence: Arc<Fence>) -> Self {
+        Self { fence: Some(fence), ..self.observed_by(observer) }
     }
 
     /// Returns the gateways that are connected at the moment, by address.
@@ -173,9 +198,20 @@ impl Gateway {
         &self.shared.links
     }
 
+    /// Fails if the handle is that of an event whose epoch is over.
+    pub(crate) fn check_fence(&self) -> Result<(), Error> {
+        self.fence.as_ref().map_or(Ok(()), |fence| fence.check())
+    }
+
+    /// Where the commands of this clone are noted.
+    fn calls(&self) -> Option<&EventCalls> {
+        self.observer.as_ref()?.calls()
+    }
+
     /// Hands each frame to its gateway. If one of them is over the limit, none is sent.
     pub(crate) fn tell_some(&self, plan: &[(SocketAddrV4, Frame)]) -> Result<Delivery, Error> {
-        let links = self.links().all();
+        self.check_fence()?;
+        let (links, calls) = (self.links().all(), self.calls());
         plan.iter().try_for_each(|(address, frame)| {
             check_len(frame, links.get(address).map_or(MAX_FRAME_LEN, |link| link.max_frame_len()))
         })?;
@@ -186,32 +222,34 @@ impl Gateway {
                 continue;
             }
             let link = links.get(address).ok_or(Unreached::NotKnown);
-            delivery.note(*address, link.and_then(|link| link.tell(frame)));
+            delivery.note(*address, link.and_then(|link| link.tell(frame, calls)));
         }
         Ok(delivery)
     }
 
     /// Hands a frame to every gateway.
     pub(crate) fn tell_all(&self, frame: &Frame) -> Result<Delivery, Error> {
+        self.check_fence()?;
         check_len(frame, self.max_frame_len())?;
-        let links = self.links().all();
+        let (links, calls) = (self.links().all(), self.calls());
         if links.is_empty() {
             return Err(Error::NoGateways);
         }
         let mut delivery = Delivery::default();
         for (address, link) in links.iter() {
-            delivery.note(*address, link.tell(frame));
+            delivery.note(*address, link.tell(frame, calls));
         }
         Ok(delivery)
     }
 
     /// Hands a frame to one gateway.
     pub(crate) fn tell_one(&self, gateway: SocketAddrV4, frame: &Frame) -> Result<Delivery, Error> {
+        self.check_fence()?;
         let links = self.links().all();
         let link = links.get(&gateway).ok_or(Unreached::NotKnown);
         check_len(frame, link.map_or(MAX_FRAME_LEN, |link| link.max_frame_len()))?;
         let mut delivery = Delivery::default();
-        delivery.note(gateway, link.and_then(|link| link.tell(frame)));
+        delivery.note(gateway, link.and_then(|link| link.tell(frame, self.calls())));
         Ok(delivery)
     }
 

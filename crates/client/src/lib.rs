@@ -50,12 +50,13 @@
 //!   no gateway has, `dispatch.rs` awaits all of these; `ask.rs` asks, `decode.rs` reads the
 //!   answers.
 //! - `gateway_list.rs` and `links.rs` keep a link to each gateway; `link.rs` is one link over
-//!   TCP, and `core/` its protocol without IO.
-//! - `worker.rs` and `bus.rs` are for our own worker and channel.
+//!   TCP, `call_connection.rs` one connection of it, and `core/` its protocol without IO.
+//! - `worker.rs`, `fence.rs`, `event_calls.rs` and `bus.rs` are for our own worker and channel.
 
 mod ask;
 pub mod bus;
 mod bus_state;
+mod call_connection;
 #[cfg(feature = "calls")]
 pub mod calls;
 mod close;
@@ -65,11 +66,14 @@ mod decode;
 mod dispatch;
 mod emulated;
 mod error;
+mod event_calls;
+mod fence;
 mod frames;
 mod gateway;
 mod gateway_list;
 mod link;
 mod links;
+mod liveness;
 mod message;
 mod questions;
 mod select;
@@ -83,6 +87,7 @@ pub use close::Closing;
 pub use dispatch::CommandFuture;
 pub use error::{AskError, AskResult, Delivery, Error, Unreached};
 pub use gateway::{Gateway, GatewayBuilder};
+pub use liveness::Liveness;
 pub use message::OutMessage;
 pub use select::{Column, Row, Where};
 pub use send::Sending;

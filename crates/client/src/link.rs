@@ -12,17 +12,19 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_net::{Backoff, LinkWriter, PushError};
-use gatewayworker_protocol::{Frame, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, SecretKey};
-use tokio::io::AsyncReadExt;
+use gatewayworker_protocol::{
+    Command, Frame, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, Pairing, PingBody, SecretKey,
+};
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
-use crate::Unreached;
-use crate::core::{CallLink, Effect, QuestionId, Transmit};
+use crate::call_connection::{CallConnection, CallLinkEnd};
+use crate::core::{CallLink, Effect, LinkError, QuestionId, Transmit};
+use crate::event_calls::EventCalls;
+use crate::{Liveness, Unreached};
 
 /// How much may wait to be sent on one link, in bytes: PHP's `sendToGatewayBufferSize`.
 const OUTBOX: usize = 10 * 1024 * 1024;
@@ -39,12 +41,15 @@ const SUCCESS: Duration = Duration::from_secs(10);
 pub(crate) struct LinkSettings {
     pub(crate) secret_key: SecretKey,
     pub(crate) question_timeout: Duration,
+    pub(crate) liveness: Liveness,
+    /// The id of the worker process, which it attaches its links with.
+    pub(crate) process: u64,
     /// Leave frames to be written together with those of other tasks.
     pub(crate) gather_writes: bool,
 }
 
 type Asker = oneshot::Sender<Result<Bytes, Unreached>>;
-type Core = CallLink<Arc<LinkWriter>, Asker>;
+type Core = CallLink<Arc<CallConnection>, Asker>;
 
 /// The link to one gateway, connected or not.
 #[derive(Debug)]
@@ -55,15 +60,19 @@ pub(crate) struct Link {
     core: RwLock<Core>,
     /// The gateway is one of ours that has said so.
     takes_large_frames: AtomicBool,
-    /// A question was asked, so there may be a deadline.
-    asked: Notify,
+    /// There may be a deadline where there was none.
+    deadline_set: Notify,
     /// Bumped whenever the link has connected or ended.
     changes: watch::Sender<u64>,
 }
 
-impl Transmit for Arc<LinkWriter> {
+impl Transmit for Arc<CallConnection> {
     fn push(&mut self, write: impl FnOnce(&mut BytesMut)) -> Result<(), PushError> {
-        LinkWriter::push(self, write)
+        self.writer.push(write)
+    }
+
+    fn push_over(&mut self, write: impl FnOnce(&mut BytesMut)) -> Result<(), PushError> {
+        self.writer.push_over(write)
     }
 }
 
@@ -73,9 +82,17 @@ impl Link {
         settings: Arc<LinkSettings>,
         changes: watch::Sender<u64>,
     ) -> Self {
-        let core = RwLock::new(CallLink::new(settings.secret_key.clone(), settings.question_timeout));
+        let core = CallLink::new(settings.secret_key.clone(), settings.question_timeout)
+            .with_liveness(settings.liveness);
         let takes_large_frames = AtomicBool::new(false);
-        Self { address, settings, core, takes_large_frames, asked: Notify::new(), changes }
+        Self {
+            address,
+            settings,
+            core: RwLock::new(core),
+            takes_large_frames,
+            deadline_set: Notify::new(),
+            changes,
+        }
     }
 
     /// Whether the first attempt to connect is still under way.
@@ -84,11 +101,21 @@ impl Link {
     }
 
     pub(crate) fn is_live(&self) -> bool {
-        self.writer().is_ok()
+        self.connection().is_ok()
     }
 
-    fn writer(&self) -> Result<Arc<LinkWriter>, Unreached> {
+    fn connection(&self) -> Result<Arc<CallConnection>, Unreached> {
         self.core.read().unwrap_or_else(PoisonError::into_inner).connection().cloned()
+    }
+
+    fn any_connection(&self) -> Option<Arc<CallConnection>> {
+        self.core.read().unwrap_or_else(PoisonError::into_inner).any_connection().cloned()
+    }
+
+    /// Returns the connection that is attached to the epoch.
+    fn attached(&self, epoch: u32) -> Result<Arc<CallConnection>, Unreached> {
+        let core = self.core.read().unwrap_or_else(PoisonError::into_inner);
+        if core.epoch() == Some(epoch) { core.connection().cloned() } else { Err(Unreached::NotConnected) }
     }
 
     /// Calls the core, then carries out its effects.
@@ -104,18 +131,30 @@ impl Link {
                     let _ = asker.send(outcome);
                 }
                 Effect::Flush => {
-                    if let Ok(writer) = self.writer() {
-                        self.flush(&writer);
+                    if let Some(connection) = self.any_connection() {
+                        self.flush(&connection.writer);
                     }
                 }
-                Effect::Close(writer) => {
-                    let gateway = self.address;
-                    warn!(%gateway, "the gateway did not answer a question in time: starting a new call link");
-                    writer.close(io::ErrorKind::TimedOut);
+                Effect::Close(connection) => self.close_silent(&connection),
+                Effect::Proven => {
+                    info!(gateway = %self.address, "the gateway answers again");
+                    self.has_changed();
                 }
             }
         }
         result
+    }
+
+    fn close_silent(&self, connection: &CallConnection) {
+        let local = connection.writer.socket().local_addr().ok();
+        warn!(
+            gateway = %self.address,
+            local = local.map(tracing::field::display),
+            unwritten_bytes = connection.unwritten(),
+            "the gateway answers nothing: its call link is closed and connected again, and it counts as not \
+             connected until it answers"
+        );
+        connection.writer.close(io::ErrorKind::TimedOut);
     }
 
     fn flush(&self, writer: &LinkWriter) {
@@ -136,13 +175,62 @@ impl Link {
         if self.takes_large_frames.load(Ordering::Relaxed) { MAX_LARGE_FRAME_LEN } else { MAX_FRAME_LEN }
     }
 
-    /// Hands a frame to the link. Waits for nothing.
-    pub(crate) fn tell(&self, frame: &Frame) -> Result<(), Unreached> {
-        let writer = self.writer()?;
-        let outbox = if self.takes_large_frames.load(Ordering::Relaxed) { LARGE_OUTBOX } else { OUTBOX };
-        writer.push_within(outbox, |out| frame.encode(out))?;
-        self.flush(&writer);
+    /// Hands a frame to the link. Waits for nothing. `calls` notes it for the event whose handler
+    /// says it.
+    pub(crate) fn tell(&self, frame: &Frame, calls: Option<&EventCalls>) -> Result<(), Unreached> {
+        let told = self.push(frame);
+        if let Some(calls) = calls {
+            calls.note(self.address, &told);
+        }
+        self.flush(&told?.writer);
         Ok(())
+    }
+
+    fn push(&self, frame: &Frame) -> Result<Arc<CallConnection>, Unreached> {
+        let connection = self.connection()?;
+        let outbox = if self.takes_large_frames.load(Ordering::Relaxed) { LARGE_OUTBOX } else { OUTBOX };
+        connection.writer.push_within(outbox, |out| frame.encode(out))?;
+        Ok(connection)
+    }
+
+    /// Attaches the connection to the epoch of a pairing. A connection of another epoch is closed,
+    /// and the next one can be attached.
+    pub(crate) fn attach(&self, pairing: Pairing, closed: &[u32]) -> Result<CallLinkEnd, Unreached> {
+        let (epoch, process) = (pairing.epoch, self.settings.process);
+        self.update(|core| {
+            let connection = core.connection()?.clone();
+            if core.epoch().is_some() {
+                connection.writer.close(io::ErrorKind::ConnectionAborted);
+            }
+            core.attach(epoch, process, closed)?;
+            Ok(connection.end())
+        })
+    }
+
+    /// Closes the connection if it is attached to this epoch.
+    pub(crate) fn end_epoch(&self, epoch: u32) {
+        if let Ok(connection) = self.attached(epoch) {
+            connection.writer.close(io::ErrorKind::ConnectionAborted);
+        }
+    }
+
+    /// Hands over a word about the events of an epoch, whatever waits on the link already.
+    pub(crate) fn tell_in_epoch(&self, epoch: u32, command: Command) -> Result<(), Unreached> {
+        let connection = self.attached(epoch)?;
+        connection.writer.push_over(|out| command.encode(out))?;
+        connection.writer.flush_soon();
+        Ok(())
+    }
+
+    /// Gives an attached connection a sign of life, from any thread.
+    pub(crate) fn ping(&self) {
+        let core = self.core.read().unwrap_or_else(PoisonError::into_inner);
+        let (Some(_), Ok(connection)) = (core.epoch(), core.connection()) else { return };
+        // What waits is a sign of life, too; and where the gateway reads nothing, no pings pile up.
+        if connection.unwritten() == 0 {
+            let _ = connection.writer.push_over(|out| Command::Ping(PingBody::Empty.encode()).encode(out));
+        }
+        connection.writer.flush_directly();
     }
 
     /// Asks with the frame of a question, and waits for the answer for at most the question
@@ -153,7 +241,7 @@ impl Link {
         let now = Instant::now();
         let (asker, mut answered) = oneshot::channel();
         let id = self.update(|core| core.ask(question, asker, now.into_std()))?;
-        self.asked.notify_one();
+        self.deadline_set.notify_one();
         let waiting = CancelOnDrop { link: self, id: Some(id) };
         let outcome = match timeout_at(now + self.settings.question_timeout, &mut answered).await {
             Ok(outcome) => outcome.unwrap_or(Err(Unreached::Lost)),
@@ -168,13 +256,26 @@ impl Link {
     }
 
     fn handle_timeout(&self) {
-        self.update(|core| core.handle_timeout(Instant::now().into_std()));
+        let now = Instant::now();
+        // First what has come by now: this task may have been held up, and not the gateway.
+        if let Some(connection) = self.any_connection() {
+            let read = connection.read_directly(|received| self.receive(received));
+            if let Some(Err(error)) = read {
+                warn!(gateway = %self.address, %error, "the call link is out of step: it is connected again");
+                connection.writer.close(io::ErrorKind::InvalidData);
+            }
+        }
+        self.update(|core| core.handle_timeout(now.into_std()));
+    }
+
+    fn receive(&self, received: &mut BytesMut) -> Result<(), LinkError> {
+        self.update(|core| core.receive(received, Instant::now().into_std()))
     }
 
     /// Refuses further frames; the connection ends once what waits is written.
     pub(crate) fn finish(&self) {
-        if let Ok(writer) = self.writer() {
-            writer.finish();
+        if let Some(connection) = self.any_connection() {
+            connection.writer.finish();
         }
     }
 
@@ -187,14 +288,16 @@ impl Link {
         debug!(gateway = %self.address, "no longer listed");
     }
 
-    /// Ends questions whose time is over, also those whose asker is gone.
+    /// Ends questions whose time is over, also those whose asker is gone, and notices a gateway that
+    /// is silent.
     async fn keep_time(self: Arc<Self>) {
         loop {
             let deadline = self.core.read().unwrap_or_else(PoisonError::into_inner).next_deadline();
             match deadline {
-                // It may have moved to later meanwhile, never to earlier.
+                // A question that is asked meanwhile may have an earlier one: its asker waits for that
+                // itself. The link's own deadlines are never earlier.
                 Some(deadline) => sleep_until(Instant::from_std(deadline)).await,
-                None => self.asked.notified().await,
+                None => self.deadline_set.notified().await,
             }
             self.handle_timeout();
         }
@@ -239,30 +342,28 @@ impl Link {
 
     /// Serves one connection to its end. `Ok` when this side has finished it.
     async fn serve(&self, stream: TcpStream) -> io::Result<()> {
-        let (reading, writing) = stream.into_split();
-        let writer = Arc::new(LinkWriter::new(writing, OUTBOX));
-        self.update(|core| core.connected(writer.clone(), Instant::now().into_std()))
+        let writer = LinkWriter::new(stream.into_split().1, OUTBOX);
+        let connection = Arc::new(CallConnection::new(self.address, writer));
+        // Also where this future is dropped: what ends with the connection shall not wait for ever.
+        let _ended = connection.ended.clone().drop_guard();
+        self.update(|core| core.connected(connection.clone(), Instant::now().into_std()))
             .map_err(io::Error::other)?;
+        self.deadline_set.notify_one();
         info!(gateway = %self.address, "connected");
         self.has_changed();
         let ended = tokio::select! {
-            ended = writer.drive() => ended,
-            ended = self.read_answers(reading) => ended,
+            ended = connection.writer.drive() => ended,
+            ended = self.read_answers(&connection) => ended,
         };
-        // Some task may still hold the writer: what it pushes now is refused.
-        writer.close(io::ErrorKind::NotConnected);
+        // Some task may still hold the connection: what it pushes now is refused.
+        connection.writer.close(io::ErrorKind::NotConnected);
         ended
     }
 
-    async fn read_answers(&self, mut reading: OwnedReadHalf) -> io::Result<()> {
-        let mut buffer = BytesMut::new();
+    async fn read_answers(&self, connection: &CallConnection) -> io::Result<()> {
         loop {
-            buffer.reserve(4096);
-            if reading.read_buf(&mut buffer).await? == 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway"));
-            }
-            self.update(|core| core.receive(&mut buffer, Instant::now().into_std()))
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let received = connection.read(|received| self.receive(received)).await?;
+            received.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         }
     }
 }

@@ -1,8 +1,11 @@
-//! How a businessworker learns that a session was written through a handle.
+//! How a businessworker learns what was said through a handle.
 //!
-//! `commands.rs` calls the observers after a write; `worker.rs` sets them.
+//! `commands.rs` calls the observers after a session was written, `gateway.rs` gives the links their
+//! [`EventCalls`]; `worker.rs` sets them.
 
 use gatewayworker_protocol::{ClientId, php};
+
+use crate::event_calls::EventCalls;
 
 /// Is told of every session that is written through a handle, once the link has the write:
 /// a question over the same handle afterwards sees the new session.
@@ -15,4 +18,12 @@ pub trait SessionObserver: Send + Sync + 'static {
     /// `with` was merged into the session of `id`, as PHP's
     /// `array_replace_recursive` does.
     fn session_merged(&self, id: ClientId, with: &php::Array);
+
+    /// Where the commands of a handle are noted that belongs to one event; nowhere by default. Only
+    /// that of a single handle's observer is used ([`WorkerHandle::gateway_of_event`]).
+    ///
+    /// [`WorkerHandle::gateway_of_event`]: crate::worker::WorkerHandle::gateway_of_event
+    fn calls(&self) -> Option<&EventCalls> {
+        None
+    }
 }

@@ -7,12 +7,16 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatewayworker_protocol::{ClientId, Command, SecretKey};
+use gatewayworker_protocol::{ClientId, Command, EventCounts, Pairing, SecretKey};
 use tokio::sync::watch;
 
+pub use crate::call_connection::CallLinkEnd;
+pub use crate::event_calls::{EventCalls, Written, WrittenMark};
+pub use crate::fence::Fence;
 pub use crate::gateway_list::follow_gateways;
+use crate::link::Link;
 pub use crate::session_observer::SessionObserver;
-use crate::{Delivery, Error, Gateway, GatewayBuilder, OutMessage};
+use crate::{Delivery, Error, Gateway, GatewayBuilder, Liveness, OutMessage, Unreached};
 
 /// The worker's own handle. It shares its links with every [`Gateway`] made from it.
 #[derive(Debug, Clone)]
@@ -66,6 +70,18 @@ impl WorkerBuilder {
         self
     }
 
+    /// Sets the id of the worker process, which its event links say too; 0 by default.
+    pub fn process(mut self, id: u64) -> Self {
+        self.builder = self.builder.process(id);
+        self
+    }
+
+    /// Sets how gateways that are frozen or gone are noticed; see [`Liveness`] for the defaults.
+    pub fn liveness(mut self, liveness: Liveness) -> Self {
+        self.builder = self.builder.liveness(liveness);
+        self
+    }
+
     /// Tells `observer` of every session that is written through the handle and through
     /// every [`Gateway`] made from it.
     pub fn observer(mut self, observer: Arc<dyn SessionObserver>) -> Self {
@@ -96,6 +112,83 @@ impl WorkerHandle {
     /// An application's handle whose session writes `observer` is told of too.
     pub fn gateway_observed_by(&self, observer: Arc<dyn SessionObserver>) -> Gateway {
         self.gateway.observed_by(observer)
+    }
+
+    /// An application's handle for the handler of one event. `observer` is told of its session
+    /// writes, and has its [`EventCalls`]; when `fence` is over, each call fails with
+    /// [`Error::Fenced`] and sends nothing.
+    pub fn gateway_of_event(&self, observer: Arc<dyn SessionObserver>, fence: Arc<Fence>) -> Gateway {
+        self.gateway.of_event(observer, fence)
+    }
+
+    /// Attaches the call link to an epoch, which the gateway has named on the event link. Says before
+    /// that `on_close` has run for the clients with the connections in `closed`.
+    ///
+    /// What is returned tells when that connection has ended, and with it the epoch. An attached
+    /// connection is never attached again: if it is one of an earlier epoch, it is closed here, and
+    /// the caller has to begin anew, behind [`Gateway::connected`].
+    ///
+    /// # Errors
+    /// When the call link is not connected, or is attached already.
+    pub fn attach(
+        &self,
+        gateway: SocketAddrV4,
+        pairing: Pairing,
+        closed: &[u32],
+    ) -> Result<CallLinkEnd, Unreached> {
+        self.link(gateway)?.attach(pairing, closed)
+    }
+
+    /// Closes the call link of an epoch at once, if it is still there. What waits to be written is
+    /// lost. The next connection belongs to no epoch.
+    pub fn end_call_link(&self, gateway: SocketAddrV4, epoch: u32) {
+        if let Ok(link) = self.link(gateway) {
+            link.end_epoch(epoch);
+        }
+    }
+
+    /// Says that events of an epoch are done, behind all commands that were given to the call link
+    /// before. A full outbox refuses it not. It is written soon, not at once.
+    ///
+    /// # Errors
+    /// When the call link is not attached to that epoch any more.
+    pub fn tell_done(&self, gateway: SocketAddrV4, epoch: u32, counts: EventCounts) -> Result<(), Unreached> {
+        self.link(gateway)?.tell_in_epoch(epoch, Command::Done { epoch, counts })
+    }
+
+    /// Gives events of an epoch back that were not begun, as [`tell_done`](Self::tell_done) says
+    /// that others are done.
+    ///
+    /// # Errors
+    /// When the call link is not attached to that epoch any more.
+    pub fn tell_return(
+        &self,
+        gateway: SocketAddrV4,
+        epoch: u32,
+        counts: EventCounts,
+    ) -> Result<(), Unreached> {
+        self.link(gateway)?.tell_in_epoch(epoch, Command::Return { epoch, counts })
+    }
+
+    /// Gives each attached call link a sign of life. Waits for nothing, and may be called from a
+    /// thread outside of the runtime: it writes even while the runtime's threads are held up.
+    pub fn ping_links(&self) {
+        self.gateway.links().all().values().for_each(|link| link.ping());
+    }
+
+    /// Whether the call link to `gateway` takes commands at the moment.
+    pub fn is_connected(&self, gateway: SocketAddrV4) -> bool {
+        self.link(gateway).is_ok_and(|link| link.is_live())
+    }
+
+    /// Whether there is a call link to `gateway`, connected or not: a register lists the gateway, or
+    /// the link stands nevertheless.
+    pub fn has_link(&self, gateway: SocketAddrV4) -> bool {
+        self.link(gateway).is_ok()
+    }
+
+    fn link(&self, gateway: SocketAddrV4) -> Result<Arc<Link>, Unreached> {
+        self.gateway.links().all().get(&gateway).cloned().ok_or(Unreached::NotKnown)
     }
 
     /// Admits a client whose gateway waits for the answer to its handshake.

@@ -5,8 +5,9 @@
 //! waiting; [`drive`](LinkWriter::drive), a task of the link, writes what the socket did not take.
 //! Reading is not done here: gateway, businessworker and client library each read their links.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, BytesMut};
@@ -32,6 +33,10 @@ pub struct LinkWriter {
     work: Notify,
     /// Wakes those that wait for room: the outbox has some again, or never will.
     room: Notify,
+    /// How many bytes were ever pushed. Changed under the outbox's lock, read without it.
+    pushed: AtomicU64,
+    /// How many of these the socket has taken.
+    written: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +64,15 @@ impl LinkWriter {
     /// A writer to `socket`. An outbox that holds `limit` bytes or more accepts no frame; one frame
     /// may be larger than the limit, as in the original.
     pub fn new(socket: OwnedWriteHalf, limit: usize) -> Self {
-        Self { socket, outbox: Mutex::default(), limit, work: Notify::new(), room: Notify::new() }
+        Self {
+            socket,
+            outbox: Mutex::default(),
+            limit,
+            work: Notify::new(),
+            room: Notify::new(),
+            pushed: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+        }
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
@@ -103,6 +116,8 @@ impl LinkWriter {
             return Err(PushError::Full);
         }
         write(&mut outbox.pending);
+        let pushed = self.written.load(Ordering::Relaxed) + outbox.pending.len() as u64;
+        self.pushed.store(pushed, Ordering::Release);
         if outbox.pending.len() >= EARLY && !outbox.stuck {
             self.write_some(&mut outbox);
         }
@@ -120,6 +135,22 @@ impl LinkWriter {
         self.limit
     }
 
+    /// Whether the link is closed: what is not written by now never will be. A link that is finished
+    /// still writes.
+    pub fn has_ended(&self) -> bool {
+        self.outbox().closed.is_some()
+    }
+
+    /// The number of bytes pushed so far. Takes no lock.
+    pub fn pushed(&self) -> u64 {
+        self.pushed.load(Ordering::Acquire)
+    }
+
+    /// The number of bytes that the socket has taken so far. Takes no lock.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
     /// Whether the outbox is full.
     pub fn is_full(&self) -> bool {
         self.outbox().pending.len() >= self.limit
@@ -130,6 +161,15 @@ impl LinkWriter {
         let mut outbox = self.outbox();
         if !outbox.stuck && outbox.closed.is_none() {
             self.write_some(&mut outbox);
+        }
+    }
+
+    /// Writes as [`flush`](Self::flush) does, but asks the socket itself whether it takes more, not
+    /// the runtime: for a thread outside of the runtime, whose own threads may be held up.
+    pub fn flush_directly(&self) {
+        let mut outbox = self.outbox();
+        if outbox.closed.is_none() {
+            self.write_with(&mut outbox, |bytes| (&*SockRef::from(self.socket())).write(bytes));
         }
     }
 
@@ -205,11 +245,17 @@ impl LinkWriter {
     }
 
     fn write_some(&self, outbox: &mut Outbox) {
+        self.write_with(outbox, |bytes| self.socket.try_write(bytes));
+    }
+
+    fn write_with(&self, outbox: &mut Outbox, write: impl Fn(&[u8]) -> io::Result<usize>) {
         let was_full = outbox.pending.len() >= self.limit;
         while !outbox.pending.is_empty() {
-            match self.socket.try_write(&outbox.pending) {
+            match write(&outbox.pending) {
                 Ok(written @ 1..) => {
                     outbox.pending.advance(written);
+                    let total = self.written.load(Ordering::Relaxed) + written as u64;
+                    self.written.store(total, Ordering::Release);
                     continue;
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
@@ -282,6 +328,43 @@ mod tests {
             both = async { tokio::join!(writer.wait_for_room(), read_all) } => both,
         };
         assert!(!writer.is_full());
+    }
+
+    #[tokio::test]
+    async fn counts_the_bytes_that_were_pushed_and_written() {
+        let (writer, _peer) = pair(usize::MAX).await;
+        assert_eq!((writer.pushed(), writer.written()), (0, 0));
+        writer.push(|out| out.extend_from_slice(b"one ")).unwrap();
+        writer.push(|out| out.extend_from_slice(b"two")).unwrap();
+        assert_eq!((writer.pushed(), writer.written()), (7, 0));
+        writer.flush();
+        assert_eq!((writer.pushed(), writer.written()), (7, 7));
+        while writer.written() == writer.pushed() {
+            writer.push(|out| out.resize(out.len() + 50_000, b'x')).unwrap();
+            writer.flush();
+        }
+        let written = writer.written();
+        writer.close(io::ErrorKind::ConnectionAborted);
+        assert!(writer.has_ended() && writer.written() == written);
+    }
+
+    #[tokio::test]
+    async fn a_direct_flush_writes_to_a_socket_that_the_runtime_still_takes_for_full() {
+        let (writer, peer) = pair(usize::MAX).await;
+        while writer.written() == writer.pushed() {
+            writer.push(|out| out.resize(out.len() + 50_000, b'x')).unwrap();
+            writer.flush();
+        }
+        // Read without the runtime, so that it learns nothing of the room that there is now.
+        let mut peer = peer.into_std().unwrap();
+        peer.set_nonblocking(false).unwrap();
+        while writer.written() < writer.pushed() {
+            let before = writer.written();
+            writer.flush();
+            assert_eq!(writer.written(), before);
+            io::Read::read_exact(&mut peer, &mut vec![0; 50_000]).unwrap();
+            writer.flush_directly();
+        }
     }
 
     #[tokio::test]

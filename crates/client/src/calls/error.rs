@@ -30,6 +30,9 @@ pub enum CallError {
         /// The reason.
         why: Unreached,
     },
+    /// The call was made through the handle of an event whose link has ended.
+    #[error("{0}")]
+    Fenced(String),
     /// Not every gateway has answered.
     #[error("the answer is incomplete{}", missing.iter().map(|(gateway, why)| format!("; gateway {gateway}: {why}")).collect::<String>())]
     Incomplete {
@@ -45,7 +48,7 @@ pub enum CallError {
 
 impl CallError {
     /// Returns its kind for programs: `unknown_call`, `bad_params`, `too_large`,
-    /// `no_gateways`, `unreached`, `incomplete` or `bad_session`.
+    /// `no_gateways`, `unreached`, `fenced`, `incomplete` or `bad_session`.
     pub fn code(&self) -> &'static str {
         match self {
             Self::UnknownCall(_) => "unknown_call",
@@ -53,6 +56,7 @@ impl CallError {
             Self::TooLarge(_) => "too_large",
             Self::NoGateways => "no_gateways",
             Self::Unreached { .. } => "unreached",
+            Self::Fenced(_) => "fenced",
             Self::Incomplete { .. } => "incomplete",
             Self::BadSession(_) => "bad_session",
         }
@@ -85,6 +89,7 @@ impl From<Error> for CallError {
             Error::NoGateways => Self::NoGateways,
             Error::Unreached { gateway, why } => Self::Unreached { gateway, why },
             Error::TooLarge { .. } => Self::TooLarge(error.to_string()),
+            Error::Fenced => Self::Fenced(error.to_string()),
             Error::Id(_) => Self::BadParams(error.to_string()),
             Error::Session(error) => error.into(),
         }

@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_net::PushError;
-use gatewayworker_protocol::{Command, Frame, FrameError, Hello, SecretKey, parse_answer};
+use gatewayworker_protocol::{Command, Frame, FrameError, Hello, Question, SecretKey, parse_answer};
 
 use super::pending::{PendingQuestions, QuestionId};
-use crate::Unreached;
+use crate::{Liveness, Unreached};
 
 /// The longest answer that a link accepts, in bytes: a row for each of a million clients.
 const MAX_ANSWER: usize = 128 * 1024 * 1024;
+
+/// How many connections one CLOSED names at most, so that its frame is no long one.
+const CLOSED_AT_ONCE: usize = 100_000;
 
 /// The sending side of a connection. It returns at once.
 pub trait Transmit {
@@ -22,6 +25,15 @@ pub trait Transmit {
     /// # Errors
     /// When the outbox is full or the connection closed; `write` is not called then.
     fn push(&mut self, write: impl FnOnce(&mut BytesMut)) -> Result<(), PushError>;
+
+    /// Lets `write` append a frame that cannot wait, even if the outbox is full. As
+    /// [`push`](Self::push), for a connection without a limit.
+    ///
+    /// # Errors
+    /// When the connection is closed; `write` is not called then.
+    fn push_over(&mut self, write: impl FnOnce(&mut BytesMut)) -> Result<(), PushError> {
+        self.push(write)
+    }
 }
 
 /// What the shell has to do after a call to a [`CallLink`].
@@ -36,8 +48,11 @@ pub enum Effect<C, A> {
     },
     /// Write what was pushed.
     Flush,
-    /// Close this connection: its gateway does not answer. The link is down already.
+    /// Close this connection: nothing was heard on it for too long. The link is down already.
     Close(C),
+    /// The gateway has been heard on a connection that had to be proven first: the link takes
+    /// commands now.
+    Proven,
 }
 
 /// Why a connection cannot be read any further.
@@ -57,6 +72,10 @@ pub struct CallLink<C, A> {
     phase: Phase<C>,
     secret_key: SecretKey,
     question_timeout: Duration,
+    /// Without it, no gateway is asked for a sign of life.
+    liveness: Option<Liveness>,
+    /// The last connection ended since it was silent: the next one has to be proven.
+    was_silent: bool,
     questions: PendingQuestions<A>,
     effects: Vec<Effect<C, A>>,
 }
@@ -65,17 +84,45 @@ pub struct CallLink<C, A> {
 enum Phase<C> {
     /// The first attempt is under way: questions wait for it.
     Connecting,
-    Live(C),
+    Live(Live<C>),
     /// Disconnected, whether or not the shell tries again: questions fail at once.
     Down,
 }
 
+/// A connection that stands.
+#[derive(Debug)]
+struct Live<C> {
+    connection: C,
+    /// When something was last read from it, or it began.
+    heard_at: Instant,
+    /// The kernel of a frozen gateway accepts connections for it. So after one that was silent, the
+    /// next takes commands and questions only once the gateway has said something.
+    is_proven: bool,
+    /// The epoch that the gateway has it attached to.
+    epoch: Option<u32>,
+}
+
 impl<C: Transmit, A> CallLink<C, A> {
     /// A link whose first attempt to connect begins. A question may take `question_timeout`,
-    /// which has to be short enough to be added to any time that the shell gives.
+    /// which has to be short enough to be added to any time that the shell gives. A gateway that
+    /// is asked and says nothing for that time is given up.
     pub fn new(secret_key: SecretKey, question_timeout: Duration) -> Self {
-        let questions = PendingQuestions::new();
-        Self { phase: Phase::Connecting, secret_key, question_timeout, questions, effects: Vec::new() }
+        Self {
+            phase: Phase::Connecting,
+            secret_key,
+            question_timeout,
+            liveness: None,
+            was_silent: false,
+            questions: PendingQuestions::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    /// Asks the gateway for signs of life, and gives it up as `liveness` says.
+    #[must_use]
+    pub fn with_liveness(mut self, liveness: Liveness) -> Self {
+        self.liveness = Some(liveness);
+        self
     }
 
     /// Whether the first attempt to connect is still under way.
@@ -86,12 +133,47 @@ impl<C: Transmit, A> CallLink<C, A> {
     /// The connection, for commands.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none, or it is not proven yet.
     pub fn connection(&self) -> Result<&C, Unreached> {
         match &self.phase {
-            Phase::Live(connection) => Ok(connection),
-            Phase::Connecting | Phase::Down => Err(Unreached::NotConnected),
+            Phase::Live(Live { connection, is_proven: true, .. }) => Ok(connection),
+            _ => Err(Unreached::NotConnected),
         }
+    }
+
+    /// The connection, proven or not, to be read or closed.
+    pub fn any_connection(&self) -> Option<&C> {
+        match &self.phase {
+            Phase::Live(live) => Some(&live.connection),
+            Phase::Connecting | Phase::Down => None,
+        }
+    }
+
+    /// The epoch that the connection is attached to.
+    pub fn epoch(&self) -> Option<u32> {
+        match &self.phase {
+            Phase::Live(live) => live.epoch,
+            Phase::Connecting | Phase::Down => None,
+        }
+    }
+
+    /// Attaches the connection to an epoch, as this worker process's. Says before that `on_close`
+    /// has run for the connections in `closed`. A connection is attached once: for another epoch
+    /// the shell has to begin another.
+    ///
+    /// # Errors
+    /// When there is no connection, or it is not proven yet, or it is attached already.
+    pub fn attach(&mut self, epoch: u32, process: u64, closed: &[u32]) -> Result<(), Unreached> {
+        let Phase::Live(live @ Live { is_proven: true, epoch: None, .. }) = &mut self.phase else {
+            return Err(Unreached::NotConnected);
+        };
+        for ids in closed.chunks(CLOSED_AT_ONCE) {
+            live.connection.push_over(|out| Command::Closed(ids.to_vec()).encode(out))?;
+        }
+        live.connection.push_over(|out| Command::Attach { epoch, process }.encode(out))?;
+        live.epoch = Some(epoch);
+        self.effects.push(Effect::Flush);
+        Ok(())
     }
 
     /// Takes a new connection: says the hello, and sends the first question that waits.
@@ -114,8 +196,13 @@ impl<C: Transmit, A> CallLink<C, A> {
             }
             self.effects.push(Effect::Flush);
         }
-        self.phase = Phase::Live(connection);
-        self.send_next(now);
+        let is_proven = !self.was_silent;
+        self.phase = Phase::Live(Live { connection, heard_at: now, is_proven, epoch: None });
+        if is_proven {
+            self.send_next(now);
+        } else {
+            self.probe(now);
+        }
         Ok(())
     }
 
@@ -136,8 +223,8 @@ impl<C: Transmit, A> CallLink<C, A> {
     /// # Errors
     /// When the link is down, or too many questions wait. The asker is dropped then.
     pub fn ask(&mut self, question: Frame, asker: A, now: Instant) -> Result<QuestionId, Unreached> {
-        if matches!(self.phase, Phase::Down) {
-            return Err(Unreached::NotConnected);
+        if !self.is_connecting() {
+            self.connection()?;
         }
         if self.questions.is_full() {
             return Err(Unreached::Overloaded);
@@ -153,12 +240,19 @@ impl<C: Transmit, A> CallLink<C, A> {
         self.questions.cancel(question);
     }
 
-    /// Takes all whole answers off the front of `buffer`, which holds what this connection
-    /// has received. What is left there is the beginning of the next answer.
+    /// Takes all whole answers off the front of `buffer`, to which bytes that this connection has
+    /// received were appended just now. What is left there is the beginning of the next answer.
     ///
     /// # Errors
     /// When the stream is out of step. The shell has to close the connection.
     pub fn receive(&mut self, buffer: &mut BytesMut, now: Instant) -> Result<(), LinkError> {
+        if let Phase::Live(live) = &mut self.phase {
+            live.heard_at = now;
+            if !std::mem::replace(&mut live.is_proven, true) {
+                self.effects.push(Effect::Proven);
+            }
+            self.was_silent = false;
+        }
         while let Some(answer) = parse_answer(buffer, MAX_ANSWER)? {
             let asker = self.questions.answered().ok_or(LinkError::Unasked)?;
             if let Some(asker) = asker {
@@ -169,24 +263,30 @@ impl<C: Transmit, A> CallLink<C, A> {
         Ok(())
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is due next, if anything waits.
+    /// When [`handle_timeout`](Self::handle_timeout) is due next, if anything waits. It may move
+    /// to an earlier time only in [`ask`](Self::ask) and [`connected`](Self::connected).
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.questions.next_deadline()
+        let link = self.gives_up_at().or_else(|| self.ping_due());
+        self.questions.next_deadline().into_iter().chain(link).min()
     }
 
-    /// Fails the questions whose time is over. If the gateway has had the question in flight
-    /// for all of that time, the link goes down: an answer that came later could not be told
-    /// from the next one's.
+    /// Fails the questions whose time is over, asks an idle gateway for a sign of life, and closes a
+    /// connection that was silent for too long.
+    ///
+    /// To judge by what has come, and not by what was read of it, the shell reads the connection
+    /// once more before, at `now` or later. It may have been held up itself.
     pub fn handle_timeout(&mut self, now: Instant) {
         let why = if self.is_connecting() { Unreached::NotConnected } else { Unreached::TimedOut };
         while let Some(asker) = self.questions.pop_expired(now) {
             self.effects.push(Effect::Settle { asker, outcome: Err(why) });
         }
-        if self.questions.is_overdue(now) {
-            let phase = self.end(Unreached::Lost);
-            if let Phase::Live(connection) = phase {
-                self.effects.push(Effect::Close(connection));
+        if self.gives_up_at().is_some_and(|at| at <= now) {
+            self.was_silent = self.liveness.is_some();
+            if let Phase::Live(live) = self.end(Unreached::Lost) {
+                self.effects.push(Effect::Close(live.connection));
             }
+        } else if self.ping_due().is_some_and(|at| at <= now) {
+            self.probe(now);
         }
     }
 
@@ -195,13 +295,44 @@ impl<C: Transmit, A> CallLink<C, A> {
         std::mem::take(&mut self.effects)
     }
 
+    /// When the gateway is given up, unless it is heard before. It is silent only while it is asked.
+    fn gives_up_at(&self) -> Option<Instant> {
+        let Phase::Live(live) = &self.phase else { return None };
+        let silence = self.liveness.map_or(Duration::ZERO, |liveness| liveness.timeout);
+        // A late ping (the shell was held up) has all of its time nevertheless.
+        self.questions.answer_due().map(|due| due.max(live.heard_at + silence))
+    }
+
+    /// When an idle gateway is asked for a sign of life.
+    fn ping_due(&self) -> Option<Instant> {
+        let (Phase::Live(live), Some(liveness)) = (&self.phase, self.liveness) else { return None };
+        self.questions.answer_due().is_none().then(|| live.heard_at + liveness.ping_interval)
+    }
+
+    /// Asks for a sign of life: whether there is a connection 0, which gateways of either kind
+    /// answer, and which costs them nothing.
+    fn probe(&mut self, now: Instant) {
+        let (Phase::Live(live), Some(liveness)) = (&mut self.phase, self.liveness) else { return };
+        let question = Command::Ask(Question::IsOnline(0)).into_frame();
+        // Where even the outbox takes nothing, the gateway is silent, too: it is given up the same.
+        let _ = live.connection.push_over(|out| question.encode(out));
+        self.questions.sent_probe(now + liveness.answer_time());
+        self.effects.push(Effect::Flush);
+    }
+
+    /// How long the gateway has for the answer to a question.
+    fn answer_time(&self) -> Duration {
+        self.liveness.map_or(Duration::ZERO, Liveness::answer_time).max(self.question_timeout)
+    }
+
     /// Sends the oldest queued question, if the gateway has none.
     fn send_next(&mut self, now: Instant) {
-        let Phase::Live(connection) = &mut self.phase else { return };
+        let answer_due = now + self.answer_time();
+        let Phase::Live(live) = &mut self.phase else { return };
         while let Some((id, question, ticket)) = self.questions.next_to_send() {
-            match connection.push(|out| question.encode(out)) {
+            match live.connection.push(|out| question.encode(out)) {
                 Ok(()) => {
-                    self.questions.sent(id, ticket, now + self.question_timeout);
+                    self.questions.sent(id, ticket, answer_due);
                     self.effects.push(Effect::Flush);
                 }
                 Err(error) => {

@@ -20,8 +20,9 @@
 //! 3. When bytes arrive, append them to a buffer that belongs to this connection alone,
 //!    and call [`CallLink::receive`] with that buffer. On an error, close the connection
 //!    (step 5).
-//! 4. When the time of [`CallLink::next_deadline`] has come, call
-//!    [`CallLink::handle_timeout`].
+//! 4. When the time of [`CallLink::next_deadline`] has come, read the connection once more
+//!    (step 3), then call [`CallLink::handle_timeout`]: the gateway may have answered while the
+//!    shell itself was held up.
 //! 5. When the connection has ended, for whatever reason, drop its buffer and call
 //!    [`CallLink::disconnected`]. Then go on with step 1.
 //!

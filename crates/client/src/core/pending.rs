@@ -38,8 +38,8 @@ struct InFlight<A> {
     id: QuestionId,
     /// `None` once the asker waits no more. The answer comes nevertheless.
     ticket: Option<Ticket<A>>,
-    /// When the gateway has had all the time that a question has.
-    overdue_at: Instant,
+    /// Before that time the gateway may still be at work on it.
+    answer_due: Instant,
 }
 
 /// The question in flight and the queue behind it.
@@ -77,8 +77,15 @@ impl<A> PendingQuestions<A> {
     }
 
     /// Notes that the question from [`next_to_send`](Self::next_to_send) was sent.
-    pub(super) fn sent(&mut self, id: QuestionId, ticket: Ticket<A>, overdue_at: Instant) {
-        self.in_flight = Some(InFlight { id, ticket: Some(ticket), overdue_at });
+    pub(super) fn sent(&mut self, id: QuestionId, ticket: Ticket<A>, answer_due: Instant) {
+        self.in_flight = Some(InFlight { id, ticket: Some(ticket), answer_due });
+    }
+
+    /// Notes that a question of the link's own was sent, which has no asker.
+    pub(super) fn sent_probe(&mut self, answer_due: Instant) {
+        let id = QuestionId(self.next_id);
+        self.next_id += 1;
+        self.in_flight = Some(InFlight { id, ticket: None, answer_due });
     }
 
     /// Takes the question in flight, as its answer has come. `None` where there is no such
@@ -110,18 +117,16 @@ impl<A> PendingQuestions<A> {
         None
     }
 
-    /// Whether the gateway has had the question in flight for as long as a question may take.
-    pub(super) fn is_overdue(&self, now: Instant) -> bool {
-        self.in_flight.as_ref().is_some_and(|in_flight| in_flight.overdue_at <= now)
+    /// When the gateway should have answered the question in flight, if there is one.
+    pub(super) fn answer_due(&self) -> Option<Instant> {
+        self.in_flight.as_ref().map(|in_flight| in_flight.answer_due)
     }
 
-    /// The earliest time at which something expires or is overdue.
+    /// The earliest deadline of an asker.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let in_flight = self.in_flight.as_ref().map(|in_flight| {
-            in_flight.ticket.as_ref().map_or(in_flight.overdue_at, |t| t.deadline.min(in_flight.overdue_at))
-        });
-        let queued = self.queued.front().map(|queued| queued.ticket.deadline);
-        in_flight.into_iter().chain(queued).min()
+        let in_flight = self.in_flight.as_ref().and_then(|in_flight| in_flight.ticket.as_ref());
+        let queued = self.queued.front().map(|queued| &queued.ticket);
+        in_flight.into_iter().chain(queued).map(|ticket| ticket.deadline).min()
     }
 
     /// Takes all askers, oldest question first.

@@ -11,6 +11,8 @@ use gatewayworker_protocol::{
     Command, Frame, FrameError, Hello, MAX_FRAME_LEN, Question, SecretKey, frame_answer,
 };
 
+mod liveness;
+
 use super::pending::MAX_PENDING;
 use super::*;
 use crate::{AskError, Unreached};
@@ -76,7 +78,7 @@ impl TestLink {
     fn outcomes(&mut self) -> Outcomes {
         let settled = |effect| match effect {
             Effect::Settle { asker, outcome } => Some((asker, outcome)),
-            Effect::Flush | Effect::Close(_) => None,
+            Effect::Flush | Effect::Close(_) | Effect::Proven => None,
         };
         self.link.take_effects().into_iter().filter_map(settled).collect()
     }
@@ -285,7 +287,7 @@ fn a_gateway_that_dies_while_two_are_asked_makes_the_answer_incomplete() {
     let effects = links.iter_mut().flat_map(CallLink::take_effects);
     let outcomes = effects.filter_map(|effect| match effect {
         Effect::Settle { asker, outcome } => Some((asker, outcome)),
-        Effect::Flush | Effect::Close(_) => None,
+        Effect::Flush | Effect::Close(_) | Effect::Proven => None,
     });
     let answer = Answers::new(outcomes.collect())
         .gather(|_, answer: Bytes| Some(answer.len()), |sum: &mut usize, part| *sum += part);

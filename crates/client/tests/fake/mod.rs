@@ -50,6 +50,8 @@ pub struct FakeGateway {
     event_link: Option<Arc<AsyncMutex<OwnedWriteHalf>>>,
     ended: mpsc::UnboundedReceiver<()>,
     links: Arc<AtomicUsize>,
+    pings: Arc<AtomicUsize>,
+    frozen: watch::Sender<bool>,
     _accepting: AbortOnDropHandle<()>,
 }
 
@@ -58,6 +60,8 @@ struct Reports {
     commands: mpsc::UnboundedSender<Command>,
     workers: mpsc::UnboundedSender<(Hello, Arc<AsyncMutex<OwnedWriteHalf>>)>,
     ended: mpsc::UnboundedSender<()>,
+    pings: Arc<AtomicUsize>,
+    frozen: watch::Receiver<bool>,
 }
 
 impl FakeGateway {
@@ -68,7 +72,16 @@ impl FakeGateway {
         let (commands, said) = mpsc::unbounded_channel();
         let (workers, arrived) = mpsc::unbounded_channel();
         let (ended, ends) = mpsc::unbounded_channel();
-        let reports = Arc::new(Reports { book: book.clone(), commands, workers, ended });
+        let pings = Arc::new(AtomicUsize::new(0));
+        let frozen = watch::Sender::new(false);
+        let reports = Arc::new(Reports {
+            book: book.clone(),
+            commands,
+            workers,
+            ended,
+            pings: pings.clone(),
+            frozen: frozen.subscribe(),
+        });
         let links = Arc::new(AtomicUsize::new(0));
         let counted = links.clone();
         let accepting = AbortOnDropHandle::new(tokio::spawn(async move {
@@ -86,8 +99,26 @@ impl FakeGateway {
             event_link: None,
             ended: ends,
             links,
+            pings,
+            frozen,
             _accepting: accepting,
         }
+    }
+
+    /// Does nothing from now on, as a stopped process: its kernel still takes connections and bytes.
+    pub fn freeze(&self) {
+        self.frozen.send_replace(true);
+    }
+
+    /// Goes on after [`freeze`](Self::freeze).
+    pub fn thaw(&self) {
+        self.frozen.send_replace(false);
+    }
+
+    /// How often a call link has asked it for a sign of life. These questions are not among what it
+    /// is [`told`](Self::told).
+    pub fn pings(&self) -> usize {
+        self.pings.load(Ordering::Relaxed)
     }
 
     /// How many links there have been.
@@ -192,10 +223,12 @@ impl FakeGateway {
 }
 
 async fn converse(stream: TcpStream, reports: Arc<Reports>) {
+    let mut frozen = reports.frozen.clone();
     let (mut reading, writing) = stream.into_split();
     let writing = Arc::new(AsyncMutex::new(writing));
     let mut buffer = BytesMut::new();
     loop {
+        let _ = frozen.wait_for(|frozen| !*frozen).await;
         while let Some(frame) = Frame::parse(&mut buffer, MAX_FRAME_LEN).unwrap() {
             match Command::decode(frame).unwrap() {
                 Command::WorkerConnect(hello) => {
@@ -207,7 +240,11 @@ async fn converse(stream: TcpStream, reports: Arc<Reports>) {
                         book.asked_over = Some(writing.clone());
                         book.take(&command)
                     };
-                    let _ = reports.commands.send(command);
+                    if command == Command::Ask(Question::IsOnline(0)) {
+                        reports.pings.fetch_add(1, Ordering::Relaxed);
+                    } else {
+                        let _ = reports.commands.send(command);
+                    }
                     if let Some(answer) = answer {
                         let mut framed = BytesMut::new();
                         frame_answer(&answer, &mut framed);

@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatewayworker_client::{AskError, Error, Gateway, SecretKey, Unreached};
+use gatewayworker_client::{AskError, Error, Gateway, Liveness, SecretKey, Unreached};
 use gatewayworker_protocol::{Audience, Command, MAX_FRAME_LEN, Question};
 use tokio::net::TcpListener;
 
@@ -99,14 +99,20 @@ async fn all_clones_share_one_link_to_a_gateway() {
     assert_eq!(fake.links(), 1);
 }
 
+/// A handle that waits briefly for answers, and no longer for signs of life.
+fn impatient(gateways: &[SocketAddrV4]) -> Gateway {
+    let liveness = Liveness::new(Duration::from_millis(100), Duration::from_millis(200));
+    let limit = Duration::from_millis(200);
+    Gateway::following(listed(gateways).1).question_timeout(limit).liveness(liveness).connect()
+}
+
 /// An answer has no id, so what comes after a time-out could belong to anybody.
 #[tokio::test]
 async fn a_missing_answer_ends_the_link_and_the_next_link_works() {
     let mut fake = FakeGateway::start().await;
     let mut silent = true;
     fake.answer_with(move |_| if std::mem::take(&mut silent) { None } else { Some(b"i:1;".to_vec()) });
-    let addresses = listed(&[fake.address]).1;
-    let gateway = Gateway::following(addresses).question_timeout(Duration::from_millis(200)).connect();
+    let gateway = impatient(&[fake.address]);
     let error = gateway.is_online(fake.id(1)).await.unwrap_err();
     assert!(matches!(error, Error::Unreached { why: Unreached::TimedOut, .. }), "{error}");
     fake.link_ended().await;
@@ -118,8 +124,7 @@ async fn a_missing_answer_ends_the_link_and_the_next_link_works() {
 async fn a_silent_gateway_is_noticed_though_its_asker_is_gone() {
     let mut fake = FakeGateway::start().await;
     fake.answer_with(|_| None);
-    let addresses = listed(&[fake.address]).1;
-    let gateway = Gateway::following(addresses).question_timeout(Duration::from_millis(200)).connect();
+    let gateway = impatient(&[fake.address]);
     let asking = tokio::spawn({
         let (gateway, id) = (gateway.clone(), fake.id(1));
         async move { gateway.is_online(id).await }

@@ -176,7 +176,7 @@ impl Calls {
         for effect in self.core.take_effects() {
             match effect {
                 Effect::Settle { asker, outcome } => settled.push((asker, outcome)),
-                Effect::Flush => {}
+                Effect::Flush | Effect::Proven => {}
                 Effect::Close(_) => is_closed = true,
             }
         }

@@ -1,0 +1,92 @@
+//! One connection of a call link: its socket, what was read of it, and the word of its end.
+//!
+//! `link.rs` makes one for each attempt that succeeds. It decides nothing.
+
+use std::io::{self, Read};
+use std::net::SocketAddrV4;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::BytesMut;
+use gatewayworker_net::LinkWriter;
+use socket2::SockRef;
+use tokio_util::sync::CancellationToken;
+
+/// How much is read at once, in bytes.
+const CHUNK: usize = 4096;
+
+/// How often [`CallConnection::read_directly`] reads at most.
+const MAX_READS: usize = 256;
+
+/// A connection to a gateway.
+#[derive(Debug)]
+pub(crate) struct CallConnection {
+    pub(crate) gateway: SocketAddrV4,
+    pub(crate) writer: LinkWriter,
+    /// The beginning of an answer.
+    received: Mutex<BytesMut>,
+    pub(crate) ended: CancellationToken,
+}
+
+/// The end of a connection, to be waited for by the link that belongs with it.
+#[derive(Debug, Clone)]
+pub struct CallLinkEnd(CancellationToken);
+
+impl CallLinkEnd {
+    /// Waits until the connection has ended.
+    ///
+    /// Cancel safe.
+    pub async fn ended(&self) {
+        self.0.cancelled().await;
+    }
+
+    /// Whether the connection has ended.
+    pub fn has_ended(&self) -> bool {
+        self.0.is_cancelled()
+    }
+}
+
+impl CallConnection {
+    pub(crate) fn new(gateway: SocketAddrV4, writer: LinkWriter) -> Self {
+        Self { gateway, writer, received: Mutex::default(), ended: CancellationToken::new() }
+    }
+
+    pub(crate) fn end(&self) -> CallLinkEnd {
+        CallLinkEnd(self.ended.clone())
+    }
+
+    /// Waits until there is something to read, and reads it once. `take` gets all that was received
+    /// and not taken yet.
+    pub(crate) async fn read<T>(&self, take: impl FnOnce(&mut BytesMut) -> T) -> io::Result<T> {
+        loop {
+            self.writer.socket().readable().await?;
+            let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+            received.reserve(CHUNK);
+            match self.writer.socket().try_read_buf(&mut *received) {
+                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway")),
+                Ok(_) => return Ok(take(&mut received)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Reads what has arrived by now, without waiting, from the socket itself: the runtime may not
+    /// have heard of it. `None` if there is nothing. The end of the stream is left to
+    /// [`read`](Self::read).
+    pub(crate) fn read_directly<T>(&self, take: impl FnOnce(&mut BytesMut) -> T) -> Option<T> {
+        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut chunk = [0; CHUNK];
+        let mut has_read = false;
+        for _ in 0..MAX_READS {
+            let Ok(read @ 1..) = (&*SockRef::from(self.writer.socket())).read(&mut chunk) else { break };
+            received.extend_from_slice(&chunk[..read]);
+            has_read = true;
+        }
+        has_read.then(|| take(&mut received))
+    }
+
+    /// How many bytes were pushed and not written.
+    pub(crate) fn unwritten(&self) -> u64 {
+        self.writer.pushed().saturating_sub(self.writer.written())
+    }
+}
