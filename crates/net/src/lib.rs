@@ -4,7 +4,10 @@
 //! - [`LineReader`]: lines of bounded length,
 //! - [`Backoff`]: the wait before the next attempt to connect,
 //! - [`registers`]: announcing a gateway to registers and following their lists;
-//!   `register_connection` and `address_lists` decide for it, [`RegisterLinks`] shows its state,
+//!   `register_connection` and `address_lists` decide for it, [`RegisterLinks`] shows its state, with
+//!   `register_view` what the registers bear witness to,
+//! - [`AwakeDeadline`]: a deadline for what a peer sends, judged by a process that was awake,
+//! - [`HeldFor`]: how long a condition has held, in time that this process was awake,
 //! - [`LogLimiter`]: one log line a second for what happens often,
 //! - [`AddressPrefix`]: the unit in which client addresses are counted,
 //! - [`connect`], [`tune`]: sockets as the daemons want them.
@@ -19,21 +22,26 @@
 
 mod address_lists;
 mod address_prefix;
+mod awake_deadline;
 mod backoff;
+mod held_for;
 mod line;
 mod link;
 mod log_limiter;
 mod register_connection;
 mod register_links;
+mod register_view;
 pub mod registers;
 
 pub use address_prefix::AddressPrefix;
-// The gateway's name for it.
+pub use awake_deadline::AwakeDeadline;
 pub use backoff::Backoff;
+pub use held_for::HeldFor;
 pub use line::{LineError, LineReader};
 pub use link::{LinkWriter, PushError};
 pub use log_limiter::LogLimiter;
 pub use register_links::RegisterLinks;
+pub use register_view::WitnessLimits;
 
 /// The decisions about registers, for the simulator.
 ///
@@ -44,6 +52,7 @@ pub mod internals {
     pub use crate::address_lists::AddressLists;
     pub use crate::register_connection::{ConnectionEnd, Effect, RegisterConnection};
     pub use crate::register_links::RegisterTroubles;
+    pub use crate::register_view::RegisterView;
 }
 
 use std::io;

@@ -1,5 +1,14 @@
 //! The connection to one register: when to connect, what to send, whether the register has accepted
-//! the daemon, and when to try again.
+//! the daemon, what its lists are worth, when it is silent for too long, and when to try again.
+//!
+//! **Signs of life.** Both ends send them, so that each finds out that the other's host is gone. A
+//! daemon pings each register, on its own host too, and asks for an answer. A register of ours
+//! answers. The original's does not, but sends the list to whoever asks for it once more, so a
+//! follower asks for it instead. A gateway hears nothing from an original register, and judges none.
+//!
+//! **Lists.** A register that has just started does not know all gateways yet, and a connection that
+//! begins may be the first that anybody notices of it. So the first list of a connection, and those of
+//! the next seconds, only add to what the register listed before; then the last one replaces that.
 //!
 //! Plain data without sockets, tasks and clocks; time is `now_ms`, milliseconds since any start. The
 //! shell is `registers`, which announces a gateway or follows the lists. It calls it in this cycle,
@@ -8,17 +17,19 @@
 //! 1. At [`next_deadline`](RegisterConnection::next_deadline), the first of which is at once, call
 //!    [`deadline`](RegisterConnection::deadline).
 //! 2. On [`Effect::Connect`], connect, and call [`connected`](RegisterConnection::connected); then
-//!    [`received`](RegisterConnection::received) for each line.
+//!    [`received`](RegisterConnection::received) for each line. On [`Effect::Disconnect`], close the
+//!    connection: it has ended with [`ConnectionEnd::Silent`].
 //! 3. Call [`ended`](RegisterConnection::ended) when the connection is over or could not be made.
 //! 4. After each call, carry out what [`next_effect`](RegisterConnection::next_effect) returns until
 //!    it returns nothing, and look at `next_deadline` again.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::time::Duration;
 
-use gatewayworker_protocol::register::{Message, PING_INTERVAL_SECS};
+use gatewayworker_protocol::register::{Message, PING_INTERVAL_SECS, can_be_address};
 
-use crate::Backoff;
+use crate::{AwakeDeadline, Backoff};
 
 /// A register that closes a connection within this time refuses it. It sends nothing to a gateway
 /// that it accepts.
@@ -26,6 +37,18 @@ const REFUSAL_MS: u64 = 1_000;
 
 /// A connection that stood for longer was a success, however it ended.
 const SUCCESS_MS: u64 = 10_000;
+
+/// How long a register may be silent that has to say something: one that answers pings, or one that
+/// is asked for the list. Almost three pings.
+const SILENCE: Duration = Duration::from_secs(29);
+
+/// How long the lists of a connection only add to what the register listed before, from the first one
+/// on. Gateways are back at a register that has started again within this time: ours try each 5 s at
+/// least, the original's notice within 25 s.
+pub(crate) const FIRST_LISTS: Duration = Duration::from_secs(30);
+
+/// The most gateways that are taken from one list.
+pub(crate) const MAX_GATEWAYS: usize = 4096;
 
 /// The state of the connection to one register.
 #[derive(Debug)]
@@ -52,8 +75,24 @@ enum State {
         is_accepted: bool,
         /// When it is judged by whether the connection still stands.
         judge_ms: Option<u64>,
-        ping_ms: Option<u64>,
+        ping_ms: u64,
+        /// It has answered a ping.
+        answers_pings: bool,
+        /// Until when it has to send a line, if it has to.
+        silence: Option<AwakeDeadline>,
+        lists: Lists,
     },
+}
+
+/// What the lists of a connection are worth.
+#[derive(Debug)]
+enum Lists {
+    /// There was none.
+    Awaited,
+    /// They only add. The last one takes its place at the end of this time.
+    Adding { until: AwakeDeadline, last: Vec<String> },
+    /// Each replaces the one before it.
+    Replacing,
 }
 
 /// What the shell is to do or to report.
@@ -65,8 +104,17 @@ pub enum Effect {
     Send(Message),
     /// Report that the register has accepted the daemon.
     Accepted,
+    /// Note that the register has sent a line.
+    Heard {
+        /// It has answered a ping on this connection.
+        answers_pings: bool,
+    },
+    /// Close the connection: the register was silent for too long.
+    Disconnect,
     /// Take this list of all gateways of the register, in place of its last one.
     List(Vec<String>),
+    /// Add the gateways of this list to those of the register's last one: it may not have all yet.
+    Additions(Vec<String>),
     /// Report why the register is of no use now, and what to do about it.
     Trouble(String),
     /// Report that a line was ignored, and why.
@@ -82,6 +130,8 @@ pub enum ConnectionEnd {
     Closed,
     /// Reading or writing failed.
     Failed(io::Error),
+    /// The register was silent for too long ([`Effect::Disconnect`]).
+    Silent,
     /// A line was longer than `limit` bytes.
     LineTooLong {
         /// The limit, in bytes.
@@ -109,15 +159,23 @@ impl RegisterConnection {
 
     /// When [`deadline`](Self::deadline) is to be called next.
     pub fn next_deadline(&self) -> Option<u64> {
-        match self.state {
-            State::Waiting { until_ms } => Some(until_ms),
+        match &self.state {
+            State::Waiting { until_ms } => Some(*until_ms),
             State::Connecting => None,
-            State::Connected { judge_ms, ping_ms, .. } => judge_ms.into_iter().chain(ping_ms).min(),
+            State::Connected { judge_ms, ping_ms, silence, lists, .. } => {
+                let silence_ms = silence.as_ref().map(AwakeDeadline::next_deadline);
+                let lists_ms = match lists {
+                    Lists::Adding { until, .. } => Some(until.next_deadline()),
+                    Lists::Awaited | Lists::Replacing => None,
+                };
+                [*judge_ms, Some(*ping_ms), silence_ms, lists_ms].into_iter().flatten().min()
+            }
         }
     }
 
     /// Acts on the deadlines that have passed.
     pub fn deadline(&mut self, now_ms: u64) {
+        let asks_for_list = self.asks_for_list();
         match &mut self.state {
             State::Waiting { until_ms } if *until_ms <= now_ms => {
                 self.attempt_ms = now_ms;
@@ -125,10 +183,22 @@ impl RegisterConnection {
                 self.effects.push_back(Effect::Connect);
             }
             State::Waiting { .. } | State::Connecting => {}
-            State::Connected { judge_ms, ping_ms, .. } => {
-                if ping_ms.is_some_and(|at_ms| at_ms <= now_ms) {
-                    *ping_ms = Some(next_ping(now_ms));
-                    self.effects.push_back(Effect::Send(Message::Ping));
+            State::Connected { judge_ms, ping_ms, answers_pings, silence, lists, .. } => {
+                if *ping_ms <= now_ms {
+                    *ping_ms = next_ping(now_ms);
+                    let answered_by_a_list = asks_for_list && !*answers_pings;
+                    let ping = if answered_by_a_list { self.hello.clone() } else { PING };
+                    self.effects.push_back(Effect::Send(ping));
+                }
+                if let Lists::Adding { until, last } = lists
+                    && until.has_passed(now_ms)
+                {
+                    self.effects.push_back(Effect::List(std::mem::take(last)));
+                    *lists = Lists::Replacing;
+                }
+                if silence.as_mut().is_some_and(|silence| silence.has_passed(now_ms)) {
+                    *silence = None;
+                    self.effects.push_back(Effect::Disconnect);
                 }
                 if judge_ms.is_some_and(|at_ms| at_ms <= now_ms) {
                     *judge_ms = None;
@@ -140,27 +210,52 @@ impl RegisterConnection {
 
     /// The connection is made.
     pub fn connected(&mut self, now_ms: u64) {
-        // The original pings no register on its own host; a peer that never pinged may be silent for
-        // as long as its connection stands.
-        let pings = !self.register.starts_with("127.0.0.1");
         self.state = State::Connected {
             is_accepted: false,
             judge_ms: Some(now_ms + REFUSAL_MS),
-            ping_ms: pings.then(|| next_ping(now_ms)),
+            ping_ms: next_ping(now_ms),
+            answers_pings: false,
+            silence: self.asks_for_list().then(|| AwakeDeadline::new(SILENCE, now_ms)),
+            lists: Lists::Awaited,
         };
         self.effects.push_back(Effect::Send(self.hello.clone()));
+        self.effects.push_back(Effect::Send(PING));
     }
 
     /// The register has sent this line, here without its end.
-    pub fn received(&mut self, line: &[u8]) {
-        match Message::parse(line) {
-            Ok(message) => {
-                self.accept();
-                if let Message::BroadcastAddresses { addresses } = message {
-                    self.effects.push_back(Effect::List(addresses));
-                }
+    pub fn received(&mut self, line: &[u8], now_ms: u64) {
+        let message = match Message::parse(line) {
+            Ok(message) => message,
+            Err(error) => return self.effects.push_back(Effect::Ignored(error.to_string())),
+        };
+        self.accept();
+        let State::Connected { answers_pings, silence, lists, .. } = &mut self.state else { return };
+        if message == Message::Pong {
+            *answers_pings = true;
+            silence.get_or_insert_with(|| AwakeDeadline::new(SILENCE, now_ms));
+        }
+        if let Some(silence) = silence {
+            silence.restart(now_ms);
+        }
+        self.effects.push_back(Effect::Heard { answers_pings: *answers_pings });
+        let Message::BroadcastAddresses { addresses } = message else { return };
+        let sent = addresses.len();
+        let list = usable(addresses);
+        if list.len() < sent {
+            let why = format!("a list of {sent} gateways has {} that cannot be", sent - list.len());
+            self.effects.push_back(Effect::Ignored(why));
+        }
+        match lists {
+            Lists::Awaited => {
+                let until = AwakeDeadline::new(FIRST_LISTS, now_ms);
+                *lists = Lists::Adding { until, last: list.clone() };
+                self.effects.push_back(Effect::Additions(list));
             }
-            Err(error) => self.effects.push_back(Effect::Ignored(error.to_string())),
+            Lists::Adding { last, .. } => {
+                last.clone_from(&list);
+                self.effects.push_back(Effect::Additions(list));
+            }
+            Lists::Replacing => self.effects.push_back(Effect::List(list)),
         }
     }
 
@@ -179,12 +274,16 @@ impl RegisterConnection {
     /// Judges the register by a connection that has stood for a while. It answers a hello that asks
     /// for the list; it is silent to a gateway that it accepts.
     fn judge(&mut self) {
-        if let (Message::WorkerConnect { .. }, false) = (&self.hello, self.is_accepted()) {
-            let why = format!("the register at {} has not answered yet: is it one?", self.register);
-            self.effects.push_back(Effect::Trouble(why));
+        if self.asks_for_list() && !self.is_accepted() {
+            self.effects.push_back(Effect::Trouble(self.unanswered()));
         } else {
             self.accept();
         }
+    }
+
+    /// Whether the daemon follows the register, which then has something to say.
+    fn asks_for_list(&self) -> bool {
+        matches!(self.hello, Message::WorkerConnect { .. })
     }
 
     fn is_accepted(&self) -> bool {
@@ -211,6 +310,12 @@ impl RegisterConnection {
                 "the peer at {register} is not a register: it sent a line longer than {limit} bytes; is \
                  register_address right?"
             ),
+            ConnectionEnd::Silent if is_accepted => format!(
+                "the register at {register} has been silent for {} s, so the connection is made anew: does \
+                 its process run, and is the network whole?",
+                SILENCE.as_secs()
+            ),
+            ConnectionEnd::Silent => self.unanswered(),
             ConnectionEnd::Closed if is_accepted => {
                 format!("the register at {register} closed the connection: it has stopped")
             }
@@ -228,11 +333,23 @@ impl RegisterConnection {
         }
     }
 
+    fn unanswered(&self) -> String {
+        format!("the register at {} has not answered yet: is it one?", self.register)
+    }
+
     /// The register closes a connection at once, and without a word, where the key is another one.
     fn refused(&self) -> String {
         let register = &self.register;
         format!("the register at {register} closed the connection at once: is the secret_key the same?")
     }
+}
+
+/// A ping of ours. A register of another make does not read its key.
+const PING: Message = Message::Ping { answer: true };
+
+/// The entries of a list that can be addresses, no more than [`MAX_GATEWAYS`] of them.
+fn usable(addresses: Vec<String>) -> Vec<String> {
+    addresses.into_iter().filter(|address| can_be_address(address)).take(MAX_GATEWAYS).collect()
 }
 
 fn next_ping(now_ms: u64) -> u64 {
@@ -250,6 +367,11 @@ mod tests {
         RegisterConnection::new(register.into(), hello)
     }
 
+    fn announcer(register: &str) -> RegisterConnection {
+        let hello = Message::GatewayConnect { address: "a:1".into(), secret_key: SecretKey::default() };
+        RegisterConnection::new(register.into(), hello)
+    }
+
     fn effects(connection: &mut RegisterConnection) -> Vec<Effect> {
         std::iter::from_fn(|| connection.next_effect()).collect()
     }
@@ -259,21 +381,79 @@ mod tests {
         connection.deadline(now_ms);
         assert_eq!(effects(connection), [Effect::Connect]);
         connection.connected(now_ms);
-        assert_eq!(effects(connection), [Effect::Send(connection.hello.clone())]);
+        assert_eq!(effects(connection), [Effect::Send(connection.hello.clone()), Effect::Send(PING)]);
     }
 
+    /// Acts on all deadlines until `until_ms`, that one too.
+    fn pass_deadlines(connection: &mut RegisterConnection, until_ms: u64) -> Vec<Effect> {
+        let mut seen = Vec::new();
+        while let Some(at_ms) = connection.next_deadline().filter(|at_ms| *at_ms <= until_ms) {
+            connection.deadline(at_ms);
+            seen.extend(effects(connection));
+        }
+        seen
+    }
+
+    fn list(addresses: &[&str]) -> Vec<String> {
+        addresses.iter().map(|&address| address.to_owned()).collect()
+    }
+
+    fn list_line(addresses: &[&str]) -> Vec<u8> {
+        Message::BroadcastAddresses { addresses: list(addresses) }.to_line().into_bytes()
+    }
+
+    const HEARD: Effect = Effect::Heard { answers_pings: false };
+    const PONG: &[u8] = br#"{"event":"pong"}"#;
     const LIST: &[u8] = br#"{"event":"broadcast_addresses","addresses":["a:1"]}"#;
 
     #[test]
     fn a_list_is_taken_and_shows_that_the_register_has_accepted() {
         let mut connection = follower("192.0.2.1:1236");
         connect(&mut connection, 0);
-        connection.received(LIST);
-        assert_eq!(effects(&mut connection), [Effect::Accepted, Effect::List(vec!["a:1".into()])]);
-        connection.received(LIST);
-        assert_eq!(effects(&mut connection), [Effect::List(vec!["a:1".into()])]);
-        connection.received(b"hello");
+        connection.received(LIST, 0);
+        assert_eq!(effects(&mut connection), [Effect::Accepted, HEARD, Effect::Additions(list(&["a:1"]))]);
+        connection.received(b"hello", 0);
         assert!(matches!(effects(&mut connection)[..], [Effect::Ignored(_)]));
+    }
+
+    #[test]
+    fn the_first_lists_of_a_connection_only_add_and_then_the_last_of_them_replaces() {
+        let mut connection = follower("192.0.2.1:1236");
+        connect(&mut connection, 0);
+        connection.received(LIST, 5_000);
+        connection.received(&list_line(&["b:1"]), 20_000);
+        let taken = effects(&mut connection);
+        assert!(taken.contains(&Effect::Additions(list(&["b:1"]))), "{taken:?}");
+        assert!(!taken.iter().any(|effect| matches!(effect, Effect::List(_))), "{taken:?}");
+        assert!(!pass_deadlines(&mut connection, 35_999).contains(&Effect::List(list(&["b:1"]))));
+        assert!(pass_deadlines(&mut connection, 36_000).contains(&Effect::List(list(&["b:1"]))));
+        connection.received(&list_line(&[]), 36_001);
+        assert_eq!(effects(&mut connection), [HEARD, Effect::List(Vec::new())]);
+    }
+
+    #[test]
+    fn a_daemon_that_was_stopped_reads_further_lists_before_it_believes_the_first() {
+        let mut connection = follower("192.0.2.1:1236");
+        connect(&mut connection, 0);
+        connection.received(LIST, 0);
+        connection.deadline(3_600_000);
+        let after_waking = effects(&mut connection);
+        assert!(!after_waking.iter().any(|effect| matches!(effect, Effect::List(_))), "{after_waking:?}");
+    }
+
+    #[test]
+    fn a_list_is_bounded_and_what_cannot_be_an_address_is_no_part_of_it() {
+        let mut connection = follower("192.0.2.1:1236");
+        connect(&mut connection, 0);
+        connection.received(&list_line(&["a:1", "", "b 1", &"x".repeat(400), "c:1"]), 0);
+        let taken = effects(&mut connection);
+        assert!(matches!(&taken[2], Effect::Ignored(why) if why.contains("5 gateways has 3")), "{taken:?}");
+        assert_eq!(taken[3], Effect::Additions(list(&["a:1", "c:1"])));
+        let many: Vec<String> = (0..MAX_GATEWAYS + 1).map(|n| format!("a:{n}")).collect();
+        let line = Message::BroadcastAddresses { addresses: many.clone() }.to_line();
+        connection.received(line.as_bytes(), 1);
+        let taken = effects(&mut connection);
+        assert_eq!(taken[2], Effect::Additions(many[..MAX_GATEWAYS].to_vec()));
     }
 
     #[test]
@@ -284,25 +464,89 @@ mod tests {
         connection.deadline(1_000);
         let reported = effects(&mut connection);
         assert!(matches!(&reported[..], [Effect::Trouble(why)] if why.contains("has not answered yet")));
-        assert_eq!(connection.next_deadline(), None, "on its own host nothing is pinged");
-        connection.received(LIST);
+        connection.received(LIST, 2_000);
         assert_eq!(effects(&mut connection)[0], Effect::Accepted);
     }
 
     #[test]
-    fn an_announcement_is_accepted_when_the_connection_stands_and_is_pinged() {
-        let hello = Message::GatewayConnect { address: "a:1".into(), secret_key: SecretKey::default() };
-        let mut connection = RegisterConnection::new("192.0.2.1:1236".into(), hello);
-        connect(&mut connection, 500);
-        connection.deadline(1_499);
-        assert_eq!(effects(&mut connection), []);
-        connection.deadline(1_500);
-        assert_eq!(effects(&mut connection), [Effect::Accepted]);
-        for ping in [25_500, 50_500] {
-            assert_eq!(connection.next_deadline(), Some(ping));
-            connection.deadline(ping);
-            assert_eq!(effects(&mut connection), [Effect::Send(Message::Ping)]);
+    fn a_register_that_does_not_answer_a_follower_for_long_is_connected_to_anew() {
+        let mut connection = follower("127.0.0.1:1236");
+        connect(&mut connection, 0);
+        assert!(!pass_deadlines(&mut connection, 29_999).contains(&Effect::Disconnect));
+        assert!(pass_deadlines(&mut connection, 30_000).contains(&Effect::Disconnect));
+        connection.ended(&ConnectionEnd::Silent, 30_000, 1.0);
+        assert!(
+            matches!(&effects(&mut connection)[..], [Effect::Trouble(why)] if why.contains("not answered"))
+        );
+        assert_eq!(connection.next_deadline(), Some(31_000));
+    }
+
+    #[test]
+    fn an_announcement_is_accepted_when_the_connection_stands_and_is_pinged_on_every_host() {
+        for register in ["192.0.2.1:1236", "127.0.0.1:1236"] {
+            let mut connection = announcer(register);
+            connect(&mut connection, 500);
+            connection.deadline(1_499);
+            assert_eq!(effects(&mut connection), []);
+            connection.deadline(1_500);
+            assert_eq!(effects(&mut connection), [Effect::Accepted]);
+            for ping in [10_500, 20_500] {
+                assert_eq!(connection.next_deadline(), Some(ping));
+                connection.deadline(ping);
+                assert_eq!(effects(&mut connection), [Effect::Send(PING)]);
+            }
         }
+    }
+
+    #[test]
+    fn a_gateway_never_takes_a_register_for_dead_that_answers_no_pings() {
+        let mut connection = announcer("192.0.2.1:1236");
+        connect(&mut connection, 0);
+        assert!(!pass_deadlines(&mut connection, 3_600_000).contains(&Effect::Disconnect));
+    }
+
+    #[test]
+    fn a_register_that_has_answered_a_ping_and_falls_silent_is_connected_to_anew() {
+        for mut connection in [announcer("192.0.2.1:1236"), follower("192.0.2.1:1236")] {
+            connect(&mut connection, 0);
+            connection.received(PONG, 0);
+            let heard = Effect::Heard { answers_pings: true };
+            assert_eq!(effects(&mut connection), [Effect::Accepted, heard]);
+            let sent = pass_deadlines(&mut connection, 10_000);
+            assert!(sent.ends_with(&[Effect::Send(PING)]), "{sent:?}");
+            connection.received(PONG, 10_000);
+            assert!(!pass_deadlines(&mut connection, 39_999).contains(&Effect::Disconnect));
+            assert!(pass_deadlines(&mut connection, 40_000).contains(&Effect::Disconnect));
+            connection.ended(&ConnectionEnd::Silent, 40_000, 1.0);
+            let reported = effects(&mut connection).pop();
+            assert!(
+                matches!(&reported, Some(Effect::Trouble(why)) if why.contains("has been silent for 29 s"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_follower_asks_a_register_that_answers_no_pings_for_the_list_again() {
+        let mut connection = follower("192.0.2.1:1236");
+        connect(&mut connection, 0);
+        for now_ms in (0..300_000).step_by(10_000) {
+            connection.received(LIST, now_ms);
+            effects(&mut connection);
+            let sent = pass_deadlines(&mut connection, now_ms + 10_000);
+            assert!(sent.contains(&Effect::Send(connection.hello.clone())), "{sent:?}");
+            assert!(!sent.contains(&Effect::Disconnect), "the list is a sign of life");
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_was_stopped_reads_before_it_takes_the_register_for_dead() {
+        let mut connection = follower("192.0.2.1:1236");
+        connect(&mut connection, 0);
+        connection.received(PONG, 0);
+        connection.deadline(120_000);
+        assert!(!effects(&mut connection).contains(&Effect::Disconnect));
+        connection.received(PONG, 120_001);
+        assert!(!pass_deadlines(&mut connection, 149_000).contains(&Effect::Disconnect));
     }
 
     #[test]
@@ -319,7 +563,7 @@ mod tests {
             let mut connection = follower("192.0.2.1:1236");
             connect(&mut connection, 0);
             if accepted {
-                connection.received(LIST);
+                connection.received(LIST, 0);
                 effects(&mut connection);
             }
             connection.ended(&end, 10, 1.0);

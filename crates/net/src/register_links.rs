@@ -1,12 +1,15 @@
-//! The state of a daemon's connections to its registers, which `status` and the health endpoints
-//! show.
+//! The state of a daemon's connections to its registers: `status` and the health endpoints show it,
+//! and the daemon decides by it which gateways are lost, or that it is isolated itself.
 //!
-//! [`RegisterTroubles`] is plain data with the time as an argument; [`RegisterLinks`] shares it
-//! between the tasks of a daemon. `registers` writes it.
+//! [`RegisterTroubles`] and [`RegisterView`] are plain data with the time as an argument;
+//! [`RegisterLinks`] shares them between the tasks of a daemon. `registers` writes it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::register_view::{RegisterView, WitnessLimits};
 
 /// The troubles of a daemon with its registers.
 #[derive(Debug, Default)]
@@ -37,17 +40,24 @@ impl RegisterTroubles {
     }
 }
 
-/// The troubles of a running daemon with its registers. Clones share them.
+/// The registers of a running daemon. Clones share them.
 #[derive(Debug, Clone)]
 pub struct RegisterLinks {
-    troubles: Arc<Mutex<RegisterTroubles>>,
-    /// The clock of `troubles` begins here.
+    state: Arc<Mutex<State>>,
+    /// The clock of `state` begins here.
     started: Instant,
 }
 
+#[derive(Debug)]
+struct State {
+    troubles: RegisterTroubles,
+    view: RegisterView,
+}
+
 impl Default for RegisterLinks {
+    /// With the default [`WitnessLimits`].
     fn default() -> Self {
-        Self { troubles: Arc::default(), started: Instant::now() }
+        Self::new(WitnessLimits::default())
     }
 }
 
@@ -56,24 +66,71 @@ impl RegisterLinks {
     /// linked: its links stay, and a register that starts again is back within seconds.
     pub const GRACE: Duration = Duration::from_secs(10);
 
+    /// The links of a daemon without a register yet.
+    pub fn new(limits: WitnessLimits) -> Self {
+        let state = State { troubles: RegisterTroubles::default(), view: RegisterView::new(limits) };
+        Self { state: Arc::new(Mutex::new(state)), started: Instant::now() }
+    }
+
     /// Returns why no register has been connected for `age` at least, each with what to do;
     /// `None` while one is, or has been since.
     pub fn trouble(&self, age: Duration) -> Option<String> {
-        self.lock().trouble(age, self.now_ms())
+        self.lock().troubles.trouble(age, self.now_ms())
+    }
+
+    /// Whether the registers bear witness that there is no gateway at `address`; for a daemon that
+    /// [follows](crate::registers::follow) them.
+    ///
+    /// They do if one that qualifies does not list it, and no other lists it. A register qualifies
+    /// when its connection has stood for over 60 s and it was heard within the last 25 s
+    /// ([`WitnessLimits`]). A process that was stopped has no witness until it has read what arrived
+    /// meanwhile, and what a register said before may be the first of it: conclude something only
+    /// where this holds for a while of *awake* time, which [`HeldFor`](crate::HeldFor) counts.
+    pub fn is_absent(&self, address: SocketAddrV4) -> bool {
+        self.lock().view.is_absent(address, self.now_ms())
+    }
+
+    /// Whether a register is connected and, if it answers pings as ours do, was heard within the
+    /// last 25 s ([`WitnessLimits::fresh`]).
+    pub fn in_touch(&self) -> bool {
+        self.lock().view.in_touch(self.now_ms())
     }
 
     /// Notes that the register has accepted the daemon.
     pub(crate) fn up(&self, register: &str) {
-        self.lock().set(register, None, self.now_ms());
+        let now_ms = self.now_ms();
+        let mut state = self.lock();
+        state.troubles.set(register, None, now_ms);
+        state.view.connected(register, now_ms);
     }
 
-    /// Notes why the register is of no use.
+    /// Notes why the register is of no use, connected or not.
     pub(crate) fn down(&self, register: &str, why: String) {
-        self.lock().set(register, Some(why), self.now_ms());
+        self.lock().troubles.set(register, Some(why), self.now_ms());
     }
 
-    fn lock(&self) -> MutexGuard<'_, RegisterTroubles> {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes that the connection to the register is over.
+    pub(crate) fn disconnected(&self, register: &str) {
+        self.lock().view.disconnected(register, self.now_ms());
+    }
+
+    /// Notes that the register has sent a line, and whether it has answered a ping on this connection.
+    pub(crate) fn heard(&self, register: &str, answers_pings: bool) {
+        self.lock().view.heard(register, answers_pings, self.now_ms());
+    }
+
+    /// Notes which gateways the register lists.
+    pub(crate) fn listed(&self, register: &str, addresses: &[String]) {
+        self.lock().view.listed(register, addresses);
+    }
+
+    /// Notes that the register lists these gateways beside those of its last list.
+    pub(crate) fn also_listed(&self, register: &str, addresses: &[String]) {
+        self.lock().view.also_listed(register, addresses);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn now_ms(&self) -> u64 {

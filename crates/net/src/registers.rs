@@ -20,15 +20,22 @@ use crate::address_lists::AddressLists;
 use crate::register_connection::{ConnectionEnd, Effect, RegisterConnection};
 use crate::{LineError, LineReader, LogLimiter, RegisterLinks};
 
+/// How long the host of a register may acknowledge nothing.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
+
+/// How long the same trouble with a register is not logged again.
+const SAME_TROUBLE: Duration = Duration::from_secs(60);
+
 /// Announces `address` to every register, and never returns. To withdraw the announcement, drop
 /// the future: that closes the connections.
 ///
-/// `links` is kept up to date: it tells which registers are connected, and why the others are not.
+/// `links` is kept up to date: it tells which registers are connected, and why the others are not, and
+/// whether the gateway is in touch with any.
 pub async fn announce(registers: &[String], address: &str, secret_key: &SecretKey, links: &RegisterLinks) {
     let mut connections = JoinSet::new();
     for register in registers {
         let hello = Message::GatewayConnect { address: address.to_owned(), secret_key: secret_key.clone() };
-        connections.spawn(RegisterTask::new(register, hello, links.clone(), |_| ()).run());
+        connections.spawn(RegisterTask::new(register, hello, links.clone(), |_, _| ()).run());
     }
     until_a_panic(connections).await;
 }
@@ -36,7 +43,8 @@ pub async fn announce(registers: &[String], address: &str, secret_key: &SecretKe
 /// Follows every register, and publishes the **union** of the last list of each. The list of a
 /// register that is down still counts. Never returns; dropping the future closes the connections.
 ///
-/// `links` is kept up to date: it tells which registers are connected, and why the others are not.
+/// `links` is kept up to date: it tells which registers are connected, and why the others are not, and
+/// of which gateways they bear witness that they are gone.
 pub async fn follow(
     registers: &[String],
     secret_key: &SecretKey,
@@ -48,10 +56,10 @@ pub async fn follow(
     for (index, register) in registers.iter().enumerate() {
         let (lists, addresses) = (lists.clone(), addresses.clone());
         let hello = Message::WorkerConnect { secret_key: secret_key.clone() };
-        let take_list = move |list| {
+        let take_list = move |list, adds: bool| {
             // Locked until the union is published, so that an older one cannot replace it.
             let mut lists = lists.lock().unwrap_or_else(PoisonError::into_inner);
-            let union = lists.set(index, list);
+            let union = if adds { lists.add(index, list) } else { lists.set(index, list) };
             addresses.send_if_modified(|known| {
                 let changed = *known != union;
                 *known = union;
@@ -61,6 +69,19 @@ pub async fn follow(
         connections.spawn(RegisterTask::new(register, hello, links.clone(), take_list).run());
     }
     until_a_panic(connections).await;
+}
+
+/// Ends a connection whose peer's host has acknowledged nothing for [`UNACKNOWLEDGED`], on systems that
+/// can. So a gateway notices that the host of an original register is gone, which answers no pings.
+///
+/// A register that is stopped does not read either, but its host acknowledges: the few bytes of the
+/// pings fit into its buffers.
+fn limit_unacknowledged(stream: &TcpStream) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    // Without it, it takes longer to notice.
+    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (stream, UNACKNOWLEDGED);
 }
 
 /// Waits for ever. If one of the connections panics, panics with the same payload.
@@ -82,10 +103,13 @@ struct RegisterTask<F> {
     started: Instant,
     links: RegisterLinks,
     ignored_lines: LogLimiter,
+    /// The trouble that was logged last, and when.
+    logged: Option<(String, Instant)>,
+    /// Takes a list, and whether it only adds to the last one.
     take_list: F,
 }
 
-impl<F: FnMut(Vec<String>)> RegisterTask<F> {
+impl<F: FnMut(Vec<String>, bool)> RegisterTask<F> {
     fn new(register: &str, hello: Message, links: RegisterLinks, take_list: F) -> Self {
         Self {
             register: register.to_owned(),
@@ -93,6 +117,7 @@ impl<F: FnMut(Vec<String>)> RegisterTask<F> {
             started: Instant::now(),
             links,
             ignored_lines: LogLimiter::default(),
+            logged: None,
             take_list,
         }
     }
@@ -108,6 +133,7 @@ impl<F: FnMut(Vec<String>)> RegisterTask<F> {
                 Ok(stream) => self.serve(stream).await,
                 Err(error) => ConnectionEnd::Unreachable(error),
             };
+            self.links.disconnected(&self.register);
             self.connection.ended(&end, self.now_ms(), rand::random());
             while let Some(effect) = self.connection.next_effect() {
                 self.report(effect);
@@ -117,22 +143,25 @@ impl<F: FnMut(Vec<String>)> RegisterTask<F> {
 
     /// Serves a connection until its end.
     async fn serve(&mut self, stream: TcpStream) -> ConnectionEnd {
+        limit_unacknowledged(&stream);
         let (reading, mut writing) = stream.into_split();
         let mut lines = LineReader::new(reading);
         self.connection.connected(self.now_ms());
         loop {
             while let Some(effect) = self.connection.next_effect() {
-                if let Effect::Send(message) = effect {
-                    if let Err(error) = writing.write_all(message.to_line().as_bytes()).await {
-                        return ConnectionEnd::Failed(error);
+                match effect {
+                    Effect::Send(message) => {
+                        if let Err(error) = writing.write_all(message.to_line().as_bytes()).await {
+                            return ConnectionEnd::Failed(error);
+                        }
                     }
-                } else {
-                    self.report(effect);
+                    Effect::Disconnect => return ConnectionEnd::Silent,
+                    effect => self.report(effect),
                 }
             }
             tokio::select! {
                 line = lines.next_line(MAX_LINE) => match line {
-                    Ok(Some(line)) => self.connection.received(&line),
+                    Ok(Some(line)) => self.connection.received(&line, self.now_ms()),
                     Ok(None) => return ConnectionEnd::Closed,
                     Err(LineError::Io(error)) => return ConnectionEnd::Failed(error),
                     Err(LineError::TooLong { limit }) => return ConnectionEnd::LineTooLong { limit },
@@ -145,14 +174,23 @@ impl<F: FnMut(Vec<String>)> RegisterTask<F> {
     fn report(&mut self, effect: Effect) {
         match effect {
             Effect::Accepted => {
+                self.logged = None;
                 info!(register = self.register, "the register has accepted the connection");
                 self.links.up(&self.register);
             }
             Effect::Trouble(why) => {
-                warn!("{why}");
+                self.log_trouble(&why);
                 self.links.down(&self.register, why);
             }
-            Effect::List(list) => (self.take_list)(list),
+            Effect::Heard { answers_pings } => self.links.heard(&self.register, answers_pings),
+            Effect::List(list) => {
+                self.links.listed(&self.register, &list);
+                (self.take_list)(list, false);
+            }
+            Effect::Additions(list) => {
+                self.links.also_listed(&self.register, &list);
+                (self.take_list)(list, true);
+            }
             Effect::Ignored(error) => {
                 let register = self.register.clone();
                 self.ignored_lines.log(move |lines| {
@@ -160,7 +198,19 @@ impl<F: FnMut(Vec<String>)> RegisterTask<F> {
                 });
             }
             // Carried out by `run` and `serve`, which have the socket.
-            Effect::Connect | Effect::Send(_) => {}
+            Effect::Connect | Effect::Send(_) | Effect::Disconnect => {}
+        }
+    }
+
+    /// Logs why the register is of no use. A register that is away for a night is not a line every few
+    /// seconds.
+    fn log_trouble(&mut self, why: &str) {
+        let now = Instant::now();
+        let is_known =
+            |(last, at): &(String, Instant)| last == why && now.saturating_duration_since(*at) < SAME_TROUBLE;
+        if !self.logged.as_ref().is_some_and(is_known) {
+            warn!("{why}");
+            self.logged = Some((why.to_owned(), now));
         }
     }
 
@@ -183,12 +233,13 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::register_connection::MAX_GATEWAYS;
 
     /// Runs a follower or an announcer against a register that runs `register` for each connection,
     /// until `is_it` accepts the reported trouble.
     async fn trouble_with<F: Future<Output = ()>>(
         announces: bool,
-        register: impl Fn(tokio::net::TcpStream) -> F,
+        register: impl Fn(TcpStream) -> F,
         is_it: impl Fn(Option<&str>) -> bool,
     ) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -240,6 +291,91 @@ mod tests {
         trouble_with(false, silent, |why| why.is_some_and(|why| why.contains("has not answered yet"))).await;
     }
 
+    /// Follows a true register, which lists `a:1`, and one that runs `lies` for each connection, until
+    /// `is_it` accepts the union of the lists.
+    async fn union_with<F: Future<Output = ()>>(
+        lies: impl Fn(TcpStream) -> F,
+        is_it: impl Fn(&[String]) -> bool,
+    ) {
+        let (truth, lie) = (
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        );
+        let registers = [&truth, &lie].map(|register| register.local_addr().unwrap().to_string());
+        let (links, key) = (RegisterLinks::default(), SecretKey::default());
+        let (list, mut union) = watch::channel(Vec::new());
+        let serve_truth = async {
+            let mut stream = truth.accept().await.unwrap().0;
+            let list = Message::BroadcastAddresses { addresses: vec!["a:1".into()] };
+            stream.write_all(list.to_line().as_bytes()).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        let serve_lies = async {
+            loop {
+                lies(lie.accept().await.unwrap().0).await;
+            }
+        };
+        let look = async {
+            union.wait_for(|union| is_it(union)).await.unwrap();
+        };
+        tokio::select! {
+            () = serve_truth => {}
+            () = serve_lies => {}
+            () = follow(&registers, &key, list, &links) => {}
+            seen = tokio::time::timeout(Duration::from_secs(20), look) => seen.expect("the union in time"),
+        }
+    }
+
+    async fn say(stream: &mut TcpStream, line: &[u8]) {
+        // The follower may have closed the connection.
+        let _ = stream.write_all(line).await;
+    }
+
+    #[tokio::test]
+    async fn a_register_that_sends_garbage_takes_nothing_from_the_others() {
+        let garbage = async |mut stream: TcpStream| {
+            say(&mut stream, b"garbage\n{\"event\":\"dance\"}\n\0\xff\n[1]\n").await;
+            say(&mut stream, b"{\"event\":\"broadcast_addresses\",\"addresses\":[\"\",\"b c\",\"z:1\"]}\n")
+                .await;
+            let _ = stream.read(&mut [0; 1000]).await;
+        };
+        union_with(garbage, |union| union == ["a:1", "z:1"]).await;
+    }
+
+    #[tokio::test]
+    async fn a_register_that_sends_an_endless_line_takes_nothing_from_the_others() {
+        let endless = async |mut stream: TcpStream| {
+            let chunk = vec![b'x'; 1024 * 1024];
+            while stream.write_all(&chunk).await.is_ok() {}
+        };
+        union_with(endless, |union| union == ["a:1"]).await;
+        trouble_with(false, endless, |why| why.is_some_and(|why| why.contains("is not a register"))).await;
+    }
+
+    #[tokio::test]
+    async fn a_register_that_lists_nobody_or_closes_or_is_silent_takes_nothing_from_the_others() {
+        let nobody = async |mut stream: TcpStream| {
+            say(&mut stream, Message::BroadcastAddresses { addresses: Vec::new() }.to_line().as_bytes())
+                .await;
+            let _ = stream.read(&mut [0; 1000]).await;
+        };
+        union_with(nobody, |union| union == ["a:1"]).await;
+        union_with(async |_| (), |union| union == ["a:1"]).await;
+        union_with(async |_| std::future::pending().await, |union| union == ["a:1"]).await;
+    }
+
+    #[tokio::test]
+    async fn a_register_cannot_make_the_list_endless() {
+        let many = async |mut stream: TcpStream| {
+            for round in 0..3 {
+                let addresses = (0..2 * MAX_GATEWAYS).map(|n| format!("z{round}:{n}")).collect();
+                say(&mut stream, Message::BroadcastAddresses { addresses }.to_line().as_bytes()).await;
+            }
+            let _ = stream.read(&mut [0; 1000]).await;
+        };
+        union_with(many, |union| union.len() == MAX_GATEWAYS + 1 && union[0] == "a:1").await;
+    }
+
     #[tokio::test]
     async fn a_register_that_has_stopped_is_reported_as_that() {
         let answer = async |mut stream: tokio::net::TcpStream| {
@@ -248,6 +384,27 @@ mod tests {
             let _ = stream.read(&mut [0; 1000]).await;
         };
         trouble_with(false, answer, |why| why.is_some_and(|why| why.ends_with("it has stopped"))).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_register_that_falls_silent_is_left_and_connected_to_anew() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let registers = [listener.local_addr().unwrap().to_string()];
+        let (links, key) = (RegisterLinks::default(), SecretKey::default());
+        let falls_silent = async {
+            let list = Message::BroadcastAddresses { addresses: Vec::new() }.to_line();
+            let mut silent = listener.accept().await.unwrap().0;
+            say(&mut silent, list.as_bytes()).await;
+            let mut sent = Vec::new();
+            silent.read_to_end(&mut sent).await.unwrap();
+            let _again = listener.accept().await.unwrap().0;
+            let said = links.trouble(Duration::ZERO).expect("no register is of use");
+            assert!(said.contains("has been silent for 29 s"), "{said}");
+        };
+        tokio::select! {
+            () = falls_silent => {}
+            () = follow(&registers, &key, watch::channel(Vec::new()).0, &links) => {}
+        }
     }
 
     #[tokio::test]

@@ -14,8 +14,12 @@ pub const MAX_LINE_UNAUTHENTICATED: usize = 64 * 1024;
 /// The longest line from a peer that has shown the key, and from a register, in bytes: PHP's limit.
 pub const MAX_LINE: usize = 10 * 1024 * 1024;
 
-/// How often a peer pings a register that is not on `127.0.0.1` ([`Message::Ping`]), in seconds.
-pub const PING_INTERVAL_SECS: u64 = 25;
+/// How often a daemon of ours pings each register ([`Message::Ping`]), in seconds. The original pings
+/// every 25 s, and no register whose address begins with `127.0.0.1`.
+pub const PING_INTERVAL_SECS: u64 = 10;
+
+/// The longest address that a gateway may announce, in bytes: the longest host name has 253.
+pub const MAX_ADDRESS: usize = 300;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -36,7 +40,14 @@ pub enum Message {
         secret_key: SecretKey,
     },
     /// A sign of life.
-    Ping,
+    Ping {
+        /// Asks for a [`Pong`](Self::Pong). The key is only in pings of ours; the original's register
+        /// reads no key of a ping, and answers none.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        answer: bool,
+    },
+    /// The answer of a register of ours to a ping that asks for one.
+    Pong,
     /// The register lists the addresses of all gateways. Each line has the whole list.
     BroadcastAddresses {
         /// The announced addresses, each once. They are read from a list or, as PHP's
@@ -44,6 +55,13 @@ pub enum Message {
         #[serde(deserialize_with = "list_or_map")]
         addresses: Vec<String>,
     },
+}
+
+/// Whether a text may be the address of a gateway. Registers pass it on and daemons log it as it is,
+/// so it must break no line and be short ([`MAX_ADDRESS`]).
+pub fn can_be_address(address: &str) -> bool {
+    (1..=MAX_ADDRESS).contains(&address.len())
+        && !address.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// A line that is not a message.
@@ -116,7 +134,25 @@ mod tests {
         let message =
             Message::GatewayConnect { address: "127.0.0.1:2300".into(), secret_key: SecretKey::default() };
         assert_eq!(Message::parse(line).unwrap(), message);
-        assert_eq!(Message::parse(br#"{"event":"ping"}"#).unwrap(), Message::Ping);
+        assert_eq!(Message::parse(br#"{"event":"ping"}"#).unwrap(), Message::Ping { answer: false });
+    }
+
+    #[test]
+    fn a_ping_without_an_answer_is_written_as_the_original_writes_it() {
+        assert_eq!(Message::Ping { answer: false }.to_line(), "{\"event\":\"ping\"}\n");
+        for message in [Message::Ping { answer: true }, Message::Pong] {
+            assert_eq!(Message::parse(message.to_line().as_bytes()).unwrap(), message);
+        }
+    }
+
+    #[test]
+    fn an_address_is_short_and_has_no_blanks() {
+        for good in ["127.0.0.1:2300", "gateway-1.internal:2300", "[::1]:2300"] {
+            assert!(can_be_address(good), "{good}");
+        }
+        for bad in ["", " ", "a b:1", "a:1\n", "\u{1b}[31m:1", &"x".repeat(301)] {
+            assert!(!can_be_address(bad), "{bad:?}");
+        }
     }
 
     #[test]

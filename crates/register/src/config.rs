@@ -175,19 +175,20 @@ pub struct Limits {
     /// The wait for the first line with the key; a ping does not count.
     pub introduction: Duration,
     /// The wait for the next line of a peer that has pinged. A peer that never pinged may be silent
-    /// for as long as its connection stands.
+    /// for as long as its connection stands. A last look of up to a second follows both waits, and a
+    /// register that was stopped meanwhile waits anew.
     pub silence: Duration,
     /// The wait until the peer has read a line.
     pub write: Duration,
 }
 
 impl Default for Limits {
-    /// The original's 10 s for an introduction, more than two of the 25 s between
-    /// pings for silence.
+    /// The original's 10 s for an introduction. 55 s for silence: more than two of the 25 s between
+    /// the original's pings, and a gateway that lost power is off the list within 60 s.
     fn default() -> Self {
         Self {
             introduction: Duration::from_secs(10),
-            silence: Duration::from_secs(60),
+            silence: Duration::from_secs(55),
             write: Duration::from_secs(10),
         }
     }

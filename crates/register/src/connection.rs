@@ -65,18 +65,18 @@ pub(crate) async fn serve(
 ) -> ConnectionEnd {
     gatewayworker_net::tune(&stream);
     let (reading, mut writing) = stream.into_split();
-    let list_wanted = Notify::new();
+    let line_due = Notify::new();
     let reader = Reader {
         register,
         id,
         peer,
-        list_wanted: &list_wanted,
+        line_due: &line_due,
         lines: LineReader::new(reading),
         unauthenticated: Some(unauthenticated),
     };
     let end = tokio::select! {
         end = reader.run() => end,
-        end = write_lists(register, id, &list_wanted, &mut writing) => end,
+        end = write_lines(register, id, &line_due, &mut writing) => end,
     };
     if let ConnectionEnd::Closed(CloseCause::BadRequest) = end {
         // As the original does. The peer may have gone already.
@@ -85,25 +85,24 @@ pub(crate) async fn serve(
     end
 }
 
-/// Writes the list whenever the peer asks for it and, from the first time on, whenever a new one is
-/// published.
-async fn write_lists(
+/// Writes the lines that are due to the peer: the answers to what it asks and, once it has asked for
+/// the list, each new one that is published.
+async fn write_lines(
     register: &Register,
     id: PeerId,
-    list_wanted: &Notify,
+    line_due: &Notify,
     writing: &mut OwnedWriteHalf,
 ) -> ConnectionEnd {
-    list_wanted.notified().await;
     let mut publications = register.publications();
     loop {
+        tokio::select! {
+            () = line_due.notified() => {}
+            Ok(()) = publications.changed(), if register.follows(id) => {}
+        }
         while let Some(line) = register.next_line(id) {
             if let Err(end) = write(register, writing, &line).await {
                 return end;
             }
-        }
-        tokio::select! {
-            () = list_wanted.notified() => {}
-            Ok(()) = publications.changed() => {}
         }
     }
 }
@@ -119,7 +118,7 @@ struct Reader<'a> {
     register: &'a Register,
     id: PeerId,
     peer: SocketAddr,
-    list_wanted: &'a Notify,
+    line_due: &'a Notify,
     lines: LineReader<OwnedReadHalf>,
     /// Held until the peer has shown the key.
     unauthenticated: Option<OwnedSemaphorePermit>,
@@ -146,12 +145,17 @@ impl Reader<'_> {
         };
         let Some(line) = line? else { return Err(ConnectionEnd::Left) };
         match self.register.received(self.id, &line)? {
-            Request::Ping => return Ok(()),
+            Request::Ping { answer } => {
+                if answer {
+                    self.line_due.notify_one();
+                }
+                return Ok(());
+            }
             Request::Announce(address) => info!(peer = %self.peer, %address, "a gateway is here"),
             Request::List => {
                 // At debug level: each look-up of a client library is one.
                 debug!(peer = %self.peer, "a peer asks for the gateways");
-                self.list_wanted.notify_one();
+                self.line_due.notify_one();
             }
         }
         self.unauthenticated = None;

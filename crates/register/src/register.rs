@@ -82,6 +82,11 @@ impl Register {
         (roster.max_line_len(peer), roster.peer_deadline(peer).map(|at_ms| self.instant(at_ms)))
     }
 
+    /// Whether the peer has asked for the list.
+    pub(crate) fn follows(&self, peer: PeerId) -> bool {
+        self.roster().follows(peer)
+    }
+
     /// # Errors
     /// Why the peer is to be closed, if its deadline has passed.
     pub(crate) fn check_deadline(&self, peer: PeerId) -> Result<(), CloseCause> {

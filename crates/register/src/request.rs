@@ -3,17 +3,17 @@
 //! Reads a line and checks it, and changes nothing: `roster` calls it and acts on the request.
 
 use gatewayworker_protocol::SecretKey;
-use gatewayworker_protocol::register::Message;
+use gatewayworker_protocol::register::{Message, can_be_address};
 use serde::Deserialize;
-
-/// The longest address taken, in bytes: the longest host name has 253.
-const MAX_ADDRESS: usize = 300;
 
 /// What a peer asks of the register.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// A sign of life, from a peer that may not have shown the key yet.
-    Ping,
+    Ping {
+        /// The peer wants one in return.
+        answer: bool,
+    },
     /// A gateway announces its address, in place of the one that it announced before.
     Announce(String),
     /// A worker or a client library asks for the list, and for each later change of it.
@@ -62,7 +62,7 @@ pub const BAD_REQUEST: &[u8] =
 pub(crate) fn read(line: &[u8], secret_key: &SecretKey) -> Result<Request, CloseCause> {
     let authenticate = |key: &SecretKey| if key == secret_key { Ok(()) } else { Err(CloseCause::WrongKey) };
     match Message::parse(line) {
-        Ok(Message::Ping) => Ok(Request::Ping),
+        Ok(Message::Ping { answer }) => Ok(Request::Ping { answer }),
         Ok(Message::GatewayConnect { address, secret_key }) => {
             authenticate(&secret_key)?;
             if !can_be_address(&address) {
@@ -75,15 +75,9 @@ pub(crate) fn read(line: &[u8], secret_key: &SecretKey) -> Result<Request, Close
             Ok(Request::List)
         }
         Ok(Message::BroadcastAddresses { .. }) => Err(CloseCause::UnknownEvent("broadcast_addresses".into())),
+        Ok(Message::Pong) => Err(CloseCause::UnknownEvent("pong".into())),
         Err(_) => Err(objection(line)),
     }
-}
-
-/// Whether a text may be an address. The register passes it on and logs it as it is, so it must
-/// break no line and be short.
-fn can_be_address(address: &str) -> bool {
-    (1..=MAX_ADDRESS).contains(&address.len())
-        && !address.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// The objection to a line that is no message. The parser's own words are not used: they may quote
@@ -95,7 +89,8 @@ fn objection(line: &[u8]) -> CloseCause {
     }
     match serde_json::from_slice::<Event>(line) {
         Ok(Event { event })
-            if ["gateway_connect", "worker_connect", "broadcast_addresses"].contains(&event.as_str()) =>
+            if ["gateway_connect", "worker_connect", "ping", "broadcast_addresses"]
+                .contains(&event.as_str()) =>
         {
             CloseCause::BadEvent(event)
         }
@@ -120,16 +115,6 @@ mod tests {
         ] {
             let why = objection(line.as_bytes()).to_string();
             assert!(!why.contains("424242"), "{why}");
-        }
-    }
-
-    #[test]
-    fn an_address_is_short_and_has_no_blanks() {
-        for good in ["127.0.0.1:2300", "gateway-1.internal:2300", "[::1]:2300"] {
-            assert!(can_be_address(good), "{good}");
-        }
-        for bad in ["", " ", "a b:1", "a:1\n", "\u{1b}[31m:1", &"x".repeat(301)] {
-            assert!(!can_be_address(bad), "{bad:?}");
         }
     }
 }

@@ -11,8 +11,9 @@
 //!    returns nothing, and look at [`next_deadline`](Roster::next_deadline), which may be earlier now.
 //! 3. At `next_deadline`, call [`deadline`](Roster::deadline). If it returns a version, every peer
 //!    may have a `next_line`.
-//! 4. At [`peer_deadline`](Roster::peer_deadline), close the peer for the cause that
-//!    [`timed_out`](Roster::timed_out) returns.
+//! 4. At [`peer_deadline`](Roster::peer_deadline), with what had arrived before it read, call
+//!    [`timed_out`](Roster::timed_out). Close the peer for the cause that it returns; if it returns
+//!    none, there is another deadline.
 //!
 //! A list replaces the one before it, so nothing is queued: a peer that reads slowly skips the lists
 //! that it has missed.
@@ -21,8 +22,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use gatewayworker_net::AwakeDeadline;
 use gatewayworker_protocol::SecretKey;
-use gatewayworker_protocol::register::{MAX_LINE, MAX_LINE_UNAUTHENTICATED};
+use gatewayworker_protocol::register::{MAX_LINE, MAX_LINE_UNAUTHENTICATED, Message};
 
 use crate::addresses::Addresses;
 use crate::config::Limits;
@@ -39,8 +41,8 @@ pub type PeerId = u64;
 #[derive(Debug)]
 pub struct Roster {
     secret_key: SecretKey,
-    introduction_ms: u64,
-    silence_ms: u64,
+    introduction: Duration,
+    silence: Duration,
     peers: BTreeMap<PeerId, Peer>,
     addresses: Addresses,
     /// The version of the list that was published last.
@@ -52,10 +54,13 @@ pub struct Roster {
 
 #[derive(Debug)]
 struct Peer {
-    connected_ms: u64,
-    heard_ms: u64,
     has_shown_key: bool,
+    /// Until when the peer has to send a line: first the one with the key, then, once it has
+    /// pinged, any.
+    deadline: Option<AwakeDeadline>,
     has_pinged: bool,
+    /// It is to be sent an answer to its ping.
+    pong_due: bool,
     announced: Option<String>,
     list: Following,
 }
@@ -76,8 +81,8 @@ impl Roster {
     pub fn new(secret_key: SecretKey, limits: &Limits) -> Self {
         Self {
             secret_key,
-            introduction_ms: millis(limits.introduction),
-            silence_ms: millis(limits.silence),
+            introduction: limits.introduction,
+            silence: limits.silence,
             peers: BTreeMap::new(),
             addresses: Addresses::default(),
             published: 0,
@@ -91,10 +96,10 @@ impl Roster {
         self.peers.insert(
             peer,
             Peer {
-                connected_ms: now_ms,
-                heard_ms: now_ms,
                 has_shown_key: false,
+                deadline: Some(AwakeDeadline::new(self.introduction, now_ms)),
                 has_pinged: false,
+                pong_due: false,
                 announced: None,
                 list: Following::Nothing,
             },
@@ -122,9 +127,11 @@ impl Roster {
         }
         let request = request?;
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(request) };
-        peer.heard_ms = now_ms;
         match &request {
-            Request::Ping => peer.has_pinged = true,
+            Request::Ping { answer } => {
+                peer.has_pinged = true;
+                peer.pong_due |= answer;
+            }
             Request::List => {
                 peer.has_shown_key = true;
                 peer.list = Following::Asked;
@@ -139,6 +146,11 @@ impl Roster {
                 }
             }
         }
+        if peer.has_shown_key {
+            // A peer that never pinged may be silent for as long as its connection stands: the
+            // original pings no register on its own host.
+            peer.deadline = peer.has_pinged.then(|| AwakeDeadline::new(self.silence, now_ms));
+        }
         Ok(request)
     }
 
@@ -149,18 +161,28 @@ impl Roster {
         self.addresses.remove(&address).then_some(address)
     }
 
-    /// The next line to write to the peer, `\n` included; `None` while it has the list that it
-    /// should have.
+    /// Whether the peer has asked for the list, so that each publication is due to it.
+    pub fn follows(&self, peer: PeerId) -> bool {
+        self.peers.get(&peer).is_some_and(|peer| !matches!(peer.list, Following::Nothing))
+    }
+
+    /// The next line to write to the peer, `\n` included: a list, or the answer to a ping. `None`
+    /// while it has all that it should have.
+    ///
+    /// A peer that has not shown the key is sent nothing.
     pub fn next_line(&mut self, peer: PeerId) -> Option<Bytes> {
         let peer = self.peers.get_mut(&peer)?;
-        match peer.list {
-            Following::Nothing => return None,
-            Following::Since(version) if version >= self.published => return None,
-            Following::Since(_) | Following::Asked => {}
+        let is_list_due = match peer.list {
+            Following::Nothing => false,
+            Following::Since(version) => version < self.published,
+            Following::Asked => true,
+        };
+        if is_list_due {
+            // It may be newer than the list published last: then that one is not sent again.
+            peer.list = Following::Since(self.addresses.version());
+            return Some(self.addresses.line());
         }
-        // It may be newer than the list published last: then that one is not sent again.
-        peer.list = Following::Since(self.addresses.version());
-        Some(self.addresses.line())
+        (peer.has_shown_key && std::mem::take(&mut peer.pong_due)).then(|| Message::Pong.to_line().into())
     }
 
     /// When the next list is to be published; `None` while the published one is the newest.
@@ -178,23 +200,17 @@ impl Roster {
         Some(self.published)
     }
 
-    /// When the peer is to be closed if it sends no line until then.
-    ///
-    /// A peer that never pinged may be silent for as long as its connection stands: the original
-    /// pings no register on its own host.
+    /// When [`timed_out`](Self::timed_out) is to be called if the peer sends no line until then.
     pub fn peer_deadline(&self, peer: PeerId) -> Option<u64> {
-        let peer = self.peers.get(&peer)?;
-        if !peer.has_shown_key {
-            return Some(peer.connected_ms.saturating_add(self.introduction_ms));
-        }
-        peer.has_pinged.then(|| peer.heard_ms.saturating_add(self.silence_ms))
+        Some(self.peers.get(&peer)?.deadline.as_ref()?.next_deadline())
     }
 
-    /// Why the peer is to be closed now, if its deadline has passed.
-    pub fn timed_out(&self, peer: PeerId, now_ms: u64) -> Option<CloseCause> {
-        let deadline = self.peer_deadline(peer)?;
-        let cause = if self.has_shown_key(peer) { CloseCause::Silent } else { CloseCause::NoIntroduction };
-        (now_ms >= deadline).then_some(cause)
+    /// Why the peer is to be closed now, if its time is over. A register that was stopped meanwhile
+    /// gives it more ([`AwakeDeadline`]).
+    pub fn timed_out(&mut self, peer: PeerId, now_ms: u64) -> Option<CloseCause> {
+        let peer = self.peers.get_mut(&peer)?;
+        let cause = if peer.has_shown_key { CloseCause::Silent } else { CloseCause::NoIntroduction };
+        peer.deadline.as_mut()?.has_passed(now_ms).then_some(cause)
     }
 
     /// How many gateways are listed.
@@ -208,14 +224,8 @@ impl Roster {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    duration.as_millis().try_into().unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
-    use gatewayworker_protocol::register::Message;
-
     use super::*;
 
     const ASK: &[u8] = br#"{"event":"worker_connect","secret_key":"key"}"#;
@@ -316,8 +326,9 @@ mod tests {
     fn a_peer_without_the_key_is_closed_in_time_and_a_ping_does_not_count() {
         let mut roster = roster();
         roster.received(1, PING, 9_000).unwrap();
-        assert_eq!((roster.peer_deadline(1), roster.timed_out(1, 9_999)), (Some(10_000), None));
-        assert_eq!(roster.timed_out(1, 10_000), Some(CloseCause::NoIntroduction));
+        assert_eq!((roster.peer_deadline(1), roster.timed_out(1, 10_000)), (Some(10_000), None));
+        assert_eq!((roster.peer_deadline(1), roster.timed_out(1, 10_999)), (Some(11_000), None));
+        assert_eq!(roster.timed_out(1, 11_000), Some(CloseCause::NoIntroduction));
         assert_eq!(roster.max_line_len(1), MAX_LINE_UNAUTHENTICATED);
     }
 
@@ -327,8 +338,34 @@ mod tests {
         roster.received(1, ASK, 1_000).unwrap();
         assert_eq!((roster.peer_deadline(1), roster.max_line_len(1)), (None, MAX_LINE));
         roster.received(1, PING, 2_000).unwrap();
-        assert_eq!(roster.timed_out(1, 61_999), None);
-        assert_eq!(roster.timed_out(1, 62_000), Some(CloseCause::Silent));
+        assert_eq!((roster.peer_deadline(1), roster.timed_out(1, 57_000)), (Some(57_000), None));
+        assert_eq!(roster.timed_out(1, 57_999), None);
+        assert_eq!(roster.timed_out(1, 58_000), Some(CloseCause::Silent), "within 60 s");
+    }
+
+    #[test]
+    fn a_register_that_was_stopped_reads_before_it_judges() {
+        let mut roster = roster();
+        roster.received(1, ASK, 0).unwrap();
+        roster.received(1, PING, 0).unwrap();
+        assert_eq!(roster.timed_out(1, 120_000), None, "it has not read what came meanwhile");
+        roster.received(1, PING, 120_001).unwrap();
+        assert_eq!(roster.peer_deadline(1), Some(175_001));
+    }
+
+    #[test]
+    fn a_ping_is_answered_if_it_asks_and_the_peer_has_shown_the_key() {
+        const ASKING: &[u8] = br#"{"event":"ping","answer":true}"#;
+        let mut roster = roster();
+        roster.received(1, ASKING, 0).unwrap();
+        assert_eq!(roster.next_line(1), None, "it has not shown the key");
+        announce(&mut roster, 1, "a:1", 0);
+        roster.received(1, ASKING, 1).unwrap();
+        roster.received(1, ASKING, 2).unwrap();
+        assert_eq!(roster.next_line(1).unwrap(), "{\"event\":\"pong\"}\n");
+        assert_eq!(roster.next_line(1), None, "one answer is enough");
+        roster.received(1, PING, 3).unwrap();
+        assert_eq!(roster.next_line(1), None, "the original's ping asks for nothing");
     }
 
     #[test]

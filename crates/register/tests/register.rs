@@ -165,6 +165,20 @@ async fn a_gateway_is_told_nothing() {
 }
 
 #[tokio::test]
+async fn a_ping_that_asks_for_an_answer_gets_one_beside_the_lists() {
+    let register = Register::start(Config::default()).await;
+    let mut gateway = register.gateway("a:1").await;
+    gateway.say(r#"{"event":"ping","answer":true}"#).await;
+    assert_eq!(gateway.hear().await, "{\"event\":\"pong\"}\n");
+    let mut worker = register.worker().await;
+    worker.hear_until(&["a:1"]).await;
+    worker.say(r#"{"event":"ping","answer":true}"#).await;
+    assert_eq!(worker.hear().await, "{\"event\":\"pong\"}\n");
+    drop(gateway);
+    assert!(worker.hear_list().await.is_empty());
+}
+
+#[tokio::test]
 async fn one_connection_may_announce_and_ask() {
     let register = Register::start(Config::default()).await;
     let mut both = register.gateway("a:1").await;

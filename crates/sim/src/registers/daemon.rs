@@ -77,7 +77,7 @@ impl Daemon {
                     link.connection.connected(now_ms);
                     None
                 }
-                Input::Readable(_) => link.read(),
+                Input::Readable(_) => link.read(now_ms),
                 Input::Deadline if link.connect_until_ms.is_some_and(|until_ms| until_ms <= now_ms) => {
                     Some(ConnectionEnd::Unreachable(ErrorKind::TimedOut.into()))
                 }
@@ -88,11 +88,7 @@ impl Daemon {
                 _ => None,
             };
             if let Some(end) = end {
-                context.note(|| format!("the connection to register {register} is over: {end:?}"));
-                let jitter = context.rng.below(1001) as f64 / 1000.0;
-                link.connect_until_ms = None;
-                link.lines = None;
-                link.connection.ended(&end, now_ms, jitter);
+                link.end(register, &end, context);
             }
             self.carry_out(register, context);
         }
@@ -118,11 +114,16 @@ impl Daemon {
                         lines.push(message.to_line().as_bytes());
                     }
                 }
+                Effect::Disconnect => link.end(register, &ConnectionEnd::Silent, context),
                 Effect::List(list) => {
                     context.note(|| format!("register {register} lists {list:?}"));
                     self.known = self.lists.set(register, list);
                 }
-                Effect::Accepted | Effect::Trouble(_) | Effect::Ignored(_) => {
+                Effect::Additions(list) => {
+                    context.note(|| format!("register {register} adds {list:?}"));
+                    self.known = self.lists.add(register, list);
+                }
+                Effect::Accepted | Effect::Heard { .. } | Effect::Trouble(_) | Effect::Ignored(_) => {
                     context.note(|| format!("{effect:?}"))
                 }
             }
@@ -134,11 +135,19 @@ impl Daemon {
 }
 
 impl Link {
-    fn read(&mut self) -> Option<ConnectionEnd> {
+    fn end(&mut self, register: ProcessId, end: &ConnectionEnd, context: &mut Context<'_>) {
+        context.note(|| format!("the connection to register {register} is over: {end:?}"));
+        let jitter = context.rng.below(1001) as f64 / 1000.0;
+        self.connect_until_ms = None;
+        self.lines = None;
+        self.connection.ended(end, context.now_ms, jitter);
+    }
+
+    fn read(&mut self, now_ms: u64) -> Option<ConnectionEnd> {
         let lines = self.lines.as_mut()?;
         let outcome = lines.read();
         while let Some(line) = lines.next_line() {
-            self.connection.received(&line);
+            self.connection.received(&line, now_ms);
         }
         match (outcome, self.connect_until_ms) {
             (ReadOutcome::Reset, Some(_)) => {
