@@ -187,7 +187,7 @@ mod tests {
 
     use bytes::Bytes;
     use gatewayworker_client::worker::{SessionObserver, WorkerHandle};
-    use gatewayworker_protocol::{Origin, Payload};
+    use gatewayworker_protocol::{Command, Origin, Payload};
     use tokio::sync::watch;
 
     use super::*;
@@ -226,7 +226,8 @@ mod tests {
     fn message(connection_id: u32, len: usize) -> Event {
         let address = std::net::SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 1);
         let origin = Origin { gateway: address, client: address, connection_id, gateway_port: 0 };
-        Event { origin, session: Bytes::new(), kind: EventKind::Message(Payload::plain(vec![b'x'; len])) }
+        let (session, message) = (Bytes::new(), Payload::plain(vec![b'x'; len]));
+        Event::from_command(Command::OnMessage { origin, session, message }).unwrap()
     }
 
     async fn enqueue<E: Events>(queues: &Arc<EventQueues<E>>, event: Event, inline: bool) {
@@ -307,7 +308,8 @@ mod tests {
     async fn nothing_is_kept_of_a_closed_client_though_on_close_writes_its_session() {
         let clients = clients(BUDGET);
         let queues = EventQueues::new(clients.clone(), handler(TooLate(clients.clone())), 1);
-        let event = Event { kind: EventKind::Close(Bytes::new()), ..message(1, 0) };
+        let mut event = message(1, 0);
+        event.kind = EventKind::Close(Bytes::new());
         let id = event.client_id();
         enqueue(&queues, event, true).await;
         queues.drained().await;

@@ -53,7 +53,7 @@ impl<E: Events> HandlerRunner<E> {
     /// Handles an event: chooses its session, runs its handler, and replies to its gateway.
     pub(crate) async fn handle(&self, clients: &Clients<ClientMap>, event: Event) {
         let id = event.client_id();
-        let Event { origin, session, kind } = event;
+        let Event { origin, session, kind, .. } = event;
         self.stats.events.count();
         let session = match clients.begin(id, &kind, session) {
             Begin::Skip => return,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use gatewayworker_client::worker::{GatewayFeatures, WorkerHandle};
 use gatewayworker_net::Backoff;
-use gatewayworker_protocol::{Command, Features, Frame, MAX_LARGE_FRAME_LEN};
+use gatewayworker_protocol::{Features, Frame, MAX_LARGE_FRAME_LEN};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -102,7 +102,7 @@ async fn hold<E: Events>(
     close_timeout: Duration,
 ) -> io::Result<()> {
     let mut hello = BytesMut::new();
-    identity.hello().encode(&mut hello);
+    identity.hello(false).encode(&mut hello);
     stream.write_all(&hello).await?;
     let _linked = queues.linked();
     info!(gateway = %address, "the worker is taking events");
@@ -141,14 +141,14 @@ async fn read_events<E: Events>(
     loop {
         let mut inline = slice.begin(Instant::now(), preemptions());
         while let Some(frame) = Frame::parse(&mut buffer, MAX_LARGE_FRAME_LEN).map_err(io::Error::other)? {
-            let command = match Command::decode(frame) {
-                Ok(command) => command,
+            let received = match link.receive(frame) {
+                Ok(received) => received,
                 Err(error) => {
                     debug!(gateway = %address, %error, "ignored a frame that cannot be decoded");
                     continue;
                 }
             };
-            match link.receive(command) {
+            match received {
                 Received::Event(event) => {
                     if queues.make_room(&event).await {
                         // That was no handler's time, and others had the thread.
@@ -157,14 +157,14 @@ async fn read_events<E: Events>(
                     queues.enqueue(event, inline).await;
                     inline = inline && slice.handler_ran(Instant::now(), preemptions);
                 }
-                Received::Features(features) => {
+                Received::Welcome { features, .. } => {
                     note_features(&queues.handler.worker, address, features);
                     debug!(gateway = %address, ?features, "the gateway has listed its features");
                 }
                 Received::Published { topic, payload } => {
                     queues.handler.worker.deliver_published(&topic, &payload);
                 }
-                Received::Heartbeat => {}
+                Received::Heartbeat | Received::Adopt { .. } | Received::Forget(_) => {}
                 Received::Unexpected(command) => {
                     debug!(gateway = %address, ?command, "ignored a command that is not for a worker");
                 }
@@ -200,7 +200,7 @@ mod tests {
     use std::sync::Mutex;
 
     use gatewayworker_client::worker::WorkerHandle;
-    use gatewayworker_protocol::{Origin, Payload};
+    use gatewayworker_protocol::{Command, Origin, Payload};
     use tokio::task::Id;
 
     use super::*;

@@ -150,7 +150,6 @@ impl Link {
         warn!(
             gateway = %self.address,
             local = local.map(tracing::field::display),
-            unwritten_bytes = connection.unwritten(),
             "the gateway answers nothing: its call link is closed and connected again, and it counts as not \
              connected until it answers"
         );
@@ -315,7 +314,6 @@ impl Link {
                 Ok(stream) => {
                     let started = Instant::now();
                     let ended = self.serve(stream).await;
-                    self.update(Core::disconnected);
                     match ended {
                         Ok(()) => {
                             self.has_changed();
@@ -344,8 +342,7 @@ impl Link {
     async fn serve(&self, stream: TcpStream) -> io::Result<()> {
         let writer = LinkWriter::new(stream.into_split().1, OUTBOX);
         let connection = Arc::new(CallConnection::new(self.address, writer));
-        // Also where this future is dropped: what ends with the connection shall not wait for ever.
-        let _ended = connection.ended.clone().drop_guard();
+        let _end = EndOnDrop { link: self, connection: &connection };
         self.update(|core| core.connected(connection.clone(), Instant::now().into_std()))
             .map_err(io::Error::other)?;
         self.deadline_set.notify_one();
@@ -355,8 +352,11 @@ impl Link {
             ended = connection.writer.drive() => ended,
             ended = self.read_answers(&connection) => ended,
         };
-        // Some task may still hold the connection: what it pushes now is refused.
-        connection.writer.close(io::ErrorKind::NotConnected);
+        let unwritten_bytes = connection.unwritten();
+        if unwritten_bytes > 0 {
+            let gateway = self.address;
+            warn!(%gateway, unwritten_bytes, "the call link ended before all commands were written: they are lost");
+        }
         ended
     }
 
@@ -365,6 +365,22 @@ impl Link {
             let received = connection.read(|received| self.receive(received)).await?;
             received.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         }
+    }
+}
+
+/// Ends a connection, also where the future that serves it is dropped: what ends with it shall not
+/// wait for ever.
+struct EndOnDrop<'a> {
+    link: &'a Link,
+    connection: &'a CallConnection,
+}
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        // Some task may still hold the connection: what it pushes now is refused.
+        self.connection.writer.close(io::ErrorKind::NotConnected);
+        self.link.update(Core::disconnected);
+        self.connection.ended.cancel();
     }
 }
 

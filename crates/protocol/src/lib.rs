@@ -39,7 +39,9 @@ pub use close_code::may_close_with;
 pub use close_reason::CloseReason;
 pub use command::{Audience, Body, Command, CommandError, EventCounts, Hello, Origin, Payload};
 pub use features::{Features, Pairing, PingBody};
-pub use frame::{Frame, FrameError, HEADER_LEN, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN};
+pub use frame::{
+    FLAG_REDELIVERED, Frame, FrameError, HEADER_LEN, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN,
+};
 pub use ids::{GroupId, IdError, Uid};
 pub use question::{Field, Filter, Question, Select, frame_answer, parse_answer};
 pub use secret::SecretKey;

@@ -1,43 +1,56 @@
-//! The state of one client in the worker: its event queue, the version of its session, and
-//! whether it was refused.
+//! The state of one client in the worker: its event queue, the version of its session, whether it
+//! was refused, and its book.
 //!
 //! [`Clients`](super::Clients) keeps one for each client that has an event, a written
-//! session or a refusal, and calls every method in here. Plain data: nothing waits, and
+//! session, a refusal or a book, and calls every method in here. Plain data: nothing waits, and
 //! nothing is sent.
 
 use std::collections::VecDeque;
+use std::net::SocketAddrV4;
+use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use gatewayworker_client::php;
+use gatewayworker_protocol::{MAX_FRAME_LEN, Origin};
 
+use super::book::Book;
 use super::event::{Event, EventKind};
 use super::session_version::{Freshness, SessionHasher, SessionVersion};
 
+/// How many waiting events a queue has room for when it is made.
+const FIRST_ROOM: usize = 8;
+
 /// What the worker knows of one client.
+// A client that does nothing costs 72 bytes with its id, beside its session.
 #[derive(Debug, Default)]
 pub struct ClientState {
-    /// The event whose handler runs, or is about to.
-    running: Option<Running>,
-    /// The events behind it, in the order in which they left the gateway.
-    waiting: VecDeque<Event>,
+    /// The newest session that is known here. Kept while there is a book, or the last write may have to
+    /// stand in for an answer of the gateway.
+    known: Option<Box<[u8]>>,
+    /// The events behind the one that runs, in the order in which they left the gateway.
+    waiting: Option<Box<VecDeque<Event>>>,
     session: SessionVersion,
+    /// The client is this worker's, at a gateway that acknowledges events.
+    book: Option<Book>,
+    /// What the event that runs costs.
+    cost: u32,
+    running: Running,
     /// The client was refused and may have messages under way.
     refused: bool,
     /// The gateway has taken the client away from this worker while its events ran or waited here.
     lost: bool,
+    /// The client's gateway is lost, and `on_close` has not been queued yet.
+    close_due: bool,
 }
 
-#[derive(Debug)]
-struct Running {
-    cost: usize,
-    /// The event is the client's last.
-    is_close: bool,
-}
-
-impl Running {
-    fn of(event: &Event) -> Self {
-        Self { cost: event.cost(), is_close: matches!(event.kind, EventKind::Close(_)) }
-    }
+/// The event whose handler runs, or is about to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Running {
+    #[default]
+    Nothing,
+    Event,
+    /// The client's last event.
+    Close,
 }
 
 /// What happens to an event when it is its turn.
@@ -55,7 +68,7 @@ pub enum Begin {
 #[derive(Debug)]
 pub struct SessionQuestion {
     /// The number of writes before the question.
-    pub(super) writes: u64,
+    pub(super) writes: u32,
     /// The session for the handler where the gateway cannot say.
     pub(super) newest_known: Bytes,
 }
@@ -69,17 +82,61 @@ pub(super) struct Finished {
     pub(super) next: Option<Event>,
 }
 
+/// Events that were taken out of a queue.
+#[derive(Debug, Default)]
+pub(super) struct Unbegun {
+    pub(super) events: u32,
+    /// What they had reserved.
+    pub(super) cost: usize,
+}
+
 impl ClientState {
-    /// Takes an event; returns it where it is its turn at once.
+    /// Takes an event; returns the one whose turn it is at once, if no other is before it.
     pub(super) fn enqueue(&mut self, event: Event) -> Option<Event> {
+        let mut start = None;
+        if let Some(epoch) = &event.epoch {
+            start = self.enter(&event.origin, epoch.serial());
+        }
+        self.queue(event).or(start)
+    }
+
+    /// Puts an event into the queue.
+    fn queue(&mut self, event: Event) -> Option<Event> {
         // The gateway has linked this worker again, and the client is this worker's again.
         self.lost = false;
-        if self.running.is_some() {
-            self.waiting.push_back(event);
-            return None;
+        if self.running == Running::Nothing {
+            self.run(&event);
+            return Some(event);
         }
-        self.running = Some(Running::of(&event));
-        Some(event)
+        self.waiting.get_or_insert_with(|| Box::new(VecDeque::with_capacity(FIRST_ROOM))).push_back(event);
+        None
+    }
+
+    fn run(&mut self, event: &Event) {
+        self.cost = event.cost().try_into().unwrap_or(u32::MAX);
+        self.running = if event.is_close() { Running::Close } else { Running::Event };
+    }
+
+    /// Enters the client into the books, as its gateway says in an epoch that it is this worker's.
+    /// Returns an event to start: where a client of a lost gateway had the same id, its close is first.
+    fn enter(&mut self, origin: &Origin, epoch: u32) -> Option<Event> {
+        let Some(epoch) = NonZeroU32::new(epoch) else { return None };
+        let is_another = self.book.as_ref().is_some_and(|book| book.epoch != epoch);
+        let start = if is_another { self.close_lost(origin.gateway, origin.connection_id) } else { None };
+        self.book = Some(Book::new(origin, epoch));
+        start
+    }
+
+    /// Takes the client over from another worker, with the session of now. Returns an event to start,
+    /// as [`enter`](Self::enter) does.
+    pub(super) fn adopt(&mut self, origin: &Origin, epoch: u32, session: &[u8]) -> Option<Event> {
+        let start = self.enter(origin, epoch);
+        if start.is_none() {
+            // Whatever is known here is from before it went to the other worker.
+            self.forget_session();
+            self.learn(session);
+        }
+        start
     }
 
     /// Decides which session the handler of an event gets, if it runs at all.
@@ -87,39 +144,74 @@ impl ClientState {
         match kind {
             EventKind::Connect => {
                 // A gateway that restarted may use the id again.
-                self.forget();
+                self.forget_session();
+                self.learn(&session);
                 Begin::Run(session)
             }
-            EventKind::Close(_) => match self.session.check(session, hasher) {
-                // The gateway no longer knows the client: there is nobody to ask.
-                Freshness::Fresh(session) | Freshness::MaybeStale { newest_known: session, .. } => {
-                    Begin::Run(session)
-                }
+            // The gateway no longer knows the client: there is nobody to ask.
+            EventKind::Close(_) => match self.check(session, hasher) {
+                Begin::Ask(question) => Begin::Run(question.newest_known),
+                fresh => fresh,
             },
             _ if self.refused => Begin::Skip,
-            _ => match self.session.check(session, hasher) {
-                Freshness::Fresh(session) => Begin::Run(session),
-                Freshness::MaybeStale { writes, newest_known } => {
-                    Begin::Ask(SessionQuestion { writes, newest_known })
-                }
-            },
+            _ => self.check(session, hasher),
         }
     }
 
-    pub(super) fn note_answer(&mut self, writes: u64, session: &[u8], hasher: &SessionHasher) {
-        self.session.note_answer(writes, session, hasher);
+    fn check(&mut self, session: Bytes, hasher: &SessionHasher) -> Begin {
+        match self.session.check(&session, hasher) {
+            Freshness::Unwritten => self.learn(&session),
+            Freshness::Same => {}
+            // A client with a book has it all its life.
+            Freshness::Confirmed if self.book.is_none() => self.known = None,
+            Freshness::Confirmed => {}
+            Freshness::MaybeStale(writes) => {
+                let known = self.known.as_deref().map(Bytes::copy_from_slice);
+                return Begin::Ask(SessionQuestion { writes, newest_known: known.unwrap_or(session) });
+            }
+        }
+        Begin::Run(session)
+    }
+
+    /// Remembers a session that was seen, for a client with a book.
+    fn learn(&mut self, session: &[u8]) {
+        if self.book.is_some() {
+            self.know(session);
+        }
+    }
+
+    fn know(&mut self, session: &[u8]) {
+        match &mut self.known {
+            Some(known) if known.len() == session.len() => known.copy_from_slice(session),
+            known => *known = Some(session.into()),
+        }
+    }
+
+    pub(super) fn note_answer(&mut self, writes: u32, session: &[u8], hasher: &SessionHasher) {
+        if self.session.note_answer(writes, session, hasher) {
+            self.know(session);
+        }
     }
 
     pub(super) fn note_write(&mut self, session: &[u8], hasher: &SessionHasher) {
         self.session.note_write(session, hasher);
+        self.know(session);
     }
 
     pub(super) fn note_merge(&mut self, with: &php::Array) {
-        self.session.note_merge(with);
+        let with = php::serialize(&php::Value::Array(with.clone()));
+        self.session.note_merge();
+        let merged =
+            self.known.take().and_then(|known| php::merge_sessions(&known, &with, MAX_FRAME_LEN).ok());
+        self.known = merged.map(Vec::into_boxed_slice);
     }
 
-    pub(super) fn note_expected_merge(&mut self, merged: Bytes) {
-        self.session.note_expected_merge(merged);
+    /// Notes the session that the last merge is expected to have produced. It is used only if
+    /// the gateway does not answer.
+    pub(super) fn note_expected_merge(&mut self, merged: &[u8]) {
+        if self.session.is_merged() {
+            self.know(merged);
+        }
     }
 
     pub(super) fn refuse(&mut self) {
@@ -130,35 +222,136 @@ impl ClientState {
     /// is known of it any more, not even what `on_close` wrote. The last event is the close,
     /// or whatever is the last here of a client whose gateway has taken it away.
     pub(super) fn finish(&mut self) -> Finished {
-        let next = self.waiting.pop_front();
-        let ended = std::mem::replace(&mut self.running, next.as_ref().map(Running::of));
-        if ended.as_ref().is_some_and(|ended| ended.is_close) || (self.lost && next.is_none()) {
-            self.forget();
+        let was_close = self.running == Running::Close;
+        let finished = self.skip();
+        if was_close {
+            self.forget_session();
+            // What is behind it is of another client that has got its id.
+            if finished.next.is_none() {
+                self.book = None;
+            }
+        } else if self.lost && finished.next.is_none() {
+            self.forget_session();
         }
-        Finished { cost: ended.map_or(0, |ended| ended.cost), next }
+        finished
     }
 
-    /// The client's gateway has taken the client away from this worker. Where events of
-    /// the client wait here, what is known of it still holds for them.
-    pub(super) fn lost_gateway(&mut self) {
+    /// Ends an event for which no handler was to run, and starts the next.
+    pub(super) fn skip(&mut self) -> Finished {
+        let cost = std::mem::take(&mut self.cost) as usize;
+        let next = self.waiting.as_mut().and_then(|waiting| waiting.pop_front());
+        if self.waiting.as_ref().is_some_and(|waiting| waiting.is_empty()) {
+            self.waiting = None;
+        }
+        match &next {
+            Some(next) => self.run(next),
+            None => self.running = Running::Nothing,
+        }
+        Finished { cost, next }
+    }
+
+    /// Takes the events of an epoch out of the queue, which is to say the last ones. If the client came
+    /// with them, it is not this worker's.
+    pub(super) fn take_unbegun(&mut self, epoch: u32) -> Unbegun {
+        let mut taken = Unbegun::default();
+        let Some(waiting) = &mut self.waiting else { return taken };
+        let is_its = |event: &Event| event.epoch.as_ref().is_some_and(|of| of.serial() == epoch);
+        let mut came = false;
+        while waiting.back().is_some_and(is_its) {
+            let Some(event) = waiting.pop_back() else { break };
+            taken.events += 1;
+            taken.cost += event.cost();
+            came |= matches!(event.kind, EventKind::Connect);
+        }
+        if waiting.is_empty() {
+            self.waiting = None;
+        }
+        if came {
+            self.leave();
+        }
+        taken
+    }
+
+    /// The client is another worker's, or nobody's. Where events of the client are here, what is
+    /// known of it still holds for them.
+    pub(super) fn leave(&mut self) {
+        self.book = None;
+        self.close_due = false;
         match self.running {
-            None => self.forget(),
-            Some(_) => self.lost = true,
+            Running::Nothing => self.forget_session(),
+            Running::Event | Running::Close => self.lost = true,
         }
     }
 
-    fn forget(&mut self) {
+    /// The epoch of the client's book is superseded: the gateway tells anew whose the client is.
+    pub(super) fn supersede(&mut self, epoch: u32) {
+        if self.is_booked_in(epoch) {
+            self.book = None;
+            self.close_due = false;
+            self.forget_session();
+        }
+    }
+
+    /// The client's gateway is lost: its close is due, unless it is here already. Returns whether it is.
+    pub(super) fn lose(&mut self, epoch: u32) -> bool {
+        if !self.is_booked_in(epoch) {
+            return false;
+        }
+        let last = self.waiting.as_ref().and_then(|waiting| waiting.back());
+        let has_close = last.map_or(self.running == Running::Close, Event::is_close);
+        self.close_due = !has_close;
+        self.close_due
+    }
+
+    /// Queues the close that is due; returns it where it is its turn at once.
+    pub(super) fn close_lost(&mut self, gateway: SocketAddrV4, connection_id: u32) -> Option<Event> {
+        if !std::mem::take(&mut self.close_due) {
+            return None;
+        }
+        let origin = self.book.take()?.origin(gateway, connection_id);
+        let session = self.known.as_deref().map(Bytes::copy_from_slice);
+        self.queue(Event::loss(origin, session.unwrap_or_default()))
+    }
+
+    /// Whether the client is entered in the books of an epoch.
+    pub(super) fn is_booked_in(&self, epoch: u32) -> bool {
+        self.book.as_ref().is_some_and(|book| book.epoch.get() == epoch)
+    }
+
+    /// The number of events that run or wait.
+    pub(super) fn events(&self) -> usize {
+        let waiting = self.waiting.as_ref().map_or(0, |waiting| waiting.len());
+        waiting + usize::from(self.running != Running::Nothing)
+    }
+
+    fn forget_session(&mut self) {
         self.session.forget();
+        self.known = None;
         self.refused = false;
     }
 
     /// Returns whether there is nothing left to know.
     pub fn is_empty(&self) -> bool {
-        self.running.is_none() && !self.refused && self.session.is_unwritten()
+        self.running == Running::Nothing
+            && self.book.is_none()
+            && !self.refused
+            && self.session.is_unwritten()
     }
 
     #[cfg(test)]
     pub(crate) fn has_written_session(&self) -> bool {
         !self.session.is_unwritten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatewayworker_client::ClientId;
+
+    use super::*;
+
+    #[test]
+    fn a_client_that_does_nothing_costs_72_bytes_beside_its_session() {
+        assert!(size_of::<(ClientId, ClientState)>() <= 72, "{}", size_of::<(ClientId, ClientState)>());
     }
 }

@@ -12,7 +12,7 @@ use gatewayworker_client::{ClientId, php};
 use gatewayworker_protocol::Command;
 
 use super::admission::{Admission, Verdict};
-use super::client_state::{Begin, SessionQuestion};
+use super::client_state::{Begin, Finished, SessionQuestion};
 use super::event::{Event, EventKind};
 use super::event_budget::EventBudget;
 use super::session_version::SessionHasher;
@@ -187,7 +187,7 @@ impl<T: ClientTable> Clients<T> {
             return None;
         }
         if let Some(merged) = changes.merged {
-            self.table.update(id, |state| state.note_expected_merge(merged));
+            self.table.update(id, |state| state.note_expected_merge(&merged));
         }
         changes.changed
     }
@@ -195,17 +195,26 @@ impl<T: ClientTable> Clients<T> {
     /// Ends the client's started event, whatever came of it: gives back its cost, and
     /// returns the client's next event, which is started by that.
     pub fn finish(&self, id: ClientId) -> Option<Event> {
-        let finished = self.table.update(id, |state| state.finish())?;
+        self.ended(self.table.update(id, |state| state.finish())?)
+    }
+
+    /// [`finish`](Self::finish) for a started event that is [dropped](super::Turn::Drop) instead: as if it
+    /// had never come.
+    pub fn drop_started(&self, id: ClientId) -> Option<Event> {
+        self.ended(self.table.update(id, |state| state.skip())?)
+    }
+
+    fn ended(&self, finished: Finished) -> Option<Event> {
         self.budget.give_back(finished.cost);
         finished.next
     }
 
-    /// Forgets the clients of a gateway, which are no longer this worker's. Events of
-    /// theirs that have come are still handled.
+    /// Forgets the clients of a gateway that does not acknowledge events, which are no longer this
+    /// worker's. Events of theirs that have come are still handled.
     pub fn forget_gateway(&self, gateway: SocketAddrV4) {
         self.table.update_all(|id, state| {
             if id.gateway() == gateway {
-                state.lost_gateway();
+                state.leave();
             }
         });
     }

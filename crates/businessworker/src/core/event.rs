@@ -3,9 +3,13 @@
 //! The event link turns each `Command::On…` of the gateway into an event. The client's event
 //! queue holds it until its handler can run.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use gatewayworker_client::ClientId;
-use gatewayworker_protocol::{Body, Command, Origin, Payload};
+use gatewayworker_protocol::{Body, CloseReason, Command, Origin, Payload};
+
+use super::epoch::{Epoch, Phase};
 
 /// What an event costs in the budget, in bytes, in addition to its session and body. With it,
 /// the budget also limits how many small events can wait.
@@ -20,6 +24,13 @@ pub struct Event {
     pub session: Bytes,
     /// What happened.
     pub kind: EventKind,
+    /// The epoch in which it came; `None` from a gateway that does not acknowledge events, and for the
+    /// close of a client whose gateway is lost.
+    pub epoch: Option<Arc<Epoch>>,
+    /// The gateway has given it to a worker before, which may have handled it.
+    pub redelivered: bool,
+    /// The worker made it, as the client's gateway is lost.
+    pub(super) is_loss: bool,
 }
 
 /// What happened to a client.
@@ -58,7 +69,28 @@ impl Event {
             Command::OnClose { origin, session, reason } => (origin, session, EventKind::Close(reason)),
             other => return Err(other),
         };
-        Ok(Self { origin, session, kind })
+        Ok(Self { origin, session, kind, epoch: None, redelivered: false, is_loss: false })
+    }
+
+    /// The close of a client whose gateway is lost, with its session as it was last seen.
+    pub(super) fn loss(origin: Origin, session: Bytes) -> Self {
+        let kind = EventKind::Close(CloseReason::GatewayLost.as_str().into());
+        Self { origin, session, kind, epoch: None, redelivered: true, is_loss: true }
+    }
+
+    /// Whether the client's gateway is lost: it is asked and told nothing.
+    pub fn has_lost_gateway(&self) -> bool {
+        self.is_loss || self.epoch.as_ref().is_some_and(|epoch| epoch.phase() == Phase::Lost)
+    }
+
+    /// Whether another handler may have run for it before: the gateway says so, or the gateway is lost
+    /// and may have given it to another worker.
+    pub fn is_redelivered(&self) -> bool {
+        self.redelivered || self.has_lost_gateway()
+    }
+
+    pub(super) fn is_close(&self) -> bool {
+        matches!(self.kind, EventKind::Close(_))
     }
 
     /// Returns the client's id.
@@ -66,8 +98,12 @@ impl Event {
         ClientId::new(self.origin.gateway, self.origin.connection_id)
     }
 
-    /// Returns how much of the [budget](super::EventBudget) the event needs, in bytes.
+    /// Returns how much of the [budget](super::EventBudget) the event needs, in bytes. The closes of a
+    /// lost gateway need nothing, as they are made a few at a time.
     pub fn cost(&self) -> usize {
+        if self.is_loss {
+            return 0;
+        }
         let body = match &self.kind {
             EventKind::Connect => 0,
             EventKind::WebSocketConnect { handshake: body, .. } | EventKind::Close(body) => body.len(),

@@ -1,14 +1,18 @@
-//! The protocol of an event link: what the worker says on it, and what a command of the
+//! The protocol of an event link: what the worker says on it, and what a frame of the
 //! gateway means.
 //!
-//! The worker says WORKER_CONNECT and then only reads; when it stops, it may say PING once
-//! more. `link.rs` has the sockets. Events go on to [`Clients`](super::Clients).
+//! The worker says WORKER_CONNECT and then only PING: to show that it lives, and when it stops.
+//! `link.rs` has the sockets. Events go on to [`Clients`](super::Clients).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use gatewayworker_protocol::{Command, Features, Hello, PingBody, SecretKey};
+use gatewayworker_protocol::{
+    Command, CommandError, FLAG_REDELIVERED, Features, Frame, Hello, Origin, Pairing, PingBody, SecretKey,
+};
 
+use super::epoch::Epoch;
 use super::event::Event;
 
 /// The name under which a worker connects to gateways.
@@ -17,6 +21,8 @@ pub struct Identity {
     name: String,
     id: WorkerId,
     secret_key: SecretKey,
+    /// The id of the process; with one, the worker acknowledges events.
+    process: Option<u64>,
     connections: AtomicU64,
 }
 
@@ -31,19 +37,36 @@ enum WorkerId {
 impl Identity {
     /// The identity of a worker whose id is set; `secret_key` is the cluster's.
     pub fn with_id(name: String, id: String, secret_key: SecretKey) -> Self {
-        Self { name, id: WorkerId::Set(id), secret_key, connections: AtomicU64::new(0) }
+        Self::new(name, WorkerId::Set(id), secret_key)
     }
 
     /// The identity of a worker whose id is not set; `drawn` is a random number.
     pub fn with_drawn_id(name: String, drawn: u64, secret_key: SecretKey) -> Self {
-        Self { name, id: WorkerId::Drawn(drawn), secret_key, connections: AtomicU64::new(0) }
+        Self::new(name, WorkerId::Drawn(drawn), secret_key)
+    }
+
+    fn new(name: String, id: WorkerId, secret_key: SecretKey) -> Self {
+        Self { name, id, secret_key, process: None, connections: AtomicU64::new(0) }
+    }
+
+    /// Lets the worker acknowledge events, as the process with this random id.
+    #[must_use]
+    pub fn with_process(mut self, process: u64) -> Self {
+        self.process = Some(process);
+        self
     }
 
     /// Returns the key for one connection, another for each unless the id is set: the
     /// original's gateway, slow to notice that an old link has ended, would otherwise take
     /// the new one away with it.
-    fn worker_key(&self) -> String {
+    ///
+    /// A worker that stops has a key of its own, too: its successor may have the id already, and would
+    /// be taken for one that gives way.
+    fn worker_key(&self, stops: bool) -> String {
         match &self.id {
+            WorkerId::Set(id) if stops => {
+                format!("{}:{id}-{:016x}", self.name, self.process.unwrap_or_default())
+            }
             WorkerId::Set(id) => format!("{}:{id}", self.name),
             WorkerId::Drawn(drawn) => {
                 let connection = self.connections.fetch_add(1, Ordering::Relaxed);
@@ -52,13 +75,14 @@ impl Identity {
         }
     }
 
-    /// Returns WORKER_CONNECT for a new connection, with the features of this worker.
-    pub fn hello(&self) -> Command {
+    /// Returns WORKER_CONNECT for a new connection, with the features of this worker; `stops` says that
+    /// it stops.
+    pub fn hello(&self, stops: bool) -> Command {
         Command::WorkerConnect(Hello {
-            worker_key: Some(self.worker_key()),
+            worker_key: Some(self.worker_key(stops)),
             secret_key: Some(self.secret_key.clone()),
-            features: Some(Features { acknowledged_events: false, ..Features::ALL }),
-            process: None,
+            features: Some(Features { acknowledged_events: self.process.is_some(), ..Features::ALL }),
+            process: self.process,
         })
     }
 }
@@ -69,15 +93,32 @@ impl Identity {
 pub struct EventLink {
     /// The gateway waits for answers to handshakes.
     awaits_admissions: AtomicBool,
+    /// The epoch, once both links are paired.
+    epoch: OnceLock<Arc<Epoch>>,
 }
 
-/// What a gateway's command means to the worker.
+/// What a gateway's frame means to the worker.
 #[derive(Debug)]
 pub enum Received {
     /// Something happened to a client.
     Event(Event),
     /// The gateway, which is one of ours, says what it can do.
-    Features(Features),
+    Welcome {
+        /// What it can do.
+        features: Features,
+        /// The epoch to which its call link is to be attached, where it acknowledges events. Until it
+        /// is, no events come.
+        pairing: Option<Pairing>,
+    },
+    /// A client that another worker had is this worker's.
+    Adopt {
+        /// The client.
+        origin: Origin,
+        /// Its session.
+        session: Bytes,
+    },
+    /// The clients with these connections are this worker's no more.
+    Forget(Vec<u32>),
     /// A worker has published this.
     Published {
         /// The topic.
@@ -92,75 +133,156 @@ pub enum Received {
 }
 
 impl EventLink {
-    /// Takes a command of the gateway.
-    pub fn receive(&self, command: Command) -> Received {
-        match Event::from_command(command) {
-            Ok(event) => Received::Event(event),
-            Err(Command::Ping(body)) => {
-                let features = match PingBody::parse(&body) {
-                    Some(PingBody::Empty) => return Received::Heartbeat,
-                    Some(PingBody::Welcome { features, .. }) => features,
-                    // A body that is something else stands for no feature.
-                    Some(PingBody::Draining) | None => Features::default(),
-                };
-                self.awaits_admissions.store(features.admission, Ordering::Relaxed);
-                Received::Features(features)
+    /// Takes a frame of the gateway.
+    ///
+    /// # Errors
+    /// When it is no command that is known here; it is ignored.
+    pub fn receive(&self, frame: Frame) -> Result<Received, CommandError> {
+        let redelivered = frame.flag & FLAG_REDELIVERED != 0;
+        let command = match Event::from_command(Command::decode(frame)?) {
+            Ok(mut event) => {
+                event.epoch = self.epoch.get().cloned();
+                event.redelivered = redelivered;
+                return Ok(Received::Event(event));
             }
-            Err(Command::Publish { topic, payload }) => Received::Published { topic, payload },
-            Err(other) => Received::Unexpected(other),
-        }
+            Err(command) => command,
+        };
+        Ok(match command {
+            Command::Ping(body) => match PingBody::parse(&body) {
+                Some(PingBody::Empty) => Received::Heartbeat,
+                Some(PingBody::Welcome { features, pairing }) => {
+                    self.awaits_admissions.store(features.admission, Ordering::Relaxed);
+                    Received::Welcome { features, pairing: pairing.filter(|_| features.acknowledged_events) }
+                }
+                // A body that is something else stands for no feature.
+                Some(PingBody::Draining) | None => {
+                    Received::Welcome { features: Features::default(), pairing: None }
+                }
+            },
+            Command::Adopt { origin, session } => Received::Adopt { origin, session },
+            Command::Forget(connection_ids) => Received::Forget(connection_ids),
+            Command::Publish { topic, payload } => Received::Published { topic, payload },
+            other => Received::Unexpected(other),
+        })
     }
 
-    /// Returns what the worker says before it closes its side because it stops, if
-    /// anything. A gateway that waits for answers to handshakes could not tell otherwise a
-    /// worker that stops, and will still answer, from one that has died.
+    /// Notes the epoch, now that the call link is attached to it; once.
+    pub fn paired(&self, epoch: Arc<Epoch>) {
+        // A gateway names one pairing for each link.
+        let _ = self.epoch.set(epoch);
+    }
+
+    /// Returns the epoch, once the call link is attached to it.
+    pub fn epoch(&self) -> Option<&Arc<Epoch>> {
+        self.epoch.get()
+    }
+
+    /// Returns what the worker says because it stops, if anything. A gateway that acknowledges events
+    /// ends the link when this worker has nothing left to do for it. To others the worker closes its
+    /// side next; one that waits for answers to handshakes could not tell otherwise a worker that
+    /// stops, and will still answer, from one that has died.
     pub fn drain(&self) -> Option<Command> {
-        let says_so = self.awaits_admissions.load(Ordering::Relaxed);
+        let says_so = self.epoch.get().is_some() || self.awaits_admissions.load(Ordering::Relaxed);
         says_so.then(|| Command::Ping(PingBody::Draining.encode()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddrV4;
+    use std::time::Duration;
+
+    use gatewayworker_protocol::Payload;
+
     use super::*;
 
-    fn ping(body: &'static str) -> Command {
-        Command::Ping(body.into())
+    fn ping(body: &'static str) -> Frame {
+        Command::Ping(body.into()).into_frame()
+    }
+
+    fn receive(link: &EventLink, frame: Frame) -> Received {
+        link.receive(frame).unwrap()
     }
 
     #[test]
     fn no_two_connections_have_the_same_key_unless_it_is_set() {
         let drawn = Identity::with_drawn_id("Chat".into(), 7, SecretKey::default());
-        let keys = [drawn.worker_key(), drawn.worker_key()];
+        let keys = [drawn.worker_key(false), drawn.worker_key(false)];
         assert!(keys.iter().all(|key| key.starts_with("Chat:")));
         assert_ne!(keys[0], keys[1]);
         let set = Identity::with_id("Chat".into(), "7".into(), SecretKey::default());
-        assert_eq!([set.worker_key(), set.worker_key()], ["Chat:7", "Chat:7"]);
+        assert_eq!([set.worker_key(false), set.worker_key(false)], ["Chat:7", "Chat:7"]);
+    }
+
+    #[test]
+    fn a_worker_that_stops_does_not_take_the_place_of_its_successor() {
+        let set = Identity::with_id("Chat".into(), "7".into(), SecretKey::default()).with_process(0xab);
+        assert_eq!(set.worker_key(true), "Chat:7-00000000000000ab");
+    }
+
+    #[test]
+    fn a_worker_with_a_process_acknowledges_events() {
+        let identity = || Identity::with_drawn_id("Chat".into(), 7, SecretKey::default());
+        for (identity, process) in [(identity(), None), (identity().with_process(9), Some(9))] {
+            let Command::WorkerConnect(hello) = identity.hello(false) else { panic!("no hello") };
+            assert_eq!(hello.process, process);
+            assert_eq!(hello.features.unwrap().acknowledged_events, process.is_some());
+        }
     }
 
     #[test]
     fn a_gateway_of_ours_lists_its_features_and_the_originals_says_nothing() {
         let link = EventLink::default();
-        assert!(matches!(link.receive(ping("")), Received::Heartbeat));
-        let said = link.receive(ping(r#"{"features":["channel","large-frames","of-tomorrow",7]}"#));
+        assert!(matches!(receive(&link, ping("")), Received::Heartbeat));
+        let said = receive(&link, ping(r#"{"features":["channel","large-frames","of-tomorrow",7]}"#));
         let expected = Features { channel: true, large_frames: true, ..Features::default() };
-        assert!(matches!(said, Received::Features(features) if features == expected));
+        assert!(matches!(said, Received::Welcome { features, pairing: None } if features == expected));
         for unreadable in ["junk", "[]", r#"{"features":"admission"}"#] {
-            let said = link.receive(ping(unreadable));
-            assert!(matches!(said, Received::Features(features) if features == Features::default()));
+            let said = receive(&link, ping(unreadable));
+            let nothing = Features::default();
+            assert!(matches!(said, Received::Welcome { features, pairing: None } if features == nothing));
         }
     }
 
     #[test]
-    fn only_a_gateway_that_waits_for_admissions_hears_that_the_worker_drains() {
+    fn an_event_holds_the_epoch_of_its_link_and_says_whether_it_was_given_before() {
+        let link = EventLink::default();
+        let welcome = r#"{"features":["acknowledged-events"],"instance":"00000000000000aa","epoch":3}"#;
+        let Received::Welcome { pairing: Some(pairing), .. } = receive(&link, ping(welcome)) else {
+            panic!("no pairing")
+        };
+        let gateway = SocketAddrV4::new([10, 0, 0, 1].into(), 2300);
+        let epoch = Arc::new(Epoch::new(gateway, pairing, 1, Duration::from_secs(5), 0));
+        link.paired(epoch.clone());
+        for redelivered in [false, true] {
+            let origin = Origin { gateway, client: gateway, connection_id: 1, gateway_port: 0 };
+            let (session, message) = (Bytes::new(), Payload::plain("hi"));
+            let mut frame = Command::OnMessage { origin, session, message }.into_frame();
+            frame.flag |= if redelivered { FLAG_REDELIVERED } else { 0 };
+            let Received::Event(event) = receive(&link, frame) else { panic!("no event") };
+            assert!(event.epoch.is_some_and(|of| Arc::ptr_eq(&of, &epoch)));
+            assert_eq!(event.redelivered, redelivered);
+        }
+    }
+
+    #[test]
+    fn a_pairing_counts_only_where_events_are_acknowledged() {
+        let link = EventLink::default();
+        let said = receive(&link, ping(r#"{"features":[],"instance":"00000000000000aa","epoch":3}"#));
+        assert!(matches!(said, Received::Welcome { pairing: None, .. }));
+    }
+
+    #[test]
+    fn only_a_gateway_that_waits_for_the_worker_hears_that_it_drains() {
         let link = EventLink::default();
         assert_eq!(link.drain(), None);
-        link.receive(ping(r#"{"features":["admission"]}"#));
-        assert_eq!(link.drain(), Some(ping(r#"{"draining":true}"#)));
+        receive(&link, ping(r#"{"features":["admission"]}"#));
+        assert_eq!(link.drain(), Some(Command::Ping(PingBody::Draining.encode())));
     }
 
     #[test]
     fn a_command_for_gateways_is_unexpected() {
-        assert!(matches!(EventLink::default().receive(Command::Admit(1)), Received::Unexpected(_)));
+        let received = receive(&EventLink::default(), Command::Admit(1).into_frame());
+        assert!(matches!(received, Received::Unexpected(_)));
     }
 }

@@ -26,13 +26,40 @@
 //! Events of different clients are at different steps at the same time. When the event
 //! link to a gateway ends, [`Clients::forget_gateway`] is called. A worker that stops says
 //! so with [`EventLink::drain`], closes its side of the link, and goes on with what comes.
+//!
+//! # Acknowledged events
+//!
+//! A gateway that acknowledges events names a pairing before the first one. Then:
+//!
+//! - [`Pairings::closed`] says what the call link tells the gateway before it is attached;
+//!   when it is, [`Pairings::begin`] makes the [`Epoch`], and says what has become of the one before.
+//!   [`Clients::supersede`] or [`Clients::lose`] carries that out. Then [`EventLink::paired`]: events
+//!   that come from now on hold the epoch.
+//! - Before 4, [`Epoch::turn`] is asked: an event may have to wait, or is dropped
+//!   ([`Clients::drop_started`] in the place of 7).
+//! - After 7, the event is noted in [`Epoch::done`]. What [`DoneQueue::take`] returns is told to the
+//!   gateway, behind what the handlers said to it.
+//! - [`Received::Adopt`] and [`Received::Forget`] go to [`Clients::adopt`] and [`Clients::forget`].
+//! - When one of the links ends, so does the epoch: [`Epoch::end`]. Its events wait until the same
+//!   process of the gateway is paired again, or the gateway is lost: another process is paired, or
+//!   the shell gives it up ([`Pairings::lose`], [`Clients::lose`]). Then they run, asked and told
+//!   nothing of the gateway, and [`Clients::close_lost`] is called for each of its clients.
+//! - A worker that stops says so with [`EventLink::drain`], and returns the events that have not begun
+//!   ([`Clients::take_unbegun`], [`Clients::return_started`]); the gateway ends the link.
 
 mod admission;
+mod book;
 mod client_state;
 mod clients;
+mod done_queue;
+mod epoch;
+mod epoch_clients;
+#[cfg(test)]
+mod epoch_tests;
 mod event;
 mod event_budget;
 mod event_link;
+mod pairings;
 mod session_version;
 mod table;
 #[cfg(test)]
@@ -41,9 +68,12 @@ mod tests;
 pub use admission::{Admission, Verdict};
 pub use client_state::{Begin, ClientState, SessionQuestion};
 pub use clients::{Clients, Enqueued, Handled, HandlerOutcome, Reply, SessionChanges};
+pub use done_queue::{DoneQueue, Hold};
+pub use epoch::{Epoch, Phase, Turn};
 pub use event::{Event, EventKind};
 pub use event_budget::EventBudget;
 pub use event_link::{EventLink, Identity, Received};
+pub use pairings::{Pairings, Previous};
 pub use table::{ClientTable, OrderedTable};
 
 #[cfg(test)]

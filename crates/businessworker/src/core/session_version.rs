@@ -12,47 +12,44 @@
 //! write, so the gateway executes the write first and then answers. The hash of the answer
 //! replaces the old hash.
 //!
-//! The module also keeps the session itself, as written or answered, until an event contains
-//! it. The handler gets these bytes if the gateway can no longer answer: when the client has
-//! closed, and its last events left the gateway before the write arrived.
+//! `client_state` keeps the session itself beside it, as last written or answered. The handler gets
+//! these bytes if the gateway can no longer answer: when the client has closed, and its last events
+//! left the gateway before the write arrived.
 
 use std::hash::BuildHasher;
 
-use bytes::Bytes;
 use foldhash::fast::RandomState;
-use gatewayworker_client::php;
-use gatewayworker_protocol::MAX_FRAME_LEN;
 
-/// What this worker knows of one client's session. `None` until this worker writes it.
-// Boxed to keep the table's entries small: most clients have no write, and each of their
-// events moves such an entry in and out of the table.
+/// What this worker knows of its last write of one client's session.
+// Small, as each client that is the worker's has one.
 #[derive(Debug, Default)]
-pub(crate) struct SessionVersion(Option<Box<LastWrite>>);
-
-#[derive(Debug, Default)]
-struct LastWrite {
-    /// The hash of the session last written or answered. `None` after a merge, whose result
+pub(crate) struct SessionVersion {
+    /// The hash of the session last written or answered, in two halves. 0 after a merge, whose result
     /// only the gateway knows, until the gateway has answered.
-    hash: Option<u64>,
-    /// The session last written or answered, until an event contains it.
-    unconfirmed: Option<Bytes>,
-    /// The number of writes. If it has changed since the gateway was asked, the answer may be
-    /// older than the last write and is ignored.
-    writes: u64,
+    hash: [u32; 2],
+    /// [`UNWRITTEN`], [`CONFIRMED`], or more for each write since. If it has changed since the gateway
+    /// was asked, the answer may be older than the last write and is ignored.
+    writes: u32,
 }
 
-/// Whether the session in an event is as new as the last write.
+/// This worker has not written the session.
+const UNWRITTEN: u32 = 0;
+
+/// An event has contained the last write, and no older session can be taken for it.
+const CONFIRMED: u32 = 1;
+
+/// What the session in an event has to do with the last write.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Freshness {
-    /// The session in the event is as new as the last write.
-    Fresh(Bytes),
-    /// The session in the event may be older than the last write: ask the gateway.
-    MaybeStale {
-        /// The number of writes before the question.
-        writes: u64,
-        /// The newest session that this worker knows, for a gateway that does not answer.
-        newest_known: Bytes,
-    },
+    /// There was no write.
+    Unwritten,
+    /// The session contains the last write, and so does that of each event behind it.
+    Confirmed,
+    /// The session is the one last written. It may also be an older one that was the same.
+    Same,
+    /// The session may be older than the last write: ask the gateway, and say then how many writes
+    /// there were before the question.
+    MaybeStale(u32),
 }
 
 /// Hashes sessions with a key of this process, so that no client can choose a session with
@@ -61,8 +58,9 @@ pub(crate) enum Freshness {
 pub(crate) struct SessionHasher(RandomState);
 
 impl SessionHasher {
-    fn hash(&self, session: &[u8]) -> u64 {
-        self.0.hash_one(normalized(session))
+    fn hash(&self, session: &[u8]) -> [u32; 2] {
+        let hash = self.0.hash_one(normalized(session)).max(1);
+        [(hash >> 32) as u32, hash as u32]
     }
 }
 
@@ -74,60 +72,61 @@ pub(crate) fn normalized(session: &[u8]) -> &[u8] {
 
 impl SessionVersion {
     /// Compares the session in an event with the last write.
-    pub(crate) fn check(&mut self, session: Bytes, hasher: &SessionHasher) -> Freshness {
-        let Some(last) = &mut self.0 else { return Freshness::Fresh(session) };
-        if last.hash == Some(hasher.hash(&session)) {
-            last.unconfirmed = None;
-            return Freshness::Fresh(session);
+    pub(crate) fn check(&mut self, session: &[u8], hasher: &SessionHasher) -> Freshness {
+        if self.is_unwritten() {
+            return Freshness::Unwritten;
         }
-        let newest_known = last.unconfirmed.clone().unwrap_or(session);
-        Freshness::MaybeStale { writes: last.writes, newest_known }
+        if self.hash != hasher.hash(session) {
+            return Freshness::MaybeStale(self.writes);
+        }
+        // Of several writes that no event has confirmed, an earlier one, or what was there before, may
+        // have been the same session.
+        if self.writes > CONFIRMED + 1 {
+            return Freshness::Same;
+        }
+        self.writes = CONFIRMED;
+        Freshness::Confirmed
     }
 
-    /// Notes the gateway's answer, unless there was a write since the gateway was asked.
-    pub(crate) fn note_answer(&mut self, writes: u64, session: &[u8], hasher: &SessionHasher) {
-        if let Some(last) = self.0.as_mut().filter(|last| last.writes == writes) {
-            last.hash = Some(hasher.hash(session));
-            last.unconfirmed = Some(Bytes::copy_from_slice(session));
+    /// Notes the gateway's answer; false where there was a write since the gateway was asked.
+    pub(crate) fn note_answer(&mut self, writes: u32, session: &[u8], hasher: &SessionHasher) -> bool {
+        let is_newest = self.writes == writes && !self.is_unwritten();
+        if is_newest {
+            self.hash = hasher.hash(session);
         }
+        is_newest
     }
 
     /// Notes that the gateway was told to replace the session.
     pub(crate) fn note_write(&mut self, session: &[u8], hasher: &SessionHasher) {
-        let last = self.0.get_or_insert_default();
-        last.hash = Some(hasher.hash(session));
-        last.unconfirmed = Some(Bytes::copy_from_slice(session));
-        last.writes += 1;
+        self.hash = hasher.hash(session);
+        self.count();
     }
 
-    /// Notes that the gateway was told to merge `with` into the session.
-    pub(crate) fn note_merge(&mut self, with: &php::Array) {
-        let with = php::serialize(&php::Value::Array(with.clone()));
-        let last = self.0.get_or_insert_default();
-        last.hash = None;
-        let known = last.unconfirmed.take();
-        last.unconfirmed =
-            known.and_then(|known| php::merge_sessions(&known, &with, MAX_FRAME_LEN).ok()).map(Bytes::from);
-        last.writes += 1;
+    /// Notes that the gateway was told to merge something into the session.
+    pub(crate) fn note_merge(&mut self) {
+        self.hash = [0, 0];
+        self.count();
     }
 
-    /// Notes the session that the last merge is expected to have produced. It is used only if
-    /// the gateway does not answer.
-    pub(crate) fn note_expected_merge(&mut self, session: Bytes) {
-        if let Some(last) = self.0.as_mut().filter(|last| last.hash.is_none()) {
-            last.unconfirmed = Some(session);
-        }
+    fn count(&mut self) {
+        self.writes = self.writes.checked_add(1).unwrap_or(CONFIRMED).max(CONFIRMED + 1);
+    }
+
+    /// Returns whether only the gateway knows the session, as the last write was a merge.
+    pub(crate) fn is_merged(&self) -> bool {
+        !self.is_unwritten() && self.hash == [0, 0]
     }
 
     /// Forgets the last write: the client is no longer this worker's, or its id now belongs to
     /// a new client.
     pub(crate) fn forget(&mut self) {
-        self.0 = None;
+        *self = Self::default();
     }
 
     /// Returns whether this worker has not written the session.
     pub(crate) fn is_unwritten(&self) -> bool {
-        self.0.is_none()
+        self.writes == UNWRITTEN
     }
 }
 
@@ -135,16 +134,16 @@ impl SessionVersion {
 mod tests {
     use super::*;
 
-    const OLD: Bytes = Bytes::from_static(b"a:1:{i:0;i:0;}");
-    const NEW: Bytes = Bytes::from_static(b"a:1:{i:0;i:1;}");
-    const NEWER: Bytes = Bytes::from_static(b"a:1:{i:0;i:2;}");
+    const OLD: &[u8] = b"a:1:{i:0;i:0;}";
+    const NEW: &[u8] = b"a:1:{i:0;i:1;}";
+    const NEWER: &[u8] = b"a:1:{i:0;i:2;}";
 
     /// A version with a hasher of its own.
     #[derive(Default)]
     struct Version(SessionVersion, SessionHasher);
 
     impl Version {
-        fn check(&mut self, session: Bytes) -> Freshness {
+        fn check(&mut self, session: &[u8]) -> Freshness {
             self.0.check(session, &self.1)
         }
 
@@ -152,57 +151,78 @@ mod tests {
             self.0.note_write(session, &self.1);
         }
 
-        fn note_answer(&mut self, writes: u64, session: &[u8]) {
-            self.0.note_answer(writes, session, &self.1);
+        fn note_answer(&mut self, writes: u32, session: &[u8]) -> bool {
+            self.0.note_answer(writes, session, &self.1)
         }
     }
 
-    fn stale(writes: u64, newest_known: Bytes) -> Freshness {
-        Freshness::MaybeStale { writes, newest_known }
+    fn writes_before(freshness: &Freshness) -> u32 {
+        let Freshness::MaybeStale(writes) = freshness else { panic!("{freshness:?}") };
+        *writes
     }
 
     #[test]
-    fn without_a_write_the_session_in_an_event_is_fresh() {
-        assert_eq!(Version::default().check(OLD), Freshness::Fresh(OLD));
+    fn without_a_write_there_is_nothing_to_compare() {
+        assert_eq!(Version::default().check(OLD), Freshness::Unwritten);
     }
 
     #[test]
     fn after_a_write_only_an_event_that_contains_it_is_fresh() {
         let mut version = Version::default();
-        version.note_write(&NEW);
-        assert_eq!(version.check(OLD), stale(1, NEW));
-        assert_eq!(version.check(NEW), Freshness::Fresh(NEW));
-        assert_eq!(version.check(NEWER), stale(1, NEWER), "somebody else's write");
+        version.note_write(NEW);
+        assert!(matches!(version.check(OLD), Freshness::MaybeStale(_)));
+        assert_eq!(version.check(NEW), Freshness::Confirmed);
+        assert!(matches!(version.check(NEWER), Freshness::MaybeStale(_)), "somebody else's write");
+    }
+
+    #[test]
+    fn each_write_is_confirmed_that_an_event_contains_before_the_next() {
+        let mut version = Version::default();
+        for session in [NEW, NEWER, NEW, OLD] {
+            version.note_write(session);
+            assert_eq!(version.check(session), Freshness::Confirmed);
+        }
+    }
+
+    #[test]
+    fn a_session_that_was_written_before_does_not_confirm_that_it_was_written_again() {
+        let mut version = Version::default();
+        version.note_write(NEW);
+        version.note_write(OLD);
+        // It may be the one from before both writes.
+        assert_eq!(version.check(OLD), Freshness::Same);
+        assert!(matches!(version.check(NEW), Freshness::MaybeStale(_)));
     }
 
     #[test]
     fn an_answer_replaces_the_last_write_unless_there_was_a_write_meanwhile() {
         let mut version = Version::default();
-        version.note_write(&NEW);
-        version.note_answer(1, &NEWER);
-        assert_eq!(version.check(OLD), stale(1, NEWER), "no older one if the gateway does not answer now");
-        assert_eq!(version.check(NEWER), Freshness::Fresh(NEWER));
-        version.note_write(&OLD);
-        version.note_answer(1, &NEWER);
-        assert_eq!(version.check(NEWER), stale(2, OLD));
+        version.note_write(NEW);
+        let writes = writes_before(&version.check(OLD));
+        assert!(version.note_answer(writes, NEWER));
+        assert!(matches!(version.check(OLD), Freshness::MaybeStale(_)));
+        assert_eq!(version.check(NEWER), Freshness::Confirmed);
+        let writes = writes_before(&version.check(OLD));
+        version.note_write(OLD);
+        assert!(!version.note_answer(writes, NEWER));
+        assert!(matches!(version.check(NEWER), Freshness::MaybeStale(_)));
     }
 
     #[test]
     fn an_empty_array_contains_the_write_of_an_empty_session() {
         let mut version = Version::default();
         version.note_write(b"");
-        let empty = Bytes::from_static(b"a:0:{}");
-        assert_eq!(version.check(empty.clone()), Freshness::Fresh(empty));
+        assert_eq!(version.check(b"a:0:{}"), Freshness::Confirmed);
     }
 
     #[test]
-    fn after_a_merge_the_gateway_is_asked_and_the_result_is_computed_if_it_does_not_answer() {
+    fn after_a_merge_the_gateway_is_asked() {
         let mut version = Version::default();
-        version.note_write(&NEW);
-        version.0.note_merge(&[(1, 7)].into_iter().collect());
-        let merged = Bytes::from_static(b"a:2:{i:0;i:1;i:1;i:7;}");
-        assert_eq!(version.check(NEW), stale(2, merged));
-        version.0.note_expected_merge(NEWER);
-        assert_eq!(version.check(NEW), stale(2, NEWER));
+        version.note_write(NEW);
+        version.0.note_merge();
+        assert!(version.0.is_merged());
+        let writes = writes_before(&version.check(NEW));
+        assert!(version.note_answer(writes, NEWER));
+        assert_eq!(version.check(NEWER), Freshness::Same);
     }
 }

@@ -86,7 +86,7 @@ impl Chat {
         let mut bytes = BytesMut::new();
         command.encode(&mut bytes);
         let frame = Frame::parse(&mut bytes, MAX_FRAME_LEN).unwrap().unwrap();
-        let received = self.link.receive(Command::decode(frame).unwrap());
+        let received = self.link.receive(frame).unwrap();
         let Received::Event(event) = received else { panic!("no event: {received:?}") };
         assert!(self.clients.try_reserve(&event), "the budget suffices");
         if let Enqueued::Start(event) = self.clients.enqueue(event) {

@@ -8,6 +8,7 @@ mod fake;
 mod links;
 mod questions;
 mod sends;
+mod worker;
 
 use std::net::SocketAddrV4;
 use std::time::Duration;

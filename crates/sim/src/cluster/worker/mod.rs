@@ -186,7 +186,7 @@ impl Worker {
     }
 
     fn say_hello(&mut self, gateway: ProcessId) {
-        let hello = self.identity.hello();
+        let hello = self.identity.hello(self.is_draining);
         let Some(connection) = &mut self.events[gateway].connection else { return };
         connection.is_connected = true;
         let _ = connection.writer.push(|out| hello.encode(out));
@@ -231,9 +231,8 @@ impl Worker {
                     let frame =
                         frame.map_err(|error| Violation::new("frames-are-whole", error.to_string()))?;
                     let Some(frame) = frame else { return Ok(()) };
-                    let command = Command::decode(frame)
-                        .map_err(|error| Violation::new("frames-are-whole", error.to_string()))?;
-                    match events.link.receive(command) {
+                    let received = events.link.receive(frame);
+                    match received.map_err(|error| Violation::new("frames-are-whole", error.to_string()))? {
                         Received::Event(event) => event,
                         _ => continue,
                     }

@@ -1,0 +1,188 @@
+//! An epoch: one pairing of this worker's two links with one gateway process.
+//!
+//! Each event of a gateway that acknowledges events holds the epoch in which it came. The links write
+//! it: they hear the gateway, and end the epoch. The event queues ask it before each handler, and note
+//! what is done. Plain data that several threads share; the time is an argument.
+
+use std::net::SocketAddrV4;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use gatewayworker_protocol::Pairing;
+
+use super::done_queue::DoneQueue;
+
+/// One pairing of this worker with one gateway process.
+#[derive(Debug)]
+pub struct Epoch {
+    gateway: SocketAddrV4,
+    pairing: Pairing,
+    /// The worker's own number: no two epochs of a worker have the same, whatever the gateway.
+    serial: u32,
+    phase: AtomicU8,
+    heard_ms: AtomicU64,
+    /// How long the gateway may be silent before no event is begun any more.
+    silence_ms: u64,
+    done: Mutex<DoneQueue>,
+}
+
+/// How far an epoch has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Phase {
+    /// Both links stand.
+    Live,
+    /// A link has ended. Whether the gateway lives is not known: its events are held.
+    Over,
+    /// The same gateway process is back, and has given the events to others, or gives them anew.
+    Superseded,
+    /// The gateway is lost: the events are this worker's to handle.
+    Lost,
+}
+
+/// What is to be done with an event whose turn it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Its handler runs.
+    Begin,
+    /// It waits: ask again when the gateway was heard, or the phase has changed.
+    Wait,
+    /// It is dropped, as nobody waits for it here.
+    Drop,
+}
+
+/// The time at which a gateway counts as heard while nothing can be read.
+const ALWAYS: u64 = u64::MAX;
+
+impl Epoch {
+    /// An epoch that begins at `now_ms`, as the gateway has been heard. Events are begun while the
+    /// gateway was heard within `silence`.
+    pub fn new(gateway: SocketAddrV4, pairing: Pairing, serial: u32, silence: Duration, now_ms: u64) -> Self {
+        Self {
+            gateway,
+            pairing,
+            serial,
+            phase: AtomicU8::new(Phase::Live as u8),
+            heard_ms: AtomicU64::new(now_ms),
+            silence_ms: silence.as_millis().try_into().unwrap_or(u64::MAX),
+            done: Mutex::default(),
+        }
+    }
+
+    /// Returns the gateway's address.
+    pub fn gateway(&self) -> SocketAddrV4 {
+        self.gateway
+    }
+
+    /// Returns the gateway's own number of the epoch.
+    pub fn number(&self) -> u32 {
+        self.pairing.epoch
+    }
+
+    /// Returns the id of the gateway's process.
+    pub fn instance(&self) -> u64 {
+        self.pairing.instance
+    }
+
+    /// Returns the worker's number of the epoch; never 0.
+    pub fn serial(&self) -> u32 {
+        self.serial
+    }
+
+    /// Returns how far the epoch has come.
+    pub fn phase(&self) -> Phase {
+        const PHASES: [Phase; 4] = [Phase::Live, Phase::Over, Phase::Superseded, Phase::Lost];
+        PHASES[usize::from(self.phase.load(Ordering::Acquire)) % PHASES.len()]
+    }
+
+    /// Ends the epoch, once; false where it is over already.
+    pub fn end(&self) -> bool {
+        let (live, over) = (Phase::Live as u8, Phase::Over as u8);
+        self.phase.compare_exchange(live, over, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Decides what becomes of an epoch that is over.
+    pub(super) fn decide(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// Notes that something of the gateway was read at `now_ms`. Returns whether events may have
+    /// waited for that.
+    pub fn hear(&self, now_ms: u64) -> bool {
+        let before = self.heard_ms.load(Ordering::Relaxed);
+        if before == now_ms {
+            return false;
+        }
+        self.heard_ms.store(now_ms, Ordering::Relaxed);
+        self.is_silent_at(before, now_ms)
+    }
+
+    /// Notes that nothing can be read for now, as there is no room for more events. The gateway is not
+    /// silent then, as far as is known here, and events have to go on, or there would never be room.
+    pub fn cannot_hear(&self) {
+        self.heard_ms.store(ALWAYS, Ordering::Relaxed);
+    }
+
+    fn is_silent_at(&self, heard_ms: u64, now_ms: u64) -> bool {
+        now_ms.saturating_sub(heard_ms) > self.silence_ms
+    }
+
+    /// Decides what to do at `now_ms` with an event of this epoch whose turn it is.
+    #[inline]
+    pub fn turn(&self, now_ms: u64) -> Turn {
+        match self.phase() {
+            Phase::Live if self.is_silent_at(self.heard_ms.load(Ordering::Relaxed), now_ms) => Turn::Wait,
+            Phase::Live | Phase::Lost => Turn::Begin,
+            Phase::Over => Turn::Wait,
+            Phase::Superseded => Turn::Drop,
+        }
+    }
+
+    /// Returns what is done and not told yet.
+    pub fn done(&self) -> MutexGuard<'_, DoneQueue> {
+        // A panic elsewhere leaves no list half changed.
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn epoch() -> Epoch {
+        let gateway = SocketAddrV4::new([10, 0, 0, 1].into(), 2300);
+        Epoch::new(gateway, Pairing { instance: 7, epoch: 3 }, 1, Duration::from_secs(5), 1_000)
+    }
+
+    #[test]
+    fn events_begin_while_the_gateway_is_heard() {
+        let epoch = epoch();
+        assert_eq!(epoch.turn(6_000), Turn::Begin);
+        assert_eq!(epoch.turn(6_001), Turn::Wait);
+        assert!(epoch.hear(7_000), "events may have waited");
+        assert_eq!(epoch.turn(7_000), Turn::Begin);
+        assert!(!epoch.hear(8_000));
+    }
+
+    #[test]
+    fn while_there_is_no_room_to_read_events_go_on() {
+        let epoch = epoch();
+        epoch.cannot_hear();
+        assert_eq!(epoch.turn(60_000), Turn::Begin);
+        assert!(!epoch.hear(60_000));
+        assert_eq!(epoch.turn(66_000), Turn::Wait);
+    }
+
+    #[test]
+    fn events_of_an_epoch_that_is_over_wait_until_it_is_known_what_became_of_the_gateway() {
+        let epoch = epoch();
+        assert!(epoch.end());
+        assert!(!epoch.end(), "once");
+        assert_eq!(epoch.turn(1_000), Turn::Wait);
+        epoch.decide(Phase::Superseded);
+        assert_eq!(epoch.turn(1_000), Turn::Drop);
+        epoch.decide(Phase::Lost);
+        assert_eq!(epoch.turn(1_000), Turn::Begin);
+    }
+}
