@@ -66,8 +66,11 @@ impl Epochs {
         self.unlisted.insert(gateway);
     }
 
-    /// Returns since when an epoch is over.
+    /// Returns since when an epoch is over. What belongs to none came before the run.
     fn over_since(&self, epoch: EpochName) -> Option<u64> {
+        if epoch.number == 0 {
+            return Some(0);
+        }
         let dead = self.dead.get(&epoch.gateway).copied();
         self.over.get(&epoch).copied().into_iter().chain(dead).min()
     }

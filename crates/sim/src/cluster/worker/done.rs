@@ -1,0 +1,155 @@
+//! What a gateway is told of events: that they are done, when all that their handlers said is written.
+
+use std::collections::BTreeMap;
+
+use gatewayworker_businessworker::internals::{Epoch, Hold, Phase};
+use gatewayworker_protocol::{ClientId, Command};
+
+use super::Worker;
+use crate::cluster::observer::Observer;
+use crate::cluster::timing::LINK_TIMEOUT_MS;
+use crate::cluster::{address, process_of};
+use crate::link_buffer::LinkBuffer;
+use crate::model::Context;
+use crate::network::ProcessId;
+
+/// Events that are told of at once.
+const MOST_AT_ONCE: u32 = 64;
+
+/// How late the gateway is told, in ms.
+const MOST_LATE_MS: u64 = 5;
+
+/// What a handler has said to other gateways than its client's.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Said {
+    /// The links that have it, and up to which byte.
+    written: Vec<(ProcessId, LinkBuffer, u64)>,
+    /// Gateways whose links were dead.
+    dead: Vec<ProcessId>,
+}
+
+impl Said {
+    /// Something was said to another gateway, or could not be.
+    pub(super) fn note(&mut self, gateway: ProcessId, link: Option<&LinkBuffer>) {
+        match link {
+            Some(link) => self.written.push((gateway, link.clone(), link.pushed())),
+            None => self.dead.push(gateway),
+        }
+    }
+}
+
+/// Marks on links: what is to be written before an event is done.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    next: u64,
+    open: BTreeMap<u64, Mark>,
+}
+
+#[derive(Debug)]
+struct Mark {
+    said: Said,
+    /// When the event is done though a link has died, once one has.
+    until_ms: Option<u64>,
+}
+
+impl Marks {
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+}
+
+impl Worker {
+    /// Notes that an event is done.
+    pub(super) fn note_done(
+        &mut self,
+        id: ClientId,
+        epoch: &Epoch,
+        said: Option<Said>,
+        context: &mut Context<'_>,
+    ) {
+        if epoch.phase() != Phase::Live {
+            return;
+        }
+        let said = said.unwrap_or_default();
+        let is_written = said.written.iter().all(|(_, link, up_to)| link.written() >= *up_to);
+        let hold = if !said.dead.is_empty() {
+            let gateways = said.dead.iter().map(|gateway| address(*gateway)).collect();
+            Some(Hold::DeadLinks { gateways, until_ms: context.now_ms + 2 * LINK_TIMEOUT_MS })
+        } else if is_written {
+            None
+        } else {
+            self.marks.next += 1;
+            self.marks.open.insert(self.marks.next, Mark { said, until_ms: None });
+            Some(Hold::Unwritten(self.marks.next))
+        };
+        let gateway = process_of(id.gateway());
+        if epoch.done().push(id.connection_id(), hold) >= MOST_AT_ONCE {
+            self.tell_done(gateway, context);
+        } else {
+            self.plan_done(gateway, context);
+        }
+    }
+
+    /// Plans to tell a gateway what is done.
+    pub(super) fn plan_done(&mut self, gateway: ProcessId, context: &mut Context<'_>) {
+        let at_ms = context.now_ms + context.rng.below(MOST_LATE_MS + 1);
+        self.tell_done_at_ms[gateway].get_or_insert(at_ms);
+    }
+
+    /// Tells a gateway what is done.
+    pub(super) fn tell_done(&mut self, gateway: ProcessId, context: &mut Context<'_>) {
+        self.tell_done_at_ms[gateway] = None;
+        let Some(epoch) = self.events[gateway].epoch().filter(|epoch| epoch.phase() == Phase::Live) else {
+            return;
+        };
+        let Some(counts) = epoch.done().take() else { return };
+        context.note(|| format!("tells gateway {gateway} that {counts:08x?} are done"));
+        // Where the link has failed, the epoch ends, and the events come again.
+        let _ = self.calls[gateway].tell(Command::Done { epoch: epoch.number(), counts });
+        self.calls[gateway].connection.iter().for_each(|connection| connection.writer.flush());
+    }
+
+    /// Looks which events need not be held any more.
+    pub(super) fn release_done(&mut self, observer: &Observer, context: &mut Context<'_>) {
+        let now_ms = context.now_ms;
+        let is_back = |gateway: ProcessId, calls: &[super::links::Calls]| {
+            calls[gateway].core.connection().is_ok() || observer.registers.is_absent(gateway, now_ms)
+        };
+        for mark in self.marks.open.values_mut() {
+            let lost = mark.said.written.extract_if(.., |(_, link, up_to)| {
+                link.written() < *up_to && link.is_let_go()
+            });
+            mark.said.dead.extend(lost.map(|(gateway, ..)| gateway));
+            if !mark.said.dead.is_empty() {
+                mark.until_ms.get_or_insert(now_ms + 2 * LINK_TIMEOUT_MS);
+            }
+        }
+        let calls = &self.calls;
+        self.marks.open.retain(|_, mark| {
+            let is_written = mark.said.written.iter().all(|(_, link, up_to)| link.written() >= *up_to);
+            let are_back = mark.said.dead.iter().all(|gateway| is_back(*gateway, calls));
+            !(is_written && are_back || mark.until_ms.is_some_and(|until_ms| until_ms <= now_ms))
+        });
+        let open = &self.marks.open;
+        let mut ready = Vec::new();
+        for epoch in self.pairings.live() {
+            let mut done = epoch.done();
+            if !done.has_held() {
+                continue;
+            }
+            done.release(|hold| match hold {
+                Hold::Unwritten(mark) => !open.contains_key(mark),
+                Hold::DeadLinks { gateways, until_ms } => {
+                    *until_ms <= now_ms
+                        || gateways.iter().all(|gateway| is_back(process_of(*gateway), calls))
+                }
+            });
+            if done.has_ready() {
+                ready.push(process_of(epoch.gateway()));
+            }
+        }
+        for gateway in ready {
+            self.plan_done(gateway, context);
+        }
+    }
+}
