@@ -12,16 +12,19 @@ use gatewayworker_net::RegisterLinks;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::info;
 
 use crate::access::rejections::RejectionCounts;
 use crate::capacity::Capacity;
 use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::core::Settings;
-use crate::core::delivery_settings::DeliverySettings;
+use crate::core::ports::Directory;
+use crate::core::worker_link::Gone;
+use crate::epochs::Epochs;
 use crate::logs::Logs;
 use crate::shard::message::ShardMessage;
-use crate::workers::Workers;
+use crate::workers::{WorkerLink, Workers};
 
 /// The state that all shards and links share.
 #[derive(Debug)]
@@ -32,6 +35,7 @@ pub(crate) struct GatewayState {
     /// The announced inner address, which is part of every client id.
     pub(crate) address: SocketAddrV4,
     pub(crate) workers: Arc<Workers>,
+    pub(crate) epochs: Epochs,
     /// The longest frame that the gateway accepts from a worker, in bytes.
     pub(crate) max_frame_len: usize,
     pub(crate) registers: RegisterLinks,
@@ -65,6 +69,7 @@ impl GatewayState {
             address,
             max_frame_len: config.max_frame_len(),
             workers: Arc::new(Workers::new(config.routing)),
+            epochs: Epochs::new(),
             registers: RegisterLinks::default(),
             shards,
             waiting: Semaphore::new(config.max_waiting.min(Semaphore::MAX_PERMITS)),
@@ -82,11 +87,17 @@ impl GatewayState {
 
     /// Returns the stats that `status` shows.
     pub(crate) fn stats(&self) -> Vec<(&'static str, u64)> {
+        let delivery = self.workers.counts();
         let counts = [
             ("clients", self.clients.load(Ordering::Relaxed) as u64),
             ("workers", self.workers.len() as u64),
             ("closed", self.closes.total()),
             ("max_connections", self.capacity.clients as u64),
+            ("epochs", self.epochs.len() as u64),
+            ("unfinished", self.workers.unfinished() as u64),
+            ("redelivered", delivery.redelivered()),
+            ("undeliverable", delivery.undeliverable()),
+            ("closes_lost", delivery.closes_lost()),
         ];
         counts.into_iter().chain(self.rejections.stats()).collect()
     }
@@ -101,8 +112,32 @@ impl GatewayState {
             max_session_bytes: self.config.max_session_bytes,
             outbox_budget: self.config.outbox_budget(),
             heartbeat_tick: self.config.heartbeat_tick().unwrap_or(Duration::from_secs(1)),
-            delivery: DeliverySettings::default(),
+            delivery: self.config.delivery_settings(),
         }
+    }
+
+    /// Sends a message to every shard. One that has ended misses it: the gateway ends next.
+    pub(crate) async fn tell_shards(&self, message: impl Fn() -> ShardMessage) {
+        for shard in &self.shards {
+            let _ = shard.send(message()).await;
+        }
+    }
+
+    /// Makes a worker drain: its clients go to others, and its link ends when it has finished its
+    /// events.
+    pub(crate) async fn drain(&self, worker: &Arc<WorkerLink>) {
+        if self.workers.drain(worker, self.shards.len()) {
+            let (clients, events) = (worker.clients(), worker.unfinished());
+            info!(worker = %worker.key(), clients, events, "a worker drains: its clients go to other workers");
+            self.tell_shards(|| ShardMessage::WorkerDrains(worker.clone())).await;
+        }
+    }
+
+    /// Takes a worker of an epoch out of the directory, behind all that has come from it: what it has
+    /// not finished is given again.
+    pub(crate) async fn worker_gone(&self, worker: &Arc<WorkerLink>, how: Gone) {
+        self.workers.leave(worker);
+        self.tell_shards(|| ShardMessage::WorkerGone(worker.clone(), how)).await;
     }
 
     /// Draws a sequence number, which orders connects, joins and binds across all shards.

@@ -11,7 +11,8 @@
 //! - `client`, `websocket`, `socket`, `tls`: a client up to its place in the table; its socket,
 //! - `shard`: a shard's thread, which runs the core,
 //! - `core`: the clients of a shard, their memberships, messages and timers,
-//! - `link`, `workers`: the links of workers and client libraries; the directory of workers,
+//! - `link`, `epochs`, `workers`: the links of workers and client libraries; which two of them are a
+//!   worker's; the directory of workers,
 //! - `transmit`, `closing`: writing outboxes, and ending connections,
 //! - `gateway_state`: what all shards and links share,
 //! - `capacity`, `perpetual`, `problem`, `logs`, `close_counts`: limits, watched tasks, and what
@@ -26,6 +27,7 @@ mod closing;
 mod config;
 #[allow(unreachable_pub, reason = "`internals` shows it to the simulation")]
 mod core;
+mod epochs;
 mod error;
 mod gateway_state;
 #[cfg(feature = "internals")]

@@ -17,7 +17,7 @@ use crate::core::delivery_counts::DeliveryCounts;
 use crate::core::link_buffer::{LinkBuffer, LinkClosed};
 use crate::core::ports::Directory;
 use crate::core::worker_link::{self, Peer};
-use crate::core::worker_table::{Routing, WorkerTable};
+use crate::core::worker_table::{Joined, Routing, WorkerTable};
 
 /// A worker's event link.
 pub(crate) type WorkerLink = worker_link::WorkerLink<Arc<LinkWriter>>;
@@ -51,10 +51,20 @@ impl Workers {
 
     /// Adds a worker's link. An older link with the same key is closed.
     pub(crate) fn join(&self, key: &str, writer: Arc<LinkWriter>, peer: impl Into<Peer>) -> Arc<WorkerLink> {
+        self.join_pair(key, writer, peer.into()).link
+    }
+
+    /// Adds the link of a worker, and returns the older one that had its key, too.
+    pub(crate) fn join_pair(
+        &self,
+        key: &str,
+        writer: Arc<LinkWriter>,
+        peer: Peer,
+    ) -> Joined<Arc<LinkWriter>> {
         let mut table = self.table();
-        let joined = table.join(key, writer, peer.into());
+        let joined = table.join(key, writer, peer);
         self.linked.send_replace(table.len());
-        joined.link
+        joined
     }
 
     /// Takes a link out: it is over.
@@ -93,6 +103,11 @@ impl Workers {
     /// Returns the links of all workers.
     pub(crate) fn all(&self) -> Vec<Arc<WorkerLink>> {
         self.table().links().cloned().collect()
+    }
+
+    /// Returns how many events the workers have not finished, of those that acknowledge them.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.table().links().map(|link| link.unfinished()).sum()
     }
 
     /// Sends a published event to all workers with the feature `channel`. A worker whose link is full

@@ -43,7 +43,7 @@ async fn a_client_that_connects_while_the_gateway_stops_is_closed_and_no_worker_
     let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
     let test = async {
         let (done, stopped) = tokio::sync::oneshot::channel();
-        shard.clone().stop(Duration::ZERO, done).await;
+        shard.clone().stop(Duration::ZERO, Duration::ZERO, done).await;
         stopped.await.unwrap();
         let answer = answer(&shard).await;
         assert!(

@@ -48,6 +48,14 @@ pub enum ConfigError {
     /// `ping_interval` is shorter than 0.01 s.
     #[error("ping_interval = {0}: at least 0.01 s")]
     PingIntervalTooShort(f64),
+    /// A worker would be given up after a single late heartbeat.
+    #[error("link_timeout_ms = {timeout}: at least twice link_ping_interval_ms, which is {interval}")]
+    LinkTimeoutTooShort {
+        /// `link_timeout_ms`.
+        timeout: u64,
+        /// `link_ping_interval_ms`.
+        interval: u64,
+    },
     /// `lan_ip` is an address that nobody can connect to.
     #[error(
         "lan_ip = {0}: workers cannot connect to that; put the address they reach here, and what to bind into lan_listen"

@@ -102,6 +102,16 @@ flags! {
     [value_name = "POLICY", env = "GATEWAYWORKER_GATEWAY_SLOW_CONSUMER"] slow_consumer: String,
     /// Let so many bytes wait for a worker, then stop reading from its clients [default: 10240000]
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_LINK_OUTBOX_BYTES"] link_outbox_bytes: usize,
+    /// Ping each worker of ours after so many milliseconds [default: 2500]
+    [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_LINK_PING_INTERVAL_MS"] link_ping_interval_ms: u64,
+    /// Take a worker of ours for dead that was not heard for so many milliseconds [default: 10000]
+    [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_LINK_TIMEOUT_MS"] link_timeout_ms: u64,
+    /// Close all clients when no worker was linked and no register connected for so many milliseconds; 0 for never [default: 20000]
+    [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_ISOLATED_AFTER_MS"] isolated_after_ms: u64,
+    /// Give an event that a worker of ours has not finished to another one, at-least-once, or not, at-most-once [default: at-least-once]
+    [value_name = "MODE", env = "GATEWAYWORKER_GATEWAY_DELIVERY"] delivery: String,
+    /// Drop an event and close its client when the connections of N workers have ended while they handled it [default: 5]
+    [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_DELIVERIES"] max_deliveries: u8,
     /// Let a new client wait so many milliseconds until a worker is linked [default: 10000]
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_WORKER_WAIT_MS"] worker_wait_ms: u64,
     /// Let at most N new clients wait for a worker [default: 10000]
@@ -110,6 +120,8 @@ flags! {
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_ADMISSION_TIMEOUT_MS"] admission_timeout_ms: u64,
     /// Close clients over so many milliseconds when the gateway stops [default: 1000]
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_SHUTDOWN_SPREAD_MS"] shutdown_spread_ms: u64,
+    /// Then let the workers take at most so many milliseconds to handle the closes [default: 10000]
+    [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_SHUTDOWN_TIMEOUT_MS"] shutdown_timeout_ms: u64,
 }
 
 #[cfg(test)]

@@ -28,8 +28,10 @@ pub use listener::ListenerConfig;
 use listener::listeners;
 pub use real_ip_header::RealIpHeader;
 
+use crate::core::delivery_settings::{DeliveryMode, DeliverySettings};
 use crate::core::heartbeat::Heartbeat;
 use crate::core::listener_policy::SlowConsumer;
+use crate::core::liveness::LinkTiming;
 use crate::core::outgoing::WebSocketType;
 use crate::core::protocol::Protocols;
 use crate::core::worker_table::Routing;
@@ -83,10 +85,16 @@ pub struct Config {
     pub outbox_budget_bytes: usize,
     pub slow_consumer: SlowConsumer,
     pub link_outbox_bytes: usize,
+    pub link_ping_interval_ms: u64,
+    pub link_timeout_ms: u64,
+    pub isolated_after_ms: u64,
+    pub delivery: DeliveryMode,
+    pub max_deliveries: u8,
     pub worker_wait_ms: u64,
     pub max_waiting: usize,
     pub admission_timeout_ms: u64,
     pub shutdown_spread_ms: u64,
+    pub shutdown_timeout_ms: u64,
     /// The protocols of listeners beside WebSocket. The program sets it, not the file.
     #[serde(skip)]
     pub protocols: Protocols,
@@ -128,10 +136,16 @@ impl Default for Config {
             outbox_budget_bytes: 1024 * 1024 * 1024,
             slow_consumer: SlowConsumer::default(),
             link_outbox_bytes: 10_240_000,
+            link_ping_interval_ms: 2500,
+            link_timeout_ms: 10_000,
+            isolated_after_ms: 20_000,
+            delivery: DeliveryMode::default(),
+            max_deliveries: 5,
             worker_wait_ms: 10_000,
             max_waiting: 10_000,
             admission_timeout_ms: 30_000,
             shutdown_spread_ms: 1000,
+            shutdown_timeout_ms: 10_000,
             protocols: Protocols::default(),
         }
     }
@@ -216,6 +230,17 @@ impl Config {
     pub(crate) fn heartbeat_tick(&self) -> Option<Duration> {
         let heartbeats = self.listen.iter().filter_map(|listener| listener.view(self).heartbeat());
         heartbeats.map(|heartbeat| heartbeat.tick()).min()
+    }
+
+    /// Returns how often links are pinged, and how long a silent one counts as alive.
+    pub(crate) fn link_timing(&self) -> LinkTiming {
+        LinkTiming { ping_interval_ms: self.link_ping_interval_ms, timeout_ms: self.link_timeout_ms }
+    }
+
+    /// Returns how events are given to workers that acknowledge them.
+    pub(crate) fn delivery_settings(&self) -> DeliverySettings {
+        let (mode, max_deliveries) = (self.delivery, self.max_deliveries);
+        DeliverySettings { mode, max_deliveries, ..DeliverySettings::default() }
     }
 
     /// Returns how many bytes may wait for slow clients on one shard.

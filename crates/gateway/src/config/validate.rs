@@ -11,8 +11,8 @@ use gatewayworker_protocol::MAX_FRAME_LEN;
 use super::{Config, ConfigError, ListenerConfig};
 use crate::access::AccessPolicy;
 
-/// The longest time over which clients may be closed when the gateway stops, in milliseconds.
-const MAX_SHUTDOWN_SPREAD_MS: u64 = 3_600_000;
+/// The longest time limit that workers, or clients that are closed, may be given, in milliseconds.
+const MAX_TIMEOUT_MS: u64 = 3_600_000;
 
 /// The most shards.
 const MAX_SHARDS: usize = 1024;
@@ -42,9 +42,16 @@ impl Config {
             ("admission_timeout_ms", self.admission_timeout_ms == 0, "nobody could be admitted"),
             ("max_links", self.max_links == 0, "no worker could link"),
             ("link_outbox_bytes", self.link_outbox_bytes == 0, "no event could reach a worker"),
+            ("max_deliveries", self.max_deliveries == 0, "no event could reach a worker"),
+            ("link_ping_interval_ms", self.link_ping_interval_ms == 0, "no heartbeat would ever rest"),
         ] {
             ConfigError::check_not_zero(key, is_zero, consequence)?;
         }
+        let (interval, timeout) = (self.link_ping_interval_ms, self.link_timeout_ms);
+        if timeout / 2 < interval {
+            return Err(ConfigError::LinkTimeoutTooShort { timeout, interval });
+        }
+        ConfigError::check_limit("link_timeout_ms", timeout, MAX_TIMEOUT_MS, " (an hour)")?;
         // A host name is looked up and checked when the gateway binds.
         self.lan_listen.iter().try_for_each(|address| check_address("lan_listen", address))?;
         let inner = match &self.lan_listen {
@@ -59,7 +66,11 @@ impl Config {
             self.shards = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
         }
         let spread = self.shutdown_spread_ms;
-        ConfigError::check_limit("shutdown_spread_ms", spread, MAX_SHUTDOWN_SPREAD_MS, " (an hour)")?;
+        ConfigError::check_limit("shutdown_spread_ms", spread, MAX_TIMEOUT_MS, " (an hour)")?;
+        let timeout = self.shutdown_timeout_ms;
+        ConfigError::check_limit("shutdown_timeout_ms", timeout, MAX_TIMEOUT_MS, " (an hour)")?;
+        let isolated = self.isolated_after_ms;
+        ConfigError::check_limit("isolated_after_ms", isolated, MAX_TIMEOUT_MS, " (an hour)")?;
         ConfigError::check_limit("shards", self.shards as u64, MAX_SHARDS as u64, "")?;
         Ok(self)
     }
@@ -188,10 +199,26 @@ mod tests {
             "max_header_bytes",
             "max_message_bytes",
             "link_outbox_bytes",
+            "max_deliveries",
         ] {
             let config: Config = toml::from_str(&format!("{key} = 0")).unwrap();
             let error = config.validated().unwrap_err().to_string();
             assert!(error.starts_with(&format!("{key} = 0: ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_worker_has_time_for_two_heartbeats_at_least() {
+        let with = |toml: &str| toml::from_str::<Config>(toml).unwrap().validated();
+        with("link_ping_interval_ms = 5000").unwrap();
+        for (toml, says) in [
+            ("link_ping_interval_ms = 5001", "link_timeout_ms = 10000: at least twice link_ping_interval_ms"),
+            ("link_timeout_ms = 0", "link_timeout_ms = 0: at least twice"),
+            ("link_timeout_ms = 3600001", "link_timeout_ms = 3600001: at most 3600000 (an hour)"),
+            ("link_ping_interval_ms = 0", "link_ping_interval_ms = 0: "),
+        ] {
+            let error = with(toml).unwrap_err().to_string();
+            assert!(error.starts_with(says), "{error}");
         }
     }
 

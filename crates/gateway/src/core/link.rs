@@ -4,10 +4,13 @@
 //! for each shard, in their order; everything else it returns, for the link's task to carry out
 //! (`link` beside the core). It sends nothing itself. A link has to show the secret key before
 //! anything else that it says counts.
+//!
+//! The call link of a worker of ours says ATTACH, and belongs to an epoch from then on
+//! (`pairing`). DONE and RETURN count only on such a link, and only for its epoch.
 
 use bytes::BytesMut;
 use gatewayworker_protocol::{
-    Command, Features, Frame, FrameError, Hello, MAX_FRAME_LEN, PingBody, Question, SecretKey,
+    Command, Features, Frame, FrameError, Hello, MAX_FRAME_LEN, Pairing, PingBody, Question, SecretKey,
 };
 
 use super::commands::closed::Closed;
@@ -17,6 +20,9 @@ use super::commands::{self, Routed, ShardCommand};
 /// The longest frame before the key, in bytes: a hello is a little JSON.
 const MAX_HELLO_LEN: usize = 64 * 1024;
 
+/// The most connections that a worker may name with CLOSED before ATTACH.
+const MAX_CLOSED: usize = 4 * 1024 * 1024;
+
 /// The state of one link.
 #[derive(Debug)]
 pub struct LinkState {
@@ -24,8 +30,25 @@ pub struct LinkState {
     is_authorized: bool,
     /// The longest frame, in bytes.
     max_frame_len: usize,
+    role: Role,
+    /// The connections of CLOSED, which count once the link is attached: before that nothing says that
+    /// they are this gateway's.
+    closed: Vec<u32>,
     /// Commands that wait to be handed to the shards.
     pub pending: Vec<Vec<ShardCommand>>,
+}
+
+/// What a link is, as far as its peer has said it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// A client library's, or a call link that has not said ATTACH.
+    Call,
+    /// A worker's only link, or its event link; that of a PHP worker carries its commands, too.
+    Event,
+    /// The event link of an epoch.
+    PairedEvent,
+    /// The call link of this epoch.
+    Attached(u32),
 }
 
 /// What a peer says that is not for the shards.
@@ -35,13 +58,22 @@ pub enum LinkEvent {
     Worker {
         /// The worker's name and id, without its address.
         key: String,
-        /// What it can do.
+        /// What it can do; nothing, for a worker of the original.
         features: Features,
-        /// What is to be sent to it: our own features, for a worker that lists its own. A
-        /// worker of the original does not read them.
-        greeting: Option<Command>,
+        /// It is a worker of ours, to be answered with a [greeting](LinkState::greeting).
+        is_ours: bool,
+        /// Its process, if it acknowledges events: it becomes a worker with ATTACH on a call link.
+        process: Option<u64>,
     },
-    /// The worker stops: it will close its side next.
+    /// The link is to be the call link of this epoch. Where the epoch waits for one, call
+    /// [`attach`](LinkState::attach); otherwise the link ends.
+    Attach {
+        /// The epoch.
+        epoch: u32,
+        /// The worker's process.
+        process: u64,
+    },
+    /// The worker stops. One without acknowledged events will close its side next.
     Draining,
     /// A question. What the peer said before it has to take effect first.
     Question(Question),
@@ -63,13 +95,17 @@ pub enum LinkProtocolError {
     /// The peer sent a command before its key.
     #[error("it sent command {0} before its secret_key")]
     Unauthorized(u8),
+    /// The peer has said what the link is, and says another thing.
+    #[error("it sent {0} on a link that has another use")]
+    OtherUse(&'static str),
 }
 
 impl LinkState {
     /// A link to a gateway with so many shards, which has to show this key, if it is not empty.
     pub fn new(secret_key: SecretKey, max_frame_len: usize, shards: usize) -> Self {
         let pending = (0..shards).map(|_| Vec::new()).collect();
-        Self { is_authorized: secret_key.is_empty(), secret_key, max_frame_len, pending }
+        let is_authorized = secret_key.is_empty();
+        Self { is_authorized, secret_key, max_frame_len, role: Role::Call, closed: Vec::new(), pending }
     }
 
     /// Whether it has shown the key.
@@ -98,7 +134,7 @@ impl LinkState {
                 Err(_) => return Err(LinkProtocolError::Unauthorized(cmd)),
             };
             let event = match command {
-                Command::WorkerConnect(hello) => Some(self.welcome_worker(hello)?),
+                Command::WorkerConnect(hello) => Some(self.take_worker(hello)?),
                 Command::ClientConnect(hello) => {
                     self.check_key(hello.secret_key)?;
                     None
@@ -106,6 +142,11 @@ impl LinkState {
                 _ if !self.is_authorized => return Err(LinkProtocolError::Unauthorized(cmd)),
                 Command::Ping(body) => {
                     (PingBody::parse(&body) == Some(PingBody::Draining)).then_some(LinkEvent::Draining)
+                }
+                Command::Attach { epoch, process } => Some(self.take_attach(epoch, process)?),
+                Command::Closed(ids) => self.take_closed(ids),
+                Command::Done { epoch, .. } | Command::Return { epoch, .. } if !self.is_of(epoch) => {
+                    Some(LinkEvent::Ignored(format!("it is of epoch {epoch}, which is not this link's")))
                 }
                 Command::Publish { .. } => Some(LinkEvent::Publish(command)),
                 Command::Ask(question) => Some(LinkEvent::Question(question)),
@@ -131,16 +172,59 @@ impl LinkState {
         Ok(())
     }
 
-    fn welcome_worker(&mut self, hello: Hello) -> Result<LinkEvent, LinkProtocolError> {
+    fn take_worker(&mut self, hello: Hello) -> Result<LinkEvent, LinkProtocolError> {
         self.check_key(hello.secret_key)?;
+        if matches!(self.role, Role::Attached(_) | Role::PairedEvent) {
+            return Err(LinkProtocolError::OtherUse("WORKER_CONNECT"));
+        }
+        let is_ours = hello.features.is_some();
+        let mut features = hello.features.unwrap_or_default();
+        let process = hello.process.filter(|_| features.acknowledged_events);
+        features.acknowledged_events = process.is_some();
+        self.role = if process.is_some() { Role::PairedEvent } else { Role::Event };
+        Ok(LinkEvent::Worker { key: hello.worker_key.unwrap_or_default(), features, is_ours, process })
+    }
+
+    /// Returns the answer to the WORKER_CONNECT of a worker of ours: the gateway's features, and the
+    /// pairing where the worker acknowledges events.
+    pub fn greeting(&self, pairing: Option<Pairing>) -> Command {
         let large_frames = self.max_frame_len > MAX_FRAME_LEN;
-        let features = Features { large_frames, acknowledged_events: false, ..Features::ALL };
-        let ours = PingBody::Welcome { features, pairing: None };
-        Ok(LinkEvent::Worker {
-            key: hello.worker_key.unwrap_or_default(),
-            greeting: hello.features.map(|_| Command::Ping(ours.encode())),
-            features: hello.features.unwrap_or_default(),
-        })
+        let features = Features { large_frames, acknowledged_events: pairing.is_some(), ..Features::ALL };
+        Command::Ping(PingBody::Welcome { features, pairing }.encode())
+    }
+
+    fn take_attach(&self, epoch: u32, process: u64) -> Result<LinkEvent, LinkProtocolError> {
+        match self.role {
+            Role::Call => Ok(LinkEvent::Attach { epoch, process }),
+            Role::Event | Role::PairedEvent | Role::Attached(_) => Err(LinkProtocolError::OtherUse("ATTACH")),
+        }
+    }
+
+    /// The link is the call link of this epoch from now on. Returns whether the worker has said CLOSED,
+    /// which is queued for the shards.
+    pub fn attach(&mut self, epoch: u32) -> bool {
+        self.role = Role::Attached(epoch);
+        if self.closed.is_empty() {
+            return false;
+        }
+        let closed = Command::Closed(std::mem::take(&mut self.closed));
+        if let Some(routed) = commands::route(closed, || 0) {
+            self.queue(routed);
+        }
+        true
+    }
+
+    /// Whether the link is attached to this epoch.
+    fn is_of(&self, epoch: u32) -> bool {
+        self.role == Role::Attached(epoch)
+    }
+
+    fn take_closed(&mut self, ids: Vec<u32>) -> Option<LinkEvent> {
+        if self.role != Role::Call || self.closed.len() + ids.len() > MAX_CLOSED {
+            return Some(LinkEvent::Ignored("CLOSED with too many connections, or behind ATTACH".into()));
+        }
+        self.closed.extend(ids);
+        None
     }
 
     fn queue(&mut self, routed: Routed) {
@@ -192,4 +276,147 @@ fn split<T>(list: Vec<T>, shards: usize, connection_id: impl Fn(&T) -> u32) -> V
         split[connection_id(&one) as usize % shards].push(one);
     }
     split
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use gatewayworker_protocol::EventCounts;
+
+    use super::*;
+
+    const SHARDS: usize = 2;
+
+    fn link() -> LinkState {
+        LinkState::new(SecretKey::default(), MAX_FRAME_LEN, SHARDS)
+    }
+
+    /// Returns what the link says of these commands, until one says something that is not for the shards.
+    fn take(link: &mut LinkState, commands: impl IntoIterator<Item = Command>) -> Taken {
+        let mut bytes = BytesMut::new();
+        commands.into_iter().for_each(|command| command.encode(&mut bytes));
+        link.next(&mut bytes, || 1)
+    }
+
+    type Taken = Result<Option<LinkEvent>, LinkProtocolError>;
+
+    fn hello(features: Option<Features>, process: Option<u64>) -> Command {
+        let (worker_key, secret_key) = (Some("worker:0".into()), Some(SecretKey::default()));
+        Command::WorkerConnect(Hello { worker_key, secret_key, features, process })
+    }
+
+    fn done(epoch: u32) -> Command {
+        Command::Done { epoch, counts: EventCounts(vec![(2, 1), (4, 1), (3, 2)]) }
+    }
+
+    fn returned(epoch: u32) -> Command {
+        Command::Return { epoch, counts: EventCounts(vec![(2, 1)]) }
+    }
+
+    fn set_session(connection_id: u32) -> Command {
+        Command::SetSession { connection_id, session: Bytes::from_static(b"session") }
+    }
+
+    /// Returns the names of the commands that wait for each shard, in their order.
+    fn pending(link: &LinkState) -> Vec<Vec<String>> {
+        let name = |command: &ShardCommand| {
+            let debug = format!("{command:?}");
+            debug[..debug.find('(').unwrap()].to_owned()
+        };
+        link.pending.iter().map(|pending| pending.iter().map(name).collect()).collect()
+    }
+
+    #[test]
+    fn a_worker_acknowledges_events_if_it_says_so_and_names_its_process() {
+        let none = Features { acknowledged_events: false, ..Features::ALL };
+        for (listed, named, acknowledges) in [
+            (Some(Features::ALL), Some(7), true),
+            (Some(Features::ALL), None, false),
+            (Some(none), Some(7), false),
+            (None, Some(7), false),
+        ] {
+            let event = take(&mut link(), [hello(listed, named)]);
+            let Ok(Some(LinkEvent::Worker { key, features, is_ours, process })) = event else {
+                panic!("{event:?}")
+            };
+            assert_eq!((key.as_str(), is_ours), ("worker:0", listed.is_some()));
+            assert_eq!((features.acknowledged_events, process.is_some()), (acknowledges, acknowledges));
+        }
+    }
+
+    #[test]
+    fn only_a_greeting_with_a_pairing_lists_acknowledged_events() {
+        let pairing = Pairing { instance: 1, epoch: 2 };
+        for pairing in [None, Some(pairing)] {
+            let Command::Ping(body) = link().greeting(pairing) else { panic!("no ping") };
+            let Some(PingBody::Welcome { features, pairing: named }) = PingBody::parse(&body) else {
+                panic!("no greeting")
+            };
+            assert_eq!((features.acknowledged_events, named), (pairing.is_some(), pairing));
+        }
+    }
+
+    #[test]
+    fn events_are_done_behind_the_commands_that_were_said_before() {
+        let mut link = link();
+        link.attach(7);
+        let said = [set_session(2), done(7), set_session(4), returned(7)];
+        assert!(matches!(take(&mut link, said), Ok(None)));
+        assert_eq!(pending(&link), [vec!["SetSession", "Done", "SetSession", "Return"], vec!["Done"]]);
+    }
+
+    #[test]
+    fn events_of_another_epoch_are_not_done() {
+        let mut link = link();
+        for command in [done(7), returned(7)] {
+            assert!(matches!(take(&mut link, [command]), Ok(Some(LinkEvent::Ignored(_)))));
+        }
+        link.attach(7);
+        for command in [done(6), returned(6), done(0)] {
+            assert!(matches!(take(&mut link, [command]), Ok(Some(LinkEvent::Ignored(_)))));
+        }
+        assert_eq!(pending(&link), [vec![""; 0], vec![]]);
+    }
+
+    #[test]
+    fn closes_count_when_the_link_is_attached_and_stand_before_what_comes_later() {
+        let mut link = link();
+        let attach = Command::Attach { epoch: 7, process: 1 };
+        let said = [Command::Closed(vec![2, 3, 4]), Command::Closed(vec![6]), attach];
+        assert!(matches!(take(&mut link, said), Ok(Some(LinkEvent::Attach { epoch: 7, process: 1 }))));
+        assert_eq!(pending(&link), [vec![""; 0], vec![]]);
+        assert!(link.attach(7));
+        assert!(matches!(take(&mut link, [set_session(2)]), Ok(None)));
+        assert_eq!(pending(&link), [vec!["Closed", "SetSession"], vec!["Closed"]]);
+        let late = take(&mut link, [Command::Closed(vec![2])]);
+        assert!(matches!(late, Ok(Some(LinkEvent::Ignored(_)))));
+        assert!(!self::link().attach(7), "nothing was closed");
+    }
+
+    #[test]
+    fn a_link_that_is_attached_or_a_workers_is_not_attached_again() {
+        let attach = || Command::Attach { epoch: 7, process: 1 };
+        let mut attached = link();
+        attached.attach(6);
+        let mut event_link = link();
+        take(&mut event_link, [hello(Some(Features::ALL), Some(1))]).unwrap();
+        for link in [&mut attached, &mut event_link] {
+            assert!(matches!(take(link, [attach()]), Err(LinkProtocolError::OtherUse("ATTACH"))));
+        }
+        let late = take(&mut attached, [hello(Some(Features::ALL), Some(1))]);
+        assert!(matches!(late, Err(LinkProtocolError::OtherUse("WORKER_CONNECT"))));
+    }
+
+    #[test]
+    fn an_event_link_belongs_to_one_epoch() {
+        let mut paired = link();
+        take(&mut paired, [hello(Some(Features::ALL), Some(1))]).unwrap();
+        let again = take(&mut paired, [hello(Some(Features::ALL), Some(1))]);
+        assert!(matches!(again, Err(LinkProtocolError::OtherUse("WORKER_CONNECT"))));
+        // As in the original.
+        let mut php = link();
+        for _ in 0..2 {
+            assert!(matches!(take(&mut php, [hello(None, None)]), Ok(Some(LinkEvent::Worker { .. }))));
+        }
+    }
 }

@@ -59,6 +59,11 @@ impl<P: Ports> Shard<P> {
 
     /// Whether the gateway stops, and all clients that were to be closed are.
     pub fn has_stopped(&self) -> bool {
+        self.has_closed_all()
+    }
+
+    /// Whether the gateway stops, and all clients are closed. Workers may still have to hear of it.
+    pub fn has_closed_all(&self) -> bool {
         self.stop.as_ref().is_some_and(|stop| stop.next_ms().is_none())
     }
 

@@ -13,7 +13,7 @@ use std::net::SocketAddrV4;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use gatewayworker_daemon::{OpenFiles, Operator, Reload};
@@ -21,6 +21,7 @@ use gatewayworker_net::registers;
 use gatewayworker_protocol::Command;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -29,6 +30,8 @@ pub use bound_listeners::BoundListeners;
 
 use crate::capacity::Capacity;
 use crate::config::Config;
+use crate::core::delivery::Isolated;
+use crate::core::isolation::Isolation;
 use crate::error::Error;
 use crate::gateway_state::GatewayState;
 use crate::listener::{ConnectionLimit, Listener};
@@ -37,8 +40,12 @@ use crate::problem::problem;
 use crate::shard::{self, ShardMessage, ShardThread};
 use crate::tls::Certificate;
 
-/// How often the gateway pings workers on other hosts.
+/// How often the gateway pings workers on other hosts that do not acknowledge events, PHP's among
+/// them.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
+
+/// How often to look whether the gateway is cut off.
+const ISOLATION_TICK: Duration = Duration::from_secs(1);
 
 /// How long links may take to send their last events when the gateway stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -209,7 +216,7 @@ fn start_shard(
 }
 
 /// Starts the tasks that the first shard's thread runs for all shards: the acceptors, the
-/// announcement, the workers' pings, and the reload of certificates.
+/// announcement, the workers' pings, the watch for isolation, and the reload of certificates.
 fn start_tasks(
     tasks: &mut PerpetualTasks,
     listeners: BoundListeners,
@@ -232,6 +239,7 @@ fn start_tasks(
     tasks.spawn("the acceptor of the inner port", accepting);
     tasks.spawn("the announcement to the registers", announce(shared.clone()));
     tasks.spawn("the workers' heartbeat", ping_workers(shared.clone()));
+    tasks.spawn("the watch for isolation", watch_isolation(shared.clone()));
     tasks.spawn("the reload of certificates", reload_certificates(certificates, reload));
     Ok(())
 }
@@ -269,6 +277,10 @@ async fn ping_workers(shared: Arc<GatewayState>) {
     loop {
         ticks.tick().await;
         for worker in shared.workers.all() {
+            if worker.acknowledges() {
+                // Its link's task pings it.
+                continue;
+            }
             // A full link needs no ping: it has events to read.
             let _ = worker.buffer.push(|out| Command::Ping(bytes::Bytes::new()).encode(out));
             worker.buffer.flush_soon();
@@ -276,8 +288,36 @@ async fn ping_workers(shared: Arc<GatewayState>) {
     }
 }
 
-/// Closes the clients evenly over `spread`, sends the closes to the workers, and ends the shards.
+/// Closes the clients of a gateway that is cut off: without a worker and a register for
+/// `isolated_after_ms`.
+async fn watch_isolation(shared: Arc<GatewayState>) {
+    let started = Instant::now();
+    let now_ms = || started.elapsed().as_millis() as u64;
+    let mut isolation = Isolation::new(shared.config.isolated_after_ms, now_ms());
+    let mut ticks = tokio::time::interval(ISOLATION_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let has_register = shared.registers.trouble(Duration::ZERO).is_none();
+        let Some(which) = isolation.tick(has_register, !shared.workers.all().is_empty(), now_ms()) else {
+            continue;
+        };
+        if which == Isolated::TakenOver {
+            let clients = shared.clients.load(Ordering::Relaxed);
+            error!(
+                clients,
+                "the gateway is cut off: no worker is linked and no register connected for isolated_after_ms: \
+                 it closes its clients, so that they turn to other gateways"
+            );
+        }
+        shared.tell_shards(|| ShardMessage::CloseIsolated(which)).await;
+    }
+}
+
+/// Closes the clients evenly over `spread`, lets the workers handle the closes for
+/// `shutdown_timeout_ms` at most, and ends the shards.
 async fn stop(shared: &Arc<GatewayState>, spread: Duration) {
+    let timeout = Duration::from_millis(shared.config.shutdown_timeout_ms);
     let clients = shared.clients.load(Ordering::Relaxed);
     if clients > 0 {
         info!(clients, "closing the clients");
@@ -285,7 +325,7 @@ async fn stop(shared: &Arc<GatewayState>, spread: Duration) {
     let mut stopping = Vec::new();
     for shard in &shared.shards {
         let (done, stopped) = oneshot::channel();
-        if shard.send(ShardMessage::Stop(spread, done)).await.is_ok() {
+        if shard.send(ShardMessage::Stop { spread, timeout, done }).await.is_ok() {
             stopping.push(stopped);
         }
     }

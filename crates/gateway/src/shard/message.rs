@@ -4,13 +4,17 @@
 //! `run` serves them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::connection::Core;
 use crate::core::commands::ShardCommand;
+use crate::core::delivery::Isolated;
+use crate::core::worker_link::Gone;
 use crate::listener::ConnectionPermit;
+use crate::workers::WorkerLink;
 
 /// A message to a shard.
 pub(crate) enum ShardMessage {
@@ -22,8 +26,19 @@ pub(crate) enum ShardMessage {
     Commands(Vec<ShardCommand>),
     /// A question: it is called with the shard's core, and sends its part of the answer itself.
     Ask(Question),
-    /// Close all clients evenly over this time, and report when all are closed.
-    Stop(Duration, oneshot::Sender<()>),
+    /// A worker drains: its clients go to others as soon as they may.
+    WorkerDrains(Arc<WorkerLink>),
+    /// A worker is gone, and all that has come from it stands before this message.
+    WorkerGone(Arc<WorkerLink>, Gone),
+    /// The gateway is cut off: close these clients.
+    CloseIsolated(Isolated),
+    /// Close all clients evenly over a time, and report when their workers have handled the closes.
+    Stop {
+        spread: Duration,
+        /// How long to wait for the workers at most.
+        timeout: Duration,
+        done: oneshot::Sender<()>,
+    },
     /// End the shard.
     End,
 }

@@ -70,6 +70,9 @@ pub(crate) struct ShardThread {
     admission_resolved: Notify,
     /// Wakes [`run`](Self::run): the task of a link on this shard has panicked.
     link_panicked: Notify,
+    /// The gateway stops, and [`stop`](Self::stop) wants to know of each input.
+    is_stopping: Cell<bool>,
+    stop_progress: Notify,
     /// The tasks that close connections.
     closing: TaskTracker,
 }
@@ -93,6 +96,8 @@ impl ShardThread {
             deadline_changed: Notify::new(),
             admission_resolved: Notify::new(),
             link_panicked: Notify::new(),
+            is_stopping: Cell::new(false),
+            stop_progress: Notify::new(),
             closing: TaskTracker::new(),
         })
     }
@@ -116,6 +121,9 @@ impl ShardThread {
             self.carry_out(effect);
             core = self.core.borrow_mut();
         }
+        if self.is_stopping.get() {
+            self.stop_progress.notify_one();
+        }
         result
     }
 
@@ -130,7 +138,7 @@ impl ShardThread {
     }
 
     /// Waits until a time of that clock.
-    async fn sleep_until_ms(&self, at_ms: u64) {
+    pub(crate) async fn sleep_until_ms(&self, at_ms: u64) {
         sleep_until(self.started + Duration::from_millis(at_ms)).await;
     }
 
@@ -218,19 +226,31 @@ impl ShardThread {
         self.input(|core| core.advance(now_ms));
     }
 
-    /// Closes all clients evenly over `spread`, waits for the ends of their connections, and reports
-    /// to `done`.
-    pub(crate) async fn stop(self: Rc<Self>, spread: Duration, done: oneshot::Sender<()>) {
+    /// Closes all clients evenly over `spread`. Then waits for the ends of their connections, and until
+    /// their workers have handled the closes, for `timeout` at most. Reports to `done`.
+    pub(crate) async fn stop(self: Rc<Self>, spread: Duration, timeout: Duration, done: oneshot::Sender<()>) {
+        let until = Instant::now() + spread + timeout;
+        self.is_stopping.set(true);
         let now_ms = self.now_ms();
         self.input(|core| core.begin_stop(spread, now_ms));
-        while !self.look(Core::has_stopped) {
-            self.sleep_until_ms(self.look(Core::next_deadline).unwrap_or_default()).await;
-            self.advance();
+        while !self.has_stopped() && Instant::now() < until {
+            let next_ms = self.look(Core::next_deadline);
+            tokio::select! {
+                () = self.sleep_until_ms(next_ms.unwrap_or_default()), if next_ms.is_some() => self.advance(),
+                () = self.stop_progress.notified() => {}
+                () = sleep_until(until) => {}
+            }
             tokio::task::yield_now().await;
         }
         self.closing.close();
         // The connections that take longer are cut off when the process ends.
         let _ = tokio::time::timeout(STOP_TIMEOUT, self.closing.wait()).await;
         let _ = done.send(());
+    }
+
+    /// Returns whether all clients are closed, and no worker is there that could still handle a close.
+    fn has_stopped(&self) -> bool {
+        let has_worker = !self.shared.workers.all().is_empty();
+        self.look(|core| core.has_stopped() || (core.has_closed_all() && !has_worker))
     }
 }

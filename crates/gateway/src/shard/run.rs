@@ -85,10 +85,15 @@ impl ShardThread {
                         });
                     }
                     ShardMessage::Commands(commands) => self.input(|core| core.execute(commands)),
+                    ShardMessage::WorkerDrains(worker) => self.input(|core| core.worker_drains(&worker)),
+                    ShardMessage::WorkerGone(worker, how) => {
+                        self.input(|core| core.worker_gone(&worker, how));
+                    }
+                    ShardMessage::CloseIsolated(which) => self.input(|core| core.close_isolated(which)),
                     ShardMessage::Ask(question) => self.look(question),
                     ShardMessage::End => return,
-                    ShardMessage::Stop(spread, done) => {
-                        tokio::task::spawn_local(self.clone().stop(spread, done));
+                    ShardMessage::Stop { spread, timeout, done } => {
+                        tokio::task::spawn_local(self.clone().stop(spread, timeout, done));
                     }
                 }
             }

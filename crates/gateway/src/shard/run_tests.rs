@@ -114,7 +114,7 @@ async fn clients_are_closed_evenly_when_the_gateway_stops() {
     }
     let test = async {
         let (done, stopped) = oneshot::channel();
-        tokio::task::spawn_local(shard.clone().stop(SPREAD, done));
+        tokio::task::spawn_local(shard.clone().stop(SPREAD, Duration::ZERO, done));
         for closed in 0..100 {
             let left = shard.look(|core| core.len());
             assert!(left.abs_diff(100 - closed) <= 1, "{left} are left when {closed} are to be gone");
@@ -133,7 +133,7 @@ async fn a_gateway_with_a_single_client_stops_as_soon_as_it_is_closed() {
     drop(client);
     let test = async {
         let (done, stopped) = oneshot::channel();
-        let stop = shard.clone().stop(Duration::from_secs(3600), done);
+        let stop = shard.clone().stop(Duration::from_secs(3600), Duration::ZERO, done);
         timeout(Duration::from_secs(10), stop).await.expect("a stop that waits for nobody");
         stopped.await.unwrap();
     };

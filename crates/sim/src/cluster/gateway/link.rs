@@ -12,7 +12,7 @@ use std::task::{Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_gateway::internals::{AskShards, Gather, LinkEvent, LinkState, answer_with};
-use gatewayworker_protocol::{MAX_LARGE_FRAME_LEN, Question, SecretKey, frame_answer};
+use gatewayworker_protocol::{Features, MAX_LARGE_FRAME_LEN, Question, SecretKey, frame_answer};
 
 use super::shard::ShardMessage;
 use super::{Gateway, Wake};
@@ -226,8 +226,10 @@ impl Gateway {
     fn take_event(&mut self, number: u32, event: LinkEvent, context: &mut Context<'_>) {
         let Some(link) = self.links.get_mut(&number) else { return };
         match event {
-            LinkEvent::Worker { key, features, greeting } => {
-                if let Some(greeting) = greeting {
+            LinkEvent::Worker { key, features, is_ours, process: _ } => {
+                let features = Features { acknowledged_events: false, ..features };
+                if is_ours {
+                    let greeting = link.state.greeting(None);
                     let _ = link.writer.buffer.push(|out| greeting.encode(out));
                     link.writer.buffer.flush();
                 }
@@ -240,6 +242,7 @@ impl Gateway {
                     self.directory.drain(worker, self.shards.len());
                 }
             }
+            LinkEvent::Attach { epoch, .. } => context.note(|| format!("link {number} names epoch {epoch}")),
             LinkEvent::Question(question) => link.doing = Doing::HandOver(Some(question)),
             LinkEvent::Publish(_) => {}
             LinkEvent::Ignored(error) => context.note(|| format!("link {number}: {error}")),

@@ -2,11 +2,19 @@
 //!
 //! It reads bytes, from which the core's [`LinkState`] parses commands and questions, hands commands
 //! to the shards in order (`core::commands` executes them), and answers questions. A link that sends
-//! WORKER_CONNECT becomes a worker's: shards then write events to its buffer themselves. The task
+//! WORKER_CONNECT becomes a worker's: shards then write events to its buffer themselves. A worker of
+//! ours has two links, which are an epoch together: `epochs` has what their tasks share. The task
 //! must not execute a part of a link's commands on some shards and drop the rest: where a shard has
 //! ended, the link ends. `shard::run` starts it.
+//!
+//! - `keepalive`: pings, and the judgement that a worker is silent,
+//! - `ending`: the end of a link, and of an epoch,
+//! - `error`: why a link ends.
 
-use std::io;
+mod ending;
+mod error;
+mod keepalive;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,38 +22,25 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_net::LinkWriter;
-use gatewayworker_protocol::{Command, Features, Question, frame_answer};
+use gatewayworker_protocol::{Features, Question, frame_answer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
-use tracing::{debug, info, warn};
+use tokio_util::sync::DropGuard;
+use tracing::{info, warn};
 
 use crate::core::link::{LinkEvent, LinkProtocolError, LinkState};
 use crate::core::questions::{AskShards, Gather, answer_with};
 use crate::shard::{ShardMessage, ShardThread};
 use crate::workers::WorkerLink;
+use error::LinkError;
+use keepalive::Keepalive;
 
-/// The time limit for a hello with the secret key, where one is set.
+/// The time limit for a hello with the secret key, where one is set, and for the call link of a worker
+/// whose event link is there.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The time limit for the end of a link: for the peer to read its last events, or for the gateway to
-/// read the peer's last commands.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Why the gateway ends a link.
-#[derive(Debug, thiserror::Error)]
-enum LinkError {
-    #[error(transparent)]
-    Io(#[from] io::Error),
-    #[error(transparent)]
-    Protocol(#[from] LinkProtocolError),
-    #[error("it showed no secret_key within {} s", HELLO_TIMEOUT.as_secs())]
-    Silent,
-    #[error("shard {0} has ended, and the gateway ends next")]
-    ShardGone(usize),
-}
 
 /// A link.
 struct Link {
@@ -55,7 +50,26 @@ struct Link {
     state: LinkState,
     /// Received bytes that are not a complete frame yet.
     buffer: BytesMut,
+    /// The worker whose only link this is: one of the original, or one of ours that does not
+    /// acknowledge events.
     worker: Option<Arc<WorkerLink>>,
+    /// It knows the epoch, where the link belongs to one.
+    keepalive: Rc<Keepalive>,
+    /// The link is the call link of its epoch.
+    call_link: Option<DropGuard>,
+}
+
+/// How a link has ended without an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LinkEnd {
+    /// The peer has ended its side.
+    ByPeer,
+    /// The gateway has ended its side, behind all that it had to write.
+    Finished,
+    /// The epoch of the link is over.
+    EpochOver,
+    /// The gateway stops.
+    Stopping,
 }
 
 /// Serves a link until it ends.
@@ -70,72 +84,25 @@ pub(crate) async fn run(
     let (mut reading, writing) = stream.into_split();
     let shared = &shard.shared;
     let writer = Arc::new(LinkWriter::new(writing, shared.config.link_outbox_bytes));
-    let secret_key = shared.config.secret_key.clone();
-    let state = LinkState::new(secret_key, shared.max_frame_len, shared.shards.len());
-    let mut link = Link { shard, peer, writer: writer.clone(), state, buffer: BytesMut::new(), worker: None };
+    let state = LinkState::new(shared.config.secret_key.clone(), shared.max_frame_len, shared.shards.len());
+    let keepalive = Rc::new(Keepalive::new(shard.clone(), writer.clone()));
+    let buffer = BytesMut::new();
+    let mut link = Link { shard, peer, writer, state, buffer, worker: None, keepalive, call_link: None };
     let ended = link.serve(&mut reading).await;
-    link.log_end(&ended);
-    // Only now: the last frame may have been its WORKER_CONNECT.
-    let worker = link.worker.take();
-    if let Some(worker) = &worker {
-        link.shard.shared.workers.leave(worker);
-    }
-    if ended.is_ok() {
-        // The peer has ended its side and may still read: a draining worker gets the events that
-        // were on their way.
-        writer.finish();
-        let _ = tokio::time::timeout(FINISH_TIMEOUT, async {
-            writer.drive().await?;
-            // Where the gateway ended the link, the peer may still send: closing with unread bytes
-            // would reset the link and lose the last events.
-            if worker.is_some() {
-                tokio::io::copy(&mut reading, &mut tokio::io::sink()).await?;
-            }
-            io::Result::Ok(())
-        })
-        .await;
-    }
-    writer.close(io::ErrorKind::ConnectionAborted);
+    link.end(reading, ended).await;
 }
 
 impl Link {
-    /// Reads and writes until the link ends. `Ok` where the peer ended its side or the gateway
-    /// stops.
-    async fn serve(&mut self, socket: &mut OwnedReadHalf) -> Result<(), LinkError> {
-        let writer = self.writer.clone();
+    /// Reads and writes until the link ends.
+    async fn serve(&mut self, socket: &mut OwnedReadHalf) -> Result<LinkEnd, LinkError> {
+        let (writer, keepalive) = (self.writer.clone(), self.keepalive.clone());
         let stopping = self.shard.shared.stopping.clone();
-        let ended = tokio::select! {
-            ended = self.read(socket) => ended,
-            ended = writer.drive() => ended.map_err(LinkError::Io),
-            () = stopping.cancelled() => Ok(()),
-        };
-        if let (Err(_), Some(worker)) = (&ended, &self.worker) {
-            // From now on, its clients' events go to other workers.
-            self.shard.shared.workers.leave(worker);
-        }
-        if let Err(LinkError::Io(_)) = &ended {
-            // The commands that a broken peer had sent before still take effect.
-            let _ = tokio::time::timeout(FINISH_TIMEOUT, self.read(socket)).await;
-        }
-        let handed_over = self.hand_over().await;
-        ended.and(handed_over)
-    }
-
-    fn log_end(&self, ended: &Result<(), LinkError>) {
-        let peer = self.peer;
-        match (&self.worker, ended) {
-            (Some(worker), Ok(())) => info!(worker = %worker.key(), %peer, "a worker's link is closed"),
-            (Some(worker), Err(error)) => {
-                warn!(worker = %worker.key(), %peer, %error, "a worker's link is broken")
-            }
-            (None, Err(LinkError::Io(error))) => debug!(%peer, %error, "a link is broken"),
-            (None, Err(error)) => {
-                let error = error.to_string();
-                self.shard.shared.logs.link_closed.log(move |times| {
-                    warn!(%peer, error, times, "a link was closed");
-                });
-            }
-            (None, Ok(())) => debug!(%peer, "a link is closed"),
+        tokio::select! {
+            ended = self.read(socket) => ended.map(|()| LinkEnd::ByPeer),
+            ended = writer.drive() => ended.map(|()| LinkEnd::Finished).map_err(LinkError::Io),
+            error = keepalive.watch() => Err(error),
+            () = keepalive.over() => Ok(LinkEnd::EpochOver),
+            () = stopping.cancelled() => Ok(LinkEnd::Stopping),
         }
     }
 
@@ -155,11 +122,12 @@ impl Link {
             let bytes = if self.state.is_authorized() {
                 reading.await?
             } else {
-                timeout_at(hello_until, reading).await.map_err(|_| LinkError::Silent)??
+                timeout_at(hello_until, reading).await.map_err(|_| LinkError::NoKey)??
             };
             if bytes == 0 {
                 return Ok(());
             }
+            self.keepalive.heard();
         }
     }
 
@@ -170,12 +138,15 @@ impl Link {
 
     async fn carry_out(&mut self, event: LinkEvent) -> Result<(), LinkError> {
         match event {
-            LinkEvent::Worker { key, features, greeting } => self.join(&key, features, greeting),
-            LinkEvent::Draining => {
-                if let Some(worker) = &self.worker {
-                    self.shard.shared.workers.drain(worker, self.shard.shared.shards.len());
+            LinkEvent::Worker { key, features, is_ours, process } => {
+                let key = format!("{}:{key}", self.peer.ip());
+                match process {
+                    Some(process) => self.begin_epoch(key, process, features),
+                    None => self.join(&key, features, is_ours),
                 }
             }
+            LinkEvent::Attach { epoch, process } => self.attach(epoch, process).await?,
+            LinkEvent::Draining => self.drain().await,
             LinkEvent::Publish(message) => self.shard.shared.workers.publish(message),
             LinkEvent::Question(question) => self.answer(question).await?,
             LinkEvent::Ignored(error) => {
@@ -187,17 +158,70 @@ impl Link {
         Ok(())
     }
 
-    fn join(&mut self, key: &str, features: Features, greeting: Option<Command>) {
+    /// Links a worker whose only link this is.
+    fn join(&mut self, key: &str, features: Features, is_ours: bool) {
         let workers = &self.shard.shared.workers;
-        if let Some(greeting) = greeting {
+        if is_ours {
+            let greeting = self.state.greeting(None);
             let _ = self.writer.push_over(|out| greeting.encode(out));
         }
         if let Some(worker) = self.worker.take() {
             workers.leave(&worker);
         }
-        let key = format!("{}:{key}", self.peer.ip());
         info!(worker = %key, peer = %self.peer, "a worker is linked");
-        self.worker = Some(workers.join(&key, self.writer.clone(), features));
+        self.worker = Some(workers.join(key, self.writer.clone(), features));
+    }
+
+    /// Begins an epoch with this event link, and tells the worker its number. The worker is linked when
+    /// a call link is [attached](Self::attach).
+    fn begin_epoch(&mut self, key: String, process: u64, features: Features) {
+        let epoch = self.shard.shared.epochs.begin(key, process, features, self.writer.clone());
+        let greeting = self.state.greeting(Some(epoch.pairing()));
+        let _ = self.writer.push_over(|out| greeting.encode(out));
+        self.writer.flush_soon();
+        self.keepalive.set_epoch(epoch);
+    }
+
+    /// Makes this the call link of an epoch: the worker has both links, and is linked.
+    ///
+    /// # Errors
+    /// When no epoch of this process waits for its call link.
+    async fn attach(&mut self, number: u32, process: u64) -> Result<(), LinkError> {
+        let shared = self.shard.shared.clone();
+        shared.epochs.check(number, process)?;
+        if self.state.attach(number) {
+            // Before the worker is given any event, the clients are gone that it has closed.
+            self.hand_over().await?;
+            self.barrier().await?;
+        }
+        let mut replaced = None;
+        let epoch = shared.epochs.attach(number, process, |epoch| {
+            let joined = shared.workers.join_pair(&epoch.key, epoch.events.clone(), epoch.peer());
+            replaced = joined.replaced;
+            joined.link
+        })?;
+        info!(worker = %epoch.key, peer = %self.peer, epoch = number, "a worker is linked");
+        self.call_link = Some(epoch.call_link());
+        self.keepalive.set_epoch(epoch);
+        if let Some(older) = replaced
+            && older.process() != Some(process)
+        {
+            warn!(worker = %older.key(), "another process has the name and id of this worker: the older process drains");
+            shared.drain(&older).await;
+        }
+        Ok(())
+    }
+
+    /// The worker stops.
+    async fn drain(&self) {
+        let shared = &self.shard.shared;
+        let of_epoch = self.keepalive.epoch();
+        match (&self.worker, of_epoch.and_then(|epoch| epoch.worker.get())) {
+            (Some(worker), _) | (None, Some(worker)) => shared.drain(worker).await,
+            // It waits for the end of the link.
+            (None, None) if of_epoch.is_some() => self.writer.finish(),
+            (None, None) => {}
+        }
     }
 
     /// Hands the pending commands to the shards: executes those of its own shard at once, and sends
@@ -236,6 +260,26 @@ impl Link {
         // Where the link is closed nobody reads the answer, but later commands still take effect.
         let _ = self.writer.push_over(|out| frame_answer(&answer, out));
         self.writer.flush_soon();
+        Ok(())
+    }
+}
+
+impl Link {
+    /// Waits until all shards have executed what was handed over before.
+    ///
+    /// # Errors
+    /// When a shard has ended.
+    async fn barrier(&self) -> Result<(), LinkError> {
+        for (index, shard) in self.shard.shared.shards.iter().enumerate() {
+            let (reply, passed) = oneshot::channel();
+            let ask = ShardMessage::Ask(Box::new(move |_| {
+                // The link may have ended.
+                let _ = reply.send(());
+            }));
+            // Where the shard has ended, `reply` is dropped, which the receiver notices.
+            let _ = shard.send(ask).await;
+            passed.await.map_err(|_| LinkError::ShardGone(index))?;
+        }
         Ok(())
     }
 }
