@@ -47,10 +47,15 @@ pub struct Epochs {
     /// Gateways that registers did not list for a while though they live: they may be taken for lost.
     unlisted: BTreeSet<Life>,
     /// How long a worker may begin events of an epoch that is over, as it cannot know, in ms.
-    pub late_ms: u64,
+    late_ms: u64,
 }
 
 impl Epochs {
+    /// None; a worker may begin events for `late_ms` after the end of their epoch.
+    pub fn new(late_ms: u64) -> Self {
+        Self { late_ms, ..Self::default() }
+    }
+
     /// Hears that a gateway has ended an epoch.
     pub fn ends(&mut self, epoch: EpochName, now_ms: u64) {
         self.over.entry(epoch).or_insert(now_ms);
@@ -102,7 +107,7 @@ mod tests {
 
     #[test]
     fn an_epoch_is_over_with_its_gateway_and_a_worker_may_hear_of_it_later() {
-        let mut epochs = Epochs { late_ms: 10, ..Epochs::default() };
+        let mut epochs = Epochs::new(10);
         let gateway = Life { process: 1, starts: 2 };
         let [first, second] = [1, 2].map(|number| EpochName { gateway, number });
         epochs.ends(first, 100);

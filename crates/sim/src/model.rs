@@ -42,7 +42,7 @@ pub trait Model {
     }
 
     /// Hears that a process is gone, before it is dropped.
-    fn crashed(&mut self, _process: ProcessId, _node: &Self::Node) {}
+    fn crashed(&mut self, _process: ProcessId, _node: &Self::Node, _now_ms: u64) {}
 
     /// Hears that a fault begins or ends, before it does.
     fn disturbed(&mut self, _fault: Fault, _now_ms: u64) {}

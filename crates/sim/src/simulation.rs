@@ -242,7 +242,8 @@ impl<M: Model> Simulation<M> {
         }
         place.waiting.clear();
         if let Some(node) = self.nodes[process].take() {
-            self.model.crashed(process, &node);
+            let now_ms = self.network.borrow().now_ms;
+            self.model.crashed(process, &node, now_ms);
         }
     }
 

@@ -50,6 +50,7 @@ pub struct MessageCounter {
     ends: std::collections::VecDeque<u64>,
     received: u64,
     counted: u64,
+    has_closed: bool,
 }
 
 impl MessageCounter {
@@ -59,11 +60,17 @@ impl MessageCounter {
         self.received += bytes.len() as u64;
         while let Some(len) = client_frame_len(&self.partial).filter(|len| *len <= self.partial.len()) {
             let is_text = self.partial[0] & 0x0f == TEXT;
+            self.has_closed |= self.partial[0] & 0x0f == CLOSE;
             self.partial.drain(..len);
             if is_text {
                 self.ends.push_back(self.received - self.partial.len() as u64);
             }
         }
+    }
+
+    /// Says whether a close frame has come.
+    pub fn has_closed(&self) -> bool {
+        self.has_closed
     }
 
     /// Returns how many messages have come that are not in the last `left` bytes, in whole or in part.

@@ -84,6 +84,12 @@ impl Inbox {
         }
     }
 
+    /// How many bytes wait that were not taken as messages.
+    #[cfg(any(test, feature = "internals"))]
+    pub fn waiting(&self) -> usize {
+        self.partial.len()
+    }
+
     /// Deals with `fresh` bytes, behind what was left before.
     pub(super) fn advance<O: Outlet>(&mut self, outlet: &mut O, fresh: &mut [u8]) -> Progress<O::Buffer> {
         if self.partial.is_empty() {

@@ -47,7 +47,7 @@ struct Record {
 impl Ledger {
     pub(super) fn new(is_calm: bool, late_ms: u64, max_deliveries: u32, options: HistoryOptions) -> Self {
         Self {
-            epochs: Epochs { late_ms, ..Epochs::default() },
+            epochs: Epochs::new(late_ms),
             is_calm,
             options,
             max_deliveries,
@@ -188,6 +188,16 @@ impl Ledger {
         let aborts = *aborts;
         ensure(aborts <= max, "poison-is-dropped", || format!("client {id}: message {number}, {aborts} times"))?;
         Ok(true)
+    }
+
+    /// Says whether an event of a client was begun more than once.
+    pub(super) fn has_repeats(&self, id: ClientId) -> bool {
+        self.clients.get(&id).is_some_and(|record| record.history.has_repeats())
+    }
+
+    /// Says whether an event may be missing: it is given out once only.
+    pub(super) fn may_miss_events(&self) -> bool {
+        self.options.at_most_once
     }
 
     /// Hears that a gateway has ended an epoch.

@@ -3,10 +3,12 @@
 //! A shard is a thread in the gateway; here each of its inputs is a step, in an order that is drawn. What shards
 //! and links share (the directory of workers) is changed in whole steps only.
 //!
-//! - `shard`: a core, its messages and effects; `client`, `closing`: a client's connection; `link`: an inner link.
+//! - `shard`: a core, its messages and effects; `client`, `closing`: a client's connection,
+//! - `link`: an inner link; `epochs`: what both links of a worker are together.
 
 mod client;
 mod closing;
+mod epochs;
 mod link;
 mod shard;
 
@@ -17,21 +19,25 @@ use std::time::Duration;
 pub(super) use client::{ACCEPTED, NO_WORKER};
 use client::{ClientTask, Stage};
 use gatewayworker_gateway::internals::{
-    DeliverySettings, Framing, Heartbeat, ListenerPolicy, Routing, Settings, SlowConsumer, WebSocketType,
+    DeliverySettings, Framing, Heartbeat, Isolation, ListenerPolicy, Pairings, Routing, Settings,
+    SlowConsumer, WebSocketType,
 };
 use link::{Doing, Link};
 use shard::{ShardMessage, ShardNode};
 
 use super::Act;
 use super::observer::Observer;
+use super::timing::{ISOLATED_AFTER_MS, TICK_MS};
 use super::ports::{Core, SimDirectory};
+use crate::epochs::Life;
 use crate::model::{Context, Input};
 use crate::network::{ProcessId, SocketId};
 use crate::rng::Rng;
 use crate::violation::{Violation, ensure};
 
-/// The port that workers and client libraries connect to.
-pub(super) const LINKS: u16 = 2300;
+/// The port that workers connect to, as faults know it: that of their event links, and that of their call links.
+pub(super) const EVENT_LINKS: u16 = 2300;
+pub(super) const CALL_LINKS: u16 = 2301;
 /// The port that clients connect to.
 pub(super) const CLIENTS: u16 = 8289;
 
@@ -49,6 +55,7 @@ pub(super) struct GatewayOptions {
     pub(super) outbox_bytes: usize,
     pub(super) outbox_budget: usize,
     pub(super) heartbeat_ms: u64,
+    pub(super) delivery: DeliverySettings,
 }
 
 impl GatewayOptions {
@@ -66,6 +73,12 @@ impl GatewayOptions {
             outbox_bytes: rng.within(&(500..=30_000)) as usize,
             outbox_budget: rng.within(&(1_000..=60_000)) as usize,
             heartbeat_ms: rng.within(&(150..=1_000)),
+            delivery: DeliverySettings {
+                max_deliveries: rng.within(&(2..=5)) as u8,
+                window_events: rng.within(&(2..=64)) as usize,
+                window_bytes: rng.within(&(500..=60_000)) as usize,
+                ..DeliverySettings::default()
+            },
         }
     }
 
@@ -120,10 +133,15 @@ impl Wake {
 pub(super) struct Gateway {
     options: GatewayOptions,
     policy: Rc<ListenerPolicy>,
+    life: Life,
     directory: SimDirectory,
     shards: Vec<ShardNode>,
     clients: BTreeMap<u32, ClientTask>,
     links: BTreeMap<u32, Link>,
+    pairings: Pairings<u32>,
+    epochs: BTreeMap<u32, epochs::Epoch>,
+    isolation: Isolation,
+    next_tick_ms: u64,
     sockets: BTreeMap<SocketId, Wake>,
     /// Clients that wait for a worker.
     waiting: usize,
@@ -135,7 +153,7 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    pub(super) fn new(options: GatewayOptions, context: &mut Context<'_>) -> Self {
+    pub(super) fn new(options: GatewayOptions, life: Life, context: &mut Context<'_>) -> Self {
         let directory = SimDirectory::new(options.routing, context.rng.next_u64());
         let policy = Rc::new(options.policy());
         let shards = (0..options.shards).map(|index| {
@@ -147,14 +165,19 @@ impl Gateway {
                 max_session_bytes: 1 << 20,
                 outbox_budget: options.outbox_budget,
                 heartbeat_tick: Duration::from_millis(5),
-                delivery: DeliverySettings::default(),
+                delivery: options.delivery,
             };
             ShardNode::new(Core::new(settings, directory.clone()))
         });
         Self {
             shards: shards.collect(),
             policy,
+            life,
             directory,
+            pairings: Pairings::new(context.rng.next_u64() as u32),
+            epochs: BTreeMap::new(),
+            isolation: Isolation::new(ISOLATED_AFTER_MS, context.now_ms),
+            next_tick_ms: context.now_ms,
             clients: BTreeMap::new(),
             links: BTreeMap::new(),
             sockets: BTreeMap::new(),
@@ -170,7 +193,7 @@ impl Gateway {
     pub(super) fn step(&mut self, input: Input<Act>, observer: &mut Observer, context: &mut Context<'_>) {
         match input {
             Input::Accepted { .. } if self.stopped_links => {}
-            Input::Accepted { socket, port: LINKS } => self.accept_link(socket, context),
+            Input::Accepted { socket, port: EVENT_LINKS | CALL_LINKS } => self.accept_link(socket, context),
             Input::Accepted { socket, .. } => self.accept_client(socket, context),
             Input::Readable(socket) => match self.sockets.get(&socket).copied() {
                 Some(Wake::Client(number)) => self.read_client(number, observer, context),
@@ -203,10 +226,15 @@ impl Gateway {
             },
             Input::Deadline => self.advance(observer, context),
             Input::Act(Act::Stop { spread_ms }) => self.stop(spread_ms, context),
+            Input::Act(Act::Unlist { lasting_ms }) => {
+                observer.registers.cut_off(context.process, context.now_ms + lasting_ms);
+                observer.ledger.epochs.is_unlisted(self.life);
+            }
+            Input::Finish(0) => observer.registers.heal(),
             Input::Finish(1) => self.stop(0, context),
             Input::Connected(_) | Input::Act(_) | Input::Finish(_) => {}
         }
-        self.end_step(context);
+        self.end_step(observer, context);
     }
 
     fn run_link_if_waiting(&mut self, number: u32, observer: &mut Observer, context: &mut Context<'_>) {
@@ -215,8 +243,8 @@ impl Gateway {
         }
     }
 
-    fn end_step(&mut self, context: &mut Context<'_>) {
-        self.look_after_links(context);
+    fn end_step(&mut self, observer: &mut Observer, context: &mut Context<'_>) {
+        self.look_after_links(observer, context);
         if self.directory.take_changed() {
             for shard in 0..self.shards.len() {
                 let delay_ms = context.rng.below(3);
@@ -245,6 +273,17 @@ impl Gateway {
         }
         self.time_out_clients(context);
         self.time_out_links(now_ms);
+        self.keep_alive(context);
+        if now_ms >= self.next_tick_ms {
+            self.next_tick_ms = now_ms + TICK_MS;
+            let has_register = !observer.registers.is_absent(context.process, now_ms);
+            if let Some(which) = self.isolation.tick(has_register, self.directory.len() > 0, now_ms) {
+                context.note(|| format!("is isolated: {which:?}"));
+                for shard in 0..self.shards.len() {
+                    self.send(shard, ShardMessage::CloseIsolated(which), context);
+                }
+            }
+        }
     }
 
     fn stop(&mut self, spread_ms: u64, context: &mut Context<'_>) {
@@ -262,7 +301,8 @@ impl Gateway {
             Doing::Finish { until_ms } => Some(until_ms),
             _ => None,
         });
-        shards.chain(clients).chain(links).min()
+        let tick = (!self.stopped_links).then_some(self.next_tick_ms);
+        shards.chain(clients).chain(links).chain(self.epoch_deadline()).chain(tick).min()
     }
 
     /// Checks the books of every shard, and those that all share.
@@ -291,7 +331,7 @@ impl Gateway {
     }
 
     /// Checks that nothing is left of clients that are all gone.
-    pub(super) fn check_empty(&self, are_closes_kept: bool) -> Result<(), Violation> {
+    pub(super) fn check_empty(&self) -> Result<(), Violation> {
         for shard in &self.shards {
             shard.core.check_empty().map_err(|details| Violation::new("nothing-is-left", details))?;
         }
@@ -299,7 +339,7 @@ impl Gateway {
             format!("{} connections of clients are left", self.clients.len())
         })?;
         let kept = self.directory.drop_kept();
-        ensure(kept == 0 || are_closes_kept, "nothing-is-left", || format!("{kept} closes are kept"))
+        ensure(kept == 0, "nothing-is-left", || format!("{kept} closes are kept"))
     }
 
     /// Checks that no link is left after the end.
@@ -307,6 +347,13 @@ impl Gateway {
         let (links, workers) = (self.links.len(), self.directory.len());
         ensure(links + workers == 0, "nothing-is-left", || format!("{links} links, {workers} workers"))
     }
+
+    pub(super) fn life(&self) -> Life {
+        self.life
+    }
+
+    /// The process is about to die: reports which workers know which clients to be their own.
+    pub(super) fn report_owners(&self, _observer: &mut Observer) {}
 
     pub(super) fn is_of(process: ProcessId, id: gatewayworker_protocol::ClientId) -> bool {
         id.gateway() == super::address(process)

@@ -1,7 +1,9 @@
 //! How a worker stops: it gives back what it has not begun, finishes the rest, and waits for its gateways.
 
-use gatewayworker_businessworker::internals::{Enqueued, Event, Phase};
-use gatewayworker_protocol::Command;
+use std::collections::VecDeque;
+
+use gatewayworker_businessworker::internals::{Event, Phase};
+use gatewayworker_protocol::{Command, EventCounts};
 
 use super::Worker;
 use crate::cluster::observer::Observer;
@@ -30,7 +32,7 @@ impl Worker {
                 self.say_draining(gateway);
             } else if !self.may_connect(gateway) {
                 // It is told nothing, as it does not know of this worker.
-                self.end_pair(gateway, observer, context)?;
+                self.end_pair(gateway, context);
             }
         }
         self.return_unbegun(observer, context)
@@ -68,22 +70,14 @@ impl Worker {
             if epoch.phase() != Phase::Live {
                 continue;
             }
-            // One that there was no room for is the last of its client.
-            if let Some(stalled) = self.events[gateway].stalled.take()
-                && let Enqueued::Start(event) = self.clients.enqueue(stalled)
-            {
-                self.started.push_back(event);
-            }
             let counts = self.clients.take_unbegun(&epoch);
             self.tell_return(gateway, counts, context);
             let is_its =
-                |event: &mut Event| event.epoch.as_ref().is_some_and(|of| of.serial() == epoch.serial());
-            let mut unbegun: Vec<Event> = self.held.extract_if(.., is_its).collect();
-            let (its, others) = std::mem::take(&mut self.started).into_iter().partition(|event: &Event| {
-                event.epoch.as_ref().is_some_and(|of| of.serial() == epoch.serial())
-            });
+                |event: &Event| event.epoch.as_ref().is_some_and(|of| of.serial() == epoch.serial());
+            let mut unbegun: Vec<Event> = self.held.extract_if(.., |event| is_its(event)).collect();
+            let (its, others): (VecDeque<Event>, _) =
+                std::mem::take(&mut self.started).into_iter().partition(is_its);
             self.started = others;
-            let its: std::collections::VecDeque<Event> = its;
             unbegun.extend(its);
             for event in unbegun {
                 let (counts, next) = self.clients.return_started(event.client_id(), &event, &epoch);
@@ -95,10 +89,11 @@ impl Worker {
         Ok(())
     }
 
-    fn tell_return(
+    /// Tells a gateway that events are given back.
+    pub(super) fn tell_return(
         &mut self,
         gateway: ProcessId,
-        counts: gatewayworker_protocol::EventCounts,
+        counts: EventCounts,
         context: &mut Context<'_>,
     ) {
         if counts.0.is_empty() {

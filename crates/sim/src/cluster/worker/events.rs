@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gatewayworker_businessworker::internals::{Begin, Enqueued, Epoch, Event, Received, Turn};
-use gatewayworker_protocol::{ClientId, Command, Frame, MAX_LARGE_FRAME_LEN, Question};
+use gatewayworker_protocol::{ClientId, Command, EventCounts, Frame, MAX_LARGE_FRAME_LEN, Question};
 
 use super::links::{Asker, Events, Read};
 use super::{Running, Worker};
@@ -34,7 +34,8 @@ impl Worker {
             Read::Empty | Read::End => {}
         }
         if read == Read::End {
-            return self.end_pair(gateway, observer, context);
+            self.end_pair(gateway, context);
+            return Ok(());
         }
         self.take_events(gateway, observer, context)?;
         self.run_held(observer, context)
@@ -70,6 +71,14 @@ impl Worker {
                     }
                 }
             };
+            if self.is_draining && let Some(epoch) = &event.epoch {
+                // It is the last that is here of its client.
+                context.note(|| format!("returns {:?} of {}", event.kind, event.client_id()));
+                debug_assert!(Some(epoch.serial()) == self.events[gateway].epoch().map(|of| of.serial()));
+                let counts = EventCounts(vec![(event.origin.connection_id, 1)]);
+                self.tell_return(gateway, counts, context);
+                continue;
+            }
             if !self.clients.try_reserve(&event) {
                 let events = &mut self.events[gateway];
                 events.stalled = Some(event);

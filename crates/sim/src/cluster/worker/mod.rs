@@ -17,6 +17,7 @@ mod links;
 mod pairs;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use application::Handler;
 pub(super) use application::{is_destroyed, is_kicked};
@@ -37,7 +38,6 @@ use crate::model::{Context, Input};
 use crate::network::{ProcessId, SocketId};
 use crate::rng::Rng;
 use crate::violation::{Violation, ensure};
-use std::time::Duration;
 
 /// The settings of a worker.
 #[derive(Debug, Clone)]
@@ -172,7 +172,7 @@ impl Worker {
             Input::Readable(socket) => match self.link_of(socket) {
                 Some((gateway, true)) => self.read_events(gateway, observer, context)?,
                 Some((gateway, false)) if self.calls[gateway].read(context) => {}
-                Some((gateway, false)) => self.end_pair(gateway, observer, context)?,
+                Some((gateway, false)) => self.end_pair(gateway, context),
                 None => {}
             },
             Input::Writable(socket) => match self.link_of(socket) {
@@ -227,7 +227,7 @@ impl Worker {
                 self.connect_calls(gateway, context);
             }
             if is_due(self.calls[gateway].core_deadline()) {
-                self.judge_calls(gateway, observer, context)?;
+                self.judge_calls(gateway, context);
             }
             if is_due(self.tell_done_at_ms[gateway]) {
                 self.tell_done(gateway, context);

@@ -53,7 +53,8 @@ impl Worker {
         let closed = self.pairings.closed(address(gateway), pairing.instance);
         let attached = self.calls[gateway].core.attach(pairing.epoch, self.life.id(), closed);
         if attached.is_err() {
-            return self.end_pair(gateway, observer, context);
+            self.end_pair(gateway, context);
+            return Ok(());
         }
         let (epoch, previous) = self.pairings.begin(address(gateway), pairing, context.now_ms);
         context.note(|| format!("begins {epoch:?}"));
@@ -137,54 +138,30 @@ impl Worker {
             }
             Read::Empty => context.note(|| format!("gateway {gateway} is silent")),
         }
-        self.end_pair(gateway, observer, context)
-    }
-
-    /// The call link has something to do at this time: it is read once more before.
-    pub(super) fn judge_calls(
-        &mut self,
-        gateway: ProcessId,
-        observer: &mut Observer,
-        context: &mut Context<'_>,
-    ) -> Result<(), Violation> {
-        let calls = &mut self.calls[gateway];
-        if calls.core.any_connection().is_some() && !calls.read(context) {
-            return self.end_pair(gateway, observer, context);
-        }
-        let now = calls.instant(context.now_ms);
-        calls.core.handle_timeout(now);
+        self.end_pair(gateway, context);
         Ok(())
     }
 
+    /// The call link has something to do at this time: it is read once more before.
+    pub(super) fn judge_calls(&mut self, gateway: ProcessId, context: &mut Context<'_>) {
+        let calls = &mut self.calls[gateway];
+        if calls.core.any_connection().is_some() && !calls.read(context) {
+            return self.end_pair(gateway, context);
+        }
+        let now = calls.instant(context.now_ms);
+        calls.core.handle_timeout(now);
+    }
+
     /// One of the two links is over, and with it the other one and the epoch.
-    pub(super) fn end_pair(
-        &mut self,
-        gateway: ProcessId,
-        observer: &mut Observer,
-        context: &mut Context<'_>,
-    ) -> Result<(), Violation> {
+    pub(super) fn end_pair(&mut self, gateway: ProcessId, context: &mut Context<'_>) {
         context.note(|| format!("the links to gateway {gateway} are over"));
         let events = std::mem::take(&mut self.events[gateway]);
         if let Some(epoch) = events.epoch() {
             epoch.end();
         }
         self.tell_done_at_ms[gateway] = None;
-        if let Some(stalled) = events.stalled {
-            self.take_stalled(stalled, observer, context)?;
-        }
         let has_next = !self.has_ended && self.may_connect(gateway);
         self.calls[gateway].disconnect(has_next, context);
-        Ok(())
-    }
-
-    /// An event for which there was no room when its epoch ended: it is held as those in the queues.
-    fn take_stalled(
-        &mut self,
-        _stalled: gatewayworker_businessworker::internals::Event,
-        _observer: &mut Observer,
-        _context: &mut Context<'_>,
-    ) -> Result<(), Violation> {
-        Ok(())
     }
 
     /// Looks which gateways are lost.
