@@ -20,6 +20,10 @@ pub(crate) struct Logs {
     pub(crate) session_not_stored: LogLimiter,
     /// A client that was closed because it did not answer pings.
     pub(crate) client_silent: LogLimiter,
+    /// A DONE or RETURN of more events than the worker had.
+    pub(crate) events_miscounted: LogLimiter,
+    /// An event that was dropped after `max_deliveries`.
+    pub(crate) undeliverable: LogLimiter,
     /// A message that is too long for a frame to its worker.
     pub(crate) message_too_large: LogLimiter,
 }

@@ -129,10 +129,17 @@ impl Workers {
         }
     }
 
-    /// Drops the closes that are kept for the next worker. Returns how many closes are lost,
-    /// including those that there was no room for.
-    pub(crate) fn drop_kept_closes(&self) -> u64 {
-        self.table().drop_kept()
+    /// Waits until a link has room for another client, or something else has changed.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn wait_for_room(&self, link: &WorkerLink) {
+        let mut changes = self.linked.subscribe();
+        if !link.acknowledges() {
+            link.buffer.wait_for_room().await;
+        } else if link.want_room() && link.is_open() {
+            // It fails only where the sender is dropped, and `self` holds it.
+            let _ = changes.changed().await;
+        }
     }
 }
 
@@ -166,12 +173,6 @@ impl Directory for Arc<Workers> {
 
     fn counts(&self) -> &DeliveryCounts {
         &self.counts
-    }
-
-    fn keep_close(&self, write: impl Fn(&mut BytesMut)) {
-        let mut table = self.table();
-        table.keep_close(write);
-        self.linked.send_if_modified(|linked| std::mem::replace(linked, table.len()) != table.len());
     }
 }
 
@@ -207,12 +208,10 @@ impl LinkBuffer for Arc<LinkWriter> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use gatewayworker_protocol::Features;
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::core::worker_table::MAX_KEPT_BYTES;
 
     fn workers(routing: Routing) -> Arc<Workers> {
         Arc::new(Workers::new(routing))
@@ -283,35 +282,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn closes_are_kept_for_the_next_worker_up_to_a_limit_in_bytes() {
-        let workers = workers(Routing::LeastConnections);
-        let large = MAX_KEPT_BYTES / 4;
-        for _ in 0..6 {
-            workers.keep_close(|out| out.resize(large, b'x'));
-        }
-        let kept = workers.table().take_kept();
-        assert_eq!(kept.iter().map(Bytes::len).collect::<Vec<_>>(), [large; 4]);
-        workers.keep_close(|out| out.resize(large, b'x'));
-        assert_eq!(workers.table().take_kept().len(), 1);
-        for _ in 0..6 {
-            workers.keep_close(|out| out.resize(large, b'x'));
-        }
-        assert_eq!(workers.drop_kept_closes(), 6);
-        assert_eq!(workers.drop_kept_closes(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_close_goes_to_an_open_worker_even_if_another_has_failed() {
-        let workers = workers(Routing::LeastConnections);
-        let failed = workers.join("a", writer().await, Features::default());
-        workers.join("b", writer().await, Features::default()).bind();
-        failed.buffer.close(std::io::ErrorKind::ConnectionReset);
-        workers.keep_close(|out| out.extend_from_slice(b"close"));
-        assert!(workers.table().take_kept().is_empty());
-        assert_eq!(workers.choose(None, false).unwrap().key().as_ref(), "b");
-    }
-
-    #[tokio::test]
     async fn a_published_event_goes_to_workers_with_the_feature_and_slow_ones_miss_it() {
         let workers = workers(Routing::Random);
         let knows = Features { channel: true, ..Features::default() };
@@ -332,51 +302,5 @@ mod tests {
         workers.wait_for_one().await;
         workers.leave(&link);
         assert!(workers.choose(Some("a"), false).is_none());
-    }
-
-    /// Threads tell closes while others link and unlink workers: each close is told once.
-    #[tokio::test]
-    async fn a_close_is_told_once_however_threads_interleave() {
-        const THREADS: u32 = 4;
-        const CLOSES: u32 = 2000;
-        let workers = workers(Routing::RoundRobin);
-        let mut writers = Vec::new();
-        for _ in 0..200 {
-            writers.push(writer().await);
-        }
-        std::thread::scope(|scope| {
-            for thread in 0..THREADS {
-                let workers = &workers;
-                scope.spawn(move || {
-                    for n in 0..CLOSES {
-                        let id = thread * CLOSES + n;
-                        workers.keep_close(|out| out.extend_from_slice(&id.to_be_bytes()));
-                    }
-                });
-            }
-            for (half, writers) in writers.chunks(100).enumerate() {
-                let workers = &workers;
-                scope.spawn(move || {
-                    for (n, writer) in writers.iter().enumerate() {
-                        let link = workers.join(&format!("{half}-{n}"), writer.clone(), Features::default());
-                        std::thread::yield_now();
-                        workers.leave(&link);
-                    }
-                });
-            }
-        });
-        assert_eq!(workers.len(), 0);
-        let last = writer().await;
-        workers.join("last", last.clone(), Features::default());
-        assert_eq!(workers.len(), 1);
-        let mut told = Vec::new();
-        for writer in writers.iter().chain([&last]) {
-            let tell = |out: &mut BytesMut| {
-                told.extend(out.chunks(4).map(|id| u32::from_be_bytes(id.try_into().unwrap())));
-            };
-            writer.push_over(tell).unwrap();
-        }
-        told.sort_unstable();
-        assert_eq!(told, (0..THREADS * CLOSES).collect::<Vec<_>>());
     }
 }

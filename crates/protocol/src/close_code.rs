@@ -23,6 +23,10 @@ pub const POLICY_VIOLATION: u16 = 1008;
 /// A message is too long to be processed.
 pub const MESSAGE_TOO_BIG: u16 = 1009;
 
+/// The server met something that keeps it from fulfilling a request: an event of the client ended one
+/// worker after another.
+pub const INTERNAL_ERROR: u16 = 1011;
+
 /// The service restarts; the client may connect again (IANA's registry, after RFC 6455).
 pub const SERVICE_RESTART: u16 = 1012;
 

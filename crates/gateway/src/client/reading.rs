@@ -44,7 +44,7 @@ pub(super) async fn read(shard: Rc<ShardThread>, socket: Rc<Socket>, key: Key, m
                 _ => return shard.input(|core| core.read_ended(key)),
             },
             // Boxed: the future of every idle client would have the size of this one.
-            Reading::Paused(route) => Box::pin(wait(&shard, route)).await,
+            Reading::Paused(route) => Box::pin(wait(&shard, key, route)).await,
             Reading::Closed => return,
         }
     }
@@ -69,11 +69,10 @@ pub(super) async fn fill(shard: &ShardThread, socket: &Socket, most: usize) -> i
 
 /// Waits until a client's events have a worker that takes them. The client is not read from
 /// meanwhile: its socket fills up, and TCP slows it down.
-async fn wait(shard: &ShardThread, route: Route<Arc<LinkWriter>>) {
+async fn wait(shard: &ShardThread, key: Key, route: Route<Arc<LinkWriter>>) {
     match route {
         Route::Full(link) => link.buffer.wait_for_room().await,
-        Route::NoWorker => shard.shared.workers.wait_for_one().await,
-        Route::Pending => shard.admission_resolved().await,
+        Route::Wait => shard.resumed(key).await,
         Route::Open | Route::Gone => {}
     }
     // A failed link ends the wait, too: let its own task notice the failure first.

@@ -41,7 +41,7 @@ pub(super) async fn find_worker(
 ) -> Result<Arc<WorkerLink>, Rejection> {
     let shared = &shard.shared;
     if let Some(worker) = shared.workers.choose(None, false)
-        && !worker.buffer.is_full()
+        && !worker.is_full()
     {
         return Ok(worker);
     }
@@ -54,7 +54,7 @@ pub(super) async fn find_worker(
     let choosing = timeout(limit, async {
         loop {
             match shared.workers.choose(None, false) {
-                Some(worker) if worker.buffer.is_full() => worker.buffer.wait_for_room().await,
+                Some(worker) if worker.is_full() => shared.workers.wait_for_room(&worker).await,
                 Some(worker) => return worker,
                 None => shared.workers.wait_for_one().await,
             }

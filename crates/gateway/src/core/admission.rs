@@ -7,13 +7,13 @@
 //!
 //! The listener has let the client in as far as this: see `access`.
 
+use gatewayworker_protocol::CloseReason;
 use gatewayworker_protocol::close_code::TRY_AGAIN_LATER;
 use gatewayworker_protocol::command::code;
-use gatewayworker_protocol::frame::FLAG_ASKS;
-use gatewayworker_protocol::{CloseReason, Frame};
 use tracing::debug;
 
 use super::Shard;
+use super::client::{Client, Waits};
 use super::flush::Recipients;
 use super::ports::Ports;
 use super::send_queue::Priority;
@@ -22,25 +22,18 @@ use super::websocket::encode;
 
 impl<P: Ports> Shard<P> {
     /// Tells the worker how a client has come, and asks whether it is admitted, if that is
-    /// a worker that answers.
+    /// a worker that answers. Where no worker is, the one that comes is told, and asked.
     pub(super) fn tell_handshake(&mut self, key: Key, handshake: &[u8], now_ms: u64) {
         let Some(client) = self.table.get(key) else { return };
-        let frame = client.origin(self.settings.address).frame(code::ON_WEBSOCKET_CONNECT);
-        let link = client.push_event(&self.directory, |client, link, out| {
-            let flag = if link.features.admission { FLAG_ASKS } else { 0 };
-            Frame { flag, ..frame.clone() }.encode_with(out, &client.session, handshake);
-        });
-        if client.worker.features.admission {
-            match link.is_some() {
-                true => self.admissions.push_back((now_ms + self.settings.admission_timeout_ms, key)),
-                // There is no worker left to ask.
-                false => self.admissions.push_front((0, key)),
-            }
-            self.effects.signals.deadline |= self.admissions.len() == 1 || link.is_none();
+        self.free_logs.log(&mut client.log).push(code::ON_WEBSOCKET_CONNECT, 0, handshake);
+        self.go_on(key.connection_id());
+        let Some(client) = self.table.get(key) else { return };
+        if client.log.as_ref().is_some_and(|log| log.is_handshake_waiting()) {
             self.table.begin_admission(key);
         }
-        if let Some(link) = link {
-            self.flush_link(link);
+        if self.table.get(key).is_some_and(|client| client.is_pending()) {
+            self.admissions.push_back((now_ms + self.settings.admission_timeout_ms, key));
+            self.effects.signals.deadline |= self.admissions.len() == 1;
         }
     }
 
@@ -51,8 +44,10 @@ impl<P: Ports> Shard<P> {
         for frame in frames {
             self.enqueue(key, Priority::Urgent, Recipients::One, |_| frame);
         }
-        self.effects.signals.admission = true;
         self.forget_admissions();
+        if self.table.get(key).is_some_and(|client| client.waits != Waits::No) {
+            self.go_on(id);
+        }
     }
 
     /// Closes the clients that were not admitted in time.
@@ -66,11 +61,16 @@ impl<P: Ports> Shard<P> {
         self.forget_admissions();
     }
 
-    /// Closes the clients whose worker has died: nobody will say whether they are admitted.
+    /// Closes the clients whose worker has died and whose handshake is given to no other: nobody will
+    /// say whether they are admitted.
     pub(super) fn close_orphans(&mut self) {
         let keys: Vec<Key> = self.admissions.iter().map(|(_, key)| *key).collect();
         for key in keys {
-            if self.table.get(key).is_some_and(|client| !client.worker.may_answer()) {
+            let is_orphan = |client: &mut Client<P>| {
+                let is_asked_again = client.log.as_ref().is_some_and(|log| log.has_handshake());
+                !client.worker.may_answer() && !is_asked_again
+            };
+            if self.table.get(key).is_some_and(is_orphan) {
                 self.close_not_admitted(key, "who was to say whether you may come in is gone");
             }
         }
@@ -82,7 +82,6 @@ impl<P: Ports> Shard<P> {
             debug!(client = key.connection_id(), why, "not admitted");
             let last = encode::close(Some(TRY_AGAIN_LATER), why);
             self.close(key, CloseReason::NotAdmitted, Some(last));
-            self.effects.signals.admission = true;
         }
     }
 

@@ -2,9 +2,27 @@
 
 use std::sync::Arc;
 
+use gatewayworker_protocol::command::code;
+
 use super::Shard;
+use super::client::{Client, Waits};
+use super::event_log::EventLog;
+use super::moving::Sweep;
 use super::ports::Ports;
 use super::worker_link::WorkerLink;
+
+/// What one shard's clients and stubs have unfinished on a link.
+#[derive(Debug)]
+pub struct Unfinished<B> {
+    /// The link.
+    pub link: Arc<WorkerLink<B>>,
+    /// Events.
+    pub events: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Moves that hold the link, if it drains.
+    pub held: usize,
+}
 
 impl<P: Ports> Shard<P> {
     /// Checks that the shard's books agree with its clients.
@@ -28,7 +46,104 @@ impl<P: Ports> Shard<P> {
         if !self.pending_close.is_empty() {
             return Err(format!("{} clients are not closed that are to be", self.pending_close.len()));
         }
+        self.stubs.check()?;
+        if let Some(id) = self.stubs.by_id.keys().find(|id| self.table.contains(**id)) {
+            return Err(format!("client {id} is there, and is closed"));
+        }
+        for (id, worker, log) in self.logs() {
+            log.check().map_err(|error| format!("client {id}: {error}"))?;
+            if log.given() > 0 && !worker.acknowledges() {
+                return Err(format!("client {id} has events with a worker that does not acknowledge"));
+            }
+        }
+        self.check_waits()?;
+        self.check_counters()
+    }
+
+    /// Checks that nobody waits for ever.
+    fn check_waits(&self) -> Result<(), String> {
+        let is_seen_to = self.is_starved || self.sweep.is_some();
+        for client in self.table.clients() {
+            let log = client.log.as_ref();
+            let may_go_on = client.worker.is_open()
+                && log.is_none_or(|log| {
+                    !log.has_waiting() && log.is_window_half_empty(&self.settings.delivery)
+                });
+            if client.waits == Waits::ForTurn && may_go_on && !is_seen_to {
+                return Err(format!("the reader of client {} waits for nothing", client.connection_id));
+            }
+        }
+        for (id, worker, log) in self.logs() {
+            let is_settled_later = log.given() > 0 && !worker.is_open();
+            // One that is not admitted is closed when the shard hears of its worker's end.
+            let is_pending = self.table.client(id).is_some_and(Client::is_pending);
+            if log.has_waiting() && !is_seen_to && !is_settled_later && !is_pending {
+                return Err(format!("an event of client {id} waits for nothing"));
+            }
+        }
         Ok(())
+    }
+
+    /// Checks the counters of links, which are right for one shard only where no other has its share.
+    fn check_counters(&self) -> Result<(), String> {
+        if self.settings.shards > 1 {
+            return Ok(());
+        }
+        for Unfinished { link, events, bytes, held } in self.unfinished() {
+            if (events, bytes) != (link.unfinished(), link.unfinished_bytes()) {
+                let counted = (link.unfinished(), link.unfinished_bytes());
+                return Err(format!("{} has {events} events, {bytes} bytes: {counted:?}", link.key()));
+            }
+            if !link.is_over() && held > link.adopting() {
+                return Err(format!("{held} moves hold {}, {} are counted", link.key(), link.adopting()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The logs of clients and stubs.
+    fn logs(&self) -> impl Iterator<Item = (u32, &Arc<WorkerLink<P::Buffer>>, &EventLog<P::Buffer>)> {
+        let clients = self.table.clients();
+        let clients = clients.filter_map(|c| Some((c.connection_id, &c.worker, &**c.log.as_ref()?)));
+        let stubs = self.stubs.by_id.iter();
+        clients.chain(stubs.filter_map(|(id, stub)| Some((*id, &stub.worker, &**stub.log.as_ref()?))))
+    }
+
+    /// What this shard's clients and stubs have unfinished on each link, in no order.
+    pub fn unfinished(&self) -> Vec<Unfinished<P::Buffer>> {
+        let mut all: Vec<Unfinished<P::Buffer>> = Vec::new();
+        let mut add = |link: &Arc<WorkerLink<P::Buffer>>, events, bytes, held| {
+            let known = all.iter().position(|one| Arc::ptr_eq(&one.link, link)).unwrap_or_else(|| {
+                all.push(Unfinished { link: link.clone(), events: 0, bytes: 0, held: 0 });
+                all.len() - 1
+            });
+            let known = &mut all[known];
+            known.events += events;
+            known.bytes += bytes;
+            known.held += held;
+        };
+        for (_, worker, log) in self.logs() {
+            add(worker, log.given(), log.counted(), 0);
+            if let Some(from) = &log.moved_from {
+                add(from, 0, 0, 1);
+            }
+        }
+        for link in self.sweep.iter().flat_map(Sweep::drained) {
+            add(link, 0, 0, 1);
+        }
+        self.table.clients().for_each(|client| add(&client.worker, 0, 0, 0));
+        all
+    }
+
+    /// The clients whose workers know that they are their own: nothing that tells them so is unfinished.
+    pub fn owners(&self) -> impl Iterator<Item = (u32, &Arc<WorkerLink<P::Buffer>>)> {
+        let is_told = |client: &&Client<P>| {
+            let first = client.log.as_ref().and_then(|log| log.first());
+            !matches!(first.map(|event| event.cmd), Some(code::ON_CONNECT | code::ADOPT))
+        };
+        let owned = self.table.clients();
+        let owned = owned.filter(|client| client.worker.is_open() || client.worker.is_draining());
+        owned.filter(is_told).map(|client| (client.connection_id, &client.worker))
     }
 
     /// Checks that nothing is left of the clients that were here.
@@ -45,6 +160,8 @@ impl<P: Ports> Shard<P> {
             ("clients to flush", self.urgent.len() + self.bulk.len()),
             ("links to flush", self.links.len()),
             ("effects", self.effects.list.len()),
+            ("closes that are not done", self.stubs.by_id.len()),
+            ("sweeps", usize::from(self.sweep.is_some())),
             ("timers", usize::from(self.timers.next_ms().is_some())),
         ];
         match left.iter().find(|(_, count)| *count > 0) {

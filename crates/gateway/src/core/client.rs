@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gatewayworker_protocol::ClientId;
 
+use super::event_log::EventLog;
 use super::index::Membership;
 use super::listener_policy::ListenerPolicy;
 use super::ports::{Connection, Ports};
@@ -28,8 +29,14 @@ pub struct Client<P: Ports> {
     pub(super) queue: SendQueue,
     /// While its worker has not said whether it is admitted.
     pub(super) admission: Option<Box<PendingAdmission>>,
+    /// Its events that no worker has finished, where there are any.
+    pub(super) log: Option<Box<EventLog<P::Buffer>>>,
     /// Reading has stopped for back-pressure, so its silence says nothing.
     pub(super) is_paused: bool,
+    /// What its reader waits for.
+    pub(super) waits: Waits,
+    /// It came from a worker of which merely nothing was heard.
+    pub(super) is_taken_over: bool,
     /// Since when nothing was heard of it, in ms of the shard's clock; later by as much as a
     /// ping was late.
     pub(super) silent_since_ms: u64,
@@ -38,6 +45,17 @@ pub struct Client<P: Ports> {
     pub(super) uid: Option<Membership>,
     /// `None` until it first joins one: PHP tells that apart from having left all.
     pub(super) groups: Option<Vec<Membership>>,
+}
+
+/// What the reader of a client waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// Nothing that the shard sees to.
+    No,
+    /// Until the client's own events go on: `go_on` wakes it.
+    ForTurn,
+    /// Until its worker's link has room: a change of the directory wakes it.
+    ForRoom,
 }
 
 /// What a client begins with.
@@ -79,7 +97,10 @@ impl<P: Ports> Client<P> {
             worker,
             queue: SendQueue::default(),
             admission: None,
+            log: None,
             is_paused: false,
+            waits: Waits::No,
+            is_taken_over: false,
             silent_since_ms: 0,
             pings: 0,
             uid: None,

@@ -1,37 +1,303 @@
-//! Interim.
+//! Giving events to workers, and taking note of those that are finished.
+//!
+//! A worker of ours acknowledges events: it says DONE behind all that their handlers said. Until then
+//! an event stands in its client's log (`event_log`) and counts on the worker's link. Events that
+//! cannot be given at once wait there, too: no worker is linked, or the client's worker takes no more
+//! (`moving`). A worker that does not acknowledge is given an event and has finished it at once.
+//!
+//! `events`, `admission` and the close of a client call [`tell`](Shard::tell); the commands DONE and
+//! RETURN call the rest.
 
 use std::sync::Arc;
 
-use super::Shard;
-use super::ports::Ports;
-use super::worker_link::{Gone, WorkerLink};
+use gatewayworker_protocol::command::code;
+use gatewayworker_protocol::frame::{FLAG_ASKS, FLAG_REDELIVERED};
+use gatewayworker_protocol::{ClientId, CloseReason, Command, Frame, HEADER_LEN, Origin};
 
-/// Which clients of an isolated gateway are closed.
+use super::Shard;
+use super::client::Waits;
+use super::effects::{Effect, Notice};
+use super::event_log::{Ended, EventLog};
+use super::link_buffer::LinkBuffer;
+use super::ports::{Directory, Ports};
+use super::source::{self, Source};
+use super::table::Key;
+use super::worker_link::WorkerLink;
+
+/// What became of the first event that waits in a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Isolated {
-    /// Those that came from a worker of which merely nothing was heard.
-    TakenOver,
-    /// All.
-    All,
+enum Given {
+    /// It was given, or dropped: the next one may be tried.
+    Yes,
+    /// The link has failed: another may take it.
+    LinkFailed,
+    /// No event waits, or it has to wait longer.
+    No,
 }
 
 impl<P: Ports> Shard<P> {
-    pub(super) fn end_events(&mut self, _connection_id: u32, _epoch: u32, _events: u32) {}
-
-    pub(super) fn take_back_events(&mut self, _connection_id: u32, _epoch: u32, _events: u32) {}
-
-    pub(super) fn close_lost(&mut self, _connection_id: u32) {}
-
-    /// A worker drains: its clients move to others, each when it has nothing unfinished there.
-    pub fn worker_drains(&mut self, link: &Arc<WorkerLink<P::Buffer>>) {
-        link.release();
+    /// Tells a client's worker an event, at once where that is possible.
+    pub(super) fn tell(&mut self, key: Key, cmd: u8, flag: u8, body: &[u8]) {
+        let Some(client) = self.table.get(key) else { return };
+        let link = &client.worker;
+        let len = HEADER_LEN + client.session.len() + body.len();
+        // The usual case: nothing waits before it.
+        if link.is_open()
+            && client.log.as_ref().is_none_or(|log| !log.has_waiting())
+            && len <= link.features.max_frame_len()
+        {
+            let frame = Frame { flag, ..client.origin(self.settings.address).frame(cmd) };
+            let acknowledges = link.acknowledges();
+            if acknowledges {
+                link.begin_event(len);
+            }
+            if link.buffer.append(|out| frame.encode_with(out, &client.session, body)).is_ok() {
+                if acknowledges {
+                    self.free_logs.log(&mut client.log).push_given(cmd, flag, body, len);
+                }
+                self.effects.signals.flush = true;
+                list_link(&mut self.links, &client.worker);
+                return;
+            }
+            if acknowledges {
+                link.end_events(1, len);
+            }
+            self.directory.close(&client.worker);
+        }
+        self.free_logs.log(&mut client.log).push(cmd, flag, body);
+        self.go_on(key.connection_id());
     }
 
-    /// A link with acknowledged events is over: what its worker has not finished is given to others.
-    pub fn worker_gone(&mut self, _link: &Arc<WorkerLink<P::Buffer>>, _how: Gone) {
-        self.close_orphans();
+    /// Goes on with the events of a client or stub: moves it to another worker where its own takes none
+    /// and has none of them, gives what waits, and lets the client's reader go on.
+    pub(super) fn go_on(&mut self, id: u32) {
+        while self.has_open_worker(id) {
+            match self.give_next(id) {
+                Given::Yes | Given::LinkFailed => {}
+                Given::No => break,
+            }
+        }
+        if let Some(source) = source::find(&mut self.table, &mut self.stubs, self.settings.address, id) {
+            self.free_logs.recycle(source.log);
+        }
+        self.tidy_stub(id);
+        self.wake(id);
     }
 
-    /// The gateway has neither a register nor a worker: closes these clients with 1012.
-    pub fn close_isolated(&mut self, _which: Isolated) {}
+    /// Gives the first event that waits to the worker, which is open.
+    fn give_next(&mut self, id: u32) -> Given {
+        let found = source::find(&mut self.table, &mut self.stubs, self.settings.address, id);
+        let Some(Source { origin, session, worker: link, log, key, is_pending }) = found else {
+            return Given::No;
+        };
+        let Some(log) = log else { return Given::No };
+        let Some((event, body)) = log.next() else { return Given::No };
+        let (cmd, acknowledges) = (event.cmd, link.acknowledges());
+        let mut flag = event.flag;
+        if cmd == code::ON_WEBSOCKET_CONNECT && link.features.admission {
+            flag |= FLAG_ASKS;
+        }
+        if !acknowledges {
+            flag &= !FLAG_REDELIVERED;
+        }
+        let body = if cmd == code::ON_CLOSE && !link.features.close_reason { &[] } else { body };
+        let (bytes, len) = (body.len(), HEADER_LEN + session.len() + body.len());
+        let limit = link.features.max_frame_len();
+        if len > limit {
+            // It was told to a worker that takes longer frames, or to none.
+            log.remove_next();
+            let (client, worker) = (client_id(&origin), link.key().to_string());
+            self.effects.list.push_back(Effect::Log(Notice::MessageTooLarge {
+                client,
+                bytes,
+                worker,
+                limit,
+            }));
+            self.pending_close.extend(key.map(|key| (key, CloseReason::TooLarge)));
+            return Given::Yes;
+        }
+        let is_suspect = acknowledges && event.tries > 0;
+        if is_suspect
+            && !self.directory.begin_suspect(event.tries + 1 >= self.settings.delivery.max_deliveries)
+        {
+            self.is_starved = true;
+            return Given::No;
+        }
+        let frame = Frame { flag, ..origin.frame(cmd) };
+        if acknowledges {
+            link.begin_event(len);
+        }
+        if link.buffer.append(|out| frame.encode_with(out, session, body)).is_err() {
+            if acknowledges {
+                link.end_events(1, len);
+            }
+            if is_suspect {
+                self.directory.end_suspect();
+            }
+            self.directory.close(link);
+            return Given::LinkFailed;
+        }
+        if acknowledges {
+            log.give_next(len);
+            log.is_suspect_given |= is_suspect;
+        } else {
+            log.remove_next();
+        }
+        self.appended += len;
+        self.effects.signals.flush = true;
+        list_link(&mut self.links, link);
+        let asks = link.features.admission;
+        if let Some(key) = key.filter(|_| cmd == code::ON_WEBSOCKET_CONNECT) {
+            match asks {
+                // One that was asked before may have answered already.
+                true if flag & FLAG_REDELIVERED == 0 => self.table.begin_admission(key),
+                false if is_pending => self.admit(id),
+                _ => {}
+            }
+        }
+        Given::Yes
+    }
+
+    /// DONE: a worker has finished events of a client, the first ones that it has.
+    pub(super) fn end_events(&mut self, id: u32, epoch: u32, events: u32) {
+        let (worker, log, waits) = match self.table.by_id(id) {
+            Some(client) => (&client.worker, &mut client.log, client.waits != Waits::No),
+            None => match self.stubs.by_id.get_mut(&id) {
+                Some(stub) => (&stub.worker, &mut stub.log, true),
+                // It was closed as its `on_close` had run elsewhere.
+                None => return,
+            },
+        };
+        if worker.epoch() != epoch {
+            return;
+        }
+        let ended = log.as_mut().map_or_else(Ended::default, |log| log.finish(events as usize));
+        let has_room = worker.end_events(ended.events, ended.bytes);
+        let is_open = worker.is_open();
+        let moved_from =
+            if ended.is_adopted { log.as_mut().and_then(|log| log.moved_from.take()) } else { None };
+        self.free_logs.recycle(log);
+        if ended.events < events as usize {
+            self.note_miscount(id, events as usize - ended.events);
+        }
+        if let Some(from) = moved_from {
+            self.end_move(id, &from);
+        }
+        self.after_ended(ended, has_room);
+        if waits || !is_open {
+            self.go_on(id);
+        }
+    }
+
+    /// RETURN: a worker that drains gives back events of a client that it has not begun, the last ones
+    /// that it has.
+    pub(super) fn take_back_events(&mut self, id: u32, epoch: u32, events: u32) {
+        let found = source::find(&mut self.table, &mut self.stubs, self.settings.address, id);
+        let Some(Source { worker, log, .. }) = found else { return };
+        if worker.epoch() != epoch {
+            return;
+        }
+        let ended = log.as_mut().map_or_else(Ended::default, |log| log.take_back(events as usize));
+        let has_room = worker.end_events(ended.events, ended.bytes);
+        let is_open = worker.is_open();
+        if ended.events < events as usize {
+            self.note_miscount(id, events as usize - ended.events);
+        }
+        self.after_ended(ended, has_room);
+        if is_open {
+            // That it drains is about to be read on its other link. It would return them again.
+            self.is_starved = true;
+        } else {
+            self.go_on(id);
+        }
+    }
+
+    /// Does what follows for others when events have left a worker's hands.
+    pub(super) fn after_ended(&mut self, ended: Ended, has_room: bool) {
+        if has_room {
+            self.directory.notify();
+        }
+        if ended.was_suspect {
+            self.directory.end_suspect();
+        }
+    }
+
+    fn note_miscount(&mut self, id: u32, events: usize) {
+        let found = source::find(&mut self.table, &mut self.stubs, self.settings.address, id);
+        let Some(Source { origin, worker, .. }) = found else { return };
+        let (client, worker) = (client_id(&origin), worker.key().to_string());
+        self.effects.list.push_back(Effect::Log(Notice::EventsMiscounted { client, worker, events }));
+    }
+
+    /// Drops what is left of a log that nobody will finish.
+    pub(super) fn drop_log(
+        &mut self,
+        id: u32,
+        worker: &Arc<WorkerLink<P::Buffer>>,
+        log: Option<Box<EventLog<P::Buffer>>>,
+    ) {
+        let Some(mut log) = log else { return };
+        let ended = log.finish(log.given());
+        let has_room = worker.end_events(ended.events, ended.bytes);
+        if let Some(from) = log.moved_from.take() {
+            self.end_move(id, &from);
+        }
+        self.after_ended(ended, has_room);
+    }
+
+    /// Tells a worker that a client is its own no more, where the worker keeps books of its clients.
+    pub(super) fn forget(&mut self, id: u32, link: &Arc<WorkerLink<P::Buffer>>) {
+        if link.acknowledges() && (link.is_open() || link.is_draining()) {
+            // A link that has just failed takes its worker's books along.
+            let forget = Command::Forget(vec![id]);
+            if link.buffer.append(|out| forget.encode(out)).is_ok() {
+                self.flush_link(link);
+            }
+        }
+    }
+
+    /// Has a link flushed at the end of this turn.
+    fn flush_link(&mut self, link: &Arc<WorkerLink<P::Buffer>>) {
+        self.effects.signals.flush = true;
+        list_link(&mut self.links, link);
+    }
+
+    /// Lets the reader of a client go on that waited for its turn.
+    pub(super) fn wake(&mut self, id: u32) {
+        let settings = &self.settings.delivery;
+        let Some(key) = self.table.key_of(id) else { return };
+        if let Some(client) = self.table.get(key)
+            && client.waits == Waits::ForTurn
+            && client.worker.is_open()
+            && client.log.as_ref().is_none_or(|log| !log.has_waiting() && log.is_window_half_empty(settings))
+        {
+            client.waits = Waits::No;
+            self.effects.list.push_back(Effect::Resume(key));
+        }
+    }
+
+    /// Lets the readers go on that waited for room on their worker's link.
+    pub(super) fn wake_for_room(&mut self) {
+        for key in std::mem::take(&mut self.wait_for_room) {
+            if let Some(client) = self.table.get(key)
+                && client.waits == Waits::ForRoom
+            {
+                client.waits = Waits::No;
+                self.effects.list.push_back(Effect::Resume(key));
+            }
+        }
+    }
+}
+
+pub(super) fn client_id(origin: &Origin) -> ClientId {
+    ClientId::new(origin.gateway, origin.connection_id)
+}
+
+/// Puts a link on the list of those to be flushed.
+#[inline]
+fn list_link<B>(links: &mut Vec<Arc<WorkerLink<B>>>, link: &Arc<WorkerLink<B>>) {
+    // There are a handful of workers, and mostly one at a time.
+    if !links.iter().any(|known| Arc::ptr_eq(known, link)) {
+        links.push(link.clone());
+    }
 }

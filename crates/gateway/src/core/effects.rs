@@ -18,6 +18,9 @@ pub enum Effect<P: Ports> {
     /// The client's socket is full: call [`Shard::writable`](super::Shard::writable) when it
     /// takes bytes again.
     WaitWritable(Key),
+    /// A reader that [waits](super::events::Route::Wait) goes on: call
+    /// [`Shard::resume`](super::Shard::resume).
+    Resume(Key),
     /// The client is out of the table: stop reading from it, write what is left, and close.
     Finish(Box<Finished<P::Connection>>),
     /// Write a log line.
@@ -83,6 +86,24 @@ pub enum Notice {
         /// The longest frame that the worker takes, in bytes.
         limit: usize,
     },
+    /// A worker said that it has finished, or returned, more events of a client than it had.
+    EventsMiscounted {
+        /// Whose.
+        client: ClientId,
+        /// The worker.
+        worker: String,
+        /// How many too many.
+        events: usize,
+    },
+    /// An event has ended `max_deliveries` workers: it was dropped, and the client is closed.
+    Undeliverable {
+        /// Whose.
+        client: ClientId,
+        /// The event's command.
+        command: &'static str,
+        /// How many workers have ended with it.
+        tries: u8,
+    },
 }
 
 /// What an input has changed, for the shell to look at once.
@@ -92,9 +113,8 @@ pub struct Signals {
     pub flush: bool,
     /// [`Shard::next_deadline`](super::Shard::next_deadline) may be earlier than it was.
     pub deadline: bool,
-    /// A client has been admitted, or closed before that: a reader that
-    /// [waits](super::events::Route::Pending) for an admission may go on.
-    pub admission: bool,
+    /// The last close has been done: [`Shard::has_stopped`](super::Shard::has_stopped) may be true now.
+    pub closes_done: bool,
 }
 
 /// What is to be done after an input.

@@ -1,116 +1,68 @@
-//! Whether the gateway is cut off: it was announced, and then has had no worker and no register for
-//! `isolated_after_ms`.
-//!
-//! Its clients cannot be served any more, and pages that stay connected do not turn to another
-//! gateway. So they are closed. Plain data: `server` calls [`tick`](Isolation::tick) every second, and
-//! passes the verdict on to the shards. The time is counted in ticks, so that a process that slept
-//! does not conclude anything from the time that has passed.
+//! Closing clients because of what became of their gateway: it was isolated, or taken for lost.
 
-use super::delivery::Isolated;
+use gatewayworker_protocol::CloseReason;
+use gatewayworker_protocol::close_code::SERVICE_RESTART;
 
-/// The most that counts between two ticks, in milliseconds.
-const MAX_TICK_MS: u64 = 1000;
+use super::Shard;
+use super::ports::Ports;
+use super::table::Key;
 
-/// The judge of the gateway's isolation.
-#[derive(Debug)]
-pub struct Isolation {
-    /// 0: it never concludes.
-    after_ms: u64,
-    /// A register has known the gateway: before that it waits for its cluster.
-    was_announced: bool,
-    last_tick_ms: u64,
-    alone_ms: u64,
-    said: Said,
-}
+/// Clients that are closed before other inputs get a turn.
+const AT_ONCE: usize = 100;
 
+/// Which clients of an isolated gateway are closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Said {
-    Nothing,
+pub enum Isolated {
+    /// Those that came from a worker of which merely nothing was heard: it may have them in its books,
+    /// and run `on_close` for them.
     TakenOver,
+    /// All.
     All,
 }
 
-impl Isolation {
-    /// The judge of a gateway that starts now.
-    pub fn new(after_ms: u64, now_ms: u64) -> Self {
-        Self { after_ms, was_announced: false, last_tick_ms: now_ms, alone_ms: 0, said: Said::Nothing }
-    }
-
-    /// Counts the time since the last tick, by who is there now. Returns whose clients to close, in two
-    /// steps with a tick between them, and nothing more until a worker or register has been there.
-    pub fn tick(&mut self, has_register: bool, has_worker: bool, now_ms: u64) -> Option<Isolated> {
-        let passed_ms = now_ms.saturating_sub(self.last_tick_ms).min(MAX_TICK_MS);
-        self.last_tick_ms = now_ms;
-        if has_register || has_worker {
-            self.was_announced |= has_register;
-            (self.alone_ms, self.said) = (0, Said::Nothing);
-            return None;
-        }
-        if !self.was_announced || self.after_ms == 0 {
-            return None;
-        }
-        self.alone_ms += passed_ms;
-        if self.alone_ms < self.after_ms {
-            return None;
-        }
-        let (said, verdict) = match self.said {
-            Said::Nothing => (Said::TakenOver, Some(Isolated::TakenOver)),
-            Said::TakenOver => (Said::All, Some(Isolated::All)),
-            Said::All => (Said::All, None),
+impl<P: Ports> Shard<P> {
+    /// Closes clients with 1012 as the gateway has had neither a register nor a worker for too long: a
+    /// hundred in each input.
+    pub fn close_isolated(&mut self, which: Isolated) {
+        let is_meant = |shard: &mut Self, key: &Key| {
+            which == Isolated::All || shard.table.get(*key).is_some_and(|client| client.is_taken_over)
         };
-        self.said = said;
-        verdict
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Returns the verdicts of a gateway that is alone for so many seconds, with their seconds.
-    fn alone(isolation: &mut Isolation, seconds: std::ops::RangeInclusive<u64>) -> Vec<(u64, Isolated)> {
-        let verdict = |second| Some((second, isolation.tick(false, false, second * 1000)?));
-        seconds.filter_map(verdict).collect()
+        let keys: Vec<Key> = self.table.all().collect();
+        self.isolated = keys.into_iter().filter(|key| is_meant(self, key)).collect();
+        self.effects.signals.deadline |= !self.isolated.is_empty();
+        self.advance_isolation();
     }
 
-    #[test]
-    fn clients_that_were_taken_over_are_closed_first_and_then_all_others() {
-        let mut isolation = Isolation::new(20_000, 0);
-        assert_eq!(isolation.tick(true, false, 0), None);
-        let verdicts = [(20, Isolated::TakenOver), (21, Isolated::All)];
-        assert_eq!(alone(&mut isolation, 1..=100), verdicts);
-        // And again, once it was not alone.
-        assert_eq!(isolation.tick(false, true, 101_000), None);
-        assert_eq!(alone(&mut isolation, 102..=130), [(121, Isolated::TakenOver), (122, Isolated::All)]);
-    }
-
-    #[test]
-    fn a_worker_or_a_register_is_enough() {
-        let mut isolation = Isolation::new(20_000, 0);
-        for second in 0..100 {
-            assert_eq!(isolation.tick(second % 20 == 0, second % 20 == 10, second * 1000), None);
+    /// Closes the next ones.
+    pub(super) fn advance_isolation(&mut self) {
+        for _ in 0..AT_ONCE {
+            let Some(key) = self.isolated.pop_front() else { return };
+            let Some(client) = self.table.get(key) else { continue };
+            let last = client.policy().close_frame(SERVICE_RESTART, CloseReason::Isolated.as_str());
+            self.close(key, CloseReason::Isolated, last);
+        }
+        if self.isolated.is_empty() {
+            self.isolated.shrink_to(64);
         }
     }
 
-    #[test]
-    fn a_gateway_that_no_register_has_ever_known_waits() {
-        let mut isolation = Isolation::new(20_000, 0);
-        assert_eq!(alone(&mut isolation, 1..=1000), []);
-    }
-
-    #[test]
-    fn zero_stands_for_never() {
-        let mut isolation = Isolation::new(0, 0);
-        isolation.tick(true, true, 0);
-        assert_eq!(alone(&mut isolation, 1..=1000), []);
-    }
-
-    #[test]
-    fn a_process_that_slept_concludes_nothing_from_it() {
-        let mut isolation = Isolation::new(20_000, 0);
-        isolation.tick(true, true, 0);
-        assert_eq!(isolation.tick(false, false, 3_600_000), None);
-        assert_eq!(alone(&mut isolation, 3601..=3618), []);
-        assert_eq!(alone(&mut isolation, 3619..=3619), [(3619, Isolated::TakenOver)]);
+    /// CLOSED: closes a client whose `on_close` has run in a worker that had taken this gateway for
+    /// lost. No worker is told of the close; the one that has the client forgets it.
+    pub(super) fn close_lost(&mut self, id: u32) {
+        let Some(key) = self.table.key_of(id) else {
+            let worker = self.stubs.by_id.get(&id).map(|stub| stub.worker.clone());
+            self.drop_stub(id);
+            if let Some(worker) = worker {
+                self.forget(id, &worker);
+            }
+            return;
+        };
+        let Some(mut client) = self.table.remove(key) else { return };
+        let log = client.log.take();
+        self.drop_log(id, &client.worker, log);
+        self.forget(id, &client.worker);
+        client.worker.unbind();
+        let last = client.policy().close_frame(SERVICE_RESTART, CloseReason::GatewayLost.as_str());
+        self.finish(*client, CloseReason::GatewayLost, last, None);
     }
 }

@@ -8,7 +8,9 @@
 //! 1. an input: [`insert`](Shard::insert) and [`tell_connected`](Shard::tell_connected),
 //!    [`receive`](Shard::receive), [`resume`](Shard::resume), [`read_ended`](Shard::read_ended),
 //!    [`execute`](Shard::execute), [`writable`](Shard::writable),
-//!    [`workers_changed`](Shard::workers_changed), [`advance`](Shard::advance) when
+//!    [`workers_changed`](Shard::workers_changed), [`worker_drains`](Shard::worker_drains),
+//!    [`worker_gone`](Shard::worker_gone), [`close_isolated`](Shard::close_isolated),
+//!    [`advance`](Shard::advance) when
 //!    [`next_deadline`](Shard::next_deadline) has come, [`begin_stop`](Shard::begin_stop);
 //! 2. [`take_signals`](Shard::take_signals), and [`next_effect`](Shard::next_effect) until there is
 //!    none;
@@ -20,6 +22,9 @@
 //!
 //! - `ports`, `link_buffer`, `effects`: what the core asks of its surroundings, at once and later;
 //! - `table`, `client`, `index`: who is connected, bound and a member;
+//! - `delivery`, `event_log`, `moving`, `source`, `poison`, `suspects`: events that a worker has not
+//!   finished, and clients that go to another worker;
+//! - `isolation`: clients that are closed as their gateway was cut off;
 //! - `admission`: clients whose worker has not admitted them yet;
 //! - `heartbeat`, `silence`: pinging silent clients and closing them;
 //! - `worker_table`, `worker_link`: the workers, shared by all shards;
@@ -29,32 +34,37 @@
 
 pub(crate) mod admission;
 #[cfg(any(test, feature = "internals"))]
-mod check;
+pub(crate) mod check;
 pub(crate) mod client;
 pub(crate) mod commands;
-pub(crate) mod delivery;
+mod delivery;
 pub(crate) mod delivery_counts;
 pub(crate) mod delivery_settings;
 pub(crate) mod effects;
+mod event_log;
 pub(crate) mod events;
 pub(crate) mod flush;
 pub(crate) mod heartbeat;
 pub(crate) mod inbox;
 mod index;
 pub(crate) mod isolation;
+pub(crate) mod isolation_judge;
 pub(crate) mod link;
 pub(crate) mod link_buffer;
 pub(crate) mod listener_policy;
 pub(crate) mod liveness;
+mod moving;
 pub(crate) mod outbox;
 pub(crate) mod outgoing;
 pub(crate) mod pairing;
+mod poison;
 pub(crate) mod ports;
 pub mod protocol;
 pub(crate) mod questions;
 pub(crate) mod reading;
 mod send_queue;
 mod silence;
+pub(crate) mod source;
 mod stop;
 mod stop_schedule;
 mod suspects;
@@ -74,14 +84,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
-use gatewayworker_protocol::close_code::POLICY_VIOLATION;
+use gatewayworker_protocol::close_code::{MESSAGE_TOO_BIG, POLICY_VIOLATION};
 use tracing::debug;
 
 use client::{Client, NewClient};
 use delivery_settings::DeliverySettings;
 use effects::{Effect, Effects, Ending, Finished, Signals};
+use event_log::FreeLogs;
 use heartbeat::TimerQueue;
+use moving::Sweep;
 use ports::{Ports, Transmit};
+use source::Stubs;
 use stop::StopPlan;
 use table::{Key, Table};
 use worker_link::WorkerLink;
@@ -127,6 +140,20 @@ pub struct Shard<P: Ports> {
     /// first. One that waits no more is removed when all before it are.
     admissions: VecDeque<(u64, Key)>,
     stop: Option<StopPlan>,
+    /// Closed clients whose ON_CLOSE is not done.
+    stubs: Stubs<P::Buffer>,
+    free_logs: FreeLogs<P::Buffer>,
+    /// A look at all clients that is under way.
+    sweep: Option<Sweep<P::Buffer>>,
+    /// Some client, or stub, waits for a worker or for its turn as a suspect: a change of the directory
+    /// begins a sweep.
+    is_starved: bool,
+    /// Bytes that the sweep has appended to links in this input.
+    appended: usize,
+    /// Clients whose readers wait for room on their worker's link.
+    wait_for_room: Vec<Key>,
+    /// Clients that are closed as the gateway is isolated.
+    isolated: VecDeque<Key>,
     effects: Effects<P>,
 }
 
@@ -145,6 +172,13 @@ impl<P: Ports> Shard<P> {
             blocked_bytes: 0,
             admissions: VecDeque::new(),
             stop: None,
+            stubs: Stubs::default(),
+            free_logs: FreeLogs::default(),
+            sweep: None,
+            is_starved: false,
+            appended: 0,
+            wait_for_room: Vec::new(),
+            isolated: VecDeque::new(),
             effects: Effects::default(),
         }
     }
@@ -175,10 +209,14 @@ impl<P: Ports> Shard<P> {
         loop {
             let drawn = u64::from(draw()) / shards as u64 * shards as u64 + index as u64;
             match u32::try_from(drawn) {
-                Ok(id) if id != 0 && !self.table.contains(id) => return id,
+                Ok(id) if id != 0 && !self.is_id_taken(id) => return id,
                 _ => {}
             }
         }
+    }
+
+    fn is_id_taken(&self, id: u32) -> bool {
+        self.table.contains(id) || self.stubs.by_id.contains_key(&id)
     }
 
     /// A client's connection, for the shell's own use.
@@ -203,9 +241,10 @@ impl<P: Ports> Shard<P> {
         debug!(client = %id, %reason, "a client is gone");
         self.tell_closed(&mut client, reason);
         client.worker.unbind();
-        let finished = self.finish(*client, reason, last, detail);
-        self.effects.list.push_back(Effect::Finish(Box::new(finished)));
+        self.finish(*client, reason, last, detail);
     }
+
+    /// Has the connection of a client ended that is out of the table.
 
     fn finish(
         &mut self,
@@ -213,7 +252,7 @@ impl<P: Ports> Shard<P> {
         reason: CloseReason,
         last: Option<Bytes>,
         detail: Option<String>,
-    ) -> Finished<P::Connection> {
+    ) {
         let has_left = reason == CloseReason::ClientLeft;
         let ending = Ending {
             has_left,
@@ -234,7 +273,9 @@ impl<P: Ports> Shard<P> {
         if let Some(last) = last {
             outbox.push(last);
         }
-        Finished { connection: client.connection, outbox, id, address, reason, ending, detail }
+        let finished =
+            Finished { connection: client.connection, outbox, id, address, reason, ending, detail };
+        self.effects.list.push_back(Effect::Finish(Box::new(finished)));
     }
 
     /// Closes the clients that something in this input has decided to close.
@@ -244,7 +285,8 @@ impl<P: Ports> Shard<P> {
         }
         for (key, reason) in std::mem::take(&mut self.pending_close) {
             let Some(client) = self.table.get(key) else { continue };
-            let last = client.policy().close_frame(POLICY_VIOLATION, reason.as_str());
+            let code = if reason == CloseReason::TooLarge { MESSAGE_TOO_BIG } else { POLICY_VIOLATION };
+            let last = client.policy().close_frame(code, reason.as_str());
             self.close(key, reason, last);
         }
     }
@@ -263,20 +305,30 @@ impl<P: Ports> Shard<P> {
     pub fn next_deadline(&self) -> Option<u64> {
         let admission = self.admissions.front().map(|(until_ms, _)| *until_ms);
         let stop = self.stop.as_ref().and_then(StopPlan::next_ms);
-        [self.timers.next_ms(), admission, stop].into_iter().flatten().min()
+        let at_once = (self.sweep.is_some() || !self.isolated.is_empty()).then_some(0);
+        [self.timers.next_ms(), admission, stop, at_once].into_iter().flatten().min()
     }
 
     /// Does what is due: pings and closes silent clients, closes those that were not admitted
-    /// in time, and, while the gateway stops, those whose turn it is.
+    /// in time, and, while the gateway stops, those whose turn it is; goes on with what takes many
+    /// inputs.
     pub fn advance(&mut self, now_ms: u64) {
         self.ping_silent(now_ms);
         self.close_late(now_ms);
         self.advance_stop(now_ms);
+        self.advance_isolation();
+        self.advance_sweep();
         self.close_pending();
     }
 
-    /// A worker was linked, or its link has ended.
+    /// A worker was linked, or its link has ended or has room: what waits for that may be given.
     pub fn workers_changed(&mut self) {
         self.close_orphans();
+        self.wake_for_room();
+        if self.is_starved {
+            self.begin_sweep();
+            self.advance_sweep();
+        }
+        self.close_pending();
     }
 }

@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
-
 use super::delivery_counts::DeliveryCounts;
 use super::link_buffer::LinkBuffer;
 use super::listener_policy::ListenerPolicy;
@@ -71,7 +69,4 @@ pub trait Directory {
 
     /// Counters of all shards.
     fn counts(&self) -> &DeliveryCounts;
-
-    /// Keeps an ON_CLOSE frame for the next worker, or gives it to one that has just come.
-    fn keep_close(&self, write: impl Fn(&mut BytesMut));
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
 
 use super::Shard;
+use super::client::Waits;
 use super::events::Route;
 use super::inbox::{Inbox, Outlet, Progress};
 use super::listener_policy::Framing;
@@ -20,8 +21,9 @@ use super::table::Key;
 pub enum Reading<B> {
     /// Read, and call [`Shard::receive`].
     More,
-    /// Wait until the client's events can go somewhere, then call [`Shard::resume`]. The client
-    /// feels that as a socket that takes no more.
+    /// Wait until the client's events can go somewhere (for [`Effect::Resume`](super::effects::Effect)
+    /// or for room in the buffer), then call [`Shard::resume`]. The client feels that as a socket that
+    /// takes no more.
     Paused(Route<B>),
     /// Read no more: the client is closed.
     Closed,
@@ -60,6 +62,7 @@ impl<P: Ports> Shard<P> {
     pub fn resume(&mut self, key: Key, inbox: &mut Inbox, now_ms: u64) -> Reading<P::Buffer> {
         if let Some(client) = self.table.get(key) {
             client.is_paused = false;
+            client.waits = Waits::No;
         }
         self.receive(key, inbox, &mut [], now_ms)
     }

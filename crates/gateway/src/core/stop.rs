@@ -58,13 +58,14 @@ impl<P: Ports> Shard<P> {
     }
 
     /// Whether the gateway stops, and all clients that were to be closed are.
-    pub fn has_stopped(&self) -> bool {
-        self.has_closed_all()
-    }
-
-    /// Whether the gateway stops, and all clients are closed. Workers may still have to hear of it.
     pub fn has_closed_all(&self) -> bool {
         self.stop.as_ref().is_some_and(|stop| stop.next_ms().is_none())
+    }
+
+    /// Whether the gateway stops, all clients are closed, and each close is done: a worker has finished
+    /// it. Where none does, the caller [gives up](Self::give_up_closes).
+    pub fn has_stopped(&self) -> bool {
+        self.has_closed_all() && self.unfinished_closes() == 0
     }
 
     pub(super) fn advance_stop(&mut self, now_ms: u64) {

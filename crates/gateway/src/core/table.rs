@@ -100,8 +100,14 @@ impl<P: Ports> Table<P> {
         self.slots[slot as usize].as_ref().map(|(_, client)| &**client)
     }
 
-    fn at_mut(&mut self, slot: u32) -> Option<&mut Client<P>> {
-        self.slots[slot as usize].as_mut().map(|(_, client)| &mut **client)
+    /// How many slots there are, empty ones among them.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The client of a slot.
+    pub(crate) fn at_mut(&mut self, slot: u32) -> Option<&mut Client<P>> {
+        self.slots.get_mut(slot as usize)?.as_mut().map(|(_, client)| &mut **client)
     }
 
     /// Everybody's key, in no order.

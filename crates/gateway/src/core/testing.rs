@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_protocol::Features;
+use gatewayworker_protocol::frame::FLAG_REDELIVERED;
+use gatewayworker_protocol::{Command, Features, Frame, code};
 
 use super::client::NewClient;
 use super::delivery_counts::DeliveryCounts;
@@ -194,10 +195,6 @@ impl Directory for MemoryDirectory {
     fn counts(&self) -> &DeliveryCounts {
         &self.counts
     }
-
-    fn keep_close(&self, write: impl Fn(&mut BytesMut)) {
-        self.table.borrow_mut().keep_close(write);
-    }
 }
 
 /// The settings of a WebSocket listener without heartbeat.
@@ -254,4 +251,30 @@ pub fn client(
     let connection = MemoryConnection::new(policy);
     let key = shard.insert(new_client(connection_id, worker, connection.clone()), 0);
     (key, connection)
+}
+
+/// What a worker was told since the last call: a word for each event, the client's connection id, and
+/// the body of a message; with `again` where it is marked as redelivered.
+///
+/// # Panics
+/// When something else than events of a gateway was written.
+pub fn told(link: &WorkerLink<MemoryLink>) -> Vec<String> {
+    let mut written = std::mem::take(&mut *link.buffer.written.borrow_mut());
+    let mut told = Vec::new();
+    while let Some(frame) = Frame::parse(&mut written, usize::MAX).expect("frames") {
+        let again = if frame.flag & FLAG_REDELIVERED != 0 { " again" } else { "" };
+        let id = frame.connection_id;
+        told.push(match frame.cmd {
+            code::ON_CONNECT => format!("connect {id}{again}"),
+            code::ON_WEBSOCKET_CONNECT => format!("handshake {id}{again}"),
+            code::ON_MESSAGE => format!("message {id} {}{again}", String::from_utf8_lossy(&frame.body)),
+            code::ON_CLOSE => format!("close {id}{again}"),
+            code::ADOPT => format!("adopt {id}{again}"),
+            _ => match Command::decode(frame).expect("a command") {
+                Command::Forget(ids) => format!("forget {}", ids[0]),
+                other => panic!("{other:?}"),
+            },
+        });
+    }
+    told
 }

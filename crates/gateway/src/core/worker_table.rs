@@ -3,11 +3,10 @@
 //! Plain data. The shell has it behind one lock. It is looked at when a client comes and when a
 //! client's worker is gone, not for each message.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 
-use bytes::{Bytes, BytesMut};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::IteratorRandom;
@@ -31,10 +30,6 @@ pub enum Routing {
     RoundRobin,
 }
 
-/// Closes kept for the next worker, and their bytes. A frame is a header and a session.
-const MAX_KEPT: usize = 100_000;
-pub(crate) const MAX_KEPT_BYTES: usize = 64 * 1024 * 1024;
-
 /// The table.
 #[derive(Debug)]
 pub struct WorkerTable<B> {
@@ -51,15 +46,6 @@ pub struct WorkerTable<B> {
     rng: SmallRng,
     /// Events that may have ended a worker.
     pub suspects: Suspects,
-    kept: KeptCloses,
-}
-
-/// Closes that no worker was there to hear of.
-#[derive(Debug, Default)]
-struct KeptCloses {
-    frames: VecDeque<Bytes>,
-    bytes: usize,
-    dropped: u64,
 }
 
 /// A link that has joined.
@@ -84,7 +70,6 @@ impl<B: LinkBuffer> WorkerTable<B> {
             turn: 0,
             rng: SmallRng::seed_from_u64(seed),
             suspects: Suspects::default(),
-            kept: KeptCloses::default(),
         }
     }
 
@@ -109,11 +94,6 @@ impl<B: LinkBuffer> WorkerTable<B> {
                 self.leaving.push(older.clone());
             }
         }
-        for frame in self.take_kept() {
-            // A link that fails at once loses what it was given; nobody can tell.
-            let _ = link.buffer.append(|out| out.extend_from_slice(&frame));
-        }
-        link.buffer.flush_soon();
         Joined { link, replaced }
     }
 
@@ -213,45 +193,5 @@ impl<B: LinkBuffer> WorkerTable<B> {
     /// are being closed.
     pub fn links(&self) -> impl Iterator<Item = &Arc<WorkerLink<B>>> {
         self.links.values().chain(&self.leaving)
-    }
-
-    /// Keeps a close for the next worker, or gives it to one that has just come.
-    pub fn keep_close(&mut self, write: impl Fn(&mut BytesMut)) {
-        while let Some(link) = self.choose(None, false) {
-            if link.buffer.append(&write).is_ok() {
-                return link.buffer.flush_soon();
-            }
-            self.leave(&link);
-        }
-        let mut frame = BytesMut::new();
-        write(&mut frame);
-        let kept = &mut self.kept;
-        if kept.frames.len() < MAX_KEPT && kept.bytes + frame.len() <= MAX_KEPT_BYTES {
-            kept.bytes += frame.len();
-            kept.frames.push_back(frame.freeze());
-            return;
-        }
-        if kept.dropped == 0 {
-            warn!(
-                kept = kept.frames.len(),
-                "no worker is linked and no more closes can be kept for one: on_close is lost for some clients"
-            );
-        }
-        kept.dropped += 1;
-    }
-
-    /// Gives up the closes that are kept, and returns how many there were, with those that
-    /// there was no room for.
-    pub fn drop_kept(&mut self) -> u64 {
-        let kept = std::mem::take(&mut self.kept);
-        kept.frames.len() as u64 + kept.dropped
-    }
-
-    pub(crate) fn take_kept(&mut self) -> VecDeque<Bytes> {
-        let KeptCloses { frames, dropped, .. } = std::mem::take(&mut self.kept);
-        if dropped > 0 {
-            warn!(closes = dropped, "on_close is lost for clients that left while no worker was linked");
-        }
-        frames
     }
 }

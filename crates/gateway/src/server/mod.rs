@@ -30,8 +30,9 @@ pub use bound_listeners::BoundListeners;
 
 use crate::capacity::Capacity;
 use crate::config::Config;
-use crate::core::delivery::Isolated;
-use crate::core::isolation::Isolation;
+use crate::core::isolation::Isolated;
+use crate::core::isolation_judge::Isolation;
+use crate::core::ports::Directory;
 use crate::error::Error;
 use crate::gateway_state::GatewayState;
 use crate::listener::{ConnectionLimit, Listener};
@@ -338,7 +339,7 @@ async fn stop(shared: &Arc<GatewayState>, spread: Duration) {
         let links = shared.links.len();
         warn!(links, "some links did not take their last events in time");
     }
-    let closes = shared.workers.drop_kept_closes();
+    let closes = shared.workers.counts().closes_lost();
     if closes > 0 {
         warn!(closes, "no worker was linked when the gateway stopped: on_close is lost for these clients");
     }

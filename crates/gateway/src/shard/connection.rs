@@ -4,6 +4,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 
 use gatewayworker_net::LinkWriter;
 use tokio::task::AbortHandle;
@@ -36,13 +37,15 @@ pub(crate) struct ClientConnection {
     pub(crate) socket: Rc<Socket>,
     /// The task that reads from it, once there is one.
     pub(crate) reader: Option<AbortHandle>,
+    /// Wakes the task that reads from it, while that waits for the core.
+    pub(crate) resume: Option<Waker>,
     /// The task that waits for it to be writable, while there is one.
     pub(crate) unblocker: Option<AbortHandle>,
 }
 
 impl ClientConnection {
     pub(crate) fn new(permit: ConnectionPermit, socket: Rc<Socket>) -> Self {
-        Self { permit, socket, reader: None, unblocker: None }
+        Self { permit, socket, reader: None, resume: None, unblocker: None }
     }
 
     /// Aborts its tasks. Each holds the socket, and the one that waits to write would hold it until

@@ -24,8 +24,17 @@ impl ShardThread {
     pub(super) fn carry_out(self: &Rc<Self>, effect: Effect<GatewayPorts>) {
         match effect {
             Effect::WaitWritable(key) => self.wait_writable(key),
+            Effect::Resume(key) => self.resume(key),
             Effect::Finish(finished) => self.finish(*finished),
             Effect::Log(notice) => self.log(notice),
+        }
+    }
+
+    /// Wakes the task that reads from a client.
+    fn resume(&self, key: Key) {
+        let mut core = self.core.borrow_mut();
+        if let Some(waker) = core.connection(key).and_then(|connection| connection.resume.take()) {
+            waker.wake();
         }
     }
 
@@ -98,6 +107,19 @@ impl ShardThread {
             }),
             Notice::SessionNotMerged { client, error } => logs.session_not_stored.log(move |times| {
                 warn!(%client, error, times, "a session that cannot be merged was left as it was");
+            }),
+            Notice::EventsMiscounted { client, worker, events } => logs.events_miscounted.log(move |times| {
+                warn!(
+                    %client, worker, events, times,
+                    "a worker has finished more events of a client than it was given: those beyond are ignored"
+                );
+            }),
+            Notice::Undeliverable { client, command, tries } => logs.undeliverable.log(move |events| {
+                warn!(
+                    %client, command, tries, events,
+                    "an event was dropped and its client closed with 1011: the connections of max_deliveries \
+                     workers have ended while they had it; see what the handler does with it"
+                );
             }),
             Notice::MessageTooLarge { client, bytes, worker, limit } => {
                 logs.message_too_large.log(move |clients| {

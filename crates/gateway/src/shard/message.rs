@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::connection::Core;
 use crate::core::commands::ShardCommand;
-use crate::core::delivery::Isolated;
+use crate::core::isolation::Isolated;
 use crate::core::worker_link::Gone;
 use crate::listener::ConnectionPermit;
 use crate::workers::WorkerLink;

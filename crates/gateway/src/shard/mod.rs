@@ -21,9 +21,11 @@ mod run_tests;
 pub(crate) mod testing;
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -31,6 +33,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 use crate::core::client::NewClient;
 use crate::core::table::Key;
@@ -66,8 +69,8 @@ pub(crate) struct ShardThread {
     more_queued: Cell<bool>,
     /// Wakes the timer task: the core's next deadline may have changed.
     deadline_changed: Notify,
-    /// Wakes the readers of pending clients: some client was admitted, or closed before that.
-    admission_resolved: Notify,
+    /// Wakes the stop of the shard: a worker has finished the last close.
+    closes_done: Notify,
     /// Wakes [`run`](Self::run): the task of a link on this shard has panicked.
     link_panicked: Notify,
     /// The gateway stops, and [`stop`](Self::stop) wants to know of each input.
@@ -94,7 +97,7 @@ impl ShardThread {
             flush_wakeup: Notify::new(),
             more_queued: Cell::new(false),
             deadline_changed: Notify::new(),
-            admission_resolved: Notify::new(),
+            closes_done: Notify::new(),
             link_panicked: Notify::new(),
             is_stopping: Cell::new(false),
             stop_progress: Notify::new(),
@@ -113,8 +116,8 @@ impl ShardThread {
         if signals.deadline {
             self.deadline_changed.notify_one();
         }
-        if signals.admission {
-            self.admission_resolved.notify_waiters();
+        if signals.closes_done {
+            self.closes_done.notify_one();
         }
         while let Some(effect) = core.next_effect() {
             drop(core);
@@ -163,9 +166,21 @@ impl ShardThread {
         self.look(|core| core.draw_connection_id(|| rng.random()))
     }
 
-    /// Waits until some client has been admitted, or closed before that.
-    pub(crate) async fn admission_resolved(&self) {
-        self.admission_resolved.notified().await;
+    /// Waits until the core lets a client's reader go on.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn resumed(&self, key: Key) {
+        poll_fn(|cx| {
+            let mut core = self.core.borrow_mut();
+            if core.is_waiting(key)
+                && let Some(connection) = core.connection(key)
+            {
+                connection.resume = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Returns whether a new client would find a worker.
@@ -233,14 +248,25 @@ impl ShardThread {
         self.is_stopping.set(true);
         let now_ms = self.now_ms();
         self.input(|core| core.begin_stop(spread, now_ms));
-        while !self.has_stopped() && Instant::now() < until {
-            let next_ms = self.look(Core::next_deadline);
-            tokio::select! {
-                () = self.sleep_until_ms(next_ms.unwrap_or_default()), if next_ms.is_some() => self.advance(),
-                () = self.stop_progress.notified() => {}
-                () = sleep_until(until) => {}
-            }
+        while !self.look(Core::has_closed_all) {
+            self.sleep_until_ms(self.look(Core::next_deadline).unwrap_or_default()).await;
+            self.advance();
             tokio::task::yield_now().await;
+        }
+        if self.shared.workers.len() > 0 {
+            let closes_done = async {
+                while !self.look(Core::has_stopped) {
+                    self.closes_done.notified().await;
+                }
+            };
+            let _ = tokio::time::timeout(STOP_TIMEOUT, closes_done).await;
+        }
+        let given_up = self.input(Core::give_up_closes);
+        if given_up.unfinished > 0 {
+            warn!(
+                closes = given_up.unfinished,
+                "the gateway stops: workers have not finished these closes in time"
+            );
         }
         self.closing.close();
         // The connections that take longer are cut off when the process ends.

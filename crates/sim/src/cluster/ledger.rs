@@ -25,6 +25,8 @@ pub(super) struct Ledger {
     innocent_ends: u32,
     /// Gateways that have stopped with closes that no worker has heard of, and have said so.
     gave_up: BTreeSet<Life>,
+    /// Workers that know nothing any more.
+    gone_workers: BTreeSet<Life>,
 }
 
 /// What is known of one client.
@@ -54,6 +56,7 @@ impl Ledger {
             clients: BTreeMap::new(),
             innocent_ends: 0,
             gave_up: BTreeSet::new(),
+            gone_workers: BTreeSet::new(),
         }
     }
 
@@ -220,6 +223,7 @@ impl Ledger {
 
     /// Hears that a worker knows nothing of any client any more.
     pub(super) fn worker_leaves(&mut self, worker: Life) {
+        self.gone_workers.insert(worker);
         for record in self.clients.values_mut() {
             record.owners.remove(&worker);
         }
@@ -232,7 +236,8 @@ impl Ledger {
 
     /// Hears that a gateway has died while this worker knew that the client was its own.
     pub(super) fn is_owned(&mut self, id: ClientId, worker: Life) {
-        if let Some(record) = self.clients.get_mut(&id)
+        if !self.gone_workers.contains(&worker)
+            && let Some(record) = self.clients.get_mut(&id)
             && record.history.is_connected()
             && !record.history.is_closed()
         {

@@ -67,6 +67,11 @@ impl Observer {
         }
     }
 
+    /// Hears of a broken invariant where nothing can be returned.
+    pub(super) fn sees(&mut self, invariant: &'static str, details: impl FnOnce() -> String) {
+        self.violation.get_or_insert_with(|| Violation::new(invariant, details()));
+    }
+
     /// Returns what was seen where nothing could be returned.
     ///
     /// # Errors

@@ -160,11 +160,6 @@ impl SimDirectory {
     pub(super) fn each(&self, look: impl FnMut(&Arc<WorkerLink>)) {
         self.table.borrow().links().for_each(look);
     }
-
-    /// Gives up the closes that are kept for the next worker; returns how many there were.
-    pub(super) fn drop_kept(&self) -> u64 {
-        self.table.borrow_mut().drop_kept()
-    }
 }
 
 impl core::Directory for SimDirectory {
@@ -195,14 +190,5 @@ impl core::Directory for SimDirectory {
 
     fn counts(&self) -> &core::DeliveryCounts {
         &self.counts
-    }
-
-    fn keep_close(&self, write: impl Fn(&mut BytesMut)) {
-        let mut table = self.table.borrow_mut();
-        let before = table.len();
-        table.keep_close(write);
-        if table.len() != before {
-            self.changed.set(true);
-        }
     }
 }

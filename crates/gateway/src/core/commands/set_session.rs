@@ -1,6 +1,7 @@
 //! SET_SESSION: stores a client's session.
 
 use bytes::Bytes;
+use gatewayworker_protocol::ClientId;
 
 use super::{Routed, ShardCommand};
 use crate::core::Shard;
@@ -25,16 +26,24 @@ impl SetSession {
 }
 
 impl<P: Ports> Shard<P> {
+    /// The session of a client, or of one that is closed and whose `on_close` is not done.
+    pub(super) fn session(&mut self, connection_id: u32) -> Option<&mut Bytes> {
+        match self.table.by_id(connection_id) {
+            Some(client) => Some(&mut client.session),
+            None => self.stubs.by_id.get_mut(&connection_id).map(|stub| &mut stub.session),
+        }
+    }
+
     /// Stores a session. One that is longer than `max_session_bytes` is not stored, which is logged.
     pub(super) fn set_session(&mut self, connection_id: u32, session: &[u8]) {
-        let Some(client) = self.table.by_id(connection_id) else { return };
         let (bytes, limit) = (session.len(), self.settings.max_session_bytes);
+        let Some(stored) = self.session(connection_id) else { return };
         if bytes <= limit {
             // A copy of its own, not a slice of the buffer that the command came in.
-            client.session = Bytes::copy_from_slice(session);
+            *stored = Bytes::copy_from_slice(session);
             return;
         }
-        let client = client.id(self.settings.address);
+        let client = ClientId::new(self.settings.address, connection_id);
         self.effects.list.push_back(Effect::Log(Notice::SessionTooLarge { client, bytes, limit }));
     }
 }

@@ -1,7 +1,7 @@
 //! UPDATE_SESSION: merges an array into a client's session.
 
 use bytes::Bytes;
-use gatewayworker_protocol::php;
+use gatewayworker_protocol::{ClientId, php};
 
 use super::{Routed, ShardCommand};
 use crate::core::Shard;
@@ -21,12 +21,13 @@ pub(super) fn route(connection_id: u32, update: Bytes) -> Routed {
 
 impl UpdateSession {
     pub(super) fn execute<P: Ports>(self, shard: &mut Shard<P>) {
-        let Some(client) = shard.table.by_id(self.connection_id) else { return };
-        match php::merge_sessions(&client.session, &self.update, shard.settings.max_session_bytes) {
+        let limit = shard.settings.max_session_bytes;
+        let Some(session) = shard.session(self.connection_id) else { return };
+        match php::merge_sessions(session, &self.update, limit) {
             Ok(merged) => shard.set_session(self.connection_id, &merged),
             Err(error) => {
                 let notice = Notice::SessionNotMerged {
-                    client: client.id(shard.settings.address),
+                    client: ClientId::new(shard.settings.address, self.connection_id),
                     error: error.to_string(),
                 };
                 shard.effects.list.push_back(Effect::Log(notice));

@@ -316,27 +316,24 @@ impl Gateway {
         }
     }
 
-    /// Plans a turn for clients that wait for an admission on a shard.
-    pub(super) fn wake_pending(&mut self, shard: usize, context: &mut Context<'_>) {
-        for (number, client) in &mut self.clients {
-            if let Stage::Open(Open { waits: Some(Route::Pending), .. }) = &client.stage
-                && client.shard == shard
-            {
-                client.wake(*number, context);
-            }
+    /// Plans a turn for a client whose reader the core lets go on.
+    pub(super) fn resume_reader(&mut self, shard: usize, key: Key, context: &mut Context<'_>) {
+        let Some(connection) = self.shards[shard].core.connection(key) else { return };
+        let number = connection.number;
+        if let Some(client) = self.clients.get_mut(&number) {
+            client.wake(number, context);
         }
     }
 
     /// Plans a turn for clients that wait for a worker, or for room on its link, where that is there.
     pub(super) fn wake_clients(&mut self, context: &mut Context<'_>) {
-        let (workers, has_room) = (self.directory.len(), self.directory.has_room());
+        let has_room = self.directory.has_room();
         for (number, client) in &mut self.clients {
             let is_over = match &client.stage {
                 Stage::WaitsForWorker { .. } => has_room,
                 Stage::Open(Open { waits: Some(route), .. }) => match route {
                     Route::Full(link) => !link.is_full() || !link.is_open(),
-                    Route::NoWorker => workers > 0,
-                    Route::Pending => false,
+                    Route::Wait => false,
                     Route::Open | Route::Gone => true,
                 },
                 _ => false,

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use gatewayworker_gateway::internals::{Effect, Finished, Flushed, Gone, Isolated, Key, ShardCommand};
+use gatewayworker_gateway::internals::{Effect, Finished, Flushed, Gone, Isolated, Key, Notice, ShardCommand};
 use gatewayworker_protocol::CloseReason;
 
 use super::super::ports::{Core, SimConnection, WorkerLink, flush};
@@ -73,13 +73,16 @@ impl Gateway {
             let delay_ms = context.rng.below(2);
             context.turn_after(delay_ms, Wake::Flush(shard).encode());
         }
-        if signals.admission {
-            self.wake_pending(shard, context);
-        }
         while let Some(effect) = self.shards[shard].core.next_effect() {
             match effect {
                 Effect::WaitWritable(key) => self.wait_writable(shard, key),
                 Effect::Finish(finished) => self.finish(*finished, observer, context),
+                Effect::Resume(key) => self.resume_reader(shard, key, context),
+                Effect::Log(Notice::EventsMiscounted { client, worker, events }) => {
+                    observer.sees("events-are-counted", || {
+                        format!("{worker} has finished {events} events of {client} too many")
+                    });
+                }
                 Effect::Log(notice) => context.note(|| format!("{notice:?}")),
             }
         }

@@ -1,0 +1,514 @@
+//! The events of one client that no worker has finished: those that its worker was given, and behind
+//! them those that wait to be given.
+//!
+//! Plain data: it gives nothing and counts nothing on a link. `delivery` and `moving` do, with the
+//! numbers that are returned here. A log is only there while it holds something; its memory is used
+//! again ([`FreeLogs`]), so that a message costs no allocation.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use gatewayworker_protocol::code;
+use gatewayworker_protocol::frame::FLAG_REDELIVERED;
+
+use super::delivery_settings::{DeliveryMode, DeliverySettings};
+use super::worker_link::WorkerLink;
+
+/// A log that has grown beyond so many bytes or entries is freed when it is empty.
+const KEEP: usize = 64 * 1024;
+const KEEP_ENTRIES: usize = 1024;
+
+/// Empty logs that a shard keeps to be used again.
+const KEEP_LOGS: usize = 256;
+
+/// An event, without its body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Event {
+    /// The command: an event's, or ADOPT.
+    pub(super) cmd: u8,
+    /// The frame's flag bits.
+    pub(super) flag: u8,
+    /// How many workers have ended while this was the first event that they had of the client.
+    pub(super) tries: u8,
+    /// The length of the body.
+    len: u32,
+    /// What the link of the worker that has the event counts for it.
+    counted: u32,
+}
+
+/// The log of one client.
+#[derive(Debug)]
+pub(super) struct EventLog<B> {
+    events: VecDeque<Event>,
+    /// The events' bodies, in their order, from `start` on.
+    bodies: Vec<u8>,
+    start: usize,
+    /// The first so many events are with the worker,
+    given: usize,
+    /// and so many bytes of bodies are theirs.
+    given_len: usize,
+    /// The first event is with the worker and counts as suspect in the directory.
+    pub(super) is_suspect_given: bool,
+    /// The worker that had the client before, until the ADOPT is done.
+    pub(super) moved_from: Option<Arc<WorkerLink<B>>>,
+}
+
+/// Events that have left the worker's hands, for the counters of its link.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// How many.
+    pub(super) events: usize,
+    /// What the link counted for them.
+    pub(super) bytes: usize,
+    /// An ADOPT was among them.
+    pub(super) is_adopted: bool,
+    /// The first event was suspect, and is no more with a worker.
+    pub(super) was_suspect: bool,
+}
+
+/// What became of the events that a worker had when it went.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settled {
+    /// The events that are with the worker no more.
+    pub(super) ended: Ended,
+    /// How many of them are given again.
+    pub(super) again: usize,
+    /// How many of them are dropped.
+    pub(super) dropped: usize,
+    /// How many workers have ended with what is now the first event.
+    pub(super) tries: u8,
+}
+
+impl<B> Default for EventLog<B> {
+    fn default() -> Self {
+        Self {
+            events: VecDeque::new(),
+            bodies: Vec::new(),
+            start: 0,
+            given: 0,
+            given_len: 0,
+            is_suspect_given: false,
+            moved_from: None,
+        }
+    }
+}
+
+impl<B> EventLog<B> {
+    /// Appends an event that waits.
+    pub(super) fn push(&mut self, cmd: u8, flag: u8, body: &[u8]) {
+        self.bodies.extend_from_slice(body);
+        // A body fits into a frame, whose length has 32 bits.
+        self.events.push_back(Event { cmd, flag, tries: 0, len: body.len() as u32, counted: 0 });
+    }
+
+    /// Appends an event that the worker was given already, behind events that it has all been given.
+    #[inline]
+    pub(super) fn push_given(&mut self, cmd: u8, flag: u8, body: &[u8], counted: usize) {
+        self.bodies.extend_from_slice(body);
+        let (len, counted) = (body.len() as u32, counted as u32);
+        self.events.push_back(Event { cmd, flag, tries: 0, len, counted });
+        self.given += 1;
+        self.given_len += body.len();
+    }
+
+    /// Puts an ADOPT before all others. No event may be with the worker.
+    pub(super) fn push_adopt(&mut self, flag: u8) {
+        self.events.push_front(Event { cmd: code::ADOPT, flag, tries: 0, len: 0, counted: 0 });
+    }
+
+    /// The first event, whether the worker has it or not.
+    #[cfg(any(test, feature = "internals"))]
+    pub(super) fn first(&self) -> Option<Event> {
+        self.events.front().copied()
+    }
+
+    /// The first event that waits, and its body.
+    pub(super) fn next(&self) -> Option<(Event, &[u8])> {
+        let event = *self.events.get(self.given)?;
+        let from = self.start + self.given_len;
+        Some((event, &self.bodies[from..from + event.len as usize]))
+    }
+
+    /// The first event that waits is with the worker now, whose link counts so many bytes for it.
+    pub(super) fn give_next(&mut self, counted: usize) {
+        if let Some(event) = self.events.get_mut(self.given) {
+            event.counted = counted as u32;
+            self.given += 1;
+            self.given_len += event.len as usize;
+        }
+    }
+
+    /// Takes the first event that waits out.
+    pub(super) fn remove_next(&mut self) {
+        let at = self.given;
+        self.retain(|index, _| index != at);
+    }
+
+    /// Takes the first events that the worker has out: it has finished so many.
+    #[inline]
+    pub(super) fn finish(&mut self, events: usize) -> Ended {
+        let mut ended = Ended { events: events.min(self.given), ..Ended::default() };
+        for _ in 0..ended.events {
+            let Some(event) = self.events.pop_front() else { break };
+            ended.bytes += event.counted as usize;
+            self.start += event.len as usize;
+            self.given_len -= event.len as usize;
+            if event.cmd == code::ADOPT {
+                ended.is_adopted = true;
+            } else if self.is_suspect_given {
+                self.is_suspect_given = false;
+                ended.was_suspect = true;
+            }
+        }
+        self.given -= ended.events;
+        self.compact();
+        ended
+    }
+
+    /// Drops the bytes of finished events, when they are most of what is held.
+    #[inline]
+    fn compact(&mut self) {
+        if self.events.is_empty() {
+            self.bodies.clear();
+            self.start = 0;
+        } else if self.start > self.bodies.len() / 2 {
+            self.bodies.drain(..self.start);
+            self.start = 0;
+        }
+    }
+
+    /// Takes the last events back that the worker has and has not begun: they wait again. An ADOPT
+    /// among them is dropped.
+    pub(super) fn take_back(&mut self, events: usize) -> Ended {
+        let mut ended = Ended { events: events.min(self.given), ..Ended::default() };
+        for _ in 0..ended.events {
+            self.given -= 1;
+            let event = self.events[self.given];
+            ended.bytes += event.counted as usize;
+            self.given_len -= event.len as usize;
+            if event.cmd == code::ADOPT {
+                self.events.pop_front();
+            } else if event.tries > 0 && self.is_suspect_given {
+                self.is_suspect_given = false;
+                ended.was_suspect = true;
+            }
+        }
+        ended
+    }
+
+    /// The worker is gone: what it had waits again, marked as redelivered, or is dropped, as the mode
+    /// says. Where its connection has ended, that counts as a try of the first event.
+    pub(super) fn settle(&mut self, mode: DeliveryMode, has_ended: bool) -> Settled {
+        let is_suspect = std::mem::take(&mut self.is_suspect_given);
+        let mut settled = Settled::default();
+        let given = self.given;
+        settled.ended.events = given;
+        settled.ended.bytes = self.events.range(..given).map(|event| event.counted as usize).sum();
+        settled.ended.was_suspect = is_suspect;
+        let mut is_first = true;
+        for event in self.events.range_mut(..given).filter(|event| event.cmd != code::ADOPT) {
+            event.flag |= FLAG_REDELIVERED;
+            event.tries = event.tries.saturating_add(u8::from(has_ended && is_first));
+            is_first = false;
+        }
+        (self.given, self.given_len) = (0, 0);
+        self.retain(|index, event| {
+            let is_dropped = index < given && mode == DeliveryMode::AtMostOnce && event.cmd != code::ON_CLOSE;
+            let is_adopt = event.cmd == code::ADOPT;
+            settled.again += usize::from(index < given && !is_dropped && !is_adopt);
+            settled.dropped += usize::from(is_dropped && !is_adopt);
+            !is_dropped && !is_adopt
+        });
+        settled.tries = self.events.front().map_or(0, |event| event.tries);
+        settled
+    }
+
+    /// Drops the events that wait, but ON_CLOSE.
+    pub(super) fn drop_waiting(&mut self) {
+        let given = self.given;
+        self.retain(|index, event| index < given || event.cmd == code::ON_CLOSE);
+    }
+
+    /// Takes the first event out, which no worker has.
+    pub(super) fn remove_first(&mut self) -> Option<Event> {
+        let first = *self.events.front()?;
+        self.retain(|index, _| index != 0);
+        Some(first)
+    }
+
+    /// Keeps some events; those that are with the worker must be among them.
+    fn retain(&mut self, mut keep: impl FnMut(usize, &Event) -> bool) {
+        let (mut from, mut to, mut index) = (self.start, self.start, 0);
+        let bodies = &mut self.bodies;
+        self.events.retain(|event| {
+            let body = from..from + event.len as usize;
+            from = body.end;
+            let is_kept = keep(index, event);
+            index += 1;
+            if is_kept {
+                let len = body.len();
+                if body.start != to {
+                    bodies.copy_within(body, to);
+                }
+                to += len;
+            }
+            is_kept
+        });
+        self.bodies.truncate(to);
+        self.compact();
+    }
+
+    /// Whether it holds nothing: no event, and no worker that is to be told of a move.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.moved_from.is_none()
+    }
+
+    /// How many events are with the worker.
+    #[inline]
+    pub(super) fn given(&self) -> usize {
+        self.given
+    }
+
+    /// Whether an event waits to be given.
+    #[inline]
+    pub(super) fn has_waiting(&self) -> bool {
+        self.events.len() > self.given
+    }
+
+    /// Whether the client has to be quiet: so many events, or bytes of them, are unfinished or wait.
+    #[inline]
+    pub(super) fn is_window_full(&self, settings: &DeliverySettings) -> bool {
+        self.events.len() >= settings.window_events || self.bytes() >= settings.window_bytes
+    }
+
+    /// Whether a client that had to be quiet may go on.
+    pub(super) fn is_window_half_empty(&self, settings: &DeliverySettings) -> bool {
+        self.events.len() <= settings.window_events / 2 && self.bytes() <= settings.window_bytes / 2
+    }
+
+    /// The bytes of all bodies.
+    #[inline]
+    pub(super) fn bytes(&self) -> usize {
+        self.bodies.len() - self.start
+    }
+
+    /// Whether the client's handshake is among the events.
+    pub(super) fn has_handshake(&self) -> bool {
+        self.events.iter().any(|event| event.cmd == code::ON_WEBSOCKET_CONNECT)
+    }
+
+    /// Whether the handshake waits to be given.
+    pub(super) fn is_handshake_waiting(&self) -> bool {
+        self.events.range(self.given..).any(|event| event.cmd == code::ON_WEBSOCKET_CONNECT)
+    }
+
+    /// Whether `on_connect` has not been begun for the client by any worker.
+    pub(super) fn is_unheard_of(&self) -> bool {
+        let waiting = self.events.range(self.given..);
+        waiting.into_iter().any(|event| event.cmd == code::ON_CONNECT && event.flag & FLAG_REDELIVERED == 0)
+    }
+
+    /// Whether some worker was given one of the events before.
+    pub(super) fn was_given_before(&self) -> bool {
+        self.events.iter().any(|event| event.flag & FLAG_REDELIVERED != 0)
+    }
+
+    /// What the link of the worker counts for the events that the worker has.
+    #[cfg(any(test, feature = "internals"))]
+    pub(super) fn counted(&self) -> usize {
+        self.events.range(..self.given).map(|event| event.counted as usize).sum()
+    }
+
+    /// Checks that the log agrees with itself.
+    ///
+    /// # Errors
+    /// With what does not agree.
+    #[cfg(any(test, feature = "internals"))]
+    pub(super) fn check(&self) -> Result<(), String> {
+        let len = |events: std::collections::vec_deque::Iter<'_, Event>| -> usize {
+            events.map(|event| event.len as usize).sum()
+        };
+        if self.is_empty() {
+            return Err("an empty log is kept".to_owned());
+        }
+        if self.given > self.events.len() {
+            return Err(format!("{} of {} events are given", self.given, self.events.len()));
+        }
+        if (len(self.events.iter()), len(self.events.range(..self.given))) != (self.bytes(), self.given_len) {
+            return Err("the bytes of a log are counted wrongly".to_owned());
+        }
+        let behind = self.events.iter().filter(|event| event.cmd != code::ADOPT).skip(1);
+        if behind.into_iter().any(|event| event.tries > 0)
+            || self.events.iter().skip(1).any(|event| event.cmd == code::ADOPT)
+        {
+            return Err("an event that is not the first is an ADOPT, or has been tried".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The commands of all events, for tests.
+    #[cfg(any(test, feature = "internals"))]
+    pub(super) fn commands(&self) -> impl Iterator<Item = u8> {
+        self.events.iter().map(|event| event.cmd)
+    }
+}
+
+/// Empty logs, to be used again.
+#[derive(Debug)]
+pub(super) struct FreeLogs<B>(Vec<Box<EventLog<B>>>);
+
+impl<B> Default for FreeLogs<B> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<B> FreeLogs<B> {
+    /// Returns the log of a client, made where there is none.
+    #[inline]
+    pub(super) fn log<'l>(&mut self, log: &'l mut Option<Box<EventLog<B>>>) -> &'l mut EventLog<B> {
+        log.get_or_insert_with(|| self.0.pop().unwrap_or_default())
+    }
+
+    /// Takes the log from a client if it is empty.
+    #[inline]
+    pub(super) fn recycle(&mut self, log: &mut Option<Box<EventLog<B>>>) {
+        if let Some(empty) = log.take_if(|log| log.is_empty())
+            && self.0.len() < KEEP_LOGS
+            && empty.bodies.capacity() <= KEEP
+            && empty.events.capacity() <= KEEP_ENTRIES
+        {
+            self.0.push(empty);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatewayworker_protocol::frame::FLAG_PLAIN;
+
+    use super::*;
+
+    type Log = EventLog<()>;
+
+    fn log(events: &[&[u8]], given: usize) -> Log {
+        let mut log = Log::default();
+        for body in events {
+            log.push(code::ON_MESSAGE, FLAG_PLAIN, body);
+        }
+        (0..given).for_each(|_| log.give_next(100));
+        log
+    }
+
+    fn waiting(log: &mut Log) -> Vec<(Vec<u8>, bool, u8)> {
+        let mut waiting = Vec::new();
+        while let Some((event, body)) = log.next() {
+            waiting.push((body.to_vec(), event.flag & FLAG_REDELIVERED != 0, event.tries));
+            log.give_next(100);
+        }
+        waiting
+    }
+
+    #[test]
+    fn events_are_finished_from_the_front_and_no_more_than_were_given() {
+        let mut log = log(&[b"one", b"two", b"three"], 2);
+        assert_eq!(log.finish(1), Ended { events: 1, bytes: 100, ..Ended::default() });
+        assert_eq!(log.finish(5).events, 1);
+        assert_eq!(log.next().map(|(_, body)| body), Some(&b"three"[..]));
+        log.check().unwrap();
+    }
+
+    #[test]
+    fn events_are_taken_back_from_the_end_and_keep_their_order_without_a_mark() {
+        let mut log = log(&[b"one", b"two", b"three"], 3);
+        assert_eq!(log.take_back(2), Ended { events: 2, bytes: 200, ..Ended::default() });
+        assert_eq!(log.given(), 1);
+        log.check().unwrap();
+        assert_eq!(waiting(&mut log), [(b"two".to_vec(), false, 0), (b"three".to_vec(), false, 0)]);
+    }
+
+    #[test]
+    fn what_a_gone_worker_had_waits_again_and_only_the_first_counts_a_try() {
+        for (has_ended, tries) in [(true, 1), (false, 0)] {
+            let mut log = log(&[b"one", b"two", b"three"], 2);
+            let settled = log.settle(DeliveryMode::AtLeastOnce, has_ended);
+            assert_eq!((settled.ended.events, settled.ended.bytes, settled.again), (2, 200, 2));
+            assert_eq!(settled.tries, tries);
+            let all =
+                [(b"one".to_vec(), true, tries), (b"two".to_vec(), true, 0), (b"three".to_vec(), false, 0)];
+            assert_eq!(waiting(&mut log), all);
+            log.check().unwrap();
+        }
+    }
+
+    #[test]
+    fn at_most_once_drops_what_a_gone_worker_had_but_closes() {
+        let mut log = log(&[b"one", b"two"], 2);
+        log.push(code::ON_CLOSE, FLAG_PLAIN, b"left");
+        log.give_next(10);
+        let settled = log.settle(DeliveryMode::AtMostOnce, true);
+        assert_eq!((settled.dropped, settled.again), (2, 1));
+        log.check().unwrap();
+        assert_eq!(waiting(&mut log), [(b"left".to_vec(), true, 0)]);
+    }
+
+    #[test]
+    fn an_adopt_is_not_given_again_and_the_event_behind_it_counts_the_try() {
+        let mut log = log(&[b"one"], 0);
+        log.push_adopt(FLAG_PLAIN);
+        log.give_next(30);
+        log.give_next(40);
+        let settled = log.settle(DeliveryMode::AtLeastOnce, true);
+        assert_eq!((settled.ended.events, settled.ended.bytes, settled.again, settled.tries), (2, 70, 1, 1));
+        assert_eq!(waiting(&mut log), [(b"one".to_vec(), true, 1)]);
+    }
+
+    #[test]
+    fn the_bytes_of_finished_events_are_dropped_in_time() {
+        let mut log = Log::default();
+        for n in 0..1000_u32 {
+            log.push_given(code::ON_MESSAGE, FLAG_PLAIN, &n.to_be_bytes(), 32);
+            if n >= 10 {
+                log.finish(1);
+            }
+            log.check().unwrap();
+        }
+        assert!(log.bodies.len() <= 2 * 4 * 11, "{} bytes", log.bodies.len());
+        log.settle(DeliveryMode::AtLeastOnce, false);
+        assert_eq!(log.next().map(|(_, body)| body.to_vec()), Some(990_u32.to_be_bytes().to_vec()));
+    }
+
+    #[test]
+    fn a_suspect_counts_until_it_is_finished_taken_back_or_settled() {
+        let suspect = || {
+            let mut log = log(&[b"one", b"two"], 1);
+            log.settle(DeliveryMode::AtLeastOnce, true);
+            log.give_next(1);
+            log.give_next(1);
+            log.is_suspect_given = true;
+            log
+        };
+        assert!(suspect().finish(1).was_suspect);
+        let mut log = suspect();
+        assert!(!log.take_back(1).was_suspect && log.take_back(1).was_suspect);
+        let settled = suspect().settle(DeliveryMode::AtLeastOnce, true);
+        assert!(settled.ended.was_suspect && settled.tries == 2);
+    }
+
+    #[test]
+    fn an_empty_log_is_used_again_and_a_large_one_is_freed() {
+        let mut free = FreeLogs::<()>::default();
+        let mut log = None;
+        free.log(&mut log).push(code::ON_MESSAGE, 0, b"x");
+        free.recycle(&mut log);
+        assert!(log.is_some(), "it holds something");
+        for (bytes, kept) in [(1, 1), (2 * KEEP, 0)] {
+            let mut log = None;
+            free.log(&mut log).push_given(code::ON_MESSAGE, 0, &vec![0; bytes], 1);
+            free.log(&mut log).finish(1);
+            free.recycle(&mut log);
+            assert_eq!((log.is_none(), free.0.len()), (true, kept));
+        }
+    }
+}

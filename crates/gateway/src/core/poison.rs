@@ -1,0 +1,46 @@
+//! Events that end one worker after another.
+//!
+//! Suspect is the first event that a client's worker had when its connection ended: a crash. How
+//! often that may be is `max_deliveries`; then the event is dropped and its client closed. The last
+//! try of a suspect is made while no other suspect is with a worker (`suspects`), so that a crash
+//! beside it does not cost an innocent one. A worker that merely fell silent casts no suspicion.
+
+use gatewayworker_protocol::close_code::INTERNAL_ERROR;
+use gatewayworker_protocol::{CloseReason, code};
+
+use super::Shard;
+use super::effects::{Effect, Notice};
+use super::ports::{Directory, Ports};
+use super::source::{self, Source};
+
+impl<P: Ports> Shard<P> {
+    /// Drops the first event of a client or stub, which no worker has, and closes the client.
+    pub(super) fn drop_undeliverable(&mut self, id: u32) {
+        let found = source::find(&mut self.table, &mut self.stubs, self.settings.address, id);
+        let Some(Source { origin, log: Some(log), key, .. }) = found else { return };
+        let Some(event) = log.remove_first() else { return };
+        self.directory.counts().count_undeliverable();
+        let client = super::delivery::client_id(&origin);
+        let command = name(event.cmd);
+        let tries = event.tries;
+        self.effects.list.push_back(Effect::Log(Notice::Undeliverable { client, command, tries }));
+        let Some(key) = key else {
+            log.drop_waiting();
+            return self.go_on(id);
+        };
+        let Some(client) = self.table.get(key) else { return };
+        let last = client.policy().close_frame(INTERNAL_ERROR, CloseReason::Undeliverable.as_str());
+        self.close(key, CloseReason::Undeliverable, last);
+    }
+}
+
+/// The name of an event's command, for the log.
+fn name(cmd: u8) -> &'static str {
+    match cmd {
+        code::ON_CONNECT => "ON_CONNECT",
+        code::ON_WEBSOCKET_CONNECT => "ON_WEBSOCKET_CONNECT",
+        code::ON_MESSAGE => "ON_MESSAGE",
+        code::ON_CLOSE => "ON_CLOSE",
+        _ => "an event",
+    }
+}
