@@ -212,6 +212,11 @@ impl ClientHistory {
         self.closes + self.lost_closes > 0
     }
 
+    /// Says whether what the client has said is dropped from some event on.
+    pub fn has_lost_events(&self) -> bool {
+        self.is_cut_short
+    }
+
     /// Hears that an event of the client cannot be handled, and what is behind it is dropped.
     pub fn is_cut_short(&mut self) {
         self.is_cut_short = true;

@@ -38,8 +38,6 @@ struct Record {
     reason: Option<CloseReason>,
     /// A worker has told its gateway to refuse it.
     is_refused: bool,
-    /// Its gateway has heard that its on_close has run.
-    is_closed_for_good: bool,
     /// How often a message of it has ended a worker.
     aborts: BTreeMap<u64, u32>,
     /// Its gateway is dead, and these workers know that the client was theirs.
@@ -67,7 +65,6 @@ impl Ledger {
             history: ClientHistory::default(),
             reason: None,
             is_refused: false,
-            is_closed_for_good: false,
             aborts: BTreeMap::new(),
             owners: BTreeSet::new(),
         };
@@ -82,25 +79,20 @@ impl Ledger {
     }
 
     /// Hears that a gateway has let a client go.
-    pub(super) fn lets_go(&mut self, id: ClientId, reason: CloseReason) -> Result<(), Violation> {
-        let Some(record) = self.clients.get_mut(&id) else { return Ok(()) };
+    pub(super) fn lets_go(&mut self, id: ClientId, reason: CloseReason) {
+        let Some(record) = self.clients.get_mut(&id) else { return };
         record.reason = Some(reason);
-        if reason == CloseReason::Undeliverable {
-            record.history.is_cut_short();
-            let is_poisonous = !record.aborts.is_empty() || self.innocent_ends > 0;
-            ensure(is_poisonous, "only-poison-is-dropped", || format!("client {id}: {record:?}"))?;
-        }
         if reason == CloseReason::GatewayLost {
             record.history.is_cut_short();
         }
-        Ok(())
     }
 
-    /// Hears that a gateway has executed CLOSED: the client is not served any more.
-    pub(super) fn is_closed_for_good(&mut self, id: ClientId) {
-        if let Some(record) = self.clients.get_mut(&id) {
-            record.is_closed_for_good = true;
-        }
+    /// Hears that a gateway has dropped an event that has ended one worker after another.
+    pub(super) fn is_undeliverable(&mut self, id: ClientId) -> Result<(), Violation> {
+        let Some(record) = self.clients.get_mut(&id) else { return Ok(()) };
+        record.history.is_cut_short();
+        let is_poisonous = !record.aborts.is_empty() || self.innocent_ends > 0;
+        ensure(is_poisonous, "only-poison-is-dropped", || format!("client {id}: {record:?}"))
     }
 
     /// Hears that a worker has told a client's gateway to refuse the client.
@@ -122,6 +114,11 @@ impl Ledger {
         let Some(record) = self.clients.get_mut(&id) else {
             return Err(Violation::new("clients-are-known", format!("client {id} of nowhere: {event:?}")));
         };
+        let mut handling = handling;
+        if handling.epoch.number == 0 {
+            // It is the worker's own: the gateway that had the client is lost.
+            handling.epoch.gateway = record.gateway;
+        }
         let details = || format!("client {id}: {event:?} by {handling:?}, reason {:?}", record.reason);
         ensure(!self.is_calm || !handling.is_marked, "nothing-is-marked-in-peace", details)?;
         let event = match event {
@@ -134,7 +131,7 @@ impl Ledger {
                     CloseReason::Refused | CloseReason::NotAdmitted | CloseReason::Undeliverable => {
                         CloseKind::CutShort
                     }
-                    _ if record.is_refused => CloseKind::CutShort,
+                    _ if record.is_refused || record.history.has_lost_events() => CloseKind::CutShort,
                     _ => CloseKind::Complete,
                 })
             }

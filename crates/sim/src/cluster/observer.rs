@@ -148,7 +148,12 @@ impl Observer {
     pub(super) fn lets_go(&mut self, id: ClientId, reason: CloseReason) {
         self.withdraw(id, |_| true);
         self.gone.insert(id);
-        if let Err(violation) = self.ledger.lets_go(id, reason) {
+        self.ledger.lets_go(id, reason);
+    }
+
+    /// Hears that a gateway has dropped an event that has ended one worker after another.
+    pub(super) fn is_undeliverable(&mut self, id: ClientId) {
+        if let Err(violation) = self.ledger.is_undeliverable(id) {
             self.violation.get_or_insert(violation);
         }
     }

@@ -83,6 +83,10 @@ impl Gateway {
                         format!("{worker} has finished {events} events of {client} too many")
                     });
                 }
+                Effect::Log(Notice::Undeliverable { client, command, tries }) => {
+                    context.note(|| format!("{command} of {client} is undeliverable after {tries} tries"));
+                    observer.is_undeliverable(client);
+                }
                 Effect::Log(notice) => context.note(|| format!("{notice:?}")),
             }
         }

@@ -190,10 +190,13 @@ impl Calls {
         let wait_ms = (20_u64 << self.failures).min(MAX_WAIT_MS);
         self.failures = (self.failures + 1).min(10);
         let retry_at_ms = has_next.then(|| context.now_ms + wait_ms + context.rng.below(30));
-        match self.connection.take() {
-            Some(connection) if connection.is_connected => self.core.disconnected(),
-            Some(_) => self.core.connect_failed(),
-            None => {}
+        if let Some(connection) = self.connection.take() {
+            // What waits for it to be written finds out that it is over.
+            connection.writer.close();
+            match connection.is_connected {
+                true => self.core.disconnected(),
+                false => self.core.connect_failed(),
+            }
         }
         self.retry_at_ms = retry_at_ms;
     }
