@@ -4,9 +4,10 @@
 //! goes on to the [`Gateway`] handle; nothing is decided in here.
 
 use std::net::SocketAddrV4;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use gatewayworker_client::worker::WorkerHandle;
+use gatewayworker_client::worker::{Fence, WorkerHandle};
 use gatewayworker_client::{
     ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, Sending, ToClient, Uid,
 };
@@ -17,19 +18,70 @@ use crate::Session;
 /// The client whose event is being handled, and what is most often done to it.
 ///
 /// A clone may outlive the handler; changes to its [`Session`] are then lost.
+///
+/// # When the event is given to another worker
+///
+/// An event belongs to the worker that it was given to for as long as the links to its gateway stand.
+/// When one of them ends, the gateway gives the event to another worker, or again. From then on each
+/// call of this handler, through the client or its [`gateway`](Self::gateway), fails with
+/// [`Error::Fenced`] and sends nothing. Return that error (`?`): the event is handled elsewhere. See
+/// also [`redelivered`](Self::redelivered).
 #[derive(Debug, Clone)]
 pub struct Client {
     id: ClientId,
     origin: Origin,
     gateway: Gateway,
+    /// For calls to the client itself, where its gateway is lost: they fail.
+    own: Option<Box<Gateway>>,
     session: Session,
+    redelivered: bool,
+}
+
+/// How an event reaches its handler.
+#[derive(Debug)]
+pub(crate) struct Given {
+    /// Ends the calls of the handler, where the gateway acknowledges events.
+    pub(crate) fence: Option<Arc<Fence>>,
+    pub(crate) redelivered: bool,
+    pub(crate) has_lost_gateway: bool,
 }
 
 impl Client {
-    pub(crate) fn new(origin: Origin, worker: &WorkerHandle, session: Bytes) -> Self {
+    pub(crate) fn new(origin: Origin, worker: &WorkerHandle, session: Bytes, given: Given) -> Self {
         let id = ClientId::new(origin.gateway, origin.connection_id);
-        let session = Session::new(id, session);
-        Self { id, origin, gateway: worker.gateway_observed_by(session.observer()), session }
+        let Given { fence, redelivered, has_lost_gateway } = given;
+        let session = Session::new(id, session, fence.is_some());
+        let gateway = match fence {
+            Some(fence) if !has_lost_gateway => worker.gateway_of_event(session.observer(), fence),
+            _ => worker.gateway_observed_by(session.observer()),
+        };
+        // Other gateways are there; of this one, another process may have the address.
+        let own = has_lost_gateway.then(|| {
+            let over = Fence::new();
+            over.end();
+            Box::new(worker.gateway_of_event(session.observer(), Arc::new(over)))
+        });
+        Self { id, origin, gateway, own, session, redelivered }
+    }
+
+    /// The handle for calls to the client itself.
+    fn own(&self) -> &Gateway {
+        self.own.as_deref().unwrap_or(&self.gateway)
+    }
+
+    /// Returns whether the event may have been handled before, in whole or in part, by this worker or
+    /// another one.
+    ///
+    /// A gateway gives an event again when the worker that it was given to first has died, has fallen
+    /// silent, or was cut off, without having said that the event is done. So does a worker that runs
+    /// `on_close` for the clients of a gateway that is [lost](crate::CloseReason::GatewayLost). Most
+    /// handlers need not look at it: sending a message twice is better than never. Where twice is wrong
+    /// (money, a counter), remember under a key of the message's own that it was handled.
+    ///
+    /// `false` says that nobody has handled it, unless the gateway is one of the original, which gives
+    /// no event again.
+    pub fn redelivered(&self) -> bool {
+        self.redelivered
     }
 
     /// Returns the id of the client, the same everywhere in the cluster.
@@ -65,70 +117,71 @@ impl Client {
 
     /// Sends the client a message (`sendToCurrentClient`).
     pub fn send(&self, message: impl Into<OutMessage>) -> Sending<ToClient> {
-        self.gateway.send_to_client(self.id, message)
+        self.own().send_to_client(self.id, message)
     }
 
     /// Closes the client, after what was sent to it before (`closeCurrentClient`).
     ///
     /// # Errors
-    /// None today.
+    /// [`Error::Fenced`], when the event is given to another worker.
     pub async fn close(&self) -> Result<Delivery, Error> {
-        self.gateway.close_client(self.id).await
+        self.own().close_client(self.id).await
     }
 
     /// Closes the client after a last message.
     ///
     /// # Errors
-    /// When the message does not fit a frame.
+    /// When the message does not fit a frame, or the event is given to another worker
+    /// ([`Error::Fenced`]).
     pub async fn close_with(&self, message: impl Into<OutMessage>) -> Result<Delivery, Error> {
-        self.gateway.close_client(self.id).last_message(message).await
+        self.own().close_client(self.id).last_message(message).await
     }
 
     /// Closes the client at once; what was sent to it before may be lost
     /// (`destoryCurrentClient`).
     ///
     /// # Errors
-    /// None today.
+    /// [`Error::Fenced`], when the event is given to another worker.
     pub async fn destroy(&self) -> Result<Delivery, Error> {
-        self.gateway.destroy_client(self.id).await
+        self.own().destroy_client(self.id).await
     }
 
     /// Binds the client to a uid; it is no longer bound to another.
     ///
     /// # Errors
-    /// When the uid is empty or `"0"`.
+    /// When the uid is empty or `"0"`, or the event is given to another worker ([`Error::Fenced`]).
     pub async fn bind_uid(&self, uid: impl TryInto<Uid, Error: Into<IdError>>) -> Result<Delivery, Error> {
-        self.gateway.bind_uid(self.id, uid).await
+        self.own().bind_uid(self.id, uid).await
     }
 
     /// Unbinds the client from a uid.
     ///
     /// # Errors
-    /// When the uid is empty or `"0"`.
+    /// When the uid is empty or `"0"`, or the event is given to another worker ([`Error::Fenced`]).
     pub async fn unbind_uid(&self, uid: impl TryInto<Uid, Error: Into<IdError>>) -> Result<Delivery, Error> {
-        self.gateway.unbind_uid(self.id, uid).await
+        self.own().unbind_uid(self.id, uid).await
     }
 
     /// Puts the client into a group.
     ///
     /// # Errors
-    /// When the group is empty or `"0"`.
+    /// When the group is empty or `"0"`, or the event is given to another worker ([`Error::Fenced`]).
     pub async fn join_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
     ) -> Result<Delivery, Error> {
-        self.gateway.join_group(self.id, group).await
+        self.own().join_group(self.id, group).await
     }
 
     /// Takes the client out of a group.
     ///
     /// # Errors
-    /// When the group is empty or `"0"`.
+    /// When the group is empty or `"0"`, or the event is given to another worker ([`Error::Fenced`]).
     pub async fn leave_group(
         &self,
         group: impl TryInto<GroupId, Error: Into<IdError>>,
     ) -> Result<Delivery, Error> {
-        self.gateway.leave_group(self.id, group).await
+        self.own().leave_group(self.id, group).await
     }
 }
 

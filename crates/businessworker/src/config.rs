@@ -74,6 +74,21 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shutdown_timeout_ms: Option<u64>,
 
+    /// Show each gateway every MS milliseconds that this worker lives [default: 2500]
+    #[arg(long, value_name = "MS", env = "GATEWAYWORKER_BUSINESSWORKER_LINK_PING_INTERVAL_MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_ping_interval_ms: Option<u64>,
+
+    /// Take a link as dead when nothing comes from its gateway for MS milliseconds [default: 10000]
+    #[arg(long, value_name = "MS", env = "GATEWAYWORKER_BUSINESSWORKER_LINK_TIMEOUT_MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_timeout_ms: Option<u64>,
+
+    /// Take a gateway as lost that is not linked and no register has listed for MS milliseconds [default: 30000]
+    #[arg(long, value_name = "MS", env = "GATEWAYWORKER_BUSINESSWORKER_GATEWAY_LOST_AFTER_MS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_lost_after_ms: Option<u64>,
+
     /// Run handlers on N threads, 0 for one on each core [default: 0]
     #[arg(long, value_name = "N", env = "GATEWAYWORKER_BUSINESSWORKER_THREADS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +131,18 @@ pub struct Config<A = NoSettings> {
     /// The time for handlers to end after the worker was asked to stop, in milliseconds;
     /// 10000 by default.
     pub shutdown_timeout_ms: u64,
+    /// How often the worker shows each gateway that it lives, in milliseconds; 2500 by default.
+    /// Gateways of ours know it by that, whatever the handlers do.
+    pub link_ping_interval_ms: u64,
+    /// How long a gateway may be silent before its links are closed and made again, in
+    /// milliseconds; 10000 by default. At least twice `link_ping_interval_ms`, and not less than
+    /// twice the gateways' own interval. For half of that time events of a silent gateway are
+    /// still begun.
+    pub link_timeout_ms: u64,
+    /// How long a gateway that is not linked, and that the registers do not list, is waited for
+    /// before it is lost, in milliseconds; 30000 by default. Then `on_close` runs for its clients,
+    /// with [`GatewayLost`](crate::CloseReason::GatewayLost).
+    pub gateway_lost_after_ms: u64,
     /// The number of threads for handlers, beside the one that serves the links; 0 for one
     /// on each core, the default.
     pub threads: usize,
@@ -142,6 +169,9 @@ impl<A: Default> Default for Config<A> {
             slow_handler_warning_ms: 1_000,
             handler_timeout_ms: 0,
             shutdown_timeout_ms: 10_000,
+            link_ping_interval_ms: 2_500,
+            link_timeout_ms: 10_000,
+            gateway_lost_after_ms: 30_000,
             threads: 0,
             http: HttpConfig::default(),
             app: A::default(),
@@ -184,6 +214,13 @@ impl<A> Config<A> {
         if self.question_timeout_ms == 0 {
             return Err(ConfigError::NoQuestionTimeout);
         }
+        let (interval_ms, timeout_ms) = (self.link_ping_interval_ms, self.link_timeout_ms);
+        if interval_ms == 0 {
+            return Err(ConfigError::NoLinkPingInterval);
+        }
+        if timeout_ms / 2 < interval_ms {
+            return Err(ConfigError::ShortLinkTimeout { timeout_ms, interval_ms });
+        }
         self.http.validate(&self.secret_key).map_err(|error| ConfigError::Http(error.into()))
     }
 
@@ -199,6 +236,9 @@ impl<A> Config<A> {
             slow_handler_warning_ms: self.slow_handler_warning_ms,
             handler_timeout_ms: self.handler_timeout_ms,
             shutdown_timeout_ms: self.shutdown_timeout_ms,
+            link_ping_interval_ms: self.link_ping_interval_ms,
+            link_timeout_ms: self.link_timeout_ms,
+            gateway_lost_after_ms: self.gateway_lost_after_ms,
             threads: self.threads,
             http: self.http,
             app: NoSettings {},
@@ -219,6 +259,18 @@ impl<A> Config<A> {
 
     pub(crate) fn handler_timeout(&self) -> Option<Duration> {
         (self.handler_timeout_ms > 0).then(|| Duration::from_millis(self.handler_timeout_ms))
+    }
+
+    pub(crate) fn link_ping_interval(&self) -> Duration {
+        Duration::from_millis(self.link_ping_interval_ms)
+    }
+
+    pub(crate) fn link_timeout(&self) -> Duration {
+        Duration::from_millis(self.link_timeout_ms)
+    }
+
+    pub(crate) fn gateway_lost_after(&self) -> Duration {
+        Duration::from_millis(self.gateway_lost_after_ms)
     }
 
     pub(crate) fn shutdown_timeout(&self) -> Duration {
@@ -361,6 +413,8 @@ mod tests {
             ("register_address = 'nowhere'", "register_address"),
             ("concurrency = 0", "concurrency"),
             ("question_timeout_ms = 0", "question_timeout_ms"),
+            ("link_ping_interval_ms = 0", "link_ping_interval_ms"),
+            ("link_timeout_ms = 4999", "link_timeout_ms"),
             ("http.listen = '127.0.0.1:0'", "http.token"),
             ("http.max_batch = 0", "http.max_batch"),
         ];

@@ -72,6 +72,28 @@ impl<A> Config<A> {
         self
     }
 
+    /// Sets how often the worker shows each gateway that it lives, at least 1 ms.
+    #[must_use]
+    pub fn with_link_ping_interval_ms(mut self, ms: u64) -> Self {
+        self.link_ping_interval_ms = ms;
+        self
+    }
+
+    /// Sets how long a gateway may be silent before its links are closed, at least twice
+    /// `link_ping_interval_ms`.
+    #[must_use]
+    pub fn with_link_timeout_ms(mut self, ms: u64) -> Self {
+        self.link_timeout_ms = ms;
+        self
+    }
+
+    /// Sets how long a gateway that is gone is waited for before it is lost.
+    #[must_use]
+    pub fn with_gateway_lost_after_ms(mut self, ms: u64) -> Self {
+        self.gateway_lost_after_ms = ms;
+        self
+    }
+
     /// Sets the settings of calls over HTTP.
     #[must_use]
     pub fn with_http(mut self, http: HttpConfig) -> Self {

@@ -25,6 +25,17 @@ pub enum ConfigError {
     /// `question_timeout_ms` is 0.
     #[error("question_timeout_ms: must be at least 1")]
     NoQuestionTimeout,
+    /// `link_ping_interval_ms` is 0.
+    #[error("link_ping_interval_ms: must be at least 1")]
+    NoLinkPingInterval,
+    /// `link_timeout_ms` is less than two intervals.
+    #[error("link_timeout_ms: {timeout_ms} is less than twice link_ping_interval_ms = {interval_ms}")]
+    ShortLinkTimeout {
+        /// `link_timeout_ms`.
+        timeout_ms: u64,
+        /// `link_ping_interval_ms`.
+        interval_ms: u64,
+    },
     /// A key for calls over HTTP cannot work.
     #[error(transparent)]
     Http(BoxError),

@@ -4,7 +4,8 @@
 //! `link` makes room for an event and enqueues it. A future runs each client's queue as
 //! long as there is anything in it: a task, unless it is done at its first poll. A client
 //! without events has neither. Which event is next, and what is known of the client, is the
-//! business of `core`; what happens to one event that of `handler`.
+//! business of `core`; what happens to one event that of `handler`; which events have to wait for
+//! their gateway, that of `epochs`.
 
 use std::future::poll_fn;
 use std::net::SocketAddrV4;
@@ -13,19 +14,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use gatewayworker_client::ClientId;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::coop::unconstrained;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
 use crate::Events;
 use crate::client_map::ClientMap;
-use crate::core::{Clients, Enqueued, Event};
-use crate::handler::HandlerRunner;
+use crate::core::{Clients, Enqueued, Epoch, Event};
+use crate::done::DoneTeller;
+use crate::epochs::{Epochs, NextStep};
+use crate::handler::{Ending, HandlerRunner};
 
 /// The budget of all events that wait or run, in bytes, roughly.
 pub(crate) const BUDGET: usize = 64 * 1024 * 1024;
@@ -35,15 +39,17 @@ pub(crate) const BUDGET: usize = 64 * 1024 * 1024;
 pub(crate) struct EventQueues<E> {
     pub(crate) clients: Arc<Clients<ClientMap>>,
     pub(crate) handler: HandlerRunner<E>,
+    pub(crate) epochs: Epochs,
+    pub(crate) done: DoneTeller,
     /// A permit for each handler that runs.
     running: Semaphore,
     /// Wakes the links that wait for room when an event has finished.
     finished: Notify,
-    tasks: TaskTracker,
+    pub(crate) tasks: TaskTracker,
     /// The number of gateways that events come from now.
     gateways: AtomicUsize,
     /// The application's runtime.
-    runtime: Handle,
+    pub(crate) runtime: Handle,
 }
 
 /// Counts a gateway until it is dropped.
@@ -63,9 +69,13 @@ impl<E: Events> EventQueues<E> {
         clients: Arc<Clients<ClientMap>>,
         handler: HandlerRunner<E>,
         concurrency: usize,
+        link_timeout: Duration,
     ) -> Arc<Self> {
         Arc::new(Self {
             clients,
+            done: DoneTeller::new(handler.worker.clone(), link_timeout),
+            // Before the gateway takes this worker for dead, and gives the events to another.
+            epochs: Epochs::new(link_timeout / 2),
             handler,
             running: Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)),
             finished: Notify::new(),
@@ -92,29 +102,33 @@ impl<E: Events> EventQueues<E> {
         vec![
             ("gateways", self.gateways() as u64),
             ("events", stats.events.get()),
+            ("events_redelivered", stats.redelivered.get()),
             ("errors", stats.errors.get() + stats.panics.get()),
+            ("fenced", self.epochs.fenced_calls()),
         ]
     }
 
+    /// Whether there is room for an event: its budget is reserved then.
+    pub(crate) fn has_room(&self, event: &Event) -> bool {
+        self.clients.try_reserve(event)
+    }
+
     /// Reserves the budget for an event, which then is [enqueued](Self::enqueue), and waits
-    /// for it where it is used up. Returns whether it had to wait. No event is ever
+    /// for it where it is used up. No event is ever
     /// dropped: a link that waits here reads no more, and its gateway notices.
     ///
     /// Cancel safe: nothing is reserved then. Not fair: a small event may overtake a
     /// large one.
-    pub(crate) async fn make_room(&self, event: &Event) -> bool {
-        let mut waited = false;
+    pub(crate) async fn make_room(&self, event: &Event) {
         while !self.clients.try_reserve(event) {
             let mut finished = pin!(self.finished.notified());
             finished.as_mut().enable();
             // One may have finished before this began to listen.
             if self.clients.try_reserve(event) {
-                return waited;
+                return;
             }
             finished.await;
-            waited = true;
         }
-        waited
     }
 
     /// Puts an event, for which there is [room](Self::make_room), into its client's queue.
@@ -128,12 +142,11 @@ impl<E: Events> EventQueues<E> {
     pub(crate) async fn enqueue(self: &Arc<Self>, event: Event, inline: bool) {
         let id = event.client_id();
         let Enqueued::Start(event) = self.clients.enqueue(event) else { return };
-        let queue = self.clone().run(id, event);
         if !inline {
-            self.tasks.spawn_on(queue, &self.runtime);
+            self.spawn(id, event);
             return;
         }
-        let mut queue = Box::pin(queue);
+        let mut queue = Box::pin(self.clone().run(id, event));
         // The link's own budget of the cooperative scheduler is not for handlers: it would
         // be used up after a hundred, and all others look unfinished.
         let first_poll = poll_fn(|cx| {
@@ -145,30 +158,92 @@ impl<E: Events> EventQueues<E> {
         }
     }
 
+    /// Runs a client's events, from the one that is started, in a task.
+    pub(crate) fn spawn(self: &Arc<Self>, id: ClientId, started: Event) {
+        self.tasks.spawn_on(self.clone().run(id, started), &self.runtime);
+    }
+
     /// Runs one client's events until there are none.
-    async fn run(self: Arc<Self>, id: ClientId, first: Event) {
+    pub(crate) async fn run(self: Arc<Self>, id: ClientId, first: Event) {
         let mut next = Some(first);
         while let Some(event) = next {
-            let permit = match self.running.try_acquire() {
-                Ok(permit) => Ok(permit),
-                Err(_) => self.running.acquire().await,
+            let (step, permit) = self.turn(&event).await;
+            let epoch = event.epoch.clone();
+            next = match (step, epoch) {
+                (NextStep::Drop, _) => self.clients.drop_started(id),
+                (NextStep::Return, Some(epoch)) => {
+                    let (counts, next) = self.clients.return_started(id, &event, &epoch);
+                    self.tell_return(&epoch, counts);
+                    next
+                }
+                (NextStep::Begin | NextStep::Return, epoch) => {
+                    match self.handle(id, event, epoch.as_ref()).await {
+                        Some(unbegun) => Some(unbegun),
+                        None => self.clients.finish(id),
+                    }
+                }
             };
-            // Handlers are contained, but not all that is theirs: what they held may panic
-            // when they are cancelled, an error when it is shown. The queue has to go on, or
-            // its client would be mute for ever.
-            let handle = pin!(self.handler.handle(&self.clients, event));
-            if AssertUnwindSafe(handle).catch_unwind().await.is_err() {
-                self.handler.stats.panics.count();
-                error!(client = %id, "a value that a handler left behind panicked when it was dropped or shown");
-            }
             drop(permit);
-            next = self.clients.finish(id);
             self.finished.notify_waiters();
         }
     }
 
-    /// Forgets the clients of a gateway, which are no longer this worker's. Events of
-    /// theirs that have come are still handled.
+    /// Waits until something is to be done with an event, and for a permit to do it.
+    async fn turn(&self, event: &Event) -> (NextStep, SemaphorePermit<'_>) {
+        loop {
+            let permit = match self.running.try_acquire() {
+                Ok(permit) => permit,
+                // The semaphore is never closed.
+                Err(_) => match self.running.acquire().await {
+                    Ok(permit) => permit,
+                    Err(_) => std::future::pending().await,
+                },
+            };
+            if let Some(step) = self.epochs.next_step(event) {
+                return (step, permit);
+            }
+            // An event that waits for its gateway keeps nobody else from running.
+            drop(permit);
+            Box::pin(self.epochs.turn(event)).await;
+        }
+    }
+
+    /// Runs the handler of an event; returns the event where that did not begin.
+    async fn handle(&self, id: ClientId, event: Event, epoch: Option<&Arc<Epoch>>) -> Option<Event> {
+        // Handlers are contained, but not all that is theirs: what they held may panic
+        // when they are cancelled, an error when it is shown. The queue has to go on, or
+        // its client would be mute for ever.
+        let handle = pin!(self.handler.handle(&self.clients, event));
+        let client = match AssertUnwindSafe(handle).catch_unwind().await {
+            Ok(Ending::Done(client)) => client,
+            Ok(Ending::NotBegun(event)) => {
+                if let Some(epoch) = epoch {
+                    self.end_epoch(epoch);
+                }
+                return Some(event);
+            }
+            Err(_) => {
+                self.handler.stats.panics.count();
+                error!(client = %id, "a value that a handler left behind panicked when it was dropped or shown");
+                None
+            }
+        };
+        if let Some(epoch) = epoch {
+            let calls = client.as_ref().and_then(|client| client.session().calls());
+            self.done.done(epoch, id.connection_id(), calls);
+        }
+        None
+    }
+
+    /// Ends an epoch: no event of it begins, no handler of it says anything more, and its call link is
+    /// closed, which ends the event link.
+    pub(crate) fn end_epoch(&self, epoch: &Epoch) {
+        self.epochs.end(epoch);
+        self.handler.worker.end_call_link(epoch.gateway(), epoch.number());
+    }
+
+    /// Forgets the clients of a gateway that does not acknowledge events, which are no longer this
+    /// worker's. Events of theirs that have come are still handled.
     pub(crate) fn forget_gateway(&self, gateway: SocketAddrV4) {
         self.clients.forget_gateway(gateway);
     }
@@ -195,6 +270,8 @@ mod tests {
     use crate::handler::Limits;
     use crate::{Client, CloseReason, Message, Result};
 
+    const TIMEOUT: Duration = Duration::from_secs(10);
+
     /// Counts messages, and holds them up as long as it has no permits.
     struct Gate {
         permits: Semaphore,
@@ -215,7 +292,7 @@ mod tests {
 
     fn queues(concurrency: usize, budget: usize) -> (Arc<EventQueues<Arc<Gate>>>, Arc<Gate>) {
         let gate = Arc::new(Gate { permits: Semaphore::new(0), messages: AtomicUsize::new(0) });
-        (EventQueues::new(clients(budget), handler(gate.clone()), concurrency), gate)
+        (EventQueues::new(clients(budget), handler(gate.clone()), concurrency, TIMEOUT), gate)
     }
 
     fn handler<E: Events>(events: E) -> HandlerRunner<E> {
@@ -240,14 +317,14 @@ mod tests {
         let (queues, gate) = queues(1, 10 * EVENT_COST);
         for connection in 0..10 {
             let event = message(connection % 3, 0);
-            assert!(!queues.make_room(&event).now_or_never().expect("there is room"));
+            assert!(queues.has_room(&event));
             queues.enqueue(event, false).await;
         }
         let eleventh = message(7, 0);
         let mut room = Box::pin(queues.make_room(&eleventh));
         assert!(room.as_mut().now_or_never().is_none(), "there is no room");
         gate.permits.add_permits(1);
-        assert!(room.await, "it had to wait");
+        room.await;
         queues.enqueue(eleventh, false).await;
         gate.permits.add_permits(10);
         queues.drained().await;
@@ -285,7 +362,7 @@ mod tests {
     async fn a_panic_outside_the_handler_does_not_end_the_queue() {
         let mut handler = handler(Forever);
         handler.limits.cancel = Some(Duration::from_millis(1));
-        let queues = EventQueues::new(clients(BUDGET), handler, 1);
+        let queues = EventQueues::new(clients(BUDGET), handler, 1, TIMEOUT);
         for _ in 0..3 {
             enqueue(&queues, message(1, 0), true).await;
         }
@@ -307,7 +384,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_kept_of_a_closed_client_though_on_close_writes_its_session() {
         let clients = clients(BUDGET);
-        let queues = EventQueues::new(clients.clone(), handler(TooLate(clients.clone())), 1);
+        let queues = EventQueues::new(clients.clone(), handler(TooLate(clients.clone())), 1, TIMEOUT);
         let mut event = message(1, 0);
         event.kind = EventKind::Close(Bytes::new());
         let id = event.client_id();

@@ -14,14 +14,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use gatewayworker_client::worker::WorkerHandle;
-use gatewayworker_client::{ClientId, Delivery, Error, OutMessage};
-use tokio::time::{Instant, timeout};
+use gatewayworker_client::{ClientId, Delivery, Error, OutMessage, Unreached};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, warn};
 
+use crate::client::Given;
 use crate::client_map::ClientMap;
 use crate::core::{
-    Begin, Clients, Event, EventKind, Handled, HandlerOutcome, Reply, SessionChanges, SessionQuestion,
-    Verdict,
+    Begin, Clients, Epoch, Event, EventKind, Handled, HandlerOutcome, Phase, Reply, SessionChanges,
+    SessionQuestion, Verdict,
 };
 use crate::stats::HandlerStats;
 use crate::{Client, CloseReason, Events, Handshake, Message, Result};
@@ -34,6 +35,18 @@ pub(crate) struct Limits {
     /// After this time a handler is cancelled, at its next `.await`; a handler that blocks
     /// its thread cannot be cancelled. `None`: never.
     pub(crate) cancel: Option<Duration>,
+}
+
+/// The pause before a gateway that has not answered in time is asked again for a session.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// What became of an event.
+#[derive(Debug)]
+pub(crate) enum Ending {
+    /// It is done. The client has what its handler said; `None` where none ran.
+    Done(Option<Client>),
+    /// Its handler did not run, as the links to its gateway have ended.
+    NotBegun(Event),
 }
 
 /// Runs the handlers of an application.
@@ -51,18 +64,34 @@ impl<E: Events> HandlerRunner<E> {
     }
 
     /// Handles an event: chooses its session, runs its handler, and replies to its gateway.
-    pub(crate) async fn handle(&self, clients: &Clients<ClientMap>, event: Event) {
+    pub(crate) async fn handle(&self, clients: &Clients<ClientMap>, mut event: Event) -> Ending {
         let id = event.client_id();
-        let Event { origin, session, kind, .. } = event;
-        self.stats.events.count();
-        let session = match clients.begin(id, &kind, session) {
-            Begin::Skip => return,
+        let (has_lost_gateway, redelivered) = (event.has_lost_gateway(), event.is_redelivered());
+        let session = match clients.begin(id, &event.kind, std::mem::take(&mut event.session)) {
+            Begin::Skip => return Ending::Done(None),
             Begin::Run(session) => session,
+            Begin::Ask(question) if has_lost_gateway => clients.answered(id, question, None),
             // Boxed: this is rare and its future is large. Unboxed, the future of every event
             // would have to reserve that space.
-            Begin::Ask(question) => Box::pin(self.ask_session(clients, id, question)).await,
+            Begin::Ask(question) => {
+                let epoch = event.epoch.as_deref();
+                match Box::pin(self.ask_session(clients, id, question, epoch)).await {
+                    Ok(session) => session,
+                    Err(question) => {
+                        event.session = question.into_newest_known();
+                        return Ending::NotBegun(event);
+                    }
+                }
+            }
         };
-        let client = Client::new(origin, &self.worker, session);
+        self.stats.events.count();
+        if redelivered {
+            self.stats.redelivered.count();
+        }
+        let Event { origin, kind, epoch, .. } = event;
+        let fence = epoch.as_ref().map(|epoch| epoch.fence().clone());
+        let client =
+            Client::new(origin, &self.worker, session, Given { fence, redelivered, has_lost_gateway });
         let handled = match kind {
             EventKind::Connect => {
                 let run = pin!(async { self.events.on_connect(&client).await });
@@ -85,26 +114,57 @@ impl<E: Events> HandlerRunner<E> {
             }
         };
         let reply = clients.complete(id, handled);
-        if reply != Reply::default() {
+        if reply == Reply::default() {
+            return Ending::Done(Some(client));
+        }
+        if has_lost_gateway {
+            // There is nobody to tell, but the client's next events here see what was changed.
+            if let Some(session) = reply.session {
+                clients.note_write(id, &session);
+            }
+        } else if epoch.is_none_or(|epoch| epoch.phase() == Phase::Live) {
             Box::pin(self.reply(id, reply)).await;
         }
+        Ending::Done(Some(client))
     }
 
+    /// Asks a gateway for a client's session. Returns the question where the links to the gateway have
+    /// ended: the event comes again then. Events of a gateway that does not acknowledge them get the newest session known
+    /// here.
     async fn ask_session(
         &self,
         clients: &Clients<ClientMap>,
         id: ClientId,
         question: SessionQuestion,
-    ) -> Bytes {
+        epoch: Option<&Epoch>,
+    ) -> std::result::Result<Bytes, SessionQuestion> {
         self.stats.sessions_asked.count();
-        let answer = self.worker.gateway().session_bytes(id).await.unwrap_or_else(|error| {
-            warn!(
-                client = %id, %error,
-                "the gateway did not answer with the client's session: the handler gets the newest one known here"
-            );
-            None
-        });
-        clients.answered(id, question, answer)
+        let is_over = || epoch.is_some_and(|epoch| epoch.phase() != Phase::Live);
+        loop {
+            let error = match self.worker.gateway().session_bytes(id).await {
+                // An answer that another link brought knows nothing of what was said on the one before.
+                _ if is_over() => return Err(question),
+                Ok(answer) => return Ok(clients.answered(id, question, answer)),
+                Err(error) => error,
+            };
+            match (&error, epoch) {
+                (Error::Unreached { why: Unreached::TimedOut | Unreached::Overloaded, .. }, Some(_)) => {
+                    warn!(
+                        client = %id, %error,
+                        "the gateway did not answer with the client's session: it is asked again"
+                    );
+                    sleep(ASK_AGAIN).await;
+                }
+                (Error::Unreached { why: Unreached::BadAnswer, .. }, _) | (_, None) => {
+                    warn!(
+                        client = %id, %error,
+                        "the gateway did not answer with the client's session: the handler gets the newest one known here"
+                    );
+                    return Ok(clients.answered(id, question, None));
+                }
+                _ => return Err(question),
+            }
+        }
     }
 
     async fn on_websocket_connect(&self, client: &Client, handshake: &[u8], gateway_asks: bool) -> Handled {

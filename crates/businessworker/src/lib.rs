@@ -36,16 +36,21 @@
 
 mod client;
 mod client_map;
+mod clock;
 mod config;
 mod config_builder;
 mod config_error;
 // What only a simulation calls is unused, and out of reach, without the feature.
 #[cfg_attr(not(feature = "internals"), allow(dead_code, unreachable_pub, unused_imports))]
 mod core;
+mod done;
+mod draining;
+mod epochs;
 mod event_queues;
 mod events;
 mod handler;
 mod handshake;
+mod heartbeats;
 mod inline_slice;
 #[cfg(feature = "internals")]
 #[doc(hidden)]

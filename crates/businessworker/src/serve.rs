@@ -5,10 +5,12 @@
 //! them. Events go from `link` to `event_queues`; nothing in here touches one.
 
 use std::fmt;
+use std::net::SocketAddrV4;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gatewayworker_client::Liveness;
 use gatewayworker_client::worker::{WorkerHandle, follow_gateways};
 use gatewayworker_daemon::{ListenerSource, Stats};
 use gatewayworker_net::{RegisterLinks, registers};
@@ -23,11 +25,13 @@ use crate::client_map::ClientMap;
 use crate::core::{Clients, Identity};
 use crate::event_queues::{BUDGET, EventQueues};
 use crate::handler::{HandlerRunner, Limits};
+use crate::heartbeats::Heartbeats;
+use crate::link::{self, EventLinks, LinkLimits};
 use crate::network::Network;
 use crate::problem::problem;
-use crate::{BoxError, Config, Events, link};
+use crate::{BoxError, Config, Events};
 
-/// Why [`serve`] failed. A worker that has started does not fail.
+/// Why [`serve`] failed. A worker that has started fails only by a defect of its own.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -37,9 +41,12 @@ pub enum Error {
     /// The worker cannot listen on `http.listen`.
     #[error("{0}")]
     Http(BoxError),
-    /// The system has no thread left for the links.
-    #[error("cannot start the thread that serves the links: {0}")]
+    /// The system has no thread left for the links, or for their heartbeats.
+    #[error("cannot start a thread for the links: {0}")]
     Thread(std::io::Error),
+    /// A task that the worker relies on has panicked; the log says where. The worker has drained.
+    #[error("the worker has stopped, as {0} panicked: see the log")]
+    Panicked(&'static str),
 }
 
 /// How [`serve`] runs a worker, apart from its configuration: until when, with which
@@ -122,7 +129,7 @@ impl HttpListener {
 struct Registers {
     gateways: watch::Receiver<Vec<String>>,
     links: RegisterLinks,
-    _following: AbortOnDropHandle<()>,
+    following: AbortOnDropHandle<()>,
 }
 
 impl Registers {
@@ -134,13 +141,15 @@ impl Registers {
             let links = links.clone();
             async move { registers::follow(&names, &key, list, &links).await }
         });
-        Self { gateways, links, _following: AbortOnDropHandle::new(following) }
+        Self { gateways, links, following: AbortOnDropHandle::new(following) }
     }
 }
 
-/// Runs a worker until it is asked to stop, then drains: within `shutdown_timeout_ms`, events
-/// that have left the gateways are handled, requests over HTTP answered, and what was said
-/// is written.
+/// Runs a worker until it is asked to stop, then drains, within `shutdown_timeout_ms`: events whose
+/// handlers have begun are handled, the others given back to the gateways, which give them to other
+/// workers; requests over HTTP are answered, and what was said is written. What is not done when the
+/// time is over goes to other workers, too. (A gateway of the original gives nothing to others: there,
+/// events that have left are handled, and lost when the time is over.)
 ///
 /// `options` is a [`CancellationToken`], or [`ServeOptions`] for more than that.
 ///
@@ -161,8 +170,8 @@ impl Registers {
 /// messages in them.
 ///
 /// # Errors
-/// When `on_worker_start` fails, `http.listen` cannot be listened on, or the system has
-/// no thread left for the links.
+/// When `on_worker_start` fails, `http.listen` cannot be listened on, the system has
+/// no thread left for the links, or a task that the worker relies on has panicked.
 ///
 /// # Panics
 /// Outside a tokio runtime.
@@ -172,22 +181,32 @@ pub async fn serve<E: Events>(
     options: impl Into<ServeOptions>,
 ) -> Result<(), Error> {
     let ServeOptions { shutdown, http_listener, on_ready, stats } = options.into();
+    // The worker stops by itself, too, where it cannot go on.
+    let shutdown = shutdown.child_token();
     let http_listener = http_listener.open(&config).await?;
-    let registers = Registers::follow(&config);
+    let mut registers = Registers::follow(&config);
     let clients = Arc::new(Clients::new(ClientMap::default(), BUDGET));
     let network = Network::start().map_err(Error::Thread)?;
+    let process = rand::random();
     let worker = network.enter(|| {
         WorkerHandle::builder(registers.gateways.clone())
             .secret_key(config.secret_key.clone())
             .question_timeout(config.question_timeout())
+            .liveness(Liveness::new(config.link_ping_interval(), config.link_timeout()))
+            .process(process)
             .observer(clients.clone())
             .connect()
     });
+    let heartbeats = Heartbeats::start(worker.clone(), config.link_ping_interval()).map_err(Error::Thread)?;
     let limits = Limits { slow: config.slow_handler_warning(), cancel: config.handler_timeout() };
     let gateway = worker.gateway().clone();
     let handler = HandlerRunner::new(events, worker, limits);
-    let queues = EventQueues::new(clients, handler, config.concurrency);
+    let queues = EventQueues::new(clients, handler, config.concurrency, config.link_timeout());
     provide_stats(&stats, &queues, &registers);
+    let mut telling = network.spawn({
+        let queues = queues.clone();
+        async move { queues.done.run().await }
+    });
 
     let handler = &queues.handler;
     tokio::select! {
@@ -207,22 +226,43 @@ pub async fn serve<E: Events>(
     on_ready();
 
     let links = TaskTracker::new();
-    let _following = keep_links(&network, &links, &queues, &config, registers.gateways.clone(), &shutdown);
-    shutdown.cancelled().await;
+    let event_links = EventLinks {
+        queues: queues.clone(),
+        identity: identity(&config, process),
+        heartbeats,
+        registers: registers.links.clone(),
+        stop: shutdown.clone(),
+        limits: LinkLimits {
+            // The other half is for the events that come until then.
+            close: drain_timeout / 2,
+            silence: config.link_timeout(),
+            lost_after: config.gateway_lost_after(),
+        },
+    };
+    let following = keep_links(&network, &links, event_links, registers.gateways.clone());
+    // None of these tasks returns: where one has ended, it has panicked.
+    let panicked = tokio::select! {
+        () = shutdown.cancelled() => None,
+        _ = &mut registers.following => Some("the task that follows the registers"),
+        _ = &mut telling => Some("the task that tells gateways what is done"),
+    };
+    if let Some(task) = panicked {
+        error!("{task} panicked: the worker drains and stops");
+        shutdown.cancel();
+    }
 
     info!("the worker drains");
     let deadline = Instant::now() + drain_timeout;
+    queues.epochs.drain();
     links.close();
     let drain = async {
         links.wait().await;
         queues.drained().await;
     };
     if timeout_at(deadline, drain).await.is_err() {
-        warn!(
-            limit_ms = drain_timeout.as_millis() as u64,
-            "handlers were still running when shutdown_timeout_ms was over: the worker does not wait for them"
-        );
+        stop_waiting(&queues, drain_timeout);
     }
+    drop(following);
     // It ends by itself when the time is over; what it still says is written below.
     if let Some(http) = http
         && let Err(error) = http.await
@@ -236,7 +276,41 @@ pub async fn serve<E: Events>(
     }
     gateway.finish(left).await;
     info!(stats = %handler.stats, "the worker has stopped");
-    Ok(())
+    panicked.map_or(Ok(()), |task| Err(Error::Panicked(task)))
+}
+
+/// Ends the epochs, so that gateways give what is not done to other workers, and says what that is.
+fn stop_waiting<E: Events>(queues: &Arc<EventQueues<E>>, limit: Duration) {
+    let limit_ms = limit.as_millis() as u64;
+    let missing: Vec<_> = queues.epochs.undecided().iter().map(SocketAddrV4::to_string).collect();
+    let unfinished = queues.clients.unfinished();
+    queues.epochs.end_all();
+    let lost = unfinished.events - unfinished.given_to_others;
+    if lost > 0 {
+        warn!(
+            limit_ms,
+            events = lost,
+            "handlers were still running when shutdown_timeout_ms was over: the worker does not wait for \
+             them, and no other worker gets these events"
+        );
+    }
+    // Nothing is lost by it, but what these handlers do may be done twice.
+    warn!(
+        limit_ms,
+        events = unfinished.given_to_others,
+        missing_gateways = missing.join(","),
+        "the worker has not finished everything when shutdown_timeout_ms was over: the gateways give these \
+         events to other workers"
+    );
+}
+
+fn identity(config: &Config, process: u64) -> Identity {
+    let (name, secret_key) = (config.name.clone(), config.secret_key.clone());
+    let identity = match config.worker_id.clone() {
+        Some(id) => Identity::with_id(name, id, secret_key),
+        None => Identity::with_drawn_id(name, process, secret_key),
+    };
+    identity.with_process(process)
 }
 
 fn provide_stats<E: Events>(stats: &Stats, queues: &Arc<EventQueues<E>>, registers: &Registers) {
@@ -255,27 +329,17 @@ fn provide_stats<E: Events>(stats: &Stats, queues: &Arc<EventQueues<E>>, registe
 }
 
 /// Keeps an event link to each gateway in the list, until what is returned is dropped; after
-/// `shutdown` no new one. Each link is tracked in `links` until it has ended.
+/// the worker was asked to stop no new one. Each link is tracked in `tracker` until it has ended.
 fn keep_links<E: Events>(
     network: &Network,
-    links: &TaskTracker,
-    queues: &Arc<EventQueues<E>>,
-    config: &Config,
+    tracker: &TaskTracker,
+    links: EventLinks<E>,
     gateways: watch::Receiver<Vec<String>>,
-    shutdown: &CancellationToken,
 ) -> AbortOnDropHandle<()> {
-    let (name, secret_key) = (config.name.clone(), config.secret_key.clone());
-    let identity = Arc::new(match config.worker_id.clone() {
-        Some(id) => Identity::with_id(name, id, secret_key),
-        None => Identity::with_drawn_id(name, rand::random(), secret_key),
-    });
-    // The other half is for the events that come until then.
-    let close_timeout = config.shutdown_timeout() / 2;
-    let (queues, links, shutdown) = (queues.clone(), links.clone(), shutdown.clone());
+    let (tracker, links) = (tracker.clone(), Arc::new(links));
     network.spawn(follow_gateways(gateways, move |address, listed| {
-        let (queues, identity, stop) = (queues.clone(), identity.clone(), shutdown.clone());
-        let run = link::run(queues, identity, address, listed, stop.clone(), close_timeout);
-        let run = links.track_future(run);
+        let stop = links.stop.clone();
+        let run = tracker.track_future(link::run(links.clone(), address, listed));
         async move {
             run.await;
             if stop.is_cancelled() {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use gatewayworker_client::worker::SessionObserver;
+use gatewayworker_client::worker::{EventCalls, SessionObserver};
 use gatewayworker_client::{ClientId, SessionData, SessionError, php};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,6 +29,8 @@ pub struct Session(Arc<Shared>);
 struct Shared {
     id: ClientId,
     view: Mutex<View>,
+    /// What the handler said, where the gateway is told when the event is done.
+    calls: Option<EventCalls>,
 }
 
 #[derive(Default)]
@@ -53,8 +55,11 @@ impl View {
 }
 
 impl Session {
-    pub(crate) fn new(id: ClientId, stored: Bytes) -> Self {
-        Self(Arc::new(Shared { id, view: Mutex::new(View { stored, ..View::default() }) }))
+    /// `has_calls` lets it note what the handler says to gateways.
+    pub(crate) fn new(id: ClientId, stored: Bytes, has_calls: bool) -> Self {
+        let view = Mutex::new(View { stored, ..View::default() });
+        let calls = has_calls.then(|| EventCalls::new(id.gateway()));
+        Self(Arc::new(Shared { id, view, calls }))
     }
 
     fn view(&self) -> MutexGuard<'_, View> {
@@ -116,6 +121,11 @@ impl Session {
         self.0.clone()
     }
 
+    /// Returns what the handler has said to gateways.
+    pub(crate) fn calls(&self) -> Option<&EventCalls> {
+        self.0.calls.as_ref()
+    }
+
     /// Takes the session that has to be written back; `None` where it was not changed, and
     /// when called again.
     pub(crate) fn take_changes(&self) -> Option<Bytes> {
@@ -170,6 +180,10 @@ impl SessionObserver for Shared {
             None => view.data = Some(stored),
         }
     }
+
+    fn calls(&self) -> Option<&EventCalls> {
+        self.calls.as_ref()
+    }
 }
 
 impl fmt::Debug for Session {
@@ -194,7 +208,7 @@ mod tests {
     }
 
     fn session(data: serde_json::Value) -> Session {
-        Session::new(id(1), bytes(data))
+        Session::new(id(1), bytes(data), false)
     }
 
     fn bytes(data: serde_json::Value) -> Bytes {
@@ -221,7 +235,7 @@ mod tests {
 
     #[test]
     fn no_session_and_an_empty_one_are_the_same() {
-        let session = Session::new(id(1), Bytes::new());
+        let session = Session::new(id(1), Bytes::new(), false);
         assert!(session.is_empty());
         session.insert("a", 1).unwrap();
         session.remove("a").unwrap();
@@ -263,7 +277,7 @@ mod tests {
 
     #[test]
     fn an_unreadable_session_is_an_error_and_is_not_overwritten() {
-        let session = Session::new(id(1), Bytes::from_static(b"O:8:\"stdClass\":0:{}"));
+        let session = Session::new(id(1), Bytes::from_static(b"O:8:\"stdClass\":0:{}"), false);
         assert!(session.get::<i32>("a").is_err());
         assert!(session.insert("a", 1).is_err());
         assert!(!session.is_empty());

@@ -1,6 +1,7 @@
 //! Counters of events and handlers. `handler` counts; the log and `status` show them.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use gatewayworker_daemon::Counter;
 
@@ -9,6 +10,10 @@ use gatewayworker_daemon::Counter;
 pub(crate) struct HandlerStats {
     /// Events that were handled.
     pub(crate) events: Counter,
+    /// Those of them that may have been handled before.
+    pub(crate) redelivered: Counter,
+    /// Events that were given back to their gateways, as the worker drains.
+    pub(crate) returned: AtomicU64,
     /// Handlers that returned `Err`.
     pub(crate) errors: Counter,
     /// Handlers that panicked.
@@ -27,10 +32,22 @@ pub(crate) struct HandlerStats {
 
 impl fmt::Display for HandlerStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { events, errors, panics, slow, cancelled, refused, sessions_asked, sessions_lost } = self;
+        let Self {
+            events,
+            redelivered,
+            returned,
+            errors,
+            panics,
+            slow,
+            cancelled,
+            refused,
+            sessions_asked,
+            sessions_lost,
+        } = self;
+        let returned = returned.load(Ordering::Relaxed);
         write!(
             f,
-            "events={events} errors={errors} panics={panics} slow={slow} cancelled={cancelled} \
+            "events={events} redelivered={redelivered} returned={returned} errors={errors} panics={panics} slow={slow} cancelled={cancelled} \
              refused={refused} sessions_asked={sessions_asked} sessions_lost={sessions_lost}"
         )
     }

@@ -1,6 +1,6 @@
 //! Asking gateways, all at once or one.
 //!
-//! `questions.rs` and `select.rs` call these methods; `link.rs` carries each question to its
+//! `questions.rs` and `select.rs` call these methods; `link/mod.rs` carries each question to its
 //! gateway, and `core` puts the answers together.
 
 use std::net::SocketAddrV4;

@@ -1,6 +1,6 @@
 //! One connection of a call link: its socket, what was read of it, and the word of its end.
 //!
-//! `link.rs` makes one for each attempt that succeeds. It decides nothing.
+//! `link/mod.rs` makes one for each attempt that succeeds, and reads it. Nothing is decided here.
 
 use std::io::{self, Read};
 use std::net::SocketAddrV4;

@@ -18,7 +18,7 @@ pub enum Unreached {
     /// No register lists a gateway with this address.
     #[error("no such gateway is registered")]
     NotKnown,
-    /// It is not connected at the moment.
+    /// It is not connected at the moment, or was silent for too long and has not answered since.
     #[error("not connected")]
     NotConnected,
     /// It reads or answers too slowly: as much waits for it as may.
@@ -63,8 +63,8 @@ impl From<PushError> for Unreached {
 ///
 /// A gateway counts as reached when its link has the frame. The protocol acknowledges no command,
 /// so a frame for a gateway that dies at this moment is lost without a trace. So is one for a gateway
-/// that is frozen, until its link is found to be silent (see [`Liveness`](crate::Liveness)): a
-/// warning says then how many bytes had not left, and from then on the gateway is named here as
+/// that is frozen, as long as its link is not found to be silent ([`Liveness`](crate::Liveness)). Then
+/// a warning says how many bytes had not left, and the gateway is named here as
 /// [`NotConnected`](Unreached::NotConnected) until it answers again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]

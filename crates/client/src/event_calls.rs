@@ -3,7 +3,7 @@
 //! A businessworker says that an event is done only when all that its handler said is in the
 //! sockets. What was said to the event's own gateway needs no look: it stands in front of that word
 //! on the same link. So a handler that answers its client costs nothing here; one that sends to
-//! others leaves an entry for each gateway. `link.rs` notes each command, the businessworker asks.
+//! others leaves an entry for each gateway. `link/mod.rs` notes each command, the businessworker asks.
 
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};

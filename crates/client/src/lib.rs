@@ -49,7 +49,7 @@
 //! - `targets.rs` and `frames.rs` make frames of a send, `emulated.rs` makes commands that
 //!   no gateway has, `dispatch.rs` awaits all of these; `ask.rs` asks, `decode.rs` reads the
 //!   answers.
-//! - `gateway_list.rs` and `links.rs` keep a link to each gateway; `link.rs` is one link over
+//! - `gateway_list.rs` and `links.rs` keep a link to each gateway; `link/` is one link over
 //!   TCP, `call_connection.rs` one connection of it, and `core/` its protocol without IO.
 //! - `worker.rs`, `fence.rs`, `event_calls.rs` and `bus.rs` are for our own worker and channel.
 

@@ -73,6 +73,13 @@ pub struct SessionQuestion {
     pub(super) newest_known: Bytes,
 }
 
+impl SessionQuestion {
+    /// Takes the session for the handler where the gateway cannot say.
+    pub fn into_newest_known(self) -> Bytes {
+        self.newest_known
+    }
+}
+
 /// What follows the end of an event's handler.
 #[derive(Debug)]
 pub(super) struct Finished {
@@ -316,6 +323,11 @@ impl ClientState {
     /// Whether the client is entered in the books of an epoch.
     pub(super) fn is_booked_in(&self, epoch: u32) -> bool {
         self.book.as_ref().is_some_and(|book| book.epoch.get() == epoch)
+    }
+
+    /// Whether the client is in the books of any epoch.
+    pub(super) fn is_booked(&self) -> bool {
+        self.book.is_some()
     }
 
     /// The number of events that run or wait.

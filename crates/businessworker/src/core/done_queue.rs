@@ -2,27 +2,14 @@
 //!
 //! The gateway counts the events of a client: "one of client 7" is always the first that it waits for.
 //! So where one event of a client has to wait, those of the same client behind it wait too. Plain data;
-//! `done` in the worker fills it when a handler has ended, and tells what it takes out.
+//! the event queues fill it when a handler has ended, and `done` in the worker tells what it takes out.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::SocketAddrV4;
 
 use gatewayworker_protocol::EventCounts;
 
-/// Why the gateway is not told yet that an event is done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Hold {
-    /// What the handler said to other gateways is not written yet: nothing that was pushed before this
-    /// mark may be missing. The worker numbers its marks.
-    Unwritten(u64),
-    /// The handler's words to these gateways met dead links.
-    DeadLinks {
-        /// The gateways.
-        gateways: Box<[SocketAddrV4]>,
-        /// When it is told nevertheless, in milliseconds.
-        until_ms: u64,
-    },
-}
+/// So many events are told at once, and wait no longer for others.
+const ENOUGH: u32 = 64;
 
 /// The events of one epoch that are done.
 #[derive(Debug, Default)]
@@ -31,30 +18,46 @@ pub struct DoneQueue {
     ready: Vec<(u32, u32)>,
     /// The number of events in `ready`.
     events: u32,
-    /// What may not be told yet, likewise; `None` waits for an earlier event of its client only.
-    held: VecDeque<(u32, Option<Hold>)>,
+    /// What may not be told yet, likewise: the number of its hold, or `None` where it waits for an
+    /// earlier event of its client only.
+    held: VecDeque<(u32, Option<u64>)>,
     /// The clients in `held`.
     waiting: BTreeSet<u32>,
+    /// Somebody tells soon what is in here: the reader of the link, or a timer.
+    is_attended: bool,
+}
+
+/// When the gateway is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tell {
+    /// Now: enough has come together.
+    Now,
+    /// Within a few milliseconds, by whoever the caller asks to.
+    Soon,
+    /// By the one who was asked before.
+    Attended,
 }
 
 impl DoneQueue {
-    /// Notes that an event of a client is done; `hold` says what has to happen before the gateway is
-    /// told. Returns the number of events that can be told.
-    pub fn push(&mut self, connection_id: u32, hold: Option<Hold>) -> u32 {
+    /// Notes that an event of a client is done, and says when the gateway is to be told. Where something
+    /// has to happen before, `hold` is its number.
+    pub fn push(&mut self, connection_id: u32, hold: Option<u64>) -> Tell {
         self.settle(connection_id, hold);
-        self.events
-    }
-
-    fn settle(&mut self, connection_id: u32, hold: Option<Hold>) {
-        if hold.is_some() || self.waiting.contains(&connection_id) {
-            self.waiting.insert(connection_id);
-            self.held.push_back((connection_id, hold));
+        if self.events >= ENOUGH {
+            Tell::Now
+        } else if std::mem::replace(&mut self.is_attended, true) {
+            Tell::Attended
         } else {
-            self.ready(connection_id);
+            Tell::Soon
         }
     }
 
-    fn ready(&mut self, connection_id: u32) {
+    fn settle(&mut self, connection_id: u32, hold: Option<u64>) {
+        if hold.is_some() || self.waiting.contains(&connection_id) {
+            self.waiting.insert(connection_id);
+            self.held.push_back((connection_id, hold));
+            return;
+        }
         self.events += 1;
         match self.ready.last_mut() {
             Some((last, events)) if *last == connection_id => *events += 1,
@@ -62,31 +65,30 @@ impl DoneQueue {
         }
     }
 
-    /// Releases the events for which `is_over` says that they need not be held any more.
-    pub fn release(&mut self, mut is_over: impl FnMut(&Hold) -> bool) {
+    /// Releases the events whose hold `is_over`.
+    pub fn release(&mut self, is_over: impl Fn(u64) -> bool) {
         self.waiting.clear();
-        for (connection_id, mut hold) in std::mem::take(&mut self.held) {
-            if hold.as_ref().is_some_and(&mut is_over) {
-                hold = None;
-            }
-            self.settle(connection_id, hold);
+        for (connection_id, hold) in std::mem::take(&mut self.held) {
+            self.settle(connection_id, hold.filter(|hold| !is_over(*hold)));
         }
+    }
+
+    /// Notes that the caller tells soon what comes until then.
+    pub fn attend(&mut self) {
+        self.is_attended = true;
+    }
+
+    /// Takes what can be told; `None` where that is nothing. The caller attends no more, unless events are
+    /// held: then it goes on, and looks again after a while.
+    pub fn take(&mut self) -> Option<EventCounts> {
+        self.is_attended = !self.held.is_empty();
+        self.events = 0;
+        (!self.ready.is_empty()).then(|| EventCounts(std::mem::take(&mut self.ready)))
     }
 
     /// Whether events are held.
     pub fn has_held(&self) -> bool {
         !self.held.is_empty()
-    }
-
-    /// Whether there are events that can be told.
-    pub fn has_ready(&self) -> bool {
-        self.events > 0
-    }
-
-    /// Takes what can be told; `None` where that is nothing.
-    pub fn take(&mut self) -> Option<EventCounts> {
-        self.events = 0;
-        (!self.ready.is_empty()).then(|| EventCounts(std::mem::take(&mut self.ready)))
     }
 }
 
@@ -107,27 +109,42 @@ mod tests {
     #[test]
     fn an_event_that_is_held_holds_those_of_its_client_behind_it_and_no_others() {
         let mut done = DoneQueue::default();
-        done.push(1, Some(Hold::Unwritten(7)));
+        done.push(1, Some(7));
         done.push(1, None);
-        assert_eq!(done.push(2, None), 1);
+        done.push(2, None);
         assert_eq!(done.take(), Some(EventCounts(vec![(2, 1)])));
         done.release(|_| false);
-        assert!(done.has_held() && !done.has_ready());
-        done.release(|hold| *hold == Hold::Unwritten(7));
+        assert!(done.has_held());
+        assert_eq!(done.take(), None);
+        done.release(|hold| hold == 7);
         assert_eq!(done.take(), Some(EventCounts(vec![(1, 2)])));
     }
 
     #[test]
     fn a_later_event_is_not_told_before_an_earlier_one_that_is_held_for_longer() {
         let mut done = DoneQueue::default();
-        let dead = Hold::DeadLinks { gateways: Box::new([]), until_ms: 9 };
-        done.push(1, Some(dead.clone()));
-        done.push(1, Some(Hold::Unwritten(1)));
-        done.push(2, Some(Hold::Unwritten(1)));
-        done.release(|hold| *hold == Hold::Unwritten(1));
+        for (client, hold) in [(1, 1), (1, 2), (2, 2)] {
+            done.push(client, Some(hold));
+        }
+        done.release(|hold| hold == 2);
         assert_eq!(done.take(), Some(EventCounts(vec![(2, 1)])));
-        done.release(|hold| *hold == dead);
+        done.release(|hold| hold == 1);
         assert_eq!(done.take(), Some(EventCounts(vec![(1, 2)])));
         assert!(!done.has_held());
+    }
+
+    #[test]
+    fn one_who_tells_is_asked_once_and_many_events_are_told_at_once() {
+        let mut done = DoneQueue::default();
+        assert_eq!(done.push(1, None), Tell::Soon);
+        assert_eq!(done.push(2, None), Tell::Attended);
+        done.take();
+        assert_eq!(done.push(1, None), Tell::Soon);
+        done.take();
+        done.attend();
+        for client in 1..64 {
+            assert_eq!(done.push(client, None), Tell::Attended);
+        }
+        assert_eq!(done.push(64, None), Tell::Now);
     }
 }

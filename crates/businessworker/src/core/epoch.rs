@@ -6,9 +6,10 @@
 
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use gatewayworker_client::worker::Fence;
 use gatewayworker_protocol::Pairing;
 
 use super::done_queue::DoneQueue;
@@ -21,6 +22,8 @@ pub struct Epoch {
     /// The worker's own number: no two epochs of a worker have the same, whatever the gateway.
     serial: u32,
     phase: AtomicU8,
+    /// Refuses the calls of the handlers of this epoch's events when it is over.
+    fence: Arc<Fence>,
     heard_ms: AtomicU64,
     /// How long the gateway may be silent before no event is begun any more.
     silence_ms: u64,
@@ -64,6 +67,7 @@ impl Epoch {
             pairing,
             serial,
             phase: AtomicU8::new(Phase::Live as u8),
+            fence: Arc::new(Fence::new()),
             heard_ms: AtomicU64::new(now_ms),
             silence_ms: silence.as_millis().try_into().unwrap_or(u64::MAX),
             done: Mutex::default(),
@@ -96,8 +100,14 @@ impl Epoch {
         PHASES[usize::from(self.phase.load(Ordering::Acquire)) % PHASES.len()]
     }
 
-    /// Ends the epoch, once; false where it is over already.
+    /// Returns the fence that the handles of this epoch's events have.
+    pub fn fence(&self) -> &Arc<Fence> {
+        &self.fence
+    }
+
+    /// Ends the epoch, and with it the calls of its handlers. Once; false where it is over already.
     pub fn end(&self) -> bool {
+        self.fence.end();
         let (live, over) = (Phase::Live as u8, Phase::Over as u8);
         self.phase.compare_exchange(live, over, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
@@ -105,6 +115,11 @@ impl Epoch {
     /// Decides what becomes of an epoch that is over.
     pub(super) fn decide(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    /// Returns for how long the gateway has been silent at `now_ms`, in milliseconds.
+    pub fn silent_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.heard_ms.load(Ordering::Relaxed))
     }
 
     /// Notes that something of the gateway was read at `now_ms`. Returns whether events may have
@@ -115,7 +130,7 @@ impl Epoch {
             return false;
         }
         self.heard_ms.store(now_ms, Ordering::Relaxed);
-        self.is_silent_at(before, now_ms)
+        now_ms.saturating_sub(before) > self.silence_ms
     }
 
     /// Notes that nothing can be read for now, as there is no room for more events. The gateway is not
@@ -124,15 +139,11 @@ impl Epoch {
         self.heard_ms.store(ALWAYS, Ordering::Relaxed);
     }
 
-    fn is_silent_at(&self, heard_ms: u64, now_ms: u64) -> bool {
-        now_ms.saturating_sub(heard_ms) > self.silence_ms
-    }
-
     /// Decides what to do at `now_ms` with an event of this epoch whose turn it is.
     #[inline]
     pub fn turn(&self, now_ms: u64) -> Turn {
         match self.phase() {
-            Phase::Live if self.is_silent_at(self.heard_ms.load(Ordering::Relaxed), now_ms) => Turn::Wait,
+            Phase::Live if self.silent_ms(now_ms) > self.silence_ms => Turn::Wait,
             Phase::Live | Phase::Lost => Turn::Begin,
             Phase::Over => Turn::Wait,
             Phase::Superseded => Turn::Drop,
@@ -178,6 +189,7 @@ mod tests {
     fn events_of_an_epoch_that_is_over_wait_until_it_is_known_what_became_of_the_gateway() {
         let epoch = epoch();
         assert!(epoch.end());
+        assert!(epoch.fence().is_over());
         assert!(!epoch.end(), "once");
         assert_eq!(epoch.turn(1_000), Turn::Wait);
         epoch.decide(Phase::Superseded);

@@ -3,6 +3,8 @@
 //!
 //! The event link and the shell around it call these methods; the way of an event is in `clients`.
 
+use std::net::SocketAddrV4;
+
 use gatewayworker_client::ClientId;
 use gatewayworker_protocol::{EventCounts, Origin};
 
@@ -10,6 +12,15 @@ use super::clients::Clients;
 use super::epoch::{Epoch, Phase};
 use super::event::{Event, EventKind};
 use super::table::ClientTable;
+
+/// The events that have not finished.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// All that run or wait.
+    pub events: usize,
+    /// Those of gateways that acknowledge events.
+    pub given_to_others: usize,
+}
 
 impl<T: ClientTable> Clients<T> {
     /// Takes a client over from another worker. No handler runs for it, and it is done at once: the
@@ -103,10 +114,23 @@ impl<T: ClientTable> Clients<T> {
         self.table().update(id, |state| state.close_lost(id.gateway(), id.connection_id())).flatten()
     }
 
-    /// Returns the number of events that run or wait.
-    pub fn events(&self) -> usize {
+    /// Returns the number of events of a gateway that run or wait.
+    pub fn events_of(&self, gateway: SocketAddrV4) -> usize {
         let mut events = 0;
-        self.table().update_all(|_, state| events += state.events());
+        self.table().update_all(|id, state| {
+            events += if id.gateway() == gateway { state.events() } else { 0 };
+        });
         events
+    }
+
+    /// Returns the number of events that run or wait, and how many of them their gateways give to other
+    /// workers where this one does not finish them.
+    pub fn unfinished(&self) -> Unfinished {
+        let mut unfinished = Unfinished::default();
+        self.table().update_all(|_, state| {
+            unfinished.events += state.events();
+            unfinished.given_to_others += if state.is_booked() { state.events() } else { 0 };
+        });
+        unfinished
     }
 }

@@ -249,7 +249,7 @@ fn a_worker_that_drains_gives_back_what_it_has_not_begun() {
     worker.receive(message(2, ""));
     assert_eq!(worker.clients.take_unbegun(&worker.epoch), EventCounts(vec![(1, 2)]));
     assert_eq!(worker.handle(running), ["1 message []"], "it had begun");
-    assert_eq!(worker.clients.events(), 1);
+    assert_eq!(worker.clients.unfinished(), Unfinished { events: 1, given_to_others: 1 });
 }
 
 #[test]

@@ -87,7 +87,12 @@ impl Pairings {
         self.epochs.get(&gateway).filter(|epoch| epoch.phase() == Phase::Over)
     }
 
-    /// Returns the gateways whose epochs are not over.
+    /// Returns all such epochs.
+    pub fn all_undecided(&self) -> impl Iterator<Item = &Arc<Epoch>> {
+        self.epochs.values().filter(|epoch| epoch.phase() == Phase::Over)
+    }
+
+    /// Returns the epochs that are not over.
     pub fn live(&self) -> impl Iterator<Item = &Arc<Epoch>> {
         self.epochs.values().filter(|epoch| epoch.phase() == Phase::Live)
     }

@@ -1,11 +1,15 @@
 //! Tests of a whole worker against fake gateways.
 //!
+//! - `acknowledgements`: what a worker says of events to a gateway that acknowledges them,
+//! - `epochs`: what happens when links to such a gateway end,
 //! - `events`: how events reach the handlers, and what handlers may do,
 //! - `sessions`: which session a handler gets, and what is written back,
 //! - `lifecycle`: how a worker starts, links, drains and stops.
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod acknowledgements;
+mod epochs;
 mod events;
 #[path = "../../../client/tests/fake/mod.rs"]
 mod fake;

@@ -1,5 +1,6 @@
 //! The application and the worker that the tests run.
 
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -7,7 +8,7 @@ use gatewayworker_businessworker::{
     Admission, CancellationToken, Client, CloseReason, Config, Error, Events, Gateway, Handshake, Message,
     Result, serve,
 };
-use gatewayworker_protocol::{Command, Payload};
+use gatewayworker_protocol::{Command, EventCounts, Features, Pairing, Payload, PingBody};
 use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
@@ -68,6 +69,19 @@ impl Events for Script {
                 self.running.fetch_sub(1, Ordering::SeqCst);
                 self.see(format!("waited {connection}"));
             }
+            "wait-echo" => {
+                let opened = self.gate.notified();
+                self.see(format!("waiting {connection}"));
+                opened.await;
+                let sent = client.send(rest).await;
+                self.see(format!("sent: {}", sent.is_ok()));
+            }
+            "all" => {
+                let size = rest.parse()?;
+                client.gateway().send_to_all(vec![b'x'; size]).await?;
+                self.see("sent to all");
+            }
+            "again?" => self.see(format!("redelivered: {}", client.redelivered())),
             "fail" => return Err("as asked".into()),
             "panic" => panic!("as asked"),
             "forever" => std::future::pending().await,
@@ -92,7 +106,8 @@ impl Events for Script {
     }
 
     async fn on_close(&self, client: &Client, reason: CloseReason) -> Result {
-        self.see(format!("close {} {reason} {:?}", client.id().connection_id(), client.session()));
+        let again = if client.redelivered() { " again" } else { "" };
+        self.see(format!("close {} {reason}{again} {:?}", client.id().connection_id(), client.session()));
         Ok(())
     }
 
@@ -117,8 +132,14 @@ pub(crate) struct Worker {
 impl Worker {
     /// Starts a worker with an event link to one gateway.
     pub(crate) async fn start(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_with(&[], change).await
+    }
+
+    /// Starts a worker whose register lists these gateways beside the one that it has.
+    pub(crate) async fn start_with(others: &[SocketAddrV4], change: impl FnOnce(&mut Config)) -> Self {
         let mut fake = FakeGateway::start().await;
-        let (register, running_register) = register(&[fake.address]).await;
+        let gateways: Vec<_> = [&[fake.address], others].concat();
+        let (register, running_register) = register(&gateways).await;
         let mut config = Config::default().with_register_address([register]);
         change(&mut config);
         let (seen, sees) = mpsc::unbounded_channel();
@@ -146,14 +167,26 @@ impl Worker {
         self.fake.events([self.fake.message(connection, text)]).await;
     }
 
-    /// Returns the next command that is no question.
+    /// Starts a worker with a gateway that acknowledges events: the process [`INSTANCE`], in epoch 1.
+    pub(crate) async fn paired(change: impl FnOnce(&mut Config)) -> Self {
+        let mut worker = Self::start(change).await;
+        worker.pair(INSTANCE, 1).await;
+        worker
+    }
+
+    /// Names a pairing on the event link; returns what the worker says before it attaches its call link.
+    pub(crate) async fn pair(&mut self, instance: u64, epoch: u32) -> Vec<Command> {
+        pair(&mut self.fake, instance, epoch).await
+    }
+
+    /// Returns the next command that is no question, and no sign of life.
     pub(crate) async fn told(&mut self) -> Command {
-        loop {
-            match self.fake.told().await {
-                Command::Ask(_) => {}
-                other => return other,
-            }
-        }
+        told(&mut self.fake).await
+    }
+
+    /// Returns the application's next report, if there is one by now.
+    pub(crate) fn sees_now(&mut self) -> Option<String> {
+        self.seen.try_recv().ok()
     }
 
     /// Stops the worker, and waits until it has drained.
@@ -162,6 +195,43 @@ impl Worker {
         soon(self.serving).await.unwrap().unwrap();
         (self.fake, self.seen)
     }
+}
+
+/// The process of the gateway that a [paired](Worker::paired) worker has.
+pub(crate) const INSTANCE: u64 = 7;
+
+/// Returns the next command that a gateway is told and that is no question, and no sign of life.
+pub(crate) async fn told(fake: &mut FakeGateway) -> Command {
+    loop {
+        match fake.told().await {
+            Command::Ask(_) => {}
+            Command::Ping(body) if body.is_empty() => {}
+            other => return other,
+        }
+    }
+}
+
+/// Names a pairing on a gateway's event link; returns what the worker says before it attaches its call
+/// link.
+pub(crate) async fn pair(fake: &mut FakeGateway, instance: u64, epoch: u32) -> Vec<Command> {
+    let pairing = Some(Pairing { instance, epoch });
+    let welcome = PingBody::Welcome { features: Features::ALL, pairing };
+    fake.events([Command::Ping(welcome.encode())]).await;
+    let mut before = Vec::new();
+    loop {
+        match told(fake).await {
+            Command::Attach { epoch: attached, .. } => {
+                assert_eq!(attached, epoch);
+                return before;
+            }
+            other => before.push(other),
+        }
+    }
+}
+
+/// What a worker says of one event of each of these clients.
+pub(crate) fn done(epoch: u32, counts: &[(u32, u32)]) -> Command {
+    Command::Done { epoch, counts: EventCounts(counts.to_vec()) }
 }
 
 /// The command that sends `text` to one client.

@@ -2,7 +2,7 @@
 //! failures come out.
 //!
 //! Nothing in here has a socket, a task, a thread or a clock. The tokio shell around it is
-//! `link.rs`, which owns the socket and the timer; `ask.rs` asks several links at once. A
+//! `link/mod.rs`, which owns the socket and the timer; `ask.rs` asks several links at once. A
 //! simulator can be another shell.
 //!
 //! # The cycle that a shell follows

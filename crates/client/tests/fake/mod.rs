@@ -181,6 +181,24 @@ impl FakeGateway {
         self.event_link.take().unwrap().lock().await.shutdown().await.unwrap();
     }
 
+    /// Shows on the event link that it lives, until what is returned is dropped.
+    pub fn beat(&self, every: Duration) -> AbortOnDropHandle<()> {
+        let link = self.event_link.clone().unwrap();
+        let mut ping = BytesMut::new();
+        Command::Ping(Bytes::new()).encode(&mut ping);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            while link.lock().await.write_all(&ping).await.is_ok() {
+                tokio::time::sleep(every).await;
+            }
+        }))
+    }
+
+    /// Ends the link on which it was told something last.
+    pub async fn close_last_link(&self) {
+        let link = self.book.lock().unwrap().asked_over.clone().unwrap();
+        link.lock().await.shutdown().await.unwrap();
+    }
+
     /// A client's message, with the session that is stored now.
     pub fn message(&self, connection: u32, text: &str) -> Command {
         let session = self.session(connection);

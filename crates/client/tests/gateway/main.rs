@@ -5,6 +5,7 @@
 mod emulated;
 #[path = "../fake/mod.rs"]
 mod fake;
+mod frozen;
 mod links;
 mod questions;
 mod sends;

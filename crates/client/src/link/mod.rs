@@ -1,8 +1,13 @@
 //! The call link to one gateway over TCP: the tokio shell around [`CallLink`].
 //!
-//! This file owns the socket, the attempts to connect and the timer. What is sent when, and
-//! which answer belongs to which question, is decided in `core`. `links.rs` keeps one link
-//! for each gateway; `gateway.rs` sends commands over it, `ask.rs` questions.
+//! This file owns the socket, the attempts to connect and the timer. What is sent when, which
+//! answer belongs to which question, and when a gateway is silent, is decided in `core`. `links.rs`
+//! keeps one link for each gateway; `gateway.rs` sends commands over it, `ask.rs` questions, and
+//! `worker.rs` uses what is in `epoch.rs`.
+
+mod epoch;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddrV4;
@@ -12,16 +17,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_net::{Backoff, LinkWriter, PushError};
-use gatewayworker_protocol::{
-    Command, Frame, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, Pairing, PingBody, SecretKey,
-};
+use gatewayworker_protocol::{Frame, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, SecretKey};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
-use crate::call_connection::{CallConnection, CallLinkEnd};
+use crate::call_connection::CallConnection;
 use crate::core::{CallLink, Effect, LinkError, QuestionId, Transmit};
 use crate::event_calls::EventCalls;
 use crate::{Liveness, Unreached};
@@ -112,12 +115,6 @@ impl Link {
         self.core.read().unwrap_or_else(PoisonError::into_inner).any_connection().cloned()
     }
 
-    /// Returns the connection that is attached to the epoch.
-    fn attached(&self, epoch: u32) -> Result<Arc<CallConnection>, Unreached> {
-        let core = self.core.read().unwrap_or_else(PoisonError::into_inner);
-        if core.epoch() == Some(epoch) { core.connection().cloned() } else { Err(Unreached::NotConnected) }
-    }
-
     /// Calls the core, then carries out its effects.
     fn update<T>(&self, step: impl FnOnce(&mut Core) -> T) -> T {
         let (result, effects) = {
@@ -192,46 +189,6 @@ impl Link {
         Ok(connection)
     }
 
-    /// Attaches the connection to the epoch of a pairing. A connection of another epoch is closed,
-    /// and the next one can be attached.
-    pub(crate) fn attach(&self, pairing: Pairing, closed: &[u32]) -> Result<CallLinkEnd, Unreached> {
-        let (epoch, process) = (pairing.epoch, self.settings.process);
-        self.update(|core| {
-            let connection = core.connection()?.clone();
-            if core.epoch().is_some() {
-                connection.writer.close(io::ErrorKind::ConnectionAborted);
-            }
-            core.attach(epoch, process, closed)?;
-            Ok(connection.end())
-        })
-    }
-
-    /// Closes the connection if it is attached to this epoch.
-    pub(crate) fn end_epoch(&self, epoch: u32) {
-        if let Ok(connection) = self.attached(epoch) {
-            connection.writer.close(io::ErrorKind::ConnectionAborted);
-        }
-    }
-
-    /// Hands over a word about the events of an epoch, whatever waits on the link already.
-    pub(crate) fn tell_in_epoch(&self, epoch: u32, command: Command) -> Result<(), Unreached> {
-        let connection = self.attached(epoch)?;
-        connection.writer.push_over(|out| command.encode(out))?;
-        connection.writer.flush_soon();
-        Ok(())
-    }
-
-    /// Gives an attached connection a sign of life, from any thread.
-    pub(crate) fn ping(&self) {
-        let core = self.core.read().unwrap_or_else(PoisonError::into_inner);
-        let (Some(_), Ok(connection)) = (core.epoch(), core.connection()) else { return };
-        // What waits is a sign of life, too; and where the gateway reads nothing, no pings pile up.
-        if connection.unwritten() == 0 {
-            let _ = connection.writer.push_over(|out| Command::Ping(PingBody::Empty.encode()).encode(out));
-        }
-        connection.writer.flush_directly();
-    }
-
     /// Asks with the frame of a question, and waits for the answer for at most the question
     /// time-out.
     ///
@@ -258,7 +215,7 @@ impl Link {
         let now = Instant::now();
         // First what has come by now: this task may have been held up, and not the gateway.
         if let Some(connection) = self.any_connection() {
-            let read = connection.read_directly(|received| self.receive(received));
+            let read = connection.read_directly(|received| self.receive(&connection, received));
             if let Some(Err(error)) = read {
                 warn!(gateway = %self.address, %error, "the call link is out of step: it is connected again");
                 connection.writer.close(io::ErrorKind::InvalidData);
@@ -267,8 +224,16 @@ impl Link {
         self.update(|core| core.handle_timeout(now.into_std()));
     }
 
-    fn receive(&self, received: &mut BytesMut) -> Result<(), LinkError> {
-        self.update(|core| core.receive(received, Instant::now().into_std()))
+    /// Hands the core what was read from a connection, unless the link has another one by now: its
+    /// answers belong to no question of the new one.
+    fn receive(&self, connection: &Arc<CallConnection>, received: &mut BytesMut) -> Result<(), LinkError> {
+        self.update(|core| {
+            if core.any_connection().is_some_and(|current| Arc::ptr_eq(current, connection)) {
+                core.receive(received, Instant::now().into_std())
+            } else {
+                Ok(())
+            }
+        })
     }
 
     /// Refuses further frames; the connection ends once what waits is written.
@@ -360,9 +325,9 @@ impl Link {
         ended
     }
 
-    async fn read_answers(&self, connection: &CallConnection) -> io::Result<()> {
+    async fn read_answers(&self, connection: &Arc<CallConnection>) -> io::Result<()> {
         loop {
-            let received = connection.read(|received| self.receive(received)).await?;
+            let received = connection.read(|received| self.receive(connection, received)).await?;
             received.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         }
     }

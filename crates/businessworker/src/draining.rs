@@ -1,0 +1,94 @@
+//! What a worker that stops gives back, and the closes of clients whose gateway is lost: the parts of the
+//! event queues that `serve` and `link` begin, not an event.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use gatewayworker_client::ClientId;
+use gatewayworker_protocol::EventCounts;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::Events;
+use crate::core::{Epoch, Previous};
+use crate::event_queues::EventQueues;
+
+/// How many clients of a lost gateway are closed side by side, at most.
+const CLOSES_AT_ONCE: usize = 256;
+
+impl<E: Events> EventQueues<E> {
+    /// Gives back the events of an epoch whose handlers have not begun. Those that a task is about to
+    /// begin, it gives back itself.
+    pub(crate) fn return_unbegun(&self, epoch: &Epoch) {
+        let counts = self.clients.take_unbegun(epoch);
+        self.tell_return(epoch, counts);
+    }
+
+    /// Tells a gateway which events it gets back.
+    pub(crate) fn tell_return(&self, epoch: &Epoch, counts: EventCounts) {
+        let events: u64 = counts.0.iter().map(|(_, events)| u64::from(*events)).sum();
+        if events > 0 {
+            self.handler.stats.returned.fetch_add(events, Ordering::Relaxed);
+            // Where the call link has ended, the gateway takes them back by itself.
+            let _ = self.handler.worker.tell_return(epoch.gateway(), epoch.number(), counts);
+        }
+    }
+
+    /// Carries out what has become of an epoch, as its gateway is paired again.
+    pub(crate) fn settle(self: &Arc<Self>, previous: &Previous) {
+        match previous {
+            Previous::Superseded(epoch) => {
+                self.clients.supersede(epoch);
+                self.epochs.wake();
+            }
+            Previous::Lost(epoch) => {
+                warn!(
+                    gateway = %epoch.gateway(),
+                    "another process has taken the gateway's place: its clients are closed as gateway-lost"
+                );
+                // Its clients are another process's: nobody asks for them under this address.
+                drop(self.lose(epoch));
+            }
+        }
+    }
+
+    /// Runs the events that were held of a lost gateway, and `on_close` for its clients. Returns their
+    /// connections.
+    pub(crate) fn lose(self: &Arc<Self>, epoch: &Epoch) -> Vec<u32> {
+        let clients = self.clients.lose(epoch);
+        let connections = clients.iter().map(ClientId::connection_id).collect();
+        self.epochs.wake();
+        if !clients.is_empty() {
+            self.tasks.spawn_on(self.clone().close_clients(epoch.gateway(), clients), &self.runtime);
+        }
+        connections
+    }
+
+    /// Gives up a gateway whose epoch is over, and that is gone as far as can be known.
+    pub(crate) fn give_up(self: &Arc<Self>, gateway: SocketAddrV4) {
+        let Some(epoch) = self.epochs.pairings().lose(gateway) else { return };
+        warn!(
+            %gateway,
+            "the gateway is lost: it is not linked, and no register has listed it for gateway_lost_after_ms. \
+             Its clients are closed as gateway-lost"
+        );
+        let connections = self.lose(&epoch);
+        self.epochs.pairings().remember_closed(gateway, epoch.instance(), connections);
+    }
+
+    async fn close_clients(self: Arc<Self>, gateway: SocketAddrV4, clients: Vec<ClientId>) {
+        let count = clients.len();
+        let mut closing = JoinSet::new();
+        for id in clients {
+            // Where it waits behind other events of its client, the queue of that client runs it.
+            let Some(event) = self.clients.close_lost(id) else { continue };
+            if closing.len() >= CLOSES_AT_ONCE {
+                closing.join_next().await;
+            }
+            closing.spawn(self.clone().run(id, event));
+        }
+        while closing.join_next().await.is_some() {}
+        info!(%gateway, clients = count, "on_close has run for the clients of the lost gateway");
+    }
+}

@@ -1,0 +1,168 @@
+//! Epochs, from the pairing that a gateway names to the end of either link.
+//!
+//! `link` calls it. The call link is attached first, then the epoch begins, and from then on events come.
+//! A task beside the reader ends the epoch when the call link ends or the gateway is silent.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddrV4;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use gatewayworker_client::worker::CallLinkEnd;
+use gatewayworker_net::LinkWriter;
+use gatewayworker_protocol::Pairing;
+use socket2::SockRef;
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, info};
+
+use super::EventLinks;
+use crate::core::{Epoch, EventLink};
+use crate::event_queues::EventQueues;
+use crate::{Events, clock};
+
+/// How long the event link is still read when the call link has ended: what the gateway had sent counts
+/// if the gateway is lost.
+const READ_OUT: Duration = Duration::from_secs(1);
+
+/// How long a gateway whose bytes wait to be read is not judged again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// One connection of an event link, and the epoch that it has or will have.
+pub(super) struct PairedLink<'a, E> {
+    links: &'a EventLinks<E>,
+    address: SocketAddrV4,
+    link: &'a EventLink,
+    writer: &'a Arc<LinkWriter>,
+    paired: Notify,
+    /// Why this side has closed the link.
+    why: Arc<OnceLock<String>>,
+    /// The task that ends the epoch.
+    watching: OnceLock<AbortOnDropHandle<()>>,
+}
+
+impl<'a, E: Events> PairedLink<'a, E> {
+    pub(super) fn new(
+        links: &'a EventLinks<E>,
+        address: SocketAddrV4,
+        link: &'a EventLink,
+        writer: &'a Arc<LinkWriter>,
+    ) -> Self {
+        let (paired, why, watching) = (Notify::new(), Arc::default(), OnceLock::new());
+        Self { links, address, link, writer, paired, why, watching }
+    }
+
+    /// Begins the epoch of a pairing that the gateway has named: attaches the call link, and does what
+    /// follows for the epoch before. Fails where the link has to be made again.
+    pub(super) fn pair(&self, pairing: Pairing) -> io::Result<()> {
+        let EventLinks { queues, heartbeats, limits, .. } = self.links;
+        if self.link.epoch().is_some() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the gateway has named a second pairing"));
+        }
+        let closed = queues.epochs.pairings().closed(self.address, pairing.instance).to_vec();
+        let end = queues.handler.worker.attach(self.address, pairing, &closed).map_err(|why| {
+            io::Error::other(format!("its call link could not be attached ({why}): both are made again"))
+        })?;
+        if !closed.is_empty() {
+            info!(
+                gateway = %self.address, clients = closed.len(),
+                "a gateway that was taken for lost is back: it is told for which clients on_close has run"
+            );
+        }
+        let (epoch, previous) = queues.epochs.begin(self.address, pairing);
+        if let Some(previous) = &previous {
+            queues.settle(previous);
+        }
+        self.link.paired(epoch.clone());
+        queues.done.attend(&epoch);
+        heartbeats.add(self.writer);
+        let watch =
+            Watch { queues: queues.clone(), epoch, end, writer: self.writer.clone(), limit: limits.silence };
+        let why = self.why.clone();
+        let watching = AbortOnDropHandle::new(tokio::spawn(watch.run(why)));
+        let _ = self.watching.set(watching);
+        debug!(gateway = %self.address, epoch = pairing.epoch, "the gateway acknowledges events");
+        self.paired.notify_one();
+        Ok(())
+    }
+
+    /// Waits until the link is paired. Cancel safe.
+    pub(super) async fn is_paired(&self) {
+        self.paired.notified().await;
+    }
+
+    /// Puts the reason for which this side has closed the link in the place of what the reader saw.
+    pub(super) fn explain(&self, ended: io::Result<()>) -> io::Result<()> {
+        match self.why.get() {
+            Some(why) => Err(io::Error::new(io::ErrorKind::TimedOut, why.clone())),
+            None => ended,
+        }
+    }
+}
+
+impl<E: Events> EventLinks<E> {
+    /// Ends an epoch with its event link. `was_drained` says that the gateway has closed the link as it has
+    /// nothing left to hear of this worker, which stops.
+    pub(super) fn end_epoch(&self, epoch: &Arc<Epoch>, was_drained: bool) {
+        self.queues.end_epoch(epoch);
+        if was_drained {
+            // The gateway lives, and has given these clients to others, or will.
+            self.queues.clients.supersede(epoch);
+        }
+    }
+
+    /// Whether nothing of this gateway is under way here.
+    pub(super) fn has_finished(&self, epoch: &Epoch) -> bool {
+        self.queues.clients.events_of(epoch.gateway()) == 0
+    }
+}
+
+/// What may end an epoch, beside the end of its event link.
+struct Watch<E> {
+    queues: Arc<EventQueues<E>>,
+    epoch: Arc<Epoch>,
+    end: CallLinkEnd,
+    writer: Arc<LinkWriter>,
+    /// How long the gateway may be silent.
+    limit: Duration,
+}
+
+impl<E: Events> Watch<E> {
+    /// Ends the epoch with the call link, or when the gateway is silent, and then closes the event link.
+    async fn run(self, why: Arc<OnceLock<String>>) {
+        let reason = tokio::select! {
+            () = self.end.ended() => "its call link has ended, and so does this one".into(),
+            () = self.queues.epochs.over(&self.epoch) => "its epoch is over".into(),
+            silent_ms = self.silence() => format!(
+                "nothing was heard of the gateway for {silent_ms} ms (link_timeout_ms): the links are closed, \
+                 and made again when it answers"
+            ),
+        };
+        self.queues.end_epoch(&self.epoch);
+        if self.end.has_ended() {
+            sleep(READ_OUT).await;
+        }
+        let _ = why.set(reason);
+        self.writer.close(io::ErrorKind::TimedOut);
+    }
+
+    /// Waits until the gateway has been silent for too long; returns for how long, in ms.
+    async fn silence(&self) -> u128 {
+        loop {
+            let silent = Duration::from_millis(self.epoch.silent_ms(clock::now_ms()));
+            if let Some(left) = self.limit.checked_sub(silent).filter(|left| !left.is_zero()) {
+                sleep(left).await;
+                continue;
+            }
+            // This process may have been held up: what has come meanwhile is a sign of life.
+            let mut byte = [MaybeUninit::uninit()];
+            match SockRef::from(self.writer.socket()).peek(&mut byte) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return silent.as_millis(),
+                // The reader finds what there is, or how the link has ended.
+                _ => sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The reader of an event link: takes the gateway's frames to the event queues, and runs handlers
+//! within its time slice.
+//!
+//! `link` calls it for each connection. What a frame means is decided by `core`.
+
+use std::io;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use gatewayworker_protocol::{EventCounts, Features, Frame, MAX_LARGE_FRAME_LEN, Pairing};
+use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::note_features;
+use crate::core::{Event, EventLink, Received};
+use crate::event_queues::EventQueues;
+use crate::inline_slice::{InlineTimeSlice, preemptions};
+use crate::{Events, clock};
+
+/// The size of the chunks that are read into, in bytes: many small events together.
+const CHUNK: usize = 64 * 1024;
+
+/// The least that is read at once, in bytes. Events share the chunk that they were
+/// read into, so it is used up before there is another: one that waits shall not keep
+/// a chunk for itself, which the budget of events does not count.
+const MIN_READ: usize = 4 * 1024;
+
+/// The reader of one connection.
+pub(super) struct Reader<'a, E> {
+    pub(super) queues: &'a Arc<EventQueues<E>>,
+    pub(super) address: SocketAddrV4,
+    pub(super) link: &'a EventLink,
+}
+
+impl<E: Events> Reader<'_, E> {
+    /// Reads events until the connection ends. `pair` is called when the gateway names a pairing.
+    pub(super) async fn read(
+        &self,
+        reading: &mut (impl AsyncReadExt + Unpin),
+        pair: impl Fn(Pairing) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut buffer = BytesMut::new();
+        let mut slice = InlineTimeSlice::new(Instant::now());
+        // More has come than the buffer had room for.
+        let mut more = false;
+        loop {
+            let mut inline = slice.begin(Instant::now(), preemptions());
+            while let Some(frame) =
+                Frame::parse(&mut buffer, MAX_LARGE_FRAME_LEN).map_err(io::Error::other)?
+            {
+                let received = match self.link.receive(frame) {
+                    Ok(received) => received,
+                    Err(error) => {
+                        debug!(gateway = %self.address, %error, "ignored a frame that cannot be decoded");
+                        continue;
+                    }
+                };
+                match received {
+                    Received::Event(event) => {
+                        if self.returns(&event) {
+                            continue;
+                        }
+                        if !self.queues.has_room(&event) {
+                            self.make_room(&event).await;
+                            // That was no handler's time, and others had the thread.
+                            inline = slice.begin(Instant::now(), preemptions());
+                        }
+                        self.queues.enqueue(event, inline).await;
+                        inline = inline && slice.handler_ran(Instant::now(), preemptions);
+                    }
+                    Received::Adopt { origin, session } => {
+                        let Some(epoch) = self.link.epoch() else { continue };
+                        if let Some(event) = self.queues.clients.adopt(&origin, &session, epoch) {
+                            self.queues.spawn(event.client_id(), event);
+                        }
+                    }
+                    Received::Forget(connection_ids) => {
+                        if let Some(epoch) = self.link.epoch() {
+                            self.queues.clients.forget(epoch, &connection_ids);
+                        }
+                    }
+                    Received::Welcome { features, pairing } => {
+                        self.welcome(features);
+                        if let Some(pairing) = pairing {
+                            pair(pairing)?;
+                        }
+                    }
+                    Received::Published { topic, payload } => {
+                        self.queues.handler.worker.deliver_published(&topic, &payload);
+                    }
+                    Received::Heartbeat => {}
+                    Received::Unexpected(command) => {
+                        debug!(gateway = %self.address, ?command, "ignored a command that is not for a worker");
+                    }
+                }
+            }
+            if let Some(epoch) = self.link.epoch() {
+                self.queues.done.tell(epoch);
+            }
+            if more {
+                // The other links share this thread, and have to write what handlers said.
+                tokio::task::yield_now().await;
+            }
+            if buffer.capacity() - buffer.len() < MIN_READ {
+                buffer.reserve(CHUNK);
+            }
+            let room = buffer.capacity() - buffer.len();
+            let read = reading.read_buf(&mut buffer).await?;
+            if read == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway"));
+            }
+            more = read == room;
+            self.heard();
+        }
+    }
+
+    /// Notes that the gateway lives, and that what is done of its events is told at the end of the turn.
+    fn heard(&self) {
+        let Some(epoch) = self.link.epoch() else { return };
+        if epoch.hear(clock::now_ms()) {
+            self.queues.epochs.wake();
+        }
+        self.queues.done.attend(epoch);
+    }
+
+    fn welcome(&self, features: Features) {
+        note_features(&self.queues.handler.worker, self.address, features);
+        debug!(gateway = %self.address, ?features, "the gateway has listed its features");
+    }
+
+    /// Gives an event back at once that comes while the worker drains; false where that is not done.
+    fn returns(&self, event: &Event) -> bool {
+        let Some(epoch) = event.epoch.as_ref().filter(|_| self.queues.epochs.is_draining()) else {
+            return false;
+        };
+        self.queues.tell_return(epoch, EventCounts(vec![(event.origin.connection_id, 1)]));
+        true
+    }
+
+    /// Waits until there is room for an event.
+    async fn make_room(&self, event: &Event) {
+        let Some(epoch) = self.link.epoch() else { return self.queues.make_room(event).await };
+        // What handlers have done is told, or the gateway would wait for it, too.
+        self.queues.done.tell(epoch);
+        epoch.cannot_hear();
+        self.queues.epochs.wake();
+        self.queues.make_room(event).await;
+        epoch.hear(clock::now_ms());
+        self.queues.done.attend(epoch);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use gatewayworker_client::worker::WorkerHandle;
+    use gatewayworker_protocol::{Command, Origin, Payload};
+    use tokio::sync::watch;
+    use tokio::task::Id;
+
+    use super::*;
+    use crate::client_map::ClientMap;
+    use crate::core::Clients;
+    use crate::handler::{HandlerRunner, Limits};
+    use crate::{Client, Message, Result};
+
+    /// Notes in which task each message is handled, and takes a second for the first.
+    struct Where(Mutex<Vec<Option<Id>>>);
+
+    impl Events for Where {
+        async fn on_message(&self, _: &Client, _: Message) -> Result {
+            let handled = {
+                let mut tasks = self.0.lock().unwrap();
+                tasks.push(tokio::task::try_id());
+                tasks.len()
+            };
+            if handled == 1 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_for_room_is_not_held_against_the_handler_behind_it() {
+        let worker = WorkerHandle::builder(watch::channel(Vec::new()).1).connect();
+        let events = Arc::new(Where(Mutex::default()));
+        let handler =
+            HandlerRunner::new(events.clone(), worker, Limits { slow: Duration::MAX, cancel: None });
+        // Each event takes all the room there is.
+        let clients = Arc::new(Clients::new(ClientMap::default(), 1));
+        let queues = EventQueues::new(clients, handler, 8, Duration::from_secs(10));
+        let address = SocketAddrV4::new([127, 0, 0, 1].into(), 2300);
+        let mut sent = BytesMut::new();
+        for connection_id in 1..=3 {
+            let origin = Origin { gateway: address, client: address, connection_id, gateway_port: 0 };
+            let (session, message) = (bytes::Bytes::new(), Payload::plain("hi"));
+            Command::OnMessage { origin, session, message }.encode(&mut sent);
+        }
+        let started = Instant::now();
+        let reader = Reader { queues: &queues, address, link: &EventLink::default() };
+        let read = reader.read(&mut &sent[..], |_| Ok(())).await;
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        assert_eq!(started.elapsed(), Duration::from_secs(1), "it waited for room");
+        queues.drained().await;
+        // The reader is this test, which is no task.
+        assert_eq!(*events.0.lock().unwrap(), [None, None, None]);
+    }
+}

@@ -1,0 +1,186 @@
+//! What happens when the links to a gateway that acknowledges events end.
+
+use std::sync::{Arc, Condvar, Mutex};
+
+use gatewayworker_businessworker::{CancellationToken, Client, Config, Events, Message, Result, serve};
+use gatewayworker_protocol::Command;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::fake::{FakeGateway, register, soon};
+use crate::support::{INSTANCE, Worker, done, pair};
+
+#[tokio::test]
+async fn what_was_not_begun_when_the_same_gateway_is_back_is_dropped() {
+    let mut worker = Worker::paired(|_| ()).await;
+    let fake = &worker.fake;
+    fake.events([fake.message(1, "wait"), fake.message(1, "old")]).await;
+    assert_eq!(worker.sees().await, "waiting 1");
+    worker.fake.close_event_link().await;
+    worker.fake.worker().await;
+    worker.pair(INSTANCE, 2).await;
+    worker.say(1, "new").await;
+    worker.gate.notify_one();
+    assert_eq!(worker.sees().await, "waited 1");
+    assert_eq!(worker.sees().await, "1: new");
+    assert_eq!(worker.told().await, done(2, &[(1, 1)]), "nothing is said of the epoch before");
+}
+
+#[tokio::test]
+async fn events_wait_while_it_is_not_known_what_has_become_of_their_gateway() {
+    let mut worker = Worker::paired(|_| ()).await;
+    let fake = &worker.fake;
+    fake.events([fake.message(1, "wait"), fake.message(1, "held")]).await;
+    assert_eq!(worker.sees().await, "waiting 1");
+    worker.fake.close_event_link().await;
+    // The next link is made when the end of the one before has been dealt with.
+    worker.fake.worker().await;
+    worker.gate.notify_one();
+    assert_eq!(worker.sees().await, "waited 1");
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(worker.sees_now(), None);
+}
+
+#[tokio::test]
+async fn a_handler_whose_epoch_is_over_says_nothing_more() {
+    let mut worker = Worker::paired(|_| ()).await;
+    worker.say(1, "wait-echo late").await;
+    assert_eq!(worker.sees().await, "waiting 1");
+    worker.fake.close_event_link().await;
+    worker.fake.worker().await;
+    worker.pair(INSTANCE, 2).await;
+    worker.gate.notify_one();
+    assert_eq!(worker.sees().await, "sent: false");
+    worker.say(1, "hi").await;
+    assert_eq!(worker.told().await, done(2, &[(1, 1)]), "neither the message nor that it is done");
+}
+
+#[tokio::test]
+async fn the_end_of_the_call_link_ends_the_event_link() {
+    let mut worker = Worker::paired(|_| ()).await;
+    worker.fake.close_last_link().await;
+    worker.fake.worker().await;
+    worker.pair(INSTANCE, 2).await;
+}
+
+#[tokio::test]
+async fn clients_of_a_lost_gateway_are_closed_behind_the_events_that_were_held() {
+    let mut worker = Worker::paired(|_| ()).await;
+    let fake = &worker.fake;
+    fake.events([fake.connect(1), fake.connect(2), fake.message(1, "wait"), fake.message(1, "again?")]).await;
+    let mut seen = [worker.sees().await, worker.sees().await, worker.sees().await];
+    seen.sort();
+    assert_eq!(seen, ["connect 1", "connect 2", "waiting 1"]);
+    worker.fake.close_event_link().await;
+    worker.fake.worker().await;
+    // Another process at the address says that the one before is gone.
+    let before = worker.pair(INSTANCE + 1, 1).await;
+    assert!(!before.iter().any(|command| matches!(command, Command::Closed(_))), "{before:?}");
+    assert_eq!(worker.sees().await, "close 2 gateway-lost again []");
+    worker.gate.notify_one();
+    assert_eq!(worker.sees().await, "waited 1");
+    assert_eq!(worker.sees().await, "redelivered: true");
+    assert_eq!(worker.sees().await, "close 1 gateway-lost again []");
+}
+
+#[tokio::test]
+async fn a_client_that_has_gone_to_another_worker_is_not_closed_here() {
+    let mut worker = Worker::paired(|_| ()).await;
+    let fake = &worker.fake;
+    fake.events([fake.connect(1), fake.connect(2), Command::Forget(vec![1])]).await;
+    assert_eq!([worker.sees().await, worker.sees().await], ["connect 1", "connect 2"]);
+    worker.fake.close_event_link().await;
+    worker.fake.worker().await;
+    worker.pair(INSTANCE + 1, 1).await;
+    assert_eq!(worker.sees().await, "close 2 gateway-lost again []");
+    worker.say(3, "last").await;
+    assert_eq!(worker.sees().await, "3: last");
+}
+
+#[tokio::test]
+async fn a_handler_whose_session_the_gateway_cannot_say_as_its_link_ends_does_not_run() {
+    let mut worker = Worker::paired(|_| ()).await;
+    worker.fake.answer_with(|_| None);
+    let old = worker.fake.message(1, "count");
+    worker.fake.events([old.clone(), old]).await;
+    assert_eq!(worker.sees().await, "n=1");
+    while !matches!(worker.fake.told().await, Command::Ask(_)) {}
+    worker.fake.close_last_link().await;
+    worker.fake.worker().await;
+    worker.pair(INSTANCE, 2).await;
+    worker.say(1, "session").await;
+    assert_eq!(worker.sees().await, r#"{"n": 1}"#, "the second was not handled");
+    assert_eq!(worker.told().await, done(2, &[(1, 1)]));
+}
+
+#[tokio::test]
+async fn a_gateway_that_falls_silent_is_linked_anew() {
+    let worker = Worker::start(|config| {
+        (config.link_ping_interval_ms, config.link_timeout_ms) = (50, 200);
+    });
+    let mut worker = worker.await;
+    worker.pair(INSTANCE, 1).await;
+    // It answers on the call link, and says nothing on the event link.
+    worker.fake.worker().await;
+    worker.pair(INSTANCE, 2).await;
+}
+
+/// Blocks its thread until the test says so.
+#[derive(Clone, Default)]
+struct Blocks(Arc<(Mutex<State>, Condvar)>);
+
+#[derive(Default)]
+struct State {
+    blocks: bool,
+    may_go_on: bool,
+}
+
+impl Events for Blocks {
+    async fn on_message(&self, _: &Client, _: Message) -> Result {
+        let (state, changed) = &*self.0;
+        let mut state = state.lock().unwrap();
+        state.blocks = true;
+        changed.notify_all();
+        drop(changed.wait_while(state, |state| !state.may_go_on));
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handler_that_blocks_its_thread_does_not_stop_the_heartbeats() {
+    let mut fake = FakeGateway::start().await;
+    let (register, _running) = register(&[fake.address]).await;
+    let config = Config::default()
+        .with_register_address([register])
+        .with_link_ping_interval_ms(20)
+        .with_link_timeout_ms(60_000);
+    let blocks = Blocks::default();
+    let _serving =
+        AbortOnDropHandle::new(tokio::spawn(serve(config, blocks.clone(), CancellationToken::new())));
+    fake.worker().await;
+    pair(&mut fake, INSTANCE, 1).await;
+    // It blocks the links' thread, and all that runs there.
+    fake.events([fake.message(1, "block")]).await;
+    let state = blocks.0.clone();
+    let blocked = move || {
+        let (state, changed) = &*state;
+        drop(changed.wait_while(state.lock().unwrap(), |state| !state.blocks));
+    };
+    soon(tokio::task::spawn_blocking(blocked)).await.unwrap();
+    fake.told_already();
+    let mut beats = 0;
+    while beats < 6 {
+        let command = fake.told().await;
+        assert_eq!(command, Command::Ping(Default::default()), "the handler has not returned");
+        beats += 1;
+    }
+    blocks.0.0.lock().unwrap().may_go_on = true;
+    blocks.0.1.notify_all();
+    loop {
+        match fake.told().await {
+            Command::Done { .. } => break,
+            other => assert_eq!(other, Command::Ping(Default::default())),
+        }
+    }
+}
