@@ -8,19 +8,22 @@ use std::net::{SocketAddr, SocketAddrV4};
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::join_all;
+use futures_util::{FutureExt, StreamExt, stream};
+use gatewayworker_net::{Backoff, LogLimiter};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{debug, error, warn};
 
 use crate::core::GatewayList;
 
-/// How long a host name may take to resolve.
+/// How long the host names of a list may take to resolve.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to wait before a name that did not resolve is tried again.
-const RESOLVE_AGAIN: Duration = Duration::from_secs(5);
+/// How many names are resolved at the same time: each takes a thread.
+const RESOLVING: usize = 32;
+
+/// How long to wait before names that did not resolve are tried again, at first and at most.
+const RESOLVE_AGAIN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(30)];
 
 /// How long to wait before the link to a gateway is started again after it panicked.
 const RESTART_AFTER_PANIC: Duration = Duration::from_secs(5);
@@ -49,6 +52,9 @@ pub async fn follow_gateways<F>(
 {
     let mut tasks = JoinSet::new();
     let mut list = GatewayList::default();
+    let unresolved = LogLimiter::default();
+    let [first, longest] = RESOLVE_AGAIN;
+    let mut resolve_again = Backoff::new(first, longest);
     loop {
         let entries = addresses.borrow_and_update().clone();
         let mut begin = |address| {
@@ -60,9 +66,13 @@ pub async fn follow_gateways<F>(
         };
         // First the entries that are IP addresses, so that a slow name does not delay them.
         entries.iter().filter_map(|entry| entry.parse().ok()).for_each(&mut begin);
-        let (wanted, all_resolved) = resolve(&entries).await;
+        let (wanted, all_resolved) = resolve(&entries, &unresolved).await;
         wanted.iter().copied().for_each(&mut begin);
         list.set_listed(&wanted, |task, is_listed| _ = task.listed.send_replace(is_listed));
+        if all_resolved {
+            resolve_again.reset();
+        }
+        let wait = if all_resolved { Duration::MAX } else { resolve_again.next_wait() };
         tokio::select! {
             changed = addresses.changed() => if changed.is_err() {
                 // The list never changes again: keep the links that there are.
@@ -70,7 +80,7 @@ pub async fn follow_gateways<F>(
                 return std::future::pending().await;
             },
             Some(_) = tasks.join_next() => list.remove_ended(|task| task.handle.is_finished()),
-            () = tokio::time::sleep(RESOLVE_AGAIN), if !all_resolved => {}
+            () = tokio::time::sleep(wait), if !all_resolved => {}
         }
     }
 }
@@ -84,38 +94,50 @@ async fn run_link(address: SocketAddrV4, link: impl Future<Output = ()>) {
     }
 }
 
-/// Returns the addresses that the names resolved to, and whether all names resolved.
-async fn resolve(names: &[String]) -> (BTreeSet<SocketAddrV4>, bool) {
-    let mut resolved = BTreeSet::new();
+/// Returns the addresses that the entries stand for, and whether all names among them resolved. Names
+/// that take longer than [`RESOLVE_TIMEOUT`] together are left for the next time: a register may list
+/// any number of bad ones.
+async fn resolve(entries: &[String], unresolved: &LogLimiter) -> (BTreeSet<SocketAddrV4>, bool) {
+    let mut resolved: BTreeSet<_> = entries.iter().filter_map(|entry| entry.parse().ok()).collect();
+    let names: Vec<String> =
+        entries.iter().filter(|entry| entry.parse::<SocketAddrV4>().is_err()).cloned().collect();
+    let mut found = stream::iter(names).map(address_of).buffer_unordered(RESOLVING);
     let mut all = true;
-    let found = join_all(names.iter().map(|name| address_of(name))).await;
-    for (name, found) in names.iter().zip(found) {
-        match found {
-            Ok(address) => {
-                resolved.insert(address);
-            }
-            Err(why) => {
-                warn!(address = %name, why, "the address of a listed gateway does not resolve: trying again");
-                all = false;
+    let look_up = async {
+        while let Some((name, found)) = found.next().await {
+            match found {
+                Ok(address) => _ = resolved.insert(address),
+                Err(why) => {
+                    all = false;
+                    unresolved.log(move |names| {
+                        warn!(address = %name, why, names, "the address of a listed gateway does not resolve: trying again");
+                    });
+                }
             }
         }
+    };
+    if tokio::time::timeout(RESOLVE_TIMEOUT, look_up).await.is_err() {
+        all = false;
+        let seconds = RESOLVE_TIMEOUT.as_secs();
+        warn!("not all addresses of listed gateways have resolved within {seconds} s: trying again");
     }
     (resolved, all)
 }
 
-async fn address_of(name: &str) -> Result<SocketAddrV4, String> {
-    if let Ok(address) = name.parse() {
-        return Ok(address);
-    }
-    let found = tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(name)).await;
-    let mut found = found.map_err(|_| "the name does not resolve in time")?.map_err(|e| e.to_string())?;
-    let first = found.find_map(|address| match address {
-        SocketAddr::V4(address) => Some(address),
-        SocketAddr::V6(_) => None,
-    });
-    first.ok_or_else(|| {
-        "the name has no IPv4 address, and a client id contains its gateway's IPv4 address".into()
-    })
+/// Resolves a name, and returns it with its address or why it has none.
+async fn address_of(name: String) -> (String, Result<SocketAddrV4, String>) {
+    let found = match tokio::net::lookup_host(name.as_str()).await {
+        Ok(mut found) => found
+            .find_map(|address| match address {
+                SocketAddr::V4(address) => Some(address),
+                SocketAddr::V6(_) => None,
+            })
+            .ok_or_else(|| {
+                "the name has no IPv4 address, and a client id contains its gateway's IPv4 address".into()
+            }),
+        Err(error) => Err(error.to_string()),
+    };
+    (name, found)
 }
 
 #[cfg(test)]
@@ -167,6 +189,19 @@ mod tests {
         let first = reports.recv().await.unwrap();
         let second = reports.recv().await.unwrap();
         assert!(second - first >= RESTART_AFTER_PANIC, "after {:?}", second - first);
+    }
+
+    #[tokio::test]
+    async fn entries_that_are_no_addresses_keep_none_of_the_others_from_a_link() {
+        let mut names: Vec<String> = (0..1000).map(|n| format!("no address {n}")).collect();
+        names.push("127.0.0.1:2300".into());
+        names.push("localhost:2301".into());
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (list, mut reports) = following(&names).await;
+        assert_eq!(reports.recv().await.unwrap(), "+127.0.0.1:2300");
+        assert_eq!(reports.recv().await.unwrap(), "+127.0.0.1:2301");
+        list.send_replace(vec!["127.0.0.1:2300".into()]);
+        assert_eq!(reports.recv().await.unwrap(), "-127.0.0.1:2301");
     }
 
     #[tokio::test]

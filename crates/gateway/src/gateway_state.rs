@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gatewayworker_net::RegisterLinks;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -134,10 +134,21 @@ impl GatewayState {
     }
 
     /// Takes a worker of an epoch out of the directory, behind all that has come from it: what it has
-    /// not finished is given again.
-    pub(crate) async fn worker_gone(&self, worker: &Arc<WorkerLink>, how: Gone) {
+    /// not finished is given again. Returns how many events that are.
+    pub(crate) async fn worker_gone(&self, worker: &Arc<WorkerLink>, how: Gone) -> usize {
         self.workers.leave(worker);
-        self.tell_shards(|| ShardMessage::WorkerGone(worker.clone(), how)).await;
+        let mut replies = Vec::new();
+        for shard in &self.shards {
+            let (reply, again) = oneshot::channel();
+            let _ = shard.send(ShardMessage::WorkerGone(worker.clone(), how, reply)).await;
+            replies.push(again);
+        }
+        let mut again = 0;
+        for reply in replies {
+            // A shard that has ended gives nothing again, and the gateway ends next.
+            again += reply.await.unwrap_or_default();
+        }
+        again
     }
 
     /// Draws a sequence number, which orders connects, joins and binds across all shards.

@@ -8,7 +8,8 @@
 //!
 //! **Lists.** A register that has just started does not know all gateways yet, and a connection that
 //! begins may be the first that anybody notices of it. So the first list of a connection, and those of
-//! the next seconds, only add to what the register listed before; then the last one replaces that.
+//! the next seconds, only add to what the register listed before; then the last one replaces that. A
+//! list of which the register says itself that it is not complete adds at any time.
 //!
 //! Plain data without sockets, tasks and clocks; time is `now_ms`, milliseconds since any start. The
 //! shell is `registers`, which announces a gateway or follows the lists. It calls it in this cycle,
@@ -89,9 +90,10 @@ enum State {
 enum Lists {
     /// There was none.
     Awaited,
-    /// They only add. The last one takes its place at the end of this time.
-    Adding { until: AwakeDeadline, last: Vec<String> },
-    /// Each replaces the one before it.
+    /// They only add. At the end of this time the last one replaces the one before the connection,
+    /// if it is complete.
+    Adding { until: AwakeDeadline, last: Option<Vec<String>> },
+    /// Each complete one replaces the one before it.
     Replacing,
 }
 
@@ -193,7 +195,7 @@ impl RegisterConnection {
                 if let Lists::Adding { until, last } = lists
                     && until.has_passed(now_ms)
                 {
-                    self.effects.push_back(Effect::List(std::mem::take(last)));
+                    self.effects.extend(last.take().map(Effect::List));
                     *lists = Lists::Replacing;
                 }
                 if silence.as_mut().is_some_and(|silence| silence.has_passed(now_ms)) {
@@ -238,7 +240,7 @@ impl RegisterConnection {
             silence.restart(now_ms);
         }
         self.effects.push_back(Effect::Heard { answers_pings: *answers_pings });
-        let Message::BroadcastAddresses { addresses } = message else { return };
+        let Message::BroadcastAddresses { addresses, complete } = message else { return };
         let sent = addresses.len();
         let list = usable(addresses);
         if list.len() < sent {
@@ -248,15 +250,13 @@ impl RegisterConnection {
         match lists {
             Lists::Awaited => {
                 let until = AwakeDeadline::new(FIRST_LISTS, now_ms);
-                *lists = Lists::Adding { until, last: list.clone() };
-                self.effects.push_back(Effect::Additions(list));
+                *lists = Lists::Adding { until, last: complete.then(|| list.clone()) };
             }
-            Lists::Adding { last, .. } => {
-                last.clone_from(&list);
-                self.effects.push_back(Effect::Additions(list));
-            }
-            Lists::Replacing => self.effects.push_back(Effect::List(list)),
+            Lists::Adding { last, .. } => *last = complete.then(|| list.clone()),
+            Lists::Replacing if complete => return self.effects.push_back(Effect::List(list)),
+            Lists::Replacing => {}
         }
+        self.effects.push_back(Effect::Additions(list));
     }
 
     /// The connection is over. `jitter`, drawn from 0 to 1, is where in its range the wait before
@@ -399,7 +399,7 @@ mod tests {
     }
 
     fn list_line(addresses: &[&str]) -> Vec<u8> {
-        Message::BroadcastAddresses { addresses: list(addresses) }.to_line().into_bytes()
+        Message::BroadcastAddresses { addresses: list(addresses), complete: true }.to_line().into_bytes()
     }
 
     const HEARD: Effect = Effect::Heard { answers_pings: false };
@@ -432,6 +432,20 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_is_not_complete_only_adds_at_any_time() {
+        let mut connection = follower("192.0.2.1:1236");
+        let incomplete = br#"{"event":"broadcast_addresses","addresses":["b:1"],"complete":false}"#;
+        connect(&mut connection, 0);
+        connection.received(incomplete, 0);
+        let taken = pass_deadlines(&mut connection, 40_000);
+        assert!(!taken.iter().any(|effect| matches!(effect, Effect::List(_))), "{taken:?}");
+        connection.received(incomplete, 40_000);
+        assert_eq!(effects(&mut connection), [HEARD, Effect::Additions(list(&["b:1"]))]);
+        connection.received(LIST, 40_001);
+        assert_eq!(effects(&mut connection), [HEARD, Effect::List(list(&["a:1"]))]);
+    }
+
+    #[test]
     fn a_daemon_that_was_stopped_reads_further_lists_before_it_believes_the_first() {
         let mut connection = follower("192.0.2.1:1236");
         connect(&mut connection, 0);
@@ -450,7 +464,7 @@ mod tests {
         assert!(matches!(&taken[2], Effect::Ignored(why) if why.contains("5 gateways has 3")), "{taken:?}");
         assert_eq!(taken[3], Effect::Additions(list(&["a:1", "c:1"])));
         let many: Vec<String> = (0..MAX_GATEWAYS + 1).map(|n| format!("a:{n}")).collect();
-        let line = Message::BroadcastAddresses { addresses: many.clone() }.to_line();
+        let line = Message::BroadcastAddresses { addresses: many.clone(), complete: true }.to_line();
         connection.received(line.as_bytes(), 1);
         let taken = effects(&mut connection);
         assert_eq!(taken[2], Effect::Additions(many[..MAX_GATEWAYS].to_vec()));

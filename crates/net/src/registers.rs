@@ -306,7 +306,7 @@ mod tests {
         let (list, mut union) = watch::channel(Vec::new());
         let serve_truth = async {
             let mut stream = truth.accept().await.unwrap().0;
-            let list = Message::BroadcastAddresses { addresses: vec!["a:1".into()] };
+            let list = Message::BroadcastAddresses { addresses: vec!["a:1".into()], complete: true };
             stream.write_all(list.to_line().as_bytes()).await.unwrap();
             std::future::pending::<()>().await;
         };
@@ -355,8 +355,11 @@ mod tests {
     #[tokio::test]
     async fn a_register_that_lists_nobody_or_closes_or_is_silent_takes_nothing_from_the_others() {
         let nobody = async |mut stream: TcpStream| {
-            say(&mut stream, Message::BroadcastAddresses { addresses: Vec::new() }.to_line().as_bytes())
-                .await;
+            say(
+                &mut stream,
+                Message::BroadcastAddresses { addresses: Vec::new(), complete: true }.to_line().as_bytes(),
+            )
+            .await;
             let _ = stream.read(&mut [0; 1000]).await;
         };
         union_with(nobody, |union| union == ["a:1"]).await;
@@ -369,7 +372,11 @@ mod tests {
         let many = async |mut stream: TcpStream| {
             for round in 0..3 {
                 let addresses = (0..2 * MAX_GATEWAYS).map(|n| format!("z{round}:{n}")).collect();
-                say(&mut stream, Message::BroadcastAddresses { addresses }.to_line().as_bytes()).await;
+                say(
+                    &mut stream,
+                    Message::BroadcastAddresses { addresses, complete: true }.to_line().as_bytes(),
+                )
+                .await;
             }
             let _ = stream.read(&mut [0; 1000]).await;
         };
@@ -379,7 +386,7 @@ mod tests {
     #[tokio::test]
     async fn a_register_that_has_stopped_is_reported_as_that() {
         let answer = async |mut stream: tokio::net::TcpStream| {
-            let list = Message::BroadcastAddresses { addresses: Vec::new() };
+            let list = Message::BroadcastAddresses { addresses: Vec::new(), complete: true };
             stream.write_all(list.to_line().as_bytes()).await.unwrap();
             let _ = stream.read(&mut [0; 1000]).await;
         };
@@ -392,7 +399,7 @@ mod tests {
         let registers = [listener.local_addr().unwrap().to_string()];
         let (links, key) = (RegisterLinks::default(), SecretKey::default());
         let falls_silent = async {
-            let list = Message::BroadcastAddresses { addresses: Vec::new() }.to_line();
+            let list = Message::BroadcastAddresses { addresses: Vec::new(), complete: true }.to_line();
             let mut silent = listener.accept().await.unwrap().0;
             say(&mut silent, list.as_bytes()).await;
             let mut sent = Vec::new();

@@ -54,6 +54,11 @@ pub enum Message {
         /// de-duplication leaves holes, from an object; they are written as a list.
         #[serde(deserialize_with = "list_or_map")]
         addresses: Vec<String>,
+        /// Whether these are all that the register knows of, and not what a register that has just
+        /// started has heard so far. Only a register of ours says that they are not
+        /// (`"complete":false`); the original's peers read no such key.
+        #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+        complete: bool,
     },
 }
 
@@ -84,6 +89,10 @@ impl Message {
         line.push('\n');
         line
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
@@ -169,9 +178,19 @@ mod tests {
     fn addresses_are_read_from_a_list_and_from_a_list_with_holes() {
         for addresses in [r#"["a:1","b:2"]"#, r#"{"0":"a:1","2":"b:2"}"#] {
             let line = format!(r#"{{"event":"broadcast_addresses","addresses":{addresses}}}"#);
-            let expected = Message::BroadcastAddresses { addresses: vec!["a:1".into(), "b:2".into()] };
+            let expected =
+                Message::BroadcastAddresses { addresses: vec!["a:1".into(), "b:2".into()], complete: true };
             assert_eq!(Message::parse(line.as_bytes()).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn only_a_list_that_is_not_complete_says_so() {
+        let list = |complete| Message::BroadcastAddresses { addresses: Vec::new(), complete };
+        assert_eq!(list(true).to_line(), "{\"event\":\"broadcast_addresses\",\"addresses\":[]}\n");
+        let line = "{\"event\":\"broadcast_addresses\",\"addresses\":[],\"complete\":false}\n";
+        assert_eq!(list(false).to_line(), line);
+        assert_eq!(Message::parse(line.as_bytes()).unwrap(), list(false));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Plain data, used by `roster` alone: it knows neither peers nor time. A gateway that reconnects
 //! may announce its address on two connections for a moment, so the connections of each address are
-//! counted.
+//! counted. A register that has just started has not heard of all gateways yet, and says so in its
+//! lists until `roster` calls [`Addresses::complete`].
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,7 @@ pub(crate) struct Addresses {
     in_order: BTreeMap<u64, String>,
     next_position: u64,
     version: u64,
+    is_complete: bool,
     line: Option<Bytes>,
 }
 
@@ -55,6 +57,12 @@ impl Addresses {
         true
     }
 
+    /// The gateways have had time to announce themselves: from now on the lists are said to have all.
+    pub(crate) fn complete(&mut self) {
+        self.is_complete = true;
+        self.change();
+    }
+
     fn change(&mut self) {
         self.version += 1;
         self.line = None;
@@ -74,7 +82,7 @@ impl Addresses {
     pub(crate) fn line(&mut self) -> Bytes {
         let encode = || {
             let addresses = self.in_order.values().cloned().collect();
-            Message::BroadcastAddresses { addresses }.to_line().into()
+            Message::BroadcastAddresses { addresses, complete: self.is_complete }.to_line().into()
         };
         self.line.get_or_insert_with(encode).clone()
     }
@@ -86,7 +94,7 @@ mod tests {
 
     fn listed(addresses: &mut Addresses) -> Vec<String> {
         match Message::parse(&addresses.line()).unwrap() {
-            Message::BroadcastAddresses { addresses } => addresses,
+            Message::BroadcastAddresses { addresses, .. } => addresses,
             other => panic!("{other:?}"),
         }
     }
@@ -124,5 +132,18 @@ mod tests {
         addresses.add("b:1");
         assert!(addresses.version() > version);
         assert_ne!(addresses.line(), line);
+    }
+
+    #[test]
+    fn the_list_says_that_it_is_not_complete_until_it_is() {
+        let mut addresses = Addresses::default();
+        addresses.add("a:1");
+        let version = addresses.version();
+        for complete in [false, true] {
+            let line = Message::BroadcastAddresses { addresses: vec!["a:1".into()], complete }.to_line();
+            assert_eq!(addresses.line(), line);
+            addresses.complete();
+        }
+        assert!(addresses.version() > version);
     }
 }

@@ -180,16 +180,21 @@ pub struct Limits {
     pub silence: Duration,
     /// The wait until the peer has read a line.
     pub write: Duration,
+    /// For how long after its start the register says that its list may not have all gateways yet.
+    pub gathering: Duration,
 }
 
 impl Default for Limits {
     /// The original's 10 s for an introduction. 55 s for silence: more than two of the 25 s between
-    /// the original's pings, and a gateway that lost power is off the list within 60 s.
+    /// the original's pings, and a gateway that lost power is off the list within 60 s. 30 s for
+    /// gathering: gateways of ours try to connect each 5 s at least, and those of the original notice
+    /// within 25 s that a register on another host was away.
     fn default() -> Self {
         Self {
             introduction: Duration::from_secs(10),
             silence: Duration::from_secs(55),
             write: Duration::from_secs(10),
+            gathering: Duration::from_secs(30),
         }
     }
 }

@@ -44,7 +44,7 @@ impl Register {
     pub(crate) fn new(config: Config) -> Self {
         Self {
             logs: Logs::default(),
-            roster: Mutex::new(Roster::new(config.secret_key.clone(), &config.limits)),
+            roster: Mutex::new(Roster::new(config.secret_key.clone(), &config.limits, 0)),
             config,
             started: Instant::now(),
             changed: Notify::new(),
@@ -106,15 +106,20 @@ impl Register {
     pub(crate) async fn publish(&self) {
         loop {
             let deadline = self.roster().next_deadline();
-            match deadline {
-                None => self.changed.notified().await,
-                Some(at_ms) => {
-                    sleep_until(self.instant(at_ms)).await;
-                    let published = self.roster().deadline(self.now_ms());
-                    if let Some(version) = published {
-                        self.published.send_replace(version);
-                    }
+            let wait = async {
+                match deadline {
+                    Some(at_ms) => sleep_until(self.instant(at_ms)).await,
+                    None => std::future::pending().await,
                 }
+            };
+            tokio::select! {
+                // The deadline may be earlier now.
+                () = self.changed.notified() => continue,
+                () = wait => {}
+            }
+            let published = self.roster().deadline(self.now_ms());
+            if let Some(version) = published {
+                self.published.send_replace(version);
             }
         }
     }

@@ -49,6 +49,8 @@ pub struct Roster {
     published: u64,
     /// No list is published before.
     pause_until_ms: u64,
+    /// Until when the gateways have time to announce themselves; `None` once they have had it.
+    gathering: Option<AwakeDeadline>,
     wrong_keys: u64,
 }
 
@@ -77,8 +79,8 @@ enum Following {
 }
 
 impl Roster {
-    /// A register without peers.
-    pub fn new(secret_key: SecretKey, limits: &Limits) -> Self {
+    /// A register without peers that starts now.
+    pub fn new(secret_key: SecretKey, limits: &Limits, now_ms: u64) -> Self {
         Self {
             secret_key,
             introduction: limits.introduction,
@@ -87,6 +89,7 @@ impl Roster {
             addresses: Addresses::default(),
             published: 0,
             pause_until_ms: 0,
+            gathering: Some(AwakeDeadline::new(limits.gathering, now_ms)),
             wrong_keys: 0,
         }
     }
@@ -185,14 +188,21 @@ impl Roster {
         (peer.has_shown_key && std::mem::take(&mut peer.pong_due)).then(|| Message::Pong.to_line().into())
     }
 
-    /// When the next list is to be published; `None` while the published one is the newest.
+    /// When [`deadline`](Self::deadline) is to be called next: when the next list is to be published,
+    /// or the gateways have had time to announce themselves.
     pub fn next_deadline(&self) -> Option<u64> {
-        (self.addresses.version() > self.published).then_some(self.pause_until_ms)
+        let publication = (self.addresses.version() > self.published).then_some(self.pause_until_ms);
+        let gathered = self.gathering.as_ref().map(AwakeDeadline::next_deadline);
+        publication.into_iter().chain(gathered).min()
     }
 
     /// Publishes the list if it is time, and returns its version then.
     pub fn deadline(&mut self, now_ms: u64) -> Option<u64> {
-        if self.next_deadline()? > now_ms {
+        if self.gathering.as_mut().is_some_and(|gathering| gathering.has_passed(now_ms)) {
+            self.gathering = None;
+            self.addresses.complete();
+        }
+        if self.addresses.version() == self.published || now_ms < self.pause_until_ms {
             return None;
         }
         self.published = self.addresses.version();
@@ -231,8 +241,11 @@ mod tests {
     const ASK: &[u8] = br#"{"event":"worker_connect","secret_key":"key"}"#;
     const PING: &[u8] = br#"{"event":"ping"}"#;
 
+    /// When a register that was started at 0 has given the gateways time.
+    const GATHERED_MS: u64 = 30_000;
+
     fn roster() -> Roster {
-        let mut roster = Roster::new(SecretKey::new("key"), &Limits::default());
+        let mut roster = Roster::new(SecretKey::new("key"), &Limits::default(), 0);
         for peer in 1..=4 {
             roster.connected(peer, 0);
         }
@@ -247,7 +260,7 @@ mod tests {
 
     fn next_list(roster: &mut Roster, peer: PeerId) -> Option<Vec<String>> {
         match Message::parse(&roster.next_line(peer)?).unwrap() {
-            Message::BroadcastAddresses { addresses } => Some(addresses),
+            Message::BroadcastAddresses { addresses, .. } => Some(addresses),
             other => panic!("{other:?}"),
         }
     }
@@ -269,6 +282,28 @@ mod tests {
     }
 
     #[test]
+    fn a_register_that_has_just_started_says_that_its_list_is_not_complete() {
+        let mut roster = roster();
+        announce(&mut roster, 2, "a:1", 0);
+        roster.received(1, ASK, 0).unwrap();
+        roster.deadline(0);
+        let line =
+            |complete| Message::BroadcastAddresses { addresses: vec!["a:1".into()], complete }.to_line();
+        assert_eq!(roster.next_line(1).unwrap(), line(false));
+        assert_eq!(roster.deadline(GATHERED_MS), None, "it looks at what has arrived");
+        assert!(roster.deadline(roster.next_deadline().unwrap()).is_some());
+        assert_eq!(roster.next_line(1).unwrap(), line(true));
+        assert_eq!((roster.next_line(1), roster.next_deadline()), (None, None));
+    }
+
+    #[test]
+    fn a_register_that_was_stopped_as_it_started_gives_the_gateways_time_again() {
+        let mut roster = roster();
+        assert_eq!(roster.deadline(120_000), None);
+        assert_eq!(roster.next_deadline(), Some(120_000 + GATHERED_MS));
+    }
+
+    #[test]
     fn a_burst_of_announcements_is_one_list() {
         let mut roster = roster();
         roster.received(1, ASK, 0).unwrap();
@@ -281,7 +316,7 @@ mod tests {
         assert_eq!(roster.deadline(12), None);
         assert!(roster.deadline(13).is_some());
         assert_eq!(next_list(&mut roster, 1).unwrap(), ["a:1", "b:1", "c:1"]);
-        assert_eq!((next_list(&mut roster, 1), roster.next_deadline()), (None, None));
+        assert_eq!((next_list(&mut roster, 1), roster.next_deadline()), (None, Some(GATHERED_MS)));
     }
 
     #[test]
@@ -311,7 +346,7 @@ mod tests {
         announce(&mut roster, 1, "a:1", 0);
         roster.deadline(0);
         announce(&mut roster, 1, "a:1", 1);
-        assert_eq!(roster.next_deadline(), None);
+        assert_eq!(roster.next_deadline(), Some(GATHERED_MS), "nothing is to be published");
         assert!(roster.disconnected(1).is_some(), "it counted once");
     }
 
@@ -319,7 +354,7 @@ mod tests {
     fn a_peer_that_announces_nothing_changes_nothing_by_leaving() {
         let mut roster = roster();
         assert_eq!(roster.disconnected(1), None);
-        assert_eq!(roster.next_deadline(), None);
+        assert_eq!(roster.next_deadline(), Some(GATHERED_MS), "nothing is to be published");
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Peer {
     async fn hear_list(&mut self) -> Vec<String> {
         let line = self.hear().await;
         match Message::parse(line.as_bytes()) {
-            Ok(Message::BroadcastAddresses { addresses }) => addresses,
+            Ok(Message::BroadcastAddresses { addresses, .. }) => addresses,
             other => panic!("{other:?} from {line:?}"),
         }
     }
@@ -120,7 +120,16 @@ fn with_limits(change: impl FnOnce(&mut Limits)) -> Config {
 async fn a_worker_gets_the_list_at_once_even_if_it_is_empty() {
     let register = Register::start(Config::default()).await;
     let mut worker = register.worker().await;
-    assert_eq!(worker.hear().await, "{\"event\":\"broadcast_addresses\",\"addresses\":[]}\n");
+    let line = "{\"event\":\"broadcast_addresses\",\"addresses\":[],\"complete\":false}\n";
+    assert_eq!(worker.hear().await, line);
+}
+
+#[tokio::test]
+async fn a_worker_is_told_when_the_list_of_a_register_that_has_just_started_is_complete() {
+    let register = Register::start(with_limits(|limits| limits.gathering = SHORT)).await;
+    let mut worker = register.worker().await;
+    let complete = "{\"event\":\"broadcast_addresses\",\"addresses\":[]}\n";
+    while worker.hear().await != complete {}
 }
 
 #[tokio::test]

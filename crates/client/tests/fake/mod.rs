@@ -340,8 +340,9 @@ pub async fn register(gateways: &[SocketAddrV4]) -> (String, AbortOnDropHandle<(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let gateways: Vec<_> = gateways.iter().map(ToString::to_string).collect();
-    let line =
-        gatewayworker_protocol::register::Message::BroadcastAddresses { addresses: gateways }.to_line();
+    let list =
+        gatewayworker_protocol::register::Message::BroadcastAddresses { addresses: gateways, complete: true };
+    let line = list.to_line();
     let accepting = tokio::spawn(async move {
         let mut peers = Vec::new();
         while let Ok((mut peer, _)) = listener.accept().await {

@@ -67,11 +67,11 @@ async fn ask(register: &str, settings: &Settings) -> Finding {
     let _ = writing.write_all(hello.to_line().as_bytes()).await;
     let line = LineReader::new(reading).next_line(MAX_LINE).await;
     match line.ok().flatten().map(|line| Message::parse(&line)) {
-        Some(Ok(Message::BroadcastAddresses { addresses })) if addresses.is_empty() => {
+        Some(Ok(Message::BroadcastAddresses { addresses, .. })) if addresses.is_empty() => {
             let what = "start one, with this register_address and secret_key";
             Finding::MayCome(format!("the register at {register} knows no gateway: {what}"))
         }
-        Some(Ok(Message::BroadcastAddresses { addresses })) => {
+        Some(Ok(Message::BroadcastAddresses { addresses, .. })) => {
             let addresses = addresses.join(", ");
             Finding::MayCome(format!("no gateway of those at {register} was found in time: {addresses}"))
         }

@@ -48,7 +48,7 @@ pub(crate) mod heartbeat;
 pub(crate) mod inbox;
 mod index;
 pub(crate) mod isolation;
-pub(crate) mod isolation_judge;
+pub(crate) mod isolation_timer;
 pub(crate) mod link;
 pub(crate) mod link_buffer;
 pub(crate) mod listener_policy;

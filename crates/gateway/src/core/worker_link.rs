@@ -41,6 +41,8 @@ pub enum Gone {
     Silent,
     /// The same process has paired again.
     Replaced,
+    /// The worker had said that it stops, and ended before it had finished all.
+    Stopped,
 }
 
 /// What may happen on a link. It only goes on to a later one.

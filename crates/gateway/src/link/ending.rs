@@ -22,7 +22,7 @@ use super::{Link, LinkEnd};
 use crate::core::link::LinkEvent;
 use crate::core::ports::Directory;
 use crate::core::worker_link::Gone;
-use crate::epochs::Epoch;
+use crate::epochs::{Epoch, EpochEnd};
 use crate::workers::WorkerLink;
 
 /// The time limit for the end of a link: for the peer to read its last events, or for the gateway to
@@ -135,26 +135,33 @@ impl Link {
     /// shards give the unfinished events to other workers.
     async fn settle(&mut self, epoch: &Epoch, worker: &Arc<WorkerLink>) {
         let shared = self.shard.shared.clone();
+        let (was_draining, clients) = (worker.is_draining(), worker.clients());
         shared.workers.close(worker);
         self.read_out().await;
         self.writer.close(io::ErrorKind::ConnectionAborted);
         epoch.call_link_settled().await;
-        let Some(end) = epoch.ended() else { return };
-        let (key, peer, gateway) = (worker.key(), self.peer, shared.address);
-        let (clients, events) = (worker.clients(), worker.unfinished());
-        let why = &end.why;
-        match end.how {
+        let Some(EpochEnd { how, why }) = epoch.ended() else { return };
+        let how = match how {
+            Gone::Ended if was_draining => Gone::Stopped,
+            how => *how,
+        };
+        let events = shared.worker_gone(worker, how).await;
+        let (worker, peer, gateway) = (worker.key(), self.peer, shared.address);
+        match how {
             Gone::Replaced => info!(
-                worker = %key, %peer, %gateway, clients, events,
+                %worker, %peer, %gateway, clients, events,
                 "a worker has linked again: the events that it had not finished are given again"
             ),
+            Gone::Stopped => warn!(
+                %worker, %peer, %gateway, why, clients, events,
+                "a worker has stopped before it had finished these events: they and its clients go to other workers"
+            ),
             Gone::Ended | Gone::Silent => warn!(
-                worker = %key, %peer, %gateway, why, clients, events,
-                "a worker is gone: its clients go to other workers, and the events that it had not \
-                 finished are given again"
+                %worker, %peer, %gateway, why, clients, events,
+                "a worker is gone: its clients go to other workers, and the events that it had not finished \
+                 are given again"
             ),
         }
-        shared.worker_gone(worker, end.how).await;
     }
 
     /// Reads what has arrived on a link whose epoch is over, and hands it to the shards. Nobody waits

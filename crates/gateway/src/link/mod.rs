@@ -14,6 +14,8 @@
 mod ending;
 mod error;
 mod keepalive;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -169,7 +171,18 @@ impl Link {
             workers.leave(&worker);
         }
         info!(worker = %key, peer = %self.peer, "a worker is linked");
-        self.worker = Some(workers.join(key, self.writer.clone(), features));
+        let joined = workers.join_pair(key, self.writer.clone(), features.into());
+        self.worker = Some(joined.link);
+        self.drain_replaced(joined.replaced);
+    }
+
+    /// Makes a worker drain whose key another process has now.
+    fn drain_replaced(&self, replaced: Option<Arc<WorkerLink>>) {
+        let Some(older) = replaced.filter(|older| older.acknowledges() && older.is_open()) else { return };
+        warn!(worker = %older.key(), "another process has the name and id of this worker: the older process drains");
+        let shared = self.shard.shared.clone();
+        // In a task of its own: the end of this link must not stop it half-way.
+        self.shard.shared.links.spawn_local(async move { shared.drain(&older).await });
     }
 
     /// Begins an epoch with this event link, and tells the worker its number. The worker is linked when
@@ -203,12 +216,7 @@ impl Link {
         info!(worker = %epoch.key, peer = %self.peer, epoch = number, "a worker is linked");
         self.call_link = Some(epoch.call_link());
         self.keepalive.set_epoch(epoch);
-        if let Some(older) = replaced
-            && older.process() != Some(process)
-        {
-            warn!(worker = %older.key(), "another process has the name and id of this worker: the older process drains");
-            shared.drain(&older).await;
-        }
+        self.drain_replaced(replaced);
         Ok(())
     }
 

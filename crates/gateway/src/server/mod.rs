@@ -31,8 +31,7 @@ pub use bound_listeners::BoundListeners;
 use crate::capacity::Capacity;
 use crate::config::Config;
 use crate::core::isolation::Isolated;
-use crate::core::isolation_judge::Isolation;
-use crate::core::ports::Directory;
+use crate::core::isolation_timer::IsolationTimer;
 use crate::error::Error;
 use crate::gateway_state::GatewayState;
 use crate::listener::{ConnectionLimit, Listener};
@@ -292,17 +291,19 @@ async fn ping_workers(shared: Arc<GatewayState>) {
 /// Closes the clients of a gateway that is cut off: without a worker and a register for
 /// `isolated_after_ms`.
 async fn watch_isolation(shared: Arc<GatewayState>) {
+    let after = Duration::from_millis(shared.config.isolated_after_ms);
+    if after.is_zero() {
+        return std::future::pending().await;
+    }
     let started = Instant::now();
-    let now_ms = || started.elapsed().as_millis() as u64;
-    let mut isolation = Isolation::new(shared.config.isolated_after_ms, now_ms());
+    let mut isolation = IsolationTimer::new(after);
     let mut ticks = tokio::time::interval(ISOLATION_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let has_register = shared.registers.trouble(Duration::ZERO).is_none();
-        let Some(which) = isolation.tick(has_register, !shared.workers.all().is_empty(), now_ms()) else {
-            continue;
-        };
+        let has_worker = !shared.workers.all().is_empty();
+        let now_ms = started.elapsed().as_millis() as u64;
+        let Some(which) = isolation.tick(shared.registers.in_touch(), has_worker, now_ms) else { continue };
         if which == Isolated::TakenOver {
             let clients = shared.clients.load(Ordering::Relaxed);
             error!(
@@ -330,18 +331,30 @@ async fn stop(shared: &Arc<GatewayState>, spread: Duration) {
             stopping.push(stopped);
         }
     }
+    let (mut lost, mut unfinished) = (0, 0);
     for stopped in stopping {
-        let _ = stopped.await;
+        let given_up = stopped.await.unwrap_or_default();
+        lost += given_up.lost;
+        unfinished += given_up.unfinished;
+    }
+    if unfinished > 0 {
+        warn!(
+            closes = unfinished,
+            "workers have not handled these closes within shutdown_timeout_ms: it is not known whether their \
+             on_close has run or will"
+        );
+    }
+    if lost > 0 {
+        warn!(
+            closes = lost,
+            "no worker was linked when the gateway stopped: on_close is lost for these clients"
+        );
     }
     shared.stopping.cancel();
     shared.links.close();
     if tokio::time::timeout(DRAIN_TIMEOUT, shared.links.wait()).await.is_err() {
         let links = shared.links.len();
         warn!(links, "some links did not take their last events in time");
-    }
-    let closes = shared.workers.counts().closes_lost();
-    if closes > 0 {
-        warn!(closes, "no worker was linked when the gateway stopped: on_close is lost for these clients");
     }
     for shard in &shared.shards {
         let _ = shard.send(ShardMessage::End).await;

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::connection::Core;
 use crate::core::commands::ShardCommand;
 use crate::core::isolation::Isolated;
+use crate::core::source::ClosesGivenUp;
 use crate::core::worker_link::Gone;
 use crate::listener::ConnectionPermit;
 use crate::workers::WorkerLink;
@@ -28,16 +29,18 @@ pub(crate) enum ShardMessage {
     Ask(Question),
     /// A worker drains: its clients go to others as soon as they may.
     WorkerDrains(Arc<WorkerLink>),
-    /// A worker is gone, and all that has come from it stands before this message.
-    WorkerGone(Arc<WorkerLink>, Gone),
+    /// A worker is gone, and all that has come from it stands before this message. The shard reports how
+    /// many events are given again.
+    WorkerGone(Arc<WorkerLink>, Gone, oneshot::Sender<usize>),
     /// The gateway is cut off: close these clients.
     CloseIsolated(Isolated),
-    /// Close all clients evenly over a time, and report when their workers have handled the closes.
+    /// Close all clients evenly over a time, and report when their workers have handled the
+    /// closes.
     Stop {
         spread: Duration,
         /// How long to wait for the workers at most.
         timeout: Duration,
-        done: oneshot::Sender<()>,
+        done: oneshot::Sender<ClosesGivenUp>,
     },
     /// End the shard.
     End,

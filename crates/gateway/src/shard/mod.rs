@@ -33,9 +33,9 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
-use tracing::warn;
 
 use crate::core::client::NewClient;
+use crate::core::source::ClosesGivenUp;
 use crate::core::table::Key;
 use crate::gateway_state::GatewayState;
 
@@ -73,9 +73,6 @@ pub(crate) struct ShardThread {
     closes_done: Notify,
     /// Wakes [`run`](Self::run): the task of a link on this shard has panicked.
     link_panicked: Notify,
-    /// The gateway stops, and [`stop`](Self::stop) wants to know of each input.
-    is_stopping: Cell<bool>,
-    stop_progress: Notify,
     /// The tasks that close connections.
     closing: TaskTracker,
 }
@@ -99,8 +96,6 @@ impl ShardThread {
             deadline_changed: Notify::new(),
             closes_done: Notify::new(),
             link_panicked: Notify::new(),
-            is_stopping: Cell::new(false),
-            stop_progress: Notify::new(),
             closing: TaskTracker::new(),
         })
     }
@@ -123,9 +118,6 @@ impl ShardThread {
             drop(core);
             self.carry_out(effect);
             core = self.core.borrow_mut();
-        }
-        if self.is_stopping.get() {
-            self.stop_progress.notify_one();
         }
         result
     }
@@ -241,11 +233,15 @@ impl ShardThread {
         self.input(|core| core.advance(now_ms));
     }
 
-    /// Closes all clients evenly over `spread`. Then waits for the ends of their connections, and until
-    /// their workers have handled the closes, for `timeout` at most. Reports to `done`.
-    pub(crate) async fn stop(self: Rc<Self>, spread: Duration, timeout: Duration, done: oneshot::Sender<()>) {
-        let until = Instant::now() + spread + timeout;
-        self.is_stopping.set(true);
+    /// Closes all clients evenly over `spread`. Then waits until their workers have handled the closes,
+    /// for `timeout` at most, and for the ends of their connections. Reports to `done` which closes are
+    /// not handled.
+    pub(crate) async fn stop(
+        self: Rc<Self>,
+        spread: Duration,
+        timeout: Duration,
+        done: oneshot::Sender<ClosesGivenUp>,
+    ) {
         let now_ms = self.now_ms();
         self.input(|core| core.begin_stop(spread, now_ms));
         while !self.look(Core::has_closed_all) {
@@ -253,30 +249,22 @@ impl ShardThread {
             self.advance();
             tokio::task::yield_now().await;
         }
-        if self.shared.workers.len() > 0 {
-            let closes_done = async {
-                while !self.look(Core::has_stopped) {
-                    self.closes_done.notified().await;
-                }
-            };
-            let _ = tokio::time::timeout(STOP_TIMEOUT, closes_done).await;
-        }
+        let _ = tokio::time::timeout(timeout, self.closes_handled()).await;
         let given_up = self.input(Core::give_up_closes);
-        if given_up.unfinished > 0 {
-            warn!(
-                closes = given_up.unfinished,
-                "the gateway stops: workers have not finished these closes in time"
-            );
-        }
         self.closing.close();
         // The connections that take longer are cut off when the process ends.
         let _ = tokio::time::timeout(STOP_TIMEOUT, self.closing.wait()).await;
-        let _ = done.send(());
+        let _ = done.send(given_up);
     }
 
-    /// Returns whether all clients are closed, and no worker is there that could still handle a close.
-    fn has_stopped(&self) -> bool {
-        let has_worker = !self.shared.workers.all().is_empty();
-        self.look(|core| core.has_stopped() || (core.has_closed_all() && !has_worker))
+    /// Waits until workers have handled all closes, or no worker is there that could.
+    async fn closes_handled(&self) {
+        let mut workers = self.shared.workers.changes();
+        while !self.look(Core::has_stopped) && !self.shared.workers.all().is_empty() {
+            tokio::select! {
+                () = self.closes_done.notified() => {}
+                _ = workers.changed() => {}
+            }
+        }
     }
 }

@@ -82,7 +82,7 @@ impl Ledger {
     pub(super) fn lets_go(&mut self, id: ClientId, reason: CloseReason) {
         let Some(record) = self.clients.get_mut(&id) else { return };
         record.reason = Some(reason);
-        if reason == CloseReason::GatewayLost {
+        if matches!(reason, CloseReason::GatewayLost | CloseReason::Refused | CloseReason::NotAdmitted) {
             record.history.is_cut_short();
         }
     }

@@ -55,7 +55,6 @@ type Script = Vec<ScriptStep<Act>>;
 /// The processes of a run, and when its clients have done what they do.
 struct Cast {
     gateways: usize,
-    workers: usize,
     first_client: ProcessId,
     processes: usize,
     end_ms: u64,
@@ -81,7 +80,7 @@ pub(super) fn draw(scenario: Cluster, rng: &mut Rng) -> Plan<ClusterModel> {
         }
     }
     let end_ms = script.iter().map(|step| step.at_ms).max().unwrap_or(0);
-    let cast = Cast { gateways, workers, first_client, processes, end_ms };
+    let cast = Cast { gateways, first_client, processes, end_ms };
     if rng.chance(20) {
         let stop = Act::Stop { spread_ms: rng.below(100) };
         script.push(cast.act(rng, 0..gateways, stop));

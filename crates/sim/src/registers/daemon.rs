@@ -21,6 +21,8 @@ pub struct Daemon {
     lists: AddressLists,
     /// The gateways that it knows of.
     known: Vec<String>,
+    /// Its host has power.
+    has_power: bool,
 }
 
 #[derive(Debug)]
@@ -44,7 +46,13 @@ impl Daemon {
             lines: None,
             connect_until_ms: None,
         };
-        Self { links: registers.map(link).collect(), lists: AddressLists::default(), known: Vec::new() }
+        let links = registers.map(link).collect();
+        Self { links, lists: AddressLists::default(), known: Vec::new(), has_power: true }
+    }
+
+    /// Its host loses power: it does nothing more, and its connections stand until the other ends close them.
+    pub(super) fn lose_power(&mut self) {
+        self.has_power = false;
     }
 
     pub(super) fn known(&self) -> &[String] {
@@ -52,6 +60,9 @@ impl Daemon {
     }
 
     pub(super) fn next_deadline(&self) -> Option<u64> {
+        if !self.has_power {
+            return None;
+        }
         let deadlines =
             self.links.iter().map(|link| (link.connection.next_deadline(), link.connect_until_ms));
         deadlines.flat_map(|(decided, connect)| decided.into_iter().chain(connect)).min()
@@ -59,7 +70,7 @@ impl Daemon {
 
     pub(super) fn step(
         &mut self,
-        input: Input<super::Retire>,
+        input: Input<super::GatewayEnd>,
         context: &mut Context<'_>,
     ) -> Result<(), Violation> {
         let now_ms = context.now_ms;
@@ -69,6 +80,10 @@ impl Daemon {
             Input::Deadline => (0..self.links.len()).collect(),
             _ => return Ok(()),
         };
+        if !self.has_power {
+            changed.iter().for_each(|register| self.links[*register].forget_if_closed());
+            return Ok(());
+        }
         for register in changed {
             let link = &mut self.links[register];
             let end = match input {
@@ -141,6 +156,12 @@ impl Link {
         self.connect_until_ms = None;
         self.lines = None;
         self.connection.ended(end, context.now_ms, jitter);
+    }
+
+    /// Forgets a connection that the other end has closed, on a host without power.
+    fn forget_if_closed(&mut self) {
+        let is_closed = |lines: &mut Lines| matches!(lines.read(), ReadOutcome::End | ReadOutcome::Reset);
+        self.lines.take_if(is_closed);
     }
 
     fn read(&mut self, now_ms: u64) -> Option<ConnectionEnd> {

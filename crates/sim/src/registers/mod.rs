@@ -1,13 +1,15 @@
 //! Scenarios of registers: gateways announce themselves, workers follow the lists, and everything goes wrong.
 //!
 //! The cores are the register's `Roster` and, in gateways and workers, `RegisterConnection` and `AddressLists`. When
-//! all is mended, each register lists all gateways that are left, and each worker knows these.
+//! all is mended, each register lists all gateways that are left, and each worker knows these. Where nothing but
+//! registers fails ([`Faults`]), more holds at any time: a worker does not forget a gateway that lives, a register
+//! closes nobody who lives, and a gateway that lost power is off the lists within a minute.
 
 mod daemon;
 mod lines;
 mod register;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use daemon::Daemon;
 use register::Register;
@@ -28,19 +30,43 @@ pub struct Registers;
 pub struct RegistersModel {
     registers: usize,
     gateways: usize,
+    faults: Faults,
     /// Gateways that have gone for good, and stay so when they are started again.
     retired: BTreeSet<ProcessId>,
+    /// When gateways have lost their power; they are retired, too.
+    lost_power_ms: BTreeMap<ProcessId, u64>,
+    now_ms: u64,
+    /// The gateways that each worker has known.
+    known_once: BTreeMap<ProcessId, BTreeSet<String>>,
+    /// Since when a worker does not know a gateway that lives and that it has known.
+    forgotten_ms: BTreeMap<(ProcessId, String), u64>,
 }
 
-/// A gateway goes for good.
+/// What goes wrong in a run, besides gateways that go for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Retire;
+enum Faults {
+    /// Registers end and start again.
+    RegistersRestart,
+    /// Registers freeze, too.
+    RegistersFreeze,
+    /// Everything: also gateways, workers and the network between all of them.
+    Everywhere,
+}
+
+/// How a gateway goes for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GatewayEnd {
+    /// It closes its connections.
+    Retires,
+    /// Its host loses power: nobody is told.
+    LosesPower,
+}
 
 /// What runs in a process.
 #[derive(Debug)]
 #[doc(hidden)]
 pub enum RegistersNode {
-    Register(Register),
+    Register(Box<Register>),
     Daemon(Daemon),
 }
 
@@ -50,6 +76,13 @@ const SCRIPT_MS: u64 = 200_000;
 /// How long it may take until all is well again, in ms: a connection of which one end knows nothing
 /// is found by the silence that the register waits for, 60 s, and is made again within 10 s.
 const RECOVERY_MS: u64 = 90_000;
+
+/// Within which time a gateway that lost power is off the list of a register that did not freeze.
+const UNLISTED_MS: u64 = 60_000;
+
+/// For how long a worker may not know a gateway that lives, where registers freeze: a gateway that left a frozen
+/// register is back within a second, and within a second of the network's delays and its own wait.
+const FORGOTTEN_MS: u64 = 2_000;
 
 impl Scenario for Registers {
     type Model = RegistersModel;
@@ -64,24 +97,41 @@ impl Scenario for Registers {
         let processes = registers + gateways + rng.within(&(1..=5)) as usize;
         let pairs =
             (0..registers).flat_map(|register| (registers..processes).map(move |daemon| (register, daemon)));
-        let faults = FaultOptions {
+        let faults =
+            [Faults::RegistersRestart, Faults::RegistersFreeze, Faults::Everywhere][rng.below(3) as usize];
+        let (freeze, crash, disturb) = match faults {
+            Faults::RegistersRestart => (0..0, 0..registers, Vec::new()),
+            Faults::RegistersFreeze => (0..registers, 0..registers, Vec::new()),
+            Faults::Everywhere => (0..processes, 0..processes, pairs.collect()),
+        };
+        let options = FaultOptions {
             count: rng.below(30),
             begin_ms: 0..=SCRIPT_MS - 1,
             lasting_ms: if rng.chance(50) { 1..=90_000 } else { 1..=2_000 },
-            freeze: (0..processes).collect(),
-            crash: (0..processes).collect(),
-            disturb: pairs.collect(),
+            freeze: freeze.collect(),
+            crash: crash.collect(),
+            disturb,
             ports: Vec::new(),
         };
-        let mut script = random_faults(rng, &faults);
+        let mut script = random_faults(rng, &options);
         if gateways > 1 && rng.chance(50) {
             let at_ms = rng.below(SCRIPT_MS);
-            script.push(ScriptStep { at_ms, event: ScriptEvent::Act(registers, Retire) });
+            let end = if rng.chance(50) { GatewayEnd::Retires } else { GatewayEnd::LosesPower };
+            script.push(ScriptStep { at_ms, event: ScriptEvent::Act(registers, end) });
         }
         script.retain(|step| step.at_ms < SCRIPT_MS);
         sort(&mut script);
         Plan {
-            model: RegistersModel { registers, gateways, retired: BTreeSet::new() },
+            model: RegistersModel {
+                registers,
+                gateways,
+                faults,
+                retired: BTreeSet::new(),
+                lost_power_ms: BTreeMap::new(),
+                now_ms: 0,
+                known_once: BTreeMap::new(),
+                forgotten_ms: BTreeMap::new(),
+            },
             processes,
             network: NetworkOptions { delay_ms: 0..=20, ..NetworkOptions::default() },
             script,
@@ -93,6 +143,49 @@ impl Scenario for Registers {
 }
 
 impl RegistersModel {
+    /// Checks that a worker does not forget a gateway that lives: not at all if registers only end and start again,
+    /// and not for long if they freeze.
+    fn check_living_are_known(&mut self, nodes: &[Option<RegistersNode>]) -> Result<(), Violation> {
+        let living = self.addresses(false);
+        let limit_ms = if self.faults == Faults::RegistersFreeze { FORGOTTEN_MS } else { 0 };
+        for (worker, node) in nodes.iter().enumerate().skip(self.registers + self.gateways) {
+            let Some(RegistersNode::Daemon(daemon)) = node else { continue };
+            let known_once = self.known_once.entry(worker).or_default();
+            known_once.retain(|address| living.contains(address));
+            known_once.extend(daemon.known().iter().filter(|address| living.contains(*address)).cloned());
+            for address in known_once.iter() {
+                let forgotten = (worker, address.clone());
+                if daemon.known().contains(address) {
+                    self.forgotten_ms.remove(&forgotten);
+                    continue;
+                }
+                let since_ms = *self.forgotten_ms.entry(forgotten).or_insert(self.now_ms);
+                ensure(self.now_ms - since_ms < limit_ms, "the-living-stay-known", || {
+                    format!("worker {worker} has not known {address} since {since_ms} ms")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that a register closes nobody for silence but gateways that lost power, and lists none that did so
+    /// over a minute ago.
+    fn check_register(&self, name: &str, register: &Register) -> Result<(), Violation> {
+        let closed = register.closed_as_silent();
+        ensure(!self.lost_power_ms.is_empty() || closed == 0, "the-living-are-not-closed", || {
+            format!("{name} has closed {closed} peers that live")
+        })?;
+        if self.faults == Faults::RegistersFreeze {
+            return Ok(());
+        }
+        let is_lost = |since_ms: &&u64| self.now_ms.saturating_sub(**since_ms) > UNLISTED_MS;
+        let lost = self.lost_power_ms.values().filter(is_lost).count();
+        let listed = register.gateways();
+        ensure(listed + lost <= self.gateways, "lists-forget-the-lost", || {
+            format!("{name} lists {listed} gateways though {lost} of {} lost power", self.gateways)
+        })
+    }
+
     /// Returns the addresses of gateways: all that there ever were, or those that stay.
     fn addresses(&self, with_retired: bool) -> BTreeSet<String> {
         let gateways = self.registers..self.registers + self.gateways;
@@ -107,12 +200,12 @@ fn address(process: ProcessId) -> String {
 
 impl Model for RegistersModel {
     type Node = RegistersNode;
-    type Action = Retire;
+    type Action = GatewayEnd;
 
     fn start(&mut self, context: &mut Context<'_>) -> RegistersNode {
         let process = context.process;
         if process < self.registers {
-            return RegistersNode::Register(Register::new());
+            return RegistersNode::Register(Box::new(Register::new(context.now_ms)));
         }
         if self.retired.contains(&process) {
             return RegistersNode::Daemon(Daemon::new([].into_iter(), None));
@@ -124,12 +217,19 @@ impl Model for RegistersModel {
     fn step(
         &mut self,
         node: &mut RegistersNode,
-        input: Input<Retire>,
+        input: Input<GatewayEnd>,
         context: &mut Context<'_>,
     ) -> Result<(), Violation> {
-        if let Input::Act(Retire) = input {
+        self.now_ms = context.now_ms;
+        if let Input::Act(end) = input {
             self.retired.insert(context.process);
-            *node = self.start(context);
+            match (end, node) {
+                (GatewayEnd::LosesPower, RegistersNode::Daemon(daemon)) => {
+                    self.lost_power_ms.insert(context.process, context.now_ms);
+                    daemon.lose_power();
+                }
+                (_, node) => *node = self.start(context),
+            }
             return Ok(());
         }
         match node {
@@ -153,14 +253,25 @@ impl Model for RegistersModel {
         }
     }
 
-    /// Whatever is listed is the address of a gateway, and once.
+    /// Whatever is listed is the address of a gateway, and once. Where only registers fail, no living gateway is
+    /// forgotten or closed.
     fn check(&mut self, stepped: ProcessId, nodes: &[Option<RegistersNode>]) -> Result<(), Violation> {
-        let Some(RegistersNode::Daemon(daemon)) = &nodes[stepped] else { return Ok(()) };
-        let known = daemon.known();
-        let is_sorted = known.is_sorted_by(|a, b| a < b);
-        let all = self.addresses(true);
-        let are_gateways = known.iter().all(|address| all.contains(address));
-        ensure(is_sorted && are_gateways, "lists-are-of-gateways", || format!("{known:?}"))
+        if self.faults != Faults::Everywhere {
+            self.check_living_are_known(nodes)?;
+        }
+        match &nodes[stepped] {
+            Some(RegistersNode::Register(register)) if self.faults != Faults::Everywhere => {
+                self.check_register(&self.name(stepped), register)
+            }
+            Some(RegistersNode::Daemon(daemon)) => {
+                let known = daemon.known();
+                let is_sorted = known.is_sorted_by(|a, b| a < b);
+                let all = self.addresses(true);
+                let are_gateways = known.iter().all(|address| all.contains(address));
+                ensure(is_sorted && are_gateways, "lists-are-of-gateways", || format!("{known:?}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_stage(

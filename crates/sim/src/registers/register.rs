@@ -19,6 +19,7 @@ pub struct Register {
     ids: BTreeMap<SocketId, PeerId>,
     next_id: PeerId,
     write_limit_ms: u64,
+    closed_as_silent: u64,
 }
 
 #[derive(Debug)]
@@ -29,15 +30,21 @@ struct Peer {
 }
 
 impl Register {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(now_ms: u64) -> Self {
         let limits = Limits::default();
         Self {
-            roster: Roster::new(SecretKey::default(), &limits),
+            roster: Roster::new(SecretKey::default(), &limits, now_ms),
             peers: BTreeMap::new(),
             ids: BTreeMap::new(),
             next_id: 1,
             write_limit_ms: limits.write.as_millis() as u64,
+            closed_as_silent: 0,
         }
+    }
+
+    /// How many peers were closed because they did not read, or did not send, in time.
+    pub(super) fn closed_as_silent(&self) -> u64 {
+        self.closed_as_silent
     }
 
     pub(super) fn gateways(&self) -> usize {
@@ -54,7 +61,7 @@ impl Register {
 
     pub(super) fn step(
         &mut self,
-        input: Input<super::Retire>,
+        input: Input<super::GatewayEnd>,
         context: &mut Context<'_>,
     ) -> Result<(), Violation> {
         let now_ms = context.now_ms;
@@ -119,6 +126,7 @@ impl Register {
             let is_slow = slow.is_some_and(|since_ms| since_ms + self.write_limit_ms <= now_ms);
             if is_slow || self.roster.timed_out(id, now_ms).is_some() {
                 context.note(|| format!("peer {id} is too late"));
+                self.closed_as_silent += 1;
                 self.close(id, false);
             }
         }

@@ -20,7 +20,7 @@ use std::time::Duration;
 pub(super) use client::{ACCEPTED, NO_WORKER};
 use client::{ClientTask, Stage};
 use gatewayworker_gateway::internals::{
-    DeliverySettings, Framing, Heartbeat, Isolation, ListenerPolicy, Pairings, Routing, Settings,
+    DeliverySettings, Framing, Heartbeat, IsolationTimer, ListenerPolicy, Pairings, Routing, Settings,
     SlowConsumer, WebSocketType,
 };
 use gatewayworker_protocol::ClientId;
@@ -145,7 +145,7 @@ pub(super) struct Gateway {
     links: BTreeMap<u32, Link>,
     pairings: Pairings<u32>,
     epochs: BTreeMap<u32, epochs::Epoch>,
-    isolation: Isolation,
+    isolation: IsolationTimer,
     next_tick_ms: u64,
     sockets: BTreeMap<SocketId, Wake>,
     /// Clients that wait for a worker.
@@ -183,7 +183,7 @@ impl Gateway {
             directory,
             pairings: Pairings::new(context.rng.next_u64() as u32),
             epochs: BTreeMap::new(),
-            isolation: Isolation::new(ISOLATED_AFTER_MS, context.now_ms),
+            isolation: IsolationTimer::new(Duration::from_millis(ISOLATED_AFTER_MS)),
             next_tick_ms: context.now_ms,
             clients: BTreeMap::new(),
             links: BTreeMap::new(),

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use gatewayworker_businessworker::internals::{
-    Admission, Event, EventKind, Handled, HandlerOutcome, Phase, SessionChanges, Verdict,
+    Admission, Event, EventKind, Handled, HandlerOutcome, SessionChanges, Verdict,
 };
 use gatewayworker_protocol::php::{self, Value};
 use gatewayworker_protocol::{Audience, Body, ClientId, CloseReason, Command, Payload};
@@ -316,8 +316,8 @@ impl Worker {
 impl Handler {
     /// Says whether the epoch of its event is over, so that nothing that it says counts.
     pub(super) fn is_fenced(&self) -> bool {
-        let phase = self.event.epoch.as_ref().map(|epoch| epoch.phase());
-        matches!(phase, Some(Phase::Over | Phase::Superseded))
+        let epoch = self.event.epoch.as_ref();
+        epoch.is_some_and(|epoch| epoch.fence().is_over()) && !self.event.has_lost_gateway()
     }
 }
 

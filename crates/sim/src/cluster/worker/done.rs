@@ -2,19 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use gatewayworker_businessworker::internals::{Epoch, Hold, Phase};
+use gatewayworker_businessworker::internals::{Epoch, Phase, Tell};
 use gatewayworker_protocol::{ClientId, Command};
 
 use super::Worker;
 use crate::cluster::observer::Observer;
 use crate::cluster::timing::LINK_TIMEOUT_MS;
-use crate::cluster::{address, process_of};
+use crate::cluster::process_of;
 use crate::link_buffer::LinkBuffer;
 use crate::model::Context;
 use crate::network::ProcessId;
-
-/// Events that are told of at once.
-const MOST_AT_ONCE: u32 = 64;
 
 /// How late the gateway is told, in ms.
 const MOST_LATE_MS: u64 = 5;
@@ -72,21 +69,15 @@ impl Worker {
         }
         let said = said.unwrap_or_default();
         let is_written = said.written.iter().all(|(_, link, up_to)| link.written() >= *up_to);
-        let hold = if !said.dead.is_empty() {
-            let gateways = said.dead.iter().map(|gateway| address(*gateway)).collect();
-            Some(Hold::DeadLinks { gateways, until_ms: context.now_ms + 2 * LINK_TIMEOUT_MS })
-        } else if is_written {
-            None
-        } else {
+        let hold = (!is_written || !said.dead.is_empty()).then(|| {
             self.marks.next += 1;
             self.marks.open.insert(self.marks.next, Mark { said, until_ms: None });
-            Some(Hold::Unwritten(self.marks.next))
-        };
+            self.marks.next
+        });
         let gateway = process_of(id.gateway());
-        if epoch.done().push(id.connection_id(), hold) >= MOST_AT_ONCE {
-            self.tell_done(gateway, context);
-        } else {
-            self.plan_done(gateway, context);
+        match epoch.done().push(id.connection_id(), hold) {
+            Tell::Now => self.tell_done(gateway, context),
+            Tell::Soon | Tell::Attended => self.plan_done(gateway, context),
         }
     }
 
@@ -130,23 +121,12 @@ impl Worker {
             let are_back = mark.said.dead.iter().all(|gateway| is_back(*gateway, calls));
             !(is_written && are_back || mark.until_ms.is_some_and(|until_ms| until_ms <= now_ms))
         });
-        let open = &self.marks.open;
-        let mut ready = Vec::new();
-        for epoch in self.pairings.live() {
-            let mut done = epoch.done();
-            if !done.has_held() {
-                continue;
-            }
-            done.release(|hold| match hold {
-                Hold::Unwritten(mark) => !open.contains_key(mark),
-                Hold::DeadLinks { gateways, until_ms } => {
-                    *until_ms <= now_ms
-                        || gateways.iter().all(|gateway| is_back(process_of(*gateway), calls))
-                }
-            });
-            if done.has_ready() {
-                ready.push(process_of(epoch.gateway()));
-            }
+        let (open, mut ready) = (&self.marks.open, Vec::new());
+        let held = self.pairings.live().filter(|epoch| epoch.done().has_held());
+        let held: Vec<_> = held.cloned().collect();
+        for epoch in held {
+            epoch.done().release(|mark| !open.contains_key(&mark));
+            ready.push(process_of(epoch.gateway()));
         }
         for gateway in ready {
             self.plan_done(gateway, context);

@@ -280,7 +280,7 @@ impl Worker {
 
     /// Checks that nothing is left of clients that are all gone.
     pub(super) fn check_empty(&self) -> Result<(), Violation> {
-        let untold = self.pairings.live().filter(|epoch| epoch.done().has_ready() || epoch.done().has_held());
+        let untold = self.pairings.live().filter(|epoch| epoch.done().has_held() || epoch.done().take().is_some());
         let left = [
             ("handlers run", self.running.len()),
             ("events wait", self.started.len()),

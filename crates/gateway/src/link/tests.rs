@@ -1,0 +1,118 @@
+//! The tasks of an epoch's two links, on one shard of two: the other shard is its channel.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_FRAME_LEN, PingBody, SecretKey};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinHandle, LocalSet};
+
+use crate::config::Config;
+use crate::core::worker_link::Gone;
+use crate::shard::{ShardMessage, ShardThread, testing};
+
+const PROCESS: u64 = 1;
+
+/// Starts the task of a link on this shard, and returns it with the peer's end.
+async fn link(shard: &Rc<ShardThread>) -> (JoinHandle<()>, TcpStream) {
+    let (ours, theirs) = testing::connection().await;
+    let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let peer = theirs.local_addr().unwrap();
+    let running = super::run(shard.clone(), ours.into_std().unwrap(), peer, permit);
+    (tokio::task::spawn_local(running), theirs)
+}
+
+async fn say(stream: &mut TcpStream, commands: impl IntoIterator<Item = Command>) {
+    let mut out = BytesMut::new();
+    commands.into_iter().for_each(|command| command.encode(&mut out));
+    stream.write_all(&out).await.unwrap();
+}
+
+fn hello() -> Command {
+    let (worker_key, secret_key) = (Some("W:0".into()), Some(SecretKey::default()));
+    let (features, process) = (Some(Features::ALL), Some(PROCESS));
+    Command::WorkerConnect(Hello { worker_key, secret_key, features, process })
+}
+
+/// Says hello, and returns the epoch that the gateway names.
+async fn begin(stream: &mut TcpStream) -> u32 {
+    say(stream, [hello()]).await;
+    let mut buffer = BytesMut::new();
+    loop {
+        if let Some(frame) = Frame::parse(&mut buffer, MAX_FRAME_LEN).unwrap() {
+            let Command::Ping(body) = Command::decode(frame).unwrap() else { panic!("no answer") };
+            let Some(PingBody::Welcome { pairing, .. }) = PingBody::parse(&body) else { panic!("{body:?}") };
+            return pairing.unwrap().epoch;
+        }
+        assert!(stream.read_buf(&mut buffer).await.unwrap() > 0);
+    }
+}
+
+/// A shard, and the channel of another one.
+fn shards() -> (Rc<ShardThread>, Vec<mpsc::Receiver<ShardMessage>>) {
+    testing::shard_and_channels(Config { shards: 2, ..Config::default() })
+}
+
+async fn run(test: impl Future<Output = ()>) {
+    LocalSet::new().run_until(tokio::time::timeout(Duration::from_secs(60), test)).await.expect("an end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_link_that_gets_no_call_link_is_closed() {
+    run(async {
+        let (shard, _channels) = shards();
+        let (task, mut events) = link(&shard).await;
+        say(&mut events, [hello()]).await;
+        task.await.unwrap();
+        let mut said = Vec::new();
+        events.read_to_end(&mut said).await.unwrap();
+        assert!(!said.is_empty(), "the gateway's answer");
+        assert_eq!(shard.shared.workers.len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn shards_execute_what_came_on_both_links_before_they_hear_that_the_worker_is_gone() {
+    run(async {
+        let (shard, mut channels) = shards();
+        let mut other = channels.remove(1);
+        let mut own = channels.remove(0);
+        let (event_task, mut events) = link(&shard).await;
+        let epoch = begin(&mut events).await;
+        let (call_task, mut calls) = link(&shard).await;
+        say(&mut calls, [Command::Attach { epoch, process: PROCESS }]).await;
+        while shard.shared.workers.len() == 0 {
+            tokio::task::yield_now().await;
+        }
+        // The other shard is busy, so that the call link's task waits with what it has read.
+        while shard.shared.shards[1].try_send(ShardMessage::Ask(Box::new(|_| ()))).is_ok() {}
+        let session = |n: u32| Command::SetSession { connection_id: 2 * n + 1, session: Bytes::from("x") };
+        say(&mut calls, (0..1000).map(session)).await;
+        tokio::task::yield_now().await;
+        drop(events);
+        // Until both tasks have noticed.
+        while shard.shared.workers.len() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let mut executed = 0;
+        let how = loop {
+            match other.recv().await.unwrap() {
+                ShardMessage::Commands(commands) => executed += commands.len(),
+                ShardMessage::WorkerGone(_, how, _) => break how,
+                _ => {}
+            }
+        };
+        assert_eq!((executed, how), (1000, Gone::Ended));
+        // The own shard hears of it through its channel, too: other links' commands may wait there.
+        assert!(matches!(own.recv().await, Some(ShardMessage::WorkerGone(..))));
+        event_task.await.unwrap();
+        call_task.await.unwrap();
+        assert_eq!(shard.shared.epochs.len(), 0);
+    })
+    .await;
+}
