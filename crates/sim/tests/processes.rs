@@ -67,7 +67,7 @@ impl Model for Listeners {
         node.deadline
     }
 
-    fn crashed(&mut self, _: ProcessId, _: &Node) {
+    fn crashed(&mut self, _: ProcessId, _: &Node, _: u64) {
         self.crashes += 1;
     }
 
