@@ -171,9 +171,9 @@ impl<P: Ports> Shard<P> {
         if worker.epoch() != epoch {
             return;
         }
+        let leaving = hold_if_leaving(worker);
         let ended = log.as_mut().map_or_else(Ended::default, |log| log.finish(events as usize));
         let has_room = worker.end_events(ended.events, ended.bytes);
-        let is_open = worker.is_open();
         let moved_from =
             if ended.is_adopted { log.as_mut().and_then(|log| log.moved_from.take()) } else { None };
         self.free_logs.recycle(log);
@@ -184,8 +184,11 @@ impl<P: Ports> Shard<P> {
             self.end_move(id, &from);
         }
         self.after_ended(ended, has_room);
-        if waits || !is_open {
+        if waits || leaving.is_some() {
             self.go_on(id);
+        }
+        if let Some(leaving) = leaving {
+            leaving.release();
         }
     }
 
@@ -197,18 +200,20 @@ impl<P: Ports> Shard<P> {
         if worker.epoch() != epoch {
             return;
         }
+        let leaving = hold_if_leaving(worker);
         let ended = log.as_mut().map_or_else(Ended::default, |log| log.take_back(events as usize));
         let has_room = worker.end_events(ended.events, ended.bytes);
-        let is_open = worker.is_open();
         if ended.events < events as usize {
             self.note_miscount(id, events as usize - ended.events);
         }
         self.after_ended(ended, has_room);
-        if is_open {
+        match leaving {
             // That it drains is about to be read on its other link. It would return them again.
-            self.is_starved = true;
-        } else {
-            self.go_on(id);
+            None => self.is_starved = true,
+            Some(leaving) => {
+                self.go_on(id);
+                leaving.release();
+            }
         }
     }
 
@@ -291,6 +296,17 @@ impl<P: Ports> Shard<P> {
 
 pub(super) fn client_id(origin: &Origin) -> ClientId {
     ClientId::new(origin.gateway, origin.connection_id)
+}
+
+/// Holds a link that is not open, until the client whose events have ended there has moved: it could be
+/// the last one.
+#[inline]
+fn hold_if_leaving<B: LinkBuffer>(link: &Arc<WorkerLink<B>>) -> Option<Arc<WorkerLink<B>>> {
+    if link.is_open() {
+        return None;
+    }
+    link.hold();
+    Some(link.clone())
 }
 
 /// Puts a link on the list of those to be flushed.

@@ -50,9 +50,6 @@ impl<P: Ports> Shard<P> {
                 }
                 // It has moved, and its new worker is told so.
                 self.go_on(id);
-                if self.table.get(key).is_some_and(|client| client.worker.is_open() && must_wait(client)) {
-                    return self.wait(key, Waits::ForTurn);
-                }
                 continue;
             }
             if must_wait(client) {

@@ -50,17 +50,16 @@ impl<P: Ports> Shard<P> {
     /// lost. No worker is told of the close; the one that has the client forgets it.
     pub(super) fn close_lost(&mut self, id: u32) {
         let Some(key) = self.table.key_of(id) else {
-            let worker = self.stubs.by_id.get(&id).map(|stub| stub.worker.clone());
-            self.drop_stub(id);
-            if let Some(worker) = worker {
+            if let Some(worker) = self.stubs.by_id.get(&id).map(|stub| stub.worker.clone()) {
                 self.forget(id, &worker);
             }
-            return;
+            return self.drop_stub(id);
         };
         let Some(mut client) = self.table.remove(key) else { return };
         let log = client.log.take();
-        self.drop_log(id, &client.worker, log);
+        // First: with the log, what holds a draining link may be gone.
         self.forget(id, &client.worker);
+        self.drop_log(id, &client.worker, log);
         client.worker.unbind();
         let last = client.policy().close_frame(SERVICE_RESTART, CloseReason::GatewayLost.as_str());
         self.finish(*client, CloseReason::GatewayLost, last, None);

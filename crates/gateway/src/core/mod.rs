@@ -40,6 +40,8 @@ pub(crate) mod commands;
 mod delivery;
 pub(crate) mod delivery_counts;
 pub(crate) mod delivery_settings;
+#[cfg(test)]
+mod delivery_tests;
 pub(crate) mod effects;
 mod event_log;
 pub(crate) mod events;

@@ -115,6 +115,7 @@ impl<P: Ports> Shard<P> {
     pub fn worker_drains(&mut self, link: &Arc<WorkerLink<P::Buffer>>) {
         self.begin_sweep().drained.push(link.clone());
         self.advance_sweep();
+        self.close_pending();
     }
 
     /// A link with acknowledged events is over, and what came from it has been executed: what its
@@ -138,6 +139,7 @@ impl<P: Ports> Shard<P> {
         self.close_orphans();
         self.begin_sweep();
         self.advance_sweep();
+        self.close_pending();
         again
     }
 

@@ -26,7 +26,8 @@ impl<P: Ports> Shard<P> {
         self.effects.list.push_back(Effect::Log(Notice::Undeliverable { client, command, tries }));
         let Some(key) = key else {
             log.drop_waiting();
-            return self.go_on(id);
+            // It may have been the close itself.
+            return if log.has_waiting() { self.go_on(id) } else { self.drop_stub(id) };
         };
         let Some(client) = self.table.get(key) else { return };
         let last = client.policy().close_frame(INTERNAL_ERROR, CloseReason::Undeliverable.as_str());

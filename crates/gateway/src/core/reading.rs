@@ -42,7 +42,9 @@ impl<P: Ports> Shard<P> {
         client.silent_since_ms = now_ms;
         client.pings = 0;
         let mut outlet = ToWorker { shard: self, key };
-        match inbox.advance(&mut outlet, bytes) {
+        let progress = inbox.advance(&mut outlet, bytes);
+        self.close_pending();
+        match progress {
             Progress::NeedMore => Reading::More,
             Progress::Blocked(route) => {
                 if let Some(client) = self.table.get(key) {

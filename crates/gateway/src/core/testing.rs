@@ -13,6 +13,7 @@ use gatewayworker_protocol::{Command, Features, Frame, code};
 use super::client::NewClient;
 use super::delivery_counts::DeliveryCounts;
 use super::delivery_settings::DeliverySettings;
+use super::effects::Effect;
 use super::link_buffer::{LinkBuffer, LinkClosed};
 use super::listener_policy::{Framing, ListenerPolicy, SlowConsumer};
 use super::outbox::{Flushed, Outbox};
@@ -159,10 +160,10 @@ impl MemoryDirectory {
         self.table.borrow_mut().leave(link);
     }
 
-    /// The worker of a link drains, of a gateway with one shard.
-    pub fn drain(&self, link: &Arc<WorkerLink<MemoryLink>>) -> bool {
+    /// The worker of a link drains, of a gateway with so many shards.
+    pub fn drain(&self, link: &Arc<WorkerLink<MemoryLink>>, shards: usize) -> bool {
         self.is_changed.set(true);
-        self.table.borrow_mut().drain(link, 1)
+        self.table.borrow_mut().drain(link, shards)
     }
 }
 
@@ -224,6 +225,41 @@ pub fn shard() -> (Shard<MemoryPorts>, MemoryDirectory) {
     };
     let directory = MemoryDirectory::new(Routing::LeastConnections);
     (Shard::new(settings, directory.clone()), directory)
+}
+
+/// Two shards of a gateway without workers.
+pub fn two_shards() -> ([Shard<MemoryPorts>; 2], MemoryDirectory) {
+    let (shard, directory) = shard();
+    let shards = [0, 1].map(|index| {
+        let settings = Settings { index, shards: 2, ..shard.settings.clone() };
+        Shard::new(settings, directory.clone())
+    });
+    (shards, directory)
+}
+
+/// Does what a shell does between inputs: tells the shards that the directory has changed, and goes on
+/// with what takes many inputs, until nothing is left to be done. Returns the effects.
+///
+/// # Panics
+/// When the books of a shard do not agree.
+pub fn settle(shards: &mut [Shard<MemoryPorts>], workers: &MemoryDirectory) -> Vec<Effect<MemoryPorts>> {
+    let mut effects = Vec::new();
+    while workers.is_changed.take() {
+        shards.iter_mut().for_each(Shard::workers_changed);
+        for shard in &mut *shards {
+            while shard.next_deadline() == Some(0) {
+                shard.advance(0);
+            }
+        }
+    }
+    for shard in shards {
+        while shard.next_deadline() == Some(0) {
+            shard.advance(0);
+        }
+        effects.extend(std::iter::from_fn(|| shard.next_effect()));
+        shard.check().expect("the books agree");
+    }
+    effects
 }
 
 /// What a client with this connection begins with.

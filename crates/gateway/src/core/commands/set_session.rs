@@ -35,7 +35,7 @@ impl<P: Ports> Shard<P> {
     }
 
     /// Stores a session. One that is longer than `max_session_bytes` is not stored, which is logged.
-    pub(super) fn set_session(&mut self, connection_id: u32, session: &[u8]) {
+    pub(in crate::core) fn set_session(&mut self, connection_id: u32, session: &[u8]) {
         let (bytes, limit) = (session.len(), self.settings.max_session_bytes);
         let Some(stored) = self.session(connection_id) else { return };
         if bytes <= limit {
