@@ -116,15 +116,12 @@ impl DoneTeller {
 
     /// Tells what can be told; returns whether events are held.
     fn tell_ready(&self, epoch: &Epoch) -> bool {
-        let (counts, has_held) = {
-            let mut done = epoch.done();
-            (done.take(), done.has_held())
-        };
-        if let Some(counts) = counts {
+        let mut done = epoch.done();
+        done.take(|counts| {
             // Where the call link has ended, the gateway gives the events again.
             let _ = self.worker.tell_done(epoch.gateway(), epoch.number(), counts);
-        }
-        has_held
+        });
+        done.has_held()
     }
 
     fn tell_late(&self, epoch: &Arc<Epoch>) {

@@ -7,7 +7,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatewayworker_protocol::{ClientId, Command, EventCounts, Pairing, SecretKey};
+use gatewayworker_protocol::{ClientId, Command, EventCounts, Pairing, SecretKey, encode_done};
 use tokio::sync::watch;
 
 pub use crate::call_connection::CallLinkEnd;
@@ -147,13 +147,19 @@ impl WorkerHandle {
         }
     }
 
-    /// Says that events of an epoch are done, behind all commands that were given to the call link
-    /// before. A full outbox refuses it not. It is written soon, not at once.
+    /// Says that events of an epoch are done: connections, and how many events of each. It goes behind
+    /// all commands that were given to the call link before. A full outbox refuses it not. It is written
+    /// soon, not at once.
     ///
     /// # Errors
     /// When the call link is not attached to that epoch any more.
-    pub fn tell_done(&self, gateway: SocketAddrV4, epoch: u32, counts: EventCounts) -> Result<(), Unreached> {
-        self.link(gateway)?.tell_in_epoch(epoch, Command::Done { epoch, counts })
+    pub fn tell_done(
+        &self,
+        gateway: SocketAddrV4,
+        epoch: u32,
+        counts: &[(u32, u32)],
+    ) -> Result<(), Unreached> {
+        self.link(gateway)?.tell_in_epoch(epoch, |out| encode_done(epoch, counts, out))
     }
 
     /// Gives events of an epoch back that were not begun, as [`tell_done`](Self::tell_done) says
@@ -167,7 +173,7 @@ impl WorkerHandle {
         epoch: u32,
         counts: EventCounts,
     ) -> Result<(), Unreached> {
-        self.link(gateway)?.tell_in_epoch(epoch, Command::Return { epoch, counts })
+        self.link(gateway)?.tell_in_epoch(epoch, |out| Command::Return { epoch, counts }.encode(out))
     }
 
     /// Gives each attached call link a sign of life. Waits for nothing, and may be called from a

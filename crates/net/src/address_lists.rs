@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::register_connection::MAX_GATEWAYS;
+use crate::connection_lists::MAX_GATEWAYS;
 
 /// The last list of each register, and their union.
 #[derive(Debug, Default)]

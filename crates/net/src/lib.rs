@@ -4,7 +4,7 @@
 //! - [`LineReader`]: lines of bounded length,
 //! - [`Backoff`]: the wait before the next attempt to connect,
 //! - [`registers`]: announcing a gateway to registers and following their lists;
-//!   `register_connection` and `address_lists` decide for it, [`RegisterLinks`] shows its state, with
+//!   `register_connection`, `connection_lists` and `address_lists` decide for it, [`RegisterLinks`] shows its state, with
 //!   `register_view` what the registers bear witness to,
 //! - [`AwakeDeadline`]: a deadline for what a peer sends, judged by a process that was awake,
 //! - [`HeldFor`]: how long a condition has held, in time that this process was awake,
@@ -24,6 +24,8 @@ mod address_lists;
 mod address_prefix;
 mod awake_deadline;
 mod backoff;
+mod connection_end;
+mod connection_lists;
 mod held_for;
 mod line;
 mod link;
@@ -50,7 +52,8 @@ pub use register_view::WitnessLimits;
 #[doc(hidden)]
 pub mod internals {
     pub use crate::address_lists::AddressLists;
-    pub use crate::register_connection::{ConnectionEnd, Effect, RegisterConnection};
+    pub use crate::connection_end::ConnectionEnd;
+    pub use crate::register_connection::{Effect, RegisterConnection};
     pub use crate::register_links::RegisterTroubles;
     pub use crate::register_view::RegisterView;
 }

@@ -1,15 +1,11 @@
 //! The connection to one register: when to connect, what to send, whether the register has accepted
-//! the daemon, what its lists are worth, when it is silent for too long, and when to try again.
+//! the daemon, when it is silent for too long, and when to try again. `connection_lists` says what its
+//! lists are worth.
 //!
 //! **Signs of life.** Both ends send them, so that each finds out that the other's host is gone. A
 //! daemon pings each register, on its own host too, and asks for an answer. A register of ours
 //! answers. The original's does not, but sends the list to whoever asks for it once more, so a
 //! follower asks for it instead. A gateway hears nothing from an original register, and judges none.
-//!
-//! **Lists.** A register that has just started does not know all gateways yet, and a connection that
-//! begins may be the first that anybody notices of it. So the first list of a connection, and those of
-//! the next seconds, only add to what the register listed before; then the last one replaces that. A
-//! list of which the register says itself that it is not complete adds at any time.
 //!
 //! Plain data without sockets, tasks and clocks; time is `now_ms`, milliseconds since any start. The
 //! shell is `registers`, which announces a gateway or follows the lists. It calls it in this cycle,
@@ -25,11 +21,12 @@
 //!    it returns nothing, and look at `next_deadline` again.
 
 use std::collections::VecDeque;
-use std::io::{self, ErrorKind};
 use std::time::Duration;
 
-use gatewayworker_protocol::register::{Message, PING_INTERVAL_SECS, can_be_address};
+use gatewayworker_protocol::register::{Message, PING_INTERVAL_SECS};
 
+use crate::connection_end::{ConnectionEnd, unanswered};
+use crate::connection_lists::{ConnectionLists, Listed, usable};
 use crate::{AwakeDeadline, Backoff};
 
 /// A register that closes a connection within this time refuses it. It sends nothing to a gateway
@@ -42,14 +39,6 @@ const SUCCESS_MS: u64 = 10_000;
 /// How long a register may be silent that has to say something: one that answers pings, or one that
 /// is asked for the list. Almost three pings.
 const SILENCE: Duration = Duration::from_secs(29);
-
-/// How long the lists of a connection only add to what the register listed before, from the first one
-/// on. Gateways are back at a register that has started again within this time: ours try each 5 s at
-/// least, the original's notice within 25 s.
-pub(crate) const FIRST_LISTS: Duration = Duration::from_secs(30);
-
-/// The most gateways that are taken from one list.
-pub(crate) const MAX_GATEWAYS: usize = 4096;
 
 /// The state of the connection to one register.
 #[derive(Debug)]
@@ -81,20 +70,8 @@ enum State {
         answers_pings: bool,
         /// Until when it has to send a line, if it has to.
         silence: Option<AwakeDeadline>,
-        lists: Lists,
+        lists: ConnectionLists,
     },
-}
-
-/// What the lists of a connection are worth.
-#[derive(Debug)]
-enum Lists {
-    /// There was none.
-    Awaited,
-    /// They only add. At the end of this time the last one replaces the one before the connection,
-    /// if it is complete.
-    Adding { until: AwakeDeadline, last: Option<Vec<String>> },
-    /// Each complete one replaces the one before it.
-    Replacing,
 }
 
 /// What the shell is to do or to report.
@@ -123,22 +100,13 @@ pub enum Effect {
     Ignored(String),
 }
 
-/// Why a connection is over.
-#[derive(Debug)]
-pub enum ConnectionEnd {
-    /// It could not be made.
-    Unreachable(io::Error),
-    /// The register closed it.
-    Closed,
-    /// Reading or writing failed.
-    Failed(io::Error),
-    /// The register was silent for too long ([`Effect::Disconnect`]).
-    Silent,
-    /// A line was longer than `limit` bytes.
-    LineTooLong {
-        /// The limit, in bytes.
-        limit: usize,
-    },
+impl From<Listed> for Effect {
+    fn from(listed: Listed) -> Self {
+        match listed {
+            Listed::All(list) => Self::List(list),
+            Listed::Also(list) => Self::Additions(list),
+        }
+    }
 }
 
 impl RegisterConnection {
@@ -166,11 +134,7 @@ impl RegisterConnection {
             State::Connecting => None,
             State::Connected { judge_ms, ping_ms, silence, lists, .. } => {
                 let silence_ms = silence.as_ref().map(AwakeDeadline::next_deadline);
-                let lists_ms = match lists {
-                    Lists::Adding { until, .. } => Some(until.next_deadline()),
-                    Lists::Awaited | Lists::Replacing => None,
-                };
-                [*judge_ms, Some(*ping_ms), silence_ms, lists_ms].into_iter().flatten().min()
+                [*judge_ms, Some(*ping_ms), silence_ms, lists.next_deadline()].into_iter().flatten().min()
             }
         }
     }
@@ -192,12 +156,7 @@ impl RegisterConnection {
                     let ping = if answered_by_a_list { self.hello.clone() } else { PING };
                     self.effects.push_back(Effect::Send(ping));
                 }
-                if let Lists::Adding { until, last } = lists
-                    && until.has_passed(now_ms)
-                {
-                    self.effects.extend(last.take().map(Effect::List));
-                    *lists = Lists::Replacing;
-                }
+                self.effects.extend(lists.deadline(now_ms).map(Effect::from));
                 if silence.as_mut().is_some_and(|silence| silence.has_passed(now_ms)) {
                     *silence = None;
                     self.effects.push_back(Effect::Disconnect);
@@ -218,7 +177,7 @@ impl RegisterConnection {
             ping_ms: next_ping(now_ms),
             answers_pings: false,
             silence: self.asks_for_list().then(|| AwakeDeadline::new(SILENCE, now_ms)),
-            lists: Lists::Awaited,
+            lists: ConnectionLists::default(),
         };
         self.effects.push_back(Effect::Send(self.hello.clone()));
         self.effects.push_back(Effect::Send(PING));
@@ -247,22 +206,13 @@ impl RegisterConnection {
             let why = format!("a list of {sent} gateways has {} that cannot be", sent - list.len());
             self.effects.push_back(Effect::Ignored(why));
         }
-        match lists {
-            Lists::Awaited => {
-                let until = AwakeDeadline::new(FIRST_LISTS, now_ms);
-                *lists = Lists::Adding { until, last: complete.then(|| list.clone()) };
-            }
-            Lists::Adding { last, .. } => *last = complete.then(|| list.clone()),
-            Lists::Replacing if complete => return self.effects.push_back(Effect::List(list)),
-            Lists::Replacing => {}
-        }
-        self.effects.push_back(Effect::Additions(list));
+        self.effects.push_back(lists.received(list, complete, now_ms).into());
     }
 
     /// The connection is over. `jitter`, drawn from 0 to 1, is where in its range the wait before
     /// the next attempt lies.
     pub fn ended(&mut self, end: &ConnectionEnd, now_ms: u64, jitter: f64) {
-        let why = self.why(end);
+        let why = end.explain(&self.register, self.is_accepted());
         self.effects.push_back(Effect::Trouble(why));
         if now_ms.saturating_sub(self.attempt_ms) > SUCCESS_MS {
             self.backoff.reset();
@@ -275,7 +225,7 @@ impl RegisterConnection {
     /// for the list; it is silent to a gateway that it accepts.
     fn judge(&mut self) {
         if self.asks_for_list() && !self.is_accepted() {
-            self.effects.push_back(Effect::Trouble(self.unanswered()));
+            self.effects.push_back(Effect::Trouble(unanswered(&self.register)));
         } else {
             self.accept();
         }
@@ -297,60 +247,10 @@ impl RegisterConnection {
             self.effects.push_back(Effect::Accepted);
         }
     }
-
-    fn why(&self, end: &ConnectionEnd) -> String {
-        let register = &self.register;
-        let is_accepted = self.is_accepted();
-        match end {
-            ConnectionEnd::Unreachable(error) => format!(
-                "the register at {register} cannot be reached ({error}): does it run, and is \
-                 register_address right?"
-            ),
-            ConnectionEnd::LineTooLong { limit } => format!(
-                "the peer at {register} is not a register: it sent a line longer than {limit} bytes; is \
-                 register_address right?"
-            ),
-            ConnectionEnd::Silent if is_accepted => format!(
-                "the register at {register} has been silent for {} s, so the connection is made anew: does \
-                 its process run, and is the network whole?",
-                SILENCE.as_secs()
-            ),
-            ConnectionEnd::Silent => self.unanswered(),
-            ConnectionEnd::Closed if is_accepted => {
-                format!("the register at {register} closed the connection: it has stopped")
-            }
-            ConnectionEnd::Closed => self.refused(),
-            // It closed before it had read everything.
-            ConnectionEnd::Failed(error)
-                if !is_accepted
-                    && matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) =>
-            {
-                self.refused()
-            }
-            ConnectionEnd::Failed(error) => {
-                format!("the connection to the register at {register} failed: {error}")
-            }
-        }
-    }
-
-    fn unanswered(&self) -> String {
-        format!("the register at {} has not answered yet: is it one?", self.register)
-    }
-
-    /// The register closes a connection at once, and without a word, where the key is another one.
-    fn refused(&self) -> String {
-        let register = &self.register;
-        format!("the register at {register} closed the connection at once: is the secret_key the same?")
-    }
 }
 
 /// A ping of ours. A register of another make does not read its key.
 const PING: Message = Message::Ping { answer: true };
-
-/// The entries of a list that can be addresses, no more than [`MAX_GATEWAYS`] of them.
-fn usable(addresses: Vec<String>) -> Vec<String> {
-    addresses.into_iter().filter(|address| can_be_address(address)).take(MAX_GATEWAYS).collect()
-}
 
 fn next_ping(now_ms: u64) -> u64 {
     now_ms + PING_INTERVAL_SECS * 1_000
@@ -432,42 +332,13 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_not_complete_only_adds_at_any_time() {
-        let mut connection = follower("192.0.2.1:1236");
-        let incomplete = br#"{"event":"broadcast_addresses","addresses":["b:1"],"complete":false}"#;
-        connect(&mut connection, 0);
-        connection.received(incomplete, 0);
-        let taken = pass_deadlines(&mut connection, 40_000);
-        assert!(!taken.iter().any(|effect| matches!(effect, Effect::List(_))), "{taken:?}");
-        connection.received(incomplete, 40_000);
-        assert_eq!(effects(&mut connection), [HEARD, Effect::Additions(list(&["b:1"]))]);
-        connection.received(LIST, 40_001);
-        assert_eq!(effects(&mut connection), [HEARD, Effect::List(list(&["a:1"]))]);
-    }
-
-    #[test]
-    fn a_daemon_that_was_stopped_reads_further_lists_before_it_believes_the_first() {
+    fn what_cannot_be_an_address_is_reported() {
         let mut connection = follower("192.0.2.1:1236");
         connect(&mut connection, 0);
-        connection.received(LIST, 0);
-        connection.deadline(3_600_000);
-        let after_waking = effects(&mut connection);
-        assert!(!after_waking.iter().any(|effect| matches!(effect, Effect::List(_))), "{after_waking:?}");
-    }
-
-    #[test]
-    fn a_list_is_bounded_and_what_cannot_be_an_address_is_no_part_of_it() {
-        let mut connection = follower("192.0.2.1:1236");
-        connect(&mut connection, 0);
-        connection.received(&list_line(&["a:1", "", "b 1", &"x".repeat(400), "c:1"]), 0);
+        connection.received(&list_line(&["a:1", "", "b 1"]), 0);
         let taken = effects(&mut connection);
-        assert!(matches!(&taken[2], Effect::Ignored(why) if why.contains("5 gateways has 3")), "{taken:?}");
-        assert_eq!(taken[3], Effect::Additions(list(&["a:1", "c:1"])));
-        let many: Vec<String> = (0..MAX_GATEWAYS + 1).map(|n| format!("a:{n}")).collect();
-        let line = Message::BroadcastAddresses { addresses: many.clone(), complete: true }.to_line();
-        connection.received(line.as_bytes(), 1);
-        let taken = effects(&mut connection);
-        assert_eq!(taken[2], Effect::Additions(many[..MAX_GATEWAYS].to_vec()));
+        assert!(matches!(&taken[2], Effect::Ignored(why) if why.contains("3 gateways has 2")), "{taken:?}");
+        assert_eq!(taken[3], Effect::Additions(list(&["a:1"])));
     }
 
     #[test]
@@ -534,7 +405,7 @@ mod tests {
             connection.ended(&ConnectionEnd::Silent, 40_000, 1.0);
             let reported = effects(&mut connection).pop();
             assert!(
-                matches!(&reported, Some(Effect::Trouble(why)) if why.contains("has been silent for 29 s"))
+                matches!(&reported, Some(Effect::Trouble(why)) if why.contains("has been silent for too long"))
             );
         }
     }
@@ -561,32 +432,6 @@ mod tests {
         assert!(!effects(&mut connection).contains(&Effect::Disconnect));
         connection.received(PONG, 120_001);
         assert!(!pass_deadlines(&mut connection, 149_000).contains(&Effect::Disconnect));
-    }
-
-    #[test]
-    fn the_end_says_whether_the_register_refused_or_has_stopped() {
-        let reset = || ConnectionEnd::Failed(ErrorKind::ConnectionReset.into());
-        for (accepted, end, expected) in [
-            (false, ConnectionEnd::Closed, "is the secret_key the same?"),
-            (false, reset(), "is the secret_key the same?"),
-            (true, ConnectionEnd::Closed, "it has stopped"),
-            (true, reset(), "failed: connection reset"),
-            (false, ConnectionEnd::Unreachable(ErrorKind::ConnectionRefused.into()), "cannot be reached ("),
-            (true, ConnectionEnd::LineTooLong { limit: 7 }, "is not a register"),
-        ] {
-            let mut connection = follower("192.0.2.1:1236");
-            connect(&mut connection, 0);
-            if accepted {
-                connection.received(LIST, 0);
-                effects(&mut connection);
-            }
-            connection.ended(&end, 10, 1.0);
-            let reported = effects(&mut connection);
-            assert!(
-                matches!(&reported[..], [Effect::Trouble(why)] if why.contains(expected)),
-                "{reported:?}"
-            );
-        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use crate::register_connection::MAX_GATEWAYS;
+use crate::connection_lists::MAX_GATEWAYS;
 
 /// When the word of a register counts.
 #[derive(Debug, Clone, PartialEq, Eq)]

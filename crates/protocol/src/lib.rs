@@ -37,7 +37,7 @@ mod secret;
 pub use client_id::{ClientId, ParseClientIdError};
 pub use close_code::may_close_with;
 pub use close_reason::CloseReason;
-pub use command::{Audience, Body, Command, CommandError, EventCounts, Hello, Origin, Payload};
+pub use command::{Audience, Body, Command, CommandError, EventCounts, Hello, Origin, Payload, encode_done};
 pub use features::{Features, Pairing, PingBody};
 pub use frame::{
     FLAG_REDELIVERED, Frame, FrameError, HEADER_LEN, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN,

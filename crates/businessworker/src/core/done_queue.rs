@@ -6,8 +6,6 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use gatewayworker_protocol::EventCounts;
-
 /// So many events are told at once, and wait no longer for others.
 const ENOUGH: u32 = 64;
 
@@ -78,12 +76,15 @@ impl DoneQueue {
         self.is_attended = true;
     }
 
-    /// Takes what can be told; `None` where that is nothing. The caller attends no more, unless events are
-    /// held: then it goes on, and looks again after a while.
-    pub fn take(&mut self) -> Option<EventCounts> {
+    /// Gives what can be told to `tell`, if that is anything: connections, and how many events of each. The
+    /// caller attends no more, unless events are held: then it goes on, and looks again after a while.
+    pub fn take(&mut self, tell: impl FnOnce(&[(u32, u32)])) {
         self.is_attended = !self.held.is_empty();
         self.events = 0;
-        (!self.ready.is_empty()).then(|| EventCounts(std::mem::take(&mut self.ready)))
+        if !self.ready.is_empty() {
+            tell(&self.ready);
+            self.ready.clear();
+        }
     }
 
     /// Whether events are held.
@@ -96,14 +97,20 @@ impl DoneQueue {
 mod tests {
     use super::*;
 
+    fn take(done: &mut DoneQueue) -> Vec<(u32, u32)> {
+        let mut taken = Vec::new();
+        done.take(|counts| taken.extend_from_slice(counts));
+        taken
+    }
+
     #[test]
     fn events_of_one_client_behind_each_other_are_one_entry() {
         let mut done = DoneQueue::default();
         for client in [1, 1, 2, 1] {
             done.push(client, None);
         }
-        assert_eq!(done.take(), Some(EventCounts(vec![(1, 2), (2, 1), (1, 1)])));
-        assert_eq!(done.take(), None);
+        assert_eq!(take(&mut done), [(1, 2), (2, 1), (1, 1)]);
+        assert_eq!(take(&mut done), []);
     }
 
     #[test]
@@ -112,12 +119,12 @@ mod tests {
         done.push(1, Some(7));
         done.push(1, None);
         done.push(2, None);
-        assert_eq!(done.take(), Some(EventCounts(vec![(2, 1)])));
+        assert_eq!(take(&mut done), [(2, 1)]);
         done.release(|_| false);
         assert!(done.has_held());
-        assert_eq!(done.take(), None);
+        assert_eq!(take(&mut done), []);
         done.release(|hold| hold == 7);
-        assert_eq!(done.take(), Some(EventCounts(vec![(1, 2)])));
+        assert_eq!(take(&mut done), [(1, 2)]);
     }
 
     #[test]
@@ -127,9 +134,9 @@ mod tests {
             done.push(client, Some(hold));
         }
         done.release(|hold| hold == 2);
-        assert_eq!(done.take(), Some(EventCounts(vec![(2, 1)])));
+        assert_eq!(take(&mut done), [(2, 1)]);
         done.release(|hold| hold == 1);
-        assert_eq!(done.take(), Some(EventCounts(vec![(1, 2)])));
+        assert_eq!(take(&mut done), [(1, 2)]);
         assert!(!done.has_held());
     }
 
@@ -138,9 +145,9 @@ mod tests {
         let mut done = DoneQueue::default();
         assert_eq!(done.push(1, None), Tell::Soon);
         assert_eq!(done.push(2, None), Tell::Attended);
-        done.take();
+        take(&mut done);
         assert_eq!(done.push(1, None), Tell::Soon);
-        done.take();
+        take(&mut done);
         done.attend();
         for client in 1..64 {
             assert_eq!(done.push(client, None), Tell::Attended);

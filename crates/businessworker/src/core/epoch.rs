@@ -5,6 +5,7 @@
 //! what is done. Plain data that several threads share; the time is an argument.
 
 use std::net::SocketAddrV4;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,7 +21,7 @@ pub struct Epoch {
     gateway: SocketAddrV4,
     pairing: Pairing,
     /// The worker's own number: no two epochs of a worker have the same, whatever the gateway.
-    serial: u32,
+    serial: NonZeroU32,
     phase: AtomicU8,
     /// Refuses the calls of the handlers of this epoch's events when it is over.
     fence: Arc<Fence>,
@@ -61,7 +62,13 @@ const ALWAYS: u64 = u64::MAX;
 impl Epoch {
     /// An epoch that begins at `now_ms`, as the gateway has been heard. Events are begun while the
     /// gateway was heard within `silence`.
-    pub fn new(gateway: SocketAddrV4, pairing: Pairing, serial: u32, silence: Duration, now_ms: u64) -> Self {
+    pub fn new(
+        gateway: SocketAddrV4,
+        pairing: Pairing,
+        serial: NonZeroU32,
+        silence: Duration,
+        now_ms: u64,
+    ) -> Self {
         Self {
             gateway,
             pairing,
@@ -89,8 +96,8 @@ impl Epoch {
         self.pairing.instance
     }
 
-    /// Returns the worker's number of the epoch; never 0.
-    pub fn serial(&self) -> u32 {
+    /// Returns the worker's number of the epoch.
+    pub fn serial(&self) -> NonZeroU32 {
         self.serial
     }
 
@@ -163,7 +170,7 @@ mod tests {
 
     fn epoch() -> Epoch {
         let gateway = SocketAddrV4::new([10, 0, 0, 1].into(), 2300);
-        Epoch::new(gateway, Pairing { instance: 7, epoch: 3 }, 1, Duration::from_secs(5), 1_000)
+        Epoch::new(gateway, Pairing { instance: 7, epoch: 3 }, NonZeroU32::MIN, Duration::from_secs(5), 1_000)
     }
 
     #[test]

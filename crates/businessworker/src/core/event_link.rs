@@ -190,6 +190,7 @@ impl EventLink {
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddrV4;
+    use std::num::NonZeroU32;
     use std::time::Duration;
 
     use gatewayworker_protocol::Payload;
@@ -252,7 +253,7 @@ mod tests {
             panic!("no pairing")
         };
         let gateway = SocketAddrV4::new([10, 0, 0, 1].into(), 2300);
-        let epoch = Arc::new(Epoch::new(gateway, pairing, 1, Duration::from_secs(5), 0));
+        let epoch = Arc::new(Epoch::new(gateway, pairing, NonZeroU32::MIN, Duration::from_secs(5), 0));
         link.paired(epoch.clone());
         for redelivered in [false, true] {
             let origin = Origin { gateway, client: gateway, connection_id: 1, gateway_port: 0 };

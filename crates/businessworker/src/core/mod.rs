@@ -37,7 +37,7 @@
 //!   that come from now on hold the epoch.
 //! - Before 4, [`Epoch::turn`] is asked: an event may have to wait, or is dropped
 //!   ([`Clients::drop_started`] in the place of 7).
-//! - After 7, the event is noted in [`Epoch::done`]. What [`DoneQueue::take`] returns is told to the
+//! - After 7, the event is noted in [`Epoch::done`]. What [`DoneQueue::take`] gives is told to the
 //!   gateway, behind what the handlers said to it.
 //! - [`Received::Adopt`] and [`Received::Forget`] go to [`Clients::adopt`] and [`Clients::forget`].
 //! - When one of the links ends, so does the epoch: [`Epoch::end`]. Its events wait until the same

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ pub struct Pairings {
     epochs: BTreeMap<SocketAddrV4, Arc<Epoch>>,
     /// Lost gateways, in the order in which they were lost.
     lost: Vec<LostGateway>,
-    last_serial: u32,
+    next_serial: NonZeroU32,
     silence: Duration,
 }
 
@@ -48,7 +49,7 @@ pub enum Previous {
 impl Pairings {
     /// No epochs. Events are begun while their gateway was heard within `silence`.
     pub fn new(silence: Duration) -> Self {
-        Self { epochs: BTreeMap::new(), lost: Vec::new(), last_serial: 0, silence }
+        Self { epochs: BTreeMap::new(), lost: Vec::new(), next_serial: NonZeroU32::MIN, silence }
     }
 
     /// Returns the connections for which `on_close` has run, as this gateway process was taken for lost.
@@ -68,8 +69,9 @@ impl Pairings {
     ) -> (Arc<Epoch>, Option<Previous>) {
         // It has heard of those of its own process, and another process has no use for them.
         self.lost.retain(|lost| lost.gateway != gateway);
-        self.last_serial = self.last_serial.wrapping_add(1).max(1);
-        let epoch = Arc::new(Epoch::new(gateway, pairing, self.last_serial, self.silence, now_ms));
+        let serial = self.next_serial;
+        self.next_serial = serial.checked_add(1).unwrap_or(NonZeroU32::MIN);
+        let epoch = Arc::new(Epoch::new(gateway, pairing, serial, self.silence, now_ms));
         let previous = self.epochs.insert(gateway, epoch.clone()).map(|previous| {
             previous.end();
             if previous.instance() == pairing.instance {

@@ -167,7 +167,7 @@ impl<E: Events> EventLinks<E> {
         info!(gateway = %address, "the worker is taking events");
 
         let paired = PairedLink::new(self, address, link, &writer);
-        let reader = Reader { queues: &self.queues, address, link };
+        let reader = Reader { queues: &self.queues, address, link, closed: paired.closed() };
         let read = reader.read(&mut reading, |pairing| {
             has_answered.store(true, Ordering::Relaxed);
             paired.pair(pairing)

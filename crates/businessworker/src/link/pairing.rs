@@ -15,6 +15,7 @@ use gatewayworker_protocol::Pairing;
 use socket2::SockRef;
 use tokio::sync::Notify;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info};
 
@@ -37,7 +38,8 @@ pub(super) struct PairedLink<'a, E> {
     link: &'a EventLink,
     writer: &'a Arc<LinkWriter>,
     paired: Notify,
-    /// Why this side has closed the link.
+    /// This side has closed the link, and why.
+    closed: CancellationToken,
     why: Arc<OnceLock<String>>,
     /// The task that ends the epoch.
     watching: OnceLock<AbortOnDropHandle<()>>,
@@ -50,8 +52,21 @@ impl<'a, E: Events> PairedLink<'a, E> {
         link: &'a EventLink,
         writer: &'a Arc<LinkWriter>,
     ) -> Self {
-        let (paired, why, watching) = (Notify::new(), Arc::default(), OnceLock::new());
-        Self { links, address, link, writer, paired, why, watching }
+        Self {
+            links,
+            address,
+            link,
+            writer,
+            paired: Notify::new(),
+            closed: CancellationToken::new(),
+            why: Arc::default(),
+            watching: OnceLock::new(),
+        }
+    }
+
+    /// Is cancelled when this side has closed the link.
+    pub(super) fn closed(&self) -> &CancellationToken {
+        &self.closed
     }
 
     /// Begins the epoch of a pairing that the gateway has named: attaches the call link, and does what
@@ -80,8 +95,8 @@ impl<'a, E: Events> PairedLink<'a, E> {
         heartbeats.add(self.writer);
         let watch =
             Watch { queues: queues.clone(), epoch, end, writer: self.writer.clone(), limit: limits.silence };
-        let why = self.why.clone();
-        let watching = AbortOnDropHandle::new(tokio::spawn(watch.run(why)));
+        let watching = watch.run(self.why.clone(), self.closed.clone());
+        let watching = AbortOnDropHandle::new(tokio::spawn(watching));
         let _ = self.watching.set(watching);
         debug!(gateway = %self.address, epoch = pairing.epoch, "the gateway acknowledges events");
         self.paired.notify_one();
@@ -131,7 +146,7 @@ struct Watch<E> {
 
 impl<E: Events> Watch<E> {
     /// Ends the epoch with the call link, or when the gateway is silent, and then closes the event link.
-    async fn run(self, why: Arc<OnceLock<String>>) {
+    async fn run(self, why: Arc<OnceLock<String>>, closed: CancellationToken) {
         let reason = tokio::select! {
             () = self.end.ended() => "its call link has ended, and so does this one".into(),
             () = self.queues.epochs.over(&self.epoch) => "its epoch is over".into(),
@@ -146,6 +161,7 @@ impl<E: Events> Watch<E> {
         }
         let _ = why.set(reason);
         self.writer.close(io::ErrorKind::TimedOut);
+        closed.cancel();
     }
 
     /// Waits until the gateway has been silent for too long; returns for how long, in ms.

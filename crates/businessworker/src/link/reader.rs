@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use gatewayworker_protocol::{EventCounts, Features, Frame, MAX_LARGE_FRAME_LEN, Pairing};
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::note_features;
@@ -32,6 +33,8 @@ pub(super) struct Reader<'a, E> {
     pub(super) queues: &'a Arc<EventQueues<E>>,
     pub(super) address: SocketAddrV4,
     pub(super) link: &'a EventLink,
+    /// This side has closed the connection.
+    pub(super) closed: &'a CancellationToken,
 }
 
 impl<E: Events> Reader<'_, E> {
@@ -63,7 +66,7 @@ impl<E: Events> Reader<'_, E> {
                             continue;
                         }
                         if !self.queues.has_room(&event) {
-                            self.make_room(&event).await;
+                            self.make_room(&event).await?;
                             // That was no handler's time, and others had the thread.
                             inline = slice.begin(Instant::now(), preemptions());
                         }
@@ -139,16 +142,25 @@ impl<E: Events> Reader<'_, E> {
         true
     }
 
-    /// Waits until there is room for an event.
-    async fn make_room(&self, event: &Event) {
-        let Some(epoch) = self.link.epoch() else { return self.queues.make_room(event).await };
-        // What handlers have done is told, or the gateway would wait for it, too.
-        self.queues.done.tell(epoch);
-        epoch.cannot_hear();
-        self.queues.epochs.wake();
-        self.queues.make_room(event).await;
-        epoch.hear(clock::now_ms());
-        self.queues.done.attend(epoch);
+    /// Waits until there is room for an event. Fails when this side closes the connection: events of an
+    /// epoch that is over may have taken the room, and wait for the next connection.
+    async fn make_room(&self, event: &Event) -> io::Result<()> {
+        let epoch = self.link.epoch();
+        if let Some(epoch) = epoch {
+            // What handlers have done is told, or the gateway would wait for it, too.
+            self.queues.done.tell(epoch);
+            epoch.cannot_hear();
+            self.queues.epochs.wake();
+        }
+        tokio::select! {
+            () = self.queues.make_room(event) => {}
+            () = self.closed.cancelled() => return Err(io::ErrorKind::ConnectionAborted.into()),
+        }
+        if let Some(epoch) = epoch {
+            epoch.hear(clock::now_ms());
+            self.queues.done.attend(epoch);
+        }
+        Ok(())
     }
 }
 
@@ -202,7 +214,8 @@ mod tests {
             Command::OnMessage { origin, session, message }.encode(&mut sent);
         }
         let started = Instant::now();
-        let reader = Reader { queues: &queues, address, link: &EventLink::default() };
+        let (link, closed) = (EventLink::default(), CancellationToken::new());
+        let reader = Reader { queues: &queues, address, link: &link, closed: &closed };
         let read = reader.read(&mut &sent[..], |_| Ok(())).await;
         assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert_eq!(started.elapsed(), Duration::from_secs(1), "it waited for room");

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, PoisonError};
 
+use bytes::BytesMut;
 use gatewayworker_protocol::{Command, Pairing, PingBody};
 
 use super::Link;
@@ -32,9 +33,13 @@ impl Link {
     }
 
     /// Hands over a word about the events of an epoch, whatever waits on the link already.
-    pub(crate) fn tell_in_epoch(&self, epoch: u32, command: Command) -> Result<(), Unreached> {
+    pub(crate) fn tell_in_epoch(
+        &self,
+        epoch: u32,
+        encode: impl FnOnce(&mut BytesMut),
+    ) -> Result<(), Unreached> {
         let connection = self.attached(epoch)?;
-        connection.writer.push_over(|out| command.encode(out))?;
+        connection.writer.push_over(encode)?;
         connection.writer.flush_soon();
         Ok(())
     }

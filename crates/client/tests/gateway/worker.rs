@@ -60,7 +60,7 @@ async fn an_attached_link_says_closes_then_its_epoch_then_what_is_done_behind_th
     let worker = worker(&[fake.address]).await;
     worker.attach(fake.address, pairing(7), &[1, 2]).unwrap();
     worker.gateway().send_to_client(fake.id(3), "m").await.unwrap();
-    worker.tell_done(fake.address, 7, counts()).unwrap();
+    worker.tell_done(fake.address, 7, &counts().0).unwrap();
     worker.tell_return(fake.address, 7, counts()).unwrap();
     for expected in [
         Command::Closed(vec![1, 2]),
@@ -78,13 +78,13 @@ async fn nothing_is_said_about_events_of_another_epoch() {
     let mut fake = FakeGateway::start().await;
     let worker = worker(&[fake.address]).await;
     let not_attached = Err(Unreached::NotConnected);
-    assert_eq!(worker.tell_done(fake.address, 7, counts()), not_attached);
+    assert_eq!(worker.tell_done(fake.address, 7, &counts().0), not_attached);
     worker.attach(fake.address, pairing(7), &[]).unwrap();
-    assert_eq!(worker.tell_done(fake.address, 6, counts()), not_attached);
+    assert_eq!(worker.tell_done(fake.address, 6, &counts().0), not_attached);
     worker.end_call_link(fake.address, 6);
-    worker.tell_done(fake.address, 7, EventCounts::default()).unwrap();
+    worker.tell_done(fake.address, 7, &counts().0).unwrap();
     assert_eq!(fake.told().await, attach(7));
-    assert_eq!(fake.told().await, Command::Done { epoch: 7, counts: EventCounts::default() });
+    assert_eq!(fake.told().await, Command::Done { epoch: 7, counts: counts() });
 }
 
 #[tokio::test]

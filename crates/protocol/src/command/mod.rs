@@ -45,6 +45,7 @@ use serde_json::Value;
 use crate::{Frame, Question};
 
 pub use crate::code;
+pub use done::encode_done;
 pub use event_counts::EventCounts;
 pub use hello::Hello;
 pub use origin::Origin;
