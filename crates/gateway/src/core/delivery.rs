@@ -209,7 +209,10 @@ impl<P: Ports> Shard<P> {
         self.after_ended(ended, has_room);
         match leaving {
             // That it drains is about to be read on its other link. It would return them again.
-            None => self.is_starved = true,
+            None => {
+                self.is_starved = true;
+                self.tidy_stub(id);
+            }
             Some(leaving) => {
                 self.go_on(id);
                 leaving.release();

@@ -49,6 +49,9 @@ pub(super) struct EventLog<B> {
     given_len: usize,
     /// The first event is with the worker and counts as suspect in the directory.
     pub(super) is_suspect_given: bool,
+    /// The client is refused, not admitted, or one of its events cannot be handled: no handler runs for it
+    /// any more, but `on_close`.
+    is_cut_short: bool,
     /// The worker that had the client before, until the ADOPT is done.
     pub(super) moved_from: Option<Arc<WorkerLink<B>>>,
 }
@@ -88,6 +91,7 @@ impl<B> Default for EventLog<B> {
             given: 0,
             given_len: 0,
             is_suspect_given: false,
+            is_cut_short: false,
             moved_from: None,
         }
     }
@@ -193,6 +197,9 @@ impl<B> EventLog<B> {
                 ended.was_suspect = true;
             }
         }
+        if self.is_cut_short {
+            self.drop_waiting();
+        }
         ended
     }
 
@@ -206,6 +213,7 @@ impl<B> EventLog<B> {
         settled.ended.bytes = self.events.range(..given).map(|event| event.counted as usize).sum();
         settled.ended.was_suspect = is_suspect;
         let mut is_first = true;
+        let is_cut_short = self.is_cut_short;
         for event in self.events.range_mut(..given).filter(|event| event.cmd != code::ADOPT) {
             event.flag |= FLAG_REDELIVERED;
             event.tries = event.tries.saturating_add(u8::from(has_ended && is_first));
@@ -213,8 +221,11 @@ impl<B> EventLog<B> {
         }
         (self.given, self.given_len) = (0, 0);
         self.retain(|index, event| {
-            let is_dropped = index < given && mode == DeliveryMode::AtMostOnce && event.cmd != code::ON_CLOSE;
             let is_adopt = event.cmd == code::ADOPT;
+            if is_cut_short && !is_adopt && !matches!(event.cmd, code::ON_CONNECT | code::ON_CLOSE) {
+                return false;
+            }
+            let is_dropped = index < given && mode == DeliveryMode::AtMostOnce && event.cmd != code::ON_CLOSE;
             settled.again += usize::from(index < given && !is_dropped && !is_adopt);
             settled.dropped += usize::from(is_dropped && !is_adopt);
             !is_dropped && !is_adopt
@@ -223,10 +234,16 @@ impl<B> EventLog<B> {
         settled
     }
 
-    /// Drops the events that wait, but ON_CLOSE.
-    pub(super) fn drop_waiting(&mut self) {
+    /// Drops the events that wait, and those that come back from a worker: all but ON_CLOSE, and the
+    /// ON_CONNECT that it answers.
+    pub(super) fn cut_short(&mut self) {
+        self.is_cut_short = true;
+        self.drop_waiting();
+    }
+
+    fn drop_waiting(&mut self) {
         let given = self.given;
-        self.retain(|index, event| index < given || event.cmd == code::ON_CLOSE);
+        self.retain(|index, event| index < given || matches!(event.cmd, code::ON_CONNECT | code::ON_CLOSE));
     }
 
     /// Takes the first event out, which no worker has.
@@ -374,11 +391,12 @@ impl<B> FreeLogs<B> {
     /// Takes the log from a client if it is empty.
     #[inline]
     pub(super) fn recycle(&mut self, log: &mut Option<Box<EventLog<B>>>) {
-        if let Some(empty) = log.take_if(|log| log.is_empty())
+        if let Some(mut empty) = log.take_if(|log| log.is_empty())
             && self.0.len() < KEEP_LOGS
             && empty.bodies.capacity() <= KEEP
             && empty.events.capacity() <= KEEP_ENTRIES
         {
+            empty.is_cut_short = false;
             self.0.push(empty);
         }
     }

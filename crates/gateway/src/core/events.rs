@@ -144,7 +144,7 @@ impl<P: Ports> Shard<P> {
         }
         let events = self.free_logs.log(&mut log);
         if matches!(reason, CloseReason::Refused | CloseReason::NotAdmitted | CloseReason::Undeliverable) {
-            events.drop_waiting();
+            events.cut_short();
         }
         events.push(code::ON_CLOSE, FLAG_PLAIN, reason.as_str().as_bytes());
         let origin = client.origin(self.settings.address);

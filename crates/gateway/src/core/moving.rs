@@ -55,9 +55,13 @@ impl<P: Ports> Shard<P> {
     /// can.
     pub(super) fn has_open_worker(&mut self, id: u32) -> bool {
         let found = source::find(&mut self.table, &mut self.stubs, self.settings.address, id);
-        let Some(Source { worker, log, is_pending, .. }) = found else { return false };
+        let Some(Source { worker, log, key, is_pending, .. }) = found else { return false };
         if worker.is_open() {
             return true;
+        }
+        if key.is_none() && log.as_ref().is_none_or(|log| log.is_empty()) {
+            // A stub whose last event is finished: nothing of it moves.
+            return false;
         }
         if log.as_ref().is_some_and(|log| log.given() > 0) {
             // They are finished, returned or settled first.

@@ -287,6 +287,7 @@ impl Gateway {
         context.note(|| "all clients are gone: the links end".into());
         self.stopped_links = true;
         observer.registers.ends(context.process);
+        observer.ledger.epochs.is_unlisted(self.life);
         self.stop_links(context);
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gatewayworker_businessworker::internals::{Epoch, Phase, Tell};
-use gatewayworker_protocol::{ClientId, Command};
+use gatewayworker_protocol::{ClientId, Command, EventCounts};
 
 use super::Worker;
 use crate::cluster::observer::Observer;
@@ -93,7 +93,12 @@ impl Worker {
         let Some(epoch) = self.events[gateway].epoch().filter(|epoch| epoch.phase() == Phase::Live) else {
             return;
         };
-        let Some(counts) = epoch.done().take() else { return };
+        let mut counts = Vec::new();
+        epoch.done().take(|done| counts.extend_from_slice(done));
+        if counts.is_empty() {
+            return;
+        }
+        let counts = EventCounts(counts);
         context.note(|| format!("tells gateway {gateway} that {counts:08x?} are done"));
         // Where the link has failed, the epoch ends, and the events come again.
         let _ = self.calls[gateway].tell(Command::Done { epoch: epoch.number(), counts });

@@ -17,6 +17,7 @@ mod links;
 mod pairs;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use application::Handler;
@@ -24,7 +25,7 @@ pub(super) use application::{is_destroyed, is_kicked};
 use asking::Question;
 use done::Marks;
 use gatewayworker_businessworker::internals::{
-    Clients, Event, Identity, OrderedTable, Pairings, SessionQuestion,
+    Clients, Epoch, Event, Identity, OrderedTable, Pairings, SessionQuestion,
 };
 use gatewayworker_net::HeldFor;
 use gatewayworker_protocol::{ClientId, SecretKey};
@@ -280,7 +281,12 @@ impl Worker {
 
     /// Checks that nothing is left of clients that are all gone.
     pub(super) fn check_empty(&self) -> Result<(), Violation> {
-        let untold = self.pairings.live().filter(|epoch| epoch.done().has_held() || epoch.done().take().is_some());
+        let is_untold = |epoch: &&Arc<Epoch>| {
+            let mut is_untold = epoch.done().has_held();
+            epoch.done().take(|_| is_untold = true);
+            is_untold
+        };
+        let untold = self.pairings.live().filter(is_untold);
         let left = [
             ("handlers run", self.running.len()),
             ("events wait", self.started.len()),
