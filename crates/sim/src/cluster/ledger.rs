@@ -95,10 +95,10 @@ impl Ledger {
         ensure(is_poisonous, "only-poison-is-dropped", || format!("client {id}: {record:?}"))
     }
 
-    /// Hears that a worker has told a client's gateway to refuse the client.
-    pub(super) fn refuses(&mut self, id: ClientId) {
+    /// Hears that a worker refuses a client, and whether it could tell the client's gateway so.
+    pub(super) fn refuses(&mut self, id: ClientId, is_told: bool) {
         if let Some(record) = self.clients.get_mut(&id) {
-            record.is_refused = true;
+            record.is_refused |= is_told;
             record.history.is_cut_short();
         }
     }

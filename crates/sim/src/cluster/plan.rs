@@ -106,7 +106,11 @@ pub(super) fn draw(scenario: Cluster, rng: &mut Rng) -> Plan<ClusterModel> {
             lives: 0,
         },
         processes,
-        network: NetworkOptions::default(),
+        network: NetworkOptions {
+            // A call link whose buffer takes too long to empty looks silent.
+            capacity: if is_calm { 1024..=8192 } else { 64..=8192 },
+            ..NetworkOptions::default()
+        },
         script_ms: script.last().map_or(0, |step| step.at_ms + 1),
         script,
         stages: vec![LEAVE_MS, STOP_MS],

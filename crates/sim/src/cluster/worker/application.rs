@@ -197,14 +197,15 @@ impl Worker {
         if let Some(session) = session.filter(|_| is_told) {
             self.clients.note_write(id, &session);
         }
+        if let Some(Verdict::Refuse { .. }) = &verdict {
+            observer.ledger.refuses(id, is_told);
+        }
         match (&verdict, &handler.event.kind) {
-            _ if !is_told => {}
             (Some(Verdict::Admit), EventKind::WebSocketConnect { handshake, .. }) => {
-                if let Some((connection, _)) = parse_handshake(handshake) {
+                if let Some((connection, _)) = parse_handshake(handshake).filter(|_| is_told) {
                     observer.admits(id, connection);
                 }
             }
-            (Some(Verdict::Refuse { .. }), _) => observer.ledger.refuses(id),
             _ => {}
         }
         self.finish(id, &handler.event, Some(handler.said), observer, context)
