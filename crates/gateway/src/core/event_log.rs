@@ -133,6 +133,11 @@ impl<B> EventLog<B> {
         Some((event, &self.bodies[from..from + event.len as usize]))
     }
 
+    /// The command of the first event that waits.
+    pub(super) fn next_cmd(&self) -> Option<u8> {
+        self.events.get(self.given).map(|event| event.cmd)
+    }
+
     /// The first event that waits is with the worker now, whose link counts so many bytes for it.
     pub(super) fn give_next(&mut self, counted: usize) {
         if let Some(event) = self.events.get_mut(self.given) {

@@ -42,6 +42,8 @@ pub(crate) mod delivery_counts;
 pub(crate) mod delivery_settings;
 #[cfg(test)]
 mod delivery_tests;
+#[cfg(test)]
+mod delivery_walk;
 pub(crate) mod effects;
 mod event_log;
 pub(crate) mod events;

@@ -55,16 +55,16 @@ impl<P: Ports> Shard<P> {
     /// can.
     pub(super) fn has_open_worker(&mut self, id: u32) -> bool {
         let found = source::find(&mut self.table, &mut self.stubs, self.settings.address, id);
-        let Some(Source { worker, log, key, is_pending, .. }) = found else { return false };
+        let Some(Source { worker, log, is_pending, key, .. }) = found else { return false };
         if worker.is_open() {
             return true;
         }
-        if key.is_none() && log.as_ref().is_none_or(|log| log.is_empty()) {
-            // A stub whose last event is finished: nothing of it moves.
-            return false;
-        }
         if log.as_ref().is_some_and(|log| log.given() > 0) {
             // They are finished, returned or settled first.
+            return false;
+        }
+        if key.is_none() && log.is_none() {
+            // The close of a stub is done.
             return false;
         }
         if is_pending && !log.as_ref().is_some_and(|log| log.has_handshake()) {
@@ -89,7 +89,11 @@ impl<P: Ports> Shard<P> {
             worker.unbind();
         }
         let old = std::mem::replace(worker, link);
-        let next = log.as_ref().and_then(|log| log.next()).map(|(event, _)| event.cmd);
+        if let Some(log) = log.as_mut().filter(|log| log.next_cmd() == Some(code::ADOPT)) {
+            // Its link failed before it could be given.
+            log.remove_next();
+        }
+        let next = log.as_ref().and_then(|log| log.next_cmd());
         let is_adopted = acknowledges && next != Some(code::ON_CONNECT);
         if is_adopted {
             let log = self.free_logs.log(log);

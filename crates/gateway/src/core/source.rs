@@ -94,8 +94,8 @@ impl<B> Stubs<B> {
             if log.commands().filter(|cmd| *cmd == code::ON_CLOSE).count() != 1
                 || log.commands().last() != Some(code::ON_CLOSE)
             {
-                let events: Vec<u8> = log.commands().collect();
-                return Err(format!("stub {id} does not end with its ON_CLOSE: {events:?}"));
+                let commands: Vec<u8> = log.commands().collect();
+                return Err(format!("stub {id} does not end with its ON_CLOSE, but has {commands:?}"));
             }
             if stub.kept_bytes.is_some() != (log.given() == 0) {
                 return Err(format!("stub {id} is counted wrongly among those that wait for a worker"));
