@@ -88,7 +88,10 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) async fn connect(gateway: &Gateway) -> Self {
-        Self { stream: TcpStream::connect(gateway.inner).await.unwrap(), buffer: BytesMut::new() }
+        let stream = TcpStream::connect(gateway.inner).await.unwrap();
+        // What is sent arrives at once.
+        stream.set_nodelay(true).unwrap();
+        Self { stream, buffer: BytesMut::new() }
     }
 
     pub(crate) async fn worker(gateway: &Gateway, name: &str) -> Self {
@@ -103,11 +106,16 @@ impl Peer {
         self.stream.write_all(&out).await.unwrap();
     }
 
-    /// Returns the next frame, or `None` at the end of the connection.
+    /// Returns the next command, or `None` at the end of the connection.
     pub(crate) async fn command(&mut self) -> std::io::Result<Option<Command>> {
+        Ok(self.frame().await?.map(|frame| Command::decode(frame).unwrap()))
+    }
+
+    /// Returns the next frame, or `None` at the end of the connection.
+    pub(crate) async fn frame(&mut self) -> std::io::Result<Option<Frame>> {
         loop {
             if let Some(frame) = Frame::parse(&mut self.buffer, MAX_FRAME_LEN).unwrap() {
-                return Ok(Some(Command::decode(frame).unwrap()));
+                return Ok(Some(frame));
             }
             if soon("a frame", self.stream.read_buf(&mut self.buffer)).await? == 0 {
                 return Ok(None);
@@ -180,4 +188,27 @@ pub(crate) async fn is_healthy(gateway: &Gateway) -> bool {
     let mut answer = String::new();
     soon("answer", stream.read_to_string(&mut answer)).await.unwrap();
     answer.starts_with("HTTP/1.1 200 ")
+}
+
+/// Says these messages, which are short.
+pub(crate) async fn say(client: &mut TcpStream, messages: impl IntoIterator<Item = String>) {
+    let mut frames = Vec::new();
+    for message in messages {
+        frames.extend([0x81, 0x80 | message.len() as u8, 0, 0, 0, 0]);
+        frames.extend(message.as_bytes());
+    }
+    client.write_all(&frames).await.unwrap();
+}
+
+/// Returns the code with which the gateway closes a client.
+pub(crate) async fn close_code(client: &mut TcpStream) -> u16 {
+    loop {
+        let mut header = [0; 2];
+        soon("close frame", client.read_exact(&mut header)).await.unwrap();
+        let mut payload = vec![0; header[1].into()];
+        client.read_exact(&mut payload).await.unwrap();
+        if header[0] == 0x88 {
+            return u16::from_be_bytes([payload[0], payload[1]]);
+        }
+    }
 }

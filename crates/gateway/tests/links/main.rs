@@ -3,11 +3,13 @@
 //! - `harness`: the gateway, its clients, and peers that say what a test lets them say,
 //! - `bad_peers`: peers that break off, that do not read, that have no key,
 //! - `pair`: a worker that acknowledges events,
-//! - `epochs`: workers that acknowledge events, with two links each.
+//! - `epochs`: the two links of such a worker, which begin and end together,
+//! - `delivery`: its events.
 
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod bad_peers;
+mod delivery;
 mod epochs;
 mod harness;
 mod pair;

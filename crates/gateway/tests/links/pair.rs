@@ -4,12 +4,13 @@ use std::io::Write;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use gatewayworker_protocol::{Command, EventCounts, Features, Pairing, PingBody};
+use gatewayworker_protocol::frame::FLAG_REDELIVERED;
+use gatewayworker_protocol::{Body, Command, EventCounts, Features, Pairing, PingBody};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::harness::{Gateway, Peer, hello};
+use crate::harness::{Gateway, Peer, hello, soon};
 
 /// How often a worker pings that does.
 const PING_INTERVAL: Duration = Duration::from_millis(100);
@@ -53,7 +54,18 @@ impl EventLink {
 
     /// Attaches a call link, and waits until the worker is linked.
     pub(crate) async fn attach(self, gateway: &Gateway) -> Pair {
-        let mut calls = self.call_link(gateway, self.pairing.epoch, self.process).await;
+        let (epoch, process) = (self.pairing.epoch, self.process);
+        self.attach_with(gateway, [Command::Attach { epoch, process }]).await
+    }
+
+    /// Attaches a call link that says this, and waits until the worker is linked.
+    pub(crate) async fn attach_with(
+        self,
+        gateway: &Gateway,
+        commands: impl IntoIterator<Item = Command>,
+    ) -> Pair {
+        let mut calls = Peer::connect(gateway).await;
+        calls.send(commands).await;
         calls.ask(gatewayworker_protocol::Question::IsOnline(0)).await;
         Pair { events: self, calls, pinging: None }
     }
@@ -65,12 +77,40 @@ impl EventLink {
 
     /// Returns the next frame that is no ping, or `None` at the end of the link.
     pub(crate) async fn event(&mut self) -> Option<Command> {
+        self.marked_event().await.map(|(event, _)| event)
+    }
+
+    /// Returns the next frame that is no ping, and whether it is marked as redelivered.
+    pub(crate) async fn marked_event(&mut self) -> Option<(Command, bool)> {
+        soon("event", self.event_behind_pings()).await
+    }
+
+    async fn event_behind_pings(&mut self) -> Option<(Command, bool)> {
         loop {
-            match self.command().await {
-                Some(Command::Ping(_)) => {}
-                other => return other,
+            let frame = self.peer.frame().await.unwrap_or_default()?;
+            let is_marked = frame.flag & FLAG_REDELIVERED != 0;
+            match Command::decode(frame).unwrap() {
+                Command::Ping(_) => {}
+                command => return Some((command, is_marked)),
             }
         }
+    }
+
+    /// Returns the frames up to the third ping from now, without the pings.
+    pub(crate) async fn until_pings(&mut self) -> Vec<Command> {
+        let (mut events, mut pings) = (Vec::new(), 0);
+        while pings < 3 {
+            match self.command().await.expect("a ping") {
+                Command::Ping(_) => pings += 1,
+                event => events.push(event),
+            }
+        }
+        events
+    }
+
+    /// Says something on the event link.
+    pub(crate) async fn send(&mut self, command: Command) {
+        self.peer.send([command]).await;
     }
 
     /// Pings the gateway from now on.
@@ -91,6 +131,16 @@ impl Pair {
         self.ping_calls();
     }
 
+    /// Cuts the call link.
+    pub(crate) fn cut_calls(&self) {
+        SockRef::from(&self.calls.stream).shutdown(std::net::Shutdown::Both).unwrap();
+    }
+
+    /// Neither reads nor writes from now on.
+    pub(crate) fn freeze(&mut self) {
+        (self.events.pinging, self.pinging) = (None, None);
+    }
+
     /// Pings the gateway on the call link from now on.
     pub(crate) fn ping_calls(&mut self) {
         self.pinging = Some(pinging(&self.calls.stream));
@@ -105,6 +155,33 @@ impl Pair {
             }
             other => panic!("{other:?} instead of ON_CONNECT"),
         }
+    }
+
+    /// Returns the connection id of a client that has just connected. Its events so far are done.
+    pub(crate) async fn admit(&mut self) -> u32 {
+        let connection_id = self.connected().await;
+        let handshake = self.events.event().await;
+        assert!(matches!(handshake, Some(Command::OnWebSocketConnect { .. })), "{handshake:?}");
+        self.done(connection_id, 1).await;
+        self.calls.send([Command::Admit(connection_id)]).await;
+        connection_id
+    }
+
+    /// Returns what the next message says, and whether it is marked as redelivered.
+    pub(crate) async fn message(&mut self) -> (String, bool) {
+        let (event, is_marked) = self.events.marked_event().await.expect("an event");
+        let Command::OnMessage { message, .. } = event else { panic!("{event:?} instead of a message") };
+        let Body::Plain(body) = message.body else { panic!("{message:?}") };
+        (String::from_utf8(body.to_vec()).unwrap(), is_marked)
+    }
+
+    /// Reads the ADOPT of a client, says that it is done, and returns the client's session.
+    pub(crate) async fn adopt(&mut self, connection_id: u32) -> bytes::Bytes {
+        let event = self.events.event().await;
+        let Some(Command::Adopt { origin, session }) = event else { panic!("{event:?} instead of ADOPT") };
+        assert_eq!(origin.connection_id, connection_id);
+        self.done(connection_id, 1).await;
+        session
     }
 
     /// Says that the next events of a client are done.
