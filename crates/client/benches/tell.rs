@@ -35,6 +35,8 @@ struct Cluster {
     runtime: Rc<Runtime>,
     worker: WorkerHandle,
     gateways: Vec<(SocketAddrV4, TcpStream)>,
+    /// What is read goes here.
+    chunk: Vec<u8>,
 }
 
 impl Cluster {
@@ -66,7 +68,7 @@ impl Cluster {
                     .unwrap()
                     .is_complete()
             );
-            Self { runtime: runtime.clone(), worker, gateways: accepted }
+            Self { runtime: runtime.clone(), worker, gateways: accepted, chunk: vec![0; 64 * 1024] }
         })
     }
 
@@ -81,10 +83,9 @@ impl Cluster {
                 tokio::task::yield_now().await;
             }
         });
-        let mut chunk = [0; 64 * 1024];
         for (_, stream) in &mut self.gateways {
             stream.set_nonblocking(true).unwrap();
-            while stream.read(&mut chunk).is_ok_and(|read| read > 0) {}
+            while stream.read(&mut self.chunk).is_ok_and(|read| read > 0) {}
         }
     }
 }

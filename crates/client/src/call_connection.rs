@@ -2,13 +2,17 @@
 //!
 //! `link/mod.rs` makes one for each attempt that succeeds, and reads it. Nothing is decided here.
 
+use std::future::poll_fn;
 use std::io::{self, Read};
 use std::net::SocketAddrV4;
-use std::sync::{Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 use gatewayworker_net::LinkWriter;
 use socket2::SockRef;
+use tokio::io::AsyncReadExt;
+use tokio::net::tcp::OwnedReadHalf;
 use tokio_util::sync::CancellationToken;
 
 /// How much is read at once, in bytes.
@@ -55,26 +59,31 @@ impl CallConnection {
     }
 
     /// Waits until there is something to read, and reads it once. `take` gets all that was received
-    /// and not taken yet.
-    pub(crate) async fn read<T>(&self, take: impl FnOnce(&mut BytesMut) -> T) -> io::Result<T> {
-        loop {
-            self.writer.socket().readable().await?;
-            let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+    /// and not taken yet. `reading` is the other half of this connection.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn read<T>(
+        &self,
+        reading: &mut OwnedReadHalf,
+        take: impl FnOnce(&mut BytesMut) -> T,
+    ) -> io::Result<T> {
+        // The lock is held only while the socket is read, not while it is waited for.
+        let read = poll_fn(|context| {
+            let mut received = self.received();
             received.reserve(CHUNK);
-            match self.writer.socket().try_read_buf(&mut *received) {
-                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway")),
-                Ok(_) => return Ok(take(&mut received)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
+            pin!(reading.read_buf(&mut *received)).poll(context)
+        });
+        if read.await? == 0 {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway"));
         }
+        Ok(take(&mut self.received()))
     }
 
     /// Reads what has arrived by now, without waiting, from the socket itself: the runtime may not
     /// have heard of it. `None` if there is nothing. The end of the stream is left to
     /// [`read`](Self::read).
     pub(crate) fn read_directly<T>(&self, take: impl FnOnce(&mut BytesMut) -> T) -> Option<T> {
-        let mut received = self.received.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut received = self.received();
         let mut chunk = [0; CHUNK];
         let mut has_read = false;
         for _ in 0..MAX_READS {
@@ -83,6 +92,10 @@ impl CallConnection {
             has_read = true;
         }
         has_read.then(|| take(&mut received))
+    }
+
+    fn received(&self) -> MutexGuard<'_, BytesMut> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How many bytes were pushed and not written.

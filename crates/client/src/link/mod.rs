@@ -19,6 +19,7 @@ use bytes::{Bytes, BytesMut};
 use gatewayworker_net::{Backoff, LinkWriter, PushError};
 use gatewayworker_protocol::{Frame, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, SecretKey};
 use tokio::net::TcpStream;
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
@@ -305,7 +306,8 @@ impl Link {
 
     /// Serves one connection to its end. `Ok` when this side has finished it.
     async fn serve(&self, stream: TcpStream) -> io::Result<()> {
-        let writer = LinkWriter::new(stream.into_split().1, OUTBOX);
+        let (mut reading, writing) = stream.into_split();
+        let writer = LinkWriter::new(writing, OUTBOX);
         let connection = Arc::new(CallConnection::new(self.address, writer));
         let _end = EndOnDrop { link: self, connection: &connection };
         self.update(|core| core.connected(connection.clone(), Instant::now().into_std()))
@@ -315,7 +317,7 @@ impl Link {
         self.has_changed();
         let ended = tokio::select! {
             ended = connection.writer.drive() => ended,
-            ended = self.read_answers(&connection) => ended,
+            ended = self.read_answers(&connection, &mut reading) => ended,
         };
         let unwritten_bytes = connection.unwritten();
         if unwritten_bytes > 0 {
@@ -325,9 +327,13 @@ impl Link {
         ended
     }
 
-    async fn read_answers(&self, connection: &Arc<CallConnection>) -> io::Result<()> {
+    async fn read_answers(
+        &self,
+        connection: &Arc<CallConnection>,
+        reading: &mut OwnedReadHalf,
+    ) -> io::Result<()> {
         loop {
-            let received = connection.read(|received| self.receive(connection, received)).await?;
+            let received = connection.read(reading, |received| self.receive(connection, received)).await?;
             received.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         }
     }
