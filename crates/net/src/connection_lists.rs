@@ -1,12 +1,12 @@
-//! The lists that a register sends on one connection: which of them replace what it listed before,
-//! and which only add to it.
+//! The lists that a register sends on one connection: which of them have all of its gateways, and
+//! which perhaps only some.
 //!
 //! Plain data, with the time as an argument. `register_connection` gives it each list that comes.
 //!
 //! A register that has just started does not know all gateways yet, and a connection that begins may
 //! be the first that anybody notices of its start. So the first list of a connection, and those of
-//! the next seconds, only add; then the last one replaces what the register listed before the
-//! connection. A list of which the register says itself that it is not complete adds at any time.
+//! the next seconds, take nothing from what the register listed before the connection; then the last
+//! one does. A list of which the register says itself that it is not complete never does.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use gatewayworker_protocol::register::can_be_address;
 
 use crate::AwakeDeadline;
 
-/// How long the lists of a connection only add, from the first one on. Gateways are back at a register
+/// How long the lists of a connection may not have all gateways, from the first one on. Gateways are back at a register
 /// that has started again within this time: ours try each 5 s at least, those of the original notice
 /// within 25 s that a register on another host was away.
 const FIRST_LISTS: Duration = Duration::from_secs(30);
@@ -28,19 +28,20 @@ pub(crate) enum ConnectionLists {
     /// There was none.
     #[default]
     Awaited,
-    /// They only add until then. The last one, if it is complete, is what replaces the others.
-    Adding { until: AwakeDeadline, last: Option<Vec<String>> },
-    /// Each complete one replaces the one before it.
-    Replacing,
+    /// They may not have all gateways until then. The last one has, if it is complete.
+    First { until: AwakeDeadline, last: Option<Vec<String>> },
+    /// Each complete one has all gateways.
+    Later,
 }
 
 /// What a list says of the gateways of its register.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Listed {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Listed {
     /// These are all.
     All(Vec<String>),
-    /// These are there, and those of the register's last list may be.
-    Also(Vec<String>),
+    /// These are all of which this connection told, and those that the register listed before it may
+    /// be there, too.
+    Some(Vec<String>),
 }
 
 impl ConnectionLists {
@@ -49,31 +50,31 @@ impl ConnectionLists {
         match self {
             Self::Awaited => {
                 let until = AwakeDeadline::new(FIRST_LISTS, now_ms);
-                *self = Self::Adding { until, last: is_complete.then(|| list.clone()) };
+                *self = Self::First { until, last: is_complete.then(|| list.clone()) };
             }
-            Self::Adding { last, .. } => *last = is_complete.then(|| list.clone()),
-            Self::Replacing if is_complete => return Listed::All(list),
-            Self::Replacing => {}
+            Self::First { last, .. } => *last = is_complete.then(|| list.clone()),
+            Self::Later if is_complete => return Listed::All(list),
+            Self::Later => {}
         }
-        Listed::Also(list)
+        Listed::Some(list)
     }
 
     /// When to call [`deadline`](Self::deadline) next.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         match self {
-            Self::Adding { until, .. } => Some(until.next_deadline()),
-            Self::Awaited | Self::Replacing => None,
+            Self::First { until, .. } => Some(until.next_deadline()),
+            Self::Awaited | Self::Later => None,
         }
     }
 
     /// Returns the last list when the time of the first lists is over.
     pub(crate) fn deadline(&mut self, now_ms: u64) -> Option<Listed> {
-        let Self::Adding { until, last } = self else { return None };
+        let Self::First { until, last } = self else { return None };
         if !until.has_passed(now_ms) {
             return None;
         }
         let last = last.take();
-        *self = Self::Replacing;
+        *self = Self::Later;
         last.map(Listed::All)
     }
 }
@@ -92,10 +93,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_lists_of_a_connection_only_add_and_then_the_last_of_them_replaces() {
+    fn the_first_lists_of_a_connection_may_lack_some_and_the_last_of_them_has_all_after_a_while() {
         let mut lists = ConnectionLists::default();
-        assert_eq!(lists.received(list(&["a:1"]), true, 5_000), Listed::Also(list(&["a:1"])));
-        assert_eq!(lists.received(list(&["b:1"]), true, 20_000), Listed::Also(list(&["b:1"])));
+        assert_eq!(lists.received(list(&["a:1"]), true, 5_000), Listed::Some(list(&["a:1"])));
+        assert_eq!(lists.received(list(&["b:1"]), true, 20_000), Listed::Some(list(&["b:1"])));
         assert_eq!((lists.next_deadline(), lists.deadline(35_000)), (Some(35_000), None));
         assert_eq!(
             (lists.next_deadline(), lists.deadline(36_000)),
@@ -105,12 +106,12 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_is_not_complete_only_adds_at_any_time() {
+    fn a_list_that_is_not_complete_lacks_some_at_any_time() {
         let mut lists = ConnectionLists::default();
         lists.received(list(&["a:1"]), false, 0);
         assert_eq!((lists.deadline(30_000), lists.deadline(31_000)), (None, None));
         assert_eq!(lists.next_deadline(), None);
-        assert_eq!(lists.received(list(&["b:1"]), false, 40_000), Listed::Also(list(&["b:1"])));
+        assert_eq!(lists.received(list(&["b:1"]), false, 40_000), Listed::Some(list(&["b:1"])));
         assert_eq!(lists.received(list(&["b:1"]), true, 50_000), Listed::All(list(&["b:1"])));
     }
 
@@ -119,7 +120,7 @@ mod tests {
         let mut lists = ConnectionLists::default();
         lists.received(list(&["a:1"]), true, 0);
         assert_eq!(lists.deadline(3_600_000), None);
-        assert_eq!(lists.received(list(&["b:1"]), true, 3_600_001), Listed::Also(list(&["b:1"])));
+        assert_eq!(lists.received(list(&["b:1"]), true, 3_600_001), Listed::Some(list(&["b:1"])));
     }
 
     #[test]

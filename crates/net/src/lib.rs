@@ -53,6 +53,7 @@ pub use register_view::WitnessLimits;
 pub mod internals {
     pub use crate::address_lists::AddressLists;
     pub use crate::connection_end::ConnectionEnd;
+    pub use crate::connection_lists::Listed;
     pub use crate::register_connection::{Effect, RegisterConnection};
     pub use crate::register_links::RegisterTroubles;
     pub use crate::register_view::RegisterView;

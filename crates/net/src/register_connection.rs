@@ -90,23 +90,12 @@ pub enum Effect {
     },
     /// Close the connection: the register was silent for too long.
     Disconnect,
-    /// Take this list of all gateways of the register, in place of its last one.
-    List(Vec<String>),
-    /// Add the gateways of this list to those of the register's last one: it may not have all yet.
-    Additions(Vec<String>),
+    /// Take this list of the register.
+    List(Listed),
     /// Report why the register is of no use now, and what to do about it.
     Trouble(String),
     /// Report that a line was ignored, and why.
     Ignored(String),
-}
-
-impl From<Listed> for Effect {
-    fn from(listed: Listed) -> Self {
-        match listed {
-            Listed::All(list) => Self::List(list),
-            Listed::Also(list) => Self::Additions(list),
-        }
-    }
 }
 
 impl RegisterConnection {
@@ -156,7 +145,7 @@ impl RegisterConnection {
                     let ping = if answered_by_a_list { self.hello.clone() } else { PING };
                     self.effects.push_back(Effect::Send(ping));
                 }
-                self.effects.extend(lists.deadline(now_ms).map(Effect::from));
+                self.effects.extend(lists.deadline(now_ms).map(Effect::List));
                 if silence.as_mut().is_some_and(|silence| silence.has_passed(now_ms)) {
                     *silence = None;
                     self.effects.push_back(Effect::Disconnect);
@@ -206,7 +195,7 @@ impl RegisterConnection {
             let why = format!("a list of {sent} gateways has {} that cannot be", sent - list.len());
             self.effects.push_back(Effect::Ignored(why));
         }
-        self.effects.push_back(lists.received(list, complete, now_ms).into());
+        self.effects.push_back(Effect::List(lists.received(list, complete, now_ms)));
     }
 
     /// The connection is over. `jitter`, drawn from 0 to 1, is where in its range the wait before
@@ -311,24 +300,12 @@ mod tests {
         let mut connection = follower("192.0.2.1:1236");
         connect(&mut connection, 0);
         connection.received(LIST, 0);
-        assert_eq!(effects(&mut connection), [Effect::Accepted, HEARD, Effect::Additions(list(&["a:1"]))]);
+        assert_eq!(
+            effects(&mut connection),
+            [Effect::Accepted, HEARD, Effect::List(Listed::Some(list(&["a:1"])))]
+        );
         connection.received(b"hello", 0);
         assert!(matches!(effects(&mut connection)[..], [Effect::Ignored(_)]));
-    }
-
-    #[test]
-    fn the_first_lists_of_a_connection_only_add_and_then_the_last_of_them_replaces() {
-        let mut connection = follower("192.0.2.1:1236");
-        connect(&mut connection, 0);
-        connection.received(LIST, 5_000);
-        connection.received(&list_line(&["b:1"]), 20_000);
-        let taken = effects(&mut connection);
-        assert!(taken.contains(&Effect::Additions(list(&["b:1"]))), "{taken:?}");
-        assert!(!taken.iter().any(|effect| matches!(effect, Effect::List(_))), "{taken:?}");
-        assert!(!pass_deadlines(&mut connection, 35_999).contains(&Effect::List(list(&["b:1"]))));
-        assert!(pass_deadlines(&mut connection, 36_000).contains(&Effect::List(list(&["b:1"]))));
-        connection.received(&list_line(&[]), 36_001);
-        assert_eq!(effects(&mut connection), [HEARD, Effect::List(Vec::new())]);
     }
 
     #[test]
@@ -338,7 +315,7 @@ mod tests {
         connection.received(&list_line(&["a:1", "", "b 1"]), 0);
         let taken = effects(&mut connection);
         assert!(matches!(&taken[2], Effect::Ignored(why) if why.contains("3 gateways has 2")), "{taken:?}");
-        assert_eq!(taken[3], Effect::Additions(list(&["a:1"])));
+        assert_eq!(taken[3], Effect::List(Listed::Some(list(&["a:1"]))));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::connection_lists::Listed;
 use crate::register_view::{RegisterView, WitnessLimits};
 
 /// The troubles of a daemon with its registers.
@@ -120,13 +121,8 @@ impl RegisterLinks {
     }
 
     /// Notes which gateways the register lists.
-    pub(crate) fn listed(&self, register: &str, addresses: &[String]) {
-        self.lock().view.listed(register, addresses);
-    }
-
-    /// Notes that the register lists these gateways beside those of its last list.
-    pub(crate) fn also_listed(&self, register: &str, addresses: &[String]) {
-        self.lock().view.also_listed(register, addresses);
+    pub(crate) fn listed(&self, register: &str, listed: Listed) {
+        self.lock().view.listed(register, listed);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -3,11 +3,12 @@
 //! Plain data with the time as an argument. `registers` writes it, through
 //! [`RegisterLinks`](crate::RegisterLinks), which workers and gateways ask.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use crate::connection_lists::MAX_GATEWAYS;
+use crate::address_lists::RegisterList;
+use crate::connection_lists::Listed;
 
 /// When the word of a register counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,9 +61,7 @@ struct Seen {
     heard_ms: Option<u64>,
     /// It answers pings, so a silent one is none.
     answers_pings: bool,
-    listed: BTreeSet<SocketAddrV4>,
-    /// It lists a host name, which may stand for any address.
-    lists_names: bool,
+    list: RegisterList,
 }
 
 impl RegisterView {
@@ -76,6 +75,7 @@ impl RegisterView {
         let seen = self.seen(register);
         (seen.is_connected, seen.since_ms) = (true, now_ms);
         (seen.heard_ms, seen.answers_pings) = (None, false);
+        seen.list.connected();
     }
 
     /// The connection to the register is over.
@@ -93,17 +93,9 @@ impl RegisterView {
         (seen.heard_ms, seen.answers_pings) = (Some(now_ms), answers_pings);
     }
 
-    /// The register lists these gateways, and no others.
-    pub fn listed(&mut self, register: &str, addresses: &[String]) {
-        let seen = self.seen(register);
-        seen.listed.clear();
-        seen.lists_names = false;
-        seen.add(addresses);
-    }
-
-    /// The register lists these gateways beside those of its last list.
-    pub fn also_listed(&mut self, register: &str, addresses: &[String]) {
-        self.seen(register).add(addresses);
+    /// The register has sent a list.
+    pub fn listed(&mut self, register: &str, listed: Listed) {
+        self.seen(register).list.take(listed);
     }
 
     /// Whether the registers bear witness that there is no gateway at `address`.
@@ -122,7 +114,7 @@ impl RegisterView {
             if !seen.is_connected && is_settled {
                 continue;
             }
-            if seen.lists_names || seen.listed.contains(&address) {
+            if seen.may_list(address) {
                 return false;
             }
             has_witness |= seen.is_connected && is_settled && self.is_fresh(seen, now_ms);
@@ -150,14 +142,11 @@ impl RegisterView {
 }
 
 impl Seen {
-    fn add(&mut self, addresses: &[String]) {
-        for address in addresses {
-            match address.parse() {
-                Ok(address) if self.listed.len() < MAX_GATEWAYS => _ = self.listed.insert(address),
-                Ok(_) => {}
-                Err(_) => self.lists_names = true,
-            }
-        }
+    /// Whether the register lists a gateway, or a host name, which may stand for any.
+    fn may_list(&self, gateway: SocketAddrV4) -> bool {
+        self.list
+            .iter()
+            .any(|address| address.parse().map_or(true, |address: SocketAddrV4| address == gateway))
     }
 }
 
@@ -179,10 +168,13 @@ mod tests {
     }
 
     fn connect(view: &mut RegisterView, register: &str, addresses: &[&str]) {
-        let addresses: Vec<String> = addresses.iter().map(|&address| address.to_owned()).collect();
         view.connected(register, 0);
         view.heard(register, true, 0);
-        view.listed(register, &addresses);
+        view.listed(register, all(addresses));
+    }
+
+    fn all(addresses: &[&str]) -> Listed {
+        Listed::All(addresses.iter().map(|&address| address.to_owned()).collect())
     }
 
     #[test]
@@ -208,10 +200,19 @@ mod tests {
         connect(&mut view, "b", &["10.0.0.1:2300"]);
         view.heard("a", true, 60_000);
         assert!(!view.is_absent(GATEWAY, 60_000));
-        view.listed("b", &["10.0.0.2:2300".into()]);
+        view.listed("b", all(&["10.0.0.2:2300"]));
         assert!(view.is_absent(GATEWAY, 60_000));
-        view.also_listed("b", &["10.0.0.1:2300".into()]);
-        assert!(!view.is_absent(GATEWAY, 60_000));
+    }
+
+    #[test]
+    fn a_gateway_that_was_listed_before_the_connection_is_not_absent_until_the_register_lists_all() {
+        let mut view = view("a", &["10.0.0.1:2300"]);
+        view.connected("a", 1_000);
+        view.listed("a", Listed::Some(Vec::new()));
+        view.heard("a", true, 61_000);
+        assert!(!view.is_absent(GATEWAY, 61_000));
+        view.listed("a", all(&[]));
+        assert!(view.is_absent(GATEWAY, 61_000));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::address_lists::AddressLists;
 use crate::connection_end::ConnectionEnd;
+use crate::connection_lists::Listed;
 use crate::register_connection::{Effect, RegisterConnection};
 use crate::{LineError, LineReader, LogLimiter, RegisterLinks};
 
@@ -36,7 +37,7 @@ pub async fn announce(registers: &[String], address: &str, secret_key: &SecretKe
     let mut connections = JoinSet::new();
     for register in registers {
         let hello = Message::GatewayConnect { address: address.to_owned(), secret_key: secret_key.clone() };
-        connections.spawn(RegisterTask::new(register, hello, links.clone(), |_, _| ()).run());
+        connections.spawn(RegisterTask::new(register, hello, links.clone(), |_| ()).run());
     }
     until_a_panic(connections).await;
 }
@@ -57,10 +58,13 @@ pub async fn follow(
     for (index, register) in registers.iter().enumerate() {
         let (lists, addresses) = (lists.clone(), addresses.clone());
         let hello = Message::WorkerConnect { secret_key: secret_key.clone() };
-        let take_list = move |list, adds: bool| {
+        let take_list = move |news: News| {
             // Locked until the union is published, so that an older one cannot replace it.
             let mut lists = lists.lock().unwrap_or_else(PoisonError::into_inner);
-            let union = if adds { lists.add(index, list) } else { lists.set(index, list) };
+            let union = match news {
+                News::Connected => return lists.connected(index),
+                News::Listed(listed) => lists.take(index, listed),
+            };
             addresses.send_if_modified(|known| {
                 let changed = *known != union;
                 *known = union;
@@ -96,6 +100,13 @@ async fn until_a_panic(mut connections: JoinSet<()>) {
     std::future::pending().await
 }
 
+/// What a follower hears of one register.
+enum News {
+    /// A new connection begins.
+    Connected,
+    Listed(Listed),
+}
+
 /// The connection to one register: carries out what its [`RegisterConnection`] decides.
 struct RegisterTask<F> {
     register: String,
@@ -106,11 +117,10 @@ struct RegisterTask<F> {
     ignored_lines: LogLimiter,
     /// The trouble that was logged last, and when.
     logged: Option<(String, Instant)>,
-    /// Takes a list, and whether it only adds to the last one.
     take_list: F,
 }
 
-impl<F: FnMut(Vec<String>, bool)> RegisterTask<F> {
+impl<F: FnMut(News)> RegisterTask<F> {
     fn new(register: &str, hello: Message, links: RegisterLinks, take_list: F) -> Self {
         Self {
             register: register.to_owned(),
@@ -147,6 +157,7 @@ impl<F: FnMut(Vec<String>, bool)> RegisterTask<F> {
         limit_unacknowledged(&stream);
         let (reading, mut writing) = stream.into_split();
         let mut lines = LineReader::new(reading);
+        (self.take_list)(News::Connected);
         self.connection.connected(self.now_ms());
         loop {
             while let Some(effect) = self.connection.next_effect() {
@@ -184,13 +195,9 @@ impl<F: FnMut(Vec<String>, bool)> RegisterTask<F> {
                 self.links.down(&self.register, why);
             }
             Effect::Heard { answers_pings } => self.links.heard(&self.register, answers_pings),
-            Effect::List(list) => {
-                self.links.listed(&self.register, &list);
-                (self.take_list)(list, false);
-            }
-            Effect::Additions(list) => {
-                self.links.also_listed(&self.register, &list);
-                (self.take_list)(list, true);
+            Effect::List(listed) => {
+                self.links.listed(&self.register, listed.clone());
+                (self.take_list)(News::Listed(listed));
             }
             Effect::Ignored(error) => {
                 let register = self.register.clone();

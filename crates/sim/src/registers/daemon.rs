@@ -89,6 +89,7 @@ impl Daemon {
             let end = match input {
                 Input::Connected(_) => {
                     link.connect_until_ms = None;
+                    self.lists.connected(register);
                     link.connection.connected(now_ms);
                     None
                 }
@@ -130,13 +131,9 @@ impl Daemon {
                     }
                 }
                 Effect::Disconnect => link.end(register, &ConnectionEnd::Silent, context),
-                Effect::List(list) => {
-                    context.note(|| format!("register {register} lists {list:?}"));
-                    self.known = self.lists.set(register, list);
-                }
-                Effect::Additions(list) => {
-                    context.note(|| format!("register {register} adds {list:?}"));
-                    self.known = self.lists.add(register, list);
+                Effect::List(listed) => {
+                    context.note(|| format!("register {register}: {listed:?}"));
+                    self.known = self.lists.take(register, listed);
                 }
                 Effect::Accepted | Effect::Heard { .. } | Effect::Trouble(_) | Effect::Ignored(_) => {
                     context.note(|| format!("{effect:?}"))
