@@ -42,15 +42,26 @@ impl<E: Events> EventQueues<E> {
                 self.clients.supersede(epoch);
                 self.epochs.wake();
             }
-            Previous::Lost(epoch) => {
-                warn!(
-                    gateway = %epoch.gateway(),
-                    "another process has taken the gateway's place: its clients are closed as gateway-lost"
-                );
-                // Its clients are another process's: nobody asks for them under this address.
-                drop(self.lose(epoch));
-            }
+            Previous::Lost(epoch) => self.lose_replaced(epoch),
         }
+    }
+
+    /// A gateway that does not acknowledge events has this address now. If another one had it, that is
+    /// lost.
+    pub(crate) fn replaced(self: &Arc<Self>, gateway: SocketAddrV4) {
+        let lost = self.epochs.pairings().lose(gateway);
+        if let Some(epoch) = lost {
+            self.lose_replaced(&epoch);
+        }
+    }
+
+    fn lose_replaced(self: &Arc<Self>, epoch: &Epoch) {
+        warn!(
+            gateway = %epoch.gateway(),
+            "another process has taken the gateway's place: its clients are closed as gateway-lost"
+        );
+        // It does not come back under this address, so nobody has to be told.
+        drop(self.lose(epoch));
     }
 
     /// Runs the events that were held of a lost gateway, and `on_close` for its clients. Returns their

@@ -20,6 +20,14 @@ pub type Result<T = ()> = std::result::Result<T, BoxError>;
 /// left its gateway; those of different clients run side by side. An `Err` or a panic
 /// harms no other handler. By default a method does nothing.
 ///
+/// Each event is handled at least once. A worker tells the gateway when an event is done: its handler has
+/// returned, with `Ok`, `Err` or a panic, and what it sent is written. What a worker has not said so of
+/// when it dies, falls silent or is cut off, the gateway gives to another worker, in order, and
+/// [`Client::redelivered`] says so there. What a handler leaves to a task that it spawns is not part of
+/// that. Once an event is another worker's, the calls of its handler here fail with
+/// [`Error::Fenced`](gatewayworker_client::Error::Fenced). (A gateway of the original gives nothing to
+/// others: events that a worker had are lost with it.)
+///
 /// A handler must not block its thread: code that waits without `await`, or computes for
 /// long, belongs into `tokio::task::spawn_blocking`. A handler that blocks holds up the
 /// events of other clients; one that blocks on an answer of a gateway holds up that
@@ -63,6 +71,11 @@ pub trait Events: Send + Sync + 'static {
     }
 
     /// Called when a client is gone. Its session can be read; changes to it are not kept.
+    ///
+    /// It is called once for each client whose `on_connect` was called; more than once only where a
+    /// process dies or a link ends, and [`Client::redelivered`] is true then. With
+    /// [`GatewayLost`](CloseReason::GatewayLost) the gateway itself is gone, and the worker that had the
+    /// client last calls it. Calls to the client fail then, those to others do not.
     fn on_close(&self, client: &Client, reason: CloseReason) -> impl Future<Output = Result> + Send {
         let _ = (client, reason);
         async { Ok(()) }

@@ -31,8 +31,12 @@
 //! other; the queues of different clients run side by side. `handler` calls the
 //! application for one event: before that, the session that came with the event is
 //! compared with the one last written here; after it, a changed session is written back
-//! once. What is decided on this way is decided by `core`, plain data that needs no
-//! runtime.
+//! once. Then `done` tells the gateway that the event is done, where it is one that asks. What is
+//! decided on this way is decided by `core`, plain data that needs no runtime.
+//!
+//! The two links to a gateway begin and end together, in an *epoch* (`epochs`, `link`). `heartbeats`
+//! shows gateways that this process lives; `draining` has what happens when it stops, and when a gateway
+//! is lost.
 
 mod client;
 mod client_map;

@@ -22,7 +22,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{error, info, warn};
 
 use crate::client_map::ClientMap;
-use crate::core::{Clients, Identity};
+use crate::core::{Clients, Identity, Unfinished};
 use crate::event_queues::{BUDGET, EventQueues};
 use crate::handler::{HandlerRunner, Limits};
 use crate::heartbeats::Heartbeats;
@@ -283,24 +283,30 @@ pub async fn serve<E: Events>(
 fn stop_waiting<E: Events>(queues: &Arc<EventQueues<E>>, limit: Duration) {
     let limit_ms = limit.as_millis() as u64;
     let missing: Vec<_> = queues.epochs.undecided().iter().map(SocketAddrV4::to_string).collect();
-    let unfinished = queues.clients.unfinished();
+    let Unfinished { events, given_to_others } = queues.clients.unfinished();
     queues.epochs.end_all();
-    let lost = unfinished.events - unfinished.given_to_others;
-    if lost > 0 {
+    if events > given_to_others {
         warn!(
             limit_ms,
-            events = lost,
+            events = events - given_to_others,
             "handlers were still running when shutdown_timeout_ms was over: the worker does not wait for \
              them, and no other worker gets these events"
         );
     }
-    // Nothing is lost by it, but what these handlers do may be done twice.
+    if !missing.is_empty() {
+        warn!(
+            limit_ms,
+            gateways = missing.join(","),
+            "gateways were missing when shutdown_timeout_ms was over: if they are lost, on_close does not run \
+             for the clients that this worker had there"
+        );
+    }
+    // Nothing is lost by it, but what these handlers have done by now is done twice.
     warn!(
         limit_ms,
-        events = unfinished.given_to_others,
-        missing_gateways = missing.join(","),
-        "the worker has not finished everything when shutdown_timeout_ms was over: the gateways give these \
-         events to other workers"
+        events = given_to_others,
+        "the worker had not finished when shutdown_timeout_ms was over: the gateways give its unfinished events \
+         to other workers"
     );
 }
 

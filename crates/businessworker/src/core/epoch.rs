@@ -6,7 +6,7 @@
 
 use std::net::SocketAddrV4;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +25,12 @@ pub struct Epoch {
     phase: AtomicU8,
     /// Refuses the calls of the handlers of this epoch's events when it is over.
     fence: Arc<Fence>,
+    /// When something was read last.
+    read_ms: AtomicU64,
+    /// When something was read last that had just come.
     heard_ms: AtomicU64,
+    /// What is read may have come long ago, while this process was held up.
+    is_behind: AtomicBool,
     /// How long the gateway may be silent before no event is begun any more.
     silence_ms: u64,
     done: Mutex<DoneQueue>,
@@ -75,7 +80,9 @@ impl Epoch {
             serial,
             phase: AtomicU8::new(Phase::Live as u8),
             fence: Arc::new(Fence::new()),
+            read_ms: AtomicU64::new(now_ms),
             heard_ms: AtomicU64::new(now_ms),
+            is_behind: AtomicBool::new(false),
             silence_ms: silence.as_millis().try_into().unwrap_or(u64::MAX),
             done: Mutex::default(),
         }
@@ -124,37 +131,62 @@ impl Epoch {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
-    /// Returns for how long the gateway has been silent at `now_ms`, in milliseconds.
+    /// Returns for how long nothing has been read of the gateway at `now_ms`, in milliseconds.
     pub fn silent_ms(&self, now_ms: u64) -> u64 {
-        now_ms.saturating_sub(self.heard_ms.load(Ordering::Relaxed))
+        now_ms.saturating_sub(self.read_ms.load(Ordering::Relaxed))
     }
 
-    /// Notes that something of the gateway was read at `now_ms`. Returns whether events may have
-    /// waited for that.
-    pub fn hear(&self, now_ms: u64) -> bool {
+    /// Notes that something of the gateway was read at `now_ms`; `had_to_wait` says that there was
+    /// nothing to read just before. Returns whether events may have waited for that.
+    ///
+    /// After a long silence the first bytes say nothing: this process may have been stopped, and they may
+    /// have come long ago, with the end of the link behind them. The gateway is heard when bytes come
+    /// after all that has been read.
+    pub fn hear(&self, now_ms: u64, had_to_wait: bool) -> bool {
+        self.read_ms.store(now_ms, Ordering::Relaxed);
         let before = self.heard_ms.load(Ordering::Relaxed);
         if before == now_ms {
             return false;
         }
+        let was_silent = now_ms.saturating_sub(before) > self.silence_ms;
+        if was_silent {
+            let was_behind = self.is_behind.swap(true, Ordering::Relaxed);
+            if !(was_behind && had_to_wait) {
+                return false;
+            }
+            self.is_behind.store(false, Ordering::Relaxed);
+        }
         self.heard_ms.store(now_ms, Ordering::Relaxed);
-        now_ms.saturating_sub(before) > self.silence_ms
+        was_silent
     }
 
     /// Notes that nothing can be read for now, as there is no room for more events. The gateway is not
-    /// silent then, as far as is known here, and events have to go on, or there would never be room.
+    /// silent then, as far as is known here, and events have to go on, or there would never be room. The
+    /// call link tells if the gateway is dead.
     pub fn cannot_hear(&self) {
+        self.read_ms.store(ALWAYS, Ordering::Relaxed);
         self.heard_ms.store(ALWAYS, Ordering::Relaxed);
+    }
+
+    /// Notes that there is room again, and that reading goes on at `now_ms`.
+    pub fn can_hear(&self, now_ms: u64) {
+        self.read_ms.store(now_ms, Ordering::Relaxed);
+        self.heard_ms.store(now_ms, Ordering::Relaxed);
     }
 
     /// Decides what to do at `now_ms` with an event of this epoch whose turn it is.
     #[inline]
     pub fn turn(&self, now_ms: u64) -> Turn {
         match self.phase() {
-            Phase::Live if self.silent_ms(now_ms) > self.silence_ms => Turn::Wait,
+            Phase::Live if !self.is_heard(now_ms) => Turn::Wait,
             Phase::Live | Phase::Lost => Turn::Begin,
             Phase::Over => Turn::Wait,
             Phase::Superseded => Turn::Drop,
         }
+    }
+
+    fn is_heard(&self, now_ms: u64) -> bool {
+        now_ms.saturating_sub(self.heard_ms.load(Ordering::Relaxed)) <= self.silence_ms
     }
 
     /// Returns what is done and not told yet.
@@ -176,11 +208,22 @@ mod tests {
     #[test]
     fn events_begin_while_the_gateway_is_heard() {
         let epoch = epoch();
-        assert_eq!(epoch.turn(6_000), Turn::Begin);
-        assert_eq!(epoch.turn(6_001), Turn::Wait);
-        assert!(epoch.hear(7_000), "events may have waited");
-        assert_eq!(epoch.turn(7_000), Turn::Begin);
-        assert!(!epoch.hear(8_000));
+        assert!(!epoch.hear(4_000, true));
+        assert!(!epoch.hear(8_000, false), "more has come than is read at once");
+        assert_eq!(epoch.turn(13_000), Turn::Begin);
+        assert_eq!(epoch.turn(13_001), Turn::Wait);
+    }
+
+    #[test]
+    fn bytes_from_before_this_process_was_stopped_are_no_sign_of_life() {
+        let epoch = epoch();
+        assert!(!epoch.hear(60_000, true), "it waited for them before it was stopped");
+        assert_eq!(epoch.turn(60_000), Turn::Wait);
+        assert_eq!(epoch.silent_ms(60_000), 0, "but nothing says that the gateway is dead");
+        assert!(!epoch.hear(60_001, false), "they had come, too");
+        assert_eq!(epoch.turn(60_001), Turn::Wait);
+        assert!(epoch.hear(60_500, true), "events have waited for that");
+        assert_eq!(epoch.turn(60_500), Turn::Begin);
     }
 
     #[test]
@@ -188,7 +231,8 @@ mod tests {
         let epoch = epoch();
         epoch.cannot_hear();
         assert_eq!(epoch.turn(60_000), Turn::Begin);
-        assert!(!epoch.hear(60_000));
+        assert_eq!(epoch.silent_ms(60_000), 0);
+        epoch.can_hear(60_000);
         assert_eq!(epoch.turn(66_000), Turn::Wait);
     }
 

@@ -83,7 +83,10 @@ mod tests {
     async fn following(gateways: Vec<String>) -> (RegisterLinks, [AbortOnDropHandle<()>; 2]) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let register = listener.local_addr().unwrap().to_string();
-        let list = gatewayworker_protocol::register::Message::BroadcastAddresses { addresses: gateways };
+        let list = gatewayworker_protocol::register::Message::BroadcastAddresses {
+            addresses: gateways,
+            complete: true,
+        };
         let registering = tokio::spawn(async move {
             let (mut worker, _) = listener.accept().await.unwrap();
             worker.write_all(list.to_line().as_bytes()).await.unwrap();

@@ -3,8 +3,10 @@
 //!
 //! `link` calls it for each connection. What a frame means is decided by `core`.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddrV4;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
@@ -48,6 +50,8 @@ impl<E: Events> Reader<'_, E> {
         let mut slice = InlineTimeSlice::new(Instant::now());
         // More has come than the buffer had room for.
         let mut more = false;
+        // Events have come that are not acknowledged.
+        let mut is_unpaired = false;
         loop {
             let mut inline = slice.begin(Instant::now(), preemptions());
             while let Some(frame) =
@@ -62,6 +66,9 @@ impl<E: Events> Reader<'_, E> {
                 };
                 match received {
                     Received::Event(event) => {
+                        if event.epoch.is_none() && !std::mem::replace(&mut is_unpaired, true) {
+                            self.queues.replaced(self.address);
+                        }
                         if self.returns(&event) {
                             continue;
                         }
@@ -110,19 +117,28 @@ impl<E: Events> Reader<'_, E> {
                 buffer.reserve(CHUNK);
             }
             let room = buffer.capacity() - buffer.len();
-            let read = reading.read_buf(&mut buffer).await?;
+            let mut had_to_wait = false;
+            let read = {
+                let mut read = pin!(reading.read_buf(&mut buffer));
+                poll_fn(|cx| {
+                    let polled = read.as_mut().poll(cx);
+                    had_to_wait |= polled.is_pending();
+                    polled
+                })
+                .await?
+            };
             if read == 0 {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway"));
             }
             more = read == room;
-            self.heard();
+            self.heard(had_to_wait);
         }
     }
 
     /// Notes that the gateway lives, and that what is done of its events is told at the end of the turn.
-    fn heard(&self) {
+    fn heard(&self, had_to_wait: bool) {
         let Some(epoch) = self.link.epoch() else { return };
-        if epoch.hear(clock::now_ms()) {
+        if epoch.hear(clock::now_ms(), had_to_wait) {
             self.queues.epochs.wake();
         }
         self.queues.done.attend(epoch);
@@ -157,7 +173,7 @@ impl<E: Events> Reader<'_, E> {
             () = self.closed.cancelled() => return Err(io::ErrorKind::ConnectionAborted.into()),
         }
         if let Some(epoch) = epoch {
-            epoch.hear(clock::now_ms());
+            epoch.can_hear(clock::now_ms());
             self.queues.done.attend(epoch);
         }
         Ok(())
