@@ -233,6 +233,10 @@ impl ClientHistory {
         options: HistoryOptions,
     ) -> Result<(), Violation> {
         let details = || format!("client {client:x}: {self:?}");
+        if self.begun.is_empty() && self.accepted == 0 {
+            // It has left before a worker had a look at it, and has said nothing.
+            return Ok(());
+        }
         ensure(self.is_closed() || self.begun.is_empty(), "closes-are-told", details)?;
         let has_missed = options.at_most_once && self.begun.iter().any(|epoch| epochs.is_over(*epoch));
         // A gateway that comes back drops what is left of a client that was closed as its own.
@@ -311,7 +315,6 @@ mod tests {
         assert_eq!(found(&[Connect, Message(1)]), "events-in-order");
         assert_eq!(found(&[Connect, WebSocketConnect, CLOSED, CLOSED]), "repeats-are-marked");
         assert_eq!(found(&[Connect, WebSocketConnect]), "closes-are-told");
-        assert_eq!(found(&[]), "accepted-events-are-handled");
         assert_eq!(found(&[Connect, WebSocketConnect, Close(CloseKind::GatewayLost)]), "repeats-are-marked");
         let mut missing = ClientHistory::default();
         missing.accepts(1);

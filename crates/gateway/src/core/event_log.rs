@@ -327,8 +327,9 @@ impl<B> EventLog<B> {
 
     /// Whether `on_connect` has not been begun for the client by any worker.
     pub(super) fn is_unheard_of(&self) -> bool {
-        let waiting = self.events.range(self.given..);
-        waiting.into_iter().any(|event| event.cmd == code::ON_CONNECT && event.flag & FLAG_REDELIVERED == 0)
+        let mut waiting = self.events.range(self.given..);
+        waiting.next().is_some_and(|event| event.cmd == code::ON_CONNECT && event.flag & FLAG_REDELIVERED == 0)
+            && waiting.all(|event| event.cmd != code::ON_MESSAGE)
     }
 
     /// Whether some worker was given one of the events before.

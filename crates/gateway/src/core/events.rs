@@ -138,15 +138,14 @@ impl<P: Ports> Shard<P> {
     pub(super) fn tell_closed(&mut self, client: &mut Client<P>, reason: CloseReason) {
         let id = client.connection_id;
         let mut log = client.log.take();
+        if matches!(reason, CloseReason::Refused | CloseReason::NotAdmitted | CloseReason::Undeliverable) {
+            self.free_logs.log(&mut log).cut_short();
+        }
         if log.as_ref().is_some_and(|log| log.is_unheard_of()) {
-            // No worker has begun on it: there is nothing to close.
+            // No worker has begun on it, and it has said nothing: there is nothing to close.
             return self.drop_log(id, &client.worker, log);
         }
-        let events = self.free_logs.log(&mut log);
-        if matches!(reason, CloseReason::Refused | CloseReason::NotAdmitted | CloseReason::Undeliverable) {
-            events.cut_short();
-        }
-        events.push(code::ON_CLOSE, FLAG_PLAIN, reason.as_str().as_bytes());
+        self.free_logs.log(&mut log).push(code::ON_CLOSE, FLAG_PLAIN, reason.as_str().as_bytes());
         let origin = client.origin(self.settings.address);
         let session = std::mem::take(&mut client.session);
         self.stubs.insert(origin, session, client.worker.clone(), log);

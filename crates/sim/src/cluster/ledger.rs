@@ -27,6 +27,8 @@ pub(super) struct Ledger {
     gave_up: BTreeSet<Life>,
     /// Workers that know nothing any more.
     gone_workers: BTreeSet<Life>,
+    /// What workers say to gateways that come back.
+    said_closed: BTreeMap<(Life, Life), Vec<ClientId>>,
 }
 
 /// What is known of one client.
@@ -55,6 +57,7 @@ impl Ledger {
             innocent_ends: 0,
             gave_up: BTreeSet::new(),
             gone_workers: BTreeSet::new(),
+            said_closed: BTreeMap::new(),
         }
     }
 
@@ -198,6 +201,19 @@ impl Ledger {
     /// Says whether an event may be missing: it is given out once only.
     pub(super) fn may_miss_events(&self) -> bool {
         self.options.at_most_once
+    }
+
+    /// Hears that a worker says to a gateway for which clients on_close has run, as it was taken for lost.
+    pub(super) fn says_closed(&mut self, worker: Life, gateway: Life, ids: impl Iterator<Item = ClientId>) {
+        self.said_closed.insert((worker, gateway), ids.collect());
+    }
+
+    /// Hears that a worker is linked to a gateway: clients that it has closed are gone by then.
+    pub(super) fn attaches(&mut self, worker: Life, gateway: Life) -> Result<(), Violation> {
+        let ids = self.said_closed.remove(&(worker, gateway)).unwrap_or_default();
+        let is_served = |id: &&ClientId| self.clients.get(id).is_some_and(|record| record.reason.is_none());
+        let served = ids.iter().find(is_served);
+        ensure(served.is_none(), "lost-clients-are-not-served", || format!("client {served:?}"))
     }
 
     /// Hears that a gateway has ended an epoch.

@@ -94,6 +94,13 @@ impl Observer {
         }
     }
 
+    /// Hears that a worker is linked to a gateway.
+    pub(super) fn attaches(&mut self, worker: Life, gateway: Life) {
+        if let Err(violation) = self.ledger.attaches(worker, gateway) {
+            self.violation.get_or_insert(violation);
+        }
+    }
+
     /// Hears that a gateway has ended an epoch of a worker.
     pub(super) fn epoch_ends(&mut self, epoch: EpochName, worker: Life, now_ms: u64) {
         self.ledger.epoch_ends(epoch, now_ms);

@@ -84,6 +84,7 @@ impl Gateway {
         link: u32,
         number: u32,
         process: u64,
+        observer: &mut Observer,
         context: &mut Context<'_>,
     ) {
         let Some(calls) = self.links.get_mut(&link) else { return };
@@ -102,6 +103,7 @@ impl Gateway {
         events.liveness = Some(Liveness::new(TIMING, now_ms));
         events.next_ping_ms = Some(now_ms);
         let peer = Peer { features: epoch.features, epoch: number, process: Some(process) };
+        observer.attaches(Life::of_id(process), self.life);
         let joined = self.directory.join(&epoch.key, events.writer.clone(), peer);
         context.note(|| format!("worker {} is linked in epoch {number}", epoch.key));
         epoch.worker = Some(joined.link);

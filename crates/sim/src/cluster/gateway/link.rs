@@ -194,7 +194,7 @@ impl Gateway {
                 Doing::Attach(attaching) => {
                     let (epoch, process) = (attaching.epoch, attaching.process);
                     match self.pass_barrier(number, observer, context) {
-                        true => self.attach(number, epoch, process, context),
+                        true => self.attach(number, epoch, process, observer, context),
                         false => return,
                     }
                 }

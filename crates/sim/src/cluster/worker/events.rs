@@ -27,11 +27,9 @@ impl Worker {
         let Some(connection) = &mut events.connection else { return Ok(()) };
         let read = connection.read(context);
         match read {
-            Read::More => events.has_read = true,
-            // What was read is of now only if nothing is behind it: it may have waited while this process stood
-            // still, and the end of the link with it.
-            Read::Empty if std::mem::take(&mut events.has_read) => events.hear(context.now_ms),
-            Read::Empty | Read::End => {}
+            Read::More => events.hear(context.now_ms),
+            Read::Empty => events.is_read_out = true,
+            Read::End => {}
         }
         if read == Read::End {
             self.end_pair(gateway, context);
@@ -82,10 +80,16 @@ impl Worker {
             if !self.clients.try_reserve(&event) {
                 let events = &mut self.events[gateway];
                 events.stalled = Some(event);
+                events.cannot_read = true;
                 if let Some(epoch) = events.link.epoch() {
                     epoch.cannot_hear();
                 }
                 return Ok(());
+            }
+            if std::mem::take(&mut self.events[gateway].cannot_read)
+                && let Some(epoch) = self.events[gateway].epoch()
+            {
+                epoch.can_hear(context.now_ms);
             }
             if let Enqueued::Start(event) = self.clients.enqueue(event) {
                 self.start(event, observer, context)?;
@@ -239,12 +243,12 @@ impl Worker {
 impl Events {
     /// The gateway is heard.
     pub(super) fn hear(&mut self, now_ms: u64) {
-        self.heard_ms = now_ms;
         if let Some(deadline_ms) = &mut self.deadline_ms {
             *deadline_ms = now_ms + crate::cluster::timing::LINK_TIMEOUT_MS;
         }
+        let had_to_wait = std::mem::take(&mut self.is_read_out);
         if let Some(epoch) = self.link.epoch() {
-            epoch.hear(now_ms);
+            epoch.hear(now_ms, had_to_wait);
         }
     }
 

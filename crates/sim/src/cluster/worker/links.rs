@@ -76,10 +76,10 @@ pub(super) struct Events {
     pub(super) link: EventLink,
     /// An event for which there is no room: nothing is read before it.
     pub(super) stalled: Option<Event>,
-    /// Something was read since the link was last read to its end.
-    pub(super) has_read: bool,
-    /// When something was last heard.
-    pub(super) heard_ms: u64,
+    /// There was nothing to read when it was tried last.
+    pub(super) is_read_out: bool,
+    /// Nothing was read for a while, as there was no room.
+    pub(super) cannot_read: bool,
     /// When the gateway is given up, unless it is heard before.
     pub(super) deadline_ms: Option<u64>,
 }

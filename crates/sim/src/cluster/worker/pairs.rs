@@ -1,7 +1,7 @@
 //! The pairs of links to gateways: how an epoch begins, is kept alive and ends, and when a gateway is lost.
 
 use gatewayworker_businessworker::internals::Previous;
-use gatewayworker_protocol::{Command, Pairing, PingBody};
+use gatewayworker_protocol::{ClientId, Command, Pairing, PingBody};
 
 use super::links::{Connection, Events, Read};
 use super::Worker;
@@ -9,6 +9,7 @@ use crate::cluster::gateway::{CALL_LINKS, EVENT_LINKS};
 use crate::cluster::observer::Observer;
 use crate::cluster::timing::{LINK_TIMEOUT_MS, PING_INTERVAL_MS, TICK_MS};
 use crate::cluster::address;
+use crate::epochs::Life;
 use crate::model::Context;
 use crate::network::ProcessId;
 use crate::violation::Violation;
@@ -51,6 +52,8 @@ impl Worker {
         context: &mut Context<'_>,
     ) -> Result<(), Violation> {
         let closed = self.pairings.closed(address(gateway), pairing.instance);
+        let ids = closed.iter().map(|id| ClientId::new(address(gateway), *id));
+        observer.ledger.says_closed(self.life, Life::of_id(pairing.instance), ids);
         let attached = self.calls[gateway].core.attach(pairing.epoch, self.life.id(), closed);
         if attached.is_err() {
             self.end_pair(gateway, context);
@@ -77,7 +80,7 @@ impl Worker {
 
     fn close_lost(
         &mut self,
-        lost: Vec<gatewayworker_protocol::ClientId>,
+        lost: Vec<ClientId>,
         observer: &mut Observer,
         context: &mut Context<'_>,
     ) -> Result<(), Violation> {
@@ -126,8 +129,7 @@ impl Worker {
         let Some(connection) = &mut events.connection else { return Ok(()) };
         match connection.read(context) {
             Read::More => {
-                events.has_read = true;
-                events.deadline_ms = Some(now_ms + LINK_TIMEOUT_MS);
+                events.hear(now_ms);
                 return self.take_events(gateway, observer, context);
             }
             Read::End => {}
