@@ -23,6 +23,8 @@ pub(super) struct Ledger {
     clients: BTreeMap<ClientId, Record>,
     /// Epochs that were over for another reason than a poisonous message.
     innocent_ends: u32,
+    /// How often a message has ended a worker.
+    aborts: u32,
     /// Gateways that have stopped with closes that no worker has heard of, and have said so.
     gave_up: BTreeSet<Life>,
     /// Workers that know nothing any more.
@@ -55,6 +57,7 @@ impl Ledger {
             max_deliveries,
             clients: BTreeMap::new(),
             innocent_ends: 0,
+            aborts: 0,
             gave_up: BTreeSet::new(),
             gone_workers: BTreeSet::new(),
             said_closed: BTreeMap::new(),
@@ -91,10 +94,15 @@ impl Ledger {
     }
 
     /// Hears that a gateway has dropped an event that has ended one worker after another.
-    pub(super) fn is_undeliverable(&mut self, id: ClientId) -> Result<(), Violation> {
+    pub(super) fn is_undeliverable(&mut self, id: ClientId, is_close: bool) -> Result<(), Violation> {
         let Some(record) = self.clients.get_mut(&id) else { return Ok(()) };
         record.history.is_cut_short();
-        let is_poisonous = !record.aborts.is_empty() || self.innocent_ends > 0;
+        if is_close {
+            record.history.drops_close();
+        }
+        // A last try is made without other suspects beside it, but not without a message that is poisonous
+        // and has not ended a worker yet.
+        let is_poisonous = self.aborts > 0 || self.innocent_ends > 0;
         ensure(is_poisonous, "only-poison-is-dropped", || format!("client {id}: {record:?}"))
     }
 
@@ -187,6 +195,7 @@ impl Ledger {
         if times < u8::MAX && *aborts >= times.into() {
             return Ok(false);
         }
+        self.aborts += 1;
         *aborts += 1;
         let aborts = *aborts;
         ensure(aborts <= max, "poison-is-dropped", || format!("client {id}: message {number}, {aborts} times"))?;

@@ -185,6 +185,7 @@ impl Model for ClusterModel {
     fn disturbed(&mut self, fault: Fault, _now_ms: u64) {
         match fault {
             Fault::Kill(process) | Fault::Crash(process) if process < self.gateways => {}
+            Fault::Start(_) | Fault::Thaw(_) | Fault::Heal(_) => {}
             _ => self.observer.ledger.has_trouble(),
         }
     }

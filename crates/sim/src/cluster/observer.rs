@@ -159,8 +159,8 @@ impl Observer {
     }
 
     /// Hears that a gateway has dropped an event that has ended one worker after another.
-    pub(super) fn is_undeliverable(&mut self, id: ClientId) {
-        if let Err(violation) = self.ledger.is_undeliverable(id) {
+    pub(super) fn is_undeliverable(&mut self, id: ClientId, command: &str) {
+        if let Err(violation) = self.ledger.is_undeliverable(id, command == "ON_CLOSE") {
             self.violation.get_or_insert(violation);
         }
     }

@@ -31,7 +31,7 @@ use super::Act;
 use super::observer::Observer;
 use super::timing::{ISOLATED_AFTER_MS, TICK_MS};
 use super::ports::{Core, SimDirectory, WorkerLink};
-use crate::epochs::Life;
+use crate::epochs::{EpochName, Life};
 use crate::model::{Context, Input};
 use crate::network::{ProcessId, SocketId};
 use crate::rng::Rng;
@@ -288,6 +288,10 @@ impl Gateway {
         self.stopped_links = true;
         observer.registers.ends(context.process);
         observer.ledger.epochs.is_unlisted(self.life);
+        for number in self.epochs.keys() {
+            let epoch = EpochName { gateway: self.life, number: *number };
+            observer.ledger.epoch_ends(epoch, context.now_ms);
+        }
         self.stop_links(context);
     }
 

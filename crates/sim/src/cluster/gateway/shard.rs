@@ -85,7 +85,7 @@ impl Gateway {
                 }
                 Effect::Log(Notice::Undeliverable { client, command, tries }) => {
                     context.note(|| format!("{command} of {client} is undeliverable after {tries} tries"));
-                    observer.is_undeliverable(client);
+                    observer.is_undeliverable(client, command);
                 }
                 Effect::Log(notice) => context.note(|| format!("{notice:?}")),
             }
