@@ -14,7 +14,7 @@ use gatewayworker_client::worker::{EventCalls, WorkerHandle, Written, WrittenMar
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use crate::core::{Epoch, Phase, Tell};
+use crate::core::{DoneQueue, Epoch, Phase, Tell};
 
 /// How late the gateway is told at most of a handler that did not end within the turn of a reader.
 const LATE: Duration = Duration::from_millis(5);
@@ -68,7 +68,7 @@ impl DoneTeller {
         let tell = epoch.done().push(connection_id, hold);
         match tell {
             Tell::Attended => {}
-            Tell::Now => self.tell(epoch),
+            Tell::Now => self.tell_ready(&mut epoch.done(), epoch),
             Tell::Soon => self.tell_late(epoch),
         }
     }
@@ -107,21 +107,26 @@ impl DoneTeller {
         epoch.done().attend();
     }
 
-    /// Tells a gateway what is done by now.
+    /// Tells a gateway what is done by now, as the last that the caller does for a while.
     pub(crate) fn tell(&self, epoch: &Arc<Epoch>) {
-        if self.tell_ready(epoch) {
+        if self.tell_and_leave(epoch) {
             self.tell_late(epoch);
         }
     }
 
-    /// Tells what can be told; returns whether events are held.
-    fn tell_ready(&self, epoch: &Epoch) -> bool {
+    /// Returns whether events are held.
+    fn tell_and_leave(&self, epoch: &Epoch) -> bool {
         let mut done = epoch.done();
+        self.tell_ready(&mut done, epoch);
+        done.leave();
+        done.has_held()
+    }
+
+    fn tell_ready(&self, done: &mut DoneQueue, epoch: &Epoch) {
         done.take(|counts| {
             // Where the call link has ended, the gateway gives the events again.
             let _ = self.worker.tell_done(epoch.gateway(), epoch.number(), counts);
         });
-        done.has_held()
     }
 
     fn tell_late(&self, epoch: &Arc<Epoch>) {
@@ -164,7 +169,7 @@ impl DoneTeller {
                 continue;
             }
             epoch.done().release(|hold| !holds.by_number.contains_key(&hold));
-            if self.tell_ready(&epoch) {
+            if self.tell_and_leave(&epoch) {
                 self.add_late(&epoch);
             }
         }

@@ -76,10 +76,14 @@ impl DoneQueue {
         self.is_attended = true;
     }
 
-    /// Gives what can be told to `tell`, if that is anything: connections, and how many events of each. The
-    /// caller attends no more, unless events are held: then it goes on, and looks again after a while.
-    pub fn take(&mut self, tell: impl FnOnce(&[(u32, u32)])) {
+    /// Notes that the caller [attends](Self::attend) no more, unless events are held: then it goes on, and
+    /// looks again after a while.
+    pub fn leave(&mut self) {
         self.is_attended = !self.held.is_empty();
+    }
+
+    /// Gives what can be told to `tell`, if that is anything: connections, and how many events of each.
+    pub fn take(&mut self, tell: impl FnOnce(&[(u32, u32)])) {
         self.events = 0;
         if !self.ready.is_empty() {
             tell(&self.ready);
@@ -100,6 +104,7 @@ mod tests {
     fn take(done: &mut DoneQueue) -> Vec<(u32, u32)> {
         let mut taken = Vec::new();
         done.take(|counts| taken.extend_from_slice(counts));
+        done.leave();
         taken
     }
 
@@ -153,5 +158,7 @@ mod tests {
             assert_eq!(done.push(client, None), Tell::Attended);
         }
         assert_eq!(done.push(64, None), Tell::Now);
+        done.take(|counts| assert_eq!(counts.len(), 64));
+        assert_eq!(done.push(65, None), Tell::Attended, "as before");
     }
 }

@@ -127,8 +127,9 @@ fn a_client_is_known_from_its_first_event_to_its_close() {
 fn a_client_that_comes_from_another_worker_is_done_at_once_and_one_that_goes_leaves_nothing() {
     let worker = Paired::new();
     assert!(worker.clients.adopt(&origin(1), b"a", &worker.epoch).is_none(), "no handler runs");
-    worker.epoch.done().take(|counts| assert_eq!(counts, [(1, 1)]));
-    assert_eq!(worker.epoch.done().push(2, None), Tell::Soon, "it was told");
+    let mut told = Vec::new();
+    worker.epoch.done().take(|counts| told.extend_from_slice(counts));
+    assert_eq!(told, [(1, 1)]);
     worker.clients.forget(&worker.epoch, &[1, 2]);
     worker.assert_nothing_is_left();
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use gatewayworker_client::ClientId;
 use gatewayworker_client::worker::{GatewayFeatures, WorkerHandle};
 use gatewayworker_net::{Backoff, LinkWriter, RegisterLinks};
 use gatewayworker_protocol::Features;
@@ -181,7 +182,7 @@ impl<E: Events> EventLinks<E> {
             // The gateway may be about to name a pairing, and would be left waiting.
             tokio::select! {
                 ended = &mut read => return paired.explain(ended),
-                () = paired.is_paired() => {}
+                () = self.paired_for_good(&paired, address) => {}
                 () = sleep_until(started + PAIRING) => {}
             }
         }
@@ -212,6 +213,14 @@ impl<E: Events> EventLinks<E> {
                 })
             }
         }
+    }
+
+    /// Waits until the link is paired, and the gateway has heard so: an answer follows what was said before
+    /// it. What comes on this link then, it takes for the epoch's.
+    async fn paired_for_good(&self, paired: &PairedLink<'_, E>, address: SocketAddrV4) {
+        paired.is_paired().await;
+        // Without an answer the link ends by itself.
+        let _ = self.queues.handler.worker.gateway().is_online(ClientId::new(address, 0)).await;
     }
 }
 

@@ -31,6 +31,9 @@ const READ_OUT: Duration = Duration::from_secs(1);
 /// How long a gateway whose bytes wait to be read is not judged again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
+/// A sleep that ends later than this shows that the process did not run meanwhile.
+const LATE: Duration = Duration::from_secs(1);
+
 /// One connection of an event link, and the epoch that it has or will have.
 pub(super) struct PairedLink<'a, E> {
     links: &'a EventLinks<E>,
@@ -166,10 +169,18 @@ impl<E: Events> Watch<E> {
 
     /// Waits until the gateway has been silent for too long; returns for how long, in ms.
     async fn silence(&self) -> u128 {
+        // A process that did not run judges nobody by that time: its host may have slept, and the gateway's.
+        let mut awake_since_ms = clock::now_ms();
         loop {
-            let silent = Duration::from_millis(self.epoch.silent_ms(clock::now_ms()));
+            let now_ms = clock::now_ms();
+            let silent_ms = self.epoch.silent_ms(now_ms).min(now_ms - awake_since_ms);
+            let silent = Duration::from_millis(silent_ms);
             if let Some(left) = self.limit.checked_sub(silent).filter(|left| !left.is_zero()) {
                 sleep(left).await;
+                let woken_ms = clock::now_ms();
+                if Duration::from_millis(woken_ms - now_ms) > left + LATE {
+                    awake_since_ms = woken_ms;
+                }
                 continue;
             }
             // This process may have been held up: what has come meanwhile is a sign of life.

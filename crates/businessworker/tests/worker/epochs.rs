@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex};
 
 use gatewayworker_businessworker::{CancellationToken, Client, Config, Events, Message, Result, serve};
-use gatewayworker_protocol::Command;
+use gatewayworker_protocol::{Command, PingBody};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::fake::{FakeGateway, register, soon};
@@ -124,6 +124,30 @@ async fn a_gateway_that_falls_silent_is_linked_anew() {
     // It answers on the call link, and says nothing on the event link.
     worker.fake.worker().await;
     worker.pair(INSTANCE, 2).await;
+}
+
+/// It may hold events of this worker, which others have to get, and it does not know that the worker stops.
+#[tokio::test]
+async fn a_worker_that_stops_waits_for_a_gateway_that_is_missing_and_takes_no_successors_place() {
+    let mut worker = Worker::start(|config| config.worker_id = Some("7".into())).await;
+    worker.pair(INSTANCE, 1).await;
+    worker.fake.events([worker.fake.connect(1)]).await;
+    assert_eq!(worker.sees().await, "connect 1");
+    worker.fake.close_event_link().await;
+    // The epoch is over when the call link has ended.
+    worker.fake.link_ended().await;
+    worker.shutdown.cancel();
+    let mut key = worker.fake.worker().await.worker_key.unwrap();
+    if key == "BusinessWorker:7" {
+        // It had connected before it was asked to stop.
+        worker.fake.close_event_link().await;
+        key = worker.fake.worker().await.worker_key.unwrap();
+    }
+    assert!(key.starts_with("BusinessWorker:7-"), "{key}");
+    worker.pair(INSTANCE, 2).await;
+    while worker.told().await != Command::Ping(PingBody::Draining.encode()) {}
+    worker.fake.close_event_link().await;
+    worker.stop().await;
 }
 
 /// Blocks its thread until the test says so.
