@@ -50,6 +50,7 @@ impl Workers {
     }
 
     /// Adds a worker's link. An older link with the same key is closed.
+    #[cfg(any(test, feature = "internals"))]
     pub(crate) fn join(&self, key: &str, writer: Arc<LinkWriter>, peer: impl Into<Peer>) -> Arc<WorkerLink> {
         self.join_pair(key, writer, peer.into()).link
     }

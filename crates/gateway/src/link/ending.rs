@@ -120,7 +120,7 @@ impl Link {
             (Some(worker), Ok(LinkEnd::Finished)) => {
                 epoch.release();
                 info!(worker = %worker.key(), peer = %self.peer, "a worker has drained: its link is closed");
-                shared.worker_gone(&worker, Gone::Ended).await;
+                shared.worker_gone(&worker, Gone::Stopped).await;
                 finish(&self.writer, Some(reading)).await;
             }
             (Some(worker), _) => {

@@ -1,6 +1,6 @@
 //! The keepalive of a worker's links: pings to the worker, and the judgement that it is silent.
 //!
-//! Each of the two links of an epoch has one, in its own task. Only the event link carries pings to
+//! Each of the two links of an epoch has one. Only the event link carries pings to
 //! the worker: answers on a call link have no frame. The worker pings on both. What decides is
 //! [`Liveness`]; here are the timer and the look at the socket. A link that belongs to no epoch, a PHP
 //! worker's or a client library's, may be silent for as long as it likes.
@@ -27,7 +27,7 @@ use crate::shard::ShardThread;
 /// The keepalive of one link.
 pub(super) struct Keepalive {
     shard: Rc<ShardThread>,
-    writer: Arc<LinkWriter>,
+    pub(super) writer: Arc<LinkWriter>,
     /// The epoch that the link belongs to, once it does.
     epoch: SetOnce<Arc<Epoch>>,
     liveness: Cell<Option<Liveness>>,

@@ -31,6 +31,7 @@ use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::DropGuard;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use crate::core::link::{LinkEvent, LinkProtocolError, LinkState};
@@ -97,15 +98,30 @@ pub(crate) async fn run(
 impl Link {
     /// Reads and writes until the link ends.
     async fn serve(&mut self, socket: &mut OwnedReadHalf) -> Result<LinkEnd, LinkError> {
-        let (writer, keepalive) = (self.writer.clone(), self.keepalive.clone());
-        let stopping = self.shard.shared.stopping.clone();
+        let writer = self.writer.clone();
+        let mut ended_otherwise = self.watch();
         tokio::select! {
             ended = self.read(socket) => ended.map(|()| LinkEnd::ByPeer),
             ended = writer.drive() => ended.map(|()| LinkEnd::Finished).map_err(LinkError::Io),
-            error = keepalive.watch() => Err(error),
-            () = keepalive.over() => Ok(LinkEnd::EpochOver),
-            () = stopping.cancelled() => Ok(LinkEnd::Stopping),
+            ended = &mut ended_otherwise => ended.unwrap_or_else(|error| match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Ok(LinkEnd::Stopping),
+            }),
         }
+    }
+
+    /// Waits for an end of the link that neither reading nor writing notices. In a task of its own, so
+    /// that a busy link does not poll it with each message.
+    fn watch(&self) -> AbortOnDropHandle<Result<LinkEnd, LinkError>> {
+        let keepalive = self.keepalive.clone();
+        let stopping = self.shard.shared.stopping.clone();
+        AbortOnDropHandle::new(tokio::task::spawn_local(async move {
+            tokio::select! {
+                error = keepalive.watch() => Err(error),
+                () = keepalive.over() => Ok(LinkEnd::EpochOver),
+                () = stopping.cancelled() => Ok(LinkEnd::Stopping),
+            }
+        }))
     }
 
     /// Reads frames and carries them out until the peer ends its side. Begins with frames that a

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use gatewayworker_net::LinkWriter;
 use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_FRAME_LEN, PingBody, SecretKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, LocalSet};
 
+use super::error::LinkError;
+use super::keepalive::Keepalive;
 use crate::config::Config;
 use crate::core::worker_link::Gone;
 use crate::shard::{ShardMessage, ShardThread, testing};
@@ -72,6 +75,32 @@ async fn an_event_link_that_gets_no_call_link_is_closed() {
         events.read_to_end(&mut said).await.unwrap();
         assert!(!said.is_empty(), "the gateway's answer");
         assert_eq!(shard.shared.workers.len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_arrived_counts_though_nobody_has_read_it_when_the_time_is_over() {
+    run(async {
+        let (shard, _channels) = shards();
+        let writer = async || {
+            let (ours, theirs) = testing::connection().await;
+            (Arc::new(LinkWriter::new(ours.into_split().1, 1000)), theirs)
+        };
+        let ((events, _event_peer), (calls, mut call_peer)) = (writer().await, writer().await);
+        let epoch = shard.shared.epochs.begin("W:0".into(), PROCESS, Features::ALL, events);
+        let keepalive = Keepalive::new(shard.clone(), calls);
+        keepalive.set_epoch(epoch);
+        call_peer.write_all(b"x").await.unwrap();
+        // The timer of a thread that is held up fires before anything is read: the first deadline passes.
+        let watching = keepalive.watch();
+        tokio::pin!(watching);
+        let early = tokio::time::timeout(Duration::from_secs(15), &mut watching).await;
+        assert!(early.is_err(), "{early:?}");
+        let mut unread = [0];
+        let socket = keepalive.writer.socket();
+        assert_eq!(socket.try_read(&mut unread).unwrap(), 1);
+        assert!(matches!(watching.await, LinkError::Silent(_)));
     })
     .await;
 }
