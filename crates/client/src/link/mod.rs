@@ -259,9 +259,13 @@ impl Link {
         loop {
             let deadline = self.core.read().unwrap_or_else(PoisonError::into_inner).next_deadline();
             match deadline {
-                // A question that is asked meanwhile may have an earlier one: its asker waits for that
-                // itself. The link's own deadlines are never earlier.
-                Some(deadline) => sleep_until(Instant::from_std(deadline)).await,
+                // The deadline moves while this sleeps: a question is answered, and the gateway is idle.
+                // The new one is an interval away at least, so that no sleep of an interval misses it.
+                // (That of a question may be earlier; its asker waits for it itself.)
+                Some(deadline) => {
+                    let latest = Instant::now() + self.settings.liveness.ping_interval;
+                    sleep_until(latest.min(Instant::from_std(deadline))).await;
+                }
                 None => self.deadline_set.notified().await,
             }
             self.handle_timeout();

@@ -73,6 +73,30 @@ async fn a_frozen_gateway_is_noticed_and_counts_as_not_connected_until_it_answer
 }
 
 #[tokio::test]
+async fn a_gateway_that_freezes_behind_an_answer_is_noticed_however_long_questions_may_take() {
+    let fake = FakeGateway::start().await;
+    let hour = Duration::from_secs(3600);
+    let gateway = Gateway::following(listed(&[fake.address]).1)
+        .question_timeout(hour)
+        .liveness(Liveness::new(INTERVAL, 10 * INTERVAL))
+        .connect();
+    soon(gateway.connected(fake.address)).await;
+    fake.freeze();
+    let asking = tokio::spawn({
+        let (gateway, id) = (gateway.clone(), fake.id(1));
+        async move { gateway.is_online(id).await }
+    });
+    let asked = Instant::now();
+    while asked.elapsed() < 3 * INTERVAL {
+        tokio::task::yield_now().await;
+    }
+    fake.thaw();
+    assert!(!soon(asking).await.unwrap().unwrap());
+    fake.freeze();
+    until(|| gateway.connected_gateways().is_empty()).await;
+}
+
+#[tokio::test]
 async fn a_gateway_that_answers_slowly_but_in_time_keeps_its_link() {
     let mut slow = FakeGateway::start().await;
     let gateway = handle(&[slow.address], TIMEOUT).await;
