@@ -186,7 +186,11 @@ impl ClientHistory {
         ensure(!self.begun.is_empty() || self.is_cut_short, "events-in-order", &details)?;
         if kind == CloseKind::GatewayLost {
             ensure(handling.is_marked, "repeats-are-marked", &details)?;
-            return ensure(epochs.may_be_lost(handling.epoch.gateway), "no-gateway-that-lives-is-lost", details);
+            return ensure(
+                epochs.may_be_lost(handling.epoch.gateway),
+                "no-gateway-that-lives-is-lost",
+                details,
+            );
         }
         if kind == CloseKind::Complete {
             let all = self.accepted as usize + 2;
@@ -237,12 +241,7 @@ impl ClientHistory {
     ///
     /// # Errors
     /// `closes-are-told`, `accepted-events-are-handled` or `handlers-return`.
-    pub fn check_end(
-        &self,
-        client: u64,
-        epochs: &Epochs,
-        options: HistoryOptions,
-    ) -> Result<(), Violation> {
+    pub fn check_end(&self, client: u64, epochs: &Epochs, options: HistoryOptions) -> Result<(), Violation> {
         let details = || format!("client {client:x}: {self:?}");
         if self.begun.is_empty() && self.accepted == 0 {
             // It has left before a worker had a look at it, and has said nothing.

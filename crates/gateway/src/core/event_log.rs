@@ -328,7 +328,9 @@ impl<B> EventLog<B> {
     /// Whether `on_connect` has not been begun for the client by any worker.
     pub(super) fn is_unheard_of(&self) -> bool {
         let mut waiting = self.events.range(self.given..);
-        waiting.next().is_some_and(|event| event.cmd == code::ON_CONNECT && event.flag & FLAG_REDELIVERED == 0)
+        waiting
+            .next()
+            .is_some_and(|event| event.cmd == code::ON_CONNECT && event.flag & FLAG_REDELIVERED == 0)
             && waiting.all(|event| event.cmd != code::ON_MESSAGE)
     }
 

@@ -326,9 +326,7 @@ impl Connection {
         };
         observer.confirm(id, Fact::Listed);
         match request.action {
-            ClientAction::Join(name)
-                if self.last_about.get(&Fact::Group(name)) == number.as_ref() =>
-            {
+            ClientAction::Join(name) if self.last_about.get(&Fact::Group(name)) == number.as_ref() => {
                 observer.confirm(id, Fact::Group(name));
             }
             ClientAction::Bind(name) if self.last_bind == number => {

@@ -198,7 +198,9 @@ impl Ledger {
         self.aborts += 1;
         *aborts += 1;
         let aborts = *aborts;
-        ensure(aborts <= max, "poison-is-dropped", || format!("client {id}: message {number}, {aborts} times"))?;
+        ensure(aborts <= max, "poison-is-dropped", || {
+            format!("client {id}: message {number}, {aborts} times")
+        })?;
         Ok(true)
     }
 

@@ -210,7 +210,8 @@ impl Cast {
         let lasting_ms = rng.within(&(200..=4_000));
         let mut script = Script::new();
         let mut step = |at_ms, event| script.push(ScriptStep { at_ms, event });
-        let others = if rng.chance(50) { self.gateways..self.processes } else { self.gateways..self.first_client };
+        let others =
+            if rng.chance(50) { self.gateways..self.processes } else { self.gateways..self.first_client };
         for other in others {
             for path in [Path::all(gateway, other), Path::all(other, gateway)] {
                 step(begin_ms, ScriptEvent::Fault(Fault::Cut(path)));

@@ -222,7 +222,9 @@ impl Gateway {
         self.next_seq += 1;
         let now_ms = context.now_ms;
         let key = core.insert(new, now_ms);
-        observer.ledger.comes(self.life, ClientId::new(super::super::address(context.process), key.connection_id()));
+        observer
+            .ledger
+            .comes(self.life, ClientId::new(super::super::address(context.process), key.connection_id()));
         core.tell_connected(key, Some(&handshake), now_ms);
         client.stage = Stage::Open(Open { key, inbox, waits: None, waits_writable: false, messages });
         context.note(|| format!("client {number} has the connection id {:08x}", key.connection_id()));

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use gatewayworker_gateway::internals::{Directory, Gone, LinkTiming, Liveness, Peer};
 use gatewayworker_protocol::{Command, Features, Pairing, PingBody};
 
+use super::Gateway;
 use super::link::{Attaching, Doing, Link};
 use super::shard::ShardMessage;
-use super::Gateway;
 use crate::cluster::observer::Observer;
 use crate::cluster::ports::WorkerLink;
 use crate::cluster::timing::{HELLO_TIMEOUT_MS, LINK_TIMEOUT_MS, PING_INTERVAL_MS};
@@ -57,8 +57,7 @@ impl Gateway {
         events.epoch = Some(number);
         context.note(|| format!("epoch {number} of worker {key} begins"));
         let until_ms = context.now_ms + HELLO_TIMEOUT_MS;
-        let epoch =
-            Epoch { key, features, events: link, calls: None, worker: None, end: None, until_ms };
+        let epoch = Epoch { key, features, events: link, calls: None, worker: None, end: None, until_ms };
         self.epochs.insert(number, epoch);
         for older in replaced {
             self.end_epoch(older, Gone::Replaced, context);
@@ -160,7 +159,9 @@ impl Gateway {
         if links.into_iter().flatten().any(|link| self.links.contains_key(&link)) {
             return;
         }
-        let Some(Epoch { worker: Some(worker), end: Some(how), .. }) = self.epochs.remove(&number) else { return };
+        let Some(Epoch { worker: Some(worker), end: Some(how), .. }) = self.epochs.remove(&number) else {
+            return;
+        };
         self.worker_is_gone(number, &worker, how, observer, context);
     }
 
@@ -243,11 +244,9 @@ impl Gateway {
         let pings = self.links.values().filter_map(|link| link.next_ping_ms);
         waiting.map(|epoch| epoch.until_ms).chain(liveness).chain(pings).min()
     }
-
 }
 
-const TIMING: LinkTiming =
-    LinkTiming { ping_interval_ms: PING_INTERVAL_MS, timeout_ms: LINK_TIMEOUT_MS };
+const TIMING: LinkTiming = LinkTiming { ping_interval_ms: PING_INTERVAL_MS, timeout_ms: LINK_TIMEOUT_MS };
 
 impl Link {
     /// Judges a link whose deadline has come, after a last try to read.

@@ -29,8 +29,8 @@ use shard::{ShardMessage, ShardNode};
 
 use super::Act;
 use super::observer::Observer;
-use super::timing::{ISOLATED_AFTER_MS, TICK_MS};
 use super::ports::{Core, SimDirectory, WorkerLink};
+use super::timing::{ISOLATED_AFTER_MS, TICK_MS};
 use crate::epochs::{EpochName, Life};
 use crate::model::{Context, Input};
 use crate::network::{ProcessId, SocketId};
@@ -377,7 +377,10 @@ impl Gateway {
         };
         let wrong = all.iter().find(is_wrong);
         ensure(wrong.is_none(), "unfinished-events-are-counted", || {
-            format!("{:?}", wrong.map(|(link, sum)| (link.key(), sum, link.unfinished(), link.unfinished_bytes())))
+            format!(
+                "{:?}",
+                wrong.map(|(link, sum)| (link.key(), sum, link.unfinished(), link.unfinished_bytes()))
+            )
         })
     }
 

@@ -6,7 +6,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use gatewayworker_gateway::internals::{Effect, Finished, Flushed, Gone, Isolated, Key, Notice, ShardCommand};
+use gatewayworker_gateway::internals::{
+    Effect, Finished, Flushed, Gone, Isolated, Key, Notice, ShardCommand,
+};
 use gatewayworker_protocol::CloseReason;
 
 use super::super::ports::{Core, SimConnection, WorkerLink, flush};

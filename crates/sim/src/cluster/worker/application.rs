@@ -134,9 +134,7 @@ impl Worker {
     /// Returns for which delivery of its event a handler runs.
     fn handling(&self, event: &Event) -> Handling {
         let epoch = match &event.epoch {
-            Some(epoch) => {
-                EpochName { gateway: Life::of_id(epoch.instance()), number: epoch.number() }
-            }
+            Some(epoch) => EpochName { gateway: Life::of_id(epoch.instance()), number: epoch.number() },
             // It is the worker's own: its gateway is lost.
             None => EpochName {
                 gateway: Life { process: process_of(event.origin.gateway), starts: 0 },

@@ -138,7 +138,8 @@ impl Worker {
             return Ok(());
         };
         let outcomes = outcomes.into_iter().flatten().enumerate();
-        let outcomes = outcomes.map(|(gateway, outcome)| (crate::cluster::address(gateway), outcome)).collect();
+        let outcomes =
+            outcomes.map(|(gateway, outcome)| (crate::cluster::address(gateway), outcome)).collect();
         let add = |all: &mut (usize, Vec<ClientId>), part: Vec<ClientId>| {
             all.0 += 1;
             all.1.extend(part);

@@ -7,8 +7,8 @@ use gatewayworker_protocol::{ClientId, Command, EventCounts};
 
 use super::Worker;
 use crate::cluster::observer::Observer;
-use crate::cluster::timing::LINK_TIMEOUT_MS;
 use crate::cluster::process_of;
+use crate::cluster::timing::LINK_TIMEOUT_MS;
 use crate::link_buffer::LinkBuffer;
 use crate::model::Context;
 use crate::network::ProcessId;
@@ -112,9 +112,10 @@ impl Worker {
             calls[gateway].core.connection().is_ok() || observer.registers.is_absent(gateway, now_ms)
         };
         for mark in self.marks.open.values_mut() {
-            let lost = mark.said.written.extract_if(.., |(_, link, up_to)| {
-                link.written() < *up_to && link.is_let_go()
-            });
+            let lost = mark
+                .said
+                .written
+                .extract_if(.., |(_, link, up_to)| link.written() < *up_to && link.is_let_go());
             mark.said.dead.extend(lost.map(|(gateway, ..)| gateway));
             if !mark.said.dead.is_empty() {
                 mark.until_ms.get_or_insert(now_ms + 2 * LINK_TIMEOUT_MS);

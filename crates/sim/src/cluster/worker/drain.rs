@@ -6,9 +6,9 @@ use gatewayworker_businessworker::internals::{Event, Phase};
 use gatewayworker_protocol::{Command, EventCounts};
 
 use super::Worker;
+use crate::cluster::address;
 use crate::cluster::observer::Observer;
 use crate::cluster::timing::DRAIN_TIMEOUT_MS;
-use crate::cluster::address;
 use crate::model::Context;
 use crate::network::ProcessId;
 use crate::violation::Violation;
@@ -41,10 +41,13 @@ impl Worker {
     /// Says whether a worker that may drain still wants this gateway: where its events and clients depend on what
     /// has become of it.
     pub(super) fn may_connect(&self, gateway: ProcessId) -> bool {
-        let waits = || self.pairings.undecided(address(gateway)).is_some_and(|epoch| {
-            let is_its = |event: &Event| event.epoch.as_ref().is_some_and(|of| of.serial() == epoch.serial());
-            self.clients.has_clients_of(epoch) || self.held.iter().any(is_its)
-        });
+        let waits = || {
+            self.pairings.undecided(address(gateway)).is_some_and(|epoch| {
+                let is_its =
+                    |event: &Event| event.epoch.as_ref().is_some_and(|of| of.serial() == epoch.serial());
+                self.clients.has_clients_of(epoch) || self.held.iter().any(is_its)
+            })
+        };
         !self.is_draining || waits()
     }
 
@@ -72,8 +75,7 @@ impl Worker {
             }
             let counts = self.clients.take_unbegun(&epoch);
             self.tell_return(gateway, counts, context);
-            let is_its =
-                |event: &Event| event.epoch.as_ref().is_some_and(|of| of.serial() == epoch.serial());
+            let is_its = |event: &Event| event.epoch.as_ref().is_some_and(|of| of.serial() == epoch.serial());
             let mut unbegun: Vec<Event> = self.held.extract_if(.., |event| is_its(event)).collect();
             let (its, others): (VecDeque<Event>, _) =
                 std::mem::take(&mut self.started).into_iter().partition(is_its);
@@ -90,12 +92,7 @@ impl Worker {
     }
 
     /// Tells a gateway that events are given back.
-    pub(super) fn tell_return(
-        &mut self,
-        gateway: ProcessId,
-        counts: EventCounts,
-        context: &mut Context<'_>,
-    ) {
+    pub(super) fn tell_return(&mut self, gateway: ProcessId, counts: EventCounts, context: &mut Context<'_>) {
         if counts.0.is_empty() {
             return;
         }
@@ -115,9 +112,8 @@ impl Worker {
         let is_idle = self.running.is_empty()
             && self.started.is_empty()
             && self.held.is_empty()
-            && (0..self.events.len()).all(|gateway| {
-                self.events[gateway].connection.is_none() && !self.may_connect(gateway)
-            });
+            && (0..self.events.len())
+                .all(|gateway| self.events[gateway].connection.is_none() && !self.may_connect(gateway));
         let is_late = self.drain_until_ms.is_some_and(|until_ms| until_ms <= context.now_ms);
         if !is_idle && !is_late {
             return;

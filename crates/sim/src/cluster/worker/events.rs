@@ -69,7 +69,9 @@ impl Worker {
                     }
                 }
             };
-            if self.is_draining && let Some(epoch) = &event.epoch {
+            if self.is_draining
+                && let Some(epoch) = &event.epoch
+            {
                 // It is the last that is here of its client.
                 context.note(|| format!("returns {:?} of {}", event.kind, event.client_id()));
                 debug_assert!(Some(epoch.serial()) == self.events[gateway].epoch().map(|of| of.serial()));
@@ -182,9 +184,8 @@ impl Worker {
         observer: &mut Observer,
         context: &mut Context<'_>,
     ) -> Result<(), Violation> {
-        let can_go_on = |event: &Event| {
-            event.epoch.as_ref().is_none_or(|epoch| epoch.turn(context.now_ms) != Turn::Wait)
-        };
+        let can_go_on =
+            |event: &Event| event.epoch.as_ref().is_none_or(|epoch| epoch.turn(context.now_ms) != Turn::Wait);
         let (ready, held): (Vec<Event>, _) = std::mem::take(&mut self.held).into_iter().partition(can_go_on);
         self.held = held;
         for event in ready {

@@ -129,10 +129,8 @@ pub(super) struct CalledFor {
 
 impl Calls {
     pub(super) fn new() -> Self {
-        let liveness = Liveness::new(
-            Duration::from_millis(PING_INTERVAL_MS),
-            Duration::from_millis(LINK_TIMEOUT_MS),
-        );
+        let liveness =
+            Liveness::new(Duration::from_millis(PING_INTERVAL_MS), Duration::from_millis(LINK_TIMEOUT_MS));
         let core = CallLink::new(SecretKey::default(), Duration::from_millis(QUESTION_TIMEOUT_MS));
         let core = core.with_liveness(liveness);
         Self { connection: None, core, retry_at_ms: None, failures: 0, started: Instant::now() }

@@ -3,12 +3,12 @@
 use gatewayworker_businessworker::internals::Previous;
 use gatewayworker_protocol::{ClientId, Command, Pairing, PingBody};
 
-use super::links::{Connection, Events, Read};
 use super::Worker;
+use super::links::{Connection, Events, Read};
+use crate::cluster::address;
 use crate::cluster::gateway::{CALL_LINKS, EVENT_LINKS};
 use crate::cluster::observer::Observer;
 use crate::cluster::timing::{LINK_TIMEOUT_MS, PING_INTERVAL_MS, TICK_MS};
-use crate::cluster::address;
 use crate::epochs::Life;
 use crate::model::Context;
 use crate::network::ProcessId;
@@ -28,8 +28,7 @@ impl Worker {
         {
             let connection = Connection::new(gateway, EVENT_LINKS, context);
             let deadline_ms = Some(context.now_ms + LINK_TIMEOUT_MS);
-            self.events[gateway] =
-                Events { connection: Some(connection), deadline_ms, ..Events::default() };
+            self.events[gateway] = Events { connection: Some(connection), deadline_ms, ..Events::default() };
         }
     }
 
