@@ -4,18 +4,14 @@
 //! and what it says next waits for the answer. A link waits where a shard's channel is full. `epochs` has what
 //! both links of a worker are together.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::pin::Pin;
+use std::cell::Cell;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_gateway::internals::{
-    AskShards, Gather, Gone, LinkEvent, LinkState, Liveness, answer_with,
-};
+use gatewayworker_gateway::internals::{Gone, LinkEvent, LinkState, Liveness};
 use gatewayworker_protocol::{MAX_LARGE_FRAME_LEN, Question, SecretKey, frame_answer};
 
+use super::gathering::Gathering;
 use super::shard::ShardMessage;
 use super::{Gateway, Wake};
 use crate::cluster::observer::Observer;
@@ -80,62 +76,6 @@ pub(super) struct Attaching {
 impl Attaching {
     pub(super) fn new(epoch: u32, process: u64, shards: usize) -> Self {
         Self { epoch, process, unasked: shards, missing: Rc::new(Cell::new(shards)) }
-    }
-}
-
-/// A question under way.
-pub(super) struct Gathering {
-    answer: Pin<Box<dyn Future<Output = Bytes>>>,
-    asks: Asks,
-}
-
-type Asks = Rc<RefCell<VecDeque<(usize, Box<dyn FnOnce(&Core)>)>>>;
-
-/// Asks shards for the parts of an answer: what it asks for is in `asks`.
-struct Asker {
-    shards: usize,
-    asks: Asks,
-}
-
-impl AskShards for Asker {
-    type Error = ();
-
-    async fn gather<Q: Gather>(&mut self, question: Q) -> Result<Bytes, ()> {
-        let only = question.connection_id().map(|connection_id| connection_id as usize % self.shards);
-        let question = Rc::new(question);
-        let asked: Vec<usize> =
-            (0..self.shards).filter(|shard| only.is_none_or(|only| only == *shard)).collect();
-        let parts: Rc<RefCell<Vec<Q::Part>>> = Rc::default();
-        for shard in &asked {
-            let (question, parts) = (question.clone(), parts.clone());
-            let ask = move |core: &Core| parts.borrow_mut().push(question.part(core.table()));
-            self.asks.borrow_mut().push_back((*shard, Box::new(ask)));
-        }
-        std::future::poll_fn(|_| match parts.borrow().len() == asked.len() {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        })
-        .await;
-        let parts = parts.take();
-        Ok(question.whole(parts))
-    }
-}
-
-impl Gathering {
-    fn new(question: Question, shards: usize) -> Self {
-        let asks = Asks::default();
-        let mut asker = Asker { shards, asks: asks.clone() };
-        let answer =
-            async move { answer_with(question, &mut asker).await.expect("no shard ends before its links") };
-        Self { answer: Box::pin(answer), asks }
-    }
-
-    fn poll(&mut self) -> Option<Bytes> {
-        let mut context = std::task::Context::from_waker(Waker::noop());
-        match self.answer.as_mut().poll(&mut context) {
-            Poll::Ready(answer) => Some(answer),
-            Poll::Pending => None,
-        }
     }
 }
 
