@@ -131,7 +131,9 @@ impl Ledger {
             handling.epoch.gateway = record.gateway;
         }
         let details = || format!("client {id}: {event:?} by {handling:?}, reason {:?}", record.reason);
-        ensure(!self.is_calm || !handling.is_marked, "nothing-is-marked-in-peace", details)?;
+        // Closes that a gateway gives up as it stops run as those of a lost gateway.
+        let is_calm = self.is_calm && !self.gave_up.contains(&record.gateway);
+        ensure(!is_calm || !handling.is_marked, "nothing-is-marked-in-peace", details)?;
         let event = match event {
             Seen::Event(event) => event,
             Seen::Close(reason) => {

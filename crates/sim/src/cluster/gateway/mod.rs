@@ -272,7 +272,9 @@ impl Gateway {
         }
         let until_ms = *self.stop_until_ms.get_or_insert(context.now_ms + STOP_TIMEOUT_MS);
         let are_done = self.shards.iter().all(|shard| shard.core.has_stopped());
-        if !are_done && (context.now_ms < until_ms && self.directory.len() > 0) {
+        let mut has_workers = false;
+        self.directory.each(|_| has_workers = true);
+        if !are_done && context.now_ms < until_ms && has_workers {
             return;
         }
         if !self.clients.is_empty() {

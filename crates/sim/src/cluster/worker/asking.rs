@@ -1,6 +1,9 @@
 //! The questions of a simulated application: a handler asks all gateways, and ends when it has the answer.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use gatewayworker_businessworker::internals::{Epoch, Turn};
 use gatewayworker_client::Unreached;
 use gatewayworker_client::internals::Answers;
 use gatewayworker_protocol::php::{self, Value};
@@ -73,6 +76,12 @@ impl Worker {
             self.held.push(event);
             return self.run_held(observer, context);
         };
+        let is_over = |epoch: &Arc<Epoch>| epoch.turn(context.now_ms) != Turn::Begin;
+        if event.epoch.as_ref().is_some_and(is_over) {
+            // The answer may be as old as the question: this process may have stood still since.
+            self.held.push(event);
+            return self.run_held(observer, context);
+        }
         let session = self.clients.answered(id, question, read_session(&answer));
         self.handle(id, event, session, observer, context)
     }
