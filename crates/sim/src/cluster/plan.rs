@@ -108,7 +108,7 @@ pub(super) fn draw(scenario: Cluster, rng: &mut Rng) -> Plan<ClusterModel> {
         processes,
         network: NetworkOptions {
             // A call link whose buffer takes too long to empty looks silent.
-            capacity: if is_calm { 1024..=8192 } else { 64..=8192 },
+            capacity: if is_calm { 8_192..=32_768 } else { 64..=8_192 },
             ..NetworkOptions::default()
         },
         script_ms: script.last().map_or(0, |step| step.at_ms + 1),

@@ -80,18 +80,8 @@ impl Worker {
                 continue;
             }
             if !self.clients.try_reserve(&event) {
-                let events = &mut self.events[gateway];
-                events.stalled = Some(event);
-                events.cannot_read = true;
-                if let Some(epoch) = events.link.epoch() {
-                    epoch.cannot_hear();
-                }
+                self.events[gateway].stalled = Some(event);
                 return Ok(());
-            }
-            if std::mem::take(&mut self.events[gateway].cannot_read)
-                && let Some(epoch) = self.events[gateway].epoch()
-            {
-                epoch.can_hear(context.now_ms);
             }
             if let Enqueued::Start(event) = self.clients.enqueue(event) {
                 self.start(event, observer, context)?;

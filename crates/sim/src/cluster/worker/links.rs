@@ -78,8 +78,6 @@ pub(super) struct Events {
     pub(super) stalled: Option<Event>,
     /// There was nothing to read when it was tried last.
     pub(super) is_read_out: bool,
-    /// Nothing was read for a while, as there was no room.
-    pub(super) cannot_read: bool,
     /// When the gateway is given up, unless it is heard before.
     pub(super) deadline_ms: Option<u64>,
 }

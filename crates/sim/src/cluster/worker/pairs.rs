@@ -94,11 +94,16 @@ impl Worker {
 
     /// Pings the gateways on both links.
     pub(super) fn ping(&mut self, now_ms: u64) {
+        // A tick that comes late says that this process stood still: then the call link is read first, on which the
+        // end of the epoch is found.
+        let is_in_time = now_ms <= self.next_ping_ms + PING_INTERVAL_MS;
         self.next_ping_ms = now_ms + PING_INTERVAL_MS;
         let ping = Command::Ping(PingBody::Empty.encode());
         for (events, calls) in self.events.iter().zip(&self.calls) {
-            if events.epoch().is_none() {
-                continue;
+            let Some(epoch) = events.epoch() else { continue };
+            if events.stalled.is_some() && is_in_time {
+                // Nothing is read as there is no room, and events have to go on, or there would never be any.
+                epoch.can_hear(now_ms);
             }
             let connections = events.connection.iter().chain(&calls.connection);
             for connection in connections.filter(|connection| connection.writer.waiting() == 0) {
