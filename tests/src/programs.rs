@@ -86,6 +86,19 @@ pub fn postgresql() -> Option<PathBuf> {
     folders.find(|folder| folder.join("pg_ctl").is_file())
 }
 
+/// Hosts on a network of their own: network namespaces, as root, and the commands that make them.
+pub const NAMESPACES: Program = Program {
+    name: "network namespaces, as root",
+    packages: "iproute2 util-linux",
+    is_installed: has_namespaces,
+};
+
+fn has_namespaces() -> bool {
+    let made =
+        "ip link set lo up && ip link add test0 type veth peer name test1 && tc -V && nsenter --version";
+    succeeds("unshare", &["--net", "--", "sh", "-c", made])
+}
+
 /// Returns the path of nginx. Debian installs it in a directory that is on root's `PATH` alone.
 pub fn nginx() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -121,19 +134,28 @@ fn starts(program: &str, arguments: &[&str]) -> bool {
 }
 
 /// A test with the programs that it needs. [`tests_with_programs!`](crate::tests_with_programs) makes it.
-#[derive(Debug)]
 pub struct Test {
     /// Its path within the test binary.
     pub name: &'static str,
     /// The programs that it needs.
     pub needs: &'static [Program],
     /// Runs the test. It panics if it fails.
-    pub run: fn(),
+    pub run: Box<dyn FnOnce() + Send>,
 }
 
 /// Runs the tests of the binary `binary`, as Cargo's own harness does. `tmp_dir` is Cargo's `CARGO_TARGET_TMPDIR`, where
 /// the tests that did not run are recorded.
 pub fn run(tmp_dir: &'static str, binary: &'static str, tests: Vec<Test>) -> ExitCode {
+    run_as(Arguments::from_args(), tmp_dir, binary, tests)
+}
+
+/// Runs the tests as [`run`] does, with arguments that were read already.
+pub fn run_as(
+    arguments: Arguments,
+    tmp_dir: &'static str,
+    binary: &'static str,
+    tests: Vec<Test>,
+) -> ExitCode {
     let trial = |test: Test| {
         // As Cargo's harness shows it: without the spaces that `stringify!` makes.
         let name = test.name.replace(' ', "");
@@ -151,7 +173,6 @@ pub fn run(tmp_dir: &'static str, binary: &'static str, tests: Vec<Test>) -> Exi
             Ok(Completion::ignored_with(format!("{name} is not installed")))
         })
     };
-    let arguments = Arguments::from_args();
     libtest_mimic::run(&arguments, tests.into_iter().map(trial).collect()).exit_code()
 }
 
@@ -204,7 +225,7 @@ macro_rules! tests_with_programs {
             let tests = vec![$($($crate::programs::Test {
                 name: stringify!($test),
                 needs: &$needs,
-                run: || $crate::programs::block_on($test()),
+                run: Box::new(|| $crate::programs::block_on($test())),
             }),+),+];
             let binary = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_CRATE_NAME"));
             $crate::programs::run(env!("CARGO_TARGET_TMPDIR"), binary, tests)

@@ -11,7 +11,7 @@ use gatewayworker_client::worker::{Fence, WorkerHandle};
 use gatewayworker_client::{
     ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, Sending, ToClient, Uid,
 };
-use gatewayworker_protocol::Origin;
+use gatewayworker_protocol::{ClientCloseFrame, Origin};
 
 use crate::Session;
 
@@ -34,6 +34,7 @@ pub struct Client {
     /// For calls to the client itself, where its gateway is lost: they fail.
     own: Option<Box<Gateway>>,
     session: Session,
+    close_frame: Option<Arc<ClientCloseFrame>>,
     redelivered: bool,
 }
 
@@ -61,7 +62,12 @@ impl Client {
             over.end();
             Box::new(worker.gateway_of_event(session.observer(), Arc::new(over)))
         });
-        Self { id, origin, gateway, own, session, redelivered }
+        Self { id, origin, gateway, own, session, close_frame: None, redelivered }
+    }
+
+    /// Reads the client's close frame in the body of ON_CLOSE.
+    pub(crate) fn read_close_frame(&mut self, body: &[u8]) {
+        self.close_frame = ClientCloseFrame::from_wire(body).map(Arc::new);
     }
 
     /// The handle for calls to the client itself.
@@ -113,6 +119,16 @@ impl Client {
     /// Returns the client's session.
     pub fn session(&self) -> &Session {
         &self.session
+    }
+
+    /// Returns the close frame that the client sent: in `on_close`, where a WebSocket client closed
+    /// with a code. `None` in other handlers, where the client's connection just ended or the
+    /// gateway closed it, and from a PHP gateway, which does not say.
+    ///
+    /// A browser sends 1001 when its page is left, and the code and reason that the page gives to
+    /// `close(code, reason)`. They are the client's words: do not trust them.
+    pub fn close_frame(&self) -> Option<&ClientCloseFrame> {
+        self.close_frame.as_deref()
     }
 
     /// Sends the client a message (`sendToCurrentClient`).

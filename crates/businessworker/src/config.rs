@@ -5,8 +5,11 @@
 
 use std::time::Duration;
 
-use gatewayworker_daemon::{CommonFlags, load_with_former_keys, one_or_many, take_negative_numbers};
+use gatewayworker_daemon::{
+    CommonFlags, LinkTlsFlags, load_with_former_keys, one_or_many, take_negative_numbers,
+};
 use gatewayworker_http::Config as HttpConfig;
+use gatewayworker_net::LinkTlsConfig;
 use gatewayworker_protocol::SecretKey;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -97,6 +100,10 @@ pub struct Flags {
     /// Calls over HTTP.
     #[command(flatten)]
     pub http: gatewayworker_http::Flags,
+
+    /// TLS between daemons.
+    #[command(flatten)]
+    pub link_tls: LinkTlsFlags,
 }
 
 /// The worker's configuration, the keys of its file; `A` are the application's.
@@ -146,6 +153,8 @@ pub struct Config<A = NoSettings> {
     /// The number of threads for handlers, beside the one that serves the links; 0 for one
     /// on each core, the default.
     pub threads: usize,
+    /// TLS with gateways and registers; off by default.
+    pub link_tls: LinkTlsConfig,
     /// Calls over HTTP.
     pub http: HttpConfig,
     /// The application's own settings.
@@ -173,6 +182,7 @@ impl<A: Default> Default for Config<A> {
             link_timeout_ms: 10_000,
             gateway_lost_after_ms: 30_000,
             threads: 0,
+            link_tls: LinkTlsConfig::default(),
             http: HttpConfig::default(),
             app: A::default(),
         }
@@ -183,7 +193,10 @@ impl<A: DeserializeOwned + Default> Config<A> {
     /// Reads the configuration from flags, environment and file; what is not set there has its
     /// default. Nothing is checked beyond its type.
     pub(crate) fn load(cli: &Cli) -> anyhow::Result<Self> {
-        Ok(load_with_former_keys(&cli.common, &cli.flags, gatewayworker_http::FORMER_KEYS)?)
+        let mut config: Self =
+            load_with_former_keys(&cli.common, &cli.flags, gatewayworker_http::FORMER_KEYS)?;
+        config.link_tls = config.link_tls.with_paths_relative_to(cli.common.config.as_deref());
+        Ok(config)
     }
 }
 
@@ -221,6 +234,7 @@ impl<A> Config<A> {
         if timeout_ms / 2 < interval_ms {
             return Err(ConfigError::ShortLinkTimeout { timeout_ms, interval_ms });
         }
+        self.link_tls.load_for_connecting()?;
         self.http.validate(&self.secret_key).map_err(|error| ConfigError::Http(error.into()))
     }
 
@@ -240,6 +254,7 @@ impl<A> Config<A> {
             link_timeout_ms: self.link_timeout_ms,
             gateway_lost_after_ms: self.gateway_lost_after_ms,
             threads: self.threads,
+            link_tls: self.link_tls,
             http: self.http,
             app: NoSettings {},
         };

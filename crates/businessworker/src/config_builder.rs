@@ -4,6 +4,7 @@
 //! here: [`serve`](crate::serve) takes what [`Config::validate`] accepts.
 
 use gatewayworker_http::Config as HttpConfig;
+use gatewayworker_net::LinkTlsConfig;
 use gatewayworker_protocol::SecretKey;
 
 use crate::Config;
@@ -91,6 +92,13 @@ impl<A> Config<A> {
     #[must_use]
     pub fn with_gateway_lost_after_ms(mut self, ms: u64) -> Self {
         self.gateway_lost_after_ms = ms;
+        self
+    }
+
+    /// Sets TLS with gateways and registers.
+    #[must_use]
+    pub fn with_link_tls(mut self, tls: LinkTlsConfig) -> Self {
+        self.link_tls = tls;
         self
     }
 

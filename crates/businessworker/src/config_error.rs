@@ -1,6 +1,8 @@
 //! Why a worker's configuration cannot work. Each error is one line that begins with the
 //! key, as [`Config::validate`](crate::Config::validate) returns it.
 
+use gatewayworker_net::LinkTlsError;
+
 use crate::BoxError;
 
 /// A value in a worker's configuration that cannot work.
@@ -36,6 +38,9 @@ pub enum ConfigError {
         /// `link_ping_interval_ms`.
         interval_ms: u64,
     },
+    /// `link_tls` cannot work.
+    #[error(transparent)]
+    LinkTls(#[from] LinkTlsError),
     /// A key for calls over HTTP cannot work.
     #[error(transparent)]
     Http(BoxError),

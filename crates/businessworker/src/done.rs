@@ -30,7 +30,7 @@ pub(crate) struct DoneTeller {
     /// Epochs with something to tell that no reader tells.
     late: Mutex<Vec<Arc<Epoch>>>,
     is_late: Notify,
-    /// How long an event whose handler's words met a dead link is not told.
+    /// How long an event is not told whose handler's words met a dead link, from when that was found.
     dead_link_hold: Duration,
 }
 
@@ -39,6 +39,7 @@ pub(crate) struct DoneTeller {
 struct Holds {
     last: u64,
     by_number: BTreeMap<u64, Hold>,
+    dead: DeadLinks,
 }
 
 #[derive(Debug)]
@@ -46,8 +47,27 @@ enum Hold {
     /// What the handler said has to be written.
     Unwritten(WrittenMark),
     /// Its words to these gateways met dead links. If this worker is about to die, link after link, the
-    /// event has to come again at another one.
-    DeadLinks { gateways: Vec<SocketAddrV4>, until: Instant },
+    /// event has to come again at another one. If it is the gateway that is gone, nothing helps.
+    DeadLinks(Vec<SocketAddrV4>),
+}
+
+/// When links were found dead: first, and last. So a gateway that stays away delays what is done for a while,
+/// and not each event anew.
+#[derive(Debug, Default)]
+struct DeadLinks(BTreeMap<SocketAddrV4, (Instant, Instant)>);
+
+impl DeadLinks {
+    /// Notes that a link is dead; returns whether that was found less than `limit` ago.
+    fn is_recent(&mut self, gateway: SocketAddrV4, limit: Duration) -> bool {
+        let now = Instant::now();
+        let (first, last) = self.0.entry(gateway).or_insert((now, now));
+        if now - *last > limit {
+            // It may have stood meanwhile.
+            *first = now;
+        }
+        *last = now;
+        now - *first < limit
+    }
 }
 
 impl DoneTeller {
@@ -76,30 +96,33 @@ impl DoneTeller {
     /// Returns the number of a hold, unless everything is written.
     fn hold(&self, mark: WrittenMark) -> Option<u64> {
         let mut hold = Hold::Unwritten(mark);
-        if self.is_over(&mut hold) {
+        let mut holds = self.holds();
+        if self.is_over(&mut hold, &mut holds.dead) {
             return None;
         }
-        let mut holds = self.holds();
         holds.last += 1;
         let number = holds.last;
         holds.by_number.insert(number, hold);
         Some(number)
     }
 
-    fn is_over(&self, hold: &mut Hold) -> bool {
+    fn is_over(&self, hold: &mut Hold, dead: &mut DeadLinks) -> bool {
         if let Hold::Unwritten(mark) = hold {
             match mark.state() {
                 Written::Written => return true,
                 Written::Waiting => return false,
-                Written::Dead(gateways) => {
-                    *hold = Hold::DeadLinks { gateways, until: Instant::now() + self.dead_link_hold };
-                }
+                Written::Dead(gateways) => *hold = Hold::DeadLinks(gateways),
             }
         }
-        let Hold::DeadLinks { gateways, until } = hold else { return false };
-        let is_dead =
-            |gateway: &SocketAddrV4| self.worker.has_link(*gateway) && !self.worker.is_connected(*gateway);
-        !gateways.iter().any(is_dead) || Instant::now() >= *until
+        let Hold::DeadLinks(gateways) = hold else { return false };
+        !gateways
+            .iter()
+            .any(|gateway| self.is_dead(*gateway) && dead.is_recent(*gateway, self.dead_link_hold))
+    }
+
+    /// Whether a gateway that is listed is not connected.
+    fn is_dead(&self, gateway: SocketAddrV4) -> bool {
+        self.worker.has_link(gateway) && !self.worker.is_connected(gateway)
     }
 
     /// Notes that the caller is about to handle events of the epoch, and [tells](Self::tell) afterwards.
@@ -161,7 +184,9 @@ impl DoneTeller {
     /// Tells what can be told by now; returns whether there are holds.
     fn tell_all(&self) -> bool {
         let mut holds = self.holds();
-        holds.by_number.retain(|_, hold| !self.is_over(hold));
+        let Holds { by_number, dead, .. } = &mut *holds;
+        dead.0.retain(|gateway, _| self.is_dead(*gateway));
+        by_number.retain(|_, hold| !self.is_over(hold, dead));
         let late = std::mem::take(&mut *self.late.lock().unwrap_or_else(PoisonError::into_inner));
         for epoch in late {
             // What is done in an epoch that is over comes again anyway.

@@ -71,6 +71,7 @@ pub trait Events: Send + Sync + 'static {
     }
 
     /// Called when a client is gone. Its session can be read; changes to it are not kept.
+    /// [`Client::close_frame`] is the code and the reason that the client gave, if it did.
     ///
     /// It is called once for each client whose `on_connect` was called; more than once only where a
     /// process dies or a link ends, and [`Client::redelivered`] is true then. With

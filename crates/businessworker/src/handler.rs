@@ -90,7 +90,7 @@ impl<E: Events> HandlerRunner<E> {
         }
         let Event { origin, kind, epoch, .. } = event;
         let fence = epoch.as_ref().map(|epoch| epoch.fence().clone());
-        let client =
+        let mut client =
             Client::new(origin, &self.worker, session, Given { fence, redelivered, has_lost_gateway });
         let handled = match kind {
             EventKind::Connect => {
@@ -106,8 +106,9 @@ impl<E: Events> HandlerRunner<E> {
                 let outcome = self.contain("on_message", id, run).await;
                 Handled::Event { outcome, changes: changes_of(&client) }
             }
-            EventKind::Close(reason) => {
-                let reason = CloseReason::from_wire(&reason);
+            EventKind::Close(body) => {
+                let reason = CloseReason::from_wire(&body);
+                client.read_close_frame(&body);
                 let run = pin!(async { self.events.on_close(&client, reason).await });
                 self.contain("on_close", id, run).await;
                 Handled::Close

@@ -85,5 +85,5 @@ pub use gatewayworker_client::{
     php,
 };
 pub use gatewayworker_http::Config as HttpConfig;
-pub use gatewayworker_protocol::CloseReason;
+pub use gatewayworker_protocol::{ClientCloseFrame, CloseReason};
 pub use tokio_util::sync::CancellationToken;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use gatewayworker_client::Liveness;
 use gatewayworker_client::worker::{WorkerHandle, follow_gateways};
 use gatewayworker_daemon::{ListenerSource, Stats};
-use gatewayworker_net::{RegisterLinks, registers};
+use gatewayworker_net::{LinkTls, LinkTlsError, RegisterLinks, registers};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -41,6 +41,9 @@ pub enum Error {
     /// The worker cannot listen on `http.listen`.
     #[error("{0}")]
     Http(BoxError),
+    /// `link_tls` cannot work.
+    #[error(transparent)]
+    LinkTls(#[from] LinkTlsError),
     /// The system has no thread left for the links, or for their heartbeats.
     #[error("cannot start a thread for the links: {0}")]
     Thread(std::io::Error),
@@ -133,13 +136,13 @@ struct Registers {
 }
 
 impl Registers {
-    fn follow(config: &Config) -> Self {
+    fn follow(config: &Config, tls: Option<LinkTls>) -> Self {
         let (list, gateways) = watch::channel(Vec::new());
         let (names, key) = (config.register_address.clone(), config.secret_key.clone());
         let links = RegisterLinks::default();
         let following = tokio::spawn({
             let links = links.clone();
-            async move { registers::follow(&names, &key, list, &links).await }
+            async move { registers::follow(&names, &key, tls.as_ref(), list, &links).await }
         });
         Self { gateways, links, following: AbortOnDropHandle::new(following) }
     }
@@ -184,13 +187,15 @@ pub async fn serve<E: Events>(
     // The worker stops by itself, too, where it cannot go on.
     let shutdown = shutdown.child_token();
     let http_listener = http_listener.open(&config).await?;
-    let mut registers = Registers::follow(&config);
+    let tls = config.link_tls.load_for_connecting()?;
+    let mut registers = Registers::follow(&config, tls.clone());
     let clients = Arc::new(Clients::new(ClientMap::default(), BUDGET));
     let network = Network::start().map_err(Error::Thread)?;
     let process = rand::random();
     let worker = network.enter(|| {
         WorkerHandle::builder(registers.gateways.clone())
             .secret_key(config.secret_key.clone())
+            .link_tls(tls.clone())
             .question_timeout(config.question_timeout())
             .liveness(Liveness::new(config.link_ping_interval(), config.link_timeout()))
             .process(process)
@@ -231,6 +236,7 @@ pub async fn serve<E: Events>(
         identity: identity(&config, process),
         heartbeats,
         registers: registers.links.clone(),
+        tls,
         stop: shutdown.clone(),
         limits: LinkLimits {
             // The other half is for the events that come until then.

@@ -3,16 +3,14 @@
 //! `link/mod.rs` makes one for each attempt that succeeds, and reads it. Nothing is decided here.
 
 use std::future::poll_fn;
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddrV4;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
-use gatewayworker_net::LinkWriter;
-use socket2::SockRef;
+use gatewayworker_net::{LinkReader, LinkStream, LinkWriter};
 use tokio::io::AsyncReadExt;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio_util::sync::CancellationToken;
 
 /// How much is read at once, in bytes.
@@ -26,9 +24,15 @@ const MAX_READS: usize = 256;
 pub(crate) struct CallConnection {
     pub(crate) gateway: SocketAddrV4,
     pub(crate) writer: LinkWriter,
-    /// The beginning of an answer.
-    received: Mutex<BytesMut>,
+    received: Mutex<Received>,
     pub(crate) ended: CancellationToken,
+}
+
+#[derive(Debug)]
+struct Received {
+    reader: LinkReader,
+    /// The beginning of an answer.
+    bytes: BytesMut,
 }
 
 /// The end of a connection, to be waited for by the link that belongs with it.
@@ -50,8 +54,11 @@ impl CallLinkEnd {
 }
 
 impl CallConnection {
-    pub(crate) fn new(gateway: SocketAddrV4, writer: LinkWriter) -> Self {
-        Self { gateway, writer, received: Mutex::default(), ended: CancellationToken::new() }
+    pub(crate) fn new(gateway: SocketAddrV4, stream: LinkStream, outbox: usize) -> Self {
+        let (reader, sink) = stream.into_split();
+        let writer = LinkWriter::new(sink, outbox);
+        let received = Mutex::new(Received { reader, bytes: BytesMut::new() });
+        Self { gateway, writer, received, ended: CancellationToken::new() }
     }
 
     pub(crate) fn end(&self) -> CallLinkEnd {
@@ -59,42 +66,36 @@ impl CallConnection {
     }
 
     /// Waits until there is something to read, and reads it once. `take` gets all that was received
-    /// and not taken yet. `reading` is the other half of this connection.
+    /// and not taken yet.
     ///
-    /// Cancel safe.
-    pub(crate) async fn read<T>(
-        &self,
-        reading: &mut OwnedReadHalf,
-        take: impl FnOnce(&mut BytesMut) -> T,
-    ) -> io::Result<T> {
+    /// Cancel safe; one task at a time.
+    pub(crate) async fn read<T>(&self, take: impl FnOnce(&mut BytesMut) -> T) -> io::Result<T> {
         // The lock is held only while the socket is read, not while it is waited for.
         let read = poll_fn(|context| {
-            let mut received = self.received();
-            received.reserve(CHUNK);
-            pin!(reading.read_buf(&mut *received)).poll(context)
+            let Received { reader, bytes } = &mut *self.received();
+            bytes.reserve(CHUNK);
+            pin!(reader.read_buf(bytes)).poll(context)
         });
         if read.await? == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway"));
         }
-        Ok(take(&mut self.received()))
+        Ok(take(&mut self.received().bytes))
     }
 
     /// Reads what has arrived by now, without waiting, from the socket itself: the runtime may not
     /// have heard of it. `None` if there is nothing. The end of the stream is left to
     /// [`read`](Self::read).
     pub(crate) fn read_directly<T>(&self, take: impl FnOnce(&mut BytesMut) -> T) -> Option<T> {
-        let mut received = self.received();
-        let mut chunk = [0; CHUNK];
+        let Received { reader, bytes } = &mut *self.received();
         let mut has_read = false;
         for _ in 0..MAX_READS {
-            let Ok(read @ 1..) = (&*SockRef::from(self.writer.socket())).read(&mut chunk) else { break };
-            received.extend_from_slice(&chunk[..read]);
+            let Ok(Some(1..)) = reader.try_read_directly(bytes) else { break };
             has_read = true;
         }
-        has_read.then(|| take(&mut received))
+        has_read.then(|| take(bytes))
     }
 
-    fn received(&self) -> MutexGuard<'_, BytesMut> {
+    fn received(&self) -> MutexGuard<'_, Received> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatewayworker_net::{RegisterLinks, registers};
+use gatewayworker_net::{LinkTls, RegisterLinks, registers};
 use gatewayworker_protocol::{ClientId, Command, Frame, MAX_FRAME_LEN, SecretKey, php};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -62,6 +62,7 @@ impl GatewayBuilder {
     fn new(source: Source) -> Self {
         let settings = LinkSettings {
             secret_key: SecretKey::default(),
+            tls: None,
             question_timeout: Duration::from_secs(5),
             liveness: Liveness::default(),
             process: 0,
@@ -73,6 +74,13 @@ impl GatewayBuilder {
     /// Sets the key of the cluster; none by default (the original's `$secretKey`).
     pub fn secret_key(mut self, key: SecretKey) -> Self {
         self.settings.secret_key = key;
+        self
+    }
+
+    /// Speaks TLS with gateways and registers; plain TCP by default. The daemons have to be
+    /// configured for it: see [`LinkTlsConfig`](crate::LinkTlsConfig).
+    pub fn link_tls(mut self, tls: impl Into<Option<LinkTls>>) -> Self {
+        self.settings.tls = tls.into();
         self
     }
 
@@ -123,9 +131,10 @@ impl GatewayBuilder {
             Source::Addresses(addresses) => addresses,
             Source::Registers(names) => {
                 let (list, addresses) = watch::channel(Vec::new());
-                let key = self.settings.secret_key.clone();
-                let follow =
-                    async move { registers::follow(&names, &key, list, &RegisterLinks::default()).await };
+                let (key, tls) = (self.settings.secret_key.clone(), self.settings.tls.clone());
+                let follow = async move {
+                    registers::follow(&names, &key, tls.as_ref(), list, &RegisterLinks::default()).await;
+                };
                 tasks.push(AbortOnDropHandle::new(tokio::spawn(follow)));
                 addresses
             }

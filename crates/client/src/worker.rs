@@ -7,6 +7,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gatewayworker_net::LinkTls;
 use gatewayworker_protocol::{ClientId, Command, EventCounts, Pairing, SecretKey, encode_done};
 use tokio::sync::watch;
 
@@ -60,6 +61,12 @@ impl WorkerBuilder {
     /// Sets the key of the cluster; none by default.
     pub fn secret_key(mut self, key: SecretKey) -> Self {
         self.builder = self.builder.secret_key(key);
+        self
+    }
+
+    /// Speaks TLS with gateways; plain TCP by default. See [`GatewayBuilder::link_tls`].
+    pub fn link_tls(mut self, tls: Option<LinkTls>) -> Self {
+        self.builder = self.builder.link_tls(tls);
         self
     }
 

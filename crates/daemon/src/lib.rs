@@ -2,6 +2,7 @@
 //!
 //! - [`load`]: one configuration out of flags, environment, file and defaults,
 //! - [`FormerKeys`]: keys of a file that have moved into a table,
+//! - [`LinkTlsFlags`]: the flags for TLS between daemons,
 //! - [`unknown_variables`]: settings that are mistyped in the environment,
 //! - [`run`]: logging, file limit, runtime, signals and exit status around a daemon's `serve`,
 //! - [`Log`], [`LineWriter`]: a log that never blocks its daemon,
@@ -27,6 +28,7 @@ mod former_keys;
 mod limits;
 mod line_splitter;
 mod line_writer;
+mod link_tls_flags;
 mod listener_source;
 mod lists;
 mod logging;
@@ -49,6 +51,7 @@ pub use former_keys::FormerKeys;
 pub use limits::OpenFiles;
 pub use line_splitter::LineSplitter;
 pub use line_writer::LineWriter;
+pub use link_tls_flags::LinkTlsFlags;
 pub use listener_source::{ListenerError, ListenerSource};
 pub use lists::one_or_many;
 pub use logging::{Log, LogError, LogFormat, wants_colour};

@@ -6,9 +6,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_gateway::internals::{BusyShard, Clients, WrittenOutbox};
+use gatewayworker_gateway::internals::{BusyShard, Clients, Peer, WrittenOutbox};
 use gatewayworker_microbench::Suite;
-use gatewayworker_protocol::{Audience, Command, Payload};
+use gatewayworker_protocol::{Audience, Command, EventCounts, Payload};
 
 /// Each has a socket, and a process by default no more than 1024.
 const CLIENTS: u32 = 900;
@@ -58,9 +58,27 @@ fn main() {
 fn messages(suite: &mut Suite) {
     let mut frame = vec![0x81, 0x80 | 64, 1, 2, 3, 4];
     frame.resize(frame.len() + 64, b'x');
-    let mut shard = BusyShard::connected(1);
     // Reading unmasks in place, so that every second time masks: both are ASCII.
-    suite.add("message/a frame into the worker's link", move || shard.receive(&mut frame));
+    let mut shard = BusyShard::connected_to(1, Peer::default());
+    let mut unmasked = frame.clone();
+    suite.add("message/a frame into the link of a PHP worker", move || shard.receive(&mut unmasked));
+    // Twice the one and once the other: the difference is what a DONE costs.
+    let mut shard = BusyShard::connected(1);
+    let done = |events| encoded(Command::Done { epoch: 1, counts: EventCounts(vec![(1, events)]) });
+    let (one, two) = (done(1), done(2));
+    let mut unmasked = frame.clone();
+    suite.add("message/a frame into the worker's link, and its DONE", move || {
+        shard.receive(&mut unmasked);
+        shard.end_event(&one);
+        assert_eq!(shard.unfinished(), 0);
+    });
+    let mut shard = BusyShard::connected(1);
+    suite.add("message/two frames into the worker's link, and their DONE", move || {
+        shard.receive(&mut frame);
+        shard.receive(&mut frame);
+        shard.end_event(&two);
+        assert_eq!(shard.unfinished(), 0);
+    });
     let message = || Payload::plain(vec![b'x'; 64]);
     let mut shard = BusyShard::connected(1);
     let reply = encoded(Command::SendToOne { to: 1, message: message() });

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gatewayworker_net::RegisterLinks;
+use gatewayworker_net::{LinkTls, RegisterLinks};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,9 +19,11 @@ use crate::capacity::Capacity;
 use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::core::Settings;
+use crate::core::membership_limits::MembershipLimits;
 use crate::core::ports::Directory;
 use crate::core::worker_link::Gone;
 use crate::epochs::Epochs;
+use crate::limit_counts::LimitCounts;
 use crate::logs::Logs;
 use crate::shard::message::ShardMessage;
 use crate::workers::{WorkerLink, Workers};
@@ -30,6 +32,8 @@ use crate::workers::{WorkerLink, Workers};
 #[derive(Debug)]
 pub(crate) struct GatewayState {
     pub(crate) config: Config,
+    /// TLS of the inner port, and with the registers.
+    pub(crate) link_tls: Option<LinkTls>,
     /// The limits on connections, which may be lower than those of `config`.
     pub(crate) capacity: Capacity,
     /// The announced inner address, which is part of every client id.
@@ -47,6 +51,9 @@ pub(crate) struct GatewayState {
     pub(crate) stopping: CancellationToken,
     pub(crate) closes: CloseCounts,
     pub(crate) rejections: RejectionCounts,
+    pub(crate) limits: LimitCounts,
+    /// The limits of commands, which all shards share.
+    membership_limits: MembershipLimits,
     /// The permits of connections over a limit that wait for their request to be rejected.
     pub(crate) rejection_permits: Arc<Semaphore>,
     pub(crate) clients: AtomicUsize,
@@ -65,6 +72,7 @@ impl GatewayState {
         shards: Vec<mpsc::Sender<ShardMessage>>,
     ) -> Self {
         Self {
+            link_tls: None,
             capacity,
             address,
             max_frame_len: config.max_frame_len(),
@@ -77,6 +85,8 @@ impl GatewayState {
             stopping: CancellationToken::new(),
             closes: CloseCounts::default(),
             rejections: RejectionCounts::default(),
+            limits: LimitCounts::default(),
+            membership_limits: config.membership_limits(),
             rejection_permits: Arc::new(Semaphore::new(capacity.rejected)),
             clients: AtomicUsize::new(0),
             logs: Logs::default(),
@@ -85,21 +95,32 @@ impl GatewayState {
         }
     }
 
+    /// Returns the state with TLS of the inner port, and with the registers.
+    pub(crate) fn with_link_tls(mut self, tls: Option<LinkTls>) -> Self {
+        self.link_tls = tls;
+        self
+    }
+
     /// Returns the stats that `status` shows.
     pub(crate) fn stats(&self) -> Vec<(&'static str, u64)> {
+        let clients = self.clients.load(Ordering::Relaxed) as u64;
         let delivery = self.workers.counts();
-        let counts = [
-            ("clients", self.clients.load(Ordering::Relaxed) as u64),
-            ("workers", self.workers.len() as u64),
-            ("closed", self.closes.total()),
-            ("max_connections", self.capacity.clients as u64),
-            ("epochs", self.epochs.len() as u64),
-            ("unfinished", self.workers.unfinished() as u64),
-            ("redelivered", delivery.redelivered()),
-            ("undeliverable", delivery.undeliverable()),
-            ("closes_lost", delivery.closes_lost()),
-        ];
-        counts.into_iter().chain(self.rejections.stats()).collect()
+        [
+            vec![("clients", clients), ("workers", self.workers.len() as u64)],
+            self.closes.stats(),
+            vec![
+                ("max_connections", self.capacity.clients as u64),
+                ("epochs", self.epochs.len() as u64),
+                ("unfinished", self.workers.unfinished() as u64),
+                ("redelivered", delivery.redelivered()),
+                ("undeliverable", delivery.undeliverable()),
+                ("dropped", delivery.dropped()),
+                ("closes_lost", delivery.closes_lost()),
+            ],
+            self.rejections.stats(),
+            self.limits.stats(),
+        ]
+        .concat()
     }
 
     /// Returns the settings of the core of shard `index`.
@@ -112,6 +133,7 @@ impl GatewayState {
             max_session_bytes: self.config.max_session_bytes,
             outbox_budget: self.config.outbox_budget(),
             heartbeat_tick: self.config.heartbeat_tick().unwrap_or(Duration::from_secs(1)),
+            membership_limits: self.membership_limits.clone(),
             delivery: self.config.delivery_settings(),
         }
     }

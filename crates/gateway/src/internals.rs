@@ -37,14 +37,17 @@ pub use crate::core::link::{LinkEvent, LinkProtocolError, LinkState};
 pub use crate::core::link_buffer::{LinkBuffer, LinkClosed};
 pub use crate::core::listener_policy::{Framing, ListenerPolicy, SlowConsumer};
 pub use crate::core::liveness::{LinkTiming, Liveness};
+pub use crate::core::membership_limits::{MembershipLimit, MembershipLimits};
 pub use crate::core::outbox::{Flushed, Outbox};
 pub use crate::core::outgoing::WebSocketType;
 pub use crate::core::pairing::{AttachError, Pairings};
 pub use crate::core::ports::{Connection, Directory, Ports, Transmit};
 pub use crate::core::questions::{AskShards, Gather, answer_with};
+pub use crate::core::rate_limits::{RateLimitPolicy, RateLimits};
 pub use crate::core::reading::Reading;
 pub use crate::core::source::ClosesGivenUp;
 pub use crate::core::table::{Key, Table};
+pub use crate::core::token_bucket::Rate;
 use crate::core::websocket::decode::{Content, DecodeOptions, Decoder, Step};
 use crate::core::websocket::encode;
 pub use crate::core::worker_link::{Gone, Peer, WorkerLink as CoreWorkerLink};
@@ -78,6 +81,7 @@ pub fn said<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize, may_co
         match shard.receive(key, &mut inbox, &mut piece, 0) {
             Reading::More => {}
             Reading::Paused(_) => unreachable!("the link has room"),
+            Reading::Delayed(_) => unreachable!("the rate is not limited"),
             Reading::Closed => break,
         }
     }
@@ -145,7 +149,7 @@ impl Clients {
     pub fn connected(n: u32) -> Self {
         let (_, workers) = testing::shard();
         let worker = workers.join("worker", 1024, Features::default());
-        let mut table = Table::default();
+        let mut table = Table::new(MembershipLimits::default());
         for connection_id in 1..=n {
             let connection = testing::MemoryConnection::new(testing::policy());
             table.insert(testing::new_client(connection_id, &worker, connection));
@@ -161,7 +165,7 @@ impl Clients {
     /// Puts a client into a group.
     pub fn join(&mut self, connection_id: u32, group: &Bytes) {
         self.joined += 1;
-        self.table.join_group(connection_id, group, self.joined);
+        let _ = self.table.join_group(connection_id, group, self.joined);
     }
 
     /// Takes a client out of a group.
@@ -183,18 +187,26 @@ pub struct BusyShard {
 }
 
 impl BusyShard {
-    /// One with clients with the connection ids from 1 to `n`.
+    /// One with clients with the connection ids from 1 to `n`, whose worker acknowledges events.
     ///
     /// # Panics
     /// When there are not so many sockets to be had, or no tokio runtime.
     pub fn connected(n: u32) -> Self {
+        Self::connected_to(n, Peer { features: Features::ALL, epoch: 1, process: Some(1) })
+    }
+
+    /// One whose worker is this peer.
+    ///
+    /// # Panics
+    /// As [`connected`](Self::connected).
+    pub fn connected_to(n: u32, worker: Peer) -> Self {
         let config = Config { shards: 1, ..Config::default() };
         let capacity = Capacity::new(&config, None).expect("no limit on files");
         let (sender, _) = shard::channel();
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300);
         let shared = Arc::new(GatewayState::new(config, capacity, address, vec![sender]));
         let writer = LinkWriter::new(nowhere().into_split().1, 64 * 1024 * 1024);
-        let link = shared.workers.join("worker", Arc::new(writer), Features::default());
+        let link = shared.workers.join("worker", Arc::new(writer), worker);
         let limit = Arc::new(ConnectionLimit::new(n as usize));
         let listener = Listener::new(8289, &shared.config.listen[0], &shared.config, limit);
         let listener = Arc::new(listener.expect("the defaults work"));
@@ -235,6 +247,23 @@ impl BusyShard {
         });
         taken.expect("an open link");
         bytes
+    }
+
+    /// A worker says DONE of an event.
+    ///
+    /// # Panics
+    /// When these are no commands.
+    pub fn end_event(&mut self, done: &[u8]) {
+        let mut done = BytesMut::from(done);
+        let said = self.state.next(&mut done, || 0).expect("frames");
+        assert!(said.is_none());
+        let pending = &mut self.state.pending[0];
+        self.shard.input(|core| core.execute(pending.drain(..)));
+    }
+
+    /// How many events the worker has not finished.
+    pub fn unfinished(&self) -> usize {
+        self.link.unfinished()
     }
 
     /// A worker's commands take effect, and whoever is sent something by them is written to.

@@ -15,7 +15,7 @@
 //!   worker's; the directory of workers,
 //! - `transmit`, `closing`: writing outboxes, and ending connections,
 //! - `gateway_state`: what all shards and links share,
-//! - `capacity`, `perpetual`, `problem`, `logs`, `close_counts`: limits, watched tasks, and what
+//! - `capacity`, `perpetual`, `problem`, `logs`, `close_counts`, `limit_counts`: limits, watched tasks, and what
 //!   operators see,
 //! - `config`, `error`: the configuration; the errors of the gateway.
 
@@ -33,6 +33,7 @@ mod gateway_state;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
+mod limit_counts;
 mod link;
 mod listener;
 mod logs;
@@ -54,9 +55,11 @@ use tracing::info;
 
 use capacity::Capacity;
 pub use config::{Cli, Config, ConfigError, Flags, ListenUrl, ListenUrlError, ListenerConfig, RealIpHeader};
+pub use core::delivery_settings::DeliveryMode;
 pub use core::listener_policy::SlowConsumer;
 pub use core::outgoing::WebSocketType;
 pub use core::protocol::{self, Protocol, Protocols};
+pub use core::rate_limits::RateLimitPolicy;
 pub use core::worker_table::Routing;
 pub use error::Error;
 pub use gatewayworker_protocol::CloseReason;

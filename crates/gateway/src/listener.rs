@@ -5,17 +5,17 @@
 
 use std::net::IpAddr;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use gatewayworker_net::AddressPrefix;
 use gatewayworker_protocol::Payload;
 
 use crate::access::AccessPolicy;
-use crate::access::connection_limits::AddressLimits;
-use crate::access::rejections::RejectReason;
+use crate::access::connect_rates::ConnectRates;
 use crate::config::{Config, ConfigError, ListenerConfig};
+use crate::core::keyed_limit::KeyedLimit;
 use crate::core::listener_policy::ListenerPolicy;
 use crate::core::websocket::encode;
 use crate::tls::Certificate;
@@ -30,7 +30,10 @@ pub(crate) struct Listener {
     pub(crate) max_header_bytes: usize,
     pub(crate) access: AccessPolicy,
     /// The clients by address, where `max_connections_per_address` is set.
-    addresses: Option<AddressLimits>,
+    addresses: Option<KeyedLimit<AddressPrefix>>,
+    /// How often addresses connect, where `max_connects_per_second_per_address` is set.
+    connect_rates: Option<Mutex<ConnectRates>>,
+    opened: Instant,
     own_limit: ConnectionLimit,
     /// The limit of all listeners together.
     gateway_limit: Arc<ConnectionLimit>,
@@ -56,6 +59,7 @@ impl Listener {
             max_message_bytes: config.max_message_bytes,
             outbox_bytes: config.outbox_bytes,
             slow_consumer: config.slow_consumer,
+            rate_limits: config.rate_limits(),
         };
         // Only WebSocket has ping frames: other protocols send the data.
         if !(config.ping_frame && policy.is_websocket()) {
@@ -69,8 +73,10 @@ impl Listener {
             access: AccessPolicy::of(&config)?,
             addresses: match config.max_connections_per_address {
                 0 => None,
-                max => Some(AddressLimits::new(max)),
+                max => Some(KeyedLimit::new(max)),
             },
+            connect_rates: config.connect_rate().map(|rate| Mutex::new(ConnectRates::new(rate))),
+            opened: Instant::now(),
             own_limit: ConnectionLimit::new(listener.max_connections.unwrap_or(usize::MAX)),
             gateway_limit,
         })
@@ -120,6 +126,18 @@ pub(crate) enum LimitReached {
     Listener,
 }
 
+/// The limit of its client's address that leaves no room for a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AddressLimitReached {
+    /// `max_connections_per_address`.
+    Connections,
+    /// `max_connects_per_second_per_address`.
+    Rate {
+        /// After how many seconds the address may connect again.
+        retry_after_s: u64,
+    },
+}
+
 impl ConnectionPermit {
     /// Acquires a permit of a listener.
     ///
@@ -142,16 +160,22 @@ impl ConnectionPermit {
         &self.listener
     }
 
-    /// Counts the connection for its address, where the listener limits that. A second call changes
-    /// nothing.
+    /// Counts the connection for its client's address, where the listener limits that. To be called
+    /// once.
     ///
     /// # Errors
-    /// When `max_connections_per_address` is reached.
-    pub(crate) fn count_address(&mut self, address: IpAddr) -> Result<(), RejectReason> {
+    /// When `max_connections_per_address` or `max_connects_per_second_per_address` is reached.
+    pub(crate) fn count_address(&mut self, address: IpAddr) -> Result<(), AddressLimitReached> {
+        let network = AddressPrefix::from(address);
+        if let Some(rates) = &self.listener.connect_rates {
+            let now_ms = self.listener.opened.elapsed().as_millis() as u64;
+            let acquired = rates.lock().unwrap_or_else(PoisonError::into_inner).acquire(network, now_ms);
+            acquired
+                .map_err(|wait_ms| AddressLimitReached::Rate { retry_after_s: wait_ms.div_ceil(1000) })?;
+        }
         if let (Some(addresses), None) = (&self.listener.addresses, &self.network) {
-            let network = AddressPrefix::from(address);
             if !addresses.acquire(network) {
-                return Err(RejectReason::AddressFull);
+                return Err(AddressLimitReached::Connections);
             }
             self.network = Some(Box::new(network));
         }
@@ -162,7 +186,7 @@ impl ConnectionPermit {
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         if let (Some(addresses), Some(network)) = (&self.listener.addresses, &self.network) {
-            addresses.release(**network);
+            addresses.release(&**network);
         }
         self.listener.own_limit.release();
         self.listener.gateway_limit.release();

@@ -36,12 +36,13 @@ pub use gatewayworker_register as register;
 pub use gatewayworker_router as router;
 
 pub use gatewayworker_businessworker::{
-    Admission, BoxError, Client, CloseReason, Events, Handshake, Message, NoSettings, Result, Session, Start,
+    Admission, BoxError, Client, ClientCloseFrame, CloseReason, Events, Handshake, Message, NoSettings,
+    Result, Session, Start,
 };
 pub use gatewayworker_channel::Channel;
 pub use gatewayworker_client::{
-    AskError, ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, SecretKey, SessionData,
-    SessionError, Uid, Unreached, php,
+    AskError, ClientId, Delivery, Error, Gateway, GroupId, IdError, LinkTls, LinkTlsConfig, LinkTlsError,
+    OutMessage, SecretKey, SessionData, SessionError, Uid, Unreached, php,
 };
 pub use gatewayworker_router::Router;
 

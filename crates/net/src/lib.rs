@@ -1,6 +1,7 @@
 //! Links between daemons: what both ends need.
 //!
 //! - [`LinkWriter`]: a bounded outbox before a socket,
+//! - [`LinkStream`]: the socket of a link, TCP or TLS ([`LinkTls`]) over it,
 //! - [`LineReader`]: lines of bounded length,
 //! - [`Backoff`]: the wait before the next attempt to connect,
 //! - [`registers`]: announcing a gateway to registers and following their lists;
@@ -29,6 +30,8 @@ mod connection_lists;
 mod held_for;
 mod line;
 mod link;
+mod link_stream;
+mod link_tls;
 mod log_limiter;
 mod register_connection;
 mod register_links;
@@ -41,6 +44,8 @@ pub use backoff::Backoff;
 pub use held_for::HeldFor;
 pub use line::{LineError, LineReader};
 pub use link::{LinkWriter, PushError};
+pub use link_stream::{LinkReader, LinkSink, LinkStream};
+pub use link_tls::{LinkTls, LinkTlsConfig, LinkTlsError};
 pub use log_limiter::LogLimiter;
 pub use register_links::RegisterLinks;
 pub use register_view::WitnessLimits;

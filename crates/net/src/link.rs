@@ -5,7 +5,7 @@
 //! waiting; [`drive`](LinkWriter::drive), a task of the link, writes what the socket did not take.
 //! Reading is not done here: gateway, businessworker and client library each read their links.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,8 +13,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::{Buf, BytesMut};
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
+
+use crate::LinkSink;
+use crate::link_stream::Through;
 
 /// A buffer that has grown beyond this is freed when it is empty, in bytes.
 const KEEP: usize = 64 * 1024;
@@ -26,7 +28,7 @@ const EARLY: usize = 64 * 1024;
 /// The writing half of a link, with an outbox of bounded size.
 #[derive(Debug)]
 pub struct LinkWriter {
-    socket: OwnedWriteHalf,
+    socket: LinkSink,
     outbox: Mutex<Outbox>,
     limit: usize,
     /// Wakes `drive`: there is something to write that no caller of `flush` will write.
@@ -42,6 +44,8 @@ pub struct LinkWriter {
 #[derive(Debug, Default)]
 struct Outbox {
     pending: BytesMut,
+    /// The bytes that the socket has taken in all.
+    taken: u64,
     /// The socket takes no more now; `drive` waits until it does.
     stuck: bool,
     closed: Option<io::ErrorKind>,
@@ -63,9 +67,9 @@ pub enum PushError {
 impl LinkWriter {
     /// A writer to `socket`. An outbox that holds `limit` bytes or more accepts no frame; one frame
     /// may be larger than the limit, as in the original.
-    pub fn new(socket: OwnedWriteHalf, limit: usize) -> Self {
+    pub fn new(socket: impl Into<LinkSink>, limit: usize) -> Self {
         Self {
-            socket,
+            socket: socket.into(),
             outbox: Mutex::default(),
             limit,
             work: Notify::new(),
@@ -82,7 +86,7 @@ impl LinkWriter {
 
     /// The socket, to read its addresses.
     pub fn socket(&self) -> &TcpStream {
-        self.socket.as_ref()
+        self.socket.socket()
     }
 
     /// Lets `write` append a frame to the outbox.
@@ -130,11 +134,6 @@ impl LinkWriter {
         outbox.closed.is_some() || outbox.finishing
     }
 
-    /// How many bytes make the outbox full.
-    pub fn limit(&self) -> usize {
-        self.limit
-    }
-
     /// Whether the link is closed: what is not written by now never will be. A link that is finished
     /// still writes.
     pub fn has_ended(&self) -> bool {
@@ -149,6 +148,11 @@ impl LinkWriter {
     /// The number of bytes that the socket has taken so far. Takes no lock.
     pub fn written(&self) -> u64 {
         self.written.load(Ordering::Acquire)
+    }
+
+    /// How many bytes make the outbox full.
+    pub fn limit(&self) -> usize {
+        self.limit
     }
 
     /// Whether the outbox is full.
@@ -169,7 +173,7 @@ impl LinkWriter {
     pub fn flush_directly(&self) {
         let mut outbox = self.outbox();
         if outbox.closed.is_none() {
-            self.write_with(&mut outbox, |bytes| (&*SockRef::from(self.socket())).write(bytes));
+            self.write_through(&mut outbox, Through::Descriptor);
         }
     }
 
@@ -229,14 +233,17 @@ impl LinkWriter {
                     if let Some(why) = outbox.closed {
                         return Err(why.into());
                     }
-                    if outbox.finishing && outbox.pending.is_empty() {
+                    if outbox.finishing && outbox.pending.is_empty() && !outbox.stuck {
+                        self.socket.close_notify();
+                        // A socket that takes no more now closes without it.
+                        let _ = self.socket.try_flush(Through::Runtime);
                         return SockRef::from(self.socket()).shutdown(Shutdown::Write);
                     }
                     if !outbox.stuck {
                         break;
                     }
                 }
-                self.socket.as_ref().writable().await?;
+                self.socket().writable().await?;
             }
             self.work.notified().await;
             // Let the tasks that are ready push too: their frames leave in the same write.
@@ -244,20 +251,32 @@ impl LinkWriter {
         }
     }
 
-    fn write_some(&self, outbox: &mut Outbox) {
-        self.write_with(outbox, |bytes| self.socket.try_write(bytes));
+    /// Writes once. Returns how many bytes that was, of the outbox or of what TLS has sealed.
+    fn write_once(&self, outbox: &mut Outbox, through: Through) -> io::Result<usize> {
+        let taken = if outbox.pending.is_empty() {
+            self.socket.try_flush(through)?;
+            0
+        } else {
+            self.socket.try_write(&outbox.pending, through)?
+        };
+        let was_sealed = outbox.pending.is_empty();
+        outbox.pending.advance(taken);
+        outbox.taken += taken as u64;
+        if self.socket.is_written() {
+            self.written.store(outbox.taken, Ordering::Release);
+        }
+        Ok(if was_sealed { 1 } else { taken })
     }
 
-    fn write_with(&self, outbox: &mut Outbox, write: impl Fn(&[u8]) -> io::Result<usize>) {
+    fn write_some(&self, outbox: &mut Outbox) {
+        self.write_through(outbox, Through::Runtime);
+    }
+
+    fn write_through(&self, outbox: &mut Outbox, through: Through) {
         let was_full = outbox.pending.len() >= self.limit;
-        while !outbox.pending.is_empty() {
-            match write(&outbox.pending) {
-                Ok(written @ 1..) => {
-                    outbox.pending.advance(written);
-                    let total = self.written.load(Ordering::Relaxed) + written as u64;
-                    self.written.store(total, Ordering::Release);
-                    continue;
-                }
+        while !outbox.pending.is_empty() || !self.socket.is_written() {
+            match self.write_once(outbox, through) {
+                Ok(1..) => continue,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     outbox.stuck = true;

@@ -20,7 +20,7 @@ use crate::address_lists::AddressLists;
 use crate::connection_end::ConnectionEnd;
 use crate::connection_lists::Listed;
 use crate::register_connection::{Effect, RegisterConnection};
-use crate::{LineError, LineReader, LogLimiter, RegisterLinks};
+use crate::{LineError, LineReader, LinkStream, LinkTls, LogLimiter, RegisterLinks};
 
 /// How long the host of a register may acknowledge nothing.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
@@ -31,13 +31,20 @@ const SAME_TROUBLE: Duration = Duration::from_secs(60);
 /// Announces `address` to every register, and never returns. To withdraw the announcement, drop
 /// the future: that closes the connections.
 ///
-/// `links` is kept up to date: it tells which registers are connected, and why the others are not, and
+/// With `tls`, it speaks TLS with them. `links` is kept up to date: it tells which registers are
+/// connected, and why the others are not, and
 /// whether the gateway is in touch with any.
-pub async fn announce(registers: &[String], address: &str, secret_key: &SecretKey, links: &RegisterLinks) {
+pub async fn announce(
+    registers: &[String],
+    address: &str,
+    secret_key: &SecretKey,
+    tls: Option<&LinkTls>,
+    links: &RegisterLinks,
+) {
     let mut connections = JoinSet::new();
     for register in registers {
         let hello = Message::GatewayConnect { address: address.to_owned(), secret_key: secret_key.clone() };
-        connections.spawn(RegisterTask::new(register, hello, links.clone(), |_| ()).run());
+        connections.spawn(RegisterTask::new(register, hello, tls, links.clone(), |_| ()).run());
     }
     until_a_panic(connections).await;
 }
@@ -45,11 +52,13 @@ pub async fn announce(registers: &[String], address: &str, secret_key: &SecretKe
 /// Follows every register, and publishes the **union** of the last list of each. The list of a
 /// register that is down still counts. Never returns; dropping the future closes the connections.
 ///
-/// `links` is kept up to date: it tells which registers are connected, and why the others are not, and
+/// With `tls`, it speaks TLS with them. `links` is kept up to date: it tells which registers are
+/// connected, and why the others are not, and
 /// of which gateways they bear witness that they are gone.
 pub async fn follow(
     registers: &[String],
     secret_key: &SecretKey,
+    tls: Option<&LinkTls>,
     addresses: watch::Sender<Vec<String>>,
     links: &RegisterLinks,
 ) {
@@ -71,7 +80,7 @@ pub async fn follow(
                 changed
             });
         };
-        connections.spawn(RegisterTask::new(register, hello, links.clone(), take_list).run());
+        connections.spawn(RegisterTask::new(register, hello, tls, links.clone(), take_list).run());
     }
     until_a_panic(connections).await;
 }
@@ -110,6 +119,7 @@ enum News {
 /// The connection to one register: carries out what its [`RegisterConnection`] decides.
 struct RegisterTask<F> {
     register: String,
+    tls: Option<LinkTls>,
     connection: RegisterConnection,
     /// Time zero of `connection`'s clock.
     started: Instant,
@@ -121,9 +131,16 @@ struct RegisterTask<F> {
 }
 
 impl<F: FnMut(News)> RegisterTask<F> {
-    fn new(register: &str, hello: Message, links: RegisterLinks, take_list: F) -> Self {
+    fn new(
+        register: &str,
+        hello: Message,
+        tls: Option<&LinkTls>,
+        links: RegisterLinks,
+        take_list: F,
+    ) -> Self {
         Self {
             register: register.to_owned(),
+            tls: tls.cloned(),
             connection: RegisterConnection::new(register.to_owned(), hello),
             started: Instant::now(),
             links,
@@ -140,7 +157,7 @@ impl<F: FnMut(News)> RegisterTask<F> {
             if self.connection.next_effect() != Some(Effect::Connect) {
                 continue;
             }
-            let end = match crate::connect(&self.register).await {
+            let end = match LinkStream::connect(&self.register, self.tls.as_ref()).await {
                 Ok(stream) => self.serve(stream).await,
                 Err(error) => ConnectionEnd::Unreachable(error),
             };
@@ -153,8 +170,8 @@ impl<F: FnMut(News)> RegisterTask<F> {
     }
 
     /// Serves a connection until its end.
-    async fn serve(&mut self, stream: TcpStream) -> ConnectionEnd {
-        limit_unacknowledged(&stream);
+    async fn serve(&mut self, stream: LinkStream) -> ConnectionEnd {
+        limit_unacknowledged(stream.socket());
         let (reading, mut writing) = stream.into_split();
         let mut lines = LineReader::new(reading);
         (self.take_list)(News::Connected);
@@ -163,7 +180,9 @@ impl<F: FnMut(News)> RegisterTask<F> {
             while let Some(effect) = self.connection.next_effect() {
                 match effect {
                     Effect::Send(message) => {
-                        if let Err(error) = writing.write_all(message.to_line().as_bytes()).await {
+                        let line = message.to_line();
+                        let written = writing.write_all(line.as_bytes()).await;
+                        if let Err(error) = written.and(writing.flush().await) {
                             return ConnectionEnd::Failed(error);
                         }
                     }
@@ -260,9 +279,9 @@ mod tests {
         };
         let stay = async {
             if announces {
-                announce(&registers, "127.0.0.1:1", &key, &links).await;
+                announce(&registers, "127.0.0.1:1", &key, None, &links).await;
             } else {
-                follow(&registers, &key, watch::channel(Vec::new()).0, &links).await;
+                follow(&registers, &key, None, watch::channel(Vec::new()).0, &links).await;
             }
         };
         let look = async {
@@ -329,7 +348,7 @@ mod tests {
         tokio::select! {
             () = serve_truth => {}
             () = serve_lies => {}
-            () = follow(&registers, &key, list, &links) => {}
+            () = follow(&registers, &key, None, list, &links) => {}
             seen = tokio::time::timeout(Duration::from_secs(20), look) => seen.expect("the union in time"),
         }
     }
@@ -418,7 +437,7 @@ mod tests {
         };
         tokio::select! {
             () = falls_silent => {}
-            () = follow(&registers, &key, watch::channel(Vec::new()).0, &links) => {}
+            () = follow(&registers, &key, None, watch::channel(Vec::new()).0, &links) => {}
         }
     }
 
@@ -428,7 +447,7 @@ mod tests {
         let links = RegisterLinks::default();
         let (registers, key) = ([nobody.clone()], SecretKey::default());
         tokio::select! {
-            () = announce(&registers, "127.0.0.1:1", &key, &links) => {}
+            () = announce(&registers, "127.0.0.1:1", &key, None, &links) => {}
             () = async {
                 while links.trouble(Duration::ZERO).is_none() {
                     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -446,9 +465,9 @@ mod tests {
         let mut tasks = JoinSet::new();
         tasks.spawn({
             let (links, key) = (links.clone(), key.clone());
-            async move { announce(&[], "127.0.0.1:1", &key, &links).await }
+            async move { announce(&[], "127.0.0.1:1", &key, None, &links).await }
         });
-        tasks.spawn(async move { follow(&[], &key, addresses, &links).await });
+        tasks.spawn(async move { follow(&[], &key, None, addresses, &links).await });
         for _ in 0..10 {
             tokio::task::yield_now().await;
         }
@@ -462,7 +481,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (registers, key) = ([listener.local_addr().unwrap().to_string()], SecretKey::default());
         tokio::select! {
-            () = announce(&registers, "127.0.0.1:1", &key, &links) => {}
+            () = announce(&registers, "127.0.0.1:1", &key, None, &links) => {}
             () = async {
                 while links.trouble(Duration::ZERO).is_some() {
                     tokio::time::sleep(Duration::from_millis(5)).await;

@@ -32,6 +32,8 @@ pub enum CloseReason {
     ProtocolError,
     /// The client sent a message over the limit.
     TooLarge,
+    /// The client sent faster than it may.
+    RateLimited,
     /// The client's gateway is lost: its host or its process is gone, or it was cut off for too long.
     GatewayLost,
     /// An event of the client ended one worker after another.
@@ -52,7 +54,7 @@ impl CloseReason {
         Self::NAMES.iter().map(|(reason, _)| *reason)
     }
 
-    const NAMES: [(Self, &'static str); 14] = [
+    const NAMES: [(Self, &'static str); 15] = [
         (Self::ClientLeft, "client-left"),
         (Self::TimedOut, "timed-out"),
         (Self::Kicked, "kicked"),
@@ -63,6 +65,7 @@ impl CloseReason {
         (Self::Shutdown, "shutdown"),
         (Self::ProtocolError, "protocol-error"),
         (Self::TooLarge, "too-large"),
+        (Self::RateLimited, "rate-limited"),
         (Self::GatewayLost, "gateway-lost"),
         (Self::Undeliverable, "undeliverable"),
         (Self::Isolated, "isolated"),
@@ -74,8 +77,10 @@ impl CloseReason {
         Self::NAMES.iter().find(|(reason, _)| *reason == self).map_or("unknown", |(_, name)| name)
     }
 
-    /// Reads the body of ON_CLOSE.
-    pub fn from_wire(reason: &[u8]) -> Self {
+    /// Reads the reason in the body of ON_CLOSE: its first word. A
+    /// [`ClientCloseFrame`](crate::ClientCloseFrame) may follow.
+    pub fn from_wire(body: &[u8]) -> Self {
+        let reason = body.split(|byte| *byte == b' ').next().unwrap_or_default();
         std::str::from_utf8(reason)
             .unwrap_or_default()
             .parse()

@@ -32,6 +32,9 @@ pub struct Features {
     pub channel: bool,
     /// `large-frames`: frames may have up to [`MAX_LARGE_FRAME_LEN`] bytes.
     pub large_frames: bool,
+    /// `close-detail`: ON_CLOSE may carry a [`ClientCloseFrame`](crate::ClientCloseFrame) behind
+    /// its reason.
+    pub close_detail: bool,
     /// `acknowledged-events`: the worker says when it has handled an event, and the gateway gives an
     /// event that was not handled to another worker.
     pub acknowledged_events: bool,
@@ -54,6 +57,7 @@ impl Features {
         admission: true,
         channel: true,
         large_frames: true,
+        close_detail: true,
         acknowledged_events: true,
     };
 
@@ -66,6 +70,7 @@ impl Features {
                 "admission" => features.admission = true,
                 "channel" => features.channel = true,
                 "large-frames" => features.large_frames = true,
+                "close-detail" => features.close_detail = true,
                 "acknowledged-events" => features.acknowledged_events = true,
                 _ => {}
             }
@@ -80,6 +85,7 @@ impl Features {
             (self.admission, "admission"),
             (self.channel, "channel"),
             (self.large_frames, "large-frames"),
+            (self.close_detail, "close-detail"),
             (self.acknowledged_events, "acknowledged-events"),
         ]
         .into_iter()
@@ -148,7 +154,8 @@ impl PingBody {
             Self::Empty => Bytes::new(),
             Self::Welcome { features, pairing: None } => json!({ "features": features }).to_string().into(),
             Self::Welcome { features, pairing: Some(Pairing { instance, epoch }) } => {
-                json!({ "features": features, "instance": hex_id::to_text(instance), "epoch": epoch })
+                // Alphabetical: `serde_json` keeps the order or sorts, as the features of other crates say.
+                json!({ "epoch": epoch, "features": features, "instance": hex_id::to_text(instance) })
                     .to_string()
                     .into()
             }
@@ -176,7 +183,7 @@ mod tests {
             (welcome(some), r#"{"features":["channel"]}"#),
             (
                 welcome(Features::ALL),
-                r#"{"features":["close-reason","admission","channel","large-frames","acknowledged-events"]}"#,
+                r#"{"features":["close-reason","admission","channel","large-frames","close-detail","acknowledged-events"]}"#,
             ),
             (
                 PingBody::Welcome { features: some, pairing: Some(Pairing { instance: 0xabc, epoch: 7 }) },

@@ -18,6 +18,7 @@
 //! This crate has no sockets, no runtime and no clock. Links in `gateway`, `businessworker` and
 //! `client` move the bytes.
 
+mod client_close_frame;
 mod client_id;
 pub mod close_code;
 mod close_reason;
@@ -34,6 +35,7 @@ pub mod register;
 pub mod request_target;
 mod secret;
 
+pub use client_close_frame::ClientCloseFrame;
 pub use client_id::{ClientId, ParseClientIdError};
 pub use close_code::may_close_with;
 pub use close_reason::CloseReason;

@@ -6,8 +6,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use gatewayworker_daemon::{
-    AddressError, CommonFlags, ExposureError, check_address, check_exposure, take_negative_numbers,
+    AddressError, CommonFlags, ExposureError, LinkTlsFlags, check_address, check_exposure,
+    take_negative_numbers,
 };
+use gatewayworker_net::{LinkTlsConfig, LinkTlsError};
 use gatewayworker_protocol::SecretKey;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +59,10 @@ pub struct Flags {
     #[arg(long, value_name = "N", env = "GATEWAYWORKER_REGISTER_MAX_UNAUTHENTICATED")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_unauthenticated: Option<usize>,
+
+    /// TLS between daemons.
+    #[command(flatten)]
+    pub link_tls: LinkTlsFlags,
 }
 
 /// The register's configuration, the keys of its file.
@@ -77,6 +83,8 @@ pub struct Config {
     pub max_connections: usize,
     /// The most connections that have not shown the key; each can take up to 64 KiB of memory.
     pub max_unauthenticated: usize,
+    /// TLS with its peers; off by default.
+    pub link_tls: LinkTlsConfig,
     /// How long the register waits for a peer. It is a part of the protocol, and no key of the file.
     #[serde(skip)]
     pub limits: Limits,
@@ -90,6 +98,7 @@ impl Default for Config {
             allow_insecure: false,
             max_connections: 100_000,
             max_unauthenticated: 4_000,
+            link_tls: LinkTlsConfig::default(),
             limits: Limits::default(),
         }
     }
@@ -131,6 +140,13 @@ impl Config {
         self
     }
 
+    /// Sets TLS with its peers.
+    #[must_use]
+    pub fn with_link_tls(mut self, tls: LinkTlsConfig) -> Self {
+        self.link_tls = tls;
+        self
+    }
+
     /// Returns the configuration if it can work.
     ///
     /// # Errors
@@ -147,6 +163,7 @@ impl Config {
         if let Ok(address) = self.listen.parse::<SocketAddr>() {
             check_exposure("the register", address.ip(), &self.secret_key, self.allow_insecure)?;
         }
+        self.link_tls.load_for_accepting()?;
         Ok(self)
     }
 }
@@ -167,6 +184,9 @@ pub enum ConfigError {
     /// `listen` is reachable from other machines, and there is no `secret_key`.
     #[error(transparent)]
     Exposed(#[from] ExposureError),
+    /// `link_tls` cannot work.
+    #[error(transparent)]
+    LinkTls(#[from] LinkTlsError),
 }
 
 /// How long the register waits for a peer.
@@ -226,6 +246,8 @@ mod tests {
             "--allow-insecure",
             "--max-connections=5",
             "--max-unauthenticated=6",
+            "--link-tls-ca=ca.pem",
+            "--link-tls-server-name=cluster",
         ])
         .unwrap();
         let expected = Config {
@@ -234,6 +256,7 @@ mod tests {
             allow_insecure: true,
             max_connections: 5,
             max_unauthenticated: 6,
+            link_tls: LinkTlsConfig::default().with_ca("ca.pem").with_server_name("cluster"),
             limits: Limits::default(),
         };
         assert_eq!(gatewayworker_daemon::load::<_, Config>(&cli.common, &cli.flags).unwrap(), expected);

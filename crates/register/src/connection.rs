@@ -6,10 +6,9 @@
 use std::io;
 use std::net::SocketAddr;
 
-use gatewayworker_net::{LineError, LineReader};
+use gatewayworker_net::{LineError, LineReader, LinkReader, LinkSink, LinkStream};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::{timeout, timeout_at};
 use tracing::{debug, info, warn};
@@ -64,6 +63,10 @@ pub(crate) async fn serve(
     unauthenticated: OwnedSemaphorePermit,
 ) -> ConnectionEnd {
     gatewayworker_net::tune(&stream);
+    let stream = match LinkStream::accept(stream, register.tls.as_ref()).await {
+        Ok(stream) => stream,
+        Err(error) => return ConnectionEnd::Failed(error),
+    };
     let (reading, mut writing) = stream.into_split();
     let line_due = Notify::new();
     let reader = Reader {
@@ -91,7 +94,7 @@ async fn write_lines(
     register: &Register,
     id: PeerId,
     line_due: &Notify,
-    writing: &mut OwnedWriteHalf,
+    writing: &mut LinkSink,
 ) -> ConnectionEnd {
     let mut publications = register.publications();
     loop {
@@ -107,9 +110,13 @@ async fn write_lines(
     }
 }
 
-async fn write(register: &Register, writing: &mut OwnedWriteHalf, line: &[u8]) -> Result<(), ConnectionEnd> {
+async fn write(register: &Register, writing: &mut LinkSink, line: &[u8]) -> Result<(), ConnectionEnd> {
     let limit = register.config.limits.write;
-    timeout(limit, writing.write_all(line)).await.map_err(|_| ConnectionEnd::Slow)??;
+    let written = async {
+        writing.write_all(line).await?;
+        writing.flush().await
+    };
+    timeout(limit, written).await.map_err(|_| ConnectionEnd::Slow)??;
     Ok(())
 }
 
@@ -119,7 +126,7 @@ struct Reader<'a> {
     id: PeerId,
     peer: SocketAddr,
     line_due: &'a Notify,
-    lines: LineReader<OwnedReadHalf>,
+    lines: LineReader<LinkReader>,
     /// Held until the peer has shown the key.
     unauthenticated: Option<OwnedSemaphorePermit>,
 }

@@ -58,8 +58,10 @@ pub fn main() -> ExitCode {
 /// the status.
 pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, flags } = &cli;
-    let config =
-        load(common, flags).map_err(anyhow::Error::from).and_then(|config: Config| Ok(config.validated()?));
+    let config = load(common, flags).map_err(anyhow::Error::from).and_then(|mut config: Config| {
+        config.link_tls = config.link_tls.with_paths_relative_to(common.config.as_deref());
+        Ok(config.validated()?)
+    });
     gatewayworker_daemon::run(
         common,
         config,
@@ -73,8 +75,7 @@ pub fn run(cli: Cli) -> ExitCode {
             let address = listener.local_addr()?;
             info!(%address, "the register listens");
             common.ready([address]);
-            server::serve_and_count(listener, config, shutdown, &operator.stats).await;
-            Ok(())
+            Ok(server::serve_and_count(listener, config, shutdown, &operator.stats).await?)
         },
     )
 }

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatewayworker_net::LogLimiter;
+use gatewayworker_net::{LinkTls, LogLimiter};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::info;
@@ -30,6 +30,7 @@ pub(crate) struct Logs {
 #[derive(Debug)]
 pub(crate) struct Register {
     pub(crate) config: Config,
+    pub(crate) tls: Option<LinkTls>,
     pub(crate) logs: Logs,
     roster: Mutex<Roster>,
     /// The roster's clock begins here.
@@ -41,8 +42,9 @@ pub(crate) struct Register {
 }
 
 impl Register {
-    pub(crate) fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config, tls: Option<LinkTls>) -> Self {
         Self {
+            tls,
             logs: Logs::default(),
             roster: Mutex::new(Roster::new(config.secret_key.clone(), &config.limits, 0)),
             config,

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use gatewayworker_daemon::{OpenFiles, Stats};
+use gatewayworker_net::LinkTlsError;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -21,8 +22,15 @@ const SPARE: usize = 16;
 
 /// Serves gateways, workers and client libraries on `listener` until `shutdown`
 /// is cancelled; then closes all connections and returns.
-pub async fn serve(listener: TcpListener, config: Config, shutdown: CancellationToken) {
-    serve_and_count(listener, config, shutdown, &Stats::default()).await;
+///
+/// # Errors
+/// When `link_tls` cannot work: the register has not begun then.
+pub async fn serve(
+    listener: TcpListener,
+    config: Config,
+    shutdown: CancellationToken,
+) -> Result<(), LinkTlsError> {
+    serve_and_count(listener, config, shutdown, &Stats::default()).await
 }
 
 /// As [`serve`], and provides its numbers to `stats`.
@@ -31,13 +39,14 @@ pub(crate) async fn serve_and_count(
     config: Config,
     shutdown: CancellationToken,
     stats: &Stats,
-) {
+) -> Result<(), LinkTlsError> {
+    let tls = config.link_tls.load_for_accepting()?;
     // Each connection is a file. Peers without the key never take the files that the cluster's
     // daemons need.
     let room = OpenFiles::now().map_or(Semaphore::MAX_PERMITS, |files| files.free().saturating_sub(SPARE));
     let connections = Arc::new(Semaphore::new(config.max_connections.min(room)));
     let unauthenticated = Arc::new(Semaphore::new(config.max_unauthenticated.min(room / 2)));
-    let register = Arc::new(Register::new(config));
+    let register = Arc::new(Register::new(config, tls));
     let tasks = TaskTracker::new();
     stats.provide({
         let (register, tasks) = (register.clone(), tasks.clone());
@@ -80,6 +89,7 @@ pub(crate) async fn serve_and_count(
     info!(connections = tasks.len(), "the register stops");
     tasks.close();
     tasks.wait().await;
+    Ok(())
 }
 
 #[cfg(test)]
@@ -104,7 +114,7 @@ mod tests {
             }
         };
         tokio::select! {
-            () = serve_and_count(listener, Config::default(), shutdown, &stats) => panic!("it has stopped"),
+            _ = serve_and_count(listener, Config::default(), shutdown, &stats) => panic!("it has stopped"),
             () = read => {}
         }
     }

@@ -22,7 +22,7 @@ const SHORT: Duration = Duration::from_millis(50);
 struct Register {
     address: SocketAddr,
     shutdown: CancellationToken,
-    serving: JoinHandle<()>,
+    serving: JoinHandle<Result<(), gatewayworker_net::LinkTlsError>>,
 }
 
 impl Register {
@@ -393,7 +393,7 @@ async fn shutdown_closes_all_connections_and_ends() {
     worker.hear_list().await;
     let stranger = register.peer().await;
     register.shutdown.cancel();
-    tokio::time::timeout(PATIENCE, register.serving).await.expect("ends in time").unwrap();
+    tokio::time::timeout(PATIENCE, register.serving).await.expect("ends in time").unwrap().unwrap();
     assert_eq!(worker.hear_end().await, "");
     assert_eq!(stranger.hear_end().await, "");
 }

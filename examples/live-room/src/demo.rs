@@ -81,7 +81,7 @@ pub(crate) async fn demo(flags: Flags, shutdown: CancellationToken) -> anyhow::R
             async { ended(gateway.await.context("the gateway")?).await },
         );
         end_of_register.cancel();
-        register.await?;
+        register.await??;
         done.map(drop)
     };
     let late = async {

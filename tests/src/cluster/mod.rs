@@ -52,7 +52,7 @@ async fn start_register(address: &str, key: &str) -> (SocketAddr, Daemon) {
     let address = listener.local_addr().expect("it is bound");
     let config = register::Config::default().with_secret_key(SecretKey::new(key));
     let daemon = Daemon::start(|shutdown| async move {
-        register::serve(listener, config, shutdown).await;
+        register::serve(listener, config, shutdown).await.expect("it has no TLS that could be wrong");
     });
     (address, daemon)
 }

@@ -203,7 +203,7 @@ async fn a_pending_client_whose_worker_dies_is_closed_with_1013() {
     drop(worker);
     assert_eq!(client.close_code().await, 1013);
     cluster.start_worker().await;
-    assert_eq!(cluster.events().next_close().await.1, CloseReason::Unknown, "kept without its reason");
+    assert_eq!(cluster.events().next_close().await.1, CloseReason::NotAdmitted);
 }
 
 #[tokio::test]

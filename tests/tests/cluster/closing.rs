@@ -1,6 +1,6 @@
 //! Connections that the gateway ends: the last messages and the close code arrive.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gatewayworker::{ClientId, CloseReason};
 use gatewayworker_tests::conformance::{BINARY, CLOSE, FIN, TEXT, client_frame};
@@ -13,6 +13,9 @@ use tokio_tungstenite::tungstenite::Message;
 
 /// How long a client may take until it reads its close frame.
 const LATE: Duration = Duration::from_millis(300);
+
+/// How long a gateway waits for the answer to its close frame.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// A handshake that the application refuses.
 const REFUSED_UPGRADE: &[u8] =
@@ -115,6 +118,26 @@ async fn a_client_that_reads_late_finds_the_code_of_its_failure() {
         for (mut stream, _) in listeners.greeted().await {
             stream.write_all(&bytes).await.unwrap();
             is_closed(stream, code, what).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_whose_close_frame_is_invalid_is_answered_and_not_waited_for() {
+    let listeners = Listeners::start().await;
+    for (what, bytes, code) in [
+        ("half a code", client_frame(FIN | CLOSE, b"\x03"), 1002),
+        ("a code that may not be sent", client_frame(FIN | CLOSE, &1005_u16.to_be_bytes()), 1002),
+        ("a reason that is not UTF-8", client_frame(FIN | CLOSE, b"\x03\xe8\xff"), 1007),
+    ] {
+        for (mut stream, id) in listeners.greeted().await {
+            let began = Instant::now();
+            stream.write_all(&bytes).await.unwrap();
+            assert_eq!(read_close(&mut stream).await, code, "{what}");
+            assert_eq!(soon("the end", stream.read(&mut [0])).await.unwrap(), 0, "{what}");
+            assert!(began.elapsed() < ANSWER_LIMIT, "{what}: the gateway waited for another close frame");
+            let closed = listeners.cluster.events().next_close().await;
+            assert_eq!(closed, (id, CloseReason::ProtocolError), "{what}");
         }
     }
 }

@@ -6,6 +6,7 @@ mod access;
 mod admission;
 mod api;
 mod bad_input;
+mod close_frame;
 mod closing;
 #[cfg(unix)]
 mod descriptors;
@@ -13,6 +14,8 @@ mod heartbeat;
 mod http_limits;
 mod http_openapi;
 mod http_push;
+mod limits;
+mod link_tls;
 mod listeners;
 mod outside;
 mod restarts;

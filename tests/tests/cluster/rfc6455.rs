@@ -1,5 +1,5 @@
 //! RFC 6455, case by case and byte for byte, through a real gateway. The sections and numbers are those of the Autobahn
-//! test suite.
+//! test suite, which `tests/autobahn/run` runs itself.
 //!
 //! The worker echoes every message. If a case does not end otherwise, the client closes, and must receive the answer to
 //! its close and nothing more.

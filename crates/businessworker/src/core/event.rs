@@ -47,8 +47,8 @@ pub enum EventKind {
     },
     /// The client has sent a message.
     Message(Payload),
-    /// The client is gone. The bytes are the reason, which [`CloseReason`](crate::CloseReason)
-    /// parses.
+    /// The client is gone. The bytes are the body of ON_CLOSE, which
+    /// [`CloseReason`](crate::CloseReason) and [`ClientCloseFrame`](crate::ClientCloseFrame) parse.
     Close(Bytes),
 }
 

@@ -97,7 +97,7 @@ mod tests {
             let links = links.clone();
             async move {
                 let list = watch_channel::channel(Vec::new()).0;
-                registers::follow(&[register], &SecretKey::default(), list, &links).await;
+                registers::follow(&[register], &SecretKey::default(), None, list, &links).await;
             }
         };
         (links, [AbortOnDropHandle::new(registering), AbortOnDropHandle::new(tokio::spawn(follow))])

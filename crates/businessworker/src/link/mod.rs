@@ -17,9 +17,8 @@ use std::time::Duration;
 
 use gatewayworker_client::ClientId;
 use gatewayworker_client::worker::{GatewayFeatures, WorkerHandle};
-use gatewayworker_net::{Backoff, LinkWriter, RegisterLinks};
+use gatewayworker_net::{Backoff, LinkStream, LinkTls, LinkWriter, RegisterLinks};
 use gatewayworker_protocol::Features;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -49,6 +48,8 @@ pub(crate) struct EventLinks<E> {
     pub(crate) identity: Identity,
     pub(crate) heartbeats: Heartbeats,
     pub(crate) registers: RegisterLinks,
+    /// TLS with the gateways.
+    pub(crate) tls: Option<LinkTls>,
     /// Asks for the end.
     pub(crate) stop: CancellationToken,
     pub(crate) limits: LinkLimits,
@@ -96,7 +97,7 @@ pub(crate) async fn run<E: Events>(
             if is_listed {
                 queues.handler.worker.gateway().connected(address).await;
             }
-            gatewayworker_net::connect(address).await
+            LinkStream::connect(address, links.tls.as_ref()).await
         };
         let connected = tokio::select! {
             biased;
@@ -130,7 +131,7 @@ pub(crate) async fn run<E: Events>(
 
 impl<E: Events> EventLinks<E> {
     /// Serves one connection to its end, and does what its end demands.
-    async fn serve(&self, address: SocketAddrV4, stream: TcpStream, has_answered: &AtomicBool) {
+    async fn serve(&self, address: SocketAddrV4, stream: LinkStream, has_answered: &AtomicBool) {
         let link = EventLink::default();
         let ended = self.hold(address, stream, &link, has_answered).await;
         let was_drained = self.stop.is_cancelled() && ended.is_ok();
@@ -151,7 +152,7 @@ impl<E: Events> EventLinks<E> {
     async fn hold(
         &self,
         address: SocketAddrV4,
-        stream: TcpStream,
+        stream: LinkStream,
         link: &EventLink,
         has_answered: &AtomicBool,
     ) -> io::Result<()> {

@@ -176,10 +176,8 @@ impl<E: Events> Watch<E> {
             let silent_ms = self.epoch.silent_ms(now_ms).min(now_ms - awake_since_ms);
             let silent = Duration::from_millis(silent_ms);
             if let Some(left) = self.limit.checked_sub(silent).filter(|left| !left.is_zero()) {
-                sleep(left).await;
-                let woken_ms = clock::now_ms();
-                if Duration::from_millis(woken_ms - now_ms) > left + LATE {
-                    awake_since_ms = woken_ms;
+                if !sleep_in_time(left).await {
+                    awake_since_ms = clock::now_ms();
                 }
                 continue;
             }
@@ -188,8 +186,16 @@ impl<E: Events> Watch<E> {
             match SockRef::from(self.writer.socket()).peek(&mut byte) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return silent.as_millis(),
                 // The reader finds what there is, or how the link has ended.
-                _ => sleep(LOOK_AGAIN).await,
+                _ if sleep_in_time(LOOK_AGAIN).await => {}
+                _ => awake_since_ms = clock::now_ms(),
             }
         }
     }
+}
+
+/// Sleeps; returns whether the process ran meanwhile.
+async fn sleep_in_time(time: Duration) -> bool {
+    let begin_ms = clock::now_ms();
+    sleep(time).await;
+    Duration::from_millis(clock::now_ms() - begin_ms) <= time + LATE
 }

@@ -16,10 +16,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_net::{Backoff, LinkWriter, PushError};
+use gatewayworker_net::{Backoff, LinkStream, LinkTls, LinkWriter, PushError};
 use gatewayworker_protocol::{Frame, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, SecretKey};
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
@@ -44,6 +42,8 @@ const SUCCESS: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct LinkSettings {
     pub(crate) secret_key: SecretKey,
+    /// TLS with gateways and registers.
+    pub(crate) tls: Option<LinkTls>,
     pub(crate) question_timeout: Duration,
     pub(crate) liveness: Liveness,
     /// The id of the worker process, which it attaches its links with.
@@ -276,7 +276,7 @@ impl Link {
         let mut backoff = Backoff::default();
         let address = self.address;
         while *listed.borrow_and_update() {
-            match gatewayworker_net::connect(address).await {
+            match LinkStream::connect(address, self.settings.tls.as_ref()).await {
                 Err(error) => {
                     warn!(gateway = %address, %error, "cannot connect the call link");
                     self.update(Core::connect_failed);
@@ -309,10 +309,8 @@ impl Link {
     }
 
     /// Serves one connection to its end. `Ok` when this side has finished it.
-    async fn serve(&self, stream: TcpStream) -> io::Result<()> {
-        let (mut reading, writing) = stream.into_split();
-        let writer = LinkWriter::new(writing, OUTBOX);
-        let connection = Arc::new(CallConnection::new(self.address, writer));
+    async fn serve(&self, stream: LinkStream) -> io::Result<()> {
+        let connection = Arc::new(CallConnection::new(self.address, stream, OUTBOX));
         let _end = EndOnDrop { link: self, connection: &connection };
         self.update(|core| core.connected(connection.clone(), Instant::now().into_std()))
             .map_err(io::Error::other)?;
@@ -321,7 +319,7 @@ impl Link {
         self.has_changed();
         let ended = tokio::select! {
             ended = connection.writer.drive() => ended,
-            ended = self.read_answers(&connection, &mut reading) => ended,
+            ended = self.read_answers(&connection) => ended,
         };
         let unwritten_bytes = connection.unwritten();
         if unwritten_bytes > 0 {
@@ -331,13 +329,9 @@ impl Link {
         ended
     }
 
-    async fn read_answers(
-        &self,
-        connection: &Arc<CallConnection>,
-        reading: &mut OwnedReadHalf,
-    ) -> io::Result<()> {
+    async fn read_answers(&self, connection: &Arc<CallConnection>) -> io::Result<()> {
         loop {
-            let received = connection.read(reading, |received| self.receive(connection, received)).await?;
+            let received = connection.read(|received| self.receive(connection, received)).await?;
             received.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         }
     }

@@ -16,6 +16,7 @@ async fn linked() -> (Arc<Link>, std::net::TcpStream, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let SocketAddr::V4(address) = listener.local_addr().unwrap() else { unreachable!() };
     let settings = LinkSettings {
+        tls: None,
         secret_key: SecretKey::default(),
         question_timeout: TIMEOUT,
         liveness: Liveness::new(INTERVAL, TIMEOUT),
@@ -98,8 +99,8 @@ async fn what_a_connection_has_received_answers_no_question_of_the_next_one() {
     answer(&mut gateway);
 
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let next = Arc::new(CallConnection::new(link.address, LinkWriter::new(stream.into_split().1, OUTBOX)));
+    let stream = LinkStream::connect(listener.local_addr().unwrap(), None).await.unwrap();
+    let next = Arc::new(CallConnection::new(link.address, stream, OUTBOX));
     link.update(|core| core.connected(next, Instant::now().into_std())).unwrap();
     let (asker, mut answered) = oneshot::channel();
     link.update(|core| core.ask(is_online(), asker, Instant::now().into_std())).unwrap();

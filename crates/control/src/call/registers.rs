@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Error, anyhow};
 use futures_util::future::join_all;
-use gatewayworker_net::LineReader;
+use gatewayworker_net::{LineReader, LinkStream};
 use gatewayworker_protocol::register::{MAX_LINE, Message};
 use tokio::io::AsyncWriteExt;
 
@@ -55,7 +55,7 @@ async fn find(settings: &Settings) -> Vec<Finding> {
 
 /// Asks a register for its list, as a client library does.
 async fn ask(register: &str, settings: &Settings) -> Finding {
-    let stream = match gatewayworker_net::connect(register).await {
+    let stream = match LinkStream::connect(register, settings.tls.as_ref()).await {
         Ok(stream) => stream,
         Err(error) => {
             let what = "start one, or say where it is with --register-address";
@@ -65,6 +65,7 @@ async fn ask(register: &str, settings: &Settings) -> Finding {
     let (reading, mut writing) = stream.into_split();
     let hello = Message::WorkerConnect { secret_key: settings.secret_key.clone() };
     let _ = writing.write_all(hello.to_line().as_bytes()).await;
+    let _ = writing.flush().await;
     let line = LineReader::new(reading).next_line(MAX_LINE).await;
     match line.ok().flatten().map(|line| Message::parse(&line)) {
         Some(Ok(Message::BroadcastAddresses { addresses, .. })) if addresses.is_empty() => {

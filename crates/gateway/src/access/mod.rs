@@ -8,9 +8,9 @@
 //! - `origins`: the pages that may connect,
 //! - `proxies`: the trusted proxies, and the client's address behind them,
 //! - `proxy_header`: the PROXY protocol,
-//! - `connection_limits`: the number of clients from one address.
+//! - `connect_rates`: how often an address may connect.
 
-pub(crate) mod connection_limits;
+pub(crate) mod connect_rates;
 mod origins;
 mod proxies;
 pub(crate) mod proxy_header;

@@ -19,6 +19,8 @@ pub(crate) enum RejectReason {
     ListenerFull,
     /// `max_connections_per_address` is reached for its address.
     AddressFull,
+    /// Its address has connected more often than `max_connects_per_second_per_address`.
+    AddressRate,
     /// It has no valid PROXY header, or is no trusted proxy, on a listener with `proxy_protocol`.
     ProxyHeader,
     /// The TLS handshake failed.
@@ -41,10 +43,11 @@ pub(crate) enum RejectReason {
 
 impl RejectReason {
     /// Each reason with its name and the name of its count in `status`. In the order of the enum.
-    const NAMES: [(Self, &'static str, &'static str); 12] = [
+    const NAMES: [(Self, &'static str, &'static str); 13] = [
         (Self::Full, "full", "rejected_full"),
         (Self::ListenerFull, "listener-full", "rejected_listener_full"),
         (Self::AddressFull, "address-full", "rejected_address_full"),
+        (Self::AddressRate, "address-rate", "rejected_address_rate"),
         (Self::ProxyHeader, "proxy-header", "rejected_proxy_header"),
         (Self::Tls, "tls", "rejected_tls"),
         (Self::TooSlow, "too-slow", "rejected_too_slow"),
@@ -60,7 +63,7 @@ impl RejectReason {
     pub(crate) fn status(self) -> &'static str {
         match self {
             Self::Full | Self::ListenerFull | Self::NoWorker => "503 Service Unavailable",
-            Self::AddressFull => "429 Too Many Requests",
+            Self::AddressFull | Self::AddressRate => "429 Too Many Requests",
             Self::TooSlow => "408 Request Timeout",
             Self::TooLong => "431 Request Header Fields Too Large",
             Self::Origin => "403 Forbidden",
@@ -74,6 +77,7 @@ impl RejectReason {
         match self {
             Self::Full | Self::ListenerFull => "there is no place for another client",
             Self::AddressFull => "there are too many connections from your address",
+            Self::AddressRate => "your address connects too often",
             Self::ProxyHeader => "a proxy has to say whom it brings",
             Self::Tls => "no TLS came about",
             Self::TooSlow => "the handshake took too long",
@@ -92,6 +96,9 @@ impl RejectReason {
         Some(match self {
             Self::AddressFull => {
                 "a client was rejected: max_connections_per_address is reached for its address"
+            }
+            Self::AddressRate => {
+                "a client was rejected: its address connects more often than max_connects_per_second_per_address"
             }
             Self::ProxyHeader => {
                 "a connection was closed: with proxy_protocol it has to come from one of trusted_proxies, with a PROXY header"
@@ -204,9 +211,9 @@ mod tests {
         for (n, (reason, count)) in (1..).zip(counts.all()) {
             assert_eq!(count, n, "{reason}");
         }
-        assert!(counts.to_string().ends_with("path=10 no-worker=11 left=12"));
+        assert!(counts.to_string().ends_with("path=11 no-worker=12 left=13"));
         let stats = counts.stats();
-        assert_eq!(stats[..3], [("rejected", 78), ("rejected_full", 1), ("rejected_listener_full", 2)]);
+        assert_eq!(stats[..3], [("rejected", 91), ("rejected_full", 1), ("rejected_listener_full", 2)]);
         for ((_, name, stat), (shown, _)) in RejectReason::NAMES.iter().zip(&stats[1..]) {
             assert_eq!((*stat, format!("rejected_{}", name.replace('-', "_"))), (*shown, stat.to_string()));
         }

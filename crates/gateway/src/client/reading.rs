@@ -39,12 +39,13 @@ pub(super) async fn read(shard: Rc<ShardThread>, socket: Rc<Socket>, key: Key, m
         }
         outcome = ReadOutcome::default();
         match reading {
-            Reading::More => match fill(&shard, &socket, SCRATCH).await {
+            Reading::More => match fill(&shard, &socket, inbox.max_read(SCRATCH)).await {
                 Ok(read @ ReadOutcome { bytes: 1.., .. }) => outcome = read,
                 _ => return shard.input(|core| core.read_ended(key)),
             },
             // Boxed: the future of every idle client would have the size of this one.
             Reading::Paused(route) => Box::pin(wait(&shard, key, route)).await,
+            Reading::Delayed(until_ms) => Box::pin(shard.sleep_until_ms(until_ms)).await,
             Reading::Closed => return,
         }
     }

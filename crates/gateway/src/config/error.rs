@@ -6,6 +6,7 @@
 use std::net::Ipv4Addr;
 
 use gatewayworker_daemon::{AddressError, ExposureError};
+use gatewayworker_net::LinkTlsError;
 use gatewayworker_protocol::{MAX_FRAME_LEN, MAX_MESSAGE_LEN};
 
 use super::listen_url::{ListenUrl, WEBSOCKET};
@@ -22,6 +23,9 @@ pub enum ConfigError {
         /// What would be impossible.
         consequence: &'static str,
     },
+    /// `link_tls` cannot work.
+    #[error(transparent)]
+    LinkTls(#[from] LinkTlsError),
     /// A number is 0 that has to be more.
     #[error("{key} = 0: {consequence}")]
     Zero {
@@ -41,6 +45,14 @@ pub enum ConfigError {
         limit: u64,
         /// The limit in other words, or empty.
         note: &'static str,
+    },
+    /// A burst is set, and the rate that it belongs to is not.
+    #[error("{burst} is set without {rate}: set both, or none")]
+    BurstWithoutRate {
+        /// The key of the burst.
+        burst: &'static str,
+        /// The key of the rate.
+        rate: &'static str,
     },
     /// `ping_interval` is not a time in seconds from 0 to 1000000.
     #[error("ping_interval = {0}: give seconds, from 0 (none) to 1000000")]

@@ -4,7 +4,7 @@
 
 use std::net::Ipv4Addr;
 
-use gatewayworker_daemon::{CommonFlags, take_negative_numbers};
+use gatewayworker_daemon::{CommonFlags, LinkTlsFlags, take_negative_numbers};
 use gatewayworker_protocol::SecretKey;
 use serde::Serialize;
 
@@ -31,6 +31,9 @@ macro_rules! flags {
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $name: Option<$type>,
             )*
+            /// TLS between daemons.
+            #[command(flatten)]
+            pub link_tls: LinkTlsFlags,
         }
     };
 }
@@ -72,6 +75,10 @@ flags! {
     [value_name = "NAME", env = "GATEWAYWORKER_GATEWAY_SUBPROTOCOLS", value_delimiter = ','] subprotocols: Vec<String>,
     /// Hold at most N clients from one address, or one /64 of IPv6; 0 for no limit [default: 0]
     [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_CONNECTIONS_PER_ADDRESS"] max_connections_per_address: usize,
+    /// Let one address, or one /64 of IPv6, connect at most N times a second; 0 for no limit [default: 0]
+    [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_CONNECTS_PER_SECOND_PER_ADDRESS"] max_connects_per_second_per_address: u64,
+    /// Let an address connect N times at once after it was quiet; 0 for as often as in a second [default: 0]
+    [value_name = "N", env = "GATEWAYWORKER_GATEWAY_CONNECT_BURST_PER_ADDRESS"] connect_burst_per_address: u64,
     /// Trust the proxies at ADDRESS, or in that network, to name the address of a client; may be repeated [default: none]
     [value_name = "ADDRESS", env = "GATEWAYWORKER_GATEWAY_TRUSTED_PROXIES", value_delimiter = ','] trusted_proxies: Vec<String>,
     /// The header in which they name it: x-forwarded-for or x-real-ip [default: x-forwarded-for]
@@ -92,6 +99,22 @@ flags! {
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_MAX_HEADER_BYTES"] max_header_bytes: usize,
     /// Accept messages of at most so many bytes from clients [default: 8388608]
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_MAX_MESSAGE_BYTES"] max_message_bytes: usize,
+    /// Take at most N messages a second from a client; 0 for no limit [default: 0]
+    [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_MESSAGES_PER_SECOND"] max_messages_per_second: u64,
+    /// Let a client send N messages at once after it was quiet; 0 for as many as in a second [default: 0]
+    [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MESSAGE_BURST"] message_burst: u64,
+    /// Take at most so many bytes a second from a client; 0 for no limit [default: 0]
+    [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_MAX_BYTES_PER_SECOND"] max_bytes_per_second: u64,
+    /// Let a client send so many bytes at once after it was quiet; 0 for as many as in a second [default: 0]
+    [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_BYTE_BURST"] byte_burst: u64,
+    /// What to do with a client that sends faster: throttle or close [default: throttle]
+    [value_name = "POLICY", env = "GATEWAYWORKER_GATEWAY_RATE_LIMIT_POLICY"] rate_limit_policy: String,
+    /// Let a client be in at most N groups; 0 for no limit [default: 0]
+    [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_GROUPS_PER_CLIENT"] max_groups_per_client: usize,
+    /// Bind at most N clients of this gateway to one uid; 0 for no limit [default: 0]
+    [value_name = "N", env = "GATEWAYWORKER_GATEWAY_MAX_CLIENTS_PER_UID"] max_clients_per_uid: usize,
+    /// Accept names of groups and uids of at most so many bytes; 0 for no limit [default: 0]
+    [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_MAX_NAME_BYTES"] max_name_bytes: usize,
     /// Store sessions of at most so many bytes [default: 1048576]
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_MAX_SESSION_BYTES"] max_session_bytes: usize,
     /// Let so many bytes wait for a client that does not read [default: 1024000]
@@ -154,6 +177,10 @@ mod tests {
         let flags = <Cli as clap::CommandFactory>::command();
         for flag in flags.get_arguments().map(|arg| arg.get_id().as_str()) {
             let common = ["config", "log_format", "check_config", "supervised"].contains(&flag);
+            if let Some(key) = flag.strip_prefix("link_tls_") {
+                assert!(file.contains(&format!("#   {key} = ")), "{key} is not in config/gateway.toml");
+                continue;
+            }
             assert!(common || file.contains(&format!("{flag} = ")), "{flag} is not in config/gateway.toml");
         }
     }

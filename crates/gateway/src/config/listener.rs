@@ -17,6 +17,7 @@ use super::real_ip_header::RealIpHeader;
 use super::{Config, ConfigError};
 use crate::core::listener_policy::{Framing, OtherProtocol, SlowConsumer};
 use crate::core::outgoing::WebSocketType;
+use crate::core::rate_limits::RateLimitPolicy;
 use crate::tls::{Certificate, Files, TlsVersion};
 
 macro_rules! listener {
@@ -82,6 +83,11 @@ listener! {
     handshake_timeout_ms: u64,
     max_header_bytes: usize,
     max_message_bytes: usize,
+    max_messages_per_second: u64,
+    message_burst: u64,
+    max_bytes_per_second: u64,
+    byte_burst: u64,
+    rate_limit_policy: RateLimitPolicy,
     outbox_bytes: usize,
     slow_consumer: SlowConsumer,
     #[serde(default, deserialize_with = "some_or_many")]
@@ -92,6 +98,8 @@ listener! {
     #[serde(default, deserialize_with = "some_or_many")]
     subprotocols: Vec<String>,
     max_connections_per_address: usize,
+    max_connects_per_second_per_address: u64,
+    connect_burst_per_address: u64,
     #[serde(default, deserialize_with = "some_or_many")]
     trusted_proxies: Vec<String>,
     real_ip_header: RealIpHeader,

@@ -18,6 +18,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use gatewayworker_daemon::one_or_many;
+use gatewayworker_net::LinkTlsConfig;
 use gatewayworker_protocol::{MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, SecretKey};
 use serde::Deserialize;
 
@@ -32,8 +33,11 @@ use crate::core::delivery_settings::{DeliveryMode, DeliverySettings};
 use crate::core::heartbeat::Heartbeat;
 use crate::core::listener_policy::SlowConsumer;
 use crate::core::liveness::LinkTiming;
+use crate::core::membership_limits::MembershipLimits;
 use crate::core::outgoing::WebSocketType;
 use crate::core::protocol::Protocols;
+use crate::core::rate_limits::{RateLimitPolicy, RateLimits};
+use crate::core::token_bucket::Rate;
 use crate::core::worker_table::Routing;
 
 /// The gateway's configuration. The flags of the same names document each key ([`Flags`]). Names end
@@ -69,6 +73,8 @@ pub struct Config {
     #[serde(deserialize_with = "one_or_many")]
     pub subprotocols: Vec<String>,
     pub max_connections_per_address: usize,
+    pub max_connects_per_second_per_address: u64,
+    pub connect_burst_per_address: u64,
     #[serde(deserialize_with = "one_or_many")]
     pub trusted_proxies: Vec<String>,
     pub real_ip_header: RealIpHeader,
@@ -80,6 +86,14 @@ pub struct Config {
     pub handshake_timeout_ms: u64,
     pub max_header_bytes: usize,
     pub max_message_bytes: usize,
+    pub max_messages_per_second: u64,
+    pub message_burst: u64,
+    pub max_bytes_per_second: u64,
+    pub byte_burst: u64,
+    pub rate_limit_policy: RateLimitPolicy,
+    pub max_groups_per_client: usize,
+    pub max_clients_per_uid: usize,
+    pub max_name_bytes: usize,
     pub max_session_bytes: usize,
     pub outbox_bytes: usize,
     pub outbox_budget_bytes: usize,
@@ -95,6 +109,7 @@ pub struct Config {
     pub admission_timeout_ms: u64,
     pub shutdown_spread_ms: u64,
     pub shutdown_timeout_ms: u64,
+    pub link_tls: LinkTlsConfig,
     /// The protocols of listeners beside WebSocket. The program sets it, not the file.
     #[serde(skip)]
     pub protocols: Protocols,
@@ -121,6 +136,8 @@ impl Default for Config {
             allowed_origins: Vec::new(),
             subprotocols: Vec::new(),
             max_connections_per_address: 0,
+            max_connects_per_second_per_address: 0,
+            connect_burst_per_address: 0,
             trusted_proxies: Vec::new(),
             real_ip_header: RealIpHeader::default(),
             proxy_protocol: false,
@@ -131,6 +148,14 @@ impl Default for Config {
             handshake_timeout_ms: 10_000,
             max_header_bytes: 16 * 1024,
             max_message_bytes: 8 * 1024 * 1024,
+            max_messages_per_second: 0,
+            message_burst: 0,
+            max_bytes_per_second: 0,
+            byte_burst: 0,
+            rate_limit_policy: RateLimitPolicy::default(),
+            max_groups_per_client: 0,
+            max_clients_per_uid: 0,
+            max_name_bytes: 0,
             max_session_bytes: 1024 * 1024,
             outbox_bytes: 1_024_000,
             outbox_budget_bytes: 1024 * 1024 * 1024,
@@ -146,6 +171,7 @@ impl Default for Config {
             admission_timeout_ms: 30_000,
             shutdown_spread_ms: 1000,
             shutdown_timeout_ms: 10_000,
+            link_tls: LinkTlsConfig::default(),
             protocols: Protocols::default(),
         }
     }
@@ -187,6 +213,13 @@ impl Config {
         self
     }
 
+    /// Sets TLS with workers, client libraries and registers.
+    #[must_use]
+    pub fn with_link_tls(mut self, tls: LinkTlsConfig) -> Self {
+        self.link_tls = tls;
+        self
+    }
+
     /// Sets the protocols of listeners beside WebSocket.
     #[must_use]
     pub fn with_protocols(mut self, protocols: Protocols) -> Self {
@@ -200,6 +233,7 @@ impl Config {
         if let Some(directory) = file.and_then(Path::parent) {
             self.listen.iter_mut().for_each(|listener| listener.resolve_paths(directory));
         }
+        self.link_tls = self.link_tls.with_paths_relative_to(file);
         self
     }
 
@@ -209,6 +243,7 @@ impl Config {
     /// When one of them is missing or invalid.
     pub(crate) fn with_checked_files(self) -> Result<Self, ConfigError> {
         self.listen.iter().try_for_each(|listener| listener.load_certificate().map(drop))?;
+        self.link_tls.load_for_both()?;
         Ok(self)
     }
 
@@ -232,6 +267,29 @@ impl Config {
         heartbeats.map(|heartbeat| heartbeat.tick()).min()
     }
 
+    /// Returns how fast a client may send; `None` where that is not limited.
+    pub(crate) fn rate_limits(&self) -> Option<RateLimits> {
+        let messages = rate(self.max_messages_per_second, self.message_burst);
+        let bytes = rate(self.max_bytes_per_second, self.byte_burst);
+        let policy = self.rate_limit_policy;
+        (messages.is_some() || bytes.is_some()).then_some(RateLimits { messages, bytes, policy })
+    }
+
+    /// Returns how often an address may connect; `None` where that is not limited.
+    pub(crate) fn connect_rate(&self) -> Option<Rate> {
+        rate(self.max_connects_per_second_per_address, self.connect_burst_per_address)
+    }
+
+    /// Returns how many groups and uids clients may have. The shards share it.
+    pub(crate) fn membership_limits(&self) -> MembershipLimits {
+        let unless_zero = |limit| if limit == 0 { usize::MAX } else { limit };
+        MembershipLimits::new(
+            unless_zero(self.max_groups_per_client),
+            unless_zero(self.max_clients_per_uid),
+            unless_zero(self.max_name_bytes),
+        )
+    }
+
     /// Returns how often links are pinged, and how long a silent one counts as alive.
     pub(crate) fn link_timing(&self) -> LinkTiming {
         LinkTiming { ping_interval_ms: self.link_ping_interval_ms, timeout_ms: self.link_timeout_ms }
@@ -247,6 +305,12 @@ impl Config {
     pub(crate) fn outbox_budget(&self) -> usize {
         self.outbox_budget_bytes / self.shards.max(1)
     }
+}
+
+/// Returns the rate of a limit, `None` for 0. A burst of 0 stands for that of one second.
+fn rate(per_second: u64, burst: u64) -> Option<Rate> {
+    let burst = if burst == 0 { per_second } else { burst };
+    (per_second > 0).then(|| Rate::new(per_second, burst))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use gatewayworker_protocol::MAX_FRAME_LEN;
 
 use super::{Config, ConfigError, ListenerConfig};
 use crate::access::AccessPolicy;
+use crate::core::token_bucket::Rate;
 
 /// The longest time limit that workers, or clients that are closed, may be given, in milliseconds.
 const MAX_TIMEOUT_MS: u64 = 3_600_000;
@@ -100,6 +101,22 @@ impl Config {
         ] {
             ConfigError::check_not_zero(key, is_zero, consequence)?;
         }
+        for (rate_key, rate, burst_key, burst) in [
+            ("max_messages_per_second", self.max_messages_per_second, "message_burst", self.message_burst),
+            ("max_bytes_per_second", self.max_bytes_per_second, "byte_burst", self.byte_burst),
+            (
+                "max_connects_per_second_per_address",
+                self.max_connects_per_second_per_address,
+                "connect_burst_per_address",
+                self.connect_burst_per_address,
+            ),
+        ] {
+            ConfigError::check_limit(rate_key, rate, Rate::MAX, "")?;
+            ConfigError::check_limit(burst_key, burst, Rate::MAX, "")?;
+            if burst > 0 && rate == 0 {
+                return Err(ConfigError::BurstWithoutRate { burst: burst_key, rate: rate_key });
+            }
+        }
         AccessPolicy::of(self)?;
         let Self {
             max_message_bytes: message, max_session_bytes: session, outbox_budget_bytes: budget, ..
@@ -160,6 +177,38 @@ mod tests {
         }
         let config: Config = toml::from_str("listen = 'udp://a:1'").unwrap();
         assert!(config.validated().unwrap_err().to_string().contains("websocket, frame, tcp, text"));
+    }
+
+    #[test]
+    fn a_burst_needs_its_rate_and_both_are_numbers_that_can_be_counted() {
+        let with = |toml: &str| toml::from_str::<Config>(toml).unwrap().validated();
+        for (rate, burst) in [
+            ("max_messages_per_second", "message_burst"),
+            ("max_bytes_per_second", "byte_burst"),
+            ("max_connects_per_second_per_address", "connect_burst_per_address"),
+        ] {
+            let error = with(&format!("{burst} = 5")).unwrap_err().to_string();
+            assert_eq!(error, format!("{burst} is set without {rate}: set both, or none"));
+            for key in [rate, burst] {
+                let error = with(&format!("{key} = 1000000000001")).unwrap_err().to_string();
+                assert_eq!(error, format!("{key} = 1000000000001: at most 1000000000000"));
+            }
+            let listener = format!("[[listen]]\nurl = 'a:1'\n{burst} = 5");
+            assert!(with(&listener).unwrap_err().to_string().starts_with("listen = \"websocket://a:1\": "));
+            with(&format!("{rate} = 5\n{listener}")).unwrap();
+        }
+        let error = toml::from_str::<Config>("rate_limit_policy = 'ban'").unwrap_err().to_string();
+        assert!(error.contains("throttle") && error.contains("close"), "{error}");
+    }
+
+    #[test]
+    fn limits_that_are_not_set_do_not_exist() {
+        let limits = |toml: &str| toml::from_str::<Config>(toml).unwrap().rate_limits();
+        assert_eq!((limits(""), limits("rate_limit_policy = 'close'")), (None, None));
+        let both = limits("max_messages_per_second = 5\nmax_bytes_per_second = 7\nbyte_burst = 9").unwrap();
+        assert_eq!((both.messages, both.bytes), (Some(Rate::new(5, 5)), Some(Rate::new(7, 9))));
+        assert_eq!(Config::default().connect_rate(), None);
+        assert_eq!(Config::default().membership_limits().max_groups_per_client, usize::MAX);
     }
 
     #[test]

@@ -11,6 +11,9 @@ use super::moving::Sweep;
 use super::ports::Ports;
 use super::worker_link::WorkerLink;
 
+/// A connection id, the worker of its client or stub, and the log.
+type LogOf<'s, B> = (u32, &'s Arc<WorkerLink<B>>, &'s EventLog<B>);
+
 /// What one shard's clients and stubs have unfinished on a link.
 #[derive(Debug)]
 pub struct Unfinished<B> {
@@ -74,7 +77,7 @@ impl<P: Ports> Shard<P> {
             }
         }
         for (id, worker, log) in self.logs() {
-            let is_settled_later = log.given() > 0 && !worker.is_open();
+            let is_settled_later = (log.given() > 0 && !worker.is_open()) || log.is_returned;
             // One that is not admitted is closed when the shard hears of its worker's end.
             let is_pending = self.table.client(id).is_some_and(Client::is_pending);
             if log.has_waiting() && !is_seen_to && !is_settled_later && !is_pending {
@@ -102,7 +105,7 @@ impl<P: Ports> Shard<P> {
     }
 
     /// The logs of clients and stubs.
-    fn logs(&self) -> impl Iterator<Item = (u32, &Arc<WorkerLink<P::Buffer>>, &EventLog<P::Buffer>)> {
+    fn logs(&self) -> impl Iterator<Item = LogOf<'_, P::Buffer>> {
         let clients = self.table.clients();
         let clients = clients.filter_map(|c| Some((c.connection_id, &c.worker, &**c.log.as_ref()?)));
         let stubs = self.stubs.by_id.iter();

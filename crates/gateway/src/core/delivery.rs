@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use gatewayworker_protocol::command::code;
 use gatewayworker_protocol::frame::{FLAG_ASKS, FLAG_REDELIVERED};
-use gatewayworker_protocol::{ClientId, CloseReason, Command, Frame, HEADER_LEN, Origin};
+use gatewayworker_protocol::{ClientId, CloseReason, Command, Features, Frame, HEADER_LEN, Origin};
 
 use super::Shard;
 use super::client::Waits;
@@ -90,7 +90,7 @@ impl<P: Ports> Shard<P> {
         let Some(Source { origin, session, worker: link, log, key, is_pending }) = found else {
             return Given::No;
         };
-        let Some(log) = log else { return Given::No };
+        let Some(log) = log.as_mut().filter(|log| !log.is_returned) else { return Given::No };
         let Some((event, body)) = log.next() else { return Given::No };
         let (cmd, acknowledges) = (event.cmd, link.acknowledges());
         let mut flag = event.flag;
@@ -100,7 +100,7 @@ impl<P: Ports> Shard<P> {
         if !acknowledges {
             flag &= !FLAG_REDELIVERED;
         }
-        let body = if cmd == code::ON_CLOSE && !link.features.close_reason { &[] } else { body };
+        let body = if cmd == code::ON_CLOSE { close_body(link.features, body) } else { body };
         let (bytes, len) = (body.len(), HEADER_LEN + session.len() + body.len());
         let limit = link.features.max_frame_len();
         if len > limit {
@@ -202,6 +202,9 @@ impl<P: Ports> Shard<P> {
         }
         let leaving = hold_if_leaving(worker);
         let ended = log.as_mut().map_or_else(Ended::default, |log| log.take_back(events as usize));
+        if let Some(log) = log {
+            log.is_returned = leaving.is_none() && log.has_waiting();
+        }
         let has_room = worker.end_events(ended.events, ended.bytes);
         if ended.events < events as usize {
             self.note_miscount(id, events as usize - ended.events);
@@ -209,10 +212,7 @@ impl<P: Ports> Shard<P> {
         self.after_ended(ended, has_room);
         match leaving {
             // That it drains is about to be read on its other link. It would return them again.
-            None => {
-                self.is_starved = true;
-                self.tidy_stub(id);
-            }
+            None => self.tidy_stub(id),
             Some(leaving) => {
                 self.go_on(id);
                 leaving.release();
@@ -299,6 +299,16 @@ impl<P: Ports> Shard<P> {
 
 pub(super) fn client_id(origin: &Origin) -> ClientId {
     ClientId::new(origin.gateway, origin.connection_id)
+}
+
+/// As much of the body of an ON_CLOSE, a reason and perhaps the client's close frame, as a worker with
+/// these features reads.
+fn close_body(features: Features, body: &[u8]) -> &[u8] {
+    match features {
+        Features { close_reason: false, .. } => &[],
+        Features { close_detail: false, .. } => CloseReason::from_wire(body).as_str().as_bytes(),
+        _ => body,
+    }
 }
 
 /// Holds a link that is not open, until the client whose events have ended there has moved: it could be

@@ -9,6 +9,7 @@ use std::net::SocketAddrV4;
 
 use gatewayworker_protocol::{ClientId, CloseReason};
 
+use super::membership_limits::MembershipLimit;
 use super::outbox::Outbox;
 use super::ports::Ports;
 use super::table::Key;
@@ -85,6 +86,22 @@ pub enum Notice {
         worker: String,
         /// The longest frame that the worker takes, in bytes.
         limit: usize,
+    },
+    /// A client sent faster than it may. It is read from more slowly, or closed.
+    OverRate {
+        /// The client.
+        client: ClientId,
+        /// The setting that limits it.
+        limit: &'static str,
+        /// Whether the client is closed.
+        is_closed: bool,
+    },
+    /// A worker's command would have given a client more than it may have, and was not executed.
+    CommandRefused {
+        /// The client.
+        client: ClientId,
+        /// The limit.
+        limit: MembershipLimit,
     },
     /// A worker said that it has finished, or returned, more events of a client than it had.
     EventsMiscounted {

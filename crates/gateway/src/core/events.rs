@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use gatewayworker_protocol::command::code;
 use gatewayworker_protocol::frame::{FLAG_BINARY, FLAG_PLAIN};
-use gatewayworker_protocol::{CloseReason, HEADER_LEN, MAX_FRAME_LEN, Origin};
+use gatewayworker_protocol::{ClientCloseFrame, CloseReason, HEADER_LEN, MAX_FRAME_LEN, Origin};
 
 use super::Shard;
 use super::client::{Client, Waits};
@@ -133,9 +133,14 @@ impl<P: Ports> Shard<P> {
         Err(CloseReason::TooLarge)
     }
 
-    /// Tells the worker that a client is gone, behind all that it has said. The client leaves a stub
-    /// until that is done.
-    pub(super) fn tell_closed(&mut self, client: &mut Client<P>, reason: CloseReason) {
+    /// Tells the worker that a client is gone, and with which close frame, if it sent one, behind all
+    /// that the client has said. The client leaves a stub until that is done.
+    pub(super) fn tell_closed(
+        &mut self,
+        client: &mut Client<P>,
+        reason: CloseReason,
+        close_frame: Option<&ClientCloseFrame>,
+    ) {
         let id = client.connection_id;
         let mut log = client.log.take();
         if matches!(reason, CloseReason::Refused | CloseReason::NotAdmitted | CloseReason::Undeliverable) {
@@ -145,7 +150,9 @@ impl<P: Ports> Shard<P> {
             // No worker has begun on it, and it has said nothing: there is nothing to close.
             return self.drop_log(id, &client.worker, log);
         }
-        self.free_logs.log(&mut log).push(code::ON_CLOSE, FLAG_PLAIN, reason.as_str().as_bytes());
+        // In full: which worker will be told, and how much it reads, is known when it is given.
+        let body = close_frame.map_or_else(|| reason.as_str().into(), |said| said.to_wire(reason));
+        self.free_logs.log(&mut log).push(code::ON_CLOSE, FLAG_PLAIN, &body);
         let origin = client.origin(self.settings.address);
         let session = std::mem::take(&mut client.session);
         self.stubs.insert(origin, session, client.worker.clone(), log);
@@ -166,9 +173,11 @@ impl<P: Ports> Client<P> {
 
 #[cfg(test)]
 mod tests {
-    use gatewayworker_protocol::Features;
+    use bytes::Bytes;
+    use gatewayworker_protocol::{Features, Frame};
 
-    use super::super::testing;
+    use super::super::testing::{self, MemoryLink};
+    use super::super::worker_link::{Gone, Peer};
     use super::*;
 
     #[test]
@@ -188,6 +197,50 @@ mod tests {
         let Some(Effect::Finish(finished)) = shard.next_effect() else { panic!("nobody will admit it") };
         assert_eq!(finished.reason, CloseReason::NotAdmitted);
         assert_eq!(testing::told(&other), ["close 1"]);
+    }
+
+    /// What a worker was told of a close: the body of ON_CLOSE.
+    fn told_of_close(link: &WorkerLink<MemoryLink>) -> Option<Bytes> {
+        let mut written = std::mem::take(&mut *link.buffer.written.borrow_mut());
+        let mut frames = std::iter::from_fn(|| Frame::parse(&mut written, MAX_FRAME_LEN).unwrap());
+        frames.find(|frame| frame.cmd == code::ON_CLOSE).map(|frame| frame.body)
+    }
+
+    #[test]
+    fn a_worker_is_told_as_much_of_a_close_as_its_features_say() {
+        let bye = ClientCloseFrame::new(4001, "bye");
+        for (features, close_frame, told) in [
+            (Features::ALL, Some(&bye), "client-left 4001 bye"),
+            (Features::ALL, None, "client-left"),
+            (Features { close_detail: false, ..Features::ALL }, Some(&bye), "client-left"),
+            (Features::default(), Some(&bye), ""),
+        ] {
+            let (mut shard, workers) = testing::shard();
+            let worker = workers.join("worker", 1000, features);
+            let (key, _) = testing::client(&mut shard, 1, &worker, testing::policy());
+            shard.close_by_client(key, CloseReason::ClientLeft, close_frame, Bytes::new());
+            assert_eq!(told_of_close(&worker).unwrap(), told);
+        }
+    }
+
+    #[test]
+    fn a_close_that_waits_or_is_given_again_keeps_its_close_frame() {
+        let (mut shard, workers) = testing::shard();
+        let mut worker = workers.join_paired("first", 1);
+        let (key, _) = testing::client(&mut shard, 1, &worker, testing::policy());
+        let bye = ClientCloseFrame::new(4001, "bye");
+        shard.close_by_client(key, CloseReason::ClientLeft, Some(&bye), Bytes::new());
+        assert_eq!(told_of_close(&worker).unwrap(), "client-left 4001 bye");
+        for (epoch, close_detail, told) in [(2, false, "client-left"), (3, true, "client-left 4001 bye")] {
+            worker.buffer.finish();
+            workers.leave(&worker);
+            shard.worker_gone(&worker, Gone::Silent);
+            testing::settle(std::slice::from_mut(&mut shard), &workers);
+            let features = Features { close_detail, ..Features::ALL };
+            worker = workers.join("next", 1000, Peer { features, epoch, process: Some(epoch.into()) });
+            testing::settle(std::slice::from_mut(&mut shard), &workers);
+            assert_eq!(told_of_close(&worker).unwrap(), told);
+        }
     }
 
     #[test]

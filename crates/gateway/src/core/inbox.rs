@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gatewayworker_protocol::close_code::TRY_AGAIN_LATER;
-use gatewayworker_protocol::{CloseReason, MAX_MESSAGE_LEN};
+use gatewayworker_protocol::{ClientCloseFrame, CloseReason, MAX_MESSAGE_LEN};
 use tracing::debug;
 
 use super::events::Route;
 use super::listener_policy::ListenerPolicy;
 use super::protocol::{Decoded, Input, Protocol};
-use super::websocket::decode::{Content, DecodeOptions, Decoder, Step, is_control};
+use super::rate_limits::{OverRate, RateLimiter};
+use super::websocket::decode::{Content, DecodeOptions, Decoder, Step, is_close, is_control, is_limited};
 use super::websocket::encode;
 use super::websocket::error::WebSocketError;
 
@@ -35,6 +36,8 @@ pub struct Inbox {
     is_framed: bool,
     /// The client has offered permessage-deflate.
     may_compress: bool,
+    /// Where its listener limits how fast it may send. Boxed: few listeners do.
+    rate_limiter: Option<Box<RateLimiter>>,
 }
 
 /// Where a client's messages go.
@@ -65,8 +68,19 @@ pub enum Progress<B> {
     NeedMore,
     /// The next one has nowhere to go.
     Blocked(Route<B>),
-    /// There will be none.
+    /// There will be none: the client has to be closed, with this as its last message.
     Closed(CloseReason, Option<Bytes>),
+    /// There will be none: the client has sent a close frame.
+    ClosedByClient {
+        /// Why the client is gone: it left, or its close frame is not valid.
+        reason: CloseReason,
+        /// What it said, where it gave a code and the close frame is valid.
+        frame: Option<Box<ClientCloseFrame>>,
+        /// The close frame that answers.
+        answer: Bytes,
+    },
+    /// The client sends faster than it may.
+    OverRate(OverRate),
 }
 
 impl Inbox {
@@ -81,6 +95,7 @@ impl Inbox {
             limit: policy.max_message_bytes.min(MAX_MESSAGE_LEN) as u32,
             is_framed: !policy.is_websocket(),
             may_compress,
+            rate_limiter: policy.rate_limits.map(|limits| Box::new(RateLimiter::new(limits))),
         }
     }
 
@@ -90,11 +105,46 @@ impl Inbox {
         self.partial.len()
     }
 
+    /// Returns how many of `most` bytes may be read from the client next.
+    pub fn max_read(&self, most: usize) -> usize {
+        self.rate_limiter.as_ref().map_or(most, |limiter| limiter.max_read(most))
+    }
+
     /// Deals with `fresh` bytes, behind what was left before.
-    pub(super) fn advance<O: Outlet>(&mut self, outlet: &mut O, fresh: &mut [u8]) -> Progress<O::Buffer> {
+    pub(super) fn advance<O: Outlet>(
+        &mut self,
+        outlet: &mut O,
+        fresh: &mut [u8],
+        now_ms: u64,
+    ) -> Progress<O::Buffer> {
+        if self.rate_limiter.is_none() {
+            return self.process(outlet, fresh, now_ms);
+        }
+        self.advance_within_rate(outlet, fresh, now_ms).unwrap_or_else(Progress::OverRate)
+    }
+
+    /// Does the same where the client's rate is limited.
+    fn advance_within_rate<O: Outlet>(
+        &mut self,
+        outlet: &mut O,
+        fresh: &mut [u8],
+        now_ms: u64,
+    ) -> Result<Progress<O::Buffer>, OverRate> {
+        if let Some(limiter) = &mut self.rate_limiter {
+            limiter.receive(fresh.len(), now_ms)?;
+        }
+        let progress = self.process(outlet, fresh, now_ms);
+        if let (Progress::NeedMore, Some(limiter)) = (&progress, &mut self.rate_limiter) {
+            limiter.check_read(now_ms)?;
+        }
+        Ok(progress)
+    }
+
+    /// Takes the whole messages out of what was left before and `fresh`, and keeps the rest.
+    fn process<O: Outlet>(&mut self, outlet: &mut O, fresh: &mut [u8], now_ms: u64) -> Progress<O::Buffer> {
         if self.partial.is_empty() {
             // The usual case: whole messages, passed on from where they were read to.
-            let (taken, progress) = self.take_messages(outlet, fresh);
+            let (taken, progress) = self.take_messages(outlet, fresh, now_ms);
             self.partial.extend_from_slice(&fresh[taken..]);
             return progress;
         }
@@ -103,7 +153,7 @@ impl Inbox {
             return Progress::NeedMore;
         }
         let mut partial = std::mem::take(&mut self.partial);
-        let (taken, progress) = self.take_messages(outlet, &mut partial);
+        let (taken, progress) = self.take_messages(outlet, &mut partial, now_ms);
         // The buffer grew to what a message needed; what is left behind one needs less.
         self.partial = if taken == 0 { partial } else { partial[taken..].to_vec() };
         progress
@@ -114,6 +164,7 @@ impl Inbox {
         &mut self,
         outlet: &mut O,
         buffer: &mut [u8],
+        now_ms: u64,
     ) -> (usize, Progress<O::Buffer>) {
         let protocol = if self.is_framed { outlet.protocol() } else { None };
         let limit = self.limit as usize;
@@ -123,13 +174,25 @@ impl Inbox {
         let mut taken = 0;
         while taken < buffer.len() {
             let front = &mut buffer[taken..];
+            let is_counted = |_: &_| protocol.is_some() || is_limited(front[0]);
+            let mut limiter = self.rate_limiter.as_deref_mut().filter(is_counted);
+            if let Some(limiter) = &mut limiter
+                && let Err(over) = limiter.check_message(now_ms)
+            {
+                return (taken, Progress::OverRate(over));
+            }
             let one = match &protocol {
                 None => take_frame(&mut self.decoder, outlet, options, front),
                 Some(protocol) => take_framed(&**protocol, outlet, Input::new(front, seen, limit)),
             };
             seen = 0;
             match one {
-                Ok(Taken::Message(len)) => taken += len,
+                Ok(Taken::Message(len)) => {
+                    taken += len;
+                    if let Some(limiter) = limiter {
+                        limiter.count_message(now_ms);
+                    }
+                }
                 Ok(Taken::Nothing(wanted)) => {
                     // Both are within the limit and what a frame has beside a message.
                     self.wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
@@ -164,6 +227,10 @@ fn take_frame<O: Outlet>(
     let (len, content) = match decoder.step(front, options) {
         Ok(Step::Frame { len, content }) => (len, content),
         Ok(Step::Incomplete(wanted)) => return Ok(Taken::Nothing(wanted)),
+        Err(error) if is_close(front[0]) => {
+            let (reason, answer) = failure(error);
+            return Err(Progress::ClosedByClient { reason, frame: None, answer });
+        }
         Err(error) => return Err(failed(error)),
     };
     let told = match content {
@@ -174,8 +241,11 @@ fn take_frame<O: Outlet>(
             Ok(())
         }
         Content::Pong | Content::Fragment => Ok(()),
-        Content::Close(code) => {
-            return Err(Progress::Closed(CloseReason::ClientLeft, Some(encode::close(code, ""))));
+        Content::Close { code, reason } => {
+            let reason = String::from_utf8_lossy(&front[reason]);
+            let frame = code.map(|code| Box::new(ClientCloseFrame::new(code, reason)));
+            let (reason, answer) = (CloseReason::ClientLeft, encode::close(code, ""));
+            return Err(Progress::ClosedByClient { reason, frame, answer });
         }
     };
     told.map(|()| Taken::Message(len)).map_err(|reason| match reason {
@@ -185,11 +255,17 @@ fn take_frame<O: Outlet>(
 }
 
 fn failed<B>(error: WebSocketError) -> Progress<B> {
+    let (reason, last) = failure(error);
+    Progress::Closed(reason, Some(last))
+}
+
+/// Why a client that broke the protocol is closed, and the close frame that tells it.
+fn failure(error: WebSocketError) -> (CloseReason, Bytes) {
     let reason = match error {
         WebSocketError::TooLarge => CloseReason::TooLarge,
         WebSocketError::Malformed(_) | WebSocketError::NotUtf8 => CloseReason::ProtocolError,
     };
-    Progress::Closed(reason, Some(encode::close(Some(error.close_code()), &error.to_string())))
+    (reason, encode::close(Some(error.close_code()), &error.to_string()))
 }
 
 fn take_framed<O: Outlet>(
@@ -228,6 +304,6 @@ mod tests {
 
     #[test]
     fn an_idle_client_has_a_small_one() {
-        assert!(size_of::<Inbox>() <= 48, "{} bytes", size_of::<Inbox>());
+        assert!(size_of::<Inbox>() <= 56, "{} bytes", size_of::<Inbox>());
     }
 }

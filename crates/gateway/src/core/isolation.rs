@@ -62,6 +62,6 @@ impl<P: Ports> Shard<P> {
         self.drop_log(id, &client.worker, log);
         client.worker.unbind();
         let last = client.policy().close_frame(SERVICE_RESTART, CloseReason::GatewayLost.as_str());
-        self.finish(*client, CloseReason::GatewayLost, last, None);
+        self.finish(*client, CloseReason::GatewayLost, last, None, true);
     }
 }

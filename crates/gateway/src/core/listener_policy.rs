@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::heartbeat::Heartbeat;
 use super::outgoing::{Outgoing, WebSocketType};
 use super::protocol::Protocol;
+use super::rate_limits::RateLimits;
 use super::websocket::encode;
 
 /// What becomes of a message for a client that does not read.
@@ -41,6 +42,8 @@ pub struct ListenerPolicy {
     pub outbox_bytes: usize,
     /// What happens beyond that.
     pub slow_consumer: SlowConsumer,
+    /// How fast a client may send; `None` for no limit.
+    pub rate_limits: Option<RateLimits>,
 }
 
 /// What is spoken on a listener.

@@ -27,6 +27,8 @@
 //! - `isolation`: clients that are closed as their gateway was cut off;
 //! - `admission`: clients whose worker has not admitted them yet;
 //! - `heartbeat`, `silence`: pinging silent clients and closing them;
+//! - `rate_limits`, `token_bucket`: how fast a client may send;
+//! - `membership_limits`, `keyed_limit`: how many groups and uids clients may have;
 //! - `worker_table`, `worker_link`: the workers, shared by all shards;
 //! - `commands`, `questions`: one file for each;
 //! - `websocket`, `protocol`, `outgoing`, `outbox`: bytes;
@@ -42,8 +44,6 @@ pub(crate) mod delivery_counts;
 pub(crate) mod delivery_settings;
 #[cfg(test)]
 mod delivery_tests;
-#[cfg(test)]
-mod delivery_walk;
 pub(crate) mod effects;
 mod event_log;
 pub(crate) mod events;
@@ -53,10 +53,12 @@ pub(crate) mod inbox;
 mod index;
 pub(crate) mod isolation;
 pub(crate) mod isolation_timer;
+pub(crate) mod keyed_limit;
 pub(crate) mod link;
 pub(crate) mod link_buffer;
 pub(crate) mod listener_policy;
 pub(crate) mod liveness;
+pub(crate) mod membership_limits;
 mod moving;
 pub(crate) mod outbox;
 pub(crate) mod outgoing;
@@ -65,6 +67,7 @@ mod poison;
 pub(crate) mod ports;
 pub mod protocol;
 pub(crate) mod questions;
+pub(crate) mod rate_limits;
 pub(crate) mod reading;
 mod send_queue;
 mod silence;
@@ -77,6 +80,7 @@ pub(crate) mod table;
 mod table_tests;
 #[cfg(any(test, feature = "internals"))]
 pub mod testing;
+pub(crate) mod token_bucket;
 pub(crate) mod websocket;
 pub(crate) mod worker_link;
 pub(crate) mod worker_table;
@@ -87,8 +91,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatewayworker_protocol::CloseReason;
 use gatewayworker_protocol::close_code::{MESSAGE_TOO_BIG, POLICY_VIOLATION};
+use gatewayworker_protocol::{ClientCloseFrame, CloseReason};
 use tracing::debug;
 
 use client::{Client, NewClient};
@@ -96,6 +100,7 @@ use delivery_settings::DeliverySettings;
 use effects::{Effect, Effects, Ending, Finished, Signals};
 use event_log::FreeLogs;
 use heartbeat::TimerQueue;
+use membership_limits::MembershipLimits;
 use moving::Sweep;
 use ports::{Ports, Transmit};
 use source::Stubs;
@@ -120,6 +125,8 @@ pub struct Settings {
     pub outbox_budget: usize,
     /// How exact the heartbeats' times are.
     pub heartbeat_tick: Duration,
+    /// How many groups and uids clients may have.
+    pub membership_limits: MembershipLimits,
     /// How events are given to workers that acknowledge them.
     pub delivery: DeliverySettings,
 }
@@ -161,14 +168,23 @@ pub struct Shard<P: Ports> {
     effects: Effects<P>,
 }
 
+/// Whether a client has sent a close frame before it is closed.
+#[derive(Clone, Copy)]
+enum SentClose<'c> {
+    /// It has not, and answers ours.
+    No,
+    /// It has, with this code and reason where it gave some and they are valid.
+    Yes(Option<&'c ClientCloseFrame>),
+}
+
 impl<P: Ports> Shard<P> {
     /// A shard without clients.
     pub fn new(settings: Settings, directory: P::Directory) -> Self {
         Self {
             timers: TimerQueue::new(settings.heartbeat_tick),
+            table: Table::new(settings.membership_limits.clone()),
             settings,
             directory,
-            table: Table::default(),
             urgent: Vec::new(),
             bulk: VecDeque::new(),
             links: Vec::new(),
@@ -236,26 +252,47 @@ impl<P: Ports> Shard<P> {
     /// Ends a client: takes it out of everything, tells its worker, and closes the connection,
     /// after `last` where there is something to say.
     pub fn close(&mut self, key: Key, reason: CloseReason, last: Option<Bytes>) {
-        self.close_with(key, reason, last, None);
+        self.close_with(key, reason, last, None, SentClose::No);
     }
 
-    fn close_with(&mut self, key: Key, reason: CloseReason, last: Option<Bytes>, detail: Option<String>) {
+    /// Ends a client that has sent a close frame; `answer` is the close frame that answers it.
+    fn close_by_client(
+        &mut self,
+        key: Key,
+        reason: CloseReason,
+        frame: Option<&ClientCloseFrame>,
+        answer: Bytes,
+    ) {
+        self.close_with(key, reason, Some(answer), None, SentClose::Yes(frame));
+    }
+
+    fn close_with(
+        &mut self,
+        key: Key,
+        reason: CloseReason,
+        last: Option<Bytes>,
+        detail: Option<String>,
+        sent_close: SentClose<'_>,
+    ) {
         let Some(mut client) = self.table.remove(key) else { return };
         let id = client.id(self.settings.address);
         debug!(client = %id, %reason, "a client is gone");
-        self.tell_closed(&mut client, reason);
+        let close_frame = if let SentClose::Yes(frame) = sent_close { frame } else { None };
+        self.tell_closed(&mut client, reason, close_frame);
         client.worker.unbind();
-        self.finish(*client, reason, last, detail);
+        let answers_close = matches!(sent_close, SentClose::No);
+        self.finish(*client, reason, last, detail, answers_close);
     }
 
-    /// Has the connection of a client ended that is out of the table.
-
+    /// Has the connection of a client ended that is out of the table. `answers_close`: it has sent no
+    /// close frame yet, and answers ours.
     fn finish(
         &mut self,
         client: Client<P>,
         reason: CloseReason,
         last: Option<Bytes>,
         detail: Option<String>,
+        answers_close: bool,
     ) {
         let has_left = reason == CloseReason::ClientLeft;
         let ending = Ending {
@@ -266,7 +303,7 @@ impl<P: Ports> Shard<P> {
                 _ => false,
             },
             // A client that has sent a close frame does not answer ours.
-            with_close_frame: last.is_some() && !has_left && client.policy().is_websocket(),
+            with_close_frame: last.is_some() && !has_left && answers_close && client.policy().is_websocket(),
         };
         let (id, address) = (client.id(self.settings.address), client.address);
         let mut outbox = client.queue.close(&mut self.blocked_bytes);

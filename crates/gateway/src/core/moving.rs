@@ -89,9 +89,12 @@ impl<P: Ports> Shard<P> {
             worker.unbind();
         }
         let old = std::mem::replace(worker, link);
-        if let Some(log) = log.as_mut().filter(|log| log.next_cmd() == Some(code::ADOPT)) {
-            // Its link failed before it could be given.
-            log.remove_next();
+        if let Some(log) = log {
+            log.is_returned = false;
+            if log.next_cmd() == Some(code::ADOPT) {
+                // Its link failed before it could be given.
+                log.remove_next();
+            }
         }
         let next = log.as_ref().and_then(|log| log.next_cmd());
         let is_adopted = acknowledges && next != Some(code::ON_CONNECT);

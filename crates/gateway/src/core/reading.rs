@@ -2,18 +2,24 @@
 //!
 //! The shell reads from the socket. A [`Reading`] tells it what to do next.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
+use gatewayworker_protocol::close_code::POLICY_VIOLATION;
 
 use super::Shard;
 use super::client::Waits;
+use super::effects::{Effect, Notice};
 use super::events::Route;
 use super::inbox::{Inbox, Outlet, Progress};
 use super::listener_policy::Framing;
 use super::ports::Ports;
 use super::protocol::Protocol;
+use super::rate_limits::OverRate;
 use super::table::Key;
 
 /// What the reader of a client's socket does next.
@@ -25,6 +31,9 @@ pub enum Reading<B> {
     /// or for room in the buffer), then call [`Shard::resume`]. The client feels that as a socket that
     /// takes no more.
     Paused(Route<B>),
+    /// Wait until this time, in ms of the shard's clock, then call [`Shard::resume`]. The client
+    /// sends faster than it may.
+    Delayed(u64),
     /// Read no more: the client is closed.
     Closed,
 }
@@ -42,7 +51,7 @@ impl<P: Ports> Shard<P> {
         client.silent_since_ms = now_ms;
         client.pings = 0;
         let mut outlet = ToWorker { shard: self, key };
-        let progress = inbox.advance(&mut outlet, bytes);
+        let progress = inbox.advance(&mut outlet, bytes, now_ms);
         self.close_pending();
         match progress {
             Progress::NeedMore => Reading::More,
@@ -56,7 +65,28 @@ impl<P: Ports> Shard<P> {
                 self.close(key, reason, last);
                 Reading::Closed
             }
+            Progress::ClosedByClient { reason, frame, answer } => {
+                self.close_by_client(key, reason, frame.as_deref(), answer);
+                Reading::Closed
+            }
+            Progress::OverRate(over) => self.slow_down(key, over),
         }
+    }
+
+    /// Throttles or closes a client that sends faster than it may.
+    fn slow_down(&mut self, key: Key, over: OverRate) -> Reading<P::Buffer> {
+        let Some(client) = self.table.get(key) else { return Reading::Closed };
+        let OverRate { limit, until_ms } = over;
+        let id = client.id(self.settings.address);
+        let is_closed = until_ms.is_none();
+        self.effects.list.push_back(Effect::Log(Notice::OverRate { client: id, limit, is_closed }));
+        if let Some(until_ms) = until_ms {
+            client.is_paused = true;
+            return Reading::Delayed(until_ms);
+        }
+        let last = client.policy().close_frame(POLICY_VIOLATION, "you send too fast");
+        self.close(key, CloseReason::RateLimited, last);
+        Reading::Closed
     }
 
     /// Goes on with a client that was paused, or that has just been inserted, with the bytes

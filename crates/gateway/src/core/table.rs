@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 
 use super::client::{Client, NewClient};
 use super::index::{Index, Member, Membership};
+use super::membership_limits::{MembershipLimit, MembershipLimits};
 use super::ports::Ports;
 
 /// The place of a client in the table. Later clients use a slot again, so a kept key is only valid
@@ -42,16 +43,16 @@ pub struct Table<P: Ports> {
     groups: Index,
     /// How many are not admitted yet.
     pending: usize,
-}
-
-impl<P: Ports> Default for Table<P> {
-    fn default() -> Self {
-        let (slots, free, by_id, uids, groups) = Default::default();
-        Self { slots, free, by_id, uids, groups, pending: 0 }
-    }
+    limits: MembershipLimits,
 }
 
 impl<P: Ports> Table<P> {
+    /// A table without clients.
+    pub(crate) fn new(limits: MembershipLimits) -> Self {
+        let (slots, free, by_id, uids, groups) = Default::default();
+        Self { slots, free, by_id, uids, groups, pending: 0, limits }
+    }
+
     /// How many clients there are, admitted or not.
     #[cfg(any(test, feature = "internals"))]
     pub(crate) fn len(&self) -> usize {
@@ -171,16 +172,39 @@ impl<P: Ports> Table<P> {
     }
 
     /// Binds a client to a uid, in place of the one it was bound to.
-    pub(crate) fn bind_uid(&mut self, connection_id: u32, uid: &Bytes, joined: u64) {
-        let Some(key) = self.key_of(connection_id) else { return };
-        self.unbind_uid(connection_id);
+    ///
+    /// # Errors
+    /// When the uid is too long, or has as many clients as it may have. Nothing has changed then.
+    pub(crate) fn bind_uid(
+        &mut self,
+        connection_id: u32,
+        uid: &Bytes,
+        joined: u64,
+    ) -> Result<(), MembershipLimit> {
+        let Some(key) = self.key_of(connection_id) else { return Ok(()) };
+        self.limits.check_name(uid)?;
+        let before = self.get(key).and_then(|client| client.uid);
+        if before.is_some_and(|membership| self.uids.name(membership) == uid) {
+            self.unlist_uid(connection_id);
+        } else {
+            self.limits.acquire_uid(uid)?;
+            self.unbind_uid(connection_id);
+        }
         let membership = self.uids.add(uid, Member { slot: key.slot, back: 0, joined });
         if let Some(client) = self.get(key) {
             client.uid = Some(membership);
         }
+        Ok(())
     }
 
     pub(crate) fn unbind_uid(&mut self, connection_id: u32) {
+        if let Some(membership) = self.client(connection_id).and_then(|client| client.uid) {
+            self.limits.release_uid(self.uids.name(membership));
+            self.unlist_uid(connection_id);
+        }
+    }
+
+    fn unlist_uid(&mut self, connection_id: u32) {
         let Some(membership) = self.by_id(connection_id).and_then(|client| client.uid.take()) else { return };
         if let Some((moved, place)) = self.uids.remove(membership)
             && let Some(client) = self.at_mut(moved.slot)
@@ -190,19 +214,33 @@ impl<P: Ports> Table<P> {
     }
 
     /// Puts a client into a group; joining twice is joining once.
-    pub(crate) fn join_group(&mut self, connection_id: u32, group: &Bytes, joined: u64) {
-        let Some(key) = self.key_of(connection_id) else { return };
+    ///
+    /// # Errors
+    /// When the group's name is too long, or the client is in as many groups as it may be in.
+    pub(crate) fn join_group(
+        &mut self,
+        connection_id: u32,
+        group: &Bytes,
+        joined: u64,
+    ) -> Result<(), MembershipLimit> {
+        let Some(key) = self.key_of(connection_id) else { return Ok(()) };
+        self.limits.check_name(group)?;
+        let max_groups = self.limits.max_groups_per_client;
         let set = self.groups.find(group);
-        let Some(client) = self.get(key) else { return };
-        let memberships = client.groups.get_or_insert_default();
+        let Some(client) = self.get(key) else { return Ok(()) };
+        let memberships = client.groups.as_deref().unwrap_or_default();
         if memberships.iter().any(|m| Some(m.set) == set) {
-            return;
+            return Ok(());
+        }
+        if memberships.len() >= max_groups {
+            return Err(MembershipLimit::GroupsPerClient);
         }
         let back = memberships.len() as u32;
         let membership = self.groups.add(group, Member { slot: key.slot, back, joined });
-        if let Some(memberships) = self.get(key).and_then(|client| client.groups.as_mut()) {
-            memberships.push(membership);
+        if let Some(client) = self.get(key) {
+            client.groups.get_or_insert_default().push(membership);
         }
+        Ok(())
     }
 
     pub(crate) fn leave_group(&mut self, connection_id: u32, group: &[u8]) {

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use gatewayworker_protocol::Features;
 
 use super::client::Client;
+use super::membership_limits::{MembershipLimit, MembershipLimits};
 use super::table::{Key, Table};
 use super::testing::{self, MemoryConnection, MemoryPorts, new_client};
 
@@ -136,7 +137,7 @@ proptest! {
     fn whatever_happens_both_halves_of_every_membership_agree(steps in prop::collection::vec(step(), 1..80)) {
             let (_, workers) = testing::shard();
             let worker = workers.join("worker", 1000, Features::default());
-            let (mut table, mut model) = (Table::default(), Model::default());
+            let (mut table, mut model) = (Table::new(MembershipLimits::default()), Model::default());
             for (step, joined) in steps.into_iter().zip(1..) {
                 if !model.admits(&step) {
                     continue;
@@ -150,9 +151,9 @@ proptest! {
                         assert_eq!(table.remove(key).unwrap().connection_id, id);
                         assert!(table.get(key).is_none() && table.remove(key).is_none());
                     }
-                    Step::Bind(id, uid) => table.bind_uid(id, &uid.into(), joined),
+                    Step::Bind(id, uid) => table.bind_uid(id, &uid.into(), joined).unwrap(),
                     Step::Unbind(id) => table.unbind_uid(id),
-                    Step::Join(id, group) => table.join_group(id, &group.into(), joined),
+                    Step::Join(id, group) => table.join_group(id, &group.into(), joined).unwrap(),
                     Step::Leave(id, group) => table.leave_group(id, group.as_bytes()),
                     Step::Ungroup(group) => table.ungroup(group.as_bytes()),
                 }
@@ -167,10 +168,72 @@ fn a_key_that_was_kept_is_not_good_for_the_next_client_of_its_slot() {
     let (_, workers) = testing::shard();
     let worker = workers.join("worker", 1000, Features::default());
     let new = |id| new_client(id, &worker, MemoryConnection::new(testing::policy()));
-    let mut table = Table::default();
+    let mut table = Table::new(MembershipLimits::default());
     let gone = table.insert(new(1));
     table.remove(gone);
     table.insert(new(2));
     assert!(table.get(gone).is_none() && table.remove(gone).is_none());
     assert_eq!(table.admitted_len(), 1);
+}
+
+fn three_clients(limits: &MembershipLimits) -> Table<MemoryPorts> {
+    let (_, workers) = testing::shard();
+    let worker = workers.join("worker", 1000, Features::default());
+    let mut table = Table::new(limits.clone());
+    for id in 1..=3 {
+        table.insert(new_client(id, &worker, MemoryConnection::new(testing::policy())));
+    }
+    table
+}
+
+#[test]
+fn a_client_is_in_so_many_groups_and_may_join_others_when_it_has_left_some() {
+    let mut table = three_clients(&MembershipLimits::new(2, usize::MAX, usize::MAX));
+    let join = |table: &mut Table<_>, group: &'static str| table.join_group(1, &group.into(), 1);
+    for group in ["a", "b", "a", "b"] {
+        assert_eq!(join(&mut table, group), Ok(()));
+    }
+    assert_eq!(join(&mut table, "c"), Err(MembershipLimit::GroupsPerClient));
+    assert_eq!(table.group(b"c").len(), 0);
+    table.leave_group(1, b"a");
+    assert_eq!(join(&mut table, "c"), Ok(()));
+    assert_eq!(join(&mut table, "d"), Err(MembershipLimit::GroupsPerClient));
+    table.ungroup(b"b");
+    assert_eq!(join(&mut table, "d"), Ok(()));
+    assert_eq!(table.join_group(2, &"a".into(), 1), Ok(()), "another client");
+}
+
+#[test]
+fn a_client_that_may_join_no_group_is_as_one_that_never_joined() {
+    let mut table = three_clients(&MembershipLimits::new(usize::MAX, usize::MAX, 3));
+    assert_eq!(table.join_group(1, &"long".into(), 1), Err(MembershipLimit::NameBytes));
+    assert_eq!(table.bind_uid(1, &"long".into(), 1), Err(MembershipLimit::NameBytes));
+    let client = table.client(1).unwrap();
+    assert_eq!((table.groups_of(client), table.uid_of(client)), (None, None));
+    assert_eq!(table.join_group(1, &"abc".into(), 1), Ok(()));
+    let mut none = three_clients(&MembershipLimits::new(0, usize::MAX, usize::MAX));
+    assert_eq!(none.join_group(1, &"abc".into(), 1), Err(MembershipLimit::GroupsPerClient));
+    assert_eq!(none.groups_of(none.client(1).unwrap()), None);
+}
+
+#[test]
+fn a_uid_has_so_many_clients_over_all_shards() {
+    let limits = MembershipLimits::new(usize::MAX, 2, usize::MAX);
+    let (mut one, mut other) = (three_clients(&limits), three_clients(&limits));
+    let bind = |table: &mut Table<_>, id, uid: &'static str| table.bind_uid(id, &uid.into(), 1);
+    let full = Err(MembershipLimit::ClientsPerUid);
+    assert_eq!([bind(&mut one, 1, "a"), bind(&mut other, 1, "a")], [Ok(()), Ok(())]);
+    assert_eq!(bind(&mut one, 2, "a"), full);
+    assert_eq!(bind(&mut one, 1, "a"), Ok(()), "it is bound already");
+    assert_eq!((bind(&mut one, 2, "b"), bind(&mut one, 2, "a")), (Ok(()), full));
+    assert_eq!(one.uid_of(one.client(2).unwrap()).unwrap(), "b", "it is bound as before");
+    // Each way to give a place back: another uid, none, the end of the client.
+    assert_eq!((bind(&mut one, 1, "b"), bind(&mut one, 3, "a")), (Ok(()), Ok(())));
+    assert_eq!(bind(&mut one, 3, "b"), full);
+    one.unbind_uid(3);
+    assert_eq!((bind(&mut other, 2, "a"), bind(&mut other, 3, "a")), (Ok(()), full));
+    let key = other.key_of(1).unwrap();
+    other.remove(key);
+    assert_eq!(bind(&mut other, 3, "a"), Ok(()));
+    one.check().and(other.check()).unwrap();
 }

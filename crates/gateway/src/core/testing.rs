@@ -16,6 +16,7 @@ use super::delivery_settings::DeliverySettings;
 use super::effects::Effect;
 use super::link_buffer::{LinkBuffer, LinkClosed};
 use super::listener_policy::{Framing, ListenerPolicy, SlowConsumer};
+use super::membership_limits::MembershipLimits;
 use super::outbox::{Flushed, Outbox};
 use super::outgoing::WebSocketType;
 use super::ports::{Connection, Directory, Ports, Transmit};
@@ -160,6 +161,11 @@ impl MemoryDirectory {
         self.table.borrow_mut().leave(link);
     }
 
+    /// How many suspects workers have.
+    pub fn suspects(&self) -> usize {
+        self.table.borrow().suspects.given()
+    }
+
     /// The worker of a link drains, of a gateway with so many shards.
     pub fn drain(&self, link: &Arc<WorkerLink<MemoryLink>>, shards: usize) -> bool {
         self.is_changed.set(true);
@@ -208,6 +214,7 @@ pub fn policy() -> ListenerPolicy {
         max_message_bytes: 8 * 1024 * 1024,
         outbox_bytes: 1_024_000,
         slow_consumer: SlowConsumer::Close,
+        rate_limits: None,
     }
 }
 
@@ -221,6 +228,7 @@ pub fn shard() -> (Shard<MemoryPorts>, MemoryDirectory) {
         max_session_bytes: 1 << 20,
         outbox_budget: 1 << 30,
         heartbeat_tick: Duration::from_millis(5),
+        membership_limits: MembershipLimits::default(),
         delivery: DeliverySettings::default(),
     };
     let directory = MemoryDirectory::new(Routing::LeastConnections);

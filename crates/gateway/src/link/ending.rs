@@ -6,14 +6,12 @@
 //! task tells every shard that the worker is gone. A shard has executed all commands of both links by
 //! then, as messages to a shard stay in their order.
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatewayworker_net::LinkWriter;
-use socket2::SockRef;
+use gatewayworker_net::{LinkReader, LinkWriter};
 use tokio::io::copy;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
@@ -34,11 +32,11 @@ const MAX_READ_OUT: usize = 16 * 1024 * 1024;
 
 impl Link {
     /// Ends the link, which was served until `ended`.
-    pub(super) async fn end(mut self, mut reading: OwnedReadHalf, ended: Result<LinkEnd, LinkError>) {
+    pub(super) async fn end(mut self, mut reading: LinkReader, ended: Result<LinkEnd, LinkError>) {
         match self.keepalive.epoch().cloned() {
             Some(epoch) if self.call_link.is_none() => self.end_event_link(&epoch, &mut reading, ended).await,
             Some(epoch) if !epoch.is_released() && !matches!(ended, Ok(LinkEnd::Stopping)) => {
-                self.end_call_link(&epoch, ended).await;
+                self.end_call_link(&epoch, &mut reading, ended).await;
             }
             _ => self.end_alone(&mut reading, ended).await,
         }
@@ -46,7 +44,7 @@ impl Link {
     }
 
     /// Ends a link that belongs to no epoch, or whose epoch has let it go.
-    async fn end_alone(&mut self, reading: &mut OwnedReadHalf, ended: Result<LinkEnd, LinkError>) {
+    async fn end_alone(&mut self, reading: &mut LinkReader, ended: Result<LinkEnd, LinkError>) {
         if let (Err(_), Some(worker)) = (&ended, &self.worker) {
             // From now on, its clients' events go to other workers.
             self.shard.shared.workers.leave(worker);
@@ -87,10 +85,15 @@ impl Link {
     }
 
     /// Ends the call link of an epoch, and with it the epoch.
-    async fn end_call_link(&mut self, epoch: &Epoch, ended: Result<LinkEnd, LinkError>) {
+    async fn end_call_link(
+        &mut self,
+        epoch: &Epoch,
+        reading: &mut LinkReader,
+        ended: Result<LinkEnd, LinkError>,
+    ) {
         let (how, why) = describe(&ended, "call link");
         epoch.end(how, why);
-        self.read_out().await;
+        self.read_out(reading).await;
         self.writer.close(io::ErrorKind::ConnectionAborted);
         self.call_link = None;
     }
@@ -99,7 +102,7 @@ impl Link {
     async fn end_event_link(
         &mut self,
         epoch: &Epoch,
-        reading: &mut OwnedReadHalf,
+        reading: &mut LinkReader,
         ended: Result<LinkEnd, LinkError>,
     ) {
         let shared = self.shard.shared.clone();
@@ -126,18 +129,18 @@ impl Link {
             (Some(worker), _) => {
                 let (how, why) = describe(&ended, "event link");
                 epoch.end(how, why);
-                self.settle(epoch, &worker).await;
+                self.settle(epoch, &worker, reading).await;
             }
         }
     }
 
     /// Settles an epoch that is over, with the event link's task: when both links are read out, the
     /// shards give the unfinished events to other workers.
-    async fn settle(&mut self, epoch: &Epoch, worker: &Arc<WorkerLink>) {
+    async fn settle(&mut self, epoch: &Epoch, worker: &Arc<WorkerLink>, reading: &mut LinkReader) {
         let shared = self.shard.shared.clone();
         let (was_draining, clients) = (worker.is_draining(), worker.clients());
         shared.workers.close(worker);
-        self.read_out().await;
+        self.read_out(reading).await;
         self.writer.close(io::ErrorKind::ConnectionAborted);
         epoch.call_link_settled().await;
         let Some(EpochEnd { how, why }) = epoch.ended() else { return };
@@ -166,7 +169,7 @@ impl Link {
 
     /// Reads what has arrived on a link whose epoch is over, and hands it to the shards. Nobody waits
     /// for more, and questions get no answer.
-    async fn read_out(&mut self) {
+    async fn read_out(&mut self, reading: &mut LinkReader) {
         let until = Instant::now() + FINISH_TIMEOUT;
         let mut left = MAX_READ_OUT;
         loop {
@@ -179,26 +182,19 @@ impl Link {
             if self.hand_over().await.is_err() || left == 0 || Instant::now() >= until {
                 return;
             }
-            let Ok(bytes @ 1..) = self.receive() else { return };
+            // Without asking the runtime, which may not know yet of the last bytes.
+            let Ok(Some(bytes @ 1..)) = reading.try_read_directly(&mut self.buffer) else { return };
             left = left.saturating_sub(bytes);
             // Reading does not wait while there are bytes: let other tasks run.
             tokio::task::yield_now().await;
         }
-    }
-
-    /// Reads without waiting, and without asking the runtime, which may not know yet of the last bytes.
-    fn receive(&mut self) -> io::Result<usize> {
-        let mut scratch = self.shard.scratch.borrow_mut();
-        let bytes = (&*SockRef::from(self.writer.socket())).read(&mut scratch)?;
-        self.buffer.extend_from_slice(&scratch[..bytes]);
-        Ok(bytes)
     }
 }
 
 /// Writes what waits for the peer, and ends the gateway's side. A worker, which gets the events that
 /// were on their way, may still send on `reading`: closing with unread bytes would reset the link and
 /// lose the last events.
-async fn finish(writer: &LinkWriter, reading: Option<&mut OwnedReadHalf>) {
+async fn finish(writer: &LinkWriter, reading: Option<&mut LinkReader>) {
     writer.finish();
     let _ = timeout(FINISH_TIMEOUT, async {
         writer.drive().await?;

@@ -23,11 +23,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_net::LinkWriter;
+use gatewayworker_net::{LinkReader, LinkStream, LinkWriter};
 use gatewayworker_protocol::{Features, Question, frame_answer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::DropGuard;
@@ -84,8 +83,17 @@ pub(crate) async fn run(
 ) {
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     gatewayworker_net::tune(&stream);
-    let (mut reading, writing) = stream.into_split();
     let shared = &shard.shared;
+    let stream = match LinkStream::accept(stream, shared.link_tls.as_ref()).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            return shared
+                .logs
+                .link_closed
+                .log(move |times| warn!(%peer, %error, times, "a link was closed"));
+        }
+    };
+    let (mut reading, writing) = stream.into_split();
     let writer = Arc::new(LinkWriter::new(writing, shared.config.link_outbox_bytes));
     let state = LinkState::new(shared.config.secret_key.clone(), shared.max_frame_len, shared.shards.len());
     let keepalive = Rc::new(Keepalive::new(shard.clone(), writer.clone()));
@@ -97,7 +105,7 @@ pub(crate) async fn run(
 
 impl Link {
     /// Reads and writes until the link ends.
-    async fn serve(&mut self, socket: &mut OwnedReadHalf) -> Result<LinkEnd, LinkError> {
+    async fn serve(&mut self, socket: &mut LinkReader) -> Result<LinkEnd, LinkError> {
         let writer = self.writer.clone();
         let mut ended_otherwise = self.watch();
         tokio::select! {
@@ -128,7 +136,7 @@ impl Link {
     /// cancelled call has read.
     ///
     /// Cancel safe, except for the answer to a question.
-    async fn read(&mut self, socket: &mut OwnedReadHalf) -> Result<(), LinkError> {
+    async fn read(&mut self, socket: &mut LinkReader) -> Result<(), LinkError> {
         let hello_until = Instant::now() + HELLO_TIMEOUT;
         loop {
             while let Some(event) = self.next()? {

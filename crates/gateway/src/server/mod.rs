@@ -29,7 +29,7 @@ use acceptors::{accept_clients, accept_links};
 pub use bound_listeners::BoundListeners;
 
 use crate::capacity::Capacity;
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::core::isolation::Isolated;
 use crate::core::isolation_timer::IsolationTimer;
 use crate::error::Error;
@@ -112,7 +112,8 @@ pub async fn serve(
     let files = OpenFiles::now();
     let capacity = Capacity::new(&config, files)?;
     capacity.log(&config, files);
-    let shared = Arc::new(GatewayState::new(config, capacity, address, senders));
+    let link_tls = config.link_tls.load_for_both().map_err(ConfigError::from)?;
+    let shared = Arc::new(GatewayState::new(config, capacity, address, senders).with_link_tls(link_tls));
     let counted = shared.clone();
     operator.stats.provide(move || counted.stats());
     let watched = shared.clone();
@@ -248,7 +249,8 @@ fn start_tasks(
 async fn announce(shared: Arc<GatewayState>) {
     let address = shared.address.to_string();
     let Config { register_address, secret_key, .. } = &shared.config;
-    registers::announce(register_address, &address, secret_key, &shared.registers).await;
+    registers::announce(register_address, &address, secret_key, shared.link_tls.as_ref(), &shared.registers)
+        .await;
 }
 
 /// Loads the certificates again at each request of the operator. Without certificates it drops

@@ -130,6 +130,26 @@ impl ShardThread {
                     );
                 });
             }
+            Notice::OverRate { client, limit, is_closed: false } => {
+                self.shared.limits.count_throttled();
+                logs.client_throttled.log(move |times| {
+                    info!(%client, limit, times, "a client sends faster than it may: the gateway reads from it more slowly");
+                });
+            }
+            Notice::OverRate { client, limit, is_closed: true } => logs.client_too_fast.log(move |clients| {
+                info!(%client, limit, clients, "a client that sent faster than it may was closed with 1008");
+            }),
+            Notice::CommandRefused { client, limit } => {
+                self.shared.limits.count_refused(limit);
+                let limit = limit.setting();
+                logs.command_refused.log(move |times| {
+                    warn!(
+                        %client, limit, times,
+                        "a command of a worker was not executed: it would have given the client more than \
+                         the limit allows; set it higher, or mend the application"
+                    );
+                });
+            }
         }
     }
 }

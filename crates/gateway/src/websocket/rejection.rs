@@ -7,6 +7,7 @@ use std::io;
 use super::health_check::HealthCheck;
 use super::text_answer::text_answer;
 use crate::access::rejections::RejectReason;
+use crate::listener::AddressLimitReached;
 
 /// The rejection of a connection.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,8 @@ pub(crate) enum Rejection {
         sentence: String,
         /// The rejected value of the request, such as its origin, for the log.
         value: Option<String>,
+        /// After how many seconds the client may try again, where that is known.
+        retry_after_s: Option<u64>,
         /// The request was a HEAD: the answer has no body.
         is_head: bool,
     },
@@ -35,6 +38,22 @@ impl From<RejectReason> for Rejection {
     }
 }
 
+impl From<AddressLimitReached> for Rejection {
+    fn from(limit: AddressLimitReached) -> Self {
+        let reason = match limit {
+            AddressLimitReached::Connections => RejectReason::AddressFull,
+            AddressLimitReached::Rate { .. } => RejectReason::AddressRate,
+        };
+        let mut rejection = Self::from(reason);
+        if let (AddressLimitReached::Rate { retry_after_s: after_s }, Self::Http { retry_after_s, .. }) =
+            (limit, &mut rejection)
+        {
+            *retry_after_s = Some(after_s);
+        }
+        rejection
+    }
+}
+
 impl Rejection {
     /// The rejection of a request that is no valid WebSocket handshake.
     pub(crate) fn http(status: &'static str, sentence: impl Into<String>) -> Self {
@@ -43,13 +62,21 @@ impl Rejection {
             status,
             sentence: sentence.into(),
             value: None,
+            retry_after_s: None,
             is_head: false,
         }
     }
 
     /// A rejection for this reason, with the reason's own status.
     pub(crate) fn of(reason: RejectReason, sentence: impl Into<String>) -> Self {
-        Self::Http { reason, status: reason.status(), sentence: sentence.into(), value: None, is_head: false }
+        Self::Http {
+            reason,
+            status: reason.status(),
+            sentence: sentence.into(),
+            value: None,
+            retry_after_s: None,
+            is_head: false,
+        }
     }
 
     /// Adds the rejected value, for the log.
@@ -72,12 +99,13 @@ impl Rejection {
 
     /// Returns the HTTP answer; `None` where the client has left, and for a health check.
     pub(crate) fn response(&self) -> Option<String> {
-        let Self::Http { status, sentence, is_head, .. } = self else { return None };
-        let headers = match status.split(' ').next() {
-            Some("405") => "Allow: GET\r\nConnection: close\r\n",
-            Some("426") => {
+        let Self::Http { status, sentence, retry_after_s, is_head, .. } = self else { return None };
+        let headers = match (status.split(' ').next(), retry_after_s) {
+            (Some("405"), _) => "Allow: GET\r\nConnection: close\r\n",
+            (Some("426"), _) => {
                 "Connection: Upgrade, close\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
             }
+            (_, Some(seconds)) => &format!("Retry-After: {seconds}\r\nConnection: close\r\n"),
             _ => "Connection: close\r\n",
         };
         Some(text_answer(status, headers, sentence, *is_head))

@@ -89,8 +89,8 @@ pub enum Command {
         origin: Origin,
         /// Its session.
         session: Bytes,
-        /// Between our own daemons the name of a [`CloseReason`](crate::CloseReason); empty from
-        /// and to PHP.
+        /// Between our own daemons the name of a [`CloseReason`](crate::CloseReason), perhaps with
+        /// a [`ClientCloseFrame`](crate::ClientCloseFrame) behind it; empty from and to PHP.
         reason: Bytes,
     },
     /// A sign of life. Between our own daemons it may carry a [`PingBody`](crate::PingBody).

@@ -1,5 +1,6 @@
 //! ON_CLOSE: a client is gone. Its session stands in ext. The body, which PHP leaves empty and does
-//! not read, carries a [`CloseReason`](crate::CloseReason) between our own daemons.
+//! not read, carries a [`CloseReason`](crate::CloseReason) between our own daemons, and may carry the client's
+//! close frame behind it ([`ClientCloseFrame`](crate::ClientCloseFrame)).
 
 use std::mem;
 

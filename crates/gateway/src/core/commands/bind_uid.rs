@@ -22,6 +22,7 @@ pub(super) fn route(connection_id: u32, uid: Bytes, number: impl FnOnce() -> u64
 
 impl BindUid {
     pub(super) fn execute<P: Ports>(self, shard: &mut Shard<P>) {
-        shard.table.bind_uid(self.connection_id, &self.uid, self.bound);
+        let bound = shard.table.bind_uid(self.connection_id, &self.uid, self.bound);
+        shard.note_refused(self.connection_id, bound);
     }
 }

@@ -22,6 +22,7 @@ pub(super) fn route(connection_id: u32, group: Bytes, number: impl FnOnce() -> u
 
 impl JoinGroup {
     pub(super) fn execute<P: Ports>(self, shard: &mut Shard<P>) {
-        shard.table.join_group(self.connection_id, &self.group, self.joined);
+        let joined = shard.table.join_group(self.connection_id, &self.group, self.joined);
+        shard.note_refused(self.connection_id, joined);
     }
 }

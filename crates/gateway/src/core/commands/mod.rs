@@ -29,10 +29,12 @@ mod update_session;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatewayworker_protocol::Command;
+use gatewayworker_protocol::{ClientId, Command};
 
 use super::Shard;
+use super::effects::{Effect, Notice};
 use super::flush::Recipients;
+use super::membership_limits::MembershipLimit;
 use super::outgoing::Outgoing;
 use super::ports::Ports;
 use super::send_queue::Priority;
@@ -176,6 +178,16 @@ impl<P: Ports> Shard<P> {
             if except.binary_search(&key.connection_id()).is_err() {
                 self.enqueue(key, Priority::Bulk, recipients, |client| client.policy().encode(message));
             }
+        }
+    }
+}
+
+impl<P: Ports> Shard<P> {
+    /// Notes a command that was not executed, because its client has as much as it may have.
+    fn note_refused(&mut self, connection_id: u32, executed: Result<(), MembershipLimit>) {
+        if let Err(limit) = executed {
+            let client = ClientId::new(self.settings.address, connection_id);
+            self.effects.list.push_back(Effect::Log(Notice::CommandRefused { client, limit }));
         }
     }
 }

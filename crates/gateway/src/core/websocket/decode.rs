@@ -81,13 +81,27 @@ pub(crate) enum Content {
     Fragment,
     Ping(Range<usize>),
     Pong,
-    /// The peer closes, perhaps with a code.
-    Close(Option<u16>),
+    /// The peer closes, perhaps with a code, and with a code perhaps a reason, which is UTF-8.
+    Close {
+        code: Option<u16>,
+        reason: Range<usize>,
+    },
 }
 
 /// Whether a frame that begins with this byte is a control frame: ping, pong, close.
 pub(crate) fn is_control(first: u8) -> bool {
     first & 0x08 != 0
+}
+
+/// Whether a frame that begins with this byte is a close frame, valid or not.
+pub(crate) fn is_close(first: u8) -> bool {
+    first & 0x0f == 0x8
+}
+
+/// Whether a frame that begins with this byte counts as a message where messages are limited: it
+/// begins one, or it is a ping, which is answered.
+pub(crate) fn is_limited(first: u8) -> bool {
+    matches!(first & 0x0f, 0x1 | 0x2 | 0x9)
 }
 
 impl Decoder {
@@ -150,7 +164,9 @@ impl Decoder {
         let content = match header.opcode {
             OpCode::Control(Control::Ping) => Content::Ping(start..len),
             OpCode::Control(Control::Pong) => Content::Pong,
-            OpCode::Control(Control::Close) => Content::Close(close_code(payload)?),
+            OpCode::Control(Control::Close) => {
+                Content::Close { code: close_code(payload)?, reason: len.min(start + 2)..len }
+            }
             OpCode::Data(Data::Text | Data::Binary) if header.is_final && !compressed => {
                 let binary = header.opcode == OpCode::Data(Data::Binary);
                 check_text(binary, payload)?;

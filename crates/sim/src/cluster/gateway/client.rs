@@ -150,7 +150,7 @@ impl Gateway {
             // Whatever stands before the close frame was taken.
             Reading::Closed if open.messages.has_closed() => Some(0),
             Reading::Closed => None,
-            Reading::More | Reading::Paused(_) => Some(open.inbox.waiting()),
+            Reading::More | Reading::Paused(_) | Reading::Delayed(_) => Some(open.inbox.waiting()),
         };
         if let Some(left) = left {
             let id = ClientId::new(super::super::address(context.process), open.key.connection_id());
@@ -161,6 +161,11 @@ impl Gateway {
             Reading::Paused(route) => {
                 context.note(|| format!("client {number} pauses: {route:?}"));
                 open.waits = Some(route);
+            }
+            Reading::Delayed(until_ms) => {
+                open.waits = Some(Route::Open);
+                let delay_ms = until_ms.saturating_sub(context.now_ms);
+                context.turn_after(delay_ms, Wake::Client(number).encode());
             }
             Reading::Closed => {}
         }

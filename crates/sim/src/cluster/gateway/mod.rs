@@ -22,8 +22,8 @@ use std::time::Duration;
 pub(super) use client::{ACCEPTED, NO_WORKER};
 use client::{ClientTask, Stage};
 use gatewayworker_gateway::internals::{
-    DeliverySettings, Framing, Heartbeat, IsolationTimer, ListenerPolicy, Pairings, Routing, Settings,
-    SlowConsumer, WebSocketType,
+    DeliverySettings, Framing, Heartbeat, IsolationTimer, ListenerPolicy, MembershipLimits, Pairings,
+    Routing, Settings, SlowConsumer, WebSocketType,
 };
 use gatewayworker_protocol::ClientId;
 use link::{Doing, Link};
@@ -97,6 +97,7 @@ impl GatewayOptions {
             max_message_bytes: 1 << 20,
             outbox_bytes: self.outbox_bytes,
             slow_consumer: SlowConsumer::Close,
+            rate_limits: None,
         }
     }
 }
@@ -173,6 +174,7 @@ impl Gateway {
                 max_session_bytes: 1 << 20,
                 outbox_budget: options.outbox_budget,
                 heartbeat_tick: Duration::from_millis(5),
+                membership_limits: MembershipLimits::default(),
                 delivery: options.delivery,
             };
             ShardNode::new(Core::new(settings, directory.clone()))

@@ -1,0 +1,116 @@
+//! The counts of a run: what its row of the table shows.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Ending, Ledger};
+
+/// What became of the messages and the connections of a run.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Messages that clients have sent.
+    pub messages: u64,
+    /// Messages that no handler has handled to its end, on a connection whose gateway has not been harmed, or followed
+    /// by a message that was handled; also connects and handshakes before a message that was handled.
+    pub lost: u64,
+    /// Messages that were with a gateway, or on the way to it, when it was harmed. Their clients have seen the
+    /// connection end without an answer.
+    pub gone_with_gateway: u64,
+    /// Messages without an answer, on a connection that waited for it.
+    pub unanswered: u64,
+    /// Events that were handled again, closes excepted.
+    pub doubled: u64,
+    /// Those of them without the mark.
+    pub doubled_unmarked: u64,
+    /// Events that were handled behind a later one of their client.
+    pub reordered: u64,
+    /// Handlers that have begun while another of their client ran.
+    pub overlapped: u64,
+    /// Handlers that ran when their worker was frozen or cut off, and still ran when their successor began.
+    pub overlapped_at_the_cut: u64,
+    /// Messages whose handler has found an older session than an earlier handler had left.
+    pub stale: u64,
+    /// The same for clients of a harmed gateway, which stores their sessions.
+    pub stale_with_gateway: u64,
+    /// Connections whose close a handler has handled.
+    pub closes: u64,
+    /// Connections that have ended, and whose `on_connect` has run, without an `on_close`.
+    pub closes_missing: u64,
+    /// Closes that were handled again.
+    pub closes_doubled: u64,
+    /// Those of them without the mark.
+    pub closes_doubled_unmarked: u64,
+    /// Connections to gateways that were not harmed, and that ended by no wish of the client.
+    pub cut_off: u64,
+    /// The time until the fault was noticed, in milliseconds, where the row has such a sign and it was seen.
+    pub detection_ms: Option<u64>,
+    /// Attempts to connect that a gateway refused, or did not answer.
+    pub refused: u64,
+    /// The longest time that a message has waited for its answer, or a client for a connection, in milliseconds. A
+    /// client that was refused does not count.
+    pub longest_stall_ms: u64,
+}
+
+impl Counts {
+    /// Whether nothing is owed any more.
+    pub(super) fn is_complete(&self) -> bool {
+        self.lost == 0 && self.closes_missing == 0 && self.unanswered == 0
+    }
+}
+
+impl Ledger {
+    /// Returns the counts as they are now. What is still under way counts as lost, or missing.
+    pub fn counts(&self, now: Duration) -> Counts {
+        let mut counts = Counts { refused: self.refused, ..Counts::default() };
+        let mut longest_stall = self.longest_opening;
+        for (connection, sent) in &self.sent {
+            let handled = self.client_ids.get(connection).and_then(|id| self.handled.get(id));
+            let is_poisoned = self.poisoned.contains(connection);
+            let harmed = self.was_harmed(sent) || is_poisoned;
+            let ending = sent.ended.map(|(ending, _)| ending);
+            counts.messages += u64::from(sent.messages);
+            let owed = self.owed(*connection, sent);
+            if !is_poisoned {
+                counts.gone_with_gateway += u64::from(sent.messages - owed);
+            }
+            let has_handled = |number| handled.is_some_and(|handled| handled.has_handled(number));
+            counts.lost += (1..=owed).filter(|number| !has_handled(*number)).count() as u64;
+            if !harmed {
+                if !matches!(ending, Some(Ending::Left)) {
+                    counts.unanswered += sent.unanswered.len() as u64;
+                }
+                if !sent.was_ended_by_client() {
+                    counts.cut_off += 1;
+                }
+                longest_stall = longest_stall.max(sent.longest_stall(now));
+            } else {
+                longest_stall = longest_stall.max(sent.longest_stall);
+            }
+        }
+        for handled in self.handled.values() {
+            counts.lost += handled.connects_missing();
+            counts.doubled += handled.doubled();
+            counts.doubled_unmarked += handled.doubled_unmarked();
+            counts.reordered += handled.violations.reordered;
+            counts.overlapped += handled.violations.overlapped;
+            counts.overlapped_at_the_cut += handled.violations.overlapped_at_the_cut;
+            counts.closes += u64::from(handled.close.ended > 0);
+            counts.closes_doubled += handled.close.doubled();
+            counts.closes_doubled_unmarked += handled.close.doubled_unmarked();
+            let sent = handled.connection.and_then(|connection| self.sent.get(&connection));
+            match sent.is_some_and(|sent| self.was_harmed(sent)) {
+                true => counts.stale_with_gateway += handled.violations.stale,
+                false => counts.stale += handled.violations.stale,
+            }
+            // A client that was never admitted is known to no one here, and gone.
+            let has_ended = sent.is_none_or(|sent| sent.ended.is_some());
+            counts.closes_missing +=
+                u64::from(has_ended && handled.was_connected() && handled.close.ended == 0);
+        }
+        counts.detection_ms =
+            self.watch.as_ref().and_then(|watch| watch.detected).map(|time| time.as_millis() as u64);
+        counts.longest_stall_ms = longest_stall.as_millis() as u64;
+        counts
+    }
+}

@@ -1,0 +1,219 @@
+//! What the handlers of one client id have done: which events have begun and ended, how often, in which order, and
+//! which handlers are open.
+//!
+//! `Ledger` enters each record of the journal here. Nothing of the client's side is known here.
+
+use super::record::{Connection, Event, Kind};
+
+/// Events in order: `on_connect`, `on_websocket_connect`, then messages 1, 2, 3, …; the close has its own counts.
+#[derive(Debug, Default)]
+pub(super) struct Handled {
+    /// Which connection this client id is, as soon as an event has said it.
+    pub(super) connection: Option<Connection>,
+    /// The worker that has begun the latest event.
+    pub(super) worker: Option<u32>,
+    steps: Vec<Step>,
+    pub(super) close: Step,
+    open: Vec<Open>,
+    /// The number of the current run: a stretch of events in rising order.
+    run: u16,
+    /// The latest event of the run.
+    latest: Option<usize>,
+    pub(super) violations: Violations,
+}
+
+/// How often one event was handled.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Step {
+    pub(super) begun: u16,
+    /// How many of them were repeated and marked as given out before.
+    marked: u16,
+    pub(super) ended: u16,
+    /// The last run that it was begun in.
+    run: u16,
+}
+
+/// A handler that has begun and not ended.
+#[derive(Debug)]
+struct Open {
+    position: usize,
+    worker: u32,
+    /// It ran when its worker was frozen or cut off: it may overlap with its successor.
+    at_the_cut: bool,
+    /// It has overlapped, and is counted.
+    is_counted: bool,
+}
+
+/// What went wrong, as counts.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Violations {
+    pub(super) reordered: u64,
+    pub(super) overlapped: u64,
+    pub(super) overlapped_at_the_cut: u64,
+    pub(super) stale: u64,
+}
+
+/// The position of the close, behind every message.
+const CLOSE: usize = usize::MAX;
+
+fn position(kind: Kind) -> usize {
+    match kind {
+        Kind::Connect => 0,
+        Kind::Handshake => 1,
+        Kind::Message(number) => number as usize + 1,
+        Kind::Close => CLOSE,
+    }
+}
+
+impl Step {
+    /// How often it was handled again.
+    pub(super) fn doubled(self) -> u64 {
+        u64::from(self.begun.saturating_sub(1))
+    }
+
+    /// How often it was handled again without a mark.
+    pub(super) fn doubled_unmarked(self) -> u64 {
+        self.doubled().saturating_sub(u64::from(self.marked))
+    }
+}
+
+impl Handled {
+    fn step(&mut self, position: usize) -> &mut Step {
+        if position == CLOSE {
+            return &mut self.close;
+        }
+        if self.steps.len() <= position {
+            self.steps.resize(position + 1, Step::default());
+        }
+        &mut self.steps[position]
+    }
+
+    /// Enters the begin of a handler. A `dead` worker was killed: its handler does not stay open.
+    pub(super) fn begin(&mut self, event: &Event, dead: bool, at_the_cut: bool) {
+        let Event { worker, redelivered, .. } = *event;
+        let position = position(event.kind);
+        self.check_order(position);
+        self.check_session(event);
+        if self.open.iter().any(|open| !open.at_the_cut) {
+            self.violations.overlapped += 1;
+        } else {
+            // Such a handler may stay open for as long as its worker is frozen.
+            for open in self.open.iter_mut().filter(|open| !open.is_counted) {
+                open.is_counted = true;
+                self.violations.overlapped_at_the_cut += 1;
+            }
+        }
+        let run = self.run;
+        let step = self.step(position);
+        if step.begun > 0 && redelivered {
+            step.marked += 1;
+        }
+        step.begun = step.begun.saturating_add(1);
+        step.run = run;
+        self.worker = Some(worker);
+        if !dead {
+            self.open.push(Open { position, worker, at_the_cut, is_counted: false });
+        }
+    }
+
+    /// An event that follows a later one is either the first of a new run, which repeats what the run before had from
+    /// there on, or out of order: the run had passed over it.
+    fn check_order(&mut self, position: usize) {
+        if self.latest.is_some_and(|latest| position <= latest) {
+            let run = self.run;
+            let step = self.step(position);
+            if step.begun > 0 && step.run == run {
+                self.run = self.run.wrapping_add(1);
+            } else {
+                self.violations.reordered += 1;
+                return;
+            }
+        }
+        self.latest = Some(position);
+    }
+
+    /// A message's handler finds in the session what the last handler before it that has ended has put there, or more
+    /// if the message comes again.
+    fn check_session(&mut self, event: &Event) {
+        let Kind::Message(number) = event.kind else { return };
+        let last = (1..number).rev().find(|earlier| self.has_handled(*earlier));
+        if last.is_some_and(|last| event.session < last) {
+            self.violations.stale += 1;
+        }
+    }
+
+    /// Enters the end of a handler.
+    pub(super) fn end(&mut self, kind: Kind, worker: u32) {
+        let position = position(kind);
+        self.close_one(position, worker);
+        let step = self.step(position);
+        step.ended = step.ended.saturating_add(1);
+    }
+
+    /// Enters that a handler was cancelled: it does not count as handled.
+    pub(super) fn abandon(&mut self, kind: Kind, worker: u32) {
+        self.close_one(position(kind), worker);
+    }
+
+    fn close_one(&mut self, position: usize, worker: u32) {
+        if let Some(n) = self.open.iter().position(|open| open.position == position && open.worker == worker)
+        {
+            self.open.remove(n);
+        }
+    }
+
+    /// Enters that a worker was killed: its handlers run no more.
+    pub(super) fn worker_killed(&mut self, worker: u32) {
+        self.open.retain(|open| open.worker != worker);
+    }
+
+    /// Enters that a worker was frozen or cut off.
+    pub(super) fn worker_cut(&mut self, worker: u32) {
+        for open in self.open.iter_mut().filter(|open| open.worker == worker) {
+            open.at_the_cut = true;
+        }
+    }
+
+    /// Whether a handler runs.
+    pub(super) fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// Whether a message was handled to its end.
+    pub(super) fn has_handled(&self, number: u32) -> bool {
+        self.steps.get(position(Kind::Message(number))).is_some_and(|step| step.ended > 0)
+    }
+
+    /// The highest number of a message that a handler has begun with; 0 for none.
+    pub(super) fn highest(&self) -> u32 {
+        let begun = self.steps.iter().rposition(|step| step.begun > 0).unwrap_or_default();
+        begun.saturating_sub(1) as u32
+    }
+
+    /// The highest number of a message that was handled to its end; 0 for none.
+    pub(super) fn last(&self) -> u32 {
+        let ended = self.steps.iter().rposition(|step| step.ended > 0).unwrap_or_default();
+        ended.saturating_sub(1) as u32
+    }
+
+    /// Whether `on_connect` or the handshake's handler has run, so that a close is owed.
+    pub(super) fn was_connected(&self) -> bool {
+        self.steps.iter().take(2).any(|step| step.ended > 0)
+    }
+
+    /// How many of `on_connect` and the handshake's handler have not run, though later events were handled.
+    pub(super) fn connects_missing(&self) -> u64 {
+        let first = |n: usize| self.steps.get(n).is_none_or(|step| step.ended == 0);
+        if self.highest() == 0 { 0 } else { (0..2).filter(|n| first(*n)).count() as u64 }
+    }
+
+    /// The events that were handled more than once, closes excepted.
+    pub(super) fn doubled(&self) -> u64 {
+        self.steps.iter().map(|step| step.doubled()).sum()
+    }
+
+    /// Those that were handled again without a mark.
+    pub(super) fn doubled_unmarked(&self) -> u64 {
+        self.steps.iter().map(|step| step.doubled_unmarked()).sum()
+    }
+}

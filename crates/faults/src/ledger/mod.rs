@@ -1,0 +1,263 @@
+//! The ledger of a run: every message of every client, at both ends.
+//!
+//! Plain data without sockets; the time is an argument. `clients` enters what was sent and answered, `journal` what the
+//! handlers of the application have done, and the rows which processes were harmed. [`Ledger::counts`] is what the
+//! table shows.
+
+mod counts;
+mod handled;
+mod record;
+mod sent;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+pub use counts::Counts;
+use handled::Handled;
+pub use record::{Connection, Defect, Event, Kind, Record};
+pub use sent::Ending;
+use sent::Sent;
+
+/// The books of one run.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    sent: BTreeMap<Connection, Sent>,
+    /// By client id.
+    handled: BTreeMap<u128, Handled>,
+    client_ids: BTreeMap<Connection, u128>,
+    /// Workers that were killed.
+    killed: BTreeSet<u32>,
+    /// Workers that are frozen or cut off now.
+    cut: BTreeSet<u32>,
+    /// Gateways that were harmed: since when, and until when if they are back.
+    harmed_gateways: BTreeMap<usize, (Duration, Option<Duration>)>,
+    /// Connections whose message makes its worker die.
+    poisoned: BTreeSet<Connection>,
+    confessed: BTreeMap<Defect, u64>,
+    watch: Option<Watch>,
+    /// How many handlers have ended.
+    ended: u64,
+    /// How many attempts to connect have failed, and the longest that has not.
+    refused: u64,
+    longest_opening: Duration,
+}
+
+/// Waits for the first sign that a fault was noticed.
+#[derive(Debug)]
+struct Watch {
+    since: Duration,
+    sign: Sign,
+    detected: Option<Duration>,
+}
+
+/// What shows that a fault was noticed.
+#[derive(Debug)]
+enum Sign {
+    /// Another worker handles an event of one of these clients, which this worker had.
+    Elsewhere { worker: u32, client_ids: BTreeSet<u128> },
+    /// A handler runs for the close of one of these clients.
+    Close { client_ids: BTreeSet<u128> },
+}
+
+impl Ledger {
+    // What the clients report.
+
+    /// A client's connection to a gateway could not be opened.
+    pub fn refused(&mut self) {
+        self.refused += 1;
+    }
+
+    /// A client's connection to a gateway is open, after `opening`.
+    pub fn opened(&mut self, connection: Connection, gateway: usize, opening: Duration, now: Duration) {
+        self.longest_opening = self.longest_opening.max(opening);
+        self.sent.insert(connection, Sent::to(gateway, now));
+    }
+
+    /// A client sends a message now. Numbers count from 1.
+    pub fn sent(&mut self, connection: Connection, number: u32, now: Duration) {
+        if let Some(sent) = self.sent.get_mut(&connection) {
+            sent.send(number, now);
+        }
+    }
+
+    /// The system did not accept the latest message.
+    pub fn not_accepted(&mut self, connection: Connection, number: u32) {
+        if let Some(sent) = self.sent.get_mut(&connection) {
+            sent.not_accepted(number);
+        }
+    }
+
+    /// A connection's next message makes its worker die: what comes from then on is not owed.
+    pub fn poisoned(&mut self, connection: Connection) {
+        self.poisoned.insert(connection);
+    }
+
+    /// Returns how the poisoned connections have ended, so far.
+    pub fn endings_of_poisoned(&self) -> Vec<Option<Ending>> {
+        let ending = |connection| Some(self.sent.get(connection)?.ended?.0);
+        self.poisoned.iter().map(ending).collect()
+    }
+
+    /// The client has an answer to a message.
+    pub fn answered(&mut self, connection: Connection, number: u32, now: Duration) {
+        if let Some(sent) = self.sent.get_mut(&connection) {
+            sent.answered(number, now);
+        }
+    }
+
+    /// The client is about to send its close frame.
+    pub fn leaves(&mut self, connection: Connection) {
+        if let Some(sent) = self.sent.get_mut(&connection) {
+            sent.leaves = true;
+        }
+    }
+
+    /// A connection has ended.
+    pub fn ended(&mut self, connection: Connection, ending: Ending, now: Duration) {
+        if let Some(sent) = self.sent.get_mut(&connection) {
+            sent.end(ending, now);
+        }
+    }
+
+    // What the application reports.
+
+    /// Enters a line of the journal.
+    pub fn enter(&mut self, record: Record, now: Duration) {
+        match record {
+            Record::Begin(event) => {
+                self.look_for_sign(&event, now);
+                let (dead, cut) = (self.killed.contains(&event.worker), self.cut.contains(&event.worker));
+                self.of(&event).begin(&event, dead, cut);
+            }
+            Record::End(event) => {
+                self.ended += 1;
+                self.of(&event).end(event.kind, event.worker);
+            }
+            Record::Abandoned(event) => self.of(&event).abandon(event.kind, event.worker),
+            Record::Dies(worker) => self.worker_killed(worker),
+            Record::Confessed(defect) => self.confess(defect, 1),
+        }
+    }
+
+    fn of(&mut self, event: &Event) -> &mut Handled {
+        let handled = self.handled.entry(event.client_id).or_default();
+        if let (None, Some(connection)) = (handled.connection, event.connection) {
+            handled.connection = Some(connection);
+            self.client_ids.insert(connection, event.client_id);
+        }
+        handled
+    }
+
+    fn look_for_sign(&mut self, event: &Event, now: Duration) {
+        let Some(watch) = self.watch.as_mut().filter(|watch| watch.detected.is_none()) else { return };
+        let seen = match &watch.sign {
+            Sign::Elsewhere { worker, client_ids } => {
+                event.worker != *worker && client_ids.contains(&event.client_id)
+            }
+            Sign::Close { client_ids } => event.kind == Kind::Close && client_ids.contains(&event.client_id),
+        };
+        if seen {
+            watch.detected = Some(now.saturating_sub(watch.since));
+        }
+    }
+
+    /// Adds defects that were made on purpose.
+    pub fn confess(&mut self, defect: Defect, count: u64) {
+        *self.confessed.entry(defect).or_default() += count;
+    }
+
+    /// Returns how many defects of this kind were made on purpose.
+    pub fn confessed(&self, defect: Defect) -> u64 {
+        self.confessed.get(&defect).copied().unwrap_or_default()
+    }
+
+    // What the rows do.
+
+    /// A worker is about to be harmed: its clients are watched until another worker has one of them. Returns how many
+    /// clients it has.
+    pub fn watch_worker(&mut self, worker: u32, now: Duration) -> usize {
+        let client_ids: BTreeSet<_> = self
+            .handled
+            .iter()
+            .filter(|(_, handled)| handled.worker == Some(worker) && handled.close.begun == 0)
+            .map(|(id, _)| *id)
+            .collect();
+        let clients = client_ids.len();
+        self.watch = Some(Watch { since: now, sign: Sign::Elsewhere { worker, client_ids }, detected: None });
+        clients
+    }
+
+    /// A worker is about to be killed: from now on none of its handlers counts as running.
+    pub fn worker_killed(&mut self, worker: u32) {
+        self.killed.insert(worker);
+        self.handled.values_mut().for_each(|handled| handled.worker_killed(worker));
+    }
+
+    /// A worker is frozen or cut off: a handler that runs now may overlap with its successor.
+    pub fn worker_cut(&mut self, worker: u32) {
+        self.cut.insert(worker);
+        self.handled.values_mut().for_each(|handled| handled.worker_cut(worker));
+    }
+
+    /// A frozen worker goes on, or a cut one is reachable again.
+    pub fn worker_back(&mut self, worker: u32) {
+        self.cut.remove(&worker);
+    }
+
+    /// A gateway is about to be harmed: what it had not passed on by the end of its connections is gone with it, and
+    /// the closes of its clients are watched. Returns how many clients it has.
+    pub fn gateway_harmed(&mut self, gateway: usize, now: Duration) -> usize {
+        self.harmed_gateways.insert(gateway, (now, None));
+        let stays = |sent: &Sent| sent.ended.is_none() && !sent.leaves;
+        let of_gateway = self.sent.iter().filter(|(_, sent)| sent.gateway == gateway && stays(sent));
+        let client_ids: BTreeSet<_> =
+            of_gateway.filter_map(|(connection, _)| self.client_ids.get(connection).copied()).collect();
+        let clients = client_ids.len();
+        self.watch = Some(Watch { since: now, sign: Sign::Close { client_ids }, detected: None });
+        clients
+    }
+
+    /// A gateway that was harmed is whole again: it owes what later connections bring.
+    pub fn gateway_back(&mut self, gateway: usize, now: Duration) {
+        if let Some((_, until)) = self.harmed_gateways.get_mut(&gateway) {
+            *until = Some(now);
+        }
+    }
+
+    /// Returns how many handlers have ended.
+    pub fn handled(&self) -> u64 {
+        self.ended
+    }
+
+    /// Whether another worker, or a close, has shown that the fault was noticed.
+    pub fn is_detected(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.detected.is_some())
+    }
+
+    /// Whether all messages that are owed are handled, and all closes, and no handler runs.
+    pub fn is_settled(&self) -> bool {
+        !self.handled.values().any(Handled::is_open) && self.counts(Duration::ZERO).is_complete()
+    }
+
+    /// Whether a connection's gateway was harmed while the connection was open.
+    fn was_harmed(&self, sent: &Sent) -> bool {
+        self.harmed_gateways.get(&sent.gateway).is_some_and(|(since, until)| {
+            sent.ended.is_none_or(|(_, at)| at >= *since) && until.is_none_or(|until| sent.opened <= until)
+        })
+    }
+
+    /// How many of a connection's messages have to be handled: all, unless its gateway was harmed or a message was
+    /// poison. Then those before the last that was.
+    fn owed(&self, connection: Connection, sent: &Sent) -> u32 {
+        let is_poisoned = self.poisoned.contains(&connection);
+        if !is_poisoned && !self.was_harmed(sent) {
+            return sent.messages;
+        }
+        let handled = self.client_ids.get(&connection).and_then(|id| self.handled.get(id));
+        let last = handled.map_or(0, |handled| if is_poisoned { handled.last() } else { handled.highest() });
+        last.min(sent.messages)
+    }
+}

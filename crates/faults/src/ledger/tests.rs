@@ -1,0 +1,254 @@
+//! The ledger sees each kind of violation, and nothing else.
+
+use super::*;
+
+const A: u32 = 100;
+const B: u32 = 200;
+const ID: u128 = 0xabc;
+const CONNECTION: Connection = Connection { client: 1, number: 1 };
+
+fn ms(time: u64) -> Duration {
+    Duration::from_millis(time)
+}
+
+/// A client that has connected through worker A, and has sent messages 1 to `messages` at their numbers' millisecond.
+fn ledger(messages: u32) -> Ledger {
+    let mut ledger = Ledger::default();
+    ledger.opened(CONNECTION, 0, ms(0), ms(0));
+    (1..=messages).for_each(|number| ledger.sent(CONNECTION, number, ms(number.into())));
+    handle(&mut ledger, A, Kind::Connect);
+    handle(&mut ledger, A, Kind::Handshake);
+    ledger
+}
+
+fn event(worker: u32, kind: Kind, redelivered: bool) -> Event {
+    let connection = matches!(kind, Kind::Handshake | Kind::Message(_)).then_some(CONNECTION);
+    // As good a session as there can be.
+    Event { worker, client_id: ID, kind, connection, redelivered, session: u32::MAX }
+}
+
+fn begin(ledger: &mut Ledger, worker: u32, kind: Kind) {
+    ledger.enter(Record::Begin(event(worker, kind, false)), ms(1000));
+}
+
+fn end(ledger: &mut Ledger, worker: u32, kind: Kind) {
+    ledger.enter(Record::End(event(worker, kind, false)), ms(1000));
+}
+
+fn handle(ledger: &mut Ledger, worker: u32, kind: Kind) {
+    begin(ledger, worker, kind);
+    end(ledger, worker, kind);
+}
+
+fn redeliver(ledger: &mut Ledger, worker: u32, kind: Kind) {
+    ledger.enter(Record::Begin(event(worker, kind, true)), ms(1000));
+    ledger.enter(Record::End(event(worker, kind, true)), ms(1000));
+}
+
+fn messages(ledger: &mut Ledger, worker: u32, numbers: impl IntoIterator<Item = u32>) {
+    numbers.into_iter().for_each(|number| handle(ledger, worker, Kind::Message(number)));
+}
+
+/// The client leaves without waiting for answers, and its close is handled.
+fn closed(ledger: &mut Ledger, worker: u32) -> Counts {
+    ledger.ended(CONNECTION, Ending::Left, ms(2000));
+    handle(ledger, worker, Kind::Close);
+    ledger.counts(ms(2000))
+}
+
+#[test]
+fn a_connection_without_faults_has_zeros() {
+    let mut ledger = ledger(3);
+    messages(&mut ledger, A, 1..=3);
+    assert!(ledger.counts(ms(5)).unanswered == 3 && !ledger.is_settled());
+    (1..=3).for_each(|number| ledger.answered(CONNECTION, number, ms(10)));
+    let counts = closed(&mut ledger, A);
+    assert_eq!(counts, Counts { messages: 3, closes: 1, longest_stall_ms: 9, ..Counts::default() });
+    assert!(ledger.is_settled());
+}
+
+#[test]
+fn a_message_that_is_not_handled_is_lost() {
+    let mut ledger = ledger(5);
+    messages(&mut ledger, A, [1, 3]);
+    begin(&mut ledger, A, Kind::Message(4));
+    ledger.enter(Record::Abandoned(event(A, Kind::Message(4), false)), ms(1000));
+    let counts = closed(&mut ledger, A);
+    assert_eq!((counts.lost, counts.reordered, counts.doubled), (3, 0, 0), "2, 4 and 5");
+}
+
+#[test]
+fn a_connect_that_is_not_handled_is_lost() {
+    let mut ledger = Ledger::default();
+    ledger.opened(CONNECTION, 0, ms(0), ms(0));
+    ledger.sent(CONNECTION, 1, ms(1));
+    messages(&mut ledger, A, [1]);
+    assert_eq!(closed(&mut ledger, A).lost, 2, "on_connect and the handshake's handler");
+}
+
+#[test]
+fn a_message_that_the_system_did_not_accept_is_not_owed() {
+    let mut ledger = ledger(2);
+    ledger.not_accepted(CONNECTION, 2);
+    messages(&mut ledger, A, [1]);
+    assert_eq!(closed(&mut ledger, A), Counts { messages: 1, closes: 1, ..Counts::default() });
+}
+
+#[test]
+fn what_was_with_a_harmed_gateway_is_not_lost_but_a_gap_is() {
+    let mut ledger = ledger(6);
+    messages(&mut ledger, A, [1, 3]);
+    assert_eq!(ledger.gateway_harmed(0, ms(500)), 1);
+    ledger.ended(CONNECTION, Ending::Broken, ms(600));
+    handle(&mut ledger, A, Kind::Close);
+    let counts = ledger.counts(ms(1000));
+    assert_eq!((counts.lost, counts.gone_with_gateway, counts.cut_off), (1, 3, 0));
+    assert_eq!(counts.detection_ms, Some(500), "its close was handled at 1000");
+}
+
+#[test]
+fn the_close_of_a_client_that_was_leaving_is_no_sign_that_its_gateway_was_given_up() {
+    let mut ledger = ledger(1);
+    ledger.leaves(CONNECTION);
+    assert_eq!(ledger.gateway_harmed(0, ms(500)), 0);
+    messages(&mut ledger, A, [1]);
+    assert_eq!(closed(&mut ledger, A).detection_ms, None);
+}
+
+#[test]
+fn a_connection_that_a_gateway_ends_without_harm_is_cut_off() {
+    let mut ledger = ledger(2);
+    messages(&mut ledger, A, [1]);
+    ledger.ended(CONNECTION, Ending::Closed(1013), ms(600));
+    handle(&mut ledger, A, Kind::Close);
+    let counts = ledger.counts(ms(1000));
+    assert_eq!((counts.cut_off, counts.lost, counts.unanswered), (1, 1, 2));
+    assert_eq!(counts.longest_stall_ms, 599, "the first message waited from 1 to 600");
+}
+
+#[test]
+fn events_given_out_again_after_a_death_are_doubles_and_not_reordered() {
+    let mut ledger = ledger(6);
+    messages(&mut ledger, A, 1..=3);
+    begin(&mut ledger, A, Kind::Message(4));
+    assert_eq!(ledger.watch_worker(A, ms(900)), 1);
+    ledger.worker_killed(A);
+    redeliver(&mut ledger, B, Kind::Message(3));
+    redeliver(&mut ledger, B, Kind::Message(4));
+    messages(&mut ledger, B, [5, 6]);
+    let counts = closed(&mut ledger, B);
+    let Counts { doubled, doubled_unmarked, reordered, overlapped, lost, .. } = counts;
+    assert_eq!((doubled, doubled_unmarked, reordered, overlapped, lost), (2, 0, 0, 0, 0));
+    assert_eq!(counts.detection_ms, Some(100));
+}
+
+#[test]
+fn a_double_without_its_mark_is_seen() {
+    let mut ledger = ledger(2);
+    messages(&mut ledger, A, [1, 2]);
+    messages(&mut ledger, B, [2]);
+    let counts = closed(&mut ledger, B);
+    assert_eq!((counts.doubled, counts.doubled_unmarked, counts.reordered), (1, 1, 0));
+}
+
+#[test]
+fn a_message_behind_its_successor_is_reordered() {
+    let mut ledger = ledger(4);
+    messages(&mut ledger, A, [1, 3, 2, 4]);
+    assert_eq!(closed(&mut ledger, A).reordered, 1);
+}
+
+#[test]
+fn a_message_behind_its_successor_is_reordered_also_when_it_is_given_out_again() {
+    let mut ledger = ledger(4);
+    messages(&mut ledger, A, 1..=4);
+    [2, 4, 3].into_iter().for_each(|number| redeliver(&mut ledger, B, Kind::Message(number)));
+    let counts = closed(&mut ledger, B);
+    assert_eq!((counts.reordered, counts.doubled, counts.doubled_unmarked), (1, 3, 0));
+}
+
+#[test]
+fn a_message_behind_the_close_is_reordered() {
+    let mut ledger = ledger(2);
+    messages(&mut ledger, A, [1]);
+    handle(&mut ledger, A, Kind::Close);
+    messages(&mut ledger, A, [2]);
+    ledger.ended(CONNECTION, Ending::Left, ms(2000));
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.reordered, counts.lost), (1, 0));
+}
+
+#[test]
+fn two_handlers_of_a_client_at_once_overlap() {
+    let mut ledger = ledger(3);
+    begin(&mut ledger, A, Kind::Message(1));
+    begin(&mut ledger, B, Kind::Message(2));
+    end(&mut ledger, B, Kind::Message(2));
+    end(&mut ledger, A, Kind::Message(1));
+    messages(&mut ledger, B, [3]);
+    assert_eq!(closed(&mut ledger, B).overlapped, 1);
+}
+
+#[test]
+fn a_handler_that_the_cut_has_caught_is_counted_apart() {
+    let mut ledger = ledger(4);
+    begin(&mut ledger, A, Kind::Message(1));
+    ledger.worker_cut(A);
+    redeliver(&mut ledger, B, Kind::Message(1));
+    messages(&mut ledger, B, [3]);
+    end(&mut ledger, A, Kind::Message(1));
+    ledger.worker_back(A);
+    // A handler that begins after that has no excuse.
+    begin(&mut ledger, A, Kind::Message(2));
+    begin(&mut ledger, B, Kind::Message(2));
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.overlapped_at_the_cut, counts.overlapped), (1, 1));
+    assert_eq!((counts.doubled, counts.doubled_unmarked), (2, 1));
+}
+
+#[test]
+fn a_session_that_an_earlier_handler_has_changed_is_stale_without_the_change() {
+    let mut ledger = ledger(4);
+    let mut begin = |number, session| {
+        let event = Event { session, ..event(A, Kind::Message(number), false) };
+        ledger.enter(Record::Begin(event), ms(1000));
+        ledger.enter(Record::End(event), ms(1000));
+    };
+    begin(1, 0);
+    begin(2, 1);
+    begin(3, 1);
+    begin(4, 3);
+    ledger.ended(CONNECTION, Ending::Left, ms(2000));
+    assert_eq!(ledger.counts(ms(2000)).stale, 1, "3 follows 2");
+    // Its gateway stores the session, and had it to the end.
+    ledger.gateway_harmed(0, ms(1500));
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.stale, counts.stale_with_gateway), (0, 1));
+}
+
+#[test]
+fn closes_that_are_missing_or_doubled_are_seen() {
+    let mut ledger = ledger(1);
+    messages(&mut ledger, A, [1]);
+    ledger.ended(CONNECTION, Ending::Left, ms(2000));
+    assert_eq!(ledger.counts(ms(2000)).closes_missing, 1);
+    handle(&mut ledger, A, Kind::Close);
+    handle(&mut ledger, B, Kind::Close);
+    redeliver(&mut ledger, B, Kind::Close);
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.closes, counts.closes_missing), (1, 0));
+    assert_eq!((counts.closes_doubled, counts.closes_doubled_unmarked), (2, 1));
+    assert_eq!((counts.doubled, counts.reordered), (0, 0), "closes have their own columns");
+}
+
+#[test]
+fn a_close_that_is_given_out_again_with_a_message_before_it_is_in_order() {
+    let mut ledger = ledger(2);
+    messages(&mut ledger, A, [1, 2]);
+    handle(&mut ledger, A, Kind::Close);
+    ledger.ended(CONNECTION, Ending::Left, ms(2000));
+    redeliver(&mut ledger, B, Kind::Message(2));
+    redeliver(&mut ledger, B, Kind::Close);
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.reordered, counts.doubled, counts.closes_doubled), (0, 1, 1));
+}

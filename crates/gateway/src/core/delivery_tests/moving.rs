@@ -1,0 +1,170 @@
+//! Clients that go from one worker to another.
+
+use super::Gateway;
+use crate::core::testing::told;
+use crate::core::worker_link::Gone;
+
+#[test]
+fn the_clients_of_a_worker_that_drains_move_when_they_are_quiet() {
+    let mut gateway = Gateway::new();
+    let worker = gateway.worker("a", 1);
+    let (busy, quiet) = (gateway.connected(7, &worker), gateway.connected(8, &worker));
+    gateway.say(busy, "1");
+    told(&worker);
+    let other = gateway.worker("b", 2);
+    gateway.drains(&worker);
+    assert_eq!(told(&other), ["adopt 8"]);
+    assert!(gateway.waits(busy) && !gateway.waits(quiet));
+    gateway.say(busy, "parsed already");
+    gateway.done(&worker, 7, 1);
+    assert_eq!(told(&other), ["adopt 7", "message 7 parsed already"]);
+    assert_eq!(gateway.resumed(), [7]);
+    assert!(told(&worker).is_empty() && !worker.buffer.is_closed.get(), "both ADOPTs are under way");
+    gateway.done(&other, 8, 1);
+    assert_eq!(told(&worker), ["forget 8"]);
+    assert!(!worker.buffer.is_closed.get());
+    gateway.done(&other, 7, 2);
+    assert_eq!(told(&worker), ["forget 7"]);
+    assert!(worker.buffer.is_closed.get(), "nothing keeps the link");
+    assert_eq!((worker.clients(), other.clients()), (0, 2));
+}
+
+#[test]
+fn returned_events_keep_their_order_and_are_neither_marked_nor_tries() {
+    let mut gateway = Gateway::new();
+    let worker = gateway.worker("a", 1);
+    let key = gateway.connected(7, &worker);
+    for message in ["1", "2", "3"] {
+        gateway.say(key, message);
+    }
+    let other = gateway.worker("b", 2);
+    gateway.drains(&worker);
+    gateway.gives_back(&worker, 7, 2);
+    assert!(told(&other).is_empty(), "the first is under way");
+    gateway.done(&worker, 7, 1);
+    assert_eq!(told(&other), ["adopt 7", "message 7 2", "message 7 3"]);
+    gateway.gives_back(&worker, 7, 2);
+    assert!(
+        gateway.notices().is_empty() && other.unfinished() == 3,
+        "its epoch is not the client's any more"
+    );
+}
+
+#[test]
+fn events_returned_before_the_drain_is_heard_of_wait_for_it() {
+    let mut gateway = Gateway::new();
+    let worker = gateway.worker("a", 1);
+    let other = gateway.worker("b", 2);
+    let key = gateway.connected(7, &worker);
+    gateway.say(key, "1");
+    told(&worker);
+    gateway.gives_back(&worker, 7, 1);
+    assert!(told(&worker).is_empty());
+    gateway.drains(&worker);
+    assert_eq!(told(&other), ["adopt 7", "message 7 1"]);
+}
+
+#[test]
+fn a_returned_connect_moves_without_an_adopt_and_its_worker_forgets_it_at_once() {
+    let mut gateway = Gateway::new();
+    let worker = gateway.worker("a", 1);
+    let other = gateway.worker("b", 2);
+    gateway.connect(7, &worker);
+    told(&worker);
+    gateway.drains(&worker);
+    gateway.gives_back(&worker, 7, 1);
+    assert_eq!((told(&other), told(&worker)), (vec!["connect 7".to_owned()], vec!["forget 7".to_owned()]));
+    assert!(worker.buffer.is_closed.get());
+}
+
+#[test]
+fn a_worker_drains_alone_when_there_is_no_other() {
+    let mut gateway = Gateway::new();
+    let worker = gateway.worker("a", 1);
+    let (busy, quiet) = (gateway.connected(7, &worker), gateway.connected(8, &worker));
+    gateway.say(busy, "1");
+    told(&worker);
+    gateway.drains(&worker);
+    assert!(!worker.buffer.is_closed.get() && gateway.waits(quiet));
+    gateway.done(&worker, 7, 1);
+    assert!(worker.buffer.is_closed.get());
+    gateway.gone(&worker, Gone::Ended);
+    let next = gateway.worker("b", 2);
+    let mut adopted = told(&next);
+    adopted.sort();
+    assert_eq!(adopted, ["adopt 7", "adopt 8"]);
+    assert_eq!(gateway.resumed(), [8]);
+}
+
+#[test]
+fn a_worker_that_joins_while_another_drains_alone_takes_its_clients() {
+    let mut gateway = Gateway::new();
+    let worker = gateway.worker("a", 1);
+    let key = gateway.connected(7, &worker);
+    gateway.say(key, "1");
+    told(&worker);
+    gateway.drains(&worker);
+    let next = gateway.worker("b", 2);
+    gateway.done(&worker, 7, 1);
+    assert_eq!(told(&next), ["adopt 7"]);
+    assert!(!worker.buffer.is_closed.get());
+    gateway.done(&next, 7, 1);
+    assert!(worker.buffer.is_closed.get());
+}
+
+#[test]
+fn a_draining_link_is_held_until_every_shard_has_moved_its_clients() {
+    let mut gateway = Gateway::of_two_shards();
+    let worker = gateway.worker("a", 1);
+    let other = gateway.worker("b", 2);
+    gateway.connected(3, &worker);
+    assert!(gateway.workers.drain(&worker, 2));
+    gateway.shards[0].worker_drains(&worker);
+    assert!(!worker.buffer.is_closed.get(), "the other shard has not been told");
+    gateway.shards[1].worker_drains(&worker);
+    assert!(!worker.buffer.is_closed.get(), "it has a client there");
+    assert_eq!(told(&other), ["adopt 3"]);
+    gateway.done(&other, 3, 1);
+    assert!(worker.buffer.is_closed.get());
+    assert!(!gateway.workers.drain(&worker, 2), "the shards were told");
+}
+
+#[test]
+fn an_adopt_that_is_lost_with_its_worker_is_said_to_the_next_and_the_first_still_hears_of_it() {
+    let mut gateway = Gateway::new();
+    let first = gateway.worker("a", 1);
+    gateway.connected(7, &first);
+    let second = gateway.worker("b", 2);
+    gateway.drains(&first);
+    assert_eq!(told(&second), ["adopt 7"]);
+    gateway.gone(&second, Gone::Ended);
+    assert!(told(&first).is_empty() && !first.buffer.is_closed.get());
+    let third = gateway.worker("c", 3);
+    assert_eq!(told(&third), ["adopt 7"]);
+    gateway.done(&third, 7, 1);
+    assert_eq!(told(&first), ["forget 7"]);
+    assert!(first.buffer.is_closed.get());
+}
+
+#[test]
+fn a_crowd_moves_in_slices_and_no_input_fills_a_link() {
+    let mut gateway = Gateway::new();
+    let worker = gateway.worker("a", 1);
+    let session = vec![b'x'; 100_000];
+    for id in 1..=50 {
+        gateway.connected(id, &worker);
+        gateway.shards[0].set_session(id, &session);
+    }
+    let other = gateway.workers.join_paired("b", 2);
+    gateway.workers.leave(&worker);
+    gateway.shards[0].worker_gone(&worker, Gone::Ended);
+    let mut most = 0;
+    while !other.buffer.written.borrow().is_empty() {
+        most = most.max(other.buffer.written.borrow().len());
+        told(&other);
+        gateway.shards[0].advance(0);
+    }
+    assert!((1 << 20..1_200_000).contains(&most), "{most} bytes");
+    assert_eq!(other.clients(), 50);
+    assert!(gateway.shards[0].next_deadline().is_none());
+}
