@@ -198,13 +198,11 @@ impl Worker {
         if let Some(Verdict::Refuse { .. }) = &verdict {
             observer.ledger.refuses(id, is_told);
         }
-        match (&verdict, &handler.event.kind) {
-            (Some(Verdict::Admit), EventKind::WebSocketConnect { handshake, .. }) => {
-                if let Some((connection, _)) = parse_handshake(handshake).filter(|_| is_told) {
-                    observer.admits(id, connection);
-                }
-            }
-            _ => {}
+        if let (Some(Verdict::Admit), EventKind::WebSocketConnect { handshake, .. }) =
+            (&verdict, &handler.event.kind)
+            && let Some((connection, _)) = parse_handshake(handshake).filter(|_| is_told)
+        {
+            observer.admits(id, connection);
         }
         self.finish(id, &handler.event, Some(handler.said), observer, context)
     }
