@@ -35,6 +35,8 @@ pub enum ClientAction {
     Broadcast(u8, u16),
     /// Asks the application a question about a group.
     Ask(u8),
+    /// Sends a message that ends the process of the worker that handles it, so many times.
+    Abort(u8),
     /// Stops reading, so that what it is sent piles up.
     StopReading,
     /// Reads again.
@@ -50,7 +52,7 @@ pub enum ClientAction {
 pub struct Request {
     /// How many messages the client has sent before on this connection.
     pub number: u64,
-    /// What is to be done: `Speak`, `Join`, `LeaveGroup`, `Bind`, `Broadcast` or `Ask`.
+    /// What is to be done: `Speak`, `Join`, `LeaveGroup`, `Bind`, `Broadcast`, `Ask` or `Abort`.
     pub action: ClientAction,
 }
 
@@ -64,6 +66,7 @@ impl Request {
             ClientAction::Bind(uid) => ("bind", uid, 0),
             ClientAction::Broadcast(group, filling) => ("broadcast", group, filling),
             ClientAction::Ask(group) => ("ask", group, 0),
+            ClientAction::Abort(times) => ("abort", times, 0),
             _ => return None,
         };
         Some(format!("{} {word} {name} {}", self.number, ".".repeat(filling.into())))
@@ -82,6 +85,7 @@ impl Request {
             "bind" => ClientAction::Bind(name),
             "broadcast" => ClientAction::Broadcast(name, filling),
             "ask" => ClientAction::Ask(name),
+            "abort" => ClientAction::Abort(name),
             _ => return None,
         };
         Some(Self { number, action })

@@ -29,6 +29,11 @@ impl<E> EventQueue<E> {
         ticket
     }
 
+    /// Adds an event that happens before all others of the time `at_ms`.
+    pub(crate) fn push_first(&mut self, at_ms: u64, event: E) {
+        self.events.insert((at_ms, 0), event);
+    }
+
     /// Removes an event that has not happened.
     pub(crate) fn cancel(&mut self, ticket: Ticket) {
         self.events.remove(&ticket);

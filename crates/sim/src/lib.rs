@@ -12,7 +12,7 @@
 //! - `model`: what is simulated; `simulation`: gives its processes their inputs, one at a time,
 //! - `scenario`: draws runs from seeds,
 //! - `websocket`: a client's side of the protocol,
-//! - `history`, `questions`: what has been seen so far, and what of it breaks an invariant,
+//! - `history`, `epochs`, `questions`: what has been seen so far, and what of it breaks an invariant,
 //! - `runner`: runs many seeds; `shrink`: few steps that still fail; `known_failures`: those that wait to be mended,
 //! - `cluster`: gateways, workers and clients,
 //! - `registers`: registers, and daemons as far as registers see them.
@@ -24,6 +24,7 @@
 
 mod client_script;
 pub mod cluster;
+mod epochs;
 mod event_queue;
 mod history;
 mod known_failures;
@@ -44,11 +45,12 @@ mod violation;
 pub mod websocket;
 
 pub use client_script::{Admission, ClientAction, ClientScriptOptions, Request, client_script};
-pub use history::{ClientEvent, ClientHistory, HistoryOptions};
+pub use epochs::{EpochName, Epochs, Life};
+pub use history::{ClientEvent, ClientHistory, CloseKind, Handling, HistoryOptions};
 pub use known_failures::{KNOWN_FAILURES, KnownFailure, parse_known_failures};
 pub use link_buffer::{LinkBuffer, LinkClosed};
 pub use model::{Context, Input, Model, Outcome, Plan};
-pub use network::{NetworkOptions, ProcessId, ReadOutcome, Socket, SocketId, Written};
+pub use network::{NetworkOptions, Path, ProcessId, ReadOutcome, Socket, SocketId, Written};
 pub use questions::Questions;
 pub use rng::Rng;
 pub use runner::{Campaign, Failure, Passed, replay, run_many, run_one};

@@ -22,6 +22,8 @@ pub struct LinkBuffer(Rc<RefCell<Inner>>);
 #[derive(Debug)]
 struct Inner {
     waiting: BytesMut,
+    /// Bytes that the socket has taken.
+    written: u64,
     limit: usize,
     /// `None` when the link is closed.
     socket: Option<Rc<Socket>>,
@@ -32,8 +34,9 @@ struct Inner {
 impl LinkBuffer {
     /// Creates the buffer of `socket`; it is full with `limit` bytes and more.
     pub fn new(socket: Rc<Socket>, limit: usize) -> Self {
+        let waiting = BytesMut::new();
         let inner =
-            Inner { waiting: BytesMut::new(), limit, socket: Some(socket), finishing: false, broken: false };
+            Inner { waiting, written: 0, limit, socket: Some(socket), finishing: false, broken: false };
         Self(Rc::new(RefCell::new(inner)))
     }
 
@@ -77,6 +80,17 @@ impl LinkBuffer {
         self.0.borrow().socket.is_none()
     }
 
+    /// Returns how many bytes were pushed by now.
+    pub fn pushed(&self) -> u64 {
+        let inner = self.0.borrow();
+        inner.written + inner.waiting.len() as u64
+    }
+
+    /// Returns how many bytes the socket has taken by now.
+    pub fn written(&self) -> u64 {
+        self.0.borrow().written
+    }
+
     /// Returns how many bytes wait.
     pub fn waiting(&self) -> usize {
         self.0.borrow().waiting.len()
@@ -88,7 +102,10 @@ impl LinkBuffer {
         let Some(socket) = inner.socket.clone() else { return };
         while !inner.waiting.is_empty() {
             match socket.try_write(&inner.waiting) {
-                Written::Bytes(n) => inner.waiting.advance(n),
+                Written::Bytes(n) => {
+                    inner.waiting.advance(n);
+                    inner.written += n as u64;
+                }
                 Written::Blocked => return,
                 Written::Broken => {
                     inner.broken = true;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use crate::network::{Event, Network, NetworkOptions, ProcessId, Socket, SocketId};
 use crate::rng::{Rng, mix};
-use crate::script::ScriptStep;
+use crate::script::{Fault, ScriptStep};
 use crate::trace::Trace;
 use crate::violation::Violation;
 
@@ -42,7 +42,10 @@ pub trait Model {
     }
 
     /// Hears that a process is gone, before it is dropped.
-    fn crashed(&mut self, _process: ProcessId, _node: &Self::Node) {}
+    fn crashed(&mut self, _process: ProcessId, _node: &Self::Node, _now_ms: u64) {}
+
+    /// Hears that a fault begins or ends, before it does.
+    fn disturbed(&mut self, _fault: Fault, _now_ms: u64) {}
 
     /// Checks the invariants after a step of the process `stepped`. It is called for every step: it
     /// looks at what that step can have changed.
@@ -140,6 +143,17 @@ impl Context<'_> {
     /// Asks for an [`Input::Readable`] at this time, after the inputs that are there already.
     pub fn read_again(&mut self, socket: SocketId) {
         self.network.borrow_mut().at(self.now_ms, Event::ReadAgain(self.process, self.starts, socket));
+    }
+
+    /// Ends this process behind this step, as one that is killed, and starts it again in `restart_ms`.
+    pub fn abort(&mut self, restart_ms: u64) {
+        let event = Event::Abort(self.process, self.starts, restart_ms);
+        self.network.borrow_mut().now(event);
+    }
+
+    /// Says how often this process was started before.
+    pub fn starts(&self) -> u32 {
+        self.starts
     }
 
     /// Adds a line to the trace; `line` is called only when there is one.

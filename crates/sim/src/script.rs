@@ -8,7 +8,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use crate::network::ProcessId;
+use crate::network::{Path, ProcessId};
 use crate::rng::Rng;
 
 /// A step of a script.
@@ -32,12 +32,12 @@ pub enum ScriptEvent<A> {
 /// What goes wrong, and its mending. All of it is mended before the end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing passes from the first process to the second; nobody is told.
-    Cut(ProcessId, ProcessId),
+    /// Nothing passes on a path; nobody is told.
+    Cut(Path),
     /// Ends a cut; what was under way goes on.
-    Heal(ProcessId, ProcessId),
-    /// Resets all connections between two processes.
-    Reset(ProcessId, ProcessId),
+    Heal(Path),
+    /// Resets the connections of a path, in both directions.
+    Reset(Path),
     /// A process takes no input; its sockets still fill.
     Freeze(ProcessId),
     /// It goes on with the inputs that have waited.
@@ -65,6 +65,8 @@ pub struct FaultOptions {
     pub crash: Vec<ProcessId>,
     /// Pairs between which connections may be cut or reset.
     pub disturb: Vec<(ProcessId, ProcessId)>,
+    /// Half of the cuts and resets are of one of these ports alone, if there are any.
+    pub ports: Vec<u16>,
 }
 
 /// Draws faults, each with its mending.
@@ -88,23 +90,29 @@ pub fn random_faults<A>(rng: &mut Rng, options: &FaultOptions) -> Vec<ScriptStep
             }
             2 => {
                 let Some(&(a, b)) = rng.pick(&options.disturb) else { continue };
+                let path = Path { from: a, to: b, port: random_port(rng, &options.ports) };
                 let directions = match rng.below(3) {
-                    0 => vec![(a, b)],
-                    1 => vec![(b, a)],
-                    _ => vec![(a, b), (b, a)],
+                    0 => vec![path],
+                    1 => vec![path.back()],
+                    _ => vec![path, path.back()],
                 };
-                for (from, to) in directions {
-                    step(begin_ms, Fault::Cut(from, to));
-                    step(end_ms, Fault::Heal(from, to));
+                for path in directions {
+                    step(begin_ms, Fault::Cut(path));
+                    step(end_ms, Fault::Heal(path));
                 }
             }
             _ => {
                 let Some(&(a, b)) = rng.pick(&options.disturb) else { continue };
-                step(begin_ms, Fault::Reset(a, b));
+                step(begin_ms, Fault::Reset(Path { from: a, to: b, port: random_port(rng, &options.ports) }));
             }
         }
     }
     steps
+}
+
+/// Draws one of the ports, or all.
+fn random_port(rng: &mut Rng, ports: &[u16]) -> Option<u16> {
+    if rng.chance(50) { rng.pick(ports).copied() } else { None }
 }
 
 /// Sorts a script by time; steps of one time keep their order.
@@ -177,11 +185,12 @@ mod tests {
             freeze: vec![0, 1],
             crash: vec![1],
             disturb: vec![(0, 1), (1, 2)],
+            ports: vec![7],
         };
         let mut script = random_faults::<()>(&mut Rng::new(3), &options);
         sort(&mut script);
         let mended = |fault: Fault| match fault {
-            Fault::Cut(from, to) => Some(Fault::Heal(from, to)),
+            Fault::Cut(path) => Some(Fault::Heal(path)),
             Fault::Freeze(process) => Some(Fault::Thaw(process)),
             Fault::Kill(process) | Fault::Crash(process) => Some(Fault::Start(process)),
             _ => None,

@@ -125,8 +125,8 @@ impl<M: Model> Simulation<M> {
     fn begin_stage(&mut self, stage: usize) -> Result<(), Violation> {
         let processes = self.processes.len();
         if stage == 0 {
+            self.network.borrow_mut().heal_all();
             for process in 0..processes {
-                (0..processes).for_each(|to| self.network.borrow_mut().heal(process, to));
                 if self.nodes[process].is_none() {
                     self.fault(Fault::Start(process))?;
                 }
@@ -176,11 +176,19 @@ impl<M: Model> Simulation<M> {
                 self.processes[process].deadline = None;
                 self.input(process, Input::Deadline)
             }
+            Event::Abort(process, starts, restart_ms) if self.processes[process].starts == starts => {
+                let mut network = self.network.borrow_mut();
+                let now_ms = network.now_ms;
+                network.at(now_ms + restart_ms, Event::Restart(process));
+                drop(network);
+                self.fault(Fault::Kill(process))
+            }
+            Event::Restart(process) => self.fault(Fault::Start(process)),
             Event::Script(index) => match self.script[index].event.clone() {
                 ScriptEvent::Act(process, action) => self.input(process, Input::Act(action)),
                 ScriptEvent::Fault(fault) => self.fault(fault),
             },
-            Event::ReadAgain(..) | Event::Turn(..) | Event::Stage(_) => Ok(()),
+            Event::ReadAgain(..) | Event::Turn(..) | Event::Abort(..) | Event::Stage(_) => Ok(()),
         }
     }
 
@@ -188,10 +196,12 @@ impl<M: Model> Simulation<M> {
         if let Some(trace) = &mut self.trace {
             trace.note(format!("{fault:?}"));
         }
+        let now_ms = self.network.borrow().now_ms;
+        self.model.disturbed(fault, now_ms);
         match fault {
-            Fault::Cut(from, to) => self.network.borrow_mut().cut(from, to),
-            Fault::Heal(from, to) => self.network.borrow_mut().heal(from, to),
-            Fault::Reset(a, b) => self.network.borrow_mut().reset_between(a, b),
+            Fault::Cut(path) => self.network.borrow_mut().cut(path),
+            Fault::Heal(path) => self.network.borrow_mut().heal(path),
+            Fault::Reset(path) => self.network.borrow_mut().reset_on(path),
             Fault::Freeze(process) => self.processes[process].frozen = self.nodes[process].is_some(),
             Fault::Thaw(process) => {
                 self.processes[process].frozen = false;
@@ -232,7 +242,8 @@ impl<M: Model> Simulation<M> {
         }
         place.waiting.clear();
         if let Some(node) = self.nodes[process].take() {
-            self.model.crashed(process, &node);
+            let now_ms = self.network.borrow().now_ms;
+            self.model.crashed(process, &node, now_ms);
         }
     }
 

@@ -41,6 +41,58 @@ pub fn client_frame(opcode: u8, payload: &[u8], mask: u32) -> Vec<u8> {
     frame
 }
 
+/// Counts the text messages in what a client has sent: an onlooker's count, beside the gateway's.
+#[derive(Debug, Default)]
+pub struct MessageCounter {
+    /// Bytes of frames that are not whole yet.
+    partial: Vec<u8>,
+    /// Where each text message ends that was not counted yet.
+    ends: std::collections::VecDeque<u64>,
+    received: u64,
+    counted: u64,
+    has_closed: bool,
+}
+
+impl MessageCounter {
+    /// Hears what has come.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.partial.extend_from_slice(bytes);
+        self.received += bytes.len() as u64;
+        while let Some(len) = client_frame_len(&self.partial).filter(|len| *len <= self.partial.len()) {
+            let is_text = self.partial[0] & 0x0f == TEXT;
+            self.has_closed |= self.partial[0] & 0x0f == CLOSE;
+            self.partial.drain(..len);
+            if is_text {
+                self.ends.push_back(self.received - self.partial.len() as u64);
+            }
+        }
+    }
+
+    /// Says whether a close frame has come.
+    pub fn has_closed(&self) -> bool {
+        self.has_closed
+    }
+
+    /// Returns how many messages have come that are not in the last `left` bytes, in whole or in part.
+    pub fn messages(&mut self, left: usize) -> u64 {
+        while self.ends.front().is_some_and(|end| *end <= self.received - left as u64) {
+            self.ends.pop_front();
+            self.counted += 1;
+        }
+        self.counted
+    }
+}
+
+/// Returns the length of the frame of a client at the front of these bytes, if its head is whole.
+fn client_frame_len(bytes: &[u8]) -> Option<usize> {
+    let [_, second, rest @ ..] = bytes else { return None };
+    Some(match second & 0x7f {
+        126 => 8 + usize::from(u16::from_be_bytes(*rest.first_chunk()?)),
+        127 => 14 + usize::try_from(u64::from_be_bytes(*rest.first_chunk()?)).ok()?,
+        len => 6 + usize::from(len),
+    })
+}
+
 /// What a client has received and not looked at.
 #[derive(Debug, Default)]
 pub struct ServerFrames(Vec<u8>);
@@ -137,5 +189,22 @@ mod tests {
             frames.push(&begin);
             assert_eq!(frames.take().unwrap_err().invariant, "server-speaks-websocket");
         }
+    }
+
+    #[test]
+    fn messages_are_counted_without_those_that_are_left() {
+        let mut counter = MessageCounter::default();
+        let frames = [(TEXT, 3), (PING, 5), (TEXT, 300), (TEXT, 70_000)];
+        let mut sent = Vec::new();
+        for (opcode, len) in frames {
+            sent.extend(client_frame(opcode, &vec![b'x'; len], 7));
+        }
+        for byte in &sent {
+            counter.push(&[*byte]);
+        }
+        assert_eq!(counter.messages(70_014 + 308), 1);
+        assert_eq!(counter.messages(70_014 + 307), 1);
+        assert_eq!(counter.messages(70_014), 2);
+        assert_eq!(counter.messages(0), 3);
     }
 }

@@ -19,12 +19,12 @@ fn passes(scenario: Cluster, known: &[KnownFailure]) {
 }
 
 #[test]
-fn clients_and_stopping_gateways_break_no_invariant() {
+fn in_peace_every_event_is_handled_once_and_none_is_marked() {
     passes(Cluster::Calm, &parse_known_failures(KNOWN_FAILURES).unwrap());
 }
 
 #[test]
-fn nothing_is_left_over_when_workers_and_gateways_freeze_and_die() {
+fn nothing_is_lost_or_left_over_whatever_dies_and_repeats_are_marked() {
     passes(Cluster::Rough, &parse_known_failures(KNOWN_FAILURES).unwrap());
 }
 

@@ -1,7 +1,7 @@
 //! Tests that processes freeze, thaw, die and start as a script says.
 
 use gatewayworker_sim::{
-    Context, Fault, Input, Model, NetworkOptions, Plan, ProcessId, ScriptEvent, ScriptStep, Simulation,
+    Context, Fault, Input, Model, NetworkOptions, Path, Plan, ProcessId, ScriptEvent, ScriptStep, Simulation,
     Socket, Violation,
 };
 
@@ -67,7 +67,7 @@ impl Model for Listeners {
         node.deadline
     }
 
-    fn crashed(&mut self, _: ProcessId, _: &Node) {
+    fn crashed(&mut self, _: ProcessId, _: &Node, _: u64) {
         self.crashes += 1;
     }
 
@@ -163,7 +163,7 @@ fn all_is_mended_before_the_end() {
     let script = [
         (10, Goes(Fault::Kill(1))),
         (11, Goes(Fault::Freeze(0))),
-        (12, Goes(Fault::Cut(0, 1))),
+        (12, Goes(Fault::Cut(Path::all(0, 1)))),
         (13, Act(0, "connect")),
     ];
     let expected =

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use gatewayworker_protocol::command::code;
+
 use super::Shard;
 use super::client::{Client, Waits};
 use super::event_log::EventLog;
@@ -134,6 +136,17 @@ impl<P: Ports> Shard<P> {
         }
         self.table.clients().for_each(|client| add(&client.worker, 0, 0, 0));
         all
+    }
+
+    /// The clients whose workers know that they are their own: nothing that tells them so is unfinished.
+    pub fn owners(&self) -> impl Iterator<Item = (u32, &Arc<WorkerLink<P::Buffer>>)> {
+        let is_told = |client: &&Client<P>| {
+            let first = client.log.as_ref().and_then(|log| log.first());
+            !matches!(first.map(|event| event.cmd), Some(code::ON_CONNECT | code::ADOPT))
+        };
+        let owned = self.table.clients();
+        let owned = owned.filter(|client| client.worker.is_open() || client.worker.is_draining());
+        owned.filter(is_told).map(|client| (client.connection_id, &client.worker))
     }
 
     /// Checks that nothing is left of the clients that were here.

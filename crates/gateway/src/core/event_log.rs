@@ -49,6 +49,9 @@ pub(super) struct EventLog<B> {
     given_len: usize,
     /// The first event is with the worker and counts as suspect in the directory.
     pub(super) is_suspect_given: bool,
+    /// The client is refused, not admitted, or one of its events cannot be handled: no handler runs for it
+    /// any more, but `on_close`.
+    is_cut_short: bool,
     /// The worker has returned what waits, and its link is still open: that it drains is about to be
     /// read on its other link. It would return the events again.
     pub(super) is_returned: bool,
@@ -91,6 +94,7 @@ impl<B> Default for EventLog<B> {
             given: 0,
             given_len: 0,
             is_suspect_given: false,
+            is_cut_short: false,
             is_returned: false,
             moved_from: None,
         }
@@ -118,6 +122,12 @@ impl<B> EventLog<B> {
     /// Puts an ADOPT before all others. No event may be with the worker.
     pub(super) fn push_adopt(&mut self, flag: u8) {
         self.events.push_front(Event { cmd: code::ADOPT, flag, tries: 0, len: 0, counted: 0 });
+    }
+
+    /// The first event, whether the worker has it or not.
+    #[cfg(any(test, feature = "internals"))]
+    pub(super) fn first(&self) -> Option<Event> {
+        self.events.front().copied()
     }
 
     /// The first event that waits, and its body.
@@ -196,6 +206,9 @@ impl<B> EventLog<B> {
                 ended.was_suspect = true;
             }
         }
+        if self.is_cut_short {
+            self.drop_waiting();
+        }
         ended
     }
 
@@ -209,6 +222,7 @@ impl<B> EventLog<B> {
         settled.ended.bytes = self.events.range(..given).map(|event| event.counted as usize).sum();
         settled.ended.was_suspect = is_suspect;
         let mut is_first = true;
+        let is_cut_short = self.is_cut_short;
         for event in self.events.range_mut(..given).filter(|event| event.cmd != code::ADOPT) {
             event.flag |= FLAG_REDELIVERED;
             event.tries = event.tries.saturating_add(u8::from(has_ended && is_first));
@@ -216,8 +230,11 @@ impl<B> EventLog<B> {
         }
         (self.given, self.given_len) = (0, 0);
         self.retain(|index, event| {
-            let is_dropped = index < given && mode == DeliveryMode::AtMostOnce && event.cmd != code::ON_CLOSE;
             let is_adopt = event.cmd == code::ADOPT;
+            if is_cut_short && !is_adopt && !matches!(event.cmd, code::ON_CONNECT | code::ON_CLOSE) {
+                return false;
+            }
+            let is_dropped = index < given && mode == DeliveryMode::AtMostOnce && event.cmd != code::ON_CLOSE;
             settled.again += usize::from(index < given && !is_dropped && !is_adopt);
             settled.dropped += usize::from(is_dropped && !is_adopt);
             !is_dropped && !is_adopt
@@ -226,14 +243,16 @@ impl<B> EventLog<B> {
         settled
     }
 
-    /// Drops the events that wait, but ON_CLOSE, and an ON_CONNECT that may have run: the worker that
-    /// hears of the close is to have heard of the client.
-    pub(super) fn drop_waiting(&mut self) {
+    /// Drops the events that wait, and those that come back from a worker: all but ON_CLOSE, and the
+    /// ON_CONNECT that it answers.
+    pub(super) fn cut_short(&mut self) {
+        self.is_cut_short = true;
+        self.drop_waiting();
+    }
+
+    fn drop_waiting(&mut self) {
         let given = self.given;
-        self.retain(|index, event| {
-            let may_have_run = event.cmd == code::ON_CONNECT && event.flag & FLAG_REDELIVERED != 0;
-            index < given || event.cmd == code::ON_CLOSE || may_have_run
-        });
+        self.retain(|index, event| index < given || matches!(event.cmd, code::ON_CONNECT | code::ON_CLOSE));
     }
 
     /// Takes the first event out, which no worker has.
@@ -312,8 +331,11 @@ impl<B> EventLog<B> {
 
     /// Whether `on_connect` has not been begun for the client by any worker.
     pub(super) fn is_unheard_of(&self) -> bool {
-        let waiting = self.events.range(self.given..);
-        waiting.into_iter().any(|event| event.cmd == code::ON_CONNECT && event.flag & FLAG_REDELIVERED == 0)
+        let mut waiting = self.events.range(self.given..);
+        waiting
+            .next()
+            .is_some_and(|event| event.cmd == code::ON_CONNECT && event.flag & FLAG_REDELIVERED == 0)
+            && waiting.all(|event| event.cmd != code::ON_MESSAGE)
     }
 
     /// Whether some worker was given one of the events before.
@@ -387,6 +409,7 @@ impl<B> FreeLogs<B> {
             && empty.bodies.capacity() <= KEEP
             && empty.events.capacity() <= KEEP_ENTRIES
         {
+            empty.is_cut_short = false;
             empty.is_returned = false;
             self.0.push(empty);
         }

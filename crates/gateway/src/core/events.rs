@@ -143,17 +143,16 @@ impl<P: Ports> Shard<P> {
     ) {
         let id = client.connection_id;
         let mut log = client.log.take();
-        if log.as_ref().is_some_and(|log| log.is_unheard_of()) {
-            // No worker has begun on it: there is nothing to close.
-            return self.drop_log(id, &client.worker, log);
-        }
-        let events = self.free_logs.log(&mut log);
         if matches!(reason, CloseReason::Refused | CloseReason::NotAdmitted | CloseReason::Undeliverable) {
-            events.drop_waiting();
+            self.free_logs.log(&mut log).cut_short();
+        }
+        if log.as_ref().is_some_and(|log| log.is_unheard_of()) {
+            // No worker has begun on it, and it has said nothing: there is nothing to close.
+            return self.drop_log(id, &client.worker, log);
         }
         // In full: which worker will be told, and how much it reads, is known when it is given.
         let body = close_frame.map_or_else(|| reason.as_str().into(), |said| said.to_wire(reason));
-        events.push(code::ON_CLOSE, FLAG_PLAIN, &body);
+        self.free_logs.log(&mut log).push(code::ON_CLOSE, FLAG_PLAIN, &body);
         let origin = client.origin(self.settings.address);
         let session = std::mem::take(&mut client.session);
         self.stubs.insert(origin, session, client.worker.clone(), log);

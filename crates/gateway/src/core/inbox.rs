@@ -99,6 +99,12 @@ impl Inbox {
         }
     }
 
+    /// How many bytes wait that were not taken as messages.
+    #[cfg(any(test, feature = "internals"))]
+    pub fn waiting(&self) -> usize {
+        self.partial.len()
+    }
+
     /// Returns how many of `most` bytes may be read from the client next.
     pub fn max_read(&self, most: usize) -> usize {
         self.rate_limiter.as_ref().map_or(most, |limiter| limiter.max_read(most))

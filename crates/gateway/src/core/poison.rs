@@ -25,7 +25,7 @@ impl<P: Ports> Shard<P> {
         let tries = event.tries;
         self.effects.list.push_back(Effect::Log(Notice::Undeliverable { client, command, tries }));
         let Some(key) = key else {
-            log.drop_waiting();
+            log.cut_short();
             // It may have been the close itself.
             return if log.has_waiting() { self.go_on(id) } else { self.drop_stub(id) };
         };

@@ -170,6 +170,14 @@ impl<P: Ports> Shard<P> {
         }
     }
 
+    /// A client that has left is refused: no handler runs for it any more, but `on_close`.
+    pub(super) fn cut_stub_short(&mut self, id: u32) {
+        if let Some(log) = self.stubs.by_id.get_mut(&id).and_then(|stub| stub.log.as_mut()) {
+            log.cut_short();
+            self.tidy_stub(id);
+        }
+    }
+
     pub(super) fn drop_stub(&mut self, id: u32) {
         if let Some(stub) = self.stubs.remove(id) {
             let Stub { worker, log, .. } = *stub;

@@ -3,7 +3,7 @@
 //! It says its handshake, a line, and may go on before that is answered. It answers pings as long as it reads, and
 //! a close frame with its own.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use gatewayworker_protocol::ClientId;
 
@@ -11,6 +11,7 @@ use super::gateway::{ACCEPTED, CLIENTS, NO_WORKER};
 use super::observer::{Fact, Observer};
 use super::worker::{is_destroyed, is_kicked};
 use crate::client_script::{Admission, ClientAction, Request};
+use crate::epochs::Life;
 use crate::model::{Context, Input};
 use crate::network::{ReadOutcome, Socket, Written};
 use crate::violation::{Violation, ensure};
@@ -50,8 +51,6 @@ struct Connection {
     last_bind: Option<u64>,
     /// It has asked for its own end: nothing is sure any more.
     is_ended_by_request: bool,
-    /// Groups that it has asked to leave.
-    left: BTreeSet<u8>,
     /// The last broadcast to all from each worker.
     broadcasts: BTreeMap<u64, u64>,
 }
@@ -116,7 +115,6 @@ impl Client {
             last_about: BTreeMap::new(),
             last_bind: None,
             is_ended_by_request: false,
-            left: BTreeSet::new(),
             broadcasts: BTreeMap::new(),
         };
         connection.flush();
@@ -218,7 +216,6 @@ impl Connection {
             ClientAction::Join(name) => drop(self.last_about.insert(Fact::Group(name), request.number)),
             ClientAction::LeaveGroup(name) => {
                 self.last_about.insert(Fact::Group(name), request.number);
-                self.left.insert(name);
                 self.withdraw(observer, |fact| fact == Fact::Group(name));
                 if name == 0 {
                     // It is unbound as well.
@@ -292,8 +289,11 @@ impl Connection {
                 if kind == Some("all") {
                     let before = self.broadcasts.insert(worker, number);
                     let is_next = before.is_none_or(|before| number == before + 1);
-                    ensure(is_next || !observer.is_calm, "broadcasts-reach-everybody-in-order", || {
-                        format!("client {:?}: {number} of worker {worker} after {before:?}", self.id)
+                    // What a worker has told a gateway on a link that is over may be lost, and what it tells it
+                    // on the next one may come first.
+                    let is_lost = observer.are_parted(self.socket.peer(), Life::of_id(worker));
+                    ensure(is_next || is_lost, "broadcasts-reach-everybody-in-order", || {
+                        format!("client {:?}: {number} of worker {worker:x} after {before:?}", self.id)
                     })?;
                 }
             }
@@ -307,34 +307,29 @@ impl Connection {
     fn take_echo(&mut self, number: Option<u64>, observer: &mut Observer) -> Result<(), Violation> {
         let expected = self.unechoed.front().map(|request| request.number);
         let details = || format!("client {:?}: {number:?} instead of {expected:?}", self.id);
-        if observer.is_calm {
-            ensure(number.is_some() && number == expected, "echoes-in-order", details)?;
-        } else {
-            ensure(number.is_some_and(|number| number < self.sent), "echoes-in-order", details)?;
-            // One that is lost stays so; what it was about is not sure.
+        let is_known = number.is_some_and(|number| number < self.sent);
+        ensure(is_known, "echoes-in-order", details)?;
+        if number < expected || expected.is_none() {
+            // Its message was handled again.
+            let is_again = self.id.is_some_and(|id| observer.ledger.has_repeats(id));
+            return ensure(is_again, "echoes-in-order", details);
+        }
+        if number > expected {
+            ensure(observer.ledger.may_miss_events(), "echoes-in-order", details)?;
             while self.unechoed.front().is_some_and(|request| Some(request.number) < number) {
                 self.unechoed.pop_front();
             }
-        }
-        if self.unechoed.front().is_none_or(|request| Some(request.number) != number) {
-            return Ok(());
         }
         let Some(request) = self.unechoed.pop_front() else { return Ok(()) };
         let Some(id) = self.id.filter(|_| !self.has_sent_close && !self.is_ended_by_request) else {
             return Ok(());
         };
         observer.confirm(id, Fact::Listed);
-        // Where a worker drains, another one may do what the client asks for next before it: only what nothing
-        // undoes is sure then.
-        let is_calm = observer.is_calm;
         match request.action {
-            ClientAction::Join(name)
-                if self.last_about.get(&Fact::Group(name)) == number.as_ref()
-                    && (is_calm || !self.left.contains(&name)) =>
-            {
+            ClientAction::Join(name) if self.last_about.get(&Fact::Group(name)) == number.as_ref() => {
                 observer.confirm(id, Fact::Group(name));
             }
-            ClientAction::Bind(name) if self.last_bind == number && is_calm => {
+            ClientAction::Bind(name) if self.last_bind == number => {
                 observer.confirm(id, Fact::Uid(name));
             }
             _ => {}

@@ -2,16 +2,21 @@
 //!
 //! Gateways are the first processes, then come workers, then clients; workers know all gateways from the start.
 //! Handshakes are a line, and stand for those of HTTP. In the calm scenario clients do all that clients do, and
-//! are cut off, and gateways stop; every order and every close is asserted. In the rough one workers drain,
-//! freeze and die, and gateways die: events may be lost then, but nothing may be left over.
+//! are cut off, gateways stop, and workers drain: every event is handled once, and none is marked. In the rough
+//! one links are cut, and processes freeze and die: every event is handled at least once, and repeats are marked.
 //!
 //! - `gateway`, `worker`, `client`: the processes; `ports`: what the gateway's core is connected to,
-//! - `observer`: what all have seen together.
+//! - `plan`: what goes wrong in a run, `timing`: how long what takes,
+//! - `observer`, `ledger`: what all have seen together; `witness`: the registers, as these processes see them.
 
 mod client;
 mod gateway;
+mod ledger;
 mod observer;
+mod plan;
 mod ports;
+mod timing;
+mod witness;
 mod worker;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -21,20 +26,21 @@ use gateway::{Gateway, GatewayOptions};
 use observer::Observer;
 use worker::{Worker, WorkerOptions};
 
-use crate::client_script::{ClientAction, ClientScriptOptions, client_script};
+use crate::client_script::ClientAction;
+use crate::epochs::Life;
 use crate::model::{Context, Input, Model, Plan};
-use crate::network::{NetworkOptions, ProcessId};
+use crate::network::ProcessId;
 use crate::rng::Rng;
 use crate::scenario::Scenario;
-use crate::script::{FaultOptions, ScriptEvent, ScriptStep, random_faults, sort};
+use crate::script::Fault;
 use crate::violation::{Violation, ensure};
 
 /// The scenarios of a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cluster {
-    /// No worker drains, freezes or dies, and no gateway dies.
+    /// No process dies, and no link between daemons is given up.
     Calm,
-    /// Besides, everything goes wrong that can.
+    /// Everything goes wrong that can.
     Rough,
 }
 
@@ -49,6 +55,11 @@ pub enum Act {
     Stop {
         /// It closes its clients over so many ms.
         spread_ms: u64,
+    },
+    /// A gateway is cut off from the registers.
+    Unlist {
+        /// For so many ms.
+        lasting_ms: u64,
     },
 }
 
@@ -70,16 +81,12 @@ pub struct ClusterModel {
     gateway_options: GatewayOptions,
     worker_options: WorkerOptions,
     observer: Observer,
+    /// Processes that were started by now.
+    lives: u32,
 }
 
 /// The close frame of a gateway that stops.
 const CLOSE_FRAME: &[u8] = &[0x88, 2, 0x03, 0xe9];
-
-/// How long it takes until all clients are gone, in ms.
-const LEAVE_MS: u64 = 12_000;
-
-/// How long it takes until gateways and workers have stopped, in ms.
-const STOP_MS: u64 = 5_000;
 
 /// The address of a process.
 fn address(process: ProcessId) -> SocketAddrV4 {
@@ -102,76 +109,7 @@ impl Scenario for Cluster {
     }
 
     fn plan(&self, rng: &mut Rng) -> Plan<ClusterModel> {
-        let gateways = rng.within(&(1..=3)) as usize;
-        let workers = rng.within(&(1..=3)) as usize;
-        let clients = rng.within(&(1..=12)) as usize;
-        let first_client = gateways + workers;
-        let processes = first_client + clients;
-        let options = ClientScriptOptions { steps: 5..=60, pause_ms: 0..=40, names: 3 };
-        let mut script = Vec::new();
-        for client in first_client..processes {
-            let steps = client_script(rng, &options).into_iter();
-            script.extend(steps.map(|(at_ms, action)| ScriptStep {
-                at_ms: at_ms + 10,
-                event: ScriptEvent::Act(client, Act::Client(action)),
-            }));
-        }
-        let end_ms = script.iter().map(|step| step.at_ms).max().unwrap_or(0);
-        if rng.chance(20) {
-            let stop = Act::Stop { spread_ms: rng.below(100) };
-            let gateway = rng.below(gateways as u64) as usize;
-            script.push(ScriptStep { at_ms: rng.below(end_ms + 1), event: ScriptEvent::Act(gateway, stop) });
-        }
-        let pairs = |from: std::ops::Range<usize>| {
-            from.flat_map(move |process| (0..gateways).map(move |gateway| (gateway, process)))
-        };
-        let count = rng.below(6);
-        script.extend(random_faults(
-            rng,
-            &FaultOptions {
-                count,
-                begin_ms: 0..=end_ms,
-                lasting_ms: 1..=400,
-                freeze: (first_client..processes).collect(),
-                crash: Vec::new(),
-                disturb: pairs(first_client..processes).collect(),
-            },
-        ));
-        if *self == Self::Rough {
-            let count = rng.within(&(1..=10));
-            script.extend(random_faults(
-                rng,
-                &FaultOptions {
-                    count,
-                    begin_ms: 0..=end_ms,
-                    lasting_ms: 1..=400,
-                    freeze: (0..first_client).collect(),
-                    crash: (0..first_client).collect(),
-                    disturb: pairs(gateways..first_client).collect(),
-                },
-            ));
-            if rng.chance(50) {
-                let worker = gateways + rng.below(workers as u64) as usize;
-                let at_ms = rng.below(end_ms + 1);
-                script.push(ScriptStep { at_ms, event: ScriptEvent::Act(worker, Act::Drain) });
-            }
-        }
-        sort(&mut script);
-        Plan {
-            model: ClusterModel {
-                gateways,
-                workers,
-                gateway_options: GatewayOptions::draw(rng),
-                worker_options: WorkerOptions::draw(rng),
-                observer: Observer::new(*self == Self::Calm),
-            },
-            processes,
-            network: NetworkOptions::default(),
-            script_ms: script.last().map_or(0, |step| step.at_ms + 1),
-            script,
-            stages: vec![LEAVE_MS, STOP_MS],
-            max_steps: 500_000,
-        }
+        plan::draw(*self, rng)
     }
 }
 
@@ -180,12 +118,15 @@ impl Model for ClusterModel {
     type Action = Act;
 
     fn start(&mut self, context: &mut Context<'_>) -> ClusterNode {
+        self.lives += 1;
+        let life = Life { process: context.process, starts: self.lives };
         ClusterNode(match context.process {
             process if process < self.gateways => {
-                Node::Gateway(Box::new(Gateway::new(self.gateway_options.clone(), context)))
+                self.observer.registers.starts(process);
+                Node::Gateway(Box::new(Gateway::new(self.gateway_options.clone(), life, context)))
             }
             process if process < self.gateways + self.workers => {
-                Node::Worker(Box::new(Worker::new(self.worker_options.clone(), self.gateways, context)))
+                Node::Worker(Box::new(Worker::new(self.worker_options.clone(), self.gateways, life, context)))
             }
             _ => Node::Client(Box::new(Client::new(self.gateways))),
         })
@@ -209,7 +150,7 @@ impl Model for ClusterModel {
             Node::Worker(worker) => worker.step(input, observer, context)?,
             Node::Client(client) => client.step(input, observer, context)?,
         }
-        Ok(())
+        self.observer.check()
     }
 
     fn next_deadline(&self, node: &ClusterNode) -> Option<u64> {
@@ -228,16 +169,24 @@ impl Model for ClusterModel {
         }
     }
 
-    fn crashed(&mut self, process: ProcessId, node: &ClusterNode) {
+    fn crashed(&mut self, process: ProcessId, node: &ClusterNode, now_ms: u64) {
         match &node.0 {
-            Node::Gateway(_) => self.observer.gateway_dies(|id| Gateway::is_of(process, id)),
+            Node::Gateway(gateway) => {
+                self.observer.gateway_dies(gateway.life(), now_ms, |id| Gateway::is_of(process, id));
+                gateway.report_owners(&mut self.observer);
+            }
             Node::Worker(worker) => {
-                for question in worker.open_questions() {
-                    // Each is open: it cannot have been settled before.
-                    let _ = self.observer.questions.failed(question);
-                }
+                self.observer.worker_ends_early(worker.life(), worker.open_questions().collect());
             }
             Node::Client(_) => {}
+        }
+    }
+
+    fn disturbed(&mut self, fault: Fault, _now_ms: u64) {
+        match fault {
+            Fault::Kill(process) | Fault::Crash(process) if process < self.gateways => {}
+            Fault::Start(_) | Fault::Thaw(_) | Fault::Heal(_) => {}
+            _ => self.observer.ledger.has_trouble(),
         }
     }
 
@@ -265,7 +214,7 @@ impl Model for ClusterModel {
         }
         for node in nodes {
             match node {
-                Node::Gateway(gateway) => gateway.check_empty(!self.observer.is_calm)?,
+                Node::Gateway(gateway) => gateway.check_empty()?,
                 Node::Worker(worker) => worker.check_empty()?,
                 Node::Client(client) => {
                     ensure(client.is_gone(), "nothing-is-left", || "a client's connection".into())?;

@@ -1,13 +1,17 @@
 //! What all processes together have seen, and the invariants that only an onlooker can check.
 //!
 //! Workers and clients report here what their applications see; the gateway's node reports whom it has let go.
-//! Nothing flows back: a process learns nothing from the observer.
+//! `ledger` has the events of clients. Nothing flows back: a process learns nothing from the observer, but what
+//! the registers say.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use gatewayworker_protocol::ClientId;
+use gatewayworker_protocol::{ClientId, CloseReason};
 
-use crate::history::{ClientEvent, ClientHistory, HistoryOptions};
+use super::ledger::Ledger;
+use super::witness::Witness;
+use crate::client_script::{ClientAction, Request};
+use crate::epochs::{EpochName, Life};
 use crate::network::ProcessId;
 use crate::questions::Questions;
 use crate::violation::{Violation, ensure};
@@ -29,10 +33,10 @@ pub(super) enum Fact {
 /// The onlooker.
 #[derive(Debug)]
 pub(super) struct Observer {
-    /// No worker drains, freezes or dies, so order and closes are asserted.
-    pub(super) is_calm: bool,
+    /// What processes may ask: the registers.
+    pub(super) registers: Witness,
+    pub(super) ledger: Ledger,
     pub(super) questions: Questions,
-    histories: BTreeMap<ClientId, ClientHistory>,
     /// Connections of which a worker has told the gateway that they are admitted.
     admitted: BTreeSet<ConnectionName>,
     admitted_ids: BTreeSet<ClientId>,
@@ -40,31 +44,81 @@ pub(super) struct Observer {
     facts: BTreeMap<Fact, BTreeMap<ClientId, u64>>,
     /// Clients that gateways have let go.
     gone: BTreeSet<ClientId>,
+    /// Gateways and workers that have lost a link: what was said on it may be lost.
+    parted: BTreeSet<(ProcessId, Life)>,
     moment: u64,
+    /// What was seen where nothing can be returned.
+    violation: Option<Violation>,
 }
 
 impl Observer {
-    pub(super) fn new(is_calm: bool) -> Self {
+    pub(super) fn new(ledger: Ledger) -> Self {
         Self {
-            is_calm,
+            registers: Witness::default(),
+            ledger,
             questions: Questions::default(),
-            histories: BTreeMap::new(),
             admitted: BTreeSet::new(),
             admitted_ids: BTreeSet::new(),
             facts: BTreeMap::new(),
             gone: BTreeSet::new(),
+            parted: BTreeSet::new(),
             moment: 0,
+            violation: None,
         }
     }
 
-    fn options(&self) -> HistoryOptions {
-        HistoryOptions { complete: self.is_calm, no_overlap: self.is_calm }
+    /// Hears of a broken invariant where nothing can be returned.
+    pub(super) fn sees(&mut self, invariant: &'static str, details: impl FnOnce() -> String) {
+        self.violation.get_or_insert_with(|| Violation::new(invariant, details()));
     }
 
-    /// Hears what an application sees of a client.
-    pub(super) fn application_sees(&mut self, id: ClientId, event: ClientEvent) -> Result<(), Violation> {
-        let options = self.options();
-        self.histories.entry(id).or_default().add(number_of(id), event, options)
+    /// Returns what was seen where nothing could be returned.
+    ///
+    /// # Errors
+    /// When it breaks an invariant.
+    pub(super) fn check(&mut self) -> Result<(), Violation> {
+        self.violation.take().map_or(Ok(()), Err)
+    }
+
+    /// Hears that a handler begins with a request, perhaps not for the first time: what it undoes is not sure.
+    pub(super) fn begins_request(&mut self, id: ClientId, request: Request) {
+        match request.action {
+            ClientAction::LeaveGroup(name) => {
+                self.withdraw(id, |fact| fact == Fact::Group(name));
+                if name == 0 {
+                    self.withdraw(id, |fact| matches!(fact, Fact::Uid(_)));
+                }
+            }
+            ClientAction::Bind(_) => self.withdraw(id, |fact| matches!(fact, Fact::Uid(_))),
+            _ => {}
+        }
+    }
+
+    /// Hears that a worker is linked to a gateway.
+    pub(super) fn attaches(&mut self, worker: Life, gateway: Life) {
+        if let Err(violation) = self.ledger.attaches(worker, gateway) {
+            self.violation.get_or_insert(violation);
+        }
+    }
+
+    /// Hears that a gateway has ended an epoch of a worker.
+    pub(super) fn epoch_ends(&mut self, epoch: EpochName, worker: Life, now_ms: u64) {
+        self.ledger.epoch_ends(epoch, now_ms);
+        self.parted.insert((epoch.gateway.process, worker));
+    }
+
+    /// Says whether what a worker has told a gateway may be lost.
+    pub(super) fn are_parted(&self, gateway: ProcessId, worker: Life) -> bool {
+        self.parted.contains(&(gateway, worker))
+    }
+
+    /// Hears that a worker was stopped before it had done everything, with these questions open.
+    pub(super) fn worker_ends_early(&mut self, worker: Life, open: Vec<u64>) {
+        for question in open {
+            // Each is open: it cannot have been settled before.
+            let _ = self.questions.failed(question);
+        }
+        self.ledger.worker_dies(worker);
     }
 
     /// Hears that a worker has told the gateway to admit a client.
@@ -98,13 +152,23 @@ impl Observer {
     }
 
     /// Hears that a gateway has let a client go.
-    pub(super) fn lets_go(&mut self, id: ClientId) {
+    pub(super) fn lets_go(&mut self, id: ClientId, reason: CloseReason) {
         self.withdraw(id, |_| true);
         self.gone.insert(id);
+        self.ledger.lets_go(id, reason);
+    }
+
+    /// Hears that a gateway has dropped an event that has ended one worker after another.
+    pub(super) fn is_undeliverable(&mut self, id: ClientId, command: &str) {
+        if let Err(violation) = self.ledger.is_undeliverable(id, command == "ON_CLOSE") {
+            self.violation.get_or_insert(violation);
+        }
     }
 
     /// Hears that a gateway has died, and its clients with it.
-    pub(super) fn gateway_dies(&mut self, is_its: impl Fn(ClientId) -> bool) {
+    pub(super) fn gateway_dies(&mut self, gateway: Life, now_ms: u64, is_its: impl Fn(ClientId) -> bool) {
+        self.ledger.gateway_dies(gateway, now_ms);
+        self.registers.ends(gateway.process);
         for clients in self.facts.values_mut() {
             clients.retain(|id, _| !is_its(*id));
         }
@@ -134,14 +198,8 @@ impl Observer {
     /// Checks what holds when all clients are gone and all is quiet.
     pub(super) fn check_end(&self) -> Result<(), Violation> {
         self.questions.check_end()?;
-        for (id, history) in &self.histories {
-            history.check_end(number_of(*id), self.options())?;
-        }
+        self.ledger.check_end()?;
         let left = self.facts.iter().find(|(_, clients)| !clients.is_empty());
         ensure(left.is_none(), "nothing-is-left", || format!("{left:?}"))
     }
-}
-
-fn number_of(id: ClientId) -> u64 {
-    u64::from(id.gateway().ip().octets()[3]) << 32 | u64::from(id.connection_id())
 }

@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use gatewayworker_gateway::internals::{
-    self as core, Flushed, ListenerPolicy, Outbox, Ports, Routing, Shard, Transmit, WorkerTable,
+    self as core, Flushed, Joined, ListenerPolicy, Outbox, Peer, Ports, Routing, Shard, Transmit, WorkerTable,
 };
-use gatewayworker_protocol::Features;
 
 use crate::link_buffer::LinkBuffer;
 use crate::network::{Socket, Written};
@@ -127,9 +126,9 @@ impl SimDirectory {
         Self { table: Rc::new(RefCell::new(WorkerTable::new(routing, seed))), changed, counts }
     }
 
-    pub(super) fn join(&self, key: &str, link: SimLink, features: Features) -> Arc<WorkerLink> {
+    pub(super) fn join(&self, key: &str, link: SimLink, peer: Peer) -> Joined<SimLink> {
         self.changed.set(true);
-        self.table.borrow_mut().join(key, link, features.into()).link
+        self.table.borrow_mut().join(key, link, peer)
     }
 
     pub(super) fn leave(&self, link: &Arc<WorkerLink>) {
@@ -154,7 +153,7 @@ impl SimDirectory {
 
     /// Says whether a client that comes now would find a worker that reads.
     pub(super) fn has_room(&self) -> bool {
-        self.table.borrow().links().any(|link| !link.buffer.buffer.is_full())
+        self.table.borrow().links().any(|link| link.is_open() && !link.is_full())
     }
 
     /// Calls `look` with every link.

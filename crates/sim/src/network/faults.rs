@@ -1,36 +1,66 @@
 //! What goes wrong in the network: cuts, resets, and processes that are gone.
 
-use super::{Network, ProcessId};
+use super::{Network, Path, ProcessId, SocketId};
 
 impl Network {
-    /// Stops all that is under way from one process to another, until [`heal`](Self::heal).
-    pub(crate) fn cut(&mut self, from: ProcessId, to: ProcessId) {
-        self.cut[from * self.processes + to] = true;
+    /// Stops what is under way on a path, until [`heal`](Self::heal).
+    pub(crate) fn cut(&mut self, path: Path) {
+        match path.port {
+            None => self.cut[path.from * self.processes + path.to] = true,
+            Some(_) => self.cut_ports.push(path),
+        }
     }
 
     /// Ends a cut.
-    pub(crate) fn heal(&mut self, from: ProcessId, to: ProcessId) {
-        if !std::mem::take(&mut self.cut[from * self.processes + to]) {
-            return;
+    pub(crate) fn heal(&mut self, path: Path) {
+        match path.port {
+            None => self.cut[path.from * self.processes + path.to] = false,
+            Some(_) => self.cut_ports.retain(|cut| *cut != path),
         }
+        self.go_on(path);
+    }
+
+    /// Ends all cuts.
+    pub(crate) fn heal_all(&mut self) {
+        let cut = (0..self.cut.len()).filter(|pair| self.cut[*pair]);
+        let cut = cut.map(|pair| Path::all(pair / self.processes, pair % self.processes));
+        let cut: Vec<Path> = cut.chain(self.cut_ports.iter().copied()).collect();
+        cut.into_iter().for_each(|path| self.heal(path));
+    }
+
+    /// Lets what was stopped on a path go on.
+    fn go_on(&mut self, path: Path) {
         for id in self.ids() {
-            let Some(pipe) = self.pipe(id) else { continue };
-            if (pipe.from, pipe.to) == (from, to) {
+            if self.is_cut(id) {
+                continue;
+            }
+            if self.is_on(id, path) {
                 self.schedule(id);
-            } else if (pipe.from, pipe.to) == (to, from) && pipe.wants_room && pipe.room() > 0 {
+            }
+            // The news of room for what the peer writes comes along.
+            let peer = id.peer();
+            if self.is_on(id, path)
+                && let Some(pipe) = self.pipe(peer)
+                && pipe.wants_room
+                && pipe.room() > 0
+            {
                 pipe.wants_room = false;
-                self.schedule_room(id);
+                self.schedule_room(peer);
             }
         }
     }
 
-    /// Resets all connections between two processes; both ends hear of it.
-    pub(crate) fn reset_between(&mut self, a: ProcessId, b: ProcessId) {
+    /// Says whether what the end `id` writes takes a path.
+    fn is_on(&mut self, id: SocketId, path: Path) -> bool {
+        let Some(connection) = self.connection(id) else { return false };
+        let (port, pipe) = (connection.port, &connection.pipes[usize::from(id.side)]);
+        (pipe.from, pipe.to) == (path.from, path.to) && path.port.is_none_or(|only| only == port)
+    }
+
+    /// Resets the connections that have this path in either direction; both ends hear of it.
+    pub(crate) fn reset_on(&mut self, path: Path) {
         for id in self.ids() {
-            if self
-                .pipe(id)
-                .is_some_and(|pipe| (pipe.from, pipe.to) == (a, b) || (pipe.from, pipe.to) == (b, a))
-            {
+            if self.is_on(id, path) {
                 self.reset(id);
             }
         }

@@ -12,6 +12,7 @@ mod socket;
 mod tests;
 
 use std::cell::RefCell;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 
@@ -23,6 +24,17 @@ use crate::rng::Rng;
 
 /// The number of a process, from 0.
 pub type ProcessId = usize;
+
+/// The connections between two processes, in one direction: all of them, or those to one port.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Path {
+    /// The process that sends.
+    pub from: ProcessId,
+    /// The process that receives.
+    pub to: ProcessId,
+    /// The port that one of them has given to `Context::connect`; `None` stands for every port.
+    pub port: Option<u16>,
+}
 
 /// How the network behaves.
 #[derive(Debug, Clone)]
@@ -56,6 +68,10 @@ pub(crate) enum Event {
     /// A process that asked for it has its turn.
     Turn(ProcessId, u32, u32),
     Deadline(ProcessId),
+    /// A process ends itself as a killed one does, and starts again so many ms later.
+    Abort(ProcessId, u32, u64),
+    /// A process that is gone starts again.
+    Restart(ProcessId),
     /// A step of the script.
     Script(usize),
     /// A stage of the end begins, or the last one is over.
@@ -103,6 +119,8 @@ pub(crate) struct Network {
     free: Vec<u32>,
     /// The directions that are cut, at `from * processes + to`.
     cut: Vec<bool>,
+    /// The directions of single ports that are cut: mostly none.
+    cut_ports: Vec<Path>,
     /// How often each pair has connected.
     connects: Vec<u64>,
     processes: usize,
@@ -119,6 +137,7 @@ impl Network {
             slots: Vec::new(),
             free: Vec::new(),
             cut: vec![false; processes * processes],
+            cut_ports: Vec::new(),
             connects: vec![0; processes * processes],
             processes,
         }))
@@ -127,6 +146,11 @@ impl Network {
     /// Adds an event.
     pub(crate) fn at(&mut self, at_ms: u64, event: Event) -> Ticket {
         self.events.push(at_ms, event)
+    }
+
+    /// Adds the event that happens next. There is one at most.
+    pub(crate) fn now(&mut self, event: Event) {
+        self.events.push_first(self.now_ms, event);
     }
 
     /// Connections that are not closed by both ends.
@@ -186,8 +210,8 @@ impl Network {
         let piece_percent = self.options.piece_percent;
         let pipe = self.pipe(id)?;
         pipe.is_scheduled = false;
-        let (from, to) = (pipe.from, pipe.to);
-        if self.is_cut(from, to) {
+        let to = pipe.to;
+        if self.is_cut(id) {
             return None;
         }
         let (side, peer) = (usize::from(id.side), id.peer());
@@ -247,8 +271,7 @@ impl Network {
             return;
         }
         let delay = delay(&mut pipe.rng, &delay_ms, slow_percent);
-        let (from, to) = (pipe.from, pipe.to);
-        if self.is_cut(from, to) {
+        if self.is_cut(id) {
             return;
         }
         if let Some(pipe) = self.pipe(id) {
@@ -264,8 +287,12 @@ impl Network {
         self.events.push(self.now_ms + delay, Event::Room(id));
     }
 
-    fn is_cut(&self, from: ProcessId, to: ProcessId) -> bool {
-        self.cut[from * self.processes + to]
+    /// Says whether what the end `id` writes does not arrive.
+    fn is_cut(&mut self, id: SocketId) -> bool {
+        let Some(connection) = self.connection(id) else { return false };
+        let pipe = &connection.pipes[usize::from(id.side)];
+        let path = Path { from: pipe.from, to: pipe.to, port: Some(connection.port) };
+        self.cut[path.from * self.processes + path.to] || self.cut_ports.contains(&path)
     }
 
     fn connection(&mut self, id: SocketId) -> Option<&mut Connection> {
@@ -291,6 +318,26 @@ impl Connection {
     fn pipes_of(&mut self, id: SocketId) -> [&mut Pipe; 2] {
         let [first, second] = &mut self.pipes;
         if id.side == 0 { [first, second] } else { [second, first] }
+    }
+}
+
+impl Path {
+    /// Creates the path of all connections from a process to another one.
+    pub fn all(from: ProcessId, to: ProcessId) -> Self {
+        Self { from, to, port: None }
+    }
+
+    /// Returns the path of the other direction.
+    #[must_use]
+    pub fn back(self) -> Self {
+        Self { from: self.to, to: self.from, port: self.port }
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}->{}", self.from, self.to)?;
+        self.port.iter().try_for_each(|port| write!(f, ":{port}"))
     }
 }
 

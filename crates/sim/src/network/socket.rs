@@ -140,8 +140,8 @@ impl Network {
                 (None, _) => ReadOutcome::Empty,
             };
         }
-        let (from, to) = (incoming.from, incoming.to);
-        if incoming.wants_room && !self.is_cut(to, from) {
+        // The news of room travels as what this end writes does.
+        if incoming.wants_room && !self.is_cut(id) {
             if let Some(pipe) = self.pipe(id.peer()) {
                 pipe.wants_room = false;
             }

@@ -105,7 +105,7 @@ fn a_cut_stops_one_direction_and_its_room_until_it_is_healed() {
     pair.client.try_write(&[1; 100]);
     assert_eq!(pair.client.try_write(&[2]), Written::Blocked);
     pair.run();
-    pair.network.borrow_mut().cut(1, 0);
+    pair.network.borrow_mut().cut(Path::all(1, 0));
     assert_eq!(Pair::read(pair.server()).0.len(), 100);
     pair.server().try_write(b"unheard");
     pair.heard.clear();
@@ -114,9 +114,24 @@ fn a_cut_stops_one_direction_and_its_room_until_it_is_healed() {
     assert_eq!(pair.client.try_write(&[2]), Written::Bytes(1));
     pair.run();
     assert_eq!(Pair::read(pair.server()).0, [2]);
-    pair.network.borrow_mut().heal(1, 0);
+    pair.network.borrow_mut().heal(Path::all(1, 0));
     pair.run();
     assert_eq!(Pair::read(&pair.client).0, b"unheard");
+}
+
+#[test]
+fn a_cut_of_one_port_leaves_the_others() {
+    let mut pair = Pair::new();
+    for (port, heard) in [(8, &["client readable"][..]), (7, &[])] {
+        pair.network.borrow_mut().cut(Path { from: 1, to: 0, port: Some(port) });
+        pair.server().try_write(b"x");
+        pair.heard.clear();
+        pair.run();
+        assert_eq!(pair.heard, heard, "port {port}");
+    }
+    pair.network.borrow_mut().heal_all();
+    pair.run();
+    assert_eq!(pair.heard, ["client readable"]);
 }
 
 #[test]
@@ -151,7 +166,7 @@ fn bytes_to_a_socket_that_is_closed_come_back_as_a_reset_and_wake_who_waits_for_
 fn a_reset_and_a_crash_are_heard_at_both_ends_and_leave_no_connection() {
     let mut pair = Pair::new();
     pair.client.try_write(b"lost");
-    pair.network.borrow_mut().reset_between(1, 0);
+    pair.network.borrow_mut().reset_on(Path::all(1, 0));
     pair.run();
     assert_eq!(Pair::read(pair.server()), (Vec::new(), ReadOutcome::Reset));
     assert_eq!(Pair::read(&pair.client).1, ReadOutcome::Reset);

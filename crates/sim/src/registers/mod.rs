@@ -111,6 +111,7 @@ impl Scenario for Registers {
             freeze: freeze.collect(),
             crash: crash.collect(),
             disturb,
+            ports: Vec::new(),
         };
         let mut script = random_faults(rng, &options);
         if gateways > 1 && rng.chance(50) {

@@ -27,7 +27,12 @@ pub(super) fn route(connection_id: u32, message: Option<Payload>, refusal: Optio
 
 impl Kick {
     pub(super) fn execute<P: Ports>(self, shard: &mut Shard<P>) {
-        let Some(key) = shard.table.key_of(self.connection_id) else { return };
+        let Some(key) = shard.table.key_of(self.connection_id) else {
+            if self.refusal.is_some() {
+                shard.cut_stub_short(self.connection_id);
+            }
+            return;
+        };
         let Some(client) = shard.table.get(key) else { return };
         let policy = client.policy();
         // The last message is sent however much waits before it.

@@ -47,8 +47,8 @@ fn no_worker_hears_of_a_client_that_was_closed_before_its_connect_was_given() {
 }
 
 #[test]
-fn what_a_refused_client_said_and_no_worker_has_is_dropped_but_its_close() {
-    for (reason, said) in [(CloseReason::ClientLeft, 2), (CloseReason::Refused, 1)] {
+fn what_a_refused_client_has_said_is_dropped_but_its_close() {
+    for (reason, is_dropped) in [(CloseReason::ClientLeft, false), (CloseReason::Refused, true)] {
         let mut gateway = Gateway::new();
         let worker = gateway.worker("a", 1);
         let key = gateway.connected(7, &worker);
@@ -58,9 +58,8 @@ fn what_a_refused_client_said_and_no_worker_has_is_dropped_but_its_close() {
         gateway.close(key, reason);
         let next = crash(&mut gateway, &worker, Gone::Ended);
         let all = ["adopt 7", "message 7 given again", "message 7 waits", "close 7"];
-        let dropped = if said == 1 { Some(2) } else { None };
-        let expected = all.iter().enumerate().filter(|(n, _)| Some(*n) != dropped).map(|(_, told)| *told);
-        assert_eq!(told(&next), expected.collect::<Vec<_>>());
+        let is_told = |told: &&str| !is_dropped || !told.starts_with("message");
+        assert_eq!(told(&next), all.into_iter().filter(is_told).collect::<Vec<_>>());
     }
 }
 

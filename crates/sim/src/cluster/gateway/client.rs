@@ -7,6 +7,7 @@
 use std::rc::Rc;
 
 use gatewayworker_gateway::internals::{Directory, Inbox, Key, NewClient, Outbox, Reading, Route, Writable};
+use gatewayworker_protocol::ClientId;
 
 use super::closing::Closing;
 use super::{Gateway, Wake};
@@ -14,6 +15,7 @@ use crate::cluster::observer::Observer;
 use crate::cluster::ports::{SimConnection, SimLink};
 use crate::model::Context;
 use crate::network::{ReadOutcome, Socket, Written};
+use crate::websocket::MessageCounter;
 
 /// The most that is read of a client that waits for a worker, in bytes.
 const MAX_SAID: usize = 4 * 1024;
@@ -51,6 +53,8 @@ pub(super) struct Open {
     waits: Option<Route<SimLink>>,
     /// The core wants to hear when its socket takes bytes again.
     pub(super) waits_writable: bool,
+    /// The onlooker's count of its messages.
+    messages: MessageCounter,
 }
 
 impl Gateway {
@@ -116,9 +120,10 @@ impl Gateway {
             Stage::Open(open) => match socket.try_read(&mut scratch) {
                 ReadOutcome::Bytes(n) => {
                     let (shard, key, now_ms) = (client.shard, open.key, context.now_ms);
+                    open.messages.push(&scratch[..n]);
                     let core = &mut self.shards[shard].core;
                     let reading = core.receive(key, &mut open.inbox, &mut scratch[..n], now_ms);
-                    self.go_on(number, reading, context);
+                    self.go_on(number, reading, observer, context);
                     self.carry_out(shard, observer, context);
                 }
                 ReadOutcome::Empty => {}
@@ -132,9 +137,25 @@ impl Gateway {
     }
 
     /// Does what the core says about a client's reading.
-    fn go_on(&mut self, number: u32, reading: Reading<SimLink>, context: &mut Context<'_>) {
+    fn go_on(
+        &mut self,
+        number: u32,
+        reading: Reading<SimLink>,
+        observer: &mut Observer,
+        context: &mut Context<'_>,
+    ) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         let Stage::Open(open) = &mut client.stage else { return };
+        let left = match reading {
+            // Whatever stands before the close frame was taken.
+            Reading::Closed if open.messages.has_closed() => Some(0),
+            Reading::Closed => None,
+            Reading::More | Reading::Paused(_) | Reading::Delayed(_) => Some(open.inbox.waiting()),
+        };
+        if let Some(left) = left {
+            let id = ClientId::new(super::super::address(context.process), open.key.connection_id());
+            observer.ledger.accepts(id, open.messages.messages(left));
+        }
         match reading {
             Reading::More => context.read_again(client.socket.id()),
             Reading::Paused(route) => {
@@ -192,6 +213,8 @@ impl Gateway {
             return self.end(number, Outbox::of(super::super::CLOSE_FRAME.into()), true, context);
         }
         let core = &mut self.shards[shard].core;
+        let mut messages = MessageCounter::default();
+        messages.push(&said);
         let inbox = Inbox::new(&self.policy, said, false);
         let connection = SimConnection { socket: socket.clone(), policy: self.policy.clone(), number };
         let new = NewClient {
@@ -204,8 +227,11 @@ impl Gateway {
         self.next_seq += 1;
         let now_ms = context.now_ms;
         let key = core.insert(new, now_ms);
+        observer
+            .ledger
+            .comes(self.life, ClientId::new(super::super::address(context.process), key.connection_id()));
         core.tell_connected(key, Some(&handshake), now_ms);
-        client.stage = Stage::Open(Open { key, inbox, waits: None, waits_writable: false });
+        client.stage = Stage::Open(Open { key, inbox, waits: None, waits_writable: false, messages });
         context.note(|| format!("client {number} has the connection id {:08x}", key.connection_id()));
         self.carry_out(shard, observer, context);
         self.resume(number, observer, context);
@@ -218,7 +244,7 @@ impl Gateway {
         open.waits = None;
         let shard = client.shard;
         let reading = self.shards[shard].core.resume(open.key, &mut open.inbox, context.now_ms);
-        self.go_on(number, reading, context);
+        self.go_on(number, reading, observer, context);
         self.carry_out(shard, observer, context);
     }
 
@@ -313,7 +339,7 @@ impl Gateway {
             let is_over = match &client.stage {
                 Stage::WaitsForWorker { .. } => has_room,
                 Stage::Open(Open { waits: Some(route), .. }) => match route {
-                    Route::Full(link) => !link.buffer.buffer.is_full() || link.buffer.buffer.is_closed(),
+                    Route::Full(link) => !link.is_full() || !link.is_open(),
                     Route::Wait => false,
                     Route::Open | Route::Gone => true,
                 },

@@ -1,29 +1,27 @@
 //! An inner link of a simulated gateway: a worker's, or a client library's, as `link.rs` of the gateway has it.
 //!
 //! The core's [`LinkState`] reads commands out of its bytes. What it says before a question takes effect first,
-//! and what it says next waits for the answer. A link waits where a shard's channel is full.
+//! and what it says next waits for the answer. A link waits where a shard's channel is full. `epochs` has what
+//! both links of a worker are together.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
-use std::pin::Pin;
+use std::cell::Cell;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::task::{Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_gateway::internals::{AskShards, Gather, LinkEvent, LinkState, answer_with};
-use gatewayworker_protocol::{Features, MAX_LARGE_FRAME_LEN, Question, SecretKey, frame_answer};
+use gatewayworker_gateway::internals::{Gone, LinkEvent, LinkState, Liveness};
+use gatewayworker_protocol::{MAX_LARGE_FRAME_LEN, Question, SecretKey, frame_answer};
 
+use super::gathering::Gathering;
 use super::shard::ShardMessage;
 use super::{Gateway, Wake};
 use crate::cluster::observer::Observer;
-use crate::cluster::ports::{Core, SimLink, WorkerLink};
+use crate::cluster::ports::{Core, SimLink};
 use crate::link_buffer::LinkBuffer;
 use crate::model::Context;
 use crate::network::{ReadOutcome, Socket};
 
 /// How long a link may take to end, in ms: so long that a worker with slow handlers has read everything.
-const FINISH_TIMEOUT_MS: u64 = 8_000;
+pub(super) const FINISH_TIMEOUT_MS: u64 = 8_000;
 
 /// What a step reads of a link at most, in bytes.
 const SCRATCH: usize = 4 * 1024;
@@ -33,9 +31,14 @@ pub(super) struct Link {
     pub(super) socket: Rc<Socket>,
     shard: usize,
     pub(super) writer: SimLink,
-    state: LinkState,
+    pub(super) state: LinkState,
     buffer: BytesMut,
-    pub(super) worker: Option<Arc<WorkerLink>>,
+    /// The epoch that it belongs to.
+    pub(super) epoch: Option<u32>,
+    /// Once both links of its epoch are there.
+    pub(super) liveness: Option<Liveness>,
+    /// When the worker is pinged next, on its event link.
+    pub(super) next_ping_ms: Option<u64>,
     pub(super) doing: Doing,
     is_woken: bool,
 }
@@ -50,65 +53,29 @@ pub(super) enum Doing {
     Gather(Gathering),
     /// It waits for room for an answer.
     Answer(Bytes),
+    /// It hands over what its worker has closed, waits until that is done, and then belongs to an epoch.
+    Attach(Attaching),
+    /// Its epoch is over: what has arrived is read and handed over.
+    ReadOut,
     /// It hands over what it has, and then ends; true where the peer may still read.
     End(bool),
     /// It writes what is left, and reads to the peer's end.
     Finish { until_ms: u64 },
 }
 
-/// A question under way.
-pub(super) struct Gathering {
-    answer: Pin<Box<dyn Future<Output = Bytes>>>,
-    asks: Asks,
+/// A link that waits until every shard has executed what was handed over.
+pub(super) struct Attaching {
+    epoch: u32,
+    process: u64,
+    /// Shards that are to be asked.
+    unasked: usize,
+    /// Shards that have not come to the question.
+    missing: Rc<Cell<usize>>,
 }
 
-type Asks = Rc<RefCell<VecDeque<(usize, Box<dyn FnOnce(&Core)>)>>>;
-
-/// Asks shards for the parts of an answer: what it asks for is in `asks`.
-struct Asker {
-    shards: usize,
-    asks: Asks,
-}
-
-impl AskShards for Asker {
-    type Error = ();
-
-    async fn gather<Q: Gather>(&mut self, question: Q) -> Result<Bytes, ()> {
-        let only = question.connection_id().map(|connection_id| connection_id as usize % self.shards);
-        let question = Rc::new(question);
-        let asked: Vec<usize> =
-            (0..self.shards).filter(|shard| only.is_none_or(|only| only == *shard)).collect();
-        let parts: Rc<RefCell<Vec<Q::Part>>> = Rc::default();
-        for shard in &asked {
-            let (question, parts) = (question.clone(), parts.clone());
-            let ask = move |core: &Core| parts.borrow_mut().push(question.part(core.table()));
-            self.asks.borrow_mut().push_back((*shard, Box::new(ask)));
-        }
-        std::future::poll_fn(|_| match parts.borrow().len() == asked.len() {
-            true => Poll::Ready(()),
-            false => Poll::Pending,
-        })
-        .await;
-        let parts = parts.take();
-        Ok(question.whole(parts))
-    }
-}
-
-impl Gathering {
-    fn new(question: Question, shards: usize) -> Self {
-        let asks = Asks::default();
-        let mut asker = Asker { shards, asks: asks.clone() };
-        let answer =
-            async move { answer_with(question, &mut asker).await.expect("no shard ends before its links") };
-        Self { answer: Box::pin(answer), asks }
-    }
-
-    fn poll(&mut self) -> Option<Bytes> {
-        let mut context = std::task::Context::from_waker(Waker::noop());
-        match self.answer.as_mut().poll(&mut context) {
-            Poll::Ready(answer) => Some(answer),
-            Poll::Pending => None,
-        }
+impl Attaching {
+    pub(super) fn new(epoch: u32, process: u64, shards: usize) -> Self {
+        Self { epoch, process, unasked: shards, missing: Rc::new(Cell::new(shards)) }
     }
 }
 
@@ -126,7 +93,9 @@ impl Gateway {
             writer,
             state: LinkState::new(SecretKey::default(), MAX_LARGE_FRAME_LEN, shards),
             buffer: BytesMut::new(),
-            worker: None,
+            epoch: None,
+            liveness: None,
+            next_ping_ms: None,
             doing: Doing::Read,
             is_woken: false,
         };
@@ -148,17 +117,47 @@ impl Gateway {
                     }
                     Ok(None) => match link.read() {
                         ReadOutcome::Bytes(_) => {
+                            if let Some(liveness) = &mut link.liveness {
+                                liveness.heard(context.now_ms);
+                            }
                             // Others have their turn before its commands take effect.
                             return context.read_again(link.socket.id());
                         }
                         ReadOutcome::Empty => return,
-                        outcome => link.doing = Doing::End(outcome == ReadOutcome::End),
+                        outcome => self.end_link(number, outcome == ReadOutcome::End, context),
                     },
                     Err(error) => {
                         context.note(|| format!("link {number} is closed: {error}"));
-                        link.doing = Doing::End(false);
+                        self.end_link(number, false, context);
                     }
                 },
+                Doing::Attach(attaching) => {
+                    let (epoch, process) = (attaching.epoch, attaching.process);
+                    match self.pass_barrier(number, observer, context) {
+                        true => self.attach(number, epoch, process, observer, context),
+                        false => return,
+                    }
+                }
+                Doing::ReadOut => {
+                    loop {
+                        let Some(link) = self.links.get_mut(&number) else { return };
+                        let next = link.state.next(&mut link.buffer, || {
+                            self.next_seq += 1;
+                            self.next_seq
+                        });
+                        // Questions get no answer.
+                        if !matches!(next, Ok(Some(_))) {
+                            break;
+                        }
+                    }
+                    if !self.hand_over(number, observer, context) {
+                        return;
+                    }
+                    let Some(link) = self.links.get_mut(&number) else { return };
+                    if !matches!(link.read(), ReadOutcome::Bytes(_)) {
+                        return self.is_read_out(number, observer, context);
+                    }
+                }
                 Doing::HandOver(question) => {
                     let question = question.take();
                     if !self.hand_over(number, observer, context) {
@@ -193,17 +192,10 @@ impl Gateway {
                 }
                 Doing::End(in_peace) => {
                     let in_peace = *in_peace;
-                    if let (false, Some(worker)) = (in_peace, &link.worker) {
-                        // Events go elsewhere from now on.
-                        self.directory.leave(worker);
-                    }
                     if !self.hand_over(number, observer, context) {
                         return;
                     }
                     let Some(link) = self.links.get_mut(&number) else { return };
-                    if let Some(worker) = &link.worker {
-                        self.directory.leave(worker);
-                    }
                     if !in_peace {
                         return self.forget_link(number);
                     }
@@ -213,7 +205,7 @@ impl Gateway {
                 Doing::Finish { .. } => {
                     let is_written = link.writer.buffer.is_let_go();
                     // Where it was us who ended the link, the peer may still be speaking.
-                    let is_read = link.worker.is_none() || link.discard();
+                    let is_read = link.discard();
                     if is_written && is_read {
                         self.forget_link(number);
                     }
@@ -226,26 +218,49 @@ impl Gateway {
     fn take_event(&mut self, number: u32, event: LinkEvent, context: &mut Context<'_>) {
         let Some(link) = self.links.get_mut(&number) else { return };
         match event {
-            LinkEvent::Worker { key, features, is_ours, process: _ } => {
-                let features = Features { acknowledged_events: false, ..features };
-                if is_ours {
-                    let greeting = link.state.greeting(None);
-                    let _ = link.writer.buffer.push(|out| greeting.encode(out));
-                    link.writer.buffer.flush();
-                }
+            LinkEvent::Worker { key, features, process: Some(process), .. } => {
                 let key = format!("{}:{key}", link.socket.peer());
-                context.note(|| format!("worker {key} is linked"));
-                link.worker = Some(self.directory.join(&key, link.writer.clone(), features));
+                self.begin_epoch(number, key, process, features, context);
             }
-            LinkEvent::Draining => {
-                if let Some(worker) = &link.worker {
-                    self.directory.drain(worker, self.shards.len());
-                }
-            }
-            LinkEvent::Attach { epoch, .. } => context.note(|| format!("link {number} names epoch {epoch}")),
+            LinkEvent::Worker { key, .. } => context.note(|| format!("{key} acknowledges nothing")),
+            LinkEvent::Attach { epoch, process } => self.begin_attach(number, epoch, process, context),
+            LinkEvent::Draining => self.worker_drains(number, context),
             LinkEvent::Question(question) => link.doing = Doing::HandOver(Some(question)),
             LinkEvent::Publish(_) => {}
             LinkEvent::Ignored(error) => context.note(|| format!("link {number}: {error}")),
+        }
+    }
+
+    /// A link has ended, or is to end: with its epoch, or alone.
+    fn end_link(&mut self, number: u32, in_peace: bool, context: &mut Context<'_>) {
+        let Some(link) = self.links.get_mut(&number) else { return };
+        match link.epoch {
+            Some(epoch) => self.end_epoch(epoch, Gone::Ended, context),
+            None => link.doing = Doing::End(in_peace),
+        }
+    }
+
+    /// Hands over what stands before ATTACH, and waits until every shard has executed it; true when that is so.
+    fn pass_barrier(&mut self, number: u32, observer: &mut Observer, context: &mut Context<'_>) -> bool {
+        if !self.hand_over(number, observer, context) {
+            return false;
+        }
+        loop {
+            let Some(link) = self.links.get_mut(&number) else { return false };
+            let Doing::Attach(attaching) = &mut link.doing else { return false };
+            let Some(shard) = attaching.unasked.checked_sub(1) else { return attaching.missing.get() == 0 };
+            let missing = attaching.missing.clone();
+            if link.shard == shard {
+                missing.set(missing.get() - 1);
+            } else if self.shards[shard].messages.len() < super::shard::CHANNEL {
+                let ask = move |_: &Core| missing.set(missing.get() - 1);
+                self.send(shard, ShardMessage::Ask(Box::new(ask)), context);
+            } else {
+                return false;
+            }
+            if let Some(Link { doing: Doing::Attach(attaching), .. }) = self.links.get_mut(&number) {
+                attaching.unasked = shard;
+            }
         }
     }
 
@@ -306,20 +321,31 @@ impl Gateway {
     }
 
     /// Ends links that have failed or were finished, and flushes those that want it.
-    pub(super) fn look_after_links(&mut self, context: &mut Context<'_>) {
+    pub(super) fn look_after_links(&mut self, observer: &mut Observer, context: &mut Context<'_>) {
+        let (mut ended, mut finished) = (Vec::new(), Vec::new());
         for (number, link) in &mut self.links {
             if link.writer.take_wants_flush() {
                 link.writer.buffer.flush();
             }
-            if link.writer.buffer.is_closed() && matches!(link.doing, Doing::Read) {
-                link.doing = Doing::End(!link.writer.buffer.is_broken());
-                link.wake(*number, context);
+            if !link.writer.buffer.is_closed() || !matches!(link.doing, Doing::Read) {
+                continue;
+            }
+            if link.writer.buffer.is_broken() || link.epoch.is_none() {
+                ended.push((*number, !link.writer.buffer.is_broken()));
+            } else if link.writer.buffer.is_let_go() {
+                finished.push(*number);
             }
         }
+        for (number, in_peace) in ended {
+            self.end_link(number, in_peace, context);
+            self.links.get_mut(&number).into_iter().for_each(|link| link.wake(number, context));
+        }
+        finished.into_iter().for_each(|number| self.let_go(number, observer, context));
     }
 
     /// The clients are gone: every link ends.
     pub(super) fn stop_links(&mut self, context: &mut Context<'_>) {
+        self.close_epochs();
         for (number, link) in &mut self.links {
             if !matches!(link.doing, Doing::End(_) | Doing::Finish { .. }) {
                 link.doing = Doing::End(true);
@@ -348,7 +374,7 @@ impl Link {
         self.is_woken = false;
     }
 
-    fn read(&mut self) -> ReadOutcome {
+    pub(super) fn read(&mut self) -> ReadOutcome {
         let mut scratch = [0; SCRATCH];
         let outcome = self.socket.try_read(&mut scratch);
         if let ReadOutcome::Bytes(n) = outcome {

@@ -3,10 +3,15 @@
 //! A shard is a thread in the gateway; here each of its inputs is a step, in an order that is drawn. What shards
 //! and links share (the directory of workers) is changed in whole steps only.
 //!
-//! - `shard`: a core, its messages and effects; `client`, `closing`: a client's connection; `link`: an inner link.
+//! - `shard`: a core, its messages and effects; `client`, `closing`: a client's connection,
+//! - `link`: an inner link, `gathering`: a question on it; `epochs`: what both links of a worker are together,
+//! - `checks`: what holds after each step, and at the end.
 
+mod checks;
 mod client;
 mod closing;
+mod epochs;
+mod gathering;
 mod link;
 mod shard;
 
@@ -17,24 +22,30 @@ use std::time::Duration;
 pub(super) use client::{ACCEPTED, NO_WORKER};
 use client::{ClientTask, Stage};
 use gatewayworker_gateway::internals::{
-    DeliverySettings, Framing, Heartbeat, ListenerPolicy, MembershipLimits, Routing, Settings, SlowConsumer,
-    WebSocketType,
+    DeliverySettings, Framing, Heartbeat, IsolationTimer, ListenerPolicy, MembershipLimits, Pairings,
+    Routing, Settings, SlowConsumer, WebSocketType,
 };
+use gatewayworker_protocol::ClientId;
 use link::{Doing, Link};
 use shard::{ShardMessage, ShardNode};
 
 use super::Act;
 use super::observer::Observer;
 use super::ports::{Core, SimDirectory};
+use super::timing::{ISOLATED_AFTER_MS, TICK_MS};
+use crate::epochs::{EpochName, Life};
 use crate::model::{Context, Input};
 use crate::network::{ProcessId, SocketId};
 use crate::rng::Rng;
-use crate::violation::{Violation, ensure};
 
-/// The port that workers and client libraries connect to.
-pub(super) const LINKS: u16 = 2300;
+/// The port that workers connect to, as faults know it: that of their event links, and that of their call links.
+pub(super) const EVENT_LINKS: u16 = 2300;
+pub(super) const CALL_LINKS: u16 = 2301;
 /// The port that clients connect to.
 pub(super) const CLIENTS: u16 = 8289;
+
+/// How long a gateway that stops waits for its workers, in ms.
+const STOP_TIMEOUT_MS: u64 = 1_500;
 
 /// The settings of a gateway.
 #[derive(Debug, Clone)]
@@ -50,6 +61,7 @@ pub(super) struct GatewayOptions {
     pub(super) outbox_bytes: usize,
     pub(super) outbox_budget: usize,
     pub(super) heartbeat_ms: u64,
+    pub(super) delivery: DeliverySettings,
 }
 
 impl GatewayOptions {
@@ -67,6 +79,12 @@ impl GatewayOptions {
             outbox_bytes: rng.within(&(500..=30_000)) as usize,
             outbox_budget: rng.within(&(1_000..=60_000)) as usize,
             heartbeat_ms: rng.within(&(150..=1_000)),
+            delivery: DeliverySettings {
+                max_deliveries: rng.within(&(2..=5)) as u8,
+                window_events: rng.within(&(2..=64)) as usize,
+                window_bytes: rng.within(&(500..=60_000)) as usize,
+                ..DeliverySettings::default()
+            },
         }
     }
 
@@ -122,10 +140,15 @@ impl Wake {
 pub(super) struct Gateway {
     options: GatewayOptions,
     policy: Rc<ListenerPolicy>,
+    life: Life,
     directory: SimDirectory,
     shards: Vec<ShardNode>,
     clients: BTreeMap<u32, ClientTask>,
     links: BTreeMap<u32, Link>,
+    pairings: Pairings<u32>,
+    epochs: BTreeMap<u32, epochs::Epoch>,
+    isolation: IsolationTimer,
+    next_tick_ms: u64,
     sockets: BTreeMap<SocketId, Wake>,
     /// Clients that wait for a worker.
     waiting: usize,
@@ -134,12 +157,12 @@ pub(super) struct Gateway {
     next_seq: u64,
     is_stopping: bool,
     stopped_links: bool,
-    /// Closes that no worker was there to hear of at the end.
-    closes_lost: usize,
+    /// It stops, and gives up then what workers have not done.
+    stop_until_ms: Option<u64>,
 }
 
 impl Gateway {
-    pub(super) fn new(options: GatewayOptions, context: &mut Context<'_>) -> Self {
+    pub(super) fn new(options: GatewayOptions, life: Life, context: &mut Context<'_>) -> Self {
         let directory = SimDirectory::new(options.routing, context.rng.next_u64());
         let policy = Rc::new(options.policy());
         let shards = (0..options.shards).map(|index| {
@@ -152,14 +175,19 @@ impl Gateway {
                 outbox_budget: options.outbox_budget,
                 heartbeat_tick: Duration::from_millis(5),
                 membership_limits: MembershipLimits::default(),
-                delivery: DeliverySettings::default(),
+                delivery: options.delivery,
             };
             ShardNode::new(Core::new(settings, directory.clone()))
         });
         Self {
             shards: shards.collect(),
             policy,
+            life,
             directory,
+            pairings: Pairings::new(context.rng.next_u64() as u32),
+            epochs: BTreeMap::new(),
+            isolation: IsolationTimer::new(Duration::from_millis(ISOLATED_AFTER_MS)),
+            next_tick_ms: context.now_ms,
             clients: BTreeMap::new(),
             links: BTreeMap::new(),
             sockets: BTreeMap::new(),
@@ -168,7 +196,7 @@ impl Gateway {
             next_seq: 1,
             is_stopping: false,
             stopped_links: false,
-            closes_lost: 0,
+            stop_until_ms: None,
             options,
         }
     }
@@ -176,7 +204,7 @@ impl Gateway {
     pub(super) fn step(&mut self, input: Input<Act>, observer: &mut Observer, context: &mut Context<'_>) {
         match input {
             Input::Accepted { .. } if self.stopped_links => {}
-            Input::Accepted { socket, port: LINKS } => self.accept_link(socket, context),
+            Input::Accepted { socket, port: EVENT_LINKS | CALL_LINKS } => self.accept_link(socket, context),
             Input::Accepted { socket, .. } => self.accept_client(socket, context),
             Input::Readable(socket) => match self.sockets.get(&socket).copied() {
                 Some(Wake::Client(number)) => self.read_client(number, observer, context),
@@ -209,10 +237,15 @@ impl Gateway {
             },
             Input::Deadline => self.advance(observer, context),
             Input::Act(Act::Stop { spread_ms }) => self.stop(spread_ms, context),
+            Input::Act(Act::Unlist { lasting_ms }) => {
+                observer.registers.cut_off(context.process, context.now_ms + lasting_ms);
+                observer.ledger.epochs.is_unlisted(self.life);
+            }
+            Input::Finish(0) => observer.registers.heal(),
             Input::Finish(1) => self.stop(0, context),
             Input::Connected(_) | Input::Act(_) | Input::Finish(_) => {}
         }
-        self.end_step(context);
+        self.end_step(observer, context);
     }
 
     fn run_link_if_waiting(&mut self, number: u32, observer: &mut Observer, context: &mut Context<'_>) {
@@ -221,8 +254,8 @@ impl Gateway {
         }
     }
 
-    fn end_step(&mut self, context: &mut Context<'_>) {
-        self.look_after_links(context);
+    fn end_step(&mut self, observer: &mut Observer, context: &mut Context<'_>) {
+        self.look_after_links(observer, context);
         if self.directory.take_changed() {
             for shard in 0..self.shards.len() {
                 let delay_ms = context.rng.below(3);
@@ -230,19 +263,41 @@ impl Gateway {
             }
         }
         self.wake_clients(context);
-        let has_ended = |shard: &ShardNode| shard.core.has_closed_all() && shard.messages.is_empty();
-        if self.is_stopping
-            && !self.stopped_links
-            && self.shards.iter().all(has_ended)
-            && self.clients.is_empty()
-        {
-            context.note(|| "all clients are gone: the links end".into());
-            self.stopped_links = true;
-            for shard in &mut self.shards {
-                self.closes_lost += shard.core.give_up_closes().lost;
-            }
-            self.stop_links(context);
+        self.end_if_stopped(observer, context);
+    }
+
+    /// Ends when all clients are gone and all closes are done, or given up.
+    fn end_if_stopped(&mut self, observer: &mut Observer, context: &mut Context<'_>) {
+        let are_closed = |shard: &ShardNode| shard.core.has_closed_all() && shard.messages.is_empty();
+        if !self.is_stopping || self.stopped_links || !self.shards.iter().all(are_closed) {
+            return;
         }
+        let until_ms = *self.stop_until_ms.get_or_insert(context.now_ms + STOP_TIMEOUT_MS);
+        let are_done = self.shards.iter().all(|shard| shard.core.has_stopped());
+        let mut has_workers = false;
+        self.directory.each(|_| has_workers = true);
+        if !are_done && context.now_ms < until_ms && has_workers {
+            return;
+        }
+        if !self.clients.is_empty() {
+            return;
+        }
+        for shard in &mut self.shards {
+            let given_up = shard.core.give_up_closes();
+            if given_up.lost + given_up.unfinished > 0 {
+                context.note(|| format!("gives up {given_up:?}"));
+                observer.ledger.gives_up(self.life);
+            }
+        }
+        context.note(|| "all clients are gone: the links end".into());
+        self.stopped_links = true;
+        observer.registers.ends(context.process);
+        observer.ledger.epochs.is_unlisted(self.life);
+        for number in self.epochs.keys() {
+            let epoch = EpochName { gateway: self.life, number: *number };
+            observer.ledger.epoch_ends(epoch, context.now_ms);
+        }
+        self.stop_links(context);
     }
 
     fn advance(&mut self, observer: &mut Observer, context: &mut Context<'_>) {
@@ -254,6 +309,17 @@ impl Gateway {
         }
         self.time_out_clients(context);
         self.time_out_links(now_ms);
+        self.keep_alive(context);
+        if now_ms >= self.next_tick_ms {
+            self.next_tick_ms = now_ms + TICK_MS;
+            let has_register = !observer.registers.is_absent(context.process, now_ms);
+            if let Some(which) = self.isolation.tick(has_register, self.directory.len() > 0, now_ms) {
+                context.note(|| format!("is isolated: {which:?}"));
+                for shard in 0..self.shards.len() {
+                    self.send(shard, ShardMessage::CloseIsolated(which), context);
+                }
+            }
+        }
     }
 
     fn stop(&mut self, spread_ms: u64, context: &mut Context<'_>) {
@@ -271,53 +337,26 @@ impl Gateway {
             Doing::Finish { until_ms } => Some(until_ms),
             _ => None,
         });
-        shards.chain(clients).chain(links).min()
+        let tick = (!self.stopped_links).then_some(self.next_tick_ms);
+        let stop = self.stop_until_ms.filter(|_| !self.stopped_links);
+        shards.chain(clients).chain(stop).chain(links).chain(self.epoch_deadline()).chain(tick).min()
     }
 
-    /// Checks the books of every shard, and those that all share.
-    pub(super) fn check(&self) -> Result<(), Violation> {
-        let mut bound = BTreeMap::new();
-        for shard in &self.shards {
-            shard.core.check().map_err(|details| Violation::new("shards-add-up", details))?;
-            for link in shard.core.workers() {
-                bound.entry(link.key().clone()).or_insert((0, link.clients())).0 += 1;
+    pub(super) fn life(&self) -> Life {
+        self.life
+    }
+
+    /// The process is about to die: reports which workers know which clients to be their own.
+    pub(super) fn report_owners(&self, observer: &mut Observer) {
+        for (connection_id, worker) in self.shards.iter().flat_map(|shard| shard.core.owners()) {
+            if let Some(process) = worker.process() {
+                let id = ClientId::new(super::address(self.life.process), connection_id);
+                observer.ledger.is_owned(id, Life::of_id(process));
             }
         }
-        let mut idle = None;
-        self.directory.each(|link| {
-            if !bound.contains_key(link.key()) && link.clients() > 0 {
-                idle = Some((link.key().clone(), (0, link.clients())));
-            }
-        });
-        let wrong = bound.into_iter().find(|(_, (are, counted))| are != counted).or(idle);
-        ensure(wrong.is_none(), "clients-are-counted", || format!("worker, clients, counted: {wrong:?}"))?;
-        let waiting =
-            self.clients.values().filter(|client| matches!(client.stage, Stage::WaitsForWorker { .. }));
-        let waiting = waiting.count();
-        ensure(waiting == self.waiting, "permits-are-given-back", || {
-            format!("{waiting} clients wait for a worker, {} permits are taken", self.waiting)
-        })
     }
 
-    /// Checks that nothing is left of clients that are all gone.
-    pub(super) fn check_empty(&self, are_closes_kept: bool) -> Result<(), Violation> {
-        for shard in &self.shards {
-            shard.core.check_empty().map_err(|details| Violation::new("nothing-is-left", details))?;
-        }
-        ensure(self.clients.is_empty(), "nothing-is-left", || {
-            format!("{} connections of clients are left", self.clients.len())
-        })?;
-        let kept = self.closes_lost;
-        ensure(kept == 0 || are_closes_kept, "nothing-is-left", || format!("{kept} closes are kept"))
-    }
-
-    /// Checks that no link is left after the end.
-    pub(super) fn check_stopped(&self) -> Result<(), Violation> {
-        let (links, workers) = (self.links.len(), self.directory.len());
-        ensure(links + workers == 0, "nothing-is-left", || format!("{links} links, {workers} workers"))
-    }
-
-    pub(super) fn is_of(process: ProcessId, id: gatewayworker_protocol::ClientId) -> bool {
+    pub(super) fn is_of(process: ProcessId, id: ClientId) -> bool {
         id.gateway() == super::address(process)
     }
 }

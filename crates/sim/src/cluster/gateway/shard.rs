@@ -4,11 +4,14 @@
 //! a turn, and so does a flush; all else is an input at once.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use gatewayworker_gateway::internals::{Effect, Finished, Flushed, Key, ShardCommand};
+use gatewayworker_gateway::internals::{
+    Effect, Finished, Flushed, Gone, Isolated, Key, Notice, ShardCommand,
+};
 use gatewayworker_protocol::CloseReason;
 
-use super::super::ports::{Core, SimConnection, flush};
+use super::super::ports::{Core, SimConnection, WorkerLink, flush};
 use super::closing::Closing;
 use super::{Gateway, Stage, Wake};
 use crate::cluster::observer::Observer;
@@ -24,6 +27,12 @@ const AT_ONCE: usize = 2;
 pub(super) enum ShardMessage {
     Commands(Vec<ShardCommand>),
     Ask(Box<dyn FnOnce(&Core)>),
+    /// A worker drains.
+    WorkerDrains(Arc<WorkerLink>),
+    /// A worker is gone, and all that has come from it stands before this message.
+    WorkerGone(Arc<WorkerLink>, Gone),
+    /// The gateway is cut off from everybody: close these clients.
+    CloseIsolated(Isolated),
     /// Close everybody, over so many ms.
     Stop(u64),
 }
@@ -71,6 +80,15 @@ impl Gateway {
                 Effect::WaitWritable(key) => self.wait_writable(shard, key),
                 Effect::Finish(finished) => self.finish(*finished, observer, context),
                 Effect::Resume(key) => self.resume_reader(shard, key, context),
+                Effect::Log(Notice::EventsMiscounted { client, worker, events }) => {
+                    observer.sees("events-are-counted", || {
+                        format!("{worker} has finished {events} events of {client} too many")
+                    });
+                }
+                Effect::Log(Notice::Undeliverable { client, command, tries }) => {
+                    context.note(|| format!("{command} of {client} is undeliverable after {tries} tries"));
+                    observer.is_undeliverable(client, command);
+                }
                 Effect::Log(notice) => context.note(|| format!("{notice:?}")),
             }
         }
@@ -109,6 +127,15 @@ impl Gateway {
                     self.input(shard, observer, context, |core| core.execute(commands));
                 }
                 ShardMessage::Ask(question) => question(&self.shards[shard].core),
+                ShardMessage::WorkerDrains(worker) => {
+                    self.input(shard, observer, context, |core| core.worker_drains(&worker));
+                }
+                ShardMessage::WorkerGone(worker, how) => {
+                    self.input(shard, observer, context, |core| core.worker_gone(&worker, how));
+                }
+                ShardMessage::CloseIsolated(which) => {
+                    self.input(shard, observer, context, |core| core.close_isolated(which));
+                }
                 ShardMessage::Stop(spread_ms) => {
                     let now_ms = context.now_ms;
                     let spread = std::time::Duration::from_millis(spread_ms);
@@ -142,7 +169,7 @@ impl Gateway {
     ) {
         let Finished { connection, mut outbox, id, reason, ending, .. } = finished;
         context.note(|| format!("client {id} is let go: {reason}"));
-        observer.lets_go(id);
+        observer.lets_go(id, reason);
         let is_over = match flush(&connection.socket, &mut outbox) {
             Flushed::Broken => true,
             Flushed::Empty => ending.at_once || ending.has_left,

@@ -1,24 +1,25 @@
 //! The simulated application of a worker: it admits or refuses, echoes, joins, binds, sends to many and asks.
 //!
 //! It keeps in each client's session how many messages it has handled, and checks that the session it gets is the
-//! one that it has written last. A handler takes no time, mostly.
+//! one that was written last. A handler takes no time, mostly. `asking` has the questions of handlers.
 
 use bytes::Bytes;
 use gatewayworker_businessworker::internals::{
     Admission, Event, EventKind, Handled, HandlerOutcome, SessionChanges, Verdict,
 };
-use gatewayworker_client::Unreached;
-use gatewayworker_client::internals::Answers;
 use gatewayworker_protocol::php::{self, Value};
-use gatewayworker_protocol::{Audience, Body, ClientId, Command, Payload, Question as Ask};
+use gatewayworker_protocol::{Audience, Body, ClientId, CloseReason, Command, Payload};
 
-use super::links::Asker;
+use super::done::Said;
 use super::{Running, Worker};
 use crate::client_script::{Admission as Wanted, ClientAction, Request};
-use crate::cluster::observer::{ConnectionName, Fact, Observer};
-use crate::history::ClientEvent;
+use crate::cluster::ledger::Seen;
+use crate::cluster::observer::{ConnectionName, Observer};
+use crate::cluster::process_of;
+use crate::epochs::{EpochName, Life};
+use crate::history::{ClientEvent, Handling};
 use crate::model::Context;
-use crate::violation::{Violation, ensure};
+use crate::violation::Violation;
 
 /// A group that everybody is taken out of now and then.
 const SHORT_LIVED: u8 = 9;
@@ -35,24 +36,8 @@ pub(super) struct Handler {
     /// When it ends; `None` while it waits for an answer.
     pub(super) until_ms: Option<u64>,
     has_asked: bool,
-}
-
-/// A question of the application to all gateways.
-pub(super) struct Question {
-    client: ClientId,
-    fact: Fact,
-    since: u64,
-    missing: usize,
-    /// By the gateway.
-    outcomes: Vec<Option<Result<Bytes, Unreached>>>,
-}
-
-/// Reads a session out of a gateway's answer.
-pub(super) fn read_session(answer: &[u8]) -> Option<Bytes> {
-    match php::unserialize(answer).ok()? {
-        Value::String(session) => Some(session),
-        _ => None,
-    }
+    /// What it has said to other gateways.
+    said: Said,
 }
 
 /// Returns how many messages a session says that were handled.
@@ -96,15 +81,16 @@ impl Worker {
         context: &mut Context<'_>,
     ) -> Result<(), Violation> {
         let mut takes_ms = if context.rng.chance(30) { context.rng.within(&(1..=30)) } else { 0 };
+        let handling = self.handling(&event);
         let mut request = None;
         let seen = match &event.kind {
-            EventKind::Connect => ClientEvent::Connect,
+            EventKind::Connect => Seen::Event(ClientEvent::Connect),
             EventKind::WebSocketConnect { handshake, .. } => {
                 takes_ms *= 5;
                 if let Some((_, Wanted::Silent)) = parse_handshake(handshake) {
                     takes_ms = self.options.silence_ms;
                 }
-                ClientEvent::WebSocketConnect
+                Seen::Event(ClientEvent::WebSocketConnect)
             }
             EventKind::Message(payload) => {
                 let Body::Plain(body) = &payload.body else {
@@ -114,31 +100,48 @@ impl Worker {
                 let Some(request) = request else {
                     return Err(Violation::new("messages-arrive-as-sent", format!("{body:?}")));
                 };
-                let stored = handled(&newest);
-                let is_newest = stored == Some(request.number as i64);
-                // Where a write could not be sent, as the gateway is gone, there is no newer one.
-                let is_asserted = observer.is_calm && !self.unwritten.contains(&id);
-                ensure(is_newest || !is_asserted, "sessions-are-the-newest", || {
-                    format!("client {id}: message {} finds {stored:?}", request.number)
-                })?;
-                ClientEvent::Message(request.number)
+                observer.ledger.sees_session(id, request.number, handled(&newest), handling)?;
+                observer.begins_request(id, request);
+                Seen::Event(ClientEvent::Message(request.number))
             }
-            EventKind::Close(_) => ClientEvent::Close,
+            EventKind::Close(reason) => Seen::Close(CloseReason::from_wire(reason)),
         };
-        context.note(|| format!("{seen:?} of {id}, {takes_ms} ms"));
-        observer.application_sees(id, seen)?;
+        context.note(|| format!("{seen:?} of {id}, {takes_ms} ms, marked {}", handling.is_marked));
+        observer.ledger.begins(id, seen, handling, context.now_ms)?;
+        if let Some(Request { number, action: ClientAction::Abort(times) }) = request
+            && observer.ledger.aborts(id, number, times)?
+        {
+            self.has_aborted = true;
+            let restart_ms = context.rng.within(&(10..=100));
+            context.abort(restart_ms);
+            return Ok(());
+        }
         let handler = Handler {
             event,
             request,
             session: newest,
             until_ms: Some(context.now_ms + takes_ms),
             has_asked: false,
+            said: Said::default(),
         };
         self.running.insert(id, Running::Handles(handler));
         match takes_ms {
             0 => self.end_handler(id, observer, context),
             _ => Ok(()),
         }
+    }
+
+    /// Returns for which delivery of its event a handler runs.
+    fn handling(&self, event: &Event) -> Handling {
+        let epoch = match &event.epoch {
+            Some(epoch) => EpochName { gateway: Life::of_id(epoch.instance()), number: epoch.number() },
+            // It is the worker's own: its gateway is lost.
+            None => EpochName {
+                gateway: Life { process: process_of(event.origin.gateway), starts: 0 },
+                number: 0,
+            },
+        };
+        Handling { worker: self.life, epoch, is_marked: event.is_redelivered() }
     }
 
     /// A handler has had its time: it does what it has to do, and ends, unless it asks.
@@ -155,21 +158,21 @@ impl Worker {
             handler.until_ms = None;
             return self.ask(id, name, observer, context);
         }
-        let Some(Running::Handles(handler)) = self.running.remove(&id) else { return Ok(()) };
-        observer.application_sees(id, ClientEvent::Returned)?;
+        let Some(Running::Handles(mut handler)) = self.running.remove(&id) else { return Ok(()) };
+        observer.ledger.returned(id, self.life);
         let outcome = HandlerOutcome::Done;
         let result = match &handler.event.kind {
             EventKind::Connect => {
                 let connection_id = id.connection_id();
-                self.tell(id, Command::SendToOne { to: connection_id, message: text(format!("id {id}")) });
+                let greeting = Command::SendToOne { to: connection_id, message: text(format!("id {id}")) };
+                self.tell(&mut handler, greeting);
                 // Of a group and a uid from the start, admitted or not.
-                self.tell(id, Command::JoinGroup { connection_id, group: group_name(2) });
-                self.tell(id, Command::BindUid { connection_id, uid: uid(1) });
+                self.tell(&mut handler, Command::JoinGroup { connection_id, group: group_name(2) });
+                self.tell(&mut handler, Command::BindUid { connection_id, uid: uid(1) });
                 Handled::Event { outcome, changes: SessionChanges::default() }
             }
             EventKind::WebSocketConnect { handshake, gateway_asks } => {
-                let parsed = parse_handshake(handshake);
-                let admission = match parsed {
+                let admission = match parse_handshake(handshake) {
                     Some((_, Wanted::Refuse)) => Admission::refuse_with("refused").with_code(4001),
                     _ => Admission::Admit,
                 };
@@ -178,48 +181,46 @@ impl Worker {
                 Handled::WebSocketConnect { outcome, changes, admission: Some(admission), gateway_asks }
             }
             EventKind::Message(_) => {
-                let changes = self.answer(id, &handler);
+                let changes = self.answer(id, &mut handler);
                 Handled::Event { outcome, changes }
             }
             EventKind::Close(_) => Handled::Close,
         };
         let reply = self.clients.complete(id, result);
+        let (session, verdict) = (reply.session.clone(), reply.verdict.clone());
+        let mut is_told = true;
+        for command in reply.into_commands(id) {
+            is_told &= self.tell(&mut handler, command);
+        }
+        if let Some(session) = session.filter(|_| is_told) {
+            self.clients.note_write(id, &session);
+        }
+        if let Some(Verdict::Refuse { .. }) = &verdict {
+            observer.ledger.refuses(id, is_told);
+        }
         if let (Some(Verdict::Admit), EventKind::WebSocketConnect { handshake, .. }) =
-            (&reply.verdict, &handler.event.kind)
-            && let Some((connection, _)) = parse_handshake(handshake)
+            (&verdict, &handler.event.kind)
+            && let Some((connection, _)) = parse_handshake(handshake).filter(|_| is_told)
         {
             observer.admits(id, connection);
         }
-        let session = reply.session.clone();
-        let commands = reply.into_commands(id);
-        let mut is_told = true;
-        for command in commands {
-            is_told &= self.tell(id, command);
-        }
-        match session {
-            Some(session) if is_told => self.clients.note_write(id, &session),
-            Some(_) => drop(self.unwritten.insert(id)),
-            None => {}
-        }
-        self.finish(id, observer, context)
+        self.finish(id, &handler.event, Some(handler.said), observer, context)
     }
 
     /// Does what a message asks for, echoes it, and counts it in the session, which it writes or merges into.
-    fn answer(&mut self, id: ClientId, handler: &Handler) -> SessionChanges {
+    fn answer(&mut self, id: ClientId, handler: &mut Handler) -> SessionChanges {
         let Some(request) = handler.request else { return SessionChanges::default() };
         let connection_id = id.connection_id();
-        self.execute(id, request);
+        self.execute(id, request, handler);
         let counted = session(request.number as i64 + 1);
         let mut changes = SessionChanges::default();
         match (request.action, php::merge_sessions(&handler.session, &counted, MAX_SESSION)) {
             (ClientAction::Join(_), Ok(merged)) => {
-                if self.tell(id, Command::UpdateSession { connection_id, session: counted.clone() }) {
+                if self.tell(handler, Command::UpdateSession { connection_id, session: counted.clone() }) {
                     if let Ok(Value::Array(with)) = php::unserialize(&counted) {
                         self.clients.note_merge(id, &with);
                     }
                     changes.merged = Some(merged.into());
-                } else {
-                    self.unwritten.insert(id);
                 }
             }
             _ => changes.changed = Some(counted),
@@ -229,156 +230,91 @@ impl Worker {
             _ => 0,
         };
         let echo = format!("own {} {}", request.number, ".".repeat(filling.into()));
-        self.tell(id, Command::SendToOne { to: connection_id, message: text(echo) });
+        self.tell(handler, Command::SendToOne { to: connection_id, message: text(echo) });
         match request.action {
             action if is_kicked(action) => {
                 let message = Some(text("refused".into()));
-                self.tell(id, Command::Kick { connection_id, message });
+                self.tell(handler, Command::Kick { connection_id, message });
             }
-            action if is_destroyed(action) => drop(self.tell(id, Command::Destroy(connection_id))),
+            action if is_destroyed(action) => drop(self.tell(handler, Command::Destroy(connection_id))),
             _ => {}
         }
         changes
     }
 
     /// Does what a client asks for.
-    fn execute(&mut self, id: ClientId, request: Request) {
+    fn execute(&mut self, id: ClientId, request: Request, handler: &mut Handler) {
         let connection_id = id.connection_id();
         match request.action {
             ClientAction::Join(name) => {
-                self.tell(id, Command::JoinGroup { connection_id, group: group_name(name) });
-                self.tell(id, Command::JoinGroup { connection_id, group: group_name(SHORT_LIVED) });
+                self.tell(handler, Command::JoinGroup { connection_id, group: group_name(name) });
+                self.tell(handler, Command::JoinGroup { connection_id, group: group_name(SHORT_LIVED) });
             }
             ClientAction::LeaveGroup(name) => {
-                self.tell(id, Command::LeaveGroup { connection_id, group: group_name(name) });
+                self.tell(handler, Command::LeaveGroup { connection_id, group: group_name(name) });
                 if name == 0 {
-                    self.tell_all(&Command::Ungroup(group_name(SHORT_LIVED)));
-                    self.tell(id, Command::UnbindUid { connection_id, uid: uid(2) });
+                    self.tell_all(handler, &Command::Ungroup(group_name(SHORT_LIVED)));
+                    self.tell(handler, Command::UnbindUid { connection_id, uid: uid(2) });
                 }
             }
             ClientAction::Bind(name) => {
-                self.tell(id, Command::BindUid { connection_id, uid: uid(name) });
+                self.tell(handler, Command::BindUid { connection_id, uid: uid(name) });
             }
             ClientAction::Broadcast(0, filling) => {
                 for _ in 0..=filling % 8 {
                     self.broadcasts += 1;
                     let message = self.for_many("all", self.broadcasts, filling);
-                    self.tell_all(&Command::SendToAll { to: Audience::Everyone, message });
+                    self.tell_all(handler, &Command::SendToAll { to: Audience::Everyone, message });
                 }
             }
             ClientAction::Broadcast(1, filling) => {
                 let message = self.for_many("uid", 0, filling);
-                self.tell_all(&Command::SendToUid { uids: vec![uid(1)], message });
+                self.tell_all(handler, &Command::SendToUid { uids: vec![uid(1)], message });
             }
             ClientAction::Broadcast(name, filling) => {
                 let message = self.for_many("group", 0, filling);
                 let groups = vec![group_name(name)];
-                self.tell_all(&Command::SendToGroup { groups, except: vec![connection_id], message });
+                let command = Command::SendToGroup { groups, except: vec![connection_id], message };
+                self.tell_all(handler, &command);
             }
             _ => {}
         }
     }
 
     fn for_many(&self, kind: &str, number: u64, filling: u16) -> Payload {
-        text(format!("many {kind} {} {number} {}", self.process, ".".repeat(filling.into())))
+        text(format!("many {kind} {} {number} {}", self.life.id(), ".".repeat(filling.into())))
     }
 
-    /// Sends a command to a client's gateway; false where that is not connected.
-    fn tell(&self, id: ClientId, command: Command) -> bool {
-        self.calls[super::super::process_of(id.gateway())].tell(command).is_ok()
-    }
-
-    fn tell_all(&self, command: &Command) {
-        for calls in &self.calls {
-            let _ = calls.tell(command.clone());
+    /// Sends a handler's command to its client's gateway; false where the epoch of its event is over, or the
+    /// gateway is lost or not connected.
+    fn tell(&self, handler: &mut Handler, command: Command) -> bool {
+        if handler.is_fenced() || handler.event.has_lost_gateway() {
+            return false;
         }
+        self.calls[process_of(handler.event.origin.gateway)].tell(command).is_ok()
     }
 
-    /// Asks all gateways a question, for a client's handler.
-    fn ask(
-        &mut self,
-        client: ClientId,
-        name: u8,
-        observer: &mut Observer,
-        context: &mut Context<'_>,
-    ) -> Result<(), Violation> {
-        let (ask, fact) = match context.rng.below(3) {
-            0 => (Ask::AllSessions, Fact::Listed),
-            1 => (Ask::SessionsByGroup(group_name(name)), Fact::Group(name)),
-            _ => (Ask::ConnectionsByUid(uid(name)), Fact::Uid(name)),
-        };
-        let gateways = self.calls.len();
-        let number = observer.questions.asked(gateways);
-        context.note(|| format!("question {number}: {ask:?}"));
-        let question = Question {
-            client,
-            fact,
-            since: observer.now(),
-            missing: gateways,
-            outcomes: vec![None; gateways],
-        };
-        self.questions.insert(number, question);
-        for gateway in 0..gateways {
-            let calls = &mut self.calls[gateway];
-            let now = calls.instant(context.now_ms);
-            let asker = Asker::Application(number * gateways as u64 + gateway as u64);
-            if let Err(why) = calls.core.ask(Command::Ask(ask.clone()).into_frame(), asker, now) {
-                self.take_answer(number * gateways as u64 + gateway as u64, Err(why), observer, context)?;
+    /// Sends a handler's command to all gateways.
+    fn tell_all(&self, handler: &mut Handler, command: &Command) {
+        if handler.is_fenced() {
+            return;
+        }
+        let own = process_of(handler.event.origin.gateway);
+        for (gateway, calls) in self.calls.iter().enumerate() {
+            let told = calls.tell(command.clone());
+            if gateway != own {
+                let writer = calls.connection.as_ref().map(|connection| &connection.writer);
+                handler.said.note(gateway, writer.filter(|_| told.is_ok()));
             }
         }
-        Ok(())
     }
+}
 
-    /// Takes one gateway's outcome; `asker` says of which question and gateway.
-    pub(super) fn take_answer(
-        &mut self,
-        asker: u64,
-        outcome: Result<Bytes, Unreached>,
-        observer: &mut Observer,
-        context: &mut Context<'_>,
-    ) -> Result<(), Violation> {
-        let gateways = self.calls.len() as u64;
-        let (number, gateway) = (asker / gateways, (asker % gateways) as usize);
-        let again = || Violation::new("answered-once", format!("question {number}, gateway {gateway}"));
-        let question = self.questions.get_mut(&number).ok_or_else(again)?;
-        if question.outcomes[gateway].replace(outcome).is_some() {
-            return Err(again());
-        }
-        question.missing -= 1;
-        if question.missing > 0 {
-            return Ok(());
-        }
-        let Some(Question { client, fact, since, outcomes, .. }) = self.questions.remove(&number) else {
-            return Ok(());
-        };
-        let outcomes = outcomes.into_iter().flatten().enumerate();
-        let outcomes = outcomes.map(|(gateway, outcome)| (super::super::address(gateway), outcome)).collect();
-        let add = |all: &mut (usize, Vec<ClientId>), part: Vec<ClientId>| {
-            all.0 += 1;
-            all.1.extend(part);
-        };
-        let read = |gateway, answer: Bytes| {
-            let ids: Vec<u32> = match php::unserialize(&answer).ok()? {
-                Value::Array(array) if fact_is_list(fact) => {
-                    array.values().filter_map(|id| id.as_int()).map(|id| id as u32).collect()
-                }
-                Value::Array(array) => array.keys().filter_map(id_of).collect(),
-                _ => return None,
-            };
-            Some(ids.into_iter().map(|id| ClientId::new(gateway, id)).collect())
-        };
-        match Answers::new(outcomes).gather(read, add) {
-            Ok((parts, listed)) => {
-                context.note(|| format!("question {number} is answered"));
-                observer.questions.answered(number, parts)?;
-                observer.is_answered(fact, since, &listed)?;
-            }
-            Err(_) => {
-                context.note(|| format!("question {number} fails"));
-                observer.questions.failed(number)?;
-            }
-        }
-        self.end_handler(client, observer, context)
+impl Handler {
+    /// Says whether the epoch of its event is over, so that nothing that it says counts.
+    pub(super) fn is_fenced(&self) -> bool {
+        let epoch = self.event.epoch.as_ref();
+        epoch.is_some_and(|epoch| epoch.fence().is_over()) && !self.event.has_lost_gateway()
     }
 }
 
@@ -392,25 +328,14 @@ pub(in crate::cluster) fn is_destroyed(action: ClientAction) -> bool {
     matches!(action, ClientAction::Speak(filling) if filling % 64 == 8)
 }
 
-fn fact_is_list(fact: Fact) -> bool {
-    matches!(fact, Fact::Uid(_))
-}
-
-fn id_of(key: &php::Key) -> Option<u32> {
-    match key {
-        php::Key::Int(id) => u32::try_from(*id).ok(),
-        php::Key::String(_) => None,
-    }
-}
-
 fn text(text: String) -> Payload {
     Payload::plain(text)
 }
 
-fn group_name(name: u8) -> Bytes {
+pub(super) fn group_name(name: u8) -> Bytes {
     format!("group{name}").into()
 }
 
-fn uid(name: u8) -> Bytes {
+pub(super) fn uid(name: u8) -> Bytes {
     format!("uid{name}").into()
 }

@@ -1,19 +1,19 @@
 //! The two links of a simulated worker to one gateway: events come on one, commands and questions go on the other.
 //!
 //! The event link's protocol is the worker's core, the call link's that of the client library. What comes on the
-//! event link is handed to `mod.rs`, which has the clients.
+//! event link is handed to `mod.rs`, which has the clients; `pairs` makes a pair of both.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_businessworker::internals::{Event, EventLink};
-use gatewayworker_client::Unreached;
 use gatewayworker_client::internals::{CallLink, Effect, Transmit};
+use gatewayworker_client::{Liveness, Unreached};
 use gatewayworker_net::PushError;
 use gatewayworker_protocol::{Command, SecretKey};
 
-use crate::cluster::gateway::LINKS;
+use crate::cluster::timing::{LINK_TIMEOUT_MS, PING_INTERVAL_MS, QUESTION_TIMEOUT_MS};
 use crate::link_buffer::LinkBuffer;
 use crate::model::Context;
 use crate::network::{ProcessId, ReadOutcome, Socket};
@@ -27,9 +27,6 @@ const UNLIMITED: usize = 1 << 40;
 /// The longest wait between two attempts to connect, in ms.
 const MAX_WAIT_MS: u64 = 1_000;
 
-/// How long a gateway may take to answer a question, in ms.
-const QUESTION_TIMEOUT_MS: u64 = 1_000;
-
 /// A socket with the buffer in front of it.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -39,24 +36,35 @@ pub(super) struct Connection {
     pub(super) is_connected: bool,
 }
 
+/// What one read of a connection has brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Read {
+    /// Bytes; there may be more.
+    More,
+    /// Nothing more for now.
+    Empty,
+    /// There will be no more.
+    End,
+}
+
 impl Connection {
-    pub(super) fn new(gateway: ProcessId, context: &mut Context<'_>) -> Self {
-        let socket = Rc::new(context.connect(gateway, LINKS));
+    pub(super) fn new(gateway: ProcessId, port: u16, context: &mut Context<'_>) -> Self {
+        let socket = Rc::new(context.connect(gateway, port));
         let writer = LinkBuffer::new(socket.clone(), UNLIMITED);
         Self { socket, writer, received: BytesMut::new(), is_connected: false }
     }
 
-    /// Reads once; false when there will be no more.
-    pub(super) fn read(&mut self, context: &mut Context<'_>) -> bool {
+    /// Reads once.
+    pub(super) fn read(&mut self, context: &mut Context<'_>) -> Read {
         let mut scratch = [0; SCRATCH];
         match self.socket.try_read(&mut scratch) {
             ReadOutcome::Bytes(n) => {
                 self.received.extend_from_slice(&scratch[..n]);
                 context.read_again(self.socket.id());
-                true
+                Read::More
             }
-            ReadOutcome::Empty => true,
-            ReadOutcome::End | ReadOutcome::Reset => false,
+            ReadOutcome::Empty => Read::Empty,
+            ReadOutcome::End | ReadOutcome::Reset => Read::End,
         }
     }
 }
@@ -68,9 +76,10 @@ pub(super) struct Events {
     pub(super) link: EventLink,
     /// An event for which there is no room: nothing is read before it.
     pub(super) stalled: Option<Event>,
-    pub(super) retry_at_ms: Option<u64>,
-    /// The worker drains: when it waits no longer for the gateway to close the link.
-    pub(super) drain_until_ms: Option<u64>,
+    /// There was nothing to read when it was tried last.
+    pub(super) is_read_out: bool,
+    /// When the gateway is given up, unless it is heard before.
+    pub(super) deadline_ms: Option<u64>,
 }
 
 /// What asked a question.
@@ -106,9 +115,22 @@ pub(super) struct Calls {
 /// Outcomes of questions.
 pub(super) type Settled = Vec<(Asker, Result<Bytes, Unreached>)>;
 
+/// What a call link asks for.
+#[derive(Debug, Default)]
+pub(super) struct CalledFor {
+    pub(super) settled: Settled,
+    /// The connection is to be closed.
+    pub(super) is_closed: bool,
+    /// It takes commands from now on.
+    pub(super) is_proven: bool,
+}
+
 impl Calls {
     pub(super) fn new() -> Self {
+        let liveness =
+            Liveness::new(Duration::from_millis(PING_INTERVAL_MS), Duration::from_millis(LINK_TIMEOUT_MS));
         let core = CallLink::new(SecretKey::default(), Duration::from_millis(QUESTION_TIMEOUT_MS));
+        let core = core.with_liveness(liveness);
         Self { connection: None, core, retry_at_ms: None, failures: 0, started: Instant::now() }
     }
 
@@ -117,9 +139,12 @@ impl Calls {
         self.started + Duration::from_millis(now_ms)
     }
 
+    pub(super) fn core_deadline(&self) -> Option<u64> {
+        self.core.next_deadline().map(|at| at.duration_since(self.started).as_millis() as u64)
+    }
+
     pub(super) fn next_deadline(&self) -> Option<u64> {
-        let due = self.core.next_deadline().map(|at| at.duration_since(self.started).as_millis() as u64);
-        due.into_iter().chain(self.retry_at_ms).min()
+        self.core_deadline().into_iter().chain(self.retry_at_ms).min()
     }
 
     /// Sends a command.
@@ -144,15 +169,16 @@ impl Calls {
     pub(super) fn read(&mut self, context: &mut Context<'_>) -> bool {
         let now = self.instant(context.now_ms);
         let Some(connection) = &mut self.connection else { return true };
-        let is_open = connection.read(context);
-        if is_open && !connection.received.is_empty() {
-            self.failures = 0;
+        match connection.read(context) {
+            Read::Empty => return true,
+            Read::End => return false,
+            Read::More => self.failures = 0,
         }
         if let Err(error) = self.core.receive(&mut connection.received, now) {
             context.note(|| format!("a call link is out of step: {error}"));
             return false;
         }
-        is_open
+        true
     }
 
     /// Lets go of the connection, and plans the next, at ever longer intervals, if there is to be one.
@@ -160,29 +186,31 @@ impl Calls {
         let wait_ms = (20_u64 << self.failures).min(MAX_WAIT_MS);
         self.failures = (self.failures + 1).min(10);
         let retry_at_ms = has_next.then(|| context.now_ms + wait_ms + context.rng.below(30));
-        match self.connection.take() {
-            Some(connection) if connection.is_connected => self.core.disconnected(),
-            Some(_) => self.core.connect_failed(),
-            None => {}
+        if let Some(connection) = self.connection.take() {
+            // What waits for it to be written finds out that it is over.
+            connection.writer.close();
+            match connection.is_connected {
+                true => self.core.disconnected(),
+                false => self.core.connect_failed(),
+            }
         }
         self.retry_at_ms = retry_at_ms;
     }
 
-    /// Carries out what the core asks for; returns the outcomes of questions, and whether the connection is
-    /// to be closed.
-    pub(super) fn carry_out(&mut self) -> (Settled, bool) {
-        let mut settled = Vec::new();
-        let mut is_closed = false;
+    /// Carries out what the core asks for.
+    pub(super) fn carry_out(&mut self) -> CalledFor {
+        let mut called_for = CalledFor::default();
         for effect in self.core.take_effects() {
             match effect {
-                Effect::Settle { asker, outcome } => settled.push((asker, outcome)),
-                Effect::Flush | Effect::Proven => {}
-                Effect::Close(_) => is_closed = true,
+                Effect::Settle { asker, outcome } => called_for.settled.push((asker, outcome)),
+                Effect::Flush => {}
+                Effect::Proven => called_for.is_proven = true,
+                Effect::Close(_) => called_for.is_closed = true,
             }
         }
         if let Some(connection) = &self.connection {
             connection.writer.flush();
         }
-        (settled, is_closed)
+        called_for
     }
 }
