@@ -22,10 +22,10 @@ use crate::client::Given;
 use crate::client_map::ClientMap;
 use crate::core::{
     Begin, Clients, Epoch, Event, EventKind, Handled, HandlerOutcome, Phase, Reply, SessionChanges,
-    SessionQuestion, Verdict,
+    SessionQuestion, Turn, Verdict,
 };
 use crate::stats::HandlerStats;
-use crate::{Client, CloseReason, Events, Handshake, Message, Result};
+use crate::{Client, CloseReason, Events, Handshake, Message, Result, clock};
 
 /// How long handlers may take.
 #[derive(Debug, Clone, Copy)]
@@ -140,7 +140,8 @@ impl<E: Events> HandlerRunner<E> {
         epoch: Option<&Epoch>,
     ) -> std::result::Result<Bytes, SessionQuestion> {
         self.stats.sessions_asked.count();
-        let is_over = || epoch.is_some_and(|epoch| epoch.phase() != Phase::Live);
+        // A process that was stopped meanwhile must not go on with what others were given.
+        let is_over = || epoch.is_some_and(|epoch| epoch.turn(clock::now_ms()) != Turn::Begin);
         loop {
             let error = match self.worker.gateway().session_bytes(id).await {
                 // An answer that another link brought knows nothing of what was said on the one before.
