@@ -64,6 +64,7 @@ impl Epochs {
     /// Begins an epoch; says what has become of the one before.
     pub(crate) fn begin(&self, gateway: SocketAddrV4, pairing: Pairing) -> (Arc<Epoch>, Option<Previous>) {
         let (epoch, previous) = self.pairings().begin(gateway, pairing, clock::now_ms());
+        self.fenced_calls();
         self.fenced().fences.push(epoch.fence().clone());
         (epoch, previous)
     }

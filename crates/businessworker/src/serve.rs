@@ -307,6 +307,9 @@ fn stop_waiting<E: Events>(queues: &Arc<EventQueues<E>>, limit: Duration) {
              for the clients that this worker had there"
         );
     }
+    if given_to_others == 0 {
+        return;
+    }
     // Nothing is lost by it, but what these handlers have done by now is done twice.
     warn!(
         limit_ms,

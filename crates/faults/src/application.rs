@@ -69,21 +69,6 @@ struct Handler<'a> {
     has_ended: bool,
 }
 
-/// What a client of a worker without the mark says. Where `Client` has a method of this name, that is called.
-#[allow(dead_code, reason = "unused as soon as the worker has the mark; then it can go")]
-trait WithoutMark {
-    fn redelivered(&self) -> bool {
-        false
-    }
-}
-
-impl WithoutMark for Client {}
-
-/// Whether the worker has marked the event as given out before.
-fn redelivered(client: &Client) -> bool {
-    client.redelivered()
-}
-
 impl Application {
     fn new(settings: Settings) -> Result<Self> {
         let journal = OpenOptions::new().write(true).open(&settings.journal)?;
@@ -187,7 +172,7 @@ fn event_of(client: &Client, kind: Kind, connection: Option<Connection>) -> Even
         client_id,
         kind,
         connection,
-        redelivered: redelivered(client),
+        redelivered: client.redelivered(),
         session,
     }
 }

@@ -120,7 +120,8 @@ impl LinkWriter {
             return Err(PushError::Full);
         }
         write(&mut outbox.pending);
-        let pushed = self.written.load(Ordering::Relaxed) + outbox.pending.len() as u64;
+        // Not from `written`: over TLS that stands still while sealed bytes wait.
+        let pushed = outbox.taken + outbox.pending.len() as u64;
         self.pushed.store(pushed, Ordering::Release);
         if outbox.pending.len() >= EARLY && !outbox.stuck {
             self.write_some(&mut outbox);

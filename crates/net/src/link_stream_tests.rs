@@ -112,3 +112,31 @@ async fn plain_bytes_are_no_handshake() {
     let error = LinkStream::accept(tcp, Some(&config.load().unwrap())).await.unwrap_err();
     assert!(error.to_string().starts_with("link_tls: "), "{error}");
 }
+
+#[tokio::test]
+async fn sealed_bytes_that_the_socket_has_not_taken_count_as_pushed_and_not_as_written() {
+    let (_files, config) = authority(crate::link_tls::DEFAULT_NAME);
+    let (accepted, connected) = connect(&config, Some(&config)).await;
+    let (mut theirs, _their_sink) = accepted.unwrap().into_split();
+    let (_ours, sink) = connected.unwrap().into_split();
+    let writer = LinkWriter::new(sink, usize::MAX);
+    let mut pushed = 0;
+    while writer.written() == writer.pushed() {
+        writer.push(|out| out.resize(out.len() + 50_000, b'x')).unwrap();
+        writer.flush();
+        pushed += 50_000;
+    }
+    for _ in 0..3 {
+        writer.push(|out| out.extend_from_slice(b"a little more")).unwrap();
+        pushed += 13;
+        assert_eq!(writer.pushed(), pushed);
+    }
+    assert!(writer.written() < writer.pushed());
+    let mut received = BytesMut::new();
+    tokio::select! {
+        _ = writer.drive() => panic!("the link is not finished"),
+        () = async { while received.len() < pushed as usize { theirs.read_buf(&mut received).await.unwrap(); } } => {}
+    }
+    writer.flush();
+    assert_eq!((writer.pushed(), writer.written()), (pushed, pushed));
+}

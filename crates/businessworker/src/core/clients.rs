@@ -213,7 +213,8 @@ impl<T: ClientTable> Clients<T> {
     /// worker's. Events of theirs that have come are still handled.
     pub fn forget_gateway(&self, gateway: SocketAddrV4) {
         self.table.update_all(|id, state| {
-            if id.gateway() == gateway {
+            // Those with a book belong to an epoch, and to what becomes of that.
+            if id.gateway() == gateway && !state.is_booked() {
                 state.leave();
             }
         });

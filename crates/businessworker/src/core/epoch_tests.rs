@@ -124,6 +124,17 @@ fn a_client_is_known_from_its_first_event_to_its_close() {
 }
 
 #[test]
+fn a_link_that_ends_without_a_pairing_takes_no_book_of_an_epoch_away() {
+    let worker = Paired::new();
+    worker.come(1);
+    worker.epoch.end();
+    worker.clients.forget_gateway(worker.epoch.gateway());
+    assert!(worker.clients.has_clients_of(&worker.epoch), "whoever finds the gateway lost closes it");
+    assert_eq!(close_all(&worker, &worker.epoch.clone()).len(), 1);
+    worker.assert_nothing_is_left();
+}
+
+#[test]
 fn a_client_that_comes_from_another_worker_is_done_at_once_and_one_that_goes_leaves_nothing() {
     let worker = Paired::new();
     assert!(worker.clients.adopt(&origin(1), b"a", &worker.epoch).is_none(), "no handler runs");

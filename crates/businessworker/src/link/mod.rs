@@ -187,6 +187,8 @@ impl<E: Events> EventLinks<E> {
                 () = sleep_until(started + PAIRING) => {}
             }
         }
+        // Before anything is given back: an event that comes behind that is given back, too, and not begun.
+        self.queues.epochs.drain();
         if let Some(command) = link.drain() {
             writer.push_over(|out| command.encode(out)).map_err(io::Error::other)?;
             writer.flush();

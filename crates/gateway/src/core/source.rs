@@ -183,6 +183,7 @@ impl<P: Ports> Shard<P> {
             let Stub { worker, log, .. } = *stub;
             self.drop_log(id, &worker, log);
         }
+        self.effects.signals.closes_done |= self.stubs.by_id.is_empty();
     }
 
     /// How many clients are closed whose `on_close` is not done.

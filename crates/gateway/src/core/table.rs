@@ -125,11 +125,13 @@ impl<P: Ports> Table<P> {
     }
 
     /// The client waits to be admitted, and is not listed until
-    /// [`end_admission`](Self::end_admission).
+    /// [`end_admission`](Self::end_admission). Where it waits already, as its handshake is given to
+    /// another worker, what is deferred for it stays.
     pub(crate) fn begin_admission(&mut self, key: Key) {
         if let Some(client) = self.get(key)
-            && client.admission.replace(Box::default()).is_none()
+            && client.admission.is_none()
         {
+            client.admission = Some(Box::default());
             self.pending += 1;
         }
     }

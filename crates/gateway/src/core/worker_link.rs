@@ -148,6 +148,8 @@ impl<B: LinkBuffer> WorkerLink<B> {
         let is_first = self.advance(State::Draining);
         if !is_first {
             self.adopting.fetch_sub(shards, Ordering::SeqCst);
+            // A shard may have taken the last of the others away meanwhile.
+            self.finish_if_drained();
         }
         is_first
     }
@@ -188,6 +190,10 @@ impl<B: LinkBuffer> WorkerLink<B> {
     /// finished. Returns whether the link is still full.
     pub fn want_room(&self) -> bool {
         self.is_room_wanted.store(true, Ordering::SeqCst);
+        // In one order with the wish, or the one who makes room might see neither.
+        if self.acknowledges {
+            return self.unfinished.load(Ordering::SeqCst) % EVENT >= self.unfinished_limit;
+        }
         self.is_full()
     }
 
