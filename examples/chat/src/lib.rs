@@ -17,6 +17,9 @@ pub const MAX_USERNAME: usize = 64;
 /// The longest chat message, in characters.
 pub const MAX_CONTENT: usize = 4096;
 
+/// The longest `id` of a chat message, in bytes.
+pub const MAX_ID: usize = 64;
+
 /// How many chat messages and logins a client may send in [`SPOKEN_SECONDS`].
 pub const MAX_SPOKEN: u32 = 20;
 
@@ -53,7 +56,7 @@ impl Events for Chat {
     async fn on_message(&self, client: &Client, message: Message) -> Result {
         client.session().insert("last_active_time", now())?;
         let request = match parse(&message) {
-            Ok(Request::Login(_) | Request::Chat(_)) if !count_spoken(client)? => Err(TOO_OFTEN),
+            Ok(Request::Login(_) | Request::Chat { .. }) if !count_spoken(client)? => Err(TOO_OFTEN),
             request => request,
         };
         match request {
@@ -62,9 +65,10 @@ impl Events for Chat {
             }
             Ok(Request::Pong) => {}
             Ok(Request::Login(username)) => login(client, username).await?,
-            Ok(Request::Chat(content)) => {
+            // If the worker dies behind this, another one says it again: pages know it by its id.
+            Ok(Request::Chat { content, id }) => {
                 let username = username(client);
-                let reply = Reply::Chat { client_id: client.id(), username, content };
+                let reply = Reply::Chat { client_id: client.id(), username, content, id };
                 client.gateway().send_to_all(reply).await?;
             }
             Err((code, message)) => {
@@ -77,6 +81,10 @@ impl Events for Chat {
 
     async fn on_close(&self, client: &Client, reason: CloseReason) -> Result {
         debug!(client = %client.id(), %reason, "a client has left");
+        // Nobody needs to hear twice who has left, and a notice that is missing once harms nobody.
+        if client.redelivered() && reason != CloseReason::GatewayLost {
+            return Ok(());
+        }
         let username = username(client);
         let name = username.clone().unwrap_or_else(|| client.id().to_string());
         let message = format!("用户 {name} 已离开").into();
@@ -125,7 +133,11 @@ enum Request {
     /// The answer to the gateway's heartbeat. It needs no answer.
     Pong,
     Login(Option<String>),
-    Chat(String),
+    /// A message, with an id of the client's own, if it has one.
+    Chat {
+        content: String,
+        id: Option<String>,
+    },
 }
 
 fn parse(message: &Message) -> std::result::Result<Request, UserError> {
@@ -152,7 +164,11 @@ fn parse_json(mut message: Value) -> std::result::Result<Request, UserError> {
             Value::Null => Err(EMPTY_CONTENT),
             Value::String(content) if content.trim().is_empty() => Err(EMPTY_CONTENT),
             Value::String(content) if content.chars().count() > MAX_CONTENT => Err(LONG_CONTENT),
-            Value::String(content) => Ok(Request::Chat(content)),
+            Value::String(content) => match field("id") {
+                Value::Null => Ok(Request::Chat { content, id: None }),
+                Value::String(id) if id.len() <= MAX_ID => Ok(Request::Chat { content, id: Some(id) }),
+                _ => Err(BAD_MESSAGE),
+            },
             _ => Err(BAD_MESSAGE),
         },
         _ => Err(UNKNOWN_TYPE),
@@ -179,7 +195,9 @@ mod tests {
         );
         assert_eq!(parse_json(json!({"type": "login"})), Ok(Request::Login(None)));
         assert_eq!(parse_json(json!({"type": "login", "username": " "})), Ok(Request::Login(None)));
-        assert_eq!(parse_json(json!({"type": "chat", "content": "0"})), Ok(Request::Chat("0".into())));
+        let chat = |id: Option<&str>| Ok(Request::Chat { content: "0".into(), id: id.map(str::to_owned) });
+        assert_eq!(parse_json(json!({"type": "chat", "content": "0"})), chat(None));
+        assert_eq!(parse_json(json!({"type": "chat", "content": "0", "id": "a-1"})), chat(Some("a-1")));
     }
 
     #[test]
@@ -189,6 +207,8 @@ mod tests {
             (json!({"type": "chat", "content": ""}), EMPTY_CONTENT),
             (json!({"type": "chat", "content": " \n"}), EMPTY_CONTENT),
             (json!({"type": "chat", "content": {"a": 1}}), BAD_MESSAGE),
+            (json!({"type": "chat", "content": "a", "id": 1}), BAD_MESSAGE),
+            (json!({"type": "chat", "content": "a", "id": "i".repeat(MAX_ID + 1)}), BAD_MESSAGE),
             (json!({"type": "chat", "content": "字".repeat(MAX_CONTENT + 1)}), LONG_CONTENT),
             (json!({"type": "login", "username": ["a"]}), BAD_NAME),
             (json!({"type": "login", "username": "a\nb"}), BAD_NAME),

@@ -14,8 +14,8 @@ pub(crate) enum Reply {
     Pong,
     /// The answer to a login.
     Login { username: String, client_id: ClientId },
-    /// A chat message.
-    Chat { client_id: ClientId, username: Option<String>, content: String },
+    /// A chat message; `id` is what its sender has given it.
+    Chat { client_id: ClientId, username: Option<String>, content: String, id: Option<String> },
     /// The answer to an invalid message.
     Error { code: &'static str, message: &'static str },
 }
@@ -40,8 +40,11 @@ impl Reply {
                 "username": username,
                 "client_id": client_id,
             }),
-            Self::Chat { client_id, username, content } => {
-                let chat = json!({"type": "chat", "client_id": client_id, "content": content, "datetime": local_time()});
+            Self::Chat { client_id, username, content, id } => {
+                let mut chat = json!({"type": "chat", "client_id": client_id, "content": content, "datetime": local_time()});
+                if let Some(id) = id {
+                    chat["id"] = id.into();
+                }
                 with_name(chat, username)
             }
             Self::Error { code, message } => json!({"type": "error", "code": code, "message": message}),
