@@ -74,6 +74,12 @@ impl<P: Ports> Shard<P> {
         let ours_first = is_pending || log.as_ref().is_some_and(|log| log.was_given_before());
         let Some(link) = self.directory.choose(Some(worker.key()), ours_first) else {
             self.is_starved = true;
+            if let Some(from) = log.as_mut().and_then(|log| log.moved_from.take()) {
+                // The ADOPT was lost. The worker that had the client before does not wait for another,
+                // which may never come. It is not told to FORGET the client, so that its books keep it.
+                from.release();
+                self.free_logs.recycle(log);
+            }
             return false;
         };
         self.move_to(id, link);

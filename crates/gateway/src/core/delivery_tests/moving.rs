@@ -137,13 +137,36 @@ fn an_adopt_that_is_lost_with_its_worker_is_said_to_the_next_and_the_first_still
     let second = gateway.worker("b", 2);
     gateway.drains(&first);
     assert_eq!(told(&second), ["adopt 7"]);
+    let third = gateway.worker("c", 3);
     gateway.gone(&second, Gone::Ended);
     assert!(told(&first).is_empty() && !first.buffer.is_closed.get());
-    let third = gateway.worker("c", 3);
     assert_eq!(told(&third), ["adopt 7"]);
     gateway.done(&third, 7, 1);
     assert_eq!(told(&first), ["forget 7"]);
     assert!(first.buffer.is_closed.get());
+}
+
+#[test]
+fn a_drain_does_not_wait_for_an_adopt_that_is_lost_when_no_other_worker_is_left() {
+    let mut gateway = Gateway::new();
+    let first = gateway.worker("a", 1);
+    let (quiet, busy) = (gateway.connected(7, &first), gateway.connected(8, &first));
+    gateway.say(busy, "1");
+    told(&first);
+    let second = gateway.worker("b", 2);
+    gateway.drains(&first);
+    gateway.say(quiet, "2");
+    assert_eq!(told(&second), ["adopt 7", "message 7 2"]);
+    gateway.gone(&second, Gone::Ended);
+    assert_eq!(first.adopting(), 0);
+    assert!(!first.buffer.is_closed.get(), "an event is unfinished");
+    gateway.done(&first, 8, 1);
+    assert!(first.buffer.is_closed.get() && told(&first).is_empty(), "the client is in its books");
+    gateway.gone(&first, Gone::Stopped);
+    let third = gateway.worker("c", 3);
+    let mut adopted = told(&third);
+    adopted.sort();
+    assert_eq!(adopted, ["adopt 7", "adopt 8", "message 7 2 again"]);
 }
 
 #[test]
