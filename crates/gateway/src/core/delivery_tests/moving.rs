@@ -1,7 +1,7 @@
 //! Clients that go from one worker to another.
 
 use super::Gateway;
-use crate::core::testing::told;
+use crate::core::testing::{self, told};
 use crate::core::worker_link::Gone;
 
 #[test]
@@ -190,4 +190,54 @@ fn a_crowd_moves_in_slices_and_no_input_fills_a_link() {
     assert!((1 << 20..1_200_000).contains(&most), "{most} bytes");
     assert_eq!(other.clients(), 50);
     assert!(gateway.shards[0].next_deadline().is_none());
+}
+
+#[test]
+fn a_sweep_comes_to_the_last_client_though_workers_drain_all_the_time() {
+    // More than one input looks at.
+    const CLIENTS: u32 = 10_050;
+    let mut gateway = Gateway::new();
+    let worker = gateway.worker("a", 1);
+    for id in 1..=CLIENTS {
+        testing::client(&mut gateway.shards[0], id, &worker, testing::policy());
+    }
+    let other = gateway.worker("b", 2);
+    let mut draining = vec![worker];
+    for epoch in 3..7 {
+        let last = draining.last().unwrap();
+        assert!(gateway.workers.drain(last, 1));
+        gateway.shards[0].worker_drains(last);
+        draining.push(gateway.workers.join_paired("quiet", epoch));
+    }
+    assert_eq!(other.clients(), CLIENTS as usize);
+    assert!(draining[1].buffer.is_closed.get(), "a whole sweep has begun and ended since it drains");
+}
+
+#[test]
+fn a_worker_that_drains_during_a_sweep_is_held_until_the_next_has_ended() {
+    let mut gateway = Gateway::new();
+    let (early, worker) = (gateway.worker("a", 1), gateway.worker("b", 2));
+    // More than the other worker will have, so that none of its clients goes here.
+    for id in 1..=40 {
+        gateway.connected(id, &early);
+    }
+    let session = vec![b'x'; 100_000];
+    for id in 41..=60 {
+        gateway.connected(id, &worker);
+        gateway.shards[0].set_session(id, &session);
+    }
+    let other = gateway.worker("c", 3);
+    for draining in [&worker, &early] {
+        assert!(gateway.workers.drain(draining, 1));
+        gateway.shards[0].worker_drains(draining);
+    }
+    assert_eq!((worker.clients(), early.clients()), (0, 40), "the sweep had passed them");
+    assert!(!early.buffer.is_closed.get());
+    gateway.settle();
+    assert_eq!(other.clients(), 60);
+    for id in 1..=40 {
+        assert!(!early.buffer.is_closed.get());
+        gateway.done(&other, id, 1);
+    }
+    assert!(early.buffer.is_closed.get());
 }
