@@ -53,6 +53,10 @@ impl Link {
             // The commands that a broken peer had sent before still take effect.
             let _ = timeout(FINISH_TIMEOUT, self.read(reading)).await;
         }
+        if let Err(LinkError::Attach(_)) = &ended {
+            // So do those behind an ATTACH that failed: no event of its epoch has caused them.
+            self.read_out(reading).await;
+        }
         let handed_over = self.hand_over().await;
         let ended = ended.and(handed_over);
         self.log_end(&ended);
@@ -167,7 +171,7 @@ impl Link {
         }
     }
 
-    /// Reads what has arrived on a link whose epoch is over, and hands it to the shards. Nobody waits
+    /// Reads what has arrived on a link that ends, and hands it to the shards. Nobody waits
     /// for more, and questions get no answer.
     async fn read_out(&mut self, reading: &mut LinkReader) {
         let until = Instant::now() + FINISH_TIMEOUT;

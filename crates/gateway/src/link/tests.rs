@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_net::LinkWriter;
-use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_FRAME_LEN, PingBody, SecretKey};
+use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_FRAME_LEN, PingBody, Question, SecretKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
@@ -142,6 +142,58 @@ async fn shards_execute_what_came_on_both_links_before_they_hear_that_the_worker
         event_task.await.unwrap();
         call_task.await.unwrap();
         assert_eq!(shard.shared.epochs.len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_before_its_call_link_is_attached_drains_when_it_is() {
+    run(async {
+        let (shard, mut channels) = shards();
+        let (_event_task, mut events) = link(&shard).await;
+        let epoch = begin(&mut events).await;
+        let draining = Command::Ping(PingBody::Draining.encode());
+        say(&mut events, [draining, Command::Ask(Question::IsOnline(0))]).await;
+        assert!(events.read(&mut [0; 64]).await.unwrap() > 0, "the answer: DRAINING has been read");
+        let (_call_task, mut calls) = link(&shard).await;
+        let session = Command::SetSession { connection_id: 1, session: Bytes::from("x") };
+        say(&mut calls, [Command::Attach { epoch, process: PROCESS }, session]).await;
+        let (mut drains, mut executed) = (0, 0);
+        while drains < 2 || executed < 1 {
+            let [own, other] = &mut channels[..] else { unreachable!("two shards") };
+            let message =
+                tokio::select! { message = own.recv() => message, message = other.recv() => message };
+            match message.unwrap() {
+                ShardMessage::Commands(commands) => executed += commands.len(),
+                ShardMessage::WorkerDrains(worker) => {
+                    assert!(worker.is_draining() && !worker.buffer.is_closed());
+                    drains += 1;
+                }
+                _ => {}
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn commands_behind_an_attach_that_fails_take_effect() {
+    run(async {
+        let (shard, mut channels) = shards();
+        let (event_task, mut events) = link(&shard).await;
+        let epoch = begin(&mut events).await;
+        drop(events);
+        event_task.await.unwrap();
+        let (call_task, mut calls) = link(&shard).await;
+        let session = |n: u32| Command::SetSession { connection_id: 2 * n + 1, session: Bytes::from("x") };
+        let attach = Command::Attach { epoch, process: PROCESS };
+        say(&mut calls, std::iter::once(attach).chain((0..1000).map(session))).await;
+        call_task.await.unwrap();
+        let mut executed = 0;
+        while let Ok(ShardMessage::Commands(commands)) = channels[1].try_recv() {
+            executed += commands.len();
+        }
+        assert_eq!(executed, 1000);
     })
     .await;
 }
