@@ -149,7 +149,8 @@ impl Link {
         epoch.call_link_settled().await;
         let Some(EpochEnd { how, why }) = epoch.ended() else { return };
         let how = match how {
-            Gone::Ended if was_draining => Gone::Stopped,
+            // That it stops may have been read only now.
+            Gone::Ended if was_draining || epoch.is_draining() => Gone::Stopped,
             how => *how,
         };
         let events = shared.worker_gone(worker, how).await;
@@ -181,6 +182,8 @@ impl Link {
             while let Ok(Some(event)) = self.next() {
                 if matches!(event, LinkEvent::Publish(_) | LinkEvent::Ignored(_)) {
                     let _ = self.carry_out(event).await;
+                } else if let (LinkEvent::Draining, Some(epoch)) = (event, self.keepalive.epoch()) {
+                    self.shard.shared.epochs.set_draining(epoch);
                 }
             }
             if self.hand_over().await.is_err() || left == 0 || Instant::now() >= until {

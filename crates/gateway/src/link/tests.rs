@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_net::LinkWriter;
+use gatewayworker_net::{LinkStream, LinkWriter};
 use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_FRAME_LEN, PingBody, Question, SecretKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -14,8 +14,11 @@ use tokio::task::{JoinHandle, LocalSet};
 
 use super::error::LinkError;
 use super::keepalive::Keepalive;
+use super::{Link, LinkEnd};
 use crate::config::Config;
+use crate::core::link::LinkState;
 use crate::core::worker_link::Gone;
+use crate::epochs::Epoch;
 use crate::shard::{ShardMessage, ShardThread, testing};
 
 const PROCESS: u64 = 1;
@@ -194,6 +197,43 @@ async fn commands_behind_an_attach_that_fails_take_effect() {
             executed += commands.len();
         }
         assert_eq!(executed, 1000);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_worker_that_says_it_stops_and_ends_at_once_has_stopped() {
+    run(async {
+        let (shard, mut channels) = shards();
+        let shared = shard.shared.clone();
+        let (ours, mut events) = testing::connection().await;
+        let peer = events.local_addr().unwrap();
+        let (reading, writing) = LinkStream::accept(ours, None).await.unwrap().into_split();
+        let writer = Arc::new(LinkWriter::new(writing, 1000));
+        let number =
+            shared.epochs.begin("W:0".into(), PROCESS, Features::ALL, writer.clone()).pairing().epoch;
+        let join = |epoch: &Epoch| shared.workers.join("W:0", writer.clone(), epoch.peer());
+        let epoch = shared.epochs.attach(number, PROCESS, join).unwrap();
+        let keepalive = Rc::new(Keepalive::new(shard.clone(), writer.clone()));
+        keepalive.set_epoch(epoch.clone());
+        let state = LinkState::new(SecretKey::default(), MAX_FRAME_LEN, 2);
+        let buffer = BytesMut::new();
+        let link = Link { shard, peer, writer, state, buffer, worker: None, keepalive, call_link: None };
+        // The end of the call link is noticed before DRAINING is read on the event link.
+        say(&mut events, [Command::Ping(PingBody::Draining.encode())]).await;
+        epoch.end(Gone::Ended, "it has ended its call link".into());
+        drop(epoch.call_link());
+        let mut other = channels.remove(1);
+        // The own shard is not served.
+        drop(channels);
+        let heard = async {
+            match other.recv().await {
+                Some(ShardMessage::WorkerGone(_, how, _)) => how,
+                _ => panic!("something else came first"),
+            }
+        };
+        let (how, ()) = tokio::join!(heard, link.end(reading, Ok(LinkEnd::EpochOver)));
+        assert_eq!(how, Gone::Stopped);
     })
     .await;
 }
