@@ -43,6 +43,8 @@ pub(crate) struct Epoch {
     /// All that has come on the call link is handed to the shards.
     call_settled: CancellationToken,
     is_released: AtomicBool,
+    /// The worker has said that it stops. Set under the lock of the pairings.
+    is_draining: AtomicBool,
 }
 
 /// How an epoch ended.
@@ -87,6 +89,7 @@ impl Epochs {
                 over: CancellationToken::new(),
                 call_settled: CancellationToken::new(),
                 is_released: AtomicBool::new(false),
+                is_draining: AtomicBool::new(false),
             })
         });
         for older in replaced {
@@ -103,7 +106,8 @@ impl Epochs {
         self.pairings().check(number, process)
     }
 
-    /// Gives an epoch its call link, and sets its worker to what `join` returns.
+    /// Gives an epoch its call link, and sets its worker to what `join` returns. Where the epoch
+    /// [is draining](Epoch::is_draining) already, the caller makes the worker drain.
     ///
     /// # Errors
     /// When no epoch of this process waits for its call link.
@@ -118,6 +122,15 @@ impl Epochs {
         let epoch = pairings.attach(number, process)?;
         let _ = epoch.worker.set(join(&epoch));
         Ok(epoch)
+    }
+
+    /// Notes that the worker of an epoch stops. Returns the worker, which the caller makes drain; `None`
+    /// where no call link is attached: whoever attaches one does that.
+    pub(crate) fn set_draining(&self, epoch: &Epoch) -> Option<Arc<WorkerLink>> {
+        // Under the lock, so that either this sees the worker or `attach` sees the flag.
+        let _pairings = self.pairings();
+        epoch.is_draining.store(true, Ordering::Release);
+        epoch.worker.get().cloned()
     }
 
     /// Returns how many epochs have both links.
@@ -170,6 +183,11 @@ impl Epoch {
     /// Returns whether the call link outlives the epoch.
     pub(crate) fn is_released(&self) -> bool {
         self.is_released.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the worker has said that it stops.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Acquire)
     }
 
     /// Returns a guard of the call link's task: dropped when all that has come on the link is handed to

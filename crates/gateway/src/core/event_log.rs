@@ -55,7 +55,8 @@ pub(super) struct EventLog<B> {
     /// The worker has returned what waits, and its link is still open: that it drains is about to be
     /// read on its other link. It would return the events again.
     pub(super) is_returned: bool,
-    /// The worker that had the client before, until the ADOPT is done.
+    /// The worker that had the client before, until the ADOPT is done, or is lost while no other worker
+    /// is linked.
     pub(super) moved_from: Option<Arc<WorkerLink<B>>>,
 }
 

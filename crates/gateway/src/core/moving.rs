@@ -17,6 +17,7 @@ use gatewayworker_protocol::frame::FLAG_PLAIN;
 
 use super::Shard;
 use super::client::Waits;
+use super::link_buffer::LinkBuffer;
 use super::ports::{Directory, Ports};
 use super::source::{self, Source};
 use super::worker_link::{Gone, WorkerLink};
@@ -32,21 +33,41 @@ pub(super) struct Sweep<B> {
     slot: usize,
     /// and then the last stub.
     stub: Option<u32>,
-    /// Draining links that are held until the sweep has ended.
+    /// Something has changed since the sweep began: when it ends, another one begins.
+    again: bool,
+    /// Draining links that are held until the sweep has ended,
     drained: Vec<Arc<WorkerLink<B>>>,
+    /// and those that are held until the next one has, as this one has passed some of their clients.
+    drained_late: Vec<Arc<WorkerLink<B>>>,
 }
 
 impl<B> Default for Sweep<B> {
     fn default() -> Self {
-        Self { slot: 0, stub: None, drained: Vec::new() }
+        Self { slot: 0, stub: None, again: false, drained: Vec::new(), drained_late: Vec::new() }
+    }
+}
+
+impl<B> Sweep<B> {
+    /// Whether it has looked at a client or stub.
+    fn is_under_way(&self) -> bool {
+        (self.slot, self.stub) != (0, None)
+    }
+
+    /// Releases the links whose clients it has all looked at. Returns the sweep that begins next.
+    fn end(self) -> Option<Self>
+    where
+        B: LinkBuffer,
+    {
+        self.drained.iter().for_each(|link| link.release());
+        self.again.then(|| Self { drained: self.drained_late, ..Self::default() })
     }
 }
 
 #[cfg(any(test, feature = "internals"))]
 impl<B> Sweep<B> {
     /// The draining links that are held.
-    pub(super) fn drained(&self) -> &[Arc<WorkerLink<B>>] {
-        &self.drained
+    pub(super) fn drained(&self) -> impl Iterator<Item = &Arc<WorkerLink<B>>> {
+        self.drained.iter().chain(&self.drained_late)
     }
 }
 
@@ -74,6 +95,12 @@ impl<P: Ports> Shard<P> {
         let ours_first = is_pending || log.as_ref().is_some_and(|log| log.was_given_before());
         let Some(link) = self.directory.choose(Some(worker.key()), ours_first) else {
             self.is_starved = true;
+            if let Some(from) = log.as_mut().and_then(|log| log.moved_from.take()) {
+                // The ADOPT was lost. The worker that had the client before does not wait for another,
+                // which may never come. It is not told to FORGET the client, so that its books keep it.
+                from.release();
+                self.free_logs.recycle(log);
+            }
             return false;
         };
         self.move_to(id, link);
@@ -124,7 +151,9 @@ impl<P: Ports> Shard<P> {
     /// unfinished there. To be called once for each link that
     /// [drains](super::worker_table::WorkerTable::drain).
     pub fn worker_drains(&mut self, link: &Arc<WorkerLink<P::Buffer>>) {
-        self.begin_sweep().drained.push(link.clone());
+        let sweep = self.begin_sweep();
+        let drained = if sweep.is_under_way() { &mut sweep.drained_late } else { &mut sweep.drained };
+        drained.push(link.clone());
         self.advance_sweep();
         self.close_pending();
     }
@@ -175,18 +204,20 @@ impl<P: Ports> Shard<P> {
         settled.again
     }
 
-    /// Looks at all clients and stubs from the start, in this input and in others.
+    /// Looks at all clients and stubs from the start, in this input and in others. A sweep that is under
+    /// way goes on to its end first: changes that come one after another must not keep it from the last
+    /// clients.
     pub(super) fn begin_sweep(&mut self) -> &mut Sweep<P::Buffer> {
         self.effects.signals.deadline = true;
         let sweep = self.sweep.get_or_insert_default();
-        (sweep.slot, sweep.stub) = (0, None);
+        sweep.again = sweep.is_under_way();
         sweep
     }
 
     /// Looks at the next clients and stubs of a sweep.
     pub(super) fn advance_sweep(&mut self) {
         let Some(mut sweep) = self.sweep.take() else { return };
-        if (sweep.slot, sweep.stub) == (0, None) {
+        if !sweep.is_under_way() {
             self.is_starved = false;
         }
         self.appended = 0;
@@ -211,9 +242,7 @@ impl<P: Ports> Shard<P> {
         while self.appended < SWEEP_BYTES && looked_at < SWEEP_CLIENTS {
             let after = sweep.stub.map_or(Bound::Unbounded, Bound::Excluded);
             let Some((id, stub)) = self.stubs.by_id.range((after, Bound::Unbounded)).next() else {
-                for link in sweep.drained {
-                    link.release();
-                }
+                self.sweep = sweep.end();
                 return;
             };
             let (id, waits) = (*id, stub.log.as_ref().is_some_and(|log| log.has_waiting()));

@@ -53,6 +53,10 @@ impl Link {
             // The commands that a broken peer had sent before still take effect.
             let _ = timeout(FINISH_TIMEOUT, self.read(reading)).await;
         }
+        if let Err(LinkError::Attach(_)) = &ended {
+            // So do those behind an ATTACH that failed: no event of its epoch has caused them.
+            self.read_out(reading).await;
+        }
         let handed_over = self.hand_over().await;
         let ended = ended.and(handed_over);
         self.log_end(&ended);
@@ -145,7 +149,8 @@ impl Link {
         epoch.call_link_settled().await;
         let Some(EpochEnd { how, why }) = epoch.ended() else { return };
         let how = match how {
-            Gone::Ended if was_draining => Gone::Stopped,
+            // That it stops may have been read only now.
+            Gone::Ended if was_draining || epoch.is_draining() => Gone::Stopped,
             how => *how,
         };
         let events = shared.worker_gone(worker, how).await;
@@ -167,7 +172,7 @@ impl Link {
         }
     }
 
-    /// Reads what has arrived on a link whose epoch is over, and hands it to the shards. Nobody waits
+    /// Reads what has arrived on a link that ends, and hands it to the shards. Nobody waits
     /// for more, and questions get no answer.
     async fn read_out(&mut self, reading: &mut LinkReader) {
         let until = Instant::now() + FINISH_TIMEOUT;
@@ -177,6 +182,8 @@ impl Link {
             while let Ok(Some(event)) = self.next() {
                 if matches!(event, LinkEvent::Publish(_) | LinkEvent::Ignored(_)) {
                     let _ = self.carry_out(event).await;
+                } else if let (LinkEvent::Draining, Some(epoch)) = (event, self.keepalive.epoch()) {
+                    self.shard.shared.epochs.set_draining(epoch);
                 }
             }
             if self.hand_over().await.is_err() || left == 0 || Instant::now() >= until {

@@ -204,9 +204,13 @@ impl Link {
     fn drain_replaced(&self, replaced: Option<Arc<WorkerLink>>) {
         let Some(older) = replaced.filter(|older| older.acknowledges() && older.is_open()) else { return };
         warn!(worker = %older.key(), "another process has the name and id of this worker: the older process drains");
+        self.drain_apart(older);
+    }
+
+    /// Makes a worker drain, in a task of its own: the end of this link must not stop it half-way.
+    fn drain_apart(&self, worker: Arc<WorkerLink>) {
         let shared = self.shard.shared.clone();
-        // In a task of its own: the end of this link must not stop it half-way.
-        self.shard.shared.links.spawn_local(async move { shared.drain(&older).await });
+        self.shard.shared.links.spawn_local(async move { shared.drain(&worker).await });
     }
 
     /// Begins an epoch with this event link, and tells the worker its number. The worker is linked when
@@ -239,20 +243,20 @@ impl Link {
         })?;
         info!(worker = %epoch.key, peer = %self.peer, epoch = number, "a worker is linked");
         self.call_link = Some(epoch.call_link());
+        // Its event link may have been read first.
+        let draining = epoch.worker.get().filter(|_| epoch.is_draining()).cloned();
         self.keepalive.set_epoch(epoch);
         self.drain_replaced(replaced);
+        draining.into_iter().for_each(|worker| self.drain_apart(worker));
         Ok(())
     }
 
-    /// The worker stops.
+    /// The worker stops. One whose call link is not attached yet drains when it is.
     async fn drain(&self) {
         let shared = &self.shard.shared;
-        let of_epoch = self.keepalive.epoch();
-        match (&self.worker, of_epoch.and_then(|epoch| epoch.worker.get())) {
-            (Some(worker), _) | (None, Some(worker)) => shared.drain(worker).await,
-            // It waits for the end of the link.
-            (None, None) if of_epoch.is_some() => self.writer.finish(),
-            (None, None) => {}
+        let of_epoch = self.keepalive.epoch().and_then(|epoch| shared.epochs.set_draining(epoch));
+        if let Some(worker) = self.worker.as_ref().or(of_epoch.as_ref()) {
+            shared.drain(worker).await;
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_net::LinkWriter;
-use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_FRAME_LEN, PingBody, SecretKey};
+use gatewayworker_net::{LinkStream, LinkWriter};
+use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_FRAME_LEN, PingBody, Question, SecretKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
@@ -14,8 +14,11 @@ use tokio::task::{JoinHandle, LocalSet};
 
 use super::error::LinkError;
 use super::keepalive::Keepalive;
+use super::{Link, LinkEnd};
 use crate::config::Config;
+use crate::core::link::LinkState;
 use crate::core::worker_link::Gone;
+use crate::epochs::Epoch;
 use crate::shard::{ShardMessage, ShardThread, testing};
 
 const PROCESS: u64 = 1;
@@ -142,6 +145,95 @@ async fn shards_execute_what_came_on_both_links_before_they_hear_that_the_worker
         event_task.await.unwrap();
         call_task.await.unwrap();
         assert_eq!(shard.shared.epochs.len(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_before_its_call_link_is_attached_drains_when_it_is() {
+    run(async {
+        let (shard, mut channels) = shards();
+        let (_event_task, mut events) = link(&shard).await;
+        let epoch = begin(&mut events).await;
+        let draining = Command::Ping(PingBody::Draining.encode());
+        say(&mut events, [draining, Command::Ask(Question::IsOnline(0))]).await;
+        assert!(events.read(&mut [0; 64]).await.unwrap() > 0, "the answer: DRAINING has been read");
+        let (_call_task, mut calls) = link(&shard).await;
+        let session = Command::SetSession { connection_id: 1, session: Bytes::from("x") };
+        say(&mut calls, [Command::Attach { epoch, process: PROCESS }, session]).await;
+        let (mut drains, mut executed) = (0, 0);
+        while drains < 2 || executed < 1 {
+            let [own, other] = &mut channels[..] else { unreachable!("two shards") };
+            let message =
+                tokio::select! { message = own.recv() => message, message = other.recv() => message };
+            match message.unwrap() {
+                ShardMessage::Commands(commands) => executed += commands.len(),
+                ShardMessage::WorkerDrains(worker) => {
+                    assert!(worker.is_draining() && !worker.buffer.is_closed());
+                    drains += 1;
+                }
+                _ => {}
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn commands_behind_an_attach_that_fails_take_effect() {
+    run(async {
+        let (shard, mut channels) = shards();
+        let (event_task, mut events) = link(&shard).await;
+        let epoch = begin(&mut events).await;
+        drop(events);
+        event_task.await.unwrap();
+        let (call_task, mut calls) = link(&shard).await;
+        let session = |n: u32| Command::SetSession { connection_id: 2 * n + 1, session: Bytes::from("x") };
+        let attach = Command::Attach { epoch, process: PROCESS };
+        say(&mut calls, std::iter::once(attach).chain((0..1000).map(session))).await;
+        call_task.await.unwrap();
+        let mut executed = 0;
+        while let Ok(ShardMessage::Commands(commands)) = channels[1].try_recv() {
+            executed += commands.len();
+        }
+        assert_eq!(executed, 1000);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_worker_that_says_it_stops_and_ends_at_once_has_stopped() {
+    run(async {
+        let (shard, mut channels) = shards();
+        let shared = shard.shared.clone();
+        let (ours, mut events) = testing::connection().await;
+        let peer = events.local_addr().unwrap();
+        let (reading, writing) = LinkStream::accept(ours, None).await.unwrap().into_split();
+        let writer = Arc::new(LinkWriter::new(writing, 1000));
+        let number =
+            shared.epochs.begin("W:0".into(), PROCESS, Features::ALL, writer.clone()).pairing().epoch;
+        let join = |epoch: &Epoch| shared.workers.join("W:0", writer.clone(), epoch.peer());
+        let epoch = shared.epochs.attach(number, PROCESS, join).unwrap();
+        let keepalive = Rc::new(Keepalive::new(shard.clone(), writer.clone()));
+        keepalive.set_epoch(epoch.clone());
+        let state = LinkState::new(SecretKey::default(), MAX_FRAME_LEN, 2);
+        let buffer = BytesMut::new();
+        let link = Link { shard, peer, writer, state, buffer, worker: None, keepalive, call_link: None };
+        // The end of the call link is noticed before DRAINING is read on the event link.
+        say(&mut events, [Command::Ping(PingBody::Draining.encode())]).await;
+        epoch.end(Gone::Ended, "it has ended its call link".into());
+        drop(epoch.call_link());
+        let mut other = channels.remove(1);
+        // The own shard is not served.
+        drop(channels);
+        let heard = async {
+            match other.recv().await {
+                Some(ShardMessage::WorkerGone(_, how, _)) => how,
+                _ => panic!("something else came first"),
+            }
+        };
+        let (how, ()) = tokio::join!(heard, link.end(reading, Ok(LinkEnd::EpochOver)));
+        assert_eq!(how, Gone::Stopped);
     })
     .await;
 }

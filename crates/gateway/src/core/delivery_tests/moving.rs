@@ -1,7 +1,7 @@
 //! Clients that go from one worker to another.
 
 use super::Gateway;
-use crate::core::testing::told;
+use crate::core::testing::{self, told};
 use crate::core::worker_link::Gone;
 
 #[test]
@@ -137,13 +137,36 @@ fn an_adopt_that_is_lost_with_its_worker_is_said_to_the_next_and_the_first_still
     let second = gateway.worker("b", 2);
     gateway.drains(&first);
     assert_eq!(told(&second), ["adopt 7"]);
+    let third = gateway.worker("c", 3);
     gateway.gone(&second, Gone::Ended);
     assert!(told(&first).is_empty() && !first.buffer.is_closed.get());
-    let third = gateway.worker("c", 3);
     assert_eq!(told(&third), ["adopt 7"]);
     gateway.done(&third, 7, 1);
     assert_eq!(told(&first), ["forget 7"]);
     assert!(first.buffer.is_closed.get());
+}
+
+#[test]
+fn a_drain_does_not_wait_for_an_adopt_that_is_lost_when_no_other_worker_is_left() {
+    let mut gateway = Gateway::new();
+    let first = gateway.worker("a", 1);
+    let (quiet, busy) = (gateway.connected(7, &first), gateway.connected(8, &first));
+    gateway.say(busy, "1");
+    told(&first);
+    let second = gateway.worker("b", 2);
+    gateway.drains(&first);
+    gateway.say(quiet, "2");
+    assert_eq!(told(&second), ["adopt 7", "message 7 2"]);
+    gateway.gone(&second, Gone::Ended);
+    assert_eq!(first.adopting(), 0);
+    assert!(!first.buffer.is_closed.get(), "an event is unfinished");
+    gateway.done(&first, 8, 1);
+    assert!(first.buffer.is_closed.get() && told(&first).is_empty(), "the client is in its books");
+    gateway.gone(&first, Gone::Stopped);
+    let third = gateway.worker("c", 3);
+    let mut adopted = told(&third);
+    adopted.sort();
+    assert_eq!(adopted, ["adopt 7", "adopt 8", "message 7 2 again"]);
 }
 
 #[test]
@@ -167,4 +190,54 @@ fn a_crowd_moves_in_slices_and_no_input_fills_a_link() {
     assert!((1 << 20..1_200_000).contains(&most), "{most} bytes");
     assert_eq!(other.clients(), 50);
     assert!(gateway.shards[0].next_deadline().is_none());
+}
+
+#[test]
+fn a_sweep_comes_to_the_last_client_though_workers_drain_all_the_time() {
+    // More than one input looks at.
+    const CLIENTS: u32 = 10_050;
+    let mut gateway = Gateway::new();
+    let worker = gateway.worker("a", 1);
+    for id in 1..=CLIENTS {
+        testing::client(&mut gateway.shards[0], id, &worker, testing::policy());
+    }
+    let other = gateway.worker("b", 2);
+    let mut draining = vec![worker];
+    for epoch in 3..7 {
+        let last = draining.last().unwrap();
+        assert!(gateway.workers.drain(last, 1));
+        gateway.shards[0].worker_drains(last);
+        draining.push(gateway.workers.join_paired("quiet", epoch));
+    }
+    assert_eq!(other.clients(), CLIENTS as usize);
+    assert!(draining[1].buffer.is_closed.get(), "a whole sweep has begun and ended since it drains");
+}
+
+#[test]
+fn a_worker_that_drains_during_a_sweep_is_held_until_the_next_has_ended() {
+    let mut gateway = Gateway::new();
+    let (early, worker) = (gateway.worker("a", 1), gateway.worker("b", 2));
+    // More than the other worker will have, so that none of its clients goes here.
+    for id in 1..=40 {
+        gateway.connected(id, &early);
+    }
+    let session = vec![b'x'; 100_000];
+    for id in 41..=60 {
+        gateway.connected(id, &worker);
+        gateway.shards[0].set_session(id, &session);
+    }
+    let other = gateway.worker("c", 3);
+    for draining in [&worker, &early] {
+        assert!(gateway.workers.drain(draining, 1));
+        gateway.shards[0].worker_drains(draining);
+    }
+    assert_eq!((worker.clients(), early.clients()), (0, 40), "the sweep had passed them");
+    assert!(!early.buffer.is_closed.get());
+    gateway.settle();
+    assert_eq!(other.clients(), 60);
+    for id in 1..=40 {
+        assert!(!early.buffer.is_closed.get());
+        gateway.done(&other, id, 1);
+    }
+    assert!(early.buffer.is_closed.get());
 }
