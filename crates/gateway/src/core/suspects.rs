@@ -35,6 +35,7 @@ impl Suspects {
     }
 
     /// How many suspects workers have.
+    #[cfg(any(test, feature = "internals"))]
     pub fn given(&self) -> usize {
         self.given
     }
