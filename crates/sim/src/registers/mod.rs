@@ -2,7 +2,7 @@
 //!
 //! The cores are the register's `Roster` and, in gateways and workers, `RegisterConnection` and `AddressLists`. When
 //! all is mended, each register lists all gateways that are left, and each worker knows these. Where nothing but
-//! registers fails ([`Faults`]), more holds at any time: a worker does not forget a gateway that lives, a register
+//! registers fails (`Faults`), more holds at any time: a worker does not forget a gateway that lives, a register
 //! closes nobody who lives, and a gateway that lost power is off the lists within a minute.
 
 mod daemon;
