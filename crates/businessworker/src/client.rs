@@ -7,13 +7,14 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatewayworker_client::worker::{Fence, WorkerHandle};
+use gatewayworker_client::worker::{Fence, SessionObserver, WorkerHandle};
 use gatewayworker_client::{
-    ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, Sending, ToClient, Uid,
+    ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, Sending, ToClient, Uid, php,
 };
 use gatewayworker_protocol::{ClientCloseFrame, Origin};
 
 use crate::Session;
+use crate::core::Epoch;
 
 /// The client whose event is being handled, and what is most often done to it.
 ///
@@ -40,28 +41,43 @@ pub struct Client {
 
 /// How an event reaches its handler.
 #[derive(Debug)]
-pub(crate) struct Given {
-    /// Ends the calls of the handler, where the gateway acknowledges events.
-    pub(crate) fence: Option<Arc<Fence>>,
+pub(crate) struct Given<'a> {
+    /// The event's epoch, where the gateway acknowledges events.
+    pub(crate) epoch: Option<&'a Arc<Epoch>>,
     pub(crate) redelivered: bool,
     pub(crate) has_lost_gateway: bool,
 }
 
+/// Refuses each call to a client whose gateway is lost.
+struct LostGateway(Fence);
+
+impl LostGateway {
+    fn new() -> Self {
+        let fence = Fence::new();
+        fence.end();
+        Self(fence)
+    }
+}
+
+impl SessionObserver for LostGateway {
+    fn session_replaced(&self, _: ClientId, _: &[u8]) {}
+    fn session_merged(&self, _: ClientId, _: &php::Array) {}
+
+    fn fence(&self) -> Option<&Fence> {
+        Some(&self.0)
+    }
+}
+
 impl Client {
-    pub(crate) fn new(origin: Origin, worker: &WorkerHandle, session: Bytes, given: Given) -> Self {
+    pub(crate) fn new(origin: Origin, worker: &WorkerHandle, session: Bytes, given: Given<'_>) -> Self {
         let id = ClientId::new(origin.gateway, origin.connection_id);
-        let Given { fence, redelivered, has_lost_gateway } = given;
-        let session = Session::new(id, session, fence.is_some());
-        let gateway = match fence {
-            Some(fence) if !has_lost_gateway => worker.gateway_of_event(session.observer(), fence),
-            _ => worker.gateway_observed_by(session.observer()),
-        };
+        let Given { epoch, redelivered, has_lost_gateway } = given;
+        // The epoch of a lost gateway is over, and the handler may still speak to other gateways.
+        let session = Session::new(id, session, epoch.filter(|_| !has_lost_gateway));
+        let gateway = worker.gateway_observed_by(session.observer());
         // Other gateways are there; of this one, another process may have the address.
-        let own = has_lost_gateway.then(|| {
-            let over = Fence::new();
-            over.end();
-            Box::new(worker.gateway_of_event(session.observer(), Arc::new(over)))
-        });
+        let own =
+            has_lost_gateway.then(|| Box::new(worker.gateway_observed_by(Arc::new(LostGateway::new()))));
         Self { id, origin, gateway, own, session, close_frame: None, redelivered }
     }
 

@@ -1,7 +1,7 @@
 //! The concurrent map of the worker's clients, which links and handlers change from many
 //! threads. What the states in it mean is the `core`'s business.
 
-use dashmap::{DashMap, Entry};
+use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use gatewayworker_client::worker::SessionObserver;
 use gatewayworker_client::{ClientId, php};
@@ -30,10 +30,11 @@ impl ClientTable for ClientMap {
     }
 
     fn update<R>(&self, id: ClientId, change: impl FnOnce(&mut ClientState) -> R) -> Option<R> {
-        let Entry::Occupied(mut entry) = self.0.entry(id) else { return None };
-        let changed = change(entry.get_mut());
-        if entry.get().is_empty() {
-            entry.remove();
+        let mut state = self.0.get_mut(&id)?;
+        let changed = change(&mut state);
+        if state.is_empty() {
+            drop(state);
+            self.0.remove_if(&id, |_, state| state.is_empty());
         }
         Some(changed)
     }

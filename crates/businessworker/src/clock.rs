@@ -3,10 +3,13 @@
 //! It is the kernel's, so that it is right at once after the process was stopped for a while.
 
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+// Tests may stop it.
+use tokio::time::Instant;
 
 /// Returns the milliseconds since any start. Exact to some milliseconds.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(test)))]
 pub(crate) fn now_ms() -> u64 {
     use nix::time::{ClockId, clock_gettime};
 
@@ -17,7 +20,7 @@ pub(crate) fn now_ms() -> u64 {
 }
 
 /// Returns the milliseconds since any start.
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), test))]
 pub(crate) fn now_ms() -> u64 {
     elapsed_ms()
 }

@@ -21,6 +21,7 @@ use gatewayworker_client::ClientId;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::coop::unconstrained;
+use tokio_util::sync::ReusableBoxFuture;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
@@ -43,8 +44,10 @@ pub(crate) struct EventQueues<E> {
     pub(crate) done: DoneTeller,
     /// A permit for each handler that runs.
     running: Semaphore,
-    /// Wakes the links that wait for room when an event has finished.
+    /// Wakes the links that wait for room when an event has finished,
     finished: Notify,
+    /// of which there are so many: mostly none, and then nobody is to be woken.
+    without_room: AtomicUsize,
     pub(crate) tasks: TaskTracker,
     /// The number of gateways that events come from now.
     gateways: AtomicUsize,
@@ -52,13 +55,34 @@ pub(crate) struct EventQueues<E> {
     pub(crate) runtime: Handle,
 }
 
-/// Counts a gateway until it is dropped.
+/// Counts one, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct LinkedGateway<'a>(&'a AtomicUsize);
+pub(crate) struct Counted<'a>(&'a AtomicUsize);
 
-impl Drop for LinkedGateway<'_> {
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The memory of the queue that a reader has begun last, used again for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct InlineQueue(Option<ReusableBoxFuture<'static, ()>>);
+
+impl InlineQueue {
+    fn begin(&mut self, queue: impl Future<Output = ()> + Send + 'static) -> &mut ReusableBoxFuture<'static, ()> {
+        match &mut self.0 {
+            Some(used) => used.set(queue),
+            unused => *unused = Some(ReusableBoxFuture::new(queue)),
+        }
+        self.0.as_mut().expect("it was just set")
     }
 }
 
@@ -79,6 +103,7 @@ impl<E: Events> EventQueues<E> {
             handler,
             running: Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)),
             finished: Notify::new(),
+            without_room: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
             gateways: AtomicUsize::new(0),
             runtime: Handle::current(),
@@ -86,9 +111,8 @@ impl<E: Events> EventQueues<E> {
     }
 
     /// Counts one more gateway that events come from, until what is returned is dropped.
-    pub(crate) fn linked(&self) -> LinkedGateway<'_> {
-        self.gateways.fetch_add(1, Ordering::Relaxed);
-        LinkedGateway(&self.gateways)
+    pub(crate) fn linked(&self) -> Counted<'_> {
+        Counted::new(&self.gateways)
     }
 
     /// Returns the number of gateways that events come from.
@@ -120,7 +144,11 @@ impl<E: Events> EventQueues<E> {
     /// Cancel safe: nothing is reserved then. Not fair: a small event may overtake a
     /// large one.
     pub(crate) async fn make_room(&self, event: &Event) {
-        while !self.clients.try_reserve(event) {
+        if self.clients.try_reserve(event) {
+            return;
+        }
+        let _waits = Counted::new(&self.without_room);
+        loop {
             let mut finished = pin!(self.finished.notified());
             finished.as_mut().enable();
             // One may have finished before this began to listen.
@@ -128,6 +156,14 @@ impl<E: Events> EventQueues<E> {
                 return;
             }
             finished.await;
+        }
+    }
+
+    /// Wakes the links that wait for room. The budget was given back before, in one order with the count:
+    /// either it sees the link, or the link sees the budget.
+    fn wake_for_room(&self) {
+        if self.without_room.load(Ordering::SeqCst) > 0 {
+            self.finished.notify_waiters();
         }
     }
 
@@ -139,21 +175,20 @@ impl<E: Events> EventQueues<E> {
     /// time is the handler's.
     ///
     /// Not cancel safe: the event is lost.
-    pub(crate) async fn enqueue(self: &Arc<Self>, event: Event, inline: bool) {
+    pub(crate) async fn enqueue(self: &Arc<Self>, event: Event, inline: Option<&mut InlineQueue>) {
         let id = event.client_id();
         let Enqueued::Start(event) = self.clients.enqueue(event) else { return };
-        if !inline {
-            self.spawn(id, event);
-            return;
-        }
-        let mut queue = Box::pin(self.clone().run(id, event));
+        let Some(inline) = inline else { return self.spawn(id, event) };
+        let queue = inline.begin(self.clone().run(id, event));
         // The link's own budget of the cooperative scheduler is not for handlers: it would
         // be used up after a hundred, and all others look unfinished.
         let first_poll = poll_fn(|cx| {
             let _entered = self.runtime.enter();
-            Poll::Ready(pin!(unconstrained(queue.as_mut())).poll(cx))
+            Poll::Ready(pin!(unconstrained(&mut *queue)).poll(cx))
         });
-        if first_poll.await.is_pending() {
+        if first_poll.await.is_pending()
+            && let Some(queue) = inline.0.take()
+        {
             self.tasks.spawn_on(queue, &self.runtime);
         }
     }
@@ -168,23 +203,22 @@ impl<E: Events> EventQueues<E> {
         let mut next = Some(first);
         while let Some(event) = next {
             let (step, permit) = self.turn(&event).await;
-            let epoch = event.epoch.clone();
-            next = match (step, epoch) {
+            next = match (step, &event.epoch) {
                 (NextStep::Drop, _) => self.clients.drop_started(id),
                 (NextStep::Return, Some(epoch)) => {
-                    let (counts, next) = self.clients.return_started(id, &event, &epoch);
-                    self.tell_return(&epoch, counts);
+                    let (counts, next) = self.clients.return_started(id, &event, epoch);
+                    self.tell_return(epoch, counts);
                     next
                 }
-                (NextStep::Begin | NextStep::Return, epoch) => {
-                    match self.handle(id, event, epoch.as_ref()).await {
+                (NextStep::Begin | NextStep::Return, _) => {
+                    match self.handle(id, event).await {
                         Some(unbegun) => Some(unbegun),
                         None => self.clients.finish(id),
                     }
                 }
             };
             drop(permit);
-            self.finished.notify_waiters();
+            self.wake_for_room();
         }
     }
 
@@ -209,7 +243,8 @@ impl<E: Events> EventQueues<E> {
     }
 
     /// Runs the handler of an event; returns the event where that did not begin.
-    async fn handle(&self, id: ClientId, event: Event, epoch: Option<&Arc<Epoch>>) -> Option<Event> {
+    async fn handle(&self, id: ClientId, event: Event) -> Option<Event> {
+        let epoch = event.epoch.clone();
         // Handlers are contained, but not all that is theirs: what they held may panic
         // when they are cancelled, an error when it is shown. The queue has to go on, or
         // its client would be mute for ever.
@@ -217,7 +252,7 @@ impl<E: Events> EventQueues<E> {
         let client = match AssertUnwindSafe(handle).catch_unwind().await {
             Ok(Ending::Done(client)) => client,
             Ok(Ending::NotBegun(event)) => {
-                if let Some(epoch) = epoch {
+                if let Some(epoch) = &epoch {
                     self.end_epoch(epoch);
                 }
                 return Some(event);
@@ -228,7 +263,7 @@ impl<E: Events> EventQueues<E> {
                 None
             }
         };
-        if let Some(epoch) = epoch {
+        if let Some(epoch) = &epoch {
             let calls = client.as_ref().and_then(|client| client.session().calls());
             self.done.done(epoch, id.connection_id(), calls);
         }
@@ -309,7 +344,7 @@ mod tests {
 
     async fn enqueue<E: Events>(queues: &Arc<EventQueues<E>>, event: Event, inline: bool) {
         queues.make_room(&event).await;
-        queues.enqueue(event, inline).await;
+        queues.enqueue(event, inline.then_some(&mut InlineQueue::default())).await;
     }
 
     #[tokio::test]
@@ -318,14 +353,14 @@ mod tests {
         for connection in 0..10 {
             let event = message(connection % 3, 0);
             assert!(queues.has_room(&event));
-            queues.enqueue(event, false).await;
+            queues.enqueue(event, None).await;
         }
         let eleventh = message(7, 0);
         let mut room = Box::pin(queues.make_room(&eleventh));
         assert!(room.as_mut().now_or_never().is_none(), "there is no room");
         gate.permits.add_permits(1);
         room.await;
-        queues.enqueue(eleventh, false).await;
+        queues.enqueue(eleventh, None).await;
         gate.permits.add_permits(10);
         queues.drained().await;
         assert_eq!(gate.messages.load(Ordering::SeqCst), 11);

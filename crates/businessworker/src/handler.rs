@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use gatewayworker_client::worker::WorkerHandle;
 use gatewayworker_client::{ClientId, Delivery, Error, OutMessage, Unreached};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
 use crate::client::Given;
@@ -89,9 +89,8 @@ impl<E: Events> HandlerRunner<E> {
             self.stats.redelivered.count();
         }
         let Event { origin, kind, epoch, .. } = event;
-        let fence = epoch.as_ref().map(|epoch| epoch.fence().clone());
-        let mut client =
-            Client::new(origin, &self.worker, session, Given { fence, redelivered, has_lost_gateway });
+        let given = Given { epoch: epoch.as_ref(), redelivered, has_lost_gateway };
+        let mut client = Client::new(origin, &self.worker, session, given);
         let handled = match kind {
             EventKind::Connect => {
                 let run = pin!(async { self.events.on_connect(&client).await });
@@ -239,18 +238,19 @@ impl<E: Events> HandlerRunner<E> {
         id: impl std::fmt::Display,
         handler: Pin<&mut impl Future<Output = Result>>,
     ) -> HandlerOutcome {
-        let started = Instant::now();
+        let started_ms = clock::now_ms();
+        let elapsed = || Duration::from_millis(clock::now_ms().saturating_sub(started_ms));
         let Limits { slow, cancel } = self.limits;
         let mut handler = AssertUnwindSafe(handler).catch_unwind();
         let mut warned = false;
         let mut warn_slow = |text| {
             if !std::mem::replace(&mut warned, true) {
                 self.stats.slow.count();
-                warn!(client = %id, event, ms = started.elapsed().as_millis() as u64, "{text}");
+                warn!(client = %id, event, ms = elapsed().as_millis() as u64, "{text}");
             }
         };
-        // Both limits count from `started`: a first poll that blocks is part of the time.
-        let left = |limit: Duration| limit.saturating_sub(started.elapsed());
+        // Both limits count from here: a first poll that blocks is part of the time.
+        let left = |limit: Duration| limit.saturating_sub(elapsed());
         // Most handlers finish at their first poll and need no timer.
         let result = match poll_fn(|cx| Poll::Ready(handler.poll_unpin(cx))).await {
             Poll::Ready(result) => Some(result),
@@ -270,7 +270,7 @@ impl<E: Events> HandlerRunner<E> {
                 }
             }
         };
-        if started.elapsed() >= slow {
+        if elapsed() >= slow {
             warn_slow("a handler was slow");
         }
         match result {
@@ -325,7 +325,7 @@ mod tests {
     use std::future::pending;
 
     use tokio::sync::watch;
-    use tokio::time::advance;
+    use tokio::time::{Instant, advance};
 
     use super::*;
 

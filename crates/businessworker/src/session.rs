@@ -7,12 +7,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use gatewayworker_client::worker::{EventCalls, SessionObserver};
+use gatewayworker_client::worker::{EventCalls, Fence, SessionObserver};
 use gatewayworker_client::{ClientId, SessionData, SessionError, php};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::core::normalized;
+use crate::core::{Epoch, normalized};
 
 /// The session of the client whose event is being handled: PHP's `$_SESSION`.
 ///
@@ -29,8 +29,16 @@ pub struct Session(Arc<Shared>);
 struct Shared {
     id: ClientId,
     view: Mutex<View>,
-    /// What the handler said, where the gateway is told when the event is done.
-    calls: Option<EventCalls>,
+    /// Where the gateway is told when the event is done.
+    acknowledged: Option<Acknowledged>,
+}
+
+/// What a handle needs for an event that is acknowledged.
+struct Acknowledged {
+    /// What the handler said.
+    calls: EventCalls,
+    /// Ends what it may say.
+    epoch: Arc<Epoch>,
 }
 
 #[derive(Default)]
@@ -55,11 +63,13 @@ impl View {
 }
 
 impl Session {
-    /// `has_calls` lets it note what the handler says to gateways.
-    pub(crate) fn new(id: ClientId, stored: Bytes, has_calls: bool) -> Self {
+    /// With the epoch of an event that is acknowledged: it notes what the handler says to gateways, until
+    /// the epoch is over.
+    pub(crate) fn new(id: ClientId, stored: Bytes, epoch: Option<&Arc<Epoch>>) -> Self {
         let view = Mutex::new(View { stored, ..View::default() });
-        let calls = has_calls.then(|| EventCalls::new(id.gateway()));
-        Self(Arc::new(Shared { id, view, calls }))
+        let acknowledged =
+            epoch.map(|epoch| Acknowledged { calls: EventCalls::new(id.gateway()), epoch: epoch.clone() });
+        Self(Arc::new(Shared { id, view, acknowledged }))
     }
 
     fn view(&self) -> MutexGuard<'_, View> {
@@ -123,7 +133,7 @@ impl Session {
 
     /// Returns what the handler has said to gateways.
     pub(crate) fn calls(&self) -> Option<&EventCalls> {
-        self.0.calls.as_ref()
+        self.0.calls()
     }
 
     /// Takes the session that has to be written back; `None` where it was not changed, and
@@ -182,7 +192,11 @@ impl SessionObserver for Shared {
     }
 
     fn calls(&self) -> Option<&EventCalls> {
-        self.calls.as_ref()
+        self.acknowledged.as_ref().map(|event| &event.calls)
+    }
+
+    fn fence(&self) -> Option<&Fence> {
+        self.acknowledged.as_ref().map(|event| &**event.epoch.fence())
     }
 }
 
@@ -208,7 +222,7 @@ mod tests {
     }
 
     fn session(data: serde_json::Value) -> Session {
-        Session::new(id(1), bytes(data), false)
+        Session::new(id(1), bytes(data), None)
     }
 
     fn bytes(data: serde_json::Value) -> Bytes {
@@ -235,7 +249,7 @@ mod tests {
 
     #[test]
     fn no_session_and_an_empty_one_are_the_same() {
-        let session = Session::new(id(1), Bytes::new(), false);
+        let session = Session::new(id(1), Bytes::new(), None);
         assert!(session.is_empty());
         session.insert("a", 1).unwrap();
         session.remove("a").unwrap();
@@ -277,7 +291,7 @@ mod tests {
 
     #[test]
     fn an_unreadable_session_is_an_error_and_is_not_overwritten() {
-        let session = Session::new(id(1), Bytes::from_static(b"O:8:\"stdClass\":0:{}"), false);
+        let session = Session::new(id(1), Bytes::from_static(b"O:8:\"stdClass\":0:{}"), None);
         assert!(session.get::<i32>("a").is_err());
         assert!(session.insert("a", 1).is_err());
         assert!(!session.is_empty());

@@ -19,14 +19,21 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
 /// What a worker keeps of an event.
-struct Event(EventCalls);
+struct Event {
+    calls: EventCalls,
+    fence: Arc<Fence>,
+}
 
 impl SessionObserver for Event {
     fn session_replaced(&self, _: ClientId, _: &[u8]) {}
     fn session_merged(&self, _: ClientId, _: &php::Array) {}
 
     fn calls(&self) -> Option<&EventCalls> {
-        Some(&self.0)
+        Some(&self.calls)
+    }
+
+    fn fence(&self) -> Option<&Fence> {
+        Some(&self.fence)
     }
 }
 
@@ -104,9 +111,8 @@ fn main() {
 
     let mut cluster = Cluster::start(&runtime, 1);
     let id = ClientId::new(cluster.own(), 7);
-    let fence = Arc::new(Fence::new());
-    let event = Arc::new(Event(EventCalls::new(cluster.own())));
-    let gateway = cluster.worker.gateway_of_event(event, fence);
+    let event = Event { calls: EventCalls::new(cluster.own()), fence: Arc::default() };
+    let gateway = cluster.worker.gateway_observed_by(Arc::new(event));
     let mut count = 0;
     suite.add("send to one client, in an event", move || {
         send(&gateway, id);
@@ -125,10 +131,10 @@ fn main() {
     let fence = Arc::new(Fence::new());
     let mut count = 0;
     suite.add("send to all over 4 gateways, in an event, and its mark", move || {
-        let event = Arc::new(Event(EventCalls::new(cluster.own())));
-        let gateway = cluster.worker.gateway_of_event(event.clone(), fence.clone());
+        let event = Arc::new(Event { calls: EventCalls::new(cluster.own()), fence: fence.clone() });
+        let gateway = cluster.worker.gateway_observed_by(event.clone());
         send_to_all(&gateway);
-        let mark = event.0.take_mark().unwrap();
+        let mark = event.calls.take_mark().unwrap();
         assert_eq!(mark.state(), Written::Waiting);
         written_now_and_then(&mut cluster, &mut count);
         mark

@@ -15,7 +15,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::bus_state::BusState;
 use crate::event_calls::EventCalls;
-use crate::fence::Fence;
 use crate::link::LinkSettings;
 use crate::links::Links;
 use crate::session_observer::SessionObserver;
@@ -32,10 +31,9 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 #[derive(Clone)]
 pub struct Gateway {
     shared: Arc<Shared>,
-    /// Is told of this clone's session writes only.
+    /// Is told of this clone's session writes only, and refuses its calls once the epoch of its event
+    /// is over.
     observer: Option<Arc<dyn SessionObserver>>,
-    /// Refuses the calls of this clone once its event's epoch is over.
-    fence: Option<Arc<Fence>>,
 }
 
 struct Shared {
@@ -142,7 +140,7 @@ impl GatewayBuilder {
         let links = Arc::new(Links::new(self.settings, addresses));
         tasks.push(AbortOnDropHandle::new(tokio::spawn(links.clone().run())));
         let shared = Shared { links, bus: BusState::default(), observer, _tasks: tasks };
-        Gateway { shared: Arc::new(shared), observer: None, fence: None }
+        Gateway { shared: Arc::new(shared), observer: None }
     }
 }
 
@@ -159,15 +157,10 @@ impl Gateway {
         GatewayBuilder::new(Source::Addresses(addresses))
     }
 
-    /// Returns a clone whose session writes `observer` is told of too.
+    /// Returns a clone whose session writes `observer` is told of too, and whose calls its fence may
+    /// refuse.
     pub(crate) fn observed_by(&self, observer: Arc<dyn SessionObserver>) -> Self {
-        Self { shared: self.shared.clone(), observer: Some(observer), fence: None }
-    }
-
-    /// Returns a clone for the handler of one event: `observer` is told of its session writes too,
-    /// and its calls fail once the fence's epoch is over.
-    pub(crate) fn of_event(&self, observer: Arc<dyn SessionObserver>, fence: Arc<Fence>) -> Self {
-        Self { fence: Some(fence), ..self.observed_by(observer) }
+        Self { shared: self.shared.clone(), observer: Some(observer) }
     }
 
     /// Returns the gateways that are connected at the moment, by address.
@@ -209,7 +202,10 @@ impl Gateway {
 
     /// Fails if the handle is that of an event whose epoch is over.
     pub(crate) fn check_fence(&self) -> Result<(), Error> {
-        self.fence.as_ref().map_or(Ok(()), |fence| fence.check())
+        match self.observer.as_ref().and_then(|observer| observer.fence()) {
+            Some(fence) => fence.check(),
+            None => Ok(()),
+        }
     }
 
     /// Where the commands of this clone are noted.
@@ -254,7 +250,7 @@ impl Gateway {
     /// Hands a frame to one gateway.
     pub(crate) fn tell_one(&self, gateway: SocketAddrV4, frame: &Frame) -> Result<Delivery, Error> {
         self.check_fence()?;
-        let links = self.links().all();
+        let links = self.links().read();
         let link = links.get(&gateway).ok_or(Unreached::NotKnown);
         check_len(frame, link.map_or(MAX_FRAME_LEN, |link| link.max_frame_len()))?;
         let mut delivery = Delivery::default();

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -62,7 +62,12 @@ impl Links {
 
     /// Returns all links as they are now.
     pub(crate) fn all(&self) -> Arc<Map> {
-        self.map.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.read().clone()
+    }
+
+    /// Locks the links: for a look that waits for nothing, and is cheaper than [`all`](Self::all).
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, Arc<Map>> {
+        self.map.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Map) -> T) {

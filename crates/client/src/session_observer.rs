@@ -1,11 +1,12 @@
-//! How a businessworker learns what was said through a handle.
+//! How a businessworker learns what was said through a handle, and ends what may be said.
 //!
 //! `commands.rs` calls the observers after a session was written, `gateway.rs` gives the links their
-//! [`EventCalls`]; `worker.rs` sets them.
+//! [`EventCalls`] and asks their [`Fence`]; `worker.rs` sets them.
 
 use gatewayworker_protocol::{ClientId, php};
 
 use crate::event_calls::EventCalls;
+use crate::fence::Fence;
 
 /// Is told of every session that is written through a handle, once the link has the write:
 /// a question over the same handle afterwards sees the new session.
@@ -20,10 +21,16 @@ pub trait SessionObserver: Send + Sync + 'static {
     fn session_merged(&self, id: ClientId, with: &php::Array);
 
     /// Where the commands of a handle are noted that belongs to one event; nowhere by default. Only
-    /// that of a single handle's observer is used ([`WorkerHandle::gateway_of_event`]).
+    /// that of a single handle's observer is used ([`WorkerHandle::gateway_observed_by`]).
     ///
-    /// [`WorkerHandle::gateway_of_event`]: crate::worker::WorkerHandle::gateway_of_event
+    /// [`WorkerHandle::gateway_observed_by`]: crate::worker::WorkerHandle::gateway_observed_by
     fn calls(&self) -> Option<&EventCalls> {
+        None
+    }
+
+    /// What refuses the calls of such a handle when its event's epoch is over, likewise; nothing by
+    /// default.
+    fn fence(&self) -> Option<&Fence> {
         None
     }
 }

@@ -116,16 +116,11 @@ impl WorkerHandle {
         &self.gateway
     }
 
-    /// An application's handle whose session writes `observer` is told of too.
+    /// An application's handle, also for the handler of one event. `observer` is told of its session
+    /// writes too; it may have [`EventCalls`], and a [`Fence`]: when that is over, each call fails with
+    /// [`Error::Fenced`] and sends nothing.
     pub fn gateway_observed_by(&self, observer: Arc<dyn SessionObserver>) -> Gateway {
         self.gateway.observed_by(observer)
-    }
-
-    /// An application's handle for the handler of one event. `observer` is told of its session
-    /// writes, and has its [`EventCalls`]; when `fence` is over, each call fails with
-    /// [`Error::Fenced`] and sends nothing.
-    pub fn gateway_of_event(&self, observer: Arc<dyn SessionObserver>, fence: Arc<Fence>) -> Gateway {
-        self.gateway.of_event(observer, fence)
     }
 
     /// Attaches the call link to an epoch, which the gateway has named on the event link. Says before
@@ -206,7 +201,7 @@ impl WorkerHandle {
     }
 
     fn link(&self, gateway: SocketAddrV4) -> Result<Arc<Link>, Unreached> {
-        self.gateway.links().all().get(&gateway).cloned().ok_or(Unreached::NotKnown)
+        self.gateway.links().read().get(&gateway).cloned().ok_or(Unreached::NotKnown)
     }
 
     /// Admits a client whose gateway waits for the answer to its handshake.

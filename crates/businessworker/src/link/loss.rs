@@ -117,7 +117,7 @@ mod tests {
             Event::from_command(Command::OnConnect { origin, session: Default::default() }).unwrap();
         event.epoch = Some(epoch.clone());
         assert!(queues.has_room(&event));
-        queues.enqueue(event, true).await;
+        queues.enqueue(event, Some(&mut Default::default())).await;
         queues.epochs.end(&epoch);
         (queues, reports)
     }

@@ -18,7 +18,7 @@ use tracing::debug;
 
 use super::note_features;
 use crate::core::{Event, EventLink, Received};
-use crate::event_queues::EventQueues;
+use crate::event_queues::{EventQueues, InlineQueue};
 use crate::inline_slice::{InlineTimeSlice, preemptions};
 use crate::{Events, clock};
 
@@ -48,6 +48,7 @@ impl<E: Events> Reader<'_, E> {
     ) -> io::Result<()> {
         let mut buffer = BytesMut::new();
         let mut slice = InlineTimeSlice::new(Instant::now());
+        let mut inline_queue = InlineQueue::default();
         // More has come than the buffer had room for.
         let mut more = false;
         // Events have come that are not acknowledged.
@@ -77,7 +78,7 @@ impl<E: Events> Reader<'_, E> {
                             // That was no handler's time, and others had the thread.
                             inline = slice.begin(Instant::now(), preemptions());
                         }
-                        self.queues.enqueue(event, inline).await;
+                        self.queues.enqueue(event, inline.then_some(&mut inline_queue)).await;
                         inline = inline && slice.handler_ran(Instant::now(), preemptions);
                     }
                     Received::Adopt { origin, session } => {
