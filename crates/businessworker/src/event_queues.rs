@@ -77,7 +77,10 @@ impl Drop for Counted<'_> {
 pub(crate) struct InlineQueue(Option<ReusableBoxFuture<'static, ()>>);
 
 impl InlineQueue {
-    fn begin(&mut self, queue: impl Future<Output = ()> + Send + 'static) -> &mut ReusableBoxFuture<'static, ()> {
+    fn begin(
+        &mut self,
+        queue: impl Future<Output = ()> + Send + 'static,
+    ) -> &mut ReusableBoxFuture<'static, ()> {
         match &mut self.0 {
             Some(used) => used.set(queue),
             unused => *unused = Some(ReusableBoxFuture::new(queue)),
@@ -210,12 +213,10 @@ impl<E: Events> EventQueues<E> {
                     self.tell_return(epoch, counts);
                     next
                 }
-                (NextStep::Begin | NextStep::Return, _) => {
-                    match self.handle(id, event).await {
-                        Some(unbegun) => Some(unbegun),
-                        None => self.clients.finish(id),
-                    }
-                }
+                (NextStep::Begin | NextStep::Return, _) => match self.handle(id, event).await {
+                    Some(unbegun) => Some(unbegun),
+                    None => self.clients.finish(id),
+                },
             };
             drop(permit);
             self.wake_for_room();

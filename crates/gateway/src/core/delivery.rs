@@ -158,8 +158,20 @@ impl<P: Ports> Shard<P> {
         Given::Yes
     }
 
-    /// DONE: a worker has finished events of a client, the first ones that it has.
-    pub(super) fn end_events(&mut self, id: u32, epoch: u32, events: u32) {
+    /// DONE: a worker has finished events of clients, the first ones that it has of each.
+    pub(super) fn end_events(&mut self, epoch: u32, counts: &[(u32, u32)]) {
+        let mut together = EndedTogether::default();
+        for (id, events) in counts {
+            self.end_events_of(*id, epoch, *events, &mut together);
+        }
+        if let Some(link) = together.link
+            && link.end_events(together.events, together.bytes)
+        {
+            self.directory.notify();
+        }
+    }
+
+    fn end_events_of(&mut self, id: u32, epoch: u32, events: u32, together: &mut EndedTogether<P::Buffer>) {
         let (worker, log, waits) = match self.table.by_id(id) {
             Some(client) => (&client.worker, &mut client.log, client.waits != Waits::No),
             None => match self.stubs.by_id.get_mut(&id) {
@@ -173,7 +185,12 @@ impl<P: Ports> Shard<P> {
         }
         let leaving = hold_if_leaving(worker);
         let ended = log.as_mut().map_or_else(Ended::default, |log| log.finish(events as usize));
-        let has_room = worker.end_events(ended.events, ended.bytes);
+        let has_room = if leaving.is_none() {
+            together.add(worker, ended);
+            false
+        } else {
+            worker.end_events(ended.events, ended.bytes)
+        };
         let moved_from =
             if ended.is_adopted { log.as_mut().and_then(|log| log.moved_from.take()) } else { None };
         self.free_logs.recycle(log);
@@ -294,6 +311,29 @@ impl<P: Ports> Shard<P> {
                 self.effects.list.push_back(Effect::Resume(key));
             }
         }
+    }
+}
+
+/// The events of an open link that one DONE has finished, to be counted on the link at once: all shards
+/// change its counters, and each change takes them away from the others' processors.
+struct EndedTogether<B> {
+    link: Option<Arc<WorkerLink<B>>>,
+    events: usize,
+    bytes: usize,
+}
+
+impl<B> Default for EndedTogether<B> {
+    fn default() -> Self {
+        Self { link: None, events: 0, bytes: 0 }
+    }
+}
+
+impl<B> EndedTogether<B> {
+    /// Adds events of the link, which is that of the DONE's epoch each time.
+    fn add(&mut self, link: &Arc<WorkerLink<B>>, ended: Ended) {
+        self.link.get_or_insert_with(|| link.clone());
+        self.events += ended.events;
+        self.bytes += ended.bytes;
     }
 }
 

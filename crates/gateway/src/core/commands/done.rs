@@ -20,8 +20,6 @@ pub(super) fn route(epoch: u32, counts: EventCounts) -> Routed {
 
 impl Done {
     pub(super) fn execute<P: Ports>(self, shard: &mut Shard<P>) {
-        for (connection_id, events) in self.counts {
-            shard.end_events(connection_id, self.epoch, events);
-        }
+        shard.end_events(self.epoch, &self.counts);
     }
 }

@@ -95,7 +95,7 @@ impl Gateway {
 
     fn done(&mut self, link: &Link, id: u32, events: u32) {
         let epoch = link.epoch();
-        self.shard(id).end_events(id, epoch, events);
+        self.shard(id).end_events(epoch, &[(id, events)]);
         self.settle();
     }
 

@@ -329,7 +329,7 @@ impl Walk {
     fn tell_done_of(&mut self, at: usize) {
         let epoch = self.alive[at].link.epoch();
         for id in std::mem::take(&mut self.alive[at].handled) {
-            self.shard(id).end_events(id, epoch, 1);
+            self.shard(id).end_events(epoch, &[(id, 1)]);
         }
     }
 
