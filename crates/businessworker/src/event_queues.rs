@@ -10,7 +10,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddrV4;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
@@ -21,7 +21,6 @@ use gatewayworker_client::ClientId;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::coop::unconstrained;
-use tokio_util::sync::ReusableBoxFuture;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
@@ -72,20 +71,24 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// The memory of the queue that a reader has begun last, used again for the next one.
-#[derive(Debug, Default)]
-pub(crate) struct InlineQueue(Option<ReusableBoxFuture<'static, ()>>);
+/// A queue that a reader [runs inline](EventQueues::run_inline), in memory that is used again for the next
+/// one: a queue is as large as all that a handler may hold.
+#[derive(Debug)]
+pub(crate) struct InlineQueue<Q>(Option<Pin<Box<Q>>>);
 
-impl InlineQueue {
-    fn begin(
-        &mut self,
-        queue: impl Future<Output = ()> + Send + 'static,
-    ) -> &mut ReusableBoxFuture<'static, ()> {
+impl<Q> InlineQueue<Q> {
+    pub(crate) fn new() -> Self {
+        Self(None)
+    }
+
+    /// Puts a queue where the last one was, which has ended. Inlined, so that only the little is copied that
+    /// a queue holds when it begins.
+    #[inline(always)]
+    pub(crate) fn place(&mut self, queue: Q) {
         match &mut self.0 {
-            Some(used) => used.set(queue),
-            unused => *unused = Some(ReusableBoxFuture::new(queue)),
+            Some(ended) => ended.set(queue),
+            None => self.0 = Some(Box::pin(queue)),
         }
-        self.0.as_mut().expect("it was just set")
     }
 }
 
@@ -170,27 +173,36 @@ impl<E: Events> EventQueues<E> {
         }
     }
 
-    /// Puts an event, for which there is [room](Self::make_room), into its client's queue.
-    ///
-    /// Where the event is its client's only one, its queue begins to run: `inline`, by the
-    /// caller, or else in a task of its own. Most handlers are done at their first poll,
-    /// and then no task is needed at all, nor a thread woken for it. This never waits: its
-    /// time is the handler's.
+    /// Puts an event, for which there is [room](Self::make_room), into its client's queue. Returns it
+    /// where it is its client's only one: the caller runs the queue, in a task ([`spawn`](Self::spawn)) or
+    /// [inline](Self::run_inline).
+    #[must_use = "the queue has to run"]
+    pub(crate) fn enqueue(&self, event: Event) -> Option<(ClientId, Event)> {
+        let id = event.client_id();
+        match self.clients.enqueue(event) {
+            Enqueued::Start(event) => Some((id, event)),
+            Enqueued::Queued => None,
+        }
+    }
+
+    /// Runs a queue in the caller, as far as it goes without waiting: mostly to its end, and then no task
+    /// is needed at all, nor a thread woken for it. Otherwise it goes on in a task. This never waits: its
+    /// time is the handlers'.
     ///
     /// Not cancel safe: the event is lost.
-    pub(crate) async fn enqueue(self: &Arc<Self>, event: Event, inline: Option<&mut InlineQueue>) {
-        let id = event.client_id();
-        let Enqueued::Start(event) = self.clients.enqueue(event) else { return };
-        let Some(inline) = inline else { return self.spawn(id, event) };
-        let queue = inline.begin(self.clone().run(id, event));
+    pub(crate) async fn run_inline(
+        &self,
+        queue: &mut InlineQueue<impl Future<Output = ()> + Send + 'static>,
+    ) {
+        let Some(placed) = &mut queue.0 else { return };
         // The link's own budget of the cooperative scheduler is not for handlers: it would
         // be used up after a hundred, and all others look unfinished.
         let first_poll = poll_fn(|cx| {
             let _entered = self.runtime.enter();
-            Poll::Ready(pin!(unconstrained(&mut *queue)).poll(cx))
+            Poll::Ready(pin!(unconstrained(placed.as_mut())).poll(cx))
         });
         if first_poll.await.is_pending()
-            && let Some(queue) = inline.0.take()
+            && let Some(queue) = queue.0.take()
         {
             self.tasks.spawn_on(queue, &self.runtime);
         }
@@ -345,7 +357,17 @@ mod tests {
 
     async fn enqueue<E: Events>(queues: &Arc<EventQueues<E>>, event: Event, inline: bool) {
         queues.make_room(&event).await;
-        queues.enqueue(event, inline.then_some(&mut InlineQueue::default())).await;
+        begin(queues, event, inline).await;
+    }
+
+    async fn begin<E: Events>(queues: &Arc<EventQueues<E>>, event: Event, inline: bool) {
+        let Some((id, event)) = queues.enqueue(event) else { return };
+        if !inline {
+            return queues.spawn(id, event);
+        }
+        let mut queue = InlineQueue::new();
+        queue.place(queues.clone().run(id, event));
+        queues.run_inline(&mut queue).await;
     }
 
     #[tokio::test]
@@ -354,14 +376,14 @@ mod tests {
         for connection in 0..10 {
             let event = message(connection % 3, 0);
             assert!(queues.has_room(&event));
-            queues.enqueue(event, None).await;
+            begin(&queues, event, false).await;
         }
         let eleventh = message(7, 0);
         let mut room = Box::pin(queues.make_room(&eleventh));
         assert!(room.as_mut().now_or_never().is_none(), "there is no room");
         gate.permits.add_permits(1);
         room.await;
-        queues.enqueue(eleventh, None).await;
+        begin(&queues, eleventh, false).await;
         gate.permits.add_permits(10);
         queues.drained().await;
         assert_eq!(gate.messages.load(Ordering::SeqCst), 11);

@@ -117,7 +117,8 @@ mod tests {
             Event::from_command(Command::OnConnect { origin, session: Default::default() }).unwrap();
         event.epoch = Some(epoch.clone());
         assert!(queues.has_room(&event));
-        queues.enqueue(event, Some(&mut Default::default())).await;
+        let (id, event) = queues.enqueue(event).expect("no other is before it");
+        queues.clone().run(id, event).await;
         queues.epochs.end(&epoch);
         (queues, reports)
     }

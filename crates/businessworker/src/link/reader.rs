@@ -48,7 +48,7 @@ impl<E: Events> Reader<'_, E> {
     ) -> io::Result<()> {
         let mut buffer = BytesMut::new();
         let mut slice = InlineTimeSlice::new(Instant::now());
-        let mut inline_queue = InlineQueue::default();
+        let mut inline_queue = InlineQueue::new();
         // More has come than the buffer had room for.
         let mut more = false;
         // Events have come that are not acknowledged.
@@ -78,7 +78,14 @@ impl<E: Events> Reader<'_, E> {
                             // That was no handler's time, and others had the thread.
                             inline = slice.begin(Instant::now(), preemptions());
                         }
-                        self.queues.enqueue(event, inline.then_some(&mut inline_queue)).await;
+                        match self.queues.enqueue(event) {
+                            Some((id, event)) if inline => {
+                                inline_queue.place(self.queues.clone().run(id, event));
+                                self.queues.run_inline(&mut inline_queue).await;
+                            }
+                            Some((id, event)) => self.queues.spawn(id, event),
+                            None => {}
+                        }
                         inline = inline && slice.handler_ran(Instant::now(), preemptions);
                     }
                     Received::Adopt { origin, session } => {
