@@ -14,12 +14,13 @@ use gatewayworker_protocol::frame::FLAG_REDELIVERED;
 use super::delivery_settings::{DeliveryMode, DeliverySettings};
 use super::worker_link::WorkerLink;
 
-/// A log that has grown beyond so many bytes or entries is freed when it is empty.
-const KEEP: usize = 64 * 1024;
-const KEEP_ENTRIES: usize = 1024;
+/// An empty log keeps memory for so many bytes of bodies: a short message, and no handshake. There is one
+/// after the other in a log, but many clients come at once and then say nothing.
+const KEEP: usize = 512;
+const KEEP_ENTRIES: usize = 32;
 
 /// Empty logs that a shard keeps to be used again.
-const KEEP_LOGS: usize = 256;
+const KEEP_LOGS: usize = 128;
 
 /// An event, without its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -407,9 +408,13 @@ impl<B> FreeLogs<B> {
     pub(super) fn recycle(&mut self, log: &mut Option<Box<EventLog<B>>>) {
         if let Some(mut empty) = log.take_if(|log| log.is_empty())
             && self.0.len() < KEEP_LOGS
-            && empty.bodies.capacity() <= KEEP
-            && empty.events.capacity() <= KEEP_ENTRIES
         {
+            if empty.bodies.capacity() > KEEP {
+                empty.bodies = Vec::new();
+            }
+            if empty.events.capacity() > KEEP_ENTRIES {
+                empty.events = VecDeque::new();
+            }
             empty.is_cut_short = false;
             empty.is_returned = false;
             self.0.push(empty);
