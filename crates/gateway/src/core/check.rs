@@ -138,15 +138,11 @@ impl<P: Ports> Shard<P> {
         all
     }
 
-    /// The clients whose workers know that they are their own: nothing that tells them so is unfinished.
+    /// The clients whose workers know that they are their own: nothing that tells them so is unfinished. A
+    /// client that moves is its former worker's until the next one has taken it.
     pub fn owners(&self) -> impl Iterator<Item = (u32, &Arc<WorkerLink<P::Buffer>>)> {
-        let is_told = |client: &&Client<P>| {
-            let first = client.log.as_ref().and_then(|log| log.first());
-            !matches!(first.map(|event| event.cmd), Some(code::ON_CONNECT | code::ADOPT))
-        };
-        let owned = self.table.clients();
-        let owned = owned.filter(|client| client.worker.is_open() || client.worker.is_draining());
-        owned.filter(is_told).map(|client| (client.connection_id, &client.worker))
+        let owned = self.table.clients().filter_map(|client| Some((client.connection_id, owner(client)?)));
+        owned.filter(|(_, worker)| worker.is_open() || worker.is_draining() && !worker.is_let_go())
     }
 
     /// Checks that nothing is left of the clients that were here.
@@ -191,5 +187,15 @@ impl<P: Ports> Shard<P> {
     /// Bytes that wait for clients whose sockets are full.
     pub fn blocked_bytes(&self) -> usize {
         self.blocked_bytes
+    }
+}
+
+/// The worker that knows that a client is its own.
+fn owner<P: Ports>(client: &Client<P>) -> Option<&Arc<WorkerLink<P::Buffer>>> {
+    let first = client.log.as_ref().and_then(|log| log.first());
+    match first.map(|event| event.cmd) {
+        Some(code::ON_CONNECT) => None,
+        Some(code::ADOPT) => client.log.as_ref().and_then(|log| log.moved_from.as_ref()),
+        _ => Some(&client.worker),
     }
 }

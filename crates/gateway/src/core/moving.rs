@@ -97,7 +97,7 @@ impl<P: Ports> Shard<P> {
             self.is_starved = true;
             if let Some(from) = log.as_mut().and_then(|log| log.moved_from.take()) {
                 // The ADOPT was lost. The worker that had the client before does not wait for another,
-                // which may never come. It is not told to FORGET the client, so that its books keep it.
+                // which may never come. It is not told to FORGET the client: its books keep it until it is let go.
                 from.release();
                 self.free_logs.recycle(log);
             }
