@@ -45,6 +45,17 @@ pub enum Gone {
     Stopped,
 }
 
+impl Gone {
+    /// Returns what the end of a link says about a worker of which it is known whether it has said that it
+    /// stops: the end of such a worker is no crash.
+    pub fn of_worker(self, has_said_stop: bool) -> Self {
+        match self {
+            Self::Ended if has_said_stop => Self::Stopped,
+            how => how,
+        }
+    }
+}
+
 /// What may happen on a link. It only goes on to a later one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]

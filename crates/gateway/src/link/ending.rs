@@ -148,11 +148,8 @@ impl Link {
         self.writer.close(io::ErrorKind::ConnectionAborted);
         epoch.call_link_settled().await;
         let Some(EpochEnd { how, why }) = epoch.ended() else { return };
-        let how = match how {
-            // That it stops may have been read only now.
-            Gone::Ended if was_draining || epoch.is_draining() => Gone::Stopped,
-            how => *how,
-        };
+        // That it stops may have been read only now.
+        let how = how.of_worker(was_draining || epoch.is_draining());
         let events = shared.worker_gone(worker, how).await;
         let (worker, peer, gateway) = (worker.key(), self.peer, shared.address);
         match how {
