@@ -77,7 +77,8 @@ impl<P: Ports> Shard<P> {
             }
         }
         for (id, worker, log) in self.logs() {
-            let is_settled_later = (log.given() > 0 && !worker.is_open()) || log.is_returned;
+            let is_listed = log.is_suspect_waiting && self.waiting_suspects.contains(&id);
+            let is_settled_later = (log.given() > 0 && !worker.is_open()) || log.is_returned || is_listed;
             // One that is not admitted is closed when the shard hears of its worker's end.
             let is_pending = self.table.client(id).is_some_and(Client::is_pending);
             if log.has_waiting() && !is_seen_to && !is_settled_later && !is_pending {
@@ -160,7 +161,7 @@ impl<P: Ports> Shard<P> {
             ("links to flush", self.links.len()),
             ("effects", self.effects.list.len()),
             ("closes that are not done", self.stubs.by_id.len()),
-            ("sweeps", usize::from(self.sweep.is_some())),
+            ("sweeps", usize::from(self.sweep.is_some() || self.gives_suspects)),
             ("timers", usize::from(self.timers.next_ms().is_some())),
         ];
         match left.iter().find(|(_, count)| *count > 0) {

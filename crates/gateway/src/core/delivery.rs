@@ -120,7 +120,9 @@ impl<P: Ports> Shard<P> {
         if is_suspect
             && !self.directory.begin_suspect(event.tries + 1 >= self.settings.delivery.max_deliveries)
         {
-            self.is_starved = true;
+            if !std::mem::replace(&mut log.is_suspect_waiting, true) {
+                self.waiting_suspects.push_back(id);
+            }
             return Given::No;
         }
         let frame = Frame { flag, ..origin.frame(cmd) };

@@ -23,9 +23,9 @@ use super::source::{self, Source};
 use super::worker_link::{Gone, WorkerLink};
 
 /// What one input of a sweep does at most: it looks at so many clients,
-const SWEEP_CLIENTS: usize = 10_000;
+pub(super) const SWEEP_CLIENTS: usize = 10_000;
 /// and appends so many bytes to links.
-const SWEEP_BYTES: usize = 1024 * 1024;
+pub(super) const SWEEP_BYTES: usize = 1024 * 1024;
 
 /// A look at all clients and stubs that is under way.
 pub(super) struct Sweep<B> {
