@@ -56,6 +56,22 @@ impl Gone {
     }
 }
 
+/// What became of the events that a worker had when it went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TakenBack {
+    /// How many are given again.
+    pub again: usize,
+    /// How many are dropped: with `delivery = "at-most-once"` all but closes.
+    pub dropped: usize,
+}
+
+impl std::ops::AddAssign for TakenBack {
+    fn add_assign(&mut self, other: Self) {
+        self.again += other.again;
+        self.dropped += other.dropped;
+    }
+}
+
 /// What may happen on a link. It only goes on to a later one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
