@@ -90,9 +90,11 @@ impl Epochs {
         self.pairings().undecided(gateway).is_some()
     }
 
-    /// Returns the gateways of which it is not known what has become of them.
-    pub(crate) fn undecided(&self) -> Vec<SocketAddrV4> {
-        self.pairings().all_undecided().map(|epoch| epoch.gateway()).collect()
+    /// Returns the epochs of gateways that are not heard: a link has ended, or nothing comes on it.
+    pub(crate) fn missing(&self) -> Vec<Arc<Epoch>> {
+        let (pairings, now_ms) = (self.pairings(), clock::now_ms());
+        let silent = pairings.live().filter(|epoch| epoch.turn(now_ms) == Turn::Wait);
+        pairings.all_undecided().chain(silent).cloned().collect()
     }
 
     /// Lets events of gateways that acknowledge them be returned from now on, instead of begun.

@@ -24,6 +24,7 @@ use crate::core::{
     Begin, Clients, Epoch, Event, EventKind, Handled, HandlerOutcome, Phase, Reply, SessionChanges,
     SessionQuestion, Turn, Verdict,
 };
+use crate::session_retries::SessionRetries;
 use crate::stats::HandlerStats;
 use crate::{Client, CloseReason, Events, Handshake, Message, Result, clock};
 
@@ -56,11 +57,18 @@ pub(crate) struct HandlerRunner<E> {
     pub(crate) worker: WorkerHandle,
     pub(crate) limits: Limits,
     pub(crate) stats: HandlerStats,
+    session_retries: SessionRetries,
 }
 
 impl<E: Events> HandlerRunner<E> {
     pub(crate) fn new(events: E, worker: WorkerHandle, limits: Limits) -> Self {
-        Self { events, worker, limits, stats: HandlerStats::default() }
+        Self {
+            events,
+            worker,
+            limits,
+            stats: HandlerStats::default(),
+            session_retries: SessionRetries::default(),
+        }
     }
 
     /// Handles an event: chooses its session, runs its handler, and replies to its gateway.
@@ -141,6 +149,7 @@ impl<E: Events> HandlerRunner<E> {
         self.stats.sessions_asked.count();
         // A process that was stopped meanwhile must not go on with what others were given.
         let is_over = || epoch.is_some_and(|epoch| epoch.turn(clock::now_ms()) != Turn::Begin);
+        let mut retry = None;
         loop {
             let error = match self.worker.gateway().session_bytes(id).await {
                 // An answer that another link brought knows nothing of what was said on the one before.
@@ -150,10 +159,7 @@ impl<E: Events> HandlerRunner<E> {
             };
             match (&error, epoch) {
                 (Error::Unreached { why: Unreached::TimedOut | Unreached::Overloaded, .. }, Some(_)) => {
-                    warn!(
-                        client = %id, %error,
-                        "the gateway did not answer with the client's session: it is asked again"
-                    );
+                    retry.get_or_insert_with(|| self.session_retries.begin(id, &error)).count();
                     sleep(ASK_AGAIN).await;
                 }
                 (Error::Unreached { why: Unreached::BadAnswer, .. }, _) | (_, None) => {

@@ -66,6 +66,7 @@ mod problem;
 mod run;
 mod serve;
 mod session;
+mod session_retries;
 mod stats;
 
 pub use client::Client;

@@ -5,7 +5,6 @@
 //! them. Events go from `link` to `event_queues`; nothing in here touches one.
 
 use std::fmt;
-use std::net::SocketAddrV4;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -288,7 +287,7 @@ pub async fn serve<E: Events>(
 /// Ends the epochs, so that gateways give what is not done to other workers, and says what that is.
 fn stop_waiting<E: Events>(queues: &Arc<EventQueues<E>>, limit: Duration) {
     let limit_ms = limit.as_millis() as u64;
-    let missing: Vec<_> = queues.epochs.undecided().iter().map(SocketAddrV4::to_string).collect();
+    let (gateways, clients) = missing(queues);
     let Unfinished { events, given_to_others } = queues.clients.unfinished();
     queues.epochs.end_all();
     if events > given_to_others {
@@ -299,12 +298,13 @@ fn stop_waiting<E: Events>(queues: &Arc<EventQueues<E>>, limit: Duration) {
              them, and no other worker gets these events"
         );
     }
-    if !missing.is_empty() {
+    if clients > 0 {
         warn!(
             limit_ms,
-            gateways = missing.join(","),
+            clients,
+            gateways = gateways.join(","),
             "gateways were missing when shutdown_timeout_ms was over: if they are lost, on_close does not run \
-             for the clients that this worker had there"
+             for these clients, which this worker had there"
         );
     }
     if given_to_others == 0 {
@@ -317,6 +317,17 @@ fn stop_waiting<E: Events>(queues: &Arc<EventQueues<E>>, limit: Duration) {
         "the worker had not finished when shutdown_timeout_ms was over: the gateways give its unfinished events \
          to other workers"
     );
+}
+
+/// Returns the gateways that are missing and have not taken this worker's clients back, and how many
+/// clients these are.
+fn missing<E: Events>(queues: &EventQueues<E>) -> (Vec<String>, usize) {
+    let with_clients = queues.epochs.missing().into_iter().filter_map(|epoch| {
+        let clients = queues.clients.clients_of(&epoch);
+        (clients > 0).then(|| (epoch.gateway().to_string(), clients))
+    });
+    let (gateways, clients): (Vec<_>, Vec<_>) = with_clients.unzip();
+    (gateways, clients.iter().sum())
 }
 
 fn identity(config: &Config, process: u64) -> Identity {

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::core::Settings;
 use crate::core::membership_limits::MembershipLimits;
 use crate::core::ports::Directory;
-use crate::core::worker_link::Gone;
+use crate::core::worker_link::{Gone, TakenBack};
 use crate::epochs::Epochs;
 use crate::limit_counts::LimitCounts;
 use crate::logs::Logs;
@@ -156,21 +156,21 @@ impl GatewayState {
     }
 
     /// Takes a worker of an epoch out of the directory, behind all that has come from it: what it has
-    /// not finished is given again. Returns how many events that are.
-    pub(crate) async fn worker_gone(&self, worker: &Arc<WorkerLink>, how: Gone) -> usize {
+    /// not finished is given again, or dropped, as `delivery` says.
+    pub(crate) async fn worker_gone(&self, worker: &Arc<WorkerLink>, how: Gone) -> TakenBack {
         self.workers.leave(worker);
         let mut replies = Vec::new();
         for shard in &self.shards {
-            let (reply, again) = oneshot::channel();
+            let (reply, taken) = oneshot::channel();
             let _ = shard.send(ShardMessage::WorkerGone(worker.clone(), how, reply)).await;
-            replies.push(again);
+            replies.push(taken);
         }
-        let mut again = 0;
+        let mut taken = TakenBack::default();
         for reply in replies {
-            // A shard that has ended gives nothing again, and the gateway ends next.
-            again += reply.await.unwrap_or_default();
+            // A shard that has ended takes nothing back, and the gateway ends next.
+            taken += reply.await.unwrap_or_default();
         }
-        again
+        taken
     }
 
     /// Draws a sequence number, which orders connects, joins and binds across all shards.

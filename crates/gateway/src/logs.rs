@@ -26,6 +26,8 @@ pub(crate) struct Logs {
     pub(crate) undeliverable: LogLimiter,
     /// A message that is too long for a frame to its worker.
     pub(crate) message_too_large: LogLimiter,
+    /// A close that is too long for a frame to its worker.
+    pub(crate) close_too_large: LogLimiter,
     /// A client that is read from more slowly, as it sends too fast.
     pub(crate) client_throttled: LogLimiter,
     /// A client that was closed because it sent too fast.

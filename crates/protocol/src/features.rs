@@ -2,8 +2,8 @@
 //!
 //! PHP peers read none of it. A worker lists its [`Features`] in its [`Hello`]; a gateway that
 //! finds a list there answers with a ping that lists its own ([`PingBody::Welcome`]). A worker
-//! that stops sends [`PingBody::Draining`]. Neither side uses a feature that the other has not
-//! listed.
+//! that stops sends [`PingBody::Draining`], and a gateway lets it go with [`PingBody::Drained`]. Neither
+//! side uses a feature that the other has not listed.
 //!
 //! This file reads and writes the lists. What a feature changes is decided by the gateway's
 //! worker table and the worker's event link.
@@ -125,9 +125,13 @@ pub enum PingBody {
         pairing: Option<Pairing>,
     },
     /// `{"draining":true}`: the worker is stopping. It takes no new clients, and still handles the
-    /// events that it has. With acknowledged events the gateway closes the link when it has no
-    /// client there any more; without, the worker closes its side next.
+    /// events that it has. With acknowledged events the gateway answers with [`Drained`](Self::Drained);
+    /// without, the worker closes its side next.
     Draining,
+    /// `{"drained":true}`, from a gateway to a worker with acknowledged events: no event is unfinished
+    /// there, and none of its clients is the worker's any more. The gateway closes the link behind it. A
+    /// link that ends before has failed, whatever the worker was doing.
+    Drained,
 }
 
 impl PingBody {
@@ -139,6 +143,9 @@ impl PingBody {
         let body: Value = serde_json::from_slice(body).ok()?;
         if body.get("draining").and_then(Value::as_bool) == Some(true) {
             return Some(Self::Draining);
+        }
+        if body.get("drained").and_then(Value::as_bool) == Some(true) {
+            return Some(Self::Drained);
         }
         let names = body.get("features")?.as_array()?;
         let features = Features::from_names(names.iter().filter_map(Value::as_str));
@@ -160,6 +167,7 @@ impl PingBody {
                     .into()
             }
             Self::Draining => Bytes::from_static(br#"{"draining":true}"#),
+            Self::Drained => Bytes::from_static(br#"{"drained":true}"#),
         }
     }
 }
@@ -179,6 +187,7 @@ mod tests {
         for (body, wire) in [
             (PingBody::Empty, ""),
             (PingBody::Draining, r#"{"draining":true}"#),
+            (PingBody::Drained, r#"{"drained":true}"#),
             (welcome(Features::default()), r#"{"features":[]}"#),
             (welcome(some), r#"{"features":["channel"]}"#),
             (
@@ -197,7 +206,16 @@ mod tests {
 
     #[test]
     fn a_ping_with_nothing_known_in_it_says_nothing() {
-        for body in ["\0", "no JSON", "[]", "3", r#"{"draining":false}"#, r#"{"features":"channel"}"#, "{}"] {
+        for body in [
+            "\0",
+            "no JSON",
+            "[]",
+            "3",
+            r#"{"draining":false}"#,
+            r#"{"drained":1}"#,
+            r#"{"features":"channel"}"#,
+            "{}",
+        ] {
             assert_eq!(PingBody::parse(body.as_bytes()), None, "{body}");
         }
     }

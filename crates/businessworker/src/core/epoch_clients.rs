@@ -3,8 +3,6 @@
 //!
 //! The event link and the shell around it call these methods; the way of an event is in `clients`.
 
-use std::net::SocketAddrV4;
-
 use gatewayworker_client::ClientId;
 use gatewayworker_protocol::{EventCounts, Origin};
 
@@ -81,9 +79,14 @@ impl<T: ClientTable> Clients<T> {
     /// Whether something depends on what has become of the gateway of an epoch that is over: one of its
     /// clients is this worker's.
     pub fn has_clients_of(&self, epoch: &Epoch) -> bool {
-        let mut found = false;
-        self.table().update_all(|_, state| found |= state.is_booked_in(epoch.serial()));
-        found
+        self.clients_of(epoch) > 0
+    }
+
+    /// Returns how many clients are this worker's in an epoch.
+    pub fn clients_of(&self, epoch: &Epoch) -> usize {
+        let mut clients = 0;
+        self.table().update_all(|_, state| clients += usize::from(state.is_booked_in(epoch.serial())));
+        clients
     }
 
     /// The same gateway process is back: drops what was held of the epoch, and its books. The gateway has
@@ -112,15 +115,6 @@ impl<T: ClientTable> Clients<T> {
     /// event where it is its turn at once. It needs no budget.
     pub fn close_lost(&self, id: ClientId) -> Option<Event> {
         self.table().update(id, |state| state.close_lost(id.gateway(), id.connection_id())).flatten()
-    }
-
-    /// Returns the number of events of a gateway that run or wait.
-    pub fn events_of(&self, gateway: SocketAddrV4) -> usize {
-        let mut events = 0;
-        self.table().update_all(|id, state| {
-            events += if id.gateway() == gateway { state.events() } else { 0 };
-        });
-        events
     }
 
     /// Returns the number of events that run or wait, and how many of them their gateways give to other

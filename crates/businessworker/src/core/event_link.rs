@@ -126,6 +126,9 @@ pub enum Received {
         /// The content.
         payload: Bytes,
     },
+    /// The gateway lets the worker go, which drains: no event is unfinished here, and no client of the
+    /// epoch is this worker's any more ([`Clients::supersede`](super::Clients::supersede)).
+    Drained,
     /// The gateway shows that it is there.
     Heartbeat,
     /// The command is not for a worker, and ignored.
@@ -154,8 +157,9 @@ impl EventLink {
                     self.awaits_admissions.store(features.admission, Ordering::Relaxed);
                     Received::Welcome { features, pairing: pairing.filter(|_| features.acknowledged_events) }
                 }
+                Some(PingBody::Drained) if self.epoch.get().is_some() => Received::Drained,
                 // A body that is something else stands for no feature.
-                Some(PingBody::Draining) | None => {
+                Some(PingBody::Draining | PingBody::Drained) | None => {
                     Received::Welcome { features: Features::default(), pairing: None }
                 }
             },
@@ -178,7 +182,7 @@ impl EventLink {
     }
 
     /// Returns what the worker says because it stops, if anything. A gateway that acknowledges events
-    /// ends the link when this worker has nothing left to do for it. To others the worker closes its
+    /// says when this worker has nothing left to do for it ([`Received::Drained`]). To others the worker closes its
     /// side next; one that waits for answers to handshakes could not tell otherwise a worker that
     /// stops, and will still answer, from one that has died.
     pub fn drain(&self) -> Option<Command> {
@@ -229,6 +233,17 @@ mod tests {
             assert_eq!(hello.process, process);
             assert_eq!(hello.features.unwrap().acknowledged_events, process.is_some());
         }
+    }
+
+    #[test]
+    fn only_a_gateway_that_acknowledges_events_lets_its_worker_go() {
+        let link = EventLink::default();
+        let drained = || ping(r#"{"drained":true}"#);
+        assert!(matches!(receive(&link, drained()), Received::Welcome { pairing: None, .. }));
+        let gateway = SocketAddrV4::new([127, 0, 0, 1].into(), 2300);
+        let (pairing, serial) = (Pairing { instance: 1, epoch: 1 }, NonZeroU32::MIN);
+        link.paired(Arc::new(Epoch::new(gateway, pairing, serial, Duration::from_secs(5), 0)));
+        assert!(matches!(receive(&link, drained()), Received::Drained));
     }
 
     #[test]

@@ -134,9 +134,8 @@ impl<E: Events> EventLinks<E> {
     async fn serve(&self, address: SocketAddrV4, stream: LinkStream, has_answered: &AtomicBool) {
         let link = EventLink::default();
         let ended = self.hold(address, stream, &link, has_answered).await;
-        let was_drained = self.stop.is_cancelled() && ended.is_ok();
         match link.epoch() {
-            Some(epoch) => self.end_epoch(epoch, was_drained),
+            Some(epoch) => self.end_epoch(epoch, ended.is_ok()),
             None => self.queues.forget_gateway(address),
         }
         note_features(&self.queues.handler.worker, address, Features::default());
@@ -149,6 +148,8 @@ impl<E: Events> EventLinks<E> {
         }
     }
 
+    /// Holds one connection to its end. Returns without an error where the gateway has let this worker go, or
+    /// does not acknowledge events and was left in peace.
     async fn hold(
         &self,
         address: SocketAddrV4,
@@ -196,15 +197,7 @@ impl<E: Events> EventLinks<E> {
         match link.epoch() {
             Some(epoch) => {
                 self.queues.return_unbegun(epoch);
-                // The gateway closes the link when it has nothing left to hear of this worker.
-                match read.await {
-                    Err(error)
-                        if error.kind() == io::ErrorKind::UnexpectedEof && self.has_finished(epoch) =>
-                    {
-                        Ok(())
-                    }
-                    ended => paired.explain(ended),
-                }
+                paired.explain(read.await)
             }
             None => {
                 // The gateway takes a worker whose side is closed off its list, and closes its own. What

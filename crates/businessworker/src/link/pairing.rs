@@ -121,19 +121,14 @@ impl<'a, E: Events> PairedLink<'a, E> {
 }
 
 impl<E: Events> EventLinks<E> {
-    /// Ends an epoch with its event link. `was_drained` says that the gateway has closed the link as it has
-    /// nothing left to hear of this worker, which stops.
-    pub(super) fn end_epoch(&self, epoch: &Arc<Epoch>, was_drained: bool) {
+    /// Ends an epoch with its event link. `is_drained` says that the gateway has let this worker go. Without
+    /// that the clients are this worker's, whatever it was doing: the gateway may have died.
+    pub(super) fn end_epoch(&self, epoch: &Arc<Epoch>, is_drained: bool) {
         self.queues.end_epoch(epoch);
-        if was_drained {
+        if is_drained {
             // The gateway lives, and has given these clients to others, or will.
             self.queues.clients.supersede(epoch);
         }
-    }
-
-    /// Whether nothing of this gateway is under way here.
-    pub(super) fn has_finished(&self, epoch: &Epoch) -> bool {
-        self.queues.clients.events_of(epoch.gateway()) == 0
     }
 }
 

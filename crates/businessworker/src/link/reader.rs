@@ -40,7 +40,8 @@ pub(super) struct Reader<'a, E> {
 }
 
 impl<E: Events> Reader<'_, E> {
-    /// Reads events until the connection ends. `pair` is called when the gateway names a pairing.
+    /// Reads events until the gateway lets the worker go, which drains; fails when the connection ends
+    /// before. `pair` is called when the gateway names a pairing.
     pub(super) async fn read(
         &self,
         reading: &mut (impl AsyncReadExt + Unpin),
@@ -108,6 +109,7 @@ impl<E: Events> Reader<'_, E> {
                     Received::Published { topic, payload } => {
                         self.queues.handler.worker.deliver_published(&topic, &payload);
                     }
+                    Received::Drained => return Ok(()),
                     Received::Heartbeat => {}
                     Received::Unexpected(command) => {
                         debug!(gateway = %self.address, ?command, "ignored a command that is not for a worker");

@@ -154,7 +154,7 @@ async fn a_worker_that_stops_gives_back_what_it_has_not_begun_and_finishes_what_
     worker.gate.notify_one();
     assert_eq!(worker.sees().await, "waited 1");
     assert_eq!(worker.told().await, done(1, &[(1, 1)]));
-    worker.fake.close_event_link().await;
+    worker.fake.let_go().await;
     let (_fake, mut seen) = worker.stop().await;
     assert_eq!(seen.recv().await.unwrap(), "stop", "nothing else was handled");
 }
@@ -175,7 +175,7 @@ async fn an_event_that_waits_for_a_permit_is_given_back_too() {
             counts += returned.iter().map(|(_, events)| events).sum::<u32>();
         }
     }
-    worker.fake.close_event_link().await;
+    worker.fake.let_go().await;
     worker.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! What happens when the links to a gateway that acknowledges events end.
 
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use gatewayworker_businessworker::{CancellationToken, Client, Config, Events, Message, Result, serve};
 use gatewayworker_protocol::{Command, PingBody};
@@ -146,8 +147,52 @@ async fn a_worker_that_stops_waits_for_a_gateway_that_is_missing_and_takes_no_su
     assert!(key.starts_with("BusinessWorker:7-"), "{key}");
     worker.pair(INSTANCE, 2).await;
     while worker.told().await != Command::Ping(PingBody::Draining.encode()) {}
-    worker.fake.close_event_link().await;
+    worker.fake.let_go().await;
     worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_gateway_that_dies_while_a_worker_drains_is_lost_and_its_clients_are_closed() {
+    let mut worker = Worker::paired(|_| ()).await;
+    worker.fake.events([worker.fake.connect(1)]).await;
+    assert_eq!(worker.sees().await, "connect 1");
+    worker.shutdown.cancel();
+    while worker.told().await != Command::Ping(PingBody::Draining.encode()) {}
+    // Nothing is unfinished, and the gateway has not said yet that the client is another worker's.
+    worker.fake.close_event_link().await;
+    worker.fake.worker().await;
+    worker.pair(INSTANCE + 1, 1).await;
+    assert_eq!(worker.sees().await, "close 1 gateway-lost again []");
+    worker.fake.let_go().await;
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_its_gateway_lets_go_stops_at_once_and_leaves_its_clients_to_the_gateway() {
+    let mut worker = Worker::paired(|_| ()).await;
+    worker.fake.events([worker.fake.connect(1)]).await;
+    assert_eq!(worker.sees().await, "connect 1");
+    worker.shutdown.cancel();
+    while worker.told().await != Command::Ping(PingBody::Draining.encode()) {}
+    worker.fake.let_go().await;
+    let (_, mut seen) = worker.stop().await;
+    assert_eq!(seen.recv().await.unwrap(), "stop");
+    assert_eq!(seen.recv().await, None, "no close of the client");
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_waits_for_a_dead_gateway_within_its_limit() {
+    let mut worker = Worker::start(|config| config.shutdown_timeout_ms = 300).await;
+    worker.pair(INSTANCE, 1).await;
+    worker.fake.events([worker.fake.connect(1)]).await;
+    assert_eq!(worker.sees().await, "connect 1");
+    worker.shutdown.cancel();
+    while worker.told().await != Command::Ping(PingBody::Draining.encode()) {}
+    let drains_since = Instant::now();
+    worker.fake.close_event_link().await;
+    let (_, mut seen) = worker.stop().await;
+    assert!(drains_since.elapsed() >= Duration::from_millis(200), "it is not taken for one that has let go");
+    assert_eq!(seen.recv().await.unwrap(), "stop");
 }
 
 /// Blocks its thread until the test says so.

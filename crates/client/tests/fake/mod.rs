@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use gatewayworker_protocol::php::{self, Array, Value};
 use gatewayworker_protocol::{
-    ClientId, Command, Filter, Frame, Hello, MAX_FRAME_LEN, Origin, Payload, Question, frame_answer,
+    ClientId, Command, Filter, Frame, Hello, MAX_FRAME_LEN, Origin, Payload, PingBody, Question, frame_answer,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::OwnedWriteHalf;
@@ -179,6 +179,12 @@ impl FakeGateway {
     /// Ends the event link.
     pub async fn close_event_link(&mut self) {
         self.event_link.take().unwrap().lock().await.shutdown().await.unwrap();
+    }
+
+    /// Lets a worker that drains go: nothing of it is unfinished, and its clients are not its own any more.
+    pub async fn let_go(&mut self) {
+        self.events([Command::Ping(PingBody::Drained.encode())]).await;
+        self.close_event_link().await;
     }
 
     /// Shows on the event link that it lives, until what is returned is dropped.

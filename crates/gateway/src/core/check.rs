@@ -77,7 +77,8 @@ impl<P: Ports> Shard<P> {
             }
         }
         for (id, worker, log) in self.logs() {
-            let is_settled_later = (log.given() > 0 && !worker.is_open()) || log.is_returned;
+            let is_listed = log.is_suspect_waiting && self.waiting_suspects.contains(&id);
+            let is_settled_later = (log.given() > 0 && !worker.is_open()) || log.is_returned || is_listed;
             // One that is not admitted is closed when the shard hears of its worker's end.
             let is_pending = self.table.client(id).is_some_and(Client::is_pending);
             if log.has_waiting() && !is_seen_to && !is_settled_later && !is_pending {
@@ -138,15 +139,11 @@ impl<P: Ports> Shard<P> {
         all
     }
 
-    /// The clients whose workers know that they are their own: nothing that tells them so is unfinished.
+    /// The clients whose workers know that they are their own: nothing that tells them so is unfinished. A
+    /// client that moves is its former worker's until the next one has taken it.
     pub fn owners(&self) -> impl Iterator<Item = (u32, &Arc<WorkerLink<P::Buffer>>)> {
-        let is_told = |client: &&Client<P>| {
-            let first = client.log.as_ref().and_then(|log| log.first());
-            !matches!(first.map(|event| event.cmd), Some(code::ON_CONNECT | code::ADOPT))
-        };
-        let owned = self.table.clients();
-        let owned = owned.filter(|client| client.worker.is_open() || client.worker.is_draining());
-        owned.filter(is_told).map(|client| (client.connection_id, &client.worker))
+        let owned = self.table.clients().filter_map(|client| Some((client.connection_id, owner(client)?)));
+        owned.filter(|(_, worker)| worker.is_open() || worker.is_draining() && !worker.is_let_go())
     }
 
     /// Checks that nothing is left of the clients that were here.
@@ -164,7 +161,7 @@ impl<P: Ports> Shard<P> {
             ("links to flush", self.links.len()),
             ("effects", self.effects.list.len()),
             ("closes that are not done", self.stubs.by_id.len()),
-            ("sweeps", usize::from(self.sweep.is_some())),
+            ("sweeps", usize::from(self.sweep.is_some() || self.gives_suspects)),
             ("timers", usize::from(self.timers.next_ms().is_some())),
         ];
         match left.iter().find(|(_, count)| *count > 0) {
@@ -191,5 +188,15 @@ impl<P: Ports> Shard<P> {
     /// Bytes that wait for clients whose sockets are full.
     pub fn blocked_bytes(&self) -> usize {
         self.blocked_bytes
+    }
+}
+
+/// The worker that knows that a client is its own.
+fn owner<P: Ports>(client: &Client<P>) -> Option<&Arc<WorkerLink<P::Buffer>>> {
+    let first = client.log.as_ref().and_then(|log| log.first());
+    match first.map(|event| event.cmd) {
+        Some(code::ON_CONNECT) => None,
+        Some(code::ADOPT) => client.log.as_ref().and_then(|log| log.moved_from.as_ref()),
+        _ => Some(&client.worker),
     }
 }

@@ -107,20 +107,32 @@ impl<P: Ports> Shard<P> {
             // It was told to a worker that takes longer frames, or to none.
             log.remove_next();
             let (client, worker) = (client_id(&origin), link.key().to_string());
-            self.effects.list.push_back(Effect::Log(Notice::MessageTooLarge {
-                client,
-                bytes,
-                worker,
-                limit,
-            }));
+            let mut moved_from = None;
+            self.effects.list.extend(match cmd {
+                // The close that follows says it.
+                code::ADOPT => {
+                    moved_from = log.moved_from.take();
+                    None
+                }
+                code::ON_CLOSE => {
+                    self.directory.counts().count_closes_lost(1);
+                    Some(Effect::Log(Notice::CloseTooLarge { client, bytes: len, worker, limit }))
+                }
+                _ => Some(Effect::Log(Notice::MessageTooLarge { client, bytes, worker, limit })),
+            });
             self.pending_close.extend(key.map(|key| (key, CloseReason::TooLarge)));
+            if let Some(from) = moved_from {
+                self.end_move(id, &from);
+            }
             return Given::Yes;
         }
         let is_suspect = acknowledges && event.tries > 0;
         if is_suspect
             && !self.directory.begin_suspect(event.tries + 1 >= self.settings.delivery.max_deliveries)
         {
-            self.is_starved = true;
+            if !std::mem::replace(&mut log.is_suspect_waiting, true) {
+                self.waiting_suspects.push_back(id);
+            }
             return Given::No;
         }
         let frame = Frame { flag, ..origin.frame(cmd) };

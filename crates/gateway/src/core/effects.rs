@@ -87,6 +87,17 @@ pub enum Notice {
         /// The longest frame that the worker takes, in bytes.
         limit: usize,
     },
+    /// A close and its session do not fit into a frame to the client's worker: no handler runs for it.
+    CloseTooLarge {
+        /// Whose.
+        client: ClientId,
+        /// The length of the frame, in bytes.
+        bytes: usize,
+        /// The worker.
+        worker: String,
+        /// The longest frame that the worker takes, in bytes.
+        limit: usize,
+    },
     /// A client sent faster than it may. It is read from more slowly, or closed.
     OverRate {
         /// The client.

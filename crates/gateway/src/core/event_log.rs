@@ -50,6 +50,9 @@ pub(super) struct EventLog<B> {
     given_len: usize,
     /// The first event is with the worker and counts as suspect in the directory.
     pub(super) is_suspect_given: bool,
+    /// The first event that waits is suspect, and the client is on the shard's list of those that wait for
+    /// their turn as one.
+    pub(super) is_suspect_waiting: bool,
     /// The client is refused, not admitted, or one of its events cannot be handled: no handler runs for it
     /// any more, but `on_close`.
     is_cut_short: bool,
@@ -96,6 +99,7 @@ impl<B> Default for EventLog<B> {
             given: 0,
             given_len: 0,
             is_suspect_given: false,
+            is_suspect_waiting: false,
             is_cut_short: false,
             is_returned: false,
             moved_from: None,
@@ -417,6 +421,7 @@ impl<B> FreeLogs<B> {
             }
             empty.is_cut_short = false;
             empty.is_returned = false;
+            empty.is_suspect_waiting = false;
             self.0.push(empty);
         }
     }

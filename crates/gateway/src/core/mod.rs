@@ -156,10 +156,13 @@ pub struct Shard<P: Ports> {
     free_logs: FreeLogs<P::Buffer>,
     /// A look at all clients that is under way.
     sweep: Option<Sweep<P::Buffer>>,
-    /// Some client, or stub, waits for a worker or for its turn as a suspect: a change of the directory
-    /// begins a sweep.
+    /// Some client, or stub, waits for a worker: a change of the directory begins a sweep.
     is_starved: bool,
-    /// Bytes that the sweep has appended to links in this input.
+    /// Clients and stubs whose next event is suspect and waits for its turn. Some may wait no more.
+    waiting_suspects: VecDeque<u32>,
+    /// Those are given now, in this input and in others.
+    gives_suspects: bool,
+    /// Bytes that were appended to links in this slice of what takes many inputs.
     appended: usize,
     /// Clients whose readers wait for room on their worker's link.
     wait_for_room: Vec<Key>,
@@ -196,6 +199,8 @@ impl<P: Ports> Shard<P> {
             free_logs: FreeLogs::default(),
             sweep: None,
             is_starved: false,
+            waiting_suspects: VecDeque::new(),
+            gives_suspects: false,
             appended: 0,
             wait_for_room: Vec::new(),
             isolated: VecDeque::new(),
@@ -346,7 +351,8 @@ impl<P: Ports> Shard<P> {
     pub fn next_deadline(&self) -> Option<u64> {
         let admission = self.admissions.front().map(|(until_ms, _)| *until_ms);
         let stop = self.stop.as_ref().and_then(StopPlan::next_ms);
-        let at_once = (self.sweep.is_some() || !self.isolated.is_empty()).then_some(0);
+        let is_at_once = self.sweep.is_some() || self.gives_suspects || !self.isolated.is_empty();
+        let at_once = is_at_once.then_some(0);
         [self.timers.next_ms(), admission, stop, at_once].into_iter().flatten().min()
     }
 
@@ -358,6 +364,7 @@ impl<P: Ports> Shard<P> {
         self.close_late(now_ms);
         self.advance_stop(now_ms);
         self.advance_isolation();
+        self.give_suspects();
         self.advance_sweep();
         self.close_pending();
     }
@@ -366,6 +373,8 @@ impl<P: Ports> Shard<P> {
     pub fn workers_changed(&mut self) {
         self.close_orphans();
         self.wake_for_room();
+        self.gives_suspects = true;
+        self.give_suspects();
         if self.is_starved {
             self.begin_sweep();
             self.advance_sweep();

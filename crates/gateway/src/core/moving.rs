@@ -20,12 +20,12 @@ use super::client::Waits;
 use super::link_buffer::LinkBuffer;
 use super::ports::{Directory, Ports};
 use super::source::{self, Source};
-use super::worker_link::{Gone, WorkerLink};
+use super::worker_link::{Gone, TakenBack, WorkerLink};
 
 /// What one input of a sweep does at most: it looks at so many clients,
-const SWEEP_CLIENTS: usize = 10_000;
+pub(super) const SWEEP_CLIENTS: usize = 10_000;
 /// and appends so many bytes to links.
-const SWEEP_BYTES: usize = 1024 * 1024;
+pub(super) const SWEEP_BYTES: usize = 1024 * 1024;
 
 /// A look at all clients and stubs that is under way.
 pub(super) struct Sweep<B> {
@@ -97,7 +97,7 @@ impl<P: Ports> Shard<P> {
             self.is_starved = true;
             if let Some(from) = log.as_mut().and_then(|log| log.moved_from.take()) {
                 // The ADOPT was lost. The worker that had the client before does not wait for another,
-                // which may never come. It is not told to FORGET the client, so that its books keep it.
+                // which may never come. It is not told to FORGET the client: its books keep it until it is let go.
                 from.release();
                 self.free_logs.recycle(log);
             }
@@ -159,38 +159,37 @@ impl<P: Ports> Shard<P> {
     }
 
     /// A link with acknowledged events is over, and what came from it has been executed: what its
-    /// worker has not finished is given to others. Returns how many events that are.
-    pub fn worker_gone(&mut self, link: &Arc<WorkerLink<P::Buffer>>, how: Gone) -> usize {
-        let mut again = 0;
+    /// worker has not finished is given to others, or dropped, as `delivery` says.
+    pub fn worker_gone(&mut self, link: &Arc<WorkerLink<P::Buffer>>, how: Gone) -> TakenBack {
+        let mut taken = TakenBack::default();
         for slot in 0..self.table.slots() {
             if let Some(client) = self.table.at_mut(slot as u32)
                 && Arc::ptr_eq(&client.worker, link)
             {
                 client.is_taken_over |= how == Gone::Silent;
                 let id = client.connection_id;
-                again += self.settle(id, how);
+                taken += self.settle(id, how);
             }
         }
         let stubs = self.stubs.by_id.values().filter(|stub| Arc::ptr_eq(&stub.worker, link));
         let stubs: Vec<u32> = stubs.map(|stub| stub.origin.connection_id).collect();
         for id in stubs {
-            again += self.settle(id, how);
+            taken += self.settle(id, how);
         }
         self.close_orphans();
         self.begin_sweep();
         self.advance_sweep();
         self.close_pending();
-        again
+        taken
     }
 
-    /// Takes the events of a client or stub back from a worker that is gone. Returns how many are to be
-    /// given again.
-    fn settle(&mut self, id: u32, how: Gone) -> usize {
+    /// Takes the events of a client or stub back from a worker that is gone.
+    fn settle(&mut self, id: u32, how: Gone) -> TakenBack {
         let delivery = self.settings.delivery;
         let found = source::find(&mut self.table, &mut self.stubs, self.settings.address, id);
-        let Some(Source { worker, log: Some(log), .. }) = found else { return 0 };
+        let Some(Source { worker, log: Some(log), .. }) = found else { return TakenBack::default() };
         if log.given() == 0 {
-            return 0;
+            return TakenBack::default();
         }
         let settled = log.settle(delivery.mode, how == Gone::Ended);
         let has_room = worker.end_events(settled.ended.events, settled.ended.bytes);
@@ -201,7 +200,7 @@ impl<P: Ports> Shard<P> {
         if settled.tries >= delivery.max_deliveries.max(1) {
             self.drop_undeliverable(id);
         }
-        settled.again
+        TakenBack { again: settled.again, dropped: settled.dropped }
     }
 
     /// Looks at all clients and stubs from the start, in this input and in others. A sweep that is under

@@ -10,10 +10,43 @@ use gatewayworker_protocol::{CloseReason, code};
 
 use super::Shard;
 use super::effects::{Effect, Notice};
+use super::event_log::EventLog;
+use super::moving::{SWEEP_BYTES, SWEEP_CLIENTS};
 use super::ports::{Directory, Ports};
 use super::source::{self, Source};
 
 impl<P: Ports> Shard<P> {
+    /// Gives suspects that have waited for their turn, the first ones first, until one has to wait on: a
+    /// slice in each input.
+    pub(super) fn give_suspects(&mut self) {
+        if !std::mem::take(&mut self.gives_suspects) {
+            return;
+        }
+        self.appended = 0;
+        for _ in 0..SWEEP_CLIENTS {
+            let Some(id) = self.waiting_suspects.pop_front() else { return };
+            if let Some(log) = self.log_of(id) {
+                log.is_suspect_waiting = false;
+            }
+            self.go_on(id);
+            if self.log_of(id).is_some_and(|log| log.is_suspect_waiting) {
+                // The next turn is its own.
+                self.waiting_suspects.rotate_right(1);
+                return;
+            }
+            if self.appended >= SWEEP_BYTES {
+                break;
+            }
+        }
+        self.gives_suspects = true;
+        self.effects.signals.deadline = true;
+    }
+
+    fn log_of(&mut self, id: u32) -> Option<&mut EventLog<P::Buffer>> {
+        let found = source::find(&mut self.table, &mut self.stubs, self.settings.address, id);
+        found.and_then(|source| source.log.as_deref_mut())
+    }
+
     /// Drops the first event of a client or stub, which no worker has, and closes the client.
     pub(super) fn drop_undeliverable(&mut self, id: u32) {
         let found = source::find(&mut self.table, &mut self.stubs, self.settings.address, id);

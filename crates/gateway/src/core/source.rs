@@ -163,8 +163,10 @@ impl<P: Ports> Shard<P> {
             self.drop_stub(id);
             if self.directory.counts().count_closes_lost(1) == 0 {
                 tracing::warn!(
-                    kept = MAX_KEPT,
-                    "no worker is linked and no more closes can be kept for one: on_close is lost for some clients"
+                    closes = MAX_KEPT,
+                    bytes = MAX_KEPT_BYTES,
+                    "more closes wait for a worker than the gateway keeps: on_close is lost for some clients, which \
+                     status counts as closes_lost"
                 );
             }
         }

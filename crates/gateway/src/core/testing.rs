@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_protocol::frame::FLAG_REDELIVERED;
-use gatewayworker_protocol::{Command, Features, Frame, code};
+use gatewayworker_protocol::{Command, Features, Frame, PingBody, code};
 
 use super::client::NewClient;
 use super::delivery_counts::DeliveryCounts;
@@ -316,6 +316,9 @@ pub fn told(link: &WorkerLink<MemoryLink>) -> Vec<String> {
             code::ADOPT => format!("adopt {id}{again}"),
             _ => match Command::decode(frame).expect("a command") {
                 Command::Forget(ids) => format!("forget {}", ids[0]),
+                Command::Ping(body) if PingBody::parse(&body) == Some(PingBody::Drained) => {
+                    "drained".to_owned()
+                }
                 other => panic!("{other:?}"),
             },
         });

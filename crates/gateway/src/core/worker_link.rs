@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
-use gatewayworker_protocol::Features;
+use gatewayworker_protocol::{Command, Features, PingBody};
 
 use super::link_buffer::LinkBuffer;
 
@@ -43,6 +43,33 @@ pub enum Gone {
     Replaced,
     /// The worker had said that it stops, and ended before it had finished all.
     Stopped,
+}
+
+impl Gone {
+    /// Returns what the end of a link says about a worker of which it is known whether it has said that it
+    /// stops: the end of such a worker is no crash.
+    pub fn of_worker(self, has_said_stop: bool) -> Self {
+        match self {
+            Self::Ended if has_said_stop => Self::Stopped,
+            how => how,
+        }
+    }
+}
+
+/// What became of the events that a worker had when it went.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TakenBack {
+    /// How many are given again.
+    pub again: usize,
+    /// How many are dropped: with `delivery = "at-most-once"` all but closes.
+    pub dropped: usize,
+}
+
+impl std::ops::AddAssign for TakenBack {
+    fn add_assign(&mut self, other: Self) {
+        self.again += other.again;
+        self.dropped += other.dropped;
+    }
 }
 
 /// What may happen on a link. It only goes on to a later one.
@@ -264,12 +291,22 @@ impl<B: LinkBuffer> WorkerLink<B> {
         self.finish_if_drained();
     }
 
-    /// Ends a draining link behind all that was written, when nothing keeps it.
+    /// Lets the worker of a draining link go when nothing keeps it, and ends the link behind that. Its clients
+    /// are other workers' by now, or nobody's where there is no other: this gateway keeps those until one
+    /// comes.
     fn finish_if_drained(&self) {
-        // Whoever takes the last of either counter away finds the other at 0.
-        if self.is(State::Draining) && self.unfinished() == 0 && self.adopting() == 0 {
+        // Whoever takes the last of either counter away finds the other at 0. Two may, and say it twice.
+        if self.is_let_go() {
+            let drained = Command::Ping(PingBody::Drained.encode());
+            // A link that has failed takes its worker's books along.
+            let _ = self.buffer.append(|out| drained.encode(out));
             self.buffer.finish();
         }
+    }
+
+    /// Whether the worker drains, and nothing keeps the link: the worker is told that it may go.
+    pub fn is_let_go(&self) -> bool {
+        self.is(State::Draining) && self.unfinished() == 0 && self.adopting() == 0
     }
 
     /// The worker's name and id, with its address before them.

@@ -19,7 +19,7 @@ use super::error::LinkError;
 use super::{Link, LinkEnd};
 use crate::core::link::LinkEvent;
 use crate::core::ports::Directory;
-use crate::core::worker_link::Gone;
+use crate::core::worker_link::{Gone, TakenBack};
 use crate::epochs::{Epoch, EpochEnd};
 use crate::workers::WorkerLink;
 
@@ -148,26 +148,22 @@ impl Link {
         self.writer.close(io::ErrorKind::ConnectionAborted);
         epoch.call_link_settled().await;
         let Some(EpochEnd { how, why }) = epoch.ended() else { return };
-        let how = match how {
-            // That it stops may have been read only now.
-            Gone::Ended if was_draining || epoch.is_draining() => Gone::Stopped,
-            how => *how,
-        };
-        let events = shared.worker_gone(worker, how).await;
+        // That it stops may have been read only now.
+        let how = how.of_worker(was_draining || epoch.is_draining());
+        let TakenBack { again, dropped } = shared.worker_gone(worker, how).await;
         let (worker, peer, gateway) = (worker.key(), self.peer, shared.address);
         match how {
             Gone::Replaced => info!(
-                %worker, %peer, %gateway, clients, events,
-                "a worker has linked again: the events that it had not finished are given again"
+                %worker, %peer, %gateway, clients, given_again = again, dropped,
+                "a worker has linked again, and had not finished these events"
             ),
             Gone::Stopped => warn!(
-                %worker, %peer, %gateway, why, clients, events,
-                "a worker has stopped before it had finished these events: they and its clients go to other workers"
+                %worker, %peer, %gateway, why, clients, given_again = again, dropped,
+                "a worker has stopped before it had finished these events: its clients go to other workers"
             ),
             Gone::Ended | Gone::Silent => warn!(
-                %worker, %peer, %gateway, why, clients, events,
-                "a worker is gone: its clients go to other workers, and the events that it had not finished \
-                 are given again"
+                %worker, %peer, %gateway, why, clients, given_again = again, dropped,
+                "a worker is gone, and had not finished these events: its clients go to other workers"
             ),
         }
     }

@@ -12,11 +12,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatewayworker_net::LinkWriter;
+use gatewayworker_net::{AwakeDeadline, LinkWriter};
 use gatewayworker_protocol::{Command, PingBody};
 use socket2::SockRef;
 use tokio::sync::SetOnce;
-use tokio::time::timeout;
 
 use super::HELLO_TIMEOUT;
 use super::error::LinkError;
@@ -71,7 +70,7 @@ impl Keepalive {
     pub(super) async fn watch(&self) -> LinkError {
         let epoch = self.epoch.wait().await;
         let is_event_link = Arc::ptr_eq(&epoch.events, &self.writer);
-        if is_event_link && timeout(HELLO_TIMEOUT, epoch.worker.wait()).await.is_err() {
+        if is_event_link && !self.is_attached(epoch).await {
             return LinkError::NoCallLink;
         }
         let timing = self.shard.shared.config.link_timing();
@@ -94,6 +93,23 @@ impl Keepalive {
                 self.liveness.set(Some(liveness));
             }
             self.shard.sleep_until_ms(liveness.deadline_ms().min(next_ping_ms)).await;
+        }
+    }
+
+    /// Waits for the call link of an event link; false where none has come in time. ATTACH comes on another
+    /// connection, which may wait to be read when this process has stood still.
+    async fn is_attached(&self, epoch: &Epoch) -> bool {
+        let mut deadline = AwakeDeadline::new(HELLO_TIMEOUT, self.shard.now_ms());
+        loop {
+            tokio::select! {
+                biased;
+                _ = epoch.worker.wait() => return true,
+                () = self.shard.sleep_until_ms(deadline.next_deadline()) => {
+                    if deadline.has_passed(self.shard.now_ms()) {
+                        return false;
+                    }
+                }
+            }
         }
     }
 

@@ -179,6 +179,30 @@ async fn a_worker_that_stops_before_its_call_link_is_attached_drains_when_it_is(
     .await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_gateway_that_stood_still_waits_anew_for_a_call_link() {
+    run(async {
+        let (shard, _channels) = shards();
+        let (_ours, theirs) = testing::connection().await;
+        let writer = Arc::new(LinkWriter::new(theirs.into_split().1, 1000));
+        let epochs = &shard.shared.epochs;
+        let epoch = epochs.begin("W:0".into(), PROCESS, Features::ALL, writer.clone());
+        let keepalive = Keepalive::new(shard.clone(), writer);
+        keepalive.set_epoch(epoch);
+        let watching = keepalive.watch();
+        tokio::pin!(watching);
+        tokio::time::timeout(Duration::ZERO, &mut watching).await.expect_err("it waits");
+        tokio::time::advance(Duration::from_secs(30)).await;
+        tokio::time::timeout(Duration::ZERO, &mut watching)
+            .await
+            .expect_err("ATTACH may have come meanwhile");
+        let since = tokio::time::Instant::now();
+        assert!(matches!(watching.await, LinkError::NoCallLink));
+        assert!(since.elapsed() >= super::HELLO_TIMEOUT, "{:?}", since.elapsed());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn commands_behind_an_attach_that_fails_take_effect() {
     run(async {

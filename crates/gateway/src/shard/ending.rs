@@ -130,6 +130,15 @@ impl ShardThread {
                     );
                 });
             }
+            Notice::CloseTooLarge { client, bytes, worker, limit } => {
+                logs.close_too_large.log(move |clients| {
+                    warn!(
+                        %client, bytes, worker, limit, clients,
+                        "a close with its session is too long for a frame to its worker: on_close is lost; set \
+                         max_session_bytes lower, or use workers that take larger frames"
+                    );
+                });
+            }
             Notice::OverRate { client, limit, is_closed: false } => {
                 self.shared.limits.count_throttled();
                 logs.client_throttled.log(move |times| {

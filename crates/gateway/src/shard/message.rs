@@ -13,7 +13,7 @@ use super::connection::Core;
 use crate::core::commands::ShardCommand;
 use crate::core::isolation::Isolated;
 use crate::core::source::ClosesGivenUp;
-use crate::core::worker_link::Gone;
+use crate::core::worker_link::{Gone, TakenBack};
 use crate::listener::ConnectionPermit;
 use crate::workers::WorkerLink;
 
@@ -29,9 +29,9 @@ pub(crate) enum ShardMessage {
     Ask(Question),
     /// A worker drains: its clients go to others as soon as they may.
     WorkerDrains(Arc<WorkerLink>),
-    /// A worker is gone, and all that has come from it stands before this message. The shard reports how
-    /// many events are given again.
-    WorkerGone(Arc<WorkerLink>, Gone, oneshot::Sender<usize>),
+    /// A worker is gone, and all that has come from it stands before this message. The shard reports what
+    /// becomes of its events.
+    WorkerGone(Arc<WorkerLink>, Gone, oneshot::Sender<TakenBack>),
     /// The gateway is cut off: close these clients.
     CloseIsolated(Isolated),
     /// Close all clients evenly over a time, and report when their workers have handled the

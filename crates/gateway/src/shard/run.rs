@@ -86,8 +86,8 @@ impl ShardThread {
                     }
                     ShardMessage::Commands(commands) => self.input(|core| core.execute(commands)),
                     ShardMessage::WorkerDrains(worker) => self.input(|core| core.worker_drains(&worker)),
-                    ShardMessage::WorkerGone(worker, how, again) => {
-                        let _ = again.send(self.input(|core| core.worker_gone(&worker, how)));
+                    ShardMessage::WorkerGone(worker, how, taken) => {
+                        let _ = taken.send(self.input(|core| core.worker_gone(&worker, how)));
                     }
                     ShardMessage::CloseIsolated(which) => self.input(|core| core.close_isolated(which)),
                     ShardMessage::Ask(question) => self.look(question),

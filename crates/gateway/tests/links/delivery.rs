@@ -126,6 +126,7 @@ async fn a_link_that_drains_ends_when_all_is_done_or_returned_and_its_clients_ar
     assert_eq!(second.message().await, ("1".into(), false));
     assert_eq!(second.message().await, ("2".into(), false));
     assert_eq!(first.events.event().await, Some(Command::Forget(vec![id])));
+    assert_eq!(first.events.event().await, Some(Command::Ping(PingBody::Drained.encode())));
     assert_eq!(first.events.event().await, None);
 }
 

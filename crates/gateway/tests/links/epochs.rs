@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gatewayworker_gateway::Config;
-use gatewayworker_protocol::Command;
+use gatewayworker_protocol::{Command, PingBody};
 
 use crate::harness::{Gateway, client, connected, gateway, is_healthy, soon};
 use crate::pair::{EventLink, Pair};
@@ -124,7 +124,8 @@ async fn another_process_with_the_same_key_makes_the_older_drain() {
     let gateway = gateway(|_| ()).await;
     let mut older = Pair::connect(&gateway, "W:0", 1).await;
     let mut newer = Pair::connect(&gateway, "W:0", 2).await;
-    // Nothing is unfinished, so the event link ends. The call link stays until the worker ends it.
+    // Nothing is unfinished, so the older worker is let go. Its call link stays until the worker ends it.
+    assert_eq!(older.events.event().await, Some(Command::Ping(PingBody::Drained.encode())));
     assert_eq!(older.events.event().await, None);
     let (client, connection_id) = tokio::join!(client(&gateway), newer.connected());
     drop(older.events);

@@ -80,7 +80,7 @@ impl EventLink {
         self.marked_event().await.map(|(event, _)| event)
     }
 
-    /// Returns the next frame that is no ping, and whether it is marked as redelivered.
+    /// Returns the next frame that is no mere sign of life, and whether it is marked as redelivered.
     pub(crate) async fn marked_event(&mut self) -> Option<(Command, bool)> {
         soon("event", self.event_behind_pings()).await
     }
@@ -90,7 +90,7 @@ impl EventLink {
             let frame = self.peer.frame().await.unwrap_or_default()?;
             let is_marked = frame.flag & FLAG_REDELIVERED != 0;
             match Command::decode(frame).unwrap() {
-                Command::Ping(_) => {}
+                Command::Ping(body) if body.is_empty() => {}
                 command => return Some((command, is_marked)),
             }
         }

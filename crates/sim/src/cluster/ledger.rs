@@ -255,6 +255,16 @@ impl Ledger {
         }
     }
 
+    /// Hears that a worker has drained and ends: no gateway that has died counts on it.
+    pub(super) fn worker_has_drained(&mut self, worker: Life) -> Result<(), Violation> {
+        let owned = self.clients.iter().find(|(_, record)| record.owners.contains(&worker));
+        ensure(owned.is_none(), "closes-survive-gateways", || {
+            format!("worker {worker:?} ends, and is the last that knows of {owned:?}")
+        })?;
+        self.worker_leaves(worker);
+        Ok(())
+    }
+
     /// Hears that a gateway has died.
     pub(super) fn gateway_dies(&mut self, gateway: Life, now_ms: u64) {
         self.epochs.gateway_dies(gateway, now_ms);

@@ -88,7 +88,11 @@ pub(super) fn draw(scenario: Cluster, rng: &mut Rng) -> Plan<ClusterModel> {
     script.extend(cast.faults_of_clients(rng));
     if is_calm && rng.chance(50) || theme == Some(Theme::Drains) {
         for _ in 0..rng.within(&(1..=3)) {
-            script.push(cast.act(rng, gateways..first_client, Act::Drain));
+            let drain = cast.act(rng, gateways..first_client, Act::Drain);
+            if theme == Some(Theme::Drains) && rng.chance(40) {
+                script.extend(cast.dies_next(rng, drain.at_ms));
+            }
+            script.push(drain);
         }
     }
     script.extend(theme.into_iter().flat_map(|theme| cast.faults(theme, rng)));
@@ -201,6 +205,16 @@ impl Cast {
             }
         }
         script
+    }
+
+    /// A gateway dies soon after this time, while a worker drains, and comes back.
+    fn dies_next(&self, rng: &mut Rng, at_ms: u64) -> Script {
+        let gateway = rng.below(self.gateways as u64) as usize;
+        let dies_ms = at_ms + rng.within(&(1..=40));
+        let comes_ms = dies_ms + rng.within(&(50..=2_500));
+        [(dies_ms, Fault::Crash(gateway)), (comes_ms, Fault::Start(gateway))]
+            .map(|(at_ms, fault)| ScriptStep { at_ms, event: ScriptEvent::Fault(fault) })
+            .into()
     }
 
     /// A gateway's host vanishes and comes back, or the gateway is cut off from all workers and registers.

@@ -1,13 +1,15 @@
 //! Clients that are closed.
 
-use gatewayworker_protocol::CloseReason;
+use gatewayworker_protocol::{CloseReason, Features, MAX_FRAME_LEN};
 
 use super::{Gateway, crash};
+use crate::core::effects::Notice;
 use crate::core::isolation::Isolated;
 use crate::core::ports::Directory;
 use crate::core::source::ClosesGivenUp;
+use crate::core::table::Key;
 use crate::core::testing::told;
-use crate::core::worker_link::Gone;
+use crate::core::worker_link::{Gone, Peer};
 
 #[test]
 fn a_closed_client_leaves_a_stub_until_its_close_is_done() {
@@ -83,6 +85,43 @@ fn closes_that_no_worker_is_there_for_are_bounded_and_counted() {
     assert_eq!(gateway.workers.counts().closes_lost(), 70);
     gateway.shards[0].flush();
     gateway.shards[0].check_empty().unwrap();
+}
+
+/// A worker that takes no large frames, and a client whose session is too long for others.
+fn with_a_session_too_long(gateway: &mut Gateway, worker: &super::Link) -> (super::Link, Key) {
+    gateway.shards[0].settings.max_session_bytes = usize::MAX;
+    let key = gateway.connected(7, worker);
+    gateway.shards[0].set_session(7, &vec![b'x'; MAX_FRAME_LEN]);
+    let features = Features { large_frames: false, ..Features::ALL };
+    let peer = Peer { features, epoch: 2, process: Some(2) };
+    (gateway.workers.join("small frames", 1 << 30, peer), key)
+}
+
+#[test]
+fn a_close_that_is_too_long_for_its_worker_is_counted_and_said() {
+    let mut gateway = Gateway::new();
+    let worker = gateway.worker("a", 1);
+    let (other, key) = with_a_session_too_long(&mut gateway, &worker);
+    gateway.close(key, CloseReason::ClientLeft);
+    told(&worker);
+    gateway.gone(&worker, Gone::Silent);
+    assert!(told(&other).is_empty());
+    assert_eq!(gateway.shards[0].unfinished_closes(), 0);
+    assert_eq!(gateway.workers.counts().closes_lost(), 1);
+    assert!(matches!(gateway.notices()[..], [Notice::CloseTooLarge { limit: MAX_FRAME_LEN, .. }]));
+}
+
+#[test]
+fn a_client_that_is_too_long_for_another_worker_is_closed_and_keeps_no_drain_waiting() {
+    let mut gateway = Gateway::new();
+    let worker = gateway.worker("a", 1);
+    let (other, _) = with_a_session_too_long(&mut gateway, &worker);
+    gateway.drains(&worker);
+    assert_eq!(gateway.closed(), [(7, CloseReason::TooLarge)]);
+    assert!(told(&other).is_empty());
+    assert_eq!(told(&worker), ["forget 7", "drained"]);
+    assert_eq!(gateway.shards[0].unfinished_closes(), 0);
+    assert_eq!(gateway.workers.counts().closes_lost(), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{Gateway, crash};
 use crate::core::delivery_settings::{DeliveryMode, DeliverySettings};
 use crate::core::effects::Notice;
 use crate::core::ports::Directory;
-use crate::core::testing::told;
+use crate::core::testing::{self, told};
 use crate::core::worker_link::Gone;
 
 #[test]
@@ -78,6 +78,31 @@ fn the_last_try_is_made_without_another_suspect_beside_it() {
     assert_eq!(gateway.resumed(), [3]);
     crash(&mut gateway, &worker, Gone::Ended);
     assert_eq!(gateway.closed(), [(3, CloseReason::Undeliverable)]);
+}
+
+#[test]
+fn the_end_of_a_last_try_is_no_look_at_all_clients() {
+    // More than one input looks at.
+    const CLIENTS: u32 = 10_050;
+    let mut gateway = Gateway::with(DeliverySettings { max_deliveries: 2, ..DeliverySettings::default() });
+    let mut worker = gateway.worker("a", 1);
+    let suspects: Vec<_> = (1..=3).map(|id| gateway.connected(id, &worker)).collect();
+    suspects.iter().for_each(|key| gateway.say(*key, "x"));
+    worker = crash(&mut gateway, &worker, Gone::Ended);
+    assert_eq!(told(&worker), ["adopt 1", "message 1 x again", "adopt 2", "adopt 3"]);
+    for id in 4..=CLIENTS {
+        testing::client(&mut gateway.shards[0], id, &worker, testing::policy());
+    }
+    for id in [1, 2] {
+        gateway.shards[0].end_events(id, worker.epoch(), 2);
+        assert!(gateway.workers.is_changed.take(), "others wait for that");
+        gateway.shards[0].workers_changed();
+        assert_eq!(gateway.shards[0].next_deadline(), None, "no sweep");
+        assert_eq!(told(&worker), [format!("message {} x again", id + 1)]);
+    }
+    gateway.shards[0].end_events(3, worker.epoch(), 2);
+    assert!(!gateway.workers.is_changed.take(), "nobody waits");
+    gateway.settle();
 }
 
 #[test]

@@ -39,6 +39,10 @@ struct Worker {
     handled: Vec<u32>,
     book: BTreeSet<u32>,
     is_draining: bool,
+    /// The gateway has let it go.
+    is_drained: bool,
+    /// Its link has failed.
+    has_failed: bool,
 }
 
 /// What the application has seen of a client.
@@ -171,6 +175,8 @@ impl Walk {
             handled: Vec::new(),
             book: BTreeSet::new(),
             is_draining: false,
+            is_drained: false,
+            has_failed: false,
         });
     }
 
@@ -219,6 +225,7 @@ impl Walk {
         if let Some(at) = self.any_worker() {
             self.read(at);
             self.alive[at].link.buffer.is_closed.set(true);
+            self.alive[at].has_failed = true;
         }
     }
 
@@ -256,6 +263,11 @@ impl Walk {
                     for id in ids {
                         worker.book.remove(&id);
                     }
+                    continue;
+                }
+                code::PING => {
+                    assert!(worker.queue.is_empty() && worker.handled.is_empty(), "{worker:?} is let go");
+                    worker.is_drained = true;
                     continue;
                 }
                 code::ON_CONNECT | code::ADOPT => {
@@ -348,6 +360,7 @@ impl Walk {
                     self.read(at);
                     let worker = &self.alive[at];
                     assert!(worker.queue.is_empty() && worker.handled.is_empty(), "{worker:?}");
+                    assert!(worker.is_drained || worker.has_failed, "{worker:?} is not let go");
                     self.remove(at, Gone::Ended);
                     has_changed = true;
                 } else {

@@ -28,8 +28,10 @@ pub(super) struct Epoch {
     calls: Option<u32>,
     /// The linked worker, once both links are there.
     worker: Option<Arc<WorkerLink>>,
+    /// The worker has said that it stops.
+    is_draining: bool,
     /// It is over.
-    pub(super) end: Option<Gone>,
+    end: Option<Gone>,
     /// How long the event link waits for its call link.
     until_ms: u64,
 }
@@ -57,7 +59,16 @@ impl Gateway {
         events.epoch = Some(number);
         context.note(|| format!("epoch {number} of worker {key} begins"));
         let until_ms = context.now_ms + HELLO_TIMEOUT_MS;
-        let epoch = Epoch { key, features, events: link, calls: None, worker: None, end: None, until_ms };
+        let epoch = Epoch {
+            key,
+            features,
+            events: link,
+            calls: None,
+            worker: None,
+            is_draining: false,
+            end: None,
+            until_ms,
+        };
         self.epochs.insert(number, epoch);
         for older in replaced {
             self.end_epoch(older, Gone::Replaced, context);
@@ -69,7 +80,8 @@ impl Gateway {
         let Some(calls) = self.links.get_mut(&link) else { return };
         if let Err(error) = self.pairings.check(epoch, process) {
             context.note(|| format!("link {link} is closed: {error}"));
-            calls.doing = Doing::End(false);
+            // What is behind it still takes effect.
+            calls.doing = Doing::ReadOut;
             return;
         }
         let has_closed = calls.state.attach(epoch);
@@ -89,7 +101,8 @@ impl Gateway {
         let Some(calls) = self.links.get_mut(&link) else { return };
         if let Err(error) = self.pairings.attach(number, process) {
             context.note(|| format!("link {link} is closed: {error}"));
-            calls.doing = Doing::End(false);
+            // What is behind it still takes effect.
+            calls.doing = Doing::ReadOut;
             return;
         }
         calls.doing = Doing::Read;
@@ -105,19 +118,30 @@ impl Gateway {
         observer.attaches(Life::of_id(process), self.life);
         let joined = self.directory.join(&epoch.key, events.writer.clone(), peer);
         context.note(|| format!("worker {} is linked in epoch {number}", epoch.key));
-        epoch.worker = Some(joined.link);
+        epoch.worker = Some(joined.link.clone());
+        let is_draining = epoch.is_draining;
         if let Some(older) = joined.replaced.filter(|older| older.process() != Some(process)) {
             self.drain(&older, context);
         }
+        if is_draining {
+            // Its event link was read first.
+            self.drain(&joined.link, context);
+        }
     }
 
-    /// A worker says on a link that it stops.
+    /// A worker says on a link that it stops. One whose call link is not attached yet drains when it is.
     pub(super) fn worker_drains(&mut self, link: u32, context: &mut Context<'_>) {
-        let Some(number) = self.links.get(&link).and_then(|link| link.epoch) else { return };
-        match self.epochs.get(&number).and_then(|epoch| epoch.worker.clone()) {
-            Some(worker) => self.drain(&worker, context),
-            None => self.links.get(&link).into_iter().for_each(|link| link.writer.buffer.finish()),
+        if let Some(worker) = self.set_draining(link) {
+            self.drain(&worker, context);
         }
+    }
+
+    /// Notes that the worker of a link stops. Returns the worker, where it is linked.
+    pub(super) fn set_draining(&mut self, link: u32) -> Option<Arc<WorkerLink>> {
+        let number = self.links.get(&link)?.epoch?;
+        let epoch = self.epochs.get_mut(&number)?;
+        epoch.is_draining = true;
+        epoch.worker.clone()
     }
 
     fn drain(&mut self, worker: &Arc<WorkerLink>, context: &mut Context<'_>) {
@@ -139,6 +163,7 @@ impl Gateway {
         epoch.end = Some(how);
         self.pairings.end(number);
         if let Some(worker) = &epoch.worker {
+            epoch.is_draining |= worker.is_draining();
             self.directory.close(worker);
         }
         for link in [Some(epoch.events), epoch.calls].into_iter().flatten() {
@@ -159,10 +184,9 @@ impl Gateway {
         if links.into_iter().flatten().any(|link| self.links.contains_key(&link)) {
             return;
         }
-        let Some(Epoch { worker: Some(worker), end: Some(how), .. }) = self.epochs.remove(&number) else {
-            return;
-        };
-        self.worker_is_gone(number, &worker, how, observer, context);
+        let Some(epoch) = self.epochs.remove(&number) else { return };
+        let Epoch { worker: Some(worker), end: Some(how), is_draining, .. } = epoch else { return };
+        self.worker_is_gone(number, &worker, how.of_worker(is_draining), observer, context);
     }
 
     fn worker_is_gone(
@@ -175,6 +199,7 @@ impl Gateway {
     ) {
         let (name, process) = (self.name(number), worker.process().unwrap_or_default());
         observer.epoch_ends(name, Life::of_id(process), context.now_ms);
+        context.note(|| format!("worker {} is gone: {how:?}", worker.key()));
         self.directory.leave(worker);
         for shard in 0..self.shards.len() {
             self.send(shard, ShardMessage::WorkerGone(worker.clone(), how), context);
@@ -196,7 +221,7 @@ impl Gateway {
         }
         if let Some(worker) = epoch.worker {
             context.note(|| format!("worker {} has drained", worker.key()));
-            self.worker_is_gone(number, &worker, Gone::Ended, observer, context);
+            self.worker_is_gone(number, &worker, Gone::Stopped, observer, context);
         }
     }
 

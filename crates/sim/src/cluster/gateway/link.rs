@@ -55,7 +55,7 @@ pub(super) enum Doing {
     Answer(Bytes),
     /// It hands over what its worker has closed, waits until that is done, and then belongs to an epoch.
     Attach(Attaching),
-    /// Its epoch is over: what has arrived is read and handed over.
+    /// Its epoch is over, or never was: what has arrived is read and handed over.
     ReadOut,
     /// It hands over what it has, and then ends; true where the peer may still read.
     End(bool),
@@ -145,9 +145,11 @@ impl Gateway {
                             self.next_seq += 1;
                             self.next_seq
                         });
-                        // Questions get no answer.
-                        if !matches!(next, Ok(Some(_))) {
-                            break;
+                        match next {
+                            Ok(Some(LinkEvent::Draining)) => drop(self.set_draining(number)),
+                            // Questions get no answer.
+                            Ok(Some(_)) => {}
+                            Ok(None) | Err(_) => break,
                         }
                     }
                     if !self.hand_over(number, observer, context) {

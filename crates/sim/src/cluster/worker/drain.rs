@@ -105,9 +105,13 @@ impl Worker {
     }
 
     /// Ends when every gateway has let it go, or its time is over.
-    pub(super) fn end_if_drained(&mut self, observer: &mut Observer, context: &mut Context<'_>) {
+    pub(super) fn end_if_drained(
+        &mut self,
+        observer: &mut Observer,
+        context: &mut Context<'_>,
+    ) -> Result<(), Violation> {
         if !self.is_draining || self.has_ended {
-            return;
+            return Ok(());
         }
         let is_idle = self.running.is_empty()
             && self.started.is_empty()
@@ -116,21 +120,23 @@ impl Worker {
                 .all(|gateway| self.events[gateway].connection.is_none() && !self.may_connect(gateway));
         let is_late = self.drain_until_ms.is_some_and(|until_ms| until_ms <= context.now_ms);
         if !is_idle && !is_late {
-            return;
+            return Ok(());
         }
         context.note(|| format!("ends, {}", if is_idle { "drained" } else { "as its time is over" }));
         self.has_ended = true;
         self.drain_until_ms = None;
         self.replaced_at_ms = (!self.is_last).then_some(context.now_ms + REPLACE_MS);
-        if !is_idle {
+        if is_idle {
+            observer.ledger.worker_has_drained(self.life)?;
+        } else {
             observer.worker_ends_early(self.life, self.open_questions().collect());
             self.abandon(context);
         }
-        observer.ledger.worker_leaves(self.life);
         for calls in &mut self.calls {
             calls.retry_at_ms = None;
             calls.connection.iter().for_each(|connection| connection.writer.finish());
         }
+        Ok(())
     }
 
     /// Lets everything go that is left when the time is over: gateways give it to others.

@@ -113,6 +113,12 @@ impl Worker {
                 context.note(|| format!("forgets {ids:08x?}"));
                 self.clients.forget(&epoch, &ids);
             }
+            (Received::Drained, Some(epoch)) => {
+                context.note(|| format!("is let go by gateway {gateway}"));
+                epoch.end();
+                self.clients.supersede(&epoch);
+                self.end_pair(gateway, context);
+            }
             _ => {}
         }
         Ok(())

@@ -205,8 +205,7 @@ impl Worker {
         self.settle_calls(observer, context)?;
         self.return_unbegun(observer, context)?;
         self.release_done(observer, context);
-        self.end_if_drained(observer, context);
-        Ok(())
+        self.end_if_drained(observer, context)
     }
 
     /// Returns a socket's gateway, and whether events come on it.
