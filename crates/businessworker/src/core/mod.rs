@@ -33,6 +33,8 @@
 //!
 //! - [`Pairings::closed`] says what the call link tells the gateway before it is attached;
 //!   when it is, [`Pairings::begin`] makes the [`Epoch`], and says what has become of the one before.
+//!   Where something was told, the gateway is asked anything behind it; its answer is noted with
+//!   [`Pairings::closed_was_heard`].
 //!   [`Clients::supersede`] or [`Clients::lose`] carries that out. Then [`EventLink::paired`]: events
 //!   that come from now on hold the epoch.
 //! - Before 4, [`Epoch::turn`] is asked: an event may have to wait, or is dropped

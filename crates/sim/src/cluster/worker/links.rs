@@ -89,6 +89,8 @@ pub(super) enum Asker {
     Session(gatewayworker_protocol::ClientId),
     /// The application, with the number of the question.
     Application(u64),
+    /// The worker, which has said CLOSED to this gateway before.
+    Closed(ProcessId),
 }
 
 /// The outgoing side of a call link.

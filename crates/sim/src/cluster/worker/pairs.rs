@@ -1,10 +1,12 @@
 //! The pairs of links to gateways: how an epoch begins, is kept alive and ends, and when a gateway is lost.
 
+use bytes::Bytes;
 use gatewayworker_businessworker::internals::Previous;
-use gatewayworker_protocol::{ClientId, Command, Pairing, PingBody};
+use gatewayworker_client::Unreached;
+use gatewayworker_protocol::{ClientId, Command, Pairing, PingBody, Question};
 
 use super::Worker;
-use super::links::{Connection, Events, Read};
+use super::links::{Asker, Connection, Events, Read};
 use crate::cluster::address;
 use crate::cluster::gateway::{CALL_LINKS, EVENT_LINKS};
 use crate::cluster::observer::Observer;
@@ -51,6 +53,7 @@ impl Worker {
         context: &mut Context<'_>,
     ) -> Result<(), Violation> {
         let closed = self.pairings.closed(address(gateway), pairing.instance);
+        let has_closed = !closed.is_empty();
         let ids = closed.iter().map(|id| ClientId::new(address(gateway), *id));
         observer.ledger.says_closed(self.life, Life::of_id(pairing.instance), ids);
         let attached = self.calls[gateway].core.attach(pairing.epoch, self.life.id(), closed);
@@ -71,10 +74,37 @@ impl Worker {
             None => {}
         }
         self.events[gateway].link.paired(epoch);
+        if has_closed {
+            self.ask_behind_closed(gateway, context);
+        }
         if self.is_draining {
             self.say_draining(gateway);
         }
         self.run_held(observer, context)
+    }
+
+    /// Asks a gateway anything behind CLOSED: its answer says that it has read that.
+    fn ask_behind_closed(&mut self, gateway: ProcessId, context: &mut Context<'_>) {
+        let question = Command::Ask(Question::IsOnline(0)).into_frame();
+        let calls = &mut self.calls[gateway];
+        let now = calls.instant(context.now_ms);
+        // Where it cannot be asked, it is told again with the next pairing.
+        let _ = calls.core.ask(question, Asker::Closed(gateway), now);
+    }
+
+    /// Takes the outcome of that question. It fails with its connection, so that no answer of another comes.
+    pub(super) fn closed_is_heard(
+        &mut self,
+        gateway: ProcessId,
+        outcome: &Result<Bytes, Unreached>,
+        context: &mut Context<'_>,
+    ) {
+        let Some(epoch) = self.events[gateway].epoch().cloned() else { return };
+        match outcome {
+            Ok(_) => self.pairings.closed_was_heard(&epoch),
+            Err(Unreached::TimedOut) => self.ask_behind_closed(gateway, context),
+            Err(_) => {}
+        }
     }
 
     fn close_lost(
