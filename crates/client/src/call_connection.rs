@@ -2,11 +2,13 @@
 //!
 //! `link/mod.rs` makes one for each attempt that succeeds, and reads it. Nothing is decided here.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddrV4;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use bytes::BytesMut;
 use gatewayworker_net::{LinkReader, LinkStream, LinkWriter};
@@ -33,6 +35,36 @@ struct Received {
     reader: LinkReader,
     /// The beginning of an answer.
     bytes: BytesMut,
+    /// An attempt to read has found nothing since something was read.
+    is_read_out: bool,
+    listener: Option<Listener>,
+}
+
+/// Is told of each read: whether the connection had been read out before, so that the bytes have come
+/// since the read before.
+struct Listener(Box<dyn Fn(bool) + Send + Sync>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
+}
+
+impl Received {
+    /// Notes an attempt to read: how many bytes it has brought, `None` where there were none.
+    fn note_read(&mut self, bytes: Option<usize>) {
+        match bytes {
+            None => self.is_read_out = true,
+            // The end of the stream.
+            Some(0) => {}
+            Some(1..) => {
+                let was_read_out = std::mem::take(&mut self.is_read_out);
+                if let Some(Listener(hear)) = &self.listener {
+                    hear(was_read_out);
+                }
+            }
+        }
+    }
 }
 
 /// The end of a connection, to be waited for by the link that belongs with it.
@@ -57,7 +89,8 @@ impl CallConnection {
     pub(crate) fn new(gateway: SocketAddrV4, stream: LinkStream, outbox: usize) -> Self {
         let (reader, sink) = stream.into_split();
         let writer = LinkWriter::new(sink, outbox);
-        let received = Mutex::new(Received { reader, bytes: BytesMut::new() });
+        let received =
+            Mutex::new(Received { reader, bytes: BytesMut::new(), is_read_out: false, listener: None });
         Self { gateway, writer, received, ended: CancellationToken::new() }
     }
 
@@ -72,9 +105,15 @@ impl CallConnection {
     pub(crate) async fn read<T>(&self, take: impl FnOnce(&mut BytesMut) -> T) -> io::Result<T> {
         // The lock is held only while the socket is read, not while it is waited for.
         let read = poll_fn(|context| {
-            let Received { reader, bytes } = &mut *self.received();
-            bytes.reserve(CHUNK);
-            pin!(reader.read_buf(bytes)).poll(context)
+            let received = &mut *self.received();
+            received.bytes.reserve(CHUNK);
+            let polled = pin!(received.reader.read_buf(&mut received.bytes)).poll(context);
+            match &polled {
+                Poll::Pending => received.note_read(None),
+                Poll::Ready(Ok(bytes)) => received.note_read(Some(*bytes)),
+                Poll::Ready(Err(_)) => {}
+            }
+            polled
         });
         if read.await? == 0 {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway"));
@@ -86,13 +125,21 @@ impl CallConnection {
     /// have heard of it. `None` if there is nothing. The end of the stream is left to
     /// [`read`](Self::read).
     pub(crate) fn read_directly<T>(&self, take: impl FnOnce(&mut BytesMut) -> T) -> Option<T> {
-        let Received { reader, bytes } = &mut *self.received();
+        let received = &mut *self.received();
         let mut has_read = false;
         for _ in 0..MAX_READS {
-            let Ok(Some(1..)) = reader.try_read_directly(bytes) else { break };
+            let Ok(read) = received.reader.try_read_directly(&mut received.bytes) else { break };
+            received.note_read(read);
+            let Some(1..) = read else { break };
             has_read = true;
         }
-        has_read.then(|| take(bytes))
+        has_read.then(|| take(&mut received.bytes))
+    }
+
+    /// Lets `hear` know of each read from now on: whether the bytes have come since the read before. It is
+    /// called by whoever reads, and must neither wait nor use the connection.
+    pub(crate) fn listen(&self, hear: impl Fn(bool) + Send + Sync + 'static) {
+        self.received().listener = Some(Listener(Box::new(hear)));
     }
 
     fn received(&self) -> MutexGuard<'_, Received> {

@@ -38,7 +38,8 @@
 //!   [`Clients::supersede`] or [`Clients::lose`] carries that out. Then [`EventLink::paired`]: events
 //!   that come from now on hold the epoch.
 //! - Before 4, [`Epoch::turn`] is asked: an event may have to wait, or is dropped
-//!   ([`Clients::drop_started`] in the place of 7).
+//!   ([`Clients::drop_started`] in the place of 7). What is read of either link is noted with
+//!   [`Epoch::hear`] and [`Epoch::hear_call_link`].
 //! - After 7, the event is noted in [`Epoch::done`]. What [`DoneQueue::take`] gives is told to the
 //!   gateway, behind what the handlers said to it.
 //! - [`Received::Adopt`] and [`Received::Forget`] go to [`Clients::adopt`] and [`Clients::forget`].
@@ -61,6 +62,7 @@ mod epoch_tests;
 mod event;
 mod event_budget;
 mod event_link;
+mod hearing;
 mod pairings;
 mod session_version;
 mod table;

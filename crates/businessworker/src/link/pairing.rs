@@ -94,6 +94,17 @@ impl<'a, E: Events> PairedLink<'a, E> {
         if let Some(previous) = &previous {
             queues.settle(previous);
         }
+        let waiting = Arc::downgrade(queues);
+        let heard = epoch.clone();
+        let hear = move |was_read_out| {
+            if heard.hear_call_link(clock::now_ms(), was_read_out)
+                && let Some(queues) = waiting.upgrade()
+            {
+                queues.epochs.wake();
+            }
+        };
+        // Where the call link has ended by now, the epoch ends with it.
+        let _ = queues.handler.worker.listen(self.address, pairing.epoch, hear);
         self.link.paired(epoch.clone());
         queues.done.attend(&epoch);
         heartbeats.add(self.writer);

@@ -1,6 +1,7 @@
 //! What happens when the links to a gateway that acknowledges events end.
 
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 use gatewayworker_businessworker::{CancellationToken, Client, Config, Events, Message, Result, serve};
 use gatewayworker_protocol::{Command, PingBody};
@@ -124,6 +125,23 @@ async fn a_gateway_that_falls_silent_is_linked_anew() {
     // It answers on the call link, and says nothing on the event link.
     worker.fake.worker().await;
     worker.pair(INSTANCE, 2).await;
+}
+
+#[tokio::test]
+async fn an_event_begins_while_the_gateway_gives_signs_of_life_on_the_call_link() {
+    const LINK_TIMEOUT: Duration = Duration::from_secs(4);
+    let worker = Worker::paired(|config| {
+        (config.link_ping_interval_ms, config.link_timeout_ms) = (50, LINK_TIMEOUT.as_millis() as u64);
+    });
+    let mut worker = worker.await;
+    let silent_since = Instant::now();
+    // The worker's heartbeats wake this loop.
+    while silent_since.elapsed() < LINK_TIMEOUT.mul_f32(0.55) {
+        worker.fake.told().await;
+    }
+    // That it comes says nothing: it may have waited in the socket while the worker was stopped.
+    worker.say(1, "hi").await;
+    assert_eq!(worker.sees().await, "1: hi");
 }
 
 /// It may hold events of this worker, which others have to get, and it does not know that the worker stops.

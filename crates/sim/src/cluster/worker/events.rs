@@ -237,9 +237,9 @@ impl Events {
         if let Some(deadline_ms) = &mut self.deadline_ms {
             *deadline_ms = now_ms + crate::cluster::timing::LINK_TIMEOUT_MS;
         }
-        let had_to_wait = std::mem::take(&mut self.is_read_out);
+        let was_read_out = std::mem::take(&mut self.is_read_out);
         if let Some(epoch) = self.link.epoch() {
-            epoch.hear(now_ms, had_to_wait);
+            epoch.hear(now_ms, was_read_out);
         }
     }
 

@@ -124,16 +124,11 @@ impl Worker {
 
     /// Pings the gateways on both links.
     pub(super) fn ping(&mut self, now_ms: u64) {
-        // A tick that comes late says that this process stood still: then the call link is read first, on which the
-        // end of the epoch is found.
-        let is_in_time = now_ms <= self.next_ping_ms + PING_INTERVAL_MS;
         self.next_ping_ms = now_ms + PING_INTERVAL_MS;
         let ping = Command::Ping(PingBody::Empty.encode());
         for (events, calls) in self.events.iter().zip(&self.calls) {
-            let Some(epoch) = events.epoch() else { continue };
-            if events.stalled.is_some() && is_in_time {
-                // Nothing is read as there is no room, and events have to go on, or there would never be any.
-                epoch.can_hear(now_ms);
+            if events.epoch().is_none() {
+                continue;
             }
             let connections = events.connection.iter().chain(&calls.connection);
             for connection in connections.filter(|connection| connection.writer.waiting() == 0) {
@@ -180,12 +175,28 @@ impl Worker {
 
     /// The call link has something to do at this time: it is read once more before.
     pub(super) fn judge_calls(&mut self, gateway: ProcessId, context: &mut Context<'_>) {
-        let calls = &mut self.calls[gateway];
-        if calls.core.any_connection().is_some() && !calls.read(context) {
-            return self.end_pair(gateway, context);
+        if self.calls[gateway].core.any_connection().is_some() && !self.read_calls(gateway, context) {
+            return;
         }
+        let calls = &mut self.calls[gateway];
         let now = calls.instant(context.now_ms);
         calls.core.handle_timeout(now);
+    }
+
+    /// Reads the call link once. Returns whether it still stands.
+    pub(super) fn read_calls(&mut self, gateway: ProcessId, context: &mut Context<'_>) -> bool {
+        let calls = &mut self.calls[gateway];
+        match calls.read(context) {
+            Read::More => {
+                let was_read_out = std::mem::take(&mut calls.is_read_out);
+                if let Some(epoch) = self.events[gateway].epoch() {
+                    epoch.hear_call_link(context.now_ms, was_read_out);
+                }
+            }
+            Read::Empty => calls.is_read_out = true,
+            Read::End => self.end_pair(gateway, context),
+        }
+        self.calls[gateway].connection.is_some()
     }
 
     /// One of the two links is over, and with it the other one and the epoch.
