@@ -43,8 +43,8 @@ pub(crate) struct EventQueues<E> {
     pub(crate) done: DoneTeller,
     /// A permit for each handler that runs.
     running: Semaphore,
-    /// Wakes the links that wait for room when an event has finished.
-    finished: Notify,
+    /// Wakes the links that wait for room when there may be some.
+    pub(crate) finished: Notify,
     pub(crate) tasks: TaskTracker,
     /// The number of gateways that events come from now.
     gateways: AtomicUsize,

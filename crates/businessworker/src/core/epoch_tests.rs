@@ -12,6 +12,9 @@ use super::*;
 
 const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300);
 
+/// What a message costs.
+const COST: usize = EVENT_COST + 2;
+
 fn id(connection_id: u32) -> ClientId {
     ClientId::new(GATEWAY, connection_id)
 }
@@ -43,9 +46,23 @@ struct Paired {
 
 impl Paired {
     fn new() -> Self {
+        Self::with_budget(100_000)
+    }
+
+    fn with_budget(budget: usize) -> Self {
         let mut pairings = Pairings::new(Duration::from_secs(5));
         let (epoch, _) = pairings.begin(GATEWAY, Pairing { instance: 7, epoch: 1 }, 0);
-        Self { pairings, epoch, clients: Clients::new(OrderedTable::default(), 100_000) }
+        Self { pairings, epoch, clients: Clients::new(OrderedTable::default(), budget) }
+    }
+
+    /// Whether so many more small events could come.
+    fn has_room_for(&self, events: usize) -> bool {
+        let budget = self.clients.budget();
+        let has_room = budget.try_reserve(events * COST);
+        if has_room {
+            budget.give_back(events * COST);
+        }
+        has_room
     }
 
     /// An event comes; returns it where it can start.
@@ -251,6 +268,45 @@ fn a_client_of_another_process_with_the_same_id_comes_behind_the_close_of_the_lo
     assert!(worker.clients.has_clients_of(&worker.epoch), "the new one is there");
     worker.handle(worker.receive(close(1)));
     worker.assert_nothing_is_left();
+}
+
+#[test]
+fn held_events_of_a_missing_gateway_take_no_room_until_it_is_lost() {
+    let mut worker = Paired::with_budget(4 * COST);
+    let started = worker.receive(message(1, ""));
+    worker.receive(message(1, ""));
+    worker.receive(message(2, ""));
+    let other = Event::from_command(message(9, "")).unwrap();
+    assert!(!worker.has_room_for(3), "they take three quarters");
+    worker.epoch.end();
+    worker.clients.hold(&worker.epoch);
+    worker.clients.hold(&worker.epoch);
+    assert!(worker.has_room_for(4), "all of it is the others'");
+    assert!(worker.clients.try_reserve(&other) && worker.clients.try_reserve(&other));
+    let lost = worker.pairings.lose(GATEWAY).unwrap();
+    worker.clients.lose(&lost);
+    assert!(!worker.has_room_for(1), "they run, and others wait for that");
+    assert_eq!(worker.handle(started).len(), 2);
+    assert!(worker.has_room_for(1));
+}
+
+#[test]
+fn held_events_that_are_dropped_were_given_back_once() {
+    for is_held in [false, true] {
+        let mut worker = Paired::with_budget(4 * COST);
+        let started = worker.receive(message(1, ""));
+        worker.receive(message(1, ""));
+        let before = worker.epoch.clone();
+        worker.epoch.end();
+        if is_held {
+            worker.clients.hold(&before);
+        }
+        worker.pair_again(7);
+        worker.clients.supersede(&before);
+        assert!(worker.has_room_for(3), "what waits behind a handler is dropped before that has ended");
+        worker.handle(started);
+        worker.assert_nothing_is_left();
+    }
 }
 
 #[test]

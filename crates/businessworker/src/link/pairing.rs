@@ -143,7 +143,9 @@ impl<E: Events> EventLinks<E> {
         self.queues.end_epoch(epoch);
         if was_drained {
             // The gateway lives, and has given these clients to others, or will.
-            self.queues.clients.supersede(epoch);
+            self.queues.supersede(epoch);
+        } else {
+            self.queues.hold(epoch);
         }
     }
 

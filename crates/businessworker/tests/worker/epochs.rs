@@ -44,6 +44,26 @@ async fn events_wait_while_it_is_not_known_what_has_become_of_their_gateway() {
 }
 
 #[tokio::test]
+async fn events_that_wait_for_a_missing_gateway_take_no_room_from_others() {
+    let mut living = FakeGateway::start().await;
+    let mut worker = Worker::start_with(&[living.address], |_| ()).await;
+    living.worker().await;
+    pair(&mut living, INSTANCE + 1, 1).await;
+    worker.pair(INSTANCE, 1).await;
+    worker.say(1, "wait").await;
+    assert_eq!(worker.sees().await, "waiting 1");
+    // Together they take all the room for events, which is 64 MiB, but for half a megabyte.
+    let long = "x".repeat(9_500_000);
+    for _ in 0..7 {
+        worker.say(1, &long).await;
+    }
+    worker.fake.close_event_link().await;
+    worker.fake.worker().await;
+    living.events([living.message(2, &format!("again? {}", &long[..1_000_000]))]).await;
+    assert_eq!(worker.sees().await, "redelivered: false");
+}
+
+#[tokio::test]
 async fn a_handler_whose_epoch_is_over_says_nothing_more() {
     let mut worker = Worker::paired(|_| ()).await;
     worker.say(1, "wait-echo late").await;

@@ -66,6 +66,7 @@ impl Worker {
         match previous {
             Some(Previous::Superseded(previous)) => {
                 self.clients.supersede(&previous);
+                self.look_for_room(context);
             }
             Some(Previous::Lost(previous)) => {
                 let lost = self.clients.lose(&previous);
@@ -205,6 +206,8 @@ impl Worker {
         let events = std::mem::take(&mut self.events[gateway]);
         if let Some(epoch) = events.epoch() {
             epoch.end();
+            self.clients.hold(epoch);
+            self.look_for_room(context);
         }
         self.tell_done_at_ms[gateway] = None;
         let has_next = !self.has_ended && self.may_connect(gateway);
