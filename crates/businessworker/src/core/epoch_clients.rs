@@ -100,7 +100,11 @@ impl<T: ClientTable> Clients<T> {
     /// given these clients to others, or says anew that they are this worker's.
     pub fn supersede(&self, epoch: &Epoch) {
         epoch.decide(Phase::Superseded);
-        self.table().update_all(|_, state| state.supersede(epoch.serial(), self.budget()));
+        self.table().update_all(|id, state| {
+            if id.gateway() == epoch.gateway() {
+                state.supersede(epoch.serial(), self.budget());
+            }
+        });
     }
 
     /// The gateway of an epoch is lost: its events that were held run, which have their part of the budget
@@ -110,7 +114,7 @@ impl<T: ClientTable> Clients<T> {
         epoch.decide(Phase::Lost);
         let mut closed = Vec::new();
         self.table().update_all(|id, state| {
-            if state.lose(epoch.serial(), self.budget()) {
+            if id.gateway() == epoch.gateway() && state.lose(epoch.serial(), self.budget()) {
                 closed.push(id);
             }
         });
