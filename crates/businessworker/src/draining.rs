@@ -38,12 +38,22 @@ impl<E: Events> EventQueues<E> {
     /// Carries out what has become of an epoch, as its gateway is paired again.
     pub(crate) fn settle(self: &Arc<Self>, previous: &Previous) {
         match previous {
-            Previous::Superseded(epoch) => {
-                self.clients.supersede(epoch);
-                self.epochs.wake();
-            }
+            Previous::Superseded(epoch) => self.supersede(epoch),
             Previous::Lost(epoch) => self.lose_replaced(epoch),
         }
+    }
+
+    /// Holds the events of an epoch whose event link has been read to its end, in no other gateway's room.
+    pub(crate) fn hold(&self, epoch: &Epoch) {
+        self.clients.hold(epoch);
+        self.wake_for_room();
+    }
+
+    /// Drops the events of an epoch that are held, as the gateway lives or nothing depends on it.
+    pub(crate) fn supersede(&self, epoch: &Epoch) {
+        self.clients.supersede(epoch);
+        self.wake_for_room();
+        self.epochs.wake();
     }
 
     /// A gateway that does not acknowledge events has this address now. If another one had it, that is

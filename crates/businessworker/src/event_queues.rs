@@ -43,7 +43,7 @@ pub(crate) struct EventQueues<E> {
     pub(crate) done: DoneTeller,
     /// A permit for each handler that runs.
     running: Semaphore,
-    /// Wakes the links that wait for room when an event has finished,
+    /// Wakes the links that wait for room when there may be some,
     finished: Notify,
     /// of which there are so many: mostly none, and then nobody is to be woken.
     without_room: AtomicUsize,
@@ -167,7 +167,7 @@ impl<E: Events> EventQueues<E> {
 
     /// Wakes the links that wait for room. The budget was given back before, in one order with the count:
     /// either it sees the link, or the link sees the budget.
-    fn wake_for_room(&self) {
+    pub(crate) fn wake_for_room(&self) {
         if self.without_room.load(Ordering::SeqCst) > 0 {
             self.finished.notify_waiters();
         }

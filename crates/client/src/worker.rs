@@ -141,6 +141,22 @@ impl WorkerHandle {
         self.link(gateway)?.attach(pairing, closed)
     }
 
+    /// Calls `hear` whenever something of the gateway is read on the call link of an epoch, from now on.
+    /// It is told whether these bytes have come since the read before: there was nothing more to read then.
+    ///
+    /// It is called by whoever reads, must not wait, and must not use the handle.
+    ///
+    /// # Errors
+    /// When the call link is not attached to that epoch any more.
+    pub fn listen(
+        &self,
+        gateway: SocketAddrV4,
+        epoch: u32,
+        hear: impl Fn(bool) + Send + Sync + 'static,
+    ) -> Result<(), Unreached> {
+        self.link(gateway)?.listen(epoch, hear)
+    }
+
     /// Closes the call link of an epoch at once, if it is still there. What waits to be written is
     /// lost. The next connection belongs to no epoch.
     pub fn end_call_link(&self, gateway: SocketAddrV4, epoch: u32) {

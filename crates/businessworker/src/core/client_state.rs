@@ -15,6 +15,7 @@ use gatewayworker_protocol::{MAX_FRAME_LEN, Origin};
 
 use super::book::Book;
 use super::event::{Event, EventKind};
+use super::event_budget::EventBudget;
 use super::session_version::{Freshness, SessionHasher, SessionVersion};
 
 /// How many waiting events a queue has room for when it is made.
@@ -36,12 +37,25 @@ pub struct ClientState {
     /// What the event that runs costs.
     cost: u32,
     running: Running,
+    /// The gateway of the event that runs is missing, and the event is not charged to the budget.
+    is_held: bool,
     /// The client was refused and may have messages under way.
     refused: bool,
-    /// The gateway has taken the client away from this worker while its events ran or waited here.
-    lost: bool,
-    /// The client's gateway is lost, and `on_close` has not been queued yet.
-    close_due: bool,
+    departure: Departure,
+}
+
+/// How the client goes, beside its close.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Departure {
+    #[default]
+    None,
+    /// The gateway has taken it away from this worker while its events ran or waited here.
+    Taken,
+    /// Its gateway is lost, and `on_close` has not been queued yet.
+    CloseDue,
+    /// The close here is that of an earlier client with the same id. The book is that of the client that
+    /// this worker has taken over behind it.
+    Followed,
 }
 
 /// The event whose handler runs, or is about to.
@@ -84,7 +98,7 @@ impl SessionQuestion {
 /// What follows the end of an event's handler.
 #[derive(Debug)]
 pub(super) struct Finished {
-    /// The cost that the event had reserved.
+    /// What the event was charged to the budget.
     pub(super) cost: usize,
     /// The client's next event.
     pub(super) next: Option<Event>,
@@ -110,8 +124,7 @@ impl ClientState {
 
     /// Puts an event into the queue.
     fn queue(&mut self, event: Event) -> Option<Event> {
-        // The gateway has linked this worker again, and the client is this worker's again.
-        self.lost = false;
+        self.come_back();
         if self.running == Running::Nothing {
             self.run(&event);
             return Some(event);
@@ -122,6 +135,7 @@ impl ClientState {
 
     fn run(&mut self, event: &Event) {
         self.cost = event.cost().try_into().unwrap_or(u32::MAX);
+        self.is_held = event.is_held;
         self.running = if event.is_close() { Running::Close } else { Running::Event };
     }
 
@@ -131,19 +145,37 @@ impl ClientState {
         let is_another = self.book.as_ref().is_some_and(|book| book.epoch != epoch);
         let start = if is_another { self.close_lost(origin.gateway, origin.connection_id) } else { None };
         self.book = Some(Book::new(origin, epoch));
+        self.come_back();
         start
+    }
+
+    /// The gateway has linked this worker again, and the client is this worker's again.
+    fn come_back(&mut self) {
+        if self.departure == Departure::Taken {
+            self.departure = Departure::None;
+        }
     }
 
     /// Takes the client over from another worker, with the session of now. Returns an event to start,
     /// as [`enter`](Self::enter) does.
     pub(super) fn adopt(&mut self, origin: &Origin, epoch: NonZeroU32, session: &[u8]) -> Option<Event> {
         let start = self.enter(origin, epoch);
-        if start.is_none() {
-            // Whatever is known here is from before it went to the other worker.
-            self.forget_session();
-            self.learn(session);
+        if self.has_close() {
+            // What is known here is of the client before, whose events are still to be handled.
+            self.departure = Departure::Followed;
+            return start;
         }
+        // Whatever is known here is from before it went to the other worker. That it was refused holds:
+        // it has messages under way, and the gateway may not have read that it is to be closed.
+        self.forget_session();
+        self.learn(session);
         start
+    }
+
+    /// Whether the last event here is the client's close.
+    fn has_close(&self) -> bool {
+        let last = self.waiting.as_ref().and_then(|waiting| waiting.back());
+        last.map_or(self.running == Running::Close, Event::is_close)
     }
 
     /// Decides which session the handler of an event gets, if it runs at all.
@@ -151,7 +183,7 @@ impl ClientState {
         match kind {
             EventKind::Connect => {
                 // A gateway that restarted may use the id again.
-                self.forget_session();
+                self.forget_client();
                 self.learn(&session);
                 Begin::Run(session)
             }
@@ -160,6 +192,11 @@ impl ClientState {
                 Begin::Ask(question) => Begin::Run(question.newest_known),
                 fresh => fresh,
             },
+            // It comes again only where the gateway has not heard the answer.
+            EventKind::WebSocketConnect { .. } => {
+                self.refused = false;
+                self.check(session, hasher)
+            }
             _ if self.refused => Begin::Skip,
             _ => self.check(session, hasher),
         }
@@ -230,25 +267,34 @@ impl ClientState {
     /// or whatever is the last here of a client whose gateway has taken it away.
     pub(super) fn finish(&mut self) -> Finished {
         let was_close = self.running == Running::Close;
+        let departure = self.departure;
         let finished = self.skip();
-        if was_close {
-            self.forget_session();
-            // What is behind it is of another client that has got its id.
-            if finished.next.is_none() {
-                self.book = None;
+        let is_last = finished.next.is_none();
+        match departure {
+            // What is behind the close is of another client that has got its id.
+            Departure::Followed | Departure::CloseDue if was_close => self.forget_client(),
+            _ if was_close => {
+                self.forget_client();
+                if is_last {
+                    self.book = None;
+                }
             }
-        } else if self.lost && finished.next.is_none() {
-            self.forget_session();
+            Departure::Taken if is_last => self.forget_client(),
+            _ => {}
         }
         finished
     }
 
     /// Ends an event for which no handler was to run, and starts the next.
     pub(super) fn skip(&mut self) -> Finished {
-        let cost = std::mem::take(&mut self.cost) as usize;
+        let cost = if std::mem::take(&mut self.is_held) { 0 } else { self.cost as usize };
+        self.cost = 0;
         let next = self.waiting.as_mut().and_then(|waiting| waiting.pop_front());
         if self.waiting.as_ref().is_some_and(|waiting| waiting.is_empty()) {
             self.waiting = None;
+        }
+        if self.running == Running::Close && self.departure == Departure::Followed {
+            self.departure = Departure::None;
         }
         match &next {
             Some(next) => self.run(next),
@@ -262,12 +308,11 @@ impl ClientState {
     pub(super) fn take_unbegun(&mut self, epoch: NonZeroU32) -> Unbegun {
         let mut taken = Unbegun::default();
         let Some(waiting) = &mut self.waiting else { return taken };
-        let is_its = |event: &Event| event.epoch.as_ref().is_some_and(|of| of.serial() == epoch);
         let mut came = false;
-        while waiting.back().is_some_and(is_its) {
+        while waiting.back().is_some_and(|event| event.is_of(epoch)) {
             let Some(event) = waiting.pop_back() else { break };
             taken.events += 1;
-            taken.cost += event.cost();
+            taken.cost += if event.is_held { 0 } else { event.cost() };
             came |= matches!(event.kind, EventKind::Connect);
         }
         if waiting.is_empty() {
@@ -283,38 +328,87 @@ impl ClientState {
     /// known of it still holds for them.
     pub(super) fn leave(&mut self) {
         self.book = None;
-        self.close_due = false;
+        self.departure = Departure::None;
         match self.running {
-            Running::Nothing => self.forget_session(),
-            Running::Event | Running::Close => self.lost = true,
+            Running::Nothing => self.forget_client(),
+            Running::Event | Running::Close => self.departure = Departure::Taken,
         }
     }
 
-    /// The epoch of the client's book is superseded: the gateway tells anew whose the client is.
-    pub(super) fn supersede(&mut self, epoch: NonZeroU32) {
+    /// The gateway of an epoch is missing: takes what the events of the epoch cost out of the budget.
+    pub(super) fn hold(&mut self, epoch: NonZeroU32, budget: &EventBudget) {
+        if self.running != Running::Nothing && self.is_booked_in(epoch) && !self.is_held {
+            self.is_held = true;
+            budget.give_back(self.cost as usize);
+        }
+        for event in self.waiting_of(epoch).filter(|event| !event.is_held) {
+            event.is_held = true;
+            budget.give_back(event.cost());
+        }
+    }
+
+    /// The epoch is superseded, and the gateway tells anew whose the client is: drops the events of the
+    /// epoch that wait behind another.
+    pub(super) fn supersede(&mut self, epoch: NonZeroU32, budget: &EventBudget) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.retain(|event| {
+                if event.is_of(epoch) && !event.is_held {
+                    budget.give_back(event.cost());
+                }
+                !event.is_of(epoch)
+            });
+            if waiting.is_empty() {
+                self.waiting = None;
+            }
+        }
         if self.is_booked_in(epoch) {
             self.book = None;
-            self.close_due = false;
+            self.departure = Departure::None;
+            // If the client is this worker's again, it is still refused.
             self.forget_session();
+        } else {
+            self.forget_refusal();
+        }
+    }
+
+    /// Forgets that a client was refused that has not come back since its gateway was linked last: it is
+    /// another worker's, or nobody's.
+    fn forget_refusal(&mut self) {
+        if self.book.is_none() && self.running == Running::Nothing {
+            self.refused = false;
         }
     }
 
     /// The client's gateway is lost: its close is due, unless it is here already. Returns whether it is.
-    pub(super) fn lose(&mut self, epoch: NonZeroU32) -> bool {
+    /// The events of the epoch run now, and are charged to the budget again.
+    pub(super) fn lose(&mut self, epoch: NonZeroU32, budget: &EventBudget) -> bool {
+        for event in self.waiting_of(epoch).filter(|event| event.is_held) {
+            event.is_held = false;
+            budget.charge(event.cost());
+        }
         if !self.is_booked_in(epoch) {
+            self.forget_refusal();
             return false;
         }
-        let last = self.waiting.as_ref().and_then(|waiting| waiting.back());
-        let has_close = last.map_or(self.running == Running::Close, Event::is_close);
-        self.close_due = !has_close;
-        self.close_due
+        if std::mem::take(&mut self.is_held) {
+            budget.charge(self.cost as usize);
+        }
+        let has_close = self.has_close() && self.departure != Departure::Followed;
+        self.departure = if has_close { Departure::None } else { Departure::CloseDue };
+        !has_close
+    }
+
+    /// The events of an epoch behind the one that runs.
+    fn waiting_of(&mut self, epoch: NonZeroU32) -> impl Iterator<Item = &mut Event> {
+        self.waiting.iter_mut().flat_map(|waiting| waiting.iter_mut()).filter(move |event| event.is_of(epoch))
     }
 
     /// Queues the close that is due; returns it where it is its turn at once.
     pub(super) fn close_lost(&mut self, gateway: SocketAddrV4, connection_id: u32) -> Option<Event> {
-        if !std::mem::take(&mut self.close_due) {
+        if self.departure != Departure::CloseDue {
             return None;
         }
+        self.departure = Departure::None;
         let origin = self.book.take()?.origin(gateway, connection_id);
         let session = self.known.as_deref().map(Bytes::copy_from_slice);
         self.queue(Event::loss(origin, session.unwrap_or_default()))
@@ -339,6 +433,11 @@ impl ClientState {
     fn forget_session(&mut self) {
         self.session.forget();
         self.known = None;
+    }
+
+    /// Forgets everything but the book.
+    fn forget_client(&mut self) {
+        self.forget_session();
         self.refused = false;
     }
 

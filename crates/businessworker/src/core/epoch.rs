@@ -6,7 +6,7 @@
 
 use std::net::SocketAddrV4;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use gatewayworker_client::worker::Fence;
 use gatewayworker_protocol::Pairing;
 
 use super::done_queue::DoneQueue;
+use super::hearing::Hearing;
 
 /// One pairing of this worker with one gateway process.
 #[derive(Debug)]
@@ -25,12 +26,10 @@ pub struct Epoch {
     phase: AtomicU8,
     /// Refuses the calls of the handlers of this epoch's events when it is over.
     fence: Arc<Fence>,
-    /// When something was read last.
-    read_ms: AtomicU64,
-    /// When something was read last that had just come.
-    heard_ms: AtomicU64,
-    /// What is read may have come long ago, while this process was held up.
-    is_behind: AtomicBool,
+    event_link: Hearing,
+    call_link: Hearing,
+    /// An event waits until the gateway is heard.
+    is_waited_for: AtomicBool,
     /// How long the gateway may be silent before no event is begun any more.
     silence_ms: u64,
     done: Mutex<DoneQueue>,
@@ -61,9 +60,6 @@ pub enum Turn {
     Drop,
 }
 
-/// The time at which a gateway counts as heard while nothing can be read.
-const ALWAYS: u64 = u64::MAX;
-
 impl Epoch {
     /// An epoch that begins at `now_ms`, as the gateway has been heard. Events are begun while the
     /// gateway was heard within `silence`.
@@ -80,9 +76,9 @@ impl Epoch {
             serial,
             phase: AtomicU8::new(Phase::Live as u8),
             fence: Arc::new(Fence::new()),
-            read_ms: AtomicU64::new(now_ms),
-            heard_ms: AtomicU64::new(now_ms),
-            is_behind: AtomicBool::new(false),
+            event_link: Hearing::new(now_ms),
+            call_link: Hearing::new(now_ms),
+            is_waited_for: AtomicBool::new(false),
             silence_ms: silence.as_millis().try_into().unwrap_or(u64::MAX),
             done: Mutex::default(),
         }
@@ -131,62 +127,70 @@ impl Epoch {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
-    /// Returns for how long nothing has been read of the gateway at `now_ms`, in milliseconds.
+    /// Returns for how long nothing has been read on the event link at `now_ms`, in milliseconds; 0 while
+    /// it is not read.
     pub fn silent_ms(&self, now_ms: u64) -> u64 {
-        now_ms.saturating_sub(self.read_ms.load(Ordering::Relaxed))
+        self.event_link.silent_ms(now_ms)
     }
 
-    /// Notes that something of the gateway was read at `now_ms`; `had_to_wait` says that there was
-    /// nothing to read just before. Returns whether events may have waited for that.
-    ///
-    /// After a long silence the first bytes say nothing: this process may have been stopped, and they may
-    /// have come long ago, with the end of the link behind them. The gateway is heard when bytes come
-    /// after all that has been read.
-    pub fn hear(&self, now_ms: u64, had_to_wait: bool) -> bool {
-        self.read_ms.store(now_ms, Ordering::Relaxed);
-        let before = self.heard_ms.load(Ordering::Relaxed);
-        if before == now_ms {
-            return false;
-        }
-        let was_silent = now_ms.saturating_sub(before) > self.silence_ms;
-        if was_silent {
-            let was_behind = self.is_behind.swap(true, Ordering::Relaxed);
-            if !(was_behind && had_to_wait) {
-                return false;
-            }
-            self.is_behind.store(false, Ordering::Relaxed);
-        }
-        self.heard_ms.store(now_ms, Ordering::Relaxed);
-        was_silent
+    /// Notes that something was read on the event link at `now_ms`; `was_read_out` says that an attempt
+    /// to read has found nothing since the read before. Returns whether events wait for that: they are to
+    /// be woken, and ask for their [turn](Self::turn) again.
+    pub fn hear(&self, now_ms: u64, was_read_out: bool) -> bool {
+        self.event_link.note(now_ms, was_read_out, self.silence_ms) && self.ends_wait()
     }
 
-    /// Notes that nothing can be read for now, as there is no room for more events. The gateway is not
-    /// silent then, as far as is known here, and events have to go on, or there would never be room. The
-    /// call link tells if the gateway is dead.
-    pub fn cannot_hear(&self) {
-        self.read_ms.store(ALWAYS, Ordering::Relaxed);
-        self.heard_ms.store(ALWAYS, Ordering::Relaxed);
+    /// Notes that something was read on the call link, as [`hear`](Self::hear) does for the event link.
+    pub fn hear_call_link(&self, now_ms: u64, was_read_out: bool) -> bool {
+        self.call_link.note(now_ms, was_read_out, self.silence_ms) && self.ends_wait()
     }
 
-    /// Notes that there is room again, and that reading goes on at `now_ms`.
-    pub fn can_hear(&self, now_ms: u64) {
-        self.read_ms.store(now_ms, Ordering::Relaxed);
-        self.heard_ms.store(now_ms, Ordering::Relaxed);
+    /// Notes that the event link is not read for now, as there is no room for more events: it says
+    /// nothing of the gateway meanwhile. The call link does, on which a silent gateway is asked for a sign
+    /// of life: events go on as long as it gives one.
+    pub fn pause_reading(&self) {
+        self.event_link.pause();
+    }
+
+    /// Notes that there is room again, and that the event link is read again from `now_ms`.
+    pub fn resume_reading(&self, now_ms: u64) {
+        self.event_link.resume(now_ms);
     }
 
     /// Decides what to do at `now_ms` with an event of this epoch whose turn it is.
     #[inline]
     pub fn turn(&self, now_ms: u64) -> Turn {
         match self.phase() {
-            Phase::Live if !self.is_heard(now_ms) => Turn::Wait,
+            Phase::Live if !self.is_heard_or_waited_for(now_ms) => Turn::Wait,
             Phase::Live | Phase::Lost => Turn::Begin,
             Phase::Over => Turn::Wait,
             Phase::Superseded => Turn::Drop,
         }
     }
 
+    /// Whether the gateway was heard lately. Either link will do: a gateway that ends the epoch closes
+    /// both, so that what it has said on either says that it had not by then.
     fn is_heard(&self, now_ms: u64) -> bool {
-        now_ms.saturating_sub(self.heard_ms.load(Ordering::Relaxed)) <= self.silence_ms
+        self.event_link.is_heard(now_ms, self.silence_ms) || self.call_link.is_heard(now_ms, self.silence_ms)
+    }
+
+    /// Whether the gateway was heard lately; if not, [`hear`](Self::hear) will say that somebody waits.
+    //
+    // No wake-up is lost. The one that waits stores the flag, then loads the times; the one that hears
+    // stores a time, then loads the flag. All four are SeqCst, so they are in one order. If the time is
+    // loaded before it is stored, then the flag is stored before it is loaded, and the wait is ended;
+    // else the wait does not begin. Whoever waits asks only after it has begun to listen for the wake-up,
+    // and asks again after each: the flag is lowered for all at once.
+    fn is_heard_or_waited_for(&self, now_ms: u64) -> bool {
+        self.is_heard(now_ms) || {
+            self.is_waited_for.store(true, Ordering::SeqCst);
+            self.is_heard(now_ms)
+        }
+    }
+
+    /// Returns whether events wait to hear the gateway, which has just been heard.
+    fn ends_wait(&self) -> bool {
+        self.is_waited_for.load(Ordering::SeqCst) && self.is_waited_for.swap(false, Ordering::SeqCst)
     }
 
     /// Returns what is done and not told yet.
@@ -215,25 +219,39 @@ mod tests {
     }
 
     #[test]
-    fn bytes_from_before_this_process_was_stopped_are_no_sign_of_life() {
+    fn an_event_that_waits_is_woken_when_the_gateway_is_heard_however_short_its_silence_was() {
         let epoch = epoch();
-        assert!(!epoch.hear(60_000, true), "it waited for them before it was stopped");
+        assert!(!epoch.hear(2_000, true), "nothing waits");
+        // The clock of the waiting thread is a moment ahead of that of the reader.
+        assert_eq!(epoch.turn(7_001), Turn::Wait);
+        assert!(epoch.hear(7_000, true), "the event waits for that");
+        assert_eq!(epoch.turn(7_001), Turn::Begin);
+        assert!(!epoch.hear(7_100, true), "it is woken once");
+    }
+
+    #[test]
+    fn old_bytes_wake_nothing() {
+        let epoch = epoch();
         assert_eq!(epoch.turn(60_000), Turn::Wait);
-        assert_eq!(epoch.silent_ms(60_000), 0, "but nothing says that the gateway is dead");
-        assert!(!epoch.hear(60_001, false), "they had come, too");
-        assert_eq!(epoch.turn(60_001), Turn::Wait);
-        assert!(epoch.hear(60_500, true), "events have waited for that");
+        assert!(!epoch.hear(60_000, true));
+        assert_eq!(epoch.turn(60_000), Turn::Wait);
+        assert!(epoch.hear(60_500, true));
         assert_eq!(epoch.turn(60_500), Turn::Begin);
     }
 
     #[test]
-    fn while_there_is_no_room_to_read_events_go_on() {
+    fn while_there_is_no_room_to_read_the_call_link_tells_whether_events_go_on() {
         let epoch = epoch();
-        epoch.cannot_hear();
-        assert_eq!(epoch.turn(60_000), Turn::Begin);
-        assert_eq!(epoch.silent_ms(60_000), 0);
-        epoch.can_hear(60_000);
-        assert_eq!(epoch.turn(66_000), Turn::Wait);
+        epoch.pause_reading();
+        assert_eq!(epoch.turn(6_000), Turn::Begin, "it was heard five seconds ago");
+        assert_eq!(epoch.turn(6_001), Turn::Wait);
+        assert_eq!(epoch.silent_ms(60_000), 0, "but nothing says that the gateway is dead");
+        assert!(!epoch.hear_call_link(60_000, true), "that may be old");
+        assert!(epoch.hear_call_link(60_100, true));
+        assert_eq!(epoch.turn(65_000), Turn::Begin);
+        epoch.resume_reading(65_000);
+        assert_eq!(epoch.turn(65_101), Turn::Wait);
+        assert!(!epoch.hear(65_102, false), "that waited in the socket");
     }
 
     #[test]

@@ -89,21 +89,35 @@ impl<T: ClientTable> Clients<T> {
         clients
     }
 
+    /// The links of an epoch that is over have been read to their ends: its events are held until it is
+    /// known what has become of the gateway. Meanwhile they take no room from the events of gateways that
+    /// live. A gateway can have no more of them here than the budget allows, as it is not read while its
+    /// events are held.
+    pub fn hold(&self, epoch: &Epoch) {
+        if epoch.phase() == Phase::Over {
+            self.table().update_all(|_, state| state.hold(epoch.serial(), self.budget()));
+        }
+    }
+
     /// The same gateway process is back: drops what was held of the epoch, and its books. The gateway has
     /// given these clients to others, or says anew that they are this worker's.
     pub fn supersede(&self, epoch: &Epoch) {
         epoch.decide(Phase::Superseded);
-        self.table().update_all(|_, state| state.supersede(epoch.serial()));
+        self.table().update_all(|id, state| {
+            if id.gateway() == epoch.gateway() {
+                state.supersede(epoch.serial(), self.budget());
+            }
+        });
     }
 
-    /// The gateway of an epoch is lost: its events that were held run, and the clients in its books are
-    /// closed. Returns those, for each of which [`close_lost`](Self::close_lost) is to be called: a few at
+    /// The gateway of an epoch is lost: its events that were held run, which have their part of the budget
+    /// again, even if it is not left; and the clients in its books are closed. Returns those, for each of which [`close_lost`](Self::close_lost) is to be called: a few at
     /// a time, as nothing else bounds their number.
     pub fn lose(&self, epoch: &Epoch) -> Vec<ClientId> {
         epoch.decide(Phase::Lost);
         let mut closed = Vec::new();
         self.table().update_all(|id, state| {
-            if state.lose(epoch.serial()) {
+            if id.gateway() == epoch.gateway() && state.lose(epoch.serial(), self.budget()) {
                 closed.push(id);
             }
         });

@@ -12,6 +12,9 @@ use super::*;
 
 const GATEWAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2300);
 
+/// What a message costs.
+const COST: usize = EVENT_COST + 2;
+
 fn id(connection_id: u32) -> ClientId {
     ClientId::new(GATEWAY, connection_id)
 }
@@ -43,9 +46,23 @@ struct Paired {
 
 impl Paired {
     fn new() -> Self {
+        Self::with_budget(100_000)
+    }
+
+    fn with_budget(budget: usize) -> Self {
         let mut pairings = Pairings::new(Duration::from_secs(5));
         let (epoch, _) = pairings.begin(GATEWAY, Pairing { instance: 7, epoch: 1 }, 0);
-        Self { pairings, epoch, clients: Clients::new(OrderedTable::default(), 100_000) }
+        Self { pairings, epoch, clients: Clients::new(OrderedTable::default(), budget) }
+    }
+
+    /// Whether so many more small events could come.
+    fn has_room_for(&self, events: usize) -> bool {
+        let budget = self.clients.budget();
+        let has_room = budget.try_reserve(events * COST);
+        if has_room {
+            budget.give_back(events * COST);
+        }
+        has_room
     }
 
     /// An event comes; returns it where it can start.
@@ -251,6 +268,130 @@ fn a_client_of_another_process_with_the_same_id_comes_behind_the_close_of_the_lo
     assert!(worker.clients.has_clients_of(&worker.epoch), "the new one is there");
     worker.handle(worker.receive(close(1)));
     worker.assert_nothing_is_left();
+}
+
+/// Client 1 is refused by the handler of a handshake that is started.
+fn refuse(worker: &Paired, handshake: Option<Event>) -> Option<Event> {
+    let event = handshake.unwrap();
+    assert!(matches!(worker.clients.begin(id(1), &event.kind, event.session), Begin::Run(_)));
+    let refused = Handled::WebSocketConnect {
+        outcome: HandlerOutcome::Done,
+        changes: SessionChanges::default(),
+        admission: Some(Admission::refuse()),
+        gateway_asks: true,
+    };
+    assert!(worker.clients.complete(id(1), refused).verdict.is_some());
+    worker.clients.finish(id(1))
+}
+
+fn handshake() -> Command {
+    Command::OnWebSocketConnect {
+        origin: origin(1),
+        session: Bytes::new(),
+        handshake: "a:0:{}".into(),
+        asks: true,
+    }
+}
+
+#[test]
+fn a_client_that_was_refused_stays_so_when_its_gateway_gives_it_again() {
+    let mut worker = Paired::new();
+    worker.come(1);
+    refuse(&worker, worker.receive(handshake()));
+    let Some(Previous::Superseded(before)) = worker.pair_again(7) else { panic!("the same process") };
+    worker.clients.supersede(&before);
+    worker.clients.adopt(&origin(1), b"", &worker.epoch);
+    assert!(worker.handle(worker.receive(message(1, ""))).is_empty(), "no handler runs");
+    // The gateway had not heard of it, and asks again.
+    let handshake = worker.receive(handshake()).unwrap();
+    assert!(matches!(worker.clients.begin(id(1), &handshake.kind, handshake.session), Begin::Run(_)));
+    worker.clients.finish(id(1));
+    worker.handle(worker.receive(close(1)));
+    worker.assert_nothing_is_left();
+}
+
+#[test]
+fn a_client_that_was_refused_and_is_another_workers_is_forgotten_with_the_next_epoch() {
+    let mut worker = Paired::new();
+    worker.come(1);
+    refuse(&worker, worker.receive(handshake()));
+    for _ in 0..2 {
+        let Some(Previous::Superseded(before)) = worker.pair_again(7) else { panic!("the same process") };
+        worker.clients.supersede(&before);
+    }
+    worker.assert_nothing_is_left();
+}
+
+#[test]
+fn a_client_of_another_process_with_the_same_id_lets_the_refused_one_stay_refused() {
+    let mut worker = Paired::new();
+    worker.come(1);
+    let started = worker.receive(handshake());
+    worker.receive(message(1, ""));
+    let held = refuse(&worker, started);
+    let Some(Previous::Lost(before)) = worker.pair_again(8) else { panic!("another process") };
+    assert_eq!(worker.clients.lose(&before), [id(1)]);
+    assert!(worker.clients.adopt(&origin(1), b"theirs", &worker.epoch).is_none());
+    assert_eq!(worker.handle(held), ["1 gateway-lost again []"], "no message");
+    assert!(worker.clients.has_clients_of(&worker.epoch), "the new one is there");
+    assert_eq!(worker.handle(worker.receive(message(1, "theirs"))), ["1 message [theirs]"]);
+    worker.epoch.end();
+    assert_eq!(close_all(&worker, &worker.epoch), ["1 gateway-lost again [theirs]"]);
+    worker.assert_nothing_is_left();
+}
+
+#[test]
+fn a_client_behind_the_close_of_another_is_closed_too_when_its_gateway_is_lost() {
+    let mut worker = Paired::new();
+    worker.come(1);
+    let held = worker.receive(close(1));
+    let Some(Previous::Lost(before)) = worker.pair_again(8) else { panic!("another process") };
+    assert!(worker.clients.lose(&before).is_empty(), "its close is here");
+    worker.clients.adopt(&origin(1), b"", &worker.epoch);
+    worker.epoch.end();
+    assert_eq!(worker.clients.lose(&worker.epoch), [id(1)]);
+    assert_eq!(worker.handle(held), ["1 unknown again []"]);
+    assert_eq!(worker.handle(worker.clients.close_lost(id(1))), ["1 gateway-lost again []"]);
+    worker.assert_nothing_is_left();
+}
+
+#[test]
+fn held_events_of_a_missing_gateway_take_no_room_until_it_is_lost() {
+    let mut worker = Paired::with_budget(4 * COST);
+    let started = worker.receive(message(1, ""));
+    worker.receive(message(1, ""));
+    worker.receive(message(2, ""));
+    let other = Event::from_command(message(9, "")).unwrap();
+    assert!(!worker.has_room_for(3), "they take three quarters");
+    worker.epoch.end();
+    worker.clients.hold(&worker.epoch);
+    worker.clients.hold(&worker.epoch);
+    assert!(worker.has_room_for(4), "all of it is the others'");
+    assert!(worker.clients.try_reserve(&other) && worker.clients.try_reserve(&other));
+    let lost = worker.pairings.lose(GATEWAY).unwrap();
+    worker.clients.lose(&lost);
+    assert!(!worker.has_room_for(1), "they run, and others wait for that");
+    assert_eq!(worker.handle(started).len(), 2);
+    assert!(worker.has_room_for(1));
+}
+
+#[test]
+fn held_events_that_are_dropped_were_given_back_once() {
+    for is_held in [false, true] {
+        let mut worker = Paired::with_budget(4 * COST);
+        let started = worker.receive(message(1, ""));
+        worker.receive(message(1, ""));
+        let before = worker.epoch.clone();
+        worker.epoch.end();
+        if is_held {
+            worker.clients.hold(&before);
+        }
+        worker.pair_again(7);
+        worker.clients.supersede(&before);
+        assert!(worker.has_room_for(3), "what waits behind a handler is dropped before that has ended");
+        worker.handle(started);
+        worker.assert_nothing_is_left();
+    }
 }
 
 #[test]

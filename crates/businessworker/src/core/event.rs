@@ -3,6 +3,7 @@
 //! The event link turns each `Command::On…` of the gateway into an event. The client's event
 //! queue holds it until its handler can run.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -31,6 +32,8 @@ pub struct Event {
     pub redelivered: bool,
     /// The worker made it, as the client's gateway is lost.
     pub(super) is_loss: bool,
+    /// Its gateway is missing: it is not charged to the budget.
+    pub(super) is_held: bool,
 }
 
 /// What happened to a client.
@@ -69,13 +72,13 @@ impl Event {
             Command::OnClose { origin, session, reason } => (origin, session, EventKind::Close(reason)),
             other => return Err(other),
         };
-        Ok(Self { origin, session, kind, epoch: None, redelivered: false, is_loss: false })
+        Ok(Self { origin, session, kind, epoch: None, redelivered: false, is_loss: false, is_held: false })
     }
 
     /// The close of a client whose gateway is lost, with its session as it was last seen.
     pub(super) fn loss(origin: Origin, session: Bytes) -> Self {
         let kind = EventKind::Close(CloseReason::GatewayLost.as_str().into());
-        Self { origin, session, kind, epoch: None, redelivered: true, is_loss: true }
+        Self { origin, session, kind, epoch: None, redelivered: true, is_loss: true, is_held: false }
     }
 
     /// Whether the client's gateway is lost: it is asked and told nothing.
@@ -89,6 +92,11 @@ impl Event {
         self.redelivered || self.has_lost_gateway()
     }
 
+    /// Whether it came in the epoch with this number of the worker's.
+    pub(super) fn is_of(&self, epoch: NonZeroU32) -> bool {
+        self.epoch.as_ref().is_some_and(|of| of.serial() == epoch)
+    }
+
     pub(super) fn is_close(&self) -> bool {
         matches!(self.kind, EventKind::Close(_))
     }
@@ -98,8 +106,8 @@ impl Event {
         ClientId::new(self.origin.gateway, self.origin.connection_id)
     }
 
-    /// Returns how much of the [budget](super::EventBudget) the event needs, in bytes. The closes of a
-    /// lost gateway need nothing, as they are made a few at a time.
+    /// Returns what the event costs in the [budget](super::EventBudget), in bytes. The closes of a lost
+    /// gateway cost nothing, as they are made a few at a time.
     pub fn cost(&self) -> usize {
         if self.is_loss {
             return 0;

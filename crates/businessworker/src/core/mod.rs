@@ -7,7 +7,7 @@
 //! 1. A frame comes from a gateway. [`EventLink::receive`] says what its command is; for an
 //!    event go on with 2.
 //! 2. [`Clients::try_reserve`] reserves the event's cost. Where it cannot, the gateway is
-//!    not read from until 7 has happened for another event.
+//!    not read from until 7 has happened for another event, or a gateway is missing.
 //! 3. [`Clients::enqueue`] puts the event into its client's queue. [`Enqueued::Start`]
 //!    gives it back to be handled now; [`Enqueued::Queued`] ends here, until 7.
 //!    A started event may wait, as `concurrency` bounds how many are at 4 to 7.
@@ -33,14 +33,18 @@
 //!
 //! - [`Pairings::closed`] says what the call link tells the gateway before it is attached;
 //!   when it is, [`Pairings::begin`] makes the [`Epoch`], and says what has become of the one before.
+//!   Where something was told, the gateway is asked anything behind it; its answer is noted with
+//!   [`Pairings::closed_was_heard`].
 //!   [`Clients::supersede`] or [`Clients::lose`] carries that out. Then [`EventLink::paired`]: events
 //!   that come from now on hold the epoch.
 //! - Before 4, [`Epoch::turn`] is asked: an event may have to wait, or is dropped
-//!   ([`Clients::drop_started`] in the place of 7).
+//!   ([`Clients::drop_started`] in the place of 7). What is read of either link is noted with
+//!   [`Epoch::hear`] and [`Epoch::hear_call_link`].
 //! - After 7, the event is noted in [`Epoch::done`]. What [`DoneQueue::take`] gives is told to the
 //!   gateway, behind what the handlers said to it.
 //! - [`Received::Adopt`] and [`Received::Forget`] go to [`Clients::adopt`] and [`Clients::forget`].
-//! - When one of the links ends, so does the epoch: [`Epoch::end`]. Its events wait until the same
+//! - When one of the links ends, so does the epoch: [`Epoch::end`], and [`Clients::hold`] when the event
+//!   link has been read to its end. Its events wait until the same
 //!   process of the gateway is paired again, or the gateway is lost: another process is paired, or
 //!   the shell gives it up ([`Pairings::lose`], [`Clients::lose`]). Then they run, asked and told
 //!   nothing of the gateway, and [`Clients::close_lost`] is called for each of its clients.
@@ -59,6 +63,7 @@ mod epoch_tests;
 mod event;
 mod event_budget;
 mod event_link;
+mod hearing;
 mod pairings;
 mod session_version;
 mod table;

@@ -14,8 +14,8 @@ use gatewayworker_protocol::Pairing;
 
 use super::epoch::{Epoch, Phase};
 
-/// How many connections of lost gateways are remembered: 4 MB. The gateways that were lost first are
-/// forgotten first; one that came back later would keep those of its clients.
+/// How many connections of lost gateways are remembered: 4 MB. Those that were lost first are forgotten
+/// first; a gateway that came back later would keep these clients.
 const MOST_CLOSED: usize = 1_000_000;
 
 /// The epochs of a worker.
@@ -53,7 +53,8 @@ impl Pairings {
     }
 
     /// Returns the connections for which `on_close` has run, as this gateway process was taken for lost.
-    /// The call link tells the gateway of them before it is attached.
+    /// The call link tells the gateway of them before it is attached, each time until the gateway
+    /// [has heard](Self::closed_was_heard).
     pub fn closed(&self, gateway: SocketAddrV4, instance: u64) -> &[u32] {
         let lost = self.lost.iter().find(|lost| (lost.gateway, lost.instance) == (gateway, instance));
         lost.map_or(&[], |lost| &lost.closed)
@@ -67,8 +68,8 @@ impl Pairings {
         pairing: Pairing,
         now_ms: u64,
     ) -> (Arc<Epoch>, Option<Previous>) {
-        // It has heard of those of its own process, and another process has no use for them.
-        self.lost.retain(|lost| lost.gateway != gateway);
+        // Another process has no use for them.
+        self.lost.retain(|lost| lost.gateway != gateway || lost.instance == pairing.instance);
         let serial = self.next_serial;
         self.next_serial = serial.checked_add(1).unwrap_or(NonZeroU32::MIN);
         let epoch = Arc::new(Epoch::new(gateway, pairing, serial, self.silence, now_ms));
@@ -81,6 +82,17 @@ impl Pairings {
             }
         });
         (epoch, previous)
+    }
+
+    /// Forgets what the gateway was told as [closed](Self::closed) when it was paired, as it has heard so:
+    /// it has answered a question that stood behind that on the call link of `epoch`.
+    ///
+    /// That the epoch has begun does not say so: its links may have ended before the gateway read them.
+    pub fn closed_was_heard(&mut self, epoch: &Arc<Epoch>) {
+        // Since an epoch that was lost, there may be more to tell.
+        if self.epochs.get(&epoch.gateway()).is_some_and(|last| Arc::ptr_eq(last, epoch)) {
+            self.lost.retain(|lost| lost.gateway != epoch.gateway());
+        }
     }
 
     /// Returns the gateway's epoch whose end is not decided yet: both links are not up, and it is not
@@ -108,11 +120,19 @@ impl Pairings {
     /// Remembers the connections for which `on_close` runs, as their gateway process is lost, in case it
     /// comes back.
     pub fn remember_closed(&mut self, gateway: SocketAddrV4, instance: u64, closed: Vec<u32>) {
-        self.lost.push(LostGateway { gateway, instance, closed });
-        let mut total: usize = self.lost.iter().map(|lost| lost.closed.len()).sum();
-        while total > MOST_CLOSED && self.lost.len() > 1 {
-            total -= self.lost.remove(0).closed.len();
+        match self.lost.iter_mut().find(|lost| (lost.gateway, lost.instance) == (gateway, instance)) {
+            // It is lost again before it has heard of those.
+            Some(lost) => lost.closed.extend(closed),
+            None => self.lost.push(LostGateway { gateway, instance, closed }),
         }
+        let total: usize = self.lost.iter().map(|lost| lost.closed.len()).sum();
+        let mut excess = total.saturating_sub(MOST_CLOSED);
+        for lost in &mut self.lost {
+            let forgotten = excess.min(lost.closed.len());
+            lost.closed.drain(..forgotten);
+            excess -= forgotten;
+        }
+        self.lost.retain(|lost| !lost.closed.is_empty());
     }
 }
 
@@ -157,8 +177,33 @@ mod tests {
         pairings.remember_closed(GATEWAY, 7, vec![1, 2]);
         assert_eq!(pairings.closed(GATEWAY, 7), [1, 2]);
         assert!(pairings.closed(GATEWAY, 8).is_empty());
-        pairings.begin(GATEWAY, pairing(7, 2), 0);
-        assert!(pairings.closed(GATEWAY, 7).is_empty(), "it has heard");
+        pairings.begin(GATEWAY, pairing(8, 1), 0);
+        assert!(pairings.closed(GATEWAY, 7).is_empty(), "its place is taken");
+    }
+
+    #[test]
+    fn a_process_is_told_what_was_closed_until_it_has_heard() {
+        let mut pairings = Pairings::new(Duration::from_secs(5));
+        pairings.remember_closed(GATEWAY, 7, vec![1, 2]);
+        pairings.begin(GATEWAY, pairing(7, 2), 0).0.end();
+        assert_eq!(pairings.closed(GATEWAY, 7), [1, 2], "the link may have died before it was read");
+        pairings.lose(GATEWAY).unwrap();
+        pairings.remember_closed(GATEWAY, 7, vec![3]);
+        let (epoch, _) = pairings.begin(GATEWAY, pairing(7, 3), 0);
+        assert_eq!(pairings.closed(GATEWAY, 7), [1, 2, 3]);
+        pairings.closed_was_heard(&epoch);
+        assert!(pairings.closed(GATEWAY, 7).is_empty());
+    }
+
+    #[test]
+    fn a_late_answer_of_a_lost_epoch_forgets_nothing() {
+        let mut pairings = Pairings::new(Duration::from_secs(5));
+        let (epoch, _) = pairings.begin(GATEWAY, pairing(7, 1), 0);
+        epoch.end();
+        pairings.lose(GATEWAY).unwrap();
+        pairings.remember_closed(GATEWAY, 7, vec![1]);
+        pairings.closed_was_heard(&epoch);
+        assert_eq!(pairings.closed(GATEWAY, 7), [1]);
     }
 
     #[test]
@@ -167,7 +212,10 @@ mod tests {
         pairings.remember_closed(GATEWAY, 1, vec![0; MOST_CLOSED / 2]);
         pairings.remember_closed(GATEWAY, 2, vec![0; MOST_CLOSED / 2]);
         pairings.remember_closed(GATEWAY, 3, vec![3]);
-        assert!(pairings.closed(GATEWAY, 1).is_empty());
+        assert_eq!(pairings.closed(GATEWAY, 1).len(), MOST_CLOSED / 2 - 1);
         assert_eq!(pairings.closed(GATEWAY, 3), [3]);
+        pairings.remember_closed(GATEWAY, 3, vec![4; MOST_CLOSED]);
+        assert_eq!(pairings.closed(GATEWAY, 3).len(), MOST_CLOSED);
+        assert!(pairings.closed(GATEWAY, 1).is_empty() && pairings.closed(GATEWAY, 2).is_empty());
     }
 }

@@ -39,8 +39,7 @@ pub(super) async fn watch<E: Events>(
         if tick % LOOK_THROUGH == 0 && !queues.clients.has_clients_of(&epoch) {
             debug!(%gateway, "no client depends on what has become of the gateway");
             drop(queues.epochs.pairings().lose(gateway));
-            queues.clients.supersede(&epoch);
-            queues.epochs.wake();
+            queues.supersede(&epoch);
             return;
         }
         let is_absent = !has_answered.swap(false, Ordering::Relaxed) && registers.is_absent(gateway);

@@ -9,6 +9,7 @@ use std::net::SocketAddrV4;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use gatewayworker_client::ClientId;
 use gatewayworker_client::worker::CallLinkEnd;
 use gatewayworker_net::LinkWriter;
 use gatewayworker_protocol::Pairing;
@@ -28,7 +29,7 @@ use crate::{Events, clock};
 /// if the gateway is lost.
 const READ_OUT: Duration = Duration::from_secs(1);
 
-/// How long a gateway whose bytes wait to be read is not judged again.
+/// How long a gateway whose bytes wait to be read is not judged again, and one that did not answer not asked.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A sleep that ends later than this shows that the process did not run meanwhile.
@@ -44,8 +45,8 @@ pub(super) struct PairedLink<'a, E> {
     /// This side has closed the link, and why.
     closed: CancellationToken,
     why: Arc<OnceLock<String>>,
-    /// The task that ends the epoch.
-    watching: OnceLock<AbortOnDropHandle<()>>,
+    /// The tasks of the epoch: one that ends it, and one that sees to it that CLOSED is heard.
+    tasks: OnceLock<[Option<AbortOnDropHandle<()>>; 2]>,
 }
 
 impl<'a, E: Events> PairedLink<'a, E> {
@@ -63,7 +64,7 @@ impl<'a, E: Events> PairedLink<'a, E> {
             paired: Notify::new(),
             closed: CancellationToken::new(),
             why: Arc::default(),
-            watching: OnceLock::new(),
+            tasks: OnceLock::new(),
         }
     }
 
@@ -93,14 +94,29 @@ impl<'a, E: Events> PairedLink<'a, E> {
         if let Some(previous) = &previous {
             queues.settle(previous);
         }
+        let waiting = Arc::downgrade(queues);
+        let heard = epoch.clone();
+        let hear = move |was_read_out| {
+            if heard.hear_call_link(clock::now_ms(), was_read_out)
+                && let Some(queues) = waiting.upgrade()
+            {
+                queues.epochs.wake();
+            }
+        };
+        // Where the call link has ended by now, the epoch ends with it.
+        let _ = queues.handler.worker.listen(self.address, pairing.epoch, hear);
         self.link.paired(epoch.clone());
         queues.done.attend(&epoch);
         heartbeats.add(self.writer);
+        let hearing = (!closed.is_empty()).then(|| {
+            let hearing = closed_is_heard(queues.clone(), epoch.clone(), end.clone());
+            AbortOnDropHandle::new(tokio::spawn(hearing))
+        });
         let watch =
             Watch { queues: queues.clone(), epoch, end, writer: self.writer.clone(), limit: limits.silence };
         let watching = watch.run(self.why.clone(), self.closed.clone());
         let watching = AbortOnDropHandle::new(tokio::spawn(watching));
-        let _ = self.watching.set(watching);
+        let _ = self.tasks.set([Some(watching), hearing]);
         debug!(gateway = %self.address, epoch = pairing.epoch, "the gateway acknowledges events");
         self.paired.notify_one();
         Ok(())
@@ -127,8 +143,27 @@ impl<E: Events> EventLinks<E> {
         self.queues.end_epoch(epoch);
         if is_drained {
             // The gateway lives, and has given these clients to others, or will.
-            self.queues.clients.supersede(epoch);
+            self.queues.supersede(epoch);
+        } else {
+            self.queues.hold(epoch);
         }
+    }
+}
+
+/// Waits until the gateway of an epoch has read CLOSED and ATTACH: it answers a question that stands behind
+/// them on its call link.
+async fn closed_is_heard<E: Events>(queues: Arc<EventQueues<E>>, epoch: Arc<Epoch>, end: CallLinkEnd) {
+    let client = ClientId::new(epoch.gateway(), 0);
+    loop {
+        let answer = queues.handler.worker.gateway().is_online(client).await;
+        // The answer may be another connection's, and then says nothing of this one.
+        if end.has_ended() {
+            return;
+        }
+        if answer.is_ok() {
+            return queues.epochs.pairings().closed_was_heard(&epoch);
+        }
+        sleep(LOOK_AGAIN).await;
     }
 }
 
@@ -193,4 +228,71 @@ async fn sleep_in_time(time: Duration) -> bool {
     let begin_ms = clock::now_ms();
     sleep(time).await;
     Duration::from_millis(clock::now_ms() - begin_ms) <= time + LATE
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use gatewayworker_client::worker::WorkerHandle;
+    use gatewayworker_protocol::{Command, Frame, MAX_FRAME_LEN, Question, frame_answer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::client_map::ClientMap;
+    use crate::core::Clients;
+    use crate::handler::{HandlerRunner, Limits};
+
+    const PAIRING: Pairing = Pairing { instance: 7, epoch: 1 };
+
+    struct NoEvents;
+
+    impl Events for NoEvents {}
+
+    /// A worker that tells a gateway which was lost that client 1 is closed, the gateway's end of the call
+    /// link, and the task that waits for its answer.
+    async fn telling() -> (Arc<EventQueues<NoEvents>>, SocketAddrV4, TcpStream, AbortOnDropHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gateway: SocketAddrV4 = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let worker = WorkerHandle::builder(watch::channel(vec![gateway.to_string()]).1).connect();
+        let (mut link, _) = listener.accept().await.unwrap();
+        worker.gateway().connected(gateway).await;
+        let handler =
+            HandlerRunner::new(NoEvents, worker.clone(), Limits { slow: Duration::MAX, cancel: None });
+        let clients = Arc::new(Clients::new(ClientMap::default(), 1_000_000));
+        let queues = EventQueues::new(clients, handler, 8, Duration::from_secs(10));
+        queues.epochs.pairings().remember_closed(gateway, PAIRING.instance, vec![1]);
+        let end = worker.attach(gateway, PAIRING, &[1]).unwrap();
+        let (epoch, _) = queues.epochs.begin(gateway, PAIRING);
+        let hearing = tokio::spawn(closed_is_heard(queues.clone(), epoch, end));
+        let mut received = BytesMut::new();
+        loop {
+            link.read_buf(&mut received).await.unwrap();
+            while let Some(frame) = Frame::parse(&mut received, MAX_FRAME_LEN).unwrap() {
+                if Command::decode(frame).unwrap() == Command::Ask(Question::IsOnline(0)) {
+                    return (queues, gateway, link, AbortOnDropHandle::new(hearing));
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_gateway_has_heard_what_was_closed_when_it_answers_behind_that() {
+        let (queues, gateway, mut link, hearing) = telling().await;
+        assert_eq!(queues.epochs.pairings().closed(gateway, 7), [1], "it has not answered");
+        let mut answer = BytesMut::new();
+        frame_answer(b"i:0;", &mut answer);
+        link.write_all(&answer).await.unwrap();
+        hearing.await.unwrap();
+        assert!(queues.epochs.pairings().closed(gateway, 7).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_gateway_whose_link_dies_before_it_answers_is_told_again() {
+        let (queues, gateway, link, hearing) = telling().await;
+        drop(link);
+        hearing.await.unwrap();
+        assert_eq!(queues.epochs.pairings().closed(gateway, 7), [1]);
+    }
 }

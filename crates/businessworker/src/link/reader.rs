@@ -127,12 +127,12 @@ impl<E: Events> Reader<'_, E> {
                 buffer.reserve(CHUNK);
             }
             let room = buffer.capacity() - buffer.len();
-            let mut had_to_wait = false;
+            let mut was_read_out = false;
             let read = {
                 let mut read = pin!(reading.read_buf(&mut buffer));
                 poll_fn(|cx| {
                     let polled = read.as_mut().poll(cx);
-                    had_to_wait |= polled.is_pending();
+                    was_read_out |= polled.is_pending();
                     polled
                 })
                 .await?
@@ -141,14 +141,14 @@ impl<E: Events> Reader<'_, E> {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed by the gateway"));
             }
             more = read == room;
-            self.heard(had_to_wait);
+            self.heard(was_read_out);
         }
     }
 
     /// Notes that the gateway lives, and that what is done of its events is told at the end of the turn.
-    fn heard(&self, had_to_wait: bool) {
+    fn heard(&self, was_read_out: bool) {
         let Some(epoch) = self.link.epoch() else { return };
-        if epoch.hear(clock::now_ms(), had_to_wait) {
+        if epoch.hear(clock::now_ms(), was_read_out) {
             self.queues.epochs.wake();
         }
         self.queues.done.attend(epoch);
@@ -175,15 +175,14 @@ impl<E: Events> Reader<'_, E> {
         if let Some(epoch) = epoch {
             // What handlers have done is told, or the gateway would wait for it, too.
             self.queues.done.tell(epoch);
-            epoch.cannot_hear();
-            self.queues.epochs.wake();
+            epoch.pause_reading();
         }
         tokio::select! {
             () = self.queues.make_room(event) => {}
             () = self.closed.cancelled() => return Err(io::ErrorKind::ConnectionAborted.into()),
         }
         if let Some(epoch) = epoch {
-            epoch.can_hear(clock::now_ms());
+            epoch.resume_reading(clock::now_ms());
             self.queues.done.attend(epoch);
         }
         Ok(())
@@ -193,16 +192,18 @@ impl<E: Events> Reader<'_, E> {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use gatewayworker_client::worker::WorkerHandle;
     use gatewayworker_protocol::{Command, Origin, Payload};
-    use tokio::sync::watch;
+    use tokio::sync::{Semaphore, watch};
     use tokio::task::Id;
+    use tokio::time::timeout;
 
     use super::*;
     use crate::client_map::ClientMap;
-    use crate::core::Clients;
+    use crate::core::{Clients, Turn};
     use crate::handler::{HandlerRunner, Limits};
     use crate::{Client, Message, Result};
 
@@ -248,5 +249,60 @@ mod tests {
         queues.drained().await;
         // The reader is this test, which is no task.
         assert_eq!(*events.0.lock().unwrap(), [None, None, None]);
+    }
+
+    /// Counts messages; the first is handled until there is a permit.
+    struct Held(Semaphore, AtomicUsize);
+
+    impl Events for Held {
+        async fn on_message(&self, _: &Client, _: Message) -> Result {
+            if self.1.fetch_add(1, Ordering::SeqCst) == 0 {
+                self.0.acquire().await?.forget();
+            }
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn while_there_is_no_room_events_of_a_silent_gateway_do_not_begin_and_the_call_link_tells() {
+        let worker = WorkerHandle::builder(watch::channel(Vec::new()).1).connect();
+        let events = Arc::new(Held(Semaphore::new(0), AtomicUsize::new(0)));
+        let handler =
+            HandlerRunner::new(events.clone(), worker, Limits { slow: Duration::MAX, cancel: None });
+        // Each event takes all the room there is.
+        let clients = Arc::new(Clients::new(ClientMap::default(), 1));
+        let queues = EventQueues::new(clients, handler, 8, Duration::from_millis(400));
+        let gateway = SocketAddrV4::new([127, 0, 0, 1].into(), 2300);
+        let (epoch, _) = queues.epochs.begin(gateway, Pairing { instance: 7, epoch: 1 });
+        let (link, closed) = (EventLink::default(), CancellationToken::new());
+        link.paired(epoch.clone());
+        let mut sent = BytesMut::new();
+        for connection_id in 1..=2 {
+            let origin = Origin { gateway, client: gateway, connection_id, gateway_port: 0 };
+            let (session, message) = (bytes::Bytes::new(), Payload::plain("hi"));
+            Command::OnMessage { origin, session, message }.encode(&mut sent);
+        }
+        let reader = Reader { queues: &queues, address: gateway, link: &link, closed: &closed };
+        let falls_silent = async {
+            // The reader waits for room meanwhile.
+            while epoch.turn(clock::now_ms()) == Turn::Begin {
+                tokio::task::yield_now().await;
+            }
+            events.0.add_permits(1);
+        };
+        let mut sent = &sent[..];
+        let both = async { tokio::join!(reader.read(&mut sent, |_| Ok(())), falls_silent) };
+        let (read, ()) = timeout(Duration::from_secs(10), both).await.unwrap();
+        assert_eq!(read.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(events.1.load(Ordering::SeqCst), 1, "nothing was heard of the gateway");
+        while !epoch.hear_call_link(clock::now_ms(), true) {
+            tokio::task::yield_now().await;
+        }
+        queues.epochs.wake();
+        queues.drained().await;
+        assert_eq!(events.1.load(Ordering::SeqCst), 2);
     }
 }

@@ -44,6 +44,26 @@ async fn events_wait_while_it_is_not_known_what_has_become_of_their_gateway() {
 }
 
 #[tokio::test]
+async fn events_that_wait_for_a_missing_gateway_take_no_room_from_others() {
+    let mut living = FakeGateway::start().await;
+    let mut worker = Worker::start_with(&[living.address], |_| ()).await;
+    living.worker().await;
+    pair(&mut living, INSTANCE + 1, 1).await;
+    worker.pair(INSTANCE, 1).await;
+    worker.say(1, "wait").await;
+    assert_eq!(worker.sees().await, "waiting 1");
+    // Together they take all the room for events, which is 64 MiB, but for half a megabyte.
+    let long = "x".repeat(9_500_000);
+    for _ in 0..7 {
+        worker.say(1, &long).await;
+    }
+    worker.fake.close_event_link().await;
+    worker.fake.worker().await;
+    living.events([living.message(2, &format!("again? {}", &long[..1_000_000]))]).await;
+    assert_eq!(worker.sees().await, "redelivered: false");
+}
+
+#[tokio::test]
 async fn a_handler_whose_epoch_is_over_says_nothing_more() {
     let mut worker = Worker::paired(|_| ()).await;
     worker.say(1, "wait-echo late").await;
@@ -125,6 +145,23 @@ async fn a_gateway_that_falls_silent_is_linked_anew() {
     // It answers on the call link, and says nothing on the event link.
     worker.fake.worker().await;
     worker.pair(INSTANCE, 2).await;
+}
+
+#[tokio::test]
+async fn an_event_begins_while_the_gateway_gives_signs_of_life_on_the_call_link() {
+    const LINK_TIMEOUT: Duration = Duration::from_secs(4);
+    let worker = Worker::paired(|config| {
+        (config.link_ping_interval_ms, config.link_timeout_ms) = (50, LINK_TIMEOUT.as_millis() as u64);
+    });
+    let mut worker = worker.await;
+    let silent_since = Instant::now();
+    // The worker's heartbeats wake this loop.
+    while silent_since.elapsed() < LINK_TIMEOUT.mul_f32(0.55) {
+        worker.fake.told().await;
+    }
+    // That it comes says nothing: it may have waited in the socket while the worker was stopped.
+    worker.say(1, "hi").await;
+    assert_eq!(worker.sees().await, "1: hi");
 }
 
 /// It may hold events of this worker, which others have to get, and it does not know that the worker stops.

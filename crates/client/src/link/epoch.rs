@@ -25,6 +25,16 @@ impl Link {
         })
     }
 
+    /// Lets `hear` know of each read of the connection that is attached to this epoch.
+    pub(crate) fn listen(
+        &self,
+        epoch: u32,
+        hear: impl Fn(bool) + Send + Sync + 'static,
+    ) -> Result<(), Unreached> {
+        self.attached(epoch)?.listen(hear);
+        Ok(())
+    }
+
     /// Closes the connection if it is attached to this epoch.
     pub(crate) fn end_epoch(&self, epoch: u32) {
         if let Ok(connection) = self.attached(epoch) {

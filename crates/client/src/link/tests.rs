@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 
 use bytes::BytesMut;
-use gatewayworker_protocol::{Command, Question, frame_answer};
+use gatewayworker_protocol::{Command, Pairing, Question, frame_answer};
 
 use super::*;
 
@@ -106,4 +106,35 @@ async fn what_a_connection_has_received_answers_no_question_of_the_next_one() {
     link.update(|core| core.ask(is_online(), asker, Instant::now().into_std())).unwrap();
     assert!(old.read_directly(|received| link.receive(&old, received)).is_some());
     assert!(answered.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
+}
+
+#[tokio::test]
+async fn who_listens_hears_whether_bytes_have_come_since_the_read_before() {
+    let (link, mut gateway, _running) = linked().await;
+    link.attach(Pairing { instance: 7, epoch: 1 }, &[]).unwrap();
+    let (hear, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let hear = move |was_read_out| _ = hear.send(was_read_out);
+    link.listen(1, hear).unwrap();
+    let mut attach = BytesMut::new();
+    Command::Attach { epoch: 1, process: 0 }.encode(&mut attach);
+    gateway.read_exact(&mut attach).unwrap();
+    let mut asking = std::pin::pin!(link.ask(is_online()));
+    assert!(futures_util::poll!(&mut asking).is_pending());
+    answer(&mut gateway);
+    asking.await.unwrap();
+    assert!(heard.recv().await.unwrap(), "there was nothing before");
+
+    // More than is read at once.
+    let (asker, answered) = oneshot::channel();
+    link.update(|core| core.ask(is_online(), asker, Instant::now().into_std())).unwrap();
+    let mut question = BytesMut::new();
+    is_online().encode(&mut question);
+    gateway.read_exact(&mut question).unwrap();
+    let mut long = BytesMut::new();
+    frame_answer(&[b'x'; 100_000], &mut long);
+    gateway.write_all(&long).unwrap();
+    link.handle_timeout();
+    assert_eq!(answered.await.unwrap().unwrap().len(), 100_000);
+    assert!(heard.recv().await.unwrap());
+    assert!(!heard.recv().await.unwrap(), "that had come with it");
 }

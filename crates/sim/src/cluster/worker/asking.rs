@@ -53,6 +53,7 @@ impl Worker {
                 match asker {
                     Asker::Session(id) => self.take_session(id, outcome, observer, context)?,
                     Asker::Application(number) => self.take_answer(number, outcome, observer, context)?,
+                    Asker::Closed(gateway) => self.closed_is_heard(gateway, &outcome, context),
                 }
             }
         }

@@ -217,6 +217,16 @@ impl Worker {
         self.go_on(next, observer, context)
     }
 
+    /// There may be room: the gateways that are not read for want of it are looked at soon.
+    pub(super) fn look_for_room(&mut self, context: &mut Context<'_>) {
+        for gateway in 0..self.events.len() {
+            if self.events[gateway].stalled.is_some() {
+                let delay_ms = context.rng.below(2);
+                context.turn_after(delay_ms, gateway as u32);
+            }
+        }
+    }
+
     pub(super) fn go_on(
         &mut self,
         next: Option<Event>,
@@ -224,12 +234,7 @@ impl Worker {
         context: &mut Context<'_>,
     ) -> Result<(), Violation> {
         self.started.extend(next);
-        for gateway in 0..self.events.len() {
-            if self.events[gateway].stalled.is_some() {
-                let delay_ms = context.rng.below(2);
-                context.turn_after(delay_ms, gateway as u32);
-            }
-        }
+        self.look_for_room(context);
         match self.started.pop_front() {
             Some(event) => self.start(event, observer, context),
             None => Ok(()),
@@ -243,9 +248,9 @@ impl Events {
         if let Some(deadline_ms) = &mut self.deadline_ms {
             *deadline_ms = now_ms + crate::cluster::timing::LINK_TIMEOUT_MS;
         }
-        let had_to_wait = std::mem::take(&mut self.is_read_out);
+        let was_read_out = std::mem::take(&mut self.is_read_out);
         if let Some(epoch) = self.link.epoch() {
-            epoch.hear(now_ms, had_to_wait);
+            epoch.hear(now_ms, was_read_out);
         }
     }
 

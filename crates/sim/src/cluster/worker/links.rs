@@ -89,6 +89,8 @@ pub(super) enum Asker {
     Session(gatewayworker_protocol::ClientId),
     /// The application, with the number of the question.
     Application(u64),
+    /// The worker, which has said CLOSED to this gateway before.
+    Closed(ProcessId),
 }
 
 /// The outgoing side of a call link.
@@ -99,6 +101,14 @@ impl Transmit for Writer {
     fn push(&mut self, write: impl FnOnce(&mut BytesMut)) -> Result<(), PushError> {
         self.0.push(write).map_err(|_| PushError::Closed)
     }
+
+    fn pushed(&self) -> u64 {
+        self.0.pushed()
+    }
+
+    fn written(&self) -> u64 {
+        self.0.written()
+    }
 }
 
 /// The link on which commands and questions go.
@@ -107,6 +117,8 @@ pub(super) struct Calls {
     pub(super) connection: Option<Connection>,
     pub(super) core: CallLink<Writer, Asker>,
     pub(super) retry_at_ms: Option<u64>,
+    /// There was nothing to read when it was tried last.
+    pub(super) is_read_out: bool,
     /// How often it has failed since it last stood.
     failures: u32,
     started: Instant,
@@ -131,7 +143,14 @@ impl Calls {
             Liveness::new(Duration::from_millis(PING_INTERVAL_MS), Duration::from_millis(LINK_TIMEOUT_MS));
         let core = CallLink::new(SecretKey::default(), Duration::from_millis(QUESTION_TIMEOUT_MS));
         let core = core.with_liveness(liveness);
-        Self { connection: None, core, retry_at_ms: None, failures: 0, started: Instant::now() }
+        Self {
+            connection: None,
+            core,
+            retry_at_ms: None,
+            is_read_out: false,
+            failures: 0,
+            started: Instant::now(),
+        }
     }
 
     /// The simulated time as the core wants it. Only differences count.
@@ -165,20 +184,19 @@ impl Calls {
         }
     }
 
-    /// Reads once, and hands the answers to the core; false when the connection is over.
-    pub(super) fn read(&mut self, context: &mut Context<'_>) -> bool {
+    /// Reads once, and hands the answers to the core. A stream out of step is at its end.
+    pub(super) fn read(&mut self, context: &mut Context<'_>) -> Read {
         let now = self.instant(context.now_ms);
-        let Some(connection) = &mut self.connection else { return true };
-        match connection.read(context) {
-            Read::Empty => return true,
-            Read::End => return false,
-            Read::More => self.failures = 0,
+        let Some(connection) = &mut self.connection else { return Read::Empty };
+        let read = connection.read(context);
+        if read == Read::More {
+            self.failures = 0;
+            if let Err(error) = self.core.receive(&mut connection.received, now) {
+                context.note(|| format!("a call link is out of step: {error}"));
+                return Read::End;
+            }
         }
-        if let Err(error) = self.core.receive(&mut connection.received, now) {
-            context.note(|| format!("a call link is out of step: {error}"));
-            return false;
-        }
-        true
+        read
     }
 
     /// Lets go of the connection, and plans the next, at ever longer intervals, if there is to be one.

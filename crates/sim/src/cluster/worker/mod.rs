@@ -172,8 +172,10 @@ impl Worker {
             },
             Input::Readable(socket) => match self.link_of(socket) {
                 Some((gateway, true)) => self.read_events(gateway, observer, context)?,
-                Some((gateway, false)) if self.calls[gateway].read(context) => {}
-                Some((gateway, false)) => self.end_pair(gateway, context),
+                Some((gateway, false)) => {
+                    self.read_calls(gateway, context);
+                    self.run_held(observer, context)?;
+                }
                 None => {}
             },
             Input::Writable(socket) => match self.link_of(socket) {

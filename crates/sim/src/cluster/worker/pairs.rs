@@ -1,10 +1,12 @@
 //! The pairs of links to gateways: how an epoch begins, is kept alive and ends, and when a gateway is lost.
 
+use bytes::Bytes;
 use gatewayworker_businessworker::internals::Previous;
-use gatewayworker_protocol::{ClientId, Command, Pairing, PingBody};
+use gatewayworker_client::Unreached;
+use gatewayworker_protocol::{ClientId, Command, Pairing, PingBody, Question};
 
 use super::Worker;
-use super::links::{Connection, Events, Read};
+use super::links::{Asker, Connection, Events, Read};
 use crate::cluster::address;
 use crate::cluster::gateway::{CALL_LINKS, EVENT_LINKS};
 use crate::cluster::observer::Observer;
@@ -51,6 +53,7 @@ impl Worker {
         context: &mut Context<'_>,
     ) -> Result<(), Violation> {
         let closed = self.pairings.closed(address(gateway), pairing.instance);
+        let has_closed = !closed.is_empty();
         let ids = closed.iter().map(|id| ClientId::new(address(gateway), *id));
         observer.ledger.says_closed(self.life, Life::of_id(pairing.instance), ids);
         let attached = self.calls[gateway].core.attach(pairing.epoch, self.life.id(), closed);
@@ -63,6 +66,7 @@ impl Worker {
         match previous {
             Some(Previous::Superseded(previous)) => {
                 self.clients.supersede(&previous);
+                self.look_for_room(context);
             }
             Some(Previous::Lost(previous)) => {
                 let lost = self.clients.lose(&previous);
@@ -71,10 +75,37 @@ impl Worker {
             None => {}
         }
         self.events[gateway].link.paired(epoch);
+        if has_closed {
+            self.ask_behind_closed(gateway, context);
+        }
         if self.is_draining {
             self.say_draining(gateway);
         }
         self.run_held(observer, context)
+    }
+
+    /// Asks a gateway anything behind CLOSED: its answer says that it has read that.
+    fn ask_behind_closed(&mut self, gateway: ProcessId, context: &mut Context<'_>) {
+        let question = Command::Ask(Question::IsOnline(0)).into_frame();
+        let calls = &mut self.calls[gateway];
+        let now = calls.instant(context.now_ms);
+        // Where it cannot be asked, it is told again with the next pairing.
+        let _ = calls.core.ask(question, Asker::Closed(gateway), now);
+    }
+
+    /// Takes the outcome of that question. It fails with its connection, so that no answer of another comes.
+    pub(super) fn closed_is_heard(
+        &mut self,
+        gateway: ProcessId,
+        outcome: &Result<Bytes, Unreached>,
+        context: &mut Context<'_>,
+    ) {
+        let Some(epoch) = self.events[gateway].epoch().cloned() else { return };
+        match outcome {
+            Ok(_) => self.pairings.closed_was_heard(&epoch),
+            Err(Unreached::TimedOut) => self.ask_behind_closed(gateway, context),
+            Err(_) => {}
+        }
     }
 
     fn close_lost(
@@ -94,16 +125,11 @@ impl Worker {
 
     /// Pings the gateways on both links.
     pub(super) fn ping(&mut self, now_ms: u64) {
-        // A tick that comes late says that this process stood still: then the call link is read first, on which the
-        // end of the epoch is found.
-        let is_in_time = now_ms <= self.next_ping_ms + PING_INTERVAL_MS;
         self.next_ping_ms = now_ms + PING_INTERVAL_MS;
         let ping = Command::Ping(PingBody::Empty.encode());
         for (events, calls) in self.events.iter().zip(&self.calls) {
-            let Some(epoch) = events.epoch() else { continue };
-            if events.stalled.is_some() && is_in_time {
-                // Nothing is read as there is no room, and events have to go on, or there would never be any.
-                epoch.can_hear(now_ms);
+            if events.epoch().is_none() {
+                continue;
             }
             let connections = events.connection.iter().chain(&calls.connection);
             for connection in connections.filter(|connection| connection.writer.waiting() == 0) {
@@ -150,12 +176,28 @@ impl Worker {
 
     /// The call link has something to do at this time: it is read once more before.
     pub(super) fn judge_calls(&mut self, gateway: ProcessId, context: &mut Context<'_>) {
-        let calls = &mut self.calls[gateway];
-        if calls.core.any_connection().is_some() && !calls.read(context) {
-            return self.end_pair(gateway, context);
+        if self.calls[gateway].core.any_connection().is_some() && !self.read_calls(gateway, context) {
+            return;
         }
+        let calls = &mut self.calls[gateway];
         let now = calls.instant(context.now_ms);
         calls.core.handle_timeout(now);
+    }
+
+    /// Reads the call link once. Returns whether it still stands.
+    pub(super) fn read_calls(&mut self, gateway: ProcessId, context: &mut Context<'_>) -> bool {
+        let calls = &mut self.calls[gateway];
+        match calls.read(context) {
+            Read::More => {
+                let was_read_out = std::mem::take(&mut calls.is_read_out);
+                if let Some(epoch) = self.events[gateway].epoch() {
+                    epoch.hear_call_link(context.now_ms, was_read_out);
+                }
+            }
+            Read::Empty => calls.is_read_out = true,
+            Read::End => self.end_pair(gateway, context),
+        }
+        self.calls[gateway].connection.is_some()
     }
 
     /// One of the two links is over, and with it the other one and the epoch.
@@ -164,6 +206,8 @@ impl Worker {
         let events = std::mem::take(&mut self.events[gateway]);
         if let Some(epoch) = events.epoch() {
             epoch.end();
+            self.clients.hold(epoch);
+            self.look_for_room(context);
         }
         self.tell_done_at_ms[gateway] = None;
         let has_next = !self.has_ended && self.may_connect(gateway);
