@@ -59,7 +59,7 @@ impl Timing {
         patience: seconds(20),
         settle: seconds(45),
         link_ping: ms(2500),
-        link_timeout: seconds(10),
+        link_timeout: seconds(9),
         gateway_lost_after: seconds(30),
         isolated_after: seconds(20),
     };
