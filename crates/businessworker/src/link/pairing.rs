@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use gatewayworker_client::worker::CallLinkEnd;
-use gatewayworker_net::LinkWriter;
+use gatewayworker_net::{LinkWriter, limit_retransmission_pause};
 use gatewayworker_protocol::Pairing;
 use socket2::SockRef;
 use tokio::sync::Notify;
@@ -95,6 +95,7 @@ impl<'a, E: Events> PairedLink<'a, E> {
         }
         self.link.paired(epoch.clone());
         queues.done.attend(&epoch);
+        limit_retransmission_pause(self.writer.socket(), limits.silence);
         heartbeats.add(self.writer);
         let watch =
             Watch { queues: queues.clone(), epoch, end, writer: self.writer.clone(), limit: limits.silence };
