@@ -133,13 +133,17 @@ impl<E: Events> HandlerRunner<E> {
         if reply == Reply::default() {
             return Ending::Done(Some(client));
         }
-        if has_lost_gateway {
-            // There is nobody to tell, but the client's next events here see what was changed.
-            if let Some(session) = reply.session {
-                clients.note_write(id, &session);
+        match epoch.map(|epoch| epoch.phase()) {
+            None | Some(Phase::Live) if !has_lost_gateway => Box::pin(self.reply(clients, id, reply)).await,
+            // The same gateway has given the client to another worker, or tells its session anew.
+            Some(Phase::Superseded) => {}
+            // There is nobody to tell. Where the gateway is lost, or proves to be, the client's next events
+            // are handled here, and see what was changed.
+            _ => {
+                if let Some(session) = reply.session {
+                    clients.note_write(id, &session);
+                }
             }
-        } else if epoch.is_none_or(|epoch| epoch.phase() == Phase::Live) {
-            Box::pin(self.reply(id, reply)).await;
         }
         Ending::Done(Some(client))
     }
@@ -198,10 +202,12 @@ impl<E: Events> HandlerRunner<E> {
         Handled::WebSocketConnect { outcome, changes: changes_of(client), admission, gateway_asks }
     }
 
-    async fn reply(&self, id: ClientId, reply: Reply) {
+    async fn reply(&self, clients: &Clients<ClientMap>, id: ClientId, reply: Reply) {
         if let Some(session) = reply.session
-            && let Some(why) = undelivered(self.worker.gateway().set_session_bytes(id, session).await)
+            && let Some(why) = undelivered(self.worker.gateway().set_session_bytes(id, session.clone()).await)
         {
+            // The link may have ended just now, and the gateway be lost.
+            clients.note_write(id, &session);
             self.stats.sessions_lost.count();
             error!(client = %id, %why, "the session that a handler changed was not written");
         }

@@ -86,6 +86,38 @@ async fn clients_of_a_lost_gateway_are_closed_behind_the_events_that_were_held()
 }
 
 #[tokio::test]
+async fn what_a_handler_writes_while_its_gateway_is_missing_is_seen_by_the_events_that_were_held() {
+    let mut worker = Worker::paired(|_| ()).await;
+    let fake = &worker.fake;
+    let events = [fake.connect(1), fake.message(1, "wait-count"), fake.message(1, "wait-count")];
+    worker.fake.events(events).await;
+    assert_eq!([worker.sees().await, worker.sees().await], ["connect 1", "waiting 1"]);
+    worker.fake.close_event_link().await;
+    worker.fake.worker().await;
+    worker.gate.notify_one();
+    assert_eq!(worker.sees().await, "n=1");
+    // Another process at the address: the gateway is lost.
+    worker.pair(INSTANCE + 1, 1).await;
+    assert_eq!(worker.sees().await, "waiting 1");
+    worker.gate.notify_one();
+    assert_eq!(worker.sees().await, "n=2");
+    assert_eq!(worker.sees().await, r#"close 1 gateway-lost again {"n": 2}"#);
+}
+
+#[tokio::test]
+async fn what_a_handler_writes_whose_gateway_is_lost_meanwhile_is_seen_by_its_clients_close() {
+    let mut worker = Worker::paired(|_| ()).await;
+    worker.fake.events([worker.fake.connect(1), worker.fake.message(1, "wait-count")]).await;
+    assert_eq!([worker.sees().await, worker.sees().await], ["connect 1", "waiting 1"]);
+    worker.fake.close_event_link().await;
+    worker.fake.worker().await;
+    worker.pair(INSTANCE + 1, 1).await;
+    worker.gate.notify_one();
+    assert_eq!(worker.sees().await, "n=1");
+    assert_eq!(worker.sees().await, r#"close 1 gateway-lost again {"n": 1}"#);
+}
+
+#[tokio::test]
 async fn a_client_that_has_gone_to_another_worker_is_not_closed_here() {
     let mut worker = Worker::paired(|_| ()).await;
     let fake = &worker.fake;
