@@ -249,11 +249,11 @@ impl Ledger {
         })
     }
 
-    /// How many of a connection's messages have to be handled: all, unless its gateway was harmed or a message was
-    /// poison. Then those before the last that was.
+    /// How many of a connection's messages have to be handled: all, unless its gateway was harmed, it was not admitted
+    /// or a message was poison. Then those before the last that was.
     fn owed(&self, connection: Connection, sent: &Sent) -> u32 {
         let is_poisoned = self.poisoned.contains(&connection);
-        if !is_poisoned && !self.was_harmed(sent) {
+        if !is_poisoned && !self.was_harmed(sent) && !sent.was_not_admitted() {
             return sent.messages;
         }
         let handled = self.client_ids.get(&connection).and_then(|id| self.handled.get(id));

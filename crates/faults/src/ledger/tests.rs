@@ -119,7 +119,7 @@ fn the_close_of_a_client_that_was_leaving_is_no_sign_that_its_gateway_was_given_
 fn a_connection_that_a_gateway_ends_without_harm_is_cut_off() {
     let mut ledger = ledger(2);
     messages(&mut ledger, A, [1]);
-    ledger.ended(CONNECTION, Ending::Closed(1013), ms(600));
+    ledger.ended(CONNECTION, Ending::Closed(1011), ms(600));
     handle(&mut ledger, A, Kind::Close);
     let counts = ledger.counts(ms(1000));
     assert_eq!((counts.cut_off, counts.lost, counts.unanswered), (1, 1, 2));
@@ -251,4 +251,22 @@ fn a_close_that_is_given_out_again_with_a_message_before_it_is_in_order() {
     redeliver(&mut ledger, B, Kind::Close);
     let counts = ledger.counts(ms(2000));
     assert_eq!((counts.reordered, counts.doubled, counts.closes_doubled), (0, 1, 1));
+}
+
+#[test]
+fn a_client_that_is_told_to_try_again_before_its_first_answer_was_not_admitted() {
+    let mut one = ledger(3);
+    messages(&mut one, A, [1]);
+    one.ended(CONNECTION, Ending::Closed(1013), ms(2000));
+    handle(&mut one, A, Kind::Close);
+    let counts = one.counts(ms(2000));
+    assert_eq!((counts.not_admitted, counts.cut_off, counts.unanswered), (1, 0, 0));
+    assert_eq!((counts.lost, counts.gone_with_gateway), (0, 0), "2 and 3 are not owed");
+    let mut other = ledger(3);
+    messages(&mut other, A, 1..=3);
+    other.answered(CONNECTION, 1, ms(10));
+    other.ended(CONNECTION, Ending::Closed(1013), ms(2000));
+    handle(&mut other, A, Kind::Close);
+    let counts = other.counts(ms(2000));
+    assert_eq!((counts.not_admitted, counts.cut_off, counts.unanswered), (0, 1, 2));
 }
