@@ -11,24 +11,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use gatewayworker_client::worker::{EventCalls, Fence, SessionObserver, WorkerHandle, Written};
-use gatewayworker_client::{ClientId, Gateway, Liveness, php};
+use gatewayworker_client::worker::{EventCalls, Fence, WorkerHandle, Written};
+use gatewayworker_client::{ClientId, Gateway, Liveness};
 use gatewayworker_microbench::Suite;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-
-/// What a worker keeps of an event.
-struct Event(EventCalls);
-
-impl SessionObserver for Event {
-    fn session_replaced(&self, _: ClientId, _: &[u8]) {}
-    fn session_merged(&self, _: ClientId, _: &php::Array) {}
-
-    fn calls(&self) -> Option<&EventCalls> {
-        Some(&self.0)
-    }
-}
 
 /// A worker's handle whose links stand, and its gateways.
 struct Cluster {
@@ -105,7 +93,7 @@ fn main() {
     let mut cluster = Cluster::start(&runtime, 1);
     let id = ClientId::new(cluster.own(), 7);
     let fence = Arc::new(Fence::new());
-    let event = Arc::new(Event(EventCalls::new(cluster.own())));
+    let event = Arc::new(EventCalls::new(cluster.own()));
     let gateway = cluster.worker.gateway_of_event(event, fence);
     let mut count = 0;
     suite.add("send to one client, in an event", move || {
@@ -125,10 +113,10 @@ fn main() {
     let fence = Arc::new(Fence::new());
     let mut count = 0;
     suite.add("send to all over 4 gateways, in an event, and its mark", move || {
-        let event = Arc::new(Event(EventCalls::new(cluster.own())));
+        let event = Arc::new(EventCalls::new(cluster.own()));
         let gateway = cluster.worker.gateway_of_event(event.clone(), fence.clone());
         send_to_all(&gateway);
-        let mark = event.0.take_mark().unwrap();
+        let mark = event.take_mark().unwrap();
         assert_eq!(mark.state(), Written::Waiting);
         written_now_and_then(&mut cluster, &mut count);
         mark

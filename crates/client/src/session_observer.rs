@@ -27,3 +27,14 @@ pub trait SessionObserver: Send + Sync + 'static {
         None
     }
 }
+
+/// Notes what is said through a handle, and wants to know nothing of sessions.
+impl SessionObserver for EventCalls {
+    fn session_replaced(&self, _: ClientId, _: &[u8]) {}
+
+    fn session_merged(&self, _: ClientId, _: &php::Array) {}
+
+    fn calls(&self) -> Option<&EventCalls> {
+        Some(self)
+    }
+}

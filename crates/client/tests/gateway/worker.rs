@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatewayworker_client::worker::{EventCalls, Fence, SessionObserver, WorkerHandle, Written};
-use gatewayworker_client::{ClientId, Error, Gateway, Liveness, Unreached, php};
+use gatewayworker_client::worker::{EventCalls, Fence, WorkerHandle, Written};
+use gatewayworker_client::{Error, Gateway, Liveness, Unreached};
 use gatewayworker_protocol::command::EventCounts;
 use gatewayworker_protocol::{Command, MAX_FRAME_LEN, Pairing};
 
@@ -14,18 +14,6 @@ use crate::fake::{FakeGateway, listed, soon};
 use crate::text;
 
 const PROCESS: u64 = 0xabc;
-
-/// What the worker keeps of an event.
-struct Event(EventCalls);
-
-impl SessionObserver for Event {
-    fn session_replaced(&self, _: ClientId, _: &[u8]) {}
-    fn session_merged(&self, _: ClientId, _: &php::Array) {}
-
-    fn calls(&self) -> Option<&EventCalls> {
-        Some(&self.0)
-    }
-}
 
 async fn worker(gateways: &[SocketAddrV4]) -> WorkerHandle {
     let liveness = Liveness::new(Duration::from_millis(200), Duration::from_secs(1));
@@ -37,8 +25,8 @@ async fn worker(gateways: &[SocketAddrV4]) -> WorkerHandle {
 }
 
 /// The handle of an event from `own`, and what is kept of the event.
-fn event(worker: &WorkerHandle, own: SocketAddrV4) -> (Gateway, Arc<Event>) {
-    let event = Arc::new(Event(EventCalls::new(own)));
+fn event(worker: &WorkerHandle, own: SocketAddrV4) -> (Gateway, Arc<EventCalls>) {
+    let event = Arc::new(EventCalls::new(own));
     (worker.gateway_of_event(event.clone(), Arc::new(Fence::new())), event)
 }
 
@@ -146,7 +134,7 @@ async fn calls_of_an_epoch_that_is_over_fail_and_send_nothing() {
     let mut fake = FakeGateway::start().await;
     let worker = worker(&[fake.address]).await;
     let fence = Arc::new(Fence::new());
-    let gateway = worker.gateway_of_event(Arc::new(Event(EventCalls::new(fake.address))), fence.clone());
+    let gateway = worker.gateway_of_event(Arc::new(EventCalls::new(fake.address)), fence.clone());
     gateway.send_to_client(fake.id(3), "before").await.unwrap();
     fence.end();
     let id = fake.id(3);
@@ -173,7 +161,7 @@ async fn a_handler_that_answers_its_client_waits_for_no_link() {
     let worker = worker(&[fake.address, other.address]).await;
     let (gateway, event) = event(&worker, fake.address);
     gateway.send_to_client(fake.id(3), "m").await.unwrap();
-    assert!(event.0.take_mark().is_none());
+    assert!(event.take_mark().is_none());
 }
 
 #[tokio::test]
@@ -182,7 +170,7 @@ async fn what_a_handler_tells_other_gateways_is_waited_for_until_it_is_written()
     let worker = worker(&[fake.address, other.address]).await;
     let (gateway, event) = event(&worker, fake.address);
     gateway.send_to_all("m").await.unwrap();
-    let mark = event.0.take_mark().unwrap();
+    let mark = event.take_mark().unwrap();
     assert_eq!(mark.state(), Written::Waiting);
     soon(async {
         while mark.state() != Written::Written {
@@ -192,7 +180,7 @@ async fn what_a_handler_tells_other_gateways_is_waited_for_until_it_is_written()
     .await;
     // What a clone of the handle says later belongs to no event.
     gateway.send_to_all("m").await.unwrap();
-    assert_eq!(event.0.take_mark().unwrap().state(), Written::Written);
+    assert_eq!(event.take_mark().unwrap().state(), Written::Written);
 }
 
 #[tokio::test]
@@ -204,7 +192,7 @@ async fn a_link_that_dies_with_a_part_of_what_a_handler_said_is_named() {
     let (gateway, event) = event(&worker, fake.address);
     gateway.send_to_client(other.id(3), body.clone()).await.unwrap();
     gateway.send_to_client(other.id(3), body).await.unwrap();
-    let mark = event.0.take_mark().unwrap();
+    let mark = event.take_mark().unwrap();
     assert_eq!(mark.state(), Written::Waiting);
     soon(async {
         while mark.state() == Written::Waiting {
@@ -223,5 +211,5 @@ async fn a_link_that_a_handler_finds_dead_is_named() {
     let (gateway, event) = event(&worker, fake.address);
     let delivery = gateway.send_to_all("m").await.unwrap();
     assert_eq!(delivery.unreached, [(other, Unreached::NotConnected)]);
-    assert_eq!(event.0.take_mark().unwrap().state(), Written::Dead(vec![other]));
+    assert_eq!(event.take_mark().unwrap().state(), Written::Dead(vec![other]));
 }
