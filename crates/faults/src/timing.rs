@@ -18,7 +18,7 @@ pub struct Timing {
     pub gateway_lost_limit: Duration,
     /// How long the load goes on after the fault.
     pub after: Duration,
-    /// A cut that is shorter than any time-out.
+    /// A cut that is shorter than any time-out, with a heartbeat's interval and TCP's longest pause on top.
     pub short_cut: Duration,
     /// A cut, or a freeze, that is noticed.
     pub long_cut: Duration,
