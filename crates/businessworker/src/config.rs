@@ -82,7 +82,7 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link_ping_interval_ms: Option<u64>,
 
-    /// Take a link as dead when nothing comes from its gateway for MS milliseconds [default: 10000]
+    /// Take a link as dead when nothing comes from its gateway for MS milliseconds [default: 9000]
     #[arg(long, value_name = "MS", env = "GATEWAYWORKER_BUSINESSWORKER_LINK_TIMEOUT_MS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link_timeout_ms: Option<u64>,
@@ -142,7 +142,7 @@ pub struct Config<A = NoSettings> {
     /// Gateways of ours know it by that, whatever the handlers do.
     pub link_ping_interval_ms: u64,
     /// How long a gateway may be silent before its links are closed and made again, in
-    /// milliseconds; 10000 by default. At least twice `link_ping_interval_ms`, and not less than
+    /// milliseconds; 9000 by default. At least twice `link_ping_interval_ms`, and not less than
     /// twice the gateways' own interval. For half of that time events of a silent gateway are
     /// still begun.
     pub link_timeout_ms: u64,
@@ -179,7 +179,7 @@ impl<A: Default> Default for Config<A> {
             handler_timeout_ms: 0,
             shutdown_timeout_ms: 10_000,
             link_ping_interval_ms: 2_500,
-            link_timeout_ms: 10_000,
+            link_timeout_ms: 9_000,
             gateway_lost_after_ms: 30_000,
             threads: 0,
             link_tls: LinkTlsConfig::default(),

@@ -264,6 +264,7 @@ impl<E: Events> EventQueues<E> {
         let handle = pin!(self.handler.handle(&self.clients, event));
         let client = match AssertUnwindSafe(handle).catch_unwind().await {
             Ok(Ending::Done(client)) => client,
+            Ok(Ending::Waits(event)) => return Some(event),
             Ok(Ending::NotBegun(event)) => {
                 if let Some(epoch) = &epoch {
                     self.end_epoch(epoch);

@@ -46,8 +46,19 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 pub(crate) enum Ending {
     /// It is done. The client has what its handler said; `None` where none ran.
     Done(Option<Client>),
-    /// Its handler did not run, as the links to its gateway have ended.
+    /// Its handler did not run, as its gateway was not heard for a while, or its epoch is over: the event
+    /// waits for its turn again.
+    Waits(Event),
+    /// Its handler did not run, as the call link to its gateway has ended.
     NotBegun(Event),
+}
+
+/// Why a gateway was not asked for a session to the end.
+enum NotAsked {
+    /// It is not the event's turn any more.
+    NotItsTurn(SessionQuestion),
+    /// The call link has ended.
+    LinkEnded(SessionQuestion),
 }
 
 /// Runs the handlers of an application.
@@ -85,8 +96,12 @@ impl<E: Events> HandlerRunner<E> {
                 let epoch = event.epoch.as_deref();
                 match Box::pin(self.ask_session(clients, id, question, epoch)).await {
                     Ok(session) => session,
-                    Err(question) => {
-                        event.session = question.into_newest_known();
+                    Err(NotAsked::NotItsTurn(question)) => {
+                        event.session = question.into_session_of_event();
+                        return Ending::Waits(event);
+                    }
+                    Err(NotAsked::LinkEnded(question)) => {
+                        event.session = question.into_session_of_event();
                         return Ending::NotBegun(event);
                     }
                 }
@@ -125,35 +140,40 @@ impl<E: Events> HandlerRunner<E> {
         if reply == Reply::default() {
             return Ending::Done(Some(client));
         }
-        if has_lost_gateway {
-            // There is nobody to tell, but the client's next events here see what was changed.
-            if let Some(session) = reply.session {
-                clients.note_write(id, &session);
+        match epoch.map(|epoch| epoch.phase()) {
+            None | Some(Phase::Live) if !has_lost_gateway => Box::pin(self.reply(clients, id, reply)).await,
+            // The same gateway has given the client to another worker, or tells its session anew.
+            Some(Phase::Superseded) => {}
+            // There is nobody to tell. Where the gateway is lost, or proves to be, the client's next events
+            // are handled here, and see what was changed.
+            _ => {
+                if let Some(session) = reply.session {
+                    clients.note_write(id, &session);
+                }
             }
-        } else if epoch.is_none_or(|epoch| epoch.phase() == Phase::Live) {
-            Box::pin(self.reply(id, reply)).await;
         }
         Ending::Done(Some(client))
     }
 
-    /// Asks a gateway for a client's session. Returns the question where the links to the gateway have
-    /// ended: the event comes again then. Events of a gateway that does not acknowledge them get the newest session known
-    /// here.
+    /// Asks a gateway for a client's session. Returns the question where the handler may not run now: the
+    /// gateway is silent, and the event waits, or the link to it has ended, and the event comes again.
+    /// Events of a gateway that does not acknowledge them get the newest session known here.
     async fn ask_session(
         &self,
         clients: &Clients<ClientMap>,
         id: ClientId,
         question: SessionQuestion,
         epoch: Option<&Epoch>,
-    ) -> std::result::Result<Bytes, SessionQuestion> {
+    ) -> std::result::Result<Bytes, NotAsked> {
         self.stats.sessions_asked.count();
-        // A process that was stopped meanwhile must not go on with what others were given.
-        let is_over = || epoch.is_some_and(|epoch| epoch.turn(clock::now_ms()) != Turn::Begin);
+        // A process that was stopped meanwhile must not go on with what others were given. A gateway that
+        // was only cut off for a moment is asked again when it is heard.
+        let has_lost_its_turn = || epoch.is_some_and(|epoch| epoch.turn(clock::now_ms()) != Turn::Begin);
         let mut retry = None;
         loop {
             let error = match self.worker.gateway().session_bytes(id).await {
                 // An answer that another link brought knows nothing of what was said on the one before.
-                _ if is_over() => return Err(question),
+                _ if has_lost_its_turn() => return Err(NotAsked::NotItsTurn(question)),
                 Ok(answer) => return Ok(clients.answered(id, question, answer)),
                 Err(error) => error,
             };
@@ -169,7 +189,7 @@ impl<E: Events> HandlerRunner<E> {
                     );
                     return Ok(clients.answered(id, question, None));
                 }
-                _ => return Err(question),
+                _ => return Err(NotAsked::LinkEnded(question)),
             }
         }
     }
@@ -187,10 +207,12 @@ impl<E: Events> HandlerRunner<E> {
         Handled::WebSocketConnect { outcome, changes: changes_of(client), admission, gateway_asks }
     }
 
-    async fn reply(&self, id: ClientId, reply: Reply) {
+    async fn reply(&self, clients: &Clients<ClientMap>, id: ClientId, reply: Reply) {
         if let Some(session) = reply.session
-            && let Some(why) = undelivered(self.worker.gateway().set_session_bytes(id, session).await)
+            && let Some(why) = undelivered(self.worker.gateway().set_session_bytes(id, session.clone()).await)
         {
+            // The link may have ended just now, and the gateway be lost.
+            clients.note_write(id, &session);
             self.stats.sessions_lost.count();
             error!(client = %id, %why, "the session that a handler changed was not written");
         }

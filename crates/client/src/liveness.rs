@@ -19,7 +19,7 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub struct Liveness {
     /// The time without a word from the gateway after which the link asks; 2.5 s by default.
     pub ping_interval: Duration,
-    /// The time without a word after which the link is over; 10 s by default.
+    /// The time without a word after which the link is over; 9 s by default.
     pub timeout: Duration,
 }
 
@@ -40,6 +40,6 @@ impl Liveness {
 
 impl Default for Liveness {
     fn default() -> Self {
-        Self::new(Duration::from_millis(2500), Duration::from_secs(10))
+        Self::new(Duration::from_millis(2500), Duration::from_secs(9))
     }
 }

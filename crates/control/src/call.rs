@@ -17,7 +17,7 @@ use anyhow::Context;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches, error::ErrorKind};
 use gatewayworker_client::calls::{Answer, Call, CallError, calls, find};
 use gatewayworker_client::{Gateway, SecretKey};
-use gatewayworker_daemon::one_or_many;
+use gatewayworker_daemon::{LinkTlsFlags, one_or_many};
 use gatewayworker_net::{LinkTls, LinkTlsConfig};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -47,21 +47,8 @@ struct Flags {
     #[arg(long, global = true, value_name = "KEY", env = "GATEWAYWORKER_SECRET_KEY", hide_env_values = true)]
     secret_key: Option<SecretKey>,
 
-    /// Speak TLS with register and gateways, and trust those whose certificates are signed by an authority in FILE (PEM) [default: none]
-    #[arg(long, global = true, value_name = "FILE", env = "GATEWAYWORKER_LINK_TLS_CA")]
-    link_tls_ca: Option<PathBuf>,
-
-    /// Show them the certificate in FILE (PEM, with its chain) [default: none]
-    #[arg(long, global = true, value_name = "FILE", env = "GATEWAYWORKER_LINK_TLS_CERTIFICATE")]
-    link_tls_certificate: Option<PathBuf>,
-
-    /// The private key of that certificate, in FILE (PEM) [default: none]
-    #[arg(long, global = true, value_name = "FILE", env = "GATEWAYWORKER_LINK_TLS_KEY")]
-    link_tls_key: Option<PathBuf>,
-
-    /// The NAME that their certificates are for [default: gatewayworker]
-    #[arg(long, global = true, value_name = "NAME", env = "GATEWAYWORKER_LINK_TLS_SERVER_NAME")]
-    link_tls_server_name: Option<String>,
+    #[command(flatten)]
+    link_tls: LinkTlsFlags,
 
     /// Wait at most MS milliseconds for the register, and for the gateways' answers [default: 5000]
     #[arg(long, global = true, value_name = "MS", env = "GATEWAYWORKER_CALL_QUESTION_TIMEOUT_MS")]
@@ -217,13 +204,9 @@ impl Flags {
             registers.push("127.0.0.1:1236".into());
         }
         let limit = self.question_timeout_ms.or(file.question_timeout_ms).unwrap_or(5_000);
-        let mut link_tls = file.link_tls.with_paths_relative_to(self.config.as_deref());
-        link_tls.certificate = self.link_tls_certificate.clone().or(link_tls.certificate);
-        link_tls.key = self.link_tls_key.clone().or(link_tls.key);
-        link_tls.ca = self.link_tls_ca.clone().or(link_tls.ca);
-        link_tls.server_name = self.link_tls_server_name.clone().or(link_tls.server_name);
+        let of_file = file.link_tls.with_paths_relative_to(self.config.as_deref());
         Ok(Settings {
-            tls: link_tls.load_for_connecting()?,
+            tls: self.link_tls.over(of_file).load_for_connecting()?,
             registers,
             secret_key: self.secret_key.clone().unwrap_or(file.secret_key),
             question_timeout: Duration::from_millis(limit),

@@ -10,6 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -152,15 +153,29 @@ impl Application {
 impl Handler<'_> {
     fn end(mut self) {
         self.has_ended = true;
-        self.application.write(Record::End(self.event));
+        self.application.write(Record::End(self.event.here()));
     }
 }
 
 impl Drop for Handler<'_> {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.application.write(Record::Abandoned(self.event));
+            self.application.write(Record::Abandoned(self.event.here()));
         }
+    }
+}
+
+/// Counts the threads that run handlers.
+static THREADS: AtomicU32 = AtomicU32::new(0);
+
+thread_local! {
+    static THREAD: u32 = THREADS.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Event {
+    /// The same event, written by this thread.
+    fn here(self) -> Self {
+        Self { thread: THREAD.with(|number| *number), ..self }
     }
 }
 
@@ -169,6 +184,7 @@ fn event_of(client: &Client, kind: Kind, connection: Option<Connection>) -> Even
     let session = client.session().get(LAST).ok().flatten().unwrap_or_default();
     Event {
         worker: std::process::id(),
+        thread: THREAD.with(|number| *number),
         client_id,
         kind,
         connection,

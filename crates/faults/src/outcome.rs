@@ -17,6 +17,8 @@ pub struct Allowance {
     pub gone_with_gateway: bool,
     /// Connections may be cut off.
     pub cut_off: bool,
+    /// New clients may be closed, as no worker admits them in time.
+    pub not_admitted: bool,
     /// Closes may be missing.
     pub closes_missing: bool,
     /// Messages may be lost.
@@ -33,6 +35,7 @@ impl Allowance {
         overlap_at_the_cut: false,
         gone_with_gateway: false,
         cut_off: false,
+        not_admitted: false,
         closes_missing: false,
         lost: false,
     };
@@ -84,6 +87,7 @@ pub fn judge(counts: &Counts, allowed: Allowance, detection: Detection) -> Vec<S
         (counts.closes_missing, allowed.closes_missing, "closes missing"),
         (counts.closes_doubled_unmarked, false, "closes doubled without the mark"),
         (counts.cut_off, allowed.cut_off, "connections cut off"),
+        (counts.not_admitted, allowed.not_admitted, "new clients not admitted in time"),
     ];
     let broken = zero.into_iter().filter(|(count, is_allowed, _)| *count > 0 && !is_allowed);
     let mut broken: Vec<_> = broken.map(|(count, _, what)| format!("{count} {what}")).collect();

@@ -18,7 +18,7 @@ pub struct Timing {
     pub gateway_lost_limit: Duration,
     /// How long the load goes on after the fault.
     pub after: Duration,
-    /// A cut that is shorter than any time-out.
+    /// A cut that is shorter than any time-out, with a heartbeat's interval and TCP's longest pause on top.
     pub short_cut: Duration,
     /// A cut, or a freeze, that is noticed.
     pub long_cut: Duration,
@@ -59,7 +59,7 @@ impl Timing {
         patience: seconds(20),
         settle: seconds(45),
         link_ping: ms(2500),
-        link_timeout: seconds(10),
+        link_timeout: seconds(9),
         gateway_lost_after: seconds(30),
         isolated_after: seconds(20),
     };

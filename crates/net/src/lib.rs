@@ -11,7 +11,7 @@
 //! - [`HeldFor`]: how long a condition has held, in time that this process was awake,
 //! - [`LogLimiter`]: one log line a second for what happens often,
 //! - [`AddressPrefix`]: the unit in which client addresses are counted,
-//! - [`connect`], [`tune`]: sockets as the daemons want them.
+//! - [`connect`], [`tune`], [`limit_retransmission_pause`]: sockets as the daemons want them.
 //!
 //! It depends on `gatewayworker-protocol` and tokio. It has no configuration and sets up no logging,
 //! as client libraries use it, too.
@@ -37,6 +37,7 @@ mod register_connection;
 mod register_links;
 mod register_view;
 pub mod registers;
+mod retransmission;
 
 pub use address_prefix::AddressPrefix;
 pub use awake_deadline::AwakeDeadline;
@@ -49,6 +50,7 @@ pub use link_tls::{LinkTls, LinkTlsConfig, LinkTlsError};
 pub use log_limiter::LogLimiter;
 pub use register_links::RegisterLinks;
 pub use register_view::WitnessLimits;
+pub use retransmission::limit_retransmission_pause;
 
 /// The decisions about registers, for the simulator.
 ///

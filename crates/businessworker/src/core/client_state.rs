@@ -86,12 +86,14 @@ pub struct SessionQuestion {
     pub(super) writes: u32,
     /// The session for the handler where the gateway cannot say.
     pub(super) newest_known: Bytes,
+    /// The session in the event.
+    in_event: Bytes,
 }
 
 impl SessionQuestion {
-    /// Takes the session for the handler where the gateway cannot say.
-    pub fn into_newest_known(self) -> Bytes {
-        self.newest_known
+    /// Takes the session back that the event came with: the question is to be asked anew.
+    pub fn into_session_of_event(self) -> Bytes {
+        self.in_event
     }
 }
 
@@ -211,7 +213,8 @@ impl ClientState {
             Freshness::Confirmed => {}
             Freshness::MaybeStale(writes) => {
                 let known = self.known.as_deref().map(Bytes::copy_from_slice);
-                return Begin::Ask(SessionQuestion { writes, newest_known: known.unwrap_or(session) });
+                let newest_known = known.unwrap_or_else(|| session.clone());
+                return Begin::Ask(SessionQuestion { writes, newest_known, in_event: session });
             }
         }
         Begin::Run(session)

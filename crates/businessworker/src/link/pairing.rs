@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use gatewayworker_client::ClientId;
 use gatewayworker_client::worker::CallLinkEnd;
-use gatewayworker_net::LinkWriter;
+use gatewayworker_net::{LinkWriter, limit_retransmission_pause};
 use gatewayworker_protocol::Pairing;
 use socket2::SockRef;
 use tokio::sync::Notify;
@@ -107,6 +107,7 @@ impl<'a, E: Events> PairedLink<'a, E> {
         let _ = queues.handler.worker.listen(self.address, pairing.epoch, hear);
         self.link.paired(epoch.clone());
         queues.done.attend(&epoch);
+        limit_retransmission_pause(self.writer.socket(), limits.silence);
         heartbeats.add(self.writer);
         let hearing = (!closed.is_empty()).then(|| {
             let hearing = closed_is_heard(queues.clone(), epoch.clone(), end.clone());

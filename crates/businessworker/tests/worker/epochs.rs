@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use gatewayworker_businessworker::{CancellationToken, Client, Config, Events, Message, Result, serve};
-use gatewayworker_protocol::{Command, PingBody};
+use gatewayworker_protocol::{Command, PingBody, Question};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::fake::{FakeGateway, register, soon};
@@ -106,6 +106,38 @@ async fn clients_of_a_lost_gateway_are_closed_behind_the_events_that_were_held()
 }
 
 #[tokio::test]
+async fn what_a_handler_writes_while_its_gateway_is_missing_is_seen_by_the_events_that_were_held() {
+    let mut worker = Worker::paired(|_| ()).await;
+    let fake = &worker.fake;
+    let events = [fake.connect(1), fake.message(1, "wait-count"), fake.message(1, "wait-count")];
+    worker.fake.events(events).await;
+    assert_eq!([worker.sees().await, worker.sees().await], ["connect 1", "waiting 1"]);
+    worker.fake.close_event_link().await;
+    worker.fake.worker().await;
+    worker.gate.notify_one();
+    assert_eq!(worker.sees().await, "n=1");
+    // Another process at the address: the gateway is lost.
+    worker.pair(INSTANCE + 1, 1).await;
+    assert_eq!(worker.sees().await, "waiting 1");
+    worker.gate.notify_one();
+    assert_eq!(worker.sees().await, "n=2");
+    assert_eq!(worker.sees().await, r#"close 1 gateway-lost again {"n": 2}"#);
+}
+
+#[tokio::test]
+async fn what_a_handler_writes_whose_gateway_is_lost_meanwhile_is_seen_by_its_clients_close() {
+    let mut worker = Worker::paired(|_| ()).await;
+    worker.fake.events([worker.fake.connect(1), worker.fake.message(1, "wait-count")]).await;
+    assert_eq!([worker.sees().await, worker.sees().await], ["connect 1", "waiting 1"]);
+    worker.fake.close_event_link().await;
+    worker.fake.worker().await;
+    worker.pair(INSTANCE + 1, 1).await;
+    worker.gate.notify_one();
+    assert_eq!(worker.sees().await, "n=1");
+    assert_eq!(worker.sees().await, r#"close 1 gateway-lost again {"n": 1}"#);
+}
+
+#[tokio::test]
 async fn a_client_that_has_gone_to_another_worker_is_not_closed_here() {
     let mut worker = Worker::paired(|_| ()).await;
     let fake = &worker.fake;
@@ -133,6 +165,32 @@ async fn a_handler_whose_session_the_gateway_cannot_say_as_its_link_ends_does_no
     worker.say(1, "session").await;
     assert_eq!(worker.sees().await, r#"{"n": 1}"#, "the second was not handled");
     assert_eq!(worker.told().await, done(2, &[(1, 1)]));
+}
+
+#[tokio::test]
+async fn an_event_whose_session_cannot_be_asked_for_during_a_short_cut_waits_and_no_link_ends() {
+    const LINK_TIMEOUT: Duration = Duration::from_secs(3);
+    let worker = Worker::paired(|config| {
+        (config.link_ping_interval_ms, config.link_timeout_ms) = (50, LINK_TIMEOUT.as_millis() as u64);
+    });
+    let mut worker = worker.await;
+    worker.fake.answer_with(|_| None);
+    let old = worker.fake.message(1, "count");
+    worker.fake.events([old.clone(), old]).await;
+    let silent_since = Instant::now();
+    assert_eq!(worker.sees().await, "n=1");
+    while !matches!(worker.fake.told().await, Command::Ask(Question::Session(1))) {}
+    // Events are begun within half of the time-out. The worker's heartbeats wake this loop.
+    while silent_since.elapsed() < LINK_TIMEOUT.mul_f32(0.55) {
+        worker.fake.told().await;
+    }
+    // Another worker has written meanwhile.
+    let session = r#"a:1:{s:1:"n";i:7;}"#;
+    worker.fake.answer_with(|_| Some(session.into()));
+    worker.fake.answer_late(session.as_bytes()).await;
+    let _beating = worker.fake.beat(Duration::from_millis(20));
+    assert_eq!(worker.sees().await, "n=8");
+    assert_eq!(worker.fake.links(), 2, "one event link and one call link");
 }
 
 #[tokio::test]

@@ -90,6 +90,14 @@ impl Events for Script {
                 client.session().insert("n", n)?;
                 self.see(format!("n={n}"));
             }
+            "wait-count" => {
+                let opened = self.gate.notified();
+                self.see(format!("waiting {connection}"));
+                opened.await;
+                let n = client.session().get::<u32>("n")?.unwrap_or(0) + 1;
+                client.session().insert("n", n)?;
+                self.see(format!("n={n}"));
+            }
             "merge" => {
                 client.gateway().update_session(client.id(), &json!({"m": rest})).await?;
                 self.see(format!("{:?}", client.session()));

@@ -16,7 +16,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_net::{Backoff, LinkStream, LinkTls, LinkWriter, PushError};
+use gatewayworker_net::{Backoff, LinkStream, LinkTls, LinkWriter, PushError, limit_retransmission_pause};
 use gatewayworker_protocol::{Frame, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, SecretKey};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -334,6 +334,7 @@ impl Link {
 
     /// Serves one connection to its end. `Ok` when this side has finished it.
     async fn serve(&self, stream: LinkStream) -> io::Result<()> {
+        limit_retransmission_pause(stream.socket(), self.settings.liveness.timeout);
         let connection = Arc::new(CallConnection::new(self.address, stream, OUTBOX));
         let _end = EndOnDrop { link: self, connection: &connection };
         self.update(|core| core.connected(connection.clone(), Instant::now().into_std()))

@@ -43,6 +43,8 @@ pub struct Counts {
     pub closes_doubled_unmarked: u64,
     /// Connections to gateways that were not harmed, and that ended by no wish of the client.
     pub cut_off: u64,
+    /// Connections that were open and that no worker has admitted in time. They do not count as cut off.
+    pub not_admitted: u64,
     /// The time until the fault was noticed, in milliseconds, where the row has such a sign and it was seen.
     pub detection_ms: Option<u64>,
     /// Attempts to connect that a gateway refused, or did not answer.
@@ -68,15 +70,17 @@ impl Ledger {
             let handled = self.client_ids.get(connection).and_then(|id| self.handled.get(id));
             let is_poisoned = self.poisoned.contains(connection);
             let harmed = self.was_harmed(sent) || is_poisoned;
+            let not_admitted = sent.was_not_admitted() && !harmed;
+            counts.not_admitted += u64::from(not_admitted);
             let ending = sent.ended.map(|(ending, _)| ending);
             counts.messages += u64::from(sent.messages);
             let owed = self.owed(*connection, sent);
-            if !is_poisoned {
+            if !is_poisoned && !not_admitted {
                 counts.gone_with_gateway += u64::from(sent.messages - owed);
             }
             let has_handled = |number| handled.is_some_and(|handled| handled.has_handled(number));
             counts.lost += (1..=owed).filter(|number| !has_handled(*number)).count() as u64;
-            if !harmed {
+            if !harmed && !not_admitted {
                 if !matches!(ending, Some(Ending::Left)) {
                     counts.unanswered += sent.unanswered.len() as u64;
                 }

@@ -26,6 +26,8 @@ pub(super) struct Handled {
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Step {
     pub(super) begun: u16,
+    /// Whether the first of them was marked: the worker before has not written that it had begun.
+    is_first_marked: bool,
     /// How many of them were repeated and marked as given out before.
     marked: u16,
     pub(super) ended: u16,
@@ -105,8 +107,9 @@ impl Handled {
         }
         let run = self.run;
         let step = self.step(position);
-        if step.begun > 0 && redelivered {
-            step.marked += 1;
+        match step.begun {
+            0 => step.is_first_marked = redelivered,
+            _ => step.marked += u16::from(redelivered),
         }
         step.begun = step.begun.saturating_add(1);
         step.run = run;
@@ -114,6 +117,22 @@ impl Handled {
         if !dead {
             self.open.push(Open { position, worker, at_the_cut, is_counted: false });
         }
+    }
+
+    /// Enters the begin of a handler that its worker was about to run when it was frozen, if another worker has begun
+    /// the event meanwhile: it was the first, and overlaps with its successor. Returns whether that is so.
+    pub(super) fn begin_late(&mut self, event: &Event) -> bool {
+        let position = position(event.kind);
+        let step = self.step(position);
+        if step.begun == 0 {
+            return false;
+        }
+        step.begun = step.begun.saturating_add(1);
+        // The successor's mark was not counted, as it seemed to be the first.
+        step.marked += u16::from(step.is_first_marked);
+        self.violations.overlapped_at_the_cut += 1;
+        self.open.push(Open { position, worker: event.worker, at_the_cut: true, is_counted: true });
+        true
     }
 
     /// An event that follows a later one is either the first of a new run, which repeats what the run before had from

@@ -32,6 +32,8 @@ pub struct Ledger {
     killed: BTreeSet<u32>,
     /// Workers that are frozen or cut off now.
     cut: BTreeSet<u32>,
+    /// Workers that were frozen and go on, with those of their threads that have written a record since.
+    awake: BTreeMap<u32, BTreeSet<u32>>,
     /// Gateways that were harmed: since when, and until when if they are back.
     harmed_gateways: BTreeMap<usize, (Duration, Option<Duration>)>,
     /// Connections whose message makes its worker die.
@@ -130,16 +132,29 @@ impl Ledger {
             Record::Begin(event) => {
                 self.look_for_sign(&event, now);
                 let (dead, cut) = (self.killed.contains(&event.worker), self.cut.contains(&event.worker));
-                self.of(&event).begin(&event, dead, cut);
+                let was_beginning = self.goes_on(&event);
+                let handled = self.of(&event);
+                if !(was_beginning && handled.begin_late(&event)) {
+                    handled.begin(&event, dead, cut);
+                }
             }
             Record::End(event) => {
+                self.goes_on(&event);
                 self.ended += 1;
                 self.of(&event).end(event.kind, event.worker);
             }
-            Record::Abandoned(event) => self.of(&event).abandon(event.kind, event.worker),
+            Record::Abandoned(event) => {
+                self.goes_on(&event);
+                self.of(&event).abandon(event.kind, event.worker);
+            }
             Record::Dies(worker) => self.worker_killed(worker),
             Record::Confessed(defect) => self.confess(defect, 1),
         }
+    }
+
+    /// Whether this is the first that a thread writes after its worker was frozen: what it was about to do then.
+    fn goes_on(&mut self, event: &Event) -> bool {
+        self.awake.get_mut(&event.worker).is_some_and(|threads| threads.insert(event.thread))
     }
 
     fn of(&mut self, event: &Event) -> &mut Handled {
@@ -202,9 +217,16 @@ impl Ledger {
         self.handled.values_mut().for_each(|handled| handled.worker_cut(worker));
     }
 
-    /// A frozen worker goes on, or a cut one is reachable again.
+    /// A worker that was cut off is reachable again.
     pub fn worker_back(&mut self, worker: u32) {
         self.cut.remove(&worker);
+    }
+
+    /// A frozen worker is about to go on. A thread may have been frozen between the decision to run a handler and that
+    /// handler's first record.
+    pub fn worker_awake(&mut self, worker: u32) {
+        self.cut.remove(&worker);
+        self.awake.insert(worker, BTreeSet::new());
     }
 
     /// A gateway is about to be harmed: what it had not passed on by the end of its connections is gone with it, and
@@ -249,11 +271,11 @@ impl Ledger {
         })
     }
 
-    /// How many of a connection's messages have to be handled: all, unless its gateway was harmed or a message was
-    /// poison. Then those before the last that was.
+    /// How many of a connection's messages have to be handled: all, unless its gateway was harmed, it was not admitted
+    /// or a message was poison. Then those before the last that was.
     fn owed(&self, connection: Connection, sent: &Sent) -> u32 {
         let is_poisoned = self.poisoned.contains(&connection);
-        if !is_poisoned && !self.was_harmed(sent) {
+        if !is_poisoned && !self.was_harmed(sent) && !sent.was_not_admitted() {
             return sent.messages;
         }
         let handled = self.client_ids.get(&connection).and_then(|id| self.handled.get(id));

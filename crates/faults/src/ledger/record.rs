@@ -10,6 +10,8 @@ use std::fmt;
 pub struct Event {
     /// The process id of the worker.
     pub worker: u32,
+    /// Which of the worker's threads writes this.
+    pub thread: u32,
     /// The client id, as the number that its 20 hexadecimal digits are.
     pub client_id: u128,
     /// Which handler.
@@ -113,6 +115,7 @@ impl Record {
         if what == "dies" {
             return Some(Self::Dies(worker));
         }
+        let thread = words.next()?.parse().ok()?;
         let client_id = u128::from_str_radix(words.next()?, 16).ok()?;
         let redelivered = words.next()? == "r";
         let kind = words.next()?;
@@ -127,7 +130,7 @@ impl Record {
             _ => return None,
         };
         let connection = (connection > 0).then_some(Connection { client, number: connection });
-        let event = Event { worker, client_id, kind, connection, redelivered, session };
+        let event = Event { worker, thread, client_id, kind, connection, redelivered, session };
         match what {
             "begin" => Some(Self::Begin(event)),
             "end" => Some(Self::End(event)),
@@ -147,7 +150,7 @@ impl fmt::Display for Record {
             Self::Dies(worker) => return write!(f, "dies {worker}"),
             Self::Confessed(defect) => return write!(f, "! {}", defect.name()),
         };
-        let Event { worker, client_id, kind, connection, redelivered, session } = event;
+        let Event { worker, thread, client_id, kind, connection, redelivered, session } = event;
         let mark = if *redelivered { "r" } else { "-" };
         let (kind, message) = match kind {
             Kind::Connect => ("connect", 0),
@@ -156,7 +159,10 @@ impl fmt::Display for Record {
             Kind::Close => ("close", 0),
         };
         let (client, number) = connection.map_or((0, 0), |one| (one.client, one.number));
-        write!(f, "{what} {worker} {client_id:020x} {mark} {kind} {client} {number} {message} {session}")
+        write!(
+            f,
+            "{what} {worker} {thread} {client_id:020x} {mark} {kind} {client} {number} {message} {session}"
+        )
     }
 }
 
@@ -168,6 +174,7 @@ mod tests {
     fn a_line_says_what_its_record_says() {
         let event = |kind, connection| Event {
             worker: 77,
+            thread: 2,
             client_id: 0x7f00_0001_08fc_0000_00ff,
             kind,
             connection,

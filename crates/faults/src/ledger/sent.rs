@@ -20,6 +20,9 @@ pub enum Ending {
     Broken,
 }
 
+/// The code with which a gateway closes a client that was not admitted within `admission_timeout_ms`.
+const TRY_AGAIN_LATER: u16 = 1013;
+
 /// One connection's messages and answers.
 #[derive(Debug)]
 pub(super) struct Sent {
@@ -76,6 +79,11 @@ impl Sent {
     /// Whether the client has ended the connection, so that a gateway which lives has read all that was sent.
     pub(super) fn was_ended_by_client(&self) -> bool {
         matches!(self.ended, None | Some((Ending::Left | Ending::Finished | Ending::GaveUp, _)))
+    }
+
+    /// Whether no worker has admitted it in time: the gateway has told it to try again later.
+    pub(super) fn was_not_admitted(&self) -> bool {
+        self.answers == 0 && matches!(self.ended, Some((Ending::Closed(TRY_AGAIN_LATER), _)))
     }
 
     /// The longest wait for an answer, with those that never came: until the end of the connection.

@@ -24,7 +24,7 @@ fn ledger(messages: u32) -> Ledger {
 fn event(worker: u32, kind: Kind, redelivered: bool) -> Event {
     let connection = matches!(kind, Kind::Handshake | Kind::Message(_)).then_some(CONNECTION);
     // As good a session as there can be.
-    Event { worker, client_id: ID, kind, connection, redelivered, session: u32::MAX }
+    Event { worker, thread: 1, client_id: ID, kind, connection, redelivered, session: u32::MAX }
 }
 
 fn begin(ledger: &mut Ledger, worker: u32, kind: Kind) {
@@ -119,7 +119,7 @@ fn the_close_of_a_client_that_was_leaving_is_no_sign_that_its_gateway_was_given_
 fn a_connection_that_a_gateway_ends_without_harm_is_cut_off() {
     let mut ledger = ledger(2);
     messages(&mut ledger, A, [1]);
-    ledger.ended(CONNECTION, Ending::Closed(1013), ms(600));
+    ledger.ended(CONNECTION, Ending::Closed(1011), ms(600));
     handle(&mut ledger, A, Kind::Close);
     let counts = ledger.counts(ms(1000));
     assert_eq!((counts.cut_off, counts.lost, counts.unanswered), (1, 1, 2));
@@ -251,4 +251,53 @@ fn a_close_that_is_given_out_again_with_a_message_before_it_is_in_order() {
     redeliver(&mut ledger, B, Kind::Close);
     let counts = ledger.counts(ms(2000));
     assert_eq!((counts.reordered, counts.doubled, counts.closes_doubled), (0, 1, 1));
+}
+
+#[test]
+fn a_client_that_is_told_to_try_again_before_its_first_answer_was_not_admitted() {
+    let mut one = ledger(3);
+    messages(&mut one, A, [1]);
+    one.ended(CONNECTION, Ending::Closed(1013), ms(2000));
+    handle(&mut one, A, Kind::Close);
+    let counts = one.counts(ms(2000));
+    assert_eq!((counts.not_admitted, counts.cut_off, counts.unanswered), (1, 0, 0));
+    assert_eq!((counts.lost, counts.gone_with_gateway), (0, 0), "2 and 3 are not owed");
+    let mut other = ledger(3);
+    messages(&mut other, A, 1..=3);
+    other.answered(CONNECTION, 1, ms(10));
+    other.ended(CONNECTION, Ending::Closed(1013), ms(2000));
+    handle(&mut other, A, Kind::Close);
+    let counts = other.counts(ms(2000));
+    assert_eq!((counts.not_admitted, counts.cut_off, counts.unanswered), (0, 1, 2));
+}
+
+#[test]
+fn of_a_worker_that_wakes_up_each_thread_may_run_the_handler_that_it_was_about_to_run() {
+    let mut ledger = ledger(3);
+    ledger.worker_cut(A);
+    redeliver(&mut ledger, B, Kind::Message(1));
+    redeliver(&mut ledger, B, Kind::Message(2));
+    redeliver(&mut ledger, B, Kind::Message(3));
+    ledger.worker_awake(A);
+    handle(&mut ledger, A, Kind::Message(1));
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.doubled, counts.doubled_unmarked, counts.reordered), (1, 0, 0));
+    assert_eq!((counts.overlapped, counts.overlapped_at_the_cut), (0, 1));
+    // The thread has gone on since: it knew, or could know, what the worker had lost.
+    handle(&mut ledger, A, Kind::Message(2));
+    assert_eq!(ledger.counts(ms(2000)).doubled_unmarked, 1);
+    // Another one.
+    let late = Event { thread: 2, ..event(A, Kind::Message(3), false) };
+    ledger.enter(Record::Begin(late), ms(1000));
+    assert_eq!(ledger.counts(ms(2000)).doubled_unmarked, 1);
+}
+
+#[test]
+fn a_worker_that_wakes_up_excuses_no_successor_without_the_mark() {
+    let mut ledger = ledger(1);
+    ledger.worker_cut(A);
+    handle(&mut ledger, B, Kind::Message(1));
+    ledger.worker_awake(A);
+    handle(&mut ledger, A, Kind::Message(1));
+    assert_eq!(ledger.counts(ms(2000)).doubled_unmarked, 1);
 }

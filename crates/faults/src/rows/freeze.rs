@@ -61,7 +61,7 @@ async fn worker_frozen_and_awake(stage: &mut Stage) -> Result<()> {
     let worker = stage.take_worker()?;
     stage.freeze_worker(&worker)?;
     stage.go_on(stage.timing().freeze).await;
-    stage.books.open().worker_back(worker.process.pid);
+    stage.books.open().worker_awake(worker.process.pid);
     worker.process.signal(Signal::SIGCONT)?;
     stage.cluster().workers.push(worker);
     stage.go_on(stage.timing().after).await;

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::Row;
 use crate::ledger::Ending;
 use crate::message::Action;
+use crate::outcome::Allowance;
 use crate::plan::Plan;
 use crate::stage::Stage;
 
@@ -21,9 +22,11 @@ pub(super) const ROWS: &[Row] = &[
     .may_double(),
     Row::new(
         "handler-blocks",
-        "A worker whose handlers block their threads is not given up; the messages are late.",
+        "A worker whose handlers block their threads is not given up; the messages are late. A new client that waits \
+         for such a worker for `admission_timeout_ms` is closed with 1013.",
         |stage| Box::pin(handler_blocks(stage)),
     )
+    .allowing(Allowance { not_admitted: true, ..Allowance::NONE })
     .nobody_is_given_up(),
 ];
 

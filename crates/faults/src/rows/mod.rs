@@ -108,6 +108,9 @@ impl Row {
         if counts.stale_with_gateway > 0 {
             notes.push(format!("{} handlers of its clients had a stale session", counts.stale_with_gateway));
         }
+        if counts.not_admitted > 0 {
+            notes.push(format!("{} new clients were not admitted in time", counts.not_admitted));
+        }
         if counts.refused > 0 {
             notes.push(format!("{} attempts to connect failed", counts.refused));
         }

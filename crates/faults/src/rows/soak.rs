@@ -119,7 +119,7 @@ async fn freeze_worker(stage: &mut Stage, time: Duration) -> Result<()> {
     let worker = stage.cluster().workers.remove(0);
     stage.freeze_worker(&worker)?;
     stage.go_on(time).await;
-    stage.books.open().worker_back(worker.process.pid);
+    stage.books.open().worker_awake(worker.process.pid);
     worker.process.signal(Signal::SIGCONT)?;
     stage.cluster().workers.push(worker);
     Ok(())

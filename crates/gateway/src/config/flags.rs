@@ -127,7 +127,7 @@ flags! {
     [value_name = "BYTES", env = "GATEWAYWORKER_GATEWAY_LINK_OUTBOX_BYTES"] link_outbox_bytes: usize,
     /// Ping each worker of ours after so many milliseconds [default: 2500]
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_LINK_PING_INTERVAL_MS"] link_ping_interval_ms: u64,
-    /// Take a worker of ours for dead that was not heard for so many milliseconds [default: 10000]
+    /// Take a worker of ours for dead that was not heard for so many milliseconds [default: 9000]
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_LINK_TIMEOUT_MS"] link_timeout_ms: u64,
     /// Close all clients when no worker was linked and no register connected for so many milliseconds; 0 for never [default: 20000]
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_ISOLATED_AFTER_MS"] isolated_after_ms: u64,

@@ -162,7 +162,7 @@ impl Default for Config {
             slow_consumer: SlowConsumer::default(),
             link_outbox_bytes: 10_240_000,
             link_ping_interval_ms: 2500,
-            link_timeout_ms: 10_000,
+            link_timeout_ms: 9_000,
             isolated_after_ms: 20_000,
             delivery: DeliveryMode::default(),
             max_deliveries: 5,

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatewayworker_net::{AwakeDeadline, LinkWriter};
+use gatewayworker_net::{AwakeDeadline, LinkWriter, limit_retransmission_pause};
 use gatewayworker_protocol::{Command, PingBody};
 use socket2::SockRef;
 use tokio::sync::SetOnce;
@@ -39,6 +39,8 @@ impl Keepalive {
 
     /// Makes the link one of an epoch. Does nothing where it is one already.
     pub(super) fn set_epoch(&self, epoch: Arc<Epoch>) {
+        let silence = Duration::from_millis(self.shard.shared.config.link_timing().timeout_ms);
+        limit_retransmission_pause(self.writer.socket(), silence);
         let _ = self.epoch.set(epoch);
     }
 

@@ -3,6 +3,7 @@
 
 use bytes::BytesMut;
 
+use super::event_counts::encode_entry;
 use super::{Command, EventCounts};
 use crate::{Frame, code};
 
@@ -24,8 +25,8 @@ pub fn encode_done(epoch: u32, counts: &[(u32, u32)], out: &mut BytesMut) {
     let frame = Frame { cmd: code::DONE, connection_id: epoch, ..Frame::default() };
     for counts in counts.chunks(CLIENTS) {
         let mut body = [0; 8 * CLIENTS];
-        for (entry, (connection_id, events)) in body.as_chunks_mut::<8>().0.iter_mut().zip(counts) {
-            *entry = ((u64::from(*connection_id) << 32) | u64::from(*events)).to_be_bytes();
+        for (entry, count) in body.as_chunks_mut::<8>().0.iter_mut().zip(counts) {
+            *entry = encode_entry(*count);
         }
         frame.encode_with(out, &[], &body[..8 * counts.len()]);
     }

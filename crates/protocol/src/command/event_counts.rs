@@ -1,6 +1,6 @@
 //! [`EventCounts`]: how many events of which clients. The body of DONE and RETURN.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 /// How many events of which clients, in the order in which a worker has noted them.
 ///
@@ -25,11 +25,12 @@ impl EventCounts {
     }
 
     pub(super) fn to_bytes(&self) -> Bytes {
-        let mut body = BytesMut::with_capacity(self.0.len() * 8);
-        for (connection_id, events) in &self.0 {
-            body.put_u32(*connection_id);
-            body.put_u32(*events);
-        }
-        body.freeze()
+        self.0.iter().copied().map(encode_entry).collect::<Vec<_>>().into_flattened().into()
     }
+}
+
+/// Encodes an entry: a connection, and how many events.
+#[inline]
+pub(super) fn encode_entry((connection_id, events): (u32, u32)) -> [u8; 8] {
+    ((u64::from(connection_id) << 32) | u64::from(events)).to_be_bytes()
 }

@@ -94,13 +94,13 @@ fn the_end_of_a_last_try_is_no_look_at_all_clients() {
         testing::client(&mut gateway.shards[0], id, &worker, testing::policy());
     }
     for id in [1, 2] {
-        gateway.shards[0].end_events(id, worker.epoch(), 2);
+        gateway.shards[0].end_events(worker.epoch(), &[(id, 2)]);
         assert!(gateway.workers.is_changed.take(), "others wait for that");
         gateway.shards[0].workers_changed();
         assert_eq!(gateway.shards[0].next_deadline(), None, "no sweep");
         assert_eq!(told(&worker), [format!("message {} x again", id + 1)]);
     }
-    gateway.shards[0].end_events(3, worker.epoch(), 2);
+    gateway.shards[0].end_events(worker.epoch(), &[(3, 2)]);
     assert!(!gateway.workers.is_changed.take(), "nobody waits");
     gateway.settle();
 }
