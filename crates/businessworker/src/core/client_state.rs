@@ -53,6 +53,9 @@ enum Departure {
     Taken,
     /// Its gateway is lost, and `on_close` has not been queued yet.
     CloseDue,
+    /// The close here is that of an earlier client with the same id. The book is that of the client that
+    /// this worker has taken over behind it.
+    Followed,
 }
 
 /// The event whose handler runs, or is about to.
@@ -157,12 +160,22 @@ impl ClientState {
     /// as [`enter`](Self::enter) does.
     pub(super) fn adopt(&mut self, origin: &Origin, epoch: NonZeroU32, session: &[u8]) -> Option<Event> {
         let start = self.enter(origin, epoch);
-        if start.is_none() {
-            // Whatever is known here is from before it went to the other worker.
-            self.forget_session();
-            self.learn(session);
+        if self.has_close() {
+            // What is known here is of the client before, whose events are still to be handled.
+            self.departure = Departure::Followed;
+            return start;
         }
+        // Whatever is known here is from before it went to the other worker. That it was refused holds:
+        // it has messages under way, and the gateway may not have read that it is to be closed.
+        self.forget_session();
+        self.learn(session);
         start
+    }
+
+    /// Whether the last event here is the client's close.
+    fn has_close(&self) -> bool {
+        let last = self.waiting.as_ref().and_then(|waiting| waiting.back());
+        last.map_or(self.running == Running::Close, Event::is_close)
     }
 
     /// Decides which session the handler of an event gets, if it runs at all.
@@ -170,7 +183,7 @@ impl ClientState {
         match kind {
             EventKind::Connect => {
                 // A gateway that restarted may use the id again.
-                self.forget_session();
+                self.forget_client();
                 self.learn(&session);
                 Begin::Run(session)
             }
@@ -179,6 +192,11 @@ impl ClientState {
                 Begin::Ask(question) => Begin::Run(question.newest_known),
                 fresh => fresh,
             },
+            // It comes again only where the gateway has not heard the answer.
+            EventKind::WebSocketConnect { .. } => {
+                self.refused = false;
+                self.check(session, hasher)
+            }
             _ if self.refused => Begin::Skip,
             _ => self.check(session, hasher),
         }
@@ -249,15 +267,20 @@ impl ClientState {
     /// or whatever is the last here of a client whose gateway has taken it away.
     pub(super) fn finish(&mut self) -> Finished {
         let was_close = self.running == Running::Close;
+        let departure = self.departure;
         let finished = self.skip();
-        if was_close {
-            self.forget_session();
-            // What is behind it is of another client that has got its id.
-            if finished.next.is_none() {
-                self.book = None;
+        let is_last = finished.next.is_none();
+        match departure {
+            // What is behind the close is of another client that has got its id.
+            Departure::Followed | Departure::CloseDue if was_close => self.forget_client(),
+            _ if was_close => {
+                self.forget_client();
+                if is_last {
+                    self.book = None;
+                }
             }
-        } else if self.departure == Departure::Taken && finished.next.is_none() {
-            self.forget_session();
+            Departure::Taken if is_last => self.forget_client(),
+            _ => {}
         }
         finished
     }
@@ -269,6 +292,9 @@ impl ClientState {
         let next = self.waiting.as_mut().and_then(|waiting| waiting.pop_front());
         if self.waiting.as_ref().is_some_and(|waiting| waiting.is_empty()) {
             self.waiting = None;
+        }
+        if self.running == Running::Close && self.departure == Departure::Followed {
+            self.departure = Departure::None;
         }
         match &next {
             Some(next) => self.run(next),
@@ -304,7 +330,7 @@ impl ClientState {
         self.book = None;
         self.departure = Departure::None;
         match self.running {
-            Running::Nothing => self.forget_session(),
+            Running::Nothing => self.forget_client(),
             Running::Event | Running::Close => self.departure = Departure::Taken,
         }
     }
@@ -322,8 +348,8 @@ impl ClientState {
     }
 
     /// The epoch is superseded, and the gateway tells anew whose the client is: drops the events of the
-    /// epoch that wait behind another.
-    pub(super) fn supersede(&mut self, epoch: NonZeroU32, budget: &EventBudget) {
+    /// epoch that wait behind another. Returns whether only that the client was refused is known of it now.
+    pub(super) fn supersede(&mut self, epoch: NonZeroU32, budget: &EventBudget) -> bool {
         if let Some(waiting) = &mut self.waiting {
             waiting.retain(|event| {
                 if event.is_of(epoch) && !event.is_held {
@@ -338,7 +364,19 @@ impl ClientState {
         if self.is_booked_in(epoch) {
             self.book = None;
             self.departure = Departure::None;
+            // If the client is this worker's again, it is still refused.
             self.forget_session();
+            return self.refused;
+        }
+        self.forget_refusal();
+        false
+    }
+
+    /// Forgets that a client was refused that has not come back since its gateway was linked last: it is
+    /// another worker's, or nobody's.
+    pub(super) fn forget_refusal(&mut self) {
+        if self.book.is_none() && self.running == Running::Nothing {
+            self.refused = false;
         }
     }
 
@@ -350,13 +388,13 @@ impl ClientState {
             budget.charge(event.cost());
         }
         if !self.is_booked_in(epoch) {
+            self.forget_refusal();
             return false;
         }
         if std::mem::take(&mut self.is_held) {
             budget.charge(self.cost as usize);
         }
-        let last = self.waiting.as_ref().and_then(|waiting| waiting.back());
-        let has_close = last.map_or(self.running == Running::Close, Event::is_close);
+        let has_close = self.has_close() && self.departure != Departure::Followed;
         self.departure = if has_close { Departure::None } else { Departure::CloseDue };
         !has_close
     }
@@ -396,6 +434,11 @@ impl ClientState {
     fn forget_session(&mut self) {
         self.session.forget();
         self.known = None;
+    }
+
+    /// Forgets everything but the book.
+    fn forget_client(&mut self) {
+        self.forget_session();
         self.refused = false;
     }
 

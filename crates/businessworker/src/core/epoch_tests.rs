@@ -270,6 +270,102 @@ fn a_client_of_another_process_with_the_same_id_comes_behind_the_close_of_the_lo
     worker.assert_nothing_is_left();
 }
 
+/// Client 1 is refused by the handler of a handshake that is started.
+fn refuse(worker: &Paired, handshake: Option<Event>) -> Option<Event> {
+    let event = handshake.unwrap();
+    assert!(matches!(worker.clients.begin(id(1), &event.kind, event.session), Begin::Run(_)));
+    let refused = Handled::WebSocketConnect {
+        outcome: HandlerOutcome::Done,
+        changes: SessionChanges::default(),
+        admission: Some(Admission::refuse()),
+        gateway_asks: true,
+    };
+    assert!(worker.clients.complete(id(1), refused).verdict.is_some());
+    worker.clients.finish(id(1))
+}
+
+fn handshake() -> Command {
+    Command::OnWebSocketConnect {
+        origin: origin(1),
+        session: Bytes::new(),
+        handshake: "a:0:{}".into(),
+        asks: true,
+    }
+}
+
+#[test]
+fn a_client_that_was_refused_stays_so_when_its_gateway_gives_it_again() {
+    let mut worker = Paired::new();
+    worker.come(1);
+    refuse(&worker, worker.receive(handshake()));
+    let Some(Previous::Superseded(before)) = worker.pair_again(7) else { panic!("the same process") };
+    worker.clients.supersede(&before);
+    worker.clients.adopt(&origin(1), b"", &worker.epoch);
+    assert!(worker.handle(worker.receive(message(1, ""))).is_empty(), "no handler runs");
+    // The gateway had not heard of it, and asks again.
+    let handshake = worker.receive(handshake()).unwrap();
+    assert!(matches!(worker.clients.begin(id(1), &handshake.kind, handshake.session), Begin::Run(_)));
+    worker.clients.finish(id(1));
+    worker.handle(worker.receive(close(1)));
+    worker.assert_nothing_is_left();
+}
+
+#[test]
+fn a_client_that_was_refused_and_is_another_workers_is_forgotten_with_the_next_epoch() {
+    let mut worker = Paired::new();
+    worker.come(1);
+    refuse(&worker, worker.receive(handshake()));
+    for _ in 0..2 {
+        let Some(Previous::Superseded(before)) = worker.pair_again(7) else { panic!("the same process") };
+        worker.clients.supersede(&before);
+    }
+    worker.assert_nothing_is_left();
+}
+
+#[test]
+fn a_client_that_was_refused_and_does_not_come_back_is_forgotten_after_a_while() {
+    let mut worker = Paired::new();
+    worker.come(1);
+    refuse(&worker, worker.receive(handshake()));
+    let Some(Previous::Superseded(before)) = worker.pair_again(7) else { panic!("the same process") };
+    assert!(worker.clients.supersede(&before), "there is something to forget");
+    worker.clients.forget_refusals(GATEWAY);
+    worker.assert_nothing_is_left();
+}
+
+#[test]
+fn a_client_of_another_process_with_the_same_id_lets_the_refused_one_stay_refused() {
+    let mut worker = Paired::new();
+    worker.come(1);
+    let started = worker.receive(handshake());
+    worker.receive(message(1, ""));
+    let held = refuse(&worker, started);
+    let Some(Previous::Lost(before)) = worker.pair_again(8) else { panic!("another process") };
+    assert_eq!(worker.clients.lose(&before), [id(1)]);
+    assert!(worker.clients.adopt(&origin(1), b"theirs", &worker.epoch).is_none());
+    assert_eq!(worker.handle(held), ["1 gateway-lost again []"], "no message");
+    assert!(worker.clients.has_clients_of(&worker.epoch), "the new one is there");
+    assert_eq!(worker.handle(worker.receive(message(1, "theirs"))), ["1 message [theirs]"]);
+    worker.epoch.end();
+    assert_eq!(close_all(&worker, &worker.epoch), ["1 gateway-lost again [theirs]"]);
+    worker.assert_nothing_is_left();
+}
+
+#[test]
+fn a_client_behind_the_close_of_another_is_closed_too_when_its_gateway_is_lost() {
+    let mut worker = Paired::new();
+    worker.come(1);
+    let held = worker.receive(close(1));
+    let Some(Previous::Lost(before)) = worker.pair_again(8) else { panic!("another process") };
+    assert!(worker.clients.lose(&before).is_empty(), "its close is here");
+    worker.clients.adopt(&origin(1), b"", &worker.epoch);
+    worker.epoch.end();
+    assert_eq!(worker.clients.lose(&worker.epoch), [id(1)]);
+    assert_eq!(worker.handle(held), ["1 unknown again []"]);
+    assert_eq!(worker.handle(worker.clients.close_lost(id(1))), ["1 gateway-lost again []"]);
+    worker.assert_nothing_is_left();
+}
+
 #[test]
 fn held_events_of_a_missing_gateway_take_no_room_until_it_is_lost() {
     let mut worker = Paired::with_budget(4 * COST);
