@@ -151,7 +151,7 @@ impl Registers {
 /// Runs a worker until it is asked to stop, then drains, within `shutdown_timeout_ms`: events whose
 /// handlers have begun are handled, the others given back to the gateways, which give them to other
 /// workers; requests over HTTP are answered, and what was said is written. What is not done when the
-/// time is over goes to other workers, too. (A gateway of the original gives nothing to others: there,
+/// time is over goes to other workers, too, unless the gateway delivers at most once. (A gateway of the original gives nothing to others: there,
 /// events that have left are handled, and lost when the time is over.)
 ///
 /// `options` is a [`CancellationToken`], or [`ServeOptions`] for more than that.
@@ -310,12 +310,13 @@ fn stop_waiting<E: Events>(queues: &Arc<EventQueues<E>>, limit: Duration) {
     if given_to_others == 0 {
         return;
     }
-    // Nothing is lost by it, but what these handlers have done by now is done twice.
+    // What these handlers have done by now is done twice, unless a gateway delivers at most once: this worker
+    // does not know which do.
     warn!(
         limit_ms,
         events = given_to_others,
-        "the worker had not finished when shutdown_timeout_ms was over: the gateways give its unfinished events \
-         to other workers"
+        "the worker had not finished when shutdown_timeout_ms was over: its gateways take these events back, \
+         and go on with them as their `delivery` says"
     );
 }
 

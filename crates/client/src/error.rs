@@ -112,9 +112,11 @@ pub enum Error {
         /// whose `max_message_bytes` is more.
         limit: usize,
     },
-    /// The event whose handle this is has been given to another worker meanwhile, or is given again:
-    /// the link to its gateway has ended. Nothing was sent.
-    #[error("the link that the event came on has ended, and the event is given again: nothing was sent")]
+    /// The link on which this handle's event came has ended. Its gateway gives the event again, unless it
+    /// delivers at most once. Nothing was sent.
+    #[error(
+        "the link that the event came on has ended, and its gateway has taken the event back: nothing was sent"
+    )]
     Fenced,
     /// A uid or group is empty or `"0"`, which the protocol cannot carry.
     #[error(transparent)]

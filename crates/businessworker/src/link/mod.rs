@@ -82,8 +82,12 @@ pub(crate) async fn run<E: Events>(
         let is_undecided = queues.epochs.is_undecided(address);
         if !is_undecided {
             loss = None;
-            if !is_listed || stop.is_cancelled() {
-                break;
+            if stop.is_cancelled() {
+                return;
+            }
+            if !is_listed {
+                debug!(gateway = %address, "the gateway is not linked, and no register lists it: it has stopped");
+                return;
             }
         } else if loss.is_none() {
             let (queues, registers) = (queues.clone(), links.registers.clone());
@@ -126,7 +130,6 @@ pub(crate) async fn run<E: Events>(
             () = tokio::time::sleep(backoff.next_wait()) => {}
         }
     }
-    debug!(gateway = %address, "no register lists the gateway any more");
 }
 
 impl<E: Events> EventLinks<E> {
