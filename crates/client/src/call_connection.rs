@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddrV4;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
@@ -18,6 +19,10 @@ use tokio_util::sync::CancellationToken;
 /// How much is read at once, in bytes.
 const CHUNK: usize = 4096;
 
+/// How much is pushed at most without a question for a sign of life behind it, in bytes: a gateway that
+/// lives reads more within `link_timeout_ms`.
+const PROBE_EVERY: u64 = 256 * 1024;
+
 /// How often [`CallConnection::read_directly`] reads at most.
 const MAX_READS: usize = 256;
 
@@ -28,6 +33,8 @@ pub(crate) struct CallConnection {
     pub(crate) writer: LinkWriter,
     received: Mutex<Received>,
     pub(crate) ended: CancellationToken,
+    /// How many bytes had been pushed when the gateway was asked last for a sign of life behind them.
+    probed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -91,7 +98,7 @@ impl CallConnection {
         let writer = LinkWriter::new(sink, outbox);
         let received =
             Mutex::new(Received { reader, bytes: BytesMut::new(), is_read_out: false, listener: None });
-        Self { gateway, writer, received, ended: CancellationToken::new() }
+        Self { gateway, writer, received, ended: CancellationToken::new(), probed: AtomicU64::new(0) }
     }
 
     pub(crate) fn end(&self) -> CallLinkEnd {
@@ -144,6 +151,16 @@ impl CallConnection {
 
     fn received(&self) -> MutexGuard<'_, Received> {
         self.received.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether so much was pushed that the gateway is to be asked for a sign of life behind it.
+    pub(crate) fn is_probe_due(&self) -> bool {
+        self.writer.pushed().saturating_sub(self.probed.load(Ordering::Relaxed)) >= PROBE_EVERY
+    }
+
+    /// Notes that it is asked.
+    pub(crate) fn note_probe(&self) {
+        self.probed.store(self.writer.pushed(), Ordering::Relaxed);
     }
 
     /// How many bytes were pushed and not written.

@@ -9,6 +9,9 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// nothing was heard for `ping_interval` asks its gateway something, and a link on which nothing is
 /// heard for `timeout` is closed, and connected anew.
 ///
+/// A gateway that is slow to read is none of these: it is asked within a long backlog, too, and as long as
+/// the socket takes more of what stands in front of the question, it is not silent.
+///
 /// Gateways of the original answer, too. A link is judged only after an attempt to read from it, so
 /// that a process that was itself held up takes no living gateway for dead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use gatewayworker_net::PushError;
 use gatewayworker_protocol::{Command, Frame, FrameError, Hello, Question, SecretKey, parse_answer};
 
-use super::pending::{PendingQuestions, QuestionId};
+use super::pending::{PendingQuestions, QuestionId, Sent};
 use crate::{Liveness, Unreached};
 
 /// The longest answer that a link accepts, in bytes: a row for each of a million clients.
@@ -34,6 +34,12 @@ pub trait Transmit {
     fn push_over(&mut self, write: impl FnOnce(&mut BytesMut)) -> Result<(), PushError> {
         self.push(write)
     }
+
+    /// Returns how many bytes were pushed so far.
+    fn pushed(&self) -> u64;
+
+    /// Returns how many of these the socket has taken.
+    fn written(&self) -> u64;
 }
 
 /// What the shell has to do after a call to a [`CallLink`].
@@ -95,6 +101,11 @@ struct Live<C> {
     connection: C,
     /// When something was last read from it, or it began.
     heard_at: Instant,
+    /// When the socket was last seen to have taken some of what stands in front of a question.
+    progress_at: Instant,
+    /// What the socket had taken when it was looked at last, if a question was still to be written.
+    unwritten_from: Option<u64>,
+    looked_at: Instant,
     /// The kernel of a frozen gateway accepts connections for it. So after one that was silent, the
     /// next takes commands and questions only once the gateway has said something.
     is_proven: bool,
@@ -197,7 +208,15 @@ impl<C: Transmit, A> CallLink<C, A> {
             self.effects.push(Effect::Flush);
         }
         let is_proven = !self.was_silent;
-        self.phase = Phase::Live(Live { connection, heard_at: now, is_proven, epoch: None });
+        self.phase = Phase::Live(Live {
+            connection,
+            heard_at: now,
+            progress_at: now,
+            unwritten_from: None,
+            looked_at: now,
+            is_proven,
+            epoch: None,
+        });
         if is_proven {
             self.send_next(now);
         } else {
@@ -267,7 +286,15 @@ impl<C: Transmit, A> CallLink<C, A> {
     /// to an earlier time only in [`ask`](Self::ask) and [`connected`](Self::connected).
     pub fn next_deadline(&self) -> Option<Instant> {
         let link = self.gives_up_at().or_else(|| self.ping_due());
-        self.questions.next_deadline().into_iter().chain(link).min()
+        self.questions.next_deadline().into_iter().chain(link).chain(self.look_due()).min()
+    }
+
+    /// Asks for a sign of life behind much that was pushed, so that a gateway which is slow to read it
+    /// gives signs of life meanwhile, and not only when it has read everything.
+    pub fn probe_backlog(&mut self, now: Instant) {
+        if self.connection().is_ok() {
+            self.probe(now);
+        }
     }
 
     /// Fails the questions whose time is over, asks an idle gateway for a sign of life, and closes a
@@ -280,6 +307,7 @@ impl<C: Transmit, A> CallLink<C, A> {
         while let Some(asker) = self.questions.pop_expired(now) {
             self.effects.push(Effect::Settle { asker, outcome: Err(why) });
         }
+        self.look(now);
         if self.gives_up_at().is_some_and(|at| at <= now) {
             self.was_silent = self.liveness.is_some();
             if let Phase::Live(live) = self.end(Unreached::Lost) {
@@ -296,17 +324,41 @@ impl<C: Transmit, A> CallLink<C, A> {
     }
 
     /// When the gateway is given up, unless it is heard before. It is silent only while it is asked.
+    ///
+    /// As long as the socket takes more of what stands in front of the question, the gateway may not have
+    /// come to it. What is pushed behind the question says nothing: the kernel of a frozen gateway takes
+    /// a little, for a long time.
     fn gives_up_at(&self) -> Option<Instant> {
         let Phase::Live(live) = &self.phase else { return None };
         let silence = self.liveness.map_or(Duration::ZERO, |liveness| liveness.timeout);
         // A late ping (the shell was held up) has all of its time nevertheless.
-        self.questions.answer_due().map(|due| due.max(live.heard_at + silence))
+        let sent = self.questions.first_sent()?;
+        Some(sent.answer_due.max(live.heard_at.max(live.progress_at) + silence))
+    }
+
+    /// Looks whether the socket has taken more of what stands in front of the first question.
+    fn look(&mut self, now: Instant) {
+        let Phase::Live(live) = &mut self.phase else { return };
+        let end = self.questions.first_sent().map_or(0, |sent| sent.end);
+        let written = live.connection.written();
+        if live.unwritten_from.is_some_and(|before| written > before) {
+            live.progress_at = now;
+        }
+        live.unwritten_from = (written < end).then_some(written);
+        live.looked_at = now;
+    }
+
+    /// When to look at that again.
+    fn look_due(&self) -> Option<Instant> {
+        let (Phase::Live(live), Some(liveness)) = (&self.phase, self.liveness) else { return None };
+        let is_unwritten = live.connection.written() < self.questions.first_sent()?.end;
+        is_unwritten.then(|| live.looked_at + liveness.ping_interval)
     }
 
     /// When an idle gateway is asked for a sign of life.
     fn ping_due(&self) -> Option<Instant> {
         let (Phase::Live(live), Some(liveness)) = (&self.phase, self.liveness) else { return None };
-        self.questions.answer_due().is_none().then(|| live.heard_at + liveness.ping_interval)
+        self.questions.first_sent().is_none().then(|| live.heard_at + liveness.ping_interval)
     }
 
     /// Asks for a sign of life: whether there is a connection 0, which gateways of either kind
@@ -316,7 +368,8 @@ impl<C: Transmit, A> CallLink<C, A> {
         let question = Command::Ask(Question::IsOnline(0)).into_frame();
         // Where even the outbox takes nothing, the gateway is silent, too: it is given up the same.
         let _ = live.connection.push_over(|out| question.encode(out));
-        self.questions.sent_probe(now + liveness.answer_time());
+        let end = live.connection.pushed();
+        self.questions.sent_probe(Sent { answer_due: now + liveness.answer_time(), end });
         self.effects.push(Effect::Flush);
     }
 
@@ -332,7 +385,8 @@ impl<C: Transmit, A> CallLink<C, A> {
         while let Some((id, question, ticket)) = self.questions.next_to_send() {
             match live.connection.push(|out| question.encode(out)) {
                 Ok(()) => {
-                    self.questions.sent(id, ticket, answer_due);
+                    let end = live.connection.pushed();
+                    self.questions.sent(id, ticket, Sent { answer_due, end });
                     self.effects.push(Effect::Flush);
                 }
                 Err(error) => {

@@ -27,6 +27,9 @@ struct Wire(Rc<Frames>);
 struct Frames {
     sent: RefCell<BytesMut>,
     is_full: Cell<bool>,
+    pushed: Cell<u64>,
+    /// What the socket takes in all.
+    takes: Cell<Option<u64>>,
 }
 
 impl Transmit for Wire {
@@ -34,8 +37,19 @@ impl Transmit for Wire {
         if self.0.is_full.get() {
             return Err(PushError::Full);
         }
-        write(&mut self.0.sent.borrow_mut());
+        let mut sent = self.0.sent.borrow_mut();
+        let before = sent.len();
+        write(&mut sent);
+        self.0.pushed.set(self.0.pushed.get() + (sent.len() - before) as u64);
         Ok(())
+    }
+
+    fn pushed(&self) -> u64 {
+        self.0.pushed.get()
+    }
+
+    fn written(&self) -> u64 {
+        self.0.takes.get().map_or(self.pushed(), |takes| takes.min(self.pushed()))
     }
 }
 

@@ -78,6 +78,14 @@ impl Transmit for Arc<CallConnection> {
     fn push_over(&mut self, write: impl FnOnce(&mut BytesMut)) -> Result<(), PushError> {
         self.writer.push_over(write)
     }
+
+    fn pushed(&self) -> u64 {
+        self.writer.pushed()
+    }
+
+    fn written(&self) -> u64 {
+        self.writer.written()
+    }
 }
 
 impl Link {
@@ -192,7 +200,18 @@ impl Link {
         let connection = self.connection()?;
         let outbox = if self.takes_large_frames.load(Ordering::Relaxed) { LARGE_OUTBOX } else { OUTBOX };
         connection.writer.push_within(outbox, |out| frame.encode(out))?;
+        if connection.is_probe_due() {
+            self.probe(&connection);
+        }
         Ok(connection)
+    }
+
+    /// Asks for a sign of life behind what was pushed.
+    #[cold]
+    fn probe(&self, connection: &CallConnection) {
+        connection.note_probe();
+        self.update(|core| core.probe_backlog(Instant::now().into_std()));
+        self.deadline_set.notify_one();
     }
 
     /// Asks with the frame of a question, and waits for the answer for at most the question

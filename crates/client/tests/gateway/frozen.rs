@@ -3,11 +3,13 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use gatewayworker_client::{AskError, Error, Gateway, Liveness, SecretKey, Unreached};
-use gatewayworker_protocol::Command;
+use bytes::BytesMut;
+use gatewayworker_client::{AskError, ClientId, Error, Gateway, Liveness, SecretKey, Unreached};
+use gatewayworker_protocol::{Command, Frame, MAX_FRAME_LEN};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::fake::{FakeGateway, listed, soon};
 use crate::text;
@@ -26,6 +28,14 @@ async fn handle(gateways: &[SocketAddrV4], timeout: Duration) -> Gateway {
         soon(gateway.connected(*address)).await;
     }
     gateway
+}
+
+/// A handle on one gateway, which is given up after that time of silence.
+fn handle_of(gateway: SocketAddrV4, timeout: Duration) -> Gateway {
+    Gateway::following(listed(&[gateway]).1)
+        .question_timeout(QUESTION_TIMEOUT)
+        .liveness(Liveness::new(INTERVAL, timeout))
+        .connect()
 }
 
 async fn until(condition: impl Fn() -> bool) {
@@ -114,6 +124,63 @@ async fn a_gateway_that_answers_slowly_but_in_time_keeps_its_link() {
     assert!(!soon(gateway.is_online(slow.id(1))).await.unwrap());
     assert_eq!(slow.links(), 1);
     assert!(slow.told_already().iter().all(|command| matches!(command, Command::Ask(_))));
+}
+
+/// Reads at a slow pace, and answers all questions with no.
+async fn read_slowly(link: TcpStream) {
+    let (mut reading, mut writing) = link.into_split();
+    let (mut received, mut pace) = (BytesMut::new(), tokio::time::interval(Duration::from_millis(50)));
+    let mut chunk = vec![0; 32 * 1024];
+    loop {
+        pace.tick().await;
+        let read = reading.read(&mut chunk).await.unwrap();
+        received.extend_from_slice(&chunk[..read]);
+        while let Some(frame) = Frame::parse(&mut received, MAX_FRAME_LEN).unwrap() {
+            if let Command::Ask(_) = Command::decode(frame).unwrap() {
+                writing.write_all(b"\0\0\0\x04i:0;").await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_slow_to_read_a_long_backlog_is_not_taken_for_dead() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address: SocketAddrV4 = listener.local_addr().unwrap().to_string().parse().unwrap();
+    let gateway = handle_of(address, 20 * INTERVAL);
+    let (link, _) = soon(listener.accept()).await.unwrap();
+    soon(gateway.connected(address)).await;
+    let _reading = AbortOnDropHandle::new(tokio::spawn(read_slowly(link)));
+    // The kernel takes it at once; reading it takes five seconds.
+    let began = Instant::now();
+    for _ in 0..50 {
+        let delivery = gateway.send_to_client(ClientId::new(address, 1), "x".repeat(64_000)).await.unwrap();
+        assert!(delivery.is_complete(), "{delivery:?}");
+    }
+    let delivery = async {
+        while gateway.is_online(ClientId::new(address, 1)).await.is_err() {
+            assert_eq!(gateway.connected_gateways(), [address]);
+        }
+    };
+    soon(delivery).await;
+    assert!(began.elapsed() > 30 * INTERVAL);
+    assert!(futures_util::FutureExt::now_or_never(listener.accept()).is_none(), "it connected once");
+}
+
+#[tokio::test]
+async fn a_frozen_gateway_is_noticed_though_its_kernel_takes_what_is_said() {
+    let frozen = FakeGateway::start().await;
+    let gateway = handle(&[frozen.address], 10 * INTERVAL).await;
+    frozen.freeze();
+    let since = Instant::now();
+    soon(async {
+        while !gateway.connected_gateways().is_empty() {
+            gateway.send_to_client(frozen.id(1), "hi").await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(since.elapsed() < 30 * INTERVAL, "{:?}", since.elapsed());
 }
 
 /// Answers as the original does: `pack('N', strlen($buffer)) . serialize((int)isset(…))`, and nothing

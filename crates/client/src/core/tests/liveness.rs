@@ -107,6 +107,62 @@ fn a_long_answer_that_is_still_coming_is_a_sign_of_life() {
 }
 
 #[test]
+fn a_gateway_that_takes_what_stands_before_the_question_is_not_silent() {
+    let mut link = watched();
+    let wire = link.link.connection().unwrap().clone();
+    wire.0.takes.set(Some(0));
+    let backlog = 100_000;
+    link.link.connection().unwrap().clone().push(|out| out.resize(backlog, 0)).unwrap();
+    assert_eq!(link.wait_for_deadline(), INTERVAL);
+    for written in 1..20 {
+        wire.0.takes.set(Some(written));
+        assert_eq!(link.wait_for_deadline(), INTERVAL, "it looks again");
+        assert!(!link.is_given_up());
+    }
+    let mut waited = Duration::ZERO;
+    while !link.is_given_up() {
+        waited += link.wait_for_deadline();
+        assert!(waited <= 2 * TIMEOUT);
+    }
+    assert!((TIMEOUT..=TIMEOUT + INTERVAL).contains(&waited), "{waited:?}");
+}
+
+#[test]
+fn what_the_socket_takes_behind_the_question_is_no_sign_of_life() {
+    let mut link = watched();
+    link.wait_for_deadline();
+    let mut waited = INTERVAL;
+    while !link.is_given_up() {
+        // As the kernel of a frozen gateway does.
+        link.link.connection().unwrap().clone().push(|out| out.resize(out.len() + 10, 0)).unwrap();
+        let step = Duration::from_millis(500);
+        link.wait(step);
+        waited += step;
+        assert!(waited <= TIMEOUT);
+    }
+    assert_eq!(waited, TIMEOUT);
+}
+
+#[test]
+fn a_gateway_gives_signs_of_life_within_a_backlog_and_an_asker_need_not_wait_for_them() {
+    let mut link = watched();
+    for _ in 0..3 {
+        link.link.probe_backlog(link.now);
+    }
+    link.ask(1, "asker");
+    assert_eq!(link.sent(), [is_online(PING), is_online(PING), is_online(PING), is_online(1)]);
+    for _ in 0..3 {
+        link.wait(TIMEOUT - Duration::from_millis(1));
+        link.receive(&framed("i:0;")).unwrap();
+        assert!(!link.is_given_up());
+    }
+    link.ask(2, "second");
+    assert_eq!(link.sent(), [], "one at a time");
+    link.receive(&framed("i:1;")).unwrap();
+    assert_eq!(link.sent(), [is_online(2)]);
+}
+
+#[test]
 fn a_question_that_may_take_longer_than_the_timeout_gets_its_time() {
     let limit = 3 * TIMEOUT;
     let mut link = TestLink::connecting("");

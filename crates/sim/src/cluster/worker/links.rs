@@ -101,6 +101,14 @@ impl Transmit for Writer {
     fn push(&mut self, write: impl FnOnce(&mut BytesMut)) -> Result<(), PushError> {
         self.0.push(write).map_err(|_| PushError::Closed)
     }
+
+    fn pushed(&self) -> u64 {
+        self.0.pushed()
+    }
+
+    fn written(&self) -> u64 {
+        self.0.written()
+    }
 }
 
 /// The link on which commands and questions go.
