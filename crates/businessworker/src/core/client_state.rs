@@ -351,8 +351,8 @@ impl ClientState {
     }
 
     /// The epoch is superseded, and the gateway tells anew whose the client is: drops the events of the
-    /// epoch that wait behind another.
-    pub(super) fn supersede(&mut self, epoch: NonZeroU32, budget: &EventBudget) {
+    /// epoch that wait behind another. Returns whether only that the client was refused is known of it now.
+    pub(super) fn supersede(&mut self, epoch: NonZeroU32, budget: &EventBudget) -> bool {
         if let Some(waiting) = &mut self.waiting {
             waiting.retain(|event| {
                 if event.is_of(epoch) && !event.is_held {
@@ -369,14 +369,25 @@ impl ClientState {
             self.departure = Departure::None;
             // If the client is this worker's again, it is still refused.
             self.forget_session();
+<<<<<<< HEAD
         } else {
             self.forget_refusal();
         }
+=======
+            return self.refused;
+        }
+        self.forget_refusal();
+        false
+>>>>>>> mend-worker
     }
 
     /// Forgets that a client was refused that has not come back since its gateway was linked last: it is
     /// another worker's, or nobody's.
+<<<<<<< HEAD
     fn forget_refusal(&mut self) {
+=======
+    pub(super) fn forget_refusal(&mut self) {
+>>>>>>> mend-worker
         if self.book.is_none() && self.running == Running::Nothing {
             self.refused = false;
         }

@@ -101,11 +101,32 @@ impl<T: ClientTable> Clients<T> {
 
     /// The same gateway process is back: drops what was held of the epoch, and its books. The gateway has
     /// given these clients to others, or says anew that they are this worker's.
-    pub fn supersede(&self, epoch: &Epoch) {
+    ///
+    /// Those that were refused are still refused then. Returns whether there are any: after a while,
+    /// [`forget_refusals`](Self::forget_refusals) is to be called.
+    pub fn supersede(&self, epoch: &Epoch) -> bool {
         epoch.decide(Phase::Superseded);
+<<<<<<< HEAD
         self.table().update_all(|id, state| {
             if id.gateway() == epoch.gateway() {
                 state.supersede(epoch.serial(), self.budget());
+=======
+        let mut has_refusals = false;
+        self.table().update_all(|id, state| {
+            if id.gateway() == epoch.gateway() {
+                has_refusals |= state.supersede(epoch.serial(), self.budget());
+            }
+        });
+        has_refusals
+    }
+
+    /// Forgets which clients of a gateway were refused that have not come back: they are other workers', or
+    /// nobody's.
+    pub fn forget_refusals(&self, gateway: SocketAddrV4) {
+        self.table().update_all(|id, state| {
+            if id.gateway() == gateway {
+                state.forget_refusal();
+>>>>>>> mend-worker
             }
         });
     }

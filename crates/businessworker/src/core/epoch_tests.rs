@@ -323,6 +323,20 @@ fn a_client_that_was_refused_and_is_another_workers_is_forgotten_with_the_next_e
 }
 
 #[test]
+<<<<<<< HEAD
+=======
+fn a_client_that_was_refused_and_does_not_come_back_is_forgotten_after_a_while() {
+    let mut worker = Paired::new();
+    worker.come(1);
+    refuse(&worker, worker.receive(handshake()));
+    let Some(Previous::Superseded(before)) = worker.pair_again(7) else { panic!("the same process") };
+    assert!(worker.clients.supersede(&before), "there is something to forget");
+    worker.clients.forget_refusals(GATEWAY);
+    worker.assert_nothing_is_left();
+}
+
+#[test]
+>>>>>>> mend-worker
 fn a_client_of_another_process_with_the_same_id_lets_the_refused_one_stay_refused() {
     let mut worker = Paired::new();
     worker.come(1);

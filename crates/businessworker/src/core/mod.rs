@@ -35,7 +35,8 @@
 //!   when it is, [`Pairings::begin`] makes the [`Epoch`], and says what has become of the one before.
 //!   Where something was told, the gateway is asked anything behind it; its answer is noted with
 //!   [`Pairings::closed_was_heard`].
-//!   [`Clients::supersede`] or [`Clients::lose`] carries that out. Then [`EventLink::paired`]: events
+//!   [`Clients::supersede`] (and, some time later, [`Clients::forget_refusals`]) or [`Clients::lose`]
+//!   carries that out. Then [`EventLink::paired`]: events
 //!   that come from now on hold the epoch.
 //! - Before 4, [`Epoch::turn`] is asked: an event may have to wait, or is dropped
 //!   ([`Clients::drop_started`] in the place of 7). What is read of either link is noted with

@@ -164,7 +164,7 @@ mod tests {
     async fn a_gateway_without_clients_here_is_nothing_to_wait_for() {
         let (queues, _reports) = worker().await;
         let epoch = queues.epochs.pairings().undecided(GATEWAY).cloned().unwrap();
-        queues.clients.supersede(&epoch);
+        queues.supersede(&epoch);
         epoch_is_over_again(&queues);
         let registers = RegisterLinks::default();
         watching(&queues, &registers, Duration::from_secs(30)).await.unwrap();
