@@ -56,11 +56,6 @@ impl<E: Events> EventQueues<E> {
     }
 
     /// Drops the events of an epoch that are held, as the gateway lives or nothing depends on it.
-<<<<<<< HEAD
-    pub(crate) fn supersede(&self, epoch: &Epoch) {
-        self.clients.supersede(epoch);
-        self.wake_for_room();
-=======
     pub(crate) fn supersede(self: &Arc<Self>, epoch: &Epoch) {
         if self.clients.supersede(epoch) {
             let (queues, gateway) = (Arc::downgrade(self), epoch.gateway());
@@ -71,8 +66,7 @@ impl<E: Events> EventQueues<E> {
                 }
             });
         }
-        self.finished.notify_waiters();
->>>>>>> mend-worker
+        self.wake_for_room();
         self.epochs.wake();
     }
 

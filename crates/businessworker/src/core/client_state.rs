@@ -369,25 +369,15 @@ impl ClientState {
             self.departure = Departure::None;
             // If the client is this worker's again, it is still refused.
             self.forget_session();
-<<<<<<< HEAD
-        } else {
-            self.forget_refusal();
-        }
-=======
             return self.refused;
         }
         self.forget_refusal();
         false
->>>>>>> mend-worker
     }
 
     /// Forgets that a client was refused that has not come back since its gateway was linked last: it is
     /// another worker's, or nobody's.
-<<<<<<< HEAD
-    fn forget_refusal(&mut self) {
-=======
     pub(super) fn forget_refusal(&mut self) {
->>>>>>> mend-worker
         if self.book.is_none() && self.running == Running::Nothing {
             self.refused = false;
         }

@@ -106,11 +106,6 @@ impl<T: ClientTable> Clients<T> {
     /// [`forget_refusals`](Self::forget_refusals) is to be called.
     pub fn supersede(&self, epoch: &Epoch) -> bool {
         epoch.decide(Phase::Superseded);
-<<<<<<< HEAD
-        self.table().update_all(|id, state| {
-            if id.gateway() == epoch.gateway() {
-                state.supersede(epoch.serial(), self.budget());
-=======
         let mut has_refusals = false;
         self.table().update_all(|id, state| {
             if id.gateway() == epoch.gateway() {
@@ -126,7 +121,6 @@ impl<T: ClientTable> Clients<T> {
         self.table().update_all(|id, state| {
             if id.gateway() == gateway {
                 state.forget_refusal();
->>>>>>> mend-worker
             }
         });
     }

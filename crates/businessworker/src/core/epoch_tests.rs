@@ -323,8 +323,6 @@ fn a_client_that_was_refused_and_is_another_workers_is_forgotten_with_the_next_e
 }
 
 #[test]
-<<<<<<< HEAD
-=======
 fn a_client_that_was_refused_and_does_not_come_back_is_forgotten_after_a_while() {
     let mut worker = Paired::new();
     worker.come(1);
@@ -336,7 +334,6 @@ fn a_client_that_was_refused_and_does_not_come_back_is_forgotten_after_a_while()
 }
 
 #[test]
->>>>>>> mend-worker
 fn a_client_of_another_process_with_the_same_id_lets_the_refused_one_stay_refused() {
     let mut worker = Paired::new();
     worker.come(1);
