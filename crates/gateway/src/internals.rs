@@ -210,7 +210,10 @@ impl BusyShard {
         let limit = Arc::new(ConnectionLimit::new(n as usize));
         let listener = Listener::new(8289, &shared.config.listen[0], &shared.config, limit);
         let listener = Arc::new(listener.expect("the defaults work"));
-        let state = LinkState::new(SecretKey::default(), shared.max_frame_len, 1);
+        let mut state = LinkState::new(SecretKey::default(), shared.max_frame_len, 1);
+        if worker.epoch != 0 {
+            state.attach(worker.epoch);
+        }
         let shard = ShardThread::new(0, shared);
         let sink = UdpSocket::bind("127.0.0.1:0").expect("a port");
         let keys: Vec<Key> = (1..=n)

@@ -112,7 +112,8 @@ impl Outbox {
             self.first.advance(written);
             self.rest.get_or_insert_default().is_begun = true;
         }
-        if self.second.is_empty() && !self.rest.as_ref().is_some_and(|rest| rest.is_begun) {
+        // Looked at first: to drop what is not there is a call for each client of a broadcast.
+        if self.second.is_empty() && self.rest.as_ref().is_some_and(|rest| !rest.is_begun) {
             self.rest = None;
         }
     }
