@@ -3,6 +3,8 @@
 //!
 //! The event link and the shell around it call these methods; the way of an event is in `clients`.
 
+use std::net::SocketAddrV4;
+
 use gatewayworker_client::ClientId;
 use gatewayworker_protocol::{EventCounts, Origin};
 
