@@ -106,20 +106,23 @@ impl ClientHistory {
             let may_overlap = running.worker != worker && (epochs.is_over(running.epoch) || !is_current);
             ensure(may_overlap, "events-do-not-overlap", details)?;
         }
-        // What a worker holds of a gateway that it takes for lost may have been handled and closed elsewhere.
-        let is_late = is_late || (is_held && !is_current && (self.is_closed() || self.is_cut_short));
+        // What a worker holds of a gateway that it takes for lost may have been handled elsewhere, by a
+        // worker whose epoch lives, and closed.
+        let is_held = is_held && !is_current;
+        let is_late_close = is_late || (is_held && (self.is_closed() || self.is_cut_short));
+        let is_late = is_late || is_held;
         match event {
             ClientEvent::Connect => self.begin_in_order(0, handling, epochs, is_late, options, details)?,
             ClientEvent::WebSocketConnect => {
                 self.begin_in_order(1, handling, epochs, is_late, options, details)?;
             }
-            ClientEvent::Message(_) if is_held && !is_current && self.is_cut_short => {}
+            ClientEvent::Message(_) if is_held && self.is_cut_short => {}
             ClientEvent::Message(number) => {
                 let index = number as usize + 2;
                 self.begin_in_order(index, handling, epochs, is_late, options, details)?;
             }
             ClientEvent::Close(kind) => {
-                self.check_close(kind, handling, epochs, is_late, options, details)?;
+                self.check_close(kind, handling, epochs, is_late_close, options, details)?;
             }
         }
         match event {

@@ -174,6 +174,13 @@ async fn an_event_whose_session_cannot_be_asked_for_during_a_short_cut_waits_and
         (config.link_ping_interval_ms, config.link_timeout_ms) = (50, LINK_TIMEOUT.as_millis() as u64);
     });
     let mut worker = worker.await;
+    // The question that stands behind ATTACH is answered before the cut.
+    soon(async {
+        while worker.fake.pings() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     worker.fake.answer_with(|_| None);
     let old = worker.fake.message(1, "count");
     worker.fake.events([old.clone(), old]).await;

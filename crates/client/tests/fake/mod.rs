@@ -36,8 +36,12 @@ struct Book {
     groups: BTreeMap<Bytes, Vec<u32>>,
     /// Answers instead of the book, if set; `None` is silence.
     answerer: Option<Answerer>,
-    /// The link that the last question came over.
+    /// The link that it was told something over last,
+    told_over: Option<Arc<AsyncMutex<OwnedWriteHalf>>>,
+    /// and was asked something.
     asked_over: Option<Arc<AsyncMutex<OwnedWriteHalf>>>,
+    /// Questions that were met with silence.
+    unanswered: Vec<Question>,
     /// What the gateway had still to say on a link whose other end closes.
     last_words: Vec<u8>,
 }
@@ -201,7 +205,7 @@ impl FakeGateway {
 
     /// Ends the link on which it was told something last.
     pub async fn close_last_link(&self) {
-        let link = self.book.lock().unwrap().asked_over.clone().unwrap();
+        let link = self.book.lock().unwrap().told_over.clone().unwrap();
         link.lock().await.shutdown().await.unwrap();
     }
 
@@ -237,11 +241,17 @@ impl FakeGateway {
         self.book.lock().unwrap().answerer = Some(Box::new(answerer));
     }
 
-    /// Answers the last question, which was met with silence.
+    /// Answers the questions that were met with silence, those for a sign of life with one.
     pub async fn answer_late(&self, answer: &[u8]) {
-        let link = self.book.lock().unwrap().asked_over.clone().unwrap();
+        let (link, unanswered) = {
+            let mut book = self.book.lock().unwrap();
+            (book.asked_over.clone().unwrap(), std::mem::take(&mut book.unanswered))
+        };
         let mut framed = BytesMut::new();
-        frame_answer(answer, &mut framed);
+        for question in unanswered {
+            let is_ping = question == Question::IsOnline(0);
+            frame_answer(if is_ping { b"i:0;" } else { answer }, &mut framed);
+        }
         link.lock().await.write_all(&framed).await.unwrap();
     }
 }
@@ -261,7 +271,10 @@ async fn converse(stream: TcpStream, reports: Arc<Reports>) {
                 command => {
                     let answer = {
                         let mut book = reports.book.lock().unwrap();
-                        book.asked_over = Some(writing.clone());
+                        book.told_over = Some(writing.clone());
+                        if matches!(command, Command::Ask(_)) {
+                            book.asked_over = Some(writing.clone());
+                        }
                         book.take(&command)
                     };
                     if command == Command::Ask(Question::IsOnline(0)) {
@@ -305,10 +318,14 @@ impl Book {
                 self.groups.entry(group.clone()).or_default().push(*connection_id);
             }
             Command::Ask(question) => {
-                return match &mut self.answerer {
+                let answer = match &mut self.answerer {
                     Some(answerer) => answerer(question),
                     None => Some(self.answer(question)),
                 };
+                if answer.is_none() {
+                    self.unanswered.push(question.clone());
+                }
+                return answer;
             }
             _ => {}
         }
