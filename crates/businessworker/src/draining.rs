@@ -4,12 +4,10 @@
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use gatewayworker_client::ClientId;
 use gatewayworker_protocol::EventCounts;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
 use tracing::{info, warn};
 
 use crate::Events;
@@ -19,15 +17,12 @@ use crate::event_queues::EventQueues;
 /// How many clients of a lost gateway are closed side by side, at most.
 const CLOSES_AT_ONCE: usize = 256;
 
-/// How long a client that was refused is remembered as such when its gateway has linked this worker anew: a
-/// client that is this worker's again comes at once.
-const REFUSALS_KEPT: Duration = Duration::from_secs(10);
-
 impl<E: Events> EventQueues<E> {
     /// Gives back the events of an epoch whose handlers have not begun. Those that a task is about to
     /// begin, it gives back itself.
     pub(crate) fn return_unbegun(&self, epoch: &Epoch) {
         let counts = self.clients.take_unbegun(epoch);
+        self.wake_for_room();
         self.tell_return(epoch, counts);
     }
 
@@ -56,16 +51,8 @@ impl<E: Events> EventQueues<E> {
     }
 
     /// Drops the events of an epoch that are held, as the gateway lives or nothing depends on it.
-    pub(crate) fn supersede(self: &Arc<Self>, epoch: &Epoch) {
-        if self.clients.supersede(epoch) {
-            let (queues, gateway) = (Arc::downgrade(self), epoch.gateway());
-            self.runtime.spawn(async move {
-                sleep(REFUSALS_KEPT).await;
-                if let Some(queues) = queues.upgrade() {
-                    queues.clients.forget_refusals(gateway);
-                }
-            });
-        }
+    pub(crate) fn supersede(&self, epoch: &Epoch) {
+        self.clients.supersede(epoch);
         self.wake_for_room();
         self.epochs.wake();
     }

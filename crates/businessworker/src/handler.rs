@@ -136,7 +136,7 @@ impl<E: Events> HandlerRunner<E> {
                 Handled::Close
             }
         };
-        let reply = clients.complete(id, handled);
+        let reply = clients.complete(id, handled, epoch.as_deref());
         if reply == Reply::default() {
             return Ending::Done(Some(client));
         }

@@ -14,6 +14,7 @@ use std::task::Poll;
 use bytes::BytesMut;
 use gatewayworker_net::{LinkReader, LinkStream, LinkWriter};
 use tokio::io::AsyncReadExt;
+use tokio::task::coop::has_budget_remaining;
 use tokio_util::sync::CancellationToken;
 
 /// How much is read at once, in bytes.
@@ -114,9 +115,12 @@ impl CallConnection {
         let read = poll_fn(|context| {
             let received = &mut *self.received();
             received.bytes.reserve(CHUNK);
+            // A task that has used up its budget is told to wait though there may be something to read.
+            let has_budget = has_budget_remaining();
             let polled = pin!(received.reader.read_buf(&mut received.bytes)).poll(context);
             match &polled {
-                Poll::Pending => received.note_read(None),
+                Poll::Pending if has_budget => received.note_read(None),
+                Poll::Pending => {}
                 Poll::Ready(Ok(bytes)) => received.note_read(Some(*bytes)),
                 Poll::Ready(Err(_)) => {}
             }

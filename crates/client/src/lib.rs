@@ -27,8 +27,8 @@
 //! - **Answers never stand between events**: an answer has neither a header nor an id,
 //!   so nobody could read a link that carries both.
 //!
-//! As answers have no id, a link carries one question at a time, and the others wait for
-//! their turn. Commands wait for nothing.
+//! As answers have no id, a link carries one question of an asker at a time, and the others wait
+//! for their turn. Commands wait for nothing.
 //!
 //! # Gateways that are not reached
 //!

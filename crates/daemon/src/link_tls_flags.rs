@@ -13,7 +13,7 @@ use serde::Serialize;
 // The flags that contain these are called Flags, too, and clap takes each name once.
 #[group(skip)]
 pub struct LinkTlsFlags {
-    /// Speak TLS with the other daemons, with the certificate in FILE (PEM, with its chain) [default: none]
+    /// Speak TLS with the other daemons, and show them the certificate in FILE (PEM, with its chain) [default: none]
     #[arg(long, global = true, value_name = "FILE", env = "GATEWAYWORKER_LINK_TLS_CERTIFICATE")]
     #[serde(rename = "certificate", skip_serializing_if = "Option::is_none")]
     pub link_tls_certificate: Option<PathBuf>,

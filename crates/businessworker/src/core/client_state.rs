@@ -127,6 +127,10 @@ impl ClientState {
     /// Puts an event into the queue.
     fn queue(&mut self, event: Event) -> Option<Event> {
         self.come_back();
+        if self.departure == Departure::Followed && event.is_close() {
+            // The last close here is that of the client that has followed.
+            self.departure = Departure::None;
+        }
         if self.running == Running::Nothing {
             self.run(&event);
             return Some(event);
@@ -167,9 +171,9 @@ impl ClientState {
             self.departure = Departure::Followed;
             return start;
         }
-        // Whatever is known here is from before it went to the other worker. That it was refused holds:
-        // it has messages under way, and the gateway may not have read that it is to be closed.
-        self.forget_session();
+        // Whatever is known here is from before it went to the other worker. That it was refused, too: a
+        // gateway that has not read so gives its handshake again, and one that has closes it.
+        self.forget_client();
         self.learn(session);
         start
     }
@@ -351,8 +355,8 @@ impl ClientState {
     }
 
     /// The epoch is superseded, and the gateway tells anew whose the client is: drops the events of the
-    /// epoch that wait behind another. Returns whether only that the client was refused is known of it now.
-    pub(super) fn supersede(&mut self, epoch: NonZeroU32, budget: &EventBudget) -> bool {
+    /// epoch that wait behind another.
+    pub(super) fn supersede(&mut self, epoch: NonZeroU32, budget: &EventBudget) {
         if let Some(waiting) = &mut self.waiting {
             waiting.retain(|event| {
                 if event.is_of(epoch) && !event.is_held {
@@ -367,19 +371,7 @@ impl ClientState {
         if self.is_booked_in(epoch) {
             self.book = None;
             self.departure = Departure::None;
-            // If the client is this worker's again, it is still refused.
-            self.forget_session();
-            return self.refused;
-        }
-        self.forget_refusal();
-        false
-    }
-
-    /// Forgets that a client was refused that has not come back since its gateway was linked last: it is
-    /// another worker's, or nobody's.
-    pub(super) fn forget_refusal(&mut self) {
-        if self.book.is_none() && self.running == Running::Nothing {
-            self.refused = false;
+            self.forget_client();
         }
     }
 
@@ -391,7 +383,6 @@ impl ClientState {
             budget.charge(event.cost());
         }
         if !self.is_booked_in(epoch) {
-            self.forget_refusal();
             return false;
         }
         if std::mem::take(&mut self.is_held) {

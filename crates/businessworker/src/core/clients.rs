@@ -13,6 +13,7 @@ use gatewayworker_protocol::Command;
 
 use super::admission::{Admission, Verdict};
 use super::client_state::{Begin, Finished, SessionQuestion};
+use super::epoch::{Epoch, Phase};
 use super::event::{Event, EventKind};
 use super::event_budget::EventBudget;
 use super::session_version::SessionHasher;
@@ -158,9 +159,9 @@ impl<T: ClientTable> Clients<T> {
         self.table.update(id, |state| state.note_merge(with));
     }
 
-    /// Returns what the client's gateway is told after a handler has ended. The write of
-    /// the session is [noted](Self::note_write) when the gateway was told.
-    pub fn complete(&self, id: ClientId, handled: Handled) -> Reply {
+    /// Returns what the client's gateway is told after a handler has ended, for an event of this epoch.
+    /// The write of the session is [noted](Self::note_write) when the gateway was told.
+    pub fn complete(&self, id: ClientId, handled: Handled, epoch: Option<&Epoch>) -> Reply {
         match handled {
             Handled::Event { outcome, changes } => {
                 Reply { session: self.session_to_write(id, outcome, changes), verdict: None }
@@ -169,7 +170,13 @@ impl<T: ClientTable> Clients<T> {
                 let session = self.session_to_write(id, outcome, changes);
                 let verdict = Verdict::of(admission, gateway_asks);
                 if let Some(Verdict::Refuse { .. }) = verdict {
-                    self.table.update(id, |state| state.refuse());
+                    self.table.update(id, |state| {
+                        // The gateway is not told any more, and asks anew: another worker may admit the
+                        // client, and it may come back.
+                        if epoch.is_none_or(|epoch| epoch.phase() != Phase::Superseded) {
+                            state.refuse();
+                        }
+                    });
                 }
                 Reply { session, verdict }
             }

@@ -3,8 +3,6 @@
 //!
 //! The event link and the shell around it call these methods; the way of an event is in `clients`.
 
-use std::net::SocketAddrV4;
-
 use gatewayworker_client::ClientId;
 use gatewayworker_protocol::{EventCounts, Origin};
 
@@ -103,26 +101,11 @@ impl<T: ClientTable> Clients<T> {
 
     /// The same gateway process is back: drops what was held of the epoch, and its books. The gateway has
     /// given these clients to others, or says anew that they are this worker's.
-    ///
-    /// Those that were refused are still refused then. Returns whether there are any: after a while,
-    /// [`forget_refusals`](Self::forget_refusals) is to be called.
-    pub fn supersede(&self, epoch: &Epoch) -> bool {
+    pub fn supersede(&self, epoch: &Epoch) {
         epoch.decide(Phase::Superseded);
-        let mut has_refusals = false;
         self.table().update_all(|id, state| {
             if id.gateway() == epoch.gateway() {
-                has_refusals |= state.supersede(epoch.serial(), self.budget());
-            }
-        });
-        has_refusals
-    }
-
-    /// Forgets which clients of a gateway were refused that have not come back: they are other workers', or
-    /// nobody's.
-    pub fn forget_refusals(&self, gateway: SocketAddrV4) {
-        self.table().update_all(|id, state| {
-            if id.gateway() == gateway {
-                state.forget_refusal();
+                state.supersede(epoch.serial(), self.budget());
             }
         });
     }

@@ -273,6 +273,7 @@ fn a_client_of_another_process_with_the_same_id_comes_behind_the_close_of_the_lo
 /// Client 1 is refused by the handler of a handshake that is started.
 fn refuse(worker: &Paired, handshake: Option<Event>) -> Option<Event> {
     let event = handshake.unwrap();
+    let epoch = event.epoch.clone();
     assert!(matches!(worker.clients.begin(id(1), &event.kind, event.session), Begin::Run(_)));
     let refused = Handled::WebSocketConnect {
         outcome: HandlerOutcome::Done,
@@ -280,7 +281,7 @@ fn refuse(worker: &Paired, handshake: Option<Event>) -> Option<Event> {
         admission: Some(Admission::refuse()),
         gateway_asks: true,
     };
-    assert!(worker.clients.complete(id(1), refused).verdict.is_some());
+    assert!(worker.clients.complete(id(1), refused, epoch.as_deref()).verdict.is_some());
     worker.clients.finish(id(1))
 }
 
@@ -294,42 +295,33 @@ fn handshake() -> Command {
 }
 
 #[test]
-fn a_client_that_was_refused_stays_so_when_its_gateway_gives_it_again() {
+fn a_client_that_was_refused_is_asked_about_anew_when_its_gateway_gives_it_again() {
     let mut worker = Paired::new();
     worker.come(1);
     refuse(&worker, worker.receive(handshake()));
     let Some(Previous::Superseded(before)) = worker.pair_again(7) else { panic!("the same process") };
     worker.clients.supersede(&before);
+    worker.assert_nothing_is_left();
+    // The gateway had not read that it is refused.
     worker.clients.adopt(&origin(1), b"", &worker.epoch);
+    refuse(&worker, worker.receive(handshake()));
     assert!(worker.handle(worker.receive(message(1, ""))).is_empty(), "no handler runs");
-    // The gateway had not heard of it, and asks again.
-    let handshake = worker.receive(handshake()).unwrap();
-    assert!(matches!(worker.clients.begin(id(1), &handshake.kind, handshake.session), Begin::Run(_)));
-    worker.clients.finish(id(1));
     worker.handle(worker.receive(close(1)));
     worker.assert_nothing_is_left();
 }
 
 #[test]
-fn a_client_that_was_refused_and_is_another_workers_is_forgotten_with_the_next_epoch() {
+fn a_client_that_another_worker_has_admitted_is_heard_though_a_handler_has_refused_it_too_late() {
     let mut worker = Paired::new();
     worker.come(1);
-    refuse(&worker, worker.receive(handshake()));
-    for _ in 0..2 {
-        let Some(Previous::Superseded(before)) = worker.pair_again(7) else { panic!("the same process") };
-        worker.clients.supersede(&before);
-    }
-    worker.assert_nothing_is_left();
-}
-
-#[test]
-fn a_client_that_was_refused_and_does_not_come_back_is_forgotten_after_a_while() {
-    let mut worker = Paired::new();
-    worker.come(1);
-    refuse(&worker, worker.receive(handshake()));
+    let started = worker.receive(handshake());
     let Some(Previous::Superseded(before)) = worker.pair_again(7) else { panic!("the same process") };
-    assert!(worker.clients.supersede(&before), "there is something to forget");
-    worker.clients.forget_refusals(GATEWAY);
+    worker.clients.supersede(&before);
+    refuse(&worker, started);
+    worker.assert_nothing_is_left();
+    worker.clients.adopt(&origin(1), b"", &worker.epoch);
+    assert_eq!(worker.handle(worker.receive(message(1, ""))), ["1 message []"]);
+    worker.handle(worker.receive(close(1)));
     worker.assert_nothing_is_left();
 }
 
@@ -363,6 +355,21 @@ fn a_client_behind_the_close_of_another_is_closed_too_when_its_gateway_is_lost()
     assert_eq!(worker.clients.lose(&worker.epoch), [id(1)]);
     assert_eq!(worker.handle(held), ["1 unknown again []"]);
     assert_eq!(worker.handle(worker.clients.close_lost(id(1))), ["1 gateway-lost again []"]);
+    worker.assert_nothing_is_left();
+}
+
+#[test]
+fn a_client_behind_the_close_of_another_that_is_closed_too_is_closed_once() {
+    let mut worker = Paired::new();
+    worker.come(1);
+    let held = worker.receive(close(1));
+    let Some(Previous::Lost(before)) = worker.pair_again(8) else { panic!("another process") };
+    assert!(worker.clients.lose(&before).is_empty(), "its close is here");
+    worker.clients.adopt(&origin(1), b"", &worker.epoch);
+    assert!(worker.receive(close(1)).is_none(), "the one before is not done");
+    worker.epoch.end();
+    assert!(worker.clients.lose(&worker.epoch).is_empty(), "its close is here, too");
+    assert_eq!(worker.handle(held).len(), 2);
     worker.assert_nothing_is_left();
 }
 

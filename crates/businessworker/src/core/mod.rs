@@ -35,7 +35,7 @@
 //!   when it is, [`Pairings::begin`] makes the [`Epoch`], and says what has become of the one before.
 //!   Where something was told, the gateway is asked anything behind it; its answer is noted with
 //!   [`Pairings::closed_was_heard`].
-//!   [`Clients::supersede`] (and, some time later, [`Clients::forget_refusals`]) or [`Clients::lose`]
+//!   [`Clients::supersede`] or [`Clients::lose`]
 //!   carries that out. Then [`EventLink::paired`]: events
 //!   that come from now on hold the epoch.
 //! - Before 4, [`Epoch::turn`] is asked: an event may have to wait, or is dropped

@@ -108,7 +108,7 @@ impl Chat {
         };
         if let Some(session) = session {
             let handled = self.run_handler(id, event.kind, &session);
-            for command in self.clients.complete(id, handled).into_commands(id) {
+            for command in self.clients.complete(id, handled, None).into_commands(id) {
                 self.say(id, command);
             }
         }
@@ -269,7 +269,7 @@ fn the_session_of_an_interrupted_handler_is_not_written() {
         (HandlerOutcome::Interrupted, None),
     ] {
         let changes = SessionChanges { merged: None, changed: Some("new".into()) };
-        let reply = clients.complete(id(1), Handled::Event { outcome, changes });
+        let reply = clients.complete(id(1), Handled::Event { outcome, changes }, None);
         assert_eq!(reply, Reply { session: written, verdict: None });
     }
 }

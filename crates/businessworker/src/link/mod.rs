@@ -143,6 +143,9 @@ impl<E: Events> EventLinks<E> {
         }
         note_features(&self.queues.handler.worker, address, Features::default());
         match ended {
+            Ok(()) if !self.stop.is_cancelled() => {
+                info!(gateway = %address, "the gateway has let this worker go, as another process has its name and id");
+            }
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 info!(gateway = %address, "the gateway has closed the event link");

@@ -141,11 +141,13 @@ impl<E: Events> EventLinks<E> {
     /// Ends an epoch with its event link. `is_drained` says that the gateway has let this worker go. Without
     /// that the clients are this worker's, whatever it was doing: the gateway may have died.
     pub(super) fn end_epoch(&self, epoch: &Arc<Epoch>, is_drained: bool) {
-        self.queues.end_epoch(epoch);
         if is_drained {
-            // The gateway lives, and has given these clients to others, or will.
+            // The gateway lives, and has given these clients to others, or will. Handlers of other gateways'
+            // clients may still have something to say to it: its call link stays.
+            self.queues.epochs.end(epoch);
             self.queues.supersede(epoch);
         } else {
+            self.queues.end_epoch(epoch);
             self.queues.hold(epoch);
         }
     }

@@ -39,11 +39,13 @@ pub(super) struct Stubs<B> {
     /// Those that wait for a worker, and their bytes.
     kept: usize,
     kept_bytes: usize,
+    /// There was no room for one: that is said once.
+    has_dropped: bool,
 }
 
 impl<B> Default for Stubs<B> {
     fn default() -> Self {
-        Self { by_id: BTreeMap::new(), kept: 0, kept_bytes: 0 }
+        Self { by_id: BTreeMap::new(), kept: 0, kept_bytes: 0, has_dropped: false }
     }
 }
 
@@ -161,7 +163,8 @@ impl<P: Ports> Shard<P> {
             self.effects.signals.closes_done |= self.stubs.by_id.is_empty();
         } else if !self.stubs.recount(id, self.settings.shards) {
             self.drop_stub(id);
-            if self.directory.counts().count_closes_lost(1) == 0 {
+            self.directory.counts().count_closes_lost(1);
+            if !std::mem::replace(&mut self.stubs.has_dropped, true) {
                 tracing::warn!(
                     closes = MAX_KEPT,
                     bytes = MAX_KEPT_BYTES,

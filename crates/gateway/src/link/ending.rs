@@ -124,7 +124,8 @@ impl Link {
                 shared.workers.leave(&worker);
                 finish(&self.writer, Some(reading)).await;
             }
-            (Some(worker), Ok(LinkEnd::Finished)) => {
+            // A worker that is let go may end its links before this task has seen that all is written.
+            (Some(worker), ended) if worker.is_let_go() || matches!(ended, Ok(LinkEnd::Finished)) => {
                 epoch.release();
                 info!(worker = %worker.key(), peer = %self.peer, "a worker has drained: its link is closed");
                 shared.worker_gone(&worker, Gone::Stopped).await;

@@ -186,7 +186,7 @@ impl Worker {
             }
             EventKind::Close(_) => Handled::Close,
         };
-        let reply = self.clients.complete(id, result);
+        let reply = self.clients.complete(id, result, handler.event.epoch.as_deref());
         let (session, verdict) = (reply.session.clone(), reply.verdict.clone());
         let mut is_told = true;
         for command in reply.into_commands(id) {

@@ -76,8 +76,6 @@ pub(super) struct Worker {
     calls: Vec<Calls>,
     /// For how long each gateway has looked lost.
     lost_for: Vec<HeldFor>,
-    /// When it is forgotten which clients of each gateway were refused before it was paired anew.
-    forget_refusals_at_ms: Vec<Option<u64>>,
     next_ping_ms: u64,
     next_tick_ms: u64,
     /// When each gateway is told what is done.
@@ -133,7 +131,6 @@ impl Worker {
             events: (0..gateways).map(|_| Events::default()).collect(),
             calls: (0..gateways).map(|_| Calls::new()).collect(),
             lost_for: vec![lost_for; gateways],
-            forget_refusals_at_ms: vec![None; gateways],
             next_ping_ms: context.now_ms,
             next_tick_ms: context.now_ms,
             tell_done_at_ms: vec![None; gateways],

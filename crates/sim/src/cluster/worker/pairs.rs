@@ -65,9 +65,7 @@ impl Worker {
         context.note(|| format!("begins {epoch:?}"));
         match previous {
             Some(Previous::Superseded(previous)) => {
-                if self.clients.supersede(&previous) {
-                    self.forget_refusals_at_ms[gateway] = Some(context.now_ms + LINK_TIMEOUT_MS);
-                }
+                self.clients.supersede(&previous);
                 self.look_for_room(context);
             }
             Some(Previous::Lost(previous)) => {
@@ -216,7 +214,7 @@ impl Worker {
         self.calls[gateway].disconnect(has_next, context);
     }
 
-    /// Looks which gateways are lost, and which clients that were refused have not come back.
+    /// Looks which gateways are lost.
     pub(super) fn look_for_lost(
         &mut self,
         observer: &mut Observer,
@@ -224,9 +222,6 @@ impl Worker {
     ) -> Result<(), Violation> {
         self.next_tick_ms = context.now_ms + TICK_MS;
         for gateway in 0..self.events.len() {
-            if self.forget_refusals_at_ms[gateway].take_if(|at_ms| *at_ms <= context.now_ms).is_some() {
-                self.clients.forget_refusals(address(gateway));
-            }
             let is_down = self.pairings.undecided(address(gateway)).is_some();
             let looks_lost = is_down && observer.registers.is_absent(gateway, context.now_ms);
             if !self.lost_for[gateway].tick(context.now_ms, looks_lost) {
