@@ -277,9 +277,12 @@ async fn a_worker_that_its_gateway_lets_go_stops_at_once_and_leaves_its_clients_
     worker.shutdown.cancel();
     while worker.told().await != Command::Ping(PingBody::Draining.encode()) {}
     worker.fake.let_go().await;
-    let (_, mut seen) = worker.stop().await;
+    let (mut fake, mut seen) = worker.stop().await;
     assert_eq!(seen.recv().await.unwrap(), "stop");
     assert_eq!(seen.recv().await, None, "no close of the client");
+    // Whatever is said until then reaches the gateway, by handlers of other gateways' clients, too.
+    while !matches!(soon(fake.told()).await, Command::SendToAll { .. }) {}
+    assert_eq!(fake.links(), 2, "one event link and one call link");
 }
 
 #[tokio::test]

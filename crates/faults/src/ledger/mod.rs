@@ -134,7 +134,7 @@ impl Ledger {
                 let (dead, cut) = (self.killed.contains(&event.worker), self.cut.contains(&event.worker));
                 let was_beginning = self.goes_on(&event);
                 let handled = self.of(&event);
-                if !(was_beginning && handled.begin_late(&event)) {
+                if !(was_beginning && !event.redelivered && handled.begin_late(&event)) {
                     handled.begin(&event, dead, cut);
                 }
             }
