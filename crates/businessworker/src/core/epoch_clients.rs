@@ -111,8 +111,9 @@ impl<T: ClientTable> Clients<T> {
     }
 
     /// The gateway of an epoch is lost: its events that were held run, which have their part of the budget
-    /// again, even if it is not left; and the clients in its books are closed. Returns those, for each of which [`close_lost`](Self::close_lost) is to be called: a few at
-    /// a time, as nothing else bounds their number.
+    /// again, even if it is not left; and the clients in its books are closed. Returns those, for each of
+    /// which [`close_lost`](Self::close_lost) is to be called: a few at a time, as nothing else bounds
+    /// their number.
     pub fn lose(&self, epoch: &Epoch) -> Vec<ClientId> {
         epoch.decide(Phase::Lost);
         let mut closed = Vec::new();

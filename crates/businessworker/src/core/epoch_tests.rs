@@ -343,14 +343,20 @@ fn a_client_of_another_process_with_the_same_id_lets_the_refused_one_stay_refuse
     worker.assert_nothing_is_left();
 }
 
-#[test]
-fn a_client_behind_the_close_of_another_is_closed_too_when_its_gateway_is_lost() {
+/// Client 1 is adopted while the close of a lost gateway's client with the same id is held, which is returned.
+fn adopted_behind_a_close() -> (Paired, Option<Event>) {
     let mut worker = Paired::new();
     worker.come(1);
     let held = worker.receive(close(1));
     let Some(Previous::Lost(before)) = worker.pair_again(8) else { panic!("another process") };
     assert!(worker.clients.lose(&before).is_empty(), "its close is here");
     worker.clients.adopt(&origin(1), b"", &worker.epoch);
+    (worker, held)
+}
+
+#[test]
+fn a_client_behind_the_close_of_another_is_closed_too_when_its_gateway_is_lost() {
+    let (worker, held) = adopted_behind_a_close();
     worker.epoch.end();
     assert_eq!(worker.clients.lose(&worker.epoch), [id(1)]);
     assert_eq!(worker.handle(held), ["1 unknown again []"]);
@@ -360,12 +366,7 @@ fn a_client_behind_the_close_of_another_is_closed_too_when_its_gateway_is_lost()
 
 #[test]
 fn a_client_behind_the_close_of_another_that_is_closed_too_is_closed_once() {
-    let mut worker = Paired::new();
-    worker.come(1);
-    let held = worker.receive(close(1));
-    let Some(Previous::Lost(before)) = worker.pair_again(8) else { panic!("another process") };
-    assert!(worker.clients.lose(&before).is_empty(), "its close is here");
-    worker.clients.adopt(&origin(1), b"", &worker.epoch);
+    let (worker, held) = adopted_behind_a_close();
     assert!(worker.receive(close(1)).is_none(), "the one before is not done");
     worker.epoch.end();
     assert!(worker.clients.lose(&worker.epoch).is_empty(), "its close is here, too");

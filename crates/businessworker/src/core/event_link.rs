@@ -182,9 +182,9 @@ impl EventLink {
     }
 
     /// Returns what the worker says because it stops, if anything. A gateway that acknowledges events
-    /// says when this worker has nothing left to do for it ([`Received::Drained`]). To others the worker closes its
-    /// side next; one that waits for answers to handshakes could not tell otherwise a worker that
-    /// stops, and will still answer, from one that has died.
+    /// says when this worker has nothing left to do for it ([`Received::Drained`]). To others the worker
+    /// closes its side next; one that waits for answers to handshakes could not tell otherwise a worker
+    /// that stops, and will still answer, from one that has died.
     pub fn drain(&self) -> Option<Command> {
         let says_so = self.epoch.get().is_some() || self.awaits_admissions.load(Ordering::Relaxed);
         says_so.then(|| Command::Ping(PingBody::Draining.encode()))
