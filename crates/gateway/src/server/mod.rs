@@ -8,12 +8,13 @@ mod acceptors;
 mod bound_listeners;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::net::SocketAddrV4;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use gatewayworker_daemon::{OpenFiles, Operator, Reload};
@@ -21,17 +22,15 @@ use gatewayworker_net::registers;
 use gatewayworker_protocol::Command;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use acceptors::{accept_clients, accept_links};
 pub use bound_listeners::BoundListeners;
+use watch::{watch_contact, watch_isolation};
 
 use crate::capacity::Capacity;
 use crate::config::{Config, ConfigError};
-use crate::core::isolation::Isolated;
-use crate::core::isolation_timer::IsolationTimer;
 use crate::error::Error;
 use crate::gateway_state::GatewayState;
 use crate::listener::{ConnectionLimit, Listener};
@@ -43,9 +42,6 @@ use crate::tls::Certificate;
 /// How often the gateway pings workers on other hosts that do not acknowledge events, PHP's among
 /// them.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
-
-/// How often to look whether the gateway is cut off.
-const ISOLATION_TICK: Duration = Duration::from_secs(1);
 
 /// How long links may take to send their last events when the gateway stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -133,6 +129,9 @@ async fn serve_here(
 ) -> Result<(), Error> {
     let mut shards = PerpetualTasks::default();
     let mut tasks = PerpetualTasks::default();
+    // These go on while the gateway stops.
+    let mut lasting = PerpetualTasks::default();
+    lasting.spawn("the watch for registers", watch_contact(shared.clone()));
     let started = start_shards(&mut shards, &shared, channels)
         .and_then(|first| start_tasks(&mut tasks, listeners, &first, &shutdown, reload));
     let served = match started {
@@ -143,6 +142,7 @@ async fn serve_here(
             () = shutdown.cancelled() => Ok(()),
             failure = shards.failure() => Err(Error::PartFailed(format!("{failure:#}"))),
             failure = tasks.failure() => Err(Error::PartFailed(format!("{failure:#}"))),
+            failure = lasting.failure() => Err(Error::PartFailed(format!("{failure:#}"))),
         },
     };
     let mut spread = Duration::from_millis(shared.config.shutdown_spread_ms);
@@ -287,34 +287,6 @@ async fn ping_workers(shared: Arc<GatewayState>) {
             let _ = worker.buffer.push(|out| Command::Ping(bytes::Bytes::new()).encode(out));
             worker.buffer.flush_soon();
         }
-    }
-}
-
-/// Closes the clients of a gateway that is cut off: without a worker and a register for
-/// `isolated_after_ms`.
-async fn watch_isolation(shared: Arc<GatewayState>) {
-    let after = Duration::from_millis(shared.config.isolated_after_ms);
-    if after.is_zero() {
-        return std::future::pending().await;
-    }
-    let started = Instant::now();
-    let mut isolation = IsolationTimer::new(after);
-    let mut ticks = tokio::time::interval(ISOLATION_TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let has_worker = !shared.workers.all().is_empty();
-        let now_ms = started.elapsed().as_millis() as u64;
-        let Some(which) = isolation.tick(shared.registers.in_touch(), has_worker, now_ms) else { continue };
-        if which == Isolated::TakenOver {
-            let clients = shared.clients.load(Ordering::Relaxed);
-            error!(
-                clients,
-                "the gateway is cut off: no worker is linked and no register connected for isolated_after_ms: \
-                 it closes its clients, so that they turn to other gateways"
-            );
-        }
-        shared.tell_shards(|| ShardMessage::CloseIsolated(which)).await;
     }
 }
 

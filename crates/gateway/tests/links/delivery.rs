@@ -219,3 +219,41 @@ async fn a_gateway_without_a_worker_and_a_register_closes_its_clients() {
     drop((register, announced, worker));
     assert_eq!(close_code(&mut client).await, 1012);
 }
+
+#[tokio::test]
+async fn a_close_is_marked_once_the_gateway_was_unheard_since_its_client_has_lost_its_worker() {
+    let register = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = quick_gateway(|config| {
+        config.register_address = vec![register.local_addr().unwrap().to_string()];
+        config.isolated_after_ms = 1;
+    })
+    .await;
+    let mut announced = soon("announcement", register.accept()).await.unwrap().0;
+    announced.write_all(b"{\"event\":\"pong\"}\n").await.unwrap();
+    let mut first = worker(&gateway, "W:0", 1).await;
+    let (early, early_id) = client_of(&gateway, &mut first).await;
+    let (late, late_id) = client_of(&gateway, &mut first).await;
+    let mut other = worker(&gateway, "W:1", 2).await;
+    // Every second the gateway looks who is there.
+    for _ in 0..3 {
+        assert_eq!(other.events.until_pings().await, []);
+    }
+    drop(first);
+    for _ in 0..2 {
+        let adopt = other.events.event().await;
+        assert!(matches!(adopt, Some(Command::Adopt { .. })), "{adopt:?}");
+    }
+    other.done(early_id, 1).await;
+    other.done(late_id, 1).await;
+    drop(early);
+    assert_eq!(other.close().await, (early_id, false));
+    drop((register, announced));
+    let own = client_of(&gateway, &mut other).await;
+    for _ in 0..5 {
+        assert_eq!(other.events.until_pings().await, []);
+    }
+    drop((late, own.0));
+    let mut closes = [other.close().await, other.close().await];
+    closes.sort_unstable_by_key(|(id, _)| *id != late_id);
+    assert_eq!(closes, [(late_id, true), (own.1, false)]);
+}
