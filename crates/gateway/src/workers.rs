@@ -101,6 +101,11 @@ impl Workers {
         *self.linked.borrow()
     }
 
+    /// Returns whether a worker is there, or may link again.
+    pub(crate) fn expects_one(&self) -> bool {
+        self.table().expects_worker()
+    }
+
     /// Returns the links of all workers.
     pub(crate) fn all(&self) -> Vec<Arc<WorkerLink>> {
         self.table().links().cloned().collect()

@@ -20,6 +20,7 @@ use anyhow::anyhow;
 use gatewayworker_daemon::{OpenFiles, Operator, Reload};
 use gatewayworker_net::registers;
 use gatewayworker_protocol::Command;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
@@ -132,8 +133,10 @@ async fn serve_here(
     // These go on while the gateway stops.
     let mut lasting = PerpetualTasks::default();
     lasting.spawn("the watch for registers", watch_contact(shared.clone()));
+    let inner = accept_links(listeners.inner, shared.clone(), shared.stopping.clone());
+    lasting.spawn("the acceptor of the inner port", inner);
     let started = start_shards(&mut shards, &shared, channels)
-        .and_then(|first| start_tasks(&mut tasks, listeners, &first, &shutdown, reload));
+        .and_then(|first| start_tasks(&mut tasks, listeners.clients, &first, &shutdown, reload));
     let served = match started {
         Err(error) => Err(error),
         Ok(()) => tokio::select! {
@@ -150,8 +153,8 @@ async fn serve_here(
         error!(%error, "the gateway cannot go on, and ends");
         spread = Duration::ZERO;
     }
-    // This ends the acceptors and the announcement: no new client or worker comes from now on.
-    // The open links go on, as they carry the last closes.
+    // This ends the clients' acceptors and the announcement: no new client comes from now on. The links go
+    // on, as they carry the last closes, and a worker whose links were cut may link again for them.
     tasks.stop().await;
     stop(&shared, spread).await;
     if tokio::time::timeout(DRAIN_TIMEOUT, shards.join()).await.is_err() {
@@ -216,11 +219,11 @@ fn start_shard(
     }
 }
 
-/// Starts the tasks that the first shard's thread runs for all shards: the acceptors, the
-/// announcement, the workers' pings, the watch for isolation, and the reload of certificates.
+/// Starts the tasks that the first shard's thread runs for all shards until the gateway stops: the
+/// clients' acceptors, the announcement, the workers' pings, the watch for isolation, and the reload of certificates.
 fn start_tasks(
     tasks: &mut PerpetualTasks,
-    listeners: BoundListeners,
+    sockets: Vec<TcpListener>,
     first: &Rc<ShardThread>,
     shutdown: &CancellationToken,
     reload: Reload,
@@ -228,7 +231,7 @@ fn start_tasks(
     let shared = &first.shared;
     let gateway_limit = Arc::new(ConnectionLimit::new(shared.capacity.clients));
     let mut certificates = Vec::new();
-    for (socket, config) in listeners.clients.into_iter().zip(&shared.config.listen) {
+    for (socket, config) in sockets.into_iter().zip(&shared.config.listen) {
         gatewayworker_net::tune(&socket);
         let port = socket.local_addr().map_err(Error::LocalAddress)?.port();
         let listener = Arc::new(Listener::new(port, config, &shared.config, gateway_limit.clone())?);
@@ -236,8 +239,6 @@ fn start_tasks(
         let accepting = accept_clients(socket, listener, first.clone(), shutdown.clone());
         tasks.spawn(format!("the acceptor of {}", config.url), accepting);
     }
-    let accepting = accept_links(listeners.inner, shared.clone(), shutdown.clone());
-    tasks.spawn("the acceptor of the inner port", accepting);
     tasks.spawn("the announcement to the registers", announce(shared.clone()));
     tasks.spawn("the workers' heartbeat", ping_workers(shared.clone()));
     tasks.spawn("the watch for isolation", watch_isolation(shared.clone()));
@@ -305,6 +306,12 @@ async fn stop(shared: &Arc<GatewayState>, spread: Duration) {
             stopping.push(stopped);
         }
     }
+    let is_worker_missing = shared.workers.all().is_empty() && shared.workers.expects_one();
+    if clients > 0 && is_worker_missing {
+        info!(
+            "no worker is linked: the gateway waits for one to handle the closes, for shutdown_timeout_ms at most"
+        );
+    }
     let (mut lost, mut unfinished) = (0, 0);
     for stopped in stopping {
         let given_up = stopped.await.unwrap_or_default();
@@ -321,7 +328,7 @@ async fn stop(shared: &Arc<GatewayState>, spread: Duration) {
     if lost > 0 {
         warn!(
             closes = lost,
-            "no worker was linked when the gateway stopped: on_close is lost for these clients"
+            "no worker was linked while the gateway stopped: on_close is lost for these clients"
         );
     }
     shared.stopping.cancel();

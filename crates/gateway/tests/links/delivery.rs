@@ -180,11 +180,52 @@ async fn a_gateway_that_stops_does_not_wait_for_ever() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_stops_waits_for_a_worker_that_is_missing() {
+    let gateway = quick_gateway(|config| {
+        (config.shutdown_spread_ms, config.shutdown_timeout_ms) = (0, 3_600_000);
+    })
+    .await;
+    let mut worker = worker(&gateway, "W:0", 1).await;
+    let (mut client, id) = client_of(&gateway, &mut worker).await;
+    worker.calls.ask(Question::IsOnline(0)).await;
+    drop(worker);
+    gateway.shutdown.cancel();
+    assert_eq!(close_code(&mut client).await, 1001);
+    drop(client);
+    let mut worker = self::worker(&gateway, "W:0", 2).await;
+    worker.adopt(id).await;
+    assert_eq!(worker.close().await, (id, false));
+    assert_eq!(worker.events.event().await, None);
+    drop(worker);
+    soon("end of the gateway", gateway.task).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_does_not_wait_for_a_worker_when_the_last_one_was_let_go() {
+    let gateway = quick_gateway(|config| {
+        (config.shutdown_spread_ms, config.shutdown_timeout_ms) = (0, 3_600_000);
+    })
+    .await;
+    let mut worker = worker(&gateway, "W:0", 1).await;
+    let (mut client, _) = client_of(&gateway, &mut worker).await;
+    worker.events.send(Command::Ping(PingBody::Draining.encode())).await;
+    assert_eq!(worker.events.event().await, Some(Command::Ping(PingBody::Drained.encode())));
+    assert_eq!(worker.events.event().await, None);
+    drop(worker);
+    gateway.shutdown.cancel();
+    assert_eq!(close_code(&mut client).await, 1001);
+    drop(client);
+    soon("end of the gateway", gateway.task).await.unwrap();
+}
+
+#[tokio::test]
 async fn clients_that_a_worker_has_closed_are_closed_before_it_is_given_any() {
     let gateway = quick_gateway(|_| ()).await;
     let mut older = worker(&gateway, "W:0", 1).await;
     let (mut closed, closed_id) = client_of(&gateway, &mut older).await;
     let (_kept, kept_id) = client_of(&gateway, &mut older).await;
+    // Behind what it has said of both.
+    older.calls.ask(Question::IsOnline(0)).await;
     drop(older);
     let event_link = EventLink::connect(&gateway, "W:0", 1).await;
     let (epoch, process) = (event_link.pairing.epoch, 1);
