@@ -156,6 +156,7 @@ async fn serve_here(
     // This ends the clients' acceptors and the announcement: no new client comes from now on. The links go
     // on, as they carry the last closes, and a worker whose links were cut may link again for them.
     tasks.stop().await;
+    lasting.spawn("the announcement to missing workers", announce_if_worker_is_missing(shared.clone()));
     stop(&shared, spread).await;
     if tokio::time::timeout(DRAIN_TIMEOUT, shards.join()).await.is_err() {
         warn!("some shards did not end in time");
@@ -254,6 +255,23 @@ async fn announce(shared: Arc<GatewayState>) {
         .await;
 }
 
+/// Announces a gateway that stops again, for as long as the last worker is missing: workers link to a gateway
+/// that a register lists.
+async fn announce_if_worker_is_missing(shared: Arc<GatewayState>) {
+    let mut changes = shared.workers.changes();
+    loop {
+        if shared.workers.is_one_missing() {
+            tokio::select! {
+                () = announce(shared.clone()) => {}
+                () = shared.workers.wait_for_one() => {}
+            }
+        } else {
+            // It fails only where the sender is dropped, and `shared` holds it.
+            let _ = changes.changed().await;
+        }
+    }
+}
+
 /// Loads the certificates again at each request of the operator. Without certificates it drops
 /// `reload`, which tells the operator that there is nothing to load.
 async fn reload_certificates(certificates: Vec<Arc<Certificate>>, mut reload: Reload) {
@@ -306,8 +324,7 @@ async fn stop(shared: &Arc<GatewayState>, spread: Duration) {
             stopping.push(stopped);
         }
     }
-    let is_worker_missing = shared.workers.all().is_empty() && shared.workers.expects_one();
-    if clients > 0 && is_worker_missing {
+    if clients > 0 && shared.workers.is_one_missing() {
         info!(
             "no worker is linked: the gateway waits for one to handle the closes, for shutdown_timeout_ms at most"
         );
