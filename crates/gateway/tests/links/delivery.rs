@@ -3,7 +3,7 @@
 
 use gatewayworker_gateway::Config;
 use gatewayworker_protocol::{Command, EventCounts, PingBody, Question};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{Gateway, client, close_code, gateway, say, soon};
@@ -181,10 +181,13 @@ async fn a_gateway_that_stops_does_not_wait_for_ever() {
 
 #[tokio::test]
 async fn a_gateway_that_stops_waits_for_a_worker_that_is_missing() {
+    let register = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gateway = quick_gateway(|config| {
+        config.register_address = vec![register.local_addr().unwrap().to_string()];
         (config.shutdown_spread_ms, config.shutdown_timeout_ms) = (0, 3_600_000);
     })
     .await;
+    let mut announced = soon("announcement", register.accept()).await.unwrap().0;
     let mut worker = worker(&gateway, "W:0", 1).await;
     let (mut client, id) = client_of(&gateway, &mut worker).await;
     worker.calls.ask(Question::IsOnline(0)).await;
@@ -192,7 +195,11 @@ async fn a_gateway_that_stops_waits_for_a_worker_that_is_missing() {
     gateway.shutdown.cancel();
     assert_eq!(close_code(&mut client).await, 1001);
     drop(client);
+    soon("leave", announced.read_to_end(&mut Vec::new())).await.unwrap();
+    // Workers link to a gateway that is announced.
+    let mut announced = soon("announcement", register.accept()).await.unwrap().0;
     let mut worker = self::worker(&gateway, "W:0", 2).await;
+    soon("leave", announced.read_to_end(&mut Vec::new())).await.unwrap();
     worker.adopt(id).await;
     assert_eq!(worker.close().await, (id, false));
     assert_eq!(worker.events.event().await, None);
