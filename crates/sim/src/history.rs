@@ -200,6 +200,8 @@ impl ClientHistory {
             let may_miss = options.at_most_once && self.begun.iter().any(|epoch| epochs.is_over(*epoch));
             ensure(self.begun.len() == all || may_miss || is_late, "events-in-order", &details)?;
         }
+        let is_second = self.lost_closes > 0;
+        ensure(handling.is_marked || is_late || !is_second, "repeats-are-marked", &details)?;
         let Some(before) = self.last_close else { return Ok(()) };
         ensure(handling.is_marked || is_late, "repeats-are-marked", &details)?;
         ensure(epochs.is_over(before) || is_late, "nothing-comes-twice-without-a-reason", details)
