@@ -47,13 +47,15 @@ struct Application {
     journal: File,
     longest_wait: u64,
     defect: Option<(Defect, u32)>,
-    /// What a defect has put off, by client, until the client's next event.
+    /// What a defect has put off, by client, until the client's next event or its close.
     put_off: Mutex<HashMap<ClientId, PutOff>>,
 }
 
 enum PutOff {
     /// A message to handle behind its successor.
     Message(Numbered),
+    /// A message to handle behind the close.
+    ToTheClose(Numbered),
     /// A handler to end behind the begin of its successor.
     End(Event),
     /// A session to change, which was not.
@@ -228,6 +230,10 @@ impl Events for Application {
                 self.write(Record::End(earlier));
                 return Ok(());
             }
+            Some(kept @ PutOff::ToTheClose(_)) => {
+                self.put_off(client, kept);
+                return self.handle(client, message).await;
+            }
             // The handler that comes finds the session as it was.
             Some(PutOff::Session) => self.confess(Defect::Stale),
             None => {}
@@ -238,6 +244,10 @@ impl Events for Application {
         }
         if self.is_due(Defect::Swapped, number) {
             self.put_off(client, PutOff::Message(message));
+            return Ok(());
+        }
+        if self.is_due(Defect::BehindClose, number) {
+            self.put_off(client, PutOff::ToTheClose(message));
             return Ok(());
         }
         if self.is_due(Defect::Overlapped, number) {
@@ -256,12 +266,21 @@ impl Events for Application {
     }
 
     async fn on_close(&self, client: &Client, _: CloseReason) -> Result {
+        let close = event_of(client, Kind::Close, None);
         match self.take_put_off(client) {
             Some(PutOff::Message(earlier)) => self.handle(client, earlier).await?,
+            Some(PutOff::ToTheClose(message)) => {
+                self.pause(close).await;
+                self.confess(Defect::BehindClose);
+                // The message before it comes once more, so that it follows an event that is not the close.
+                let kind = Kind::Message(message.number - 1);
+                let again = event_of(client, kind, Some(message.connection));
+                self.pause(Event { redelivered: true, ..again }).await;
+                return self.handle(client, message).await;
+            }
             Some(PutOff::End(earlier)) => self.write(Record::End(earlier)),
             Some(PutOff::Session) | None => {}
         }
-        let close = event_of(client, Kind::Close, None);
         let number = rand::random_range(0..1000);
         if self.is_due(Defect::CloseLost, number) {
             self.confess(Defect::CloseLost);

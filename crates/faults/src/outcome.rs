@@ -25,6 +25,8 @@ pub struct Allowance {
     pub lost: bool,
     /// Changes of sessions may be lost.
     pub stale: bool,
+    /// A gateway that was taken for lost may come back, and bring events of clients whose close was handled.
+    pub behind_close: bool,
 }
 
 impl Allowance {
@@ -32,6 +34,7 @@ impl Allowance {
     pub const NONE: Self = Self {
         marked_doubles: false,
         stale: false,
+        behind_close: false,
         overlap_at_the_cut: false,
         gone_with_gateway: false,
         cut_off: false,
@@ -81,6 +84,11 @@ pub fn judge(counts: &Counts, allowed: Allowance, detection: Detection) -> Vec<S
         (counts.gone_with_gateway, allowed.gone_with_gateway, "messages gone with a gateway"),
         (counts.doubled_unmarked, false, "events doubled without the mark"),
         (counts.reordered, false, "events out of order"),
+        (
+            counts.behind_close_with_gateway,
+            allowed.behind_close,
+            "events behind the close of a lost gateway's client",
+        ),
         (counts.overlapped, false, "handlers overlapped"),
         (counts.overlapped_at_the_cut, allowed.overlap_at_the_cut, "handlers overlapped at the cut"),
         (counts.stale, allowed.stale, "handlers with a stale session"),

@@ -82,15 +82,18 @@ async fn check_relay(settings: Settings) -> Result<Check> {
 }
 
 fn check(name: &'static str, defect: Defect, made: u64, counts: &Counts) -> Check {
-    let found = |one| match one {
-        Defect::Lost => counts.lost,
-        Defect::Doubled => counts.doubled_unmarked,
-        Defect::Swapped => counts.reordered,
-        Defect::Overlapped => counts.overlapped,
-        Defect::Stale => counts.stale,
-        Defect::CloseLost => counts.closes_missing,
-        Defect::CloseDoubled => counts.closes_doubled_unmarked,
+    let Counts { lost, doubled_unmarked, reordered, overlapped, stale, .. } = *counts;
+    let Counts { behind_close_with_gateway, closes_missing, closes_doubled_unmarked, .. } = *counts;
+    let found = match defect {
+        Defect::Lost => lost,
+        Defect::Doubled => doubled_unmarked,
+        Defect::Swapped | Defect::BehindClose => reordered,
+        Defect::Overlapped => overlapped,
+        Defect::Stale => stale,
+        Defect::CloseLost => closes_missing,
+        Defect::CloseDoubled => closes_doubled_unmarked,
     };
-    let others = Defect::ALL.into_iter().filter(|(one, _)| *one != defect).map(|(one, _)| found(one)).sum();
-    Check { name, made, found: found(defect), others }
+    let all = [lost, doubled_unmarked, reordered, overlapped, stale, closes_missing, closes_doubled_unmarked];
+    let others = all.iter().sum::<u64>() + behind_close_with_gateway - found;
+    Check { name, made, found, others }
 }

@@ -27,7 +27,8 @@ const COLUMNS: &str = "
 - **lost**: no handler has handled it to its end. What a gateway had not passed on when it died is not counted: its
   client has seen its connection end without an answer. *Seen* says how many these were.
 - **doubled (marked)**: events that were handled again, and those of them with `client.redelivered()`.
-- **reordered**: events handled behind a later event of their client, or behind its close.
+- **reordered**: events handled behind a later event of their client, or behind its close. *Behind the close*: events of
+  clients whose gateway was taken for lost and came back.
 - **overlapped**: handlers that began while another handler of their client ran. *At the cut*: handlers that ran
   in a worker when it was frozen or cut off, and had a successor before they ended.
 - **sessions stale**: handlers that found an older session than an earlier handler of their client had left. The sessions
@@ -78,13 +79,16 @@ fn line(outcome: &Outcome) -> String {
         0 => counts.overlapped.to_string(),
         at_the_cut => format!("{}, and {at_the_cut} at the cut", counts.overlapped),
     };
+    let reordered = match counts.behind_close_with_gateway {
+        0 => counts.reordered.to_string(),
+        behind => format!("{}, and {behind} behind the close", counts.reordered),
+    };
     let noticed = counts.detection_ms.map_or("–".into(), seconds);
     format!(
-        "| {row} | {promised} | {seen} | {} | {} | {} | {} | {overlapped} | {} | {} | {} | {noticed} | {} |\n",
+        "| {row} | {promised} | {seen} | {} | {} | {} | {reordered} | {overlapped} | {} | {} | {} | {noticed} | {} |\n",
         counts.messages,
         counts.lost,
         marked(counts.doubled, counts.doubled_unmarked),
-        counts.reordered,
         counts.stale,
         counts.closes_missing,
         marked(counts.closes_doubled, counts.closes_doubled_unmarked),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::handled::Violations;
 use super::{Ending, Ledger};
 
 /// What became of the messages and the connections of a run.
@@ -23,8 +24,11 @@ pub struct Counts {
     pub doubled: u64,
     /// Those of them without the mark.
     pub doubled_unmarked: u64,
-    /// Events that were handled behind a later one of their client.
+    /// Events that were handled behind a later one of their client, or behind its close.
     pub reordered: u64,
+    /// Events that were begun for the first time behind the close of a client whose gateway was harmed. They do not
+    /// count as reordered: a gateway that was taken for lost may come back.
+    pub behind_close_with_gateway: u64,
     /// Handlers that have begun while another of their client ran.
     pub overlapped: u64,
     /// Handlers that ran when their worker was frozen or cut off, and still ran when their successor began.
@@ -103,9 +107,13 @@ impl Ledger {
             counts.closes_doubled += handled.close.doubled();
             counts.closes_doubled_unmarked += handled.close.doubled_unmarked();
             let sent = handled.connection.and_then(|connection| self.sent.get(&connection));
-            match sent.is_some_and(|sent| self.was_harmed(sent)) {
-                true => counts.stale_with_gateway += handled.violations.stale,
-                false => counts.stale += handled.violations.stale,
+            let Violations { behind_close, stale, .. } = handled.violations;
+            if sent.is_some_and(|sent| self.was_harmed(sent)) {
+                counts.stale_with_gateway += stale;
+                counts.behind_close_with_gateway += behind_close;
+            } else {
+                counts.stale += stale;
+                counts.reordered += behind_close;
             }
             // A client that was never admitted is known to no one here, and gone.
             let has_ended = sent.is_none_or(|sent| sent.ended.is_some());

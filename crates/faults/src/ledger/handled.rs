@@ -19,6 +19,8 @@ pub(super) struct Handled {
     run: u16,
     /// The latest event of the run.
     latest: Option<usize>,
+    /// The last event, by its position, that was begun in any run.
+    furthest: Option<usize>,
     pub(super) violations: Violations,
 }
 
@@ -49,7 +51,10 @@ struct Open {
 /// What went wrong, as counts.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Violations {
+    /// Events behind a later one.
     pub(super) reordered: u64,
+    /// Events that were begun for the first time behind the close.
+    pub(super) behind_close: u64,
     pub(super) overlapped: u64,
     pub(super) overlapped_at_the_cut: u64,
     pub(super) stale: u64,
@@ -136,19 +141,25 @@ impl Handled {
     }
 
     /// An event that follows a later one is either the first of a new run, which repeats what the run before had from
-    /// there on, or out of order: the run had passed over it.
+    /// there on, or out of order: the run had passed over it. An event that no run has had follows none that is later.
     fn check_order(&mut self, position: usize) {
-        if self.latest.is_some_and(|latest| position <= latest) {
-            let run = self.run;
-            let step = self.step(position);
-            if step.begun > 0 && step.run == run {
-                self.run = self.run.wrapping_add(1);
-            } else {
-                self.violations.reordered += 1;
-                return;
+        let (run, step) = (self.run, *self.step(position));
+        let was_passed_over = match step.begun {
+            0 => self.furthest.is_some_and(|furthest| position < furthest),
+            _ => self.latest.is_some_and(|latest| position <= latest) && step.run != run,
+        };
+        if was_passed_over {
+            match step.begun == 0 && self.close.begun > 0 {
+                true => self.violations.behind_close += 1,
+                false => self.violations.reordered += 1,
             }
+            return;
+        }
+        if self.latest.is_some_and(|latest| position <= latest) {
+            self.run = self.run.wrapping_add(1);
         }
         self.latest = Some(position);
+        self.furthest = self.furthest.max(Some(position));
     }
 
     /// A message's handler finds in the session what the last handler before it that has ended has put there, or more

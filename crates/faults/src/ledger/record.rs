@@ -56,6 +56,8 @@ pub enum Defect {
     Doubled,
     /// A message that is handled behind its successor.
     Swapped,
+    /// A message that is handled for the first time behind its client's close, with the message before it once more.
+    BehindClose,
     /// A handler that begins while another of the same client runs.
     Overlapped,
     /// A message whose handler does not change the session.
@@ -83,10 +85,11 @@ pub enum Record {
 
 impl Defect {
     /// All defects, with the letters that stand for them in the journal.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 8] = [
         (Self::Lost, "lost"),
         (Self::Doubled, "doubled"),
         (Self::Swapped, "swapped"),
+        (Self::BehindClose, "behind-close"),
         (Self::Overlapped, "overlapped"),
         (Self::Stale, "stale"),
         (Self::CloseLost, "close-lost"),

@@ -179,6 +179,33 @@ fn a_message_behind_the_close_is_reordered() {
 }
 
 #[test]
+fn a_message_that_comes_first_behind_the_close_is_reordered_also_when_it_follows_a_repeated_one() {
+    let mut ledger = ledger(3);
+    messages(&mut ledger, A, [1, 2]);
+    handle(&mut ledger, A, Kind::Close);
+    redeliver(&mut ledger, B, Kind::Message(2));
+    messages(&mut ledger, B, [3]);
+    redeliver(&mut ledger, B, Kind::Close);
+    ledger.ended(CONNECTION, Ending::Left, ms(2000));
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.reordered, counts.lost, counts.doubled_unmarked), (1, 0, 0));
+    // A gateway that was taken for lost may come back, and goes on with the client.
+    ledger.gateway_harmed(0, ms(500));
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.reordered, counts.behind_close_with_gateway), (0, 1));
+}
+
+#[test]
+fn a_message_that_a_run_has_passed_over_is_reordered_also_in_the_next_run() {
+    let mut ledger = ledger(3);
+    messages(&mut ledger, A, [1, 3]);
+    redeliver(&mut ledger, B, Kind::Message(1));
+    messages(&mut ledger, B, [2]);
+    redeliver(&mut ledger, B, Kind::Message(3));
+    assert_eq!(closed(&mut ledger, B).reordered, 1);
+}
+
+#[test]
 fn two_handlers_of_a_client_at_once_overlap() {
     let mut ledger = ledger(3);
     begin(&mut ledger, A, Kind::Message(1));
