@@ -17,10 +17,11 @@ use std::time::Duration;
 use gatewayworker_businessworker::{
     Admission, Cli, Client, ClientId, CloseReason, Events, Handshake, Message, Result, Start,
 };
+use gatewayworker_client::Error;
 use serde::Deserialize;
 
 use crate::ledger::{Connection, Defect, Event, Kind, Record};
-use crate::message::{Action, Numbered};
+use crate::message::{Action, Numbered, OBSERVE, Said, SayTo};
 
 /// The `[app]` table of the worker's configuration.
 #[derive(Debug, Default, Deserialize)]
@@ -60,7 +61,12 @@ enum PutOff {
     End(Event),
     /// A session to change, which was not.
     Session,
+    /// A message to say the number of behind that of its successor.
+    Saying(Numbered),
 }
+
+/// The group of the observers.
+const OBSERVERS: &str = "observers";
 
 /// The session's key that has the number of the last message.
 const LAST: &str = "last";
@@ -127,6 +133,7 @@ impl Application {
                 std::process::abort();
             }
         }
+        self.say(client, message, handler.event).await;
         // A client that is gone, with its gateway or from it, has been handled all the same.
         let _ = client.send(message.number.to_string()).await;
         if self.is_due(Defect::Stale, message.number) {
@@ -136,6 +143,26 @@ impl Application {
         }
         handler.end();
         Ok(())
+    }
+
+    /// Says a message's number to the observers that it names.
+    async fn say(&self, client: &Client, message: Numbered, event: Event) {
+        let Some(say_to) = message.say_to else { return };
+        let said = Said { worker: event.worker, connection: message.connection, number: message.number };
+        let gateway = client.gateway();
+        let delivery = match say_to {
+            SayTo::Group => gateway.send_to_group([OBSERVERS], said.to_string()).await,
+            SayTo::Client(id) => gateway.send_to_client(id, said.to_string()).await,
+        };
+        match delivery {
+            Ok(delivery) => {
+                let unreached = delivery.unreached.iter().map(|(gateway, _)| *gateway.ip());
+                unreached.for_each(|gateway| self.write(Record::Unreached(event, gateway)));
+            }
+            Err(Error::Fenced) => self.write(Record::Fenced(event)),
+            // The ledger finds out what it has cost.
+            Err(_) => {}
+        }
     }
 
     /// Whether this message, or this close, is one to have the defect.
@@ -216,6 +243,11 @@ impl Events for Application {
     }
 
     async fn on_message(&self, client: &Client, message: Message) -> Result {
+        if message.text()? == OBSERVE {
+            client.join_group(OBSERVERS).await?;
+            client.send(client.id().to_string()).await?;
+            return Ok(());
+        }
         let message = Numbered::parse(message.text()?).ok_or("a message of no client of ours")?;
         let number = message.number;
         match self.take_put_off(client) {
@@ -233,6 +265,13 @@ impl Events for Application {
             Some(kept @ PutOff::ToTheClose(_)) => {
                 self.put_off(client, kept);
                 return self.handle(client, message).await;
+            }
+            Some(PutOff::Saying(earlier)) => {
+                self.confess(Defect::SaidSwapped);
+                self.handle(client, message).await?;
+                let event = event_of(client, Kind::Message(earlier.number), Some(earlier.connection));
+                self.say(client, earlier, event).await;
+                return Ok(());
             }
             // The handler that comes finds the session as it was.
             Some(PutOff::Session) => self.confess(Defect::Stale),
@@ -258,6 +297,19 @@ impl Events for Application {
             self.put_off(client, PutOff::End(event));
             return Ok(());
         }
+        if self.is_due(Defect::SaidLost, number) || self.is_due(Defect::SaidSwapped, number) {
+            self.handle(client, Numbered { say_to: None, ..message }).await?;
+            match self.is_due(Defect::SaidLost, number) {
+                true => self.confess(Defect::SaidLost),
+                false => self.put_off(client, PutOff::Saying(message)),
+            }
+            return Ok(());
+        }
+        if self.is_due(Defect::SaidDoubled, number) {
+            self.confess(Defect::SaidDoubled);
+            let event = event_of(client, Kind::Message(number), Some(message.connection));
+            self.say(client, message, event).await;
+        }
         if self.is_due(Defect::Doubled, number) {
             self.confess(Defect::Doubled);
             self.handle(client, message).await?;
@@ -279,6 +331,7 @@ impl Events for Application {
                 return self.handle(client, message).await;
             }
             Some(PutOff::End(earlier)) => self.write(Record::End(earlier)),
+            Some(PutOff::Saying(earlier)) => self.say(client, earlier, close).await,
             Some(PutOff::Session) | None => {}
         }
         let number = rand::random_range(0..1000);

@@ -135,6 +135,7 @@ impl LoadFlags {
             churn: true,
             patience: None,
             settle: timing.settle,
+            observed: false,
         };
         let programs = Programs::new(self.bin.as_deref())?;
         let soak = Duration::from_secs(self.soak.unwrap_or(soak));

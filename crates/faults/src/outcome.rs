@@ -23,6 +23,13 @@ pub struct Allowance {
     pub closes_missing: bool,
     /// Messages may be lost.
     pub lost: bool,
+    /// Handlers may be told that what they say does not reach a gateway: their worker is not linked to it yet, or no
+    /// more.
+    pub unreached: bool,
+    /// Handlers that run when the gateway of their client is killed may be told that they say nothing any more.
+    pub fenced: bool,
+    /// What handlers say on a call link that is cut may end with it.
+    pub gone_with_link: bool,
     /// Changes of sessions may be lost.
     pub stale: bool,
     /// A gateway that was taken for lost may come back, and bring events of clients whose close was handled.
@@ -35,6 +42,9 @@ impl Allowance {
         marked_doubles: false,
         stale: false,
         behind_close: false,
+        unreached: false,
+        fenced: false,
+        gone_with_link: false,
         overlap_at_the_cut: false,
         gone_with_gateway: false,
         cut_off: false,
@@ -77,6 +87,7 @@ pub struct Outcome {
 pub fn judge(counts: &Counts, allowed: Allowance, detection: Detection) -> Vec<String> {
     let marked =
         counts.doubled + counts.closes_doubled - counts.doubled_unmarked - counts.closes_doubled_unmarked;
+    let said = counts.said.clone().unwrap_or_default();
     let zero = [
         (marked, allowed.marked_doubles, "events or closes doubled, though nobody was given up"),
         (counts.lost, allowed.lost, "messages lost"),
@@ -95,6 +106,13 @@ pub fn judge(counts: &Counts, allowed: Allowance, detection: Detection) -> Vec<S
         (counts.closes_missing, allowed.closes_missing, "closes missing"),
         (counts.closes_doubled_unmarked, false, "closes doubled without the mark"),
         (counts.cut_off, allowed.cut_off, "connections cut off"),
+        (said.lost, false, "messages to others lost"),
+        (said.gone_with_gateway, allowed.gone_with_gateway, "messages to others gone with a gateway"),
+        (said.gone_with_link, allowed.gone_with_link, "messages to others gone with a call link"),
+        (said.fenced, allowed.fenced, "messages to others refused, as the handler's gateway was gone"),
+        (said.unreached, allowed.unreached, "messages to others that reached no gateway"),
+        (said.doubled_unsaid, false, "messages to others doubled, though they were said once"),
+        (said.reordered, false, "messages to others out of order"),
         (counts.not_admitted, allowed.not_admitted, "new clients not admitted in time"),
     ];
     let broken = zero.into_iter().filter(|(count, is_allowed, _)| *count > 0 && !is_allowed);

@@ -3,10 +3,11 @@
 use std::fmt::Write;
 
 use crate::launcher::Played;
+use crate::ledger::SaidCounts;
 use crate::outcome::Outcome;
 
-const HEAD: &str = "| row | promised | seen | messages | lost | doubled (marked) | reordered | overlapped | sessions stale | closes missing | closes doubled (marked) | noticed after | longest stall |\n\
-                    |---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+const HEAD: &str = "| row | promised | seen | messages | lost | doubled (marked) | reordered | overlapped | sessions stale | closes missing | closes doubled (marked) | said to others | noticed after | longest stall |\n\
+                    |---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
 
 /// What stands above the table.
 const INTRODUCTION: &str = "\
@@ -34,6 +35,10 @@ const COLUMNS: &str = "
 - **sessions stale**: handlers that found an older session than an earlier handler of their client had left. The sessions
   of a gateway's clients end with it: *seen* says how many handlers noticed that.
 - **closes missing**, **closes doubled (marked)**: connections whose `on_connect` ran, without or with a second `on_close`.
+- **said to others**: what handlers of messages have said to clients of other gateways (one at each gateway hears it,
+  in a group or by its client id), and what of it did not arrive once and in order. *Unreached*: the handler was told so.
+  *Fenced*: the handler was told that its own client's gateway is gone, and it cannot say anything any more. *Gone with the gateway, with the link*: it was on its way there. *Doubled*: its message was handled again. *Reordered*:
+  behind what was said later about the same client, by another worker.
 - **noticed after**: from the fault until another worker had an event of one of the clients concerned; at a gateway's
   death, until the `on_close` of one of its clients.
 - **longest stall**: the longest that a message waited for its answer, or a client for its connection.
@@ -53,12 +58,12 @@ fn table(played: &[Played]) -> String {
         match (&one.outcome, one.row.cannot_run) {
             (_, Some(reason)) => {
                 let _ =
-                    writeln!(table, "| {name} | {promised} | cannot be run: {reason} {}|", "| ".repeat(10));
+                    writeln!(table, "| {name} | {promised} | cannot be run: {reason} {}|", "| ".repeat(11));
             }
             (Ok(outcome), None) => table += &line(outcome),
             (Err(error), None) => {
                 let error = format!("{error:#}").replace(['|', '\n'], " ");
-                let _ = writeln!(table, "| {name} | {promised} | not played: {error} {}|", "| ".repeat(10));
+                let _ = writeln!(table, "| {name} | {promised} | not played: {error} {}|", "| ".repeat(11));
             }
         }
     }
@@ -83,9 +88,10 @@ fn line(outcome: &Outcome) -> String {
         0 => counts.reordered.to_string(),
         behind => format!("{}, and {behind} behind the close", counts.reordered),
     };
+    let said = counts.said.as_ref().map_or("–".into(), said);
     let noticed = counts.detection_ms.map_or("–".into(), seconds);
     format!(
-        "| {row} | {promised} | {seen} | {} | {} | {} | {reordered} | {overlapped} | {} | {} | {} | {noticed} | {} |\n",
+        "| {row} | {promised} | {seen} | {} | {} | {} | {reordered} | {overlapped} | {} | {} | {} | {said} | {noticed} | {} |\n",
         counts.messages,
         counts.lost,
         marked(counts.doubled, counts.doubled_unmarked),
@@ -94,6 +100,23 @@ fn line(outcome: &Outcome) -> String {
         marked(counts.closes_doubled, counts.closes_doubled_unmarked),
         seconds(counts.longest_stall_ms),
     )
+}
+
+/// Says how much was said to others, and what of it has not arrived once and in order.
+fn said(said: &SaidCounts) -> String {
+    let mut cell = format!("{}, {} lost", said.owed, said.lost);
+    let others = [
+        (said.unreached, "unreached"),
+        (said.fenced, "fenced"),
+        (said.gone_with_gateway, "gone with the gateway"),
+        (said.gone_with_link, "gone with the link"),
+        (said.doubled, "doubled"),
+        (said.reordered + said.reordered_between_workers, "reordered"),
+    ];
+    for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
+        let _ = write!(cell, ", {count} {what}");
+    }
+    cell
 }
 
 fn seconds(ms: u64) -> String {

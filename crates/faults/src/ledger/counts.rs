@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::handled::Violations;
-use super::{Ending, Ledger};
+use super::observed::Observer;
+use super::{Audience, Connection, Ending, Ledger};
 
 /// What became of the messages and the connections of a run.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,12 +57,44 @@ pub struct Counts {
     /// The longest time that a message has waited for its answer, or a client for a connection, in milliseconds. A
     /// client that was refused does not count.
     pub longest_stall_ms: u64,
+    /// What became of what handlers have said to observers, if there are any.
+    pub said: Option<SaidCounts>,
+}
+
+/// What became of what handlers have said to clients of others: for each message that was handled to its end, and each
+/// observer in its audience.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaidCounts {
+    /// How much was to arrive.
+    pub owed: u64,
+    /// What has arrived, once or more often.
+    pub arrived: u64,
+    /// What has not arrived, for no reason that is known here.
+    pub lost: u64,
+    /// What has not arrived at an observer whose gateway was harmed, behind all that has arrived there.
+    pub gone_with_gateway: u64,
+    /// What has not arrived, and was said on a call link that was cut.
+    pub gone_with_link: u64,
+    /// What has not arrived, and whose handler was told so.
+    pub unreached: u64,
+    /// What has not arrived, and whose handler was told that it says nothing any more, as the gateway of its own client
+    /// was gone.
+    pub fenced: u64,
+    /// What has arrived again.
+    pub doubled: u64,
+    /// What has arrived more often than handlers have begun with its message.
+    pub doubled_unsaid: u64,
+    /// What has arrived behind something later that the same worker has said about the same client.
+    pub reordered: u64,
+    /// The same, said by two workers.
+    pub reordered_between_workers: u64,
 }
 
 impl Counts {
     /// Whether nothing is owed any more.
     pub(super) fn is_complete(&self) -> bool {
-        self.lost == 0 && self.closes_missing == 0 && self.unanswered == 0
+        let nothing_said_is_owed = self.said.as_ref().is_none_or(|said| said.lost == 0);
+        self.lost == 0 && self.closes_missing == 0 && self.unanswered == 0 && nothing_said_is_owed
     }
 }
 
@@ -123,6 +156,70 @@ impl Ledger {
         counts.detection_ms =
             self.watch.as_ref().and_then(|watch| watch.detected).map(|time| time.as_millis() as u64);
         counts.longest_stall_ms = longest_stall.as_millis() as u64;
+        counts.said = (!self.observers.is_empty()).then(|| self.said());
         counts
+    }
+
+    fn said(&self) -> SaidCounts {
+        let mut counts = SaidCounts::default();
+        for (index, observer) in self.observers.iter().enumerate() {
+            for arrived in observer.all_arrived() {
+                counts.reordered += arrived.reordered;
+                counts.reordered_between_workers += arrived.reordered_between_workers;
+            }
+            for (connection, sent) in &self.sent {
+                let Some(handled) = self.client_ids.get(connection).and_then(|id| self.handled.get(id))
+                else {
+                    continue;
+                };
+                let said = 1..=observer.present_for(*connection, sent.messages);
+                for number in said.filter(|number| handled.has_handled(*number)) {
+                    if Audience::of(number, self.observers.len()).includes(index) {
+                        self.count_said(
+                            &mut counts,
+                            observer,
+                            *connection,
+                            number,
+                            handled.times_begun(number),
+                        );
+                    }
+                }
+            }
+        }
+        counts
+    }
+
+    /// Counts what became of what the handler of one message has said to an observer.
+    fn count_said(
+        &self,
+        counts: &mut SaidCounts,
+        observer: &Observer,
+        connection: Connection,
+        number: u32,
+        begun: u16,
+    ) {
+        let arrived = observer.arrived(connection);
+        let times = arrived.map_or(0, |arrived| arrived.times(number));
+        counts.owed += 1;
+        counts.arrived += u64::from(times > 0);
+        counts.doubled += u64::from(times.saturating_sub(1));
+        counts.doubled_unsaid += u64::from(times.saturating_sub(begun));
+        if times > 0 {
+            return;
+        }
+        let message = (observer.gateway, connection, number);
+        let is_harmed = self.sent.get(&observer.connection).is_some_and(|sent| self.was_harmed(sent));
+        let count = if is_harmed && arrived.is_none_or(|arrived| number > arrived.highest()) {
+            &mut counts.gone_with_gateway
+        } else if self.unreached.contains(&message) {
+            &mut counts.unreached
+        } else if self.fenced.contains(&(connection, number)) {
+            &mut counts.fenced
+        } else if self.said_on_cut_links.contains(&message) {
+            &mut counts.gone_with_link
+        } else {
+            &mut counts.lost
+        };
+        *count += 1;
     }
 }

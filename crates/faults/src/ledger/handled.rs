@@ -3,6 +3,7 @@
 //!
 //! `Ledger` enters each record of the journal here. Nothing of the client's side is known here.
 
+use super::order::{Come, Order};
 use super::record::{Connection, Event, Kind};
 
 /// Events in order: `on_connect`, `on_websocket_connect`, then messages 1, 2, 3, …; the close has its own counts.
@@ -15,26 +16,19 @@ pub(super) struct Handled {
     steps: Vec<Step>,
     pub(super) close: Step,
     open: Vec<Open>,
-    /// The number of the current run: a stretch of events in rising order.
-    run: u16,
-    /// The latest event of the run.
-    latest: Option<usize>,
-    /// The last event, by its position, that was begun in any run.
-    furthest: Option<usize>,
+    order: Order,
     pub(super) violations: Violations,
 }
 
 /// How often one event was handled.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Step {
-    pub(super) begun: u16,
+    begun: Come,
     /// Whether the first of them was marked: the worker before has not written that it had begun.
     is_first_marked: bool,
     /// How many of them were repeated and marked as given out before.
     marked: u16,
     pub(super) ended: u16,
-    /// The last run that it was begun in.
-    run: u16,
 }
 
 /// A handler that has begun and not ended.
@@ -73,9 +67,14 @@ fn position(kind: Kind) -> usize {
 }
 
 impl Step {
+    /// How often a handler has begun with it.
+    pub(super) fn begun(self) -> u16 {
+        self.begun.times
+    }
+
     /// How often it was handled again.
     pub(super) fn doubled(self) -> u64 {
-        u64::from(self.begun.saturating_sub(1))
+        u64::from(self.begun.times.saturating_sub(1))
     }
 
     /// How often it was handled again without a mark.
@@ -99,7 +98,6 @@ impl Handled {
     pub(super) fn begin(&mut self, event: &Event, dead: bool, at_the_cut: bool) {
         let Event { worker, redelivered, .. } = *event;
         let position = position(event.kind);
-        self.check_order(position);
         self.check_session(event);
         if self.open.iter().any(|open| !open.at_the_cut) {
             self.violations.overlapped += 1;
@@ -110,14 +108,19 @@ impl Handled {
                 self.violations.overlapped_at_the_cut += 1;
             }
         }
-        let run = self.run;
-        let step = self.step(position);
-        match step.begun {
-            0 => step.is_first_marked = redelivered,
-            _ => step.marked += u16::from(redelivered),
+        let mut step = *self.step(position);
+        let is_first = step.begun() == 0;
+        match is_first {
+            true => step.is_first_marked = redelivered,
+            false => step.marked += u16::from(redelivered),
         }
-        step.begun = step.begun.saturating_add(1);
-        step.run = run;
+        if !self.order.enter(position, &mut step.begun) {
+            match is_first && self.close.begun() > 0 {
+                true => self.violations.behind_close += 1,
+                false => self.violations.reordered += 1,
+            }
+        }
+        *self.step(position) = step;
         self.worker = Some(worker);
         if !dead {
             self.open.push(Open { position, worker, at_the_cut, is_counted: false });
@@ -129,37 +132,15 @@ impl Handled {
     pub(super) fn begin_late(&mut self, event: &Event) -> bool {
         let position = position(event.kind);
         let step = self.step(position);
-        if step.begun == 0 {
+        if step.begun() == 0 {
             return false;
         }
-        step.begun = step.begun.saturating_add(1);
+        step.begun.times = step.begun.times.saturating_add(1);
         // The successor's mark was not counted, as it seemed to be the first.
         step.marked += u16::from(step.is_first_marked);
         self.violations.overlapped_at_the_cut += 1;
         self.open.push(Open { position, worker: event.worker, at_the_cut: true, is_counted: true });
         true
-    }
-
-    /// An event that follows a later one is either the first of a new run, which repeats what the run before had from
-    /// there on, or out of order: the run had passed over it. An event that no run has had follows none that is later.
-    fn check_order(&mut self, position: usize) {
-        let (run, step) = (self.run, *self.step(position));
-        let was_passed_over = match step.begun {
-            0 => self.furthest.is_some_and(|furthest| position < furthest),
-            _ => self.latest.is_some_and(|latest| position <= latest) && step.run != run,
-        };
-        if was_passed_over {
-            match step.begun == 0 && self.close.begun > 0 {
-                true => self.violations.behind_close += 1,
-                false => self.violations.reordered += 1,
-            }
-            return;
-        }
-        if self.latest.is_some_and(|latest| position <= latest) {
-            self.run = self.run.wrapping_add(1);
-        }
-        self.latest = Some(position);
-        self.furthest = self.furthest.max(Some(position));
     }
 
     /// A message's handler finds in the session what the last handler before it that has ended has put there, or more
@@ -214,9 +195,14 @@ impl Handled {
         self.steps.get(position(Kind::Message(number))).is_some_and(|step| step.ended > 0)
     }
 
+    /// Returns how often a handler has begun with a message.
+    pub(super) fn times_begun(&self, number: u32) -> u16 {
+        self.steps.get(position(Kind::Message(number))).map_or(0, |step| step.begun())
+    }
+
     /// The highest number of a message that a handler has begun with; 0 for none.
     pub(super) fn highest(&self) -> u32 {
-        let begun = self.steps.iter().rposition(|step| step.begun > 0).unwrap_or_default();
+        let begun = self.steps.iter().rposition(|step| step.begun() > 0).unwrap_or_default();
         begun.saturating_sub(1) as u32
     }
 

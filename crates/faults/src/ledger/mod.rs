@@ -6,6 +6,8 @@
 
 mod counts;
 mod handled;
+mod observed;
+mod order;
 mod record;
 mod sent;
 
@@ -13,10 +15,13 @@ mod sent;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-pub use counts::Counts;
+pub use counts::{Counts, SaidCounts};
 use handled::Handled;
+pub use observed::Audience;
+use observed::Observer;
 pub use record::{Connection, Defect, Event, Kind, Record};
 pub use sent::Ending;
 use sent::Sent;
@@ -39,6 +44,15 @@ pub struct Ledger {
     /// Connections whose message makes its worker die.
     poisoned: BTreeSet<Connection>,
     confessed: BTreeMap<Defect, u64>,
+    observers: Vec<Observer>,
+    /// Messages whose handler was told that it does not reach this gateway.
+    unreached: BTreeSet<(Ipv4Addr, Connection, u32)>,
+    /// Messages whose handler was told that its gateway is gone, or has given the message to another worker.
+    fenced: BTreeSet<(Connection, u32)>,
+    /// Call links that are cut, or are about to be: of this worker, to this gateway.
+    cut_links: BTreeSet<(u32, Ipv4Addr)>,
+    /// Messages that were handled by a worker whose call link to this gateway was cut.
+    said_on_cut_links: BTreeSet<(Ipv4Addr, Connection, u32)>,
     watch: Option<Watch>,
     /// How many handlers have ended.
     ended: u64,
@@ -122,6 +136,26 @@ impl Ledger {
         if let Some(sent) = self.sent.get_mut(&connection) {
             sent.end(ending, now);
         }
+        if let Some(observer) = self.observers.iter_mut().find(|one| one.connection == connection) {
+            // What is sent from now on is said to others.
+            let sent_so_far = self.sent.iter().map(|(connection, sent)| (*connection, sent.messages));
+            observer.ended = Some(sent_so_far.collect());
+        }
+    }
+
+    // What the observers report.
+
+    /// A client observes what handlers say, at the gateway with this address. It is one of the connections, and no
+    /// other client has sent a message yet.
+    pub fn observes(&mut self, observer: Connection, gateway: Ipv4Addr) {
+        self.observers.push(Observer::new(observer, gateway));
+    }
+
+    /// An observer hears the number of a message, from the message's handler in this worker.
+    pub fn heard(&mut self, observer: Connection, worker: u32, connection: Connection, number: u32) {
+        if let Some(observer) = self.observers.iter_mut().find(|one| one.connection == observer) {
+            observer.hear(worker, connection, number);
+        }
     }
 
     // What the application reports.
@@ -141,12 +175,17 @@ impl Ledger {
             Record::End(event) => {
                 self.goes_on(&event);
                 self.ended += 1;
+                self.note_cut_links(&event);
                 self.of(&event).end(event.kind, event.worker);
             }
             Record::Abandoned(event) => {
                 self.goes_on(&event);
                 self.of(&event).abandon(event.kind, event.worker);
             }
+            Record::Unreached(event, gateway) => {
+                self.unreached.extend(event.message().map(|(from, number)| (gateway, from, number)));
+            }
+            Record::Fenced(event) => self.fenced.extend(event.message()),
             Record::Dies(worker) => self.worker_killed(worker),
             Record::Confessed(defect) => self.confess(defect, 1),
         }
@@ -164,6 +203,13 @@ impl Ledger {
             self.client_ids.insert(connection, event.client_id);
         }
         handled
+    }
+
+    /// Notes what a handler has said on call links that are cut.
+    fn note_cut_links(&mut self, event: &Event) {
+        let Some((connection, number)) = event.message() else { return };
+        let cut = self.cut_links.iter().filter(|(worker, _)| *worker == event.worker);
+        self.said_on_cut_links.extend(cut.map(|(_, gateway)| (*gateway, connection, number)));
     }
 
     fn look_for_sign(&mut self, event: &Event, now: Duration) {
@@ -197,7 +243,7 @@ impl Ledger {
         let client_ids: BTreeSet<_> = self
             .handled
             .iter()
-            .filter(|(_, handled)| handled.worker == Some(worker) && handled.close.begun == 0)
+            .filter(|(_, handled)| handled.worker == Some(worker) && handled.close.begun() == 0)
             .map(|(id, _)| *id)
             .collect();
         let clients = client_ids.len();
@@ -227,6 +273,17 @@ impl Ledger {
     pub fn worker_awake(&mut self, worker: u32) {
         self.cut.remove(&worker);
         self.awake.insert(worker, BTreeSet::new());
+    }
+
+    /// A worker's call link to the gateway with this address is about to be cut: what its handlers say to the
+    /// gateway's clients from now on may end with the link.
+    pub fn call_link_cut(&mut self, worker: u32, gateway: Ipv4Addr) {
+        self.cut_links.insert((worker, gateway));
+    }
+
+    /// All call links are whole again.
+    pub fn call_links_whole(&mut self) {
+        self.cut_links.clear();
     }
 
     /// A gateway is about to be harmed: what it had not passed on by the end of its connections is gone with it, and

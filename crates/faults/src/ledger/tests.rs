@@ -328,3 +328,90 @@ fn a_worker_that_wakes_up_excuses_no_successor_without_the_mark() {
     handle(&mut ledger, A, Kind::Message(1));
     assert_eq!(ledger.counts(ms(2000)).doubled_unmarked, 1);
 }
+
+/// The ledger of a client at gateway 0 with so many messages, and an observer at gateway 1.
+fn observed(messages: u32) -> (Ledger, Connection) {
+    let observer = Connection { client: 2, number: 1 };
+    let mut ledger = ledger(messages);
+    ledger.opened(observer, 1, ms(0), ms(0));
+    ledger.observes(observer, Ipv4Addr::new(127, 0, 0, 11));
+    (ledger, observer)
+}
+
+fn hear(ledger: &mut Ledger, observer: Connection, worker: u32, numbers: impl IntoIterator<Item = u32>) {
+    numbers.into_iter().for_each(|number| ledger.heard(observer, worker, CONNECTION, number));
+}
+
+fn said(ledger: &Ledger) -> SaidCounts {
+    ledger.counts(ms(2000)).said.unwrap()
+}
+
+#[test]
+fn what_a_handler_has_said_and_no_observer_has_heard_is_lost() {
+    let (mut ledger, observer) = observed(4);
+    messages(&mut ledger, A, 1..=3);
+    begin(&mut ledger, A, Kind::Message(4));
+    hear(&mut ledger, observer, A, [1, 3]);
+    let expected = SaidCounts { owed: 3, arrived: 2, lost: 1, ..SaidCounts::default() };
+    assert_eq!(said(&ledger), expected, "2 was handled, 4 was not");
+}
+
+#[test]
+fn what_a_handler_was_told_about_is_not_lost() {
+    let (mut ledger, _) = observed(3);
+    let event = |number| event(A, Kind::Message(number), false);
+    ledger.enter(Record::Unreached(event(1), Ipv4Addr::new(127, 0, 0, 11)), ms(1000));
+    ledger.enter(Record::Unreached(event(2), Ipv4Addr::new(127, 0, 0, 10)), ms(1000));
+    ledger.enter(Record::Fenced(event(3)), ms(1000));
+    messages(&mut ledger, A, 1..=3);
+    let SaidCounts { unreached, fenced, lost, .. } = said(&ledger);
+    assert_eq!((unreached, fenced, lost), (1, 1, 1), "the observer of 2 was reached");
+}
+
+#[test]
+fn what_was_said_on_a_call_link_that_was_cut_is_gone_with_it() {
+    let (mut ledger, observer) = observed(4);
+    ledger.call_link_cut(A, Ipv4Addr::new(127, 0, 0, 11));
+    messages(&mut ledger, A, [1]);
+    messages(&mut ledger, B, [2]);
+    ledger.call_links_whole();
+    messages(&mut ledger, A, [3, 4]);
+    hear(&mut ledger, observer, A, [4]);
+    let SaidCounts { gone_with_link, lost, .. } = said(&ledger);
+    assert_eq!((gone_with_link, lost), (1, 2), "neither another worker nor another time is an excuse");
+}
+
+#[test]
+fn an_observer_is_owed_what_was_sent_before_its_gateway_was_gone() {
+    let (mut ledger, observer) = observed(4);
+    messages(&mut ledger, A, 1..=4);
+    hear(&mut ledger, observer, A, [1, 3]);
+    ledger.gateway_harmed(1, ms(500));
+    ledger.ended(observer, Ending::Broken, ms(600));
+    ledger.sent(CONNECTION, 5, ms(700));
+    messages(&mut ledger, A, [5]);
+    let SaidCounts { owed, gone_with_gateway, lost, .. } = said(&ledger);
+    assert_eq!((owed, gone_with_gateway, lost), (4, 1, 1), "2 is a gap");
+}
+
+#[test]
+fn what_arrives_more_often_than_it_was_said_is_seen() {
+    let (mut ledger, observer) = observed(2);
+    messages(&mut ledger, A, 1..=2);
+    redeliver(&mut ledger, B, Kind::Message(2));
+    hear(&mut ledger, observer, A, [1, 1, 2]);
+    hear(&mut ledger, observer, B, [2]);
+    let SaidCounts { doubled, doubled_unsaid, reordered, .. } = said(&ledger);
+    assert_eq!((doubled, doubled_unsaid, reordered), (2, 1, 0));
+}
+
+#[test]
+fn what_one_worker_has_said_is_to_arrive_in_order() {
+    let (mut ledger, observer) = observed(5);
+    messages(&mut ledger, A, 1..=5);
+    hear(&mut ledger, observer, A, [1, 3, 2]);
+    hear(&mut ledger, observer, B, [5]);
+    hear(&mut ledger, observer, A, [4]);
+    let SaidCounts { reordered, reordered_between_workers, lost, .. } = said(&ledger);
+    assert_eq!((reordered, reordered_between_workers, lost), (1, 1, 0));
+}

@@ -21,7 +21,8 @@ const WITHOUT_WORKER: &str =
 const RESTARTED: &str = "`gatewayworker restart` closes all clients, and each gets its on_close.";
 
 pub(super) const ROWS: &[Row] = &[
-    Row::new("worker-drained", DRAINED, |stage| Box::pin(worker_drained(stage))),
+    Row::new("worker-drained", DRAINED, |stage| Box::pin(worker_drained(stage)))
+        .allowing(Allowance { unreached: true, ..Allowance::NONE }),
     Row::new("worker-drained-gateway-frozen", GATEWAY_MISSING, |stage| {
         Box::pin(worker_drained_gateway_frozen(stage))
     }),
@@ -68,6 +69,7 @@ async fn drain_worker(stage: &mut Stage) -> Result<()> {
 }
 
 async fn worker_drained(stage: &mut Stage) -> Result<()> {
+    stage.settings.shape.observed = true;
     with_backlog(stage, 12);
     stage.begin(Plan::new(2, 2)).await?;
     stage.cluster().add_worker().await?;
@@ -94,6 +96,7 @@ async fn worker_drained_at_its_limit(stage: &mut Stage) -> Result<()> {
 }
 
 async fn worker_reloaded(stage: &mut Stage) -> Result<()> {
+    stage.settings.shape.observed = true;
     with_backlog(stage, 12);
     stage.begin_site().await?;
     for _ in 0..3 {
