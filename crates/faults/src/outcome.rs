@@ -13,6 +13,8 @@ pub struct Allowance {
     pub marked_doubles: bool,
     /// Handlers that the cut has caught may overlap with their successors.
     pub overlap_at_the_cut: bool,
+    /// Two workers may have events of a client whose gateway was killed, with the mark.
+    pub in_two_workers: bool,
     /// Messages that were with a harmed gateway may be gone with it.
     pub gone_with_gateway: bool,
     /// Connections may be cut off.
@@ -46,6 +48,7 @@ impl Allowance {
         fenced: false,
         gone_with_link: false,
         overlap_at_the_cut: false,
+        in_two_workers: false,
         gone_with_gateway: false,
         cut_off: false,
         not_admitted: false,
@@ -77,6 +80,8 @@ pub struct Outcome {
     pub counts: Counts,
     /// Each broken part of the promise, as a sentence.
     pub broken: Vec<String>,
+    /// What happened to the clients concerned, if the promise is broken: a paragraph for each.
+    pub report: Vec<String>,
     /// What else was seen.
     pub notes: Vec<String>,
     /// How long the row took, in seconds.
@@ -102,6 +107,7 @@ pub fn judge(counts: &Counts, allowed: Allowance, detection: Detection) -> Vec<S
         ),
         (counts.overlapped, false, "handlers overlapped"),
         (counts.overlapped_at_the_cut, allowed.overlap_at_the_cut, "handlers overlapped at the cut"),
+        (counts.in_two_workers, allowed.in_two_workers, "marked events of a client in two workers"),
         (counts.stale, allowed.stale, "handlers with a stale session"),
         (counts.closes_missing, allowed.closes_missing, "closes missing"),
         (counts.closes_doubled_unmarked, false, "closes doubled without the mark"),

@@ -31,7 +31,8 @@ const COLUMNS: &str = "
 - **reordered**: events handled behind a later event of their client, or behind its close. *Behind the close*: events of
   clients whose gateway was taken for lost and came back.
 - **overlapped**: handlers that began while another handler of their client ran. *At the cut*: handlers that ran
-  in a worker when it was frozen or cut off, and had a successor before they ended.
+  in a worker when it was frozen or cut off, and had a successor before they ended. *In two workers*:
+  marked events of a client whose gateway was killed as the client was on its way from one worker to the other.
 - **sessions stale**: handlers that found an older session than an earlier handler of their client had left. The sessions
   of a gateway's clients end with it: *seen* says how many handlers noticed that.
 - **closes missing**, **closes doubled (marked)**: connections whose `on_connect` ran, without or with a second `on_close`.
@@ -62,7 +63,8 @@ fn table(played: &[Played]) -> String {
             }
             (Ok(outcome), None) => table += &line(outcome),
             (Err(error), None) => {
-                let error = format!("{error:#}").replace(['|', '\n'], " ");
+                // The logs follow in the next lines.
+                let error = format!("{error:#}").lines().next().unwrap_or_default().replace('|', " ");
                 let _ = writeln!(table, "| {name} | {promised} | not played: {error} {}|", "| ".repeat(11));
             }
         }
@@ -80,14 +82,16 @@ fn line(outcome: &Outcome) -> String {
         let _ = write!(seen, "; {note}");
     }
     let marked = |all: u64, unmarked: u64| format!("{all} ({})", all - unmarked);
-    let overlapped = match counts.overlapped_at_the_cut {
-        0 => counts.overlapped.to_string(),
-        at_the_cut => format!("{}, and {at_the_cut} at the cut", counts.overlapped),
+    let and = |count: u64, others: u64, what: &str| match others {
+        0 => count.to_string(),
+        others => format!("{count}, and {others} {what}"),
     };
-    let reordered = match counts.behind_close_with_gateway {
-        0 => counts.reordered.to_string(),
-        behind => format!("{}, and {behind} behind the close", counts.reordered),
+    let overlapped = and(counts.overlapped, counts.overlapped_at_the_cut, "at the cut");
+    let overlapped = match counts.in_two_workers {
+        0 => overlapped,
+        events => format!("{overlapped}, and {events} in two workers"),
     };
+    let reordered = and(counts.reordered, counts.behind_close_with_gateway, "behind the close");
     let said = counts.said.as_ref().map_or("–".into(), said);
     let noticed = counts.detection_ms.map_or("–".into(), seconds);
     format!(
@@ -135,6 +139,7 @@ mod tests {
             promised: "Nothing is lost.".into(),
             counts: Counts { doubled: 3, doubled_unmarked: 1, detection_ms: Some(120), ..Counts::default() },
             broken: vec!["1 events doubled without the mark".into()],
+            report: Vec::new(),
             notes: vec!["a note".into()],
             seconds: 1.0,
         };

@@ -34,6 +34,9 @@ pub struct Counts {
     pub overlapped: u64,
     /// Handlers that ran when their worker was frozen or cut off, and still ran when their successor began.
     pub overlapped_at_the_cut: u64,
+    /// Events of clients of a harmed gateway that two workers have had, with the mark: out of order, or handled while
+    /// another event of their client was. They count neither as reordered nor as overlapped.
+    pub in_two_workers: u64,
     /// Messages whose handler has found an older session than an earlier handler had left.
     pub stale: u64,
     /// The same for clients of a harmed gateway, which stores their sessions.
@@ -133,20 +136,26 @@ impl Ledger {
             counts.lost += handled.connects_missing();
             counts.doubled += handled.doubled();
             counts.doubled_unmarked += handled.doubled_unmarked();
-            counts.reordered += handled.violations.reordered;
-            counts.overlapped += handled.violations.overlapped;
-            counts.overlapped_at_the_cut += handled.violations.overlapped_at_the_cut;
             counts.closes += u64::from(handled.close.ended > 0);
             counts.closes_doubled += handled.close.doubled();
             counts.closes_doubled_unmarked += handled.close.doubled_unmarked();
             let sent = handled.connection.and_then(|connection| self.sent.get(&connection));
-            let Violations { behind_close, stale, .. } = handled.violations;
-            if sent.is_some_and(|sent| self.was_harmed(sent)) {
-                counts.stale_with_gateway += stale;
+            let Violations { behind_close, reordered_marked, overlapped_marked, stale, .. } =
+                handled.violations;
+            counts.reordered += handled.violations.reordered;
+            counts.overlapped += handled.violations.overlapped;
+            counts.overlapped_at_the_cut += handled.violations.overlapped_at_the_cut;
+            match sent.is_some_and(|sent| self.was_harmed(sent)) {
+                true => counts.stale_with_gateway += stale,
+                false => counts.stale += stale,
+            }
+            // Events of clients that have left before may be with the gateway still.
+            if sent.is_some_and(|sent| self.harmed_gateways.contains_key(&sent.gateway)) {
                 counts.behind_close_with_gateway += behind_close;
+                counts.in_two_workers += reordered_marked + overlapped_marked;
             } else {
-                counts.stale += stale;
-                counts.reordered += behind_close;
+                counts.reordered += behind_close + reordered_marked;
+                counts.overlapped += overlapped_marked;
             }
             // A client that was never admitted is known to no one here, and gone.
             let has_ended = sent.is_none_or(|sent| sent.ended.is_some());
@@ -167,21 +176,22 @@ impl Ledger {
                 counts.reordered += arrived.reordered;
                 counts.reordered_between_workers += arrived.reordered_between_workers;
             }
-            for (connection, sent) in &self.sent {
-                let Some(handled) = self.client_ids.get(connection).and_then(|id| self.handled.get(id))
-                else {
-                    continue;
-                };
-                let said = 1..=observer.present_for(*connection, sent.messages);
-                for number in said.filter(|number| handled.has_handled(*number)) {
-                    if Audience::of(number, self.observers.len()).includes(index) {
-                        self.count_said(
-                            &mut counts,
-                            observer,
-                            *connection,
-                            number,
-                            handled.times_begun(number),
-                        );
+            for connection in self.sent.keys() {
+                let arrived = observer.arrived(*connection);
+                for (number, begun) in self.said_to(observer, index, *connection) {
+                    let times = arrived.map_or(0, |arrived| arrived.times(number));
+                    counts.owed += 1;
+                    counts.arrived += u64::from(times > 0);
+                    counts.doubled += u64::from(times.saturating_sub(1));
+                    counts.doubled_unsaid += u64::from(times.saturating_sub(begun));
+                    if times == 0 {
+                        match self.why_unheard(observer, *connection, number) {
+                            Some(Unheard::GoneWithGateway) => counts.gone_with_gateway += 1,
+                            Some(Unheard::Unreached) => counts.unreached += 1,
+                            Some(Unheard::Fenced) => counts.fenced += 1,
+                            Some(Unheard::GoneWithLink) => counts.gone_with_link += 1,
+                            None => counts.lost += 1,
+                        }
                     }
                 }
             }
@@ -189,37 +199,52 @@ impl Ledger {
         counts
     }
 
-    /// Counts what became of what the handler of one message has said to an observer.
-    fn count_said(
+    /// Returns the messages of a connection that are owed to an observer, and how often handlers have begun with each.
+    fn said_to(
         &self,
-        counts: &mut SaidCounts,
         observer: &Observer,
+        index: usize,
         connection: Connection,
-        number: u32,
-        begun: u16,
-    ) {
-        let arrived = observer.arrived(connection);
-        let times = arrived.map_or(0, |arrived| arrived.times(number));
-        counts.owed += 1;
-        counts.arrived += u64::from(times > 0);
-        counts.doubled += u64::from(times.saturating_sub(1));
-        counts.doubled_unsaid += u64::from(times.saturating_sub(begun));
-        if times > 0 {
-            return;
-        }
-        let message = (observer.gateway, connection, number);
-        let is_harmed = self.sent.get(&observer.connection).is_some_and(|sent| self.was_harmed(sent));
-        let count = if is_harmed && arrived.is_none_or(|arrived| number > arrived.highest()) {
-            &mut counts.gone_with_gateway
-        } else if self.unreached.contains(&message) {
-            &mut counts.unreached
-        } else if self.fenced.contains(&(connection, number)) {
-            &mut counts.fenced
-        } else if self.said_on_cut_links.contains(&message) {
-            &mut counts.gone_with_link
-        } else {
-            &mut counts.lost
-        };
-        *count += 1;
+    ) -> impl Iterator<Item = (u32, u16)> {
+        let handled = self.client_ids.get(&connection).and_then(|id| self.handled.get(id));
+        let said =
+            self.sent.get(&connection).map_or(0, |sent| observer.present_for(connection, sent.messages));
+        let observers = self.observers.len();
+        (1..=said).filter_map(move |number| {
+            let handled = handled.filter(|handled| handled.has_handled(number))?;
+            Audience::of(number, observers).includes(index).then(|| (number, handled.times_begun(number)))
+        })
     }
+
+    /// Returns why an observer has not heard of a message; `None` if there is no reason.
+    fn why_unheard(&self, observer: &Observer, connection: Connection, number: u32) -> Option<Unheard> {
+        let message = (observer.gateway, connection, number);
+        let arrived = observer.arrived(connection);
+        let is_harmed = self.sent.get(&observer.connection).is_some_and(|sent| self.was_harmed(sent));
+        if is_harmed && arrived.is_none_or(|arrived| number > arrived.highest()) {
+            Some(Unheard::GoneWithGateway)
+        } else if self.unreached.contains(&message) {
+            Some(Unheard::Unreached)
+        } else if self.fenced.contains(&(connection, number)) {
+            Some(Unheard::Fenced)
+        } else {
+            self.said_on_cut_links.contains(&message).then_some(Unheard::GoneWithLink)
+        }
+    }
+
+    /// Returns the messages of a connection that an observer has not heard of, for no reason.
+    pub(super) fn lost_to(&self, observer: &Observer, index: usize, connection: Connection) -> Vec<u32> {
+        let arrived = observer.arrived(connection);
+        let said = self.said_to(observer, index, connection).map(|(number, _)| number);
+        let unheard = said.filter(|number| arrived.is_none_or(|arrived| arrived.times(*number) == 0));
+        unheard.filter(|number| self.why_unheard(observer, connection, *number).is_none()).collect()
+    }
+}
+
+/// Why an observer has not heard of a message: fields of [`SaidCounts`].
+enum Unheard {
+    GoneWithGateway,
+    Unreached,
+    Fenced,
+    GoneWithLink,
 }

@@ -2,13 +2,15 @@
 //!
 //! Plain data without sockets; the time is an argument. `clients` enters what was sent and answered, `journal` what the
 //! handlers of the application have done, and the rows which processes were harmed. [`Ledger::counts`] is what the
-//! table shows.
+//! table shows, [`Ledger::report`] what is printed about a broken promise.
 
 mod counts;
 mod handled;
 mod observed;
 mod order;
+mod recent;
 mod record;
+mod report;
 mod sent;
 
 #[cfg(test)]
@@ -60,6 +62,9 @@ pub struct Ledger {
     refused: u64,
     longest_opening: Duration,
 }
+
+/// A gateway that was not harmed yet has read a message, and passed it on, after this time.
+const PASSED_ON_AFTER: Duration = Duration::from_millis(500);
 
 /// Waits for the first sign that a fault was noticed.
 #[derive(Debug)]
@@ -168,19 +173,19 @@ impl Ledger {
                 let (dead, cut) = (self.killed.contains(&event.worker), self.cut.contains(&event.worker));
                 let was_beginning = self.goes_on(&event);
                 let handled = self.of(&event);
-                if !(was_beginning && !event.redelivered && handled.begin_late(&event)) {
-                    handled.begin(&event, dead, cut);
+                if !(was_beginning && !event.redelivered && handled.begin_late(&event, now)) {
+                    handled.begin(&event, dead, cut, now);
                 }
             }
             Record::End(event) => {
                 self.goes_on(&event);
                 self.ended += 1;
                 self.note_cut_links(&event);
-                self.of(&event).end(event.kind, event.worker);
+                self.of(&event).end(&event, now);
             }
             Record::Abandoned(event) => {
                 self.goes_on(&event);
-                self.of(&event).abandon(event.kind, event.worker);
+                self.of(&event).abandon(&event, now);
             }
             Record::Unreached(event, gateway) => {
                 self.unreached.extend(event.message().map(|(from, number)| (gateway, from, number)));
@@ -329,7 +334,7 @@ impl Ledger {
     }
 
     /// How many of a connection's messages have to be handled: all, unless its gateway was harmed, it was not admitted
-    /// or a message was poison. Then those before the last that was.
+    /// or a message was poison. Then those before the last that was, and what a gateway had time to pass on.
     fn owed(&self, connection: Connection, sent: &Sent) -> u32 {
         let is_poisoned = self.poisoned.contains(&connection);
         if !is_poisoned && !self.was_harmed(sent) && !sent.was_not_admitted() {
@@ -337,6 +342,9 @@ impl Ledger {
         }
         let handled = self.client_ids.get(&connection).and_then(|id| self.handled.get(id));
         let last = handled.map_or(0, |handled| if is_poisoned { handled.last() } else { handled.highest() });
-        last.min(sent.messages)
+        let harmed = self.harmed_gateways.get(&sent.gateway).filter(|_| !is_poisoned);
+        let passed_on =
+            harmed.map_or(0, |(since, _)| sent.last_before(since.saturating_sub(PASSED_ON_AFTER)));
+        last.max(passed_on).min(sent.messages)
     }
 }

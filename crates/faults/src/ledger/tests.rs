@@ -107,6 +107,19 @@ fn what_was_with_a_harmed_gateway_is_not_lost_but_a_gap_is() {
 }
 
 #[test]
+fn what_a_gateway_had_time_to_pass_on_is_not_gone_with_it() {
+    let mut ledger = ledger(6);
+    messages(&mut ledger, A, [1, 2]);
+    (3..=4).for_each(|number| ledger.sent(CONNECTION, number, ms(900)));
+    (5..=6).for_each(|number| ledger.sent(CONNECTION, number, ms(1900)));
+    ledger.gateway_harmed(0, ms(2000));
+    ledger.ended(CONNECTION, Ending::Broken, ms(2000));
+    handle(&mut ledger, A, Kind::Close);
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.lost, counts.gone_with_gateway), (2, 2));
+}
+
+#[test]
 fn the_close_of_a_client_that_was_leaving_is_no_sign_that_its_gateway_was_given_up() {
     let mut ledger = ledger(1);
     ledger.leaves(CONNECTION);
@@ -214,6 +227,27 @@ fn two_handlers_of_a_client_at_once_overlap() {
     end(&mut ledger, A, Kind::Message(1));
     messages(&mut ledger, B, [3]);
     assert_eq!(closed(&mut ledger, B).overlapped, 1);
+}
+
+#[test]
+fn what_two_workers_have_done_for_a_harmed_gateway_is_counted_apart_if_it_is_marked() {
+    let mut ledger = ledger(4);
+    messages(&mut ledger, A, 1..=4);
+    let mark = |worker, kind| Record::Begin(event(worker, kind, true));
+    begin(&mut ledger, A, Kind::Close);
+    ledger.enter(mark(B, Kind::Message(2)), ms(1000));
+    end(&mut ledger, A, Kind::Close);
+    end(&mut ledger, B, Kind::Message(2));
+    redeliver(&mut ledger, B, Kind::Message(4));
+    redeliver(&mut ledger, B, Kind::Message(3));
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.overlapped, counts.reordered, counts.in_two_workers), (1, 1, 0));
+    ledger.gateway_harmed(0, ms(500));
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.overlapped, counts.reordered, counts.in_two_workers), (0, 0, 2));
+    begin(&mut ledger, A, Kind::Message(4));
+    begin(&mut ledger, A, Kind::Close);
+    assert_eq!(ledger.counts(ms(2000)).overlapped, 1, "without the mark");
 }
 
 #[test]
@@ -414,4 +448,35 @@ fn what_one_worker_has_said_is_to_arrive_in_order() {
     hear(&mut ledger, observer, A, [4]);
     let SaidCounts { reordered, reordered_between_workers, lost, .. } = said(&ledger);
     assert_eq!((reordered, reordered_between_workers, lost), (1, 1, 0));
+}
+
+#[test]
+fn the_report_says_what_happened_to_a_client() {
+    let mut ledger = ledger(9);
+    messages(&mut ledger, A, [1, 3, 2, 4, 6]);
+    let counts = closed(&mut ledger, A);
+    assert_eq!((counts.lost, counts.reordered), (4, 1));
+    let report = ledger.report();
+    assert_eq!(report.len(), 1);
+    let says = |text: &str| assert!(report[0].contains(text), "{text}: {}", report[0]);
+    says("client 1 connection 1, id 00000000000000000abc, at gateway 0");
+    says("lost messages 5, 7-9, 5 was sent at 0.0050 s; 1 out of order");
+    says("1.0000 s: in worker 100 message 2 begins");
+}
+
+#[test]
+fn the_report_shows_the_records_around_the_violation() {
+    let mut ledger = ledger(200);
+    messages(&mut ledger, A, (1..=50).chain([52, 51]).chain(53..=200));
+    closed(&mut ledger, A);
+    let report = ledger.report();
+    assert!(report[0].contains("message 52 ends") && !report[0].contains("message 100 "), "{}", report[0]);
+}
+
+#[test]
+fn the_report_about_clients_with_which_nothing_is_wrong_is_empty() {
+    let mut ledger = ledger(3);
+    messages(&mut ledger, A, 1..=3);
+    closed(&mut ledger, A);
+    assert!(ledger.report().is_empty());
 }
