@@ -268,8 +268,10 @@ impl Stage {
         let books = self.books.clone();
         self.wait_for(self.timing().settle, || books.open().is_settled()).await;
         if let Some(observers) = self.observers.take() {
+            let closes_missing = || books.open().counts(books.now()).closes_missing;
+            let before = closes_missing();
             observers.stop().await;
-            self.wait_for(self.timing().settle, || books.open().is_settled()).await;
+            self.wait_for(self.timing().settle, || closes_missing() <= before).await;
         }
         if let Some(cluster) = &mut self.cluster {
             for name in cluster.ended() {

@@ -28,18 +28,19 @@ const COLUMNS: &str = "
 - **lost**: no handler has handled it to its end. What a gateway had not passed on when it died is not counted: its
   client has seen its connection end without an answer. *Seen* says how many these were.
 - **doubled (marked)**: events that were handled again, and those of them with `client.redelivered()`.
-- **reordered**: events handled behind a later event of their client, or behind its close. *Behind the close*: events of
-  clients whose gateway was taken for lost and came back.
+- **reordered**: events handled behind a later event of their client, or behind its close. *Behind the close*: first
+  handled behind an `on_close` that a worker ran as it had taken the client's gateway for lost.
 - **overlapped**: handlers that began while another handler of their client ran. *At the cut*: handlers that ran
-  in a worker when it was frozen or cut off, and had a successor before they ended. *In two workers*:
-  marked events of a client whose gateway was killed as the client was on its way from one worker to the other.
+  in a worker when it was frozen or cut off, and had a successor before they ended. *In two workers*: marked events of a
+  client whose gateway was killed when the client was on its way from one worker to the other.
 - **sessions stale**: handlers that found an older session than an earlier handler of their client had left. The sessions
   of a gateway's clients end with it: *seen* says how many handlers noticed that.
 - **closes missing**, **closes doubled (marked)**: connections whose `on_connect` ran, without or with a second `on_close`.
-- **said to others**: what handlers of messages have said to clients of other gateways (one at each gateway hears it,
-  in a group or by its client id), and what of it did not arrive once and in order. *Unreached*: the handler was told so.
-  *Fenced*: the handler was told that its own client's gateway is gone, and it cannot say anything any more. *Gone with the gateway, with the link*: it was on its way there. *Doubled*: its message was handled again. *Reordered*:
-  behind what was said later about the same client, by another worker.
+- **said to others**: what handlers of messages said to clients of other gateways, where the row looks at that: a client
+  at each gateway hears them, in a group and by its client id. *Unreached*, *fenced*: the handler was told that it is
+  not sent, as its worker had no link to that gateway, or as the gateway of its own client was gone. *Gone with the
+  gateway, the link*: it was on its way there when that was killed or cut. *Doubled*: the message was handled again.
+  *Reordered*: behind what another worker said later about the same client.
 - **noticed after**: from the fault until another worker had an event of one of the clients concerned; at a gateway's
   death, until the `on_close` of one of its clients.
 - **longest stall**: the longest that a message waited for its answer, or a client for its connection.

@@ -21,8 +21,7 @@ const WITHOUT_WORKER: &str =
 const RESTARTED: &str = "`gatewayworker restart` closes all clients, and each gets its on_close.";
 
 pub(super) const ROWS: &[Row] = &[
-    Row::new("worker-drained", DRAINED, |stage| Box::pin(worker_drained(stage)))
-        .allowing(Allowance { unreached: true, ..Allowance::NONE }),
+    Row::new("worker-drained", DRAINED, |stage| Box::pin(worker_drained(stage))),
     Row::new("worker-drained-gateway-frozen", GATEWAY_MISSING, |stage| {
         Box::pin(worker_drained_gateway_frozen(stage))
     }),
@@ -73,6 +72,8 @@ async fn worker_drained(stage: &mut Stage) -> Result<()> {
     with_backlog(stage, 12);
     stage.begin(Plan::new(2, 2)).await?;
     stage.cluster().add_worker().await?;
+    // So that its handlers reach all observers.
+    stage.cluster().wait_until_linked().await?;
     drain_worker(stage).await
 }
 
