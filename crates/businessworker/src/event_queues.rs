@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use gatewayworker_client::ClientId;
+use gatewayworker_protocol::EventCounts;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::task::coop::unconstrained;
@@ -182,6 +183,11 @@ impl<E: Events> EventQueues<E> {
         match self.clients.enqueue(event) {
             Enqueued::Start(event) => Some((id, event)),
             Enqueued::Queued => None,
+            Enqueued::Returned(epoch) => {
+                self.wake_for_room();
+                self.tell_return(&epoch, EventCounts(vec![(id.connection_id(), 1)]));
+                None
+            }
         }
     }
 
@@ -218,14 +224,15 @@ impl<E: Events> EventQueues<E> {
         let mut next = Some(first);
         while let Some(event) = next {
             let (step, permit) = self.turn(&event).await;
-            next = match (step, &event.epoch) {
+            let return_to = if step == NextStep::Return { event.epoch.clone() } else { None };
+            next = match (step, return_to) {
                 (NextStep::Drop, _) => self.clients.drop_started(id),
-                (NextStep::Return, Some(epoch)) => {
-                    let (counts, next) = self.clients.return_started(id, &event, epoch);
-                    self.tell_return(epoch, counts);
+                (_, Some(epoch)) => {
+                    let (counts, next) = self.clients.return_started(event, &epoch);
+                    self.tell_return(&epoch, counts);
                     next
                 }
-                (NextStep::Begin | NextStep::Return, _) => match self.handle(id, event).await {
+                (NextStep::Begin | NextStep::Return, None) => match self.handle(id, event).await {
                     Some(unbegun) => Some(unbegun),
                     None => self.clients.finish(id),
                 },

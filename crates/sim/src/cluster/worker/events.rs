@@ -72,19 +72,26 @@ impl Worker {
             if self.is_draining
                 && let Some(epoch) = &event.epoch
             {
-                // It is the last that is here of its client.
                 context.note(|| format!("returns {:?} of {}", event.kind, event.client_id()));
+                let epoch = epoch.clone();
                 debug_assert!(Some(epoch.serial()) == self.events[gateway].epoch().map(|of| of.serial()));
-                let counts = EventCounts(vec![(event.origin.connection_id, 1)]);
-                self.tell_return(gateway, counts, context);
+                self.tell_return(gateway, EventCounts(vec![(event.origin.connection_id, 1)]), context);
+                if let Some(event) = self.clients.return_arrived(event, &epoch) {
+                    self.start(event, observer, context)?;
+                }
                 continue;
             }
             if !self.clients.try_reserve(&event) {
                 self.events[gateway].stalled = Some(event);
                 return Ok(());
             }
-            if let Enqueued::Start(event) = self.clients.enqueue(event) {
-                self.start(event, observer, context)?;
+            let connection_id = event.origin.connection_id;
+            match self.clients.enqueue(event) {
+                Enqueued::Start(event) => self.start(event, observer, context)?,
+                Enqueued::Queued => {}
+                Enqueued::Returned(_) => {
+                    self.tell_return(gateway, EventCounts(vec![(connection_id, 1)]), context);
+                }
             }
         }
     }
