@@ -29,7 +29,7 @@ impl ClientState {
             unbegun.cost += event.charged();
             event.standing = Standing::Returned;
         }
-        if !self.is_booked_in(epoch) {
+        if !self.is_booked() {
             // The gateway has taken the client away.
             self.drop_returned();
         }

@@ -65,6 +65,18 @@ fn what_was_given_back_runs_in_order_before_the_close_when_the_gateway_is_lost()
 }
 
 #[test]
+fn what_was_given_back_to_one_gateway_is_kept_when_something_is_given_back_to_another() {
+    let mut worker = Paired::new();
+    worker.come(1);
+    receive_late(&worker, message(1, ""));
+    let pairing = Pairing { instance: 9, epoch: 1 };
+    let (other, _) = worker.pairings.begin(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2301), pairing, 0);
+    assert_eq!(worker.clients.return_unbegun(&other), EventCounts::default());
+    worker.epoch.end();
+    assert_eq!(close_all(&worker, &worker.epoch).len(), 2);
+}
+
+#[test]
 fn what_was_given_back_runs_behind_the_handler_that_had_begun() {
     let worker = Paired::new();
     let running = worker.receive(message(1, "1"));
