@@ -32,11 +32,25 @@ impl<E: Events> EventQueues<E> {
         if let Some(started) = self.clients.return_arrived(event, epoch) {
             self.spawn(id, started);
         }
+        self.tell_returned(epoch, id);
+    }
+
+    /// Gives back a started event whose handler has not begun. Returns the client's next event.
+    pub(crate) fn return_started(&self, event: Event) -> Option<Event> {
+        // Only events of an epoch are given back.
+        let Some(epoch) = event.epoch.clone() else { return Some(event) };
+        let (counts, next) = self.clients.return_started(event, &epoch);
+        self.tell_return(&epoch, counts);
+        next
+    }
+
+    /// Tells a gateway that it gets one event of a client back.
+    pub(crate) fn tell_returned(&self, epoch: &Epoch, id: ClientId) {
         self.tell_return(epoch, EventCounts(vec![(id.connection_id(), 1)]));
     }
 
     /// Tells a gateway which events it gets back.
-    pub(crate) fn tell_return(&self, epoch: &Epoch, counts: EventCounts) {
+    fn tell_return(&self, epoch: &Epoch, counts: EventCounts) {
         let events: u64 = counts.0.iter().map(|(_, events)| u64::from(*events)).sum();
         if events > 0 {
             self.handler.stats.returned.fetch_add(events, Ordering::Relaxed);

@@ -18,7 +18,8 @@ use tracing::debug;
 
 use super::note_features;
 use crate::core::{Epoch, Event, EventLink, Received};
-use crate::event_queues::{EventQueues, InlineQueue};
+use crate::event_queues::EventQueues;
+use crate::inline_queue::InlineQueue;
 use crate::inline_slice::{InlineTimeSlice, preemptions};
 use crate::{Events, clock};
 
