@@ -217,6 +217,16 @@ impl ClientHistory {
         self.under_way.retain(|running| running.worker != worker);
     }
 
+    /// Says whether a handler of this event has begun.
+    pub fn has_begun(&self, event: ClientEvent) -> bool {
+        match event {
+            ClientEvent::Connect => !self.begun.is_empty(),
+            ClientEvent::WebSocketConnect => self.begun.len() > 1,
+            ClientEvent::Message(number) => self.begun.len() > number as usize + 2,
+            ClientEvent::Close(_) => self.is_closed(),
+        }
+    }
+
     /// Says whether on_connect has begun.
     pub fn is_connected(&self) -> bool {
         !self.begun.is_empty()
