@@ -3,16 +3,10 @@
 //! The test of a row in `NOT_YET` fails when the row keeps its promise, so an entry does not outlive its reason.
 
 /// Names of rows, and why they fail.
-pub const NOT_YET: &[(&str, &str)] = &[(
-    "gateway-lost-and-awake",
-    "the gateway does not know that it was taken for lost: the second on_close of its clients has no mark",
-)];
+pub const NOT_YET: &[(&str, &str)] = &[];
 
 /// Names of rows that break their promise now and then, and why. Their tests prove nothing until that is mended.
-pub const UNSTEADY: &[(&str, &str)] = &[(
-    "gateway-killed-in-drain",
-    "a worker that drains forgets the events that it gives back: they are lost when the gateway dies with them",
-)];
+pub const UNSTEADY: &[(&str, &str)] = &[];
 
 /// Returns why a row breaks its promise each time, if it does.
 pub fn reason(row: &str) -> Option<&'static str> {
