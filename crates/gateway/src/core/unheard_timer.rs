@@ -21,7 +21,7 @@ pub struct UnheardTimer {
     after_ms: u64,
     settling_ms: u64,
     late_ms: u64,
-    ticked_ms: u64,
+    ticked_ms: Option<u64>,
     /// When it was in touch with a register last, and awake.
     heard_ms: u64,
     /// A register has known the gateway: before that no worker does.
@@ -41,7 +41,7 @@ impl UnheardTimer {
             after_ms,
             settling_ms,
             late_ms: LATE_TICKS * tick_ms,
-            ticked_ms: 0,
+            ticked_ms: None,
             heard_ms: 0,
             was_announced: false,
             is_unheard: false,
@@ -52,13 +52,14 @@ impl UnheardTimer {
     /// Notes whether the gateway is in touch with a register, and a worker is linked, at `now_ms`, a clock that
     /// runs while the process does not. Returns whether the gateway is unheard when that has changed.
     pub fn tick(&mut self, in_touch: bool, has_worker: bool, now_ms: u64) -> Option<bool> {
-        let was_awake = now_ms.saturating_sub(self.ticked_ms) <= self.late_ms;
-        self.ticked_ms = now_ms;
-        if !self.was_announced || (in_touch && was_awake) {
+        let ticked_ms = self.ticked_ms.replace(now_ms).unwrap_or(now_ms);
+        let was_awake = now_ms.saturating_sub(ticked_ms) <= self.late_ms;
+        if was_awake && (in_touch || !self.was_announced) {
             self.heard_ms = now_ms;
         }
+        // Between two ticks a register may have come to know it, and its process may have been stopped.
         self.was_announced |= in_touch;
-        let is_silent = now_ms.saturating_sub(self.heard_ms) >= self.after_ms;
+        let is_silent = self.was_announced && now_ms.saturating_sub(self.heard_ms) >= self.after_ms;
         if is_silent || (self.is_unheard && !has_worker) {
             self.until_ms = now_ms + self.settling_ms;
         }
@@ -71,9 +72,13 @@ impl UnheardTimer {
 mod tests {
     use super::*;
 
-    fn timer() -> UnheardTimer {
+    fn timer_before_any_tick() -> UnheardTimer {
         let [after, settling, tick] = [20, 10, 1].map(Duration::from_secs);
-        let mut timer = UnheardTimer::new(after, settling, tick);
+        UnheardTimer::new(after, settling, tick)
+    }
+
+    fn timer() -> UnheardTimer {
+        let mut timer = timer_before_any_tick();
         // The first tick finds any clock.
         assert_eq!(timer.tick(true, true, 1_000_000), None);
         timer
@@ -138,9 +143,15 @@ mod tests {
 
     #[test]
     fn a_gateway_that_no_register_has_ever_known_is_not_unheard() {
-        let [after, settling, tick] = [20, 10, 1].map(Duration::from_secs);
-        let mut timer = UnheardTimer::new(after, settling, tick);
+        let mut timer = timer_before_any_tick();
         assert_eq!(verdicts(&mut timer, false, false, 1..=1000), []);
-        assert_eq!(verdicts(&mut timer, true, true, 1100..=1200), []);
+        assert_eq!(verdicts(&mut timer, true, true, 1001..=1200), []);
+    }
+
+    #[test]
+    fn a_gateway_that_was_stopped_in_its_first_second_was_unheard() {
+        let mut timer = timer_before_any_tick();
+        assert_eq!(timer.tick(false, false, 1_000_000), None);
+        assert_eq!(verdicts(&mut timer, true, true, 60..=100), [(60, true), (70, false)]);
     }
 }
