@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::Events;
-use crate::core::{Epoch, Previous};
+use crate::core::{Epoch, Event, Previous};
 use crate::event_queues::EventQueues;
 
 /// How many clients of a lost gateway are closed side by side, at most.
@@ -19,15 +19,38 @@ const CLOSES_AT_ONCE: usize = 256;
 
 impl<E: Events> EventQueues<E> {
     /// Gives back the events of an epoch whose handlers have not begun. Those that a task is about to
-    /// begin, it gives back itself.
+    /// begin, it gives back itself. `core` keeps them, in case the gateway dies beside the drain.
     pub(crate) fn return_unbegun(&self, epoch: &Epoch) {
-        let counts = self.clients.take_unbegun(epoch);
+        let counts = self.clients.return_unbegun(epoch);
         self.wake_for_room();
         self.tell_return(epoch, counts);
     }
 
+    /// Gives back an event that has come while the worker drains.
+    pub(crate) fn return_arrived(self: &Arc<Self>, event: Event, epoch: &Epoch) {
+        let id = event.client_id();
+        if let Some(started) = self.clients.return_arrived(event, epoch) {
+            self.spawn(id, started);
+        }
+        self.tell_returned(epoch, id);
+    }
+
+    /// Gives back a started event whose handler has not begun. Returns the client's next event.
+    pub(crate) fn return_started(&self, event: Event) -> Option<Event> {
+        // Only events of an epoch are given back.
+        let Some(epoch) = event.epoch.clone() else { return Some(event) };
+        let (counts, next) = self.clients.return_started(event, &epoch);
+        self.tell_return(&epoch, counts);
+        next
+    }
+
+    /// Tells a gateway that it gets one event of a client back.
+    pub(crate) fn tell_returned(&self, epoch: &Epoch, id: ClientId) {
+        self.tell_return(epoch, EventCounts(vec![(id.connection_id(), 1)]));
+    }
+
     /// Tells a gateway which events it gets back.
-    pub(crate) fn tell_return(&self, epoch: &Epoch, counts: EventCounts) {
+    fn tell_return(&self, epoch: &Epoch, counts: EventCounts) {
         let events: u64 = counts.0.iter().map(|(_, events)| u64::from(*events)).sum();
         if events > 0 {
             self.handler.stats.returned.fetch_add(events, Ordering::Relaxed);
@@ -50,7 +73,8 @@ impl<E: Events> EventQueues<E> {
         self.wake_for_room();
     }
 
-    /// Drops the events of an epoch that are held, as the gateway lives or nothing depends on it.
+    /// Drops the events of an epoch that are held or were given back, as the gateway lives or nothing depends
+    /// on it.
     pub(crate) fn supersede(&self, epoch: &Epoch) {
         self.clients.supersede(epoch);
         self.wake_for_room();
@@ -75,8 +99,8 @@ impl<E: Events> EventQueues<E> {
         drop(self.lose(epoch));
     }
 
-    /// Runs the events that were held of a lost gateway, and `on_close` for its clients. Returns their
-    /// connections.
+    /// Runs the events of a lost gateway that were held or given back, and `on_close` for its clients.
+    /// Returns their connections.
     pub(crate) fn lose(self: &Arc<Self>, epoch: &Epoch) -> Vec<u32> {
         let clients = self.clients.lose(epoch);
         let connections = clients.iter().map(ClientId::connection_id).collect();
@@ -89,6 +113,8 @@ impl<E: Events> EventQueues<E> {
 
     /// Gives up a gateway whose epoch is over, and that is gone as far as can be known.
     pub(crate) fn give_up(self: &Arc<Self>, gateway: SocketAddrV4) {
+        // A worker that stops waits until nothing is undecided, and then for what that has begun.
+        let _begins = self.tasks.token();
         let Some(epoch) = self.epochs.pairings().lose(gateway) else { return };
         warn!(
             %gateway,
@@ -103,7 +129,7 @@ impl<E: Events> EventQueues<E> {
         let count = clients.len();
         let mut closing = JoinSet::new();
         for id in clients {
-            // Where it waits behind other events of its client, the queue of that client runs it.
+            // Where an event of its client runs, the queue of that client runs it.
             let Some(event) = self.clients.close_lost(id) else { continue };
             if closing.len() >= CLOSES_AT_ONCE {
                 closing.join_next().await;

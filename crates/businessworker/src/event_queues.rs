@@ -10,7 +10,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddrV4;
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
@@ -19,8 +19,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use gatewayworker_client::ClientId;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
-use tokio::task::coop::unconstrained;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
@@ -30,6 +29,8 @@ use crate::core::{Clients, Enqueued, Epoch, Event};
 use crate::done::DoneTeller;
 use crate::epochs::{Epochs, NextStep};
 use crate::handler::{Ending, HandlerRunner};
+use crate::inline_queue::InlineQueue;
+use crate::room::{Counted, Room};
 
 /// The budget of all events that wait or run, in bytes, roughly.
 pub(crate) const BUDGET: usize = 64 * 1024 * 1024;
@@ -43,53 +44,13 @@ pub(crate) struct EventQueues<E> {
     pub(crate) done: DoneTeller,
     /// A permit for each handler that runs.
     running: Semaphore,
-    /// Wakes the links that wait for room when there may be some,
-    finished: Notify,
-    /// of which there are so many: mostly none, and then nobody is to be woken.
-    without_room: AtomicUsize,
+    /// Links that wait for room.
+    room: Room,
     pub(crate) tasks: TaskTracker,
     /// The number of gateways that events come from now.
     gateways: AtomicUsize,
     /// The application's runtime.
     pub(crate) runtime: Handle,
-}
-
-/// Counts one, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Counted<'a>(&'a AtomicUsize);
-
-impl<'a> Counted<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Self(count)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// A queue that a reader [runs inline](EventQueues::run_inline), in memory that is used again for the next
-/// one: a queue is as large as all that a handler may hold.
-#[derive(Debug)]
-pub(crate) struct InlineQueue<Q>(Option<Pin<Box<Q>>>);
-
-impl<Q> InlineQueue<Q> {
-    pub(crate) fn new() -> Self {
-        Self(None)
-    }
-
-    /// Puts a queue where the last one was, which has ended. Inlined, so that only the little is copied that
-    /// a queue holds when it begins.
-    #[inline(always)]
-    pub(crate) fn place(&mut self, queue: Q) {
-        match &mut self.0 {
-            Some(ended) => ended.set(queue),
-            None => self.0 = Some(Box::pin(queue)),
-        }
-    }
 }
 
 impl<E: Events> EventQueues<E> {
@@ -108,8 +69,7 @@ impl<E: Events> EventQueues<E> {
             epochs: Epochs::new(link_timeout / 2),
             handler,
             running: Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)),
-            finished: Notify::new(),
-            without_room: AtomicUsize::new(0),
+            room: Room::default(),
             tasks: TaskTracker::new(),
             gateways: AtomicUsize::new(0),
             runtime: Handle::current(),
@@ -150,27 +110,15 @@ impl<E: Events> EventQueues<E> {
     /// Cancel safe: nothing is reserved then. Not fair: a small event may overtake a
     /// large one.
     pub(crate) async fn make_room(&self, event: &Event) {
-        if self.clients.try_reserve(event) {
-            return;
-        }
-        let _waits = Counted::new(&self.without_room);
-        loop {
-            let mut finished = pin!(self.finished.notified());
-            finished.as_mut().enable();
-            // One may have finished before this began to listen.
-            if self.clients.try_reserve(event) {
-                return;
-            }
-            finished.await;
+        if !self.clients.try_reserve(event) {
+            self.room.wait(|| self.clients.try_reserve(event)).await;
         }
     }
 
-    /// Wakes the links that wait for room. The budget was given back before, in one order with the count:
-    /// either it sees the link, or the link sees the budget.
+    /// Wakes the links that wait for room. The budget was given back before.
+    #[inline]
     pub(crate) fn wake_for_room(&self) {
-        if self.without_room.load(Ordering::SeqCst) > 0 {
-            self.finished.notify_waiters();
-        }
+        self.room.wake();
     }
 
     /// Puts an event, for which there is [room](Self::make_room), into its client's queue. Returns it
@@ -182,6 +130,11 @@ impl<E: Events> EventQueues<E> {
         match self.clients.enqueue(event) {
             Enqueued::Start(event) => Some((id, event)),
             Enqueued::Queued => None,
+            Enqueued::Returned(epoch) => {
+                self.wake_for_room();
+                self.tell_returned(&epoch, id);
+                None
+            }
         }
     }
 
@@ -194,15 +147,9 @@ impl<E: Events> EventQueues<E> {
         &self,
         queue: &mut InlineQueue<impl Future<Output = ()> + Send + 'static>,
     ) {
-        let Some(placed) = &mut queue.0 else { return };
-        // The link's own budget of the cooperative scheduler is not for handlers: it would
-        // be used up after a hundred, and all others look unfinished.
-        let first_poll = poll_fn(|cx| {
-            let _entered = self.runtime.enter();
-            Poll::Ready(pin!(unconstrained(placed.as_mut())).poll(cx))
-        });
+        let first_poll = poll_fn(|cx| Poll::Ready(queue.poll(&self.runtime, cx)));
         if first_poll.await.is_pending()
-            && let Some(queue) = queue.0.take()
+            && let Some(queue) = queue.take()
         {
             self.tasks.spawn_on(queue, &self.runtime);
         }
@@ -218,14 +165,10 @@ impl<E: Events> EventQueues<E> {
         let mut next = Some(first);
         while let Some(event) = next {
             let (step, permit) = self.turn(&event).await;
-            next = match (step, &event.epoch) {
-                (NextStep::Drop, _) => self.clients.drop_started(id),
-                (NextStep::Return, Some(epoch)) => {
-                    let (counts, next) = self.clients.return_started(id, &event, epoch);
-                    self.tell_return(epoch, counts);
-                    next
-                }
-                (NextStep::Begin | NextStep::Return, _) => match self.handle(id, event).await {
+            next = match step {
+                NextStep::Drop => self.clients.drop_started(id),
+                NextStep::Return => self.return_started(event),
+                NextStep::Begin => match self.handle(id, event).await {
                     Some(unbegun) => Some(unbegun),
                     None => self.clients.finish(id),
                 },

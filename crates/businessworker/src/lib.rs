@@ -55,6 +55,7 @@ mod events;
 mod handler;
 mod handshake;
 mod heartbeats;
+mod inline_queue;
 mod inline_slice;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
@@ -63,6 +64,7 @@ mod link;
 mod message;
 mod network;
 mod problem;
+mod room;
 mod run;
 mod serve;
 mod session;

@@ -17,10 +17,11 @@ use std::time::Duration;
 use gatewayworker_businessworker::{
     Admission, Cli, Client, ClientId, CloseReason, Events, Handshake, Message, Result, Start,
 };
+use gatewayworker_client::Error;
 use serde::Deserialize;
 
 use crate::ledger::{Connection, Defect, Event, Kind, Record};
-use crate::message::{Action, Numbered};
+use crate::message::{Action, Numbered, OBSERVE, Said, SayTo};
 
 /// The `[app]` table of the worker's configuration.
 #[derive(Debug, Default, Deserialize)]
@@ -47,18 +48,25 @@ struct Application {
     journal: File,
     longest_wait: u64,
     defect: Option<(Defect, u32)>,
-    /// What a defect has put off, by client, until the client's next event.
+    /// What a defect has put off, by client, until the client's next event or its close.
     put_off: Mutex<HashMap<ClientId, PutOff>>,
 }
 
 enum PutOff {
     /// A message to handle behind its successor.
     Message(Numbered),
+    /// A message to handle behind the close.
+    ToTheClose(Numbered),
     /// A handler to end behind the begin of its successor.
     End(Event),
     /// A session to change, which was not.
     Session,
+    /// A message to say the number of behind that of its successor.
+    Saying(Numbered),
 }
+
+/// The group of the observers.
+const OBSERVERS: &str = "observers";
 
 /// The session's key that has the number of the last message.
 const LAST: &str = "last";
@@ -125,6 +133,7 @@ impl Application {
                 std::process::abort();
             }
         }
+        self.say(client, message, handler.event).await;
         // A client that is gone, with its gateway or from it, has been handled all the same.
         let _ = client.send(message.number.to_string()).await;
         if self.is_due(Defect::Stale, message.number) {
@@ -134,6 +143,26 @@ impl Application {
         }
         handler.end();
         Ok(())
+    }
+
+    /// Says a message's number to the observers that it names.
+    async fn say(&self, client: &Client, message: Numbered, event: Event) {
+        let Some(say_to) = message.say_to else { return };
+        let said = Said { worker: event.worker, connection: message.connection, number: message.number };
+        let gateway = client.gateway();
+        let delivery = match say_to {
+            SayTo::Group => gateway.send_to_group([OBSERVERS], said.to_string()).await,
+            SayTo::Client(id) => gateway.send_to_client(id, said.to_string()).await,
+        };
+        match delivery {
+            Ok(delivery) => {
+                let unreached = delivery.unreached.iter().map(|(gateway, _)| *gateway.ip());
+                unreached.for_each(|gateway| self.write(Record::Unreached(event, gateway)));
+            }
+            Err(Error::Fenced) => self.write(Record::Fenced(event)),
+            // The ledger finds out what it has cost.
+            Err(_) => {}
+        }
     }
 
     /// Whether this message, or this close, is one to have the defect.
@@ -214,6 +243,11 @@ impl Events for Application {
     }
 
     async fn on_message(&self, client: &Client, message: Message) -> Result {
+        if message.text()? == OBSERVE {
+            client.join_group(OBSERVERS).await?;
+            client.send(client.id().to_string()).await?;
+            return Ok(());
+        }
         let message = Numbered::parse(message.text()?).ok_or("a message of no client of ours")?;
         let number = message.number;
         match self.take_put_off(client) {
@@ -228,6 +262,17 @@ impl Events for Application {
                 self.write(Record::End(earlier));
                 return Ok(());
             }
+            Some(kept @ PutOff::ToTheClose(_)) => {
+                self.put_off(client, kept);
+                return self.handle(client, message).await;
+            }
+            Some(PutOff::Saying(earlier)) => {
+                self.confess(Defect::SaidSwapped);
+                self.handle(client, message).await?;
+                let event = event_of(client, Kind::Message(earlier.number), Some(earlier.connection));
+                self.say(client, earlier, event).await;
+                return Ok(());
+            }
             // The handler that comes finds the session as it was.
             Some(PutOff::Session) => self.confess(Defect::Stale),
             None => {}
@@ -240,6 +285,10 @@ impl Events for Application {
             self.put_off(client, PutOff::Message(message));
             return Ok(());
         }
+        if self.is_due(Defect::BehindClose, number) {
+            self.put_off(client, PutOff::ToTheClose(message));
+            return Ok(());
+        }
         if self.is_due(Defect::Overlapped, number) {
             let event = event_of(client, Kind::Message(number), Some(message.connection));
             self.write(Record::Begin(event));
@@ -247,6 +296,19 @@ impl Events for Application {
             keep_last(client, number)?;
             self.put_off(client, PutOff::End(event));
             return Ok(());
+        }
+        if self.is_due(Defect::SaidLost, number) || self.is_due(Defect::SaidSwapped, number) {
+            self.handle(client, Numbered { say_to: None, ..message }).await?;
+            match self.is_due(Defect::SaidLost, number) {
+                true => self.confess(Defect::SaidLost),
+                false => self.put_off(client, PutOff::Saying(message)),
+            }
+            return Ok(());
+        }
+        if self.is_due(Defect::SaidDoubled, number) {
+            self.confess(Defect::SaidDoubled);
+            let event = event_of(client, Kind::Message(number), Some(message.connection));
+            self.say(client, message, event).await;
         }
         if self.is_due(Defect::Doubled, number) {
             self.confess(Defect::Doubled);
@@ -256,12 +318,22 @@ impl Events for Application {
     }
 
     async fn on_close(&self, client: &Client, _: CloseReason) -> Result {
+        let close = event_of(client, Kind::Close, None);
         match self.take_put_off(client) {
             Some(PutOff::Message(earlier)) => self.handle(client, earlier).await?,
+            Some(PutOff::ToTheClose(message)) => {
+                self.pause(close).await;
+                self.confess(Defect::BehindClose);
+                // The message before it comes once more, so that it follows an event that is not the close.
+                let kind = Kind::Message(message.number - 1);
+                let again = event_of(client, kind, Some(message.connection));
+                self.pause(Event { redelivered: true, ..again }).await;
+                return self.handle(client, message).await;
+            }
             Some(PutOff::End(earlier)) => self.write(Record::End(earlier)),
+            Some(PutOff::Saying(earlier)) => self.say(client, earlier, close).await,
             Some(PutOff::Session) | None => {}
         }
-        let close = event_of(client, Kind::Close, None);
         let number = rand::random_range(0..1000);
         if self.is_due(Defect::CloseLost, number) {
             self.confess(Defect::CloseLost);

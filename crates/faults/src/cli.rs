@@ -42,6 +42,9 @@ enum Command {
         /// End with the program that has started this one
         #[arg(long)]
         launched: bool,
+        /// Name the files in the folder of the logs after this too
+        #[arg(long, value_name = "N")]
+        nth: Option<usize>,
         #[command(flatten)]
         load: LoadFlags,
     },
@@ -73,6 +76,9 @@ enum Command {
 struct RunFlags {
     /// The rows to play [default: all]
     rows: Vec<String>,
+    /// How often each row is played
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    times: usize,
     /// How many rows are played at once
     #[arg(long, value_name = "N", default_value_t = 2)]
     jobs: usize,
@@ -135,6 +141,7 @@ impl LoadFlags {
             churn: true,
             patience: None,
             settle: timing.settle,
+            observed: false,
         };
         let programs = Programs::new(self.bin.as_deref())?;
         let soak = Duration::from_secs(self.soak.unwrap_or(soak));
@@ -152,7 +159,7 @@ pub(crate) fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Run(flags) => conclude(run(&flags)),
-        Command::Row { name, launched, load } => conclude(play(&name, launched, &load)),
+        Command::Row { name, launched, nth, load } => conclude(play(&name, launched, nth, &load)),
         Command::SelfCheck(flags) => conclude(check_self(&flags)),
         Command::Businessworker(cli) => application::run(cli),
         Command::Gateway(cli) => gatewayworker_gateway::run(cli),
@@ -215,7 +222,7 @@ fn run(flags: &RunFlags) -> anyhow::Result<bool> {
     let limit = ROW_LIMIT + flags.load.settings()?.soak;
     let launcher = Launcher { flags: flags.load.for_row(), jobs: flags.jobs, limit };
     let (playable, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.cannot_run.is_none());
-    let mut played = runtime()?.block_on(launcher.play(&playable, show));
+    let mut played = runtime()?.block_on(launcher.play(&playable, flags.times, show));
     let outcomes: Vec<_> = played.iter().filter_map(|one| one.outcome.as_ref().ok()).collect();
     if let Some(file) = &flags.json {
         std::fs::write(file, serde_json::to_string_pretty(&outcomes)?).context("--json")?;
@@ -250,15 +257,18 @@ fn show(played: &Played) {
                 broken => format!("BROKEN: {}", broken.join(", ")),
             };
             println!("{name:<28} {messages:>7} messages in {seconds:>5.1} s: {verdict}");
+            for line in outcome.report.iter().flat_map(|paragraph| paragraph.lines()) {
+                println!("  {line}");
+            }
         }
     }
 }
 
-fn play(name: &str, launched: bool, load: &LoadFlags) -> anyhow::Result<bool> {
+fn play(name: &str, launched: bool, nth: Option<usize>, load: &LoadFlags) -> anyhow::Result<bool> {
     if launched {
         launcher::end_with_the_launcher()?;
     }
-    let outcome = runtime()?.block_on(find(name)?.play(load.settings()?))?;
+    let outcome = runtime()?.block_on(find(name)?.play(load.settings()?, nth))?;
     println!("{}", serde_json::to_string(&outcome)?);
     Ok(true)
 }

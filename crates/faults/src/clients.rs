@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use gatewayworker_businessworker::ClientId;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,8 +19,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::journal::Books;
-use crate::ledger::{Connection, Ending};
-use crate::message::{Action, Numbered};
+use crate::ledger::{Audience, Connection, Ending};
+use crate::message::{Action, Numbered, SayTo};
 
 /// How many clients there are, and what they do.
 #[derive(Debug, Clone, Copy)]
@@ -34,10 +35,12 @@ pub struct LoadShape {
     pub patience: Option<Duration>,
     /// How long a client that is told to stop waits for its last answers.
     pub settle: Duration,
+    /// Whether an observer at each gateway is told of each message, by its handler.
+    pub observed: bool,
 }
 
 /// How long a handshake, and the end of a connection, may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client leaves after so many messages, at random.
 const LEAVES_AFTER: std::ops::Range<u32> = 40..160;
@@ -61,6 +64,7 @@ struct Shared {
     gateways: Mutex<Vec<(usize, SocketAddr)>>,
     /// What the next message of a client is to be, where it is not like the others.
     actions: Mutex<BTreeMap<u32, Action>>,
+    observers: Vec<ClientId>,
 }
 
 /// One connection of one client.
@@ -75,10 +79,15 @@ struct Session<'a> {
 }
 
 impl Load {
-    /// Connects all clients.
-    pub fn start(shape: LoadShape, books: Books, gateways: Vec<(usize, SocketAddr)>) -> Self {
-        let shared =
-            Arc::new(Shared { shape, books, gateways: Mutex::new(gateways), actions: Mutex::default() });
+    /// Connects all clients. The handlers of their messages say the numbers to these observers.
+    pub fn start(
+        shape: LoadShape,
+        books: Books,
+        gateways: Vec<(usize, SocketAddr)>,
+        observers: Vec<ClientId>,
+    ) -> Self {
+        let (gateways, actions) = (Mutex::new(gateways), Mutex::default());
+        let shared = Arc::new(Shared { shape, books, gateways, actions, observers });
         let (stop, stopped) = watch::channel(false);
         let mut clients = JoinSet::new();
         for number in 0..shape.clients {
@@ -140,7 +149,8 @@ async fn run_client(shared: Arc<Shared>, client: u32, mut stop: watch::Receiver<
     }
 }
 
-async fn open(connection: Connection, address: SocketAddr) -> Option<WebSocketStream<TcpStream>> {
+/// Connects a client, if the gateway accepts it in time.
+pub async fn open(connection: Connection, address: SocketAddr) -> Option<WebSocketStream<TcpStream>> {
     let Connection { client, number } = connection;
     let url = format!("ws://{address}/?client={client}&connection={number}");
     let open = async {
@@ -160,6 +170,14 @@ impl Shared {
     fn action(&self, client: u32) -> Action {
         let mut actions = self.actions.lock().unwrap_or_else(PoisonError::into_inner);
         actions.remove(&client).unwrap_or(Action::Answer)
+    }
+
+    fn say_to(&self, number: u32) -> Option<SayTo> {
+        match Audience::of(number, self.observers.len()) {
+            _ if self.observers.is_empty() => None,
+            Audience::All => Some(SayTo::Group),
+            Audience::One(index) => Some(SayTo::Client(self.observers[index])),
+        }
     }
 }
 
@@ -195,7 +213,8 @@ impl Session<'_> {
         let (connection, books) = (self.connection, &self.shared.books);
         self.sent += 1;
         let number = self.sent;
-        let message = Numbered { connection, number, action: self.shared.action(connection.client) };
+        let (action, say_to) = (self.shared.action(connection.client), self.shared.say_to(number));
+        let message = Numbered { connection, number, action, say_to };
         if message.action == Action::Abort {
             books.open().poisoned(connection);
         }

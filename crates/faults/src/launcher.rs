@@ -40,18 +40,19 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// Plays rows, and reports each as it ends. Returns them in their order.
+    /// Plays rows, each so many times, and reports each as it ends. Returns them in their order.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub async fn play(&self, rows: &[Row], mut report: impl FnMut(&Played)) -> Vec<Played> {
+    pub async fn play(&self, rows: &[Row], times: usize, mut report: impl FnMut(&Played)) -> Vec<Played> {
         let permits = Arc::new(Semaphore::new(self.jobs.max(1)));
         let mut running = JoinSet::new();
-        for (n, row) in rows.iter().copied().enumerate() {
+        let each = rows.iter().flat_map(|row| (1..=times).map(|nth| (*row, (times > 1).then_some(nth))));
+        for (n, (row, nth)) in each.enumerate() {
             let (launcher, permits) = (self.clone(), permits.clone());
             running.spawn(async move {
                 let _permit = permits.acquire().await;
-                (n, Played { row, outcome: launcher.launch(row).await })
+                (n, Played { row, outcome: launcher.launch(row, nth).await })
             });
         }
         let mut played = Vec::new();
@@ -63,7 +64,7 @@ impl Launcher {
         played.into_iter().map(|(_, one)| one).collect()
     }
 
-    async fn launch(&self, row: Row) -> Result<Outcome> {
+    async fn launch(&self, row: Row, nth: Option<usize>) -> Result<Outcome> {
         let this = std::env::current_exe().context("cannot find this program's own file")?;
         let mut command = match row.needs_hosts {
             true => {
@@ -74,6 +75,9 @@ impl Launcher {
             false => Command::new(this),
         };
         command.arg("row").arg(row.name).arg("--launched").args(&self.flags);
+        if let Some(nth) = nth {
+            command.arg("--nth").arg(nth.to_string());
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut row = command.spawn().context("cannot start a process")?;
         // Its end, also with this process, ends the row and its daemons.

@@ -1,8 +1,10 @@
-//! A client's message as text: which connection has sent it, its number, and what the handler is to do.
+//! Messages as text: a client's, with its number and what the handler is to do, and what the handler says to observers.
 //!
-//! `clients` formats it, the application parses it.
+//! `clients` formats the one, and the application parses it; the application formats the other for `observers`.
 
 use std::fmt;
+
+use gatewayworker_businessworker::ClientId;
 
 use crate::ledger::Connection;
 
@@ -15,7 +17,32 @@ pub struct Numbered {
     pub number: u32,
     /// What the handler does.
     pub action: Action,
+    /// Which observers the handler says the number to.
+    pub say_to: Option<SayTo>,
 }
+
+/// The observers that a handler speaks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SayTo {
+    /// Their group.
+    Group,
+    /// One of them.
+    Client(ClientId),
+}
+
+/// What a handler says to observers: which message it handles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Said {
+    /// The process id of the worker.
+    pub worker: u32,
+    /// The connection that has sent the message.
+    pub connection: Connection,
+    /// The message's number.
+    pub number: u32,
+}
+
+/// The message with which an observer asks for its client id, and to be told what handlers say.
+pub const OBSERVE: &str = "observe";
 
 /// What the handler of a message does before it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,13 +62,18 @@ impl Numbered {
         let mut number = || words.next()?.parse().ok();
         let connection = Connection { client: number()?, number: number()? };
         let number = number()?;
-        let action = match (words.next()?, words.next()) {
-            ("answer", None) => Action::Answer,
-            ("abort", None) => Action::Abort,
-            ("block", Some(ms)) => Action::Block(ms.parse().ok()?),
+        let action = match words.next()? {
+            "answer" => Action::Answer,
+            "abort" => Action::Abort,
+            "block" => Action::Block(words.next()?.parse().ok()?),
             _ => return None,
         };
-        Some(Self { connection, number, action })
+        let say_to = match words.next() {
+            None => None,
+            Some("group") => Some(SayTo::Group),
+            Some(client_id) => Some(SayTo::Client(client_id.parse().ok()?)),
+        };
+        Some(Self { connection, number, action, say_to })
     }
 }
 
@@ -50,10 +82,32 @@ impl fmt::Display for Numbered {
         let Connection { client, number } = self.connection;
         write!(f, "{client} {number} {} ", self.number)?;
         match self.action {
-            Action::Answer => f.write_str("answer"),
-            Action::Block(ms) => write!(f, "block {ms}"),
-            Action::Abort => f.write_str("abort"),
+            Action::Answer => f.write_str("answer")?,
+            Action::Block(ms) => write!(f, "block {ms}")?,
+            Action::Abort => f.write_str("abort")?,
         }
+        match self.say_to {
+            None => Ok(()),
+            Some(SayTo::Group) => f.write_str(" group"),
+            Some(SayTo::Client(id)) => write!(f, " {id}"),
+        }
+    }
+}
+
+impl Said {
+    /// Parses what an observer hears; `None` for something else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut numbers = text.strip_prefix("said ")?.split(' ').map(str::parse);
+        let mut number = || numbers.next()?.ok();
+        let (worker, client, connection) = (number()?, number()?, number()?);
+        Some(Self { worker, connection: Connection { client, number: connection }, number: number()? })
+    }
+}
+
+impl fmt::Display for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { worker, connection: Connection { client, number }, .. } = self;
+        write!(f, "said {worker} {client} {number} {}", self.number)
     }
 }
 
@@ -64,10 +118,15 @@ mod tests {
     #[test]
     fn a_message_says_what_was_put_into_it() {
         let connection = Connection { client: 7, number: 2 };
+        let id = "7f0000010901000000ff".parse().unwrap();
         for action in [Action::Answer, Action::Block(60_000), Action::Abort] {
-            let message = Numbered { connection, number: 9, action };
-            assert_eq!(Numbered::parse(&message.to_string()), Some(message));
+            for say_to in [None, Some(SayTo::Group), Some(SayTo::Client(id))] {
+                let message = Numbered { connection, number: 9, action, say_to };
+                assert_eq!(Numbered::parse(&message.to_string()), Some(message));
+            }
         }
+        let said = Said { worker: 77, connection, number: 9 };
+        assert_eq!(Said::parse(&said.to_string()), Some(said));
         assert_eq!(Numbered::parse(r#"{"type":"ping"}"#), None);
     }
 }

@@ -13,6 +13,8 @@ pub struct Allowance {
     pub marked_doubles: bool,
     /// Handlers that the cut has caught may overlap with their successors.
     pub overlap_at_the_cut: bool,
+    /// Two workers may have events of a client whose gateway was killed, with the mark.
+    pub in_two_workers: bool,
     /// Messages that were with a harmed gateway may be gone with it.
     pub gone_with_gateway: bool,
     /// Connections may be cut off.
@@ -23,8 +25,17 @@ pub struct Allowance {
     pub closes_missing: bool,
     /// Messages may be lost.
     pub lost: bool,
+    /// Handlers may be told that what they say does not reach a gateway: their worker is not linked to it yet, or no
+    /// more.
+    pub unreached: bool,
+    /// Handlers that run when the gateway of their client is killed may be told that they say nothing any more.
+    pub fenced: bool,
+    /// What handlers say on a call link that is cut may end with it.
+    pub gone_with_link: bool,
     /// Changes of sessions may be lost.
     pub stale: bool,
+    /// A gateway that was taken for lost may come back, and bring events of clients whose close was handled.
+    pub behind_close: bool,
 }
 
 impl Allowance {
@@ -32,7 +43,12 @@ impl Allowance {
     pub const NONE: Self = Self {
         marked_doubles: false,
         stale: false,
+        behind_close: false,
+        unreached: false,
+        fenced: false,
+        gone_with_link: false,
         overlap_at_the_cut: false,
+        in_two_workers: false,
         gone_with_gateway: false,
         cut_off: false,
         not_admitted: false,
@@ -64,6 +80,8 @@ pub struct Outcome {
     pub counts: Counts,
     /// Each broken part of the promise, as a sentence.
     pub broken: Vec<String>,
+    /// What happened to the clients concerned, if the promise is broken: a paragraph for each.
+    pub report: Vec<String>,
     /// What else was seen.
     pub notes: Vec<String>,
     /// How long the row took, in seconds.
@@ -74,6 +92,7 @@ pub struct Outcome {
 pub fn judge(counts: &Counts, allowed: Allowance, detection: Detection) -> Vec<String> {
     let marked =
         counts.doubled + counts.closes_doubled - counts.doubled_unmarked - counts.closes_doubled_unmarked;
+    let said = counts.said.clone().unwrap_or_default();
     let zero = [
         (marked, allowed.marked_doubles, "events or closes doubled, though nobody was given up"),
         (counts.lost, allowed.lost, "messages lost"),
@@ -81,12 +100,25 @@ pub fn judge(counts: &Counts, allowed: Allowance, detection: Detection) -> Vec<S
         (counts.gone_with_gateway, allowed.gone_with_gateway, "messages gone with a gateway"),
         (counts.doubled_unmarked, false, "events doubled without the mark"),
         (counts.reordered, false, "events out of order"),
+        (
+            counts.behind_close_with_gateway,
+            allowed.behind_close,
+            "events behind the close of a lost gateway's client",
+        ),
         (counts.overlapped, false, "handlers overlapped"),
         (counts.overlapped_at_the_cut, allowed.overlap_at_the_cut, "handlers overlapped at the cut"),
+        (counts.in_two_workers, allowed.in_two_workers, "marked events of a client in two workers"),
         (counts.stale, allowed.stale, "handlers with a stale session"),
         (counts.closes_missing, allowed.closes_missing, "closes missing"),
         (counts.closes_doubled_unmarked, false, "closes doubled without the mark"),
         (counts.cut_off, allowed.cut_off, "connections cut off"),
+        (said.lost, false, "messages to others lost"),
+        (said.gone_with_gateway, allowed.gone_with_gateway, "messages to others gone with a gateway"),
+        (said.gone_with_link, allowed.gone_with_link, "messages to others gone with a call link"),
+        (said.fenced, allowed.fenced, "messages to others refused, as the handler's gateway was gone"),
+        (said.unreached, allowed.unreached, "messages to others that reached no gateway"),
+        (said.doubled_unsaid, false, "messages to others doubled, though they were said once"),
+        (said.reordered, false, "messages to others out of order"),
         (counts.not_admitted, allowed.not_admitted, "new clients not admitted in time"),
     ];
     let broken = zero.into_iter().filter(|(count, is_allowed, _)| *count > 0 && !is_allowed);

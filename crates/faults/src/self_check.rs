@@ -61,6 +61,7 @@ async fn check_application(settings: Settings, defect: Defect) -> Result<Check> 
     let mut stage = Stage::new(settings);
     let name = defect.name();
     let app_lines = format!("defect = '{name}'\ndefect_every = {EVERY}\n");
+    stage.settings.shape.observed = defect.is_said();
     stage.begin(Plan { app_lines, handler_ms: 8, ..Plan::new(1, 1) }).await?;
     let books = stage.books.clone();
     stage.wait_for(LIMIT, || books.open().confessed(defect) >= ENOUGH).await;
@@ -82,15 +83,26 @@ async fn check_relay(settings: Settings) -> Result<Check> {
 }
 
 fn check(name: &'static str, defect: Defect, made: u64, counts: &Counts) -> Check {
-    let found = |one| match one {
-        Defect::Lost => counts.lost,
-        Defect::Doubled => counts.doubled_unmarked,
-        Defect::Swapped => counts.reordered,
-        Defect::Overlapped => counts.overlapped,
-        Defect::Stale => counts.stale,
-        Defect::CloseLost => counts.closes_missing,
-        Defect::CloseDoubled => counts.closes_doubled_unmarked,
+    let Counts { lost, doubled_unmarked, reordered, overlapped, stale, .. } = *counts;
+    let Counts { behind_close_with_gateway, closes_missing, closes_doubled_unmarked, .. } = *counts;
+    let said = counts.said.clone().unwrap_or_default();
+    let found = match defect {
+        Defect::Lost => lost,
+        Defect::Doubled => doubled_unmarked,
+        Defect::Swapped | Defect::BehindClose => reordered,
+        Defect::Overlapped => overlapped,
+        Defect::Stale => stale,
+        Defect::CloseLost => closes_missing,
+        Defect::CloseDoubled => closes_doubled_unmarked,
+        Defect::SaidLost => said.lost,
+        Defect::SaidDoubled => said.doubled_unsaid,
+        Defect::SaidSwapped => said.reordered,
     };
-    let others = Defect::ALL.into_iter().filter(|(one, _)| *one != defect).map(|(one, _)| found(one)).sum();
-    Check { name, made, found: found(defect), others }
+    let handled = [lost, doubled_unmarked, reordered, overlapped, stale, behind_close_with_gateway];
+    let closed = [closes_missing, closes_doubled_unmarked];
+    let unexplained = [said.lost, said.doubled_unsaid, said.reordered, said.reordered_between_workers];
+    let explained = [said.unreached, said.fenced, said.gone_with_gateway, said.gone_with_link];
+    let all = handled.iter().chain(&closed).chain(&unexplained).chain(&explained);
+    let others = all.sum::<u64>() - found;
+    Check { name, made, found, others }
 }

@@ -13,6 +13,7 @@ use crate::clients::{Load, LoadShape};
 use crate::cluster::{Cluster, Daemon, Gateway};
 use crate::journal::Books;
 use crate::ledger::Counts;
+use crate::observers::Observers;
 use crate::plan::{Plan, Programs};
 use crate::process::help;
 use crate::site::Site;
@@ -53,6 +54,7 @@ pub struct Stage {
     cluster: Option<Cluster>,
     site: Option<Site>,
     load: Option<Load>,
+    observers: Option<Observers>,
 }
 
 impl Stage {
@@ -66,6 +68,7 @@ impl Stage {
             cluster: None,
             site: None,
             load: None,
+            observers: None,
         }
     }
 
@@ -136,7 +139,11 @@ impl Stage {
     /// They are not.
     async fn begin_load(&mut self, gateways: Vec<(usize, std::net::SocketAddr)>) -> Result<()> {
         let shape = self.settings.shape;
-        self.load = Some(Load::start(shape, self.books.clone(), gateways));
+        if shape.observed {
+            self.observers = Some(Observers::start(shape.clients, &self.books, &gateways).await?);
+        }
+        let observers = self.observers.as_ref().map(|observers| observers.ids.clone());
+        self.load = Some(Load::start(shape, self.books.clone(), gateways, observers.unwrap_or_default()));
         let enough = u64::from(shape.clients) * 6;
         let books = self.books.clone();
         if !self.wait_for(WARM_UP_LIMIT, || books.open().handled() >= enough).await {
@@ -260,6 +267,12 @@ impl Stage {
         load.stop().await;
         let books = self.books.clone();
         self.wait_for(self.timing().settle, || books.open().is_settled()).await;
+        if let Some(observers) = self.observers.take() {
+            let closes_missing = || books.open().counts(books.now()).closes_missing;
+            let before = closes_missing();
+            observers.stop().await;
+            self.wait_for(self.timing().settle, || closes_missing() <= before).await;
+        }
         if let Some(cluster) = &mut self.cluster {
             for name in cluster.ended() {
                 self.broken.push(format!("{name} has ended by itself"));

@@ -3,10 +3,11 @@
 use std::fmt::Write;
 
 use crate::launcher::Played;
+use crate::ledger::SaidCounts;
 use crate::outcome::Outcome;
 
-const HEAD: &str = "| row | promised | seen | messages | lost | doubled (marked) | reordered | overlapped | sessions stale | closes missing | closes doubled (marked) | noticed after | longest stall |\n\
-                    |---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+const HEAD: &str = "| row | promised | seen | messages | lost | doubled (marked) | reordered | overlapped | sessions stale | closes missing | closes doubled (marked) | said to others | noticed after | longest stall |\n\
+                    |---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
 
 /// What stands above the table.
 const INTRODUCTION: &str = "\
@@ -29,12 +30,19 @@ const COLUMNS: &str = "
 - **lost**: no handler has handled it to its end. What a gateway had not passed on when it died is not counted: its
   client has seen its connection end without an answer. *Seen* says how many these were.
 - **doubled (marked)**: events that were handled again, and those of them with `client.redelivered()`.
-- **reordered**: events handled behind a later event of their client, or behind its close.
+- **reordered**: events handled behind a later event of their client, or behind its close. *Behind the close*: first
+  handled behind an `on_close` that a worker ran as it had taken the client's gateway for lost.
 - **overlapped**: handlers that began while another handler of their client ran. *At the cut*: handlers that ran
-  in a worker when it was frozen or cut off, and had a successor before they ended.
+  in a worker when it was frozen or cut off, and had a successor before they ended. *In two workers*: marked events of a
+  client whose gateway was killed when the client was on its way from one worker to the other.
 - **sessions stale**: handlers that found an older session than an earlier handler of their client had left. The sessions
   of a gateway's clients end with it: *seen* says how many handlers noticed that.
 - **closes missing**, **closes doubled (marked)**: connections whose `on_connect` ran, without or with a second `on_close`.
+- **said to others**: what handlers of messages said to clients of other gateways, where the row looks at that: a client
+  at each gateway hears them, in a group and by its client id. *Unreached*, *fenced*: the handler was told that it is
+  not sent, as its worker had no link to that gateway, or as the gateway of its own client was gone. *Gone with the
+  gateway, the link*: it was on its way there when that was killed or cut. *Doubled*: the message was handled again.
+  *Reordered*: behind what another worker said later about the same client.
 - **noticed after**: from the fault until another worker had an event of one of the clients concerned; at a gateway's
   death, until the `on_close` of one of its clients.
 - **longest stall**: the longest that a message waited for its answer, or a client for its connection.
@@ -54,12 +62,13 @@ fn table(played: &[Played]) -> String {
         match (&one.outcome, one.row.cannot_run) {
             (_, Some(reason)) => {
                 let _ =
-                    writeln!(table, "| {name} | {promised} | cannot be run: {reason} {}|", "| ".repeat(10));
+                    writeln!(table, "| {name} | {promised} | cannot be run: {reason} {}|", "| ".repeat(11));
             }
             (Ok(outcome), None) => table += &line(outcome),
             (Err(error), None) => {
-                let error = format!("{error:#}").replace(['|', '\n'], " ");
-                let _ = writeln!(table, "| {name} | {promised} | not played: {error} {}|", "| ".repeat(10));
+                // The logs follow in the next lines.
+                let error = format!("{error:#}").lines().next().unwrap_or_default().replace('|', " ");
+                let _ = writeln!(table, "| {name} | {promised} | not played: {error} {}|", "| ".repeat(11));
             }
         }
     }
@@ -76,22 +85,45 @@ fn line(outcome: &Outcome) -> String {
         let _ = write!(seen, "; {note}");
     }
     let marked = |all: u64, unmarked: u64| format!("{all} ({})", all - unmarked);
-    let overlapped = match counts.overlapped_at_the_cut {
-        0 => counts.overlapped.to_string(),
-        at_the_cut => format!("{}, and {at_the_cut} at the cut", counts.overlapped),
+    let and = |count: u64, others: u64, what: &str| match others {
+        0 => count.to_string(),
+        others => format!("{count}, and {others} {what}"),
     };
+    let overlapped = and(counts.overlapped, counts.overlapped_at_the_cut, "at the cut");
+    let overlapped = match counts.in_two_workers {
+        0 => overlapped,
+        events => format!("{overlapped}, and {events} in two workers"),
+    };
+    let reordered = and(counts.reordered, counts.behind_close_with_gateway, "behind the close");
+    let said = counts.said.as_ref().map_or("–".into(), said);
     let noticed = counts.detection_ms.map_or("–".into(), seconds);
     format!(
-        "| {row} | {promised} | {seen} | {} | {} | {} | {} | {overlapped} | {} | {} | {} | {noticed} | {} |\n",
+        "| {row} | {promised} | {seen} | {} | {} | {} | {reordered} | {overlapped} | {} | {} | {} | {said} | {noticed} | {} |\n",
         counts.messages,
         counts.lost,
         marked(counts.doubled, counts.doubled_unmarked),
-        counts.reordered,
         counts.stale,
         counts.closes_missing,
         marked(counts.closes_doubled, counts.closes_doubled_unmarked),
         seconds(counts.longest_stall_ms),
     )
+}
+
+/// Says how much was said to others, and what of it has not arrived once and in order.
+fn said(said: &SaidCounts) -> String {
+    let mut cell = format!("{}, {} lost", said.owed, said.lost);
+    let others = [
+        (said.unreached, "unreached"),
+        (said.fenced, "fenced"),
+        (said.gone_with_gateway, "gone with the gateway"),
+        (said.gone_with_link, "gone with the link"),
+        (said.doubled, "doubled"),
+        (said.reordered + said.reordered_between_workers, "reordered"),
+    ];
+    for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
+        let _ = write!(cell, ", {count} {what}");
+    }
+    cell
 }
 
 fn seconds(ms: u64) -> String {
@@ -110,6 +142,7 @@ mod tests {
             promised: "Nothing is lost.".into(),
             counts: Counts { doubled: 3, doubled_unmarked: 1, detection_ms: Some(120), ..Counts::default() },
             broken: vec!["1 events doubled without the mark".into()],
+            report: Vec::new(),
             notes: vec!["a note".into()],
             seconds: 1.0,
         };

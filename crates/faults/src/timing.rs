@@ -28,6 +28,8 @@ pub struct Timing {
     pub block: Duration,
     /// How long a client waits for an answer before it drops its connection, where the row has such clients.
     pub patience: Duration,
+    /// How often a row repeats a fault that has to hit a moment.
+    pub repeats: u32,
     /// How long the end of a row waits for what is still owed.
     pub settle: Duration,
     link_ping: Duration,
@@ -57,6 +59,7 @@ impl Timing {
         freeze: seconds(40),
         block: seconds(60),
         patience: seconds(20),
+        repeats: 10,
         settle: seconds(45),
         link_ping: ms(2500),
         link_timeout: seconds(9),
@@ -76,6 +79,7 @@ impl Timing {
         freeze: seconds(7),
         block: seconds(5),
         patience: seconds(3),
+        repeats: 3,
         settle: seconds(8),
         link_ping: ms(500),
         link_timeout: ms(3000),

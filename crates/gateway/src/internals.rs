@@ -48,6 +48,7 @@ pub use crate::core::reading::Reading;
 pub use crate::core::source::ClosesGivenUp;
 pub use crate::core::table::{Key, Table};
 pub use crate::core::token_bucket::Rate;
+pub use crate::core::unheard_timer::UnheardTimer;
 use crate::core::websocket::decode::{Content, DecodeOptions, Decoder, Step};
 use crate::core::websocket::encode;
 pub use crate::core::worker_link::{Gone, Peer, WorkerLink as CoreWorkerLink};

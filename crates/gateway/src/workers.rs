@@ -101,6 +101,17 @@ impl Workers {
         *self.linked.borrow()
     }
 
+    /// Returns whether no worker is there, and the last one may link again.
+    pub(crate) fn is_one_missing(&self) -> bool {
+        let table = self.table();
+        table.expects_worker() && table.links().next().is_none()
+    }
+
+    /// Returns whether a worker is there, or may link again.
+    pub(crate) fn expects_one(&self) -> bool {
+        self.table().expects_worker()
+    }
+
     /// Returns the links of all workers.
     pub(crate) fn all(&self) -> Vec<Arc<WorkerLink>> {
         self.table().links().cloned().collect()

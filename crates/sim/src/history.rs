@@ -200,6 +200,8 @@ impl ClientHistory {
             let may_miss = options.at_most_once && self.begun.iter().any(|epoch| epochs.is_over(*epoch));
             ensure(self.begun.len() == all || may_miss || is_late, "events-in-order", &details)?;
         }
+        let is_second = self.lost_closes > 0;
+        ensure(handling.is_marked || is_late || !is_second, "repeats-are-marked", &details)?;
         let Some(before) = self.last_close else { return Ok(()) };
         ensure(handling.is_marked || is_late, "repeats-are-marked", &details)?;
         ensure(epochs.is_over(before) || is_late, "nothing-comes-twice-without-a-reason", details)
@@ -213,6 +215,16 @@ impl ClientHistory {
     /// Hears that the handler of the last event that this worker has begun has ended.
     pub fn returned(&mut self, worker: Life) {
         self.under_way.retain(|running| running.worker != worker);
+    }
+
+    /// Says whether a handler of this event has begun.
+    pub fn has_begun(&self, event: ClientEvent) -> bool {
+        match event {
+            ClientEvent::Connect => !self.begun.is_empty(),
+            ClientEvent::WebSocketConnect => self.begun.len() > 1,
+            ClientEvent::Message(number) => self.begun.len() > number as usize + 2,
+            ClientEvent::Close(_) => self.is_closed(),
+        }
     }
 
     /// Says whether on_connect has begun.

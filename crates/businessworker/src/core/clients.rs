@@ -12,7 +12,7 @@ use gatewayworker_client::{ClientId, php};
 use gatewayworker_protocol::Command;
 
 use super::admission::{Admission, Verdict};
-use super::client_state::{Begin, Finished, SessionQuestion};
+use super::client_state::{Begin, Enqueued, Finished, SessionQuestion};
 use super::epoch::{Epoch, Phase};
 use super::event::{Event, EventKind};
 use super::event_budget::EventBudget;
@@ -25,15 +25,6 @@ pub struct Clients<T> {
     table: T,
     budget: EventBudget,
     hasher: SessionHasher,
-}
-
-/// Whether the handler of an enqueued event can run.
-#[derive(Debug)]
-pub enum Enqueued {
-    /// It can: no other event of the client is there.
-    Start(Event),
-    /// The event waits until those of its client before it have finished.
-    Queued,
 }
 
 /// How the handler of an event ended.
@@ -123,10 +114,7 @@ impl<T: ClientTable> Clients<T> {
     /// Puts an event, for which the budget was [reserved](Self::try_reserve), into its
     /// client's queue.
     pub fn enqueue(&self, event: Event) -> Enqueued {
-        match self.table.upsert(event.client_id(), |state| state.enqueue(event)) {
-            Some(event) => Enqueued::Start(event),
-            None => Enqueued::Queued,
-        }
+        self.table.upsert(event.client_id(), |state| state.enqueue(event, &self.budget))
     }
 
     /// Decides whether the handler of a started event runs, and with which session.
@@ -211,7 +199,7 @@ impl<T: ClientTable> Clients<T> {
         self.ended(self.table.update(id, |state| state.skip())?)
     }
 
-    fn ended(&self, finished: Finished) -> Option<Event> {
+    pub(super) fn ended(&self, finished: Finished) -> Option<Event> {
         self.budget.give_back(finished.cost);
         finished.next
     }

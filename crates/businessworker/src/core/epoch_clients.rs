@@ -8,7 +8,7 @@ use gatewayworker_protocol::{EventCounts, Origin};
 
 use super::clients::Clients;
 use super::epoch::{Epoch, Phase};
-use super::event::{Event, EventKind};
+use super::event::Event;
 use super::table::ClientTable;
 
 /// The events that have not finished.
@@ -42,16 +42,25 @@ impl<T: ClientTable> Clients<T> {
         }
     }
 
-    /// Takes out of the queues the events of an epoch whose handlers have not begun, as the worker drains.
-    /// The gateway is told with RETURN. A started event whose handler has not begun is returned by
-    /// [`return_started`](Self::return_started).
-    pub fn take_unbegun(&self, epoch: &Epoch) -> EventCounts {
+    /// Gives the events of an epoch back that wait, as the worker drains. Returns what the gateway is told
+    /// with RETURN. A started event whose handler has not begun is given back by
+    /// [`return_started`](Self::return_started), one that comes later by
+    /// [`return_arrived`](Self::return_arrived).
+    ///
+    /// What is given back is kept, as the gateway may die before another worker has it: until the client
+    /// is [forgotten](Self::forget), or the epoch [superseded](Self::supersede) or [lost](Self::lose). It
+    /// takes nothing of the budget. So for the time of a drain the worker may hold as much again as the budget
+    /// is, and what was on its way: a gateway gives nothing more to a worker that has given something back.
+    pub fn return_unbegun(&self, epoch: &Epoch) -> EventCounts {
         let (mut counts, mut cost) = (Vec::new(), 0);
         self.table().update_all(|id, state| {
-            let taken = state.take_unbegun(epoch.serial());
-            if taken.events > 0 {
-                counts.push((id.connection_id(), taken.events));
-                cost += taken.cost;
+            if epoch.phase() == Phase::Lost {
+                return;
+            }
+            let unbegun = state.return_unbegun(epoch.serial());
+            if unbegun.events > 0 {
+                counts.push((id.connection_id(), unbegun.events));
+                cost += unbegun.cost;
             }
         });
         self.budget().give_back(cost);
@@ -60,20 +69,33 @@ impl<T: ClientTable> Clients<T> {
         EventCounts(counts)
     }
 
-    /// Returns a started event whose handler has not begun, with all of its epoch behind it: how many
-    /// the gateway is told of, and the client's next event, which is started by that.
-    pub fn return_started(&self, id: ClientId, event: &Event, epoch: &Epoch) -> (EventCounts, Option<Event>) {
-        let mut behind = 0;
-        self.table().update(id, |state| {
-            let taken = state.take_unbegun(epoch.serial());
-            self.budget().give_back(taken.cost);
-            behind = taken.events;
-            if matches!(event.kind, EventKind::Connect) {
-                state.leave();
+    /// Gives a started event back whose handler has not begun, with all of its epoch behind it. Returns
+    /// what the gateway is told, and the client's next event, which is started by that.
+    pub fn return_started(&self, event: Event, epoch: &Epoch) -> (EventCounts, Option<Event>) {
+        let id = event.client_id();
+        let returned = self.table().update(id, |state| {
+            // Its gateway may be lost just now. The phase is set before the states are changed: either it is
+            // seen here, or what is given back here is found.
+            if epoch.phase() == Phase::Lost {
+                Err(event)
+            } else {
+                Ok(state.return_started(event, epoch.serial()))
             }
         });
-        let next = self.drop_started(id);
-        (EventCounts(vec![(id.connection_id(), 1 + behind)]), next)
+        match returned {
+            None => (EventCounts::default(), None),
+            Some(Err(event)) => (EventCounts::default(), Some(event)),
+            Some(Ok((unbegun, finished))) => {
+                self.budget().give_back(unbegun.cost);
+                (EventCounts(vec![(id.connection_id(), unbegun.events)]), self.ended(finished))
+            }
+        }
+    }
+
+    /// Gives an event back that comes while the worker drains, and for which no budget is reserved. The
+    /// gateway is told so. Returns an event to start, as [`adopt`](Self::adopt) does.
+    pub fn return_arrived(&self, event: Event, epoch: &Epoch) -> Option<Event> {
+        self.table().upsert(event.client_id(), |state| state.return_arrived(event, epoch.serial()))
     }
 
     /// Whether something depends on what has become of the gateway of an epoch that is over: one of its
@@ -99,8 +121,9 @@ impl<T: ClientTable> Clients<T> {
         }
     }
 
-    /// The same gateway process is back: drops what was held of the epoch, and its books. The gateway has
-    /// given these clients to others, or says anew that they are this worker's.
+    /// The same gateway process is back, or has let this worker go: drops what was held or given back of the
+    /// epoch, and its books. The gateway has given these clients to others, or says anew that they are this
+    /// worker's.
     pub fn supersede(&self, epoch: &Epoch) {
         epoch.decide(Phase::Superseded);
         self.table().update_all(|id, state| {
@@ -110,10 +133,10 @@ impl<T: ClientTable> Clients<T> {
         });
     }
 
-    /// The gateway of an epoch is lost: its events that were held run, which have their part of the budget
-    /// again, even if it is not left; and the clients in its books are closed. Returns those, for each of
-    /// which [`close_lost`](Self::close_lost) is to be called: a few at a time, as nothing else bounds
-    /// their number.
+    /// The gateway of an epoch is lost: its events that were held or given back run, which have their part of
+    /// the budget again, even if it is not left; and the clients in its books are closed. Returns those for
+    /// each of which [`close_lost`](Self::close_lost) is to be called: a few at a time, as nothing else
+    /// bounds their number.
     pub fn lose(&self, epoch: &Epoch) -> Vec<ClientId> {
         epoch.decide(Phase::Lost);
         let mut closed = Vec::new();
@@ -126,8 +149,8 @@ impl<T: ClientTable> Clients<T> {
         closed
     }
 
-    /// Queues the close of a client whose gateway is lost, unless that was done already. Returns the
-    /// event where it is its turn at once. It needs no budget.
+    /// Queues the close of a client whose gateway is lost, unless that was done already. It needs no
+    /// budget. Returns an event to start: the close, or the first that was given back.
     pub fn close_lost(&self, id: ClientId) -> Option<Event> {
         self.table().update(id, |state| state.close_lost(id.gateway(), id.connection_id())).flatten()
     }

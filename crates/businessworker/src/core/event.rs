@@ -32,8 +32,20 @@ pub struct Event {
     pub redelivered: bool,
     /// The worker made it, as the client's gateway is lost.
     pub(super) is_loss: bool,
+    pub(super) standing: Standing,
+}
+
+/// How an event stands in its client's queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is charged to the budget, and begins when it is its turn.
+    #[default]
+    Charged,
     /// Its gateway is missing: it is not charged to the budget.
-    pub(super) is_held: bool,
+    Held,
+    /// It was given back to its gateway, and is kept in case that dies beside the drain. Not charged to the
+    /// budget, nor begun unless the gateway is lost.
+    Returned,
 }
 
 /// What happened to a client.
@@ -72,13 +84,29 @@ impl Event {
             Command::OnClose { origin, session, reason } => (origin, session, EventKind::Close(reason)),
             other => return Err(other),
         };
-        Ok(Self { origin, session, kind, epoch: None, redelivered: false, is_loss: false, is_held: false })
+        Ok(Self {
+            origin,
+            session,
+            kind,
+            epoch: None,
+            redelivered: false,
+            is_loss: false,
+            standing: Standing::Charged,
+        })
     }
 
     /// The close of a client whose gateway is lost, with its session as it was last seen.
     pub(super) fn loss(origin: Origin, session: Bytes) -> Self {
         let kind = EventKind::Close(CloseReason::GatewayLost.as_str().into());
-        Self { origin, session, kind, epoch: None, redelivered: true, is_loss: true, is_held: false }
+        Self {
+            origin,
+            session,
+            kind,
+            epoch: None,
+            redelivered: true,
+            is_loss: true,
+            standing: Standing::Charged,
+        }
     }
 
     /// Whether the client's gateway is lost: it is asked and told nothing.
@@ -95,6 +123,11 @@ impl Event {
     /// Whether it came in the epoch with this number of the worker's.
     pub(super) fn is_of(&self, epoch: NonZeroU32) -> bool {
         self.epoch.as_ref().is_some_and(|of| of.serial() == epoch)
+    }
+
+    /// What it has taken of the budget, in bytes.
+    pub(super) fn charged(&self) -> usize {
+        if self.standing == Standing::Charged { self.cost() } else { 0 }
     }
 
     pub(super) fn is_close(&self) -> bool {

@@ -50,7 +50,9 @@
 //!   the shell gives it up ([`Pairings::lose`], [`Clients::lose`]). Then they run, asked and told
 //!   nothing of the gateway, and [`Clients::close_lost`] is called for each of its clients.
 //! - A worker that stops says so with [`EventLink::drain`], and returns the events that have not begun
-//!   ([`Clients::take_unbegun`], [`Clients::return_started`]); the gateway ends the link.
+//!   ([`Clients::return_unbegun`], [`Clients::return_started`], [`Clients::return_arrived`],
+//!   [`Enqueued::Returned`]). It keeps them until the gateway says [`Received::Forget`] or
+//!   [`Received::Drained`]; if the gateway is lost before, they run here. The gateway ends the link.
 
 mod admission;
 mod book;
@@ -72,8 +74,8 @@ mod table;
 mod tests;
 
 pub use admission::{Admission, Verdict};
-pub use client_state::{Begin, ClientState, SessionQuestion};
-pub use clients::{Clients, Enqueued, Handled, HandlerOutcome, Reply, SessionChanges};
+pub use client_state::{Begin, ClientState, Enqueued, SessionQuestion};
+pub use clients::{Clients, Handled, HandlerOutcome, Reply, SessionChanges};
 pub use done_queue::{DoneQueue, Tell};
 pub use epoch::{Epoch, Phase, Turn};
 pub use epoch_clients::Unfinished;

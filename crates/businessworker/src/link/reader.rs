@@ -10,15 +10,16 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use gatewayworker_protocol::{EventCounts, Features, Frame, MAX_LARGE_FRAME_LEN, Pairing};
+use gatewayworker_protocol::{Features, Frame, MAX_LARGE_FRAME_LEN, Pairing};
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::note_features;
-use crate::core::{Event, EventLink, Received};
-use crate::event_queues::{EventQueues, InlineQueue};
+use crate::core::{Epoch, Event, EventLink, Received};
+use crate::event_queues::EventQueues;
+use crate::inline_queue::InlineQueue;
 use crate::inline_slice::{InlineTimeSlice, preemptions};
 use crate::{Events, clock};
 
@@ -71,7 +72,8 @@ impl<E: Events> Reader<'_, E> {
                         if event.epoch.is_none() && !std::mem::replace(&mut is_unpaired, true) {
                             self.queues.replaced(self.address);
                         }
-                        if self.returns(&event) {
+                        if let Some(epoch) = self.returns_to(&event) {
+                            self.queues.return_arrived(event, epoch);
                             continue;
                         }
                         if !self.queues.has_room(&event) {
@@ -159,13 +161,10 @@ impl<E: Events> Reader<'_, E> {
         debug!(gateway = %self.address, ?features, "the gateway has listed its features");
     }
 
-    /// Gives an event back at once that comes while the worker drains; false where that is not done.
-    fn returns(&self, event: &Event) -> bool {
-        let Some(epoch) = event.epoch.as_ref().filter(|_| self.queues.epochs.is_draining()) else {
-            return false;
-        };
-        self.queues.tell_return(epoch, EventCounts(vec![(event.origin.connection_id, 1)]));
-        true
+    /// The epoch of an event that is given back at once, as it comes while the worker drains.
+    fn returns_to(&self, event: &Event) -> Option<&Arc<Epoch>> {
+        let is_given_back = event.epoch.is_some() && self.queues.epochs.is_draining();
+        self.link.epoch().filter(|_| is_given_back)
     }
 
     /// Waits until there is room for an event. Fails when this side closes the connection: events of an

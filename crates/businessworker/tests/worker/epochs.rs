@@ -4,7 +4,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use gatewayworker_businessworker::{CancellationToken, Client, Config, Events, Message, Result, serve};
-use gatewayworker_protocol::{Command, PingBody, Question};
+use gatewayworker_protocol::{Command, EventCounts, PingBody, Question};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::fake::{FakeGateway, register, soon};
@@ -267,6 +267,40 @@ async fn a_gateway_that_dies_while_a_worker_drains_is_lost_and_its_clients_are_c
     assert_eq!(worker.sees().await, "close 1 gateway-lost again []");
     worker.fake.let_go().await;
     worker.stop().await;
+}
+
+#[tokio::test]
+async fn what_a_worker_has_given_back_runs_there_if_its_gateway_dies_beside_the_drain() {
+    let mut worker = Worker::paired(|_| ()).await;
+    let fake = &worker.fake;
+    let events = [fake.connect(1), fake.message(1, "wait"), fake.message(1, "again?"), fake.connect(2)];
+    fake.events(events).await;
+    let mut seen = [worker.sees().await, worker.sees().await, worker.sees().await];
+    seen.sort();
+    assert_eq!(seen, ["connect 1", "connect 2", "waiting 1"]);
+    worker.shutdown.cancel();
+    while worker.told().await != given_back(1) {}
+    worker.say(1, "behind").await;
+    while worker.told().await != given_back(1) {}
+    worker.say(2, "gone").await;
+    while worker.told().await != given_back(2) {}
+    worker.fake.events([Command::Forget(vec![2])]).await;
+    worker.fake.close_event_link().await;
+    worker.fake.worker().await;
+    worker.pair(INSTANCE + 1, 1).await;
+    worker.gate.notify_one();
+    assert_eq!(worker.sees().await, "waited 1");
+    assert_eq!(worker.sees().await, "redelivered: true");
+    assert_eq!(worker.sees().await, "1: behind");
+    assert_eq!(worker.sees().await, "close 1 gateway-lost again []");
+    worker.fake.let_go().await;
+    let (_, mut seen) = worker.stop().await;
+    assert_eq!(seen.recv().await.unwrap(), "stop", "nothing of client 2, which is another worker's");
+}
+
+/// An event of a client is given back.
+fn given_back(client: u32) -> Command {
+    Command::Return { epoch: 1, counts: EventCounts(vec![(client, 1)]) }
 }
 
 #[tokio::test]

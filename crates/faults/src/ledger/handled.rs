@@ -3,6 +3,10 @@
 //!
 //! `Ledger` enters each record of the journal here. Nothing of the client's side is known here.
 
+use std::time::Duration;
+
+use super::order::{Come, Order};
+use super::recent::{Recent, What};
 use super::record::{Connection, Event, Kind};
 
 /// Events in order: `on_connect`, `on_websocket_connect`, then messages 1, 2, 3, …; the close has its own counts.
@@ -15,24 +19,20 @@ pub(super) struct Handled {
     steps: Vec<Step>,
     pub(super) close: Step,
     open: Vec<Open>,
-    /// The number of the current run: a stretch of events in rising order.
-    run: u16,
-    /// The latest event of the run.
-    latest: Option<usize>,
+    order: Order,
     pub(super) violations: Violations,
+    pub(super) recent: Recent,
 }
 
 /// How often one event was handled.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Step {
-    pub(super) begun: u16,
+    begun: Come,
     /// Whether the first of them was marked: the worker before has not written that it had begun.
     is_first_marked: bool,
     /// How many of them were repeated and marked as given out before.
     marked: u16,
     pub(super) ended: u16,
-    /// The last run that it was begun in.
-    run: u16,
 }
 
 /// A handler that has begun and not ended.
@@ -40,6 +40,7 @@ pub(super) struct Step {
 struct Open {
     position: usize,
     worker: u32,
+    redelivered: bool,
     /// It ran when its worker was frozen or cut off: it may overlap with its successor.
     at_the_cut: bool,
     /// It has overlapped, and is counted.
@@ -49,10 +50,27 @@ struct Open {
 /// What went wrong, as counts.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Violations {
+    /// Events behind a later one, without the mark.
     pub(super) reordered: u64,
+    /// The same with the mark.
+    pub(super) reordered_marked: u64,
+    /// Events that were begun for the first time behind the close.
+    pub(super) behind_close: u64,
+    /// Handlers that have begun while another ran, neither of them with the mark.
     pub(super) overlapped: u64,
+    /// The same with the mark on one of them at least.
+    pub(super) overlapped_marked: u64,
     pub(super) overlapped_at_the_cut: u64,
     pub(super) stale: u64,
+}
+
+impl Violations {
+    /// Their number, without those that a cut explains.
+    fn without_the_cut(self) -> u64 {
+        let Self { reordered, reordered_marked, behind_close, overlapped, overlapped_marked, stale, .. } =
+            self;
+        reordered + reordered_marked + behind_close + overlapped + overlapped_marked + stale
+    }
 }
 
 /// The position of the close, behind every message.
@@ -68,9 +86,14 @@ fn position(kind: Kind) -> usize {
 }
 
 impl Step {
+    /// How often a handler has begun with it.
+    pub(super) fn begun(self) -> u16 {
+        self.begun.times
+    }
+
     /// How often it was handled again.
     pub(super) fn doubled(self) -> u64 {
-        u64::from(self.begun.saturating_sub(1))
+        u64::from(self.begun.times.saturating_sub(1))
     }
 
     /// How often it was handled again without a mark.
@@ -91,13 +114,18 @@ impl Handled {
     }
 
     /// Enters the begin of a handler. A `dead` worker was killed: its handler does not stay open.
-    pub(super) fn begin(&mut self, event: &Event, dead: bool, at_the_cut: bool) {
+    pub(super) fn begin(&mut self, event: &Event, dead: bool, at_the_cut: bool, now: Duration) {
         let Event { worker, redelivered, .. } = *event;
         let position = position(event.kind);
-        self.check_order(position);
+        let before = self.violations.without_the_cut() + self.step(position).doubled_unmarked();
+        self.recent.enter(What::Begins, event, now);
         self.check_session(event);
-        if self.open.iter().any(|open| !open.at_the_cut) {
-            self.violations.overlapped += 1;
+        let mut others = self.open.iter().filter(|open| !open.at_the_cut).peekable();
+        if others.peek().is_some() {
+            match redelivered || others.all(|open| open.redelivered) {
+                true => self.violations.overlapped_marked += 1,
+                false => self.violations.overlapped += 1,
+            }
         } else {
             // Such a handler may stay open for as long as its worker is frozen.
             for open in self.open.iter_mut().filter(|open| !open.is_counted) {
@@ -105,50 +133,47 @@ impl Handled {
                 self.violations.overlapped_at_the_cut += 1;
             }
         }
-        let run = self.run;
-        let step = self.step(position);
-        match step.begun {
-            0 => step.is_first_marked = redelivered,
-            _ => step.marked += u16::from(redelivered),
+        let mut step = *self.step(position);
+        let is_first = step.begun() == 0;
+        match is_first {
+            true => step.is_first_marked = redelivered,
+            false => step.marked += u16::from(redelivered),
         }
-        step.begun = step.begun.saturating_add(1);
-        step.run = run;
+        if !self.order.enter(position, &mut step.begun) {
+            let is_behind_close = is_first && self.close.begun() > 0;
+            match (is_behind_close, redelivered) {
+                (true, _) => self.violations.behind_close += 1,
+                (false, true) => self.violations.reordered_marked += 1,
+                (false, false) => self.violations.reordered += 1,
+            }
+        }
+        *self.step(position) = step;
+        if self.violations.without_the_cut() + step.doubled_unmarked() > before {
+            self.recent.has_violation();
+        }
         self.worker = Some(worker);
         if !dead {
-            self.open.push(Open { position, worker, at_the_cut, is_counted: false });
+            self.open.push(Open { position, worker, redelivered, at_the_cut, is_counted: false });
         }
     }
 
     /// Enters the begin of a handler that its worker was about to run when it was frozen, if another worker has begun
     /// the event meanwhile: it was the first, and overlaps with its successor. Returns whether that is so.
-    pub(super) fn begin_late(&mut self, event: &Event) -> bool {
+    pub(super) fn begin_late(&mut self, event: &Event, now: Duration) -> bool {
         let position = position(event.kind);
         let step = self.step(position);
-        if step.begun == 0 {
+        if step.begun() == 0 {
             return false;
         }
-        step.begun = step.begun.saturating_add(1);
+        self.recent.enter(What::Begins, event, now);
+        let step = self.step(position);
+        step.begun.times = step.begun.times.saturating_add(1);
         // The successor's mark was not counted, as it seemed to be the first.
         step.marked += u16::from(step.is_first_marked);
         self.violations.overlapped_at_the_cut += 1;
-        self.open.push(Open { position, worker: event.worker, at_the_cut: true, is_counted: true });
+        let Event { worker, redelivered, .. } = *event;
+        self.open.push(Open { position, worker, redelivered, at_the_cut: true, is_counted: true });
         true
-    }
-
-    /// An event that follows a later one is either the first of a new run, which repeats what the run before had from
-    /// there on, or out of order: the run had passed over it.
-    fn check_order(&mut self, position: usize) {
-        if self.latest.is_some_and(|latest| position <= latest) {
-            let run = self.run;
-            let step = self.step(position);
-            if step.begun > 0 && step.run == run {
-                self.run = self.run.wrapping_add(1);
-            } else {
-                self.violations.reordered += 1;
-                return;
-            }
-        }
-        self.latest = Some(position);
     }
 
     /// A message's handler finds in the session what the last handler before it that has ended has put there, or more
@@ -162,16 +187,18 @@ impl Handled {
     }
 
     /// Enters the end of a handler.
-    pub(super) fn end(&mut self, kind: Kind, worker: u32) {
-        let position = position(kind);
-        self.close_one(position, worker);
+    pub(super) fn end(&mut self, event: &Event, now: Duration) {
+        let position = position(event.kind);
+        self.recent.enter(What::Ends, event, now);
+        self.close_one(position, event.worker);
         let step = self.step(position);
         step.ended = step.ended.saturating_add(1);
     }
 
     /// Enters that a handler was cancelled: it does not count as handled.
-    pub(super) fn abandon(&mut self, kind: Kind, worker: u32) {
-        self.close_one(position(kind), worker);
+    pub(super) fn abandon(&mut self, event: &Event, now: Duration) {
+        self.recent.enter(What::IsCancelled, event, now);
+        self.close_one(position(event.kind), event.worker);
     }
 
     fn close_one(&mut self, position: usize, worker: u32) {
@@ -203,9 +230,14 @@ impl Handled {
         self.steps.get(position(Kind::Message(number))).is_some_and(|step| step.ended > 0)
     }
 
+    /// Returns how often a handler has begun with a message.
+    pub(super) fn times_begun(&self, number: u32) -> u16 {
+        self.steps.get(position(Kind::Message(number))).map_or(0, |step| step.begun())
+    }
+
     /// The highest number of a message that a handler has begun with; 0 for none.
     pub(super) fn highest(&self) -> u32 {
-        let begun = self.steps.iter().rposition(|step| step.begun > 0).unwrap_or_default();
+        let begun = self.steps.iter().rposition(|step| step.begun() > 0).unwrap_or_default();
         begun.saturating_sub(1) as u32
     }
 

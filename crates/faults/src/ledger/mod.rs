@@ -2,21 +2,28 @@
 //!
 //! Plain data without sockets; the time is an argument. `clients` enters what was sent and answered, `journal` what the
 //! handlers of the application have done, and the rows which processes were harmed. [`Ledger::counts`] is what the
-//! table shows.
+//! table shows, [`Ledger::report`] what is printed about a broken promise.
 
 mod counts;
 mod handled;
+mod observed;
+mod order;
+mod recent;
 mod record;
+mod report;
 mod sent;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-pub use counts::Counts;
+pub use counts::{Counts, SaidCounts};
 use handled::Handled;
+pub use observed::Audience;
+use observed::Observer;
 pub use record::{Connection, Defect, Event, Kind, Record};
 pub use sent::Ending;
 use sent::Sent;
@@ -39,6 +46,15 @@ pub struct Ledger {
     /// Connections whose message makes its worker die.
     poisoned: BTreeSet<Connection>,
     confessed: BTreeMap<Defect, u64>,
+    observers: Vec<Observer>,
+    /// Messages whose handler was told that it does not reach this gateway.
+    unreached: BTreeSet<(Ipv4Addr, Connection, u32)>,
+    /// Messages whose handler was told that its gateway is gone, or has given the message to another worker.
+    fenced: BTreeSet<(Connection, u32)>,
+    /// Call links that are cut, or are about to be: of this worker, to this gateway.
+    cut_links: BTreeSet<(u32, Ipv4Addr)>,
+    /// Messages that were handled by a worker whose call link to this gateway was cut.
+    said_on_cut_links: BTreeSet<(Ipv4Addr, Connection, u32)>,
     watch: Option<Watch>,
     /// How many handlers have ended.
     ended: u64,
@@ -46,6 +62,9 @@ pub struct Ledger {
     refused: u64,
     longest_opening: Duration,
 }
+
+/// A gateway that was not harmed yet has read a message, and passed it on, after this time.
+const PASSED_ON_AFTER: Duration = Duration::from_millis(500);
 
 /// Waits for the first sign that a fault was noticed.
 #[derive(Debug)]
@@ -122,6 +141,26 @@ impl Ledger {
         if let Some(sent) = self.sent.get_mut(&connection) {
             sent.end(ending, now);
         }
+        if let Some(observer) = self.observers.iter_mut().find(|one| one.connection == connection) {
+            // What is sent from now on is said to others.
+            let sent_so_far = self.sent.iter().map(|(connection, sent)| (*connection, sent.messages));
+            observer.ended = Some(sent_so_far.collect());
+        }
+    }
+
+    // What the observers report.
+
+    /// A client observes what handlers say, at the gateway with this address. It is one of the connections, and no
+    /// other client has sent a message yet.
+    pub fn observes(&mut self, observer: Connection, gateway: Ipv4Addr) {
+        self.observers.push(Observer::new(observer, gateway));
+    }
+
+    /// An observer hears the number of a message, from the message's handler in this worker.
+    pub fn heard(&mut self, observer: Connection, worker: u32, connection: Connection, number: u32) {
+        if let Some(observer) = self.observers.iter_mut().find(|one| one.connection == observer) {
+            observer.hear(worker, connection, number);
+        }
     }
 
     // What the application reports.
@@ -134,19 +173,24 @@ impl Ledger {
                 let (dead, cut) = (self.killed.contains(&event.worker), self.cut.contains(&event.worker));
                 let was_beginning = self.goes_on(&event);
                 let handled = self.of(&event);
-                if !(was_beginning && !event.redelivered && handled.begin_late(&event)) {
-                    handled.begin(&event, dead, cut);
+                if !(was_beginning && !event.redelivered && handled.begin_late(&event, now)) {
+                    handled.begin(&event, dead, cut, now);
                 }
             }
             Record::End(event) => {
                 self.goes_on(&event);
                 self.ended += 1;
-                self.of(&event).end(event.kind, event.worker);
+                self.note_cut_links(&event);
+                self.of(&event).end(&event, now);
             }
             Record::Abandoned(event) => {
                 self.goes_on(&event);
-                self.of(&event).abandon(event.kind, event.worker);
+                self.of(&event).abandon(&event, now);
             }
+            Record::Unreached(event, gateway) => {
+                self.unreached.extend(event.message().map(|(from, number)| (gateway, from, number)));
+            }
+            Record::Fenced(event) => self.fenced.extend(event.message()),
             Record::Dies(worker) => self.worker_killed(worker),
             Record::Confessed(defect) => self.confess(defect, 1),
         }
@@ -164,6 +208,13 @@ impl Ledger {
             self.client_ids.insert(connection, event.client_id);
         }
         handled
+    }
+
+    /// Notes what a handler has said on call links that are cut.
+    fn note_cut_links(&mut self, event: &Event) {
+        let Some((connection, number)) = event.message() else { return };
+        let cut = self.cut_links.iter().filter(|(worker, _)| *worker == event.worker);
+        self.said_on_cut_links.extend(cut.map(|(_, gateway)| (*gateway, connection, number)));
     }
 
     fn look_for_sign(&mut self, event: &Event, now: Duration) {
@@ -197,7 +248,7 @@ impl Ledger {
         let client_ids: BTreeSet<_> = self
             .handled
             .iter()
-            .filter(|(_, handled)| handled.worker == Some(worker) && handled.close.begun == 0)
+            .filter(|(_, handled)| handled.worker == Some(worker) && handled.close.begun() == 0)
             .map(|(id, _)| *id)
             .collect();
         let clients = client_ids.len();
@@ -227,6 +278,17 @@ impl Ledger {
     pub fn worker_awake(&mut self, worker: u32) {
         self.cut.remove(&worker);
         self.awake.insert(worker, BTreeSet::new());
+    }
+
+    /// A worker's call link to the gateway with this address is about to be cut: what its handlers say to the
+    /// gateway's clients from now on may end with the link.
+    pub fn call_link_cut(&mut self, worker: u32, gateway: Ipv4Addr) {
+        self.cut_links.insert((worker, gateway));
+    }
+
+    /// All call links are whole again.
+    pub fn call_links_whole(&mut self) {
+        self.cut_links.clear();
     }
 
     /// A gateway is about to be harmed: what it had not passed on by the end of its connections is gone with it, and
@@ -272,7 +334,7 @@ impl Ledger {
     }
 
     /// How many of a connection's messages have to be handled: all, unless its gateway was harmed, it was not admitted
-    /// or a message was poison. Then those before the last that was.
+    /// or a message was poison. Then those before the last that was, and what a gateway had time to pass on.
     fn owed(&self, connection: Connection, sent: &Sent) -> u32 {
         let is_poisoned = self.poisoned.contains(&connection);
         if !is_poisoned && !self.was_harmed(sent) && !sent.was_not_admitted() {
@@ -280,6 +342,9 @@ impl Ledger {
         }
         let handled = self.client_ids.get(&connection).and_then(|id| self.handled.get(id));
         let last = handled.map_or(0, |handled| if is_poisoned { handled.last() } else { handled.highest() });
-        last.min(sent.messages)
+        let harmed = self.harmed_gateways.get(&sent.gateway).filter(|_| !is_poisoned);
+        let passed_on =
+            harmed.map_or(0, |(since, _)| sent.last_before(since.saturating_sub(PASSED_ON_AFTER)));
+        last.max(passed_on).min(sent.messages)
     }
 }

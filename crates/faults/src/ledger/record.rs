@@ -4,6 +4,7 @@
 //! `application` formats them, `journal` parses them and gives them to the [`Ledger`](super::Ledger).
 
 use std::fmt;
+use std::net::Ipv4Addr;
 
 /// A handler of one client's event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,14 @@ pub struct Event {
     pub redelivered: bool,
     /// The number that the client's session has: each message's handler puts its own there. 0 for none.
     pub session: u32,
+}
+
+impl Event {
+    /// Returns which message it is: the connection that has sent it, and its number.
+    pub fn message(&self) -> Option<(Connection, u32)> {
+        let Kind::Message(number) = self.kind else { return None };
+        self.connection.map(|connection| (connection, number))
+    }
 }
 
 /// One connection of one client, as the client counts them.
@@ -56,6 +65,8 @@ pub enum Defect {
     Doubled,
     /// A message that is handled behind its successor.
     Swapped,
+    /// A message that is handled for the first time behind its client's close, with the message before it once more.
+    BehindClose,
     /// A handler that begins while another of the same client runs.
     Overlapped,
     /// A message whose handler does not change the session.
@@ -64,6 +75,12 @@ pub enum Defect {
     CloseLost,
     /// A close whose handler runs twice.
     CloseDoubled,
+    /// A message whose handler says nothing to the observers.
+    SaidLost,
+    /// A message whose handler says its number to the observers twice.
+    SaidDoubled,
+    /// A message whose number is said behind that of its successor.
+    SaidSwapped,
 }
 
 /// What one line says.
@@ -75,6 +92,11 @@ pub enum Record {
     End(Event),
     /// The handler was cancelled, or has panicked.
     Abandoned(Event),
+    /// The handler was told that what it says does not reach the clients of the gateway with this address.
+    Unreached(Event, Ipv4Addr),
+    /// The handler was told that nothing it says is sent any more: the gateway of its event is gone, or has given the
+    /// event to another worker.
+    Fenced(Event),
     /// The worker is about to abort: none of its handlers runs any more.
     Dies(u32),
     /// The application confesses a defect.
@@ -83,15 +105,24 @@ pub enum Record {
 
 impl Defect {
     /// All defects, with the letters that stand for them in the journal.
-    pub const ALL: [(Self, &'static str); 7] = [
+    pub const ALL: [(Self, &'static str); 11] = [
         (Self::Lost, "lost"),
         (Self::Doubled, "doubled"),
         (Self::Swapped, "swapped"),
+        (Self::BehindClose, "behind-close"),
         (Self::Overlapped, "overlapped"),
         (Self::Stale, "stale"),
         (Self::CloseLost, "close-lost"),
         (Self::CloseDoubled, "close-doubled"),
+        (Self::SaidLost, "said-lost"),
+        (Self::SaidDoubled, "said-doubled"),
+        (Self::SaidSwapped, "said-swapped"),
     ];
+
+    /// Whether it is about what handlers say to observers.
+    pub fn is_said(self) -> bool {
+        matches!(self, Self::SaidLost | Self::SaidDoubled | Self::SaidSwapped)
+    }
 
     /// Returns its name.
     pub fn name(self) -> &'static str {
@@ -135,6 +166,8 @@ impl Record {
             "begin" => Some(Self::Begin(event)),
             "end" => Some(Self::End(event)),
             "abandoned" => Some(Self::Abandoned(event)),
+            "fenced" => Some(Self::Fenced(event)),
+            "unreached" => Some(Self::Unreached(event, words.next()?.parse().ok()?)),
             _ => None,
         }
     }
@@ -147,6 +180,8 @@ impl fmt::Display for Record {
             Self::Begin(event) => ("begin", event),
             Self::End(event) => ("end", event),
             Self::Abandoned(event) => ("abandoned", event),
+            Self::Unreached(event, _) => ("unreached", event),
+            Self::Fenced(event) => ("fenced", event),
             Self::Dies(worker) => return write!(f, "dies {worker}"),
             Self::Confessed(defect) => return write!(f, "! {}", defect.name()),
         };
@@ -162,7 +197,11 @@ impl fmt::Display for Record {
         write!(
             f,
             "{what} {worker} {thread} {client_id:020x} {mark} {kind} {client} {number} {message} {session}"
-        )
+        )?;
+        match self {
+            Self::Unreached(_, gateway) => write!(f, " {gateway}"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -185,7 +224,9 @@ mod tests {
         let events = [(Kind::Connect, None), (Kind::Handshake, known), (Kind::Message(9), known)];
         for (kind, connection) in events.into_iter().chain([(Kind::Close, None)]) {
             let event = event(kind, connection);
-            for record in [Record::Begin(event), Record::End(event), Record::Abandoned(event)] {
+            let unreached = Record::Unreached(event, Ipv4Addr::new(127, 0, 0, 10));
+            let others = [Record::Abandoned(event), Record::Fenced(event), unreached];
+            for record in [Record::Begin(event), Record::End(event)].into_iter().chain(others) {
                 assert_eq!(Record::parse(&record.to_string()), Some(record));
             }
         }

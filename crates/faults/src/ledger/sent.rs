@@ -76,6 +76,11 @@ impl Sent {
         self.ended.get_or_insert((ending, now));
     }
 
+    /// Returns the last message that was sent before `time` and has no answer; 0 for none.
+    pub(super) fn last_before(&self, time: Duration) -> u32 {
+        self.unanswered.iter().rev().find(|(_, sent)| **sent < time).map_or(0, |(number, _)| *number)
+    }
+
     /// Whether the client has ended the connection, so that a gateway which lives has read all that was sent.
     pub(super) fn was_ended_by_client(&self) -> bool {
         matches!(self.ended, None | Some((Ending::Left | Ending::Finished | Ending::GaveUp, _)))

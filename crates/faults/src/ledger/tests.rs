@@ -107,6 +107,19 @@ fn what_was_with_a_harmed_gateway_is_not_lost_but_a_gap_is() {
 }
 
 #[test]
+fn what_a_gateway_had_time_to_pass_on_is_not_gone_with_it() {
+    let mut ledger = ledger(6);
+    messages(&mut ledger, A, [1, 2]);
+    (3..=4).for_each(|number| ledger.sent(CONNECTION, number, ms(900)));
+    (5..=6).for_each(|number| ledger.sent(CONNECTION, number, ms(1900)));
+    ledger.gateway_harmed(0, ms(2000));
+    ledger.ended(CONNECTION, Ending::Broken, ms(2000));
+    handle(&mut ledger, A, Kind::Close);
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.lost, counts.gone_with_gateway), (2, 2));
+}
+
+#[test]
 fn the_close_of_a_client_that_was_leaving_is_no_sign_that_its_gateway_was_given_up() {
     let mut ledger = ledger(1);
     ledger.leaves(CONNECTION);
@@ -179,6 +192,33 @@ fn a_message_behind_the_close_is_reordered() {
 }
 
 #[test]
+fn a_message_that_comes_first_behind_the_close_is_reordered_also_when_it_follows_a_repeated_one() {
+    let mut ledger = ledger(3);
+    messages(&mut ledger, A, [1, 2]);
+    handle(&mut ledger, A, Kind::Close);
+    redeliver(&mut ledger, B, Kind::Message(2));
+    messages(&mut ledger, B, [3]);
+    redeliver(&mut ledger, B, Kind::Close);
+    ledger.ended(CONNECTION, Ending::Left, ms(2000));
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.reordered, counts.lost, counts.doubled_unmarked), (1, 0, 0));
+    // A gateway that was taken for lost may come back, and goes on with the client.
+    ledger.gateway_harmed(0, ms(500));
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.reordered, counts.behind_close_with_gateway), (0, 1));
+}
+
+#[test]
+fn a_message_that_a_run_has_passed_over_is_reordered_also_in_the_next_run() {
+    let mut ledger = ledger(3);
+    messages(&mut ledger, A, [1, 3]);
+    redeliver(&mut ledger, B, Kind::Message(1));
+    messages(&mut ledger, B, [2]);
+    redeliver(&mut ledger, B, Kind::Message(3));
+    assert_eq!(closed(&mut ledger, B).reordered, 1);
+}
+
+#[test]
 fn two_handlers_of_a_client_at_once_overlap() {
     let mut ledger = ledger(3);
     begin(&mut ledger, A, Kind::Message(1));
@@ -187,6 +227,27 @@ fn two_handlers_of_a_client_at_once_overlap() {
     end(&mut ledger, A, Kind::Message(1));
     messages(&mut ledger, B, [3]);
     assert_eq!(closed(&mut ledger, B).overlapped, 1);
+}
+
+#[test]
+fn what_two_workers_have_done_for_a_harmed_gateway_is_counted_apart_if_it_is_marked() {
+    let mut ledger = ledger(4);
+    messages(&mut ledger, A, 1..=4);
+    let mark = |worker, kind| Record::Begin(event(worker, kind, true));
+    begin(&mut ledger, A, Kind::Close);
+    ledger.enter(mark(B, Kind::Message(2)), ms(1000));
+    end(&mut ledger, A, Kind::Close);
+    end(&mut ledger, B, Kind::Message(2));
+    redeliver(&mut ledger, B, Kind::Message(4));
+    redeliver(&mut ledger, B, Kind::Message(3));
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.overlapped, counts.reordered, counts.in_two_workers), (1, 1, 0));
+    ledger.gateway_harmed(0, ms(500));
+    let counts = ledger.counts(ms(2000));
+    assert_eq!((counts.overlapped, counts.reordered, counts.in_two_workers), (0, 0, 2));
+    begin(&mut ledger, A, Kind::Message(4));
+    begin(&mut ledger, A, Kind::Close);
+    assert_eq!(ledger.counts(ms(2000)).overlapped, 1, "without the mark");
 }
 
 #[test]
@@ -300,4 +361,122 @@ fn a_worker_that_wakes_up_excuses_no_successor_without_the_mark() {
     ledger.worker_awake(A);
     handle(&mut ledger, A, Kind::Message(1));
     assert_eq!(ledger.counts(ms(2000)).doubled_unmarked, 1);
+}
+
+/// The ledger of a client at gateway 0 with so many messages, and an observer at gateway 1.
+fn observed(messages: u32) -> (Ledger, Connection) {
+    let observer = Connection { client: 2, number: 1 };
+    let mut ledger = ledger(messages);
+    ledger.opened(observer, 1, ms(0), ms(0));
+    ledger.observes(observer, Ipv4Addr::new(127, 0, 0, 11));
+    (ledger, observer)
+}
+
+fn hear(ledger: &mut Ledger, observer: Connection, worker: u32, numbers: impl IntoIterator<Item = u32>) {
+    numbers.into_iter().for_each(|number| ledger.heard(observer, worker, CONNECTION, number));
+}
+
+fn said(ledger: &Ledger) -> SaidCounts {
+    ledger.counts(ms(2000)).said.unwrap()
+}
+
+#[test]
+fn what_a_handler_has_said_and_no_observer_has_heard_is_lost() {
+    let (mut ledger, observer) = observed(4);
+    messages(&mut ledger, A, 1..=3);
+    begin(&mut ledger, A, Kind::Message(4));
+    hear(&mut ledger, observer, A, [1, 3]);
+    let expected = SaidCounts { owed: 3, arrived: 2, lost: 1, ..SaidCounts::default() };
+    assert_eq!(said(&ledger), expected, "2 was handled, 4 was not");
+}
+
+#[test]
+fn what_a_handler_was_told_about_is_not_lost() {
+    let (mut ledger, _) = observed(3);
+    let event = |number| event(A, Kind::Message(number), false);
+    ledger.enter(Record::Unreached(event(1), Ipv4Addr::new(127, 0, 0, 11)), ms(1000));
+    ledger.enter(Record::Unreached(event(2), Ipv4Addr::new(127, 0, 0, 10)), ms(1000));
+    ledger.enter(Record::Fenced(event(3)), ms(1000));
+    messages(&mut ledger, A, 1..=3);
+    let SaidCounts { unreached, fenced, lost, .. } = said(&ledger);
+    assert_eq!((unreached, fenced, lost), (1, 1, 1), "the observer of 2 was reached");
+}
+
+#[test]
+fn what_was_said_on_a_call_link_that_was_cut_is_gone_with_it() {
+    let (mut ledger, observer) = observed(4);
+    ledger.call_link_cut(A, Ipv4Addr::new(127, 0, 0, 11));
+    messages(&mut ledger, A, [1]);
+    messages(&mut ledger, B, [2]);
+    ledger.call_links_whole();
+    messages(&mut ledger, A, [3, 4]);
+    hear(&mut ledger, observer, A, [4]);
+    let SaidCounts { gone_with_link, lost, .. } = said(&ledger);
+    assert_eq!((gone_with_link, lost), (1, 2), "neither another worker nor another time is an excuse");
+}
+
+#[test]
+fn an_observer_is_owed_what_was_sent_before_its_gateway_was_gone() {
+    let (mut ledger, observer) = observed(4);
+    messages(&mut ledger, A, 1..=4);
+    hear(&mut ledger, observer, A, [1, 3]);
+    ledger.gateway_harmed(1, ms(500));
+    ledger.ended(observer, Ending::Broken, ms(600));
+    ledger.sent(CONNECTION, 5, ms(700));
+    messages(&mut ledger, A, [5]);
+    let SaidCounts { owed, gone_with_gateway, lost, .. } = said(&ledger);
+    assert_eq!((owed, gone_with_gateway, lost), (4, 1, 1), "2 is a gap");
+}
+
+#[test]
+fn what_arrives_more_often_than_it_was_said_is_seen() {
+    let (mut ledger, observer) = observed(2);
+    messages(&mut ledger, A, 1..=2);
+    redeliver(&mut ledger, B, Kind::Message(2));
+    hear(&mut ledger, observer, A, [1, 1, 2]);
+    hear(&mut ledger, observer, B, [2]);
+    let SaidCounts { doubled, doubled_unsaid, reordered, .. } = said(&ledger);
+    assert_eq!((doubled, doubled_unsaid, reordered), (2, 1, 0));
+}
+
+#[test]
+fn what_one_worker_has_said_is_to_arrive_in_order() {
+    let (mut ledger, observer) = observed(5);
+    messages(&mut ledger, A, 1..=5);
+    hear(&mut ledger, observer, A, [1, 3, 2]);
+    hear(&mut ledger, observer, B, [5]);
+    hear(&mut ledger, observer, A, [4]);
+    let SaidCounts { reordered, reordered_between_workers, lost, .. } = said(&ledger);
+    assert_eq!((reordered, reordered_between_workers, lost), (1, 1, 0));
+}
+
+#[test]
+fn the_report_says_what_happened_to_a_client() {
+    let mut ledger = ledger(9);
+    messages(&mut ledger, A, [1, 3, 2, 4, 6]);
+    let counts = closed(&mut ledger, A);
+    assert_eq!((counts.lost, counts.reordered), (4, 1));
+    let report = ledger.report();
+    assert_eq!(report.len(), 1);
+    let says = |text: &str| assert!(report[0].contains(text), "{text}: {}", report[0]);
+    says("client 1 connection 1, id 00000000000000000abc, at gateway 0");
+    says("lost messages 5, 7-9, 5 was sent at 0.0050 s; 1 out of order");
+    says("1.0000 s: in worker 100 message 2 begins");
+}
+
+#[test]
+fn the_report_shows_the_records_around_the_violation() {
+    let mut ledger = ledger(200);
+    messages(&mut ledger, A, (1..=50).chain([52, 51]).chain(53..=200));
+    closed(&mut ledger, A);
+    let report = ledger.report();
+    assert!(report[0].contains("message 52 ends") && !report[0].contains("message 100 "), "{}", report[0]);
+}
+
+#[test]
+fn the_report_about_clients_with_which_nothing_is_wrong_is_empty() {
+    let mut ledger = ledger(3);
+    messages(&mut ledger, A, 1..=3);
+    closed(&mut ledger, A);
+    assert!(ledger.report().is_empty());
 }

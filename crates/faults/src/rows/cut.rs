@@ -1,6 +1,9 @@
 //! Cables that are cut: both ways, one way, slowed, for a while or for good; one of two links; a host that is gone; and
 //! registers that do not know of each other's gateways.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use anyhow::{Result, bail};
 use nix::sys::signal::Signal;
 
@@ -30,6 +33,9 @@ const HOST_CUT: &str = "A gateway that is cut off from all workers and registers
 const SPLIT: &str = "While one of two registers does not answer, no gateway that lives is given up, though only that \
                      register lists it.";
 
+/// What a handler says is at its observers after this time.
+const ON_THE_WAY: Duration = Duration::from_millis(500);
+
 pub(super) const ROWS: &[Row] = &[
     short("worker-cut-5s", |stage| Box::pin(cut(stage, Cut::BothWays, Length::Short))),
     long("worker-cut-30s", |stage| Box::pin(cut(stage, Cut::BothWays, Length::Long))),
@@ -47,6 +53,7 @@ pub(super) const ROWS: &[Row] = &[
         .detected()
         .may_double(),
     Row::new("call-link-cut", CALL_LINK, |stage| Box::pin(links_cut(stage, &[Link::Call])))
+        .allowing(Allowance { unreached: true, gone_with_link: true, ..Allowance::NONE })
         .detected()
         .may_double(),
     Row::new("both-links-cut", BOTH_LINKS, |stage| Box::pin(links_cut(stage, &[Link::Event, Link::Call])))
@@ -119,8 +126,15 @@ async fn cut(stage: &mut Stage, how: Cut, length: Length) -> Result<()> {
 }
 
 async fn links_cut(stage: &mut Stage, links: &[Link]) -> Result<()> {
-    stage.begin(Plan { relayed: true, ..Plan::new(1, 2) }).await?;
+    let observed = links == [Link::Call];
+    stage.settings.shape.observed = observed;
+    stage.begin(Plan { relayed: true, ..Plan::new(if observed { 2 } else { 1 }, 2) }).await?;
     let worker = stage.take_worker()?;
+    if let (true, IpAddr::V4(gateway)) = (observed, stage.cluster().gateways[0].listener.ip()) {
+        stage.books.open().call_link_cut(worker.process.pid, gateway);
+        // What was said before that has arrived by then.
+        stage.go_on(ON_THE_WAY).await;
+    }
     stage.books.open().worker_cut(worker.process.pid);
     for link in links {
         // The first links are those of the worker that was started first.
@@ -130,6 +144,11 @@ async fn links_cut(stage: &mut Stage, links: &[Link]) -> Result<()> {
     }
     stage.cluster().workers.push(worker);
     stage.until_detected(stage.timing().after).await;
+    if observed {
+        stage.cluster().wait_until_linked().await?;
+        stage.books.open().call_links_whole();
+        stage.go_on(stage.timing().after / 2).await;
+    }
     Ok(())
 }
 

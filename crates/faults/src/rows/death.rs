@@ -34,7 +34,7 @@ pub(super) const ROWS: &[Row] = &[
         "Each client of a killed gateway gets its on_close, when the gateway is started again at the latest.",
         |stage| Box::pin(gateway_killed(stage)),
     )
-    .allowing(Allowance { gone_with_gateway: true, ..Allowance::NONE })
+    .allowing(Allowance { gone_with_gateway: true, fenced: true, ..Allowance::NONE })
     .detected()
     .may_double(),
     Row::new("register-killed", "Clients and handlers notice nothing of a killed register.", |stage| {
@@ -50,6 +50,7 @@ pub(super) const ROWS: &[Row] = &[
 ];
 
 async fn worker_killed(stage: &mut Stage) -> Result<()> {
+    stage.settings.shape.observed = true;
     stage.begin(Plan::new(2, 2)).await?;
     let mut worker = stage.take_worker()?;
     stage.kill_worker(&mut worker).await?;
@@ -84,6 +85,7 @@ async fn only_worker_killed(stage: &mut Stage) -> Result<()> {
 }
 
 async fn gateway_killed(stage: &mut Stage) -> Result<()> {
+    stage.settings.shape.observed = true;
     stage.begin(Plan::new(2, 2)).await?;
     let mut gateway = stage.take_gateway()?;
     gateway.daemon.process.kill().await?;
@@ -96,6 +98,7 @@ async fn gateway_killed(stage: &mut Stage) -> Result<()> {
 }
 
 async fn register_killed(stage: &mut Stage) -> Result<()> {
+    stage.settings.shape.observed = true;
     stage.begin(Plan::new(2, 2)).await?;
     let mut register = stage.cluster().registers.remove(0);
     register.process.kill().await?;

@@ -68,9 +68,12 @@ async fn drain_worker(stage: &mut Stage) -> Result<()> {
 }
 
 async fn worker_drained(stage: &mut Stage) -> Result<()> {
+    stage.settings.shape.observed = true;
     with_backlog(stage, 12);
     stage.begin(Plan::new(2, 2)).await?;
     stage.cluster().add_worker().await?;
+    // So that its handlers reach all observers.
+    stage.cluster().wait_until_linked().await?;
     drain_worker(stage).await
 }
 
@@ -94,6 +97,7 @@ async fn worker_drained_at_its_limit(stage: &mut Stage) -> Result<()> {
 }
 
 async fn worker_reloaded(stage: &mut Stage) -> Result<()> {
+    stage.settings.shape.observed = true;
     with_backlog(stage, 12);
     stage.begin_site().await?;
     for _ in 0..3 {

@@ -9,11 +9,12 @@ mod freeze;
 mod handlers;
 mod resources;
 mod soak;
+mod together;
 
 use std::pin::Pin;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::outcome::{Allowance, Detection, Outcome, judge};
 use crate::stage::{Settings, Stage};
@@ -82,25 +83,30 @@ impl Row {
         Self { allowed, ..self }
     }
 
-    /// Plays the row to its end, and judges what was seen.
+    /// Plays the row to its end, and judges what was seen. `nth` is in the names of its files.
     ///
     /// # Errors
     /// The row cannot be played: that says nothing about its promise.
-    pub async fn play(&self, settings: Settings) -> Result<Outcome> {
+    pub async fn play(&self, settings: Settings, nth: Option<usize>) -> Result<Outcome> {
         let started = Instant::now();
         let (timing, folder) = (settings.timing, settings.logs.clone());
+        let file = self.name.to_owned() + &nth.map(|nth| format!("-{nth}")).unwrap_or_default();
         let mut stage = Stage::new(settings);
         if let Some(folder) = &folder {
             std::fs::create_dir_all(folder)?;
-            stage.books.write_history(&folder.join(self.name).with_extension("history"))?;
+            stage.books.write_history(&folder.join(&file).with_extension("history"))?;
         }
         let played = (self.script)(&mut stage).await;
         if let Err(error) = played {
-            return Err(error.context(format!("{}\n{}", self.name, stage.logs())));
+            bail!("{error:#}\n{}", stage.logs());
         }
         let counts = stage.finish().await?;
         let mut broken = judge(&counts, self.allowed, (self.detection)(&timing));
         broken.append(&mut stage.broken);
+        let report = if broken.is_empty() { Vec::new() } else { stage.books.open().report() };
+        for paragraph in &report {
+            stage.books.remark(format_args!("{paragraph}"));
+        }
         let mut notes = std::mem::take(&mut stage.notes);
         if counts.gone_with_gateway > 0 {
             notes.push(format!("{} messages were with the gateway", counts.gone_with_gateway));
@@ -116,13 +122,14 @@ impl Row {
         }
         if let Some(folder) = &folder {
             stage.books.end_history();
-            std::fs::write(folder.join(self.name).with_extension("log"), stage.logs())?;
+            std::fs::write(folder.join(&file).with_extension("log"), stage.logs())?;
         }
         Ok(Outcome {
             row: self.name.into(),
             promised: self.promised.into(),
             counts,
             broken,
+            report,
             notes,
             seconds: started.elapsed().as_secs_f64(),
         })
@@ -131,7 +138,9 @@ impl Row {
 
 /// All rows, in the order of the table.
 pub fn all() -> Vec<Row> {
-    [death::ROWS, freeze::ROWS, drain::ROWS, cut::ROWS, handlers::ROWS, resources::ROWS, soak::ROWS].concat()
+    let one_by_one = [death::ROWS, freeze::ROWS, drain::ROWS, cut::ROWS];
+    let rest = [together::ROWS, handlers::ROWS, resources::ROWS, soak::ROWS];
+    [one_by_one.concat(), rest.concat()].concat()
 }
 
 #[cfg(test)]

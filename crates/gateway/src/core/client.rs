@@ -37,6 +37,7 @@ pub struct Client<P: Ports> {
     pub(super) waits: Waits,
     /// It came from a worker of which merely nothing was heard.
     pub(super) is_taken_over: bool,
+    pub(super) left_behind: LeftBehind,
     /// Since when nothing was heard of it, in ms of the shard's clock; later by as much as a
     /// ping was late.
     pub(super) silent_since_ms: u64,
@@ -56,6 +57,18 @@ pub(super) enum Waits {
     ForTurn,
     /// Until its worker's link has room: a change of the directory wakes it.
     ForRoom,
+}
+
+/// What a client has left with workers that it had before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum LeftBehind {
+    /// Nothing: each was told to forget it, was let go, or has linked again.
+    Nothing,
+    /// One went without that. If its process runs, it has the client in its books.
+    Books,
+    /// Besides, the gateway was unheard for so long that such a worker may have taken it for lost and run
+    /// `on_close`: the client's own `on_close` may be the second, and is marked.
+    PerhapsClosed,
 }
 
 /// What a client begins with.
@@ -101,6 +114,7 @@ impl<P: Ports> Client<P> {
             is_paused: false,
             waits: Waits::No,
             is_taken_over: false,
+            left_behind: LeftBehind::Nothing,
             silent_since_ms: 0,
             pings: 0,
             uid: None,

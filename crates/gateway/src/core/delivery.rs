@@ -15,7 +15,7 @@ use gatewayworker_protocol::frame::{FLAG_ASKS, FLAG_REDELIVERED};
 use gatewayworker_protocol::{ClientId, CloseReason, Command, Features, Frame, HEADER_LEN, Origin};
 
 use super::Shard;
-use super::client::Waits;
+use super::client::{LeftBehind, Waits};
 use super::effects::{Effect, Notice};
 use super::event_log::{Ended, EventLog};
 use super::link_buffer::LinkBuffer;
@@ -87,7 +87,7 @@ impl<P: Ports> Shard<P> {
     /// Gives the first event that waits to the worker, which is open.
     fn give_next(&mut self, id: u32) -> Given {
         let found = source::find(&mut self.table, &mut self.stubs, self.settings.address, id);
-        let Some(Source { origin, session, worker: link, log, key, is_pending }) = found else {
+        let Some(Source { origin, session, worker: link, log, left_behind, key, is_pending }) = found else {
             return Given::No;
         };
         let Some(log) = log.as_mut().filter(|log| !log.is_returned) else { return Given::No };
@@ -96,6 +96,9 @@ impl<P: Ports> Shard<P> {
         let mut flag = event.flag;
         if cmd == code::ON_WEBSOCKET_CONNECT && link.features.admission {
             flag |= FLAG_ASKS;
+        }
+        if cmd == code::ON_CLOSE && *left_behind == LeftBehind::PerhapsClosed {
+            flag |= FLAG_REDELIVERED;
         }
         if !acknowledges {
             flag &= !FLAG_REDELIVERED;
@@ -282,14 +285,18 @@ impl<P: Ports> Shard<P> {
         self.after_ended(ended, has_room);
     }
 
-    /// Tells a worker that a client is its own no more, where the worker keeps books of its clients.
+    /// Tells a worker that a client is its own no more, where the worker keeps books of its clients and
+    /// its link is there.
     pub(super) fn forget(&mut self, id: u32, link: &Arc<WorkerLink<P::Buffer>>) {
-        if link.acknowledges() && (link.is_open() || link.is_draining()) {
-            // A link that has just failed takes its worker's books along.
-            let forget = Command::Forget(vec![id]);
-            if link.buffer.append(|out| forget.encode(out)).is_ok() {
-                self.flush_link(link);
-            }
+        if !link.acknowledges() {
+            return;
+        }
+        let forget = Command::Forget(vec![id]);
+        let is_there = link.is_open() || link.is_draining();
+        if is_there && link.buffer.append(|out| forget.encode(out)).is_ok() {
+            self.flush_link(link);
+        } else {
+            self.leave_behind(id, link);
         }
     }
 

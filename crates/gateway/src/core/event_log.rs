@@ -5,6 +5,10 @@
 //! numbers that are returned here. A log is only there while it holds something; its memory is used
 //! again ([`FreeLogs`]), so that a message costs no allocation.
 
+mod free_logs;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -13,14 +17,7 @@ use gatewayworker_protocol::frame::FLAG_REDELIVERED;
 
 use super::delivery_settings::{DeliveryMode, DeliverySettings};
 use super::worker_link::WorkerLink;
-
-/// An empty log keeps memory for so many bytes of bodies: a short message, and no handshake. There is one
-/// after the other in a log, but many clients come at once and then say nothing.
-const KEEP: usize = 512;
-const KEEP_ENTRIES: usize = 32;
-
-/// Empty logs that a shard keeps to be used again.
-const KEEP_LOGS: usize = 128;
+pub(super) use free_logs::FreeLogs;
 
 /// An event, without its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -388,44 +385,3 @@ impl<B> EventLog<B> {
         self.events.iter().map(|event| event.cmd)
     }
 }
-
-/// Empty logs, to be used again.
-#[derive(Debug)]
-#[allow(clippy::vec_box, reason = "a client has its log in a box, which is used again with it")]
-pub(super) struct FreeLogs<B>(Vec<Box<EventLog<B>>>);
-
-impl<B> Default for FreeLogs<B> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<B> FreeLogs<B> {
-    /// Returns the log of a client, made where there is none.
-    #[inline]
-    pub(super) fn log<'l>(&mut self, log: &'l mut Option<Box<EventLog<B>>>) -> &'l mut EventLog<B> {
-        log.get_or_insert_with(|| self.0.pop().unwrap_or_default())
-    }
-
-    /// Takes the log from a client if it is empty.
-    #[inline]
-    pub(super) fn recycle(&mut self, log: &mut Option<Box<EventLog<B>>>) {
-        if let Some(mut empty) = log.take_if(|log| log.is_empty())
-            && self.0.len() < KEEP_LOGS
-        {
-            if empty.bodies.capacity() > KEEP {
-                empty.bodies = Vec::new();
-            }
-            if empty.events.capacity() > KEEP_ENTRIES {
-                empty.events = VecDeque::new();
-            }
-            empty.is_cut_short = false;
-            empty.is_returned = false;
-            empty.is_suspect_waiting = false;
-            self.0.push(empty);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -155,7 +155,7 @@ impl<P: Ports> Shard<P> {
         self.free_logs.log(&mut log).push(code::ON_CLOSE, FLAG_PLAIN, &body);
         let origin = client.origin(self.settings.address);
         let session = std::mem::take(&mut client.session);
-        self.stubs.insert(origin, session, client.worker.clone(), log);
+        self.stubs.insert(origin, session, client.worker.clone(), log, client.left_behind);
         self.go_on(id);
     }
 }

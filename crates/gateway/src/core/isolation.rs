@@ -1,11 +1,21 @@
-//! Closing clients because of what became of their gateway: it was isolated, or taken for lost.
+//! What becomes of clients whose gateway was isolated, or may have been taken for lost.
+//!
+//! A worker takes this gateway for lost when its link is gone and no register lists the gateway for a while. It
+//! runs `on_close` for the clients in its books, and says which those are when it links again (CLOSED). A
+//! worker that was replaced meanwhile says nothing. So the gateway notes which clients were left behind in the
+//! books of a worker, and marks their `on_close` when it was unheard for long (`unheard_timer`).
+
+use std::sync::Arc;
 
 use gatewayworker_protocol::CloseReason;
 use gatewayworker_protocol::close_code::SERVICE_RESTART;
 
 use super::Shard;
+use super::client::LeftBehind;
 use super::ports::Ports;
+use super::source::{self, Source};
 use super::table::Key;
+use super::worker_link::WorkerLink;
 
 /// Clients that are closed before other inputs get a turn.
 const AT_ONCE: usize = 100;
@@ -43,6 +53,37 @@ impl<P: Ports> Shard<P> {
         }
         if self.isolated.is_empty() {
             self.isolated.shrink_to(64);
+        }
+    }
+
+    /// Notes whether the gateway is unheard: workers that are gone may have taken it for lost. The `on_close` of
+    /// clients that they may have in their books is marked from then on.
+    pub fn set_unheard(&mut self, is_unheard: bool) {
+        self.is_unheard = is_unheard;
+        if !is_unheard {
+            return;
+        }
+        let note = |left_behind: &mut LeftBehind| {
+            if *left_behind == LeftBehind::Books {
+                *left_behind = LeftBehind::PerhapsClosed;
+            }
+        };
+        for slot in 0..self.table.slots() {
+            if let Some(client) = self.table.at_mut(slot as u32) {
+                note(&mut client.left_behind);
+            }
+        }
+        self.stubs.by_id.values_mut().for_each(|stub| note(&mut stub.left_behind));
+    }
+
+    /// A client goes to another worker, and the one before cannot be told to forget it. The same process with
+    /// a newer link has dropped its older books, or says which clients it has closed.
+    pub(super) fn leave_behind(&mut self, id: u32, link: &Arc<WorkerLink<P::Buffer>>) {
+        let found = source::find(&mut self.table, &mut self.stubs, self.settings.address, id);
+        let Some(Source { worker, left_behind, .. }) = found else { return };
+        if !link.was_let_go() && worker.process() != link.process() {
+            let left = if self.is_unheard { LeftBehind::PerhapsClosed } else { LeftBehind::Books };
+            *left_behind = left.max(*left_behind);
         }
     }
 

@@ -10,6 +10,7 @@
 //!    [`execute`](Shard::execute), [`writable`](Shard::writable),
 //!    [`workers_changed`](Shard::workers_changed), [`worker_drains`](Shard::worker_drains),
 //!    [`worker_gone`](Shard::worker_gone), [`close_isolated`](Shard::close_isolated),
+//!    [`set_unheard`](Shard::set_unheard),
 //!    [`advance`](Shard::advance) when
 //!    [`next_deadline`](Shard::next_deadline) has come, [`begin_stop`](Shard::begin_stop);
 //! 2. [`take_signals`](Shard::take_signals), and [`next_effect`](Shard::next_effect) until there is
@@ -24,7 +25,7 @@
 //! - `table`, `client`, `index`: who is connected, bound and a member;
 //! - `delivery`, `event_log`, `moving`, `source`, `poison`, `suspects`: events that a worker has not
 //!   finished, and clients that go to another worker;
-//! - `isolation`: clients that are closed as their gateway was cut off;
+//! - `isolation`, `isolation_timer`, `unheard_timer`: clients whose gateway was cut off, or taken for lost;
 //! - `admission`: clients whose worker has not admitted them yet;
 //! - `heartbeat`, `silence`: pinging silent clients and closing them;
 //! - `rate_limits`, `token_bucket`: how fast a client may send;
@@ -81,6 +82,7 @@ mod table_tests;
 #[cfg(any(test, feature = "internals"))]
 pub mod testing;
 pub(crate) mod token_bucket;
+pub(crate) mod unheard_timer;
 pub(crate) mod websocket;
 pub(crate) mod worker_link;
 pub(crate) mod worker_table;
@@ -168,6 +170,8 @@ pub struct Shard<P: Ports> {
     wait_for_room: Vec<Key>,
     /// Clients that are closed as the gateway is isolated.
     isolated: VecDeque<Key>,
+    /// The gateway is unheard, or was until just now.
+    is_unheard: bool,
     effects: Effects<P>,
 }
 
@@ -204,6 +208,7 @@ impl<P: Ports> Shard<P> {
             appended: 0,
             wait_for_room: Vec::new(),
             isolated: VecDeque::new(),
+            is_unheard: false,
             effects: Effects::default(),
         }
     }

@@ -98,8 +98,9 @@ impl<P: Ports> Shard<P> {
             if let Some(from) = log.as_mut().and_then(|log| log.moved_from.take()) {
                 // The ADOPT was lost. The worker that had the client before does not wait for another,
                 // which may never come. It is not told to FORGET the client: its books keep it until it is let go.
-                from.release();
                 self.free_logs.recycle(log);
+                self.leave_behind(id, &from);
+                from.release();
             }
             return false;
         };

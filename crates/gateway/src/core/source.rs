@@ -12,6 +12,7 @@ use bytes::Bytes;
 use gatewayworker_protocol::Origin;
 
 use super::Shard;
+use super::client::LeftBehind;
 use super::event_log::EventLog;
 use super::ports::{Directory, Ports};
 use super::table::{Key, Table};
@@ -28,6 +29,7 @@ pub(super) struct Stub<B> {
     pub(super) session: Bytes,
     pub(super) worker: Arc<WorkerLink<B>>,
     pub(super) log: Option<Box<EventLog<B>>>,
+    pub(super) left_behind: LeftBehind,
     /// No worker has any of its events; the bytes that it is counted with in [`Stubs`].
     kept_bytes: Option<usize>,
 }
@@ -57,8 +59,9 @@ impl<B> Stubs<B> {
         session: Bytes,
         worker: Arc<WorkerLink<B>>,
         log: Option<Box<EventLog<B>>>,
+        left_behind: LeftBehind,
     ) {
-        let stub = Stub { origin, session, worker, log, kept_bytes: None };
+        let stub = Stub { origin, session, worker, log, left_behind, kept_bytes: None };
         self.by_id.insert(origin.connection_id, Box::new(stub));
     }
 
@@ -117,6 +120,7 @@ pub(super) struct Source<'s, B> {
     pub(super) session: &'s Bytes,
     pub(super) worker: &'s mut Arc<WorkerLink<B>>,
     pub(super) log: &'s mut Option<Box<EventLog<B>>>,
+    pub(super) left_behind: &'s mut LeftBehind,
     /// A client's key; a stub has none.
     pub(super) key: Option<Key>,
     /// A client that is not admitted yet.
@@ -138,11 +142,12 @@ pub(super) fn find<'s, P: Ports>(
             session: &client.session,
             worker: &mut client.worker,
             log: &mut client.log,
+            left_behind: &mut client.left_behind,
             key: Some(key),
         });
     }
-    let Stub { origin, session, worker, log, .. } = &mut **stubs.by_id.get_mut(&id)?;
-    Some(Source { origin: *origin, session, worker, log, key: None, is_pending: false })
+    let Stub { origin, session, worker, log, left_behind, .. } = &mut **stubs.by_id.get_mut(&id)?;
+    Some(Source { origin: *origin, session, worker, log, left_behind, key: None, is_pending: false })
 }
 
 /// Closes that were given up.

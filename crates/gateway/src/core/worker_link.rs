@@ -101,6 +101,8 @@ pub struct WorkerLink<B> {
     state: AtomicU8,
     /// A worker that does not acknowledge events has said that it stops.
     has_said_stop: AtomicBool,
+    /// The worker was told that it may go: it drops its books.
+    was_let_go: AtomicBool,
     /// Clients that go to the worker with this key: shared with the links that
     /// had the key before, so that the count stays true when a link comes back.
     clients: Arc<AtomicUsize>,
@@ -132,6 +134,7 @@ impl<B: LinkBuffer> WorkerLink<B> {
             acknowledges: features.acknowledged_events && epoch != 0,
             state: AtomicU8::new(State::Open as u8),
             has_said_stop: AtomicBool::new(false),
+            was_let_go: AtomicBool::new(false),
             clients,
             unfinished: AtomicU64::new(0),
             is_room_wanted: AtomicBool::new(false),
@@ -297,6 +300,7 @@ impl<B: LinkBuffer> WorkerLink<B> {
     fn finish_if_drained(&self) {
         // Whoever takes the last of either counter away finds the other at 0. Two may, and say it twice.
         if self.is_let_go() {
+            self.was_let_go.store(true, Ordering::Release);
             let drained = Command::Ping(PingBody::Drained.encode());
             // A link that has failed takes its worker's books along.
             let _ = self.buffer.append(|out| drained.encode(out));
@@ -307,6 +311,11 @@ impl<B: LinkBuffer> WorkerLink<B> {
     /// Whether the worker drains, and nothing keeps the link: the worker is told that it may go.
     pub fn is_let_go(&self) -> bool {
         self.is(State::Draining) && self.unfinished() == 0 && self.adopting() == 0
+    }
+
+    /// Whether the worker was told that it may go. Stays so when the link is over.
+    pub fn was_let_go(&self) -> bool {
+        self.was_let_go.load(Ordering::Acquire)
     }
 
     /// The worker's name and id, with its address before them.

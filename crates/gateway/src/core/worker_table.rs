@@ -39,6 +39,8 @@ pub struct WorkerTable<B> {
     /// Those that take no new events and are not over: they drain, or what has come from them is being
     /// read out.
     leaving: Vec<Arc<WorkerLink<B>>>,
+    /// None is left, and the last one was not let go: it may link again.
+    is_one_missing: bool,
     /// How many clients go to a key, for as long as any does.
     clients: BTreeMap<Arc<str>, Weak<AtomicUsize>>,
     /// Whose turn it is, where workers take turns.
@@ -66,6 +68,7 @@ impl<B: LinkBuffer> WorkerTable<B> {
             routing,
             links: BTreeMap::new(),
             leaving: Vec::new(),
+            is_one_missing: false,
             clients: BTreeMap::new(),
             turn: 0,
             rng: SmallRng::seed_from_u64(seed),
@@ -76,6 +79,7 @@ impl<B: LinkBuffer> WorkerTable<B> {
     /// Takes a link in. It has the place of an older link with the same key.
     pub fn join(&mut self, key: &str, buffer: B, peer: Peer) -> Joined<B> {
         let key: Arc<str> = key.into();
+        self.is_one_missing = false;
         self.clients.retain(|_, clients| clients.strong_count() > 0);
         let known = self.clients.entry(key.clone()).or_default();
         let clients = known.upgrade().unwrap_or_default();
@@ -132,6 +136,9 @@ impl<B: LinkBuffer> WorkerTable<B> {
         link.set_over();
         self.unlist(link);
         self.leaving.retain(|leaving| !Arc::ptr_eq(leaving, link));
+        if self.links().next().is_none() {
+            self.is_one_missing = link.acknowledges() && !link.was_let_go();
+        }
     }
 
     /// Returns the worker for a client that had the worker with the key `before`, or `None`
@@ -187,6 +194,13 @@ impl<B: LinkBuffer> WorkerTable<B> {
     /// How many are linked that take events.
     pub fn len(&self) -> usize {
         self.links.values().filter(|link| link.is_open()).count()
+    }
+
+    /// Whether a worker is there, or may be soon: the last one that was linked has not said that it stops,
+    /// so it runs, or whoever started it starts it again. A worker that was let go, or one of the original,
+    /// has ended because somebody wanted it to.
+    pub fn expects_worker(&self) -> bool {
+        self.is_one_missing || self.links().next().is_some()
     }
 
     /// All links: first those that take events, in the order of their keys, then those that drain or

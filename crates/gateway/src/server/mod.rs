@@ -8,30 +8,30 @@ mod acceptors;
 mod bound_listeners;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::net::SocketAddrV4;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::anyhow;
 use gatewayworker_daemon::{OpenFiles, Operator, Reload};
 use gatewayworker_net::registers;
 use gatewayworker_protocol::Command;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use acceptors::{accept_clients, accept_links};
 pub use bound_listeners::BoundListeners;
+use watch::{watch_contact, watch_isolation};
 
 use crate::capacity::Capacity;
 use crate::config::{Config, ConfigError};
-use crate::core::isolation::Isolated;
-use crate::core::isolation_timer::IsolationTimer;
 use crate::error::Error;
 use crate::gateway_state::GatewayState;
 use crate::listener::{ConnectionLimit, Listener};
@@ -43,9 +43,6 @@ use crate::tls::Certificate;
 /// How often the gateway pings workers on other hosts that do not acknowledge events, PHP's among
 /// them.
 const PING_INTERVAL: Duration = Duration::from_secs(25);
-
-/// How often to look whether the gateway is cut off.
-const ISOLATION_TICK: Duration = Duration::from_secs(1);
 
 /// How long links may take to send their last events when the gateway stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -133,8 +130,13 @@ async fn serve_here(
 ) -> Result<(), Error> {
     let mut shards = PerpetualTasks::default();
     let mut tasks = PerpetualTasks::default();
+    // These go on while the gateway stops.
+    let mut lasting = PerpetualTasks::default();
+    lasting.spawn("the watch for registers", watch_contact(shared.clone()));
+    let inner = accept_links(listeners.inner, shared.clone(), shared.stopping.clone());
+    lasting.spawn("the acceptor of the inner port", inner);
     let started = start_shards(&mut shards, &shared, channels)
-        .and_then(|first| start_tasks(&mut tasks, listeners, &first, &shutdown, reload));
+        .and_then(|first| start_tasks(&mut tasks, listeners.clients, &first, &shutdown, reload));
     let served = match started {
         Err(error) => Err(error),
         Ok(()) => tokio::select! {
@@ -143,6 +145,7 @@ async fn serve_here(
             () = shutdown.cancelled() => Ok(()),
             failure = shards.failure() => Err(Error::PartFailed(format!("{failure:#}"))),
             failure = tasks.failure() => Err(Error::PartFailed(format!("{failure:#}"))),
+            failure = lasting.failure() => Err(Error::PartFailed(format!("{failure:#}"))),
         },
     };
     let mut spread = Duration::from_millis(shared.config.shutdown_spread_ms);
@@ -150,9 +153,10 @@ async fn serve_here(
         error!(%error, "the gateway cannot go on, and ends");
         spread = Duration::ZERO;
     }
-    // This ends the acceptors and the announcement: no new client or worker comes from now on.
-    // The open links go on, as they carry the last closes.
+    // This ends the clients' acceptors and the announcement: no new client comes from now on. The links go
+    // on, as they carry the last closes, and a worker whose links were cut may link again for them.
     tasks.stop().await;
+    lasting.spawn("the announcement to missing workers", announce_if_worker_is_missing(shared.clone()));
     stop(&shared, spread).await;
     if tokio::time::timeout(DRAIN_TIMEOUT, shards.join()).await.is_err() {
         warn!("some shards did not end in time");
@@ -216,11 +220,11 @@ fn start_shard(
     }
 }
 
-/// Starts the tasks that the first shard's thread runs for all shards: the acceptors, the
-/// announcement, the workers' pings, the watch for isolation, and the reload of certificates.
+/// Starts the tasks that the first shard's thread runs for all shards until the gateway stops: the
+/// clients' acceptors, the announcement, the workers' pings, the watch for isolation, and the reload of certificates.
 fn start_tasks(
     tasks: &mut PerpetualTasks,
-    listeners: BoundListeners,
+    sockets: Vec<TcpListener>,
     first: &Rc<ShardThread>,
     shutdown: &CancellationToken,
     reload: Reload,
@@ -228,7 +232,7 @@ fn start_tasks(
     let shared = &first.shared;
     let gateway_limit = Arc::new(ConnectionLimit::new(shared.capacity.clients));
     let mut certificates = Vec::new();
-    for (socket, config) in listeners.clients.into_iter().zip(&shared.config.listen) {
+    for (socket, config) in sockets.into_iter().zip(&shared.config.listen) {
         gatewayworker_net::tune(&socket);
         let port = socket.local_addr().map_err(Error::LocalAddress)?.port();
         let listener = Arc::new(Listener::new(port, config, &shared.config, gateway_limit.clone())?);
@@ -236,8 +240,6 @@ fn start_tasks(
         let accepting = accept_clients(socket, listener, first.clone(), shutdown.clone());
         tasks.spawn(format!("the acceptor of {}", config.url), accepting);
     }
-    let accepting = accept_links(listeners.inner, shared.clone(), shutdown.clone());
-    tasks.spawn("the acceptor of the inner port", accepting);
     tasks.spawn("the announcement to the registers", announce(shared.clone()));
     tasks.spawn("the workers' heartbeat", ping_workers(shared.clone()));
     tasks.spawn("the watch for isolation", watch_isolation(shared.clone()));
@@ -251,6 +253,23 @@ async fn announce(shared: Arc<GatewayState>) {
     let Config { register_address, secret_key, .. } = &shared.config;
     registers::announce(register_address, &address, secret_key, shared.link_tls.as_ref(), &shared.registers)
         .await;
+}
+
+/// Announces a gateway that stops again, for as long as the last worker is missing: workers link to a gateway
+/// that a register lists.
+async fn announce_if_worker_is_missing(shared: Arc<GatewayState>) {
+    let mut changes = shared.workers.changes();
+    loop {
+        if shared.workers.is_one_missing() {
+            tokio::select! {
+                () = announce(shared.clone()) => {}
+                () = shared.workers.wait_for_one() => {}
+            }
+        } else {
+            // It fails only where the sender is dropped, and `shared` holds it.
+            let _ = changes.changed().await;
+        }
+    }
 }
 
 /// Loads the certificates again at each request of the operator. Without certificates it drops
@@ -290,34 +309,6 @@ async fn ping_workers(shared: Arc<GatewayState>) {
     }
 }
 
-/// Closes the clients of a gateway that is cut off: without a worker and a register for
-/// `isolated_after_ms`.
-async fn watch_isolation(shared: Arc<GatewayState>) {
-    let after = Duration::from_millis(shared.config.isolated_after_ms);
-    if after.is_zero() {
-        return std::future::pending().await;
-    }
-    let started = Instant::now();
-    let mut isolation = IsolationTimer::new(after);
-    let mut ticks = tokio::time::interval(ISOLATION_TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let has_worker = !shared.workers.all().is_empty();
-        let now_ms = started.elapsed().as_millis() as u64;
-        let Some(which) = isolation.tick(shared.registers.in_touch(), has_worker, now_ms) else { continue };
-        if which == Isolated::TakenOver {
-            let clients = shared.clients.load(Ordering::Relaxed);
-            error!(
-                clients,
-                "the gateway is cut off: no worker is linked and no register connected for isolated_after_ms: \
-                 it closes its clients, so that they turn to other gateways"
-            );
-        }
-        shared.tell_shards(|| ShardMessage::CloseIsolated(which)).await;
-    }
-}
-
 /// Closes the clients evenly over `spread`, lets the workers handle the closes for
 /// `shutdown_timeout_ms` at most, and ends the shards.
 async fn stop(shared: &Arc<GatewayState>, spread: Duration) {
@@ -332,6 +323,11 @@ async fn stop(shared: &Arc<GatewayState>, spread: Duration) {
         if shard.send(ShardMessage::Stop { spread, timeout, done }).await.is_ok() {
             stopping.push(stopped);
         }
+    }
+    if clients > 0 && shared.workers.is_one_missing() {
+        info!(
+            "no worker is linked: the gateway waits for one to handle the closes, for shutdown_timeout_ms at most"
+        );
     }
     let (mut lost, mut unfinished) = (0, 0);
     for stopped in stopping {
@@ -349,7 +345,7 @@ async fn stop(shared: &Arc<GatewayState>, spread: Duration) {
     if lost > 0 {
         warn!(
             closes = lost,
-            "no worker was linked when the gateway stopped: on_close is lost for these clients"
+            "no worker was linked while the gateway stopped: on_close is lost for these clients"
         );
     }
     shared.stopping.cancel();

@@ -34,6 +34,8 @@ pub(crate) enum ShardMessage {
     WorkerGone(Arc<WorkerLink>, Gone, oneshot::Sender<TakenBack>),
     /// The gateway is cut off: close these clients.
     CloseIsolated(Isolated),
+    /// Workers may have taken the gateway for lost, or may not any more.
+    Unheard(bool),
     /// Close all clients evenly over a time, and report when their workers have handled the
     /// closes.
     Stop {

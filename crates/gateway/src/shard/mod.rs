@@ -257,10 +257,11 @@ impl ShardThread {
         let _ = done.send(given_up);
     }
 
-    /// Waits until workers have handled all closes, or no worker is there that could.
+    /// Waits until workers have handled all closes, or no worker is there that could, nor is expected: an
+    /// operator who has stopped the workers does not wait for nothing.
     async fn closes_handled(&self) {
         let mut workers = self.shared.workers.changes();
-        while !self.look(Core::has_stopped) && !self.shared.workers.all().is_empty() {
+        while !self.look(Core::has_stopped) && self.shared.workers.expects_one() {
             tokio::select! {
                 () = self.closes_done.notified() => {}
                 _ = workers.changed() => {}

@@ -90,6 +90,7 @@ impl ShardThread {
                         let _ = taken.send(self.input(|core| core.worker_gone(&worker, how)));
                     }
                     ShardMessage::CloseIsolated(which) => self.input(|core| core.close_isolated(which)),
+                    ShardMessage::Unheard(is_unheard) => self.input(|core| core.set_unheard(is_unheard)),
                     ShardMessage::Ask(question) => self.look(question),
                     ShardMessage::End => return,
                     ShardMessage::Stop { spread, timeout, done } => {

@@ -3,7 +3,7 @@
 
 use gatewayworker_gateway::Config;
 use gatewayworker_protocol::{Command, EventCounts, PingBody, Question};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::harness::{Gateway, client, close_code, gateway, say, soon};
@@ -180,11 +180,59 @@ async fn a_gateway_that_stops_does_not_wait_for_ever() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_stops_waits_for_a_worker_that_is_missing() {
+    let register = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = quick_gateway(|config| {
+        config.register_address = vec![register.local_addr().unwrap().to_string()];
+        (config.shutdown_spread_ms, config.shutdown_timeout_ms) = (0, 3_600_000);
+    })
+    .await;
+    let mut announced = soon("announcement", register.accept()).await.unwrap().0;
+    let mut worker = worker(&gateway, "W:0", 1).await;
+    let (mut client, id) = client_of(&gateway, &mut worker).await;
+    worker.calls.ask(Question::IsOnline(0)).await;
+    drop(worker);
+    gateway.shutdown.cancel();
+    assert_eq!(close_code(&mut client).await, 1001);
+    drop(client);
+    soon("leave", announced.read_to_end(&mut Vec::new())).await.unwrap();
+    // Workers link to a gateway that is announced.
+    let mut announced = soon("announcement", register.accept()).await.unwrap().0;
+    let mut worker = self::worker(&gateway, "W:0", 2).await;
+    soon("leave", announced.read_to_end(&mut Vec::new())).await.unwrap();
+    worker.adopt(id).await;
+    assert_eq!(worker.close().await, (id, false));
+    assert_eq!(worker.events.event().await, None);
+    drop(worker);
+    soon("end of the gateway", gateway.task).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_that_stops_does_not_wait_for_a_worker_when_the_last_one_was_let_go() {
+    let gateway = quick_gateway(|config| {
+        (config.shutdown_spread_ms, config.shutdown_timeout_ms) = (0, 3_600_000);
+    })
+    .await;
+    let mut worker = worker(&gateway, "W:0", 1).await;
+    let (mut client, _) = client_of(&gateway, &mut worker).await;
+    worker.events.send(Command::Ping(PingBody::Draining.encode())).await;
+    assert_eq!(worker.events.event().await, Some(Command::Ping(PingBody::Drained.encode())));
+    assert_eq!(worker.events.event().await, None);
+    drop(worker);
+    gateway.shutdown.cancel();
+    assert_eq!(close_code(&mut client).await, 1001);
+    drop(client);
+    soon("end of the gateway", gateway.task).await.unwrap();
+}
+
+#[tokio::test]
 async fn clients_that_a_worker_has_closed_are_closed_before_it_is_given_any() {
     let gateway = quick_gateway(|_| ()).await;
     let mut older = worker(&gateway, "W:0", 1).await;
     let (mut closed, closed_id) = client_of(&gateway, &mut older).await;
     let (_kept, kept_id) = client_of(&gateway, &mut older).await;
+    // Behind what it has said of both.
+    older.calls.ask(Question::IsOnline(0)).await;
     drop(older);
     let event_link = EventLink::connect(&gateway, "W:0", 1).await;
     let (epoch, process) = (event_link.pairing.epoch, 1);
@@ -218,4 +266,42 @@ async fn a_gateway_without_a_worker_and_a_register_closes_its_clients() {
     }
     drop((register, announced, worker));
     assert_eq!(close_code(&mut client).await, 1012);
+}
+
+#[tokio::test]
+async fn a_close_is_marked_once_the_gateway_was_unheard_since_its_client_has_lost_its_worker() {
+    let register = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gateway = quick_gateway(|config| {
+        config.register_address = vec![register.local_addr().unwrap().to_string()];
+        config.isolated_after_ms = 1;
+    })
+    .await;
+    let mut announced = soon("announcement", register.accept()).await.unwrap().0;
+    announced.write_all(b"{\"event\":\"pong\"}\n").await.unwrap();
+    let mut first = worker(&gateway, "W:0", 1).await;
+    let (early, early_id) = client_of(&gateway, &mut first).await;
+    let (late, late_id) = client_of(&gateway, &mut first).await;
+    let mut other = worker(&gateway, "W:1", 2).await;
+    // Every second the gateway looks who is there.
+    for _ in 0..3 {
+        assert_eq!(other.events.until_pings().await, []);
+    }
+    drop(first);
+    for _ in 0..2 {
+        let adopt = other.events.event().await;
+        assert!(matches!(adopt, Some(Command::Adopt { .. })), "{adopt:?}");
+    }
+    other.done(early_id, 1).await;
+    other.done(late_id, 1).await;
+    drop(early);
+    assert_eq!(other.close().await, (early_id, false));
+    drop((register, announced));
+    let own = client_of(&gateway, &mut other).await;
+    for _ in 0..5 {
+        assert_eq!(other.events.until_pings().await, []);
+    }
+    drop((late, own.0));
+    let mut closes = [other.close().await, other.close().await];
+    closes.sort_unstable_by_key(|(id, _)| *id != late_id);
+    assert_eq!(closes, [(late_id, true), (own.1, false)]);
 }

@@ -175,6 +175,15 @@ impl Pair {
         (String::from_utf8(body.to_vec()).unwrap(), is_marked)
     }
 
+    /// Reads the close of a client, and says that it is done. Returns the client's connection id, and whether the
+    /// close is marked as redelivered.
+    pub(crate) async fn close(&mut self) -> (u32, bool) {
+        let (event, is_marked) = self.events.marked_event().await.expect("an event");
+        let Command::OnClose { origin, .. } = event else { panic!("{event:?} instead of ON_CLOSE") };
+        self.done(origin.connection_id, 1).await;
+        (origin.connection_id, is_marked)
+    }
+
     /// Reads the ADOPT of a client, says that it is done, and returns the client's session.
     pub(crate) async fn adopt(&mut self, connection_id: u32) -> bytes::Bytes {
         let event = self.events.event().await;

@@ -46,6 +46,19 @@ struct Record {
     aborts: BTreeMap<u64, u32>,
     /// Its gateway is dead, and these workers know that the client was theirs.
     owners: BTreeSet<Life>,
+    /// What workers have taken, and have to handle if the gateway dies.
+    taken: BTreeMap<Life, Vec<ClientEvent>>,
+}
+
+impl Record {
+    /// Checks that a worker has not dropped anything that it had taken of a client whose gateway is dead.
+    fn check_taken(&self, id: ClientId, worker: Life) -> Result<(), Violation> {
+        let taken = self.taken.get(&worker).into_iter().flatten();
+        let missing = taken.copied().find(|event| !self.history.has_begun(*event));
+        ensure(missing.is_none() || self.history.has_lost_events(), "events-survive-gateways", || {
+            format!("client {id}: {worker:?} has dropped {missing:?} of {self:?}")
+        })
+    }
 }
 
 impl Ledger {
@@ -73,6 +86,7 @@ impl Ledger {
             is_refused: false,
             aborts: BTreeMap::new(),
             owners: BTreeSet::new(),
+            taken: BTreeMap::new(),
         };
         self.clients.insert(id, record);
     }
@@ -104,6 +118,28 @@ impl Ledger {
         // and has not ended a worker yet.
         let is_poisonous = self.aborts > 0 || self.innocent_ends > 0;
         ensure(is_poisonous, "only-poison-is-dropped", || format!("client {id}: {record:?}"))
+    }
+
+    /// Hears that a worker has taken an event from a gateway. Whether it begins with it or gives it back, the event
+    /// outlives the gateway.
+    pub(super) fn takes(&mut self, id: ClientId, event: ClientEvent, worker: Life) {
+        if let Some(record) = self.clients.get_mut(&id) {
+            record.taken.entry(worker).or_default().push(event);
+        }
+    }
+
+    /// Hears that a gateway has told a worker that a client is not the worker's any more.
+    pub(super) fn is_forgotten(&mut self, id: ClientId, worker: Life) {
+        if let Some(record) = self.clients.get_mut(&id) {
+            record.taken.remove(&worker);
+        }
+    }
+
+    /// Hears that a gateway has let a worker go, or has paired with it again and tells it anew what is its own.
+    pub(super) fn all_are_forgotten(&mut self, gateway: Life, worker: Life) {
+        for record in self.clients.values_mut().filter(|record| record.gateway == gateway) {
+            record.taken.remove(&worker);
+        }
     }
 
     /// Hears that a worker refuses a client, and whether it could tell the client's gateway so.
@@ -252,6 +288,7 @@ impl Ledger {
         self.gone_workers.insert(worker);
         for record in self.clients.values_mut() {
             record.owners.remove(&worker);
+            record.taken.remove(&worker);
         }
     }
 
@@ -261,6 +298,7 @@ impl Ledger {
         ensure(owned.is_none(), "closes-survive-gateways", || {
             format!("worker {worker:?} ends, and is the last that knows of {owned:?}")
         })?;
+        self.clients.iter().try_for_each(|(id, record)| record.check_taken(*id, worker))?;
         self.worker_leaves(worker);
         Ok(())
     }
@@ -295,6 +333,7 @@ impl Ledger {
             if self.epochs.is_dead(record.gateway) {
                 let is_told = record.owners.is_empty() || record.history.is_closed();
                 ensure(is_told, "closes-survive-gateways", || format!("client {id}: {record:?}"))?;
+                record.taken.keys().try_for_each(|worker| record.check_taken(*id, *worker))?;
                 continue;
             }
             record.history.check_end(number_of(*id), &self.epochs, self.options)?;

@@ -151,6 +151,11 @@ impl SimDirectory {
         self.table.borrow().len()
     }
 
+    /// Says whether a worker is linked, or may link again.
+    pub(super) fn expects_worker(&self) -> bool {
+        self.table.borrow().expects_worker()
+    }
+
     /// Says whether a client that comes now would find a worker that reads.
     pub(super) fn has_room(&self) -> bool {
         self.table.borrow().links().any(|link| link.is_open() && !link.is_full())

@@ -12,7 +12,13 @@ pub(super) const GATEWAY_LOST_AFTER_MS: u64 = 1_200;
 /// `isolated_after_ms`.
 pub(super) const ISOLATED_AFTER_MS: u64 = 1_500;
 
-/// How often a worker looks whether a gateway is lost, and a gateway whether it is isolated.
+/// After how long without a register workers may have taken a gateway for lost, as it sees it: less than they take.
+pub(super) const UNHEARD_AFTER_MS: u64 = 800;
+
+/// How long a gateway takes at most to notice, and to tell its shards, which links have ended.
+pub(super) const LINKS_END_MS: u64 = 2 * LINK_TIMEOUT_MS + 400;
+
+/// How often a worker looks whether a gateway is lost, and a gateway whether it is isolated or unheard.
 pub(super) const TICK_MS: u64 = 100;
 
 /// How long a gateway waits for the call link of an event link.

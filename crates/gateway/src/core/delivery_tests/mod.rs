@@ -6,6 +6,7 @@
 mod acknowledging;
 mod admission;
 mod closing;
+mod left_behind;
 mod moving;
 mod poison;
 mod walk;

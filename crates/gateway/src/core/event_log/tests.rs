@@ -106,20 +106,3 @@ fn a_suspect_counts_until_it_is_finished_taken_back_or_settled() {
     let settled = suspect().settle(DeliveryMode::AtLeastOnce, true);
     assert!(settled.ended.was_suspect && settled.tries == 2);
 }
-
-#[test]
-fn an_empty_log_is_used_again_without_the_memory_of_a_large_one() {
-    let mut free = FreeLogs::<()>::default();
-    let mut log = None;
-    free.log(&mut log).push(code::ON_MESSAGE, 0, b"x");
-    free.recycle(&mut log);
-    assert!(log.is_some(), "it holds something");
-    for (bytes, is_kept) in [(KEEP, true), (2 * KEEP, false)] {
-        let mut log = None;
-        free.log(&mut log).push_given(code::ON_MESSAGE, 0, &vec![0; bytes], 1);
-        free.log(&mut log).finish(1);
-        free.recycle(&mut log);
-        assert_eq!((log.is_none(), free.0.len()), (true, 1));
-        assert_eq!(free.0[0].bodies.capacity() > 0, is_kept);
-    }
-}

@@ -23,7 +23,7 @@ pub(super) use client::{ACCEPTED, NO_WORKER};
 use client::{ClientTask, Stage};
 use gatewayworker_gateway::internals::{
     DeliverySettings, Framing, Heartbeat, IsolationTimer, ListenerPolicy, MembershipLimits, Pairings,
-    Routing, Settings, SlowConsumer, WebSocketType,
+    Routing, Settings, SlowConsumer, UnheardTimer, WebSocketType,
 };
 use gatewayworker_protocol::ClientId;
 use link::{Doing, Link};
@@ -32,7 +32,7 @@ use shard::{ShardMessage, ShardNode};
 use super::Act;
 use super::observer::Observer;
 use super::ports::{Core, SimDirectory};
-use super::timing::{ISOLATED_AFTER_MS, TICK_MS};
+use super::timing::{ISOLATED_AFTER_MS, LINKS_END_MS, TICK_MS, UNHEARD_AFTER_MS};
 use crate::epochs::{EpochName, Life};
 use crate::model::{Context, Input};
 use crate::network::{ProcessId, SocketId};
@@ -148,6 +148,7 @@ pub(super) struct Gateway {
     pairings: Pairings<u32>,
     epochs: BTreeMap<u32, epochs::Epoch>,
     isolation: IsolationTimer,
+    unheard: UnheardTimer,
     next_tick_ms: u64,
     sockets: BTreeMap<SocketId, Wake>,
     /// Clients that wait for a worker.
@@ -165,6 +166,8 @@ impl Gateway {
     pub(super) fn new(options: GatewayOptions, life: Life, context: &mut Context<'_>) -> Self {
         let directory = SimDirectory::new(options.routing, context.rng.next_u64());
         let policy = Rc::new(options.policy());
+        let [unheard_after, links_end, tick] =
+            [UNHEARD_AFTER_MS, LINKS_END_MS, TICK_MS].map(Duration::from_millis);
         let shards = (0..options.shards).map(|index| {
             let settings = Settings {
                 address: super::address(context.process),
@@ -187,6 +190,7 @@ impl Gateway {
             pairings: Pairings::new(context.rng.next_u64() as u32),
             epochs: BTreeMap::new(),
             isolation: IsolationTimer::new(Duration::from_millis(ISOLATED_AFTER_MS)),
+            unheard: UnheardTimer::new(unheard_after, links_end, tick),
             next_tick_ms: context.now_ms,
             clients: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -274,9 +278,7 @@ impl Gateway {
         }
         let until_ms = *self.stop_until_ms.get_or_insert(context.now_ms + STOP_TIMEOUT_MS);
         let are_done = self.shards.iter().all(|shard| shard.core.has_stopped());
-        let mut has_workers = false;
-        self.directory.each(|_| has_workers = true);
-        if !are_done && context.now_ms < until_ms && has_workers {
+        if !are_done && context.now_ms < until_ms && self.directory.expects_worker() {
             return;
         }
         if !self.clients.is_empty() {
@@ -313,7 +315,14 @@ impl Gateway {
         if now_ms >= self.next_tick_ms {
             self.next_tick_ms = now_ms + TICK_MS;
             let has_register = !observer.registers.is_absent(context.process, now_ms);
-            if let Some(which) = self.isolation.tick(has_register, self.directory.len() > 0, now_ms) {
+            let has_worker = self.directory.len() > 0;
+            if let Some(is_unheard) = self.unheard.tick(has_register, has_worker, now_ms) {
+                context.note(|| format!("is unheard: {is_unheard}"));
+                for shard in 0..self.shards.len() {
+                    self.send(shard, ShardMessage::Unheard(is_unheard), context);
+                }
+            }
+            if let Some(which) = self.isolation.tick(has_register, has_worker, now_ms) {
                 context.note(|| format!("is isolated: {which:?}"));
                 for shard in 0..self.shards.len() {
                     self.send(shard, ShardMessage::CloseIsolated(which), context);

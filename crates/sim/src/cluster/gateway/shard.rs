@@ -33,6 +33,7 @@ pub(super) enum ShardMessage {
     WorkerGone(Arc<WorkerLink>, Gone),
     /// The gateway is cut off from everybody: close these clients.
     CloseIsolated(Isolated),
+    Unheard(bool),
     /// Close everybody, over so many ms.
     Stop(u64),
 }
@@ -135,6 +136,9 @@ impl Gateway {
                 }
                 ShardMessage::CloseIsolated(which) => {
                     self.input(shard, observer, context, |core| core.close_isolated(which));
+                }
+                ShardMessage::Unheard(is_unheard) => {
+                    self.input(shard, observer, context, |core| core.set_unheard(is_unheard));
                 }
                 ShardMessage::Stop(spread_ms) => {
                     let now_ms = context.now_ms;

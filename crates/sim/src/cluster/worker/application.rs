@@ -70,6 +70,19 @@ fn parse_handshake(handshake: &[u8]) -> Option<(ConnectionName, Wanted)> {
     Some((connection, wanted))
 }
 
+/// Returns what an event is to an application, unless it is a close.
+pub(super) fn client_event(event: &Event) -> Option<ClientEvent> {
+    match &event.kind {
+        EventKind::Connect => Some(ClientEvent::Connect),
+        EventKind::WebSocketConnect { .. } => Some(ClientEvent::WebSocketConnect),
+        EventKind::Message(Payload { body: Body::Plain(body) | Body::Php(body), .. }) => {
+            let request = std::str::from_utf8(body).ok().and_then(Request::decode)?;
+            Some(ClientEvent::Message(request.number))
+        }
+        EventKind::Close(_) => None,
+    }
+}
+
 impl Worker {
     /// Runs the handler of an event.
     pub(super) fn handle(

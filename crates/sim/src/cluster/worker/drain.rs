@@ -73,7 +73,7 @@ impl Worker {
             if epoch.phase() != Phase::Live {
                 continue;
             }
-            let counts = self.clients.take_unbegun(&epoch);
+            let counts = self.clients.return_unbegun(&epoch);
             self.tell_return(gateway, counts, context);
             let is_its = |event: &Event| event.epoch.as_ref().is_some_and(|of| of.serial() == epoch.serial());
             let mut unbegun: Vec<Event> = self.held.extract_if(.., |event| is_its(event)).collect();
@@ -82,7 +82,7 @@ impl Worker {
             self.started = others;
             unbegun.extend(its);
             for event in unbegun {
-                let (counts, next) = self.clients.return_started(event.client_id(), &event, &epoch);
+                let (counts, next) = self.clients.return_started(event, &epoch);
                 self.tell_return(gateway, counts, context);
                 self.go_on(next, observer, context)?;
             }

@@ -6,9 +6,10 @@ use gatewayworker_businessworker::internals::{Begin, Enqueued, Epoch, Event, Rec
 use gatewayworker_protocol::{ClientId, Command, EventCounts, Frame, MAX_LARGE_FRAME_LEN, Question};
 
 use super::links::{Asker, Events, Read};
-use super::{Running, Worker};
+use super::{Running, Worker, application};
 use crate::cluster::observer::Observer;
 use crate::cluster::process_of;
+use crate::epochs::Life;
 use crate::model::Context;
 use crate::network::ProcessId;
 use crate::violation::Violation;
@@ -72,19 +73,28 @@ impl Worker {
             if self.is_draining
                 && let Some(epoch) = &event.epoch
             {
-                // It is the last that is here of its client.
                 context.note(|| format!("returns {:?} of {}", event.kind, event.client_id()));
+                let epoch = epoch.clone();
+                self.note_taken(&event, observer);
                 debug_assert!(Some(epoch.serial()) == self.events[gateway].epoch().map(|of| of.serial()));
-                let counts = EventCounts(vec![(event.origin.connection_id, 1)]);
-                self.tell_return(gateway, counts, context);
+                self.tell_return(gateway, EventCounts(vec![(event.origin.connection_id, 1)]), context);
+                if let Some(event) = self.clients.return_arrived(event, &epoch) {
+                    self.start(event, observer, context)?;
+                }
                 continue;
             }
             if !self.clients.try_reserve(&event) {
                 self.events[gateway].stalled = Some(event);
                 return Ok(());
             }
-            if let Enqueued::Start(event) = self.clients.enqueue(event) {
-                self.start(event, observer, context)?;
+            self.note_taken(&event, observer);
+            let connection_id = event.origin.connection_id;
+            match self.clients.enqueue(event) {
+                Enqueued::Start(event) => self.start(event, observer, context)?,
+                Enqueued::Queued => {}
+                Enqueued::Returned(_) => {
+                    self.tell_return(gateway, EventCounts(vec![(connection_id, 1)]), context);
+                }
             }
         }
     }
@@ -111,11 +121,15 @@ impl Worker {
             }
             (Received::Forget(ids), Some(epoch)) => {
                 context.note(|| format!("forgets {ids:08x?}"));
+                for id in &ids {
+                    observer.ledger.is_forgotten(ClientId::new(epoch.gateway(), *id), self.life);
+                }
                 self.clients.forget(&epoch, &ids);
             }
             (Received::Drained, Some(epoch)) => {
                 context.note(|| format!("is let go by gateway {gateway}"));
                 epoch.end();
+                observer.ledger.all_are_forgotten(Life::of_id(epoch.instance()), self.life);
                 self.clients.supersede(&epoch);
                 self.end_pair(gateway, context);
             }
@@ -171,6 +185,15 @@ impl Worker {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Reports an event that it has from a gateway that acknowledges events.
+    fn note_taken(&self, event: &Event, observer: &mut Observer) {
+        if event.epoch.is_some()
+            && let Some(what) = application::client_event(event)
+        {
+            observer.ledger.takes(event.client_id(), what, self.life);
         }
     }
 

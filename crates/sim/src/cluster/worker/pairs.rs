@@ -65,6 +65,7 @@ impl Worker {
         context.note(|| format!("begins {epoch:?}"));
         match previous {
             Some(Previous::Superseded(previous)) => {
+                observer.ledger.all_are_forgotten(Life::of_id(previous.instance()), self.life);
                 self.clients.supersede(&previous);
                 self.look_for_room(context);
             }

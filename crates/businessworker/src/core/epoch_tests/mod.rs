@@ -1,4 +1,6 @@
-//! What epochs do to clients, driven without a runtime.
+//! What epochs do to clients, driven without a runtime; `returns`: what a worker that drains gives back.
+
+mod returns;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -73,6 +75,7 @@ impl Paired {
         match self.clients.enqueue(event) {
             Enqueued::Start(event) => Some(event),
             Enqueued::Queued => None,
+            Enqueued::Returned(_) => panic!("it is given back"),
         }
     }
 
@@ -414,24 +417,18 @@ fn held_events_that_are_dropped_were_given_back_once() {
 }
 
 #[test]
-fn a_worker_that_drains_gives_back_what_it_has_not_begun() {
-    let worker = Paired::new();
-    let running = worker.receive(message(1, ""));
-    worker.receive(message(1, ""));
-    worker.receive(message(1, ""));
-    worker.receive(message(2, ""));
-    assert_eq!(worker.clients.take_unbegun(&worker.epoch), EventCounts(vec![(1, 2)]));
-    assert_eq!(worker.handle(running), ["1 message []"], "it had begun");
-    assert_eq!(worker.clients.unfinished(), Unfinished { events: 1, given_to_others: 1 });
-}
-
-#[test]
-fn a_started_event_is_given_back_with_those_behind_it_and_leaves_no_client_that_came_with_it() {
-    let worker = Paired::new();
-    let started = worker.receive(connect(1)).unwrap();
-    worker.receive(message(1, ""));
-    let (counts, next) = worker.clients.return_started(id(1), &started, &worker.epoch);
-    assert_eq!(counts, EventCounts(vec![(1, 2)]));
-    assert!(next.is_none());
-    worker.assert_nothing_is_left();
+fn what_a_handler_writes_when_its_epoch_is_superseded_is_forgotten_behind_it() {
+    for begins in [false, true] {
+        let worker = Paired::new();
+        let event = worker.receive(message(1, "")).unwrap();
+        if begins {
+            worker.clients.begin(id(1), &event.kind, event.session);
+        }
+        worker.epoch.end();
+        worker.clients.supersede(&worker.epoch);
+        worker.clients.note_write(id(1), b"late");
+        let next = if begins { worker.clients.finish(id(1)) } else { worker.clients.drop_started(id(1)) };
+        assert!(next.is_none());
+        worker.assert_nothing_is_left();
+    }
 }

@@ -3,18 +3,21 @@
 //!
 //! [`Clients`](super::Clients) keeps one for each client that has an event, a written
 //! session, a refusal or a book, and calls every method in here. Plain data: nothing waits, and
-//! nothing is sent.
+//! nothing is sent. What epochs do to the client is in `epochs`.
+
+mod epochs;
 
 use std::collections::VecDeque;
-use std::net::SocketAddrV4;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use gatewayworker_client::php;
 use gatewayworker_protocol::{MAX_FRAME_LEN, Origin};
 
 use super::book::Book;
-use super::event::{Event, EventKind};
+use super::epoch::Epoch;
+use super::event::{Event, EventKind, Standing};
 use super::event_budget::EventBudget;
 use super::session_version::{Freshness, SessionHasher, SessionVersion};
 
@@ -28,7 +31,8 @@ pub struct ClientState {
     /// The newest session that is known here. Kept while there is a book, or the last write may have to
     /// stand in for an answer of the gateway.
     known: Option<Box<[u8]>>,
-    /// The events behind the one that runs, in the order in which they left the gateway.
+    /// The events behind the one that runs, in the order in which they left the gateway. Those that were
+    /// given back are the last.
     #[expect(clippy::box_collection, reason = "most clients have none, and this is four times as small")]
     waiting: Option<Box<VecDeque<Event>>>,
     session: SessionVersion,
@@ -106,42 +110,85 @@ pub(super) struct Finished {
     pub(super) next: Option<Event>,
 }
 
-/// Events that were taken out of a queue.
-#[derive(Debug, Default)]
-pub(super) struct Unbegun {
-    pub(super) events: u32,
-    /// What they had reserved.
-    pub(super) cost: usize,
+/// Whether the handler of an enqueued event can run.
+#[derive(Debug)]
+pub enum Enqueued {
+    /// This one's can: no other event of the client is there.
+    Start(Event),
+    /// The event waits until those of its client before it have finished.
+    Queued,
+    /// Those of its client before it were given back to the gateway, and so is this one: the gateway of
+    /// the epoch is to be told.
+    Returned(Arc<Epoch>),
 }
 
 impl ClientState {
-    /// Takes an event; returns the one whose turn it is at once, if no other is before it.
-    pub(super) fn enqueue(&mut self, event: Event) -> Option<Event> {
+    /// Takes an event, for which the budget was reserved.
+    pub(super) fn enqueue(&mut self, event: Event, budget: &EventBudget) -> Enqueued {
         let mut start = None;
-        if let Some(epoch) = &event.epoch {
-            start = self.enter(&event.origin, epoch.serial());
+        match &event.epoch {
+            Some(epoch) if self.has_returned(epoch.serial()) => {
+                let epoch = epoch.clone();
+                budget.give_back(event.cost());
+                self.keep_returned(event);
+                return Enqueued::Returned(epoch);
+            }
+            Some(epoch) => start = self.enter(&event.origin, epoch.serial()),
+            None => self.come_back(),
         }
-        self.queue(event).or(start)
+        self.queue(event).or(start).map_or(Enqueued::Queued, Enqueued::Start)
     }
 
-    /// Puts an event into the queue.
+    /// Puts an event into the queue; returns one to start.
     fn queue(&mut self, event: Event) -> Option<Event> {
-        self.come_back();
+        if self.running == Running::Nothing && self.waiting.is_none() {
+            self.run(&event);
+            return Some(event);
+        }
+        self.push_back(event);
+        self.start_next()
+    }
+
+    fn push_back(&mut self, event: Event) {
         if self.departure == Departure::Followed && event.is_close() {
             // The last close here is that of the client that has followed.
             self.departure = Departure::None;
         }
-        if self.running == Running::Nothing {
-            self.run(&event);
-            return Some(event);
+        self.waiting_mut().push_back(event);
+    }
+
+    fn waiting_mut(&mut self) -> &mut VecDeque<Event> {
+        self.waiting.get_or_insert_with(|| Box::new(VecDeque::with_capacity(FIRST_ROOM)))
+    }
+
+    /// Starts the next event, unless one runs.
+    fn start_next(&mut self) -> Option<Event> {
+        if self.running != Running::Nothing {
+            return None;
         }
-        self.waiting.get_or_insert_with(|| Box::new(VecDeque::with_capacity(FIRST_ROOM))).push_back(event);
-        None
+        let next = self.pop_next();
+        if let Some(next) = &next {
+            self.run(next);
+        }
+        next
+    }
+
+    /// Takes the next event out of the queue that is not given back.
+    fn pop_next(&mut self) -> Option<Event> {
+        let waiting = self.waiting.as_mut()?;
+        if waiting.front()?.standing == Standing::Returned {
+            return None;
+        }
+        let next = waiting.pop_front();
+        if waiting.is_empty() {
+            self.waiting = None;
+        }
+        next
     }
 
     fn run(&mut self, event: &Event) {
         self.cost = event.cost().try_into().unwrap_or(u32::MAX);
-        self.is_held = event.is_held;
+        self.is_held = event.standing == Standing::Held;
         self.running = if event.is_close() { Running::Close } else { Running::Event };
     }
 
@@ -270,13 +317,12 @@ impl ClientState {
     }
 
     /// Ends the event that runs, and starts the next. After the client's last event nothing
-    /// is known of it any more, not even what `on_close` wrote. The last event is the close,
-    /// or whatever is the last here of a client whose gateway has taken it away.
+    /// is known of it any more, not even what `on_close` wrote.
     pub(super) fn finish(&mut self) -> Finished {
         let was_close = self.running == Running::Close;
         let departure = self.departure;
         let finished = self.skip();
-        let is_last = finished.next.is_none();
+        let is_last = finished.next.is_none() && self.waiting.is_none();
         match departure {
             // What is behind the close is of another client that has got its id.
             Departure::Followed | Departure::CloseDue if was_close => self.forget_client(),
@@ -286,142 +332,36 @@ impl ClientState {
                     self.book = None;
                 }
             }
-            Departure::Taken if is_last => self.forget_client(),
             _ => {}
         }
         finished
     }
 
-    /// Ends an event for which no handler was to run, and starts the next.
+    /// Ends an event for which no handler was to run, and starts the next. Behind the last one of a client
+    /// that its gateway has taken away, nothing is known of it any more.
     pub(super) fn skip(&mut self) -> Finished {
         let cost = if std::mem::take(&mut self.is_held) { 0 } else { self.cost as usize };
         self.cost = 0;
-        let next = self.waiting.as_mut().and_then(|waiting| waiting.pop_front());
-        if self.waiting.as_ref().is_some_and(|waiting| waiting.is_empty()) {
-            self.waiting = None;
-        }
+        let next = self.pop_next();
         if self.running == Running::Close && self.departure == Departure::Followed {
             self.departure = Departure::None;
         }
         match &next {
             Some(next) => self.run(next),
-            None => self.running = Running::Nothing,
+            None => {
+                self.running = Running::Nothing;
+                if self.departure == Departure::Taken {
+                    self.forget_client();
+                }
+            }
         }
         Finished { cost, next }
     }
 
-    /// Takes the events of an epoch out of the queue, which is to say the last ones. If the client came
-    /// with them, it is not this worker's.
-    pub(super) fn take_unbegun(&mut self, epoch: NonZeroU32) -> Unbegun {
-        let mut taken = Unbegun::default();
-        let Some(waiting) = &mut self.waiting else { return taken };
-        let mut came = false;
-        while waiting.back().is_some_and(|event| event.is_of(epoch)) {
-            let Some(event) = waiting.pop_back() else { break };
-            taken.events += 1;
-            taken.cost += if event.is_held { 0 } else { event.cost() };
-            came |= matches!(event.kind, EventKind::Connect);
-        }
-        if waiting.is_empty() {
-            self.waiting = None;
-        }
-        if came {
-            self.leave();
-        }
-        taken
-    }
-
-    /// The client is another worker's, or nobody's. Where events of the client are here, what is
-    /// known of it still holds for them.
-    pub(super) fn leave(&mut self) {
-        self.book = None;
-        self.departure = Departure::None;
-        match self.running {
-            Running::Nothing => self.forget_client(),
-            Running::Event | Running::Close => self.departure = Departure::Taken,
-        }
-    }
-
-    /// The gateway of an epoch is missing: takes what the events of the epoch cost out of the budget.
-    pub(super) fn hold(&mut self, epoch: NonZeroU32, budget: &EventBudget) {
-        if self.running != Running::Nothing && self.is_booked_in(epoch) && !self.is_held {
-            self.is_held = true;
-            budget.give_back(self.cost as usize);
-        }
-        for event in self.waiting_of(epoch).filter(|event| !event.is_held) {
-            event.is_held = true;
-            budget.give_back(event.cost());
-        }
-    }
-
-    /// The epoch is superseded, and the gateway tells anew whose the client is: drops the events of the
-    /// epoch that wait behind another.
-    pub(super) fn supersede(&mut self, epoch: NonZeroU32, budget: &EventBudget) {
-        if let Some(waiting) = &mut self.waiting {
-            waiting.retain(|event| {
-                if event.is_of(epoch) && !event.is_held {
-                    budget.give_back(event.cost());
-                }
-                !event.is_of(epoch)
-            });
-            if waiting.is_empty() {
-                self.waiting = None;
-            }
-        }
-        if self.is_booked_in(epoch) {
-            self.book = None;
-            self.departure = Departure::None;
-            self.forget_client();
-        }
-    }
-
-    /// The client's gateway is lost: its close is due, unless it is here already. Returns whether it is.
-    /// The events of the epoch run now, and are charged to the budget again.
-    pub(super) fn lose(&mut self, epoch: NonZeroU32, budget: &EventBudget) -> bool {
-        for event in self.waiting_of(epoch).filter(|event| event.is_held) {
-            event.is_held = false;
-            budget.charge(event.cost());
-        }
-        if !self.is_booked_in(epoch) {
-            return false;
-        }
-        if std::mem::take(&mut self.is_held) {
-            budget.charge(self.cost as usize);
-        }
-        let has_close = self.has_close() && self.departure != Departure::Followed;
-        self.departure = if has_close { Departure::None } else { Departure::CloseDue };
-        !has_close
-    }
-
-    /// The events of an epoch behind the one that runs.
-    fn waiting_of(&mut self, epoch: NonZeroU32) -> impl Iterator<Item = &mut Event> {
-        self.waiting.iter_mut().flat_map(|waiting| waiting.iter_mut()).filter(move |event| event.is_of(epoch))
-    }
-
-    /// Queues the close that is due; returns it where it is its turn at once.
-    pub(super) fn close_lost(&mut self, gateway: SocketAddrV4, connection_id: u32) -> Option<Event> {
-        if self.departure != Departure::CloseDue {
-            return None;
-        }
-        self.departure = Departure::None;
-        let origin = self.book.take()?.origin(gateway, connection_id);
-        let session = self.known.as_deref().map(Bytes::copy_from_slice);
-        self.queue(Event::loss(origin, session.unwrap_or_default()))
-    }
-
-    /// Whether the client is entered in the books of an epoch.
-    pub(super) fn is_booked_in(&self, epoch: NonZeroU32) -> bool {
-        self.book.as_ref().is_some_and(|book| book.epoch == epoch)
-    }
-
-    /// Whether the client is in the books of any epoch.
-    pub(super) fn is_booked(&self) -> bool {
-        self.book.is_some()
-    }
-
-    /// The number of events that run or wait.
+    /// The number of events that run or wait, without those that were given back.
     pub(super) fn events(&self) -> usize {
-        let waiting = self.waiting.as_ref().map_or(0, |waiting| waiting.len());
+        let waiting = self.waiting.iter().flat_map(|waiting| waiting.iter());
+        let waiting = waiting.filter(|event| event.standing != Standing::Returned).count();
         waiting + usize::from(self.running != Running::Nothing)
     }
 
@@ -439,6 +379,7 @@ impl ClientState {
     /// Returns whether there is nothing left to know.
     pub fn is_empty(&self) -> bool {
         self.running == Running::Nothing
+            && self.waiting.is_none()
             && self.book.is_none()
             && !self.refused
             && self.session.is_unwritten()

@@ -1,0 +1,141 @@
+//! What a link's peer says, and what becomes of it.
+
+use bytes::Bytes;
+use gatewayworker_protocol::EventCounts;
+
+use super::*;
+
+const SHARDS: usize = 2;
+
+fn link() -> LinkState {
+    LinkState::new(SecretKey::default(), MAX_FRAME_LEN, SHARDS)
+}
+
+/// Returns what the link says of these commands, until one says something that is not for the shards.
+fn take(link: &mut LinkState, commands: impl IntoIterator<Item = Command>) -> Taken {
+    let mut bytes = BytesMut::new();
+    commands.into_iter().for_each(|command| command.encode(&mut bytes));
+    link.next(&mut bytes, || 1)
+}
+
+type Taken = Result<Option<LinkEvent>, LinkProtocolError>;
+
+fn hello(features: Option<Features>, process: Option<u64>) -> Command {
+    let (worker_key, secret_key) = (Some("worker:0".into()), Some(SecretKey::default()));
+    Command::WorkerConnect(Hello { worker_key, secret_key, features, process })
+}
+
+fn done(epoch: u32) -> Command {
+    Command::Done { epoch, counts: EventCounts(vec![(2, 1), (4, 1), (3, 2)]) }
+}
+
+fn returned(epoch: u32) -> Command {
+    Command::Return { epoch, counts: EventCounts(vec![(2, 1)]) }
+}
+
+fn set_session(connection_id: u32) -> Command {
+    Command::SetSession { connection_id, session: Bytes::from_static(b"session") }
+}
+
+/// Returns the names of the commands that wait for each shard, in their order.
+fn pending(link: &LinkState) -> Vec<Vec<String>> {
+    let name = |command: &ShardCommand| {
+        let debug = format!("{command:?}");
+        debug[..debug.find('(').unwrap()].to_owned()
+    };
+    link.pending.iter().map(|pending| pending.iter().map(name).collect()).collect()
+}
+
+#[test]
+fn a_worker_acknowledges_events_if_it_says_so_and_names_its_process() {
+    let none = Features { acknowledged_events: false, ..Features::ALL };
+    for (listed, named, acknowledges) in [
+        (Some(Features::ALL), Some(7), true),
+        (Some(Features::ALL), None, false),
+        (Some(none), Some(7), false),
+        (None, Some(7), false),
+    ] {
+        let event = take(&mut link(), [hello(listed, named)]);
+        let Ok(Some(LinkEvent::Worker { key, features, is_ours, process })) = event else {
+            panic!("{event:?}")
+        };
+        assert_eq!((key.as_str(), is_ours), ("worker:0", listed.is_some()));
+        assert_eq!((features.acknowledged_events, process.is_some()), (acknowledges, acknowledges));
+    }
+}
+
+#[test]
+fn only_a_greeting_with_a_pairing_lists_acknowledged_events() {
+    let pairing = Pairing { instance: 1, epoch: 2 };
+    for pairing in [None, Some(pairing)] {
+        let Command::Ping(body) = link().greeting(pairing) else { panic!("no ping") };
+        let Some(PingBody::Welcome { features, pairing: named }) = PingBody::parse(&body) else {
+            panic!("no greeting")
+        };
+        assert_eq!((features.acknowledged_events, named), (pairing.is_some(), pairing));
+    }
+}
+
+#[test]
+fn events_are_done_behind_the_commands_that_were_said_before() {
+    let mut link = link();
+    link.attach(7);
+    let said = [set_session(2), done(7), set_session(4), returned(7)];
+    assert!(matches!(take(&mut link, said), Ok(None)));
+    assert_eq!(pending(&link), [vec!["SetSession", "Done", "SetSession", "Return"], vec!["Done"]]);
+}
+
+#[test]
+fn events_of_another_epoch_are_not_done() {
+    let mut link = link();
+    for command in [done(7), returned(7)] {
+        assert!(matches!(take(&mut link, [command]), Ok(Some(LinkEvent::Ignored(_)))));
+    }
+    link.attach(7);
+    for command in [done(6), returned(6), done(0)] {
+        assert!(matches!(take(&mut link, [command]), Ok(Some(LinkEvent::Ignored(_)))));
+    }
+    assert_eq!(pending(&link), [vec![""; 0], vec![]]);
+}
+
+#[test]
+fn closes_count_when_the_link_is_attached_and_stand_before_what_comes_later() {
+    let mut link = link();
+    let attach = Command::Attach { epoch: 7, process: 1 };
+    let said = [Command::Closed(vec![2, 3, 4]), Command::Closed(vec![6]), attach];
+    assert!(matches!(take(&mut link, said), Ok(Some(LinkEvent::Attach { epoch: 7, process: 1 }))));
+    assert_eq!(pending(&link), [vec![""; 0], vec![]]);
+    assert!(link.attach(7));
+    assert!(matches!(take(&mut link, [set_session(2)]), Ok(None)));
+    assert_eq!(pending(&link), [vec!["Closed", "SetSession"], vec!["Closed"]]);
+    let late = take(&mut link, [Command::Closed(vec![2])]);
+    assert!(matches!(late, Ok(Some(LinkEvent::Ignored(_)))));
+    assert!(!self::link().attach(7), "nothing was closed");
+}
+
+#[test]
+fn a_link_that_is_attached_or_a_workers_is_not_attached_again() {
+    let attach = || Command::Attach { epoch: 7, process: 1 };
+    let mut attached = link();
+    attached.attach(6);
+    let mut event_link = link();
+    take(&mut event_link, [hello(Some(Features::ALL), Some(1))]).unwrap();
+    for link in [&mut attached, &mut event_link] {
+        assert!(matches!(take(link, [attach()]), Err(LinkProtocolError::OtherUse("ATTACH"))));
+    }
+    let late = take(&mut attached, [hello(Some(Features::ALL), Some(1))]);
+    assert!(matches!(late, Err(LinkProtocolError::OtherUse("WORKER_CONNECT"))));
+}
+
+#[test]
+fn an_event_link_belongs_to_one_epoch() {
+    let mut paired = link();
+    take(&mut paired, [hello(Some(Features::ALL), Some(1))]).unwrap();
+    let again = take(&mut paired, [hello(Some(Features::ALL), Some(1))]);
+    assert!(matches!(again, Err(LinkProtocolError::OtherUse("WORKER_CONNECT"))));
+    // As in the original.
+    let mut php = link();
+    for _ in 0..2 {
+        assert!(matches!(take(&mut php, [hello(None, None)]), Ok(Some(LinkEvent::Worker { .. }))));
+    }
+}
