@@ -13,6 +13,8 @@ const HEAD: &str = "| row | promised | seen | messages | lost | doubled (marked)
 const INTRODUCTION: &str = "\
 # Reliability
 
+[中文](zh/reliability.md)
+
 What becomes of messages when processes die, hosts vanish and cables are cut. [What a handler may rely on](guide/delivery.md)
 says what follows for an application.
 

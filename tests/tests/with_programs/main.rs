@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod channel;
+mod client_guide;
 mod http_guide;
 mod listeners;
 mod nginx;
@@ -29,6 +30,7 @@ gatewayworker_tests::tests_with_programs! {
         nginx::a_text_client_keeps_its_address_behind_nginxs_stream,
         nginx::clients_reconnect_after_nginx_restarts;
     [CHROMIUM]
+        client_guide::the_program_of_the_guide_answers_pings_and_comes_back,
         page::two_users_chat_and_see_each_message_once_with_its_senders_name,
         page::a_name_with_html_runs_no_code,
         page::the_page_reconnects_after_a_gateway_restart,
