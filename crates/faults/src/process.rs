@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use gatewayworker_daemon::child_protocol::{ChildMessage, ChildStatus, SupervisorMessage};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -135,6 +136,17 @@ impl Launch {
         let is_ready = |message| matches!(message, ChildMessage::Ready { .. }).then_some(());
         process.answer(is_ready).await.context("it does not listen")?;
         Ok(process)
+    }
+}
+
+impl Drop for Process {
+    /// Kills the process, and waits until it has let go of its addresses: the next cluster listens on the same.
+    fn drop(&mut self) {
+        let Some(pid) = self.child.id() else { return };
+        if self.child.start_kill().is_ok() {
+            let pid = Pid::from_raw(pid.cast_signed());
+            let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        }
     }
 }
 
