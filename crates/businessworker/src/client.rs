@@ -7,7 +7,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use gatewayworker_client::worker::{Fence, SessionObserver, WorkerHandle};
+use gatewayworker_client::worker::{EventCalls, Fence, SessionObserver, WorkerHandle};
 use gatewayworker_client::{
     ClientId, Delivery, Error, Gateway, GroupId, IdError, OutMessage, Sending, ToClient, Uid, php,
 };
@@ -20,13 +20,14 @@ use crate::core::Epoch;
 ///
 /// A clone may outlive the handler; changes to its [`Session`] are then lost.
 ///
-/// # When the event is given to another worker
+/// # When a link to the gateway ends
 ///
 /// An event belongs to the worker that it was given to for as long as the links to its gateway stand.
-/// When one of them ends, the gateway gives the event to another worker, or again. From then on each
-/// call of this handler, through the client or its [`gateway`](Self::gateway), fails with
-/// [`Error::Fenced`] and sends nothing. Return that error (`?`): the event is handled elsewhere. See
-/// also [`redelivered`](Self::redelivered).
+/// When one of them ends, each call of this handler, through the client or its
+/// [`gateway`](Self::gateway), fails with [`Error::Fenced`] and sends nothing, from then on. Return that
+/// error (`?`): the event is handled once more. If the gateway lives, it gives the event to another
+/// worker, or again. If it is lost, this worker runs the handler again, before `on_close`. Either time
+/// [`redelivered`](Self::redelivered) is true.
 #[derive(Debug, Clone)]
 pub struct Client {
     id: ClientId,
@@ -79,6 +80,11 @@ impl Client {
         let own =
             has_lost_gateway.then(|| Box::new(worker.gateway_observed_by(Arc::new(LostGateway::new()))));
         Self { id, origin, gateway, own, session, close_frame: None, redelivered }
+    }
+
+    /// Whether calls of the handler were refused, as the epoch of the event is over.
+    pub(crate) fn was_fenced(&self) -> bool {
+        self.session.calls().is_some_and(EventCalls::was_fenced)
     }
 
     /// Reads the client's close frame in the body of ON_CLOSE.

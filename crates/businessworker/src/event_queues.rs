@@ -169,7 +169,7 @@ impl<E: Events> EventQueues<E> {
                 NextStep::Drop => self.clients.drop_started(id),
                 NextStep::Return => self.return_started(event),
                 NextStep::Begin => match self.handle(id, event).await {
-                    Some(unbegun) => Some(unbegun),
+                    Some(unfinished) => Some(unfinished),
                     None => self.clients.finish(id),
                 },
             };
@@ -198,7 +198,7 @@ impl<E: Events> EventQueues<E> {
         }
     }
 
-    /// Runs the handler of an event; returns the event where that did not begin.
+    /// Runs the handler of an event; returns the event where it is not finished by that.
     async fn handle(&self, id: ClientId, event: Event) -> Option<Event> {
         let epoch = event.epoch.clone();
         // Handlers are contained, but not all that is theirs: what they held may panic

@@ -24,8 +24,9 @@ pub type Result<T = ()> = std::result::Result<T, BoxError>;
 /// returned, with `Ok`, `Err` or a panic, and what it sent is written. What a worker has not said so of
 /// when it dies, falls silent or is cut off, the gateway gives to another worker, in order, and
 /// [`Client::redelivered`] says so there. What a handler leaves to a task that it spawns is not part of
-/// that. Once an event is another worker's, the calls of its handler here fail with
-/// [`Error::Fenced`](gatewayworker_client::Error::Fenced). (A gateway of the original gives nothing to
+/// that. Once a link to its gateway has ended, an event may be another worker's: the calls of its handler here
+/// fail with [`Error::Fenced`](gatewayworker_client::Error::Fenced). If it proves to be nobody else's, as the
+/// gateway is lost, this worker calls the handler once more. (A gateway of the original gives nothing to
 /// others: events that a worker had are lost with it.)
 ///
 /// A handler must not block its thread: code that waits without `await`, or computes for

@@ -15,14 +15,15 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use gatewayworker_client::worker::WorkerHandle;
 use gatewayworker_client::{ClientId, Delivery, Error, OutMessage, Unreached};
+use gatewayworker_protocol::Payload;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, error, warn};
 
 use crate::client::Given;
 use crate::client_map::ClientMap;
 use crate::core::{
-    Begin, Clients, Epoch, Event, EventKind, Handled, HandlerOutcome, Phase, Reply, SessionChanges,
-    SessionQuestion, Turn, Verdict,
+    Admission, Begin, Clients, Epoch, Event, EventKind, Handled, HandlerOutcome, Phase, Reply,
+    SessionChanges, SessionQuestion, Turn, Verdict,
 };
 use crate::session_retries::SessionRetries;
 use crate::stats::HandlerStats;
@@ -46,8 +47,8 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 pub(crate) enum Ending {
     /// It is done. The client has what its handler said; `None` where none ran.
     Done(Option<Client>),
-    /// Its handler did not run, as its gateway was not heard for a while, or its epoch is over: the event
-    /// waits for its turn again.
+    /// The event waits for its turn again. Its handler did not run, as its gateway was not heard for a while, or
+    /// its epoch is over; or calls of the handler were refused, as its epoch was over.
     Waits(Event),
     /// Its handler did not run, as the call link to its gateway has ended.
     NotBegun(Event),
@@ -111,31 +112,48 @@ impl<E: Events> HandlerRunner<E> {
         if redelivered {
             self.stats.redelivered.count();
         }
-        let Event { origin, kind, epoch, .. } = event;
-        let given = Given { epoch: epoch.as_ref(), redelivered, has_lost_gateway };
-        let mut client = Client::new(origin, &self.worker, session, given);
-        let handled = match kind {
+        let given = Given { epoch: event.epoch.as_ref(), redelivered, has_lost_gateway };
+        let mut client = Client::new(event.origin, &self.worker, session, given);
+        let (outcome, admission) = match &mut event.kind {
             EventKind::Connect => {
                 let run = pin!(async { self.events.on_connect(&client).await });
-                let outcome = self.contain("on_connect", id, run).await;
-                Handled::Event { outcome, changes: changes_of(&client) }
+                (self.contain("on_connect", id, run).await, None)
             }
-            EventKind::WebSocketConnect { handshake, gateway_asks } => {
-                Box::pin(self.on_websocket_connect(&client, &handshake, gateway_asks)).await
+            EventKind::WebSocketConnect { handshake, .. } => {
+                Box::pin(self.on_websocket_connect(&client, handshake)).await
             }
             EventKind::Message(payload) => {
-                let run = pin!(async { self.events.on_message(&client, Message::new(payload)).await });
-                let outcome = self.contain("on_message", id, run).await;
-                Handled::Event { outcome, changes: changes_of(&client) }
+                let message = Message::new(match &event.epoch {
+                    // Kept as well, in case the handler has to run again. It costs a reference.
+                    Some(_) => payload.clone(),
+                    None => std::mem::replace(payload, Payload::plain(Bytes::new())),
+                });
+                let run = pin!(async { self.events.on_message(&client, message).await });
+                (self.contain("on_message", id, run).await, None)
             }
             EventKind::Close(body) => {
-                let reason = CloseReason::from_wire(&body);
-                client.read_close_frame(&body);
+                let reason = CloseReason::from_wire(body);
+                client.read_close_frame(body);
                 let run = pin!(async { self.events.on_close(&client, reason).await });
-                self.contain("on_close", id, run).await;
-                Handled::Close
+                (self.contain("on_close", id, run).await, None)
             }
         };
+        if client.was_fenced() {
+            // It has not said all. What it has not written of the session is not kept either: the handler that
+            // runs next for the event, here or elsewhere, makes these changes again.
+            event.session = client.session().take_stored();
+            return Ending::Waits(event);
+        }
+        let handled = match event.kind {
+            EventKind::Connect | EventKind::Message(_) => {
+                Handled::Event { outcome, changes: changes_of(&client) }
+            }
+            EventKind::WebSocketConnect { gateway_asks, .. } => {
+                Handled::WebSocketConnect { outcome, changes: changes_of(&client), admission, gateway_asks }
+            }
+            EventKind::Close(_) => Handled::Close,
+        };
+        let epoch = event.epoch;
         let reply = clients.complete(id, handled, epoch.as_deref());
         if reply == Reply::default() {
             return Ending::Done(Some(client));
@@ -194,7 +212,11 @@ impl<E: Events> HandlerRunner<E> {
         }
     }
 
-    async fn on_websocket_connect(&self, client: &Client, handshake: &[u8], gateway_asks: bool) -> Handled {
+    async fn on_websocket_connect(
+        &self,
+        client: &Client,
+        handshake: &[u8],
+    ) -> (HandlerOutcome, Option<Admission>) {
         let mut admission = None;
         let outcome = {
             let run = pin!(async {
@@ -204,7 +226,7 @@ impl<E: Events> HandlerRunner<E> {
             });
             self.contain("on_websocket_connect", client.id(), run).await
         };
-        Handled::WebSocketConnect { outcome, changes: changes_of(client), admission, gateway_asks }
+        (outcome, admission)
     }
 
     async fn reply(&self, clients: &Clients<ClientMap>, id: ClientId, reply: Reply) {

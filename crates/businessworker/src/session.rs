@@ -151,6 +151,12 @@ impl Session {
         })
     }
 
+    /// Takes the session that is in the gateway, as far as is known here, without the changes of a handler that
+    /// are not written yet.
+    pub(crate) fn take_stored(&self) -> Bytes {
+        std::mem::take(&mut self.view().stored)
+    }
+
     /// Takes the session that the merges should have made which the gateway was told of;
     /// `None` where there were none.
     pub(crate) fn take_merged(&self) -> Option<Bytes> {

@@ -1,9 +1,11 @@
-//! [`EventCalls`]: what the handler of one event has told gateways, and whether it is written yet.
+//! [`EventCalls`]: what the handler of one event has told gateways, whether it is written yet, and whether the
+//! fence has refused a call.
 //!
 //! A businessworker says that an event is done only when all that its handler said is in the
 //! sockets. What was said to the event's own gateway needs no look: it stands in front of that word
 //! on the same link. So a handler that answers its client costs nothing here; one that sends to
-//! others leaves an entry for each gateway. `link/mod.rs` notes each command, the businessworker asks.
+//! others leaves an entry for each gateway. `link/mod.rs` notes each command, `gateway.rs` each refusal, the
+//! businessworker asks.
 
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::Unreached;
 use crate::call_connection::CallConnection;
 
-/// The commands that the handler of one event has given to other gateways than the event's own.
+/// The commands that the handler of one event has given to other gateways than the event's own, and whether
+/// calls of it were refused.
 ///
 /// It is reached through [`SessionObserver::calls`](super::worker::SessionObserver::calls), so it
 /// can live in what the worker keeps for each event anyway.
@@ -21,6 +24,8 @@ pub struct EventCalls {
     own: SocketAddrV4,
     /// Another gateway was told something.
     has_entries: AtomicBool,
+    /// A call was refused, as the epoch was over.
+    was_fenced: AtomicBool,
     told: Mutex<Told>,
 }
 
@@ -54,7 +59,19 @@ impl EventCalls {
     /// The calls of the handler of an event that came from the gateway `own`.
     #[must_use]
     pub fn new(own: SocketAddrV4) -> Self {
-        Self { own, has_entries: AtomicBool::new(false), told: Mutex::default() }
+        let (has_entries, was_fenced) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { own, has_entries, was_fenced, told: Mutex::default() }
+    }
+
+    /// Whether the [`Fence`](super::worker::Fence) has refused a call of the handler: it has not said all that
+    /// it had to say.
+    pub fn was_fenced(&self) -> bool {
+        self.was_fenced.load(Ordering::Acquire)
+    }
+
+    /// Notes that a call was refused.
+    pub(crate) fn note_fenced(&self) {
+        self.was_fenced.store(true, Ordering::Release);
     }
 
     /// Takes the positions that are to be written before the event is done, or `None` where the

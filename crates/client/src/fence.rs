@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::Error;
 
-/// Refuses the calls of handles whose epoch is over: their events are given to another worker by
+/// Refuses the calls of handles whose epoch is over: their events may have been given to another worker by
 /// then, or are given again.
 #[derive(Debug, Default)]
 pub struct Fence {

@@ -200,10 +200,14 @@ impl Gateway {
         &self.shared.links
     }
 
-    /// Fails if the handle is that of an event whose epoch is over.
+    /// Fails if the handle is that of an event whose epoch is over, and notes so.
     pub(crate) fn check_fence(&self) -> Result<(), Error> {
         match self.observer.as_ref().and_then(|observer| observer.fence()) {
-            Some(fence) => fence.check(),
+            Some(fence) => fence.check().inspect_err(|_| {
+                if let Some(calls) = self.calls() {
+                    calls.note_fenced();
+                }
+            }),
             None => Ok(()),
         }
     }

@@ -20,7 +20,7 @@ pub trait SessionObserver: Send + Sync + 'static {
     /// `array_replace_recursive` does.
     fn session_merged(&self, id: ClientId, with: &php::Array);
 
-    /// Where the commands of a handle are noted that belongs to one event; nowhere by default. Only
+    /// Where the commands and refusals of a handle are noted that belongs to one event; nowhere by default. Only
     /// that of a single handle's observer is used ([`WorkerHandle::gateway_observed_by`]).
     ///
     /// [`WorkerHandle::gateway_observed_by`]: crate::worker::WorkerHandle::gateway_observed_by

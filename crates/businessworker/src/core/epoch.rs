@@ -117,9 +117,12 @@ impl Epoch {
 
     /// Ends the epoch, and with it the calls of its handlers. Once; false where it is over already.
     pub fn end(&self) -> bool {
-        self.fence.end();
         let (live, over) = (Phase::Live as u8, Phase::Over as u8);
-        self.phase.compare_exchange(live, over, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        let ended = self.phase.compare_exchange(live, over, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        // In this order: an event whose calls were refused asks for its turn again, and must not begin in an
+        // epoch that still seems to live.
+        self.fence.end();
+        ended
     }
 
     /// Decides what becomes of an epoch that is over.
@@ -157,7 +160,8 @@ impl Epoch {
         self.event_link.resume(now_ms);
     }
 
-    /// Decides what to do at `now_ms` with an event of this epoch whose turn it is.
+    /// Decides what to do at `now_ms` with an event of this epoch whose turn it is: its handler has not run, or
+    /// has said too little, as the epoch has ended meanwhile.
     #[inline]
     pub fn turn(&self, now_ms: u64) -> Turn {
         match self.phase() {

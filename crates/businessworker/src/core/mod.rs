@@ -41,11 +41,13 @@
 //! - Before 4, [`Epoch::turn`] is asked: an event may have to wait, or is dropped
 //!   ([`Clients::drop_started`] in the place of 7). What is read of either link is noted with
 //!   [`Epoch::hear`] and [`Epoch::hear_call_link`].
+//! - After 5, an event is not finished if the fence of the epoch has refused calls of its handler: instead of
+//!   6 and 7, [`Epoch::turn`] is asked again.
 //! - After 7, the event is noted in [`Epoch::done`]. What [`DoneQueue::take`] gives is told to the
 //!   gateway, behind what the handlers said to it.
 //! - [`Received::Adopt`] and [`Received::Forget`] go to [`Clients::adopt`] and [`Clients::forget`].
 //! - When one of the links ends, so does the epoch: [`Epoch::end`], and [`Clients::hold`] when the event
-//!   link has been read to its end. Its events wait until the same
+//!   link has been read to its end. Its events that are not finished wait until the same
 //!   process of the gateway is paired again, or the gateway is lost: another process is paired, or
 //!   the shell gives it up ([`Pairings::lose`], [`Clients::lose`]). Then they run, asked and told
 //!   nothing of the gateway, and [`Clients::close_lost`] is called for each of its clients.

@@ -4,11 +4,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use gatewayworker_businessworker::{CancellationToken, Client, Config, Events, Message, Result, serve};
-use gatewayworker_protocol::{Command, EventCounts, PingBody, Question};
+use gatewayworker_protocol::{Command, EventCounts, Payload, PingBody, Question};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::fake::{FakeGateway, register, soon};
-use crate::support::{INSTANCE, Worker, done, pair};
+use crate::support::{INSTANCE, Worker, done, pair, told};
 
 #[tokio::test]
 async fn what_was_not_begun_when_the_same_gateway_is_back_is_dropped() {
@@ -75,6 +75,59 @@ async fn a_handler_whose_epoch_is_over_says_nothing_more() {
     assert_eq!(worker.sees().await, "sent: false");
     worker.say(1, "hi").await;
     assert_eq!(worker.told().await, done(2, &[(1, 1)]), "neither the message nor that it is done");
+}
+
+/// Runs a handler that speaks only when a link to its gateway has ended, with an event behind it.
+async fn refused(worker: &mut Worker) {
+    let fake = &worker.fake;
+    let events = [fake.connect(1), fake.message(1, "wait-all hello"), fake.message(1, "behind")];
+    fake.events(events).await;
+    assert_eq!([worker.sees().await, worker.sees().await], ["connect 1", "waiting 1"]);
+    worker.fake.close_event_link().await;
+    worker.fake.worker().await;
+    worker.gate.notify_one();
+    assert_eq!(worker.sees().await, "sent: false, redelivered: false");
+}
+
+#[tokio::test]
+async fn an_event_whose_calls_were_refused_is_handled_again_before_the_rest_if_its_gateway_is_lost() {
+    let mut living = FakeGateway::start().await;
+    let mut worker = Worker::start_with(&[living.address], |_| ()).await;
+    living.worker().await;
+    pair(&mut living, INSTANCE + 1, 1).await;
+    worker.pair(INSTANCE, 1).await;
+    refused(&mut worker).await;
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(worker.sees_now(), None, "it is not known whether the gateway lives");
+    worker.pair(INSTANCE + 2, 1).await;
+    assert_eq!(worker.sees().await, "waiting 1");
+    worker.gate.notify_one();
+    assert_eq!(worker.sees().await, "sent: true, redelivered: true");
+    assert_eq!(worker.sees().await, "1: behind");
+    let close = r#"close 1 gateway-lost again {"n": 1}"#;
+    assert_eq!(worker.sees().await, close, "what the refused handler changed is not kept");
+    let Command::SendToAll { message, .. } = soon(told(&mut living)).await else { panic!("nothing is said") };
+    assert_eq!(message, Payload::plain("hello"));
+}
+
+#[tokio::test]
+async fn an_event_whose_calls_were_refused_is_dropped_when_the_same_gateway_is_back() {
+    let mut worker = Worker::paired(|_| ()).await;
+    refused(&mut worker).await;
+    worker.pair(INSTANCE, 2).await;
+    worker.say(1, "new").await;
+    assert_eq!(worker.sees().await, "1: new");
+    assert_eq!(worker.told().await, done(2, &[(1, 1)]));
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_does_not_wait_for_ever_for_an_event_whose_calls_were_refused() {
+    let mut worker = Worker::paired(|config| config.shutdown_timeout_ms = 300).await;
+    refused(&mut worker).await;
+    let (_, mut seen) = worker.stop().await;
+    assert_eq!(seen.recv().await.unwrap(), "stop");
 }
 
 #[tokio::test]

@@ -76,6 +76,16 @@ impl Events for Script {
                 let sent = client.send(rest).await;
                 self.see(format!("sent: {}", sent.is_ok()));
             }
+            "wait-all" => {
+                let n = client.session().get::<u32>("n")?.unwrap_or(0) + 1;
+                client.session().insert("n", n)?;
+                let opened = self.gate.notified();
+                self.see(format!("waiting {connection}"));
+                opened.await;
+                let sent = client.gateway().send_to_all(rest).await;
+                self.see(format!("sent: {}, redelivered: {}", sent.is_ok(), client.redelivered()));
+                sent?;
+            }
             "all" => {
                 let size = rest.parse()?;
                 client.gateway().send_to_all(vec![b'x'; size]).await?;

@@ -156,6 +156,7 @@ async fn calls_of_an_epoch_that_is_over_fail_and_send_nothing() {
     let fence = &event.fence;
     gateway.send_to_client(fake.id(3), "before").await.unwrap();
     fence.end();
+    assert!(!event.calls.was_fenced(), "nothing was refused yet");
     let id = fake.id(3);
     assert!(matches!(gateway.send_to_client(id, "m").await, Err(Error::Fenced)));
     assert!(matches!(gateway.clone().send_to_all("m").await, Err(Error::Fenced)));
@@ -168,6 +169,7 @@ async fn calls_of_an_epoch_that_is_over_fail_and_send_nothing() {
         Err(gatewayworker_client::AskError::NotAsked(Error::Fenced))
     ));
     assert_eq!(fence.refused(), 7);
+    assert!(event.calls.was_fenced());
     worker.gateway().send_to_client(id, "after").await.unwrap();
     for expected in ["before", "after"] {
         assert_eq!(fake.told().await, Command::SendToOne { to: 3, message: text(expected) });

@@ -34,7 +34,7 @@ pub(super) const ROWS: &[Row] = &[
         "Each client of a killed gateway gets its on_close, when the gateway is started again at the latest.",
         |stage| Box::pin(gateway_killed(stage)),
     )
-    .allowing(Allowance { gone_with_gateway: true, fenced: true, ..Allowance::NONE })
+    .allowing(Allowance { gone_with_gateway: true, ..Allowance::NONE })
     .detected()
     .may_double(),
     Row::new("register-killed", "Clients and handlers notice nothing of a killed register.", |stage| {

@@ -204,6 +204,44 @@ fn the_same_process_of_a_gateway_gives_events_anew_so_what_was_held_is_dropped()
     worker.assert_nothing_is_left();
 }
 
+/// A worker whose links have ended while a handler ran for client 1, with an event behind; the event whose
+/// calls were refused.
+fn refused() -> (Paired, Event) {
+    let worker = Paired::new();
+    worker.come(1);
+    let mut event = worker.receive(message(1, "")).unwrap();
+    let Begin::Run(session) = worker.clients.begin(id(1), &event.kind, std::mem::take(&mut event.session))
+    else {
+        panic!("it does not run")
+    };
+    event.session = session;
+    assert!(worker.receive(message(1, "")).is_none());
+    worker.epoch.end();
+    worker.clients.hold(&worker.epoch);
+    assert_eq!(worker.epoch.turn(0), Turn::Wait);
+    (worker, event)
+}
+
+#[test]
+fn an_event_whose_calls_were_refused_runs_again_before_all_others_if_its_gateway_is_lost() {
+    let (worker, event) = refused();
+    for id in worker.clients.lose(&worker.epoch) {
+        assert!(worker.clients.close_lost(id).is_none(), "its client's first event is not finished");
+    }
+    let expected = ["1 message again []", "1 message again []", "1 gateway-lost again []"];
+    assert_eq!(worker.handle(Some(event)), expected);
+    worker.assert_nothing_is_left();
+}
+
+#[test]
+fn an_event_whose_calls_were_refused_is_dropped_when_its_gateway_is_back() {
+    let (mut worker, event) = refused();
+    let Some(Previous::Superseded(before)) = worker.pair_again(7) else { panic!("not superseded") };
+    worker.clients.supersede(&before);
+    assert!(worker.handle(Some(event)).is_empty());
+    worker.assert_nothing_is_left();
+}
+
 #[test]
 fn a_close_that_was_held_does_not_take_the_client_of_the_new_epoch_away() {
     let mut worker = Paired::new();

@@ -71,11 +71,19 @@ impl Worker {
             // It has ended early, as it drained for too long.
             return Ok(());
         };
-        let Ok(answer) = outcome else {
-            // Its handler does not run: the event waits for another link, or comes again.
-            context.note(|| format!("{id} has no answer: its event waits"));
-            self.held.push(event);
-            return self.run_held(observer, context);
+        let answer = match outcome {
+            Ok(answer) => answer,
+            // It is asked again.
+            Err(Unreached::TimedOut) => {
+                context.note(|| format!("{id} has no answer in time"));
+                self.held.push(event);
+                return self.run_held(observer, context);
+            }
+            Err(why) => {
+                context.note(|| format!("{id} has no answer, {why}: its event waits"));
+                self.hold_unasked(event, context);
+                return self.run_held(observer, context);
+            }
         };
         let is_over = |epoch: &Arc<Epoch>| epoch.turn(context.now_ms) != Turn::Begin;
         if event.epoch.as_ref().is_some_and(is_over) {

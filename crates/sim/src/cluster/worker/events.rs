@@ -180,8 +180,7 @@ impl Worker {
                 context.note(|| format!("asks for the session of {id}"));
                 match calls.core.ask(ask.into_frame(), Asker::Session(id), now) {
                     Ok(_) => drop(self.running.insert(id, Running::Asks(question, event))),
-                    // Its handler does not run: the event waits for another link, or comes again.
-                    Err(_) => self.held.push(event),
+                    Err(_) => self.hold_unasked(event, context),
                 }
                 Ok(())
             }
@@ -195,6 +194,18 @@ impl Worker {
         {
             observer.ledger.takes(event.client_id(), what, self.life);
         }
+    }
+
+    /// Holds an event whose handler does not run, as the call link to its gateway has ended and cannot say the
+    /// session. The epoch ends with the link: the event waits until it is known what became of the gateway.
+    pub(super) fn hold_unasked(&mut self, event: Event, context: &mut Context<'_>) {
+        let gateway = process_of(event.origin.gateway);
+        if let (Some(of), Some(last)) = (&event.epoch, self.events[gateway].epoch())
+            && Arc::ptr_eq(of, last)
+        {
+            self.end_pair(gateway, context);
+        }
+        self.held.push(event);
     }
 
     /// Looks again at started events that wait for their gateways.
