@@ -114,7 +114,9 @@ pub enum Error {
     },
     /// A link to the gateway of this handle's event has ended. Nothing was sent. The gateway gives the event
     /// again, unless it delivers at most once. If the gateway is lost, this worker handles the event again.
-    #[error("a link to the gateway that the event came from has ended: nothing was sent, and the event is not finished")]
+    #[error(
+        "a link to the gateway that the event came from has ended: nothing was sent, and the event is not finished"
+    )]
     Fenced,
     /// A uid or group is empty or `"0"`, which the protocol cannot carry.
     #[error(transparent)]

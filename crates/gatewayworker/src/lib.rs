@@ -22,6 +22,26 @@
 //! }
 //! ```
 //!
+//! Calls fail with [`Error`], questions to all gateways with [`AskError`]. (`businessworker::Error` is why a
+//! worker could not run.) A handler returns them with `?`, or looks at them:
+//!
+//! ```
+//! use gatewayworker::{AskError, Client, Error, Result};
+//!
+//! async fn say_how_many(client: &Client) -> Result {
+//!     let count = match client.gateway().client_count().await {
+//!         Ok(count) => count,
+//!         Err(AskError::Incomplete { partial, .. }) => partial,
+//!         Err(AskError::NotAsked(error)) => return Err(error.into()),
+//!     };
+//!     match client.send(format!("{count} are here")).await {
+//!         // A link to the client's gateway has ended, and the event is handled once more.
+//!         Err(error @ Error::Fenced) => Err(error.into()),
+//!         Err(_) | Ok(_) => Ok(()),
+//!     }
+//! }
+//! ```
+//!
 //! From anywhere else, a web backend say, [`Gateway::builder`] makes the same handle
 //! that handlers have. There is no code here, only names: each daemon is a library
 //! of its own, [`businessworker`], and with the features of these names `gateway` and `register`.

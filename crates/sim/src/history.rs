@@ -161,7 +161,10 @@ impl ClientHistory {
     ) -> Result<(), Violation> {
         let Handling { epoch, is_marked, .. } = handling;
         if let Some(last) = self.last.get(&epoch) {
-            let is_next = index == last + 1 || (options.at_most_once && index > *last);
+            // A handler that its fence has refused runs again, if its gateway is lost.
+            let is_next = index == last + 1
+                || (options.at_most_once && index > *last)
+                || (index == *last && is_marked && epochs.may_be_lost(epoch.gateway));
             ensure(is_next, "events-in-order", &details)?;
         }
         let Some(before) = self.begun.get(index) else {

@@ -36,6 +36,8 @@ pub(super) struct Handler {
     /// When it ends; `None` while it waits for an answer.
     pub(super) until_ms: Option<u64>,
     has_asked: bool,
+    /// Its gateway was lost when it began: it may speak to others.
+    has_lost_gateway: bool,
     /// What it has said to other gateways.
     said: Said,
 }
@@ -130,6 +132,7 @@ impl Worker {
             return Ok(());
         }
         let handler = Handler {
+            has_lost_gateway: event.has_lost_gateway(),
             event,
             request,
             session: newest,
@@ -173,6 +176,14 @@ impl Worker {
         }
         let Some(Running::Handles(mut handler)) = self.running.remove(&id) else { return Ok(()) };
         observer.ledger.returned(id, self.life);
+        if handler.is_refused() {
+            context.note(|| format!("a handler of {id} is refused: its event waits"));
+            let Handler { mut event, session, .. } = handler;
+            event.session = session;
+            self.held.push(event);
+            self.run_held(observer, context)?;
+            return self.go_on(None, observer, context);
+        }
         let outcome = HandlerOutcome::Done;
         let result = match &handler.event.kind {
             EventKind::Connect => {
@@ -301,7 +312,7 @@ impl Worker {
     /// Sends a handler's command to its client's gateway; false where the epoch of its event is over, or the
     /// gateway is lost or not connected.
     fn tell(&self, handler: &mut Handler, command: Command) -> bool {
-        if handler.is_fenced() || handler.event.has_lost_gateway() {
+        if handler.is_fenced() || handler.has_lost_gateway {
             return false;
         }
         self.calls[process_of(handler.event.origin.gateway)].tell(command).is_ok()
@@ -327,7 +338,12 @@ impl Handler {
     /// Says whether the epoch of its event is over, so that nothing that it says counts.
     pub(super) fn is_fenced(&self) -> bool {
         let epoch = self.event.epoch.as_ref();
-        epoch.is_some_and(|epoch| epoch.fence().is_over()) && !self.event.has_lost_gateway()
+        epoch.is_some_and(|epoch| epoch.fence().is_over()) && !self.has_lost_gateway
+    }
+
+    /// Says whether calls of it are refused. Handlers of handshakes and closes make none.
+    fn is_refused(&self) -> bool {
+        self.is_fenced() && matches!(self.event.kind, EventKind::Connect | EventKind::Message(_))
     }
 }
 
