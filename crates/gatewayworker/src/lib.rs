@@ -36,8 +36,9 @@
 //!     };
 //!     match client.send(format!("{count} are here")).await {
 //!         // A link to the client's gateway has ended, and the event is handled once more.
-//!         Err(error @ Error::Fenced) => Err(error.into()),
-//!         Err(_) | Ok(_) => Ok(()),
+//!         Err(Error::Fenced) => Err("cut off in the middle".into()),
+//!         Err(error) => Err(error.into()),
+//!         Ok(_) => Ok(()),
 //!     }
 //! }
 //! ```
