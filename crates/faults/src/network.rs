@@ -92,7 +92,9 @@ impl Network {
     pub fn new() -> Result<Self> {
         let own = format!("{}/24", address(1));
         ip(&["link", "set", "lo", "up"])?;
-        ip(&["link", "add", "bridge0", "type", "bridge"])?;
+        // With an address of its own. Else it takes the lowest of its ports: when a host joins, gateways may send to the
+        // old one for a minute.
+        ip(&["link", "add", "bridge0", "address", "02:00:00:00:00:01", "type", "bridge"])?;
         ip(&["address", "add", &own, "dev", "bridge0"])?;
         ip(&["link", "set", "bridge0", "up"])?;
         Ok(Self)
