@@ -21,7 +21,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{error, info, warn};
 
 use crate::client_map::ClientMap;
-use crate::core::{Clients, Identity, Unfinished};
+use crate::core::{Clients, Identity, Kept, Unfinished};
 use crate::event_queues::{BUDGET, EventQueues};
 use crate::handler::{HandlerRunner, Limits};
 use crate::heartbeats::Heartbeats;
@@ -287,7 +287,7 @@ pub async fn serve<E: Events>(
 /// Ends the epochs, so that gateways give what is not done to other workers, and says what that is.
 fn stop_waiting<E: Events>(queues: &Arc<EventQueues<E>>, limit: Duration) {
     let limit_ms = limit.as_millis() as u64;
-    let (gateways, clients) = missing(queues);
+    let (gateways, Kept { clients, returned }) = missing(queues);
     let Unfinished { events, given_to_others } = queues.clients.unfinished();
     queues.epochs.end_all();
     if events > given_to_others {
@@ -302,9 +302,10 @@ fn stop_waiting<E: Events>(queues: &Arc<EventQueues<E>>, limit: Duration) {
         warn!(
             limit_ms,
             clients,
+            events = returned,
             gateways = gateways.join(","),
             "gateways were missing when shutdown_timeout_ms was over: if they are lost, on_close does not run \
-             for these clients, which this worker had there"
+             for these clients, which this worker had there, and nobody handles these events, which it had given back"
         );
     }
     if given_to_others == 0 {
@@ -320,15 +321,20 @@ fn stop_waiting<E: Events>(queues: &Arc<EventQueues<E>>, limit: Duration) {
     );
 }
 
-/// Returns the gateways that are missing and have not taken this worker's clients back, and how many
-/// clients these are.
-fn missing<E: Events>(queues: &EventQueues<E>) -> (Vec<String>, usize) {
-    let with_clients = queues.epochs.missing().into_iter().filter_map(|epoch| {
-        let clients = queues.clients.clients_of(&epoch);
-        (clients > 0).then(|| (epoch.gateway().to_string(), clients))
-    });
-    let (gateways, clients): (Vec<_>, Vec<_>) = with_clients.unzip();
-    (gateways, clients.iter().sum())
+/// Returns the gateways that are missing and have not taken this worker's clients back, and what this worker
+/// has of them.
+fn missing<E: Events>(queues: &EventQueues<E>) -> (Vec<String>, Kept) {
+    let mut all = Kept::default();
+    let mut gateways = Vec::new();
+    for epoch in queues.epochs.missing() {
+        let kept = queues.clients.kept_for(&epoch);
+        if kept.clients > 0 {
+            gateways.push(epoch.gateway().to_string());
+            all.clients += kept.clients;
+            all.returned += kept.returned;
+        }
+    }
+    (gateways, all)
 }
 
 fn identity(config: &Config, process: u64) -> Identity {

@@ -20,6 +20,15 @@ pub struct Unfinished {
     pub given_to_others: usize,
 }
 
+/// What a worker has in case a gateway is lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Its clients, whose `on_close` runs then.
+    pub clients: usize,
+    /// Their events that were given back, which are handled then.
+    pub returned: usize,
+}
+
 impl<T: ClientTable> Clients<T> {
     /// Takes a client over from another worker. No handler runs for it, and it is done at once: the
     /// gateway is told so with the next DONE. Returns an event to start, where a client of a lost gateway
@@ -101,14 +110,19 @@ impl<T: ClientTable> Clients<T> {
     /// Whether something depends on what has become of the gateway of an epoch that is over: one of its
     /// clients is this worker's.
     pub fn has_clients_of(&self, epoch: &Epoch) -> bool {
-        self.clients_of(epoch) > 0
+        self.kept_for(epoch).clients > 0
     }
 
-    /// Returns how many clients are this worker's in an epoch.
-    pub fn clients_of(&self, epoch: &Epoch) -> usize {
-        let mut clients = 0;
-        self.table().update_all(|_, state| clients += usize::from(state.is_booked_in(epoch.serial())));
-        clients
+    /// Returns what this worker has in case the gateway of an epoch is lost.
+    pub fn kept_for(&self, epoch: &Epoch) -> Kept {
+        let mut kept = Kept::default();
+        self.table().update_all(|_, state| {
+            if state.is_booked_in(epoch.serial()) {
+                kept.clients += 1;
+                kept.returned += state.kept_events();
+            }
+        });
+        kept
     }
 
     /// The links of an epoch that is over have been read to their ends: its events are held until it is

@@ -80,7 +80,7 @@ pub use client_state::{Begin, ClientState, Enqueued, SessionQuestion};
 pub use clients::{Clients, Handled, HandlerOutcome, Reply, SessionChanges};
 pub use done_queue::{DoneQueue, Tell};
 pub use epoch::{Epoch, Phase, Turn};
-pub use epoch_clients::Unfinished;
+pub use epoch_clients::{Kept, Unfinished};
 pub use event::{Event, EventKind};
 pub use event_budget::EventBudget;
 pub use event_link::{EventLink, Identity, Received};

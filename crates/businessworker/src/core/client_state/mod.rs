@@ -360,9 +360,14 @@ impl ClientState {
 
     /// The number of events that run or wait, without those that were given back.
     pub(super) fn events(&self) -> usize {
+        let waiting = self.waiting.iter().map(|waiting| waiting.len()).sum::<usize>();
+        waiting - self.kept_events() + usize::from(self.running != Running::Nothing)
+    }
+
+    /// The number of events that were given back, and are kept in case their gateway is lost.
+    pub(super) fn kept_events(&self) -> usize {
         let waiting = self.waiting.iter().flat_map(|waiting| waiting.iter());
-        let waiting = waiting.filter(|event| event.standing != Standing::Returned).count();
-        waiting + usize::from(self.running != Running::Nothing)
+        waiting.filter(|event| event.standing == Standing::Returned).count()
     }
 
     fn forget_session(&mut self) {
