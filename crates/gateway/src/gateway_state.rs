@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gatewayworker_net::{LinkTls, RegisterLinks};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::info;
@@ -47,6 +47,8 @@ pub(crate) struct GatewayState {
     /// The permits of clients that wait for a worker.
     pub(crate) waiting: Semaphore,
     pub(crate) links: TaskTracker,
+    /// How many shards wait for workers to handle their closes, as the gateway stops.
+    pub(crate) waiting_shards: watch::Sender<usize>,
     /// Cancelled when all clients are closed: links send their last events and end.
     pub(crate) stopping: CancellationToken,
     pub(crate) closes: CloseCounts,
@@ -82,6 +84,7 @@ impl GatewayState {
             shards,
             waiting: Semaphore::new(config.max_waiting.min(Semaphore::MAX_PERMITS)),
             links: TaskTracker::new(),
+            waiting_shards: watch::Sender::new(0),
             stopping: CancellationToken::new(),
             closes: CloseCounts::default(),
             rejections: RejectionCounts::default(),

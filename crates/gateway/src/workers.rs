@@ -101,10 +101,9 @@ impl Workers {
         *self.linked.borrow()
     }
 
-    /// Returns whether no worker is there, and the last one may link again.
+    /// Returns whether no worker takes events, and the last one may link again.
     pub(crate) fn is_one_missing(&self) -> bool {
-        let table = self.table();
-        table.expects_worker() && table.links().next().is_none()
+        self.table().is_one_missing()
     }
 
     /// Returns whether a worker is there, or may link again.

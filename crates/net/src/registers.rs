@@ -130,6 +130,13 @@ struct RegisterTask<F> {
     take_list: F,
 }
 
+impl<F> Drop for RegisterTask<F> {
+    /// A task that is dropped closes its connection.
+    fn drop(&mut self) {
+        self.links.disconnected(&self.register);
+    }
+}
+
 impl<F: FnMut(News)> RegisterTask<F> {
     fn new(
         register: &str,
@@ -150,6 +157,7 @@ impl<F: FnMut(News)> RegisterTask<F> {
         }
     }
 
+    /// Connects, serves, and connects anew, for ever.
     async fn run(mut self) {
         loop {
             self.wait_for_deadline().await;
@@ -307,6 +315,29 @@ mod tests {
             let read = async |mut stream: tokio::net::TcpStream| drop(stream.read(&mut [0; 1000]).await);
             trouble_with(announces, read, says).await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_gateway_that_withdraws_is_in_touch_with_no_register() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let registers = [listener.local_addr().unwrap().to_string()];
+        let (links, key) = (RegisterLinks::default(), SecretKey::default());
+        let is_in_touch = async |expected| {
+            while links.in_touch() != expected {
+                tokio::task::yield_now().await;
+            }
+        };
+        let register = async {
+            let mut stream = listener.accept().await.unwrap().0;
+            say(&mut stream, b"{\"event\":\"pong\"}\n").await;
+            is_in_touch(true).await;
+            stream
+        };
+        let _stream = tokio::select! {
+            () = announce(&registers, "127.0.0.1:1", &key, None, &links) => unreachable!("it never returns"),
+            stream = tokio::time::timeout(Duration::from_secs(20), register) => stream.expect("a connection"),
+        };
+        tokio::time::timeout(Duration::from_secs(20), is_in_touch(false)).await.expect("a withdrawal");
     }
 
     #[tokio::test]

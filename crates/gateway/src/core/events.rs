@@ -147,7 +147,9 @@ impl<P: Ports> Shard<P> {
             self.free_logs.log(&mut log).cut_short();
         }
         if log.as_ref().is_some_and(|log| log.is_unheard_of()) {
-            // No worker has begun on it, and it has said nothing: there is nothing to close.
+            // No worker has begun on it, and it has said nothing: there is nothing to close. A worker that drains
+            // and has given it back has it in its books, and would close it if this gateway were lost.
+            self.forget(id, &client.worker);
             return self.drop_log(id, &client.worker, log);
         }
         // In full: which worker will be told, and how much it reads, is known when it is given.

@@ -98,6 +98,8 @@ impl<P: Ports> Shard<P> {
             if let Some(from) = log.as_mut().and_then(|log| log.moved_from.take()) {
                 // The ADOPT was lost. The worker that had the client before does not wait for another,
                 // which may never come. It is not told to FORGET the client: its books keep it until it is let go.
+                // When it was, the note of that is one too many. It may mark an `on_close` that runs for the first
+                // time, which is harmless.
                 self.free_logs.recycle(log);
                 self.leave_behind(id, &from);
                 from.release();

@@ -99,9 +99,9 @@ pub struct WorkerLink<B> {
     acknowledges: bool,
     /// A [`State`].
     state: AtomicU8,
-    /// A worker that does not acknowledge events has said that it stops.
+    /// The worker has said that it stops, or another process has its place.
     has_said_stop: AtomicBool,
-    /// The worker was told that it may go: it drops its books.
+    /// That the worker may go was appended to its link: it drops its books when it reads that.
     was_let_go: AtomicBool,
     /// Clients that go to the worker with this key: shared with the links that
     /// had the key before, so that the count stays true when a link comes back.
@@ -170,8 +170,8 @@ impl<B: LinkBuffer> WorkerLink<B> {
     /// each of `shards` shards has been told ([`Shard::worker_drains`](super::Shard::worker_drains)).
     /// Returns whether they are to be told: `false` where they were, or the link does not drain.
     pub(super) fn set_draining(&self, shards: usize) -> bool {
+        self.set_said_stop();
         if !self.acknowledges {
-            self.has_said_stop.store(true, Ordering::Release);
             return false;
         }
         self.adopting.fetch_add(shards, Ordering::SeqCst);
@@ -184,6 +184,18 @@ impl<B: LinkBuffer> WorkerLink<B> {
         is_first
     }
 
+    /// The worker has said that it stops. One whose link is closing does not drain any more, but its end is no
+    /// crash.
+    pub fn set_said_stop(&self) {
+        self.has_said_stop.store(true, Ordering::Release);
+    }
+
+    /// Whether the worker has said that it stops, or another process has its place. Stays so when the link is
+    /// over.
+    pub fn has_said_stop(&self) -> bool {
+        self.has_said_stop.load(Ordering::Acquire)
+    }
+
     /// Takes no more events. What was read from the link is still obeyed.
     pub(super) fn set_closing(&self) {
         self.advance(State::Closing);
@@ -194,9 +206,10 @@ impl<B: LinkBuffer> WorkerLink<B> {
         self.advance(State::Over);
     }
 
-    /// Whether the worker may still say what becomes of a client that it was told of.
+    /// Whether the worker may still say what becomes of a client that it was told of. One that does not
+    /// acknowledge events may when its only link has ended as it stops.
     pub fn may_answer(&self) -> bool {
-        !self.is_over() || self.has_said_stop.load(Ordering::Acquire)
+        !self.is_over() || (!self.acknowledges && self.has_said_stop())
     }
 
     /// Whether the worker can take another client: less urgent than an event of a client that
@@ -300,20 +313,22 @@ impl<B: LinkBuffer> WorkerLink<B> {
     fn finish_if_drained(&self) {
         // Whoever takes the last of either counter away finds the other at 0. Two may, and say it twice.
         if self.is_let_go() {
-            self.was_let_go.store(true, Ordering::Release);
             let drained = Command::Ping(PingBody::Drained.encode());
-            // A link that has failed takes its worker's books along.
-            let _ = self.buffer.append(|out| drained.encode(out));
+            // The worker of a link that has failed does not hear of it, and keeps its books.
+            if self.buffer.append(|out| drained.encode(out)).is_ok() {
+                self.was_let_go.store(true, Ordering::Release);
+            }
             self.buffer.finish();
         }
     }
 
-    /// Whether the worker drains, and nothing keeps the link: the worker is told that it may go.
+    /// Whether the worker drains, and nothing keeps the link: the worker is told that it may go, unless its link
+    /// has failed.
     pub fn is_let_go(&self) -> bool {
         self.is(State::Draining) && self.unfinished() == 0 && self.adopting() == 0
     }
 
-    /// Whether the worker was told that it may go. Stays so when the link is over.
+    /// Whether the worker was told that it may go: that was appended to its link. Stays so when the link is over.
     pub fn was_let_go(&self) -> bool {
         self.was_let_go.load(Ordering::Acquire)
     }

@@ -39,7 +39,8 @@ pub struct WorkerTable<B> {
     /// Those that take no new events and are not over: they drain, or what has come from them is being
     /// read out.
     leaving: Vec<Arc<WorkerLink<B>>>,
-    /// None is left, and the last one was not let go: it may link again.
+    /// The last worker that acknowledged events ended without having said that it stops, and none has joined
+    /// since.
     is_one_missing: bool,
     /// How many clients go to a key, for as long as any does.
     clients: BTreeMap<Arc<str>, Weak<AtomicUsize>>,
@@ -136,8 +137,9 @@ impl<B: LinkBuffer> WorkerTable<B> {
         link.set_over();
         self.unlist(link);
         self.leaving.retain(|leaving| !Arc::ptr_eq(leaving, link));
-        if self.links().next().is_none() {
-            self.is_one_missing = link.acknowledges() && !link.was_let_go();
+        let stays = |link: &WorkerLink<B>| link.acknowledges() && !link.has_said_stop();
+        if stays(link) && !self.links().any(|other| stays(other)) {
+            self.is_one_missing = true;
         }
     }
 
@@ -196,9 +198,14 @@ impl<B: LinkBuffer> WorkerTable<B> {
         self.links.values().filter(|link| link.is_open()).count()
     }
 
-    /// Whether a worker is there, or may be soon: the last one that was linked has not said that it stops,
-    /// so it runs, or whoever started it starts it again. A worker that was let go, or one of the original,
-    /// has ended because somebody wanted it to.
+    /// Whether no worker takes events, and one may link soon: the last one that acknowledged events has ended
+    /// without a word, so it runs, or whoever started it starts it again. One that has said that it stops ends
+    /// because somebody wants it to, and one of the original has nobody wait for it: it says nothing.
+    pub fn is_one_missing(&self) -> bool {
+        self.is_one_missing && self.len() == 0
+    }
+
+    /// Whether a worker is there, if only to end what it has, or is [missing](Self::is_one_missing).
     pub fn expects_worker(&self) -> bool {
         self.is_one_missing || self.links().next().is_some()
     }
@@ -207,5 +214,93 @@ impl<B: LinkBuffer> WorkerTable<B> {
     /// are being closed.
     pub fn links(&self) -> impl Iterator<Item = &Arc<WorkerLink<B>>> {
         self.links.values().chain(&self.leaving)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gatewayworker_protocol::Features;
+
+    use super::super::testing::MemoryLink;
+    use super::*;
+
+    type Link = Arc<WorkerLink<MemoryLink>>;
+
+    fn table() -> WorkerTable<MemoryLink> {
+        WorkerTable::new(Routing::LeastConnections, 0)
+    }
+
+    /// Joins a worker that acknowledges events.
+    fn join(table: &mut WorkerTable<MemoryLink>, key: &str, epoch: u32) -> Link {
+        let peer = Peer { features: Features::ALL, epoch, process: Some(epoch.into()) };
+        table.join(key, MemoryLink::new(1000), peer).link
+    }
+
+    /// Joins a worker of the original.
+    fn join_php(table: &mut WorkerTable<MemoryLink>) -> Link {
+        table.join("php", MemoryLink::new(1000), Peer::default()).link
+    }
+
+    #[test]
+    fn a_worker_that_ends_without_a_word_is_missing_until_one_joins() {
+        let mut table = table();
+        assert!(!table.expects_worker());
+        let crashed = join(&mut table, "a", 1);
+        table.leave(&crashed);
+        assert!(table.is_one_missing() && table.expects_worker());
+        join(&mut table, "b", 2);
+        assert!(!table.is_one_missing() && table.expects_worker());
+    }
+
+    #[test]
+    fn a_worker_that_has_said_that_it_stops_is_not_missing_whether_it_was_let_go_or_not() {
+        let mut table = table();
+        let stopped = join(&mut table, "a", 1);
+        table.drain(&stopped, 1);
+        assert!(!stopped.was_let_go() && table.expects_worker());
+        table.leave(&stopped);
+        assert!(!table.expects_worker());
+        // That it stops may be read when its link is closing.
+        let stopped = join(&mut table, "a", 2);
+        table.close(&stopped);
+        stopped.set_said_stop();
+        table.leave(&stopped);
+        assert!(!table.expects_worker());
+    }
+
+    #[test]
+    fn a_worker_that_stops_does_not_hide_that_another_is_missing() {
+        let mut table = table();
+        let (stopped, crashed) = (join(&mut table, "a", 1), join(&mut table, "b", 2));
+        table.drain(&stopped, 1);
+        table.leave(&crashed);
+        assert!(table.is_one_missing());
+        stopped.release();
+        assert!(stopped.was_let_go());
+        table.leave(&stopped);
+        assert!(table.is_one_missing());
+    }
+
+    #[test]
+    fn a_worker_of_the_original_is_not_missing_and_does_not_hide_that_another_is() {
+        let mut table = table();
+        let php = join_php(&mut table);
+        table.leave(&php);
+        assert!(!table.expects_worker());
+        let (php, crashed) = (join_php(&mut table), join(&mut table, "a", 1));
+        table.leave(&crashed);
+        assert!(!table.is_one_missing(), "one takes events");
+        table.leave(&php);
+        assert!(table.is_one_missing());
+    }
+
+    #[test]
+    fn a_worker_that_cannot_be_told_so_was_not_let_go() {
+        let mut table = table();
+        let link = join(&mut table, "a", 1);
+        table.drain(&link, 1);
+        link.buffer.is_closed.set(true);
+        link.release();
+        assert!(link.is_let_go() && !link.was_let_go());
     }
 }

@@ -143,14 +143,17 @@ impl Link {
     /// shards give the unfinished events to other workers.
     async fn settle(&mut self, epoch: &Epoch, worker: &Arc<WorkerLink>, reading: &mut LinkReader) {
         let shared = self.shard.shared.clone();
-        let (was_draining, clients) = (worker.is_draining(), worker.clients());
+        let clients = worker.clients();
         shared.workers.close(worker);
         self.read_out(reading).await;
         self.writer.close(io::ErrorKind::ConnectionAborted);
         epoch.call_link_settled().await;
         let Some(EpochEnd { how, why }) = epoch.ended() else { return };
-        // That it stops may have been read only now.
-        let how = how.of_worker(was_draining || epoch.is_draining());
+        if epoch.is_draining() {
+            // It may have been read only now, when the link drains no more.
+            worker.set_said_stop();
+        }
+        let how = how.of_worker(worker.has_said_stop());
         let TakenBack { again, dropped } = shared.worker_gone(worker, how).await;
         let (worker, peer, gateway) = (worker.key(), self.peer, shared.address);
         match how {

@@ -84,7 +84,11 @@ pub(crate) async fn run(
     let Ok(stream) = TcpStream::from_std(stream) else { return };
     gatewayworker_net::tune(&stream);
     let shared = &shard.shared;
-    let stream = match LinkStream::accept(stream, shared.link_tls.as_ref()).await {
+    let accepted = tokio::select! {
+        accepted = LinkStream::accept(stream, shared.link_tls.as_ref()) => accepted,
+        () = shared.stopping.cancelled() => return,
+    };
+    let stream = match accepted {
         Ok(stream) => stream,
         Err(error) => {
             return shared

@@ -132,7 +132,7 @@ async fn serve_here(
     let mut tasks = PerpetualTasks::default();
     // These go on while the gateway stops.
     let mut lasting = PerpetualTasks::default();
-    lasting.spawn("the watch for registers", watch_contact(shared.clone()));
+    lasting.spawn("the watch for registers", watch_contact(shared.clone(), shutdown.clone()));
     let inner = accept_links(listeners.inner, shared.clone(), shared.stopping.clone());
     lasting.spawn("the acceptor of the inner port", inner);
     let started = start_shards(&mut shards, &shared, channels)
@@ -255,19 +255,32 @@ async fn announce(shared: Arc<GatewayState>) {
         .await;
 }
 
-/// Announces a gateway that stops again, for as long as the last worker is missing: workers link to a gateway
-/// that a register lists.
+/// Announces a gateway that stops again, while closes wait for the last worker, which is missing: workers link
+/// to a gateway that a register lists. Returns when the links end.
 async fn announce_if_worker_is_missing(shared: Arc<GatewayState>) {
-    let mut changes = shared.workers.changes();
+    let (mut workers, mut waiting) = (shared.workers.changes(), shared.waiting_shards.subscribe());
+    let mut was_said = false;
     loop {
-        if shared.workers.is_one_missing() {
+        // Their senders are in `shared`: waiting for them does not fail.
+        if *waiting.borrow_and_update() > 0 && shared.workers.is_one_missing() {
+            if !std::mem::replace(&mut was_said, true) {
+                info!(
+                    "no worker is linked: the gateway waits for one to handle the closes, for shutdown_timeout_ms \
+                     at most"
+                );
+            }
             tokio::select! {
                 () = announce(shared.clone()) => {}
                 () = shared.workers.wait_for_one() => {}
+                _ = waiting.wait_for(|shards| *shards == 0) => {}
+                () = shared.stopping.cancelled() => return,
             }
         } else {
-            // It fails only where the sender is dropped, and `shared` holds it.
-            let _ = changes.changed().await;
+            tokio::select! {
+                _ = workers.changed() => {}
+                _ = waiting.changed() => {}
+                () = shared.stopping.cancelled() => return,
+            }
         }
     }
 }
@@ -323,11 +336,6 @@ async fn stop(shared: &Arc<GatewayState>, spread: Duration) {
         if shard.send(ShardMessage::Stop { spread, timeout, done }).await.is_ok() {
             stopping.push(stopped);
         }
-    }
-    if clients > 0 && shared.workers.is_one_missing() {
-        info!(
-            "no worker is linked: the gateway waits for one to handle the closes, for shutdown_timeout_ms at most"
-        );
     }
     let (mut lost, mut unfinished) = (0, 0);
     for stopped in stopping {

@@ -1,12 +1,15 @@
 //! The watch for who can reach the gateway: every second it looks whether a register and a worker are there.
 //!
-//! The core's [`IsolationTimer`] and [`UnheardTimer`] conclude, and the shards are told.
+//! The core's [`IsolationTimer`] and [`UnheardTimer`] conclude, and the shards are told. These are two loops, as the
+//! first ends when the gateway begins to stop, which closes all clients anyway, and may be turned off. The
+//! second runs to the end, as closes may have to be marked while the gateway stops.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::core::isolation::Isolated;
@@ -58,8 +61,8 @@ pub(super) async fn watch_isolation(shared: Arc<GatewayState>) {
 }
 
 /// Tells the shards whether workers may have taken the gateway for lost, as it was unheard. Runs until the
-/// gateway ends: while it stops, it may be cut off, too.
-pub(super) async fn watch_contact(shared: Arc<GatewayState>) {
+/// gateway ends: one that stops has left the registers, and workers that are not linked may take it for lost, too.
+pub(super) async fn watch_contact(shared: Arc<GatewayState>, shutdown: CancellationToken) {
     let after = match Duration::from_millis(shared.config.isolated_after_ms) {
         Duration::ZERO => UNHEARD_AFTER,
         // It may wait longer to close its clients. Workers do not.
@@ -75,7 +78,7 @@ pub(super) async fn watch_contact(shared: Arc<GatewayState>) {
         else {
             continue;
         };
-        if is_unheard {
+        if is_unheard && !shutdown.is_cancelled() {
             warn!(
                 "no register has heard of the gateway for a while, or its process was stopped: workers that are not \
                  linked may have taken it for lost and run on_close, which is marked as redelivered if it runs again"

@@ -261,11 +261,32 @@ impl ShardThread {
     /// operator who has stopped the workers does not wait for nothing.
     async fn closes_handled(&self) {
         let mut workers = self.shared.workers.changes();
-        while !self.look(Core::has_stopped) && self.shared.workers.expects_one() {
+        let must_wait = || !self.look(Core::has_stopped) && self.shared.workers.expects_one();
+        if !must_wait() {
+            return;
+        }
+        let _waiting = WaitingShard::new(&self.shared);
+        while must_wait() {
             tokio::select! {
                 () = self.closes_done.notified() => {}
                 _ = workers.changed() => {}
             }
         }
+    }
+}
+
+/// Counts a shard among those that wait for their closes to be handled.
+struct WaitingShard<'s>(&'s GatewayState);
+
+impl<'s> WaitingShard<'s> {
+    fn new(shared: &'s GatewayState) -> Self {
+        shared.waiting_shards.send_modify(|shards| *shards += 1);
+        Self(shared)
+    }
+}
+
+impl Drop for WaitingShard<'_> {
+    fn drop(&mut self) {
+        self.0.waiting_shards.send_modify(|shards| *shards -= 1);
     }
 }

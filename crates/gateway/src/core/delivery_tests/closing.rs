@@ -49,6 +49,27 @@ fn no_worker_hears_of_a_client_that_was_closed_before_its_connect_was_given() {
 }
 
 #[test]
+fn a_worker_forgets_a_client_that_was_closed_after_its_connect_was_given_back() {
+    let mut gateway = Gateway::new();
+    let worker = gateway.worker("a", 1);
+    let key = gateway.connect(7, &worker);
+    let busy = gateway.connect(8, &worker);
+    gateway.drains(&worker);
+    gateway.gives_back(&worker, 7, 1);
+    told(&worker);
+    gateway.close(key, CloseReason::ClientLeft);
+    assert_eq!(told(&worker), ["forget 7"]);
+    // So it is when that the worker drains has not been read yet.
+    let next = gateway.worker("b", 2);
+    let key = gateway.connect(9, &next);
+    told(&next);
+    gateway.gives_back(&next, 9, 1);
+    gateway.close(key, CloseReason::ClientLeft);
+    assert_eq!(told(&next), ["forget 9"]);
+    gateway.close(busy, CloseReason::ClientLeft);
+}
+
+#[test]
 fn what_a_refused_client_has_said_is_dropped_but_its_close() {
     for (reason, is_dropped) in [(CloseReason::ClientLeft, false), (CloseReason::Refused, true)] {
         let mut gateway = Gateway::new();

@@ -186,6 +186,9 @@ impl Gateway {
         }
         let Some(epoch) = self.epochs.remove(&number) else { return };
         let Epoch { worker: Some(worker), end: Some(how), is_draining, .. } = epoch else { return };
+        if is_draining {
+            worker.set_said_stop();
+        }
         self.worker_is_gone(number, &worker, how.of_worker(is_draining), observer, context);
     }
 
