@@ -16,7 +16,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// GatewayWorker: gateways hold the connections, businessworkers the logic, a register brings them together.
 #[derive(Parser)]
-#[command(name = "gatewayworker", version)]
+#[command(name = "gatewayworker", version = gatewayworker_daemon::VERSION)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -10,6 +10,7 @@
 //! - [`child_protocol`]: the messages between a daemon and the supervisor that runs it as a child process,
 //! - [`LineSplitter`]: lines of bounded length out of a stream of bytes,
 //! - [`Counter`]: a number for the stats,
+//! - [`build_info`]: version, commit and date,
 //! - [`accept_loop`]: accepting that survives a lack of file descriptors,
 //! - [`OpenFiles`]: how many connections there is room for,
 //! - [`check_exposure`], [`resolve`], [`bind`]: addresses, safe by default.
@@ -40,6 +41,7 @@ mod suggest;
 mod supervised;
 mod supervisor_link;
 mod threads;
+mod version;
 
 pub use accept::accept_loop;
 pub use address::{AddressError, bind, bind_as, check_address, resolve};
@@ -60,3 +62,4 @@ pub use run::{Runtime, run};
 pub use signals::{Signal, Signals};
 pub use stats::Stats;
 pub use threads::check_threads;
+pub use version::{BuildInfo, VERSION, build_info};

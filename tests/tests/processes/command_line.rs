@@ -44,6 +44,16 @@ fn a_wrong_flag_is_status_2() {
 }
 
 #[test]
+fn each_program_prints_its_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let said = |arguments: &[&str]| String::from_utf8(run(arguments).stdout).unwrap();
+    assert_eq!(said(&["--version"]), format!("gatewayworker {version}\n"));
+    for daemon in DAEMONS {
+        assert_eq!(said(&[daemon, "--version"]), format!("gatewayworker-{daemon} {version}\n"));
+    }
+}
+
+#[test]
 fn an_unknown_key_is_named_with_its_file_and_line() {
     for daemon in DAEMONS {
         let (_directory, path) = file("secret_key = \"x\"\nsecrte_key = \"y\"\n");

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// Holds the clients: their connections, uids, groups, sessions and heartbeats.
 #[derive(Debug, clap::Parser)]
-#[command(name = "gateway", version, mut_args(take_negative_numbers))]
+#[command(name = "gateway", version = gatewayworker_daemon::VERSION, mut_args(take_negative_numbers))]
 pub struct Cli {
     /// The flags of every daemon.
     #[command(flatten)]
