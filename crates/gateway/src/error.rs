@@ -2,7 +2,7 @@
 
 use std::io;
 
-use gatewayworker_daemon::{AddressError, ExposureError};
+use gatewayworker_daemon::{AddressError, ExposureError, ListenerError};
 
 use crate::config::ConfigError;
 
@@ -14,9 +14,12 @@ pub enum Error {
     /// The configuration cannot work, or a file that it names is missing or invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// An address does not resolve, or cannot be bound.
+    /// An address does not resolve.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// An address cannot be bound, or the socket that a service manager has passed for it is of no use.
+    #[error(transparent)]
+    Listen(#[from] ListenerError),
     /// The inner port would be open to everybody: not on loopback, without a `secret_key`.
     #[error(transparent)]
     Exposed(#[from] ExposureError),

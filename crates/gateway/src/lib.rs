@@ -93,7 +93,7 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
         config,
         Runtime::CurrentThread,
         |config, shutdown, operator| async move {
-            let listeners = BoundListeners::bind(&config).await?;
+            let listeners = BoundListeners::bind_with(&config, &operator.listeners).await?;
             // A gateway without room for clients must not report that it listens.
             Capacity::new(&config, OpenFiles::now())?;
             let urls = listeners.urls(&config)?;
@@ -101,6 +101,7 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
             for url in &urls {
                 info!(name = config.name, address = %url, %inner, "the gateway listens");
             }
+            operator.listeners.close_the_rest();
             common.ready(urls);
             Ok(serve(listeners, config, ServeOptions::new(shutdown).with_operator(operator)).await?)
         },

@@ -113,7 +113,8 @@ pub async fn serve(
     let capacity = Capacity::new(&config, files)?;
     capacity.log(&config, files);
     let link_tls = config.link_tls.load_for_both().map_err(ConfigError::from)?;
-    let shared = Arc::new(GatewayState::new(config, capacity, address, senders).with_link_tls(link_tls));
+    let shared = GatewayState::new(config, capacity, address, senders).with_link_tls(link_tls);
+    let shared = Arc::new(shared.with_loops(operator.loops));
     let counted = shared.clone();
     operator.stats.provide(move || counted.stats());
     let watched = shared.clone();
