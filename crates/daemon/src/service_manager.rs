@@ -18,7 +18,7 @@ use crate::WatchedLoops;
 use crate::notify_socket::{NotifySocket, monotonic_micros};
 
 /// How often the manager is told what keeps the process from its work, if nothing asks for more.
-const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+const STATUS_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The service manager of this process.
 #[derive(Debug, Default)]
@@ -133,7 +133,7 @@ impl ServiceManager {
     }
 
     /// Returns how often to look whether the process lives and what keeps it from its work: twice within the time
-    /// after which the manager takes it for dead, and every five seconds at least.
+    /// after which the manager takes it for dead, and every two seconds at least.
     pub fn interval(&self) -> Duration {
         let watchdog = self.0.as_ref().and_then(|manager| manager.watchdog);
         watchdog.map_or(STATUS_INTERVAL, |watchdog| (watchdog / 2).min(STATUS_INTERVAL))

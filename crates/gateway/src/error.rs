@@ -4,7 +4,7 @@ use std::io;
 
 use gatewayworker_daemon::{AddressError, ExposureError, ListenerError};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, NoLanIp};
 
 /// The error of a gateway that cannot start, or cannot go on. Each is one line that says what happened
 /// and, where something can be done, what.
@@ -20,6 +20,9 @@ pub enum Error {
     /// An address cannot be bound, or the socket that a service manager has passed for it is of no use.
     #[error(transparent)]
     Listen(#[from] ListenerError),
+    /// The address for workers cannot be found out.
+    #[error(transparent)]
+    NoLanIp(#[from] NoLanIp),
     /// The inner port would be open to everybody: not on loopback, without a `secret_key`.
     #[error(transparent)]
     Exposed(#[from] ExposureError),

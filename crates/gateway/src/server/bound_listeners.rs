@@ -36,7 +36,10 @@ impl BoundListeners {
     pub(crate) async fn bind_with(config: &Config, listeners: &ListenerSource) -> Result<Self, Error> {
         let inner = match &config.lan_listen {
             Some(address) => resolve("lan_listen", address).await?,
-            None => SocketAddr::from((config.lan_ip, config.lan_port)),
+            None => {
+                let lan_ip = config.lan_ip.resolve(&config.register_address).await?;
+                SocketAddr::from((lan_ip, config.lan_port))
+            }
         };
         check_exposure("the gateway's inner port", inner.ip(), &config.secret_key, config.allow_insecure)?;
         let inner = listeners.bind_here("lan_port", inner, true)?;
