@@ -141,14 +141,17 @@ fn the_containers_have_settings_and_services_that_exist() {
     let settings: BTreeSet<_> = gatewayworker_daemon::settings().collect();
     let compose = read(&ops("compose.yaml"));
     let variables = compose.lines().filter_map(|line| line.trim().split_once(": "));
-    let variables: Vec<_> = variables.map(|(name, _)| name).filter(|name| name.starts_with("GATEWAYWORKER_")).collect();
+    let variables: Vec<_> =
+        variables.map(|(name, _)| name).filter(|name| name.starts_with("GATEWAYWORKER_")).collect();
     assert!(variables.len() >= 5, "{variables:?}");
     for variable in variables {
         assert!(settings.contains(variable), "{variable} is no setting");
     }
     let nginx = read(&ops("compose-nginx.conf"));
-    let servers: Vec<_> =
-        nginx.lines().filter_map(|line| line.trim().strip_prefix("server ")?.strip_suffix(":8289;")).collect();
+    let servers: Vec<_> = nginx
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("server ")?.strip_suffix(":8289;"))
+        .collect();
     assert_eq!(servers, ["gateway1", "gateway2"]);
     for server in servers {
         assert!(compose.contains(&format!("\n  {server}:")), "{server} is no service");
