@@ -82,6 +82,16 @@ fn an_invalid_gateway_setting_is_named_with_a_remedy() {
 }
 
 #[test]
+fn a_gateway_that_cannot_find_out_its_address_says_what_to_set() {
+    assert!(run(&["gateway", "--lan-ip", "auto", "--check-config"]).status.success());
+    let no_way = run(&["gateway", "--lan-ip", "auto", "--register-address", "[::1]:1"]);
+    assert_refused(&no_way, 1, &["lan_ip = \"auto\"", "[::1]:1: it has no IPv4 address", "register_address"]);
+    let (_directory, path) = file("lan_ip = 'automatic'");
+    let wrong = run(&["gateway", "--check-config", "--config", &path]);
+    assert_refused(&wrong, 1, &["test.toml:1: lan_ip", "\"auto\""]);
+}
+
+#[test]
 fn a_mistyped_key_is_named_with_a_suggestion() {
     for (daemon, lines, words) in [
         ("register", "lisen = '127.0.0.1:0'", ["1: lisen", "did you mean `listen`?"]),
