@@ -8,11 +8,11 @@
 use std::ffi::OsStr;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
-use tracing::{debug, error};
+use tracing::{debug, warn};
 
 use crate::WatchedLoops;
 use crate::notify_socket::{NotifySocket, monotonic_micros};
@@ -74,14 +74,11 @@ impl ServiceManager {
     /// Tells that the process is ready, and what it does: "serving on 127.0.0.1:1236". Only the first call counts.
     pub fn ready(&self, work: &str) {
         let Some(manager) = &self.0 else { return };
-        let mut is_first = false;
-        manager.work.get_or_init(|| {
-            is_first = true;
-            one_line(work)
-        });
-        if is_first {
-            manager.send("READY=1\n");
-            self.status(&[]);
+        // Held until it is told: another thread tells no status before that.
+        let mut last = manager.status();
+        if manager.work.set(one_line(work)).is_ok() {
+            *last = one_line(work);
+            manager.send(&format!("READY=1\nSTATUS={last}\n"));
         }
     }
 
@@ -101,9 +98,10 @@ impl ServiceManager {
 
     /// Tells that the process has begun to end. Only the first call counts.
     pub fn stopping(&self) {
-        if let Some(manager) = &self.0
-            && !manager.stopping.swap(true, Ordering::Relaxed)
-        {
+        let Some(manager) = &self.0 else { return };
+        // No other thread tells a status after this one.
+        let _status = manager.status();
+        if !manager.stopping.swap(true, Ordering::Relaxed) {
             manager.send("STOPPING=1\nSTATUS=draining\n");
         }
     }
@@ -121,11 +119,10 @@ impl ServiceManager {
     /// nothing before [`ServiceManager::ready`] or after [`ServiceManager::stopping`].
     pub fn status(&self, problems: &[String]) {
         let Some(manager) = &self.0 else { return };
-        let Some(work) = manager.work.get().filter(|_| !manager.stopping.load(Ordering::Relaxed)) else {
-            return;
-        };
+        let mut last = manager.status();
+        let is_stopping = manager.stopping.load(Ordering::Relaxed);
+        let Some(work) = manager.work.get().filter(|_| !is_stopping) else { return };
         let status = if problems.is_empty() { work.clone() } else { one_line(&problems.join("; ")) };
-        let mut last = manager.status.lock().unwrap_or_else(PoisonError::into_inner);
         if *last != status {
             manager.send(&format!("STATUS={status}\n"));
             *last = status;
@@ -161,9 +158,9 @@ impl ServiceManager {
             if stuck.is_empty() {
                 self.alive();
             } else {
-                error!(
+                warn!(
                     threads = stuck.join(","),
-                    "threads hang: the service manager's watchdog will end this process"
+                    "threads hang: the service manager gets no sign of life until they go on, and may end this process"
                 );
             }
             self.status(&problems());
@@ -172,6 +169,10 @@ impl ServiceManager {
 }
 
 impl Notified {
+    fn status(&self) -> MutexGuard<'_, String> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn send(&self, message: &str) {
         if let Err(error) = self.socket.send(message) {
             debug!(%error, message, "the service manager did not take a message");
@@ -231,8 +232,7 @@ mod tests {
         manager.stopping();
         manager.stopping();
         manager.status(&["too late".into()]);
-        assert_eq!(received.next(), "READY=1\n");
-        assert_eq!(received.next(), "STATUS=serving on 127.0.0.1:1236\n");
+        assert_eq!(received.next(), "READY=1\nSTATUS=serving on 127.0.0.1:1236\n");
         assert_eq!(received.next(), "STATUS=the gateway has no worker:, look\n");
         assert_eq!(received.next(), "STATUS=serving on 127.0.0.1:1236\n");
         let reloading = received.next();
@@ -252,7 +252,7 @@ mod tests {
         let socket = UnixDatagram::bind_addr(&address).unwrap();
         let manager = ServiceManager::at(OsStr::new(&format!("@{name}")), None).unwrap();
         manager.ready("x");
-        assert_eq!(Received(socket).next(), "READY=1\n");
+        assert_eq!(Received(socket).next(), "READY=1\nSTATUS=x\n");
     }
 
     #[test]
