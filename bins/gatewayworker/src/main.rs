@@ -1,13 +1,18 @@
 //! The control tool's command line. Each subcommand is a function of another crate: a daemon, or, for a whole cluster
 //! and for calls, `gatewayworker-control`. The daemons are subcommands so that one file is all there is to ship.
 
+mod documents;
+
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use chat::Chat;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use gatewayworker_businessworker::Start;
 use gatewayworker_control as control;
+
+use documents::Program;
 
 /// Gives the memory of clients that have left back to the system; the system's allocator keeps most of it.
 #[cfg(all(unix, feature = "jemalloc"))]
@@ -16,7 +21,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// GatewayWorker: gateways hold the connections, businessworkers the logic, a register brings them together.
 #[derive(Parser)]
-#[command(name = "gatewayworker", version)]
+#[command(name = "gatewayworker", version = gatewayworker_daemon::VERSION)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -53,6 +58,15 @@ enum Command {
         /// The shell that it is for
         #[arg(value_name = "SHELL")]
         shell: clap_complete::Shell,
+        /// Print the script of another program
+        #[arg(long, value_name = "PROGRAM", default_value = "gatewayworker")]
+        program: Program,
+    },
+    /// Write the man pages of this tool and of the daemons' programs
+    Man {
+        /// The directory that they go into; it is made
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
     },
 }
 
@@ -73,22 +87,30 @@ fn main() -> ExitCode {
         }
         Command::Gateway(cli) => gatewayworker_gateway::run(cli),
         Command::Call(command) => control::call(&command),
-        Command::Completion { shell } => complete(shell),
+        Command::Completion { shell, program } => {
+            // A pager that is closed early is no failure.
+            let _ = std::io::stdout().write_all(&documents::completion(shell, program));
+            ExitCode::SUCCESS
+        }
+        Command::Man { directory } => match documents::man(&directory) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                let _ = writeln!(
+                    std::io::stderr(),
+                    "error: cannot write man pages to {}: {error}",
+                    directory.display()
+                );
+                ExitCode::FAILURE
+            }
+        },
     }
-}
-
-/// Prints the script that completes this command line in a shell.
-fn complete(shell: clap_complete::Shell) -> ExitCode {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "gatewayworker", &mut script);
-    // A pager that is closed early is no failure.
-    let _ = std::io::stdout().write_all(&script);
-    ExitCode::SUCCESS
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+
+    use clap::CommandFactory;
 
     use super::*;
 
@@ -109,16 +131,5 @@ mod tests {
         let mut variables = BTreeSet::new();
         variables_of(&Cli::command(), &mut variables);
         assert_eq!(variables, gatewayworker_daemon::settings().collect());
-    }
-
-    #[test]
-    fn a_shell_completes_all_calls_with_their_flags() {
-        let mut script = Vec::new();
-        clap_complete::generate(clap_complete::Shell::Zsh, &mut Cli::command(), "gatewayworker", &mut script);
-        let script = String::from_utf8(script).unwrap();
-        for call in gatewayworker_client::calls::calls() {
-            assert!(script.contains(&format!("({})", call.name.replace('_', "-"))), "{}", call.name);
-        }
-        assert!(script.contains("--message-base64") && script.contains("--register-address"));
     }
 }

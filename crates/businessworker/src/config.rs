@@ -18,7 +18,7 @@ use crate::ConfigError;
 
 /// Takes the events of clients from the gateways and runs the application.
 #[derive(Debug, clap::Parser)]
-#[command(name = "businessworker", version, mut_args(take_negative_numbers))]
+#[command(name = "businessworker", version = gatewayworker_daemon::VERSION, mut_args(take_negative_numbers))]
 pub struct Cli {
     /// The flags of every daemon.
     #[command(flatten)]

@@ -70,6 +70,7 @@ mod serve;
 mod session;
 mod session_retries;
 mod stats;
+mod version;
 
 pub use client::Client;
 pub use config::{Cli, Config, Flags, NoSettings};
@@ -80,6 +81,7 @@ pub use message::Message;
 pub use run::{Start, main, run};
 pub use serve::{Error, ServeOptions, serve};
 pub use session::Session;
+pub use version::version_with_library;
 
 pub use crate::core::Admission;
 

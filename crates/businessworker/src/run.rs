@@ -60,11 +60,13 @@ where
                 () = shutdown.cancelled() => return Ok(()),
             };
             let http = gatewayworker_http::bind(&config.http, &operator.listeners).await?;
+            operator.listeners.close_the_rest();
             let address = http.as_ref().map(TcpListener::local_addr).transpose()?;
             let common = cli.common.clone();
             let options = ServeOptions::new(shutdown)
                 .with_http_listener(http)
                 .with_stats(operator.stats)
+                .with_loops(operator.loops)
                 .on_ready(move || common.ready(address.map(|address| format!("http://{address}"))));
             Ok(serve(config, events, options).await?)
         },

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use gatewayworker_client::Liveness;
 use gatewayworker_client::worker::{WorkerHandle, follow_gateways};
-use gatewayworker_daemon::{ListenerSource, Stats};
+use gatewayworker_daemon::{ListenerSource, Stats, WatchedLoops};
 use gatewayworker_net::{LinkTls, LinkTlsError, RegisterLinks, registers};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -59,6 +59,7 @@ pub struct ServeOptions {
     http_listener: HttpListener,
     on_ready: Box<dyn FnOnce() + Send>,
     stats: Stats,
+    loops: WatchedLoops,
 }
 
 /// Where calls over HTTP come from.
@@ -78,6 +79,7 @@ impl ServeOptions {
             http_listener: HttpListener::Configured,
             on_ready: Box::new(|| ()),
             stats: Stats::default(),
+            loops: WatchedLoops::default(),
         }
     }
 
@@ -93,6 +95,12 @@ impl ServeOptions {
     /// called.
     pub fn on_ready(mut self, ready: impl FnOnce() + Send + 'static) -> Self {
         self.on_ready = Box::new(ready);
+        self
+    }
+
+    /// Has the links' loop watched with `loops`.
+    pub(crate) fn with_loops(mut self, loops: WatchedLoops) -> Self {
+        self.loops = loops;
         self
     }
 
@@ -182,7 +190,7 @@ pub async fn serve<E: Events>(
     events: E,
     options: impl Into<ServeOptions>,
 ) -> Result<(), Error> {
-    let ServeOptions { shutdown, http_listener, on_ready, stats } = options.into();
+    let ServeOptions { shutdown, http_listener, on_ready, stats, loops } = options.into();
     // The worker stops by itself, too, where it cannot go on.
     let shutdown = shutdown.child_token();
     let http_listener = http_listener.open(&config).await?;
@@ -190,6 +198,7 @@ pub async fn serve<E: Events>(
     let mut registers = Registers::follow(&config, tls.clone());
     let clients = Arc::new(Clients::new(ClientMap::default(), BUDGET));
     let network = Network::start().map_err(Error::Thread)?;
+    let _watched = network.spawn(loops.watch("the links' thread".to_owned()));
     let process = rand::random();
     let worker = network.enter(|| {
         WorkerHandle::builder(registers.gateways.clone())

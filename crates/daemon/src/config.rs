@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-use crate::{FormerKeys, LogFormat, limits, suggest, supervised};
+use crate::{FormerKeys, LogFormat, ServiceManager, limits, suggest, supervised};
 
 /// Flags that every daemon has.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -79,12 +79,17 @@ pub fn take_negative_numbers(flag: clap::Arg) -> clap::Arg {
 }
 
 impl CommonFlags {
-    /// Reports to the supervisor, if there is one, that the daemon listens on `addresses`. Call it once everything
-    /// listens.
+    /// Reports to the supervisor or to the service manager, if there is one, that the daemon listens on `addresses`.
+    /// Call it once everything listens.
     pub fn ready<A: std::fmt::Display>(&self, addresses: impl IntoIterator<Item = A>) {
         limits::log_file_limit();
+        let addresses: Vec<_> = addresses.into_iter().map(|address| address.to_string()).collect();
         if self.supervised {
             supervised::report_ready(addresses);
+        } else if addresses.is_empty() {
+            ServiceManager::of_process().ready("running");
+        } else {
+            ServiceManager::of_process().ready(&format!("listening on {}", addresses.join(", ")));
         }
     }
 

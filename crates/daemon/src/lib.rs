@@ -7,9 +7,11 @@
 //! - [`run`]: logging, file limit, runtime, signals and exit status around a daemon's `serve`,
 //! - [`Log`], [`LineWriter`]: a log that never blocks its daemon,
 //! - [`Operator`]: requests to read files again, [`Stats`] for those who ask, and a [`ListenerSource`],
+//! - [`ServiceManager`]: what systemd is told, and [`WatchedLoops`], without which it is not told that all is well,
 //! - [`child_protocol`]: the messages between a daemon and the supervisor that runs it as a child process,
 //! - [`LineSplitter`]: lines of bounded length out of a stream of bytes,
 //! - [`Counter`]: a number for the stats,
+//! - [`build_info`]: version, commit and date,
 //! - [`accept_loop`]: accepting that survives a lack of file descriptors,
 //! - [`OpenFiles`]: how many connections there is room for,
 //! - [`check_exposure`], [`resolve`], [`bind`]: addresses, safe by default.
@@ -25,6 +27,7 @@ mod counter;
 mod environment;
 mod exposure;
 mod former_keys;
+mod inherited_listeners;
 mod limits;
 mod line_splitter;
 mod line_writer;
@@ -32,14 +35,18 @@ mod link_tls_flags;
 mod listener_source;
 mod lists;
 mod logging;
+mod notify_socket;
 mod operator;
 mod run;
+mod service_manager;
 mod signals;
 mod stats;
 mod suggest;
 mod supervised;
 mod supervisor_link;
 mod threads;
+mod version;
+mod watched_loops;
 
 pub use accept::accept_loop;
 pub use address::{AddressError, bind, bind_as, check_address, resolve};
@@ -57,6 +64,9 @@ pub use lists::one_or_many;
 pub use logging::{Log, LogError, LogFormat, wants_colour};
 pub use operator::{Operator, Reload, ReloadRequest};
 pub use run::{Runtime, run};
+pub use service_manager::ServiceManager;
 pub use signals::{Signal, Signals};
 pub use stats::Stats;
 pub use threads::check_threads;
+pub use version::{BuildInfo, VERSION, build_info};
+pub use watched_loops::WatchedLoops;

@@ -1,6 +1,7 @@
-//! Opens a daemon's listeners that are to outlive its process: the supervisor opens and keeps them, if there is one
-//! that can pass sockets on; otherwise this process does. A new process of the daemon then takes connections from
-//! the same queue as the one whose place it takes, and none is lost.
+//! Opens a daemon's listeners. Those that are to outlive its process the supervisor opens and keeps, if there is one
+//! that can pass sockets on: a new process of the daemon then takes connections from the same queue as the one whose
+//! place it takes, and none is lost. Otherwise a listener is the one that a service manager has passed to this process
+//! (`inherited_listeners.rs`), or this process opens it.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,9 +11,11 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tracing::warn;
 
 use crate::AddressError;
 use crate::child_protocol::ChildMessage;
+use crate::inherited_listeners::InheritedListeners;
 use crate::supervisor_link::{self, Socket};
 
 /// How long the supervisor may take to open a listener.
@@ -20,7 +23,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens listeners, in the supervisor or in this process. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct ListenerSource(Option<Arc<PendingListeners>>);
+pub struct ListenerSource {
+    supervisor: Option<Arc<PendingListeners>>,
+    inherited: Arc<InheritedListeners>,
+}
 
 /// Why a listener cannot be opened. The message names the setting.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +49,21 @@ pub enum ListenerError {
         /// Where to listen.
         address: SocketAddr,
     },
-    /// The socket that the supervisor has sent is of no use.
+    /// The service manager has passed a socket for the setting, but one with another address.
+    #[error(
+        "{key}: the service manager passed no socket for {address}, but for {}: make ListenStream= and the setting the \
+         same",
+        list(passed)
+    )]
+    OtherAddress {
+        /// The name of the setting.
+        key: String,
+        /// Where to listen.
+        address: SocketAddr,
+        /// The addresses of the sockets that were passed under this name.
+        passed: Vec<SocketAddr>,
+    },
+    /// The socket that the supervisor or the service manager has passed is of no use.
     #[error("{key}: {address}")]
     Socket {
         /// The name of the setting.
@@ -61,10 +81,21 @@ type PendingListeners = Mutex<HashMap<String, oneshot::Sender<Result<Socket, Str
 impl ListenerSource {
     /// Listeners of the supervisor, if its link can pass sockets on, otherwise of this process.
     pub(crate) fn of_supervisor() -> Self {
-        Self(supervisor_link::passes_sockets().then(Arc::default))
+        Self { supervisor: supervisor_link::passes_sockets().then(Arc::default), inherited: Arc::default() }
     }
 
-    /// Listens on `address`, which the configuration calls `key`.
+    /// Listeners of this process, some of which the service manager has passed to it.
+    pub(crate) fn of_service_manager(inherited: InheritedListeners) -> Self {
+        Self { supervisor: None, inherited: Arc::new(inherited) }
+    }
+
+    /// Closes the listeners that the service manager has passed and nobody has taken, with a warning in the log. Call it
+    /// when everything listens.
+    pub fn close_the_rest(&self) {
+        self.inherited.close_the_rest().iter().for_each(|unused| warn!("{unused}"));
+    }
+
+    /// Listens on `address`, which the configuration calls `key`. The listener is to outlive this process.
     ///
     /// # Errors
     /// When the address is in use, not this machine's, or needs rights; when the supervisor
@@ -73,7 +104,7 @@ impl ListenerSource {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn bind(&self, key: &str, address: SocketAddr) -> Result<TcpListener, ListenerError> {
-        let Some(pending) = &self.0 else { return Ok(crate::bind(key, address)?) };
+        let Some(pending) = &self.supervisor else { return self.bind_here(key, address, true) };
         let key = key.to_owned();
         let (sender, answer) = oneshot::channel();
         pending.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone(), sender);
@@ -86,11 +117,41 @@ impl ListenerSource {
         }
     }
 
+    /// Listens on `address`, which the configuration calls `key`, as long as this process lives: on the socket that the
+    /// service manager has passed for it, if there is one. Where `address` is `[::]` and no socket was passed, `dual`
+    /// says whether it takes IPv4 connections too.
+    ///
+    /// # Errors
+    /// As [`bind_as`](crate::bind_as), and when the service manager has passed a socket for `key` with another address.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn bind_here(
+        &self,
+        key: &str,
+        address: SocketAddr,
+        dual: bool,
+    ) -> Result<TcpListener, ListenerError> {
+        let unusable = |source| ListenerError::Socket { key: key.to_owned(), address, source };
+        match self.inherited.take(key, address) {
+            Ok(None) => Ok(crate::bind_as(key, address, dual)?),
+            Ok(Some(listener)) => {
+                listener.set_nonblocking(true).map_err(unusable)?;
+                TcpListener::from_std(listener).map_err(unusable)
+            }
+            Err(passed) => Err(ListenerError::OtherAddress { key: key.to_owned(), address, passed }),
+        }
+    }
+
     /// Passes the supervisor's answer to the call of [`ListenerSource::bind`] that waits for it.
     pub(crate) fn answer(&self, key: &str, socket: Result<Socket, String>) {
-        let Some(pending) = &self.0 else { return };
+        let Some(pending) = &self.supervisor else { return };
         if let Some(sender) = pending.lock().unwrap_or_else(PoisonError::into_inner).remove(key) {
             let _ = sender.send(socket);
         }
     }
+}
+
+fn list(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
 }

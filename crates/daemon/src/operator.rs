@@ -4,7 +4,9 @@
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::{ListenerSource, Stats};
+#[cfg(any(unix, test))]
+use crate::ServiceManager;
+use crate::{ListenerSource, Stats, WatchedLoops};
 
 /// What the operator may ask for while the daemon runs, and what they hold for it.
 #[derive(Debug)]
@@ -15,12 +17,19 @@ pub struct Operator {
     pub stats: Stats,
     /// Opens listeners that stay open when another process takes this one's place.
     pub listeners: ListenerSource,
+    /// The event loops without which the process does not count as alive.
+    pub loops: WatchedLoops,
 }
 
 impl Operator {
     /// An operator who never asks for anything.
     pub fn absent() -> Self {
-        Self { reload: Reload::never(), stats: Stats::default(), listeners: ListenerSource::default() }
+        Self {
+            reload: Reload::never(),
+            stats: Stats::default(),
+            listeners: ListenerSource::default(),
+            loops: WatchedLoops::default(),
+        }
     }
 }
 
@@ -43,9 +52,9 @@ pub(crate) struct Requester {
     pub(crate) reply: fn(Result<(), String>),
 }
 
-/// A person, who reads in the log what came of it.
+/// A person, who reads in the log what came of it, or the service manager.
 #[cfg(any(unix, test))]
-const SIGHUP: Requester = Requester { name: "SIGHUP", reply: |_| () };
+const SIGHUP: Requester = Requester { name: "SIGHUP", reply: |_| ServiceManager::of_process().reloaded() };
 
 impl Reload {
     /// A source of no requests.
@@ -110,6 +119,7 @@ impl ReloadSender {
         let mut hangup = signal(SignalKind::hangup())?;
         tokio::spawn(async move {
             while hangup.recv().await.is_some() {
+                ServiceManager::of_process().reloading();
                 self.request(SIGHUP);
             }
         });

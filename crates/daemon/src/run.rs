@@ -9,10 +9,11 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::inherited_listeners::InheritedListeners;
 use crate::signals::{Armed, Signals};
 use crate::{
-    CommonFlags, ListenerSource, Log, Operator, Reload, Stats, check_threads, limits, supervised,
-    unknown_variables,
+    CommonFlags, ListenerSource, Log, Operator, Reload, ServiceManager, Stats, check_threads, limits,
+    supervised, unknown_variables,
 };
 
 /// The threads that a daemon's tasks run on.
@@ -31,6 +32,7 @@ pub enum Runtime {
 /// `config` and a token that the first SIGINT or SIGTERM cancels. A second signal ends the process at once, with
 /// status 130 or 143. SIGHUP asks the daemon, through its [`Operator`], to read its files again, and never ends it.
 ///
+/// A service manager that the environment names is told how it goes ([`ServiceManager`]), and may have passed listeners.
 /// With `--supervised`, the supervisor asks for all this over standard input, and for the daemon's
 /// [`Stats`](crate::Stats). With `--check-config`, it prints that the configuration is valid, and does not serve.
 ///
@@ -45,6 +47,8 @@ pub fn run<C, Fut>(
 where
     Fut: Future<Output = anyhow::Result<()>>,
 {
+    // First: it changes the environment, which threads may read.
+    let (inherited, useless) = InheritedListeners::of_process();
     let log = match Log::start(common.log_format) {
         Ok(log) => Flushed(log),
         Err(error) => {
@@ -52,7 +56,11 @@ where
             return ExitCode::FAILURE;
         }
     };
-    match try_run(&log.0, common, config, runtime, serve) {
+    let listeners = match common.supervised {
+        true => ListenerSource::of_supervisor(),
+        false => ListenerSource::of_service_manager(inherited),
+    };
+    match try_run(&log.0, common, config, runtime, (listeners, useless), serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log.0.fail(format_args!("{error:#}"));
@@ -75,6 +83,7 @@ fn try_run<C, Fut>(
     common: &CommonFlags,
     config: anyhow::Result<C>,
     runtime: Runtime,
+    (listeners, useless): (ListenerSource, Vec<String>),
     serve: impl FnOnce(C, CancellationToken, Operator) -> Fut,
 ) -> anyhow::Result<()>
 where
@@ -88,7 +97,7 @@ where
         return writeln!(std::io::stdout(), "configuration is valid").context("standard output");
     }
     log.set_up()?;
-    common.take_warnings().iter().for_each(|warning| warn!("{warning}"));
+    common.take_warnings().iter().chain(&useless).for_each(|warning| warn!("{warning}"));
     if !common.supervised {
         // The supervisor has the same environment, and has logged the warnings.
         unknown_variables().iter().for_each(|warning| warn!("{warning}"));
@@ -98,9 +107,9 @@ where
     let armed = Armed::new().context("cannot listen for signals")?;
     let (reload_sender, reload) = Reload::new();
     let stats = Stats::of(log.lines().clone());
-    let mut listeners = ListenerSource::default();
+    let manager = ServiceManager::of_process();
+    let loops = manager.watched_loops();
     if common.supervised {
-        listeners = ListenerSource::of_supervisor();
         supervised::start(shutdown.clone(), reload_sender.clone(), stats.clone(), listeners.clone())
             .context("cannot start a thread")?;
     }
@@ -109,8 +118,17 @@ where
         let signals = Signals::new().context("cannot listen for signals")?;
         tokio::spawn(armed.watch(signals, shutdown.clone()));
         reload_sender.request_at_sighup().context("cannot listen for signals")?;
-        serve(config, shutdown, Operator { reload, stats, listeners }).await
+        tokio::spawn({
+            let (shutdown, stats, loops) = (shutdown.clone(), stats.clone(), loops.clone());
+            let stopping = async move {
+                shutdown.cancelled().await;
+                manager.stopping();
+            };
+            async move { tokio::join!(stopping, manager.attend(&loops, || stats.problems())) }
+        });
+        serve(config, shutdown, Operator { reload, stats, listeners, loops }).await
     });
+    manager.stopping();
     // Tasks that `serve` left behind, a name look-up for example, do not delay the end.
     runtime.shutdown_background();
     result

@@ -42,16 +42,22 @@ impl Stats {
         let _ = self.0.problems.set(Box::new(read));
     }
 
+    /// Returns what keeps the daemon from its work at the moment, each as a sentence; nothing as long as the daemon has
+    /// registered nothing.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.0.problems.get().map(|read| read()).unwrap_or_default()
+    }
+
     /// Reads all of it; empty as long as the daemon has registered nothing. `log_lines_dropped` is there only where
     /// there are some.
     pub(crate) fn read(&self) -> ChildStatus {
-        let Sources { stats, problems, log } = &*self.0;
+        let Sources { stats, log, .. } = &*self.0;
         let stats = stats.get().map(|read| read()).unwrap_or_default();
         let dropped = log.as_ref().map(LineWriter::dropped).filter(|dropped| *dropped > 0);
         let all = stats.into_iter().chain(dropped.map(|dropped| ("log_lines_dropped", dropped)));
         ChildStatus {
             stats: all.map(|(name, number)| (name.to_owned(), number.into())).collect(),
-            problems: problems.get().map(|read| read()).unwrap_or_default(),
+            problems: self.problems(),
         }
     }
 }

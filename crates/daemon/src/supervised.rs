@@ -2,7 +2,6 @@
 //! supervisor's link, passes them to the daemon's other parts (reload, stats, listeners), and cancels the
 //! daemon's shutdown token when the link ends. `run.rs` starts it; the messages are in `child_protocol.rs`.
 
-use std::fmt::Display;
 use std::io;
 
 use tokio_util::sync::CancellationToken;
@@ -16,8 +15,7 @@ use crate::{ListenerSource, Stats, supervisor_link};
 const SUPERVISOR: Requester = Requester { name: "supervisor", reply: report_reload };
 
 /// Tells the supervisor that the daemon listens on `addresses`.
-pub(crate) fn report_ready<A: Display>(addresses: impl IntoIterator<Item = A>) {
-    let addresses = addresses.into_iter().map(|address| address.to_string()).collect();
+pub(crate) fn report_ready(addresses: Vec<String>) {
     supervisor_link::send(&ChildMessage::Ready { addresses });
 }
 

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use gatewayworker_daemon::{AddressError, ExposureError};
+use gatewayworker_daemon::{AddressError, ExposureError, ListenerError};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, NoLanIp};
 
 /// The error of a gateway that cannot start, or cannot go on. Each is one line that says what happened
 /// and, where something can be done, what.
@@ -14,9 +14,15 @@ pub enum Error {
     /// The configuration cannot work, or a file that it names is missing or invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// An address does not resolve, or cannot be bound.
+    /// An address does not resolve.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// An address cannot be bound, or the socket that a service manager has passed for it is of no use.
+    #[error(transparent)]
+    Listen(#[from] ListenerError),
+    /// The address for workers cannot be found out.
+    #[error(transparent)]
+    NoLanIp(#[from] NoLanIp),
     /// The inner port would be open to everybody: not on loopback, without a `secret_key`.
     #[error(transparent)]
     Exposed(#[from] ExposureError),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use gatewayworker_daemon::WatchedLoops;
 use gatewayworker_net::{LinkTls, RegisterLinks};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,8 @@ pub(crate) struct GatewayState {
     pub(crate) config: Config,
     /// TLS of the inner port, and with the registers.
     pub(crate) link_tls: Option<LinkTls>,
+    /// The shards' loops, without which the process does not count as alive.
+    pub(crate) loops: WatchedLoops,
     /// The limits on connections, which may be lower than those of `config`.
     pub(crate) capacity: Capacity,
     /// The announced inner address, which is part of every client id.
@@ -75,6 +78,7 @@ impl GatewayState {
     ) -> Self {
         Self {
             link_tls: None,
+            loops: WatchedLoops::default(),
             capacity,
             address,
             max_frame_len: config.max_frame_len(),
@@ -101,6 +105,12 @@ impl GatewayState {
     /// Returns the state with TLS of the inner port, and with the registers.
     pub(crate) fn with_link_tls(mut self, tls: Option<LinkTls>) -> Self {
         self.link_tls = tls;
+        self
+    }
+
+    /// Returns the state with loops that a watchdog watches.
+    pub(crate) fn with_loops(mut self, loops: WatchedLoops) -> Self {
+        self.loops = loops;
         self
     }
 

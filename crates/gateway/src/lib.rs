@@ -54,7 +54,10 @@ use gatewayworker_daemon::{OpenFiles, Runtime, load};
 use tracing::info;
 
 use capacity::Capacity;
-pub use config::{Cli, Config, ConfigError, Flags, ListenUrl, ListenUrlError, ListenerConfig, RealIpHeader};
+pub use config::{
+    Cli, Config, ConfigError, Flags, LanIp, LanIpError, ListenUrl, ListenUrlError, ListenerConfig, NoLanIp,
+    RealIpHeader,
+};
 pub use core::delivery_settings::DeliveryMode;
 pub use core::listener_policy::SlowConsumer;
 pub use core::outgoing::WebSocketType;
@@ -92,8 +95,9 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
         common,
         config,
         Runtime::CurrentThread,
-        |config, shutdown, operator| async move {
-            let listeners = BoundListeners::bind(&config).await?;
+        |mut config, shutdown, operator| async move {
+            config.lan_ip = config.lan_ip.resolve(&config.register_address).await?.into();
+            let listeners = BoundListeners::bind_with(&config, &operator.listeners).await?;
             // A gateway without room for clients must not report that it listens.
             Capacity::new(&config, OpenFiles::now())?;
             let urls = listeners.urls(&config)?;
@@ -101,6 +105,7 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
             for url in &urls {
                 info!(name = config.name, address = %url, %inner, "the gateway listens");
             }
+            operator.listeners.close_the_rest();
             common.ready(urls);
             Ok(serve(listeners, config, ServeOptions::new(shutdown).with_operator(operator)).await?)
         },

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 /// Tells workers and client libraries where the gateways are.
 #[derive(Debug, clap::Parser)]
-#[command(name = "register", version, mut_args(take_negative_numbers))]
+#[command(name = "register", version = gatewayworker_daemon::VERSION, mut_args(take_negative_numbers))]
 pub struct Cli {
     /// The register's own flags.
     #[command(flatten)]

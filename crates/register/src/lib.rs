@@ -33,7 +33,7 @@ mod server;
 use std::process::ExitCode;
 
 use clap::Parser;
-use gatewayworker_daemon::{Runtime, bind, check_exposure, load, resolve};
+use gatewayworker_daemon::{Runtime, check_exposure, load, resolve};
 use tracing::info;
 
 pub use config::{Cli, Config, ConfigError, Flags, Limits};
@@ -71,9 +71,10 @@ pub fn run(cli: Cli) -> ExitCode {
             drop(operator.reload);
             let address = resolve("listen", &config.listen).await?;
             check_exposure("the register", address.ip(), &config.secret_key, config.allow_insecure)?;
-            let listener = bind("listen", address)?;
+            let listener = operator.listeners.bind_here("listen", address, true)?;
             let address = listener.local_addr()?;
             info!(%address, "the register listens");
+            operator.listeners.close_the_rest();
             common.ready([address]);
             Ok(server::serve_and_count(listener, config, shutdown, &operator.stats).await?)
         },

@@ -14,7 +14,8 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("seed") {
         return seed();
     }
-    businessworker::main(async |start: Start<Settings>| GroupChat::new(&settings(start.app)))
+    let cli = businessworker::Cli::parse_as(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"));
+    businessworker::run(cli, async |start: Start<Settings>| GroupChat::new(&settings(start.app)))
 }
 
 fn settings(settings: Settings) -> Settings {

@@ -16,7 +16,11 @@ use tokio::net::TcpListener;
 
 /// A live room with comments. Without a command, runs its worker.
 #[derive(Parser)]
-#[command(name = "live-room", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "live-room",
+    version = businessworker::version_with_library(env!("CARGO_PKG_VERSION")),
+    args_conflicts_with_subcommands = true
+)]
 struct Program {
     #[command(subcommand)]
     command: Option<Command>,

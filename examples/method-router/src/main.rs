@@ -12,7 +12,11 @@ use method_router::settings::Settings;
 
 /// A live room whose requests name a method. Without a command, runs its worker.
 #[derive(Parser)]
-#[command(name = "method-router", version, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "method-router",
+    version = businessworker::version_with_library(env!("CARGO_PKG_VERSION")),
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,

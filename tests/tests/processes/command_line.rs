@@ -44,6 +44,16 @@ fn a_wrong_flag_is_status_2() {
 }
 
 #[test]
+fn each_program_prints_its_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let said = |arguments: &[&str]| String::from_utf8(run(arguments).stdout).unwrap();
+    assert_eq!(said(&["--version"]), format!("gatewayworker {version}\n"));
+    for daemon in DAEMONS {
+        assert_eq!(said(&[daemon, "--version"]), format!("gatewayworker-{daemon} {version}\n"));
+    }
+}
+
+#[test]
 fn an_unknown_key_is_named_with_its_file_and_line() {
     for daemon in DAEMONS {
         let (_directory, path) = file("secret_key = \"x\"\nsecrte_key = \"y\"\n");
@@ -69,6 +79,16 @@ fn an_invalid_gateway_setting_is_named_with_a_remedy() {
     let (_directory, path) = file("listen = [\"127.0.0.1:0\"]\n\n[[listen]]\nurl = \"127.0.0.1:0\"\n");
     let twice = run(&["gateway", "--check-config", "--config", &path]);
     assert_refused(&twice, 1, &["test.toml:3: listen is set twice", "line 1"]);
+}
+
+#[test]
+fn a_gateway_that_cannot_find_out_its_address_says_what_to_set() {
+    assert!(run(&["gateway", "--lan-ip", "auto", "--check-config"]).status.success());
+    let no_way = run(&["gateway", "--lan-ip", "auto", "--register-address", "[::1]:1"]);
+    assert_refused(&no_way, 1, &["lan_ip = \"auto\"", "[::1]:1: it has no IPv4 address", "register_address"]);
+    let (_directory, path) = file("lan_ip = 'automatic'");
+    let wrong = run(&["gateway", "--check-config", "--config", &path]);
+    assert_refused(&wrong, 1, &["test.toml:1: lan_ip", "\"auto\""]);
 }
 
 #[test]

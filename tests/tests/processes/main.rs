@@ -8,3 +8,5 @@ mod control_tool;
 mod examples;
 #[cfg(unix)]
 mod logging;
+#[cfg(unix)]
+mod service_manager;

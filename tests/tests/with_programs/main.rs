@@ -9,6 +9,7 @@ mod listeners;
 mod nginx;
 mod page;
 mod tls;
+mod units;
 
 gatewayworker_tests::tests_with_programs! {
     []
@@ -49,4 +50,5 @@ gatewayworker_tests::tests_with_programs! {
     [OPENSSL]
         tls::openssl_talks_lines_of_text_over_tls,
         tls::tls_below_the_listeners_minimum_is_refused;
+    [SYSTEMD_ANALYZE] units::systemd_finds_nothing_wrong_and_little_exposed;
 }

@@ -48,6 +48,8 @@ pub(super) fn start(flags: &StartFlags) -> anyhow::Result<String> {
     let before = log.metadata().map(|log| log.len()).unwrap_or_default();
     let mut child = Command::new(std::env::current_exe().context("cannot find this program's own file")?)
         .args(flags.for_background())
+        // Whoever waits for the start of the cluster waits for this process.
+        .env_remove("NOTIFY_SOCKET")
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

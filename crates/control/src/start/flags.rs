@@ -67,9 +67,12 @@ impl StartFlags {
         self.log_format.unwrap_or_default()
     }
 
-    /// Returns the page to open in a browser. It belongs to the chat: an application of one's own has none.
+    /// Returns the page to open in a browser, in the repository or as a package installs it. It belongs to the chat: an
+    /// application of one's own has none.
     pub(super) fn page(&self) -> Option<&'static Path> {
-        self.businessworker.is_none().then_some(Path::new("examples/client.html"))
+        let pages = ["examples/client.html", "/usr/share/gatewayworker/client.html"].map(Path::new);
+        let page = pages.into_iter().find(|page| page.is_file());
+        page.filter(|_| self.businessworker.is_none())
     }
 
     /// Returns the absolute path of the log in the background.

@@ -6,6 +6,7 @@ use anyhow::Context;
 use gatewayworker_daemon::{LogFormat, Signals, unknown_variables};
 use tracing::{info, warn};
 
+use super::attend::attend;
 use super::daemon::Daemon;
 use super::plan::plan;
 use super::readiness::{self, NotReady};
@@ -57,6 +58,7 @@ fn supervise_here(
         let mut signals = Signals::new().context("cannot listen for signals")?;
         let (supervisor, requests) = SupervisorHandle::new();
         listen(supervisor.clone())?;
+        tokio::spawn(attend(supervisor.clone()));
         let stopped = supervisor.clone();
         tokio::spawn(async move {
             for now in [false, true] {

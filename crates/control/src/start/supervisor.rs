@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use anyhow::anyhow;
 use futures_util::future::join_all;
+use gatewayworker_daemon::ServiceManager;
 use gatewayworker_daemon::child_protocol::ChildStatus;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
@@ -93,12 +94,14 @@ impl Supervisor {
         let now = Instant::now();
         match request {
             Request::Stop { now: at_once } => {
+                ServiceManager::of_process().stopping();
                 self.cluster.stop(now);
                 if at_once {
                     self.cluster.kill(now);
                 }
             }
             Request::Reload(reply) => {
+                ServiceManager::of_process().reloading();
                 let reload = self.cluster.reload(now);
                 self.reloads.insert(reload, reply);
             }
@@ -160,6 +163,9 @@ impl Supervisor {
         while let Some((reload, result)) = self.cluster.next_reloaded() {
             if let Some(reply) = self.reloads.remove(&reload) {
                 let _ = reply.send(result);
+            }
+            if self.reloads.is_empty() {
+                ServiceManager::of_process().reloaded();
             }
         }
         if self.cluster.is_ready() {

@@ -2,15 +2,15 @@
 //!
 //! `gatewayworker_daemon::load` merges them over the file. They are documented here, as `--help`.
 
-use std::net::Ipv4Addr;
-
 use gatewayworker_daemon::{CommonFlags, LinkTlsFlags, take_negative_numbers};
 use gatewayworker_protocol::SecretKey;
 use serde::Serialize;
 
+use super::LanIp;
+
 /// Holds the clients: their connections, uids, groups, sessions and heartbeats.
 #[derive(Debug, clap::Parser)]
-#[command(name = "gateway", version, mut_args(take_negative_numbers))]
+#[command(name = "gateway", version = gatewayworker_daemon::VERSION, mut_args(take_negative_numbers))]
 pub struct Cli {
     /// The flags of every daemon.
     #[command(flatten)]
@@ -43,8 +43,8 @@ flags! {
     [value_name = "URL", env = "GATEWAYWORKER_GATEWAY_LISTEN", value_delimiter = ','] listen: Vec<String>,
     /// Call this gateway NAME in logs [default: Gateway]
     [value_name = "NAME", env = "GATEWAYWORKER_GATEWAY_NAME"] name: String,
-    /// IPv4 address that workers reach this gateway by; part of every client id [default: 127.0.0.1]
-    [value_name = "IP", env = "GATEWAYWORKER_GATEWAY_LAN_IP"] lan_ip: Ipv4Addr,
+    /// IPv4 address that workers reach this gateway by, part of every client id; auto for the one by which the register is reached [default: 127.0.0.1]
+    [value_name = "IP", env = "GATEWAYWORKER_GATEWAY_LAN_IP"] lan_ip: LanIp,
     /// Listen on ADDRESS for workers where that is not lan-ip:lan-port (containers, NAT) [default: lan-ip:lan-port]
     [value_name = "ADDRESS", env = "GATEWAYWORKER_GATEWAY_LAN_LISTEN"] lan_listen: String,
     /// Port for workers, 0 for any [default: 2300]

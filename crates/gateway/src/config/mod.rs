@@ -3,11 +3,13 @@
 //! - `flags`: the command line and the environment,
 //! - `listener`, `listen_url`: the settings of one listener,
 //! - `real_ip_header`: a setting of both,
+//! - `lan_ip`: the address for workers, and how it is found out,
 //! - `error`: why a configuration cannot work,
 //! - `validate`: the checks before a gateway runs with it.
 
 mod error;
 mod flags;
+mod lan_ip;
 mod listen_url;
 mod listener;
 mod real_ip_header;
@@ -24,6 +26,7 @@ use serde::Deserialize;
 
 pub use error::ConfigError;
 pub use flags::{Cli, Flags};
+pub use lan_ip::{LanIp, LanIpError, NoLanIp};
 pub use listen_url::{ListenUrl, ListenUrlError};
 pub use listener::ListenerConfig;
 use listener::listeners;
@@ -52,7 +55,7 @@ pub struct Config {
     #[serde(deserialize_with = "listeners")]
     pub listen: Vec<ListenerConfig>,
     pub name: String,
-    pub lan_ip: Ipv4Addr,
+    pub lan_ip: LanIp,
     pub lan_listen: Option<String>,
     #[serde(alias = "start_port")]
     pub lan_port: u16,
@@ -120,7 +123,7 @@ impl Default for Config {
         Self {
             listen: vec![ListenerConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 8289)).into())],
             name: "Gateway".into(),
-            lan_ip: Ipv4Addr::LOCALHOST,
+            lan_ip: LanIp::Address(Ipv4Addr::LOCALHOST),
             lan_listen: None,
             lan_port: 2300,
             register_address: vec!["127.0.0.1:1236".into()],

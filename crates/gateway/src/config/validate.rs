@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use gatewayworker_daemon::{check_address, check_exposure};
 use gatewayworker_protocol::MAX_FRAME_LEN;
 
-use super::{Config, ConfigError, ListenerConfig};
+use super::{Config, ConfigError, LanIp, ListenerConfig};
 use crate::access::AccessPolicy;
 use crate::core::token_bucket::Rate;
 
@@ -31,8 +31,10 @@ impl Config {
             let consequence = "no worker could find this gateway";
             return Err(ConfigError::Empty { key: "register_address", consequence });
         }
-        if self.lan_ip.is_unspecified() || self.lan_ip.is_broadcast() {
-            return Err(ConfigError::LanIp(self.lan_ip));
+        if let LanIp::Address(address) = self.lan_ip
+            && (address.is_unspecified() || address.is_broadcast())
+        {
+            return Err(ConfigError::LanIp(address));
         }
         self.validate_for_clients()?;
         for listener in &self.listen {
@@ -53,11 +55,12 @@ impl Config {
             return Err(ConfigError::LinkTimeoutTooShort { timeout, interval });
         }
         ConfigError::check_limit("link_timeout_ms", timeout, MAX_TIMEOUT_MS, " (an hour)")?;
-        // A host name is looked up and checked when the gateway binds.
+        // A host name, and the address of "auto", are looked up and checked when the gateway binds.
         self.lan_listen.iter().try_for_each(|address| check_address("lan_listen", address))?;
-        let inner = match &self.lan_listen {
-            Some(address) => address.parse::<SocketAddr>().ok().map(|address| address.ip()),
-            None => Some(self.lan_ip.into()),
+        let inner = match (&self.lan_listen, self.lan_ip) {
+            (Some(address), _) => address.parse::<SocketAddr>().ok().map(|address| address.ip()),
+            (None, LanIp::Address(address)) => Some(address.into()),
+            (None, LanIp::Auto) => None,
         };
         if let Some(ip) = inner {
             check_exposure("the gateway's inner port", ip, &self.secret_key, self.allow_insecure)?;
@@ -273,7 +276,7 @@ mod tests {
 
     #[test]
     fn an_unspecified_lan_ip_is_refused() {
-        let config = Config { lan_ip: Ipv4Addr::UNSPECIFIED, ..Config::default() };
+        let config = Config { lan_ip: Ipv4Addr::UNSPECIFIED.into(), ..Config::default() };
         assert!(config.validated().unwrap_err().to_string().contains("lan_listen"));
     }
 }

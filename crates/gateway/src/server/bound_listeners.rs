@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use gatewayworker_daemon::{bind, bind_as, check_exposure, resolve};
+use gatewayworker_daemon::{ListenerSource, check_exposure, resolve};
 use tokio::net::TcpListener;
 
 use crate::config::{Config, ListenUrl, ListenerConfig};
@@ -25,12 +25,24 @@ impl BoundListeners {
     /// When an address does not resolve or is in use, or when the inner port would be open to
     /// everybody: not on loopback, without a secret key, and not `allow_insecure`.
     pub async fn bind(config: &Config) -> Result<Self, Error> {
+        Self::bind_with(config, &ListenerSource::default()).await
+    }
+
+    /// Binds the addresses of `config`, or takes the sockets that the service manager has passed for them: for clients
+    /// by the name `listen`, for links by the name `lan_port`.
+    ///
+    /// # Errors
+    /// As [`BoundListeners::bind`], and when a socket was passed with another address.
+    pub(crate) async fn bind_with(config: &Config, listeners: &ListenerSource) -> Result<Self, Error> {
         let inner = match &config.lan_listen {
             Some(address) => resolve("lan_listen", address).await?,
-            None => SocketAddr::from((config.lan_ip, config.lan_port)),
+            None => {
+                let lan_ip = config.lan_ip.resolve(&config.register_address).await?;
+                SocketAddr::from((lan_ip, config.lan_port))
+            }
         };
         check_exposure("the gateway's inner port", inner.ip(), &config.secret_key, config.allow_insecure)?;
-        let inner = bind("lan_port", inner)?;
+        let inner = listeners.bind_here("lan_port", inner, true)?;
         let mut addresses = Vec::new();
         for listener in &config.listen {
             addresses.push(resolve("listen", listener.url.address()).await?);
@@ -40,7 +52,7 @@ impl BoundListeners {
             let twin =
                 |other: &&SocketAddr| other.is_ipv4() && other.port() == address.port() && other.port() != 0;
             let is_dual_stack = addresses.iter().find(twin).is_none();
-            bind_as("listen", *address, is_dual_stack)
+            listeners.bind_here("listen", *address, is_dual_stack)
         });
         Ok(Self { clients: clients.collect::<Result<_, _>>()?, inner })
     }

@@ -105,12 +105,13 @@ pub async fn serve(
         _ => listeners.inner.local_addr().map_err(Error::LocalAddress)?.port(),
     };
     let (senders, channels): (Vec<_>, Vec<_>) = (0..config.shards).map(|_| shard::channel()).unzip();
-    let address = SocketAddrV4::new(config.lan_ip, lan_port);
+    let address = SocketAddrV4::new(config.lan_ip.resolve(&config.register_address).await?, lan_port);
     let files = OpenFiles::now();
     let capacity = Capacity::new(&config, files)?;
     capacity.log(&config, files);
     let link_tls = config.link_tls.load_for_both().map_err(ConfigError::from)?;
-    let shared = Arc::new(GatewayState::new(config, capacity, address, senders).with_link_tls(link_tls));
+    let shared = GatewayState::new(config, capacity, address, senders).with_link_tls(link_tls);
+    let shared = Arc::new(shared.with_loops(operator.loops));
     let counted = shared.clone();
     operator.stats.provide(move || counted.stats());
     let watched = shared.clone();
@@ -304,7 +305,7 @@ async fn reload_certificates(certificates: Vec<Arc<Certificate>>, mut reload: Re
 
 /// Pings the workers of a gateway that is not on loopback, as the original does.
 async fn ping_workers(shared: Arc<GatewayState>) {
-    if shared.config.lan_ip == std::net::Ipv4Addr::LOCALHOST {
+    if *shared.address.ip() == std::net::Ipv4Addr::LOCALHOST {
         return std::future::pending().await;
     }
     let mut ticks = tokio::time::interval(PING_INTERVAL);

@@ -51,6 +51,7 @@ impl ShardThread {
         let mut tasks = PerpetualTasks::default();
         tasks.spawn("the flush task", self.clone().flush_forever());
         tasks.spawn("the timer task", self.clone().advance_forever());
+        tasks.spawn("the watched task", self.shared.loops.watch(format!("shard-{}", self.index)));
         let reading = tokio::task::spawn_local(self.clone().read_messages(messages));
         tokio::select! {
             read = reading => read.map_err(|error| anyhow!("the reader of messages has {}", cause(error))),

@@ -27,6 +27,15 @@ const AUTH: [&str; 9] =
     ["auth", "--id", "7", "--type", "wechatUser", "--code", "room1", "--nickname", "小明"];
 
 #[tokio::test]
+async fn the_version_is_the_applications_and_the_librarys() {
+    let said = String::from_utf8(run(program(&["--version"])).await.stdout).unwrap();
+    assert!(
+        said.starts_with(&format!("method-router {}, GatewayWorker ", env!("CARGO_PKG_VERSION"))),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn the_demo_prints_links_with_valid_tickets() {
     let mut demo = program(&["demo", "--listen", "127.0.0.1:0"]);
     let mut demo = demo.env("RUST_LOG", "info").stdout(Stdio::piped()).spawn().unwrap();
