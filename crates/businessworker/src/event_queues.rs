@@ -41,8 +41,9 @@ pub(crate) struct EventQueues<E> {
     pub(crate) handler: HandlerRunner<E>,
     pub(crate) epochs: Epochs,
     pub(crate) done: DoneTeller,
-    /// A permit for each handler that runs.
+    /// A permit for each handler that runs, of so many in all.
     running: Semaphore,
+    concurrency: usize,
     /// Wakes the links that wait for room when there may be some,
     finished: Notify,
     /// of which there are so many: mostly none, and then nobody is to be woken.
@@ -108,6 +109,7 @@ impl<E: Events> EventQueues<E> {
             epochs: Epochs::new(link_timeout / 2),
             handler,
             running: Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)),
+            concurrency: concurrency.min(Semaphore::MAX_PERMITS),
             finished: Notify::new(),
             without_room: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
@@ -124,6 +126,11 @@ impl<E: Events> EventQueues<E> {
     /// Returns the number of gateways that events come from.
     pub(crate) fn gateways(&self) -> usize {
         self.gateways.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of handlers that run.
+    pub(crate) fn running(&self) -> usize {
+        self.concurrency - self.running.available_permits()
     }
 
     /// Returns the counters for the operator.

@@ -1,5 +1,6 @@
 //! What a daemon counts, and what keeps it from its work, for those who ask: `gatewayworker status` by way of the
-//! supervisor. The daemon registers how to read them; `supervised.rs` reads them when the supervisor asks.
+//! supervisor, and the health endpoints. The daemon registers how to read them; `supervised.rs` reads them when the
+//! supervisor asks, `gatewayworker-metrics` when a load balancer does.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -40,6 +41,12 @@ impl Stats {
     /// says what to do: "the gateway has no worker: …". It is called as the one of [`Stats::provide`] is.
     pub fn provide_problems(&self, read: impl Fn() -> Vec<String> + Send + Sync + 'static) {
         let _ = self.0.problems.set(Box::new(read));
+    }
+
+    /// Returns what keeps the daemon from its work at the moment; `None` while it has not registered how to read
+    /// that, as it starts.
+    pub fn problems(&self) -> Option<Vec<String>> {
+        self.0.problems.get().map(|read| read())
     }
 
     /// Reads all of it; empty as long as the daemon has registered nothing. `log_lines_dropped` is there only where

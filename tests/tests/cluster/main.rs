@@ -17,6 +17,7 @@ mod http_push;
 mod limits;
 mod link_tls;
 mod listeners;
+mod metrics;
 mod outside;
 mod restarts;
 mod rfc6455;

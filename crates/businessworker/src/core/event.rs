@@ -30,6 +30,8 @@ pub struct Event {
     pub epoch: Option<Arc<Epoch>>,
     /// The gateway has given it to a worker before, which may have handled it.
     pub redelivered: bool,
+    /// When it came, in ms of the worker's clock; 0 where nobody asks for that.
+    pub received_ms: u64,
     /// The worker made it, as the client's gateway is lost.
     pub(super) is_loss: bool,
     /// Its gateway is missing: it is not charged to the budget.
@@ -72,13 +74,31 @@ impl Event {
             Command::OnClose { origin, session, reason } => (origin, session, EventKind::Close(reason)),
             other => return Err(other),
         };
-        Ok(Self { origin, session, kind, epoch: None, redelivered: false, is_loss: false, is_held: false })
+        Ok(Self {
+            origin,
+            session,
+            kind,
+            epoch: None,
+            redelivered: false,
+            received_ms: 0,
+            is_loss: false,
+            is_held: false,
+        })
     }
 
     /// The close of a client whose gateway is lost, with its session as it was last seen.
     pub(super) fn loss(origin: Origin, session: Bytes) -> Self {
         let kind = EventKind::Close(CloseReason::GatewayLost.as_str().into());
-        Self { origin, session, kind, epoch: None, redelivered: true, is_loss: true, is_held: false }
+        Self {
+            origin,
+            session,
+            kind,
+            epoch: None,
+            redelivered: true,
+            received_ms: 0,
+            is_loss: true,
+            is_held: false,
+        }
     }
 
     /// Whether the client's gateway is lost: it is asked and told nothing.

@@ -142,6 +142,7 @@ fn command(daemon: &Daemon) -> Command {
     let mut command = Command::new(&daemon.program);
     command.args(&daemon.arguments).arg("--supervised").kill_on_drop(true);
     command.env("GATEWAYWORKER_LOG_FORMAT", daemon.log_format.name());
+    command.envs(daemon.variable.clone());
     // Ctrl-C in a terminal reaches the whole process group; the children are told to end one after the other.
     #[cfg(unix)]
     command.process_group(0);

@@ -55,6 +55,7 @@ impl Config {
         ConfigError::check_limit("link_timeout_ms", timeout, MAX_TIMEOUT_MS, " (an hour)")?;
         // A host name is looked up and checked when the gateway binds.
         self.lan_listen.iter().try_for_each(|address| check_address("lan_listen", address))?;
+        gatewayworker_metrics::check(self.metrics_listen.as_deref())?;
         let inner = match &self.lan_listen {
             Some(address) => address.parse::<SocketAddr>().ok().map(|address| address.ip()),
             None => Some(self.lan_ip.into()),

@@ -12,6 +12,7 @@ use gatewayworker_protocol::code;
 use gatewayworker_protocol::frame::FLAG_REDELIVERED;
 
 use super::delivery_settings::{DeliveryMode, DeliverySettings};
+use super::log_ages::LogAges;
 use super::worker_link::WorkerLink;
 
 /// An empty log keeps memory for so many bytes of bodies: a short message, and no handshake. There is one
@@ -62,6 +63,8 @@ pub(super) struct EventLog<B> {
     /// The worker that had the client before, until the ADOPT is done, or is lost while no other worker
     /// is linked.
     pub(super) moved_from: Option<Arc<WorkerLink<B>>>,
+    /// Since when the first event is the first, as [`LogAges`] counts it.
+    since_s: u64,
 }
 
 /// Events that have left the worker's hands, for the counters of its link.
@@ -103,6 +106,7 @@ impl<B> Default for EventLog<B> {
             is_cut_short: false,
             is_returned: false,
             moved_from: None,
+            since_s: 0,
         }
     }
 }
@@ -391,12 +395,16 @@ impl<B> EventLog<B> {
 
 /// Empty logs, to be used again.
 #[derive(Debug)]
-#[allow(clippy::vec_box, reason = "a client has its log in a box, which is used again with it")]
-pub(super) struct FreeLogs<B>(Vec<Box<EventLog<B>>>);
+pub(super) struct FreeLogs<B> {
+    #[allow(clippy::vec_box, reason = "a client has its log in a box, which is used again with it")]
+    free: Vec<Box<EventLog<B>>>,
+    /// The ages of the logs that are in use.
+    pub(super) ages: LogAges,
+}
 
 impl<B> Default for FreeLogs<B> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self { free: Vec::new(), ages: LogAges::default() }
     }
 }
 
@@ -404,15 +412,19 @@ impl<B> FreeLogs<B> {
     /// Returns the log of a client, made where there is none.
     #[inline]
     pub(super) fn log<'l>(&mut self, log: &'l mut Option<Box<EventLog<B>>>) -> &'l mut EventLog<B> {
-        log.get_or_insert_with(|| self.0.pop().unwrap_or_default())
+        log.get_or_insert_with(|| {
+            let mut log = self.free.pop().unwrap_or_default();
+            log.since_s = self.ages.add();
+            log
+        })
     }
 
     /// Takes the log from a client if it is empty.
     #[inline]
     pub(super) fn recycle(&mut self, log: &mut Option<Box<EventLog<B>>>) {
-        if let Some(mut empty) = log.take_if(|log| log.is_empty())
-            && self.0.len() < KEEP_LOGS
-        {
+        let Some(mut empty) = log.take_if(|log| log.is_empty()) else { return };
+        self.ages.remove(empty.since_s);
+        if self.free.len() < KEEP_LOGS {
             if empty.bodies.capacity() > KEEP {
                 empty.bodies = Vec::new();
             }
@@ -422,8 +434,20 @@ impl<B> FreeLogs<B> {
             empty.is_cut_short = false;
             empty.is_returned = false;
             empty.is_suspect_waiting = false;
-            self.0.push(empty);
+            self.free.push(empty);
         }
+    }
+
+    /// The first events of a log are finished, and others are left: the wait for the next one begins.
+    #[inline]
+    pub(super) fn restart(&mut self, log: &mut EventLog<B>) {
+        self.ages.remove(log.since_s);
+        log.since_s = self.ages.add();
+    }
+
+    /// A log is dropped that is not empty.
+    pub(super) fn forget(&mut self, log: &EventLog<B>) {
+        self.ages.remove(log.since_s);
     }
 }
 

@@ -91,6 +91,10 @@ impl ShardThread {
                     }
                     ShardMessage::CloseIsolated(which) => self.input(|core| core.close_isolated(which)),
                     ShardMessage::Ask(question) => self.look(question),
+                    ShardMessage::Gauges(reply) => {
+                        let now_ms = self.now_ms();
+                        let _ = reply.send(self.input(|core| core.gauges(now_ms)));
+                    }
                     ShardMessage::End => return,
                     ShardMessage::Stop { spread, timeout, done } => {
                         tokio::task::spawn_local(self.clone().stop(spread, timeout, done));

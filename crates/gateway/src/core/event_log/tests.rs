@@ -119,7 +119,7 @@ fn an_empty_log_is_used_again_without_the_memory_of_a_large_one() {
         free.log(&mut log).push_given(code::ON_MESSAGE, 0, &vec![0; bytes], 1);
         free.log(&mut log).finish(1);
         free.recycle(&mut log);
-        assert_eq!((log.is_none(), free.0.len()), (true, 1));
-        assert_eq!(free.0[0].bodies.capacity() > 0, is_kept);
+        assert_eq!((log.is_none(), free.free.len()), (true, 1));
+        assert_eq!(free.free[0].bodies.capacity() > 0, is_kept);
     }
 }
