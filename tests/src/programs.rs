@@ -79,6 +79,13 @@ pub const PHP: Program =
 pub const PYTHON: Program =
     Program { name: "python3", packages: "python3", is_installed: || succeeds("python3", &["--version"]) };
 
+/// Prometheus' `promtool`.
+pub const PROMTOOL: Program = Program {
+    name: "promtool",
+    packages: "prometheus",
+    is_installed: || succeeds("promtool", &["--version"]),
+};
+
 /// The folder with PostgreSQL's `initdb` and `pg_ctl`, if it is installed.
 pub fn postgresql() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;

@@ -18,6 +18,7 @@ mod limits;
 mod link_tls;
 mod listeners;
 mod metrics;
+mod metrics_names;
 mod outside;
 mod restarts;
 mod rfc6455;

@@ -5,6 +5,7 @@
 mod channel;
 mod http_guide;
 mod listeners;
+mod metrics;
 mod nginx;
 mod page;
 mod tls;
@@ -28,6 +29,10 @@ gatewayworker_tests::tests_with_programs! {
         nginx::a_forged_address_is_ignored,
         nginx::a_text_client_keeps_its_address_behind_nginxs_stream,
         nginx::clients_reconnect_after_nginx_restarts;
+    [PROMTOOL]
+        metrics::promtool_has_no_objection_to_the_metrics_of_any_daemon,
+        metrics::the_alert_rules_are_valid,
+        metrics::the_queries_of_the_dashboard_are_valid;
     [CHROMIUM]
         page::two_users_chat_and_see_each_message_once_with_its_senders_name,
         page::a_name_with_html_runs_no_code,
