@@ -6,6 +6,7 @@
 //! - [`RawPeer`]: a peer on an inner port, frame by frame, as a PHP process,
 //! - [`HttpRequest`]: a request over HTTP, byte for byte,
 //! - [`conformance`]: conversations over a WebSocket, byte for byte,
+//! - [`metrics`]: what a daemon shows at `metrics_listen`,
 //! - [`process`]: daemons as processes of their own,
 //! - [`tls`]: certificates, and clients over TLS,
 //! - [`browser`]: a real browser; [`languages`]: the languages of a page,
@@ -19,6 +20,7 @@ mod cluster;
 pub mod conformance;
 mod http;
 pub mod languages;
+pub mod metrics;
 pub mod process;
 pub mod programs;
 mod raw;

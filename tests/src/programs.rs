@@ -86,6 +86,13 @@ pub const SYSTEMD_ANALYZE: Program = Program {
     is_installed: || succeeds("systemd-analyze", &["--version"]),
 };
 
+/// Prometheus' `promtool`.
+pub const PROMTOOL: Program = Program {
+    name: "promtool",
+    packages: "prometheus",
+    is_installed: || succeeds("promtool", &["--version"]),
+};
+
 /// The folder with PostgreSQL's `initdb` and `pg_ctl`, if it is installed.
 pub fn postgresql() -> Option<PathBuf> {
     let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;

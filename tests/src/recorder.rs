@@ -20,7 +20,7 @@ pub enum Happened {
 }
 
 /// Records every event, greets clients with their id, and handles messages: at `panic` it panics, at `error` it fails, at
-/// `count` it counts in the session and answers with the count. It broadcasts `broadcast …`, and echoes all others.
+/// `count` it counts in the session and answers with the count, at `hang` it never returns. It broadcasts `broadcast …`, and echoes all others.
 ///
 /// It refuses a handshake with `?refuse=…`, with that text as the last message.
 #[derive(Debug, Clone)]
@@ -104,6 +104,7 @@ impl Events for Recorder {
         match message.text() {
             Ok("panic") => panic!("as asked"),
             Ok("error") => return Err("as asked".into()),
+            Ok("hang") => std::future::pending::<()>().await,
             Ok("count") => {
                 let count = client.session().get::<u64>("count")?.unwrap_or(0) + 1;
                 client.session().insert("count", count)?;

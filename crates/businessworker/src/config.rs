@@ -97,6 +97,11 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
 
+    /// Show metrics and health at ADDRESS, host:port, over HTTP [default: none]
+    #[arg(long, value_name = "ADDRESS", env = "GATEWAYWORKER_BUSINESSWORKER_METRICS_LISTEN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<String>,
+
     /// Calls over HTTP.
     #[command(flatten)]
     pub http: gatewayworker_http::Flags,
@@ -153,6 +158,8 @@ pub struct Config<A = NoSettings> {
     /// The number of threads for handlers, beside the one that serves the links; 0 for one
     /// on each core, the default.
     pub threads: usize,
+    /// Where metrics and health are shown over HTTP, `host:port`; `None` for nowhere, the default.
+    pub metrics_listen: Option<String>,
     /// TLS with gateways and registers; off by default.
     pub link_tls: LinkTlsConfig,
     /// Calls over HTTP.
@@ -182,6 +189,7 @@ impl<A: Default> Default for Config<A> {
             link_timeout_ms: 9_000,
             gateway_lost_after_ms: 30_000,
             threads: 0,
+            metrics_listen: None,
             link_tls: LinkTlsConfig::default(),
             http: HttpConfig::default(),
             app: A::default(),
@@ -234,6 +242,7 @@ impl<A> Config<A> {
         if timeout_ms / 2 < interval_ms {
             return Err(ConfigError::ShortLinkTimeout { timeout_ms, interval_ms });
         }
+        gatewayworker_metrics::check(self.metrics_listen.as_deref())?;
         self.link_tls.load_for_connecting()?;
         self.http.validate(&self.secret_key).map_err(|error| ConfigError::Http(error.into()))
     }
@@ -254,6 +263,7 @@ impl<A> Config<A> {
             link_timeout_ms: self.link_timeout_ms,
             gateway_lost_after_ms: self.gateway_lost_after_ms,
             threads: self.threads,
+            metrics_listen: self.metrics_listen,
             link_tls: self.link_tls,
             http: self.http,
             app: NoSettings {},
@@ -306,7 +316,8 @@ mod tests {
     #[test]
     fn the_config_file_in_the_repository_has_every_key_with_its_default() {
         let text = include_str!("../../../config/businessworker.toml");
-        assert_eq!(toml::from_str::<Config>(text).unwrap(), Config::default());
+        let shipped = Config::default().with_metrics_listen("127.0.0.1:9603");
+        assert_eq!(toml::from_str::<Config>(text).unwrap(), shipped);
         // Every key is there, or shown as a comment where its default is to be missing,
         // and behind a line on it.
         let lines: Vec<&str> = text.lines().collect();
@@ -321,6 +332,7 @@ mod tests {
             "handler_timeout_ms",
             "shutdown_timeout_ms",
             "threads",
+            "metrics_listen",
         ] {
             let at = lines.iter().position(|line| line.starts_with(&format!("{key} = ")));
             let at = at.unwrap_or_else(|| panic!("{key} is missing"));

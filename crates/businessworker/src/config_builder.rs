@@ -95,6 +95,13 @@ impl<A> Config<A> {
         self
     }
 
+    /// Sets where metrics and health are shown over HTTP, `host:port`.
+    #[must_use]
+    pub fn with_metrics_listen(mut self, address: impl Into<String>) -> Self {
+        self.metrics_listen = Some(address.into());
+        self
+    }
+
     /// Sets TLS with gateways and registers.
     #[must_use]
     pub fn with_link_tls(mut self, tls: LinkTlsConfig) -> Self {

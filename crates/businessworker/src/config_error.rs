@@ -1,6 +1,7 @@
 //! Why a worker's configuration cannot work. Each error is one line that begins with the
 //! key, as [`Config::validate`](crate::Config::validate) returns it.
 
+use gatewayworker_daemon::AddressError;
 use gatewayworker_net::LinkTlsError;
 
 use crate::BoxError;
@@ -38,6 +39,9 @@ pub enum ConfigError {
         /// `link_ping_interval_ms`.
         interval_ms: u64,
     },
+    /// `metrics_listen` is not an address with a port.
+    #[error(transparent)]
+    Address(#[from] AddressError),
     /// `link_tls` cannot work.
     #[error(transparent)]
     LinkTls(#[from] LinkTlsError),

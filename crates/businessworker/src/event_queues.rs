@@ -42,8 +42,9 @@ pub(crate) struct EventQueues<E> {
     pub(crate) handler: HandlerRunner<E>,
     pub(crate) epochs: Epochs,
     pub(crate) done: DoneTeller,
-    /// A permit for each handler that runs.
+    /// A permit for each handler that runs, of so many in all.
     running: Semaphore,
+    concurrency: usize,
     /// Links that wait for room.
     room: Room,
     pub(crate) tasks: TaskTracker,
@@ -69,6 +70,7 @@ impl<E: Events> EventQueues<E> {
             epochs: Epochs::new(link_timeout / 2),
             handler,
             running: Semaphore::new(concurrency.min(Semaphore::MAX_PERMITS)),
+            concurrency: concurrency.min(Semaphore::MAX_PERMITS),
             room: Room::default(),
             tasks: TaskTracker::new(),
             gateways: AtomicUsize::new(0),
@@ -84,6 +86,11 @@ impl<E: Events> EventQueues<E> {
     /// Returns the number of gateways that events come from.
     pub(crate) fn gateways(&self) -> usize {
         self.gateways.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of handlers that run.
+    pub(crate) fn running(&self) -> usize {
+        self.concurrency - self.running.available_permits()
     }
 
     /// Returns the counters for the operator.

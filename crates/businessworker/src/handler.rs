@@ -8,6 +8,7 @@
 use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::core::{
 };
 use crate::session_retries::SessionRetries;
 use crate::stats::HandlerStats;
+use crate::timings::Timings;
 use crate::{Client, CloseReason, Events, Handshake, Message, Result, clock};
 
 /// How long handlers may take.
@@ -69,6 +71,8 @@ pub(crate) struct HandlerRunner<E> {
     pub(crate) worker: WorkerHandle,
     pub(crate) limits: Limits,
     pub(crate) stats: HandlerStats,
+    /// Where somebody asks for times.
+    pub(crate) timings: Option<Arc<Timings>>,
     session_retries: SessionRetries,
 }
 
@@ -79,8 +83,15 @@ impl<E: Events> HandlerRunner<E> {
             worker,
             limits,
             stats: HandlerStats::default(),
+            timings: None,
             session_retries: SessionRetries::default(),
         }
+    }
+
+    /// Returns the runner, which notes times from now on.
+    pub(crate) fn with_timings(mut self, timings: Option<Arc<Timings>>) -> Self {
+        self.timings = timings;
+        self
     }
 
     /// Handles an event: chooses its session, runs its handler, and replies to its gateway.
@@ -111,6 +122,13 @@ impl<E: Events> HandlerRunner<E> {
         self.stats.events.count();
         if redelivered {
             self.stats.redelivered.count();
+        }
+        // Of an event that runs again, the first wait counts.
+        if let Some(timings) = &self.timings
+            && event.received_ms > 0
+        {
+            let received_ms = std::mem::take(&mut event.received_ms);
+            timings.wait.observe_us(clock::now_ms().saturating_sub(received_ms) * 1000);
         }
         let given = Given { epoch: event.epoch.as_ref(), redelivered, has_lost_gateway };
         let mut client = Client::new(event.origin, &self.worker, session, given);
@@ -320,8 +338,12 @@ impl<E: Events> HandlerRunner<E> {
                 }
             }
         };
-        if elapsed() >= slow {
+        let took = elapsed();
+        if took >= slow {
             warn_slow("a handler was slow");
+        }
+        if let Some(timings) = &self.timings {
+            timings.handler_ran(event, took);
         }
         match result {
             Some(Ok(Ok(()))) => HandlerOutcome::Done,

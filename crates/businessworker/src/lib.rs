@@ -36,7 +36,7 @@
 //!
 //! The two links to a gateway begin and end together, in an *epoch* (`epochs`, `link`). `heartbeats`
 //! shows gateways that this process lives; `draining` has what happens when it stops, and when a gateway
-//! is lost.
+//! is lost. `stats`, `timings` and `metrics` are what operators see.
 
 mod client;
 mod client_map;
@@ -62,6 +62,7 @@ mod inline_slice;
 pub mod internals;
 mod link;
 mod message;
+mod metrics;
 mod network;
 mod problem;
 mod room;
@@ -70,6 +71,7 @@ mod serve;
 mod session;
 mod session_retries;
 mod stats;
+mod timings;
 mod version;
 
 pub use client::Client;
@@ -90,5 +92,6 @@ pub use gatewayworker_client::{
     php,
 };
 pub use gatewayworker_http::Config as HttpConfig;
+pub use gatewayworker_metrics::{Metrics, prometheus_client};
 pub use gatewayworker_protocol::{ClientCloseFrame, CloseReason};
 pub use tokio_util::sync::CancellationToken;

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
 
 use crate::serve::{ServeOptions, serve};
-use crate::{Cli, Config, Events, NoSettings, Result};
+use crate::{Cli, Config, Events, Metrics, NoSettings, Result};
 
 /// The settings that an application is made from.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +23,9 @@ pub struct Start<A = NoSettings> {
     pub app: A,
     /// The worker's name.
     pub name: String,
+    /// Where the application registers metrics of its own: they are shown at `metrics_listen`, beside the
+    /// worker's.
+    pub metrics: Metrics,
 }
 
 /// Runs an application as a daemon: reads the flags, the environment and the configuration
@@ -54,20 +57,32 @@ where
         async |(config, app), shutdown, operator| {
             // There are no files to read again.
             drop(operator.reload);
-            let start = Start { app, name: config.name.clone() };
+            let metrics = Metrics::default();
+            let start = Start { app, name: config.name.clone(), metrics: metrics.clone() };
             let events = tokio::select! {
                 made = factory(start) => made.map_err(|error| anyhow::anyhow!(error))?,
                 () = shutdown.cancelled() => return Ok(()),
             };
             let http = gatewayworker_http::bind(&config.http, &operator.listeners).await?;
-            operator.listeners.close_the_rest();
             let address = http.as_ref().map(TcpListener::local_addr).transpose()?;
+            let metrics_listener =
+                gatewayworker_metrics::bind(config.metrics_listen.as_deref(), &operator.listeners).await?;
+            operator.listeners.close_the_rest();
+            let metrics_address = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
+            let addresses: Vec<_> = address
+                .map(|address| format!("http://{address}"))
+                .into_iter()
+                .chain(metrics_address.map(gatewayworker_metrics::url))
+                .collect();
             let common = cli.common.clone();
             let options = ServeOptions::new(shutdown)
                 .with_http_listener(http)
                 .with_stats(operator.stats)
                 .with_loops(operator.loops)
-                .on_ready(move || common.ready(address.map(|address| format!("http://{address}"))));
+                .with_metrics_listener(metrics_listener)
+                .with_shared_metrics_listener(operator.listeners.is_supervisor())
+                .with_metrics(metrics)
+                .on_ready(move || common.ready(addresses));
             Ok(serve(config, events, options).await?)
         },
     )

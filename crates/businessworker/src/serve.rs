@@ -12,6 +12,8 @@ use std::time::Duration;
 use gatewayworker_client::Liveness;
 use gatewayworker_client::worker::{WorkerHandle, follow_gateways};
 use gatewayworker_daemon::{ListenerSource, Stats, WatchedLoops};
+use gatewayworker_http::RequestCounts;
+use gatewayworker_metrics::{BindError, Exporter, Health, Metrics};
 use gatewayworker_net::{LinkTls, LinkTlsError, RegisterLinks, registers};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -26,9 +28,14 @@ use crate::event_queues::{BUDGET, EventQueues};
 use crate::handler::{HandlerRunner, Limits};
 use crate::heartbeats::Heartbeats;
 use crate::link::{self, EventLinks, LinkLimits};
+use crate::metrics::WorkerMetrics;
 use crate::network::Network;
 use crate::problem::problem;
+use crate::timings::Timings;
 use crate::{BoxError, Config, Events};
+
+/// How long scrapes that run may take when the worker has stopped.
+const LAST_SCRAPES: Duration = Duration::from_secs(2);
 
 /// Why [`serve`] failed. A worker that has started fails only by a defect of its own.
 #[derive(Debug, thiserror::Error)]
@@ -40,11 +47,14 @@ pub enum Error {
     /// The worker cannot listen on `http.listen`.
     #[error("{0}")]
     Http(BoxError),
+    /// The worker cannot listen on `metrics_listen`.
+    #[error(transparent)]
+    Metrics(#[from] BindError),
     /// `link_tls` cannot work.
     #[error(transparent)]
     LinkTls(#[from] LinkTlsError),
-    /// The system has no thread left for the links, or for their heartbeats.
-    #[error("cannot start a thread for the links: {0}")]
+    /// The system has no thread left for the links, their heartbeats, or the metrics.
+    #[error("cannot start a thread for the links or the metrics: {0}")]
     Thread(std::io::Error),
     /// A task that the worker relies on has panicked; the log says where. The worker has drained.
     #[error("the worker has stopped, as {0} panicked: see the log")]
@@ -60,6 +70,10 @@ pub struct ServeOptions {
     on_ready: Box<dyn FnOnce() + Send>,
     stats: Stats,
     loops: WatchedLoops,
+    metrics_listener: gatewayworker_metrics::Listener,
+    metrics: Metrics,
+    /// Another process may take scrapes from the same listener.
+    is_metrics_listener_shared: bool,
 }
 
 /// Where calls over HTTP come from.
@@ -80,6 +94,9 @@ impl ServeOptions {
             on_ready: Box::new(|| ()),
             stats: Stats::default(),
             loops: WatchedLoops::default(),
+            metrics_listener: Default::default(),
+            metrics: Metrics::default(),
+            is_metrics_listener_shared: false,
         }
     }
 
@@ -101,6 +118,25 @@ impl ServeOptions {
     /// Has the links' loop watched with `loops`.
     pub(crate) fn with_loops(mut self, loops: WatchedLoops) -> Self {
         self.loops = loops;
+        self
+    }
+
+    /// Shows metrics and health at this listener instead of `metrics_listen`; nowhere where it is `None`.
+    pub fn with_metrics_listener(mut self, listener: impl Into<Option<TcpListener>>) -> Self {
+        self.metrics_listener = gatewayworker_metrics::Listener::Given(listener.into());
+        self
+    }
+
+    /// Shows these metrics of the application beside the worker's own; none by default.
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = metrics;
+        self
+    }
+
+    /// The supervisor holds the listener of metrics: the process that takes this one's place answers scrapes from
+    /// when this one drains.
+    pub(crate) fn with_shared_metrics_listener(mut self, is_shared: bool) -> Self {
+        self.is_metrics_listener_shared = is_shared;
         self
     }
 
@@ -180,7 +216,7 @@ impl Registers {
 /// messages in them.
 ///
 /// # Errors
-/// When `on_worker_start` fails, `http.listen` cannot be listened on, the system has
+/// When `on_worker_start` fails, `http.listen` or `metrics_listen` cannot be listened on, the system has
 /// no thread left for the links, or a task that the worker relies on has panicked.
 ///
 /// # Panics
@@ -190,10 +226,21 @@ pub async fn serve<E: Events>(
     events: E,
     options: impl Into<ServeOptions>,
 ) -> Result<(), Error> {
-    let ServeOptions { shutdown, http_listener, on_ready, stats, loops } = options.into();
+    let ServeOptions {
+        shutdown,
+        http_listener,
+        on_ready,
+        stats,
+        loops,
+        metrics_listener,
+        metrics,
+        is_metrics_listener_shared,
+    } = options.into();
     // The worker stops by itself, too, where it cannot go on.
     let shutdown = shutdown.child_token();
     let http_listener = http_listener.open(&config).await?;
+    let metrics_listener = metrics_listener.open(config.metrics_listen.as_deref()).await?;
+    let timings = metrics_listener.as_ref().map(|_| Arc::new(Timings::default()));
     let tls = config.link_tls.load_for_connecting()?;
     let mut registers = Registers::follow(&config, tls.clone());
     let clients = Arc::new(Clients::new(ClientMap::default(), BUDGET));
@@ -208,14 +255,28 @@ pub async fn serve<E: Events>(
             .liveness(Liveness::new(config.link_ping_interval(), config.link_timeout()))
             .process(process)
             .observer(clients.clone())
+            .question_observer(timings.as_ref().map(Timings::question_observer))
             .connect()
     });
     let heartbeats = Heartbeats::start(worker.clone(), config.link_ping_interval()).map_err(Error::Thread)?;
     let limits = Limits { slow: config.slow_handler_warning(), cancel: config.handler_timeout() };
     let gateway = worker.gateway().clone();
-    let handler = HandlerRunner::new(events, worker, limits);
+    let handler = HandlerRunner::new(events, worker, limits).with_timings(timings.clone());
     let queues = EventQueues::new(clients, handler, config.concurrency, config.link_timeout());
     provide_stats(&stats, &queues, &registers);
+    let requests = RequestCounts::default();
+    let end_of_metrics = CancellationToken::new();
+    let _end_of_metrics = end_of_metrics.clone().drop_guard();
+    let mut metrics_ended = None;
+    if let (Some(listener), Some(timings)) = (metrics_listener, timings) {
+        let source = WorkerMetrics { queues: Arc::downgrade(&queues), timings, requests: requests.clone() };
+        let health = Health::new(stats.clone(), shutdown.clone());
+        let exporter = Exporter::new(source, health).with_application(metrics);
+        // With the process that takes this one's place, scrapers would get the numbers of either.
+        let end = if is_metrics_listener_shared { shutdown.child_token() } else { end_of_metrics.clone() };
+        let ended = gatewayworker_metrics::serve_on_thread(listener, exporter, end).map_err(Error::Thread)?;
+        metrics_ended = Some(ended);
+    }
     let mut telling = network.spawn({
         let queues = queues.clone();
         async move { queues.done.run().await }
@@ -233,7 +294,8 @@ pub async fn serve<E: Events>(
     let drain_timeout = config.shutdown_timeout();
     let http = http_listener.map(|listener| {
         let (config, gateway) = (config.http.clone(), gateway.clone());
-        let serving = gatewayworker_http::serve(listener, config, gateway, shutdown.clone(), drain_timeout);
+        let shutdown = shutdown.clone();
+        let serving = gatewayworker_http::serve(listener, config, gateway, requests, shutdown, drain_timeout);
         AbortOnDropHandle::new(tokio::spawn(serving))
     });
     on_ready();
@@ -289,6 +351,11 @@ pub async fn serve<E: Events>(
         warn!("on_worker_stop did not return in time: it is cancelled");
     }
     gateway.finish(left).await;
+    end_of_metrics.cancel();
+    if let Some(ended) = metrics_ended {
+        // Who has asked already is answered.
+        let _ = timeout(LAST_SCRAPES, ended).await;
+    }
     info!(stats = %handler.stats, "the worker has stopped");
     panicked.map_or(Ok(()), |task| Err(Error::Panicked(task)))
 }

@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::bus_state::BusState;
 use crate::event_calls::EventCalls;
-use crate::link::LinkSettings;
+use crate::link::{LinkSettings, QuestionObserver};
 use crate::links::Links;
 use crate::session_observer::SessionObserver;
 use crate::{Delivery, Error, Liveness, Unreached};
@@ -65,6 +65,7 @@ impl GatewayBuilder {
             liveness: Liveness::default(),
             process: 0,
             gather_writes: false,
+            questions: None,
         };
         Self { source, settings }
     }
@@ -101,6 +102,13 @@ impl GatewayBuilder {
     /// [`WorkerBuilder::process`](crate::worker::WorkerBuilder::process).
     pub(crate) fn process(mut self, id: u64) -> Self {
         self.settings.process = id;
+        self
+    }
+
+    /// Tells `observer` of each question; see
+    /// [`WorkerBuilder::question_observer`](crate::worker::WorkerBuilder::question_observer).
+    pub(crate) fn question_observer(mut self, observer: Option<QuestionObserver>) -> Self {
+        self.settings.questions = observer;
         self
     }
 

@@ -16,6 +16,7 @@ pub use crate::event_calls::{EventCalls, Written, WrittenMark};
 pub use crate::fence::Fence;
 pub use crate::gateway_list::follow_gateways;
 use crate::link::Link;
+pub use crate::link::QuestionObserver;
 pub use crate::session_observer::SessionObserver;
 use crate::{Delivery, Error, Gateway, GatewayBuilder, Liveness, OutMessage, Unreached};
 
@@ -93,6 +94,13 @@ impl WorkerBuilder {
     /// every [`Gateway`] made from it.
     pub fn observer(mut self, observer: Arc<dyn SessionObserver>) -> Self {
         self.observer = Some(observer);
+        self
+    }
+
+    /// Tells `observer` of each question that a gateway is asked through the handle and through every
+    /// [`Gateway`] made from it; nobody by default.
+    pub fn question_observer(mut self, observer: Option<QuestionObserver>) -> Self {
+        self.builder = self.builder.question_observer(observer);
         self
     }
 

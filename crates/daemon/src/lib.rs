@@ -10,10 +10,11 @@
 //! - [`ServiceManager`]: what systemd is told, and [`WatchedLoops`], without which it is not told that all is well,
 //! - [`child_protocol`]: the messages between a daemon and the supervisor that runs it as a child process,
 //! - [`LineSplitter`]: lines of bounded length out of a stream of bytes,
-//! - [`Counter`]: a number for the stats,
+//! - [`Counter`], [`Histogram`]: numbers for the stats and the metrics,
 //! - [`build_info`]: version, commit and date,
 //! - [`accept_loop`]: accepting that survives a lack of file descriptors,
-//! - [`OpenFiles`]: how many connections there is room for,
+//! - [`OpenFiles`]: how many connections there is room for; [`ProcessUsage`]: processor time and memory,
+//! - [`serve_http`]: HTTP connections with limits,
 //! - [`check_exposure`], [`resolve`], [`bind`]: addresses, safe by default.
 //!
 //! It knows no daemon, and nothing of the protocol between them. Its errors are for people: each says in one line
@@ -27,6 +28,8 @@ mod counter;
 mod environment;
 mod exposure;
 mod former_keys;
+mod histogram;
+mod http_server;
 mod inherited_listeners;
 mod limits;
 mod line_splitter;
@@ -37,6 +40,7 @@ mod lists;
 mod logging;
 mod notify_socket;
 mod operator;
+mod process_usage;
 mod run;
 mod service_manager;
 mod signals;
@@ -55,6 +59,8 @@ pub use counter::Counter;
 pub use environment::{settings, unknown_variables};
 pub use exposure::{ExposureError, check_exposure};
 pub use former_keys::FormerKeys;
+pub use histogram::{Histogram, HistogramCounts};
+pub use http_server::{HttpHandler, HttpLimits, serve_http};
 pub use limits::OpenFiles;
 pub use line_splitter::LineSplitter;
 pub use line_writer::LineWriter;
@@ -63,6 +69,7 @@ pub use listener_source::{ListenerError, ListenerSource};
 pub use lists::one_or_many;
 pub use logging::{Log, LogError, LogFormat, wants_colour};
 pub use operator::{Operator, Reload, ReloadRequest};
+pub use process_usage::ProcessUsage;
 pub use run::{Runtime, run};
 pub use service_manager::ServiceManager;
 pub use signals::{Signal, Signals};

@@ -143,6 +143,11 @@ impl ListenerSource {
         }
     }
 
+    /// Whether the supervisor holds the listeners, so that another process may take connections from the same queue.
+    pub fn is_supervisor(&self) -> bool {
+        self.supervisor.is_some()
+    }
+
     /// Passes the supervisor's answer to the call of [`ListenerSource::bind`] that waits for it.
     pub(crate) fn answer(&self, key: &str, socket: Result<Socket, String>) {
         let Some(pending) = &self.supervisor else { return };

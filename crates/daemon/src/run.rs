@@ -114,20 +114,23 @@ where
             .context("cannot start a thread")?;
     }
     let runtime = runtime.build().context("cannot start the runtime")?;
-    let result = runtime.block_on(async {
-        let signals = Signals::new().context("cannot listen for signals")?;
-        tokio::spawn(armed.watch(signals, shutdown.clone()));
-        reload_sender.request_at_sighup().context("cannot listen for signals")?;
-        tokio::spawn({
-            let (shutdown, stats, loops) = (shutdown.clone(), stats.clone(), loops.clone());
-            let stopping = async move {
-                shutdown.cancelled().await;
-                manager.stopping();
-            };
-            async move { tokio::join!(stopping, manager.attend(&loops, || stats.problems())) }
+    let result =
+        runtime.block_on(async {
+            let signals = Signals::new().context("cannot listen for signals")?;
+            tokio::spawn(armed.watch(signals, shutdown.clone()));
+            reload_sender.request_at_sighup().context("cannot listen for signals")?;
+            tokio::spawn({
+                let (shutdown, stats, loops) = (shutdown.clone(), stats.clone(), loops.clone());
+                let stopping = async move {
+                    shutdown.cancelled().await;
+                    manager.stopping();
+                };
+                async move {
+                    tokio::join!(stopping, manager.attend(&loops, || stats.problems().unwrap_or_default()))
+                }
+            });
+            serve(config, shutdown, Operator { reload, stats, listeners, loops }).await
         });
-        serve(config, shutdown, Operator { reload, stats, listeners, loops }).await
-    });
     manager.stopping();
     // Tasks that `serve` left behind, a name look-up for example, do not delay the end.
     runtime.shutdown_background();

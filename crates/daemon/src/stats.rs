@@ -1,5 +1,6 @@
 //! What a daemon counts, and what keeps it from its work, for those who ask: `gatewayworker status` by way of the
-//! supervisor. The daemon registers how to read them; `supervised.rs` reads them when the supervisor asks.
+//! supervisor, and the health endpoints. The daemon registers how to read them; `supervised.rs` reads them when the
+//! supervisor asks, `gatewayworker-metrics` when a load balancer does.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -42,10 +43,10 @@ impl Stats {
         let _ = self.0.problems.set(Box::new(read));
     }
 
-    /// Returns what keeps the daemon from its work at the moment, each as a sentence; nothing as long as the daemon has
-    /// registered nothing.
-    pub(crate) fn problems(&self) -> Vec<String> {
-        self.0.problems.get().map(|read| read()).unwrap_or_default()
+    /// Returns what keeps the daemon from its work at the moment; `None` while it has not registered how to read
+    /// that, as it starts.
+    pub fn problems(&self) -> Option<Vec<String>> {
+        self.0.problems.get().map(|read| read())
     }
 
     /// Reads all of it; empty as long as the daemon has registered nothing. `log_lines_dropped` is there only where
@@ -57,7 +58,7 @@ impl Stats {
         let all = stats.into_iter().chain(dropped.map(|dropped| ("log_lines_dropped", dropped)));
         ChildStatus {
             stats: all.map(|(name, number)| (name.to_owned(), number.into())).collect(),
-            problems: self.problems(),
+            problems: self.problems().unwrap_or_default(),
         }
     }
 }

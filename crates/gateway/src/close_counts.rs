@@ -19,6 +19,11 @@ impl CloseCounts {
         self.0[reason as usize].load(Ordering::Relaxed)
     }
 
+    /// Returns the number of each reason, by its name.
+    pub(crate) fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CloseReason::all().map(|reason| (reason.as_str(), self.of(reason)))
+    }
+
     /// Returns the number of all clients that have ended, and the numbers of the reasons that
     /// occurred, for `status`.
     pub(crate) fn stats(&self) -> Vec<(&'static str, u64)> {

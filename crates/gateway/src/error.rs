@@ -3,6 +3,7 @@
 use std::io;
 
 use gatewayworker_daemon::{AddressError, ExposureError, ListenerError};
+use gatewayworker_metrics::BindError;
 
 use crate::config::{ConfigError, NoLanIp};
 
@@ -26,6 +27,9 @@ pub enum Error {
     /// The inner port would be open to everybody: not on loopback, without a `secret_key`.
     #[error(transparent)]
     Exposed(#[from] ExposureError),
+    /// `metrics_listen` cannot be listened on.
+    #[error(transparent)]
+    Metrics(#[from] BindError),
     /// The limit on open files leaves next to no room for connections.
     #[error(
         "the limit on open files is {limit}, and {reserved} of them are taken or set aside for the gateway itself: \

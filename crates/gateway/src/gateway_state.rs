@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gatewayworker_daemon::WatchedLoops;
+use gatewayworker_daemon::{Histogram, WatchedLoops};
 use gatewayworker_net::{LinkTls, RegisterLinks};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use crate::capacity::Capacity;
 use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::core::Settings;
+use crate::core::counters::ShardCounters;
 use crate::core::membership_limits::MembershipLimits;
 use crate::core::ports::Directory;
 use crate::core::worker_link::{Gone, TakenBack};
@@ -62,6 +63,12 @@ pub(crate) struct GatewayState {
     /// The permits of connections over a limit that wait for their request to be rejected.
     pub(crate) rejection_permits: Arc<Semaphore>,
     pub(crate) clients: AtomicUsize,
+    /// The counters of each shard.
+    pub(crate) counters: Vec<Arc<ShardCounters>>,
+    /// How long broadcasts took.
+    pub(crate) broadcasts: Histogram,
+    /// How long workers took to admit clients.
+    pub(crate) admissions: Histogram,
     pub(crate) logs: Logs,
     /// The next sequence number of a connect, join or bind.
     pub(crate) next_seq: AtomicU64,
@@ -76,6 +83,8 @@ impl GatewayState {
         address: SocketAddrV4,
         shards: Vec<mpsc::Sender<ShardMessage>>,
     ) -> Self {
+        let listeners = config.listen.len();
+        let counters = shards.iter().map(|_| Arc::new(ShardCounters::new(listeners))).collect();
         Self {
             link_tls: None,
             loops: WatchedLoops::default(),
@@ -96,6 +105,9 @@ impl GatewayState {
             membership_limits: config.membership_limits(),
             rejection_permits: Arc::new(Semaphore::new(capacity.rejected)),
             clients: AtomicUsize::new(0),
+            counters,
+            broadcasts: Histogram::default(),
+            admissions: Histogram::default(),
             logs: Logs::default(),
             next_seq: AtomicU64::new(1),
             config,
@@ -148,6 +160,7 @@ impl GatewayState {
             heartbeat_tick: self.config.heartbeat_tick().unwrap_or(Duration::from_secs(1)),
             membership_limits: self.membership_limits.clone(),
             delivery: self.config.delivery_settings(),
+            counters: self.counters[index].clone(),
         }
     }
 

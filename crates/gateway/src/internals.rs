@@ -209,7 +209,7 @@ impl BusyShard {
         let writer = LinkWriter::new(nowhere().into_split().1, 64 * 1024 * 1024);
         let link = shared.workers.join("worker", Arc::new(writer), worker);
         let limit = Arc::new(ConnectionLimit::new(n as usize));
-        let listener = Listener::new(8289, &shared.config.listen[0], &shared.config, limit);
+        let listener = Listener::new(0, 8289, &shared.config.listen[0], &shared.config, limit);
         let listener = Arc::new(listener.expect("the defaults work"));
         let mut state = LinkState::new(SecretKey::default(), shared.max_frame_len, 1);
         if worker.epoch != 0 {

@@ -15,8 +15,8 @@
 //!   worker's; the directory of workers,
 //! - `transmit`, `closing`: writing outboxes, and ending connections,
 //! - `gateway_state`: what all shards and links share,
-//! - `capacity`, `perpetual`, `problem`, `logs`, `close_counts`, `limit_counts`: limits, watched tasks, and what
-//!   operators see,
+//! - `capacity`, `perpetual`, `problem`, `logs`, `close_counts`, `limit_counts`, `metrics`: limits, watched tasks, and
+//!   what operators see,
 //! - `config`, `error`: the configuration; the errors of the gateway.
 
 mod access;
@@ -37,6 +37,7 @@ mod limit_counts;
 mod link;
 mod listener;
 mod logs;
+mod metrics;
 mod perpetual;
 mod problem;
 mod server;
@@ -51,6 +52,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use gatewayworker_daemon::{OpenFiles, Runtime, load};
+use tokio::net::TcpListener;
 use tracing::info;
 
 use capacity::Capacity;
@@ -105,9 +107,14 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
             for url in &urls {
                 info!(name = config.name, address = %url, %inner, "the gateway listens");
             }
+            let metrics =
+                gatewayworker_metrics::bind(config.metrics_listen.as_deref(), &operator.listeners).await?;
+            let metrics_url = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
+            let urls = urls.iter().map(ListenUrl::to_string);
             operator.listeners.close_the_rest();
-            common.ready(urls);
-            Ok(serve(listeners, config, ServeOptions::new(shutdown).with_operator(operator)).await?)
+            common.ready(urls.chain(metrics_url.map(gatewayworker_metrics::url)));
+            let options = ServeOptions::new(shutdown).with_operator(operator).with_metrics_listener(metrics);
+            Ok(serve(listeners, config, options).await?)
         },
     )
 }

@@ -34,17 +34,18 @@ pub(crate) struct Listener {
     /// How often addresses connect, where `max_connects_per_second_per_address` is set.
     connect_rates: Option<Mutex<ConnectRates>>,
     opened: Instant,
-    own_limit: ConnectionLimit,
+    pub(crate) own_limit: ConnectionLimit,
     /// The limit of all listeners together.
     gateway_limit: Arc<ConnectionLimit>,
 }
 
 impl Listener {
-    /// Returns the listener of `config` that is bound to `port`.
+    /// Returns the listener of `config` that is bound to `port`, the gateway's listener number `index`.
     ///
     /// # Errors
     /// When the gateway does not know the listener's protocol, or its certificate cannot be loaded.
     pub(crate) fn new(
+        index: usize,
         port: u16,
         listener: &ListenerConfig,
         config: &Config,
@@ -52,6 +53,7 @@ impl Listener {
     ) -> Result<Self, ConfigError> {
         let config = listener.view(config);
         let mut policy = ListenerPolicy {
+            index,
             port,
             framing: listener.framing(&config)?,
             heartbeat: config.heartbeat(),
@@ -93,6 +95,11 @@ pub(crate) struct ConnectionLimit {
 impl ConnectionLimit {
     pub(crate) fn new(max: usize) -> Self {
         Self { max, count: AtomicUsize::new(0) }
+    }
+
+    /// Returns how many connections there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Counts one more, unless the limit is reached. Returns whether it was counted.
@@ -207,7 +214,7 @@ mod tests {
 
     fn listener(listener: &str, all: &Arc<ConnectionLimit>) -> Result<Arc<Listener>, ConfigError> {
         let config: Config = toml::from_str(listener).unwrap();
-        Listener::new(1, &config.listen[0], &config, all.clone()).map(Arc::new)
+        Listener::new(0, 1, &config.listen[0], &config, all.clone()).map(Arc::new)
     }
 
     #[test]

@@ -81,6 +81,8 @@ mod readme {
     struct WritingAnApplication;
     #[doc = include_str!("../../../docs/guide/channel.md")]
     struct Channel;
+    #[doc = include_str!("../../../docs/guide/metrics.md")]
+    struct Metrics;
     #[doc = include_str!("../../../docs/guide/router.md")]
     struct Router;
 }

@@ -6,12 +6,12 @@
 //! [`gatewayworker_client::calls`]. This crate adds what HTTP needs:
 //!
 //! - `config`: the settings,
-//! - `server`: the listener, its connections and their limits; `write_timeout`: its socket,
+//! - `server`: the listener, and what answers its requests,
 //! - `authorization`: the origins and the token that a request needs; `auth_failures`: wrong tokens,
 //! - `routes`: the paths, and the answers to requests; `response`: their form,
 //! - `error`: the errors that a caller gets,
 //! - `openapi`: the description of all this for programs,
-//! - `stats`: counters; `shared`: what all requests share.
+//! - `stats`, `request_counts`: counters; `shared`: what all requests share.
 //!
 //! A request comes from `server` through `authorization` to `routes`, which makes its calls on a
 //! [`Gateway`](gatewayworker_client::Gateway). A businessworker serves this where `http.listen` is
@@ -23,13 +23,14 @@ mod config;
 mod config_error;
 mod error;
 mod openapi;
+mod request_counts;
 mod response;
 mod routes;
 mod server;
 mod shared;
 mod stats;
-mod write_timeout;
 
 pub use config::{Config, FORMER_KEYS, Flags};
 pub use config_error::{ConfigError, MIN_TOKEN_LEN};
+pub use request_counts::RequestCounts;
 pub use server::{BindError, bind, serve};

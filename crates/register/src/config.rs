@@ -60,6 +60,11 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_unauthenticated: Option<usize>,
 
+    /// Show metrics and health at ADDRESS, host:port, over HTTP [default: none]
+    #[arg(long, value_name = "ADDRESS", env = "GATEWAYWORKER_REGISTER_METRICS_LISTEN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<String>,
+
     /// TLS between daemons.
     #[command(flatten)]
     pub link_tls: LinkTlsFlags,
@@ -83,6 +88,8 @@ pub struct Config {
     pub max_connections: usize,
     /// The most connections that have not shown the key; each can take up to 64 KiB of memory.
     pub max_unauthenticated: usize,
+    /// Where metrics and health are shown over HTTP, `host:port`; `None` for nowhere, the default.
+    pub metrics_listen: Option<String>,
     /// TLS with its peers; off by default.
     pub link_tls: LinkTlsConfig,
     /// How long the register waits for a peer. It is a part of the protocol, and no key of the file.
@@ -98,6 +105,7 @@ impl Default for Config {
             allow_insecure: false,
             max_connections: 100_000,
             max_unauthenticated: 4_000,
+            metrics_listen: None,
             link_tls: LinkTlsConfig::default(),
             limits: Limits::default(),
         }
@@ -140,6 +148,13 @@ impl Config {
         self
     }
 
+    /// Sets where metrics and health are shown over HTTP, `host:port`.
+    #[must_use]
+    pub fn with_metrics_listen(mut self, address: impl Into<String>) -> Self {
+        self.metrics_listen = Some(address.into());
+        self
+    }
+
     /// Sets TLS with its peers.
     #[must_use]
     pub fn with_link_tls(mut self, tls: LinkTlsConfig) -> Self {
@@ -163,6 +178,7 @@ impl Config {
         if let Ok(address) = self.listen.parse::<SocketAddr>() {
             check_exposure("the register", address.ip(), &self.secret_key, self.allow_insecure)?;
         }
+        gatewayworker_metrics::check(self.metrics_listen.as_deref())?;
         self.link_tls.load_for_accepting()?;
         Ok(self)
     }
@@ -178,7 +194,7 @@ pub enum ConfigError {
     /// `max_unauthenticated` is 0.
     #[error("max_unauthenticated = 0: nobody could connect")]
     NoUnauthenticated,
-    /// `listen` is not an address with a port.
+    /// `listen` or `metrics_listen` is not an address with a port.
     #[error(transparent)]
     Listen(#[from] AddressError),
     /// `listen` is reachable from other machines, and there is no `secret_key`.
@@ -231,9 +247,17 @@ mod tests {
         let keys: Vec<String> = toml::from_str::<toml::Table>(&text).unwrap().keys().cloned().collect();
         assert_eq!(
             keys,
-            ["allow_insecure", "listen", "max_connections", "max_unauthenticated", "secret_key"]
+            [
+                "allow_insecure",
+                "listen",
+                "max_connections",
+                "max_unauthenticated",
+                "metrics_listen",
+                "secret_key"
+            ]
         );
-        assert_eq!(toml::from_str::<Config>(&text).unwrap(), Config::default());
+        let shipped = toml::from_str::<Config>(&text).unwrap();
+        assert_eq!(shipped, Config::default().with_metrics_listen("127.0.0.1:9601"));
     }
 
     #[test]
@@ -246,6 +270,7 @@ mod tests {
             "--allow-insecure",
             "--max-connections=5",
             "--max-unauthenticated=6",
+            "--metrics-listen=127.0.0.1:7",
             "--link-tls-ca=ca.pem",
             "--link-tls-server-name=cluster",
         ])
@@ -256,6 +281,7 @@ mod tests {
             allow_insecure: true,
             max_connections: 5,
             max_unauthenticated: 6,
+            metrics_listen: Some("127.0.0.1:7".into()),
             link_tls: LinkTlsConfig::default().with_ca("ca.pem").with_server_name("cluster"),
             limits: Limits::default(),
         };

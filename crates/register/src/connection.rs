@@ -14,6 +14,7 @@ use tokio::time::{timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 use crate::register::{Logs, Register};
+use crate::rejections::RejectReason;
 use crate::request::{BAD_REQUEST, CloseCause, Request};
 use crate::roster::PeerId;
 
@@ -42,6 +43,24 @@ impl From<LineError> for ConnectionEnd {
 }
 
 impl ConnectionEnd {
+    /// Returns why the register closed the connection; `None` where the peer or the network did.
+    pub(crate) fn rejection(&self) -> Option<RejectReason> {
+        Some(match self {
+            Self::Left | Self::Failed(_) => return None,
+            Self::Slow => RejectReason::SlowReader,
+            Self::LineTooLong { .. } => RejectReason::LineTooLong,
+            Self::Closed(cause) => match cause {
+                CloseCause::NoIntroduction => RejectReason::NoIntroduction,
+                CloseCause::Silent => RejectReason::Silent,
+                CloseCause::BadRequest => RejectReason::BadRequest,
+                CloseCause::UnknownEvent(_) => RejectReason::UnknownEvent,
+                CloseCause::BadEvent(_) => RejectReason::BadEvent,
+                CloseCause::WrongKey => RejectReason::WrongKey,
+                CloseCause::BadAddress => RejectReason::BadAddress,
+            },
+        })
+    }
+
     /// Logs why the connection to `peer` ended. Anybody who reaches the register can cause such a
     /// line, so there is one a second at most.
     pub(crate) fn log(self, peer: SocketAddr, logs: &Logs) {

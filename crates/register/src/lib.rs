@@ -15,7 +15,8 @@
 //! - `config`: flags, file keys, defaults,
 //! - `server`: accepts connections,
 //! - `register`: what the connections share,
-//! - `connection`: one connection.
+//! - `connection`: one connection,
+//! - `rejections`, `metrics`: what operators see.
 
 #![cfg_attr(
     not(feature = "internals"),
@@ -25,7 +26,9 @@
 mod addresses;
 mod config;
 mod connection;
+mod metrics;
 mod register;
+mod rejections;
 mod request;
 mod roster;
 mod server;
@@ -37,7 +40,7 @@ use gatewayworker_daemon::{Runtime, check_exposure, load, resolve};
 use tracing::info;
 
 pub use config::{Cli, Config, ConfigError, Flags, Limits};
-pub use server::serve;
+pub use server::{Error, ServeOptions, serve};
 
 /// The decisions of the register, for the simulator.
 ///
@@ -73,10 +76,17 @@ pub fn run(cli: Cli) -> ExitCode {
             check_exposure("the register", address.ip(), &config.secret_key, config.allow_insecure)?;
             let listener = operator.listeners.bind_here("listen", address, true)?;
             let address = listener.local_addr()?;
+            let metrics =
+                gatewayworker_metrics::bind(config.metrics_listen.as_deref(), &operator.listeners).await?;
+            let metrics_url = metrics.as_ref().map(|metrics| metrics.local_addr()).transpose()?;
             info!(%address, "the register listens");
             operator.listeners.close_the_rest();
-            common.ready([address]);
-            Ok(server::serve_and_count(listener, config, shutdown, &operator.stats).await?)
+            common.ready(
+                std::iter::once(address.to_string()).chain(metrics_url.map(gatewayworker_metrics::url)),
+            );
+            let options =
+                ServeOptions::new(shutdown).with_stats(operator.stats).with_metrics_listener(metrics);
+            Ok(serve(listener, config, options).await?)
         },
     )
 }

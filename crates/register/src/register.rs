@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::info;
 
 use crate::Config;
+use crate::rejections::Rejections;
 use crate::request::{CloseCause, Request};
 use crate::roster::{PeerId, Roster};
 
@@ -32,6 +33,7 @@ pub(crate) struct Register {
     pub(crate) config: Config,
     pub(crate) tls: Option<LinkTls>,
     pub(crate) logs: Logs,
+    pub(crate) rejections: Rejections,
     roster: Mutex<Roster>,
     /// The roster's clock begins here.
     started: Instant,
@@ -46,6 +48,7 @@ impl Register {
         Self {
             tls,
             logs: Logs::default(),
+            rejections: Rejections::default(),
             roster: Mutex::new(Roster::new(config.secret_key.clone(), &config.limits, 0)),
             config,
             started: Instant::now(),

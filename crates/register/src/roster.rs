@@ -52,6 +52,8 @@ pub struct Roster {
     /// Until when the gateways have time to announce themselves; `None` once they have had it.
     gathering: Option<AwakeDeadline>,
     wrong_keys: u64,
+    /// How many peers have asked for the list.
+    followers: usize,
 }
 
 #[derive(Debug)]
@@ -91,6 +93,7 @@ impl Roster {
             pause_until_ms: 0,
             gathering: Some(AwakeDeadline::new(limits.gathering, now_ms)),
             wrong_keys: 0,
+            followers: 0,
         }
     }
 
@@ -137,6 +140,7 @@ impl Roster {
             }
             Request::List => {
                 peer.has_shown_key = true;
+                self.followers += usize::from(matches!(peer.list, Following::Nothing));
                 peer.list = Following::Asked;
             }
             Request::Announce(address) => {
@@ -160,7 +164,9 @@ impl Roster {
     /// Forgets a connection that has ended. Returns the address that is listed no longer, if there
     /// is one.
     pub fn disconnected(&mut self, peer: PeerId) -> Option<String> {
-        let address = self.peers.remove(&peer)?.announced?;
+        let peer = self.peers.remove(&peer)?;
+        self.followers -= usize::from(!matches!(peer.list, Following::Nothing));
+        let address = peer.announced?;
         self.addresses.remove(&address).then_some(address)
     }
 
@@ -226,6 +232,11 @@ impl Roster {
     /// How many gateways are listed.
     pub fn gateways(&self) -> usize {
         self.addresses.len()
+    }
+
+    /// How many peers follow the list: workers, and client libraries.
+    pub fn followers(&self) -> usize {
+        self.followers
     }
 
     /// How many lines had a key that is not the cluster's.
@@ -348,6 +359,19 @@ mod tests {
         announce(&mut roster, 1, "a:1", 1);
         assert_eq!(roster.next_deadline(), Some(GATHERED_MS), "nothing is to be published");
         assert!(roster.disconnected(1).is_some(), "it counted once");
+    }
+
+    #[test]
+    fn a_peer_that_asks_for_the_list_counts_once_until_it_leaves() {
+        let mut roster = roster();
+        roster.received(1, ASK, 0).unwrap();
+        roster.received(1, ASK, 1).unwrap();
+        roster.received(2, ASK, 2).unwrap();
+        announce(&mut roster, 3, "a:1", 3);
+        assert_eq!(roster.followers(), 2);
+        roster.disconnected(1);
+        roster.disconnected(3);
+        assert_eq!(roster.followers(), 1);
     }
 
     #[test]

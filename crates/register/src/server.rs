@@ -5,42 +5,84 @@
 use std::sync::Arc;
 
 use gatewayworker_daemon::{OpenFiles, Stats};
+use gatewayworker_metrics::{BindError, Exporter, Health};
 use gatewayworker_net::LinkTlsError;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{debug, info, warn};
 
 use crate::Config;
 use crate::connection;
+use crate::metrics::RegisterMetrics;
 use crate::register::Register;
+use crate::rejections::RejectReason;
 use crate::roster::PeerId;
 
 /// Descriptors that are left for the process itself.
 const SPARE: usize = 16;
 
-/// Serves gateways, workers and client libraries on `listener` until `shutdown`
-/// is cancelled; then closes all connections and returns.
+/// Why [`serve`] has not begun.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// `link_tls` cannot work.
+    #[error(transparent)]
+    LinkTls(#[from] LinkTlsError),
+    /// `metrics_listen` cannot be listened on.
+    #[error(transparent)]
+    Metrics(#[from] BindError),
+}
+
+/// How [`serve`] runs a register, apart from its configuration: until when, and who may ask how it goes.
+#[derive(Debug)]
+#[must_use]
+pub struct ServeOptions {
+    shutdown: CancellationToken,
+    stats: Stats,
+    metrics_listener: gatewayworker_metrics::Listener,
+}
+
+impl ServeOptions {
+    /// The options of a register that runs until `shutdown` is cancelled.
+    pub fn new(shutdown: CancellationToken) -> Self {
+        Self { shutdown, stats: Stats::default(), metrics_listener: Default::default() }
+    }
+
+    /// Provides the register's numbers and problems to `stats`, too.
+    pub fn with_stats(mut self, stats: Stats) -> Self {
+        self.stats = stats;
+        self
+    }
+
+    /// Shows metrics and health at this listener instead of `metrics_listen`; nowhere where it is `None`.
+    pub fn with_metrics_listener(mut self, listener: impl Into<Option<TcpListener>>) -> Self {
+        self.metrics_listener = gatewayworker_metrics::Listener::Given(listener.into());
+        self
+    }
+}
+
+/// A register that runs until the token is cancelled, with no options beyond that.
+impl From<CancellationToken> for ServeOptions {
+    fn from(shutdown: CancellationToken) -> Self {
+        Self::new(shutdown)
+    }
+}
+
+/// Serves gateways, workers and client libraries on `listener` until the options' token is cancelled; then closes
+/// all connections and returns.
 ///
 /// # Errors
-/// When `link_tls` cannot work: the register has not begun then.
+/// When `link_tls` cannot work, or `metrics_listen` cannot be listened on: the register has not begun then.
 pub async fn serve(
     listener: TcpListener,
     config: Config,
-    shutdown: CancellationToken,
-) -> Result<(), LinkTlsError> {
-    serve_and_count(listener, config, shutdown, &Stats::default()).await
-}
-
-/// As [`serve`], and provides its numbers to `stats`.
-pub(crate) async fn serve_and_count(
-    listener: TcpListener,
-    config: Config,
-    shutdown: CancellationToken,
-    stats: &Stats,
-) -> Result<(), LinkTlsError> {
+    options: impl Into<ServeOptions>,
+) -> Result<(), Error> {
+    let ServeOptions { shutdown, stats, metrics_listener } = options.into();
     let tls = config.link_tls.load_for_accepting()?;
+    let metrics_listener = metrics_listener.open(config.metrics_listen.as_deref()).await?;
     // Each connection is a file. Peers without the key never take the files that the cluster's
     // daemons need.
     let room = OpenFiles::now().map_or(Semaphore::MAX_PERMITS, |files| files.free().saturating_sub(SPARE));
@@ -58,11 +100,20 @@ pub(crate) async fn serve_and_count(
             vec![("gateways", gateways), ("connections", tasks.len() as u64), ("wrong_keys", wrong_keys)]
         }
     });
+    // A register that accepts connections can do its work.
+    stats.provide_problems(Vec::new);
+    let _metrics = metrics_listener.map(|listener| {
+        let health = Health::new(stats.clone(), shutdown.clone());
+        let exporter = Exporter::new(RegisterMetrics(register.clone()), health);
+        let serving = gatewayworker_metrics::serve(listener, exporter, CancellationToken::new());
+        AbortOnDropHandle::new(tokio::spawn(serving))
+    });
 
     let mut next_id: PeerId = 0;
     let accepting = gatewayworker_daemon::accept_loop(&listener, &shutdown, |stream, peer| {
         let permits = (connections.clone().try_acquire_owned(), unauthenticated.clone().try_acquire_owned());
         let (Ok(connection), Ok(without_key)) = permits else {
+            register.rejections.count(RejectReason::Full);
             return register.logs.refused.log(move |times| {
                 warn!(%peer, times, "too many connections, refusing new ones; see max_connections and max_unauthenticated");
             });
@@ -75,7 +126,10 @@ pub(crate) async fn serve_and_count(
             debug!(%peer, "connected");
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                end = connection::serve(&register, id, stream, peer, without_key) => end.log(peer, &register.logs),
+                end = connection::serve(&register, id, stream, peer, without_key) => {
+                    end.rejection().into_iter().for_each(|reason| register.rejections.count(reason));
+                    end.log(peer, &register.logs);
+                }
             }
             register.disconnected(id);
             drop(connection);
@@ -100,7 +154,8 @@ mod tests {
 
     #[tokio::test]
     async fn stats_can_be_read_while_the_register_runs() {
-        let (stats, shutdown) = (Stats::default(), CancellationToken::new());
+        let stats = Stats::default();
+        let options = ServeOptions::new(CancellationToken::new()).with_stats(stats.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let read = async {
             loop {
@@ -114,7 +169,7 @@ mod tests {
             }
         };
         tokio::select! {
-            _ = serve_and_count(listener, Config::default(), shutdown, &stats) => panic!("it has stopped"),
+            _ = serve(listener, Config::default(), options) => panic!("it has stopped"),
             () = read => {}
         }
     }

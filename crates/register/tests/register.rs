@@ -22,7 +22,7 @@ const SHORT: Duration = Duration::from_millis(50);
 struct Register {
     address: SocketAddr,
     shutdown: CancellationToken,
-    serving: JoinHandle<Result<(), gatewayworker_net::LinkTlsError>>,
+    serving: JoinHandle<Result<(), gatewayworker_register::Error>>,
 }
 
 impl Register {

@@ -14,6 +14,7 @@ pub struct ClusterBuilder {
     pub(super) secret_key: String,
     pub(super) gateway: gateway::Config,
     pub(super) worker: worker::Config,
+    pub(super) metrics: bool,
 }
 
 impl Default for ClusterBuilder {
@@ -27,6 +28,7 @@ impl Default for ClusterBuilder {
             secret_key: String::new(),
             gateway,
             worker: worker::Config::default(),
+            metrics: false,
         }
     }
 }
@@ -77,6 +79,12 @@ impl ClusterBuilder {
         self.worker(|config| {
             config.http = worker::HttpConfig::new("127.0.0.1:0", SecretKey::new(HTTP_TOKEN));
         })
+    }
+
+    /// Lets all daemons show metrics and health.
+    pub fn metrics(mut self) -> Self {
+        self.metrics = true;
+        self
     }
 
     /// Starts the daemons, and returns when every worker is linked to every gateway.

@@ -42,6 +42,10 @@ impl Daemon {
         }
     }
 
+    pub(super) fn begin_stop(&self) {
+        self.shutdown.cancel();
+    }
+
     pub(super) async fn stop(&mut self) {
         self.shutdown.cancel();
         soon("a daemon's end", &mut self.task).await.expect("the daemon did not panic");
@@ -62,6 +66,8 @@ pub struct GatewayDaemon {
     pub listeners: Vec<SocketAddr>,
     /// The inner port's address, as the gateway announces it.
     pub inner: SocketAddrV4,
+    /// Where it shows metrics and health, if the cluster was built with metrics.
+    pub metrics: Option<SocketAddr>,
     pub(super) daemon: Daemon,
 }
 
@@ -73,6 +79,11 @@ impl GatewayDaemon {
     pub async fn stop(&mut self) {
         self.daemon.stop().await;
     }
+
+    /// Asks it to stop, and waits for nothing.
+    pub fn begin_stop(&self) {
+        self.daemon.begin_stop();
+    }
 }
 
 /// A worker of the cluster.
@@ -81,6 +92,8 @@ pub struct WorkerDaemon {
     pub events: Recorder,
     /// The address for calls over HTTP, if its configuration has one.
     pub http: Option<SocketAddr>,
+    /// Where it shows metrics and health, if the cluster was built with metrics.
+    pub metrics: Option<SocketAddr>,
     pub(super) daemon: Daemon,
 }
 
@@ -91,6 +104,11 @@ impl WorkerDaemon {
     /// It does not end in time, or has panicked.
     pub async fn stop(&mut self) {
         self.daemon.stop().await;
+    }
+
+    /// Asks it to stop, and waits for nothing.
+    pub fn begin_stop(&self) {
+        self.daemon.begin_stop();
     }
 }
 

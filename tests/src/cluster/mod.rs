@@ -35,8 +35,18 @@ pub struct Cluster {
     pub gateways: Vec<GatewayDaemon>,
     /// The workers, in the order of starting.
     pub workers: Vec<WorkerDaemon>,
+    /// Where the register shows metrics and health, if the cluster was built with metrics.
+    pub register_metrics: Option<SocketAddr>,
     settings: ClusterBuilder,
     register_daemon: Daemon,
+}
+
+/// A listener for metrics on a free port, where they are wanted, and its address.
+fn metrics_listener(is_wanted: bool) -> (Option<TcpListener>, Option<SocketAddr>) {
+    let listen = || gatewayworker_net::listen((Ipv4Addr::LOCALHOST, 0).into(), true, 1024);
+    let listener = is_wanted.then(|| listen().expect("a free port"));
+    let address = listener.as_ref().map(|listener| listener.local_addr().expect("it is bound"));
+    (listener, address)
 }
 
 /// The address of a listener, with any free port.
@@ -46,15 +56,20 @@ fn any_port(listener: &gateway::ListenerConfig) -> SocketAddr {
     address
 }
 
-async fn start_register(address: &str, key: &str) -> (SocketAddr, Daemon) {
+async fn start_register(
+    address: &str,
+    settings: &ClusterBuilder,
+) -> (SocketAddr, Option<SocketAddr>, Daemon) {
+    let (metrics, metrics_address) = metrics_listener(settings.metrics);
     let listener = gatewayworker_net::listen(address.parse().expect("an address"), true, 1024)
         .expect("the port is free");
     let address = listener.local_addr().expect("it is bound");
-    let config = register::Config::default().with_secret_key(SecretKey::new(key));
+    let config = register::Config::default().with_secret_key(SecretKey::new(&*settings.secret_key));
     let daemon = Daemon::start(|shutdown| async move {
-        register::serve(listener, config, shutdown).await.expect("it has no TLS that could be wrong");
+        let options = register::ServeOptions::new(shutdown).with_metrics_listener(metrics);
+        register::serve(listener, config, options).await.expect("it has no TLS that could be wrong");
     });
-    (address, daemon)
+    (address, metrics_address, daemon)
 }
 
 impl Cluster {
@@ -64,9 +79,16 @@ impl Cluster {
     }
 
     async fn start_with(settings: ClusterBuilder) -> Self {
-        let (register, register_daemon) = start_register("127.0.0.1:0", &settings.secret_key).await;
+        let (register, register_metrics, register_daemon) = start_register("127.0.0.1:0", &settings).await;
         let (gateways, workers) = (settings.gateways, settings.workers);
-        let mut cluster = Cluster { register, gateways: vec![], workers: vec![], settings, register_daemon };
+        let mut cluster = Cluster {
+            register,
+            gateways: vec![],
+            workers: vec![],
+            register_metrics,
+            settings,
+            register_daemon,
+        };
         for _ in 0..gateways {
             cluster.start_gateway().await;
         }
@@ -131,11 +153,16 @@ impl Cluster {
         let config = config.with_register_address([self.register.to_string()]).with_lan_port(port);
         let config = config.with_secret_key(SecretKey::new(&*self.settings.secret_key));
         let listeners = gateway::BoundListeners { clients: sockets, inner };
+        let (metrics_socket, metrics) = metrics_listener(self.settings.metrics);
+        // A runtime of its own will have the socket.
+        let metrics_socket = metrics_socket.map(|socket| socket.into_std().expect("a socket"));
         let daemon = Daemon::start_on_thread(|shutdown| async move {
-            gateway::serve(listeners, config, shutdown).await.expect("the gateway runs");
+            let metrics = metrics_socket.map(|socket| TcpListener::from_std(socket).expect("a socket"));
+            let options = gateway::ServeOptions::new(shutdown).with_metrics_listener(metrics);
+            gateway::serve(listeners, config, options).await.expect("the gateway runs");
         });
         let inner = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
-        GatewayDaemon { listener: addresses[0], listeners: addresses, inner, daemon }
+        GatewayDaemon { listener: addresses[0], listeners: addresses, inner, metrics, daemon }
     }
 
     /// Stops a gateway and starts another in its place, with the same addresses.
@@ -167,24 +194,31 @@ impl Cluster {
                 .expect("the port is free")
         });
         let address = http.as_ref().map(|listener| listener.local_addr().expect("it is bound"));
-        let daemon = self.worker_with(http, events.clone());
-        self.workers.push(WorkerDaemon { events, http: address, daemon });
+        let (metrics_socket, metrics) = metrics_listener(self.settings.metrics);
+        let daemon = self.worker_with(http, metrics_socket, events.clone());
+        self.workers.push(WorkerDaemon { events, http: address, metrics, daemon });
     }
 
-    fn worker_with(&self, http: Option<TcpListener>, events: impl Events) -> Daemon {
+    fn worker_with(
+        &self,
+        http: Option<TcpListener>,
+        metrics: Option<TcpListener>,
+        events: impl Events,
+    ) -> Daemon {
         let config = self.settings.worker.clone();
         let config = config
             .with_register_address([self.register.to_string()])
             .with_secret_key(SecretKey::new(&*self.settings.secret_key));
         Daemon::start(|shutdown| async move {
-            let options = worker::ServeOptions::new(shutdown).with_http_listener(http);
+            let options =
+                worker::ServeOptions::new(shutdown).with_http_listener(http).with_metrics_listener(metrics);
             worker::serve(config, events, options).await.expect("the worker runs");
         })
     }
 
     /// Starts a worker that runs an application until the returned value is dropped.
     pub fn start_application(&self, events: impl Events) -> Application {
-        Application { daemon: self.worker_with(None, events) }
+        Application { daemon: self.worker_with(None, None, events) }
     }
 
     /// Broadcasts large messages, which `reader` reads, until a client is closed. Returns that client, a slow
@@ -220,7 +254,8 @@ impl Cluster {
     /// Either fails.
     pub async fn restart_register(&mut self) {
         self.register_daemon.stop().await;
-        let (_, daemon) = start_register(&self.register.to_string(), &self.settings.secret_key).await;
+        let (_, metrics, daemon) = start_register(&self.register.to_string(), &self.settings).await;
+        self.register_metrics = metrics;
         self.register_daemon = daemon;
     }
 }

@@ -17,6 +17,8 @@ mod http_push;
 mod limits;
 mod link_tls;
 mod listeners;
+mod metrics;
+mod metrics_names;
 mod outside;
 mod restarts;
 mod rfc6455;

@@ -6,6 +6,7 @@ mod channel;
 mod client_guide;
 mod http_guide;
 mod listeners;
+mod metrics;
 mod nginx;
 mod page;
 mod tls;
@@ -30,6 +31,10 @@ gatewayworker_tests::tests_with_programs! {
         nginx::a_forged_address_is_ignored,
         nginx::a_text_client_keeps_its_address_behind_nginxs_stream,
         nginx::clients_reconnect_after_nginx_restarts;
+    [PROMTOOL]
+        metrics::promtool_has_no_objection_to_the_metrics_of_any_daemon,
+        metrics::the_alert_rules_are_valid,
+        metrics::the_queries_of_the_dashboard_are_valid;
     [CHROMIUM]
         client_guide::the_program_of_the_guide_answers_pings_and_comes_back,
         page::two_users_chat_and_see_each_message_once_with_its_senders_name,

@@ -30,6 +30,8 @@ pub struct Event {
     pub epoch: Option<Arc<Epoch>>,
     /// The gateway has given it to a worker before, which may have handled it.
     pub redelivered: bool,
+    /// When it came, in ms of the worker's clock; 0 where nobody asks for that.
+    pub received_ms: u64,
     /// The worker made it, as the client's gateway is lost.
     pub(super) is_loss: bool,
     pub(super) standing: Standing,
@@ -90,6 +92,7 @@ impl Event {
             kind,
             epoch: None,
             redelivered: false,
+            received_ms: 0,
             is_loss: false,
             standing: Standing::Charged,
         })
@@ -104,6 +107,7 @@ impl Event {
             kind,
             epoch: None,
             redelivered: true,
+            received_ms: 0,
             is_loss: true,
             standing: Standing::Charged,
         }

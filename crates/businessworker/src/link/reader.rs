@@ -68,7 +68,10 @@ impl<E: Events> Reader<'_, E> {
                     }
                 };
                 match received {
-                    Received::Event(event) => {
+                    Received::Event(mut event) => {
+                        if self.queues.handler.timings.is_some() {
+                            event.received_ms = clock::now_ms();
+                        }
                         if event.epoch.is_none() && !std::mem::replace(&mut is_unpaired, true) {
                             self.queues.replaced(self.address);
                         }

@@ -9,6 +9,7 @@ mod epoch;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,6 +51,25 @@ pub(crate) struct LinkSettings {
     pub(crate) process: u64,
     /// Leave frames to be written together with those of other tasks.
     pub(crate) gather_writes: bool,
+    /// Is told of each question that is answered, or not.
+    pub(crate) questions: Option<QuestionObserver>,
+}
+
+/// Is told how long a gateway took to answer a question, or why it did not. It must not block.
+#[derive(Clone)]
+pub struct QuestionObserver(Arc<dyn Fn(Duration, Result<(), Unreached>) + Send + Sync>);
+
+impl QuestionObserver {
+    /// One that calls `note`.
+    pub fn new(note: impl Fn(Duration, Result<(), Unreached>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(note))
+    }
+}
+
+impl fmt::Debug for QuestionObserver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QuestionObserver").finish_non_exhaustive()
+    }
 }
 
 type Asker = oneshot::Sender<Result<Bytes, Unreached>>;
@@ -220,6 +240,14 @@ impl Link {
     /// Cancel safe: the link drops the answer that nobody waits for any more.
     pub(crate) async fn ask(&self, question: Frame) -> Result<Bytes, Unreached> {
         let now = Instant::now();
+        let outcome = self.ask_at(question, now).await;
+        if let Some(QuestionObserver(note)) = &self.settings.questions {
+            note(now.elapsed(), outcome.as_ref().map(drop).map_err(|why| *why));
+        }
+        outcome
+    }
+
+    async fn ask_at(&self, question: Frame, now: Instant) -> Result<Bytes, Unreached> {
         let (asker, mut answered) = oneshot::channel();
         let id = self.update(|core| core.ask(question, asker, now.into_std()))?;
         self.deadline_set.notify_one();

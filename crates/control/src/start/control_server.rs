@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
-use gatewayworker_daemon::LogFormat;
+use gatewayworker_daemon::{LogFormat, ProcessUsage};
 use serde_json::Value;
 use tokio::net::UnixListener;
 use tracing::{info, warn};
 
 use super::daemon_status::{DaemonStatus, ProcessStatus};
 use super::supervisor_handle::SupervisorHandle;
-use super::{StartFlags, output, process_usage, readiness};
+use super::{StartFlags, output, readiness};
 use crate::control_socket::{self, Request};
 use crate::report::{ClusterReport, DaemonReport, ProcessReport, Programs};
 use crate::run_dir::{AlreadyRuns, Lock};
@@ -154,7 +154,7 @@ fn report_daemon(status: DaemonStatus) -> DaemonReport {
 }
 
 fn report_process(process: ProcessStatus) -> ProcessReport {
-    let usage = process_usage::of(process.process_id);
+    let usage = ProcessUsage::of(process.process_id);
     ProcessReport {
         process_id: process.process_id,
         state: process.state.to_owned(),

@@ -7,7 +7,7 @@
 //! - `child`, `child_process`, `child_reader`, `child_link`, `lines`, `pending_replies`: one child process,
 //! - `held_listeners`: listeners that outlive a worker's process,
 //! - `supervisor_handle`, `control_server`, `operator_signals`: requests to the supervisor,
-//! - `daemon_status`, `process_usage`, `readiness`, `welcome`, `attend`: how it goes,
+//! - `daemon_status`, `readiness`, `welcome`, `attend`: how it goes,
 //! - `output`: the terminal, or the log.
 
 mod attend;
@@ -37,8 +37,6 @@ mod operator_signals;
 mod output;
 mod pending_replies;
 mod plan;
-#[cfg(unix)]
-mod process_usage;
 mod readiness;
 mod successor_check;
 mod supervisor;

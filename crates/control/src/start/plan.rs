@@ -22,9 +22,9 @@ pub(super) fn plan(flags: &StartFlags) -> anyhow::Result<Vec<Daemon>> {
     let this = std::env::current_exe().context("cannot find this program's own file")?;
     let configs = flags.dirs.configs()?;
     if configs.is_none() {
-        warn!("there is no directory ./config, all daemons run with their defaults");
+        warn!("there is no directory ./config, all daemons run with their defaults, and show metrics");
     }
-    let daemon = |name: &'static str, colour, own: Option<&PathBuf>, on_reload| {
+    let daemon = |name: &'static str, colour, own: Option<&PathBuf>, metrics, on_reload| {
         let mut arguments: Vec<OsString> = Vec::new();
         if own.is_none() {
             arguments.push(name.into());
@@ -40,12 +40,17 @@ pub(super) fn plan(flags: &StartFlags) -> anyhow::Result<Vec<Daemon>> {
         // A name without a slash would be looked for in PATH.
         let program = own.map(|own| std::path::absolute(own).unwrap_or(own.clone()));
         let program = program.unwrap_or(this.clone());
-        Daemon { name, colour, program, arguments, log_format: flags.log_format(), on_reload }
+        // The files say it otherwise. Programs of an older version do not know the flag, and pass over the variable.
+        let variable = format!("GATEWAYWORKER_{}_METRICS_LISTEN", name.to_uppercase());
+        let is_set = configs.is_some() || std::env::var_os(&variable).is_some();
+        let variable = (!is_set).then_some((variable, metrics));
+        let log_format = flags.log_format();
+        Daemon { name, colour, program, arguments, variable, log_format, on_reload }
     };
     Ok(vec![
-        daemon("register", 36, flags.register.as_ref(), OnReload::Nothing),
-        daemon("businessworker", 35, flags.businessworker.as_ref(), OnReload::Replace),
-        daemon("gateway", 32, flags.gateway.as_ref(), OnReload::ReadFiles),
+        daemon("register", 36, flags.register.as_ref(), "127.0.0.1:9601", OnReload::Nothing),
+        daemon("businessworker", 35, flags.businessworker.as_ref(), "127.0.0.1:9603", OnReload::Replace),
+        daemon("gateway", 32, flags.gateway.as_ref(), "127.0.0.1:9602", OnReload::ReadFiles),
     ])
 }
 
@@ -81,9 +86,13 @@ pub(crate) fn check(flags: &StartFlags) -> anyhow::Result<Vec<String>> {
 
 /// Asks a daemon whether its configuration is valid; returns the problem, if there is one.
 fn check_daemon(daemon: &Daemon) -> Option<String> {
-    let Daemon { name, program, arguments, .. } = daemon;
+    let Daemon { name, program, arguments, variable, .. } = daemon;
     let mut check = Command::new(program);
-    check.args(arguments).args(["--check-config", "--log-format", "text"]).stdin(Stdio::null());
+    check
+        .args(arguments)
+        .args(["--check-config", "--log-format", "text"])
+        .stdin(Stdio::null())
+        .envs(variable.clone());
     let output = match check.output() {
         Ok(output) => output,
         Err(error) => return Some(format!("cannot start the {name} ({}): {error}", program.display())),
@@ -116,6 +125,22 @@ mod tests {
     }
 
     #[test]
+    fn without_files_each_daemon_shows_metrics_at_a_port_of_its_own() {
+        // There is no ./config in the folder of this crate.
+        let daemons = plan(&flags(&[])).unwrap();
+        let variables: Vec<_> = daemons.iter().filter_map(|daemon| daemon.variable.clone()).collect();
+        let expected = [
+            ("REGISTER", "127.0.0.1:9601"),
+            ("BUSINESSWORKER", "127.0.0.1:9603"),
+            ("GATEWAY", "127.0.0.1:9602"),
+        ];
+        assert_eq!(
+            variables,
+            expected.map(|(daemon, at)| (format!("GATEWAYWORKER_{daemon}_METRICS_LISTEN"), at))
+        );
+    }
+
+    #[test]
     fn each_daemon_reads_its_own_file() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("gateway.toml"), "").unwrap();
@@ -128,6 +153,7 @@ mod tests {
         assert!(daemons[1].arguments.is_empty(), "an application's own program has no subcommands");
         assert_eq!(daemons[1].on_reload, OnReload::Replace);
         let file = directory.path().join("gateway.toml").into_os_string();
+        assert_eq!(daemons[0].variable, None, "the files say where metrics are shown");
         assert_eq!(daemons[2].program, Path::new("/opt/my-gateway"));
         assert_eq!(daemons[2].arguments, ["--config".into(), file]);
     }

@@ -1,5 +1,5 @@
-//! The message that a person reads once the cluster can do its work: where clients connect, and where calls over
-//! HTTP are taken. `foreground.rs` and `background.rs` print it.
+//! The message that a person reads once the cluster can do its work: where clients connect, where calls over HTTP are
+//! taken, and where metrics are shown. `foreground.rs` and `background.rs` print it.
 
 use std::path::Path;
 
@@ -11,15 +11,20 @@ pub(super) struct ListenAddresses {
     clients: Vec<String>,
     /// Where calls over HTTP are taken.
     calls: Vec<String>,
+    /// Where metrics are shown, with the daemon's name.
+    metrics: Vec<(String, String)>,
 }
 
 impl ListenAddresses {
     /// Adds the addresses of the daemon of this name.
     pub(super) fn add(&mut self, name: &str, addresses: &[String]) {
         self.daemons += 1;
+        let (metrics, addresses): (Vec<_>, Vec<_>) =
+            addresses.iter().cloned().partition(|one| one.ends_with("/metrics"));
+        self.metrics.extend(metrics.into_iter().map(|url| (name.to_owned(), url)));
         match name {
             "gateway" => self.clients.extend(addresses.iter().map(|address| as_clients_write(address))),
-            "businessworker" => self.calls.extend_from_slice(addresses),
+            "businessworker" => self.calls.extend(addresses),
             _ => {}
         }
     }
@@ -39,9 +44,11 @@ impl ListenAddresses {
     pub(super) fn welcome(&self, page: Option<&Path>, next: &str) -> String {
         let clients = self.clients.iter().map(|address| format!("    clients connect to  {address}\n"));
         let calls = self.calls.iter().map(|address| format!("    calls over HTTP at  {address}\n"));
+        let metrics =
+            self.metrics.iter().map(|(daemon, url)| format!("    metrics at          {url}  ({daemon})\n"));
         let page = page.and_then(|page| self.link(page));
         let page = page.map(|page| format!("    open in a browser   {page}\n"));
-        let lines: String = clients.chain(calls).chain(page).collect();
+        let lines: String = clients.chain(calls).chain(metrics).chain(page).collect();
         format!("\n  GatewayWorker is running.\n\n{lines}\n  {next}\n")
     }
 
@@ -89,13 +96,13 @@ mod tests {
         let page = directory.path().join("client.html");
         let said = |page| {
             let mut addresses = ListenAddresses::default();
-            for (name, address) in [
-                ("register", "127.0.0.1:1236"),
-                ("businessworker", "http://127.0.0.1:80"),
-                ("gateway", "websocket://0.0.0.0:8289"),
+            for (name, of_daemon) in [
+                ("register", &["127.0.0.1:1236"][..]),
+                ("businessworker", &["http://127.0.0.1:80", "http://127.0.0.1:9603/metrics"]),
+                ("gateway", &["websocket://0.0.0.0:8289"]),
             ] {
                 assert!(!addresses.is_complete());
-                addresses.add(name, &[address.to_owned()]);
+                addresses.add(name, &of_daemon.iter().map(|&one| one.to_owned()).collect::<Vec<_>>());
             }
             assert!(addresses.is_complete());
             addresses.welcome(page, "That is all.")
@@ -105,6 +112,7 @@ mod tests {
 
     clients connect to  ws://127.0.0.1:8289
     calls over HTTP at  http://127.0.0.1:80
+    metrics at          http://127.0.0.1:9603/metrics  (businessworker)
 
   That is all.
 ";

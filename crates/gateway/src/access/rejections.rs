@@ -170,6 +170,11 @@ impl RejectionCounts {
         self.counts[reason as usize].load(Ordering::Relaxed)
     }
 
+    /// Returns the number of each reason, by its name.
+    pub(crate) fn by_reason(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.all().map(|(reason, count)| (reason.as_str(), count))
+    }
+
     /// Returns every reason with its count.
     fn all(&self) -> impl Iterator<Item = (RejectReason, u64)> {
         RejectReason::NAMES.iter().map(|(reason, ..)| (*reason, self.of(*reason)))

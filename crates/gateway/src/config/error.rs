@@ -150,7 +150,7 @@ pub enum ConfigError {
         /// What is wrong with it.
         error: Box<ConfigError>,
     },
-    /// `lan_listen` is not an address with a port.
+    /// `lan_listen` or `metrics_listen` is not an address with a port.
     #[error(transparent)]
     Address(#[from] AddressError),
     /// The inner port would be open to everybody: there is no `secret_key`.

@@ -145,6 +145,8 @@ flags! {
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_SHUTDOWN_SPREAD_MS"] shutdown_spread_ms: u64,
     /// Then let the workers take at most so many milliseconds to handle the closes [default: 10000]
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_SHUTDOWN_TIMEOUT_MS"] shutdown_timeout_ms: u64,
+    /// Show metrics and health at ADDRESS, host:port, over HTTP [default: none]
+    [value_name = "ADDRESS", env = "GATEWAYWORKER_GATEWAY_METRICS_LISTEN"] metrics_listen: String,
 }
 
 #[cfg(test)]
@@ -173,7 +175,8 @@ mod tests {
     #[test]
     fn the_shipped_file_has_the_defaults() {
         let file = include_str!("../../../../config/gateway.toml");
-        assert_eq!(toml::from_str::<Config>(file).unwrap(), Config::default());
+        let shipped = Config::default().with_metrics_listen("127.0.0.1:9602");
+        assert_eq!(toml::from_str::<Config>(file).unwrap(), shipped);
         let flags = <Cli as clap::CommandFactory>::command();
         for flag in flags.get_arguments().map(|arg| arg.get_id().as_str()) {
             let common = ["config", "log_format", "check_config", "supervised"].contains(&flag);

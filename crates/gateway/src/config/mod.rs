@@ -112,6 +112,7 @@ pub struct Config {
     pub admission_timeout_ms: u64,
     pub shutdown_spread_ms: u64,
     pub shutdown_timeout_ms: u64,
+    pub metrics_listen: Option<String>,
     pub link_tls: LinkTlsConfig,
     /// The protocols of listeners beside WebSocket. The program sets it, not the file.
     #[serde(skip)]
@@ -174,6 +175,7 @@ impl Default for Config {
             admission_timeout_ms: 30_000,
             shutdown_spread_ms: 1000,
             shutdown_timeout_ms: 10_000,
+            metrics_listen: None,
             link_tls: LinkTlsConfig::default(),
             protocols: Protocols::default(),
         }
@@ -213,6 +215,13 @@ impl Config {
     #[must_use]
     pub fn with_shards(mut self, shards: usize) -> Self {
         self.shards = shards;
+        self
+    }
+
+    /// Sets where metrics and health are shown over HTTP, `host:port`.
+    #[must_use]
+    pub fn with_metrics_listen(mut self, address: impl Into<String>) -> Self {
+        self.metrics_listen = Some(address.into());
         self
     }
 

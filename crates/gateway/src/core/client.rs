@@ -88,6 +88,8 @@ pub struct NewClient<P: Ports> {
 /// What waits for a client to be admitted.
 #[derive(Debug, Default)]
 pub(super) struct PendingAdmission {
+    /// When the worker was asked, in ms.
+    pub(super) asked_ms: u64,
     frames: Vec<Bytes>,
     bytes: usize,
 }

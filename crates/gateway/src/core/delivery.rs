@@ -209,6 +209,11 @@ impl<P: Ports> Shard<P> {
         let moved_from =
             if ended.is_adopted { log.as_mut().and_then(|log| log.moved_from.take()) } else { None };
         self.free_logs.recycle(log);
+        if let Some(log) = log
+            && ended.events > 0
+        {
+            self.free_logs.restart(log);
+        }
         if ended.events < events as usize {
             self.note_miscount(id, events as usize - ended.events);
         }
@@ -277,6 +282,7 @@ impl<P: Ports> Shard<P> {
         log: Option<Box<EventLog<P::Buffer>>>,
     ) {
         let Some(mut log) = log else { return };
+        self.free_logs.forget(&log);
         let ended = log.finish(log.given());
         let has_room = worker.end_events(ended.events, ended.bytes);
         if let Some(from) = log.moved_from.take() {

@@ -24,6 +24,8 @@ pub enum Effect<P: Ports> {
     Resume(Key),
     /// The client is out of the table: stop reading from it, write what is left, and close.
     Finish(Box<Finished<P::Connection>>),
+    /// Note that a client was admitted whose worker was asked at this time, in ms.
+    Admitted(u64),
     /// Write a log line.
     Log(Notice),
 }
@@ -141,6 +143,9 @@ pub struct Signals {
     pub flush: bool,
     /// [`Shard::next_deadline`](super::Shard::next_deadline) may be earlier than it was.
     pub deadline: bool,
+    /// A message was queued for several clients: the time until all lists of clients are empty is of
+    /// interest.
+    pub broadcast: bool,
     /// The last close has been done: [`Shard::has_stopped`](super::Shard::has_stopped) may be true now.
     pub closes_done: bool,
 }

@@ -59,6 +59,8 @@ pub(super) struct EventLog<B> {
     /// The worker that had the client before, until the ADOPT is done, or is lost while no other worker
     /// is linked.
     pub(super) moved_from: Option<Arc<WorkerLink<B>>>,
+    /// Since when the first event is the first, as [`LogAges`](super::log_ages::LogAges) counts it.
+    since_s: u64,
 }
 
 /// Events that have left the worker's hands, for the counters of its link.
@@ -100,6 +102,7 @@ impl<B> Default for EventLog<B> {
             is_cut_short: false,
             is_returned: false,
             moved_from: None,
+            since_s: 0,
         }
     }
 }

@@ -89,6 +89,7 @@ impl<P: Ports> Shard<P> {
     /// Tells the worker that a client has come, and with what handshake, if any: the body of
     /// ON_WEBSOCKET_CONNECT.
     pub fn tell_connected(&mut self, key: Key, handshake: Option<&[u8]>, now_ms: u64) {
+        self.set_now(now_ms);
         self.tell(key, code::ON_CONNECT, FLAG_PLAIN, &[]);
         if let Some(handshake) = handshake {
             self.tell_handshake(key, handshake, now_ms);
@@ -106,10 +107,11 @@ impl<P: Ports> Shard<P> {
         is_binary: bool,
         message: &[u8],
     ) -> Result<(), CloseReason> {
-        if let Some(client) = self.table.get(key)
-            && HEADER_LEN + client.session.len() + message.len() > MAX_FRAME_LEN
-        {
-            self.check_worker_takes(key, message.len())?;
+        if let Some(client) = self.table.get(key) {
+            self.settings.counters.listener(client.policy().index).messages.add(1);
+            if HEADER_LEN + client.session.len() + message.len() > MAX_FRAME_LEN {
+                self.check_worker_takes(key, message.len())?;
+            }
         }
         let flag = FLAG_PLAIN | if is_binary { FLAG_BINARY } else { 0 };
         self.tell(key, code::ON_MESSAGE, flag, message);

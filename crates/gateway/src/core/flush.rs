@@ -41,21 +41,25 @@ pub enum Writable {
 
 impl<P: Ports> Shard<P> {
     /// Queues a frame at a client, and the client to be flushed, or to be closed if it does
-    /// not read.
+    /// not read. Returns whether the frame is queued, or deferred.
     pub(super) fn enqueue(
         &mut self,
         key: Key,
         priority: Priority,
         recipients: Recipients,
         frame: impl FnOnce(&Client<P>) -> Bytes,
-    ) {
-        let Some(client) = self.table.get(key) else { return };
+    ) -> bool {
+        let Some(client) = self.table.get(key) else { return false };
         if client.is_pending() && recipients == Recipients::Many {
             let frame = frame(client);
-            if !client.defer(frame) && client.policy().slow_consumer == SlowConsumer::Close {
-                self.pending_close.push((key, CloseReason::SlowConsumer));
+            let is_deferred = client.defer(frame);
+            if !is_deferred {
+                match client.policy().slow_consumer {
+                    SlowConsumer::Close => self.pending_close.push((key, CloseReason::SlowConsumer)),
+                    SlowConsumer::DropNewest => self.settings.counters.deliveries_dropped.add(1),
+                }
             }
-            return;
+            return is_deferred;
         }
         let frame = frame(client);
         let bytes = frame.len();
@@ -72,14 +76,19 @@ impl<P: Ports> Shard<P> {
             }
             Queued::Waits => {}
             // Its next flush, or its reader, finds that out.
-            Queued::Broken => {}
+            Queued::Broken => return false,
             Queued::Full if client.policy().slow_consumer == SlowConsumer::Close => {
                 self.pending_close.push((key, CloseReason::SlowConsumer));
+                return false;
             }
             Queued::Full => {
+                self.settings.counters.deliveries_dropped.add(1);
                 debug!(client = client.connection_id, bytes, "a message to a slow client was dropped");
+                return false;
             }
         }
+        self.settings.counters.bytes_sent.add(bytes as u64);
+        true
     }
 
     /// Sends a frame that no worker asked for: a pong, a heartbeat.

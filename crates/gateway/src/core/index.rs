@@ -95,6 +95,11 @@ impl Index {
         self.sets[membership.set as usize].members[membership.position as usize].back = back;
     }
 
+    /// How many sets there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
     pub(super) fn find(&self, name: &[u8]) -> Option<u32> {
         self.by_name.get(name).copied()
     }

@@ -28,6 +28,8 @@ pub enum SlowConsumer {
 /// A listener's settings, as its clients need them.
 #[derive(Debug, Clone)]
 pub struct ListenerPolicy {
+    /// Which of the gateway's listeners it is, from 0.
+    pub index: usize,
     /// The port that workers are told, as `gateway_port`.
     pub port: u16,
     /// What is spoken.

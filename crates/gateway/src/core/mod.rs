@@ -33,13 +33,15 @@
 //! - `worker_table`, `worker_link`: the workers, shared by all shards;
 //! - `commands`, `questions`: one file for each;
 //! - `websocket`, `protocol`, `outgoing`, `outbox`: bytes;
-//! - `stop_schedule`: when each client is closed as the gateway stops.
+//! - `stop_schedule`: when each client is closed as the gateway stops;
+//! - `counters`, `gauges`, `log_ages`: numbers for the metrics.
 
 pub(crate) mod admission;
 #[cfg(any(test, feature = "internals"))]
 pub(crate) mod check;
 pub(crate) mod client;
 pub(crate) mod commands;
+pub(crate) mod counters;
 mod delivery;
 pub(crate) mod delivery_counts;
 pub(crate) mod delivery_settings;
@@ -49,6 +51,7 @@ pub(crate) mod effects;
 mod event_log;
 pub(crate) mod events;
 pub(crate) mod flush;
+pub(crate) mod gauges;
 pub(crate) mod heartbeat;
 pub(crate) mod inbox;
 mod index;
@@ -59,6 +62,7 @@ pub(crate) mod link;
 pub(crate) mod link_buffer;
 pub(crate) mod listener_policy;
 pub(crate) mod liveness;
+mod log_ages;
 pub(crate) mod membership_limits;
 mod moving;
 pub(crate) mod outbox;
@@ -98,9 +102,11 @@ use gatewayworker_protocol::{ClientCloseFrame, CloseReason};
 use tracing::debug;
 
 use client::{Client, NewClient};
+use counters::ShardCounters;
 use delivery_settings::DeliverySettings;
 use effects::{Effect, Effects, Ending, Finished, Signals};
 use event_log::FreeLogs;
+use gauges::PausedTime;
 use heartbeat::TimerQueue;
 use membership_limits::MembershipLimits;
 use moving::Sweep;
@@ -131,6 +137,8 @@ pub struct Settings {
     pub membership_limits: MembershipLimits,
     /// How events are given to workers that acknowledge them.
     pub delivery: DeliverySettings,
+    /// The shard's counters, which others read.
+    pub counters: Arc<ShardCounters>,
 }
 
 /// A shard.
@@ -172,6 +180,9 @@ pub struct Shard<P: Ports> {
     isolated: VecDeque<Key>,
     /// The gateway is unheard, or was until just now.
     is_unheard: bool,
+    /// The time of the last input that has one, in ms.
+    now_ms: u64,
+    paused: PausedTime,
     effects: Effects<P>,
 }
 
@@ -209,6 +220,8 @@ impl<P: Ports> Shard<P> {
             wait_for_room: Vec::new(),
             isolated: VecDeque::new(),
             is_unheard: false,
+            now_ms: 0,
+            paused: PausedTime::default(),
             effects: Effects::default(),
         }
     }
@@ -216,10 +229,12 @@ impl<P: Ports> Shard<P> {
     /// Takes a client in, and then its first events are to be
     /// [told](Self::tell_connected).
     pub fn insert(&mut self, new: NewClient<P>, now_ms: u64) -> Key {
+        self.set_now(now_ms);
         new.worker.bind();
         let key = self.table.insert(new);
         if let Some(client) = self.table.get(key) {
             client.silent_since_ms = now_ms;
+            self.settings.counters.listener(client.policy().index).opened.add(1);
             if let Some(heartbeat) = client.policy().heartbeat {
                 let due_ms = heartbeat.due(now_ms, 0).at_ms();
                 self.effects.signals.deadline |= self.timers.next_ms().is_none_or(|next_ms| due_ms < next_ms);
@@ -286,6 +301,10 @@ impl<P: Ports> Shard<P> {
     ) {
         let Some(mut client) = self.table.remove(key) else { return };
         let id = client.id(self.settings.address);
+        self.settings.counters.listener(client.policy().index).closed.add(1);
+        if client.is_paused {
+            self.paused.note(false, self.now_ms);
+        }
         debug!(client = %id, %reason, "a client is gone");
         let close_frame = if let SentClose::Yes(frame) = sent_close { frame } else { None };
         self.tell_closed(&mut client, reason, close_frame);
@@ -365,6 +384,7 @@ impl<P: Ports> Shard<P> {
     /// in time, and, while the gateway stops, those whose turn it is; goes on with what takes many
     /// inputs.
     pub fn advance(&mut self, now_ms: u64) {
+        self.set_now(now_ms);
         self.ping_silent(now_ms);
         self.close_late(now_ms);
         self.advance_stop(now_ms);

@@ -47,6 +47,8 @@ impl<P: Ports> Shard<P> {
         bytes: &mut [u8],
         now_ms: u64,
     ) -> Reading<P::Buffer> {
+        self.set_now(now_ms);
+        self.settings.counters.bytes_received.add(bytes.len() as u64);
         let Some(client) = self.table.get(key) else { return Reading::Closed };
         client.silent_since_ms = now_ms;
         client.pings = 0;
@@ -56,9 +58,7 @@ impl<P: Ports> Shard<P> {
         match progress {
             Progress::NeedMore => Reading::More,
             Progress::Blocked(route) => {
-                if let Some(client) = self.table.get(key) {
-                    client.is_paused = true;
-                }
+                self.set_paused(key, true);
                 Reading::Paused(route)
             }
             Progress::Closed(reason, last) => {
@@ -81,7 +81,7 @@ impl<P: Ports> Shard<P> {
         let is_closed = until_ms.is_none();
         self.effects.list.push_back(Effect::Log(Notice::OverRate { client: id, limit, is_closed }));
         if let Some(until_ms) = until_ms {
-            client.is_paused = true;
+            self.set_paused(key, true);
             return Reading::Delayed(until_ms);
         }
         let last = client.policy().close_frame(POLICY_VIOLATION, "you send too fast");
@@ -92,11 +92,21 @@ impl<P: Ports> Shard<P> {
     /// Goes on with a client that was paused, or that has just been inserted, with the bytes
     /// that its inbox has.
     pub fn resume(&mut self, key: Key, inbox: &mut Inbox, now_ms: u64) -> Reading<P::Buffer> {
+        self.set_now(now_ms);
+        self.set_paused(key, false);
         if let Some(client) = self.table.get(key) {
-            client.is_paused = false;
             client.waits = Waits::No;
         }
         self.receive(key, inbox, &mut [], now_ms)
+    }
+
+    fn set_paused(&mut self, key: Key, is_paused: bool) {
+        if let Some(client) = self.table.get(key)
+            && client.is_paused != is_paused
+        {
+            client.is_paused = is_paused;
+            self.paused.note(is_paused, self.now_ms);
+        }
     }
 
     /// The client has ended its side, or its connection has failed.

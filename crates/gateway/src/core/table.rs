@@ -59,6 +59,21 @@ impl<P: Ports> Table<P> {
         self.by_id.len()
     }
 
+    /// How many clients are not admitted yet.
+    pub(crate) fn pending_len(&self) -> usize {
+        self.pending
+    }
+
+    /// How many uids have a client.
+    pub(crate) fn uids_len(&self) -> usize {
+        self.uids.len()
+    }
+
+    /// How many groups have a member.
+    pub(crate) fn groups_len(&self) -> usize {
+        self.groups.len()
+    }
+
     /// How many clients are admitted.
     pub(crate) fn admitted_len(&self) -> usize {
         self.by_id.len() - self.pending

@@ -207,6 +207,7 @@ impl Directory for MemoryDirectory {
 /// The settings of a WebSocket listener without heartbeat.
 pub fn policy() -> ListenerPolicy {
     ListenerPolicy {
+        index: 0,
         port: 8289,
         framing: Framing::WebSocket(WebSocketType::Auto),
         heartbeat: None,
@@ -230,6 +231,7 @@ pub fn shard() -> (Shard<MemoryPorts>, MemoryDirectory) {
         heartbeat_tick: Duration::from_millis(5),
         membership_limits: MembershipLimits::default(),
         delivery: DeliverySettings::default(),
+        counters: Arc::default(),
     };
     let directory = MemoryDirectory::new(Routing::LeastConnections);
     (Shard::new(settings, directory.clone()), directory)
@@ -239,7 +241,7 @@ pub fn shard() -> (Shard<MemoryPorts>, MemoryDirectory) {
 pub fn two_shards() -> ([Shard<MemoryPorts>; 2], MemoryDirectory) {
     let (shard, directory) = shard();
     let shards = [0, 1].map(|index| {
-        let settings = Settings { index, shards: 2, ..shard.settings.clone() };
+        let settings = Settings { index, shards: 2, counters: Arc::default(), ..shard.settings.clone() };
         Shard::new(settings, directory.clone())
     });
     (shards, directory)

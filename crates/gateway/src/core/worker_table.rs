@@ -188,7 +188,6 @@ impl<B: LinkBuffer> WorkerTable<B> {
     }
 
     /// Whether none is linked that takes events.
-    #[cfg(any(test, feature = "internals"))]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -202,7 +201,7 @@ impl<B: LinkBuffer> WorkerTable<B> {
     /// without a word, so it runs, or whoever started it starts it again. One that has said that it stops ends
     /// because somebody wants it to, and one of the original has nobody wait for it: it says nothing.
     pub fn is_one_missing(&self) -> bool {
-        self.is_one_missing && self.len() == 0
+        self.is_one_missing && self.is_empty()
     }
 
     /// Whether a worker is there, if only to end what it has, or is [missing](Self::is_one_missing).

@@ -18,12 +18,14 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use gatewayworker_daemon::{OpenFiles, Operator, Reload};
+use gatewayworker_metrics::{Exporter, Health};
 use gatewayworker_net::registers;
 use gatewayworker_protocol::Command;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 use acceptors::{accept_clients, accept_links};
@@ -35,6 +37,7 @@ use crate::config::{Config, ConfigError};
 use crate::error::Error;
 use crate::gateway_state::GatewayState;
 use crate::listener::{ConnectionLimit, Listener};
+use crate::metrics::GatewayMetrics;
 use crate::perpetual::PerpetualTasks;
 use crate::problem::problem;
 use crate::shard::{self, ShardMessage, ShardThread};
@@ -53,18 +56,25 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct ServeOptions {
     shutdown: CancellationToken,
     operator: Operator,
+    metrics_listener: gatewayworker_metrics::Listener,
 }
 
 impl ServeOptions {
     /// The options of a gateway that runs until `shutdown` is cancelled.
     pub fn new(shutdown: CancellationToken) -> Self {
-        Self { shutdown, operator: Operator::absent() }
+        Self { shutdown, operator: Operator::absent(), metrics_listener: Default::default() }
     }
 
     /// Serves an operator too, which may ask for stats, and for a reload of the certificates: new
     /// connections use the new ones. Files that cannot be loaded again are logged.
     pub fn with_operator(mut self, operator: Operator) -> Self {
         self.operator = operator;
+        self
+    }
+
+    /// Shows metrics and health at this listener instead of `metrics_listen`; nowhere where it is `None`.
+    pub fn with_metrics_listener(mut self, listener: impl Into<Option<TcpListener>>) -> Self {
+        self.metrics_listener = gatewayworker_metrics::Listener::Given(listener.into());
         self
     }
 }
@@ -94,8 +104,9 @@ pub async fn serve(
     config: Config,
     options: impl Into<ServeOptions>,
 ) -> Result<(), Error> {
-    let ServeOptions { shutdown, operator } = options.into();
+    let ServeOptions { shutdown, operator, metrics_listener } = options.into();
     let config = config.validated()?;
+    let metrics_listener = metrics_listener.open(config.metrics_listen.as_deref()).await?;
     if listeners.clients.len() != config.listen.len() {
         return Err(Error::ListenerCount);
     }
@@ -118,17 +129,31 @@ pub async fn serve(
     operator
         .stats
         .provide_problems(move || problem(watched.workers.len(), &watched.registers).into_iter().collect());
-    LocalSet::new().run_until(serve_here(listeners, shared, channels, shutdown, operator.reload)).await
+    let draining = shutdown.child_token();
+    let metrics =
+        metrics_listener.map(|listener| (listener, Health::new(operator.stats.clone(), draining.clone())));
+    let parts = Parts { listeners, channels, reload: operator.reload, metrics, draining };
+    LocalSet::new().run_until(serve_here(shared, parts, shutdown)).await
+}
+
+/// What a gateway is started with, beside its shared state.
+struct Parts {
+    listeners: BoundListeners,
+    channels: Vec<mpsc::Receiver<ShardMessage>>,
+    reload: Reload,
+    /// Where metrics and health are shown, and the health.
+    metrics: Option<(TcpListener, Health)>,
+    /// Cancelled when the gateway stops.
+    draining: CancellationToken,
 }
 
 /// Serves until `shutdown`, or until a perpetual task ends; then stops the gateway.
 async fn serve_here(
-    listeners: BoundListeners,
     shared: Arc<GatewayState>,
-    channels: Vec<mpsc::Receiver<ShardMessage>>,
+    parts: Parts,
     shutdown: CancellationToken,
-    reload: Reload,
 ) -> Result<(), Error> {
+    let Parts { listeners, channels, reload, metrics, draining } = parts;
     let mut shards = PerpetualTasks::default();
     let mut tasks = PerpetualTasks::default();
     // These go on while the gateway stops.
@@ -138,7 +163,11 @@ async fn serve_here(
     lasting.spawn("the acceptor of the inner port", inner);
     let started = start_shards(&mut shards, &shared, channels)
         .and_then(|first| start_tasks(&mut tasks, listeners.clients, &first, &shutdown, reload));
-    let served = match started {
+    // It shows the stop, too.
+    let mut _metrics = None;
+    let served = match started.map(|listeners| {
+        _metrics = metrics.map(|(listener, health)| start_metrics(&shared, listeners, listener, health));
+    }) {
         Err(error) => Err(error),
         Ok(()) => tokio::select! {
             // First, as acceptors end by it, too.
@@ -154,6 +183,7 @@ async fn serve_here(
         error!(%error, "the gateway cannot go on, and ends");
         spread = Duration::ZERO;
     }
+    draining.cancel();
     // This ends the clients' acceptors and the announcement: no new client comes from now on. The links go
     // on, as they carry the last closes, and a worker whose links were cut may link again for them.
     tasks.stop().await;
@@ -222,22 +252,27 @@ fn start_shard(
 }
 
 /// Starts the tasks that the first shard's thread runs for all shards until the gateway stops: the
-/// clients' acceptors, the announcement, the workers' pings, the watch for isolation, and the reload of certificates.
+/// clients' acceptors, the announcement, the workers' pings, the watch for isolation, and the reload of certificates. Returns the
+/// open listeners with their URLs, in the order of [`Config::listen`].
 fn start_tasks(
     tasks: &mut PerpetualTasks,
     sockets: Vec<TcpListener>,
     first: &Rc<ShardThread>,
     shutdown: &CancellationToken,
     reload: Reload,
-) -> Result<(), Error> {
+) -> Result<Vec<(String, Arc<Listener>)>, Error> {
     let shared = &first.shared;
     let gateway_limit = Arc::new(ConnectionLimit::new(shared.capacity.clients));
     let mut certificates = Vec::new();
-    for (socket, config) in sockets.into_iter().zip(&shared.config.listen) {
+    let mut open = Vec::new();
+    let configured = sockets.into_iter().zip(&shared.config.listen);
+    for (index, (socket, config)) in configured.enumerate() {
         gatewayworker_net::tune(&socket);
-        let port = socket.local_addr().map_err(Error::LocalAddress)?.port();
-        let listener = Arc::new(Listener::new(port, config, &shared.config, gateway_limit.clone())?);
+        let address = socket.local_addr().map_err(Error::LocalAddress)?;
+        let port = address.port();
+        let listener = Arc::new(Listener::new(index, port, config, &shared.config, gateway_limit.clone())?);
         certificates.extend(listener.certificate.clone());
+        open.push((config.bound_to(address).to_string(), listener.clone()));
         let accepting = accept_clients(socket, listener, first.clone(), shutdown.clone());
         tasks.spawn(format!("the acceptor of {}", config.url), accepting);
     }
@@ -245,7 +280,19 @@ fn start_tasks(
     tasks.spawn("the workers' heartbeat", ping_workers(shared.clone()));
     tasks.spawn("the watch for isolation", watch_isolation(shared.clone()));
     tasks.spawn("the reload of certificates", reload_certificates(certificates, reload));
-    Ok(())
+    Ok(open)
+}
+
+/// Starts to show metrics and health, until the returned handle is dropped.
+fn start_metrics(
+    shared: &Arc<GatewayState>,
+    listeners: Vec<(String, Arc<Listener>)>,
+    listener: TcpListener,
+    health: Health,
+) -> AbortOnDropHandle<()> {
+    let exporter = Exporter::new(GatewayMetrics::new(shared.clone(), listeners), health);
+    let serving = gatewayworker_metrics::serve(listener, exporter, CancellationToken::new());
+    AbortOnDropHandle::new(tokio::spawn(serving))
 }
 
 /// Keeps the gateway announced at its registers, as long as the future is polled.

@@ -14,7 +14,7 @@ use tokio::task::LocalSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{BoundListeners, serve_here};
+use super::{BoundListeners, Parts, serve_here};
 use crate::config::Config;
 use crate::error::Error;
 use crate::gateway_state::GatewayState;
@@ -42,7 +42,14 @@ async fn end(harm: impl AsyncFnOnce(&Arc<GatewayState>, [SockRef<'static>; 3])) 
         let socket = SockRef::from(socket).try_clone().unwrap();
         SockRef::from(&*Box::leak(Box::new(socket)))
     });
-    let serving = serve_here(listeners, shared.clone(), channels, CancellationToken::new(), Reload::never());
+    let parts = Parts {
+        listeners,
+        channels,
+        reload: Reload::never(),
+        metrics: None,
+        draining: CancellationToken::new(),
+    };
+    let serving = serve_here(shared.clone(), parts, CancellationToken::new());
     let test = async { tokio::join!(serving, harm(&shared, sockets)).0 };
     timeout(LIMIT, LocalSet::new().run_until(test)).await.expect("a gateway that goes on")
 }

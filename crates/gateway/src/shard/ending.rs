@@ -26,6 +26,9 @@ impl ShardThread {
             Effect::WaitWritable(key) => self.wait_writable(key),
             Effect::Resume(key) => self.resume(key),
             Effect::Finish(finished) => self.finish(*finished),
+            Effect::Admitted(asked_ms) => {
+                self.shared.admissions.observe_us(self.now_ms().saturating_sub(asked_ms) * 1000);
+            }
             Effect::Log(notice) => self.log(notice),
         }
     }

@@ -63,6 +63,8 @@ pub(crate) struct ShardThread {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     core: RefCell<Core>,
     started: Instant,
+    /// When the first broadcast was queued of those that are under way.
+    broadcast_since: Cell<Option<std::time::Instant>>,
     /// Wakes the flush task.
     flush_wakeup: Notify,
     /// More was queued since the flush task last checked.
@@ -91,6 +93,7 @@ impl ShardThread {
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             core: RefCell::new(core),
             started: Instant::now(),
+            broadcast_since: Cell::new(None),
             flush_wakeup: Notify::new(),
             more_queued: Cell::new(false),
             deadline_changed: Notify::new(),
@@ -107,6 +110,10 @@ impl ShardThread {
         let signals = core.take_signals();
         if signals.flush {
             self.schedule_flush();
+        }
+        // One that was queued for full sockets alone is written later.
+        if signals.broadcast && signals.flush && self.broadcast_since.get().is_none() {
+            self.broadcast_since.set(Some(std::time::Instant::now()));
         }
         if signals.deadline {
             self.deadline_changed.notify_one();
@@ -198,6 +205,9 @@ impl ShardThread {
             self.gather().await;
             while self.input(Core::flush) {
                 tokio::task::yield_now().await;
+            }
+            if let Some(since) = self.broadcast_since.take() {
+                self.shared.broadcasts.observe_us(since.elapsed().as_micros() as u64);
             }
         }
     }

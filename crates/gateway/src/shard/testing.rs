@@ -61,7 +61,7 @@ pub(crate) fn permit() -> ConnectionPermit {
 /// Returns a permit of a listener with this URL and these settings.
 pub(crate) fn permit_at(url: &str, config: &Config) -> ConnectionPermit {
     let listener = ListenerConfig::new(url.parse().unwrap());
-    let listener = Listener::new(8289, &listener, config, Arc::new(ConnectionLimit::new(1))).unwrap();
+    let listener = Listener::new(0, 8289, &listener, config, Arc::new(ConnectionLimit::new(1))).unwrap();
     ConnectionPermit::acquire(&Arc::new(listener)).unwrap()
 }
 

@@ -55,7 +55,16 @@ pub(crate) struct Files {
 /// The certificate of a listener.
 pub(crate) struct Certificate {
     files: Files,
-    current: RwLock<Arc<ServerConfig>>,
+    current: RwLock<Loaded>,
+}
+
+/// What was read from the files.
+#[derive(Debug, Clone)]
+struct Loaded {
+    config: Arc<ServerConfig>,
+    validity: Validity,
+    /// When the certificate is valid no more, in seconds since 1970; `None` where that could not be read.
+    not_after: Option<i64>,
 }
 
 impl Certificate {
@@ -64,13 +73,18 @@ impl Certificate {
     /// # Errors
     /// When a file cannot be read or is invalid, or when the key is not the certificate's.
     pub(crate) fn load(files: Files) -> anyhow::Result<Self> {
-        let (config, _) = files.load()?;
-        Ok(Self { files, current: RwLock::new(config) })
+        let loaded = files.load()?;
+        Ok(Self { files, current: RwLock::new(loaded) })
     }
 
     /// Returns the configuration for a new connection.
     pub(crate) fn current(&self) -> Arc<ServerConfig> {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current.read().unwrap_or_else(PoisonError::into_inner).config.clone()
+    }
+
+    /// Returns when the certificate is valid no more, in seconds since 1970; `None` where that could not be read.
+    pub(crate) fn not_after(&self) -> Option<i64> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).not_after
     }
 
     /// Reads the files again, for connections from now on.
@@ -81,9 +95,9 @@ impl Certificate {
     pub(crate) fn reload(&self) -> Result<(), String> {
         let file = self.files.certificate.display();
         match self.files.load() {
-            Ok((config, validity)) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
-                let days_left = if let Validity::Days(days) = validity { Some(days) } else { None };
+            Ok(loaded) => {
+                let days_left = if let Validity::Days(days) = loaded.validity { Some(days) } else { None };
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded;
                 info!(certificate = %file, days_left, "the certificate is loaded again");
                 Ok(())
             }
@@ -103,10 +117,11 @@ impl fmt::Debug for Certificate {
 }
 
 impl Files {
-    fn load(&self) -> anyhow::Result<(Arc<ServerConfig>, Validity)> {
+    fn load(&self) -> anyhow::Result<Loaded> {
         let chain = self.chain()?;
         let key = self.key()?;
         let validity = chain.first().map_or(Validity::Unknown, |certificate| Validity::of(certificate));
+        let not_after = chain.first().and_then(|certificate| Validity::end_of(certificate));
         let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(self.min_version.and_newer())
             .context("TLS")?
@@ -126,7 +141,7 @@ impl Files {
             }
             Validity::Days(_) | Validity::Unknown => {}
         }
-        Ok((Arc::new(config), validity))
+        Ok(Loaded { config: Arc::new(config), validity, not_after })
     }
 
     fn chain(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {

@@ -20,6 +20,11 @@ pub(super) enum Validity {
 }
 
 impl Validity {
+    /// Returns when a certificate in DER is valid no more, in seconds since 1970.
+    pub(super) fn end_of(certificate: &[u8]) -> Option<i64> {
+        dates(certificate).map(|valid| valid.end)
+    }
+
     /// Returns the validity of a certificate in DER, now.
     pub(super) fn of(certificate: &[u8]) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);

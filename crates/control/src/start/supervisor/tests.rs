@@ -15,7 +15,15 @@ fn daemon(name: &'static str, script: &str) -> Daemon {
         "gateway" => OnReload::ReadFiles,
         _ => OnReload::Nothing,
     };
-    Daemon { name, colour: 0, program: "/bin/sh".into(), arguments, log_format: LogFormat::Text, on_reload }
+    Daemon {
+        name,
+        colour: 0,
+        program: "/bin/sh".into(),
+        arguments,
+        variable: None,
+        log_format: LogFormat::Text,
+        on_reload,
+    }
 }
 
 /// Says that it is ready and lives until its standard input ends; then it drains for

@@ -32,6 +32,8 @@ use bytes::Bytes;
 use gatewayworker_protocol::{ClientId, Command};
 
 use super::Shard;
+use super::client::Client;
+use super::counters::DeliveryKind;
 use super::effects::{Effect, Notice};
 use super::flush::Recipients;
 use super::membership_limits::MembershipLimit;
@@ -173,12 +175,17 @@ impl<P: Ports> Shard<P> {
     }
 
     /// Sends to those of `keys` whose connections are not in `except`, which is sorted.
-    fn send_to_many(&mut self, keys: Vec<Key>, recipients: Recipients, except: &[u32], message: &Outgoing) {
+    fn send_to_many(&mut self, kind: DeliveryKind, keys: Vec<Key>, except: &[u32], message: &Outgoing) {
+        let recipients = if kind == DeliveryKind::Client { Recipients::One } else { Recipients::Many };
+        let mut delivered = 0;
         for key in keys {
             if except.binary_search(&key.connection_id()).is_err() {
-                self.enqueue(key, Priority::Bulk, recipients, |client| client.policy().encode(message));
+                let encode = |client: &Client<P>| client.policy().encode(message);
+                delivered += u64::from(self.enqueue(key, Priority::Bulk, recipients, encode));
             }
         }
+        self.settings.counters.count_deliveries(kind, delivered);
+        self.effects.signals.broadcast |= delivered > 1;
     }
 }
 

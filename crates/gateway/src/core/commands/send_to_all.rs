@@ -6,7 +6,7 @@ use gatewayworker_protocol::{Audience, Payload};
 
 use super::{Routed, ShardCommand, sorted};
 use crate::core::Shard;
-use crate::core::flush::Recipients;
+use crate::core::counters::DeliveryKind;
 use crate::core::outgoing::Outgoing;
 use crate::core::ports::Ports;
 use crate::core::table::Key;
@@ -38,13 +38,13 @@ pub(super) fn route(to: Audience, message: Payload) -> Routed {
 impl SendToAll {
     pub(super) fn execute<P: Ports>(self, shard: &mut Shard<P>) {
         let keys = shard.table.all().collect();
-        shard.send_to_many(keys, Recipients::Many, &self.except, &self.message);
+        shard.send_to_many(DeliveryKind::All, keys, &self.except, &self.message);
     }
 }
 
 impl SendToSome {
     pub(super) fn execute<P: Ports>(self, shard: &mut Shard<P>) {
         let keys: Vec<Key> = self.connection_ids.iter().filter_map(|id| shard.table.key_of(*id)).collect();
-        shard.send_to_many(keys, Recipients::One, &[], &self.message);
+        shard.send_to_many(DeliveryKind::Client, keys, &[], &self.message);
     }
 }

@@ -8,7 +8,7 @@ use gatewayworker_protocol::Payload;
 
 use super::{Routed, ShardCommand, sorted};
 use crate::core::Shard;
-use crate::core::flush::Recipients;
+use crate::core::counters::DeliveryKind;
 use crate::core::outgoing::Outgoing;
 use crate::core::ports::Ports;
 
@@ -33,7 +33,7 @@ impl SendToGroup {
     pub(super) fn execute<P: Ports>(self, shard: &mut Shard<P>) {
         for group in self.groups.iter() {
             let keys = shard.table.group(group).collect();
-            shard.send_to_many(keys, Recipients::Many, &self.except, &self.message);
+            shard.send_to_many(DeliveryKind::Group, keys, &self.except, &self.message);
         }
     }
 }

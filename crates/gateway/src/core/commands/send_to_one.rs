@@ -4,6 +4,7 @@ use gatewayworker_protocol::Payload;
 
 use super::{Routed, ShardCommand};
 use crate::core::Shard;
+use crate::core::counters::DeliveryKind;
 use crate::core::flush::Recipients;
 use crate::core::ports::Ports;
 use crate::core::send_queue::Priority;
@@ -23,9 +24,10 @@ impl SendToOne {
     pub(super) fn execute<P: Ports>(self, shard: &mut Shard<P>) {
         if let Some(key) = shard.table.key_of(self.to) {
             let message = self.message;
-            shard.enqueue(key, Priority::Urgent, Recipients::One, |client| {
+            let is_queued = shard.enqueue(key, Priority::Urgent, Recipients::One, |client| {
                 client.policy().encode_only(message)
             });
+            shard.settings.counters.count_deliveries(DeliveryKind::Client, u64::from(is_queued));
         }
     }
 }

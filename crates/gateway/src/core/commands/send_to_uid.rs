@@ -7,7 +7,7 @@ use gatewayworker_protocol::Payload;
 
 use super::{Routed, ShardCommand};
 use crate::core::Shard;
-use crate::core::flush::Recipients;
+use crate::core::counters::DeliveryKind;
 use crate::core::outgoing::Outgoing;
 use crate::core::ports::Ports;
 
@@ -27,7 +27,7 @@ impl SendToUid {
     pub(super) fn execute<P: Ports>(self, shard: &mut Shard<P>) {
         for uid in self.uids.iter() {
             let keys = shard.table.uid(uid).collect();
-            shard.send_to_many(keys, Recipients::Many, &[], &self.message);
+            shard.send_to_many(DeliveryKind::Uid, keys, &[], &self.message);
         }
     }
 }

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 
 use super::EventLog;
+use crate::core::log_ages::LogAges;
 
 /// An empty log keeps memory for so many bytes of bodies: a short message, and no handshake. There is one
 /// after the other in a log, but many clients come at once and then say nothing.
@@ -16,12 +17,16 @@ const KEEP_LOGS: usize = 128;
 
 /// Empty logs, to be used again.
 #[derive(Debug)]
-#[allow(clippy::vec_box, reason = "a client has its log in a box, which is used again with it")]
-pub(in crate::core) struct FreeLogs<B>(Vec<Box<EventLog<B>>>);
+pub(in crate::core) struct FreeLogs<B> {
+    #[allow(clippy::vec_box, reason = "a client has its log in a box, which is used again with it")]
+    free: Vec<Box<EventLog<B>>>,
+    /// The ages of the logs that are in use.
+    pub(in crate::core) ages: LogAges,
+}
 
 impl<B> Default for FreeLogs<B> {
     fn default() -> Self {
-        Self(Vec::new())
+        Self { free: Vec::new(), ages: LogAges::default() }
     }
 }
 
@@ -29,15 +34,19 @@ impl<B> FreeLogs<B> {
     /// Returns the log of a client, made where there is none.
     #[inline]
     pub(in crate::core) fn log<'l>(&mut self, log: &'l mut Option<Box<EventLog<B>>>) -> &'l mut EventLog<B> {
-        log.get_or_insert_with(|| self.0.pop().unwrap_or_default())
+        log.get_or_insert_with(|| {
+            let mut log = self.free.pop().unwrap_or_default();
+            log.since_s = self.ages.add();
+            log
+        })
     }
 
     /// Takes the log from a client if it is empty.
     #[inline]
     pub(in crate::core) fn recycle(&mut self, log: &mut Option<Box<EventLog<B>>>) {
-        if let Some(mut empty) = log.take_if(|log| log.is_empty())
-            && self.0.len() < KEEP_LOGS
-        {
+        let Some(mut empty) = log.take_if(|log| log.is_empty()) else { return };
+        self.ages.remove(empty.since_s);
+        if self.free.len() < KEEP_LOGS {
             if empty.bodies.capacity() > KEEP {
                 empty.bodies = Vec::new();
             }
@@ -47,8 +56,20 @@ impl<B> FreeLogs<B> {
             empty.is_cut_short = false;
             empty.is_returned = false;
             empty.is_suspect_waiting = false;
-            self.0.push(empty);
+            self.free.push(empty);
         }
+    }
+
+    /// The first events of a log are finished, and others are left: the wait for the next one begins.
+    #[inline]
+    pub(in crate::core) fn restart(&mut self, log: &mut EventLog<B>) {
+        self.ages.remove(log.since_s);
+        log.since_s = self.ages.add();
+    }
+
+    /// A log is dropped that is not empty.
+    pub(in crate::core) fn forget(&mut self, log: &EventLog<B>) {
+        self.ages.remove(log.since_s);
     }
 }
 
@@ -70,8 +91,8 @@ mod tests {
             free.log(&mut log).push_given(code::ON_MESSAGE, 0, &vec![0; bytes], 1);
             free.log(&mut log).finish(1);
             free.recycle(&mut log);
-            assert_eq!((log.is_none(), free.0.len()), (true, 1));
-            assert_eq!(free.0[0].bodies.capacity() > 0, is_kept);
+            assert_eq!((log.is_none(), free.free.len()), (true, 1));
+            assert_eq!(free.free[0].bodies.capacity() > 0, is_kept);
         }
     }
 }

@@ -17,6 +17,7 @@ mod shard;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use client::{ACCEPTED, NO_WORKER};
@@ -90,6 +91,7 @@ impl GatewayOptions {
 
     fn policy(&self) -> ListenerPolicy {
         ListenerPolicy {
+            index: 0,
             port: CLIENTS,
             framing: Framing::WebSocket(WebSocketType::Auto),
             heartbeat: Heartbeat::new(Duration::from_millis(self.heartbeat_ms), 1, true),
@@ -179,6 +181,7 @@ impl Gateway {
                 heartbeat_tick: Duration::from_millis(5),
                 membership_limits: MembershipLimits::default(),
                 delivery: options.delivery,
+                counters: Arc::default(),
             };
             ShardNode::new(Core::new(settings, directory.clone()))
         });

@@ -1,6 +1,6 @@
 //! A socket whose writes fail when the peer does not read for too long.
 //!
-//! hyper alone would wait for ever. `server` puts it around each connection.
+//! hyper alone would wait for ever. `mod.rs` puts it around each connection.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;

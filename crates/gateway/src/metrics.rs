@@ -1,0 +1,227 @@
+//! The gateway's metrics, read at each scrape: counters of the shards, which are added up, and gauges, for which the
+//! shards are asked. `server` serves them. `docs/guide/metrics.md` has the table of all.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use gatewayworker_metrics::{Families, Kind, Source};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::core::counters::{ListenerCounters, ShardCounters};
+use crate::core::gauges::ShardGauges;
+use crate::core::ports::Directory;
+use crate::gateway_state::GatewayState;
+use crate::listener::Listener;
+use crate::shard::ShardMessage;
+
+/// How long the shards may take to answer a scrape. Without their answer, their gauges are left out.
+const SHARD_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The gateway as a source of metrics.
+#[derive(Debug)]
+pub(crate) struct GatewayMetrics {
+    shared: Arc<GatewayState>,
+    /// The listeners, with their URLs.
+    listeners: Vec<(String, Arc<Listener>)>,
+}
+
+impl GatewayMetrics {
+    pub(crate) fn new(shared: Arc<GatewayState>, listeners: Vec<(String, Arc<Listener>)>) -> Self {
+        Self { shared, listeners }
+    }
+
+    /// Adds a counter of all shards up.
+    fn sum(&self, read: impl Fn(&ShardCounters) -> u64) -> u64 {
+        self.shared.counters.iter().map(|counters| read(counters)).sum()
+    }
+
+    /// Adds a counter of all shards up, for each listener.
+    fn by_listener(&self, read: impl Fn(&ListenerCounters) -> u64) -> Vec<(String, u64)> {
+        let count = |(index, (url, _)): (usize, &(String, _))| {
+            (url.clone(), self.sum(|counters| read(counters.listener(index))))
+        };
+        self.listeners.iter().enumerate().map(count).collect()
+    }
+
+    /// Asks all shards; `None` where one does not answer in time.
+    async fn ask_shards(&self) -> Option<ShardGauges> {
+        let ask = async {
+            let mut answers = Vec::new();
+            for shard in &self.shared.shards {
+                let (reply, answer) = oneshot::channel();
+                shard.send(ShardMessage::Gauges(reply)).await.ok()?;
+                answers.push(answer);
+            }
+            let mut gauges = ShardGauges::default();
+            for answer in answers {
+                gauges += answer.await.ok()?;
+            }
+            Some(gauges)
+        };
+        timeout(SHARD_TIMEOUT, ask).await.ok().flatten()
+    }
+
+    fn read_clients(&self, into: &mut Families) {
+        let shared = &self.shared;
+        // A client that comes between the two reads must not make it negative.
+        let closed = self.by_listener(|counters| counters.closed.get());
+        let opened = self.by_listener(|counters| counters.opened.get());
+        let open = opened.iter().zip(&closed);
+        into.gauges(
+            "gatewayworker_clients",
+            "Clients, by listener.",
+            "listener",
+            open.map(|((url, opened), (_, closed))| (url.clone(), opened.saturating_sub(*closed))),
+        );
+        into.counters(
+            "gatewayworker_clients_opened_total",
+            "Clients that have come, by listener.",
+            "listener",
+            opened,
+        );
+        into.counters(
+            "gatewayworker_clients_closed_total",
+            "Clients that have gone, by reason.",
+            "reason",
+            shared.closes.by_reason(),
+        );
+        into.counters(
+            "gatewayworker_clients_rejected_total",
+            "Connections that did not become clients, by reason.",
+            "reason",
+            shared.rejections.by_reason(),
+        );
+        into.counters(
+            "gatewayworker_messages_received_total",
+            "Messages of clients, by listener.",
+            "listener",
+            self.by_listener(|counters| counters.messages.get()),
+        );
+        let mut deliveries: Vec<(&str, u64)> = Vec::new();
+        for (kind, count) in shared.counters.iter().flat_map(|counters| counters.deliveries()) {
+            match deliveries.iter_mut().find(|(of, _)| *of == kind) {
+                Some((_, sum)) => *sum += count,
+                None => deliveries.push((kind, count)),
+            }
+        }
+        into.counters(
+            "gatewayworker_deliveries_total",
+            "Messages that were queued for clients, one for each client, by the kind of command.",
+            "kind",
+            deliveries,
+        );
+        into.counters(
+            "gatewayworker_bytes_total",
+            "Bytes of frames: in, received from clients; out, queued for clients. Without TLS and handshakes.",
+            "direction",
+            [
+                ("in", self.sum(|counters| counters.bytes_received.get())),
+                ("out", self.sum(|counters| counters.bytes_sent.get())),
+            ],
+        );
+        into.counter(
+            "gatewayworker_deliveries_dropped_total",
+            "Messages that were dropped, as their clients do not read (slow_consumer = drop-newest).",
+            self.sum(|counters| counters.deliveries_dropped.get()),
+        );
+    }
+
+    fn read_workers(&self, into: &mut Families) {
+        let workers = &self.shared.workers;
+        let delivery = workers.counts();
+        into.gauge("gatewayworker_workers", "Workers that are linked.", workers.len());
+        let waiting = workers
+            .all()
+            .iter()
+            .map(|link| link.buffer.pushed().saturating_sub(link.buffer.written()))
+            .sum::<u64>();
+        into.gauge("gatewayworker_link_outbox_bytes", "Bytes that wait to be written to workers.", waiting);
+        into.gauge(
+            "gatewayworker_events_unacked",
+            "Events that workers have and have not finished.",
+            workers.unfinished(),
+        );
+        into.counter(
+            "gatewayworker_events_redelivered_total",
+            "Events that were given again, as a worker had not finished them.",
+            delivery.redelivered(),
+        );
+        into.counter(
+            "gatewayworker_events_undeliverable_total",
+            "Events that were dropped, as one worker after another ended with them (max_deliveries).",
+            delivery.undeliverable(),
+        );
+        into.histogram(
+            "gatewayworker_broadcast_duration_seconds",
+            "From when a message for several clients is queued until it is written to each that reads.",
+            self.shared.broadcasts.read(),
+        );
+        into.histogram(
+            "gatewayworker_admission_duration_seconds",
+            "From a client's handshake until its worker admits it.",
+            self.shared.admissions.read(),
+        );
+    }
+
+    fn read_certificates(&self, into: &mut Families) {
+        let ends = self.listeners.iter().filter_map(|(url, listener)| {
+            Some((url.clone(), listener.certificate.as_ref()?.not_after()? as f64))
+        });
+        into.gauges(
+            "gatewayworker_tls_certificate_not_after_seconds",
+            "When the certificate of a listener is valid no more, in seconds since 1970.",
+            "listener",
+            ends,
+        );
+    }
+
+    async fn read_shards(&self, into: &mut Families) {
+        let Some(gauges) = self.ask_shards().await else { return };
+        let ShardGauges { outbox_bytes, uids, groups, admissions, oldest_event_ms, paused_ms } = gauges;
+        let shared = &self.shared;
+        let connections: usize = self.listeners.iter().map(|(_, listener)| listener.own_limit.count()).sum();
+        let for_worker = shared.config.max_waiting.saturating_sub(shared.waiting.available_permits());
+        let clients = shared.clients.load(Ordering::Relaxed);
+        into.add(
+            Kind::Gauge,
+            "gatewayworker_clients_waiting",
+            "Connections that wait: in their handshake or close, for a worker to be linked, for admission.",
+        )
+        .with_label(
+            "for",
+            [
+                ("handshake", connections.saturating_sub(clients + for_worker)),
+                ("worker", for_worker),
+                ("admission", admissions),
+            ],
+        );
+        into.gauge("gatewayworker_uids", "Uids with clients, counted once on each shard.", uids);
+        into.gauge("gatewayworker_groups", "Groups with members, counted once on each shard.", groups);
+        into.gauge(
+            "gatewayworker_outbox_bytes",
+            "Bytes that wait for clients that do not read, and what it costs to hold them.",
+            outbox_bytes,
+        );
+        into.gauge(
+            "gatewayworker_event_oldest_seconds",
+            "How long the client that waits longest has waited until its first unfinished event is done.",
+            oldest_event_ms as f64 / 1000.0,
+        );
+        into.counter(
+            "gatewayworker_reading_paused_seconds_total",
+            "For how long clients were not read from, of all clients together: a full worker, or a rate limit.",
+            paused_ms as f64 / 1000.0,
+        );
+    }
+}
+
+impl Source for GatewayMetrics {
+    async fn read(&self, into: &mut Families) {
+        self.read_clients(into);
+        self.read_workers(into);
+        self.read_certificates(into);
+        self.read_shards(into).await;
+    }
+}

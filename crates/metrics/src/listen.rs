@@ -1,0 +1,84 @@
+//! The listener of a daemon's metrics, from the setting `metrics_listen`.
+
+use std::io;
+use std::net::SocketAddr;
+
+use gatewayworker_daemon::{AddressError, ListenerError, ListenerSource, check_address, resolve};
+use tokio::net::TcpListener;
+use tracing::{info, warn};
+
+/// The name of the setting.
+const KEY: &str = "metrics_listen";
+
+/// Where a daemon's metrics are read.
+#[derive(Debug, Default)]
+pub enum Listener {
+    /// At `metrics_listen`, if it is set.
+    #[default]
+    Configured,
+    /// At this listener; nowhere where it is `None`.
+    Given(Option<TcpListener>),
+}
+
+/// Why a daemon cannot listen for scrapers. The text names the setting and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// `metrics_listen` is not an address, or its host has none.
+    #[error(transparent)]
+    Resolve(#[from] AddressError),
+    /// The address cannot be listened on, or the supervisor did not open it.
+    #[error(transparent)]
+    Listen(#[from] ListenerError),
+    /// The system does not tell the address of the socket.
+    #[error("{KEY}: the address of the socket is not known")]
+    Socket(#[from] io::Error),
+}
+
+/// Checks the setting `metrics_listen`, without looking its host up.
+///
+/// # Errors
+/// When it is neither `ip:port` nor `host:port`.
+pub fn check(listen: Option<&str>) -> Result<(), AddressError> {
+    listen.map_or(Ok(()), |address| check_address(KEY, address))
+}
+
+/// Listens on `listen`, with a socket from `listeners`; returns `None` where it is not set. Logs the address, with a
+/// warning if other machines reach it.
+///
+/// # Errors
+/// When the address does not resolve, or is in use.
+pub async fn bind(
+    listen: Option<&str>,
+    listeners: &ListenerSource,
+) -> Result<Option<TcpListener>, BindError> {
+    let Some(address) = listen else { return Ok(None) };
+    let listener = listeners.bind(KEY, resolve(KEY, address).await?).await?;
+    let address = listener.local_addr()?;
+    info!(%address, "metrics are read here");
+    if !address.ip().to_canonical().is_loopback() {
+        warn!(
+            %address,
+            "everybody who reaches metrics_listen reads this daemon's numbers and problems: let a firewall keep others out"
+        );
+    }
+    Ok(Some(listener))
+}
+
+impl Listener {
+    /// Opens the listener; `listen` is the setting.
+    ///
+    /// # Errors
+    /// As [`bind`].
+    pub async fn open(self, listen: Option<&str>) -> Result<Option<TcpListener>, BindError> {
+        match self {
+            Self::Given(listener) => Ok(listener),
+            Self::Configured => bind(listen, &ListenerSource::default()).await,
+        }
+    }
+}
+
+/// Returns the URL of a daemon's metrics, as `start` shows it.
+pub fn url(address: SocketAddr) -> String {
+    format!("http://{address}/metrics")
+}
