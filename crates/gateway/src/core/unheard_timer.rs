@@ -57,9 +57,10 @@ impl UnheardTimer {
         if was_awake && (in_touch || !self.was_announced) {
             self.heard_ms = now_ms;
         }
-        // Between two ticks a register may have come to know it, and its process may have been stopped.
         self.was_announced |= in_touch;
-        let is_silent = self.was_announced && now_ms.saturating_sub(self.heard_ms) >= self.after_ms;
+        // Since the tick before, a register may have come to know it and may have forgotten it again.
+        let may_be_known = self.was_announced || !was_awake;
+        let is_silent = may_be_known && now_ms.saturating_sub(self.heard_ms) >= self.after_ms;
         if is_silent || (self.is_unheard && !has_worker) {
             self.until_ms = now_ms + self.settling_ms;
         }
@@ -152,6 +153,8 @@ mod tests {
     fn a_gateway_that_was_stopped_in_its_first_second_was_unheard() {
         let mut timer = timer_before_any_tick();
         assert_eq!(timer.tick(false, false, 1_000_000), None);
-        assert_eq!(verdicts(&mut timer, true, true, 60..=100), [(60, true), (70, false)]);
+        // Its register has given it up meanwhile, which it may find out before it ticks, or behind.
+        assert_eq!(timer.tick(false, true, 1_060_000), Some(true));
+        assert_eq!(verdicts(&mut timer, true, true, 61..=100), [(70, false)]);
     }
 }
