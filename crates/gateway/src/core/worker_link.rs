@@ -101,6 +101,8 @@ pub struct WorkerLink<B> {
     state: AtomicU8,
     /// The worker has said that it stops, or another process has its place.
     has_said_stop: AtomicBool,
+    /// The worker drains, and nothing keeps the link: it ends.
+    is_finished: AtomicBool,
     /// That the worker may go was appended to its link: it drops its books when it reads that.
     was_let_go: AtomicBool,
     /// Clients that go to the worker with this key: shared with the links that
@@ -134,6 +136,7 @@ impl<B: LinkBuffer> WorkerLink<B> {
             acknowledges: features.acknowledged_events && epoch != 0,
             state: AtomicU8::new(State::Open as u8),
             has_said_stop: AtomicBool::new(false),
+            is_finished: AtomicBool::new(false),
             was_let_go: AtomicBool::new(false),
             clients,
             unfinished: AtomicU64::new(0),
@@ -311,8 +314,8 @@ impl<B: LinkBuffer> WorkerLink<B> {
     /// are other workers' by now, or nobody's where there is no other: this gateway keeps those until one
     /// comes.
     fn finish_if_drained(&self) {
-        // Whoever takes the last of either counter away finds the other at 0. Two may, and say it twice.
-        if self.is_let_go() {
+        // Whoever takes the last of either counter away finds the other at 0. Two may: the first one says it.
+        if self.is_let_go() && !self.is_finished.swap(true, Ordering::AcqRel) {
             let drained = Command::Ping(PingBody::Drained.encode());
             // The worker of a link that has failed does not hear of it, and keeps its books.
             if self.buffer.append(|out| drained.encode(out)).is_ok() {
