@@ -4,9 +4,9 @@
 //! core sees it.
 
 use std::net::SocketAddrV4;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use gatewayworker_net::{LinkTls, RegisterLinks};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -24,9 +24,13 @@ use crate::core::ports::Directory;
 use crate::core::worker_link::{Gone, TakenBack};
 use crate::epochs::Epochs;
 use crate::limit_counts::LimitCounts;
+use crate::listener::Listener;
 use crate::logs::Logs;
 use crate::shard::message::ShardMessage;
 use crate::workers::{WorkerLink, Workers};
+
+/// How many questions of operators are answered at the same time.
+pub(crate) const MAX_INSPECTIONS: usize = 4;
 
 /// The state that all shards and links share.
 #[derive(Debug)]
@@ -57,6 +61,11 @@ pub(crate) struct GatewayState {
     /// The permits of connections over a limit that wait for their request to be rejected.
     pub(crate) rejection_permits: Arc<Semaphore>,
     pub(crate) clients: AtomicUsize,
+    pub(crate) started: Instant,
+    /// The open listeners with their URLs, in the order of the configuration.
+    pub(crate) listeners: OnceLock<Vec<(String, Arc<Listener>)>>,
+    /// The permits of the questions of operators.
+    pub(crate) inspections: Semaphore,
     pub(crate) logs: Logs,
     /// The next sequence number of a connect, join or bind.
     pub(crate) next_seq: AtomicU64,
@@ -89,6 +98,9 @@ impl GatewayState {
             membership_limits: config.membership_limits(),
             rejection_permits: Arc::new(Semaphore::new(capacity.rejected)),
             clients: AtomicUsize::new(0),
+            started: Instant::now(),
+            listeners: OnceLock::new(),
+            inspections: Semaphore::new(MAX_INSPECTIONS),
             logs: Logs::default(),
             next_seq: AtomicU64::new(1),
             config,

@@ -14,6 +14,7 @@ mod heartbeat;
 mod http_limits;
 mod http_openapi;
 mod http_push;
+mod inspecting;
 mod limits;
 mod link_tls;
 mod listeners;

@@ -106,10 +106,11 @@ impl<P: Ports> Shard<P> {
         is_binary: bool,
         message: &[u8],
     ) -> Result<(), CloseReason> {
-        if let Some(client) = self.table.get(key)
-            && HEADER_LEN + client.session.len() + message.len() > MAX_FRAME_LEN
-        {
-            self.check_worker_takes(key, message.len())?;
+        if let Some(client) = self.table.get(key) {
+            client.messages = client.messages.saturating_add(1);
+            if HEADER_LEN + client.session.len() + message.len() > MAX_FRAME_LEN {
+                self.check_worker_takes(key, message.len())?;
+            }
         }
         let flag = FLAG_PLAIN | if is_binary { FLAG_BINARY } else { 0 };
         self.tell(key, code::ON_MESSAGE, flag, message);

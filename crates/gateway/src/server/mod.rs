@@ -232,14 +232,19 @@ fn start_tasks(
     let shared = &first.shared;
     let gateway_limit = Arc::new(ConnectionLimit::new(shared.capacity.clients));
     let mut certificates = Vec::new();
+    let mut open = Vec::new();
     for (socket, config) in sockets.into_iter().zip(&shared.config.listen) {
         gatewayworker_net::tune(&socket);
-        let port = socket.local_addr().map_err(Error::LocalAddress)?.port();
+        let address = socket.local_addr().map_err(Error::LocalAddress)?;
+        let port = address.port();
         let listener = Arc::new(Listener::new(port, config, &shared.config, gateway_limit.clone())?);
         certificates.extend(listener.certificate.clone());
+        open.push((config.bound_to(address).to_string(), listener.clone()));
         let accepting = accept_clients(socket, listener, first.clone(), shutdown.clone());
         tasks.spawn(format!("the acceptor of {}", config.url), accepting);
     }
+    // They are set once, here.
+    let _ = shared.listeners.set(open);
     tasks.spawn("the announcement to the registers", announce(shared.clone()));
     tasks.spawn("the workers' heartbeat", ping_workers(shared.clone()));
     tasks.spawn("the watch for isolation", watch_isolation(shared.clone()));
