@@ -48,6 +48,10 @@ enum Command {
     Gateway(gatewayworker_gateway::Cli),
     /// Make one call of the Gateway API: send to clients, bind, group and count them
     Call(control::CallCommand),
+    /// List the clients of a running cluster, those first that matter most, or show one in full
+    Connections(control::ConnectionsFlags),
+    /// List the largest groups of a running cluster
+    Groups(control::GroupsFlags),
     /// Print a script that completes this tool's commands and flags in a shell
     Completion {
         /// The shell that it is for
@@ -73,6 +77,8 @@ fn main() -> ExitCode {
         }
         Command::Gateway(cli) => gatewayworker_gateway::run(cli),
         Command::Call(command) => control::call(&command),
+        Command::Connections(flags) => control::connections(&flags),
+        Command::Groups(flags) => control::groups(&flags),
         Command::Completion { shell } => complete(shell),
     }
 }
