@@ -52,6 +52,9 @@ enum Command {
     Connections(control::ConnectionsFlags),
     /// List the largest groups of a running cluster
     Groups(control::GroupsFlags),
+    /// Show a running cluster on the whole terminal: its numbers, its gateways and workers
+    #[cfg(unix)]
+    Top(control::TopFlags),
     /// Print a script that completes this tool's commands and flags in a shell
     Completion {
         /// The shell that it is for
@@ -79,6 +82,8 @@ fn main() -> ExitCode {
         Command::Call(command) => control::call(&command),
         Command::Connections(flags) => control::connections(&flags),
         Command::Groups(flags) => control::groups(&flags),
+        #[cfg(unix)]
+        Command::Top(flags) => control::top(&flags),
         Command::Completion { shell } => complete(shell),
     }
 }

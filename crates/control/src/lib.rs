@@ -9,6 +9,7 @@
 //! - `cluster_access`, `inspecting`: a cluster on any host, by its registers and its key,
 //! - `call`: the Gateway API for a shell,
 //! - `connections`, `groups`: the clients and groups of a running cluster,
+//! - `top`: a running cluster on the whole terminal,
 //! - `table`, `units`, `look`: what they show, once or again and again,
 //! - `console`: printing results and errors.
 //!
@@ -38,6 +39,8 @@ mod start;
 #[cfg(unix)]
 mod status;
 mod table;
+#[cfg(unix)]
+mod top;
 mod units;
 
 pub use call::{CallCommand, run as call};
@@ -48,3 +51,5 @@ pub use groups::{GroupsFlags, run as groups};
 pub use start::{StartFlags, run as start};
 #[cfg(unix)]
 pub use status::{StatusFlags, run as status};
+#[cfg(unix)]
+pub use top::{TopFlags, run as top};

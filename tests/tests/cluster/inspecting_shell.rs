@@ -157,6 +157,14 @@ async fn the_own_cluster_is_found_by_its_configuration() {
 
 #[cfg(unix)]
 #[tokio::test]
+async fn top_without_a_terminal_says_so() {
+    let (status, output, error) = run(&["top"]).await;
+    assert_eq!((status, &*output), (Some(2), ""));
+    assert!(error.starts_with("error: top needs a terminal"), "{error}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
 async fn a_watch_appends_to_a_pipe_until_it_is_interrupted() {
     let cluster = Cluster::builder().secret_key("k").start().await;
     let register = cluster.register.to_string();
