@@ -53,6 +53,13 @@ enum Command {
     Gateway(gatewayworker_gateway::Cli),
     /// Make one call of the Gateway API: send to clients, bind, group and count them
     Call(control::CallCommand),
+    /// List the clients of a running cluster, those first that matter most, or show one in full
+    Connections(control::ConnectionsFlags),
+    /// List the largest groups of a running cluster
+    Groups(control::GroupsFlags),
+    /// Show a running cluster on the whole terminal: its numbers, its gateways and workers
+    #[cfg(unix)]
+    Top(control::TopFlags),
     /// Print a script that completes this tool's commands and flags in a shell
     Completion {
         /// The shell that it is for
@@ -87,6 +94,10 @@ fn main() -> ExitCode {
         }
         Command::Gateway(cli) => gatewayworker_gateway::run(cli),
         Command::Call(command) => control::call(&command),
+        Command::Connections(flags) => control::connections(&flags),
+        Command::Groups(flags) => control::groups(&flags),
+        #[cfg(unix)]
+        Command::Top(flags) => control::top(&flags),
         Command::Completion { shell, program } => {
             // A pager that is closed early is no failure.
             let _ = std::io::stdout().write_all(&documents::completion(shell, program));

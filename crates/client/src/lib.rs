@@ -51,6 +51,7 @@
 //!   answers.
 //! - `gateway_list.rs` and `links.rs` keep a link to each gateway; `link/` is one link over
 //!   TCP, `call_connection.rs` one connection of it, and `core/` its protocol without IO.
+//! - `inspect.rs` asks gateways about themselves, on connections of its own.
 //! - `worker.rs`, `fence.rs`, `event_calls.rs` and `bus.rs` are for our own worker and channel.
 
 mod ask;
@@ -71,6 +72,7 @@ mod fence;
 mod frames;
 mod gateway;
 mod gateway_list;
+pub mod inspect;
 mod link;
 mod links;
 mod liveness;

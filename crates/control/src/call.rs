@@ -1,26 +1,21 @@
 //! `call`: makes one call of the Gateway API, from a shell. The subcommands and their params are made from the client
-//! library's table of calls (`params.rs`); why no gateway is found is in `registers.rs`.
+//! library's table of calls (`params.rs`); where the cluster is, and why no gateway is found, is in `cluster_access`.
 //!
 //! The answer is JSON on standard output, in one line. The status is 0; 1, with a line on standard error, where the
 //! call failed, a gateway was not reached or the answer is not complete (the part that there is is printed all the
 //! same); 2 for wrong arguments.
 
 mod params;
-mod registers;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::Context;
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches, error::ErrorKind};
+use gatewayworker_client::Gateway;
 use gatewayworker_client::calls::{Answer, Call, CallError, calls, find};
-use gatewayworker_client::{Gateway, SecretKey};
-use gatewayworker_daemon::{LinkTlsFlags, one_or_many};
-use gatewayworker_net::{LinkTls, LinkTlsConfig};
-use serde::Deserialize;
 use serde_json::{Value, json};
+
+use crate::cluster_access::{Access, AccessFlags, registers};
 
 /// The command line of `call`: a call by name, its params, and where the cluster is.
 #[derive(Debug)]
@@ -31,56 +26,13 @@ pub struct CallCommand {
 }
 
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Cluster")]
 struct Flags {
-    /// Learn from the register at ADDRESS where the gateways are; may be given several times [default: 127.0.0.1:1236]
-    #[arg(
-        long,
-        global = true,
-        value_name = "ADDRESS",
-        env = "GATEWAYWORKER_REGISTER_ADDRESS",
-        value_delimiter = ','
-    )]
-    register_address: Option<Vec<String>>,
-
-    /// The key of the cluster; better set in the environment, where other users do not see it [default: none]
-    #[arg(long, global = true, value_name = "KEY", env = "GATEWAYWORKER_SECRET_KEY", hide_env_values = true)]
-    secret_key: Option<SecretKey>,
-
     #[command(flatten)]
-    link_tls: LinkTlsFlags,
-
-    /// Wait at most MS milliseconds for the register, and for the gateways' answers [default: 5000]
-    #[arg(long, global = true, value_name = "MS", env = "GATEWAYWORKER_CALL_QUESTION_TIMEOUT_MS")]
-    #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(u64).range(1..))]
-    question_timeout_ms: Option<u64>,
-
-    /// Take what is not set here from FILE, a businessworker.toml or gateway.toml
-    #[arg(long, global = true, value_name = "FILE")]
-    config: Option<PathBuf>,
+    access: AccessFlags,
 
     /// Write the answer on several lines
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Cluster")]
     pretty: bool,
-}
-
-/// The settings that `call` reads from a daemon's file; it ignores the others.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct File {
-    #[serde(deserialize_with = "one_or_many")]
-    register_address: Vec<String>,
-    secret_key: SecretKey,
-    link_tls: LinkTlsConfig,
-    question_timeout_ms: Option<u64>,
-}
-
-/// Where the cluster is, and how long to wait for it.
-struct Settings {
-    registers: Vec<String>,
-    secret_key: SecretKey,
-    tls: Option<LinkTls>,
-    question_timeout: Duration,
 }
 
 impl Args for CallCommand {
@@ -139,14 +91,14 @@ pub fn run(cli: &CallCommand) -> ExitCode {
 }
 
 fn try_run(cli: &CallCommand) -> anyhow::Result<Value> {
-    let settings = cli.flags.settings()?;
+    let access = cli.flags.access.access()?;
     let params = params::read(cli.call, &cli.params, &mut io::stdin().lock())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(make(cli.call, params, &settings))
+    runtime.block_on(make(cli.call, params, &access))
 }
 
-async fn make(call: &Call, params: Value, settings: &Settings) -> anyhow::Result<Value> {
-    let Settings { registers, secret_key, tls, question_timeout } = settings;
+async fn make(call: &Call, params: Value, access: &Access) -> anyhow::Result<Value> {
+    let Access { registers, secret_key, tls, question_timeout } = access;
     let gateway = Gateway::builder(registers)
         .secret_key(secret_key.clone())
         .link_tls(tls.clone())
@@ -154,10 +106,10 @@ async fn make(call: &Call, params: Value, settings: &Settings) -> anyhow::Result
         .connect();
     let answer = tokio::select! {
         answer = call.run(&gateway, params) => answer,
-        why = registers::hopeless(settings) => return Err(why),
+        why = registers::hopeless(access) => return Err(why),
     };
     match answer {
-        Err(CallError::NoGateways) => Err(registers::explain(settings).await),
+        Err(CallError::NoGateways) => Err(registers::explain(access).await),
         Err(error) => Err(error.into()),
         Ok(mut answer) if call.answer == Answer::Delivery => {
             // Commands to a gateway may still be in this process's buffers.
@@ -186,30 +138,4 @@ fn not_reached(answer: &Value) -> Option<String> {
 fn print(answer: &Value, pretty: bool) {
     // A pager that is closed early is no failure.
     let _ = if pretty { writeln!(io::stdout(), "{answer:#}") } else { writeln!(io::stdout(), "{answer}") };
-}
-
-impl Flags {
-    /// Merges flags, environment, file and defaults; the former win.
-    fn settings(&self) -> anyhow::Result<Settings> {
-        let file = match &self.config {
-            Some(path) => {
-                let text = std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
-                toml::from_str(&text).with_context(|| format!("{}", path.display()))?
-            }
-            None => File::default(),
-        };
-        let mut registers = self.register_address.clone().unwrap_or(file.register_address);
-        if registers.is_empty() {
-            registers.push("127.0.0.1:1236".into());
-        }
-        let limit = self.question_timeout_ms.or(file.question_timeout_ms).unwrap_or(5_000);
-        let of_file = file.link_tls.with_paths_relative_to(self.config.as_deref());
-        Ok(Settings {
-            tls: self.link_tls.over(of_file).load_for_connecting()?,
-            registers,
-            secret_key: self.secret_key.clone().unwrap_or(file.secret_key),
-            question_timeout: Duration::from_millis(limit),
-        })
-    }
 }

@@ -1,9 +1,37 @@
 //! The directories of a cluster on this machine: its configuration, and the run directory where commands find it
-//! while it runs. All commands but `call` have these flags.
+//! while it runs. The commands for a cluster on this machine have these flags; `connections`, `groups` and `top` have
+//! the first alone.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+
+/// The flag that names the directory of a cluster's configuration.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[group(skip)]
+pub(crate) struct ConfigDir {
+    /// Where no register is named, take it and the key from gateway.toml in DIR [default: ./config, where it exists]
+    #[arg(long, value_name = "DIR", env = "GATEWAYWORKER_CONFIG_DIR")]
+    config_dir: Option<PathBuf>,
+}
+
+impl ConfigDir {
+    /// Returns the directory, if there is one.
+    ///
+    /// # Errors
+    /// When the directory that was named does not exist.
+    pub(crate) fn find(&self) -> anyhow::Result<Option<&Path>> {
+        find(self.config_dir.as_deref())
+    }
+}
+
+fn find(named: Option<&Path>) -> anyhow::Result<Option<&Path>> {
+    match named {
+        Some(directory) if directory.is_dir() => Ok(Some(directory)),
+        Some(directory) => bail!("--config-dir {}: no such directory", directory.display()),
+        None => Ok(Some(Path::new("config")).filter(|directory| directory.is_dir())),
+    }
+}
 
 /// The flags that say which cluster is meant.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -24,11 +52,7 @@ impl ClusterDirs {
     /// # Errors
     /// When the directory that was named does not exist.
     pub(crate) fn configs(&self) -> anyhow::Result<Option<&Path>> {
-        match &self.config_dir {
-            Some(directory) if directory.is_dir() => Ok(Some(directory)),
-            Some(directory) => bail!("--config-dir {}: no such directory", directory.display()),
-            None => Ok(Some(Path::new("config")).filter(|directory| directory.is_dir())),
-        }
+        find(self.config_dir.as_deref())
     }
 
     /// Returns the run directory, which may not exist yet.

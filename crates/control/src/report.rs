@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::units::duration;
+
 /// A cluster and its daemons.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ClusterReport {
@@ -146,38 +148,11 @@ fn show_stats(stats: &Map<String, Value>) -> Vec<String> {
     shown.into_iter().map(with_parts).collect()
 }
 
-/// Shows a duration by its two largest units: `3 d 4 h`.
-fn duration(ms: u64) -> String {
-    let seconds = ms / 1000;
-    let units = [
-        ("d", seconds / 86_400),
-        ("h", seconds / 3600 % 24),
-        ("min", seconds / 60 % 60),
-        ("s", seconds % 60),
-    ];
-    let first = units.iter().position(|(_, n)| *n > 0).unwrap_or(3);
-    let two = units.iter().skip(first).take(2).map(|(unit, n)| format!("{n} {unit}"));
-    two.collect::<Vec<_>>().join(" ")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn a_duration_has_its_two_largest_units() {
-        for (ms, text) in [
-            (0, "0 s"),
-            (59_999, "59 s"),
-            (60_000, "1 min 0 s"),
-            (3_600_000, "1 h 0 min"),
-            (273_600_000, "3 d 4 h"),
-        ] {
-            assert_eq!(duration(ms), text);
-        }
-    }
 
     #[test]
     fn a_stat_is_shown_with_those_that_add_up_to_it() {

@@ -62,6 +62,11 @@ impl Epochs {
         Self { instance: rand::random(), pairings }
     }
 
+    /// Returns the id of this gateway's process.
+    pub(crate) fn instance(&self) -> u64 {
+        self.instance
+    }
+
     fn pairings(&self) -> MutexGuard<'_, Pairings<Arc<Epoch>>> {
         // Every change is complete when a panic could poison the lock.
         self.pairings.lock().unwrap_or_else(PoisonError::into_inner)

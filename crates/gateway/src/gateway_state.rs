@@ -4,9 +4,9 @@
 //! core sees it.
 
 use std::net::SocketAddrV4;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use gatewayworker_daemon::{Histogram, WatchedLoops};
 use gatewayworker_net::{LinkTls, RegisterLinks};
@@ -26,9 +26,13 @@ use crate::core::ports::Directory;
 use crate::core::worker_link::{Gone, TakenBack};
 use crate::epochs::Epochs;
 use crate::limit_counts::LimitCounts;
+use crate::listener::Listener;
 use crate::logs::Logs;
 use crate::shard::message::ShardMessage;
 use crate::workers::{WorkerLink, Workers};
+
+/// How many questions of operators are answered at the same time.
+pub(crate) const MAX_INSPECTIONS: usize = 4;
 
 /// The state that all shards and links share.
 #[derive(Debug)]
@@ -69,6 +73,11 @@ pub(crate) struct GatewayState {
     pub(crate) broadcasts: Histogram,
     /// How long workers took to admit clients.
     pub(crate) admissions: Histogram,
+    pub(crate) started: Instant,
+    /// The open listeners with their URLs, in the order of the configuration.
+    pub(crate) listeners: OnceLock<Vec<(String, Arc<Listener>)>>,
+    /// The permits of the questions of operators.
+    pub(crate) inspections: Semaphore,
     pub(crate) logs: Logs,
     /// The next sequence number of a connect, join or bind.
     pub(crate) next_seq: AtomicU64,
@@ -108,10 +117,18 @@ impl GatewayState {
             counters,
             broadcasts: Histogram::default(),
             admissions: Histogram::default(),
+            started: Instant::now(),
+            listeners: OnceLock::new(),
+            inspections: Semaphore::new(MAX_INSPECTIONS),
             logs: Logs::default(),
             next_seq: AtomicU64::new(1),
             config,
         }
+    }
+
+    /// Returns the open listeners with their URLs, in the order of the configuration; none before they accept.
+    pub(crate) fn open_listeners(&self) -> &[(String, Arc<Listener>)] {
+        self.listeners.get().map_or(&[], Vec::as_slice)
     }
 
     /// Returns the state with TLS of the inner port, and with the registers.

@@ -14,6 +14,7 @@
 //! - `link`, `epochs`, `workers`: the links of workers and client libraries; which two of them are a
 //!   worker's; the directory of workers,
 //! - `transmit`, `closing`: writing outboxes, and ending connections,
+//! - `inspect`: answers what operators ask,
 //! - `gateway_state`: what all shards and links share,
 //! - `capacity`, `perpetual`, `problem`, `logs`, `close_counts`, `limit_counts`, `metrics`: limits, watched tasks, and
 //!   what operators see,
@@ -30,6 +31,7 @@ mod core;
 mod epochs;
 mod error;
 mod gateway_state;
+mod inspect;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;

@@ -85,6 +85,13 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// Returns how many connections it has.
+    pub(crate) fn connections(&self) -> usize {
+        self.own_limit.count.load(Ordering::Relaxed)
+    }
+}
+
 /// A limit on connections, and their number.
 #[derive(Debug)]
 pub(crate) struct ConnectionLimit {

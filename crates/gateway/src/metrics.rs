@@ -13,7 +13,6 @@ use crate::core::counters::{ListenerCounters, ShardCounters};
 use crate::core::gauges::ShardGauges;
 use crate::core::ports::Directory;
 use crate::gateway_state::GatewayState;
-use crate::listener::Listener;
 use crate::shard::ShardMessage;
 
 /// How long the shards may take to answer a scrape. Without their answer, their gauges are left out.
@@ -23,13 +22,11 @@ const SHARD_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct GatewayMetrics {
     shared: Arc<GatewayState>,
-    /// The listeners, with their URLs.
-    listeners: Vec<(String, Arc<Listener>)>,
 }
 
 impl GatewayMetrics {
-    pub(crate) fn new(shared: Arc<GatewayState>, listeners: Vec<(String, Arc<Listener>)>) -> Self {
-        Self { shared, listeners }
+    pub(crate) fn new(shared: Arc<GatewayState>) -> Self {
+        Self { shared }
     }
 
     /// Adds a counter of all shards up.
@@ -42,7 +39,7 @@ impl GatewayMetrics {
         let count = |(index, (url, _)): (usize, &(String, _))| {
             (url.clone(), self.sum(|counters| read(counters.listener(index))))
         };
-        self.listeners.iter().enumerate().map(count).collect()
+        self.shared.open_listeners().iter().enumerate().map(count).collect()
     }
 
     /// Asks all shards; `None` where one does not answer in time.
@@ -166,7 +163,7 @@ impl GatewayMetrics {
     }
 
     fn read_certificates(&self, into: &mut Families) {
-        let ends = self.listeners.iter().filter_map(|(url, listener)| {
+        let ends = self.shared.open_listeners().iter().filter_map(|(url, listener)| {
             Some((url.clone(), listener.certificate.as_ref()?.not_after()? as f64))
         });
         into.gauges(
@@ -181,7 +178,8 @@ impl GatewayMetrics {
         let Some(gauges) = self.ask_shards().await else { return };
         let ShardGauges { outbox_bytes, uids, groups, admissions, oldest_event_ms, paused_ms } = gauges;
         let shared = &self.shared;
-        let connections: usize = self.listeners.iter().map(|(_, listener)| listener.own_limit.count()).sum();
+        let connections: usize =
+            self.shared.open_listeners().iter().map(|(_, listener)| listener.own_limit.count()).sum();
         let for_worker = shared.config.max_waiting.saturating_sub(shared.waiting.available_permits());
         let clients = shared.clients.load(Ordering::Relaxed);
         into.add(

@@ -29,6 +29,11 @@ impl RegisterTroubles {
         self.down_since_ms = if any_up { None } else { self.down_since_ms.or(Some(now_ms)) };
     }
 
+    /// Whether the register is of use now.
+    pub fn is_up(&self, register: &str) -> bool {
+        self.by_register.get(register) == Some(&None)
+    }
+
     /// Returns why no register has been of use for `age` at least, each with what to do; `None`
     /// while one is, or has been since.
     pub fn trouble(&self, age: Duration, now_ms: u64) -> Option<String> {
@@ -77,6 +82,11 @@ impl RegisterLinks {
     /// `None` while one is, or has been since.
     pub fn trouble(&self, age: Duration) -> Option<String> {
         self.lock().troubles.trouble(age, self.now_ms())
+    }
+
+    /// Whether the register at this address has accepted the daemon, and is of use to it now.
+    pub fn is_up(&self, register: &str) -> bool {
+        self.lock().troubles.is_up(register)
     }
 
     /// Whether the registers bear witness that there is no gateway at `address`; for a daemon that

@@ -47,5 +47,8 @@ pub const RETURN: u8 = 213;
 pub const CLOSED: u8 = 214;
 pub const ADOPT: u8 = 215;
 pub const FORGET: u8 = 216;
+/// Ours: a question about the gateway itself. A PHP gateway does not answer it: it is asked on a connection
+/// of its own.
+pub const INSPECT: u8 = 217;
 /// Ours: sent, in both directions, only to a peer that lists `channel` among its features.
 pub const PUBLISH: u8 = 220;

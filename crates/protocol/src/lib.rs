@@ -8,6 +8,7 @@
 //! - [`Command`]: what a frame means; one file for each command,
 //! - [`Question`]: the commands that are answered, and the framing of the answers,
 //! - [`code`]: the numbers of the commands,
+//! - [`inspect`]: what an operator may ask a gateway about itself, and the answers,
 //! - [`Features`], [`PingBody`]: what our gateways and workers tell each other about themselves,
 //! - [`close_code`], [`CloseReason`]: why a client's connection ends, for the client and for its worker,
 //! - [`register`]: the JSON lines between a register and its peers,
@@ -28,6 +29,7 @@ mod features;
 pub mod frame;
 mod hex_id;
 mod ids;
+pub mod inspect;
 mod json;
 pub mod php;
 mod question;

@@ -14,6 +14,8 @@ mod heartbeat;
 mod http_limits;
 mod http_openapi;
 mod http_push;
+mod inspecting;
+mod inspecting_shell;
 mod limits;
 mod link_tls;
 mod listeners;

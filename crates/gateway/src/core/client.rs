@@ -43,6 +43,10 @@ pub struct Client<P: Ports> {
     pub(super) silent_since_ms: u64,
     /// Pings sent since then.
     pub(super) pings: u32,
+    /// When it connected, in s of the shard's clock: half the size, as every client has it.
+    pub(super) connected_s: u32,
+    /// How many messages it has sent, as far as the number goes.
+    pub(super) messages: u32,
     pub(super) uid: Option<Membership>,
     /// `None` until it first joins one: PHP tells that apart from having left all.
     pub(super) groups: Option<Vec<Membership>>,
@@ -119,6 +123,8 @@ impl<P: Ports> Client<P> {
             left_behind: LeftBehind::Nothing,
             silent_since_ms: 0,
             pings: 0,
+            connected_s: 0,
+            messages: 0,
             uid: None,
             groups: None,
         }
@@ -135,6 +141,16 @@ impl<P: Ports> Client<P> {
     /// Whether its worker has not said yet whether it is admitted.
     pub(crate) fn is_pending(&self) -> bool {
         self.admission.is_some()
+    }
+
+    /// How long it has been connected, to a second.
+    pub(super) fn age_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(u64::from(self.connected_s) * 1000)
+    }
+
+    /// How many of its events no worker has finished.
+    pub(super) fn unfinished(&self) -> usize {
+        self.log.as_ref().map_or(0, |log| log.len())
     }
 
     /// Keeps a frame until the client is admitted. Returns whether it fits in with what may wait.

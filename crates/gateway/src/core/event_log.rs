@@ -296,6 +296,11 @@ impl<B> EventLog<B> {
         self.events.is_empty() && self.moved_from.is_none()
     }
 
+    /// How many events there are, with the worker or not.
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
+    }
+
     /// How many events are with the worker.
     #[inline]
     pub(super) fn given(&self) -> usize {

@@ -109,6 +109,7 @@ impl<P: Ports> Shard<P> {
     ) -> Result<(), CloseReason> {
         if let Some(client) = self.table.get(key) {
             self.settings.counters.listener(client.policy().index).messages.add(1);
+            client.messages = client.messages.saturating_add(1);
             if HEADER_LEN + client.session.len() + message.len() > MAX_FRAME_LEN {
                 self.check_worker_takes(key, message.len())?;
             }

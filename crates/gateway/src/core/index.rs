@@ -118,6 +118,17 @@ impl Index {
         self.sets[membership.set as usize].members[membership.position as usize].joined
     }
 
+    /// How many places for sets there are, empty ones among them.
+    pub(super) fn places(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// The set at a place: when it was created, its name, and how many members it has.
+    pub(super) fn at(&self, place: usize) -> Option<(u64, &Bytes, usize)> {
+        let set = self.sets.get(place).filter(|set| !set.members.is_empty())?;
+        Some((set.created, &set.name, set.members.len()))
+    }
+
     /// All sets with when they were created.
     pub(super) fn sets(&self) -> impl Iterator<Item = (u64, &Bytes)> {
         self.sets.iter().filter(|set| !set.members.is_empty()).map(|set| (set.created, &set.name))

@@ -32,6 +32,7 @@
 //! - `membership_limits`, `keyed_limit`: how many groups and uids clients may have;
 //! - `worker_table`, `worker_link`: the workers, shared by all shards;
 //! - `commands`, `questions`: one file for each;
+//! - `inspect`: what an operator wants to know about clients and groups;
 //! - `websocket`, `protocol`, `outgoing`, `outbox`: bytes;
 //! - `stop_schedule`: when each client is closed as the gateway stops;
 //! - `counters`, `gauges`, `log_ages`: numbers for the metrics.
@@ -55,6 +56,7 @@ pub(crate) mod gauges;
 pub(crate) mod heartbeat;
 pub(crate) mod inbox;
 mod index;
+pub(crate) mod inspect;
 pub(crate) mod isolation;
 pub(crate) mod isolation_timer;
 pub(crate) mod keyed_limit;
@@ -235,6 +237,7 @@ impl<P: Ports> Shard<P> {
         if let Some(client) = self.table.get(key) {
             client.silent_since_ms = now_ms;
             self.settings.counters.listener(client.policy().index).opened.add(1);
+            client.connected_s = (now_ms / 1000) as u32;
             if let Some(heartbeat) = client.policy().heartbeat {
                 let due_ms = heartbeat.due(now_ms, 0).at_ms();
                 self.effects.signals.deadline |= self.timers.next_ms().is_none_or(|next_ms| due_ms < next_ms);

@@ -133,7 +133,6 @@ impl SendQueue {
     }
 
     /// Bytes that wait, and what it costs to hold them.
-    #[cfg(any(test, feature = "internals"))]
     pub(super) fn bytes(&self) -> usize {
         self.outbox.bytes()
     }

@@ -112,8 +112,9 @@ impl<P: Ports> Table<P> {
         self.key_of(connection_id).and_then(|key| self.get(key))
     }
 
-    fn at(&self, slot: u32) -> Option<&Client<P>> {
-        self.slots[slot as usize].as_ref().map(|(_, client)| &**client)
+    /// The client of a slot, where the slot is there and not empty.
+    pub(crate) fn at(&self, slot: u32) -> Option<&Client<P>> {
+        self.slots.get(slot as usize)?.as_ref().map(|(_, client)| &**client)
     }
 
     /// How many slots there are, empty ones among them.
@@ -307,6 +308,18 @@ impl<P: Ports> Table<P> {
         self.keys(self.uids.members(uid))
     }
 
+    /// The clients of a uid or of a group, whichever are fewer, in no order; `None` where neither is given.
+    pub(crate) fn fewest<'t>(
+        &'t self,
+        uid: Option<&Bytes>,
+        group: Option<&Bytes>,
+    ) -> Option<impl ExactSizeIterator<Item = Key> + use<'t, P>> {
+        let uid = uid.map(|uid| self.uids.members(uid));
+        let group = group.map(|group| self.groups.members(group));
+        let fewest = [uid, group].into_iter().flatten().min_by_key(|members| members.len())?;
+        Some(self.keys(fewest))
+    }
+
     fn keys(&self, members: &[Member]) -> impl ExactSizeIterator<Item = Key> {
         members.iter().map(|member| Key {
             slot: member.slot,
@@ -332,6 +345,27 @@ impl<P: Ports> Table<P> {
 
     pub(crate) fn uid_of(&self, client: &Client<P>) -> Option<Bytes> {
         client.uid.map(|membership| self.uids.name(membership).clone())
+    }
+
+    /// Whether the client is bound to this uid.
+    pub(crate) fn is_uid_of(&self, uid: &[u8], client: &Client<P>) -> bool {
+        client.uid.is_some_and(|membership| self.uids.name(membership) == uid)
+    }
+
+    /// Whether the client is a member of this group.
+    pub(crate) fn is_member(&self, group: &[u8], client: &Client<P>) -> bool {
+        let Some(set) = self.groups.find(group) else { return false };
+        client.groups.iter().flatten().any(|membership| membership.set == set)
+    }
+
+    /// How many places for groups there are, empty ones among them.
+    pub(crate) fn group_sets(&self) -> usize {
+        self.groups.places()
+    }
+
+    /// The group at a place: when it came to be, its name, and how many members it has.
+    pub(crate) fn group_set(&self, place: usize) -> Option<(u64, &Bytes, usize)> {
+        self.groups.at(place)
     }
 
     /// A client's groups with when it joined each, or `None` if it never joined one.

@@ -266,7 +266,6 @@ impl<B: LinkBuffer> WorkerLink<B> {
     }
 
     /// The bytes of the events that the worker has not finished.
-    #[cfg(any(test, feature = "internals"))]
     pub fn unfinished_bytes(&self) -> usize {
         (self.unfinished.load(Ordering::SeqCst) % EVENT) as usize
     }

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_net::{LinkReader, LinkStream, LinkWriter};
+use gatewayworker_protocol::inspect::InspectRequest;
 use gatewayworker_protocol::{Features, Question, frame_answer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -35,6 +36,7 @@ use tracing::{info, warn};
 
 use crate::core::link::{LinkEvent, LinkProtocolError, LinkState};
 use crate::core::questions::{AskShards, Gather, answer_with};
+use crate::inspect::{self, ShardGone};
 use crate::shard::{ShardMessage, ShardThread};
 use crate::workers::WorkerLink;
 use error::LinkError;
@@ -355,5 +357,10 @@ impl AskShards for Link {
             parts.push(part.await.map_err(|_| LinkError::ShardGone(index))?);
         }
         Ok(question.whole(parts))
+    }
+
+    async fn inspect(&mut self, request: InspectRequest) -> Result<Bytes, LinkError> {
+        let answered = inspect::answer(request, &self.shard.shared, self.shard.now_ms()).await;
+        answered.map_err(|ShardGone(index)| LinkError::ShardGone(index))
     }
 }

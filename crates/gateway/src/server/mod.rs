@@ -165,8 +165,8 @@ async fn serve_here(
         .and_then(|first| start_tasks(&mut tasks, listeners.clients, &first, &shutdown, reload));
     // It shows the stop, too.
     let mut _metrics = None;
-    let served = match started.map(|listeners| {
-        _metrics = metrics.map(|(listener, health)| start_metrics(&shared, listeners, listener, health));
+    let served = match started.map(|()| {
+        _metrics = metrics.map(|(listener, health)| start_metrics(&shared, listener, health));
     }) {
         Err(error) => Err(error),
         Ok(()) => tokio::select! {
@@ -252,15 +252,15 @@ fn start_shard(
 }
 
 /// Starts the tasks that the first shard's thread runs for all shards until the gateway stops: the
-/// clients' acceptors, the announcement, the workers' pings, the watch for isolation, and the reload of certificates. Returns the
-/// open listeners with their URLs, in the order of [`Config::listen`].
+/// clients' acceptors, the announcement, the workers' pings, the watch for isolation, and
+/// the reload of certificates.
 fn start_tasks(
     tasks: &mut PerpetualTasks,
     sockets: Vec<TcpListener>,
     first: &Rc<ShardThread>,
     shutdown: &CancellationToken,
     reload: Reload,
-) -> Result<Vec<(String, Arc<Listener>)>, Error> {
+) -> Result<(), Error> {
     let shared = &first.shared;
     let gateway_limit = Arc::new(ConnectionLimit::new(shared.capacity.clients));
     let mut certificates = Vec::new();
@@ -276,21 +276,18 @@ fn start_tasks(
         let accepting = accept_clients(socket, listener, first.clone(), shutdown.clone());
         tasks.spawn(format!("the acceptor of {}", config.url), accepting);
     }
+    // They are set once, here.
+    let _ = shared.listeners.set(open);
     tasks.spawn("the announcement to the registers", announce(shared.clone()));
     tasks.spawn("the workers' heartbeat", ping_workers(shared.clone()));
     tasks.spawn("the watch for isolation", watch_isolation(shared.clone()));
     tasks.spawn("the reload of certificates", reload_certificates(certificates, reload));
-    Ok(open)
+    Ok(())
 }
 
 /// Starts to show metrics and health, until the returned handle is dropped.
-fn start_metrics(
-    shared: &Arc<GatewayState>,
-    listeners: Vec<(String, Arc<Listener>)>,
-    listener: TcpListener,
-    health: Health,
-) -> AbortOnDropHandle<()> {
-    let exporter = Exporter::new(GatewayMetrics::new(shared.clone(), listeners), health);
+fn start_metrics(shared: &Arc<GatewayState>, listener: TcpListener, health: Health) -> AbortOnDropHandle<()> {
+    let exporter = Exporter::new(GatewayMetrics::new(shared.clone()), health);
     let serving = gatewayworker_metrics::serve(listener, exporter, CancellationToken::new());
     AbortOnDropHandle::new(tokio::spawn(serving))
 }

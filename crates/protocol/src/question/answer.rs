@@ -1,4 +1,5 @@
-//! The framing of an answer: a 4-byte length, big-endian, and as many bytes of a serialized PHP value.
+//! The framing of an answer: a 4-byte length, big-endian, and as many bytes of a serialized PHP value, or of JSON where
+//! the question is INSPECT.
 //!
 //! There is no header and no id: answers stand on a link in the order of their questions.
 
@@ -6,7 +7,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::FrameError;
 
-/// Appends an answer to `out`: its length, and the serialized value.
+/// Appends an answer to `out`: its length, and its bytes.
 ///
 /// # Panics
 /// When it is over 4 GiB.

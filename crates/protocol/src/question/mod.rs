@@ -11,6 +11,7 @@ mod batch_count;
 mod connections_by_uid;
 mod count;
 mod group_ids;
+mod inspect;
 mod is_online;
 mod select;
 mod session;
@@ -18,6 +19,7 @@ mod sessions_by_group;
 
 use bytes::Bytes;
 
+use crate::inspect::InspectRequest;
 use crate::{Frame, code};
 
 pub use answer::{frame_answer, parse_answer};
@@ -48,6 +50,10 @@ pub enum Question {
     /// Some fields of the clients that a filter lets through; `None` where the question could not
     /// be read. Answer: connection id → field → value.
     Select(Option<Select>),
+    /// Ours: a question about the gateway itself. Answer: JSON, an
+    /// [`InspectAnswer`](crate::inspect::InspectAnswer). A PHP gateway does not answer it, so nothing may
+    /// be asked behind it on the same link.
+    Inspect(InspectRequest),
 }
 
 impl Question {
@@ -65,6 +71,7 @@ impl Question {
             code::BATCH_GET_CLIENT_ID_BY_UID => batch_connections_by_uid::decode(&frame),
             code::GET_GROUP_ID_LIST => group_ids::decode(),
             code::SELECT => select::decode(&frame),
+            code::INSPECT => inspect::decode(&frame),
             _ => return None,
         })
     }
@@ -82,6 +89,7 @@ impl Question {
             Self::BatchConnectionsByUid(uids) => batch_connections_by_uid::encode(&uids),
             Self::GroupIds => group_ids::encode(),
             Self::Select(select) => select::encode(select),
+            Self::Inspect(request) => inspect::encode(&request),
         }
     }
 }

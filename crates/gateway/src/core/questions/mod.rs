@@ -22,6 +22,7 @@ mod sessions;
 
 use bytes::Bytes;
 use gatewayworker_protocol::Question;
+use gatewayworker_protocol::inspect::InspectRequest;
 use gatewayworker_protocol::php::{Array, Key, Value};
 
 use super::ports::Ports;
@@ -51,6 +52,9 @@ pub trait AskShards {
 
     /// Collects the parts of the shards, and returns the whole.
     fn gather<Q: Gather>(&mut self, question: Q) -> impl Future<Output = Result<Bytes, Self::Error>>;
+
+    /// Answers a question about the gateway itself, of which a shard's table knows a part at most.
+    fn inspect(&mut self, request: InspectRequest) -> impl Future<Output = Result<Bytes, Self::Error>>;
 }
 
 /// Returns the serialized answer to a question.
@@ -71,6 +75,7 @@ pub async fn answer_with<A: AskShards>(question: Question, shards: &mut A) -> Re
         }
         Question::GroupIds => shards.gather(group_ids::GroupIds).await,
         Question::Select(select) => shards.gather(select::Selection(select)).await,
+        Question::Inspect(request) => shards.inspect(request).await,
     }
 }
 

@@ -9,6 +9,7 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 use gatewayworker_gateway::internals::{AskShards, Gather, answer_with};
 use gatewayworker_protocol::Question;
+use gatewayworker_protocol::inspect::InspectRequest;
 
 use crate::cluster::ports::Core;
 
@@ -49,6 +50,11 @@ impl AskShards for Asker {
         .await;
         let parts = parts.take();
         Ok(question.whole(parts))
+    }
+
+    /// No worker asks that.
+    async fn inspect(&mut self, _: InspectRequest) -> Result<Bytes, ()> {
+        Err(())
     }
 }
 

@@ -1,5 +1,5 @@
 //! Finds out why no gateway is known, and says what to do: a register is not there, has another key, or lists no
-//! gateway. `call.rs` asks while a call waits, and after it has failed.
+//! gateway. `call.rs` asks while a call waits, and after it has failed; `inspecting.rs` when no gateway is listed.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use gatewayworker_net::{LineReader, LinkStream};
 use gatewayworker_protocol::register::{MAX_LINE, Message};
 use tokio::io::AsyncWriteExt;
 
-use super::Settings;
+use super::Access;
 
 /// A call takes less time than this where all is well: no register is asked before.
 const USUAL_CALL: Duration = Duration::from_millis(300);
@@ -23,9 +23,9 @@ enum Finding {
 }
 
 /// Returns the reason once waiting is of no use; never returns while a gateway may still come. Cancel safe.
-pub(super) async fn hopeless(settings: &Settings) -> Error {
+pub(crate) async fn hopeless(access: &Access) -> Error {
     tokio::time::sleep(USUAL_CALL).await;
-    let findings = find(settings).await;
+    let findings = find(access).await;
     if !findings.iter().all(|finding| matches!(finding, Finding::Hopeless(_))) {
         std::future::pending::<()>().await;
     }
@@ -33,8 +33,8 @@ pub(super) async fn hopeless(settings: &Settings) -> Error {
 }
 
 /// Returns the reason, after a call has found no gateway.
-pub(super) async fn explain(settings: &Settings) -> Error {
-    describe(&find(settings).await)
+pub(crate) async fn explain(access: &Access) -> Error {
+    describe(&find(access).await)
 }
 
 fn describe(findings: &[Finding]) -> Error {
@@ -44,18 +44,18 @@ fn describe(findings: &[Finding]) -> Error {
     anyhow!(all.collect::<Vec<_>>().join("; "))
 }
 
-async fn find(settings: &Settings) -> Vec<Finding> {
-    join_all(settings.registers.iter().map(|register| async move {
-        let limit = settings.question_timeout;
+async fn find(access: &Access) -> Vec<Finding> {
+    join_all(access.registers.iter().map(|register| async move {
+        let limit = access.question_timeout;
         let silent = || Finding::MayCome(format!("{register} does not answer as a register does"));
-        tokio::time::timeout(limit, ask(register, settings)).await.unwrap_or_else(|_| silent())
+        tokio::time::timeout(limit, ask(register, access)).await.unwrap_or_else(|_| silent())
     }))
     .await
 }
 
 /// Asks a register for its list, as a client library does.
-async fn ask(register: &str, settings: &Settings) -> Finding {
-    let stream = match LinkStream::connect(register, settings.tls.as_ref()).await {
+async fn ask(register: &str, access: &Access) -> Finding {
+    let stream = match LinkStream::connect(register, access.tls.as_ref()).await {
         Ok(stream) => stream,
         Err(error) => {
             let what = "start one, or say where it is with --register-address";
@@ -63,7 +63,7 @@ async fn ask(register: &str, settings: &Settings) -> Finding {
         }
     };
     let (reading, mut writing) = stream.into_split();
-    let hello = Message::WorkerConnect { secret_key: settings.secret_key.clone() };
+    let hello = Message::WorkerConnect { secret_key: access.secret_key.clone() };
     let _ = writing.write_all(hello.to_line().as_bytes()).await;
     let _ = writing.flush().await;
     let line = LineReader::new(reading).next_line(MAX_LINE).await;

@@ -1,0 +1,115 @@
+//! `status --register-address`: a cluster on any host, as its gateways see it: gateways × workers, what is not finished,
+//! and what keeps it from its work.
+//!
+//! The status is 0 if the cluster can do its work, and 1 if not: no gateway is listed, one does not answer, has no
+//! worker, or has another problem.
+
+use gatewayworker_client::inspect::{GatewayReport, InspectAnswer, InspectRequest, Inspector, WorkerReport};
+use serde_json::json;
+
+use crate::cluster_access::Access;
+use crate::inspecting;
+use crate::look::Look;
+use crate::table::{Table, text};
+use crate::units::{bytes, duration};
+
+/// The gateways of a cluster.
+#[derive(Debug)]
+pub(crate) struct ClusterView {
+    /// Those that have answered, in the order of their addresses.
+    pub(crate) gateways: Vec<GatewayReport>,
+    /// What keeps the cluster from its work, each a sentence.
+    pub(crate) problems: Vec<String>,
+}
+
+/// Asks all gateways about themselves.
+///
+/// # Errors
+/// When no gateway is listed.
+pub(crate) async fn view(inspector: &Inspector, access: &Access) -> anyhow::Result<ClusterView> {
+    let asked = inspecting::ask(inspector, access, &InspectRequest::Gateway).await?;
+    let mut problems: Vec<String> = asked.missing.into_iter().map(|(_, error)| error).collect();
+    let mut gateways = Vec::new();
+    for (_, answer) in asked.answers {
+        if let InspectAnswer::Gateway(report) = answer {
+            let of_gateway = |problem: &String| format!("{}: {}", text(&report.address), text(problem));
+            problems.extend(report.problems.iter().map(of_gateway));
+            gateways.push(*report);
+        }
+    }
+    Ok(ClusterView { gateways, problems })
+}
+
+/// Returns what is printed.
+pub(crate) async fn look(inspector: &Inspector, access: &Access, json: bool) -> Look {
+    let view = match view(inspector, access).await {
+        Ok(view) => view,
+        Err(error) => return Look::failed(format_args!("{error:#}")),
+    };
+    let mut seen = Look { status: u8::from(!view.problems.is_empty()), ..Look::default() };
+    if json {
+        let ready = view.problems.is_empty();
+        let all = json!({"ready": ready, "gateways": view.gateways, "problems": view.problems});
+        seen.notes.push(all.to_string());
+        return seen;
+    }
+    seen.has_head = true;
+    seen.lines = gateways(&view.gateways).lines(None);
+    if view.gateways.iter().any(|gateway| !gateway.workers.is_empty()) {
+        seen.lines.push(String::new());
+        seen.lines.extend(workers(&view.gateways).lines(None));
+    }
+    if !view.problems.is_empty() {
+        seen.notes.extend([String::new(), "The cluster cannot do its work:".to_owned()]);
+        seen.notes.extend(view.problems.iter().map(|problem| format!("  {problem}")));
+    }
+    seen
+}
+
+fn gateways(gateways: &[GatewayReport]) -> Table {
+    let mut table =
+        Table::new(["GATEWAY", "STATE", "CLIENTS", "WORKERS", "UNFINISHED", "UP", "VERSION", "LISTENERS"]);
+    for gateway in gateways {
+        let stat = |name| gateway.stats.get(name).map_or_else(|| "-".into(), u64::to_string);
+        let listeners: Vec<_> = gateway.listeners.iter().map(|listener| text(&listener.url)).collect();
+        table.push(vec![
+            text(&gateway.address),
+            state_of(gateway).to_owned(),
+            stat("clients"),
+            gateway.workers.len().to_string(),
+            stat("unfinished"),
+            duration(gateway.uptime_ms),
+            text(&gateway.version),
+            listeners.join(", "),
+        ]);
+    }
+    table
+}
+
+/// Returns how a gateway does, in a word.
+pub(crate) fn state_of(gateway: &GatewayReport) -> &'static str {
+    match (gateway.stopping, gateway.problems.is_empty()) {
+        (true, _) => "stopping",
+        (false, true) => "ready",
+        (false, false) => "problem",
+    }
+}
+
+fn workers(gateways: &[GatewayReport]) -> Table {
+    let mut table = Table::new(["GATEWAY", "WORKER", "STATE", "CLIENTS", "UNFINISHED", "BYTES", "PROCESS"]);
+    let pairs =
+        gateways.iter().flat_map(|gateway| gateway.workers.iter().map(move |worker| (gateway, worker)));
+    for (gateway, worker) in pairs {
+        let WorkerReport { key, state, clients, unfinished, unfinished_bytes, process, .. } = worker;
+        table.push(vec![
+            text(&gateway.address),
+            text(key),
+            text(state),
+            clients.to_string(),
+            unfinished.to_string(),
+            bytes(*unfinished_bytes),
+            process.as_deref().map_or_else(|| "-".into(), text),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,108 @@
+//! Asking the gateways of a cluster, for `connections`, `groups`, `status --register-address` and `top`.
+
+use std::process::ExitCode;
+
+use gatewayworker_client::inspect::{InspectAnswer, InspectRequest, Inspector};
+use serde_json::{Value, json};
+
+use crate::cluster_access::{Access, AccessFlags, registers};
+use crate::cluster_dirs::ConfigDir;
+use crate::console::print_error;
+use crate::look::{self, Look, WatchFlag};
+
+/// The flags of a command that asks the gateways of a cluster.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct InspectFlags {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    #[command(flatten)]
+    watch: WatchFlag,
+
+    #[command(flatten)]
+    configs: ConfigDir,
+
+    #[command(flatten)]
+    access: AccessFlags,
+}
+
+impl InspectFlags {
+    /// Looks into the cluster, once or again and again, and prints what was seen. An error of `look` has status 1.
+    pub(crate) fn show(
+        &self,
+        mut look: impl AsyncFnMut(&Inspector, &Access) -> anyhow::Result<Look>,
+    ) -> ExitCode {
+        let access = match self.configs.find().and_then(|configs| self.access.access_or_of(configs)) {
+            Ok(access) => access,
+            Err(error) => {
+                print_error(format_args!("{error:#}"));
+                return ExitCode::FAILURE;
+            }
+        };
+        let mut connected = None;
+        look::show(self.watch, async || {
+            let inspector = connected.get_or_insert_with(|| inspector(&access));
+            let seen = look(inspector, &access).await;
+            seen.unwrap_or_else(|error| Look::failed(format_args!("{error:#}")))
+        })
+    }
+}
+
+/// The answers of a cluster's gateways.
+#[derive(Debug)]
+pub(crate) struct Answers {
+    /// The gateways that have answered, and their answers.
+    pub(crate) answers: Vec<(String, InspectAnswer)>,
+    /// The gateways that have not, each with a sentence that says why.
+    pub(crate) missing: Vec<(String, String)>,
+}
+
+impl Answers {
+    /// Returns a look without lines yet: its errors are the gateways that have not answered.
+    pub(crate) fn look(&self) -> Look {
+        let errors: Vec<String> = self.missing.iter().map(|(_, error)| error.clone()).collect();
+        Look { status: u8::from(!errors.is_empty()), errors, ..Look::default() }
+    }
+
+    /// Returns the gateways that have not answered, as JSON.
+    pub(crate) fn errors(&self) -> Value {
+        self.missing.iter().map(|(gateway, error)| json!({"gateway": gateway, "error": error})).collect()
+    }
+}
+
+/// Connects to the registers of a cluster.
+pub(crate) fn inspector(access: &Access) -> Inspector {
+    Inspector::builder(&access.registers)
+        .secret_key(access.secret_key.clone())
+        .link_tls(access.tls.clone())
+        .timeout(access.question_timeout)
+        .connect()
+}
+
+/// Asks all gateways.
+///
+/// # Errors
+/// When no gateway is listed: with what to do.
+pub(crate) async fn ask(
+    inspector: &Inspector,
+    access: &Access,
+    request: &InspectRequest,
+) -> anyhow::Result<Answers> {
+    let asked = tokio::select! {
+        asked = inspector.ask(request) => asked,
+        why = registers::hopeless(access) => return Err(why),
+    };
+    if asked.is_empty() {
+        return Err(registers::explain(access).await);
+    }
+    let (mut answers, mut missing) = (Vec::new(), Vec::new());
+    for (gateway, answer) in asked {
+        match answer {
+            Ok(answer) => answers.push((gateway, answer)),
+            Err(error) => missing.push((gateway, error.to_string())),
+        }
+    }
+    Ok(Answers { answers, missing })
+}
