@@ -103,7 +103,9 @@ pub use gatewayworker_protocol::{ClientId, GroupId, IdError, ParseClientIdError,
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals {
-    pub use crate::core::{Answers, CallLink, Effect, GatewayList, LinkError, QuestionId, Transmit};
+    pub use crate::core::{
+        Answers, CallLink, Effect, GatewayList, InterestError, InterestView, LinkError, QuestionId, Transmit,
+    };
 }
 
 /// Compiles the examples in the guide.

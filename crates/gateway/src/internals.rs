@@ -31,6 +31,9 @@ pub use crate::core::events::Route;
 pub use crate::core::flush::Writable;
 pub use crate::core::heartbeat::Heartbeat;
 pub use crate::core::inbox::Inbox;
+pub use crate::core::interest::{
+    Effect as InterestEffect, HoldId, Interest, InterestSettings, LinkOver, SubscriberId,
+};
 pub use crate::core::isolation::Isolated;
 pub use crate::core::isolation_timer::IsolationTimer;
 pub use crate::core::link::{LinkEvent, LinkProtocolError, LinkState};

@@ -1,6 +1,6 @@
 //! The numbers of the commands: the `cmd` byte of a frame.
 //!
-//! They are the original's, from its `GatewayProtocol`, without the prefix `CMD_`; those from 210 to 220
+//! They are the original's, from its `GatewayProtocol`, without the prefix `CMD_`; those from 210 to 222
 //! are ours. How a command's frame is laid out stands in the file of the command, in
 //! [`command`](crate::command) or, where it is answered, in `question`.
 
@@ -52,3 +52,7 @@ pub const FORGET: u8 = 216;
 pub const INSPECT: u8 = 217;
 /// Ours: sent, in both directions, only to a peer that lists `channel` among its features.
 pub const PUBLISH: u8 = 220;
+/// Ours, and so is the one below: a gateway that lists `interest` says INTEREST on an interest link, which answers with
+/// INTEREST_REPORT.
+pub const INTEREST: u8 = 221;
+pub const INTEREST_REPORT: u8 = 222;

@@ -9,6 +9,7 @@
 //! - [`Question`]: the commands that are answered, and the framing of the answers,
 //! - [`code`]: the numbers of the commands,
 //! - [`inspect`]: what an operator may ask a gateway about itself, and the answers,
+//! - [`interest`]: which groups and uids a gateway may have,
 //! - [`Features`], [`PingBody`]: what our gateways and workers tell each other about themselves,
 //! - [`close_code`], [`CloseReason`]: why a client's connection ends, for the client and for its worker,
 //! - [`register`]: the JSON lines between a register and its peers,
@@ -30,6 +31,7 @@ pub mod frame;
 mod hex_id;
 mod ids;
 pub mod inspect;
+pub mod interest;
 mod json;
 pub mod php;
 mod question;

@@ -41,11 +41,13 @@
 mod answers;
 mod call_link;
 mod gateway_list;
+pub(crate) mod interest;
 mod pending;
 
 pub use answers::Answers;
 pub use call_link::{CallLink, Effect, LinkError, Transmit};
 pub use gateway_list::GatewayList;
+pub use interest::{InterestError, InterestView};
 pub use pending::QuestionId;
 
 #[cfg(test)]

@@ -189,7 +189,12 @@ impl LinkState {
     /// pairing where the worker acknowledges events.
     pub fn greeting(&self, pairing: Option<Pairing>) -> Command {
         let large_frames = self.max_frame_len > MAX_FRAME_LEN;
-        let features = Features { large_frames, acknowledged_events: pairing.is_some(), ..Features::ALL };
+        let features = Features {
+            large_frames,
+            acknowledged_events: pairing.is_some(),
+            interest: false,
+            ..Features::ALL
+        };
         Command::Ping(PingBody::Welcome { features, pairing }.encode())
     }
 

@@ -32,6 +32,7 @@
 //! - `membership_limits`, `keyed_limit`: how many groups and uids clients may have;
 //! - `worker_table`, `worker_link`: the workers, shared by all shards;
 //! - `commands`, `questions`: one file for each;
+//! - `interest`: what subscribers are told about groups and uids;
 //! - `inspect`: what an operator wants to know about clients and groups;
 //! - `websocket`, `protocol`, `outgoing`, `outbox`: bytes;
 //! - `stop_schedule`: when each client is closed as the gateway stops;
@@ -57,6 +58,7 @@ pub(crate) mod heartbeat;
 pub(crate) mod inbox;
 mod index;
 pub(crate) mod inspect;
+pub(crate) mod interest;
 pub(crate) mod isolation;
 pub(crate) mod isolation_timer;
 pub(crate) mod keyed_limit;

@@ -18,6 +18,8 @@ mod event_counts;
 mod forget;
 mod hello;
 mod ids;
+mod interest;
+mod interest_report;
 mod join_group;
 mod kick;
 mod leave_group;
@@ -42,6 +44,7 @@ mod update_session;
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
+use crate::interest::{InterestReport, InterestUpdate};
 use crate::{Frame, Question};
 
 pub use crate::code;
@@ -181,6 +184,10 @@ pub enum Command {
     },
     /// Ours: the clients with these connections are the worker's no more, and no handler runs for that.
     Forget(Vec<u32>),
+    /// Ours: a gateway tells a subscriber which groups and uids it may have.
+    Interest(InterestUpdate),
+    /// Ours: a subscriber answers.
+    InterestReport(InterestReport),
     /// Ours: an event between workers. A worker sends it to one gateway, which passes it on to all
     /// workers that list `channel` among their features.
     Publish {
@@ -294,6 +301,8 @@ impl Command {
             code::ADOPT => adopt::decode(&mut frame),
             code::FORGET => forget::decode(&frame.body),
             code::PUBLISH => publish::decode(&mut frame),
+            code::INTEREST => interest::decode(&mut frame)?,
+            code::INTEREST_REPORT => interest_report::decode(&frame)?,
             code::DESTROY => destroy::decode(&mut frame),
             code::SET_SESSION => set_session::decode(&mut frame),
             code::UPDATE_SESSION => update_session::decode(&mut frame),
@@ -342,6 +351,8 @@ impl Command {
             Self::Closed(connection_ids) => closed::encode(&connection_ids),
             Self::Adopt { origin, session } => adopt::encode(origin, session),
             Self::Forget(connection_ids) => forget::encode(&connection_ids),
+            Self::Interest(update) => interest::encode(update),
+            Self::InterestReport(report) => interest_report::encode(report),
             Self::Publish { topic, payload } => publish::encode(topic, payload),
             Self::Destroy(connection_id) => destroy::encode(connection_id),
             Self::SetSession { connection_id, session } => set_session::encode(connection_id, session),

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use bytes::{Bytes, BytesMut};
 use gatewayworker_protocol::command::code;
 use gatewayworker_protocol::frame::{FLAG_PLAIN, Frame};
+use gatewayworker_protocol::interest::{FilterPiece, InterestReport, InterestUpdate, Name, NameFilter};
 use gatewayworker_protocol::{
     Audience, Body, ClientId, Command, FrameError, HEADER_LEN, Hello, MAX_FRAME_LEN, Payload, Question,
     SecretKey,
@@ -105,7 +106,8 @@ fn every_number_of_the_original_is_a_command() {
                 // Known, though `{}` is not what belongs there.
                 Err(_) => true,
             };
-        let ours = (code::ADMIT..=code::FORGET).contains(&cmd) || cmd == code::PUBLISH;
+        let others = [code::PUBLISH, code::INTEREST, code::INTEREST_REPORT];
+        let ours = (code::ADMIT..=code::INSPECT).contains(&cmd) || others.contains(&cmd);
         assert_eq!(known, ours || commands.contains_key(&cmd.to_string()), "{cmd}");
     }
 }
@@ -267,6 +269,25 @@ fn names() -> impl Strategy<Value = Vec<Bytes>> {
     prop::collection::vec("[^\0]{0,8}".prop_map(Bytes::from), 0..5)
 }
 
+fn any_interest() -> impl Strategy<Value = Command> {
+    let names = prop::collection::vec(any::<u64>().prop_map(Name::from_bits), 0..20);
+    prop_oneof![
+        (any::<u64>(), any::<u32>(), any::<u32>(), prop::collection::vec(any::<u8>(), 0..50)).prop_map(
+            |(version, len, offset, bits)| {
+                let piece = FilterPiece { version, len, offset, bits: bits.into() };
+                Command::Interest(InterestUpdate::Filter(piece))
+            }
+        ),
+        (any::<u64>(), names)
+            .prop_map(|(version, names)| Command::Interest(InterestUpdate::Names { version, names })),
+        (any::<u64>(), any::<u32>()).prop_map(|(renewed_at_ms, lease_ms)| {
+            Command::Interest(InterestUpdate::Grant { renewed_at_ms, lease_ms })
+        }),
+        any::<u64>().prop_map(|version| Command::InterestReport(InterestReport::Applied(version))),
+        any::<u64>().prop_map(|now_ms| Command::InterestReport(InterestReport::Renew(now_ms))),
+    ]
+}
+
 fn any_command() -> impl Strategy<Value = Command> {
     let ids =
         prop::collection::btree_set(any::<u32>(), 1..5).prop_map(|ids| ids.into_iter().collect::<Vec<_>>());
@@ -286,6 +307,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             connection_id,
             group: names.pop().unwrap_or_default(),
         }),
+        any_interest(),
         names().prop_map(|names| Command::Ask(Question::BatchCount(names))),
         names().prop_map(|names| Command::Ask(Question::BatchConnectionsByUid(names))),
     ]
@@ -338,4 +360,33 @@ proptest! {
         // What is too few stays as it is, and nothing was allocated for what was promised.
         prop_assert!(buffer.capacity() <= bytes.len().max(1) * 2);
     }
+}
+
+#[test]
+fn an_unreadable_update_of_interest_is_an_error() {
+    let names = Command::Interest(InterestUpdate::Names { version: 1, names: vec![Name::from_bits(2)] });
+    let frame = names.into_frame();
+    for unreadable in [
+        Frame { flag: 9, ..frame.clone() },
+        Frame { ext: frame.ext.slice(1..), ..frame.clone() },
+        Frame { body: frame.body.slice(1..), ..frame.clone() },
+        Frame { body: vec![0; 8 * (InterestUpdate::MAX_NAMES + 1)].into(), ..frame.clone() },
+        Frame { cmd: code::INTEREST_REPORT, flag: 9, ..frame.clone() },
+        Frame { cmd: code::INTEREST_REPORT, flag: 1, ext: Bytes::new(), ..frame },
+    ] {
+        assert!(Command::decode(unreadable.clone()).is_err(), "{unreadable:?}");
+    }
+}
+
+#[test]
+fn a_filter_goes_in_pieces_that_fit_any_frame() {
+    let whole = Bytes::from(vec![7; NameFilter::MAX_BYTES]);
+    let mut next = 0;
+    for update in InterestUpdate::filter(3, &whole) {
+        assert!(Command::Interest(update.clone()).into_frame().encoded_len() <= MAX_FRAME_LEN);
+        let InterestUpdate::Filter(piece) = update else { panic!("{update:?}") };
+        assert_eq!((piece.version, piece.len as usize, piece.offset as usize), (3, whole.len(), next));
+        next += piece.bits.len();
+    }
+    assert_eq!(next, whole.len());
 }

@@ -131,6 +131,8 @@ pub(super) fn route(command: Command, number: impl FnOnce() -> u64) -> Option<Ro
         | Command::WorkerConnect(_)
         | Command::ClientConnect(_)
         | Command::Publish { .. }
+        | Command::Interest(_)
+        | Command::InterestReport(_)
         | Command::Attach { .. }
         | Command::Adopt { .. }
         | Command::Forget(_)

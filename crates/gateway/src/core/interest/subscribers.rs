@@ -1,0 +1,121 @@
+//! [`Subscribers`]: who is told what names there are, what each has applied, and until when it is waited for.
+
+use std::collections::BTreeMap;
+
+/// One interest link. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SubscriberId(u64);
+
+/// How an interest link has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkOver {
+    /// The subscriber has ended its side: it trusts its view no more, or its process has ended.
+    ByPeer,
+    /// Otherwise: it was reset, it failed, or the gateway has ended it. The subscriber may not know yet.
+    Broken,
+}
+
+/// All subscribers, and those whose links are over and whose leases are not.
+#[derive(Debug, Default)]
+pub(super) struct Subscribers {
+    by_id: BTreeMap<SubscriberId, Subscriber>,
+    last: u64,
+}
+
+#[derive(Debug, Default)]
+struct Subscriber {
+    /// The version that it has said to have applied.
+    applied: u64,
+    /// Until when it may trust its view, in ms.
+    leased_until_ms: Option<u64>,
+    /// It gets no lease until then, in ms.
+    refused_until_ms: Option<u64>,
+    link_is_over: bool,
+}
+
+impl Subscriber {
+    /// Whether joins wait for it to apply this version.
+    fn is_behind(&self, version: u64) -> bool {
+        self.leased_until_ms.is_some() && self.applied < version
+    }
+}
+
+impl Subscribers {
+    pub(super) fn add(&mut self) -> SubscriberId {
+        self.last += 1;
+        let id = SubscriberId(self.last);
+        self.by_id.insert(id, Subscriber::default());
+        id
+    }
+
+    pub(super) fn applied(&mut self, id: SubscriberId, version: u64) {
+        if let Some(subscriber) = self.by_id.get_mut(&id) {
+            subscriber.applied = subscriber.applied.max(version);
+        }
+    }
+
+    /// Gives or prolongs a lease. Returns false where the subscriber gets none.
+    pub(super) fn renew(&mut self, id: SubscriberId, now_ms: u64, lease_ms: u64) -> bool {
+        let Some(subscriber) = self.by_id.get_mut(&id).filter(|subscriber| !subscriber.link_is_over) else {
+            return false;
+        };
+        if subscriber.refused_until_ms.is_some_and(|until_ms| now_ms < until_ms) {
+            return false;
+        }
+        subscriber.refused_until_ms = None;
+        subscriber.leased_until_ms = Some(now_ms + lease_ms);
+        true
+    }
+
+    pub(super) fn link_over(&mut self, id: SubscriberId, how: LinkOver) {
+        if let Some(subscriber) = self.by_id.get_mut(&id) {
+            subscriber.link_is_over = true;
+            if how == LinkOver::ByPeer || subscriber.leased_until_ms.is_none() {
+                self.by_id.remove(&id);
+            }
+        }
+    }
+
+    /// Ends the leases whose time is over.
+    pub(super) fn expire(&mut self, now_ms: u64) {
+        self.by_id.retain(|_, subscriber| {
+            subscriber.leased_until_ms.take_if(|until_ms| *until_ms <= now_ms);
+            subscriber.leased_until_ms.is_some() || !subscriber.link_is_over
+        });
+    }
+
+    /// Gives those that have not applied this version no lease any more until then. The one that each has stays.
+    pub(super) fn refuse_behind(&mut self, version: u64, until_ms: u64) {
+        let behind = self.by_id.values_mut().filter(|subscriber| subscriber.is_behind(version));
+        for subscriber in behind {
+            subscriber.refused_until_ms.get_or_insert(until_ms);
+        }
+    }
+
+    /// Whether somebody that has not applied this version may have its lease renewed.
+    pub(super) fn has_unrefused_behind(&self, version: u64) -> bool {
+        let mut all = self.by_id.values();
+        all.any(|subscriber| subscriber.is_behind(version) && subscriber.refused_until_ms.is_none())
+    }
+
+    /// When the first lease ends of those that have not applied this version.
+    pub(super) fn first_expiry_behind(&self, version: u64) -> Option<u64> {
+        let behind = self.by_id.values().filter(|subscriber| subscriber.is_behind(version));
+        behind.filter_map(|subscriber| subscriber.leased_until_ms).min()
+    }
+
+    pub(super) fn is_any_leased(&self) -> bool {
+        self.by_id.values().any(|subscriber| subscriber.leased_until_ms.is_some())
+    }
+
+    /// The version that all that are leased have applied; `None` where nobody is leased.
+    pub(super) fn applied_by_leased(&self) -> Option<u64> {
+        let leased = self.by_id.values().filter(|subscriber| subscriber.leased_until_ms.is_some());
+        leased.map(|subscriber| subscriber.applied).min()
+    }
+
+    /// Those whose links stand.
+    pub(super) fn linked(&self) -> impl Iterator<Item = SubscriberId> {
+        self.by_id.iter().filter(|(_, subscriber)| !subscriber.link_is_over).map(|(id, _)| *id)
+    }
+}
