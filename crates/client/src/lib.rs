@@ -104,7 +104,8 @@ pub use gatewayworker_protocol::{ClientId, GroupId, IdError, ParseClientIdError,
 #[doc(hidden)]
 pub mod internals {
     pub use crate::core::{
-        Answers, CallLink, Effect, GatewayList, InterestError, InterestView, LinkError, QuestionId, Transmit,
+        Answers, BarrierId, CallLink, Effect, GatewayList, InterestError, InterestView, LinkError, QuestionId,
+        Transmit,
     };
 }
 

@@ -15,6 +15,7 @@
 //! - `history`, `epochs`, `questions`: what has been seen so far, and what of it breaks an invariant,
 //! - `runner`: runs many seeds; `shrink`: few steps that still fail; `known_failures`: those that wait to be mended,
 //! - `cluster`: gateways, workers and clients,
+//! - `interest`: what gateways tell workers about groups, and where sends go,
 //! - `registers`: registers, and daemons as far as registers see them.
 //!
 //! To plug cores in, write a [`Model`]: its nodes own cores and [`Socket`]s, give a core its input, and
@@ -27,6 +28,7 @@ pub mod cluster;
 mod epochs;
 mod event_queue;
 mod history;
+pub mod interest;
 mod known_failures;
 mod link_buffer;
 mod model;
@@ -62,7 +64,12 @@ pub use violation::{Violation, ensure};
 
 /// Returns all scenarios.
 pub fn scenarios() -> Vec<Box<dyn AnyScenario>> {
-    vec![Box::new(cluster::Cluster::Calm), Box::new(cluster::Cluster::Rough), Box::new(registers::Registers)]
+    vec![
+        Box::new(cluster::Cluster::Calm),
+        Box::new(cluster::Cluster::Rough),
+        Box::new(registers::Registers),
+        Box::new(interest::Interest),
+    ]
 }
 
 /// Returns the scenario of this name.

@@ -47,7 +47,7 @@ mod pending;
 pub use answers::Answers;
 pub use call_link::{CallLink, Effect, LinkError, Transmit};
 pub use gateway_list::GatewayList;
-pub use interest::{InterestError, InterestView};
+pub use interest::{BarrierId, InterestError, InterestView};
 pub use pending::QuestionId;
 
 #[cfg(test)]

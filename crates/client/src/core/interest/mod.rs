@@ -8,8 +8,8 @@
 //! 1. makes an interest link when the call link stands, and calls [`link_begins`](InterestView::link_begins); calls
 //!    [`link_over`](InterestView::link_over) *before* it closes one, and when either link is over;
 //! 2. gives it each [`InterestUpdate`], and says what it returns;
-//! 3. calls [`note_join`](InterestView::note_join) before it writes a join, and [`may_have`](InterestView::may_have)
-//!    with the time of the send, read when the send has begun;
+//! 3. calls [`note_join`](InterestView::note_join) for each join, before its caller goes on, and
+//!    [`may_have`](InterestView::may_have) with the time of the send, read when the send has begun;
 //! 4. calls [`advance`](InterestView::advance) when [`next_deadline`](InterestView::next_deadline) has come, and when
 //!    [`note_send`](InterestView::note_send) says so;
 //! 5. asks the gateway anything on the call link when [`begin_barrier`](InterestView::begin_barrier) says so, and
@@ -26,6 +26,8 @@ use gatewayworker_protocol::interest::{FilterPiece, InterestReport, InterestUpda
 
 use own_names::OwnNames;
 
+pub use own_names::BarrierId;
+
 /// The view is kept trusted for so long after a send to names, in ms.
 const USED_MS: u64 = 10_000;
 
@@ -35,6 +37,8 @@ const FIRST_RENEW_MS: u64 = 1_000;
 /// What a process knows of the names of one gateway.
 #[derive(Debug, Default)]
 pub struct InterestView {
+    /// There is an interest link.
+    is_linked: bool,
     /// The names, as soon as a whole filter has come.
     filter: Option<NameFilter>,
     /// A filter of which not all pieces have come.
@@ -70,15 +74,20 @@ pub enum InterestError {
 }
 
 impl InterestView {
-    /// Notes that an interest link begins.
+    /// Notes that an interest link begins. What was joined before is not known: every name counts as joined until
+    /// the first barrier.
     pub fn link_begins(&mut self) {
         self.link_over();
+        self.is_linked = true;
+        self.own.add_everything();
     }
 
     /// Notes that the interest link is over, or about to be closed: nothing that it said is trusted any more.
     pub fn link_over(&mut self) {
         (self.filter, self.incoming) = (None, None);
         (self.trusted_until_ms, self.renewed_ms) = (None, None);
+        self.is_linked = false;
+        self.own.clear();
     }
 
     /// Takes what the gateway says. Returns what to answer.
@@ -181,17 +190,20 @@ impl InterestView {
 
     /// Notes a name that this process is about to have joined at the gateway: the gateway may have it from now on.
     pub fn note_join(&mut self, name: Name) {
-        self.own.add(name);
+        // Without a link every name counts anyway.
+        if self.is_linked {
+            self.own.add(name);
+        }
     }
 
-    /// Whether the gateway is to be asked anything on the call link, as a barrier behind the joins before it. Call it
-    /// from time to time.
-    pub fn begin_barrier(&mut self) -> bool {
+    /// Begins a barrier, if one is of use: the gateway is to be asked anything on the call link, behind the joins before.
+    /// Call it when the link has begun, and from time to time.
+    pub fn begin_barrier(&mut self) -> Option<BarrierId> {
         self.own.begin_barrier()
     }
 
     /// Notes that the gateway has answered, or that it has not.
-    pub fn end_barrier(&mut self, is_answered: bool) {
-        self.own.end_barrier(is_answered);
+    pub fn end_barrier(&mut self, barrier: BarrierId, is_answered: bool) {
+        self.own.end_barrier(barrier, is_answered);
     }
 }

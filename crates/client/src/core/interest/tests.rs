@@ -25,7 +25,13 @@ fn view(names: &[&str]) -> InterestView {
         answers.extend(view.receive(piece, 0).unwrap());
     }
     assert_eq!(answers, [InterestReport::Applied(7)]);
+    pass_barrier(&mut view);
     view
+}
+
+fn pass_barrier(view: &mut InterestView) {
+    let barrier = view.begin_barrier().unwrap();
+    view.end_barrier(barrier, true);
 }
 
 /// Such a view that is trusted from this time on.
@@ -108,25 +114,45 @@ fn it_renews_while_it_is_used() {
 #[test]
 fn an_own_join_is_in_the_view_at_once_and_until_a_barrier_behind_it() {
     let mut view = trusted(&[], 0);
+    assert_eq!(view.begin_barrier(), None);
     view.note_join(name("a"));
     assert!(view.may_have(&[name("a")], 1) && !view.may_have(&[name("b")], 1));
-    assert!(view.begin_barrier() && !view.begin_barrier());
+    let first = view.begin_barrier().unwrap();
     view.note_join(name("b"));
-    view.end_barrier(false);
-    assert!(view.may_have(&[name("a")], 1) && view.begin_barrier());
+    assert_eq!(view.begin_barrier(), None);
+    view.end_barrier(first, false);
+    let second = view.begin_barrier().unwrap();
     view.note_join(name("c"));
-    view.end_barrier(true);
+    view.end_barrier(first, true);
+    assert!(view.may_have(&[name("a")], 1) && view.may_have(&[name("b")], 1));
+    view.end_barrier(second, true);
     assert!(!view.may_have(&[name("a")], 1) && !view.may_have(&[name("b")], 1));
     assert!(view.may_have(&[name("c")], 1));
+}
+
+#[test]
+fn what_was_joined_before_the_link_counts_until_the_first_barrier() {
+    let mut view = InterestView::default();
+    view.note_join(name("a"));
+    view.link_begins();
+    for piece in InterestUpdate::filter(7, &filter(&[])) {
+        view.receive(piece, 0).unwrap();
+    }
+    assert!(view.note_send(0) && view.advance(0).is_some());
+    view.receive(InterestUpdate::Grant { renewed_at_ms: 0, lease_ms: LEASE_MS }, 0).unwrap();
+    assert!(view.is_trusted(0) && view.may_have(&[name("a")], 0));
+    pass_barrier(&mut view);
+    assert!(!view.may_have(&[name("a")], 0));
 }
 
 #[test]
 fn too_many_own_joins_make_everything_joined() {
     let mut view = trusted(&[], 0);
     (0..=64 * 1024).for_each(|number| view.note_join(name(&format!("room {number}"))));
-    assert!(view.may_have(&[name("b")], 1) && view.begin_barrier());
     assert!(view.may_have(&[name("b")], 1));
-    view.end_barrier(true);
+    let barrier = view.begin_barrier().unwrap();
+    assert!(view.may_have(&[name("b")], 1));
+    view.end_barrier(barrier, true);
     assert!(!view.may_have(&[name("b")], 1));
 }
 

@@ -157,12 +157,13 @@ impl Interest {
                 self.subscribers.applied(from, version.min(self.waiting.sent()));
             }
             InterestReport::Renew(renewed_at_ms) => {
-                let lease_ms = self.settings.lease_ms;
-                if self.subscribers.renew(from, now_ms, lease_ms.into()) {
-                    let grant = InterestUpdate::Grant { renewed_at_ms, lease_ms };
-                    self.effects.push_back(Effect::Tell(from, grant));
-                }
+                self.subscribers.renew(from, renewed_at_ms, self.waiting.sent(), now_ms);
             }
+        }
+        let lease_ms = self.settings.lease_ms;
+        if let Some(renewed_at_ms) = self.subscribers.take_renewed(from, lease_ms.into()) {
+            let grant = InterestUpdate::Grant { renewed_at_ms, lease_ms };
+            self.effects.push_back(Effect::Tell(from, grant));
         }
         self.advance(now_ms);
     }

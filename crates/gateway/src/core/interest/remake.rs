@@ -66,7 +66,7 @@ impl Remake {
 impl Interest {
     /// Whether the filter should be made anew, where so many groups and uids have members.
     pub fn wants_remake(&self, live: usize, now_ms: u64) -> bool {
-        if !matches!(self.remake, Remake::No) {
+        if self.is_being_remade() {
             return false;
         }
         let capacity = self.filter.len() * 8 / BITS_FULL;
@@ -74,6 +74,11 @@ impl Interest {
             && (live * 4 < self.inserted * 3 || self.filter.len() < NameFilter::MAX_BYTES);
         let gone = self.inserted.saturating_sub(live);
         is_full || (gone > GONE.max(live / 4) && self.made_ms + self.settings.remake_ms <= now_ms)
+    }
+
+    /// Whether the filter is being made anew, or is on its way to subscribers.
+    pub fn is_being_remade(&self) -> bool {
+        !matches!(self.remake, Remake::No)
     }
 
     /// Begins to make the filter anew, for so many names.

@@ -28,9 +28,19 @@ struct Subscriber {
     applied: u64,
     /// Until when it may trust its view, in ms.
     leased_until_ms: Option<u64>,
+    /// A RENEW that is answered when what was sent before it is applied.
+    renewal: Option<Renewal>,
     /// It gets no lease until then, in ms.
     refused_until_ms: Option<u64>,
     link_is_over: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Renewal {
+    renewed_at_ms: u64,
+    read_ms: u64,
+    /// What was sent when it was read.
+    behind: u64,
 }
 
 impl Subscriber {
@@ -54,17 +64,24 @@ impl Subscribers {
         }
     }
 
-    /// Gives or prolongs a lease. Returns false where the subscriber gets none.
-    pub(super) fn renew(&mut self, id: SubscriberId, now_ms: u64, lease_ms: u64) -> bool {
-        let Some(subscriber) = self.by_id.get_mut(&id).filter(|subscriber| !subscriber.link_is_over) else {
-            return false;
-        };
-        if subscriber.refused_until_ms.is_some_and(|until_ms| now_ms < until_ms) {
-            return false;
+    /// Takes a RENEW, with `sent` the version that was sent last. Until one is answered the next ones are passed over.
+    pub(super) fn renew(&mut self, id: SubscriberId, renewed_at_ms: u64, sent: u64, now_ms: u64) {
+        let Some(subscriber) = self.by_id.get_mut(&id) else { return };
+        if subscriber.refused_until_ms.is_none_or(|until_ms| until_ms <= now_ms) {
+            subscriber.refused_until_ms = None;
+            subscriber.renewal.get_or_insert(Renewal { renewed_at_ms, read_ms: now_ms, behind: sent });
         }
-        subscriber.refused_until_ms = None;
-        subscriber.leased_until_ms = Some(now_ms + lease_ms);
-        true
+    }
+
+    /// Gives a lease, if the subscriber has asked and has applied what was sent before: one that is not reached any more
+    /// says RENEW as well. The lease counts from when that was read. Returns the time to answer with.
+    pub(super) fn take_renewed(&mut self, id: SubscriberId, lease_ms: u64) -> Option<u64> {
+        let subscriber = self.by_id.get_mut(&id).filter(|subscriber| !subscriber.link_is_over)?;
+        let applied = subscriber.applied;
+        let renewal = subscriber.renewal.take_if(|renewal| renewal.behind <= applied)?;
+        let until_ms = renewal.read_ms + lease_ms;
+        subscriber.leased_until_ms = subscriber.leased_until_ms.max(Some(until_ms));
+        Some(renewal.renewed_at_ms)
     }
 
     pub(super) fn link_over(&mut self, id: SubscriberId, how: LinkOver) {
@@ -89,6 +106,7 @@ impl Subscribers {
         let behind = self.by_id.values_mut().filter(|subscriber| subscriber.is_behind(version));
         for subscriber in behind {
             subscriber.refused_until_ms.get_or_insert(until_ms);
+            subscriber.renewal = None;
         }
     }
 

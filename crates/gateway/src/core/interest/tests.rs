@@ -103,10 +103,31 @@ fn a_silent_subscriber_is_waited_for_as_long_as_its_lease_and_then_refused() {
     interest.advance(3_010);
     assert!(interest.is_settled(hold));
     told(&mut interest);
+    interest.receive(subscriber, InterestReport::Applied(1), 3_010);
     for (renew_ms, granted) in [(3_020, 0), (31_019, 0), (31_020, 1)] {
         interest.receive(subscriber, InterestReport::Renew(7), renew_ms);
         assert_eq!(told(&mut interest).len(), granted, "{renew_ms}");
     }
+}
+
+#[test]
+fn a_subscriber_that_applies_nothing_gets_no_longer_lease() {
+    let mut interest = interest();
+    let subscriber = leased(&mut interest, 10);
+    let hold = interest.hold(vec![name(1)], 20);
+    told(&mut interest);
+    for now_ms in [500, 900] {
+        interest.receive(subscriber, InterestReport::Renew(now_ms), now_ms);
+        assert_eq!(told(&mut interest), []);
+    }
+    interest.receive(subscriber, InterestReport::Applied(1), 950);
+    let granted = InterestUpdate::Grant { renewed_at_ms: 500, lease_ms: 3_000 };
+    assert_eq!((told(&mut interest), interest.is_settled(hold)), (vec![(subscriber, granted)], true));
+    let next = interest.hold(vec![name(2)], 960);
+    interest.advance(3_499);
+    assert!(!interest.is_settled(next));
+    interest.advance(3_500);
+    assert!(interest.is_settled(next));
 }
 
 #[test]
