@@ -87,6 +87,11 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link_timeout_ms: Option<u64>,
 
+    /// Send messages to groups and uids only to gateways of ours that may have one [default: true]
+    #[arg(long, value_name = "BOOL", env = "GATEWAYWORKER_BUSINESSWORKER_INTEREST", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interest: Option<bool>,
+
     /// Take a gateway as lost that is not linked and no register has listed for MS milliseconds [default: 30000]
     #[arg(long, value_name = "MS", env = "GATEWAYWORKER_BUSINESSWORKER_GATEWAY_LOST_AFTER_MS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,6 +156,9 @@ pub struct Config<A = NoSettings> {
     /// twice the gateways' own interval. For half of that time events of a silent gateway are
     /// still begun.
     pub link_timeout_ms: u64,
+    /// Whether messages to groups and uids, and questions about them, go only to gateways that may have one;
+    /// true by default. Gateways of the original are sent everything.
+    pub interest: bool,
     /// How long a gateway that is not linked, and that the registers do not list, is waited for
     /// before it is lost, in milliseconds; 30000 by default. Then `on_close` runs for its clients,
     /// with [`GatewayLost`](crate::CloseReason::GatewayLost).
@@ -187,6 +195,7 @@ impl<A: Default> Default for Config<A> {
             shutdown_timeout_ms: 10_000,
             link_ping_interval_ms: 2_500,
             link_timeout_ms: 9_000,
+            interest: true,
             gateway_lost_after_ms: 30_000,
             threads: 0,
             metrics_listen: None,
@@ -261,6 +270,7 @@ impl<A> Config<A> {
             shutdown_timeout_ms: self.shutdown_timeout_ms,
             link_ping_interval_ms: self.link_ping_interval_ms,
             link_timeout_ms: self.link_timeout_ms,
+            interest: self.interest,
             gateway_lost_after_ms: self.gateway_lost_after_ms,
             threads: self.threads,
             metrics_listen: self.metrics_listen,

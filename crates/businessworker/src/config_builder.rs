@@ -88,6 +88,13 @@ impl<A> Config<A> {
         self
     }
 
+    /// Sets whether messages to groups and uids go only to gateways that may have one.
+    #[must_use]
+    pub fn with_interest(mut self, interest: bool) -> Self {
+        self.interest = interest;
+        self
+    }
+
     /// Sets how long a gateway that is gone is waited for before it is lost.
     #[must_use]
     pub fn with_gateway_lost_after_ms(mut self, ms: u64) -> Self {

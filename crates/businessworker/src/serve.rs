@@ -254,6 +254,7 @@ pub async fn serve<E: Events>(
             .question_timeout(config.question_timeout())
             .liveness(Liveness::new(config.link_ping_interval(), config.link_timeout()))
             .process(process)
+            .interest(config.interest)
             .observer(clients.clone())
             .question_observer(timings.as_ref().map(Timings::question_observer))
             .connect()

@@ -11,19 +11,26 @@ use gatewayworker_protocol::{Command, Question};
 
 use crate::core::Answers;
 use crate::gateway::check_len;
+use crate::link::Link;
+use crate::names::Names;
 use crate::{Error, Gateway, Unreached};
 
 impl Gateway {
     /// Asks every gateway the same question at once.
     pub(crate) async fn ask_all(&self, question: Question) -> Result<Answers, Error> {
-        self.ask_each(|_| Some(question.clone())).await
+        self.ask_each(|_, _| Some(question.clone())).await
+    }
+
+    /// Asks at once every gateway that may have one of these names. Another one has nobody to tell of.
+    pub(crate) async fn ask_named(&self, names: Names, question: Question) -> Result<Answers, Error> {
+        self.ask_each(|_, link| link.interest.may_have(&names).then(|| question.clone())).await
     }
 
     /// Asks at once every gateway for which `question` returns one. A gateway without a
     /// connection counts as one that did not answer.
     pub(crate) async fn ask_each(
         &self,
-        question: impl Fn(SocketAddrV4) -> Option<Question>,
+        question: impl Fn(SocketAddrV4, &Link) -> Option<Question>,
     ) -> Result<Answers, Error> {
         self.links().ready().await;
         self.check_fence()?;
@@ -33,7 +40,7 @@ impl Gateway {
         }
         let mut questions = Vec::new();
         for (address, link) in links.iter() {
-            let Some(question) = question(*address) else { continue };
+            let Some(question) = question(*address, link) else { continue };
             let frame = Command::Ask(question).into_frame();
             // A gateway would end the link, and with it the questions of others.
             check_len(&frame, link.max_frame_len())?;

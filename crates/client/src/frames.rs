@@ -9,6 +9,7 @@ use std::net::SocketAddrV4;
 use bytes::Bytes;
 use gatewayworker_protocol::{Audience, Body, ClientId, Command, Frame, HEADER_LEN, Payload};
 
+use crate::names::Names;
 use crate::{Delivery, Error, Gateway};
 
 /// The frames for each gateway, in the order in which to send them.
@@ -34,9 +35,11 @@ pub(crate) fn send_to_clients(
     })
 }
 
-/// Hands every gateway the commands that `commands` makes of the ids of its own clients.
+/// Hands every gateway that may have one of `names` the commands that `commands` makes of the ids of its
+/// own clients.
 pub(crate) fn to_each(
     gateway: &Gateway,
+    names: &Names,
     ids: Vec<ClientId>,
     commands: impl Fn(Vec<u32>) -> Vec<Command>,
 ) -> Result<Delivery, Error> {
@@ -46,7 +49,10 @@ pub(crate) fn to_each(
     }
     let mut own = by_gateway(ids);
     let mut plan = Plan::new();
-    for address in links.keys() {
+    for (address, link) in links.iter() {
+        if !link.interest.may_have(names) {
+            continue;
+        }
         let commands = commands(own.remove(address).unwrap_or_default());
         plan.extend(commands.into_iter().map(|command| (*address, command.into_frame())));
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatewayworker_net::{LinkTls, RegisterLinks, registers};
+use gatewayworker_protocol::interest::Name;
 use gatewayworker_protocol::{ClientId, Command, Frame, MAX_FRAME_LEN, SecretKey, php};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -65,6 +66,7 @@ impl GatewayBuilder {
             liveness: Liveness::default(),
             process: 0,
             gather_writes: false,
+            interest: true,
             questions: None,
         };
         Self { source, settings }
@@ -102,6 +104,13 @@ impl GatewayBuilder {
     /// [`WorkerBuilder::process`](crate::worker::WorkerBuilder::process).
     pub(crate) fn process(mut self, id: u64) -> Self {
         self.settings.process = id;
+        self
+    }
+
+    /// Sets whether gateways are left out that have none of a send's groups or uids; see
+    /// [`WorkerBuilder::interest`](crate::worker::WorkerBuilder::interest).
+    pub(crate) fn interest(mut self, interest: bool) -> Self {
+        self.settings.interest = interest;
         self
     }
 
@@ -273,7 +282,16 @@ impl Gateway {
     /// Hands a command to the gateway of a client, once the handle is ready.
     pub(crate) async fn tell_client(&self, id: ClientId, command: Command) -> Result<Delivery, Error> {
         self.links().ready().await;
-        self.tell_one(id.gateway(), &command.into_frame())
+        let joined = match &command {
+            Command::JoinGroup { group, .. } => Some(Name::group(group)),
+            Command::BindUid { uid, .. } => Some(Name::uid(uid)),
+            _ => None,
+        };
+        let told = self.tell_one(id.gateway(), &command.into_frame());
+        if let (Some(name), Some(link)) = (joined, self.links().read().get(&id.gateway())) {
+            link.interest.note_join(name);
+        }
+        told
     }
 
     fn observers(&self) -> impl Iterator<Item = &Arc<dyn SessionObserver>> {

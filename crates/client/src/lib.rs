@@ -51,6 +51,7 @@
 //!   answers.
 //! - `gateway_list.rs` and `links.rs` keep a link to each gateway; `link/` is one link over
 //!   TCP, `call_connection.rs` one connection of it, and `core/` its protocol without IO.
+//! - `names.rs` and `link/interest.rs` leave gateways out that have none of the groups or uids.
 //! - `inspect.rs` asks gateways about themselves, on connections of its own.
 //! - `worker.rs`, `fence.rs`, `event_calls.rs` and `bus.rs` are for our own worker and channel.
 
@@ -77,6 +78,7 @@ mod link;
 mod links;
 mod liveness;
 mod message;
+mod names;
 mod questions;
 mod select;
 mod send;
@@ -104,8 +106,8 @@ pub use gatewayworker_protocol::{ClientId, GroupId, IdError, ParseClientIdError,
 #[doc(hidden)]
 pub mod internals {
     pub use crate::core::{
-        Answers, BarrierId, CallLink, Effect, GatewayList, InterestError, InterestView, LinkError, QuestionId,
-        Transmit,
+        Answers, BarrierId, CallLink, Effect, GatewayList, InterestError, InterestView, LinkError,
+        QuestionId, Transmit,
     };
 }
 

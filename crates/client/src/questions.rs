@@ -10,6 +10,7 @@ use indexmap::{IndexMap, IndexSet};
 
 use crate::decode;
 use crate::error::AskResult;
+use crate::names::Names;
 use crate::targets::{group_bytes, uid_bytes};
 use crate::{AskError, Error, Gateway, SessionData, SessionError};
 
@@ -66,13 +67,15 @@ impl Gateway {
         uid: impl TryInto<Uid, Error: Into<IdError>>,
     ) -> AskResult<Vec<ClientId>> {
         let uid = uid.try_into().map_err(Into::into)?;
-        self.ask_all(Question::ConnectionsByUid(uid.as_bytes().clone())).await?.gather(
-            |gateway, answer| {
-                let ids = decode::connections(&decode::array(&answer)?.into())?;
-                Some(ids.into_iter().map(move |id| ClientId::new(gateway, id)))
-            },
-            |all: &mut Vec<_>, ids| all.extend(ids),
-        )
+        self.ask_named(Names::uids([uid.as_bytes()]), Question::ConnectionsByUid(uid.as_bytes().clone()))
+            .await?
+            .gather(
+                |gateway, answer| {
+                    let ids = decode::connections(&decode::array(&answer)?.into())?;
+                    Some(ids.into_iter().map(move |id| ClientId::new(gateway, id)))
+                },
+                |all: &mut Vec<_>, ids| all.extend(ids),
+            )
     }
 
     /// Returns the clients that are bound to each of these uids (GatewayClient's
@@ -85,20 +88,21 @@ impl Gateway {
         I: IntoIterator<Item: TryInto<Uid, Error: Into<IdError>>>,
     {
         let uids = uid_bytes(uids)?;
-        let found = self.ask_all(Question::BatchConnectionsByUid(uids.clone())).await?.gather(
-            |gateway, answer| {
-                let rows = decode::array(&answer)?;
-                let row = |(uid, ids)| Some((Bytes::clone(&uid), decode::connections(ids)?));
-                let rows = rows.iter().map(|(uid, ids)| row((uid.to_bytes(), ids)));
-                Some((gateway, rows.collect::<Option<Vec<_>>>()?))
-            },
-            |all: &mut IndexMap<Bytes, Vec<ClientId>>, (gateway, rows)| {
-                for (uid, ids) in rows {
-                    let ids = ids.into_iter().map(|id| ClientId::new(gateway, id));
-                    all.entry(uid).or_default().extend(ids);
-                }
-            },
-        );
+        let found =
+            self.ask_named(Names::uids(&uids), Question::BatchConnectionsByUid(uids.clone())).await?.gather(
+                |gateway, answer| {
+                    let rows = decode::array(&answer)?;
+                    let row = |(uid, ids)| Some((Bytes::clone(&uid), decode::connections(ids)?));
+                    let rows = rows.iter().map(|(uid, ids)| row((uid.to_bytes(), ids)));
+                    Some((gateway, rows.collect::<Option<Vec<_>>>()?))
+                },
+                |all: &mut IndexMap<Bytes, Vec<ClientId>>, (gateway, rows)| {
+                    for (uid, ids) in rows {
+                        let ids = ids.into_iter().map(|id| ClientId::new(gateway, id));
+                        all.entry(uid).or_default().extend(ids);
+                    }
+                },
+            );
         let name = |mut found: IndexMap<Bytes, Vec<ClientId>>| {
             let asked = uids.iter().filter_map(|uid| Uid::new(uid.clone()).ok());
             asked.map(|uid| (uid.clone(), found.swap_remove(uid.as_bytes()).unwrap_or_default())).collect()
@@ -145,7 +149,8 @@ impl Gateway {
     }
 
     async fn count(&self, group: Option<Bytes>) -> AskResult<u64> {
-        let answers = self.ask_all(Question::Count(group)).await?;
+        let names = group.as_ref().map_or(Names::Any, |group| Names::groups([group]));
+        let answers = self.ask_named(names, Question::Count(group)).await?;
         answers.gather(|_, answer| decode::number(&answer), |all, n| *all += n)
     }
 
@@ -159,18 +164,19 @@ impl Gateway {
         I: IntoIterator<Item: TryInto<GroupId, Error: Into<IdError>>>,
     {
         let groups = group_bytes(groups)?;
-        let counts = self.ask_all(Question::BatchCount(groups.clone())).await?.gather(
-            |_, answer| {
-                let counts = decode::array(&answer)?;
-                let row = |(group, n): (&Key, _)| Some((group.to_bytes(), decode::unsigned(n)?));
-                counts.iter().map(row).collect::<Option<Vec<_>>>()
-            },
-            |all: &mut IndexMap<Bytes, u64>, counts| {
-                for (group, n) in counts {
-                    *all.entry(group).or_default() += n;
-                }
-            },
-        );
+        let counts =
+            self.ask_named(Names::groups(&groups), Question::BatchCount(groups.clone())).await?.gather(
+                |_, answer| {
+                    let counts = decode::array(&answer)?;
+                    let row = |(group, n): (&Key, _)| Some((group.to_bytes(), decode::unsigned(n)?));
+                    counts.iter().map(row).collect::<Option<Vec<_>>>()
+                },
+                |all: &mut IndexMap<Bytes, u64>, counts| {
+                    for (group, n) in counts {
+                        *all.entry(group).or_default() += n;
+                    }
+                },
+            );
         let name = |counts: IndexMap<Bytes, u64>| {
             let asked = groups.iter().filter_map(|group| GroupId::new(group.clone()).ok());
             asked.map(|group| (group.clone(), counts.get(group.as_bytes()).copied().unwrap_or(0))).collect()
@@ -222,7 +228,7 @@ impl Gateway {
     /// # Errors
     /// When not all gateways have answered.
     pub async fn sessions(&self) -> AskResult<IndexMap<ClientId, Result<SessionData, SessionError>>> {
-        self.sessions_of(Question::AllSessions).await
+        self.sessions_of(Names::Any, Question::AllSessions).await
     }
 
     /// Returns the sessions of a group's members (`getClientSessionsByGroup`).
@@ -234,14 +240,16 @@ impl Gateway {
         group: impl TryInto<GroupId, Error: Into<IdError>>,
     ) -> AskResult<IndexMap<ClientId, Result<SessionData, SessionError>>> {
         let group = group.try_into().map_err(Into::into)?;
-        self.sessions_of(Question::SessionsByGroup(group.as_bytes().clone())).await
+        let names = Names::groups([group.as_bytes()]);
+        self.sessions_of(names, Question::SessionsByGroup(group.as_bytes().clone())).await
     }
 
     async fn sessions_of(
         &self,
+        names: Names,
         question: Question,
     ) -> AskResult<IndexMap<ClientId, Result<SessionData, SessionError>>> {
-        self.ask_all(question).await?.gather(
+        self.ask_named(names, question).await?.gather(
             |gateway, answer| {
                 let rows = decode::array(&answer)?;
                 let row = |(id, session): (&Key, &Value)| {

@@ -12,6 +12,8 @@ use indexmap::{IndexMap, IndexSet};
 
 use crate::decode;
 use crate::error::AskResult;
+use crate::link::Link;
+use crate::names::Names;
 use crate::{Error, Gateway, SessionData, SessionError};
 
 /// A column of the rows of [`Gateway::select`].
@@ -94,16 +96,22 @@ impl Where {
         !has_condition && groups.is_empty() && uids.is_empty() && client_ids.is_empty()
     }
 
+    /// The groups and uids that are looked for.
+    fn names(&self) -> Names {
+        let groups = Names::groups(self.groups.iter().map(GroupId::as_bytes));
+        groups.and(Names::uids(self.uids.iter().map(Uid::as_bytes)))
+    }
+
     /// Returns the conditions that one gateway's clients may meet, or `None` if they can meet
-    /// none.
-    fn at(&self, gateway: SocketAddrV4) -> Option<Vec<Filter>> {
+    /// none. `may_have` says whether it may have one of the [names](Self::names).
+    fn at(&self, gateway: SocketAddrV4, may_have: bool) -> Option<Vec<Filter>> {
         let ids = self.client_ids.iter().filter(|id| id.gateway() == gateway);
         let own: Vec<_> = ids.map(ClientId::connection_id).collect();
         let mut filters = Vec::new();
-        if !self.groups.is_empty() {
+        if may_have && !self.groups.is_empty() {
             filters.push(Filter::groups(&self.groups));
         }
-        if !self.uids.is_empty() {
+        if may_have && !self.uids.is_empty() {
             filters.push(Filter::uids(&self.uids));
         }
         if !own.is_empty() {
@@ -131,8 +139,9 @@ impl Gateway {
             Column::Session => Field::Session,
         };
         let fields: Vec<_> = columns.into_iter().map(field).collect();
-        let question = |gateway| {
-            let filters = clients.at(gateway)?;
+        let names = clients.names();
+        let question = |gateway, link: &Link| {
+            let filters = clients.at(gateway, link.interest.may_have(&names))?;
             Some(Question::Select(Some(Select { fields: fields.clone(), filters })))
         };
         self.ask_each(question).await?.gather(

@@ -10,6 +10,7 @@ use gatewayworker_protocol::{Audience, ClientId, Command, GroupId, IdError, Payl
 
 use crate::dispatch::Dispatch;
 use crate::frames::{Plan, by_gateway, name_chunks, send_to_clients, to_each};
+use crate::names::Names;
 use crate::{Delivery, Error, Gateway, emulated};
 
 /// The receivers of a [`Sending`](crate::Sending). Implemented in this crate only.
@@ -69,7 +70,7 @@ impl sealed::Target for ToAll {
             let command = Command::SendToAll { to: Audience::Everyone, message };
             return Dispatch::Done(gateway.tell_all(&command.into_frame()));
         }
-        Dispatch::Done(to_each(gateway, self.except, |except| {
+        Dispatch::Done(to_each(gateway, &Names::Any, self.except, |except| {
             let to = if except.is_empty() { Audience::Everyone } else { Audience::Except(except) };
             vec![Command::SendToAll { to, message: message.clone() }]
         }))
@@ -100,8 +101,9 @@ impl sealed::Target for ToUids {
             let send = async move { emulated::send_to_uids(&gateway, uids, &self.except, &message).await };
             return Dispatch::Asking(Box::pin(send));
         }
+        let names = Names::uids(&uids);
         let chunks = name_chunks(gateway, uids, &message, 0);
-        Dispatch::Done(to_each(gateway, Vec::new(), |_| {
+        Dispatch::Done(to_each(gateway, &names, Vec::new(), |_| {
             let command = |uids: &Vec<_>| Command::SendToUid { uids: uids.clone(), message: message.clone() };
             chunks.iter().map(command).collect()
         }))
@@ -112,8 +114,10 @@ impl Target for ToGroups {}
 impl sealed::Target for ToGroups {
     fn send(self, gateway: &Gateway, message: Payload) -> Dispatch {
         let send = || -> Result<Delivery, Error> {
-            let chunks = name_chunks(gateway, self.groups?, &message, self.except.len());
-            to_each(gateway, self.except, |except| {
+            let groups = self.groups?;
+            let names = Names::groups(&groups);
+            let chunks = name_chunks(gateway, groups, &message, self.except.len());
+            to_each(gateway, &names, self.except, |except| {
                 let command = |groups: &Vec<_>| Command::SendToGroup {
                     groups: groups.clone(),
                     except: except.clone(),

@@ -40,6 +40,7 @@ pub struct WorkerBuilder {
 pub struct GatewayFeatures {
     passes_events_on: bool,
     takes_large_frames: bool,
+    announces_names: bool,
 }
 
 impl GatewayFeatures {
@@ -54,6 +55,14 @@ impl GatewayFeatures {
     #[must_use]
     pub fn with_large_frames(mut self, can: bool) -> Self {
         self.takes_large_frames = can;
+        self
+    }
+
+    /// Whether the gateway tells which groups and uids it may have, and this worker is to ask for it. No by
+    /// default.
+    #[must_use]
+    pub fn with_interest(mut self, can: bool) -> Self {
+        self.announces_names = can;
         self
     }
 }
@@ -87,6 +96,13 @@ impl WorkerBuilder {
     /// Sets how gateways that are frozen or gone are noticed; see [`Liveness`] for the defaults.
     pub fn liveness(mut self, liveness: Liveness) -> Self {
         self.builder = self.builder.liveness(liveness);
+        self
+    }
+
+    /// Sets whether sends to groups and uids, and questions about them, leave gateways out that say that they have none;
+    /// true by default.
+    pub fn interest(mut self, interest: bool) -> Self {
+        self.builder = self.builder.interest(interest);
         self
     }
 
@@ -257,6 +273,7 @@ impl WorkerHandle {
         self.gateway.bus().set_passes_on(gateway, features.passes_events_on);
         if let Some(link) = self.gateway.links().all().get(&gateway) {
             link.set_takes_large_frames(features.takes_large_frames);
+            link.set_announces_names(features.announces_names);
         }
     }
 

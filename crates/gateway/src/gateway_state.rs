@@ -21,10 +21,12 @@ use crate::close_counts::CloseCounts;
 use crate::config::Config;
 use crate::core::Settings;
 use crate::core::counters::ShardCounters;
+use crate::core::interest::InterestSettings;
 use crate::core::membership_limits::MembershipLimits;
 use crate::core::ports::Directory;
 use crate::core::worker_link::{Gone, TakenBack};
 use crate::epochs::Epochs;
+use crate::interest::Interests;
 use crate::limit_counts::LimitCounts;
 use crate::listener::Listener;
 use crate::logs::Logs;
@@ -48,6 +50,8 @@ pub(crate) struct GatewayState {
     pub(crate) address: SocketAddrV4,
     pub(crate) workers: Arc<Workers>,
     pub(crate) epochs: Epochs,
+    /// What subscribers are told about groups and uids.
+    pub(crate) interests: Arc<Interests>,
     /// The longest frame that the gateway accepts from a worker, in bytes.
     pub(crate) max_frame_len: usize,
     pub(crate) registers: RegisterLinks,
@@ -102,6 +106,7 @@ impl GatewayState {
             max_frame_len: config.max_frame_len(),
             workers: Arc::new(Workers::new(config.routing)),
             epochs: Epochs::new(),
+            interests: Arc::new(Interests::new(InterestSettings::within(config.link_timing().timeout_ms))),
             registers: RegisterLinks::default(),
             shards,
             waiting: Semaphore::new(config.max_waiting.min(Semaphore::MAX_PERMITS)),

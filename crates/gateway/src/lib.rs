@@ -32,6 +32,7 @@ mod epochs;
 mod error;
 mod gateway_state;
 mod inspect;
+mod interest;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;

@@ -16,6 +16,7 @@ mod http_openapi;
 mod http_push;
 mod inspecting;
 mod inspecting_shell;
+mod interest;
 mod limits;
 mod link_tls;
 mod listeners;

@@ -231,6 +231,7 @@ impl<E: Events> EventLinks<E> {
 fn note_features(worker: &WorkerHandle, gateway: SocketAddrV4, features: Features) {
     let features = GatewayFeatures::default()
         .with_passing_events_on(features.channel)
-        .with_large_frames(features.large_frames);
+        .with_large_frames(features.large_frames)
+        .with_interest(features.interest);
     worker.set_features(gateway, features);
 }

@@ -233,7 +233,7 @@ pub(crate) async fn told(fake: &mut FakeGateway) -> Command {
 /// link.
 pub(crate) async fn pair(fake: &mut FakeGateway, instance: u64, epoch: u32) -> Vec<Command> {
     let pairing = Some(Pairing { instance, epoch });
-    let welcome = PingBody::Welcome { features: Features::ALL, pairing };
+    let welcome = PingBody::Welcome { features: Features { interest: false, ..Features::ALL }, pairing };
     fake.events([Command::Ping(welcome.encode())]).await;
     let mut before = Vec::new();
     loop {

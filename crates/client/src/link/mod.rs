@@ -3,9 +3,10 @@
 //! This file owns the socket, the attempts to connect and the timer. What is sent when, which
 //! answer belongs to which question, and when a gateway is silent, is decided in `core`. `links.rs`
 //! keeps one link for each gateway; `gateway.rs` sends commands over it, `ask.rs` questions, and
-//! `worker.rs` uses what is in `epoch.rs`.
+//! `worker.rs` uses what is in `epoch.rs`. `interest.rs` is the interest link beside it.
 
 mod epoch;
+mod interest;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ use tracing::{debug, info, warn};
 use crate::call_connection::CallConnection;
 use crate::core::{CallLink, Effect, LinkError, QuestionId, Transmit};
 use crate::event_calls::EventCalls;
+use crate::link::interest::LinkInterest;
 use crate::{Liveness, Unreached};
 
 /// How much may wait to be sent on one link, in bytes: PHP's `sendToGatewayBufferSize`.
@@ -51,6 +53,8 @@ pub(crate) struct LinkSettings {
     pub(crate) process: u64,
     /// Leave frames to be written together with those of other tasks.
     pub(crate) gather_writes: bool,
+    /// Leave gateways out that say that they have none of a send's groups or uids.
+    pub(crate) interest: bool,
     /// Is told of each question that is answered, or not.
     pub(crate) questions: Option<QuestionObserver>,
 }
@@ -84,6 +88,8 @@ pub(crate) struct Link {
     core: RwLock<Core>,
     /// The gateway is one of ours that has said so.
     takes_large_frames: AtomicBool,
+    /// What is known of the gateway's groups and uids.
+    pub(crate) interest: LinkInterest,
     /// There may be a deadline where there was none.
     deadline_set: Notify,
     /// Bumped whenever the link has connected or ended.
@@ -122,6 +128,7 @@ impl Link {
             settings,
             core: RwLock::new(core),
             takes_large_frames,
+            interest: LinkInterest::new(),
             deadline_set: Notify::new(),
             changes,
         }
@@ -198,6 +205,11 @@ impl Link {
     /// Notes whether the gateway takes large frames, as it has said on its event link.
     pub(crate) fn set_takes_large_frames(&self, takes: bool) {
         self.takes_large_frames.store(takes, Ordering::Relaxed);
+    }
+
+    /// Notes whether the gateway announces its groups and uids, as it has said on its event link.
+    pub(crate) fn set_announces_names(&self, announces: bool) {
+        self.interest.set_offered(announces && self.settings.interest);
     }
 
     /// The longest frame that the gateway takes, in bytes.
@@ -373,6 +385,7 @@ impl Link {
         let ended = tokio::select! {
             ended = connection.writer.drive() => ended,
             ended = self.read_answers(&connection) => ended,
+            never = self.interest.follow(self) => match never {},
         };
         let unwritten_bytes = connection.unwritten();
         if unwritten_bytes > 0 {

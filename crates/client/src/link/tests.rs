@@ -22,6 +22,7 @@ async fn linked() -> (Arc<Link>, std::net::TcpStream, AbortOnDropHandle<()>) {
         liveness: Liveness::new(INTERVAL, TIMEOUT),
         process: 0,
         gather_writes: false,
+        interest: true,
         questions: None,
     };
     let (changes, mut changed) = watch::channel(0);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use gatewayworker_protocol::interest::{InterestReport, InterestUpdate, Name, NameFilter};
 use gatewayworker_protocol::php::{self, Array, Value};
 use gatewayworker_protocol::{
     ClientId, Command, Filter, Frame, Hello, MAX_FRAME_LEN, Origin, Payload, PingBody, Question, frame_answer,
@@ -42,6 +43,8 @@ struct Book {
     asked_over: Option<Arc<AsyncMutex<OwnedWriteHalf>>>,
     /// Questions that were met with silence.
     unanswered: Vec<Question>,
+    /// The names that it tells subscribers of.
+    announced: Vec<Name>,
     /// What the gateway had still to say on a link whose other end closes.
     last_words: Vec<u8>,
 }
@@ -107,6 +110,11 @@ impl FakeGateway {
             frozen,
             _accepting: accepting,
         }
+    }
+
+    /// Tells those who subscribe from now on that it has these names.
+    pub fn announce(&self, names: impl IntoIterator<Item = Name>) {
+        self.book.lock().unwrap().announced.extend(names);
     }
 
     /// Does nothing from now on, as a stopped process: its kernel still takes connections and bytes.
@@ -268,6 +276,17 @@ async fn converse(stream: TcpStream, reports: Arc<Reports>) {
                 Command::WorkerConnect(hello) => {
                     let _ = reports.workers.send((hello, writing.clone()));
                 }
+                Command::ClientConnect(hello) if hello.features.is_some_and(|features| features.interest) => {
+                    let updates = reports.book.lock().unwrap().updates();
+                    let _ = writing.lock().await.write_all(&updates).await;
+                }
+                Command::InterestReport(InterestReport::Applied(_)) => {}
+                Command::InterestReport(InterestReport::Renew(renewed_at_ms)) => {
+                    let mut grant = BytesMut::new();
+                    let update = InterestUpdate::Grant { renewed_at_ms, lease_ms: 3_000 };
+                    Command::Interest(update).encode(&mut grant);
+                    let _ = writing.lock().await.write_all(&grant).await;
+                }
                 command => {
                     let answer = {
                         let mut book = reports.book.lock().unwrap();
@@ -304,6 +323,16 @@ async fn converse(stream: TcpStream, reports: Arc<Reports>) {
 }
 
 impl Book {
+    /// What a subscriber is told first.
+    fn updates(&self) -> BytesMut {
+        let mut filter = NameFilter::new(0);
+        self.announced.iter().for_each(|name| filter.insert(*name));
+        let mut updates = BytesMut::new();
+        let filter = filter.to_bytes();
+        InterestUpdate::filter(1, &filter).for_each(|piece| Command::Interest(piece).encode(&mut updates));
+        updates
+    }
+
     /// Lets a command take effect; the answer, if it is a question.
     fn take(&mut self, command: &Command) -> Option<Vec<u8>> {
         match command {

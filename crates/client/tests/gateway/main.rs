@@ -6,6 +6,7 @@ mod emulated;
 #[path = "../fake/mod.rs"]
 mod fake;
 mod frozen;
+mod interest;
 mod links;
 mod questions;
 mod sends;

@@ -9,6 +9,7 @@
 //! (`pairing`). DONE and RETURN count only on such a link, and only for its epoch.
 
 use bytes::BytesMut;
+use gatewayworker_protocol::interest::{InterestReport, Name};
 use gatewayworker_protocol::{
     Command, Features, Frame, FrameError, Hello, MAX_FRAME_LEN, Pairing, PingBody, Question, SecretKey,
 };
@@ -36,6 +37,11 @@ pub struct LinkState {
     closed: Vec<u32>,
     /// Commands that wait to be handed to the shards.
     pub pending: Vec<Vec<ShardCommand>>,
+    /// The names that those make clients members of. Whoever hands the commands over takes them, and announces the
+    /// names before.
+    pub joined: Vec<Name>,
+    /// Whether the gateway announces names.
+    has_interest: bool,
 }
 
 /// What a link is, as far as its peer has said it.
@@ -49,6 +55,8 @@ enum Role {
     PairedEvent,
     /// The call link of this epoch.
     Attached(u32),
+    /// An interest link.
+    Interest,
 }
 
 /// What a peer says that is not for the shards.
@@ -77,6 +85,10 @@ pub enum LinkEvent {
     Draining,
     /// A question. What the peer said before it has to take effect first.
     Question(Question),
+    /// The link is an interest link, to be answered with a [greeting](LinkState::greeting).
+    Subscribe,
+    /// What a subscriber says.
+    Report(InterestReport),
     /// An event for all workers.
     Publish(Command),
     /// A frame that says nothing known, and why.
@@ -105,7 +117,23 @@ impl LinkState {
     pub fn new(secret_key: SecretKey, max_frame_len: usize, shards: usize) -> Self {
         let pending = (0..shards).map(|_| Vec::new()).collect();
         let is_authorized = secret_key.is_empty();
-        Self { is_authorized, secret_key, max_frame_len, role: Role::Call, closed: Vec::new(), pending }
+        Self {
+            is_authorized,
+            secret_key,
+            max_frame_len,
+            role: Role::Call,
+            closed: Vec::new(),
+            pending,
+            joined: Vec::new(),
+            has_interest: false,
+        }
+    }
+
+    /// Lets the peer subscribe to names, and collects those of joins.
+    #[must_use]
+    pub fn with_interest(mut self, has_interest: bool) -> Self {
+        self.has_interest = has_interest;
+        self
     }
 
     /// Whether it has shown the key.
@@ -135,10 +163,7 @@ impl LinkState {
             };
             let event = match command {
                 Command::WorkerConnect(hello) => Some(self.take_worker(hello)?),
-                Command::ClientConnect(hello) => {
-                    self.check_key(hello.secret_key)?;
-                    None
-                }
+                Command::ClientConnect(hello) => self.take_client(hello)?,
                 _ if !self.is_authorized => return Err(LinkProtocolError::Unauthorized(cmd)),
                 Command::Ping(body) => {
                     (PingBody::parse(&body) == Some(PingBody::Draining)).then_some(LinkEvent::Draining)
@@ -149,8 +174,12 @@ impl LinkState {
                     Some(LinkEvent::Ignored(format!("it is of epoch {epoch}, which is not this link's")))
                 }
                 Command::Publish { .. } => Some(LinkEvent::Publish(command)),
+                Command::InterestReport(report) if self.role == Role::Interest => {
+                    Some(LinkEvent::Report(report))
+                }
                 Command::Ask(question) => Some(LinkEvent::Question(question)),
                 command => {
+                    self.note_joined(&command);
                     if let Some(routed) = commands::route(command, &mut number) {
                         self.queue(routed);
                     }
@@ -172,9 +201,34 @@ impl LinkState {
         Ok(())
     }
 
+    /// A client library's link, or an interest link.
+    fn take_client(&mut self, hello: Hello) -> Result<Option<LinkEvent>, LinkProtocolError> {
+        self.check_key(hello.secret_key)?;
+        let subscribes = self.has_interest && hello.features.is_some_and(|features| features.interest);
+        if !subscribes {
+            return Ok(None);
+        }
+        if self.role != Role::Call {
+            return Err(LinkProtocolError::OtherUse("GATEWAY_CLIENT_CONNECT for interest"));
+        }
+        self.role = Role::Interest;
+        Ok(Some(LinkEvent::Subscribe))
+    }
+
+    fn note_joined(&mut self, command: &Command) {
+        let name = match command {
+            Command::JoinGroup { group, .. } => Name::group(group),
+            Command::BindUid { uid, .. } => Name::uid(uid),
+            _ => return,
+        };
+        if self.has_interest {
+            self.joined.push(name);
+        }
+    }
+
     fn take_worker(&mut self, hello: Hello) -> Result<LinkEvent, LinkProtocolError> {
         self.check_key(hello.secret_key)?;
-        if matches!(self.role, Role::Attached(_) | Role::PairedEvent) {
+        if matches!(self.role, Role::Attached(_) | Role::PairedEvent | Role::Interest) {
             return Err(LinkProtocolError::OtherUse("WORKER_CONNECT"));
         }
         let is_ours = hello.features.is_some();
@@ -192,7 +246,7 @@ impl LinkState {
         let features = Features {
             large_frames,
             acknowledged_events: pairing.is_some(),
-            interest: false,
+            interest: self.has_interest,
             ..Features::ALL
         };
         Command::Ping(PingBody::Welcome { features, pairing }.encode())
@@ -201,7 +255,9 @@ impl LinkState {
     fn take_attach(&self, epoch: u32, process: u64) -> Result<LinkEvent, LinkProtocolError> {
         match self.role {
             Role::Call => Ok(LinkEvent::Attach { epoch, process }),
-            Role::Event | Role::PairedEvent | Role::Attached(_) => Err(LinkProtocolError::OtherUse("ATTACH")),
+            Role::Event | Role::PairedEvent | Role::Attached(_) | Role::Interest => {
+                Err(LinkProtocolError::OtherUse("ATTACH"))
+            }
         }
     }
 

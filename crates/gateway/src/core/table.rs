@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
+use gatewayworker_protocol::interest::Name;
 
 use super::client::{Client, NewClient};
 use super::index::{Index, Member, Membership};
@@ -366,6 +367,16 @@ impl<P: Ports> Table<P> {
     /// The group at a place: when it came to be, its name, and how many members it has.
     pub(crate) fn group_set(&self, place: usize) -> Option<(u64, &Bytes, usize)> {
         self.groups.at(place)
+    }
+
+    /// The names at the places from `from` on, `places` at most, of groups and of uids; and whether these are the last.
+    pub(crate) fn names(&self, from: usize, places: usize) -> (Vec<Name>, bool) {
+        let end = from + places;
+        let groups = (from..end.min(self.groups.places())).filter_map(|place| self.groups.at(place));
+        let uids = (from..end.min(self.uids.places())).filter_map(|place| self.uids.at(place));
+        let groups = groups.map(|(_, group, _)| Name::group(group));
+        let names = groups.chain(uids.map(|(_, uid, _)| Name::uid(uid))).collect();
+        (names, self.groups.places().max(self.uids.places()) <= end)
     }
 
     /// A client's groups with when it joined each, or `None` if it never joined one.

@@ -33,6 +33,11 @@ const MAX_READ_OUT: usize = 16 * 1024 * 1024;
 impl Link {
     /// Ends the link, which was served until `ended`.
     pub(super) async fn end(mut self, mut reading: LinkReader, ended: Result<LinkEnd, LinkError>) {
+        match (self.subscription.take(), &ended) {
+            (Some(subscription), Ok(LinkEnd::ByPeer)) => subscription.ended_by_peer(),
+            // Otherwise the peer may not know yet: dropping it ends it so.
+            (subscription, _) => drop(subscription),
+        }
         match self.keepalive.epoch().cloned() {
             Some(epoch) if self.call_link.is_none() => self.end_event_link(&epoch, &mut reading, ended).await,
             Some(epoch) if !epoch.is_released() && !matches!(ended, Ok(LinkEnd::Stopping)) => {

@@ -37,6 +37,7 @@ use tracing::{info, warn};
 use crate::core::link::{LinkEvent, LinkProtocolError, LinkState};
 use crate::core::questions::{AskShards, Gather, answer_with};
 use crate::inspect::{self, ShardGone};
+use crate::interest::{self, Hold, Subscription};
 use crate::shard::{ShardMessage, ShardThread};
 use crate::workers::WorkerLink;
 use error::LinkError;
@@ -61,6 +62,10 @@ struct Link {
     keepalive: Rc<Keepalive>,
     /// The link is the call link of its epoch.
     call_link: Option<DropGuard>,
+    /// Joins among the commands that wait to be handed over.
+    holds: Vec<Hold>,
+    /// The link is an interest link.
+    subscription: Option<Subscription>,
 }
 
 /// How a link has ended without an error.
@@ -101,10 +106,22 @@ pub(crate) async fn run(
     };
     let (mut reading, writing) = stream.into_split();
     let writer = Arc::new(LinkWriter::new(writing, shared.config.link_outbox_bytes));
-    let state = LinkState::new(shared.config.secret_key.clone(), shared.max_frame_len, shared.shards.len());
+    let state = LinkState::new(shared.config.secret_key.clone(), shared.max_frame_len, shared.shards.len())
+        .with_interest(shared.config.interest);
     let keepalive = Rc::new(Keepalive::new(shard.clone(), writer.clone()));
     let buffer = BytesMut::new();
-    let mut link = Link { shard, peer, writer, state, buffer, worker: None, keepalive, call_link: None };
+    let mut link = Link {
+        shard,
+        peer,
+        writer,
+        state,
+        buffer,
+        worker: None,
+        keepalive,
+        call_link: None,
+        holds: Vec::new(),
+        subscription: None,
+    };
     let ended = link.serve(&mut reading).await;
     link.end(reading, ended).await;
 }
@@ -181,6 +198,8 @@ impl Link {
             LinkEvent::Draining => self.drain().await,
             LinkEvent::Publish(message) => self.shard.shared.workers.publish(message),
             LinkEvent::Question(question) => self.answer(question).await?,
+            LinkEvent::Subscribe => self.subscribe(),
+            LinkEvent::Report(report) => self.subscription.iter().for_each(|link| link.receive(report)),
             LinkEvent::Ignored(error) => {
                 let peer = self.peer;
                 let log = move |times| warn!(%peer, error, times, "ignored a frame");
@@ -266,6 +285,34 @@ impl Link {
         }
     }
 
+    /// Tells the peer from now on which groups and uids there are.
+    fn subscribe(&mut self) {
+        let greeting = self.state.greeting(None);
+        let _ = self.writer.push_over(|out| greeting.encode(out));
+        self.subscription = Some(self.shard.shared.interests.subscribe(self.writer.clone()));
+    }
+
+    /// Waits until all subscribers know the names that the pending commands make clients members of.
+    ///
+    /// Cancel safe.
+    async fn announce_joins(&mut self) {
+        if !self.state.joined.is_empty() {
+            let names = std::mem::take(&mut self.state.joined);
+            self.holds.push(self.shard.shared.interests.hold(names));
+            if self.shard.shared.interests.is_look_due() {
+                let shared = self.shard.shared.clone();
+                tokio::task::spawn_local(async move { interest::look(&shared).await });
+            }
+        }
+        for hold in &self.holds {
+            tokio::select! {
+                () = hold.settled() => {}
+                // Nobody sends to clients that are all closed.
+                () = self.shard.shared.stopping.cancelled() => {}
+            }
+        }
+    }
+
     /// Hands the pending commands to the shards: executes those of its own shard at once, and sends
     /// the others as messages.
     ///
@@ -274,6 +321,7 @@ impl Link {
     /// # Errors
     /// When a shard has ended: later commands must not take effect on some shards only.
     async fn hand_over(&mut self) -> Result<(), LinkError> {
+        self.announce_joins().await;
         for (index, pending) in self.state.pending.iter_mut().enumerate() {
             if pending.is_empty() {
                 continue;
@@ -286,6 +334,7 @@ impl Link {
                 permit.send(ShardMessage::Commands(std::mem::take(pending)));
             }
         }
+        self.holds.clear();
         Ok(())
     }
 

@@ -242,7 +242,20 @@ async fn a_worker_that_says_it_stops_and_ends_at_once_has_stopped() {
         keepalive.set_epoch(epoch.clone());
         let state = LinkState::new(SecretKey::default(), MAX_FRAME_LEN, 2);
         let buffer = BytesMut::new();
-        let link = Link { shard, peer, writer, state, buffer, worker: None, keepalive, call_link: None };
+        let (holds, subscription) = (Vec::new(), None);
+        let worker = None;
+        let link = Link {
+            shard,
+            peer,
+            writer,
+            state,
+            buffer,
+            worker,
+            keepalive,
+            call_link: None,
+            holds,
+            subscription,
+        };
         // The end of the call link is noticed before DRAINING is read on the event link.
         say(&mut events, [Command::Ping(PingBody::Draining.encode())]).await;
         epoch.end(Gone::Ended, "it has ended its call link".into());

@@ -45,6 +45,16 @@ pub struct InterestSettings {
     pub remake_ms: u64,
 }
 
+impl InterestSettings {
+    /// The settings where a link that is silent for so long counts as dead. A link whose joins wait is not read,
+    /// so that a lease is a third of that at most.
+    pub fn within(link_timeout_ms: u64) -> Self {
+        let default = Self::default();
+        let lease_ms = u32::try_from(link_timeout_ms / 3).unwrap_or(u32::MAX).clamp(1, default.lease_ms);
+        Self { lease_ms, slow_after_ms: u64::from(lease_ms) / 3, ..default }
+    }
+}
+
 impl Default for InterestSettings {
     fn default() -> Self {
         Self { lease_ms: 3_000, slow_after_ms: 1_000, refuse_ms: 30_000, gather_ms: 2, remake_ms: 60_000 }

@@ -139,3 +139,42 @@ fn an_event_link_belongs_to_one_epoch() {
         assert!(matches!(take(&mut php, [hello(None, None)]), Ok(Some(LinkEvent::Worker { .. }))));
     }
 }
+
+#[test]
+fn joins_are_collected_where_names_are_announced() {
+    for has_interest in [true, false] {
+        let mut link = link().with_interest(has_interest);
+        let mut bytes = BytesMut::new();
+        Command::JoinGroup { connection_id: 1, group: "a".into() }.encode(&mut bytes);
+        Command::LeaveGroup { connection_id: 1, group: "b".into() }.encode(&mut bytes);
+        Command::BindUid { connection_id: 1, uid: "c".into() }.encode(&mut bytes);
+        assert!(link.next(&mut bytes, || 0).unwrap().is_none());
+        let joined = [Name::group(b"a"), Name::uid(b"c")];
+        assert_eq!(link.joined, if has_interest { &joined[..] } else { &[] });
+    }
+}
+
+#[test]
+fn a_link_is_an_interest_link_only_where_names_are_announced() {
+    let features = Some(Features { interest: true, ..Features::default() });
+    let hello = Hello { worker_key: None, secret_key: Some(SecretKey::default()), features, process: None };
+    let report = Command::InterestReport(InterestReport::Applied(3));
+    for has_interest in [true, false] {
+        let mut link = link().with_interest(has_interest);
+        let mut bytes = BytesMut::new();
+        Command::ClientConnect(hello.clone()).encode(&mut bytes);
+        report.clone().encode(&mut bytes);
+        let first = link.next(&mut bytes, || 0).unwrap();
+        assert_eq!(matches!(first, Some(LinkEvent::Subscribe)), has_interest, "{first:?}");
+        let second = link.next(&mut bytes, || 0).unwrap();
+        assert_eq!(matches!(second, Some(LinkEvent::Report(_))), has_interest, "{second:?}");
+        let names: Vec<_> = match link.greeting(None) {
+            Command::Ping(body) => match PingBody::parse(&body) {
+                Some(PingBody::Welcome { features, .. }) => features.names().collect(),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(names.contains(&"interest"), has_interest);
+    }
+}

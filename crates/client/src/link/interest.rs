@@ -1,0 +1,221 @@
+//! The interest link to one gateway, and what is known of the gateway's names: the tokio shell around [`InterestView`].
+//!
+//! `link/mod.rs` follows it as long as a connection of the call link stands, and drops it with that. Sends and
+//! questions ask [`LinkInterest::may_have`]. The rules are in the core, and in `docs/decisions/0009-interest.md`.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use gatewayworker_net::{Backoff, LinkReader, LinkStream, LinkWriter};
+use gatewayworker_protocol::interest::{InterestReport, Name};
+use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_FRAME_LEN, Question};
+use tokio::io::AsyncReadExt;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::debug;
+
+use super::{Link, SUCCESS};
+use crate::core::InterestView;
+use crate::names::Names;
+
+/// How often a barrier is asked for at most.
+const BARRIER_EVERY: Duration = Duration::from_secs(1);
+
+/// How often the view is told at most that it is used, in ms.
+const NOTE_EVERY_MS: u64 = 250;
+
+/// What may wait to be written to the gateway, in bytes: reports are a few bytes.
+const OUTBOX: usize = 64 * 1024;
+
+/// What is known of a gateway's names, and the wish to know.
+#[derive(Debug)]
+pub(crate) struct LinkInterest {
+    started: Instant,
+    view: RwLock<InterestView>,
+    /// The gateway announces names.
+    is_offered: watch::Sender<bool>,
+    /// Something was sent to names, or asked about them: until then there is no interest link.
+    is_used: watch::Sender<bool>,
+    /// The view is to be advanced.
+    due: Notify,
+    /// When the view was told last that it is used.
+    noted_ms: AtomicU64,
+}
+
+impl LinkInterest {
+    pub(crate) fn new() -> Self {
+        Self {
+            started: Instant::now(),
+            view: RwLock::default(),
+            is_offered: watch::Sender::new(false),
+            is_used: watch::Sender::new(false),
+            due: Notify::new(),
+            noted_ms: AtomicU64::new(0),
+        }
+    }
+
+    /// Notes whether the gateway announces names, as it has said on its event link.
+    pub(crate) fn set_offered(&self, is_offered: bool) {
+        self.is_offered.send_if_modified(|offered| std::mem::replace(offered, is_offered) != is_offered);
+    }
+
+    /// Whether the gateway may have one of these names, so that it has to be told or asked.
+    pub(crate) fn may_have(&self, names: &Names) -> bool {
+        let Names::These(names) = names else { return true };
+        if !*self.is_offered.borrow() {
+            return true;
+        }
+        let now_ms = self.now_ms();
+        let may_have = self.read().may_have(names, now_ms);
+        if now_ms >= self.noted_ms.load(Ordering::Relaxed) + NOTE_EVERY_MS {
+            self.noted_ms.store(now_ms, Ordering::Relaxed);
+            self.is_used.send_if_modified(|used| !std::mem::replace(used, true));
+            if self.write().note_send(now_ms) {
+                self.due.notify_one();
+            }
+        }
+        may_have
+    }
+
+    /// Notes a join that was pushed to the call link. Call it before the caller of the join goes on.
+    pub(crate) fn note_join(&self, name: Name) {
+        if *self.is_offered.borrow() {
+            self.write().note_join(name);
+        }
+    }
+
+    /// Milliseconds of a clock that only goes forward, and that begins late enough for an interval to be over.
+    fn now_ms(&self) -> u64 {
+        NOTE_EVERY_MS + self.started.elapsed().as_millis() as u64
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, InterestView> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, InterestView> {
+        self.view.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps an interest link while the gateway offers one. Dropping it ends the link and the trust in the view.
+    pub(super) async fn follow(&self, link: &Link) -> Infallible {
+        let mut backoff = Backoff::default();
+        let (mut is_offered, mut is_used) = (self.is_offered.subscribe(), self.is_used.subscribe());
+        loop {
+            // The senders are in `self`.
+            let _ = is_offered.wait_for(|offered| *offered).await;
+            let _ = is_used.wait_for(|used| *used).await;
+            let started = Instant::now();
+            match self.serve(link).await {
+                Ok(()) => {}
+                Err(error) => debug!(gateway = %link.address, %error, "the interest link ended"),
+            }
+            if started.elapsed() > SUCCESS {
+                backoff.reset();
+            }
+            sleep(backoff.next_wait()).await;
+        }
+    }
+
+    async fn serve(&self, link: &Link) -> io::Result<()> {
+        let stream = LinkStream::connect(link.address, link.settings.tls.as_ref()).await?;
+        let (mut reader, sink) = stream.into_split();
+        let writer = LinkWriter::new(sink, OUTBOX);
+        let secret_key = Some(link.settings.secret_key.clone());
+        let features = Some(Features { interest: true, ..Features::default() });
+        let hello = Hello { worker_key: None, secret_key, features, process: None };
+        self.write().link_begins();
+        // Dropped before the socket is: the gateway takes the end of the stream for the end of the trust.
+        let _over = OverOnDrop(self);
+        push(&writer, Command::ClientConnect(hello))?;
+        tokio::select! {
+            ended = writer.drive() => ended,
+            ended = self.read_updates(&mut reader, &writer) => ended,
+            ended = self.renew(&writer) => ended,
+            never = self.ask_barriers(link) => match never {},
+        }
+    }
+
+    async fn read_updates(&self, reader: &mut LinkReader, writer: &LinkWriter) -> io::Result<()> {
+        let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
+        let mut received = BytesMut::new();
+        loop {
+            while let Some(frame) =
+                Frame::parse(&mut received, MAX_FRAME_LEN).map_err(|error| invalid(error.to_string()))?
+            {
+                let update = match Command::decode(frame) {
+                    Ok(Command::Interest(update)) => update,
+                    Ok(Command::Ping(_)) => continue,
+                    other => return Err(invalid(format!("no update of interest: {other:?}"))),
+                };
+                let report = {
+                    let mut view = self.write();
+                    let now_ms = self.now_ms();
+                    let report = view.receive(update, now_ms).map_err(|error| invalid(error.to_string()))?;
+                    if !view.is_trusted(now_ms) {
+                        self.due.notify_one();
+                    }
+                    report
+                };
+                if let Some(report) = report {
+                    push(writer, Command::InterestReport(report))?;
+                }
+            }
+            received.reserve(4096);
+            if reader.read_buf(&mut received).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// Says RENEW when it is due.
+    async fn renew(&self, writer: &LinkWriter) -> io::Result<()> {
+        loop {
+            let (report, deadline): (Option<InterestReport>, _) = {
+                let mut view = self.write();
+                (view.advance(self.now_ms()), view.next_deadline())
+            };
+            if let Some(report) = report {
+                push(writer, Command::InterestReport(report))?;
+            }
+            let at =
+                deadline.map(|at_ms| self.started + Duration::from_millis(at_ms - NOTE_EVERY_MS.min(at_ms)));
+            tokio::select! {
+                () = self.due.notified() => {}
+                () = sleep_until(at.unwrap_or(self.started)), if at.is_some() => {}
+            }
+        }
+    }
+
+    /// Asks the gateway now and then whether it has executed the joins.
+    async fn ask_barriers(&self, link: &Link) -> Infallible {
+        loop {
+            let barrier = self.write().begin_barrier();
+            if let Some(barrier) = barrier {
+                let question = Command::Ask(Question::IsOnline(0)).into_frame();
+                let is_answered = link.ask_at(question, Instant::now()).await.is_ok();
+                self.write().end_barrier(barrier, is_answered);
+            }
+            sleep(BARRIER_EVERY).await;
+        }
+    }
+}
+
+fn push(writer: &LinkWriter, command: Command) -> io::Result<()> {
+    writer.push(|out| command.encode(out)).map_err(io::Error::other)?;
+    writer.flush();
+    Ok(())
+}
+
+/// Ends the trust in the view.
+struct OverOnDrop<'a>(&'a LinkInterest);
+
+impl Drop for OverOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.write().link_over();
+    }
+}
