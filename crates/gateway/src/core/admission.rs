@@ -61,7 +61,7 @@ impl<P: Ports> Shard<P> {
             && until_ms <= now_ms
         {
             self.admissions.pop_front();
-            self.close_not_admitted(key, "it was not said in time that you may come in");
+            self.close_not_admitted(key, "no worker decided on your connection in time; connect again");
         }
         self.forget_admissions();
     }
@@ -76,7 +76,10 @@ impl<P: Ports> Shard<P> {
                 !client.worker.may_answer() && !is_asked_again
             };
             if self.table.get(key).is_some_and(is_orphan) {
-                self.close_not_admitted(key, "who was to say whether you may come in is gone");
+                self.close_not_admitted(
+                    key,
+                    "the worker that decides on your connection has left; connect again",
+                );
             }
         }
         self.forget_admissions();
