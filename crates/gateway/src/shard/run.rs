@@ -97,6 +97,8 @@ impl ShardThread {
                         let now_ms = self.now_ms();
                         let _ = reply.send(self.input(|core| core.gauges(now_ms)));
                     }
+                    ShardMessage::Trace(new) => self.begin_trace(new),
+                    ShardMessage::Untrace(id) => self.end_trace(id),
                     ShardMessage::End => return,
                     ShardMessage::Stop { spread, timeout, done } => {
                         tokio::task::spawn_local(self.clone().stop(spread, timeout, done));

@@ -7,6 +7,7 @@
 //! - `filter`: which clients an operator asks for,
 //! - `clients`: the walk over clients, and one client in full,
 //! - `groups`: the walk over groups,
+//! - `outbox`: what waits to be written to one client,
 //! - `top`: the first so many of all that were seen.
 //!
 //! `crate::inspect` asks the shards, and makes the answer.
@@ -14,6 +15,7 @@
 mod clients;
 mod filter;
 mod groups;
+mod outbox;
 #[cfg(test)]
 mod tests;
 mod top;
@@ -21,6 +23,7 @@ mod top;
 pub(crate) use clients::{ClientWalk, FoundClient, FullClient};
 pub(crate) use filter::{ClientFilter, FilterError, connection_id};
 pub(crate) use groups::GroupWalk;
+pub(crate) use outbox::outbox;
 
 /// How many clients or groups one call of a walk looks at, at most.
 pub(crate) const SLICE: usize = 10_000;
