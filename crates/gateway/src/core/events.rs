@@ -110,8 +110,12 @@ impl<P: Ports> Shard<P> {
         if let Some(client) = self.table.get(key) {
             self.settings.counters.listener(client.policy().index).messages.add(1);
             client.messages = client.messages.saturating_add(1);
+            let is_traced = client.queue.is_traced();
             if HEADER_LEN + client.session.len() + message.len() > MAX_FRAME_LEN {
                 self.check_worker_takes(key, message.len())?;
+            }
+            if is_traced {
+                self.trace_message(key, is_binary, message);
             }
         }
         let flag = FLAG_PLAIN | if is_binary { FLAG_BINARY } else { 0 };
