@@ -134,6 +134,8 @@ pub(super) fn route(command: Command, number: impl FnOnce() -> u64) -> Option<Ro
         | Command::Attach { .. }
         | Command::Adopt { .. }
         | Command::Forget(_)
+        | Command::Report { .. }
+        | Command::Reported(_)
         | Command::Ping(_)
         | Command::OnConnect { .. }
         | Command::OnWebSocketConnect { .. }
