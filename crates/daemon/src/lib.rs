@@ -65,7 +65,7 @@ pub use limits::OpenFiles;
 pub use line_splitter::LineSplitter;
 pub use line_writer::LineWriter;
 pub use link_tls_flags::LinkTlsFlags;
-pub use listener_source::{ListenerError, ListenerSource};
+pub use listener_source::{BindError, ListenerError, ListenerSource};
 pub use lists::one_or_many;
 pub use logging::{Log, LogError, LogFormat, wants_colour};
 pub use operator::{Operator, Reload, ReloadRequest};
