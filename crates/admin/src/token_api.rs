@@ -147,7 +147,10 @@ mod tests {
     fn a_request_about_one_client_is_for_the_clients_own_gateway() {
         let id = "7f00000108fc00000001";
         let (gateway, request) = read(json!({"about": "client", "id": id})).unwrap();
-        assert_eq!((gateway.as_deref(), request), (Some("127.0.0.1:2300"), InspectRequest::Client { id: id.into() }));
+        assert_eq!(
+            (gateway.as_deref(), request),
+            (Some("127.0.0.1:2300"), InspectRequest::Client { id: id.into() })
+        );
         let named = json!({"about": "client", "id": id, "gateway": "10.0.0.1:2300"});
         assert_eq!(read(named).unwrap().0.as_deref(), Some("10.0.0.1:2300"));
         assert_eq!(read(json!({"about": "groups"})).unwrap(), (None, InspectRequest::Groups { limit: 20 }));
@@ -155,7 +158,13 @@ mod tests {
 
     #[test]
     fn a_body_that_is_no_request_is_refused() {
-        for body in [json!([]), json!({}), json!({"about": "weather"}), json!({"about": "groups", "gateway": 7}), json!(7)] {
+        for body in [
+            json!([]),
+            json!({}),
+            json!({"about": "weather"}),
+            json!({"about": "groups", "gateway": 7}),
+            json!(7),
+        ] {
             assert_eq!(read(body.clone()), Err(400), "{body}");
         }
     }

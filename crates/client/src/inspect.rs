@@ -141,7 +141,8 @@ impl InspectorBuilder {
         let links = RegisterLinks::default();
         let (names, followed, Settings { secret_key, tls, .. }) =
             (registers.clone(), links.clone(), settings.clone());
-        let following = async move { registers::follow(&names, &secret_key, tls.as_ref(), list, &followed).await };
+        let following =
+            async move { registers::follow(&names, &secret_key, tls.as_ref(), list, &followed).await };
         // The answers tell what is wrong with the registers. A daemon that has an inspector logs it for its own links.
         let following = tokio::spawn(following.with_subscriber(tracing::Dispatch::none()));
         Inspector { registers, settings, addresses, links, _following: AbortOnDropHandle::new(following) }

@@ -1,7 +1,9 @@
 //! The message that a person reads once the cluster can do its work: where clients connect, where calls over HTTP are
-//! taken, and where metrics are shown. `foreground.rs` and `background.rs` print it.
+//! taken, where metrics are shown, and where the page for operators is. `foreground.rs` and `background.rs` print it.
 
 use std::path::Path;
+
+use crate::report::PageReport;
 
 /// The addresses of a cluster that are of use to a person.
 #[derive(Debug, Default)]
@@ -13,6 +15,8 @@ pub(super) struct ListenAddresses {
     calls: Vec<String>,
     /// Where metrics are shown, with the daemon's name.
     metrics: Vec<(String, String)>,
+    /// The page for operators.
+    page: Option<PageReport>,
 }
 
 impl ListenAddresses {
@@ -27,6 +31,11 @@ impl ListenAddresses {
             "businessworker" => self.calls.extend(addresses),
             _ => {}
         }
+    }
+
+    /// Sets where the page for operators is.
+    pub(super) fn set_page(&mut self, page: Option<PageReport>) {
+        self.page = page;
     }
 
     /// Whether the addresses of all three daemons are there.
@@ -48,7 +57,11 @@ impl ListenAddresses {
             self.metrics.iter().map(|(daemon, url)| format!("    metrics at          {url}  ({daemon})\n"));
         let page = page.and_then(|page| self.link(page));
         let page = page.map(|page| format!("    open in a browser   {page}\n"));
-        let lines: String = clients.chain(calls).chain(metrics).chain(page).collect();
+        let operators = self.page.as_ref().map(|PageReport { url, token_file }| {
+            let token = token_file.as_ref().map(|file| format!("  (token: in {file})")).unwrap_or_default();
+            format!("    page for operators  {url}{token}\n")
+        });
+        let lines: String = clients.chain(calls).chain(metrics).chain(operators).chain(page).collect();
         format!("\n  GatewayWorker is running.\n\n{lines}\n  {next}\n")
     }
 
@@ -105,6 +118,8 @@ mod tests {
                 addresses.add(name, &of_daemon.iter().map(|&one| one.to_owned()).collect::<Vec<_>>());
             }
             assert!(addresses.is_complete());
+            let token_file = Some("/run/chat/admin-token".into());
+            addresses.set_page(Some(PageReport { url: "http://127.0.0.1:9600/".into(), token_file }));
             addresses.welcome(page, "That is all.")
         };
         let text = "
@@ -113,6 +128,7 @@ mod tests {
     clients connect to  ws://127.0.0.1:8289
     calls over HTTP at  http://127.0.0.1:80
     metrics at          http://127.0.0.1:9603/metrics  (businessworker)
+    page for operators  http://127.0.0.1:9600/  (token: in /run/chat/admin-token)
 
   That is all.
 ";
