@@ -22,7 +22,7 @@ use crate::server::peer;
 use crate::shared::Shared;
 
 /// The limits of a body.
-const BODY: BodyLimits = BodyLimits {
+pub(crate) const BODY: BodyLimits = BodyLimits {
     max_bytes: 1024 * 1024,
     max_bytes_key: "the page's limit",
     time: Duration::from_secs(10),
@@ -43,15 +43,12 @@ pub(crate) async fn warnings(State(shared): State<Arc<Shared>>) -> Response {
 /// `POST /api/inspect`: passes an [`InspectRequest`] on to all gateways, or to one.
 pub(crate) async fn inspect(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
     let (gateway, request) = read_inspection(&read_json(request, BODY).await?)?;
-    let listed = shared.inspector.listed();
     let gateways = match gateway {
-        // The key is shown to gateways that a register lists, and to nobody else.
-        Some(gateway) if !listed.contains(&gateway) => {
-            let error = format!("no register lists a gateway at {gateway}");
-            return Ok(answers([(gateway, Err(error))]));
-        }
-        Some(gateway) => vec![gateway],
-        None => listed,
+        Some(gateway) => match shared.check_listed(&gateway) {
+            Ok(()) => vec![gateway],
+            Err(error) => return Ok(answers([(gateway, Err(error))])),
+        },
+        None => shared.inspector.listed(),
     };
     let asked = gateways.into_iter().map(async |gateway| {
         let answer = shared.inspector.ask_one(&gateway, &request).await;
@@ -79,6 +76,9 @@ fn read_inspection(body: &RawValue) -> Result<(Option<String>, InspectRequest), 
     let request = serde_json::from_value(body).map_err(|error| not_one(error.to_string()))?;
     if request == InspectRequest::Unknown {
         return Err(not_one("`about` is not known here".into()));
+    }
+    if matches!(request, InspectRequest::Trace { .. }) {
+        return Err(not_one("a trace begins with POST /api/trace".into()));
     }
     Ok((gateway, request))
 }

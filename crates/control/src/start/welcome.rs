@@ -15,16 +15,22 @@ pub(super) struct ListenAddresses {
     calls: Vec<String>,
     /// Where metrics are shown, with the daemon's name.
     metrics: Vec<(String, String)>,
-    /// The page for operators.
+    /// The page for operators that this tool serves.
     page: Option<PageReport>,
+    /// Those that daemons serve, with the daemon's name.
+    pages: Vec<(String, String)>,
 }
 
 impl ListenAddresses {
     /// Adds the addresses of the daemon of this name.
     pub(super) fn add(&mut self, name: &str, addresses: &[String]) {
         self.daemons += 1;
+        // Each kind of URL has another end.
+        let (pages, addresses): (Vec<_>, Vec<_>) =
+            addresses.iter().cloned().partition(|one| one.starts_with("http://") && one.ends_with('/'));
+        self.pages.extend(pages.into_iter().map(|url| (name.to_owned(), url)));
         let (metrics, addresses): (Vec<_>, Vec<_>) =
-            addresses.iter().cloned().partition(|one| one.ends_with("/metrics"));
+            addresses.into_iter().partition(|one| one.ends_with("/metrics"));
         self.metrics.extend(metrics.into_iter().map(|url| (name.to_owned(), url)));
         match name {
             "gateway" => self.clients.extend(addresses.iter().map(|address| as_clients_write(address))),
@@ -61,7 +67,10 @@ impl ListenAddresses {
             let token = token_file.as_ref().map(|file| format!("  (token: in {file})")).unwrap_or_default();
             format!("    page for operators  {url}{token}\n")
         });
-        let lines: String = clients.chain(calls).chain(metrics).chain(operators).chain(page).collect();
+        let pages =
+            self.pages.iter().map(|(daemon, url)| format!("    page for operators  {url}  ({daemon})\n"));
+        let lines: String =
+            clients.chain(calls).chain(metrics).chain(operators).chain(pages).chain(page).collect();
         format!("\n  GatewayWorker is running.\n\n{lines}\n  {next}\n")
     }
 
@@ -110,7 +119,7 @@ mod tests {
         let said = |page| {
             let mut addresses = ListenAddresses::default();
             for (name, of_daemon) in [
-                ("register", &["127.0.0.1:1236"][..]),
+                ("register", &["127.0.0.1:1236", "http://127.0.0.1:9604/"][..]),
                 ("businessworker", &["http://127.0.0.1:80", "http://127.0.0.1:9603/metrics"]),
                 ("gateway", &["websocket://0.0.0.0:8289"]),
             ] {
@@ -129,6 +138,7 @@ mod tests {
     calls over HTTP at  http://127.0.0.1:80
     metrics at          http://127.0.0.1:9603/metrics  (businessworker)
     page for operators  http://127.0.0.1:9600/  (token: in /run/chat/admin-token)
+    page for operators  http://127.0.0.1:9604/  (register)
 
   That is all.
 ";
