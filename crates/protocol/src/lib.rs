@@ -9,6 +9,7 @@
 //! - [`Question`]: the commands that are answered, and the framing of the answers,
 //! - [`code`]: the numbers of the commands,
 //! - [`inspect`]: what an operator may ask a gateway about itself, and the answers,
+//! - [`report`]: what a worker tells its gateways about itself,
 //! - [`interest`]: which groups and uids a gateway may have,
 //! - [`Features`], [`PingBody`]: what our gateways and workers tell each other about themselves,
 //! - [`close_code`], [`CloseReason`]: why a client's connection ends, for the client and for its worker,
@@ -36,6 +37,7 @@ mod json;
 pub mod php;
 mod question;
 pub mod register;
+pub mod report;
 pub mod request_target;
 mod secret;
 

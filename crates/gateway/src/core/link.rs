@@ -8,15 +8,17 @@
 //! The call link of a worker of ours says ATTACH, and belongs to an epoch from then on
 //! (`pairing`). DONE and RETURN count only on such a link, and only for its epoch.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use gatewayworker_protocol::interest::{InterestReport, Name};
 use gatewayworker_protocol::{
     Command, Features, Frame, FrameError, Hello, MAX_FRAME_LEN, Pairing, PingBody, Question, SecretKey,
 };
 
+use super::close::Closer;
 use super::commands::closed::Closed;
 use super::commands::send_to_all::SendToSome;
 use super::commands::{self, Routed, ShardCommand};
+use super::worker_reports::{NewReport, ReportReader, UnreadableReport};
 
 /// The longest frame before the key, in bytes: a hello is a little JSON.
 const MAX_HELLO_LEN: usize = 64 * 1024;
@@ -35,6 +37,10 @@ pub struct LinkState {
     /// The connections of CLOSED, which count once the link is attached: before that nothing says that
     /// they are this gateway's.
     closed: Vec<u32>,
+    /// Who the peer is, to be named where it closes a client.
+    caller: Closer,
+    /// The reader of reports, on the link of a worker that lists `worker-reports`.
+    reports: Option<ReportReader>,
     /// Commands that wait to be handed to the shards.
     pub pending: Vec<Vec<ShardCommand>>,
     /// The names that those make clients members of. Whoever hands the commands over takes them, and announces the
@@ -88,9 +94,16 @@ pub enum LinkEvent {
     /// The link is an interest link, to be answered with a [greeting](LinkState::greeting).
     Subscribe,
     /// What a subscriber says.
-    Report(InterestReport),
+    InterestReport(InterestReport),
     /// An event for all workers.
     Publish(Command),
+    /// What a worker tells about itself: to be [read](LinkState::read_report), and answered with REPORTED.
+    Report {
+        /// The number of the report, which the answer names.
+        number: u32,
+        /// The report.
+        body: Bytes,
+    },
     /// A frame that says nothing known, and why.
     Ignored(String),
 }
@@ -123,6 +136,8 @@ impl LinkState {
             max_frame_len,
             role: Role::Call,
             closed: Vec::new(),
+            caller: Closer::default(),
+            reports: None,
             pending,
             joined: Vec::new(),
             has_interest: false,
@@ -134,6 +149,11 @@ impl LinkState {
     pub fn with_interest(mut self, has_interest: bool) -> Self {
         self.has_interest = has_interest;
         self
+    }
+
+    /// Says who the peer is. The clients that it closes from now on are closed at its wish.
+    pub fn set_caller(&mut self, caller: Closer) {
+        self.caller = caller;
     }
 
     /// Whether it has shown the key.
@@ -175,12 +195,18 @@ impl LinkState {
                 }
                 Command::Publish { .. } => Some(LinkEvent::Publish(command)),
                 Command::InterestReport(report) if self.role == Role::Interest => {
-                    Some(LinkEvent::Report(report))
+                    Some(LinkEvent::InterestReport(report))
                 }
                 Command::Ask(question) => Some(LinkEvent::Question(question)),
+                Command::Report { number, body } if self.reports.is_some() => {
+                    Some(LinkEvent::Report { number, body })
+                }
+                Command::Report { .. } => {
+                    Some(LinkEvent::Ignored("REPORT of a peer that does not list worker-reports".into()))
+                }
                 command => {
                     self.note_joined(&command);
-                    if let Some(routed) = commands::route(command, &mut number) {
+                    if let Some(routed) = commands::route(command, &self.caller, &mut number) {
                         self.queue(routed);
                     }
                     None
@@ -235,6 +261,7 @@ impl LinkState {
         let mut features = hello.features.unwrap_or_default();
         let process = hello.process.filter(|_| features.acknowledged_events);
         features.acknowledged_events = process.is_some();
+        self.reports = features.worker_reports.then(ReportReader::default);
         self.role = if process.is_some() { Role::PairedEvent } else { Role::Event };
         Ok(LinkEvent::Worker { key: hello.worker_key.unwrap_or_default(), features, is_ours, process })
     }
@@ -250,6 +277,15 @@ impl LinkState {
             ..Features::ALL
         };
         Command::Ping(PingBody::Welcome { features, pairing }.encode())
+    }
+
+    /// Reads a report of the link's worker; `None` where it comes too soon behind another. The clock of `now_ms` is the
+    /// same for all reports of the link.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read_report(&mut self, body: &[u8], now_ms: u64) -> Result<Option<NewReport>, UnreadableReport> {
+        self.reports.as_mut().map_or(Ok(None), |reports| reports.read(body, now_ms))
     }
 
     fn take_attach(&self, epoch: u32, process: u64) -> Result<LinkEvent, LinkProtocolError> {
@@ -269,7 +305,7 @@ impl LinkState {
             return false;
         }
         let closed = Command::Closed(std::mem::take(&mut self.closed));
-        if let Some(routed) = commands::route(closed, || 0) {
+        if let Some(routed) = commands::route(closed, &self.caller, || 0) {
             self.queue(routed);
         }
         true

@@ -31,6 +31,8 @@ mod origin;
 mod payload;
 mod ping;
 mod publish;
+mod report;
+mod reported;
 mod returned;
 mod send_to_all;
 mod send_to_group;
@@ -196,6 +198,15 @@ pub enum Command {
         /// The payload, any bytes.
         payload: Bytes,
     },
+    /// Ours: what a worker tells a gateway about itself, which answers with [`Reported`](Command::Reported).
+    Report {
+        /// Counted by the worker on each link.
+        number: u32,
+        /// The JSON of a [`Report`](crate::report::Report).
+        body: Bytes,
+    },
+    /// Ours: the gateway has read the REPORT with this number.
+    Reported(u32),
     /// Closes the client with this connection at once.
     Destroy(u32),
     /// Replaces a session.
@@ -301,6 +312,8 @@ impl Command {
             code::ADOPT => adopt::decode(&mut frame),
             code::FORGET => forget::decode(&frame.body),
             code::PUBLISH => publish::decode(&mut frame),
+            code::REPORT => report::decode(&mut frame),
+            code::REPORTED => reported::decode(frame.connection_id),
             code::INTEREST => interest::decode(&mut frame)?,
             code::INTEREST_REPORT => interest_report::decode(&frame)?,
             code::DESTROY => destroy::decode(&mut frame),
@@ -354,6 +367,8 @@ impl Command {
             Self::Interest(update) => interest::encode(update),
             Self::InterestReport(report) => interest_report::encode(report),
             Self::Publish { topic, payload } => publish::encode(topic, payload),
+            Self::Report { number, body } => report::encode(number, body),
+            Self::Reported(number) => reported::encode(number),
             Self::Destroy(connection_id) => destroy::encode(connection_id),
             Self::SetSession { connection_id, session } => set_session::encode(connection_id, session),
             Self::UpdateSession { connection_id, session } => update_session::encode(connection_id, session),

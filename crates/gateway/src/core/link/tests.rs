@@ -167,7 +167,7 @@ fn a_link_is_an_interest_link_only_where_names_are_announced() {
         let first = link.next(&mut bytes, || 0).unwrap();
         assert_eq!(matches!(first, Some(LinkEvent::Subscribe)), has_interest, "{first:?}");
         let second = link.next(&mut bytes, || 0).unwrap();
-        assert_eq!(matches!(second, Some(LinkEvent::Report(_))), has_interest, "{second:?}");
+        assert_eq!(matches!(second, Some(LinkEvent::InterestReport(_))), has_interest, "{second:?}");
         let names: Vec<_> = match link.greeting(None) {
             Command::Ping(body) => match PingBody::parse(&body) {
                 Some(PingBody::Welcome { features, .. }) => features.names().collect(),
@@ -177,4 +177,28 @@ fn a_link_is_an_interest_link_only_where_names_are_announced() {
         };
         assert_eq!(names.contains(&"interest"), has_interest);
     }
+}
+
+#[test]
+fn a_report_comes_only_from_a_worker_that_lists_it_and_is_for_no_shard() {
+    let report = |number| Command::Report { number, body: r#"{"version":"0.1.0"}"#.into() };
+    let silent = Features { worker_reports: false, ..Features::ALL };
+    for (features, is_taken) in [(Some(Features::ALL), true), (Some(silent), false), (None, false)] {
+        let mut link = link();
+        take(&mut link, [hello(features, Some(1))]).unwrap();
+        let event = take(&mut link, [report(7)]).unwrap();
+        match event {
+            Some(LinkEvent::Report { number: 7, body }) if is_taken => {
+                let read = link.read_report(&body, 0).unwrap().unwrap();
+                assert_eq!(read.report.version, "0.1.0");
+                assert_eq!(link.read_report(&body, 1), Ok(None), "too soon");
+            }
+            Some(LinkEvent::Ignored(_)) if !is_taken => {}
+            event => panic!("{features:?}: {event:?}"),
+        }
+        assert_eq!(pending(&link), [vec![""; 0], vec![]]);
+    }
+    assert!(matches!(take(&mut link(), [report(1)]), Ok(Some(LinkEvent::Ignored(_)))), "a call link");
+    let keyed = LinkState::new(SecretKey::new("key"), MAX_FRAME_LEN, SHARDS);
+    assert!(matches!(take(&mut { keyed }, [report(1)]), Err(LinkProtocolError::Unauthorized(218))));
 }
