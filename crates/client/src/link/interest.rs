@@ -1,6 +1,6 @@
 //! The interest link to one gateway, and what is known of the gateway's names: the tokio shell around [`InterestView`].
 //!
-//! `link/mod.rs` follows it as long as a connection of the call link stands, and drops it with that. Sends and
+//! `link/mod.rs` has a task follow it as long as a connection of the call link stands, and ends the view with that. Sends and
 //! questions ask [`LinkInterest::may_have`]. The rules are in the core, and in `docs/decisions/0009-interest.md`.
 
 use std::convert::Infallible;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use gatewayworker_net::{Backoff, LinkReader, LinkStream, LinkWriter};
-use gatewayworker_protocol::interest::{InterestReport, Name};
+use gatewayworker_protocol::interest::Name;
 use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_FRAME_LEN, Question};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{Notify, watch};
@@ -35,7 +35,7 @@ const OUTBOX: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct LinkInterest {
     started: Instant,
-    view: RwLock<InterestView>,
+    view: RwLock<Versioned>,
     /// The gateway announces names.
     is_offered: watch::Sender<bool>,
     /// Something was sent to names, or asked about them: until then there is no interest link.
@@ -44,6 +44,13 @@ pub(crate) struct LinkInterest {
     due: Notify,
     /// When the view was told last that it is used.
     noted_ms: AtomicU64,
+}
+
+/// The view, and which interest link it is of: a task that is being ended shall not change the next one's.
+#[derive(Debug, Default)]
+struct Versioned {
+    link: u64,
+    view: InterestView,
 }
 
 impl LinkInterest {
@@ -70,11 +77,11 @@ impl LinkInterest {
             return true;
         }
         let now_ms = self.now_ms();
-        let may_have = self.read().may_have(names, now_ms);
+        let may_have = self.read().view.may_have(names, now_ms);
         if now_ms >= self.noted_ms.load(Ordering::Relaxed) + NOTE_EVERY_MS {
             self.noted_ms.store(now_ms, Ordering::Relaxed);
             self.is_used.send_if_modified(|used| !std::mem::replace(used, true));
-            if self.write().note_send(now_ms) {
+            if self.write().view.note_send(now_ms) {
                 self.due.notify_one();
             }
         }
@@ -84,7 +91,7 @@ impl LinkInterest {
     /// Notes a join that was pushed to the call link. Call it before the caller of the join goes on.
     pub(crate) fn note_join(&self, name: Name) {
         if *self.is_offered.borrow() {
-            self.write().note_join(name);
+            self.write().view.note_join(name);
         }
     }
 
@@ -93,11 +100,28 @@ impl LinkInterest {
         NOTE_EVERY_MS + self.started.elapsed().as_millis() as u64
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, InterestView> {
+    /// Notes that the connection of the call link is over, and with it the view.
+    pub(super) fn call_link_over(&self) {
+        let mut state = self.write();
+        state.link += 1;
+        state.view.link_over();
+    }
+
+    /// Changes the view, if it is still that of an interest link.
+    fn update<T>(&self, link: u64, change: impl FnOnce(&mut InterestView) -> T) -> io::Result<T> {
+        let mut state = self.write();
+        if state.link == link {
+            Ok(change(&mut state.view))
+        } else {
+            Err(io::ErrorKind::ConnectionAborted.into())
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Versioned> {
         self.view.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, InterestView> {
+    fn write(&self) -> RwLockWriteGuard<'_, Versioned> {
         self.view.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -128,19 +152,29 @@ impl LinkInterest {
         let secret_key = Some(link.settings.secret_key.clone());
         let features = Some(Features { interest: true, ..Features::default() });
         let hello = Hello { worker_key: None, secret_key, features, process: None };
-        self.write().link_begins();
+        let number = {
+            let mut state = self.write();
+            state.link += 1;
+            state.view.link_begins();
+            state.link
+        };
         // Dropped before the socket is: the gateway takes the end of the stream for the end of the trust.
-        let _over = OverOnDrop(self);
+        let _over = OverOnDrop(self, number);
         push(&writer, Command::ClientConnect(hello))?;
         tokio::select! {
             ended = writer.drive() => ended,
-            ended = self.read_updates(&mut reader, &writer) => ended,
-            ended = self.renew(&writer) => ended,
-            never = self.ask_barriers(link) => match never {},
+            ended = self.read_updates(number, &mut reader, &writer) => ended,
+            ended = self.renew(number, &writer) => ended,
+            ended = self.ask_barriers(number, link) => ended,
         }
     }
 
-    async fn read_updates(&self, reader: &mut LinkReader, writer: &LinkWriter) -> io::Result<()> {
+    async fn read_updates(
+        &self,
+        number: u64,
+        reader: &mut LinkReader,
+        writer: &LinkWriter,
+    ) -> io::Result<()> {
         let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
         let mut received = BytesMut::new();
         loop {
@@ -152,15 +186,15 @@ impl LinkInterest {
                     Ok(Command::Ping(_)) => continue,
                     other => return Err(invalid(format!("no update of interest: {other:?}"))),
                 };
-                let report = {
-                    let mut view = self.write();
+                let report = self.update(number, |view| {
                     let now_ms = self.now_ms();
-                    let report = view.receive(update, now_ms).map_err(|error| invalid(error.to_string()))?;
+                    let report = view.receive(update, now_ms);
                     if !view.is_trusted(now_ms) {
                         self.due.notify_one();
                     }
                     report
-                };
+                })?;
+                let report = report.map_err(|error| invalid(error.to_string()))?;
                 if let Some(report) = report {
                     push(writer, Command::InterestReport(report))?;
                 }
@@ -173,12 +207,10 @@ impl LinkInterest {
     }
 
     /// Says RENEW when it is due.
-    async fn renew(&self, writer: &LinkWriter) -> io::Result<()> {
+    async fn renew(&self, number: u64, writer: &LinkWriter) -> io::Result<()> {
         loop {
-            let (report, deadline): (Option<InterestReport>, _) = {
-                let mut view = self.write();
-                (view.advance(self.now_ms()), view.next_deadline())
-            };
+            let advance = |view: &mut InterestView| (view.advance(self.now_ms()), view.next_deadline());
+            let (report, deadline) = self.update(number, advance)?;
             if let Some(report) = report {
                 push(writer, Command::InterestReport(report))?;
             }
@@ -192,13 +224,12 @@ impl LinkInterest {
     }
 
     /// Asks the gateway now and then whether it has executed the joins.
-    async fn ask_barriers(&self, link: &Link) -> Infallible {
+    async fn ask_barriers(&self, number: u64, link: &Link) -> io::Result<()> {
         loop {
-            let barrier = self.write().begin_barrier();
-            if let Some(barrier) = barrier {
+            if let Some(barrier) = self.update(number, InterestView::begin_barrier)? {
                 let question = Command::Ask(Question::IsOnline(0)).into_frame();
                 let is_answered = link.ask_at(question, Instant::now()).await.is_ok();
-                self.write().end_barrier(barrier, is_answered);
+                self.update(number, |view| view.end_barrier(barrier, is_answered))?;
             }
             sleep(BARRIER_EVERY).await;
         }
@@ -211,11 +242,12 @@ fn push(writer: &LinkWriter, command: Command) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends the trust in the view.
-struct OverOnDrop<'a>(&'a LinkInterest);
+/// Ends the trust in the view of an interest link.
+struct OverOnDrop<'a>(&'a LinkInterest, u64);
 
 impl Drop for OverOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.write().link_over();
+        // Where it is the view of another link already, the trust has ended before.
+        let _ = self.0.update(self.1, InterestView::link_over);
     }
 }

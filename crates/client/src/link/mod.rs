@@ -341,7 +341,7 @@ impl Link {
         }
     }
 
-    async fn keep_connected(&self, mut listed: watch::Receiver<bool>) {
+    async fn keep_connected(self: &Arc<Self>, mut listed: watch::Receiver<bool>) {
         let mut backoff = Backoff::default();
         let address = self.address;
         while *listed.borrow_and_update() {
@@ -378,7 +378,7 @@ impl Link {
     }
 
     /// Serves one connection to its end. `Ok` when this side has finished it.
-    async fn serve(&self, stream: LinkStream) -> io::Result<()> {
+    async fn serve(self: &Arc<Self>, stream: LinkStream) -> io::Result<()> {
         limit_retransmission_pause(stream.socket(), self.settings.liveness.timeout);
         let connection = Arc::new(CallConnection::new(self.address, stream, OUTBOX));
         let _end = EndOnDrop { link: self, connection: &connection };
@@ -387,10 +387,13 @@ impl Link {
         self.deadline_set.notify_one();
         info!(gateway = %self.address, "connected");
         self.has_changed();
+        // A task of its own, as each flush wakes this one.
+        let link = self.clone();
+        let _interest =
+            AbortOnDropHandle::new(tokio::spawn(async move { link.interest.follow(&link).await }));
         let ended = tokio::select! {
             ended = connection.writer.drive() => ended,
             ended = self.read_answers(&connection) => ended,
-            never = self.interest.follow(self) => match never {},
         };
         let unwritten_bytes = connection.unwritten();
         if unwritten_bytes > 0 {
@@ -419,6 +422,8 @@ impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
         // Some task may still hold the connection: what it pushes now is refused.
         self.connection.writer.close(io::ErrorKind::NotConnected);
+        // Before the next connection: what is known of the gateway may be of another process then.
+        self.link.interest.call_link_over();
         self.link.update(Core::disconnected);
         self.connection.ended.cancel();
     }

@@ -214,6 +214,7 @@ impl Interest {
     }
 
     /// How many subscribers there are whose links stand.
+    #[cfg(test)]
     pub fn subscribers(&self) -> usize {
         self.subscribers.linked().count()
     }
