@@ -79,7 +79,7 @@ impl NameFilter {
     }
 
     fn place(&self, name: Name) -> usize {
-        ((name.bits() >> 32) * self.blocks.len() as u64 >> 32) as usize
+        (((name.bits() >> 32) * self.blocks.len() as u64) >> 32) as usize
     }
 }
 
