@@ -253,8 +253,9 @@ impl Run {
                 self.holds.push_back((hold, number));
             }
             Step::Execute => {
-                let settled = self.holds.pop_front_if(|(hold, _)| self.interest.is_settled(*hold));
-                if let Some((hold, number)) = settled {
+                let first = self.holds.front().copied();
+                if let Some((hold, number)) = first.filter(|(hold, _)| self.interest.is_settled(*hold)) {
+                    self.holds.pop_front();
                     self.members.push(number);
                     self.interest.release(hold);
                 }

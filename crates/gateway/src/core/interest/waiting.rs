@@ -97,7 +97,8 @@ impl Waiting {
 
     /// Takes the oldest version out, if it is `applied` or older.
     pub(super) fn pop_applied(&mut self, applied: u64) -> Option<Batch> {
-        let sent = self.batches.pop_front_if(|sent| sent.version <= applied)?;
+        self.batches.front().filter(|sent| sent.version <= applied)?;
+        let sent = self.batches.pop_front()?;
         if let Batch::Names(names) = &sent.batch {
             names.iter().for_each(|name| {
                 self.names.remove(name);
