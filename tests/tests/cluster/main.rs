@@ -29,3 +29,4 @@ mod sessions;
 mod tls;
 mod waiting;
 mod wire;
+mod worker_reports;
