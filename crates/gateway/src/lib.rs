@@ -24,6 +24,7 @@ mod access;
 mod capacity;
 mod client;
 mod close_counts;
+mod closes;
 mod closing;
 mod config;
 #[allow(unreachable_pub, reason = "`internals` shows it to the simulation")]
@@ -46,6 +47,7 @@ mod server;
 mod shard;
 mod socket;
 mod tls;
+mod trace_queue;
 mod transmit;
 mod websocket;
 mod workers;

@@ -13,6 +13,7 @@ use gatewayworker_protocol::{
     Command, Features, Frame, FrameError, Hello, MAX_FRAME_LEN, Pairing, PingBody, Question, SecretKey,
 };
 
+use super::close::Closer;
 use super::commands::closed::Closed;
 use super::commands::send_to_all::SendToSome;
 use super::commands::{self, Routed, ShardCommand};
@@ -35,6 +36,8 @@ pub struct LinkState {
     /// The connections of CLOSED, which count once the link is attached: before that nothing says that
     /// they are this gateway's.
     closed: Vec<u32>,
+    /// Who the peer is, to be named where it closes a client.
+    caller: Closer,
     /// The reader of reports, on the link of a worker that lists `worker-reports`.
     reports: Option<ReportReader>,
     /// Commands that wait to be handed to the shards.
@@ -121,9 +124,15 @@ impl LinkState {
             max_frame_len,
             role: Role::Call,
             closed: Vec::new(),
+            caller: Closer::default(),
             reports: None,
             pending,
         }
+    }
+
+    /// Says who the peer is. The clients that it closes from now on are closed at its wish.
+    pub fn set_caller(&mut self, caller: Closer) {
+        self.caller = caller;
     }
 
     /// Whether it has shown the key.
@@ -175,7 +184,7 @@ impl LinkState {
                     Some(LinkEvent::Ignored("REPORT of a peer that does not list worker-reports".into()))
                 }
                 command => {
-                    if let Some(routed) = commands::route(command, &mut number) {
+                    if let Some(routed) = commands::route(command, &self.caller, &mut number) {
                         self.queue(routed);
                     }
                     None
@@ -242,7 +251,7 @@ impl LinkState {
             return false;
         }
         let closed = Command::Closed(std::mem::take(&mut self.closed));
-        if let Some(routed) = commands::route(closed, || 0) {
+        if let Some(routed) = commands::route(closed, &self.caller, || 0) {
             self.queue(routed);
         }
         true
