@@ -16,6 +16,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use gatewayworker_admin::cluster::ClusterLook;
 use gatewayworker_client::inspect::{Inspector, WorkerHandlers};
 use gatewayworker_daemon::wants_colour;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -24,9 +25,8 @@ use tokio::sync::mpsc;
 
 use crate::cluster_access::{Access, AccessFlags};
 use crate::cluster_dirs::ConfigDir;
-use crate::cluster_status::{self, ClusterView};
+use crate::cluster_status;
 use crate::console::print_error;
-use crate::inspecting;
 use state::{Key, Screen, State};
 
 /// The status where standard output is no terminal: a wrong use, as wrong flags are.
@@ -104,7 +104,7 @@ async fn run_until_quit(
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut keys = read_keys();
-    let inspector = inspecting::inspector(access);
+    let inspector = access.inspector();
     let mut state = State::new(wants_colour(&io::stdout()));
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -141,7 +141,7 @@ async fn look_into(
     inspector: &Inspector,
     access: &Access,
     with_handlers: bool,
-) -> (anyhow::Result<ClusterView>, Vec<WorkerHandlers>) {
+) -> (anyhow::Result<ClusterLook>, Vec<WorkerHandlers>) {
     let view = cluster_status::view(inspector, access).await;
     let handlers = match with_handlers && view.is_ok() {
         true => cluster_status::handlers(inspector, access).await,
