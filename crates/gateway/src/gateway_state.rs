@@ -34,6 +34,16 @@ use crate::workers::{WorkerLink, Workers};
 /// How many questions of operators are answered at the same time.
 pub(crate) const MAX_INSPECTIONS: usize = 4;
 
+/// How long things took, for the metrics. A gateway has it where its metrics are shown; without it, no time is taken
+/// for it.
+#[derive(Debug, Default)]
+pub(crate) struct Timings {
+    /// How long broadcasts took.
+    pub(crate) broadcasts: Histogram,
+    /// How long workers took to admit clients.
+    pub(crate) admissions: Histogram,
+}
+
 /// The state that all shards and links share.
 #[derive(Debug)]
 pub(crate) struct GatewayState {
@@ -69,10 +79,8 @@ pub(crate) struct GatewayState {
     pub(crate) clients: AtomicUsize,
     /// The counters of each shard.
     pub(crate) counters: Vec<Arc<ShardCounters>>,
-    /// How long broadcasts took.
-    pub(crate) broadcasts: Histogram,
-    /// How long workers took to admit clients.
-    pub(crate) admissions: Histogram,
+    /// Where somebody asks for times.
+    pub(crate) timings: Option<Timings>,
     pub(crate) started: Instant,
     /// The open listeners with their URLs, in the order of the configuration.
     pub(crate) listeners: OnceLock<Vec<(String, Arc<Listener>)>>,
@@ -115,8 +123,7 @@ impl GatewayState {
             rejection_permits: Arc::new(Semaphore::new(capacity.rejected)),
             clients: AtomicUsize::new(0),
             counters,
-            broadcasts: Histogram::default(),
-            admissions: Histogram::default(),
+            timings: None,
             started: Instant::now(),
             listeners: OnceLock::new(),
             inspections: Semaphore::new(MAX_INSPECTIONS),
@@ -134,6 +141,12 @@ impl GatewayState {
     /// Returns the state with TLS of the inner port, and with the registers.
     pub(crate) fn with_link_tls(mut self, tls: Option<LinkTls>) -> Self {
         self.link_tls = tls;
+        self
+    }
+
+    /// Returns the state with these times, which are noted from now on.
+    pub(crate) fn with_timings(mut self, timings: Option<Timings>) -> Self {
+        self.timings = timings;
         self
     }
 
