@@ -28,7 +28,7 @@ use crate::core::{
 };
 use crate::session_retries::SessionRetries;
 use crate::stats::HandlerStats;
-use crate::timings::Timings;
+use crate::timings::{Handler, Timings};
 use crate::{Client, CloseReason, Events, Handshake, Message, Result, clock};
 
 /// How long handlers may take.
@@ -124,21 +124,16 @@ impl<E: Events> HandlerRunner<E> {
             self.stats.redelivered.count();
         }
         // Of an event that runs again, the first wait counts.
-        if let Some(timings) = &self.timings
-            && event.received_ms > 0
-        {
-            let received_ms = std::mem::take(&mut event.received_ms);
-            timings.wait.observe_us(clock::now_ms().saturating_sub(received_ms) * 1000);
-        }
+        let received_ms = std::mem::take(&mut event.received_ms);
         let given = Given { epoch: event.epoch.as_ref(), redelivered, has_lost_gateway };
         let mut client = Client::new(event.origin, &self.worker, session, given);
         let (outcome, admission) = match &mut event.kind {
             EventKind::Connect => {
                 let run = pin!(async { self.events.on_connect(&client).await });
-                (self.contain("on_connect", id, run).await, None)
+                (self.contain(Handler::Connect, id, received_ms, run).await, None)
             }
             EventKind::WebSocketConnect { handshake, .. } => {
-                Box::pin(self.on_websocket_connect(&client, handshake)).await
+                Box::pin(self.on_websocket_connect(&client, handshake, received_ms)).await
             }
             EventKind::Message(payload) => {
                 let message = Message::new(match &event.epoch {
@@ -147,13 +142,13 @@ impl<E: Events> HandlerRunner<E> {
                     None => std::mem::replace(payload, Payload::plain(Bytes::new())),
                 });
                 let run = pin!(async { self.events.on_message(&client, message).await });
-                (self.contain("on_message", id, run).await, None)
+                (self.contain(Handler::Message, id, received_ms, run).await, None)
             }
             EventKind::Close(body) => {
                 let reason = CloseReason::from_wire(body);
                 client.read_close_frame(body);
                 let run = pin!(async { self.events.on_close(&client, reason).await });
-                (self.contain("on_close", id, run).await, None)
+                (self.contain(Handler::Close, id, received_ms, run).await, None)
             }
         };
         if client.was_fenced() {
@@ -234,6 +229,7 @@ impl<E: Events> HandlerRunner<E> {
         &self,
         client: &Client,
         handshake: &[u8],
+        received_ms: u64,
     ) -> (HandlerOutcome, Option<Admission>) {
         let mut admission = None;
         let outcome = {
@@ -242,7 +238,7 @@ impl<E: Events> HandlerRunner<E> {
                 admission = Some(self.events.on_websocket_connect(client, &handshake).await?);
                 Ok(())
             });
-            self.contain("on_websocket_connect", client.id(), run).await
+            self.contain(Handler::WebSocketConnect, client.id(), received_ms, run).await
         };
         (outcome, admission)
     }
@@ -294,7 +290,7 @@ impl<E: Events> HandlerRunner<E> {
     }
 
     /// Runs a handler, catches its panic, cancels it after the time limit, and returns how it
-    /// ended.
+    /// ended. Its event came at `received_ms`; 0 where nobody asks for that.
     ///
     /// `handler` must be an `async` block that calls the handler inside: a handler that is
     /// not an `async fn` can panic in the call itself, before it returns a future. The caller
@@ -302,11 +298,12 @@ impl<E: Events> HandlerRunner<E> {
     /// its size.
     pub(crate) async fn contain(
         &self,
-        event: &'static str,
+        which: Handler,
         id: impl std::fmt::Display,
+        received_ms: u64,
         handler: Pin<&mut impl Future<Output = Result>>,
     ) -> HandlerOutcome {
-        let started_ms = clock::now_ms();
+        let (event, started_ms) = (which.name(), clock::now_ms());
         let elapsed = || Duration::from_millis(clock::now_ms().saturating_sub(started_ms));
         let Limits { slow, cancel } = self.limits;
         let mut handler = AssertUnwindSafe(handler).catch_unwind();
@@ -343,7 +340,8 @@ impl<E: Events> HandlerRunner<E> {
             warn_slow("a handler was slow");
         }
         if let Some(timings) = &self.timings {
-            timings.handler_ran(event, took);
+            let waited_ms = (received_ms > 0).then(|| started_ms.saturating_sub(received_ms));
+            timings.handler_ran(which, waited_ms, took.as_millis() as u64);
         }
         match result {
             Some(Ok(Ok(()))) => HandlerOutcome::Done,
@@ -418,7 +416,7 @@ mod tests {
                 advance(6 * second).now_or_never();
                 pending().await
             });
-            let outcome = runner.contain("on_message", 1, handler).await;
+            let outcome = runner.contain(Handler::Message, 1, 0, handler).await;
             assert_eq!(outcome, HandlerOutcome::Interrupted);
             assert!(started.elapsed() < 11 * second, "cancelled after {:?}", started.elapsed());
         }
