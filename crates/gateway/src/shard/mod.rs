@@ -67,7 +67,7 @@ pub(crate) struct ShardThread {
     pub(crate) scratch: RefCell<Box<[u8]>>,
     core: RefCell<Core>,
     started: Instant,
-    /// When the first broadcast was queued of those that are under way.
+    /// When the first broadcast was queued of those that are under way, where somebody asks for times.
     broadcast_since: Cell<Option<std::time::Instant>>,
     /// Wakes the flush task.
     flush_wakeup: Notify,
@@ -119,7 +119,11 @@ impl ShardThread {
             self.schedule_flush();
         }
         // One that was queued for full sockets alone is written later.
-        if signals.broadcast && signals.flush && self.broadcast_since.get().is_none() {
+        if signals.broadcast
+            && signals.flush
+            && self.shared.timings.is_some()
+            && self.broadcast_since.get().is_none()
+        {
             self.broadcast_since.set(Some(std::time::Instant::now()));
         }
         if signals.deadline {
@@ -213,8 +217,10 @@ impl ShardThread {
             while self.input(Core::flush) {
                 tokio::task::yield_now().await;
             }
-            if let Some(since) = self.broadcast_since.take() {
-                self.shared.broadcasts.observe_us(since.elapsed().as_micros() as u64);
+            if let Some(since) = self.broadcast_since.take()
+                && let Some(timings) = &self.shared.timings
+            {
+                timings.broadcasts.observe_us(since.elapsed().as_micros() as u64);
             }
         }
     }
