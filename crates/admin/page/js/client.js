@@ -126,15 +126,16 @@ function outboxPanel({ client, outbox, payloads }, setPayloads) {
     { key: 'size', label: t('size'), number: true, cell: (frame) => bytes(frame.bytes) },
     ...(payloads ? [{ key: 'payload', label: t('payload'), wide: true, cell: (frame) => payload(frame) }] : []),
   ];
-  const total = outbox?.total_frames ?? outbox?.frame_count;
-  return h('section', {}, h('h3', {}, t('outboxOf'), h('small', {}, bytes(outbox?.bytes ?? outbox?.total_bytes ?? client.outbox_bytes))), choice,
+  return h('section', {}, h('h3', {}, t('outboxOf'), h('small', {}, bytes(outbox?.bytes ?? client.outbox_bytes))),
+    outbox?.is_blocked ? h('p', { class: 'bad' }, t('blocked')) : null, choice,
     table('', columns, frames, { empty: outbox || !client.outbox_bytes ? t('outboxEmpty') : DASH }),
-    total > frames.length ? h('p', { class: 'soft' }, t('outboxMore', { n: total })) : null);
+    outbox && outbox.total > frames.length ? h('p', { class: 'soft' }, t('outboxMore', { n: outbox.total })) : null);
 }
 
 /** What a frame says, as far as it is shown. */
-export function payload({ payload: text, payload_base64: base64, cut }) {
+export function payload({ payload: text, payload_base64: base64, cut, code }) {
   const value = text ?? base64;
-  if (value === null || value === undefined) return '';
-  return [h('span', { class: 'mono payload', translate: 'no' }, h('bdi', {}, shown(value))), base64 ? h('small', {}, 'base64') : null, cut ? h('small', {}, t('cut')) : null];
+  const closeCode = code ? `${t('code')} ${code} ` : null;
+  if (value === null || value === undefined) return closeCode ?? '';
+  return [closeCode, h('span', { class: 'mono payload', translate: 'no' }, h('bdi', {}, shown(value))), base64 ? h('small', {}, 'base64') : null, cut ? h('small', {}, t('cut')) : null];
 }

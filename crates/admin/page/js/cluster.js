@@ -69,21 +69,16 @@ export function lookNow() {
 
 async function look() {
   const limit = { limitMs: 3000 };
-  let cluster;
-  try {
-    cluster = await ask('/api/cluster', undefined, limit);
-  } catch (error) {
-    // The token that was kept is not this server's.
-    if (!token() || ![401, 403].includes(error.status)) throw error;
-    forgetToken();
-    state.wasRejected = true;
-    cluster = await ask('/api/cluster', undefined, limit);
+  const shown = token();
+  const cluster = await ask('/api/cluster', undefined, limit);
+  // A token that was given or forgotten meanwhile is not what this answer is about.
+  if (token() === shown) {
+    if (shown && cluster.token !== 'good') {
+      forgetToken();
+      state.wasRejected = true;
+    }
+    state.token = cluster.token;
   }
-  if (token() && cluster.token === 'needed') {
-    forgetToken();
-    state.wasRejected = true;
-  }
-  state.token = cluster.token;
   state.cluster = cluster;
   state.readAt = Date.now();
   if (cluster.at_ms !== moved.at) moved = { at: cluster.at_ms, seen: Date.now() };

@@ -3,7 +3,7 @@
 import { state } from './cluster.js';
 import { button, h, render } from './dom.js';
 import { bytes, count, DASH, duration } from './format.js';
-import { about, pairs } from './reports.js';
+import { pairs } from './reports.js';
 import { table } from './table.js';
 import { has, t } from './words.js';
 
@@ -71,9 +71,9 @@ function pairTable(rows, sort) {
     { key: 'bytes', label: t('bytes'), number: true, cell: ({ worker }) => bytes(worker.unfinished_bytes), order: ({ worker }) => worker.unfinished_bytes },
     { key: 'oldest', label: t('oldest'), number: true, order: ({ worker }) => worker.oldest_ms,
       cell: (row) => ({ text: row.worker.unfinished ? duration(row.worker.oldest_ms) : DASH, className: isLate(row) ? 'bad' : '' }) },
-    { key: 'roundTrip', label: t('roundTrip'), number: true, cell: ({ worker }) => duration(about(worker, 'round_trip_ms')), order: ({ worker }) => about(worker, 'round_trip_ms') },
-    { key: 'version', label: t('version'), cell: ({ worker }) => about(worker, 'version') || DASH },
-    { key: 'uptime', label: t('uptime'), number: true, cell: ({ worker }) => duration(about(worker, 'uptime_ms')), order: ({ worker }) => about(worker, 'uptime_ms') },
+    { key: 'roundTrip', label: t('roundTrip'), number: true, cell: ({ worker }) => duration(worker.round_trip_ms), order: ({ worker }) => worker.round_trip_ms },
+    { key: 'version', label: t('version'), cell: ({ worker }) => worker.version || DASH },
+    { key: 'uptime', label: t('uptime'), number: true, cell: ({ worker }) => duration(worker.uptime_ms), order: ({ worker }) => worker.uptime_ms },
   ];
   return table(t('gatewaysTimesWorkers'), columns, rows, { sort, empty: t('noWorkers'), rowProps: (row) => ({
     'data-key': `${row.gateway} ${row.worker.key} ${row.worker.process ?? ''}`, class: isLate(row) || row.worker.state !== 'open' ? 'behind' : null,

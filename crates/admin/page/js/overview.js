@@ -11,7 +11,7 @@ import { go } from './nav.js';
 import { problems, workerCount } from './reports.js';
 import { meaning } from './reasons.js';
 import { table } from './table.js';
-import { t } from './words.js';
+import { has, t } from './words.js';
 
 const CLOSES_SHOWN = 10;
 const WARNINGS_SHOWN = 12;
@@ -45,7 +45,7 @@ export function createOverview(root) {
 async function readSecrets(secret) {
   const [closes, lines] = await Promise.allSettled([inspect('closes', { limit: 50 }), ask('/api/warnings')]);
   if (closes.status === 'fulfilled') {
-    const all = closes.value.found.flatMap(({ said }) => said.closes ?? said);
+    const all = closes.value.found.flatMap(({ said }) => said.closes);
     secret.closes = all.sort((a, b) => b.at_ms - a.at_ms).slice(0, CLOSES_SHOWN);
     secret.closesErrors = closes.value.errors;
   }
@@ -119,8 +119,9 @@ function recentCloses({ closes, closesErrors }) {
   const columns = [
     { key: 'client', label: t('client'), cell: ({ id, uid }) => [uid ? foreign(uid) : h('span', { class: 'soft' }, t('noUid')), h('small', { class: 'mono' }, id)] },
     { key: 'when', label: t('when'), cell: ({ at_ms: at }) => clock(at) },
-    { key: 'reason', label: t('reason'), cell: ({ reason, code }) => [h('span', { class: 'mono' }, reason), code ? h('small', {}, `${t('code')} ${code}`) : null] },
-    { key: 'by', label: t('by'), cell: ({ by }) => (by ? foreign(by) : DASH) },
+    { key: 'reason', label: t('reason'), cell: ({ reason, code, client_code: own, client_reason: why }) => [h('span', { class: 'mono' }, reason),
+      code || own ? h('small', {}, `${t('code')} ${code ?? own} `, why ? foreign(why) : null) : null] },
+    { key: 'by', label: t('by'), cell: ({ closed_by: by, closer }) => [t(has(`by_${by}`) ? `by_${by}` : 'by_unknown'), closer ? h('small', { class: 'mono' }, shown(closer)) : null] },
   ];
   return table(t('recentCloses'), columns, closes ?? [], {
     empty: closesErrors[0] ?? (closes ? t('noRecentCloses') : t('loading')), rowProps: ({ id, at_ms: at }) => ({ 'data-key': `${id}${at}` }),
@@ -140,7 +141,7 @@ function daemons({ daemons: all }) {
   if (!all) return null;
   const columns = [
     { key: 'name', label: t('daemon'), cell: ({ name }) => name },
-    { key: 'state', label: t('state'), cell: ({ state: how }) => h('span', { class: `badge ${how === 'ready' ? 'good' : 'bad'}` }, how) },
+    { key: 'state', label: t('state'), cell: ({ state: how }) => h('span', { class: `badge ${{ ready: 'good', ended: 'bad' }[how] ?? 'wait'}` }, has(how) ? t(how) : how) },
     { key: 'pid', label: t('process'), number: true, cell: ({ pid }) => pid ?? DASH },
     { key: 'restarts', label: t('restarts'), number: true, cell: ({ restarts }) => count(restarts) },
     { key: 'cpu', label: t('processor'), number: true, cell: ({ cpu_percent: cpu }) => (cpu === null || cpu === undefined ? DASH : `${cpu.toFixed(1)} %`) },

@@ -2,9 +2,6 @@
 
 import { t } from './words.js';
 
-// What the supervisor calls a daemon that is as it should be, or was ended on purpose.
-const CALM = ['ready', 'draining', 'stopping'];
-
 /** What is wrong, each a sentence: those of the server, and what its answer shows beside them. None if all is well. */
 export function problems(cluster) {
   const said = [...(cluster.problems ?? [])];
@@ -12,8 +9,10 @@ export function problems(cluster) {
   for (const { address, answer, error } of cluster.gateways ?? []) {
     if (!answer && !isNamed(address)) said.push(error ? `${address}: ${error}` : t('noAnswerOf', { gateway: address }));
   }
-  for (const { name, state } of cluster.daemons ?? []) {
-    if (!CALM.includes(state) && !isNamed(name)) said.push(t('daemonIs', { daemon: name, state }));
+  const daemons = cluster.daemons ?? [];
+  const runs = new Set(daemons.filter(({ state }) => state !== 'ended').map(({ name }) => name));
+  for (const name of new Set(daemons.map((daemon) => daemon.name))) {
+    if (!runs.has(name) && !isNamed(name)) said.push(t('daemonEnded', { daemon: name }));
   }
   return said;
 }
@@ -26,9 +25,4 @@ export function pairs(cluster) {
 /** How many workers there are: one that is linked to several gateways counts once. */
 export function workerCount(cluster) {
   return new Set(pairs(cluster).map(({ worker }) => worker.process ?? worker.key)).size;
-}
-
-/** A value that a worker says of itself: it stands in its report, or beside what the gateway says of it. */
-export function about(worker, name) {
-  return worker.report?.[name] ?? worker[name];
 }

@@ -6,7 +6,6 @@ import { clientColumns, merged } from './clients.js';
 import { state } from './cluster.js';
 import { button, foreign, h, render } from './dom.js';
 import { count, DASH, duration } from './format.js';
-import { about, pairs } from './reports.js';
 import { table } from './table.js';
 import { t } from './words.js';
 
@@ -18,24 +17,25 @@ export function createSlow(root) {
   let readAt = -Infinity;
   let isGone = false;
   const draw = () => {
-    const { cluster } = state;
     const errors = lists?.errors ?? [];
     const row = ({ id }) => ({ 'data-key': id });
     const show = (title, note, rows) => table(t(title), clientColumns(), rows ?? [], { note: t(note), empty: t(rows ? 'noneSlow' : 'loading'), rowProps: row });
     render(root, errors.length ? h('p', { class: 'error', role: 'alert' }, t('incomplete'), ' ', errors.join('; ')) : null,
       show('waitingClients', 'waitingNote', lists?.waiting), show('fullOutboxes', 'fullOutboxesNote', lists?.full),
-      cluster ? [runningNow(cluster), byEvent(cluster)] : null);
+      lists ? [runningNow(lists.handlers), byEvent(lists.handlers)] : null);
   };
   const read = async () => {
     try {
-      const [full, waiting] = await Promise.all([firstOf('outbox'), firstOf('oldest').then((found) => found ?? firstOf('unfinished'))]);
+      const [full, waiting, handlers] = await Promise.all([
+        firstOf('outbox'), firstOf('oldest').catch(() => null).then((found) => found ?? firstOf('unfinished')), handlersOfAll().catch(() => [])]);
       lists = {
         full: full.rows.filter((client) => client.outbox_bytes > 0),
         waiting: waiting.rows.filter((client) => client.unfinished > 0),
+        handlers,
         errors: [...new Set([...full.errors, ...waiting.errors])],
       };
     } catch (error) {
-      lists = { full: [], waiting: [], errors: [error.message] };
+      lists = { full: [], waiting: [], handlers: [], errors: [error.message] };
     }
     if (!isGone) draw();
   };
@@ -55,46 +55,41 @@ async function firstOf(sort) {
   return { ...merged(found, sort, LISTED), errors };
 }
 
-/** The reports of workers, each once: a worker tells all of its gateways the same. */
-function reporting(cluster) {
+/** What the workers say of their handlers, each once: a worker tells all of its gateways the same. */
+async function handlersOfAll() {
+  const { found } = await inspect('handlers');
   const workers = new Map();
-  for (const { worker } of pairs(cluster)) {
-    const handlers = about(worker, 'handlers');
-    if (handlers) workers.set(worker.process ?? worker.key, { worker, handlers });
+  for (const worker of found.flatMap(({ said }) => said.workers)) {
+    const before = workers.get(worker.key);
+    if (!before || worker.report_age_ms < before.report_age_ms) workers.set(worker.key, worker);
   }
   return [...workers.values()];
 }
 
-function runningNow(cluster) {
-  const rows = reporting(cluster).flatMap(({ worker, handlers }) => (handlers.slow ?? []).map((slow) => ({ worker, ...slow })));
+function runningNow(workers) {
+  const rows = workers.flatMap((worker) => (worker.longest ?? []).map((one) => ({ worker, ...one }))).sort((a, b) => b.ms - a.ms);
+  const sum = (name) => workers.reduce((all, worker) => all + (worker[name] ?? 0), 0);
   const columns = [
-    { key: 'event', label: t('event'), cell: ({ event }) => h('span', { class: 'mono' }, event) },
-    { key: 'for', label: t('runningFor'), number: true, cell: (slow) => ({ text: duration(ageOf(slow)), className: ageOf(slow) > 1000 ? 'bad' : '' }) },
-    { key: 'client', label: t('client'), cell: (slow) => (clientOf(slow) ? button(clientOf(slow), () => openClient(clientOf(slow)), { class: 'link mono' }) : DASH) },
-    { key: 'waits', label: t('waitsFor'), cell: (slow) => (slow.waits_for ? foreign(slow.waits_for) : DASH) },
-    { key: 'worker', label: t('worker'), cell: ({ worker }) => h('span', { class: 'mono' }, worker.key) },
+    { key: 'event', label: t('event'), cell: ({ event }) => foreign(event, { class: 'mono' }) },
+    { key: 'for', label: t('runningFor'), number: true, cell: ({ ms }) => ({ text: duration(ms), className: 'bad' }) },
+    { key: 'client', label: t('client'), cell: ({ client }) => (client ? button(client, () => openClient(client), { class: 'link mono' }) : DASH) },
+    { key: 'worker', label: t('worker'), wide: true, cell: ({ worker }) => foreign(worker.key, { class: 'mono' }) },
   ];
-  return table(t('handlersNow'), columns, rows.sort((a, b) => ageOf(b) - ageOf(a)), { empty: t('noHandlersNow') });
+  const note = workers.length ? t('runningNote', { running: sum('running'), questions: sum('questions') }) : null;
+  return table(t('handlersNow'), columns, rows, { note, empty: t('noHandlersNow') });
 }
 
-function ageOf(slow) {
-  return slow.running_ms ?? slow.for_ms ?? 0;
-}
-
-function clientOf(slow) {
-  return slow.client_id ?? slow.client;
-}
-
-function byEvent(cluster) {
-  const rows = reporting(cluster).flatMap(({ worker, handlers }) => Object.entries(handlers.by_event ?? handlers['by event'] ?? {})
-    .map(([event, times]) => ({ worker, event, ...times })));
+function byEvent(workers) {
+  const rows = workers.flatMap((worker) => Object.entries(worker.events ?? {}).map(([event, times]) => ({ worker, event, ...times })));
   const columns = [
-    { key: 'event', label: t('event'), cell: ({ event }) => h('span', { class: 'mono' }, event) },
-    { key: 'worker', label: t('worker'), cell: ({ worker }) => h('span', { class: 'mono' }, worker.key) },
+    { key: 'event', label: t('event'), cell: ({ event }) => foreign(event, { class: 'mono' }) },
+    { key: 'worker', label: t('worker'), wide: true, cell: ({ worker }) => foreign(worker.key, { class: 'mono' }) },
     { key: 'runs', label: t('runs'), number: true, cell: (row) => count(row.count) },
     { key: 'mean', label: t('mean'), number: true, cell: (row) => duration(row.count ? row.total_ms / row.count : undefined) },
     { key: 'longest', label: t('longest'), number: true, cell: (row) => duration(row.max_ms) },
     { key: 'total', label: t('totalTime'), number: true, cell: (row) => duration(row.total_ms) },
   ];
-  return table(t('handlersByEvent'), columns, rows.sort((a, b) => b.total_ms - a.total_ms), { empty: t('noHandlers'), rowProps: ({ worker, event }) => ({ 'data-key': `${worker.key} ${event}` }) });
+  return table(t('handlersByEvent'), columns, rows.sort((a, b) => b.total_ms - a.total_ms), {
+    note: t('lastMinute'), empty: t('noHandlers'), rowProps: ({ worker, event }) => ({ 'data-key': `${worker.key} ${event}` }),
+  });
 }
