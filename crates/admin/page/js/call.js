@@ -2,7 +2,7 @@
 
 import { ask, call } from './api.js';
 import { confirm, copyButton } from './dialog.js';
-import { h, render, shownLines } from './dom.js';
+import { h, mono, render, shownLines } from './dom.js';
 import { commandLine, curlLine } from './shell.js';
 import { t } from './words.js';
 
@@ -26,7 +26,7 @@ export function createCall(root) {
   const build = () => {
     const one = current();
     fields = one.params.map(fieldOf);
-    form.replaceChildren(h('h2', {}, h('span', { class: 'mono' }, one.name)), h('p', { class: 'soft', lang: 'en' }, one.title),
+    form.replaceChildren(h('h2', {}, mono(one.name)), h('p', { class: 'soft', lang: 'en' }, one.title),
       ...(fields.length ? fields.map(({ row }) => row) : [h('p', { class: 'empty' }, t('noParams'))]), h('button', { class: 'primary', id: 'make' }, t('make')));
     form.oninput = write;
     result.hidden = true;
@@ -41,7 +41,7 @@ export function createCall(root) {
       return;
     }
     const { name, params } = current();
-    const line = (words, text) => [h('h3', {}, words), h('div', { class: 'copyable' }, h('pre', { tabindex: 0 }, text), copyButton(() => text))];
+    const line = (words, text) => [h('h3', {}, words), h('div', { class: 'copyable' }, h('pre', { tabindex: 0, translate: 'no' }, text), copyButton(() => text))];
     render(lines);
     render(lines, line(t('inAShell'), commandLine(name, params.map((param) => ({ ...param, kind: kindOf(param) })), given)), line(t('overHttp'), curlLine(location.origin, name, given)));
   };
@@ -57,7 +57,7 @@ export function createCall(root) {
       if (HEAVY.test(name) && await confirm({ title: t('makeAsk', { call: name }), agree: t('make') }) === null) return;
       const answer = await call(name, given);
       const isDone = Array.isArray(answer?.unreached) && !answer.unreached.length;
-      show(isDone ? h('p', { role: 'status' }, t('done')) : null, h('pre', { tabindex: 0, id: 'result' }, shownLines(JSON.stringify(answer, null, 2))));
+      show(isDone ? h('p', { role: 'status' }, t('done')) : null, h('pre', { tabindex: 0, id: 'result', translate: 'no' }, shownLines(JSON.stringify(answer, null, 2))));
     } catch (error) {
       fail(error);
     }
@@ -120,7 +120,7 @@ function fieldOf(param) {
     value = () => (input.value ? input.value : undefined);
   }
   const row = h('div', { class: `field${kind === 'flag' ? ' flag' : ''}` },
-    h('label', { for: id }, h('span', { class: 'mono' }, name), required ? h('small', {}, t('required')) : null), input,
+    h('label', { for: id }, mono(name), required ? h('small', {}, t('required')) : null), input,
     h('small', { class: 'soft', id: `${id}-about`, lang: 'en' }, about));
   return { name, row, value };
 }

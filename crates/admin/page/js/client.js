@@ -3,7 +3,7 @@
 
 import { call, inspect } from './api.js';
 import { confirm, copyButton } from './dialog.js';
-import { button, foreign, h, render, shown, shownLines } from './dom.js';
+import { button, foreign, h, mono, render, shown, shownLines } from './dom.js';
 import { bytes, count, DASH, duration } from './format.js';
 import { go } from './nav.js';
 import { table } from './table.js';
@@ -79,7 +79,7 @@ export function openClient(id) {
   const draw = () => {
     const { client } = view;
     render(head, h('h2', {}, client?.uid ? foreign(client.uid) : h('span', { class: 'soft' }, client === undefined ? t('loading') : t('noUid')),
-      h('small', { class: 'mono' }, id)), copyButton(() => id),
+      h('small', {}, mono(id))), copyButton(() => id),
     button(t('trace'), () => go('trace', { client: id }), { id: 'client-trace' }),
     button(t('kick'), kick, { class: 'danger', id: 'client-kick', disabled: !client }),
     button('×', shut, { class: 'quiet close', 'aria-label': t('close') }));
@@ -100,7 +100,7 @@ function facts(client) {
     [t('age'), duration(client.age_ms)], [t('silentFor'), duration(client.silent_ms)], [t('messages'), count(client.messages)],
     [t('outbox'), bytes(client.outbox_bytes)], [t('unfinished'), count(client.unfinished)],
     [t('oldest'), client.unfinished ? duration(client.oldest_ms) : DASH],
-    [t('address'), client.address ?? DASH], [t('listener'), client.listener], [t('worker'), client.worker || DASH],
+    [t('address'), mono(client.address ?? DASH)], [t('listener'), mono(client.listener)], [t('worker'), mono(client.worker || DASH)],
   ];
   return [h('dl', { class: 'grid' }, all.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value)))),
     client.is_paused ? h('p', { class: 'badge wait' }, t('paused')) : null, client.is_pending ? h('p', { class: 'badge wait' }, t('pending')) : null];
@@ -115,14 +115,14 @@ function groups({ group_names: names = [], groups: total }) {
 function session({ session: value, session_bytes: size }) {
   return h('section', {}, h('h3', {}, t('session'), h('small', {}, bytes(size))),
     value === null || value === undefined ? h('p', { class: 'empty' }, t('sessionHidden', { size: bytes(size) }))
-      : h('pre', { tabindex: 0, id: 'session' }, shownLines(JSON.stringify(value, null, 2))));
+      : h('pre', { tabindex: 0, id: 'session', translate: 'no' }, shownLines(JSON.stringify(value, null, 2))));
 }
 
 function outboxPanel({ client, outbox, payloads }, setPayloads) {
   const frames = outbox?.frames ?? [];
   const choice = h('label', {}, h('input', { type: 'checkbox', checked: payloads, onchange: (event) => setPayloads(event.target.checked) }), ` ${t('showPayloads')}`);
   const columns = [
-    { key: 'kind', label: t('kind'), cell: ({ kind }) => kind },
+    { key: 'kind', label: t('kind'), cell: ({ kind }) => mono(kind) },
     { key: 'size', label: t('size'), number: true, cell: (frame) => bytes(frame.bytes) },
     ...(payloads ? [{ key: 'payload', label: t('payload'), wide: true, cell: (frame) => payload(frame) }] : []),
   ];
@@ -137,5 +137,5 @@ export function payload({ payload: text, payload_base64: base64, cut, code }) {
   const value = text ?? base64;
   const closeCode = code ? `${t('code')} ${code} ` : null;
   if (value === null || value === undefined) return closeCode ?? '';
-  return [closeCode, h('span', { class: 'mono payload', translate: 'no' }, h('bdi', {}, shown(value))), base64 ? h('small', {}, 'base64') : null, cut ? h('small', {}, t('cut')) : null];
+  return [closeCode, h('span', { class: 'mono payload', translate: 'no' }, h('bdi', {}, shown(value))), base64 ? h('small', { translate: 'no' }, 'base64') : null, cut ? h('small', {}, t('cut')) : null];
 }

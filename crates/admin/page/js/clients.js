@@ -3,7 +3,7 @@
 
 import { inspect } from './api.js';
 import { openClient } from './client.js';
-import { button, foreign, h, render } from './dom.js';
+import { button, foreign, h, mono, render } from './dom.js';
 import { bytes, count, DASH, duration } from './format.js';
 import { taken } from './nav.js';
 import { table } from './table.js';
@@ -23,15 +23,15 @@ export function clientColumns(sorts = []) {
   return [
     { key: 'client', label: t('client'), cell: ({ id, uid, is_pending: isPending }) => [
       button(uid === null || uid === undefined ? t('noUid') : foreign(uid), () => openClient(id), { class: `link${uid ? '' : ' soft'}` }),
-      h('small', { class: 'mono' }, id), isPending ? h('small', {}, t('pending')) : null] },
+      h('small', {}, mono(id)), isPending ? h('small', {}, t('pending')) : null] },
     { key: 'outbox', label: t('outbox'), number: true, cell: (one) => bytes(one.outbox_bytes), ...by('outbox', (one) => one.outbox_bytes) },
     { key: 'unfinished', label: t('unfinished'), number: true, cell: (one) => count(one.unfinished), ...by('unfinished', (one) => one.unfinished) },
     { key: 'oldest', label: t('oldest'), number: true, cell: (one) => (one.unfinished ? duration(one.oldest_ms) : DASH), ...by('oldest', (one) => one.oldest_ms) },
     { key: 'messages', label: t('messages'), number: true, cell: (one) => count(one.messages), ...by('messages', (one) => one.messages) },
     { key: 'age', label: t('age'), number: true, cell: (one) => duration(one.age_ms), ...by('age', (one) => one.age_ms) },
     { key: 'groups', label: t('groups'), number: true, cell: (one) => count(one.groups) },
-    { key: 'address', label: t('address'), wide: true, cell: ({ address }) => h('span', { class: 'mono' }, address ?? DASH) },
-    { key: 'worker', label: t('worker'), wide: true, cell: ({ worker }) => h('span', { class: 'mono' }, worker || DASH) },
+    { key: 'address', label: t('address'), wide: true, cell: ({ address }) => mono(address ?? DASH) },
+    { key: 'worker', label: t('worker'), wide: true, cell: ({ worker }) => mono(worker || DASH) },
   ];
 }
 

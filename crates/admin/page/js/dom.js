@@ -93,7 +93,12 @@ export function foreign(text, props = {}) {
   return h('bdi', { translate: 'no', ...props }, shown(text));
 }
 
-/** A button of the quiet kind. */
+/** A name of the system (an id, an address, a reason), which is the same in every language. */
+export function mono(text) {
+  return foreign(text, { class: 'mono' });
+}
+
+/** A button that acts at once, without a form. */
 export function button(label, onclick, props = {}) {
   return h('button', { type: 'button', onclick, ...props }, label);
 }

@@ -1,7 +1,7 @@
 // Gateways × workers: who is linked to whom, and which worker is behind. Needs no token.
 
 import { state } from './cluster.js';
-import { button, h, render } from './dom.js';
+import { button, h, mono, render } from './dom.js';
 import { bytes, count, DASH, duration } from './format.js';
 import { pairs } from './reports.js';
 import { table } from './table.js';
@@ -46,7 +46,7 @@ function gatewayState({ answer }) {
 function gatewayTable(gateways, again) {
   const stat = (name) => ({ answer }) => answer?.stats?.[name];
   const columns = [
-    { key: 'gateway', label: t('gateway'), cell: ({ address }) => button(address, () => { only = only === address ? null : address; again(); }, { class: 'link mono', 'aria-pressed': String(only === address) }) },
+    { key: 'gateway', label: t('gateway'), cell: ({ address }) => button(mono(address), () => { only = only === address ? null : address; again(); }, { class: 'link', 'aria-pressed': String(only === address) }) },
     { key: 'state', label: t('state'), cell: gatewayState },
     { key: 'clients', label: t('clients'), number: true, cell: (row) => count(stat('clients')(row)) },
     { key: 'workers', label: t('workers'), number: true, cell: ({ answer }) => count(answer?.workers?.length) },
@@ -54,7 +54,7 @@ function gatewayTable(gateways, again) {
     { key: 'version', label: t('version'), cell: ({ answer }) => answer?.version || DASH },
     { key: 'uptime', label: t('uptime'), number: true, cell: ({ answer }) => duration(answer?.uptime_ms) },
     { key: 'listeners', label: t('listeners'), wide: true, cell: ({ answer, error }) => (answer
-      ? answer.listeners.map(({ url, clients }) => h('div', { class: 'mono' }, url, ' ', h('span', { class: 'soft' }, count(clients))))
+      ? answer.listeners.map(({ url, clients }) => h('div', {}, mono(url), ' ', h('span', { class: 'soft' }, count(clients))))
       : h('span', { class: 'bad', lang: 'en' }, error ?? DASH)) },
   ];
   return table(t('gateways'), columns, gateways, { empty: t('noGateways'), rowProps: ({ address }) => ({ 'data-key': address }) });
@@ -63,8 +63,8 @@ function gatewayTable(gateways, again) {
 function pairTable(rows, sort) {
   const isLate = ({ worker }) => worker.oldest_ms > BEHIND_MS;
   const columns = [
-    { key: 'worker', label: t('worker'), cell: ({ worker }) => h('span', { class: 'mono' }, worker.key), order: ({ worker }) => worker.key },
-    { key: 'gateway', label: t('gateway'), wide: true, cell: ({ gateway }) => h('span', { class: 'mono' }, gateway), order: ({ gateway }) => gateway },
+    { key: 'worker', label: t('worker'), cell: ({ worker }) => mono(worker.key), order: ({ worker }) => worker.key },
+    { key: 'gateway', label: t('gateway'), wide: true, cell: ({ gateway }) => mono(gateway), order: ({ gateway }) => gateway },
     { key: 'state', label: t('state'), cell: ({ worker }) => badge(worker.state, worker.state === 'open' ? 'good' : 'bad') },
     { key: 'clients', label: t('clients'), number: true, cell: ({ worker }) => count(worker.clients), order: ({ worker }) => worker.clients },
     { key: 'unfinished', label: t('unfinished'), number: true, cell: ({ worker }) => count(worker.unfinished), order: ({ worker }) => worker.unfinished },

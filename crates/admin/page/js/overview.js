@@ -5,7 +5,7 @@ import { ask, inspect } from './api.js';
 import { parts, total } from './changes.js';
 import { chart } from './chart.js';
 import { state } from './cluster.js';
-import { button, foreign, h, render, shown } from './dom.js';
+import { button, foreign, h, mono, render, shown } from './dom.js';
 import { bytes, bytesPerSecond, clock, compact, count, DASH } from './format.js';
 import { go } from './nav.js';
 import { problems, workerCount } from './reports.js';
@@ -93,7 +93,7 @@ function growth(name) {
 function reasons(cluster, prefix, title, none) {
   const all = parts(cluster.gateways, prefix);
   const columns = [
-    { key: 'reason', label: t('reason'), cell: ({ reason }) => [h('span', { class: 'mono' }, reason.replaceAll('_', '-')), h('small', {}, meaning(prefix, reason))] },
+    { key: 'reason', label: t('reason'), cell: ({ reason }) => [mono(reason.replaceAll('_', '-')), h('small', {}, meaning(prefix, reason))] },
     { key: 'more', label: t('lastMinute'), number: true, cell: ({ name }) => growth(name) },
     { key: 'total', label: t('total'), number: true, cell: (part) => count(part.total) },
   ];
@@ -117,11 +117,11 @@ function locked(title, words) {
 function recentCloses({ closes, closesErrors }) {
   if (state.token !== 'good') return locked(t('recentCloses'), t('withToken'));
   const columns = [
-    { key: 'client', label: t('client'), cell: ({ id, uid }) => [uid ? foreign(uid) : h('span', { class: 'soft' }, t('noUid')), h('small', { class: 'mono' }, id)] },
+    { key: 'client', label: t('client'), cell: ({ id, uid }) => [uid ? foreign(uid) : h('span', { class: 'soft' }, t('noUid')), h('small', {}, mono(id))] },
     { key: 'when', label: t('when'), cell: ({ at_ms: at }) => clock(at) },
-    { key: 'reason', label: t('reason'), cell: ({ reason, code, client_code: own, client_reason: why }) => [h('span', { class: 'mono' }, reason),
+    { key: 'reason', label: t('reason'), cell: ({ reason, code, client_code: own, client_reason: why }) => [mono(reason),
       code || own ? h('small', {}, `${t('code')} ${code ?? own} `, why ? foreign(why) : null) : null] },
-    { key: 'by', label: t('by'), cell: ({ closed_by: by, closer }) => [t(has(`by_${by}`) ? `by_${by}` : 'by_unknown'), closer ? h('small', { class: 'mono' }, shown(closer)) : null] },
+    { key: 'by', label: t('by'), cell: ({ closed_by: by, closer }) => [t(has(`by_${by}`) ? `by_${by}` : 'by_unknown'), closer ? h('small', {}, mono(closer)) : null] },
   ];
   return table(t('recentCloses'), columns, closes ?? [], {
     empty: closesErrors[0] ?? (closes ? t('noRecentCloses') : t('loading')), rowProps: ({ id, at_ms: at }) => ({ 'data-key': `${id}${at}` }),
@@ -133,14 +133,14 @@ function warnings({ warnings: counted }, { warnings: lines }) {
   if (!counted?.count) return h('section', { class: 'panel' }, title, h('p', { class: 'empty' }, t('noWarnings')));
   if (state.token !== 'good') return locked(t('warnings'), `${t('nWarnings', { n: counted.count })}. ${t('withToken')}`);
   return h('section', { class: 'panel' }, title, h('ol', { class: 'lines' }, (lines ?? []).map(({ at_ms: at, level, daemon, line }) => h('li', {},
-    h('span', { class: 'soft' }, `${clock(at)} `), h('span', { class: `level ${level.toLowerCase()}` }, level), ' ',
-    daemon ? h('span', { class: 'soft' }, `${daemon} `) : null, shown(line)))));
+    h('span', { class: 'soft' }, `${clock(at)} `), h('span', { class: `level ${level.toLowerCase()}`, lang: 'en' }, level), ' ',
+    h('span', { lang: 'en' }, daemon ? h('span', { class: 'soft' }, `${daemon} `) : null, shown(line))))));
 }
 
 function daemons({ daemons: all }) {
   if (!all) return null;
   const columns = [
-    { key: 'name', label: t('daemon'), cell: ({ name }) => name },
+    { key: 'name', label: t('daemon'), cell: ({ name }) => mono(name) },
     { key: 'state', label: t('state'), cell: ({ state: how }) => h('span', { class: `badge ${{ ready: 'good', ended: 'bad' }[how] ?? 'wait'}` }, has(how) ? t(how) : how) },
     { key: 'pid', label: t('process'), number: true, cell: ({ pid }) => pid ?? DASH },
     { key: 'restarts', label: t('restarts'), number: true, cell: ({ restarts }) => count(restarts) },
@@ -153,5 +153,5 @@ function daemons({ daemons: all }) {
 function registers({ registers: all }) {
   if (!all?.length) return null;
   const badge = ({ connected }) => h('span', { class: `badge ${connected ? 'good' : 'bad'}` }, t(connected ? 'connected' : 'notConnected'));
-  return h('p', { class: 'facts' }, `${t('registers')}: `, all.map((register) => h('span', {}, h('span', { class: 'mono' }, register.address), ' ', badge(register), ' ')));
+  return h('p', { class: 'facts' }, `${t('registers')}: `, all.map((register) => h('span', {}, mono(register.address), ' ', badge(register), ' ')));
 }

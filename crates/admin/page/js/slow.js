@@ -4,7 +4,7 @@ import { inspect } from './api.js';
 import { openClient } from './client.js';
 import { clientColumns, merged } from './clients.js';
 import { state } from './cluster.js';
-import { button, foreign, h, render } from './dom.js';
+import { button, foreign, h, mono, render } from './dom.js';
 import { count, DASH, duration } from './format.js';
 import { table } from './table.js';
 import { t } from './words.js';
@@ -70,10 +70,10 @@ function runningNow(workers) {
   const rows = workers.flatMap((worker) => (worker.longest ?? []).map((one) => ({ worker, ...one }))).sort((a, b) => b.ms - a.ms);
   const sum = (name) => workers.reduce((all, worker) => all + (worker[name] ?? 0), 0);
   const columns = [
-    { key: 'event', label: t('event'), cell: ({ event }) => foreign(event, { class: 'mono' }) },
+    { key: 'event', label: t('event'), cell: ({ event }) => mono(event) },
     { key: 'for', label: t('runningFor'), number: true, cell: ({ ms }) => ({ text: duration(ms), className: 'bad' }) },
-    { key: 'client', label: t('client'), cell: ({ client }) => (client ? button(client, () => openClient(client), { class: 'link mono' }) : DASH) },
-    { key: 'worker', label: t('worker'), wide: true, cell: ({ worker }) => foreign(worker.key, { class: 'mono' }) },
+    { key: 'client', label: t('client'), cell: ({ client }) => (client ? button(mono(client), () => openClient(client), { class: 'link' }) : DASH) },
+    { key: 'worker', label: t('worker'), wide: true, cell: ({ worker }) => mono(worker.key) },
   ];
   const note = workers.length ? t('runningNote', { running: sum('running'), questions: sum('questions') }) : null;
   return table(t('handlersNow'), columns, rows, { note, empty: t('noHandlersNow') });
@@ -82,8 +82,8 @@ function runningNow(workers) {
 function byEvent(workers) {
   const rows = workers.flatMap((worker) => Object.entries(worker.events ?? {}).map(([event, times]) => ({ worker, event, ...times })));
   const columns = [
-    { key: 'event', label: t('event'), cell: ({ event }) => foreign(event, { class: 'mono' }) },
-    { key: 'worker', label: t('worker'), wide: true, cell: ({ worker }) => foreign(worker.key, { class: 'mono' }) },
+    { key: 'event', label: t('event'), cell: ({ event }) => mono(event) },
+    { key: 'worker', label: t('worker'), wide: true, cell: ({ worker }) => mono(worker.key) },
     { key: 'runs', label: t('runs'), number: true, cell: (row) => count(row.count) },
     { key: 'mean', label: t('mean'), number: true, cell: (row) => duration(row.count ? row.total_ms / row.count : undefined) },
     { key: 'longest', label: t('longest'), number: true, cell: (row) => duration(row.max_ms) },

@@ -87,5 +87,5 @@ export function createTrace(root) {
 function frame(line) {
   const { at_ms: at, direction, kind } = line;
   return h('li', { 'data-direction': direction }, h('time', { class: 'soft' }, exactClock(at)), h('span', { class: 'direction' }, direction === 'in' ? `→ ${t('in')}` : `← ${t('out')}`),
-    h('span', { class: 'kind' }, kind), h('span', { class: 'number' }, bytes(line.bytes)), h('span', { class: 'what' }, payload(line)));
+    h('span', { translate: 'no' }, kind), h('span', { class: 'number' }, bytes(line.bytes)), h('span', { class: 'what' }, payload(line)));
 }
