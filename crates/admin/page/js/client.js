@@ -99,7 +99,7 @@ function facts(client) {
   const all = [
     [t('age'), duration(client.age_ms)], [t('silentFor'), duration(client.silent_ms)], [t('messages'), count(client.messages)],
     [t('outbox'), bytes(client.outbox_bytes)], [t('unfinished'), count(client.unfinished)],
-    [t('oldest'), client.unfinished ? duration(client.oldest_ms) : DASH],
+    [t('oldest'), duration(client.oldest_ms || undefined)],
     [t('address'), mono(client.address ?? DASH)], [t('listener'), mono(client.listener)], [t('worker'), mono(client.worker || DASH)],
   ];
   return [h('dl', { class: 'grid' }, all.map(([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value)))),

@@ -22,11 +22,10 @@ export function clientColumns(sorts = []) {
   const by = (key, order) => (sorts.includes(key) ? { order } : {});
   return [
     { key: 'client', label: t('client'), cell: ({ id, uid, is_pending: isPending }) => [
-      button(uid === null || uid === undefined ? t('noUid') : foreign(uid), () => openClient(id), { class: `link${uid ? '' : ' soft'}` }),
-      h('small', {}, mono(id)), isPending ? h('small', {}, t('pending')) : null] },
+      button(uid ? foreign(uid) : mono(id), () => openClient(id), { class: 'link' }), uid ? h('small', {}, mono(id)) : null, isPending ? h('small', {}, t('pending')) : null] },
     { key: 'outbox', label: t('outbox'), number: true, cell: (one) => bytes(one.outbox_bytes), ...by('outbox', (one) => one.outbox_bytes) },
     { key: 'unfinished', label: t('unfinished'), number: true, cell: (one) => count(one.unfinished), ...by('unfinished', (one) => one.unfinished) },
-    { key: 'oldest', label: t('oldest'), number: true, cell: (one) => (one.unfinished ? duration(one.oldest_ms) : DASH), ...by('oldest', (one) => one.oldest_ms) },
+    { key: 'oldest', label: t('oldest'), number: true, cell: (one) => duration(one.oldest_ms || undefined), ...by('oldest', (one) => one.oldest_ms) },
     { key: 'messages', label: t('messages'), number: true, cell: (one) => count(one.messages), ...by('messages', (one) => one.messages) },
     { key: 'age', label: t('age'), number: true, cell: (one) => duration(one.age_ms), ...by('age', (one) => one.age_ms) },
     { key: 'groups', label: t('groups'), number: true, cell: (one) => count(one.groups) },

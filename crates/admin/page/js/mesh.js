@@ -54,7 +54,7 @@ function gatewayTable(gateways, again) {
     { key: 'version', label: t('version'), cell: ({ answer }) => answer?.version || DASH },
     { key: 'uptime', label: t('uptime'), number: true, cell: ({ answer }) => duration(answer?.uptime_ms) },
     { key: 'listeners', label: t('listeners'), wide: true, cell: ({ answer, error }) => (answer
-      ? answer.listeners.map(({ url, clients }) => h('div', {}, mono(url), ' ', h('span', { class: 'soft' }, count(clients))))
+      ? answer.listeners.map(({ url, clients }) => h('div', {}, mono(url), ' ', h('small', {}, count(clients))))
       : h('span', { class: 'bad', lang: 'en' }, error ?? DASH)) },
   ];
   return table(t('gateways'), columns, gateways, { empty: t('noGateways'), rowProps: ({ address }) => ({ 'data-key': address }) });
@@ -70,7 +70,7 @@ function pairTable(rows, sort) {
     { key: 'unfinished', label: t('unfinished'), number: true, cell: ({ worker }) => count(worker.unfinished), order: ({ worker }) => worker.unfinished },
     { key: 'bytes', label: t('bytes'), number: true, cell: ({ worker }) => bytes(worker.unfinished_bytes), order: ({ worker }) => worker.unfinished_bytes },
     { key: 'oldest', label: t('oldest'), number: true, order: ({ worker }) => worker.oldest_ms,
-      cell: (row) => ({ text: row.worker.unfinished ? duration(row.worker.oldest_ms) : DASH, className: isLate(row) ? 'bad' : '' }) },
+      cell: (row) => ({ text: duration(row.worker.oldest_ms || undefined), className: isLate(row) ? 'bad' : '' }) },
     { key: 'roundTrip', label: t('roundTrip'), number: true, cell: ({ worker }) => duration(worker.round_trip_ms), order: ({ worker }) => worker.round_trip_ms },
     { key: 'version', label: t('version'), cell: ({ worker }) => worker.version || DASH },
     { key: 'uptime', label: t('uptime'), number: true, cell: ({ worker }) => duration(worker.uptime_ms), order: ({ worker }) => worker.uptime_ms },

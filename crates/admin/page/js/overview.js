@@ -117,7 +117,7 @@ function locked(title, words) {
 function recentCloses({ closes, closesErrors }) {
   if (state.token !== 'good') return locked(t('recentCloses'), t('withToken'));
   const columns = [
-    { key: 'client', label: t('client'), cell: ({ id, uid }) => [uid ? foreign(uid) : h('span', { class: 'soft' }, t('noUid')), h('small', {}, mono(id))] },
+    { key: 'client', label: t('client'), cell: ({ id, uid }) => (uid ? [foreign(uid), h('small', {}, mono(id))] : mono(id)) },
     { key: 'when', label: t('when'), cell: ({ at_ms: at }) => clock(at) },
     { key: 'reason', label: t('reason'), cell: ({ reason, code, client_code: own, client_reason: why }) => [mono(reason),
       code || own ? h('small', {}, `${t('code')} ${code ?? own} `, why ? foreign(why) : null) : null] },
