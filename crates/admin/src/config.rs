@@ -164,7 +164,9 @@ mod tests {
         let page = || Config::new("127.0.0.1:9600").with_token(token.clone());
         assert!(refused(&Config::new("nowhere")).starts_with("admin.listen"));
         assert!(refused(&Config::new("0.0.0.0:9600")).starts_with("admin.listen: the page would be open"));
-        assert!(Config::new("0.0.0.0:9600").with_token(token.clone()).validate(&SecretKey::default()).is_ok());
+        assert!(
+            Config::new("0.0.0.0:9600").with_token(token.clone()).validate(&SecretKey::default()).is_ok()
+        );
         assert!(Config::new("127.0.0.1:9600").validate(&SecretKey::default()).is_ok());
         for wrong in ["0123456789abcde", "a token with spaces", "the cluster's key"] {
             let error = refused(&page().with_token(SecretKey::new(wrong)));

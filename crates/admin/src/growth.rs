@@ -50,7 +50,8 @@ impl Growth {
                 let seconds = (now_ms - before.at_ms) as f64 / 1000.0;
                 for (stat, now) in &stats {
                     if let Some(before) = before.stats.get(stat) {
-                        *self.per_second.entry(stat).or_default() += now.saturating_sub(*before) as f64 / seconds;
+                        *self.per_second.entry(stat).or_default() +=
+                            now.saturating_sub(*before) as f64 / seconds;
                     }
                 }
             }

@@ -12,8 +12,8 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use gatewayworker_http::api::error::{BUSY, ErrorKind, ORIGIN_NOT_ALLOWED};
 use gatewayworker_http::api::ApiError;
+use gatewayworker_http::api::error::{BUSY, ErrorKind, ORIGIN_NOT_ALLOWED};
 
 use crate::server::peer;
 use crate::shared::Shared;
@@ -163,14 +163,29 @@ mod tests {
     #[test]
     fn a_host_is_an_ip_address_or_localhost_or_listed() {
         for good in [
-            "127.0.0.1:9600", "127.0.0.1", "[::1]:9600", "[::1]", "10.0.0.1:9600", "localhost:9600", "LOCALHOST",
-            "admin.example.com", "admin.example.com:443",
+            "127.0.0.1:9600",
+            "127.0.0.1",
+            "[::1]:9600",
+            "[::1]",
+            "10.0.0.1:9600",
+            "localhost:9600",
+            "LOCALHOST",
+            "admin.example.com",
+            "admin.example.com:443",
         ] {
             assert_eq!(checked(&[("host", good)]), Ok(()), "{good}");
         }
         for bad in [
-            "evil.example.com", "evil.example.com:9600", "localhost.evil.com", "127.0.0.1.evil.com", "", "127.0.0.1:x",
-            "[::1", "x.admin.example.com", "user@127.0.0.1", "127.0.0.1:9600:9600",
+            "evil.example.com",
+            "evil.example.com:9600",
+            "localhost.evil.com",
+            "127.0.0.1.evil.com",
+            "",
+            "127.0.0.1:x",
+            "[::1",
+            "x.admin.example.com",
+            "user@127.0.0.1",
+            "127.0.0.1:9600:9600",
         ] {
             assert_eq!(checked(&[("host", bad)]), Err(403), "{bad}");
         }
@@ -185,8 +200,14 @@ mod tests {
         // A proxy has ended the TLS.
         assert_eq!(from("https://localhost:9600"), Ok(()));
         for foreign in [
-            "http://localhost", "http://localhost:9601", "http://127.0.0.1:9600", "null", "", "https://evil.com",
-            "file://localhost:9600", "http://localhost:9600.evil.com",
+            "http://localhost",
+            "http://localhost:9601",
+            "http://127.0.0.1:9600",
+            "null",
+            "",
+            "https://evil.com",
+            "file://localhost:9600",
+            "http://localhost:9600.evil.com",
         ] {
             assert_eq!(from(foreign), Err(403), "{foreign}");
         }

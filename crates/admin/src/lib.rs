@@ -18,7 +18,8 @@
 //! - `config`: the settings; `page`: the listener and the thread,
 //! - [`access`]: where a cluster is, and its key; [`registers`]: why no gateway is found,
 //! - `poller`: asks all gateways each second,
-//! - `server`: answers requests; `guard`: who may make them; `files`, `open_api`, `token_api`: the answers.
+//! - `server`: answers requests; `guard`: who may make them; `files`, `open_api`, `token_api`, `trace_api`: the
+//!   answers.
 //!
 //! `gatewayworker status` and `top` use `cluster`, `growth`, `access` and `registers`, too.
 
@@ -37,8 +38,9 @@ pub mod registers;
 mod server;
 mod shared;
 mod token_api;
+mod trace_api;
 
-pub use access::Access;
+pub use access::{Access, reachable};
 pub use config::{Config, ConfigError, Flags};
 pub use history::{History, Point};
 pub use monitor::DaemonLook;

@@ -38,7 +38,6 @@ pub(crate) struct RegisterLook {
 
 /// A process of a daemon, or a daemon without one, as its supervisor sees it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct DaemonLook {
     /// The daemon's name.
     pub name: String,

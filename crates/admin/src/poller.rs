@@ -39,7 +39,8 @@ pub(crate) async fn run(shared: &Shared) -> std::convert::Infallible {
         let to_ask = shared.monitor().gateways_to_ask(&listed);
         let gateways = join_all(to_ask.into_iter().map(|gateway| ask(shared, gateway))).await;
         let registers = shared.inspector.registers();
-        let registers = registers.map(|(address, connected)| RegisterLook { address: address.into(), connected });
+        let registers =
+            registers.map(|(address, connected)| RegisterLook { address: address.into(), connected });
         let look = Look {
             gateways,
             listed,

@@ -1,6 +1,7 @@
 //! Answers the requests for the page: connections with limits, and the router of all paths.
 //!
-//! A request passes `guard` first. What needs no token is in `files` and `open_api`, the rest in `token_api`.
+//! A request passes `guard` first. What needs no token is in `files` and `open_api`, the rest in `token_api` and
+//! `trace_api`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::shared::{Peer, Shared};
-use crate::{files, guard, open_api, token_api};
+use crate::{files, guard, open_api, token_api, trace_api};
 
 /// The limits of the connections: a few browsers.
 const LIMITS: HttpLimits =
@@ -44,6 +45,7 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/api/warnings", get(token_api::warnings))
         .route("/api/inspect", post(token_api::inspect))
         .route("/api/call", post(token_api::call))
+        .route("/api/trace", post(trace_api::trace))
         .route_layer(from_fn_with_state(shared.clone(), guard::require_token));
     let pages = files::FILES.iter().fold(Router::new(), |router, file| {
         router.route(file.path, get(move || async move { file.response() }))

@@ -41,6 +41,15 @@ impl Shared {
     pub(crate) fn monitor(&self) -> MutexGuard<'_, Monitor> {
         self.monitor.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Checks that a register lists a gateway: the key is shown to no other.
+    ///
+    /// # Errors
+    /// When none does, with a sentence.
+    pub(crate) fn check_listed(&self, gateway: &str) -> Result<(), String> {
+        let is_listed = self.inspector.listed().iter().any(|listed| listed == gateway);
+        is_listed.then_some(()).ok_or_else(|| format!("no register lists a gateway at {gateway}"))
+    }
 }
 
 /// The address of the peer of a request's connection.

@@ -22,7 +22,7 @@ use crate::server::peer;
 use crate::shared::Shared;
 
 /// The limits of a body.
-const BODY: BodyLimits = BodyLimits {
+pub(crate) const BODY: BodyLimits = BodyLimits {
     max_bytes: 1024 * 1024,
     max_bytes_key: "the page's limit",
     time: Duration::from_secs(10),
@@ -43,15 +43,12 @@ pub(crate) async fn warnings(State(shared): State<Arc<Shared>>) -> Response {
 /// `POST /api/inspect`: passes an [`InspectRequest`] on to all gateways, or to one.
 pub(crate) async fn inspect(State(shared): State<Arc<Shared>>, request: Request) -> Answer {
     let (gateway, request) = read_inspection(&read_json(request, BODY).await?)?;
-    let listed = shared.inspector.listed();
     let gateways = match gateway {
-        // The key is shown to gateways that a register lists, and to nobody else.
-        Some(gateway) if !listed.contains(&gateway) => {
-            let error = format!("no register lists a gateway at {gateway}");
-            return Ok(answers([(gateway, Err(error))]));
-        }
-        Some(gateway) => vec![gateway],
-        None => listed,
+        Some(gateway) => match shared.check_listed(&gateway) {
+            Ok(()) => vec![gateway],
+            Err(error) => return Ok(answers([(gateway, Err(error))])),
+        },
+        None => shared.inspector.listed(),
     };
     let asked = gateways.into_iter().map(async |gateway| {
         let answer = shared.inspector.ask_one(&gateway, &request).await;
@@ -79,6 +76,9 @@ fn read_inspection(body: &RawValue) -> Result<(Option<String>, InspectRequest), 
     let request = serde_json::from_value(body).map_err(|error| not_one(error.to_string()))?;
     if request == InspectRequest::Unknown {
         return Err(not_one("`about` is not known here".into()));
+    }
+    if matches!(request, InspectRequest::Trace { .. }) {
+        return Err(not_one("a trace begins with POST /api/trace".into()));
     }
     Ok((gateway, request))
 }
@@ -147,7 +147,10 @@ mod tests {
     fn a_request_about_one_client_is_for_the_clients_own_gateway() {
         let id = "7f00000108fc00000001";
         let (gateway, request) = read(json!({"about": "client", "id": id})).unwrap();
-        assert_eq!((gateway.as_deref(), request), (Some("127.0.0.1:2300"), InspectRequest::Client { id: id.into() }));
+        assert_eq!(
+            (gateway.as_deref(), request),
+            (Some("127.0.0.1:2300"), InspectRequest::Client { id: id.into() })
+        );
         let named = json!({"about": "client", "id": id, "gateway": "10.0.0.1:2300"});
         assert_eq!(read(named).unwrap().0.as_deref(), Some("10.0.0.1:2300"));
         assert_eq!(read(json!({"about": "groups"})).unwrap(), (None, InspectRequest::Groups { limit: 20 }));
@@ -155,7 +158,13 @@ mod tests {
 
     #[test]
     fn a_body_that_is_no_request_is_refused() {
-        for body in [json!([]), json!({}), json!({"about": "weather"}), json!({"about": "groups", "gateway": 7}), json!(7)] {
+        for body in [
+            json!([]),
+            json!({}),
+            json!({"about": "weather"}),
+            json!({"about": "groups", "gateway": 7}),
+            json!(7),
+        ] {
             assert_eq!(read(body.clone()), Err(400), "{body}");
         }
     }

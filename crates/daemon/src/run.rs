@@ -12,9 +12,8 @@ use tracing::warn;
 use crate::inherited_listeners::InheritedListeners;
 use crate::signals::{Armed, Signals};
 use crate::{
-    CommonFlags, ListenerSource, Log, Operator, Reload, ServiceManager, Stats, check_threads, limits,
-    supervised, unknown_variables,
-    Warnings,
+    CommonFlags, ListenerSource, Log, Operator, Reload, ServiceManager, Stats, Warnings, check_threads,
+    limits, supervised, unknown_variables,
 };
 
 /// The threads that a daemon's tasks run on.

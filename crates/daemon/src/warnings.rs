@@ -123,7 +123,10 @@ mod tests {
     #[test]
     fn warnings_and_errors_are_told_from_other_lines_in_either_format() {
         for (line, parsed) in [
-            ("2026-01-01T00:00:00.1Z  WARN the disk is full times=3\n", Some(("WARN", "the disk is full times=3"))),
+            (
+                "2026-01-01T00:00:00.1Z  WARN the disk is full times=3\n",
+                Some(("WARN", "the disk is full times=3")),
+            ),
             ("2026-01-01T00:00:00.1Z ERROR gone", Some(("ERROR", "gone"))),
             (
                 "\x1b[2m2026-01-01T00:00:00.1Z\x1b[0m \x1b[33m WARN\x1b[0m slow \x1b[3mtimes\x1b[0m\x1b[2m=\x1b[0m3",

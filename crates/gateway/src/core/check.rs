@@ -46,6 +46,15 @@ impl<P: Ports> Shard<P> {
                 return Err(format!("client {} waits for ever to be admitted", client.connection_id));
             }
         }
+        for client in self.table.clients() {
+            let is_traced = self.traces.connection_ids().any(|id| id == client.connection_id);
+            if client.queue.is_traced() != is_traced {
+                return Err(format!("client {} is marked wrongly as traced", client.connection_id));
+            }
+        }
+        if let Some(id) = self.traces.connection_ids().find(|id| !self.table.contains(*id)) {
+            return Err(format!("client {id} is traced, and is closed"));
+        }
         if !self.pending_close.is_empty() {
             return Err(format!("{} clients are not closed that are to be", self.pending_close.len()));
         }
@@ -58,10 +67,6 @@ impl<P: Ports> Shard<P> {
             if log.given() > 0 && !worker.acknowledges() {
                 return Err(format!("client {id} has events with a worker that does not acknowledge"));
             }
-        }
-        let (logs, ages) = (self.logs().count(), self.free_logs.ages.len());
-        if logs != ages {
-            return Err(format!("the ages of {ages} logs are counted, there are {logs}"));
         }
         self.check_waits()?;
         self.check_counters()

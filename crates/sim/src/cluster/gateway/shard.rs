@@ -90,7 +90,8 @@ impl Gateway {
                     context.note(|| format!("{command} of {client} is undeliverable after {tries} tries"));
                     observer.is_undeliverable(client, command);
                 }
-                Effect::Admitted(_) => {}
+                // No operator traces here.
+                Effect::Admitted(_) | Effect::Traced(_) => {}
                 Effect::Log(notice) => context.note(|| format!("{notice:?}")),
             }
         }
