@@ -30,7 +30,7 @@ export function clientColumns(sorts = []) {
     { key: 'age', label: t('age'), number: true, cell: (one) => duration(one.age_ms), ...by('age', (one) => one.age_ms) },
     { key: 'groups', label: t('groups'), number: true, cell: (one) => count(one.groups) },
     { key: 'address', label: t('address'), wide: true, cell: ({ address }) => mono(address ?? DASH) },
-    { key: 'worker', label: t('worker'), wide: true, cell: ({ worker }) => mono(worker || DASH) },
+    { key: 'worker', label: t('worker'), isMinor: true, cell: ({ worker }) => mono(worker || DASH) },
   ];
 }
 

@@ -1,7 +1,7 @@
 // A table that can be sorted, and that becomes cards where the page is narrow. The views hand it columns and rows.
 //
 // A column: { key, label, cell(row), number, order(row) }. One with `order` can be sorted by, the highest first; the
-// first column stands at the head of a card. The sort is the caller's: { key, pick(key) }.
+// first column stands at the head of a card, and one that `isMinor` is not on it. The sort is the caller's: { key, pick(key) }.
 
 import { h } from './dom.js';
 import { t } from './words.js';
@@ -39,9 +39,9 @@ function picker(columns, sort) {
   return h('label', { class: 'narrow-only' }, `${t('sortBy')} `, h('select', { onchange: (event) => sort.pick(event.target.value) }, options));
 }
 
-function cell({ label, cell: make, number, wide }, row) {
+function cell({ label, cell: make, number, wide, isMinor }, row) {
   const made = make(row);
   const { text, className } = made && made.text !== undefined && !(made instanceof Node) ? made : { text: made };
-  const names = [number ? 'number' : '', className ?? '', wide ? 'wide' : ''].filter(Boolean).join(' ');
+  const names = [number ? 'number' : '', className ?? '', wide ? 'wide' : '', isMinor ? 'minor' : ''].filter(Boolean).join(' ');
   return h('td', { 'data-label': label, class: names || null }, h('div', {}, text));
 }
