@@ -71,16 +71,44 @@ function show() {
 function header() {
   const { cluster } = state;
   const served = cluster && t('servedBy', { version: cluster.version, daemon: cluster.served_by });
-  render(element('header'),
-    h('a', { class: 'skip', href: `#${name()}`, onclick: (event) => { event.preventDefault(); element('main').focus(); } }, t('skip')),
-    h('svg', { viewBox: '0 0 32 32', 'aria-hidden': 'true' }, h('path', { d: 'M7 4h18a4 4 0 0 1 4 4v11a4 4 0 0 1-4 4H15l-7 6v-6H7a4 4 0 0 1-4-4V8a4 4 0 0 1 4-4z' })),
+  render(
+    element('header'),
+    h(
+      'a',
+      {
+        class: 'skip',
+        href: `#${name()}`,
+        onclick: (event) => {
+          event.preventDefault();
+          element('main').focus();
+        },
+      },
+      t('skip'),
+    ),
+    h(
+      'svg',
+      { viewBox: '0 0 32 32', 'aria-hidden': 'true' },
+      h('path', { d: 'M7 4h18a4 4 0 0 1 4 4v11a4 4 0 0 1-4 4H15l-7 6v-6H7a4 4 0 0 1-4-4V8a4 4 0 0 1 4-4z' }),
+    ),
     h('h1', {}, 'GatewayWorker', h('small', {}, served)),
-    h('nav', { 'aria-label': t('views') }, Object.keys(VIEWS).map((view) => h('a', {
-      href: `#${view}`, 'aria-current': view === name() ? 'page' : null,
-    }, t(view)))),
-    h('div', { class: 'tools' },
+    h(
+      'nav',
+      { 'aria-label': t('views') },
+      Object.keys(VIEWS).map((view) =>
+        h('a', { href: `#${view}`, 'aria-current': view === name() ? 'page' : null }, t(view)),
+      ),
+    ),
+    h(
+      'div',
+      { class: 'tools' },
       token() ? button(t('forget'), forget, { class: 'quiet', id: 'forget' }) : null,
-      button(t('otherLanguage'), changeLanguage, { class: 'quiet', id: 'language', lang: language() === 'zh' ? 'en' : 'zh-CN' })));
+      button(t('otherLanguage'), changeLanguage, {
+        class: 'quiet',
+        id: 'language',
+        lang: language() === 'zh' ? 'en' : 'zh-CN',
+      }),
+    ),
+  );
 }
 
 function banner() {
@@ -90,8 +118,11 @@ function banner() {
   if (place.hidden) return;
   if (lostSince === null) return render(place, t('stale'));
   const left = retryAt === null ? 0 : Math.ceil((retryAt - Date.now()) / 1000);
-  render(place, h('span', {}, readAt ? t('lost', { time: clock(readAt) }) : t('lostNothing')),
-    h('span', { class: 'soft', 'aria-hidden': 'true' }, left > 0 ? t('retryIn', { n: left }) : t('retrying')));
+  render(
+    place,
+    h('span', {}, readAt ? t('lost', { time: clock(readAt) }) : t('lostNothing')),
+    h('span', { class: 'soft', 'aria-hidden': 'true' }, left > 0 ? t('retryIn', { n: left }) : t('retrying')),
+  );
 }
 
 function forget() {

@@ -41,6 +41,7 @@ pub(crate) static FILES: &[File] = &[
     file!("/js/format.js", "js/format.js", "text/javascript"),
     file!("/js/groups.js", "js/groups.js", "text/javascript"),
     file!("/js/language.js", "js/language.js", "text/javascript"),
+    file!("/js/lately.js", "js/lately.js", "text/javascript"),
     file!("/js/mesh.js", "js/mesh.js", "text/javascript"),
     file!("/js/nav.js", "js/nav.js", "text/javascript"),
     file!("/js/overview.js", "js/overview.js", "text/javascript"),

@@ -35,7 +35,13 @@ function exact(_, value, context) {
 async function request(path, { body, signal, as = token() } = {}) {
   const headers = as ? { Authorization: `Bearer ${as}` } : {};
   if (body !== undefined) headers['Content-Type'] = 'application/json';
-  const options = { method: body === undefined ? 'GET' : 'POST', headers, cache: 'no-store', credentials: 'omit', signal };
+  const options = {
+    method: body === undefined ? 'GET' : 'POST',
+    headers,
+    cache: 'no-store',
+    credentials: 'omit',
+    signal,
+  };
   if (body !== undefined) options.body = JSON.stringify(body);
   let response;
   try {

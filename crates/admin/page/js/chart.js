@@ -33,23 +33,40 @@ export function chart({ name, title, points, series, now, spanMs, stepMs, format
     pointed.delete(name);
     again();
   };
-  return h('section', { class: 'chart', 'data-key': name },
+  return h(
+    'section',
+    { class: 'chart', 'data-key': name },
     h('h2', {}, title, h('small', {}, share !== null && point ? clock(point.at_ms) : null)),
-    h('p', { class: 'value' }, series.map(({ label: of }, n) => h('span', {}, values[n], of ? h('small', { 'data-series': n }, of) : null))),
-    h('div', { class: 'plot', onpointermove: pointTo, onpointerleave: leave },
+    h(
+      'p',
+      { class: 'value' },
+      series.map(({ label: of }, n) => h('span', {}, values[n], of ? h('small', { 'data-series': n }, of) : null)),
+    ),
+    h(
+      'div',
+      { class: 'plot', onpointermove: pointTo, onpointerleave: leave },
       points.length ? null : h('p', { class: 'empty' }, t('noPoints')),
-      h('svg', { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': label },
+      h(
+        'svg',
+        { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': label },
         h('line', { class: 'grid', x1: 0, x2: WIDTH, y1: 0, y2: 0 }),
         h('line', { class: 'grid', x1: 0, x2: WIDTH, y1: HEIGHT / 2, y2: HEIGHT / 2 }),
         h('line', { class: 'base', x1: 0, x2: WIDTH, y1: HEIGHT, y2: HEIGHT }),
-        series.map(({ of }, n) => curves(points, of, x, y, stepMs).flatMap((line) => [
-          h('path', { class: 'area', 'data-series': n, d: `${line.d}V${HEIGHT}H${line.from}Z` }),
-          h('path', { class: 'line', 'data-series': n, d: line.d }),
-        ]))),
+        series.map(({ of }, n) =>
+          curves(points, of, x, y, stepMs).flatMap((line) => [
+            h('path', { class: 'area', 'data-series': n, d: `${line.d}V${HEIGHT}H${line.from}Z` }),
+            h('path', { class: 'line', 'data-series': n, d: line.d }),
+          ]),
+        ),
+      ),
       h('span', { class: 'tick' }, format(top)),
       h('span', { class: 'tick', style: { top: '50%' } }, format(top / 2)),
-      share !== null && point ? h('span', { class: 'cursor', style: { left: `${x(point.at_ms) / (WIDTH / 100)}%` } }) : null),
-    h('p', { class: 'axis' }, h('span', {}, t('minutesAgo', { n: spanMs / 60000 })), h('span', {}, t('now'))));
+      share !== null && point
+        ? h('span', { class: 'cursor', style: { left: `${x(point.at_ms) / (WIDTH / 100)}%` } })
+        : null,
+    ),
+    h('p', { class: 'axis' }, h('span', {}, t('minutesAgo', { n: spanMs / 60000 })), h('span', {}, t('now'))),
+  );
 }
 
 /** The pieces of a line between gaps. */
@@ -76,7 +93,10 @@ function round(value) {
 }
 
 function nearest(points, atMs) {
-  return points.reduce((best, point) => (!best || Math.abs(point.at_ms - atMs) < Math.abs(best.at_ms - atMs) ? point : best), null);
+  return points.reduce(
+    (best, point) => (!best || Math.abs(point.at_ms - atMs) < Math.abs(best.at_ms - atMs) ? point : best),
+    null,
+  );
 }
 
 /** The least round number that is not below this one. */

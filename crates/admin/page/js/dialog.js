@@ -11,12 +11,29 @@ export function confirm({ title, words, agree, field }) {
       dialog.remove();
       resolve(answer);
     };
-    const dialog = h('dialog', { class: 'ask', onsubmit: (event) => {
-      event.preventDefault();
-      end(input ? input.value : true);
-    } },
-    h('form', {}, h('h2', {}, title), words ? h('p', {}, words) : null, input,
-      h('div', { class: 'actions' }, button(t('cancel'), () => end(null)), h('button', { class: 'danger' }, agree))));
+    const dialog = h(
+      'dialog',
+      {
+        class: 'ask',
+        onsubmit: (event) => {
+          event.preventDefault();
+          end(input ? input.value : true);
+        },
+      },
+      h(
+        'form',
+        {},
+        h('h2', {}, title),
+        words ? h('p', {}, words) : null,
+        input,
+        h(
+          'div',
+          { class: 'actions' },
+          button(t('cancel'), () => end(null)),
+          h('button', { class: 'danger' }, agree),
+        ),
+      ),
+    );
     dialog.addEventListener('close', () => end(null));
     document.body.append(dialog);
     dialog.showModal();
@@ -25,16 +42,22 @@ export function confirm({ title, words, agree, field }) {
 
 /** A button that copies what `text()` returns. */
 export function copyButton(text) {
-  return button(t('copy'), async (event) => {
-    const self = event.currentTarget;
-    try {
-      await navigator.clipboard.writeText(text());
-    } catch {
-      copyBySelection(text());
-    }
-    self.textContent = t('copied');
-    setTimeout(() => { self.textContent = t('copy'); }, 1500);
-  }, { class: 'quiet' });
+  return button(
+    t('copy'),
+    async (event) => {
+      const self = event.currentTarget;
+      try {
+        await navigator.clipboard.writeText(text());
+      } catch {
+        copyBySelection(text());
+      }
+      self.textContent = t('copied');
+      setTimeout(() => {
+        self.textContent = t('copy');
+      }, 1500);
+    },
+    { class: 'quiet' },
+  );
 }
 
 // Over plain HTTP from another host there is no clipboard to write to.

@@ -41,8 +41,18 @@ export function bytesPerSecond(value) {
 }
 
 const UNITS = {
-  en: [[86400, 'd'], [3600, 'h'], [60, 'min'], [1, 's']],
-  zh: [[86400, '天'], [3600, '小时'], [60, '分'], [1, '秒']],
+  en: [
+    [86400, 'd'],
+    [3600, 'h'],
+    [60, 'min'],
+    [1, 's'],
+  ],
+  zh: [
+    [86400, '天'],
+    [3600, '小时'],
+    [60, '分'],
+    [1, '秒'],
+  ],
 };
 
 /** How long, with at most two units: 3 d 4 h. Under ten seconds it has milliseconds or tenths. */

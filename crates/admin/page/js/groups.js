@@ -11,10 +11,24 @@ const LISTED = 100;
 
 export function createGroups(root) {
   let isGone = false;
-  const draw = (rows, errors) => render(root,
-    errors.length ? h('p', { class: 'error', role: 'alert' }, t('incomplete'), ' ', errors.join('; ')) : null,
-    h('p', { class: 'facts' }, h('span', { class: 'soft' }, t('groupsNote')), ' ', button(t('refresh'), read, { class: 'link' })),
-    rows ? table(t('largest'), columns(), rows, { empty: t('noGroupsAtAll'), rowProps: ({ name }) => ({ 'data-key': name }) }) : h('p', { class: 'empty' }, t('loading')));
+  const draw = (rows, errors) =>
+    render(
+      root,
+      errors.length ? h('p', { class: 'error', role: 'alert' }, t('incomplete'), ' ', errors.join('; ')) : null,
+      h(
+        'p',
+        { class: 'facts' },
+        h('span', { class: 'soft' }, t('groupsNote')),
+        ' ',
+        button(t('refresh'), read, { class: 'link' }),
+      ),
+      rows
+        ? table(t('largest'), columns(), rows, {
+            empty: t('noGroupsAtAll'),
+            rowProps: ({ name }) => ({ 'data-key': name }),
+          })
+        : h('p', { class: 'empty' }, t('loading')),
+    );
   const read = async () => {
     try {
       const { found, errors } = await inspect('groups', { limit: LISTED });
@@ -25,12 +39,20 @@ export function createGroups(root) {
   };
   draw(null, []);
   read();
-  return { leave: () => { isGone = true; } };
+  return {
+    leave: () => {
+      isGone = true;
+    },
+  };
 }
 
 function columns() {
   return [
-    { key: 'group', label: t('group'), cell: ({ name }) => button(foreign(name), () => go('clients', { field: 'group', text: name }), { class: 'link' }) },
+    {
+      key: 'group',
+      label: t('group'),
+      cell: ({ name }) => button(foreign(name), () => go('clients', { field: 'group', text: name }), { class: 'link' }),
+    },
     { key: 'members', label: t('members'), number: true, cell: ({ members }) => count(members) },
     { key: 'gateways', label: t('gateways'), number: true, cell: ({ gateways }) => count(gateways) },
   ];

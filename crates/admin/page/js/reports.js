@@ -19,7 +19,9 @@ export function problems(cluster) {
 
 /** The links of all gateways to workers: one row for each pair. */
 export function pairs(cluster) {
-  return (cluster.gateways ?? []).flatMap(({ address, answer }) => (answer?.workers ?? []).map((worker) => ({ gateway: address, worker })));
+  return (cluster.gateways ?? []).flatMap(({ address, answer }) =>
+    (answer?.workers ?? []).map((worker) => ({ gateway: address, worker })),
+  );
 }
 
 /** How many workers there are: one that is linked to several gateways counts once. */

@@ -33,7 +33,9 @@ export function commandLine(name, params, given) {
   }
   // Behind -- a message may begin with a dash.
   const guard = places.some((text) => text.startsWith('-')) ? ['--'] : [];
-  return ['gatewayworker', 'call', name.replaceAll('_', '-'), ...flags, ...guard, ...places].map((word) => quoted(word)).join(' ');
+  return ['gatewayworker', 'call', name.replaceAll('_', '-'), ...flags, ...guard, ...places]
+    .map((word) => quoted(word))
+    .join(' ');
 }
 
 /** The lines for curl; the token is in the shell's variable TOKEN. */

@@ -4,7 +4,7 @@ import { inspect } from './api.js';
 import { openClient } from './client.js';
 import { clientColumns, merged } from './clients.js';
 import { state } from './cluster.js';
-import { button, foreign, h, mono, render } from './dom.js';
+import { button, h, mono, render } from './dom.js';
 import { count, DASH, duration } from './format.js';
 import { table } from './table.js';
 import { t } from './words.js';
@@ -19,15 +19,29 @@ export function createSlow(root) {
   const draw = () => {
     const errors = lists?.errors ?? [];
     const row = ({ id }) => ({ 'data-key': id });
-    const show = (title, note, rows) => table(t(title), clientColumns(), rows ?? [], { note: t(note), empty: t(rows ? 'noneSlow' : 'loading'), rowProps: row });
-    render(root, errors.length ? h('p', { class: 'error', role: 'alert' }, t('incomplete'), ' ', errors.join('; ')) : null,
-      show('waitingClients', 'waitingNote', lists?.waiting), show('fullOutboxes', 'fullOutboxesNote', lists?.full),
-      lists ? [runningNow(lists.handlers), byEvent(lists.handlers)] : null);
+    const show = (title, note, rows) =>
+      table(t(title), clientColumns(), rows ?? [], {
+        note: t(note),
+        empty: t(rows ? 'noneSlow' : 'loading'),
+        rowProps: row,
+      });
+    render(
+      root,
+      errors.length ? h('p', { class: 'error', role: 'alert' }, t('incomplete'), ' ', errors.join('; ')) : null,
+      show('waitingClients', 'waitingNote', lists?.waiting),
+      show('fullOutboxes', 'fullOutboxesNote', lists?.full),
+      lists ? [runningNow(lists.handlers), byEvent(lists.handlers)] : null,
+    );
   };
   const read = async () => {
     try {
       const [full, waiting, handlers] = await Promise.all([
-        firstOf('outbox'), firstOf('oldest').catch(() => null).then((found) => found ?? firstOf('unfinished')), handlersOfAll().catch(() => [])]);
+        firstOf('outbox'),
+        firstOf('oldest')
+          .catch(() => null)
+          .then((found) => found ?? firstOf('unfinished')),
+        handlersOfAll().catch(() => []),
+      ]);
       lists = {
         full: full.rows.filter((client) => client.outbox_bytes > 0),
         waiting: waiting.rows.filter((client) => client.unfinished > 0),
@@ -41,11 +55,22 @@ export function createSlow(root) {
   };
   const update = () => {
     draw();
-    if (state.lostSince !== null || document.hidden || performance.now() - readAt < EACH_MS || root.matches(':hover') && root.querySelector('tr:hover')) return;
+    if (
+      state.lostSince !== null ||
+      document.hidden ||
+      performance.now() - readAt < EACH_MS ||
+      (root.matches(':hover') && root.querySelector('tr:hover'))
+    )
+      return;
     readAt = performance.now();
     read();
   };
-  return { update, leave: () => { isGone = true; } };
+  return {
+    update,
+    leave: () => {
+      isGone = true;
+    },
+  };
 }
 
 /** The first clients in this order; null where no gateway knows the order. */
@@ -67,12 +92,18 @@ async function handlersOfAll() {
 }
 
 function runningNow(workers) {
-  const rows = workers.flatMap((worker) => (worker.longest ?? []).map((one) => ({ worker, ...one }))).sort((a, b) => b.ms - a.ms);
+  const rows = workers
+    .flatMap((worker) => (worker.longest ?? []).map((one) => ({ worker, ...one })))
+    .sort((a, b) => b.ms - a.ms);
   const sum = (name) => workers.reduce((all, worker) => all + (worker[name] ?? 0), 0);
   const columns = [
     { key: 'event', label: t('event'), cell: ({ event }) => mono(event) },
     { key: 'for', label: t('runningFor'), number: true, cell: ({ ms }) => ({ text: duration(ms), className: 'bad' }) },
-    { key: 'client', label: t('client'), cell: ({ client }) => (client ? button(mono(client), () => openClient(client), { class: 'link' }) : DASH) },
+    {
+      key: 'client',
+      label: t('client'),
+      cell: ({ client }) => (client ? button(mono(client), () => openClient(client), { class: 'link' }) : DASH),
+    },
     { key: 'worker', label: t('worker'), wide: true, cell: ({ worker }) => mono(worker.key) },
   ];
   const note = workers.length ? t('runningNote', { running: sum('running'), questions: sum('questions') }) : null;
@@ -80,16 +111,30 @@ function runningNow(workers) {
 }
 
 function byEvent(workers) {
-  const rows = workers.flatMap((worker) => Object.entries(worker.events ?? {}).map(([event, times]) => ({ worker, event, ...times })));
+  const rows = workers.flatMap((worker) =>
+    Object.entries(worker.events ?? {}).map(([event, times]) => ({ worker, event, ...times })),
+  );
   const columns = [
     { key: 'event', label: t('event'), cell: ({ event }) => mono(event) },
     { key: 'worker', label: t('worker'), wide: true, cell: ({ worker }) => mono(worker.key) },
     { key: 'runs', label: t('runs'), number: true, cell: (row) => count(row.count) },
-    { key: 'mean', label: t('mean'), number: true, cell: (row) => duration(row.count ? row.total_ms / row.count : undefined) },
+    {
+      key: 'mean',
+      label: t('mean'),
+      number: true,
+      cell: (row) => duration(row.count ? row.total_ms / row.count : undefined),
+    },
     { key: 'longest', label: t('longest'), number: true, cell: (row) => duration(row.max_ms) },
     { key: 'total', label: t('totalTime'), number: true, cell: (row) => duration(row.total_ms) },
   ];
-  return table(t('handlersByEvent'), columns, rows.sort((a, b) => b.total_ms - a.total_ms), {
-    note: t('lastMinute'), empty: t('noHandlers'), rowProps: ({ worker, event }) => ({ 'data-key': `${worker.key} ${event}` }),
-  });
+  return table(
+    t('handlersByEvent'),
+    columns,
+    rows.sort((a, b) => b.total_ms - a.total_ms),
+    {
+      note: t('lastMinute'),
+      empty: t('noHandlers'),
+      rowProps: ({ worker, event }) => ({ 'data-key': `${worker.key} ${event}` }),
+    },
+  );
 }

@@ -7,15 +7,49 @@ import { h } from './dom.js';
 import { t } from './words.js';
 
 /** Makes the table. `rowProps(row)` has the attributes of a row, its `data-key` among them; one that `isSmall` is never
- * turned into cards. */
-export function table(caption, columns, rows, { sort, rowProps = () => ({}), empty, note, isSmall } = {}) {
+ * turned into cards, and `tools` stand beside the caption. */
+export function table(caption, columns, rows, { sort, rowProps = () => ({}), empty, note, isSmall, tools } = {}) {
   const title = caption ? h('h2', {}, caption, note ? h('small', {}, note) : null) : null;
-  if (!rows.length) return h('section', { class: 'panel' }, title, h('p', { class: 'empty' }, empty));
-  const sorted = sort ? inOrder(rows, columns.find(({ key }) => key === sort.key)) : rows;
-  return h('section', { class: 'panel' }, title || sort ? h('div', { class: 'panel-head' }, title, sort ? picker(columns, sort) : null) : null,
-    h('table', { class: isSmall ? 'small' : null },
-      h('thead', {}, h('tr', {}, columns.map((column) => heading(column, sort)))),
-      h('tbody', {}, sorted.map((row) => h('tr', rowProps(row), columns.map((column) => cell(column, row)))))));
+  const head =
+    title || sort || tools
+      ? h('div', { class: 'panel-head' }, title, tools, sort ? picker(columns, sort) : null)
+      : null;
+  if (!rows.length) return h('section', { class: 'panel' }, head, h('p', { class: 'empty' }, empty));
+  const sorted = sort
+    ? inOrder(
+        rows,
+        columns.find(({ key }) => key === sort.key),
+      )
+    : rows;
+  return h(
+    'section',
+    { class: 'panel' },
+    head,
+    h(
+      'table',
+      { class: isSmall ? 'small' : null },
+      h(
+        'thead',
+        {},
+        h(
+          'tr',
+          {},
+          columns.map((column) => heading(column, sort)),
+        ),
+      ),
+      h(
+        'tbody',
+        {},
+        sorted.map((row) =>
+          h(
+            'tr',
+            rowProps(row),
+            columns.map((column) => cell(column, row)),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 function inOrder(rows, column) {
@@ -28,20 +62,31 @@ function heading({ key, label, number, order }, sort) {
   const props = { scope: 'col', class: number ? 'number' : null };
   if (!sort || !order) return h('th', props, label);
   const isChosen = sort.key === key;
-  return h('th', { ...props, 'aria-sort': isChosen ? 'descending' : null },
-    h('button', { type: 'button', class: 'sort', onclick: () => sort.pick(key) }, label));
+  return h(
+    'th',
+    { ...props, 'aria-sort': isChosen ? 'descending' : null },
+    h('button', { type: 'button', class: 'sort', onclick: () => sort.pick(key) }, label),
+  );
 }
 
 /** The choice of the order where the headings are not seen. */
 function picker(columns, sort) {
-  const options = columns.filter(({ order }) => order)
+  const options = columns
+    .filter(({ order }) => order)
     .map(({ key, label }) => h('option', { value: key, selected: key === sort.key }, label));
-  return h('label', { class: 'narrow-only' }, `${t('sortBy')} `, h('select', { onchange: (event) => sort.pick(event.target.value) }, options));
+  return h(
+    'label',
+    { class: 'narrow-only' },
+    `${t('sortBy')} `,
+    h('select', { onchange: (event) => sort.pick(event.target.value) }, options),
+  );
 }
 
 function cell({ label, cell: make, number, wide, isMinor }, row) {
   const made = make(row);
   const { text, className } = made && made.text !== undefined && !(made instanceof Node) ? made : { text: made };
-  const names = [number ? 'number' : '', className ?? '', wide ? 'wide' : '', isMinor ? 'minor' : ''].filter(Boolean).join(' ');
+  const names = [number ? 'number' : '', className ?? '', wide ? 'wide' : '', isMinor ? 'minor' : '']
+    .filter(Boolean)
+    .join(' ');
   return h('td', { 'data-label': label, class: names || null }, h('div', {}, text));
 }

@@ -7,8 +7,19 @@ import { t } from './words.js';
 
 /** Shows the form. */
 export function createTokenForm(root) {
-  const input = h('input', { type: 'password', id: 'token', autocomplete: 'off', spellcheck: 'false', required: true, 'aria-describedby': 'token-error' });
-  const error = h('p', { class: 'error', id: 'token-error', role: 'alert' }, state.wasRejected ? t('tokenRejected') : null);
+  const input = h('input', {
+    type: 'password',
+    id: 'token',
+    autocomplete: 'off',
+    spellcheck: 'false',
+    required: true,
+    'aria-describedby': 'token-error',
+  });
+  const error = h(
+    'p',
+    { class: 'error', id: 'token-error', role: 'alert' },
+    state.wasRejected ? t('tokenRejected') : null,
+  );
   state.wasRejected = false;
   const submit = async (event) => {
     event.preventDefault();
@@ -32,16 +43,22 @@ export function createTokenForm(root) {
     const isNone = state.token === 'none';
     if (isNone === shown) return;
     shown = isNone;
-    render(form, isNone ? [h('h2', {}, t('tokenNone')), h('p', {}, t('tokenNoneWhy'))] : [
-      h('h2', {}, t('tokenTitle')),
-      h('p', {}, t('tokenWhy')),
-      h('label', { for: 'token' }, t('tokenLabel')),
-      input, error,
-      h('button', { class: 'primary' }, t('tokenEnter')),
-      h('h3', {}, t('tokenWhere')),
-      h('ul', {}, h('li', {}, t('tokenStart')), h('li', {}, t('tokenElse'))),
-      h('p', { class: 'soft' }, t('tokenKept')),
-    ]);
+    render(
+      form,
+      isNone
+        ? [h('h2', {}, t('tokenNone')), h('p', {}, t('tokenNoneWhy'))]
+        : [
+            h('h2', {}, t('tokenTitle')),
+            h('p', {}, t('tokenWhy')),
+            h('label', { for: 'token' }, t('tokenLabel')),
+            input,
+            error,
+            h('button', { class: 'primary' }, t('tokenEnter')),
+            h('h3', {}, t('tokenWhere')),
+            h('ul', {}, h('li', {}, t('tokenStart')), h('li', {}, t('tokenElse'))),
+            h('p', { class: 'soft' }, t('tokenKept')),
+          ],
+    );
     input.focus();
   };
   update();
