@@ -2,11 +2,12 @@
 //! socket. `commands.rs` and `status.rs` use it.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::bail;
 
-use crate::cluster_dirs::ClusterDirs;
+use crate::cluster_dirs::{ClusterDirs, PACKAGED_RUN_DIR};
 use crate::control_socket::{self, Request};
 use crate::report::ClusterReport;
 use crate::run_dir::{Holder, RunDir};
@@ -34,11 +35,18 @@ impl RunningCluster {
     /// # Errors
     /// [`NothingRuns`], or that the directories do not exist, or cannot be read.
     pub(crate) fn find(dirs: &ClusterDirs) -> anyhow::Result<Self> {
-        let run_dir = dirs.run_dir()?;
-        match run_dir.holder()? {
-            Holder::Process(process_id) => Ok(Self { run_dir, process_id }),
-            Holder::Nobody => Err(NothingRuns(run_dir).into()),
+        let searched = dirs.run_dirs_to_search()?;
+        for run_dir in &searched {
+            if let Holder::Process(process_id) = run_dir.holder()? {
+                return Ok(Self { run_dir: run_dir.clone(), process_id });
+            }
         }
+        Err(NothingRuns(searched).into())
+    }
+
+    /// Returns whether it is that of the Debian package's service, which systemd starts and stops.
+    pub(crate) fn is_of_service(&self) -> bool {
+        self.run_dir.path() == Path::new(PACKAGED_RUN_DIR)
     }
 
     /// Asks it for a report.
@@ -73,14 +81,18 @@ impl RunningCluster {
     }
 }
 
-/// No cluster runs in this run directory.
+/// No cluster runs in these run directories.
 #[derive(Debug)]
-pub(crate) struct NothingRuns(RunDir);
+pub(crate) struct NothingRuns(Vec<RunDir>);
 
 impl fmt::Display for NothingRuns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let directory = self.0.path().display();
-        write!(f, "nothing runs in {directory}: was it started with the same --config-dir or --run-dir?")
+        let directories: Vec<_> = self.0.iter().map(|run_dir| run_dir.path().display().to_string()).collect();
+        write!(
+            f,
+            "nothing runs in {}: was it started with the same --config-dir or --run-dir?",
+            directories.join(" or ")
+        )
     }
 }
 
