@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use crate::cluster_dirs::{ClusterDirs, PACKAGED_RUN_DIR};
 use crate::control_socket::{self, Request};
@@ -19,7 +19,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// How long a report may take: a cluster waits a second for daemons that do not answer.
-const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A cluster that ran when it was looked for.
 #[derive(Debug)]
@@ -54,7 +54,8 @@ impl RunningCluster {
     /// # Errors
     /// When it does not answer.
     pub(crate) fn report(&self) -> anyhow::Result<ClusterReport> {
-        control_socket::ask(&self.run_dir.socket(), Request::Status, REPORT_TIMEOUT)
+        let asked = control_socket::ask(&self.run_dir.socket(), Request::Status, REPORT_TIMEOUT);
+        asked.with_context(|| format!("the supervisor, process {}, does not report", self.process_id))
     }
 
     /// Reloads it; returns when all is done.
