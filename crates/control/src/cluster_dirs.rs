@@ -39,9 +39,13 @@ impl ConfigDir {
     /// # Errors
     /// When the directory that was named does not exist.
     pub(crate) fn find(&self) -> anyhow::Result<Option<&Path>> {
-        let packaged = Some(Path::new(PACKAGED_CONFIGS)).filter(|directory| directory.is_dir());
-        Ok(find(self.config_dir.as_deref())?.or(packaged))
+        Ok(find(self.config_dir.as_deref())?.or(packaged_configs()))
     }
+}
+
+/// Returns the directory of the Debian package's configuration, if the package is installed.
+pub(crate) fn packaged_configs() -> Option<&'static Path> {
+    Some(Path::new(PACKAGED_CONFIGS)).filter(|directory| directory.is_dir())
 }
 
 fn find(named: Option<&Path>) -> anyhow::Result<Option<&Path>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use crate::cluster_dirs::{ClusterDirs, PACKAGED_RUN_DIR};
+use crate::cluster_dirs::{ClusterDirs, PACKAGED_RUN_DIR, packaged_configs};
 use crate::control_socket::{self, Request};
 use crate::report::ClusterReport;
 use crate::run_dir::{Holder, RunDir};
@@ -89,11 +89,15 @@ pub(crate) struct NothingRuns(Vec<RunDir>);
 impl fmt::Display for NothingRuns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let directories: Vec<_> = self.0.iter().map(|run_dir| run_dir.path().display().to_string()).collect();
-        write!(
-            f,
-            "nothing runs in {}: was it started with the same --config-dir or --run-dir?",
-            directories.join(" or ")
-        )
+        let directories = directories.join(" or ");
+        if self.0.len() > 1 && packaged_configs().is_some() {
+            let units = "`systemctl status 'gatewayworker*'` shows the units of the package";
+            return write!(
+                f,
+                "nothing runs in {directories}: {units}, status --register-address their cluster"
+            );
+        }
+        write!(f, "nothing runs in {directories}: was it started with the same --config-dir or --run-dir?")
     }
 }
 
