@@ -30,12 +30,7 @@ async fn serve(cluster: &Cluster) -> (ServedPage, String) {
     let page = gatewayworker_admin::open(&config, &key, &ListenerSource::default()).await;
     let page = page.expect("a free port").expect("it is on");
     let url = page.url();
-    let access = Access {
-        registers: vec![cluster.register.to_string()],
-        secret_key: key,
-        tls: None,
-        question_timeout: Access::QUESTION_TIMEOUT,
-    };
+    let access = Access::new(vec![cluster.register.to_string()], key, None);
     let about = About { served_by: "gatewayworker start", access, warnings: None, daemons: None };
     (page.start(about, CancellationToken::new()).expect("a thread is left"), url)
 }

@@ -31,7 +31,8 @@ gatewayworker_tests::tests_with_programs! {
         nginx::behind_nginx_the_worker_sees_the_clients_address_and_messages_go_both_ways,
         nginx::a_forged_address_is_ignored,
         nginx::a_text_client_keeps_its_address_behind_nginxs_stream,
-        nginx::clients_reconnect_after_nginx_restarts;
+        nginx::clients_reconnect_after_nginx_restarts,
+        nginx::clients_of_a_gateway_that_stops_go_to_the_next_one;
     [PROMTOOL]
         metrics::promtool_has_no_objection_to_the_metrics_of_any_daemon,
         metrics::the_alert_rules_are_valid,
