@@ -32,6 +32,9 @@ pub struct Event {
     pub redelivered: bool,
     /// When it came, in ms of the worker's clock; 0 where nobody asks for that.
     pub received_ms: u64,
+    /// Its trace, where a gateway has decided that it is traced.
+    #[cfg(feature = "otel")]
+    pub(crate) trace: Option<Box<crate::spans::EventTrace>>,
     /// The worker made it, as the client's gateway is lost.
     pub(super) is_loss: bool,
     pub(super) standing: Standing,
@@ -93,6 +96,8 @@ impl Event {
             epoch: None,
             redelivered: false,
             received_ms: 0,
+            #[cfg(feature = "otel")]
+            trace: None,
             is_loss: false,
             standing: Standing::Charged,
         })
@@ -108,6 +113,8 @@ impl Event {
             epoch: None,
             redelivered: true,
             received_ms: 0,
+            #[cfg(feature = "otel")]
+            trace: None,
             is_loss: true,
             standing: Standing::Charged,
         }

@@ -23,6 +23,8 @@ pub struct Identity {
     secret_key: SecretKey,
     /// The id of the process; with one, the worker acknowledges events.
     process: Option<u64>,
+    /// The worker takes the traces of events.
+    takes_traces: bool,
     connections: AtomicU64,
 }
 
@@ -46,13 +48,20 @@ impl Identity {
     }
 
     fn new(name: String, id: WorkerId, secret_key: SecretKey) -> Self {
-        Self { name, id, secret_key, process: None, connections: AtomicU64::new(0) }
+        Self { name, id, secret_key, process: None, takes_traces: false, connections: AtomicU64::new(0) }
     }
 
     /// Lets the worker acknowledge events, as the process with this random id.
     #[must_use]
     pub fn with_process(mut self, process: u64) -> Self {
         self.process = Some(process);
+        self
+    }
+
+    /// Lets gateways say which events are traced, or not; not by default.
+    #[must_use]
+    pub fn with_traces(mut self, takes_traces: bool) -> Self {
+        self.takes_traces = takes_traces;
         self
     }
 
@@ -81,7 +90,11 @@ impl Identity {
         Command::WorkerConnect(Hello {
             worker_key: Some(self.worker_key(stops)),
             secret_key: Some(self.secret_key.clone()),
-            features: Some(Features { acknowledged_events: self.process.is_some(), ..Features::ALL }),
+            features: Some(Features {
+                acknowledged_events: self.process.is_some(),
+                trace_context: self.takes_traces,
+                ..Features::ALL
+            }),
             process: self.process,
         })
     }

@@ -57,9 +57,12 @@ impl<E: Events> Reader<'_, E> {
         let mut is_unpaired = false;
         loop {
             let mut inline = slice.begin(Instant::now(), preemptions());
-            while let Some(frame) =
+            #[cfg_attr(not(feature = "otel"), allow(unused_mut, reason = "a trace is taken off it"))]
+            while let Some(mut frame) =
                 Frame::parse(&mut buffer, MAX_LARGE_FRAME_LEN).map_err(io::Error::other)?
             {
+                #[cfg(feature = "otel")]
+                let trace = crate::spans::take_trace(&mut frame);
                 let received = match self.link.receive(frame) {
                     Ok(received) => received,
                     Err(error) => {
@@ -69,6 +72,10 @@ impl<E: Events> Reader<'_, E> {
                 };
                 match received {
                     Received::Event(mut event) => {
+                        #[cfg(feature = "otel")]
+                        {
+                            event.trace = trace;
+                        }
                         if self.queues.handler.timings.is_some() {
                             event.received_ms = clock::now_ms();
                         }

@@ -1,5 +1,6 @@
 //! What holds between two inputs of a shard, for tests and the simulation.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gatewayworker_protocol::command::code;
@@ -9,6 +10,7 @@ use super::client::{Client, Waits};
 use super::event_log::EventLog;
 use super::moving::Sweep;
 use super::ports::Ports;
+use super::traces;
 use super::worker_link::WorkerLink;
 
 /// A connection id, the worker of its client or stub, and the log.
@@ -64,6 +66,7 @@ impl<P: Ports> Shard<P> {
             return Err(format!("the ages of {ages} logs are counted, there are {logs}"));
         }
         self.check_waits()?;
+        self.check_spans()?;
         self.check_counters()
     }
 
@@ -90,6 +93,16 @@ impl<P: Ports> Shard<P> {
             }
         }
         Ok(())
+    }
+
+    /// Checks that the spans that are open are those of the events in the logs.
+    fn check_spans(&self) -> Result<(), String> {
+        let in_logs = self.logs().flat_map(|(_, _, log)| traces::contexts(log));
+        let in_logs: BTreeSet<u64> = in_logs.map(|context| context.span_id).collect();
+        match self.traces.open_spans() == &in_logs {
+            true => Ok(()),
+            false => Err(format!("open spans: {:?}, in logs: {in_logs:?}", self.traces.open_spans())),
+        }
     }
 
     /// Checks the counters of links, which are right for one shard only where no other has its share.

@@ -13,6 +13,7 @@ use super::membership_limits::MembershipLimit;
 use super::outbox::Outbox;
 use super::ports::Ports;
 use super::table::Key;
+use super::traces::SpanChange;
 
 /// One thing for the shell to do.
 pub enum Effect<P: Ports> {
@@ -28,6 +29,8 @@ pub enum Effect<P: Ports> {
     Admitted(u64),
     /// Write a log line.
     Log(Notice),
+    /// The span of a traced event begins or ends now.
+    Span(Box<SpanChange>),
 }
 
 /// A connection that is to end.

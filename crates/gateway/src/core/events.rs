@@ -17,6 +17,7 @@ use super::effects::{Effect, Notice};
 use super::link_buffer::LinkBuffer;
 use super::ports::{Directory, Ports};
 use super::table::Key;
+use super::traces;
 use super::worker_link::WorkerLink;
 
 /// Where a client's next event can go.
@@ -147,7 +148,14 @@ impl<P: Ports> Shard<P> {
         let id = client.connection_id;
         let mut log = client.log.take();
         if matches!(reason, CloseReason::Refused | CloseReason::NotAdmitted | CloseReason::Undeliverable) {
+            // All that waits is dropped; the spans of what its worker has end with that.
+            let has_spans = self.traces.has_open();
+            let before = log.as_deref().filter(|_| has_spans).map(traces::contexts);
             self.free_logs.log(&mut log).cut_short();
+            if let Some(before) = before {
+                let after = log.as_deref().map(traces::contexts).unwrap_or_default();
+                self.end_spans_missing(before, &after, &client.worker);
+            }
         }
         if log.as_ref().is_some_and(|log| log.is_unheard_of()) {
             // No worker has begun on it, and it has said nothing: there is nothing to close. A worker that drains
@@ -157,7 +165,7 @@ impl<P: Ports> Shard<P> {
         }
         // In full: which worker will be told, and how much it reads, is known when it is given.
         let body = close_frame.map_or_else(|| reason.as_str().into(), |said| said.to_wire(reason));
-        self.free_logs.log(&mut log).push(code::ON_CLOSE, FLAG_PLAIN, &body);
+        self.push_sampled(&mut log, client.id(self.settings.address), (code::ON_CLOSE, FLAG_PLAIN), &body);
         let origin = client.origin(self.settings.address);
         let session = std::mem::take(&mut client.session);
         self.stubs.insert(origin, session, client.worker.clone(), log, client.left_behind);

@@ -35,7 +35,8 @@
 //! - `inspect`: what an operator wants to know about clients and groups;
 //! - `websocket`, `protocol`, `outgoing`, `outbox`: bytes;
 //! - `stop_schedule`: when each client is closed as the gateway stops;
-//! - `counters`, `gauges`, `log_ages`: numbers for the metrics.
+//! - `counters`, `gauges`, `log_ages`: numbers for the metrics;
+//! - `traces`: which events are traced.
 
 pub(crate) mod admission;
 #[cfg(any(test, feature = "internals"))]
@@ -88,6 +89,7 @@ mod table_tests;
 #[cfg(any(test, feature = "internals"))]
 pub mod testing;
 pub(crate) mod token_bucket;
+pub(crate) mod traces;
 pub(crate) mod unheard_timer;
 pub(crate) mod websocket;
 pub(crate) mod worker_link;
@@ -116,6 +118,7 @@ use ports::{Ports, Transmit};
 use source::Stubs;
 use stop::StopPlan;
 use table::{Key, Table};
+use traces::Traces;
 use worker_link::WorkerLink;
 
 /// The settings of a shard.
@@ -185,6 +188,7 @@ pub struct Shard<P: Ports> {
     /// The time of the last input that has one, in ms.
     now_ms: u64,
     paused: PausedTime,
+    traces: Traces,
     effects: Effects<P>,
 }
 
@@ -224,6 +228,7 @@ impl<P: Ports> Shard<P> {
             is_unheard: false,
             now_ms: 0,
             paused: PausedTime::default(),
+            traces: Traces::default(),
             effects: Effects::default(),
         }
     }

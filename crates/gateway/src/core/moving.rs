@@ -20,6 +20,7 @@ use super::client::Waits;
 use super::link_buffer::LinkBuffer;
 use super::ports::{Directory, Ports};
 use super::source::{self, Source};
+use super::traces;
 use super::worker_link::{Gone, TakenBack, WorkerLink};
 
 /// What one input of a sweep does at most: it looks at so many clients,
@@ -194,6 +195,8 @@ impl<P: Ports> Shard<P> {
         if log.given() == 0 {
             return TakenBack::default();
         }
+        let has_spans = self.traces.has_open();
+        let spans = has_spans.then(|| (traces::contexts(log), worker.clone()));
         let settled = log.settle(delivery.mode, how == Gone::Ended);
         let has_room = worker.end_events(settled.ended.events, settled.ended.bytes);
         self.after_ended(settled.ended, has_room);
@@ -202,6 +205,9 @@ impl<P: Ports> Shard<P> {
         counts.count_dropped(settled.dropped);
         if settled.tries >= delivery.max_deliveries.max(1) {
             self.drop_undeliverable(id);
+        }
+        if let Some((spans, worker)) = spans {
+            self.end_spans_that_left(id, &worker, spans);
         }
         TakenBack { again: settled.again, dropped: settled.dropped }
     }

@@ -17,6 +17,7 @@ use crate::core::flush::Writable;
 use crate::core::outbox::Flushed;
 use crate::core::ports::Transmit;
 use crate::core::table::Key;
+use crate::core::traces::SpanChange;
 use crate::socket::Socket;
 use crate::transmit::flush_last;
 
@@ -30,7 +31,17 @@ impl ShardThread {
                 self.shared.admissions.observe_us(self.now_ms().saturating_sub(asked_ms) * 1000);
             }
             Effect::Log(notice) => self.log(notice),
+            Effect::Span(change) => self.note_span(*change),
         }
+    }
+
+    /// Notes that the span of a traced event begins or ends now.
+    fn note_span(&self, change: SpanChange) {
+        #[cfg(feature = "otel")]
+        self.spans.borrow_mut().note(change, self.shared.span_exporter.as_ref());
+        // No core makes one without the feature.
+        #[cfg(not(feature = "otel"))]
+        drop(change);
     }
 
     /// Wakes the task that reads from a client.

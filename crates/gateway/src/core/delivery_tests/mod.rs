@@ -9,6 +9,7 @@ mod closing;
 mod left_behind;
 mod moving;
 mod poison;
+mod traces;
 mod walk;
 
 use std::sync::Arc;

@@ -90,7 +90,7 @@ impl Gateway {
                     context.note(|| format!("{command} of {client} is undeliverable after {tries} tries"));
                     observer.is_undeliverable(client, command);
                 }
-                Effect::Admitted(_) => {}
+                Effect::Admitted(_) | Effect::Span(_) => {}
                 Effect::Log(notice) => context.note(|| format!("{notice:?}")),
             }
         }
