@@ -55,7 +55,7 @@ pub enum Error {
     /// The spans of traced events cannot be exported.
     #[cfg(feature = "otel")]
     #[error(transparent)]
-    Traces(#[from] gatewayworker_otel::SetupError),
+    Otel(#[from] gatewayworker_otel::SetupError),
     /// `link_tls` cannot work.
     #[error(transparent)]
     LinkTls(#[from] LinkTlsError),
@@ -360,7 +360,7 @@ pub async fn serve<E: Events>(
         #[cfg(not(feature = "otel"))]
         identity: identity(&config, process),
         #[cfg(feature = "otel")]
-        identity: identity(&config, process).with_traces(spans.is_some()),
+        identity: identity(&config, process).with_trace_contexts(spans.is_some()),
         heartbeats,
         registers: registers.links.clone(),
         tls,

@@ -1,7 +1,7 @@
 //! The spans of traced events in the worker: the wait, the handler, and the calls of the handler.
 //!
 //! A gateway has decided that an event is traced, and has put a context in front of its body. `link` takes it off with
-//! [`take_trace`], `handler` runs the handler within [`HandlerSpans::begin`], and the client library tells [`Calls`]
+//! [`take_context`], `handler` runs the handler within [`HandlerSpans::begin`], and the client library tells [`Calls`]
 //! what the handler sends and asks. The handler's span is OpenTelemetry's current one while the handler is polled, so
 //! the application's own spans stand below it. Only with the cargo feature `otel`.
 
@@ -17,14 +17,14 @@ use gatewayworker_otel::opentelemetry::trace::{
 };
 use gatewayworker_otel::opentelemetry::{Context, InstrumentationScope, KeyValue, global};
 use gatewayworker_otel::opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
-use gatewayworker_protocol::{Audience, Command, FLAG_TRACED, Frame, Question, TraceContext};
+use gatewayworker_protocol::{Audience, Command, FLAG_TRACE_CONTEXT, Frame, Question, TraceContext};
 
 use crate::core::{Event, EventKind};
 use crate::handler::Ending;
 
 /// The trace of an event.
 #[derive(Debug)]
-pub(crate) struct EventTrace {
+pub(crate) struct EventContext {
     context: TraceContext,
     /// When the event came; taken when its handler begins.
     received: Option<SystemTime>,
@@ -32,13 +32,13 @@ pub(crate) struct EventTrace {
 
 /// Takes the trace off an event's frame, where it has one.
 #[inline]
-pub(crate) fn take_trace(frame: &mut Frame) -> Option<Box<EventTrace>> {
-    if frame.flag & FLAG_TRACED == 0 {
+pub(crate) fn take_context(frame: &mut Frame) -> Option<Box<EventContext>> {
+    if frame.flag & FLAG_TRACE_CONTEXT == 0 {
         return None;
     }
-    frame.flag &= !FLAG_TRACED;
+    frame.flag &= !FLAG_TRACE_CONTEXT;
     let context = TraceContext::take(&mut frame.body).filter(|context| context.is_sampled)?;
-    Some(Box::new(EventTrace { context, received: Some(SystemTime::now()) }))
+    Some(Box::new(EventContext { context, received: Some(SystemTime::now()) }))
 }
 
 /// The exporter of a worker, and the provider of its tracers.

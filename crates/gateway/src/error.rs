@@ -33,7 +33,7 @@ pub enum Error {
     /// The spans of traced events cannot be exported.
     #[cfg(feature = "otel")]
     #[error(transparent)]
-    Traces(#[from] gatewayworker_otel::SetupError),
+    Otel(#[from] gatewayworker_otel::SetupError),
     /// The limit on open files leaves next to no room for connections.
     #[error(
         "the limit on open files is {limit}, and {reserved} of them are taken or set aside for the gateway itself: \

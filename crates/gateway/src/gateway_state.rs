@@ -18,6 +18,7 @@ use tracing::info;
 use crate::access::rejections::RejectionCounts;
 use crate::capacity::Capacity;
 use crate::close_counts::CloseCounts;
+use crate::closes::LastCloses;
 use crate::config::Config;
 use crate::core::Settings;
 use crate::core::counters::ShardCounters;
@@ -33,6 +34,9 @@ use crate::workers::{WorkerLink, Workers};
 
 /// How many questions of operators are answered at the same time.
 pub(crate) const MAX_INSPECTIONS: usize = 4;
+
+/// How many clients, or one client how many times, operators trace at the same time.
+pub(crate) const MAX_TRACES: usize = 10;
 
 /// The state that all shards and links share.
 #[derive(Debug)]
@@ -60,6 +64,7 @@ pub(crate) struct GatewayState {
     /// Cancelled when all clients are closed: links send their last events and end.
     pub(crate) stopping: CancellationToken,
     pub(crate) closes: CloseCounts,
+    pub(crate) last_closes: LastCloses,
     pub(crate) rejections: RejectionCounts,
     pub(crate) limits: LimitCounts,
     /// The limits of commands, which all shards share.
@@ -78,6 +83,8 @@ pub(crate) struct GatewayState {
     pub(crate) listeners: OnceLock<Vec<(String, Arc<Listener>)>>,
     /// The permits of the questions of operators.
     pub(crate) inspections: Semaphore,
+    /// The permits of traces.
+    pub(crate) traces: Arc<Semaphore>,
     pub(crate) logs: Logs,
     /// The next sequence number of a connect, join or bind.
     pub(crate) next_seq: AtomicU64,
@@ -112,6 +119,7 @@ impl GatewayState {
             waiting_shards: watch::Sender::new(0),
             stopping: CancellationToken::new(),
             closes: CloseCounts::default(),
+            last_closes: LastCloses::default(),
             rejections: RejectionCounts::default(),
             limits: LimitCounts::default(),
             membership_limits: config.membership_limits(),
@@ -123,6 +131,7 @@ impl GatewayState {
             started: Instant::now(),
             listeners: OnceLock::new(),
             inspections: Semaphore::new(MAX_INSPECTIONS),
+            traces: Arc::new(Semaphore::new(MAX_TRACES)),
             logs: Logs::default(),
             next_seq: AtomicU64::new(1),
             #[cfg(feature = "otel")]
@@ -155,11 +164,11 @@ impl GatewayState {
         self
     }
 
-    /// Returns the settings of traces of a shard. Where spans go nowhere, no event is traced.
+    /// Returns the settings of the spans of a shard. Where spans go nowhere, no event is traced.
     #[cfg(feature = "otel")]
-    pub(crate) fn trace_settings(&self) -> crate::core::traces::TraceSettings {
+    pub(crate) fn span_settings(&self) -> crate::core::event_spans::SpanSettings {
         let sample = if self.span_exporter.is_some() { self.config.trace_sample } else { 0.0 };
-        crate::core::traces::TraceSettings { sample, seed: rand::random() }
+        crate::core::event_spans::SpanSettings { sample, seed: rand::random() }
     }
 
     /// Returns the stats that `status` shows.

@@ -10,14 +10,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gatewayworker_protocol::ClientId;
 use gatewayworker_protocol::inspect::{
-    ClientDetail, ClientList, ClientQuery, ClientReport, GatewayReport, GroupList, GroupReport,
-    InspectAnswer, InspectRequest, ListenerReport, MAX_LISTED, MAX_NAME_BYTES, RegisterReport, WorkerReport,
-    session_to_json,
+    ClientDetail, ClientList, ClientQuery, ClientReport, CloseList, CloseReport, GatewayReport, GroupList,
+    GroupReport, InspectAnswer, InspectRequest, ListenerReport, MAX_CLOSES, MAX_LISTED, MAX_NAME_BYTES,
+    RegisterReport, WorkerReport, session_to_json,
 };
 use tokio::sync::oneshot;
 
+use crate::closes::Closed;
+use crate::core::close::CloseRecord;
 use crate::core::inspect::{
-    ClientFilter, ClientWalk, FilterError, FoundClient, FullClient, GroupWalk, Walked, connection_id,
+    self, ClientFilter, ClientWalk, FilterError, FoundClient, FullClient, GroupWalk, Walked, connection_id,
 };
 use crate::gateway_state::{GatewayState, MAX_INSPECTIONS};
 use crate::problem::problem;
@@ -57,6 +59,8 @@ async fn answer_one(
         InspectRequest::Clients(query) => clients(&query, state, now_ms).await?,
         InspectRequest::Client { id } => client(&id, state, now_ms).await?,
         InspectRequest::Groups { limit } => InspectAnswer::Groups(groups(bounded(limit), state).await?),
+        InspectRequest::Outbox { id, payloads } => outbox(&id, payloads, state).await?,
+        InspectRequest::Closes { limit } => InspectAnswer::Closes(closes(limit, state)),
         _ => InspectAnswer::Error(format!(
             "the gateway, version {}, does not know this question",
             env!("CARGO_PKG_VERSION")
@@ -69,7 +73,7 @@ fn bounded(limit: u32) -> usize {
 }
 
 /// Calls `ask` with the core of a shard, and returns what it returns.
-async fn ask<T: Send + 'static>(
+pub(crate) async fn ask<T: Send + 'static>(
     state: &GatewayState,
     shard: usize,
     ask: impl FnOnce(&Core) -> T + Send + 'static,
@@ -167,6 +171,40 @@ async fn client(id: &str, state: &Arc<GatewayState>, now_ms: u64) -> Result<Insp
     let find = move |core: &Core| FullClient::find(core, connection_id, MAX_LISTED as usize, now_ms);
     let found = ask(state, connection_id as usize % state.shards.len(), find).await?;
     Ok(InspectAnswer::Client(found.map(|found| Box::new(client_detail(found, state)))))
+}
+
+async fn outbox(id: &str, payloads: bool, state: &Arc<GatewayState>) -> Result<InspectAnswer, ShardGone> {
+    let connection_id = match connection_id(id, state.address) {
+        Ok(connection_id) => connection_id,
+        Err(FilterError::Elsewhere) => return Ok(InspectAnswer::Outbox(None)),
+        Err(error) => return Ok(InspectAnswer::Error(error.to_string())),
+    };
+    let look = move |core: &Core| inspect::outbox(core, connection_id, payloads);
+    Ok(InspectAnswer::Outbox(ask(state, connection_id as usize % state.shards.len(), look).await?))
+}
+
+fn closes(limit: u32, state: &GatewayState) -> CloseList {
+    let closes = state.last_closes.latest(limit.clamp(1, MAX_CLOSES) as usize);
+    CloseList { closes: closes.into_iter().map(|closed| close_report(closed, state)).collect() }
+}
+
+fn close_report(closed: Closed, state: &GatewayState) -> CloseReport {
+    let Closed { id, address, reason, record, at_ms, age_ms } = closed;
+    let CloseRecord { uid, port, code, frame, closer, connected_ms: _ } = record;
+    CloseReport {
+        id: id.to_string(),
+        uid: uid.map(|uid| name(&uid)),
+        address: known(address).map(|address| address.to_string()),
+        listener: url_of(port, state),
+        reason: reason.to_string(),
+        code,
+        client_code: frame.as_ref().map(|frame| frame.code),
+        client_reason: frame.map(|frame| frame.reason).filter(|reason| !reason.is_empty()),
+        closed_by: closer.by,
+        closer: closer.name.map(|closer| name(closer.as_bytes())),
+        at_ms,
+        age_ms,
+    }
 }
 
 /// Finds the largest groups of each shard, and then adds up the members that each of them has on all shards.

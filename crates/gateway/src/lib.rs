@@ -24,6 +24,7 @@ mod access;
 mod capacity;
 mod client;
 mod close_counts;
+mod closes;
 mod closing;
 mod config;
 #[allow(unreachable_pub, reason = "`internals` shows it to the simulation")]
@@ -48,6 +49,7 @@ mod socket;
 #[cfg(feature = "otel")]
 mod spans;
 mod tls;
+mod trace_queue;
 mod transmit;
 mod websocket;
 mod workers;

@@ -16,7 +16,7 @@ use gatewayworker_otel::{Exporter, SetupError, limits};
 use gatewayworker_protocol::{ClientId, TraceContext, code};
 
 use crate::config::{Config, TraceParent};
-use crate::core::traces::{SpanChange, SpanEnd};
+use crate::core::event_spans::{SpanChange, SpanEnd};
 
 /// Who makes the spans.
 static SCOPE: LazyLock<InstrumentationScope> = LazyLock::new(|| {

@@ -35,7 +35,7 @@ pub const FLAG_ASKS: u8 = 0x08;
 pub const FLAG_REDELIVERED: u8 = 0x10;
 /// Flag bit 5, ours: a [`TraceContext`](crate::TraceContext) stands in front of the body. Only a worker that
 /// lists `trace-context` among its features gets such an event.
-pub const FLAG_TRACED: u8 = 0x20;
+pub const FLAG_TRACE_CONTEXT: u8 = 0x20;
 
 /// One frame. The fields are named as in the original's `GatewayProtocol`.
 #[derive(Debug, Clone, PartialEq, Eq)]

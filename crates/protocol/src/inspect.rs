@@ -8,12 +8,25 @@
 //! Sizes are in bytes, times in milliseconds. Uids and groups are text: bytes that are not UTF-8 are replaced, and
 //! names over [`MAX_NAME_BYTES`] are cut.
 
+mod closes;
+mod outbox;
+mod preview;
+mod trace;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::php;
+
+pub use closes::{CloseList, CloseReport, ClosedBy, MAX_CLOSES};
+pub use outbox::{MAX_OUTBOX_FRAMES, MAX_OUTBOX_PAYLOAD, OutboxFrame, OutboxReport};
+pub use preview::Preview;
+pub use trace::{
+    Direction, FrameKind, MAX_TRACE_PAYLOAD, MAX_TRACE_SECONDS, TRACE_SECONDS, TRACE_SILENCE, TraceLine,
+    TracedFrame,
+};
 
 /// How many clients or groups an answer lists at most, whatever the request says.
 pub const MAX_LISTED: u32 = 1000;
@@ -47,6 +60,33 @@ pub enum InspectRequest {
         #[serde(default = "listed")]
         limit: u32,
     },
+    /// One client's frames from now on, on a connection of its own. Answers: at once one without a byte, or
+    /// [`InspectAnswer::Error`]; then an [`InspectAnswer::Trace`] for each frame, until one is [`TraceLine::End`]. An
+    /// answer without a byte is a sign of life.
+    Trace {
+        /// The client id.
+        id: String,
+        /// Show what is in the frames.
+        #[serde(default)]
+        payloads: bool,
+        /// For how long: from 1 to [`MAX_TRACE_SECONDS`].
+        #[serde(default = "trace_seconds")]
+        seconds: u32,
+    },
+    /// What waits to be written to a client. Answer: [`InspectAnswer::Outbox`].
+    Outbox {
+        /// The client id.
+        id: String,
+        /// Show what is in the frames.
+        #[serde(default)]
+        payloads: bool,
+    },
+    /// The last closes. Answer: [`InspectAnswer::Closes`].
+    Closes {
+        /// How many to list: from 1 to [`MAX_CLOSES`].
+        #[serde(default = "listed")]
+        limit: u32,
+    },
     /// A request of another version, or one that cannot be read. Answer: [`InspectAnswer::Error`].
     #[serde(other)]
     Unknown,
@@ -67,6 +107,12 @@ pub enum InspectAnswer {
     Groups(GroupList),
     /// Why there is no answer, in a sentence.
     Error(String),
+    /// A line of a trace: one of many answers.
+    Trace(TraceLine),
+    /// What waits for a client; `None` where the gateway has no such client.
+    Outbox(Option<OutboxReport>),
+    /// The last closes.
+    Closes(CloseList),
 }
 
 /// Which clients to list, and in which order. A client has to meet all conditions that are set.
@@ -279,6 +325,10 @@ fn listed() -> u32 {
     LISTED
 }
 
+fn trace_seconds() -> u32 {
+    TRACE_SECONDS
+}
+
 impl InspectRequest {
     /// Reads a body. What cannot be read is [`Unknown`](Self::Unknown), as the peer waits for an answer.
     pub fn from_json(body: &[u8]) -> Self {
@@ -320,6 +370,15 @@ mod tests {
             ),
             (InspectRequest::Client { id: "7f".into() }, json!({"about": "client", "id": "7f"})),
             (InspectRequest::Groups { limit: 5 }, json!({"about": "groups", "limit": 5})),
+            (
+                InspectRequest::Trace { id: "7f".into(), payloads: true, seconds: 9 },
+                json!({"about": "trace", "id": "7f", "payloads": true, "seconds": 9}),
+            ),
+            (
+                InspectRequest::Outbox { id: "7f".into(), payloads: false },
+                json!({"about": "outbox", "id": "7f", "payloads": false}),
+            ),
+            (InspectRequest::Closes { limit: 5 }, json!({"about": "closes", "limit": 5})),
         ] {
             assert_eq!(serde_json::from_slice::<Value>(&request.to_json()).unwrap(), wire);
             assert_eq!(InspectRequest::from_json(&request.to_json()), request);
@@ -332,6 +391,11 @@ mod tests {
             (r#"{"about":"gateway","more":1}"#, InspectRequest::Gateway),
             (r#"{"about":"clients","colour":"red"}"#, InspectRequest::Clients(ClientQuery::default())),
             (r#"{"about":"groups"}"#, InspectRequest::Groups { limit: LISTED }),
+            (r#"{"about":"closes"}"#, InspectRequest::Closes { limit: LISTED }),
+            (
+                r#"{"about":"trace","id":"7f"}"#,
+                InspectRequest::Trace { id: "7f".into(), payloads: false, seconds: TRACE_SECONDS },
+            ),
             (r#"{"about":"weather","city":"Paris"}"#, InspectRequest::Unknown),
             (r#"{"about":"clients","sort":"height"}"#, InspectRequest::Unknown),
             (r#"{"about":"clients","limit":-1}"#, InspectRequest::Unknown),

@@ -46,7 +46,7 @@ pub use close_reason::CloseReason;
 pub use command::{Audience, Body, Command, CommandError, EventCounts, Hello, Origin, Payload, encode_done};
 pub use features::{Features, Pairing, PingBody};
 pub use frame::{
-    FLAG_REDELIVERED, FLAG_TRACED, Frame, FrameError, HEADER_LEN, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN,
+    FLAG_REDELIVERED, FLAG_TRACE_CONTEXT, Frame, FrameError, HEADER_LEN, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN,
     MAX_MESSAGE_LEN,
 };
 pub use ids::{GroupId, IdError, Uid};

@@ -1,6 +1,6 @@
 //! [`TraceContext`]: which trace a frame belongs to, as the W3C's Trace Context has it.
 //!
-//! A frame with [`FLAG_TRACED`](crate::frame::FLAG_TRACED) has it in front of its body, as bytes. HTTP has it as
+//! A frame with [`FLAG_TRACE_CONTEXT`](crate::frame::FLAG_TRACE_CONTEXT) has it in front of its body, as bytes. HTTP has it as
 //! text, in the header `traceparent`.
 
 use bytes::{Buf, Bytes};

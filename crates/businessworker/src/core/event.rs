@@ -34,7 +34,7 @@ pub struct Event {
     pub received_ms: u64,
     /// Its trace, where a gateway has decided that it is traced.
     #[cfg(feature = "otel")]
-    pub(crate) trace: Option<Box<crate::spans::EventTrace>>,
+    pub(crate) trace: Option<Box<crate::spans::EventContext>>,
     /// The worker made it, as the client's gateway is lost.
     pub(super) is_loss: bool,
     pub(super) standing: Standing,

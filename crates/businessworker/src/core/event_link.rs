@@ -23,8 +23,8 @@ pub struct Identity {
     secret_key: SecretKey,
     /// The id of the process; with one, the worker acknowledges events.
     process: Option<u64>,
-    /// The worker takes the traces of events.
-    takes_traces: bool,
+    /// The worker takes the trace contexts of events.
+    takes_trace_contexts: bool,
     connections: AtomicU64,
 }
 
@@ -48,7 +48,14 @@ impl Identity {
     }
 
     fn new(name: String, id: WorkerId, secret_key: SecretKey) -> Self {
-        Self { name, id, secret_key, process: None, takes_traces: false, connections: AtomicU64::new(0) }
+        Self {
+            name,
+            id,
+            secret_key,
+            process: None,
+            takes_trace_contexts: false,
+            connections: AtomicU64::new(0),
+        }
     }
 
     /// Lets the worker acknowledge events, as the process with this random id.
@@ -60,8 +67,8 @@ impl Identity {
 
     /// Lets gateways say which events are traced, or not; not by default.
     #[must_use]
-    pub fn with_traces(mut self, takes_traces: bool) -> Self {
-        self.takes_traces = takes_traces;
+    pub fn with_trace_contexts(mut self, takes_trace_contexts: bool) -> Self {
+        self.takes_trace_contexts = takes_trace_contexts;
         self
     }
 
@@ -92,7 +99,7 @@ impl Identity {
             secret_key: Some(self.secret_key.clone()),
             features: Some(Features {
                 acknowledged_events: self.process.is_some(),
-                trace_context: self.takes_traces,
+                trace_context: self.takes_trace_contexts,
                 ..Features::ALL
             }),
             process: self.process,

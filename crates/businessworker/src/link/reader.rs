@@ -62,7 +62,7 @@ impl<E: Events> Reader<'_, E> {
                 Frame::parse(&mut buffer, MAX_LARGE_FRAME_LEN).map_err(io::Error::other)?
             {
                 #[cfg(feature = "otel")]
-                let trace = crate::spans::take_trace(&mut frame);
+                let trace = crate::spans::take_context(&mut frame);
                 let received = match self.link.receive(frame) {
                     Ok(received) => received,
                     Err(error) => {

@@ -81,7 +81,7 @@ pub enum ConfigError {
         "trace_sample and trace_parent need a gateway that is built for OpenTelemetry: build it with `cargo build --release \
          -p gateway --features otel` (or `-p gatewayworker-ctl --features otel`), or remove both"
     )]
-    NotBuiltForTraces,
+    NotBuiltForOtel,
     /// A session would not fit a frame.
     #[error(
         "max_session_bytes = {0}: a session is written in one frame, which may have {MAX_FRAME_LEN} bytes"

@@ -3,7 +3,7 @@
 //! - `flags`: the command line and the environment,
 //! - `listener`, `listen_url`: the settings of one listener,
 //! - `real_ip_header`: a setting of both,
-//! - `trace_parent`: a setting of traces,
+//! - `trace_parent`: a setting of OpenTelemetry,
 //! - `lan_ip`: the address for workers, and how it is found out,
 //! - `error`: why a configuration cannot work,
 //! - `validate`: the checks before a gateway runs with it.

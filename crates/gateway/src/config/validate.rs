@@ -58,7 +58,7 @@ impl Config {
         // A host name, and the address of "auto", are looked up and checked when the gateway binds.
         self.lan_listen.iter().try_for_each(|address| check_address("lan_listen", address))?;
         gatewayworker_metrics::check(self.metrics_listen.as_deref())?;
-        self.validate_traces()?;
+        self.validate_tracing()?;
         let inner = match (&self.lan_listen, self.lan_ip) {
             (Some(address), _) => address.parse::<SocketAddr>().ok().map(|address| address.ip()),
             (None, LanIp::Address(address)) => Some(address.into()),
@@ -81,15 +81,15 @@ impl Config {
         Ok(self)
     }
 
-    /// Checks the settings of traces.
-    fn validate_traces(&self) -> Result<(), ConfigError> {
+    /// Checks the settings of OpenTelemetry.
+    fn validate_tracing(&self) -> Result<(), ConfigError> {
         let part = self.trace_sample;
         if !(0.0..=1.0).contains(&part) {
             return Err(ConfigError::TraceSample(part));
         }
         let is_off = part == 0.0 && self.trace_parent == TraceParent::Ignore;
         if !cfg!(feature = "otel") && !is_off {
-            return Err(ConfigError::NotBuiltForTraces);
+            return Err(ConfigError::NotBuiltForOtel);
         }
         Ok(())
     }
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn traces_need_a_part_of_one_and_a_gateway_that_is_built_for_them() {
+    fn tracing_needs_a_part_of_one_and_a_gateway_that_is_built_for_them() {
         let with = |toml: &str| toml::from_str::<Config>(toml).unwrap().validated();
         for part in ["-0.1", "1.1", "nan"] {
             let error = with(&format!("trace_sample = {part}")).unwrap_err().to_string();

@@ -8,9 +8,9 @@ use gatewayworker_protocol::command::code;
 use super::Shard;
 use super::client::{Client, Waits};
 use super::event_log::EventLog;
+use super::event_spans;
 use super::moving::Sweep;
 use super::ports::Ports;
-use super::traces;
 use super::worker_link::WorkerLink;
 
 /// A connection id, the worker of its client or stub, and the log.
@@ -48,6 +48,15 @@ impl<P: Ports> Shard<P> {
                 return Err(format!("client {} waits for ever to be admitted", client.connection_id));
             }
         }
+        for client in self.table.clients() {
+            let is_traced = self.traces.connection_ids().any(|id| id == client.connection_id);
+            if client.queue.is_traced() != is_traced {
+                return Err(format!("client {} is marked wrongly as traced", client.connection_id));
+            }
+        }
+        if let Some(id) = self.traces.connection_ids().find(|id| !self.table.contains(*id)) {
+            return Err(format!("client {id} is traced, and is closed"));
+        }
         if !self.pending_close.is_empty() {
             return Err(format!("{} clients are not closed that are to be", self.pending_close.len()));
         }
@@ -60,10 +69,6 @@ impl<P: Ports> Shard<P> {
             if log.given() > 0 && !worker.acknowledges() {
                 return Err(format!("client {id} has events with a worker that does not acknowledge"));
             }
-        }
-        let (logs, ages) = (self.logs().count(), self.free_logs.ages.len());
-        if logs != ages {
-            return Err(format!("the ages of {ages} logs are counted, there are {logs}"));
         }
         self.check_waits()?;
         self.check_spans()?;
@@ -97,11 +102,11 @@ impl<P: Ports> Shard<P> {
 
     /// Checks that the spans that are open are those of the events in the logs.
     fn check_spans(&self) -> Result<(), String> {
-        let in_logs = self.logs().flat_map(|(_, _, log)| traces::contexts(log));
+        let in_logs = self.logs().flat_map(|(_, _, log)| event_spans::contexts(log));
         let in_logs: BTreeSet<u64> = in_logs.map(|context| context.span_id).collect();
-        match self.traces.open_spans() == &in_logs {
+        match self.event_spans.open_spans() == &in_logs {
             true => Ok(()),
-            false => Err(format!("open spans: {:?}, in logs: {in_logs:?}", self.traces.open_spans())),
+            false => Err(format!("open spans: {:?}, in logs: {in_logs:?}", self.event_spans.open_spans())),
         }
     }
 

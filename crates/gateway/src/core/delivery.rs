@@ -13,18 +13,18 @@ use std::sync::Arc;
 use gatewayworker_protocol::command::code;
 use gatewayworker_protocol::frame::{FLAG_ASKS, FLAG_REDELIVERED};
 use gatewayworker_protocol::{
-    ClientId, CloseReason, Command, FLAG_TRACED, Features, Frame, HEADER_LEN, Origin, TraceContext,
+    ClientId, CloseReason, Command, FLAG_TRACE_CONTEXT, Features, Frame, HEADER_LEN, Origin, TraceContext,
 };
 
 use super::Shard;
 use super::client::{LeftBehind, Waits};
 use super::effects::{Effect, Notice};
 use super::event_log::{Ended, EventLog};
+use super::event_spans::{self, SpanEnd};
 use super::link_buffer::LinkBuffer;
 use super::ports::{Directory, Ports};
 use super::source::{self, Source};
 use super::table::Key;
-use super::traces::{self, SpanEnd};
 use super::worker_link::WorkerLink;
 
 /// What became of the first event that waits in a log.
@@ -41,7 +41,7 @@ enum Given {
 impl<P: Ports> Shard<P> {
     /// Tells a client's worker an event, at once where that is possible.
     pub(super) fn tell(&mut self, key: Key, cmd: u8, flag: u8, body: &[u8]) {
-        if self.traces.is_on() {
+        if self.event_spans.is_on() {
             return self.tell_sampled(key, cmd, flag, body);
         }
         self.tell_event(key, cmd, flag, body);
@@ -65,7 +65,7 @@ impl<P: Ports> Shard<P> {
             }
             if link.buffer.append(|out| frame.encode_with(out, &client.session, body)).is_ok() {
                 if acknowledges {
-                    self.free_logs.log(&mut client.log).push_given(cmd, flag, body, len);
+                    self.free_logs.log(&mut client.log, self.now_ms).push_given(cmd, flag, body, len);
                 }
                 self.effects.signals.flush = true;
                 list_link(&mut self.links, &client.worker);
@@ -76,7 +76,7 @@ impl<P: Ports> Shard<P> {
             }
             self.directory.close(&client.worker);
         }
-        self.free_logs.log(&mut client.log).push(cmd, flag, body);
+        self.free_logs.log(&mut client.log, self.now_ms).push(cmd, flag, body);
         self.go_on(key.connection_id());
     }
 
@@ -115,17 +115,17 @@ impl<P: Ports> Shard<P> {
         if !acknowledges {
             flag &= !FLAG_REDELIVERED;
         }
-        let (context, body) = traces::split(flag, body);
+        let (context, body) = event_spans::split(flag, body);
         let body = if cmd == code::ON_CLOSE { close_body(link.features, body) } else { body };
         let traced_body;
         let body = match context {
             None => body,
             Some(context) if takes_context(link.features, session.len() + body.len()) => {
-                traced_body = traces::join(context, body);
+                traced_body = event_spans::join(context, body);
                 &traced_body
             }
             Some(_) => {
-                flag &= !FLAG_TRACED;
+                flag &= !FLAG_TRACE_CONTEXT;
                 body
             }
         };
@@ -209,7 +209,7 @@ impl<P: Ports> Shard<P> {
     /// DONE: a worker has finished events of clients, the first ones that it has of each.
     pub(super) fn end_events(&mut self, epoch: u32, counts: &[(u32, u32)]) {
         let mut together = EndedTogether::default();
-        if self.traces.has_open() {
+        if self.event_spans.has_open() {
             for (id, events) in counts {
                 self.end_spans_of(*id, epoch, *events);
                 self.end_events_of(*id, epoch, *events, &mut together);
@@ -252,7 +252,7 @@ impl<P: Ports> Shard<P> {
         if let Some(log) = log
             && ended.events > 0
         {
-            self.free_logs.restart(log);
+            log.restart(self.now_ms);
         }
         if ended.events < events as usize {
             self.note_miscount(id, events as usize - ended.events);
@@ -278,8 +278,8 @@ impl<P: Ports> Shard<P> {
             return;
         }
         let leaving = hold_if_leaving(worker);
-        let has_spans = self.traces.has_open();
-        let spans = log.as_deref().filter(|_| has_spans).map(traces::contexts);
+        let has_spans = self.event_spans.has_open();
+        let spans = log.as_deref().filter(|_| has_spans).map(event_spans::contexts);
         let ended = log.as_mut().map_or_else(Ended::default, |log| log.take_back(events as usize));
         let spans = spans.map(|spans| (spans, worker.clone()));
         if let Some(log) = log {
@@ -329,7 +329,6 @@ impl<P: Ports> Shard<P> {
     ) {
         let Some(mut log) = log else { return };
         self.end_spans_of_log(&log, worker);
-        self.free_logs.forget(&log);
         let ended = log.finish(log.given());
         let has_room = worker.end_events(ended.events, ended.bytes);
         if let Some(from) = log.moved_from.take() {

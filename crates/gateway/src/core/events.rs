@@ -14,10 +14,10 @@ use gatewayworker_protocol::{ClientCloseFrame, CloseReason, HEADER_LEN, MAX_FRAM
 use super::Shard;
 use super::client::{Client, Waits};
 use super::effects::{Effect, Notice};
+use super::event_spans;
 use super::link_buffer::LinkBuffer;
 use super::ports::{Directory, Ports};
 use super::table::Key;
-use super::traces;
 use super::worker_link::WorkerLink;
 
 /// Where a client's next event can go.
@@ -111,8 +111,12 @@ impl<P: Ports> Shard<P> {
         if let Some(client) = self.table.get(key) {
             self.settings.counters.listener(client.policy().index).messages.add(1);
             client.messages = client.messages.saturating_add(1);
+            let is_traced = client.queue.is_traced();
             if HEADER_LEN + client.session.len() + message.len() > MAX_FRAME_LEN {
                 self.check_worker_takes(key, message.len())?;
+            }
+            if is_traced {
+                self.trace_message(key, is_binary, message);
             }
         }
         let flag = FLAG_PLAIN | if is_binary { FLAG_BINARY } else { 0 };
@@ -149,11 +153,11 @@ impl<P: Ports> Shard<P> {
         let mut log = client.log.take();
         if matches!(reason, CloseReason::Refused | CloseReason::NotAdmitted | CloseReason::Undeliverable) {
             // All that waits is dropped; the spans of what its worker has end with that.
-            let has_spans = self.traces.has_open();
-            let before = log.as_deref().filter(|_| has_spans).map(traces::contexts);
-            self.free_logs.log(&mut log).cut_short();
+            let has_spans = self.event_spans.has_open();
+            let before = log.as_deref().filter(|_| has_spans).map(event_spans::contexts);
+            self.free_logs.log(&mut log, self.now_ms).cut_short();
             if let Some(before) = before {
-                let after = log.as_deref().map(traces::contexts).unwrap_or_default();
+                let after = log.as_deref().map(event_spans::contexts).unwrap_or_default();
                 self.end_spans_missing(before, &after, &client.worker);
             }
         }

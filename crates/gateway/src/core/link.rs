@@ -13,6 +13,7 @@ use gatewayworker_protocol::{
     Command, Features, Frame, FrameError, Hello, MAX_FRAME_LEN, Pairing, PingBody, Question, SecretKey,
 };
 
+use super::close::Closer;
 use super::commands::closed::Closed;
 use super::commands::send_to_all::SendToSome;
 use super::commands::{self, Routed, ShardCommand};
@@ -34,6 +35,8 @@ pub struct LinkState {
     /// The connections of CLOSED, which count once the link is attached: before that nothing says that
     /// they are this gateway's.
     closed: Vec<u32>,
+    /// Who the peer is, to be named where it closes a client.
+    caller: Closer,
     /// Commands that wait to be handed to the shards.
     pub pending: Vec<Vec<ShardCommand>>,
 }
@@ -105,7 +108,13 @@ impl LinkState {
     pub fn new(secret_key: SecretKey, max_frame_len: usize, shards: usize) -> Self {
         let pending = (0..shards).map(|_| Vec::new()).collect();
         let is_authorized = secret_key.is_empty();
-        Self { is_authorized, secret_key, max_frame_len, role: Role::Call, closed: Vec::new(), pending }
+        let (closed, caller) = Default::default();
+        Self { is_authorized, secret_key, max_frame_len, role: Role::Call, closed, caller, pending }
+    }
+
+    /// Says who the peer is. The clients that it closes from now on are closed at its wish.
+    pub fn set_caller(&mut self, caller: Closer) {
+        self.caller = caller;
     }
 
     /// Whether it has shown the key.
@@ -151,7 +160,7 @@ impl LinkState {
                 Command::Publish { .. } => Some(LinkEvent::Publish(command)),
                 Command::Ask(question) => Some(LinkEvent::Question(question)),
                 command => {
-                    if let Some(routed) = commands::route(command, &mut number) {
+                    if let Some(routed) = commands::route(command, &self.caller, &mut number) {
                         self.queue(routed);
                     }
                     None
@@ -214,7 +223,7 @@ impl LinkState {
             return false;
         }
         let closed = Command::Closed(std::mem::take(&mut self.closed));
-        if let Some(routed) = commands::route(closed, || 0) {
+        if let Some(routed) = commands::route(closed, &self.caller, || 0) {
             self.queue(routed);
         }
         true

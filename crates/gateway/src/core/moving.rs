@@ -17,10 +17,10 @@ use gatewayworker_protocol::frame::FLAG_PLAIN;
 
 use super::Shard;
 use super::client::Waits;
+use super::event_spans;
 use super::link_buffer::LinkBuffer;
 use super::ports::{Directory, Ports};
 use super::source::{self, Source};
-use super::traces;
 use super::worker_link::{Gone, TakenBack, WorkerLink};
 
 /// What one input of a sweep does at most: it looks at so many clients,
@@ -130,7 +130,7 @@ impl<P: Ports> Shard<P> {
         let next = log.as_ref().and_then(|log| log.next_cmd());
         let is_adopted = acknowledges && next != Some(code::ON_CONNECT);
         if is_adopted {
-            let log = self.free_logs.log(log);
+            let log = self.free_logs.log(log, self.now_ms);
             log.push_adopt(FLAG_PLAIN);
             if log.moved_from.is_none() && old.acknowledges() && !old.is_over() {
                 old.hold();
@@ -195,8 +195,8 @@ impl<P: Ports> Shard<P> {
         if log.given() == 0 {
             return TakenBack::default();
         }
-        let has_spans = self.traces.has_open();
-        let spans = has_spans.then(|| (traces::contexts(log), worker.clone()));
+        let has_spans = self.event_spans.has_open();
+        let spans = has_spans.then(|| (event_spans::contexts(log), worker.clone()));
         let settled = log.settle(delivery.mode, how == Gone::Ended);
         let has_room = worker.end_events(settled.ended.events, settled.ended.bytes);
         self.after_ended(settled.ended, has_room);

@@ -14,9 +14,9 @@ use gatewayworker_protocol::Origin;
 use super::Shard;
 use super::client::LeftBehind;
 use super::event_log::EventLog;
+use super::event_spans;
 use super::ports::{Directory, Ports};
 use super::table::{Key, Table};
-use super::traces;
 use super::worker_link::WorkerLink;
 
 /// Stubs that wait for a worker, in a gateway, and their bytes.
@@ -185,8 +185,8 @@ impl<P: Ports> Shard<P> {
     pub(super) fn cut_stub_short(&mut self, id: u32) {
         let Some(stub) = self.stubs.by_id.get_mut(&id) else { return };
         let Some(log) = stub.log.as_mut() else { return };
-        let has_spans = self.traces.has_open();
-        let spans = has_spans.then(|| (traces::contexts(log), stub.worker.clone()));
+        let has_spans = self.event_spans.has_open();
+        let spans = has_spans.then(|| (event_spans::contexts(log), stub.worker.clone()));
         log.cut_short();
         if let Some((spans, worker)) = spans {
             self.end_spans_that_left(id, &worker, spans);

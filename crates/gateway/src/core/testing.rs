@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_protocol::frame::FLAG_REDELIVERED;
-use gatewayworker_protocol::{Command, FLAG_TRACED, Features, Frame, PingBody, TraceContext, code};
+use gatewayworker_protocol::{Command, FLAG_TRACE_CONTEXT, Features, Frame, PingBody, TraceContext, code};
 
 use super::client::NewClient;
 use super::delivery_counts::DeliveryCounts;
@@ -308,7 +308,7 @@ pub fn told(link: &WorkerLink<MemoryLink>) -> Vec<String> {
     let mut written = std::mem::take(&mut *link.buffer.written.borrow_mut());
     let mut told = Vec::new();
     while let Some(mut frame) = Frame::parse(&mut written, usize::MAX).expect("frames") {
-        if frame.flag & FLAG_TRACED != 0 {
+        if frame.flag & FLAG_TRACE_CONTEXT != 0 {
             TraceContext::take(&mut frame.body).expect("a context");
         }
         let again = if frame.flag & FLAG_REDELIVERED != 0 { " again" } else { "" };

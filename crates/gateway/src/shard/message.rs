@@ -11,11 +11,12 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::connection::Core;
 use crate::core::commands::ShardCommand;
-use crate::core::gauges::ShardGauges;
 use crate::core::isolation::Isolated;
 use crate::core::source::ClosesGivenUp;
+use crate::core::trace::TraceId;
 use crate::core::worker_link::{Gone, TakenBack};
 use crate::listener::ConnectionPermit;
+use crate::trace_queue::TraceQueue;
 use crate::workers::WorkerLink;
 
 /// A message to a shard.
@@ -26,10 +27,8 @@ pub(crate) enum ShardMessage {
     Link(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit),
     /// The commands of one link, in order.
     Commands(Vec<ShardCommand>),
-    /// A question: it is called with the shard's core, and sends its part of the answer itself.
+    /// A question: it is called with the shard's core, at the shard's time, and sends its part of the answer itself.
     Ask(Question),
-    /// A question of the metrics.
-    Gauges(oneshot::Sender<ShardGauges>),
     /// A worker drains: its clients go to others as soon as they may.
     WorkerDrains(Arc<WorkerLink>),
     /// A worker is gone, and all that has come from it stands before this message. The shard reports what
@@ -49,6 +48,22 @@ pub(crate) enum ShardMessage {
     },
     /// End the shard.
     End,
+    /// Begin to trace a client.
+    Trace(NewTrace),
+    /// End a trace.
+    Untrace(TraceId),
+}
+
+/// A trace that an operator has asked for.
+pub(crate) struct NewTrace {
+    pub(crate) id: TraceId,
+    pub(crate) connection_id: u32,
+    /// Show what is in the frames.
+    pub(crate) payloads: bool,
+    /// Where its lines go.
+    pub(crate) queue: Arc<TraceQueue>,
+    /// Whether there is such a client.
+    pub(crate) begun: oneshot::Sender<bool>,
 }
 
 /// A question to a shard.

@@ -9,7 +9,7 @@ mod closing;
 mod left_behind;
 mod moving;
 mod poison;
-mod traces;
+mod spans;
 mod walk;
 
 use std::sync::Arc;

@@ -9,16 +9,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use gatewayworker_protocol::frame::FLAG_REDELIVERED;
-use gatewayworker_protocol::{CloseReason, Command, FLAG_TRACED, Features, Frame, TraceContext, code};
+use gatewayworker_protocol::{CloseReason, Command, FLAG_TRACE_CONTEXT, Features, Frame, TraceContext, code};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::core::effects::{Effect, Notice};
+use crate::core::event_spans::SpanSettings;
 use crate::core::events::Route;
 use crate::core::ports::Directory;
 use crate::core::table::Key;
 use crate::core::testing::{self, MemoryDirectory, MemoryLink, MemoryPorts};
-use crate::core::traces::TraceSettings;
 use crate::core::worker_link::{Gone, Peer, WorkerLink};
 use crate::core::{Settings, Shard};
 
@@ -77,7 +77,7 @@ impl Walk {
             settings.delivery.max_deliveries = if seed.is_multiple_of(2) { u8::MAX } else { 2 };
             settings.delivery.window_events = 6;
             let sample = [0.0, 0.5, 1.0][(seed % 3) as usize];
-            Shard::new(settings, workers.clone()).with_traces(TraceSettings { sample, seed })
+            Shard::new(settings, workers.clone()).with_spans(SpanSettings { sample, seed })
         });
         Self {
             shards,
@@ -258,7 +258,7 @@ impl Walk {
     fn read(&mut self, at: usize) {
         let mut written = std::mem::take(&mut *self.alive[at].link.buffer.written.borrow_mut());
         while let Some(mut frame) = Frame::parse(&mut written, usize::MAX).unwrap() {
-            if frame.flag & FLAG_TRACED != 0 {
+            if frame.flag & FLAG_TRACE_CONTEXT != 0 {
                 TraceContext::take(&mut frame.body).unwrap();
             }
             let worker = &mut self.alive[at];

@@ -7,6 +7,8 @@
 //! - `filter`: which clients an operator asks for,
 //! - `clients`: the walk over clients, and one client in full,
 //! - `groups`: the walk over groups,
+//! - `oldest`: the walk that finds how long events have waited, which the metrics use, too,
+//! - `outbox`: what waits to be written to one client,
 //! - `top`: the first so many of all that were seen.
 //!
 //! `crate::inspect` asks the shards, and makes the answer.
@@ -14,6 +16,8 @@
 mod clients;
 mod filter;
 mod groups;
+mod oldest;
+mod outbox;
 #[cfg(test)]
 mod tests;
 mod top;
@@ -21,6 +25,8 @@ mod top;
 pub(crate) use clients::{ClientWalk, FoundClient, FullClient};
 pub(crate) use filter::{ClientFilter, FilterError, connection_id};
 pub(crate) use groups::GroupWalk;
+pub(crate) use oldest::OldestEventWalk;
+pub(crate) use outbox::outbox;
 
 /// How many clients or groups one call of a walk looks at, at most.
 pub(crate) const SLICE: usize = 10_000;

@@ -1,14 +1,14 @@
 //! Which events are traced, what a worker is told of that, and when their spans end.
 
 use gatewayworker_protocol::frame::FLAG_REDELIVERED;
-use gatewayworker_protocol::{CloseReason, FLAG_TRACED, Features, Frame, TraceContext, code};
+use gatewayworker_protocol::{CloseReason, FLAG_TRACE_CONTEXT, Features, Frame, TraceContext, code};
 
 use super::{Gateway, Link, crash};
 use crate::core::Shard;
 use crate::core::delivery_settings::{DeliveryMode, DeliverySettings};
 use crate::core::effects::Effect;
+use crate::core::event_spans::{SpanChange, SpanEnd, SpanSettings};
 use crate::core::testing::{self, told};
-use crate::core::traces::{SpanChange, SpanEnd, TraceSettings};
 use crate::core::worker_link::{Gone, Peer};
 
 /// A gateway of one shard that traces this part of the events.
@@ -19,7 +19,7 @@ fn traced(sample: f64) -> Gateway {
 fn traced_with(sample: f64, settings: DeliverySettings) -> Gateway {
     let mut gateway = Gateway::with(settings);
     let shard = Shard::new(gateway.shards[0].settings.clone(), gateway.workers.clone());
-    gateway.shards = vec![shard.with_traces(TraceSettings { sample, seed: 7 })];
+    gateway.shards = vec![shard.with_spans(SpanSettings { sample, seed: 7 })];
     gateway
 }
 
@@ -29,7 +29,7 @@ fn frames(link: &Link) -> Vec<(u8, u8, Option<TraceContext>, String)> {
     let frames = std::iter::from_fn(|| Frame::parse(&mut written, usize::MAX).unwrap());
     frames
         .map(|mut frame| {
-            let is_traced = frame.flag & FLAG_TRACED != 0;
+            let is_traced = frame.flag & FLAG_TRACE_CONTEXT != 0;
             let context = is_traced.then(|| TraceContext::take(&mut frame.body).unwrap());
             (frame.cmd, frame.flag, context, String::from_utf8(frame.body.to_vec()).unwrap())
         })
@@ -132,7 +132,7 @@ fn a_redelivered_event_keeps_its_trace_and_its_span_says_so() {
 }
 
 #[test]
-fn a_worker_that_knows_no_traces_gets_the_event_without() {
+fn a_worker_that_knows_no_trace_contexts_gets_the_event_without() {
     let mut gateway = traced(1.0);
     let features = Features { trace_context: false, ..Features::ALL };
     let ours = gateway.workers.join("a", 1 << 20, Peer { features, epoch: 1, process: Some(1) });
@@ -146,7 +146,7 @@ fn a_worker_that_knows_no_traces_gets_the_event_without() {
     let php = gateway.php("b");
     gateway.say(key, "hi");
     let frames = frames(&php);
-    assert_eq!((frames[0].1 & FLAG_TRACED, frames[0].3.as_str()), (0, "hi"));
+    assert_eq!((frames[0].1 & FLAG_TRACE_CONTEXT, frames[0].3.as_str()), (0, "hi"));
     assert_eq!(gateway.ends(), [(SpanEnd::Given, false)], "it does not say when it has finished");
 }
 

@@ -1,18 +1,18 @@
 //! Which events are traced, and when each of their spans begins and ends.
 //!
 //! An event that is sampled carries a [`TraceContext`] in front of its body, in its client's log as well as on the
-//! link, and [`FLAG_TRACED`] among its flags. So what is given again keeps its trace, and an event that is not
+//! link, and [`FLAG_TRACE_CONTEXT`] among its flags. So what is given again keeps its trace, and an event that is not
 //! sampled is as it always was. The core draws the ids and notes the begin and the end as effects; the shell, which
 //! has a clock and an exporter, makes spans of them (`spans`).
 //!
 //! Without the cargo feature `otel` nothing of this is compiled into the way of an event. With it, and with
-//! `trace_sample = 0`, an event costs the look at [`Traces::is_on`].
+//! `trace_sample = 0`, an event costs the look at [`EventSpans::is_on`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gatewayworker_protocol::frame::FLAG_REDELIVERED;
-use gatewayworker_protocol::{ClientId, FLAG_TRACED, HEADER_LEN, TraceContext};
+use gatewayworker_protocol::{ClientId, FLAG_TRACE_CONTEXT, HEADER_LEN, TraceContext};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -30,9 +30,9 @@ const IS_BUILT: bool = cfg!(any(feature = "otel", test));
 /// Spans that may be open in a shard at the same time. Beyond, events are not sampled.
 const MAX_OPEN: usize = 4096;
 
-/// The settings of traces.
+/// The settings of OpenTelemetry.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct TraceSettings {
+pub struct SpanSettings {
     /// The part of the events that is sampled, from 0.0 to 1.0.
     pub sample: f64,
     /// A random number, from which the ids of traces and spans are drawn.
@@ -77,9 +77,9 @@ pub enum SpanEnd {
     Dropped,
 }
 
-/// The traces of a shard.
+/// The spans of a shard.
 #[derive(Debug)]
-pub(super) struct Traces {
+pub(super) struct EventSpans {
     /// Events may be sampled now.
     is_on: bool,
     /// An event is sampled where a random number of 63 bits is less.
@@ -91,14 +91,14 @@ pub(super) struct Traces {
     open: BTreeSet<u64>,
 }
 
-impl Default for Traces {
+impl Default for EventSpans {
     fn default() -> Self {
-        Self::new(TraceSettings::default())
+        Self::new(SpanSettings::default())
     }
 }
 
-impl Traces {
-    pub(super) fn new(settings: TraceSettings) -> Self {
+impl EventSpans {
+    pub(super) fn new(settings: SpanSettings) -> Self {
         let threshold = (settings.sample.clamp(0.0, 1.0) * (1_u64 << 63) as f64) as u64;
         Self {
             is_on: threshold > 0,
@@ -159,18 +159,18 @@ pub(super) fn join(context: TraceContext, body: &[u8]) -> Vec<u8> {
 /// Splits the context from the body of an event that has one.
 #[inline]
 pub(super) fn split(flag: u8, body: &[u8]) -> (Option<TraceContext>, &[u8]) {
-    if !IS_BUILT || flag & FLAG_TRACED == 0 {
+    if !IS_BUILT || flag & FLAG_TRACE_CONTEXT == 0 {
         return (None, body);
     }
     (TraceContext::read(body), body.get(TraceContext::LEN..).unwrap_or_default())
 }
 
 impl<P: Ports> Shard<P> {
-    /// Returns the shard with these settings of traces. Without them no event is traced.
+    /// Returns the shard with these settings of OpenTelemetry. Without them no event is traced.
     #[cfg(any(feature = "otel", feature = "internals", test))]
     #[must_use]
-    pub fn with_traces(mut self, settings: TraceSettings) -> Self {
-        self.traces = Traces::new(settings);
+    pub fn with_spans(mut self, settings: SpanSettings) -> Self {
+        self.event_spans = EventSpans::new(settings);
         self
     }
 
@@ -183,9 +183,9 @@ impl<P: Ports> Shard<P> {
         handshake: Option<&[u8]>,
         now_ms: u64,
     ) {
-        self.traces.set_parent(Some(parent));
+        self.event_spans.set_parent(Some(parent));
         self.tell_connected(key, handshake, now_ms);
-        self.traces.set_parent(None);
+        self.event_spans.set_parent(None);
     }
 
     /// [Tells](Self::tell) a client's worker an event that may be sampled.
@@ -201,13 +201,13 @@ impl<P: Ports> Shard<P> {
         let Some(context) = fits.then(|| self.begin_span(id, cmd)).flatten() else {
             return self.tell_event(key, cmd, flag, body);
         };
-        let (flag, body) = (flag | FLAG_TRACED, join(context, body));
+        let (flag, body) = (flag | FLAG_TRACE_CONTEXT, join(context, body));
         if is_plain {
             return self.tell_event(key, cmd, flag, &body);
         }
-        // The worker may know no traces, or the event be finished as soon as it is given.
+        // The worker may know no trace contexts, or the event be finished as soon as it is given.
         if let Some(client) = self.table.get(key) {
-            self.free_logs.log(&mut client.log).push(cmd, flag, &body);
+            self.free_logs.log(&mut client.log, self.now_ms).push(cmd, flag, &body);
         }
         self.go_on(key.connection_id());
     }
@@ -220,17 +220,17 @@ impl<P: Ports> Shard<P> {
         (cmd, flag): (u8, u8),
         body: &[u8],
     ) {
-        let context = if self.traces.is_on() { self.begin_span(client, cmd) } else { None };
-        let log = self.free_logs.log(log);
+        let context = if self.event_spans.is_on() { self.begin_span(client, cmd) } else { None };
+        let log = self.free_logs.log(log, self.now_ms);
         match context {
             None => log.push(cmd, flag, body),
-            Some(context) => log.push(cmd, flag | FLAG_TRACED, &join(context, body)),
+            Some(context) => log.push(cmd, flag | FLAG_TRACE_CONTEXT, &join(context, body)),
         }
     }
 
     /// Begins the span of an event, where that is sampled.
     fn begin_span(&mut self, client: ClientId, cmd: u8) -> Option<TraceContext> {
-        let (context, parent) = self.traces.sample()?;
+        let (context, parent) = self.event_spans.sample()?;
         let begun = SpanChange::Begun { context, parent, cmd, client };
         self.effects.list.push_back(Effect::Span(Box::new(begun)));
         Some(context)
@@ -244,7 +244,7 @@ impl<P: Ports> Shard<P> {
         end: SpanEnd,
         is_redelivered: bool,
     ) {
-        if self.traces.open.remove(&context.span_id) {
+        if self.event_spans.open.remove(&context.span_id) {
             let span_id = context.span_id;
             let ended = SpanChange::Ended { span_id, worker: worker.key().clone(), end, is_redelivered };
             self.effects.list.push_back(Effect::Span(Box::new(ended)));
@@ -303,7 +303,7 @@ impl<P: Ports> Shard<P> {
         log: &EventLog<P::Buffer>,
         worker: &Arc<WorkerLink<P::Buffer>>,
     ) {
-        if self.traces.has_open() {
+        if self.event_spans.has_open() {
             for context in contexts(log) {
                 self.end_span(context, worker, SpanEnd::Dropped, false);
             }
