@@ -31,6 +31,7 @@ use crate::link::{self, EventLinks, LinkLimits};
 use crate::metrics::WorkerMetrics;
 use crate::network::Network;
 use crate::problem::problem;
+use crate::reports::Reports;
 #[cfg(feature = "otel")]
 use crate::spans::WorkerSpans;
 use crate::timings::Timings;
@@ -307,7 +308,6 @@ pub async fn serve<E: Events>(
             .question_observer(timings.as_ref().map(Timings::question_observer))
             .connect()
     });
-    let heartbeats = Heartbeats::start(worker.clone(), config.link_ping_interval()).map_err(Error::Thread)?;
     let limits = Limits { slow: config.slow_handler_warning(), cancel: config.handler_timeout() };
     let gateway = worker.gateway().clone();
     #[cfg_attr(not(feature = "otel"), allow(unused_mut, reason = "it gets what makes spans"))]
@@ -317,6 +317,10 @@ pub async fn serve<E: Events>(
         handler.spans = spans.as_ref().map(|spans| spans.for_handlers(&config.name));
     }
     let queues = EventQueues::new(clients, handler, config.concurrency, config.link_timeout());
+    let mut reports = Reports::new(Arc::downgrade(&queues));
+    let worker = queues.handler.worker.clone();
+    let heartbeats = Heartbeats::start(worker, config.link_ping_interval(), move || reports.read())
+        .map_err(Error::Thread)?;
     provide_stats(&stats, &queues, &registers);
     let requests = RequestCounts::default();
     let end_of_metrics = CancellationToken::new();
@@ -404,7 +408,7 @@ pub async fn serve<E: Events>(
     }
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
     let stop = pin!(async { handler.events.on_worker_stop(&gateway).await });
-    if timeout(left, handler.contain("on_worker_stop", "none", stop)).await.is_err() {
+    if timeout(left, handler.contain("on_worker_stop", None, stop)).await.is_err() {
         warn!("on_worker_stop did not return in time: it is cancelled");
     }
     gateway.finish(left).await;

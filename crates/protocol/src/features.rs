@@ -38,6 +38,8 @@ pub struct Features {
     /// `acknowledged-events`: the worker says when it has handled an event, and the gateway gives an
     /// event that was not handled to another worker.
     pub acknowledged_events: bool,
+    /// `worker-reports`: the worker tells the gateway about itself with REPORT, and the gateway answers with REPORTED.
+    pub worker_reports: bool,
     /// `trace-context`: an event that is traced carries a [`TraceContext`](crate::TraceContext).
     pub trace_context: bool,
 }
@@ -61,6 +63,7 @@ impl Features {
         large_frames: true,
         close_detail: true,
         acknowledged_events: true,
+        worker_reports: true,
         trace_context: true,
     };
 
@@ -75,6 +78,7 @@ impl Features {
                 "large-frames" => features.large_frames = true,
                 "close-detail" => features.close_detail = true,
                 "acknowledged-events" => features.acknowledged_events = true,
+                "worker-reports" => features.worker_reports = true,
                 "trace-context" => features.trace_context = true,
                 _ => {}
             }
@@ -91,6 +95,7 @@ impl Features {
             (self.large_frames, "large-frames"),
             (self.close_detail, "close-detail"),
             (self.acknowledged_events, "acknowledged-events"),
+            (self.worker_reports, "worker-reports"),
             (self.trace_context, "trace-context"),
         ]
         .into_iter()
@@ -197,7 +202,7 @@ mod tests {
             (welcome(some), r#"{"features":["channel"]}"#),
             (
                 welcome(Features::ALL),
-                r#"{"features":["close-reason","admission","channel","large-frames","close-detail","acknowledged-events","trace-context"]}"#,
+                r#"{"features":["close-reason","admission","channel","large-frames","close-detail","acknowledged-events","worker-reports","trace-context"]}"#,
             ),
             (
                 PingBody::Welcome { features: some, pairing: Some(Pairing { instance: 0xabc, epoch: 7 }) },
