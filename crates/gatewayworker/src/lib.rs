@@ -86,6 +86,9 @@ mod readme {
     struct Channel;
     #[doc = include_str!("../../../docs/guide/metrics.md")]
     struct Metrics;
+    #[cfg(feature = "otel")]
+    #[doc = include_str!("../../../docs/guide/tracing.md")]
+    struct Tracing;
     #[doc = include_str!("../../../docs/guide/router.md")]
     struct Router;
 }
