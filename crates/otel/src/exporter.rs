@@ -4,7 +4,7 @@
 //! [`Exporter::shutdown`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, SyncSender, TrySendError};
 use std::thread::Thread;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use tracing::info;
 
 use crate::http::{HttpClient, TlsError, endpoint};
 use crate::limits::{BATCH, QUEUE, SHUTDOWN};
-use crate::worker::{self, Queue, Work};
+use crate::worker::{self, Queue};
 
 /// The attribute that names the service.
 const SERVICE_NAME: &str = "service.name";
@@ -47,7 +47,7 @@ pub struct Exporter {
 
 #[derive(Debug)]
 struct Shared {
-    work: SyncSender<Work>,
+    spans: SyncSender<Box<SpanData>>,
     queue: Arc<Queue>,
     thread: Thread,
 }
@@ -66,6 +66,7 @@ impl Exporter {
         }
         let endpoint = endpoint();
         let client = HttpClient::from_environment(&endpoint)?;
+        let endpoint = without_password(&endpoint);
         let mut otlp = OtlpExporter::builder()
             .with_http()
             .with_http_client(client)
@@ -84,22 +85,22 @@ impl Exporter {
         endpoint: String,
     ) -> Result<Self, SetupError> {
         info!(endpoint, "spans of traced events are sent to an OpenTelemetry collector");
-        let (work, received) = mpsc::sync_channel(QUEUE);
-        let queue = Arc::new(Queue { waiting: AtomicUsize::new(0), lost: AtomicU64::new(0) });
+        let (spans, received) = mpsc::sync_channel(QUEUE);
+        let queue = Arc::new(Queue::default());
         let sent = queue.clone();
         let thread = std::thread::Builder::new()
             .name("spans".to_owned())
             .spawn(move || worker::run(&exporter, &endpoint, &received, &sent))
             .map_err(SetupError::Thread)?;
-        let shared = Shared { work, queue, thread: thread.thread().clone() };
+        let shared = Shared { spans, queue, thread: thread.thread().clone() };
         Ok(Self { shared: Arc::new(shared), resource })
     }
 
     /// Queues a span that has ended. Where the queue is full, the span is lost, and counted. Never waits.
     pub fn export(&self, span: SpanData) {
-        let Shared { work, queue, thread } = &*self.shared;
+        let Shared { spans, queue, thread } = &*self.shared;
         let before = queue.waiting.fetch_add(1, Ordering::Relaxed);
-        match work.try_send(Work::Span(Box::new(span))) {
+        match spans.try_send(Box::new(span)) {
             // It sleeps to gather spans. Only a crowd wakes it.
             Ok(()) if before + 1 == 2 * BATCH => thread.unpark(),
             Ok(()) => {}
@@ -125,18 +126,16 @@ impl Exporter {
         self.shared.queue.lost.load(Ordering::Relaxed)
     }
 
-    /// Waits until the spans that were given are sent, or lost, for `limit` at most. Blocks the thread.
+    /// Waits until the spans that were given are sent, or lost, for `limit` at most. Blocks the thread. From now on a
+    /// span is sent as soon as it comes.
     pub fn shutdown(&self, limit: Duration) {
-        let Shared { work, queue, thread } = &*self.shared;
-        if queue.waiting.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        let (done, is_done) = mpsc::sync_channel(1);
-        // Where the queue is full, the collector is not there.
-        if work.try_send(Work::Flush(done)).is_ok() {
-            thread.unpark();
-            let _ = is_done.recv_timeout(limit);
-        }
+        self.shared.queue.is_ending.store(true, Ordering::Release);
+        self.flush(limit);
+    }
+
+    fn flush(&self, limit: Duration) {
+        self.shared.thread.unpark();
+        self.shared.queue.wait_until_empty(limit);
     }
 }
 
@@ -152,13 +151,26 @@ impl SpanProcessor for Processor {
     }
 
     fn force_flush(&self) -> OTelSdkResult {
-        self.0.shutdown(SHUTDOWN);
+        self.0.flush(SHUTDOWN);
         Ok(())
     }
 
     /// The daemon shuts the exporter down: a provider that is dropped waits for nothing.
     fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
         Ok(())
+    }
+}
+
+/// Returns a URL as a log may show it.
+fn without_password(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority, path) = rest.split_once('/').map_or((rest, ""), |(host, path)| (host, path));
+            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+            let slash = if path.is_empty() { "" } else { "/" };
+            format!("{scheme}://{host}{slash}{path}")
+        }
+        None => url.to_owned(),
     }
 }
 
@@ -174,4 +186,20 @@ fn resource(service: &'static str) -> Resource {
         builder = builder.with_service_name(service);
     }
     builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_password;
+
+    #[test]
+    fn a_log_shows_no_password_of_a_url() {
+        for (url, shown) in [
+            ("http://name:word@host:4318/a@b", "http://host:4318/a@b"),
+            ("https://host", "https://host"),
+            ("host", "host"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
+    }
 }

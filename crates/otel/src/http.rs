@@ -84,6 +84,12 @@ impl HttpClient {
         Ok(Self { timeout: timeout.filter(|timeout| !timeout.is_zero()).unwrap_or(TIMEOUT), tls })
     }
 
+    /// Makes a client that reaches its collector by TLS, with the authorities in this file.
+    #[cfg(test)]
+    pub(crate) fn with_authorities(file: PathBuf) -> Result<Self, TlsError> {
+        Ok(Self { timeout: TIMEOUT, tls: Some(tls(Some(file))?) })
+    }
+
     fn send(&self, request: &Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let uri = request.uri();
         let host = uri.host().ok_or("the collector's URL has no host")?;

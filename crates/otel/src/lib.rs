@@ -12,6 +12,8 @@
 mod exporter;
 mod http;
 mod response;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use exporter::{Exporter, SetupError};

@@ -3,8 +3,9 @@
 //! `exporter` gives it its work. A batch that the collector does not take is lost: spans must not pile up here while
 //! a collector is away. That is said once a minute.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::Receiver;
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use opentelemetry_sdk::trace::{SpanData, SpanExporter};
@@ -15,64 +16,63 @@ use crate::limits::{BATCH, DELAY};
 /// How often it is said at most that spans are lost.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Something for the thread to do.
-pub(crate) enum Work {
-    /// Send this span.
-    Span(Box<SpanData>),
-    /// Send what came before this, then say so.
-    Flush(SyncSender<()>),
-}
-
-/// What the thread and those who give it spans count.
-#[derive(Debug)]
+/// What the thread and those who give it spans share, beside the spans.
+#[derive(Debug, Default)]
 pub(crate) struct Queue {
     /// Spans that wait, or are being sent.
     pub(crate) waiting: AtomicUsize,
     /// Spans that were lost.
     pub(crate) lost: AtomicU64,
+    /// Somebody waits for the end: nothing is gathered any more.
+    pub(crate) is_ending: AtomicBool,
+    /// A batch was sent, or lost.
+    sent: (Mutex<()>, Condvar),
+}
+
+impl Queue {
+    /// Waits until no span waits, for `limit` at most.
+    pub(crate) fn wait_until_empty(&self, limit: Duration) {
+        let guard = self.sent.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = |(): &mut ()| self.waiting.load(Ordering::Acquire) > 0;
+        drop(self.sent.1.wait_timeout_while(guard, limit, is_full));
+    }
+
+    fn count_sent(&self, spans: usize) {
+        // Under the lock, or it could come between the look at the number and the wait.
+        let _guard = self.sent.0.lock().unwrap_or_else(PoisonError::into_inner);
+        self.waiting.fetch_sub(spans, Ordering::Release);
+        self.sent.1.notify_all();
+    }
 }
 
 /// Sends spans until nobody is left who could give any.
-pub(crate) fn run(exporter: &impl SpanExporter, endpoint: &str, work: &Receiver<Work>, queue: &Queue) {
+pub(crate) fn run(
+    exporter: &impl SpanExporter,
+    endpoint: &str,
+    spans: &Receiver<Box<SpanData>>,
+    queue: &Queue,
+) {
     let mut warnings = Warnings { endpoint, last: None, said: 0 };
-    let mut batch = Vec::new();
-    while let Ok(first) = work.recv() {
-        let gather = matches!(first, Work::Span(_));
-        if gather {
+    while let Ok(first) = spans.recv() {
+        if !queue.is_ending.load(Ordering::Acquire) {
             // Whoever gives spans does not wake it for each.
             std::thread::park_timeout(DELAY);
         }
-        let mut next = Some(first);
-        while let Some(one) = next {
-            match one {
-                Work::Span(span) => batch.push(*span),
-                Work::Flush(done) => {
-                    send(exporter, &mut batch, queue, &mut warnings);
-                    // Whoever asked may not wait any more.
-                    let _ = done.try_send(());
-                }
+        let mut batch = vec![*first];
+        loop {
+            batch.extend(spans.try_iter().take(BATCH - batch.len()).map(|span| *span));
+            if batch.is_empty() {
+                break;
             }
-            if batch.len() >= BATCH {
-                send(exporter, &mut batch, queue, &mut warnings);
+            let sent = batch.len();
+            let error = futures_executor::block_on(exporter.export(std::mem::take(&mut batch))).err();
+            if error.is_some() {
+                queue.lost.fetch_add(sent as u64, Ordering::Relaxed);
             }
-            next = work.try_recv().ok();
+            queue.count_sent(sent);
+            warnings.check(queue, error.map(|error| error.to_string()));
         }
-        send(exporter, &mut batch, queue, &mut warnings);
-        warnings.check(queue, None);
     }
-}
-
-fn send(exporter: &impl SpanExporter, batch: &mut Vec<SpanData>, queue: &Queue, warnings: &mut Warnings<'_>) {
-    let spans = batch.len();
-    if spans == 0 {
-        return;
-    }
-    let sent = futures_executor::block_on(exporter.export(std::mem::take(batch)));
-    if let Err(error) = sent {
-        queue.lost.fetch_add(spans as u64, Ordering::Relaxed);
-        warnings.check(queue, Some(error.to_string()));
-    }
-    queue.waiting.fetch_sub(spans, Ordering::Relaxed);
 }
 
 /// Says how many spans are lost, once a minute at most.
