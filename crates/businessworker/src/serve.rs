@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use gatewayworker_client::Liveness;
 use gatewayworker_client::worker::{WorkerHandle, follow_gateways};
-use gatewayworker_daemon::{ListenerSource, Stats, WatchedLoops};
+use gatewayworker_daemon::{BindError, ListenerSource, Stats, WatchedLoops};
 use gatewayworker_http::RequestCounts;
-use gatewayworker_metrics::{BindError, Exporter, Health, Metrics};
+use gatewayworker_metrics::{Exporter, Health, Metrics};
 use gatewayworker_net::{LinkTls, LinkTlsError, RegisterLinks, registers};
 use tokio::net::TcpListener;
 use tokio::sync::watch;

@@ -192,10 +192,22 @@ impl GatewayState {
             ],
             self.rejections.stats(),
             self.limits.stats(),
+            self.traffic(),
             #[cfg(feature = "otel")]
             self.span_exporter.iter().map(|exporter| ("spans_lost", exporter.lost())).collect(),
         ]
         .concat()
+    }
+
+    /// Adds up what the shards have counted of messages and bytes.
+    fn traffic(&self) -> Vec<(&'static str, u64)> {
+        let sum = |read: fn(&ShardCounters) -> u64| self.counters.iter().map(|shard| read(shard)).sum();
+        vec![
+            ("messages", sum(ShardCounters::messages)),
+            ("deliveries", sum(|shard| shard.deliveries().map(|(_, count)| count).sum())),
+            ("bytes_received", sum(|shard| shard.bytes_received.get())),
+            ("bytes_sent", sum(|shard| shard.bytes_sent.get())),
+        ]
     }
 
     /// Returns the settings of the core of shard `index`.

@@ -119,6 +119,9 @@ pub struct Config {
     pub trace_sample: f64,
     pub trace_parent: TraceParent,
     pub link_tls: LinkTlsConfig,
+    /// A page for operators; off by default. [`run`](crate::run) serves it; a program that calls
+    /// [`serve`](crate::serve) does so by itself.
+    pub admin: gatewayworker_admin::Config,
     /// The protocols of listeners beside WebSocket. The program sets it, not the file.
     #[serde(skip)]
     pub protocols: Protocols,
@@ -184,6 +187,7 @@ impl Default for Config {
             trace_sample: 0.0,
             trace_parent: TraceParent::default(),
             link_tls: LinkTlsConfig::default(),
+            admin: gatewayworker_admin::Config::default(),
             protocols: Protocols::default(),
         }
     }
@@ -267,6 +271,7 @@ impl Config {
             self.listen.iter_mut().for_each(|listener| listener.resolve_paths(directory));
         }
         self.link_tls = self.link_tls.with_paths_relative_to(file);
+        self.admin = self.admin.with_paths_relative_to(file);
         self
     }
 
