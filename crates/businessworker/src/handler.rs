@@ -29,6 +29,8 @@ use crate::core::{
 use crate::handler_times::HandlerTotals;
 use crate::running_handlers::{LONG, Noted, RunningHandlers};
 use crate::session_retries::SessionRetries;
+#[cfg(feature = "otel")]
+use crate::spans::note_failure;
 use crate::stats::HandlerStats;
 use crate::timings::{Handler, Timings};
 use crate::{Client, CloseReason, Events, Handshake, Message, Result, clock};
@@ -78,6 +80,9 @@ pub(crate) struct HandlerRunner<E> {
     pub(crate) running: RunningHandlers,
     /// Where somebody asks for times.
     pub(crate) timings: Option<Arc<Timings>>,
+    /// Makes spans of traced events.
+    #[cfg(feature = "otel")]
+    pub(crate) spans: Option<crate::spans::HandlerSpans>,
     session_retries: SessionRetries,
 }
 
@@ -91,6 +96,8 @@ impl<E: Events> HandlerRunner<E> {
             totals: HandlerTotals::default(),
             running: RunningHandlers::new(),
             timings: None,
+            #[cfg(feature = "otel")]
+            spans: None,
             session_retries: SessionRetries::default(),
         }
     }
@@ -101,8 +108,33 @@ impl<E: Events> HandlerRunner<E> {
         self
     }
 
-    /// Handles an event: chooses its session, runs its handler, and replies to its gateway.
+    /// Handles an event, within a span where it is traced.
+    #[cfg(feature = "otel")]
     pub(crate) async fn handle(&self, clients: &Clients<ClientMap>, mut event: Event) -> Ending {
+        let span = match &self.spans {
+            Some(spans) if event.trace.is_some() => spans.begin(&mut event, &self.worker),
+            _ => None,
+        };
+        match span {
+            None => self.handle_event(clients, event).await,
+            // Boxed: few events are traced, and every future would be larger.
+            Some(span) => Box::pin(span.run(self.handle_event(clients, event))).await,
+        }
+    }
+
+    /// Handles an event.
+    #[cfg(not(feature = "otel"))]
+    #[inline]
+    pub(crate) fn handle(
+        &self,
+        clients: &Clients<ClientMap>,
+        event: Event,
+    ) -> impl Future<Output = Ending> + Send {
+        self.handle_event(clients, event)
+    }
+
+    /// Handles an event: chooses its session, runs its handler, and replies to its gateway.
+    async fn handle_event(&self, clients: &Clients<ClientMap>, mut event: Event) -> Ending {
         let id = event.client_id();
         let (has_lost_gateway, redelivered) = (event.has_lost_gateway(), event.is_redelivered());
         let session = match clients.begin(id, &event.kind, std::mem::take(&mut event.session)) {
@@ -364,22 +396,29 @@ impl<E: Events> HandlerRunner<E> {
             Some(Ok(Ok(()))) => HandlerOutcome::Done,
             Some(Ok(Err(error))) => {
                 self.stats.errors.count();
+                note_failure("the handler failed");
                 error!(client = %id, event, error = %chain(&*error), "a handler failed");
                 HandlerOutcome::Failed
             }
             Some(Err(panic)) => {
                 self.stats.panics.count();
+                note_failure("the handler panicked");
                 error!(client = %id, event, panic = %text_of(&*panic), "a handler panicked");
                 HandlerOutcome::Interrupted
             }
             None => {
                 self.stats.cancelled.count();
+                note_failure("the handler ran longer than handler_timeout_ms");
                 error!(client = %id, event, "a handler ran longer than handler_timeout_ms and was cancelled");
                 HandlerOutcome::Interrupted
             }
         }
     }
 }
+
+/// Nothing is traced.
+#[cfg(not(feature = "otel"))]
+fn note_failure(_: &'static str) {}
 
 /// A client in a log line; a handler that is no event's has none.
 struct ClientName(Option<ClientId>);

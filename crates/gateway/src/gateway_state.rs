@@ -98,6 +98,9 @@ pub(crate) struct GatewayState {
     pub(crate) logs: Logs,
     /// The next sequence number of a connect, join or bind.
     pub(crate) next_seq: AtomicU64,
+    /// Where the spans of traced events go; nowhere where no event is traced.
+    #[cfg(feature = "otel")]
+    pub(crate) span_exporter: Option<gatewayworker_otel::Exporter>,
 }
 
 impl GatewayState {
@@ -140,6 +143,8 @@ impl GatewayState {
             traces: Arc::new(Semaphore::new(MAX_TRACES)),
             logs: Logs::default(),
             next_seq: AtomicU64::new(1),
+            #[cfg(feature = "otel")]
+            span_exporter: None,
             config,
         }
     }
@@ -167,6 +172,20 @@ impl GatewayState {
         self
     }
 
+    /// Returns the state with an exporter for the spans of traced events.
+    #[cfg(feature = "otel")]
+    pub(crate) fn with_span_exporter(mut self, exporter: Option<gatewayworker_otel::Exporter>) -> Self {
+        self.span_exporter = exporter;
+        self
+    }
+
+    /// Returns the settings of the spans of a shard. Where spans go nowhere, no event is traced.
+    #[cfg(feature = "otel")]
+    pub(crate) fn span_settings(&self) -> crate::core::event_spans::SpanSettings {
+        let sample = if self.span_exporter.is_some() { self.config.trace_sample } else { 0.0 };
+        crate::core::event_spans::SpanSettings { sample, seed: rand::random() }
+    }
+
     /// Returns the stats that `status` shows.
     pub(crate) fn stats(&self) -> Vec<(&'static str, u64)> {
         let clients = self.clients.load(Ordering::Relaxed) as u64;
@@ -186,6 +205,8 @@ impl GatewayState {
             self.rejections.stats(),
             self.limits.stats(),
             self.traffic(),
+            #[cfg(feature = "otel")]
+            self.span_exporter.iter().map(|exporter| ("spans_lost", exporter.lost())).collect(),
         ]
         .concat()
     }

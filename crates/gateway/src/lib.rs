@@ -46,6 +46,8 @@ mod problem;
 mod server;
 mod shard;
 mod socket;
+#[cfg(feature = "otel")]
+mod spans;
 mod tls;
 mod trace_queue;
 mod transmit;
@@ -64,7 +66,7 @@ use tracing::info;
 use capacity::Capacity;
 pub use config::{
     Cli, Config, ConfigError, Flags, LanIp, LanIpError, ListenUrl, ListenUrlError, ListenerConfig, NoLanIp,
-    RealIpHeader,
+    RealIpHeader, TraceParent,
 };
 pub use core::delivery_settings::DeliveryMode;
 pub use core::listener_policy::SlowConsumer;

@@ -40,6 +40,8 @@ pub struct Features {
     pub acknowledged_events: bool,
     /// `worker-reports`: the worker tells the gateway about itself with REPORT, and the gateway answers with REPORTED.
     pub worker_reports: bool,
+    /// `trace-context`: an event that is traced carries a [`TraceContext`](crate::TraceContext).
+    pub trace_context: bool,
 }
 
 /// What a gateway names in its answer to a worker that lists `acknowledged-events`.
@@ -62,6 +64,7 @@ impl Features {
         close_detail: true,
         acknowledged_events: true,
         worker_reports: true,
+        trace_context: true,
     };
 
     /// The features with these names; unknown names are ignored.
@@ -76,6 +79,7 @@ impl Features {
                 "close-detail" => features.close_detail = true,
                 "acknowledged-events" => features.acknowledged_events = true,
                 "worker-reports" => features.worker_reports = true,
+                "trace-context" => features.trace_context = true,
                 _ => {}
             }
         }
@@ -92,6 +96,7 @@ impl Features {
             (self.close_detail, "close-detail"),
             (self.acknowledged_events, "acknowledged-events"),
             (self.worker_reports, "worker-reports"),
+            (self.trace_context, "trace-context"),
         ]
         .into_iter()
         .filter_map(|(listed, name)| listed.then_some(name))
@@ -197,7 +202,7 @@ mod tests {
             (welcome(some), r#"{"features":["channel"]}"#),
             (
                 welcome(Features::ALL),
-                r#"{"features":["close-reason","admission","channel","large-frames","close-detail","acknowledged-events","worker-reports"]}"#,
+                r#"{"features":["close-reason","admission","channel","large-frames","close-detail","acknowledged-events","worker-reports","trace-context"]}"#,
             ),
             (
                 PingBody::Welcome { features: some, pairing: Some(Pairing { instance: 0xabc, epoch: 7 }) },

@@ -59,9 +59,12 @@ impl<E: Events> Reader<'_, E> {
             let mut inline = slice.begin(Instant::now(), preemptions());
             // Of all events of one read: those behind the first wait for the handlers of others.
             let received_ms = if self.queues.handler.timings.is_some() { clock::now_ms() } else { 0 };
-            while let Some(frame) =
+            #[cfg_attr(not(feature = "otel"), allow(unused_mut, reason = "a trace is taken off it"))]
+            while let Some(mut frame) =
                 Frame::parse(&mut buffer, MAX_LARGE_FRAME_LEN).map_err(io::Error::other)?
             {
+                #[cfg(feature = "otel")]
+                let trace = crate::spans::take_context(&mut frame);
                 let received = match self.link.receive(frame) {
                     Ok(received) => received,
                     Err(error) => {
@@ -72,6 +75,10 @@ impl<E: Events> Reader<'_, E> {
                 match received {
                     Received::Event(mut event) => {
                         event.received_ms = received_ms;
+                        #[cfg(feature = "otel")]
+                        {
+                            event.trace = trace;
+                        }
                         if event.epoch.is_none() && !std::mem::replace(&mut is_unpaired, true) {
                             self.queues.replaced(self.address);
                         }

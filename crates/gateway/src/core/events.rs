@@ -14,6 +14,7 @@ use gatewayworker_protocol::{ClientCloseFrame, CloseReason, HEADER_LEN, MAX_FRAM
 use super::Shard;
 use super::client::{Client, Waits};
 use super::effects::{Effect, Notice};
+use super::event_spans;
 use super::link_buffer::LinkBuffer;
 use super::ports::{Directory, Ports};
 use super::table::Key;
@@ -151,7 +152,14 @@ impl<P: Ports> Shard<P> {
         let id = client.connection_id;
         let mut log = client.log.take();
         if matches!(reason, CloseReason::Refused | CloseReason::NotAdmitted | CloseReason::Undeliverable) {
+            // All that waits is dropped; the spans of what its worker has end with that.
+            let has_spans = self.event_spans.has_open();
+            let before = log.as_deref().filter(|_| has_spans).map(event_spans::contexts);
             self.free_logs.log(&mut log, self.now_ms).cut_short();
+            if let Some(before) = before {
+                let after = log.as_deref().map(event_spans::contexts).unwrap_or_default();
+                self.end_spans_missing(before, &after, &client.worker);
+            }
         }
         if log.as_ref().is_some_and(|log| log.is_unheard_of()) {
             // No worker has begun on it, and it has said nothing: there is nothing to close. A worker that drains
@@ -161,7 +169,7 @@ impl<P: Ports> Shard<P> {
         }
         // In full: which worker will be told, and how much it reads, is known when it is given.
         let body = close_frame.map_or_else(|| reason.as_str().into(), |said| said.to_wire(reason));
-        self.free_logs.log(&mut log, self.now_ms).push(code::ON_CLOSE, FLAG_PLAIN, &body);
+        self.push_sampled(&mut log, client.id(self.settings.address), (code::ON_CLOSE, FLAG_PLAIN), &body);
         let origin = client.origin(self.settings.address);
         let session = std::mem::take(&mut client.session);
         self.stubs.insert(origin, session, client.worker.clone(), log, client.left_behind);

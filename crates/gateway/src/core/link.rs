@@ -223,7 +223,13 @@ impl LinkState {
     /// pairing where the worker acknowledges events.
     pub fn greeting(&self, pairing: Option<Pairing>) -> Command {
         let large_frames = self.max_frame_len > MAX_FRAME_LEN;
-        let features = Features { large_frames, acknowledged_events: pairing.is_some(), ..Features::ALL };
+        let features = Features {
+            large_frames,
+            acknowledged_events: pairing.is_some(),
+            // It is for events. No worker sends any.
+            trace_context: false,
+            ..Features::ALL
+        };
         Command::Ping(PingBody::Welcome { features, pairing }.encode())
     }
 

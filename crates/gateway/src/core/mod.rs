@@ -37,7 +37,8 @@
 //! - `close`: how a client ends, and at whose wish;
 //! - `websocket`, `protocol`, `outgoing`, `outbox`: bytes;
 //! - `stop_schedule`: when each client is closed as the gateway stops;
-//! - `counters`, `gauges`: numbers for the metrics.
+//! - `counters`, `gauges`: numbers for the metrics;
+//! - `event_spans`: which events are traced, for OpenTelemetry.
 
 pub(crate) mod admission;
 #[cfg(any(test, feature = "internals"))]
@@ -53,6 +54,7 @@ pub(crate) mod delivery_settings;
 mod delivery_tests;
 pub(crate) mod effects;
 mod event_log;
+pub(crate) mod event_spans;
 pub(crate) mod events;
 pub(crate) mod flush;
 pub(crate) mod gauges;
@@ -114,6 +116,7 @@ use counters::ShardCounters;
 use delivery_settings::DeliverySettings;
 use effects::{Effect, Effects, Ending, Finished, Signals};
 use event_log::FreeLogs;
+use event_spans::EventSpans;
 use gauges::PausedTime;
 use heartbeat::TimerQueue;
 use membership_limits::MembershipLimits;
@@ -124,6 +127,7 @@ use source::Stubs;
 use stop::StopPlan;
 use table::{Key, Table};
 use trace::Traces;
+
 use worker_link::WorkerLink;
 
 /// The settings of a shard.
@@ -194,6 +198,7 @@ pub struct Shard<P: Ports> {
     now_ms: u64,
     paused: PausedTime,
     traces: Traces,
+    event_spans: EventSpans,
     effects: Effects<P>,
 }
 
@@ -225,6 +230,7 @@ impl<P: Ports> Shard<P> {
             now_ms: 0,
             paused: PausedTime::default(),
             traces: Traces::default(),
+            event_spans: EventSpans::default(),
             effects: Effects::default(),
         }
     }

@@ -15,6 +15,7 @@ use super::trace::unix_ms;
 use crate::closes::Closed;
 use crate::closing;
 use crate::core::effects::{Effect, Finished, Notice};
+use crate::core::event_spans::SpanChange;
 use crate::core::flush::Writable;
 use crate::core::outbox::Flushed;
 use crate::core::ports::Transmit;
@@ -35,7 +36,17 @@ impl ShardThread {
             }
             Effect::Log(notice) => self.log(notice),
             Effect::Traced(traced) => self.carry_traced(traced),
+            Effect::Span(change) => self.note_span(*change),
         }
+    }
+
+    /// Notes that the span of a traced event begins or ends now.
+    fn note_span(&self, change: SpanChange) {
+        #[cfg(feature = "otel")]
+        self.spans.borrow_mut().note(change, self.shared.span_exporter.as_ref());
+        // No core makes one without the feature.
+        #[cfg(not(feature = "otel"))]
+        drop(change);
     }
 
     /// Wakes the task that reads from a client.

@@ -66,6 +66,9 @@ pub(crate) struct ShardThread {
     pub(crate) shared: Arc<GatewayState>,
     pub(crate) scratch: RefCell<Box<[u8]>>,
     core: RefCell<Core>,
+    /// The spans of traced events that have not ended.
+    #[cfg(feature = "otel")]
+    spans: RefCell<crate::spans::OpenSpans>,
     started: Instant,
     /// When the first broadcast was queued of those that are under way, where somebody asks for times.
     broadcast_since: Cell<Option<std::time::Instant>>,
@@ -93,11 +96,15 @@ pub(crate) fn channel() -> (mpsc::Sender<ShardMessage>, mpsc::Receiver<ShardMess
 impl ShardThread {
     pub(crate) fn new(index: usize, shared: Arc<GatewayState>) -> Rc<Self> {
         let core = Core::new(shared.settings(index), shared.workers.clone());
+        #[cfg(feature = "otel")]
+        let core = core.with_spans(shared.span_settings());
         Rc::new(Self {
             index,
             shared,
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             core: RefCell::new(core),
+            #[cfg(feature = "otel")]
+            spans: RefCell::default(),
             started: Instant::now(),
             broadcast_since: Cell::new(None),
             flush_wakeup: Notify::new(),
