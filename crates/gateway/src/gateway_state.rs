@@ -78,6 +78,8 @@ pub(crate) struct GatewayState {
     pub(crate) broadcasts: Histogram,
     /// How long workers took to admit clients.
     pub(crate) admissions: Histogram,
+    /// How long workers waited for the answers to their reports, as they told.
+    pub(crate) round_trips: Histogram,
     pub(crate) started: Instant,
     /// The open listeners with their URLs, in the order of the configuration.
     pub(crate) listeners: OnceLock<Vec<(String, Arc<Listener>)>>,
@@ -125,6 +127,7 @@ impl GatewayState {
             counters,
             broadcasts: Histogram::default(),
             admissions: Histogram::default(),
+            round_trips: Histogram::default(),
             started: Instant::now(),
             listeners: OnceLock::new(),
             inspections: Semaphore::new(MAX_INSPECTIONS),
