@@ -15,8 +15,7 @@ use axum::response::{IntoResponse, Response};
 use gatewayworker_http::api::ApiError;
 use gatewayworker_http::api::error::{BUSY, ErrorKind, ORIGIN_NOT_ALLOWED};
 
-use crate::server::peer;
-use crate::shared::Shared;
+use crate::shared::{Shared, peer};
 
 const NO_TOKEN: ErrorKind =
     ErrorKind { code: "no_token", status: StatusCode::FORBIDDEN, when: "No token is set." };
