@@ -3,17 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gatewayworker::{ClientId, SecretKey};
-use gatewayworker_admin::{About, Access, Config, ServedPage};
-use gatewayworker_daemon::ListenerSource;
+use gatewayworker::ClientId;
 use gatewayworker_tests::browser::{self, Browser, Page};
 use gatewayworker_tests::languages::{LANGUAGES, foreign};
-use gatewayworker_tests::{Cluster, WsClient, eventually, register_as_gateway, soon};
+use gatewayworker_tests::{ADMIN_TOKEN, AdminPage, Cluster, WsClient, eventually, register_as_gateway, soon};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 const LIMIT: Duration = Duration::from_secs(20);
-const TOKEN: &str = "a-token-for-operators";
 
 /// A uid that is a program where it gets into a page as markup, and that writes the text behind it from right to left.
 const UID: &str = "<img src=x onerror=alert(1)>\u{202e}";
@@ -24,15 +20,10 @@ const SHOWN_UID: &str = "<img src=x onerror=alert(1)>\\u202e";
 const VIEWS: [&str; 7] = ["overview", "mesh", "clients", "groups", "slow", "trace", "call"];
 
 /// Serves the page of a cluster until the returned value is dropped. Returns its URL, too.
-async fn serve(cluster: &Cluster) -> (ServedPage, String) {
-    let key = SecretKey::default();
-    let config = Config::new("127.0.0.1:0").with_token(SecretKey::new(TOKEN));
-    let page = gatewayworker_admin::open(&config, &key, &ListenerSource::default()).await;
-    let page = page.expect("a free port").expect("it is on");
-    let url = page.url();
-    let access = Access::new(vec![cluster.register.to_string()], key, None);
-    let about = About { served_by: "gatewayworker start", access, warnings: None, daemons: None };
-    (page.start(about, CancellationToken::new()).expect("a thread is left"), url)
+async fn serve(cluster: &Cluster) -> (AdminPage, String) {
+    let page = AdminPage::start(cluster, "").await;
+    let url = format!("http://{}/", page.address);
+    (page, url)
 }
 
 /// A client with the uid, a group and a session that an application would not expect.
@@ -55,7 +46,7 @@ async fn enter_token(page: &Page, token: &str) {
 /// Opens the page at a view, with the token.
 async fn open(browser: &Browser, language: &str, url: &str, view: &str) -> Page {
     let page = browser.open_in(language, &format!("{url}#clients")).await.unwrap();
-    enter_token(&page, TOKEN).await;
+    enter_token(&page, ADMIN_TOKEN).await;
     page.wait_for("document.querySelector('#find')", LIMIT).await.unwrap();
     go(&page, view).await;
     page
@@ -111,7 +102,7 @@ pub(crate) async fn without_the_token_it_shows_the_cluster_and_nothing_of_a_clie
     page.wait_for("document.querySelector('#token-error').textContent.includes('wrong')", LIMIT)
         .await
         .unwrap();
-    enter_token(&page, TOKEN).await;
+    enter_token(&page, ADMIN_TOKEN).await;
     page.wait_for("document.querySelector('#call')", LIMIT).await.unwrap();
     page.click("#forget").await.unwrap();
     page.wait_for("document.querySelector('#token')", LIMIT).await.unwrap();
@@ -135,7 +126,7 @@ pub(crate) async fn a_client_is_found_by_a_uid_that_is_markup_and_runs_no_code()
         go(&page, view).await;
     }
     let address: String = page.eval("location.href").await.unwrap();
-    assert!(!address.contains(&id.to_string()) && !address.contains(TOKEN), "{address}");
+    assert!(!address.contains(&id.to_string()) && !address.contains(ADMIN_TOKEN), "{address}");
     assert_eq!(
         page.eval::<i64>("document.querySelectorAll('img, script:not([src])').length").await.unwrap(),
         0
@@ -215,7 +206,7 @@ pub(crate) async fn any_call_is_made_from_a_form_and_its_command_lines_lack_the_
     let lines = text(&page, ".view-call .panel:last-child").await;
     assert!(lines.contains(r"gatewayworker call send-to-uid '<img src=x onerror=alert(1)>"), "{lines}");
     assert!(
-        lines.contains(r"'it'\''s -here'") && lines.contains("$TOKEN") && !lines.contains(TOKEN),
+        lines.contains(r"'it'\''s -here'") && lines.contains("$ADMIN_TOKEN") && !lines.contains(ADMIN_TOKEN),
         "{lines}"
     );
     page.click("#make").await.unwrap();
