@@ -30,6 +30,7 @@ pub struct Cli {
 
 /// The worker's flags. A flag that is not set leaves its key to the file.
 #[derive(Debug, Default, clap::Args, Serialize)]
+#[command(mut_arg("admin_listen", |flag| flag.env("GATEWAYWORKER_BUSINESSWORKER_ADMIN_LISTEN")))]
 #[serde(rename_all = "snake_case")]
 pub struct Flags {
     /// The worker's NAME at the gateways [default: BusinessWorker]
