@@ -26,7 +26,11 @@ use crate::core::{
     Admission, Begin, Clients, Epoch, Event, EventKind, Handled, HandlerOutcome, Phase, Reply,
     SessionChanges, SessionQuestion, Turn, Verdict,
 };
+use crate::handler_times::HandlerTotals;
+use crate::running_handlers::{LONG, Noted, RunningHandlers};
 use crate::session_retries::SessionRetries;
+#[cfg(feature = "otel")]
+use crate::spans::note_failure;
 use crate::stats::HandlerStats;
 use crate::timings::{Handler, Timings};
 use crate::{Client, CloseReason, Events, Handshake, Message, Result, clock};
@@ -71,8 +75,14 @@ pub(crate) struct HandlerRunner<E> {
     pub(crate) worker: WorkerHandle,
     pub(crate) limits: Limits,
     pub(crate) stats: HandlerStats,
+    /// For the reports to gateways.
+    pub(crate) totals: HandlerTotals,
+    pub(crate) running: RunningHandlers,
     /// Where somebody asks for times.
     pub(crate) timings: Option<Arc<Timings>>,
+    /// Makes spans of traced events.
+    #[cfg(feature = "otel")]
+    pub(crate) spans: Option<crate::spans::HandlerSpans>,
     session_retries: SessionRetries,
 }
 
@@ -83,7 +93,11 @@ impl<E: Events> HandlerRunner<E> {
             worker,
             limits,
             stats: HandlerStats::default(),
+            totals: HandlerTotals::default(),
+            running: RunningHandlers::new(),
             timings: None,
+            #[cfg(feature = "otel")]
+            spans: None,
             session_retries: SessionRetries::default(),
         }
     }
@@ -94,8 +108,33 @@ impl<E: Events> HandlerRunner<E> {
         self
     }
 
-    /// Handles an event: chooses its session, runs its handler, and replies to its gateway.
+    /// Handles an event, within a span where it is traced.
+    #[cfg(feature = "otel")]
     pub(crate) async fn handle(&self, clients: &Clients<ClientMap>, mut event: Event) -> Ending {
+        let span = match &self.spans {
+            Some(spans) if event.trace.is_some() => spans.begin(&mut event, &self.worker),
+            _ => None,
+        };
+        match span {
+            None => self.handle_event(clients, event).await,
+            // Boxed: few events are traced, and every future would be larger.
+            Some(span) => Box::pin(span.run(self.handle_event(clients, event))).await,
+        }
+    }
+
+    /// Handles an event.
+    #[cfg(not(feature = "otel"))]
+    #[inline]
+    pub(crate) fn handle(
+        &self,
+        clients: &Clients<ClientMap>,
+        event: Event,
+    ) -> impl Future<Output = Ending> + Send {
+        self.handle_event(clients, event)
+    }
+
+    /// Handles an event: chooses its session, runs its handler, and replies to its gateway.
+    async fn handle_event(&self, clients: &Clients<ClientMap>, mut event: Event) -> Ending {
         let id = event.client_id();
         let (has_lost_gateway, redelivered) = (event.has_lost_gateway(), event.is_redelivered());
         let session = match clients.begin(id, &event.kind, std::mem::take(&mut event.session)) {
@@ -130,7 +169,7 @@ impl<E: Events> HandlerRunner<E> {
         let (outcome, admission) = match &mut event.kind {
             EventKind::Connect => {
                 let run = pin!(async { self.events.on_connect(&client).await });
-                (self.contain(Handler::Connect, id, received_ms, run).await, None)
+                (self.contain(Handler::Connect, Some(id), received_ms, run).await, None)
             }
             EventKind::WebSocketConnect { handshake, .. } => {
                 Box::pin(self.on_websocket_connect(&client, handshake, received_ms)).await
@@ -142,13 +181,13 @@ impl<E: Events> HandlerRunner<E> {
                     None => std::mem::replace(payload, Payload::plain(Bytes::new())),
                 });
                 let run = pin!(async { self.events.on_message(&client, message).await });
-                (self.contain(Handler::Message, id, received_ms, run).await, None)
+                (self.contain(Handler::Message, Some(id), received_ms, run).await, None)
             }
             EventKind::Close(body) => {
                 let reason = CloseReason::from_wire(body);
                 client.read_close_frame(body);
                 let run = pin!(async { self.events.on_close(&client, reason).await });
-                (self.contain(Handler::Close, id, received_ms, run).await, None)
+                (self.contain(Handler::Close, Some(id), received_ms, run).await, None)
             }
         };
         if client.was_fenced() {
@@ -238,7 +277,7 @@ impl<E: Events> HandlerRunner<E> {
                 admission = Some(self.events.on_websocket_connect(client, &handshake).await?);
                 Ok(())
             });
-            self.contain(Handler::WebSocketConnect, client.id(), received_ms, run).await
+            self.contain(Handler::WebSocketConnect, Some(client.id()), received_ms, run).await
         };
         (outcome, admission)
     }
@@ -299,14 +338,17 @@ impl<E: Events> HandlerRunner<E> {
     pub(crate) async fn contain(
         &self,
         which: Handler,
-        id: impl std::fmt::Display,
+        id: Option<ClientId>,
         received_ms: u64,
         handler: Pin<&mut impl Future<Output = Result>>,
     ) -> HandlerOutcome {
         let (event, started_ms) = (which.name(), clock::now_ms());
+        self.totals.begun(which);
+        let mark = self.running.mark(which, id, started_ms);
+        let id = ClientName(id);
         let elapsed = || Duration::from_millis(clock::now_ms().saturating_sub(started_ms));
         let Limits { slow, cancel } = self.limits;
-        let mut handler = AssertUnwindSafe(handler).catch_unwind();
+        let mut handler = Noted::new(AssertUnwindSafe(handler).catch_unwind(), mark);
         let mut warned = false;
         let mut warn_slow = |text| {
             if !std::mem::replace(&mut warned, true) {
@@ -321,15 +363,21 @@ impl<E: Events> HandlerRunner<E> {
             Poll::Ready(result) => Some(result),
             Poll::Pending => {
                 let until_first_limit = cancel.map_or(slow, |cancel| cancel.min(slow));
-                match timeout(left(until_first_limit), &mut handler).await {
+                match timeout(left(until_first_limit.min(LONG)), &mut handler).await {
                     Ok(result) => Some(result),
                     Err(_) => {
-                        if until_first_limit == slow {
-                            warn_slow("a handler is slow and still runs");
-                        }
-                        match cancel {
-                            Some(cancel) => timeout(left(cancel), handler).await.ok(),
-                            None => Some(handler.await),
+                        let _listed = self.running.list(mark);
+                        match timeout(left(until_first_limit), &mut handler).await {
+                            Ok(result) => Some(result),
+                            Err(_) => {
+                                if until_first_limit == slow {
+                                    warn_slow("a handler is slow and still runs");
+                                }
+                                match cancel {
+                                    Some(cancel) => timeout(left(cancel), handler).await.ok(),
+                                    None => Some(handler.await),
+                                }
+                            }
                         }
                     }
                 }
@@ -339,6 +387,7 @@ impl<E: Events> HandlerRunner<E> {
         if took >= slow {
             warn_slow("a handler was slow");
         }
+        self.totals.ended(which, took);
         if let Some(timings) = &self.timings {
             let waited_ms = (received_ms > 0).then(|| started_ms.saturating_sub(received_ms));
             timings.handler_ran(which, waited_ms, took.as_millis() as u64);
@@ -347,19 +396,38 @@ impl<E: Events> HandlerRunner<E> {
             Some(Ok(Ok(()))) => HandlerOutcome::Done,
             Some(Ok(Err(error))) => {
                 self.stats.errors.count();
+                note_failure("the handler failed");
                 error!(client = %id, event, error = %chain(&*error), "a handler failed");
                 HandlerOutcome::Failed
             }
             Some(Err(panic)) => {
                 self.stats.panics.count();
+                note_failure("the handler panicked");
                 error!(client = %id, event, panic = %text_of(&*panic), "a handler panicked");
                 HandlerOutcome::Interrupted
             }
             None => {
                 self.stats.cancelled.count();
+                note_failure("the handler ran longer than handler_timeout_ms");
                 error!(client = %id, event, "a handler ran longer than handler_timeout_ms and was cancelled");
                 HandlerOutcome::Interrupted
             }
+        }
+    }
+}
+
+/// Nothing is traced.
+#[cfg(not(feature = "otel"))]
+fn note_failure(_: &'static str) {}
+
+/// A client in a log line; a handler that is no event's has none.
+struct ClientName(Option<ClientId>);
+
+impl std::fmt::Display for ClientName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Some(id) => id.fmt(f),
+            None => f.write_str("none"),
         }
     }
 }
@@ -393,6 +461,7 @@ fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::net::SocketAddrV4;
 
     use tokio::sync::watch;
     use tokio::time::{Instant, advance};
@@ -416,9 +485,47 @@ mod tests {
                 advance(6 * second).now_or_never();
                 pending().await
             });
-            let outcome = runner.contain(Handler::Message, 1, 0, handler).await;
+            let outcome = runner.contain(Handler::Message, None, 0, handler).await;
             assert_eq!(outcome, HandlerOutcome::Interrupted);
             assert!(started.elapsed() < 11 * second, "cancelled after {:?}", started.elapsed());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_waits_is_listed_after_a_second_and_until_it_ends() {
+        let worker = WorkerHandle::builder(watch::channel(Vec::new()).1).connect();
+        let id = ClientId::new(SocketAddrV4::new([127, 0, 0, 1].into(), 2300), 7);
+        let second = Duration::from_secs(1);
+        for (slow, cancel) in [(Duration::MAX, None), (second, Some(10 * second)), (2 * second, None)] {
+            let runner = HandlerRunner::new(NoEvents, worker.clone(), Limits { slow, cancel });
+            let handler = pin!(async {
+                tokio::time::sleep(5 * second).await;
+                Ok(())
+            });
+            let handled = runner.contain(Handler::Message, Some(id), 0, handler);
+            let look = async {
+                tokio::time::sleep(second / 2).await;
+                assert_eq!(runner.running.longest(5, clock::now_ms()), []);
+                tokio::time::sleep(second).await;
+                let longest = runner.running.longest(5, clock::now_ms());
+                assert_eq!(longest.len(), 1, "{slow:?} {cancel:?}");
+                assert_eq!(longest[0].client, Some(id.to_string()));
+                assert!((1400..1600).contains(&longest[0].ms), "{longest:?}");
+            };
+            let (outcome, ()) = tokio::join!(handled, look);
+            assert_eq!(outcome, HandlerOutcome::Done);
+            assert_eq!(runner.running.longest(5, clock::now_ms()), []);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_below_a_second_is_kept() {
+        let worker = WorkerHandle::builder(watch::channel(Vec::new()).1).connect();
+        let cancel = Some(Duration::from_millis(20));
+        let runner = HandlerRunner::new(NoEvents, worker, Limits { slow: Duration::MAX, cancel });
+        let started = Instant::now();
+        let outcome = runner.contain(Handler::Message, None, 0, pin!(pending())).await;
+        assert_eq!(outcome, HandlerOutcome::Interrupted);
+        assert!(started.elapsed() < Duration::from_millis(100), "cancelled after {:?}", started.elapsed());
     }
 }

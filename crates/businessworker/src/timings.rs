@@ -24,7 +24,7 @@ pub(crate) enum Handler {
 }
 
 /// The handlers of events, as the first of [`Handler`].
-const OF_EVENTS: [Handler; 4] =
+pub(crate) const OF_EVENTS: [Handler; 4] =
     [Handler::Connect, Handler::WebSocketConnect, Handler::Message, Handler::Close];
 
 impl Handler {
@@ -47,6 +47,8 @@ pub(crate) struct Timings {
     threads: ThreadLocal<OfThread>,
     answered: Histogram,
     unanswered: Histogram,
+    /// From a report to a gateway until its answer.
+    pub(crate) round_trip: Histogram,
 }
 
 /// What one thread has counted. It alone writes it, on cache lines of its own.

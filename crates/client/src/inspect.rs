@@ -20,12 +20,14 @@
 //! answer to another question behind it could not be told apart. Nothing here touches the call links of a
 //! [`Gateway`](crate::Gateway) handle.
 
+mod trace;
+
 use std::io;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
-use gatewayworker_net::{LinkStream, LinkTls, RegisterLinks, registers};
+use gatewayworker_net::{LinkReader, LinkSink, LinkStream, LinkTls, RegisterLinks, registers};
 use gatewayworker_protocol::{Command, Hello, Question, SecretKey, parse_answer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
@@ -33,6 +35,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use gatewayworker_protocol::inspect::*;
+pub use trace::{Trace, TraceOptions};
 
 /// The longest answer that is read, in bytes: 1000 clients with names of 256 bytes are far below.
 const MAX_ANSWER: usize = 8 * 1024 * 1024;
@@ -108,6 +111,14 @@ pub enum InspectError {
         /// Its reason, a sentence.
         why: String,
     },
+    /// A trace has ended without its last line.
+    #[error("the trace of the gateway at {gateway} has broken off: {why}")]
+    BrokenOff {
+        /// Its address.
+        gateway: String,
+        /// What happened.
+        why: String,
+    },
 }
 
 impl InspectorBuilder {
@@ -141,7 +152,8 @@ impl InspectorBuilder {
         let (names, followed, Settings { secret_key, tls, .. }) =
             (registers.clone(), links.clone(), settings.clone());
         let following = tokio::spawn(async move {
-            registers::follow(&names, &secret_key, tls.as_ref(), list, &followed).await;
+            // A daemon that has an inspector logs how its own links to the same registers are.
+            registers::follow_silently(&names, &secret_key, tls.as_ref(), list, &followed).await;
         });
         Inspector { registers, settings, addresses, links, _following: AbortOnDropHandle::new(following) }
     }
@@ -169,13 +181,23 @@ impl Inspector {
                 tokio::time::sleep(LOOK).await;
             }
         }
+        self.listed()
+    }
+
+    /// Returns the addresses of the gateways that are listed now, sorted, without waiting for a register.
+    pub fn listed(&self) -> Vec<String> {
         let mut gateways = self.addresses.borrow().clone();
         gateways.sort_unstable();
         gateways
     }
 
+    /// Returns the registers, as they were given, and whether each is connected.
+    pub fn registers(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.registers.iter().map(|register| (register.as_str(), self.links.is_up(register)))
+    }
+
     fn are_all_up(&self) -> bool {
-        self.registers.iter().all(|register| self.links.is_up(register))
+        self.registers().all(|(_, is_up)| is_up)
     }
 
     /// Asks all gateways side by side. Returns the answer of each, or why it has none, in the order of their
@@ -191,7 +213,7 @@ impl Inspector {
         .await
     }
 
-    /// Asks one gateway.
+    /// Asks one gateway. A trace has many answers, and a method of its own: [`trace`](Self::trace).
     ///
     /// Cancel safe.
     ///
@@ -203,14 +225,72 @@ impl Inspector {
         request: &InspectRequest,
     ) -> Result<InspectAnswer, InspectError> {
         let until = Instant::now() + self.settings.timeout;
-        let not_connected = |error| InspectError::NotConnected { gateway: gateway.to_owned(), error };
-        let connecting = timeout_at(until, LinkStream::connect(gateway, self.settings.tls.as_ref())).await;
-        let stream = match connecting {
-            Ok(connected) => connected.map_err(not_connected)?,
-            Err(_) => return Err(not_connected(io::ErrorKind::TimedOut.into())),
+        let mut asked = self.question(gateway, until, request).await?;
+        let answer = asked.first(until).await?;
+        let gateway = gateway.to_owned();
+        match InspectAnswer::from_json(&answer) {
+            Some(InspectAnswer::Error(why)) => Err(InspectError::Refused { gateway, why }),
+            Some(answer) => Ok(answer),
+            None => Err(InspectError::BadAnswer { gateway }),
+        }
+    }
+
+    /// Connects to a gateway, and writes the question.
+    async fn question(
+        &self,
+        gateway: &str,
+        until: Instant,
+        request: &InspectRequest,
+    ) -> Result<Asked, InspectError> {
+        let Settings { secret_key, tls, .. } = &self.settings;
+        let asking = async {
+            let stream = LinkStream::connect(gateway, tls.as_ref()).await?;
+            let (reading, mut writing) = stream.into_split();
+            let mut frames = BytesMut::new();
+            // As on a call link: without a key there is no hello.
+            if !secret_key.is_empty() {
+                let secret_key = Some(secret_key.clone());
+                let hello = Hello { worker_key: None, secret_key, features: None, process: None };
+                Command::ClientConnect(hello).encode(&mut frames);
+            }
+            Command::Ask(Question::Inspect(request.clone())).encode(&mut frames);
+            writing.write_all(&frames).await?;
+            writing.flush().await?;
+            io::Result::Ok((reading, writing))
         };
         let gateway = gateway.to_owned();
-        match timeout_at(until, exchange(stream, &self.settings.secret_key, request)).await {
+        match timeout_at(until, asking).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok((reading, writing)) => {
+                Ok(Asked { gateway, reading, _writing: writing, buffer: BytesMut::new() })
+            }
+            // The gateway has refused the key while it was written to.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                Err(InspectError::Closed { gateway })
+            }
+            Err(error) => Err(InspectError::NotConnected { gateway, error }),
+        }
+    }
+}
+
+/// A question that was written to a gateway, on a connection of its own.
+#[derive(Debug)]
+struct Asked {
+    gateway: String,
+    reading: LinkReader,
+    /// The connection is open while this is.
+    _writing: LinkSink,
+    buffer: BytesMut,
+}
+
+impl Asked {
+    /// Reads the first answer.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    async fn first(&mut self, until: Instant) -> Result<Bytes, InspectError> {
+        let answered = timeout_at(until, self.next()).await;
+        let gateway = self.gateway.clone();
+        match answered {
             Err(_) => Err(InspectError::NoAnswer { gateway }),
             Ok(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
                 Err(InspectError::BadAnswer { gateway })
@@ -221,42 +301,24 @@ impl Inspector {
                 Err(InspectError::Closed { gateway })
             }
             Ok(Err(error)) => Err(InspectError::NotConnected { gateway, error }),
-            Ok(Ok(Some(InspectAnswer::Error(why)))) => Err(InspectError::Refused { gateway, why }),
             Ok(Ok(Some(answer))) => Ok(answer),
         }
     }
-}
 
-/// Sends the question, and reads the answer; `None` where the gateway closes the connection without one.
-///
-/// # Errors
-/// When the connection fails; `InvalidData` where the answer cannot be read.
-async fn exchange(
-    stream: LinkStream,
-    key: &SecretKey,
-    request: &InspectRequest,
-) -> io::Result<Option<InspectAnswer>> {
-    let (mut reading, mut writing) = stream.into_split();
-    let mut frames = BytesMut::new();
-    // As on a call link: without a key there is no hello.
-    if !key.is_empty() {
-        let secret_key = Some(key.clone());
-        let hello = Hello { worker_key: None, secret_key, features: None, process: None };
-        Command::ClientConnect(hello).encode(&mut frames);
-    }
-    Command::Ask(Question::Inspect(request.clone())).encode(&mut frames);
-    writing.write_all(&frames).await?;
-    writing.flush().await?;
-    let mut buffer = BytesMut::new();
-    loop {
-        let answer = parse_answer(&mut buffer, MAX_ANSWER);
-        let answer = answer.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
-        if let Some(answer) = answer {
-            let answer = InspectAnswer::from_json(&answer);
-            return answer.map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into());
-        }
-        if reading.read_buf(&mut buffer).await? == 0 {
-            return Ok(None);
+    /// Reads the next answer; `None` where the gateway has closed the connection.
+    ///
+    /// # Errors
+    /// When the connection fails; `InvalidData` where the answer is too long.
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            let answer = parse_answer(&mut self.buffer, MAX_ANSWER);
+            let answer = answer.map_err(|_| io::Error::from(io::ErrorKind::InvalidData))?;
+            if answer.is_some() {
+                return Ok(answer);
+            }
+            if self.reading.read_buf(&mut self.buffer).await? == 0 {
+                return Ok(None);
+            }
         }
     }
 }

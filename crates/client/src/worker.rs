@@ -12,6 +12,8 @@ use gatewayworker_protocol::{ClientId, Command, EventCounts, Pairing, SecretKey,
 use tokio::sync::watch;
 
 pub use crate::call_connection::CallLinkEnd;
+#[cfg(feature = "otel")]
+pub use crate::call_spans::CallObserver;
 pub use crate::event_calls::{EventCalls, Written, WrittenMark};
 pub use crate::fence::Fence;
 pub use crate::gateway_list::follow_gateways;
@@ -131,6 +133,13 @@ impl WorkerHandle {
         self.gateway.observed_by(observer)
     }
 
+    /// Lets `observer` see the calls that are made through the handle and through every [`Gateway`] made from it,
+    /// from now on. The first one stays.
+    #[cfg(feature = "otel")]
+    pub fn observe_calls(&self, observer: impl FnOnce() -> Arc<dyn CallObserver>) {
+        self.gateway.observe_calls(observer);
+    }
+
     /// Attaches the call link to an epoch, which the gateway has named on the event link. Says before
     /// that `on_close` has run for the clients with the connections in `closed`.
     ///
@@ -206,6 +215,12 @@ impl WorkerHandle {
     /// thread outside of the runtime: it writes even while the runtime's threads are held up.
     pub fn ping_links(&self) {
         self.gateway.links().all().values().for_each(|link| link.ping());
+    }
+
+    /// Returns how many questions wait for the answers of gateways: those of handlers, and of every [`Gateway`] made from
+    /// this handle.
+    pub fn waiting_questions(&self) -> usize {
+        self.gateway.links().all().values().map(|link| link.waiting_questions()).sum()
     }
 
     /// Whether the call link to `gateway` takes commands at the moment.

@@ -91,9 +91,14 @@ pub fn restart(flags: &RestartFlags) -> ExitCode {
 /// Stops a cluster, and completes the flags for its next start with what it was started with.
 ///
 /// # Errors
-/// [`NothingRuns`]; when the next start would fail, or the cluster does not answer: it runs on then.
+/// [`NothingRuns`]; when systemd runs the cluster, the next start would fail, or the cluster does not answer: it runs
+/// on then.
 fn stop_to_start_again(flags: &mut StartFlags, foreground: bool) -> anyhow::Result<()> {
     let cluster = RunningCluster::find(&flags.dirs)?;
+    ensure!(
+        flags.dirs.run_dir.is_some() || !cluster.is_of_service(),
+        "the cluster that runs is that of gatewayworker.service: `systemctl restart gatewayworker`"
+    );
     let was = cluster.report()?;
     let path = |text: Option<String>| text.map(PathBuf::from);
     flags.daemon |= was.log_file.is_some() && !foreground;
@@ -104,6 +109,10 @@ fn stop_to_start_again(flags: &mut StartFlags, foreground: bool) -> anyhow::Resu
     flags.gateway = flags.gateway.take().or(path(programs.gateway));
     flags.log_format = flags.log_format.or(LogFormat::from_str(&was.log_format, true).ok());
     flags.log_file = flags.log_file.take().or(path(was.log_file));
+    let (page, was) = (&mut flags.admin, was.page_flags);
+    page.admin_listen = page.admin_listen.take().or(was.admin_listen);
+    page.admin_token_file = page.admin_token_file.take().or(was.admin_token_file);
+    page.admin_hosts = page.admin_hosts.take().or(was.admin_hosts);
     let problems = start::check(flags)?;
     ensure!(problems.is_empty(), "{}; what runs goes on", problems.join("; "));
     cluster.stop(false)

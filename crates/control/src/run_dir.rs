@@ -1,20 +1,26 @@
 //! The run directory of a cluster: a lock, so that one cluster runs there at a time, in a file with the process id;
-//! the control socket; and the log of a cluster in the background. The supervisor takes the lock, the commands look
+//! the control socket; the log of a cluster in the background; and the token of the page. The supervisor takes the lock, the commands look
 //! who holds it; a crash leaves no lock behind.
+//!
+//! The user who started the cluster controls it, and root. Where the group of the directory may write to it, the group
+//! does, too: it could exchange the files anyway.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
-use rustix::fs::{FlockOperation, flock};
+use anyhow::{Context, Error, anyhow};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
 /// How often to try to take the lock, and how long to wait in between.
 const LOCK_TRIES: u32 = 200;
 const LOCK_WAIT: Duration = Duration::from_millis(7);
+
+/// How long a token is that a start draws.
+const TOKEN_BYTES: usize = 24;
 
 /// A run directory.
 #[derive(Debug, Clone)]
@@ -55,6 +61,34 @@ impl RunDir {
         self.0.join("gatewayworker.log")
     }
 
+    /// Returns the file with the token of the page for operators. Where it is not there, or empty, draws a token and
+    /// writes it, for this user alone.
+    ///
+    /// # Errors
+    /// When that is not possible.
+    pub(crate) fn admin_token(&self) -> anyhow::Result<PathBuf> {
+        self.make()?;
+        let path = self.0.join("admin-token");
+        let name = path.display();
+        let make = || {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+                .open(&path)?;
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            if file.metadata()?.len() == 0 {
+                let token = data_encoding::HEXLOWER.encode(&rand::random::<[u8; TOKEN_BYTES]>());
+                file.write_all(format!("{token}\n").as_bytes())?;
+            }
+            std::io::Result::Ok(())
+        };
+        make().with_context(|| format!("cannot write {name} (--run-dir)"))?;
+        Ok(path)
+    }
+
     fn process_id(&self) -> PathBuf {
         self.0.join("gatewayworker.pid")
     }
@@ -78,6 +112,16 @@ impl RunDir {
         Ok(())
     }
 
+    /// Returns whether the directory's group controls the cluster.
+    fn is_shared_with_group(&self) -> bool {
+        fs::metadata(&self.0).is_ok_and(|directory| directory.permissions().mode() & 0o020 != 0)
+    }
+
+    /// Returns the permissions of the control socket: those who may open it control the cluster.
+    pub(crate) fn socket_permissions(&self) -> Permissions {
+        Permissions::from_mode(if self.is_shared_with_group() { 0o660 } else { 0o600 })
+    }
+
     /// Takes the lock, and writes this process's id into its file.
     ///
     /// # Errors
@@ -93,6 +137,11 @@ impl RunDir {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("cannot open {name} (--run-dir)"))?;
+        if self.is_shared_with_group() {
+            // Not by the mode above, from which the umask takes rights away. Where the file is another user's, it has
+            // its permissions already.
+            let _ = file.set_permissions(Permissions::from_mode(0o640));
+        }
         for _ in 0..LOCK_TRIES {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Lock::of_this_process(file).with_context(|| format!("cannot write {name}")),
@@ -130,10 +179,20 @@ impl RunDir {
         self.look(FlockOperation::LockShared).map(drop)
     }
 
+    /// The error for a user who may not ask the cluster that runs here.
+    pub(crate) fn forbidden(&self) -> Error {
+        let directory = self.0.display();
+        let group = if self.is_shared_with_group() { ", or be in the group of this directory" } else { "" };
+        anyhow!(
+            "{directory}: only the user who started the cluster there may ask it: use sudo{group} (permission denied)"
+        )
+    }
+
     fn look(&self, how: FlockOperation) -> anyhow::Result<Holder> {
         let path = self.process_id();
         let mut file = match File::open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Holder::Nobody),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(self.forbidden()),
             file => file.with_context(|| format!("cannot open {}", path.display()))?,
         };
         loop {
@@ -222,8 +281,35 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_drawn_once_and_is_for_this_user_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let here = made_in(&directory);
+        let file = here.admin_token().unwrap();
+        let token = fs::read_to_string(&file).unwrap();
+        assert_eq!(token.trim_end().len(), 2 * TOKEN_BYTES);
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(here.admin_token().unwrap(), file);
+        assert_eq!(fs::read_to_string(&file).unwrap(), token);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let other = RunDir::new(&directory.path().join("other")).unwrap().admin_token().unwrap();
+        assert_ne!(fs::read_to_string(other).unwrap(), token);
+    }
+
+    #[test]
+    fn the_group_that_may_write_to_the_directory_controls_the_cluster() {
+        let directory = tempfile::tempdir().unwrap();
+        let here = made_in(&directory);
+        let lock = here.lock().unwrap();
+        let of_lock = || fs::metadata(here.process_id()).unwrap().permissions().mode() & 0o777;
+        assert_eq!((of_lock(), here.socket_permissions().mode()), (0o600, 0o600));
+        drop(lock);
+        fs::set_permissions(here.path(), Permissions::from_mode(0o770)).unwrap();
+        let _lock = here.lock().unwrap();
+        assert_eq!((of_lock(), here.socket_permissions().mode()), (0o640, 0o660));
+    }
+
+    #[test]
     fn a_run_directory_is_private_and_keeps_itself_out_of_version_control() {
-        use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let here = made_in(&directory);
         assert_eq!(fs::metadata(here.path()).unwrap().permissions().mode() & 0o777, 0o700);

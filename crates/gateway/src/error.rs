@@ -2,8 +2,7 @@
 
 use std::io;
 
-use gatewayworker_daemon::{AddressError, ExposureError, ListenerError};
-use gatewayworker_metrics::BindError;
+use gatewayworker_daemon::{AddressError, BindError, ExposureError, ListenerError};
 
 use crate::config::{ConfigError, NoLanIp};
 
@@ -30,6 +29,10 @@ pub enum Error {
     /// `metrics_listen` cannot be listened on.
     #[error(transparent)]
     Metrics(#[from] BindError),
+    /// The spans of traced events cannot be exported.
+    #[cfg(feature = "otel")]
+    #[error(transparent)]
+    Otel(#[from] gatewayworker_otel::SetupError),
     /// The limit on open files leaves next to no room for connections.
     #[error(
         "the limit on open files is {limit}, and {reserved} of them are taken or set aside for the gateway itself: \

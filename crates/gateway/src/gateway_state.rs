@@ -18,6 +18,7 @@ use tracing::info;
 use crate::access::rejections::RejectionCounts;
 use crate::capacity::Capacity;
 use crate::close_counts::CloseCounts;
+use crate::closes::LastCloses;
 use crate::config::Config;
 use crate::core::Settings;
 use crate::core::counters::ShardCounters;
@@ -34,6 +35,9 @@ use crate::workers::{WorkerLink, Workers};
 /// How many questions of operators are answered at the same time.
 pub(crate) const MAX_INSPECTIONS: usize = 4;
 
+/// How many clients, or one client how many times, operators trace at the same time.
+pub(crate) const MAX_TRACES: usize = 10;
+
 /// How long things took, for the metrics. A gateway has it where its metrics are shown; without it, no time is taken
 /// for it.
 #[derive(Debug, Default)]
@@ -42,6 +46,8 @@ pub(crate) struct Timings {
     pub(crate) broadcasts: Histogram,
     /// How long workers took to admit clients.
     pub(crate) admissions: Histogram,
+    /// How long workers waited for the answers to their reports, as they tell.
+    pub(crate) round_trips: Histogram,
 }
 
 /// The state that all shards and links share.
@@ -70,6 +76,7 @@ pub(crate) struct GatewayState {
     /// Cancelled when all clients are closed: links send their last events and end.
     pub(crate) stopping: CancellationToken,
     pub(crate) closes: CloseCounts,
+    pub(crate) last_closes: LastCloses,
     pub(crate) rejections: RejectionCounts,
     pub(crate) limits: LimitCounts,
     /// The limits of commands, which all shards share.
@@ -86,9 +93,14 @@ pub(crate) struct GatewayState {
     pub(crate) listeners: OnceLock<Vec<(String, Arc<Listener>)>>,
     /// The permits of the questions of operators.
     pub(crate) inspections: Semaphore,
+    /// The permits of traces.
+    pub(crate) traces: Arc<Semaphore>,
     pub(crate) logs: Logs,
     /// The next sequence number of a connect, join or bind.
     pub(crate) next_seq: AtomicU64,
+    /// Where the spans of traced events go; nowhere where no event is traced.
+    #[cfg(feature = "otel")]
+    pub(crate) span_exporter: Option<gatewayworker_otel::Exporter>,
 }
 
 impl GatewayState {
@@ -117,6 +129,7 @@ impl GatewayState {
             waiting_shards: watch::Sender::new(0),
             stopping: CancellationToken::new(),
             closes: CloseCounts::default(),
+            last_closes: LastCloses::default(),
             rejections: RejectionCounts::default(),
             limits: LimitCounts::default(),
             membership_limits: config.membership_limits(),
@@ -127,8 +140,11 @@ impl GatewayState {
             started: Instant::now(),
             listeners: OnceLock::new(),
             inspections: Semaphore::new(MAX_INSPECTIONS),
+            traces: Arc::new(Semaphore::new(MAX_TRACES)),
             logs: Logs::default(),
             next_seq: AtomicU64::new(1),
+            #[cfg(feature = "otel")]
+            span_exporter: None,
             config,
         }
     }
@@ -156,6 +172,20 @@ impl GatewayState {
         self
     }
 
+    /// Returns the state with an exporter for the spans of traced events.
+    #[cfg(feature = "otel")]
+    pub(crate) fn with_span_exporter(mut self, exporter: Option<gatewayworker_otel::Exporter>) -> Self {
+        self.span_exporter = exporter;
+        self
+    }
+
+    /// Returns the settings of the spans of a shard. Where spans go nowhere, no event is traced.
+    #[cfg(feature = "otel")]
+    pub(crate) fn span_settings(&self) -> crate::core::event_spans::SpanSettings {
+        let sample = if self.span_exporter.is_some() { self.config.trace_sample } else { 0.0 };
+        crate::core::event_spans::SpanSettings { sample, seed: rand::random() }
+    }
+
     /// Returns the stats that `status` shows.
     pub(crate) fn stats(&self) -> Vec<(&'static str, u64)> {
         let clients = self.clients.load(Ordering::Relaxed) as u64;
@@ -174,8 +204,22 @@ impl GatewayState {
             ],
             self.rejections.stats(),
             self.limits.stats(),
+            self.traffic(),
+            #[cfg(feature = "otel")]
+            self.span_exporter.iter().map(|exporter| ("spans_lost", exporter.lost())).collect(),
         ]
         .concat()
+    }
+
+    /// Adds up what the shards have counted of messages and bytes.
+    fn traffic(&self) -> Vec<(&'static str, u64)> {
+        let sum = |read: fn(&ShardCounters) -> u64| self.counters.iter().map(|shard| read(shard)).sum();
+        vec![
+            ("messages", sum(ShardCounters::messages)),
+            ("deliveries", sum(|shard| shard.deliveries().map(|(_, count)| count).sum())),
+            ("bytes_received", sum(|shard| shard.bytes_received.get())),
+            ("bytes_sent", sum(|shard| shard.bytes_sent.get())),
+        ]
     }
 
     /// Returns the settings of the core of shard `index`.

@@ -10,14 +10,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gatewayworker_protocol::ClientId;
 use gatewayworker_protocol::inspect::{
-    ClientDetail, ClientList, ClientQuery, ClientReport, GatewayReport, GroupList, GroupReport,
-    InspectAnswer, InspectRequest, ListenerReport, MAX_LISTED, MAX_NAME_BYTES, RegisterReport, WorkerReport,
-    session_to_json,
+    ClientDetail, ClientList, ClientQuery, ClientReport, CloseList, CloseReport, GatewayReport, GroupList,
+    GroupReport, HandlerList, InspectAnswer, InspectRequest, ListenerReport, MAX_CLOSES, MAX_LISTED,
+    MAX_NAME_BYTES, RegisterReport, WorkerHandlers, WorkerReport, session_to_json,
 };
+use gatewayworker_protocol::report::Report;
 use tokio::sync::oneshot;
 
+use crate::closes::Closed;
+use crate::core::close::CloseRecord;
 use crate::core::inspect::{
-    ClientFilter, ClientWalk, FilterError, FoundClient, FullClient, GroupWalk, Walked, connection_id,
+    self, ClientFilter, ClientWalk, FilterError, FoundClient, FullClient, GroupWalk, Walked, connection_id,
 };
 use crate::gateway_state::{GatewayState, MAX_INSPECTIONS};
 use crate::problem::problem;
@@ -53,10 +56,13 @@ async fn answer_one(
     now_ms: u64,
 ) -> Result<InspectAnswer, ShardGone> {
     Ok(match request {
-        InspectRequest::Gateway => InspectAnswer::Gateway(Box::new(gateway(state))),
+        InspectRequest::Gateway => InspectAnswer::Gateway(Box::new(gateway(state, now_ms))),
         InspectRequest::Clients(query) => clients(&query, state, now_ms).await?,
         InspectRequest::Client { id } => client(&id, state, now_ms).await?,
         InspectRequest::Groups { limit } => InspectAnswer::Groups(groups(bounded(limit), state).await?),
+        InspectRequest::Outbox { id, payloads } => outbox(&id, payloads, state).await?,
+        InspectRequest::Closes { limit } => InspectAnswer::Closes(closes(limit, state)),
+        InspectRequest::Handlers => InspectAnswer::Handlers(handlers(state, now_ms)),
         _ => InspectAnswer::Error(format!(
             "the gateway, version {}, does not know this question",
             env!("CARGO_PKG_VERSION")
@@ -84,7 +90,7 @@ pub(crate) async fn ask<T: Send + 'static>(
     answer.await.map_err(|_| ShardGone(shard))
 }
 
-fn gateway(state: &GatewayState) -> GatewayReport {
+fn gateway(state: &GatewayState, now_ms: u64) -> GatewayReport {
     let registers = &state.config.register_address;
     GatewayReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -106,16 +112,18 @@ fn gateway(state: &GatewayState) -> GatewayReport {
                 connected: state.registers.is_up(address),
             })
             .collect(),
-        workers: state.workers.all().iter().map(|worker| worker_report(worker)).collect(),
+        workers: state.workers.all().iter().map(|worker| worker_report(worker, now_ms)).collect(),
     }
 }
 
-fn worker_report(worker: &WorkerLink) -> WorkerReport {
+fn worker_report(worker: &WorkerLink, now_ms: u64) -> WorkerReport {
     let state = match (worker.is_open(), worker.is_draining()) {
         (true, _) => "open",
         (_, true) => "draining",
         _ => "closing",
     };
+    let last = worker.last_report();
+    let report = last.as_ref().map(|last| &last.report);
     WorkerReport {
         key: name(worker.key().as_bytes()),
         address: worker.buffer.socket().peer_addr().ok().map(|address| address.to_string()),
@@ -124,7 +132,32 @@ fn worker_report(worker: &WorkerLink) -> WorkerReport {
         clients: worker.clients() as u64,
         unfinished: worker.unfinished() as u64,
         unfinished_bytes: worker.unfinished_bytes() as u64,
+        version: report.map(|report| report.version.clone()),
+        uptime_ms: report.map(|report| report.uptime_ms),
+        round_trip_ms: report.and_then(round_trip_ms),
+        report_age_ms: last.as_ref().map(|last| now_ms.saturating_sub(last.at_ms)),
+        // People who may know no client may see this.
+        handlers: report.map(|report| report.handlers.without_clients()),
     }
+}
+
+/// Returns the last round trip, or how long the next one lasts already.
+fn round_trip_ms(report: &Report) -> Option<f64> {
+    let last = report.round_trip_us.map(|us| us as f64 / 1000.0);
+    let next = Some(report.unanswered_ms as f64).filter(|ms| *ms > 0.0);
+    last.into_iter().chain(next).reduce(f64::max)
+}
+
+fn handlers(state: &GatewayState, now_ms: u64) -> HandlerList {
+    let of_worker = |worker: &Arc<WorkerLink>| {
+        let last = worker.last_report()?;
+        Some(WorkerHandlers {
+            key: name(worker.key().as_bytes()),
+            report_age_ms: now_ms.saturating_sub(last.at_ms),
+            handlers: last.report.handlers.clone(),
+        })
+    };
+    HandlerList { workers: state.workers.all().iter().filter_map(of_worker).collect() }
 }
 
 /// Walks over the clients of one shard after the other.
@@ -167,6 +200,40 @@ async fn client(id: &str, state: &Arc<GatewayState>, now_ms: u64) -> Result<Insp
     let find = move |core: &Core| FullClient::find(core, connection_id, MAX_LISTED as usize, now_ms);
     let found = ask(state, connection_id as usize % state.shards.len(), find).await?;
     Ok(InspectAnswer::Client(found.map(|found| Box::new(client_detail(found, state)))))
+}
+
+async fn outbox(id: &str, payloads: bool, state: &Arc<GatewayState>) -> Result<InspectAnswer, ShardGone> {
+    let connection_id = match connection_id(id, state.address) {
+        Ok(connection_id) => connection_id,
+        Err(FilterError::Elsewhere) => return Ok(InspectAnswer::Outbox(None)),
+        Err(error) => return Ok(InspectAnswer::Error(error.to_string())),
+    };
+    let look = move |core: &Core| inspect::outbox(core, connection_id, payloads);
+    Ok(InspectAnswer::Outbox(ask(state, connection_id as usize % state.shards.len(), look).await?))
+}
+
+fn closes(limit: u32, state: &GatewayState) -> CloseList {
+    let closes = state.last_closes.latest(limit.clamp(1, MAX_CLOSES) as usize);
+    CloseList { closes: closes.into_iter().map(|closed| close_report(closed, state)).collect() }
+}
+
+fn close_report(closed: Closed, state: &GatewayState) -> CloseReport {
+    let Closed { id, address, reason, record, at_ms, age_ms } = closed;
+    let CloseRecord { uid, port, code, frame, closer, connected_ms: _ } = record;
+    CloseReport {
+        id: id.to_string(),
+        uid: uid.map(|uid| name(&uid)),
+        address: known(address).map(|address| address.to_string()),
+        listener: url_of(port, state),
+        reason: reason.to_string(),
+        code,
+        client_code: frame.as_ref().map(|frame| frame.code),
+        client_reason: frame.map(|frame| frame.reason).filter(|reason| !reason.is_empty()),
+        closed_by: closer.by,
+        closer: closer.name.map(|closer| name(closer.as_bytes())),
+        at_ms,
+        age_ms,
+    }
 }
 
 /// Finds the largest groups of each shard, and then adds up the members that each of them has on all shards.

@@ -22,6 +22,7 @@ use crate::workers::WorkerLink;
 
 pub use crate::core::check::Unfinished;
 pub use crate::core::client::{Client, NewClient};
+pub use crate::core::close::{CloseRecord, Closer};
 pub use crate::core::commands::ShardCommand;
 
 pub use crate::core::delivery_counts::DeliveryCounts;
@@ -48,6 +49,7 @@ pub use crate::core::reading::Reading;
 pub use crate::core::source::ClosesGivenUp;
 pub use crate::core::table::{Key, Table};
 pub use crate::core::token_bucket::Rate;
+pub use crate::core::trace::{Seen, SeenFrame, TraceId, Traced};
 pub use crate::core::unheard_timer::UnheardTimer;
 use crate::core::websocket::decode::{Content, DecodeOptions, Decoder, Step};
 use crate::core::websocket::encode;

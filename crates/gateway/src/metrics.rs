@@ -160,7 +160,7 @@ impl GatewayMetrics {
             "Events that were dropped, as one worker after another ended with them (max_deliveries).",
             delivery.undeliverable(),
         );
-        if let Some(Timings { broadcasts, admissions }) = &self.shared.timings {
+        if let Some(Timings { broadcasts, admissions, round_trips }) = &self.shared.timings {
             into.histogram(
                 "gatewayworker_broadcast_duration_seconds",
                 "From when a message for several clients is queued until it is written to each that reads.",
@@ -170,6 +170,11 @@ impl GatewayMetrics {
                 "gatewayworker_admission_duration_seconds",
                 "From a client's handshake until its worker admits it.",
                 admissions.read(),
+            );
+            into.histogram(
+                "gatewayworker_ping_rtt_seconds",
+                "How long a frame of a worker to the gateway and its answer took, as workers report it.",
+                round_trips.read(),
             );
         }
     }

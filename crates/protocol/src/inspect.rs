@@ -8,12 +8,26 @@
 //! Sizes are in bytes, times in milliseconds. Uids and groups are text: bytes that are not UTF-8 are replaced, and
 //! names over [`MAX_NAME_BYTES`] are cut.
 
+mod closes;
+mod outbox;
+mod preview;
+mod trace;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::php;
+pub use crate::report::{HandlerTimes, HandlersReport, RunningHandler};
+
+pub use closes::{CloseList, CloseReport, ClosedBy, MAX_CLOSES};
+pub use outbox::{MAX_OUTBOX_FRAMES, MAX_OUTBOX_PAYLOAD, OutboxFrame, OutboxReport};
+pub use preview::Preview;
+pub use trace::{
+    Direction, FrameKind, MAX_TRACE_PAYLOAD, MAX_TRACE_SECONDS, TRACE_SECONDS, TRACE_SILENCE, TraceLine,
+    TracedFrame,
+};
 
 /// How many clients or groups an answer lists at most, whatever the request says.
 pub const MAX_LISTED: u32 = 1000;
@@ -47,6 +61,36 @@ pub enum InspectRequest {
         #[serde(default = "listed")]
         limit: u32,
     },
+    /// One client's frames from now on, on a connection of its own. Answers: at once one without a byte, or
+    /// [`InspectAnswer::Error`]; then an [`InspectAnswer::Trace`] for each frame, until one is [`TraceLine::End`]. An
+    /// answer without a byte is a sign of life.
+    Trace {
+        /// The client id.
+        id: String,
+        /// Show what is in the frames.
+        #[serde(default)]
+        payloads: bool,
+        /// For how long: from 1 to [`MAX_TRACE_SECONDS`].
+        #[serde(default = "trace_seconds")]
+        seconds: u32,
+    },
+    /// What waits to be written to a client. Answer: [`InspectAnswer::Outbox`].
+    Outbox {
+        /// The client id.
+        id: String,
+        /// Show what is in the frames.
+        #[serde(default)]
+        payloads: bool,
+    },
+    /// The last closes. Answer: [`InspectAnswer::Closes`].
+    Closes {
+        /// How many to list: from 1 to [`MAX_CLOSES`].
+        #[serde(default = "listed")]
+        limit: u32,
+    },
+    /// What the handlers of the workers do, with the clients of those that run for long. Answer:
+    /// [`InspectAnswer::Handlers`].
+    Handlers,
     /// A request of another version, or one that cannot be read. Answer: [`InspectAnswer::Error`].
     #[serde(other)]
     Unknown,
@@ -65,8 +109,16 @@ pub enum InspectAnswer {
     Client(Option<Box<ClientDetail>>),
     /// Groups.
     Groups(GroupList),
+    /// What the handlers of the workers do.
+    Handlers(HandlerList),
     /// Why there is no answer, in a sentence.
     Error(String),
+    /// A line of a trace: one of many answers.
+    Trace(TraceLine),
+    /// What waits for a client; `None` where the gateway has no such client.
+    Outbox(Option<OutboxReport>),
+    /// The last closes.
+    Closes(CloseList),
 }
 
 /// Which clients to list, and in which order. A client has to meet all conditions that are set.
@@ -110,7 +162,7 @@ pub enum ClientSort {
 }
 
 /// A gateway.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GatewayReport {
     /// The version of its program.
@@ -156,7 +208,7 @@ pub struct RegisterReport {
 }
 
 /// A worker, as a gateway sees it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WorkerReport {
     /// Its IP address, its name and its id: `127.0.0.1:Chat:0`.
@@ -175,6 +227,44 @@ pub struct WorkerReport {
     pub unfinished: u64,
     /// Their bytes.
     pub unfinished_bytes: u64,
+    /// The version of its program. This and what follows is what it has reported itself; a worker of PHP, or of an
+    /// earlier version, reports nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Since its start, when it reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uptime_ms: Option<u64>,
+    /// How long a frame to the gateway and its answer take, exact to a microsecond; or how long the worker waits for
+    /// the next answer, if that is longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip_ms: Option<f64>,
+    /// How long ago it reported: five seconds at most, unless its process stands still.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report_age_ms: Option<u64>,
+    /// What its handlers do, without the clients: [`InspectRequest::Handlers`] names them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handlers: Option<HandlersReport>,
+}
+
+/// What the handlers of the workers do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HandlerList {
+    /// The workers that report it, by their keys.
+    pub workers: Vec<WorkerHandlers>,
+}
+
+/// What the handlers of a worker do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerHandlers {
+    /// The key of the worker.
+    pub key: String,
+    /// How long ago it reported.
+    pub report_age_ms: u64,
+    /// What it reported. The handlers that run for long have their clients, also those of other gateways.
+    #[serde(flatten)]
+    pub handlers: HandlersReport,
 }
 
 /// The clients that a query lets through.
@@ -279,6 +369,10 @@ fn listed() -> u32 {
     LISTED
 }
 
+fn trace_seconds() -> u32 {
+    TRACE_SECONDS
+}
+
 impl InspectRequest {
     /// Reads a body. What cannot be read is [`Unknown`](Self::Unknown), as the peer waits for an answer.
     pub fn from_json(body: &[u8]) -> Self {
@@ -320,6 +414,16 @@ mod tests {
             ),
             (InspectRequest::Client { id: "7f".into() }, json!({"about": "client", "id": "7f"})),
             (InspectRequest::Groups { limit: 5 }, json!({"about": "groups", "limit": 5})),
+            (
+                InspectRequest::Trace { id: "7f".into(), payloads: true, seconds: 9 },
+                json!({"about": "trace", "id": "7f", "payloads": true, "seconds": 9}),
+            ),
+            (
+                InspectRequest::Outbox { id: "7f".into(), payloads: false },
+                json!({"about": "outbox", "id": "7f", "payloads": false}),
+            ),
+            (InspectRequest::Closes { limit: 5 }, json!({"about": "closes", "limit": 5})),
+            (InspectRequest::Handlers, json!({"about": "handlers"})),
         ] {
             assert_eq!(serde_json::from_slice::<Value>(&request.to_json()).unwrap(), wire);
             assert_eq!(InspectRequest::from_json(&request.to_json()), request);
@@ -332,6 +436,11 @@ mod tests {
             (r#"{"about":"gateway","more":1}"#, InspectRequest::Gateway),
             (r#"{"about":"clients","colour":"red"}"#, InspectRequest::Clients(ClientQuery::default())),
             (r#"{"about":"groups"}"#, InspectRequest::Groups { limit: LISTED }),
+            (r#"{"about":"closes"}"#, InspectRequest::Closes { limit: LISTED }),
+            (
+                r#"{"about":"trace","id":"7f"}"#,
+                InspectRequest::Trace { id: "7f".into(), payloads: false, seconds: TRACE_SECONDS },
+            ),
             (r#"{"about":"weather","city":"Paris"}"#, InspectRequest::Unknown),
             (r#"{"about":"clients","sort":"height"}"#, InspectRequest::Unknown),
             (r#"{"about":"clients","limit":-1}"#, InspectRequest::Unknown),
@@ -354,6 +463,21 @@ mod tests {
         ] {
             assert_eq!(InspectAnswer::from_json(answer.as_bytes()), read, "{answer}");
         }
+    }
+
+    #[test]
+    fn a_worker_that_reports_nothing_has_no_fields_of_a_report() {
+        let silent = WorkerReport { key: "php".into(), ..WorkerReport::default() };
+        let json = serde_json::to_value(&silent).unwrap();
+        assert_eq!((json.get("version"), json.get("handlers")), (None, None));
+        let tells = WorkerReport {
+            round_trip_ms: Some(0.31),
+            handlers: Some(HandlersReport { running: 2, ..HandlersReport::default() }),
+            ..silent
+        };
+        let json = serde_json::to_value(&tells).unwrap();
+        assert_eq!((&json["round_trip_ms"], &json["handlers"]["running"]), (&json!(0.31), &json!(2)));
+        assert_eq!(serde_json::from_value::<WorkerReport>(json).unwrap(), tells);
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub struct Event {
     pub redelivered: bool,
     /// When it came, in ms of the worker's clock; 0 where nobody asks for that.
     pub received_ms: u64,
+    /// Its trace, where a gateway has decided that it is traced.
+    #[cfg(feature = "otel")]
+    pub(crate) trace: Option<Box<crate::spans::EventContext>>,
     /// The worker made it, as the client's gateway is lost.
     pub(super) is_loss: bool,
     pub(super) standing: Standing,
@@ -107,6 +110,8 @@ impl Event {
             epoch: epoch.cloned(),
             redelivered,
             received_ms: 0,
+            #[cfg(feature = "otel")]
+            trace: None,
             is_loss: false,
             standing: Standing::Charged,
         })
@@ -122,6 +127,8 @@ impl Event {
             epoch: None,
             redelivered: true,
             received_ms: 0,
+            #[cfg(feature = "otel")]
+            trace: None,
             is_loss: true,
             standing: Standing::Charged,
         }

@@ -1,11 +1,12 @@
 //! The protocol of an event link: what the worker says on it, and what a frame of the
 //! gateway means.
 //!
-//! The worker says WORKER_CONNECT and then only PING: to show that it lives, and when it stops.
+//! The worker says WORKER_CONNECT and then only PING, to show that it lives, and when it stops, and REPORT, where the
+//! gateway takes that.
 //! `link.rs` has the sockets. Events go on to [`Clients`](super::Clients).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use gatewayworker_protocol::{
@@ -14,6 +15,7 @@ use gatewayworker_protocol::{
 
 use super::epoch::Epoch;
 use super::event::Event;
+use super::reporting::Reporting;
 
 /// The name under which a worker connects to gateways.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Identity {
     secret_key: SecretKey,
     /// The id of the process; with one, the worker acknowledges events.
     process: Option<u64>,
+    /// The worker takes the trace contexts of events.
+    takes_trace_contexts: bool,
     connections: AtomicU64,
 }
 
@@ -46,13 +50,27 @@ impl Identity {
     }
 
     fn new(name: String, id: WorkerId, secret_key: SecretKey) -> Self {
-        Self { name, id, secret_key, process: None, connections: AtomicU64::new(0) }
+        Self {
+            name,
+            id,
+            secret_key,
+            process: None,
+            takes_trace_contexts: false,
+            connections: AtomicU64::new(0),
+        }
     }
 
     /// Lets the worker acknowledge events, as the process with this random id.
     #[must_use]
     pub fn with_process(mut self, process: u64) -> Self {
         self.process = Some(process);
+        self
+    }
+
+    /// Lets gateways say which events are traced, or not; not by default.
+    #[must_use]
+    pub fn with_trace_contexts(mut self, takes_trace_contexts: bool) -> Self {
+        self.takes_trace_contexts = takes_trace_contexts;
         self
     }
 
@@ -81,7 +99,11 @@ impl Identity {
         Command::WorkerConnect(Hello {
             worker_key: Some(self.worker_key(stops)),
             secret_key: Some(self.secret_key.clone()),
-            features: Some(Features { acknowledged_events: self.process.is_some(), ..Features::ALL }),
+            features: Some(Features {
+                acknowledged_events: self.process.is_some(),
+                trace_context: self.takes_trace_contexts,
+                ..Features::ALL
+            }),
             process: self.process,
         })
     }
@@ -95,6 +117,8 @@ pub struct EventLink {
     awaits_admissions: AtomicBool,
     /// The epoch, once both links are paired.
     epoch: OnceLock<Arc<Epoch>>,
+    /// The reports to a gateway that takes them.
+    reporting: OnceLock<Arc<Mutex<Reporting>>>,
 }
 
 /// What a gateway's frame means to the worker.
@@ -131,6 +155,8 @@ pub enum Received {
     Drained,
     /// The gateway shows that it is there.
     Heartbeat,
+    /// The gateway has read the report with this number ([`Reporting::answered`]).
+    Reported(u32),
     /// The command is not for a worker, and ignored.
     Unexpected(Command),
 }
@@ -151,6 +177,9 @@ impl EventLink {
                 Some(PingBody::Empty) => Received::Heartbeat,
                 Some(PingBody::Welcome { features, pairing }) => {
                     self.awaits_admissions.store(features.admission, Ordering::Relaxed);
+                    if features.worker_reports {
+                        self.reporting.get_or_init(Arc::default);
+                    }
                     Received::Welcome { features, pairing: pairing.filter(|_| features.acknowledged_events) }
                 }
                 Some(PingBody::Drained) if self.epoch.get().is_some() => Received::Drained,
@@ -162,6 +191,7 @@ impl EventLink {
             Command::Adopt { origin, session } => Received::Adopt { origin, session },
             Command::Forget(connection_ids) => Received::Forget(connection_ids),
             Command::Publish { topic, payload } => Received::Published { topic, payload },
+            Command::Reported(number) if self.reporting.get().is_some() => Received::Reported(number),
             other => Received::Unexpected(other),
         })
     }
@@ -175,6 +205,11 @@ impl EventLink {
     /// Returns the epoch, once the call link is attached to it.
     pub fn epoch(&self) -> Option<&Arc<Epoch>> {
         self.epoch.get()
+    }
+
+    /// Returns the reports to the gateway; `None` where it takes none, or has not said yet what it can do.
+    pub fn reporting(&self) -> Option<&Arc<Mutex<Reporting>>> {
+        self.reporting.get()
     }
 
     /// Returns what the worker says because it stops, if anything. A gateway that acknowledges events
@@ -296,5 +331,19 @@ mod tests {
     fn a_command_for_gateways_is_unexpected() {
         let received = receive(&EventLink::default(), Command::Admit(1).into_frame());
         assert!(matches!(received, Received::Unexpected(_)));
+    }
+
+    #[test]
+    fn only_a_gateway_that_takes_reports_gets_some() {
+        let link = EventLink::default();
+        let reported = || Command::Reported(1).into_frame();
+        assert!(matches!(receive(&link, reported()), Received::Unexpected(_)));
+        receive(&link, ping(r#"{"features":["admission"]}"#));
+        assert!(link.reporting().is_none());
+        receive(&link, ping(r#"{"features":["worker-reports"]}"#));
+        let reporting = link.reporting().unwrap().clone();
+        assert!(matches!(receive(&link, reported()), Received::Reported(1)));
+        receive(&link, ping(r#"{"features":["worker-reports"]}"#));
+        assert!(Arc::ptr_eq(&reporting, link.reporting().unwrap()), "the numbers go on");
     }
 }

@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddrV4;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::BytesMut;
 use gatewayworker_protocol::{Features, Frame, MAX_LARGE_FRAME_LEN, Pairing};
@@ -59,9 +59,12 @@ impl<E: Events> Reader<'_, E> {
             let mut inline = slice.begin(Instant::now(), preemptions());
             // Of all events of one read: those behind the first wait for the handlers of others.
             let received_ms = if self.queues.handler.timings.is_some() { clock::now_ms() } else { 0 };
-            while let Some(frame) =
+            #[cfg_attr(not(feature = "otel"), allow(unused_mut, reason = "a trace is taken off it"))]
+            while let Some(mut frame) =
                 Frame::parse(&mut buffer, MAX_LARGE_FRAME_LEN).map_err(io::Error::other)?
             {
+                #[cfg(feature = "otel")]
+                let trace = crate::spans::take_context(&mut frame);
                 let received = match self.link.receive(frame) {
                     Ok(received) => received,
                     Err(error) => {
@@ -72,6 +75,10 @@ impl<E: Events> Reader<'_, E> {
                 match received {
                     Received::Event(mut event) => {
                         event.received_ms = received_ms;
+                        #[cfg(feature = "otel")]
+                        {
+                            event.trace = trace;
+                        }
                         if event.epoch.is_none() && !std::mem::replace(&mut is_unpaired, true) {
                             self.queues.replaced(self.address);
                         }
@@ -116,6 +123,7 @@ impl<E: Events> Reader<'_, E> {
                     }
                     Received::Drained => return Ok(()),
                     Received::Heartbeat => {}
+                    Received::Reported(number) => self.reported(number),
                     Received::Unexpected(command) => {
                         debug!(gateway = %self.address, ?command, "ignored a command that is not for a worker");
                     }
@@ -157,6 +165,16 @@ impl<E: Events> Reader<'_, E> {
             self.queues.epochs.wake();
         }
         self.queues.done.attend(epoch);
+    }
+
+    /// Takes the answer to a report.
+    fn reported(&self, number: u32) {
+        let Some(reporting) = self.link.reporting() else { return };
+        let answered =
+            reporting.lock().unwrap_or_else(PoisonError::into_inner).answered(number, clock::now_us());
+        if let (Some(us), Some(timings)) = (answered, &self.queues.handler.timings) {
+            timings.round_trip.observe_us(us);
+        }
     }
 
     fn welcome(&self, features: Features) {

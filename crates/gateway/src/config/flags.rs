@@ -24,6 +24,7 @@ macro_rules! flags {
     ($($(#[doc = $doc:literal])* [$($arg:tt)*] $name:ident: $type:ty,)*) => {
         /// The gateway's flags. A flag that is not set leaves the key to the file.
         #[derive(Debug, Default, clap::Args, Serialize)]
+        #[command(mut_arg("admin_listen", |flag| flag.env("GATEWAYWORKER_GATEWAY_ADMIN_LISTEN")))]
         pub struct Flags {
             $(
                 $(#[doc = $doc])*
@@ -31,6 +32,9 @@ macro_rules! flags {
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $name: Option<$type>,
             )*
+            /// A page for operators.
+            #[command(flatten)]
+            pub admin: gatewayworker_admin::Flags,
             /// TLS between daemons.
             #[command(flatten)]
             pub link_tls: LinkTlsFlags,
@@ -147,6 +151,10 @@ flags! {
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_SHUTDOWN_TIMEOUT_MS"] shutdown_timeout_ms: u64,
     /// Show metrics and health at ADDRESS, host:port, over HTTP [default: none]
     [value_name = "ADDRESS", env = "GATEWAYWORKER_GATEWAY_METRICS_LISTEN"] metrics_listen: String,
+    /// Trace so many of all events, from 0.0 to 1.0, with OpenTelemetry; needs a gateway with the cargo feature otel [default: 0.0]
+    [value_name = "PART", env = "GATEWAYWORKER_GATEWAY_TRACE_SAMPLE"] trace_sample: f64,
+    /// What to do with a client's own traceparent: ignore, or accept it as the parent of its connect [default: ignore]
+    [value_name = "POLICY", env = "GATEWAYWORKER_GATEWAY_TRACE_PARENT"] trace_parent: String,
 }
 
 #[cfg(test)]
@@ -180,8 +188,9 @@ mod tests {
         let flags = <Cli as clap::CommandFactory>::command();
         for flag in flags.get_arguments().map(|arg| arg.get_id().as_str()) {
             let common = ["config", "log_format", "check_config", "supervised"].contains(&flag);
-            if let Some(key) = flag.strip_prefix("link_tls_") {
-                assert!(file.contains(&format!("#   {key} = ")), "{key} is not in config/gateway.toml");
+            if let Some(key) = flag.strip_prefix("link_tls_").or_else(|| flag.strip_prefix("admin_")) {
+                let line = format!("#   {key} = ");
+                assert!(file.contains(&line), "{flag} is not in config/gateway.toml");
                 continue;
             }
             assert!(common || file.contains(&format!("{flag} = ")), "{flag} is not in config/gateway.toml");

@@ -1,5 +1,6 @@
 //! What holds between two inputs of a shard, for tests and the simulation.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gatewayworker_protocol::command::code;
@@ -7,6 +8,7 @@ use gatewayworker_protocol::command::code;
 use super::Shard;
 use super::client::{Client, Waits};
 use super::event_log::EventLog;
+use super::event_spans;
 use super::moving::Sweep;
 use super::ports::Ports;
 use super::worker_link::WorkerLink;
@@ -46,6 +48,15 @@ impl<P: Ports> Shard<P> {
                 return Err(format!("client {} waits for ever to be admitted", client.connection_id));
             }
         }
+        for client in self.table.clients() {
+            let is_traced = self.traces.connection_ids().any(|id| id == client.connection_id);
+            if client.queue.is_traced() != is_traced {
+                return Err(format!("client {} is marked wrongly as traced", client.connection_id));
+            }
+        }
+        if let Some(id) = self.traces.connection_ids().find(|id| !self.table.contains(*id)) {
+            return Err(format!("client {id} is traced, and is closed"));
+        }
         if !self.pending_close.is_empty() {
             return Err(format!("{} clients are not closed that are to be", self.pending_close.len()));
         }
@@ -60,6 +71,7 @@ impl<P: Ports> Shard<P> {
             }
         }
         self.check_waits()?;
+        self.check_spans()?;
         self.check_counters()
     }
 
@@ -86,6 +98,16 @@ impl<P: Ports> Shard<P> {
             }
         }
         Ok(())
+    }
+
+    /// Checks that the spans that are open are those of the events in the logs.
+    fn check_spans(&self) -> Result<(), String> {
+        let in_logs = self.logs().flat_map(|(_, _, log)| event_spans::contexts(log));
+        let in_logs: BTreeSet<u64> = in_logs.map(|context| context.span_id).collect();
+        match self.event_spans.open_spans() == &in_logs {
+            true => Ok(()),
+            false => Err(format!("open spans: {:?}, in logs: {in_logs:?}", self.event_spans.open_spans())),
+        }
     }
 
     /// Checks the counters of links, which are right for one shard only where no other has its share.

@@ -88,6 +88,11 @@ impl ShardCounters {
         if index == 0 { &self.first } else { self.others.get(index - 1).unwrap_or(&self.first) }
     }
 
+    /// Returns how many messages of clients were passed on as events, on all listeners.
+    pub fn messages(&self) -> u64 {
+        self.first.messages.get() + self.others.iter().map(|listener| listener.messages.get()).sum::<u64>()
+    }
+
     #[inline]
     pub(super) fn count_deliveries(&self, kind: DeliveryKind, messages: u64) {
         self.deliveries[kind as usize].add(messages);

@@ -9,10 +9,13 @@ use std::net::SocketAddrV4;
 
 use gatewayworker_protocol::{ClientId, CloseReason};
 
+use super::close::CloseRecord;
+use super::event_spans::SpanChange;
 use super::membership_limits::MembershipLimit;
 use super::outbox::Outbox;
 use super::ports::Ports;
 use super::table::Key;
+use super::trace::Traced;
 
 /// One thing for the shell to do.
 pub enum Effect<P: Ports> {
@@ -28,6 +31,10 @@ pub enum Effect<P: Ports> {
     Admitted(u64),
     /// Write a log line.
     Log(Notice),
+    /// Take what a trace has seen to whoever reads it.
+    Traced(Traced),
+    /// The span of a traced event begins or ends now.
+    Span(Box<SpanChange>),
 }
 
 /// A connection that is to end.
@@ -46,6 +53,8 @@ pub struct Finished<C> {
     pub ending: Ending,
     /// What was noticed about the client, for the log.
     pub detail: Option<String>,
+    /// What an operator is told later.
+    pub record: CloseRecord,
 }
 
 /// How a connection is to end.

@@ -67,14 +67,12 @@ impl<P: Ports> Shard<P> {
         let limits = Limits { client: policy.outbox_bytes, shard: self.settings.outbox_budget };
         let blocked_bytes = &mut self.blocked_bytes;
         match client.queue.push(frame, priority, limits, blocked_bytes, &client.connection) {
-            Queued::List(priority) => {
-                match priority {
-                    Priority::Bulk => self.bulk.push_back(key),
-                    Priority::Urgent => self.urgent.push(key),
-                }
-                self.effects.signals.flush = true;
-            }
+            Queued::List(priority) => self.list(key, priority),
             Queued::Waits => {}
+            Queued::Traced(priority) => {
+                priority.into_iter().for_each(|priority| self.list(key, priority));
+                self.trace_queued(key);
+            }
             // Its next flush, or its reader, finds that out.
             Queued::Broken => return false,
             Queued::Full if client.policy().slow_consumer == SlowConsumer::Close => {
@@ -89,6 +87,15 @@ impl<P: Ports> Shard<P> {
         }
         self.settings.counters.bytes_sent.add(bytes as u64);
         true
+    }
+
+    #[inline]
+    fn list(&mut self, key: Key, priority: Priority) {
+        match priority {
+            Priority::Bulk => self.bulk.push_back(key),
+            Priority::Urgent => self.urgent.push(key),
+        }
+        self.effects.signals.flush = true;
     }
 
     /// Sends a frame that no worker asked for: a pong, a heartbeat.

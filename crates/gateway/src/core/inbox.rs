@@ -57,8 +57,11 @@ pub(super) trait Outlet {
     /// With why the client has to be closed.
     fn message(&mut self, binary: bool, message: &[u8]) -> Result<(), CloseReason>;
 
-    /// Answers a WebSocket ping.
-    fn pong(&mut self, frame: Bytes);
+    /// Answers a WebSocket ping with this payload.
+    fn ping(&mut self, payload: &[u8]);
+
+    /// Notes a WebSocket pong.
+    fn pong(&mut self, payload: &[u8]);
 }
 
 /// Why no more messages are taken.
@@ -237,10 +240,14 @@ fn take_frame<O: Outlet>(
         Content::Message { binary, payload } => outlet.message(binary, &front[payload]),
         Content::Assembled { binary, payload } => outlet.message(binary, &payload),
         Content::Ping(payload) => {
-            outlet.pong(encode::pong(&front[payload]));
+            outlet.ping(&front[payload]);
             Ok(())
         }
-        Content::Pong | Content::Fragment => Ok(()),
+        Content::Pong(payload) => {
+            outlet.pong(&front[payload]);
+            Ok(())
+        }
+        Content::Fragment => Ok(()),
         Content::Close { code, reason } => {
             let reason = String::from_utf8_lossy(&front[reason]);
             let frame = code.map(|code| Box::new(ClientCloseFrame::new(code, reason)));

@@ -12,6 +12,7 @@ use gatewayworker_protocol::close_code::SERVICE_RESTART;
 
 use super::Shard;
 use super::client::LeftBehind;
+use super::close::Close;
 use super::ports::Ports;
 use super::source::{self, Source};
 use super::table::Key;
@@ -96,6 +97,7 @@ impl<P: Ports> Shard<P> {
             }
             return self.drop_stub(id);
         };
+        let uid = self.uid_of(key);
         let Some(mut client) = self.table.remove(key) else { return };
         let log = client.log.take();
         // First: with the log, what holds a draining link may be gone.
@@ -103,6 +105,6 @@ impl<P: Ports> Shard<P> {
         self.drop_log(id, &client.worker, log);
         client.worker.unbind();
         let last = client.policy().close_frame(SERVICE_RESTART, CloseReason::GatewayLost.as_str());
-        self.finish(*client, CloseReason::GatewayLost, last, None, true);
+        self.finish(*client, uid, Close::new(CloseReason::GatewayLost, last));
     }
 }

@@ -10,7 +10,7 @@
 //!    [`execute`](Shard::execute), [`writable`](Shard::writable),
 //!    [`workers_changed`](Shard::workers_changed), [`worker_drains`](Shard::worker_drains),
 //!    [`worker_gone`](Shard::worker_gone), [`close_isolated`](Shard::close_isolated),
-//!    [`set_unheard`](Shard::set_unheard),
+//!    [`set_unheard`](Shard::set_unheard), [`begin_trace`](Shard::begin_trace), [`end_trace`](Shard::end_trace),
 //!    [`advance`](Shard::advance) when
 //!    [`next_deadline`](Shard::next_deadline) has come, [`begin_stop`](Shard::begin_stop);
 //! 2. [`take_signals`](Shard::take_signals), and [`next_effect`](Shard::next_effect) until there is
@@ -30,17 +30,21 @@
 //! - `heartbeat`, `silence`: pinging silent clients and closing them;
 //! - `rate_limits`, `token_bucket`: how fast a client may send;
 //! - `membership_limits`, `keyed_limit`: how many groups and uids clients may have;
-//! - `worker_table`, `worker_link`: the workers, shared by all shards;
+//! - `worker_table`, `worker_link`, `worker_reports`: the workers, shared by all shards;
 //! - `commands`, `questions`: one file for each;
 //! - `inspect`: what an operator wants to know about clients and groups;
+//! - `trace`, `sent_frames`: the frames of a client that an operator reads along;
+//! - `close`: how a client ends, and at whose wish;
 //! - `websocket`, `protocol`, `outgoing`, `outbox`: bytes;
 //! - `stop_schedule`: when each client is closed as the gateway stops;
-//! - `counters`, `gauges`: numbers for the metrics.
+//! - `counters`, `gauges`: numbers for the metrics;
+//! - `event_spans`: which events are traced, for OpenTelemetry.
 
 pub(crate) mod admission;
 #[cfg(any(test, feature = "internals"))]
 pub(crate) mod check;
 pub(crate) mod client;
+pub(crate) mod close;
 pub(crate) mod commands;
 pub(crate) mod counters;
 mod delivery;
@@ -50,6 +54,7 @@ pub(crate) mod delivery_settings;
 mod delivery_tests;
 pub(crate) mod effects;
 mod event_log;
+pub(crate) mod event_spans;
 pub(crate) mod events;
 pub(crate) mod flush;
 pub(crate) mod gauges;
@@ -76,6 +81,7 @@ pub(crate) mod questions;
 pub(crate) mod rate_limits;
 pub(crate) mod reading;
 mod send_queue;
+pub(crate) mod sent_frames;
 mod silence;
 pub(crate) mod source;
 mod stop;
@@ -87,9 +93,11 @@ mod table_tests;
 #[cfg(any(test, feature = "internals"))]
 pub mod testing;
 pub(crate) mod token_bucket;
+pub(crate) mod trace;
 pub(crate) mod unheard_timer;
 pub(crate) mod websocket;
 pub(crate) mod worker_link;
+pub(crate) mod worker_reports;
 pub(crate) mod worker_table;
 
 use std::collections::VecDeque;
@@ -103,18 +111,23 @@ use gatewayworker_protocol::{ClientCloseFrame, CloseReason};
 use tracing::debug;
 
 use client::{Client, NewClient};
+use close::{Close, CloseRecord, SentClose};
 use counters::ShardCounters;
 use delivery_settings::DeliverySettings;
 use effects::{Effect, Effects, Ending, Finished, Signals};
 use event_log::FreeLogs;
+use event_spans::EventSpans;
 use gauges::PausedTime;
 use heartbeat::TimerQueue;
 use membership_limits::MembershipLimits;
 use moving::Sweep;
 use ports::{Ports, Transmit};
+use sent_frames::close_code;
 use source::Stubs;
 use stop::StopPlan;
 use table::{Key, Table};
+use trace::Traces;
+
 use worker_link::WorkerLink;
 
 /// The settings of a shard.
@@ -184,16 +197,9 @@ pub struct Shard<P: Ports> {
     /// The time of the last input that has one, in ms.
     now_ms: u64,
     paused: PausedTime,
+    traces: Traces,
+    event_spans: EventSpans,
     effects: Effects<P>,
-}
-
-/// Whether a client has sent a close frame before it is closed.
-#[derive(Clone, Copy)]
-enum SentClose<'c> {
-    /// It has not, and answers ours.
-    No,
-    /// It has, with this code and reason where it gave some and they are valid.
-    Yes(Option<&'c ClientCloseFrame>),
 }
 
 impl<P: Ports> Shard<P> {
@@ -223,6 +229,8 @@ impl<P: Ports> Shard<P> {
             is_unheard: false,
             now_ms: 0,
             paused: PausedTime::default(),
+            traces: Traces::default(),
+            event_spans: EventSpans::default(),
             effects: Effects::default(),
         }
     }
@@ -279,7 +287,7 @@ impl<P: Ports> Shard<P> {
     /// Ends a client: takes it out of everything, tells its worker, and closes the connection,
     /// after `last` where there is something to say.
     pub fn close(&mut self, key: Key, reason: CloseReason, last: Option<Bytes>) {
-        self.close_with(key, reason, last, None, SentClose::No);
+        self.close_with(key, Close::new(reason, last));
     }
 
     /// Ends a client that has sent a close frame; `answer` is the close frame that answers it.
@@ -290,42 +298,46 @@ impl<P: Ports> Shard<P> {
         frame: Option<&ClientCloseFrame>,
         answer: Bytes,
     ) {
-        self.close_with(key, reason, Some(answer), None, SentClose::Yes(frame));
+        let sent = SentClose::Yes(frame);
+        self.close_with(key, Close { sent, ..Close::new(reason, Some(answer)) });
     }
 
-    fn close_with(
-        &mut self,
-        key: Key,
-        reason: CloseReason,
-        last: Option<Bytes>,
-        detail: Option<String>,
-        sent_close: SentClose<'_>,
-    ) {
+    fn close_with(&mut self, key: Key, close: Close<'_>) {
+        let uid = self.uid_of(key);
         let Some(mut client) = self.table.remove(key) else { return };
         let id = client.id(self.settings.address);
         self.settings.counters.listener(client.policy().index).closed.add(1);
         if client.is_paused {
             self.paused.note(false, self.now_ms);
         }
+        let reason = close.reason;
         debug!(client = %id, %reason, "a client is gone");
-        let close_frame = if let SentClose::Yes(frame) = sent_close { frame } else { None };
-        self.tell_closed(&mut client, reason, close_frame);
+        self.tell_closed(&mut client, reason, close.client_frame());
         client.worker.unbind();
-        let answers_close = matches!(sent_close, SentClose::No);
-        self.finish(*client, reason, last, detail, answers_close);
+        self.finish(*client, uid, close);
     }
 
-    /// Has the connection of a client ended that is out of the table. `answers_close`: it has sent no
-    /// close frame yet, and answers ours.
-    fn finish(
-        &mut self,
-        client: Client<P>,
-        reason: CloseReason,
-        last: Option<Bytes>,
-        detail: Option<String>,
-        answers_close: bool,
-    ) {
+    fn uid_of(&self, key: Key) -> Option<Bytes> {
+        self.table.client(key.connection_id()).and_then(|client| self.table.uid_of(client))
+    }
+
+    /// Has the connection of a client ended that is out of the table, and was bound to this uid.
+    fn finish(&mut self, client: Client<P>, uid: Option<Bytes>, close: Close<'_>) {
+        if client.queue.is_traced() {
+            self.trace_closed(&client, &close);
+        }
+        let policy = client.policy();
+        let record = CloseRecord {
+            uid,
+            port: policy.port,
+            connected_ms: u64::from(client.connected_s) * 1000,
+            code: close.last.as_ref().and_then(|last| close_code(policy, last)),
+            frame: close.client_frame().cloned(),
+            closer: close.closer(),
+        };
+        let Close { reason, last, detail, sent, .. } = close;
         let has_left = reason == CloseReason::ClientLeft;
+        let answers_close = matches!(sent, SentClose::No);
         let ending = Ending {
             has_left,
             at_once: match reason {
@@ -346,7 +358,7 @@ impl<P: Ports> Shard<P> {
             outbox.push(last);
         }
         let finished =
-            Finished { connection: client.connection, outbox, id, address, reason, ending, detail };
+            Finished { connection: client.connection, outbox, id, address, reason, ending, detail, record };
         self.effects.list.push_back(Effect::Finish(Box::new(finished)));
     }
 

@@ -83,9 +83,20 @@ impl Outbox {
         &self.first
     }
 
+    /// The frame at the end, or what is left of it; empty if there is none.
+    pub fn last(&self) -> &Bytes {
+        let behind = self.rest.as_ref().and_then(|rest| rest.frames.back());
+        behind.unwrap_or(if self.second.is_empty() { &self.first } else { &self.second })
+    }
+
     /// Whether there is one frame at most.
     pub fn is_single(&self) -> bool {
         self.second.is_empty()
+    }
+
+    /// Whether the peer has a part of the frame in front.
+    pub fn is_begun(&self) -> bool {
+        self.rest.as_ref().is_some_and(|rest| rest.is_begun)
     }
 
     /// The frames, in order.
@@ -122,7 +133,7 @@ impl Outbox {
     /// peer has, or will have, in part: whatever is pushed next begins behind a whole frame.
     /// So many bytes are [committed](super::ports::Transmit::committed).
     pub fn drop_unsent(&mut self, committed: usize) {
-        let is_begun = self.rest.as_ref().is_some_and(|rest| rest.is_begun);
+        let is_begun = self.is_begun();
         let taken = committed.max(usize::from(is_begun));
         let mut kept = Self::default();
         let mut len = 0;

@@ -7,9 +7,9 @@ mod tests;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
 use gatewayworker_protocol::close_code::POLICY_VIOLATION;
+use gatewayworker_protocol::inspect::FrameKind;
 
 use super::Shard;
 use super::client::Waits;
@@ -21,6 +21,7 @@ use super::ports::Ports;
 use super::protocol::Protocol;
 use super::rate_limits::OverRate;
 use super::table::Key;
+use super::websocket::encode;
 
 /// What the reader of a client's socket does next.
 #[derive(Debug)]
@@ -143,8 +144,13 @@ impl<P: Ports> Outlet for ToWorker<'_, P> {
         self.shard.tell_message(self.key, is_binary, message)
     }
 
-    fn pong(&mut self, frame: Bytes) {
-        self.shard.send_own_frame(self.key, frame);
+    fn ping(&mut self, payload: &[u8]) {
+        self.shard.trace_control(self.key, FrameKind::Ping, payload);
+        self.shard.send_own_frame(self.key, encode::pong(payload));
         self.shard.close_pending();
+    }
+
+    fn pong(&mut self, payload: &[u8]) {
+        self.shard.trace_control(self.key, FrameKind::Pong, payload);
     }
 }

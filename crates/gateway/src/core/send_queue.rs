@@ -33,9 +33,15 @@ pub(super) struct SendQueue {
     outbox: Outbox,
     /// The list that the client stands on.
     listed: Option<Priority>,
-    /// The socket is full, and the shell waits until it is writable.
-    is_blocked: bool,
+    /// What hardly any queue has, together: so each frame is asked for it once.
+    marks: u8,
 }
+
+/// The socket is full, and the shell waits until it is writable.
+const BLOCKED: u8 = 1;
+
+/// The client is traced: each frame is looked at.
+const TRACED: u8 = 2;
 
 /// What became of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +54,9 @@ pub(super) enum Queued {
     Broken,
     /// It does not fit: the client does not read.
     Full,
+    /// It waits, and it is the last of the queue, to be looked at; put the client on the list of this priority, if
+    /// there is one.
+    Traced(Option<Priority>),
 }
 
 impl SendQueue {
@@ -62,7 +71,7 @@ impl SendQueue {
     ) -> Queued {
         if !self.fits(&frame, limits, *blocked_bytes) {
             // The client is slow only if its socket is full: perhaps much came in one turn.
-            if !self.is_blocked && transmit.flush(&mut self.outbox) == Flushed::Broken {
+            if !self.is_blocked() && transmit.flush(&mut self.outbox) == Flushed::Broken {
                 return Queued::Broken;
             }
             if !self.fits(&frame, limits, *blocked_bytes) {
@@ -71,10 +80,30 @@ impl SendQueue {
         }
         let before = self.outbox.bytes();
         self.outbox.push(frame);
-        if self.is_blocked {
-            *blocked_bytes += self.outbox.bytes() - before;
-            return Queued::Waits;
+        if self.marks != 0 {
+            return self.pushed_marked(priority, before, blocked_bytes);
         }
+        self.list(priority)
+    }
+
+    /// Does the rest of a push where the queue has a mark.
+    fn pushed_marked(&mut self, priority: Priority, before: usize, blocked_bytes: &mut usize) -> Queued {
+        let pushed = self.outbox.bytes() - before;
+        let queued = if self.is_blocked() {
+            *blocked_bytes += pushed;
+            Queued::Waits
+        } else {
+            self.list(priority)
+        };
+        match queued {
+            // An empty frame is none.
+            _ if !self.is_traced() || pushed == 0 => queued,
+            Queued::List(priority) => Queued::Traced(Some(priority)),
+            _ => Queued::Traced(None),
+        }
+    }
+
+    fn list(&mut self, priority: Priority) -> Queued {
         match (self.listed, priority) {
             // It may stand on the other list already, and then stays there for nothing.
             (None, _) | (Some(Priority::Bulk), Priority::Urgent) => {
@@ -89,19 +118,19 @@ impl SendQueue {
         // A single frame over the limit still goes out, as in the original.
         self.outbox.is_empty()
             || (self.outbox.bytes() + frame.len() <= limits.client
-                && !(self.is_blocked && blocked_bytes + frame.len() > limits.shard))
+                && !(self.is_blocked() && blocked_bytes + frame.len() > limits.shard))
     }
 
     /// Writes, as the client's turn has come. `Blocked` is returned once: from then on
     /// [`writable`](Self::writable) writes.
     pub(super) fn flush(&mut self, blocked_bytes: &mut usize, transmit: &impl Transmit) -> Flushed {
         self.listed = None;
-        if self.is_blocked {
+        if self.is_blocked() {
             return Flushed::Empty;
         }
         let flushed = transmit.flush(&mut self.outbox);
         if flushed == Flushed::Blocked {
-            self.is_blocked = true;
+            self.marks |= BLOCKED;
             *blocked_bytes += self.outbox.bytes();
         }
         flushed
@@ -111,25 +140,53 @@ impl SendQueue {
     pub(super) fn writable(&mut self, blocked_bytes: &mut usize, transmit: &impl Transmit) -> Flushed {
         let before = self.outbox.bytes();
         let flushed = transmit.flush(&mut self.outbox);
-        if self.is_blocked {
+        if self.is_blocked() {
             *blocked_bytes -= before - self.outbox.bytes();
-            self.is_blocked = flushed != Flushed::Empty;
+            if flushed == Flushed::Empty {
+                self.marks &= !BLOCKED;
+            }
         }
         flushed
     }
 
     /// Takes the outbox out of the shard's books.
     pub(super) fn close(self, blocked_bytes: &mut usize) -> Outbox {
-        if self.is_blocked {
+        if self.is_blocked() {
             *blocked_bytes -= self.outbox.bytes();
         }
         self.outbox
     }
 
     /// Whether the socket is full.
-    #[cfg(any(test, feature = "internals"))]
+    #[inline]
     pub(super) fn is_blocked(&self) -> bool {
-        self.is_blocked
+        self.marks & BLOCKED != 0
+    }
+
+    /// Whether the client is traced.
+    #[inline]
+    pub(super) fn is_traced(&self) -> bool {
+        self.marks & TRACED != 0
+    }
+
+    /// Marks the client as traced, or not.
+    pub(super) fn set_traced(&mut self, is_traced: bool) {
+        self.marks = if is_traced { self.marks | TRACED } else { self.marks & !TRACED };
+    }
+
+    /// The frame that was pushed last; empty if none waits.
+    pub(super) fn last(&self) -> &Bytes {
+        self.outbox.last()
+    }
+
+    /// The frames that wait, in order.
+    pub(super) fn frames(&self) -> impl Iterator<Item = &Bytes> {
+        self.outbox.frames()
+    }
+
+    /// Whether the client has a part of the first frame.
+    pub(super) fn is_begun(&self) -> bool {
+        self.outbox.is_begun()
     }
 
     /// Bytes that wait, and what it costs to hold them.

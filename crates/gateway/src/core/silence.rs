@@ -3,10 +3,11 @@
 use gatewayworker_protocol::CloseReason;
 use gatewayworker_protocol::close_code::GOING_AWAY;
 
+use super::Shard;
+use super::close::Close;
 use super::heartbeat::Due;
 use super::ports::Ports;
 use super::table::Key;
-use super::{SentClose, Shard};
 
 impl<P: Ports> Shard<P> {
     /// Pings and closes the clients whose time has come.
@@ -51,7 +52,7 @@ impl<P: Ports> Shard<P> {
             _ => format!("no answer to pings for {silent_s} s"),
         };
         let last = client.policy().close_frame(GOING_AWAY, &reason);
-        self.close_with(key, CloseReason::TimedOut, last, Some(reason), SentClose::No);
+        self.close_with(key, Close { detail: Some(reason), ..Close::new(CloseReason::TimedOut, last) });
     }
 }
 

@@ -9,6 +9,7 @@
 //!
 //! - `keepalive`: pings, and the judgement that a worker is silent,
 //! - `ending`: the end of a link, and of an epoch,
+//! - `trace`: the trace that an operator has asked for on a link of its own,
 //! - `error`: why a link ends.
 
 mod ending;
@@ -16,6 +17,7 @@ mod error;
 mod keepalive;
 #[cfg(test)]
 mod tests;
+mod trace;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -25,7 +27,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use gatewayworker_net::{LinkReader, LinkStream, LinkWriter};
 use gatewayworker_protocol::inspect::InspectRequest;
-use gatewayworker_protocol::{Features, Question, frame_answer};
+use gatewayworker_protocol::{Command, Features, Question, frame_answer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -34,13 +36,16 @@ use tokio_util::sync::DropGuard;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
+use crate::core::close::Closer;
 use crate::core::link::{LinkEvent, LinkProtocolError, LinkState};
 use crate::core::questions::{AskShards, Gather, answer_with};
+use crate::core::worker_reports::NewReport;
 use crate::inspect::{self, ShardGone};
 use crate::shard::{ShardMessage, ShardThread};
 use crate::workers::WorkerLink;
 use error::LinkError;
 use keepalive::Keepalive;
+use trace::TraceRequest;
 
 /// The time limit for a hello with the secret key, where one is set, and for the call link of a worker
 /// whose event link is there.
@@ -101,7 +106,9 @@ pub(crate) async fn run(
     };
     let (mut reading, writing) = stream.into_split();
     let writer = Arc::new(LinkWriter::new(writing, shared.config.link_outbox_bytes));
-    let state = LinkState::new(shared.config.secret_key.clone(), shared.max_frame_len, shared.shards.len());
+    let mut state =
+        LinkState::new(shared.config.secret_key.clone(), shared.max_frame_len, shared.shards.len());
+    state.set_caller(Closer::call(&peer.to_string()));
     let keepalive = Rc::new(Keepalive::new(shard.clone(), writer.clone()));
     let buffer = BytesMut::new();
     let mut link = Link { shard, peer, writer, state, buffer, worker: None, keepalive, call_link: None };
@@ -146,7 +153,20 @@ impl Link {
         let hello_until = Instant::now() + HELLO_TIMEOUT;
         loop {
             while let Some(event) = self.next()? {
-                self.carry_out(event).await?;
+                match event {
+                    LinkEvent::Question(Question::Inspect(InspectRequest::Trace {
+                        id,
+                        payloads,
+                        seconds,
+                    })) => {
+                        let request = TraceRequest { id, payloads, seconds };
+                        // Boxed: hardly any link has one.
+                        if Box::pin(self.trace(request, socket)).await? {
+                            return Ok(());
+                        }
+                    }
+                    event => self.carry_out(event).await?,
+                }
             }
             self.hand_over().await?;
             self.buffer.reserve(64 * 1024);
@@ -181,13 +201,38 @@ impl Link {
             LinkEvent::Draining => self.drain().await,
             LinkEvent::Publish(message) => self.shard.shared.workers.publish(message),
             LinkEvent::Question(question) => self.answer(question).await?,
-            LinkEvent::Ignored(error) => {
-                let peer = self.peer;
-                let log = move |times| warn!(%peer, error, times, "ignored a frame");
-                self.shard.shared.logs.frame_ignored.log(log);
-            }
+            LinkEvent::Report { number, body } => self.take_report(number, &body),
+            LinkEvent::Ignored(error) => self.log_ignored(error),
         }
         Ok(())
+    }
+
+    fn log_ignored(&self, error: String) {
+        let peer = self.peer;
+        let log = move |times| warn!(%peer, error, times, "ignored a frame");
+        self.shard.shared.logs.frame_ignored.log(log);
+    }
+
+    /// Answers a worker's report, and keeps it if the worker is linked.
+    fn take_report(&mut self, number: u32, body: &[u8]) {
+        // A worker that does not read gets no more answers than fit.
+        if self.writer.push(|out| Command::Reported(number).encode(out)).is_ok() {
+            self.writer.flush_soon();
+        }
+        let now_ms = self.shard.now_ms();
+        match self.state.read_report(body, now_ms) {
+            Ok(Some(NewReport { report, round_trip_us })) => {
+                if let (Some(us), Some(timings)) = (round_trip_us, &self.shard.shared.timings) {
+                    timings.round_trips.observe_us(us);
+                }
+                let of_epoch = self.keepalive.epoch().and_then(|epoch| epoch.worker.get());
+                if let Some(worker) = self.worker.as_ref().or(of_epoch) {
+                    worker.keep_report(report, now_ms);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => self.log_ignored(error.to_string()),
+        }
     }
 
     /// Links a worker whose only link this is.
@@ -201,6 +246,7 @@ impl Link {
             workers.leave(&worker);
         }
         info!(worker = %key, peer = %self.peer, "a worker is linked");
+        self.state.set_caller(Closer::worker(key));
         let joined = workers.join_pair(key, self.writer.clone(), features.into());
         self.worker = Some(joined.link);
         self.drain_replaced(joined.replaced);
@@ -248,6 +294,7 @@ impl Link {
             joined.link
         })?;
         info!(worker = %epoch.key, peer = %self.peer, epoch = number, "a worker is linked");
+        self.state.set_caller(Closer::worker(&epoch.key));
         self.call_link = Some(epoch.call_link());
         // Its event link may have been read first.
         let draining = epoch.worker.get().filter(|_| epoch.is_draining()).cloned();

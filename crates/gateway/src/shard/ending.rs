@@ -11,8 +11,11 @@ use tracing::{info, warn};
 
 use super::ShardThread;
 use super::connection::{ClientConnection, GatewayPorts};
+use super::trace::unix_ms;
+use crate::closes::Closed;
 use crate::closing;
 use crate::core::effects::{Effect, Finished, Notice};
+use crate::core::event_spans::SpanChange;
 use crate::core::flush::Writable;
 use crate::core::outbox::Flushed;
 use crate::core::ports::Transmit;
@@ -32,7 +35,18 @@ impl ShardThread {
                 }
             }
             Effect::Log(notice) => self.log(notice),
+            Effect::Traced(traced) => self.carry_traced(traced),
+            Effect::Span(change) => self.note_span(*change),
         }
+    }
+
+    /// Notes that the span of a traced event begins or ends now.
+    fn note_span(&self, change: SpanChange) {
+        #[cfg(feature = "otel")]
+        self.spans.borrow_mut().note(change, self.shared.span_exporter.as_ref());
+        // No core makes one without the feature.
+        #[cfg(not(feature = "otel"))]
+        drop(change);
     }
 
     /// Wakes the task that reads from a client.
@@ -70,10 +84,12 @@ impl ShardThread {
 
     /// Ends the connection of a client that the core has removed from its table.
     fn finish(&self, finished: Finished<ClientConnection>) {
-        let Finished { mut connection, mut outbox, id, address, reason, ending, detail } = finished;
+        let Finished { mut connection, mut outbox, id, address, reason, ending, detail, record } = finished;
         connection.abort_tasks();
         self.shared.clients.fetch_sub(1, Ordering::Relaxed);
         self.shared.closes.count(reason);
+        let age_ms = self.now_ms().saturating_sub(record.connected_ms);
+        self.shared.last_closes.push(Closed { id, address, reason, record, at_ms: unix_ms(), age_ms });
         if let Some(detail) = detail {
             let address = client_address(address, &connection);
             self.shared.logs.client_silent.log(move |clients| {

@@ -13,8 +13,10 @@ use super::connection::Core;
 use crate::core::commands::ShardCommand;
 use crate::core::isolation::Isolated;
 use crate::core::source::ClosesGivenUp;
+use crate::core::trace::TraceId;
 use crate::core::worker_link::{Gone, TakenBack};
 use crate::listener::ConnectionPermit;
+use crate::trace_queue::TraceQueue;
 use crate::workers::WorkerLink;
 
 /// A message to a shard.
@@ -46,6 +48,22 @@ pub(crate) enum ShardMessage {
     },
     /// End the shard.
     End,
+    /// Begin to trace a client.
+    Trace(NewTrace),
+    /// End a trace.
+    Untrace(TraceId),
+}
+
+/// A trace that an operator has asked for.
+pub(crate) struct NewTrace {
+    pub(crate) id: TraceId,
+    pub(crate) connection_id: u32,
+    /// Show what is in the frames.
+    pub(crate) payloads: bool,
+    /// Where its lines go.
+    pub(crate) queue: Arc<TraceQueue>,
+    /// Whether there is such a client.
+    pub(crate) begun: oneshot::Sender<bool>,
 }
 
 /// A question to a shard.

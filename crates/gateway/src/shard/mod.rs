@@ -10,6 +10,7 @@
 //! - `message`: the messages of other threads,
 //! - `connection`: the core's ports, over sockets and links,
 //! - `ending`: the effects: ending connections, waiting for full sockets, logging,
+//! - `trace`: the traces of clients.
 
 mod connection;
 mod ending;
@@ -19,6 +20,7 @@ mod run;
 mod run_tests;
 #[cfg(test)]
 pub(crate) mod testing;
+mod trace;
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -37,10 +39,12 @@ use tokio_util::task::TaskTracker;
 use crate::core::client::NewClient;
 use crate::core::source::ClosesGivenUp;
 use crate::core::table::Key;
+use crate::core::trace::TraceId;
 use crate::gateway_state::GatewayState;
+use crate::trace_queue::TraceQueue;
 
 pub(crate) use connection::{ClientConnection, Core, GatewayPorts};
-pub(crate) use message::{NewConnection, ShardMessage};
+pub(crate) use message::{NewConnection, NewTrace, ShardMessage};
 pub(crate) use run::run;
 
 /// How many messages a shard's channel holds; a sender waits for room.
@@ -62,6 +66,9 @@ pub(crate) struct ShardThread {
     pub(crate) shared: Arc<GatewayState>,
     pub(crate) scratch: RefCell<Box<[u8]>>,
     core: RefCell<Core>,
+    /// The spans of traced events that have not ended.
+    #[cfg(feature = "otel")]
+    spans: RefCell<crate::spans::OpenSpans>,
     started: Instant,
     /// When the first broadcast was queued of those that are under way, where somebody asks for times.
     broadcast_since: Cell<Option<std::time::Instant>>,
@@ -77,6 +84,8 @@ pub(crate) struct ShardThread {
     link_panicked: Notify,
     /// The tasks that close connections.
     closing: TaskTracker,
+    /// Where the lines of the core's traces go: a few.
+    traces: RefCell<Vec<(TraceId, Arc<TraceQueue>)>>,
 }
 
 /// Creates the channel to a shard.
@@ -87,11 +96,15 @@ pub(crate) fn channel() -> (mpsc::Sender<ShardMessage>, mpsc::Receiver<ShardMess
 impl ShardThread {
     pub(crate) fn new(index: usize, shared: Arc<GatewayState>) -> Rc<Self> {
         let core = Core::new(shared.settings(index), shared.workers.clone());
+        #[cfg(feature = "otel")]
+        let core = core.with_spans(shared.span_settings());
         Rc::new(Self {
             index,
             shared,
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             core: RefCell::new(core),
+            #[cfg(feature = "otel")]
+            spans: RefCell::default(),
             started: Instant::now(),
             broadcast_since: Cell::new(None),
             flush_wakeup: Notify::new(),
@@ -100,6 +113,7 @@ impl ShardThread {
             closes_done: Notify::new(),
             link_panicked: Notify::new(),
             closing: TaskTracker::new(),
+            traces: RefCell::default(),
         })
     }
 

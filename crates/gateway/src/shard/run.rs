@@ -97,6 +97,8 @@ impl ShardThread {
                         core.set_now(self.now_ms());
                         question(&core);
                     }
+                    ShardMessage::Trace(new) => self.begin_trace(new),
+                    ShardMessage::Untrace(id) => self.end_trace(id),
                     ShardMessage::End => return,
                     ShardMessage::Stop { spread, timeout, done } => {
                         tokio::task::spawn_local(self.clone().stop(spread, timeout, done));

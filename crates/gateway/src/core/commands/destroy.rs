@@ -4,20 +4,22 @@ use gatewayworker_protocol::CloseReason;
 
 use super::{Routed, ShardCommand};
 use crate::core::Shard;
+use crate::core::close::{Close, Closer};
 use crate::core::ports::Ports;
 
 /// The command.
 #[derive(Debug, Clone)]
-pub struct Destroy(u32);
+pub struct Destroy(u32, Closer);
 
-pub(super) fn route(connection_id: u32) -> Routed {
-    Routed::Connection(connection_id, ShardCommand::Destroy(Destroy(connection_id)))
+pub(super) fn route(connection_id: u32, closer: &Closer) -> Routed {
+    Routed::Connection(connection_id, ShardCommand::Destroy(Destroy(connection_id, closer.clone())))
 }
 
 impl Destroy {
     pub(super) fn execute<P: Ports>(self, shard: &mut Shard<P>) {
         if let Some(key) = shard.table.key_of(self.0) {
-            shard.close(key, CloseReason::Destroyed, None);
+            let closer = Some(self.1);
+            shard.close_with(key, Close { closer, ..Close::new(CloseReason::Destroyed, None) });
         }
     }
 }

@@ -8,6 +8,7 @@ use gatewayworker_protocol::{CloseReason, Payload, may_close_with};
 
 use super::{Routed, ShardCommand};
 use crate::core::Shard;
+use crate::core::close::{Close, Closer};
 use crate::core::outgoing::Outgoing;
 use crate::core::ports::Ports;
 
@@ -18,11 +19,18 @@ pub struct Kick {
     message: Option<Arc<Outgoing>>,
     /// The close code of a refusal.
     refusal: Option<u16>,
+    closer: Closer,
 }
 
-pub(super) fn route(connection_id: u32, message: Option<Payload>, refusal: Option<u16>) -> Routed {
+pub(super) fn route(
+    connection_id: u32,
+    message: Option<Payload>,
+    refusal: Option<u16>,
+    closer: &Closer,
+) -> Routed {
     let message = message.map(|message| Arc::new(Outgoing::new(message)));
-    Routed::Connection(connection_id, ShardCommand::Kick(Kick { connection_id, message, refusal }))
+    let kick = Kick { connection_id, message, refusal, closer: closer.clone() };
+    Routed::Connection(connection_id, ShardCommand::Kick(kick))
 }
 
 impl Kick {
@@ -43,6 +51,7 @@ impl Kick {
             Some(_) => (CloseReason::Refused, POLICY_VIOLATION),
         };
         last.extend_from_slice(&policy.close_frame(code, "").unwrap_or_default());
-        shard.close(key, reason, Some(last.into()));
+        let closer = Some(self.closer);
+        shard.close_with(key, Close { closer, ..Close::new(reason, Some(last.into())) });
     }
 }

@@ -33,6 +33,7 @@ use gatewayworker_protocol::{ClientId, Command};
 
 use super::Shard;
 use super::client::Client;
+use super::close::Closer;
 use super::counters::DeliveryKind;
 use super::effects::{Effect, Notice};
 use super::flush::Recipients;
@@ -100,8 +101,9 @@ pub(super) enum Routed {
 }
 
 /// Routes a command. Returns `None` where it is none of the shards', or names a uid or group that
-/// nobody may have. `number` returns the next number in the order of joining and binding.
-pub(super) fn route(command: Command, number: impl FnOnce() -> u64) -> Option<Routed> {
+/// nobody may have. `caller` is the peer that has sent it; `number` returns the next number in the order of joining and
+/// binding.
+pub(super) fn route(command: Command, caller: &Closer, number: impl FnOnce() -> u64) -> Option<Routed> {
     match command {
         Command::SendToOne { to, message } => Some(send_to_one::route(to, message)),
         Command::SendToAll { to, message } => Some(send_to_all::route(to, message)),
@@ -109,12 +111,12 @@ pub(super) fn route(command: Command, number: impl FnOnce() -> u64) -> Option<Ro
         Command::SendToGroup { groups, except, message } => {
             Some(send_to_group::route(groups, except, message))
         }
-        Command::Kick { connection_id, message } => Some(kick::route(connection_id, message, None)),
+        Command::Kick { connection_id, message } => Some(kick::route(connection_id, message, None, caller)),
         Command::Refuse { connection_id, message, code } => {
-            Some(kick::route(connection_id, message, Some(code)))
+            Some(kick::route(connection_id, message, Some(code), caller))
         }
         Command::Admit(connection_id) => Some(admit::route(connection_id)),
-        Command::Destroy(connection_id) => Some(destroy::route(connection_id)),
+        Command::Destroy(connection_id) => Some(destroy::route(connection_id, caller)),
         Command::SetSession { connection_id, session } => Some(set_session::route(connection_id, session)),
         Command::UpdateSession { connection_id, session } => {
             Some(update_session::route(connection_id, session))
@@ -134,6 +136,8 @@ pub(super) fn route(command: Command, number: impl FnOnce() -> u64) -> Option<Ro
         | Command::Attach { .. }
         | Command::Adopt { .. }
         | Command::Forget(_)
+        | Command::Report { .. }
+        | Command::Reported(_)
         | Command::Ping(_)
         | Command::OnConnect { .. }
         | Command::OnWebSocketConnect { .. }

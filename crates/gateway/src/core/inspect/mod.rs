@@ -8,6 +8,7 @@
 //! - `clients`: the walk over clients, and one client in full,
 //! - `groups`: the walk over groups,
 //! - `oldest`: the walk that finds how long events have waited, which the metrics use, too,
+//! - `outbox`: what waits to be written to one client,
 //! - `top`: the first so many of all that were seen.
 //!
 //! `crate::inspect` asks the shards, and makes the answer.
@@ -16,6 +17,7 @@ mod clients;
 mod filter;
 mod groups;
 mod oldest;
+mod outbox;
 #[cfg(test)]
 mod tests;
 mod top;
@@ -24,6 +26,7 @@ pub(crate) use clients::{ClientWalk, FoundClient, FullClient};
 pub(crate) use filter::{ClientFilter, FilterError, connection_id};
 pub(crate) use groups::GroupWalk;
 pub(crate) use oldest::OldestEventWalk;
+pub(crate) use outbox::outbox;
 
 /// How many clients or groups one call of a walk looks at, at most.
 pub(crate) const SLICE: usize = 10_000;

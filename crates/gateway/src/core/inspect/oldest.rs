@@ -153,7 +153,7 @@ mod tests {
             while walk.advance(&shard) == Walked::More {
                 calls += 1;
             }
-            assert!(calls > 1);
+            assert!(calls > 1, "closed: {is_closed}");
             assert_eq!(walk.finish()[0].1, 8_000);
         }
     }

@@ -80,7 +80,7 @@ pub(crate) enum Content {
     /// Some fragment before the last.
     Fragment,
     Ping(Range<usize>),
-    Pong,
+    Pong(Range<usize>),
     /// The peer closes, perhaps with a code, and with a code perhaps a reason, which is UTF-8.
     Close {
         code: Option<u16>,
@@ -163,7 +163,7 @@ impl Decoder {
         unmask(payload, mask);
         let content = match header.opcode {
             OpCode::Control(Control::Ping) => Content::Ping(start..len),
-            OpCode::Control(Control::Pong) => Content::Pong,
+            OpCode::Control(Control::Pong) => Content::Pong(start..len),
             OpCode::Control(Control::Close) => {
                 Content::Close { code: close_code(payload)?, reason: len.min(start + 2)..len }
             }
