@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::cluster_access::Access;
 use crate::inspecting::{self, Answers, InspectFlags};
 use crate::look::Look;
+use crate::outbox;
 use crate::table::{Table, text};
 use crate::units::{bytes, duration};
 
@@ -32,6 +33,14 @@ pub struct ConnectionsFlags {
     /// Show one client in full: its groups, its session
     #[arg(long, value_name = "ID", conflicts_with_all = ["sort", "limit", "uid", "group", "address", "listener"])]
     id: Option<ClientId>,
+
+    /// Show what waits to be written to the client of --id
+    #[arg(long, requires = "id")]
+    outbox: bool,
+
+    /// Show what is in the frames of --outbox, up to 512 bytes of each
+    #[arg(long, requires = "outbox")]
+    payloads: bool,
 
     /// Only clients that are bound to UID
     #[arg(long)]
@@ -80,6 +89,9 @@ impl From<Sort> for ClientSort {
 /// Prints clients: status 0, or 1 if a gateway does not answer.
 pub fn run(flags: &ConnectionsFlags) -> ExitCode {
     flags.inspect.show(async |inspector, access| match flags.id {
+        Some(id) if flags.outbox => {
+            outbox::look(id, flags.payloads, flags.inspect.json, inspector, access).await
+        }
         Some(id) => one(id, flags.inspect.json, inspector, access).await,
         None => list(flags, inspector, access).await,
     })
@@ -168,20 +180,14 @@ fn table(clients: &[ClientReport]) -> Table {
 
 async fn one(id: ClientId, json: bool, inspector: &Inspector, access: &Access) -> anyhow::Result<Look> {
     let answers = inspecting::ask(inspector, access, &InspectRequest::Client { id: id.to_string() }).await?;
-    let found = answers.answers.into_iter().find_map(|(_, answer)| match answer {
-        InspectAnswer::Client(found) => found,
+    let found = answers.answers.iter().find_map(|(_, answer)| match answer {
+        InspectAnswer::Client(found) => found.as_ref(),
         _ => None,
     });
-    let Some(client) = found else {
-        let gateway = id.gateway();
-        let mut seen =
-            Look::failed(format_args!("the client {id} of the gateway at {gateway} is not connected"));
-        seen.errors.extend(answers.missing.into_iter().map(|(_, error)| error));
-        return Ok(seen);
-    };
+    let Some(client) = found else { return Ok(answers.not_connected(id)) };
     let notes = match json {
-        true => vec![serde_json::to_string(&client)?],
-        false => in_full(&client),
+        true => vec![serde_json::to_string(client)?],
+        false => in_full(client),
     };
     Ok(Look { notes, ..Look::default() })
 }

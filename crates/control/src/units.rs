@@ -24,6 +24,13 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// Shows a time, in milliseconds since 1970, as the time of day in UTC: `14:03:07.125`.
+pub(crate) fn time_of_day(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let [hours, minutes] = [seconds / 3600 % 24, seconds / 60 % 60];
+    format!("{hours:02}:{minutes:02}:{:02}.{:03}", seconds % 60, ms % 1000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,5 +53,10 @@ mod tests {
         for (size, text) in [(0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (4_200_000, "4.2 MB")] {
             assert_eq!(bytes(size), text);
         }
+    }
+    #[test]
+    fn a_time_is_that_of_the_day() {
+        assert_eq!(time_of_day(1_700_000_000_007), "22:13:20.007");
+        assert_eq!(time_of_day(0), "00:00:00.000");
     }
 }
