@@ -1,7 +1,7 @@
 //! The report about a running cluster, as `status` prints it: a table, or JSON (`--json`). The supervisor's control
 //! server makes it, and it travels over the control socket as JSON.
 
-use std::fmt;
+use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -65,8 +65,20 @@ pub(crate) struct ProcessReport {
     pub(crate) stats: Map<String, Value>,
 }
 
-impl fmt::Display for ClusterReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// How far what a daemon counts is indented where it does not fit behind the daemon.
+const INDENT: usize = 4;
+
+impl ClusterReport {
+    /// Returns the report as text. Where a daemon's line would not fit into `width` columns, what it listens on and
+    /// counts follows in lines of its own; without a width, each process has one line, for `grep`.
+    pub(crate) fn to_text(&self, width: Option<usize>) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write(&mut text, width);
+        text
+    }
+
+    fn write(&self, f: &mut String, terminal: Option<usize>) -> std::fmt::Result {
         let Self { version, process_id, uptime_ms, .. } = self;
         write!(f, "GatewayWorker {version}, process {process_id}, up {}", duration(*uptime_ms))?;
         let paths = [("configuration", &self.config_dir), ("log", &self.log_file)];
@@ -81,7 +93,16 @@ impl fmt::Display for ClusterReport {
         f.write_str("\n")?;
         for row in &rows {
             let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-            write!(f, "\n{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+            let line = cells.collect::<Vec<_>>().join("  ");
+            match terminal {
+                Some(columns) if line.trim_end().len() > columns => {
+                    let known = line.len() - widths[7];
+                    write!(f, "\n{}", line[..known].trim_end())?;
+                    let counts = row[7].split(", ").collect::<Vec<_>>();
+                    wrapped(&counts, columns).iter().try_for_each(|line| write!(f, "\n{line}"))?;
+                }
+                _ => write!(f, "\n{}", line.trim_end())?,
+            }
         }
         if self.log_lines_dropped > 0 {
             write!(
@@ -96,6 +117,22 @@ impl fmt::Display for ClusterReport {
         }
         problems.try_for_each(|problem| write!(f, "\n  {problem}"))
     }
+}
+
+/// Puts items with commas between them into indented lines of at most `columns`; an item is never cut.
+fn wrapped(items: &[&str], columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for (n, item) in items.iter().enumerate() {
+        let item = format!("{item}{}", if n + 1 < items.len() { "," } else { "" });
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + item.len() <= columns => {
+                line.push(' ');
+                line.push_str(&item);
+            }
+            _ => lines.push(format!("{:INDENT$}{item}", "")),
+        }
+    }
+    lines
 }
 
 impl DaemonReport {
@@ -192,6 +229,15 @@ businessworker           ended       5
 The cluster cannot do its work:
   the gateway has no worker: why
   the businessworker is not running";
-        assert_eq!(report.to_string(), table);
+        assert_eq!(report.to_text(None), table);
+        assert_eq!(report.to_text(Some(200)), table);
+        let narrow = "\
+gateway         11       ready  5 s  2         0.12 s  4.2 MB
+    websocket://127.0.0.1:8289, clients 3, workers 1
+businessworker           ended       5
+";
+        let text = report.to_text(Some(62));
+        assert!(text.contains(narrow), "{text}");
+        assert_eq!(wrapped(&["a 1", "b 22", "c 3"], 14), ["    a 1, b 22,", "    c 3"]);
     }
 }

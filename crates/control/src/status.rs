@@ -59,7 +59,7 @@ fn of_this_machine(flags: &StatusFlags) -> Look {
         Ok(report) => {
             let text = match flags.json {
                 true => serde_json::to_value(&report).unwrap_or_default().to_string(),
-                false => report.to_string(),
+                false => report.to_text(look::width()),
             };
             Look { notes: vec![text], status: u8::from(!report.ready), ..Look::default() }
         }

@@ -73,7 +73,7 @@ fn bounded(limit: u32) -> usize {
 }
 
 /// Calls `ask` with the core of a shard, and returns what it returns.
-async fn ask<T: Send + 'static>(
+pub(crate) async fn ask<T: Send + 'static>(
     state: &GatewayState,
     shard: usize,
     ask: impl FnOnce(&Core) -> T + Send + 'static,

@@ -6,14 +6,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gatewayworker_metrics::{Families, Kind, Source};
-use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::core::counters::{ListenerCounters, ShardCounters};
 use crate::core::gauges::ShardGauges;
+use crate::core::inspect::{OldestEventWalk, Walked};
 use crate::core::ports::Directory;
 use crate::gateway_state::GatewayState;
-use crate::shard::ShardMessage;
+use crate::inspect::{ShardGone, ask};
+use crate::shard::Core;
 
 /// How long the shards may take to answer a scrape. Without their answer, their gauges are left out.
 const SHARD_TIMEOUT: Duration = Duration::from_secs(1);
@@ -42,22 +43,31 @@ impl GatewayMetrics {
         self.shared.open_listeners().iter().enumerate().map(count).collect()
     }
 
-    /// Asks all shards; `None` where one does not answer in time.
-    async fn ask_shards(&self) -> Option<ShardGauges> {
-        let ask = async {
-            let mut answers = Vec::new();
-            for shard in &self.shared.shards {
-                let (reply, answer) = oneshot::channel();
-                shard.send(ShardMessage::Gauges(reply)).await.ok()?;
-                answers.push(answer);
+    /// Asks all shards for their gauges, and for how long the oldest event has waited, in ms; `None` where one does
+    /// not answer in time.
+    async fn ask_shards(&self) -> Option<(ShardGauges, u64)> {
+        timeout(SHARD_TIMEOUT, self.ask_each_shard()).await.ok()?.ok()
+    }
+
+    async fn ask_each_shard(&self) -> Result<(ShardGauges, u64), ShardGone> {
+        let mut gauges = ShardGauges::default();
+        let mut walk = OldestEventWalk::new();
+        for shard in 0..self.shared.shards.len() {
+            gauges += ask(&self.shared, shard, Core::gauges).await?;
+            loop {
+                let walked;
+                (walk, walked) = ask(&self.shared, shard, move |core| {
+                    let walked = walk.advance(core);
+                    (walk, walked)
+                })
+                .await?;
+                if walked == Walked::All {
+                    break;
+                }
             }
-            let mut gauges = ShardGauges::default();
-            for answer in answers {
-                gauges += answer.await.ok()?;
-            }
-            Some(gauges)
-        };
-        timeout(SHARD_TIMEOUT, ask).await.ok().flatten()
+        }
+        let oldest_ms = walk.finish().into_iter().map(|(_, age_ms)| age_ms).max();
+        Ok((gauges, oldest_ms.unwrap_or_default()))
     }
 
     fn read_clients(&self, into: &mut Families) {
@@ -175,8 +185,8 @@ impl GatewayMetrics {
     }
 
     async fn read_shards(&self, into: &mut Families) {
-        let Some(gauges) = self.ask_shards().await else { return };
-        let ShardGauges { outbox_bytes, uids, groups, admissions, oldest_event_ms, paused_ms } = gauges;
+        let Some((gauges, oldest_event_ms)) = self.ask_shards().await else { return };
+        let ShardGauges { outbox_bytes, uids, groups, admissions, paused_ms } = gauges;
         let shared = &self.shared;
         let connections: usize =
             self.shared.open_listeners().iter().map(|(_, listener)| listener.own_limit.count()).sum();

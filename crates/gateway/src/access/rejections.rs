@@ -75,18 +75,18 @@ impl RejectReason {
     /// Returns the sentence of the HTTP answer.
     pub(crate) fn sentence(self) -> &'static str {
         match self {
-            Self::Full | Self::ListenerFull => "there is no place for another client",
+            Self::Full | Self::ListenerFull => "the gateway has as many clients as it may have",
             Self::AddressFull => "there are too many connections from your address",
             Self::AddressRate => "your address connects too often",
-            Self::ProxyHeader => "a proxy has to say whom it brings",
-            Self::Tls => "no TLS came about",
+            Self::ProxyHeader => "the proxy did not send the address of its client (PROXY protocol)",
+            Self::Tls => "the TLS handshake failed",
             Self::TooSlow => "the handshake took too long",
             Self::TooLong => "the request's headers are too long",
             Self::NoHandshake => "this is no WebSocket handshake",
             Self::Origin => "pages of this origin may not connect",
             Self::Path => "there is nothing here",
-            Self::NoWorker => "no worker is there",
-            Self::Left => "it left",
+            Self::NoWorker => "no worker is linked; connect again later",
+            Self::Left => "the client has left",
         }
     }
 

@@ -31,7 +31,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// sends meanwhile is appended to `received`.
 ///
 /// # Errors
-/// When no worker is there in time, `max_waiting` clients wait already, or the client leaves. A
+/// When no worker is linked in time, `max_waiting` clients wait already, or the client leaves. A
 /// client that ends only its side has left, too, whatever protocol it speaks: the gateway has not
 /// promised it an answer yet.
 pub(super) async fn find_worker(
@@ -49,7 +49,7 @@ pub(super) async fn find_worker(
     let _permit = shared
         .waiting
         .try_acquire()
-        .map_err(|_| no_worker("no worker is there, and too many wait for one"))?;
+        .map_err(|_| no_worker("no worker is linked, and too many clients wait for one"))?;
     let limit = Duration::from_millis(shared.config.worker_wait_ms);
     let choosing = timeout(limit, async {
         loop {
@@ -66,7 +66,7 @@ pub(super) async fn find_worker(
     tokio::select! {
         biased;
         error = left(shard, socket, received) => Err(error.into()),
-        worker = choosing => worker.map_err(|_| no_worker("no worker is there")),
+        worker = choosing => worker.map_err(|_| no_worker("no worker is linked; connect again later")),
     }
 }
 

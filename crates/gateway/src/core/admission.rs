@@ -26,7 +26,7 @@ impl<P: Ports> Shard<P> {
     /// a worker that answers. Where no worker is, the one that comes is told, and asked.
     pub(super) fn tell_handshake(&mut self, key: Key, handshake: &[u8], now_ms: u64) {
         let Some(client) = self.table.get(key) else { return };
-        self.free_logs.log(&mut client.log).push(code::ON_WEBSOCKET_CONNECT, 0, handshake);
+        self.free_logs.log(&mut client.log, self.now_ms).push(code::ON_WEBSOCKET_CONNECT, 0, handshake);
         self.go_on(key.connection_id());
         let Some(client) = self.table.get(key) else { return };
         if client.log.as_ref().is_some_and(|log| log.is_handshake_waiting()) {
@@ -61,7 +61,7 @@ impl<P: Ports> Shard<P> {
             && until_ms <= now_ms
         {
             self.admissions.pop_front();
-            self.close_not_admitted(key, "it was not said in time that you may come in");
+            self.close_not_admitted(key, "no worker decided on your connection in time; connect again");
         }
         self.forget_admissions();
     }
@@ -76,7 +76,10 @@ impl<P: Ports> Shard<P> {
                 !client.worker.may_answer() && !is_asked_again
             };
             if self.table.get(key).is_some_and(is_orphan) {
-                self.close_not_admitted(key, "who was to say whether you may come in is gone");
+                self.close_not_admitted(
+                    key,
+                    "the worker that decides on your connection has left; connect again",
+                );
             }
         }
         self.forget_admissions();

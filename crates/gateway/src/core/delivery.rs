@@ -53,7 +53,7 @@ impl<P: Ports> Shard<P> {
             }
             if link.buffer.append(|out| frame.encode_with(out, &client.session, body)).is_ok() {
                 if acknowledges {
-                    self.free_logs.log(&mut client.log).push_given(cmd, flag, body, len);
+                    self.free_logs.log(&mut client.log, self.now_ms).push_given(cmd, flag, body, len);
                 }
                 self.effects.signals.flush = true;
                 list_link(&mut self.links, &client.worker);
@@ -64,7 +64,7 @@ impl<P: Ports> Shard<P> {
             }
             self.directory.close(&client.worker);
         }
-        self.free_logs.log(&mut client.log).push(cmd, flag, body);
+        self.free_logs.log(&mut client.log, self.now_ms).push(cmd, flag, body);
         self.go_on(key.connection_id());
     }
 
@@ -212,7 +212,7 @@ impl<P: Ports> Shard<P> {
         if let Some(log) = log
             && ended.events > 0
         {
-            self.free_logs.restart(log);
+            log.restart(self.now_ms);
         }
         if ended.events < events as usize {
             self.note_miscount(id, events as usize - ended.events);
@@ -282,7 +282,6 @@ impl<P: Ports> Shard<P> {
         log: Option<Box<EventLog<P::Buffer>>>,
     ) {
         let Some(mut log) = log else { return };
-        self.free_logs.forget(&log);
         let ended = log.finish(log.given());
         let has_room = worker.end_events(ended.events, ended.bytes);
         if let Some(from) = log.moved_from.take() {

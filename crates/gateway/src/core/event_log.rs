@@ -59,8 +59,8 @@ pub(super) struct EventLog<B> {
     /// The worker that had the client before, until the ADOPT is done, or is lost while no other worker
     /// is linked.
     pub(super) moved_from: Option<Arc<WorkerLink<B>>>,
-    /// Since when the first event is the first, as [`LogAges`](super::log_ages::LogAges) counts it.
-    since_s: u64,
+    /// Since when the first event is the first.
+    since_ms: u64,
 }
 
 /// Events that have left the worker's hands, for the counters of its link.
@@ -102,7 +102,7 @@ impl<B> Default for EventLog<B> {
             is_cut_short: false,
             is_returned: false,
             moved_from: None,
-            since_s: 0,
+            since_ms: 0,
         }
     }
 }
@@ -161,6 +161,12 @@ impl<B> EventLog<B> {
     pub(super) fn remove_next(&mut self) {
         let at = self.given;
         self.retain(|index, _| index != at);
+    }
+
+    /// The first events are finished, and others are left: the wait for the next one begins.
+    #[inline]
+    pub(super) fn restart(&mut self, now_ms: u64) {
+        self.since_ms = now_ms;
     }
 
     /// Takes the first events that the worker has out: it has finished so many.
@@ -294,6 +300,12 @@ impl<B> EventLog<B> {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.events.is_empty() && self.moved_from.is_none()
+    }
+
+    /// Returns since when the oldest event is the first one here, in ms of the shard's clock. It is the time of the
+    /// shard's last input that had one: the event came before that, or at that time.
+    pub(super) fn oldest_since_ms(&self) -> u64 {
+        self.since_ms
     }
 
     /// How many events there are, with the worker or not.

@@ -151,7 +151,7 @@ impl<P: Ports> Shard<P> {
         let id = client.connection_id;
         let mut log = client.log.take();
         if matches!(reason, CloseReason::Refused | CloseReason::NotAdmitted | CloseReason::Undeliverable) {
-            self.free_logs.log(&mut log).cut_short();
+            self.free_logs.log(&mut log, self.now_ms).cut_short();
         }
         if log.as_ref().is_some_and(|log| log.is_unheard_of()) {
             // No worker has begun on it, and it has said nothing: there is nothing to close. A worker that drains
@@ -161,7 +161,7 @@ impl<P: Ports> Shard<P> {
         }
         // In full: which worker will be told, and how much it reads, is known when it is given.
         let body = close_frame.map_or_else(|| reason.as_str().into(), |said| said.to_wire(reason));
-        self.free_logs.log(&mut log).push(code::ON_CLOSE, FLAG_PLAIN, &body);
+        self.free_logs.log(&mut log, self.now_ms).push(code::ON_CLOSE, FLAG_PLAIN, &body);
         let origin = client.origin(self.settings.address);
         let session = std::mem::take(&mut client.session);
         self.stubs.insert(origin, session, client.worker.clone(), log, client.left_behind);

@@ -1,7 +1,7 @@
 //! What the metrics ask a shard for: numbers that go up and down.
 //!
 //! Each is kept as it changes, so that the answer costs no look at the clients. `metrics` asks, and adds the shards
-//! up.
+//! up. How long the oldest event has waited is not among them: a walk finds it (`inspect`).
 
 use super::Shard;
 use super::ports::Ports;
@@ -17,20 +17,17 @@ pub struct ShardGauges {
     pub groups: usize,
     /// Clients that wait to be admitted.
     pub admissions: usize,
-    /// For how long the client that waits longest has waited for its first unfinished event, in ms, to a second.
-    pub oldest_event_ms: u64,
     /// For how long clients were not read from, all together, in ms.
     pub paused_ms: u64,
 }
 
 impl std::ops::AddAssign for ShardGauges {
     fn add_assign(&mut self, other: Self) {
-        let Self { outbox_bytes, uids, groups, admissions, oldest_event_ms, paused_ms } = other;
+        let Self { outbox_bytes, uids, groups, admissions, paused_ms } = other;
         self.outbox_bytes += outbox_bytes;
         self.uids += uids;
         self.groups += groups;
         self.admissions += admissions;
-        self.oldest_event_ms = self.oldest_event_ms.max(oldest_event_ms);
         self.paused_ms += paused_ms;
     }
 }
@@ -59,33 +56,26 @@ impl PausedTime {
 }
 
 impl<P: Ports> Shard<P> {
-    /// Reads the gauges.
-    pub fn gauges(&mut self, now_ms: u64) -> ShardGauges {
-        self.set_now(now_ms);
+    /// Reads the gauges, at the time of [`set_now`](Self::set_now).
+    pub fn gauges(&self) -> ShardGauges {
         ShardGauges {
             outbox_bytes: self.blocked_bytes,
             uids: self.table.uids_len(),
             groups: self.table.groups_len(),
             admissions: self.table.pending_len(),
-            oldest_event_ms: self.free_logs.ages.oldest_s() * 1000,
-            paused_ms: self.paused.total_ms(now_ms),
+            paused_ms: self.paused.total_ms(self.now_ms),
         }
     }
 
-    /// Notes the time of an input, for what has no time of its own.
+    /// Notes the time of an input, or of a question: for what has no time of its own.
     #[inline]
-    pub(super) fn set_now(&mut self, now_ms: u64) {
+    pub fn set_now(&mut self, now_ms: u64) {
         self.now_ms = now_ms;
-        self.free_logs.ages.set_now(now_ms / 1000);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use gatewayworker_protocol::Features;
-
-    use super::super::testing;
-    use super::super::worker_link::Peer;
     use super::*;
 
     #[test]
@@ -97,26 +87,5 @@ mod tests {
         paused.note(false, 4_000);
         paused.note(false, 5_000);
         assert_eq!((paused.total_ms(9_000), paused.total_ms(0)), (5_000, 5_000));
-    }
-
-    #[test]
-    fn the_oldest_event_is_that_of_the_client_that_waits_longest() {
-        let (mut shard, workers) = testing::shard();
-        let worker =
-            workers.join("worker", 1000, Peer { features: Features::ALL, epoch: 1, process: Some(1) });
-        let (first, _) = testing::client(&mut shard, 1, &worker, testing::policy());
-        let (second, _) = testing::client(&mut shard, 2, &worker, testing::policy());
-        assert_eq!(shard.gauges(1_000).oldest_event_ms, 0);
-        shard.tell_connected(first, None, 5_000);
-        shard.tell_connected(second, None, 8_000);
-        assert_eq!(shard.gauges(10_000).oldest_event_ms, 5_000);
-        shard.end_events(1, &[(1, 1)]);
-        assert_eq!(shard.gauges(10_000).oldest_event_ms, 2_000);
-        shard.tell_message(second, false, b"x").unwrap();
-        shard.end_events(1, &[(2, 1)]);
-        assert_eq!(shard.gauges(11_000).oldest_event_ms, 1_000, "its next event is the first one now");
-        shard.end_events(1, &[(2, 1)]);
-        assert_eq!(shard.gauges(99_000).oldest_event_ms, 0);
-        shard.check().unwrap();
     }
 }

@@ -37,7 +37,7 @@
 //! - `close`: how a client ends, and at whose wish;
 //! - `websocket`, `protocol`, `outgoing`, `outbox`: bytes;
 //! - `stop_schedule`: when each client is closed as the gateway stops;
-//! - `counters`, `gauges`, `log_ages`: numbers for the metrics.
+//! - `counters`, `gauges`: numbers for the metrics.
 
 pub(crate) mod admission;
 #[cfg(any(test, feature = "internals"))]
@@ -67,7 +67,6 @@ pub(crate) mod link;
 pub(crate) mod link_buffer;
 pub(crate) mod listener_policy;
 pub(crate) mod liveness;
-mod log_ages;
 pub(crate) mod membership_limits;
 mod moving;
 pub(crate) mod outbox;

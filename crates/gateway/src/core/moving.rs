@@ -129,7 +129,7 @@ impl<P: Ports> Shard<P> {
         let next = log.as_ref().and_then(|log| log.next_cmd());
         let is_adopted = acknowledges && next != Some(code::ON_CONNECT);
         if is_adopted {
-            let log = self.free_logs.log(log);
+            let log = self.free_logs.log(log, self.now_ms);
             log.push_adopt(FLAG_PLAIN);
             if log.moved_from.is_none() && old.acknowledges() && !old.is_over() {
                 old.hold();

@@ -11,7 +11,6 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::connection::Core;
 use crate::core::commands::ShardCommand;
-use crate::core::gauges::ShardGauges;
 use crate::core::isolation::Isolated;
 use crate::core::source::ClosesGivenUp;
 use crate::core::trace::TraceId;
@@ -28,10 +27,8 @@ pub(crate) enum ShardMessage {
     Link(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit),
     /// The commands of one link, in order.
     Commands(Vec<ShardCommand>),
-    /// A question: it is called with the shard's core, and sends its part of the answer itself.
+    /// A question: it is called with the shard's core, at the shard's time, and sends its part of the answer itself.
     Ask(Question),
-    /// A question of the metrics.
-    Gauges(oneshot::Sender<ShardGauges>),
     /// A worker drains: its clients go to others as soon as they may.
     WorkerDrains(Arc<WorkerLink>),
     /// A worker is gone, and all that has come from it stands before this message. The shard reports what

@@ -92,10 +92,10 @@ impl ShardThread {
                     }
                     ShardMessage::CloseIsolated(which) => self.input(|core| core.close_isolated(which)),
                     ShardMessage::Unheard(is_unheard) => self.input(|core| core.set_unheard(is_unheard)),
-                    ShardMessage::Ask(question) => self.look(question),
-                    ShardMessage::Gauges(reply) => {
-                        let now_ms = self.now_ms();
-                        let _ = reply.send(self.input(|core| core.gauges(now_ms)));
+                    ShardMessage::Ask(question) => {
+                        let mut core = self.core.borrow_mut();
+                        core.set_now(self.now_ms());
+                        question(&core);
                     }
                     ShardMessage::Trace(new) => self.begin_trace(new),
                     ShardMessage::Untrace(id) => self.end_trace(id),

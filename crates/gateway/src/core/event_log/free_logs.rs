@@ -5,7 +5,6 @@
 use std::collections::VecDeque;
 
 use super::EventLog;
-use crate::core::log_ages::LogAges;
 
 /// An empty log keeps memory for so many bytes of bodies: a short message, and no handshake. There is one
 /// after the other in a log, but many clients come at once and then say nothing.
@@ -17,26 +16,26 @@ const KEEP_LOGS: usize = 128;
 
 /// Empty logs, to be used again.
 #[derive(Debug)]
-pub(in crate::core) struct FreeLogs<B> {
-    #[allow(clippy::vec_box, reason = "a client has its log in a box, which is used again with it")]
-    free: Vec<Box<EventLog<B>>>,
-    /// The ages of the logs that are in use.
-    pub(in crate::core) ages: LogAges,
-}
+#[allow(clippy::vec_box, reason = "a client has its log in a box, which is used again with it")]
+pub(in crate::core) struct FreeLogs<B>(Vec<Box<EventLog<B>>>);
 
 impl<B> Default for FreeLogs<B> {
     fn default() -> Self {
-        Self { free: Vec::new(), ages: LogAges::default() }
+        Self(Vec::new())
     }
 }
 
 impl<B> FreeLogs<B> {
-    /// Returns the log of a client, made where there is none.
+    /// Returns the log of a client, made at `now_ms` where there is none.
     #[inline]
-    pub(in crate::core) fn log<'l>(&mut self, log: &'l mut Option<Box<EventLog<B>>>) -> &'l mut EventLog<B> {
+    pub(in crate::core) fn log<'l>(
+        &mut self,
+        log: &'l mut Option<Box<EventLog<B>>>,
+        now_ms: u64,
+    ) -> &'l mut EventLog<B> {
         log.get_or_insert_with(|| {
-            let mut log = self.free.pop().unwrap_or_default();
-            log.since_s = self.ages.add();
+            let mut log = self.0.pop().unwrap_or_default();
+            log.since_ms = now_ms;
             log
         })
     }
@@ -44,9 +43,9 @@ impl<B> FreeLogs<B> {
     /// Takes the log from a client if it is empty.
     #[inline]
     pub(in crate::core) fn recycle(&mut self, log: &mut Option<Box<EventLog<B>>>) {
-        let Some(mut empty) = log.take_if(|log| log.is_empty()) else { return };
-        self.ages.remove(empty.since_s);
-        if self.free.len() < KEEP_LOGS {
+        if let Some(mut empty) = log.take_if(|log| log.is_empty())
+            && self.0.len() < KEEP_LOGS
+        {
             if empty.bodies.capacity() > KEEP {
                 empty.bodies = Vec::new();
             }
@@ -56,20 +55,8 @@ impl<B> FreeLogs<B> {
             empty.is_cut_short = false;
             empty.is_returned = false;
             empty.is_suspect_waiting = false;
-            self.free.push(empty);
+            self.0.push(empty);
         }
-    }
-
-    /// The first events of a log are finished, and others are left: the wait for the next one begins.
-    #[inline]
-    pub(in crate::core) fn restart(&mut self, log: &mut EventLog<B>) {
-        self.ages.remove(log.since_s);
-        log.since_s = self.ages.add();
-    }
-
-    /// A log is dropped that is not empty.
-    pub(in crate::core) fn forget(&mut self, log: &EventLog<B>) {
-        self.ages.remove(log.since_s);
     }
 }
 
@@ -83,16 +70,16 @@ mod tests {
     fn an_empty_log_is_used_again_without_the_memory_of_a_large_one() {
         let mut free = FreeLogs::<()>::default();
         let mut log = None;
-        free.log(&mut log).push(code::ON_MESSAGE, 0, b"x");
+        free.log(&mut log, 0).push(code::ON_MESSAGE, 0, b"x");
         free.recycle(&mut log);
         assert!(log.is_some(), "it holds something");
         for (bytes, is_kept) in [(KEEP, true), (2 * KEEP, false)] {
             let mut log = None;
-            free.log(&mut log).push_given(code::ON_MESSAGE, 0, &vec![0; bytes], 1);
-            free.log(&mut log).finish(1);
+            free.log(&mut log, 0).push_given(code::ON_MESSAGE, 0, &vec![0; bytes], 1);
+            free.log(&mut log, 0).finish(1);
             free.recycle(&mut log);
-            assert_eq!((log.is_none(), free.free.len()), (true, 1));
-            assert_eq!(free.free[0].bodies.capacity() > 0, is_kept);
+            assert_eq!((log.is_none(), free.0.len()), (true, 1));
+            assert_eq!(free.0[0].bodies.capacity() > 0, is_kept);
         }
     }
 }

@@ -7,6 +7,7 @@
 //! - `filter`: which clients an operator asks for,
 //! - `clients`: the walk over clients, and one client in full,
 //! - `groups`: the walk over groups,
+//! - `oldest`: the walk that finds how long events have waited, which the metrics use, too,
 //! - `outbox`: what waits to be written to one client,
 //! - `top`: the first so many of all that were seen.
 //!
@@ -15,6 +16,7 @@
 mod clients;
 mod filter;
 mod groups;
+mod oldest;
 mod outbox;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ mod top;
 pub(crate) use clients::{ClientWalk, FoundClient, FullClient};
 pub(crate) use filter::{ClientFilter, FilterError, connection_id};
 pub(crate) use groups::GroupWalk;
+pub(crate) use oldest::OldestEventWalk;
 pub(crate) use outbox::outbox;
 
 /// How many clients or groups one call of a walk looks at, at most.

@@ -309,7 +309,12 @@ async fn load_balancers_check_the_health_of_the_gateway() {
 fn the_answer_to_a_health_check_depends_on_its_method() {
     for (check, can_serve, status, ends) in [
         (HealthCheck::Get, true, "200 OK", "\r\n\r\nok\n"),
-        (HealthCheck::Get, false, "503 Service Unavailable", "\r\n\r\nno worker is there\n"),
+        (
+            HealthCheck::Get,
+            false,
+            "503 Service Unavailable",
+            "\r\n\r\nno worker is linked; connect again later\n",
+        ),
         (HealthCheck::Head, true, "200 OK", "\r\nContent-Length: 3\r\n\r\n"),
         (HealthCheck::Options, true, "200 OK", "\r\n\r\nok\n"),
     ] {
