@@ -96,17 +96,20 @@ pub(crate) fn state_of(gateway: &GatewayReport) -> &'static str {
 }
 
 fn workers(gateways: &[GatewayReport]) -> Table {
-    let mut table = Table::new(["GATEWAY", "WORKER", "STATE", "CLIENTS", "UNFINISHED", "BYTES", "PROCESS"]);
+    let mut table =
+        Table::new(["GATEWAY", "WORKER", "STATE", "CLIENTS", "UNFINISHED", "OLDEST", "BYTES", "PROCESS"]);
     let pairs =
         gateways.iter().flat_map(|gateway| gateway.workers.iter().map(move |worker| (gateway, worker)));
     for (gateway, worker) in pairs {
-        let WorkerReport { key, state, clients, unfinished, unfinished_bytes, process, .. } = worker;
+        let WorkerReport { key, state, clients, unfinished, unfinished_bytes, oldest_ms, process, .. } =
+            worker;
         table.push(vec![
             text(&gateway.address),
             text(key),
             text(state),
             clients.to_string(),
             unfinished.to_string(),
+            if *unfinished > 0 { duration(*oldest_ms) } else { "-".into() },
             bytes(*unfinished_bytes),
             process.as_deref().map_or_else(|| "-".into(), text),
         ]);

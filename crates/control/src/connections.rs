@@ -73,6 +73,8 @@ enum Sort {
     Messages,
     /// Those with most events that no worker has finished
     Unfinished,
+    /// Those whose first unfinished event has waited longest
+    Oldest,
 }
 
 impl From<Sort> for ClientSort {
@@ -82,6 +84,7 @@ impl From<Sort> for ClientSort {
             Sort::Age => Self::Age,
             Sort::Messages => Self::Messages,
             Sort::Unfinished => Self::Unfinished,
+            Sort::Oldest => Self::Oldest,
         }
     }
 }
@@ -141,6 +144,7 @@ fn merge(answers: &Answers, sort: ClientSort, limit: usize) -> ClientList {
             ClientSort::Age => client.age_ms,
             ClientSort::Messages => client.messages,
             ClientSort::Unfinished => client.unfinished,
+            ClientSort::Oldest => client.oldest_ms,
         })
     });
     merged.clients.truncate(limit);
@@ -153,6 +157,7 @@ fn table(clients: &[ClientReport]) -> Table {
         "CLIENT",
         "OUTBOX",
         "UNFINISHED",
+        "OLDEST",
         "MESSAGES",
         "AGE",
         "UID",
@@ -166,6 +171,7 @@ fn table(clients: &[ClientReport]) -> Table {
             text(&client.id),
             bytes(client.outbox_bytes),
             client.unfinished.to_string(),
+            if client.unfinished > 0 { duration(client.oldest_ms) } else { "-".into() },
             client.messages.to_string(),
             duration(client.age_ms),
             client.uid.as_deref().map_or_else(|| "-".into(), text),
@@ -213,7 +219,10 @@ fn in_full(detail: &ClientDetail) -> Vec<String> {
         format!("last heard  {} ago", duration(*silent_ms)),
         format!("messages    {}", client.messages),
         format!("outbox      {}", bytes(client.outbox_bytes)),
-        format!("unfinished  {} events", client.unfinished),
+        match client.unfinished {
+            0 => "unfinished  0 events".to_owned(),
+            n => format!("unfinished  {n} events, the first for {}", duration(client.oldest_ms)),
+        },
         format!("admitted    {}", yes_or_no(!client.is_pending)),
         format!("paused      {}", yes_or_no(*is_paused)),
         format!("session     {session}"),
@@ -254,6 +263,7 @@ mod tests {
             uid: Some("ann\x1b[2J".into()),
             outbox_bytes: 1_500_000,
             unfinished: 12,
+            oldest_ms: 4_000,
             messages: 3_456,
             age_ms: 61_000,
             ..ClientReport::default()
@@ -261,7 +271,7 @@ mod tests {
         let lines = table(&[one]).lines(Some(80));
         assert!(
             lines[1]
-                .starts_with("7f00000108fc86622f2b  1.5 MB  12          3456      1 min 1 s  ann\u{fffd}[2J")
+                .starts_with("7f00000108fc86622f2b  1.5 MB  12          4 s     3456      1 min 1 s  ann")
         );
         assert!(lines.iter().all(|line| line.chars().count() <= 80));
     }

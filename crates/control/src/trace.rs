@@ -4,7 +4,7 @@
 //! trace ends: the client is closed, the time is over, Ctrl-C, or nobody reads the lines any more; 1 where it cannot
 //! begin, or breaks off.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -75,6 +75,9 @@ async fn print_lines(flags: &TraceFlags, inspector: &Inspector) -> anyhow::Resul
         .trace(flags.id, options)
         .await
         .with_context(|| format!("the client {} cannot be traced", flags.id))?;
+    if io::stdout().is_terminal() && !flags.json {
+        let _ = writeln!(io::stderr(), "tracing {} for {} s; Ctrl-C ends it", flags.id, flags.seconds);
+    }
     while let Some(line) = trace.next().await {
         let line = line?;
         let shown = if flags.json { serde_json::to_string(&line)? } else { describe(&line) };

@@ -153,6 +153,8 @@ pub enum ClientSort {
     Messages,
     /// The client's events that no worker has finished.
     Unfinished,
+    /// How long the first of these has waited.
+    Oldest,
 }
 
 /// A gateway.
@@ -221,6 +223,8 @@ pub struct WorkerReport {
     pub unfinished: u64,
     /// Their bytes.
     pub unfinished_bytes: u64,
+    /// For how long the client that waits longest has waited for its first unfinished event; 0 if none waits.
+    pub oldest_ms: u64,
 }
 
 /// The clients that a query lets through.
@@ -259,6 +263,8 @@ pub struct ClientReport {
     pub worker: String,
     /// Its worker has not said yet whether it is admitted.
     pub is_pending: bool,
+    /// How long its first unfinished event has been the first; 0 if it has none.
+    pub oldest_ms: u64,
 }
 
 /// A client in full.

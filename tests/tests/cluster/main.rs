@@ -29,5 +29,7 @@ mod rfc7692;
 mod sessions;
 mod tls;
 mod traces;
+#[cfg(unix)]
+mod traces_shell;
 mod waiting;
 mod wire;

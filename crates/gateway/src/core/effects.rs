@@ -31,7 +31,7 @@ pub enum Effect<P: Ports> {
     /// Write a log line.
     Log(Notice),
     /// Take what a trace has seen to whoever reads it.
-    Traced(Traced),
+    Traced(Box<Traced>),
 }
 
 /// A connection that is to end.

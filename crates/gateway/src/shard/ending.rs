@@ -32,7 +32,7 @@ impl ShardThread {
                 self.shared.admissions.observe_us(self.now_ms().saturating_sub(asked_ms) * 1000);
             }
             Effect::Log(notice) => self.log(notice),
-            Effect::Traced(traced) => self.carry_traced(traced),
+            Effect::Traced(traced) => self.carry_traced(*traced),
         }
     }
 

@@ -109,7 +109,11 @@ mod tests {
         assert_eq!(ages(&mut shard, 10_000), [("a".to_owned(), 2_000)]);
         shard.tell_message(second, false, b"x").unwrap();
         shard.end_events(1, &[(2, 1)]);
-        assert_eq!(ages(&mut shard, 11_000), [("a".to_owned(), 1_000)], "its next event is the first one now");
+        assert_eq!(
+            ages(&mut shard, 11_000),
+            [("a".to_owned(), 1_000)],
+            "its next event is the first one now"
+        );
         shard.end_events(1, &[(2, 1)]);
         assert_eq!(ages(&mut shard, 99_000), []);
         shard.check().unwrap();
