@@ -76,8 +76,9 @@ async fn without_payloads_a_trace_shows_lengths_alone() {
 
 #[tokio::test]
 async fn the_messages_of_a_listener_for_lines_are_traced() {
-    let cluster = Cluster::builder().listen(r#"listen = ["text://0.0.0.0:0"]"#).start().await;
-    let mut client = TcpClient::connect(cluster.listener()).await;
+    let listen = r#"listen = ["websocket://0.0.0.0:0", "text://0.0.0.0:0"]"#;
+    let cluster = Cluster::builder().listen(listen).start().await;
+    let mut client = TcpClient::connect(cluster.gateways[0].listeners[1]).await;
     let id: ClientId = client.line().await.trim().parse().unwrap();
     let mut trace = inspector(&cluster).trace(id, all()).await.unwrap();
     client.send(b"hi\n").await;
