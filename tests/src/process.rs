@@ -90,6 +90,8 @@ impl Process {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GATEWAYWORKER_")) {
             command.env_remove(name);
         }
+        // Tests that run side by side cannot all have its port.
+        command.env("GATEWAYWORKER_ADMIN_LISTEN", "off");
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         command
     }

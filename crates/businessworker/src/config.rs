@@ -106,6 +106,10 @@ pub struct Flags {
     #[command(flatten)]
     pub http: gatewayworker_http::Flags,
 
+    /// A page for operators.
+    #[command(flatten)]
+    pub admin: gatewayworker_admin::Flags,
+
     /// TLS between daemons.
     #[command(flatten)]
     pub link_tls: LinkTlsFlags,
@@ -162,6 +166,9 @@ pub struct Config<A = NoSettings> {
     pub metrics_listen: Option<String>,
     /// TLS with gateways and registers; off by default.
     pub link_tls: LinkTlsConfig,
+    /// A page for operators; off by default. [`run`](crate::run) serves it; a program that calls
+    /// [`serve`](crate::serve()) does so by itself.
+    pub admin: gatewayworker_admin::Config,
     /// Calls over HTTP.
     pub http: HttpConfig,
     /// The application's own settings.
@@ -191,6 +198,7 @@ impl<A: Default> Default for Config<A> {
             threads: 0,
             metrics_listen: None,
             link_tls: LinkTlsConfig::default(),
+            admin: gatewayworker_admin::Config::default(),
             http: HttpConfig::default(),
             app: A::default(),
         }
@@ -204,6 +212,7 @@ impl<A: DeserializeOwned + Default> Config<A> {
         let mut config: Self =
             load_with_former_keys(&cli.common, &cli.flags, gatewayworker_http::FORMER_KEYS)?;
         config.link_tls = config.link_tls.with_paths_relative_to(cli.common.config.as_deref());
+        config.admin = config.admin.with_paths_relative_to(cli.common.config.as_deref());
         Ok(config)
     }
 }
@@ -243,6 +252,7 @@ impl<A> Config<A> {
             return Err(ConfigError::ShortLinkTimeout { timeout_ms, interval_ms });
         }
         gatewayworker_metrics::check(self.metrics_listen.as_deref())?;
+        self.admin.validate(&self.secret_key)?;
         self.link_tls.load_for_connecting()?;
         self.http.validate(&self.secret_key).map_err(|error| ConfigError::Http(error.into()))
     }
@@ -264,6 +274,7 @@ impl<A> Config<A> {
             gateway_lost_after_ms: self.gateway_lost_after_ms,
             threads: self.threads,
             metrics_listen: self.metrics_listen,
+            admin: self.admin,
             link_tls: self.link_tls,
             http: self.http,
             app: NoSettings {},

@@ -42,6 +42,9 @@ pub enum ConfigError {
     /// `metrics_listen` is not an address with a port.
     #[error(transparent)]
     Address(#[from] AddressError),
+    /// `admin` cannot work.
+    #[error(transparent)]
+    Admin(#[from] gatewayworker_admin::ConfigError),
     /// `link_tls` cannot work.
     #[error(transparent)]
     LinkTls(#[from] LinkTlsError),

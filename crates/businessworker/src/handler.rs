@@ -26,6 +26,8 @@ use crate::core::{
     Admission, Begin, Clients, Epoch, Event, EventKind, Handled, HandlerOutcome, Phase, Reply,
     SessionChanges, SessionQuestion, Turn, Verdict,
 };
+use crate::handler_times::HandlerTotals;
+use crate::running_handlers::{LONG, Noted, RunningHandlers};
 use crate::session_retries::SessionRetries;
 use crate::stats::HandlerStats;
 use crate::timings::Timings;
@@ -71,6 +73,9 @@ pub(crate) struct HandlerRunner<E> {
     pub(crate) worker: WorkerHandle,
     pub(crate) limits: Limits,
     pub(crate) stats: HandlerStats,
+    /// For the reports to gateways.
+    pub(crate) totals: HandlerTotals,
+    pub(crate) running: RunningHandlers,
     /// Where somebody asks for times.
     pub(crate) timings: Option<Arc<Timings>>,
     session_retries: SessionRetries,
@@ -83,6 +88,8 @@ impl<E: Events> HandlerRunner<E> {
             worker,
             limits,
             stats: HandlerStats::default(),
+            totals: HandlerTotals::default(),
+            running: RunningHandlers::new(),
             timings: None,
             session_retries: SessionRetries::default(),
         }
@@ -120,6 +127,7 @@ impl<E: Events> HandlerRunner<E> {
             }
         };
         self.stats.events.count();
+        self.totals.begun(&event.kind);
         if redelivered {
             self.stats.redelivered.count();
         }
@@ -135,7 +143,7 @@ impl<E: Events> HandlerRunner<E> {
         let (outcome, admission) = match &mut event.kind {
             EventKind::Connect => {
                 let run = pin!(async { self.events.on_connect(&client).await });
-                (self.contain("on_connect", id, run).await, None)
+                (self.contain("on_connect", Some(id), run).await, None)
             }
             EventKind::WebSocketConnect { handshake, .. } => {
                 Box::pin(self.on_websocket_connect(&client, handshake)).await
@@ -147,13 +155,13 @@ impl<E: Events> HandlerRunner<E> {
                     None => std::mem::replace(payload, Payload::plain(Bytes::new())),
                 });
                 let run = pin!(async { self.events.on_message(&client, message).await });
-                (self.contain("on_message", id, run).await, None)
+                (self.contain("on_message", Some(id), run).await, None)
             }
             EventKind::Close(body) => {
                 let reason = CloseReason::from_wire(body);
                 client.read_close_frame(body);
                 let run = pin!(async { self.events.on_close(&client, reason).await });
-                (self.contain("on_close", id, run).await, None)
+                (self.contain("on_close", Some(id), run).await, None)
             }
         };
         if client.was_fenced() {
@@ -242,7 +250,7 @@ impl<E: Events> HandlerRunner<E> {
                 admission = Some(self.events.on_websocket_connect(client, &handshake).await?);
                 Ok(())
             });
-            self.contain("on_websocket_connect", client.id(), run).await
+            self.contain("on_websocket_connect", Some(client.id()), run).await
         };
         (outcome, admission)
     }
@@ -303,13 +311,15 @@ impl<E: Events> HandlerRunner<E> {
     pub(crate) async fn contain(
         &self,
         event: &'static str,
-        id: impl std::fmt::Display,
+        id: Option<ClientId>,
         handler: Pin<&mut impl Future<Output = Result>>,
     ) -> HandlerOutcome {
         let started_ms = clock::now_ms();
+        let mark = self.running.mark(event, id, started_ms);
+        let id = ClientName(id);
         let elapsed = || Duration::from_millis(clock::now_ms().saturating_sub(started_ms));
         let Limits { slow, cancel } = self.limits;
-        let mut handler = AssertUnwindSafe(handler).catch_unwind();
+        let mut handler = Noted::new(AssertUnwindSafe(handler).catch_unwind(), mark);
         let mut warned = false;
         let mut warn_slow = |text| {
             if !std::mem::replace(&mut warned, true) {
@@ -324,15 +334,21 @@ impl<E: Events> HandlerRunner<E> {
             Poll::Ready(result) => Some(result),
             Poll::Pending => {
                 let until_first_limit = cancel.map_or(slow, |cancel| cancel.min(slow));
-                match timeout(left(until_first_limit), &mut handler).await {
+                match timeout(left(until_first_limit.min(LONG)), &mut handler).await {
                     Ok(result) => Some(result),
                     Err(_) => {
-                        if until_first_limit == slow {
-                            warn_slow("a handler is slow and still runs");
-                        }
-                        match cancel {
-                            Some(cancel) => timeout(left(cancel), handler).await.ok(),
-                            None => Some(handler.await),
+                        let _listed = self.running.list(mark);
+                        match timeout(left(until_first_limit), &mut handler).await {
+                            Ok(result) => Some(result),
+                            Err(_) => {
+                                if until_first_limit == slow {
+                                    warn_slow("a handler is slow and still runs");
+                                }
+                                match cancel {
+                                    Some(cancel) => timeout(left(cancel), handler).await.ok(),
+                                    None => Some(handler.await),
+                                }
+                            }
                         }
                     }
                 }
@@ -342,6 +358,7 @@ impl<E: Events> HandlerRunner<E> {
         if took >= slow {
             warn_slow("a handler was slow");
         }
+        self.totals.ended(event, took);
         if let Some(timings) = &self.timings {
             timings.handler_ran(event, took);
         }
@@ -362,6 +379,18 @@ impl<E: Events> HandlerRunner<E> {
                 error!(client = %id, event, "a handler ran longer than handler_timeout_ms and was cancelled");
                 HandlerOutcome::Interrupted
             }
+        }
+    }
+}
+
+/// A client in a log line; a handler that is no event's has none.
+struct ClientName(Option<ClientId>);
+
+impl std::fmt::Display for ClientName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Some(id) => id.fmt(f),
+            None => f.write_str("none"),
         }
     }
 }
@@ -395,6 +424,7 @@ fn text_of(panic: &(dyn std::any::Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
+    use std::net::SocketAddrV4;
 
     use tokio::sync::watch;
     use tokio::time::{Instant, advance};
@@ -418,9 +448,47 @@ mod tests {
                 advance(6 * second).now_or_never();
                 pending().await
             });
-            let outcome = runner.contain("on_message", 1, handler).await;
+            let outcome = runner.contain("on_message", None, handler).await;
             assert_eq!(outcome, HandlerOutcome::Interrupted);
             assert!(started.elapsed() < 11 * second, "cancelled after {:?}", started.elapsed());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_waits_is_listed_after_a_second_and_until_it_ends() {
+        let worker = WorkerHandle::builder(watch::channel(Vec::new()).1).connect();
+        let id = ClientId::new(SocketAddrV4::new([127, 0, 0, 1].into(), 2300), 7);
+        let second = Duration::from_secs(1);
+        for (slow, cancel) in [(Duration::MAX, None), (second, Some(10 * second)), (2 * second, None)] {
+            let runner = HandlerRunner::new(NoEvents, worker.clone(), Limits { slow, cancel });
+            let handler = pin!(async {
+                tokio::time::sleep(5 * second).await;
+                Ok(())
+            });
+            let handled = runner.contain("on_message", Some(id), handler);
+            let look = async {
+                tokio::time::sleep(second / 2).await;
+                assert_eq!(runner.running.longest(5, clock::now_ms()), []);
+                tokio::time::sleep(second).await;
+                let longest = runner.running.longest(5, clock::now_ms());
+                assert_eq!(longest.len(), 1, "{slow:?} {cancel:?}");
+                assert_eq!(longest[0].client, Some(id.to_string()));
+                assert!((1400..1600).contains(&longest[0].ms), "{longest:?}");
+            };
+            let (outcome, ()) = tokio::join!(handled, look);
+            assert_eq!(outcome, HandlerOutcome::Done);
+            assert_eq!(runner.running.longest(5, clock::now_ms()), []);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_below_a_second_is_kept() {
+        let worker = WorkerHandle::builder(watch::channel(Vec::new()).1).connect();
+        let cancel = Some(Duration::from_millis(20));
+        let runner = HandlerRunner::new(NoEvents, worker, Limits { slow: Duration::MAX, cancel });
+        let started = Instant::now();
+        let outcome = runner.contain("on_message", None, pin!(pending())).await;
+        assert_eq!(outcome, HandlerOutcome::Interrupted);
+        assert!(started.elapsed() < Duration::from_millis(100), "cancelled after {:?}", started.elapsed());
     }
 }

@@ -36,7 +36,8 @@
 //!
 //! The two links to a gateway begin and end together, in an *epoch* (`epochs`, `link`). `heartbeats`
 //! shows gateways that this process lives; `draining` has what happens when it stops, and when a gateway
-//! is lost. `stats`, `timings` and `metrics` are what operators see.
+//! is lost. `stats`, `timings` and `metrics` are what operators see of a worker, and `reports`, of `handler_times` and
+//! `running_handlers`, what they see of it at its gateways.
 
 mod client;
 mod client_map;
@@ -53,6 +54,7 @@ mod epochs;
 mod event_queues;
 mod events;
 mod handler;
+mod handler_times;
 mod handshake;
 mod heartbeats;
 mod inline_queue;
@@ -65,8 +67,10 @@ mod message;
 mod metrics;
 mod network;
 mod problem;
+mod reports;
 mod room;
 mod run;
+mod running_handlers;
 mod serve;
 mod session;
 mod session_retries;

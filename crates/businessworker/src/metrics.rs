@@ -52,6 +52,11 @@ impl<E: Events> Source for WorkerMetrics<E> {
             "result",
             self.timings.questions(),
         );
+        into.histogram(
+            "gatewayworker_ping_rtt_seconds",
+            "How long a frame to a gateway and its answer took, once in some seconds for each gateway.",
+            self.timings.round_trip.read(),
+        );
         let requests = into.add(
             Kind::Counter,
             "gatewayworker_http_requests_total",

@@ -8,9 +8,11 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use gatewayworker_daemon::Runtime;
+use gatewayworker_admin::{About, Access, Page, ServedPage};
+use gatewayworker_daemon::{Runtime, Warnings};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::serve::{ServeOptions, serve};
 use crate::{Cli, Config, Events, Metrics, NoSettings, Result};
@@ -67,13 +69,22 @@ where
             let address = http.as_ref().map(TcpListener::local_addr).transpose()?;
             let metrics_listener =
                 gatewayworker_metrics::bind(config.metrics_listen.as_deref(), &operator.listeners).await?;
+            let page =
+                gatewayworker_admin::open(&config.admin, &config.secret_key, &operator.listeners).await?;
             operator.listeners.close_the_rest();
             let metrics_address = metrics_listener.as_ref().map(TcpListener::local_addr).transpose()?;
             let addresses: Vec<_> = address
                 .map(|address| format!("http://{address}"))
                 .into_iter()
                 .chain(metrics_address.map(gatewayworker_metrics::url))
+                .chain(page.as_ref().map(|page| page.url()))
                 .collect();
+            // Where the supervisor holds the listener, the process that takes this one's place answers from then on.
+            let end = match operator.listeners.is_supervisor() {
+                true => shutdown.child_token(),
+                false => CancellationToken::new(),
+            };
+            let _page = page.map(|page| start_page(page, &config, operator.warnings, end)).transpose()?;
             let common = cli.common.clone();
             let options = ServeOptions::new(shutdown)
                 .with_http_listener(http)
@@ -86,4 +97,21 @@ where
             Ok(serve(config, events, options).await?)
         },
     )
+}
+
+/// Serves the page for operators, until `end` is cancelled or what is returned is dropped.
+fn start_page(
+    page: Page,
+    config: &Config,
+    warnings: Warnings,
+    end: CancellationToken,
+) -> anyhow::Result<ServedPage> {
+    let access = Access {
+        registers: config.register_address.clone(),
+        secret_key: config.secret_key.clone(),
+        tls: config.link_tls.load_for_connecting()?,
+        question_timeout: config.question_timeout(),
+    };
+    let about = About { served_by: "businessworker", access, warnings: Some(warnings), daemons: None };
+    Ok(page.start(about, end)?)
 }

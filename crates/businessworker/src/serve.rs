@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use gatewayworker_client::Liveness;
 use gatewayworker_client::worker::{WorkerHandle, follow_gateways};
-use gatewayworker_daemon::{ListenerSource, Stats, WatchedLoops};
+use gatewayworker_daemon::{BindError, ListenerSource, Stats, WatchedLoops};
 use gatewayworker_http::RequestCounts;
-use gatewayworker_metrics::{BindError, Exporter, Health, Metrics};
+use gatewayworker_metrics::{Exporter, Health, Metrics};
 use gatewayworker_net::{LinkTls, LinkTlsError, RegisterLinks, registers};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -31,6 +31,7 @@ use crate::link::{self, EventLinks, LinkLimits};
 use crate::metrics::WorkerMetrics;
 use crate::network::Network;
 use crate::problem::problem;
+use crate::reports::Reports;
 use crate::timings::Timings;
 use crate::{BoxError, Config, Events};
 
@@ -258,11 +259,14 @@ pub async fn serve<E: Events>(
             .question_observer(timings.as_ref().map(Timings::question_observer))
             .connect()
     });
-    let heartbeats = Heartbeats::start(worker.clone(), config.link_ping_interval()).map_err(Error::Thread)?;
     let limits = Limits { slow: config.slow_handler_warning(), cancel: config.handler_timeout() };
     let gateway = worker.gateway().clone();
     let handler = HandlerRunner::new(events, worker, limits).with_timings(timings.clone());
     let queues = EventQueues::new(clients, handler, config.concurrency, config.link_timeout());
+    let mut reports = Reports::new(Arc::downgrade(&queues));
+    let worker = queues.handler.worker.clone();
+    let heartbeats = Heartbeats::start(worker, config.link_ping_interval(), move || reports.read())
+        .map_err(Error::Thread)?;
     provide_stats(&stats, &queues, &registers);
     let requests = RequestCounts::default();
     let end_of_metrics = CancellationToken::new();
@@ -347,7 +351,7 @@ pub async fn serve<E: Events>(
     }
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
     let stop = pin!(async { handler.events.on_worker_stop(&gateway).await });
-    if timeout(left, handler.contain("on_worker_stop", "none", stop)).await.is_err() {
+    if timeout(left, handler.contain("on_worker_stop", None, stop)).await.is_err() {
         warn!("on_worker_stop did not return in time: it is cancelled");
     }
     gateway.finish(left).await;

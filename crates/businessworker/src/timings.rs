@@ -10,8 +10,7 @@ use gatewayworker_client::Unreached;
 use gatewayworker_client::worker::QuestionObserver;
 use gatewayworker_daemon::{Histogram, HistogramCounts};
 
-/// The handlers, by the name that the log uses.
-const HANDLERS: [&str; 4] = ["on_connect", "on_websocket_connect", "on_message", "on_close"];
+use crate::handler_times::HANDLERS;
 
 /// The times of a worker.
 #[derive(Debug, Default)]
@@ -21,6 +20,8 @@ pub(crate) struct Timings {
     handlers: [Histogram; HANDLERS.len()],
     answered: Histogram,
     unanswered: Histogram,
+    /// From a report to a gateway until its answer.
+    pub(crate) round_trip: Histogram,
 }
 
 impl Timings {

@@ -33,6 +33,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
+use tracing::instrument::WithSubscriber;
 
 pub use gatewayworker_protocol::inspect::*;
 pub use trace::{Trace, TraceOptions};
@@ -151,9 +152,10 @@ impl InspectorBuilder {
         let links = RegisterLinks::default();
         let (names, followed, Settings { secret_key, tls, .. }) =
             (registers.clone(), links.clone(), settings.clone());
-        let following = tokio::spawn(async move {
-            registers::follow(&names, &secret_key, tls.as_ref(), list, &followed).await;
-        });
+        let following =
+            async move { registers::follow(&names, &secret_key, tls.as_ref(), list, &followed).await };
+        // The answers tell what is wrong with the registers. A daemon that has an inspector logs it for its own links.
+        let following = tokio::spawn(following.with_subscriber(tracing::Dispatch::none()));
         Inspector { registers, settings, addresses, links, _following: AbortOnDropHandle::new(following) }
     }
 }
@@ -180,13 +182,23 @@ impl Inspector {
                 tokio::time::sleep(LOOK).await;
             }
         }
+        self.listed()
+    }
+
+    /// Returns the addresses of the gateways that are listed now, sorted, without waiting for a register.
+    pub fn listed(&self) -> Vec<String> {
         let mut gateways = self.addresses.borrow().clone();
         gateways.sort_unstable();
         gateways
     }
 
+    /// Returns the registers, as they were given, and whether each is connected.
+    pub fn registers(&self) -> impl Iterator<Item = (&str, bool)> {
+        self.registers.iter().map(|register| (register.as_str(), self.links.is_up(register)))
+    }
+
     fn are_all_up(&self) -> bool {
-        self.registers.iter().all(|register| self.links.is_up(register))
+        self.registers().all(|(_, is_up)| is_up)
     }
 
     /// Asks all gateways side by side. Returns the answer of each, or why it has none, in the order of their

@@ -208,6 +208,12 @@ impl WorkerHandle {
         self.gateway.links().all().values().for_each(|link| link.ping());
     }
 
+    /// Returns how many questions wait for the answers of gateways: those of handlers, and of every [`Gateway`] made from
+    /// this handle.
+    pub fn waiting_questions(&self) -> usize {
+        self.gateway.links().all().values().map(|link| link.waiting_questions()).sum()
+    }
+
     /// Whether the call link to `gateway` takes commands at the moment.
     pub fn is_connected(&self, gateway: SocketAddrV4) -> bool {
         self.link(gateway).is_ok_and(|link| link.is_live())

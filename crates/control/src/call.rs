@@ -11,11 +11,12 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches, error::ErrorKind};
+use gatewayworker_admin::registers;
 use gatewayworker_client::Gateway;
 use gatewayworker_client::calls::{Answer, Call, CallError, calls, find};
 use serde_json::{Value, json};
 
-use crate::cluster_access::{Access, AccessFlags, registers};
+use crate::cluster_access::{Access, AccessFlags};
 
 /// The command line of `call`: a call by name, its params, and where the cluster is.
 #[derive(Debug)]

@@ -4,7 +4,8 @@
 //! The status is 0 if the cluster can do its work, and 1 if not: no gateway is listed, one does not answer, has no
 //! worker, or has another problem.
 
-use gatewayworker_client::inspect::{GatewayReport, InspectAnswer, InspectRequest, Inspector, WorkerReport};
+use gatewayworker_admin::cluster::{ClusterLook, GatewayLook};
+use gatewayworker_client::inspect::{GatewayReport, InspectRequest, Inspector, WorkerReport};
 use serde_json::json;
 
 use crate::cluster_access::Access;
@@ -13,31 +14,14 @@ use crate::look::Look;
 use crate::table::{Table, text};
 use crate::units::{bytes, duration};
 
-/// The gateways of a cluster.
-#[derive(Debug)]
-pub(crate) struct ClusterView {
-    /// Those that have answered, in the order of their addresses.
-    pub(crate) gateways: Vec<GatewayReport>,
-    /// What keeps the cluster from its work, each a sentence.
-    pub(crate) problems: Vec<String>,
-}
-
 /// Asks all gateways about themselves.
 ///
 /// # Errors
 /// When no gateway is listed.
-pub(crate) async fn view(inspector: &Inspector, access: &Access) -> anyhow::Result<ClusterView> {
-    let asked = inspecting::ask(inspector, access, &InspectRequest::Gateway).await?;
-    let mut problems: Vec<String> = asked.missing.into_iter().map(|(_, error)| error).collect();
-    let mut gateways = Vec::new();
-    for (_, answer) in asked.answers {
-        if let InspectAnswer::Gateway(report) = answer {
-            let of_gateway = |problem: &String| format!("{}: {}", text(&report.address), text(problem));
-            problems.extend(report.problems.iter().map(of_gateway));
-            gateways.push(*report);
-        }
-    }
-    Ok(ClusterView { gateways, problems })
+pub(crate) async fn view(inspector: &Inspector, access: &Access) -> anyhow::Result<ClusterLook> {
+    let asked = inspecting::ask_all(inspector, access, &InspectRequest::Gateway).await?;
+    let looks = asked.into_iter().map(|(gateway, answered)| GatewayLook::new(gateway, answered));
+    Ok(ClusterLook::new(looks.collect()))
 }
 
 /// Returns what is printed.
@@ -49,24 +33,25 @@ pub(crate) async fn look(inspector: &Inspector, access: &Access, json: bool) -> 
     let mut seen = Look { status: u8::from(!view.problems.is_empty()), ..Look::default() };
     if json {
         let ready = view.problems.is_empty();
-        let all = json!({"ready": ready, "gateways": view.gateways, "problems": view.problems});
+        let gateways: Vec<_> = view.reports().collect();
+        let all = json!({"ready": ready, "gateways": gateways, "problems": view.problems});
         seen.notes.push(all.to_string());
         return seen;
     }
     seen.has_head = true;
-    seen.lines = gateways(&view.gateways).lines(None);
-    if view.gateways.iter().any(|gateway| !gateway.workers.is_empty()) {
+    seen.lines = gateways(view.reports()).lines(None);
+    if view.reports().any(|gateway| !gateway.workers.is_empty()) {
         seen.lines.push(String::new());
-        seen.lines.extend(workers(&view.gateways).lines(None));
+        seen.lines.extend(workers(view.reports()).lines(None));
     }
     if !view.problems.is_empty() {
         seen.notes.extend([String::new(), "The cluster cannot do its work:".to_owned()]);
-        seen.notes.extend(view.problems.iter().map(|problem| format!("  {problem}")));
+        seen.notes.extend(view.problems.iter().map(|problem| format!("  {}", text(problem))));
     }
     seen
 }
 
-fn gateways(gateways: &[GatewayReport]) -> Table {
+fn gateways<'a>(gateways: impl Iterator<Item = &'a GatewayReport>) -> Table {
     let mut table =
         Table::new(["GATEWAY", "STATE", "CLIENTS", "WORKERS", "UNFINISHED", "UP", "VERSION", "LISTENERS"]);
     for gateway in gateways {
@@ -95,11 +80,10 @@ pub(crate) fn state_of(gateway: &GatewayReport) -> &'static str {
     }
 }
 
-fn workers(gateways: &[GatewayReport]) -> Table {
+fn workers<'a>(gateways: impl Iterator<Item = &'a GatewayReport>) -> Table {
     let mut table =
         Table::new(["GATEWAY", "WORKER", "STATE", "CLIENTS", "UNFINISHED", "OLDEST", "BYTES", "PROCESS"]);
-    let pairs =
-        gateways.iter().flat_map(|gateway| gateway.workers.iter().map(move |worker| (gateway, worker)));
+    let pairs = gateways.flat_map(|gateway| gateway.workers.iter().map(move |worker| (gateway, worker)));
     for (gateway, worker) in pairs {
         let WorkerReport { key, state, clients, unfinished, unfinished_bytes, oldest_ms, process, .. } =
             worker;

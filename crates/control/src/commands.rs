@@ -104,6 +104,10 @@ fn stop_to_start_again(flags: &mut StartFlags, foreground: bool) -> anyhow::Resu
     flags.gateway = flags.gateway.take().or(path(programs.gateway));
     flags.log_format = flags.log_format.or(LogFormat::from_str(&was.log_format, true).ok());
     flags.log_file = flags.log_file.take().or(path(was.log_file));
+    let (page, was) = (&mut flags.admin, was.page_flags);
+    page.admin_listen = page.admin_listen.take().or(was.admin_listen);
+    page.admin_token_file = page.admin_token_file.take().or(was.admin_token_file);
+    page.admin_hosts = page.admin_hosts.take().or(was.admin_hosts);
     let problems = start::check(flags)?;
     ensure!(problems.is_empty(), "{}; what runs goes on", problems.join("; "));
     cluster.stop(false)

@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
+use gatewayworker_admin::registers;
 use gatewayworker_client::ClientId;
-use gatewayworker_client::inspect::{InspectAnswer, InspectRequest, Inspector};
+use gatewayworker_client::inspect::{InspectAnswer, InspectError, InspectRequest, Inspector};
 use serde_json::{Value, json};
 
-use crate::cluster_access::{Access, AccessFlags, registers};
+use crate::cluster_access::{Access, AccessFlags};
 use crate::cluster_dirs::ConfigDir;
 use crate::console::print_error;
 use crate::look::{self, Look, WatchFlag};
@@ -44,7 +45,7 @@ impl InspectFlags {
         };
         let mut connected = None;
         look::show(self.watch, async || {
-            let inspector = connected.get_or_insert_with(|| inspector(&access));
+            let inspector = connected.get_or_insert_with(|| access.inspector());
             let seen = look(inspector, &access).await;
             seen.unwrap_or_else(|error| Look::failed(format_args!("{error:#}")))
         })
@@ -82,24 +83,15 @@ impl Answers {
     }
 }
 
-/// Connects to the registers of a cluster.
-pub(crate) fn inspector(access: &Access) -> Inspector {
-    Inspector::builder(&access.registers)
-        .secret_key(access.secret_key.clone())
-        .link_tls(access.tls.clone())
-        .timeout(access.question_timeout)
-        .connect()
-}
-
-/// Asks all gateways.
+/// Asks all gateways; returns what each has answered, or why it has not.
 ///
 /// # Errors
 /// When no gateway is listed: with what to do.
-pub(crate) async fn ask(
+pub(crate) async fn ask_all(
     inspector: &Inspector,
     access: &Access,
     request: &InspectRequest,
-) -> anyhow::Result<Answers> {
+) -> anyhow::Result<Vec<(String, Result<InspectAnswer, InspectError>)>> {
     let asked = tokio::select! {
         asked = inspector.ask(request) => asked,
         why = registers::hopeless(access) => return Err(why),
@@ -107,6 +99,19 @@ pub(crate) async fn ask(
     if asked.is_empty() {
         return Err(registers::explain(access).await);
     }
+    Ok(asked)
+}
+
+/// Asks all gateways, and parts those that have answered from those that have not.
+///
+/// # Errors
+/// As [`ask_all`].
+pub(crate) async fn ask(
+    inspector: &Inspector,
+    access: &Access,
+    request: &InspectRequest,
+) -> anyhow::Result<Answers> {
+    let asked = ask_all(inspector, access, request).await?;
     let (mut answers, mut missing) = (Vec::new(), Vec::new());
     for (gateway, answer) in asked {
         match answer {

@@ -32,7 +32,7 @@ mod groups;
 mod inspecting;
 mod look;
 mod outbox;
-#[cfg(unix)]
+#[cfg_attr(not(unix), allow(dead_code, reason = "there is no control socket that it travels over"))]
 mod report;
 #[cfg(unix)]
 mod run_dir;

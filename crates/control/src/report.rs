@@ -2,6 +2,7 @@
 //! server makes it, and it travels over the control socket as JSON.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -26,7 +27,29 @@ pub(crate) struct ClusterReport {
     pub(crate) log_lines_dropped: u64,
     #[serde(flatten)]
     pub(crate) programs: Programs,
+    /// The page for operators; `None` where it is off.
+    #[serde(default)]
+    pub(crate) page: Option<PageReport>,
+    /// The flags of the page, as they were given: the next start has them, too.
+    #[serde(default)]
+    pub(crate) page_flags: PageFlags,
     pub(crate) daemons: Vec<DaemonReport>,
+}
+
+/// Where the page for operators is, and its token.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PageReport {
+    pub(crate) url: String,
+    /// None where the token comes from elsewhere, or there is none.
+    pub(crate) token_file: Option<String>,
+}
+
+/// The flags of the page, without its token.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct PageFlags {
+    pub(crate) admin_listen: Option<String>,
+    pub(crate) admin_token_file: Option<PathBuf>,
+    pub(crate) admin_hosts: Option<Vec<String>>,
 }
 
 /// The programs of one's own that run in the place of the daemons which the tool has built in.
@@ -81,7 +104,8 @@ impl ClusterReport {
     fn write(&self, f: &mut String, terminal: Option<usize>) -> std::fmt::Result {
         let Self { version, process_id, uptime_ms, .. } = self;
         write!(f, "GatewayWorker {version}, process {process_id}, up {}", duration(*uptime_ms))?;
-        let paths = [("configuration", &self.config_dir), ("log", &self.log_file)];
+        let page = self.page.as_ref().map(|page| page.url.clone());
+        let paths = [("configuration", &self.config_dir), ("log", &self.log_file), ("page", &page)];
         for (name, path) in paths.iter().filter_map(|(name, path)| Some((name, path.as_ref()?))) {
             write!(f, ", {name} {path}")?;
         }

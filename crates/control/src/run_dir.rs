@@ -1,20 +1,23 @@
 //! The run directory of a cluster: a lock, so that one cluster runs there at a time, in a file with the process id;
-//! the control socket; and the log of a cluster in the background. The supervisor takes the lock, the commands look
+//! the control socket; the log of a cluster in the background; and the token of the page. The supervisor takes the lock, the commands look
 //! who holds it; a crash leaves no lock behind.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
 /// How often to try to take the lock, and how long to wait in between.
 const LOCK_TRIES: u32 = 200;
 const LOCK_WAIT: Duration = Duration::from_millis(7);
+
+/// How long a token is that a start draws.
+const TOKEN_BYTES: usize = 24;
 
 /// A run directory.
 #[derive(Debug, Clone)]
@@ -53,6 +56,34 @@ impl RunDir {
 
     pub(crate) fn log(&self) -> PathBuf {
         self.0.join("gatewayworker.log")
+    }
+
+    /// Returns the file with the token of the page for operators. Where it is not there, or empty, draws a token and
+    /// writes it, for this user alone.
+    ///
+    /// # Errors
+    /// When that is not possible.
+    pub(crate) fn admin_token(&self) -> anyhow::Result<PathBuf> {
+        self.make()?;
+        let path = self.0.join("admin-token");
+        let name = path.display();
+        let make = || {
+            let mut file = OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create(true)
+                .mode(0o600)
+                .custom_flags(OFlags::NOFOLLOW.bits() as i32)
+                .open(&path)?;
+            file.set_permissions(Permissions::from_mode(0o600))?;
+            if file.metadata()?.len() == 0 {
+                let token = data_encoding::HEXLOWER.encode(&rand::random::<[u8; TOKEN_BYTES]>());
+                file.write_all(format!("{token}\n").as_bytes())?;
+            }
+            std::io::Result::Ok(())
+        };
+        make().with_context(|| format!("cannot write {name} (--run-dir)"))?;
+        Ok(path)
     }
 
     fn process_id(&self) -> PathBuf {
@@ -222,8 +253,22 @@ mod tests {
     }
 
     #[test]
+    fn a_token_is_drawn_once_and_is_for_this_user_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let here = made_in(&directory);
+        let file = here.admin_token().unwrap();
+        let token = fs::read_to_string(&file).unwrap();
+        assert_eq!(token.trim_end().len(), 2 * TOKEN_BYTES);
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(here.admin_token().unwrap(), file);
+        assert_eq!(fs::read_to_string(&file).unwrap(), token);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        let other = RunDir::new(&directory.path().join("other")).unwrap().admin_token().unwrap();
+        assert_ne!(fs::read_to_string(other).unwrap(), token);
+    }
+
+    #[test]
     fn a_run_directory_is_private_and_keeps_itself_out_of_version_control() {
-        use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let here = made_in(&directory);
         assert_eq!(fs::metadata(here.path()).unwrap().permissions().mode() & 0o777, 0o700);

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 
 use crate::cluster_access::KeyFlags;
 use crate::cluster_dirs::ClusterDirs;
+use crate::cluster_status;
 use crate::console::print_error;
 use crate::look::{self, Look, WatchFlag};
 use crate::running_cluster::{NothingRuns, RunningCluster};
-use crate::{cluster_status, inspecting};
 
 /// The exit status where nothing runs, as of `systemctl status` and `pg_ctl status`.
 const NOT_RUNNING: u8 = 3;
@@ -49,7 +49,7 @@ pub fn run(flags: &StatusFlags) -> ExitCode {
     };
     let mut inspector = None;
     look::show(flags.watch, async || {
-        let inspector = inspector.get_or_insert_with(|| inspecting::inspector(&access));
+        let inspector = inspector.get_or_insert_with(|| access.inspector());
         cluster_status::look(inspector, &access, flags.json).await
     })
 }

@@ -16,7 +16,6 @@ use gatewayworker_client::inspect::{
 use crate::cluster_access::AccessFlags;
 use crate::cluster_dirs::ConfigDir;
 use crate::console::print_error;
-use crate::inspecting;
 use crate::table::text;
 use crate::units::{bytes, time_of_day};
 
@@ -61,7 +60,7 @@ fn trace(flags: &TraceFlags) -> anyhow::Result<()> {
     let access = flags.configs.find().and_then(|configs| flags.access.access_or_of(configs))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let inspector = inspecting::inspector(&access);
+        let inspector = access.inspector();
         tokio::select! {
             traced = print_lines(flags, &inspector) => traced,
             _ = tokio::signal::ctrl_c() => Ok(()),

@@ -8,8 +8,13 @@ const PREFIX: &str = "GATEWAYWORKER_";
 /// The settings of all daemons and of the control tool, without their prefix: a process has the variables of the
 /// others too.
 const SETTINGS: &[&str] = &[
+    "ADMIN_HOSTS",
+    "ADMIN_LISTEN",
+    "ADMIN_TOKEN",
+    "ADMIN_TOKEN_FILE",
     "ALLOW_INSECURE",
     "BUSINESSWORKER",
+    "BUSINESSWORKER_ADMIN_LISTEN",
     "BUSINESSWORKER_CONCURRENCY",
     "BUSINESSWORKER_GATEWAY_LOST_AFTER_MS",
     "BUSINESSWORKER_HANDLER_TIMEOUT_MS",
@@ -25,6 +30,7 @@ const SETTINGS: &[&str] = &[
     "CALL_QUESTION_TIMEOUT_MS",
     "CONFIG_DIR",
     "GATEWAY",
+    "GATEWAY_ADMIN_LISTEN",
     "GATEWAY_ADMISSION_TIMEOUT_MS",
     "GATEWAY_ALLOWED_ORIGINS",
     "GATEWAY_BYTE_BURST",
@@ -95,6 +101,7 @@ const SETTINGS: &[&str] = &[
     "LOG_FORMAT",
     "REGISTER",
     "REGISTER_ADDRESS",
+    "REGISTER_ADMIN_LISTEN",
     "REGISTER_LISTEN",
     "REGISTER_MAX_CONNECTIONS",
     "REGISTER_MAX_UNAUTHENTICATED",

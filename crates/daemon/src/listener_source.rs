@@ -75,6 +75,26 @@ pub enum ListenerError {
     },
 }
 
+/// Why a daemon does not listen where a setting says. The message names the setting.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The setting is not an address, or its host has none.
+    #[error(transparent)]
+    Resolve(#[from] AddressError),
+    /// The address cannot be listened on, or the supervisor did not open it.
+    #[error(transparent)]
+    Listen(#[from] ListenerError),
+    /// The system does not tell the address of the socket.
+    #[error("{key}: the address of the socket is not known")]
+    Socket {
+        /// The name of the setting.
+        key: String,
+        /// The system's error.
+        source: io::Error,
+    },
+}
+
 /// The listeners that the supervisor was asked for, by their keys.
 type PendingListeners = Mutex<HashMap<String, oneshot::Sender<Result<Socket, String>>>>;
 
@@ -115,6 +135,21 @@ impl ListenerSource {
             Ok(Ok(Err(reason))) => Err(ListenerError::Refused { reason }),
             _ => Err(ListenerError::NoAnswer { key, address }),
         }
+    }
+
+    /// Resolves `address`, `host:port`, the value of the setting `key`, and listens there as [`bind`](Self::bind) does.
+    /// Returns the address of the socket, too.
+    ///
+    /// # Errors
+    /// When the address does not resolve, and as [`bind`](Self::bind).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn open(&self, key: &str, address: &str) -> Result<(TcpListener, SocketAddr), BindError> {
+        let listener = self.bind(key, crate::resolve(key, address).await?).await?;
+        let address =
+            listener.local_addr().map_err(|source| BindError::Socket { key: key.to_owned(), source })?;
+        Ok((listener, address))
     }
 
     /// Listens on `address`, which the configuration calls `key`, as long as this process lives: on the socket that the

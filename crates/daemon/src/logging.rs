@@ -14,7 +14,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-use crate::LineWriter;
+use crate::{LineWriter, Warnings};
 
 /// At its end the process waits for the last lines until none was written for this time.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -90,12 +90,15 @@ pub struct Log {
 type FinishLine = dyn Fn(Vec<u8>) -> Vec<u8> + Send + Sync;
 
 impl Log {
-    /// Starts a log on standard error.
+    /// Starts a log on standard error whose warnings are kept in `warnings`, too.
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub fn start(format: LogFormat) -> io::Result<Self> {
-        Self::start_with(format, |line| line)
+    pub fn start(format: LogFormat, warnings: Warnings) -> io::Result<Self> {
+        Self::start_with(format, move |line| {
+            warnings.take(None, &line);
+            line
+        })
     }
 
     /// Starts a log on standard error whose lines `finish_line` changes before they are
@@ -233,7 +236,7 @@ mod tests {
         const VARIABLE: &str = "GATEWAYWORKER_TEST_PANIC";
         const NAME: &str = "logging::tests::a_panic_is_logged_whatever_rust_log_says";
         if std::env::var_os(VARIABLE).is_some() {
-            let log = Log::start(LogFormat::Json).unwrap();
+            let log = Log::start(LogFormat::Json, Warnings::default()).unwrap();
             log.set_up().unwrap();
             let panicked = std::thread::Builder::new().name("handler".into()).spawn(|| panic!("oh {}", 1));
             assert!(panicked.unwrap().join().is_err());

@@ -6,7 +6,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 #[cfg(any(unix, test))]
 use crate::ServiceManager;
-use crate::{ListenerSource, Stats, WatchedLoops};
+use crate::{ListenerSource, Stats, Warnings, WatchedLoops};
 
 /// What the operator may ask for while the daemon runs, and what they hold for it.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Operator {
     pub listeners: ListenerSource,
     /// The event loops without which the process does not count as alive.
     pub loops: WatchedLoops,
+    /// The warnings of the process's log.
+    pub warnings: Warnings,
 }
 
 impl Operator {
@@ -29,6 +31,7 @@ impl Operator {
             stats: Stats::default(),
             listeners: ListenerSource::default(),
             loops: WatchedLoops::default(),
+            warnings: Warnings::default(),
         }
     }
 }

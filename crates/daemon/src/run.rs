@@ -12,8 +12,8 @@ use tracing::warn;
 use crate::inherited_listeners::InheritedListeners;
 use crate::signals::{Armed, Signals};
 use crate::{
-    CommonFlags, ListenerSource, Log, Operator, Reload, ServiceManager, Stats, check_threads, limits,
-    supervised, unknown_variables,
+    CommonFlags, ListenerSource, Log, Operator, Reload, ServiceManager, Stats, Warnings, check_threads,
+    limits, supervised, unknown_variables,
 };
 
 /// The threads that a daemon's tasks run on.
@@ -49,7 +49,8 @@ where
 {
     // First: it changes the environment, which threads may read.
     let (inherited, useless) = InheritedListeners::of_process();
-    let log = match Log::start(common.log_format) {
+    let warnings = Warnings::default();
+    let log = match Log::start(common.log_format, warnings.clone()) {
         Ok(log) => Flushed(log),
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "error: cannot start a thread: {error}");
@@ -60,7 +61,7 @@ where
         true => ListenerSource::of_supervisor(),
         false => ListenerSource::of_service_manager(inherited),
     };
-    match try_run(&log.0, common, config, runtime, (listeners, useless), serve) {
+    match try_run(&log.0, common, config, runtime, (listeners, useless, warnings), serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             log.0.fail(format_args!("{error:#}"));
@@ -83,7 +84,7 @@ fn try_run<C, Fut>(
     common: &CommonFlags,
     config: anyhow::Result<C>,
     runtime: Runtime,
-    (listeners, useless): (ListenerSource, Vec<String>),
+    (listeners, useless, warnings): (ListenerSource, Vec<String>, Warnings),
     serve: impl FnOnce(C, CancellationToken, Operator) -> Fut,
 ) -> anyhow::Result<()>
 where
@@ -129,7 +130,7 @@ where
                     tokio::join!(stopping, manager.attend(&loops, || stats.problems().unwrap_or_default()))
                 }
             });
-            serve(config, shutdown, Operator { reload, stats, listeners, loops }).await
+            serve(config, shutdown, Operator { reload, stats, listeners, loops, warnings }).await
         });
     manager.stopping();
     // Tasks that `serve` left behind, a name look-up for example, do not delay the end.

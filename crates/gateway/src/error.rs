@@ -2,8 +2,7 @@
 
 use std::io;
 
-use gatewayworker_daemon::{AddressError, ExposureError, ListenerError};
-use gatewayworker_metrics::BindError;
+use gatewayworker_daemon::{AddressError, BindError, ExposureError, ListenerError};
 
 use crate::config::{ConfigError, NoLanIp};
 

@@ -78,6 +78,8 @@ pub(crate) struct GatewayState {
     pub(crate) broadcasts: Histogram,
     /// How long workers took to admit clients.
     pub(crate) admissions: Histogram,
+    /// How long workers waited for the answers to their reports, as they told.
+    pub(crate) round_trips: Histogram,
     pub(crate) started: Instant,
     /// The open listeners with their URLs, in the order of the configuration.
     pub(crate) listeners: OnceLock<Vec<(String, Arc<Listener>)>>,
@@ -125,6 +127,7 @@ impl GatewayState {
             counters,
             broadcasts: Histogram::default(),
             admissions: Histogram::default(),
+            round_trips: Histogram::default(),
             started: Instant::now(),
             listeners: OnceLock::new(),
             inspections: Semaphore::new(MAX_INSPECTIONS),
@@ -170,8 +173,20 @@ impl GatewayState {
             ],
             self.rejections.stats(),
             self.limits.stats(),
+            self.traffic(),
         ]
         .concat()
+    }
+
+    /// Adds up what the shards have counted of messages and bytes.
+    fn traffic(&self) -> Vec<(&'static str, u64)> {
+        let sum = |read: fn(&ShardCounters) -> u64| self.counters.iter().map(|shard| read(shard)).sum();
+        vec![
+            ("messages", sum(ShardCounters::messages)),
+            ("deliveries", sum(|shard| shard.deliveries().map(|(_, count)| count).sum())),
+            ("bytes_received", sum(|shard| shard.bytes_received.get())),
+            ("bytes_sent", sum(|shard| shard.bytes_sent.get())),
+        ]
     }
 
     /// Returns the settings of the core of shard `index`.

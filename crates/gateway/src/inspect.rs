@@ -11,9 +11,10 @@ use bytes::Bytes;
 use gatewayworker_protocol::ClientId;
 use gatewayworker_protocol::inspect::{
     ClientDetail, ClientList, ClientQuery, ClientReport, CloseList, CloseReport, GatewayReport, GroupList,
-    GroupReport, InspectAnswer, InspectRequest, ListenerReport, MAX_CLOSES, MAX_LISTED, MAX_NAME_BYTES,
-    RegisterReport, WorkerReport, session_to_json,
+    GroupReport, HandlerList, InspectAnswer, InspectRequest, ListenerReport, MAX_CLOSES, MAX_LISTED,
+    MAX_NAME_BYTES, RegisterReport, WorkerHandlers, WorkerReport, session_to_json,
 };
+use gatewayworker_protocol::report::Report;
 use tokio::sync::oneshot;
 
 use crate::closes::Closed;
@@ -56,12 +57,13 @@ async fn answer_one(
     now_ms: u64,
 ) -> Result<InspectAnswer, ShardGone> {
     Ok(match request {
-        InspectRequest::Gateway => InspectAnswer::Gateway(Box::new(gateway(state).await?)),
+        InspectRequest::Gateway => InspectAnswer::Gateway(Box::new(gateway(state, now_ms).await?)),
         InspectRequest::Clients(query) => clients(&query, state, now_ms).await?,
         InspectRequest::Client { id } => client(&id, state, now_ms).await?,
         InspectRequest::Groups { limit } => InspectAnswer::Groups(groups(bounded(limit), state).await?),
         InspectRequest::Outbox { id, payloads } => outbox(&id, payloads, state).await?,
         InspectRequest::Closes { limit } => InspectAnswer::Closes(closes(limit, state)),
+        InspectRequest::Handlers => InspectAnswer::Handlers(handlers(state, now_ms)),
         _ => InspectAnswer::Error(format!(
             "the gateway, version {}, does not know this question",
             env!("CARGO_PKG_VERSION")
@@ -89,7 +91,7 @@ pub(crate) async fn ask<T: Send + 'static>(
     answer.await.map_err(|_| ShardGone(shard))
 }
 
-async fn gateway(state: &GatewayState) -> Result<GatewayReport, ShardGone> {
+async fn gateway(state: &GatewayState, now_ms: u64) -> Result<GatewayReport, ShardGone> {
     let registers = &state.config.register_address;
     let workers = state.workers.all();
     let oldest = match workers.iter().any(|worker| worker.unfinished() > 0) {
@@ -116,7 +118,7 @@ async fn gateway(state: &GatewayState) -> Result<GatewayReport, ShardGone> {
                 connected: state.registers.is_up(address),
             })
             .collect(),
-        workers: workers.iter().map(|worker| worker_report(worker, &oldest)).collect(),
+        workers: workers.iter().map(|worker| worker_report(worker, &oldest, now_ms)).collect(),
     })
 }
 
@@ -139,13 +141,15 @@ async fn oldest_events(state: &GatewayState) -> Result<Vec<(Arc<WorkerLink>, u64
     Ok(walk.finish())
 }
 
-fn worker_report(worker: &Arc<WorkerLink>, oldest: &[(Arc<WorkerLink>, u64)]) -> WorkerReport {
+fn worker_report(worker: &Arc<WorkerLink>, oldest: &[(Arc<WorkerLink>, u64)], now_ms: u64) -> WorkerReport {
     let oldest = oldest.iter().find(|(link, _)| Arc::ptr_eq(link, worker));
     let state = match (worker.is_open(), worker.is_draining()) {
         (true, _) => "open",
         (_, true) => "draining",
         _ => "closing",
     };
+    let last = worker.last_report();
+    let report = last.as_ref().map(|last| &last.report);
     WorkerReport {
         key: name(worker.key().as_bytes()),
         address: worker.buffer.socket().peer_addr().ok().map(|address| address.to_string()),
@@ -155,7 +159,32 @@ fn worker_report(worker: &Arc<WorkerLink>, oldest: &[(Arc<WorkerLink>, u64)]) ->
         unfinished: worker.unfinished() as u64,
         unfinished_bytes: worker.unfinished_bytes() as u64,
         oldest_ms: oldest.map_or(0, |(_, oldest_ms)| *oldest_ms),
+        version: report.map(|report| report.version.clone()),
+        uptime_ms: report.map(|report| report.uptime_ms),
+        round_trip_ms: report.and_then(round_trip_ms),
+        report_age_ms: last.as_ref().map(|last| now_ms.saturating_sub(last.at_ms)),
+        // People who may know no client may see this.
+        handlers: report.map(|report| report.handlers.without_clients()),
     }
+}
+
+/// Returns the last round trip, or how long the next one lasts already.
+fn round_trip_ms(report: &Report) -> Option<f64> {
+    let last = report.round_trip_us.map(|us| us as f64 / 1000.0);
+    let next = Some(report.unanswered_ms as f64).filter(|ms| *ms > 0.0);
+    last.into_iter().chain(next).reduce(f64::max)
+}
+
+fn handlers(state: &GatewayState, now_ms: u64) -> HandlerList {
+    let of_worker = |worker: &Arc<WorkerLink>| {
+        let last = worker.last_report()?;
+        Some(WorkerHandlers {
+            key: name(worker.key().as_bytes()),
+            report_age_ms: now_ms.saturating_sub(last.at_ms),
+            handlers: last.report.handlers.clone(),
+        })
+    };
+    HandlerList { workers: state.workers.all().iter().filter_map(of_worker).collect() }
 }
 
 /// Walks over the clients of one shard after the other.

@@ -55,8 +55,10 @@ mod workers;
 use std::process::ExitCode;
 
 use clap::Parser;
-use gatewayworker_daemon::{OpenFiles, Runtime, load};
+use gatewayworker_admin::{About, Access, Page, ServedPage};
+use gatewayworker_daemon::{OpenFiles, Runtime, Warnings, load};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use capacity::Capacity;
@@ -114,11 +116,28 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
             let metrics =
                 gatewayworker_metrics::bind(config.metrics_listen.as_deref(), &operator.listeners).await?;
             let metrics_url = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
+            let page =
+                gatewayworker_admin::open(&config.admin, &config.secret_key, &operator.listeners).await?;
+            let page_url = page.as_ref().map(|page| page.url());
             let urls = urls.iter().map(ListenUrl::to_string);
             operator.listeners.close_the_rest();
-            common.ready(urls.chain(metrics_url.map(gatewayworker_metrics::url)));
+            common.ready(urls.chain(metrics_url.map(gatewayworker_metrics::url)).chain(page_url));
+            // It shows the stop, too.
+            let _page = page.map(|page| start_page(page, &config, operator.warnings.clone())).transpose()?;
             let options = ServeOptions::new(shutdown).with_operator(operator).with_metrics_listener(metrics);
             Ok(serve(listeners, config, options).await?)
         },
     )
+}
+
+/// Serves the page for operators, until what is returned is dropped.
+fn start_page(page: Page, config: &Config, warnings: Warnings) -> anyhow::Result<ServedPage> {
+    let access = Access {
+        registers: config.register_address.clone(),
+        secret_key: config.secret_key.clone(),
+        tls: config.link_tls.load_for_both().map_err(ConfigError::from)?,
+        question_timeout: Access::QUESTION_TIMEOUT,
+    };
+    let about = About { served_by: "gateway", access, warnings: Some(warnings), daemons: None };
+    Ok(page.start(about, CancellationToken::new())?)
 }

@@ -170,6 +170,11 @@ impl GatewayMetrics {
             "From a client's handshake until its worker admits it.",
             self.shared.admissions.read(),
         );
+        into.histogram(
+            "gatewayworker_ping_rtt_seconds",
+            "How long a frame of a worker to the gateway and its answer took, as workers report it.",
+            self.shared.round_trips.read(),
+        );
     }
 
     fn read_certificates(&self, into: &mut Families) {

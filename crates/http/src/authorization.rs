@@ -8,13 +8,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use gatewayworker_client::SecretKey;
-use tracing::warn;
 
-use crate::error::{ApiError, BUSY, ORIGIN_NOT_ALLOWED, TOO_MANY_FAILURES, UNAUTHORIZED};
+use crate::api::error::{BUSY, ORIGIN_NOT_ALLOWED};
+use crate::api::{ApiError, TokenError};
 use crate::shared::{Peer, Shared};
 
 /// How long a browser may remember the answer to a preflight, in seconds.
@@ -80,38 +79,16 @@ pub(crate) async fn require_token(
 
 fn authorize(shared: &Shared, request: &Request) -> Result<(), ApiError> {
     let address = caller(request, &shared.config.trusted_proxies);
-    if let Some(left) = address.and_then(|address| shared.failures.locked_out(address)) {
+    let Err(error) = shared.token.check(request.headers(), address) else { return Ok(()) };
+    if let TokenError::LockedOut { .. } = error {
         shared.stats.locked_out.count();
-        let seconds = left.as_secs() + 1;
-        let why = format!(
-            "too many wrong tokens came from this address: correct the token, and try again in {seconds} seconds"
-        );
-        return Err(TOO_MANY_FAILURES.because(why).retry_after(seconds));
+    } else {
+        shared.stats.unauthorized.count();
     }
-    let shown = bearer(request.headers()).map(SecretKey::new);
-    if shown.as_ref() == Some(&shared.config.token) {
-        return Ok(());
-    }
-    shared.stats.unauthorized.count();
-    if shown.is_none() {
-        // It guesses nothing, and a page can make a browser send it: it is not counted.
-        return Err(UNAUTHORIZED.because("send the worker's http.token as `Authorization: Bearer <token>`"));
-    }
-    if let Some(address) = address
-        && shared.failures.record(address)
-    {
-        shared.locked_out.log(move |times| {
-            warn!(%address, times, "too many wrong tokens: the address is refused for a minute");
-        });
-    }
-    Err(UNAUTHORIZED.because("the token is wrong: it must be the http.token of this businessworker"))
-}
-
-/// The token in the header `Authorization: Bearer`.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    Err(error.into_api_error(
+        "send the worker's http.token as `Authorization: Bearer <token>`",
+        "the token is wrong: it must be the http.token of this businessworker",
+    ))
 }
 
 /// The caller's address: the peer's or, if that is a trusted proxy, the last one in
@@ -141,18 +118,6 @@ mod tests {
 
     fn ip(text: &str) -> IpAddr {
         text.parse().unwrap()
-    }
-
-    #[test]
-    fn the_scheme_bearer_is_known_in_any_case() {
-        let shown = |value: &str| {
-            let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.parse().unwrap())]);
-            bearer(&headers).map(str::to_owned)
-        };
-        assert_eq!(shown("Bearer abc").as_deref(), Some("abc"));
-        assert_eq!(shown("bearer  abc ").as_deref(), Some("abc"));
-        assert_eq!(shown("Basic abc"), None);
-        assert_eq!(shown("Bearer"), None);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use gatewayworker_client::SecretKey;
 use gatewayworker_daemon::FormerKeys;
 use serde::{Deserialize, Serialize};
 
-use crate::config_error::{ConfigError, DAY_MS, MIN_TOKEN_LEN};
+use crate::api::TokenProblem;
+use crate::config_error::{ConfigError, DAY_MS};
 
 /// The former names of the keys, without a table: `http_listen`.
 pub const FORMER_KEYS: FormerKeys = FormerKeys {
@@ -182,20 +183,10 @@ impl Config {
     }
 
     fn validate_token(&self, secret_key: &SecretKey) -> Result<(), ConfigError> {
-        let token = self.token.expose();
-        if token.is_empty() {
+        if self.token.is_empty() {
             return Err(ConfigError::NoToken);
         }
-        if token.len() < MIN_TOKEN_LEN {
-            return Err(ConfigError::ShortToken);
-        }
-        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(ConfigError::TokenCharacters);
-        }
-        if self.token == *secret_key {
-            return Err(ConfigError::TokenIsSecretKey);
-        }
-        Ok(())
+        Ok(TokenProblem::check(&self.token, secret_key)?)
     }
 
     pub(crate) fn read_timeout(&self) -> Duration {

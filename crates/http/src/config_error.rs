@@ -1,7 +1,6 @@
 //! Why the settings of HTTP push cannot work. Each text begins with the key and says what to write.
 
-/// The shortest token, in bytes: a shorter one could be guessed.
-pub const MIN_TOKEN_LEN: usize = 16;
+use crate::api::TokenProblem;
 
 /// The longest time-out, a day: longer ones could be later than the clock can tell.
 pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -16,15 +15,9 @@ pub enum ConfigError {
     /// `listen` is set and `token` is not.
     #[error("http.token: http.listen needs one: whoever reaches it could push to every client")]
     NoToken,
-    /// `token` is shorter than [`MIN_TOKEN_LEN`].
-    #[error("http.token: must have at least {MIN_TOKEN_LEN} characters (openssl rand -hex 32 makes one)")]
-    ShortToken,
-    /// `token` cannot be sent in a header.
-    #[error("http.token: must be of ASCII letters, digits and signs, as it goes into a header")]
-    TokenCharacters,
-    /// `token` is the cluster's key.
-    #[error("http.token: must not be the secret_key, which callers have no business to know")]
-    TokenIsSecretKey,
+    /// `token` cannot be used.
+    #[error("http.token: {0}")]
+    Token(#[from] TokenProblem),
     /// An entry of `allowed_origins` is not an origin.
     #[error(
         "http.allowed_origins: \"{0}\" is no origin: write https://example.com, in small letters, \

@@ -7,9 +7,9 @@
 //!
 //! - `config`: the settings,
 //! - `server`: the listener, and what answers its requests,
-//! - `authorization`: the origins and the token that a request needs; `auth_failures`: wrong tokens,
-//! - `routes`: the paths, and the answers to requests; `response`: their form,
-//! - `error`: the errors that a caller gets,
+//! - `authorization`: the origins and the token that a request needs,
+//! - `routes`: the paths, and the answers to requests,
+//! - [`api`]: the form of answers and errors, bodies and tokens, which the admin page has, too,
 //! - `openapi`: the description of all this for programs,
 //! - `stats`, `request_counts`: counters; `shared`: what all requests share.
 //!
@@ -17,20 +17,19 @@
 //! [`Gateway`](gatewayworker_client::Gateway). A businessworker serves this where `http.listen` is
 //! set, as it has a link to every gateway.
 
-mod auth_failures;
+pub mod api;
 mod authorization;
 mod config;
 mod config_error;
-mod error;
 mod openapi;
 mod request_counts;
-mod response;
 mod routes;
 mod server;
 mod shared;
 mod stats;
 
+pub use api::MIN_TOKEN_LEN;
 pub use config::{Config, FORMER_KEYS, Flags};
-pub use config_error::{ConfigError, MIN_TOKEN_LEN};
+pub use config_error::ConfigError;
 pub use request_counts::RequestCounts;
-pub use server::{BindError, bind, serve};
+pub use server::{bind, serve};

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use gatewayworker_client::calls::{Answer, Call, Kind, calls, unreached_schema};
 use serde_json::{Map, Value, json};
 
-use crate::error::{self, ERROR_KINDS};
+use crate::api::error::{self, ERROR_KINDS};
 
 /// The error statuses that any request with a token may get.
 const OF_ALL_CALLS: &[StatusCode] = &[

@@ -7,24 +7,23 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
-use crate::error::{
-    ApiError, BAD_JSON, BATCH_TOO_LONG, BODY_TOO_LARGE, BODY_TOO_SLOW, METHOD_NOT_ALLOWED, NO_GATEWAYS,
-    NOT_FOUND, TIMED_OUT, UNSUPPORTED_CONTENT_ENCODING, UNSUPPORTED_MEDIA_TYPE,
+use crate::api::error::{
+    BAD_JSON, BATCH_TOO_LONG, BODY_TOO_LARGE, BODY_TOO_SLOW, METHOD_NOT_ALLOWED, NO_GATEWAYS, NOT_FOUND,
+    TIMED_OUT,
 };
+use crate::api::{self, ApiError, BodyLimits};
 use crate::shared::Shared;
-use crate::{authorization, openapi, response};
+use crate::{authorization, openapi};
 
 /// The path of a call, without its name.
 const CALLS: &str = "/v1/";
@@ -126,7 +125,7 @@ async fn health(State(shared): State<Arc<Shared>>) -> Answer {
 }
 
 async fn description() -> Response {
-    response::json(StatusCode::OK, openapi::document())
+    api::json(StatusCode::OK, openapi::document())
 }
 
 async fn not_found(uri: Uri) -> ApiError {
@@ -141,78 +140,20 @@ async fn wrong_method(method: Method, uri: Uri) -> ApiError {
 }
 
 fn ok(result: Value) -> Response {
-    response::json(StatusCode::OK, &json!({ "result": result }))
+    api::json(StatusCode::OK, &json!({ "result": result }))
 }
 
 /// Reads the JSON text in the body; an empty body stands for an empty object.
 async fn read_json(shared: &Shared, request: Request) -> Result<Box<RawValue>, ApiError> {
-    if !is_json(request.headers()) {
-        let why = "send JSON, and say so: `Content-Type: application/json`";
-        return Err(UNSUPPORTED_MEDIA_TYPE.because(why));
-    }
-    if is_encoded(request.headers()) {
-        let why = "send the body as it is: Content-Encoding must be missing, or `identity`";
-        return Err(UNSUPPORTED_CONTENT_ENCODING.because(why));
-    }
-    let (head, body) = request.into_parts();
-    let body = read(shared, &head.headers, body).await?;
-    let body: &[u8] = if body.is_empty() { b"{}" } else { &body };
-    serde_json::from_slice(body).map_err(|error| BAD_JSON.because(format!("the body is not JSON: {error}")))
-}
-
-/// Whether the content type is JSON. A form on a page cannot send it without a preflight.
-fn is_json(headers: &HeaderMap) -> bool {
-    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = value.and_then(|value| value.split(';').next()).unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
-}
-
-/// Whether the body has a content coding (RFC 9110, section 8.4); none is decoded here.
-fn is_encoded(headers: &HeaderMap) -> bool {
-    let mut codings = headers
-        .get_all(header::CONTENT_ENCODING)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii);
-    codings.any(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))
-}
-
-async fn read(shared: &Shared, headers: &HeaderMap, mut body: Body) -> Result<Bytes, ApiError> {
-    let (limit, time) = (shared.config.max_body_bytes, shared.config.read_timeout());
-    let too_large = || {
-        shared.stats.too_large.count();
-        let why = format!("the body is longer than {limit} bytes (http.max_body_bytes): send less at once");
-        BODY_TOO_LARGE.because(why)
+    let limits = BodyLimits {
+        max_bytes: shared.config.max_body_bytes,
+        max_bytes_key: "http.max_body_bytes",
+        time: shared.config.read_timeout(),
+        time_key: "http.read_timeout_ms",
     };
-    let asks_first = headers.contains_key(header::EXPECT);
-    if asks_first && body.size_hint().lower() > limit as u64 {
-        return Err(too_large());
-    }
-    let read = async {
-        let read = Limited::new(&mut body, limit).collect().await;
-        if read.as_ref().is_err_and(|error| error.is::<LengthLimitError>()) {
-            pass_over(&mut body, limit).await;
-        }
-        read
-    };
-    match timeout(time, read).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(error)) => Err(BAD_JSON.because(format!("the body did not come whole: {error}"))),
-        Err(_) => {
-            shared.stats.too_slow.count();
-            let ms = time.as_millis();
-            Err(BODY_TOO_SLOW.because(format!("the body did not come within {ms} ms (http.read_timeout_ms)")))
-        }
-    }
-}
-
-/// Reads and drops the rest of a body, up to `limit` bytes more. Many clients read no answer before
-/// they have sent everything, and would find the connection reset.
-async fn pass_over(body: &mut Body, limit: usize) {
-    let mut left = limit;
-    while let Some(Ok(frame)) = body.frame().await {
-        let Some(rest) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
-        left = rest;
-    }
+    api::read_json(request, limits).await.inspect_err(|error| match error.kind() {
+        BODY_TOO_LARGE => drop(shared.stats.too_large.count()),
+        BODY_TOO_SLOW => drop(shared.stats.too_slow.count()),
+        _ => {}
+    })
 }

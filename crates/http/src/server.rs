@@ -3,7 +3,6 @@
 //! The connections are [`serve_http`]'s, and a request goes to the router of `routes`. A businessworker calls
 //! [`bind`] and [`serve`].
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +12,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use gatewayworker_client::Gateway;
-use gatewayworker_daemon::{
-    AddressError, HttpHandler, HttpLimits, ListenerError, ListenerSource, resolve, serve_http,
-};
-use gatewayworker_net::LogLimiter;
+use gatewayworker_daemon::{BindError, HttpHandler, HttpLimits, ListenerSource, serve_http};
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
@@ -26,8 +22,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::Config;
-use crate::auth_failures::AuthFailures;
-use crate::error::BUSY;
+use crate::api::TokenGuard;
+use crate::api::error::BUSY;
 use crate::request_counts::RequestCounts;
 use crate::routes;
 use crate::shared::{Peer, Shared};
@@ -36,21 +32,6 @@ use crate::stats::HttpStats;
 /// The longest head of a request, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
-/// Why HTTP push cannot listen. The text names the key and what to do.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BindError {
-    /// `http.listen` is not an address, or its host has none.
-    #[error(transparent)]
-    Resolve(#[from] AddressError),
-    /// The address cannot be listened on, or the supervisor did not open it.
-    #[error(transparent)]
-    Listen(#[from] ListenerError),
-    /// The system does not tell the address of the socket.
-    #[error("http.listen: the address of the socket is not known")]
-    Socket(#[from] io::Error),
-}
-
 /// Listens on `config.listen`, with a socket from `listeners`; returns `None` where it is not set.
 /// Logs the address, with a warning if other machines could read the token on its way.
 ///
@@ -58,8 +39,7 @@ pub enum BindError {
 /// When the address does not resolve, or is in use.
 pub async fn bind(config: &Config, listeners: &ListenerSource) -> Result<Option<TcpListener>, BindError> {
     let Some(address) = &config.listen else { return Ok(None) };
-    let listener = listeners.bind("http.listen", resolve("http.listen", address).await?).await?;
-    let address = listener.local_addr()?;
+    let (listener, address) = listeners.open("http.listen", address).await?;
     info!(%address, "HTTP push listens");
     if !address.ip().to_canonical().is_loopback() {
         warn!(%address, "HTTP is not encrypted, and the token goes over it: put a TLS proxy before it");
@@ -104,10 +84,9 @@ impl Calls {
     fn new(config: Config, gateway: Gateway, counts: RequestCounts) -> Self {
         let shared = Arc::new(Shared {
             gateway,
-            failures: AuthFailures::new(config.max_auth_failures_per_minute),
+            token: TokenGuard::new(config.token.clone(), config.max_auth_failures_per_minute),
             request_permits: Semaphore::new(config.concurrency.min(Semaphore::MAX_PERMITS)),
             stats: HttpStats::default(),
-            locked_out: LogLimiter::default(),
             config,
         });
         Self { router: routes::router(shared.clone()), shared, counts }

@@ -5,11 +5,10 @@
 use std::net::IpAddr;
 
 use gatewayworker_client::Gateway;
-use gatewayworker_net::LogLimiter;
 use tokio::sync::Semaphore;
 
 use crate::Config;
-use crate::auth_failures::AuthFailures;
+use crate::api::TokenGuard;
 use crate::stats::HttpStats;
 
 /// What all requests share.
@@ -17,12 +16,10 @@ use crate::stats::HttpStats;
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) gateway: Gateway,
-    pub(crate) failures: AuthFailures,
+    pub(crate) token: TokenGuard,
     /// One permit for each request that may run.
     pub(crate) request_permits: Semaphore,
     pub(crate) stats: HttpStats,
-    /// Limits the log lines about addresses that sent too many wrong tokens.
-    pub(crate) locked_out: LogLimiter,
 }
 
 /// The address of the peer of a request's connection.

@@ -75,21 +75,7 @@ pub fn serve_on_thread<S: Source>(
     exporter: Exporter<S>,
     end: CancellationToken,
 ) -> io::Result<oneshot::Receiver<Infallible>> {
-    let listener = listener.into_std()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (ended, has_ended) = oneshot::channel();
-    let run = move || {
-        // Dropped at the end.
-        let _ended: oneshot::Sender<Infallible> = ended;
-        runtime.block_on(async move {
-            match TcpListener::from_std(listener) {
-                Ok(listener) => serve(listener, exporter, end).await,
-                Err(error) => error!(%error, "metrics are not shown"),
-            }
-        });
-    };
-    std::thread::Builder::new().name("metrics".into()).spawn(run)?;
-    Ok(has_ended)
+    gatewayworker_daemon::serve_on_thread("metrics", listener, |listener| serve(listener, exporter, end))
 }
 
 impl<S: Source> Exporter<S> {

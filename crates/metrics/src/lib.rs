@@ -26,7 +26,7 @@ pub use application::Metrics;
 pub use exporter::{Exporter, Source, serve, serve_on_thread};
 pub use families::{Families, Family, Kind, Sample, Value};
 pub use health::Health;
-pub use listen::{BindError, Listener, bind, check, url};
+pub use listen::{Listener, bind, check, url};
 
 /// The crate of the registry: an application that adds metrics needs the same version.
 pub use prometheus_client;

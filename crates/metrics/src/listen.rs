@@ -1,9 +1,8 @@
 //! The listener of a daemon's metrics, from the setting `metrics_listen`.
 
-use std::io;
 use std::net::SocketAddr;
 
-use gatewayworker_daemon::{AddressError, ListenerError, ListenerSource, check_address, resolve};
+use gatewayworker_daemon::{AddressError, BindError, ListenerSource, check_address};
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
@@ -18,21 +17,6 @@ pub enum Listener {
     Configured,
     /// At this listener; nowhere where it is `None`.
     Given(Option<TcpListener>),
-}
-
-/// Why a daemon cannot listen for scrapers. The text names the setting and what to do.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BindError {
-    /// `metrics_listen` is not an address, or its host has none.
-    #[error(transparent)]
-    Resolve(#[from] AddressError),
-    /// The address cannot be listened on, or the supervisor did not open it.
-    #[error(transparent)]
-    Listen(#[from] ListenerError),
-    /// The system does not tell the address of the socket.
-    #[error("{KEY}: the address of the socket is not known")]
-    Socket(#[from] io::Error),
 }
 
 /// Checks the setting `metrics_listen`, without looking its host up.
@@ -53,8 +37,7 @@ pub async fn bind(
     listeners: &ListenerSource,
 ) -> Result<Option<TcpListener>, BindError> {
     let Some(address) = listen else { return Ok(None) };
-    let listener = listeners.bind(KEY, resolve(KEY, address).await?).await?;
-    let address = listener.local_addr()?;
+    let (listener, address) = listeners.open(KEY, address).await?;
     info!(%address, "metrics are read here");
     if !address.ip().to_canonical().is_loopback() {
         warn!(

@@ -50,5 +50,9 @@ pub const FORGET: u8 = 216;
 /// Ours: a question about the gateway itself. A PHP gateway does not answer it: it is asked on a connection
 /// of its own.
 pub const INSPECT: u8 = 217;
+/// Ours: a worker says REPORT to a gateway that lists `worker-reports` among its features, which answers with
+/// REPORTED. Both go on the event link.
+pub const REPORT: u8 = 218;
+pub const REPORTED: u8 = 219;
 /// Ours: sent, in both directions, only to a peer that lists `channel` among its features.
 pub const PUBLISH: u8 = 220;

@@ -38,6 +38,8 @@ pub struct Features {
     /// `acknowledged-events`: the worker says when it has handled an event, and the gateway gives an
     /// event that was not handled to another worker.
     pub acknowledged_events: bool,
+    /// `worker-reports`: the worker tells the gateway about itself with REPORT, and the gateway answers with REPORTED.
+    pub worker_reports: bool,
 }
 
 /// What a gateway names in its answer to a worker that lists `acknowledged-events`.
@@ -59,6 +61,7 @@ impl Features {
         large_frames: true,
         close_detail: true,
         acknowledged_events: true,
+        worker_reports: true,
     };
 
     /// The features with these names; unknown names are ignored.
@@ -72,6 +75,7 @@ impl Features {
                 "large-frames" => features.large_frames = true,
                 "close-detail" => features.close_detail = true,
                 "acknowledged-events" => features.acknowledged_events = true,
+                "worker-reports" => features.worker_reports = true,
                 _ => {}
             }
         }
@@ -87,6 +91,7 @@ impl Features {
             (self.large_frames, "large-frames"),
             (self.close_detail, "close-detail"),
             (self.acknowledged_events, "acknowledged-events"),
+            (self.worker_reports, "worker-reports"),
         ]
         .into_iter()
         .filter_map(|(listed, name)| listed.then_some(name))
@@ -192,7 +197,7 @@ mod tests {
             (welcome(some), r#"{"features":["channel"]}"#),
             (
                 welcome(Features::ALL),
-                r#"{"features":["close-reason","admission","channel","large-frames","close-detail","acknowledged-events"]}"#,
+                r#"{"features":["close-reason","admission","channel","large-frames","close-detail","acknowledged-events","worker-reports"]}"#,
             ),
             (
                 PingBody::Welcome { features: some, pairing: Some(Pairing { instance: 0xabc, epoch: 7 }) },

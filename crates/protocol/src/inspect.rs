@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::php;
+pub use crate::report::{HandlerTimes, HandlersReport, RunningHandler};
 
 pub use closes::{CloseList, CloseReport, ClosedBy, MAX_CLOSES};
 pub use outbox::{MAX_OUTBOX_FRAMES, MAX_OUTBOX_PAYLOAD, OutboxFrame, OutboxReport};
@@ -87,6 +88,9 @@ pub enum InspectRequest {
         #[serde(default = "listed")]
         limit: u32,
     },
+    /// What the handlers of the workers do, with the clients of those that run for long. Answer:
+    /// [`InspectAnswer::Handlers`].
+    Handlers,
     /// A request of another version, or one that cannot be read. Answer: [`InspectAnswer::Error`].
     #[serde(other)]
     Unknown,
@@ -105,6 +109,8 @@ pub enum InspectAnswer {
     Client(Option<Box<ClientDetail>>),
     /// Groups.
     Groups(GroupList),
+    /// What the handlers of the workers do.
+    Handlers(HandlerList),
     /// Why there is no answer, in a sentence.
     Error(String),
     /// A line of a trace: one of many answers.
@@ -158,7 +164,7 @@ pub enum ClientSort {
 }
 
 /// A gateway.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct GatewayReport {
     /// The version of its program.
@@ -204,7 +210,7 @@ pub struct RegisterReport {
 }
 
 /// A worker, as a gateway sees it.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WorkerReport {
     /// Its IP address, its name and its id: `127.0.0.1:Chat:0`.
@@ -225,6 +231,44 @@ pub struct WorkerReport {
     pub unfinished_bytes: u64,
     /// For how long the client that waits longest has waited for its first unfinished event; 0 if none waits.
     pub oldest_ms: u64,
+    /// The version of its program. This and what follows is what it has reported itself; a worker of PHP, or of an
+    /// earlier version, reports nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Since its start, when it reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uptime_ms: Option<u64>,
+    /// How long a frame to the gateway and its answer take, exact to a microsecond; or how long the worker waits for
+    /// the next answer, if that is longer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip_ms: Option<f64>,
+    /// How long ago it reported: five seconds at most, unless its process stands still.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report_age_ms: Option<u64>,
+    /// What its handlers do, without the clients: [`InspectRequest::Handlers`] names them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub handlers: Option<HandlersReport>,
+}
+
+/// What the handlers of the workers do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HandlerList {
+    /// The workers that report it, by their keys.
+    pub workers: Vec<WorkerHandlers>,
+}
+
+/// What the handlers of a worker do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WorkerHandlers {
+    /// The key of the worker.
+    pub key: String,
+    /// How long ago it reported.
+    pub report_age_ms: u64,
+    /// What it reported. The handlers that run for long have their clients, also those of other gateways.
+    #[serde(flatten)]
+    pub handlers: HandlersReport,
 }
 
 /// The clients that a query lets through.
@@ -385,6 +429,7 @@ mod tests {
                 json!({"about": "outbox", "id": "7f", "payloads": false}),
             ),
             (InspectRequest::Closes { limit: 5 }, json!({"about": "closes", "limit": 5})),
+            (InspectRequest::Handlers, json!({"about": "handlers"})),
         ] {
             assert_eq!(serde_json::from_slice::<Value>(&request.to_json()).unwrap(), wire);
             assert_eq!(InspectRequest::from_json(&request.to_json()), request);
@@ -424,6 +469,21 @@ mod tests {
         ] {
             assert_eq!(InspectAnswer::from_json(answer.as_bytes()), read, "{answer}");
         }
+    }
+
+    #[test]
+    fn a_worker_that_reports_nothing_has_no_fields_of_a_report() {
+        let silent = WorkerReport { key: "php".into(), ..WorkerReport::default() };
+        let json = serde_json::to_value(&silent).unwrap();
+        assert_eq!((json.get("version"), json.get("handlers")), (None, None));
+        let tells = WorkerReport {
+            round_trip_ms: Some(0.31),
+            handlers: Some(HandlersReport { running: 2, ..HandlersReport::default() }),
+            ..silent
+        };
+        let json = serde_json::to_value(&tells).unwrap();
+        assert_eq!((&json["round_trip_ms"], &json["handlers"]["running"]), (&json!(0.31), &json!(2)));
+        assert_eq!(serde_json::from_value::<WorkerReport>(json).unwrap(), tells);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! - [`Question`]: the commands that are answered, and the framing of the answers,
 //! - [`code`]: the numbers of the commands,
 //! - [`inspect`]: what an operator may ask a gateway about itself, and the answers,
+//! - [`report`]: what a worker tells its gateways about itself,
 //! - [`Features`], [`PingBody`]: what our gateways and workers tell each other about themselves,
 //! - [`close_code`], [`CloseReason`]: why a client's connection ends, for the client and for its worker,
 //! - [`register`]: the JSON lines between a register and its peers,
@@ -34,6 +35,7 @@ mod json;
 pub mod php;
 mod question;
 pub mod register;
+pub mod report;
 pub mod request_target;
 mod secret;
 

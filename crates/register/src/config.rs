@@ -27,6 +27,7 @@ pub struct Cli {
 
 /// The register's flags. What is not set here is left to the file.
 #[derive(Debug, Default, clap::Args, Serialize)]
+#[command(mut_arg("admin_listen", |flag| flag.env("GATEWAYWORKER_REGISTER_ADMIN_LISTEN")))]
 pub struct Flags {
     /// Listen on ADDRESS for gateways, workers and client libraries [default: 127.0.0.1:1236]
     #[arg(long, value_name = "ADDRESS", env = "GATEWAYWORKER_REGISTER_LISTEN")]
@@ -65,6 +66,10 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<String>,
 
+    /// A page for operators.
+    #[command(flatten)]
+    pub admin: gatewayworker_admin::Flags,
+
     /// TLS between daemons.
     #[command(flatten)]
     pub link_tls: LinkTlsFlags,
@@ -90,6 +95,9 @@ pub struct Config {
     pub max_unauthenticated: usize,
     /// Where metrics and health are shown over HTTP, `host:port`; `None` for nowhere, the default.
     pub metrics_listen: Option<String>,
+    /// A page for operators; off by default. [`run`](crate::run) serves it; a program that calls
+    /// [`serve`](crate::serve) does so by itself.
+    pub admin: gatewayworker_admin::Config,
     /// TLS with its peers; off by default.
     pub link_tls: LinkTlsConfig,
     /// How long the register waits for a peer. It is a part of the protocol, and no key of the file.
@@ -106,6 +114,7 @@ impl Default for Config {
             max_connections: 100_000,
             max_unauthenticated: 4_000,
             metrics_listen: None,
+            admin: gatewayworker_admin::Config::default(),
             link_tls: LinkTlsConfig::default(),
             limits: Limits::default(),
         }
@@ -179,6 +188,7 @@ impl Config {
             check_exposure("the register", address.ip(), &self.secret_key, self.allow_insecure)?;
         }
         gatewayworker_metrics::check(self.metrics_listen.as_deref())?;
+        self.admin.validate(&self.secret_key)?;
         self.link_tls.load_for_accepting()?;
         Ok(self)
     }
@@ -200,6 +210,9 @@ pub enum ConfigError {
     /// `listen` is reachable from other machines, and there is no `secret_key`.
     #[error(transparent)]
     Exposed(#[from] ExposureError),
+    /// `admin` cannot work.
+    #[error(transparent)]
+    Admin(#[from] gatewayworker_admin::ConfigError),
     /// `link_tls` cannot work.
     #[error(transparent)]
     LinkTls(#[from] LinkTlsError),
@@ -271,6 +284,7 @@ mod tests {
             "--max-connections=5",
             "--max-unauthenticated=6",
             "--metrics-listen=127.0.0.1:7",
+            "--admin-listen=127.0.0.1:8",
             "--link-tls-ca=ca.pem",
             "--link-tls-server-name=cluster",
         ])
@@ -282,6 +296,7 @@ mod tests {
             max_connections: 5,
             max_unauthenticated: 6,
             metrics_listen: Some("127.0.0.1:7".into()),
+            admin: gatewayworker_admin::Config::new("127.0.0.1:8"),
             link_tls: LinkTlsConfig::default().with_ca("ca.pem").with_server_name("cluster"),
             limits: Limits::default(),
         };

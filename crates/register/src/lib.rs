@@ -33,10 +33,13 @@ mod request;
 mod roster;
 mod server;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::Parser;
-use gatewayworker_daemon::{Runtime, check_exposure, load, resolve};
+use gatewayworker_admin::{About, Access, Page, ServedPage};
+use gatewayworker_daemon::{Runtime, Warnings, check_exposure, load, resolve};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 pub use config::{Cli, Config, ConfigError, Flags, Limits};
@@ -63,6 +66,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let Cli { common, flags } = &cli;
     let config = load(common, flags).map_err(anyhow::Error::from).and_then(|mut config: Config| {
         config.link_tls = config.link_tls.with_paths_relative_to(common.config.as_deref());
+        config.admin = config.admin.with_paths_relative_to(common.config.as_deref());
         Ok(config.validated()?)
     });
     gatewayworker_daemon::run(
@@ -79,14 +83,34 @@ pub fn run(cli: Cli) -> ExitCode {
             let metrics =
                 gatewayworker_metrics::bind(config.metrics_listen.as_deref(), &operator.listeners).await?;
             let metrics_url = metrics.as_ref().map(|metrics| metrics.local_addr()).transpose()?;
+            let page =
+                gatewayworker_admin::open(&config.admin, &config.secret_key, &operator.listeners).await?;
+            let page_url = page.as_ref().map(|page| page.url());
             info!(%address, "the register listens");
             operator.listeners.close_the_rest();
-            common.ready(
-                std::iter::once(address.to_string()).chain(metrics_url.map(gatewayworker_metrics::url)),
-            );
+            let urls = metrics_url.map(gatewayworker_metrics::url).into_iter().chain(page_url);
+            common.ready(std::iter::once(address.to_string()).chain(urls));
+            let _page = page.map(|page| start_page(page, &config, address, operator.warnings)).transpose()?;
             let options =
                 ServeOptions::new(shutdown).with_stats(operator.stats).with_metrics_listener(metrics);
             Ok(serve(listener, config, options).await?)
         },
     )
+}
+
+/// Serves the page for operators, until what is returned is dropped. The cluster is that of this register.
+fn start_page(
+    page: Page,
+    config: &Config,
+    address: SocketAddr,
+    warnings: Warnings,
+) -> anyhow::Result<ServedPage> {
+    let access = Access {
+        registers: vec![gatewayworker_admin::reachable(address).to_string()],
+        secret_key: config.secret_key.clone(),
+        tls: config.link_tls.load_for_connecting()?,
+        question_timeout: Access::QUESTION_TIMEOUT,
+    };
+    let about = About { served_by: "register", access, warnings: Some(warnings), daemons: None };
+    Ok(page.start(about, CancellationToken::new())?)
 }

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use gatewayworker_daemon::{OpenFiles, Stats};
-use gatewayworker_metrics::{BindError, Exporter, Health};
+use gatewayworker_daemon::{BindError, OpenFiles, Stats};
+use gatewayworker_metrics::{Exporter, Health};
 use gatewayworker_net::LinkTlsError;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;

@@ -1,11 +1,12 @@
 //! The protocol of an event link: what the worker says on it, and what a frame of the
 //! gateway means.
 //!
-//! The worker says WORKER_CONNECT and then only PING: to show that it lives, and when it stops.
+//! The worker says WORKER_CONNECT and then only PING, to show that it lives, and when it stops, and REPORT, where the
+//! gateway takes that.
 //! `link.rs` has the sockets. Events go on to [`Clients`](super::Clients).
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use gatewayworker_protocol::{
@@ -14,6 +15,7 @@ use gatewayworker_protocol::{
 
 use super::epoch::Epoch;
 use super::event::Event;
+use super::reporting::Reporting;
 
 /// The name under which a worker connects to gateways.
 #[derive(Debug)]
@@ -95,6 +97,8 @@ pub struct EventLink {
     awaits_admissions: AtomicBool,
     /// The epoch, once both links are paired.
     epoch: OnceLock<Arc<Epoch>>,
+    /// The reports to a gateway that takes them.
+    reporting: OnceLock<Arc<Mutex<Reporting>>>,
 }
 
 /// What a gateway's frame means to the worker.
@@ -131,6 +135,8 @@ pub enum Received {
     Drained,
     /// The gateway shows that it is there.
     Heartbeat,
+    /// The gateway has read the report with this number ([`Reporting::answered`]).
+    Reported(u32),
     /// The command is not for a worker, and ignored.
     Unexpected(Command),
 }
@@ -155,6 +161,9 @@ impl EventLink {
                 Some(PingBody::Empty) => Received::Heartbeat,
                 Some(PingBody::Welcome { features, pairing }) => {
                     self.awaits_admissions.store(features.admission, Ordering::Relaxed);
+                    if features.worker_reports {
+                        self.reporting.get_or_init(Arc::default);
+                    }
                     Received::Welcome { features, pairing: pairing.filter(|_| features.acknowledged_events) }
                 }
                 Some(PingBody::Drained) if self.epoch.get().is_some() => Received::Drained,
@@ -166,6 +175,7 @@ impl EventLink {
             Command::Adopt { origin, session } => Received::Adopt { origin, session },
             Command::Forget(connection_ids) => Received::Forget(connection_ids),
             Command::Publish { topic, payload } => Received::Published { topic, payload },
+            Command::Reported(number) if self.reporting.get().is_some() => Received::Reported(number),
             other => Received::Unexpected(other),
         })
     }
@@ -179,6 +189,11 @@ impl EventLink {
     /// Returns the epoch, once the call link is attached to it.
     pub fn epoch(&self) -> Option<&Arc<Epoch>> {
         self.epoch.get()
+    }
+
+    /// Returns the reports to the gateway; `None` where it takes none, or has not said yet what it can do.
+    pub fn reporting(&self) -> Option<&Arc<Mutex<Reporting>>> {
+        self.reporting.get()
     }
 
     /// Returns what the worker says because it stops, if anything. A gateway that acknowledges events
@@ -300,5 +315,19 @@ mod tests {
     fn a_command_for_gateways_is_unexpected() {
         let received = receive(&EventLink::default(), Command::Admit(1).into_frame());
         assert!(matches!(received, Received::Unexpected(_)));
+    }
+
+    #[test]
+    fn only_a_gateway_that_takes_reports_gets_some() {
+        let link = EventLink::default();
+        let reported = || Command::Reported(1).into_frame();
+        assert!(matches!(receive(&link, reported()), Received::Unexpected(_)));
+        receive(&link, ping(r#"{"features":["admission"]}"#));
+        assert!(link.reporting().is_none());
+        receive(&link, ping(r#"{"features":["worker-reports"]}"#));
+        let reporting = link.reporting().unwrap().clone();
+        assert!(matches!(receive(&link, reported()), Received::Reported(1)));
+        receive(&link, ping(r#"{"features":["worker-reports"]}"#));
+        assert!(Arc::ptr_eq(&reporting, link.reporting().unwrap()), "the numbers go on");
     }
 }

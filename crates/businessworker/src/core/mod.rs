@@ -55,6 +55,8 @@
 //!   ([`Clients::return_unbegun`], [`Clients::return_started`], [`Clients::return_arrived`],
 //!   [`Enqueued::Returned`]). It keeps them until the gateway says [`Received::Forget`] or
 //!   [`Received::Drained`]; if the gateway is lost before, they run here. The gateway ends the link.
+//!
+//! Beside all that, [`EventLink::reporting`] says when the worker tells a gateway about itself.
 
 mod admission;
 mod book;
@@ -70,6 +72,7 @@ mod event_budget;
 mod event_link;
 mod hearing;
 mod pairings;
+mod reporting;
 mod session_version;
 mod table;
 #[cfg(test)]
@@ -85,6 +88,7 @@ pub use event::{Event, EventKind};
 pub use event_budget::EventBudget;
 pub use event_link::{EventLink, Identity, Received};
 pub use pairings::{Pairings, Previous};
+pub use reporting::{NextReport, Reporting, RoundTrip};
 pub use table::{ClientTable, OrderedTable};
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ impl<'a, E: Events> PairedLink<'a, E> {
         self.link.paired(epoch.clone());
         queues.done.attend(&epoch);
         limit_retransmission_pause(self.writer.socket(), limits.silence);
-        heartbeats.add(self.writer);
+        heartbeats.add(self.writer, self.link.reporting().cloned());
         let hearing = (!closed.is_empty()).then(|| {
             let hearing = closed_is_heard(queues.clone(), epoch.clone(), end.clone());
             AbortOnDropHandle::new(tokio::spawn(hearing))

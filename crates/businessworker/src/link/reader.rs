@@ -7,7 +7,7 @@ use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddrV4;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::BytesMut;
 use gatewayworker_protocol::{Features, Frame, MAX_LARGE_FRAME_LEN, Pairing};
@@ -116,6 +116,7 @@ impl<E: Events> Reader<'_, E> {
                     }
                     Received::Drained => return Ok(()),
                     Received::Heartbeat => {}
+                    Received::Reported(number) => self.reported(number),
                     Received::Unexpected(command) => {
                         debug!(gateway = %self.address, ?command, "ignored a command that is not for a worker");
                     }
@@ -157,6 +158,16 @@ impl<E: Events> Reader<'_, E> {
             self.queues.epochs.wake();
         }
         self.queues.done.attend(epoch);
+    }
+
+    /// Takes the answer to a report.
+    fn reported(&self, number: u32) {
+        let Some(reporting) = self.link.reporting() else { return };
+        let answered =
+            reporting.lock().unwrap_or_else(PoisonError::into_inner).answered(number, clock::now_us());
+        if let (Some(us), Some(timings)) = (answered, &self.queues.handler.timings) {
+            timings.round_trip.observe_us(us);
+        }
     }
 
     fn welcome(&self, features: Features) {

@@ -141,6 +141,11 @@ impl<C: Transmit, A> CallLink<C, A> {
         matches!(self.phase, Phase::Connecting)
     }
 
+    /// How many questions wait for their answers.
+    pub fn waiting_questions(&self) -> usize {
+        self.questions.waiting()
+    }
+
     /// The connection, for commands.
     ///
     /// # Errors

@@ -72,6 +72,11 @@ impl<A> PendingQuestions<A> {
         self.queued.len() + usize::from(self.is_asked()) >= MAX_PENDING
     }
 
+    /// How many questions have an asker that waits.
+    pub(super) fn waiting(&self) -> usize {
+        self.queued.len() + self.in_flight.iter().filter(|in_flight| in_flight.ticket.is_some()).count()
+    }
+
     /// Whether the gateway has a question of an asker.
     fn is_asked(&self) -> bool {
         self.in_flight.iter().any(|in_flight| !in_flight.is_probe)

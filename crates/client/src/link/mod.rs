@@ -127,6 +127,11 @@ impl Link {
         }
     }
 
+    /// Returns how many questions wait for their answers.
+    pub(crate) fn waiting_questions(&self) -> usize {
+        self.core.read().unwrap_or_else(PoisonError::into_inner).waiting_questions()
+    }
+
     /// Whether the first attempt to connect is still under way.
     pub(crate) fn is_connecting(&self) -> bool {
         self.core.read().unwrap_or_else(PoisonError::into_inner).is_connecting()

@@ -50,6 +50,14 @@ pub(super) fn start(flags: &StartFlags) -> anyhow::Result<String> {
         .args(flags.for_background())
         // Whoever waits for the start of the cluster waits for this process.
         .env_remove("NOTIFY_SOCKET")
+        // Not among its arguments, where other users of the machine would see it.
+        .envs(
+            flags
+                .admin
+                .admin_token
+                .as_ref()
+                .map(|token| ("GATEWAYWORKER_ADMIN_TOKEN", token.expose().to_owned())),
+        )
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -73,6 +81,7 @@ pub(super) fn start(flags: &StartFlags) -> anyhow::Result<String> {
         addresses.add(&daemon.name, of_daemon.unwrap_or_default());
     }
     let next = format!("Process {}, log in {name}.\n  Next: status, reload, stop.", report.process_id);
+    addresses.set_page(report.page);
     Ok(addresses.welcome(flags.page(), &next))
 }
 

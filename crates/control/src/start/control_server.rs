@@ -15,7 +15,7 @@ use super::daemon_status::{DaemonStatus, ProcessStatus};
 use super::supervisor_handle::SupervisorHandle;
 use super::{StartFlags, output, readiness};
 use crate::control_socket::{self, Request};
-use crate::report::{ClusterReport, DaemonReport, ProcessReport, Programs};
+use crate::report::{ClusterReport, DaemonReport, PageFlags, PageReport, ProcessReport, Programs};
 use crate::run_dir::{AlreadyRuns, Lock};
 
 /// A server that listens, and has the run directory to itself.
@@ -47,6 +47,8 @@ struct About {
     config_dir: Option<String>,
     log_file: Option<String>,
     programs: Programs,
+    page: Option<PageReport>,
+    page_flags: PageFlags,
     log_format: LogFormat,
 }
 
@@ -82,20 +84,27 @@ impl ControlServer {
                 businessworker: flags.businessworker.as_deref().and_then(text),
                 gateway: flags.gateway.as_deref().and_then(text),
             },
+            page: None,
+            page_flags: PageFlags {
+                admin_listen: flags.admin.admin_listen.clone(),
+                admin_token_file: flags.admin.admin_token_file.clone(),
+                admin_hosts: flags.admin.admin_hosts.clone(),
+            },
             log_format: flags.log_format(),
         };
         Ok(Some(Self { claim: Claim { _lock: lock, socket: run_dir.socket() }, listener, about }))
     }
 
-    /// Answers requests for as long as the runtime lives, from a task of its own.
+    /// Answers requests for as long as the runtime lives, from a task of its own; `page` is in the reports.
     ///
     /// # Errors
     /// When the system refuses.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub(super) fn serve(self, supervisor: SupervisorHandle) -> anyhow::Result<()> {
+    pub(super) fn serve(self, supervisor: SupervisorHandle, page: Option<PageReport>) -> anyhow::Result<()> {
         let Self { claim, listener, about } = self;
+        let about = About { page, ..about };
         let listener = UnixListener::from_std(listener).context("the control socket")?;
         tokio::spawn(async move {
             let _claim = claim;
@@ -139,6 +148,8 @@ impl About {
             log_format: self.log_format.name().to_owned(),
             log_lines_dropped: output::dropped(),
             programs: self.programs.clone(),
+            page: self.page.clone(),
+            page_flags: self.page_flags.clone(),
             daemons,
         }
     }

@@ -8,8 +8,12 @@ use gatewayworker_daemon::LogFormat;
 
 use crate::cluster_dirs::ClusterDirs;
 
+/// The help of `--admin-listen`, which has a default here.
+const ADMIN_LISTEN: &str = "Serve a page for operators at ADDRESS, host:port, or off for none [default: 127.0.0.1:9600, where it is free]";
+
 /// The flags of `start`.
 #[derive(Debug, Clone, clap::Args)]
+#[command(mut_arg("admin_listen", |flag| flag.help(ADMIN_LISTEN)))]
 pub struct StartFlags {
     #[command(flatten)]
     pub(crate) dirs: ClusterDirs,
@@ -43,6 +47,10 @@ pub struct StartFlags {
     #[cfg(unix)]
     #[arg(long, value_name = "FILE", env = "GATEWAYWORKER_LOG_FILE")]
     pub(crate) log_file: Option<PathBuf>,
+
+    /// The page for operators.
+    #[command(flatten)]
+    pub(crate) admin: gatewayworker_admin::Flags,
 
     /// Be the process in the background
     #[cfg(unix)]
@@ -82,8 +90,8 @@ impl StartFlags {
         std::path::absolute(&file).unwrap_or(file)
     }
 
-    /// Returns the command line for the process in the background: the same flags. What comes from the environment
-    /// comes from there again.
+    /// Returns the command line for the process in the background: the same flags, but for the page's token, which
+    /// other users of the machine would see there. What comes from the environment comes from there again.
     #[cfg(unix)]
     pub(super) fn for_background(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = vec!["start".into(), "--in-background".into()];
@@ -94,11 +102,18 @@ impl StartFlags {
             ("--businessworker", &self.businessworker),
             ("--gateway", &self.gateway),
             ("--log-file", &self.log_file),
+            ("--admin-token-file", &self.admin.admin_token_file),
         ];
         for (flag, path) in paths {
             if let Some(path) = path {
                 arguments.extend([flag.into(), path.into()]);
             }
+        }
+        if let Some(listen) = &self.admin.admin_listen {
+            arguments.extend(["--admin-listen".into(), listen.into()]);
+        }
+        for host in self.admin.admin_hosts.iter().flatten() {
+            arguments.extend(["--admin-hosts".into(), host.into()]);
         }
         if let Some(format) = self.log_format {
             arguments.extend(["--log-format".into(), format.name().into()]);
@@ -128,6 +143,10 @@ mod tests {
         let passed_on = flags.for_background();
         for flag in given {
             let (name, value) = flag.split_once('=').unwrap();
+            if name == "--admin-token" {
+                assert!(!passed_on.iter().any(|word| word == name), "it is passed on in the environment");
+                continue;
+            }
             let at = passed_on.iter().position(|word| word == name);
             assert!(at.is_some_and(|at| passed_on[at + 1] == value), "{flag}: {passed_on:?}");
         }

@@ -6,6 +6,7 @@ use anyhow::Context;
 use gatewayworker_daemon::{LogFormat, Signals, unknown_variables};
 use tracing::{info, warn};
 
+use super::admin_page::AdminPage;
 use super::attend::attend;
 use super::daemon::Daemon;
 use super::plan::plan;
@@ -16,6 +17,7 @@ use super::welcome::ListenAddresses;
 use super::{StartFlags, output};
 #[cfg(unix)]
 use super::{background, control_server, operator_signals};
+use crate::report::PageReport;
 
 /// Runs the cluster to its end.
 ///
@@ -29,9 +31,9 @@ pub(super) fn run(flags: &StartFlags) -> anyhow::Result<()> {
     unknown_variables().iter().for_each(|warning| warn!("{warning}"));
     let daemons = plan(flags)?;
     let control = control_server::ControlServer::bind(flags)?;
-    supervise_here(flags, daemons, |supervisor| {
+    supervise_here(flags, daemons, |supervisor, page| {
         if let Some(control) = control {
-            control.serve(supervisor.clone())?;
+            control.serve(supervisor.clone(), page)?;
         }
         operator_signals::listen(supervisor)
     })
@@ -44,20 +46,23 @@ pub(super) fn run(flags: &StartFlags) -> anyhow::Result<()> {
 #[cfg(not(unix))]
 pub(super) fn run(flags: &StartFlags) -> anyhow::Result<()> {
     unknown_variables().iter().for_each(|warning| warn!("{warning}"));
-    supervise_here(flags, plan(flags)?, |_| Ok(()))
+    supervise_here(flags, plan(flags)?, |_, _| Ok(()))
 }
 
 /// Supervises the daemons on this thread. `listen` starts what else may make requests: SIGINT and SIGTERM always do.
 fn supervise_here(
     flags: &StartFlags,
     daemons: Vec<Daemon>,
-    listen: impl FnOnce(SupervisorHandle) -> anyhow::Result<()>,
+    listen: impl FnOnce(SupervisorHandle, Option<PageReport>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut signals = Signals::new().context("cannot listen for signals")?;
         let (supervisor, requests) = SupervisorHandle::new();
-        listen(supervisor.clone())?;
+        let page = AdminPage::open(flags).await?;
+        let report = page.as_ref().map(AdminPage::report);
+        listen(supervisor.clone(), report.clone())?;
+        let _page = page.map(|page| page.serve(supervisor.clone())).transpose()?;
         tokio::spawn(attend(supervisor.clone()));
         let stopped = supervisor.clone();
         tokio::spawn(async move {
@@ -68,6 +73,7 @@ fn supervise_here(
             }
         });
         let mut addresses = ListenAddresses::default();
+        addresses.set_page(report);
         supervise(daemons, requests, |name, of_daemon| {
             addresses.add(name, of_daemon);
             if addresses.is_complete() && !flags.in_background() {

@@ -7,9 +7,10 @@
 //! - `child`, `child_process`, `child_reader`, `child_link`, `lines`, `pending_replies`: one child process,
 //! - `held_listeners`: listeners that outlive a worker's process,
 //! - `supervisor_handle`, `control_server`, `operator_signals`: requests to the supervisor,
-//! - `daemon_status`, `readiness`, `welcome`, `attend`: how it goes,
+//! - `daemon_status`, `readiness`, `welcome`, `attend`, `admin_page`: how it goes,
 //! - `output`: the terminal, or the log.
 
+mod admin_page;
 mod attend;
 #[cfg(unix)]
 mod background;

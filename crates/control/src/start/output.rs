@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Context;
-use gatewayworker_daemon::{LineWriter, Log, LogFormat, wants_colour};
+use gatewayworker_daemon::{LineWriter, Log, LogFormat, Warnings, wants_colour};
 use serde_json::{Map, Value};
 use tracing::Level;
 
@@ -24,6 +24,7 @@ struct Output {
     format: LogFormat,
     out: LineWriter,
     log: Log,
+    warnings: Warnings,
 }
 
 /// The daemon that a line comes from.
@@ -46,7 +47,12 @@ pub(super) enum To {
 /// # Errors
 /// When the system has no thread left, or `RUST_LOG` is no filter.
 pub(super) fn start(format: LogFormat) -> anyhow::Result<()> {
-    let finish_line = move |line: Vec<u8>| SUPERVISOR.mark(format, Level::INFO, &line);
+    let warnings = Warnings::default();
+    let own = warnings.clone();
+    let finish_line = move |line: Vec<u8>| {
+        own.take(None, &line);
+        SUPERVISOR.mark(format, Level::INFO, &line)
+    };
     let log = Log::start_with(format, finish_line).context("cannot start a thread")?;
     let errors = log.clone();
     let notice = move |dropped| {
@@ -56,13 +62,16 @@ pub(super) fn start(format: LogFormat) -> anyhow::Result<()> {
     };
     let out = LineWriter::start("output", io::stdout(), notice).context("cannot start a thread")?;
     log.set_up()?;
-    let _ = OUTPUT.set(Output { format, out, log });
+    let _ = OUTPUT.set(Output { format, out, log, warnings });
     Ok(())
 }
 
 /// Queues a daemon's line, which comes without its end.
 pub(super) fn show(to: To, source: Source, line: &[u8]) {
-    let Some(Output { format, out, log }) = OUTPUT.get() else { return };
+    let Some(Output { format, out, log, warnings }) = OUTPUT.get() else { return };
+    if let To::Err = to {
+        warnings.take(Some(source.daemon), line);
+    }
     let level = if is_error(line) { Level::ERROR } else { Level::INFO };
     let line = source.mark(*format, level, line);
     match to {
@@ -81,7 +90,7 @@ pub(super) fn print(text: impl Display) {
 /// Writes why the supervisor ends, and waits until all lines are written; a reader who has taken none for a second
 /// is not waited for.
 pub(super) fn finish(error: Option<&anyhow::Error>) {
-    let Some(Output { format, out, log }) = OUTPUT.get() else { return };
+    let Some(Output { format, out, log, .. }) = OUTPUT.get() else { return };
     match (error, format) {
         (None, _) => {}
         // It has no name before it: it is no daemon's line.
@@ -90,6 +99,11 @@ pub(super) fn finish(error: Option<&anyhow::Error>) {
     }
     out.flush(LAST_LINES);
     log.finish();
+}
+
+/// Returns the warnings of the supervisor's log and of its daemons'.
+pub(super) fn warnings() -> Option<Warnings> {
+    OUTPUT.get().map(|output| output.warnings.clone())
 }
 
 /// Returns how many lines were dropped.

@@ -75,6 +75,12 @@ pub(super) fn print_check(flags: &StartFlags) -> ExitCode {
 /// When the directory that was named does not exist.
 pub(crate) fn check(flags: &StartFlags) -> anyhow::Result<Vec<String>> {
     let mut problems: Vec<_> = plan(flags)?.iter().filter_map(check_daemon).collect();
+    // Where a daemon's file is wrong, the page could not be told apart from it.
+    if problems.is_empty()
+        && let Err(error) = super::admin_page::check(flags)
+    {
+        problems.push(format!("{error:#}"));
+    }
     #[cfg(unix)]
     if flags.daemon
         && let Err(error) = super::background::open_log(&flags.log_file(&flags.dirs.run_dir()?))

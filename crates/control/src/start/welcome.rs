@@ -1,7 +1,9 @@
 //! The message that a person reads once the cluster can do its work: where clients connect, where calls over HTTP are
-//! taken, and where metrics are shown. `foreground.rs` and `background.rs` print it.
+//! taken, where metrics are shown, and where the page for operators is. `foreground.rs` and `background.rs` print it.
 
 use std::path::Path;
+
+use crate::report::PageReport;
 
 /// The addresses of a cluster that are of use to a person.
 #[derive(Debug, Default)]
@@ -13,20 +15,33 @@ pub(super) struct ListenAddresses {
     calls: Vec<String>,
     /// Where metrics are shown, with the daemon's name.
     metrics: Vec<(String, String)>,
+    /// The page for operators that this tool serves.
+    page: Option<PageReport>,
+    /// Those that daemons serve, with the daemon's name.
+    pages: Vec<(String, String)>,
 }
 
 impl ListenAddresses {
     /// Adds the addresses of the daemon of this name.
     pub(super) fn add(&mut self, name: &str, addresses: &[String]) {
         self.daemons += 1;
+        // Each kind of URL has another end.
+        let (pages, addresses): (Vec<_>, Vec<_>) =
+            addresses.iter().cloned().partition(|one| one.starts_with("http://") && one.ends_with('/'));
+        self.pages.extend(pages.into_iter().map(|url| (name.to_owned(), url)));
         let (metrics, addresses): (Vec<_>, Vec<_>) =
-            addresses.iter().cloned().partition(|one| one.ends_with("/metrics"));
+            addresses.into_iter().partition(|one| one.ends_with("/metrics"));
         self.metrics.extend(metrics.into_iter().map(|url| (name.to_owned(), url)));
         match name {
             "gateway" => self.clients.extend(addresses.iter().map(|address| as_clients_write(address))),
             "businessworker" => self.calls.extend(addresses),
             _ => {}
         }
+    }
+
+    /// Sets where the page for operators is.
+    pub(super) fn set_page(&mut self, page: Option<PageReport>) {
+        self.page = page;
     }
 
     /// Whether the addresses of all three daemons are there.
@@ -48,7 +63,14 @@ impl ListenAddresses {
             self.metrics.iter().map(|(daemon, url)| format!("    metrics at          {url}  ({daemon})\n"));
         let page = page.and_then(|page| self.link(page));
         let page = page.map(|page| format!("    open in a browser   {page}\n"));
-        let lines: String = clients.chain(calls).chain(metrics).chain(page).collect();
+        let operators = self.page.as_ref().map(|PageReport { url, token_file }| {
+            let token = token_file.as_ref().map(|file| format!("  (token: in {file})")).unwrap_or_default();
+            format!("    page for operators  {url}{token}\n")
+        });
+        let pages =
+            self.pages.iter().map(|(daemon, url)| format!("    page for operators  {url}  ({daemon})\n"));
+        let lines: String =
+            clients.chain(calls).chain(metrics).chain(operators).chain(pages).chain(page).collect();
         format!("\n  GatewayWorker is running.\n\n{lines}\n  {next}\n")
     }
 
@@ -97,7 +119,7 @@ mod tests {
         let said = |page| {
             let mut addresses = ListenAddresses::default();
             for (name, of_daemon) in [
-                ("register", &["127.0.0.1:1236"][..]),
+                ("register", &["127.0.0.1:1236", "http://127.0.0.1:9604/"][..]),
                 ("businessworker", &["http://127.0.0.1:80", "http://127.0.0.1:9603/metrics"]),
                 ("gateway", &["websocket://0.0.0.0:8289"]),
             ] {
@@ -105,6 +127,8 @@ mod tests {
                 addresses.add(name, &of_daemon.iter().map(|&one| one.to_owned()).collect::<Vec<_>>());
             }
             assert!(addresses.is_complete());
+            let token_file = Some("/run/chat/admin-token".into());
+            addresses.set_page(Some(PageReport { url: "http://127.0.0.1:9600/".into(), token_file }));
             addresses.welcome(page, "That is all.")
         };
         let text = "
@@ -113,6 +137,8 @@ mod tests {
     clients connect to  ws://127.0.0.1:8289
     calls over HTTP at  http://127.0.0.1:80
     metrics at          http://127.0.0.1:9603/metrics  (businessworker)
+    page for operators  http://127.0.0.1:9600/  (token: in /run/chat/admin-token)
+    page for operators  http://127.0.0.1:9604/  (register)
 
   That is all.
 ";

@@ -59,16 +59,16 @@ fn title(state: &State) -> Line<'static> {
 fn overview(state: &State, frame: &mut Frame<'_>, area: Rect) {
     let parts = [Constraint::Length(1), Constraint::Length(1), Constraint::Length(4), Constraint::Fill(1)];
     let [_, heading, graph, numbers] = Layout::vertical(parts).areas(area);
-    let most = state.clients.iter().max().copied().unwrap_or_default();
+    let past = state.clients();
+    let most = past.iter().max().copied().unwrap_or_default();
     let clients = state.total("clients").unwrap_or_default();
     frame.render_widget(
         Paragraph::new(format!("Clients: {clients}, at most {most} while this runs")),
         heading,
     );
     // The latest that fit.
-    let skipped = state.clients.len().saturating_sub(graph.width.into());
-    let points: Vec<u64> = state.clients.iter().skip(skipped).copied().collect();
-    frame.render_widget(Sparkline::default().data(&points).style(colour(state, Color::Cyan)), graph);
+    let points = &past[past.len().saturating_sub(graph.width.into())..];
+    frame.render_widget(Sparkline::default().data(points).style(colour(state, Color::Cyan)), graph);
 
     let number = |stat| state.total(stat).map_or_else(|| "-".to_owned(), |total| total.to_string());
     let mut rows = vec![

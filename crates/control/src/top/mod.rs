@@ -23,7 +23,6 @@ use crate::cluster_access::{Access, AccessFlags};
 use crate::cluster_dirs::ConfigDir;
 use crate::cluster_status;
 use crate::console::print_error;
-use crate::inspecting;
 use state::{Key, State};
 
 /// The status where standard output is no terminal: a wrong use, as wrong flags are.
@@ -101,7 +100,7 @@ async fn run_until_quit(
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;
     let mut keys = read_keys();
-    let inspector = inspecting::inspector(access);
+    let inspector = access.inspector();
     let mut state = State::new(wants_colour(&io::stdout()));
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -2,26 +2,22 @@
 //!
 //! It takes what the gateways answer, and keys. `draw` reads it.
 
-use std::collections::{BTreeMap, VecDeque};
-
+use gatewayworker_admin::History;
+use gatewayworker_admin::cluster::{ClusterLook, sum};
+use gatewayworker_admin::growth::GROWING;
 use gatewayworker_client::inspect::{GatewayReport, WorkerReport};
 
-use crate::cluster_status::ClusterView;
-
-/// How many points of the past are kept: five minutes of seconds.
-const HISTORY: usize = 300;
-
-/// The numbers whose change is shown, by their names in `status --json`, and what they are called. A gateway of another
-/// version may not have all.
-const RATES: [(&str, &str); 8] = [
-    ("messages", "messages"),
-    ("deliveries", "deliveries"),
-    ("bytes_received", "bytes in"),
-    ("bytes_sent", "bytes out"),
-    ("closed", "closes"),
-    ("rejected", "rejections"),
-    ("redelivered", "redeliveries"),
-    ("dropped", "events dropped"),
+/// What the numbers whose change is shown are called, in the order of [`GROWING`]. A gateway of another version may not
+/// have all.
+const NAMES: [&str; GROWING.len()] = [
+    "messages",
+    "deliveries",
+    "bytes in",
+    "bytes out",
+    "closes",
+    "rejections",
+    "redeliveries",
+    "events dropped",
 ];
 
 /// What is shown.
@@ -37,13 +33,10 @@ pub(super) struct State {
     pub(super) problems: Vec<String>,
     /// Nothing has been answered yet.
     pub(super) is_waiting: bool,
-    /// The clients at each look, the latest last.
-    pub(super) clients: VecDeque<u64>,
     /// The numbers of the last look, and how fast each grows.
     pub(super) rates: Vec<Rate>,
-    /// The numbers of each gateway's process at the last look.
-    before: BTreeMap<String, BTreeMap<String, u64>>,
-    before_ms: u64,
+    /// The numbers of the last looks.
+    history: History,
 }
 
 /// The screens.
@@ -102,10 +95,8 @@ impl State {
             gateways: Vec::new(),
             problems: Vec::new(),
             is_waiting: true,
-            clients: VecDeque::new(),
             rates: Vec::new(),
-            before: BTreeMap::new(),
-            before_ms: 0,
+            history: History::default(),
         }
     }
 
@@ -134,37 +125,24 @@ impl State {
     }
 
     /// Takes what the gateways have answered, or why they have not.
-    pub(super) fn take(&mut self, view: Result<ClusterView, String>, now_ms: u64) {
+    pub(super) fn take(&mut self, view: Result<ClusterLook, String>, now_ms: u64) {
         self.is_waiting = false;
-        let ClusterView { gateways, problems } = match view {
-            Ok(view) => view,
-            Err(problem) => ClusterView { gateways: Vec::new(), problems: vec![problem] },
+        let view = view.unwrap_or_else(ClusterLook::without_gateways);
+        self.history.take(view.reports(), now_ms, now_ms);
+        let growth = self.history.growth();
+        let rate = |(stat, name)| {
+            let total = sum(view.reports(), stat)?;
+            Some(Rate { name, total, per_second: growth.per_second(stat) })
         };
-        self.rates = self.rates_of(&gateways, now_ms);
-        self.before = gateways.iter().map(|one| (one.instance.clone(), one.stats.clone())).collect();
-        self.before_ms = now_ms;
-        self.clients.push_back(sum(&gateways, "clients").unwrap_or_default());
-        if self.clients.len() > HISTORY {
-            self.clients.pop_front();
-        }
-        (self.gateways, self.problems) = (gateways, problems);
+        self.rates = GROWING.into_iter().zip(NAMES).filter_map(rate).collect();
+        self.gateways = view.reports().cloned().collect();
+        self.problems = view.problems;
         self.scroll = self.scroll.min(self.mesh().len().saturating_sub(1));
     }
 
-    fn rates_of(&self, gateways: &[GatewayReport], now_ms: u64) -> Vec<Rate> {
-        let seconds = now_ms.saturating_sub(self.before_ms) as f64 / 1000.0;
-        let rate = |(stat, name): (&str, &'static str)| {
-            let total = sum(gateways, stat)?;
-            // A process that was not seen before has counted nothing since.
-            let grown = gateways.iter().map(|gateway| {
-                let before = self.before.get(&gateway.instance).and_then(|stats| stats.get(stat));
-                let now = gateway.stats.get(stat).copied().unwrap_or_default();
-                before.map_or(0, |before| now.saturating_sub(*before))
-            });
-            let is_known = !self.before.is_empty() && seconds > 0.0;
-            Some(Rate { name, total, per_second: is_known.then(|| grown.sum::<u64>() as f64 / seconds) })
-        };
-        RATES.into_iter().filter_map(rate).collect()
+    /// Returns the clients at each of the last looks, the latest last.
+    pub(super) fn clients(&self) -> Vec<u64> {
+        self.history.fine().map(|point| point.clients.unwrap_or_default()).collect()
     }
 
     /// Returns gateways × workers, in the chosen order. A gateway without a worker has a row, too.
@@ -196,12 +174,11 @@ impl State {
     }
 }
 
-fn sum(gateways: &[GatewayReport], stat: &str) -> Option<u64> {
-    gateways.iter().filter_map(|gateway| gateway.stats.get(stat)).copied().reduce(|sum, one| sum + one)
-}
-
 #[cfg(test)]
 pub(super) mod tests {
+    use gatewayworker_admin::cluster::GatewayLook;
+    use gatewayworker_client::inspect::InspectAnswer;
+
     use super::*;
 
     pub(crate) fn gateway(
@@ -227,8 +204,12 @@ pub(super) mod tests {
         }
     }
 
-    pub(crate) fn view(gateways: Vec<GatewayReport>) -> ClusterView {
-        ClusterView { gateways, problems: Vec::new() }
+    pub(crate) fn view(gateways: Vec<GatewayReport>) -> ClusterLook {
+        let look = |report: GatewayReport| {
+            let address = report.address.clone();
+            GatewayLook::new(address, Ok(InspectAnswer::Gateway(Box::new(report))))
+        };
+        ClusterLook::new(gateways.into_iter().map(look).collect())
     }
 
     fn per_second(state: &State, name: &str) -> Option<f64> {
@@ -249,7 +230,7 @@ pub(super) mod tests {
         let again = vec![gateway("3", &[("closed", 1)], &[]), gateway("2", &[("closed", 900)], &[])];
         state.take(Ok(view(again)), 4_000);
         assert_eq!(per_second(&state, "closes"), Some(0.0));
-        assert_eq!(state.clients, [5, 3, 0]);
+        assert_eq!(state.clients(), [5, 3, 0]);
         assert_eq!(per_second(&state, "messages"), None, "no gateway has it");
     }
 

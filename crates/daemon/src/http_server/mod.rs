@@ -1,8 +1,9 @@
 //! HTTP connections of a daemon: how many there may be, how slow, and how they end.
 //!
-//! It knows no path and no answer: each request goes to an [`HttpHandler`]. `gatewayworker-http` (calls) and
-//! `gatewayworker-metrics` serve with it, each on a listener of its own.
+//! It knows no path and no answer: each request goes to an [`HttpHandler`]. `gatewayworker-http` (calls),
+//! `gatewayworker-metrics` and `gatewayworker-admin` (a page) serve with it, each on a listener of its own.
 
+mod on_thread;
 mod write_timeout;
 
 use std::convert::Infallible;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::accept_loop;
+pub use on_thread::serve_on_thread;
 use write_timeout::WriteTimeout;
 
 /// How many connections over the limit get an answer at a time; more are closed without one.

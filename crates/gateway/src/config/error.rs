@@ -23,6 +23,9 @@ pub enum ConfigError {
         /// What would be impossible.
         consequence: &'static str,
     },
+    /// `admin` cannot work.
+    #[error(transparent)]
+    Admin(#[from] gatewayworker_admin::ConfigError),
     /// `link_tls` cannot work.
     #[error(transparent)]
     LinkTls(#[from] LinkTlsError),

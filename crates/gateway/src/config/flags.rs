@@ -24,6 +24,7 @@ macro_rules! flags {
     ($($(#[doc = $doc:literal])* [$($arg:tt)*] $name:ident: $type:ty,)*) => {
         /// The gateway's flags. A flag that is not set leaves the key to the file.
         #[derive(Debug, Default, clap::Args, Serialize)]
+        #[command(mut_arg("admin_listen", |flag| flag.env("GATEWAYWORKER_GATEWAY_ADMIN_LISTEN")))]
         pub struct Flags {
             $(
                 $(#[doc = $doc])*
@@ -31,6 +32,9 @@ macro_rules! flags {
                 #[serde(skip_serializing_if = "Option::is_none")]
                 pub $name: Option<$type>,
             )*
+            /// A page for operators.
+            #[command(flatten)]
+            pub admin: gatewayworker_admin::Flags,
             /// TLS between daemons.
             #[command(flatten)]
             pub link_tls: LinkTlsFlags,
@@ -180,8 +184,9 @@ mod tests {
         let flags = <Cli as clap::CommandFactory>::command();
         for flag in flags.get_arguments().map(|arg| arg.get_id().as_str()) {
             let common = ["config", "log_format", "check_config", "supervised"].contains(&flag);
-            if let Some(key) = flag.strip_prefix("link_tls_") {
-                assert!(file.contains(&format!("#   {key} = ")), "{key} is not in config/gateway.toml");
+            if let Some(key) = flag.strip_prefix("link_tls_").or_else(|| flag.strip_prefix("admin_")) {
+                let line = format!("#   {key} = ");
+                assert!(file.contains(&line), "{flag} is not in config/gateway.toml");
                 continue;
             }
             assert!(common || file.contains(&format!("{flag} = ")), "{flag} is not in config/gateway.toml");

@@ -114,6 +114,9 @@ pub struct Config {
     pub shutdown_timeout_ms: u64,
     pub metrics_listen: Option<String>,
     pub link_tls: LinkTlsConfig,
+    /// A page for operators; off by default. [`run`](crate::run) serves it; a program that calls
+    /// [`serve`](crate::serve) does so by itself.
+    pub admin: gatewayworker_admin::Config,
     /// The protocols of listeners beside WebSocket. The program sets it, not the file.
     #[serde(skip)]
     pub protocols: Protocols,
@@ -177,6 +180,7 @@ impl Default for Config {
             shutdown_timeout_ms: 10_000,
             metrics_listen: None,
             link_tls: LinkTlsConfig::default(),
+            admin: gatewayworker_admin::Config::default(),
             protocols: Protocols::default(),
         }
     }
@@ -246,6 +250,7 @@ impl Config {
             self.listen.iter_mut().for_each(|listener| listener.resolve_paths(directory));
         }
         self.link_tls = self.link_tls.with_paths_relative_to(file);
+        self.admin = self.admin.with_paths_relative_to(file);
         self
     }
 

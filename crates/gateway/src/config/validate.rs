@@ -58,6 +58,7 @@ impl Config {
         // A host name, and the address of "auto", are looked up and checked when the gateway binds.
         self.lan_listen.iter().try_for_each(|address| check_address("lan_listen", address))?;
         gatewayworker_metrics::check(self.metrics_listen.as_deref())?;
+        self.admin.validate(&self.secret_key)?;
         let inner = match (&self.lan_listen, self.lan_ip) {
             (Some(address), _) => address.parse::<SocketAddr>().ok().map(|address| address.ip()),
             (None, LanIp::Address(address)) => Some(address.into()),

@@ -84,6 +84,11 @@ impl ShardCounters {
         self.listeners.get(index).unwrap_or(&self.listeners[0])
     }
 
+    /// Returns how many messages of clients were passed on as events, on all listeners.
+    pub fn messages(&self) -> u64 {
+        self.listeners.iter().map(|listener| listener.messages.get()).sum()
+    }
+
     #[inline]
     pub(super) fn count_deliveries(&self, kind: DeliveryKind, messages: u64) {
         self.deliveries[kind as usize].add(messages);

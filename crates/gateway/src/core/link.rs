@@ -8,7 +8,7 @@
 //! The call link of a worker of ours says ATTACH, and belongs to an epoch from then on
 //! (`pairing`). DONE and RETURN count only on such a link, and only for its epoch.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use gatewayworker_protocol::{
     Command, Features, Frame, FrameError, Hello, MAX_FRAME_LEN, Pairing, PingBody, Question, SecretKey,
 };
@@ -17,6 +17,7 @@ use super::close::Closer;
 use super::commands::closed::Closed;
 use super::commands::send_to_all::SendToSome;
 use super::commands::{self, Routed, ShardCommand};
+use super::worker_reports::{NewReport, ReportReader, UnreadableReport};
 
 /// The longest frame before the key, in bytes: a hello is a little JSON.
 const MAX_HELLO_LEN: usize = 64 * 1024;
@@ -37,6 +38,8 @@ pub struct LinkState {
     closed: Vec<u32>,
     /// Who the peer is, to be named where it closes a client.
     caller: Closer,
+    /// The reader of reports, on the link of a worker that lists `worker-reports`.
+    reports: Option<ReportReader>,
     /// Commands that wait to be handed to the shards.
     pub pending: Vec<Vec<ShardCommand>>,
 }
@@ -82,6 +85,13 @@ pub enum LinkEvent {
     Question(Question),
     /// An event for all workers.
     Publish(Command),
+    /// What a worker tells about itself: to be [read](LinkState::read_report), and answered with REPORTED.
+    Report {
+        /// The number of the report, which the answer names.
+        number: u32,
+        /// The report.
+        body: Bytes,
+    },
     /// A frame that says nothing known, and why.
     Ignored(String),
 }
@@ -108,8 +118,16 @@ impl LinkState {
     pub fn new(secret_key: SecretKey, max_frame_len: usize, shards: usize) -> Self {
         let pending = (0..shards).map(|_| Vec::new()).collect();
         let is_authorized = secret_key.is_empty();
-        let (closed, caller) = Default::default();
-        Self { is_authorized, secret_key, max_frame_len, role: Role::Call, closed, caller, pending }
+        Self {
+            is_authorized,
+            secret_key,
+            max_frame_len,
+            role: Role::Call,
+            closed: Vec::new(),
+            caller: Closer::default(),
+            reports: None,
+            pending,
+        }
     }
 
     /// Says who the peer is. The clients that it closes from now on are closed at its wish.
@@ -159,6 +177,12 @@ impl LinkState {
                 }
                 Command::Publish { .. } => Some(LinkEvent::Publish(command)),
                 Command::Ask(question) => Some(LinkEvent::Question(question)),
+                Command::Report { number, body } if self.reports.is_some() => {
+                    Some(LinkEvent::Report { number, body })
+                }
+                Command::Report { .. } => {
+                    Some(LinkEvent::Ignored("REPORT of a peer that does not list worker-reports".into()))
+                }
                 command => {
                     if let Some(routed) = commands::route(command, &self.caller, &mut number) {
                         self.queue(routed);
@@ -190,6 +214,7 @@ impl LinkState {
         let mut features = hello.features.unwrap_or_default();
         let process = hello.process.filter(|_| features.acknowledged_events);
         features.acknowledged_events = process.is_some();
+        self.reports = features.worker_reports.then(ReportReader::default);
         self.role = if process.is_some() { Role::PairedEvent } else { Role::Event };
         Ok(LinkEvent::Worker { key: hello.worker_key.unwrap_or_default(), features, is_ours, process })
     }
@@ -200,6 +225,15 @@ impl LinkState {
         let large_frames = self.max_frame_len > MAX_FRAME_LEN;
         let features = Features { large_frames, acknowledged_events: pairing.is_some(), ..Features::ALL };
         Command::Ping(PingBody::Welcome { features, pairing }.encode())
+    }
+
+    /// Reads a report of the link's worker; `None` where it comes too soon behind another. The clock of `now_ms` is the
+    /// same for all reports of the link.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read_report(&mut self, body: &[u8], now_ms: u64) -> Result<Option<NewReport>, UnreadableReport> {
+        self.reports.as_mut().map_or(Ok(None), |reports| reports.read(body, now_ms))
     }
 
     fn take_attach(&self, epoch: u32, process: u64) -> Result<LinkEvent, LinkProtocolError> {

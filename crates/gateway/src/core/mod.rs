@@ -30,7 +30,7 @@
 //! - `heartbeat`, `silence`: pinging silent clients and closing them;
 //! - `rate_limits`, `token_bucket`: how fast a client may send;
 //! - `membership_limits`, `keyed_limit`: how many groups and uids clients may have;
-//! - `worker_table`, `worker_link`: the workers, shared by all shards;
+//! - `worker_table`, `worker_link`, `worker_reports`: the workers, shared by all shards;
 //! - `commands`, `questions`: one file for each;
 //! - `inspect`: what an operator wants to know about clients and groups;
 //! - `trace`, `sent_frames`: the frames of a client that an operator reads along;
@@ -95,6 +95,7 @@ pub(crate) mod trace;
 pub(crate) mod unheard_timer;
 pub(crate) mod websocket;
 pub(crate) mod worker_link;
+pub(crate) mod worker_reports;
 pub(crate) mod worker_table;
 
 use std::collections::VecDeque;

@@ -9,9 +9,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
+use gatewayworker_protocol::report::Report;
 use gatewayworker_protocol::{Command, Features, PingBody};
 
 use super::link_buffer::LinkBuffer;
+use super::worker_reports::{KeptReport, LastReport};
 
 /// A worker's side of an event link, as its hello and its pairing name it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -117,6 +119,7 @@ pub struct WorkerLink<B> {
     /// What keeps a draining link open beside unfinished events: shards that have not moved their
     /// quiet clients yet, and moved clients whose ADOPT is not done.
     adopting: AtomicUsize,
+    last_report: LastReport,
 }
 
 /// One event in `unfinished`: 28 bits count events, 36 bits count their bytes.
@@ -142,6 +145,7 @@ impl<B: LinkBuffer> WorkerLink<B> {
             unfinished: AtomicU64::new(0),
             is_room_wanted: AtomicBool::new(false),
             adopting: AtomicUsize::new(0),
+            last_report: LastReport::default(),
         }
     }
 
@@ -353,5 +357,15 @@ impl<B: LinkBuffer> WorkerLink<B> {
     /// A client goes to this worker no more.
     pub fn unbind(&self) {
         self.clients.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Keeps what the worker has reported about itself, in the place of its report before.
+    pub fn keep_report(&self, report: Report, now_ms: u64) {
+        self.last_report.keep(report, now_ms);
+    }
+
+    /// What the worker has last reported about itself.
+    pub fn last_report(&self) -> Option<Arc<KeptReport>> {
+        self.last_report.get()
     }
 }

@@ -27,7 +27,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use gatewayworker_net::{LinkReader, LinkStream, LinkWriter};
 use gatewayworker_protocol::inspect::InspectRequest;
-use gatewayworker_protocol::{Features, Question, frame_answer};
+use gatewayworker_protocol::{Command, Features, Question, frame_answer};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -39,6 +39,7 @@ use tracing::{info, warn};
 use crate::core::close::Closer;
 use crate::core::link::{LinkEvent, LinkProtocolError, LinkState};
 use crate::core::questions::{AskShards, Gather, answer_with};
+use crate::core::worker_reports::NewReport;
 use crate::inspect::{self, ShardGone};
 use crate::shard::{ShardMessage, ShardThread};
 use crate::workers::WorkerLink;
@@ -200,13 +201,38 @@ impl Link {
             LinkEvent::Draining => self.drain().await,
             LinkEvent::Publish(message) => self.shard.shared.workers.publish(message),
             LinkEvent::Question(question) => self.answer(question).await?,
-            LinkEvent::Ignored(error) => {
-                let peer = self.peer;
-                let log = move |times| warn!(%peer, error, times, "ignored a frame");
-                self.shard.shared.logs.frame_ignored.log(log);
-            }
+            LinkEvent::Report { number, body } => self.take_report(number, &body),
+            LinkEvent::Ignored(error) => self.log_ignored(error),
         }
         Ok(())
+    }
+
+    fn log_ignored(&self, error: String) {
+        let peer = self.peer;
+        let log = move |times| warn!(%peer, error, times, "ignored a frame");
+        self.shard.shared.logs.frame_ignored.log(log);
+    }
+
+    /// Answers a worker's report, and keeps it if the worker is linked.
+    fn take_report(&mut self, number: u32, body: &[u8]) {
+        // A worker that does not read gets no more answers than fit.
+        if self.writer.push(|out| Command::Reported(number).encode(out)).is_ok() {
+            self.writer.flush_soon();
+        }
+        let now_ms = self.shard.now_ms();
+        match self.state.read_report(body, now_ms) {
+            Ok(Some(NewReport { report, round_trip_us })) => {
+                if let Some(us) = round_trip_us {
+                    self.shard.shared.round_trips.observe_us(us);
+                }
+                let of_epoch = self.keepalive.epoch().and_then(|epoch| epoch.worker.get());
+                if let Some(worker) = self.worker.as_ref().or(of_epoch) {
+                    worker.keep_report(report, now_ms);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => self.log_ignored(error.to_string()),
+        }
     }
 
     /// Links a worker whose only link this is.

@@ -29,6 +29,8 @@ mod origin;
 mod payload;
 mod ping;
 mod publish;
+mod report;
+mod reported;
 mod returned;
 mod send_to_all;
 mod send_to_group;
@@ -189,6 +191,15 @@ pub enum Command {
         /// The payload, any bytes.
         payload: Bytes,
     },
+    /// Ours: what a worker tells a gateway about itself, which answers with [`Reported`](Command::Reported).
+    Report {
+        /// Counted by the worker on each link.
+        number: u32,
+        /// The JSON of a [`Report`](crate::report::Report).
+        body: Bytes,
+    },
+    /// Ours: the gateway has read the REPORT with this number.
+    Reported(u32),
     /// Closes the client with this connection at once.
     Destroy(u32),
     /// Replaces a session.
@@ -294,6 +305,8 @@ impl Command {
             code::ADOPT => adopt::decode(&mut frame),
             code::FORGET => forget::decode(&frame.body),
             code::PUBLISH => publish::decode(&mut frame),
+            code::REPORT => report::decode(&mut frame),
+            code::REPORTED => reported::decode(frame.connection_id),
             code::DESTROY => destroy::decode(&mut frame),
             code::SET_SESSION => set_session::decode(&mut frame),
             code::UPDATE_SESSION => update_session::decode(&mut frame),
@@ -343,6 +356,8 @@ impl Command {
             Self::Adopt { origin, session } => adopt::encode(origin, session),
             Self::Forget(connection_ids) => forget::encode(&connection_ids),
             Self::Publish { topic, payload } => publish::encode(topic, payload),
+            Self::Report { number, body } => report::encode(number, body),
+            Self::Reported(number) => reported::encode(number),
             Self::Destroy(connection_id) => destroy::encode(connection_id),
             Self::SetSession { connection_id, session } => set_session::encode(connection_id, session),
             Self::UpdateSession { connection_id, session } => update_session::encode(connection_id, session),

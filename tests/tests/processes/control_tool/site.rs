@@ -79,6 +79,8 @@ impl Site {
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GATEWAYWORKER_")) {
             tool.env_remove(name);
         }
+        // Tests that run side by side cannot all have its port.
+        tool.env("GATEWAYWORKER_ADMIN_LISTEN", "off");
         tool.args(self.arguments(command)).args(more).stdin(Stdio::null());
         soon(command, tool.output()).await.unwrap()
     }

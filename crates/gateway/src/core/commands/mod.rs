@@ -136,6 +136,8 @@ pub(super) fn route(command: Command, caller: &Closer, number: impl FnOnce() -> 
         | Command::Attach { .. }
         | Command::Adopt { .. }
         | Command::Forget(_)
+        | Command::Report { .. }
+        | Command::Reported(_)
         | Command::Ping(_)
         | Command::OnConnect { .. }
         | Command::OnWebSocketConnect { .. }

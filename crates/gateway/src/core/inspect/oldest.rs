@@ -149,9 +149,11 @@ mod tests {
             }
             shard.set_now(9_000);
             let mut walk = OldestEventWalk::new();
-            assert_eq!(walk.advance(&shard), Walked::More);
-            assert_eq!(walk.ages[0].1, 7_000);
-            assert_eq!(walk.advance(&shard), Walked::All);
+            let mut calls = 1;
+            while walk.advance(&shard) == Walked::More {
+                calls += 1;
+            }
+            assert!(calls > 1, "closed: {is_closed}");
             assert_eq!(walk.finish()[0].1, 8_000);
         }
     }

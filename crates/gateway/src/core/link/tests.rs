@@ -139,3 +139,27 @@ fn an_event_link_belongs_to_one_epoch() {
         assert!(matches!(take(&mut php, [hello(None, None)]), Ok(Some(LinkEvent::Worker { .. }))));
     }
 }
+
+#[test]
+fn a_report_comes_only_from_a_worker_that_lists_it_and_is_for_no_shard() {
+    let report = |number| Command::Report { number, body: r#"{"version":"0.1.0"}"#.into() };
+    let silent = Features { worker_reports: false, ..Features::ALL };
+    for (features, is_taken) in [(Some(Features::ALL), true), (Some(silent), false), (None, false)] {
+        let mut link = link();
+        take(&mut link, [hello(features, Some(1))]).unwrap();
+        let event = take(&mut link, [report(7)]).unwrap();
+        match event {
+            Some(LinkEvent::Report { number: 7, body }) if is_taken => {
+                let read = link.read_report(&body, 0).unwrap().unwrap();
+                assert_eq!(read.report.version, "0.1.0");
+                assert_eq!(link.read_report(&body, 1), Ok(None), "too soon");
+            }
+            Some(LinkEvent::Ignored(_)) if !is_taken => {}
+            event => panic!("{features:?}: {event:?}"),
+        }
+        assert_eq!(pending(&link), [vec![""; 0], vec![]]);
+    }
+    assert!(matches!(take(&mut link(), [report(1)]), Ok(Some(LinkEvent::Ignored(_)))), "a call link");
+    let keyed = LinkState::new(SecretKey::new("key"), MAX_FRAME_LEN, SHARDS);
+    assert!(matches!(take(&mut { keyed }, [report(1)]), Err(LinkProtocolError::Unauthorized(218))));
+}

@@ -228,7 +228,8 @@ impl Gateway {
             LinkEvent::Attach { epoch, process } => self.begin_attach(number, epoch, process, context),
             LinkEvent::Draining => self.worker_drains(number, context),
             LinkEvent::Question(question) => link.doing = Doing::HandOver(Some(question)),
-            LinkEvent::Publish(_) => {}
+            // Reports only count as a sign of life, which is told before.
+            LinkEvent::Publish(_) | LinkEvent::Report { .. } => {}
             LinkEvent::Ignored(error) => context.note(|| format!("link {number}: {error}")),
         }
     }

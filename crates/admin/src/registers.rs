@@ -1,5 +1,6 @@
 //! Finds out why no gateway is known, and says what to do: a register is not there, has another key, or lists no
-//! gateway. `call.rs` asks while a call waits, and after it has failed; `inspecting.rs` when no gateway is listed.
+//! gateway. `gatewayworker call` asks while a call waits, and after it has failed; the other commands, and `poller`, when
+//! no gateway is listed.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use gatewayworker_net::{LineReader, LinkStream};
 use gatewayworker_protocol::register::{MAX_LINE, Message};
 use tokio::io::AsyncWriteExt;
 
-use super::Access;
+use crate::Access;
 
 /// A call takes less time than this where all is well: no register is asked before.
 const USUAL_CALL: Duration = Duration::from_millis(300);
@@ -23,7 +24,7 @@ enum Finding {
 }
 
 /// Returns the reason once waiting is of no use; never returns while a gateway may still come. Cancel safe.
-pub(crate) async fn hopeless(access: &Access) -> Error {
+pub async fn hopeless(access: &Access) -> Error {
     tokio::time::sleep(USUAL_CALL).await;
     let findings = find(access).await;
     if !findings.iter().all(|finding| matches!(finding, Finding::Hopeless(_))) {
@@ -33,7 +34,7 @@ pub(crate) async fn hopeless(access: &Access) -> Error {
 }
 
 /// Returns the reason, after a call has found no gateway.
-pub(crate) async fn explain(access: &Access) -> Error {
+pub async fn explain(access: &Access) -> Error {
     describe(&find(access).await)
 }
 

@@ -1,27 +1,30 @@
 //! The errors that a caller gets: `{"error": {"code": "body_too_large", "message": "…"}}`.
 //!
 //! The code is for programs, and each has one status. The message is a sentence for people that
-//! says what to do. `routes` and `authorization` make them; nothing is logged here.
+//! says what to do. HTTP push and the admin page make them; nothing is logged here.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use gatewayworker_client::calls::CallError;
 use serde_json::{Map, Value, json};
 
-use crate::response;
+use super::response;
 
 /// A kind of error: its code, its status, and when it occurs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ErrorKind {
-    pub(crate) code: &'static str,
-    pub(crate) status: StatusCode,
-    pub(crate) when: &'static str,
+pub struct ErrorKind {
+    /// For programs.
+    pub code: &'static str,
+    /// The status of answers with it.
+    pub status: StatusCode,
+    /// When it occurs, a sentence for the documentation.
+    pub when: &'static str,
 }
 
 /// Declares the kinds, and [`ERROR_KINDS`] of all of them.
 macro_rules! kinds {
     ($($name:ident $code:literal $status:ident $when:literal)*) => {
-        $(pub(crate) const $name: ErrorKind = ErrorKind { code: $code, status: StatusCode::$status, when: $when };)*
+        $(#[doc = $when] pub const $name: ErrorKind = ErrorKind { code: $code, status: StatusCode::$status, when: $when };)*
 
         /// All of them, in the order of the guide's table.
         pub(crate) const ERROR_KINDS: &[ErrorKind] = &[$($name),*];
@@ -54,7 +57,7 @@ kinds! {
 
 /// One error.
 #[derive(Debug)]
-pub(crate) struct ApiError {
+pub struct ApiError {
     kind: ErrorKind,
     message: String,
     /// Further keys beside `code` and `message`.
@@ -64,20 +67,27 @@ pub(crate) struct ApiError {
 }
 
 impl ErrorKind {
-    /// A error of the kind; `message` says what and what to do, in a sentence.
-    pub(crate) fn because(self, message: impl Into<String>) -> ApiError {
+    /// An error of the kind; `message` says what and what to do, in a sentence.
+    pub fn because(self, message: impl Into<String>) -> ApiError {
         ApiError { kind: self, message: message.into(), details: Vec::new(), retry_after: None }
     }
 }
 
 impl ApiError {
-    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+    /// Returns its kind.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Tells the caller to try again after so many seconds.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
     }
 
     /// The body, which also stands in a batch's answer.
-    pub(crate) fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         let mut error = Map::new();
         error.insert("code".into(), self.kind.code.into());
         error.insert("message".into(), self.message.as_str().into());
@@ -157,7 +167,7 @@ mod tests {
         let row =
             |kind: &ErrorKind| format!("| {} | `{}` | {} |", kind.status.as_u16(), kind.code, kind.when);
         let rows: Vec<_> = ERROR_KINDS.iter().map(row).collect();
-        let guide = include_str!("../../../docs/guide/http-push.md");
+        let guide = include_str!("../../../../docs/guide/http-push.md");
         assert!(guide.contains(&rows.join("\n")), "the table is to be:\n{}", rows.join("\n"));
     }
 

@@ -1,15 +1,15 @@
 //! Where a cluster is, and how to be let in: its registers, its key, and TLS. `call`, `connections`, `groups`, `top` and
-//! `status --register-address` have these flags. Why no gateway is found is in `registers.rs`.
-
-pub(crate) mod registers;
+//! `status --register-address` have these flags. Why no gateway is found says
+//! `gatewayworker_admin::registers`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
+pub(crate) use gatewayworker_admin::Access;
 use gatewayworker_client::SecretKey;
-use gatewayworker_daemon::{LinkTlsFlags, one_or_many};
-use gatewayworker_net::{LinkTls, LinkTlsConfig};
+use gatewayworker_daemon::{LinkTlsFlags, one_or_many, read_secret_file};
+use gatewayworker_net::LinkTlsConfig;
 use serde::Deserialize;
 
 /// The flags of a command that may find the cluster by a file or by a register.
@@ -69,15 +69,6 @@ struct File {
     question_timeout_ms: Option<u64>,
 }
 
-/// Where a cluster is, how to be let in, and how long to wait for it.
-#[derive(Debug, Clone)]
-pub(crate) struct Access {
-    pub(crate) registers: Vec<String>,
-    pub(crate) secret_key: SecretKey,
-    pub(crate) tls: Option<LinkTls>,
-    pub(crate) question_timeout: Duration,
-}
-
 impl AccessFlags {
     /// Merges flags, environment, file and defaults; the former win.
     ///
@@ -118,26 +109,18 @@ impl KeyFlags {
         if registers.is_empty() {
             registers.push("127.0.0.1:1236".into());
         }
-        let limit = self.question_timeout_ms.or(of_file.question_timeout_ms).unwrap_or(5_000);
+        let limit = self.question_timeout_ms.or(of_file.question_timeout_ms);
         let link_tls = of_file.link_tls.with_paths_relative_to(file);
         Ok(Access {
             registers,
             secret_key: match (&self.secret_key, &self.secret_key_file) {
-                (_, Some(file)) => read_key(file)?,
+                (_, Some(file)) => read_secret_file(file)?,
                 (Some(key), None) => key.clone(),
                 (None, None) => of_file.secret_key,
             },
             tls: self.link_tls.over(link_tls).load_for_connecting()?,
-            question_timeout: Duration::from_millis(limit),
+            question_timeout: limit.map_or(Access::QUESTION_TIMEOUT, Duration::from_millis),
         })
-    }
-}
-
-fn read_key(file: &Path) -> anyhow::Result<SecretKey> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
-    match text.lines().next().map(str::trim) {
-        None | Some("") => bail!("{} has no key in its first line", file.display()),
-        Some(key) => Ok(SecretKey::new(key)),
     }
 }
 
@@ -177,6 +160,6 @@ mod tests {
         assert_eq!(flags(&["--secret-key-file", file]).access().unwrap().secret_key.expose(), "the key");
         std::fs::write(file, "\n").unwrap();
         let error = flags(&["--secret-key-file", file]).access().unwrap_err();
-        assert!(error.to_string().contains("no key"), "{error}");
+        assert!(error.to_string().contains("has nothing in its first line"), "{error}");
     }
 }

@@ -1,6 +1,6 @@
 //! Wrong tokens, counted by address: an address that sends too many is refused for a minute.
 //!
-//! `authorization` asks it before it checks a token, and records each wrong one.
+//! `token` asks it before it checks a token, and records each wrong one.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde_json::Value;
 
 /// A response with `value` as its body.
-pub(crate) fn json(status: StatusCode, value: &Value) -> Response {
+pub fn json(status: StatusCode, value: &Value) -> Response {
     let mut response = Response::new(Body::from(value.to_string()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
