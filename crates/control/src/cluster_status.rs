@@ -89,6 +89,7 @@ fn workers<'a>(gateways: impl Iterator<Item = &'a GatewayReport>) -> Table {
         "STATE",
         "CLIENTS",
         "UNFINISHED",
+        "OLDEST",
         "BYTES",
         "ROUND TRIP",
         "UP",
@@ -97,7 +98,8 @@ fn workers<'a>(gateways: impl Iterator<Item = &'a GatewayReport>) -> Table {
     ]);
     let pairs = gateways.flat_map(|gateway| gateway.workers.iter().map(move |worker| (gateway, worker)));
     for (gateway, worker) in pairs {
-        let WorkerReport { key, state, clients, unfinished, unfinished_bytes, process, .. } = worker;
+        let WorkerReport { key, state, clients, unfinished, unfinished_bytes, oldest_ms, process, .. } =
+            worker;
         let [round_trip, up, version] = reported(worker);
         table.push(vec![
             text(&gateway.address),
@@ -105,6 +107,7 @@ fn workers<'a>(gateways: impl Iterator<Item = &'a GatewayReport>) -> Table {
             text(state),
             clients.to_string(),
             unfinished.to_string(),
+            if *unfinished > 0 { duration(*oldest_ms) } else { "-".into() },
             bytes(*unfinished_bytes),
             round_trip,
             up,

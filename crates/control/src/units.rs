@@ -33,6 +33,13 @@ pub(crate) fn short_time(ms: f64) -> String {
     }
 }
 
+/// Shows a time, in milliseconds since 1970, as the time of day in UTC: `14:03:07.125`.
+pub(crate) fn time_of_day(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let [hours, minutes] = [seconds / 3600 % 24, seconds / 60 % 60];
+    format!("{hours:02}:{minutes:02}:{:02}.{:03}", seconds % 60, ms % 1000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +69,11 @@ mod tests {
         for (ms, text) in [(0.312, "0.31 ms"), (9.999, "10 ms"), (12.4, "12 ms"), (1_540.0, "1.5 s")] {
             assert_eq!(short_time(ms), text);
         }
+    }
+
+    #[test]
+    fn a_time_is_that_of_the_day() {
+        assert_eq!(time_of_day(1_700_000_000_007), "22:13:20.007");
+        assert_eq!(time_of_day(0), "00:00:00.000");
     }
 }

@@ -17,6 +17,7 @@ mod http_limits;
 mod http_openapi;
 mod http_push;
 mod inspecting;
+mod inspecting_closes;
 mod inspecting_shell;
 mod limits;
 mod link_tls;
@@ -29,6 +30,9 @@ mod rfc6455;
 mod rfc7692;
 mod sessions;
 mod tls;
+mod traces;
+#[cfg(unix)]
+mod traces_shell;
 mod waiting;
 mod wire;
 mod worker_reports;

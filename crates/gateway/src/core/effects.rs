@@ -32,7 +32,7 @@ pub enum Effect<P: Ports> {
     /// Write a log line.
     Log(Notice),
     /// Take what a trace has seen to whoever reads it.
-    Traced(Traced),
+    Traced(Box<Traced>),
     /// The span of a traced event begins or ends now.
     Span(Box<SpanChange>),
 }

@@ -111,17 +111,24 @@ impl<P: Ports> Shard<P> {
         if let Some(client) = self.table.get(key) {
             self.settings.counters.listener(client.policy().index).messages.add(1);
             client.messages = client.messages.saturating_add(1);
-            let is_traced = client.queue.is_traced();
-            if HEADER_LEN + client.session.len() + message.len() > MAX_FRAME_LEN {
-                self.check_worker_takes(key, message.len())?;
-            }
-            if is_traced {
-                self.trace_message(key, is_binary, message);
+            let is_long = HEADER_LEN + client.session.len() + message.len() > MAX_FRAME_LEN;
+            if is_long || client.queue.is_traced() {
+                self.look_at_message(key, is_binary, message)?;
             }
         }
         let flag = FLAG_PLAIN | if is_binary { FLAG_BINARY } else { 0 };
         self.tell(key, code::ON_MESSAGE, flag, message);
         Ok(())
+    }
+
+    /// Looks at a message that is long, or that a trace is to see.
+    ///
+    /// # Errors
+    /// When it is too long for the client's worker.
+    #[cold]
+    fn look_at_message(&mut self, key: Key, is_binary: bool, message: &[u8]) -> Result<(), CloseReason> {
+        self.trace_message(key, is_binary, message);
+        self.check_worker_takes(key, message.len())
     }
 
     /// Checks that the client's worker takes a message of so many bytes.

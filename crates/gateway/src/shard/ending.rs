@@ -35,7 +35,7 @@ impl ShardThread {
                 }
             }
             Effect::Log(notice) => self.log(notice),
-            Effect::Traced(traced) => self.carry_traced(traced),
+            Effect::Traced(traced) => self.carry_traced(*traced),
             Effect::Span(change) => self.note_span(*change),
         }
     }
