@@ -32,7 +32,7 @@ use crate::session_retries::SessionRetries;
 #[cfg(feature = "otel")]
 use crate::spans::note_failure;
 use crate::stats::HandlerStats;
-use crate::timings::Timings;
+use crate::timings::{Handler, Timings};
 use crate::{Client, CloseReason, Events, Handshake, Message, Result, clock};
 
 /// How long handlers may take.
@@ -159,26 +159,20 @@ impl<E: Events> HandlerRunner<E> {
             }
         };
         self.stats.events.count();
-        self.totals.begun(&event.kind);
         if redelivered {
             self.stats.redelivered.count();
         }
         // Of an event that runs again, the first wait counts.
-        if let Some(timings) = &self.timings
-            && event.received_ms > 0
-        {
-            let received_ms = std::mem::take(&mut event.received_ms);
-            timings.wait.observe_us(clock::now_ms().saturating_sub(received_ms) * 1000);
-        }
+        let received_ms = std::mem::take(&mut event.received_ms);
         let given = Given { epoch: event.epoch.as_ref(), redelivered, has_lost_gateway };
         let mut client = Client::new(event.origin, &self.worker, session, given);
         let (outcome, admission) = match &mut event.kind {
             EventKind::Connect => {
                 let run = pin!(async { self.events.on_connect(&client).await });
-                (self.contain("on_connect", Some(id), run).await, None)
+                (self.contain(Handler::Connect, Some(id), received_ms, run).await, None)
             }
             EventKind::WebSocketConnect { handshake, .. } => {
-                Box::pin(self.on_websocket_connect(&client, handshake)).await
+                Box::pin(self.on_websocket_connect(&client, handshake, received_ms)).await
             }
             EventKind::Message(payload) => {
                 let message = Message::new(match &event.epoch {
@@ -187,13 +181,13 @@ impl<E: Events> HandlerRunner<E> {
                     None => std::mem::replace(payload, Payload::plain(Bytes::new())),
                 });
                 let run = pin!(async { self.events.on_message(&client, message).await });
-                (self.contain("on_message", Some(id), run).await, None)
+                (self.contain(Handler::Message, Some(id), received_ms, run).await, None)
             }
             EventKind::Close(body) => {
                 let reason = CloseReason::from_wire(body);
                 client.read_close_frame(body);
                 let run = pin!(async { self.events.on_close(&client, reason).await });
-                (self.contain("on_close", Some(id), run).await, None)
+                (self.contain(Handler::Close, Some(id), received_ms, run).await, None)
             }
         };
         if client.was_fenced() {
@@ -274,6 +268,7 @@ impl<E: Events> HandlerRunner<E> {
         &self,
         client: &Client,
         handshake: &[u8],
+        received_ms: u64,
     ) -> (HandlerOutcome, Option<Admission>) {
         let mut admission = None;
         let outcome = {
@@ -282,7 +277,7 @@ impl<E: Events> HandlerRunner<E> {
                 admission = Some(self.events.on_websocket_connect(client, &handshake).await?);
                 Ok(())
             });
-            self.contain("on_websocket_connect", Some(client.id()), run).await
+            self.contain(Handler::WebSocketConnect, Some(client.id()), received_ms, run).await
         };
         (outcome, admission)
     }
@@ -334,7 +329,7 @@ impl<E: Events> HandlerRunner<E> {
     }
 
     /// Runs a handler, catches its panic, cancels it after the time limit, and returns how it
-    /// ended.
+    /// ended. Its event came at `received_ms`; 0 where nobody asks for that.
     ///
     /// `handler` must be an `async` block that calls the handler inside: a handler that is
     /// not an `async fn` can panic in the call itself, before it returns a future. The caller
@@ -342,12 +337,14 @@ impl<E: Events> HandlerRunner<E> {
     /// its size.
     pub(crate) async fn contain(
         &self,
-        event: &'static str,
+        which: Handler,
         id: Option<ClientId>,
+        received_ms: u64,
         handler: Pin<&mut impl Future<Output = Result>>,
     ) -> HandlerOutcome {
-        let started_ms = clock::now_ms();
-        let mark = self.running.mark(event, id, started_ms);
+        let (event, started_ms) = (which.name(), clock::now_ms());
+        self.totals.begun(which);
+        let mark = self.running.mark(which, id, started_ms);
         let id = ClientName(id);
         let elapsed = || Duration::from_millis(clock::now_ms().saturating_sub(started_ms));
         let Limits { slow, cancel } = self.limits;
@@ -390,9 +387,10 @@ impl<E: Events> HandlerRunner<E> {
         if took >= slow {
             warn_slow("a handler was slow");
         }
-        self.totals.ended(event, took);
+        self.totals.ended(which, took);
         if let Some(timings) = &self.timings {
-            timings.handler_ran(event, took);
+            let waited_ms = (received_ms > 0).then(|| started_ms.saturating_sub(received_ms));
+            timings.handler_ran(which, waited_ms, took.as_millis() as u64);
         }
         match result {
             Some(Ok(Ok(()))) => HandlerOutcome::Done,
@@ -487,7 +485,7 @@ mod tests {
                 advance(6 * second).now_or_never();
                 pending().await
             });
-            let outcome = runner.contain("on_message", None, handler).await;
+            let outcome = runner.contain(Handler::Message, None, 0, handler).await;
             assert_eq!(outcome, HandlerOutcome::Interrupted);
             assert!(started.elapsed() < 11 * second, "cancelled after {:?}", started.elapsed());
         }
@@ -504,7 +502,7 @@ mod tests {
                 tokio::time::sleep(5 * second).await;
                 Ok(())
             });
-            let handled = runner.contain("on_message", Some(id), handler);
+            let handled = runner.contain(Handler::Message, Some(id), 0, handler);
             let look = async {
                 tokio::time::sleep(second / 2).await;
                 assert_eq!(runner.running.longest(5, clock::now_ms()), []);
@@ -526,7 +524,7 @@ mod tests {
         let cancel = Some(Duration::from_millis(20));
         let runner = HandlerRunner::new(NoEvents, worker, Limits { slow: Duration::MAX, cancel });
         let started = Instant::now();
-        let outcome = runner.contain("on_message", None, pin!(pending())).await;
+        let outcome = runner.contain(Handler::Message, None, 0, pin!(pending())).await;
         assert_eq!(outcome, HandlerOutcome::Interrupted);
         assert!(started.elapsed() < Duration::from_millis(100), "cancelled after {:?}", started.elapsed());
     }

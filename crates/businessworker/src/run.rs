@@ -113,12 +113,9 @@ fn start_page(
     warnings: Warnings,
     end: CancellationToken,
 ) -> anyhow::Result<ServedPage> {
-    let access = Access {
-        registers: config.register_address.clone(),
-        secret_key: config.secret_key.clone(),
-        tls: config.link_tls.load_for_connecting()?,
-        question_timeout: config.question_timeout(),
-    };
+    let tls = config.link_tls.load_for_connecting()?;
+    let mut access = Access::new(config.register_address.clone(), config.secret_key.clone(), tls);
+    access.question_timeout = config.question_timeout();
     let about = About { served_by: "businessworker", access, warnings: Some(warnings), daemons: None };
     Ok(page.start(about, end)?)
 }

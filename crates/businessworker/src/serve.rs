@@ -34,7 +34,7 @@ use crate::problem::problem;
 use crate::reports::Reports;
 #[cfg(feature = "otel")]
 use crate::spans::WorkerSpans;
-use crate::timings::Timings;
+use crate::timings::{Handler, Timings};
 use crate::{BoxError, Config, Events};
 
 /// How long scrapes that run may take when the worker has stopped.
@@ -408,7 +408,7 @@ pub async fn serve<E: Events>(
     }
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
     let stop = pin!(async { handler.events.on_worker_stop(&gateway).await });
-    if timeout(left, handler.contain("on_worker_stop", None, stop)).await.is_err() {
+    if timeout(left, handler.contain(Handler::WorkerStop, None, 0, stop)).await.is_err() {
         warn!("on_worker_stop did not return in time: it is cancelled");
     }
     gateway.finish(left).await;

@@ -1,4 +1,4 @@
-//! Numbers as people read them: durations, sizes. `report`, `connections`, `cluster_status` and `top` print them.
+//! Numbers as people read them: durations, times, sizes. `report`, `connections`, `cluster_status` and `top` print them.
 
 /// Shows a duration by its two largest units: `3 d 4 h`.
 pub(crate) fn duration(ms: u64) -> String {
@@ -24,6 +24,15 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// Shows a short time: `0.31 ms`, `12 ms`, `1.5 s`.
+pub(crate) fn short_time(ms: f64) -> String {
+    match ms {
+        ..9.995 => format!("{ms:.2} ms"),
+        ..999.5 => format!("{ms:.0} ms"),
+        _ => format!("{:.1} s", ms / 1e3),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +54,13 @@ mod tests {
     fn a_size_has_a_unit() {
         for (size, text) in [(0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (4_200_000, "4.2 MB")] {
             assert_eq!(bytes(size), text);
+        }
+    }
+
+    #[test]
+    fn a_short_time_is_exact_where_that_says_something() {
+        for (ms, text) in [(0.312, "0.31 ms"), (9.999, "10 ms"), (12.4, "12 ms"), (1_540.0, "1.5 s")] {
+            assert_eq!(short_time(ms), text);
         }
     }
 }

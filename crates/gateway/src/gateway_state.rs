@@ -38,6 +38,18 @@ pub(crate) const MAX_INSPECTIONS: usize = 4;
 /// How many clients, or one client how many times, operators trace at the same time.
 pub(crate) const MAX_TRACES: usize = 10;
 
+/// How long things took, for the metrics. A gateway has it where its metrics are shown; without it, no time is taken
+/// for it.
+#[derive(Debug, Default)]
+pub(crate) struct Timings {
+    /// How long broadcasts took.
+    pub(crate) broadcasts: Histogram,
+    /// How long workers took to admit clients.
+    pub(crate) admissions: Histogram,
+    /// How long workers waited for the answers to their reports, as they tell.
+    pub(crate) round_trips: Histogram,
+}
+
 /// The state that all shards and links share.
 #[derive(Debug)]
 pub(crate) struct GatewayState {
@@ -74,12 +86,8 @@ pub(crate) struct GatewayState {
     pub(crate) clients: AtomicUsize,
     /// The counters of each shard.
     pub(crate) counters: Vec<Arc<ShardCounters>>,
-    /// How long broadcasts took.
-    pub(crate) broadcasts: Histogram,
-    /// How long workers took to admit clients.
-    pub(crate) admissions: Histogram,
-    /// How long workers waited for the answers to their reports, as they told.
-    pub(crate) round_trips: Histogram,
+    /// Where somebody asks for times.
+    pub(crate) timings: Option<Timings>,
     pub(crate) started: Instant,
     /// The open listeners with their URLs, in the order of the configuration.
     pub(crate) listeners: OnceLock<Vec<(String, Arc<Listener>)>>,
@@ -128,9 +136,7 @@ impl GatewayState {
             rejection_permits: Arc::new(Semaphore::new(capacity.rejected)),
             clients: AtomicUsize::new(0),
             counters,
-            broadcasts: Histogram::default(),
-            admissions: Histogram::default(),
-            round_trips: Histogram::default(),
+            timings: None,
             started: Instant::now(),
             listeners: OnceLock::new(),
             inspections: Semaphore::new(MAX_INSPECTIONS),
@@ -151,6 +157,12 @@ impl GatewayState {
     /// Returns the state with TLS of the inner port, and with the registers.
     pub(crate) fn with_link_tls(mut self, tls: Option<LinkTls>) -> Self {
         self.link_tls = tls;
+        self
+    }
+
+    /// Returns the state with these times, which are noted from now on.
+    pub(crate) fn with_timings(mut self, timings: Option<Timings>) -> Self {
+        self.timings = timings;
         self
     }
 

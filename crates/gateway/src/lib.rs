@@ -134,12 +134,8 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
 
 /// Serves the page for operators, until what is returned is dropped.
 fn start_page(page: Page, config: &Config, warnings: Warnings) -> anyhow::Result<ServedPage> {
-    let access = Access {
-        registers: config.register_address.clone(),
-        secret_key: config.secret_key.clone(),
-        tls: config.link_tls.load_for_both().map_err(ConfigError::from)?,
-        question_timeout: Access::QUESTION_TIMEOUT,
-    };
+    let tls = config.link_tls.load_for_both().map_err(ConfigError::from)?;
+    let access = Access::new(config.register_address.clone(), config.secret_key.clone(), tls);
     let about = About { served_by: "gateway", access, warnings: Some(warnings), daemons: None };
     Ok(page.start(about, CancellationToken::new())?)
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod access;
+mod admin_page;
+mod admin_page_access;
 mod admission;
 mod api;
 mod bad_input;
@@ -29,3 +31,4 @@ mod sessions;
 mod tls;
 mod waiting;
 mod wire;
+mod worker_reports;

@@ -80,6 +80,20 @@ impl Event {
     // The large `Err` is intended: the caller goes on with the command.
     #[allow(clippy::result_large_err)]
     pub fn from_command(command: Command) -> Result<Self, Command> {
+        Self::from_link(command, None, false)
+    }
+
+    /// Converts a command that came on a link of this epoch into an event; `redelivered` is its frame's flag.
+    ///
+    /// # Errors
+    /// Returns the command unchanged if it is not an event.
+    #[allow(clippy::result_large_err)]
+    #[inline]
+    pub(super) fn from_link(
+        command: Command,
+        epoch: Option<&Arc<Epoch>>,
+        redelivered: bool,
+    ) -> Result<Self, Command> {
         let (origin, session, kind) = match command {
             Command::OnConnect { origin, session } => (origin, session, EventKind::Connect),
             Command::OnWebSocketConnect { origin, session, handshake, asks } => {
@@ -93,8 +107,8 @@ impl Event {
             origin,
             session,
             kind,
-            epoch: None,
-            redelivered: false,
+            epoch: epoch.cloned(),
+            redelivered,
             received_ms: 0,
             #[cfg(feature = "otel")]
             trace: None,

@@ -168,12 +168,8 @@ impl EventLink {
     /// When it is no command that is known here; it is ignored.
     pub fn receive(&self, frame: Frame) -> Result<Received, CommandError> {
         let redelivered = frame.flag & FLAG_REDELIVERED != 0;
-        let command = match Event::from_command(Command::decode(frame)?) {
-            Ok(mut event) => {
-                event.epoch = self.epoch.get().cloned();
-                event.redelivered = redelivered;
-                return Ok(Received::Event(event));
-            }
+        let command = match Event::from_link(Command::decode(frame)?, self.epoch.get(), redelivered) {
+            Ok(event) => return Ok(Received::Event(event)),
             Err(command) => command,
         };
         Ok(match command {

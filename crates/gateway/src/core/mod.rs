@@ -363,10 +363,15 @@ impl<P: Ports> Shard<P> {
     }
 
     /// Closes the clients that something in this input has decided to close.
+    #[inline]
     fn close_pending(&mut self) {
-        if self.pending_close.is_empty() {
-            return;
+        // Mostly there is none, and this is at the end of each input.
+        if !self.pending_close.is_empty() {
+            self.close_all_pending();
         }
+    }
+
+    fn close_all_pending(&mut self) {
         for (key, reason) in std::mem::take(&mut self.pending_close) {
             let Some(client) = self.table.get(key) else { continue };
             let code = if reason == CloseReason::TooLarge { MESSAGE_TOO_BIG } else { POLICY_VIOLATION };

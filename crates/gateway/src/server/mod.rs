@@ -35,7 +35,7 @@ use watch::{watch_contact, watch_isolation};
 use crate::capacity::Capacity;
 use crate::config::{Config, ConfigError};
 use crate::error::Error;
-use crate::gateway_state::GatewayState;
+use crate::gateway_state::{GatewayState, Timings};
 use crate::listener::{ConnectionLimit, Listener};
 use crate::metrics::GatewayMetrics;
 use crate::perpetual::PerpetualTasks;
@@ -123,7 +123,9 @@ pub async fn serve(
     let capacity = Capacity::new(&config, files)?;
     capacity.log(&config, files);
     let link_tls = config.link_tls.load_for_both().map_err(ConfigError::from)?;
-    let shared = GatewayState::new(config, capacity, address, senders).with_link_tls(link_tls);
+    let timings = metrics_listener.as_ref().map(|_| Timings::default());
+    let shared = GatewayState::new(config, capacity, address, senders);
+    let shared = shared.with_link_tls(link_tls).with_timings(timings);
     #[cfg(feature = "otel")]
     let span_exporter = spans::exporter(&shared.config)?;
     #[cfg(feature = "otel")]

@@ -30,7 +30,9 @@ impl ShardThread {
             Effect::Resume(key) => self.resume(key),
             Effect::Finish(finished) => self.finish(*finished),
             Effect::Admitted(asked_ms) => {
-                self.shared.admissions.observe_us(self.now_ms().saturating_sub(asked_ms) * 1000);
+                if let Some(timings) = &self.shared.timings {
+                    timings.admissions.observe_us(self.now_ms().saturating_sub(asked_ms) * 1000);
+                }
             }
             Effect::Log(notice) => self.log(notice),
             Effect::Traced(traced) => self.carry_traced(traced),

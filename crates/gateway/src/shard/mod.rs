@@ -70,7 +70,7 @@ pub(crate) struct ShardThread {
     #[cfg(feature = "otel")]
     spans: RefCell<crate::spans::OpenSpans>,
     started: Instant,
-    /// When the first broadcast was queued of those that are under way.
+    /// When the first broadcast was queued of those that are under way, where somebody asks for times.
     broadcast_since: Cell<Option<std::time::Instant>>,
     /// Wakes the flush task.
     flush_wakeup: Notify,
@@ -126,7 +126,11 @@ impl ShardThread {
             self.schedule_flush();
         }
         // One that was queued for full sockets alone is written later.
-        if signals.broadcast && signals.flush && self.broadcast_since.get().is_none() {
+        if signals.broadcast
+            && signals.flush
+            && self.shared.timings.is_some()
+            && self.broadcast_since.get().is_none()
+        {
             self.broadcast_since.set(Some(std::time::Instant::now()));
         }
         if signals.deadline {
@@ -220,8 +224,10 @@ impl ShardThread {
             while self.input(Core::flush) {
                 tokio::task::yield_now().await;
             }
-            if let Some(since) = self.broadcast_since.take() {
-                self.shared.broadcasts.observe_us(since.elapsed().as_micros() as u64);
+            if let Some(since) = self.broadcast_since.take()
+                && let Some(timings) = &self.shared.timings
+            {
+                timings.broadcasts.observe_us(since.elapsed().as_micros() as u64);
             }
         }
     }
