@@ -45,7 +45,12 @@ impl AdminPage {
         let address = page.url().strip_prefix("http://").and_then(|url| url.strip_suffix('/')?.parse().ok());
         let access = Access::new(vec![cluster.register.to_string()], secret_key, None);
         let warnings = Warnings::default();
-        let about = About { served_by: "a test", access, warnings: Some(warnings.clone()), daemons: None };
+        let about = About {
+            served_by: "gatewayworker start",
+            access,
+            warnings: Some(warnings.clone()),
+            daemons: None,
+        };
         let served = page.start(about, CancellationToken::new()).expect("a thread");
         Self { address: address.expect("an address"), warnings, _served: served }
     }

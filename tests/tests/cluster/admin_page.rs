@@ -43,7 +43,7 @@ async fn the_page_shows_the_gateways_with_their_workers_and_the_registers() {
         assert_eq!((&gateway["address"], &gateway["error"]), (&json!(address), &Value::Null));
         assert_eq!(gateway["answer"]["workers"].as_array().unwrap().len(), 2);
     }
-    assert_eq!((&shown["served_by"], &shown["token"]), (&json!("a test"), &json!("needed")));
+    assert_eq!((&shown["served_by"], &shown["token"]), (&json!("gatewayworker start"), &json!("needed")));
     assert_eq!((&shown["daemons"], &shown["warnings"]), (&Value::Null, &json!({"count": 0})));
     let with_token = page.get("/api/cluster").token(ADMIN_TOKEN).send().await;
     assert_eq!(with_token.body["token"], "good");

@@ -12,6 +12,9 @@ import { t } from './words.js';
 const EACH_MS = 2000;
 const LISTED = 10;
 
+/** The gateways say how old unfinished events are. */
+let knowsAges = false;
+
 export function createSlow(root) {
   let lists = null;
   let readAt = -Infinity;
@@ -37,9 +40,7 @@ export function createSlow(root) {
     try {
       const [full, waiting, handlers] = await Promise.all([
         firstOf('outbox'),
-        firstOf('oldest')
-          .catch(() => null)
-          .then((found) => found ?? firstOf('unfinished')),
+        waitingClients(),
         handlersOfAll().catch(() => []),
       ]);
       lists = {
@@ -73,10 +74,15 @@ export function createSlow(root) {
   };
 }
 
-/** The first clients in this order; null where no gateway knows the order. */
+/** The clients whose events wait for longest; those with the most, where gateways do not know for how long. */
+async function waitingClients() {
+  const first = await firstOf(knowsAges ? 'oldest' : 'unfinished');
+  knowsAges ||= first.rows.some((client) => client.oldest_ms !== undefined);
+  return first;
+}
+
 async function firstOf(sort) {
   const { found, errors } = await inspect('clients', { sort, limit: LISTED });
-  if (sort === 'oldest' && !found.length) return null;
   return { ...merged(found, sort, LISTED), errors };
 }
 
