@@ -118,7 +118,10 @@ impl<E: Events> HandlerRunner<E> {
         match span {
             None => self.handle_event(clients, event).await,
             // Boxed: few events are traced, and every future would be larger.
-            Some(span) => Box::pin(span.run(self.handle_event(clients, event))).await,
+            Some(span) => {
+                let runs_again = |ending: &Ending| !matches!(ending, Ending::Done(_));
+                Box::pin(span.run(self.handle_event(clients, event), runs_again)).await
+            }
         }
     }
 

@@ -19,16 +19,7 @@ use gatewayworker_otel::opentelemetry::{Context, InstrumentationScope, KeyValue,
 use gatewayworker_otel::opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use gatewayworker_protocol::{Audience, Command, FLAG_TRACE_CONTEXT, Frame, Question, TraceContext};
 
-use crate::core::{Event, EventKind};
-use crate::handler::Ending;
-
-/// The trace of an event.
-#[derive(Debug)]
-pub(crate) struct EventContext {
-    context: TraceContext,
-    /// When the event came; taken when its handler begins.
-    received: Option<SystemTime>,
-}
+use crate::core::{Event, EventContext, EventKind};
 
 /// Takes the trace off an event's frame, where it has one.
 #[inline]
@@ -121,11 +112,15 @@ impl HandlerSpans {
 pub(crate) struct HandlerSpan(Context);
 
 impl HandlerSpan {
-    /// Runs what handles the event, with this as the current span, and ends the span.
-    pub(crate) async fn run(self, handle: impl Future<Output = Ending>) -> Ending {
+    /// Runs what handles the event, with this as the current span, and ends the span. `runs_again` says of what is
+    /// returned whether the event is not finished: its gateway is missing, or was for a while.
+    pub(crate) async fn run<T>(
+        self,
+        handle: impl Future<Output = T>,
+        runs_again: impl FnOnce(&T) -> bool,
+    ) -> T {
         let ending = handle.with_context(self.0.clone()).await;
-        if !matches!(ending, Ending::Done(_)) {
-            // Its gateway is missing, or was for a while.
+        if runs_again(&ending) {
             self.0.span().set_attribute(KeyValue::new("gatewayworker.runs_again", true));
         }
         self.0.span().end();

@@ -11,6 +11,8 @@ use gatewayworker_client::ClientId;
 use gatewayworker_protocol::{Body, CloseReason, Command, Origin, Payload};
 
 use super::epoch::{Epoch, Phase};
+#[cfg(feature = "otel")]
+use super::event_context::EventContext;
 
 /// What an event costs in the budget, in bytes, in addition to its session and body. With it,
 /// the budget also limits how many small events can wait.
@@ -34,7 +36,7 @@ pub struct Event {
     pub received_ms: u64,
     /// Its trace, where a gateway has decided that it is traced.
     #[cfg(feature = "otel")]
-    pub(crate) trace: Option<Box<crate::spans::EventContext>>,
+    pub trace: Option<Box<EventContext>>,
     /// The worker made it, as the client's gateway is lost.
     pub(super) is_loss: bool,
     pub(super) standing: Standing,

@@ -12,17 +12,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gatewayworker_protocol::frame::FLAG_REDELIVERED;
-use gatewayworker_protocol::{ClientId, FLAG_TRACE_CONTEXT, HEADER_LEN, TraceContext};
+use gatewayworker_protocol::{ClientId, FLAG_TRACE_CONTEXT, TraceContext};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::Shard;
-use super::effects::Effect;
 use super::event_log::EventLog;
-use super::ports::Ports;
-use super::source;
-use super::table::Key;
-use super::worker_link::WorkerLink;
 
 /// Whether events can be traced at all.
 const IS_BUILT: bool = cfg!(any(feature = "otel", test));
@@ -128,13 +122,18 @@ impl EventSpans {
     }
 
     /// Sets what a client has named as the parent of the events that are told next.
-    fn set_parent(&mut self, parent: Option<TraceContext>) {
+    pub(super) fn set_parent(&mut self, parent: Option<TraceContext>) {
         self.parent = parent;
         self.is_on = self.threshold > 0 || parent.is_some();
     }
 
+    /// Notes that a span has ended. Returns whether it was open.
+    pub(super) fn end(&mut self, span_id: u64) -> bool {
+        self.open.remove(&span_id)
+    }
+
     /// Decides whether an event is sampled, and draws its span then.
-    fn sample(&mut self) -> Option<(TraceContext, Option<u64>)> {
+    pub(super) fn sample(&mut self) -> Option<(TraceContext, Option<u64>)> {
         let parent = self.parent;
         let is_sampled = match parent {
             Some(parent) => parent.is_sampled,
@@ -165,170 +164,25 @@ pub(super) fn split(flag: u8, body: &[u8]) -> (Option<TraceContext>, &[u8]) {
     (TraceContext::read(body), body.get(TraceContext::LEN..).unwrap_or_default())
 }
 
-impl<P: Ports> Shard<P> {
-    /// Returns the shard with these settings of OpenTelemetry. Without them no event is traced.
-    #[cfg(any(feature = "otel", feature = "internals", test))]
-    #[must_use]
-    pub fn with_spans(mut self, settings: SpanSettings) -> Self {
-        self.event_spans = EventSpans::new(settings);
-        self
-    }
-
-    /// [Tells](Self::tell_connected) the worker that a client has come, as a part of the span that the client has
-    /// named.
-    pub fn tell_connected_within(
-        &mut self,
-        parent: TraceContext,
-        key: Key,
-        handshake: Option<&[u8]>,
-        now_ms: u64,
-    ) {
-        self.event_spans.set_parent(Some(parent));
-        self.tell_connected(key, handshake, now_ms);
-        self.event_spans.set_parent(None);
-    }
-
-    /// [Tells](Self::tell) a client's worker an event that may be sampled.
-    #[cold]
-    pub(super) fn tell_sampled(&mut self, key: Key, cmd: u8, flag: u8, body: &[u8]) {
-        let Some(client) = self.table.get(key) else { return };
-        let id = client.id(self.settings.address);
-        let len = HEADER_LEN + client.session.len() + TraceContext::LEN + body.len();
-        let features = client.worker.features;
-        let is_plain = client.worker.acknowledges() && features.trace_context;
-        // An event that has room for itself only is not traced.
-        let fits = len <= features.max_frame_len();
-        let Some(context) = fits.then(|| self.begin_span(id, cmd)).flatten() else {
-            return self.tell_event(key, cmd, flag, body);
-        };
-        let (flag, body) = (flag | FLAG_TRACE_CONTEXT, join(context, body));
-        if is_plain {
-            return self.tell_event(key, cmd, flag, &body);
-        }
-        // The worker may know no trace contexts, or the event be finished as soon as it is given.
-        if let Some(client) = self.table.get(key) {
-            self.free_logs.log(&mut client.log, self.now_ms).push(cmd, flag, &body);
-        }
-        self.go_on(key.connection_id());
-    }
-
-    /// Appends an event that waits to a log, where it may be sampled.
-    pub(super) fn push_sampled(
-        &mut self,
-        log: &mut Option<Box<EventLog<P::Buffer>>>,
-        client: ClientId,
-        (cmd, flag): (u8, u8),
-        body: &[u8],
-    ) {
-        let context = if self.event_spans.is_on() { self.begin_span(client, cmd) } else { None };
-        let log = self.free_logs.log(log, self.now_ms);
-        match context {
-            None => log.push(cmd, flag, body),
-            Some(context) => log.push(cmd, flag | FLAG_TRACE_CONTEXT, &join(context, body)),
-        }
-    }
-
-    /// Begins the span of an event, where that is sampled.
-    fn begin_span(&mut self, client: ClientId, cmd: u8) -> Option<TraceContext> {
-        let (context, parent) = self.event_spans.sample()?;
-        let begun = SpanChange::Begun { context, parent, cmd, client };
-        self.effects.list.push_back(Effect::Span(Box::new(begun)));
-        Some(context)
-    }
-
-    /// Ends the span of an event.
-    pub(super) fn end_span(
-        &mut self,
-        context: TraceContext,
-        worker: &Arc<WorkerLink<P::Buffer>>,
-        end: SpanEnd,
-        is_redelivered: bool,
-    ) {
-        if self.event_spans.open.remove(&context.span_id) {
-            let span_id = context.span_id;
-            let ended = SpanChange::Ended { span_id, worker: worker.key().clone(), end, is_redelivered };
-            self.effects.list.push_back(Effect::Span(Box::new(ended)));
-        }
-    }
-
-    /// Ends the spans of the events of a client or stub that its worker has finished, the first ones that it has.
-    #[cold]
-    pub(super) fn end_spans_of(&mut self, id: u32, epoch: u32, events: u32) {
-        let found = source::find(&mut self.table, &mut self.stubs, self.settings.address, id);
-        let Some(source) = found.filter(|source| source.worker.epoch() == epoch) else { return };
-        let worker = source.worker.clone();
-        let Some(log) = source.log else { return };
-        let is_done = |one: &Traced| one.is_given && one.index < events as usize;
-        let done: Vec<_> = traced(log).take_while(is_done).collect();
-        for one in done {
-            self.end_span(one.context, &worker, SpanEnd::Done, one.is_redelivered);
-        }
-    }
-
-    /// Returns the spans of the events that are in the log of a client or stub.
-    fn spans_in_log(&mut self, id: u32) -> Vec<TraceContext> {
-        let found = source::find(&mut self.table, &mut self.stubs, self.settings.address, id);
-        found.and_then(|source| source.log.as_deref()).map_or_else(Vec::new, contexts)
-    }
-
-    /// Ends the spans of events that were in the log of a client or stub before, and are no more: they were
-    /// dropped.
-    pub(super) fn end_spans_that_left(
-        &mut self,
-        id: u32,
-        worker: &Arc<WorkerLink<P::Buffer>>,
-        before: Vec<TraceContext>,
-    ) {
-        if !before.is_empty() {
-            let after = self.spans_in_log(id);
-            self.end_spans_missing(before, &after, worker);
-        }
-    }
-
-    /// Ends the spans of `before` that are not among those of `after`: their events were dropped.
-    pub(super) fn end_spans_missing(
-        &mut self,
-        before: Vec<TraceContext>,
-        after: &[TraceContext],
-        worker: &Arc<WorkerLink<P::Buffer>>,
-    ) {
-        for context in before.into_iter().filter(|context| !after.contains(context)) {
-            self.end_span(context, worker, SpanEnd::Dropped, false);
-        }
-    }
-
-    /// Ends the spans of a log that is dropped.
-    pub(super) fn end_spans_of_log(
-        &mut self,
-        log: &EventLog<P::Buffer>,
-        worker: &Arc<WorkerLink<P::Buffer>>,
-    ) {
-        if self.event_spans.has_open() {
-            for context in contexts(log) {
-                self.end_span(context, worker, SpanEnd::Dropped, false);
-            }
-        }
-    }
+/// A sampled event in a log.
+pub(super) struct SampledEvent {
+    pub(super) context: TraceContext,
+    pub(super) index: usize,
+    pub(super) is_given: bool,
+    pub(super) is_redelivered: bool,
 }
 
-/// A traced event in a log.
-struct Traced {
-    context: TraceContext,
-    index: usize,
-    is_given: bool,
-    is_redelivered: bool,
-}
-
-fn traced<B>(log: &EventLog<B>) -> impl Iterator<Item = Traced> {
+/// Returns the sampled events in a log.
+pub(super) fn sampled<B>(log: &EventLog<B>) -> impl Iterator<Item = SampledEvent> {
     let given = log.given();
     log.bodies().enumerate().filter_map(move |(index, (event, body))| {
         let context = split(event.flag, body).0?;
         let is_redelivered = event.flag & FLAG_REDELIVERED != 0;
-        Some(Traced { context, index, is_given: index < given, is_redelivered })
+        Some(SampledEvent { context, index, is_given: index < given, is_redelivered })
     })
 }
 
 /// Returns the spans of the events in a log.
 pub(super) fn contexts<B>(log: &EventLog<B>) -> Vec<TraceContext> {
-    traced(log).map(|one| one.context).collect()
+    sampled(log).map(|one| one.context).collect()
 }

@@ -38,7 +38,7 @@
 //! - `websocket`, `protocol`, `outgoing`, `outbox`: bytes;
 //! - `stop_schedule`: when each client is closed as the gateway stops;
 //! - `counters`, `gauges`: numbers for the metrics;
-//! - `event_spans`: which events are traced, for OpenTelemetry.
+//! - `event_spans`, `sampling`: which events are traced, for OpenTelemetry.
 
 pub(crate) mod admission;
 #[cfg(any(test, feature = "internals"))]
@@ -80,6 +80,7 @@ pub mod protocol;
 pub(crate) mod questions;
 pub(crate) mod rate_limits;
 pub(crate) mod reading;
+mod sampling;
 mod send_queue;
 pub(crate) mod sent_frames;
 mod silence;
