@@ -22,7 +22,7 @@ pub struct HttpRequest {
 pub struct HttpAnswer {
     /// The status.
     pub status: u16,
-    /// The body as JSON, or null without a body.
+    /// The body as JSON, a string if it is of another type, or null without a body.
     pub body: Value,
     headers: Vec<(String, String)>,
 }
@@ -39,7 +39,7 @@ impl HttpRequest {
         request.body(body.to_string())
     }
 
-    /// Adds a header.
+    /// Adds a header. A `host` takes the place of the server's address.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
@@ -58,7 +58,10 @@ impl HttpRequest {
 
     /// The head, with the length of the body.
     fn head(&self) -> String {
-        let mut head = format!("{}\r\nhost: {}\r\nconnection: close\r\n", self.line, self.server);
+        let mut head = format!("{}\r\nconnection: close\r\n", self.line);
+        if !self.headers.iter().any(|(name, _)| name == "host") {
+            head += &format!("host: {}\r\n", self.server);
+        }
         if !self.body.is_empty() {
             head += &format!("content-length: {}\r\n", self.body.len());
         }
@@ -128,6 +131,36 @@ impl Begun {
         self.answer().await
     }
 
+    /// Sends the rest of the body, and waits for nothing.
+    pub async fn send_rest(&mut self) {
+        let rest = std::mem::take(&mut self.rest);
+        self.write(&rest).await;
+    }
+
+    /// Reads the answer until `text` has come.
+    ///
+    /// # Panics
+    /// It does not come in time.
+    pub async fn read_until(&mut self, text: &str) {
+        let mut read = Vec::new();
+        while !String::from_utf8_lossy(&read).contains(text) {
+            let more = soon(text, self.stream.read_buf(&mut read)).await.expect("the connection stands");
+            assert!(more > 0, "it has ended before {text}: {}", String::from_utf8_lossy(&read));
+        }
+    }
+
+    /// Reads what is left of the answer, as text.
+    ///
+    /// # Panics
+    /// It does not end in time.
+    pub async fn answer_rest(mut self) -> String {
+        let mut rest = Vec::new();
+        soon("the end of the answer", self.stream.read_to_end(&mut rest))
+            .await
+            .expect("the connection stands");
+        String::from_utf8_lossy(&rest).into_owned()
+    }
+
     /// Sends `bytes` instead of the rest of the body, and waits for the answer.
     ///
     /// # Panics
@@ -153,12 +186,16 @@ impl Begun {
             let (name, value) = line.split_once(": ").expect("a header");
             (name.to_ascii_lowercase(), value.to_owned())
         };
+        let headers: Vec<_> = lines.map(header).collect();
+        let is_json =
+            headers.iter().any(|(name, value)| name == "content-type" && value == "application/json");
         let body = match body {
             "" => Value::Null,
-            json => serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}")),
+            json if is_json => serde_json::from_str(json).unwrap_or_else(|error| panic!("{error}: {json}")),
+            text => text.into(),
         };
         assert!(self.expects_body || body.is_null(), "{body}");
-        HttpAnswer { status: status.expect("a status"), body, headers: lines.map(header).collect() }
+        HttpAnswer { status: status.expect("a status"), body, headers }
     }
 }
 

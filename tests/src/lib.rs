@@ -4,6 +4,7 @@
 //! - [`WsClient`]: a WebSocket client; [`TcpClient`]: a client of another protocol, byte for byte,
 //! - [`Recorder`]: an application that records its events and answers as a test asks,
 //! - [`RawPeer`]: a peer on an inner port, frame by frame, as a PHP process,
+//! - [`AdminPage`]: the page for operators of a cluster,
 //! - [`HttpRequest`]: a request over HTTP, byte for byte,
 //! - [`conformance`]: conversations over a WebSocket, byte for byte,
 //! - [`metrics`]: what a daemon shows at `metrics_listen`,
@@ -15,6 +16,7 @@
 //! The tests are in `tests/`: `cluster` (all in one process), `processes`, and `with_programs`, with a module for each
 //! subject. They wait for conditions, with a limit, and never sleep.
 
+mod admin_page;
 pub mod browser;
 mod cluster;
 pub mod conformance;
@@ -31,6 +33,7 @@ mod ws;
 
 use std::time::Duration;
 
+pub use admin_page::{ADMIN_TOKEN, AdminPage};
 pub use cluster::{Application, Cluster, ClusterBuilder, GatewayDaemon, HTTP_TOKEN, WorkerDaemon};
 pub use http::{Begun, HttpAnswer, HttpRequest};
 pub use raw::{RawPeer, register_as_gateway};

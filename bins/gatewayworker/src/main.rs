@@ -57,6 +57,10 @@ enum Command {
     Connections(control::ConnectionsFlags),
     /// List the largest groups of a running cluster
     Groups(control::GroupsFlags),
+    /// List the clients of a running cluster that have ended last: why, and at whose wish
+    Closes(control::ClosesFlags),
+    /// Show what one client of a running cluster says and is sent, as it happens
+    Trace(control::TraceFlags),
     /// Show a running cluster on the whole terminal: its numbers, its gateways and workers
     #[cfg(unix)]
     Top(control::TopFlags),
@@ -96,6 +100,8 @@ fn main() -> ExitCode {
         Command::Call(command) => control::call(&command),
         Command::Connections(flags) => control::connections(&flags),
         Command::Groups(flags) => control::groups(&flags),
+        Command::Closes(flags) => control::closes(&flags),
+        Command::Trace(flags) => control::trace(&flags),
         #[cfg(unix)]
         Command::Top(flags) => control::top(&flags),
         Command::Completion { shell, program } => {

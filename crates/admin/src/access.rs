@@ -2,6 +2,7 @@
 //! daemon from its own configuration.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use gatewayworker_client::SecretKey;
@@ -30,11 +31,18 @@ pub struct Access {
     pub tls: Option<LinkTls>,
     /// How long the registers and the gateways may take to answer.
     pub question_timeout: Duration,
+    /// A file that may have the key, and that this user may not read; `None` where there is none.
+    pub unreadable: Option<PathBuf>,
 }
 
 impl Access {
     /// The time limit where none is set.
     pub const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// Returns the access of a daemon, from its configuration.
+    pub fn new(registers: Vec<String>, secret_key: SecretKey, tls: Option<LinkTls>) -> Self {
+        Self { registers, secret_key, tls, question_timeout: Self::QUESTION_TIMEOUT, unreadable: None }
+    }
 
     /// Returns an inspector of the cluster, which connects to the registers.
     ///

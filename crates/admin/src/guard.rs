@@ -15,8 +15,7 @@ use axum::response::{IntoResponse, Response};
 use gatewayworker_http::api::ApiError;
 use gatewayworker_http::api::error::{BUSY, ErrorKind, ORIGIN_NOT_ALLOWED};
 
-use crate::server::peer;
-use crate::shared::Shared;
+use crate::shared::{Shared, peer};
 
 const NO_TOKEN: ErrorKind =
     ErrorKind { code: "no_token", status: StatusCode::FORBIDDEN, when: "No token is set." };
@@ -114,8 +113,8 @@ fn check(headers: &HeaderMap, hosts: &[String]) -> Result<(), ApiError> {
 fn is_allowed(host: &str, hosts: &[String]) -> bool {
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     let name = match host.rsplit_once(':') {
-        // Not within an address of IPv6.
-        Some((name, port)) if is_port(port) && !(name.starts_with('[') && !name.ends_with(']')) => name,
+        // A colon within an address of IPv6 is before no port.
+        Some((name, port)) if is_port(port) && (!name.starts_with('[') || name.ends_with(']')) => name,
         _ => host,
     };
     let ip = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);

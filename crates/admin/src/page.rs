@@ -2,7 +2,6 @@
 //!
 //! A daemon opens the page with its other listeners, before it says that it is ready, and starts to serve it then.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -11,7 +10,7 @@ use gatewayworker_client::SecretKey;
 use gatewayworker_daemon::{BindError, Counter, ListenerSource, Warnings};
 use gatewayworker_http::api::TokenGuard;
 use tokio::net::TcpListener;
-use tokio::sync::{OnceCell, Semaphore, oneshot, watch};
+use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
@@ -51,9 +50,9 @@ pub struct About {
 
 /// The page, which is served until this is dropped.
 #[derive(Debug)]
+#[must_use = "the page ends with it"]
 pub struct ServedPage {
     _end: DropGuard,
-    ended: oneshot::Receiver<Infallible>,
 }
 
 /// Why the page cannot be opened. The text names the setting.
@@ -131,16 +130,7 @@ impl Page {
                 () = server::serve(listener, shared.clone(), shutdown) => {}
             }
         };
-        let ended = gatewayworker_daemon::serve_on_thread("admin-page", listener, serve)?;
-        Ok(ServedPage { _end: end.drop_guard(), ended })
-    }
-}
-
-impl ServedPage {
-    /// Ends the page, and returns when its connections have ended, which takes a second or two.
-    pub async fn end(self) {
-        drop(self._end);
-        // It never sends anything: its sender is dropped.
-        let _ = self.ended.await;
+        gatewayworker_daemon::serve_on_thread("admin-page", listener, serve)?;
+        Ok(ServedPage { _end: end.drop_guard() })
     }
 }

@@ -79,7 +79,14 @@ async fn ask(register: &str, access: &Access) -> Finding {
         }
         Some(_) => Finding::Hopeless(format!("{register} does not answer as a register does")),
         None => {
-            let what = "the cluster's secret_key is another one: --secret-key, GATEWAYWORKER_SECRET_KEY";
+            let what = match &access.unreadable {
+                Some(file) => {
+                    format!("its key stands in {}, which only root can read: use sudo", file.display())
+                }
+                None => {
+                    "the cluster's secret_key is another one: --secret-key, GATEWAYWORKER_SECRET_KEY".into()
+                }
+            };
             Finding::Hopeless(format!(
                 "the register at {register} closed the connection, perhaps because {what}"
             ))

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
 use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -97,9 +96,4 @@ impl HttpHandler for Answers {
         let why = "too many connections are open: try again in a moment";
         BUSY.because(why).retry_after(1).into_response()
     }
-}
-
-/// Returns the address of the peer of a request.
-pub(crate) fn peer(request: &Request) -> Option<std::net::IpAddr> {
-    request.extensions().get::<Peer>().map(|Peer(peer)| peer.to_canonical())
 }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use axum::extract::Request;
 use gatewayworker_client::Gateway;
 use gatewayworker_client::inspect::Inspector;
 use gatewayworker_daemon::{Counter, Warnings};
@@ -52,6 +53,11 @@ impl Shared {
     }
 }
 
-/// The address of the peer of a request's connection.
+/// The address of the peer of a request's connection, which `server` adds to it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Returns the address of the peer of a request.
+pub(crate) fn peer(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<Peer>().map(|Peer(peer)| peer.to_canonical())
+}

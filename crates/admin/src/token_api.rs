@@ -18,8 +18,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracing::info;
 
-use crate::server::peer;
-use crate::shared::Shared;
+use crate::shared::{Shared, peer};
 
 /// The limits of a body.
 pub(crate) const BODY: BodyLimits = BodyLimits {

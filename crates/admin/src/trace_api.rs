@@ -17,8 +17,7 @@ use serde_json::json;
 use tokio::time::timeout;
 use tracing::info;
 
-use crate::server::peer;
-use crate::shared::Shared;
+use crate::shared::{Shared, peer};
 use crate::token_api::BODY;
 
 const NOT_TRACED: ErrorKind = ErrorKind {

@@ -30,7 +30,9 @@ pub struct Cli {
 
 /// The worker's flags. A flag that is not set leaves its key to the file.
 #[derive(Debug, Default, clap::Args, Serialize)]
+#[command(mut_arg("admin_listen", |flag| flag.env("GATEWAYWORKER_BUSINESSWORKER_ADMIN_LISTEN")))]
 #[serde(rename_all = "snake_case")]
+#[command(mut_arg("admin_listen", |flag| flag.env("GATEWAYWORKER_BUSINESSWORKER_ADMIN_LISTEN")))]
 pub struct Flags {
     /// The worker's NAME at the gateways [default: BusinessWorker]
     #[arg(long, value_name = "NAME", env = "GATEWAYWORKER_BUSINESSWORKER_NAME")]
@@ -332,6 +334,14 @@ mod tests {
     #[serde(default, deny_unknown_fields)]
     struct App {
         database: String,
+    }
+
+    /// The environment is that of all daemons of a machine, and of `start`.
+    #[test]
+    fn the_page_has_a_variable_of_this_daemons_own() {
+        let command = <Cli as clap::CommandFactory>::command();
+        let listen = command.get_arguments().find(|flag| flag.get_id() == "admin_listen").unwrap();
+        assert_eq!(listen.get_env().unwrap(), "GATEWAYWORKER_BUSINESSWORKER_ADMIN_LISTEN");
     }
 
     #[test]

@@ -30,7 +30,7 @@ impl<E: Events> EventQueues<E> {
     pub(crate) fn return_arrived(self: &Arc<Self>, event: Event, epoch: &Epoch) {
         let id = event.client_id();
         if let Some(started) = self.clients.return_arrived(event, epoch) {
-            self.spawn(id, started);
+            self.spawn(started);
         }
         self.tell_returned(epoch, id);
     }
@@ -134,7 +134,7 @@ impl<E: Events> EventQueues<E> {
             if closing.len() >= CLOSES_AT_ONCE {
                 closing.join_next().await;
             }
-            closing.spawn(self.clone().run(id, event));
+            closing.spawn(self.clone().run(event));
         }
         while closing.join_next().await.is_some() {}
         info!(%gateway, clients = count, "on_close has run for the clients of the lost gateway");

@@ -132,10 +132,10 @@ impl<E: Events> EventQueues<E> {
     /// where it is its client's only one: the caller runs the queue, in a task ([`spawn`](Self::spawn)) or
     /// [inline](Self::run_inline).
     #[must_use = "the queue has to run"]
-    pub(crate) fn enqueue(&self, event: Event) -> Option<(ClientId, Event)> {
+    pub(crate) fn enqueue(&self, event: Event) -> Option<Event> {
         let id = event.client_id();
         match self.clients.enqueue(event) {
-            Enqueued::Start(event) => Some((id, event)),
+            Enqueued::Start(event) => Some(event),
             Enqueued::Queued => None,
             Enqueued::Returned(epoch) => {
                 self.wake_for_room();
@@ -163,22 +163,28 @@ impl<E: Events> EventQueues<E> {
     }
 
     /// Runs a client's events, from the one that is started, in a task.
-    pub(crate) fn spawn(self: &Arc<Self>, id: ClientId, started: Event) {
-        self.tasks.spawn_on(self.clone().run(id, started), &self.runtime);
+    pub(crate) fn spawn(self: &Arc<Self>, started: Event) {
+        self.tasks.spawn_on(self.clone().run(started), &self.runtime);
     }
 
     /// Runs one client's events until there are none.
-    pub(crate) async fn run(self: Arc<Self>, id: ClientId, first: Event) {
+    pub(crate) async fn run(self: Arc<Self>, first: Event) {
+        let id = first.client_id();
         let mut next = Some(first);
         while let Some(event) = next {
             let (step, permit) = self.turn(&event).await;
             next = match step {
                 NextStep::Drop => self.clients.drop_started(id),
                 NextStep::Return => self.return_started(event),
-                NextStep::Begin => match self.handle(id, event).await {
-                    Some(unfinished) => Some(unfinished),
-                    None => self.clients.finish(id),
-                },
+                NextStep::Begin => {
+                    let epoch = event.epoch.clone();
+                    // Handlers are contained, but not all that is theirs: what they held may panic
+                    // when they are cancelled, an error when it is shown. The queue has to go on, or
+                    // its client would be mute for ever.
+                    let handling = pin!(self.handler.handle(&self.clients, event));
+                    let ending = AssertUnwindSafe(handling).catch_unwind().await;
+                    self.handled(id, epoch.as_ref(), ending).or_else(|| self.clients.finish(id))
+                }
             };
             drop(permit);
             self.wake_for_room();
@@ -205,18 +211,18 @@ impl<E: Events> EventQueues<E> {
         }
     }
 
-    /// Runs the handler of an event; returns the event where it is not finished by that.
-    async fn handle(&self, id: ClientId, event: Event) -> Option<Event> {
-        let epoch = event.epoch.clone();
-        // Handlers are contained, but not all that is theirs: what they held may panic
-        // when they are cancelled, an error when it is shown. The queue has to go on, or
-        // its client would be mute for ever.
-        let handle = pin!(self.handler.handle(&self.clients, event));
-        let client = match AssertUnwindSafe(handle).catch_unwind().await {
+    /// Notes how the handler of an event has ended; returns the event where it is not finished by that.
+    fn handled(
+        &self,
+        id: ClientId,
+        epoch: Option<&Arc<Epoch>>,
+        ending: std::thread::Result<Ending>,
+    ) -> Option<Event> {
+        let client = match ending {
             Ok(Ending::Done(client)) => client,
             Ok(Ending::Waits(event)) => return Some(event),
             Ok(Ending::NotBegun(event)) => {
-                if let Some(epoch) = &epoch {
+                if let Some(epoch) = epoch {
                     self.end_epoch(epoch);
                 }
                 return Some(event);
@@ -227,7 +233,7 @@ impl<E: Events> EventQueues<E> {
                 None
             }
         };
-        if let Some(epoch) = &epoch {
+        if let Some(epoch) = epoch {
             let calls = client.as_ref().and_then(|client| client.session().calls());
             self.done.done(epoch, id.connection_id(), calls);
         }
@@ -312,12 +318,12 @@ mod tests {
     }
 
     async fn begin<E: Events>(queues: &Arc<EventQueues<E>>, event: Event, inline: bool) {
-        let Some((id, event)) = queues.enqueue(event) else { return };
+        let Some(event) = queues.enqueue(event) else { return };
         if !inline {
-            return queues.spawn(id, event);
+            return queues.spawn(event);
         }
         let mut queue = InlineQueue::new();
-        queue.place(queues.clone().run(id, event));
+        queue.place(queues.clone().run(event));
         queues.run_inline(&mut queue).await;
     }
 

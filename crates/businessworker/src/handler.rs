@@ -29,8 +29,10 @@ use crate::core::{
 use crate::handler_times::HandlerTotals;
 use crate::running_handlers::{LONG, Noted, RunningHandlers};
 use crate::session_retries::SessionRetries;
+#[cfg(feature = "otel")]
+use crate::spans::note_failure;
 use crate::stats::HandlerStats;
-use crate::timings::Timings;
+use crate::timings::{Handler, Timings};
 use crate::{Client, CloseReason, Events, Handshake, Message, Result, clock};
 
 /// How long handlers may take.
@@ -78,6 +80,9 @@ pub(crate) struct HandlerRunner<E> {
     pub(crate) running: RunningHandlers,
     /// Where somebody asks for times.
     pub(crate) timings: Option<Arc<Timings>>,
+    /// Makes spans of traced events.
+    #[cfg(feature = "otel")]
+    pub(crate) spans: Option<crate::spans::HandlerSpans>,
     session_retries: SessionRetries,
 }
 
@@ -91,6 +96,8 @@ impl<E: Events> HandlerRunner<E> {
             totals: HandlerTotals::default(),
             running: RunningHandlers::new(),
             timings: None,
+            #[cfg(feature = "otel")]
+            spans: None,
             session_retries: SessionRetries::default(),
         }
     }
@@ -101,8 +108,36 @@ impl<E: Events> HandlerRunner<E> {
         self
     }
 
-    /// Handles an event: chooses its session, runs its handler, and replies to its gateway.
+    /// Handles an event, within a span where it is traced.
+    #[cfg(feature = "otel")]
     pub(crate) async fn handle(&self, clients: &Clients<ClientMap>, mut event: Event) -> Ending {
+        let span = match &self.spans {
+            Some(spans) if event.trace.is_some() => spans.begin(&mut event, &self.worker),
+            _ => None,
+        };
+        match span {
+            None => self.handle_event(clients, event).await,
+            // Boxed: few events are traced, and every future would be larger.
+            Some(span) => {
+                let runs_again = |ending: &Ending| !matches!(ending, Ending::Done(_));
+                Box::pin(span.run(self.handle_event(clients, event), runs_again)).await
+            }
+        }
+    }
+
+    /// Handles an event.
+    #[cfg(not(feature = "otel"))]
+    #[inline]
+    pub(crate) fn handle(
+        &self,
+        clients: &Clients<ClientMap>,
+        event: Event,
+    ) -> impl Future<Output = Ending> + Send {
+        self.handle_event(clients, event)
+    }
+
+    /// Handles an event: chooses its session, runs its handler, and replies to its gateway.
+    async fn handle_event(&self, clients: &Clients<ClientMap>, mut event: Event) -> Ending {
         let id = event.client_id();
         let (has_lost_gateway, redelivered) = (event.has_lost_gateway(), event.is_redelivered());
         let session = match clients.begin(id, &event.kind, std::mem::take(&mut event.session)) {
@@ -127,26 +162,20 @@ impl<E: Events> HandlerRunner<E> {
             }
         };
         self.stats.events.count();
-        self.totals.begun(&event.kind);
         if redelivered {
             self.stats.redelivered.count();
         }
         // Of an event that runs again, the first wait counts.
-        if let Some(timings) = &self.timings
-            && event.received_ms > 0
-        {
-            let received_ms = std::mem::take(&mut event.received_ms);
-            timings.wait.observe_us(clock::now_ms().saturating_sub(received_ms) * 1000);
-        }
+        let received_ms = std::mem::take(&mut event.received_ms);
         let given = Given { epoch: event.epoch.as_ref(), redelivered, has_lost_gateway };
         let mut client = Client::new(event.origin, &self.worker, session, given);
         let (outcome, admission) = match &mut event.kind {
             EventKind::Connect => {
                 let run = pin!(async { self.events.on_connect(&client).await });
-                (self.contain("on_connect", Some(id), run).await, None)
+                (self.contain(Handler::Connect, Some(id), received_ms, run).await, None)
             }
             EventKind::WebSocketConnect { handshake, .. } => {
-                Box::pin(self.on_websocket_connect(&client, handshake)).await
+                Box::pin(self.on_websocket_connect(&client, handshake, received_ms)).await
             }
             EventKind::Message(payload) => {
                 let message = Message::new(match &event.epoch {
@@ -155,13 +184,13 @@ impl<E: Events> HandlerRunner<E> {
                     None => std::mem::replace(payload, Payload::plain(Bytes::new())),
                 });
                 let run = pin!(async { self.events.on_message(&client, message).await });
-                (self.contain("on_message", Some(id), run).await, None)
+                (self.contain(Handler::Message, Some(id), received_ms, run).await, None)
             }
             EventKind::Close(body) => {
                 let reason = CloseReason::from_wire(body);
                 client.read_close_frame(body);
                 let run = pin!(async { self.events.on_close(&client, reason).await });
-                (self.contain("on_close", Some(id), run).await, None)
+                (self.contain(Handler::Close, Some(id), received_ms, run).await, None)
             }
         };
         if client.was_fenced() {
@@ -242,6 +271,7 @@ impl<E: Events> HandlerRunner<E> {
         &self,
         client: &Client,
         handshake: &[u8],
+        received_ms: u64,
     ) -> (HandlerOutcome, Option<Admission>) {
         let mut admission = None;
         let outcome = {
@@ -250,7 +280,7 @@ impl<E: Events> HandlerRunner<E> {
                 admission = Some(self.events.on_websocket_connect(client, &handshake).await?);
                 Ok(())
             });
-            self.contain("on_websocket_connect", Some(client.id()), run).await
+            self.contain(Handler::WebSocketConnect, Some(client.id()), received_ms, run).await
         };
         (outcome, admission)
     }
@@ -302,7 +332,7 @@ impl<E: Events> HandlerRunner<E> {
     }
 
     /// Runs a handler, catches its panic, cancels it after the time limit, and returns how it
-    /// ended.
+    /// ended. Its event came at `received_ms`; 0 where nobody asks for that.
     ///
     /// `handler` must be an `async` block that calls the handler inside: a handler that is
     /// not an `async fn` can panic in the call itself, before it returns a future. The caller
@@ -310,12 +340,14 @@ impl<E: Events> HandlerRunner<E> {
     /// its size.
     pub(crate) async fn contain(
         &self,
-        event: &'static str,
+        which: Handler,
         id: Option<ClientId>,
+        received_ms: u64,
         handler: Pin<&mut impl Future<Output = Result>>,
     ) -> HandlerOutcome {
-        let started_ms = clock::now_ms();
-        let mark = self.running.mark(event, id, started_ms);
+        let (event, started_ms) = (which.name(), clock::now_ms());
+        self.totals.begun(which);
+        let mark = self.running.mark(which, id, started_ms);
         let id = ClientName(id);
         let elapsed = || Duration::from_millis(clock::now_ms().saturating_sub(started_ms));
         let Limits { slow, cancel } = self.limits;
@@ -358,30 +390,38 @@ impl<E: Events> HandlerRunner<E> {
         if took >= slow {
             warn_slow("a handler was slow");
         }
-        self.totals.ended(event, took);
+        self.totals.ended(which, took);
         if let Some(timings) = &self.timings {
-            timings.handler_ran(event, took);
+            let waited_ms = (received_ms > 0).then(|| started_ms.saturating_sub(received_ms));
+            timings.handler_ran(which, waited_ms, took.as_millis() as u64);
         }
         match result {
             Some(Ok(Ok(()))) => HandlerOutcome::Done,
             Some(Ok(Err(error))) => {
                 self.stats.errors.count();
+                note_failure("the handler failed");
                 error!(client = %id, event, error = %chain(&*error), "a handler failed");
                 HandlerOutcome::Failed
             }
             Some(Err(panic)) => {
                 self.stats.panics.count();
+                note_failure("the handler panicked");
                 error!(client = %id, event, panic = %text_of(&*panic), "a handler panicked");
                 HandlerOutcome::Interrupted
             }
             None => {
                 self.stats.cancelled.count();
+                note_failure("the handler ran longer than handler_timeout_ms");
                 error!(client = %id, event, "a handler ran longer than handler_timeout_ms and was cancelled");
                 HandlerOutcome::Interrupted
             }
         }
     }
 }
+
+/// Nothing is traced.
+#[cfg(not(feature = "otel"))]
+fn note_failure(_: &'static str) {}
 
 /// A client in a log line; a handler that is no event's has none.
 struct ClientName(Option<ClientId>);
@@ -448,7 +488,7 @@ mod tests {
                 advance(6 * second).now_or_never();
                 pending().await
             });
-            let outcome = runner.contain("on_message", None, handler).await;
+            let outcome = runner.contain(Handler::Message, None, 0, handler).await;
             assert_eq!(outcome, HandlerOutcome::Interrupted);
             assert!(started.elapsed() < 11 * second, "cancelled after {:?}", started.elapsed());
         }
@@ -465,7 +505,7 @@ mod tests {
                 tokio::time::sleep(5 * second).await;
                 Ok(())
             });
-            let handled = runner.contain("on_message", Some(id), handler);
+            let handled = runner.contain(Handler::Message, Some(id), 0, handler);
             let look = async {
                 tokio::time::sleep(second / 2).await;
                 assert_eq!(runner.running.longest(5, clock::now_ms()), []);
@@ -487,7 +527,7 @@ mod tests {
         let cancel = Some(Duration::from_millis(20));
         let runner = HandlerRunner::new(NoEvents, worker, Limits { slow: Duration::MAX, cancel });
         let started = Instant::now();
-        let outcome = runner.contain("on_message", None, pin!(pending())).await;
+        let outcome = runner.contain(Handler::Message, None, 0, pin!(pending())).await;
         assert_eq!(outcome, HandlerOutcome::Interrupted);
         assert!(started.elapsed() < Duration::from_millis(100), "cancelled after {:?}", started.elapsed());
     }

@@ -11,13 +11,10 @@ use std::time::Duration;
 use gatewayworker_daemon::Counter;
 use gatewayworker_protocol::report::HandlerTimes;
 
-use crate::core::EventKind;
+use crate::timings::{Handler, OF_EVENTS};
 
-/// The handlers, by the name that the log uses.
-pub(crate) const HANDLERS: [&str; 4] = ["on_connect", "on_websocket_connect", "on_message", "on_close"];
-
-/// The index of `on_message` among them.
-const MESSAGE: usize = 2;
+/// The times of each handler of an event, in the order of [`OF_EVENTS`].
+type Times = [HandlerTimes; OF_EVENTS.len()];
 
 /// For how long the window reaches back, in milliseconds.
 const WINDOW_MS: u64 = 60_000;
@@ -28,7 +25,7 @@ const SLOT_MS: u64 = 5_000;
 /// What was counted since the worker started, by event.
 #[derive(Debug, Default)]
 pub(crate) struct HandlerTotals {
-    handlers: [Totals; HANDLERS.len()],
+    handlers: [Totals; OF_EVENTS.len()],
 }
 
 #[derive(Debug, Default)]
@@ -41,34 +38,32 @@ struct Totals {
 }
 
 impl HandlerTotals {
-    /// Counts a call, unless it is for a message.
+    /// Counts a call, unless it is for a message. Of a handler of no event nothing is counted.
     #[inline]
-    pub(crate) fn begun(&self, event: &EventKind) {
-        let index = match event {
-            EventKind::Message(_) => return,
-            EventKind::Connect => 0,
-            EventKind::WebSocketConnect { .. } => 1,
-            EventKind::Close(_) => 3,
-        };
-        self.handlers[index].calls.count();
+    pub(crate) fn begun(&self, handler: Handler) {
+        if handler != Handler::Message
+            && let Some(totals) = self.handlers.get(handler as usize)
+        {
+            totals.calls.count();
+        }
     }
 
-    /// Notes how long a handler ran. Of others than those of events nothing is noted.
+    /// Notes how long a handler ran. Of a handler of no event nothing is noted.
     #[inline]
-    pub(crate) fn ended(&self, event: &str, time: Duration) {
+    pub(crate) fn ended(&self, handler: Handler, time: Duration) {
         let ms = time.as_millis() as u64;
         if ms == 0 {
             return;
         }
-        if let Some(index) = HANDLERS.iter().position(|name| *name == event) {
-            self.handlers[index].total_ms.fetch_add(ms, Ordering::Relaxed);
-            self.handlers[index].max_ms.fetch_max(ms, Ordering::Relaxed);
+        if let Some(totals) = self.handlers.get(handler as usize) {
+            totals.total_ms.fetch_add(ms, Ordering::Relaxed);
+            totals.max_ms.fetch_max(ms, Ordering::Relaxed);
         }
     }
 
     /// Reads the totals; `events` is the number of all events that were handled. The longest times begin anew.
-    pub(crate) fn read(&self, events: u64) -> [HandlerTimes; HANDLERS.len()] {
-        let mut times: [HandlerTimes; HANDLERS.len()] = std::array::from_fn(|index| {
+    pub(crate) fn read(&self, events: u64) -> Times {
+        let mut times: Times = std::array::from_fn(|index| {
             let Totals { calls, total_ms, max_ms } = &self.handlers[index];
             HandlerTimes {
                 count: calls.get(),
@@ -77,7 +72,7 @@ impl HandlerTotals {
             }
         });
         let others: u64 = times.iter().map(|times| times.count).sum();
-        times[MESSAGE].count = events.saturating_sub(others);
+        times[Handler::Message as usize].count = events.saturating_sub(others);
         times
     }
 }
@@ -93,8 +88,8 @@ pub(crate) struct HandlerWindow {
 struct Slot {
     since_ms: u64,
     /// The totals when it began.
-    before: [HandlerTimes; HANDLERS.len()],
-    max_ms: [u64; HANDLERS.len()],
+    before: Times,
+    max_ms: [u64; OF_EVENTS.len()],
 }
 
 impl HandlerWindow {
@@ -105,11 +100,7 @@ impl HandlerWindow {
 
     /// Takes the totals of now. Returns the difference to those of a minute ago, by event; events that did not happen
     /// are left out.
-    pub(crate) fn advance(
-        &mut self,
-        totals: [HandlerTimes; HANDLERS.len()],
-        now_ms: u64,
-    ) -> BTreeMap<String, HandlerTimes> {
+    pub(crate) fn advance(&mut self, totals: Times, now_ms: u64) -> BTreeMap<String, HandlerTimes> {
         let Some(last) = self.slots.back_mut() else { return BTreeMap::new() };
         for (max_ms, times) in last.max_ms.iter_mut().zip(totals) {
             *max_ms = (*max_ms).max(times.max_ms);
@@ -129,15 +120,13 @@ impl HandlerWindow {
                 max_ms: self.slots.iter().map(|slot| slot.max_ms[index]).max().unwrap_or_default(),
             }
         };
-        let all = HANDLERS.iter().enumerate().map(|(index, name)| ((*name).to_owned(), times(index)));
+        let all = OF_EVENTS.iter().map(|handler| (handler.name().to_owned(), times(*handler as usize)));
         all.filter(|(_, times)| *times != HandlerTimes::default()).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use gatewayworker_protocol::Payload;
-
     use super::*;
 
     fn ms(ms: u64) -> Duration {
@@ -147,13 +136,13 @@ mod tests {
     #[test]
     fn messages_are_what_is_left_of_all_events() {
         let totals = HandlerTotals::default();
-        totals.begun(&EventKind::Connect);
-        totals.begun(&EventKind::Message(Payload::plain("hi")));
-        totals.begun(&EventKind::Close("client-left".into()));
-        totals.ended("on_message", Duration::from_micros(900));
-        totals.ended("on_message", ms(4));
-        totals.ended("on_message", ms(8));
-        totals.ended("on_worker_stop", ms(8));
+        for handler in [Handler::Connect, Handler::Message, Handler::Close, Handler::WorkerStop] {
+            totals.begun(handler);
+        }
+        totals.ended(Handler::Message, Duration::from_micros(900));
+        totals.ended(Handler::Message, ms(4));
+        totals.ended(Handler::Message, ms(8));
+        totals.ended(Handler::WorkerStop, ms(8));
         let read = totals.read(10);
         assert_eq!(read.map(|times| times.count), [1, 0, 8, 1]);
         assert_eq!(read[2], HandlerTimes { count: 8, total_ms: 12, max_ms: 8 });
@@ -162,7 +151,7 @@ mod tests {
 
     fn messages(count: u64, total_ms: u64, max_ms: u64) -> [HandlerTimes; 4] {
         let mut totals: [HandlerTimes; 4] = Default::default();
-        totals[MESSAGE] = HandlerTimes { count, total_ms, max_ms };
+        totals[Handler::Message as usize] = HandlerTimes { count, total_ms, max_ms };
         totals
     }
 

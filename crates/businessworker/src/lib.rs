@@ -74,6 +74,8 @@ mod running_handlers;
 mod serve;
 mod session;
 mod session_retries;
+#[cfg(feature = "otel")]
+mod spans;
 mod stats;
 mod timings;
 mod version;
@@ -97,5 +99,8 @@ pub use gatewayworker_client::{
 };
 pub use gatewayworker_http::Config as HttpConfig;
 pub use gatewayworker_metrics::{Metrics, prometheus_client};
+/// OpenTelemetry's interface, for spans of the application's own.
+#[cfg(feature = "otel")]
+pub use gatewayworker_otel::opentelemetry;
 pub use gatewayworker_protocol::{ClientCloseFrame, CloseReason};
 pub use tokio_util::sync::CancellationToken;

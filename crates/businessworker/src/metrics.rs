@@ -44,7 +44,7 @@ impl<E: Events> Source for WorkerMetrics<E> {
         into.histogram(
             "gatewayworker_event_wait_seconds",
             "From when an event came to the worker until its handler began; exact to some milliseconds.",
-            self.timings.wait.read(),
+            self.timings.waits(),
         );
         into.histograms(
             "gatewayworker_question_duration_seconds",

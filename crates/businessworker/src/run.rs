@@ -15,6 +15,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::serve::{ServeOptions, serve};
+#[cfg(feature = "otel")]
+use crate::spans::WorkerSpans;
 use crate::{Cli, Config, Events, Metrics, NoSettings, Result};
 
 /// The settings that an application is made from.
@@ -59,6 +61,9 @@ where
         async |(config, app), shutdown, operator| {
             // There are no files to read again.
             drop(operator.reload);
+            #[cfg(feature = "otel")]
+            // Before the application is made: it may set another provider.
+            let spans = WorkerSpans::start()?.inspect(WorkerSpans::set_global);
             let metrics = Metrics::default();
             let start = Start { app, name: config.name.clone(), metrics: metrics.clone() };
             let events = tokio::select! {
@@ -94,6 +99,8 @@ where
                 .with_shared_metrics_listener(operator.listeners.is_supervisor())
                 .with_metrics(metrics)
                 .on_ready(move || common.ready(addresses));
+            #[cfg(feature = "otel")]
+            let options = options.with_spans(spans);
             Ok(serve(config, events, options).await?)
         },
     )
@@ -106,12 +113,9 @@ fn start_page(
     warnings: Warnings,
     end: CancellationToken,
 ) -> anyhow::Result<ServedPage> {
-    let access = Access {
-        registers: config.register_address.clone(),
-        secret_key: config.secret_key.clone(),
-        tls: config.link_tls.load_for_connecting()?,
-        question_timeout: config.question_timeout(),
-    };
+    let tls = config.link_tls.load_for_connecting()?;
+    let mut access = Access::new(config.register_address.clone(), config.secret_key.clone(), tls);
+    access.question_timeout = config.question_timeout();
     let about = About { served_by: "businessworker", access, warnings: Some(warnings), daemons: None };
     Ok(page.start(about, end)?)
 }

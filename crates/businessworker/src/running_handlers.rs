@@ -20,7 +20,7 @@ use std::time::Duration;
 use gatewayworker_client::ClientId;
 use gatewayworker_protocol::report::RunningHandler;
 
-use crate::handler_times::HANDLERS;
+use crate::timings::{Handler, OF_EVENTS};
 
 /// After this long a handler runs for long.
 pub(crate) const LONG: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ struct Listed {
 pub(crate) struct Mark {
     /// When it began, by the worker's clock, plus 1: 0 stands for none.
     started: u64,
-    /// The gateway's address, and the index of the event in [`HANDLERS`].
+    /// The gateway's address, and the [`Handler`].
     gateway_and_event: u64,
     /// The client's connection, and the worker.
     connection_and_worker: u64,
@@ -98,14 +98,13 @@ impl RunningHandlers {
 
     /// Returns the mark of a handler that begins now; `None` for one that is no event's.
     #[inline]
-    pub(crate) fn mark(&self, event: &str, client: Option<ClientId>, now_ms: u64) -> Option<Mark> {
+    pub(crate) fn mark(&self, handler: Handler, client: Option<ClientId>, now_ms: u64) -> Option<Mark> {
         let client = client?;
-        let event = HANDLERS.iter().position(|name| *name == event)? as u64;
         let gateway = client.gateway();
         let address = u64::from(gateway.ip().to_bits()) << 32 | u64::from(gateway.port()) << 16;
         Some(Mark {
             started: now_ms + 1,
-            gateway_and_event: address | event,
+            gateway_and_event: address | handler as u64,
             connection_and_worker: u64::from(client.connection_id()) << 32 | u64::from(self.worker),
         })
     }
@@ -151,7 +150,8 @@ impl Mark {
         let ip = Ipv4Addr::from_bits((self.gateway_and_event >> 32) as u32);
         let gateway = SocketAddrV4::new(ip, (self.gateway_and_event >> 16) as u16);
         let client = ClientId::new(gateway, (self.connection_and_worker >> 32) as u32);
-        let event = HANDLERS.get((self.gateway_and_event & 0xff) as usize).copied().unwrap_or_default();
+        let event =
+            OF_EVENTS.get((self.gateway_and_event & 0xff) as usize).map_or("", |handler| handler.name());
         // It began one before `started`.
         let ms = (now_ms + 1).saturating_sub(self.started);
         RunningHandler { event: event.to_owned(), client: Some(client.to_string()), ms }
@@ -232,7 +232,7 @@ mod tests {
     fn a_handler_that_waits_is_listed_until_it_ends() {
         let running = RunningHandlers::new();
         let guards: Vec<_> = (1..=7)
-            .map(|n| running.list(running.mark("on_message", Some(client(n)), u64::from(n) * 10)))
+            .map(|n| running.list(running.mark(Handler::Message, Some(client(n)), u64::from(n) * 10)))
             .collect();
         let longest = running.longest(5, 2000);
         assert_eq!(longest.len(), 5);
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn a_handler_that_blocks_its_thread_is_seen_from_another_one() {
         let running = RunningHandlers::new();
-        let mark = running.mark("on_close", Some(client(7)), 500);
+        let mark = running.mark(Handler::Close, Some(client(7)), 500);
         let (blocks, is_blocked) = mpsc::channel();
         let (free, is_freed) = mpsc::channel::<()>();
         let thread = thread::spawn(move || {
@@ -275,7 +275,7 @@ mod tests {
     #[test]
     fn what_is_no_handler_of_an_event_is_not_noted() {
         let running = RunningHandlers::new();
-        assert!(running.mark("on_worker_stop", None, 0).is_none());
+        assert!(running.mark(Handler::WorkerStop, None, 0).is_none());
         assert!(running.list(None).is_none());
     }
 }

@@ -32,7 +32,9 @@ use crate::metrics::WorkerMetrics;
 use crate::network::Network;
 use crate::problem::problem;
 use crate::reports::Reports;
-use crate::timings::Timings;
+#[cfg(feature = "otel")]
+use crate::spans::WorkerSpans;
+use crate::timings::{Handler, Timings};
 use crate::{BoxError, Config, Events};
 
 /// How long scrapes that run may take when the worker has stopped.
@@ -51,6 +53,10 @@ pub enum Error {
     /// The worker cannot listen on `metrics_listen`.
     #[error(transparent)]
     Metrics(#[from] BindError),
+    /// The spans of traced events cannot be exported.
+    #[cfg(feature = "otel")]
+    #[error(transparent)]
+    Otel(#[from] gatewayworker_otel::SetupError),
     /// `link_tls` cannot work.
     #[error(transparent)]
     LinkTls(#[from] LinkTlsError),
@@ -75,6 +81,21 @@ pub struct ServeOptions {
     metrics: Metrics,
     /// Another process may take scrapes from the same listener.
     is_metrics_listener_shared: bool,
+    #[cfg(feature = "otel")]
+    spans: SpanOptions,
+}
+
+/// Where the spans of traced events go.
+#[cfg(feature = "otel")]
+#[derive(Debug)]
+enum SpanOptions {
+    /// Where the environment says. The application's spans go there, too.
+    Environment {
+        /// The worker's provider of tracers is to be OpenTelemetry's global one.
+        sets_global: bool,
+    },
+    /// This was started already, or there are to be none.
+    Given(Option<WorkerSpans>),
 }
 
 /// Where calls over HTTP come from.
@@ -98,6 +119,8 @@ impl ServeOptions {
             metrics_listener: Default::default(),
             metrics: Metrics::default(),
             is_metrics_listener_shared: false,
+            #[cfg(feature = "otel")]
+            spans: SpanOptions::Environment { sets_global: true },
         }
     }
 
@@ -138,6 +161,21 @@ impl ServeOptions {
     /// when this one drains.
     pub(crate) fn with_shared_metrics_listener(mut self, is_shared: bool) -> Self {
         self.is_metrics_listener_shared = is_shared;
+        self
+    }
+
+    /// Leaves OpenTelemetry's global tracer provider as it is: the application has one of its own, and exports its
+    /// spans by itself. Without this, the worker's provider becomes the global one.
+    #[cfg(feature = "otel")]
+    pub fn keep_tracer_provider(mut self) -> Self {
+        self.spans = SpanOptions::Environment { sets_global: false };
+        self
+    }
+
+    /// Takes spans that were started already.
+    #[cfg(feature = "otel")]
+    pub(crate) fn with_spans(mut self, spans: Option<WorkerSpans>) -> Self {
+        self.spans = SpanOptions::Given(spans);
         self
     }
 
@@ -236,7 +274,18 @@ pub async fn serve<E: Events>(
         metrics_listener,
         metrics,
         is_metrics_listener_shared,
+        #[cfg(feature = "otel")]
+        spans,
     } = options.into();
+    #[cfg(feature = "otel")]
+    let spans = match spans {
+        SpanOptions::Given(spans) => spans,
+        SpanOptions::Environment { sets_global } => WorkerSpans::start()?.inspect(|spans| {
+            if sets_global {
+                spans.set_global();
+            }
+        }),
+    };
     // The worker stops by itself, too, where it cannot go on.
     let shutdown = shutdown.child_token();
     let http_listener = http_listener.open(&config).await?;
@@ -262,7 +311,12 @@ pub async fn serve<E: Events>(
     });
     let limits = Limits { slow: config.slow_handler_warning(), cancel: config.handler_timeout() };
     let gateway = worker.gateway().clone();
-    let handler = HandlerRunner::new(events, worker, limits).with_timings(timings.clone());
+    #[cfg_attr(not(feature = "otel"), allow(unused_mut, reason = "it gets what makes spans"))]
+    let mut handler = HandlerRunner::new(events, worker, limits).with_timings(timings.clone());
+    #[cfg(feature = "otel")]
+    {
+        handler.spans = spans.as_ref().map(|spans| spans.for_handlers(&config.name));
+    }
     let queues = EventQueues::new(clients, handler, config.concurrency, config.link_timeout());
     let mut reports = Reports::new(Arc::downgrade(&queues));
     let worker = queues.handler.worker.clone();
@@ -308,7 +362,10 @@ pub async fn serve<E: Events>(
     let links = TaskTracker::new();
     let event_links = EventLinks {
         queues: queues.clone(),
+        #[cfg(not(feature = "otel"))]
         identity: identity(&config, process),
+        #[cfg(feature = "otel")]
+        identity: identity(&config, process).with_trace_contexts(spans.is_some()),
         heartbeats,
         registers: registers.links.clone(),
         tls,
@@ -352,7 +409,7 @@ pub async fn serve<E: Events>(
     }
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
     let stop = pin!(async { handler.events.on_worker_stop(&gateway).await });
-    if timeout(left, handler.contain("on_worker_stop", None, stop)).await.is_err() {
+    if timeout(left, handler.contain(Handler::WorkerStop, None, 0, stop)).await.is_err() {
         warn!("on_worker_stop did not return in time: it is cancelled");
     }
     gateway.finish(left).await;
@@ -360,6 +417,10 @@ pub async fn serve<E: Events>(
     if let Some(ended) = metrics_ended {
         // Who has asked already is answered.
         let _ = timeout(LAST_SCRAPES, ended).await;
+    }
+    #[cfg(feature = "otel")]
+    if let Some(spans) = spans {
+        spans.send_last().await;
     }
     info!(stats = %handler.stats, "the worker has stopped");
     panicked.map_or(Ok(()), |task| Err(Error::Panicked(task)))

@@ -46,6 +46,8 @@ impl Gateway {
             check_len(&frame, link.max_frame_len())?;
             questions.push((*address, link, frame));
         }
+        #[cfg(feature = "otel")]
+        let _call = self.begin_call(questions.first().map(|(_, _, frame)| frame), || questions.len());
         let asking =
             questions.into_iter().map(async |(address, link, frame)| (address, link.ask(frame).await));
         Ok(Answers::new(join_all(asking).await))
@@ -63,7 +65,12 @@ impl Gateway {
         self.check_fence()?;
         let link = self.links().all().get(&gateway).cloned();
         let answer = match link {
-            Some(link) => link.ask(Command::Ask(question).into_frame()).await,
+            Some(link) => {
+                let frame = Command::Ask(question).into_frame();
+                #[cfg(feature = "otel")]
+                let _call = self.begin_call([&frame], || 1);
+                link.ask(frame).await
+            }
             None => Err(Unreached::NotKnown),
         };
         let answer = answer.and_then(|answer| read(answer).ok_or(Unreached::BadAnswer));

@@ -42,6 +42,9 @@ struct Shared {
     bus: BusState,
     /// Is told of the session writes of all clones.
     observer: Option<Arc<dyn SessionObserver>>,
+    /// Sees the calls of all clones, once it is set.
+    #[cfg(feature = "otel")]
+    call_observer: std::sync::OnceLock<Arc<dyn crate::call_spans::CallObserver>>,
     _tasks: Vec<AbortOnDropHandle<()>>,
 }
 
@@ -156,7 +159,14 @@ impl GatewayBuilder {
         };
         let links = Arc::new(Links::new(self.settings, addresses));
         tasks.push(AbortOnDropHandle::new(tokio::spawn(links.clone().run())));
-        let shared = Shared { links, bus: BusState::default(), observer, _tasks: tasks };
+        let shared = Shared {
+            links,
+            bus: BusState::default(),
+            observer,
+            #[cfg(feature = "otel")]
+            call_observer: std::sync::OnceLock::new(),
+            _tasks: tasks,
+        };
         Gateway { shared: Arc::new(shared), observer: None }
     }
 }
@@ -234,9 +244,31 @@ impl Gateway {
         self.observer.as_ref()?.calls()
     }
 
+    /// Sets who sees the calls of all clones, unless somebody does.
+    #[cfg(feature = "otel")]
+    pub(crate) fn observe_calls(&self, observer: impl FnOnce() -> Arc<dyn crate::call_spans::CallObserver>) {
+        self.shared.call_observer.get_or_init(observer);
+    }
+
+    /// Tells the observer of calls that frames are about to be handed to so many gateways. The call ends when what
+    /// is returned is dropped.
+    #[cfg(feature = "otel")]
+    pub(crate) fn begin_call<'f>(
+        &self,
+        frames: impl IntoIterator<Item = &'f Frame>,
+        gateways: impl FnOnce() -> usize,
+    ) -> Option<Box<dyn std::any::Any + Send>> {
+        let observer = self.shared.call_observer.get()?;
+        observer.begin(&mut frames.into_iter(), gateways())
+    }
+
     /// Hands each frame to its gateway. If one of them is over the limit, none is sent.
     pub(crate) fn tell_some(&self, plan: &[(SocketAddrV4, Frame)]) -> Result<Delivery, Error> {
         self.check_fence()?;
+        #[cfg(feature = "otel")]
+        let _call = self.begin_call(plan.iter().map(|(_, frame)| frame), || {
+            plan.iter().map(|(address, _)| address).collect::<std::collections::BTreeSet<_>>().len()
+        });
         let (links, calls) = (self.links().all(), self.calls());
         plan.iter().try_for_each(|(address, frame)| {
             check_len(frame, links.get(address).map_or(MAX_FRAME_LEN, |link| link.max_frame_len()))
@@ -261,6 +293,8 @@ impl Gateway {
         if links.is_empty() {
             return Err(Error::NoGateways);
         }
+        #[cfg(feature = "otel")]
+        let _call = self.begin_call([frame], || links.len());
         let mut delivery = Delivery::default();
         for (address, link) in links.iter() {
             delivery.note(*address, link.tell(frame, calls));
@@ -271,6 +305,8 @@ impl Gateway {
     /// Hands a frame to one gateway.
     pub(crate) fn tell_one(&self, gateway: SocketAddrV4, frame: &Frame) -> Result<Delivery, Error> {
         self.check_fence()?;
+        #[cfg(feature = "otel")]
+        let _call = self.begin_call([frame], || 1);
         let links = self.links().read();
         let link = links.get(&gateway).ok_or(Unreached::NotKnown);
         check_len(frame, link.map_or(MAX_FRAME_LEN, |link| link.max_frame_len()))?;

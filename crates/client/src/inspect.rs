@@ -33,7 +33,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::instrument::WithSubscriber;
 
 pub use gatewayworker_protocol::inspect::*;
 pub use trace::{Trace, TraceOptions};
@@ -152,10 +151,10 @@ impl InspectorBuilder {
         let links = RegisterLinks::default();
         let (names, followed, Settings { secret_key, tls, .. }) =
             (registers.clone(), links.clone(), settings.clone());
-        let following =
-            async move { registers::follow(&names, &secret_key, tls.as_ref(), list, &followed).await };
-        // The answers tell what is wrong with the registers. A daemon that has an inspector logs it for its own links.
-        let following = tokio::spawn(following.with_subscriber(tracing::Dispatch::none()));
+        let following = tokio::spawn(async move {
+            // A daemon that has an inspector logs how its own links to the same registers are.
+            registers::follow_silently(&names, &secret_key, tls.as_ref(), list, &followed).await;
+        });
         Inspector { registers, settings, addresses, links, _following: AbortOnDropHandle::new(following) }
     }
 }

@@ -59,6 +59,8 @@ mod ask;
 pub mod bus;
 mod bus_state;
 mod call_connection;
+#[cfg(feature = "otel")]
+mod call_spans;
 #[cfg(feature = "calls")]
 pub mod calls;
 mod close;

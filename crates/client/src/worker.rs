@@ -12,6 +12,8 @@ use gatewayworker_protocol::{ClientId, Command, EventCounts, Pairing, SecretKey,
 use tokio::sync::watch;
 
 pub use crate::call_connection::CallLinkEnd;
+#[cfg(feature = "otel")]
+pub use crate::call_spans::CallObserver;
 pub use crate::event_calls::{EventCalls, Written, WrittenMark};
 pub use crate::fence::Fence;
 pub use crate::gateway_list::follow_gateways;
@@ -145,6 +147,13 @@ impl WorkerHandle {
     /// [`Error::Fenced`] and sends nothing.
     pub fn gateway_observed_by(&self, observer: Arc<dyn SessionObserver>) -> Gateway {
         self.gateway.observed_by(observer)
+    }
+
+    /// Lets `observer` see the calls that are made through the handle and through every [`Gateway`] made from it,
+    /// from now on. The first one stays.
+    #[cfg(feature = "otel")]
+    pub fn observe_calls(&self, observer: impl FnOnce() -> Arc<dyn CallObserver>) {
+        self.gateway.observe_calls(observer);
     }
 
     /// Attaches the call link to an epoch, which the gateway has named on the event link. Says before

@@ -17,6 +17,7 @@ use gatewayworker_client::calls::{Answer, Call, CallError, calls, find};
 use serde_json::{Value, json};
 
 use crate::cluster_access::{Access, AccessFlags};
+use crate::cluster_dirs::ConfigDir;
 
 /// The command line of `call`: a call by name, its params, and where the cluster is.
 #[derive(Debug)]
@@ -28,6 +29,9 @@ pub struct CallCommand {
 
 #[derive(Debug, clap::Args)]
 struct Flags {
+    #[command(flatten)]
+    configs: ConfigDir,
+
     #[command(flatten)]
     access: AccessFlags,
 
@@ -92,14 +96,14 @@ pub fn run(cli: &CallCommand) -> ExitCode {
 }
 
 fn try_run(cli: &CallCommand) -> anyhow::Result<Value> {
-    let access = cli.flags.access.access()?;
+    let access = cli.flags.access.access_or_of(cli.flags.configs.find()?)?;
     let params = params::read(cli.call, &cli.params, &mut io::stdin().lock())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(make(cli.call, params, &access))
 }
 
 async fn make(call: &Call, params: Value, access: &Access) -> anyhow::Result<Value> {
-    let Access { registers, secret_key, tls, question_timeout } = access;
+    let Access { registers, secret_key, tls, question_timeout, .. } = access;
     let gateway = Gateway::builder(registers)
         .secret_key(secret_key.clone())
         .link_tls(tls.clone())

@@ -2,6 +2,8 @@
 //! `status --register-address` have these flags. Why no gateway is found says
 //! `gatewayworker_admin::registers`.
 
+mod environment_file;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use gatewayworker_client::SecretKey;
 use gatewayworker_daemon::{LinkTlsFlags, one_or_many, read_secret_file};
 use gatewayworker_net::LinkTlsConfig;
 use serde::Deserialize;
+
+use environment_file::EnvironmentFile;
 
 /// The flags of a command that may find the cluster by a file or by a register.
 #[derive(Debug, clap::Args)]
@@ -70,16 +74,9 @@ struct File {
 }
 
 impl AccessFlags {
-    /// Merges flags, environment, file and defaults; the former win.
-    ///
-    /// # Errors
-    /// When a file cannot be read.
-    pub(crate) fn access(&self) -> anyhow::Result<Access> {
-        self.key.access(self.register_address.as_deref(), self.config.as_deref())
-    }
-
-    /// As [`access`](Self::access). A cluster that is named by neither a register nor a file is that of `configs`, the
-    /// directory of a cluster's configuration. A key in there is shown to no other cluster.
+    /// Merges flags, environment, file and defaults; the former win. A cluster that is named by neither a register nor a
+    /// file is that of `configs`, the directory of a cluster's configuration. A key in there is shown to no other
+    /// cluster.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -87,7 +84,12 @@ impl AccessFlags {
         let is_named = self.config.is_some() || self.register_address.is_some();
         let files = ["gateway.toml", "businessworker.toml"].map(|name| Some(configs?.join(name)));
         let file = files.into_iter().flatten().find(|file| !is_named && file.is_file());
-        self.key.access(self.register_address.as_deref(), file.as_deref().or(self.config.as_deref()))
+        let environment = match configs.filter(|_| !is_named) {
+            Some(configs) => EnvironmentFile::read(configs)?,
+            None => EnvironmentFile::default(),
+        };
+        let registers = self.register_address.as_deref();
+        self.key.access_over(registers, environment, file.as_deref().or(self.config.as_deref()))
     }
 }
 
@@ -97,7 +99,17 @@ impl KeyFlags {
     /// # Errors
     /// When a file cannot be read.
     pub(crate) fn access(&self, registers: Option<&[String]>, file: Option<&Path>) -> anyhow::Result<Access> {
-        let of_file = match file {
+        self.access_over(registers, EnvironmentFile::default(), file)
+    }
+
+    /// As [`access`](Self::access), with the settings of `environment` over those of the file.
+    fn access_over(
+        &self,
+        registers: Option<&[String]>,
+        environment: EnvironmentFile,
+        file: Option<&Path>,
+    ) -> anyhow::Result<Access> {
+        let mut of_file: File = match file {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
                     .with_context(|| format!("cannot read {}", path.display()))?;
@@ -105,12 +117,17 @@ impl KeyFlags {
             }
             None => File::default(),
         };
+        if !environment.register_address.is_empty() {
+            of_file.register_address = environment.register_address;
+        }
+        of_file.secret_key = environment.secret_key.unwrap_or(of_file.secret_key);
         let mut registers = registers.map_or(of_file.register_address, <[String]>::to_vec);
         if registers.is_empty() {
             registers.push("127.0.0.1:1236".into());
         }
         let limit = self.question_timeout_ms.or(of_file.question_timeout_ms);
-        let link_tls = of_file.link_tls.with_paths_relative_to(file);
+        let link_tls = environment.link_tls.over(of_file.link_tls.with_paths_relative_to(file));
+        let has_key_flag = self.secret_key.is_some() || self.secret_key_file.is_some();
         Ok(Access {
             registers,
             secret_key: match (&self.secret_key, &self.secret_key_file) {
@@ -120,6 +137,7 @@ impl KeyFlags {
             },
             tls: self.link_tls.over(link_tls).load_for_connecting()?,
             question_timeout: limit.map_or(Access::QUESTION_TIMEOUT, Duration::from_millis),
+            unreadable: environment.unreadable.filter(|_| !has_key_flag),
         })
     }
 }
@@ -152,14 +170,32 @@ mod tests {
     }
 
     #[test]
+    fn the_environment_of_the_units_wins_over_the_configuration_but_not_over_flags() {
+        let directory = tempfile::tempdir().unwrap();
+        let configs = Some(directory.path());
+        std::fs::write(directory.path().join("gateway.toml"), "secret_key = \"k\"\n").unwrap();
+        let text = "GATEWAYWORKER_SECRET_KEY=e\nGATEWAYWORKER_REGISTER_ADDRESS=10.0.0.1:1236\n";
+        std::fs::write(directory.path().join("environment"), text).unwrap();
+        let own = flags(&[]).access_or_of(configs).unwrap();
+        assert_eq!((own.registers, own.secret_key.expose()), (vec!["10.0.0.1:1236".to_owned()], "e"));
+        let by_flag = flags(&["--secret-key", "f"]).access_or_of(configs).unwrap();
+        assert_eq!((by_flag.registers, by_flag.secret_key.expose()), (vec!["10.0.0.1:1236".to_owned()], "f"));
+        let other = flags(&["--register", "10.0.0.2:1236"]).access_or_of(configs).unwrap();
+        assert_eq!((other.registers, other.secret_key.expose()), (vec!["10.0.0.2:1236".to_owned()], ""));
+    }
+
+    #[test]
     fn a_key_may_stand_in_a_file() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("key");
         std::fs::write(&file, "the key\n").unwrap();
         let file = file.to_str().unwrap();
-        assert_eq!(flags(&["--secret-key-file", file]).access().unwrap().secret_key.expose(), "the key");
+        assert_eq!(
+            flags(&["--secret-key-file", file]).access_or_of(None).unwrap().secret_key.expose(),
+            "the key"
+        );
         std::fs::write(file, "\n").unwrap();
-        let error = flags(&["--secret-key-file", file]).access().unwrap_err();
+        let error = flags(&["--secret-key-file", file]).access_or_of(None).unwrap_err();
         assert!(error.to_string().contains("has nothing in its first line"), "{error}");
     }
 }

@@ -5,14 +5,16 @@
 //! worker, or has another problem.
 
 use gatewayworker_admin::cluster::{ClusterLook, GatewayLook};
-use gatewayworker_client::inspect::{GatewayReport, InspectRequest, Inspector, WorkerReport};
+use gatewayworker_client::inspect::{
+    GatewayReport, InspectAnswer, InspectRequest, Inspector, WorkerHandlers, WorkerReport,
+};
 use serde_json::json;
 
 use crate::cluster_access::Access;
 use crate::inspecting;
 use crate::look::Look;
 use crate::table::{Table, text};
-use crate::units::{bytes, duration};
+use crate::units::{bytes, duration, short_time};
 
 /// Asks all gateways about themselves.
 ///
@@ -81,19 +83,59 @@ pub(crate) fn state_of(gateway: &GatewayReport) -> &'static str {
 }
 
 fn workers<'a>(gateways: impl Iterator<Item = &'a GatewayReport>) -> Table {
-    let mut table = Table::new(["GATEWAY", "WORKER", "STATE", "CLIENTS", "UNFINISHED", "BYTES", "PROCESS"]);
+    let mut table = Table::new([
+        "GATEWAY",
+        "WORKER",
+        "STATE",
+        "CLIENTS",
+        "UNFINISHED",
+        "OLDEST",
+        "BYTES",
+        "ROUND TRIP",
+        "UP",
+        "VERSION",
+        "PROCESS",
+    ]);
     let pairs = gateways.flat_map(|gateway| gateway.workers.iter().map(move |worker| (gateway, worker)));
     for (gateway, worker) in pairs {
-        let WorkerReport { key, state, clients, unfinished, unfinished_bytes, process, .. } = worker;
+        let WorkerReport { key, state, clients, unfinished, unfinished_bytes, oldest_ms, process, .. } =
+            worker;
+        let [round_trip, up, version] = reported(worker);
         table.push(vec![
             text(&gateway.address),
             text(key),
             text(state),
             clients.to_string(),
             unfinished.to_string(),
+            if *unfinished > 0 { duration(*oldest_ms) } else { "-".into() },
             bytes(*unfinished_bytes),
+            round_trip,
+            up,
+            version,
             process.as_deref().map_or_else(|| "-".into(), text),
         ]);
     }
     table
+}
+
+/// Returns what a worker has reported of itself: round trip, time since its start, version.
+pub(crate) fn reported(worker: &WorkerReport) -> [String; 3] {
+    let shown = [
+        worker.round_trip_ms.map(short_time),
+        worker.uptime_ms.map(duration),
+        worker.version.as_deref().map(text),
+    ];
+    shown.map(|shown| shown.unwrap_or_else(|| "-".to_owned()))
+}
+
+/// Asks all gateways what the handlers of their workers do. Those that do not know the question are left out.
+pub(crate) async fn handlers(inspector: &Inspector, access: &Access) -> Vec<WorkerHandlers> {
+    let Ok(asked) = inspecting::ask(inspector, access, &InspectRequest::Handlers).await else {
+        return Vec::new();
+    };
+    let lists = asked.answers.into_iter().filter_map(|(_, answer)| match answer {
+        InspectAnswer::Handlers(list) => Some(list.workers),
+        _ => None,
+    });
+    lists.flatten().collect()
 }

@@ -91,9 +91,14 @@ pub fn restart(flags: &RestartFlags) -> ExitCode {
 /// Stops a cluster, and completes the flags for its next start with what it was started with.
 ///
 /// # Errors
-/// [`NothingRuns`]; when the next start would fail, or the cluster does not answer: it runs on then.
+/// [`NothingRuns`]; when systemd runs the cluster, the next start would fail, or the cluster does not answer: it runs
+/// on then.
 fn stop_to_start_again(flags: &mut StartFlags, foreground: bool) -> anyhow::Result<()> {
     let cluster = RunningCluster::find(&flags.dirs)?;
+    ensure!(
+        flags.dirs.run_dir.is_some() || !cluster.is_of_service(),
+        "the cluster that runs is that of gatewayworker.service: `systemctl restart gatewayworker`"
+    );
     let was = cluster.report()?;
     let path = |text: Option<String>| text.map(PathBuf::from);
     flags.daemon |= was.log_file.is_some() && !foreground;

@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::cluster_access::Access;
 use crate::inspecting::{self, Answers, InspectFlags};
 use crate::look::Look;
+use crate::outbox;
 use crate::table::{Table, text};
 use crate::units::{bytes, duration};
 
@@ -32,6 +33,14 @@ pub struct ConnectionsFlags {
     /// Show one client in full: its groups, its session
     #[arg(long, value_name = "ID", conflicts_with_all = ["sort", "limit", "uid", "group", "address", "listener"])]
     id: Option<ClientId>,
+
+    /// Show what waits to be written to the client of --id
+    #[arg(long, requires = "id")]
+    outbox: bool,
+
+    /// Show what is in the frames of --outbox, up to 512 bytes of each
+    #[arg(long, requires = "outbox")]
+    payloads: bool,
 
     /// Only clients that are bound to UID
     #[arg(long)]
@@ -64,6 +73,8 @@ enum Sort {
     Messages,
     /// Those with most events that no worker has finished
     Unfinished,
+    /// Those whose first unfinished event has waited longest
+    Oldest,
 }
 
 impl From<Sort> for ClientSort {
@@ -73,6 +84,7 @@ impl From<Sort> for ClientSort {
             Sort::Age => Self::Age,
             Sort::Messages => Self::Messages,
             Sort::Unfinished => Self::Unfinished,
+            Sort::Oldest => Self::Oldest,
         }
     }
 }
@@ -80,6 +92,9 @@ impl From<Sort> for ClientSort {
 /// Prints clients: status 0, or 1 if a gateway does not answer.
 pub fn run(flags: &ConnectionsFlags) -> ExitCode {
     flags.inspect.show(async |inspector, access| match flags.id {
+        Some(id) if flags.outbox => {
+            outbox::look(id, flags.payloads, flags.inspect.json, inspector, access).await
+        }
         Some(id) => one(id, flags.inspect.json, inspector, access).await,
         None => list(flags, inspector, access).await,
     })
@@ -129,6 +144,7 @@ fn merge(answers: &Answers, sort: ClientSort, limit: usize) -> ClientList {
             ClientSort::Age => client.age_ms,
             ClientSort::Messages => client.messages,
             ClientSort::Unfinished => client.unfinished,
+            ClientSort::Oldest => client.oldest_ms,
         })
     });
     merged.clients.truncate(limit);
@@ -141,6 +157,7 @@ fn table(clients: &[ClientReport]) -> Table {
         "CLIENT",
         "OUTBOX",
         "UNFINISHED",
+        "OLDEST",
         "MESSAGES",
         "AGE",
         "UID",
@@ -154,6 +171,7 @@ fn table(clients: &[ClientReport]) -> Table {
             text(&client.id),
             bytes(client.outbox_bytes),
             client.unfinished.to_string(),
+            if client.unfinished > 0 { duration(client.oldest_ms) } else { "-".into() },
             client.messages.to_string(),
             duration(client.age_ms),
             client.uid.as_deref().map_or_else(|| "-".into(), text),
@@ -168,20 +186,14 @@ fn table(clients: &[ClientReport]) -> Table {
 
 async fn one(id: ClientId, json: bool, inspector: &Inspector, access: &Access) -> anyhow::Result<Look> {
     let answers = inspecting::ask(inspector, access, &InspectRequest::Client { id: id.to_string() }).await?;
-    let found = answers.answers.into_iter().find_map(|(_, answer)| match answer {
-        InspectAnswer::Client(found) => found,
+    let found = answers.answers.iter().find_map(|(_, answer)| match answer {
+        InspectAnswer::Client(found) => found.as_ref(),
         _ => None,
     });
-    let Some(client) = found else {
-        let gateway = id.gateway();
-        let mut seen =
-            Look::failed(format_args!("the client {id} of the gateway at {gateway} is not connected"));
-        seen.errors.extend(answers.missing.into_iter().map(|(_, error)| error));
-        return Ok(seen);
-    };
+    let Some(client) = found else { return Ok(answers.not_connected(id)) };
     let notes = match json {
-        true => vec![serde_json::to_string(&client)?],
-        false => in_full(&client),
+        true => vec![serde_json::to_string(client)?],
+        false => in_full(client),
     };
     Ok(Look { notes, ..Look::default() })
 }
@@ -207,7 +219,10 @@ fn in_full(detail: &ClientDetail) -> Vec<String> {
         format!("last heard  {} ago", duration(*silent_ms)),
         format!("messages    {}", client.messages),
         format!("outbox      {}", bytes(client.outbox_bytes)),
-        format!("unfinished  {} events", client.unfinished),
+        match client.unfinished {
+            0 => "unfinished  0 events".to_owned(),
+            n => format!("unfinished  {n} events, the first for {}", duration(client.oldest_ms)),
+        },
         format!("admitted    {}", yes_or_no(!client.is_pending)),
         format!("paused      {}", yes_or_no(*is_paused)),
         format!("session     {session}"),
@@ -248,6 +263,7 @@ mod tests {
             uid: Some("ann\x1b[2J".into()),
             outbox_bytes: 1_500_000,
             unfinished: 12,
+            oldest_ms: 4_000,
             messages: 3_456,
             age_ms: 61_000,
             ..ClientReport::default()
@@ -255,7 +271,7 @@ mod tests {
         let lines = table(&[one]).lines(Some(80));
         assert!(
             lines[1]
-                .starts_with("7f00000108fc86622f2b  1.5 MB  12          3456      1 min 1 s  ann\u{fffd}[2J")
+                .starts_with("7f00000108fc86622f2b  1.5 MB  12          4 s     3456      1 min 1 s  ann")
         );
         assert!(lines.iter().all(|line| line.chars().count() <= 80));
     }

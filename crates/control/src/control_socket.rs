@@ -1,10 +1,9 @@
 //! The protocol of the control socket, with both ends: the tool asks with [`ask`], the supervisor answers with
 //! [`serve`]. A connection carries one line of JSON with a request, and one line with its answer. The socket is in
-//! the run directory; a process that may open it may do what the user who started the cluster may.
+//! the run directory, which says who may open it; a process that may do so controls the cluster.
 
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener as Listener, UnixStream as Connection};
 use std::path::Path;
 use std::sync::Arc;
@@ -60,11 +59,12 @@ enum Answer {
     Error(String),
 }
 
-/// Listens at `path`, in the place of a cluster that has ended: the caller holds the lock of the run directory.
+/// Listens at `path`, in the place of a cluster that has ended: the caller holds the lock of the run directory. Those
+/// who have `permissions` may connect.
 ///
 /// # Errors
 /// When the socket cannot be made: a path of more than about 100 bytes is too long for one.
-pub(crate) fn listen(path: &Path) -> anyhow::Result<Listener> {
+pub(crate) fn listen(path: &Path, permissions: Permissions) -> anyhow::Result<Listener> {
     let name = path.display();
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
@@ -75,8 +75,7 @@ pub(crate) fn listen(path: &Path) -> anyhow::Result<Listener> {
     let listener = Listener::bind(path).with_context(|| format!("cannot listen on {name} (--run-dir)"))?;
     listener.set_nonblocking(true).with_context(|| format!("cannot listen on {name}"))?;
     // The directory may be one that others can look into.
-    fs::set_permissions(path, Permissions::from_mode(0o600))
-        .with_context(|| format!("cannot protect {name}"))?;
+    fs::set_permissions(path, permissions).with_context(|| format!("cannot protect {name}"))?;
     Ok(listener)
 }
 

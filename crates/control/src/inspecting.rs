@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use gatewayworker_admin::registers;
+use gatewayworker_client::ClientId;
 use gatewayworker_client::inspect::{InspectAnswer, InspectError, InspectRequest, Inspector};
 use serde_json::{Value, json};
 
@@ -65,6 +66,15 @@ impl Answers {
     pub(crate) fn look(&self) -> Look {
         let errors: Vec<String> = self.missing.iter().map(|(_, error)| error.clone()).collect();
         Look { status: u8::from(!errors.is_empty()), errors, ..Look::default() }
+    }
+
+    /// Returns a look that has failed: no gateway has this client.
+    pub(crate) fn not_connected(&self, id: ClientId) -> Look {
+        let gateway = id.gateway();
+        let mut look =
+            Look::failed(format_args!("the client {id} of the gateway at {gateway} is not connected"));
+        look.errors.extend(self.missing.iter().map(|(_, error)| error.clone()));
+        look
     }
 
     /// Returns the gateways that have not answered, as JSON.

@@ -8,7 +8,8 @@
 //! - `control_socket`, `running_cluster`, `report`: asking a cluster that runs, for `commands` and `status`,
 //! - `cluster_access`, `inspecting`: a cluster on any host, by its registers and its key,
 //! - `call`: the Gateway API for a shell,
-//! - `connections`, `groups`: the clients and groups of a running cluster,
+//! - `connections`, `outbox`, `groups`, `closes`: the clients and groups of a running cluster,
+//! - `trace`: what one client says and is sent, as it happens,
 //! - `top`: a running cluster on the whole terminal,
 //! - `table`, `units`, `look`: what they show, once or again and again,
 //! - `console`: printing results and errors.
@@ -16,6 +17,7 @@
 //! It runs no daemon in this process: daemons are child processes of the same program, or programs of one's own.
 
 mod call;
+mod closes;
 mod cluster_access;
 mod cluster_dirs;
 #[cfg(unix)]
@@ -29,6 +31,7 @@ mod control_socket;
 mod groups;
 mod inspecting;
 mod look;
+mod outbox;
 #[cfg_attr(not(unix), allow(dead_code, reason = "there is no control socket that it travels over"))]
 mod report;
 #[cfg(unix)]
@@ -41,9 +44,11 @@ mod status;
 mod table;
 #[cfg(unix)]
 mod top;
+mod trace;
 mod units;
 
 pub use call::{CallCommand, run as call};
+pub use closes::{ClosesFlags, run as closes};
 #[cfg(unix)]
 pub use commands::{ReloadFlags, RestartFlags, StopFlags, reload, restart, stop};
 pub use connections::{ConnectionsFlags, run as connections};
@@ -53,3 +58,4 @@ pub use start::{StartFlags, run as start};
 pub use status::{StatusFlags, run as status};
 #[cfg(unix)]
 pub use top::{TopFlags, run as top};
+pub use trace::{TraceFlags, run as trace};

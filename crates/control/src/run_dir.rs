@@ -1,6 +1,9 @@
 //! The run directory of a cluster: a lock, so that one cluster runs there at a time, in a file with the process id;
 //! the control socket; the log of a cluster in the background; and the token of the page. The supervisor takes the lock, the commands look
 //! who holds it; a crash leaves no lock behind.
+//!
+//! The user who started the cluster controls it, and root. Where the group of the directory may write to it, the group
+//! does, too: it could exchange the files anyway.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -8,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, Error, anyhow};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
@@ -109,6 +112,16 @@ impl RunDir {
         Ok(())
     }
 
+    /// Returns whether the directory's group controls the cluster.
+    fn is_shared_with_group(&self) -> bool {
+        fs::metadata(&self.0).is_ok_and(|directory| directory.permissions().mode() & 0o020 != 0)
+    }
+
+    /// Returns the permissions of the control socket: those who may open it control the cluster.
+    pub(crate) fn socket_permissions(&self) -> Permissions {
+        Permissions::from_mode(if self.is_shared_with_group() { 0o660 } else { 0o600 })
+    }
+
     /// Takes the lock, and writes this process's id into its file.
     ///
     /// # Errors
@@ -124,6 +137,11 @@ impl RunDir {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("cannot open {name} (--run-dir)"))?;
+        if self.is_shared_with_group() {
+            // Not by the mode above, from which the umask takes rights away. Where the file is another user's, it has
+            // its permissions already.
+            let _ = file.set_permissions(Permissions::from_mode(0o640));
+        }
         for _ in 0..LOCK_TRIES {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Lock::of_this_process(file).with_context(|| format!("cannot write {name}")),
@@ -161,10 +179,20 @@ impl RunDir {
         self.look(FlockOperation::LockShared).map(drop)
     }
 
+    /// The error for a user who may not ask the cluster that runs here.
+    pub(crate) fn forbidden(&self) -> Error {
+        let directory = self.0.display();
+        let group = if self.is_shared_with_group() { ", or be in the group of this directory" } else { "" };
+        anyhow!(
+            "{directory}: only the user who started the cluster there may ask it: use sudo{group} (permission denied)"
+        )
+    }
+
     fn look(&self, how: FlockOperation) -> anyhow::Result<Holder> {
         let path = self.process_id();
         let mut file = match File::open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Holder::Nobody),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Err(self.forbidden()),
             file => file.with_context(|| format!("cannot open {}", path.display()))?,
         };
         loop {
@@ -265,6 +293,19 @@ mod tests {
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let other = RunDir::new(&directory.path().join("other")).unwrap().admin_token().unwrap();
         assert_ne!(fs::read_to_string(other).unwrap(), token);
+    }
+
+    #[test]
+    fn the_group_that_may_write_to_the_directory_controls_the_cluster() {
+        let directory = tempfile::tempdir().unwrap();
+        let here = made_in(&directory);
+        let lock = here.lock().unwrap();
+        let of_lock = || fs::metadata(here.process_id()).unwrap().permissions().mode() & 0o777;
+        assert_eq!((of_lock(), here.socket_permissions().mode()), (0o600, 0o600));
+        drop(lock);
+        fs::set_permissions(here.path(), Permissions::from_mode(0o770)).unwrap();
+        let _lock = here.lock().unwrap();
+        assert_eq!((of_lock(), here.socket_permissions().mode()), (0o640, 0o660));
     }
 
     #[test]

@@ -2,11 +2,12 @@
 //! socket. `commands.rs` and `status.rs` use it.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
-use crate::cluster_dirs::ClusterDirs;
+use crate::cluster_dirs::{ClusterDirs, PACKAGED_RUN_DIR, packaged_configs};
 use crate::control_socket::{self, Request};
 use crate::report::ClusterReport;
 use crate::run_dir::{Holder, RunDir};
@@ -18,7 +19,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// How long a report may take: a cluster waits a second for daemons that do not answer.
-const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
+const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A cluster that ran when it was looked for.
 #[derive(Debug)]
@@ -34,11 +35,18 @@ impl RunningCluster {
     /// # Errors
     /// [`NothingRuns`], or that the directories do not exist, or cannot be read.
     pub(crate) fn find(dirs: &ClusterDirs) -> anyhow::Result<Self> {
-        let run_dir = dirs.run_dir()?;
-        match run_dir.holder()? {
-            Holder::Process(process_id) => Ok(Self { run_dir, process_id }),
-            Holder::Nobody => Err(NothingRuns(run_dir).into()),
+        let searched = dirs.run_dirs_to_search()?;
+        for run_dir in &searched {
+            if let Holder::Process(process_id) = run_dir.holder()? {
+                return Ok(Self { run_dir: run_dir.clone(), process_id });
+            }
         }
+        Err(NothingRuns(searched).into())
+    }
+
+    /// Returns whether it is that of the Debian package's service, which systemd starts and stops.
+    pub(crate) fn is_of_service(&self) -> bool {
+        self.run_dir.path() == Path::new(PACKAGED_RUN_DIR)
     }
 
     /// Asks it for a report.
@@ -46,7 +54,8 @@ impl RunningCluster {
     /// # Errors
     /// When it does not answer.
     pub(crate) fn report(&self) -> anyhow::Result<ClusterReport> {
-        control_socket::ask(&self.run_dir.socket(), Request::Status, REPORT_TIMEOUT)
+        let asked = control_socket::ask(&self.run_dir.socket(), Request::Status, REPORT_TIMEOUT);
+        asked.with_context(|| format!("the supervisor, process {}, does not report", self.process_id))
     }
 
     /// Reloads it; returns when all is done.
@@ -73,14 +82,22 @@ impl RunningCluster {
     }
 }
 
-/// No cluster runs in this run directory.
+/// No cluster runs in these run directories.
 #[derive(Debug)]
-pub(crate) struct NothingRuns(RunDir);
+pub(crate) struct NothingRuns(Vec<RunDir>);
 
 impl fmt::Display for NothingRuns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let directory = self.0.path().display();
-        write!(f, "nothing runs in {directory}: was it started with the same --config-dir or --run-dir?")
+        let directories: Vec<_> = self.0.iter().map(|run_dir| run_dir.path().display().to_string()).collect();
+        let directories = directories.join(" or ");
+        if self.0.len() > 1 && packaged_configs().is_some() {
+            let units = "`systemctl status 'gatewayworker*'` shows the units of the package";
+            return write!(
+                f,
+                "nothing runs in {directories}: {units}, status --register-address their cluster"
+            );
+        }
+        write!(f, "nothing runs in {directories}: was it started with the same --config-dir or --run-dir?")
     }
 }
 

@@ -17,7 +17,8 @@ const LINE_COST: usize = 64;
 /// [`LineWriter::write`] never blocks: while nobody reads the stream (a pipe without a
 /// reader, a terminal after Ctrl-S), up to 2 MiB of lines wait. Further lines are dropped and
 /// counted, and a line with their number is written as soon as the stream takes lines again.
-/// Lines which the stream refuses (its reader is gone, the disk is full) are counted as dropped.
+/// Lines which the stream refuses (its reader is gone, the disk is full) are counted as dropped, too; their number is
+/// written before the next line.
 ///
 /// Clones write to the same stream. The thread lives as long as the process.
 #[derive(Debug, Clone)]
@@ -39,6 +40,9 @@ struct Queue {
     bytes: usize,
     /// Lines dropped since the last line that was queued; no notice of them is queued yet.
     unreported: u64,
+    /// Lines that could not be written; a notice of them is queued before the next line, as it could not be written
+    /// now either.
+    unwritten: u64,
     /// All lines that were dropped, or could not be written.
     dropped: u64,
     is_writing: bool,
@@ -112,6 +116,7 @@ impl Queue {
             self.dropped += 1;
             return;
         }
+        self.unreported += std::mem::take(&mut self.unwritten);
         if self.unreported > 0 {
             self.jobs.push_back(Job::Dropped(std::mem::take(&mut self.unreported)));
         }
@@ -137,9 +142,16 @@ impl Queue {
     fn done(&mut self, job: &Job, is_written: bool) {
         self.is_writing = false;
         self.finished += 1;
-        if let Job::Line(line) = job {
-            self.bytes -= line.len() + LINE_COST;
-            self.dropped += u64::from(!is_written);
+        let lines = match job {
+            Job::Line(line) => {
+                self.bytes -= line.len() + LINE_COST;
+                self.dropped += u64::from(!is_written);
+                1
+            }
+            Job::Dropped(count) => *count,
+        };
+        if !is_written {
+            self.unwritten += lines;
         }
         if !self.has_jobs() {
             // The burst is over: give its memory back.
@@ -155,13 +167,18 @@ impl Shared {
 
     /// Writes for ever. A stream that fails has no reader: its lines are dropped.
     fn write_all(&self, mut stream: impl Write, notice: impl Fn(u64) -> Vec<u8>) {
+        let mut is_written = true;
         loop {
             let job = self.next();
             let written = match &job {
                 Job::Line(line) => stream.write_all(line),
+                // The line before may have been written in part.
+                Job::Dropped(count) if !is_written => {
+                    stream.write_all(&[b"\n", notice(*count).as_slice()].concat())
+                }
                 Job::Dropped(count) => stream.write_all(&notice(*count)),
             };
-            let is_written = written.and_then(|()| stream.flush()).is_ok();
+            is_written = written.and_then(|()| stream.flush()).is_ok();
             self.queue().done(&job, is_written);
         }
     }
@@ -237,6 +254,44 @@ mod tests {
         writer.write(vec![b'x'; MAX_WAITING_BYTES]);
         allow.send(()).unwrap();
         assert_eq!(lines.recv().unwrap(), "1 dropped\n");
+    }
+
+    /// A disk that is full until the test says otherwise.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(bool, Vec<u8>)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let (is_full, file) = &mut *self.0.lock().unwrap();
+            if *is_full {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            file.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_disk_that_is_no_longer_full_gets_the_number_of_lines_that_are_missing() {
+        let disk = Disk::default();
+        let notice = |count| format!("{count} dropped\n").into_bytes();
+        let writer = LineWriter::start("test", disk.clone(), notice).unwrap();
+        let write = |line: &str| {
+            writer.write(line.as_bytes().to_vec());
+            assert!(writer.flush(Duration::from_secs(30)));
+        };
+        write("a\n");
+        disk.0.lock().unwrap().0 = true;
+        write("b\n");
+        write("c\n");
+        disk.0.lock().unwrap().0 = false;
+        write("d\n");
+        assert_eq!(String::from_utf8_lossy(&disk.0.lock().unwrap().1), "a\n\n2 dropped\nd\n");
+        assert_eq!(writer.dropped(), 2);
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Log {
         let finish_line: Arc<FinishLine> = Arc::new(finish_line);
         let finish = finish_line.clone();
         let notice = move |dropped| {
-            let message = format!("{dropped} log lines were dropped because nobody read them");
+            let message = format!("{dropped} log lines were dropped: nobody read them, or the disk was full");
             finish(format.line(Level::WARN, &message))
         };
         Ok(Self { format, lines: LineWriter::start("log", io::stderr(), notice)?, finish_line })

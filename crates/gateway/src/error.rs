@@ -29,6 +29,10 @@ pub enum Error {
     /// `metrics_listen` cannot be listened on.
     #[error(transparent)]
     Metrics(#[from] BindError),
+    /// The spans of traced events cannot be exported.
+    #[cfg(feature = "otel")]
+    #[error(transparent)]
+    Otel(#[from] gatewayworker_otel::SetupError),
     /// The limit on open files leaves next to no room for connections.
     #[error(
         "the limit on open files is {limit}, and {reserved} of them are taken or set aside for the gateway itself: \

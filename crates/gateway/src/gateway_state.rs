@@ -40,6 +40,18 @@ pub(crate) const MAX_INSPECTIONS: usize = 4;
 /// How many clients, or one client how many times, operators trace at the same time.
 pub(crate) const MAX_TRACES: usize = 10;
 
+/// How long things took, for the metrics. A gateway has it where its metrics are shown; without it, no time is taken
+/// for it.
+#[derive(Debug, Default)]
+pub(crate) struct Timings {
+    /// How long broadcasts took.
+    pub(crate) broadcasts: Histogram,
+    /// How long workers took to admit clients.
+    pub(crate) admissions: Histogram,
+    /// How long workers waited for the answers to their reports, as they tell.
+    pub(crate) round_trips: Histogram,
+}
+
 /// The state that all shards and links share.
 #[derive(Debug)]
 pub(crate) struct GatewayState {
@@ -78,12 +90,8 @@ pub(crate) struct GatewayState {
     pub(crate) clients: AtomicUsize,
     /// The counters of each shard.
     pub(crate) counters: Vec<Arc<ShardCounters>>,
-    /// How long broadcasts took.
-    pub(crate) broadcasts: Histogram,
-    /// How long workers took to admit clients.
-    pub(crate) admissions: Histogram,
-    /// How long workers waited for the answers to their reports, as they told.
-    pub(crate) round_trips: Histogram,
+    /// Where somebody asks for times.
+    pub(crate) timings: Option<Timings>,
     pub(crate) started: Instant,
     /// The open listeners with their URLs, in the order of the configuration.
     pub(crate) listeners: OnceLock<Vec<(String, Arc<Listener>)>>,
@@ -94,6 +102,9 @@ pub(crate) struct GatewayState {
     pub(crate) logs: Logs,
     /// The next sequence number of a connect, join or bind.
     pub(crate) next_seq: AtomicU64,
+    /// Where the spans of traced events go; nowhere where no event is traced.
+    #[cfg(feature = "otel")]
+    pub(crate) span_exporter: Option<gatewayworker_otel::Exporter>,
 }
 
 impl GatewayState {
@@ -130,15 +141,15 @@ impl GatewayState {
             rejection_permits: Arc::new(Semaphore::new(capacity.rejected)),
             clients: AtomicUsize::new(0),
             counters,
-            broadcasts: Histogram::default(),
-            admissions: Histogram::default(),
-            round_trips: Histogram::default(),
+            timings: None,
             started: Instant::now(),
             listeners: OnceLock::new(),
             inspections: Semaphore::new(MAX_INSPECTIONS),
             traces: Arc::new(Semaphore::new(MAX_TRACES)),
             logs: Logs::default(),
             next_seq: AtomicU64::new(1),
+            #[cfg(feature = "otel")]
+            span_exporter: None,
             config,
         }
     }
@@ -154,10 +165,30 @@ impl GatewayState {
         self
     }
 
+    /// Returns the state with these times, which are noted from now on.
+    pub(crate) fn with_timings(mut self, timings: Option<Timings>) -> Self {
+        self.timings = timings;
+        self
+    }
+
     /// Returns the state with loops that a watchdog watches.
     pub(crate) fn with_loops(mut self, loops: WatchedLoops) -> Self {
         self.loops = loops;
         self
+    }
+
+    /// Returns the state with an exporter for the spans of traced events.
+    #[cfg(feature = "otel")]
+    pub(crate) fn with_span_exporter(mut self, exporter: Option<gatewayworker_otel::Exporter>) -> Self {
+        self.span_exporter = exporter;
+        self
+    }
+
+    /// Returns the settings of the spans of a shard. Where spans go nowhere, no event is traced.
+    #[cfg(feature = "otel")]
+    pub(crate) fn span_settings(&self) -> crate::core::event_spans::SpanSettings {
+        let sample = if self.span_exporter.is_some() { self.config.trace_sample } else { 0.0 };
+        crate::core::event_spans::SpanSettings { sample, seed: rand::random() }
     }
 
     /// Returns the stats that `status` shows.
@@ -179,6 +210,8 @@ impl GatewayState {
             self.rejections.stats(),
             self.limits.stats(),
             self.traffic(),
+            #[cfg(feature = "otel")]
+            self.span_exporter.iter().map(|exporter| ("spans_lost", exporter.lost())).collect(),
         ]
         .concat()
     }

@@ -20,7 +20,8 @@ use tokio::sync::oneshot;
 use crate::closes::Closed;
 use crate::core::close::CloseRecord;
 use crate::core::inspect::{
-    self, ClientFilter, ClientWalk, FilterError, FoundClient, FullClient, GroupWalk, Walked, connection_id,
+    self, ClientFilter, ClientWalk, FilterError, FoundClient, FullClient, GroupWalk, OldestEventWalk, Walked,
+    connection_id,
 };
 use crate::gateway_state::{GatewayState, MAX_INSPECTIONS};
 use crate::problem::problem;
@@ -56,7 +57,7 @@ async fn answer_one(
     now_ms: u64,
 ) -> Result<InspectAnswer, ShardGone> {
     Ok(match request {
-        InspectRequest::Gateway => InspectAnswer::Gateway(Box::new(gateway(state, now_ms))),
+        InspectRequest::Gateway => InspectAnswer::Gateway(Box::new(gateway(state, now_ms).await?)),
         InspectRequest::Clients(query) => clients(&query, state, now_ms).await?,
         InspectRequest::Client { id } => client(&id, state, now_ms).await?,
         InspectRequest::Groups { limit } => InspectAnswer::Groups(groups(bounded(limit), state).await?),
@@ -90,9 +91,14 @@ pub(crate) async fn ask<T: Send + 'static>(
     answer.await.map_err(|_| ShardGone(shard))
 }
 
-fn gateway(state: &GatewayState, now_ms: u64) -> GatewayReport {
+async fn gateway(state: &GatewayState, now_ms: u64) -> Result<GatewayReport, ShardGone> {
     let registers = &state.config.register_address;
-    GatewayReport {
+    let workers = state.workers.all();
+    let oldest = match workers.iter().any(|worker| worker.unfinished() > 0) {
+        true => oldest_events(state).await?,
+        false => Vec::new(),
+    };
+    Ok(GatewayReport {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance: hex(state.epochs.instance()),
         uptime_ms: state.started.elapsed().as_millis() as u64,
@@ -112,11 +118,31 @@ fn gateway(state: &GatewayState, now_ms: u64) -> GatewayReport {
                 connected: state.registers.is_up(address),
             })
             .collect(),
-        workers: state.workers.all().iter().map(|worker| worker_report(worker, now_ms)).collect(),
-    }
+        workers: workers.iter().map(|worker| worker_report(worker, &oldest, now_ms)).collect(),
+    })
 }
 
-fn worker_report(worker: &WorkerLink, now_ms: u64) -> WorkerReport {
+/// Walks over the clients of all shards. Returns how long the oldest event of each worker has waited, in ms.
+async fn oldest_events(state: &GatewayState) -> Result<Vec<(Arc<WorkerLink>, u64)>, ShardGone> {
+    let mut walk = OldestEventWalk::new();
+    for shard in 0..state.shards.len() {
+        loop {
+            let walked;
+            (walk, walked) = ask(state, shard, move |core| {
+                let walked = walk.advance(core);
+                (walk, walked)
+            })
+            .await?;
+            if walked == Walked::All {
+                break;
+            }
+        }
+    }
+    Ok(walk.finish())
+}
+
+fn worker_report(worker: &Arc<WorkerLink>, oldest: &[(Arc<WorkerLink>, u64)], now_ms: u64) -> WorkerReport {
+    let oldest = oldest.iter().find(|(link, _)| Arc::ptr_eq(link, worker));
     let state = match (worker.is_open(), worker.is_draining()) {
         (true, _) => "open",
         (_, true) => "draining",
@@ -132,6 +158,7 @@ fn worker_report(worker: &WorkerLink, now_ms: u64) -> WorkerReport {
         clients: worker.clients() as u64,
         unfinished: worker.unfinished() as u64,
         unfinished_bytes: worker.unfinished_bytes() as u64,
+        oldest_ms: oldest.map_or(0, |(_, oldest_ms)| *oldest_ms),
         version: report.map(|report| report.version.clone()),
         uptime_ms: report.map(|report| report.uptime_ms),
         round_trip_ms: report.and_then(round_trip_ms),
@@ -288,6 +315,7 @@ fn client_report(found: FoundClient, state: &GatewayState) -> ClientReport {
         unfinished: found.unfinished as u64,
         worker: name(found.worker.as_bytes()),
         is_pending: found.is_pending,
+        oldest_ms: found.oldest_ms,
     }
 }
 

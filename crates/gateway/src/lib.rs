@@ -47,6 +47,8 @@ mod problem;
 mod server;
 mod shard;
 mod socket;
+#[cfg(feature = "otel")]
+mod spans;
 mod tls;
 mod trace_queue;
 mod transmit;
@@ -65,7 +67,7 @@ use tracing::info;
 use capacity::Capacity;
 pub use config::{
     Cli, Config, ConfigError, Flags, LanIp, LanIpError, ListenUrl, ListenUrlError, ListenerConfig, NoLanIp,
-    RealIpHeader,
+    RealIpHeader, TraceParent,
 };
 pub use core::delivery_settings::DeliveryMode;
 pub use core::listener_policy::SlowConsumer;
@@ -133,12 +135,8 @@ fn run_with(cli: Cli, protocols: Protocols) -> ExitCode {
 
 /// Serves the page for operators, until what is returned is dropped.
 fn start_page(page: Page, config: &Config, warnings: Warnings) -> anyhow::Result<ServedPage> {
-    let access = Access {
-        registers: config.register_address.clone(),
-        secret_key: config.secret_key.clone(),
-        tls: config.link_tls.load_for_both().map_err(ConfigError::from)?,
-        question_timeout: Access::QUESTION_TIMEOUT,
-    };
+    let tls = config.link_tls.load_for_both().map_err(ConfigError::from)?;
+    let access = Access::new(config.register_address.clone(), config.secret_key.clone(), tls);
     let about = About { served_by: "gateway", access, warnings: Some(warnings), daemons: None };
     Ok(page.start(about, CancellationToken::new())?)
 }

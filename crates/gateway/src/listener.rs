@@ -14,7 +14,7 @@ use gatewayworker_protocol::Payload;
 
 use crate::access::AccessPolicy;
 use crate::access::connect_rates::ConnectRates;
-use crate::config::{Config, ConfigError, ListenerConfig};
+use crate::config::{Config, ConfigError, ListenerConfig, TraceParent};
 use crate::core::keyed_limit::KeyedLimit;
 use crate::core::listener_policy::ListenerPolicy;
 use crate::core::websocket::encode;
@@ -29,6 +29,8 @@ pub(crate) struct Listener {
     pub(crate) handshake_timeout: Duration,
     pub(crate) max_header_bytes: usize,
     pub(crate) access: AccessPolicy,
+    /// A client's own span is the parent of those of its connect.
+    pub(crate) accepts_trace_parent: bool,
     /// The clients by address, where `max_connections_per_address` is set.
     addresses: Option<KeyedLimit<AddressPrefix>>,
     /// How often addresses connect, where `max_connects_per_second_per_address` is set.
@@ -73,6 +75,7 @@ impl Listener {
             handshake_timeout: Duration::from_millis(config.handshake_timeout_ms),
             max_header_bytes: config.max_header_bytes,
             access: AccessPolicy::of(&config)?,
+            accepts_trace_parent: cfg!(feature = "otel") && config.trace_parent == TraceParent::Accept,
             addresses: match config.max_connections_per_address {
                 0 => None,
                 max => Some(KeyedLimit::new(max)),

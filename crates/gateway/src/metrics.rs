@@ -12,7 +12,7 @@ use crate::core::counters::{ListenerCounters, ShardCounters};
 use crate::core::gauges::ShardGauges;
 use crate::core::inspect::{OldestEventWalk, Walked};
 use crate::core::ports::Directory;
-use crate::gateway_state::GatewayState;
+use crate::gateway_state::{GatewayState, Timings};
 use crate::inspect::{ShardGone, ask};
 use crate::shard::Core;
 
@@ -160,21 +160,23 @@ impl GatewayMetrics {
             "Events that were dropped, as one worker after another ended with them (max_deliveries).",
             delivery.undeliverable(),
         );
-        into.histogram(
-            "gatewayworker_broadcast_duration_seconds",
-            "From when a message for several clients is queued until it is written to each that reads.",
-            self.shared.broadcasts.read(),
-        );
-        into.histogram(
-            "gatewayworker_admission_duration_seconds",
-            "From a client's handshake until its worker admits it.",
-            self.shared.admissions.read(),
-        );
-        into.histogram(
-            "gatewayworker_ping_rtt_seconds",
-            "How long a frame of a worker to the gateway and its answer took, as workers report it.",
-            self.shared.round_trips.read(),
-        );
+        if let Some(Timings { broadcasts, admissions, round_trips }) = &self.shared.timings {
+            into.histogram(
+                "gatewayworker_broadcast_duration_seconds",
+                "From when a message for several clients is queued until it is written to each that reads.",
+                broadcasts.read(),
+            );
+            into.histogram(
+                "gatewayworker_admission_duration_seconds",
+                "From a client's handshake until its worker admits it.",
+                admissions.read(),
+            );
+            into.histogram(
+                "gatewayworker_ping_rtt_seconds",
+                "How long a frame of a worker to the gateway and its answer took, as workers report it.",
+                round_trips.read(),
+            );
+        }
     }
 
     fn read_certificates(&self, into: &mut Families) {

@@ -24,14 +24,16 @@ struct Lines {
     bytes: usize,
     /// Frames that were left out behind those.
     missed: u64,
-    /// The last line. Nothing is taken behind it.
+    /// The last line, until it is read.
     end: Option<String>,
+    /// Nothing is taken any more.
+    has_ended: bool,
 }
 
 impl Lines {
     /// Takes a frame, or counts it as missed.
     fn push(&mut self, frame: TracedFrame) {
-        if self.end.is_some() {
+        if self.has_ended {
             return;
         }
         let bytes = self.bytes + payload_bytes(&frame);
@@ -50,8 +52,14 @@ impl Lines {
             return Some(TraceLine::Frame(frame));
         }
         match std::mem::take(&mut self.missed) {
-            0 => self.end.clone().map(|end| TraceLine::End { end }),
+            0 => self.end.take().map(|end| TraceLine::End { end }),
             missed => Some(TraceLine::Missed { missed }),
+        }
+    }
+
+    fn end(&mut self, why: impl Into<String>) {
+        if !std::mem::replace(&mut self.has_ended, true) {
+            self.end = Some(why.into());
         }
     }
 }
@@ -86,11 +94,11 @@ impl TraceQueue {
 
     /// Ends the trace with this line, behind all others, unless it has ended.
     pub(crate) fn end(&self, why: impl Into<String>) {
-        self.lines().end.get_or_insert_with(|| why.into());
+        self.lines().end(why);
         self.more.notify_one();
     }
 
-    /// Takes the next line; `None` where none waits. The last line is returned again and again.
+    /// Takes the next line; `None` where none waits.
     pub(crate) fn pop(&self) -> Option<TraceLine> {
         self.lines().pop()
     }
@@ -169,8 +177,8 @@ mod tests {
         queue.end("second");
         queue.push(frame(2, 1));
         assert!(matches!(queue.pop(), Some(TraceLine::Frame(_))));
-        for _ in 0..2 {
-            assert_eq!(queue.pop(), Some(TraceLine::End { end: "first".into() }));
-        }
+        assert_eq!(queue.pop(), Some(TraceLine::End { end: "first".into() }));
+        queue.end("third");
+        assert_eq!(queue.pop(), None);
     }
 }

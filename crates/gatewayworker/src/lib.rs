@@ -56,6 +56,9 @@ pub use gatewayworker_gateway as gateway;
 pub use gatewayworker_register as register;
 pub use gatewayworker_router as router;
 
+/// OpenTelemetry's interface, for spans of the application's own.
+#[cfg(feature = "otel")]
+pub use gatewayworker_businessworker::opentelemetry;
 pub use gatewayworker_businessworker::{
     Admission, BoxError, Client, ClientCloseFrame, CloseReason, Events, Handshake, Message, NoSettings,
     Result, Session, Start,
@@ -83,6 +86,9 @@ mod readme {
     struct Channel;
     #[doc = include_str!("../../../docs/guide/metrics.md")]
     struct Metrics;
+    #[cfg(feature = "otel")]
+    #[doc = include_str!("../../../docs/guide/tracing.md")]
+    struct Tracing;
     #[doc = include_str!("../../../docs/guide/router.md")]
     struct Router;
 }

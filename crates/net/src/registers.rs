@@ -4,6 +4,7 @@
 //! This is the shell: it reads and writes lines and waits. A [`RegisterConnection`] for each
 //! register decides what to do, and when. A gateway runs [`announce`]; workers and client libraries run [`follow`].
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use tracing::{info, warn};
+use tracing::instrument::WithSubscriber;
+use tracing::{Dispatch, info, warn};
 
 use crate::address_lists::AddressLists;
 use crate::connection_end::ConnectionEnd;
@@ -62,6 +64,33 @@ pub async fn follow(
     addresses: watch::Sender<Vec<String>>,
     links: &RegisterLinks,
 ) {
+    follow_all((registers, secret_key, tls), addresses, links, |connection, connections| {
+        connections.spawn(connection);
+    })
+    .await;
+}
+
+/// Follows every register as [`follow`] does, and logs nothing: for one who only looks, in a process whose own links to
+/// the same registers are logged.
+pub async fn follow_silently(
+    registers: &[String],
+    secret_key: &SecretKey,
+    tls: Option<&LinkTls>,
+    addresses: watch::Sender<Vec<String>>,
+    links: &RegisterLinks,
+) {
+    follow_all((registers, secret_key, tls), addresses, links, |connection, connections| {
+        connections.spawn(connection.with_subscriber(Dispatch::none()));
+    })
+    .await;
+}
+
+async fn follow_all(
+    (registers, secret_key, tls): (&[String], &SecretKey, Option<&LinkTls>),
+    addresses: watch::Sender<Vec<String>>,
+    links: &RegisterLinks,
+    spawn: impl Fn(Pin<Box<dyn Future<Output = ()> + Send>>, &mut JoinSet<()>),
+) {
     let mut connections = JoinSet::new();
     let lists = Arc::new(Mutex::new(AddressLists::default()));
     for (index, register) in registers.iter().enumerate() {
@@ -80,7 +109,8 @@ pub async fn follow(
                 changed
             });
         };
-        connections.spawn(RegisterTask::new(register, hello, tls, links.clone(), take_list).run());
+        let connection = RegisterTask::new(register, hello, tls, links.clone(), take_list).run();
+        spawn(Box::pin(connection), &mut connections);
     }
     until_a_panic(connections).await;
 }

@@ -40,6 +40,8 @@ pub struct Features {
     pub acknowledged_events: bool,
     /// `worker-reports`: the worker tells the gateway about itself with REPORT, and the gateway answers with REPORTED.
     pub worker_reports: bool,
+    /// `trace-context`: an event that is traced carries a [`TraceContext`](crate::TraceContext).
+    pub trace_context: bool,
     /// `interest`: the gateway tells those who ask for it which groups and uids it may have.
     pub interest: bool,
 }
@@ -64,6 +66,7 @@ impl Features {
         close_detail: true,
         acknowledged_events: true,
         worker_reports: true,
+        trace_context: true,
         interest: true,
     };
 
@@ -79,6 +82,7 @@ impl Features {
                 "close-detail" => features.close_detail = true,
                 "acknowledged-events" => features.acknowledged_events = true,
                 "worker-reports" => features.worker_reports = true,
+                "trace-context" => features.trace_context = true,
                 "interest" => features.interest = true,
                 _ => {}
             }
@@ -96,6 +100,7 @@ impl Features {
             (self.close_detail, "close-detail"),
             (self.acknowledged_events, "acknowledged-events"),
             (self.worker_reports, "worker-reports"),
+            (self.trace_context, "trace-context"),
             (self.interest, "interest"),
         ]
         .into_iter()
@@ -202,7 +207,7 @@ mod tests {
             (welcome(some), r#"{"features":["channel"]}"#),
             (
                 welcome(Features::ALL),
-                r#"{"features":["close-reason","admission","channel","large-frames","close-detail","acknowledged-events","worker-reports","interest"]}"#,
+                r#"{"features":["close-reason","admission","channel","large-frames","close-detail","acknowledged-events","worker-reports","trace-context","interest"]}"#,
             ),
             (
                 PingBody::Welcome { features: some, pairing: Some(Pairing { instance: 0xabc, epoch: 7 }) },

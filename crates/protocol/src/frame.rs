@@ -33,6 +33,9 @@ pub const FLAG_ASKS: u8 = 0x08;
 /// Flag bit 4, ours: the event was given to a worker before, which may have handled it. Only a worker
 /// that lists `acknowledged-events` among its features gets such an event.
 pub const FLAG_REDELIVERED: u8 = 0x10;
+/// Flag bit 5, ours: a [`TraceContext`](crate::TraceContext) stands in front of the body. Only a worker that
+/// lists `trace-context` among its features gets such an event.
+pub const FLAG_TRACE_CONTEXT: u8 = 0x20;
 
 /// One frame. The fields are named as in the original's `GatewayProtocol`.
 #[derive(Debug, Clone, PartialEq, Eq)]

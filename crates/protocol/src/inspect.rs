@@ -159,6 +159,8 @@ pub enum ClientSort {
     Messages,
     /// The client's events that no worker has finished.
     Unfinished,
+    /// How long the first of these has waited.
+    Oldest,
 }
 
 /// A gateway.
@@ -227,6 +229,8 @@ pub struct WorkerReport {
     pub unfinished: u64,
     /// Their bytes.
     pub unfinished_bytes: u64,
+    /// For how long the client that waits longest has waited for its first unfinished event; 0 if none waits.
+    pub oldest_ms: u64,
     /// The version of its program. This and what follows is what it has reported itself; a worker of PHP, or of an
     /// earlier version, reports nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -303,6 +307,8 @@ pub struct ClientReport {
     pub worker: String,
     /// Its worker has not said yet whether it is admitted.
     pub is_pending: bool,
+    /// How long its first unfinished event has been the first; 0 if it has none.
+    pub oldest_ms: u64,
 }
 
 /// A client in full.

@@ -15,6 +15,7 @@
 //! - [`close_code`], [`CloseReason`]: why a client's connection ends, for the client and for its worker,
 //! - [`register`]: the JSON lines between a register and its peers,
 //! - [`request_target`]: path and query of a client's handshake,
+//! - [`TraceContext`]: which trace an event belongs to,
 //! - [`ClientId`], [`Uid`], [`GroupId`], [`SecretKey`]: identifiers and the cluster's key,
 //! - [`php`]: PHP's serialized values, of which sessions and answers consist.
 //!
@@ -40,6 +41,7 @@ pub mod register;
 pub mod report;
 pub mod request_target;
 mod secret;
+mod trace_context;
 
 pub use client_close_frame::ClientCloseFrame;
 pub use client_id::{ClientId, ParseClientIdError};
@@ -48,8 +50,10 @@ pub use close_reason::CloseReason;
 pub use command::{Audience, Body, Command, CommandError, EventCounts, Hello, Origin, Payload, encode_done};
 pub use features::{Features, Pairing, PingBody};
 pub use frame::{
-    FLAG_REDELIVERED, Frame, FrameError, HEADER_LEN, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN,
+    FLAG_REDELIVERED, FLAG_TRACE_CONTEXT, Frame, FrameError, HEADER_LEN, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN,
+    MAX_MESSAGE_LEN,
 };
 pub use ids::{GroupId, IdError, Uid};
 pub use question::{Field, Filter, Question, Select, frame_answer, parse_answer};
 pub use secret::SecretKey;
+pub use trace_context::TraceContext;

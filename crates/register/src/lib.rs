@@ -105,12 +105,8 @@ fn start_page(
     address: SocketAddr,
     warnings: Warnings,
 ) -> anyhow::Result<ServedPage> {
-    let access = Access {
-        registers: vec![gatewayworker_admin::reachable(address).to_string()],
-        secret_key: config.secret_key.clone(),
-        tls: config.link_tls.load_for_connecting()?,
-        question_timeout: Access::QUESTION_TIMEOUT,
-    };
+    let registers = vec![gatewayworker_admin::reachable(address).to_string()];
+    let access = Access::new(registers, config.secret_key.clone(), config.link_tls.load_for_connecting()?);
     let about = About { served_by: "register", access, warnings: Some(warnings), daemons: None };
     Ok(page.start(about, CancellationToken::new())?)
 }

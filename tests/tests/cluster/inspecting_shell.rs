@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 /// The end of a command: its status, standard output and standard error.
-type Ended = (Option<i32>, String, String);
+pub(super) type Ended = (Option<i32>, String, String);
 
-fn command(arguments: &[&str]) -> Command {
+pub(super) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GATEWAYWORKER_")) {
         command.env_remove(name);
@@ -30,13 +30,13 @@ async fn run(arguments: &[&str]) -> Ended {
 }
 
 /// Runs the tool on a cluster, with a short limit on answers.
-async fn tool(cluster: &Cluster, arguments: &[&str]) -> Ended {
+pub(super) async fn tool(cluster: &Cluster, arguments: &[&str]) -> Ended {
     let register = cluster.register.to_string();
     let limit = ["--register", &register, "--question-timeout-ms", "700"];
     run(&[arguments, &limit].concat()).await
 }
 
-fn json_of(ended: &Ended) -> Value {
+pub(super) fn json_of(ended: &Ended) -> Value {
     serde_json::from_str(&ended.1).unwrap_or_else(|_| panic!("{ended:?}"))
 }
 
@@ -62,7 +62,10 @@ async fn a_shell_lists_clients_and_shows_one_in_full() {
     let (status, output, error) = tool(&cluster, &["connections", "--group", "room"]).await;
     assert_eq!((status, &*error), (Some(0), ""));
     let lines: Vec<&str> = output.lines().collect();
-    assert!(lines[0].starts_with("CLIENT                OUTBOX  UNFINISHED  MESSAGES  AGE"), "{output}");
+    assert!(
+        lines[0].starts_with("CLIENT                OUTBOX  UNFINISHED  OLDEST  MESSAGES  AGE"),
+        "{output}"
+    );
     assert!(lines[1].starts_with(&format!("{id}  0 B ")), "{output}");
     assert!(lines[1].contains("小明\u{fffd}[2J") && !output.contains('\x1b'), "{output}");
     // Into a pipe, nothing is cut: the worker is the last column.

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod access;
+mod admin_page;
+mod admin_page_access;
 mod admission;
 mod api;
 mod bad_input;
@@ -15,6 +17,7 @@ mod http_limits;
 mod http_openapi;
 mod http_push;
 mod inspecting;
+mod inspecting_closes;
 mod inspecting_shell;
 mod interest;
 mod limits;
@@ -28,5 +31,9 @@ mod rfc6455;
 mod rfc7692;
 mod sessions;
 mod tls;
+mod traces;
+#[cfg(unix)]
+mod traces_shell;
 mod waiting;
 mod wire;
+mod worker_reports;

@@ -358,6 +358,19 @@ async fn a_worker_counts_questions_and_requests() {
 }
 
 #[tokio::test]
+async fn gateway_and_worker_measure_the_round_trip_between_them() {
+    let (_cluster, _, gateway, worker) = cluster().await;
+    for daemon in [worker, gateway] {
+        eventually("a round trip", async || {
+            let scrape = Scrape::of(daemon).await;
+            scrape.get("gatewayworker_ping_rtt_seconds_count") >= 1.0
+                && scrape.get("gatewayworker_ping_rtt_seconds_sum") > 0.0
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_register_counts_its_peers_and_why_it_closes_others() {
     let cluster = Cluster::builder().secret_key("key").metrics().start().await;
     let daemon = cluster.register_metrics.unwrap();

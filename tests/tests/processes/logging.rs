@@ -100,7 +100,7 @@ async fn dropped_lines_are_counted_and_the_last_lines_are_not_lost() {
             read.lock().unwrap().push_str(&String::from_utf8_lossy(&piece[..length]));
         }
     });
-    let notice = " log lines were dropped because nobody read them\n";
+    let notice = " log lines were dropped: nobody read them, or the disk was full\n";
     eventually("the lines to be counted", async || log.lock().unwrap().contains(notice)).await;
     ends(daemon).await;
     reading.join().unwrap();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
+mod admin_page;
 mod channel;
 mod client_guide;
 mod http_guide;
@@ -30,12 +31,21 @@ gatewayworker_tests::tests_with_programs! {
         nginx::behind_nginx_the_worker_sees_the_clients_address_and_messages_go_both_ways,
         nginx::a_forged_address_is_ignored,
         nginx::a_text_client_keeps_its_address_behind_nginxs_stream,
-        nginx::clients_reconnect_after_nginx_restarts;
+        nginx::clients_reconnect_after_nginx_restarts,
+        nginx::clients_of_a_gateway_that_stops_go_to_the_next_one;
     [PROMTOOL]
         metrics::promtool_has_no_objection_to_the_metrics_of_any_daemon,
         metrics::the_alert_rules_are_valid,
         metrics::the_queries_of_the_dashboard_are_valid;
     [CHROMIUM]
+        admin_page::without_the_token_it_shows_the_cluster_and_nothing_of_a_client,
+        admin_page::a_client_is_found_by_a_uid_that_is_markup_and_runs_no_code,
+        admin_page::a_message_arrives_at_the_client_and_a_kick_closes_it,
+        admin_page::a_trace_shows_frames_and_payloads_only_on_request,
+        admin_page::any_call_is_made_from_a_form_and_its_command_lines_lack_the_token,
+        admin_page::a_gateway_that_is_gone_is_a_problem_and_so_is_the_pages_own_server,
+        admin_page::it_speaks_the_language_of_its_user_and_no_other,
+        admin_page::it_does_not_scroll_sideways_on_a_phone,
         client_guide::the_program_of_the_guide_answers_pings_and_comes_back,
         page::two_users_chat_and_see_each_message_once_with_its_senders_name,
         page::a_name_with_html_runs_no_code,

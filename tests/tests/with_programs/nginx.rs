@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
-use gatewayworker::{Admission, Client, CloseReason, Events, Handshake, Message, Result};
+use gatewayworker::{Admission, Client, ClientId, CloseReason, Events, Handshake, Message, Result};
 use gatewayworker_gateway::Config;
 use gatewayworker_tests::process::free_port;
 use gatewayworker_tests::programs;
@@ -76,7 +76,7 @@ async fn fronted() -> Fronted {
     let (left, closed) = mpsc::unbounded_channel();
     let mirror = cluster.start_application(Mirror(left));
     let [web, text] = cluster.gateways[0].listeners[..] else { panic!("two listeners") };
-    let nginx = Nginx::start(web, text).await;
+    let nginx = Nginx::start(&[web], text).await;
     Fronted { nginx, listener: web, closed, _mirror: mirror, _cluster: cluster }
 }
 
@@ -89,7 +89,7 @@ struct Nginx {
 }
 
 impl Nginx {
-    async fn start(web_listener: SocketAddr, text_listener: SocketAddr) -> Self {
+    async fn start(web_listeners: &[SocketAddr], text_listener: SocketAddr) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name).display().to_string();
         let certificate = rcgen::generate_simple_self_signed(["example.com".to_owned()]).unwrap();
@@ -97,10 +97,11 @@ impl Nginx {
         std::fs::write(path("privkey.pem"), certificate.signing_key.serialize_pem()).unwrap();
         let [web, text] = [free_port(), free_port()].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
 
+        let upstream: String = web_listeners.iter().map(|listener| format!("server {listener};\n")).collect();
         let live = "/etc/letsencrypt/live/example.com/";
         let http = HTTP
             .replace("listen 443", &format!("listen {web}"))
-            .replace("127.0.0.1:8289;", &format!("{web_listener};"))
+            .replace("server 127.0.0.1:8289;", &upstream)
             .replace(live, &path(""));
         let stream = STREAM
             .replace("listen 8290", &format!("listen {text}"))
@@ -236,6 +237,31 @@ pub(crate) async fn clients_reconnect_after_nginx_restarts() {
     assert_eq!(soon("the close", fronted.closed.recv()).await, Some(CloseReason::ClientLeft));
     let mut client = fronted.nginx.wss(&[]).await;
     assert_eq!(client.text().await, "127.0.0.2");
+}
+
+pub(crate) async fn clients_of_a_gateway_that_stops_go_to_the_next_one() {
+    let cluster = Cluster::builder().gateways(2).gateway(|config| config.shutdown_spread_ms = 60_000);
+    let cluster = cluster.start().await;
+    let [one, two] = &cluster.gateways[..] else { panic!("two gateways") };
+    let nginx = Nginx::start(&[one.listener, two.listener], one.listener).await;
+    // They stay, so that nginx gives the next clients to the gateway that has fewer.
+    let mut clients = Vec::new();
+    let mut gateway_of_a_new_client = async || {
+        let mut client = nginx.wss(&[]).await;
+        let id: ClientId = client.text().await.parse().expect("a client id as greeting");
+        clients.push(client);
+        id.gateway()
+    };
+    let before = [gateway_of_a_new_client().await, gateway_of_a_new_client().await];
+    assert!(before.contains(&one.inner) && before.contains(&two.inner), "{before:?}");
+    one.begin_stop();
+    eventually("the first gateway to refuse clients", async || {
+        TcpStream::connect(one.listener).await.is_err()
+    })
+    .await;
+    for _ in 0..4 {
+        assert_eq!(gateway_of_a_new_client().await, two.inner);
+    }
 }
 
 pub(crate) async fn a_silent_client_is_pinged_before_nginx_closes_it() {

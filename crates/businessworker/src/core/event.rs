@@ -11,6 +11,8 @@ use gatewayworker_client::ClientId;
 use gatewayworker_protocol::{Body, CloseReason, Command, Origin, Payload};
 
 use super::epoch::{Epoch, Phase};
+#[cfg(feature = "otel")]
+use super::event_context::EventContext;
 
 /// What an event costs in the budget, in bytes, in addition to its session and body. With it,
 /// the budget also limits how many small events can wait.
@@ -32,6 +34,9 @@ pub struct Event {
     pub redelivered: bool,
     /// When it came, in ms of the worker's clock; 0 where nobody asks for that.
     pub received_ms: u64,
+    /// Its trace, where a gateway has decided that it is traced.
+    #[cfg(feature = "otel")]
+    pub trace: Option<Box<EventContext>>,
     /// The worker made it, as the client's gateway is lost.
     pub(super) is_loss: bool,
     pub(super) standing: Standing,
@@ -77,6 +82,20 @@ impl Event {
     // The large `Err` is intended: the caller goes on with the command.
     #[allow(clippy::result_large_err)]
     pub fn from_command(command: Command) -> Result<Self, Command> {
+        Self::from_link(command, None, false)
+    }
+
+    /// Converts a command that came on a link of this epoch into an event; `redelivered` is its frame's flag.
+    ///
+    /// # Errors
+    /// Returns the command unchanged if it is not an event.
+    #[allow(clippy::result_large_err)]
+    #[inline]
+    pub(super) fn from_link(
+        command: Command,
+        epoch: Option<&Arc<Epoch>>,
+        redelivered: bool,
+    ) -> Result<Self, Command> {
         let (origin, session, kind) = match command {
             Command::OnConnect { origin, session } => (origin, session, EventKind::Connect),
             Command::OnWebSocketConnect { origin, session, handshake, asks } => {
@@ -90,9 +109,11 @@ impl Event {
             origin,
             session,
             kind,
-            epoch: None,
-            redelivered: false,
+            epoch: epoch.cloned(),
+            redelivered,
             received_ms: 0,
+            #[cfg(feature = "otel")]
+            trace: None,
             is_loss: false,
             standing: Standing::Charged,
         })
@@ -108,6 +129,8 @@ impl Event {
             epoch: None,
             redelivered: true,
             received_ms: 0,
+            #[cfg(feature = "otel")]
+            trace: None,
             is_loss: true,
             standing: Standing::Charged,
         }

@@ -25,6 +25,8 @@ pub struct Identity {
     secret_key: SecretKey,
     /// The id of the process; with one, the worker acknowledges events.
     process: Option<u64>,
+    /// The worker takes the trace contexts of events.
+    takes_trace_contexts: bool,
     connections: AtomicU64,
 }
 
@@ -48,13 +50,27 @@ impl Identity {
     }
 
     fn new(name: String, id: WorkerId, secret_key: SecretKey) -> Self {
-        Self { name, id, secret_key, process: None, connections: AtomicU64::new(0) }
+        Self {
+            name,
+            id,
+            secret_key,
+            process: None,
+            takes_trace_contexts: false,
+            connections: AtomicU64::new(0),
+        }
     }
 
     /// Lets the worker acknowledge events, as the process with this random id.
     #[must_use]
     pub fn with_process(mut self, process: u64) -> Self {
         self.process = Some(process);
+        self
+    }
+
+    /// Lets gateways say which events are traced, or not; not by default.
+    #[must_use]
+    pub fn with_trace_contexts(mut self, takes_trace_contexts: bool) -> Self {
+        self.takes_trace_contexts = takes_trace_contexts;
         self
     }
 
@@ -83,7 +99,11 @@ impl Identity {
         Command::WorkerConnect(Hello {
             worker_key: Some(self.worker_key(stops)),
             secret_key: Some(self.secret_key.clone()),
-            features: Some(Features { acknowledged_events: self.process.is_some(), ..Features::ALL }),
+            features: Some(Features {
+                acknowledged_events: self.process.is_some(),
+                trace_context: self.takes_trace_contexts,
+                ..Features::ALL
+            }),
             process: self.process,
         })
     }
@@ -148,12 +168,8 @@ impl EventLink {
     /// When it is no command that is known here; it is ignored.
     pub fn receive(&self, frame: Frame) -> Result<Received, CommandError> {
         let redelivered = frame.flag & FLAG_REDELIVERED != 0;
-        let command = match Event::from_command(Command::decode(frame)?) {
-            Ok(mut event) => {
-                event.epoch = self.epoch.get().cloned();
-                event.redelivered = redelivered;
-                return Ok(Received::Event(event));
-            }
+        let command = match Event::from_link(Command::decode(frame)?, self.epoch.get(), redelivered) {
+            Ok(event) => return Ok(Received::Event(event)),
             Err(command) => command,
         };
         Ok(match command {

@@ -69,6 +69,8 @@ mod epoch_clients;
 mod epoch_tests;
 mod event;
 mod event_budget;
+#[cfg(feature = "otel")]
+mod event_context;
 mod event_link;
 mod hearing;
 mod pairings;
@@ -86,6 +88,8 @@ pub use epoch::{Epoch, Phase, Turn};
 pub use epoch_clients::{Kept, Unfinished};
 pub use event::{Event, EventKind};
 pub use event_budget::EventBudget;
+#[cfg(feature = "otel")]
+pub use event_context::EventContext;
 pub use event_link::{EventLink, Identity, Received};
 pub use pairings::{Pairings, Previous};
 pub use reporting::{NextReport, Reporting, RoundTrip};

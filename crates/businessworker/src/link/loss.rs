@@ -116,8 +116,8 @@ mod tests {
             Event::from_command(Command::OnConnect { origin, session: Default::default() }).unwrap();
         event.epoch = Some(epoch.clone());
         assert!(queues.has_room(&event));
-        let (id, event) = queues.enqueue(event).expect("no other is before it");
-        queues.clone().run(id, event).await;
+        let event = queues.enqueue(event).expect("no other is before it");
+        queues.clone().run(event).await;
         queues.epochs.end(&epoch);
         (queues, reports)
     }

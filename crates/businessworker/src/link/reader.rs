@@ -57,9 +57,14 @@ impl<E: Events> Reader<'_, E> {
         let mut is_unpaired = false;
         loop {
             let mut inline = slice.begin(Instant::now(), preemptions());
-            while let Some(frame) =
+            // Of all events of one read: those behind the first wait for the handlers of others.
+            let received_ms = if self.queues.handler.timings.is_some() { clock::now_ms() } else { 0 };
+            #[cfg_attr(not(feature = "otel"), allow(unused_mut, reason = "a trace is taken off it"))]
+            while let Some(mut frame) =
                 Frame::parse(&mut buffer, MAX_LARGE_FRAME_LEN).map_err(io::Error::other)?
             {
+                #[cfg(feature = "otel")]
+                let trace = crate::spans::take_context(&mut frame);
                 let received = match self.link.receive(frame) {
                     Ok(received) => received,
                     Err(error) => {
@@ -69,8 +74,10 @@ impl<E: Events> Reader<'_, E> {
                 };
                 match received {
                     Received::Event(mut event) => {
-                        if self.queues.handler.timings.is_some() {
-                            event.received_ms = clock::now_ms();
+                        event.received_ms = received_ms;
+                        #[cfg(feature = "otel")]
+                        {
+                            event.trace = trace;
                         }
                         if event.epoch.is_none() && !std::mem::replace(&mut is_unpaired, true) {
                             self.queues.replaced(self.address);
@@ -85,11 +92,11 @@ impl<E: Events> Reader<'_, E> {
                             inline = slice.begin(Instant::now(), preemptions());
                         }
                         match self.queues.enqueue(event) {
-                            Some((id, event)) if inline => {
-                                inline_queue.place(self.queues.clone().run(id, event));
+                            Some(event) if inline => {
+                                inline_queue.place(self.queues.clone().run(event));
                                 self.queues.run_inline(&mut inline_queue).await;
                             }
-                            Some((id, event)) => self.queues.spawn(id, event),
+                            Some(event) => self.queues.spawn(event),
                             None => {}
                         }
                         inline = inline && slice.handler_ran(Instant::now(), preemptions);
@@ -97,7 +104,7 @@ impl<E: Events> Reader<'_, E> {
                     Received::Adopt { origin, session } => {
                         let Some(epoch) = self.link.epoch() else { continue };
                         if let Some(event) = self.queues.clients.adopt(&origin, &session, epoch) {
-                            self.queues.spawn(event.client_id(), event);
+                            self.queues.spawn(event);
                         }
                     }
                     Received::Forget(connection_ids) => {

@@ -229,11 +229,22 @@ pub(crate) async fn told(fake: &mut FakeGateway) -> Command {
     }
 }
 
-/// Names a pairing on a gateway's event link; returns what the worker says before it attaches its call
-/// link.
+/// Names a pairing on the event link of a gateway that takes no reports; returns what the worker says before it
+/// attaches its call link.
 pub(crate) async fn pair(fake: &mut FakeGateway, instance: u64, epoch: u32) -> Vec<Command> {
+    pair_with(fake, Features { worker_reports: false, interest: false, ..Features::ALL }, instance, epoch)
+        .await
+}
+
+/// As [`pair`], for a gateway with these features.
+pub(crate) async fn pair_with(
+    fake: &mut FakeGateway,
+    features: Features,
+    instance: u64,
+    epoch: u32,
+) -> Vec<Command> {
     let pairing = Some(Pairing { instance, epoch });
-    let welcome = PingBody::Welcome { features: Features { interest: false, ..Features::ALL }, pairing };
+    let welcome = PingBody::Welcome { features, pairing };
     fake.events([Command::Ping(welcome.encode())]).await;
     let mut before = Vec::new();
     loop {

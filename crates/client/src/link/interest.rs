@@ -1,7 +1,7 @@
 //! The interest link to one gateway, and what is known of the gateway's names: the tokio shell around [`InterestView`].
 //!
 //! `link/mod.rs` has a task follow it as long as a connection of the call link stands, and ends the view with that. Sends and
-//! questions ask [`LinkInterest::may_have`]. The rules are in the core, and in `docs/decisions/0009-interest.md`.
+//! questions ask [`LinkInterest::may_have`]. The rules are in the core, and in `docs/decisions/0011-interest.md`.
 
 use std::convert::Infallible;
 use std::io;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, FromArgMatches};
 use gatewayworker_admin::{About, Access, Config, DaemonLook, OpenError, Page, ServedPage};
+use gatewayworker_client::SecretKey;
 use gatewayworker_daemon::{ListenerSource, ProcessUsage};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -26,6 +27,9 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:9600";
 
 /// What stands for no page.
 const OFF: &str = "off";
+
+/// Stands for the token that the start will draw, where the flags are only checked.
+const LIKE_DRAWN: &str = "0123456789abcdef";
 
 /// How often the page learns how the daemons are.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -116,8 +120,7 @@ pub(super) fn check(flags: &StartFlags) -> anyhow::Result<()> {
     }
     let mut config = config(flags, chosen.unwrap_or(DEFAULT_LISTEN));
     if config.token.is_empty() && config.token_file.is_none() && cfg!(unix) {
-        // The start draws one.
-        config.token = gatewayworker_client::SecretKey::new("0123456789abcdef");
+        config.token = SecretKey::new(LIKE_DRAWN);
     }
     Ok(config.validate(&access(flags)?.secret_key)?)
 }

@@ -64,7 +64,7 @@ impl ControlServer {
         let bind = || {
             run_dir.make()?;
             let lock = run_dir.lock()?;
-            anyhow::Ok((lock, control_socket::listen(&run_dir.socket())?))
+            anyhow::Ok((lock, control_socket::listen(&run_dir.socket(), run_dir.socket_permissions())?))
         };
         let (lock, listener) = match bind() {
             Ok(bound) => bound,

@@ -56,7 +56,8 @@ pub(super) fn start(format: LogFormat) -> anyhow::Result<()> {
     let log = Log::start_with(format, finish_line).context("cannot start a thread")?;
     let errors = log.clone();
     let notice = move |dropped| {
-        let message = format!("{dropped} lines were dropped because nobody read standard output");
+        let message =
+            format!("{dropped} lines were dropped: nobody read standard output, or the disk was full");
         errors.write(format.line(Level::WARN, &message));
         Vec::new()
     };

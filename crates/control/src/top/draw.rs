@@ -6,10 +6,11 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Row, Sparkline, Table, Wrap};
 
+use super::slow;
 use super::state::{Screen, State};
-use crate::cluster_status::state_of;
+use crate::cluster_status::{reported, state_of};
 use crate::table::text;
-use crate::units::{bytes, duration};
+use crate::units::{bytes, duration, short_time};
 
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 
@@ -26,6 +27,7 @@ pub(super) fn draw(state: &State, frame: &mut Frame<'_>) {
         }
         Screen::Overview => overview(state, frame, body),
         Screen::Mesh => mesh(state, frame, body),
+        Screen::Slow => slow_handlers(state, frame, body),
     }
     let problems: Vec<Line<'_>> = state.problems.iter().map(|problem| Line::from(text(problem))).collect();
     frame.render_widget(
@@ -52,6 +54,8 @@ fn title(state: &State) -> Line<'static> {
         screen(Screen::Overview, " Overview "),
         Span::raw(" "),
         screen(Screen::Mesh, " Mesh "),
+        Span::raw(" "),
+        screen(Screen::Slow, " Slow "),
         Span::raw(format!("  gateways {}  clients {clients}", state.gateways.len())),
     ])
 }
@@ -87,28 +91,31 @@ fn overview(state: &State, frame: &mut Frame<'_>, area: Rect) {
 /// The width from which the mesh has all columns.
 const WIDE: u16 = 110;
 
-/// Draws the mesh. A narrow terminal shows neither the bytes nor the version.
+/// Draws the mesh. A narrow terminal shows neither the bytes nor the worker's version and time since its start.
 fn mesh(state: &State, frame: &mut Frame<'_>, area: Rect) {
-    let columns = if area.width < WIDE { 6 } else { 8 };
+    let columns = if area.width < WIDE { 6 } else { 9 };
     let rows = state.mesh().into_iter().skip(state.scroll).map(|(gateway, worker)| {
         let shown = match worker {
             None => {
                 let none = || "-".to_owned();
-                ["no worker".into(), state_of(gateway).into(), none(), none(), none()]
+                ["no worker".into(), state_of(gateway).into(), none(), none(), none(), none(), none(), none()]
             }
-            Some(worker) => [
-                text(&worker.key),
-                text(&worker.state),
-                worker.clients.to_string(),
-                worker.unfinished.to_string(),
-                bytes(worker.unfinished_bytes),
-            ],
+            Some(worker) => {
+                let [round_trip, up, version] = reported(worker);
+                [
+                    text(&worker.key),
+                    text(&worker.state),
+                    worker.clients.to_string(),
+                    worker.unfinished.to_string(),
+                    round_trip,
+                    up,
+                    bytes(worker.unfinished_bytes),
+                    version,
+                ]
+            }
         };
-        let [key, is, clients, unfinished, size] = shown;
-        let up = duration(gateway.uptime_ms);
-        let row = [text(&gateway.address), key, is, clients, unfinished, up, size, text(&gateway.version)];
         let style = if worker.is_none() { colour(state, Color::Red) } else { Style::new() };
-        Row::new(row.into_iter().take(columns)).style(style)
+        Row::new([text(&gateway.address)].into_iter().chain(shown).take(columns)).style(style)
     });
     let widths = [
         Constraint::Min(14),
@@ -116,13 +123,55 @@ fn mesh(state: &State, frame: &mut Frame<'_>, area: Rect) {
         Constraint::Length(8),
         Constraint::Length(7),
         Constraint::Length(10),
+        Constraint::Length(10),
         Constraint::Length(11),
         Constraint::Length(8),
         Constraint::Length(7),
     ];
-    let head = ["GATEWAY", "WORKER", "STATE", "CLIENTS", "UNFINISHED", "UP", "BYTES", "VERSION"];
+    let head =
+        ["GATEWAY", "WORKER", "STATE", "CLIENTS", "UNFINISHED", "ROUND TRIP", "UP", "BYTES", "VERSION"];
     let table = Table::new(rows, widths.into_iter().take(columns));
     frame.render_widget(table.header(Row::new(head.into_iter().take(columns)).style(BOLD)), area);
+}
+
+/// Draws the handlers that run for long, and below them those that took most of the last minute.
+fn slow_handlers(state: &State, frame: &mut Frame<'_>, area: Rect) {
+    let running = slow::running(&state.handlers);
+    let lines = u16::try_from(running.len()).unwrap_or(u16::MAX).max(1);
+    let above = (lines + 2).min(area.height / 2);
+    let [above, below] = Layout::vertical([Constraint::Length(above), Constraint::Fill(1)]).areas(area);
+    if running.is_empty() {
+        frame.render_widget(Paragraph::new("No handler has run for a second or longer."), above);
+    } else {
+        let rows = running
+            .iter()
+            .map(|one| Row::new([text(&one.event), duration(one.ms), text(&one.client), text(&one.worker)]));
+        let widths =
+            [Constraint::Length(20), Constraint::Length(11), Constraint::Length(20), Constraint::Fill(1)];
+        let table = Table::new(rows, widths).style(colour(state, Color::Red));
+        let head = Row::new(["RUNS NOW", "FOR", "CLIENT", "WORKER"]).style(BOLD);
+        frame.render_widget(table.header(head), above);
+    }
+    let rows = slow::by_time(&state.gateways).into_iter().skip(state.scroll).map(|one| {
+        Row::new([
+            text(&one.event),
+            one.times.count.to_string(),
+            duration(one.times.total_ms),
+            short_time(one.average_ms()),
+            short_time(one.times.max_ms as f64),
+            text(&one.worker),
+        ])
+    });
+    let widths = [
+        Constraint::Length(20),
+        Constraint::Length(8),
+        Constraint::Length(11),
+        Constraint::Length(8),
+        Constraint::Length(8),
+        Constraint::Fill(1),
+    ];
+    let head = ["LAST MINUTE", "CALLS", "TIME", "AVERAGE", "LONGEST", "WORKER"];
+    frame.render_widget(Table::new(rows, widths).header(Row::new(head).style(BOLD)), below);
 }
 
 #[cfg(test)]
@@ -160,7 +209,7 @@ mod tests {
     #[test]
     fn the_overview_has_the_numbers_and_their_change() {
         let lines = shown(&state(), 80, 24);
-        assert_eq!(lines[0], "GatewayWorker   Overview   Mesh   gateways 1  clients 7");
+        assert_eq!(lines[0], "GatewayWorker   Overview   Mesh   Slow   gateways 1  clients 7");
         assert_eq!(lines[2], "Clients: 7, at most 7 while this runs");
         assert_eq!(lines[7].split_whitespace().collect::<Vec<_>>(), ["TOTAL", "PER", "SECOND"]);
         assert_eq!(lines[9], "events not finished    11");
@@ -182,12 +231,40 @@ mod tests {
         };
         assert_eq!(
             cells(&lines[2]),
-            ["10.0.0.1:2300", "10.0.0.2:Chat:1", "open", "4", "9", "1 min 1 s", "0 B", "0.1.0"]
+            ["10.0.0.1:2300", "10.0.0.2:Chat:1", "open", "4", "9", "-", "-", "0 B", "-"]
         );
         assert_eq!(cells(&lines[3])[1], "10.0.0.2:Chat:0");
         state.press(Key::Down);
         assert_eq!(cells(&shown(&state, 80, 24)[2])[1], "10.0.0.2:Chat:0");
-        assert!(shown(&state, 80, 24)[1].ends_with("UP"), "a narrow one has the most important columns");
+        assert!(
+            shown(&state, 80, 24)[1].ends_with("ROUND TRIP"),
+            "a narrow one has the most important columns"
+        );
+    }
+
+    #[test]
+    fn a_worker_that_reports_shows_its_round_trip_and_its_version() {
+        let mut state = state();
+        let worker = &mut state.gateways[0].workers[1];
+        (worker.round_trip_ms, worker.uptime_ms) = (Some(0.312), Some(59_000));
+        worker.version = Some("0.2.0".into());
+        state.press(Key::Next);
+        let line = &shown(&state, 120, 10)[2];
+        assert!(line.contains(" 0.31 ms ") && line.contains(" 59 s ") && line.ends_with("0.2.0"), "{line}");
+    }
+
+    #[test]
+    fn slow_has_the_handlers_that_run_and_those_of_the_last_minute() {
+        let mut state = state();
+        (state.gateways[0].workers[0].handlers, state.handlers) = slow::tests::handlers();
+        state.press(Key::Previous);
+        let lines = shown(&state, 100, 12);
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&lines[2]), ["on_message", "12", "s", "7f00000108fc86622f2b", "10.0.0.2:Chat:0"]);
+        let last = words(&lines[5]);
+        assert_eq!(last, ["on_message", "4", "2", "s", "500", "ms", "1.2", "s", "10.0.0.2:Chat:0"]);
+        state.handlers.clear();
+        assert!(shown(&state, 100, 12)[1].starts_with("No handler has run"));
     }
 
     #[test]
@@ -197,7 +274,7 @@ mod tests {
         let lines = shown(&state, 80, 24);
         assert!(lines.iter().any(|line| line == "no register at 127.0.0.1:1236: start one"), "{lines:?}");
         for (width, height) in [(1, 1), (10, 3), (80, 2), (300, 100)] {
-            for screen in [Screen::Overview, Screen::Mesh] {
+            for screen in [Screen::Overview, Screen::Mesh, Screen::Slow] {
                 state.screen = screen;
                 shown(&state, width, height);
             }

@@ -1,19 +1,23 @@
 //! `top`: a cluster that runs, on the whole terminal, asked again every second. Overview has the cluster's numbers and
-//! their change; Mesh has gateways × workers.
+//! their change; Mesh has gateways × workers; Slow has the handlers.
 //!
 //! - `state`: what is shown, and what the keys do; plain data,
+//! - `slow`: what the screen Slow shows,
 //! - `draw`: the state on a terminal,
 //! - here: the terminal, the keys, the gateways' answers, and the clock.
 //!
 //! It ends with `q` or Ctrl-C, status 0, and gives the terminal back also at SIGTERM (status 143) and in a panic.
 
 mod draw;
+mod slow;
 mod state;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use gatewayworker_admin::cluster::ClusterLook;
+use gatewayworker_client::inspect::{Inspector, WorkerHandlers};
 use gatewayworker_daemon::wants_colour;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,7 +27,7 @@ use crate::cluster_access::{Access, AccessFlags};
 use crate::cluster_dirs::ConfigDir;
 use crate::cluster_status;
 use crate::console::print_error;
-use state::{Key, State};
+use state::{Key, Screen, State};
 
 /// The status where standard output is no terminal: a wrong use, as wrong flags are.
 const NO_TERMINAL: u8 = 2;
@@ -108,9 +112,14 @@ async fn run_until_quit(
     loop {
         terminal.draw(|frame| draw::draw(&state, frame))?;
         tokio::select! {
-            _ = ticks.tick(), if look.is_none() => look.set(Some(cluster_status::view(&inspector, access))),
+            _ = ticks.tick(), if look.is_none() => {
+                let with_handlers = state.screen == Screen::Slow;
+                look.set(Some(look_into(&inspector, access, with_handlers)));
+            }
             view = async { look.as_mut().as_pin_mut().expect("it is checked").await }, if look.is_some() => {
                 look.set(None);
+                let (view, handlers) = view;
+                state.handlers = handlers;
                 let view = view.map_err(|error| format!("{error:#}"));
                 state.take(view, started.elapsed().as_millis() as u64);
             }
@@ -125,6 +134,20 @@ async fn run_until_quit(
             _ = interrupted.recv() => return Ok(ExitCode::SUCCESS),
         }
     }
+}
+
+/// Asks the gateways about themselves and, where that is shown, what the handlers of their workers do.
+async fn look_into(
+    inspector: &Inspector,
+    access: &Access,
+    with_handlers: bool,
+) -> (anyhow::Result<ClusterLook>, Vec<WorkerHandlers>) {
+    let view = cluster_status::view(inspector, access).await;
+    let handlers = match with_handlers && view.is_ok() {
+        true => cluster_status::handlers(inspector, access).await,
+        false => Vec::new(),
+    };
+    (view, handlers)
 }
 
 /// Reads keys on a thread of its own, which ends with the process.

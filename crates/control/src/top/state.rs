@@ -5,7 +5,7 @@
 use gatewayworker_admin::History;
 use gatewayworker_admin::cluster::{ClusterLook, sum};
 use gatewayworker_admin::growth::GROWING;
-use gatewayworker_client::inspect::{GatewayReport, WorkerReport};
+use gatewayworker_client::inspect::{GatewayReport, WorkerHandlers, WorkerReport};
 
 /// What the numbers whose change is shown are called, in the order of [`GROWING`]. A gateway of another version may not
 /// have all.
@@ -31,6 +31,8 @@ pub(super) struct State {
     pub(super) gateways: Vec<GatewayReport>,
     /// What keeps the cluster from its work, or why nothing is known of it.
     pub(super) problems: Vec<String>,
+    /// What the handlers of the workers do; asked only for the screen that shows it.
+    pub(super) handlers: Vec<WorkerHandlers>,
     /// Nothing has been answered yet.
     pub(super) is_waiting: bool,
     /// The numbers of the last look, and how fast each grows.
@@ -44,6 +46,7 @@ pub(super) struct State {
 pub(super) enum Screen {
     Overview,
     Mesh,
+    Slow,
 }
 
 /// The order of the mesh; the highest number comes first.
@@ -94,6 +97,7 @@ impl State {
             with_colour,
             gateways: Vec::new(),
             problems: Vec::new(),
+            handlers: Vec::new(),
             is_waiting: true,
             rates: Vec::new(),
             history: History::default(),
@@ -105,10 +109,9 @@ impl State {
         match key {
             Key::Quit => return false,
             Key::Next | Key::Previous => {
-                self.screen = match self.screen {
-                    Screen::Overview => Screen::Mesh,
-                    Screen::Mesh => Screen::Overview,
-                };
+                let all = [Screen::Overview, Screen::Mesh, Screen::Slow];
+                let step = if key == Key::Next { 1 } else { all.len() - 1 };
+                self.screen = all[(self.screen as usize + step) % all.len()];
             }
             Key::Sort => {
                 self.sort = match self.sort {
@@ -275,7 +278,9 @@ pub(super) mod tests {
         state.take(Err("gone".into()), 1);
         assert_eq!(state.scroll, 0);
         assert!(state.press(Key::Next) && state.screen == Screen::Mesh);
-        assert!(state.press(Key::Previous) && state.screen == Screen::Overview);
+        assert!(state.press(Key::Next) && state.screen == Screen::Slow);
+        assert!(state.press(Key::Next) && state.screen == Screen::Overview);
+        assert!(state.press(Key::Previous) && state.screen == Screen::Slow);
         assert!(!state.press(Key::Quit));
     }
 }

@@ -18,6 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use gatewayworker_protocol::TraceContext;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -115,6 +116,8 @@ struct AdmissibleClient {
     /// Bytes received behind the handshake.
     received: Vec<u8>,
     worker: Arc<WorkerLink>,
+    /// The client's own span, where the listener accepts one.
+    trace_parent: Option<TraceContext>,
 }
 
 /// Checks the limit of the client's address, does the WebSocket handshake where the listener
@@ -135,7 +138,7 @@ async fn check_access(
     }
     let mut received = Vec::new();
     let worker = find_worker(shard, socket, &mut received).await?;
-    Ok(AdmissibleClient { handshake: None, may_compress: false, received, worker })
+    Ok(AdmissibleClient { handshake: None, may_compress: false, received, worker, trace_parent: None })
 }
 
 /// Returns the address of the client behind `peer`, which is a proxy where the listener has
@@ -168,9 +171,10 @@ async fn upgrade(
 ) -> Result<AdmissibleClient, Rejection> {
     let peer = *client_address;
     let reading = handshake::read_request(socket, permit, client_address);
-    let Upgrade { response, handshake, rest: mut received, may_compress } = timeout_at(deadline, reading)
-        .await
-        .map_err(|_| Rejection::of(RejectReason::TooSlow, "the handshake took too long"))??;
+    let Upgrade { response, handshake, rest: mut received, may_compress, trace_parent } =
+        timeout_at(deadline, reading)
+            .await
+            .map_err(|_| Rejection::of(RejectReason::TooSlow, "the handshake took too long"))??;
     if *client_address != peer {
         permit.count_address(client_address.ip())?;
     }
@@ -183,7 +187,7 @@ async fn upgrade(
         socket.flush().await
     };
     timeout(permit.handshake_timeout, answering).await.map_err(io::Error::from)??;
-    Ok(AdmissibleClient { handshake: Some(handshake), may_compress, received, worker })
+    Ok(AdmissibleClient { handshake: Some(handshake), may_compress, received, worker, trace_parent })
 }
 
 /// Inserts a client into the shard, tells its worker, and starts the task that reads from it.
@@ -194,7 +198,7 @@ fn spawn_client(
     address: SocketAddrV4,
     client: AdmissibleClient,
 ) {
-    let AdmissibleClient { handshake, may_compress, received, worker } = client;
+    let AdmissibleClient { handshake, may_compress, received, worker, trace_parent } = client;
     let socket = Rc::new(socket);
     let inbox = Inbox::new(&permit.policy, received, may_compress);
     let key = shard.insert(NewClient {
@@ -205,7 +209,10 @@ fn spawn_client(
         worker,
     });
     let now_ms = shard.now_ms();
-    shard.input(|core| core.tell_connected(key, handshake.as_deref(), now_ms));
+    shard.input(|core| match trace_parent {
+        None => core.tell_connected(key, handshake.as_deref(), now_ms),
+        Some(parent) => core.tell_connected_within(parent, key, handshake.as_deref(), now_ms),
+    });
     let task = tokio::task::spawn_local(reading::read(shard.clone(), socket, key, inbox));
     shard.set_reader(key, task.abort_handle());
 }

@@ -76,6 +76,15 @@ pub enum ConfigError {
         "lan_ip = {0}: workers cannot connect to that; put the address they reach here, and what to bind into lan_listen"
     )]
     LanIp(Ipv4Addr),
+    /// `trace_sample` is not a part from 0.0 to 1.0.
+    #[error("trace_sample = {0}: give a part of all events, from 0.0 (none) to 1.0 (all)")]
+    TraceSample(f64),
+    /// Events are to be traced, and the gateway was built without that.
+    #[error(
+        "trace_sample and trace_parent need a gateway that is built for OpenTelemetry: build it with `cargo build --release \
+         -p gateway --features otel` (or `-p gatewayworker-ctl --features otel`), or remove both"
+    )]
+    NotBuiltForOtel,
     /// A session would not fit a frame.
     #[error(
         "max_session_bytes = {0}: a session is written in one frame, which may have {MAX_FRAME_LEN} bytes"

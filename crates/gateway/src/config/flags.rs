@@ -153,6 +153,10 @@ flags! {
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_SHUTDOWN_TIMEOUT_MS"] shutdown_timeout_ms: u64,
     /// Show metrics and health at ADDRESS, host:port, over HTTP [default: none]
     [value_name = "ADDRESS", env = "GATEWAYWORKER_GATEWAY_METRICS_LISTEN"] metrics_listen: String,
+    /// Trace so many of all events, from 0.0 to 1.0, with OpenTelemetry; needs a gateway with the cargo feature otel [default: 0.0]
+    [value_name = "PART", env = "GATEWAYWORKER_GATEWAY_TRACE_SAMPLE"] trace_sample: f64,
+    /// What to do with a client's own traceparent: ignore, or accept it as the parent of its connect [default: ignore]
+    [value_name = "POLICY", env = "GATEWAYWORKER_GATEWAY_TRACE_PARENT"] trace_parent: String,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! - `flags`: the command line and the environment,
 //! - `listener`, `listen_url`: the settings of one listener,
 //! - `real_ip_header`: a setting of both,
+//! - `trace_parent`: a setting of OpenTelemetry,
 //! - `lan_ip`: the address for workers, and how it is found out,
 //! - `error`: why a configuration cannot work,
 //! - `validate`: the checks before a gateway runs with it.
@@ -13,6 +14,7 @@ mod lan_ip;
 mod listen_url;
 mod listener;
 mod real_ip_header;
+mod trace_parent;
 mod validate;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,6 +33,7 @@ pub use listen_url::{ListenUrl, ListenUrlError};
 pub use listener::ListenerConfig;
 use listener::listeners;
 pub use real_ip_header::RealIpHeader;
+pub use trace_parent::TraceParent;
 
 use crate::core::delivery_settings::{DeliveryMode, DeliverySettings};
 use crate::core::heartbeat::Heartbeat;
@@ -114,6 +117,8 @@ pub struct Config {
     pub shutdown_spread_ms: u64,
     pub shutdown_timeout_ms: u64,
     pub metrics_listen: Option<String>,
+    pub trace_sample: f64,
+    pub trace_parent: TraceParent,
     pub link_tls: LinkTlsConfig,
     /// A page for operators; off by default. [`run`](crate::run) serves it; a program that calls
     /// [`serve`](crate::serve) does so by itself.
@@ -181,6 +186,8 @@ impl Default for Config {
             shutdown_spread_ms: 1000,
             shutdown_timeout_ms: 10_000,
             metrics_listen: None,
+            trace_sample: 0.0,
+            trace_parent: TraceParent::default(),
             link_tls: LinkTlsConfig::default(),
             admin: gatewayworker_admin::Config::default(),
             protocols: Protocols::default(),
@@ -228,6 +235,20 @@ impl Config {
     #[must_use]
     pub fn with_metrics_listen(mut self, address: impl Into<String>) -> Self {
         self.metrics_listen = Some(address.into());
+        self
+    }
+
+    /// Sets the part of the events that is traced, from 0.0 to 1.0. Needs the cargo feature `otel`.
+    #[must_use]
+    pub fn with_trace_sample(mut self, part: f64) -> Self {
+        self.trace_sample = part;
+        self
+    }
+
+    /// Sets what a client's own `traceparent` is worth. Needs the cargo feature `otel`.
+    #[must_use]
+    pub fn with_trace_parent(mut self, trace_parent: TraceParent) -> Self {
+        self.trace_parent = trace_parent;
         self
     }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use gatewayworker_daemon::{check_address, check_exposure};
 use gatewayworker_protocol::MAX_FRAME_LEN;
 
-use super::{Config, ConfigError, LanIp, ListenerConfig};
+use super::{Config, ConfigError, LanIp, ListenerConfig, TraceParent};
 use crate::access::AccessPolicy;
 use crate::core::token_bucket::Rate;
 
@@ -58,6 +58,7 @@ impl Config {
         // A host name, and the address of "auto", are looked up and checked when the gateway binds.
         self.lan_listen.iter().try_for_each(|address| check_address("lan_listen", address))?;
         gatewayworker_metrics::check(self.metrics_listen.as_deref())?;
+        self.validate_tracing()?;
         self.admin.validate(&self.secret_key)?;
         let inner = match (&self.lan_listen, self.lan_ip) {
             (Some(address), _) => address.parse::<SocketAddr>().ok().map(|address| address.ip()),
@@ -79,6 +80,19 @@ impl Config {
         ConfigError::check_limit("isolated_after_ms", isolated, MAX_TIMEOUT_MS, " (an hour)")?;
         ConfigError::check_limit("shards", self.shards as u64, MAX_SHARDS as u64, "")?;
         Ok(self)
+    }
+
+    /// Checks the settings of OpenTelemetry.
+    fn validate_tracing(&self) -> Result<(), ConfigError> {
+        let part = self.trace_sample;
+        if !(0.0..=1.0).contains(&part) {
+            return Err(ConfigError::TraceSample(part));
+        }
+        let is_off = part == 0.0 && self.trace_parent == TraceParent::Ignore;
+        if !cfg!(feature = "otel") && !is_off {
+            return Err(ConfigError::NotBuiltForOtel);
+        }
+        Ok(())
     }
 
     /// Checks the settings of one listener's table.
@@ -274,6 +288,21 @@ mod tests {
             let error = with(toml).unwrap_err().to_string();
             assert!(error.starts_with(says), "{error}");
         }
+    }
+
+    #[test]
+    fn tracing_needs_a_part_of_one_and_a_gateway_that_is_built_for_them() {
+        let with = |toml: &str| toml::from_str::<Config>(toml).unwrap().validated();
+        for part in ["-0.1", "1.1", "nan"] {
+            let error = with(&format!("trace_sample = {part}")).unwrap_err().to_string();
+            assert!(error.contains("give a part of all events, from 0.0 (none) to 1.0 (all)"), "{error}");
+        }
+        for traced in ["trace_sample = 0.5", "trace_parent = 'accept'"] {
+            let refused = with(traced).err().map(|error| error.to_string());
+            let is_told_how_to_build_it = refused.is_some_and(|error| error.contains("--features otel"));
+            assert_eq!(is_told_how_to_build_it, !cfg!(feature = "otel"));
+        }
+        with("trace_sample = 0.0\ntrace_parent = 'ignore'").unwrap();
     }
 
     #[test]

@@ -26,7 +26,15 @@ impl<P: Ports> Shard<P> {
     /// a worker that answers. Where no worker is, the one that comes is told, and asked.
     pub(super) fn tell_handshake(&mut self, key: Key, handshake: &[u8], now_ms: u64) {
         let Some(client) = self.table.get(key) else { return };
-        self.free_logs.log(&mut client.log, self.now_ms).push(code::ON_WEBSOCKET_CONNECT, 0, handshake);
+        if self.event_spans.is_on() {
+            let (id, mut log) = (client.id(self.settings.address), client.log.take());
+            self.push_sampled(&mut log, id, (code::ON_WEBSOCKET_CONNECT, 0), handshake);
+            if let Some(client) = self.table.get(key) {
+                client.log = log;
+            }
+        } else {
+            self.free_logs.log(&mut client.log, self.now_ms).push(code::ON_WEBSOCKET_CONNECT, 0, handshake);
+        }
         self.go_on(key.connection_id());
         let Some(client) = self.table.get(key) else { return };
         if client.log.as_ref().is_some_and(|log| log.is_handshake_waiting()) {

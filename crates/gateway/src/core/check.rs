@@ -1,5 +1,6 @@
 //! What holds between two inputs of a shard, for tests and the simulation.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gatewayworker_protocol::command::code;
@@ -7,6 +8,7 @@ use gatewayworker_protocol::command::code;
 use super::Shard;
 use super::client::{Client, Waits};
 use super::event_log::EventLog;
+use super::event_spans;
 use super::moving::Sweep;
 use super::ports::Ports;
 use super::worker_link::WorkerLink;
@@ -69,6 +71,7 @@ impl<P: Ports> Shard<P> {
             }
         }
         self.check_waits()?;
+        self.check_spans()?;
         self.check_counters()
     }
 
@@ -95,6 +98,16 @@ impl<P: Ports> Shard<P> {
             }
         }
         Ok(())
+    }
+
+    /// Checks that the spans that are open are those of the events in the logs.
+    fn check_spans(&self) -> Result<(), String> {
+        let in_logs = self.logs().flat_map(|(_, _, log)| event_spans::contexts(log));
+        let in_logs: BTreeSet<u64> = in_logs.map(|context| context.span_id).collect();
+        match self.event_spans.open_spans() == &in_logs {
+            true => Ok(()),
+            false => Err(format!("open spans: {:?}, in logs: {in_logs:?}", self.event_spans.open_spans())),
+        }
     }
 
     /// Checks the counters of links, which are right for one shard only where no other has its share.

@@ -153,6 +153,11 @@ impl<P: Ports> Client<P> {
         self.log.as_ref().map_or(0, |log| log.len())
     }
 
+    /// How long the first of these has been the first; 0 if there is none.
+    pub(super) fn oldest_ms(&self, now_ms: u64) -> u64 {
+        self.log.as_ref().map_or(0, |log| now_ms.saturating_sub(log.oldest_since_ms()))
+    }
+
     /// Keeps a frame until the client is admitted. Returns whether it fits in with what may wait.
     pub(super) fn defer(&mut self, frame: Bytes) -> bool {
         let limit = self.policy().outbox_bytes;

@@ -1,7 +1,8 @@
 //! Counters of one shard, for the metrics.
 //!
 //! One thread writes them, the shard's, with plain loads and stores: no processor waits for another one's cache.
-//! Any thread reads them and adds the shards up (`metrics`). They are on cache lines of their own.
+//! Any thread reads them and adds the shards up (`metrics`). They are on cache lines of their own, of which an echo
+//! touches one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -40,29 +41,31 @@ const KINDS: [&str; 4] = ["client", "uid", "group", "all"];
 
 /// The counters of a shard.
 #[derive(Debug)]
-// Two cache lines: processors fetch them in pairs.
-#[repr(align(128))]
+// In this order, so that the first cache line has what an echo counts. Two lines: processors fetch them in pairs.
+#[repr(C, align(128))]
 pub struct ShardCounters {
     /// Bytes that clients have sent, without those of TLS.
     pub bytes_received: ShardCount,
     /// Bytes of frames that were queued for clients.
     pub bytes_sent: ShardCount,
+    deliveries: [ShardCount; KINDS.len()],
+    /// Those of the first listener: most gateways have one.
+    first: ListenerCounters,
+    others: Box<[ListenerCounters]>,
     /// Messages for clients that do not read, which were dropped.
     pub deliveries_dropped: ShardCount,
-    deliveries: [ShardCount; KINDS.len()],
-    listeners: Box<[ListenerCounters]>,
 }
 
 /// The counters of a shard's clients on one listener.
 #[derive(Debug, Default)]
-#[repr(align(128))]
+#[repr(C)]
 pub struct ListenerCounters {
+    /// Messages of clients that were passed on as events.
+    pub messages: ShardCount,
     /// Clients that have come.
     pub opened: ShardCount,
     /// Clients that have gone.
     pub closed: ShardCount,
-    /// Messages of clients that were passed on as events.
-    pub messages: ShardCount,
 }
 
 impl ShardCounters {
@@ -71,9 +74,10 @@ impl ShardCounters {
         Self {
             bytes_received: ShardCount::default(),
             bytes_sent: ShardCount::default(),
-            deliveries_dropped: ShardCount::default(),
             deliveries: Default::default(),
-            listeners: (0..listeners.max(1)).map(|_| ListenerCounters::default()).collect(),
+            first: ListenerCounters::default(),
+            others: (1..listeners).map(|_| ListenerCounters::default()).collect(),
+            deliveries_dropped: ShardCount::default(),
         }
     }
 
@@ -81,12 +85,12 @@ impl ShardCounters {
     #[inline]
     pub fn listener(&self, index: usize) -> &ListenerCounters {
         // One that is not there is a defect of the caller, and no reason to end the shard.
-        self.listeners.get(index).unwrap_or(&self.listeners[0])
+        if index == 0 { &self.first } else { self.others.get(index - 1).unwrap_or(&self.first) }
     }
 
     /// Returns how many messages of clients were passed on as events, on all listeners.
     pub fn messages(&self) -> u64 {
-        self.listeners.iter().map(|listener| listener.messages.get()).sum()
+        self.first.messages.get() + self.others.iter().map(|listener| listener.messages.get()).sum::<u64>()
     }
 
     #[inline]
@@ -103,5 +107,23 @@ impl ShardCounters {
 impl Default for ShardCounters {
     fn default() -> Self {
         Self::new(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_listener_has_counters_of_its_own_and_an_echo_counts_on_one_cache_line() {
+        let counters = ShardCounters::new(3);
+        for (index, messages) in [(0, 1), (1, 2), (2, 4), (3, 8)] {
+            counters.listener(index).messages.add(messages);
+        }
+        let messages = [0, 1, 2].map(|index| counters.listener(index).messages.get());
+        assert_eq!(messages, [1 + 8, 2, 4], "a listener that is not there is the first");
+        let last =
+            std::mem::offset_of!(ShardCounters, first) + std::mem::offset_of!(ListenerCounters, messages);
+        assert!(last + size_of::<ShardCount>() <= 64, "{last}");
     }
 }

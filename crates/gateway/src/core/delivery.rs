@@ -12,12 +12,15 @@ use std::sync::Arc;
 
 use gatewayworker_protocol::command::code;
 use gatewayworker_protocol::frame::{FLAG_ASKS, FLAG_REDELIVERED};
-use gatewayworker_protocol::{ClientId, CloseReason, Command, Features, Frame, HEADER_LEN, Origin};
+use gatewayworker_protocol::{
+    ClientId, CloseReason, Command, FLAG_TRACE_CONTEXT, Features, Frame, HEADER_LEN, Origin, TraceContext,
+};
 
 use super::Shard;
 use super::client::{LeftBehind, Waits};
 use super::effects::{Effect, Notice};
 use super::event_log::{Ended, EventLog};
+use super::event_spans::{self, SpanEnd};
 use super::link_buffer::LinkBuffer;
 use super::ports::{Directory, Ports};
 use super::source::{self, Source};
@@ -38,6 +41,15 @@ enum Given {
 impl<P: Ports> Shard<P> {
     /// Tells a client's worker an event, at once where that is possible.
     pub(super) fn tell(&mut self, key: Key, cmd: u8, flag: u8, body: &[u8]) {
+        if self.event_spans.is_on() {
+            return self.tell_sampled(key, cmd, flag, body);
+        }
+        self.tell_event(key, cmd, flag, body);
+    }
+
+    /// Tells a client's worker an event of which it is decided whether it is traced.
+    #[inline]
+    pub(super) fn tell_event(&mut self, key: Key, cmd: u8, flag: u8, body: &[u8]) {
         let Some(client) = self.table.get(key) else { return };
         let link = &client.worker;
         let len = HEADER_LEN + client.session.len() + body.len();
@@ -103,12 +115,26 @@ impl<P: Ports> Shard<P> {
         if !acknowledges {
             flag &= !FLAG_REDELIVERED;
         }
+        let (context, body) = event_spans::split(flag, body);
         let body = if cmd == code::ON_CLOSE { close_body(link.features, body) } else { body };
+        let traced_body;
+        let body = match context {
+            None => body,
+            Some(context) if takes_context(link.features, session.len() + body.len()) => {
+                traced_body = event_spans::join(context, body);
+                &traced_body
+            }
+            Some(_) => {
+                flag &= !FLAG_TRACE_CONTEXT;
+                body
+            }
+        };
         let (bytes, len) = (body.len(), HEADER_LEN + session.len() + body.len());
         let limit = link.features.max_frame_len();
         if len > limit {
             // It was told to a worker that takes longer frames, or to none.
             log.remove_next();
+            let dropped = context.map(|context| (context, link.clone()));
             let (client, worker) = (client_id(&origin), link.key().to_string());
             let mut moved_from = None;
             self.effects.list.extend(match cmd {
@@ -126,6 +152,9 @@ impl<P: Ports> Shard<P> {
             self.pending_close.extend(key.map(|key| (key, CloseReason::TooLarge)));
             if let Some(from) = moved_from {
                 self.end_move(id, &from);
+            }
+            if let Some((context, link)) = dropped {
+                self.end_span(context, &link, SpanEnd::Dropped, false);
             }
             return Given::Yes;
         }
@@ -161,6 +190,7 @@ impl<P: Ports> Shard<P> {
         self.appended += len;
         self.effects.signals.flush = true;
         list_link(&mut self.links, link);
+        let given_for_good = context.filter(|_| !acknowledges).map(|context| (context, link.clone()));
         let asks = link.features.admission;
         if let Some(key) = key.filter(|_| cmd == code::ON_WEBSOCKET_CONNECT) {
             match asks {
@@ -170,14 +200,24 @@ impl<P: Ports> Shard<P> {
                 _ => {}
             }
         }
+        if let Some((context, link)) = given_for_good {
+            self.end_span(context, &link, SpanEnd::Given, false);
+        }
         Given::Yes
     }
 
     /// DONE: a worker has finished events of clients, the first ones that it has of each.
     pub(super) fn end_events(&mut self, epoch: u32, counts: &[(u32, u32)]) {
         let mut together = EndedTogether::default();
-        for (id, events) in counts {
-            self.end_events_of(*id, epoch, *events, &mut together);
+        if self.event_spans.has_open() {
+            for (id, events) in counts {
+                self.end_spans_of(*id, epoch, *events);
+                self.end_events_of(*id, epoch, *events, &mut together);
+            }
+        } else {
+            for (id, events) in counts {
+                self.end_events_of(*id, epoch, *events, &mut together);
+            }
         }
         if let Some(link) = together.link
             && link.end_events(together.events, together.bytes)
@@ -238,11 +278,17 @@ impl<P: Ports> Shard<P> {
             return;
         }
         let leaving = hold_if_leaving(worker);
+        let has_spans = self.event_spans.has_open();
+        let spans = log.as_deref().filter(|_| has_spans).map(event_spans::contexts);
         let ended = log.as_mut().map_or_else(Ended::default, |log| log.take_back(events as usize));
+        let spans = spans.map(|spans| (spans, worker.clone()));
         if let Some(log) = log {
             log.is_returned = leaving.is_none() && log.has_waiting();
         }
         let has_room = worker.end_events(ended.events, ended.bytes);
+        if let Some((spans, worker)) = spans {
+            self.end_spans_that_left(id, &worker, spans);
+        }
         if ended.events < events as usize {
             self.note_miscount(id, events as usize - ended.events);
         }
@@ -282,6 +328,7 @@ impl<P: Ports> Shard<P> {
         log: Option<Box<EventLog<P::Buffer>>>,
     ) {
         let Some(mut log) = log else { return };
+        self.end_spans_of_log(&log, worker);
         let ended = log.finish(log.given());
         let has_room = worker.end_events(ended.events, ended.bytes);
         if let Some(from) = log.moved_from.take() {
@@ -363,6 +410,11 @@ impl<B> EndedTogether<B> {
 
 pub(super) fn client_id(origin: &Origin) -> ClientId {
     ClientId::new(origin.gateway, origin.connection_id)
+}
+
+/// Whether a worker with these features takes an event with a session and a body of so many bytes, and its trace.
+fn takes_context(features: Features, bytes: usize) -> bool {
+    features.trace_context && HEADER_LEN + TraceContext::LEN + bytes <= features.max_frame_len()
 }
 
 /// As much of the body of an ON_CLOSE, a reason and perhaps the client's close frame, as a worker with

@@ -10,6 +10,7 @@ use std::net::SocketAddrV4;
 use gatewayworker_protocol::{ClientId, CloseReason};
 
 use super::close::CloseRecord;
+use super::event_spans::SpanChange;
 use super::membership_limits::MembershipLimit;
 use super::outbox::Outbox;
 use super::ports::Ports;
@@ -31,7 +32,9 @@ pub enum Effect<P: Ports> {
     /// Write a log line.
     Log(Notice),
     /// Take what a trace has seen to whoever reads it.
-    Traced(Traced),
+    Traced(Box<Traced>),
+    /// The span of a traced event begins or ends now.
+    Span(Box<SpanChange>),
 }
 
 /// A connection that is to end.

@@ -143,6 +143,15 @@ impl<B> EventLog<B> {
         Some((event, &self.bodies[from..from + event.len as usize]))
     }
 
+    /// All events in their order, with their bodies.
+    pub(super) fn bodies(&self) -> impl Iterator<Item = (Event, &[u8])> {
+        self.events.iter().scan(self.start, |from, event| {
+            let body = *from..*from + event.len as usize;
+            *from = body.end;
+            Some((*event, &self.bodies[body]))
+        })
+    }
+
     /// The command of the first event that waits.
     pub(super) fn next_cmd(&self) -> Option<u8> {
         self.events.get(self.given).map(|event| event.cmd)

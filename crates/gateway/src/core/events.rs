@@ -14,6 +14,7 @@ use gatewayworker_protocol::{ClientCloseFrame, CloseReason, HEADER_LEN, MAX_FRAM
 use super::Shard;
 use super::client::{Client, Waits};
 use super::effects::{Effect, Notice};
+use super::event_spans;
 use super::link_buffer::LinkBuffer;
 use super::ports::{Directory, Ports};
 use super::table::Key;
@@ -110,17 +111,24 @@ impl<P: Ports> Shard<P> {
         if let Some(client) = self.table.get(key) {
             self.settings.counters.listener(client.policy().index).messages.add(1);
             client.messages = client.messages.saturating_add(1);
-            let is_traced = client.queue.is_traced();
-            if HEADER_LEN + client.session.len() + message.len() > MAX_FRAME_LEN {
-                self.check_worker_takes(key, message.len())?;
-            }
-            if is_traced {
-                self.trace_message(key, is_binary, message);
+            let is_long = HEADER_LEN + client.session.len() + message.len() > MAX_FRAME_LEN;
+            if is_long || client.queue.is_traced() {
+                self.look_at_message(key, is_binary, message)?;
             }
         }
         let flag = FLAG_PLAIN | if is_binary { FLAG_BINARY } else { 0 };
         self.tell(key, code::ON_MESSAGE, flag, message);
         Ok(())
+    }
+
+    /// Looks at a message that is long, or that a trace is to see.
+    ///
+    /// # Errors
+    /// When it is too long for the client's worker.
+    #[cold]
+    fn look_at_message(&mut self, key: Key, is_binary: bool, message: &[u8]) -> Result<(), CloseReason> {
+        self.trace_message(key, is_binary, message);
+        self.check_worker_takes(key, message.len())
     }
 
     /// Checks that the client's worker takes a message of so many bytes.
@@ -151,7 +159,14 @@ impl<P: Ports> Shard<P> {
         let id = client.connection_id;
         let mut log = client.log.take();
         if matches!(reason, CloseReason::Refused | CloseReason::NotAdmitted | CloseReason::Undeliverable) {
+            // All that waits is dropped; the spans of what its worker has end with that.
+            let has_spans = self.event_spans.has_open();
+            let before = log.as_deref().filter(|_| has_spans).map(event_spans::contexts);
             self.free_logs.log(&mut log, self.now_ms).cut_short();
+            if let Some(before) = before {
+                let after = log.as_deref().map(event_spans::contexts).unwrap_or_default();
+                self.end_spans_missing(before, &after, &client.worker);
+            }
         }
         if log.as_ref().is_some_and(|log| log.is_unheard_of()) {
             // No worker has begun on it, and it has said nothing: there is nothing to close. A worker that drains
@@ -161,7 +176,7 @@ impl<P: Ports> Shard<P> {
         }
         // In full: which worker will be told, and how much it reads, is known when it is given.
         let body = close_frame.map_or_else(|| reason.as_str().into(), |said| said.to_wire(reason));
-        self.free_logs.log(&mut log, self.now_ms).push(code::ON_CLOSE, FLAG_PLAIN, &body);
+        self.push_sampled(&mut log, client.id(self.settings.address), (code::ON_CLOSE, FLAG_PLAIN), &body);
         let origin = client.origin(self.settings.address);
         let session = std::mem::take(&mut client.session);
         self.stubs.insert(origin, session, client.worker.clone(), log, client.left_behind);

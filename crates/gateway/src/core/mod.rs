@@ -38,7 +38,8 @@
 //! - `close`: how a client ends, and at whose wish;
 //! - `websocket`, `protocol`, `outgoing`, `outbox`: bytes;
 //! - `stop_schedule`: when each client is closed as the gateway stops;
-//! - `counters`, `gauges`: numbers for the metrics.
+//! - `counters`, `gauges`: numbers for the metrics;
+//! - `event_spans`, `sampling`: which events are traced, for OpenTelemetry.
 
 pub(crate) mod admission;
 #[cfg(any(test, feature = "internals"))]
@@ -54,6 +55,7 @@ pub(crate) mod delivery_settings;
 mod delivery_tests;
 pub(crate) mod effects;
 mod event_log;
+pub(crate) mod event_spans;
 pub(crate) mod events;
 pub(crate) mod flush;
 pub(crate) mod gauges;
@@ -80,6 +82,7 @@ pub mod protocol;
 pub(crate) mod questions;
 pub(crate) mod rate_limits;
 pub(crate) mod reading;
+mod sampling;
 mod send_queue;
 pub(crate) mod sent_frames;
 mod silence;
@@ -116,6 +119,7 @@ use counters::ShardCounters;
 use delivery_settings::DeliverySettings;
 use effects::{Effect, Effects, Ending, Finished, Signals};
 use event_log::FreeLogs;
+use event_spans::EventSpans;
 use gauges::PausedTime;
 use heartbeat::TimerQueue;
 use membership_limits::MembershipLimits;
@@ -126,6 +130,7 @@ use source::Stubs;
 use stop::StopPlan;
 use table::{Key, Table};
 use trace::Traces;
+
 use worker_link::WorkerLink;
 
 /// The settings of a shard.
@@ -196,6 +201,7 @@ pub struct Shard<P: Ports> {
     now_ms: u64,
     paused: PausedTime,
     traces: Traces,
+    event_spans: EventSpans,
     effects: Effects<P>,
 }
 
@@ -227,6 +233,7 @@ impl<P: Ports> Shard<P> {
             now_ms: 0,
             paused: PausedTime::default(),
             traces: Traces::default(),
+            event_spans: EventSpans::default(),
             effects: Effects::default(),
         }
     }
@@ -359,10 +366,15 @@ impl<P: Ports> Shard<P> {
     }
 
     /// Closes the clients that something in this input has decided to close.
+    #[inline]
     fn close_pending(&mut self) {
-        if self.pending_close.is_empty() {
-            return;
+        // Mostly there is none, and this is at the end of each input.
+        if !self.pending_close.is_empty() {
+            self.close_all_pending();
         }
+    }
+
+    fn close_all_pending(&mut self) {
         for (key, reason) in std::mem::take(&mut self.pending_close) {
             let Some(client) = self.table.get(key) else { continue };
             let code = if reason == CloseReason::TooLarge { MESSAGE_TOO_BIG } else { POLICY_VIOLATION };

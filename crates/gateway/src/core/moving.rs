@@ -17,6 +17,7 @@ use gatewayworker_protocol::frame::FLAG_PLAIN;
 
 use super::Shard;
 use super::client::Waits;
+use super::event_spans;
 use super::link_buffer::LinkBuffer;
 use super::ports::{Directory, Ports};
 use super::source::{self, Source};
@@ -194,6 +195,8 @@ impl<P: Ports> Shard<P> {
         if log.given() == 0 {
             return TakenBack::default();
         }
+        let has_spans = self.event_spans.has_open();
+        let spans = has_spans.then(|| (event_spans::contexts(log), worker.clone()));
         let settled = log.settle(delivery.mode, how == Gone::Ended);
         let has_room = worker.end_events(settled.ended.events, settled.ended.bytes);
         self.after_ended(settled.ended, has_room);
@@ -202,6 +205,9 @@ impl<P: Ports> Shard<P> {
         counts.count_dropped(settled.dropped);
         if settled.tries >= delivery.max_deliveries.max(1) {
             self.drop_undeliverable(id);
+        }
+        if let Some((spans, worker)) = spans {
+            self.end_spans_that_left(id, &worker, spans);
         }
         TakenBack { again: settled.again, dropped: settled.dropped }
     }

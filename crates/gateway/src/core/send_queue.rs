@@ -87,6 +87,7 @@ impl SendQueue {
     }
 
     /// Does the rest of a push where the queue has a mark.
+    #[inline(never)]
     fn pushed_marked(&mut self, priority: Priority, before: usize, blocked_bytes: &mut usize) -> Queued {
         let pushed = self.outbox.bytes() - before;
         let queued = if self.is_blocked() {
@@ -103,6 +104,7 @@ impl SendQueue {
         }
     }
 
+    #[inline]
     fn list(&mut self, priority: Priority) -> Queued {
         match (self.listed, priority) {
             // It may stand on the other list already, and then stays there for nothing.

@@ -14,6 +14,7 @@ use gatewayworker_protocol::Origin;
 use super::Shard;
 use super::client::LeftBehind;
 use super::event_log::EventLog;
+use super::event_spans;
 use super::ports::{Directory, Ports};
 use super::table::{Key, Table};
 use super::worker_link::WorkerLink;
@@ -182,10 +183,15 @@ impl<P: Ports> Shard<P> {
 
     /// A client that has left is refused: no handler runs for it any more, but `on_close`.
     pub(super) fn cut_stub_short(&mut self, id: u32) {
-        if let Some(log) = self.stubs.by_id.get_mut(&id).and_then(|stub| stub.log.as_mut()) {
-            log.cut_short();
-            self.tidy_stub(id);
+        let Some(stub) = self.stubs.by_id.get_mut(&id) else { return };
+        let Some(log) = stub.log.as_mut() else { return };
+        let has_spans = self.event_spans.has_open();
+        let spans = has_spans.then(|| (event_spans::contexts(log), stub.worker.clone()));
+        log.cut_short();
+        if let Some((spans, worker)) = spans {
+            self.end_spans_that_left(id, &worker, spans);
         }
+        self.tidy_stub(id);
     }
 
     pub(super) fn drop_stub(&mut self, id: u32) {

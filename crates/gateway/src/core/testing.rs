@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_protocol::frame::FLAG_REDELIVERED;
-use gatewayworker_protocol::{Command, Features, Frame, PingBody, code};
+use gatewayworker_protocol::{Command, FLAG_TRACE_CONTEXT, Features, Frame, PingBody, TraceContext, code};
 
 use super::client::NewClient;
 use super::delivery_counts::DeliveryCounts;
@@ -307,7 +307,10 @@ pub fn client(
 pub fn told(link: &WorkerLink<MemoryLink>) -> Vec<String> {
     let mut written = std::mem::take(&mut *link.buffer.written.borrow_mut());
     let mut told = Vec::new();
-    while let Some(frame) = Frame::parse(&mut written, usize::MAX).expect("frames") {
+    while let Some(mut frame) = Frame::parse(&mut written, usize::MAX).expect("frames") {
+        if frame.flag & FLAG_TRACE_CONTEXT != 0 {
+            TraceContext::take(&mut frame.body).expect("a context");
+        }
         let again = if frame.flag & FLAG_REDELIVERED != 0 { " again" } else { "" };
         let id = frame.connection_id;
         told.push(match frame.cmd {

@@ -93,9 +93,9 @@ impl<P: Ports> Shard<P> {
         }
     }
 
-    /// Notes a message of a client.
+    /// Notes a message of a client, if it is traced.
     pub(super) fn trace_message(&mut self, key: Key, is_binary: bool, payload: &[u8]) {
-        let Some(client) = self.table.get(key) else { return };
+        let Some(client) = self.table.get(key).filter(|client| client.queue.is_traced()) else { return };
         let kind = match (client.policy().is_websocket(), is_binary) {
             (false, _) => FrameKind::Message,
             (true, true) => FrameKind::Binary,
@@ -112,6 +112,7 @@ impl<P: Ports> Shard<P> {
     }
 
     /// Notes the frame that was queued last for a client.
+    #[cold]
     pub(super) fn trace_queued(&mut self, key: Key) {
         let Some(client) = self.table.get(key) else { return };
         // The bytes are shared, not copied.
@@ -137,7 +138,7 @@ impl<P: Ports> Shard<P> {
             let is_over = trace.connection_id == id;
             if is_over {
                 let seen = Seen::Closed(close.reason);
-                effects.push_back(Effect::Traced(Traced { trace: trace.id, seen }));
+                effects.push_back(Effect::Traced(Box::new(Traced { trace: trace.id, seen })));
             }
             !is_over
         });
@@ -150,7 +151,7 @@ impl<P: Ports> Shard<P> {
                 if trace.payloads { Preview::new(payload, MAX_TRACE_PAYLOAD) } else { Preview::default() };
             let seen = SeenFrame { direction, kind, bytes: payload.len(), code, preview };
             let traced = Traced { trace: trace.id, seen: Seen::Frame(seen) };
-            self.effects.list.push_back(Effect::Traced(traced));
+            self.effects.list.push_back(Effect::Traced(Box::new(traced)));
         }
     }
 }
@@ -273,10 +274,8 @@ mod tests {
         let mut one = Traced::new(testing::policy());
         assert!(one.shard.begin_trace(TRACE, 1, true));
         one.execute(Command::SendToOne { to: 1, message: Payload::plain(vec![b'x'; 100_000]) });
-        let Some(Effect::Traced(super::Traced { seen: Seen::Frame(frame), .. })) = one.shard.next_effect()
-        else {
-            panic!("no frame")
-        };
+        let Some(Effect::Traced(traced)) = one.shard.next_effect() else { panic!("no effect") };
+        let Seen::Frame(frame) = traced.seen else { panic!("no frame") };
         assert_eq!((frame.bytes, frame.preview.cut), (100_000, true));
         assert_eq!(frame.preview.payload.unwrap().len(), MAX_TRACE_PAYLOAD);
     }

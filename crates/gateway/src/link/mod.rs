@@ -243,8 +243,8 @@ impl Link {
         let now_ms = self.shard.now_ms();
         match self.state.read_report(body, now_ms) {
             Ok(Some(NewReport { report, round_trip_us })) => {
-                if let Some(us) = round_trip_us {
-                    self.shard.shared.round_trips.observe_us(us);
+                if let (Some(us), Some(timings)) = (round_trip_us, &self.shard.shared.timings) {
+                    timings.round_trips.observe_us(us);
                 }
                 let of_epoch = self.keepalive.epoch().and_then(|epoch| epoch.worker.get());
                 if let Some(worker) = self.worker.as_ref().or(of_epoch) {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatewayworker_net::LinkReader;
+use gatewayworker_net::{LinkReader, LinkWriter};
 use gatewayworker_protocol::frame_answer;
 use gatewayworker_protocol::inspect::{InspectAnswer, MAX_TRACE_SECONDS, TRACE_SILENCE, TraceLine};
 use tokio::io::AsyncReadExt;
@@ -41,6 +41,7 @@ struct Trace {
     /// Which shard has the client.
     shard: usize,
     queue: Arc<TraceQueue>,
+    writer: Arc<LinkWriter>,
     shared: Arc<GatewayState>,
     _permit: OwnedSemaphorePermit,
 }
@@ -50,6 +51,13 @@ impl Drop for Trace {
         self.queue.close();
         // Where there is no room, the closed queue ends it.
         let _ = self.shared.shards[self.shard].try_send(ShardMessage::Untrace(self.id));
+        if self.shared.stopping.is_cancelled() {
+            // The link's task was cancelled, perhaps before it has written that the client is closed.
+            self.queue.end("the gateway stops");
+            while let Some(line) = self.queue.pop() {
+                say_line(&self.writer, line);
+            }
+        }
     }
 }
 
@@ -70,7 +78,7 @@ impl Link {
                 Ok(true)
             }
             Err(why) => {
-                self.say(&InspectAnswer::Error(why).to_json());
+                say(&self.writer, &InspectAnswer::Error(why).to_json());
                 Ok(false)
             }
         }
@@ -96,7 +104,9 @@ impl Link {
         };
         let shard = connection_id as usize % shared.shards.len();
         let (id, queue) = (TraceId(shared.next_seq()), Arc::new(TraceQueue::default()));
-        let trace = Trace { id, shard, queue: queue.clone(), shared: shared.clone(), _permit: permit };
+        let (writer, shared) = (self.writer.clone(), shared.clone());
+        let trace =
+            Trace { id, shard, queue: queue.clone(), writer, shared: shared.clone(), _permit: permit };
         let (begun, is_there) = oneshot::channel();
         let new = NewTrace { id, connection_id, payloads: request.payloads, queue, begun };
         // Where the shard has ended, `begun` is dropped, which the receiver notices.
@@ -110,7 +120,7 @@ impl Link {
     /// Writes the lines of a trace as they come, until it ends.
     async fn write_trace(&mut self, trace: &Trace, until: Instant, socket: &mut LinkReader) {
         // It has begun.
-        self.say(&[]);
+        say(&self.writer, &[]);
         let mut silent_until = Instant::now() + TRACE_SILENCE;
         let mut is_over = false;
         loop {
@@ -120,7 +130,7 @@ impl Link {
                 && let Some(line) = trace.queue.pop()
             {
                 let is_end = line.is_end();
-                self.say_line(line);
+                say_line(&self.writer, line);
                 if is_end {
                     return;
                 }
@@ -131,7 +141,7 @@ impl Link {
                 () = trace.queue.changed(), if !is_behind => {}
                 () = sleep(BEHIND), if is_behind => {}
                 () = sleep_until(silent_until), if !is_behind => {
-                    self.say(&[]);
+                    say(&self.writer, &[]);
                     silent_until = Instant::now() + TRACE_SILENCE;
                 }
                 () = sleep_until(until), if !is_over => {
@@ -152,14 +162,14 @@ impl Link {
         self.writer.flush();
         self.writer.pushed() - self.writer.written() > AHEAD
     }
+}
 
-    fn say_line(&self, line: TraceLine) {
-        self.say(&InspectAnswer::Trace(line).to_json());
-    }
+fn say_line(writer: &LinkWriter, line: TraceLine) {
+    say(writer, &InspectAnswer::Trace(line).to_json());
+}
 
-    /// Pushes an answer. Where the link is closed, its task notices that itself.
-    fn say(&self, answer: &[u8]) {
-        let _ = self.writer.push_over(|out| frame_answer(answer, out));
-        self.writer.flush_soon();
-    }
+/// Pushes an answer. Where the link is closed, its task notices that itself.
+fn say(writer: &LinkWriter, answer: &[u8]) {
+    let _ = writer.push_over(|out| frame_answer(answer, out));
+    writer.flush_soon();
 }

@@ -35,12 +35,14 @@ use watch::{watch_contact, watch_isolation};
 use crate::capacity::Capacity;
 use crate::config::{Config, ConfigError};
 use crate::error::Error;
-use crate::gateway_state::GatewayState;
+use crate::gateway_state::{GatewayState, Timings};
 use crate::listener::{ConnectionLimit, Listener};
 use crate::metrics::GatewayMetrics;
 use crate::perpetual::PerpetualTasks;
 use crate::problem::problem;
 use crate::shard::{self, ShardMessage, ShardThread};
+#[cfg(feature = "otel")]
+use crate::spans;
 use crate::tls::Certificate;
 
 /// How often the gateway pings workers on other hosts that do not acknowledge events, PHP's among
@@ -121,7 +123,13 @@ pub async fn serve(
     let capacity = Capacity::new(&config, files)?;
     capacity.log(&config, files);
     let link_tls = config.link_tls.load_for_both().map_err(ConfigError::from)?;
-    let shared = GatewayState::new(config, capacity, address, senders).with_link_tls(link_tls);
+    let timings = metrics_listener.as_ref().map(|_| Timings::default());
+    let shared = GatewayState::new(config, capacity, address, senders);
+    let shared = shared.with_link_tls(link_tls).with_timings(timings);
+    #[cfg(feature = "otel")]
+    let span_exporter = spans::exporter(&shared.config)?;
+    #[cfg(feature = "otel")]
+    let shared = shared.with_span_exporter(span_exporter.clone());
     let shared = Arc::new(shared.with_loops(operator.loops));
     let counted = shared.clone();
     operator.stats.provide(move || counted.stats());
@@ -133,7 +141,10 @@ pub async fn serve(
     let metrics =
         metrics_listener.map(|listener| (listener, Health::new(operator.stats.clone(), draining.clone())));
     let parts = Parts { listeners, channels, reload: operator.reload, metrics, draining };
-    LocalSet::new().run_until(serve_here(shared, parts, shutdown)).await
+    let served = LocalSet::new().run_until(serve_here(shared, parts, shutdown)).await;
+    #[cfg(feature = "otel")]
+    spans::send_last(span_exporter).await;
+    served
 }
 
 /// What a gateway is started with, beside its shared state.

@@ -15,6 +15,7 @@ use super::trace::unix_ms;
 use crate::closes::Closed;
 use crate::closing;
 use crate::core::effects::{Effect, Finished, Notice};
+use crate::core::event_spans::SpanChange;
 use crate::core::flush::Writable;
 use crate::core::outbox::Flushed;
 use crate::core::ports::Transmit;
@@ -29,11 +30,23 @@ impl ShardThread {
             Effect::Resume(key) => self.resume(key),
             Effect::Finish(finished) => self.finish(*finished),
             Effect::Admitted(asked_ms) => {
-                self.shared.admissions.observe_us(self.now_ms().saturating_sub(asked_ms) * 1000);
+                if let Some(timings) = &self.shared.timings {
+                    timings.admissions.observe_us(self.now_ms().saturating_sub(asked_ms) * 1000);
+                }
             }
             Effect::Log(notice) => self.log(notice),
-            Effect::Traced(traced) => self.carry_traced(traced),
+            Effect::Traced(traced) => self.carry_traced(*traced),
+            Effect::Span(change) => self.note_span(*change),
         }
+    }
+
+    /// Notes that the span of a traced event begins or ends now.
+    fn note_span(&self, change: SpanChange) {
+        #[cfg(feature = "otel")]
+        self.spans.borrow_mut().note(change, self.shared.span_exporter.as_ref());
+        // No core makes one without the feature.
+        #[cfg(not(feature = "otel"))]
+        drop(change);
     }
 
     /// Wakes the task that reads from a client.

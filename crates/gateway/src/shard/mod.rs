@@ -66,8 +66,11 @@ pub(crate) struct ShardThread {
     pub(crate) shared: Arc<GatewayState>,
     pub(crate) scratch: RefCell<Box<[u8]>>,
     core: RefCell<Core>,
+    /// The spans of traced events that have not ended.
+    #[cfg(feature = "otel")]
+    spans: RefCell<crate::spans::OpenSpans>,
     started: Instant,
-    /// When the first broadcast was queued of those that are under way.
+    /// When the first broadcast was queued of those that are under way, where somebody asks for times.
     broadcast_since: Cell<Option<std::time::Instant>>,
     /// Wakes the flush task.
     flush_wakeup: Notify,
@@ -93,11 +96,15 @@ pub(crate) fn channel() -> (mpsc::Sender<ShardMessage>, mpsc::Receiver<ShardMess
 impl ShardThread {
     pub(crate) fn new(index: usize, shared: Arc<GatewayState>) -> Rc<Self> {
         let core = Core::new(shared.settings(index), shared.workers.clone());
+        #[cfg(feature = "otel")]
+        let core = core.with_spans(shared.span_settings());
         Rc::new(Self {
             index,
             shared,
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             core: RefCell::new(core),
+            #[cfg(feature = "otel")]
+            spans: RefCell::default(),
             started: Instant::now(),
             broadcast_since: Cell::new(None),
             flush_wakeup: Notify::new(),
@@ -119,7 +126,11 @@ impl ShardThread {
             self.schedule_flush();
         }
         // One that was queued for full sockets alone is written later.
-        if signals.broadcast && signals.flush && self.broadcast_since.get().is_none() {
+        if signals.broadcast
+            && signals.flush
+            && self.shared.timings.is_some()
+            && self.broadcast_since.get().is_none()
+        {
             self.broadcast_since.set(Some(std::time::Instant::now()));
         }
         if signals.deadline {
@@ -213,8 +224,10 @@ impl ShardThread {
             while self.input(Core::flush) {
                 tokio::task::yield_now().await;
             }
-            if let Some(since) = self.broadcast_since.take() {
-                self.shared.broadcasts.observe_us(since.elapsed().as_micros() as u64);
+            if let Some(since) = self.broadcast_since.take()
+                && let Some(timings) = &self.shared.timings
+            {
+                timings.broadcasts.observe_us(since.elapsed().as_micros() as u64);
             }
         }
     }

@@ -5,7 +5,7 @@
 //! - [`InterestUpdate`], [`InterestReport`]: what a gateway and a subscriber say on an interest link.
 //!
 //! A gateway's announcements are decided in its `core/interest`, a subscriber's view in the client
-//! library's `core/interest`. The rules are in `docs/decisions/0009-interest.md`.
+//! library's `core/interest`. The rules are in `docs/decisions/0011-interest.md`.
 
 mod filter;
 mod message;

@@ -2,6 +2,7 @@
 //!
 //! Each test has a [`Site`](site::Site): a directory with a cluster's configuration, on ports of its own.
 
+mod admin_page;
 mod metrics;
 mod problems;
 mod reload;

@@ -73,14 +73,25 @@ impl Site {
         [command, "--config-dir", self.directory.path().to_str().unwrap()]
     }
 
-    /// Runs a command of the tool here, to its end.
+    /// Runs a command of the tool here, to its end. There is no page for operators, unless a flag says so: tests that
+    /// run side by side cannot all have its port.
     pub(crate) async fn run(&self, command: &str, more: &[&str]) -> Output {
+        self.run_with(command, more, &[("GATEWAYWORKER_ADMIN_LISTEN", "off")]).await
+    }
+
+    /// Runs a command that must succeed, with nothing in its environment, and returns its output.
+    pub(crate) async fn succeeds_with_defaults(&self, command: &str, more: &[&str]) -> String {
+        let output = self.run_with(command, more, &[]).await;
+        assert!(output.status.success(), "{command}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    async fn run_with(&self, command: &str, more: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut tool = tokio::process::Command::new(binary());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("GATEWAYWORKER_")) {
             tool.env_remove(name);
         }
-        // Tests that run side by side cannot all have its port.
-        tool.env("GATEWAYWORKER_ADMIN_LISTEN", "off");
+        tool.envs(variables.iter().copied());
         tool.args(self.arguments(command)).args(more).stdin(Stdio::null());
         soon(command, tool.output()).await.unwrap()
     }

@@ -1,7 +1,7 @@
 //! Interest: which groups and uids a gateway may have, as far as this process knows.
 //!
 //! An [`InterestView`] belongs to one gateway. It is trusted only with a lease of the gateway's; until then, and
-//! without an interest link, the gateway counts as having everything. `docs/decisions/0009-interest.md` has the rules.
+//! without an interest link, the gateway counts as having everything. `docs/decisions/0011-interest.md` has the rules.
 //!
 //! Plain data. The shell:
 //!

@@ -27,7 +27,9 @@ impl SendToOne {
             let is_queued = shard.enqueue(key, Priority::Urgent, Recipients::One, |client| {
                 client.policy().encode_only(message)
             });
-            shard.settings.counters.count_deliveries(DeliveryKind::Client, u64::from(is_queued));
+            if is_queued {
+                shard.settings.counters.count_deliveries(DeliveryKind::Client, 1);
+            }
         }
     }
 }

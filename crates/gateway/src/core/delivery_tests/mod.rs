@@ -9,6 +9,7 @@ mod closing;
 mod left_behind;
 mod moving;
 mod poison;
+mod spans;
 mod walk;
 
 use std::sync::Arc;

@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use gatewayworker_protocol::frame::FLAG_REDELIVERED;
-use gatewayworker_protocol::{CloseReason, Command, Features, Frame, code};
+use gatewayworker_protocol::{CloseReason, Command, FLAG_TRACE_CONTEXT, Features, Frame, TraceContext, code};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::core::effects::{Effect, Notice};
+use crate::core::event_spans::SpanSettings;
 use crate::core::events::Route;
 use crate::core::ports::Directory;
 use crate::core::table::Key;
@@ -75,7 +76,8 @@ impl Walk {
             let mut settings = Settings { ..shard.settings.clone() };
             settings.delivery.max_deliveries = if seed.is_multiple_of(2) { u8::MAX } else { 2 };
             settings.delivery.window_events = 6;
-            Shard::new(settings, workers.clone())
+            let sample = [0.0, 0.5, 1.0][(seed % 3) as usize];
+            Shard::new(settings, workers.clone()).with_spans(SpanSettings { sample, seed })
         });
         Self {
             shards,
@@ -167,7 +169,8 @@ impl Walk {
         if self.alive.iter().any(|worker| **worker.link.key() == *key) {
             return;
         }
-        let peer = Peer { features: Features::ALL, epoch, process: Some(epoch.into()) };
+        let features = Features { trace_context: self.rng.random_bool(0.7), ..Features::ALL };
+        let peer = Peer { features, epoch, process: Some(epoch.into()) };
         let link = self.workers.join(&key, 400, peer);
         self.alive.push(Worker {
             link,
@@ -254,7 +257,10 @@ impl Walk {
     /// Reads what a worker was sent into its queue.
     fn read(&mut self, at: usize) {
         let mut written = std::mem::take(&mut *self.alive[at].link.buffer.written.borrow_mut());
-        while let Some(frame) = Frame::parse(&mut written, usize::MAX).unwrap() {
+        while let Some(mut frame) = Frame::parse(&mut written, usize::MAX).unwrap() {
+            if frame.flag & FLAG_TRACE_CONTEXT != 0 {
+                TraceContext::take(&mut frame.body).unwrap();
+            }
             let worker = &mut self.alive[at];
             let id = frame.connection_id;
             match frame.cmd {

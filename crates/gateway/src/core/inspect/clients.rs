@@ -30,6 +30,7 @@ pub(crate) struct FoundClient {
     pub(crate) unfinished: usize,
     pub(crate) worker: Arc<str>,
     pub(crate) is_pending: bool,
+    pub(crate) oldest_ms: u64,
 }
 
 /// A client in full.
@@ -110,6 +111,7 @@ impl ClientWalk {
             ClientSort::Age => client.age_ms(now_ms),
             ClientSort::Messages => client.messages.into(),
             ClientSort::Unfinished => client.unfinished() as u64,
+            ClientSort::Oldest => client.oldest_ms(now_ms),
         };
         self.top.offer((value, Reverse(client.seq)), || FoundClient::of(shard, client, now_ms));
     }
@@ -143,6 +145,7 @@ impl FoundClient {
             unfinished: client.unfinished(),
             worker: client.worker.key().clone(),
             is_pending: client.is_pending(),
+            oldest_ms: client.oldest_ms(now_ms),
         }
     }
 }

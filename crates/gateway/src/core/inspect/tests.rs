@@ -70,6 +70,12 @@ fn the_first_clients_of_each_order_are_found_and_all_are_counted() {
     assert_eq!(site.find(&by(ClientSort::Messages, 2), 10_000), (3, vec![3, 1]));
     assert_eq!(site.find(&by(ClientSort::Unfinished, 1), 10_000), (3, vec![3]));
     assert_eq!(site.find(&by(ClientSort::Age, 3), 10_000), (3, vec![1, 2, 3]));
+    site.shard.set_now(12_000);
+    site.say(second, 1);
+    site.shard.end_events(1, &[(3, 1)]);
+    assert_eq!(site.find(&by(ClientSort::Oldest, 3), 20_000), (3, vec![1, 2, 3]));
+    let (_, found) = site.walk(&by(ClientSort::Oldest, 3), 20_000).finish();
+    assert_eq!(found.iter().map(|client| client.oldest_ms).collect::<Vec<_>>(), [10_001, 8_000, 8_000]);
     // Of the same value, the one that connected earlier is first.
     assert_eq!(site.find(&by(ClientSort::Outbox, 3), 10_000), (3, vec![2, 1, 3]));
 }
@@ -94,6 +100,7 @@ fn a_found_client_has_its_numbers() {
         unfinished: 2,
         worker: "127.0.0.1:Chat:0".into(),
         is_pending: false,
+        oldest_ms: 60_000,
     };
     assert_eq!(found, [expected]);
 }

@@ -4,7 +4,7 @@
 //! executes them when [`is_settled`](Interest::is_settled) says so; then it says [`release`](Interest::release).
 //! In between the names are announced to all [`Subscribers`], and applied by each that is leased. So
 //! whenever a name has a member, every trusted view has the name: the rules and the proof are in
-//! `docs/decisions/0009-interest.md`.
+//! `docs/decisions/0011-interest.md`.
 //!
 //! Plain data. After each call the owner carries the [`Effect`]s out, and calls [`advance`](Interest::advance) when
 //! [`next_deadline`](Interest::next_deadline) has come. Times are of a clock that only goes forward.

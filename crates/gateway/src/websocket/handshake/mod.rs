@@ -8,6 +8,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 
+use gatewayworker_protocol::TraceContext;
 use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -36,6 +37,8 @@ pub(crate) struct Upgrade {
     pub(crate) rest: Vec<u8>,
     /// The client offers permessage-deflate.
     pub(crate) may_compress: bool,
+    /// The client's own span, where the listener accepts one.
+    pub(crate) trace_parent: Option<TraceContext>,
 }
 
 /// Reads the request of a connection to `listener`, and checks that it can be upgraded.
@@ -105,6 +108,10 @@ fn accept(request: &Request<'_>, listener: &Listener, client: SocketAddr) -> Res
         handshake: request.to_php(Endpoints { client, server_port: policy.port }),
         rest: Vec::new(),
         may_compress: request.header("Sec-WebSocket-Extensions").is_some_and(inflate::is_offered),
+        trace_parent: match cfg!(feature = "otel") && listener.accepts_trace_parent {
+            true => request.header("traceparent").and_then(TraceContext::from_traceparent),
+            false => None,
+        },
     })
 }
 

@@ -36,6 +36,13 @@ pub(super) struct Epoch {
     until_ms: u64,
 }
 
+impl Epoch {
+    /// The linked worker.
+    pub(super) fn worker(&self) -> Option<&Arc<WorkerLink>> {
+        self.worker.as_ref()
+    }
+}
+
 impl Gateway {
     fn name(&self, number: u32) -> EpochName {
         EpochName { gateway: self.life, number }

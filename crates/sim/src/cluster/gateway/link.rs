@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_gateway::internals::{Gone, LinkEvent, LinkState, Liveness};
-use gatewayworker_protocol::{MAX_LARGE_FRAME_LEN, Question, SecretKey, frame_answer};
+use gatewayworker_protocol::{Command, MAX_LARGE_FRAME_LEN, Question, SecretKey, frame_answer};
 
 use super::gathering::Gathering;
 use super::shard::ShardMessage;
@@ -228,12 +228,22 @@ impl Gateway {
             LinkEvent::Attach { epoch, process } => self.begin_attach(number, epoch, process, context),
             LinkEvent::Draining => self.worker_drains(number, context),
             LinkEvent::Question(question) => link.doing = Doing::HandOver(Some(question)),
-            // Reports only count as a sign of life, which is told before.
-            LinkEvent::Publish(_)
-            | LinkEvent::Report { .. }
-            | LinkEvent::Subscribe
-            | LinkEvent::InterestReport(_) => {}
+            LinkEvent::Publish(_) | LinkEvent::Subscribe | LinkEvent::InterestReport(_) => {}
+            LinkEvent::Report { number: report, body } => self.take_report(number, report, &body, context),
             LinkEvent::Ignored(error) => context.note(|| format!("link {number}: {error}")),
+        }
+    }
+
+    /// Answers a worker's report, and keeps it.
+    fn take_report(&mut self, number: u32, report: u32, body: &[u8], context: &mut Context<'_>) {
+        let Some(link) = self.links.get_mut(&number) else { return };
+        let _ = link.writer.buffer.push(|out| Command::Reported(report).encode(out));
+        link.writer.buffer.flush();
+        if let (Ok(Some(new)), Some(worker)) = (
+            link.state.read_report(body, context.now_ms),
+            link.epoch.and_then(|epoch| self.epochs.get(&epoch)).and_then(|epoch| epoch.worker()),
+        ) {
+            worker.keep_report(new.report, context.now_ms);
         }
     }
 

@@ -126,6 +126,7 @@ impl Worker {
                 }
                 self.clients.forget(&epoch, &ids);
             }
+            (Received::Reported(number), _) => self.reported(gateway, number, context),
             (Received::Drained, Some(epoch)) => {
                 context.note(|| format!("is let go by gateway {gateway}"));
                 epoch.end();

@@ -1,8 +1,11 @@
 //! The pairs of links to gateways: how an epoch begins, is kept alive and ends, and when a gateway is lost.
 
+use std::sync::PoisonError;
+
 use bytes::Bytes;
-use gatewayworker_businessworker::internals::Previous;
+use gatewayworker_businessworker::internals::{NextReport, Previous};
 use gatewayworker_client::Unreached;
+use gatewayworker_protocol::report::Report;
 use gatewayworker_protocol::{ClientId, Command, Pairing, PingBody, Question};
 
 use super::Worker;
@@ -124,7 +127,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Pings the gateways on both links.
+    /// Pings the gateways on both links, and reports to those for which it is time.
     pub(super) fn ping(&mut self, now_ms: u64) {
         self.next_ping_ms = now_ms + PING_INTERVAL_MS;
         let ping = Command::Ping(PingBody::Empty.encode());
@@ -132,12 +135,21 @@ impl Worker {
             if events.epoch().is_none() {
                 continue;
             }
+            events.report(now_ms);
             let connections = events.connection.iter().chain(&calls.connection);
             for connection in connections.filter(|connection| connection.writer.waiting() == 0) {
                 let _ = connection.writer.push(|out| ping.clone().encode(out));
                 connection.writer.flush();
             }
         }
+    }
+
+    /// Takes the answer of a gateway to a report.
+    pub(super) fn reported(&self, gateway: ProcessId, number: u32, context: &mut Context<'_>) {
+        let Some(reporting) = self.events[gateway].link.reporting() else { return };
+        let now_us = reporting_us(context.now_ms);
+        let us = reporting.lock().unwrap_or_else(PoisonError::into_inner).answered(number, now_us);
+        context.note(|| format!("gateway {gateway} has read report {number}: {us:?} µs"));
     }
 
     /// Gives up a gateway from which nothing has come on the event link for too long.
@@ -236,4 +248,32 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+impl Events {
+    /// Reports to the gateway if it is time, and nothing else waits to be written.
+    fn report(&self, now_ms: u64) {
+        let (Some(reporting), Some(connection)) = (self.link.reporting(), &self.connection) else { return };
+        if connection.writer.waiting() > 0 {
+            return;
+        }
+        let next = reporting.lock().unwrap_or_else(PoisonError::into_inner).begin(reporting_us(now_ms));
+        if let Some(NextReport { number, round_trip, unanswered_us }) = next {
+            let report = Report {
+                round_trip_us: round_trip.map(|round_trip| round_trip.us),
+                answered: round_trip.map_or(0, |round_trip| round_trip.number),
+                unanswered_ms: unanswered_us / 1000,
+                ..Report::default()
+            };
+            let _ = connection
+                .writer
+                .push(|out| Command::Report { number, body: report.to_json().into() }.encode(out));
+            connection.writer.flush();
+        }
+    }
+}
+
+/// The time for reports: it runs as much faster as the other times of the simulation are shorter.
+fn reporting_us(now_ms: u64) -> u64 {
+    now_ms * 1000 * 2500 / PING_INTERVAL_MS
 }
