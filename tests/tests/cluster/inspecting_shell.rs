@@ -105,8 +105,9 @@ async fn a_look_that_is_not_whole_has_a_status_and_says_why() {
     // A gateway that does not answer: the clients of the others are listed all the same.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
-    let why =
-        format!("the gateway at {address} does not answer INSPECT (a PHP gateway, or an older version)");
+    let why = format!(
+        "the gateway at {address} has not answered INSPECT in time: it hangs, or it is of PHP or of an older version"
+    );
     let open = Cluster::start().await;
     let (_client, id) = WsClient::greeted(open.listener()).await;
     let _announced = register_as_gateway(open.register, address).await;
