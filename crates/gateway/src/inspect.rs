@@ -123,7 +123,7 @@ async fn gateway(state: &GatewayState, now_ms: u64) -> Result<GatewayReport, Sha
 }
 
 /// Walks over the clients of all shards. Returns how long the oldest event of each worker has waited, in ms.
-async fn oldest_events(state: &GatewayState) -> Result<Vec<(Arc<WorkerLink>, u64)>, ShardGone> {
+pub(crate) async fn oldest_events(state: &GatewayState) -> Result<Vec<(Arc<WorkerLink>, u64)>, ShardGone> {
     let mut walk = OldestEventWalk::new();
     for shard in 0..state.shards.len() {
         loop {
