@@ -121,7 +121,7 @@ fn mesh(state: &State, frame: &mut Frame<'_>, area: Rect) {
     let longest = state.gateways.iter().map(|gateway| gateway.address.len()).max();
     let addresses = longest.and_then(|longest| u16::try_from(longest).ok()).unwrap_or(0).clamp(7, 21);
     let widths = [
-        Constraint::Length(addresses),
+        Constraint::Length(addresses + 1),
         Constraint::Fill(1),
         Constraint::Length(8),
         Constraint::Length(7),
