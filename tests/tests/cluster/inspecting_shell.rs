@@ -29,6 +29,11 @@ async fn run(arguments: &[&str]) -> Ended {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+/// Builds the tool where nothing has built it yet, so that no time limit of a test contains that.
+pub(super) async fn build() {
+    assert_eq!(run(&["--version"]).await.0, Some(0));
+}
+
 /// Runs the tool on a cluster, with a short limit on answers.
 pub(super) async fn tool(cluster: &Cluster, arguments: &[&str]) -> Ended {
     let register = cluster.register.to_string();
@@ -42,6 +47,7 @@ pub(super) fn json_of(ended: &Ended) -> Value {
 
 #[tokio::test]
 async fn a_shell_lists_clients_and_shows_one_in_full() {
+    build().await;
     let cluster = Cluster::builder().gateways(2).secret_key("k").start().await;
     let api = cluster.api().await;
     let (mut ann, id) = WsClient::greeted(cluster.gateways[0].listener).await;

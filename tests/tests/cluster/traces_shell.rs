@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
-use super::inspecting_shell::{command, json_of, tool};
+use super::inspecting_shell::{build, command, json_of, tool};
 
 /// `trace` of a client, as a process.
 struct Tracing {
@@ -122,6 +122,7 @@ async fn a_trace_that_cannot_begin_says_why() {
 
 #[tokio::test]
 async fn a_shell_shows_who_closed_whom_and_what_waits_for_a_client() {
+    build().await;
     let cluster =
         Cluster::builder().secret_key("k").gateway(|config| config.outbox_bytes = 64 << 20).start().await;
     let api = cluster.api().await;
