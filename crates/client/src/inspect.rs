@@ -90,7 +90,9 @@ pub enum InspectError {
         gateway: String,
     },
     /// It has said nothing within the time limit.
-    #[error("the gateway at {gateway} does not answer INSPECT (a PHP gateway, or an older version)")]
+    #[error(
+        "the gateway at {gateway} has not answered INSPECT in time: it hangs, or it is of PHP or of an older version"
+    )]
     NoAnswer {
         /// Its address.
         gateway: String,

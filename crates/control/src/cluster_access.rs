@@ -7,7 +7,7 @@ mod environment_file;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 pub(crate) use gatewayworker_admin::Access;
 use gatewayworker_client::SecretKey;
 use gatewayworker_daemon::{LinkTlsFlags, one_or_many, read_secret_file};
@@ -113,7 +113,12 @@ impl KeyFlags {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
                     .with_context(|| format!("cannot read {}", path.display()))?;
-                toml::from_str(&text).with_context(|| format!("{}", path.display()))?
+                toml::from_str(&text).map_err(|error: toml::de::Error| {
+                    // Neither its text nor its message: both may quote a secret.
+                    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+                    let line = before.matches('\n').count() + 1;
+                    anyhow!("{}, line {line}, is not valid: --check-config says why", path.display())
+                })?
             }
             None => File::default(),
         };

@@ -91,6 +91,26 @@ pub(crate) async fn ask<T: Send + 'static>(
     answer.await.map_err(|_| ShardGone(shard))
 }
 
+/// Walks over a shard, a slice in each message, until `advance` has seen all of it. Returns the walk.
+async fn walk_over<W: Send + 'static>(
+    state: &GatewayState,
+    shard: usize,
+    mut walk: W,
+    advance: impl Fn(&mut W, &Core) -> Walked + Copy + Send + 'static,
+) -> Result<W, ShardGone> {
+    loop {
+        let walked;
+        (walk, walked) = ask(state, shard, move |core| {
+            let walked = advance(&mut walk, core);
+            (walk, walked)
+        })
+        .await?;
+        if walked == Walked::All {
+            return Ok(walk);
+        }
+    }
+}
+
 async fn gateway(state: &GatewayState, now_ms: u64) -> Result<GatewayReport, ShardGone> {
     let registers = &state.config.register_address;
     let workers = state.workers.all();
@@ -123,20 +143,10 @@ async fn gateway(state: &GatewayState, now_ms: u64) -> Result<GatewayReport, Sha
 }
 
 /// Walks over the clients of all shards. Returns how long the oldest event of each worker has waited, in ms.
-async fn oldest_events(state: &GatewayState) -> Result<Vec<(Arc<WorkerLink>, u64)>, ShardGone> {
+pub(crate) async fn oldest_events(state: &GatewayState) -> Result<Vec<(Arc<WorkerLink>, u64)>, ShardGone> {
     let mut walk = OldestEventWalk::new();
     for shard in 0..state.shards.len() {
-        loop {
-            let walked;
-            (walk, walked) = ask(state, shard, move |core| {
-                let walked = walk.advance(core);
-                (walk, walked)
-            })
-            .await?;
-            if walked == Walked::All {
-                break;
-            }
-        }
+        walk = walk_over(state, shard, walk, |walk, core| walk.advance(core)).await?;
     }
     Ok(walk.finish())
 }
@@ -201,17 +211,7 @@ async fn clients(
     let mut walk = ClientWalk::new(filter, query.sort, bounded(query.limit));
     let only = walk.connection_id().map(|connection_id| connection_id as usize % state.shards.len());
     for shard in (0..state.shards.len()).filter(|shard| only.is_none_or(|only| only == *shard)) {
-        loop {
-            let walked;
-            (walk, walked) = ask(state, shard, move |core| {
-                let walked = walk.advance(core, now_ms);
-                (walk, walked)
-            })
-            .await?;
-            if walked == Walked::All {
-                break;
-            }
-        }
+        walk = walk_over(state, shard, walk, move |walk, core| walk.advance(core, now_ms)).await?;
     }
     let (total, found) = walk.finish();
     let clients = found.into_iter().map(|found| client_report(found, state)).collect();
@@ -267,18 +267,7 @@ fn close_report(closed: Closed, state: &GatewayState) -> CloseReport {
 async fn groups(limit: usize, state: &Arc<GatewayState>) -> Result<GroupList, ShardGone> {
     let mut names = Vec::new();
     for shard in 0..state.shards.len() {
-        let mut walk = GroupWalk::new(limit);
-        loop {
-            let walked;
-            (walk, walked) = ask(state, shard, move |core| {
-                let walked = walk.advance(core);
-                (walk, walked)
-            })
-            .await?;
-            if walked == Walked::All {
-                break;
-            }
-        }
+        let walk = walk_over(state, shard, GroupWalk::new(limit), |walk, core| walk.advance(core)).await?;
         names.extend(walk.finish());
     }
     names.sort_unstable();

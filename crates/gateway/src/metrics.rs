@@ -10,10 +10,9 @@ use tokio::time::timeout;
 
 use crate::core::counters::{ListenerCounters, ShardCounters};
 use crate::core::gauges::ShardGauges;
-use crate::core::inspect::{OldestEventWalk, Walked};
 use crate::core::ports::Directory;
 use crate::gateway_state::{GatewayState, Timings};
-use crate::inspect::{ShardGone, ask};
+use crate::inspect::{ShardGone, ask, oldest_events};
 use crate::shard::Core;
 
 /// How long the shards may take to answer a scrape. Without their answer, their gauges are left out.
@@ -43,31 +42,24 @@ impl GatewayMetrics {
         self.shared.open_listeners().iter().enumerate().map(count).collect()
     }
 
-    /// Asks all shards for their gauges, and for how long the oldest event has waited, in ms; `None` where one does
-    /// not answer in time.
-    async fn ask_shards(&self) -> Option<(ShardGauges, u64)> {
+    /// Asks all shards for their gauges; `None` where one does not answer in time.
+    async fn ask_shards(&self) -> Option<ShardGauges> {
         timeout(SHARD_TIMEOUT, self.ask_each_shard()).await.ok()?.ok()
     }
 
-    async fn ask_each_shard(&self) -> Result<(ShardGauges, u64), ShardGone> {
+    async fn ask_each_shard(&self) -> Result<ShardGauges, ShardGone> {
         let mut gauges = ShardGauges::default();
-        let mut walk = OldestEventWalk::new();
         for shard in 0..self.shared.shards.len() {
             gauges += ask(&self.shared, shard, Core::gauges).await?;
-            loop {
-                let walked;
-                (walk, walked) = ask(&self.shared, shard, move |core| {
-                    let walked = walk.advance(core);
-                    (walk, walked)
-                })
-                .await?;
-                if walked == Walked::All {
-                    break;
-                }
-            }
         }
-        let oldest_ms = walk.finish().into_iter().map(|(_, age_ms)| age_ms).max();
-        Ok((gauges, oldest_ms.unwrap_or_default()))
+        Ok(gauges)
+    }
+
+    /// Returns how long the oldest event has waited, in ms; `None` where the shards do not answer in time. It has a
+    /// time limit of its own, as it looks at all clients.
+    async fn oldest_event_ms(&self) -> Option<u64> {
+        let ages = timeout(SHARD_TIMEOUT, oldest_events(&self.shared)).await.ok()?.ok()?;
+        Some(ages.into_iter().map(|(_, age_ms)| age_ms).max().unwrap_or_default())
     }
 
     fn read_clients(&self, into: &mut Families) {
@@ -192,7 +184,14 @@ impl GatewayMetrics {
     }
 
     async fn read_shards(&self, into: &mut Families) {
-        let Some((gauges, oldest_event_ms)) = self.ask_shards().await else { return };
+        if let Some(oldest_event_ms) = self.oldest_event_ms().await {
+            into.gauge(
+                "gatewayworker_event_oldest_seconds",
+                "How long the client that waits longest has waited until its first unfinished event is done.",
+                oldest_event_ms as f64 / 1000.0,
+            );
+        }
+        let Some(gauges) = self.ask_shards().await else { return };
         let ShardGauges { outbox_bytes, uids, groups, admissions, paused_ms } = gauges;
         let shared = &self.shared;
         let connections: usize =
@@ -218,11 +217,6 @@ impl GatewayMetrics {
             "gatewayworker_outbox_bytes",
             "Bytes that wait for clients that do not read, and what it costs to hold them.",
             outbox_bytes,
-        );
-        into.gauge(
-            "gatewayworker_event_oldest_seconds",
-            "How long the client that waits longest has waited until its first unfinished event is done.",
-            oldest_event_ms as f64 / 1000.0,
         );
         into.counter(
             "gatewayworker_reading_paused_seconds_total",

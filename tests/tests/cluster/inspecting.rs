@@ -230,7 +230,7 @@ async fn a_gateway_that_does_not_answer_keeps_nobody_from_the_others() {
             Err(error) => assert_eq!(
                 error.to_string(),
                 format!(
-                    "the gateway at {silent} does not answer INSPECT (a PHP gateway, or an older version)"
+                    "the gateway at {silent} has not answered INSPECT in time: it hangs, or it is of PHP or of an older version"
                 )
             ),
         }

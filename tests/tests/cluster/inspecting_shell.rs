@@ -29,6 +29,11 @@ async fn run(arguments: &[&str]) -> Ended {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+/// Builds the tool where nothing has built it yet, so that no time limit of a test contains that.
+pub(super) async fn build() {
+    assert_eq!(run(&["--version"]).await.0, Some(0));
+}
+
 /// Runs the tool on a cluster, with a short limit on answers.
 pub(super) async fn tool(cluster: &Cluster, arguments: &[&str]) -> Ended {
     let register = cluster.register.to_string();
@@ -42,6 +47,7 @@ pub(super) fn json_of(ended: &Ended) -> Value {
 
 #[tokio::test]
 async fn a_shell_lists_clients_and_shows_one_in_full() {
+    build().await;
     let cluster = Cluster::builder().gateways(2).secret_key("k").start().await;
     let api = cluster.api().await;
     let (mut ann, id) = WsClient::greeted(cluster.gateways[0].listener).await;
@@ -105,8 +111,9 @@ async fn a_look_that_is_not_whole_has_a_status_and_says_why() {
     // A gateway that does not answer: the clients of the others are listed all the same.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = silent.local_addr().unwrap();
-    let why =
-        format!("the gateway at {address} does not answer INSPECT (a PHP gateway, or an older version)");
+    let why = format!(
+        "the gateway at {address} has not answered INSPECT in time: it hangs, or it is of PHP or of an older version"
+    );
     let open = Cluster::start().await;
     let (_client, id) = WsClient::greeted(open.listener()).await;
     let _announced = register_as_gateway(open.register, address).await;

@@ -282,3 +282,56 @@ async fn a_worker_cannot_trace_on_its_own_link() {
     let answer = worker.answer().await;
     assert!(String::from_utf8_lossy(&answer).contains("connection of its own"), "{answer:?}");
 }
+
+/// Connects a client by hand, and returns it with its id: it can write many frames at once.
+async fn by_hand(cluster: &Cluster) -> (TcpStream, ClientId) {
+    let mut stream = TcpStream::connect(cluster.listener()).await.unwrap();
+    let request = "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut read = Vec::new();
+    let greeting = loop {
+        assert!(soon("the greeting", stream.read_buf(&mut read)).await.unwrap() > 0);
+        if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n")
+            && let [0x81, len, text @ ..] = &read[end + 4..]
+            && text.len() >= usize::from(*len)
+        {
+            break String::from_utf8(text[..usize::from(*len)].to_vec()).unwrap();
+        }
+    };
+    let id = greeting.split_whitespace().find_map(|word| word.parse().ok());
+    (stream, id.expect("a client id in the greeting"))
+}
+
+#[tokio::test]
+async fn a_trace_that_ends_in_a_flood_of_pings_ends_alone() {
+    let cluster = Cluster::start().await;
+    let inspector = inspector(&cluster);
+    let (mut flooding, id) = by_hand(&cluster).await;
+    // Empty, masked pings: one read of the gateway has thousands.
+    let flood = b"\x89\x80\0\0\0\0".repeat(40_000);
+    for _ in 0..10 {
+        let trace = soon("the trace", inspector.trace(id, all())).await.unwrap();
+        let (mut reading, mut writing) = flooding.split();
+        let mut answers = vec![0; 1 << 16];
+        let writing = async {
+            writing.write_all(&flood).await.unwrap();
+            writing.write_all(b"\x81\x82\0\0\0\0hi").await.unwrap();
+        };
+        let reading = async {
+            // The echo is the last of what it gets.
+            loop {
+                let len = reading.read(&mut answers).await.unwrap();
+                assert!(len > 0, "the gateway has ended");
+                if answers[..len].ends_with(b"hi") {
+                    return;
+                }
+            }
+        };
+        let ending = async { drop(trace) };
+        soon("the echo", async { tokio::join!(writing, reading, ending) }).await;
+    }
+    let (mut client, _) = WsClient::greeted(cluster.listener()).await;
+    client.send("on").await;
+    assert_eq!(client.text().await, "on");
+}

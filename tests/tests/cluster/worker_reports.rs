@@ -88,14 +88,17 @@ impl Events for Hangs {
     }
 }
 
-#[tokio::test]
+// The handler that blocks may run on a thread of this runtime, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_handler_that_hangs_is_named_with_its_client_and_for_how_long() {
     let cluster = Cluster::builder().workers(0).start().await;
     let (free, blocked) = mpsc::channel();
     let _worker = cluster.start_application(Hangs(Arc::new(Mutex::new(blocked))));
+    // Dropped before the worker, which would wait for its blocked thread.
+    let free = free;
     let inspector = inspector(&cluster);
     let mut clients = Vec::new();
-    // The second blocks the thread that reads all events.
+    // The second blocks its thread, perhaps the one that reads all events.
     for text in ["wait", "block"] {
         let mut client = WsClient::connect(cluster.listener()).await;
         client.send(text).await;

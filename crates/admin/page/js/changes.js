@@ -13,6 +13,8 @@ export class Changes {
   /** Takes the gateways' reports. A gateway that was started again counts from its start. */
   take(gateways, atMs) {
     if (this.steps.at(-1)?.atMs === atMs) return;
+    // The clock was set back.
+    if (this.steps.at(-1)?.atMs > atMs) this.steps = [];
     const grown = {};
     for (const { address, answer } of gateways) {
       if (!answer) continue;

@@ -21,12 +21,20 @@ let isOthersOnly = false;
 export function createLately(again) {
   const lately = { closes: null, closesErrors: [], warnings: null };
   let readAt = -Infinity;
+  let isReading = false;
   return {
     /** Reads it again, every two seconds at most. */
     update() {
-      if (state.token !== 'good' || state.lostSince !== null || performance.now() - readAt < EACH_MS) return;
+      // One at a time: a gateway that hangs takes seconds to be given up, and a browser has few connections.
+      if (isReading || state.token !== 'good' || state.lostSince !== null) return;
+      if (performance.now() - readAt < EACH_MS) return;
       readAt = performance.now();
-      read(lately).then(again);
+      isReading = true;
+      read(lately)
+        .then(again)
+        .finally(() => {
+          isReading = false;
+        });
     },
     panels: (cluster) => [recentCloses(lately, again), warnings(cluster, lately)],
   };

@@ -18,6 +18,7 @@ let knowsAges = false;
 export function createSlow(root) {
   let lists = null;
   let readAt = -Infinity;
+  let isReading = false;
   let isGone = false;
   const draw = () => {
     const errors = lists?.errors ?? [];
@@ -56,7 +57,9 @@ export function createSlow(root) {
   };
   const update = () => {
     draw();
+    // One at a time: a gateway that hangs takes seconds to be given up, and a browser has few connections.
     if (
+      isReading ||
       state.lostSince !== null ||
       document.hidden ||
       performance.now() - readAt < EACH_MS ||
@@ -64,7 +67,10 @@ export function createSlow(root) {
     )
       return;
     readAt = performance.now();
-    read();
+    isReading = true;
+    read().finally(() => {
+      isReading = false;
+    });
   };
   return {
     update,

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, FromArgMatches};
-use gatewayworker_admin::{About, Access, Config, DaemonLook, OpenError, Page, ServedPage};
+use gatewayworker_admin::{About, Access, Config, ConfigError, DaemonLook, OpenError, Page, ServedPage};
 use gatewayworker_client::SecretKey;
 use gatewayworker_daemon::{ListenerSource, ProcessUsage};
 use tokio::sync::watch;
@@ -60,7 +60,8 @@ impl AdminPage {
             }
         };
         let mut config = config(flags, chosen.unwrap_or(DEFAULT_LISTEN));
-        if config.token.is_empty() && config.token_file.is_none() {
+        let is_own = config.token.is_empty() && config.token_file.is_none();
+        if is_own {
             config.token_file = own_token(flags);
         }
         match gatewayworker_admin::open(&config, &access.secret_key, &ListenerSource::default()).await {
@@ -74,6 +75,13 @@ impl AdminPage {
                 let error = anyhow::Error::from(error);
                 warn!(
                     "the page for operators is not served: {error:#}; --admin-listen chooses an address, or is off"
+                );
+                Ok(None)
+            }
+            // Nobody has set it, so it must not keep the cluster from starting.
+            Err(OpenError::Config(error @ (ConfigError::Token(_) | ConfigError::TokenFile(_)))) if is_own => {
+                warn!(
+                    "the page for operators is not served: {error}; remove admin-token in the run directory, and restart"
                 );
                 Ok(None)
             }

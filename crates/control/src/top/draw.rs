@@ -117,8 +117,11 @@ fn mesh(state: &State, frame: &mut Frame<'_>, area: Rect) {
         let style = if worker.is_none() { colour(state, Color::Red) } else { Style::new() };
         Row::new([text(&gateway.address)].into_iter().chain(shown).take(columns)).style(style)
     });
+    // All else is the worker's: its key is the longest.
+    let longest = state.gateways.iter().map(|gateway| gateway.address.len()).max();
+    let addresses = longest.and_then(|longest| u16::try_from(longest).ok()).unwrap_or(0).clamp(7, 21);
     let widths = [
-        Constraint::Min(14),
+        Constraint::Length(addresses + 1),
         Constraint::Fill(1),
         Constraint::Length(8),
         Constraint::Length(7),

@@ -2,7 +2,7 @@
 //! leaves its log.
 //!
 //! `events`, `delivery` and `admission` come here with an event that may be sampled; `delivery`, `moving` and `source`
-//! where events are finished or dropped. Which are sampled is decided by [`EventSpans`](event_spans::EventSpans). The shell hears of it by
+//! where events are finished or dropped. Which are sampled is decided by [`EventSpans`](super::event_spans::EventSpans). The shell hears of it by
 //! [`Effect::Span`].
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use gatewayworker_protocol::{ClientId, FLAG_TRACE_CONTEXT, HEADER_LEN, TraceCont
 use super::Shard;
 use super::effects::Effect;
 use super::event_log::EventLog;
-use super::event_spans::{self, SampledEvent, SpanChange, SpanEnd, contexts, join, sampled};
+use super::event_spans::{SampledEvent, SpanChange, SpanEnd, contexts, join, sampled};
 use super::ports::Ports;
 use super::source;
 use super::table::Key;
@@ -22,8 +22,8 @@ impl<P: Ports> Shard<P> {
     /// Returns the shard with these settings of OpenTelemetry. Without them no event is traced.
     #[cfg(any(feature = "otel", feature = "internals", test))]
     #[must_use]
-    pub fn with_spans(mut self, settings: event_spans::SpanSettings) -> Self {
-        self.event_spans = event_spans::EventSpans::new(settings);
+    pub fn with_spans(mut self, settings: super::event_spans::SpanSettings) -> Self {
+        self.event_spans = super::event_spans::EventSpans::new(settings);
         self
     }
 

@@ -18,6 +18,10 @@ pub(crate) struct SentFrame<'b> {
     pub(crate) payload: &'b [u8],
 }
 
+/// How many frames are told apart in the bytes of one delivery. What is behind them is shown as raw bytes: a worker may
+/// send any number of empty frames as one message.
+const MAX_FRAMES: usize = 256;
+
 impl<'b> SentFrame<'b> {
     /// Bytes that are no whole frame.
     pub(crate) fn raw(bytes: &'b [u8]) -> Self {
@@ -29,7 +33,7 @@ impl<'b> SentFrame<'b> {
 pub(crate) fn sent_frames<'b>(policy: &ListenerPolicy, bytes: &'b [u8]) -> Vec<SentFrame<'b>> {
     match &policy.framing {
         Framing::WebSocket(_) => websocket_frames(bytes),
-        Framing::Other(other) => match other.protocol.decode(Input::new(bytes, 0, usize::MAX)) {
+        Framing::Other(other) => match other.protocol.decode(Input::new(bytes, 0, bytes.len())) {
             // What a protocol makes of its own bytes is borrowed, unless it is one that changes them.
             Ok(Decoded::Message { len, payload: std::borrow::Cow::Borrowed(payload) })
                 if len == bytes.len() =>
@@ -43,12 +47,19 @@ pub(crate) fn sent_frames<'b>(policy: &ListenerPolicy, bytes: &'b [u8]) -> Vec<S
 
 /// Returns the code of the close frame at the end of these bytes, where there is one.
 pub(crate) fn close_code(policy: &ListenerPolicy, bytes: &[u8]) -> Option<u16> {
+    if !matches!(policy.framing, Framing::WebSocket(_)) {
+        return None;
+    }
     sent_frames(policy, bytes).last().and_then(|frame| frame.code)
 }
 
 fn websocket_frames(mut bytes: &[u8]) -> Vec<SentFrame<'_>> {
     let mut frames = Vec::new();
     while !bytes.is_empty() {
+        if frames.len() >= MAX_FRAMES {
+            frames.push(SentFrame::raw(bytes));
+            break;
+        }
         match websocket_frame(bytes) {
             Some((frame, rest)) => {
                 frames.push(frame);

@@ -72,12 +72,15 @@ impl Link {
         socket: &mut LinkReader,
     ) -> Result<bool, LinkError> {
         let until = Instant::now() + Duration::from_secs(request.seconds.clamp(1, MAX_TRACE_SECONDS).into());
+        // What stands in front of the question takes effect first.
+        self.hand_over().await?;
         match self.begin_trace(request).await? {
             Ok(trace) => {
                 self.write_trace(&trace, until, socket).await;
                 Ok(true)
             }
             Err(why) => {
+                self.writer.wait_for_room().await;
                 say(&self.writer, &InspectAnswer::Error(why).to_json());
                 Ok(false)
             }

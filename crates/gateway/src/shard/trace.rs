@@ -28,7 +28,8 @@ impl ShardThread {
     /// Ends a trace, which may have ended.
     pub(super) fn end_trace(self: &Rc<Self>, id: TraceId) {
         self.traces.borrow_mut().retain(|(trace, _)| *trace != id);
-        self.input(|core| core.end_trace(id));
+        // Not as an input: `carry_traced` comes here with effects left, and each would carry out the next one.
+        self.core.borrow_mut().end_trace(id);
     }
 
     /// Takes what a trace has seen to its reader.
