@@ -26,7 +26,7 @@ use crate::client_map::ClientMap;
 use crate::core::{Clients, Identity, Kept, Unfinished};
 use crate::event_queues::{BUDGET, EventQueues};
 use crate::handler::{HandlerRunner, Limits};
-use crate::heartbeats::Heartbeats;
+use crate::heartbeats::{HeartbeatRuntime, Heartbeats};
 use crate::link::{self, EventLinks, LinkLimits};
 use crate::metrics::WorkerMetrics;
 use crate::network::Network;
@@ -297,6 +297,7 @@ pub async fn serve<E: Events>(
     let network = Network::start().map_err(Error::Thread)?;
     let _watched = network.spawn(loops.watch("the links' thread".to_owned()));
     let process = rand::random();
+    let heartbeat_runtime = HeartbeatRuntime::new().map_err(Error::Thread)?;
     let worker = network.enter(|| {
         WorkerHandle::builder(registers.gateways.clone())
             .secret_key(config.secret_key.clone())
@@ -305,6 +306,8 @@ pub async fn serve<E: Events>(
             .liveness(Liveness::new(config.link_ping_interval(), config.link_timeout()))
             .process(process)
             .interest(config.interest)
+            .interest_runtime(heartbeat_runtime.handle().clone())
+            .left_out_counter(timings.as_ref().map(|timings| timings.left_out.clone()))
             .observer(clients.clone())
             .question_observer(timings.as_ref().map(Timings::question_observer))
             .connect()
@@ -320,7 +323,8 @@ pub async fn serve<E: Events>(
     let queues = EventQueues::new(clients, handler, config.concurrency, config.link_timeout());
     let mut reports = Reports::new(Arc::downgrade(&queues));
     let worker = queues.handler.worker.clone();
-    let heartbeats = Heartbeats::start(worker, config.link_ping_interval(), move || reports.read())
+    let interval = config.link_ping_interval();
+    let heartbeats = Heartbeats::start(heartbeat_runtime, worker, interval, move || reports.read())
         .map_err(Error::Thread)?;
     provide_stats(&stats, &queues, &registers);
     let requests = RequestCounts::default();
