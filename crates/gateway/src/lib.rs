@@ -38,6 +38,7 @@ mod inspect;
 pub mod internals;
 mod limit_counts;
 mod link;
+mod link_counts;
 mod listener;
 mod logs;
 mod metrics;
