@@ -42,6 +42,8 @@ mod register_view;
 pub mod registers;
 mod retransmission;
 mod unix_links;
+#[cfg(target_os = "linux")]
+mod unix_socket;
 
 pub use address_prefix::AddressPrefix;
 pub use awake_deadline::AwakeDeadline;
@@ -58,6 +60,8 @@ pub use register_links::RegisterLinks;
 pub use register_view::WitnessLimits;
 pub use retransmission::limit_retransmission_pause;
 pub use unix_links::UnixLinkListener;
+#[cfg(target_os = "linux")]
+pub use unix_socket::UnixSocket;
 
 /// The decisions about registers, for the simulator.
 ///

@@ -8,14 +8,19 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+#[cfg(target_os = "linux")]
+use std::sync::Arc;
+#[cfg(target_os = "linux")]
+use std::task::ready;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, tcp};
+
 #[cfg(target_os = "linux")]
-use tokio::net::{UnixStream, unix};
+use crate::unix_socket::UnixSocket;
 
 /// The transport of a link, as `status` and logs show it: `tcp` or `unix`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +67,7 @@ pub enum LinkSocket {
     Tcp(TcpStream),
     /// A Unix socket.
     #[cfg(target_os = "linux")]
-    Unix(UnixStream),
+    Unix(UnixSocket),
 }
 
 /// A [`LinkSocket`] that belongs to no runtime, on its way to another thread.
@@ -82,7 +87,7 @@ pub enum LinkSocketRef<'a> {
     Tcp(&'a TcpStream),
     /// A Unix socket.
     #[cfg(target_os = "linux")]
-    Unix(&'a UnixStream),
+    Unix(&'a UnixSocket),
 }
 
 /// The reading half of a [`LinkSocket`].
@@ -90,7 +95,7 @@ pub enum LinkSocketRef<'a> {
 pub(crate) enum ReadHalf {
     Tcp(tcp::OwnedReadHalf),
     #[cfg(target_os = "linux")]
-    Unix(unix::OwnedReadHalf),
+    Unix(Arc<UnixSocket>),
 }
 
 /// The writing half of a [`LinkSocket`]. The peer reads the end when it is dropped.
@@ -98,7 +103,20 @@ pub(crate) enum ReadHalf {
 pub(crate) enum WriteHalf {
     Tcp(tcp::OwnedWriteHalf),
     #[cfg(target_os = "linux")]
-    Unix(unix::OwnedWriteHalf),
+    Unix(UnixWriteHalf),
+}
+
+/// The writing half of a Unix socket. The peer reads the end when it is dropped.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+pub(crate) struct UnixWriteHalf(Arc<UnixSocket>);
+
+#[cfg(target_os = "linux")]
+impl Drop for UnixWriteHalf {
+    fn drop(&mut self) {
+        // It fails where the connection has ended.
+        let _ = SockRef::from(&*self.0).shutdown(std::net::Shutdown::Write);
+    }
 }
 
 /// Does the same with either socket.
@@ -137,7 +155,7 @@ impl LinkSocket {
         Ok(match self {
             Self::Tcp(socket) => DetachedLinkSocket::Tcp(socket.into_std()?),
             #[cfg(target_os = "linux")]
-            Self::Unix(socket) => DetachedLinkSocket::Unix(socket.into_std()?),
+            Self::Unix(socket) => DetachedLinkSocket::Unix(socket.into_std()),
         })
     }
 
@@ -149,8 +167,8 @@ impl LinkSocket {
             }
             #[cfg(target_os = "linux")]
             Self::Unix(socket) => {
-                let (reading, writing) = socket.into_split();
-                (ReadHalf::Unix(reading), WriteHalf::Unix(writing))
+                let socket = Arc::new(socket);
+                (ReadHalf::Unix(socket.clone()), WriteHalf::Unix(UnixWriteHalf(socket)))
             }
         }
     }
@@ -174,7 +192,7 @@ impl DetachedLinkSocket {
         Ok(match self {
             Self::Tcp(socket) => LinkSocket::Tcp(TcpStream::from_std(socket)?),
             #[cfg(target_os = "linux")]
-            Self::Unix(socket) => LinkSocket::Unix(UnixStream::from_std(socket)?),
+            Self::Unix(socket) => LinkSocket::Unix(UnixSocket::new(socket)?),
         })
     }
 }
@@ -197,10 +215,7 @@ impl LinkSocketRef<'_> {
         match self {
             Self::Tcp(socket) => socket.peer_addr().map(LinkPeer::Tcp),
             #[cfg(target_os = "linux")]
-            Self::Unix(socket) => {
-                // The kernel says 0 for a process that is not seen from here.
-                Ok(LinkPeer::Unix(socket.peer_cred()?.pid().filter(|process| *process != 0)))
-            }
+            Self::Unix(socket) => Ok(LinkPeer::Unix(socket.peer()?.process)),
         }
     }
 
@@ -268,7 +283,7 @@ impl ReadHalf {
         match self {
             Self::Tcp(half) => LinkSocketRef::Tcp(half.as_ref()),
             #[cfg(target_os = "linux")]
-            Self::Unix(half) => LinkSocketRef::Unix(half.as_ref()),
+            Self::Unix(half) => LinkSocketRef::Unix(half),
         }
     }
 }
@@ -278,7 +293,7 @@ impl WriteHalf {
         match self {
             Self::Tcp(half) => LinkSocketRef::Tcp(half.as_ref()),
             #[cfg(target_os = "linux")]
-            Self::Unix(half) => LinkSocketRef::Unix(half.as_ref()),
+            Self::Unix(half) => LinkSocketRef::Unix(&half.0),
         }
     }
 }
@@ -289,20 +304,36 @@ impl AsyncRead for ReadHalf {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        either!(self.get_mut(), half => Pin::new(half).poll_read(cx, buffer))
+        match self.get_mut() {
+            Self::Tcp(half) => Pin::new(half).poll_read(cx, buffer),
+            #[cfg(target_os = "linux")]
+            Self::Unix(half) => half.poll_read(cx, buffer),
+        }
     }
 }
 
 impl AsyncWrite for WriteHalf {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        either!(self.get_mut(), half => Pin::new(half).poll_write(cx, bytes))
+        match self.get_mut() {
+            Self::Tcp(half) => Pin::new(half).poll_write(cx, bytes),
+            #[cfg(target_os = "linux")]
+            Self::Unix(half) => loop {
+                match half.0.try_write(bytes) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    written => return Poll::Ready(written),
+                }
+                ready!(half.0.poll_write_ready(cx))?;
+            },
+        }
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self.get_mut(), half => Pin::new(half).poll_flush(cx))
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Nothing waits outside of the socket.
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self.get_mut(), half => Pin::new(half).poll_shutdown(cx))
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(SockRef::from(self.by_ref()).shutdown(std::net::Shutdown::Write))
     }
 }

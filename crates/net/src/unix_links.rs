@@ -22,10 +22,13 @@ pub struct UnixLinkListener {
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::task::ready;
+
     use nix::unistd::geteuid;
     use tokio::net::{UnixListener, UnixStream};
 
     use super::*;
+    use crate::unix_socket::UnixSocket;
 
     /// The user id that the kernel shows for users of another namespace of users, whoever they are.
     const UNKNOWN_USER: u32 = 65534;
@@ -47,7 +50,8 @@ mod linux {
         /// # Errors
         /// As accepting a TCP connection.
         pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<LinkSocket>> {
-            self.listener.poll_accept(cx).map_ok(|(stream, _)| LinkSocket::Unix(stream))
+            let (stream, _) = ready!(self.listener.poll_accept(cx))?;
+            Poll::Ready(Ok(LinkSocket::Unix(UnixSocket::new(stream.into_std()?)?)))
         }
     }
 
@@ -56,7 +60,8 @@ mod linux {
     /// Waits for nothing: the kernel answers at once.
     pub(crate) async fn connect(gateway: SocketAddrV4) -> Option<LinkSocket> {
         let stream = UnixStream::connect(name(gateway)).await.ok()?;
-        let listener = stream.peer_cred().ok()?.uid();
+        let socket = UnixSocket::new(stream.into_std().ok()?).ok()?;
+        let listener = socket.peer().ok()?.user;
         if !is_trusted(listener, geteuid().as_raw()) {
             tracing::warn!(
                 %gateway, user = listener,
@@ -64,7 +69,7 @@ mod linux {
             );
             return None;
         }
-        Some(LinkSocket::Unix(stream))
+        Some(LinkSocket::Unix(socket))
     }
 
     /// Whether a socket of the user `listener` may be given the secret key by the user `own`: anybody can
