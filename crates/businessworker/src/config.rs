@@ -109,6 +109,18 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_listen: Option<String>,
 
+    /// Link to gateways of this host over Unix sockets, where they offer that, instead of TCP [default: true]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "GATEWAYWORKER_UNIX_LINKS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unix_links: Option<bool>,
+
     /// Calls over HTTP.
     #[command(flatten)]
     pub http: gatewayworker_http::Flags,
@@ -174,6 +186,9 @@ pub struct Config<A = NoSettings> {
     pub threads: usize,
     /// Where metrics and health are shown over HTTP, `host:port`; `None` for nowhere, the default.
     pub metrics_listen: Option<String>,
+    /// Whether links to gateways of this host go over Unix sockets; they do by default, where the gateway
+    /// runs as the same user or as root.
+    pub unix_links: bool,
     /// TLS with gateways and registers; off by default.
     pub link_tls: LinkTlsConfig,
     /// A page for operators; off by default. [`run`](crate::run) serves it; a program that calls
@@ -208,6 +223,7 @@ impl<A: Default> Default for Config<A> {
             gateway_lost_after_ms: 30_000,
             threads: 0,
             metrics_listen: None,
+            unix_links: true,
             link_tls: LinkTlsConfig::default(),
             admin: gatewayworker_admin::Config::default(),
             http: HttpConfig::default(),
@@ -287,6 +303,7 @@ impl<A> Config<A> {
             threads: self.threads,
             metrics_listen: self.metrics_listen,
             admin: self.admin,
+            unix_links: self.unix_links,
             link_tls: self.link_tls,
             http: self.http,
             app: NoSettings {},

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use gatewayworker_net::{LinkTls, RegisterLinks, registers};
+use gatewayworker_net::{LinkConnector, LinkTls, RegisterLinks, registers};
 use gatewayworker_protocol::interest::Name;
 use gatewayworker_protocol::{ClientId, Command, Frame, MAX_FRAME_LEN, SecretKey, php};
 use tokio::runtime::Handle;
@@ -66,7 +66,7 @@ impl GatewayBuilder {
     fn new(source: Source) -> Self {
         let settings = LinkSettings {
             secret_key: SecretKey::default(),
-            tls: None,
+            connector: LinkConnector::default(),
             question_timeout: Duration::from_secs(5),
             liveness: Liveness::default(),
             process: 0,
@@ -88,7 +88,21 @@ impl GatewayBuilder {
     /// Speaks TLS with gateways and registers; plain TCP by default. The daemons have to be
     /// configured for it: see [`LinkTlsConfig`](crate::LinkTlsConfig).
     pub fn link_tls(mut self, tls: impl Into<Option<LinkTls>>) -> Self {
-        self.settings.tls = tls.into();
+        self.settings.connector = self.settings.connector.with_tls(tls.into());
+        self
+    }
+
+    /// Sets whether links to gateways of this host go over Unix sockets, which cost less than TCP; they do by
+    /// default, where the gateway runs as the same user or as root.
+    pub fn unix_links(mut self, unix_links: bool) -> Self {
+        self.settings.connector = self.settings.connector.with_unix_links(unix_links);
+        self
+    }
+
+    /// Connects to gateways by `connector`; see
+    /// [`WorkerBuilder::connector`](crate::worker::WorkerBuilder::connector).
+    pub(crate) fn connector(mut self, connector: LinkConnector) -> Self {
+        self.settings.connector = connector;
         self
     }
 
@@ -177,7 +191,7 @@ impl GatewayBuilder {
             Source::Addresses(addresses) => addresses,
             Source::Registers(names) => {
                 let (list, addresses) = watch::channel(Vec::new());
-                let (key, tls) = (self.settings.secret_key.clone(), self.settings.tls.clone());
+                let (key, tls) = (self.settings.secret_key.clone(), self.settings.connector.tls().cloned());
                 let follow = async move {
                     registers::follow(&names, &key, tls.as_ref(), list, &RegisterLinks::default()).await;
                 };

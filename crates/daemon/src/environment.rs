@@ -110,6 +110,7 @@ const SETTINGS: &[&str] = &[
     "REGISTER_METRICS_LISTEN",
     "RUN_DIR",
     "SECRET_KEY",
+    "UNIX_LINKS",
 ];
 
 /// The prefixes of the settings of one daemon.

@@ -29,6 +29,7 @@ use crate::core::worker_link::{Gone, TakenBack};
 use crate::epochs::Epochs;
 use crate::interest::Interests;
 use crate::limit_counts::LimitCounts;
+use crate::link_counts::LinkCounts;
 use crate::listener::Listener;
 use crate::logs::Logs;
 use crate::shard::message::ShardMessage;
@@ -77,6 +78,7 @@ pub(crate) struct GatewayState {
     /// The permits of clients that wait for a worker.
     pub(crate) waiting: Semaphore,
     pub(crate) links: TaskTracker,
+    pub(crate) link_counts: Arc<LinkCounts>,
     /// How many shards wait for workers to handle their closes, as the gateway stops.
     pub(crate) waiting_shards: watch::Sender<usize>,
     /// Cancelled when all clients are closed: links send their last events and end.
@@ -133,6 +135,7 @@ impl GatewayState {
             shards,
             waiting: Semaphore::new(config.max_waiting.min(Semaphore::MAX_PERMITS)),
             links: TaskTracker::new(),
+            link_counts: Arc::default(),
             waiting_shards: watch::Sender::new(0),
             stopping: CancellationToken::new(),
             closes: CloseCounts::default(),
@@ -209,6 +212,7 @@ impl GatewayState {
                 ("dropped", delivery.dropped()),
                 ("closes_lost", delivery.closes_lost()),
             ],
+            self.link_counts.stats(),
             self.rejections.stats(),
             self.limits.stats(),
             self.traffic(),

@@ -39,6 +39,7 @@ mod interest;
 pub mod internals;
 mod limit_counts;
 mod link;
+mod link_counts;
 mod listener;
 mod logs;
 mod metrics;

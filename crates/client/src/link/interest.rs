@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use gatewayworker_net::{Backoff, LinkReader, LinkStream, LinkWriter};
+use gatewayworker_net::{Backoff, LinkReader, LinkWriter};
 use gatewayworker_protocol::interest::Name;
 use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_FRAME_LEN, PingBody, Question};
 use tokio::io::AsyncReadExt;
@@ -178,7 +178,7 @@ impl LinkInterest {
     }
 
     async fn serve(&self, link: &Link) -> io::Result<()> {
-        let stream = LinkStream::connect(link.address, link.settings.tls.as_ref()).await?;
+        let stream = link.settings.connector.connect(link.address).await?;
         let (mut reader, sink) = stream.into_split();
         let writer = LinkWriter::new(sink, OUTBOX);
         let secret_key = Some(link.settings.secret_key.clone());

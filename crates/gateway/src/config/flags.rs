@@ -59,6 +59,8 @@ flags! {
     [value_name = "KEY", env = "GATEWAYWORKER_SECRET_KEY", hide_env_values = true] secret_key: SecretKey,
     /// Listen for workers on an address that is not loopback even without a secret key [default: false]
     [value_name = "BOOL", env = "GATEWAYWORKER_ALLOW_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true"] allow_insecure: bool,
+    /// Accept links of workers on this host over a Unix socket too, which they prefer to TCP [default: true]
+    [value_name = "BOOL", env = "GATEWAYWORKER_UNIX_LINKS", num_args = 0..=1, require_equals = true, default_missing_value = "true"] unix_links: bool,
     /// Ping a client after so many SECONDS of silence; 0 for never [default: 55]
     [value_name = "SECONDS", env = "GATEWAYWORKER_GATEWAY_PING_INTERVAL"] ping_interval: f64,
     /// Close a client after N pings without an answer; 0 for never [default: 1]

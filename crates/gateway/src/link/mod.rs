@@ -19,17 +19,16 @@ mod keepalive;
 mod tests;
 mod trace;
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_net::{LinkReader, LinkStream, LinkWriter};
+use gatewayworker_net::{DetachedLinkSocket, LinkPeer, LinkReader, LinkStream, LinkWriter};
 use gatewayworker_protocol::inspect::InspectRequest;
 use gatewayworker_protocol::{Command, Features, Question, frame_answer};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::DropGuard;
@@ -55,7 +54,7 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// A link.
 struct Link {
     shard: Rc<ShardThread>,
-    peer: SocketAddr,
+    peer: LinkPeer,
     writer: Arc<LinkWriter>,
     state: LinkState,
     /// Received bytes that are not a complete frame yet.
@@ -87,17 +86,15 @@ enum LinkEnd {
 }
 
 /// Serves a link until it ends.
-pub(crate) async fn run(
-    shard: Rc<ShardThread>,
-    stream: std::net::TcpStream,
-    peer: SocketAddr,
-    _permit: OwnedSemaphorePermit,
-) {
-    let Ok(stream) = TcpStream::from_std(stream) else { return };
-    gatewayworker_net::tune(&stream);
+pub(crate) async fn run(shard: Rc<ShardThread>, socket: DetachedLinkSocket, _permit: OwnedSemaphorePermit) {
+    let Ok(socket) = socket.attach() else { return };
+    // A connection that has ended already has no peer.
+    let Ok(peer) = socket.by_ref().peer() else { return };
+    socket.tune();
     let shared = &shard.shared;
+    let _counted = shared.link_counts.count(socket.by_ref().transport());
     let accepted = tokio::select! {
-        accepted = LinkStream::accept(stream, shared.link_tls.as_ref()) => accepted,
+        accepted = LinkStream::accept(socket, shared.link_tls.as_ref()) => accepted,
         () = shared.stopping.cancelled() => return,
     };
     let stream = match accepted {
@@ -208,7 +205,7 @@ impl Link {
     async fn carry_out(&mut self, event: LinkEvent) -> Result<(), LinkError> {
         match event {
             LinkEvent::Worker { key, features, is_ours, process } => {
-                let key = format!("{}:{key}", self.peer.ip());
+                let key = format!("{}:{key}", self.peer_ip());
                 match process {
                     Some(process) => self.begin_epoch(key, process, features),
                     None => self.join(&key, features, is_ours),
@@ -226,6 +223,15 @@ impl Link {
             LinkEvent::Ignored(error) => self.log_ignored(error),
         }
         Ok(())
+    }
+
+    /// Returns the IP address of the peer. A process of this host has the one by which it finds the gateway,
+    /// as over TCP.
+    fn peer_ip(&self) -> IpAddr {
+        match self.peer {
+            LinkPeer::Tcp(address) => address.ip(),
+            LinkPeer::Unix(_) => (*self.shard.shared.address.ip()).into(),
+        }
     }
 
     fn log_ignored(&self, error: String) {

@@ -77,9 +77,9 @@ impl ShardThread {
                             self.spawn_client(stream, new);
                         }
                     }
-                    ShardMessage::Link(stream, peer, permit) => {
+                    ShardMessage::Link(socket, permit) => {
                         let watched = PanicWatch(self.clone());
-                        let link = link::run(self.clone(), stream, peer, permit);
+                        let link = link::run(self.clone(), socket, permit);
                         self.shared.links.spawn_local(async move {
                             let _watched = watched;
                             link.await;
