@@ -25,6 +25,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 pub(crate) use reject::reject_over_limit;
+use reading::Reader;
 use worker_wait::find_worker;
 
 use crate::access::proxy_header;
@@ -199,21 +200,21 @@ fn spawn_client(
     client: AdmissibleClient,
 ) {
     let AdmissibleClient { handshake, may_compress, received, worker, trace_parent } = client;
-    let socket = Rc::new(socket);
-    let inbox = Inbox::new(&permit.policy, received, may_compress);
+    let inbox = Inbox::new(&permit.policy, received);
     let key = shard.insert(NewClient {
         connection_id: shard.draw_connection_id(),
         seq: shard.shared.next_seq(),
         address,
-        connection: ClientConnection::new(permit, socket.clone()),
+        connection: ClientConnection::new(permit, socket),
         worker,
+        may_compress,
     });
     let now_ms = shard.now_ms();
     shard.input(|core| match trace_parent {
         None => core.tell_connected(key, handshake.as_deref(), now_ms),
         Some(parent) => core.tell_connected_within(parent, key, handshake.as_deref(), now_ms),
     });
-    let task = tokio::task::spawn_local(reading::read(shard.clone(), socket, key, inbox));
+    let task = tokio::task::spawn_local(Reader::new(shard.clone(), key, inbox));
     shard.set_reader(key, task.abort_handle());
 }
 

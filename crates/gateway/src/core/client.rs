@@ -31,6 +31,8 @@ pub struct Client<P: Ports> {
     pub(super) admission: Option<Box<PendingAdmission>>,
     /// Its events that no worker has finished, where there are any.
     pub(super) log: Option<Box<EventLog<P::Buffer>>>,
+    /// It has offered permessage-deflate.
+    pub(super) may_compress: bool,
     /// Reading has stopped for back-pressure, so its silence says nothing.
     pub(super) is_paused: bool,
     /// What its reader waits for.
@@ -87,6 +89,8 @@ pub struct NewClient<P: Ports> {
     pub connection: P::Connection,
     /// The worker that was chosen for it.
     pub worker: Arc<WorkerLink<P::Buffer>>,
+    /// It has offered permessage-deflate. That was not accepted, and some clients compress nevertheless.
+    pub may_compress: bool,
 }
 
 /// What waits for a client to be admitted.
@@ -106,7 +110,7 @@ impl PendingAdmission {
 
 impl<P: Ports> Client<P> {
     pub(super) fn new(new: NewClient<P>) -> Self {
-        let NewClient { connection_id, seq, address, connection, worker } = new;
+        let NewClient { connection_id, seq, address, connection, worker, may_compress } = new;
         Self {
             connection_id,
             seq,
@@ -117,6 +121,7 @@ impl<P: Ports> Client<P> {
             queue: SendQueue::default(),
             admission: None,
             log: None,
+            may_compress,
             is_paused: false,
             waits: Waits::No,
             is_taken_over: false,

@@ -280,6 +280,11 @@ impl<P: Ports> Shard<P> {
         self.table.get(key).map(|client| &mut client.connection)
     }
 
+    /// A client's connection, to look at.
+    pub fn connection_of(&self, key: Key) -> Option<&P::Connection> {
+        self.table.look(key).map(|client| &client.connection)
+    }
+
     /// The table of clients: questions are answered from it.
     pub fn table(&self) -> &Table<P> {
         &self.table

@@ -104,6 +104,13 @@ impl<P: Ports> Table<P> {
         (*connection_id == key.connection_id).then_some(client)
     }
 
+    /// The client of a key.
+    #[inline]
+    pub(crate) fn look(&self, key: Key) -> Option<&Client<P>> {
+        let (connection_id, client) = self.slots.get(key.slot as usize)?.as_ref()?;
+        (*connection_id == key.connection_id).then_some(client)
+    }
+
     pub(crate) fn client(&self, connection_id: u32) -> Option<&Client<P>> {
         self.at(*self.by_id.get(&connection_id)?)
     }

@@ -77,8 +77,9 @@ pub(crate) async fn client(
         connection_id,
         seq: connection_id.into(),
         address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
-        connection: ClientConnection::new(permit, Rc::new(Socket::Plain(ours))),
+        connection: ClientConnection::new(permit, Socket::Plain(ours)),
         worker: worker.clone(),
+        may_compress: false,
     };
     (shard.insert(client), theirs)
 }
