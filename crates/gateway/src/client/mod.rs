@@ -24,8 +24,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
-pub(crate) use reject::reject_over_limit;
 use reading::Reader;
+pub(crate) use reject::reject_over_limit;
 use worker_wait::find_worker;
 
 use crate::access::proxy_header;

@@ -11,6 +11,7 @@ use gatewayworker_protocol::ClientId;
 use super::event_log::EventLog;
 use super::index::Membership;
 use super::listener_policy::ListenerPolicy;
+use super::memberships::Memberships;
 use super::ports::{Connection, Ports};
 use super::send_queue::SendQueue;
 use super::worker_link::WorkerLink;
@@ -23,7 +24,8 @@ pub struct Client<P: Ports> {
     /// Its address, unspecified where it came over IPv6.
     pub(crate) address: SocketAddrV4,
     pub(crate) connection: P::Connection,
-    pub(crate) session: Bytes,
+    /// Its session; a box as large as it is, as every client has one.
+    pub(crate) session: Box<[u8]>,
     /// The worker that its events go to. It may have left: the next event finds another.
     pub(super) worker: Arc<WorkerLink<P::Buffer>>,
     pub(super) queue: SendQueue,
@@ -51,7 +53,7 @@ pub struct Client<P: Ports> {
     pub(super) messages: u32,
     pub(super) uid: Option<Membership>,
     /// `None` until it first joins one: PHP tells that apart from having left all.
-    pub(super) groups: Option<Vec<Membership>>,
+    pub(super) groups: Option<Memberships>,
 }
 
 /// What the reader of a client waits for.
@@ -116,7 +118,7 @@ impl<P: Ports> Client<P> {
             seq,
             address,
             connection,
-            session: Bytes::new(),
+            session: Box::default(),
             worker,
             queue: SendQueue::default(),
             admission: None,

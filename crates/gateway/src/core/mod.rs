@@ -22,7 +22,7 @@
 //! commands), `commands`, `send_queue` and `flush` (to the clients' sockets).
 //!
 //! - `ports`, `link_buffer`, `effects`: what the core asks of its surroundings, at once and later;
-//! - `table`, `client`, `index`: who is connected, bound and a member;
+//! - `table`, `client`, `index`, `memberships`: who is connected, bound and a member;
 //! - `delivery`, `event_log`, `moving`, `source`, `poison`, `suspects`: events that a worker has not
 //!   finished, and clients that go to another worker;
 //! - `isolation`, `isolation_timer`, `unheard_timer`: clients whose gateway was cut off, or taken for lost;
@@ -70,6 +70,7 @@ pub(crate) mod link_buffer;
 pub(crate) mod listener_policy;
 pub(crate) mod liveness;
 pub(crate) mod membership_limits;
+mod memberships;
 mod moving;
 pub(crate) mod outbox;
 pub(crate) mod outgoing;

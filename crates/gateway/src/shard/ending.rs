@@ -73,7 +73,9 @@ impl ShardThread {
         let gone = || Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         loop {
             let writable = poll_fn(|cx| {
-                self.with_socket(key, |socket| socket.map_or_else(gone, |socket| socket.tcp().poll_write_ready(cx)))
+                self.with_socket(key, |socket| {
+                    socket.map_or_else(gone, |socket| socket.tcp().poll_write_ready(cx))
+                })
             });
             if writable.await.is_err() {
                 return self.input(|core| core.read_ended(key));
