@@ -232,6 +232,7 @@ impl BusyShard {
                     connection: ClientConnection::new(permit, socket),
                     worker: link.clone(),
                     may_compress: false,
+                    response: Bytes::new(),
                 })
             })
             .collect();

@@ -93,6 +93,8 @@ pub struct NewClient<P: Ports> {
     pub worker: Arc<WorkerLink<P::Buffer>>,
     /// It has offered permessage-deflate. That was not accepted, and some clients compress nevertheless.
     pub may_compress: bool,
+    /// What it is sent before all else: the answer to its handshake. Empty where it speaks another protocol.
+    pub response: Bytes,
 }
 
 /// What waits for a client to be admitted.
@@ -112,7 +114,7 @@ impl PendingAdmission {
 
 impl<P: Ports> Client<P> {
     pub(super) fn new(new: NewClient<P>) -> Self {
-        let NewClient { connection_id, seq, address, connection, worker, may_compress } = new;
+        let NewClient { connection_id, seq, address, connection, worker, may_compress, response } = new;
         Self {
             connection_id,
             seq,
@@ -120,7 +122,7 @@ impl<P: Ports> Client<P> {
             connection,
             session: Box::default(),
             worker,
-            queue: SendQueue::default(),
+            queue: SendQueue::of(response),
             admission: None,
             log: None,
             may_compress,

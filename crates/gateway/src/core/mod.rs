@@ -166,6 +166,9 @@ pub struct Shard<P: Ports> {
     urgent: Vec<Key>,
     /// and those that were sent what many are sent: they can wait for a slice.
     bulk: VecDeque<Key>,
+    /// New clients whose handshake is not answered yet: so many of them, the first ones, have waited for a turn.
+    unanswered: VecDeque<Key>,
+    waited: usize,
     /// Worker links to flush.
     links: Vec<Arc<WorkerLink<P::Buffer>>>,
     /// Clients that are closed at the end of the input.
@@ -214,6 +217,8 @@ impl<P: Ports> Shard<P> {
             directory,
             urgent: Vec::new(),
             bulk: VecDeque::new(),
+            unanswered: VecDeque::new(),
+            waited: 0,
             links: Vec::new(),
             pending_close: Vec::new(),
             blocked_bytes: 0,
@@ -242,7 +247,12 @@ impl<P: Ports> Shard<P> {
     pub fn insert(&mut self, new: NewClient<P>, now_ms: u64) -> Key {
         self.set_now(now_ms);
         new.worker.bind();
+        let is_unanswered = !new.response.is_empty();
         let key = self.table.insert(new);
+        if is_unanswered {
+            self.unanswered.push_back(key);
+            self.effects.signals.flush = true;
+        }
         if let Some(client) = self.table.get(key) {
             client.silent_since_ms = now_ms;
             self.settings.counters.listener(client.policy().index).opened.add(1);

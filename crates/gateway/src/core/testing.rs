@@ -285,6 +285,7 @@ pub fn new_client(
         connection,
         worker: worker.clone(),
         may_compress: false,
+        response: Bytes::new(),
     }
 }
 

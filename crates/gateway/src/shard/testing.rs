@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gatewayworker_net::LinkWriter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -80,6 +81,7 @@ pub(crate) async fn client(
         connection: ClientConnection::new(permit, Socket::Plain(ours)),
         worker: worker.clone(),
         may_compress: false,
+        response: Bytes::new(),
     };
     (shard.insert(client), theirs)
 }

@@ -224,6 +224,8 @@ impl Gateway {
             connection,
             worker,
             may_compress: false,
+            // It is written above.
+            response: Default::default(),
         };
         self.next_seq += 1;
         let now_ms = context.now_ms;
