@@ -2,7 +2,8 @@
 //!
 //! What an input queues stays queued until the shell calls [`Shard::flush`], so that all that
 //! one turn queued leaves together. Links go first, then replies to single clients, then a
-//! slice of the broadcast: an echo does not wait behind 18,000 writes.
+//! slice of the broadcast: an echo does not wait behind 18,000 writes. The answer to a handshake is
+//! written a turn later, as what the worker says to a new client may leave with it.
 
 use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
@@ -118,11 +119,25 @@ impl<P: Ports> Shard<P> {
             let Some(key) = self.bulk.pop_front() else { break };
             self.flush_client(key);
         }
+        self.answer_handshakes();
         if self.bulk.is_empty() {
             // A broadcast to a crowd may have been the last for long.
             self.bulk.shrink_to(1024);
         }
-        !self.bulk.is_empty() || !self.links.is_empty()
+        !self.bulk.is_empty() || !self.links.is_empty() || self.waited > 0
+    }
+
+    /// Writes to the new clients that have waited for a turn since their worker was told of them. Where that has said
+    /// something to them meanwhile, both have left in one write.
+    fn answer_handshakes(&mut self) {
+        for _ in 0..std::mem::take(&mut self.waited) {
+            let Some(key) = self.unanswered.pop_front() else { break };
+            self.flush_client(key);
+        }
+        self.waited = self.unanswered.len();
+        if self.waited == 0 {
+            self.unanswered.shrink_to(1024);
+        }
     }
 
     fn flush_client(&mut self, key: Key) {

@@ -22,7 +22,7 @@
 //! commands), `commands`, `send_queue` and `flush` (to the clients' sockets).
 //!
 //! - `ports`, `link_buffer`, `effects`: what the core asks of its surroundings, at once and later;
-//! - `table`, `client`, `index`: who is connected, bound and a member;
+//! - `table`, `client`, `index`, `memberships`: who is connected, bound and a member;
 //! - `delivery`, `event_log`, `moving`, `source`, `poison`, `suspects`: events that a worker has not
 //!   finished, and clients that go to another worker;
 //! - `isolation`, `isolation_timer`, `unheard_timer`: clients whose gateway was cut off, or taken for lost;
@@ -72,6 +72,7 @@ pub(crate) mod link_buffer;
 pub(crate) mod listener_policy;
 pub(crate) mod liveness;
 pub(crate) mod membership_limits;
+mod memberships;
 mod moving;
 pub(crate) mod outbox;
 pub(crate) mod outgoing;
@@ -167,6 +168,9 @@ pub struct Shard<P: Ports> {
     urgent: Vec<Key>,
     /// and those that were sent what many are sent: they can wait for a slice.
     bulk: VecDeque<Key>,
+    /// New clients whose handshake is not answered yet: so many of them, the first ones, have waited for a turn.
+    unanswered: VecDeque<Key>,
+    waited: usize,
     /// Worker links to flush.
     links: Vec<Arc<WorkerLink<P::Buffer>>>,
     /// Clients that are closed at the end of the input.
@@ -215,6 +219,8 @@ impl<P: Ports> Shard<P> {
             directory,
             urgent: Vec::new(),
             bulk: VecDeque::new(),
+            unanswered: VecDeque::new(),
+            waited: 0,
             links: Vec::new(),
             pending_close: Vec::new(),
             blocked_bytes: 0,
@@ -243,7 +249,12 @@ impl<P: Ports> Shard<P> {
     pub fn insert(&mut self, new: NewClient<P>, now_ms: u64) -> Key {
         self.set_now(now_ms);
         new.worker.bind();
+        let is_unanswered = !new.response.is_empty();
         let key = self.table.insert(new);
+        if is_unanswered {
+            self.unanswered.push_back(key);
+            self.effects.signals.flush = true;
+        }
         if let Some(client) = self.table.get(key) {
             client.silent_since_ms = now_ms;
             self.settings.counters.listener(client.policy().index).opened.add(1);
@@ -280,6 +291,11 @@ impl<P: Ports> Shard<P> {
     /// A client's connection, for the shell's own use.
     pub fn connection(&mut self, key: Key) -> Option<&mut P::Connection> {
         self.table.get(key).map(|client| &mut client.connection)
+    }
+
+    /// A client's connection, to look at.
+    pub fn connection_of(&self, key: Key) -> Option<&P::Connection> {
+        self.table.look(key).map(|client| &client.connection)
     }
 
     /// The table of clients: questions are answered from it.

@@ -5,8 +5,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use gatewayworker_protocol::CloseReason;
 use gatewayworker_protocol::close_code::POLICY_VIOLATION;
 use gatewayworker_protocol::inspect::FrameKind;
@@ -15,10 +13,8 @@ use super::Shard;
 use super::client::Waits;
 use super::effects::{Effect, Notice};
 use super::events::Route;
-use super::inbox::{Inbox, Outlet, Progress};
-use super::listener_policy::Framing;
+use super::inbox::{Inbox, MessageRules, Outlet, Progress};
 use super::ports::Ports;
-use super::protocol::Protocol;
 use super::rate_limits::OverRate;
 use super::table::Key;
 use super::websocket::encode;
@@ -125,11 +121,10 @@ struct ToWorker<'s, P: Ports> {
 impl<P: Ports> Outlet for ToWorker<'_, P> {
     type Buffer = P::Buffer;
 
-    fn protocol(&mut self) -> Option<Arc<dyn Protocol>> {
-        match &self.shard.table.get(self.key)?.policy().framing {
-            Framing::WebSocket(_) => None,
-            Framing::Other(other) => Some(other.protocol.clone()),
-        }
+    #[inline]
+    fn rules(&self) -> Option<MessageRules> {
+        let client = self.shard.table.look(self.key)?;
+        Some(MessageRules::new(client.policy(), client.may_compress))
     }
 
     fn check_route(&mut self) -> Result<(), Progress<P::Buffer>> {

@@ -60,6 +60,11 @@ pub(super) enum Queued {
 }
 
 impl SendQueue {
+    /// A queue with this frame, if it is not empty. The client stands on no list: the caller has it flushed.
+    pub(super) fn of(frame: Bytes) -> Self {
+        Self { outbox: Outbox::of(frame), ..Self::default() }
+    }
+
     /// Appends a frame. `blocked_bytes` are those of the shard.
     pub(super) fn push(
         &mut self,

@@ -15,7 +15,7 @@ use tokio::task::LocalSet;
 use super::{NewConnection, ShardMessage, ShardThread};
 use crate::gateway_state::GatewayState;
 use crate::perpetual::{PerpetualTasks, cause};
-use crate::{client, link};
+use crate::{client, link, tls};
 
 /// Runs a shard on this thread until it is told to end.
 ///
@@ -51,6 +51,7 @@ impl ShardThread {
         let mut tasks = PerpetualTasks::default();
         tasks.spawn("the flush task", self.clone().flush_forever());
         tasks.spawn("the timer task", self.clone().advance_forever());
+        tasks.spawn("the drop of unused TLS keys", tls::drop_unused_keys());
         tasks.spawn("the watched task", self.shared.loops.watch(format!("shard-{}", self.index)));
         let reading = tokio::task::spawn_local(self.clone().read_messages(messages));
         tokio::select! {
