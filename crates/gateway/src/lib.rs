@@ -41,6 +41,7 @@ mod link;
 mod listener;
 mod logs;
 mod metrics;
+mod padded;
 mod perpetual;
 mod problem;
 mod server;

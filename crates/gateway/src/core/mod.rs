@@ -83,6 +83,9 @@ pub(crate) mod reading;
 mod sampling;
 mod send_queue;
 pub(crate) mod sent_frames;
+mod shared_frames;
+#[cfg(test)]
+mod shared_frames_tests;
 mod silence;
 pub(crate) mod source;
 mod stop;
@@ -124,6 +127,7 @@ use membership_limits::MembershipLimits;
 use moving::Sweep;
 use ports::{Ports, Transmit};
 use sent_frames::close_code;
+use shared_frames::LastShared;
 use source::Stubs;
 use stop::StopPlan;
 use table::{Key, Table};
@@ -165,6 +169,8 @@ pub struct Shard<P: Ports> {
     urgent: Vec<Key>,
     /// and those that were sent what many are sent: they can wait for a slice.
     bulk: VecDeque<Key>,
+    /// What the next message for many is joined with, in outboxes that were not written meanwhile.
+    last_shared: LastShared,
     /// Worker links to flush.
     links: Vec<Arc<WorkerLink<P::Buffer>>>,
     /// Clients that are closed at the end of the input.
@@ -213,6 +219,7 @@ impl<P: Ports> Shard<P> {
             directory,
             urgent: Vec::new(),
             bulk: VecDeque::new(),
+            last_shared: LastShared::default(),
             links: Vec::new(),
             pending_close: Vec::new(),
             blocked_bytes: 0,
