@@ -14,7 +14,6 @@ use super::effects::Effect;
 use super::link_buffer::LinkBuffer;
 use super::listener_policy::SlowConsumer;
 use super::outbox::Flushed;
-use super::outgoing::Outgoing;
 use super::ports::Ports;
 use super::send_queue::{Limits, Priority, Queued};
 use super::shared_frames::{LastShared, SharedFrames};
@@ -63,15 +62,14 @@ impl<P: Ports> Shard<P> {
     }
 
     /// Queues a message for many at one of its clients, as [`enqueue`](Self::enqueue) does.
-    pub(super) fn enqueue_shared<'m>(
+    pub(super) fn enqueue_shared(
         &mut self,
         key: Key,
         recipients: Recipients,
-        message: &'m Outgoing,
-        frames: &mut SharedFrames<'m>,
+        frames: &mut SharedFrames<'_>,
     ) -> bool {
         let Some(client) = self.table.get(key) else { return false };
-        let encoding = client.policy().encode(message);
+        let encoding = frames.encoding(client.policy());
         if client.is_pending() && recipients == Recipients::Many {
             return self.defer(key, encoding.clone());
         }

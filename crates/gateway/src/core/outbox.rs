@@ -130,7 +130,18 @@ impl Outbox {
     }
 
     /// Takes off the front what the socket has taken.
-    pub fn advance(&mut self, mut written: usize) {
+    #[inline]
+    pub fn advance(&mut self, written: usize) {
+        // The usual case: that was all.
+        if written == self.first.len() && self.second.is_empty() && self.rest.is_none() {
+            self.first = Bytes::new();
+            self.bytes = 0;
+        } else {
+            self.advance_some(written);
+        }
+    }
+
+    fn advance_some(&mut self, mut written: usize) {
         self.bytes -= written;
         while written >= self.first.len() && written > 0 {
             written -= self.first.len();

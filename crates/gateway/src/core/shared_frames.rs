@@ -12,6 +12,9 @@
 
 use bytes::Bytes;
 
+use super::listener_policy::ListenerPolicy;
+use super::outgoing::Outgoing;
+
 /// The longest frame that is made of two, and the longest message that a shard copies, in bytes. To write more costs far
 /// more than all of this.
 const MAX_COPY: usize = 4 * 1024;
@@ -26,6 +29,9 @@ pub(super) struct LastShared(Bytes);
 /// The frames of one message for clients of one shard.
 #[derive(Debug)]
 pub(super) struct SharedFrames<'m> {
+    message: &'m Outgoing,
+    /// The settings of the listener of the last client, and the encoding for its clients.
+    encoding: Option<(*const ListenerPolicy, &'m Bytes)>,
     before: Bytes,
     /// An encoding of the message, and the frame that `before` and it have become.
     joined: Option<(&'m Bytes, Bytes)>,
@@ -37,9 +43,24 @@ pub(super) struct SharedFrames<'m> {
 
 impl<'m> SharedFrames<'m> {
     /// The frames for so many clients of one of `shards` shards, behind those of the last message.
-    pub(super) fn new(last: &mut LastShared, shards: usize, clients: usize) -> Self {
+    pub(super) fn new(message: &'m Outgoing, last: &mut LastShared, shards: usize, clients: usize) -> Self {
         let before = std::mem::take(&mut last.0);
-        Self { before, joined: None, copies: shards > 1 && clients >= COPY_FROM, alone: None }
+        let copies = shards > 1 && clients >= COPY_FROM;
+        Self { message, encoding: None, before, joined: None, copies, alone: None }
+    }
+
+    /// Returns the encoding for a client of a listener with these settings.
+    #[inline]
+    pub(super) fn encoding(&mut self, policy: &ListenerPolicy) -> &'m Bytes {
+        match self.encoding {
+            // The settings are those of an open listener, and stay where they are.
+            Some((of, encoding)) if std::ptr::eq(of, policy) => encoding,
+            _ => {
+                let encoding = policy.encode(self.message);
+                self.encoding = Some((policy, encoding));
+                encoding
+            }
+        }
     }
 
     /// Returns a reference to an encoding of the message, or to the shard's copy of it.
@@ -92,26 +113,36 @@ impl<'m> SharedFrames<'m> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
+    use gatewayworker_protocol::Payload;
+
     use super::*;
 
     fn message(text: &'static str) -> Bytes {
         Bytes::from_static(text.as_bytes())
     }
 
+    /// Frames of a message whose own encodings are not used.
+    fn frames<'m>(last: &mut LastShared, shards: usize, clients: usize) -> SharedFrames<'m> {
+        static MESSAGE: LazyLock<Outgoing> = LazyLock::new(|| Outgoing::new(Payload::plain("")));
+        SharedFrames::new(&MESSAGE, last, shards, clients)
+    }
+
     #[test]
     fn a_frame_is_joined_once_for_all_clients_that_have_the_one_before() {
         let (mut last, [a, b, c]) = (LastShared::default(), ["a", "b", "c"].map(message));
-        let mut frames = SharedFrames::new(&mut last, 1, 2);
-        assert_eq!(frames.joined(&message("x"), &a), None, "there is none before");
-        let queued = frames.alone(&a);
-        frames.keep(&mut last);
-        let mut frames = SharedFrames::new(&mut last, 1, 2);
-        let both = [(); 2].map(|()| frames.joined(&queued, &b).unwrap());
+        let mut now = frames(&mut last, 1, 2);
+        assert_eq!(now.joined(&message("x"), &a), None, "there is none before");
+        let queued = now.alone(&a);
+        now.keep(&mut last);
+        let mut now = frames(&mut last, 1, 2);
+        let both = [(); 2].map(|()| now.joined(&queued, &b).unwrap());
         assert_eq!((&both[0][..], both[0].as_ptr()), (&b"ab"[..], both[1].as_ptr()));
-        assert_eq!(frames.joined(&message("x"), &b), None, "it has another frame");
-        assert_eq!(frames.joined(&queued, &c), None, "it needs another encoding");
-        frames.keep(&mut last);
-        assert_eq!(SharedFrames::new(&mut last, 1, 2).joined(&both[0], &c).unwrap(), "abc");
+        assert_eq!(now.joined(&message("x"), &b), None, "it has another frame");
+        assert_eq!(now.joined(&queued, &c), None, "it needs another encoding");
+        now.keep(&mut last);
+        assert_eq!(frames(&mut last, 1, 2).joined(&both[0], &c).unwrap(), "abc");
     }
 
     #[test]
@@ -119,10 +150,10 @@ mod tests {
         let mut last = LastShared::default();
         for (first, second) in [(MAX_COPY - 1, 2), (MAX_COPY + 1, 1)] {
             let [first, second] = [first, second].map(|len| Bytes::from(vec![b'x'; len]));
-            let mut frames = SharedFrames::new(&mut last, 1, 1);
-            let queued = frames.alone(&first);
-            frames.keep(&mut last);
-            assert_eq!(SharedFrames::new(&mut last, 1, 1).joined(&queued, &second), None);
+            let mut now = frames(&mut last, 1, 1);
+            let queued = now.alone(&first);
+            now.keep(&mut last);
+            assert_eq!(frames(&mut last, 1, 1).joined(&queued, &second), None);
         }
     }
 
@@ -136,8 +167,8 @@ mod tests {
             (2, 100, &short, true),
             (2, 100, &long, false),
         ] {
-            let mut frames = SharedFrames::new(&mut last, shards, clients);
-            let queued = [(); 2].map(|()| frames.alone(encoding));
+            let mut now = frames(&mut last, shards, clients);
+            let queued = [(); 2].map(|()| now.alone(encoding));
             assert_eq!(
                 queued[0].as_ptr() != encoding.as_ptr(),
                 is_copied,

@@ -180,11 +180,12 @@ impl<P: Ports> Shard<P> {
     /// Sends to those of `keys` whose connections are not in `except`, which is sorted.
     fn send_to_many(&mut self, kind: DeliveryKind, keys: Vec<Key>, except: &[u32], message: &Outgoing) {
         let recipients = if kind == DeliveryKind::Client { Recipients::One } else { Recipients::Many };
-        let mut frames = SharedFrames::new(&mut self.last_shared, self.settings.shards, keys.len());
+        let shards = self.settings.shards;
+        let mut frames = SharedFrames::new(message, &mut self.last_shared, shards, keys.len());
         let mut delivered = 0;
         for key in keys {
             if except.binary_search(&key.connection_id()).is_err() {
-                delivered += u64::from(self.enqueue_shared(key, recipients, message, &mut frames));
+                delivered += u64::from(self.enqueue_shared(key, recipients, &mut frames));
             }
         }
         frames.keep(&mut self.last_shared);
