@@ -43,6 +43,7 @@ mod link_counts;
 mod listener;
 mod logs;
 mod metrics;
+mod padded;
 mod perpetual;
 mod problem;
 mod server;

@@ -15,8 +15,9 @@ use super::effects::Effect;
 use super::link_buffer::LinkBuffer;
 use super::listener_policy::SlowConsumer;
 use super::outbox::Flushed;
-use super::ports::{Connection, Ports};
+use super::ports::Ports;
 use super::send_queue::{Limits, Priority, Queued};
+use super::shared_frames::{LastShared, SharedFrames};
 use super::table::Key;
 
 /// Clients of a broadcast that are written to before others get a turn.
@@ -51,23 +52,51 @@ impl<P: Ports> Shard<P> {
         frame: impl FnOnce(&Client<P>) -> Bytes,
     ) -> bool {
         let Some(client) = self.table.get(key) else { return false };
-        if client.is_pending() && recipients == Recipients::Many {
-            let frame = frame(client);
-            let is_deferred = client.defer(frame);
-            if !is_deferred {
-                match client.policy().slow_consumer {
-                    SlowConsumer::Close => self.pending_close.push((key, CloseReason::SlowConsumer)),
-                    SlowConsumer::DropNewest => self.settings.counters.deliveries_dropped.add(1),
-                }
-            }
-            return is_deferred;
-        }
         let frame = frame(client);
+        if client.is_pending() && recipients == Recipients::Many {
+            return self.defer(key, frame);
+        }
         let bytes = frame.len();
-        let policy = client.connection.policy();
-        let limits = Limits { client: policy.outbox_bytes, shard: self.settings.outbox_budget };
+        let limits = limits(client, self.settings.outbox_budget);
+        let queued = client.queue.push(frame, priority, limits, &mut self.blocked_bytes, &client.connection);
+        self.note_queued(key, queued, bytes)
+    }
+
+    /// Queues a message for many at one of its clients, as [`enqueue`](Self::enqueue) does.
+    pub(super) fn enqueue_shared(
+        &mut self,
+        key: Key,
+        recipients: Recipients,
+        frames: &mut SharedFrames<'_>,
+    ) -> bool {
+        let Some(client) = self.table.get(key) else { return false };
+        let encoding = frames.encoding(client.policy());
+        if client.is_pending() && recipients == Recipients::Many {
+            return self.defer(key, encoding.clone());
+        }
+        let limits = limits(client, self.settings.outbox_budget);
         let blocked_bytes = &mut self.blocked_bytes;
-        match client.queue.push(frame, priority, limits, blocked_bytes, &client.connection) {
+        let queued = client.queue.push_shared(encoding, frames, limits, blocked_bytes, &client.connection);
+        self.note_queued(key, queued, encoding.len())
+    }
+
+    /// Defers a frame for a client that is not admitted yet.
+    fn defer(&mut self, key: Key, frame: Bytes) -> bool {
+        let Some(client) = self.table.get(key) else { return false };
+        let is_deferred = client.defer(frame);
+        if !is_deferred {
+            match client.policy().slow_consumer {
+                SlowConsumer::Close => self.pending_close.push((key, CloseReason::SlowConsumer)),
+                SlowConsumer::DropNewest => self.settings.counters.deliveries_dropped.add(1),
+            }
+        }
+        is_deferred
+    }
+
+    /// Does what follows for a client at which a frame of so many bytes was queued, or not.
+    #[inline]
+    fn note_queued(&mut self, key: Key, queued: Queued, bytes: usize) -> bool {
+        match queued {
             Queued::List(priority) => self.list(key, priority),
             Queued::Waits => {}
             Queued::Traced(priority) => {
@@ -76,18 +105,23 @@ impl<P: Ports> Shard<P> {
             }
             // Its next flush, or its reader, finds that out.
             Queued::Broken => return false,
-            Queued::Full if client.policy().slow_consumer == SlowConsumer::Close => {
-                self.pending_close.push((key, CloseReason::SlowConsumer));
-                return false;
-            }
-            Queued::Full => {
-                self.settings.counters.deliveries_dropped.add(1);
-                debug!(client = client.connection_id, bytes, "a message to a slow client was dropped");
-                return false;
-            }
+            Queued::Full => return self.note_full(key, bytes),
         }
         self.settings.counters.bytes_sent.add(bytes as u64);
         true
+    }
+
+    /// Closes a client that does not read, or drops what it was to be sent.
+    #[cold]
+    fn note_full(&mut self, key: Key, bytes: usize) -> bool {
+        let Some(client) = self.table.get(key) else { return false };
+        if client.policy().slow_consumer == SlowConsumer::Close {
+            self.pending_close.push((key, CloseReason::SlowConsumer));
+        } else {
+            self.settings.counters.deliveries_dropped.add(1);
+            debug!(client = client.connection_id, bytes, "a message to a slow client was dropped");
+        }
+        false
     }
 
     #[inline]
@@ -121,6 +155,8 @@ impl<P: Ports> Shard<P> {
         }
         self.answer_handshakes();
         if self.bulk.is_empty() {
+            // No outbox has it any more.
+            self.last_shared = LastShared::default();
             // A broadcast to a crowd may have been the last for long.
             self.bulk.shrink_to(1024);
         }
@@ -161,6 +197,12 @@ impl<P: Ports> Shard<P> {
             }
         }
     }
+}
+
+/// How much may wait for a client.
+#[inline]
+fn limits<P: Ports>(client: &Client<P>, shard: usize) -> Limits {
+    Limits { client: client.policy().outbox_bytes, shard }
 }
 
 #[cfg(test)]

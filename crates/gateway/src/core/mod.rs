@@ -86,6 +86,9 @@ pub(crate) mod reading;
 mod sampling;
 mod send_queue;
 pub(crate) mod sent_frames;
+mod shared_frames;
+#[cfg(test)]
+mod shared_frames_tests;
 mod silence;
 pub(crate) mod source;
 mod stop;
@@ -127,6 +130,7 @@ use membership_limits::MembershipLimits;
 use moving::Sweep;
 use ports::{Ports, Transmit};
 use sent_frames::close_code;
+use shared_frames::LastShared;
 use source::Stubs;
 use stop::StopPlan;
 use table::{Key, Table};
@@ -171,6 +175,8 @@ pub struct Shard<P: Ports> {
     /// New clients whose handshake is not answered yet: so many of them, the first ones, have waited for a turn.
     unanswered: VecDeque<Key>,
     waited: usize,
+    /// What the next message for many is joined with, in outboxes that were not written meanwhile.
+    last_shared: LastShared,
     /// Worker links to flush.
     links: Vec<Arc<WorkerLink<P::Buffer>>>,
     /// Clients that are closed at the end of the input.
@@ -221,6 +227,7 @@ impl<P: Ports> Shard<P> {
             bulk: VecDeque::new(),
             unanswered: VecDeque::new(),
             waited: 0,
+            last_shared: LastShared::default(),
             links: Vec::new(),
             pending_close: Vec::new(),
             blocked_bytes: 0,

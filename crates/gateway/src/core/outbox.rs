@@ -87,6 +87,20 @@ impl Outbox {
         }
     }
 
+    /// Puts a frame in the place of the last one, which it begins with.
+    ///
+    /// # Panics
+    /// In a debug build, when no frame waits, more than two do, or the first is begun.
+    pub(super) fn extend_last(&mut self, frame: Bytes) {
+        debug_assert!(
+            !self.is_empty() && self.rest.is_none(),
+            "an outbox whose last frame is not to be extended"
+        );
+        let last = if self.second.is_empty() { &mut self.first } else { &mut self.second };
+        debug_assert!(frame.starts_with(last));
+        *last = frame;
+    }
+
     /// The frame in front, or what is left of it; empty if there is none.
     pub fn first(&self) -> &Bytes {
         &self.first
@@ -96,6 +110,13 @@ impl Outbox {
     pub fn last(&self) -> &Bytes {
         let behind = self.rest.as_ref().and_then(|rest| rest.frames.back());
         behind.unwrap_or(if self.second.is_empty() { &self.first } else { &self.second })
+    }
+
+    /// The last frame, where there is one that can be [extended](Self::extend_last).
+    #[inline]
+    pub(super) fn extensible(&self) -> Option<&Bytes> {
+        let last = if self.second.is_empty() { &self.first } else { &self.second };
+        (self.rest.is_none() && !last.is_empty()).then_some(last)
     }
 
     /// Whether there is one frame at most.
@@ -117,7 +138,17 @@ impl Outbox {
     }
 
     /// Takes off the front what the socket has taken.
-    pub fn advance(&mut self, mut written: usize) {
+    #[inline]
+    pub fn advance(&mut self, written: usize) {
+        // The usual case: that was all.
+        if written == self.first.len() && self.second.is_empty() && self.rest.is_none() {
+            self.first = Bytes::new();
+        } else {
+            self.advance_some(written);
+        }
+    }
+
+    fn advance_some(&mut self, mut written: usize) {
         while written >= self.first.len() && written > 0 {
             written -= self.first.len();
             self.first = std::mem::take(&mut self.second);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::outbox::{Flushed, Outbox};
 use super::ports::Transmit;
+use super::shared_frames::SharedFrames;
 
 /// When a client is flushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +90,27 @@ impl SendQueue {
             return self.pushed_marked(priority, before, blocked_bytes);
         }
         self.list(priority)
+    }
+
+    /// Appends an encoding of a message for many, which may [join](SharedFrames::joined) the last frame.
+    pub(super) fn push_shared<'m>(
+        &mut self,
+        encoding: &'m Bytes,
+        frames: &mut SharedFrames<'m>,
+        limits: Limits,
+        blocked_bytes: &mut usize,
+        transmit: &impl Transmit,
+    ) -> Queued {
+        // A traced frame is looked at by itself; one that is begun has gone in part.
+        if self.marks == 0
+            && self.fits(encoding, limits, *blocked_bytes)
+            && let Some(last) = self.outbox.extensible()
+            && let Some(joined) = frames.joined(last, encoding)
+        {
+            self.outbox.extend_last(joined);
+            return self.list(Priority::Bulk);
+        }
+        self.push(frames.alone(encoding), Priority::Bulk, limits, blocked_bytes, transmit)
     }
 
     /// Does the rest of a push where the queue has a mark.

@@ -428,5 +428,5 @@ async fn stop(shared: &Arc<GatewayState>, spread: Duration) {
     for shard in &shared.shards {
         let _ = shard.send(ShardMessage::End).await;
     }
-    info!(closes = %shared.closes, rejections = %shared.rejections, "the gateway has stopped");
+    info!(closes = %*shared.closes, rejections = %shared.rejections, "the gateway has stopped");
 }
