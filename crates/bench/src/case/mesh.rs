@@ -151,7 +151,7 @@ async fn measure(
 }
 
 /// Waits until every gateway has two links of every worker.
-async fn wait_until_linked(
+pub(super) async fn wait_until_linked(
     cluster: &mut Cluster,
     gateways: &[Ipv4Addr],
     workers: usize,
