@@ -152,20 +152,22 @@ impl Generators {
         Ok(())
     }
 
-    /// Ends what the processes do, and returns how far they were together. Failures do not count any more.
-    ///
-    /// # Errors
-    /// A process has ended.
-    pub(super) async fn halt(&mut self, watch: &mut dyn Watch) -> Result<u64> {
-        self.tell_all(|_| Command::Halt).await?;
-        let (mut missing, mut sum) = (self.len(), 0);
-        while missing > 0 {
-            if let Some((_, Reply::Done(outcome))) = self.next(watch).await? {
+    /// Ends what the processes do, and returns how far those that answer were together. Failures do not count any more.
+    pub(super) async fn halt(&mut self) -> u64 {
+        let (mut missing, mut sum) = (0, 0);
+        for index in 0..self.len() {
+            missing += usize::from(self.tell(index, &Command::Halt).await.is_ok());
+        }
+        let end = Instant::now() + END_LIMIT;
+        while missing > 0 && Instant::now() < end {
+            if let Ok(Some((_, Some(Reply::Done(outcome))))) =
+                tokio::time::timeout(WATCH, self.replies.recv()).await
+            {
                 sum += outcome.count;
                 missing -= 1;
             }
         }
-        Ok(sum)
+        sum
     }
 
     /// The next reply, or `None` when it is time to look again.

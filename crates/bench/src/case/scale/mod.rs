@@ -32,7 +32,7 @@ use usage::{AllProcesses, memory_per_client};
 /// How long to wait before memory is read.
 const SETTLE: Duration = Duration::from_secs(3);
 /// How many clients open at the same time.
-const OPEN_AT_ONCE: u32 = 256;
+const OPEN_AT_ONCE: u32 = 512;
 /// How often the watch reads the free memory.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -51,7 +51,7 @@ pub(crate) fn check(scale: &Scale) -> Result<()> {
 /// Nothing was measured. If something was, the error is among the system's faults.
 pub(crate) async fn run(scale: &Scale, progress: &Progress) -> Result<System> {
     let plan = Plan::new(scale).map_err(|why| anyhow!(why))?;
-    let name = format!("{} clients", plan.clients);
+    let name = plan.clients.to_string();
     let mut run =
         Run { scale, plan, clusters: Vec::new(), generators: Generators::new(), metrics: Vec::new() };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
@@ -60,6 +60,7 @@ pub(crate) async fn run(scale: &Scale, progress: &Progress) -> Result<System> {
         _ = interrupt.recv() => Err(anyhow!("interrupted")),
         _ = terminate.recv() => Err(anyhow!("terminated")),
     };
+    let ended = ended.map_err(|error| run.reason(error));
     progress.say("ending the processes");
     let pids = run.clusters.iter_mut().flat_map(Cluster::pids).collect();
     run.generators.stop().await;
@@ -203,27 +204,37 @@ impl Run<'_> {
         self.generators.tell_all(open).await?;
         let mut guard = Guard::new(&mut self.clusters, progress, "clients open");
         let opened = self.generators.gather(plan.generators as usize, &mut guard).await;
-        let usage = window.close()?;
+        let usage = window.close();
         let count = match &opened {
             Ok(outcome) => outcome.count,
-            Err(_) => {
-                self.generators.halt(&mut Guard::new(&mut self.clusters, progress, "clients open")).await?
-            }
+            Err(_) => self.generators.halt().await,
         };
+        progress.say("settling");
         tokio::time::sleep(SETTLE).await;
         self.note("clients", "", count as f64);
         self.note("gateways", "", f64::from(plan.gateways * plan.clusters));
         self.note("workers", "", f64::from(plan.workers * plan.clusters));
         self.note("generators", "", f64::from(plan.generators));
-        self.note("opened_within", "s", usage.seconds);
-        if count > 0 {
+        if let (Ok(usage), Ok(with)) = (&usage, processes.memory())
+            && count > 0
+        {
+            self.note("opened_within", "s", usage.seconds);
             self.metrics.extend(usage.cost("open", count, 0.0));
-            self.metrics.extend(memory_per_client(&memory, &processes.memory()?, count));
+            self.metrics.extend(memory_per_client(&memory, &with, count));
             self.metrics.extend(KernelMemory::read().since(&kernel, count));
         }
         let done = opened.with_context(|| format!("{count} of {} clients were open", plan.clients))?;
         self.metrics.extend(super::latency("open", &done.times).flatten());
-        Ok(())
+        usage.map(drop)
+    }
+
+    /// Names the daemon that has ended, if that is why something went wrong.
+    fn reason(&mut self, error: anyhow::Error) -> anyhow::Error {
+        let dead = self.clusters.iter_mut().find_map(|cluster| cluster.check().err());
+        match dead {
+            Some(dead) => anyhow!("{error:#}: {dead:#}"),
+            None => error,
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::report::{Metric, Progress};
 /// The members of a group.
 const GROUP: u32 = 10;
 /// How many clients join at the same time.
-const JOIN_AT_ONCE: u32 = 256;
+const JOIN_AT_ONCE: u32 = 2048;
 /// How often the run is looked after while it is idle.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -36,12 +36,12 @@ pub(super) async fn heartbeats(run: &mut Run<'_>, progress: &Progress) -> Result
     let processes = run.processes();
     let all = run.generators.len();
     run.generators.tell_all(|_| Command::CountPings).await?;
-    let mut guard = Guard::new(&mut run.clusters, progress, "heartbeats, clients");
+    let mut guard = Guard::new(&mut run.clusters, progress, "processes that count heartbeats");
     run.generators.gather(all, &mut guard).await?;
     let window = processes.window()?;
     let start = Instant::now();
     while let Some(left) = time.checked_sub(start.elapsed()) {
-        guard.look(run.plan.clients.into())?;
+        guard.look(left.as_secs())?;
         tokio::time::sleep(left.min(LOOK)).await;
     }
     let usage = window.close()?;
@@ -79,7 +79,7 @@ async fn join(run: &mut Run<'_>, idle: f64, progress: &Progress) -> Result<()> {
     run.generators.tell_all(|_| Command::Join { size: GROUP, at_once }).await?;
     let mut guard = Guard::new(&mut run.clusters, progress, "clients in groups");
     let joined = run.generators.gather(all, &mut guard).await?.count;
-    run.metrics.extend(window.close()?.cost("join_and_echo", joined, idle));
+    run.metrics.extend(window.close()?.cost("join", joined, idle));
     tokio::time::sleep(SETTLE).await;
     let more = memory_per_client(&memory, &processes.memory()?, joined);
     let named = more.into_iter().filter(|metric| metric.name != "generator_per_client");
