@@ -53,6 +53,12 @@ pub(crate) struct Scale {
     /// The size of a message, in bytes.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(64..=60_000))]
     pub(crate) size: u32,
+    /// A further flag of each gateway, such as --gateway-flag=--shards=2 (repeatable).
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    pub(crate) gateway_flag: Vec<String>,
+    /// A further flag of each worker (repeatable).
+    #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
+    pub(crate) worker_flag: Vec<String>,
     /// Write all figures to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]

@@ -8,7 +8,7 @@ use super::job::{Action, Job, frames, number_after};
 use super::protocol::Outcome;
 
 /// How long the job waits for a delivery after the last one, before it counts the rest as lost.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(50);
 
 /// A broadcast that is expected.
 pub(super) struct Broadcast {
@@ -48,7 +48,7 @@ impl Job for Broadcast {
     fn tick(&mut self, now: Duration, _: &mut Vec<Action>) -> Result<(), String> {
         if now.saturating_sub(self.last_delivery) > LIMIT {
             self.given_up = true;
-            self.outcome.faults += self.received.iter().filter(|received| !**received).count() as u64;
+            self.outcome.missing += self.received.iter().filter(|received| !**received).count() as u64;
             self.received.fill(true);
         }
         Ok(())
@@ -66,7 +66,7 @@ impl Job for Broadcast {
                 self.outcome.deliveries += 1;
                 self.outcome.times.record(now.saturating_sub(sent));
             }
-            _ => self.outcome.faults += 1,
+            _ => self.outcome.unexpected += 1,
         }
     }
 
@@ -99,7 +99,7 @@ mod tests {
         deliver(&mut job, 0, "B3 1000 xx", 3000);
         deliver(&mut job, 1, "B2 1000 xx", 3000);
         assert!(job.outcome().is_none());
-        assert_eq!(job.outcome.faults, 2, "one is there twice, and one is of an older broadcast");
+        assert_eq!(job.outcome.unexpected, 2, "one is there twice, and one is of an older broadcast");
         deliver(&mut job, 1, "B3 1000 xx", 6000);
         let outcome = job.outcome().unwrap();
         assert_eq!((outcome.deliveries, outcome.times.max()), (2, 5.0));
@@ -112,7 +112,7 @@ mod tests {
         job.tick(LIMIT, &mut Vec::new()).unwrap();
         assert!(job.outcome().is_none());
         job.tick(LIMIT + Duration::from_secs(1), &mut Vec::new()).unwrap();
-        assert_eq!(job.outcome().unwrap().faults, 2);
+        assert_eq!(job.outcome().unwrap().missing, 2);
     }
 
     #[test]

@@ -69,8 +69,10 @@ pub(crate) struct Outcome {
     pub(crate) count: u64,
     /// Messages that clients have received.
     pub(crate) deliveries: u64,
-    /// Deliveries that are missing, duplicate or out of order.
-    pub(crate) faults: u64,
+    /// Deliveries that did not arrive in time.
+    pub(crate) missing: u64,
+    /// Deliveries that nobody expected: duplicate, late, or of another group.
+    pub(crate) unexpected: u64,
     /// The time of each opening, of each message to a group until the last member has it, or of each delivery of a
     /// broadcast.
     pub(crate) times: Histogram,
@@ -79,14 +81,23 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// A result of nothing yet.
     pub(crate) fn new() -> Self {
-        Outcome { count: 0, deliveries: 0, faults: 0, times: Histogram::new() }
+        Outcome { count: 0, deliveries: 0, missing: 0, unexpected: 0, times: Histogram::new() }
+    }
+
+    /// What went wrong with the deliveries, if anything did.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let Outcome { missing, unexpected, .. } = self;
+        (missing + unexpected > 0).then(|| {
+            format!("{missing} deliveries are missing, and {unexpected} are duplicate, late, or at the wrong client")
+        })
     }
 
     /// Adds the result of another process.
     pub(crate) fn merge(&mut self, other: &Outcome) {
         self.count += other.count;
         self.deliveries += other.deliveries;
-        self.faults += other.faults;
+        self.missing += other.missing;
+        self.unexpected += other.unexpected;
         self.times.merge(&other.times);
     }
 }

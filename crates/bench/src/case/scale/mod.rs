@@ -153,7 +153,7 @@ impl Run<'_> {
         let plan = self.plan;
         for number in 0..plan.clusters as usize {
             let before = (number, number * plan.gateways as usize);
-            let (gateway_flags, worker_flags) = (gateway_flags(self.scale), Vec::new());
+            let (gateway_flags, worker_flags) = (gateway_flags(self.scale), worker_flags(self.scale));
             let setup = cluster::Setup { before, gateway_flags, worker_flags };
             self.clusters.push(Cluster::start_with(setup).await?);
             let Some(cluster) = self.clusters.last_mut() else { continue };
@@ -249,5 +249,17 @@ fn gateway_flags(scale: &Scale) -> Vec<String> {
         ("--ping-frame", (scale.pings == Pings::Frame).to_string()),
     ];
     // A boolean flag has its value behind "=".
-    flags.into_iter().map(|(flag, value)| format!("{flag}={value}")).collect()
+    let flags = flags.into_iter().map(|(flag, value)| format!("{flag}={value}"));
+    flags.chain([link_timeout()]).chain(scale.gateway_flag.iter().cloned()).collect()
+}
+
+/// The flags of a worker that are not the defaults.
+fn worker_flags(scale: &Scale) -> Vec<String> {
+    [link_timeout()].into_iter().chain(scale.worker_flag.iter().cloned()).collect()
+}
+
+/// How long a link may be silent. A hundred processes share the cores of this machine, and one may have to wait for them
+/// longer than by the default.
+fn link_timeout() -> String {
+    "--link-timeout-ms=60000".into()
 }

@@ -63,11 +63,10 @@ pub(super) async fn groups(run: &mut Run<'_>, idle: f64, progress: &Progress) ->
     let one = send(run, 1, 1, "group", idle, progress).await?;
     let all = run.generators.len();
     let many = send(run, all, run.scale.in_flight, "busy_group", idle, progress).await?;
-    let faults = one.faults + many.faults;
-    if faults > 0 {
-        bail!("{faults} deliveries to groups are missing, duplicate or out of order");
+    match one.fault().or_else(|| many.fault()) {
+        Some(fault) => bail!("messages to groups: {fault}"),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 async fn join(run: &mut Run<'_>, idle: f64, progress: &Progress) -> Result<()> {
@@ -135,8 +134,8 @@ pub(super) async fn broadcast(run: &mut Run<'_>, progress: &Progress) -> Result<
             run.generators.tell(index, &Command::Broadcast { number, bytes }).await?;
         }
         let one = run.generators.gather(all, &mut guard).await?;
-        if one.faults > 0 {
-            bail!("broadcast {number}: {} deliveries are missing or duplicate", one.faults);
+        if let Some(fault) = one.fault() {
+            bail!("broadcast {number}: {fault}");
         }
         last.record(Duration::from_secs_f64(one.times.max() / 1e6));
         deliveries.merge(&one);
