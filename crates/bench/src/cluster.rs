@@ -41,14 +41,23 @@ pub(crate) struct Gateway {
     pub(crate) lan_ip: Ipv4Addr,
 }
 
+/// The settings of a cluster that are not the daemons' defaults.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setup {
+    /// How many clusters, and gateways in them, this run has started before: they have their addresses.
+    pub(crate) before: (usize, usize),
+    /// Further flags of each gateway, and of each worker.
+    pub(crate) gateway_flags: Vec<String>,
+    pub(crate) worker_flags: Vec<String>,
+}
+
 /// A register with gateways and workers.
 pub(crate) struct Cluster {
+    setup: Setup,
     pub(crate) register: Daemon,
     register_address: String,
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) workers: Vec<Daemon>,
-    /// What the gateways and workers are told about their setting `interest`.
-    pub(crate) interest: bool,
 }
 
 impl Daemon {
@@ -155,16 +164,29 @@ async fn keep_log_tail(log: ChildStderr, log_tail: Rc<RefCell<VecDeque<String>>>
     }
 }
 
+impl Setup {
+    /// Has all daemons send to groups and uids everywhere, unless they are to use interest, their default.
+    pub(crate) fn interest(mut self, interest: bool) -> Self {
+        if !interest {
+            for flags in [&mut self.gateway_flags, &mut self.worker_flags] {
+                flags.push("--interest=false".into());
+            }
+        }
+        self
+    }
+}
+
 impl Cluster {
-    /// Starts a register, and waits until it listens.
+    /// Starts a register with further settings for the others, and waits until it listens.
     ///
     /// # Errors
     /// It does not start.
-    pub(crate) async fn start() -> Result<Self> {
-        let listen = format!("{}:0", loopback(REGISTER));
+    pub(crate) async fn start_with(setup: Setup) -> Result<Self> {
+        let place = u8::try_from(setup.before.0).ok().and_then(|before| REGISTER.checked_sub(before));
+        let listen = format!("{}:0", loopback(place.context("too many clusters")?));
         let mut register = Daemon::start("the register".into(), "register", &["--listen".into(), listen])?;
         let register_address = register.ready().await?;
-        Ok(Cluster { register, register_address, gateways: Vec::new(), workers: Vec::new(), interest: true })
+        Ok(Cluster { setup, register, register_address, gateways: Vec::new(), workers: Vec::new() })
     }
 
     /// Starts one more gateway. Does not wait for it.
@@ -172,7 +194,7 @@ impl Cluster {
     /// # Errors
     /// Its program cannot be started.
     pub(crate) fn add_gateway(&mut self) -> Result<()> {
-        let number = self.gateways.len() + 1;
+        let number = self.setup.before.1 + self.gateways.len() + 1;
         let lan_ip =
             loopback(u8::try_from(number).ok().filter(|n| *n < REGISTER).context("too many gateways")?);
         let flags = [
@@ -183,7 +205,7 @@ impl Cluster {
         ];
         let mut flags: Vec<_> =
             flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
-        flags.push(format!("--interest={}", self.interest));
+        flags.extend_from_slice(&self.setup.gateway_flags);
         let daemon = Daemon::start(format!("gateway {number}"), "gateway", &flags)?;
         self.gateways.push(Gateway { daemon, lan_ip });
         Ok(())
@@ -195,8 +217,8 @@ impl Cluster {
     /// Its program cannot be started.
     pub(crate) fn add_worker(&mut self) -> Result<()> {
         let name = format!("worker {}", self.workers.len() + 1);
-        let interest = format!("--interest={}", self.interest);
-        let flags = ["--register-address".into(), self.register_address.clone(), interest];
+        let mut flags = vec!["--register-address".into(), self.register_address.clone()];
+        flags.extend_from_slice(&self.setup.worker_flags);
         self.workers.push(Daemon::start(name, "examples/bench_worker", &flags)?);
         Ok(())
     }
@@ -240,6 +262,12 @@ impl Cluster {
     }
 }
 
+/// One of two rows of loopback addresses for the clients of this run. They differ from those of its daemons.
+pub(crate) fn own_address(row: u8, place: u8) -> Ipv4Addr {
+    let [_, second, low, place] = loopback(place).octets();
+    Ipv4Addr::new(127, second + 64 * (1 + (row & 1)), low, place)
+}
+
 /// One of the addresses that this run has for itself, as far as that can be.
 fn loopback(place: u8) -> Ipv4Addr {
     let [.., high, low] = std::process::id().to_be_bytes();
@@ -254,6 +282,9 @@ mod tests {
     fn addresses_are_loopback_and_differ() {
         assert!(loopback(1).is_loopback() && loopback(1) != Ipv4Addr::LOCALHOST);
         assert_ne!(loopback(1), loopback(REGISTER));
+        let own = [own_address(0, 1), own_address(1, 1), own_address(0, 2), loopback(1)];
+        assert!(own.iter().all(Ipv4Addr::is_loopback));
+        assert_eq!(std::collections::BTreeSet::from(own).len(), 4);
     }
 
     #[tokio::test]
