@@ -8,7 +8,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatewayworker_net::{LinkConnector, LinkTls, RegisterLinks, registers};
+use gatewayworker_net::{LinkTls, RegisterLinks, registers};
 use gatewayworker_protocol::{ClientId, Command, Frame, MAX_FRAME_LEN, SecretKey, php};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -18,7 +18,7 @@ use crate::event_calls::EventCalls;
 use crate::link::{LinkSettings, QuestionObserver};
 use crate::links::Links;
 use crate::session_observer::SessionObserver;
-use crate::{Delivery, Error, Liveness, Unreached};
+use crate::{Delivery, Error, LinkConnector, Liveness, Unreached};
 
 /// Longer limits may be more than a clock can show.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
