@@ -99,16 +99,6 @@ pub struct Flags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway_lost_after_ms: Option<u64>,
 
-    /// Run handlers on N threads, 0 for one on each core [default: 0]
-    #[arg(long, value_name = "N", env = "GATEWAYWORKER_BUSINESSWORKER_THREADS")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub threads: Option<usize>,
-
-    /// Show metrics and health at ADDRESS, host:port, over HTTP [default: none]
-    #[arg(long, value_name = "ADDRESS", env = "GATEWAYWORKER_BUSINESSWORKER_METRICS_LISTEN")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub metrics_listen: Option<String>,
-
     /// Link to gateways of this host over Unix sockets, where they offer that, instead of TCP [default: true]
     #[arg(
         long,
@@ -120,6 +110,16 @@ pub struct Flags {
     )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unix_links: Option<bool>,
+
+    /// Run handlers on N threads, 0 for one on each core [default: 0]
+    #[arg(long, value_name = "N", env = "GATEWAYWORKER_BUSINESSWORKER_THREADS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+
+    /// Show metrics and health at ADDRESS, host:port, over HTTP [default: none]
+    #[arg(long, value_name = "ADDRESS", env = "GATEWAYWORKER_BUSINESSWORKER_METRICS_LISTEN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<String>,
 
     /// Calls over HTTP.
     #[command(flatten)]
@@ -181,14 +181,14 @@ pub struct Config<A = NoSettings> {
     /// before it is lost, in milliseconds; 30000 by default. Then `on_close` runs for its clients,
     /// with [`GatewayLost`](crate::CloseReason::GatewayLost).
     pub gateway_lost_after_ms: u64,
+    /// Whether links to gateways of this host go over Unix sockets; they do by default, where the gateway
+    /// runs as the same user or as root.
+    pub unix_links: bool,
     /// The number of threads for handlers, beside the one that serves the links; 0 for one
     /// on each core, the default.
     pub threads: usize,
     /// Where metrics and health are shown over HTTP, `host:port`; `None` for nowhere, the default.
     pub metrics_listen: Option<String>,
-    /// Whether links to gateways of this host go over Unix sockets; they do by default, where the gateway
-    /// runs as the same user or as root.
-    pub unix_links: bool,
     /// TLS with gateways and registers; off by default.
     pub link_tls: LinkTlsConfig,
     /// A page for operators; off by default. [`run`](crate::run) serves it; a program that calls
@@ -221,9 +221,9 @@ impl<A: Default> Default for Config<A> {
             link_timeout_ms: 9_000,
             interest: true,
             gateway_lost_after_ms: 30_000,
+            unix_links: true,
             threads: 0,
             metrics_listen: None,
-            unix_links: true,
             link_tls: LinkTlsConfig::default(),
             admin: gatewayworker_admin::Config::default(),
             http: HttpConfig::default(),
@@ -300,10 +300,10 @@ impl<A> Config<A> {
             link_timeout_ms: self.link_timeout_ms,
             interest: self.interest,
             gateway_lost_after_ms: self.gateway_lost_after_ms,
+            unix_links: self.unix_links,
             threads: self.threads,
             metrics_listen: self.metrics_listen,
             admin: self.admin,
-            unix_links: self.unix_links,
             link_tls: self.link_tls,
             http: self.http,
             app: NoSettings {},

@@ -292,8 +292,8 @@ pub async fn serve<E: Events>(
     let metrics_listener = metrics_listener.open(config.metrics_listen.as_deref()).await?;
     let timings = metrics_listener.as_ref().map(|_| Arc::new(Timings::default()));
     let tls = config.link_tls.load_for_connecting()?;
-    let connector = LinkConnector::default().with_tls(tls.clone()).with_unix_links(config.unix_links);
-    let mut registers = Registers::follow(&config, tls);
+    let mut registers = Registers::follow(&config, tls.clone());
+    let connector = LinkConnector::default().with_tls(tls).with_unix_links(config.unix_links);
     let clients = Arc::new(Clients::new(ClientMap::default(), BUDGET));
     let network = Network::start().map_err(Error::Thread)?;
     let _watched = network.spawn(loops.watch("the links' thread".to_owned()));

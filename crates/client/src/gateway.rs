@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use gatewayworker_net::{LinkConnector, LinkTls, RegisterLinks, registers};
+use gatewayworker_net::{LinkTls, RegisterLinks, registers};
 use gatewayworker_protocol::interest::Name;
 use gatewayworker_protocol::{ClientId, Command, Frame, MAX_FRAME_LEN, SecretKey, php};
 use tokio::runtime::Handle;
@@ -21,7 +21,7 @@ use crate::event_calls::EventCalls;
 use crate::link::{Interest, LinkSettings, QuestionObserver};
 use crate::links::Links;
 use crate::session_observer::SessionObserver;
-use crate::{Delivery, Error, Liveness, Unreached};
+use crate::{Delivery, Error, LinkConnector, Liveness, Unreached};
 
 /// Longer limits may be more than a clock can show.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);

@@ -9,17 +9,29 @@ use gatewayworker_tests::{Cluster, ClusterBuilder, WsClient, eventually};
 const UNIX: &str = "gatewayworker_links{transport=\"unix\"}";
 const TCP: &str = "gatewayworker_links{transport=\"tcp\"}";
 
-/// The links of the gateway that shows its metrics at `daemon`, over a Unix socket and over TCP.
-async fn links(daemon: SocketAddr) -> (f64, f64) {
+/// Which links a gateway has.
+#[derive(Debug, PartialEq)]
+struct Links {
+    unix: bool,
+    tcp: bool,
+}
+
+const NONE: Links = Links { unix: false, tcp: false };
+const ALL_UNIX: Links = Links { unix: true, tcp: false };
+const ALL_TCP: Links = Links { unix: false, tcp: true };
+const BOTH: Links = Links { unix: true, tcp: true };
+
+/// The links of the gateway that shows its metrics at `daemon`.
+async fn links(daemon: SocketAddr) -> Links {
     let scrape = Scrape::of(daemon).await;
-    (scrape.get(UNIX), scrape.get(TCP))
+    Links { unix: scrape.get(UNIX) > 0.0, tcp: scrape.get(TCP) > 0.0 }
 }
 
 /// Starts the cluster, and returns it with the links of its gateway.
-async fn start(builder: ClusterBuilder) -> (Cluster, (f64, f64)) {
+async fn start(builder: ClusterBuilder) -> (Cluster, Links) {
     let cluster = builder.metrics().start().await;
-    let counted = links(cluster.gateways[0].metrics.unwrap()).await;
-    (cluster, counted)
+    let links = links(cluster.gateways[0].metrics.unwrap()).await;
+    (cluster, links)
 }
 
 /// Lets a client come, speak and be answered.
@@ -30,46 +42,46 @@ async fn chat(cluster: &Cluster) {
 }
 
 #[tokio::test]
-async fn both_links_of_a_worker_on_this_host_are_unix_sockets() {
-    let (cluster, counted) = start(Cluster::builder().secret_key("k")).await;
-    assert_eq!(counted, (2.0, 0.0));
+async fn all_links_of_a_worker_on_this_host_are_unix_sockets() {
+    let (cluster, found) = start(Cluster::builder().secret_key("k")).await;
+    assert_eq!(found, ALL_UNIX);
     chat(&cluster).await;
 }
 
 #[tokio::test]
 async fn either_side_turns_unix_links_off() {
-    let (cluster, counted) = start(Cluster::builder().gateway(|config| config.unix_links = false)).await;
-    assert_eq!(counted, (0.0, 2.0));
+    let (cluster, found) = start(Cluster::builder().gateway(|config| config.unix_links = false)).await;
+    assert_eq!(found, ALL_TCP);
     chat(&cluster).await;
-    let (cluster, counted) = start(Cluster::builder().worker(|config| config.unix_links = false)).await;
-    assert_eq!(counted, (0.0, 2.0));
+    let (cluster, found) = start(Cluster::builder().worker(|config| config.unix_links = false)).await;
+    assert_eq!(found, ALL_TCP);
     chat(&cluster).await;
 }
 
 #[tokio::test]
 async fn a_client_library_links_over_a_unix_socket_unless_it_is_told_not_to() {
-    let (cluster, counted) = start(Cluster::builder().workers(0)).await;
-    assert_eq!(counted, (0.0, 0.0));
+    let (cluster, found) = start(Cluster::builder().workers(0)).await;
+    assert_eq!(found, NONE);
     let daemon = cluster.gateways[0].metrics.unwrap();
     let register = [cluster.register.to_string()];
     let over_unix = Gateway::builder(register.clone()).connect();
     assert_eq!(over_unix.client_count().await.unwrap(), 0);
-    assert_eq!(links(daemon).await, (1.0, 0.0));
+    assert_eq!(links(daemon).await, ALL_UNIX);
     let over_tcp = Gateway::builder(register).unix_links(false).connect();
     assert_eq!(over_tcp.client_count().await.unwrap(), 0);
-    assert_eq!(links(daemon).await, (1.0, 1.0));
+    assert_eq!(links(daemon).await, BOTH);
 }
 
 #[tokio::test]
 async fn a_worker_falls_back_to_tcp_when_the_socket_is_gone_and_returns_to_it() {
-    let (mut cluster, counted) = start(Cluster::builder()).await;
-    assert_eq!(counted, (2.0, 0.0));
-    for (unix_links, expected) in [(false, (0.0, 2.0)), (true, (2.0, 0.0))] {
+    let (mut cluster, found) = start(Cluster::builder()).await;
+    assert_eq!(found, ALL_UNIX);
+    for (unix_links, expected) in [(false, ALL_TCP), (true, ALL_UNIX)] {
         cluster.gateway_config().unix_links = unix_links;
         cluster.restart_gateway(0).await;
         cluster.linked().await;
         let daemon = cluster.gateways[0].metrics.unwrap();
-        eventually("both links", async || links(daemon).await == expected).await;
+        eventually("the links", async || links(daemon).await == expected).await;
         chat(&cluster).await;
     }
 }

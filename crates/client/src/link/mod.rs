@@ -390,13 +390,13 @@ impl Link {
 
     /// Serves one connection to its end. `Ok` when this side has finished it.
     async fn serve(self: &Arc<Self>, stream: LinkStream) -> io::Result<()> {
-        let transport = stream.socket().transport();
         limit_retransmission_pause(stream.socket(), self.settings.liveness.timeout);
         let connection = Arc::new(CallConnection::new(self.address, stream, OUTBOX));
         let _end = EndOnDrop { link: self, connection: &connection };
         self.update(|core| core.connected(connection.clone(), Instant::now().into_std()))
             .map_err(io::Error::other)?;
         self.deadline_set.notify_one();
+        let transport = connection.writer.socket().transport();
         info!(gateway = %self.address, %transport, "connected");
         self.has_changed();
         // A task of its own, as each flush wakes this one.
