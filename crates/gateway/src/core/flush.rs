@@ -211,7 +211,8 @@ mod tests {
     use gatewayworker_protocol::command::code;
     use gatewayworker_protocol::{Features, Frame, MAX_FRAME_LEN};
 
-    use super::super::testing;
+    use super::super::client::NewClient;
+    use super::super::testing::{self, MemoryConnection, MemoryPorts};
     use super::*;
 
     #[test]
@@ -244,5 +245,46 @@ mod tests {
         connection.room.set(10);
         assert_eq!(shard.writable(key), Writable::Done);
         assert_eq!((&connection.written.borrow()[..], shard.blocked_bytes()), (&b"12345678"[..], 0));
+    }
+
+    /// A client whose handshake is not answered yet.
+    fn unanswered() -> (Shard<MemoryPorts>, Key, MemoryConnection) {
+        let (mut shard, workers) = testing::shard();
+        let worker = workers.join("worker", 1000, Features::default());
+        let connection = MemoryConnection::new(testing::policy());
+        let new = testing::new_client(1, &worker, connection.clone());
+        let key = shard.insert(NewClient { response: Bytes::from_static(b"101 "), ..new }, 0);
+        (shard, key, connection)
+    }
+
+    #[test]
+    fn the_answer_to_a_handshake_is_written_one_turn_later() {
+        let (mut shard, _, connection) = unanswered();
+        assert!(shard.take_signals().flush);
+        assert!(shard.flush());
+        assert!(connection.written.borrow().is_empty());
+        assert!(!shard.flush());
+        assert_eq!(connection.written.borrow()[..], *b"101 ");
+    }
+
+    #[test]
+    fn what_a_worker_says_at_once_leaves_with_the_answer_to_the_handshake() {
+        let (mut shard, key, connection) = unanswered();
+        assert!(shard.flush());
+        shard.send_own_frame(key, Bytes::from_static(b"welcome"));
+        assert!(!shard.flush());
+        assert_eq!(connection.written.borrow()[..], *b"101 welcome");
+    }
+
+    #[test]
+    fn a_client_that_is_closed_at_once_gets_the_answer_to_its_handshake_first() {
+        let (mut shard, key, _) = unanswered();
+        shard.close(key, CloseReason::NotAdmitted, Some(Bytes::from_static(b"bye")));
+        let Some(Effect::Finish(finished)) = shard.next_effect() else { panic!("it is not closed") };
+        assert_eq!(
+            finished.outbox.frames().map(|frame| &frame[..]).collect::<Vec<_>>(),
+            [&b"101 "[..], b"bye"]
+        );
+        while shard.flush() {}
     }
 }

@@ -61,9 +61,6 @@ pub(super) trait Outlet {
     /// The outgoing side of a worker's link.
     type Buffer;
 
-    /// Returns how the client's bytes are taken apart; `None` where the client is gone.
-    fn rules(&self) -> Option<MessageRules>;
-
     /// Says whether the next message can be passed on.
     fn check_route(&mut self) -> Result<(), Progress<Self::Buffer>>;
 
@@ -131,26 +128,28 @@ impl Inbox {
     pub(super) fn advance<O: Outlet>(
         &mut self,
         outlet: &mut O,
+        rules: &MessageRules,
         fresh: &mut [u8],
         now_ms: u64,
     ) -> Progress<O::Buffer> {
         if self.rate_limiter.is_none() {
-            return self.process(outlet, fresh, now_ms);
+            return self.process(outlet, rules, fresh, now_ms);
         }
-        self.advance_within_rate(outlet, fresh, now_ms).unwrap_or_else(Progress::OverRate)
+        self.advance_within_rate(outlet, rules, fresh, now_ms).unwrap_or_else(Progress::OverRate)
     }
 
     /// Does the same where the client's rate is limited.
     fn advance_within_rate<O: Outlet>(
         &mut self,
         outlet: &mut O,
+        rules: &MessageRules,
         fresh: &mut [u8],
         now_ms: u64,
     ) -> Result<Progress<O::Buffer>, OverRate> {
         if let Some(limiter) = &mut self.rate_limiter {
             limiter.receive(fresh.len(), now_ms)?;
         }
-        let progress = self.process(outlet, fresh, now_ms);
+        let progress = self.process(outlet, rules, fresh, now_ms);
         if let (Progress::NeedMore, Some(limiter)) = (&progress, &mut self.rate_limiter) {
             limiter.check_read(now_ms)?;
         }
@@ -158,10 +157,16 @@ impl Inbox {
     }
 
     /// Takes the whole messages out of what was left before and `fresh`, and keeps the rest.
-    fn process<O: Outlet>(&mut self, outlet: &mut O, fresh: &mut [u8], now_ms: u64) -> Progress<O::Buffer> {
+    fn process<O: Outlet>(
+        &mut self,
+        outlet: &mut O,
+        rules: &MessageRules,
+        fresh: &mut [u8],
+        now_ms: u64,
+    ) -> Progress<O::Buffer> {
         if self.partial.is_empty() {
             // The usual case: whole messages, passed on from where they were read to.
-            let (taken, progress) = self.take_messages(outlet, fresh, now_ms);
+            let (taken, progress) = self.take_messages(outlet, rules, fresh, now_ms);
             self.partial.extend_from_slice(&fresh[taken..]);
             return progress;
         }
@@ -170,7 +175,7 @@ impl Inbox {
             return Progress::NeedMore;
         }
         let mut partial = std::mem::take(&mut self.partial);
-        let (taken, progress) = self.take_messages(outlet, &mut partial, now_ms);
+        let (taken, progress) = self.take_messages(outlet, rules, &mut partial, now_ms);
         // The buffer grew to what a message needed; what is left behind one needs less.
         self.partial = if taken == 0 { partial } else { partial[taken..].to_vec() };
         progress
@@ -180,12 +185,12 @@ impl Inbox {
     fn take_messages<O: Outlet>(
         &mut self,
         outlet: &mut O,
+        rules: &MessageRules,
         buffer: &mut [u8],
         now_ms: u64,
     ) -> (usize, Progress<O::Buffer>) {
-        let Some(MessageRules { protocol, options }) = outlet.rules() else {
-            return (0, Progress::Closed(CloseReason::ClientLeft, None));
-        };
+        let MessageRules { protocol, options } = rules;
+        let options = *options;
         let mut seen = std::mem::take(&mut self.seen) as usize;
         self.wanted = 0;
         let mut taken = 0;
@@ -198,7 +203,7 @@ impl Inbox {
             {
                 return (taken, Progress::OverRate(over));
             }
-            let one = match &protocol {
+            let one = match protocol {
                 None => take_frame(&mut self.decoder, outlet, options, front),
                 Some(protocol) => take_framed(&**protocol, outlet, Input::new(front, seen, options.limit)),
             };

@@ -49,8 +49,9 @@ impl<P: Ports> Shard<P> {
         let Some(client) = self.table.get(key) else { return Reading::Closed };
         client.silent_since_ms = now_ms;
         client.pings = 0;
+        let rules = MessageRules::new(client.policy(), client.may_compress);
         let mut outlet = ToWorker { shard: self, key };
-        let progress = inbox.advance(&mut outlet, bytes, now_ms);
+        let progress = inbox.advance(&mut outlet, &rules, bytes, now_ms);
         self.close_pending();
         match progress {
             Progress::NeedMore => Reading::More,
@@ -120,12 +121,6 @@ struct ToWorker<'s, P: Ports> {
 
 impl<P: Ports> Outlet for ToWorker<'_, P> {
     type Buffer = P::Buffer;
-
-    #[inline]
-    fn rules(&self) -> Option<MessageRules> {
-        let client = self.shard.table.look(self.key)?;
-        Some(MessageRules::new(client.policy(), client.may_compress))
-    }
 
     fn check_route(&mut self) -> Result<(), Progress<P::Buffer>> {
         match self.shard.route(self.key) {

@@ -188,7 +188,14 @@ struct ExpandedKey {
     id: u64,
     /// It was used since keys were dropped last.
     is_used: bool,
-    key: Box<LessSafeKey>,
+    key: Box<Padded>,
+}
+
+/// A key in a block of more than 640 bytes, of which rustls has one for each connection: between those, the room of keys
+/// that are dropped would not go back to the system.
+struct Padded {
+    key: LessSafeKey,
+    _padding: [u8; 112],
 }
 
 impl ExpandedKeys {
@@ -196,7 +203,7 @@ impl ExpandedKeys {
     fn find(&mut self, slot: u32, id: u64) -> Option<&LessSafeKey> {
         let expanded = self.slots.get_mut(slot as usize)?.as_mut().filter(|expanded| expanded.id == id)?;
         expanded.is_used = true;
-        Some(&expanded.key)
+        Some(&expanded.key.key)
     }
 
     /// Inserts a key that was used just now, and returns its slot.
@@ -208,7 +215,8 @@ impl ExpandedKeys {
             self.slots.push(None);
             self.slots.len() as u32 - 1
         });
-        self.slots[slot as usize] = Some(ExpandedKey { id, is_used: true, key: Box::new(key) });
+        let key = Box::new(Padded { key, _padding: [0; 112] });
+        self.slots[slot as usize] = Some(ExpandedKey { id, is_used: true, key });
         slot
     }
 
