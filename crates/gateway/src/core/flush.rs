@@ -43,26 +43,23 @@ pub enum Writable {
 
 impl<P: Ports> Shard<P> {
     /// Queues a frame at a client, and the client to be flushed, or to be closed if it does
-    /// not read. Returns whether the frame is queued, or deferred.
+    /// not read. Returns whether the frame is queued.
     pub(super) fn enqueue(
         &mut self,
         key: Key,
         priority: Priority,
-        recipients: Recipients,
         frame: impl FnOnce(&Client<P>) -> Bytes,
     ) -> bool {
         let Some(client) = self.table.get(key) else { return false };
         let frame = frame(client);
-        if client.is_pending() && recipients == Recipients::Many {
-            return self.defer(key, frame);
-        }
         let bytes = frame.len();
         let limits = limits(client, self.settings.outbox_budget);
         let queued = client.queue.push(frame, priority, limits, &mut self.blocked_bytes, &client.connection);
         self.note_queued(key, queued, bytes)
     }
 
-    /// Queues a message for many at one of its clients, as [`enqueue`](Self::enqueue) does.
+    /// Queues a message for many at one of its clients, as [`enqueue`](Self::enqueue) does. Returns whether it is
+    /// queued, or deferred.
     pub(super) fn enqueue_shared(
         &mut self,
         key: Key,
@@ -135,7 +132,7 @@ impl<P: Ports> Shard<P> {
 
     /// Sends a frame that no worker asked for: a pong, a heartbeat.
     pub(super) fn send_own_frame(&mut self, key: Key, frame: Bytes) {
-        self.enqueue(key, Priority::Bulk, Recipients::One, |_| frame);
+        self.enqueue(key, Priority::Bulk, |_| frame);
     }
 
     /// Flushes links, replies, and a slice of the broadcast. Returns whether there is more to

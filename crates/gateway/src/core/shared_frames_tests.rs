@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gatewayworker_protocol::{Audience, Command, Features, Payload};
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 use super::close::Closer;
 use super::commands::{self, Routed};
@@ -117,4 +119,64 @@ fn a_shard_that_has_written_everything_keeps_no_message() {
     assert!(!frame.is_unique());
     assert!(!shard.flush());
     assert!(frame.is_unique());
+}
+
+/// A step of a run with three clients.
+#[derive(Debug, Clone)]
+enum Step {
+    ToAll(String),
+    ToAllBut(u32, String),
+    ToOne(u32, String),
+    /// The socket of a client takes so many bytes from now on.
+    Room(u32, usize),
+    Flush,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let text = "[a-z]{0,40}";
+    prop_oneof![
+        6 => text.prop_map(Step::ToAll),
+        2 => (1..=3_u32, text).prop_map(|(id, text)| Step::ToAllBut(id, text)),
+        2 => (1..=3_u32, text).prop_map(|(id, text)| Step::ToOne(id, text)),
+        1 => (1..=3_u32, 0..100_usize).prop_map(|(id, room)| Step::Room(id, room)),
+        3 => Just(Step::Flush),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn each_client_gets_its_messages_whole_and_in_their_order(steps in vec(step(), 1..60)) {
+        let (mut shard, worker) = shard();
+        let clients = [1, 2, 3].map(|id| client(&mut shard, id, &worker));
+        let mut expected = [const { Vec::new() }; 3];
+        for step in steps {
+            match step {
+                Step::ToAll(text) => {
+                    send(&mut shard, &text);
+                    expected.iter_mut().for_each(|bytes| bytes.extend(frames(&[&text])));
+                }
+                Step::ToAllBut(id, text) => {
+                    send_to(&mut shard, Audience::Except(vec![id]), &text);
+                    let others = (1..).zip(&mut expected).filter(|(other, _)| *other != id);
+                    others.for_each(|(_, bytes)| bytes.extend(frames(&[&text])));
+                }
+                Step::ToOne(id, text) => {
+                    shard.send_own_frame(clients[id as usize - 1].0, encode::message(false, text.as_bytes()));
+                    expected[id as usize - 1].extend(frames(&[&text]));
+                }
+                Step::Room(id, room) => clients[id as usize - 1].1.room.set(room),
+                Step::Flush => _ = shard.flush(),
+            }
+            shard.check().unwrap();
+        }
+        for (_, connection) in &clients {
+            connection.room.set(usize::MAX);
+        }
+        while shard.flush() {}
+        for ((key, connection), expected) in clients.into_iter().zip(expected) {
+            shard.writable(key);
+            prop_assert_eq!(&*connection.written.borrow(), &expected);
+        }
+        prop_assert_eq!(shard.blocked_bytes(), 0);
+    }
 }
