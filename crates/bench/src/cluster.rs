@@ -6,7 +6,10 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
@@ -49,6 +52,8 @@ pub(crate) struct Setup {
     /// Further flags of each gateway, and of each worker.
     pub(crate) gateway_flags: Vec<String>,
     pub(crate) worker_flags: Vec<String>,
+    /// The directory for the daemons' logs, if they are wanted.
+    pub(crate) logs: Option<PathBuf>,
 }
 
 /// A register with gateways and workers.
@@ -61,8 +66,8 @@ pub(crate) struct Cluster {
 }
 
 impl Daemon {
-    /// Starts `binary`, a path relative to the directory of this program.
-    fn start(name: String, binary: &str, flags: &[String]) -> Result<Self> {
+    /// Starts `binary`, a path relative to the directory of this program. Its log goes to a file in `logs` too, if given.
+    fn start(name: String, binary: &str, flags: &[String], logs: Option<&Path>) -> Result<Self> {
         let own = std::env::current_exe().context("the path of this program is unknown")?;
         let path = own.with_file_name(binary);
         let mut command = Command::new(&path);
@@ -86,7 +91,11 @@ impl Daemon {
             child.stderr.take().context("the process has no log")?,
         );
         let log_tail = Rc::new(RefCell::new(VecDeque::new()));
-        tokio::task::spawn_local(keep_log_tail(log, log_tail.clone()));
+        let file = match logs.map(|logs| logs.join(format!("{}.log", name.replace(' ', "-")))) {
+            Some(path) => Some(File::create(&path).with_context(|| format!("creating {}", path.display()))?),
+            None => None,
+        };
+        tokio::task::spawn_local(keep_log_tail(log, log_tail.clone(), file));
         Ok(Daemon { name, child, pid, out: BufReader::new(out), log_tail })
     }
 
@@ -152,10 +161,14 @@ impl Daemon {
     }
 }
 
-/// Reads a log, and keeps its last lines.
-async fn keep_log_tail(log: ChildStderr, log_tail: Rc<RefCell<VecDeque<String>>>) {
+/// Reads a log, and keeps its last lines, and all lines in a file, if given.
+async fn keep_log_tail(log: ChildStderr, log_tail: Rc<RefCell<VecDeque<String>>>, mut file: Option<File>) {
     let mut lines = BufReader::new(log).lines();
     while let Ok(Some(line)) = lines.next_line().await {
+        if let Some(file) = &mut file {
+            // A full disk takes nothing from the measurement.
+            let _ = writeln!(file, "{line}");
+        }
         let mut log_tail = log_tail.borrow_mut();
         if log_tail.len() == LAST_LINES {
             log_tail.pop_front();
@@ -184,7 +197,12 @@ impl Cluster {
     pub(crate) async fn start_with(setup: Setup) -> Result<Self> {
         let place = u8::try_from(setup.before.0).ok().and_then(|before| REGISTER.checked_sub(before));
         let listen = format!("{}:0", loopback(place.context("too many clusters")?));
-        let mut register = Daemon::start("the register".into(), "register", &["--listen".into(), listen])?;
+        let name = match setup.before.0 {
+            0 => "the register".into(),
+            before => format!("register {}", before + 1),
+        };
+        let flags = ["--listen".into(), listen];
+        let mut register = Daemon::start(name, "register", &flags, setup.logs.as_deref())?;
         let register_address = register.ready().await?;
         Ok(Cluster { setup, register, register_address, gateways: Vec::new(), workers: Vec::new() })
     }
@@ -206,7 +224,8 @@ impl Cluster {
         let mut flags: Vec<_> =
             flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
         flags.extend_from_slice(&self.setup.gateway_flags);
-        let daemon = Daemon::start(format!("gateway {number}"), "gateway", &flags)?;
+        let daemon =
+            Daemon::start(format!("gateway {number}"), "gateway", &flags, self.setup.logs.as_deref())?;
         self.gateways.push(Gateway { daemon, lan_ip });
         Ok(())
     }
@@ -216,10 +235,14 @@ impl Cluster {
     /// # Errors
     /// Its program cannot be started.
     pub(crate) fn add_worker(&mut self) -> Result<()> {
-        let name = format!("worker {}", self.workers.len() + 1);
+        let name = match self.setup.before.0 {
+            0 => format!("worker {}", self.workers.len() + 1),
+            before => format!("worker {} of cluster {}", self.workers.len() + 1, before + 1),
+        };
         let mut flags = vec!["--register-address".into(), self.register_address.clone()];
         flags.extend_from_slice(&self.setup.worker_flags);
-        self.workers.push(Daemon::start(name, "examples/bench_worker", &flags)?);
+        let logs = self.setup.logs.as_deref();
+        self.workers.push(Daemon::start(name, "examples/bench_worker", &flags, logs)?);
         Ok(())
     }
 
@@ -289,7 +312,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_missing_program_is_named() {
-        let missing = Daemon::start("gateway 7".into(), "no such program", &[]).err().unwrap();
+        let missing = Daemon::start("gateway 7".into(), "no such program", &[], None).err().unwrap();
         let text = format!("{missing:#}");
         assert!(text.contains("gateway 7") && text.contains("no such program"), "{text}");
     }
@@ -303,7 +326,7 @@ mod tests {
                 // Any program that takes these flags badly: this one is a test harness.
                 let own = std::env::current_exe().unwrap();
                 let binary = own.file_name().unwrap().to_string_lossy().into_owned();
-                let mut daemon = Daemon::start("worker 3".into(), &binary, &["--what".into()]).unwrap();
+                let mut daemon = Daemon::start("worker 3".into(), &binary, &["--what".into()], None).unwrap();
                 let failed = daemon.ready().await.unwrap_err();
                 while daemon.log_tail.borrow().is_empty() {
                     tokio::task::yield_now().await;

@@ -59,6 +59,10 @@ pub(crate) struct Scale {
     /// A further flag of each worker (repeatable).
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     pub(crate) worker_flag: Vec<String>,
+    /// Write the log of each daemon to a file in this directory, which exists.
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip)]
+    pub(crate) logs: Option<PathBuf>,
     /// Write all figures to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]

@@ -29,6 +29,8 @@ pub(super) struct Machine {
     pub(super) watches: u64,
     /// The most connections that the firewall tracks, if it tracks any.
     pub(super) tracked: Option<u64>,
+    /// The most pages of 4 KB for the buffers of all TCP sockets.
+    pub(super) tcp_pages: u64,
 }
 
 impl Machine {
@@ -43,6 +45,7 @@ impl Machine {
             files: (files.get(2).copied().unwrap_or(u64::MAX), files.first().copied().unwrap_or(0)),
             watches: number("/proc/sys/fs/epoll/max_user_watches").unwrap_or(u64::MAX),
             tracked: tracked.and_then(|_| number("/proc/sys/net/netfilter/nf_conntrack_max")),
+            tcp_pages: numbers("/proc/sys/net/ipv4/tcp_mem").get(2).copied().unwrap_or(u64::MAX),
         }
     }
 
@@ -93,6 +96,18 @@ impl Machine {
         }
         if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
     }
+
+    /// Says what may disturb the measurement, without stopping it.
+    pub(super) fn advice(&self, plan: &Plan) -> Option<String> {
+        let pages = u64::from(plan.clients);
+        (self.tcp_pages < pages).then(|| {
+            format!(
+                "a broadcast takes up to {pages} pages of the kernel's memory for TCP while clients do not read, and {} \
+                 are allowed: if sockets wait for memory, raise the last number of net.ipv4.tcp_mem",
+                self.tcp_pages
+            )
+        })
+    }
 }
 
 /// MemAvailable, in bytes.
@@ -123,6 +138,7 @@ mod tests {
             files: (u64::MAX, 1000),
             watches: 5_000_000,
             tracked: None,
+            tcp_pages: 2_000_000,
         }
     }
 
@@ -144,6 +160,14 @@ mod tests {
             let text = machine.check(&PLAN, 19_000).unwrap_err();
             assert!(text.contains(named) && text.lines().count() == 1, "{text}");
         }
+    }
+
+    #[test]
+    fn little_memory_for_tcp_is_mentioned_and_does_not_stop_the_run() {
+        let machine = Machine { tcp_pages: 575_796, ..machine() };
+        assert_eq!(machine.check(&PLAN, 19_000), Ok(()));
+        assert!(machine.advice(&PLAN).unwrap().contains("net.ipv4.tcp_mem"));
+        assert_eq!(machine.advice(&Plan { clients: 100_000, ..PLAN }), None);
     }
 
     #[test]

@@ -42,7 +42,10 @@ const MEMORY_INTERVAL: Duration = Duration::from_millis(500);
 /// It has none. The text says what to do.
 pub(crate) fn check(scale: &Scale) -> Result<()> {
     let plan = Plan::new(scale).map_err(|why| anyhow!(why))?;
-    Machine::read().check(&plan, scale.per_process).map_err(|why| anyhow!(why))
+    let machine = Machine::read();
+    machine.check(&plan, scale.per_process).map_err(|why| anyhow!(why))?;
+    machine.advice(&plan).into_iter().for_each(|advice| eprintln!("bench: {advice}"));
+    Ok(())
 }
 
 /// Starts everything, measures it, and ends it.
@@ -154,7 +157,7 @@ impl Run<'_> {
         for number in 0..plan.clusters as usize {
             let before = (number, number * plan.gateways as usize);
             let (gateway_flags, worker_flags) = (gateway_flags(self.scale), worker_flags(self.scale));
-            let setup = cluster::Setup { before, gateway_flags, worker_flags };
+            let setup = cluster::Setup { before, gateway_flags, worker_flags, logs: self.scale.logs.clone() };
             self.clusters.push(Cluster::start_with(setup).await?);
             let Some(cluster) = self.clusters.last_mut() else { continue };
             (0..plan.gateways).try_for_each(|_| cluster.add_gateway())?;
