@@ -90,7 +90,7 @@ pub struct Flags {
     pub link_timeout_ms: Option<u64>,
 
     /// Send messages to groups and uids only to gateways of ours that may have one [default: true]
-    #[arg(long, value_name = "BOOL", env = "GATEWAYWORKER_BUSINESSWORKER_INTEREST", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", env = "GATEWAYWORKER_INTEREST", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interest: Option<bool>,
 

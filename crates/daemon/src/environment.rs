@@ -95,6 +95,7 @@ const SETTINGS: &[&str] = &[
     "HTTP_REQUEST_TIMEOUT_MS",
     "HTTP_TOKEN",
     "HTTP_TRUSTED_PROXIES",
+    "INTEREST",
     "LINK_TLS_CA",
     "LINK_TLS_CERTIFICATE",
     "LINK_TLS_KEY",

@@ -22,12 +22,14 @@ pub struct UnixLinkListener {
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::sync::LazyLock;
     use std::task::ready;
 
     use nix::unistd::geteuid;
     use tokio::net::{UnixListener, UnixStream};
 
     use super::*;
+    use crate::LogLimiter;
     use crate::unix_socket::UnixSocket;
 
     /// The user id that the kernel shows for users of another namespace of users, whoever they are.
@@ -59,14 +61,26 @@ mod linux {
     ///
     /// Waits for nothing: the kernel answers at once.
     pub(crate) async fn connect(gateway: SocketAddrV4) -> Option<LinkSocket> {
-        let stream = UnixStream::connect(name(gateway)).await.ok()?;
+        let stream = match UnixStream::connect(name(gateway)).await {
+            Ok(stream) => stream,
+            Err(error) => {
+                // Nobody listens: the gateway is on another host, or wants no Unix links.
+                if error.kind() != io::ErrorKind::ConnectionRefused {
+                    tracing::debug!(%gateway, %error, "the link goes over TCP");
+                }
+                return None;
+            }
+        };
         let socket = UnixSocket::new(stream.into_std().ok()?).ok()?;
         let listener = socket.peer().ok()?.user;
         if !is_trusted(listener, geteuid().as_raw()) {
-            tracing::warn!(
-                %gateway, user = listener,
-                "the Unix socket of this gateway belongs to another user: the link goes over TCP"
-            );
+            static OTHERS: LazyLock<LogLimiter> = LazyLock::new(LogLimiter::default);
+            OTHERS.log(move |times| {
+                tracing::warn!(
+                    %gateway, user = listener, times,
+                    "the Unix socket of this gateway belongs to another user: the link goes over TCP"
+                );
+            });
             return None;
         }
         Some(LinkSocket::Unix(socket))

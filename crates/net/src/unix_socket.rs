@@ -10,10 +10,11 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::BufMut;
-use nix::libc::MSG_NOSIGNAL;
+use nix::libc::{EMFILE, ENFILE, MSG_NOSIGNAL};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use socket2::SockRef;
@@ -22,6 +23,9 @@ use tokio::io::{Interest, ReadBuf};
 
 /// How much is read at once, in bytes.
 const CHUNK: usize = 64 * 1024;
+
+/// How often a full socket is looked at while no descriptor is left to watch it with.
+const WITHOUT_DESCRIPTOR: Duration = Duration::from_millis(10);
 
 thread_local! {
     /// What is read stands here for a moment: memory that is written already, as a read needs it.
@@ -112,8 +116,14 @@ impl UnixSocket {
         let mut slot = self.writable.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.is_none() {
             // The kernel watches a descriptor once, and this one is watched for reading.
-            let watched = self.stream.as_fd().try_clone_to_owned()?;
-            *slot = Some(watch(watched, Interest::WRITABLE)?);
+            match self.stream.as_fd().try_clone_to_owned() {
+                Ok(watched) => *slot = Some(watch(watched, Interest::WRITABLE)?),
+                Err(error) if is_out_of_descriptors(&error) => {
+                    look_later(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                Err(error) => return Poll::Ready(Err(error)),
+            }
         }
         if let Some(watched) = &*slot {
             ready!(watched.poll_write_ready(cx)).map(drop)?;
@@ -129,6 +139,19 @@ impl UnixSocket {
     pub(crate) async fn writable(&self) -> io::Result<()> {
         poll_fn(|cx| self.poll_write_ready(cx)).await
     }
+}
+
+/// Whether this process, or the system, has no descriptor left.
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
+}
+
+/// Has a task look again in a while, as nothing will say when it can go on.
+fn look_later(waker: Waker) {
+    tokio::spawn(async move {
+        tokio::time::sleep(WITHOUT_DESCRIPTOR).await;
+        waker.wake();
+    });
 }
 
 impl AsFd for UnixSocket {

@@ -377,7 +377,9 @@ impl<P: Ports> Shard<P> {
         let (id, address) = (client.id(self.settings.address), client.address);
         let mut outbox = client.queue.close(&mut self.blocked_bytes);
         if reason == CloseReason::SlowConsumer {
-            // It would not read that soon, and is to hear why it is closed.
+            // The answer to its handshake may wait here.
+            client.connection.flush(&mut outbox);
+            // It would not read the rest that soon, and is to hear why it is closed.
             outbox.drop_unsent(client.connection.committed());
         }
         if let Some(last) = last {

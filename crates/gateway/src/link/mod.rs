@@ -35,6 +35,7 @@ use tokio_util::sync::DropGuard;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
+use crate::capacity::MIN_LINKS;
 use crate::core::close::Closer;
 use crate::core::link::{LinkEvent, LinkProtocolError, LinkState};
 use crate::core::questions::{AskShards, Gather, answer_with};
@@ -70,6 +71,8 @@ struct Link {
     holds: Vec<Hold>,
     /// The link is an interest link.
     subscription: Option<Subscription>,
+    /// The place of the link among those that `max_links` allows.
+    permit: OwnedSemaphorePermit,
 }
 
 /// How a link has ended without an error.
@@ -86,10 +89,13 @@ enum LinkEnd {
 }
 
 /// Serves a link until it ends.
-pub(crate) async fn run(shard: Rc<ShardThread>, socket: DetachedLinkSocket, _permit: OwnedSemaphorePermit) {
+pub(crate) async fn run(
+    shard: Rc<ShardThread>,
+    socket: DetachedLinkSocket,
+    peer: LinkPeer,
+    permit: OwnedSemaphorePermit,
+) {
     let Ok(socket) = socket.attach() else { return };
-    // A connection that has ended already has no peer.
-    let Ok(peer) = socket.by_ref().peer() else { return };
     socket.tune();
     let shared = &shard.shared;
     let _counted = shared.link_counts.count(socket.by_ref().transport());
@@ -125,6 +131,7 @@ pub(crate) async fn run(shard: Rc<ShardThread>, socket: DetachedLinkSocket, _per
         call_link: None,
         holds: Vec::new(),
         subscription: None,
+        permit,
     };
     let ended = link.serve(&mut reading).await;
     link.end(reading, ended).await;
@@ -215,7 +222,7 @@ impl Link {
             LinkEvent::Draining => self.drain().await,
             LinkEvent::Publish(message) => self.shard.shared.workers.publish(message),
             LinkEvent::Question(question) => self.answer(question).await?,
-            LinkEvent::Subscribe => self.subscribe(),
+            LinkEvent::Subscribe => self.subscribe()?,
             LinkEvent::InterestReport(report) => {
                 self.subscription.iter().for_each(|link| link.receive(report))
             }
@@ -341,10 +348,18 @@ impl Link {
     }
 
     /// Tells the peer from now on which groups and uids there are.
-    fn subscribe(&mut self) {
+    ///
+    /// # Errors
+    /// When the last places are reached, which event links and call links may need: without an interest link everything
+    /// is sent, without those nothing.
+    fn subscribe(&mut self) -> Result<(), LinkError> {
+        if self.permit.semaphore().available_permits() < MIN_LINKS {
+            return Err(LinkError::NoPlace);
+        }
         let greeting = self.state.greeting(None);
         let _ = self.writer.push_over(|out| greeting.encode(out));
         self.subscription = Some(self.shard.shared.interests.subscribe(self.writer.clone()));
+        Ok(())
     }
 
     /// Waits until all subscribers know the names that the pending commands make clients members of.

@@ -27,8 +27,9 @@ const PROCESS: u64 = 1;
 async fn link(shard: &Rc<ShardThread>) -> (JoinHandle<()>, TcpStream) {
     let (ours, theirs) = testing::connection().await;
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let peer = LinkPeer::Tcp(theirs.local_addr().unwrap());
     let ours = LinkSocket::from(ours).detach().unwrap();
-    let running = super::run(shard.clone(), ours, permit);
+    let running = super::run(shard.clone(), ours, peer, permit);
     (tokio::task::spawn_local(running), theirs)
 }
 
@@ -255,6 +256,7 @@ async fn a_worker_that_says_it_stops_and_ends_at_once_has_stopped() {
             call_link: None,
             holds,
             subscription,
+            permit: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
         };
         // The end of the call link is noticed before DRAINING is read on the event link.
         say(&mut events, [Command::Ping(PingBody::Draining.encode())]).await;

@@ -102,7 +102,7 @@ impl LinkAcceptor {
         };
         let Ok(socket) = socket.detach() else { return };
         let next = (self.next.fetch_add(1, Ordering::Relaxed) + 1) % shared.shards.len();
-        if !dispatch(shared, next, ShardMessage::Link(socket, permit)) {
+        if !dispatch(shared, next, ShardMessage::Link(socket, peer, permit)) {
             let log = move |times| warn!(%peer, times, "a link was closed: all shards are too busy");
             shared.logs.too_busy.log(log);
         }

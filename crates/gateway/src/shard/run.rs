@@ -78,9 +78,9 @@ impl ShardThread {
                             self.spawn_client(stream, new);
                         }
                     }
-                    ShardMessage::Link(socket, permit) => {
+                    ShardMessage::Link(socket, peer, permit) => {
                         let watched = PanicWatch(self.clone());
-                        let link = link::run(self.clone(), socket, permit);
+                        let link = link::run(self.clone(), socket, peer, permit);
                         self.shared.links.spawn_local(async move {
                             let _watched = watched;
                             link.await;

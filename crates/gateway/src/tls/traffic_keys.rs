@@ -5,6 +5,8 @@
 //! the expanded keys of those connections that have sent or received something within the last seconds
 //! ([`drop_unused_keys`]). To expand a key again takes a fraction of a microsecond.
 //!
+//! As with ring's own suites, what an expanded key stood in is not overwritten when it is freed; the key itself is.
+//!
 //! rustls takes cipher suites of others ([`provider`]); these are ring's, but for that. `certificate` configures them,
 //! and the shards run [`drop_unused_keys`]. The suites of TLS 1.2 are as they were.
 
@@ -238,7 +240,8 @@ impl ExpandedKeys {
             kept += usize::from(place.is_some());
         }
         if kept <= self.slots.len() / 4 {
-            // A crowd has fallen silent. A key that moves is not found again, and is expanded anew.
+            // A crowd has fallen silent. A key that moves is not found again: it is expanded anew, and dropped here next
+            // time.
             self.slots.retain(Option::is_some);
             self.slots.shrink_to_fit();
             self.free = Vec::new();
