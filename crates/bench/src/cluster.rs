@@ -2,7 +2,8 @@
 //!
 //! They run supervised: each prints `ready` to standard output when it listens, and drains when its standard input
 //! ends, which happens also when this program is killed. Each gateway and the register has a loopback address of its
-//! own, and none is 127.0.0.1: so they ping each other as across hosts, and `sockets` counts links by address.
+//! own, and none is 127.0.0.1, and links are TCP's: so they ping each other as across hosts, and `sockets` counts links by
+//! address.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -77,6 +78,8 @@ impl Daemon {
             }
         }
         let mut child = command
+            // Not a flag, which programs of earlier versions would refuse.
+            .env("GATEWAYWORKER_UNIX_LINKS", "false")
             .arg("--supervised")
             .args(flags)
             .stdin(Stdio::piped())
