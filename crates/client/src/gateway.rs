@@ -16,6 +16,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::bus_state::BusState;
 use crate::event_calls::EventCalls;
+use crate::federation::Federation;
 use crate::link::{LinkSettings, QuestionObserver};
 use crate::links::Links;
 use crate::session_observer::SessionObserver;
@@ -40,6 +41,8 @@ pub struct Gateway {
 struct Shared {
     links: Arc<Links>,
     bus: BusState,
+    /// Reaches other clusters, if there are any.
+    federation: Option<Arc<dyn Federation>>,
     /// Is told of the session writes of all clones.
     observer: Option<Arc<dyn SessionObserver>>,
     /// Sees the calls of all clones, once it is set.
@@ -53,6 +56,7 @@ struct Shared {
 pub struct GatewayBuilder {
     source: Source,
     settings: LinkSettings,
+    federation: Option<Arc<dyn Federation>>,
 }
 
 enum Source {
@@ -72,7 +76,7 @@ impl GatewayBuilder {
             interest: true,
             questions: None,
         };
-        Self { source, settings }
+        Self { source, settings, federation: None }
     }
 
     /// Sets the key of the cluster; none by default (the original's `$secretKey`).
@@ -100,6 +104,13 @@ impl GatewayBuilder {
     /// Sets how gateways that are frozen or gone are noticed; see [`Liveness`] for the defaults.
     pub fn liveness(mut self, liveness: Liveness) -> Self {
         self.settings.liveness = liveness;
+        self
+    }
+
+    /// Reaches the clients of other clusters, too; only those of the own cluster by default. It is made by
+    /// `gatewayworker_federation`.
+    pub fn federation(mut self, federation: impl Into<Option<Arc<dyn Federation>>>) -> Self {
+        self.federation = federation.into();
         self
     }
 
@@ -162,6 +173,7 @@ impl GatewayBuilder {
         let shared = Shared {
             links,
             bus: BusState::default(),
+            federation: self.federation,
             observer,
             #[cfg(feature = "otel")]
             call_observer: std::sync::OnceLock::new(),
@@ -227,6 +239,11 @@ impl Gateway {
         &self.shared.links
     }
 
+    /// What reaches other clusters.
+    pub(crate) fn federation(&self) -> Option<&Arc<dyn Federation>> {
+        self.shared.federation.as_ref()
+    }
+
     /// Fails if the handle is that of an event whose epoch is over, and notes so.
     pub(crate) fn check_fence(&self) -> Result<(), Error> {
         match self.observer.as_ref().and_then(|observer| observer.fence()) {
@@ -271,7 +288,8 @@ impl Gateway {
         });
         let (links, calls) = (self.links().all(), self.calls());
         plan.iter().try_for_each(|(address, frame)| {
-            check_len(frame, links.get(address).map_or(MAX_FRAME_LEN, |link| link.max_frame_len()))
+            let Some(link) = links.get(address) else { return self.check_elsewhere(*address, frame) };
+            check_len(frame, link.max_frame_len())
         })?;
         let mut delivery = Delivery::default();
         for (address, frame) in plan {
@@ -279,8 +297,10 @@ impl Gateway {
             if delivery.unreached.last().is_some_and(|(lost, _)| lost == address) {
                 continue;
             }
-            let link = links.get(address).ok_or(Unreached::NotKnown);
-            delivery.note(*address, link.and_then(|link| link.tell(frame, calls)));
+            match links.get(address) {
+                Some(link) => delivery.note(*address, link.tell(frame, calls)),
+                None => self.tell_elsewhere(*address, frame, &mut delivery),
+            }
         }
         Ok(delivery)
     }
@@ -307,27 +327,45 @@ impl Gateway {
         self.check_fence()?;
         #[cfg(feature = "otel")]
         let _call = self.begin_call([frame], || 1);
-        let links = self.links().read();
-        let link = links.get(&gateway).ok_or(Unreached::NotKnown);
-        check_len(frame, link.map_or(MAX_FRAME_LEN, |link| link.max_frame_len()))?;
         let mut delivery = Delivery::default();
-        delivery.note(gateway, link.and_then(|link| link.tell(frame, self.calls())));
+        let links = self.links().read();
+        match links.get(&gateway) {
+            Some(link) => {
+                check_len(frame, link.max_frame_len())?;
+                delivery.note(gateway, link.tell(frame, self.calls()));
+            }
+            None => {
+                self.check_elsewhere(gateway, frame)?;
+                self.tell_elsewhere(gateway, frame, &mut delivery);
+            }
+        }
         Ok(delivery)
     }
 
     /// Hands a command to the gateway of a client, once the handle is ready.
     pub(crate) async fn tell_client(&self, id: ClientId, command: Command) -> Result<Delivery, Error> {
         self.links().ready().await;
-        let joined = match &command {
-            Command::JoinGroup { group, .. } => Some(Name::group(group)),
-            Command::BindUid { uid, .. } => Some(Name::uid(uid)),
-            _ => None,
-        };
+        let joined = joined_name(&command);
         let told = self.tell_one(id.gateway(), &command.into_frame());
         if let (Some(name), Some(link)) = (joined, self.links().read().get(&id.gateway())) {
             link.interest.note_join(name);
         }
         told
+    }
+
+    /// Hands a command that came from another cluster to a gateway of the own one.
+    pub(crate) fn tell_own(&self, gateway: SocketAddrV4, command: Command) -> Result<Delivery, Error> {
+        let joined = joined_name(&command);
+        let frame = command.into_frame();
+        let links = self.links().read();
+        let link = links.get(&gateway).ok_or(Unreached::NotKnown);
+        check_len(&frame, link.map_or(MAX_FRAME_LEN, |link| link.max_frame_len()))?;
+        let mut delivery = Delivery::default();
+        delivery.note(gateway, link.and_then(|link| link.tell(&frame, self.calls())));
+        if let (Some(name), Ok(link)) = (joined, link) {
+            link.interest.note_join(name);
+        }
+        Ok(delivery)
     }
 
     fn observers(&self) -> impl Iterator<Item = &Arc<dyn SessionObserver>> {
@@ -340,6 +378,15 @@ impl Gateway {
 
     pub(crate) fn session_merged(&self, id: ClientId, with: &php::Array) {
         self.observers().for_each(|observer| observer.session_merged(id, with));
+    }
+}
+
+/// The name that a command makes a client a member of.
+fn joined_name(command: &Command) -> Option<Name> {
+    match command {
+        Command::JoinGroup { group, .. } => Some(Name::group(group)),
+        Command::BindUid { uid, .. } => Some(Name::uid(uid)),
+        _ => None,
     }
 }
 

@@ -180,7 +180,14 @@ mod tests {
             (CallError::TooLarge("x".into()), 413),
             (CallError::NoGateways, 503),
             (CallError::Unreached { gateway: missing()[0].0, why: Unreached::Lost }, 502),
-            (CallError::Incomplete { partial: json!([1]), missing: missing() }, 502),
+            (
+                CallError::Incomplete {
+                    partial: json!([1]),
+                    missing: missing(),
+                    missing_clusters: Vec::new(),
+                },
+                502,
+            ),
             (CallError::BadSession("x".into()), 422),
         ];
         for (error, status) in errors {
