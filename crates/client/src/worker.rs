@@ -15,6 +15,7 @@ pub use crate::call_connection::CallLinkEnd;
 #[cfg(feature = "otel")]
 pub use crate::call_spans::CallObserver;
 pub use crate::event_calls::{EventCalls, Written, WrittenMark};
+use crate::federation::Federation;
 pub use crate::fence::Fence;
 pub use crate::gateway_list::follow_gateways;
 use crate::link::Link;
@@ -105,6 +106,12 @@ impl WorkerBuilder {
     /// true by default.
     pub fn interest(mut self, interest: bool) -> Self {
         self.builder = self.builder.interest(interest);
+        self
+    }
+
+    /// Reaches the clients of other clusters, too. See [`GatewayBuilder::federation`].
+    pub fn federation(mut self, federation: Option<Arc<dyn Federation>>) -> Self {
+        self.builder = self.builder.federation(federation);
         self
     }
 

@@ -119,7 +119,7 @@ impl From<CallError> for ApiError {
         };
         let mut api_error = kind.because(format!("{error}{advice}"));
         let mut all = error.to_json();
-        for name in ["partial", "missing"] {
+        for name in ["partial", "missing", "missing_clusters"] {
             api_error.details.extend(all.get_mut(name).map(|value| (name, value.take())));
         }
         api_error

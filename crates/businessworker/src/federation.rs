@@ -1,0 +1,111 @@
+//! The worker's part in a federation of clusters: made from its configuration.
+//!
+//! `serve` joins before it makes the client library's handle, serves other clusters from when the worker is ready, and
+//! leaves when it drains.
+
+use gatewayworker_client::Gateway;
+use gatewayworker_client::federation::OwnCluster;
+use gatewayworker_federation::{Error, Federation, Options, Stats};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::error;
+
+use crate::{Config, ConfigError};
+
+/// The options that the configuration makes; `None` without `federation`.
+///
+/// # Errors
+/// When they cannot work.
+pub(crate) fn options<A>(config: &Config<A>) -> Result<Option<Options>, ConfigError> {
+    if config.federation.is_empty() {
+        return Ok(None);
+    }
+    let name = config.cluster_name.as_deref().ok_or(ConfigError::NoClusterName)?;
+    let name = name.parse().map_err(|error| ConfigError::Federation(Box::new(error)))?;
+    let mut options = Options::new(&config.federation, name, config.federation_key.clone())
+        .with_credentials(config.federation_credentials.clone())
+        .with_ca(config.federation_ca.clone());
+    if let Some(prefix) = &config.federation_prefix {
+        options = options.with_prefix(prefix);
+    }
+    if !config.federation_nkey.is_empty() {
+        options = options.with_nkey(config.federation_nkey.clone());
+    }
+    let (certificate, key) = (&config.federation_certificate, &config.federation_certificate_key);
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            options = options.with_certificate((certificate.clone(), key.clone()));
+        }
+        (None, None) => {}
+        _ => return Err(ConfigError::FederationCertificate),
+    }
+    options.validate().map_err(|error| ConfigError::Federation(Box::new(error)))?;
+    Ok(Some(options))
+}
+
+/// Joins the federation, if there is one.
+///
+/// # Errors
+/// When it cannot be joined, whether NATS is there or not.
+pub(crate) async fn join(config: &Config) -> Result<Option<Federation>, Error> {
+    match options(config) {
+        Ok(Some(options)) => Federation::join(options).await.map(Some),
+        Ok(None) => Ok(None),
+        Err(error) => Err(Error::Invalid(error.into())),
+    }
+}
+
+/// A worker that serves other clusters.
+pub(crate) struct Serving {
+    stop: CancellationToken,
+    task: AbortOnDropHandle<()>,
+}
+
+impl Serving {
+    /// Begins to serve.
+    pub(crate) fn begin(federation: Federation, gateway: &Gateway) -> Self {
+        let stop = CancellationToken::new();
+        let own = OwnCluster::of(gateway);
+        let task = tokio::spawn({
+            let stop = stop.clone();
+            async move {
+                if let Err(error) = federation.serve(own, stop).await {
+                    error!(%error, "the worker does not serve other clusters any more: start it again");
+                }
+            }
+        });
+        Self { stop, task: AbortOnDropHandle::new(task) }
+    }
+
+    /// Begins to leave to others what this worker does for its cluster.
+    pub(crate) fn begin_leave(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until others have it, for some seconds at most.
+    pub(crate) async fn left(self) {
+        if let Err(error) = self.task.await {
+            error!(%error, "the task that serves other clusters panicked");
+        }
+    }
+}
+
+/// The numbers for `status`.
+pub(crate) fn stats(stats: &Stats) -> Vec<(&'static str, u64)> {
+    vec![
+        ("federation_connected", stats.is_connected.into()),
+        ("federation_clusters", stats.clusters.len() as u64),
+        ("federation_published", stats.published),
+        ("federation_not_published", stats.not_published),
+        ("federation_received", stats.received),
+        ("federation_undelivered", stats.undelivered),
+        ("federation_missed", stats.missed),
+        ("federation_questions", stats.questions),
+        ("federation_slow", stats.slow),
+        ("federation_rejected_unsigned", stats.rejected_unsigned),
+        ("federation_rejected_unreadable", stats.rejected_unreadable),
+        ("federation_rejected_stale", stats.rejected_stale),
+        ("federation_rejected_replayed", stats.rejected_replayed),
+        ("federation_rejected_misplaced", stats.rejected_misplaced),
+    ]
+}

@@ -1,0 +1,221 @@
+//! [`Clusters`]: the other clusters, as far as this process has heard of them, and where their gateways are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddrV4;
+
+use gatewayworker_client::ClusterName;
+use gatewayworker_client::federation::Destination;
+
+use super::LISTEN_MS;
+use super::slots::{Slot, Slots};
+
+/// A cluster that was not heard for so long, while NATS was there, is not one any more, in ms.
+const FORGET_MS: u64 = 10 * 60 * 1_000;
+
+/// What a cluster says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Presence {
+    /// The addresses of its gateways.
+    pub(crate) gateways: Vec<SocketAddrV4>,
+    /// Its last worker is about to stop.
+    pub(crate) is_leaving: bool,
+}
+
+/// The clusters that a process knows.
+#[derive(Debug)]
+pub(crate) struct Clusters {
+    own: ClusterName,
+    others: BTreeMap<ClusterName, Cluster>,
+    own_gateways: BTreeSet<SocketAddrV4>,
+    by_gateway: BTreeMap<SocketAddrV4, ClusterName>,
+    /// Since when NATS is connected without a break.
+    connected_ms: Option<u64>,
+    was_connected: bool,
+}
+
+#[derive(Debug)]
+struct Cluster {
+    heard_ms: u64,
+    gateways: Vec<SocketAddrV4>,
+}
+
+impl Clusters {
+    pub(crate) fn new(own: ClusterName) -> Self {
+        Self {
+            own,
+            others: BTreeMap::new(),
+            own_gateways: BTreeSet::new(),
+            by_gateway: BTreeMap::new(),
+            connected_ms: None,
+            was_connected: false,
+        }
+    }
+
+    /// The slot of the own cluster.
+    pub(crate) fn own_slot(&self) -> Slot {
+        Slot::of(&self.own)
+    }
+
+    /// Notes that NATS is connected, or is not any more. Who is silent meanwhile is not forgotten for that.
+    pub(crate) fn set_connected(&mut self, is_connected: bool, now_ms: u64) {
+        self.connected_ms = is_connected.then_some(now_ms);
+        self.was_connected |= is_connected;
+        self.others.values_mut().for_each(|cluster| cluster.heard_ms = now_ms);
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected_ms.is_some()
+    }
+
+    /// When all clusters that there are have been heard; `None` while NATS is not connected.
+    pub(crate) fn all_heard_at_ms(&self) -> Option<u64> {
+        self.connected_ms.map(|connected_ms| connected_ms + LISTEN_MS)
+    }
+
+    /// Notes what a cluster has said of itself. Returns whether it was not known before.
+    pub(crate) fn hear(&mut self, cluster: ClusterName, presence: Presence, now_ms: u64) -> bool {
+        if cluster == self.own {
+            // Those that stop are remembered: a client that was there is nobody else's.
+            self.own_gateways.extend(presence.gateways);
+            return false;
+        }
+        if presence.is_leaving {
+            self.others.remove(&cluster);
+            self.find_gateways();
+            return false;
+        }
+        let heard = Cluster { heard_ms: now_ms, gateways: presence.gateways };
+        let before = self.others.insert(cluster, heard);
+        self.find_gateways();
+        before.is_none()
+    }
+
+    /// Forgets clusters that were silent for long. Returns them.
+    pub(crate) fn forget(&mut self, now_ms: u64) -> Vec<ClusterName> {
+        if self.connected_ms.is_none() {
+            return Vec::new();
+        }
+        let silent = self.others.iter().filter(|(_, cluster)| now_ms >= cluster.heard_ms + FORGET_MS);
+        let silent: Vec<_> = silent.map(|(name, _)| name.clone()).collect();
+        silent.iter().for_each(|name| drop(self.others.remove(name)));
+        if !silent.is_empty() {
+            self.find_gateways();
+        }
+        silent
+    }
+
+    fn find_gateways(&mut self) {
+        self.by_gateway.clear();
+        for (name, cluster) in &self.others {
+            for gateway in &cluster.gateways {
+                // Where two clusters have the same address, the first name has it.
+                self.by_gateway.entry(*gateway).or_insert_with(|| name.clone());
+            }
+        }
+    }
+
+    /// The other clusters, in the order of their names.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &ClusterName> {
+        self.others.keys()
+    }
+
+    /// The cluster that has a gateway with this address, if it is not the own one.
+    pub(crate) fn of_gateway(&self, gateway: SocketAddrV4) -> Option<&ClusterName> {
+        self.by_gateway.get(&gateway).filter(|_| !self.own_gateways.contains(&gateway))
+    }
+
+    /// The slots that a message goes to. A slot is left out only if it is known that nobody there is meant.
+    pub(crate) fn slots(&self, to: Destination<'_>, now_ms: u64) -> Slots {
+        match to {
+            Destination::One(cluster) => Slots::of(cluster),
+            // Which names a cluster has is not known.
+            Destination::All | Destination::Names(_) => {
+                let own = Slot::of(&self.own);
+                let knows_all = self.all_heard_at_ms().is_some_and(|at_ms| now_ms >= at_ms);
+                if knows_all && !self.others.keys().any(|other| Slot::of(other) == own) {
+                    Slots::ALL.without(own)
+                } else {
+                    Slots::ALL
+                }
+            }
+        }
+    }
+
+    /// The slots in which there is a cluster.
+    pub(crate) fn known_slots(&self) -> Slots {
+        self.others.keys().fold(Slots::NONE, |slots, name| slots.with(Slot::of(name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> ClusterName {
+        name.parse().unwrap()
+    }
+
+    fn gateway(port: u16) -> SocketAddrV4 {
+        SocketAddrV4::new([10, 0, 0, 1].into(), port)
+    }
+
+    fn has(ports: &[u16]) -> Presence {
+        Presence { gateways: ports.iter().map(|port| gateway(*port)).collect(), is_leaving: false }
+    }
+
+    fn connected() -> Clusters {
+        let mut clusters = Clusters::new(name("own"));
+        clusters.set_connected(true, 0);
+        clusters
+    }
+
+    #[test]
+    fn a_gateway_is_found_at_the_cluster_that_says_so_but_never_one_of_the_own_cluster() {
+        let mut clusters = connected();
+        assert!(clusters.hear(name("a"), has(&[1, 2]), 0));
+        clusters.hear(name("b"), has(&[2, 3]), 0);
+        clusters.hear(name("own"), has(&[3]), 0);
+        // It is remembered when it has stopped.
+        clusters.hear(name("own"), has(&[4]), 0);
+        let found = |port| clusters.of_gateway(gateway(port)).map(ClusterName::as_str);
+        assert_eq!([1, 2, 3, 4, 5].map(found), [Some("a"), Some("a"), None, None, None]);
+    }
+
+    #[test]
+    fn a_process_that_knows_nothing_reaches_everybody() {
+        let clusters = connected();
+        assert_eq!(clusters.slots(Destination::All, 0), Slots::ALL);
+        assert_eq!(clusters.slots(Destination::Names(&[]), LISTEN_MS - 1), Slots::ALL);
+    }
+
+    #[test]
+    fn the_own_slot_is_left_out_unless_another_cluster_has_it() {
+        let mut clusters = connected();
+        let own = Slot::of(&name("own"));
+        assert_eq!(clusters.slots(Destination::All, LISTEN_MS), Slots::ALL.without(own));
+        let neighbour = (0..).map(|n| name(&format!("n{n}"))).find(|name| Slot::of(name) == own).unwrap();
+        clusters.hear(neighbour, has(&[]), LISTEN_MS);
+        assert_eq!(clusters.slots(Destination::All, LISTEN_MS), Slots::ALL);
+    }
+
+    #[test]
+    fn a_silent_cluster_is_forgotten_after_a_while_and_not_while_nats_is_away() {
+        let mut clusters = connected();
+        clusters.hear(name("a"), has(&[1]), 0);
+        clusters.set_connected(false, 1_000);
+        assert!(clusters.forget(2 * FORGET_MS).is_empty());
+        clusters.set_connected(true, 2 * FORGET_MS);
+        assert!(clusters.forget(3 * FORGET_MS - 1).is_empty());
+        assert_eq!(clusters.others().count(), 1);
+        assert_eq!(clusters.forget(3 * FORGET_MS), [name("a")]);
+        assert_eq!(clusters.of_gateway(gateway(1)), None);
+    }
+
+    #[test]
+    fn a_cluster_that_leaves_is_forgotten_at_once() {
+        let mut clusters = connected();
+        clusters.hear(name("a"), has(&[1]), 0);
+        clusters.hear(name("a"), Presence { is_leaving: true, ..has(&[1]) }, 1);
+        assert_eq!((clusters.others().count(), clusters.of_gateway(gateway(1))), (0, None));
+    }
+}

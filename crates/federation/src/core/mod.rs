@@ -1,0 +1,34 @@
+//! What decides in a federation: plain data, without sockets, tasks and clocks.
+//!
+//! - [`Key`], [`Envelope`]: messages and their signatures,
+//! - [`Subjects`], [`Slots`]: where they go,
+//! - [`Outbound`]: numbers what a process sends,
+//! - [`Inbound`]: which messages are accepted, and how many were missed,
+//! - [`Workers`]: which worker of the own cluster subscribes to which partition,
+//! - [`Clusters`]: the other clusters.
+//!
+//! Times named `now_ms` are of one clock that only goes forward; those named `unix_ms` are of the wall, and are compared between hosts.
+//! The rules are in `docs/decisions/0013-federation.md`.
+
+mod clusters;
+mod envelope;
+mod hash;
+mod inbound;
+mod outbound;
+mod partitions;
+mod slots;
+mod subjects;
+mod workers;
+
+pub(crate) use clusters::{Clusters, Presence};
+pub(crate) use envelope::{Content, Envelope, Key, SendContent};
+pub(crate) use inbound::{Inbound, Rejection};
+pub(crate) use outbound::Outbound;
+pub(crate) use partitions::{Partition, Partitions};
+pub(crate) use slots::Slots;
+pub(crate) use subjects::Subjects;
+pub(crate) use workers::{Hello, Workers};
+
+/// How long a process listens before it takes the clusters and workers that it has heard of for all that there are, in ms: longer than the
+/// time between two of their announcements.
+pub(crate) const LISTEN_MS: u64 = 1_500;

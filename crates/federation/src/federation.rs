@@ -1,0 +1,164 @@
+//! [`Federation`]: the handle, and the client library's port to other clusters.
+
+use std::fmt;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use gatewayworker_client::federation::{self as port, Asking, Destination};
+use gatewayworker_client::{ClusterName, Unreached};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::task::AbortOnDropHandle;
+use tracing::info;
+
+use crate::asking;
+use crate::connection::connect;
+use crate::core::{Content, Key, Subjects};
+use crate::options::{Error, Options};
+use crate::shared::{Shared, unix_ms};
+use crate::stats::{Counts, Stats};
+
+/// How long [`Federation::join`] waits for a connection: the first send shall not fail for that.
+const FIRST_CONNECT: Duration = Duration::from_secs(1);
+
+/// A process's part in a federation. Its connection ends with the last clone.
+#[derive(Clone)]
+pub struct Federation {
+    pub(crate) shared: Arc<Shared>,
+    _tasks: Arc<Vec<AbortOnDropHandle<()>>>,
+}
+
+impl Federation {
+    /// Joins a federation: sends and questions may go to other clusters from now on. Waits up to a second for the connection to NATS, which is made
+    /// in the background, and made again whenever it is lost.
+    ///
+    /// A worker also [serves](Self::serve) the other clusters.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// When the options cannot work.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn join(options: Options) -> Result<Self, Error> {
+        options.validate()?;
+        let counts = Arc::<Counts>::default();
+        let (state, mut connected) = watch::channel(false);
+        let client = connect(&options, state, counts.clone()).await?;
+        let subjects = Subjects::new(&options.prefix);
+        let key = Key::new(options.key.expose().as_bytes());
+        let shared = Arc::new(Shared::new(client, key, subjects, options.cluster, connected.clone(), counts));
+        let clusters = shared.client.subscribe(shared.subjects.clusters()).await?;
+        let answers = shared.client.subscribe(shared.subjects.answers(shared.process)).await?;
+        let tasks = vec![
+            AbortOnDropHandle::new(tokio::spawn(follow_connection(shared.clone()))),
+            AbortOnDropHandle::new(tokio::spawn(follow_clusters(shared.clone(), clusters))),
+            AbortOnDropHandle::new(tokio::spawn(asking::follow_answers(shared.clone(), answers))),
+        ];
+        let _ = timeout(FIRST_CONNECT, connected.wait_for(|connected| *connected)).await;
+        Ok(Self { shared, _tasks: Arc::new(tasks) })
+    }
+
+    /// What was sent and heard so far.
+    pub fn stats(&self) -> Stats {
+        let clusters = self.shared.clusters().others().map(ToString::to_string).collect();
+        let missed = self.shared.inbound().missed();
+        self.shared.counts.read(self.shared.is_connected(), missed, clusters)
+    }
+
+    /// Whether NATS is connected, and whenever that changes.
+    pub fn connected(&self) -> watch::Receiver<bool> {
+        self.shared.connected.clone()
+    }
+}
+
+impl port::Federation for Federation {
+    fn max_call_len(&self) -> usize {
+        self.shared.max_call_len()
+    }
+
+    fn cluster_of(&self, gateway: SocketAddrV4) -> Option<ClusterName> {
+        self.shared.clusters().of_gateway(gateway).cloned()
+    }
+
+    fn publish(&self, to: Destination<'_>, call: Bytes) -> Result<(), Vec<(ClusterName, Unreached)>> {
+        match self.shared.publish_call(to, call) {
+            Ok(()) => {
+                self.shared.counts.published.add_one();
+                Ok(())
+            }
+            Err(why) => {
+                self.shared.counts.not_published.add_one();
+                let mut missed: Vec<_> = match to {
+                    Destination::One(cluster) => vec![cluster.clone()],
+                    Destination::All | Destination::Names(_) => {
+                        self.shared.clusters().others().cloned().collect()
+                    }
+                };
+                if missed.is_empty() {
+                    missed.push(ClusterName::unknown());
+                }
+                Err(missed.into_iter().map(|cluster| (cluster, why)).collect())
+            }
+        }
+    }
+
+    fn ask(&self, to: Destination<'_>, question: Bytes, within: Duration) -> Asking {
+        let to = match to {
+            Destination::One(cluster) => Some(cluster.clone()),
+            Destination::All | Destination::Names(_) => None,
+        };
+        Box::pin(asking::ask(self.shared.clone(), to, question, within))
+    }
+}
+
+impl fmt::Debug for Federation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shared { own, subjects, .. } = &*self.shared;
+        f.debug_struct("Federation").field("cluster", own).field("subjects", subjects).finish_non_exhaustive()
+    }
+}
+
+async fn follow_connection(shared: Arc<Shared>) {
+    let mut connected = shared.connected.clone();
+    loop {
+        let is_connected = *connected.borrow_and_update();
+        shared.clusters_mut().set_connected(is_connected, shared.now_ms());
+        if connected.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Notes which clusters there are.
+async fn follow_clusters(shared: Arc<Shared>, mut clusters: Subscriber) {
+    let mut ticks = interval(Duration::from_secs(10));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            message = clusters.next() => {
+                let Some(message) = message else { return };
+                let Some(envelope) = shared.open(message.payload) else { continue };
+                if let Err(rejection) = envelope.check_age(unix_ms()) {
+                    shared.counts.note(rejection);
+                    continue;
+                }
+                let Content::Cluster(presence) = envelope.content else { continue };
+                let cluster = envelope.cluster;
+                if shared.clusters_mut().hear(cluster.clone(), presence, shared.now_ms()) {
+                    info!(%cluster, "the federation has found a cluster");
+                }
+            }
+            _ = ticks.tick() => {
+                for cluster in shared.clusters_mut().forget(shared.now_ms()) {
+                    info!(%cluster, "the federation has not heard of a cluster for 10 minutes and forgets it");
+                }
+            }
+        }
+    }
+}

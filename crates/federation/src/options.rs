@@ -1,0 +1,181 @@
+//! [`Options`]: which NATS, as which cluster, with which key; and the errors in them.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use async_nats::ServerAddr;
+use gatewayworker_client::{ClusterName, SecretKey};
+
+/// The prefix of all subjects, unless another is set.
+const DEFAULT_PREFIX: &str = "gatewayworker.federation";
+
+/// The shortest key, in bytes.
+const MIN_KEY: usize = 16;
+
+/// The options of a [`Federation`](crate::Federation).
+#[derive(Clone)]
+#[must_use]
+pub struct Options {
+    pub(crate) urls: Vec<String>,
+    pub(crate) cluster: ClusterName,
+    pub(crate) key: SecretKey,
+    pub(crate) prefix: String,
+    pub(crate) credentials: Option<PathBuf>,
+    pub(crate) nkey: Option<SecretKey>,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
+}
+
+/// Why a federation cannot be joined.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No URL is given, or this one, of which a password is not shown, cannot be read.
+    #[error("federation: {0:?} is not the URL of a nats-server: nats://host:port or tls://host:port is")]
+    Url(String),
+    /// The key is missing or short.
+    #[error("federation_key: it needs {MIN_KEY} bytes at least, the same in all clusters")]
+    Key,
+    /// The prefix cannot begin a subject.
+    #[error(
+        "federation_prefix: {0:?} is no prefix of subjects: letters, digits, - and _ are, with dots between them"
+    )]
+    Prefix(String),
+    /// The file with the credentials, or what is in it, cannot be read.
+    #[error("federation_credentials: {file}: {error}", file = file.display())]
+    Credentials {
+        /// The file.
+        file: PathBuf,
+        /// The error.
+        error: std::io::Error,
+    },
+    /// The program's configuration makes no options.
+    #[error(transparent)]
+    Invalid(Box<dyn std::error::Error + Send + Sync>),
+    /// async-nats does not begin to connect.
+    #[error("federation: {0}")]
+    Connect(#[from] async_nats::ConnectError),
+    /// async-nats does not subscribe.
+    #[error("federation: {0}")]
+    Subscribe(#[from] async_nats::SubscribeError),
+}
+
+impl Options {
+    /// The options of a process of `cluster` that reaches NATS at one of `urls`, and signs with `key`.
+    pub fn new<U: Into<String>>(
+        urls: impl IntoIterator<Item = U>,
+        cluster: ClusterName,
+        key: SecretKey,
+    ) -> Self {
+        Self {
+            urls: urls.into_iter().map(Into::into).collect(),
+            cluster,
+            key,
+            prefix: DEFAULT_PREFIX.into(),
+            credentials: None,
+            nkey: None,
+            ca: None,
+            certificate: None,
+        }
+    }
+
+    /// Sets the prefix of all subjects; `gatewayworker.federation` by default. Only clusters with the same prefix hear each other.
+    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Authenticates with the JWT and the key in this file (`.creds`).
+    pub fn with_credentials(mut self, file: impl Into<Option<PathBuf>>) -> Self {
+        self.credentials = file.into();
+        self
+    }
+
+    /// Authenticates with the NKey that this seed makes.
+    pub fn with_nkey(mut self, seed: impl Into<Option<SecretKey>>) -> Self {
+        self.nkey = seed.into();
+        self
+    }
+
+    /// Trusts the authorities in this PEM file, beside those of the system, for TLS with NATS. TLS is used where the server wants it, or the
+    /// URL begins with `tls://`.
+    pub fn with_ca(mut self, file: impl Into<Option<PathBuf>>) -> Self {
+        self.ca = file.into();
+        self
+    }
+
+    /// Shows this certificate and key, PEM files, to NATS.
+    pub fn with_certificate(mut self, files: impl Into<Option<(PathBuf, PathBuf)>>) -> Self {
+        self.certificate = files.into();
+        self
+    }
+
+    /// Checks what needs no server.
+    ///
+    /// # Errors
+    /// The first value that cannot work.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.addresses()?;
+        if self.key.expose().len() < MIN_KEY {
+            return Err(Error::Key);
+        }
+        let is_token = |token: &str| {
+            let is_good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+            !token.is_empty() && token.bytes().all(is_good)
+        };
+        if self.prefix.len() > 100 || !self.prefix.split('.').all(is_token) {
+            return Err(Error::Prefix(self.prefix.clone()));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn addresses(&self) -> Result<Vec<ServerAddr>, Error> {
+        if self.urls.is_empty() {
+            return Err(Error::Url(String::new()));
+        }
+        let address = |url: &String| url.parse().map_err(|_| Error::Url(without_password(url)));
+        self.urls.iter().map(address).collect()
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("cluster", &self.cluster)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The URL without what stands before `@`.
+fn without_password(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://***@{host}"),
+        (None, Some((_, host))) => format!("***@{host}"),
+        _ => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(url: &str, key: &str) -> Options {
+        Options::new([url], "sh-1".parse().unwrap(), SecretKey::new(key))
+    }
+
+    #[test]
+    fn what_cannot_work_is_said_without_a_secret() {
+        let good = || options("nats://me:hunter2@10.0.0.1:4222", "0123456789abcdef");
+        assert!(good().validate().is_ok());
+        let short = options("nats://10.0.0.1", "0123456789abcde").validate().unwrap_err();
+        assert!(matches!(short, Error::Key));
+        for prefix in ["", "a.", ".a", "a b", "a.*", "a.>"] {
+            let refused = good().with_prefix(prefix).validate();
+            assert!(matches!(refused, Err(Error::Prefix(_))), "{prefix}");
+        }
+        let wrong = options("nats://me:hunter2@host:port", "0123456789abcdef").validate().unwrap_err();
+        assert!(matches!(wrong, Error::Url(_)) && !wrong.to_string().contains("hunter2"), "{wrong}");
+        assert!(!format!("{:?}", good()).contains("hunter2"));
+    }
+}
