@@ -8,6 +8,7 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join;
 use gatewayworker_net::{LinkTls, RegisterLinks, registers};
 use gatewayworker_protocol::interest::Name;
 use gatewayworker_protocol::{ClientId, Command, Frame, MAX_FRAME_LEN, SecretKey, php};
@@ -222,7 +223,11 @@ impl Gateway {
     /// For a program that sends and ends: without it, some frames may never have left the
     /// process.
     pub async fn finish(&self, limit: Duration) -> Delivery {
-        self.links().finish(limit).await
+        let Some(federation) = self.federation() else { return self.links().finish(limit).await };
+        let (mut delivery, unreached_clusters) =
+            join(self.links().finish(limit), federation.finish(limit)).await;
+        delivery.unreached_clusters = unreached_clusters;
+        delivery
     }
 
     /// The bus that a worker takes part in.

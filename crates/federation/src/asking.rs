@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use async_nats::{Message, StatusCode, Subscriber};
 use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 use futures_util::future::join_all;
-use futures_util::{FutureExt, StreamExt};
 use gatewayworker_client::federation::ClusterAnswer;
 use gatewayworker_client::{ClusterName, Unreached};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::core::{Content, LISTEN_MS};
-use crate::shared::Shared;
+use crate::shared::{Shared, at_once};
 
 /// An answer has so many parts at most; each is as long as NATS takes.
 pub(crate) const MAX_PARTS: usize = 64;
@@ -114,7 +114,7 @@ async fn ask_one(shared: &Shared, cluster: &ClusterName, question: Bytes) -> Res
     let reply = shared.subjects.answer(shared.process, number);
     let message = shared.seal(number, Content::Question { reply: reply.clone(), question });
     let published = shared.client.publish_with_reply(shared.subjects.ask(cluster), reply, message);
-    match published.now_or_never() {
+    match at_once(published) {
         Some(Ok(())) => {}
         Some(Err(_)) => return Err(Unreached::NotConnected),
         None => return Err(Unreached::Overloaded),

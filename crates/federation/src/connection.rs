@@ -11,7 +11,7 @@ use crate::options::{Error, Options};
 use crate::stats::Counts;
 
 /// So many messages may wait in the client until it writes them.
-const MAX_QUEUED: usize = 1024;
+const MAX_QUEUED: usize = 16 * 1024;
 
 /// So many messages may wait in a subscription until they are handled. What comes then is lost.
 const MAX_SUBSCRIBED: usize = 4096;

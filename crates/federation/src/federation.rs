@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_nats::Subscriber;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use gatewayworker_client::federation::{self as port, Asking, Destination};
+use gatewayworker_client::federation::{self as port, Asking, Destination, Finishing};
 use gatewayworker_client::{ClusterName, Unreached};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -94,16 +94,10 @@ impl port::Federation for Federation {
             }
             Err(why) => {
                 self.shared.counts.not_published.add_one();
-                let mut missed: Vec<_> = match to {
-                    Destination::One(cluster) => vec![cluster.clone()],
-                    Destination::All | Destination::Names(_) => {
-                        self.shared.clusters().others().cloned().collect()
-                    }
-                };
-                if missed.is_empty() {
-                    missed.push(ClusterName::unknown());
-                }
-                Err(missed.into_iter().map(|cluster| (cluster, why)).collect())
+                Err(match to {
+                    Destination::One(cluster) => vec![(cluster.clone(), why)],
+                    Destination::All | Destination::Names(_) => self.shared.all_missed(why),
+                })
             }
         }
     }
@@ -114,6 +108,17 @@ impl port::Federation for Federation {
             Destination::All | Destination::Names(_) => None,
         };
         Box::pin(asking::ask(self.shared.clone(), to, question, within))
+    }
+
+    fn finish(&self, within: Duration) -> Finishing {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            // Without a connection nothing waits: it was refused.
+            if !shared.is_connected() || matches!(timeout(within, shared.client.flush()).await, Ok(Ok(()))) {
+                return Vec::new();
+            }
+            shared.all_missed(Unreached::Overloaded)
+        })
     }
 }
 

@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 use gatewayworker_client::federation::Destination;
 use gatewayworker_client::{ClusterName, Unreached};
 use tokio::sync::watch;
+use tokio::task::unconstrained;
 
 use crate::asking::Waiting;
 use crate::budget::Budget;
@@ -124,7 +125,7 @@ impl Shared {
         let message = self.seal(number, Content::Send(SendContent { to, counters, call }));
         let message = self.budget.charge(message).ok_or(Unreached::Overloaded)?;
         let subject = self.subjects.send(Partition::of(self.process), slots);
-        match self.client.publish(subject, message).now_or_never() {
+        match at_once(self.client.publish(subject, message)) {
             Some(Ok(())) => {
                 outbound.commit(slots);
                 Ok(())
@@ -132,6 +133,12 @@ impl Shared {
             Some(Err(_)) => Err(Unreached::NotConnected),
             None => Err(Unreached::Overloaded),
         }
+    }
+
+    /// All clusters, as missed for this reason.
+    pub(crate) fn all_missed(&self, why: Unreached) -> Vec<(ClusterName, Unreached)> {
+        let missed: Vec<_> = self.clusters().others().map(|cluster| (cluster.clone(), why)).collect();
+        if missed.is_empty() { vec![(ClusterName::unknown(), why)] } else { missed }
     }
 
     /// A number for something that is not a call.
@@ -156,7 +163,7 @@ impl Shared {
         if self.is_connected() {
             let message = self.seal(self.next_number(), content);
             // What was handed over is no matter, and what was not is none either.
-            let _ = self.client.publish(subject, message).now_or_never();
+            let _ = at_once(self.client.publish(subject, message));
         }
     }
 
@@ -168,6 +175,12 @@ impl Shared {
         }
         opened
     }
+}
+
+/// What comes of handing something to the NATS client; `None` if it has no room. A task that has done much without a pause would be told that
+/// there is none (tokio's budget).
+pub(crate) fn at_once<T>(hand_over: impl Future<Output = T>) -> Option<T> {
+    unconstrained(hand_over).now_or_never()
 }
 
 /// The wall's time.

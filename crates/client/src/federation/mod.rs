@@ -50,6 +50,9 @@ pub struct ClusterAnswer {
 /// A question that is asked: one answer for each cluster.
 pub type Asking = Pin<Box<dyn Future<Output = Vec<ClusterAnswer>> + Send>>;
 
+/// What was handed over is being written: returns the clusters for which it may not have been.
+pub type Finishing = Pin<Box<dyn Future<Output = Vec<(ClusterName, Unreached)>> + Send>>;
+
 /// What reaches other clusters.
 pub trait Federation: fmt::Debug + Send + Sync + 'static {
     /// The longest call that [`publish`](Self::publish) takes, in bytes, as far as it is known.
@@ -67,4 +70,7 @@ pub trait Federation: fmt::Debug + Send + Sync + 'static {
     /// Asks clusters an encoded [`ClusterQuestion`], all at once: all that are known, or this one. Returns within this time. Where no
     /// cluster can be known, [`ClusterName::unknown`] has not answered.
     fn ask(&self, to: Destination<'_>, question: Bytes, within: Duration) -> Asking;
+
+    /// Waits until what was published is written, for at most this time.
+    fn finish(&self, within: Duration) -> Finishing;
 }
