@@ -47,6 +47,8 @@ pub(crate) struct Cluster {
     register_address: String,
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) workers: Vec<Daemon>,
+    /// What the gateways and workers are told about their setting `interest`.
+    pub(crate) interest: bool,
 }
 
 impl Daemon {
@@ -162,7 +164,7 @@ impl Cluster {
         let listen = format!("{}:0", loopback(REGISTER));
         let mut register = Daemon::start("the register".into(), "register", &["--listen".into(), listen])?;
         let register_address = register.ready().await?;
-        Ok(Cluster { register, register_address, gateways: Vec::new(), workers: Vec::new() })
+        Ok(Cluster { register, register_address, gateways: Vec::new(), workers: Vec::new(), interest: true })
     }
 
     /// Starts one more gateway. Does not wait for it.
@@ -179,7 +181,9 @@ impl Cluster {
             ("--lan-port", "0".into()),
             ("--register-address", self.register_address.clone()),
         ];
-        let flags: Vec<_> = flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
+        let mut flags: Vec<_> =
+            flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
+        flags.push(format!("--interest={}", self.interest));
         let daemon = Daemon::start(format!("gateway {number}"), "gateway", &flags)?;
         self.gateways.push(Gateway { daemon, lan_ip });
         Ok(())
@@ -191,7 +195,8 @@ impl Cluster {
     /// Its program cannot be started.
     pub(crate) fn add_worker(&mut self) -> Result<()> {
         let name = format!("worker {}", self.workers.len() + 1);
-        let flags = ["--register-address".into(), self.register_address.clone()];
+        let interest = format!("--interest={}", self.interest);
+        let flags = ["--register-address".into(), self.register_address.clone(), interest];
         self.workers.push(Daemon::start(name, "examples/bench_worker", &flags)?);
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! The heartbeats of the worker: a thread that shows every gateway that this process lives, and tells those that want
-//! to know what it does.
+//! to know what it does. The interest links live on it, too.
 //!
-//! Handlers may hold up every thread of the runtimes. This thread runs none, and never waits for a
-//! socket: it tries to write. `serve` starts it, links register with it. It judges nobody. `reports` makes what it
-//! tells, the core's [`Reporting`] says when.
+//! Handlers may hold up every thread of the other runtimes. This thread runs none. It never waits for the socket of an
+//! event link or a call link: it tries to write. `serve` starts it, links register with it. It judges nobody. `reports`
+//! makes what it tells, the core's [`Reporting`] says when. The client library's interest links are tasks of its
+//! runtime: all gateways' first joins wait for their answers.
 
 use std::io;
-use std::sync::mpsc::{self, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +15,9 @@ use gatewayworker_client::worker::WorkerHandle;
 use gatewayworker_net::LinkWriter;
 use gatewayworker_protocol::report::Report;
 use gatewayworker_protocol::{Command, PingBody};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::time::timeout;
 
 use crate::clock;
 use crate::core::{NextReport, Reporting};
@@ -29,27 +32,45 @@ struct EventLink {
 
 type Links = Arc<Mutex<Vec<EventLink>>>;
 
+/// The runtime of the thread, before it is started. Its tasks run from then on.
+#[derive(Debug)]
+pub(crate) struct HeartbeatRuntime(Runtime);
+
+impl HeartbeatRuntime {
+    /// # Errors
+    /// The system has no descriptors left for it.
+    pub(crate) fn new() -> io::Result<Self> {
+        Builder::new_current_thread().enable_all().build().map(Self)
+    }
+
+    /// What tasks are spawned with.
+    pub(crate) fn handle(&self) -> &Handle {
+        self.0.handle()
+    }
+}
+
 /// The heartbeats of a worker. Dropping them ends the thread.
 #[derive(Debug)]
 pub(crate) struct Heartbeats {
     event_links: Links,
     /// Wakes the thread, which ends when this is dropped.
-    wake: SyncSender<()>,
+    wake: mpsc::Sender<()>,
 }
 
 impl Heartbeats {
     /// Starts the thread, which writes to each event link and each attached call link of `worker` once
     /// in an `interval`, and reports what `report` returns.
     pub(crate) fn start(
+        runtime: HeartbeatRuntime,
         worker: WorkerHandle,
         interval: Duration,
         mut report: impl FnMut() -> Option<Report> + Send + 'static,
     ) -> io::Result<Self> {
         let event_links = Links::default();
         let links = event_links.clone();
-        let (wake, woken) = mpsc::sync_channel::<()>(1);
+        let (wake, mut woken) = mpsc::channel(1);
         let interval_us = interval.as_micros() as u64;
-        thread::Builder::new().name("heartbeats".into()).spawn(move || {
+        let beats = async move {
             let mut next_beat_us = clock::now_us() + interval_us;
             loop {
                 let now_us = clock::now_us();
@@ -60,11 +81,12 @@ impl Heartbeats {
                 }
                 let until_us = next_beat_us.min(report_due(&links, now_us, &mut report));
                 let wait = Duration::from_micros(until_us.saturating_sub(clock::now_us()));
-                if woken.recv_timeout(wait) == Err(RecvTimeoutError::Disconnected) {
+                if timeout(wait, woken.recv()).await == Ok(None) {
                     return;
                 }
             }
-        })?;
+        };
+        thread::Builder::new().name("heartbeats".into()).spawn(move || runtime.0.block_on(beats))?;
         Ok(Self { event_links, wake })
     }
 
@@ -74,7 +96,7 @@ impl Heartbeats {
         self.event_links.lock().unwrap_or_else(PoisonError::into_inner).push(link);
         match self.wake.try_send(()) {
             // Full: it is about to look.
-            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Closed(())) => {}
         }
     }
 }

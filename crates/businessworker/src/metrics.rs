@@ -1,6 +1,7 @@
 //! The worker's metrics, read from its counters at each scrape. `serve` shows them. `docs/guide/metrics.md` has the
 //! table of all.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
 use gatewayworker_http::RequestCounts;
@@ -56,6 +57,11 @@ impl<E: Events> Source for WorkerMetrics<E> {
             "gatewayworker_ping_rtt_seconds",
             "How long a frame to a gateway and its answer took, once in some seconds for each gateway.",
             self.timings.round_trip.read(),
+        );
+        into.counter(
+            "gatewayworker_interest_left_out_total",
+            "Gateways that messages to groups and uids, and questions about them, left out as they have none.",
+            self.timings.left_out.load(Ordering::Relaxed),
         );
         let requests = into.add(
             Kind::Counter,

@@ -28,7 +28,7 @@ use crate::event_queues::{BUDGET, EventQueues};
 #[cfg(feature = "federation")]
 use crate::federation;
 use crate::handler::{HandlerRunner, Limits};
-use crate::heartbeats::Heartbeats;
+use crate::heartbeats::{HeartbeatRuntime, Heartbeats};
 use crate::link::{self, EventLinks, LinkLimits};
 use crate::metrics::WorkerMetrics;
 use crate::network::Network;
@@ -305,6 +305,7 @@ pub async fn serve<E: Events>(
     let network = Network::start().map_err(Error::Thread)?;
     let _watched = network.spawn(loops.watch("the links' thread".to_owned()));
     let process = rand::random();
+    let heartbeat_runtime = HeartbeatRuntime::new().map_err(Error::Thread)?;
     let worker = network.enter(|| {
         let builder = WorkerHandle::builder(registers.gateways.clone());
         #[cfg(feature = "federation")]
@@ -316,6 +317,8 @@ pub async fn serve<E: Events>(
             .liveness(Liveness::new(config.link_ping_interval(), config.link_timeout()))
             .process(process)
             .interest(config.interest)
+            .interest_runtime(heartbeat_runtime.handle().clone())
+            .left_out_counter(timings.as_ref().map(|timings| timings.left_out.clone()))
             .observer(clients.clone())
             .question_observer(timings.as_ref().map(Timings::question_observer))
             .connect()
@@ -331,7 +334,8 @@ pub async fn serve<E: Events>(
     let queues = EventQueues::new(clients, handler, config.concurrency, config.link_timeout());
     let mut reports = Reports::new(Arc::downgrade(&queues));
     let worker = queues.handler.worker.clone();
-    let heartbeats = Heartbeats::start(worker, config.link_ping_interval(), move || reports.read())
+    let interval = config.link_ping_interval();
+    let heartbeats = Heartbeats::start(heartbeat_runtime, worker, interval, move || reports.read())
         .map_err(Error::Thread)?;
     #[cfg(feature = "federation")]
     let more_stats = {

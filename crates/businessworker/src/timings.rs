@@ -5,6 +5,7 @@
 //! runs handlers counts them for itself, and a scrape adds the threads up.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use gatewayworker_client::Unreached;
@@ -49,6 +50,8 @@ pub(crate) struct Timings {
     unanswered: Histogram,
     /// From a report to a gateway until its answer.
     pub(crate) round_trip: Histogram,
+    /// Gateways that sends and questions left out.
+    pub(crate) left_out: Arc<AtomicU64>,
 }
 
 /// What one thread has counted. It alone writes it, on cache lines of its own.

@@ -6,19 +6,21 @@
 use std::fmt;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures_util::future::join;
 use gatewayworker_net::{LinkTls, RegisterLinks, registers};
 use gatewayworker_protocol::interest::Name;
 use gatewayworker_protocol::{ClientId, Command, Frame, MAX_FRAME_LEN, SecretKey, php};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::bus_state::BusState;
 use crate::event_calls::EventCalls;
 use crate::federation::Federation;
-use crate::link::{LinkSettings, QuestionObserver};
+use crate::link::{Interest, LinkSettings, QuestionObserver};
 use crate::links::Links;
 use crate::session_observer::SessionObserver;
 use crate::{Delivery, Error, Liveness, Unreached};
@@ -74,7 +76,9 @@ impl GatewayBuilder {
             liveness: Liveness::default(),
             process: 0,
             gather_writes: false,
-            interest: true,
+            interest: Interest::Asked,
+            interest_runtime: None,
+            left_out: None,
             questions: None,
         };
         Self { source, settings, federation: None }
@@ -122,10 +126,34 @@ impl GatewayBuilder {
         self
     }
 
-    /// Sets whether gateways are left out that have none of a send's groups or uids; see
-    /// [`WorkerBuilder::interest`](crate::worker::WorkerBuilder::interest).
-    pub(crate) fn interest(mut self, interest: bool) -> Self {
-        self.settings.interest = interest;
+    /// Sets whether sends to groups and uids, and questions about them, leave gateways out that say that they have none;
+    /// true by default.
+    ///
+    /// A handle that goes on sending to groups or uids asks each gateway for its names on a connection of its own. The first
+    /// client of a group or uid then waits until the handle knows of it: a round trip, and 3 s at most if this process is
+    /// frozen. So does one that blocks the threads of the runtime in which the handle was connected.
+    pub fn interest(mut self, interest: bool) -> Self {
+        self.settings.interest = if interest { Interest::Asked } else { Interest::Off };
+        self
+    }
+
+    /// As [`interest`](Self::interest), for a worker, whose event links say which gateways announce their names.
+    pub(crate) fn offered_interest(mut self, interest: bool) -> Self {
+        self.settings.interest = if interest { Interest::Offered } else { Interest::Off };
+        self
+    }
+
+    /// Sets where interest links live; see
+    /// [`WorkerBuilder::interest_runtime`](crate::worker::WorkerBuilder::interest_runtime).
+    pub(crate) fn interest_runtime(mut self, runtime: Handle) -> Self {
+        self.settings.interest_runtime = Some(runtime);
+        self
+    }
+
+    /// Counts gateways that are left out; see
+    /// [`WorkerBuilder::left_out_counter`](crate::worker::WorkerBuilder::left_out_counter).
+    pub(crate) fn left_out_counter(mut self, counter: Option<Arc<AtomicU64>>) -> Self {
+        self.settings.left_out = counter;
         self
     }
 

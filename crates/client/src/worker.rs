@@ -5,10 +5,12 @@
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use gatewayworker_net::LinkTls;
 use gatewayworker_protocol::{ClientId, Command, EventCounts, Pairing, SecretKey, encode_done};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 pub use crate::call_connection::CallLinkEnd;
@@ -105,7 +107,21 @@ impl WorkerBuilder {
     /// Sets whether sends to groups and uids, and questions about them, leave gateways out that say that they have none;
     /// true by default.
     pub fn interest(mut self, interest: bool) -> Self {
-        self.builder = self.builder.interest(interest);
+        self.builder = self.builder.offered_interest(interest);
+        self
+    }
+
+    /// Sets the runtime of the interest links; by default the one in which the handle is connected. A gateway's first joins
+    /// wait for what is done there, so nothing may block it.
+    pub fn interest_runtime(mut self, runtime: Handle) -> Self {
+        self.builder = self.builder.interest_runtime(runtime);
+        self
+    }
+
+    /// Adds to `counter` each gateway that a send to groups or uids, or a question about them, leaves out; no counter by
+    /// default.
+    pub fn left_out_counter(mut self, counter: Option<Arc<AtomicU64>>) -> Self {
+        self.builder = self.builder.left_out_counter(counter);
         self
     }
 
@@ -141,7 +157,7 @@ impl WorkerBuilder {
 impl WorkerHandle {
     /// A handle on the gateways in a list that the worker keeps, each `host:port`.
     pub fn builder(addresses: watch::Receiver<Vec<String>>) -> WorkerBuilder {
-        WorkerBuilder { builder: Gateway::following(addresses), observer: None }
+        WorkerBuilder { builder: Gateway::following(addresses).offered_interest(true), observer: None }
     }
 
     /// The application's handle.

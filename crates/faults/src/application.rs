@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gatewayworker_businessworker::{
     Admission, Cli, Client, ClientId, CloseReason, Events, Handshake, Message, Result, Start,
@@ -21,7 +21,7 @@ use gatewayworker_client::Error;
 use serde::Deserialize;
 
 use crate::ledger::{Connection, Defect, Event, Kind, Record};
-use crate::message::{Action, Numbered, OBSERVE, Said, SayTo};
+use crate::message::{Action, Joining, Numbered, OBSERVE, Said, SayTo};
 
 /// The `[app]` table of the worker's configuration.
 #[derive(Debug, Default, Deserialize)]
@@ -228,6 +228,26 @@ fn keep_last(client: &Client, number: u32) -> Result {
     Ok(client.session().insert(LAST, number.max(last))?)
 }
 
+/// Does what a joiner wants.
+async fn join(client: &Client, joining: Joining) -> Result {
+    let gateway = client.gateway();
+    match joining {
+        Joining::Join(group) => {
+            let began = Instant::now();
+            client.join_group(&group).await?;
+            // The answer comes behind the join.
+            gateway.session(client.id()).await?;
+            let took_ms = began.elapsed().as_millis() as u64;
+            client.send(Joining::Joined(group, took_ms).to_string()).await?;
+        }
+        Joining::Say(group) => {
+            gateway.send_to_group([&group], Joining::Said(group.clone()).to_string()).await?;
+        }
+        Joining::Joined(..) | Joining::Said(_) => {}
+    }
+    Ok(())
+}
+
 impl Events for Application {
     async fn on_connect(&self, client: &Client) -> Result {
         self.pause(event_of(client, Kind::Connect, None)).await;
@@ -247,6 +267,9 @@ impl Events for Application {
             client.join_group(OBSERVERS).await?;
             client.send(client.id().to_string()).await?;
             return Ok(());
+        }
+        if let Some(joining) = Joining::parse(message.text()?) {
+            return join(client, joining).await;
         }
         let message = Numbered::parse(message.text()?).ok_or("a message of no client of ours")?;
         let number = message.number;

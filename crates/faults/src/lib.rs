@@ -6,7 +6,7 @@
 //!
 //! - `ledger`: the books of a run, plain data; what was lost, doubled, out of order, side by side,
 //! - `application`, `message`, `journal`: the worker under test, and the pipe in which its records survive its death,
-//! - `clients`, `observers`: the load, what the clients know, and what handlers say to clients of others,
+//! - `clients`, `observers`, `joiners`: the load, what the clients know, and what handlers say to clients of others,
 //! - `plan`, `cluster`, `site`, `process`, `network`, `relay`, `timing`: daemons, their hosts, and what harms them,
 //! - `stage`, `rows`: what is done to a cluster, and what it has promised; `not_yet` has rows that fail today,
 //! - `launcher`, `outcome`, `table`: each row in a process of its own, its judgement, and the table,
@@ -19,6 +19,7 @@
 pub mod application;
 pub mod clients;
 pub mod cluster;
+pub mod joiners;
 pub mod journal;
 pub mod launcher;
 pub mod ledger;

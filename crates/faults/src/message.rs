@@ -44,6 +44,45 @@ pub struct Said {
 /// The message with which an observer asks for its client id, and to be told what handlers say.
 pub const OBSERVE: &str = "observe";
 
+/// What joiners say, and what they are answered. The word is the name of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Joining {
+    /// Join this group.
+    Join(String),
+    /// It is joined, and the join took so many ms to take effect.
+    Joined(String, u64),
+    /// Say something to this group.
+    Say(String),
+    /// Something was said to this group.
+    Said(String),
+}
+
+impl Joining {
+    /// Parses a message; `None` for one of another kind.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let (what, group) = (words.next()?, words.next()?.to_owned());
+        match what {
+            "join" => Some(Self::Join(group)),
+            "joined" => Some(Self::Joined(group, words.next()?.parse().ok()?)),
+            "say" => Some(Self::Say(group)),
+            "said" => Some(Self::Said(group)),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Joining {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Join(group) => write!(f, "join {group}"),
+            Self::Joined(group, took_ms) => write!(f, "joined {group} {took_ms}"),
+            Self::Say(group) => write!(f, "say {group}"),
+            Self::Said(group) => write!(f, "said {group}"),
+        }
+    }
+}
+
 /// What the handler of a message does before it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {

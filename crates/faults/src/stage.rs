@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::clients::{Load, LoadShape};
 use crate::cluster::{Cluster, Daemon, Gateway};
+use crate::joiners::Joiners;
 use crate::journal::Books;
 use crate::ledger::Counts;
 use crate::observers::Observers;
@@ -55,6 +56,7 @@ pub struct Stage {
     site: Option<Site>,
     load: Option<Load>,
     observers: Option<Observers>,
+    joiners: Option<Joiners>,
 }
 
 impl Stage {
@@ -69,6 +71,7 @@ impl Stage {
             site: None,
             load: None,
             observers: None,
+            joiners: None,
         }
     }
 
@@ -256,6 +259,33 @@ impl Stage {
         self.books.open().worker_cut(worker.process.pid);
         self.books.remark(format_args!("process {} is frozen", worker.process.pid));
         Ok(())
+    }
+
+    /// Starts joiners at the cluster's gateways.
+    ///
+    /// # Panics
+    /// Before [`begin`](Self::begin).
+    pub fn begin_joins(&mut self) {
+        let gateways = self.cluster().listeners();
+        self.joiners = Some(Joiners::start(&self.books, gateways));
+    }
+
+    /// Stops the joiners, and judges what they have seen: a join may take `limit` until it takes effect.
+    pub async fn end_joins(&mut self, limit: Duration) {
+        let Some(joiners) = self.joiners.take() else { return };
+        let seen = joiners.stop().await;
+        self.notes.push(format!(
+            "{} groups joined, the longest wait {} ms",
+            seen.heard,
+            seen.longest.as_millis()
+        ));
+        self.broken.extend(seen.missed.iter().map(|what| format!("missed: {what}")));
+        if seen.heard == 0 {
+            self.broken.push("no group was joined".into());
+        }
+        if seen.longest > limit {
+            self.broken.push(format!("a join has waited {:?}, and {limit:?} are allowed", seen.longest));
+        }
     }
 
     /// Ends the load, and waits for what is still owed, up to a limit.

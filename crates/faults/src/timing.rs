@@ -87,6 +87,11 @@ impl Timing {
         isolated_after: seconds(4),
     };
 
+    /// Returns how long a first join may wait for a worker: a third of `link_timeout_ms`, 3 s at most.
+    pub fn lease(&self) -> Duration {
+        (self.link_timeout / 3).min(seconds(3))
+    }
+
     /// Returns the lines of a daemon's configuration that set its time-outs, as far as its `--help` lists them.
     pub fn settings(&self, help: &str) -> String {
         let known = [

@@ -50,6 +50,8 @@ pub(crate) struct Timings {
     pub(crate) admissions: Histogram,
     /// How long workers waited for the answers to their reports, as they tell.
     pub(crate) round_trips: Histogram,
+    /// How long first joins waited until all subscribers knew of them.
+    pub(crate) joins: Histogram,
 }
 
 /// The state that all shards and links share.

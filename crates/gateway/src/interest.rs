@@ -4,6 +4,7 @@
 //! waits until they [are settled](Hold::settled); an interest link's task subscribes and passes reports on. What is told
 //! to a subscriber is pushed under the lock, so that it stands on the link in the order in which it was decided.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,9 @@ use gatewayworker_protocol::interest::{InterestReport, Name};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use crate::core::interest::{Effect, HoldId, Interest, InterestSettings, LinkOver, SubscriberId};
+use crate::core::interest::{
+    Effect, HoldId, Interest, InterestCounts, InterestSettings, LinkOver, SubscriberId,
+};
 use crate::gateway_state::GatewayState;
 use crate::shard::{Core, ShardMessage};
 
@@ -78,7 +81,12 @@ impl Interests {
     /// Holds the names of joins that are to be executed, and announces those that are new.
     pub(crate) fn hold(self: &Arc<Self>, names: Vec<Name>) -> Hold {
         let id = self.update(|state, now_ms| state.core.hold(names, now_ms));
-        Hold { interests: self.clone(), id }
+        Hold { interests: self.clone(), id, waits_since: OnceCell::new() }
+    }
+
+    /// Returns what there is and what has happened.
+    pub(crate) fn counts(&self) -> InterestCounts {
+        self.lock().core.counts()
     }
 
     /// Takes a subscriber, and tells it everything on its link.
@@ -131,13 +139,15 @@ impl State {
 pub(crate) struct Hold {
     interests: Arc<Interests>,
     id: HoldId,
+    /// When they were first found unsettled, if they were.
+    waits_since: OnceCell<Instant>,
 }
 
 impl Hold {
-    /// Waits until the joins may be executed: a lease at most.
+    /// Waits until the joins may be executed: a lease at most. Returns how long that took, if it did not at once.
     ///
     /// Cancel safe.
-    pub(crate) async fn settled(&self) {
+    pub(crate) async fn settled(&self) -> Option<Duration> {
         let mut settled = self.interests.settled.subscribe();
         loop {
             settled.mark_unchanged();
@@ -146,8 +156,9 @@ impl Hold {
                 (state.core.is_settled(self.id), state.core.next_deadline())
             });
             if is_settled {
-                return;
+                return self.waits_since.get().map(Instant::elapsed);
             }
+            self.waits_since.get_or_init(Instant::now);
             let deadline = deadline.map(|at_ms| self.interests.started + Duration::from_millis(at_ms));
             tokio::select! {
                 _ = settled.changed() => {}

@@ -33,7 +33,7 @@ pub use crate::core::flush::Writable;
 pub use crate::core::heartbeat::Heartbeat;
 pub use crate::core::inbox::Inbox;
 pub use crate::core::interest::{
-    Effect as InterestEffect, HoldId, Interest, InterestSettings, LinkOver, SubscriberId,
+    Effect as InterestEffect, HoldId, Interest, InterestCounts, InterestSettings, LinkOver, SubscriberId,
 };
 pub use crate::core::isolation::Isolated;
 pub use crate::core::isolation_timer::IsolationTimer;

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::core::counters::{ListenerCounters, ShardCounters};
 use crate::core::gauges::ShardGauges;
+use crate::core::interest::InterestCounts;
 use crate::core::ports::Directory;
 use crate::gateway_state::{GatewayState, Timings};
 use crate::inspect::{ShardGone, ask, oldest_events};
@@ -152,7 +153,7 @@ impl GatewayMetrics {
             "Events that were dropped, as one worker after another ended with them (max_deliveries).",
             delivery.undeliverable(),
         );
-        if let Some(Timings { broadcasts, admissions, round_trips }) = &self.shared.timings {
+        if let Some(Timings { broadcasts, admissions, round_trips, joins }) = &self.shared.timings {
             into.histogram(
                 "gatewayworker_broadcast_duration_seconds",
                 "From when a message for several clients is queued until it is written to each that reads.",
@@ -168,7 +169,42 @@ impl GatewayMetrics {
                 "How long a frame of a worker to the gateway and its answer took, as workers report it.",
                 round_trips.read(),
             );
+            into.histogram(
+                "gatewayworker_join_wait_seconds",
+                "How long joins of new groups and uids waited until all workers knew of them; those that waited.",
+                joins.read(),
+            );
         }
+    }
+
+    fn read_interest(&self, into: &mut Families) {
+        let InterestCounts { subscribers, names, filter_bytes, announced, leases_lost, .. } =
+            self.shared.interests.counts();
+        into.gauge(
+            "gatewayworker_interest_subscribers",
+            "Workers and client libraries that are told of groups and uids.",
+            subscribers,
+        );
+        into.gauge(
+            "gatewayworker_interest_names",
+            "Groups and uids that these know of, also some that are gone.",
+            names,
+        );
+        into.gauge(
+            "gatewayworker_interest_filter_bytes",
+            "Bytes of these in each of them, and in the gateway.",
+            filter_bytes,
+        );
+        into.counter(
+            "gatewayworker_interest_announced_total",
+            "Groups and uids that were announced.",
+            announced,
+        );
+        into.counter(
+            "gatewayworker_interest_leases_lost_total",
+            "Times that joins waited for one of these for the whole of its lease.",
+            leases_lost,
+        );
     }
 
     fn read_certificates(&self, into: &mut Families) {
@@ -230,6 +266,7 @@ impl Source for GatewayMetrics {
     async fn read(&self, into: &mut Families) {
         self.read_clients(into);
         self.read_workers(into);
+        self.read_interest(into);
         self.read_certificates(into);
         self.read_shards(into).await;
     }

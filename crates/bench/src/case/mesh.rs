@@ -13,6 +13,7 @@ use anyhow::{Context, Result, anyhow};
 use super::Target;
 use super::crossing::{send_to_groups, send_to_one};
 use super::ledger::Groups;
+use super::spread::spread;
 use crate::args::{self, Load};
 use crate::client::Client;
 use crate::client_set::ClientSet;
@@ -22,7 +23,7 @@ use crate::procfs::{Memory, Processes};
 use crate::report::{Metric, Progress, System};
 use crate::sockets::Links;
 
-/// The event link and the call link of a worker at a gateway.
+/// The event link and the call link of a worker at a gateway. The interest link comes when it sends to groups.
 const LINKS_PER_WORKER: usize = 2;
 /// How long the workers may take to link to a gateway, or to drop it.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -43,16 +44,18 @@ pub(crate) struct Plan<'a> {
     clients: u32,
     load: &'a Load,
     idle: Option<Duration>,
+    group_gateways: Option<usize>,
+    interest: bool,
 }
 
 /// The mesh of the flags, and the smallest mesh with the same number of clients.
 pub(crate) fn plans(mesh: &args::Mesh) -> [Plan<'_>; 2] {
-    let &args::Mesh { ref load, gateways, workers, clients, idle, .. } = mesh;
+    let &args::Mesh { ref load, gateways, workers, clients, idle, interest, .. } = mesh;
     let (gateways, workers) = (gateways as usize, workers as usize);
-    [
-        Plan { gateways, workers, clients, load, idle: Some(idle) },
-        Plan { gateways: 1, workers: 1, clients: clients * mesh.gateways, load, idle: None },
-    ]
+    let group_gateways = mesh.group_gateways.map(|n| n as usize);
+    let large = Plan { gateways, workers, clients, load, idle: Some(idle), group_gateways, interest };
+    let clients = clients * mesh.gateways;
+    [large, Plan { gateways: 1, workers: 1, clients, load, idle: None, group_gateways: None, interest }]
 }
 
 impl Plan<'_> {
@@ -68,6 +71,7 @@ impl Plan<'_> {
 /// A process did not start or has ended, a client has lost its connection, or links are missing at the time limit.
 pub(crate) async fn run(plan: &Plan<'_>, progress: &Progress) -> Result<System> {
     let mut cluster = Cluster::start().await?;
+    cluster.interest = plan.interest;
     let measured = measure(plan, &mut cluster, progress).await;
     let pids = cluster.pids();
     progress.say("ending the processes");
@@ -117,7 +121,10 @@ async fn measure(
         };
         opened.push(opening.run(false, progress).await?.clients);
     }
-    let mut clients = interleave(opened);
+    let mut clients = match plan.group_gateways {
+        Some(gateways) => spread(opened, GROUP as usize, gateways),
+        None => interleave(opened),
+    };
 
     let single = send_to_one(&mut clients, plan.load, &target, progress).await?;
     metrics.extend(single.figures("single"));
@@ -301,6 +308,10 @@ mod tests {
         let [large, small] = plans(&mesh);
         assert_eq!((large.name(), large.clients), ("4x3".into(), 5));
         assert_eq!((small.name(), small.clients), ("1x1".into(), 20));
+        assert!(large.interest && small.interest);
+        let off = flags("bench mesh --group-gateways 2 --interest off");
+        let [large, small] = plans(&off);
+        assert_eq!((large.group_gateways, large.interest, small.interest), (Some(2), false, false));
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub(crate) mod join;
 mod ledger;
 pub(crate) mod mesh;
 mod probe;
+mod spread;
 
 use std::time::{Duration, Instant};
 

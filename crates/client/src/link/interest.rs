@@ -2,20 +2,23 @@
 //!
 //! `link/mod.rs` has a task follow it as long as a connection of the call link stands, and ends the view with that. Sends and
 //! questions ask [`LinkInterest::may_have`]. The rules are in the core, and in `docs/decisions/0011-interest.md`.
+//!
+//! A worker knows from its event link whether a gateway announces its names. Another handle asks on the interest link: a
+//! gateway of the original answers nothing, and is not asked again on the same connection of the call link.
 
 use std::convert::Infallible;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use gatewayworker_net::{Backoff, LinkReader, LinkStream, LinkWriter};
 use gatewayworker_protocol::interest::Name;
-use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_FRAME_LEN, Question};
+use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_FRAME_LEN, PingBody, Question};
 use tokio::io::AsyncReadExt;
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
 use super::{Link, SUCCESS};
@@ -31,19 +34,34 @@ const NOTE_EVERY_MS: u64 = 250;
 /// What may wait to be written to the gateway, in bytes: reports are a few bytes.
 const OUTBOX: usize = 64 * 1024;
 
+/// Which gateways are asked for their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// None.
+    Off,
+    /// Those that have said on their event links that they announce them.
+    Offered,
+    /// Each.
+    Asked,
+}
+
 /// What is known of a gateway's names, and the wish to know.
 #[derive(Debug)]
 pub(crate) struct LinkInterest {
     started: Instant,
     view: RwLock<Versioned>,
-    /// The gateway announces names.
+    interest: Interest,
+    /// The gateway announces names, or is to be asked.
     is_offered: watch::Sender<bool>,
-    /// Something was sent to names, or asked about them: until then there is no interest link.
+    /// Sends to names, or questions about them, go on: until then there is no interest link. A process that sends once and
+    /// ends needs none.
     is_used: watch::Sender<bool>,
     /// The view is to be advanced.
     due: Notify,
-    /// When the view was told last that it is used.
+    /// When the view was told last that it is used; 0 before the first send.
     noted_ms: AtomicU64,
+    /// Counts what is not sent to the gateway, if somebody wants to know.
+    left_out: Option<Arc<AtomicU64>>,
 }
 
 /// The view, and which interest link it is of: a task that is being ended shall not change the next one's.
@@ -54,14 +72,16 @@ struct Versioned {
 }
 
 impl LinkInterest {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(interest: Interest, left_out: Option<Arc<AtomicU64>>) -> Self {
         Self {
             started: Instant::now(),
             view: RwLock::default(),
+            interest,
             is_offered: watch::Sender::new(false),
             is_used: watch::Sender::new(false),
             due: Notify::new(),
             noted_ms: AtomicU64::new(0),
+            left_out,
         }
     }
 
@@ -79,11 +99,16 @@ impl LinkInterest {
         let now_ms = self.now_ms();
         let may_have = self.read().view.may_have(names, now_ms);
         if now_ms >= self.noted_ms.load(Ordering::Relaxed) + NOTE_EVERY_MS {
-            self.noted_ms.store(now_ms, Ordering::Relaxed);
-            self.is_used.send_if_modified(|used| !std::mem::replace(used, true));
+            let is_first = self.noted_ms.swap(now_ms, Ordering::Relaxed) == 0;
+            if !is_first {
+                self.is_used.send_if_modified(|used| !std::mem::replace(used, true));
+            }
             if self.write().view.note_send(now_ms) {
                 self.due.notify_one();
             }
+        }
+        if let (false, Some(left_out)) = (may_have, &self.left_out) {
+            left_out.fetch_add(1, Ordering::Relaxed);
         }
         may_have
     }
@@ -127,6 +152,9 @@ impl LinkInterest {
 
     /// Keeps an interest link while the gateway offers one. Dropping it ends the link and the trust in the view.
     pub(super) async fn follow(&self, link: &Link) -> Infallible {
+        if self.interest == Interest::Asked {
+            self.set_offered(true);
+        }
         let mut backoff = Backoff::default();
         let (mut is_offered, mut is_used) = (self.is_offered.subscribe(), self.is_used.subscribe());
         loop {
@@ -136,6 +164,10 @@ impl LinkInterest {
             let started = Instant::now();
             match self.serve(link).await {
                 Ok(()) => {}
+                Err(error) if is_silent(&error) && self.interest == Interest::Asked => {
+                    debug!(gateway = %link.address, "the gateway does not announce its groups and uids");
+                    self.set_offered(false);
+                }
                 Err(error) => debug!(gateway = %link.address, %error, "the interest link ended"),
             }
             if started.elapsed() > SUCCESS {
@@ -161,11 +193,19 @@ impl LinkInterest {
         // Dropped before the socket is: the gateway takes the end of the stream for the end of the trust.
         let _over = OverOnDrop(self, number);
         push(&writer, Command::ClientConnect(hello))?;
+        let follow = async {
+            let mut received = BytesMut::new();
+            let welcome = read_welcome(&mut reader, &mut received);
+            timeout(link.settings.question_timeout, welcome).await.map_err(|_| silent())??;
+            tokio::select! {
+                ended = self.read_updates(number, &mut reader, received, &writer) => ended,
+                ended = self.renew(number, &writer) => ended,
+                ended = self.ask_barriers(number, link) => ended,
+            }
+        };
         tokio::select! {
             ended = writer.drive() => ended,
-            ended = self.read_updates(number, &mut reader, &writer) => ended,
-            ended = self.renew(number, &writer) => ended,
-            ended = self.ask_barriers(number, link) => ended,
+            ended = follow => ended,
         }
     }
 
@@ -173,18 +213,15 @@ impl LinkInterest {
         &self,
         number: u64,
         reader: &mut LinkReader,
+        mut received: BytesMut,
         writer: &LinkWriter,
     ) -> io::Result<()> {
-        let invalid = |error: String| io::Error::new(io::ErrorKind::InvalidData, error);
-        let mut received = BytesMut::new();
         loop {
-            while let Some(frame) =
-                Frame::parse(&mut received, MAX_FRAME_LEN).map_err(|error| invalid(error.to_string()))?
-            {
-                let update = match Command::decode(frame) {
-                    Ok(Command::Interest(update)) => update,
-                    Ok(Command::Ping(_)) => continue,
-                    other => return Err(invalid(format!("no update of interest: {other:?}"))),
+            while let Some(command) = take_command(&mut received)? {
+                let update = match command {
+                    Command::Interest(update) => update,
+                    Command::Ping(_) => continue,
+                    other => return Err(invalid(format!("it is no update of interest: {other:?}"))),
                 };
                 let report = self.update(number, |view| {
                     let now_ms = self.now_ms();
@@ -199,10 +236,7 @@ impl LinkInterest {
                     push(writer, Command::InterestReport(report))?;
                 }
             }
-            received.reserve(4096);
-            if reader.read_buf(&mut received).await? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
+            read_more(reader, &mut received).await?;
         }
     }
 
@@ -236,6 +270,47 @@ impl LinkInterest {
     }
 }
 
+/// Reads the gateway's answer to the beginning of an interest link.
+async fn read_welcome(reader: &mut LinkReader, received: &mut BytesMut) -> io::Result<()> {
+    loop {
+        match take_command(received)? {
+            Some(Command::Ping(body)) => match PingBody::parse(&body) {
+                Some(PingBody::Welcome { features, .. }) if features.interest => return Ok(()),
+                // A sign of life.
+                _ => continue,
+            },
+            Some(other) => return Err(invalid(format!("it is no answer to the beginning: {other:?}"))),
+            None => read_more(reader, received).await?,
+        }
+    }
+}
+
+/// The gateway has not answered the beginning of the link in time.
+fn silent() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "the gateway does not say that it announces names")
+}
+
+fn is_silent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::Unsupported
+}
+
+fn take_command(received: &mut BytesMut) -> io::Result<Option<Command>> {
+    let frame = Frame::parse(received, MAX_FRAME_LEN).map_err(|error| invalid(error.to_string()))?;
+    frame.map(Command::decode).transpose().map_err(|error| invalid(error.to_string()))
+}
+
+async fn read_more(reader: &mut LinkReader, received: &mut BytesMut) -> io::Result<()> {
+    received.reserve(4096);
+    match reader.read_buf(received).await? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
+fn invalid(error: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
 fn push(writer: &LinkWriter, command: Command) -> io::Result<()> {
     writer.push(|out| command.encode(out)).map_err(io::Error::other)?;
     writer.flush();
@@ -249,5 +324,24 @@ impl Drop for OverOnDrop<'_> {
     fn drop(&mut self) {
         // Where it is the view of another link already, the trust has ended before.
         let _ = self.0.update(self.1, InterestView::link_over);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_send_makes_no_interest_link_and_a_later_one_does() {
+        let interest = LinkInterest::new(Interest::Asked, None);
+        interest.set_offered(true);
+        let names = Names::groups([&"group".into()]);
+        for _ in 0..3 {
+            assert!(interest.may_have(&names));
+        }
+        assert!(!*interest.is_used.borrow());
+        tokio::time::advance(Duration::from_millis(NOTE_EVERY_MS)).await;
+        assert!(interest.may_have(&names));
+        assert!(*interest.is_used.borrow());
     }
 }

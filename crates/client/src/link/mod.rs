@@ -13,13 +13,14 @@ mod tests;
 use std::fmt;
 use std::io;
 use std::net::SocketAddrV4;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use gatewayworker_net::{Backoff, LinkStream, LinkTls, LinkWriter, PushError, limit_retransmission_pause};
 use gatewayworker_protocol::{Frame, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, SecretKey};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
@@ -28,6 +29,7 @@ use tracing::{debug, info, warn};
 use crate::call_connection::CallConnection;
 use crate::core::{CallLink, Effect, LinkError, QuestionId, Transmit};
 use crate::event_calls::EventCalls;
+pub(crate) use crate::link::interest::Interest;
 use crate::link::interest::LinkInterest;
 use crate::{Liveness, Unreached};
 
@@ -53,8 +55,12 @@ pub(crate) struct LinkSettings {
     pub(crate) process: u64,
     /// Leave frames to be written together with those of other tasks.
     pub(crate) gather_writes: bool,
-    /// Leave gateways out that say that they have none of a send's groups or uids.
-    pub(crate) interest: bool,
+    /// Which gateways are asked for their groups and uids, to be left out where they have none of a send's.
+    pub(crate) interest: Interest,
+    /// Where interest links live, if not in the runtime of the call links.
+    pub(crate) interest_runtime: Option<Handle>,
+    /// Counts the gateways that sends and questions leave out.
+    pub(crate) left_out: Option<Arc<AtomicU64>>,
     /// Is told of each question that is answered, or not.
     pub(crate) questions: Option<QuestionObserver>,
 }
@@ -123,12 +129,13 @@ impl Link {
         let core = CallLink::new(settings.secret_key.clone(), settings.question_timeout)
             .with_liveness(settings.liveness);
         let takes_large_frames = AtomicBool::new(false);
+        let interest = LinkInterest::new(settings.interest, settings.left_out.clone());
         Self {
             address,
             settings,
             core: RwLock::new(core),
             takes_large_frames,
-            interest: LinkInterest::new(),
+            interest,
             deadline_set: Notify::new(),
             changes,
         }
@@ -214,7 +221,9 @@ impl Link {
 
     /// Notes whether the gateway announces its groups and uids, as it has said on its event link.
     pub(crate) fn set_announces_names(&self, announces: bool) {
-        self.interest.set_offered(announces && self.settings.interest);
+        if self.settings.interest == Interest::Offered {
+            self.interest.set_offered(announces);
+        }
     }
 
     /// The longest frame that the gateway takes, in bytes.
@@ -389,8 +398,9 @@ impl Link {
         self.has_changed();
         // A task of its own, as each flush wakes this one.
         let link = self.clone();
-        let _interest =
-            AbortOnDropHandle::new(tokio::spawn(async move { link.interest.follow(&link).await }));
+        let follow = async move { link.interest.follow(&link).await };
+        let runtime = self.settings.interest_runtime.clone().unwrap_or_else(Handle::current);
+        let _interest = AbortOnDropHandle::new(runtime.spawn(follow));
         let ended = tokio::select! {
             ended = connection.writer.drive() => ended,
             ended = self.read_answers(&connection) => ended,

@@ -22,7 +22,9 @@ async fn linked() -> (Arc<Link>, std::net::TcpStream, AbortOnDropHandle<()>) {
         liveness: Liveness::new(INTERVAL, TIMEOUT),
         process: 0,
         gather_writes: false,
-        interest: true,
+        interest: Interest::Off,
+        interest_runtime: None,
+        left_out: None,
         questions: None,
     };
     let (changes, mut changed) = watch::channel(0);

@@ -13,7 +13,8 @@ use bytes::{Bytes, BytesMut};
 use gatewayworker_protocol::interest::{InterestReport, InterestUpdate, Name, NameFilter};
 use gatewayworker_protocol::php::{self, Array, Value};
 use gatewayworker_protocol::{
-    ClientId, Command, Filter, Frame, Hello, MAX_FRAME_LEN, Origin, Payload, PingBody, Question, frame_answer,
+    ClientId, Command, Features, Filter, Frame, Hello, MAX_FRAME_LEN, Origin, Payload, PingBody, Question,
+    frame_answer,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::OwnedWriteHalf;
@@ -43,8 +44,8 @@ struct Book {
     asked_over: Option<Arc<AsyncMutex<OwnedWriteHalf>>>,
     /// Questions that were met with silence.
     unanswered: Vec<Question>,
-    /// The names that it tells subscribers of.
-    announced: Vec<Name>,
+    /// The names that it tells subscribers of; `None` where it answers them nothing, as the original.
+    announced: Option<Vec<Name>>,
     /// What the gateway had still to say on a link whose other end closes.
     last_words: Vec<u8>,
 }
@@ -114,7 +115,7 @@ impl FakeGateway {
 
     /// Tells those who subscribe from now on that it has these names.
     pub fn announce(&self, names: impl IntoIterator<Item = Name>) {
-        self.book.lock().unwrap().announced.extend(names);
+        self.book.lock().unwrap().announced.get_or_insert_default().extend(names);
     }
 
     /// Does nothing from now on, as a stopped process: its kernel still takes connections and bytes.
@@ -278,7 +279,9 @@ async fn converse(stream: TcpStream, reports: Arc<Reports>) {
                 }
                 Command::ClientConnect(hello) if hello.features.is_some_and(|features| features.interest) => {
                     let updates = reports.book.lock().unwrap().updates();
-                    let _ = writing.lock().await.write_all(&updates).await;
+                    if let Some(updates) = updates {
+                        let _ = writing.lock().await.write_all(&updates).await;
+                    }
                 }
                 Command::InterestReport(InterestReport::Applied(_)) => {}
                 Command::InterestReport(InterestReport::Renew(renewed_at_ms)) => {
@@ -324,13 +327,17 @@ async fn converse(stream: TcpStream, reports: Arc<Reports>) {
 
 impl Book {
     /// What a subscriber is told first.
-    fn updates(&self) -> BytesMut {
+    /// What a subscriber is told first.
+    fn updates(&self) -> Option<BytesMut> {
         let mut filter = NameFilter::new(0);
-        self.announced.iter().for_each(|name| filter.insert(*name));
+        self.announced.as_ref()?.iter().for_each(|name| filter.insert(*name));
         let mut updates = BytesMut::new();
+        let features = Features { interest: true, ..Features::default() };
+        let welcome = PingBody::Welcome { features, pairing: None };
+        Command::Ping(welcome.encode()).encode(&mut updates);
         let filter = filter.to_bytes();
         InterestUpdate::filter(1, &filter).for_each(|piece| Command::Interest(piece).encode(&mut updates));
-        updates
+        Some(updates)
     }
 
     /// Lets a command take effect; the answer, if it is a question.

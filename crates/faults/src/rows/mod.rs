@@ -7,6 +7,7 @@ mod death;
 mod drain;
 mod freeze;
 mod handlers;
+mod interest;
 mod resources;
 mod soak;
 mod together;
@@ -139,7 +140,7 @@ impl Row {
 /// All rows, in the order of the table.
 pub fn all() -> Vec<Row> {
     let one_by_one = [death::ROWS, freeze::ROWS, drain::ROWS, cut::ROWS];
-    let rest = [together::ROWS, handlers::ROWS, resources::ROWS, soak::ROWS];
+    let rest = [together::ROWS, interest::ROWS, handlers::ROWS, resources::ROWS, soak::ROWS];
     [one_by_one.concat(), rest.concat()].concat()
 }
 

@@ -355,7 +355,11 @@ impl Link {
         }
         for hold in &self.holds {
             tokio::select! {
-                () = hold.settled() => {}
+                waited = hold.settled() => {
+                    if let (Some(waited), Some(timings)) = (waited, &self.shard.shared.timings) {
+                        timings.joins.observe_us(waited.as_micros() as u64);
+                    }
+                }
                 // Nobody sends to clients that are all closed.
                 () = self.shard.shared.stopping.cancelled() => {}
             }

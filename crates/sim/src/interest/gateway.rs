@@ -23,6 +23,8 @@ pub struct Gateway {
     interest: Interest,
     calls: BTreeMap<SocketId, CallLink>,
     subscribers: BTreeMap<SubscriberId, Link>,
+    /// Interest links that are over here, and whose workers do not know it yet: when they learn of it.
+    unknown: Vec<(u64, Link)>,
     /// What is handed to the shards and not executed.
     queue: VecDeque<Queued>,
     members: BTreeMap<Vec<u8>, BTreeSet<u32>>,
@@ -57,6 +59,7 @@ impl Gateway {
             interest: Interest::new(settings, now_ms),
             calls: BTreeMap::new(),
             subscribers: BTreeMap::new(),
+            unknown: Vec::new(),
             queue: VecDeque::new(),
             members: BTreeMap::new(),
             longest_hold_ms: 0,
@@ -74,7 +77,8 @@ impl Gateway {
     }
 
     pub(super) fn next_deadline(&self) -> Option<u64> {
-        self.interest.next_deadline()
+        let unknown = self.unknown.iter().map(|(until_ms, _)| *until_ms);
+        self.interest.next_deadline().into_iter().chain(unknown).min()
     }
 
     pub(super) fn step(&mut self, input: Input<Action>, context: &mut Context<'_>) -> Result<(), Violation> {
@@ -90,7 +94,18 @@ impl Gateway {
                 self.subscribers.insert(id, Link::new(socket));
             }
             Input::Readable(socket) | Input::Writable(socket) => self.read(socket, context)?,
-            Input::Deadline => self.interest.advance(now_ms),
+            Input::Deadline => {
+                self.unknown.retain(|(until_ms, _)| *until_ms > now_ms);
+                self.interest.advance(now_ms);
+            }
+            Input::Act(Action::Break { nth, unknown_ms }) => {
+                if let Some(&id) = self.subscribers.keys().nth(nth)
+                    && let Some(link) = self.subscribers.remove(&id)
+                {
+                    self.unknown.push((now_ms + unknown_ms, link));
+                    self.interest.unsubscribe(id, LinkOver::Broken, now_ms);
+                }
+            }
             Input::Turn(_) => self.execute(context),
             Input::Act(Action::Remake) if !self.interest.is_being_remade() => {
                 self.interest.begin_remake(self.members.len());

@@ -1,7 +1,8 @@
 //! The scenario of interest: workers join, leave and send, and no send leaves a gateway out that has a member.
 //!
 //! The cores are the gateway's `Interest` and the client library's `InterestView`, over slow links, with processes
-//! that freeze and end and links that are cut and reset. Clocks run apart by up to 3 %.
+//! that freeze and end and links that are cut and reset, also at the gateway's end alone, and with workers that read
+//! late what gateways announce. Clocks run apart by up to 3 %.
 //!
 //! At the moment at which a worker decides where a send goes, every gateway process that its call link reaches and
 //! that has a member is among them; and so is every gateway where the worker has joined a client itself. So the mesh,
@@ -81,6 +82,18 @@ pub enum Action {
     },
     /// A gateway makes its filter anew.
     Remake,
+    /// A gateway finds an interest link broken, and its worker learns of it only after a while.
+    Break {
+        /// Which link, of those that there are.
+        nth: usize,
+        /// How long the worker does not know, in ms.
+        unknown_ms: u64,
+    },
+    /// A worker does not read its interest links for a while.
+    ReadLate {
+        /// How long, in ms.
+        for_ms: u64,
+    },
 }
 
 /// What runs in a process.
@@ -124,11 +137,17 @@ impl Scenario for Interest {
             let gateway = rng.below(gateways as u64) as usize;
             let client = worker as u32 * 10 + rng.below(3) as u32;
             let group = group(rng);
-            let (process, action) = match rng.below(10) {
-                0..=2 => (worker, Action::Join { gateway, client, group }),
-                3..=5 => (worker, Action::Leave { gateway, client, group }),
-                6..=8 => (worker, Action::Send { group }),
-                _ => (gateway, Action::Remake),
+            let (process, action) = match rng.below(40) {
+                0..=11 => (worker, Action::Join { gateway, client, group }),
+                12..=23 => (worker, Action::Leave { gateway, client, group }),
+                24..=35 => (worker, Action::Send { group }),
+                36..=38 => (gateway, Action::Remake),
+                _ if calm => (gateway, Action::Remake),
+                _ if rng.chance(50) => {
+                    let (nth, unknown_ms) = (rng.below(5) as usize, 1 + rng.below(300));
+                    (gateway, Action::Break { nth, unknown_ms })
+                }
+                _ => (worker, Action::ReadLate { for_ms: 1 + rng.below(400) }),
             };
             script.push(ScriptStep { at_ms: rng.below(SCRIPT_MS), event: ScriptEvent::Act(process, action) });
         }

@@ -30,6 +30,8 @@ const PROBE_MS: u64 = 100;
 pub struct Worker {
     gateways: Vec<GatewayLinks>,
     clock: Clock,
+    /// Until when it does not read its interest links, in ms.
+    reads_late_until_ms: Option<u64>,
     /// The sends of the last step, for the model to judge.
     pub(super) sends: Vec<Send>,
     /// How many gateways the last send to a group without members went to.
@@ -92,7 +94,13 @@ impl Worker {
             barriers: VecDeque::new(),
             joined: BTreeSet::new(),
         };
-        Self { gateways: (0..gateways).map(links).collect(), clock, sends: Vec::new(), probed: 0 }
+        Self {
+            gateways: (0..gateways).map(links).collect(),
+            clock,
+            reads_late_until_ms: None,
+            sends: Vec::new(),
+            probed: 0,
+        }
     }
 
     /// The number of the connection of its call link to a gateway, where it stands.
@@ -119,7 +127,7 @@ impl Worker {
             let barrier = links.call_is_connected.then_some(links.barrier_ms);
             renew.map(|at_ms| self.clock.when(at_ms)).into_iter().chain(links.retry_ms).chain(barrier)
         });
-        deadlines.min()
+        deadlines.chain(self.reads_late_until_ms).min()
     }
 
     pub(super) fn step(&mut self, input: Input<Action>, context: &mut Context<'_>) -> Result<(), Violation> {
@@ -135,7 +143,11 @@ impl Worker {
                 self.probed = self.sends.iter().map(|send| send.to.len()).sum();
                 context.turn_after(PROBE_MS, 0);
             }
-            Input::Deadline | Input::Accepted { .. } | Input::Act(Action::Remake) => {}
+            Input::Act(Action::ReadLate { for_ms }) => {
+                self.reads_late_until_ms = self.reads_late_until_ms.max(Some(context.now_ms + for_ms));
+            }
+            Input::Deadline => self.read_what_waits(context)?,
+            Input::Accepted { .. } | Input::Act(Action::Remake | Action::Break { .. }) => {}
         }
         for gateway in 0..self.gateways.len() {
             self.advance(gateway, context);
@@ -191,9 +203,20 @@ impl Worker {
         for links in &mut self.gateways {
             if links.call.as_ref().is_some_and(|call| call.id() == socket) {
                 links.read_answers(context)?;
-            } else if links.interest.as_ref().is_some_and(|interest| interest.id() == socket) {
+            } else if links.interest.as_ref().is_some_and(|interest| interest.id() == socket)
+                && self.reads_late_until_ms.is_none()
+            {
                 links.read_updates(now_ms, context)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Reads its interest links, if it has not for a while and that is over.
+    fn read_what_waits(&mut self, context: &mut Context<'_>) -> Result<(), Violation> {
+        if self.reads_late_until_ms.take_if(|until_ms| *until_ms <= context.now_ms).is_some() {
+            let now_ms = self.clock.read(context.now_ms);
+            self.gateways.iter_mut().try_for_each(|links| links.read_updates(now_ms, context))?;
         }
         Ok(())
     }

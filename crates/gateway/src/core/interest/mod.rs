@@ -70,6 +70,22 @@ pub enum Effect {
     Settled,
 }
 
+/// What there is and what has happened, for the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InterestCounts {
+    /// Subscribers whose links stand.
+    pub subscribers: usize,
+    /// Names in the filter, also those that are gone since it was made.
+    pub names: usize,
+    /// The bytes of the filter.
+    pub filter_bytes: usize,
+    /// Names that were announced, each time.
+    pub announced: u64,
+    /// Leases that ran out while a join waited for the subscriber.
+    pub leases_lost: u64,
+}
+
 /// Joins that are looked up and not executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HoldId(u64);
@@ -89,6 +105,8 @@ pub struct Interest {
     holds: BTreeMap<HoldId, Vec<Name>>,
     last_hold: u64,
     effects: VecDeque<Effect>,
+    announced: u64,
+    leases_lost: u64,
 }
 
 impl Interest {
@@ -105,6 +123,8 @@ impl Interest {
             holds: BTreeMap::new(),
             last_hold: 0,
             effects: VecDeque::new(),
+            announced: 0,
+            leases_lost: 0,
         }
     }
 
@@ -186,7 +206,8 @@ impl Interest {
 
     /// Sends what is due, and waits no longer for those whose lease is over.
     pub fn advance(&mut self, now_ms: u64) {
-        self.subscribers.expire(now_ms);
+        let oldest = self.waiting.oldest().map(|(version, _)| version);
+        self.leases_lost += self.subscribers.expire(now_ms, oldest);
         if self.send_due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
             self.send(now_ms);
         }
@@ -213,10 +234,15 @@ impl Interest {
         self.effects.pop_front()
     }
 
-    /// How many subscribers there are whose links stand.
-    #[cfg(test)]
-    pub fn subscribers(&self) -> usize {
-        self.subscribers.linked().count()
+    /// Returns what there is and what has happened.
+    pub fn counts(&self) -> InterestCounts {
+        InterestCounts {
+            subscribers: self.subscribers.linked().count(),
+            names: self.inserted,
+            filter_bytes: self.filter.len(),
+            announced: self.announced,
+            leases_lost: self.leases_lost,
+        }
     }
 
     fn send_due_ms(&self) -> Option<u64> {
@@ -228,6 +254,7 @@ impl Interest {
     /// Announces the names that are not yet.
     fn send(&mut self, now_ms: u64) {
         for (version, names) in self.waiting.send(now_ms) {
+            self.announced += names.len() as u64;
             for id in self.subscribers.linked() {
                 let update = InterestUpdate::Names { version, names: names.clone() };
                 self.effects.push_back(Effect::Tell(id, update));

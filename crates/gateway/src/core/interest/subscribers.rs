@@ -93,12 +93,16 @@ impl Subscribers {
         }
     }
 
-    /// Ends the leases whose time is over.
-    pub(super) fn expire(&mut self, now_ms: u64) {
+    /// Ends the leases whose time is over. Returns how many of these joins waited for, which want this version applied.
+    pub(super) fn expire(&mut self, now_ms: u64, waiting: Option<u64>) -> u64 {
+        let mut lost = 0;
         self.by_id.retain(|_, subscriber| {
-            subscriber.leased_until_ms.take_if(|until_ms| *until_ms <= now_ms);
+            if subscriber.leased_until_ms.take_if(|until_ms| *until_ms <= now_ms).is_some() {
+                lost += u64::from(waiting.is_some_and(|version| subscriber.applied < version));
+            }
             subscriber.leased_until_ms.is_some() || !subscriber.link_is_over
         });
+        lost
     }
 
     /// Gives those that have not applied this version no lease any more until then. The one that each has stays.

@@ -137,7 +137,7 @@ fn a_link_that_breaks_is_waited_for_and_one_that_its_peer_ends_is_not() {
     let hold = interest.hold(vec![name(1)], 20);
     interest.unsubscribe(breaks, LinkOver::Broken, 20);
     interest.unsubscribe(ends, LinkOver::ByPeer, 20);
-    assert_eq!((interest.is_settled(hold), interest.subscribers()), (false, 0));
+    assert_eq!((interest.is_settled(hold), interest.counts().subscribers), (false, 0));
     interest.advance(3_010);
     assert!(interest.is_settled(hold));
 }
