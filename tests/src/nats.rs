@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use crate::process::free_port;
 
-/// A nats-server on a free port. Killed when it is dropped.
+/// A nats-server on a free port. Killed when it is dropped. Several may be a cluster of NATS ([`NatsServer::cluster`]).
 pub struct NatsServer {
     port: u16,
     more: Vec<String>,
@@ -33,6 +33,18 @@ impl NatsServer {
         let more: Vec<String> = more.iter().map(ToString::to_string).collect();
         let process = run(port, &more, &directory);
         Self { port, more, process, directory }
+    }
+
+    /// Starts servers that are one cluster.
+    ///
+    /// # Panics
+    /// They do not start.
+    pub fn cluster(count: usize) -> Vec<Self> {
+        let routes: Vec<String> = (0..count).map(|_| format!("nats://127.0.0.1:{}", free_port())).collect();
+        let all = routes.join(",");
+        let start =
+            |own: &String| Self::start_with(&["--cluster_name", "tests", "--cluster", own, "--routes", &all]);
+        routes.iter().map(start).collect()
     }
 
     /// Where clients connect.

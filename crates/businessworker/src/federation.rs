@@ -6,6 +6,7 @@
 use gatewayworker_client::Gateway;
 use gatewayworker_client::federation::OwnCluster;
 use gatewayworker_federation::{Error, Federation, Options, Stats};
+use gatewayworker_metrics::Families;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::error;
@@ -90,6 +91,41 @@ impl Serving {
     }
 }
 
+/// The numbers for Prometheus; zeros without a federation.
+pub(crate) fn metrics(stats: &Stats, into: &mut Families) {
+    into.gauge(
+        "gatewayworker_federation_connected",
+        "1 while NATS is connected, which joins clusters; otherwise 0.",
+        u64::from(stats.is_connected),
+    );
+    into.gauge("gatewayworker_federation_clusters", "Other clusters that are known.", stats.clusters.len());
+    into.counters(
+        "gatewayworker_federation_calls_total",
+        "Calls to and from other clusters, by what has become of them.",
+        "result",
+        [
+            ("published", stats.published),
+            ("not_published", stats.not_published),
+            ("received", stats.received),
+            ("undelivered", stats.undelivered),
+            ("missed", stats.missed),
+            ("late", stats.late),
+        ],
+    );
+    into.counters(
+        "gatewayworker_federation_rejected_total",
+        "Messages on NATS that were dropped, by reason.",
+        "reason",
+        [
+            ("unsigned", stats.rejected_unsigned),
+            ("unreadable", stats.rejected_unreadable),
+            ("stale", stats.rejected_stale),
+            ("replayed", stats.rejected_replayed),
+            ("misplaced", stats.rejected_misplaced),
+        ],
+    );
+}
+
 /// The numbers for `status`.
 pub(crate) fn stats(stats: &Stats) -> Vec<(&'static str, u64)> {
     vec![
@@ -100,6 +136,7 @@ pub(crate) fn stats(stats: &Stats) -> Vec<(&'static str, u64)> {
         ("federation_received", stats.received),
         ("federation_undelivered", stats.undelivered),
         ("federation_missed", stats.missed),
+        ("federation_late", stats.late),
         ("federation_questions", stats.questions),
         ("federation_slow", stats.slow),
         ("federation_rejected_unsigned", stats.rejected_unsigned),

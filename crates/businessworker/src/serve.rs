@@ -350,7 +350,13 @@ pub async fn serve<E: Events>(
     let _end_of_metrics = end_of_metrics.clone().drop_guard();
     let mut metrics_ended = None;
     if let (Some(listener), Some(timings)) = (metrics_listener, timings) {
-        let source = WorkerMetrics { queues: Arc::downgrade(&queues), timings, requests: requests.clone() };
+        let source = WorkerMetrics {
+            queues: Arc::downgrade(&queues),
+            timings,
+            requests: requests.clone(),
+            #[cfg(feature = "federation")]
+            federation: federation.clone(),
+        };
         let health = Health::new(stats.clone(), shutdown.clone());
         let exporter = Exporter::new(source, health).with_application(metrics);
         // With the process that takes this one's place, scrapers would get the numbers of either.

@@ -67,7 +67,10 @@ impl Federation {
     /// What was sent and heard so far.
     pub fn stats(&self) -> Stats {
         let clusters = self.shared.clusters().others().map(ToString::to_string).collect();
-        let missed = self.shared.inbound().missed();
+        let missed = {
+            let inbound = self.shared.inbound();
+            (inbound.missed(), inbound.late())
+        };
         self.shared.counts.read(self.shared.is_connected(), missed, clusters)
     }
 

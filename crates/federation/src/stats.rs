@@ -44,7 +44,12 @@ impl Counts {
         }
     }
 
-    pub(crate) fn read(&self, is_connected: bool, missed: u64, clusters: Vec<String>) -> Stats {
+    pub(crate) fn read(
+        &self,
+        is_connected: bool,
+        (missed, late): (u64, u64),
+        clusters: Vec<String>,
+    ) -> Stats {
         Stats {
             is_connected,
             clusters,
@@ -53,6 +58,7 @@ impl Counts {
             received: self.received.get(),
             undelivered: self.undelivered.get(),
             missed,
+            late,
             rejected_unsigned: self.unsigned.get(),
             rejected_unreadable: self.unreadable.get(),
             rejected_stale: self.stale.get(),
@@ -80,8 +86,10 @@ pub struct Stats {
     pub received: u64,
     /// Of these, calls that not all gateways concerned have got.
     pub undelivered: u64,
-    /// Calls for this cluster that NATS has not delivered, as far as the gap was seen.
+    /// Calls for this cluster that were not there when a later one of their process came.
     pub missed: u64,
+    /// Of these, calls that have come after all: the others were lost.
+    pub late: u64,
     /// Messages that are not signed with the key.
     pub rejected_unsigned: u64,
     /// Signed messages that no version of this program makes.

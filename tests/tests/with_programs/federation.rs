@@ -1,24 +1,26 @@
 //! Clusters joined by a real NATS: what is said in one reaches the clients of all, once and in order, and each works alone.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gatewayworker::federation::{Federation, Options, Stats};
 use gatewayworker::{AskError, ClientId, ClusterName, Error, Gateway, SecretKey, Unreached};
+use gatewayworker_businessworker as worker;
 use gatewayworker_tests::{Cluster, NatsServer, WsClient, eventually, soon};
-use std::sync::Arc;
 use tokio::time::timeout;
 
-const KEY: &str = "a key that all clusters share";
+pub(crate) const KEY: &str = "a key that all clusters share";
 
 /// A client that takes no notice of the probes by which a test finds out that clusters hear each other.
-struct Client {
-    socket: WsClient,
-    id: ClientId,
+pub(crate) struct Client {
+    pub(crate) socket: WsClient,
+    pub(crate) id: ClientId,
 }
 
 impl Client {
-    async fn text(&mut self) -> String {
+    pub(crate) async fn text(&mut self) -> String {
         loop {
             let text = self.socket.text().await;
             if !text.starts_with("probe") {
@@ -29,25 +31,34 @@ impl Client {
 }
 
 /// One of the clusters, with a client on each gateway.
-struct Joined {
-    cluster: Cluster,
-    clients: Vec<Client>,
-    apis: Vec<Gateway>,
+pub(crate) struct Joined {
+    pub(crate) cluster: Cluster,
+    pub(crate) clients: Vec<Client>,
+    pub(crate) apis: Vec<Gateway>,
 }
 
-fn name(name: &str) -> ClusterName {
+pub(crate) fn name(name: &str) -> ClusterName {
     name.parse().unwrap()
 }
 
-async fn join(cluster: &str, url: &str, workers: usize) -> Joined {
-    let cluster = Cluster::builder().gateways(2).workers(workers).worker(|config| {
-        config.federation = vec![url.into()];
-        config.cluster_name = Some(cluster.into());
-        config.federation_key = SecretKey::new(KEY);
-        config.question_timeout_ms = 3_000;
-        config.shutdown_timeout_ms = 5_000;
-    });
-    let cluster = cluster.start().await;
+/// Makes a worker one of a cluster that NATS joins with others.
+pub(crate) fn federate(config: &mut worker::Config, cluster: &str, urls: Vec<String>) {
+    config.federation = urls;
+    config.cluster_name = Some(cluster.into());
+    config.federation_key = SecretKey::new(KEY);
+    config.question_timeout_ms = 3_000;
+    config.shutdown_timeout_ms = 5_000;
+}
+
+/// Starts a cluster of two gateways and two workers.
+pub(crate) async fn join(cluster: &str, urls: Vec<String>) -> Joined {
+    let cluster = Cluster::builder()
+        .gateways(2)
+        .workers(2)
+        .metrics()
+        .worker(|config| federate(config, cluster, urls))
+        .start()
+        .await;
     let (mut clients, mut apis) = (Vec::new(), Vec::new());
     for gateway in &cluster.gateways {
         let (socket, id) = WsClient::greeted(gateway.listener).await;
@@ -71,13 +82,12 @@ async fn reaches(api: &Gateway, client: &mut Client) {
 }
 
 fn rand_text() -> String {
-    use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed).to_string()
 }
 
 /// Waits until each worker reaches the clients of all clusters, whichever worker there hears it.
-async fn reach_each_other(clusters: &mut [Joined]) {
+pub(crate) async fn reach_each_other(clusters: &mut [Joined]) {
     for from in 0..clusters.len() {
         for to in (0..clusters.len()).filter(|to| *to != from) {
             for worker in 0..clusters[from].apis.len() {
@@ -92,12 +102,12 @@ async fn reach_each_other(clusters: &mut [Joined]) {
 
 /// Two clusters of two gateways and two workers.
 async fn two(nats: &NatsServer) -> Vec<Joined> {
-    let mut clusters = vec![join("sh-1", &nats.url(), 2).await, join("bj-1", &nats.url(), 2).await];
+    let mut clusters = vec![join("sh-1", vec![nats.url()]).await, join("bj-1", vec![nats.url()]).await];
     reach_each_other(&mut clusters).await;
     clusters
 }
 
-async fn join_all_to(clusters: &[Joined], group: &str) {
+pub(crate) async fn join_all_to(clusters: &[Joined], group: &str) {
     for joined in clusters {
         for client in &joined.clients {
             joined.apis[0].join_group(client.id, group).await.unwrap();

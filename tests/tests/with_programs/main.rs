@@ -6,6 +6,8 @@ mod admin_page;
 mod channel;
 mod client_guide;
 mod federation;
+mod federation_faults;
+mod federation_move;
 mod http_guide;
 mod listeners;
 mod metrics;
@@ -30,7 +32,10 @@ gatewayworker_tests::tests_with_programs! {
         federation::while_nats_is_away_each_cluster_works_alone_and_says_so,
         federation::a_worker_that_stops_leaves_its_part_to_another,
         federation::what_is_not_signed_with_the_key_reaches_nobody_and_is_counted,
-        federation::a_message_that_nats_does_not_take_is_refused_with_both_numbers;
+        federation::a_message_that_nats_does_not_take_is_refused_with_both_numbers,
+        federation_faults::what_a_dying_nats_server_loses_is_counted_and_the_rest_arrives_once_and_in_order,
+        federation_faults::of_two_regions_each_works_alone_while_their_leaf_node_is_cut,
+        federation_move::a_live_system_goes_from_one_cluster_to_two_and_back_and_loses_nothing;
     [CURL] http_guide::the_command_lines_are_answered_as_the_guide_says;
     [PHP] http_guide::the_program_in_php_pushes;
     [PYTHON] http_guide::the_program_in_python_pushes;

@@ -35,7 +35,8 @@ pub(crate) struct Inbound {
     own: ClusterName,
     slot: Slot,
     processes: BTreeMap<u64, Heard>,
-    missed: i64,
+    missed: u64,
+    late: u64,
     pruned_at_ms: u64,
 }
 
@@ -53,12 +54,17 @@ struct Heard {
 impl Inbound {
     pub(crate) fn new(own: ClusterName) -> Self {
         let slot = Slot::of(&own);
-        Self { own, slot, processes: BTreeMap::new(), missed: 0, pruned_at_ms: 0 }
+        Self { own, slot, processes: BTreeMap::new(), missed: 0, late: 0, pruned_at_ms: 0 }
     }
 
-    /// How many messages for this cluster NATS has not delivered, as far as it was noticed.
+    /// How many messages for this cluster were not there when a later one of their process came.
     pub(crate) fn missed(&self) -> u64 {
-        self.missed.max(0).unsigned_abs()
+        self.missed
+    }
+
+    /// How many of these have come after all.
+    pub(crate) fn late(&self) -> u64 {
+        self.late
     }
 
     /// Takes a signed message that came on a partition. `is_alone` says that no other worker hears this partition, so that a gap is a loss.
@@ -87,7 +93,10 @@ impl Inbound {
         heard.note(number, unix_ms)?;
         let counter =
             content.counters.iter().find(|(slot, _)| *slot == self.slot).map(|(_, counter)| *counter);
-        self.missed += heard.count(counter.filter(|_| is_alone));
+        match heard.count(counter.filter(|_| is_alone)) {
+            Place::Next { missed } => self.missed += missed,
+            Place::Late => self.late += 1,
+        }
         if content.to.as_ref().is_some_and(|to| *to != self.own) {
             return Err(Rejection::ForAnother);
         }
@@ -133,6 +142,14 @@ impl Envelope {
     }
 }
 
+/// Where a message stands among those of its process.
+enum Place {
+    /// Behind all before, of which so many are missing.
+    Next { missed: u64 },
+    /// Before others that have come: it was counted as missing.
+    Late,
+}
+
 impl Heard {
     fn note(&mut self, number: u64, unix_ms: u64) -> Result<(), Rejection> {
         if number > self.highest {
@@ -151,20 +168,19 @@ impl Heard {
         Ok(())
     }
 
-    /// By how much this counter changes the number of messages that were missed.
-    fn count(&mut self, counter: Option<u32>) -> i64 {
+    /// Where a message with this counter stands among those of its process.
+    fn count(&mut self, counter: Option<u32>) -> Place {
         let (Some(counter), Some(highest)) = (counter, self.counter) else {
             self.counter = counter;
-            return 0;
+            return Place::Next { missed: 0 };
         };
         // It may have gone round.
         match counter.wrapping_sub(highest).cast_signed() {
             ahead @ 1.. => {
                 self.counter = Some(counter);
-                i64::from(ahead) - 1
+                Place::Next { missed: u64::from(ahead.unsigned_abs()) - 1 }
             }
-            // Late, and counted as missed before.
-            _ => -1,
+            _ => Place::Late,
         }
     }
 }
@@ -252,13 +268,19 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_counted_and_late_messages_taken_off() {
+    fn gaps_are_counted_and_so_are_messages_that_come_late() {
         let mut inbound = inbound();
-        for (number, counter, missed) in
-            [(10, 5, 0), (11, 6, 0), (14, 9, 2), (13, 8, 1), (12, 7, 0), (15, 10, 0), (20, 20, 9)]
-        {
+        for (number, counter, missed, late) in [
+            (10, 5, 0, 0),
+            (11, 6, 0, 0),
+            (14, 9, 2, 0),
+            (13, 8, 2, 1),
+            (12, 7, 2, 2),
+            (15, 10, 2, 2),
+            (20, 20, 11, 2),
+        ] {
             accept(&mut inbound, send(number, counter)).unwrap();
-            assert_eq!(inbound.missed(), missed, "{counter}");
+            assert_eq!((inbound.missed(), inbound.late()), (missed, late), "{counter}");
         }
     }
 
