@@ -12,8 +12,8 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use gatewayworker_http::api::ApiError;
 use gatewayworker_http::api::error::{BUSY, ErrorKind, ORIGIN_NOT_ALLOWED};
+use gatewayworker_http::api::{ApiError, TokenError};
 
 use crate::shared::{Shared, peer};
 
@@ -45,6 +45,8 @@ pub(crate) enum TokenState {
     None,
     /// It does not, or shows a wrong one.
     Needed,
+    /// Its address has shown too many wrong ones, so that the right one is refused for a while, too.
+    LockedOut,
     /// It does.
     Good,
 }
@@ -53,10 +55,11 @@ impl TokenState {
     /// Checks a request for which the token is not needed. A wrong one counts all the same: nobody is to try tokens
     /// here.
     pub(crate) fn of(shared: &Shared, request: &Request) -> Self {
-        match &shared.token {
-            None => Self::None,
-            Some(token) if token.check(request.headers(), peer(request)).is_ok() => Self::Good,
-            Some(_) => Self::Needed,
+        let Some(token) = &shared.token else { return Self::None };
+        match token.check(request.headers(), peer(request)) {
+            Ok(()) => Self::Good,
+            Err(TokenError::LockedOut { .. }) => Self::LockedOut,
+            Err(TokenError::Missing | TokenError::Wrong) => Self::Needed,
         }
     }
 
@@ -64,6 +67,7 @@ impl TokenState {
         match self {
             Self::None => "none",
             Self::Needed => "needed",
+            Self::LockedOut => "locked_out",
             Self::Good => "good",
         }
     }

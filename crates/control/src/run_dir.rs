@@ -11,7 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Error, anyhow};
+use anyhow::{Context, Error, anyhow, bail};
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
@@ -99,6 +99,10 @@ impl RunDir {
     /// When that is not possible.
     pub(crate) fn make(&self) -> anyhow::Result<()> {
         let directory = self.0.display();
+        if self.0 == Path::new("/run") {
+            // The default of a start in `/`.
+            bail!("{directory} belongs to the system: start in another directory, or name one by --run-dir");
+        }
         if self.0.is_dir() {
             return Ok(());
         }
@@ -248,6 +252,12 @@ mod tests {
         let run_dir = RunDir::new(&directory.path().join("run")).unwrap();
         run_dir.make().unwrap();
         run_dir
+    }
+
+    #[test]
+    fn the_systems_own_run_is_nobodys_run_directory() {
+        let refused = RunDir::new(Path::new("/run")).unwrap().make().unwrap_err();
+        assert!(refused.to_string().contains("--run-dir"), "{refused}");
     }
 
     #[test]

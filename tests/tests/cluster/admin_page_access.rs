@@ -41,7 +41,7 @@ async fn what_is_about_clients_needs_the_token_and_an_address_that_guesses_is_lo
     let shown = page.get("/api/cluster").token(ADMIN_TOKEN).send().await;
     assert_eq!(
         (shown.status, &shown.body["token"]),
-        (200, &json!("needed")),
+        (200, &json!("locked_out")),
         "numbers are there all the same"
     );
 }

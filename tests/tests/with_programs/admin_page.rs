@@ -88,7 +88,7 @@ pub(crate) async fn without_the_token_it_shows_the_cluster_and_nothing_of_a_clie
     let browser = browser::launch(&[]).await;
     let cluster = Cluster::start().await;
     let (_client, id) = client(&cluster).await;
-    let (_served, url) = serve(&cluster).await;
+    let (served, url) = serve(&cluster).await;
     let page = browser.open_in("en-US", &url).await.unwrap();
     let well =
         "document.querySelector('.verdict.good')?.textContent.includes('1 gateway, 1 worker, 1 client')";
@@ -112,6 +112,18 @@ pub(crate) async fn without_the_token_it_shows_the_cluster_and_nothing_of_a_clie
     page.wait_for("document.querySelector('#call')", LIMIT).await.unwrap();
     page.click("#forget").await.unwrap();
     page.wait_for("document.querySelector('#token')", LIMIT).await.unwrap();
+
+    enter_token(&page, ADMIN_TOKEN).await;
+    page.wait_for("document.querySelector('#call')", LIMIT).await.unwrap();
+    // Somebody else at this address guesses: the page is refused with its good token, and keeps it.
+    for _ in 0..10 {
+        served.get("/api/cluster").token("wrong").send().await;
+    }
+    page.wait_for("document.querySelector('#token-error')?.textContent.includes('Too many')", LIMIT)
+        .await
+        .unwrap();
+    let kept = page.eval::<String>("sessionStorage.getItem('gatewayworker-admin-token')").await.unwrap();
+    assert_eq!(kept, ADMIN_TOKEN);
 }
 
 pub(crate) async fn a_client_is_found_by_a_uid_that_is_markup_and_runs_no_code() {

@@ -73,7 +73,8 @@ async function look() {
   const cluster = await ask('/api/cluster', undefined, limit);
   // A token that was given or forgotten meanwhile is not what this answer is about.
   if (token() === shown) {
-    if (shown && cluster.token !== 'good') {
+    // While the address is locked out nobody knows whether the token is good.
+    if (shown && cluster.token !== 'good' && cluster.token !== 'locked_out') {
       forgetToken();
       state.wasRejected = true;
     }

@@ -15,11 +15,8 @@ export function createTokenForm(root) {
     required: true,
     'aria-describedby': 'token-error',
   });
-  const error = h(
-    'p',
-    { class: 'error', id: 'token-error', role: 'alert' },
-    state.wasRejected ? t('tokenRejected') : null,
-  );
+  const why = state.token === 'locked_out' ? 'tokenTooMany' : state.wasRejected ? 'tokenRejected' : null;
+  const error = h('p', { class: 'error', id: 'token-error', role: 'alert' }, why && t(why));
   state.wasRejected = false;
   const submit = async (event) => {
     event.preventDefault();

@@ -22,7 +22,8 @@ pub(super) const ROWS: &[Row] = &[
     .may_double(),
     Row::new(
         "joins-and-a-worker-killed",
-        "What is said to a group behind a join reaches who has joined; no join waits for a killed worker.",
+        "What is said to a group behind a join reaches who has joined; a join waits for a killed worker no longer than for \
+         a frozen one.",
         |stage| Box::pin(worker_killed(stage)),
     )
     .detected()
@@ -55,7 +56,7 @@ async fn worker_killed(stage: &mut Stage) -> Result<()> {
     let mut worker = stage.take_worker()?;
     stage.kill_worker(&mut worker).await?;
     stage.until_detected(stage.timing().after).await;
-    // Its sockets are closed, or reset: then its leases run out.
+    // The system resets its interest links where something was unread: then its leases run out.
     stage.end_joins(stage.timing().lease() + LATE).await;
     Ok(())
 }
