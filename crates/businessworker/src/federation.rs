@@ -129,8 +129,9 @@ pub(crate) fn metrics(stats: &Stats, into: &mut Families) {
 /// The numbers for `status`.
 pub(crate) fn stats(stats: &Stats) -> Vec<(&'static str, u64)> {
     vec![
+        // The others are shown as parts of this.
+        ("federation", stats.clusters.len() as u64),
         ("federation_connected", stats.is_connected.into()),
-        ("federation_clusters", stats.clusters.len() as u64),
         ("federation_published", stats.published),
         ("federation_not_published", stats.not_published),
         ("federation_received", stats.received),
