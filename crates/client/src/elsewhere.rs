@@ -96,6 +96,18 @@ pub(crate) fn send<T: Target>(
 }
 
 impl Gateway {
+    /// Returns the length of the longest frame for a gateway, in bytes, whichever cluster has it.
+    pub(crate) fn max_frame_len_at(&self, gateway: SocketAddrV4) -> usize {
+        let limit = self.max_frame_len();
+        match self.federation() {
+            Some(federation) if !self.links().read().contains_key(&gateway) => {
+                let beside = at_gateway_len(&Frame::default()) - Frame::default().encoded_len();
+                limit.min(federation.max_call_len().saturating_sub(beside))
+            }
+            _ => limit,
+        }
+    }
+
     /// Checks that a frame for a gateway that is not the own cluster's can be sent.
     pub(crate) fn check_elsewhere(&self, gateway: SocketAddrV4, frame: &Frame) -> Result<(), Error> {
         check_len(frame, MAX_FRAME_LEN)?;

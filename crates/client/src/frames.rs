@@ -28,7 +28,7 @@ pub(crate) fn send_to_clients(
     ids: Vec<u32>,
     message: &Payload,
 ) -> impl Iterator<Item = (SocketAddrV4, Frame)> {
-    let parts = chunks(ids, |_| ID_COST, room_beside(gateway.max_frame_len(), message, 0));
+    let parts = chunks(ids, |_| ID_COST, room_beside(gateway.max_frame_len_at(address), message, 0));
     parts.into_iter().map(move |ids| {
         let command = Command::SendToAll { to: Audience::Only(ids), message: message.clone() };
         (address, command.into_frame())

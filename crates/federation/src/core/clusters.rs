@@ -1,6 +1,6 @@
 //! [`Clusters`]: the other clusters, as far as this process has heard of them, and where their gateways are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
 use gatewayworker_client::ClusterName;
@@ -26,7 +26,8 @@ pub(crate) struct Presence {
 pub(crate) struct Clusters {
     own: ClusterName,
     others: BTreeMap<ClusterName, Cluster>,
-    own_gateways: BTreeSet<SocketAddrV4>,
+    /// Those of the own cluster, and when it last had them.
+    own_gateways: BTreeMap<SocketAddrV4, u64>,
     by_gateway: BTreeMap<SocketAddrV4, ClusterName>,
     /// Since when NATS is connected without a break.
     connected_ms: Option<u64>,
@@ -44,7 +45,7 @@ impl Clusters {
         Self {
             own,
             others: BTreeMap::new(),
-            own_gateways: BTreeSet::new(),
+            own_gateways: BTreeMap::new(),
             by_gateway: BTreeMap::new(),
             connected_ms: None,
             was_connected: false,
@@ -75,8 +76,8 @@ impl Clusters {
     /// Notes what a cluster has said of itself. Returns whether it was not known before.
     pub(crate) fn hear(&mut self, cluster: ClusterName, presence: Presence, now_ms: u64) -> bool {
         if cluster == self.own {
-            // Those that stop are remembered: a client that was there is nobody else's.
-            self.own_gateways.extend(presence.gateways);
+            // Those that stop are remembered for a while: a client that was there is nobody else's.
+            self.own_gateways.extend(presence.gateways.into_iter().map(|gateway| (gateway, now_ms)));
             return false;
         }
         if presence.is_leaving {
@@ -95,6 +96,7 @@ impl Clusters {
         if self.connected_ms.is_none() {
             return Vec::new();
         }
+        self.own_gateways.retain(|_, seen_ms| now_ms < *seen_ms + FORGET_MS);
         let silent = self.others.iter().filter(|(_, cluster)| now_ms >= cluster.heard_ms + FORGET_MS);
         let silent: Vec<_> = silent.map(|(name, _)| name.clone()).collect();
         silent.iter().for_each(|name| drop(self.others.remove(name)));
@@ -121,7 +123,7 @@ impl Clusters {
 
     /// The cluster that has a gateway with this address, if it is not the own one.
     pub(crate) fn of_gateway(&self, gateway: SocketAddrV4) -> Option<&ClusterName> {
-        self.by_gateway.get(&gateway).filter(|_| !self.own_gateways.contains(&gateway))
+        self.by_gateway.get(&gateway).filter(|_| !self.own_gateways.contains_key(&gateway))
     }
 
     /// The slots that a message goes to. A slot is left out only if it is known that nobody there is meant.
@@ -179,6 +181,10 @@ mod tests {
         clusters.hear(name("own"), has(&[4]), 0);
         let found = |port| clusters.of_gateway(gateway(port)).map(ClusterName::as_str);
         assert_eq!([1, 2, 3, 4, 5].map(found), [Some("a"), Some("a"), None, None, None]);
+        // In the end the address may be another cluster's.
+        clusters.hear(name("b"), has(&[2, 3]), FORGET_MS);
+        clusters.forget(FORGET_MS);
+        assert_eq!(clusters.of_gateway(gateway(3)), Some(&name("b")));
     }
 
     #[test]
