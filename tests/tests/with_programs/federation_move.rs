@@ -63,7 +63,7 @@ impl Reader {
 }
 
 async fn readers(cluster: &Cluster, count: usize) -> Vec<Reader> {
-    let connect = |n| Reader::connect(cluster.gateways[n % cluster.gateways.len()].listener);
+    let connect = |n: usize| Reader::connect(cluster.gateways[n % cluster.gateways.len()].listener);
     stream::iter(0..count).map(connect).buffer_unordered(50).collect().await
 }
 
