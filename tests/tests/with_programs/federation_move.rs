@@ -26,6 +26,14 @@ struct Read {
     is_closed: bool,
 }
 
+/// What a client has read: all numbers from some one to the last, once each.
+#[derive(Debug, PartialEq)]
+struct Summary {
+    last: u64,
+    is_in_order: bool,
+    is_closed: bool,
+}
+
 impl Reader {
     async fn connect(listener: SocketAddr) -> Self {
         let (mut client, _) = WsClient::greeted(listener).await;
@@ -53,12 +61,15 @@ impl Reader {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Checks that it has missed nothing between the first number and the last, and returns these.
-    async fn read(self) -> (u64, u64, bool) {
+    /// Checks that it has missed nothing between the first number and the last.
+    async fn read(self) -> Summary {
         let Read { numbers, is_closed } = soon("the last message", self.task).await.unwrap();
-        let (first, last) = (*numbers.first().unwrap(), *numbers.last().unwrap());
-        assert!(numbers.into_iter().eq(first..=last), "each number once and in order");
-        (first, last, is_closed)
+        let (first, last) = (*numbers.iter().min().unwrap(), *numbers.iter().max().unwrap());
+        let mut sorted = numbers.clone();
+        sorted.sort_unstable();
+        assert!(sorted.into_iter().eq(first..=last), "each number once: {numbers:?}");
+        let is_in_order = numbers.is_sorted();
+        Summary { last, is_in_order, is_closed }
     }
 }
 
@@ -131,10 +142,14 @@ pub(crate) async fn a_live_system_goes_from_one_cluster_to_two_and_back_and_lose
     for gateway in &mut second.gateways {
         gateway.stop().await;
     }
+    let mut out_of_order = 0;
     for reader in new {
-        let (.., is_closed) = reader.read().await;
+        let Summary { is_in_order, is_closed, .. } = reader.read().await;
         assert!(is_closed);
+        // While a partition goes from one worker to another, order is not promised.
+        out_of_order += usize::from(!is_in_order);
     }
+    eprintln!("{out_of_order} clients of the second cluster have read numbers in another order");
     let back = readers(&first, clients / 2).await;
     for worker in &mut second.workers {
         worker.stop().await;
@@ -148,13 +163,9 @@ pub(crate) async fn a_live_system_goes_from_one_cluster_to_two_and_back_and_lose
 
     stop.send(()).unwrap();
     let last = soon("the sender", sending).await.unwrap();
-    for reader in old {
-        let (_, read, is_closed) = reader.read().await;
-        assert_eq!((read, is_closed), (last, false), "nobody was closed, and nobody has missed anything");
-    }
-    for reader in back {
-        let (_, read, is_closed) = reader.read().await;
-        assert_eq!((read, is_closed), (last, false));
+    let all = Summary { last, is_in_order: true, is_closed: false };
+    for reader in old.into_iter().chain(back) {
+        assert_eq!(reader.read().await, all, "nobody was closed, and nobody has missed anything");
     }
     eprintln!(
         "{clients} clients went from one cluster to two and back: {last} messages to each, none missed"

@@ -1,8 +1,9 @@
 //! [`Workers`]: which worker of the own cluster subscribes to which partition.
 //!
-//! Each worker decides for itself, by what it has heard of the others. The owner of a partition is the worker with the highest hash of
-//! worker and partition (rendezvous hashing), so that a worker that comes or goes moves few of them. A worker holds a partition before the former
-//! owner gives it up: the subscriptions are in one queue group, so NATS gives a message to one of both.
+//! Each worker decides for itself, by what it has heard of the others. A partition that nobody holds is for its owner, the worker with
+//! the highest hash of worker and partition (rendezvous hashing). A worker that holds one keeps it until it stops: what is on its way to
+//! a subscription that ends may be lost. One that stops gives it up when another holds it: the subscriptions are in one queue group, so
+//! NATS gives a message to one of both.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use super::hash::hash;
 use super::partitions::{Partition, Partitions};
 
 /// A worker that was not heard for so long is gone, in ms.
-const GONE_MS: u64 = 2_000;
+const GONE_MS: u64 = 3_000;
 
 /// How often a worker announces itself, in ms.
 const HELLO_MS: u64 = 500;
@@ -125,14 +126,14 @@ impl Workers {
         self.others.retain(|_, other| now_ms < other.heard_ms + GONE_MS);
         let knows_others = now_ms >= connected_ms + LISTEN_MS;
         for partition in Partition::all() {
-            let owner = self.owner(partition);
-            if owner == Some(self.own) {
-                if !self.holds.has(partition) && knows_others {
+            let other = self.other_holder(partition);
+            if !self.holds.has(partition) {
+                if knows_others && other.is_none() && self.owner(partition) == Some(self.own) {
                     self.holds.insert(partition);
                     changes.subscribe.insert(partition);
                 }
-            } else if self.holds.has(partition)
-                && owner.is_some_and(|owner| self.is_held_by(owner, partition))
+            } else if other
+                .is_some_and(|other| self.is_leaving || rank(other, partition) > rank(self.own, partition))
             {
                 self.holds.remove(partition);
                 changes.unsubscribe.insert(partition);
@@ -147,18 +148,24 @@ impl Workers {
         changes
     }
 
-    /// The worker that is to hold a partition; `None` if all are leaving.
+    /// The worker that is to hold a partition which nobody holds; `None` if all are leaving.
     fn owner(&self, partition: Partition) -> Option<u64> {
         let staying = self.others.iter().filter(|(_, other)| !other.hello.is_leaving).map(|(id, _)| *id);
         let own = (!self.is_leaving).then_some(self.own);
-        staying
-            .chain(own)
-            .max_by_key(|worker| (hash(&[b"owner", &worker.to_be_bytes(), &[partition.number()]]), *worker))
+        staying.chain(own).max_by_key(|worker| rank(*worker, partition))
     }
 
-    fn is_held_by(&self, worker: u64, partition: Partition) -> bool {
-        self.others.get(&worker).is_some_and(|other| other.hello.holds.has(partition))
+    /// Another worker that holds a partition and stays: the one that is to keep it, if there are several.
+    fn other_holder(&self, partition: Partition) -> Option<u64> {
+        let holds = |other: &Other| !other.hello.is_leaving && other.hello.holds.has(partition);
+        let holders = self.others.iter().filter(|(_, other)| holds(other)).map(|(id, _)| *id);
+        holders.max_by_key(|worker| rank(*worker, partition))
     }
+}
+
+/// The order of workers for a partition.
+fn rank(worker: u64, partition: Partition) -> (u64, u64) {
+    (hash(&[b"owner", &worker.to_be_bytes(), &[partition.number()]]), worker)
 }
 
 #[cfg(test)]
@@ -233,13 +240,32 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_comes_takes_partitions_without_a_gap() {
-        let mut cluster = Cluster::of(1..=3);
+    fn a_worker_that_comes_takes_nothing_until_another_leaves() {
+        let mut cluster = Cluster::of(1..=2);
         cluster.add(9);
-        while cluster.workers[&9].holds() == Partitions::default() {
-            assert!(cluster.each_is_held());
-            cluster.step();
+        cluster.run(5_000);
+        assert_eq!(cluster.workers[&9].holds(), Partitions::default());
+        for leaving in [1, 2] {
+            let now_ms = cluster.now_ms;
+            cluster.workers.get_mut(&leaving).unwrap().leave(now_ms);
+            while !cluster.workers[&leaving].has_left() {
+                assert!(cluster.each_is_held());
+                cluster.step();
+            }
+            cluster.workers.remove(&leaving);
         }
+        assert!(Partition::all().all(|partition| cluster.holders(partition) == [9]));
+    }
+
+    #[test]
+    fn of_two_workers_that_hold_a_partition_one_gives_it_up() {
+        // Each comes while it cannot hear the other.
+        let mut cluster = Cluster::of([1]);
+        let alone = std::mem::take(&mut cluster.workers);
+        cluster.add(2);
+        cluster.run(2 * LISTEN_MS);
+        cluster.workers.extend(alone);
+        assert!(Partition::all().all(|partition| cluster.holders(partition).len() == 2));
         cluster.run(1_000);
         assert!(cluster.each_is_held_once());
     }
@@ -268,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn the_partitions_of_a_worker_that_is_gone_are_taken_in_two_seconds() {
+    fn the_partitions_of_a_worker_that_is_gone_are_taken_in_three_seconds() {
         let mut cluster = Cluster::of(1..=3);
         cluster.workers.remove(&2);
         cluster.run(GONE_MS + 600);
