@@ -11,22 +11,35 @@ use std::sync::OnceLock;
 /// It does not build.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        // .../target/<profile>/deps/<test>
-        let test = std::env::current_exe().expect("the test has a path");
-        let profile = test.ancestors().nth(2).expect("the test is in target/<profile>/deps").to_owned();
-        let mut build = Command::new(env!("CARGO"));
-        // The same packages and targets as `cargo test --workspace`, and so the same features: otherwise Cargo would
-        // compile everything a second time.
-        build.args(["build", "--quiet", "--workspace", "--bin", "gatewayworker", "--test", "processes"]);
-        build.arg("--target-dir");
-        build.arg(profile.parent().expect("a profile is in target"));
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().expect("cargo runs").success(), "the binary does not build");
-        profile.join(format!("gatewayworker{}", std::env::consts::EXE_SUFFIX))
-    })
+    BINARY.get_or_init(|| built("gatewayworker", &["--bin", "gatewayworker", "--test", "processes"]))
+}
+
+/// Returns the path of the load generator's binary, `bench`, which has the daemons that it starts beside it. Builds all of
+/// them first, as [`binary`] does.
+///
+/// # Panics
+/// One of them does not build.
+pub fn load_generator() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let targets = ["--bin", "bench", "--bin", "gateway", "--bin", "register", "--example", "bench_worker"];
+    BINARY.get_or_init(|| built("bench", &[&targets[..], &["--test", "processes"]].concat()))
+}
+
+/// Builds `targets` of the workspace in this build's profile, and returns the path of the program `name`.
+fn built(name: &str, targets: &[&str]) -> PathBuf {
+    // .../target/<profile>/deps/<test>
+    let test = std::env::current_exe().expect("the test has a path");
+    let profile = test.ancestors().nth(2).expect("the test is in target/<profile>/deps").to_owned();
+    let mut build = Command::new(env!("CARGO"));
+    // The same packages and targets as `cargo test --workspace`, and so the same features: otherwise Cargo would
+    // compile everything a second time.
+    build.args(["build", "--quiet", "--workspace"]).args(targets).arg("--target-dir");
+    build.arg(profile.parent().expect("a profile is in target"));
+    if profile.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().expect("cargo runs").success(), "{name} does not build");
+    profile.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// Sends a signal to a process, by its short name (`HUP`). Returns whether the process exists. The shell's built-in `kill`

@@ -81,6 +81,14 @@ impl Certificate {
     /// # Panics
     /// The file has no certificate.
     pub fn connector(&self, versions: &[&'static SupportedProtocolVersion]) -> TlsConnector {
+        TlsConnector::from(self.client_config(versions))
+    }
+
+    /// Returns the configuration of a client that trusts the certificate in the file, and uses these versions of TLS.
+    ///
+    /// # Panics
+    /// The file has no certificate.
+    pub fn client_config(&self, versions: &[&'static SupportedProtocolVersion]) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.der()).expect("a certificate");
         let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -89,7 +97,7 @@ impl Certificate {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        TlsConnector::from(Arc::new(config))
+        Arc::new(config)
     }
 
     /// Connects with any version of TLS.

@@ -2,11 +2,15 @@
 //!
 //! They run supervised: each prints `ready` to standard output when it listens, and drains when its standard input
 //! ends, which happens also when this program is killed. Each gateway and the register has a loopback address of its
-//! own, and none is 127.0.0.1: so they ping each other as across hosts, and `sockets` counts links by address.
+//! own, and none is 127.0.0.1, and links are TCP's: so they ping each other as across hosts, and `sockets` counts links by
+//! address.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::rc::Rc;
 use std::time::Duration;
@@ -41,19 +45,30 @@ pub(crate) struct Gateway {
     pub(crate) lan_ip: Ipv4Addr,
 }
 
+/// The settings of a cluster that are not the daemons' defaults.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Setup {
+    /// How many clusters, and gateways in them, this run has started before: they have their addresses.
+    pub(crate) before: (usize, usize),
+    /// Further flags of each gateway, and of each worker.
+    pub(crate) gateway_flags: Vec<String>,
+    pub(crate) worker_flags: Vec<String>,
+    /// The directory for the daemons' logs, if they are wanted.
+    pub(crate) logs: Option<PathBuf>,
+}
+
 /// A register with gateways and workers.
 pub(crate) struct Cluster {
+    setup: Setup,
     pub(crate) register: Daemon,
     register_address: String,
     pub(crate) gateways: Vec<Gateway>,
     pub(crate) workers: Vec<Daemon>,
-    /// What the gateways and workers are told about their setting `interest`.
-    pub(crate) interest: bool,
 }
 
 impl Daemon {
-    /// Starts `binary`, a path relative to the directory of this program.
-    fn start(name: String, binary: &str, flags: &[String]) -> Result<Self> {
+    /// Starts `binary`, a path relative to the directory of this program. Its log goes to a file in `logs` too, if given.
+    fn start(name: String, binary: &str, flags: &[String], logs: Option<&Path>) -> Result<Self> {
         let own = std::env::current_exe().context("the path of this program is unknown")?;
         let path = own.with_file_name(binary);
         let mut command = Command::new(&path);
@@ -63,6 +78,8 @@ impl Daemon {
             }
         }
         let mut child = command
+            // Not a flag, which programs of earlier versions would refuse.
+            .env("GATEWAYWORKER_UNIX_LINKS", "false")
             .arg("--supervised")
             .args(flags)
             .stdin(Stdio::piped())
@@ -77,7 +94,11 @@ impl Daemon {
             child.stderr.take().context("the process has no log")?,
         );
         let log_tail = Rc::new(RefCell::new(VecDeque::new()));
-        tokio::task::spawn_local(keep_log_tail(log, log_tail.clone()));
+        let file = match logs.map(|logs| logs.join(format!("{}.log", name.replace(' ', "-")))) {
+            Some(path) => Some(File::create(&path).with_context(|| format!("creating {}", path.display()))?),
+            None => None,
+        };
+        tokio::task::spawn_local(keep_log_tail(log, log_tail.clone(), file));
         Ok(Daemon { name, child, pid, out: BufReader::new(out), log_tail })
     }
 
@@ -143,10 +164,14 @@ impl Daemon {
     }
 }
 
-/// Reads a log, and keeps its last lines.
-async fn keep_log_tail(log: ChildStderr, log_tail: Rc<RefCell<VecDeque<String>>>) {
+/// Reads a log, and keeps its last lines, and all lines in a file, if given.
+async fn keep_log_tail(log: ChildStderr, log_tail: Rc<RefCell<VecDeque<String>>>, mut file: Option<File>) {
     let mut lines = BufReader::new(log).lines();
     while let Ok(Some(line)) = lines.next_line().await {
+        if let Some(file) = &mut file {
+            // A full disk takes nothing from the measurement.
+            let _ = writeln!(file, "{line}");
+        }
         let mut log_tail = log_tail.borrow_mut();
         if log_tail.len() == LAST_LINES {
             log_tail.pop_front();
@@ -155,16 +180,34 @@ async fn keep_log_tail(log: ChildStderr, log_tail: Rc<RefCell<VecDeque<String>>>
     }
 }
 
+impl Setup {
+    /// Has all daemons send to groups and uids everywhere, unless they are to use interest, their default.
+    pub(crate) fn interest(mut self, interest: bool) -> Self {
+        if !interest {
+            for flags in [&mut self.gateway_flags, &mut self.worker_flags] {
+                flags.push("--interest=false".into());
+            }
+        }
+        self
+    }
+}
+
 impl Cluster {
-    /// Starts a register, and waits until it listens.
+    /// Starts a register with further settings for the others, and waits until it listens.
     ///
     /// # Errors
     /// It does not start.
-    pub(crate) async fn start() -> Result<Self> {
-        let listen = format!("{}:0", loopback(REGISTER));
-        let mut register = Daemon::start("the register".into(), "register", &["--listen".into(), listen])?;
+    pub(crate) async fn start_with(setup: Setup) -> Result<Self> {
+        let place = u8::try_from(setup.before.0).ok().and_then(|before| REGISTER.checked_sub(before));
+        let listen = format!("{}:0", loopback(place.context("too many clusters")?));
+        let name = match setup.before.0 {
+            0 => "the register".into(),
+            before => format!("register {}", before + 1),
+        };
+        let flags = ["--listen".into(), listen];
+        let mut register = Daemon::start(name, "register", &flags, setup.logs.as_deref())?;
         let register_address = register.ready().await?;
-        Ok(Cluster { register, register_address, gateways: Vec::new(), workers: Vec::new(), interest: true })
+        Ok(Cluster { setup, register, register_address, gateways: Vec::new(), workers: Vec::new() })
     }
 
     /// Starts one more gateway. Does not wait for it.
@@ -172,7 +215,7 @@ impl Cluster {
     /// # Errors
     /// Its program cannot be started.
     pub(crate) fn add_gateway(&mut self) -> Result<()> {
-        let number = self.gateways.len() + 1;
+        let number = self.setup.before.1 + self.gateways.len() + 1;
         let lan_ip =
             loopback(u8::try_from(number).ok().filter(|n| *n < REGISTER).context("too many gateways")?);
         let flags = [
@@ -183,8 +226,9 @@ impl Cluster {
         ];
         let mut flags: Vec<_> =
             flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
-        flags.push(format!("--interest={}", self.interest));
-        let daemon = Daemon::start(format!("gateway {number}"), "gateway", &flags)?;
+        flags.extend_from_slice(&self.setup.gateway_flags);
+        let daemon =
+            Daemon::start(format!("gateway {number}"), "gateway", &flags, self.setup.logs.as_deref())?;
         self.gateways.push(Gateway { daemon, lan_ip });
         Ok(())
     }
@@ -194,10 +238,14 @@ impl Cluster {
     /// # Errors
     /// Its program cannot be started.
     pub(crate) fn add_worker(&mut self) -> Result<()> {
-        let name = format!("worker {}", self.workers.len() + 1);
-        let interest = format!("--interest={}", self.interest);
-        let flags = ["--register-address".into(), self.register_address.clone(), interest];
-        self.workers.push(Daemon::start(name, "examples/bench_worker", &flags)?);
+        let name = match self.setup.before.0 {
+            0 => format!("worker {}", self.workers.len() + 1),
+            before => format!("worker {} of cluster {}", self.workers.len() + 1, before + 1),
+        };
+        let mut flags = vec!["--register-address".into(), self.register_address.clone()];
+        flags.extend_from_slice(&self.setup.worker_flags);
+        let logs = self.setup.logs.as_deref();
+        self.workers.push(Daemon::start(name, "examples/bench_worker", &flags, logs)?);
         Ok(())
     }
 
@@ -240,6 +288,12 @@ impl Cluster {
     }
 }
 
+/// One of two rows of loopback addresses for the clients of this run. They differ from those of its daemons.
+pub(crate) fn own_address(row: u8, place: u8) -> Ipv4Addr {
+    let [_, second, low, place] = loopback(place).octets();
+    Ipv4Addr::new(127, second + 64 * (1 + (row & 1)), low, place)
+}
+
 /// One of the addresses that this run has for itself, as far as that can be.
 fn loopback(place: u8) -> Ipv4Addr {
     let [.., high, low] = std::process::id().to_be_bytes();
@@ -254,11 +308,14 @@ mod tests {
     fn addresses_are_loopback_and_differ() {
         assert!(loopback(1).is_loopback() && loopback(1) != Ipv4Addr::LOCALHOST);
         assert_ne!(loopback(1), loopback(REGISTER));
+        let own = [own_address(0, 1), own_address(1, 1), own_address(0, 2), loopback(1)];
+        assert!(own.iter().all(Ipv4Addr::is_loopback));
+        assert_eq!(std::collections::BTreeSet::from(own).len(), 4);
     }
 
     #[tokio::test]
     async fn a_missing_program_is_named() {
-        let missing = Daemon::start("gateway 7".into(), "no such program", &[]).err().unwrap();
+        let missing = Daemon::start("gateway 7".into(), "no such program", &[], None).err().unwrap();
         let text = format!("{missing:#}");
         assert!(text.contains("gateway 7") && text.contains("no such program"), "{text}");
     }
@@ -272,7 +329,7 @@ mod tests {
                 // Any program that takes these flags badly: this one is a test harness.
                 let own = std::env::current_exe().unwrap();
                 let binary = own.file_name().unwrap().to_string_lossy().into_owned();
-                let mut daemon = Daemon::start("worker 3".into(), &binary, &["--what".into()]).unwrap();
+                let mut daemon = Daemon::start("worker 3".into(), &binary, &["--what".into()], None).unwrap();
                 let failed = daemon.ready().await.unwrap_err();
                 while daemon.log_tail.borrow().is_empty() {
                     tokio::task::yield_now().await;

@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Buckets per power of two.
 const STEPS: u64 = 64;
 
 /// Counts of nanosecond values.
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Histogram {
     counts: Vec<u64>,
     total: u64,
@@ -24,6 +27,13 @@ impl Histogram {
         self.counts[bucket(nanos)] += 1;
         self.total += 1;
         self.max = self.max.max(nanos);
+    }
+
+    /// Adds the values of another one.
+    pub(crate) fn merge(&mut self, other: &Histogram) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(count, other)| *count += other);
+        self.total += other.total;
+        self.max = self.max.max(other.max);
     }
 
     /// Removes all values.

@@ -7,7 +7,8 @@
 //! The application of the servers must speak the benchmark protocol. It greets each client with a JSON object. It
 //! returns a text message that begins with `E` to its sender, and sends one that begins with `B` to all. It joins a
 //! group at `J<group> `, leaves it at `L<group> `, and sends `G<group> …` to the group. It answers `S` with `S` and the
-//! number of sessions. The case `mesh` starts its servers itself, and also uses `I` and `T` of `bench_worker`.
+//! number of sessions. The case `mesh` starts its servers itself, and also uses `I` and `T` of `bench_worker`. So does
+//! the case `scale`, whose clients are in processes of their own (`generator`).
 
 mod address;
 mod args;
@@ -15,6 +16,8 @@ mod case;
 mod client;
 mod client_set;
 mod cluster;
+#[cfg(target_os = "linux")]
+mod generator;
 mod histogram;
 mod open;
 mod pace;

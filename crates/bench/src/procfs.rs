@@ -53,6 +53,11 @@ impl Processes {
         Processes { pids: vec![std::process::id()], tree: false }
     }
 
+    /// Adds other processes.
+    pub(crate) fn add(&mut self, others: &Processes) {
+        self.pids.extend_from_slice(&others.pids);
+    }
+
     /// Whether there is no process to measure.
     pub(crate) fn is_empty(&self) -> bool {
         self.pids.is_empty()

@@ -71,7 +71,7 @@ pub(crate) fn table(case: &str, systems: &[System]) -> String {
     for (letter, system) in ('A'..).zip(systems) {
         let _ = writeln!(out, "  {letter}: {} {} ({} processes)", system.name, system.url, system.pids.len());
     }
-    let _ = write!(out, "{:<28}", "");
+    let _ = write!(out, "{:<32}", "");
     ('A'..).zip(systems).for_each(|(letter, system)| {
         let short: String = system.name.chars().take(13).collect();
         let _ = write!(out, "{:>14}", if short.is_empty() { letter.into() } else { short });
@@ -86,7 +86,7 @@ pub(crate) fn table(case: &str, systems: &[System]) -> String {
         } else {
             format!("{} ({})", metric.name, metric.unit)
         };
-        let _ = write!(out, "{label:<28}");
+        let _ = write!(out, "{label:<32}");
         for system in &medians {
             let value =
                 system.iter().find(|other| other.name == metric.name).map(|other| number(other.value));

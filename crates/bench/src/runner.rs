@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
 use crate::address::Url;
-use crate::args::{Case, Cli, Common, Mesh};
+use crate::args::{Case, Cli, Common, Mesh, Scale};
 use crate::case::{self, Outcome, Target};
 use crate::procfs::Processes;
 use crate::report::{self, Progress, System};
@@ -20,10 +20,14 @@ const OTHER_FILES: u64 = 64;
 /// # Errors
 /// A round did not end. The rounds before it are reported.
 pub(crate) fn run(cli: &Cli) -> Result<bool> {
+    if let Case::Generate = cli.case {
+        return generate();
+    }
     allow_open_files(u64::from(cli.case.connections()) + OTHER_FILES)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting")?;
     let (systems, ended) = match (&cli.case, cli.case.common()) {
         (Case::Mesh(mesh), _) => meshes(mesh, &runtime),
+        (Case::Scale(scale), _) => scaled(scale, &runtime),
         (_, Some(common)) => loaded(&cli.case, common, &runtime),
         (_, None) => (Vec::new(), Ok(())),
     };
@@ -65,6 +69,44 @@ fn meshes(mesh: &Mesh, runtime: &Runtime) -> (Vec<System>, Result<()>) {
     (systems, Ok(()))
 }
 
+/// Measures clients on as many gateways as they need.
+#[cfg(target_os = "linux")]
+fn scaled(scale: &Scale, runtime: &Runtime) -> (Vec<System>, Result<()>) {
+    let progress = Progress::new("scale".into());
+    let run = async {
+        case::scale::check(scale)?;
+        case::scale::run(scale, &progress).await
+    };
+    match LocalSet::new().block_on(runtime, run) {
+        Ok(system) => (vec![system], Ok(())),
+        Err(error) => (Vec::new(), Err(error)),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn scaled(_: &Scale, _: &Runtime) -> (Vec<System>, Result<()>) {
+    (Vec::new(), Err(anyhow::anyhow!("the case scale runs on Linux only")))
+}
+
+/// Runs as a process of the load generator of `scale`.
+#[cfg(target_os = "linux")]
+fn generate() -> Result<bool> {
+    allow_all_open_files()?;
+    crate::generator::run().map(|()| true)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn generate() -> Result<bool> {
+    anyhow::bail!("the case scale runs on Linux only")
+}
+
+/// Raises the limit on open files as far as the system allows.
+#[cfg(target_os = "linux")]
+fn allow_all_open_files() -> Result<()> {
+    let (_, hard) = rlimit::Resource::NOFILE.get().context("reading the limit on open files")?;
+    rlimit::Resource::NOFILE.set(hard, hard).context("raising the limit on open files")
+}
+
 fn rounds(case: &Case, systems: &mut [(Target, System)], runtime: &Runtime) -> Result<()> {
     let count = case.rounds();
     for round in 0..count {
@@ -96,7 +138,9 @@ async fn one(case: &Case, target: &Target, progress: &Progress) -> Result<Outcom
         Case::Join(join) => case::join::run(join, target, progress).await,
         Case::Fair(fair) => case::fair::run(fair, target, progress).await,
         Case::Burst(burst) => case::burst::run(burst, target, progress).await,
-        Case::Mesh(_) => anyhow::bail!("a mesh starts its servers itself"),
+        Case::Mesh(_) | Case::Scale(_) | Case::Generate => {
+            anyhow::bail!("this case starts its servers itself")
+        }
     }
 }
 
@@ -111,6 +155,8 @@ fn name(case: &Case) -> &'static str {
         Case::Fair(_) => "fair",
         Case::Burst(_) => "burst",
         Case::Mesh(_) => "mesh",
+        Case::Scale(_) => "scale",
+        Case::Generate => "generate",
     }
 }
 

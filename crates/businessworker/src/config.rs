@@ -91,7 +91,7 @@ pub struct Flags {
     pub link_timeout_ms: Option<u64>,
 
     /// Send messages to groups and uids only to gateways of ours that may have one [default: true]
-    #[arg(long, value_name = "BOOL", env = "GATEWAYWORKER_BUSINESSWORKER_INTEREST", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", env = "GATEWAYWORKER_INTEREST", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interest: Option<bool>,
 
@@ -99,6 +99,18 @@ pub struct Flags {
     #[arg(long, value_name = "MS", env = "GATEWAYWORKER_BUSINESSWORKER_GATEWAY_LOST_AFTER_MS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway_lost_after_ms: Option<u64>,
+
+    /// Link to gateways of this host over Unix sockets, where they offer that, instead of TCP [default: true]
+    #[arg(
+        long,
+        value_name = "BOOL",
+        env = "GATEWAYWORKER_UNIX_LINKS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true"
+    )]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unix_links: Option<bool>,
 
     /// Run handlers on N threads, 0 for one on each core [default: 0]
     #[arg(long, value_name = "N", env = "GATEWAYWORKER_BUSINESSWORKER_THREADS")]
@@ -221,6 +233,9 @@ pub struct Config<A = NoSettings> {
     /// before it is lost, in milliseconds; 30000 by default. Then `on_close` runs for its clients,
     /// with [`GatewayLost`](crate::CloseReason::GatewayLost).
     pub gateway_lost_after_ms: u64,
+    /// Whether links to gateways of this host go over Unix sockets; they do by default, where the gateway
+    /// runs as the same user or as root.
+    pub unix_links: bool,
     /// The number of threads for handlers, beside the one that serves the links; 0 for one
     /// on each core, the default.
     pub threads: usize,
@@ -278,6 +293,7 @@ impl<A: Default> Default for Config<A> {
             link_timeout_ms: 9_000,
             interest: true,
             gateway_lost_after_ms: 30_000,
+            unix_links: true,
             threads: 0,
             metrics_listen: None,
             federation: Vec::new(),
@@ -372,6 +388,7 @@ impl<A> Config<A> {
             link_timeout_ms: self.link_timeout_ms,
             interest: self.interest,
             gateway_lost_after_ms: self.gateway_lost_after_ms,
+            unix_links: self.unix_links,
             threads: self.threads,
             metrics_listen: self.metrics_listen,
             admin: self.admin,

@@ -109,6 +109,13 @@ impl<A> Config<A> {
         self
     }
 
+    /// Sets whether links to gateways of this host go over Unix sockets.
+    #[must_use]
+    pub fn with_unix_links(mut self, unix_links: bool) -> Self {
+        self.unix_links = unix_links;
+        self
+    }
+
     /// Sets TLS with gateways and registers.
     #[must_use]
     pub fn with_link_tls(mut self, tls: LinkTlsConfig) -> Self {

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use gatewayworker_client::ClientId;
+use gatewayworker_net::Transport;
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::task::TaskTracker;
@@ -50,6 +51,8 @@ pub(crate) struct EventQueues<E> {
     pub(crate) tasks: TaskTracker,
     /// The number of gateways that events come from now.
     gateways: AtomicUsize,
+    /// Those of them whose event link is a Unix socket.
+    gateways_unix: AtomicUsize,
     /// The application's runtime.
     pub(crate) runtime: Handle,
 }
@@ -74,13 +77,15 @@ impl<E: Events> EventQueues<E> {
             room: Room::default(),
             tasks: TaskTracker::new(),
             gateways: AtomicUsize::new(0),
+            gateways_unix: AtomicUsize::new(0),
             runtime: Handle::current(),
         })
     }
 
     /// Counts one more gateway that events come from, until what is returned is dropped.
-    pub(crate) fn linked(&self) -> Counted<'_> {
-        Counted::new(&self.gateways)
+    pub(crate) fn linked(&self, transport: Transport) -> (Counted<'_>, Option<Counted<'_>>) {
+        let unix = (transport == Transport::Unix).then(|| Counted::new(&self.gateways_unix));
+        (Counted::new(&self.gateways), unix)
     }
 
     /// Returns the number of gateways that events come from.
@@ -98,6 +103,7 @@ impl<E: Events> EventQueues<E> {
         let stats = &self.handler.stats;
         vec![
             ("gateways", self.gateways() as u64),
+            ("gateways_unix", self.gateways_unix.load(Ordering::Relaxed) as u64),
             ("events", stats.events.get()),
             ("events_redelivered", stats.redelivered.get()),
             ("errors", stats.errors.get() + stats.panics.get()),

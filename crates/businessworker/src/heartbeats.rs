@@ -34,18 +34,39 @@ type Links = Arc<Mutex<Vec<EventLink>>>;
 
 /// The runtime of the thread, before it is started. Its tasks run from then on.
 #[derive(Debug)]
-pub(crate) struct HeartbeatRuntime(Runtime);
+pub(crate) struct HeartbeatRuntime {
+    handle: Handle,
+    /// `None` once the thread has it.
+    runtime: Option<Runtime>,
+}
 
 impl HeartbeatRuntime {
     /// # Errors
     /// The system has no descriptors left for it.
     pub(crate) fn new() -> io::Result<Self> {
-        Builder::new_current_thread().enable_all().build().map(Self)
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
     /// What tasks are spawned with.
     pub(crate) fn handle(&self) -> &Handle {
-        self.0.handle()
+        &self.handle
+    }
+
+    /// Runs its tasks on this thread until `until` is ready.
+    fn run(mut self, until: impl Future<Output = ()>) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.block_on(until);
+        }
+    }
+}
+
+impl Drop for HeartbeatRuntime {
+    fn drop(&mut self) {
+        // Where the thread was not started: within a task no runtime may be dropped that waits for its threads.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
@@ -86,7 +107,7 @@ impl Heartbeats {
                 }
             }
         };
-        thread::Builder::new().name("heartbeats".into()).spawn(move || runtime.0.block_on(beats))?;
+        thread::Builder::new().name("heartbeats".into()).spawn(move || runtime.run(beats))?;
         Ok(Self { event_links, wake })
     }
 

@@ -14,7 +14,7 @@ use gatewayworker_client::worker::{WorkerHandle, follow_gateways};
 use gatewayworker_daemon::{BindError, ListenerSource, Stats, WatchedLoops};
 use gatewayworker_http::RequestCounts;
 use gatewayworker_metrics::{Exporter, Health, Metrics};
-use gatewayworker_net::{LinkTls, LinkTlsError, RegisterLinks, registers};
+use gatewayworker_net::{LinkConnector, LinkTls, LinkTlsError, RegisterLinks, registers};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -301,6 +301,7 @@ pub async fn serve<E: Events>(
     #[cfg(feature = "federation")]
     let federation = federation::join(&config).await?;
     let mut registers = Registers::follow(&config, tls.clone());
+    let connector = LinkConnector::default().with_tls(tls).with_unix_links(config.unix_links);
     let clients = Arc::new(Clients::new(ClientMap::default(), BUDGET));
     let network = Network::start().map_err(Error::Thread)?;
     let _watched = network.spawn(loops.watch("the links' thread".to_owned()));
@@ -312,7 +313,7 @@ pub async fn serve<E: Events>(
         let builder = builder.federation(federation.clone().map(|federation| Arc::new(federation) as _));
         builder
             .secret_key(config.secret_key.clone())
-            .link_tls(tls.clone())
+            .connector(connector.clone())
             .question_timeout(config.question_timeout())
             .liveness(Liveness::new(config.link_ping_interval(), config.link_timeout()))
             .process(process)
@@ -398,7 +399,7 @@ pub async fn serve<E: Events>(
         identity: identity(&config, process).with_trace_contexts(spans.is_some()),
         heartbeats,
         registers: registers.links.clone(),
-        tls,
+        connector,
         stop: shutdown.clone(),
         limits: LinkLimits {
             // The other half is for the events that come until then.

@@ -9,6 +9,7 @@ use std::net::SocketAddrV4;
 use bytes::Bytes;
 use gatewayworker_protocol::{Audience, Body, ClientId, Command, Frame, HEADER_LEN, Payload};
 
+use crate::gateway::check_len;
 use crate::names::Names;
 use crate::{Delivery, Error, Gateway};
 
@@ -55,6 +56,12 @@ pub(crate) fn to_each(
         }
         let commands = commands(own.remove(address).unwrap_or_default());
         plan.extend(commands.into_iter().map(|command| (*address, command.into_frame())));
+    }
+    if plan.is_empty() {
+        // What is too long is so wherever the members are.
+        for command in commands(Vec::new()) {
+            check_len(&command.into_frame(), gateway.max_frame_len())?;
+        }
     }
     gateway.tell_some(&plan)
 }

@@ -23,7 +23,7 @@ use crate::federation::Federation;
 use crate::link::{Interest, LinkSettings, QuestionObserver};
 use crate::links::Links;
 use crate::session_observer::SessionObserver;
-use crate::{Delivery, Error, Liveness, Unreached};
+use crate::{Delivery, Error, LinkConnector, Liveness, Unreached};
 
 /// Longer limits may be more than a clock can show.
 const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -71,7 +71,7 @@ impl GatewayBuilder {
     fn new(source: Source) -> Self {
         let settings = LinkSettings {
             secret_key: SecretKey::default(),
-            tls: None,
+            connector: LinkConnector::default(),
             question_timeout: Duration::from_secs(5),
             liveness: Liveness::default(),
             process: 0,
@@ -93,7 +93,21 @@ impl GatewayBuilder {
     /// Speaks TLS with gateways and registers; plain TCP by default. The daemons have to be
     /// configured for it: see [`LinkTlsConfig`](crate::LinkTlsConfig).
     pub fn link_tls(mut self, tls: impl Into<Option<LinkTls>>) -> Self {
-        self.settings.tls = tls.into();
+        self.settings.connector = self.settings.connector.with_tls(tls.into());
+        self
+    }
+
+    /// Sets whether links to gateways of this host go over Unix sockets, which cost less than TCP; they do by
+    /// default, where the gateway runs as the same user or as root.
+    pub fn unix_links(mut self, unix_links: bool) -> Self {
+        self.settings.connector = self.settings.connector.with_unix_links(unix_links);
+        self
+    }
+
+    /// Connects to gateways by `connector`; see
+    /// [`WorkerBuilder::connector`](crate::worker::WorkerBuilder::connector).
+    pub(crate) fn connector(mut self, connector: LinkConnector) -> Self {
+        self.settings.connector = connector;
         self
     }
 
@@ -189,7 +203,7 @@ impl GatewayBuilder {
             Source::Addresses(addresses) => addresses,
             Source::Registers(names) => {
                 let (list, addresses) = watch::channel(Vec::new());
-                let (key, tls) = (self.settings.secret_key.clone(), self.settings.tls.clone());
+                let (key, tls) = (self.settings.secret_key.clone(), self.settings.connector.tls().cloned());
                 let follow = async move {
                     registers::follow(&names, &key, tls.as_ref(), list, &RegisterLinks::default()).await;
                 };

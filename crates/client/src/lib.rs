@@ -105,7 +105,7 @@ pub use send::Sending;
 pub use session::{SessionData, SessionError};
 pub use targets::{Target, ToAll, ToClient, ToClients, ToGroups, ToUids};
 
-pub use gatewayworker_net::{LinkTls, LinkTlsConfig, LinkTlsError};
+pub use gatewayworker_net::{LinkConnector, LinkTls, LinkTlsConfig, LinkTlsError};
 pub use gatewayworker_protocol::{ClientId, GroupId, IdError, ParseClientIdError, SecretKey, Uid, php};
 
 /// The core without IO, for the simulator. Not an API: it may change at any time.

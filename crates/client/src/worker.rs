@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use gatewayworker_net::LinkTls;
+use gatewayworker_net::LinkConnector;
 use gatewayworker_protocol::{ClientId, Command, EventCounts, Pairing, SecretKey, encode_done};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -79,9 +79,10 @@ impl WorkerBuilder {
         self
     }
 
-    /// Speaks TLS with gateways; plain TCP by default. See [`GatewayBuilder::link_tls`].
-    pub fn link_tls(mut self, tls: Option<LinkTls>) -> Self {
-        self.builder = self.builder.link_tls(tls);
+    /// Connects to gateways by `connector`. See [`GatewayBuilder::link_tls`] and
+    /// [`GatewayBuilder::unix_links`].
+    pub fn connector(mut self, connector: LinkConnector) -> Self {
+        self.builder = self.builder.connector(connector);
         self
     }
 

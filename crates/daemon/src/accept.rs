@@ -1,11 +1,13 @@
 //! Accepts connections, for a daemon's listeners, and does nothing else: the handler spawns a task for what takes
 //! time, otherwise one slow peer keeps all others waiting.
 
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use gatewayworker_net::{Backoff, LogLimiter};
+use gatewayworker_net::{Backoff, LinkSocket, LogLimiter, UnixLinkListener};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
@@ -20,18 +22,35 @@ pub async fn accept_loop(
     shutdown: &CancellationToken,
     mut handle: impl FnMut(TcpStream, SocketAddr),
 ) {
+    accept_each(|cx| listener.poll_accept(cx), shutdown, |(stream, peer)| handle(stream, peer)).await;
+}
+
+/// Passes each new link over the Unix socket to `handle`, as [`accept_loop`] does with connections over TCP.
+pub async fn accept_unix_links(
+    listener: &UnixLinkListener,
+    shutdown: &CancellationToken,
+    handle: impl FnMut(LinkSocket),
+) {
+    accept_each(|cx| listener.poll_accept(cx), shutdown, handle).await;
+}
+
+async fn accept_each<T>(
+    mut accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<T>>,
+    shutdown: &CancellationToken,
+    mut handle: impl FnMut(T),
+) {
     let mut backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
     let failures = LogLimiter::default();
     loop {
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => return,
-            accepted = listener.accept() => accepted,
+            accepted = poll_fn(&mut accept) => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
+            Ok(accepted) => {
                 backoff.reset();
-                handle(stream, peer);
+                handle(accepted);
             }
             Err(error) if is_of_one_connection(&error) => {
                 debug!(%error, "a peer closed its connection before it was accepted")

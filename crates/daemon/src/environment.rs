@@ -104,6 +104,7 @@ const SETTINGS: &[&str] = &[
     "HTTP_REQUEST_TIMEOUT_MS",
     "HTTP_TOKEN",
     "HTTP_TRUSTED_PROXIES",
+    "INTEREST",
     "LINK_TLS_CA",
     "LINK_TLS_CERTIFICATE",
     "LINK_TLS_KEY",
@@ -119,6 +120,7 @@ const SETTINGS: &[&str] = &[
     "REGISTER_METRICS_LISTEN",
     "RUN_DIR",
     "SECRET_KEY",
+    "UNIX_LINKS",
 ];
 
 /// The prefixes of the settings of one daemon.

@@ -55,7 +55,7 @@ mod version;
 mod warnings;
 mod watched_loops;
 
-pub use accept::accept_loop;
+pub use accept::{accept_loop, accept_unix_links};
 pub use address::{AddressError, bind, bind_as, check_address, resolve};
 pub use config::{CommonFlags, ConfigError, load, load_with_former_keys, take_negative_numbers};
 pub use counter::Counter;

@@ -85,7 +85,13 @@ fn messages(suite: &mut Suite) {
     suite.add("command/a reply into its flush", move || shard.execute(&reply));
     let mut shard = BusyShard::connected(CLIENTS);
     let broadcast = encoded(Command::SendToAll { to: Audience::Everyone, message: message() });
-    suite.add("command/a broadcast into 900 flushes", move || shard.execute(&broadcast));
+    suite.add("command/a broadcast into 900 flushes", {
+        let broadcast = broadcast.clone();
+        move || shard.execute(&broadcast)
+    });
+    let mut shard = BusyShard::connected(100);
+    let eight = broadcast.repeat(8);
+    suite.add("command/8 broadcasts into 100 flushes", move || shard.execute(&eight));
 }
 
 fn encoded(command: Command) -> BytesMut {

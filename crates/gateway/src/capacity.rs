@@ -19,8 +19,9 @@ const SPARE: usize = 16;
 const RUNTIME: usize = 4;
 
 /// The fewest links that there is room for, if `max_links` allows: two of a worker, two of its
-/// successor during a reload, and two of client libraries. Interest links may lack: then everything is sent.
-const MIN_LINKS: usize = 6;
+/// successor during a reload, and two of client libraries. Interest links do not get the last so many places: without one
+/// everything is sent.
+pub(crate) const MIN_LINKS: usize = 6;
 
 /// The fewest connections with which a gateway starts.
 const MIN_CONNECTIONS: usize = 2 * MIN_LINKS;

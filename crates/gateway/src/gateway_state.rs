@@ -29,8 +29,10 @@ use crate::core::worker_link::{Gone, TakenBack};
 use crate::epochs::Epochs;
 use crate::interest::Interests;
 use crate::limit_counts::LimitCounts;
+use crate::link_counts::LinkCounts;
 use crate::listener::Listener;
 use crate::logs::Logs;
+use crate::padded::Padded;
 use crate::shard::message::ShardMessage;
 use crate::workers::{WorkerLink, Workers};
 
@@ -77,11 +79,12 @@ pub(crate) struct GatewayState {
     /// The permits of clients that wait for a worker.
     pub(crate) waiting: Semaphore,
     pub(crate) links: TaskTracker,
+    pub(crate) link_counts: Arc<LinkCounts>,
     /// How many shards wait for workers to handle their closes, as the gateway stops.
     pub(crate) waiting_shards: watch::Sender<usize>,
     /// Cancelled when all clients are closed: links send their last events and end.
     pub(crate) stopping: CancellationToken,
-    pub(crate) closes: CloseCounts,
+    pub(crate) closes: Padded<CloseCounts>,
     pub(crate) last_closes: LastCloses,
     pub(crate) rejections: RejectionCounts,
     pub(crate) limits: LimitCounts,
@@ -89,7 +92,7 @@ pub(crate) struct GatewayState {
     membership_limits: MembershipLimits,
     /// The permits of connections over a limit that wait for their request to be rejected.
     pub(crate) rejection_permits: Arc<Semaphore>,
-    pub(crate) clients: AtomicUsize,
+    pub(crate) clients: Padded<AtomicUsize>,
     /// The counters of each shard.
     pub(crate) counters: Vec<Arc<ShardCounters>>,
     /// Where somebody asks for times.
@@ -103,7 +106,7 @@ pub(crate) struct GatewayState {
     pub(crate) traces: Arc<Semaphore>,
     pub(crate) logs: Logs,
     /// The next sequence number of a connect, join or bind.
-    pub(crate) next_seq: AtomicU64,
+    pub(crate) next_seq: Padded<AtomicU64>,
     /// Where the spans of traced events go; nowhere where no event is traced.
     #[cfg(feature = "otel")]
     pub(crate) span_exporter: Option<gatewayworker_otel::Exporter>,
@@ -133,15 +136,16 @@ impl GatewayState {
             shards,
             waiting: Semaphore::new(config.max_waiting.min(Semaphore::MAX_PERMITS)),
             links: TaskTracker::new(),
+            link_counts: Arc::default(),
             waiting_shards: watch::Sender::new(0),
             stopping: CancellationToken::new(),
-            closes: CloseCounts::default(),
+            closes: Padded::default(),
             last_closes: LastCloses::default(),
             rejections: RejectionCounts::default(),
             limits: LimitCounts::default(),
             membership_limits: config.membership_limits(),
             rejection_permits: Arc::new(Semaphore::new(capacity.rejected)),
-            clients: AtomicUsize::new(0),
+            clients: Padded::default(),
             counters,
             timings: None,
             started: Instant::now(),
@@ -149,7 +153,7 @@ impl GatewayState {
             inspections: Semaphore::new(MAX_INSPECTIONS),
             traces: Arc::new(Semaphore::new(MAX_TRACES)),
             logs: Logs::default(),
-            next_seq: AtomicU64::new(1),
+            next_seq: Padded(AtomicU64::new(1)),
             #[cfg(feature = "otel")]
             span_exporter: None,
             config,
@@ -209,6 +213,7 @@ impl GatewayState {
                 ("dropped", delivery.dropped()),
                 ("closes_lost", delivery.closes_lost()),
             ],
+            self.link_counts.stats(),
             self.rejections.stats(),
             self.limits.stats(),
             self.traffic(),

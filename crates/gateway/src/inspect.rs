@@ -162,7 +162,7 @@ fn worker_report(worker: &Arc<WorkerLink>, oldest: &[(Arc<WorkerLink>, u64)], no
     let report = last.as_ref().map(|last| &last.report);
     WorkerReport {
         key: name(worker.key().as_bytes()),
-        address: worker.buffer.socket().peer_addr().ok().map(|address| address.to_string()),
+        address: worker.buffer.socket().peer().ok().map(|peer| peer.to_string()),
         process: worker.process().map(hex),
         state: state.to_owned(),
         clients: worker.clients() as u64,

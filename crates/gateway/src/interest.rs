@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use gatewayworker_net::LinkWriter;
 use gatewayworker_protocol::Command;
-use gatewayworker_protocol::interest::{InterestReport, Name};
+use gatewayworker_protocol::interest::{InterestReport, Name, NameFilter};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
@@ -80,8 +80,11 @@ impl Interests {
 
     /// Holds the names of joins that are to be executed, and announces those that are new.
     pub(crate) fn hold(self: &Arc<Self>, names: Vec<Name>) -> Hold {
-        let id = self.update(|state, now_ms| state.core.hold(names, now_ms));
-        Hold { interests: self.clone(), id, waits_since: OnceCell::new() }
+        let (id, is_settled) = self.update(|state, now_ms| {
+            let id = state.core.hold(names, now_ms);
+            (id, state.core.is_settled(id))
+        });
+        Hold { interests: self.clone(), id, is_settled, waits_since: OnceCell::new() }
     }
 
     /// Returns what there is and what has happened.
@@ -119,7 +122,9 @@ impl State {
                 Effect::Settled => is_settled = true,
                 Effect::Tell(id, update) => {
                     let Some(writer) = self.links.get(&id) else { continue };
-                    if writer.push(|out| Command::Interest(update).encode(out)).is_ok() {
+                    // A filter has to fit behind the one before it, whatever the limit is.
+                    let limit = writer.limit().max(2 * NameFilter::MAX_BYTES);
+                    if writer.push_within(limit, |out| Command::Interest(update).encode(out)).is_ok() {
                         writer.flush_soon();
                         continue;
                     }
@@ -139,6 +144,8 @@ impl State {
 pub(crate) struct Hold {
     interests: Arc<Interests>,
     id: HoldId,
+    /// They were settled from the beginning: mostly all names are known.
+    is_settled: bool,
     /// When they were first found unsettled, if they were.
     waits_since: OnceCell<Instant>,
 }
@@ -148,6 +155,9 @@ impl Hold {
     ///
     /// Cancel safe.
     pub(crate) async fn settled(&self) -> Option<Duration> {
+        if self.is_settled {
+            return None;
+        }
         let mut settled = self.interests.settled.subscribe();
         loop {
             settled.mark_unchanged();

@@ -80,8 +80,10 @@ pub fn said<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, limit: usize, may_co
     let (mut shard, workers) = testing::shard();
     let worker = workers.join("worker", usize::MAX, Features::ALL);
     let policy = ListenerPolicy { max_message_bytes: limit, ..testing::policy() };
-    let mut inbox = Inbox::new(&policy, Vec::new(), may_compress);
-    let (key, connection) = testing::client(&mut shard, 1, &worker, policy);
+    let mut inbox = Inbox::new(&policy, Vec::new());
+    let connection = testing::MemoryConnection::new(policy);
+    let new = NewClient { may_compress, ..testing::new_client(1, &worker, connection.clone()) };
+    let key = shard.insert(new, 0);
     for piece in pieces {
         let mut piece = piece.to_vec();
         match shard.receive(key, &mut inbox, &mut piece, 0) {
@@ -225,17 +227,19 @@ impl BusyShard {
         let keys: Vec<Key> = (1..=n)
             .map(|connection_id| {
                 let permit = ConnectionPermit::acquire(&listener).expect("there is one for each");
-                let socket = Rc::new(crate::socket::Socket::Plain(into(&sink)));
+                let socket = crate::socket::Socket::Plain(into(&sink));
                 shard.insert(NewClient {
                     connection_id,
                     seq: connection_id.into(),
                     address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
                     connection: ClientConnection::new(permit, socket),
                     worker: link.clone(),
+                    may_compress: false,
+                    response: Bytes::new(),
                 })
             })
             .collect();
-        let inbox = Inbox::new(&listener.policy, Vec::new(), false);
+        let inbox = Inbox::new(&listener.policy, Vec::new());
         Self { shard, link, state, inbox, key: keys[0], _sink: sink }
     }
 

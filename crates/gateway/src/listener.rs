@@ -18,12 +18,14 @@ use crate::config::{Config, ConfigError, ListenerConfig, TraceParent};
 use crate::core::keyed_limit::KeyedLimit;
 use crate::core::listener_policy::ListenerPolicy;
 use crate::core::websocket::encode;
+use crate::padded::Padded;
 use crate::tls::Certificate;
 
 /// An open listener.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    pub(crate) policy: ListenerPolicy,
+    /// Each delivery reads it. The counts beside it change with each connection.
+    pub(crate) policy: Padded<ListenerPolicy>,
     /// The certificate, where its clients speak TLS.
     pub(crate) certificate: Option<Arc<Certificate>>,
     pub(crate) handshake_timeout: Duration,
@@ -70,7 +72,7 @@ impl Listener {
             policy.ping = policy.encode_only(Payload::plain(config.ping_data.clone()));
         }
         Ok(Self {
-            policy,
+            policy: Padded(policy),
             certificate: listener.load_certificate()?.map(Arc::new),
             handshake_timeout: Duration::from_millis(config.handshake_timeout_ms),
             max_header_bytes: config.max_header_bytes,
@@ -242,6 +244,20 @@ mod tests {
         assert_eq!(ConnectionPermit::acquire(&narrow).unwrap_err(), LimitReached::Listener);
         drop(second);
         let _fifth = ConnectionPermit::acquire(&wide).unwrap();
+    }
+
+    #[test]
+    fn the_settings_that_each_delivery_reads_share_no_cache_line_with_counts() {
+        let listener = listener("listen = 'a:1'", &Arc::new(ConnectionLimit::new(1))).unwrap();
+        let settings = std::ptr::from_ref(&listener.policy).addr();
+        // The references to the listener are counted before it.
+        assert_eq!(settings % 128, 0);
+        let count = std::ptr::from_ref(&listener.own_limit.count).addr();
+        let behind = settings + size_of_val(&listener.policy);
+        assert!(
+            count < settings || count >= behind.next_multiple_of(128),
+            "{count} is within {settings}..{behind}"
+        );
     }
 
     #[test]

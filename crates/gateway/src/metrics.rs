@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gatewayworker_metrics::{Families, Kind, Source};
+use gatewayworker_net::Transport;
 use tokio::time::timeout;
 
 use crate::core::counters::{ListenerCounters, ShardCounters};
@@ -137,6 +138,14 @@ impl GatewayMetrics {
             .iter()
             .map(|link| link.buffer.pushed().saturating_sub(link.buffer.written()))
             .sum::<u64>();
+        let links = [Transport::Tcp, Transport::Unix]
+            .map(|transport| (transport.to_string(), self.shared.link_counts.get(transport) as u64));
+        into.gauges(
+            "gatewayworker_links",
+            "Links of workers and client libraries, by transport: tcp, or unix within the host.",
+            "transport",
+            links,
+        );
         into.gauge("gatewayworker_link_outbox_bytes", "Bytes that wait to be written to workers.", waiting);
         into.gauge(
             "gatewayworker_events_unacked",

@@ -1,7 +1,8 @@
 //! Links between daemons: what both ends need.
 //!
 //! - [`LinkWriter`]: a bounded outbox before a socket,
-//! - [`LinkStream`]: the socket of a link, TCP or TLS ([`LinkTls`]) over it,
+//! - [`LinkStream`]: the stream of a link: a [`LinkSocket`], TCP or Unix, or TLS ([`LinkTls`]) over it,
+//! - [`LinkConnector`]: connects links to gateways; [`UnixLinkListener`]: accepts those of this host,
 //! - [`LineReader`]: lines of bounded length,
 //! - [`Backoff`]: the wait before the next attempt to connect,
 //! - [`registers`]: announcing a gateway to registers and following their lists;
@@ -30,6 +31,8 @@ mod connection_lists;
 mod held_for;
 mod line;
 mod link;
+mod link_connector;
+mod link_socket;
 mod link_stream;
 mod link_tls;
 mod log_limiter;
@@ -38,6 +41,9 @@ mod register_links;
 mod register_view;
 pub mod registers;
 mod retransmission;
+mod unix_links;
+#[cfg(target_os = "linux")]
+mod unix_socket;
 
 pub use address_prefix::AddressPrefix;
 pub use awake_deadline::AwakeDeadline;
@@ -45,12 +51,17 @@ pub use backoff::Backoff;
 pub use held_for::HeldFor;
 pub use line::{LineError, LineReader};
 pub use link::{LinkWriter, PushError};
+pub use link_connector::LinkConnector;
+pub use link_socket::{DetachedLinkSocket, LinkPeer, LinkSocket, LinkSocketRef, Transport};
 pub use link_stream::{LinkReader, LinkSink, LinkStream};
 pub use link_tls::{LinkTls, LinkTlsConfig, LinkTlsError};
 pub use log_limiter::LogLimiter;
 pub use register_links::RegisterLinks;
 pub use register_view::WitnessLimits;
 pub use retransmission::limit_retransmission_pause;
+pub use unix_links::UnixLinkListener;
+#[cfg(target_os = "linux")]
+pub use unix_socket::UnixSocket;
 
 /// The decisions about registers, for the simulator.
 ///

@@ -12,11 +12,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::{Buf, BytesMut};
 use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::LinkSink;
 use crate::link_stream::Through;
+use crate::{LinkSink, LinkSocketRef};
 
 /// A buffer that has grown beyond this is freed when it is empty, in bytes.
 const KEEP: usize = 64 * 1024;
@@ -85,7 +84,7 @@ impl LinkWriter {
     }
 
     /// The socket, to read its addresses.
-    pub fn socket(&self) -> &TcpStream {
+    pub fn socket(&self) -> LinkSocketRef<'_> {
         self.socket.socket()
     }
 

@@ -1,4 +1,4 @@
-//! The socket of a link between daemons: TCP, or TLS over it.
+//! The stream of a link between daemons: its socket, or TLS over it.
 //!
 //! A [`LinkStream`] is connected or accepted, and then split. The [`LinkReader`] belongs to the task
 //! that reads the link; the [`LinkSink`] to a [`LinkWriter`](crate::LinkWriter), which any thread
@@ -14,10 +14,11 @@ use std::time::Duration;
 use bytes::{BufMut, BytesMut};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::ToSocketAddrs;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpStream, ToSocketAddrs};
 
-use crate::LinkTls;
+use crate::link_socket::{ReadHalf, WriteHalf};
+use crate::{LinkSocket, LinkSocketRef, LinkTls};
 
 /// How long the handshake of TLS may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -28,17 +29,17 @@ const CHUNK: usize = 64 * 1024;
 /// How many bytes are read at once where the runtime is not asked.
 const DIRECT_CHUNK: usize = 4096;
 
-/// The socket of a link.
+/// The stream of a link.
 #[derive(Debug)]
 pub struct LinkStream {
-    tcp: TcpStream,
+    socket: LinkSocket,
     tls: Option<rustls::Connection>,
 }
 
 /// The reading half of a link, for [`AsyncReadExt`](tokio::io::AsyncReadExt).
 #[derive(Debug)]
 pub struct LinkReader {
-    tcp: OwnedReadHalf,
+    socket: ReadHalf,
     tls: Option<Tls>,
 }
 
@@ -46,7 +47,7 @@ pub struct LinkReader {
 /// [`AsyncWriteExt`](tokio::io::AsyncWriteExt). What is written over TLS is to be flushed.
 #[derive(Debug)]
 pub struct LinkSink {
-    tcp: OwnedWriteHalf,
+    socket: WriteHalf,
     tls: Option<Tls>,
 }
 
@@ -54,9 +55,9 @@ pub struct LinkSink {
 struct Tls(Arc<Mutex<rustls::Connection>>);
 
 impl LinkStream {
-    /// A link over plain TCP.
-    pub fn plain(tcp: TcpStream) -> Self {
-        Self { tcp, tls: None }
+    /// A link without TLS.
+    pub fn plain(socket: impl Into<LinkSocket>) -> Self {
+        Self { socket: socket.into(), tls: None }
     }
 
     /// Connects to a peer daemon as [`connect`](crate::connect) does, over TLS where `tls` is given.
@@ -64,26 +65,34 @@ impl LinkStream {
     /// # Errors
     /// As `connect`, and when the handshake fails or takes over 10 s.
     pub async fn connect(address: impl ToSocketAddrs, tls: Option<&LinkTls>) -> io::Result<Self> {
-        let tcp = crate::connect(address).await?;
-        let Some(tls) = tls else { return Ok(Self::plain(tcp)) };
-        Self::shake_hands(tcp, tls.connector()?).await
+        Self::connected(crate::connect(address).await?.into(), tls).await
+    }
+
+    /// Takes a socket that is connected to a peer daemon, over TLS where `tls` is given.
+    ///
+    /// # Errors
+    /// When the handshake fails or takes over 10 s.
+    pub(crate) async fn connected(socket: LinkSocket, tls: Option<&LinkTls>) -> io::Result<Self> {
+        let Some(tls) = tls else { return Ok(Self::plain(socket)) };
+        Self::shake_hands(socket, tls.connector()?).await
     }
 
     /// Takes an accepted connection, over TLS where `tls` is given.
     ///
     /// # Errors
     /// When the handshake fails or takes over 10 s.
-    pub async fn accept(tcp: TcpStream, tls: Option<&LinkTls>) -> io::Result<Self> {
-        let Some(tls) = tls else { return Ok(Self::plain(tcp)) };
-        Self::shake_hands(tcp, tls.acceptor()?).await
+    pub async fn accept(socket: impl Into<LinkSocket>, tls: Option<&LinkTls>) -> io::Result<Self> {
+        let Some(tls) = tls else { return Ok(Self::plain(socket)) };
+        Self::shake_hands(socket.into(), tls.acceptor()?).await
     }
 
-    async fn shake_hands(tcp: TcpStream, mut tls: rustls::Connection) -> io::Result<Self> {
+    async fn shake_hands(stream: LinkSocket, mut tls: rustls::Connection) -> io::Result<Self> {
+        let socket = stream.by_ref();
         let shaking = async {
             loop {
                 while tls.wants_write() {
-                    tcp.writable().await?;
-                    match tls.write_tls(&mut TryWrite(&tcp, Through::Runtime)) {
+                    socket.writable().await?;
+                    match tls.write_tls(&mut TryWrite(socket, Through::Runtime)) {
                         Ok(_) => {}
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         Err(error) => return Err(error),
@@ -92,13 +101,13 @@ impl LinkStream {
                 if !tls.is_handshaking() {
                     return Ok(());
                 }
-                tcp.readable().await?;
-                match tls.read_tls(&mut TryRead(&tcp, Through::Runtime)) {
+                socket.readable().await?;
+                match tls.read_tls(&mut TryRead(socket, Through::Runtime)) {
                     Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                     Ok(_) => {
                         if let Err(error) = tls.process_new_packets() {
                             // The alert says why; the peer need not read it.
-                            let _ = tls.write_tls(&mut TryWrite(&tcp, Through::Runtime));
+                            let _ = tls.write_tls(&mut TryWrite(socket, Through::Runtime));
                             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
                         }
                     }
@@ -108,22 +117,22 @@ impl LinkStream {
             }
         };
         match tokio::time::timeout(HANDSHAKE_TIMEOUT, shaking).await {
-            Ok(Ok(())) => Ok(Self { tcp, tls: Some(tls) }),
+            Ok(Ok(())) => Ok(Self { socket: stream, tls: Some(tls) }),
             Ok(Err(error)) => Err(io::Error::new(error.kind(), format!("link_tls: {error}"))),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "link_tls: no handshake within 10 s")),
         }
     }
 
     /// The socket.
-    pub fn socket(&self) -> &TcpStream {
-        &self.tcp
+    pub fn socket(&self) -> LinkSocketRef<'_> {
+        self.socket.by_ref()
     }
 
     /// The two halves.
     pub fn into_split(self) -> (LinkReader, LinkSink) {
-        let (reading, writing) = self.tcp.into_split();
+        let (reading, writing) = self.socket.into_split();
         let tls = self.tls.map(|tls| Tls(Arc::new(Mutex::new(tls))));
-        (LinkReader { tcp: reading, tls: tls.clone() }, LinkSink { tcp: writing, tls })
+        (LinkReader { socket: reading, tls: tls.clone() }, LinkSink { socket: writing, tls })
     }
 }
 
@@ -153,7 +162,7 @@ impl LinkReader {
     }
 
     fn try_read_through(&mut self, buffer: &mut BytesMut, through: Through) -> io::Result<Option<usize>> {
-        let mut socket = TryRead(self.tcp.as_ref(), through);
+        let mut socket = TryRead(self.socket(), through);
         let Some(tls) = &self.tls else {
             return match read_into(&mut socket, buffer) {
                 Ok(read) => Ok(Some(read)),
@@ -165,8 +174,8 @@ impl LinkReader {
     }
 
     /// The socket, to read its addresses.
-    pub fn socket(&self) -> &TcpStream {
-        self.tcp.as_ref()
+    pub fn socket(&self) -> LinkSocketRef<'_> {
+        self.socket.by_ref()
     }
 }
 
@@ -176,14 +185,14 @@ impl AsyncRead for LinkReader {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Some(tls) = &self.tls else { return Pin::new(&mut self.tcp).poll_read(cx, buffer) };
-        let tcp = self.tcp.as_ref();
+        let Some(tls) = &self.tls else { return Pin::new(&mut self.socket).poll_read(cx, buffer) };
+        let socket = self.socket();
         loop {
             // First what is there: the socket may have nothing more.
-            if tls.read(&mut TryRead(tcp, Through::Runtime), buffer)?.is_some() {
+            if tls.read(&mut TryRead(socket, Through::Runtime), buffer)?.is_some() {
                 return Poll::Ready(Ok(()));
             }
-            ready!(tcp.poll_read_ready(cx))?;
+            ready!(socket.poll_read_ready(cx))?;
         }
     }
 }
@@ -191,14 +200,14 @@ impl AsyncRead for LinkReader {
 impl AsyncWrite for LinkSink {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         if self.tls.is_none() {
-            return Pin::new(&mut self.tcp).poll_write(cx, bytes);
+            return Pin::new(&mut self.socket).poll_write(cx, bytes);
         }
         loop {
             match self.try_write(bytes, Through::Runtime) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 written => return Poll::Ready(written),
             }
-            ready!(self.tcp.as_ref().poll_write_ready(cx))?;
+            ready!(self.socket().poll_write_ready(cx))?;
         }
     }
 
@@ -208,14 +217,14 @@ impl AsyncWrite for LinkSink {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 flushed => return Poll::Ready(flushed),
             }
-            ready!(self.tcp.as_ref().poll_write_ready(cx))?;
+            ready!(self.socket().poll_write_ready(cx))?;
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.close_notify();
         ready!(self.as_mut().poll_flush(cx))?;
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }
 
@@ -287,7 +296,7 @@ impl LinkSink {
     /// # Errors
     /// `WouldBlock` where nothing is taken now; others where the link is broken.
     pub(crate) fn try_write(&self, bytes: &[u8], through: Through) -> io::Result<usize> {
-        let mut socket = TryWrite(self.tcp.as_ref(), through);
+        let mut socket = TryWrite(self.socket(), through);
         let Some(tls) = &self.tls else { return socket.write(bytes) };
         let mut tls = tls.lock();
         flush(&mut tls, &mut socket)?;
@@ -308,7 +317,7 @@ impl LinkSink {
     /// # Errors
     /// As [`try_write`](Self::try_write).
     pub(crate) fn try_flush(&self, through: Through) -> io::Result<()> {
-        let mut socket = TryWrite(self.tcp.as_ref(), through);
+        let mut socket = TryWrite(self.socket(), through);
         self.tls.as_ref().map_or(Ok(()), |tls| flush(&mut tls.lock(), &mut socket))
     }
 
@@ -320,8 +329,8 @@ impl LinkSink {
     }
 
     /// The socket.
-    pub fn socket(&self) -> &TcpStream {
-        self.tcp.as_ref()
+    pub fn socket(&self) -> LinkSocketRef<'_> {
+        self.socket.by_ref()
     }
 }
 
@@ -340,18 +349,18 @@ fn flush(tls: &mut rustls::Connection, socket: &mut TryWrite<'_>) -> io::Result<
 /// A plain link.
 impl From<OwnedWriteHalf> for LinkSink {
     fn from(tcp: OwnedWriteHalf) -> Self {
-        Self { tcp, tls: None }
+        Self { socket: WriteHalf::Tcp(tcp), tls: None }
     }
 }
 
 /// A plain link.
 impl From<OwnedReadHalf> for LinkReader {
     fn from(tcp: OwnedReadHalf) -> Self {
-        Self { tcp, tls: None }
+        Self { socket: ReadHalf::Tcp(tcp), tls: None }
     }
 }
 
-struct TryRead<'a>(&'a TcpStream, Through);
+struct TryRead<'a>(LinkSocketRef<'a>, Through);
 
 impl Read for TryRead<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -388,7 +397,7 @@ impl Through {
     }
 }
 
-struct TryWrite<'a>(&'a TcpStream, Through);
+struct TryWrite<'a>(LinkSocketRef<'a>, Through);
 
 impl Write for TryWrite<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

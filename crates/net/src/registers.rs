@@ -11,7 +11,6 @@ use std::time::Duration;
 use gatewayworker_protocol::SecretKey;
 use gatewayworker_protocol::register::{MAX_LINE, Message};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -22,7 +21,7 @@ use crate::address_lists::AddressLists;
 use crate::connection_end::ConnectionEnd;
 use crate::connection_lists::Listed;
 use crate::register_connection::{Effect, RegisterConnection};
-use crate::{LineError, LineReader, LinkStream, LinkTls, LogLimiter, RegisterLinks};
+use crate::{LineError, LineReader, LinkSocketRef, LinkStream, LinkTls, LogLimiter, RegisterLinks};
 
 /// How long the host of a register may acknowledge nothing.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
@@ -120,7 +119,7 @@ async fn follow_all(
 ///
 /// A register that is stopped does not read either, but its host acknowledges: the few bytes of the
 /// pings fit into its buffers.
-fn limit_unacknowledged(stream: &TcpStream) {
+fn limit_unacknowledged(stream: LinkSocketRef<'_>) {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     // Without it, it takes longer to notice.
     let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
@@ -295,7 +294,7 @@ impl<F: FnMut(News)> RegisterTask<F> {
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncReadExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
     use crate::connection_lists::MAX_GATEWAYS;

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use crate::LinkSocketRef;
 
 /// The shortest and the longest that Linux takes.
 #[cfg(target_os = "linux")]
@@ -22,10 +22,10 @@ const TCP_RTO_MAX_MS: nix::libc::c_int = 44;
 /// take longer than `silence`, so that it is still the daemon that judges.
 ///
 /// It has an effect on Linux 6.15 and later. Elsewhere a cut that is shorter than `silence`, and longer than
-/// half of it, may end a link. Nothing is lost by that.
-pub fn limit_retransmission_pause(socket: &TcpStream, silence: Duration) {
+/// half of it, may end a link. Nothing is lost by that. A Unix socket has no such pause.
+pub fn limit_retransmission_pause(socket: LinkSocketRef<'_>, silence: Duration) {
     #[cfg(target_os = "linux")]
-    {
+    if let LinkSocketRef::Tcp(socket) = socket {
         use nix::sys::socket::setsockopt;
 
         let pause = (silence / 8).clamp(*BOUNDS.start(), *BOUNDS.end());
@@ -55,7 +55,7 @@ mod tests {
     use nix::libc;
     use nix::sys::socket::getsockopt;
     use nix::sys::socket::sockopt::GetUsize;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -69,7 +69,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         for (silence_s, pause_ms) in [(9, 1_125), (1, 1_000), (3_600, 120_000)] {
-            limit_retransmission_pause(&socket, Duration::from_secs(silence_s));
+            limit_retransmission_pause(LinkSocketRef::Tcp(&socket), Duration::from_secs(silence_s));
             match getsockopt(&socket, LongestPause) {
                 // The kernel counts in ticks of up to 10 ms.
                 Ok(set) => assert!(set.abs_diff(pause_ms) <= 10, "{set} for {pause_ms} ms"),

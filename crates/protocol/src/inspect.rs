@@ -215,7 +215,7 @@ pub struct RegisterReport {
 pub struct WorkerReport {
     /// Its IP address, its name and its id: `127.0.0.1:Chat:0`.
     pub key: String,
-    /// The other end of its event link.
+    /// The other end of its event link: an address, or `unix:4242` for the process 4242 of the gateway's host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
     /// The id of its process, 16 hexadecimal digits; a worker of PHP has none.

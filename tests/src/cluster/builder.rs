@@ -19,8 +19,7 @@ pub struct ClusterBuilder {
 
 impl Default for ClusterBuilder {
     fn default() -> Self {
-        // Two shards on any machine, so that tests cross them.
-        let mut gateway = gateway::Config::default().with_shards(2);
+        let mut gateway = gateway::Config::default().with_shards(shards());
         gateway.shutdown_spread_ms = 50;
         Self {
             gateways: 1,
@@ -31,6 +30,12 @@ impl Default for ClusterBuilder {
             metrics: false,
         }
     }
+}
+
+/// The shards of each gateway: `TEST_SHARDS`, or two on any machine, so that tests cross them.
+fn shards() -> usize {
+    let set = std::env::var("TEST_SHARDS").ok();
+    set.map_or(2, |shards| shards.parse().expect("TEST_SHARDS is a number"))
 }
 
 impl ClusterBuilder {

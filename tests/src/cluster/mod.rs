@@ -173,6 +173,11 @@ impl Cluster {
         self.restart_gateway_when(n, async || ()).await;
     }
 
+    /// The configuration of gateways that are started, or started again, from now on.
+    pub fn gateway_config(&mut self) -> &mut gateway::Config {
+        &mut self.settings.gateway
+    }
+
     /// Stops a gateway, runs `meanwhile`, and starts another in its place.
     ///
     /// # Panics

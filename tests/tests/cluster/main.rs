@@ -34,6 +34,8 @@ mod tls;
 mod traces;
 #[cfg(unix)]
 mod traces_shell;
+#[cfg(target_os = "linux")]
+mod unix_links;
 mod waiting;
 mod wire;
 mod worker_reports;

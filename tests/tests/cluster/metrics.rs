@@ -223,6 +223,7 @@ async fn a_gateway_shows_what_its_workers_have_not_finished() {
     let admitted = "gatewayworker_admission_duration_seconds_count";
     assert_moves(daemon, &[(waiting, -1.0), (admitted, 1.0)], async || gate.admissions.add_permits(1)).await;
     let unacked = "gatewayworker_events_unacked";
+    eventually("the connect to be acknowledged", async || Scrape::of(daemon).await.get(unacked) == 0.0).await;
     assert_moves(daemon, &[(unacked, 2.0)], async || {
         client.send("one").await;
         client.send("two").await;

@@ -6,6 +6,8 @@ mod command_line;
 #[cfg(unix)]
 mod control_tool;
 mod examples;
+#[cfg(target_os = "linux")]
+mod load_generator;
 #[cfg(unix)]
 mod logging;
 #[cfg(unix)]

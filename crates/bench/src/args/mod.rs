@@ -4,6 +4,7 @@
 //! flags that several cases share in `shared`.
 
 mod cases;
+mod scale;
 mod shared;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use serde::Serialize;
 
 pub(crate) use cases::{Burst, Connect, Disturb, Echo, Fair, Fanout, Group, Idle, Join, Mesh};
+pub(crate) use scale::{Part, Pings, Scale};
 pub(crate) use shared::{Common, Load, Sending};
 
 /// Measures what a GatewayWorker system costs: per message, per idle client and per new client.
@@ -48,6 +50,12 @@ pub(crate) enum Case {
     /// Starts many gateways and workers, and ends them: the time until all are linked, and the cost of a link, of an idle
     /// mesh, of a message across it, and of a gateway that joins and leaves.
     Mesh(Mesh),
+    /// Starts as many gateways as the clients need, up to a million clients and more, and ends them: memory, heartbeats, a
+    /// message to a group and to all, and the time in which a client opens beside all others.
+    Scale(Scale),
+    /// A process of the load generator of `scale`, which starts it.
+    #[command(hide = true)]
+    Generate,
 }
 
 impl Case {
@@ -62,7 +70,7 @@ impl Case {
             Case::Join(join) => Some(&join.common),
             Case::Fair(fair) => Some(&fair.common),
             Case::Burst(burst) => Some(&burst.common),
-            Case::Mesh(_) => None,
+            Case::Mesh(_) | Case::Scale(_) | Case::Generate => None,
         }
     }
 
@@ -70,6 +78,7 @@ impl Case {
     pub(crate) fn json(&self) -> Option<&PathBuf> {
         match self {
             Case::Mesh(mesh) => mesh.json.as_ref(),
+            Case::Scale(scale) => scale.json.as_ref(),
             _ => self.common()?.json.as_ref(),
         }
     }
@@ -94,6 +103,8 @@ impl Case {
             Case::Burst(burst) => burst.clients,
             // Each process adds three pipes.
             Case::Mesh(mesh) => mesh.gateways * mesh.clients + 3 * (mesh.gateways + mesh.workers + 2),
+            // Its own processes have the clients, and raise their limit themselves.
+            Case::Scale(_) | Case::Generate => 0,
         }
     }
 }

@@ -68,4 +68,7 @@ pub(crate) struct Sending {
     /// Send this many messages a second, all senders together, without waiting for deliveries.
     #[arg(long, value_name = "PER_SECOND", conflicts_with = "in_flight", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) rate: Option<u32>,
+    /// Write each message by itself. Otherwise, a sender that may send several messages writes them at once.
+    #[arg(long)]
+    pub(crate) separate_writes: bool,
 }

@@ -60,6 +60,8 @@ pub(super) struct Shared {
     pub(super) ledger: RefCell<Ledger>,
     dues: Rc<RefCell<DueMessages>>,
     paced: bool,
+    /// Each message is written by itself.
+    separate_writes: bool,
     size: usize,
 }
 
@@ -71,8 +73,15 @@ impl Shared {
             ledger: RefCell::new(Ledger::new(groups, in_flight)),
             dues: Rc::new(RefCell::new(DueMessages::new(groups.senders as usize))),
             paced,
+            separate_writes: false,
             size,
         }
+    }
+
+    /// The same, with each message written by itself or not.
+    fn with_separate_writes(mut self, separate_writes: bool) -> Self {
+        self.separate_writes = separate_writes;
+        self
     }
 }
 
@@ -81,14 +90,16 @@ impl Shared {
 /// # Errors
 /// A client could not open or lost its connection, the load stalled, or a process could not be measured.
 pub(crate) async fn run(plan: Plan<'_>, target: &Target, progress: &Progress) -> Result<Outcome> {
-    let Plan { common, load, groups, sending: Sending { rate, in_flight, .. }, to_group } = plan;
+    let Plan { common, load, groups, sending, to_group } = plan;
+    let Sending { rate, in_flight, separate_writes, .. } = sending;
     let memory_before = target.memory()?;
     let mut opening = target.opening(common, groups.clients);
     opening.group_size = to_group.then_some(groups.size);
     let opened = opening.run(false, progress).await?;
 
     let in_flight = if rate.is_some() { 0 } else { in_flight };
-    let shared = Rc::new(Shared::new(groups, in_flight, rate.is_some(), load.size as usize));
+    let shared = Shared::new(groups, in_flight, rate.is_some(), load.size as usize);
+    let shared = Rc::new(shared.with_separate_writes(separate_writes));
     let client_set = ClientSet::new(opened.clients);
     let mut clients = ClientTasks::new();
     for index in 0..groups.clients as usize {
@@ -171,7 +182,7 @@ pub(super) async fn drive(
     prefix: String,
     shared: Rc<Shared>,
 ) -> ClientError {
-    let Shared { ref scratch, ref ledger, ref dues, paced, size } = *shared;
+    let Shared { ref scratch, ref ledger, ref dues, paced, separate_writes, size } = *shared;
     let mut message = String::new();
     poll_fn(|cx| {
         let mut client = client_set.client(index);
@@ -194,6 +205,9 @@ pub(super) async fn drive(
                 let _ = write!(message, "{prefix}{sender:04x}{number:08x}");
                 message.extend(std::iter::repeat_n('x', size - message.len().min(size)));
                 wire::encode(opcode::TEXT, message.as_bytes(), client.out());
+                if separate_writes {
+                    client.write_now(cx);
+                }
             }
             if paced {
                 dues.borrow_mut().wake(sender, cx);

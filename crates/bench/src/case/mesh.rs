@@ -17,7 +17,7 @@ use super::spread::spread;
 use crate::args::{self, Load};
 use crate::client::Client;
 use crate::client_set::ClientSet;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Setup};
 use crate::open::{Opening, frames, group_name};
 use crate::procfs::{Memory, Processes};
 use crate::report::{Metric, Progress, System};
@@ -70,8 +70,7 @@ impl Plan<'_> {
 /// # Errors
 /// A process did not start or has ended, a client has lost its connection, or links are missing at the time limit.
 pub(crate) async fn run(plan: &Plan<'_>, progress: &Progress) -> Result<System> {
-    let mut cluster = Cluster::start().await?;
-    cluster.interest = plan.interest;
+    let mut cluster = Cluster::start_with(Setup::default().interest(plan.interest)).await?;
     let measured = measure(plan, &mut cluster, progress).await;
     let pids = cluster.pids();
     progress.say("ending the processes");
@@ -158,7 +157,7 @@ async fn measure(
 }
 
 /// Waits until every gateway has two links of every worker.
-async fn wait_until_linked(
+pub(super) async fn wait_until_linked(
     cluster: &mut Cluster,
     gateways: &[Ipv4Addr],
     workers: usize,

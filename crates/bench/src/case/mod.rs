@@ -12,6 +12,8 @@ pub(crate) mod join;
 mod ledger;
 pub(crate) mod mesh;
 mod probe;
+#[cfg(target_os = "linux")]
+pub(crate) mod scale;
 mod spread;
 
 use std::time::{Duration, Instant};

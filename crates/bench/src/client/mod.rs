@@ -73,6 +73,12 @@ impl Client {
         &mut self.out
     }
 
+    /// Writes the queued frames now, as far as the socket takes them; the next [`Client::poll`] writes the rest.
+    pub(crate) fn write_now(&mut self, cx: &mut Context<'_>) {
+        // The next poll returns the same error.
+        let _ = self.flush(cx);
+    }
+
     /// Writes the queued frames, and calls `on_message` for each message that has arrived: with the time of its read,
     /// its payload, and the write buffer for an answer. Ready only when the connection has ended.
     pub(crate) fn poll<F>(
@@ -120,8 +126,7 @@ impl Client {
     /// Whether more frames may be queued. If not, the task of `cx` is woken when the socket has room.
     pub(crate) fn has_room(&mut self, cx: &mut Context<'_>) -> bool {
         if self.unsent() >= MAX_UNSENT {
-            // The next poll returns the same error.
-            let _ = self.flush(cx);
+            self.write_now(cx);
         }
         self.unsent() < MAX_UNSENT
     }

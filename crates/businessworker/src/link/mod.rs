@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use gatewayworker_client::ClientId;
 use gatewayworker_client::worker::{GatewayFeatures, WorkerHandle};
-use gatewayworker_net::{Backoff, LinkStream, LinkTls, LinkWriter, RegisterLinks};
+use gatewayworker_net::{Backoff, LinkConnector, LinkStream, LinkWriter, RegisterLinks};
 use gatewayworker_protocol::Features;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -48,8 +48,8 @@ pub(crate) struct EventLinks<E> {
     pub(crate) identity: Identity,
     pub(crate) heartbeats: Heartbeats,
     pub(crate) registers: RegisterLinks,
-    /// TLS with the gateways.
-    pub(crate) tls: Option<LinkTls>,
+    /// Connects to gateways.
+    pub(crate) connector: LinkConnector,
     /// Asks for the end.
     pub(crate) stop: CancellationToken,
     pub(crate) limits: LinkLimits,
@@ -101,7 +101,7 @@ pub(crate) async fn run<E: Events>(
             if is_listed {
                 queues.handler.worker.gateway().connected(address).await;
             }
-            LinkStream::connect(address, links.tls.as_ref()).await
+            links.connector.connect(address).await
         };
         let connected = tokio::select! {
             biased;
@@ -164,6 +164,7 @@ impl<E: Events> EventLinks<E> {
         has_answered: &AtomicBool,
     ) -> io::Result<()> {
         let started = Instant::now();
+        let transport = stream.socket().transport();
         let (mut reading, writing) = stream.into_split();
         let writer = Arc::new(LinkWriter::new(writing, OUTBOX));
         let hello = self.identity.hello(self.stop.is_cancelled());
@@ -172,8 +173,8 @@ impl<E: Events> EventLinks<E> {
         let driven = writer.clone();
         // A task of its own, so that the reader is woken for nothing but events.
         let _driving = AbortOnDropHandle::new(tokio::spawn(async move { driven.drive().await }));
-        let _linked = self.queues.linked();
-        info!(gateway = %address, "the worker is taking events");
+        let _linked = self.queues.linked(transport);
+        info!(gateway = %address, %transport, "the worker is taking events");
 
         let paired = PairedLink::new(self, address, link, &writer);
         let reader = Reader { queues: &self.queues, address, link, closed: paired.closed() };

@@ -8,12 +8,12 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use gatewayworker_net::{Backoff, LinkReader, LinkStream, LinkWriter};
+use gatewayworker_net::{Backoff, LinkReader, LinkWriter};
 use gatewayworker_protocol::interest::Name;
 use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_FRAME_LEN, PingBody, Question};
 use tokio::io::AsyncReadExt;
@@ -53,6 +53,8 @@ pub(crate) struct LinkInterest {
     interest: Interest,
     /// The gateway announces names, or is to be asked.
     is_offered: watch::Sender<bool>,
+    /// The same, for each send to read.
+    announces: AtomicBool,
     /// Sends to names, or questions about them, go on: until then there is no interest link. A process that sends once and
     /// ends needs none.
     is_used: watch::Sender<bool>,
@@ -78,6 +80,7 @@ impl LinkInterest {
             view: RwLock::default(),
             interest,
             is_offered: watch::Sender::new(false),
+            announces: AtomicBool::new(false),
             is_used: watch::Sender::new(false),
             due: Notify::new(),
             noted_ms: AtomicU64::new(0),
@@ -87,13 +90,14 @@ impl LinkInterest {
 
     /// Notes whether the gateway announces names, as it has said on its event link.
     pub(crate) fn set_offered(&self, is_offered: bool) {
+        self.announces.store(is_offered, Ordering::Relaxed);
         self.is_offered.send_if_modified(|offered| std::mem::replace(offered, is_offered) != is_offered);
     }
 
     /// Whether the gateway may have one of these names, so that it has to be told or asked.
     pub(crate) fn may_have(&self, names: &Names) -> bool {
         let Names::These(names) = names else { return true };
-        if !*self.is_offered.borrow() {
+        if names.is_empty() || !self.announces.load(Ordering::Relaxed) {
             return true;
         }
         let now_ms = self.now_ms();
@@ -115,7 +119,7 @@ impl LinkInterest {
 
     /// Notes a join that was pushed to the call link. Call it before the caller of the join goes on.
     pub(crate) fn note_join(&self, name: Name) {
-        if *self.is_offered.borrow() {
+        if self.announces.load(Ordering::Relaxed) {
             self.write().view.note_join(name);
         }
     }
@@ -178,7 +182,7 @@ impl LinkInterest {
     }
 
     async fn serve(&self, link: &Link) -> io::Result<()> {
-        let stream = LinkStream::connect(link.address, link.settings.tls.as_ref()).await?;
+        let stream = link.settings.connector.connect(link.address).await?;
         let (mut reader, sink) = stream.into_split();
         let writer = LinkWriter::new(sink, OUTBOX);
         let secret_key = Some(link.settings.secret_key.clone());

@@ -1,4 +1,4 @@
-//! The call link to one gateway over TCP: the tokio shell around [`CallLink`].
+//! The call link to one gateway: the tokio shell around [`CallLink`].
 //!
 //! This file owns the socket, the attempts to connect and the timer. What is sent when, which
 //! answer belongs to which question, and when a gateway is silent, is decided in `core`. `links.rs`
@@ -18,7 +18,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_net::{Backoff, LinkStream, LinkTls, LinkWriter, PushError, limit_retransmission_pause};
+use gatewayworker_net::{
+    Backoff, LinkConnector, LinkStream, LinkWriter, PushError, limit_retransmission_pause,
+};
 use gatewayworker_protocol::{Frame, MAX_FRAME_LEN, MAX_LARGE_FRAME_LEN, MAX_MESSAGE_LEN, SecretKey};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
@@ -47,8 +49,8 @@ const SUCCESS: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct LinkSettings {
     pub(crate) secret_key: SecretKey,
-    /// TLS with gateways and registers.
-    pub(crate) tls: Option<LinkTls>,
+    /// Connects to gateways; has the TLS of registers, too.
+    pub(crate) connector: LinkConnector,
     pub(crate) question_timeout: Duration,
     pub(crate) liveness: Liveness,
     /// The id of the worker process, which it attaches its links with.
@@ -196,7 +198,7 @@ impl Link {
     }
 
     fn close_silent(&self, connection: &CallConnection) {
-        let local = connection.writer.socket().local_addr().ok();
+        let local = connection.writer.socket().local_addr();
         warn!(
             gateway = %self.address,
             local = local.map(tracing::field::display),
@@ -354,7 +356,7 @@ impl Link {
         let mut backoff = Backoff::default();
         let address = self.address;
         while *listed.borrow_and_update() {
-            match LinkStream::connect(address, self.settings.tls.as_ref()).await {
+            match self.settings.connector.connect(address).await {
                 Err(error) => {
                     warn!(gateway = %address, %error, "cannot connect the call link");
                     self.update(Core::connect_failed);
@@ -394,7 +396,8 @@ impl Link {
         self.update(|core| core.connected(connection.clone(), Instant::now().into_std()))
             .map_err(io::Error::other)?;
         self.deadline_set.notify_one();
-        info!(gateway = %self.address, "connected");
+        let transport = connection.writer.socket().transport();
+        info!(gateway = %self.address, %transport, "connected");
         self.has_changed();
         // A task of its own, as each flush wakes this one.
         let link = self.clone();

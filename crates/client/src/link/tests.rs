@@ -16,7 +16,7 @@ async fn linked() -> (Arc<Link>, std::net::TcpStream, AbortOnDropHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let SocketAddr::V4(address) = listener.local_addr().unwrap() else { unreachable!() };
     let settings = LinkSettings {
-        tls: None,
+        connector: LinkConnector::default(),
         secret_key: SecretKey::default(),
         question_timeout: TIMEOUT,
         liveness: Liveness::new(INTERVAL, TIMEOUT),

@@ -1,9 +1,9 @@
 //! A new client, from its accepted connection to its place in the shard's table.
 //!
-//! [`accept`] checks who may connect, does the handshakes of TLS and WebSocket, and waits for a
+//! [`accept`] checks who may connect, does the handshake of TLS, reads that of WebSocket, and waits for a
 //! worker (`worker_wait`). It must not leave a client in the table that no worker was told of. Then
-//! it inserts the client into the shard and starts the task that reads from it (`reading`), which
-//! is all that an idle client costs. `reject` answers connections over a limit.
+//! it inserts the client into the shard, with the answer to its handshake, and starts the task that
+//! reads from it (`reading`). `reject` answers connections over a limit.
 //!
 //! The acceptors (`server::acceptors`) and the shards (`shard::run`) call this.
 
@@ -19,11 +19,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use gatewayworker_protocol::TraceContext;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
+use reading::Reader;
 pub(crate) use reject::reject_over_limit;
 use worker_wait::find_worker;
 
@@ -68,10 +68,11 @@ pub(crate) async fn accept(shard: Rc<ShardThread>, stream: TcpStream, new: NewCo
             }
         }
         // The shard has closed its clients already, and would not close this one.
-        Ok(_) if shard.is_stopping() => {
+        Ok(admissible) if shard.is_stopping() => {
             let stop_frame = permit.policy.stop_frame();
             let with_close_frame = stop_frame.is_some();
-            let mut outbox = Outbox::of(stop_frame.unwrap_or_default());
+            let mut outbox = Outbox::of(admissible.response.into());
+            outbox.push(stop_frame.unwrap_or_default());
             closing::end(&socket, &mut outbox, with_close_frame, false).await;
         }
         Ok(admissible) => spawn_client(&shard, socket, permit, ipv4(client_address), admissible),
@@ -111,6 +112,8 @@ async fn open(
 struct AdmissibleClient {
     /// The body of ON_WEBSOCKET_CONNECT, for a WebSocket client.
     handshake: Option<Vec<u8>>,
+    /// The 101 for a WebSocket client, which is to be sent first.
+    response: Vec<u8>,
     /// The handshake offered permessage-deflate.
     may_compress: bool,
     /// Bytes received behind the handshake.
@@ -136,9 +139,16 @@ async fn check_access(
     if permit.policy.is_websocket() {
         return upgrade(shard, socket, permit, deadline, client_address).await;
     }
-    let mut received = Vec::new();
+    let (mut received, response) = (Vec::new(), Vec::new());
     let worker = find_worker(shard, socket, &mut received).await?;
-    Ok(AdmissibleClient { handshake: None, may_compress: false, received, worker, trace_parent: None })
+    Ok(AdmissibleClient {
+        handshake: None,
+        response,
+        may_compress: false,
+        received,
+        worker,
+        trace_parent: None,
+    })
 }
 
 /// Returns the address of the client behind `peer`, which is a proxy where the listener has
@@ -161,7 +171,7 @@ async fn resolve_proxied_peer(
     Ok(client.unwrap_or(peer))
 }
 
-/// Reads the upgrade request, waits for a worker, and only then writes the 101.
+/// Reads the upgrade request, and waits for a worker. Only then may the 101 be written.
 async fn upgrade(
     shard: &ShardThread,
     socket: &mut Socket,
@@ -182,12 +192,8 @@ async fn upgrade(
     if socket.is_half_closed().await {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
-    let answering = async {
-        socket.write_all(&response).await?;
-        socket.flush().await
-    };
-    timeout(permit.handshake_timeout, answering).await.map_err(io::Error::from)??;
-    Ok(AdmissibleClient { handshake: Some(handshake), may_compress, received, worker, trace_parent })
+    let handshake = Some(handshake);
+    Ok(AdmissibleClient { handshake, response, may_compress, received, worker, trace_parent })
 }
 
 /// Inserts a client into the shard, tells its worker, and starts the task that reads from it.
@@ -198,22 +204,23 @@ fn spawn_client(
     address: SocketAddrV4,
     client: AdmissibleClient,
 ) {
-    let AdmissibleClient { handshake, may_compress, received, worker, trace_parent } = client;
-    let socket = Rc::new(socket);
-    let inbox = Inbox::new(&permit.policy, received, may_compress);
+    let AdmissibleClient { handshake, response, may_compress, received, worker, trace_parent } = client;
+    let inbox = Inbox::new(&permit.policy, received);
     let key = shard.insert(NewClient {
         connection_id: shard.draw_connection_id(),
         seq: shard.shared.next_seq(),
         address,
-        connection: ClientConnection::new(permit, socket.clone()),
+        connection: ClientConnection::new(permit, socket),
         worker,
+        may_compress,
+        response: response.into(),
     });
     let now_ms = shard.now_ms();
     shard.input(|core| match trace_parent {
         None => core.tell_connected(key, handshake.as_deref(), now_ms),
         Some(parent) => core.tell_connected_within(parent, key, handshake.as_deref(), now_ms),
     });
-    let task = tokio::task::spawn_local(reading::read(shard.clone(), socket, key, inbox));
+    let task = tokio::task::spawn_local(Reader::new(shard.clone(), key, inbox));
     shard.set_reader(key, task.abort_handle());
 }
 

@@ -59,6 +59,8 @@ flags! {
     [value_name = "KEY", env = "GATEWAYWORKER_SECRET_KEY", hide_env_values = true] secret_key: SecretKey,
     /// Listen for workers on an address that is not loopback even without a secret key [default: false]
     [value_name = "BOOL", env = "GATEWAYWORKER_ALLOW_INSECURE", num_args = 0..=1, require_equals = true, default_missing_value = "true"] allow_insecure: bool,
+    /// Accept links of workers on this host over a Unix socket too, which they prefer to TCP [default: true]
+    [value_name = "BOOL", env = "GATEWAYWORKER_UNIX_LINKS", num_args = 0..=1, require_equals = true, default_missing_value = "true"] unix_links: bool,
     /// Ping a client after so many SECONDS of silence; 0 for never [default: 55]
     [value_name = "SECONDS", env = "GATEWAYWORKER_GATEWAY_PING_INTERVAL"] ping_interval: f64,
     /// Close a client after N pings without an answer; 0 for never [default: 1]
@@ -134,7 +136,7 @@ flags! {
     /// Take a worker of ours for dead that was not heard for so many milliseconds [default: 9000]
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_LINK_TIMEOUT_MS"] link_timeout_ms: u64,
     /// Tell workers of ours which groups and uids this gateway has, so that others are not sent here [default: true]
-    [value_name = "BOOL", env = "GATEWAYWORKER_GATEWAY_INTEREST", num_args = 0..=1, require_equals = true, default_missing_value = "true"] interest: bool,
+    [value_name = "BOOL", env = "GATEWAYWORKER_INTEREST", num_args = 0..=1, require_equals = true, default_missing_value = "true"] interest: bool,
     /// Close all clients when no worker was linked and no register connected for so many milliseconds; 0 for never [default: 20000]
     [value_name = "MS", env = "GATEWAYWORKER_GATEWAY_ISOLATED_AFTER_MS"] isolated_after_ms: u64,
     /// Give an event that a worker of ours has not finished to another one, at-least-once, or not, at-most-once [default: at-least-once]

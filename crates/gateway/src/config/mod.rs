@@ -66,6 +66,7 @@ pub struct Config {
     pub register_address: Vec<String>,
     pub secret_key: SecretKey,
     pub allow_insecure: bool,
+    pub unix_links: bool,
     pub ping_interval: f64,
     pub ping_not_response_limit: u32,
     pub ping_data: String,
@@ -139,6 +140,7 @@ impl Default for Config {
             register_address: vec!["127.0.0.1:1236".into()],
             secret_key: SecretKey::default(),
             allow_insecure: false,
+            unix_links: true,
             ping_interval: 55.0,
             ping_not_response_limit: 1,
             ping_data: r#"{"type":"ping"}"#.into(),
@@ -256,6 +258,13 @@ impl Config {
     #[must_use]
     pub fn with_link_tls(mut self, tls: LinkTlsConfig) -> Self {
         self.link_tls = tls;
+        self
+    }
+
+    /// Sets whether links of this host are accepted over a Unix socket too; they are by default.
+    #[must_use]
+    pub fn with_unix_links(mut self, unix_links: bool) -> Self {
+        self.unix_links = unix_links;
         self
     }
 

@@ -15,7 +15,6 @@ use tracing::debug;
 use super::Shard;
 use super::client::{Client, Waits};
 use super::effects::Effect;
-use super::flush::Recipients;
 use super::ports::Ports;
 use super::send_queue::Priority;
 use super::table::Key;
@@ -55,7 +54,7 @@ impl<P: Ports> Shard<P> {
         let Some(frames) = self.table.end_admission(key) else { return };
         self.effects.list.extend(asked_ms.map(Effect::Admitted));
         for frame in frames {
-            self.enqueue(key, Priority::Urgent, Recipients::One, |_| frame);
+            self.enqueue(key, Priority::Urgent, |_| frame);
         }
         self.forget_admissions();
         if self.table.get(key).is_some_and(|client| client.waits != Waits::No) {

@@ -11,6 +11,7 @@ use gatewayworker_protocol::ClientId;
 use super::event_log::EventLog;
 use super::index::Membership;
 use super::listener_policy::ListenerPolicy;
+use super::memberships::Memberships;
 use super::ports::{Connection, Ports};
 use super::send_queue::SendQueue;
 use super::worker_link::WorkerLink;
@@ -23,7 +24,8 @@ pub struct Client<P: Ports> {
     /// Its address, unspecified where it came over IPv6.
     pub(crate) address: SocketAddrV4,
     pub(crate) connection: P::Connection,
-    pub(crate) session: Bytes,
+    /// Its session; a box as large as it is, as every client has one.
+    pub(crate) session: Box<[u8]>,
     /// The worker that its events go to. It may have left: the next event finds another.
     pub(super) worker: Arc<WorkerLink<P::Buffer>>,
     pub(super) queue: SendQueue,
@@ -31,6 +33,8 @@ pub struct Client<P: Ports> {
     pub(super) admission: Option<Box<PendingAdmission>>,
     /// Its events that no worker has finished, where there are any.
     pub(super) log: Option<Box<EventLog<P::Buffer>>>,
+    /// It has offered permessage-deflate.
+    pub(super) may_compress: bool,
     /// Reading has stopped for back-pressure, so its silence says nothing.
     pub(super) is_paused: bool,
     /// What its reader waits for.
@@ -49,7 +53,7 @@ pub struct Client<P: Ports> {
     pub(super) messages: u32,
     pub(super) uid: Option<Membership>,
     /// `None` until it first joins one: PHP tells that apart from having left all.
-    pub(super) groups: Option<Vec<Membership>>,
+    pub(super) groups: Option<Memberships>,
 }
 
 /// What the reader of a client waits for.
@@ -87,6 +91,10 @@ pub struct NewClient<P: Ports> {
     pub connection: P::Connection,
     /// The worker that was chosen for it.
     pub worker: Arc<WorkerLink<P::Buffer>>,
+    /// It has offered permessage-deflate. That was not accepted, and some clients compress nevertheless.
+    pub may_compress: bool,
+    /// What it is sent before all else: the answer to its handshake. Empty where it speaks another protocol.
+    pub response: Bytes,
 }
 
 /// What waits for a client to be admitted.
@@ -106,17 +114,18 @@ impl PendingAdmission {
 
 impl<P: Ports> Client<P> {
     pub(super) fn new(new: NewClient<P>) -> Self {
-        let NewClient { connection_id, seq, address, connection, worker } = new;
+        let NewClient { connection_id, seq, address, connection, worker, may_compress, response } = new;
         Self {
             connection_id,
             seq,
             address,
             connection,
-            session: Bytes::new(),
+            session: Box::default(),
             worker,
-            queue: SendQueue::default(),
+            queue: SendQueue::of(response),
             admission: None,
             log: None,
+            may_compress,
             is_paused: false,
             waits: Waits::No,
             is_taken_over: false,

@@ -2,7 +2,8 @@
 //!
 //! What an input queues stays queued until the shell calls [`Shard::flush`], so that all that
 //! one turn queued leaves together. Links go first, then replies to single clients, then a
-//! slice of the broadcast: an echo does not wait behind 18,000 writes.
+//! slice of the broadcast: an echo does not wait behind 18,000 writes. The answer to a handshake is
+//! written a turn later, as what the worker says to a new client may leave with it.
 
 use bytes::Bytes;
 use gatewayworker_protocol::CloseReason;
@@ -14,8 +15,9 @@ use super::effects::Effect;
 use super::link_buffer::LinkBuffer;
 use super::listener_policy::SlowConsumer;
 use super::outbox::Flushed;
-use super::ports::{Connection, Ports};
+use super::ports::Ports;
 use super::send_queue::{Limits, Priority, Queued};
+use super::shared_frames::{LastShared, SharedFrames};
 use super::table::Key;
 
 /// Clients of a broadcast that are written to before others get a turn.
@@ -41,32 +43,57 @@ pub enum Writable {
 
 impl<P: Ports> Shard<P> {
     /// Queues a frame at a client, and the client to be flushed, or to be closed if it does
-    /// not read. Returns whether the frame is queued, or deferred.
+    /// not read. Returns whether the frame is queued.
     pub(super) fn enqueue(
         &mut self,
         key: Key,
         priority: Priority,
-        recipients: Recipients,
         frame: impl FnOnce(&Client<P>) -> Bytes,
     ) -> bool {
         let Some(client) = self.table.get(key) else { return false };
-        if client.is_pending() && recipients == Recipients::Many {
-            let frame = frame(client);
-            let is_deferred = client.defer(frame);
-            if !is_deferred {
-                match client.policy().slow_consumer {
-                    SlowConsumer::Close => self.pending_close.push((key, CloseReason::SlowConsumer)),
-                    SlowConsumer::DropNewest => self.settings.counters.deliveries_dropped.add(1),
-                }
-            }
-            return is_deferred;
-        }
         let frame = frame(client);
         let bytes = frame.len();
-        let policy = client.connection.policy();
-        let limits = Limits { client: policy.outbox_bytes, shard: self.settings.outbox_budget };
+        let limits = limits(client, self.settings.outbox_budget);
+        let queued = client.queue.push(frame, priority, limits, &mut self.blocked_bytes, &client.connection);
+        self.note_queued(key, queued, bytes)
+    }
+
+    /// Queues a message for many at one of its clients, as [`enqueue`](Self::enqueue) does. Returns whether it is
+    /// queued, or deferred.
+    pub(super) fn enqueue_shared(
+        &mut self,
+        key: Key,
+        recipients: Recipients,
+        frames: &mut SharedFrames<'_>,
+    ) -> bool {
+        let Some(client) = self.table.get(key) else { return false };
+        let encoding = frames.encoding(client.policy());
+        if client.is_pending() && recipients == Recipients::Many {
+            return self.defer(key, encoding.clone());
+        }
+        let limits = limits(client, self.settings.outbox_budget);
         let blocked_bytes = &mut self.blocked_bytes;
-        match client.queue.push(frame, priority, limits, blocked_bytes, &client.connection) {
+        let queued = client.queue.push_shared(encoding, frames, limits, blocked_bytes, &client.connection);
+        self.note_queued(key, queued, encoding.len())
+    }
+
+    /// Defers a frame for a client that is not admitted yet.
+    fn defer(&mut self, key: Key, frame: Bytes) -> bool {
+        let Some(client) = self.table.get(key) else { return false };
+        let is_deferred = client.defer(frame);
+        if !is_deferred {
+            match client.policy().slow_consumer {
+                SlowConsumer::Close => self.pending_close.push((key, CloseReason::SlowConsumer)),
+                SlowConsumer::DropNewest => self.settings.counters.deliveries_dropped.add(1),
+            }
+        }
+        is_deferred
+    }
+
+    /// Does what follows for a client at which a frame of so many bytes was queued, or not.
+    #[inline]
+    fn note_queued(&mut self, key: Key, queued: Queued, bytes: usize) -> bool {
+        match queued {
             Queued::List(priority) => self.list(key, priority),
             Queued::Waits => {}
             Queued::Traced(priority) => {
@@ -75,18 +102,23 @@ impl<P: Ports> Shard<P> {
             }
             // Its next flush, or its reader, finds that out.
             Queued::Broken => return false,
-            Queued::Full if client.policy().slow_consumer == SlowConsumer::Close => {
-                self.pending_close.push((key, CloseReason::SlowConsumer));
-                return false;
-            }
-            Queued::Full => {
-                self.settings.counters.deliveries_dropped.add(1);
-                debug!(client = client.connection_id, bytes, "a message to a slow client was dropped");
-                return false;
-            }
+            Queued::Full => return self.note_full(key, bytes),
         }
         self.settings.counters.bytes_sent.add(bytes as u64);
         true
+    }
+
+    /// Closes a client that does not read, or drops what it was to be sent.
+    #[cold]
+    fn note_full(&mut self, key: Key, bytes: usize) -> bool {
+        let Some(client) = self.table.get(key) else { return false };
+        if client.policy().slow_consumer == SlowConsumer::Close {
+            self.pending_close.push((key, CloseReason::SlowConsumer));
+        } else {
+            self.settings.counters.deliveries_dropped.add(1);
+            debug!(client = client.connection_id, bytes, "a message to a slow client was dropped");
+        }
+        false
     }
 
     #[inline]
@@ -100,7 +132,7 @@ impl<P: Ports> Shard<P> {
 
     /// Sends a frame that no worker asked for: a pong, a heartbeat.
     pub(super) fn send_own_frame(&mut self, key: Key, frame: Bytes) {
-        self.enqueue(key, Priority::Bulk, Recipients::One, |_| frame);
+        self.enqueue(key, Priority::Bulk, |_| frame);
     }
 
     /// Flushes links, replies, and a slice of the broadcast. Returns whether there is more to
@@ -118,11 +150,27 @@ impl<P: Ports> Shard<P> {
             let Some(key) = self.bulk.pop_front() else { break };
             self.flush_client(key);
         }
+        self.answer_handshakes();
         if self.bulk.is_empty() {
+            // No outbox has it any more.
+            self.last_shared = LastShared::default();
             // A broadcast to a crowd may have been the last for long.
             self.bulk.shrink_to(1024);
         }
-        !self.bulk.is_empty() || !self.links.is_empty()
+        !self.bulk.is_empty() || !self.links.is_empty() || self.waited > 0
+    }
+
+    /// Writes to the new clients that have waited for a turn since their worker was told of them. Where that has said
+    /// something to them meanwhile, both have left in one write.
+    fn answer_handshakes(&mut self) {
+        for _ in 0..std::mem::take(&mut self.waited) {
+            let Some(key) = self.unanswered.pop_front() else { break };
+            self.flush_client(key);
+        }
+        self.waited = self.unanswered.len();
+        if self.waited == 0 {
+            self.unanswered.shrink_to(1024);
+        }
     }
 
     fn flush_client(&mut self, key: Key) {
@@ -148,13 +196,20 @@ impl<P: Ports> Shard<P> {
     }
 }
 
+/// How much may wait for a client.
+#[inline]
+fn limits<P: Ports>(client: &Client<P>, shard: usize) -> Limits {
+    Limits { client: client.policy().outbox_bytes, shard }
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
     use gatewayworker_protocol::command::code;
     use gatewayworker_protocol::{Features, Frame, MAX_FRAME_LEN};
 
-    use super::super::testing;
+    use super::super::client::NewClient;
+    use super::super::testing::{self, MemoryConnection, MemoryPorts};
     use super::*;
 
     #[test]
@@ -187,5 +242,46 @@ mod tests {
         connection.room.set(10);
         assert_eq!(shard.writable(key), Writable::Done);
         assert_eq!((&connection.written.borrow()[..], shard.blocked_bytes()), (&b"12345678"[..], 0));
+    }
+
+    /// A client whose handshake is not answered yet.
+    fn unanswered() -> (Shard<MemoryPorts>, Key, MemoryConnection) {
+        let (mut shard, workers) = testing::shard();
+        let worker = workers.join("worker", 1000, Features::default());
+        let connection = MemoryConnection::new(testing::policy());
+        let new = testing::new_client(1, &worker, connection.clone());
+        let key = shard.insert(NewClient { response: Bytes::from_static(b"101 "), ..new }, 0);
+        (shard, key, connection)
+    }
+
+    #[test]
+    fn the_answer_to_a_handshake_is_written_one_turn_later() {
+        let (mut shard, _, connection) = unanswered();
+        assert!(shard.take_signals().flush);
+        assert!(shard.flush());
+        assert!(connection.written.borrow().is_empty());
+        assert!(!shard.flush());
+        assert_eq!(connection.written.borrow()[..], *b"101 ");
+    }
+
+    #[test]
+    fn what_a_worker_says_at_once_leaves_with_the_answer_to_the_handshake() {
+        let (mut shard, key, connection) = unanswered();
+        assert!(shard.flush());
+        shard.send_own_frame(key, Bytes::from_static(b"welcome"));
+        assert!(!shard.flush());
+        assert_eq!(connection.written.borrow()[..], *b"101 welcome");
+    }
+
+    #[test]
+    fn a_client_that_is_closed_at_once_gets_the_answer_to_its_handshake_first() {
+        let (mut shard, key, _) = unanswered();
+        shard.close(key, CloseReason::NotAdmitted, Some(Bytes::from_static(b"bye")));
+        let Some(Effect::Finish(finished)) = shard.next_effect() else { panic!("it is not closed") };
+        assert_eq!(
+            finished.outbox.frames().map(|frame| &frame[..]).collect::<Vec<_>>(),
+            [&b"101 "[..], b"bye"]
+        );
+        while shard.flush() {}
     }
 }

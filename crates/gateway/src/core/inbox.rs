@@ -1,8 +1,8 @@
 //! The bytes that a client has sent and that are no whole message yet.
 //!
 //! Whole messages are taken out by the rules of what the client's listener speaks, and passed
-//! to an [`Outlet`]: the shard, which tells the client's worker (`reading`). An inbox knows
-//! neither shard nor socket. Mostly it is empty, and owns no memory.
+//! to an [`Outlet`]: the shard, which tells the client's worker (`reading`). An inbox knows neither shard nor
+//! socket. Mostly it is [idle](Inbox::is_idle), and the shell keeps none.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use gatewayworker_protocol::{ClientCloseFrame, CloseReason, MAX_MESSAGE_LEN};
 use tracing::debug;
 
 use super::events::Route;
-use super::listener_policy::ListenerPolicy;
+use super::listener_policy::{Framing, ListenerPolicy};
 use super::protocol::{Decoded, Input, Protocol};
 use super::rate_limits::{OverRate, RateLimiter};
 use super::websocket::decode::{Content, DecodeOptions, Decoder, Step, is_close, is_control, is_limited};
@@ -22,7 +22,8 @@ use super::websocket::error::WebSocketError;
 /// Bytes that a frame may have beside its message, in a protocol that is not WebSocket.
 const FRAMING: usize = 1024;
 
-/// One client's inbox. Every idle client has one: it is kept small.
+/// One client's inbox.
+#[derive(Debug, Default)]
 pub struct Inbox {
     decoder: Decoder,
     partial: Vec<u8>,
@@ -30,23 +31,35 @@ pub struct Inbox {
     wanted: u32,
     /// So many bytes of `partial` have been searched in vain.
     seen: u32,
-    /// The longest message that its listener takes.
-    limit: u32,
-    /// It speaks another protocol than WebSocket: its listener knows which.
-    is_framed: bool,
-    /// The client has offered permessage-deflate.
-    may_compress: bool,
     /// Where its listener limits how fast it may send. Boxed: few listeners do.
     rate_limiter: Option<Box<RateLimiter>>,
+}
+
+/// How a client's bytes are taken apart.
+pub(super) struct MessageRules {
+    /// What it speaks, where that is not WebSocket.
+    protocol: Option<Arc<dyn Protocol>>,
+    /// The longest message that its listener takes, and whether it may be compressed.
+    options: DecodeOptions,
+}
+
+impl MessageRules {
+    /// The rules of a client of a listener. It may compress its messages if it has offered that.
+    #[inline]
+    pub(super) fn new(policy: &ListenerPolicy, may_compress: bool) -> Self {
+        let protocol = match &policy.framing {
+            Framing::WebSocket(_) => None,
+            Framing::Other(other) => Some(other.protocol.clone()),
+        };
+        let limit = policy.max_message_bytes.min(MAX_MESSAGE_LEN);
+        Self { protocol, options: DecodeOptions { limit, may_compress } }
+    }
 }
 
 /// Where a client's messages go.
 pub(super) trait Outlet {
     /// The outgoing side of a worker's link.
     type Buffer;
-
-    /// What the client speaks, where that is not WebSocket.
-    fn protocol(&mut self) -> Option<Arc<dyn Protocol>>;
 
     /// Says whether the next message can be passed on.
     fn check_route(&mut self) -> Result<(), Progress<Self::Buffer>>;
@@ -88,18 +101,16 @@ pub enum Progress<B> {
 
 impl Inbox {
     /// The inbox of a client that has just come to a listener, with what it has sent behind its
-    /// handshake. It may compress its messages if it has offered that.
-    pub fn new(policy: &ListenerPolicy, partial: Vec<u8>, may_compress: bool) -> Self {
-        Self {
-            decoder: Decoder::default(),
-            partial,
-            wanted: 0,
-            seen: 0,
-            limit: policy.max_message_bytes.min(MAX_MESSAGE_LEN) as u32,
-            is_framed: !policy.is_websocket(),
-            may_compress,
-            rate_limiter: policy.rate_limits.map(|limits| Box::new(RateLimiter::new(limits))),
-        }
+    /// handshake.
+    pub fn new(policy: &ListenerPolicy, partial: Vec<u8>) -> Self {
+        let rate_limiter = policy.rate_limits.map(|limits| Box::new(RateLimiter::new(limits)));
+        Self { partial, rate_limiter, ..Self::default() }
+    }
+
+    /// Returns whether it holds nothing, so that a new one ([`Inbox::default`]) may take its place.
+    #[inline]
+    pub fn is_idle(&self) -> bool {
+        self.partial.is_empty() && self.rate_limiter.is_none() && self.decoder.is_idle()
     }
 
     /// How many bytes wait that were not taken as messages.
@@ -117,26 +128,28 @@ impl Inbox {
     pub(super) fn advance<O: Outlet>(
         &mut self,
         outlet: &mut O,
+        rules: &MessageRules,
         fresh: &mut [u8],
         now_ms: u64,
     ) -> Progress<O::Buffer> {
         if self.rate_limiter.is_none() {
-            return self.process(outlet, fresh, now_ms);
+            return self.process(outlet, rules, fresh, now_ms);
         }
-        self.advance_within_rate(outlet, fresh, now_ms).unwrap_or_else(Progress::OverRate)
+        self.advance_within_rate(outlet, rules, fresh, now_ms).unwrap_or_else(Progress::OverRate)
     }
 
     /// Does the same where the client's rate is limited.
     fn advance_within_rate<O: Outlet>(
         &mut self,
         outlet: &mut O,
+        rules: &MessageRules,
         fresh: &mut [u8],
         now_ms: u64,
     ) -> Result<Progress<O::Buffer>, OverRate> {
         if let Some(limiter) = &mut self.rate_limiter {
             limiter.receive(fresh.len(), now_ms)?;
         }
-        let progress = self.process(outlet, fresh, now_ms);
+        let progress = self.process(outlet, rules, fresh, now_ms);
         if let (Progress::NeedMore, Some(limiter)) = (&progress, &mut self.rate_limiter) {
             limiter.check_read(now_ms)?;
         }
@@ -144,10 +157,16 @@ impl Inbox {
     }
 
     /// Takes the whole messages out of what was left before and `fresh`, and keeps the rest.
-    fn process<O: Outlet>(&mut self, outlet: &mut O, fresh: &mut [u8], now_ms: u64) -> Progress<O::Buffer> {
+    fn process<O: Outlet>(
+        &mut self,
+        outlet: &mut O,
+        rules: &MessageRules,
+        fresh: &mut [u8],
+        now_ms: u64,
+    ) -> Progress<O::Buffer> {
         if self.partial.is_empty() {
             // The usual case: whole messages, passed on from where they were read to.
-            let (taken, progress) = self.take_messages(outlet, fresh, now_ms);
+            let (taken, progress) = self.take_messages(outlet, rules, fresh, now_ms);
             self.partial.extend_from_slice(&fresh[taken..]);
             return progress;
         }
@@ -156,7 +175,7 @@ impl Inbox {
             return Progress::NeedMore;
         }
         let mut partial = std::mem::take(&mut self.partial);
-        let (taken, progress) = self.take_messages(outlet, &mut partial, now_ms);
+        let (taken, progress) = self.take_messages(outlet, rules, &mut partial, now_ms);
         // The buffer grew to what a message needed; what is left behind one needs less.
         self.partial = if taken == 0 { partial } else { partial[taken..].to_vec() };
         progress
@@ -166,12 +185,12 @@ impl Inbox {
     fn take_messages<O: Outlet>(
         &mut self,
         outlet: &mut O,
+        rules: &MessageRules,
         buffer: &mut [u8],
         now_ms: u64,
     ) -> (usize, Progress<O::Buffer>) {
-        let protocol = if self.is_framed { outlet.protocol() } else { None };
-        let limit = self.limit as usize;
-        let options = DecodeOptions { limit, may_compress: self.may_compress };
+        let MessageRules { protocol, options } = rules;
+        let options = *options;
         let mut seen = std::mem::take(&mut self.seen) as usize;
         self.wanted = 0;
         let mut taken = 0;
@@ -184,9 +203,9 @@ impl Inbox {
             {
                 return (taken, Progress::OverRate(over));
             }
-            let one = match &protocol {
+            let one = match protocol {
                 None => take_frame(&mut self.decoder, outlet, options, front),
-                Some(protocol) => take_framed(&**protocol, outlet, Input::new(front, seen, limit)),
+                Some(protocol) => take_framed(&**protocol, outlet, Input::new(front, seen, options.limit)),
             };
             seen = 0;
             match one {
@@ -302,15 +321,5 @@ fn take_framed<O: Outlet>(
             debug!(%violation, "a client broke its protocol");
             Err(Progress::Closed(CloseReason::ProtocolError, None))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_idle_client_has_a_small_one() {
-        assert!(size_of::<Inbox>() <= 56, "{} bytes", size_of::<Inbox>());
     }
 }

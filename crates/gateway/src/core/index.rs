@@ -5,6 +5,7 @@
 //! the client table (`table`) keeps the other half, and the two in step.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use foldhash::fast::RandomState;
@@ -40,7 +41,22 @@ pub(super) struct Member {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Membership {
     pub(super) set: u32,
-    position: u32,
+    place: Place,
+}
+
+/// Where in its set a member stands. One more is kept, so that `Option<Membership>` takes no more than a membership.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place(NonZeroU32);
+
+impl Place {
+    /// The last place of so many.
+    fn last(members: usize) -> Self {
+        Self(NonZeroU32::new(members as u32).unwrap_or(NonZeroU32::MAX))
+    }
+
+    fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
 }
 
 impl Index {
@@ -49,7 +65,7 @@ impl Index {
         let set = self.find(name).unwrap_or_else(|| self.create(name, member.joined));
         let members = &mut self.sets[set as usize].members;
         members.push(member);
-        Membership { set, position: members.len() as u32 - 1 }
+        Membership { set, place: Place::last(members.len()) }
     }
 
     fn create(&mut self, name: &Bytes, created: u64) -> u32 {
@@ -68,12 +84,12 @@ impl Index {
     /// its new membership, which the caller writes down.
     pub(super) fn remove(&mut self, membership: Membership) -> Option<(Member, Membership)> {
         let set = &mut self.sets[membership.set as usize];
-        set.members.swap_remove(membership.position as usize);
+        set.members.swap_remove(membership.place.index());
         if set.members.is_empty() {
             self.drop_set(membership.set);
             return None;
         }
-        set.members.get(membership.position as usize).map(|moved| (*moved, membership))
+        set.members.get(membership.place.index()).map(|moved| (*moved, membership))
     }
 
     /// Removes a whole set and returns who was in it.
@@ -92,7 +108,7 @@ impl Index {
 
     /// Writes down where in its client's list a membership stands now.
     pub(super) fn set_back(&mut self, membership: Membership, back: u32) {
-        self.sets[membership.set as usize].members[membership.position as usize].back = back;
+        self.sets[membership.set as usize].members[membership.place.index()].back = back;
     }
 
     /// How many sets there are.
@@ -115,7 +131,7 @@ impl Index {
 
     /// When the client joined.
     pub(super) fn joined(&self, membership: Membership) -> u64 {
-        self.sets[membership.set as usize].members[membership.position as usize].joined
+        self.sets[membership.set as usize].members[membership.place.index()].joined
     }
 
     /// How many places for sets there are, empty ones among them.
@@ -139,7 +155,7 @@ impl Index {
 impl Index {
     /// The index's half of a membership.
     pub(super) fn member(&self, membership: Membership) -> Option<&Member> {
-        self.sets.get(membership.set as usize)?.members.get(membership.position as usize)
+        self.sets.get(membership.set as usize)?.members.get(membership.place.index())
     }
 
     /// How many memberships there are.
@@ -164,7 +180,7 @@ mod tests {
         index.add(&name, member(2));
         let last = index.add(&name, member(3));
         assert_eq!(index.remove(first), Some((member(3), first)));
-        assert_eq!(index.remove(Membership { position: 1, ..last }), None);
+        assert_eq!(index.remove(Membership { place: Place::last(2), ..last }), None);
         assert_eq!(index.members(b"room"), [member(3)]);
     }
 

@@ -76,7 +76,7 @@ impl std::fmt::Debug for OtherProtocol {
 
 impl ListenerPolicy {
     /// The bytes that a client gets for a message.
-    pub(crate) fn encode(&self, message: &Outgoing) -> Bytes {
+    pub(crate) fn encode<'m>(&self, message: &'m Outgoing) -> &'m Bytes {
         match &self.framing {
             Framing::WebSocket(kind) => message.websocket(*kind),
             Framing::Other(other) => message.framed(&*other.protocol, other.index, other.of),

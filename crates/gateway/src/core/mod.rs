@@ -22,7 +22,7 @@
 //! commands), `commands`, `send_queue` and `flush` (to the clients' sockets).
 //!
 //! - `ports`, `link_buffer`, `effects`: what the core asks of its surroundings, at once and later;
-//! - `table`, `client`, `index`: who is connected, bound and a member;
+//! - `table`, `client`, `index`, `memberships`: who is connected, bound and a member;
 //! - `delivery`, `event_log`, `moving`, `source`, `poison`, `suspects`: events that a worker has not
 //!   finished, and clients that go to another worker;
 //! - `isolation`, `isolation_timer`, `unheard_timer`: clients whose gateway was cut off, or taken for lost;
@@ -72,6 +72,7 @@ pub(crate) mod link_buffer;
 pub(crate) mod listener_policy;
 pub(crate) mod liveness;
 pub(crate) mod membership_limits;
+mod memberships;
 mod moving;
 pub(crate) mod outbox;
 pub(crate) mod outgoing;
@@ -85,6 +86,9 @@ pub(crate) mod reading;
 mod sampling;
 mod send_queue;
 pub(crate) mod sent_frames;
+mod shared_frames;
+#[cfg(test)]
+mod shared_frames_tests;
 mod silence;
 pub(crate) mod source;
 mod stop;
@@ -126,6 +130,7 @@ use membership_limits::MembershipLimits;
 use moving::Sweep;
 use ports::{Ports, Transmit};
 use sent_frames::close_code;
+use shared_frames::LastShared;
 use source::Stubs;
 use stop::StopPlan;
 use table::{Key, Table};
@@ -167,6 +172,11 @@ pub struct Shard<P: Ports> {
     urgent: Vec<Key>,
     /// and those that were sent what many are sent: they can wait for a slice.
     bulk: VecDeque<Key>,
+    /// New clients whose handshake is not answered yet: so many of them, the first ones, have waited for a turn.
+    unanswered: VecDeque<Key>,
+    waited: usize,
+    /// What the next message for many is joined with, in outboxes that were not written meanwhile.
+    last_shared: LastShared,
     /// Worker links to flush.
     links: Vec<Arc<WorkerLink<P::Buffer>>>,
     /// Clients that are closed at the end of the input.
@@ -215,6 +225,9 @@ impl<P: Ports> Shard<P> {
             directory,
             urgent: Vec::new(),
             bulk: VecDeque::new(),
+            unanswered: VecDeque::new(),
+            waited: 0,
+            last_shared: LastShared::default(),
             links: Vec::new(),
             pending_close: Vec::new(),
             blocked_bytes: 0,
@@ -243,7 +256,12 @@ impl<P: Ports> Shard<P> {
     pub fn insert(&mut self, new: NewClient<P>, now_ms: u64) -> Key {
         self.set_now(now_ms);
         new.worker.bind();
+        let is_unanswered = !new.response.is_empty();
         let key = self.table.insert(new);
+        if is_unanswered {
+            self.unanswered.push_back(key);
+            self.effects.signals.flush = true;
+        }
         if let Some(client) = self.table.get(key) {
             client.silent_since_ms = now_ms;
             self.settings.counters.listener(client.policy().index).opened.add(1);
@@ -280,6 +298,11 @@ impl<P: Ports> Shard<P> {
     /// A client's connection, for the shell's own use.
     pub fn connection(&mut self, key: Key) -> Option<&mut P::Connection> {
         self.table.get(key).map(|client| &mut client.connection)
+    }
+
+    /// A client's connection, to look at.
+    pub fn connection_of(&self, key: Key) -> Option<&P::Connection> {
+        self.table.look(key).map(|client| &client.connection)
     }
 
     /// The table of clients: questions are answered from it.
@@ -354,7 +377,9 @@ impl<P: Ports> Shard<P> {
         let (id, address) = (client.id(self.settings.address), client.address);
         let mut outbox = client.queue.close(&mut self.blocked_bytes);
         if reason == CloseReason::SlowConsumer {
-            // It would not read that soon, and is to hear why it is closed.
+            // The answer to its handshake may wait here.
+            client.connection.flush(&mut outbox);
+            // It would not read the rest that soon, and is to hear why it is closed.
             outbox.drop_unsent(client.connection.committed());
         }
         if let Some(last) = last {

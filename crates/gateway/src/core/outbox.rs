@@ -18,7 +18,6 @@ pub struct Outbox {
     /// Those behind that, and that the first is begun. Boxed: hardly any client has one, and
     /// every client has the place for it.
     rest: Option<Box<Rest>>,
-    bytes: usize,
 }
 
 /// What hardly any outbox has.
@@ -26,6 +25,8 @@ pub struct Outbox {
 struct Rest {
     /// The frames behind the first two.
     frames: VecDeque<Bytes>,
+    /// Their bytes, and what it costs to hold them.
+    bytes: usize,
     /// The peer has a part of the first frame.
     is_begun: bool,
 }
@@ -45,6 +46,12 @@ pub enum Flushed {
     Broken,
 }
 
+/// A frame's bytes, and what it costs to hold them; 0 for none.
+#[inline]
+fn cost(frame: &Bytes) -> usize {
+    if frame.is_empty() { 0 } else { OVERHEAD + frame.len() }
+}
+
 impl Outbox {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
@@ -59,8 +66,9 @@ impl Outbox {
     }
 
     /// Bytes that wait, and what it costs to hold them.
+    #[inline]
     pub fn bytes(&self) -> usize {
-        self.bytes
+        cost(&self.first) + cost(&self.second) + self.rest.as_ref().map_or(0, |rest| rest.bytes)
     }
 
     /// Appends a frame. Empty ones (a raw message may be) are nothing.
@@ -68,14 +76,29 @@ impl Outbox {
         if frame.is_empty() {
             return;
         }
-        self.bytes += OVERHEAD + frame.len();
         if self.first.is_empty() {
             self.first = frame;
         } else if self.second.is_empty() {
             self.second = frame;
         } else {
-            self.rest.get_or_insert_default().frames.push_back(frame);
+            let rest = self.rest.get_or_insert_default();
+            rest.bytes += cost(&frame);
+            rest.frames.push_back(frame);
         }
+    }
+
+    /// Puts a frame in the place of the last one, which it begins with.
+    ///
+    /// # Panics
+    /// In a debug build, when no frame waits, more than two do, or the first is begun.
+    pub(super) fn extend_last(&mut self, frame: Bytes) {
+        debug_assert!(
+            !self.is_empty() && self.rest.is_none(),
+            "an outbox whose last frame is not to be extended"
+        );
+        let last = if self.second.is_empty() { &mut self.first } else { &mut self.second };
+        debug_assert!(frame.starts_with(last));
+        *last = frame;
     }
 
     /// The frame in front, or what is left of it; empty if there is none.
@@ -87,6 +110,13 @@ impl Outbox {
     pub fn last(&self) -> &Bytes {
         let behind = self.rest.as_ref().and_then(|rest| rest.frames.back());
         behind.unwrap_or(if self.second.is_empty() { &self.first } else { &self.second })
+    }
+
+    /// The last frame, where there is one that can be [extended](Self::extend_last).
+    #[inline]
+    pub(super) fn extensible(&self) -> Option<&Bytes> {
+        let last = if self.second.is_empty() { &self.first } else { &self.second };
+        (self.rest.is_none() && !last.is_empty()).then_some(last)
     }
 
     /// Whether there is one frame at most.
@@ -108,14 +138,23 @@ impl Outbox {
     }
 
     /// Takes off the front what the socket has taken.
-    pub fn advance(&mut self, mut written: usize) {
-        self.bytes -= written;
+    #[inline]
+    pub fn advance(&mut self, written: usize) {
+        // The usual case: that was all.
+        if written == self.first.len() && self.second.is_empty() && self.rest.is_none() {
+            self.first = Bytes::new();
+        } else {
+            self.advance_some(written);
+        }
+    }
+
+    fn advance_some(&mut self, mut written: usize) {
         while written >= self.first.len() && written > 0 {
             written -= self.first.len();
-            self.bytes -= OVERHEAD;
             self.first = std::mem::take(&mut self.second);
-            self.second = self.rest.as_mut().and_then(|rest| rest.frames.pop_front()).unwrap_or_default();
             if let Some(rest) = &mut self.rest {
+                self.second = rest.frames.pop_front().unwrap_or_default();
+                rest.bytes -= cost(&self.second);
                 rest.is_begun = false;
             }
         }

@@ -1,7 +1,8 @@
 //! A message to clients, encoded once however many clients get it.
 //!
 //! What a client gets depends on its listener: a WebSocket frame, text or binary, or the bytes of
-//! another protocol. Nothing is queued here: `commands` do that.
+//! another protocol. Nothing is queued here: `commands` do that, with
+//! `shared_frames`.
 
 use std::sync::OnceLock;
 
@@ -69,24 +70,24 @@ impl Outgoing {
     }
 
     /// The bytes for a client that speaks this protocol, which is number `index` of `of`.
-    pub(crate) fn framed(&self, protocol: &dyn Protocol, index: usize, of: usize) -> Bytes {
+    pub(crate) fn framed(&self, protocol: &dyn Protocol, index: usize, of: usize) -> &Bytes {
         if self.raw {
-            return self.body.clone();
+            return &self.body;
         }
         let all = self.framed.get_or_init(|| (0..of).map(|_| OnceLock::new()).collect());
-        all[index].get_or_init(|| encoded(protocol, &self.body)).clone()
+        all[index].get_or_init(|| encoded(protocol, &self.body))
     }
 
     /// The bytes for a client of a WebSocket listener with this type.
-    pub(crate) fn websocket(&self, default: WebSocketType) -> Bytes {
+    pub(crate) fn websocket(&self, default: WebSocketType) -> &Bytes {
         if self.raw {
-            return self.body.clone();
+            return &self.body;
         }
         let (once, binary) = match self.binary || default == WebSocketType::Binary {
             true => (&self.as_binary, true),
             false => (&self.as_text, false),
         };
-        once.get_or_init(|| encode::message(is_binary(&self.body, binary, default), &self.body)).clone()
+        once.get_or_init(|| encode::message(is_binary(&self.body, binary, default), &self.body))
     }
 }
 
@@ -122,7 +123,7 @@ mod tests {
     use super::*;
 
     fn sent(payload: Payload, default: WebSocketType) -> Bytes {
-        Outgoing::new(payload).websocket(default)
+        Outgoing::new(payload).websocket(default).clone()
     }
 
     #[test]

@@ -5,8 +5,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 use gatewayworker_protocol::CloseReason;
 use gatewayworker_protocol::close_code::POLICY_VIOLATION;
 use gatewayworker_protocol::inspect::FrameKind;
@@ -15,10 +13,8 @@ use super::Shard;
 use super::client::Waits;
 use super::effects::{Effect, Notice};
 use super::events::Route;
-use super::inbox::{Inbox, Outlet, Progress};
-use super::listener_policy::Framing;
+use super::inbox::{Inbox, MessageRules, Outlet, Progress};
 use super::ports::Ports;
-use super::protocol::Protocol;
 use super::rate_limits::OverRate;
 use super::table::Key;
 use super::websocket::encode;
@@ -53,8 +49,9 @@ impl<P: Ports> Shard<P> {
         let Some(client) = self.table.get(key) else { return Reading::Closed };
         client.silent_since_ms = now_ms;
         client.pings = 0;
+        let rules = MessageRules::new(client.policy(), client.may_compress);
         let mut outlet = ToWorker { shard: self, key };
-        let progress = inbox.advance(&mut outlet, bytes, now_ms);
+        let progress = inbox.advance(&mut outlet, &rules, bytes, now_ms);
         self.close_pending();
         match progress {
             Progress::NeedMore => Reading::More,
@@ -124,13 +121,6 @@ struct ToWorker<'s, P: Ports> {
 
 impl<P: Ports> Outlet for ToWorker<'_, P> {
     type Buffer = P::Buffer;
-
-    fn protocol(&mut self) -> Option<Arc<dyn Protocol>> {
-        match &self.shard.table.get(self.key)?.policy().framing {
-            Framing::WebSocket(_) => None,
-            Framing::Other(other) => Some(other.protocol.clone()),
-        }
-    }
 
     fn check_route(&mut self) -> Result<(), Progress<P::Buffer>> {
         match self.shard.route(self.key) {

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::outbox::{Flushed, Outbox};
 use super::ports::Transmit;
+use super::shared_frames::SharedFrames;
 
 /// When a client is flushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +61,11 @@ pub(super) enum Queued {
 }
 
 impl SendQueue {
+    /// A queue with this frame, if it is not empty. The client stands on no list: the caller has it flushed.
+    pub(super) fn of(frame: Bytes) -> Self {
+        Self { outbox: Outbox::of(frame), ..Self::default() }
+    }
+
     /// Appends a frame. `blocked_bytes` are those of the shard.
     pub(super) fn push(
         &mut self,
@@ -84,6 +90,27 @@ impl SendQueue {
             return self.pushed_marked(priority, before, blocked_bytes);
         }
         self.list(priority)
+    }
+
+    /// Appends an encoding of a message for many, which may [join](SharedFrames::joined) the last frame.
+    pub(super) fn push_shared<'m>(
+        &mut self,
+        encoding: &'m Bytes,
+        frames: &mut SharedFrames<'m>,
+        limits: Limits,
+        blocked_bytes: &mut usize,
+        transmit: &impl Transmit,
+    ) -> Queued {
+        // A traced frame is looked at by itself; one that is begun has gone in part.
+        if self.marks == 0
+            && self.fits(encoding, limits, *blocked_bytes)
+            && let Some(last) = self.outbox.extensible()
+            && let Some(joined) = frames.joined(last, encoding)
+        {
+            self.outbox.extend_last(joined);
+            return self.list(Priority::Bulk);
+        }
+        self.push(frames.alone(encoding), Priority::Bulk, limits, blocked_bytes, transmit)
     }
 
     /// Does the rest of a push where the queue has a mark.

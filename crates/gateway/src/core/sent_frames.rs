@@ -6,7 +6,7 @@
 use gatewayworker_protocol::inspect::FrameKind;
 
 use super::listener_policy::{Framing, ListenerPolicy};
-use super::protocol::{Decoded, Input};
+use super::protocol::{Decoded, Input, Protocol};
 
 /// A frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,15 +33,7 @@ impl<'b> SentFrame<'b> {
 pub(crate) fn sent_frames<'b>(policy: &ListenerPolicy, bytes: &'b [u8]) -> Vec<SentFrame<'b>> {
     match &policy.framing {
         Framing::WebSocket(_) => websocket_frames(bytes),
-        Framing::Other(other) => match other.protocol.decode(Input::new(bytes, 0, bytes.len())) {
-            // What a protocol makes of its own bytes is borrowed, unless it is one that changes them.
-            Ok(Decoded::Message { len, payload: std::borrow::Cow::Borrowed(payload) })
-                if len == bytes.len() =>
-            {
-                vec![SentFrame { kind: FrameKind::Message, code: None, payload }]
-            }
-            _ => vec![SentFrame::raw(bytes)],
-        },
+        Framing::Other(other) => messages(&*other.protocol, bytes),
     }
 }
 
@@ -51,6 +43,27 @@ pub(crate) fn close_code(policy: &ListenerPolicy, bytes: &[u8]) -> Option<u16> {
         return None;
     }
     sent_frames(policy, bytes).last().and_then(|frame| frame.code)
+}
+
+/// Returns the messages of another protocol than WebSocket.
+fn messages<'b>(protocol: &dyn Protocol, mut bytes: &'b [u8]) -> Vec<SentFrame<'b>> {
+    let mut frames = Vec::new();
+    while !bytes.is_empty() {
+        match protocol.decode(Input::new(bytes, 0, bytes.len())) {
+            // What a protocol makes of its own bytes is borrowed, unless it is one that changes them.
+            Ok(Decoded::Message { len, payload: std::borrow::Cow::Borrowed(payload) })
+                if (1..=bytes.len()).contains(&len) && frames.len() < MAX_FRAMES =>
+            {
+                frames.push(SentFrame { kind: FrameKind::Message, code: None, payload });
+                bytes = &bytes[len..];
+            }
+            _ => {
+                frames.push(SentFrame::raw(bytes));
+                break;
+            }
+        }
+    }
+    frames
 }
 
 fn websocket_frames(mut bytes: &[u8]) -> Vec<SentFrame<'_>> {
@@ -169,9 +182,7 @@ mod tests {
         let policy = ListenerPolicy { framing, ..testing::policy() };
         let message = SentFrame { kind: FrameKind::Message, code: None, payload: b"hi" };
         assert_eq!(sent_frames(&policy, b"hi\n"), [message]);
-        for raw in [&b"hi"[..], b"hi\nho\n"] {
-            assert_eq!(sent_frames(&policy, raw), [SentFrame::raw(raw)]);
-        }
+        assert_eq!(sent_frames(&policy, b"hi\nhi\nho"), [message, message, SentFrame::raw(b"ho")]);
         assert_eq!(close_code(&policy, b"\x88\x02\x03\xe8"), None);
     }
 }

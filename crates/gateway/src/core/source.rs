@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use gatewayworker_protocol::Origin;
 
 use super::Shard;
@@ -27,7 +26,7 @@ const MAX_KEPT_BYTES: usize = 64 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Stub<B> {
     pub(super) origin: Origin,
-    pub(super) session: Bytes,
+    pub(super) session: Box<[u8]>,
     pub(super) worker: Arc<WorkerLink<B>>,
     pub(super) log: Option<Box<EventLog<B>>>,
     pub(super) left_behind: LeftBehind,
@@ -57,7 +56,7 @@ impl<B> Stubs<B> {
     pub(super) fn insert(
         &mut self,
         origin: Origin,
-        session: Bytes,
+        session: Box<[u8]>,
         worker: Arc<WorkerLink<B>>,
         log: Option<Box<EventLog<B>>>,
         left_behind: LeftBehind,
@@ -118,7 +117,7 @@ impl<B> Stubs<B> {
 /// A client or a stub, as the source of events.
 pub(super) struct Source<'s, B> {
     pub(super) origin: Origin,
-    pub(super) session: &'s Bytes,
+    pub(super) session: &'s [u8],
     pub(super) worker: &'s mut Arc<WorkerLink<B>>,
     pub(super) log: &'s mut Option<Box<EventLog<B>>>,
     pub(super) left_behind: &'s mut LeftBehind,

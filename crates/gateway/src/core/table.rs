@@ -105,6 +105,13 @@ impl<P: Ports> Table<P> {
         (*connection_id == key.connection_id).then_some(client)
     }
 
+    /// The client of a key.
+    #[inline]
+    pub(crate) fn look(&self, key: Key) -> Option<&Client<P>> {
+        let (connection_id, client) = self.slots.get(key.slot as usize)?.as_ref()?;
+        (*connection_id == key.connection_id).then_some(client)
+    }
+
     pub(crate) fn client(&self, connection_id: u32) -> Option<&Client<P>> {
         self.at(*self.by_id.get(&connection_id)?)
     }
@@ -165,7 +172,7 @@ impl<P: Ports> Table<P> {
         self.get(key)?;
         self.end_admission(key);
         self.unbind_uid(key.connection_id);
-        while let Some(membership) = self.get(key)?.groups.as_mut().and_then(Vec::pop) {
+        for membership in self.get(key)?.groups.take().into_iter().flatten() {
             self.unlist(membership);
         }
         self.by_id.remove(&key.connection_id);
@@ -356,7 +363,7 @@ impl<P: Ports> Table<P> {
     /// Whether the client is a member of this group.
     pub(crate) fn is_member(&self, group: &[u8], client: &Client<P>) -> bool {
         let Some(set) = self.groups.find(group) else { return false };
-        client.groups.iter().flatten().any(|membership| membership.set == set)
+        client.groups.as_deref().unwrap_or_default().iter().any(|membership| membership.set == set)
     }
 
     /// How many places for groups there are, empty ones among them.
@@ -409,7 +416,7 @@ impl<P: Ports> Table<P> {
         let mut memberships = 0;
         for client in self.clients() {
             let key = self.key_of(client.connection_id);
-            for (back, membership) in (0..).zip(client.groups.iter().flatten()) {
+            for (back, membership) in (0..).zip(client.groups.as_deref().unwrap_or_default()) {
                 let member = self.groups.member(*membership);
                 if member
                     .is_none_or(|member| (member.back, Some(member.slot)) != (back, key.map(|key| key.slot)))

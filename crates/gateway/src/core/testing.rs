@@ -284,6 +284,8 @@ pub fn new_client(
         address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
         connection,
         worker: worker.clone(),
+        may_compress: false,
+        response: Bytes::new(),
     }
 }
 

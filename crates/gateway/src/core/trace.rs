@@ -184,7 +184,7 @@ mod tests {
         fn new(policy: ListenerPolicy) -> Self {
             let (mut shard, workers) = testing::shard();
             let worker = workers.join("worker", 1 << 20, Features::default());
-            let inbox = Inbox::new(&policy, Vec::new(), false);
+            let inbox = Inbox::new(&policy, Vec::new());
             let (key, connection) = testing::client(&mut shard, 1, &worker, policy);
             Self { shard, key, connection, inbox }
         }

@@ -34,7 +34,10 @@ impl Link {
     /// Ends the link, which was served until `ended`.
     pub(super) async fn end(mut self, mut reading: LinkReader, ended: Result<LinkEnd, LinkError>) {
         match (self.subscription.take(), &ended) {
-            (Some(subscription), Ok(LinkEnd::ByPeer)) => subscription.ended_by_peer(),
+            // A link that is closed here, or that a write has found broken, reads an end as well.
+            (Some(subscription), Ok(LinkEnd::ByPeer)) if !self.writer.has_ended() => {
+                subscription.ended_by_peer();
+            }
             // Otherwise the peer may not know yet: dropping it ends it so.
             (subscription, _) => drop(subscription),
         }

@@ -21,6 +21,8 @@ pub(super) enum LinkError {
     NoKey,
     #[error("no call link was attached to it within {} s", HELLO_TIMEOUT.as_secs())]
     NoCallLink,
+    #[error("it announces groups and uids, and the last places of max_links are for others: raise max_links")]
+    NoPlace,
     #[error("nothing was heard on it for {:.1} s", .0.as_secs_f64())]
     Silent(Duration),
     #[error("shard {0} has ended, and the gateway ends next")]

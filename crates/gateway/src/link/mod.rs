@@ -19,23 +19,23 @@ mod keepalive;
 mod tests;
 mod trace;
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_net::{LinkReader, LinkStream, LinkWriter};
+use gatewayworker_net::{DetachedLinkSocket, LinkPeer, LinkReader, LinkStream, LinkWriter};
 use gatewayworker_protocol::inspect::InspectRequest;
 use gatewayworker_protocol::{Command, Features, Question, frame_answer};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::DropGuard;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
+use crate::capacity::MIN_LINKS;
 use crate::core::close::Closer;
 use crate::core::link::{LinkEvent, LinkProtocolError, LinkState};
 use crate::core::questions::{AskShards, Gather, answer_with};
@@ -55,7 +55,7 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// A link.
 struct Link {
     shard: Rc<ShardThread>,
-    peer: SocketAddr,
+    peer: LinkPeer,
     writer: Arc<LinkWriter>,
     state: LinkState,
     /// Received bytes that are not a complete frame yet.
@@ -71,6 +71,8 @@ struct Link {
     holds: Vec<Hold>,
     /// The link is an interest link.
     subscription: Option<Subscription>,
+    /// The place of the link among those that `max_links` allows.
+    permit: OwnedSemaphorePermit,
 }
 
 /// How a link has ended without an error.
@@ -89,15 +91,16 @@ enum LinkEnd {
 /// Serves a link until it ends.
 pub(crate) async fn run(
     shard: Rc<ShardThread>,
-    stream: std::net::TcpStream,
-    peer: SocketAddr,
-    _permit: OwnedSemaphorePermit,
+    socket: DetachedLinkSocket,
+    peer: LinkPeer,
+    permit: OwnedSemaphorePermit,
 ) {
-    let Ok(stream) = TcpStream::from_std(stream) else { return };
-    gatewayworker_net::tune(&stream);
+    let Ok(socket) = socket.attach() else { return };
+    socket.tune();
     let shared = &shard.shared;
+    let _counted = shared.link_counts.count(socket.by_ref().transport());
     let accepted = tokio::select! {
-        accepted = LinkStream::accept(stream, shared.link_tls.as_ref()) => accepted,
+        accepted = LinkStream::accept(socket, shared.link_tls.as_ref()) => accepted,
         () = shared.stopping.cancelled() => return,
     };
     let stream = match accepted {
@@ -128,6 +131,7 @@ pub(crate) async fn run(
         call_link: None,
         holds: Vec::new(),
         subscription: None,
+        permit,
     };
     let ended = link.serve(&mut reading).await;
     link.end(reading, ended).await;
@@ -208,7 +212,7 @@ impl Link {
     async fn carry_out(&mut self, event: LinkEvent) -> Result<(), LinkError> {
         match event {
             LinkEvent::Worker { key, features, is_ours, process } => {
-                let key = format!("{}:{key}", self.peer.ip());
+                let key = format!("{}:{key}", self.peer_ip());
                 match process {
                     Some(process) => self.begin_epoch(key, process, features),
                     None => self.join(&key, features, is_ours),
@@ -218,7 +222,7 @@ impl Link {
             LinkEvent::Draining => self.drain().await,
             LinkEvent::Publish(message) => self.shard.shared.workers.publish(message),
             LinkEvent::Question(question) => self.answer(question).await?,
-            LinkEvent::Subscribe => self.subscribe(),
+            LinkEvent::Subscribe => self.subscribe()?,
             LinkEvent::InterestReport(report) => {
                 self.subscription.iter().for_each(|link| link.receive(report))
             }
@@ -226,6 +230,15 @@ impl Link {
             LinkEvent::Ignored(error) => self.log_ignored(error),
         }
         Ok(())
+    }
+
+    /// Returns the IP address of the peer. A process of this host has the one by which it finds the gateway,
+    /// as over TCP.
+    fn peer_ip(&self) -> IpAddr {
+        match self.peer {
+            LinkPeer::Tcp(address) => address.ip(),
+            LinkPeer::Unix(_) => (*self.shard.shared.address.ip()).into(),
+        }
     }
 
     fn log_ignored(&self, error: String) {
@@ -335,10 +348,18 @@ impl Link {
     }
 
     /// Tells the peer from now on which groups and uids there are.
-    fn subscribe(&mut self) {
+    ///
+    /// # Errors
+    /// When the last places are reached, which event links and call links may need: without an interest link everything
+    /// is sent, without those nothing.
+    fn subscribe(&mut self) -> Result<(), LinkError> {
+        if self.permit.semaphore().available_permits() < MIN_LINKS {
+            return Err(LinkError::NoPlace);
+        }
         let greeting = self.state.greeting(None);
         let _ = self.writer.push_over(|out| greeting.encode(out));
         self.subscription = Some(self.shard.shared.interests.subscribe(self.writer.clone()));
+        Ok(())
     }
 
     /// Waits until all subscribers know the names that the pending commands make clients members of.

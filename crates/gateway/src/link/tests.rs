@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use gatewayworker_net::{LinkStream, LinkWriter};
+use gatewayworker_net::{LinkPeer, LinkSocket, LinkStream, LinkWriter};
 use gatewayworker_protocol::{Command, Features, Frame, Hello, MAX_FRAME_LEN, PingBody, Question, SecretKey};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -27,8 +27,9 @@ const PROCESS: u64 = 1;
 async fn link(shard: &Rc<ShardThread>) -> (JoinHandle<()>, TcpStream) {
     let (ours, theirs) = testing::connection().await;
     let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-    let peer = theirs.local_addr().unwrap();
-    let running = super::run(shard.clone(), ours.into_std().unwrap(), peer, permit);
+    let peer = LinkPeer::Tcp(theirs.local_addr().unwrap());
+    let ours = LinkSocket::from(ours).detach().unwrap();
+    let running = super::run(shard.clone(), ours, peer, permit);
     (tokio::task::spawn_local(running), theirs)
 }
 
@@ -231,7 +232,7 @@ async fn a_worker_that_says_it_stops_and_ends_at_once_has_stopped() {
         let (shard, mut channels) = shards();
         let shared = shard.shared.clone();
         let (ours, mut events) = testing::connection().await;
-        let peer = events.local_addr().unwrap();
+        let peer = LinkPeer::Tcp(events.local_addr().unwrap());
         let (reading, writing) = LinkStream::accept(ours, None).await.unwrap().into_split();
         let writer = Arc::new(LinkWriter::new(writing, 1000));
         let number =
@@ -255,6 +256,7 @@ async fn a_worker_that_says_it_stops_and_ends_at_once_has_stopped() {
             call_link: None,
             holds,
             subscription,
+            permit: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(),
         };
         // The end of the call link is noticed before DRAINING is read on the event link.
         say(&mut events, [Command::Ping(PingBody::Draining.encode())]).await;

@@ -1,4 +1,4 @@
-//! The acceptors of the clients' listeners and of the inner port.
+//! The acceptors of the clients' listeners, of the inner port, and of the Unix socket beside it.
 //!
 //! An acceptor takes a permit for each connection and gives both to the next shard. It never waits
 //! for a client: over a limit it rejects the connection (`client::reject`), and a shard without
@@ -6,8 +6,10 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gatewayworker_daemon::accept_loop;
+use gatewayworker_daemon::{accept_loop, accept_unix_links};
+use gatewayworker_net::{LinkPeer, LinkSocket, UnixLinkListener};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::error::TrySendError;
@@ -59,28 +61,52 @@ pub(super) async fn accept_clients(
     .await;
 }
 
-/// Accepts links at the inner port, and gives them to the shards in turn.
-pub(super) async fn accept_links(
-    listener: TcpListener,
+/// Gives accepted links to the shards in turn, within `max_links`: those of the inner port and of the Unix
+/// socket together.
+pub(super) struct LinkAcceptor {
     shared: Arc<GatewayState>,
-    shutdown: CancellationToken,
-) {
-    let limit = shared.capacity.links;
-    let permits = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
-    let mut next = 0;
-    accept_loop(&listener, &shutdown, |stream, peer| {
-        let Ok(permit) = permits.clone().try_acquire_owned() else {
+    permits: Arc<Semaphore>,
+    next: AtomicUsize,
+}
+
+impl LinkAcceptor {
+    pub(super) fn new(shared: Arc<GatewayState>) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(shared.capacity.links.min(Semaphore::MAX_PERMITS)));
+        Arc::new(Self { shared, permits, next: AtomicUsize::new(0) })
+    }
+
+    /// Accepts links at the inner port until the gateway has closed its clients.
+    pub(super) async fn accept_tcp(self: Arc<Self>, listener: TcpListener) {
+        let stopping = &self.shared.stopping;
+        accept_loop(&listener, stopping, |stream, peer| self.dispatch(stream.into(), LinkPeer::Tcp(peer)))
+            .await;
+    }
+
+    /// Accepts links of this host, as long.
+    pub(super) async fn accept_unix(self: Arc<Self>, listener: UnixLinkListener) {
+        let stopping = &self.shared.stopping;
+        let handle = |socket: LinkSocket| {
+            if let Ok(peer) = socket.by_ref().peer() {
+                self.dispatch(socket, peer);
+            }
+        };
+        accept_unix_links(&listener, stopping, handle).await;
+    }
+
+    fn dispatch(&self, socket: LinkSocket, peer: LinkPeer) {
+        let shared = &self.shared;
+        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
+            let limit = shared.capacity.links;
             let log = move |times| warn!(%peer, limit, times, "max_links is reached: a link was rejected");
             return shared.logs.link_rejected.log(log);
         };
-        let Ok(stream) = stream.into_std() else { return };
-        next = (next + 1) % shared.shards.len();
-        if !dispatch(&shared, next, ShardMessage::Link(stream, peer, permit)) {
+        let Ok(socket) = socket.detach() else { return };
+        let next = (self.next.fetch_add(1, Ordering::Relaxed) + 1) % shared.shards.len();
+        if !dispatch(shared, next, ShardMessage::Link(socket, peer, permit)) {
             let log = move |times| warn!(%peer, times, "a link was closed: all shards are too busy");
             shared.logs.too_busy.log(log);
         }
-    })
-    .await;
+    }
 }
 
 /// Sends a connection to the shard `first`, or to the next one that has room for a message.

@@ -1,10 +1,13 @@
 //! Binding the gateway's sockets, before anything is started: an address in use or an open inner
 //! port is found here. [`serve`](super::serve) takes them.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, SocketAddrV4};
 
 use gatewayworker_daemon::{ListenerSource, check_exposure, resolve};
+use gatewayworker_net::UnixLinkListener;
 use tokio::net::TcpListener;
+use tracing::warn;
 
 use crate::config::{Config, ListenUrl, ListenerConfig};
 use crate::error::Error;
@@ -67,5 +70,46 @@ impl BoundListeners {
             Ok(listener.bound_to(socket.local_addr().map_err(Error::LocalAddress)?))
         };
         listeners.map(url).collect()
+    }
+}
+
+/// Listens for links of this host beside the inner port. `None` where `unix_links` is off, where the gateway
+/// announces another address than it binds, so that something stands between that may be meant to,
+/// or where the name is not free.
+pub(super) fn listen_for_unix_links(
+    inner: &TcpListener,
+    announced: SocketAddrV4,
+    unix_links: bool,
+) -> Option<UnixLinkListener> {
+    if !unix_links || !inner.local_addr().is_ok_and(|bound| is_bound_as(bound, announced)) {
+        return None;
+    }
+    match UnixLinkListener::bind(announced) {
+        Ok(listener) => Some(listener),
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => None,
+        Err(error) => {
+            warn!(
+                %error, gateway = %announced,
+                "cannot listen on this gateway's Unix socket: links of this host go over TCP"
+            );
+            None
+        }
+    }
+}
+
+/// Whether connections to `announced` come to a socket that is bound to `bound`.
+fn is_bound_as(bound: SocketAddr, announced: SocketAddrV4) -> bool {
+    bound.port() == announced.port() && (bound.ip() == *announced.ip() || bound.ip().is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gateway_that_announces_another_address_than_it_binds_has_no_unix_socket() {
+        let is_bound = |bound: &str| is_bound_as(bound.parse().unwrap(), "10.0.0.1:2300".parse().unwrap());
+        assert!(is_bound("10.0.0.1:2300") && is_bound("0.0.0.0:2300") && is_bound("[::]:2300"));
+        assert!(!is_bound("10.0.0.1:2301") && !is_bound("127.0.0.1:2300"));
     }
 }

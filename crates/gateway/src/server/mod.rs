@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::anyhow;
 use gatewayworker_daemon::{OpenFiles, Operator, Reload};
 use gatewayworker_metrics::{Exporter, Health};
-use gatewayworker_net::registers;
+use gatewayworker_net::{UnixLinkListener, registers};
 use gatewayworker_protocol::Command;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -28,8 +28,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
-use acceptors::{accept_clients, accept_links};
+use acceptors::{LinkAcceptor, accept_clients};
 pub use bound_listeners::BoundListeners;
+use bound_listeners::listen_for_unix_links;
 use watch::{watch_contact, watch_isolation};
 
 use crate::capacity::Capacity;
@@ -140,7 +141,8 @@ pub async fn serve(
     let draining = shutdown.child_token();
     let metrics =
         metrics_listener.map(|listener| (listener, Health::new(operator.stats.clone(), draining.clone())));
-    let parts = Parts { listeners, channels, reload: operator.reload, metrics, draining };
+    let unix_links = listen_for_unix_links(&listeners.inner, address, shared.config.unix_links);
+    let parts = Parts { listeners, unix_links, channels, reload: operator.reload, metrics, draining };
     let served = LocalSet::new().run_until(serve_here(shared, parts, shutdown)).await;
     #[cfg(feature = "otel")]
     spans::send_last(span_exporter).await;
@@ -150,6 +152,8 @@ pub async fn serve(
 /// What a gateway is started with, beside its shared state.
 struct Parts {
     listeners: BoundListeners,
+    /// Where links of this host are accepted beside the inner port.
+    unix_links: Option<UnixLinkListener>,
     channels: Vec<mpsc::Receiver<ShardMessage>>,
     reload: Reload,
     /// Where metrics and health are shown, and the health.
@@ -164,14 +168,17 @@ async fn serve_here(
     parts: Parts,
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
-    let Parts { listeners, channels, reload, metrics, draining } = parts;
+    let Parts { listeners, unix_links, channels, reload, metrics, draining } = parts;
     let mut shards = PerpetualTasks::default();
     let mut tasks = PerpetualTasks::default();
     // These go on while the gateway stops.
     let mut lasting = PerpetualTasks::default();
     lasting.spawn("the watch for registers", watch_contact(shared.clone(), shutdown.clone()));
-    let inner = accept_links(listeners.inner, shared.clone(), shared.stopping.clone());
-    lasting.spawn("the acceptor of the inner port", inner);
+    let links = LinkAcceptor::new(shared.clone());
+    if let Some(unix_links) = unix_links {
+        lasting.spawn("the acceptor of Unix links", links.clone().accept_unix(unix_links));
+    }
+    lasting.spawn("the acceptor of the inner port", links.accept_tcp(listeners.inner));
     let started = start_shards(&mut shards, &shared, channels)
         .and_then(|first| start_tasks(&mut tasks, listeners.clients, &first, &shutdown, reload));
     // It shows the stop, too.
@@ -421,5 +428,5 @@ async fn stop(shared: &Arc<GatewayState>, spread: Duration) {
     for shard in &shared.shards {
         let _ = shard.send(ShardMessage::End).await;
     }
-    info!(closes = %shared.closes, rejections = %shared.rejections, "the gateway has stopped");
+    info!(closes = %*shared.closes, rejections = %shared.rejections, "the gateway has stopped");
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use gatewayworker_daemon::Reload;
+use gatewayworker_net::{LinkPeer, LinkSocket};
 use gatewayworker_protocol::{Command, Question};
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -44,6 +45,7 @@ async fn end(harm: impl AsyncFnOnce(&Arc<GatewayState>, [SockRef<'static>; 3])) 
     });
     let parts = Parts {
         listeners,
+        unix_links: None,
         channels,
         reload: Reload::never(),
         metrics: None,
@@ -107,8 +109,9 @@ async fn a_question_gets_no_answer_rather_than_one_without_the_part_of_a_shard()
     let (ours, mut theirs) = testing::connection().await;
     let links = Arc::new(Semaphore::new(1));
     let permit = links.clone().try_acquire_owned().unwrap();
-    let peer = theirs.local_addr().unwrap();
-    let link = crate::link::run(ShardThread::new(0, shared), ours.into_std().unwrap(), peer, permit);
+    let peer = LinkPeer::Tcp(theirs.local_addr().unwrap());
+    let ours = LinkSocket::from(ours).detach().unwrap();
+    let link = crate::link::run(ShardThread::new(0, shared), ours, peer, permit);
     let mut question = bytes::BytesMut::new();
     Command::Ask(Question::Count(None)).encode(&mut question);
     theirs.write_all(&question).await.unwrap();

@@ -2,7 +2,6 @@
 //!
 //! The core calls them ([`crate::core::ports`]); none of them waits.
 
-use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -34,24 +33,56 @@ impl Ports for GatewayPorts {
 pub(crate) struct ClientConnection {
     /// Its permit, held until the connection has ended.
     pub(crate) permit: ConnectionPermit,
-    pub(crate) socket: Rc<Socket>,
+    pub(crate) socket: Socket,
     /// The task that reads from it, once there is one.
     pub(crate) reader: Option<AbortHandle>,
+    /// What waits for it. Boxed: few clients have it, and every client has the place for it.
+    waiting: Option<Box<Waiting>>,
+}
+
+/// What waits for a client that is paused, or whose socket is full.
+#[derive(Debug, Default)]
+struct Waiting {
     /// Wakes the task that reads from it, while that waits for the core.
-    pub(crate) resume: Option<Waker>,
+    resume: Option<Waker>,
     /// The task that waits for it to be writable, while there is one.
-    pub(crate) unblocker: Option<AbortHandle>,
+    unblocker: Option<AbortHandle>,
 }
 
 impl ClientConnection {
-    pub(crate) fn new(permit: ConnectionPermit, socket: Rc<Socket>) -> Self {
-        Self { permit, socket, reader: None, resume: None, unblocker: None }
+    pub(crate) fn new(permit: ConnectionPermit, socket: Socket) -> Self {
+        Self { permit, socket, reader: None, waiting: None }
     }
 
-    /// Aborts its tasks. Each holds the socket, and the one that waits to write would hold it until
-    /// the peer reads.
+    /// Sets what wakes the task that reads from it.
+    pub(crate) fn set_resume(&mut self, waker: Waker) {
+        self.waiting.get_or_insert_default().resume = Some(waker);
+    }
+
+    /// Wakes the task that reads from it, if that waits for the core.
+    pub(crate) fn resume(&mut self) {
+        let Some(waiting) = &mut self.waiting else { return };
+        if let Some(waker) = waiting.resume.take() {
+            waker.wake();
+        }
+        self.drop_waiting();
+    }
+
+    /// Sets the task that waits for it to be writable; `None` when that has ended, as the handle would keep its
+    /// memory.
+    pub(crate) fn set_unblocker(&mut self, task: Option<AbortHandle>) {
+        self.waiting.get_or_insert_default().unblocker = task;
+        self.drop_waiting();
+    }
+
+    fn drop_waiting(&mut self) {
+        self.waiting.take_if(|waiting| waiting.resume.is_none() && waiting.unblocker.is_none());
+    }
+
+    /// Aborts its tasks, which would wait for a socket that is no more.
     pub(crate) fn abort_tasks(&mut self) {
-        for task in [self.reader.take(), self.unblocker.take()].into_iter().flatten() {
+        let unblocker = self.waiting.take().and_then(|waiting| waiting.unblocker);
+        for task in [self.reader.take(), unblocker].into_iter().flatten() {
             task.abort();
         }
     }
@@ -70,5 +101,19 @@ impl Transmit for ClientConnection {
 impl Connection for ClientConnection {
     fn policy(&self) -> &ListenerPolicy {
         &self.permit.policy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::client::Client;
+
+    #[test]
+    fn a_client_fits_into_256_bytes() {
+        // With debug assertions a socket of mio says which selector it belongs to.
+        let debug = if cfg!(debug_assertions) { 8 } else { 0 };
+        let bytes = size_of::<Client<GatewayPorts>>() - debug;
+        assert!(bytes <= 256, "{bytes} bytes, of which {} are its connection", size_of::<ClientConnection>());
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! [`ShardThread::input`] calls it after each input, with the core not borrowed.
 
+use std::future::poll_fn;
+use std::io;
 use std::net::{SocketAddr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use gatewayworker_protocol::CloseReason;
 use tracing::{info, warn};
@@ -20,7 +23,6 @@ use crate::core::flush::Writable;
 use crate::core::outbox::Flushed;
 use crate::core::ports::Transmit;
 use crate::core::table::Key;
-use crate::socket::Socket;
 use crate::transmit::flush_last;
 
 impl ShardThread {
@@ -52,8 +54,8 @@ impl ShardThread {
     /// Wakes the task that reads from a client.
     fn resume(&self, key: Key) {
         let mut core = self.core.borrow_mut();
-        if let Some(waker) = core.connection(key).and_then(|connection| connection.resume.take()) {
-            waker.wake();
+        if let Some(connection) = core.connection(key) {
+            connection.resume();
         }
     }
 
@@ -61,21 +63,26 @@ impl ShardThread {
     fn wait_writable(self: &Rc<Self>, key: Key) {
         let mut core = self.core.borrow_mut();
         let Some(connection) = core.connection(key) else { return };
-        let task = tokio::task::spawn_local(self.clone().write_when_writable(key, connection.socket.clone()));
-        connection.unblocker = Some(task.abort_handle());
+        let task = tokio::task::spawn_local(self.clone().write_when_writable(key));
+        connection.set_unblocker(Some(task.abort_handle()));
     }
 
     /// Writes to a client whenever its socket has room, until its outbox is empty. Aborted when the
     /// client is closed.
-    async fn write_when_writable(self: Rc<Self>, key: Key, socket: Rc<Socket>) {
+    async fn write_when_writable(self: Rc<Self>, key: Key) {
+        let gone = || Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         loop {
-            if socket.tcp().writable().await.is_err() {
+            let writable = poll_fn(|cx| {
+                self.with_socket(key, |socket| {
+                    socket.map_or_else(gone, |socket| socket.tcp().poll_write_ready(cx))
+                })
+            });
+            if writable.await.is_err() {
                 return self.input(|core| core.read_ended(key));
             }
             if self.input(|core| core.writable(key)) == Writable::Done {
                 if let Some(connection) = self.core.borrow_mut().connection(key) {
-                    // The handle would keep this task's memory.
-                    connection.unblocker = None;
+                    connection.set_unblocker(None);
                 }
                 return;
             }
@@ -195,9 +202,13 @@ fn client_address(address: SocketAddrV4, connection: &ClientConnection) -> Socke
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::BytesMut;
     use gatewayworker_protocol::{Command, Payload};
-    use tokio::task::{LocalSet, yield_now};
+    use tokio::io::AsyncReadExt;
+    use tokio::task::LocalSet;
+    use tokio::time::timeout;
 
     use super::super::testing;
     use super::*;
@@ -217,19 +228,18 @@ mod tests {
         let test = async {
             let shard = testing::shard(Config::default());
             let (worker, _peer) = testing::worker(&shard.shared, 1000).await;
-            let (key, _client) = testing::client(&shard, 1, &worker).await;
+            let (key, mut client) = testing::client(&shard, 1, &worker).await;
             let message = Payload::plain(vec![b'x'; 900_000]);
             while shard.look(|core| core.blocked_bytes()) == 0 {
                 execute(&shard, Command::SendToOne { to: 1, message: message.clone() });
                 while shard.input(|core| core.flush()) {}
             }
-            let socket = Rc::downgrade(&shard.core.borrow_mut().connection(key).unwrap().socket);
             execute(&shard, Command::Destroy(1));
             assert_eq!(shard.look(|core| core.blocked_bytes()), 0);
-            for _ in 0..100 {
-                yield_now().await;
-            }
-            assert_eq!(socket.strong_count(), 0, "a task holds the connection open");
+            shard.with_socket(key, |socket| assert!(socket.is_none()));
+            let mut rest = Vec::new();
+            let end = client.read_to_end(&mut rest);
+            let _ = timeout(Duration::from_secs(10), end).await.expect("nothing holds the connection open");
         };
         LocalSet::new().run_until(test).await;
     }

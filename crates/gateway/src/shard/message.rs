@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use gatewayworker_net::{DetachedLinkSocket, LinkPeer};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::connection::Core;
@@ -23,8 +24,8 @@ use crate::workers::WorkerLink;
 pub(crate) enum ShardMessage {
     /// A connection that a listener has accepted.
     Client(std::net::TcpStream, NewConnection),
-    /// A connection to the inner port.
-    Link(std::net::TcpStream, SocketAddr, OwnedSemaphorePermit),
+    /// A connection to the inner port, or to the Unix socket beside it.
+    Link(DetachedLinkSocket, LinkPeer, OwnedSemaphorePermit),
     /// The commands of one link, in order.
     Commands(Vec<ShardCommand>),
     /// A question: it is called with the shard's core, at the shard's time, and sends its part of the answer itself.

@@ -41,6 +41,7 @@ use crate::core::source::ClosesGivenUp;
 use crate::core::table::Key;
 use crate::core::trace::TraceId;
 use crate::gateway_state::GatewayState;
+use crate::socket::Socket;
 use crate::trace_queue::TraceQueue;
 
 pub(crate) use connection::{ClientConnection, Core, GatewayPorts};
@@ -177,6 +178,11 @@ impl ShardThread {
         }
     }
 
+    /// Looks at the socket of a client; at `None` where the client is gone.
+    pub(crate) fn with_socket<R>(&self, key: Key, look: impl FnOnce(Option<&Socket>) -> R) -> R {
+        look(self.core.borrow().connection_of(key).map(|connection| &connection.socket))
+    }
+
     /// Draws a random connection id that is free and belongs to this shard.
     pub(crate) fn draw_connection_id(&self) -> u32 {
         let mut rng = rand::rng();
@@ -192,7 +198,7 @@ impl ShardThread {
             if core.is_waiting(key)
                 && let Some(connection) = core.connection(key)
             {
-                connection.resume = Some(cx.waker().clone());
+                connection.set_resume(cx.waker().clone());
                 return Poll::Pending;
             }
             Poll::Ready(())

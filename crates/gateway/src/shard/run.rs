@@ -15,7 +15,7 @@ use tokio::task::LocalSet;
 use super::{NewConnection, ShardMessage, ShardThread};
 use crate::gateway_state::GatewayState;
 use crate::perpetual::{PerpetualTasks, cause};
-use crate::{client, link};
+use crate::{client, link, tls};
 
 /// Runs a shard on this thread until it is told to end.
 ///
@@ -51,6 +51,7 @@ impl ShardThread {
         let mut tasks = PerpetualTasks::default();
         tasks.spawn("the flush task", self.clone().flush_forever());
         tasks.spawn("the timer task", self.clone().advance_forever());
+        tasks.spawn("the drop of unused TLS keys", tls::drop_unused_keys());
         tasks.spawn("the watched task", self.shared.loops.watch(format!("shard-{}", self.index)));
         let reading = tokio::task::spawn_local(self.clone().read_messages(messages));
         tokio::select! {
@@ -77,9 +78,9 @@ impl ShardThread {
                             self.spawn_client(stream, new);
                         }
                     }
-                    ShardMessage::Link(stream, peer, permit) => {
+                    ShardMessage::Link(socket, peer, permit) => {
                         let watched = PanicWatch(self.clone());
-                        let link = link::run(self.clone(), stream, peer, permit);
+                        let link = link::run(self.clone(), socket, peer, permit);
                         self.shared.links.spawn_local(async move {
                             let _watched = watched;
                             link.await;

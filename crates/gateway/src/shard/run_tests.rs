@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use gatewayworker_net::{LinkPeer, LinkSocket};
 use gatewayworker_protocol::Command;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{Semaphore, oneshot};
@@ -78,8 +79,9 @@ async fn a_panic_of_a_link_ends_the_shard() {
         let mut command = BytesMut::new();
         Command::Destroy(1).encode(&mut command);
         theirs.write_all(&command).await.unwrap();
-        let peer = theirs.local_addr().unwrap();
-        send(shard, ShardMessage::Link(ours.into_std().unwrap(), peer, permit)).await;
+        let peer = LinkPeer::Tcp(theirs.local_addr().unwrap());
+        let ours = LinkSocket::from(ours).detach().unwrap();
+        send(shard, ShardMessage::Link(ours, peer, permit)).await;
     });
     assert_eq!(failure.await, "the task of a link has panicked");
 }

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use gatewayworker_net::LinkWriter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -77,8 +78,10 @@ pub(crate) async fn client(
         connection_id,
         seq: connection_id.into(),
         address: SocketAddrV4::new(Ipv4Addr::LOCALHOST, 50000),
-        connection: ClientConnection::new(permit, Rc::new(Socket::Plain(ours))),
+        connection: ClientConnection::new(permit, Socket::Plain(ours)),
         worker: worker.clone(),
+        may_compress: false,
+        response: Bytes::new(),
     };
     (shard.insert(client), theirs)
 }

@@ -16,6 +16,7 @@ use rustls::{ServerConfig, SupportedProtocolVersion};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
+use super::traffic_keys;
 use super::validity::Validity;
 
 /// The oldest TLS that a listener speaks.
@@ -122,7 +123,7 @@ impl Files {
         let key = self.key()?;
         let validity = chain.first().map_or(Validity::Unknown, |certificate| Validity::of(certificate));
         let not_after = chain.first().and_then(|certificate| Validity::end_of(certificate));
-        let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(traffic_keys::provider()))
             .with_protocol_versions(self.min_version.and_newer())
             .context("TLS")?
             .with_no_client_auth()

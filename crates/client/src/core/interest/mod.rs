@@ -34,6 +34,9 @@ const USED_MS: u64 = 10_000;
 /// How often RENEW is said while no grant has told the length of a lease, in ms.
 const FIRST_RENEW_MS: u64 = 1_000;
 
+/// How often RENEW is said at most, however short a lease is, in ms.
+const MIN_RENEW_MS: u64 = 50;
+
 /// What a process knows of the names of one gateway.
 #[derive(Debug, Default)]
 pub struct InterestView {
@@ -171,7 +174,12 @@ impl InterestView {
     /// Returns what to say to the gateway now.
     pub fn advance(&mut self, now_ms: u64) -> Option<InterestReport> {
         let due_ms = self.renew_due_ms()?;
-        if due_ms > now_ms || !self.is_used(now_ms) {
+        if due_ms > now_ms {
+            return None;
+        }
+        if !self.is_used(now_ms) {
+            // This call is late: the deadline was within the time of use, and must not stay.
+            self.sent_ms = None;
             return None;
         }
         self.renewed_ms = Some(now_ms);
@@ -180,7 +188,7 @@ impl InterestView {
 
     fn renew_due_ms(&self) -> Option<u64> {
         self.filter.as_ref()?;
-        let every_ms = self.lease_ms.map_or(FIRST_RENEW_MS, |lease_ms| lease_ms / 3);
+        let every_ms = self.lease_ms.map_or(FIRST_RENEW_MS, |lease_ms| (lease_ms / 3).max(MIN_RENEW_MS));
         Some(self.renewed_ms.map_or(0, |renewed_ms| renewed_ms + every_ms))
     }
 

@@ -112,6 +112,16 @@ fn it_renews_while_it_is_used() {
 }
 
 #[test]
+fn a_renewal_that_is_late_and_of_no_use_any_more_is_not_due_for_ever() {
+    let mut view = trusted(&[], 0);
+    view.note_send(500);
+    assert!(view.advance(9_000).is_some());
+    assert_eq!(view.next_deadline(), Some(10_000));
+    assert_eq!((view.advance(10_600), view.next_deadline()), (None, None));
+    assert!(view.note_send(60_000) && view.advance(60_000).is_some());
+}
+
+#[test]
 fn an_own_join_is_in_the_view_at_once_and_until_a_barrier_behind_it() {
     let mut view = trusted(&[], 0);
     assert_eq!(view.begin_barrier(), None);

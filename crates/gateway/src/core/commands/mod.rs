@@ -32,7 +32,6 @@ use bytes::Bytes;
 use gatewayworker_protocol::{ClientId, Command};
 
 use super::Shard;
-use super::client::Client;
 use super::close::Closer;
 use super::counters::DeliveryKind;
 use super::effects::{Effect, Notice};
@@ -40,7 +39,7 @@ use super::flush::Recipients;
 use super::membership_limits::MembershipLimit;
 use super::outgoing::Outgoing;
 use super::ports::Ports;
-use super::send_queue::Priority;
+use super::shared_frames::SharedFrames;
 use super::table::Key;
 
 /// A command as a shard executes it: the message is made ready once for all shards, joining and
@@ -183,13 +182,15 @@ impl<P: Ports> Shard<P> {
     /// Sends to those of `keys` whose connections are not in `except`, which is sorted.
     fn send_to_many(&mut self, kind: DeliveryKind, keys: Vec<Key>, except: &[u32], message: &Outgoing) {
         let recipients = if kind == DeliveryKind::Client { Recipients::One } else { Recipients::Many };
+        let shards = self.settings.shards;
+        let mut frames = SharedFrames::new(message, &mut self.last_shared, shards, keys.len());
         let mut delivered = 0;
         for key in keys {
             if except.binary_search(&key.connection_id()).is_err() {
-                let encode = |client: &Client<P>| client.policy().encode(message);
-                delivered += u64::from(self.enqueue(key, Priority::Bulk, recipients, encode));
+                delivered += u64::from(self.enqueue_shared(key, recipients, &mut frames));
             }
         }
+        frames.keep(&mut self.last_shared);
         self.settings.counters.count_deliveries(kind, delivered);
         self.effects.signals.broadcast |= delivered > 1;
     }

@@ -37,7 +37,8 @@ pub(super) fn route(to: Audience, message: Payload) -> Routed {
 
 impl SendToAll {
     pub(super) fn execute<P: Ports>(self, shard: &mut Shard<P>) {
-        let keys = shard.table.all().collect();
+        let mut keys = Vec::with_capacity(shard.table.slots());
+        keys.extend(shard.table.all());
         shard.send_to_many(DeliveryKind::All, keys, &self.except, &self.message);
     }
 }

@@ -5,7 +5,6 @@ use gatewayworker_protocol::Payload;
 use super::{Routed, ShardCommand};
 use crate::core::Shard;
 use crate::core::counters::DeliveryKind;
-use crate::core::flush::Recipients;
 use crate::core::ports::Ports;
 use crate::core::send_queue::Priority;
 
@@ -24,9 +23,8 @@ impl SendToOne {
     pub(super) fn execute<P: Ports>(self, shard: &mut Shard<P>) {
         if let Some(key) = shard.table.key_of(self.to) {
             let message = self.message;
-            let is_queued = shard.enqueue(key, Priority::Urgent, Recipients::One, |client| {
-                client.policy().encode_only(message)
-            });
+            let is_queued =
+                shard.enqueue(key, Priority::Urgent, |client| client.policy().encode_only(message));
             if is_queued {
                 shard.settings.counters.count_deliveries(DeliveryKind::Client, 1);
             }

@@ -27,7 +27,7 @@ impl SetSession {
 
 impl<P: Ports> Shard<P> {
     /// The session of a client, or of one that is closed and whose `on_close` is not done.
-    pub(super) fn session(&mut self, connection_id: u32) -> Option<&mut Bytes> {
+    pub(super) fn session(&mut self, connection_id: u32) -> Option<&mut Box<[u8]>> {
         match self.table.by_id(connection_id) {
             Some(client) => Some(&mut client.session),
             None => self.stubs.by_id.get_mut(&connection_id).map(|stub| &mut stub.session),
@@ -39,8 +39,7 @@ impl<P: Ports> Shard<P> {
         let (bytes, limit) = (session.len(), self.settings.max_session_bytes);
         let Some(stored) = self.session(connection_id) else { return };
         if bytes <= limit {
-            // A copy of its own, not a slice of the buffer that the command came in.
-            *stored = Bytes::copy_from_slice(session);
+            *stored = session.into();
             return;
         }
         let client = ClientId::new(self.settings.address, connection_id);

@@ -136,7 +136,7 @@ impl FoundClient {
         Self {
             connection_id: client.connection_id,
             uid: shard.table().uid_of(client),
-            groups: client.groups.as_ref().map_or(0, Vec::len),
+            groups: client.groups.as_deref().map_or(0, <[_]>::len),
             address: client.address,
             port: client.policy().port,
             age_ms: client.age_ms(now_ms),
@@ -165,7 +165,7 @@ impl FullClient {
         Some(Self {
             client: FoundClient::of(shard, client, now_ms),
             groups: groups.into_iter().map(|(_, group)| group).collect(),
-            session: client.session.clone(),
+            session: Bytes::copy_from_slice(&client.session),
             silent_ms: now_ms.saturating_sub(client.silent_since_ms),
             is_paused: client.is_paused,
         })

@@ -199,7 +199,7 @@ fn a_client_in_full_has_its_groups_in_the_order_of_joining() {
     for (joined, group) in [(9, "third"), (2, "first"), (5, "second")] {
         site.shard.table.join_group(1, &group.into(), joined).unwrap();
     }
-    site.shard.table.get(key).unwrap().session = "a:0:{}".into();
+    site.shard.table.get(key).unwrap().session = (*b"a:0:{}").into();
     let full = FullClient::find(&site.shard, 1, 2, 4_000).unwrap();
     assert_eq!(full.groups, ["first", "second"]);
     assert_eq!((full.client.groups, full.silent_ms, full.is_paused), (3, 3_000, false));

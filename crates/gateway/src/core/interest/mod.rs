@@ -51,13 +51,13 @@ impl InterestSettings {
     pub fn within(link_timeout_ms: u64) -> Self {
         let default = Self::default();
         let lease_ms = u32::try_from(link_timeout_ms / 3).unwrap_or(u32::MAX).clamp(1, default.lease_ms);
-        Self { lease_ms, slow_after_ms: u64::from(lease_ms) / 3, ..default }
+        Self { lease_ms, slow_after_ms: u64::from(lease_ms) / 12, ..default }
     }
 }
 
 impl Default for InterestSettings {
     fn default() -> Self {
-        Self { lease_ms: 3_000, slow_after_ms: 1_000, refuse_ms: 30_000, gather_ms: 2, remake_ms: 60_000 }
+        Self { lease_ms: 3_000, slow_after_ms: 250, refuse_ms: 30_000, gather_ms: 2, remake_ms: 60_000 }
     }
 }
 
@@ -206,7 +206,9 @@ impl Interest {
 
     /// Sends what is due, and waits no longer for those whose lease is over.
     pub fn advance(&mut self, now_ms: u64) {
-        let oldest = self.waiting.oldest().map(|(version, _)| version);
+        let slow_ms = self.settings.slow_after_ms;
+        let oldest = self.waiting.oldest().filter(|(_, sent_ms)| sent_ms + slow_ms <= now_ms);
+        let oldest = oldest.map(|(version, _)| version);
         self.leases_lost += self.subscribers.expire(now_ms, oldest);
         if self.send_due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
             self.send(now_ms);

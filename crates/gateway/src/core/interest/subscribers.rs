@@ -86,8 +86,10 @@ impl Subscribers {
 
     pub(super) fn link_over(&mut self, id: SubscriberId, how: LinkOver) {
         if let Some(subscriber) = self.by_id.get_mut(&id) {
+            // A link that the gateway has cut off reads its end afterwards: that is not the peer's.
+            let is_ended_by_peer = how == LinkOver::ByPeer && !subscriber.link_is_over;
             subscriber.link_is_over = true;
-            if how == LinkOver::ByPeer || subscriber.leased_until_ms.is_none() {
+            if is_ended_by_peer || subscriber.leased_until_ms.is_none() {
                 self.by_id.remove(&id);
             }
         }

@@ -91,7 +91,7 @@ fn row<P: Ports>(table: &Table<P>, client: &Client<P>, order: (u32, u64)) -> Row
         connection_id: client.connection_id,
         uid: table.uid_of(client),
         groups: table.groups_of(client),
-        session: client.session.clone(),
+        session: Bytes::copy_from_slice(&client.session),
     }
 }
 

@@ -16,7 +16,7 @@ impl Gather for Session {
     }
 
     fn part<P: Ports>(&self, table: &Table<P>) -> Option<Bytes> {
-        table.client(self.0).map(|client| client.session.clone())
+        table.client(self.0).map(|client| Bytes::copy_from_slice(&client.session))
     }
 
     fn whole(&self, parts: Vec<Option<Bytes>>) -> Bytes {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use gatewayworker_protocol::php::{self, Value};
 
 use super::{Gather, id_key, map};
+use crate::core::client::Client;
 use crate::core::ports::Ports;
 use crate::core::table::Table;
 
@@ -18,11 +19,8 @@ impl Gather for Sessions {
 
     fn part<P: Ports>(&self, table: &Table<P>) -> Self::Part {
         match &self.group {
-            None => table.admitted().map(|c| (c.seq, c.connection_id, c.session.clone())).collect(),
-            Some(group) => table
-                .group_joined(group)
-                .map(|(joined, c)| (joined, c.connection_id, c.session.clone()))
-                .collect(),
+            None => table.admitted().map(|client| row(client.seq, client)).collect(),
+            Some(group) => table.group_joined(group).map(|(joined, client)| row(joined, client)).collect(),
         }
     }
 
@@ -32,6 +30,10 @@ impl Gather for Sessions {
         let rows = rows.into_iter().map(|(_, id, session)| (id_key(id), Value::String(session)));
         php::serialize(&map(rows)).into()
     }
+}
+
+fn row<P: Ports>(order: u64, client: &Client<P>) -> (u64, u32, Bytes) {
+    (order, client.connection_id, Bytes::copy_from_slice(&client.session))
 }
 
 #[cfg(test)]

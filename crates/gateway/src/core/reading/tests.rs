@@ -1,10 +1,12 @@
 //! The bytes of clients whose rate is limited.
 
+use std::sync::Arc;
+
 use gatewayworker_protocol::command::code;
 use gatewayworker_protocol::{Features, Frame, MAX_FRAME_LEN};
 
 use super::*;
-use crate::core::listener_policy::{ListenerPolicy, OtherProtocol};
+use crate::core::listener_policy::{Framing, ListenerPolicy, OtherProtocol};
 use crate::core::protocol::Protocols;
 use crate::core::rate_limits::{RateLimitPolicy, RateLimits};
 use crate::core::testing::{self, MemoryLink, MemoryPorts};
@@ -24,7 +26,7 @@ impl Limited {
     fn new(policy: ListenerPolicy) -> Self {
         let (mut shard, workers) = testing::shard();
         let worker = workers.join("worker", usize::MAX, Features::ALL);
-        let inbox = Inbox::new(&policy, Vec::new(), false);
+        let inbox = Inbox::new(&policy, Vec::new());
         let (key, connection) = testing::client(&mut shard, 1, &worker, policy);
         Self { shard, worker, connection, key, inbox }
     }

@@ -105,6 +105,12 @@ pub(crate) fn is_limited(first: u8) -> bool {
 }
 
 impl Decoder {
+    /// Returns whether it keeps nothing of the frames before.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.kept.is_none()
+    }
+
     /// Decodes the frame at the front of `buffer`. A message that is too long is an error as soon
     /// as a header announces it.
     pub(crate) fn step(&mut self, buffer: &mut [u8], options: DecodeOptions) -> Result<Step, WebSocketError> {

@@ -215,7 +215,7 @@ impl Gateway {
         let core = &mut self.shards[shard].core;
         let mut messages = MessageCounter::default();
         messages.push(&said);
-        let inbox = Inbox::new(&self.policy, said, false);
+        let inbox = Inbox::new(&self.policy, said);
         let connection = SimConnection { socket: socket.clone(), policy: self.policy.clone(), number };
         let new = NewClient {
             connection_id: core.draw_connection_id(|| context.rng.next_u64() as u32),
@@ -223,6 +223,9 @@ impl Gateway {
             address: super::super::address(socket.peer()),
             connection,
             worker,
+            may_compress: false,
+            // It is written above.
+            response: Default::default(),
         };
         self.next_seq += 1;
         let now_ms = context.now_ms;

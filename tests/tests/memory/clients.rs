@@ -1,0 +1,47 @@
+//! Clients that have been greeted and then say nothing.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use tokio_rustls::rustls::{ALL_VERSIONS, ClientConfig, ClientConnection, StreamOwned};
+
+use crate::daemons::Daemons;
+
+/// The clients. They leave when this is dropped.
+pub(crate) struct Clients(#[expect(dead_code, reason = "they are only there")] Vec<Box<dyn Connection>>);
+
+/// A connection, plain or TLS.
+trait Connection: Read + Write {}
+
+impl<C: Read + Write> Connection for C {}
+
+impl Clients {
+    /// Opens so many, one after the other, and waits until each is greeted.
+    pub(crate) fn open(daemons: &Daemons, count: usize) -> Self {
+        let config = daemons.certificate.as_ref().map(|certificate| certificate.client_config(ALL_VERSIONS));
+        Self((0..count).map(|_| open(daemons, config.as_ref())).collect())
+    }
+}
+
+fn open(daemons: &Daemons, config: Option<&Arc<ClientConfig>>) -> Box<dyn Connection> {
+    let tcp = TcpStream::connect(daemons.address).unwrap();
+    let mut connection: Box<dyn Connection> = match config {
+        None => Box::new(tcp),
+        Some(config) => {
+            let name = "localhost".try_into().unwrap();
+            Box::new(StreamOwned::new(ClientConnection::new(config.clone(), name).unwrap(), tcp))
+        }
+    };
+    let request = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    connection.write_all(request.as_bytes()).unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"welcome") {
+        let mut buffer = [0; 1024];
+        let bytes = connection.read(&mut buffer).unwrap();
+        assert!(bytes > 0, "the client was not greeted: {}", String::from_utf8_lossy(&seen));
+        seen.extend_from_slice(&buffer[..bytes]);
+    }
+    connection
+}

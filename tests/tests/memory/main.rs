@@ -1,0 +1,66 @@
+//! The memory of an idle client: the bytes that the daemons have allocated for it. Unlike what the system gives to a
+//! process, this number does not depend on the machine.
+//!
+//! The test binary counts allocations itself (`counting`). `daemons` runs the gateway on a thread of its own, and
+//! `clients` are on the test's thread, whose allocations do not count. This prints what the bytes consist of:
+//! `MEMORY_TABLE=1 cargo test -p gatewayworker-tests --test memory -- --nocapture`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
+
+mod clients;
+mod counting;
+mod daemons;
+
+use std::time::{Duration, Instant};
+
+use clients::Clients;
+use counting::{Counting, Live, Owner, count_for};
+use daemons::Daemons;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// How many clients there are: as in the case `idle` of `crates/bench/compare`.
+const CLIENTS: usize = 1500;
+
+/// Clients that are there when the count begins, so that buffers which all clients share are there, too.
+const FIRST: usize = 64;
+
+/// How long the daemons may take to finish the clients' first events.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Asserts that an idle client has allocated at most so many bytes in the gateway, and in the worker.
+fn assert_idle_client(is_tls: bool, most_in_gateway: i64, most_in_worker: i64) {
+    count_for(Owner::Clients);
+    let daemons = Daemons::start(is_tls);
+    let _first = Clients::open(&daemons, FIRST);
+    let before = [Owner::Gateway, Owner::Others].map(Live::of);
+    let clients = Clients::open(&daemons, CLIENTS);
+    let more = || [Owner::Gateway, Owner::Others].map(Live::of).map(|live| live.bytes() / CLIENTS as i64);
+    let before_bytes = before.each_ref().map(|live| live.bytes() / CLIENTS as i64);
+    let begun = Instant::now();
+    let is_small = || {
+        let [gateway, worker] = more();
+        gateway - before_bytes[0] <= most_in_gateway && worker - before_bytes[1] <= most_in_worker
+    };
+    while !is_small() && begun.elapsed() < LIMIT {
+        std::thread::yield_now();
+    }
+    let since = |owner, before| Live::of(owner).since(before).table(CLIENTS);
+    let table = || {
+        let [gateway, worker] = &before;
+        format!("gateway:\n{}worker:\n{}", since(Owner::Gateway, gateway), since(Owner::Others, worker))
+    };
+    assert!(is_small(), "an idle client has allocated more than it should, TLS {is_tls}; {}", table());
+    if std::env::var_os("MEMORY_TABLE").is_some() {
+        println!("TLS {is_tls}; {}", table());
+    }
+    drop(clients);
+}
+
+#[test]
+fn an_idle_client_has_allocated_little() {
+    // One after the other: the count is the process's.
+    assert_idle_client(false, 700, 100);
+    assert_idle_client(true, 3180, 100);
+}
