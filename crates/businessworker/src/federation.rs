@@ -122,6 +122,7 @@ pub(crate) fn metrics(stats: &Stats, into: &mut Families) {
             ("stale", stats.rejected_stale),
             ("replayed", stats.rejected_replayed),
             ("misplaced", stats.rejected_misplaced),
+            ("overlapping", stats.rejected_overlapping),
         ],
     );
 }
@@ -145,5 +146,6 @@ pub(crate) fn stats(stats: &Stats) -> Vec<(&'static str, u64)> {
         ("federation_rejected_stale", stats.rejected_stale),
         ("federation_rejected_replayed", stats.rejected_replayed),
         ("federation_rejected_misplaced", stats.rejected_misplaced),
+        ("federation_rejected_overlapping", stats.rejected_overlapping),
     ]
 }

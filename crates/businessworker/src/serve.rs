@@ -339,13 +339,16 @@ pub async fn serve<E: Events>(
     let heartbeats = Heartbeats::start(heartbeat_runtime, worker, interval, move || reports.read())
         .map_err(Error::Thread)?;
     #[cfg(feature = "federation")]
-    let more_stats = {
-        let federation = federation.clone();
-        move || federation.as_ref().map(|joined| federation::stats(&joined.stats())).unwrap_or_default()
+    let (more_stats, more_problems) = {
+        let (one, other) = (federation.clone(), federation.clone());
+        (
+            move || one.as_ref().map(|joined| federation::stats(&joined.stats())).unwrap_or_default(),
+            move || other.as_ref().map(|joined| joined.stats().problems).unwrap_or_default(),
+        )
     };
     #[cfg(not(feature = "federation"))]
-    let more_stats = Vec::new;
-    provide_stats(&stats, &queues, &registers, more_stats);
+    let (more_stats, more_problems) = (Vec::new, Vec::new);
+    provide_stats(&stats, &queues, &registers, more_stats, more_problems);
     let requests = RequestCounts::default();
     let end_of_metrics = CancellationToken::new();
     let _end_of_metrics = end_of_metrics.clone().drop_guard();
@@ -532,6 +535,7 @@ fn provide_stats<E: Events>(
     queues: &Arc<EventQueues<E>>,
     registers: &Registers,
     more: impl Fn() -> Vec<(&'static str, u64)> + Send + Sync + 'static,
+    more_problems: impl Fn() -> Vec<String> + Send + Sync + 'static,
 ) {
     stats.provide({
         let queues = Arc::downgrade(queues);
@@ -546,7 +550,8 @@ fn provide_stats<E: Events>(
             (Arc::downgrade(queues), registers.gateways.clone(), registers.links.clone());
         move || {
             let linked = queues.upgrade().map_or(0, |queues| queues.gateways());
-            problem(linked, &gateways.borrow(), &links).into_iter().collect()
+            let own = problem(linked, &gateways.borrow(), &links);
+            own.into_iter().chain(more_problems()).collect()
         }
     });
 }

@@ -44,9 +44,10 @@ impl Gateway {
         }
         let (own, others) = join(self.ask_own_gateways(question), self.ask_elsewhere(elsewhere)).await;
         let mut answers = Answers::new(own?);
+        let links = self.links().all();
         for ClusterAnswer { cluster, answer } in others {
             let outcomes = answer.and_then(|answer| decode_answers(answer).ok_or(Unreached::BadAnswer));
-            answers.add_cluster(cluster, outcomes);
+            answers.add_cluster(cluster, outcomes, |gateway| links.contains_key(&gateway));
         }
         Ok(answers)
     }

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::asking::MAX_PARTS;
-use crate::core::Content;
+use crate::core::{Content, Rejection};
 use crate::shared::{Shared, unix_ms};
 
 /// So many questions are answered at once. An asker beyond that is told so.
@@ -33,6 +33,9 @@ impl Answering {
     pub(crate) fn begin(&self, message: Bytes) {
         let Some(envelope) = self.shared.open(message) else { return };
         let (asker, number) = (envelope.process, envelope.number);
+        if self.shared.clusters().overlaps(&envelope.cluster) {
+            return self.shared.counts.note(Rejection::Overlapping);
+        }
         let accepted = self.shared.inbound().accept_question(envelope, unix_ms());
         let (reply, question) = match accepted {
             Ok(question) => question,

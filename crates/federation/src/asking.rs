@@ -106,7 +106,8 @@ async fn ask_one(shared: &Shared, cluster: &ClusterName, question: Bytes) -> Res
     if question.len() > shared.max_call_len() {
         return Err(Unreached::Overloaded);
     }
-    if !shared.is_connected() {
+    // Clients of a cluster with an address of the own cluster would be taken for own ones.
+    if !shared.is_connected() || shared.clusters().overlaps(cluster) {
         return Err(Unreached::NotConnected);
     }
     let number = shared.next_number();

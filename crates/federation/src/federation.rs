@@ -13,11 +13,11 @@ use gatewayworker_client::{ClusterName, Unreached};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::asking;
 use crate::connection::connect;
-use crate::core::{Content, Key, Subjects};
+use crate::core::{Content, Heard, Key, Subjects};
 use crate::options::{Error, Options};
 use crate::shared::{Shared, unix_ms};
 use crate::stats::{Counts, Stats};
@@ -71,7 +71,23 @@ impl Federation {
             let inbound = self.shared.inbound();
             (inbound.missed(), inbound.late())
         };
-        self.shared.counts.read(self.shared.is_connected(), missed, clusters)
+        let problems = self.problems();
+        Stats { problems, ..self.shared.counts.read(self.shared.is_connected(), missed, clusters) }
+    }
+
+    /// What an operator has to mend.
+    fn problems(&self) -> Vec<String> {
+        let clusters = self.shared.clusters();
+        let overlap = |cluster: &ClusterName| {
+            format!(
+                "federation: cluster {cluster} has the address of a gateway of this cluster, and is not heard"
+            )
+        };
+        let mut problems: Vec<_> = clusters.overlapping().map(overlap).collect();
+        if clusters.own_name_is_used_twice(self.shared.now_ms()) {
+            problems.push(format!("federation: two clusters have the name {}", self.shared.own));
+        }
+        problems
     }
 
     /// Whether NATS is connected, and whenever that changes.
@@ -158,8 +174,15 @@ async fn follow_clusters(shared: Arc<Shared>, mut clusters: Subscriber) {
                 }
                 let Content::Cluster(presence) = envelope.content else { continue };
                 let cluster = envelope.cluster;
-                if shared.clusters_mut().hear(cluster.clone(), presence, shared.now_ms()) {
-                    info!(%cluster, "the federation has found a cluster");
+                let heard = shared.clusters_mut().hear(cluster.clone(), envelope.process, presence, shared.now_ms());
+                match heard {
+                    Heard::Known => {}
+                    Heard::New => info!(%cluster, "the federation has found a cluster"),
+                    Heard::Overlaps => error!(
+                        %cluster,
+                        "a cluster has the address of a gateway of this cluster: nothing that it says is obeyed, and it is not asked. Give its \
+                         gateways other addresses; or, if it is this cluster, all workers the same cluster_name"
+                    ),
                 }
             }
             _ = ticks.tick() => {

@@ -12,7 +12,7 @@ use gatewayworker_client::federation::OwnCluster;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::core::{Partition, Partitions};
+use crate::core::{Partition, Partitions, Rejection};
 use crate::shared::{Shared, unix_ms};
 
 /// The partitions that this worker holds and no other.
@@ -58,8 +58,11 @@ pub(crate) async fn receive(
 
 fn take(shared: &Shared, own: &OwnCluster, partition: Partition, is_alone: bool, message: Bytes) {
     let Some(envelope) = shared.open(message) else { return };
-    let (cluster, accepted) =
-        (envelope.cluster.clone(), shared.inbound().accept_send(envelope, partition, is_alone, unix_ms()));
+    let cluster = envelope.cluster.clone();
+    let accepted = shared.inbound().accept_send(envelope, partition, is_alone, unix_ms());
+    let accepted = accepted.and_then(|content| {
+        if shared.clusters().overlaps(&cluster) { Err(Rejection::Overlapping) } else { Ok(content) }
+    });
     let call = match accepted {
         Ok(content) => content.call,
         Err(rejection) => return shared.counts.note(rejection),

@@ -30,6 +30,7 @@ pub(crate) struct Counts {
     pub(crate) stale: Counter,
     pub(crate) replayed: Counter,
     pub(crate) misplaced: Counter,
+    pub(crate) overlapping: Counter,
     pub(crate) slow: Counter,
     pub(crate) questions: Counter,
 }
@@ -38,6 +39,7 @@ impl Counts {
     pub(crate) fn note(&self, rejection: Rejection) {
         match rejection {
             Rejection::Own | Rejection::ForAnother => {}
+            Rejection::Overlapping => self.overlapping.add_one(),
             Rejection::Time => self.stale.add_one(),
             Rejection::Replayed => self.replayed.add_one(),
             Rejection::Misplaced => self.misplaced.add_one(),
@@ -64,6 +66,8 @@ impl Counts {
             rejected_stale: self.stale.get(),
             rejected_replayed: self.replayed.get(),
             rejected_misplaced: self.misplaced.get(),
+            rejected_overlapping: self.overlapping.get(),
+            problems: Vec::new(),
             slow: self.slow.get(),
             questions: self.questions.get(),
         }
@@ -100,6 +104,10 @@ pub struct Stats {
     pub rejected_replayed: u64,
     /// Messages on a subject where they do not belong.
     pub rejected_misplaced: u64,
+    /// Messages of clusters that have the address of a gateway of the own cluster.
+    pub rejected_overlapping: u64,
+    /// What an operator has to mend, each in a sentence.
+    pub problems: Vec<String>,
     /// How often a subscription's queue was full: a message was lost each time.
     pub slow: u64,
     /// Questions of other clusters that were answered.

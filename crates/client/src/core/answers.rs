@@ -3,6 +3,7 @@
 //! The rule: what some gateways did not answer is never passed off as the whole. The caller
 //! gets it as [`AskError::Incomplete`], with the gateways that are missing.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 
 use bytes::Bytes;
@@ -17,18 +18,36 @@ pub type Outcome = (SocketAddrV4, Result<Bytes, Unreached>);
 pub struct Answers {
     outcomes: Vec<Outcome>,
     missing_clusters: Vec<(ClusterName, Unreached)>,
+    /// Which other cluster has answered for a gateway.
+    clusters: BTreeMap<SocketAddrV4, ClusterName>,
 }
 
 impl Answers {
     /// The outcomes, in the order in which they shall be put together.
     pub fn new(outcomes: Vec<Outcome>) -> Self {
-        Self { outcomes, missing_clusters: Vec::new() }
+        Self { outcomes, missing_clusters: Vec::new(), clusters: BTreeMap::new() }
     }
 
-    /// Adds the outcomes at the gateways of another cluster, or that the cluster has not answered.
-    pub fn add_cluster(&mut self, cluster: ClusterName, outcomes: Result<Vec<Outcome>, Unreached>) {
+    /// Adds the outcomes at the gateways of another cluster, or that the cluster has not answered. An answer with a gateway that is the own
+    /// cluster's, or that another one has answered for, counts as none: its client ids would be taken for those of other clients,
+    /// which might be closed.
+    pub fn add_cluster(
+        &mut self,
+        cluster: ClusterName,
+        outcomes: Result<Vec<Outcome>, Unreached>,
+        is_own: impl Fn(SocketAddrV4) -> bool,
+    ) {
+        let is_other = |(gateway, _): &Outcome| {
+            is_own(*gateway) || self.clusters.get(gateway).is_some_and(|other| *other != cluster)
+        };
         match outcomes {
-            Ok(outcomes) => self.outcomes.extend(outcomes),
+            Ok(outcomes) if outcomes.iter().any(is_other) => {
+                self.missing_clusters.push((cluster, Unreached::BadAnswer));
+            }
+            Ok(outcomes) => {
+                self.clusters.extend(outcomes.iter().map(|(gateway, _)| (*gateway, cluster.clone())));
+                self.outcomes.extend(outcomes);
+            }
             Err(why) => self.missing_clusters.push((cluster, why)),
         }
     }
@@ -92,12 +111,27 @@ mod tests {
     fn a_cluster_that_does_not_answer_is_named_and_the_answers_of_others_are_there() {
         let mut answers = Answers::new(vec![(gateway(1), Ok("3".into()))]);
         let [near, far] = ["near", "far"].map(|name| name.parse::<ClusterName>().unwrap());
-        answers.add_cluster(near, Ok(vec![(gateway(1), Ok("4".into()))]));
-        answers.add_cluster(far.clone(), Err(Unreached::TimedOut));
+        answers.add_cluster(near, Ok(vec![(gateway(2), Ok("4".into()))]), |_| false);
+        answers.add_cluster(far.clone(), Err(Unreached::TimedOut), |_| false);
         let read = |_, answer: Bytes| std::str::from_utf8(&answer).ok()?.parse::<u64>().ok();
         let answer = answers.gather(read, |all: &mut u64, part| *all += part);
         let Err(AskError::Incomplete { partial: 7, missing, missing_clusters }) = answer else { panic!() };
         assert_eq!((missing, missing_clusters), (vec![], vec![(far, Unreached::TimedOut)]));
+    }
+
+    #[test]
+    fn an_answer_for_a_gateway_of_the_own_or_of_another_cluster_counts_as_none() {
+        let [a, b, c] = ["a", "b", "c"].map(|name| name.parse::<ClusterName>().unwrap());
+        let answer =
+            |port| Ok(vec![(gateway(port), Ok(Bytes::from("3"))), (gateway(port + 1), Ok("4".into()))]);
+        let mut answers = Answers::new(vec![(gateway(1), Ok("3".into()))]);
+        let is_own = |address| address == gateway(1) || address == gateway(9);
+        answers.add_cluster(a.clone(), answer(2), is_own);
+        answers.add_cluster(a.clone(), answer(2), is_own);
+        answers.add_cluster(b.clone(), answer(3), is_own);
+        answers.add_cluster(c.clone(), answer(8), is_own);
+        assert_eq!(answers.missing_clusters, [(b, Unreached::BadAnswer), (c, Unreached::BadAnswer)]);
+        assert!(answers.outcomes.iter().all(|(address, _)| *address < gateway(4)));
     }
 
     #[test]

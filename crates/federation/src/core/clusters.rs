@@ -1,6 +1,6 @@
 //! [`Clusters`]: the other clusters, as far as this process has heard of them, and where their gateways are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddrV4;
 
 use gatewayworker_client::ClusterName;
@@ -11,6 +11,9 @@ use super::slots::{Slot, Slots};
 
 /// A cluster that was not heard for so long, while NATS was there, is not one any more, in ms.
 const FORGET_MS: u64 = 10 * 60 * 1_000;
+
+/// Who said that the own cluster has these gateways is believed for so long, in ms: longer than the time between two presences.
+const OWN_MS: u64 = 3_000;
 
 /// What a cluster says of itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,6 +32,10 @@ pub(crate) struct Clusters {
     /// Those of the own cluster, and when it last had them.
     own_gateways: BTreeMap<SocketAddrV4, u64>,
     by_gateway: BTreeMap<SocketAddrV4, ClusterName>,
+    /// What the processes that announce the own cluster say.
+    own_presences: BTreeMap<u64, OwnPresence>,
+    /// Clusters that have the address of a gateway that the own cluster has now.
+    overlapping: BTreeSet<ClusterName>,
     /// Since when NATS is connected without a break.
     connected_ms: Option<u64>,
     was_connected: bool,
@@ -40,6 +47,23 @@ struct Cluster {
     gateways: Vec<SocketAddrV4>,
 }
 
+#[derive(Debug)]
+struct OwnPresence {
+    heard_ms: u64,
+    gateways: Vec<SocketAddrV4>,
+}
+
+/// What became new by a presence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Nothing.
+    Known,
+    /// The cluster was not known.
+    New,
+    /// The cluster has the address of a gateway that the own cluster has, too.
+    Overlaps,
+}
+
 impl Clusters {
     pub(crate) fn new(own: ClusterName) -> Self {
         Self {
@@ -47,6 +71,8 @@ impl Clusters {
             others: BTreeMap::new(),
             own_gateways: BTreeMap::new(),
             by_gateway: BTreeMap::new(),
+            own_presences: BTreeMap::new(),
+            overlapping: BTreeSet::new(),
             connected_ms: None,
             was_connected: false,
         }
@@ -73,22 +99,60 @@ impl Clusters {
         self.connected_ms.map(|connected_ms| connected_ms + LISTEN_MS)
     }
 
-    /// Notes what a cluster has said of itself. Returns whether it was not known before.
-    pub(crate) fn hear(&mut self, cluster: ClusterName, presence: Presence, now_ms: u64) -> bool {
+    /// Notes what a process has said of its cluster.
+    pub(crate) fn hear(
+        &mut self,
+        cluster: ClusterName,
+        process: u64,
+        presence: Presence,
+        now_ms: u64,
+    ) -> Heard {
         if cluster == self.own {
+            self.own_presences.retain(|_, said| now_ms < said.heard_ms + OWN_MS);
+            let said = OwnPresence { heard_ms: now_ms, gateways: presence.gateways.clone() };
+            self.own_presences.insert(process, said);
             // Those that stop are remembered for a while: a client that was there is nobody else's.
             self.own_gateways.extend(presence.gateways.into_iter().map(|gateway| (gateway, now_ms)));
-            return false;
+            self.find_overlaps();
+            return Heard::Known;
         }
         if presence.is_leaving {
             self.others.remove(&cluster);
             self.find_gateways();
-            return false;
+            return Heard::Known;
         }
         let heard = Cluster { heard_ms: now_ms, gateways: presence.gateways };
-        let before = self.others.insert(cluster, heard);
+        let overlapped = self.overlaps(&cluster);
+        let before = self.others.insert(cluster.clone(), heard);
         self.find_gateways();
-        before.is_none()
+        match before {
+            _ if !overlapped && self.overlaps(&cluster) => Heard::Overlaps,
+            None => Heard::New,
+            Some(_) => Heard::Known,
+        }
+    }
+
+    /// Whether a cluster has the address of a gateway that the own cluster has now. It may be the own cluster by another name. The
+    /// clients of both have the same ids, so nothing is obeyed that it says, and it is not asked.
+    pub(crate) fn overlaps(&self, cluster: &ClusterName) -> bool {
+        self.overlapping.contains(cluster)
+    }
+
+    /// The clusters of [`overlaps`](Self::overlaps).
+    pub(crate) fn overlapping(&self) -> impl Iterator<Item = &ClusterName> {
+        self.overlapping.iter()
+    }
+
+    /// Whether two clusters have the name of the own one: two processes announce it at the same time, with gateways of which none is in both.
+    pub(crate) fn own_name_is_used_twice(&self, now_ms: u64) -> bool {
+        let fresh = self.own_presences.values();
+        let fresh: Vec<_> =
+            fresh.filter(|said| now_ms < said.heard_ms + OWN_MS && !said.gateways.is_empty()).collect();
+        fresh.iter().enumerate().any(|(place, one)| {
+            let differs =
+                |other: &&OwnPresence| one.gateways.iter().all(|gateway| !other.gateways.contains(gateway));
+            fresh[place + 1..].iter().any(differs)
+        })
     }
 
     /// Forgets clusters that were silent for long. Returns them.
@@ -114,6 +178,14 @@ impl Clusters {
                 self.by_gateway.entry(*gateway).or_insert_with(|| name.clone());
             }
         }
+        self.find_overlaps();
+    }
+
+    fn find_overlaps(&mut self) {
+        let now: BTreeSet<_> = self.own_presences.values().flat_map(|said| &said.gateways).collect();
+        let overlapping =
+            self.others.iter().filter(|(_, cluster)| cluster.gateways.iter().any(|g| now.contains(g)));
+        self.overlapping = overlapping.map(|(name, _)| name.clone()).collect();
     }
 
     /// The other clusters, in the order of their names.
@@ -174,15 +246,15 @@ mod tests {
     #[test]
     fn a_gateway_is_found_at_the_cluster_that_says_so_but_never_one_of_the_own_cluster() {
         let mut clusters = connected();
-        assert!(clusters.hear(name("a"), has(&[1, 2]), 0));
-        clusters.hear(name("b"), has(&[2, 3]), 0);
-        clusters.hear(name("own"), has(&[3]), 0);
+        assert_eq!(clusters.hear(name("a"), 1, has(&[1, 2]), 0), Heard::New);
+        clusters.hear(name("b"), 1, has(&[2, 3]), 0);
+        clusters.hear(name("own"), 1, has(&[3]), 0);
         // It is remembered when it has stopped.
-        clusters.hear(name("own"), has(&[4]), 0);
+        clusters.hear(name("own"), 1, has(&[4]), 0);
         let found = |port| clusters.of_gateway(gateway(port)).map(ClusterName::as_str);
         assert_eq!([1, 2, 3, 4, 5].map(found), [Some("a"), Some("a"), None, None, None]);
         // In the end the address may be another cluster's.
-        clusters.hear(name("b"), has(&[2, 3]), FORGET_MS);
+        clusters.hear(name("b"), 1, has(&[2, 3]), FORGET_MS);
         clusters.forget(FORGET_MS);
         assert_eq!(clusters.of_gateway(gateway(3)), Some(&name("b")));
     }
@@ -200,14 +272,14 @@ mod tests {
         let own = Slot::of(&name("own"));
         assert_eq!(clusters.slots(Destination::All, LISTEN_MS), Slots::ALL.without(own));
         let neighbour = (0..).map(|n| name(&format!("n{n}"))).find(|name| Slot::of(name) == own).unwrap();
-        clusters.hear(neighbour, has(&[]), LISTEN_MS);
+        clusters.hear(neighbour, 1, has(&[]), LISTEN_MS);
         assert_eq!(clusters.slots(Destination::All, LISTEN_MS), Slots::ALL);
     }
 
     #[test]
     fn a_silent_cluster_is_forgotten_after_a_while_and_not_while_nats_is_away() {
         let mut clusters = connected();
-        clusters.hear(name("a"), has(&[1]), 0);
+        clusters.hear(name("a"), 1, has(&[1]), 0);
         clusters.set_connected(false, 1_000);
         assert!(clusters.forget(2 * FORGET_MS).is_empty());
         clusters.set_connected(true, 2 * FORGET_MS);
@@ -220,8 +292,34 @@ mod tests {
     #[test]
     fn a_cluster_that_leaves_is_forgotten_at_once() {
         let mut clusters = connected();
-        clusters.hear(name("a"), has(&[1]), 0);
-        clusters.hear(name("a"), Presence { is_leaving: true, ..has(&[1]) }, 1);
+        clusters.hear(name("a"), 1, has(&[1]), 0);
+        clusters.hear(name("a"), 1, Presence { is_leaving: true, ..has(&[1]) }, 1);
         assert_eq!((clusters.others().count(), clusters.of_gateway(gateway(1))), (0, None));
+    }
+
+    #[test]
+    fn a_cluster_with_a_gateway_of_the_own_cluster_overlaps_while_both_have_it() {
+        let mut clusters = connected();
+        clusters.hear(name("own"), 1, has(&[1, 2]), 0);
+        assert_eq!(clusters.hear(name("renamed"), 2, has(&[1, 2]), 0), Heard::Overlaps);
+        assert_eq!(clusters.hear(name("renamed"), 2, has(&[1, 2]), 1), Heard::Known, "it is said once");
+        assert!(clusters.overlaps(&name("renamed")));
+        assert_eq!(clusters.hear(name("a"), 3, has(&[3]), 0), Heard::New);
+        assert_eq!(clusters.overlapping().collect::<Vec<_>>(), [&name("renamed")]);
+        // A gateway may move to another cluster.
+        clusters.hear(name("own"), 1, has(&[1]), 1);
+        clusters.hear(name("renamed"), 2, has(&[2]), 1);
+        assert_eq!(clusters.overlapping().count(), 0);
+    }
+
+    #[test]
+    fn two_clusters_of_one_name_are_found_and_a_change_of_the_announcing_worker_is_none() {
+        let mut clusters = connected();
+        clusters.hear(name("own"), 1, has(&[1, 2]), 0);
+        clusters.hear(name("own"), 2, has(&[2, 3]), 0);
+        assert!(!clusters.own_name_is_used_twice(0));
+        clusters.hear(name("own"), 3, has(&[7]), 1);
+        assert!(clusters.own_name_is_used_twice(1));
+        assert!(!clusters.own_name_is_used_twice(OWN_MS));
     }
 }

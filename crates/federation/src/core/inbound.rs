@@ -21,6 +21,8 @@ pub(crate) enum Rejection {
     Own,
     /// It is for another cluster in the same slot.
     ForAnother,
+    /// Its cluster has the address of a gateway of the own cluster.
+    Overlapping,
     /// It is too old, or its time has not come yet.
     Time,
     /// It was seen before, or is so late that nobody can tell.

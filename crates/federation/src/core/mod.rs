@@ -20,7 +20,7 @@ mod slots;
 mod subjects;
 mod workers;
 
-pub(crate) use clusters::{Clusters, Presence};
+pub(crate) use clusters::{Clusters, Heard, Presence};
 pub(crate) use envelope::{Content, Envelope, Key, SendContent};
 pub(crate) use inbound::{Inbound, Rejection};
 pub(crate) use outbound::Outbound;
