@@ -7,11 +7,15 @@ use gatewayworker_client::Gateway;
 use gatewayworker_client::federation::OwnCluster;
 use gatewayworker_federation::{Error, Federation, Options, Stats};
 use gatewayworker_metrics::Families;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::{Config, ConfigError};
+
+/// How long a worker that stops waits for its part in the federation: longer than that needs, whatever NATS does.
+const LEFT: std::time::Duration = std::time::Duration::from_secs(6);
 
 /// The options that the configuration makes; `None` without `federation`.
 ///
@@ -83,10 +87,14 @@ impl Serving {
         self.stop.cancel();
     }
 
-    /// Waits until others have it, for some seconds at most.
+    /// Waits until others have it, for [`LEFT`] at most.
     pub(crate) async fn left(self) {
-        if let Err(error) = self.task.await {
-            error!(%error, "the task that serves other clusters panicked");
+        match timeout(LEFT, self.task).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => error!(%error, "the task that serves other clusters panicked"),
+            Err(_) => {
+                warn!("the worker stops without leaving the federation in order: NATS takes nothing from it")
+            }
         }
     }
 }

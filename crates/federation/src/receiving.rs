@@ -44,7 +44,7 @@ pub(crate) async fn receive(
             message = messages.next() => message,
             () = end.cancelled(), if !is_ending => {
                 is_ending = true;
-                // The stream ends behind what NATS has sent before.
+                // What NATS has sent before and has not come yet is lost: async-nats forgets the subscription at once.
                 if messages.drain().await.is_err() {
                     return;
                 }

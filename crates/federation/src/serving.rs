@@ -10,7 +10,7 @@ use async_nats::Subscriber;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use gatewayworker_client::federation::OwnCluster;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
@@ -27,6 +27,9 @@ const PRESENCE: Duration = Duration::from_secs(1);
 /// How long a worker that stops waits for others to take its partitions, and then for what it still has to do.
 const LEAVE: Duration = Duration::from_secs(2);
 
+/// How long the NATS client may take to accept a subscription. It accepts nothing while as much waits in it as may.
+const SUBSCRIBE: Duration = Duration::from_millis(500);
+
 impl Federation {
     /// Serves the other clusters, together with all workers of the own cluster that do: takes what they send to its clients, and answers
     /// their questions. Ends when `stop` is cancelled and others have taken over, within some seconds.
@@ -40,7 +43,11 @@ impl Federation {
             () = own.ready() => {}
             () = stop.cancelled() => return Ok(()),
         }
-        Serving::begin(self, own).await?.run(stop).await
+        let serving = tokio::select! {
+            serving = Serving::begin(self, own) => serving?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        serving.run(stop).await
     }
 }
 
@@ -136,10 +143,16 @@ impl Serving {
     async fn advance(&mut self) -> Result<(), Error> {
         let shared = self.federation.shared.clone();
         let changes = self.workers.advance(shared.now_ms());
+        let subscribe_until = Instant::now() + SUBSCRIBE;
         for partition in changes.subscribe.iter() {
             debug!(?partition, "the worker subscribes to a partition of the federation");
             let subject = shared.subjects.sent_to(partition, shared.clusters().own_slot());
-            let messages = shared.client.queue_subscribe(subject, shared.own.to_string()).await?;
+            let subscribe = shared.client.queue_subscribe(subject, shared.own.to_string());
+            let Ok(messages) = timeout_at(subscribe_until, subscribe).await else {
+                self.workers.not_subscribed(partition);
+                continue;
+            };
+            let messages = messages?;
             let end = CancellationToken::new();
             let receive = receive(
                 shared.clone(),
@@ -165,6 +178,7 @@ impl Serving {
         self.workers.holds().iter().filter(|p| self.workers.holds_alone(*p)).for_each(|p| alone.insert(p));
         self.held_alone.set(alone);
         if let Some(hello) = changes.hello {
+            let hello = Hello { holds: self.workers.holds(), ..hello };
             shared.publish(shared.subjects.workers(&shared.own), Content::Worker(hello));
         }
         if changes.subscribe.has(Partition::FIRST) {
@@ -193,13 +207,13 @@ impl Serving {
             self.announce(true);
         }
         let hello = Hello { holds: Partitions::default(), is_leaving: true };
-        let _ = self.questions.drain().await;
         let mut tasks: Vec<AbortOnDropHandle<()>> = std::mem::take(&mut self.ending);
         for Receiving { end, task } in std::mem::take(&mut self.receiving).into_values() {
             end.cancel();
             tasks.push(task);
         }
         let finish = async {
+            let _ = self.questions.drain().await;
             while let Some(message) = self.questions.next().await {
                 self.answering.begin(message.payload);
             }

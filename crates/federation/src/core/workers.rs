@@ -86,6 +86,11 @@ impl Workers {
         }
     }
 
+    /// Notes that a subscription which [`advance`](Self::advance) has wanted was not made. It is wanted again.
+    pub(crate) fn not_subscribed(&mut self, partition: Partition) {
+        self.holds.remove(partition);
+    }
+
     /// Notes that this worker is about to stop.
     pub(crate) fn leave(&mut self, now_ms: u64) {
         self.is_leaving = true;
@@ -282,6 +287,18 @@ mod tests {
         assert!(cluster.now_ms < now_ms + 1_000);
         cluster.workers.remove(&2);
         assert!(cluster.each_is_held());
+    }
+
+    #[test]
+    fn a_subscription_that_was_not_made_is_wanted_again() {
+        let mut worker = Workers::new(1);
+        worker.set_connected(true, 0);
+        assert!(worker.advance(LISTEN_MS).subscribe.has(Partition::FIRST));
+        worker.not_subscribed(Partition::FIRST);
+        assert!(!worker.holds().has(Partition::FIRST));
+        let again = worker.next_deadline().unwrap();
+        let changes = worker.advance(again);
+        assert_eq!(changes.subscribe.iter().collect::<Vec<_>>(), [Partition::FIRST]);
     }
 
     #[test]
