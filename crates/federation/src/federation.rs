@@ -17,7 +17,7 @@ use tracing::{error, info};
 
 use crate::asking;
 use crate::connection::connect;
-use crate::core::{Content, Heard, Key, Subjects};
+use crate::core::{Content, Heard, Key, Rejection, Subjects};
 use crate::options::{Error, Options};
 use crate::shared::{Shared, unix_ms};
 use crate::stats::{Counts, Stats};
@@ -86,6 +86,12 @@ impl Federation {
         let mut problems: Vec<_> = clusters.overlapping().map(overlap).collect();
         if clusters.own_name_is_used_twice(self.shared.now_ms()) {
             problems.push(format!("federation: two clusters have the name {}", self.shared.own));
+        }
+        let off = self.shared.clock().off(self.shared.now_ms());
+        if off > 0 {
+            problems.push(format!(
+                "federation: the clocks of {off} processes differ from this host's by more than 30 s"
+            ));
         }
         problems
     }
@@ -168,15 +174,17 @@ async fn follow_clusters(shared: Arc<Shared>, mut clusters: Subscriber) {
             message = clusters.next() => {
                 let Some(message) = message else { return };
                 let Some(envelope) = shared.open(message.payload) else { continue };
+                shared.hear_time(&envelope);
                 if let Err(rejection) = envelope.check_age(unix_ms()) {
                     shared.counts.note(rejection);
                     continue;
                 }
                 let Content::Cluster(presence) = envelope.content else { continue };
                 let cluster = envelope.cluster;
-                let heard = shared.clusters_mut().hear(cluster.clone(), envelope.process, presence, shared.now_ms());
+                let heard = shared.clusters_mut().hear(cluster.clone(), envelope.process, envelope.unix_ms, presence, shared.now_ms());
                 match heard {
                     Heard::Known => {}
+                    Heard::Replayed => shared.counts.note(Rejection::Replayed),
                     Heard::New => info!(%cluster, "the federation has found a cluster"),
                     Heard::Overlaps => error!(
                         %cluster,

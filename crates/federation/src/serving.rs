@@ -13,10 +13,10 @@ use gatewayworker_client::federation::OwnCluster;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::answering::Answering;
-use crate::core::{Content, Hello, Partition, Partitions, Presence, Workers};
+use crate::core::{Content, Hello, Partition, Partitions, Presence, Rejection, Workers};
 use crate::receiving::{HeldAlone, receive};
 use crate::shared::unix_ms;
 use crate::{Error, Federation};
@@ -55,6 +55,7 @@ struct Serving {
     federation: Federation,
     own: OwnCluster,
     workers: Workers,
+    is_clock_wrong: bool,
     hellos: Subscriber,
     questions: Subscriber,
     answering: Answering,
@@ -75,6 +76,7 @@ impl Serving {
         let group = shared.own.to_string();
         Ok(Self {
             workers: Workers::new(shared.process),
+            is_clock_wrong: false,
             hellos: shared.client.subscribe(shared.subjects.workers(&shared.own)).await?,
             questions: shared.client.queue_subscribe(shared.subjects.ask(&shared.own), group).await?,
             answering: Answering::new(shared.clone(), own.clone()),
@@ -128,12 +130,15 @@ impl Serving {
     fn hear(&mut self, message: bytes::Bytes) {
         let shared = &self.federation.shared;
         let Some(envelope) = shared.open(message) else { return };
+        shared.hear_time(&envelope);
         if let Err(rejection) = envelope.check_age(unix_ms()) {
             return shared.counts.note(rejection);
         }
         match envelope.content {
             Content::Worker(hello) if envelope.cluster == shared.own => {
-                self.workers.hear(envelope.process, hello, shared.now_ms());
+                if !self.workers.hear(envelope.process, envelope.number, hello, shared.now_ms()) {
+                    shared.counts.note(Rejection::Replayed);
+                }
             }
             _ => shared.counts.misplaced.add_one(),
         }
@@ -142,6 +147,14 @@ impl Serving {
     /// Does what the core decides.
     async fn advance(&mut self) -> Result<(), Error> {
         let shared = self.federation.shared.clone();
+        let is_wrong = shared.clock().own_is_wrong(shared.now_ms());
+        if is_wrong && !self.is_clock_wrong {
+            error!(
+                "the clock of this host differs from those of most others by more than 30 s: the worker takes nothing for its cluster until it is right"
+            );
+        }
+        self.is_clock_wrong = is_wrong;
+        self.workers.set_holds_nothing(is_wrong);
         let changes = self.workers.advance(shared.now_ms());
         let subscribe_until = Instant::now() + SUBSCRIBE;
         for partition in changes.subscribe.iter() {
@@ -203,7 +216,8 @@ impl Serving {
     /// Ends the subscriptions, and does what has come on them.
     async fn leave(mut self) {
         let shared = self.federation.shared.clone();
-        if self.workers.is_last() {
+        // A worker of another time is not heard, and may be there.
+        if self.workers.is_last() && shared.clock().off(shared.now_ms()) == 0 {
             self.announce(true);
         }
         let hello = Hello { holds: Partitions::default(), is_leaving: true };

@@ -15,7 +15,7 @@ use tokio::task::unconstrained;
 use crate::asking::Waiting;
 use crate::budget::Budget;
 use crate::core::{
-    Clusters, Content, Envelope, Inbound, Key, Outbound, Partition, SendContent, Slots, Subjects,
+    ClockCheck, Clusters, Content, Envelope, Inbound, Key, Outbound, Partition, SendContent, Slots, Subjects,
 };
 use crate::stats::Counts;
 
@@ -37,6 +37,7 @@ pub(crate) struct Shared {
     clusters: RwLock<Clusters>,
     outbound: Mutex<Outbound>,
     inbound: Mutex<Inbound>,
+    clock: Mutex<ClockCheck>,
     budget: Budget,
     started: Instant,
 }
@@ -61,6 +62,7 @@ impl Shared {
             clusters: RwLock::new(Clusters::new(own.clone())),
             outbound: Mutex::new(Outbound::new()),
             inbound: Mutex::new(Inbound::new(own.clone())),
+            clock: Mutex::default(),
             own,
             budget: Budget::new(BUDGET),
             started: Instant::now(),
@@ -87,6 +89,17 @@ impl Shared {
 
     pub(crate) fn inbound(&self) -> MutexGuard<'_, Inbound> {
         self.inbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn clock(&self) -> MutexGuard<'_, ClockCheck> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes the time that another process has said.
+    pub(crate) fn hear_time(&self, envelope: &Envelope) {
+        if envelope.process != self.process {
+            self.clock().hear(envelope.process, envelope.unix_ms, unix_ms(), self.now_ms());
+        }
     }
 
     fn outbound(&self) -> MutexGuard<'_, Outbound> {

@@ -32,6 +32,8 @@ pub(crate) struct Clusters {
     /// Those of the own cluster, and when it last had them.
     own_gateways: BTreeMap<SocketAddrV4, u64>,
     by_gateway: BTreeMap<SocketAddrV4, ClusterName>,
+    /// When each other cluster has last said something by its own clock, in unix ms, and when that was heard: what is played again is older.
+    said: BTreeMap<ClusterName, (u64, u64)>,
     /// What the processes that announce the own cluster say.
     own_presences: BTreeMap<u64, OwnPresence>,
     /// Clusters that have the address of a gateway that the own cluster has now.
@@ -60,6 +62,8 @@ pub(crate) enum Heard {
     Known,
     /// The cluster was not known.
     New,
+    /// The cluster has said something later before.
+    Replayed,
     /// The cluster has the address of a gateway that the own cluster has, too.
     Overlaps,
 }
@@ -71,6 +75,7 @@ impl Clusters {
             others: BTreeMap::new(),
             own_gateways: BTreeMap::new(),
             by_gateway: BTreeMap::new(),
+            said: BTreeMap::new(),
             own_presences: BTreeMap::new(),
             overlapping: BTreeSet::new(),
             connected_ms: None,
@@ -99,11 +104,12 @@ impl Clusters {
         self.connected_ms.map(|connected_ms| connected_ms + LISTEN_MS)
     }
 
-    /// Notes what a process has said of its cluster.
+    /// Notes what a process has said of its cluster, at this time of its clock.
     pub(crate) fn hear(
         &mut self,
         cluster: ClusterName,
         process: u64,
+        said_unix_ms: u64,
         presence: Presence,
         now_ms: u64,
     ) -> Heard {
@@ -116,6 +122,11 @@ impl Clusters {
             self.find_overlaps();
             return Heard::Known;
         }
+        let (latest, at_ms) = self.said.entry(cluster.clone()).or_default();
+        if said_unix_ms < *latest {
+            return Heard::Replayed;
+        }
+        (*latest, *at_ms) = (said_unix_ms, now_ms);
         if presence.is_leaving {
             self.others.remove(&cluster);
             self.find_gateways();
@@ -160,6 +171,7 @@ impl Clusters {
         if self.connected_ms.is_none() {
             return Vec::new();
         }
+        self.said.retain(|_, (_, at_ms)| now_ms < *at_ms + FORGET_MS);
         self.own_gateways.retain(|_, seen_ms| now_ms < *seen_ms + FORGET_MS);
         let silent = self.others.iter().filter(|(_, cluster)| now_ms >= cluster.heard_ms + FORGET_MS);
         let silent: Vec<_> = silent.map(|(name, _)| name.clone()).collect();
@@ -246,15 +258,15 @@ mod tests {
     #[test]
     fn a_gateway_is_found_at_the_cluster_that_says_so_but_never_one_of_the_own_cluster() {
         let mut clusters = connected();
-        assert_eq!(clusters.hear(name("a"), 1, has(&[1, 2]), 0), Heard::New);
-        clusters.hear(name("b"), 1, has(&[2, 3]), 0);
-        clusters.hear(name("own"), 1, has(&[3]), 0);
+        assert_eq!(clusters.hear(name("a"), 1, 1, has(&[1, 2]), 0), Heard::New);
+        clusters.hear(name("b"), 1, 1, has(&[2, 3]), 0);
+        clusters.hear(name("own"), 1, 1, has(&[3]), 0);
         // It is remembered when it has stopped.
-        clusters.hear(name("own"), 1, has(&[4]), 0);
+        clusters.hear(name("own"), 1, 1, has(&[4]), 0);
         let found = |port| clusters.of_gateway(gateway(port)).map(ClusterName::as_str);
         assert_eq!([1, 2, 3, 4, 5].map(found), [Some("a"), Some("a"), None, None, None]);
         // In the end the address may be another cluster's.
-        clusters.hear(name("b"), 1, has(&[2, 3]), FORGET_MS);
+        clusters.hear(name("b"), 1, 1, has(&[2, 3]), FORGET_MS);
         clusters.forget(FORGET_MS);
         assert_eq!(clusters.of_gateway(gateway(3)), Some(&name("b")));
     }
@@ -272,14 +284,14 @@ mod tests {
         let own = Slot::of(&name("own"));
         assert_eq!(clusters.slots(Destination::All, LISTEN_MS), Slots::ALL.without(own));
         let neighbour = (0..).map(|n| name(&format!("n{n}"))).find(|name| Slot::of(name) == own).unwrap();
-        clusters.hear(neighbour, 1, has(&[]), LISTEN_MS);
+        clusters.hear(neighbour, 1, 1, has(&[]), LISTEN_MS);
         assert_eq!(clusters.slots(Destination::All, LISTEN_MS), Slots::ALL);
     }
 
     #[test]
     fn a_silent_cluster_is_forgotten_after_a_while_and_not_while_nats_is_away() {
         let mut clusters = connected();
-        clusters.hear(name("a"), 1, has(&[1]), 0);
+        clusters.hear(name("a"), 1, 1, has(&[1]), 0);
         clusters.set_connected(false, 1_000);
         assert!(clusters.forget(2 * FORGET_MS).is_empty());
         clusters.set_connected(true, 2 * FORGET_MS);
@@ -292,34 +304,47 @@ mod tests {
     #[test]
     fn a_cluster_that_leaves_is_forgotten_at_once() {
         let mut clusters = connected();
-        clusters.hear(name("a"), 1, has(&[1]), 0);
-        clusters.hear(name("a"), 1, Presence { is_leaving: true, ..has(&[1]) }, 1);
+        clusters.hear(name("a"), 1, 1, has(&[1]), 0);
+        clusters.hear(name("a"), 1, 1, Presence { is_leaving: true, ..has(&[1]) }, 1);
         assert_eq!((clusters.others().count(), clusters.of_gateway(gateway(1))), (0, None));
     }
 
     #[test]
     fn a_cluster_with_a_gateway_of_the_own_cluster_overlaps_while_both_have_it() {
         let mut clusters = connected();
-        clusters.hear(name("own"), 1, has(&[1, 2]), 0);
-        assert_eq!(clusters.hear(name("renamed"), 2, has(&[1, 2]), 0), Heard::Overlaps);
-        assert_eq!(clusters.hear(name("renamed"), 2, has(&[1, 2]), 1), Heard::Known, "it is said once");
+        clusters.hear(name("own"), 1, 1, has(&[1, 2]), 0);
+        assert_eq!(clusters.hear(name("renamed"), 2, 1, has(&[1, 2]), 0), Heard::Overlaps);
+        assert_eq!(clusters.hear(name("renamed"), 2, 1, has(&[1, 2]), 1), Heard::Known, "it is said once");
         assert!(clusters.overlaps(&name("renamed")));
-        assert_eq!(clusters.hear(name("a"), 3, has(&[3]), 0), Heard::New);
+        assert_eq!(clusters.hear(name("a"), 3, 1, has(&[3]), 0), Heard::New);
         assert_eq!(clusters.overlapping().collect::<Vec<_>>(), [&name("renamed")]);
         // A gateway may move to another cluster.
-        clusters.hear(name("own"), 1, has(&[1]), 1);
-        clusters.hear(name("renamed"), 2, has(&[2]), 1);
+        clusters.hear(name("own"), 1, 1, has(&[1]), 1);
+        clusters.hear(name("renamed"), 2, 1, has(&[2]), 1);
         assert_eq!(clusters.overlapping().count(), 0);
     }
 
     #[test]
     fn two_clusters_of_one_name_are_found_and_a_change_of_the_announcing_worker_is_none() {
         let mut clusters = connected();
-        clusters.hear(name("own"), 1, has(&[1, 2]), 0);
-        clusters.hear(name("own"), 2, has(&[2, 3]), 0);
+        clusters.hear(name("own"), 1, 1, has(&[1, 2]), 0);
+        clusters.hear(name("own"), 2, 1, has(&[2, 3]), 0);
         assert!(!clusters.own_name_is_used_twice(0));
-        clusters.hear(name("own"), 3, has(&[7]), 1);
+        clusters.hear(name("own"), 3, 1, has(&[7]), 1);
         assert!(clusters.own_name_is_used_twice(1));
         assert!(!clusters.own_name_is_used_twice(OWN_MS));
+    }
+
+    #[test]
+    fn a_presence_that_is_played_again_is_not_heard() {
+        let mut clusters = connected();
+        clusters.hear(name("a"), 1, 10, has(&[1]), 0);
+        let leaving = || Presence { is_leaving: true, ..has(&[1]) };
+        clusters.hear(name("a"), 1, 20, leaving(), 1);
+        assert_eq!(clusters.hear(name("a"), 1, 10, has(&[1]), 2), Heard::Replayed);
+        assert_eq!(clusters.others().count(), 0);
+        assert_eq!(clusters.hear(name("a"), 2, 30, has(&[1]), 3), Heard::New);
+        assert_eq!(clusters.hear(name("a"), 1, 20, leaving(), 4), Heard::Replayed);
+        assert_eq!(clusters.others().count(), 1);
     }
 }

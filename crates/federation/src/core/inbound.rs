@@ -9,7 +9,7 @@ use super::partitions::Partition;
 use super::slots::Slot;
 
 /// How far the wall clocks of two hosts may differ, the way of a message included, in ms.
-const MAX_AGE_MS: u64 = 30_000;
+pub(super) const MAX_AGE_MS: u64 = 30_000;
 
 /// So many numbers of a process are told apart behind the highest one, as IPsec does (RFC 4303).
 const WINDOW: u64 = 128;

@@ -5,11 +5,13 @@
 //! - [`Outbound`]: numbers what a process sends,
 //! - [`Inbound`]: which messages are accepted, and how many were missed,
 //! - [`Workers`]: which worker of the own cluster subscribes to which partition,
-//! - [`Clusters`]: the other clusters.
+//! - [`Clusters`]: the other clusters,
+//! - [`ClockCheck`]: whether this host's clock is wrong.
 //!
 //! Times named `now_ms` are of one clock that only goes forward; those named `unix_ms` are of the wall, and are compared between hosts.
 //! The rules are in `docs/decisions/0013-federation.md`.
 
+mod clock;
 mod clusters;
 mod envelope;
 mod hash;
@@ -20,6 +22,7 @@ mod slots;
 mod subjects;
 mod workers;
 
+pub(crate) use clock::ClockCheck;
 pub(crate) use clusters::{Clusters, Heard, Presence};
 pub(crate) use envelope::{Content, Envelope, Key, SendContent};
 pub(crate) use inbound::{Inbound, Rejection};

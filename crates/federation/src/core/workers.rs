@@ -9,10 +9,14 @@ use std::collections::BTreeMap;
 
 use super::LISTEN_MS;
 use super::hash::hash;
+use super::inbound::MAX_AGE_MS;
 use super::partitions::{Partition, Partitions};
 
 /// A worker that was not heard for so long is gone, in ms.
 const GONE_MS: u64 = 3_000;
+
+/// For so long the number of a worker is remembered, in ms: longer than something that was said may be old.
+const REMEMBER_MS: u64 = 3 * MAX_AGE_MS;
 
 /// How often a worker announces itself, in ms.
 const HELLO_MS: u64 = 500;
@@ -44,6 +48,10 @@ pub(crate) struct Workers {
     others: BTreeMap<u64, Other>,
     holds: Partitions,
     is_leaving: bool,
+    /// It takes no partition and gives up those that it has.
+    holds_nothing: bool,
+    /// The highest number of each worker, and when it was heard: a hello that is played again has one that is not higher.
+    numbers: BTreeMap<u64, (u64, u64)>,
     /// Since when NATS is connected.
     connected_ms: Option<u64>,
     hello_due_ms: u64,
@@ -62,6 +70,8 @@ impl Workers {
             others: BTreeMap::new(),
             holds: Partitions::default(),
             is_leaving: false,
+            holds_nothing: false,
+            numbers: BTreeMap::new(),
             connected_ms: None,
             hello_due_ms: 0,
         }
@@ -74,16 +84,27 @@ impl Workers {
         self.others.values_mut().for_each(|other| other.heard_ms = now_ms);
     }
 
-    /// Notes what another worker has said.
-    pub(crate) fn hear(&mut self, worker: u64, hello: Hello, now_ms: u64) {
+    /// Notes what another worker has said, with the number that it has given to it. Returns whether it is new.
+    pub(crate) fn hear(&mut self, worker: u64, number: u64, hello: Hello, now_ms: u64) -> bool {
         if worker == self.own {
-            return;
+            return true;
         }
+        let (highest, heard_ms) = self.numbers.entry(worker).or_default();
+        if number <= *highest {
+            return false;
+        }
+        (*highest, *heard_ms) = (number, now_ms);
         let before = self.others.insert(worker, Other { heard_ms: now_ms, hello });
         if before.is_none() {
             // It shall know this one at once.
             self.hello_due_ms = now_ms;
         }
+        true
+    }
+
+    /// Whether this worker is to hold nothing, as its clock is wrong.
+    pub(crate) fn set_holds_nothing(&mut self, holds_nothing: bool) {
+        self.holds_nothing = holds_nothing;
     }
 
     /// Notes that a subscription which [`advance`](Self::advance) has wanted was not made. It is wanted again.
@@ -129,16 +150,23 @@ impl Workers {
         let mut changes = Changes::default();
         let Some(connected_ms) = self.connected_ms else { return changes };
         self.others.retain(|_, other| now_ms < other.heard_ms + GONE_MS);
+        self.numbers.retain(|_, (_, heard_ms)| now_ms < *heard_ms + REMEMBER_MS);
         let knows_others = now_ms >= connected_ms + LISTEN_MS;
         for partition in Partition::all() {
             let other = self.other_holder(partition);
             if !self.holds.has(partition) {
-                if knows_others && other.is_none() && self.owner(partition) == Some(self.own) {
+                if !self.holds_nothing
+                    && knows_others
+                    && other.is_none()
+                    && self.owner(partition) == Some(self.own)
+                {
                     self.holds.insert(partition);
                     changes.subscribe.insert(partition);
                 }
-            } else if other
-                .is_some_and(|other| self.is_leaving || rank(other, partition) > rank(self.own, partition))
+            } else if self.holds_nothing
+                || other.is_some_and(|other| {
+                    self.is_leaving || rank(other, partition) > rank(self.own, partition)
+                })
             {
                 self.holds.remove(partition);
                 changes.unsubscribe.insert(partition);
@@ -210,7 +238,7 @@ mod tests {
                 let changes = self.workers.get_mut(&id).unwrap().advance(self.now_ms);
                 if let Some(hello) = changes.hello {
                     for worker in self.workers.values_mut() {
-                        worker.hear(id, hello, self.now_ms);
+                        worker.hear(id, self.now_ms, hello, self.now_ms);
                     }
                 }
             }
@@ -302,6 +330,33 @@ mod tests {
     }
 
     #[test]
+    fn what_a_worker_has_said_is_not_heard_again_though_it_is_gone() {
+        let mut worker = Workers::new(1);
+        worker.set_connected(true, 0);
+        let hello = Hello { holds: Partitions::from_bits(1), is_leaving: false };
+        assert!(worker.hear(2, 5, hello, 0));
+        assert!(!worker.hear(2, 5, hello, 1));
+        assert!(!worker.hear(2, 4, hello, 1));
+        worker.advance(GONE_MS);
+        assert!(!worker.hear(2, 5, hello, GONE_MS));
+        assert!(worker.hear(2, 6, hello, GONE_MS));
+        worker.advance(GONE_MS + REMEMBER_MS);
+        assert!(worker.numbers.is_empty());
+    }
+
+    #[test]
+    fn a_worker_whose_clock_is_wrong_gives_up_what_it_holds_until_it_is_right() {
+        let mut worker = Workers::new(1);
+        worker.set_connected(true, 0);
+        worker.advance(LISTEN_MS);
+        worker.set_holds_nothing(true);
+        assert_eq!(worker.advance(LISTEN_MS).unsubscribe.iter().count(), Partition::all().count());
+        assert_eq!(worker.advance(2 * LISTEN_MS).subscribe, Partitions::default());
+        worker.set_holds_nothing(false);
+        assert_eq!(worker.advance(3 * LISTEN_MS).subscribe.iter().count(), Partition::all().count());
+    }
+
+    #[test]
     fn the_last_worker_waits_for_nobody() {
         let mut cluster = Cluster::of([1]);
         let worker = cluster.workers.get_mut(&1).unwrap();
@@ -337,7 +392,7 @@ mod tests {
         worker.set_connected(true, 0);
         worker.advance(LISTEN_MS);
         assert!(Partition::all().all(|partition| worker.holds_alone(partition)));
-        worker.hear(2, Hello { holds: Partitions::from_bits(1), is_leaving: false }, LISTEN_MS);
+        worker.hear(2, 1, Hello { holds: Partitions::from_bits(1), is_leaving: false }, LISTEN_MS);
         assert!(!worker.holds_alone(Partition::FIRST));
     }
 }
