@@ -4,10 +4,12 @@
 //! gateway, the handle's federation to other clusters, and `core` puts the answers together.
 
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{join, join_all};
 use gatewayworker_protocol::{Command, Question};
+use tokio::time::timeout;
 
 use crate::core::{Answers, Outcome};
 use crate::federation::{ClusterAnswer, ClusterQuestion, Destination, decode_answers};
@@ -40,9 +42,9 @@ impl Gateway {
         elsewhere: Vec<ClusterQuestion>,
     ) -> Result<Answers, Error> {
         if elsewhere.is_empty() {
-            return Ok(Answers::new(self.ask_own_gateways(question).await?));
+            return Ok(Answers::new(self.ask_own_gateways(question, None).await?));
         }
-        let (own, others) = join(self.ask_own_gateways(question), self.ask_elsewhere(elsewhere)).await;
+        let (own, others) = join(self.ask_own_gateways(question, None), self.ask_elsewhere(elsewhere)).await;
         let mut answers = Answers::new(own?);
         let links = self.links().all();
         for ClusterAnswer { cluster, answer } in others {
@@ -66,10 +68,11 @@ impl Gateway {
     }
 
     /// Asks at once every own gateway for which `question` returns one. A gateway without a
-    /// connection counts as one that did not answer.
+    /// connection counts as one that did not answer, and so does one that takes longer than `within`.
     pub(crate) async fn ask_own_gateways(
         &self,
         question: impl Fn(SocketAddrV4, &Link) -> Option<Question>,
+        within: Option<Duration>,
     ) -> Result<Vec<Outcome>, Error> {
         self.links().ready().await;
         self.check_fence()?;
@@ -87,8 +90,13 @@ impl Gateway {
         }
         #[cfg(feature = "otel")]
         let _call = self.begin_call(questions.first().map(|(_, _, frame)| frame), || questions.len());
-        let asking =
-            questions.into_iter().map(async |(address, link, frame)| (address, link.ask(frame).await));
+        let asking = questions.into_iter().map(async |(address, link, frame)| {
+            let answer = match within {
+                None => link.ask(frame).await,
+                Some(within) => timeout(within, link.ask(frame)).await.unwrap_or(Err(Unreached::TimedOut)),
+            };
+            (address, answer)
+        });
         Ok(join_all(asking).await)
     }
 

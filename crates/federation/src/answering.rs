@@ -10,11 +10,19 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::asking::MAX_PARTS;
-use crate::core::{Content, Rejection};
+use crate::core::{Accepted, Content, Rejection};
 use crate::shared::{Shared, unix_ms};
 
 /// So many questions are answered at once. An asker beyond that is told so.
 const AT_ONCE: usize = 64;
+
+/// The longest answer, in bytes. A longer one is refused: the asker names this cluster as missing.
+const MAX_ANSWER: usize = 8 * 1024 * 1024;
+
+/// Whether an answer of so many bytes in so many parts is given.
+fn may_be_given(len: usize, parts: usize) -> bool {
+    len <= MAX_ANSWER && parts <= MAX_PARTS
+}
 
 /// The questions that are being answered.
 pub(crate) struct Answering {
@@ -37,8 +45,8 @@ impl Answering {
             return self.shared.counts.note(Rejection::Overlapping);
         }
         let accepted = self.shared.inbound().accept_question(envelope, unix_ms());
-        let (reply, question) = match accepted {
-            Ok(question) => question,
+        let Accepted { reply, within, question } = match accepted {
+            Ok(accepted) => accepted,
             Err(rejection) => return self.shared.counts.note(rejection),
         };
         let asked = Asked { reply, asker, number };
@@ -48,7 +56,7 @@ impl Answering {
         let (shared, own) = (self.shared.clone(), self.own.clone());
         self.tasks.spawn(async move {
             let _permit = permit;
-            match own.answer(question).await {
+            match own.answer(question, within).await {
                 Some(answer) => asked.answer(&shared, &answer),
                 None => shared.counts.unreadable.add_one(),
             }
@@ -74,26 +82,41 @@ impl Asked {
     fn answer(&self, shared: &Shared, answer: &Bytes) {
         let len = shared.max_call_len().max(1);
         let parts = answer.len().div_ceil(len).max(1);
-        if parts > MAX_PARTS {
+        if !may_be_given(answer.len(), parts) {
             return self.refuse(shared);
         }
         for part in 0..parts {
             let bytes = answer.slice(part * len..answer.len().min((part + 1) * len));
-            self.publish(shared, part, parts, bytes);
+            if !self.publish(shared, part, parts, bytes) {
+                return self.refuse(shared);
+            }
         }
         shared.counts.questions.add_one();
     }
 
     /// Says that there is no answer.
     fn refuse(&self, shared: &Shared) {
-        self.publish(shared, 0, 0, Bytes::new());
+        // Who gets not even this waits until its time is over.
+        let _ = self.publish(shared, 0, 0, Bytes::new());
     }
 
-    fn publish(&self, shared: &Shared, part: usize, parts: usize, answer: Bytes) {
+    fn publish(&self, shared: &Shared, part: usize, parts: usize, answer: Bytes) -> bool {
         let Self { reply, asker, number } = self;
         // Both are below MAX_PARTS.
         let (part, parts) = (part as u16, parts as u16);
         let content = Content::Answer { asker: *asker, question: *number, part, parts, answer };
-        shared.publish(reply.clone(), content);
+        shared.publish_answer(reply.clone(), content)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_answer_is_refused() {
+        assert!(may_be_given(MAX_ANSWER, MAX_PARTS));
+        assert!(!may_be_given(MAX_ANSWER + 1, 1));
+        assert!(!may_be_given(1, MAX_PARTS + 1));
     }
 }

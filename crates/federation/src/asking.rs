@@ -80,7 +80,7 @@ pub(crate) async fn ask(
         },
     };
     let asking = clusters.into_iter().map(async |cluster| {
-        let answer = timeout_at(deadline, ask_one(&shared, &cluster, question.clone())).await;
+        let answer = timeout_at(deadline, ask_one(&shared, &cluster, question.clone(), deadline)).await;
         ClusterAnswer { cluster, answer: answer.unwrap_or(Err(Unreached::TimedOut)) }
     });
     join_all(asking).await
@@ -102,7 +102,12 @@ async fn known(shared: &Shared, deadline: Instant) -> Result<Vec<ClusterName>, U
     if others.is_empty() && !clusters.is_connected() { Err(Unreached::NotConnected) } else { Ok(others) }
 }
 
-async fn ask_one(shared: &Shared, cluster: &ClusterName, question: Bytes) -> Result<Bytes, Unreached> {
+async fn ask_one(
+    shared: &Shared,
+    cluster: &ClusterName,
+    question: Bytes,
+    deadline: Instant,
+) -> Result<Bytes, Unreached> {
     if question.len() > shared.max_call_len() {
         return Err(Unreached::Overloaded);
     }
@@ -113,7 +118,9 @@ async fn ask_one(shared: &Shared, cluster: &ClusterName, question: Bytes) -> Res
     let number = shared.next_number();
     let mut wait = shared.waiting.begin(number);
     let reply = shared.subjects.answer(shared.process, number);
-    let message = shared.seal(number, Content::Question { reply: reply.clone(), question });
+    let within_ms =
+        deadline.saturating_duration_since(Instant::now()).as_millis().try_into().unwrap_or(u32::MAX);
+    let message = shared.seal(number, Content::Question { reply: reply.clone(), within_ms, question });
     let published = shared.client.publish_with_reply(shared.subjects.ask(cluster), reply, message);
     match at_once(published) {
         Some(Ok(())) => {}
@@ -137,7 +144,7 @@ async fn ask_one(shared: &Shared, cluster: &ClusterName, question: Bytes) -> Res
         if parts == 0 {
             return Err(Unreached::Overloaded);
         }
-        if let Some(whole) = answer.add(part, parts, bytes) {
+        if let Some(whole) = answer.add(envelope.process, (part, parts), bytes) {
             return Ok(whole);
         }
     }
@@ -147,12 +154,17 @@ async fn ask_one(shared: &Shared, cluster: &ClusterName, question: Bytes) -> Res
 /// The parts of an answer that have come.
 #[derive(Debug, Default)]
 struct Parts {
+    /// The process that answers, and in how many parts: those of the first part. Parts of others are not put to it.
+    from: Option<(u64, u16)>,
     parts: Vec<Option<Bytes>>,
 }
 
 impl Parts {
     /// Adds a part. Returns the answer when all are there.
-    fn add(&mut self, part: u16, parts: u16, bytes: Bytes) -> Option<Bytes> {
+    fn add(&mut self, process: u64, (part, parts): (u16, u16), bytes: Bytes) -> Option<Bytes> {
+        if *self.from.get_or_insert((process, parts)) != (process, parts) {
+            return None;
+        }
         let (part, parts) = (usize::from(part), usize::from(parts));
         if self.parts.is_empty() {
             self.parts = vec![None; parts.min(MAX_PARTS)];
@@ -177,11 +189,13 @@ mod tests {
     #[test]
     fn an_answer_is_put_together_of_its_parts_in_whatever_order() {
         let mut answer = Parts::default();
-        assert_eq!(answer.add(2, 3, "c".into()), None);
-        assert_eq!(answer.add(0, 3, "a".into()), None);
-        assert_eq!(answer.add(7, 9, "x".into()), None, "there is no such part");
-        assert_eq!(answer.add(1, 3, "b".into()).unwrap(), "abc");
-        assert_eq!(Parts::default().add(0, 1, "a".into()).unwrap(), "a");
-        assert_eq!(Parts::default().add(u16::MAX, u16::MAX, "a".into()), None);
+        assert_eq!(answer.add(7, (2, 3), "c".into()), None);
+        assert_eq!(answer.add(7, (0, 3), "a".into()), None);
+        assert_eq!(answer.add(7, (5, 3), "x".into()), None, "there is no such part");
+        assert_eq!(answer.add(7, (1, 4), "x".into()), None, "of another answer");
+        assert_eq!(answer.add(8, (1, 3), "x".into()), None, "of another process");
+        assert_eq!(answer.add(7, (1, 3), "b".into()).unwrap(), "abc");
+        assert_eq!(Parts::default().add(7, (0, 1), "a".into()).unwrap(), "a");
+        assert_eq!(Parts::default().add(7, (u16::MAX, u16::MAX), "a".into()), None);
     }
 }

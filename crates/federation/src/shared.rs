@@ -180,6 +180,15 @@ impl Shared {
         }
     }
 
+    /// Publishes a part of an answer, if there is a connection and room. Returns whether it was taken.
+    pub(crate) fn publish_answer(&self, subject: String, content: Content) -> bool {
+        if !self.is_connected() {
+            return false;
+        }
+        let Some(message) = self.budget.charge(self.seal(self.next_number(), content)) else { return false };
+        matches!(at_once(self.client.publish(subject, message)), Some(Ok(())))
+    }
+
     /// Opens a message, and counts it if it is not signed.
     pub(crate) fn open(&self, message: Bytes) -> Option<Envelope> {
         let opened = self.key.open(message);

@@ -1,16 +1,19 @@
 //! [`OwnCluster`]: does for other clusters what they say, at the own gateways only.
 
 use std::net::SocketAddrV4;
+use std::time::Duration;
 
 use bytes::Bytes;
 use gatewayworker_protocol::{Audience, ClientId, Command, Question};
+use tokio::time::timeout;
 
 use super::answer::encode_answers;
 use super::{CallError, ClusterCall, ClusterQuestion};
 use crate::core::Outcome;
 use crate::frames::to_each;
+use crate::link::Link;
 use crate::names::Names;
-use crate::{Delivery, Error, Gateway};
+use crate::{Delivery, Error, Gateway, Unreached};
 
 /// The own cluster, for what other clusters say. Nothing that it does reaches another cluster.
 #[derive(Debug, Clone)]
@@ -66,17 +69,20 @@ impl OwnCluster {
     }
 
     /// Asks the own gateways an encoded [`ClusterQuestion`], and returns their answers as bytes for the asker; `None` if the bytes are
-    /// no question.
-    pub async fn answer(&self, question: Bytes) -> Option<Bytes> {
+    /// no question. A gateway that does not answer within this time is one that has not: the answers of the others go to the asker in time.
+    pub async fn answer(&self, question: Bytes, within: Duration) -> Option<Bytes> {
         let ClusterQuestion { gateway, question } = ClusterQuestion::decode(question)?;
         let outcomes = match gateway {
-            Some(gateway) => vec![(gateway, self.gateway.ask_own(gateway, question).await)],
-            None => self.ask_all(question).await,
+            Some(gateway) => {
+                let answer = timeout(within, self.gateway.ask_own(gateway, question)).await;
+                vec![(gateway, answer.unwrap_or(Err(Unreached::TimedOut)))]
+            }
+            None => self.ask_all(question, within).await,
         };
         Some(encode_answers(&outcomes))
     }
 
-    async fn ask_all(&self, question: Question) -> Vec<Outcome> {
+    async fn ask_all(&self, question: Question, within: Duration) -> Vec<Outcome> {
         let names = match &question {
             Question::ConnectionsByUid(uid) => Names::uids([uid]),
             Question::BatchConnectionsByUid(uids) => Names::uids(uids),
@@ -84,8 +90,8 @@ impl OwnCluster {
             Question::BatchCount(groups) => Names::groups(groups),
             _ => Names::Any,
         };
-        let asked =
-            self.gateway.ask_own_gateways(|_, link| link.interest.may_have(&names).then(|| question.clone()));
+        let question = |_, link: &Link| link.interest.may_have(&names).then(|| question.clone());
+        let asked = self.gateway.ask_own_gateways(question, Some(within));
         // Without a gateway there is no client either.
         asked.await.unwrap_or_default()
     }

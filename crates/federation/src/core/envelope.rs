@@ -61,6 +61,8 @@ pub(crate) enum Content {
     Question {
         /// Where the answer goes.
         reply: String,
+        /// The asker waits so long, in ms.
+        within_ms: u32,
         /// The question.
         question: Bytes,
     },
@@ -160,8 +162,9 @@ impl Envelope {
                 counters.iter().for_each(|(_, counter)| out.put_u32(*counter));
                 out.extend_from_slice(call);
             }
-            Content::Question { reply, question } => {
+            Content::Question { reply, within_ms, question } => {
                 put_text(reply, out);
+                out.put_u32(*within_ms);
                 out.extend_from_slice(question);
             }
             Content::Answer { asker, question, part, parts, answer } => {
@@ -207,7 +210,10 @@ impl Envelope {
                     .collect::<Option<_>>()?;
                 Content::Send(SendContent { to, counters, call: bytes })
             }
-            QUESTION => Content::Question { reply: take_text(&mut bytes)?, question: bytes },
+            QUESTION => {
+                let reply = take_text(&mut bytes)?;
+                Content::Question { reply, within_ms: bytes.try_get_u32().ok()?, question: bytes }
+            }
             ANSWER => Content::Answer {
                 asker: bytes.try_get_u64().ok()?,
                 question: bytes.try_get_u64().ok()?,
@@ -268,7 +274,7 @@ mod tests {
         [
             Content::Send(SendContent { to: None, counters: vec![], call: call.clone() }),
             Content::Send(SendContent { to: Some(bj), counters: slots, call: call.clone() }),
-            Content::Question { reply: "a.b".into(), question: call.clone() },
+            Content::Question { reply: "a.b".into(), within_ms: 5_000, question: call.clone() },
             Content::Answer { asker: 1, question: 2, part: 3, parts: 4, answer: call },
             Content::Worker(Hello { holds: Partitions::from_bits(0x8001), is_leaving: true }),
             Content::Cluster(Presence {

@@ -1,6 +1,7 @@
 //! [`Inbound`]: which messages of other clusters are accepted, and how many were missed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use gatewayworker_client::ClusterName;
 
@@ -31,12 +32,25 @@ pub(crate) enum Rejection {
     Misplaced,
 }
 
+/// A question that is to be answered.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Accepted {
+    /// Where the answer goes.
+    pub(crate) reply: String,
+    /// In which time it is to be there.
+    pub(crate) within: Duration,
+    /// The question.
+    pub(crate) question: bytes::Bytes,
+}
+
 /// What was heard of the processes of other clusters.
 #[derive(Debug)]
 pub(crate) struct Inbound {
     own: ClusterName,
     slot: Slot,
     processes: BTreeMap<u64, Heard>,
+    /// The questions of processes.
+    askers: BTreeMap<u64, Heard>,
     missed: u64,
     late: u64,
     pruned_at_ms: u64,
@@ -56,7 +70,15 @@ struct Heard {
 impl Inbound {
     pub(crate) fn new(own: ClusterName) -> Self {
         let slot = Slot::of(&own);
-        Self { own, slot, processes: BTreeMap::new(), missed: 0, late: 0, pruned_at_ms: 0 }
+        Self {
+            own,
+            slot,
+            processes: BTreeMap::new(),
+            askers: BTreeMap::new(),
+            missed: 0,
+            late: 0,
+            pruned_at_ms: 0,
+        }
     }
 
     /// How many messages for this cluster were not there when a later one of their process came.
@@ -105,20 +127,24 @@ impl Inbound {
         Ok(content)
     }
 
-    /// Takes a signed question. Returns where the answer goes, and the question.
+    /// Takes a signed question.
     ///
     /// # Errors
     /// When the message is to be dropped.
     pub(crate) fn accept_question(
-        &self,
+        &mut self,
         envelope: Envelope,
         unix_ms: u64,
-    ) -> Result<(String, bytes::Bytes), Rejection> {
+    ) -> Result<Accepted, Rejection> {
         envelope.check_age(unix_ms)?;
-        let Content::Question { reply, question } = envelope.content else {
+        let Content::Question { reply, within_ms, question } = envelope.content else {
             return Err(Rejection::Misplaced);
         };
-        Ok((reply, question))
+        self.prune(unix_ms);
+        self.askers.entry(envelope.process).or_default().note(envelope.number, unix_ms)?;
+        // The answer needs a part of the time for its way.
+        let within = Duration::from_millis((u64::from(within_ms) * 3 / 4).max(1));
+        Ok(Accepted { reply, within, question })
     }
 
     /// Forgets how far the counters of a partition are, as somebody else hears it from now on.
@@ -133,7 +159,9 @@ impl Inbound {
             return;
         }
         self.pruned_at_ms = unix_ms;
-        self.processes.retain(|_, heard| unix_ms.saturating_sub(heard.at_ms) <= 3 * MAX_AGE_MS);
+        for heard in [&mut self.processes, &mut self.askers] {
+            heard.retain(|_, heard| unix_ms.saturating_sub(heard.at_ms) <= 3 * MAX_AGE_MS);
+        }
     }
 }
 
@@ -264,9 +292,24 @@ mod tests {
         let Content::Send(content) = &mut other.content else { panic!() };
         content.to = Some("b".parse().unwrap());
         assert_eq!(accept(&mut inbound, other), Err(Rejection::ForAnother));
-        let question = Content::Question { reply: "r".into(), question: Bytes::new() };
+        let question = Content::Question { reply: "r".into(), within_ms: 1, question: Bytes::new() };
         let question = Envelope { content: question, ..send(3, 1) };
         assert_eq!(accept(&mut inbound, question), Err(Rejection::Misplaced));
+    }
+
+    #[test]
+    fn a_question_is_accepted_once_and_is_to_be_answered_before_its_asker_gives_up() {
+        let mut inbound = inbound();
+        let question = |number| {
+            let content = Content::Question { reply: "r".into(), within_ms: 4_000, question: Bytes::new() };
+            Envelope { content, ..send(number, 1) }
+        };
+        for number in [700, 650, 2_000] {
+            let accepted = inbound.accept_question(question(number), NOW).unwrap();
+            assert_eq!(accepted.within, Duration::from_secs(3));
+            assert_eq!(inbound.accept_question(question(number), NOW), Err(Rejection::Replayed));
+        }
+        assert_eq!(inbound.accept_question(send(3_000, 1), NOW), Err(Rejection::Misplaced));
     }
 
     #[test]
