@@ -4,7 +4,6 @@
 //! waits until they [are settled](Hold::settled); an interest link's task subscribes and passes reports on. What is told
 //! to a subscriber is pushed under the lock, so that it stands on the link in the order in which it was decided.
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +27,7 @@ const LOOK_EVERY_MS: u64 = 2_000;
 /// How many groups or uids of a shard are put into a new filter in one step.
 const SLICE: usize = 10_000;
 
-/// What is announced, and to whom.
+/// The announced names, and the links of subscribers.
 #[derive(Debug)]
 pub(crate) struct Interests {
     started: Instant,
@@ -63,14 +62,12 @@ impl Interests {
 
     /// Calls the core, and carries out what it wants done.
     fn update<T>(&self, step: impl FnOnce(&mut State, u64) -> T) -> T {
-        let mut is_settled = false;
-        let result = {
+        let (result, is_settled) = {
             let mut state = self.lock();
             // Under the lock, so that the core's time never goes back.
             let now_ms = self.now_ms();
             let result = step(&mut state, now_ms);
-            is_settled |= state.carry_out(now_ms);
-            result
+            (result, state.carry_out(now_ms))
         };
         if is_settled {
             self.settled.send_modify(|version| *version += 1);
@@ -84,7 +81,7 @@ impl Interests {
             let id = state.core.hold(names, now_ms);
             (id, state.core.is_settled(id))
         });
-        Hold { interests: self.clone(), id, is_settled, waits_since: OnceCell::new() }
+        Hold { interests: self.clone(), id, waits_since: (!is_settled).then(Instant::now) }
     }
 
     /// Returns what there is and what has happened.
@@ -144,10 +141,8 @@ impl State {
 pub(crate) struct Hold {
     interests: Arc<Interests>,
     id: HoldId,
-    /// They were settled from the beginning: mostly all names are known.
-    is_settled: bool,
-    /// When they were first found unsettled, if they were.
-    waits_since: OnceCell<Instant>,
+    /// `None` where they were settled from the beginning: mostly all names are known.
+    waits_since: Option<Instant>,
 }
 
 impl Hold {
@@ -155,9 +150,7 @@ impl Hold {
     ///
     /// Cancel safe.
     pub(crate) async fn settled(&self) -> Option<Duration> {
-        if self.is_settled {
-            return None;
-        }
+        let waits_since = self.waits_since?;
         let mut settled = self.interests.settled.subscribe();
         loop {
             settled.mark_unchanged();
@@ -166,9 +159,8 @@ impl Hold {
                 (state.core.is_settled(self.id), state.core.next_deadline())
             });
             if is_settled {
-                return self.waits_since.get().map(Instant::elapsed);
+                return Some(waits_since.elapsed());
             }
-            self.waits_since.get_or_init(Instant::now);
             let deadline = deadline.map(|at_ms| self.interests.started + Duration::from_millis(at_ms));
             tokio::select! {
                 _ = settled.changed() => {}

@@ -101,12 +101,13 @@ async fn a_handler_that_hangs_is_named_with_its_client_and_for_how_long() {
     // The second blocks its thread, perhaps the one that reads all events.
     for text in ["wait", "block"] {
         let mut client = WsClient::connect(cluster.listener()).await;
+        let unfinished =
+            async || workers(&inspector).await.iter().map(|worker| worker.unfinished).sum::<u64>();
+        let hang = clients.len() as u64;
+        // A blocked thread acknowledges nothing.
+        eventually("its connect to be acknowledged", async || unfinished().await == hang).await;
         client.send(text).await;
-        eventually("its event to be under way", async || {
-            workers(&inspector).await.iter().map(|worker| worker.unfinished).sum::<u64>()
-                == clients.len() as u64 + 1
-        })
-        .await;
+        eventually("its event to be under way", async || unfinished().await == hang + 1).await;
         clients.push(client);
     }
     let list = InspectRequest::Clients(Default::default());

@@ -19,7 +19,7 @@ use super::outgoing::Outgoing;
 /// more than all of this.
 const MAX_COPY: usize = 4 * 1024;
 
-/// The fewest clients for whom a shard copies a message.
+/// The fewest clients for which a shard copies a message.
 const COPY_FROM: usize = 16;
 
 /// The frame that the last message for many has left at the end of outboxes; empty if there is none to join with.

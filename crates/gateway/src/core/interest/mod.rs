@@ -90,7 +90,7 @@ pub struct InterestCounts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HoldId(u64);
 
-/// What is announced, and to whom.
+/// The announced names, and the subscribers.
 #[derive(Debug)]
 pub struct Interest {
     settings: InterestSettings,
