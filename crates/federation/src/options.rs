@@ -1,6 +1,7 @@
 //! [`Options`]: which NATS, as which cluster, with which key; and the errors in them.
 
 use std::fmt;
+use std::fs::File;
 use std::path::PathBuf;
 
 use async_nats::ServerAddr;
@@ -41,6 +42,19 @@ pub enum Error {
         "federation_prefix: {0:?} is no prefix of subjects: letters, digits, - and _ are, with dots between them"
     )]
     Prefix(String),
+    /// Two ways to authenticate are given.
+    #[error(
+        "federation: give one of federation_credentials, federation_nkey, and a user in the URL, and not several"
+    )]
+    Authentication,
+    /// A file that is named cannot be read.
+    #[error("federation: {file}: {error}", file = file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// The error.
+        error: std::io::Error,
+    },
     /// The file with the credentials, or what is in it, cannot be read.
     #[error("federation_credentials: {file}: {error}", file = file.display())]
     Credentials {
@@ -52,6 +66,9 @@ pub enum Error {
     /// The program's configuration makes no options.
     #[error(transparent)]
     Invalid(Box<dyn std::error::Error + Send + Sync>),
+    /// The NATS client has ended.
+    #[error("federation: the NATS client has ended: start the process again")]
+    Ended,
     /// async-nats does not begin to connect.
     #[error("federation: {0}")]
     Connect(#[from] async_nats::ConnectError),
@@ -97,25 +114,33 @@ impl Options {
         self
     }
 
-    /// Trusts the authorities in this PEM file, beside those of the system, for TLS with NATS. TLS is used where the server wants it, or the
-    /// URL begins with `tls://`.
+    /// Trusts the authorities in this PEM file, and not those of the system, for TLS with NATS. TLS is required with it, or where the
+    /// URL begins with `tls://`; otherwise it is used where the server wants it.
     pub fn with_ca(mut self, file: impl Into<Option<PathBuf>>) -> Self {
         self.ca = file.into();
         self
     }
 
-    /// Shows this certificate and key, PEM files, to NATS.
+    /// Shows this certificate and key, PEM files, to NATS. TLS is required with it.
     pub fn with_certificate(mut self, files: impl Into<Option<(PathBuf, PathBuf)>>) -> Self {
         self.certificate = files.into();
         self
     }
 
-    /// Checks what needs no server.
+    /// Checks what needs no server: the values, and that the files can be read.
     ///
     /// # Errors
     /// The first value that cannot work.
     pub fn validate(&self) -> Result<(), Error> {
-        self.addresses()?;
+        let has_user = self.addresses()?.iter().any(ServerAddr::has_user_pass);
+        let ways = [has_user, self.credentials.is_some(), self.nkey.is_some()];
+        if ways.into_iter().filter(|is_given| *is_given).count() > 1 {
+            return Err(Error::Authentication);
+        }
+        let certificate = self.certificate.iter().flat_map(|(certificate, key)| [certificate, key]);
+        for file in self.credentials.iter().chain(&self.ca).chain(certificate) {
+            File::open(file).map_err(|error| Error::File { file: file.clone(), error })?;
+        }
         if self.key.expose().len() < MIN_KEY {
             return Err(Error::Key);
         }
@@ -133,7 +158,10 @@ impl Options {
         if self.urls.is_empty() {
             return Err(Error::Url(String::new()));
         }
-        let address = |url: &String| url.parse().map_err(|_| Error::Url(without_password(url)));
+        let address = |url: &String| match url.parse::<ServerAddr>() {
+            Ok(address) if !address.is_websocket() => Ok(address),
+            _ => Err(Error::Url(without_password(url))),
+        };
         self.urls.iter().map(address).collect()
     }
 }
@@ -177,5 +205,20 @@ mod tests {
         let wrong = options("nats://me:hunter2@host:port", "0123456789abcdef").validate().unwrap_err();
         assert!(matches!(wrong, Error::Url(_)) && !wrong.to_string().contains("hunter2"), "{wrong}");
         assert!(!format!("{:?}", good()).contains("hunter2"));
+    }
+
+    #[test]
+    fn contradictions_and_files_that_are_not_there_are_found_without_a_server() {
+        let options = |url| options(url, "0123456789abcdef");
+        for url in ["ws://10.0.0.1", "wss://10.0.0.1", "http://10.0.0.1"] {
+            assert!(matches!(options(url).validate(), Err(Error::Url(_))), "{url}");
+        }
+        let nkey = SecretKey::new("SU");
+        let two = options("nats://me:secret@10.0.0.1").with_nkey(nkey.clone()).validate();
+        assert!(matches!(two, Err(Error::Authentication)));
+        assert!(options("nats://10.0.0.1").with_nkey(nkey).validate().is_ok());
+        let missing = PathBuf::from("/nowhere/ca.pem");
+        let refused = options("tls://10.0.0.1").with_ca(missing.clone()).validate();
+        assert!(matches!(refused, Err(Error::File { file, .. }) if file == missing));
     }
 }
