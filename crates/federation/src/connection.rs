@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::options::{Error, Options};
 use crate::stats::Counts;
@@ -22,11 +22,12 @@ const PING: Duration = Duration::from_secs(5);
 /// Begins to connect, and goes on for ever. `connected` says how it stands.
 pub(crate) async fn connect(
     options: &Options,
-    connected: watch::Sender<bool>,
+    connected: Arc<watch::Sender<bool>>,
     counts: Arc<Counts>,
 ) -> Result<Client, Error> {
     let addresses = options.addresses()?;
-    let is_tls = addresses.iter().any(async_nats::ServerAddr::tls_required);
+    let has_files = options.ca.is_some() || options.certificate.is_some();
+    let is_tls = has_files || addresses.iter().any(async_nats::ServerAddr::tls_required);
     let mut nats = ConnectOptions::new()
         .name(format!("gatewayworker {}", options.cluster))
         .retry_on_initial_connect()
@@ -69,7 +70,8 @@ fn note(event: &Event, connected: &watch::Sender<bool>, counts: &Counts) {
         }
         Event::SlowConsumer(_) => counts.slow.add_one(),
         Event::ServerError(error) => warn!(%error, "NATS refuses something of the federation"),
-        Event::ClientError(error) => warn!(%error, "the federation cannot use its connection to NATS"),
+        // It comes with each attempt while NATS is away.
+        Event::ClientError(error) => debug!(%error, "the federation cannot use its connection to NATS"),
         _ => {}
     }
 }

@@ -148,6 +148,11 @@ impl Shared {
         }
     }
 
+    /// Whether the NATS client has written all that it was given.
+    pub(crate) fn is_written(&self) -> bool {
+        self.budget.is_empty()
+    }
+
     /// All clusters, as missed for this reason.
     pub(crate) fn all_missed(&self, why: Unreached) -> Vec<(ClusterName, Unreached)> {
         let missed: Vec<_> = self.clusters().others().map(|cluster| (cluster.clone(), why)).collect();

@@ -101,6 +101,11 @@ impl Key {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
+    /// The key for messages below a prefix: what is said there is not signed for another.
+    pub(crate) fn for_prefix(&self, prefix: &str) -> Self {
+        Self::new(hmac::sign(&self.0, prefix.as_bytes()).as_ref())
+    }
+
     /// Signs a message.
     pub(crate) fn seal(&self, envelope: &Envelope) -> Bytes {
         let mut out = BytesMut::with_capacity(envelope.content.capacity());
@@ -297,6 +302,10 @@ mod tests {
     #[test]
     fn what_is_not_signed_with_the_key_is_no_message() {
         let (key, other) = (Key::new(b"a key of sixteen"), Key::new(b"another sixteen."));
+        let (one, two) = (key.for_prefix("one"), key.for_prefix("two"));
+        let presence = envelope(Content::Cluster(Presence::default()));
+        assert_eq!(one.open(one.seal(&presence)), Some(presence.clone()));
+        assert_eq!(two.open(one.seal(&presence)), None, "of another prefix");
         for envelope in all() {
             let sealed = key.seal(&envelope);
             assert_eq!(other.open(sealed.clone()), None);
