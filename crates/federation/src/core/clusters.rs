@@ -42,6 +42,8 @@ pub(crate) struct Clusters {
     own_presences: BTreeMap<u64, OwnPresence>,
     /// Clusters that have the address of a gateway that the own cluster has now.
     overlapping: BTreeSet<ClusterName>,
+    /// Those of them that were reported by [`hear`](Self::hear).
+    reported: BTreeSet<ClusterName>,
     /// Since when NATS is connected without a break.
     connected_ms: Option<u64>,
     first_connected_ms: Option<u64>,
@@ -82,6 +84,7 @@ impl Clusters {
             said: BTreeMap::new(),
             own_presences: BTreeMap::new(),
             overlapping: BTreeSet::new(),
+            reported: BTreeSet::new(),
             connected_ms: None,
             first_connected_ms: None,
         }
@@ -139,11 +142,10 @@ impl Clusters {
             return Heard::Known;
         }
         let heard = Cluster { heard_ms: now_ms, gateways: presence.gateways };
-        let overlapped = self.overlaps(&cluster);
         let before = self.others.insert(cluster.clone(), heard);
         self.find_gateways();
         match before {
-            _ if !overlapped && self.overlaps(&cluster) => Heard::Overlaps,
+            _ if self.overlaps(&cluster) && self.reported.insert(cluster) => Heard::Overlaps,
             None => Heard::New,
             Some(_) => Heard::Known,
         }
@@ -204,6 +206,7 @@ impl Clusters {
         let overlapping =
             self.others.iter().filter(|(_, cluster)| cluster.gateways.iter().any(|g| now.contains(g)));
         self.overlapping = overlapping.map(|(name, _)| name.clone()).collect();
+        self.reported.retain(|cluster| self.overlapping.contains(cluster));
     }
 
     /// The other clusters, in the order of their names.
@@ -324,6 +327,9 @@ mod tests {
         assert_eq!(clusters.hear(name("renamed"), 2, 1, has(&[1, 2]), 1), Heard::Known, "it is said once");
         assert!(clusters.overlaps(&name("renamed")));
         assert_eq!(clusters.hear(name("a"), 3, 1, has(&[3]), 0), Heard::New);
+        clusters.hear(name("own"), 1, 1, has(&[1, 2, 3]), 0);
+        assert_eq!(clusters.hear(name("a"), 3, 1, has(&[3]), 1), Heard::Overlaps, "the own cluster was heard later");
+        clusters.hear(name("own"), 1, 1, has(&[1, 2]), 0);
         assert_eq!(clusters.overlapping().collect::<Vec<_>>(), [&name("renamed")]);
         // A gateway may move to another cluster.
         clusters.hear(name("own"), 1, 1, has(&[1]), 1);
