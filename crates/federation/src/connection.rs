@@ -7,7 +7,7 @@ use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use crate::options::{Error, Options};
+use crate::options::{Error, Login, Options, Servers};
 use crate::stats::Counts;
 
 /// So many messages may wait in the client until it writes them.
@@ -25,7 +25,7 @@ pub(crate) async fn connect(
     connected: Arc<watch::Sender<bool>>,
     counts: Arc<Counts>,
 ) -> Result<Client, Error> {
-    let addresses = options.addresses()?;
+    let Servers { addresses, login } = options.servers()?;
     let has_files = options.ca.is_some() || options.certificate.is_some();
     let is_tls = has_files || addresses.iter().any(async_nats::ServerAddr::tls_required);
     let mut nats = ConnectOptions::new()
@@ -40,6 +40,11 @@ pub(crate) async fn connect(
             note(&event, &connected, &counts);
             std::future::ready(())
         });
+    match login {
+        Some(Login { user, password: Some(password) }) => nats = nats.user_and_password(user, password),
+        Some(Login { user: token, password: None }) => nats = nats.token(token),
+        None => {}
+    }
     if let Some(file) = &options.credentials {
         let failed = |error| Error::Credentials { file: file.clone(), error };
         nats = nats.credentials_file(file).await.map_err(failed)?;

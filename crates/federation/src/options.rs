@@ -44,7 +44,7 @@ pub enum Error {
     Prefix(String),
     /// Two ways to authenticate are given.
     #[error(
-        "federation: give one of federation_credentials, federation_nkey, and a user in the URL, and not several"
+        "federation: give one of federation_credentials, federation_nkey, and a user in the URLs, and not several"
     )]
     Authentication,
     /// A file that is named cannot be read.
@@ -132,8 +132,7 @@ impl Options {
     /// # Errors
     /// The first value that cannot work.
     pub fn validate(&self) -> Result<(), Error> {
-        let has_user = self.addresses()?.iter().any(ServerAddr::has_user_pass);
-        let ways = [has_user, self.credentials.is_some(), self.nkey.is_some()];
+        let ways = [self.servers()?.login.is_some(), self.credentials.is_some(), self.nkey.is_some()];
         if ways.into_iter().filter(|is_given| *is_given).count() > 1 {
             return Err(Error::Authentication);
         }
@@ -154,16 +153,67 @@ impl Options {
         Ok(())
     }
 
-    pub(crate) fn addresses(&self) -> Result<Vec<ServerAddr>, Error> {
+    /// Reads the URLs.
+    ///
+    /// # Errors
+    /// When one of them cannot be read, or they name different users.
+    pub(crate) fn servers(&self) -> Result<Servers, Error> {
         if self.urls.is_empty() {
             return Err(Error::Url(String::new()));
         }
-        let address = |url: &String| match url.parse::<ServerAddr>() {
-            Ok(address) if !address.is_websocket() => Ok(address),
-            _ => Err(Error::Url(without_password(url))),
-        };
-        self.urls.iter().map(address).collect()
+        let mut servers = Servers { addresses: Vec::new(), login: None };
+        for text in &self.urls {
+            let bad = || Error::Url(without_password(text));
+            let address = text.parse::<ServerAddr>().map_err(|_| bad())?;
+            if address.is_websocket() {
+                return Err(bad());
+            }
+            if let Some(user) = address.username() {
+                let login = Login {
+                    user: decoded(user).ok_or_else(bad)?,
+                    password: address.password().map(|text| decoded(text).ok_or_else(bad)).transpose()?,
+                };
+                if *servers.login.get_or_insert_with(|| login.clone()) != login {
+                    return Err(Error::Authentication);
+                }
+            }
+            let mut url = address.into_inner();
+            url.set_username("").and_then(|()| url.set_password(None)).map_err(|()| bad())?;
+            servers.addresses.push(ServerAddr::from_url(url).map_err(|_| bad())?);
+        }
+        Ok(servers)
     }
+}
+
+/// The servers of the URLs. async-nats does not use the user and the password in a URL, and writes URLs to its log, so they are taken out.
+pub(crate) struct Servers {
+    pub(crate) addresses: Vec<ServerAddr>,
+    pub(crate) login: Option<Login>,
+}
+
+/// The user that URLs name.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Login {
+    pub(crate) user: String,
+    /// Without a password the user is a token.
+    pub(crate) password: Option<String>,
+}
+
+/// The text of which this is the percent-encoding.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        if let (b'%', [high, low, after @ ..]) = (first, after) {
+            let digit = |byte: &u8| char::from(*byte).to_digit(16);
+            bytes.push((digit(high)? * 16 + digit(low)?) as u8);
+            rest = after;
+        } else {
+            bytes.push(*first);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 impl fmt::Debug for Options {
@@ -205,6 +255,22 @@ mod tests {
         let wrong = options("nats://me:hunter2@host:port", "0123456789abcdef").validate().unwrap_err();
         assert!(matches!(wrong, Error::Url(_)) && !wrong.to_string().contains("hunter2"), "{wrong}");
         assert!(!format!("{:?}", good()).contains("hunter2"));
+    }
+
+    #[test]
+    fn the_user_of_the_urls_is_taken_out_of_them() {
+        let options = |urls: &[&str]| {
+            Options::new(urls.to_vec(), "sh-1".parse().unwrap(), SecretKey::new("0123456789abcdef"))
+        };
+        let servers = options(&["nats://me:p%40ss@10.0.0.1:4222", "tls://10.0.0.2:4223"]).servers().unwrap();
+        let login = servers.login.unwrap();
+        assert_eq!((login.user.as_str(), login.password.as_deref()), ("me", Some("p@ss")));
+        let urls: Vec<_> = servers.addresses.iter().map(ServerAddr::as_url_str).collect();
+        assert_eq!(urls, ["nats://10.0.0.1:4222", "tls://10.0.0.2:4223"]);
+        let token = options(&["nats://secret@10.0.0.1"]).servers().unwrap().login.unwrap();
+        assert_eq!((token.user.as_str(), token.password), ("secret", None));
+        let differ = options(&["nats://me:one@10.0.0.1", "nats://me:two@10.0.0.2"]).validate();
+        assert!(matches!(differ, Err(Error::Authentication)));
     }
 
     #[test]
