@@ -141,14 +141,21 @@ impl Clusters {
             self.find_gateways();
             return Heard::Known;
         }
+        let report = |clusters: &mut Self, otherwise| {
+            let is_overlap = clusters.overlaps(&cluster) && clusters.reported.insert(cluster.clone());
+            if is_overlap { Heard::Overlaps } else { otherwise }
+        };
+        if let Some(known) = self.others.get_mut(&cluster)
+            && known.gateways == presence.gateways
+        {
+            // As ever: nothing is to be found anew.
+            known.heard_ms = now_ms;
+            return report(self, Heard::Known);
+        }
         let heard = Cluster { heard_ms: now_ms, gateways: presence.gateways };
         let before = self.others.insert(cluster.clone(), heard);
         self.find_gateways();
-        match before {
-            _ if self.overlaps(&cluster) && self.reported.insert(cluster) => Heard::Overlaps,
-            None => Heard::New,
-            Some(_) => Heard::Known,
-        }
+        report(self, if before.is_none() { Heard::New } else { Heard::Known })
     }
 
     /// Whether a cluster has the address of a gateway that the own cluster has now. It may be the own cluster by another name. The
