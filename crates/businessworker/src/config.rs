@@ -255,7 +255,7 @@ pub struct Config<A = NoSettings> {
     pub federation_credentials: Option<PathBuf>,
     /// The seed of an NKey, to authenticate at NATS; empty for none, the default.
     pub federation_nkey: SecretKey,
-    /// A PEM file with authorities to trust beside those of the system, for TLS with NATS.
+    /// A PEM file with authorities to trust instead of those of the system, for TLS with NATS.
     pub federation_ca: Option<PathBuf>,
     /// A PEM file with a certificate to show to NATS.
     pub federation_certificate: Option<PathBuf>,

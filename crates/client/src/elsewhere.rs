@@ -126,6 +126,10 @@ impl Gateway {
         match found {
             None => delivery.note(gateway, Err(Unreached::NotKnown)),
             Some((federation, cluster)) => {
+                // Once a cluster has missed a frame, it gets none of the later ones.
+                if delivery.unreached_clusters.iter().any(|(missed, _)| *missed == cluster) {
+                    return;
+                }
                 let call = encode_at_gateway(gateway, frame);
                 if let Err(unreached) = federation.publish(Destination::One(&cluster), call) {
                     delivery.unreached_clusters.extend(unreached);

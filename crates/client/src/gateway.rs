@@ -382,6 +382,8 @@ impl Gateway {
                 delivery.note(gateway, link.tell(frame, self.calls()));
             }
             None => {
+                // What follows signs the frame, and needs no link.
+                drop(links);
                 self.check_elsewhere(gateway, frame)?;
                 self.tell_elsewhere(gateway, frame, &mut delivery);
             }

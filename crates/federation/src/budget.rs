@@ -25,6 +25,11 @@ impl Budget {
         Self { used: Arc::default(), limit }
     }
 
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.used.load(Ordering::Relaxed) == 0
+    }
+
     /// The same bytes, which are charged as long as they are there; `None` if there is no room for them.
     pub(crate) fn charge(&self, bytes: Bytes) -> Option<Bytes> {
         let used = self.used.fetch_add(bytes.len(), Ordering::Relaxed) + bytes.len();
@@ -55,7 +60,9 @@ mod tests {
     fn bytes_are_charged_as_long_as_they_are_there() {
         let budget = Budget::new(10);
         let bytes = || Bytes::from_static(b"sixsix");
+        assert!(budget.is_empty());
         let first = budget.charge(bytes()).unwrap();
+        assert!(!budget.is_empty());
         assert_eq!(first, bytes());
         let part = first.slice(2..3);
         assert!(budget.charge(bytes()).is_none());

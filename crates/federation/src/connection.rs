@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::watch;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
-use crate::options::{Error, Options};
+use crate::options::{Error, Login, Options, Servers};
 use crate::stats::Counts;
 
 /// So many messages may wait in the client until it writes them.
@@ -22,11 +22,12 @@ const PING: Duration = Duration::from_secs(5);
 /// Begins to connect, and goes on for ever. `connected` says how it stands.
 pub(crate) async fn connect(
     options: &Options,
-    connected: watch::Sender<bool>,
+    connected: Arc<watch::Sender<bool>>,
     counts: Arc<Counts>,
 ) -> Result<Client, Error> {
-    let addresses = options.addresses()?;
-    let is_tls = addresses.iter().any(async_nats::ServerAddr::tls_required);
+    let Servers { addresses, login } = options.servers()?;
+    let has_files = options.ca.is_some() || options.certificate.is_some();
+    let is_tls = has_files || addresses.iter().any(async_nats::ServerAddr::tls_required);
     let mut nats = ConnectOptions::new()
         .name(format!("gatewayworker {}", options.cluster))
         .retry_on_initial_connect()
@@ -39,6 +40,11 @@ pub(crate) async fn connect(
             note(&event, &connected, &counts);
             std::future::ready(())
         });
+    match login {
+        Some(Login { user, password: Some(password) }) => nats = nats.user_and_password(user, password),
+        Some(Login { user: token, password: None }) => nats = nats.token(token),
+        None => {}
+    }
     if let Some(file) = &options.credentials {
         let failed = |error| Error::Credentials { file: file.clone(), error };
         nats = nats.credentials_file(file).await.map_err(failed)?;
@@ -69,7 +75,8 @@ fn note(event: &Event, connected: &watch::Sender<bool>, counts: &Counts) {
         }
         Event::SlowConsumer(_) => counts.slow.add_one(),
         Event::ServerError(error) => warn!(%error, "NATS refuses something of the federation"),
-        Event::ClientError(error) => warn!(%error, "the federation cannot use its connection to NATS"),
+        // It comes with each attempt while NATS is away.
+        Event::ClientError(error) => debug!(%error, "the federation cannot use its connection to NATS"),
         _ => {}
     }
 }

@@ -49,14 +49,15 @@ impl Federation {
         options.validate()?;
         let counts = Arc::<Counts>::default();
         let (state, mut connected) = watch::channel(false);
-        let client = connect(&options, state, counts.clone()).await?;
+        let state = Arc::new(state);
+        let client = connect(&options, state.clone(), counts.clone()).await?;
         let subjects = Subjects::new(&options.prefix);
-        let key = Key::new(options.key.expose().as_bytes());
+        let key = Key::new(options.key.expose().as_bytes()).for_prefix(&options.prefix);
         let shared = Arc::new(Shared::new(client, key, subjects, options.cluster, connected.clone(), counts));
         let clusters = shared.client.subscribe(shared.subjects.clusters()).await?;
         let answers = shared.client.subscribe(shared.subjects.answers(shared.process)).await?;
         let tasks = vec![
-            AbortOnDropHandle::new(tokio::spawn(follow_connection(shared.clone()))),
+            AbortOnDropHandle::new(tokio::spawn(follow_connection(shared.clone(), state))),
             AbortOnDropHandle::new(tokio::spawn(follow_clusters(shared.clone(), clusters))),
             AbortOnDropHandle::new(tokio::spawn(asking::follow_answers(shared.clone(), answers))),
         ];
@@ -138,8 +139,12 @@ impl port::Federation for Federation {
     fn finish(&self, within: Duration) -> Finishing {
         let shared = self.shared.clone();
         Box::pin(async move {
-            // Without a connection nothing waits: it was refused.
-            if !shared.is_connected() || matches!(timeout(within, shared.client.flush()).await, Ok(Ok(()))) {
+            if !shared.is_connected() {
+                // What is sent now is refused. What was sent before may still wait for a connection.
+                let is_written = shared.is_written();
+                return if is_written { Vec::new() } else { shared.all_missed(Unreached::NotConnected) };
+            }
+            if matches!(timeout(within, shared.client.flush()).await, Ok(Ok(()))) {
                 return Vec::new();
             }
             shared.all_missed(Unreached::Overloaded)
@@ -154,13 +159,23 @@ impl fmt::Debug for Federation {
     }
 }
 
-async fn follow_connection(shared: Arc<Shared>) {
+/// Follows the state of the connection. The events of async-nats alone do not tell it: they are dropped when many come at once.
+async fn follow_connection(shared: Arc<Shared>, state: Arc<watch::Sender<bool>>) {
     let mut connected = shared.connected.clone();
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut was_connected = None;
     loop {
+        tokio::select! {
+            changed = connected.changed() => if changed.is_err() { return },
+            _ = ticks.tick() => {
+                let now = shared.is_connected();
+                state.send_if_modified(|before| std::mem::replace(before, now) != now);
+            }
+        }
         let is_connected = *connected.borrow_and_update();
-        shared.clusters_mut().set_connected(is_connected, shared.now_ms());
-        if connected.changed().await.is_err() {
-            return;
+        if was_connected.replace(is_connected) != Some(is_connected) {
+            shared.clusters_mut().set_connected(is_connected, shared.now_ms());
         }
     }
 }

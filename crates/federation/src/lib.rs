@@ -5,12 +5,14 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::sync::Arc;
 //!
+//! use gatewayworker_client::federation::Federation as Port;
 //! use gatewayworker_client::{Gateway, SecretKey};
 //! use gatewayworker_federation::{Federation, Options};
 //!
 //! let key = SecretKey::new("a key that all clusters share");
 //! let federation = Federation::join(Options::new(["nats://10.0.0.9:4222"], "sh-1".parse()?, key)).await?;
-//! let gateway = Gateway::builder(["127.0.0.1:1236"]).federation(Arc::new(federation)).connect();
+//! let federation: Arc<dyn Port> = Arc::new(federation);
+//! let gateway = Gateway::builder(["127.0.0.1:1236"]).federation(federation).connect();
 //! let delivery = gateway.send_to_group(["news"], "hello").await?;
 //! for (cluster, why) in &delivery.unreached_clusters {
 //!     eprintln!("the clients of cluster {cluster} were not reached: {why}");

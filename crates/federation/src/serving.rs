@@ -108,14 +108,17 @@ impl Serving {
                 }
                 hello = self.hellos.next() => match hello {
                     Some(message) => self.hear(message.payload),
-                    None => return Ok(()),
+                    None => return Err(Error::Ended),
                 },
                 question = self.questions.next() => match question {
                     Some(message) => self.answering.begin(message.payload),
-                    None => return Ok(()),
+                    None => return Err(Error::Ended),
                 },
                 () = until(deadline), if deadline.is_some() => {}
-                _ = presence.tick() => self.say_presence(),
+                _ = presence.tick() => {
+                    self.find_ended();
+                    self.say_presence();
+                }
                 () = until(leaves_at), if leaves_at.is_some() => break,
             }
             self.advance().await?;
@@ -198,6 +201,22 @@ impl Serving {
             self.say_presence();
         }
         Ok(())
+    }
+
+    /// Finds partitions whose task has ended though it should not, and leaves them to be subscribed to again.
+    fn find_ended(&mut self) {
+        let workers = &mut self.workers;
+        self.receiving.retain(|partition, receiving| {
+            let has_ended = receiving.task.is_finished();
+            if has_ended {
+                error!(
+                    ?partition,
+                    "the task that receives a partition of the federation has ended: it begins anew"
+                );
+                workers.not_subscribed(*partition);
+            }
+            !has_ended
+        });
     }
 
     /// Announces the cluster, if that is for this worker to do.

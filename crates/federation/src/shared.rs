@@ -15,7 +15,8 @@ use tokio::task::unconstrained;
 use crate::asking::Waiting;
 use crate::budget::Budget;
 use crate::core::{
-    ClockCheck, Clusters, Content, Envelope, Inbound, Key, Outbound, Partition, SendContent, Slots, Subjects,
+    ClockCheck, Clusters, Content, Envelope, Inbound, Key, OpenError, Outbound, Partition, SendContent,
+    Slots, Subjects,
 };
 use crate::stats::Counts;
 
@@ -148,6 +149,11 @@ impl Shared {
         }
     }
 
+    /// Whether the NATS client has written all that it was given.
+    pub(crate) fn is_written(&self) -> bool {
+        self.budget.is_empty()
+    }
+
     /// All clusters, as missed for this reason.
     pub(crate) fn all_missed(&self, why: Unreached) -> Vec<(ClusterName, Unreached)> {
         let missed: Vec<_> = self.clusters().others().map(|cluster| (cluster.clone(), why)).collect();
@@ -189,13 +195,19 @@ impl Shared {
         matches!(at_once(self.client.publish(subject, message)), Some(Ok(())))
     }
 
-    /// Opens a message, and counts it if it is not signed.
+    /// Opens a message, and counts it if it is not signed or cannot be read.
     pub(crate) fn open(&self, message: Bytes) -> Option<Envelope> {
-        let opened = self.key.open(message);
-        if opened.is_none() {
-            self.counts.unsigned.add_one();
+        match self.key.open(message) {
+            Ok(envelope) => Some(envelope),
+            Err(OpenError::Unsigned) => {
+                self.counts.unsigned.add_one();
+                None
+            }
+            Err(OpenError::Unreadable) => {
+                self.counts.unreadable.add_one();
+                None
+            }
         }
-        opened
     }
 }
 

@@ -55,9 +55,29 @@ pub(super) struct Flags {
     )]
     federation_nkey: Option<SecretKey>,
 
-    /// Trust the authorities in FILE, too, for TLS with NATS
+    /// Trust the authorities in FILE, and not the system's, for TLS with NATS
     #[arg(long, value_name = "FILE", env = "GATEWAYWORKER_FEDERATION_CA", global = true)]
     federation_ca: Option<PathBuf>,
+
+    /// Show the certificate in FILE to NATS
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "federation_certificate_key",
+        env = "GATEWAYWORKER_FEDERATION_CERTIFICATE",
+        global = true
+    )]
+    federation_certificate: Option<PathBuf>,
+
+    /// The key of that certificate
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "federation_certificate",
+        env = "GATEWAYWORKER_FEDERATION_CERTIFICATE_KEY",
+        global = true
+    )]
+    federation_certificate_key: Option<PathBuf>,
 }
 
 impl Flags {
@@ -76,8 +96,11 @@ impl Flags {
         let key = self.federation_key.clone().unwrap_or_default();
         let mut options = Options::new(&self.federation, name.parse()?, key)
             .with_credentials(self.federation_credentials.clone())
-            .with_nkey(self.federation_nkey.clone())
-            .with_ca(self.federation_ca.clone());
+            .with_nkey(self.federation_nkey.clone().filter(|seed| !seed.is_empty()))
+            .with_ca(self.federation_ca.clone())
+            .with_certificate(
+                self.federation_certificate.clone().zip(self.federation_certificate_key.clone()),
+            );
         if let Some(prefix) = &self.federation_prefix {
             options = options.with_prefix(prefix);
         }

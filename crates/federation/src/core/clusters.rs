@@ -12,6 +12,10 @@ use super::slots::{Slot, Slots};
 /// A cluster that was not heard for so long, while NATS was there, is not one any more, in ms.
 const FORGET_MS: u64 = 10 * 60 * 1_000;
 
+/// A process listens so long before it knows that no other cluster has its slot, in ms: longer than a cluster is silent whose announcing
+/// worker was killed.
+const KNOW_MS: u64 = 10_000;
+
 /// Who said that the own cluster has these gateways is believed for so long, in ms: longer than the time between two presences.
 const OWN_MS: u64 = 3_000;
 
@@ -38,9 +42,11 @@ pub(crate) struct Clusters {
     own_presences: BTreeMap<u64, OwnPresence>,
     /// Clusters that have the address of a gateway that the own cluster has now.
     overlapping: BTreeSet<ClusterName>,
+    /// Those of them that were reported by [`hear`](Self::hear).
+    reported: BTreeSet<ClusterName>,
     /// Since when NATS is connected without a break.
     connected_ms: Option<u64>,
-    was_connected: bool,
+    first_connected_ms: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -78,8 +84,9 @@ impl Clusters {
             said: BTreeMap::new(),
             own_presences: BTreeMap::new(),
             overlapping: BTreeSet::new(),
+            reported: BTreeSet::new(),
             connected_ms: None,
-            was_connected: false,
+            first_connected_ms: None,
         }
     }
 
@@ -91,7 +98,7 @@ impl Clusters {
     /// Notes that NATS is connected, or is not any more. Who is silent meanwhile is not forgotten for that.
     pub(crate) fn set_connected(&mut self, is_connected: bool, now_ms: u64) {
         self.connected_ms = is_connected.then_some(now_ms);
-        self.was_connected |= is_connected;
+        self.first_connected_ms = self.first_connected_ms.or(self.connected_ms);
         self.others.values_mut().for_each(|cluster| cluster.heard_ms = now_ms);
     }
 
@@ -101,7 +108,9 @@ impl Clusters {
 
     /// When all clusters that there are have been heard; `None` while NATS is not connected.
     pub(crate) fn all_heard_at_ms(&self) -> Option<u64> {
-        self.connected_ms.map(|connected_ms| connected_ms + LISTEN_MS)
+        // After a break the clusters of before are there. Only a process that knows none listens anew.
+        let since = if self.others.is_empty() { self.connected_ms } else { self.first_connected_ms };
+        self.connected_ms.and(since).map(|since_ms| since_ms + LISTEN_MS)
     }
 
     /// Notes what a process has said of its cluster, at this time of its clock.
@@ -132,15 +141,21 @@ impl Clusters {
             self.find_gateways();
             return Heard::Known;
         }
+        let report = |clusters: &mut Self, otherwise| {
+            let is_overlap = clusters.overlaps(&cluster) && clusters.reported.insert(cluster.clone());
+            if is_overlap { Heard::Overlaps } else { otherwise }
+        };
+        if let Some(known) = self.others.get_mut(&cluster)
+            && known.gateways == presence.gateways
+        {
+            // As ever: nothing is to be found anew.
+            known.heard_ms = now_ms;
+            return report(self, Heard::Known);
+        }
         let heard = Cluster { heard_ms: now_ms, gateways: presence.gateways };
-        let overlapped = self.overlaps(&cluster);
         let before = self.others.insert(cluster.clone(), heard);
         self.find_gateways();
-        match before {
-            _ if !overlapped && self.overlaps(&cluster) => Heard::Overlaps,
-            None => Heard::New,
-            Some(_) => Heard::Known,
-        }
+        report(self, if before.is_none() { Heard::New } else { Heard::Known })
     }
 
     /// Whether a cluster has the address of a gateway that the own cluster has now. It may be the own cluster by another name. The
@@ -198,6 +213,7 @@ impl Clusters {
         let overlapping =
             self.others.iter().filter(|(_, cluster)| cluster.gateways.iter().any(|g| now.contains(g)));
         self.overlapping = overlapping.map(|(name, _)| name.clone()).collect();
+        self.reported.retain(|cluster| self.overlapping.contains(cluster));
     }
 
     /// The other clusters, in the order of their names.
@@ -217,7 +233,8 @@ impl Clusters {
             // Which names a cluster has is not known.
             Destination::All | Destination::Names(_) => {
                 let own = Slot::of(&self.own);
-                let knows_all = self.all_heard_at_ms().is_some_and(|at_ms| now_ms >= at_ms);
+                let knows_all =
+                    self.connected_ms.is_some_and(|connected_ms| now_ms >= connected_ms + KNOW_MS);
                 if knows_all && !self.others.keys().any(|other| Slot::of(other) == own) {
                     Slots::ALL.without(own)
                 } else {
@@ -275,17 +292,17 @@ mod tests {
     fn a_process_that_knows_nothing_reaches_everybody() {
         let clusters = connected();
         assert_eq!(clusters.slots(Destination::All, 0), Slots::ALL);
-        assert_eq!(clusters.slots(Destination::Names(&[]), LISTEN_MS - 1), Slots::ALL);
+        assert_eq!(clusters.slots(Destination::Names(&[]), KNOW_MS - 1), Slots::ALL);
     }
 
     #[test]
     fn the_own_slot_is_left_out_unless_another_cluster_has_it() {
         let mut clusters = connected();
         let own = Slot::of(&name("own"));
-        assert_eq!(clusters.slots(Destination::All, LISTEN_MS), Slots::ALL.without(own));
+        assert_eq!(clusters.slots(Destination::All, KNOW_MS), Slots::ALL.without(own));
         let neighbour = (0..).map(|n| name(&format!("n{n}"))).find(|name| Slot::of(name) == own).unwrap();
-        clusters.hear(neighbour, 1, 1, has(&[]), LISTEN_MS);
-        assert_eq!(clusters.slots(Destination::All, LISTEN_MS), Slots::ALL);
+        clusters.hear(neighbour, 1, 1, has(&[]), KNOW_MS);
+        assert_eq!(clusters.slots(Destination::All, KNOW_MS), Slots::ALL);
     }
 
     #[test]
@@ -317,6 +334,9 @@ mod tests {
         assert_eq!(clusters.hear(name("renamed"), 2, 1, has(&[1, 2]), 1), Heard::Known, "it is said once");
         assert!(clusters.overlaps(&name("renamed")));
         assert_eq!(clusters.hear(name("a"), 3, 1, has(&[3]), 0), Heard::New);
+        clusters.hear(name("own"), 1, 1, has(&[1, 2, 3]), 0);
+        assert_eq!(clusters.hear(name("a"), 3, 1, has(&[3]), 1), Heard::Overlaps, "the own cluster was heard later");
+        clusters.hear(name("own"), 1, 1, has(&[1, 2]), 0);
         assert_eq!(clusters.overlapping().collect::<Vec<_>>(), [&name("renamed")]);
         // A gateway may move to another cluster.
         clusters.hear(name("own"), 1, 1, has(&[1]), 1);
@@ -346,5 +366,17 @@ mod tests {
         assert_eq!(clusters.hear(name("a"), 2, 30, has(&[1]), 3), Heard::New);
         assert_eq!(clusters.hear(name("a"), 1, 20, leaving(), 4), Heard::Replayed);
         assert_eq!(clusters.others().count(), 1);
+    }
+
+    #[test]
+    fn who_knows_clusters_asks_them_at_once_after_a_break() {
+        let mut clusters = connected();
+        assert_eq!(clusters.all_heard_at_ms(), Some(LISTEN_MS));
+        clusters.set_connected(true, 5_000);
+        assert_eq!(clusters.all_heard_at_ms(), Some(5_000 + LISTEN_MS));
+        clusters.hear(name("a"), 1, 1, has(&[1]), 5_000);
+        assert_eq!(clusters.all_heard_at_ms(), Some(LISTEN_MS));
+        clusters.set_connected(false, 6_000);
+        assert_eq!(clusters.all_heard_at_ms(), None);
     }
 }

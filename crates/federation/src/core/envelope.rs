@@ -37,6 +37,15 @@ const SIGNATURE: usize = 32;
 #[derive(Debug, Clone)]
 pub(crate) struct Key(hmac::Key);
 
+/// Why a message cannot be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpenError {
+    /// It is not signed with the key.
+    Unsigned,
+    /// It is signed, and of another version or of none.
+    Unreadable,
+}
+
 /// Something that a process says over NATS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Envelope {
@@ -101,6 +110,11 @@ impl Key {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
+    /// The key for messages below a prefix: what is said there is not signed for another.
+    pub(crate) fn for_prefix(&self, prefix: &str) -> Self {
+        Self::new(hmac::sign(&self.0, prefix.as_bytes()).as_ref())
+    }
+
     /// Signs a message.
     pub(crate) fn seal(&self, envelope: &Envelope) -> Bytes {
         let mut out = BytesMut::with_capacity(envelope.content.capacity());
@@ -110,12 +124,15 @@ impl Key {
         out.freeze()
     }
 
-    /// Reads a message; `None` if it is not signed with this key, or cannot be read.
-    pub(crate) fn open(&self, mut message: Bytes) -> Option<Envelope> {
-        let signed = message.len().checked_sub(SIGNATURE)?;
+    /// Reads a message.
+    ///
+    /// # Errors
+    /// When it is not signed with this key, or cannot be read.
+    pub(crate) fn open(&self, mut message: Bytes) -> Result<Envelope, OpenError> {
+        let signed = message.len().checked_sub(SIGNATURE).ok_or(OpenError::Unsigned)?;
         let signature = message.split_off(signed);
-        hmac::verify(&self.0, &message, &signature).ok()?;
-        Envelope::decode(message)
+        hmac::verify(&self.0, &message, &signature).map_err(|_| OpenError::Unsigned)?;
+        Envelope::decode(message).ok_or(OpenError::Unreadable)
     }
 }
 
@@ -290,28 +307,32 @@ mod tests {
     fn a_message_arrives_as_it_was() {
         let key = Key::new(b"a key of sixteen");
         for envelope in all() {
-            assert_eq!(key.open(key.seal(&envelope)), Some(envelope));
+            assert_eq!(key.open(key.seal(&envelope)), Ok(envelope));
         }
     }
 
     #[test]
     fn what_is_not_signed_with_the_key_is_no_message() {
         let (key, other) = (Key::new(b"a key of sixteen"), Key::new(b"another sixteen."));
+        let (one, two) = (key.for_prefix("one"), key.for_prefix("two"));
+        let presence = envelope(Content::Cluster(Presence::default()));
+        assert_eq!(one.open(one.seal(&presence)), Ok(presence.clone()));
+        assert_eq!(two.open(one.seal(&presence)), Err(OpenError::Unsigned), "of another prefix");
         for envelope in all() {
             let sealed = key.seal(&envelope);
-            assert_eq!(other.open(sealed.clone()), None);
+            assert_eq!(other.open(sealed.clone()), Err(OpenError::Unsigned));
             for at in 0..sealed.len() {
                 let mut forged = sealed.to_vec();
                 forged[at] ^= 1;
-                assert_eq!(key.open(forged.into()), None, "byte {at}");
-                assert_eq!(key.open(sealed.slice(..at)), None, "{at} bytes");
+                assert_eq!(key.open(forged.into()), Err(OpenError::Unsigned), "byte {at}");
+                assert_eq!(key.open(sealed.slice(..at)), Err(OpenError::Unsigned), "{at} bytes");
             }
         }
     }
 
     /// A signed message of a later version, say.
     #[test]
-    fn signed_bytes_that_cannot_be_read_are_no_message() {
+    fn signed_bytes_that_cannot_be_read_are_no_message_and_are_told_from_unsigned_ones() {
         let key = Key::new(b"a key of sixteen");
         for envelope in all() {
             let mut bytes = BytesMut::new();
@@ -324,7 +345,7 @@ mod tests {
             later[0] = 2;
             let signature = hmac::sign(&key.0, &later);
             later.extend_from_slice(signature.as_ref());
-            assert_eq!(key.open(later.into()), None);
+            assert_eq!(key.open(later.into()), Err(OpenError::Unreadable));
         }
     }
 

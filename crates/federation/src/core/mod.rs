@@ -24,7 +24,7 @@ mod workers;
 
 pub(crate) use clock::ClockCheck;
 pub(crate) use clusters::{Clusters, Heard, Presence};
-pub(crate) use envelope::{Content, Envelope, Key, SendContent};
+pub(crate) use envelope::{Content, Envelope, Key, OpenError, SendContent};
 pub(crate) use inbound::{Accepted, Inbound, Rejection};
 pub(crate) use outbound::Outbound;
 pub(crate) use partitions::{Partition, Partitions};
