@@ -11,7 +11,7 @@ use bytes::Bytes;
 use crate::{AskError, ClusterName, Unreached};
 
 /// The outcome of a question at one gateway.
-pub type Outcome = (SocketAddrV4, Result<Bytes, Unreached>);
+pub(crate) type Outcome = (SocketAddrV4, Result<Bytes, Unreached>);
 
 /// The outcome of one question at each gateway that was asked.
 #[derive(Debug)]

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use gatewayworker_client::federation::{Asking, ClusterAnswer, Destination, Federation, Finishing, OwnCluster};
+use gatewayworker_client::federation::{
+    Asking, ClusterAnswer, Destination, Federation, Finishing, OwnCluster,
+};
 use gatewayworker_client::{AskError, ClusterName, Gateway, Unreached};
 
 use crate::fake::{FakeGateway, listed};
@@ -61,7 +63,8 @@ fn near(gateway: &FakeGateway, other: &Gateway, within: Duration) -> Gateway {
 
 #[tokio::test]
 async fn a_gateway_that_does_not_answer_is_named_and_the_rest_of_its_cluster_is_there_in_time() {
-    let [own, good, silent] = [FakeGateway::start().await, FakeGateway::start().await, FakeGateway::start().await];
+    let [own, good, silent] =
+        [FakeGateway::start().await, FakeGateway::start().await, FakeGateway::start().await];
     own.answer_with(|_| Some(b"i:1;".to_vec()));
     good.answer_with(|_| Some(b"i:3;".to_vec()));
     silent.answer_with(|_| None);

@@ -335,7 +335,11 @@ mod tests {
         assert!(clusters.overlaps(&name("renamed")));
         assert_eq!(clusters.hear(name("a"), 3, 1, has(&[3]), 0), Heard::New);
         clusters.hear(name("own"), 1, 1, has(&[1, 2, 3]), 0);
-        assert_eq!(clusters.hear(name("a"), 3, 1, has(&[3]), 1), Heard::Overlaps, "the own cluster was heard later");
+        assert_eq!(
+            clusters.hear(name("a"), 3, 1, has(&[3]), 1),
+            Heard::Overlaps,
+            "the own cluster was heard later"
+        );
         clusters.hear(name("own"), 1, 1, has(&[1, 2]), 0);
         assert_eq!(clusters.overlapping().collect::<Vec<_>>(), [&name("renamed")]);
         // A gateway may move to another cluster.
